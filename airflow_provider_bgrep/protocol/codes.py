@@ -1,0 +1,460 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one table of the service's and the gateway's codes: what each means and what may be done.
+
+A row says its :class:`Kind` (which decides the exception users catch) and, for a submit and for a
+query apart, what :class:`Then` follows. The difference matters: a submit whose outcome is unknown
+must never be sent again by itself, since it may be billed; a query may always be asked again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+
+class Kind(str, Enum):
+    """What went wrong, by what the caller can do about it."""
+
+    AUTH = "auth"
+    QUOTA = "quota"
+    THROTTLED = "throttled"
+    SERVICE = "service"
+    REQUEST = "request"
+    CONFIGURATION = "configuration"
+    CONTENT = "content"
+    JOB_NOT_FOUND = "job_not_found"
+    JOB_FAILED = "job_failed"
+    UNKNOWN_OUTCOME = "unknown_outcome"
+
+
+class Then(str, Enum):
+    """What a client may do after an answer."""
+
+    FINAL = "final"
+    """Sending the same again cannot help."""
+    BACK_OFF = "back_off"
+    """Refused for load and not accepted: send again after a wait."""
+    SEND_AGAIN = "send_again"
+    """Not accepted (on a submit), or harmless (on a query): send again after a short wait."""
+    UNKNOWN = "unknown"
+    """A submit only: it may have been accepted and billed. Never sent again by itself."""
+
+
+class Operation(str, Enum):
+    """The API's two operations."""
+
+    SUBMIT = "submit"
+    QUERY = "query"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row of the table.
+
+    :param code: the service's 8 digits, the gateway's 6 characters, or for an older gateway's
+        text the part of ``X-Ca-Error-Message`` to look for.
+    :param http_status: the HTTP status it comes with.
+    :param meaning: what it says, in a few words.
+    :param kind: kind of error as a query reads it.
+    :param submit: what may follow on a submit.
+    :param query: what may follow on a query.
+    :param remedy: what a person should do.
+    :param source: ``document``, ``gateway`` (read) or ``gateway (from memory)``.
+    :param wait: seconds to wait at least before another attempt.
+    """
+
+    code: str
+    http_status: int
+    meaning: str
+    kind: Kind
+    submit: Then
+    query: Then
+    remedy: str
+    source: str
+    wait: float = 0.0
+
+    def then(self, operation: Operation) -> Then:
+        """What may follow on ``operation``."""
+        return self.submit if operation is Operation.SUBMIT else self.query
+
+    def kind_on(self, operation: Operation) -> Kind:
+        """The kind of error on ``operation``: a submit that may have been accepted is unknown."""
+        return Kind.UNKNOWN_OUTCOME if self.then(operation) is Then.UNKNOWN else self.kind
+
+
+_DOCUMENT, _GATEWAY, _MEMORY = "document", "gateway", "gateway (from memory)"
+
+_LOOK_UP = (
+    "The job may have been accepted and billed, and cannot be looked up: the API has no list. Check "
+    "the bill details in the cloud console before submitting again."
+)
+_WAIT = "Wait; lower max_requests_per_second on the connection if it recurs."
+_CREDENTIALS = (
+    "Check the AppCode in the connection's password: 'purchased services' in the cloud console "
+    "shows it, and whether this API is among them."
+)
+_MONEY = "Top up or renew the subscription in the cloud console; nothing more is accepted until then."
+_CONNECTION = "Check host, schema, port, submit_path and query_path of the connection."
+_NETWORK = "The gateway refuses this address or caller; ask the API's seller which are allowed."
+_SELLER = "The API's seller configured it wrongly; report the gateway request id to their support."
+_OUR_REQUEST = "The request itself is malformed; report it with both request ids."
+
+
+def _service() -> list[Rule]:
+    final, unknown = Then.FINAL, Then.UNKNOWN
+    return [
+        Rule("23500000", 500, "Internal server error", Kind.SERVICE, unknown, Then.SEND_AGAIN, _LOOK_UP, _DOCUMENT),
+        Rule(
+            "23500001",
+            401,
+            "Authorization required to perform current operation",
+            Kind.AUTH,
+            final,
+            final,
+            _CREDENTIALS,
+            _DOCUMENT,
+        ),
+        Rule(
+            "23500002",
+            404,
+            "Specified service does not exist",
+            Kind.CONFIGURATION,
+            final,
+            final,
+            _CONNECTION,
+            _DOCUMENT,
+        ),
+        Rule("23500003", 403, "User credit points are exhausted", Kind.QUOTA, final, final, _MONEY, _DOCUMENT),
+        Rule(
+            "23500004",
+            403,
+            "Request was denied due to request throttling",
+            Kind.THROTTLED,
+            Then.BACK_OFF,
+            Then.BACK_OFF,
+            _WAIT,
+            _DOCUMENT,
+        ),
+        Rule(
+            "23500005",
+            403,
+            "The image did not pass the content compliance check",
+            Kind.CONTENT,
+            final,
+            final,
+            "Use another picture: this one is suspected of illegal content.",
+            _DOCUMENT,
+        ),
+        Rule(
+            "23500006",
+            400,
+            "The image url provided is invalid or non-accessible",
+            Kind.CONTENT,
+            final,
+            final,
+            "Check that the picture's and the mask's URLs can be read from the internet without a login.",
+            _DOCUMENT,
+        ),
+        Rule(
+            "23500007",
+            400,
+            "The uploaded image does not meet the requirements",
+            Kind.CONTENT,
+            final,
+            final,
+            "Check size (each side 400 to 4096 px), format (jpg, jpeg, png, webp) and that the mask has "
+            "the picture's resolution.",
+            _DOCUMENT,
+        ),
+        Rule(
+            "23500008",
+            400,
+            "No records found related to the specified resultKey parameter",
+            Kind.JOB_NOT_FOUND,
+            final,
+            final,
+            "Check the result key and that it was submitted with the same account; old jobs may be gone.",
+            _DOCUMENT,
+        ),
+        Rule(
+            "23500009",
+            400,
+            "Required parameters cannot be empty",
+            Kind.REQUEST,
+            final,
+            final,
+            "Give every required field of the image task.",
+            _DOCUMENT,
+        ),
+        Rule(
+            "23500011",
+            500,
+            "Job execution failed",
+            Kind.JOB_FAILED,
+            final,
+            final,
+            "The job itself failed and may be billed; submit it anew only if that is worth its price.",
+            _DOCUMENT,
+        ),
+        Rule("23500012", 400, "Required request body is missing", Kind.REQUEST, final, final, _OUR_REQUEST, _DOCUMENT),
+        Rule(
+            "23500013",
+            400,
+            "Illegal input parameter found",
+            Kind.REQUEST,
+            final,
+            final,
+            "Check the ranges of the image task's fields.",
+            _DOCUMENT,
+        ),
+        Rule("23500014", 400, "Illegal service name", Kind.CONFIGURATION, final, final, _CONNECTION, _DOCUMENT),
+    ]
+
+
+def _gateway() -> list[Rule]:
+    rows: list[Rule] = []
+
+    def add(
+        codes: str,
+        meaning: str,
+        kind: Kind,
+        then: Then,
+        remedy: str,
+        *,
+        query: Then | None = None,
+        source: str = _GATEWAY,
+        wait: float = 0.0,
+    ) -> None:
+        # The status of a 6-character code is its characters 2 to 4.
+        rows.extend(
+            Rule(code, int(code[1:4]), meaning, kind, then, query or then, remedy, source, wait)
+            for code in codes.split()
+        )
+
+    add(
+        "A400AC A401AC A400MA A400IK A403IS A403EP A403PR A401OT I403AA",
+        "AppCode unknown, missing, expired, or not authorised for this API",
+        Kind.AUTH,
+        Then.FINAL,
+        _CREDENTIALS,
+    )
+    add(
+        "A403IP A403VN A403AC A403CO A403IN B451DO B451GO",
+        "Refused by address or by law",
+        Kind.CONFIGURATION,
+        Then.FINAL,
+        _NETWORK,
+    )
+    add("B403MQ", "Subscription used up", Kind.QUOTA, Then.FINAL, _MONEY)
+    add("B403ME", "Subscription expired", Kind.QUOTA, Then.FINAL, _MONEY)
+    add("B403MI", "Subscription invalid", Kind.QUOTA, Then.FINAL, _MONEY)
+    add("B403MO B403OD", "Subscription or account overdue", Kind.QUOTA, Then.FINAL, _MONEY)
+    add(
+        "T429ID",
+        "Throttled: the public test domain takes 1,000 calls a day",
+        Kind.THROTTLED,
+        Then.BACK_OFF,
+        "Use the API's own domain in the connection's host, not the gateway's test domain.",
+    )
+    add("T429IN T429GR T429PA T429PR T429SR T429MR", "Throttled", Kind.THROTTLED, Then.BACK_OFF, _WAIT)
+    add("T429UR", "Throttled", Kind.THROTTLED, Then.BACK_OFF, _WAIT, source=_MEMORY)
+    add(
+        "S403NU",
+        "The nonce was seen in the last 15 minutes: the first request did arrive",
+        Kind.SERVICE,
+        Then.UNKNOWN,
+        "Something between here and the gateway sent a request twice. " + _LOOK_UP,
+        query=Then.SEND_AGAIN,
+        source=_MEMORY,
+    )
+    add(
+        "S403TE",
+        "The timestamp is too old",
+        Kind.CONFIGURATION,
+        Then.FINAL,
+        "We send no X-Ca-Timestamp; something in between adds one.",
+        source=_MEMORY,
+    )
+    add("I400NC", "The nonce is missing", Kind.CONFIGURATION, Then.FINAL, "Something in between drops X-Ca-Nonce.")
+    add("I403PT", "http where https is demanded", Kind.CONFIGURATION, Then.FINAL, "Set the connection's schema to https.")
+    add(
+        "I404DO I404NF I404NR I404SR I405UM I410GG",
+        "Wrong domain, path or method",
+        Kind.CONFIGURATION,
+        Then.FINAL,
+        _CONNECTION,
+    )
+    add(
+        "I400HD I400MH I400BD I400PA I400RU I400CT I400SG I400MP I400IP I400JP I413RL I413UL",
+        "Malformed or too large a request",
+        Kind.REQUEST,
+        Then.FINAL,
+        _OUR_REQUEST,
+    )
+    add(
+        "X400PM X403DG X500ED X500AM A403FC",
+        "The API's provider misconfigured it",
+        Kind.CONFIGURATION,
+        Then.FINAL,
+        _SELLER,
+    )
+    add(
+        "D504CO D504RE D504IL D504CS X503BZ D503BB",
+        "Never reached the service",
+        Kind.SERVICE,
+        Then.SEND_AGAIN,
+        "Try again later.",
+    )
+    add(
+        "D503CB",
+        "The gateway's breaker is open (1,000 backend time-outs in 30 s open it for 90 s)",
+        Kind.SERVICE,
+        Then.SEND_AGAIN,
+        "Try again later.",
+        wait=90.0,
+    )
+    add(
+        "D504TO X504TO X504VE D502FC N502RE X500ER",
+        "Timed out or the answer was lost: the service may have taken the job",
+        Kind.SERVICE,
+        Then.UNKNOWN,
+        _LOOK_UP,
+        query=Then.SEND_AGAIN,
+    )
+    return rows
+
+
+def _gateway_text() -> list[Rule]:
+    final, unknown, again = Then.FINAL, Then.UNKNOWN, Then.SEND_AGAIN
+    throttled = [
+        Rule(
+            f"Throttled by {what} Flow Control",
+            403,
+            "Throttled, although it is a 403",
+            Kind.THROTTLED,
+            Then.BACK_OFF,
+            Then.BACK_OFF,
+            _WAIT,
+            _GATEWAY,
+        )
+        for what in ("USER", "APP", "API", "DOMAIN", "GROUP")
+    ]
+    money = [
+        Rule(text, 403, meaning, Kind.QUOTA, final, final, _MONEY, _GATEWAY)
+        for text, meaning in (
+            ("Quota Exhausted", "Subscription used up"),
+            ("Quota Expired", "Subscription expired"),
+            ("User Arrears", "Account overdue"),
+            ("Expiry of Authorization", "Authorisation expired"),
+        )
+    ]
+    return [
+        *throttled,
+        *money,
+        Rule("Unauthorized", 403, "Not authorised for this API", Kind.AUTH, final, final, _CREDENTIALS, _GATEWAY),
+        Rule("Invalid AppCode", 400, "AppCode unknown", Kind.AUTH, final, final, _CREDENTIALS, _GATEWAY),
+        Rule(
+            "Nonce Used",
+            403,
+            "The nonce was seen in the last 15 minutes: the first request did arrive",
+            Kind.SERVICE,
+            unknown,
+            again,
+            "Something between here and the gateway sent a request twice. " + _LOOK_UP,
+            _GATEWAY,
+        ),
+        Rule("Internal Error", 500, "The gateway's own fault", Kind.SERVICE, unknown, again, _LOOK_UP, _GATEWAY),
+        Rule(
+            "Failed To Invoke Backend Service",
+            500,
+            "The answer was lost",
+            Kind.SERVICE,
+            unknown,
+            again,
+            _LOOK_UP,
+            _GATEWAY,
+        ),
+        Rule("Async Service", 504, "Timed out", Kind.SERVICE, unknown, again, _LOOK_UP, _GATEWAY),
+        Rule(
+            "Service Unavailable",
+            503,
+            "Never reached the service",
+            Kind.SERVICE,
+            again,
+            again,
+            "Try again later.",
+            _GATEWAY,
+        ),
+    ]
+
+
+SERVICE_CODES: Final[dict[str, Rule]] = {rule.code: rule for rule in _service()}
+"""The service's error codes, by code. ``0`` is success and no row."""
+
+GATEWAY_CODES: Final[dict[str, Rule]] = {rule.code: rule for rule in _gateway()}
+"""The gateway's 6-character codes, by code."""
+
+GATEWAY_TEXTS: Final[tuple[Rule, ...]] = tuple(_gateway_text())
+"""Older gateways' texts: ``code`` is the part of ``X-Ca-Error-Message`` to look for, any case."""
+
+
+def by_status(http_status: int) -> Rule:
+    """The rule for a code that no table has: classed by its HTTP status alone.
+
+    :param http_status: the answer's HTTP status.
+    :return: 429 is throttling, any 5xx an unknown outcome (on a query: transient), a 3xx a wrong
+        address, any other 4xx final. A 2xx without a readable answer is an unknown outcome too.
+    """
+    source = "gateway"
+    if http_status == 429:
+        return Rule("", 429, "Throttled", Kind.THROTTLED, Then.BACK_OFF, Then.BACK_OFF, _WAIT, source)
+    if 300 <= http_status < 400:
+        return Rule(
+            "",
+            http_status,
+            "Redirected; credentials are never sent to another address",
+            Kind.CONFIGURATION,
+            Then.FINAL,
+            Then.FINAL,
+            _CONNECTION,
+            source,
+        )
+    if http_status == 401:
+        return Rule("", 401, "Not authorised", Kind.AUTH, Then.FINAL, Then.FINAL, _CREDENTIALS, source)
+    if 400 <= http_status < 500:
+        return Rule(
+            "", http_status, "Refused", Kind.REQUEST, Then.FINAL, Then.FINAL, "Check the request and the connection.", source
+        )
+    return Rule(
+        "",
+        http_status,
+        "No readable answer" if http_status < 300 else "The service or something before it failed",
+        Kind.SERVICE,
+        Then.UNKNOWN,
+        Then.SEND_AGAIN,
+        _LOOK_UP,
+        source,
+    )
+
+
+def gateway_rule(code: str, message: str, http_status: int) -> Rule:
+    """The rule for an answer of the gateway.
+
+    :param code: ``X-Ca-Error-Code``.
+    :param message: ``X-Ca-Error-Message``, or an empty string.
+    :param http_status: the answer's HTTP status; of a 6-character code that the table lacks,
+        characters 2 to 4 are used instead.
+    """
+    known = GATEWAY_CODES.get(code)
+    if known is not None:
+        return known
+    if len(code) == 6 and code[1:4].isdigit():
+        status = int(code[1:4])
+        return by_status(status if 400 <= status < 600 else http_status)
+    # Only older gateways, which send no 6-character code, are read by their text.
+    haystack = f"{code}\n{message}".casefold()
+    for rule in GATEWAY_TEXTS:
+        if rule.code.casefold() in haystack:
+            return rule
+    return by_status(http_status)
