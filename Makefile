@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+# Needs make and Python 3.11 or newer; everything else is fetched into .venv* and .demo.
+
+# The first of these that is new enough; `make PYTHON=/path/to/python3.12 test` says otherwise.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; exit; }; \
+	  done; echo python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check unit contract e2e coverage test-matrix bench docs build format clean
+
+help: ## what there is
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: ## run the main job on a real Airflow against the emulator; KEEP=1 leaves the UI up
+	@$(PYTHON) tools/environment.py .demo/venv --group airflow --extra emulator
+	@exec .demo/venv/bin/python demo/run.py $(if $(KEEP),--keep) $(ARGS)
+
+test: check ## the whole default suite, against the built wheel, with the linters first
+	$(BIN)/pytest $(ARGS)
+
+# Always remade: whether anything has changed is for the script to see.
+.PHONY: environment
+environment:
+	@$(PYTHON) tools/environment.py $(VENV) --group airflow --group test --group lint --extra emulator
+
+check: environment ## linters, types, import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: environment ## only the unit tests: no emulator process, no Airflow process
+	$(BIN)/pytest tests/unit $(ARGS)
+
+contract: environment ## only the contract tests: flows x drivers x faults, against the emulator
+	$(BIN)/pytest tests/contract $(ARGS)
+
+e2e: environment ## only the end-to-end tests: a real Airflow
+	$(BIN)/pytest tests/e2e $(ARGS)
+
+coverage: environment ## unit and contract suites with branch coverage of the installed wheel
+	$(BIN)/pytest tests/unit tests/contract --cov --cov-report=term $(ARGS)
+
+test-matrix: ## unit and contract suites on Airflow 2.11 and every 3.x minor, on each Python found
+	$(PYTHON) tools/matrix.py $(ARGS)
+
+bench: ## the benchmarks, beside peers and the bare limit
+	@$(PYTHON) tools/environment.py .venv-bench --group airflow --group test --group bench --extra emulator
+	.venv-bench/bin/pytest tests/benchmarks -s $(ARGS)
+
+docs: ## the documentation as HTML; a warning is an error
+	@$(PYTHON) tools/environment.py .venv-docs --group airflow --group docs --extra emulator
+	.venv-docs/bin/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build/html $(ARGS)
+
+build: environment ## wheel and source distribution into dist/
+	$(BIN)/uv build --out-dir dist
+
+format: environment ## let ruff mend what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## remove what the other targets made
+	rm -rf .venv .venv-bench .venv-docs .venv-matrix .demo build dist docs/_build .coverage \
+	  .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
