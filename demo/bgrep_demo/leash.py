@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run one program on a leash: when the leash ends, everything the program ever started ends.
+
+    python leash.py GRACE program [argument ...]
+
+Airflow's services fork workers, and workers fork tasks, some into process groups of their own: the
+death of a service does not end them. The leash therefore adopts whatever is orphaned below it (Linux:
+"child subreaper") and holds the read end of a pipe as its standard input. It ends the whole tree when
+
+* the other end of the pipe closes: its owner is gone, be it by ``kill -9``;
+* it is told to by SIGTERM, SIGINT or SIGHUP;
+* the program itself ends, or is killed.
+
+First comes SIGTERM to the program and GRACE seconds, then SIGKILL to every descendant until there is
+none. If the leash itself is killed, the kernel kills the program (PR_SET_PDEATHSIG).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+_WAKE_UP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+
+def _prctl(option: int, value: int) -> None:
+    """Set a property of this process; does nothing where the kernel has no such thing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def follow_parent(signum: int = signal.SIGKILL) -> None:
+    """Ask for a signal when the parent of this process dies."""
+    _prctl(PR_SET_PDEATHSIG, signum)
+
+
+def descendants() -> list[psutil.Process]:
+    """Every living process below this one."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def kill_descendants() -> None:
+    """Kill everything below this process, again and again until nothing is left."""
+    while alive := descendants():
+        for process in alive:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        reap()
+        time.sleep(0.02)
+
+
+def reap() -> dict[int, int]:
+    """Collect children that have ended: process id to exit code as ``subprocess`` counts it."""
+    ended = {}
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                break
+            ended[pid] = os.waitstatus_to_exitcode(status)
+    return ended
+
+
+def hold(grace: float, command: list[str]) -> int:
+    """Run a command on the leash.
+
+    :param grace: seconds between SIGTERM and SIGKILL.
+    :param command: the program and its arguments.
+    :return: the program's exit code, as ``subprocess`` counts it.
+    """
+    adopt_orphans()
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    told: list[int] = []
+    for signum in _WAKE_UP:
+        signal.signal(signum, lambda number, _: told.append(number) if number != signal.SIGCHLD else None)
+    program = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=follow_parent
+    ).pid
+    code: int | None = None
+    deadline: float | None = None
+    while code is None and (deadline is None or time.monotonic() < deadline):
+        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+        # Once it is ending, the owner's pipe has nothing more to say.
+        ready, _, _ = select.select([read] if deadline else [read, 0], [], [], timeout)
+        if read in ready:
+            os.read(read, 4096)
+        owner_gone = 0 in ready and not os.read(0, 4096)
+        code = reap().get(program)
+        if code is None and deadline is None and (told or owner_gone):
+            deadline = time.monotonic() + grace
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(program, signal.SIGTERM)
+    kill_descendants()
+    return -signal.SIGKILL if code is None else code
+
+
+if __name__ == "__main__":
+    ended = hold(float(sys.argv[1]), sys.argv[2:])
+    sys.exit(ended if ended >= 0 else 128 - ended)
