@@ -104,7 +104,16 @@ _OUR_REQUEST = "The request itself is malformed; report it with both request ids
 def _service() -> list[Rule]:
     final, unknown = Then.FINAL, Then.UNKNOWN
     return [
-        Rule("23500000", 500, "Internal server error", Kind.SERVICE, unknown, Then.SEND_AGAIN, _LOOK_UP, _DOCUMENT),
+        Rule(
+            "23500000",
+            500,
+            "Internal server error",
+            Kind.SERVICE,
+            unknown,
+            Then.SEND_AGAIN,
+            _LOOK_UP,
+            _DOCUMENT,
+        ),
         Rule(
             "23500001",
             401,
@@ -125,7 +134,9 @@ def _service() -> list[Rule]:
             _CONNECTION,
             _DOCUMENT,
         ),
-        Rule("23500003", 403, "User credit points are exhausted", Kind.QUOTA, final, final, _MONEY, _DOCUMENT),
+        Rule(
+            "23500003", 403, "User credit points are exhausted", Kind.QUOTA, final, final, _MONEY, _DOCUMENT
+        ),
         Rule(
             "23500004",
             403,
@@ -197,7 +208,16 @@ def _service() -> list[Rule]:
             "The job itself failed and may be billed; submit it anew only if that is worth its price.",
             _DOCUMENT,
         ),
-        Rule("23500012", 400, "Required request body is missing", Kind.REQUEST, final, final, _OUR_REQUEST, _DOCUMENT),
+        Rule(
+            "23500012",
+            400,
+            "Required request body is missing",
+            Kind.REQUEST,
+            final,
+            final,
+            _OUR_REQUEST,
+            _DOCUMENT,
+        ),
         Rule(
             "23500013",
             400,
@@ -208,7 +228,9 @@ def _service() -> list[Rule]:
             "Check the ranges of the image task's fields.",
             _DOCUMENT,
         ),
-        Rule("23500014", 400, "Illegal service name", Kind.CONFIGURATION, final, final, _CONNECTION, _DOCUMENT),
+        Rule(
+            "23500014", 400, "Illegal service name", Kind.CONFIGURATION, final, final, _CONNECTION, _DOCUMENT
+        ),
     ]
 
 
@@ -276,8 +298,20 @@ def _gateway() -> list[Rule]:
         "We send no X-Ca-Timestamp; something in between adds one.",
         source=_MEMORY,
     )
-    add("I400NC", "The nonce is missing", Kind.CONFIGURATION, Then.FINAL, "Something in between drops X-Ca-Nonce.")
-    add("I403PT", "http where https is demanded", Kind.CONFIGURATION, Then.FINAL, "Set the connection's schema to https.")
+    add(
+        "I400NC",
+        "The nonce is missing",
+        Kind.CONFIGURATION,
+        Then.FINAL,
+        "Something in between drops X-Ca-Nonce.",
+    )
+    add(
+        "I403PT",
+        "http where https is demanded",
+        Kind.CONFIGURATION,
+        Then.FINAL,
+        "Set the connection's schema to https.",
+    )
     add(
         "I404DO I404NF I404NR I404SR I405UM I410GG",
         "Wrong domain, path or method",
@@ -352,7 +386,16 @@ def _gateway_text() -> list[Rule]:
     return [
         *throttled,
         *money,
-        Rule("Unauthorized", 403, "Not authorised for this API", Kind.AUTH, final, final, _CREDENTIALS, _GATEWAY),
+        Rule(
+            "Unauthorized",
+            403,
+            "Not authorised for this API",
+            Kind.AUTH,
+            final,
+            final,
+            _CREDENTIALS,
+            _GATEWAY,
+        ),
         Rule("Invalid AppCode", 400, "AppCode unknown", Kind.AUTH, final, final, _CREDENTIALS, _GATEWAY),
         Rule(
             "Nonce Used",
@@ -364,7 +407,9 @@ def _gateway_text() -> list[Rule]:
             "Something between here and the gateway sent a request twice. " + _LOOK_UP,
             _GATEWAY,
         ),
-        Rule("Internal Error", 500, "The gateway's own fault", Kind.SERVICE, unknown, again, _LOOK_UP, _GATEWAY),
+        Rule(
+            "Internal Error", 500, "The gateway's own fault", Kind.SERVICE, unknown, again, _LOOK_UP, _GATEWAY
+        ),
         Rule(
             "Failed To Invoke Backend Service",
             500,
@@ -424,7 +469,14 @@ def by_status(http_status: int) -> Rule:
         return Rule("", 401, "Not authorised", Kind.AUTH, Then.FINAL, Then.FINAL, _CREDENTIALS, source)
     if 400 <= http_status < 500:
         return Rule(
-            "", http_status, "Refused", Kind.REQUEST, Then.FINAL, Then.FINAL, "Check the request and the connection.", source
+            "",
+            http_status,
+            "Refused",
+            Kind.REQUEST,
+            Then.FINAL,
+            Then.FINAL,
+            "Check the request and the connection.",
+            source,
         )
     return Rule(
         "",

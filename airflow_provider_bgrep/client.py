@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The only code that speaks HTTP to the API: two short drivers of the same flows.
+
+Neither follows redirects, retries by itself or reads ``.netrc``: each of these would send the AppCode
+somewhere it does not belong, or one nonce twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import secrets
+import ssl
+import threading
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+import requests
+import urllib3.exceptions
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from yarl import URL
+
+from airflow_provider_bgrep.connection import Settings
+from airflow_provider_bgrep.protocol.codes import Operation
+from airflow_provider_bgrep.protocol.flows import Chance, NoAnswer, Reply, Send, Sleep, Step
+from airflow_provider_bgrep.protocol.limits import MAX_RESPONSE_BYTES
+from airflow_provider_bgrep.protocol.pacing import reserve
+from airflow_provider_bgrep.protocol.wire import Response, request_headers
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds to make a connection, at most."""
+
+MAX_SOCKETS: Final = 32
+"""Connections that one process keeps to one API, however many jobs it waits for."""
+
+_CHUNK: Final = 64 * 1024
+
+
+def new_chance(first_nonce: str | None = None) -> Chance:
+    """Fresh nonces, real randomness, the wall clock.
+
+    :param first_nonce: the nonce of the first attempt, where it was made before.
+    """
+    first = [first_nonce] if first_nonce else []
+    return Chance(nonce=lambda: first.pop() if first else new_nonce(), rand=random.random, now=time.time)
+
+
+def new_nonce() -> str:
+    """32 hex digits from the system's entropy: two processes that were forked apart never agree."""
+    return secrets.token_hex(16)
+
+
+# --- rate ---------------------------------------------------------------------------------------
+
+
+class Rate:
+    """One rate for everything in this process that calls one API, from threads and event loops alike."""
+
+    _all: ClassVar[dict[tuple[str, float], Rate]] = {}
+    _lock = threading.Lock()
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._next_free = 0.0
+
+    @classmethod
+    def of(cls, settings: Settings) -> Rate | None:
+        """The rate of a connection, shared by all that use it; ``None`` where it sets none."""
+        if settings.max_requests_per_second is None:
+            return None
+        key = (settings.base_url, settings.max_requests_per_second)
+        with cls._lock:
+            return cls._all.setdefault(key, cls(settings.max_requests_per_second))
+
+    def take(self) -> float:
+        """Take the next slot. :return: seconds until it begins."""
+        with self._lock:
+            wait, self._next_free = reserve(self._next_free, time.monotonic(), self._per_second)
+        return wait
+
+
+# --- the synchronous driver ---------------------------------------------------------------------
+
+
+def _marked(connect: Callable[[], None]) -> None:
+    # What fails in here fails before a byte of the request is out. urllib3 wraps it in errors that
+    # later failures share (SSLError is a handshake's and a read's), so the mark is set at the source.
+    try:
+        connect()
+    except BaseException as error:
+        error.bgrep_not_sent = True  # type: ignore[attr-defined]
+        raise
+
+
+class _HTTP(HTTPConnection):
+    def connect(self) -> None:
+        _marked(super().connect)
+
+
+class _HTTPS(HTTPSConnection):
+    def connect(self) -> None:
+        _marked(super().connect)
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _HTTP
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _HTTPS
+
+
+class OneAttemptAdapter(HTTPAdapter):
+    """An adapter that never sends a request twice, and tells a connection never made from a lost answer."""
+
+    def __init__(self) -> None:
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """As requests', with our connections."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        """As requests', with our connections."""
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        return manager
+
+
+def _never_sent(error: BaseException) -> bool:
+    """Whether a failed request certainly never left: found out along the chain of its causes."""
+    seen: set[int] = set()
+    queue: list[object] = [error]
+    while queue:
+        found = queue.pop()
+        if not isinstance(found, BaseException) or id(found) in seen:
+            continue
+        seen.add(id(found))
+        is_unmade = isinstance(found, urllib3.exceptions.NewConnectionError)
+        if is_unmade or getattr(found, "bgrep_not_sent", False):
+            return True
+        queue += [found.__cause__, found.__context__, getattr(found, "reason", None), *found.args]
+    return False
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in words, without the URL that the outer ones repeat."""
+    innermost = error
+    for _ in range(10):
+        inner = getattr(innermost, "reason", None) or innermost.__cause__ or innermost.__context__
+        if not isinstance(inner, BaseException):
+            break
+        innermost = inner
+    return f"{type(innermost).__name__}: {innermost}" if str(innermost) else type(innermost).__name__
+
+
+def read_limited(response: requests.Response, deadline: float, limit: int = MAX_RESPONSE_BYTES) -> bytes:
+    """The body of a streamed response, no longer than ``limit`` and no later than ``deadline``.
+
+    :param deadline: on the clock of ``time.monotonic``; requests' own time-out is per read.
+    """
+    body = bytearray()
+    for chunk in response.iter_content(_CHUNK):
+        body += chunk
+        if len(body) > limit:
+            raise requests.exceptions.ContentDecodingError(f"answer of more than {limit} bytes")
+        if time.monotonic() > deadline:
+            raise requests.exceptions.ReadTimeout("answer not complete in time")
+    return bytes(body)
+
+
+def drive(
+    flow: Generator[Step, Reply, T],
+    settings: Settings,
+    post: Callable[[str, bytes, dict[str, str]], requests.Response],
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """Run a flow with requests.
+
+    :param flow: what to do.
+    :param settings: the connection.
+    :param post: makes one POST of a path, a body and headers, and returns its streamed response.
+    :param sleep: waits for so many seconds.
+    :return: what the flow returns.
+    """
+    rate = Rate.of(settings)
+    reply: Reply = None
+    while True:
+        try:
+            step = flow.send(reply)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        if isinstance(step, Sleep):
+            sleep(step.seconds)
+            reply = None
+        else:
+            if rate is not None and (wait := rate.take()) > 0:
+                sleep(wait)
+            reply = _post_once(step, settings, post)
+
+
+def _post_once(
+    step: Send, settings: Settings, post: Callable[[str, bytes, dict[str, str]], requests.Response]
+) -> Reply:
+    deadline = time.monotonic() + settings.timeout
+    headers = request_headers(settings.app_code, step.nonce)
+    try:
+        with post(settings.paths[step.operation], step.body, headers) as response:
+            return Response(response.status_code, response.headers, read_limited(response, deadline))
+    except requests.exceptions.RequestException as error:
+        return NoAnswer(sent=not _never_sent(error), reason=_reason(error))
+
+
+# --- the asynchronous driver --------------------------------------------------------------------
+
+
+class AsyncClient:
+    """Runs flows with aiohttp, on connections it keeps.
+
+    :param settings: the connection.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._urls = {op: URL(settings.base_url + path, encoded=True) for op, path in settings.paths.items()}
+        self._timeout = aiohttp.ClientTimeout(
+            total=settings.timeout, sock_connect=min(CONNECT_TIMEOUT, settings.timeout)
+        )
+        # The time-out begins when an attempt has its turn, so that queueing is not failing.
+        self._turns = asyncio.Semaphore(MAX_SOCKETS)
+        self._rate = Rate.of(settings)
+        self._sessions: dict[Operation, aiohttp.ClientSession] = {}
+        self._opening = asyncio.Lock()
+        self._proxy: str | None = None
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            await session.close()
+
+    async def drive(self, flow: Generator[Step, Reply, T]) -> T:
+        """Run a flow.
+
+        :return: what the flow returns.
+        """
+        reply: Reply = None
+        while True:
+            try:
+                step = flow.send(reply)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            if type(step) is Sleep:
+                await asyncio.sleep(step.seconds)
+                reply = None
+            else:
+                if self._rate is not None and (wait := self._rate.take()) > 0:
+                    await asyncio.sleep(wait)
+                reply = await self._post_once(step)  # type: ignore[arg-type]
+
+    async def _post_once(self, step: Send) -> Reply:
+        session = self._sessions.get(step.operation) or await self._open(step.operation)
+        headers = request_headers(self.settings.app_code, step.nonce)
+        async with self._turns:
+            try:
+                async with session.post(
+                    self._urls[step.operation],
+                    data=step.body,
+                    headers=headers,
+                    allow_redirects=False,
+                    proxy=self._proxy,
+                    timeout=self._timeout,
+                ) as response:
+                    body = await response.content.read(-1) if _is_small(response) else await _capped(response)
+                    return Response(response.status, response.headers, body)
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                never_sent = isinstance(error, _NEVER_SENT)
+                return NoAnswer(sent=not never_sent, reason=f"{type(error).__name__}: {error}".rstrip(": "))
+
+    async def _open(self, operation: Operation) -> aiohttp.ClientSession:
+        async with self._opening:
+            if operation not in self._sessions:
+                # Certificates and the environment are read from files.
+                context, self._proxy = await asyncio.to_thread(_environment, self.settings)
+                # A kept connection that the server closes meanwhile loses a request. A query is asked
+                # again; a submit would be an unknown outcome, so each has a connection of its own.
+                fresh = operation is Operation.SUBMIT
+                kept: dict[str, Any] = {"force_close": True} if fresh else {"keepalive_timeout": 75}
+                self._sessions[operation] = aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(limit=MAX_SOCKETS, ssl=context, **kept),
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    trust_env=False,  # it would put .netrc's credentials in place of ours
+                )
+            return self._sessions[operation]
+
+
+_NEVER_SENT: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+)
+
+
+def _is_small(response: aiohttp.ClientResponse) -> bool:
+    return response.content_length is not None and response.content_length <= MAX_RESPONSE_BYTES
+
+
+async def _capped(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(_CHUNK):
+        body += chunk
+        if len(body) > MAX_RESPONSE_BYTES:
+            raise aiohttp.ClientPayloadError(f"answer of more than {MAX_RESPONSE_BYTES} bytes")
+    return bytes(body)
+
+
+def _environment(settings: Settings) -> tuple[ssl.SSLContext | bool, str | None]:
+    """TLS and proxy for aiohttp as requests would choose them: connection first, then environment."""
+    proxies = settings.proxies
+    if proxies is None:
+        proxies = get_environ_proxies(settings.base_url)
+    proxy = select_proxy(settings.base_url, dict(proxies))
+    if urlsplit(settings.base_url).scheme != "https":
+        return True, proxy
+    if settings.verify is False:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    else:
+        bundle = settings.verify if isinstance(settings.verify, str) else environment_bundle()
+        is_folder = Path(bundle).is_dir()
+        context = ssl.create_default_context(
+            cafile=None if is_folder else bundle, capath=bundle if is_folder else None
+        )
+    if settings.cert is not None:
+        pair = (settings.cert, None) if isinstance(settings.cert, str) else settings.cert
+        context.load_cert_chain(*pair)
+    return context, proxy
+
+
+def environment_bundle() -> str:
+    """Path of the CA bundle that requests would use."""
+    named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    return named or DEFAULT_CA_BUNDLE_PATH

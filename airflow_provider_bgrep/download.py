@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fetches the pictures of a finished job, looks at each, and puts it where it belongs.
+
+Result URLs are another host's than the API's: no credentials go there. They are signed, so no message
+here repeats one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import string
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import requests
+from PIL import Image
+
+from airflow_provider_bgrep.client import CONNECT_TIMEOUT, environment_bundle
+from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, tidy
+from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
+from airflow_provider_bgrep.protocol.models import Job, JobStatus
+from airflow_provider_bgrep.storage import get_bytes, put_bytes, put_file, safe_name, size_of
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    from airflow_provider_bgrep.connection import Settings
+
+DEFAULT_TEMPLATE: Final = "{result_key}_{index}_{output}.{ext}"
+TEMPLATE_FIELDS: Final = ("result_key", "index", "output", "seed", "ext")
+_EXTENSIONS: Final = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
+_CHUNK: Final = 256 * 1024
+_SLOWEST_SECONDS: Final = 600.0
+_ATTEMPTS: Final = 3
+_EXPIRED: Final = frozenset({403, 404, 410})
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPicture:
+    """One generated picture, saved.
+
+    :param index: position of its image task in the job, from 0.
+    :param output: which of the image task's pictures, from 0.
+    :param path: where it lies.
+    :param size: bytes.
+    :param sha256: checksum of the file, hex.
+    :param format: Pillow's name of the format it really has.
+    :param width: pixels.
+    :param height: pixels.
+    """
+
+    index: int
+    output: int
+    path: str
+    size: int
+    sha256: str
+    format: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What became of a job's pictures.
+
+    :param pictures: those that lie in place, by index and output.
+    :param failed: image tasks that have no pictures: index and the service's message.
+    :param lost: pictures that could not be saved this time, and why.
+    """
+
+    pictures: tuple[SavedPicture, ...]
+    failed: tuple[dict[str, Any], ...]
+    lost: tuple[str, ...]
+
+
+class _Expired(Exception):
+    """The URL is not good any more, or not yet."""
+
+
+class _Bad(Exception):
+    """What came is no picture, or not all of it."""
+
+
+def check_template(template: str) -> None:
+    """Check a file-name template.
+
+    :raises InvalidInput: if it names an unknown field, gives two pictures one name, or leaves the folder.
+    """
+    try:
+        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        what = f"{template!r} cannot be read: {error}"
+        raise InvalidInput([Problem("filename_template", what)]) from None
+    problems = []
+    unknown = sorted({name for name in names if name not in TEMPLATE_FIELDS})
+    if unknown:
+        what = f"has {', '.join(map(repr, unknown))}; the fields are {', '.join(TEMPLATE_FIELDS)}"
+        problems.append(Problem("filename_template", what))
+    missing = [name for name in ("index", "output") if name not in names]
+    if missing:
+        what = f"lacks {' and '.join(f'{{{name}}}' for name in missing)}: pictures would overwrite each other"
+        problems.append(Problem("filename_template", what))
+    if template.startswith("/") or any(part in ("", ".", "..") for part in template.split("/")):
+        problems.append(Problem("filename_template", f"{template!r} is no name inside the destination"))
+    if problems:
+        raise InvalidInput(problems)
+
+
+def save_job(
+    result_key: str,
+    destination: ObjectStoragePath,
+    *,
+    query: Callable[[str], Job],
+    settings: Settings,
+    template: str = DEFAULT_TEMPLATE,
+    max_bytes: int = MAX_RESULT_BYTES,
+    log: Callable[[str], None] = lambda line: None,
+) -> Saved:
+    """Save a finished job's pictures. What an earlier run saved is found and not fetched again.
+
+    :param destination: folder to save to.
+    :param query: asks the service for a job; asked once, and once more when URLs have expired.
+    :param settings: the connection, for its proxies and its time-out; its AppCode is not used.
+    :param template: file names; fields ``result_key``, ``index``, ``output``, ``seed``, ``ext``.
+    :param max_bytes: most bytes that one picture may have.
+    :param log: told of what happens.
+    :raises InvalidInput: if ``template`` cannot be used.
+    """
+    check_template(template)
+    manifest = destination / f"{safe_name(result_key)}.manifest.json"
+    known = _known(manifest, template)
+    if known is not None and known.is_complete:
+        log("Everything was saved by an earlier run; nothing is fetched.")
+        return Saved(known.pictures, known.failed, ())
+    had = {(p.index, p.output): p for p in known.pictures} if known else {}
+    job = query(result_key)
+    pictures, lost = dict(had), []
+    with _session(settings) as session:
+        fetch = _Fetcher(session, settings.timeout, max_bytes)
+        fresh: Job | None = None
+        for index, output, url, seed in _wanted(job):
+            if (index, output) in had:
+                continue
+            name = _Namer(template, result_key, index, output, seed)
+            try:
+                try:
+                    saved = fetch.save(url, destination, name)
+                except _Expired:
+                    if fresh is None:
+                        log("A result URL has expired: asking for fresh ones.")
+                        fresh = query(result_key)
+                    saved = fetch.save(_url_of(fresh, index, output), destination, name)
+            except (_Expired, _Bad, requests.RequestException, OSError) as error:
+                lost.append(f"[{index}] output {output}: {_words(error)}")
+            else:
+                pictures[index, output] = saved
+    ordered = tuple(pictures[key] for key in sorted(pictures))
+    failed = tuple(
+        {"index": task.index, "message": tidy(task.message)}
+        for task in job.tasks
+        if task.status == JobStatus.FAILED
+    )
+    # Written even when something is lost: the next try fetches only that.
+    _write_manifest(manifest, template, _Known(ordered, failed, not lost))
+    return Saved(ordered, failed, tuple(lost))
+
+
+def _wanted(job: Job) -> Iterator[tuple[int, int, str, Any]]:
+    for task in job.tasks:
+        for output, url in enumerate(task.results):
+            yield task.index, output, url, task.echo.get("seed")
+
+
+def _url_of(job: Job, index: int, output: int) -> str:
+    for i, o, url, _ in _wanted(job):
+        if (i, o) == (index, output):
+            return url
+    raise _Expired("the service does not name it any more")
+
+
+@dataclass(frozen=True, slots=True)
+class _Namer:
+    template: str
+    result_key: str
+    index: int
+    output: int
+    seed: Any
+
+    def name(self, ext: str) -> str:
+        values = {
+            "result_key": self.result_key,
+            "index": f"{self.index:02d}",
+            "output": self.output,
+            "seed": "random" if self.seed is None else self.seed,
+            "ext": ext,
+        }
+        return self.template.format(**{name: safe_name(value) for name, value in values.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetcher:
+    session: requests.Session
+    timeout: float
+    max_bytes: int
+
+    def save(self, url: str, destination: ObjectStoragePath, namer: _Namer) -> SavedPicture:
+        handle, local = tempfile.mkstemp(prefix="bgrep-")
+        os.close(handle)
+        try:
+            size, digest = self._fetch_patiently(url, local)
+            kind, width, height = looked_at(local)
+            ext = _EXTENSIONS.get(kind, kind.lower())
+            path = destination / namer.name(ext)
+            put_file(local, path)
+        finally:
+            Path(local).unlink(missing_ok=True)
+        return SavedPicture(namer.index, namer.output, str(path), size, digest, kind, width, height)
+
+    def _fetch_patiently(self, url: str, local: str) -> tuple[int, str]:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return self._fetch(url, local)
+            except (requests.RequestException, _Bad):
+                if attempt == _ATTEMPTS:
+                    raise
+                time.sleep(0.5 * attempt)
+        raise AssertionError("unreachable")
+
+    def _fetch(self, url: str, local: str) -> tuple[int, str]:
+        timeout = (min(CONNECT_TIMEOUT, self.timeout), self.timeout)
+        deadline = time.monotonic() + max(_SLOWEST_SECONDS, self.timeout)
+        with self.session.get(url, stream=True, timeout=timeout) as response, Path(local).open("wb") as file:
+            if response.status_code in _EXPIRED:
+                raise _Expired(f"HTTP {response.status_code}")
+            if response.status_code != 200:
+                raise _Bad(f"HTTP {response.status_code}")
+            size, digest = 0, hashlib.sha256()
+            for chunk in response.iter_content(_CHUNK):
+                size += len(chunk)
+                if size > self.max_bytes:
+                    raise _TooLarge(f"is larger than {self.max_bytes} bytes")
+                if time.monotonic() > deadline:
+                    raise _Bad("did not arrive in time")
+                digest.update(chunk)
+                file.write(chunk)
+            promised = response.headers.get("Content-Length")
+            encoded = response.headers.get("Content-Encoding")
+            if promised and promised.isdigit() and not encoded and int(promised) != size:
+                raise _Bad(f"ended after {size} of {promised} bytes")
+        if not size:
+            raise _Bad("is empty")
+        return size, digest.hexdigest()
+
+
+class _TooLarge(OSError):
+    """Over the cap: fetching it again would not make it smaller."""
+
+
+def looked_at(local: str) -> tuple[str, int, int]:
+    """Decode a picture whole, whatever it calls itself.
+
+    :return: Pillow's name of its format, width and height.
+    :raises _Bad: if it is no picture, or a part of one.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(local) as picture:
+                picture.load()
+                return picture.format or "", picture.width, picture.height
+    except Image.DecompressionBombWarning:
+        raise _Bad("has more pixels than any picture of this API") from None
+    except Exception as error:
+        # Pillow's decoders raise whatever a broken file leads them to: OSError, SyntaxError, struct.error.
+        raise _Bad(f"is no picture ({type(error).__name__})") from None
+
+
+def _session(settings: Settings) -> requests.Session:
+    session = requests.Session()
+    session.auth = lambda request: request  # keeps .netrc's credentials off
+    session.verify = settings.verify
+    if settings.proxies is not None:
+        session.trust_env, session.proxies = False, dict(settings.proxies)
+        if settings.verify is True:
+            session.verify = environment_bundle()
+    return session
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, requests.RequestException):
+        # Its own words hold the URL.
+        return f"could not be fetched ({type(error).__name__})"
+    if isinstance(error, _Expired):
+        return f"the URL is not good, and a fresh one neither ({error})"
+    return str(error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    pictures: tuple[SavedPicture, ...]
+    failed: tuple[dict[str, Any], ...]
+    is_complete: bool
+
+
+def _known(manifest: ObjectStoragePath, template: str) -> _Known | None:
+    """What an earlier run saved under this template and is still there, or ``None``."""
+    data = get_bytes(manifest)
+    if data is None:
+        return None
+    try:
+        value = json.loads(data)
+        if value["version"] != 1 or value["filename_template"] != template:
+            return None
+        listed = [SavedPicture(**picture) for picture in value["files"]]
+        known = _Known(tuple(listed), tuple(value["failed"]), bool(value["is_complete"]))
+    except (ValueError, TypeError, KeyError):
+        return None  # damaged: the pictures are fetched again
+    folder = manifest.parent
+    there = tuple(p for p in listed if size_of(_in_folder(folder, p.path)) == p.size)
+    return replace(known, pictures=there, is_complete=known.is_complete and len(there) == len(listed))
+
+
+def _in_folder(folder: ObjectStoragePath, path: str) -> ObjectStoragePath:
+    return type(folder)(path, conn_id=getattr(folder, "conn_id", None))
+
+
+def _write_manifest(manifest: ObjectStoragePath, template: str, known: _Known) -> None:
+    value = {
+        "version": 1,
+        "filename_template": template,
+        "is_complete": known.is_complete,
+        "files": [asdict(picture) for picture in known.pictures],
+        "failed": list(known.failed),
+    }
+    put_bytes(json.dumps(value, ensure_ascii=False, indent=1).encode(), manifest)

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The errors users catch, split by what the caller can do about them.
+
+::
+
+    BgRepError
+    ├── BgRepAuthError             AppCode missing, wrong, not authorised     final
+    ├── BgRepQuotaError            credit or subscription used up             final
+    ├── BgRepThrottledError        too many calls                             Airflow retries
+    ├── BgRepServiceError          the service or the way to it failed        Airflow retries
+    ├── BgRepRequestError          this request is wrong                      final
+    │   └── BgRepConfigurationError    the connection or the API's side is    final
+    ├── BgRepContentError          the picture was refused                    final
+    ├── BgRepJobNotFoundError      no such job                                final
+    ├── BgRepJobFailedError        the job, or image tasks of it, failed      final
+    ├── BgRepJobNotFinishedError   asked for results too early                Airflow retries
+    ├── BgRepDownloadError         a finished picture could not be saved      Airflow retries
+    ├── BgRepUnknownOutcomeError   a submit whose answer was lost             final
+    └── BgRepTimeoutError          waited too long (AirflowSensorTimeout)
+
+A final error ends the Airflow task without a retry.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+)
+
+from airflow_provider_bgrep.protocol.codes import Kind
+from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput
+
+
+class BgRepError(AirflowException):
+    """Anything that went wrong with the background generation API.
+
+    :param message: what happened and what to do.
+    :param code: the service's 8 digits or the gateway's code, empty where none came.
+    :param http_status: HTTP status of the answer, ``None`` where none came.
+    :param request_id: the service's id of the call.
+    :param gateway_request_id: the gateway's id of the call; support asks for both.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str = "",
+        http_status: int | None = None,
+        request_id: str = "",
+        gateway_request_id: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.http_status = http_status
+        self.request_id = request_id
+        self.gateway_request_id = gateway_request_id
+
+    def __str__(self) -> str:
+        facts = (
+            ("code", self.code),
+            ("HTTP", self.http_status),
+            ("request id", self.request_id),
+            ("gateway request id", self.gateway_request_id),
+        )
+        known = ", ".join(f"{name} {value}" for name, value in facts if value)
+        return f"{self.message} ({known})" if known else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only attributes survive pickling (and so copying between processes).
+        return (type(self), (self.message,), self.__dict__)
+
+
+class BgRepAuthError(BgRepError, AirflowFailException):
+    """The AppCode is missing, unknown, expired, or not authorised for this API."""
+
+
+class BgRepQuotaError(BgRepError, AirflowFailException):
+    """Credit or subscription used up or overdue: nothing more is accepted until it is topped up."""
+
+
+class BgRepThrottledError(BgRepError):
+    """Too many calls, for longer than a call waits by itself.
+
+    ``retry_after`` holds the seconds the server asked to wait, ``None`` where it did not say.
+    """
+
+    retry_after: float | None = None
+
+
+class BgRepServiceError(BgRepError):
+    """The service, or the way to it, failed; nothing was accepted. Another try may help."""
+
+
+class BgRepRequestError(BgRepError, AirflowFailException):
+    """This request is wrong, and will be wrong again."""
+
+
+class BgRepConfigurationError(BgRepRequestError):
+    """The connection, the network's rules or the API's own set-up is wrong."""
+
+
+class BgRepContentError(BgRepError, AirflowFailException):
+    """The picture was refused: compliance, unreachable URL, size, format or mask."""
+
+
+class BgRepJobNotFoundError(BgRepError, AirflowFailException):
+    """There is no such job, or not any more."""
+
+
+class BgRepJobFailedError(BgRepError, AirflowFailException):
+    """The job, or image tasks of it, failed. It may be billed."""
+
+
+class BgRepJobNotFinishedError(BgRepError):
+    """The results were asked for before the job was finished."""
+
+
+class BgRepDownloadError(BgRepError):
+    """A finished picture could not be fetched or saved. It is paid for: try again soon."""
+
+
+class BgRepUnknownOutcomeError(BgRepError, AirflowFailException):
+    """A submit whose answer was lost: it may have been accepted and billed. Never sent again by itself."""
+
+
+class BgRepTimeoutError(BgRepError, AirflowSensorTimeout):
+    """The job was not finished in time. It goes on, and its result key stays good."""
+
+
+_CLASSES: Final[dict[Kind, type[BgRepError]]] = {
+    Kind.AUTH: BgRepAuthError,
+    Kind.QUOTA: BgRepQuotaError,
+    Kind.THROTTLED: BgRepThrottledError,
+    Kind.SERVICE: BgRepServiceError,
+    Kind.REQUEST: BgRepRequestError,
+    Kind.CONFIGURATION: BgRepConfigurationError,
+    Kind.CONTENT: BgRepContentError,
+    Kind.JOB_NOT_FOUND: BgRepJobNotFoundError,
+    Kind.JOB_FAILED: BgRepJobFailedError,
+    Kind.UNKNOWN_OUTCOME: BgRepUnknownOutcomeError,
+}
+
+
+def error_from(error: CallError, *, secret: str = "") -> BgRepError:
+    """The exception users catch for what the core raised.
+
+    :param error: how a call ended.
+    :param secret: the AppCode, blotted out should a server have repeated it.
+    """
+    text = f"{error.operation.value.capitalize()}: {error.message}. {error.rule.remedy}"
+    raised = _CLASSES[error.kind](
+        text.replace(secret, "***") if secret else text,
+        code=error.code,
+        http_status=error.http_status,
+        request_id=error.request_id,
+        gateway_request_id=error.gateway_request_id,
+    )
+    if isinstance(raised, BgRepThrottledError):
+        raised.retry_after = error.retry_after
+    return raised
+
+
+def input_error(error: InvalidInput, subject: str = "") -> BgRepRequestError:
+    """The exception for input that cannot be sent."""
+    return BgRepRequestError(f"{subject}{error}")
+
+
+def configuration_error(error: InvalidInput, conn_id: str) -> BgRepConfigurationError:
+    """The exception for a connection that cannot be used."""
+    return BgRepConfigurationError(f"Connection {conn_id!r} has {error}")

@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hooks: Airflow's connection in, jobs out."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Generator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from weakref import WeakKeyDictionary
+
+import requests
+from airflow.providers.common.compat.sdk import BaseHook, mask_secret
+from airflow.providers.http.hooks.http import HttpHook
+from requests.auth import AuthBase
+
+from airflow_provider_bgrep.client import (
+    CONNECT_TIMEOUT,
+    AsyncClient,
+    OneAttemptAdapter,
+    drive,
+    environment_bundle,
+    new_chance,
+    new_nonce,
+)
+from airflow_provider_bgrep.connection import (
+    CONNECTION_TYPE,
+    DEFAULT_CONNECTION_ID,
+    EXTRAS,
+    HOOK_NAME,
+    Settings,
+    parse_connection,
+)
+from airflow_provider_bgrep.exceptions import configuration_error, error_from, input_error
+from airflow_provider_bgrep.get_provider_info import ui_field_behaviour
+from airflow_provider_bgrep.protocol import flows
+from airflow_provider_bgrep.protocol.codes import Kind
+from airflow_provider_bgrep.protocol.errors import NOT_CONNECTED, CallError, InvalidInput
+from airflow_provider_bgrep.protocol.models import ImageTask, Job
+from airflow_provider_bgrep.protocol.pacing import ONCE
+from airflow_provider_bgrep.protocol.validation import checked_tasks
+from airflow_provider_bgrep.protocol.wire import NONCE_HEADER, request_headers
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from airflow.providers.common.compat.sdk import Connection
+
+T = TypeVar("T")
+
+
+def _settings(conn: Connection, conn_id: str) -> Settings:
+    """A connection's settings, its AppCode masked in every log of this process."""
+    try:
+        settings = parse_connection(
+            host=conn.host, schema=conn.schema, port=conn.port, password=conn.password, extra=conn.extra
+        )
+    except InvalidInput as error:
+        raise configuration_error(error, conn_id) from None
+    if settings.app_code != conn.password:
+        # Airflow masks the password as it was typed: with its prefix, say, or a newline.
+        mask_secret(settings.app_code)
+    return settings
+
+
+class AppCodeAuth(AuthBase):
+    """Puts the AppCode and a fresh nonce on a request that has none, and keeps ``.netrc`` off it."""
+
+    def __init__(self, app_code: str) -> None:
+        self._app_code = app_code
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Called by requests for every prepared request."""
+        if NONCE_HEADER not in request.headers:
+            request.headers.update(request_headers(self._app_code, new_nonce()))
+        return request
+
+
+class BgRepHook(HttpHook):
+    """Submits jobs of background generation, and asks for them.
+
+    What :class:`HttpHook` does by itself and this API cannot bear is overridden: it sends no extras as
+    headers, no credentials from ``login`` or ``.netrc``, follows no redirects, and defaults to https.
+
+    :param bgrep_conn_id: the ``bgrep`` connection.
+    """
+
+    conn_name_attr = "bgrep_conn_id"
+    default_conn_name = DEFAULT_CONNECTION_ID
+    conn_type = CONNECTION_TYPE
+    hook_name = HOOK_NAME
+
+    def __init__(self, bgrep_conn_id: str = DEFAULT_CONNECTION_ID) -> None:
+        super().__init__(method="POST", http_conn_id=bgrep_conn_id)
+        self.bgrep_conn_id = bgrep_conn_id
+        self._parsed: Settings | None = None
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Fields of the connection form on Airflow 2; Airflow 3 reads ``conn-fields``."""
+        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget  # type: ignore[import-not-found]
+        from flask_babel import lazy_gettext  # type: ignore[import-not-found]
+        from wtforms import StringField  # type: ignore[import-untyped]
+
+        return {
+            extra.name: StringField(
+                lazy_gettext(extra.label), widget=BS3TextFieldWidget(), description=extra.description
+            )
+            for extra in EXTRAS.values()
+        }
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """How the standard fields of the connection form look on Airflow 2."""
+        return {name.replace("-", "_"): value for name, value in ui_field_behaviour().items()}
+
+    @property
+    def settings(self) -> Settings:
+        """The connection, checked.
+
+        :raises BgRepConfigurationError: with everything that is wrong with it.
+        """
+        if self._parsed is None:
+            self._parsed = _settings(self.get_connection(self.bgrep_conn_id), self.bgrep_conn_id)
+        return self._parsed
+
+    def submit(self, task_list: Iterable[ImageTask | Mapping[str, Any]], *, nonce: str | None = None) -> Job:
+        """Submit one job. **This is what costs money.**
+
+        Sent again by itself only after a refusal for load or a connection that was never made.
+
+        :param task_list: 1 to 10 image tasks.
+        :param nonce: nonce of the first attempt, should you want to write it down before; later ones
+            draw their own.
+        :return: the job, its tasks in the order given.
+        :raises BgRepRequestError: if anything in ``task_list`` is wrong; nothing was sent.
+        :raises BgRepUnknownOutcomeError: if the answer was lost: the job may be accepted and billed.
+        """
+        try:
+            tasks = checked_tasks(task_list)
+            return self._drive(flows.submit(tasks, new_chance(nonce)))
+        except InvalidInput as error:
+            raise input_error(error) from None
+
+    def query(self, result_key: str) -> Job:
+        """Ask for one job. Asked again by itself after a failure that may pass.
+
+        :param result_key: what the submit returned.
+        :raises BgRepJobNotFoundError: if there is no such job.
+        """
+        try:
+            return self._drive(flows.query(result_key, new_chance()))
+        except InvalidInput as error:
+            raise input_error(error) from None
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Tell whether the connection works, by one query for a job that does not exist.
+
+        Nothing is generated, so nothing is paid for.
+
+        :return: whether it works, and a sentence for people.
+        """
+        try:
+            self._drive_raw(flows.query(secrets.token_hex(16), new_chance(), ONCE))
+        except CallError as error:
+            if error.kind is Kind.JOB_NOT_FOUND:
+                return True, "The AppCode works: the API knows this account. Nothing was generated or billed."
+            what = _NOT_CONNECTED if error.rule is NOT_CONNECTED else _DIAGNOSES.get(error.kind, "No answer")
+            return False, f"{what}. {error_from(error, secret=self.settings.app_code)}"
+        except Exception as error:
+            # The form shows whatever is returned; what is raised it may not.
+            return False, str(error)
+        return True, "The API answered."
+
+    def _drive(self, flow: Generator[flows.Step, flows.Reply, T]) -> T:
+        try:
+            return self._drive_raw(flow)
+        except CallError as error:
+            raise error_from(error, secret=self.settings.app_code) from None
+
+    def _drive_raw(self, flow: Generator[flows.Step, flows.Reply, T]) -> T:
+        return drive(flow, self.settings, self._post, self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        if seconds >= 1:
+            self.log.info("Waiting %.1f s before the next attempt.", seconds)
+        time.sleep(seconds)
+
+    def _post(self, path: str, body: bytes, headers: dict[str, str]) -> requests.Response:
+        response: requests.Response = self.run(
+            endpoint=path,
+            data=body,  # type: ignore[arg-type]
+            headers=headers,
+            extra_options={"check_response": False},
+        )
+        return response
+
+    def get_conn(
+        self, headers: dict[Any, Any] | None = None, extra_options: dict[str, Any] | None = None
+    ) -> requests.Session:
+        """Make a session for this API alone; each call has its own, on a connection of its own.
+
+        :param headers: headers of every request.
+        :param extra_options: as :class:`HttpHook`'s, of which ``check_response`` is heeded.
+        """
+        settings = self.settings
+        self.base_url = settings.base_url
+        self._base_url_initialized = True
+        self.merged_extra = {
+            "check_response": (extra_options or {}).get("check_response", True),
+            "timeout": (min(CONNECT_TIMEOUT, settings.timeout), settings.timeout),
+        }
+        session = requests.Session()
+        session.auth = AppCodeAuth(settings.app_code)
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, OneAttemptAdapter())
+        session.verify, session.cert, session.stream = settings.verify, settings.cert, True
+        if settings.proxies is not None:
+            # The connection's proxies replace the environment's; its CA bundle still counts.
+            session.trust_env, session.proxies = False, dict(settings.proxies)
+            if settings.verify is True:
+                session.verify = environment_bundle()
+        session.headers.update(headers or {})
+        return session
+
+    def run_and_check(
+        self,
+        session: requests.Session,
+        prepped_request: requests.PreparedRequest,
+        extra_options: dict[Any, Any],
+    ) -> requests.Response:
+        """Send one request, once, to this API's host and no other."""
+        # HttpHook's own logs a broken connection as one that will be retried, which is not so here.
+        settings = session.merge_environment_settings(
+            prepped_request.url, {}, session.stream, session.verify, session.cert
+        )
+        response = session.send(
+            prepped_request, timeout=extra_options.get("timeout"), allow_redirects=False, **settings
+        )
+        if extra_options.get("check_response", True):
+            self.check_response(response)
+        return response
+
+
+_NOT_CONNECTED: Final = "No route to the API"
+_DIAGNOSES: Final[dict[Kind, str]] = {
+    Kind.AUTH: "Wrong AppCode",
+    Kind.QUOTA: "No subscription, or nothing left of it",
+    Kind.CONFIGURATION: "Wrong domain or path, or this address is refused",
+    Kind.THROTTLED: "The API is busy; the AppCode was not checked",
+    Kind.REQUEST: "The API refused the query",
+}
+
+
+class BgRepAsyncHook(BaseHook):
+    """The same calls for triggers and other coroutines: nothing in it blocks the event loop.
+
+    Within ``async with`` it keeps its connections; hooks of one connection in one event loop share them.
+
+    :param bgrep_conn_id: the ``bgrep`` connection.
+    """
+
+    conn_name_attr = "bgrep_conn_id"
+    default_conn_name = DEFAULT_CONNECTION_ID
+    conn_type = CONNECTION_TYPE
+    hook_name = HOOK_NAME
+
+    def __init__(self, bgrep_conn_id: str = DEFAULT_CONNECTION_ID) -> None:
+        super().__init__()
+        self.bgrep_conn_id = bgrep_conn_id
+        self._share: _Share | None = None
+
+    async def __aenter__(self) -> BgRepAsyncHook:
+        self._share = await _take_share(self.bgrep_conn_id)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        share, self._share = self._share, None
+        if share is not None:
+            await share.release()
+
+    async def submit(self, task_list: Iterable[ImageTask | Mapping[str, Any]]) -> Job:
+        """As :meth:`BgRepHook.submit`."""
+        try:
+            return await self._drive(flows.submit(checked_tasks(task_list), new_chance()))
+        except InvalidInput as error:
+            raise input_error(error) from None
+
+    async def query(self, result_key: str) -> Job:
+        """As :meth:`BgRepHook.query`."""
+        try:
+            return await self._drive(flows.query(result_key, new_chance()))
+        except InvalidInput as error:
+            raise input_error(error) from None
+
+    async def wait(self, result_key: str, *, poll_interval: float, end_time: float) -> flows.Waited:
+        """Ask for one job until it is finished or ``end_time`` has come.
+
+        :param poll_interval: seconds between two queries.
+        :param end_time: wall clock, seconds since the epoch.
+        :raises CallError: what ends the wait, as the core's error: a trigger tells its code to the worker.
+        """
+
+        def unknown(status: str) -> None:
+            self.log.warning("Job %s has an undocumented status %r. Waiting on.", result_key, status)
+
+        flow = flows.wait(
+            result_key,
+            new_chance(),
+            poll_interval=poll_interval,
+            end_time=end_time,
+            on_unknown_status=unknown,
+        )
+        async with self._client() as client:
+            return await client.drive(flow)
+
+    async def _drive(self, flow: Generator[flows.Step, flows.Reply, T]) -> T:
+        async with self._client() as client:
+            try:
+                return await client.drive(flow)
+            except CallError as error:
+                raise error_from(error, secret=client.settings.app_code) from None
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[AsyncClient]:
+        if self._share is not None:
+            yield self._share.client
+            return
+        share = await _take_share(self.bgrep_conn_id)
+        try:
+            yield share.client
+        finally:
+            await share.release()
+
+
+FRESH_SECONDS: Final = 60.0
+"""A connection read so recently is not read again: a triggerer that starts a thousand triggers asks once."""
+
+
+@dataclass
+class _Share:
+    """A client that several hooks use, closed with the last of them."""
+
+    client: AsyncClient
+    read_at: float
+    users: int = 0
+
+    async def release(self) -> None:
+        self.users -= 1
+        if self.users == 0 and self.client is not None:
+            await self.client.close()
+
+
+class _Shares:
+    """The clients of one event loop, by connection."""
+
+    def __init__(self) -> None:
+        self.by_conn: dict[str, _Share] = {}
+        self.reading = asyncio.Lock()
+
+
+_shares: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shares] = WeakKeyDictionary()
+
+
+async def _take_share(conn_id: str) -> _Share:
+    shares = _shares.setdefault(asyncio.get_running_loop(), _Shares())
+    async with shares.reading:
+        share = shares.by_conn.get(conn_id)
+        if share is None or time.monotonic() - share.read_at > FRESH_SECONDS:
+            from airflow.providers.common.compat.connection import get_async_connection
+
+            conn = await get_async_connection(conn_id)
+            # Masking may talk to the supervisor, which must not happen on the loop.
+            settings = await asyncio.to_thread(_settings, conn, conn_id)
+            if share is None or share.client.settings != settings:
+                share = _Share(AsyncClient(settings), 0.0)
+                shares.by_conn[conn_id] = share
+            share.read_at = time.monotonic()
+        share.users += 1
+        return share

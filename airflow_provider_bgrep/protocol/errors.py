@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the core raises: bad input before anything is sent, and an answer that is not a success.
+
+Neither knows Airflow; ``airflow_provider_bgrep.exceptions`` turns them into the classes users catch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from airflow_provider_bgrep.protocol.codes import (
+    SERVICE_CODES,
+    Kind,
+    Operation,
+    Rule,
+    Then,
+    by_status,
+    gateway_rule,
+)
+
+MAX_MESSAGE = 500
+"""Characters of a foreign message that we repeat: enough to read, too few to flood a log."""
+
+
+def tidy(text: object) -> str:
+    """One line of printable text out of whatever a server called its message."""
+    words = "".join(c if c.isprintable() else " " for c in str(text)).split()
+    line = " ".join(words)
+    return line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 1] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with the input.
+
+    :param where: position and field, such as ``task_list[3].steps``.
+    :param what: what is wrong, with the value, the range and what to do.
+    """
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+class InvalidInput(ValueError):
+    """The input cannot be sent. Carries every problem, not only the first.
+
+    :param problems: all that is wrong, at least one.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"{count}, nothing was sent: " + "; ".join(map(str, problems)))
+
+
+class CallError(Exception):
+    """A call did not succeed.
+
+    :param operation: which call.
+    :param rule: the row of the table of codes that says what it means.
+    :param code: the code as received, empty where none came.
+    :param http_status: HTTP status, ``None`` where no answer came.
+    :param message: the server's words, or what the connection ran into.
+    :param request_id: the service's ``requestId``.
+    :param gateway_request_id: the gateway's ``X-Ca-Request-Id``.
+    :param retry_after: seconds the server asked to wait, from ``Retry-After``.
+    """
+
+    def __init__(
+        self,
+        operation: Operation,
+        rule: Rule,
+        *,
+        code: str = "",
+        http_status: int | None = None,
+        message: str = "",
+        request_id: str = "",
+        gateway_request_id: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        self.operation = operation
+        self.rule = rule
+        self.code = code or rule.code
+        self.http_status = http_status
+        self.message = tidy(message) or rule.meaning
+        self.request_id = request_id
+        self.gateway_request_id = gateway_request_id
+        self.retry_after = retry_after
+        super().__init__(f"{operation.value}: {self.message}")
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of error it is on this operation."""
+        return self.rule.kind_on(self.operation)
+
+    @property
+    def then(self) -> Then:
+        """What may follow."""
+        return self.rule.then(self.operation)
+
+    @classmethod
+    def rebuilt(
+        cls,
+        operation: Operation,
+        *,
+        code: str,
+        http_status: int | None,
+        request_id: str = "",
+        gateway_request_id: str = "",
+    ) -> CallError:
+        """The same error again from what travels in an event: its code and status, never its text."""
+        rule = SERVICE_CODES.get(code)
+        if rule is None and code:
+            rule = gateway_rule(code, "", http_status or 0)
+        if rule is None:
+            rule = NOT_CONNECTED if http_status is None else by_status(http_status)
+        return cls(
+            operation,
+            rule,
+            code=code,
+            http_status=http_status,
+            request_id=request_id,
+            gateway_request_id=gateway_request_id,
+        )
+
+
+NOT_CONNECTED = Rule(
+    "",
+    0,
+    "No connection could be made",
+    Kind.SERVICE,
+    Then.SEND_AGAIN,
+    Then.SEND_AGAIN,
+    "Check the connection's host and port, proxies and certificates, and that this machine reaches it.",
+    "gateway",
+)
+"""A connection that was never made: refused, no such name, TLS handshake. Nothing was sent."""
+
+LOST = Rule(
+    "",
+    0,
+    "The answer was lost",
+    Kind.SERVICE,
+    Then.UNKNOWN,
+    Then.SEND_AGAIN,
+    by_status(500).remedy,
+    "gateway",
+)
+"""A time-out or a broken connection after the request went out."""

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Submit, query and wait, as generators that yield what to do next and return a value.
+
+A driver sends a :class:`Send` and answers with a :class:`~.wire.Response` or a :class:`NoAnswer`, or
+sleeps for a :class:`Sleep`. All that is decided, is decided here, once for every driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from airflow_provider_bgrep.protocol import wire
+from airflow_provider_bgrep.protocol.codes import Kind, Operation
+from airflow_provider_bgrep.protocol.errors import LOST, NOT_CONNECTED, CallError
+from airflow_provider_bgrep.protocol.limits import JOB_LAG_SECONDS
+from airflow_provider_bgrep.protocol.models import FINISHED, ImageTask, Job
+from airflow_provider_bgrep.protocol.pacing import QUERY, SUBMIT, Patience, next_wait, poll_wait
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One HTTP attempt to make. ``nonce`` is its own: another attempt is another ``Send``."""
+
+    operation: Operation
+    body: bytes
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Wait for so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """An attempt that brought no response.
+
+    :param sent: whether the request, or a part of it, may have gone out.
+    :param reason: what the connection ran into, without secrets.
+    """
+
+    sent: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """Where the core gets what it cannot make itself.
+
+    :param nonce: returns a string never returned before, for each HTTP attempt.
+    :param rand: returns a number in [0, 1).
+    :param now: returns the wall clock in seconds.
+    """
+
+    nonce: Callable[[], str]
+    rand: Callable[[], float]
+    now: Callable[[], float]
+
+
+Step: TypeAlias = Send | Sleep
+Reply: TypeAlias = wire.Response | NoAnswer | None
+Answered: TypeAlias = tuple[wire.Response, dict[str, Any]]
+
+
+def call(
+    operation: Operation, body: bytes, chance: Chance, patience: Patience
+) -> Generator[Step, Reply, Answered]:
+    """One call, attempt after attempt for as long as the table of codes and ``patience`` allow.
+
+    :return: the response and its envelope.
+    :raises CallError: how the last attempt ended. A submit that may have been accepted ends at once.
+    """
+    attempt = 0
+    while True:
+        attempt += 1
+        reply = yield Send(operation, body, chance.nonce())
+        try:
+            if isinstance(reply, wire.Response):
+                return reply, wire.checked_answer(operation, reply)
+            assert isinstance(reply, NoAnswer)  # noqa: S101 - a driver that answers otherwise is broken
+            raise CallError(operation, LOST if reply.sent else NOT_CONNECTED, message=reply.reason)
+        except CallError as error:
+            wait = next_wait(error, attempt, patience, chance.rand())
+            if wait is None:
+                raise
+        yield Sleep(wait)
+
+
+def submit(
+    tasks: Sequence[ImageTask], chance: Chance, patience: Patience = SUBMIT
+) -> Generator[Step, Reply, Job]:
+    """Submit one job of checked image tasks.
+
+    :return: the job, its tasks in the order of ``tasks``.
+    :raises CallError: of kind ``UNKNOWN_OUTCOME`` where the job may have been accepted all the same.
+    """
+    response, payload = yield from call(Operation.SUBMIT, wire.submit_body(tasks), chance, patience)
+    return wire.decoded_job(Operation.SUBMIT, response, payload).matched_to(tasks)
+
+
+def query(result_key: str, chance: Chance, patience: Patience = QUERY) -> Generator[Step, Reply, Job]:
+    """Ask for one job once.
+
+    :raises CallError: if it cannot be had.
+    """
+    body = wire.query_body(result_key)
+    response, payload = yield from call(Operation.QUERY, body, chance, patience)
+    return wire.decoded_job(Operation.QUERY, response, payload, result_key)
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """How a wait ended: whether the job is finished, and the statuses last seen."""
+
+    is_finished: bool
+    statuses: tuple[str, ...]
+
+
+def wait(
+    result_key: str,
+    chance: Chance,
+    *,
+    poll_interval: float,
+    end_time: float,
+    patience: Patience = QUERY,
+    on_unknown_status: Callable[[str], None] = lambda status: None,
+) -> Generator[Step, Reply, Waited]:
+    """Ask for one job until every image task of it is finished, or until ``end_time``.
+
+    Asks at least once, so that a waiter that comes back late still sees what is finished. Throttling
+    only slows it down; "no such job" within a minute of the first query may be lag.
+
+    :param poll_interval: seconds between two queries.
+    :param end_time: wall clock in seconds.
+    :param on_unknown_status: called once with each status that the API's document does not name.
+    :raises CallError: what ends the wait: a final error, or more failures in a row than ``patience`` has.
+    """
+    body = wire.query_body(result_key)
+    began = chance.now()
+    seen: tuple[str, ...] = ()
+    unknown: set[str] = set()
+    while True:
+        try:
+            _, payload = yield from call(Operation.QUERY, body, chance, patience)
+        except CallError as error:
+            lag = error.kind is Kind.JOB_NOT_FOUND and chance.now() - began < JOB_LAG_SECONDS
+            if not lag and error.kind is not Kind.THROTTLED:
+                raise
+        else:
+            seen = tuple(wire.statuses(payload))
+            if seen and FINISHED.issuperset(seen):
+                return Waited(True, seen)
+            for status in set(seen) - KNOWN - unknown:
+                unknown.add(status)
+                on_unknown_status(status)
+        left = end_time - chance.now()
+        if left <= 0:
+            return Waited(False, seen)
+        # The last query is at the deadline, not up to an interval before it.
+        yield Sleep(min(poll_wait(poll_interval, chance.rand()), left))
+
+
+KNOWN = frozenset({"WAITING", "RUNNING"}) | FINISHED

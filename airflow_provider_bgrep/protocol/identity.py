@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is bought, as opposed to how it was written down: the same purchase has the same identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+from airflow_provider_bgrep.protocol.models import ImageTask
+
+_SIGNATURES: Final[tuple[tuple[str, frozenset[str]], ...]] = (
+    # (the parameter whose presence says that the URL is signed that way, what then is signature)
+    ("x-oss-signature", frozenset()),
+    (
+        "signature",
+        frozenset(
+            "expires ossaccesskeyid security-token awsaccesskeyid googleaccessid policy key-pair-id".split()
+        ),
+    ),
+    ("x-amz-signature", frozenset()),
+    ("x-goog-signature", frozenset()),
+    ("sig", frozenset("sv ss srt sr sp st se sip spr sig skoid sktid skt ske sks skv".split())),
+    ("q-signature", frozenset()),
+)
+_PREFIXES: Final = ("x-amz-", "x-goog-", "q-sign-", "q-ak", "q-key-time", "q-header-list", "q-url-param-list")
+_OSS: Final = frozenset(
+    f"x-oss-{name}"
+    for name in ("signature", "signature-version", "credential", "date", "expires", "security-token")
+) | {"x-oss-additional-headers"}
+
+
+def unsigned(url: str) -> str:
+    """``url`` without the parameters that merely sign it, and without its fragment.
+
+    A URL signed anew is the same picture. Parameters that choose what is served (``x-oss-process``,
+    say) stay.
+    """
+    parts = urlsplit(url)
+    pairs = [pair for pair in parts.query.split("&") if pair]
+    names = {pair.partition("=")[0].lower() for pair in pairs}
+    drop = set(_OSS)
+    for mark, signature in _SIGNATURES:
+        if mark in names:
+            drop |= {mark, *signature}
+    kept = [
+        pair
+        for pair in pairs
+        if (name := pair.partition("=")[0].lower()) not in drop and not name.startswith(_PREFIXES)
+    ]
+    return urlunsplit((parts.scheme.lower(), parts.netloc.lower(), parts.path, "&".join(kept), ""))
+
+
+def fingerprint(tasks: Iterable[ImageTask]) -> str:
+    """64 hex digits that are equal for equal purchases: order counts, ``id`` and signatures do not."""
+    bought = []
+    for task in tasks:
+        wire = task.as_wire()
+        for name in ("image", "mask"):
+            if name in wire:
+                wire[name] = unsigned(wire[name])
+        bought.append(wire)
+    canonical = json.dumps(bought, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes over the wire, as frozen values: image tasks out, jobs back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from enum import Enum
+from typing import Any, Final
+
+from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
+
+
+class JobStatus(str, Enum):
+    """The states the API names for an image task. A job as a whole has no state of its own."""
+
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+
+
+FINISHED: Final = frozenset({JobStatus.SUCCESS.value, JobStatus.FAILED.value})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageTask:
+    """One element of the API's ``task_list``: a picture, a prompt, and how many results to make.
+
+    Nothing is checked when it is made, since a DAG file may hold templates in any field; it is
+    checked, whole lists at a time, before anything is sent.
+
+    :param image: URL of the source picture, ``http`` or ``https``, each side 400 to 4096 px.
+    :param positive_prompt: what the background should be; 1 to 500 characters, Chinese or English.
+    :param mask: URL of the mask, of the picture's resolution; foreground to keep is 255.
+    :param negative_prompt: what the background should not hold; at most 500 characters.
+    :param guidance_scale: prompt strength, [1, 20].
+    :param strength: repaint strength, (0, 1].
+    :param seed: random seed; left out, the service draws one. 0 is a real seed.
+    :param steps: optimisation steps, [15, 50].
+    :param num_output: pictures to make, [1, 4]. Each is paid for.
+    :param id: your own name for it (a sku, say). Never sent.
+
+    The ranges are the API's document's.
+    """
+
+    image: str
+    positive_prompt: str
+    mask: str | None = None
+    negative_prompt: str | None = None
+    guidance_scale: float = IMAGE_TASK_FIELDS["guidance_scale"].default
+    strength: float = IMAGE_TASK_FIELDS["strength"].default
+    seed: int | None = None
+    steps: int = IMAGE_TASK_FIELDS["steps"].default
+    num_output: int = IMAGE_TASK_FIELDS["num_output"].default
+    id: str | int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form for XCom and for the ``task_list`` of mapped tasks: fields with no value are left out."""
+        values = ((name, getattr(self, name)) for name in TASK_FIELD_NAMES)
+        return {name: value for name, value in values if value is not None}
+
+    def as_wire(self) -> dict[str, Any]:
+        """The form the API takes: as :meth:`as_dict`, without ``id``."""
+        return {name: value for name, value in self.as_dict().items() if name in IMAGE_TASK_FIELDS}
+
+
+TASK_FIELD_NAMES: Final = tuple(f.name for f in fields(ImageTask))
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """What became of one image task.
+
+    :param index: position in the job, from 0.
+    :param status: ``WAITING``, ``RUNNING``, ``SUCCESS``, ``FAILED``, or upper-cased whatever else
+        the service said, which counts as not finished.
+    :param results: URLs of the generated pictures, in the order of their output number.
+    :param message: the service's words, often empty.
+    :param echo: the submitted fields as the service repeated them.
+    """
+
+    index: int
+    status: str
+    results: tuple[str, ...] = ()
+    message: str = ""
+    echo: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether this image task will not change any more."""
+        return self.status in FINISHED
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A submitted job, as one answer describes it.
+
+    :param result_key: the job's id.
+    :param tasks: its image tasks, in the answer's order unless :meth:`matched_to` was used.
+    :param request_id: the service's id of the call.
+    :param gateway_request_id: the gateway's id of the call; support asks for both.
+    """
+
+    result_key: str
+    tasks: tuple[TaskResult, ...]
+    request_id: str = ""
+    gateway_request_id: str = ""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every image task is ``SUCCESS`` or ``FAILED``; never of a job that names no tasks."""
+        return bool(self.tasks) and all(task.is_finished for task in self.tasks)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many image tasks are in each status, by status."""
+        counts: dict[str, int] = {}
+        for task in self.tasks:
+            counts[task.status] = counts.get(task.status, 0) + 1
+        return counts
+
+    def matched_to(self, sent: Sequence[ImageTask]) -> Job:
+        """The same job with its tasks in the order they were sent.
+
+        The API promises no order. Tasks are matched by the fields they echo; what cannot be told
+        apart that way keeps its position among the rest.
+
+        :param sent: the image tasks as submitted.
+        """
+        wanted = [task.as_wire() for task in sent]
+        free = list(range(len(wanted)))
+        placed: list[tuple[int, TaskResult]] = []
+        unplaced: list[TaskResult] = []
+        for task in self.tasks:
+            # An echo that repeats nothing at all matches nothing, not everything.
+            match = next((i for i in free if task.echo and _echoes(task.echo, wanted[i])), None)
+            if match is None:
+                unplaced.append(task)
+            else:
+                free.remove(match)
+                placed.append((match, task))
+        extra = iter(range(len(wanted), len(wanted) + len(unplaced)))
+        placed += [(free.pop(0) if free else next(extra), task) for task in unplaced]
+        placed.sort(key=lambda pair: pair[0])
+        return replace(self, tasks=tuple(replace(task, index=index) for index, task in placed))
+
+
+def _echoes(echo: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    # Fields the service leaves out of its echo prove nothing; one that differs does. ``image`` must
+    # be there, or an echo of defaults alone would match any task.
+    return "image" in echo and all(echo[name] == value for name, value in wanted.items() if name in echo)

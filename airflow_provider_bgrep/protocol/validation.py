@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks a whole list of image tasks before anything is sent, and reports every problem at once."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
+from airflow_provider_bgrep.protocol.limits import (
+    IMAGE_TASK_FIELDS,
+    MAX_TASKS,
+    MIN_TASKS,
+    URL_SCHEMES,
+    Field,
+)
+from airflow_provider_bgrep.protocol.models import TASK_FIELD_NAMES, ImageTask
+
+_MAX_SEED = 2**63
+_SHOWN = 60
+_URL_SAFE = "".join(map(chr, range(0x21, 0x7F)))
+
+
+def checked_tasks(task_list: Any, *, most: int | None = MAX_TASKS) -> tuple[ImageTask, ...]:
+    """The image tasks of a list, each checked against the API's ranges.
+
+    :param task_list: any iterable of :class:`ImageTask` or of mappings with the API's field names
+        (and ``id``). What a mapping leaves out takes ``ImageTask``'s default.
+    :param most: how many are allowed; ``None`` for any number.
+    :return: the tasks; characters that a URL may not hold unescaped are percent-encoded.
+    :raises InvalidInput: with every problem of the whole list.
+    """
+    if isinstance(task_list, str | bytes):
+        raise InvalidInput([Problem("task_list", _text_instead_of_list(task_list))])
+    if isinstance(task_list, Mapping | ImageTask) or not isinstance(task_list, Iterable):
+        kind = type(task_list).__name__
+        raise InvalidInput([Problem("task_list", f"is a single {kind}; give a list of image tasks")])
+    entries = list(task_list)
+    problems: list[Problem] = []
+    if len(entries) < MIN_TASKS:
+        problems.append(Problem("task_list", f"is empty; give at least {MIN_TASKS} image task"))
+    if most is not None and len(entries) > most:
+        problems.append(
+            Problem("task_list", f"has {len(entries)} image tasks; one job takes {MIN_TASKS} to {most}")
+        )
+    tasks = [_checked(entry, f"task_list[{i}]", problems) for i, entry in enumerate(entries)]
+    if problems:
+        raise InvalidInput(problems)
+    return tuple(task for task in tasks if task is not None)
+
+
+def _text_instead_of_list(text: str | bytes) -> str:
+    return (
+        f"is text ({_shown(text)}), not a list: a template renders to text. Pass the upstream task's "
+        "output (an XComArg), or set render_template_as_native_obj=True on the DAG"
+    )
+
+
+def _checked(entry: Any, where: str, problems: list[Problem]) -> ImageTask | None:
+    if isinstance(entry, ImageTask):
+        values: dict[str, Any] = {name: getattr(entry, name) for name in TASK_FIELD_NAMES}
+    elif isinstance(entry, Mapping):
+        values = dict(entry)
+    else:
+        problems.append(Problem(where, f"is a {type(entry).__name__}; give an ImageTask or a mapping"))
+        return None
+    before = len(problems)
+    for name in values.keys() - set(TASK_FIELD_NAMES):
+        problems.append(Problem(f"{where}.{name}", _unknown_field(str(name))))
+    out: dict[str, Any] = {}
+    for name, field in IMAGE_TASK_FIELDS.items():
+        value = values.get(name, field.default)
+        if name == "negative_prompt" and value == "":
+            value = None  # an empty cell of a spreadsheet says nothing, and means the same
+        if value is None:
+            if field.required:
+                problems.append(Problem(f"{where}.{name}", f"is missing; give {field.range}"))
+            continue
+        checked, wrong = _CHECKS[field.kind](value, field)
+        if wrong:
+            problems.append(Problem(f"{where}.{name}", wrong))
+        else:
+            out[name] = checked
+    own = values.get("id")
+    if own is not None and (isinstance(own, bool) or not isinstance(own, str | int)):
+        problems.append(Problem(f"{where}.id", f"is a {type(own).__name__}; give a string or an integer"))
+    return ImageTask(**out, id=own) if len(problems) == before else None
+
+
+def _unknown_field(name: str) -> str:
+    close = difflib.get_close_matches(name, TASK_FIELD_NAMES, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(TASK_FIELD_NAMES)}"
+    return f"is no field of an image task; {hint}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(value)} characters)"
+
+
+def _check_text(value: Any, field: Field) -> tuple[Any, str]:
+    if not isinstance(value, str):
+        return None, f"{_shown_any(value)} is a {type(value).__name__}; give text of {field.range}"
+    if field.required and not value.strip():
+        return None, f"is blank; give {field.range}"
+    if field.maximum is not None and len(value) > field.maximum:
+        return None, (
+            f"{_shown(value)} is too long; at most {field.maximum:g} characters (it is never cut for you)"
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        return None, f"has a character that is no Unicode text (a lone surrogate) at {error.start}"
+    return value, ""
+
+
+def _shown_any(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+def _not_a_number(value: Any, field: Field) -> str:
+    needs = "an integer" if field.kind == "integer" else "a number"
+    if isinstance(value, str):
+        return (
+            f"{_shown_any(value)} is text; give {needs} in {field.range} (a template renders to text: pass "
+            "an XComArg, or set render_template_as_native_obj=True)"
+        )
+    return f"{_shown_any(value)} is a {type(value).__name__}; give {needs} in {field.range}"
+
+
+def _check_number(value: Any, field: Field) -> tuple[Any, str]:
+    number: float
+    if field.kind == "integer":
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            return None, _not_a_number(value, field)
+        number = int(value)
+    else:
+        if isinstance(value, bool) or not isinstance(value, Real):
+            return None, _not_a_number(value, field)
+        # 10**400 is a Real too, and has no float.
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            return None, f"{value!r} is not a finite number; give one in {field.range}"
+        if isinstance(value, Integral):
+            number = int(value)
+    if field.minimum is None or field.maximum is None:
+        if not -_MAX_SEED <= number < _MAX_SEED:
+            return None, f"{number} does not fit in 64 bits; give {field.range} that does"
+        return number, ""
+    too_low = number <= field.minimum if field.exclusive_minimum else number < field.minimum
+    if too_low or number > field.maximum:
+        return None, f"{number:g} is out of range; give a number in {field.range}"
+    return number, ""
+
+
+def _check_url(value: Any, field: Field) -> tuple[Any, str]:
+    if not isinstance(value, str):
+        return None, f"{_shown_any(value)} is a {type(value).__name__}; give {field.range}"
+    if not value.strip():
+        return None, f"is empty; give {field.range}" + ("" if field.required else ", or leave it out")
+    shown = shown_url(value)
+    if any(c.isspace() or not c.isprintable() for c in value):
+        return None, f"{shown} holds a blank or a control character; write a space as %20"
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        return None, f"{shown} is no URL ({error}); give {field.range}"
+    if parts.scheme.lower() not in URL_SCHEMES:
+        return None, (
+            f"{shown} is not http or https; the service downloads pictures itself, so give {field.range} "
+            "that it can reach"
+        )
+    if not host:
+        return None, f"{shown} names no host; give {field.range}"
+    try:
+        return ascii_url(value), ""
+    except UnicodeError:
+        return None, f"{shown} has a host name or a character that cannot be encoded; give {field.range}"
+
+
+def ascii_url(url: str) -> str:
+    """``url`` with what a URL may not hold percent-encoded as UTF-8, and its host name as IDNA.
+
+    What is encoded already stays as it is, so that a signed URL keeps its signature.
+    """
+    if url.isascii():
+        return url
+    parts = urlsplit(url)
+    netloc = parts.netloc
+    if not netloc.isascii() and parts.hostname:
+        netloc = netloc.lower().replace(parts.hostname, parts.hostname.encode("idna").decode())
+    rest = [quote(part, safe=_URL_SAFE) for part in (parts.path, parts.query, parts.fragment)]
+    return urlunsplit((parts.scheme, netloc, *rest))
+
+
+def shown_url(url: str) -> str:
+    """``url`` as a message may show it: without credentials, query and fragment."""
+    head = url.split("?", 1)[0].split("#", 1)[0]
+    if head[:5].lower() == "data:":
+        head = head.split(",", 1)[0]
+    scheme, slashes, rest = head.partition("://")
+    if slashes and "@" in rest.split("/", 1)[0]:
+        head = f"{scheme}://***@{rest.split('@', 1)[1]}"
+    return _shown(head)
+
+
+_CHECKS = {"text": _check_text, "float": _check_number, "integer": _check_number, "url": _check_url}

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models to and from HTTP, as plain bytes and mappings.
+
+Decoding is as tolerant as the document's loose ends ask, and never guesses in a way that costs
+money: what cannot be read on a submit is an unknown outcome, not a refusal.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+from airflow_provider_bgrep.protocol.codes import SERVICE_CODES, Operation, Rule, by_status, gateway_rule
+from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput, Problem
+from airflow_provider_bgrep.protocol.limits import APPCODE_PREFIX, MAX_REQUEST_BYTES
+from airflow_provider_bgrep.protocol.models import ImageTask, Job, JobStatus, TaskResult
+
+CODE_HEADER: Final = "X-Ca-Error-Code"
+MESSAGE_HEADER: Final = "X-Ca-Error-Message"
+GATEWAY_ID_HEADER: Final = "X-Ca-Request-Id"
+NONCE_HEADER: Final = "X-Ca-Nonce"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An HTTP response, whoever received it.
+
+    :param status: HTTP status.
+    :param headers: a mapping whose ``get`` ignores case.
+    :param body: the whole body.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def request_headers(app_code: str, nonce: str) -> dict[str, str]:
+    """The headers of one HTTP attempt.
+
+    :param app_code: the bare AppCode.
+    :param nonce: a string that no other attempt has used.
+    """
+    return {
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        "Authorization": APPCODE_PREFIX + app_code,
+        NONCE_HEADER: nonce,
+    }
+
+
+def submit_body(tasks: Iterable[ImageTask]) -> bytes:
+    """The body of a submit.
+
+    :raises InvalidInput: if it is larger than what is let through to the API.
+    """
+    body = _dumped({"data": {"task_list": [task.as_wire() for task in tasks]}})
+    if len(body) > MAX_REQUEST_BYTES:
+        what = f"makes a request of {len(body)} bytes, over {MAX_REQUEST_BYTES}; shorten its URLs"
+        raise InvalidInput([Problem("task_list", what)])
+    return body
+
+
+def query_body(result_key: Any) -> bytes:
+    """The body of a query.
+
+    :raises InvalidInput: if ``result_key`` is not text, or blank.
+    """
+    if not isinstance(result_key, str) or not result_key.strip():
+        what = f"is {result_key!r}; give the text that the submit returned"
+        raise InvalidInput([Problem("result_key", what)])
+    return _dumped({"data": {"result_key": result_key.strip()}})
+
+
+def _dumped(payload: Any) -> bytes:
+    return json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def checked_answer(operation: Operation, response: Response) -> dict[str, Any]:
+    """The envelope of a successful answer.
+
+    :raises CallError: if the gateway answered, the service refused, or the answer cannot be read.
+    """
+    status, headers = response.status, response.headers
+    gateway_code = (headers.get(CODE_HEADER) or "").strip()
+    gateway_message = (headers.get(MESSAGE_HEADER) or "").strip()
+    # The gateway's own answers often have no body: its headers come first.
+    if gateway_code or (gateway_message and status >= 400):
+        rule = gateway_rule(gateway_code, gateway_message, status)
+        raise _error(operation, rule, response, code=gateway_code, message=gateway_message)
+    try:
+        payload = json.loads(response.body)
+    except (ValueError, RecursionError):
+        payload = None
+    if not isinstance(payload, dict):
+        rule = by_status(status)
+        seen = "an empty body" if not response.body.strip() else "a body that is not the API's JSON"
+        raise _error(operation, rule, response, message=f"HTTP {status} with {seen}")
+    code = _code(payload.get("code"))
+    if code == "0" and 200 <= status < 300 and not _is_false(payload.get("success")):
+        return payload
+    if code == "0":
+        code = ""  # a refusal that calls itself 0 says nothing; its status does
+    rule = SERVICE_CODES.get(code) or by_status(status)
+    message = payload.get("message") or rule.meaning
+    raise _error(operation, rule, response, code=code, message=str(message), payload=payload)
+
+
+def _code(value: Any) -> str:
+    """The code as a string of digits; ``0`` where there is none."""
+    if value is None or value == "" or isinstance(value, bool):
+        return "0"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = str(value).strip()
+    return "0" if not text.strip("0") else text
+
+
+def _is_false(success: Any) -> bool:
+    return success is False or (isinstance(success, str) and success.strip().lower() == "false")
+
+
+def _error(
+    operation: Operation,
+    rule: Rule,
+    response: Response,
+    *,
+    code: str = "",
+    message: str = "",
+    payload: Mapping[str, Any] | None = None,
+) -> CallError:
+    return CallError(
+        operation,
+        rule,
+        code=code,
+        http_status=response.status,
+        message=message,
+        request_id=str((payload or {}).get("requestId") or ""),
+        gateway_request_id=response.headers.get(GATEWAY_ID_HEADER) or "",
+        retry_after=retry_after(response.headers),
+    )
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by ``Retry-After``: a number, or a date read against the answer's ``Date``."""
+    value = (headers.get("Retry-After") or "").strip()
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            until = parsedate_to_datetime(value)
+            seconds = (until - parsedate_to_datetime(headers.get("Date") or "")).total_seconds()
+        except (TypeError, ValueError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def decoded_job(
+    operation: Operation, response: Response, payload: Mapping[str, Any], result_key: str = ""
+) -> Job:
+    """The job that a successful answer describes.
+
+    :param payload: what :func:`checked_answer` returned.
+    :param result_key: the key that was asked for, where the answer repeats none.
+    :raises CallError: a submit's answer without a ``result_key``: an unknown outcome.
+    """
+    data = payload.get("data")
+    data = data if isinstance(data, dict) else {}
+    key = data.get("result_key")
+    key = str(key).strip() if isinstance(key, str | int) and not isinstance(key, bool) else ""
+    if not key and operation is Operation.SUBMIT:
+        message = f"HTTP {response.status} that says success but has no result_key"
+        raise _error(operation, by_status(response.status), response, message=message, payload=payload)
+    return Job(
+        result_key=key or result_key,
+        tasks=tuple(_task(i, entry) for i, entry in enumerate(_entries(data))),
+        request_id=str(payload.get("requestId") or ""),
+        gateway_request_id=response.headers.get(GATEWAY_ID_HEADER) or "",
+    )
+
+
+def _entries(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    entries = data.get("task_list")
+    if isinstance(entries, dict):
+        return [entries]
+    return [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
+
+
+def statuses(payload: Mapping[str, Any]) -> list[str]:
+    """The image tasks' statuses alone: what a poll needs, at a fraction of a whole job's cost."""
+    data = payload.get("data")
+    return [_status(entry) for entry in _entries(data)] if isinstance(data, dict) else []
+
+
+def _status(entry: Mapping[str, Any]) -> str:
+    status = entry.get("status")
+    return status.strip().upper() if isinstance(status, str) else ""
+
+
+_NOT_ECHO: Final = frozenset({"status", "results", "message"})
+NO_RESULT: Final = "SUCCESS without a result"
+
+
+def _task(index: int, entry: Mapping[str, Any]) -> TaskResult:
+    status = _status(entry)
+    results = _results(entry.get("results"))
+    message = entry.get("message")
+    message = message if isinstance(message, str) else ""
+    if status == JobStatus.SUCCESS and not results:
+        # Nothing can be had of it, so to everyone above it is a failure.
+        status, message = JobStatus.FAILED.value, NO_RESULT
+    return TaskResult(
+        index=index,
+        status=status,
+        results=results if status == JobStatus.SUCCESS else (),
+        message=message,
+        echo={name: value for name, value in entry.items() if name not in _NOT_ECHO},
+    )
+
+
+def _results(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list):
+        return ()
+    return tuple(url.strip() for url in value if isinstance(url, str) and url.strip())

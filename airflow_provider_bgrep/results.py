@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a finished job means to a DAG: the summary that goes to XCom, and whether it is a failure."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from airflow_provider_bgrep.exceptions import BgRepJobFailedError
+from airflow_provider_bgrep.protocol.errors import tidy
+from airflow_provider_bgrep.protocol.models import Job, JobStatus
+
+FAIL_ON: Final = ("any", "all", "never")
+
+
+def check_fail_on(fail_on: str) -> str:
+    """``fail_on`` itself.
+
+    :raises ValueError: if it is none of ``any``, ``all``, ``never``.
+    """
+    if fail_on not in FAIL_ON:
+        raise ValueError(f"fail_on is {fail_on!r}; give one of {', '.join(FAIL_ON)}")
+    return fail_on
+
+
+def summary(job: Job) -> dict[str, Any]:
+    """A finished job as the sensor returns it: the one place where result URLs are kept on purpose."""
+    counts = job.counts
+    return {
+        "result_key": job.result_key,
+        "counts": {status.value: counts.get(status, 0) for status in (JobStatus.SUCCESS, JobStatus.FAILED)},
+        "tasks": [
+            {
+                "index": task.index,
+                "status": task.status,
+                "results": list(task.results),
+                "message": task.message,
+            }
+            for task in job.tasks
+        ],
+    }
+
+
+def raise_if_failed(job: Job, fail_on: str) -> None:
+    """Judge a finished job.
+
+    :raises BgRepJobFailedError: naming the image tasks that failed, if ``fail_on`` says so.
+    """
+    failed = [task for task in job.tasks if task.status == JobStatus.FAILED]
+    if not failed or fail_on == "never" or (fail_on == "all" and len(failed) < len(job.tasks)):
+        return
+    words = "; ".join(f"[{task.index}] {tidy(task.message) or 'no reason given'}" for task in failed)
+    raise BgRepJobFailedError(
+        f"{len(failed)} of {len(job.tasks)} image tasks of job {job.result_key} failed: {words}",
+        request_id=job.request_id,
+        gateway_request_id=job.gateway_request_id,
+    )

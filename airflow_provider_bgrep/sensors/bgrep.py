@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sensor: waits for one job, in a worker or in the triggerer, and returns its results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    BaseOperator,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+
+from airflow_provider_bgrep.connection import DEFAULT_CONNECTION_ID
+from airflow_provider_bgrep.exceptions import (
+    BgRepConfigurationError,
+    BgRepError,
+    BgRepThrottledError,
+    BgRepTimeoutError,
+    error_from,
+)
+from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
+from airflow_provider_bgrep.results import check_fail_on, raise_if_failed, summary
+
+try:
+    from airflow.sdk.exceptions import TaskDeferralTimeout
+except ImportError:  # Airflow before 3.1 has it elsewhere, and common-compat does not know it
+    from airflow.exceptions import TaskDeferralTimeout  # type: ignore[no-redef]
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_bgrep.protocol.models import Job
+
+GRACE_SECONDS = 300.0
+"""How long after the deadline Airflow ends the wait itself, should no triggerer be there to do it."""
+
+
+class BgRepSensor(BaseSensorOperator):
+    """Waits until every image task of a job is ``SUCCESS`` or ``FAILED``, and returns the results.
+
+    ``poke``, ``reschedule`` and deferrable mode end alike: in the same XCom, and in the same errors,
+    which ``soft_fail`` and ``never_fail`` turn into a skip in the same cases.
+
+    Returns ``{"result_key": …, "counts": {"SUCCESS": n, "FAILED": m}, "tasks": [{"index": i, "status": …,
+    "results": [url, …], "message": …}, …]}``; pushed even where ``fail_on`` fails the task, since the
+    pictures that succeeded are paid for. Result URLs live half an hour: download them soon.
+
+    :param result_key: what the submit returned. Templated.
+    :param bgrep_conn_id: the ``bgrep`` connection. Templated.
+    :param fail_on: fail if ``any`` image task failed (default), if ``all`` did, or ``never`` for that reason.
+    :param deferrable: wait in the triggerer. Default: ``[operators] default_deferrable``.
+    :param poke_interval: seconds between two queries.
+    :param timeout: seconds to wait at most.
+    """
+
+    template_fields: Sequence[str] = ("result_key", "bgrep_conn_id")
+    ui_color = "#e8f4ec"
+
+    def __init__(
+        self,
+        *,
+        result_key: str,
+        bgrep_conn_id: str = DEFAULT_CONNECTION_ID,
+        fail_on: str = "any",
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poke_interval: timedelta | float = DEFAULT_POLL_INTERVAL,
+        timeout: timedelta | float = DEFAULT_TIMEOUT,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(poke_interval=poke_interval, timeout=timeout, **kwargs)
+        self.result_key = result_key
+        self.bgrep_conn_id = bgrep_conn_id
+        self.fail_on = check_fail_on(fail_on)
+        self.deferrable = deferrable
+
+    def poke(self, context: Context) -> PokeReturnValue | bool:
+        """Ask once. Being throttled is not being finished."""
+        try:
+            job = self._query()
+        except BgRepThrottledError as error:
+            self.log.warning("%s", error)
+            return False
+        return self._finished(context, job) if job.is_finished else False
+
+    def execute(self, context: Context) -> Any:
+        """Wait in the way that was chosen."""
+        if self.deferrable:
+            return self._judged(self._execute_deferrable, context)
+        try:
+            return super().execute(context)
+        except BgRepError:
+            raise
+        except AirflowSensorTimeout as error:
+            # Airflow has applied soft_fail by now, but leaves a time-out out of never_fail.
+            if self.never_fail:
+                raise AirflowSkipException(f"never_fail is set: {error}") from error
+            raise self._timed_out(None) from error
+
+    def execute_complete(self, context: Context, event: dict[str, Any], end_time: float) -> Any:
+        """Called when the trigger fired.
+
+        :param event: a :class:`~airflow_provider_bgrep.triggers.event.BgRepEvent`.
+        :param end_time: this wait's deadline, seconds since the epoch.
+        """
+        from airflow_provider_bgrep.triggers.event import BgRepEvent, Reason
+
+        fired = BgRepEvent.from_dict(event)
+        try:
+            if fired.input_error:
+                raise BgRepConfigurationError(fired.input_error)
+            if fired.reason is Reason.ERROR:
+                raise error_from(fired.error())
+            # Even at the deadline: the job may have finished while no triggerer was running.
+            job = self._query()
+        except BgRepError as error:
+            if self._may_wait_on(error) and time.time() < end_time:
+                self.log.warning("%s", error)
+                return self._defer(end_time)
+            raise
+        if job.is_finished:
+            return self._finished(context, job).xcom_value
+        if fired.reason is Reason.DEADLINE or time.time() >= end_time:
+            raise self._timed_out(job)
+        return self._defer(end_time)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Continue after a deferral; turns errors into a skip in the same cases as ``poke`` mode does."""
+
+        def resume(context: Context) -> Any:
+            try:
+                return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+            except TaskDeferralTimeout:
+                raise self._timed_out(None) from None
+
+        return self._judged(resume, context)
+
+    def _execute_deferrable(self, context: Context) -> Any:
+        end_time = time.time() + self.timeout
+        try:
+            job = self._query()
+        except BgRepError as error:
+            if not self._may_wait_on(error):
+                raise
+            self.log.warning("%s", error)
+        else:
+            if job.is_finished:
+                return self._finished(context, job).xcom_value
+        return self._defer(end_time)
+
+    def _may_wait_on(self, error: BgRepError) -> bool:
+        if isinstance(error, BgRepThrottledError):
+            return True
+        return self.silent_fail and not isinstance(error, AirflowFailException)
+
+    def _defer(self, end_time: float) -> NoReturn:
+        from airflow_provider_bgrep.triggers.bgrep import BgRepTrigger
+
+        left = max(0.0, end_time - time.time())
+        self.defer(
+            trigger=BgRepTrigger(
+                result_keys=[self.result_key],
+                bgrep_conn_id=self.bgrep_conn_id,
+                poll_interval=self.poke_interval,
+                end_time=end_time,
+            ),
+            method_name="execute_complete",
+            kwargs={"end_time": end_time},
+            timeout=timedelta(seconds=left + GRACE_SECONDS),
+        )
+        raise AssertionError("defer() raises")
+
+    def _judged(self, wait: Callable[[Context], Any], context: Context) -> Any:
+        """Apply ``soft_fail`` and ``never_fail`` to a deferrable leg by the rules of ``poke`` mode.
+
+        Airflow's own differ: deferred, ``soft_fail`` would skip a passing fault that ``poke`` mode
+        leaves to a retry.
+        """
+        try:
+            return wait(context)
+        except AirflowSkipException:
+            raise
+        except (AirflowSensorTimeout, AirflowTaskTimeout, AirflowFailException) as error:
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(f"soft_fail or never_fail is set: {error}") from error
+            raise
+        except Exception as error:
+            if self.never_fail:
+                raise AirflowSkipException(f"never_fail is set: {error}") from error
+            raise
+
+    def _query(self) -> Job:
+        from airflow_provider_bgrep.hooks.bgrep import BgRepHook
+
+        return BgRepHook(self.bgrep_conn_id).query(self.result_key)
+
+    def _finished(self, context: Context, job: Job) -> PokeReturnValue:
+        result = summary(job)
+        try:
+            raise_if_failed(job, self.fail_on)
+        except BgRepError:
+            context["ti"].xcom_push(key="return_value", value=result)
+            raise
+        return PokeReturnValue(is_done=True, xcom_value=result)
+
+    def _timed_out(self, job: Job | None) -> BgRepTimeoutError:
+        counts = f" It was {job.counts} when last seen." if job else ""
+        return BgRepTimeoutError(
+            f"Job {self.result_key} was not finished within {self.timeout:g} s.{counts} It goes on, and is "
+            "paid for: clear this task, with a longer timeout, to collect it under the same result key."
+        )

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files on an ``ObjectStoragePath``: written whole or not at all, under names that are safe everywhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+_LOCAL: Final = frozenset({"", "file", "local"})
+_WHOLE_BY_NATURE: Final = frozenset("s3 s3a gs gcs oss abfs abfss az adl wasb r2 memory".split())
+"""Stores on which an object appears only when its upload is complete."""
+
+
+def storage_path(path: str | ObjectStoragePath) -> ObjectStoragePath:
+    """``path`` as an ``ObjectStoragePath``."""
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    return path if isinstance(path, ObjectStoragePath) else ObjectStoragePath(path)
+
+
+def is_local(path: ObjectStoragePath) -> bool:
+    """Whether ``path`` lies in this machine's file system."""
+    return path.protocol in _LOCAL
+
+
+def put_file(local: str, path: ObjectStoragePath) -> None:
+    """Move a local file to ``path``, replacing what is there in one step.
+
+    :param local: a file of ours; gone afterwards.
+    """
+    if is_local(path):
+        target = Path(path.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(_part_name(target.name))
+        try:
+            shutil.move(local, part)
+            _sync(part)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+        return
+    try:
+        if path.protocol in _WHOLE_BY_NATURE:
+            path.fs.put_file(local, path.path)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part_path = path.parent / _part_name(path.name)
+        path.fs.put_file(local, part_path.path)
+        path.fs.mv(part_path.path, path.path)
+    finally:
+        Path(local).unlink(missing_ok=True)
+
+
+def put_bytes(data: bytes, path: ObjectStoragePath) -> None:
+    """Write ``data`` to ``path``, replacing what is there in one step."""
+    handle, local = tempfile.mkstemp(prefix="bgrep-")
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+    put_file(local, path)
+
+
+def get_bytes(path: ObjectStoragePath) -> bytes | None:
+    """What is at ``path``, ``None`` if there is nothing. Other trouble raises: unknown is not absent."""
+    try:
+        data: bytes = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return data
+
+
+def size_of(path: ObjectStoragePath) -> int | None:
+    """Size of the file at ``path`` in bytes, or ``None`` if there is none."""
+    try:
+        return int(path.stat().st_size)
+    except FileNotFoundError:
+        return None
+
+
+def _part_name(name: str) -> str:
+    return f".{name[:200]}.{secrets.token_hex(4)}.part"
+
+
+def _sync(path: Path) -> None:
+    # A rename may reach the disk before the data does; a picture paid for must not end up empty.
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+_UNSAFE: Final = re.compile(r"[^\w.\-]+", re.UNICODE)
+_MOST_BYTES: Final = 120
+
+
+def safe_name(value: object) -> str:
+    """``value`` as one component of a path: letters, digits, ``.-_``; never hidden, never empty."""
+    name = _UNSAFE.sub("_", str(value)).lstrip(".") or "_"
+    return name.encode()[:_MOST_BYTES].decode(errors="ignore")

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trigger: waits for any number of jobs in the triggerer, and fires once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_bgrep.protocol.codes import Kind
+from airflow_provider_bgrep.protocol.errors import CallError
+from airflow_provider_bgrep.triggers.event import BgRepEvent, Reason
+
+if TYPE_CHECKING:
+    from airflow_provider_bgrep.hooks.bgrep import BgRepAsyncHook
+
+_ENDS_ONE_JOB = frozenset({Kind.JOB_NOT_FOUND, Kind.JOB_FAILED})
+"""Errors that say something of one job only; the worker meets them again when it asks for that job."""
+
+
+class BgRepTrigger(BaseTrigger):
+    """Waits until jobs are finished, and fires one small event.
+
+    Restarted, it asks for every job once more and keeps its deadline.
+
+    :param result_keys: keys of the jobs to wait for.
+    :param bgrep_conn_id: the ``bgrep`` connection.
+    :param poll_interval: seconds between two queries of one job.
+    :param end_time: deadline on the wall clock, in seconds since the epoch.
+    :param collect_after: fire this many seconds after the first job finished, so that the worker saves
+        what is finished before its URLs expire; ``None`` waits for all.
+    """
+
+    def __init__(
+        self,
+        *,
+        result_keys: Sequence[str],
+        bgrep_conn_id: str,
+        poll_interval: float,
+        end_time: float,
+        collect_after: float | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.result_keys = list(result_keys)
+        self.bgrep_conn_id = bgrep_conn_id
+        self.poll_interval = poll_interval
+        self.end_time = end_time
+        self.collect_after = collect_after
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments: keys and numbers, nothing secret."""
+        return (
+            "airflow_provider_bgrep.triggers.bgrep.BgRepTrigger",
+            {
+                "result_keys": self.result_keys,
+                "bgrep_conn_id": self.bgrep_conn_id,
+                "poll_interval": self.poll_interval,
+                "end_time": self.end_time,
+                "collect_after": self.collect_after,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, then fire."""
+        from airflow_provider_bgrep.exceptions import BgRepConfigurationError
+        from airflow_provider_bgrep.hooks.bgrep import BgRepAsyncHook
+
+        try:
+            async with BgRepAsyncHook(self.bgrep_conn_id) as hook:
+                event = await self._wait(hook)
+        except BgRepConfigurationError as error:
+            event = BgRepEvent(Reason.ERROR, pending=len(self.result_keys), input_error=error.message)
+        self.log.info(
+            "%s: %d of %d jobs finished.",
+            event.reason.value,
+            event.finished,
+            event.finished + event.pending,
+        )
+        yield TriggerEvent(event.to_dict())  # type: ignore[no-untyped-call]
+
+    async def _wait(self, hook: BgRepAsyncHook) -> BgRepEvent:
+        count = len(self.result_keys)
+        waiters = {
+            # Spread over the first interval: a thousand jobs are not asked for in one instant.
+            asyncio.ensure_future(self._wait_for_one(hook, key, self.poll_interval * i / count))
+            for i, key in enumerate(self.result_keys)
+        }
+        finished, pending, until = 0, set(waiters), None
+        try:
+            while pending:
+                timeout = None if until is None else max(0.0, until - time.time())
+                done, pending = await asyncio.wait(
+                    pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+                )
+                for waiter in done:
+                    finished += waiter.result()
+                if finished and until is None and self.collect_after is not None:
+                    until = time.time() + self.collect_after
+                if pending and until is not None and time.time() >= until:
+                    return BgRepEvent(Reason.COLLECT, finished, count - finished)
+        except CallError as error:
+            return BgRepEvent.of_error(error, finished, count - finished)
+        finally:
+            for waiter in waiters:
+                waiter.cancel()
+            await asyncio.gather(*waiters, return_exceptions=True)
+        reason = Reason.FINISHED if finished == count else Reason.DEADLINE
+        return BgRepEvent(reason, finished, count - finished)
+
+    async def _wait_for_one(self, hook: BgRepAsyncHook, result_key: str, delay: float) -> int:
+        """Wait for one job. :return: 1 if it is finished, 0 at the deadline."""
+        if delay:
+            await asyncio.sleep(min(delay, max(0.0, self.end_time - time.time())))
+        try:
+            waited = await hook.wait(result_key, poll_interval=self.poll_interval, end_time=self.end_time)
+        except CallError as error:
+            if error.kind in _ENDS_ONE_JOB:
+                return 1
+            raise
+        return int(waited.is_finished)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one event of :class:`~airflow_provider_bgrep.triggers.bgrep.BgRepTrigger`, versioned.
+
+It is logged and stored in clear, so it carries numbers and codes: no URL, no prompt, no message, and
+nothing that grows with the number of jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any, Final
+
+from airflow_provider_bgrep.protocol.codes import Operation
+from airflow_provider_bgrep.protocol.errors import CallError
+
+VERSION: Final = 1
+
+
+class Reason(str, Enum):
+    """Why a trigger fired."""
+
+    FINISHED = "finished"
+    """Every job is finished, or will never be (unknown to the service, failed as a whole)."""
+    DEADLINE = "deadline"
+    """``end_time`` has come."""
+    COLLECT = "collect"
+    """``collect_after`` seconds have passed since the first job finished."""
+    ERROR = "error"
+    """A query failed in a way that waiting does not mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class BgRepEvent:
+    """What a trigger tells the worker.
+
+    :param reason: why it fired.
+    :param finished: jobs that are finished.
+    :param pending: jobs that are not.
+    :param code: code of the error, empty where there is none.
+    :param http_status: its HTTP status, ``None`` where no answer came.
+    :param request_id: the service's id of the failed call.
+    :param gateway_request_id: the gateway's id of it.
+    :param input_error: a connection that cannot be used, in words (they hold no secret).
+    :param version: of this format.
+    """
+
+    reason: Reason
+    finished: int = 0
+    pending: int = 0
+    code: str = ""
+    http_status: int | None = None
+    request_id: str = ""
+    gateway_request_id: str = ""
+    input_error: str = ""
+    version: int = VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form that travels."""
+        return {**asdict(self), "reason": self.reason.value}
+
+    @classmethod
+    def from_dict(cls, event: Mapping[str, Any]) -> BgRepEvent:
+        """The event again.
+
+        :raises ValueError: if a newer version of this provider sent it.
+        """
+        version = event.get("version")
+        if version != VERSION:
+            raise ValueError(
+                f"The trigger's event has version {version!r}, this worker reads {VERSION}: "
+                "install the same version of airflow-provider-bgrep on triggerer and workers"
+            )
+        known = {name: event[name] for name in cls.__dataclass_fields__ if name in event}
+        return cls(**{**known, "reason": Reason(event["reason"])})
+
+    @classmethod
+    def of_error(cls, error: CallError, finished: int, pending: int) -> BgRepEvent:
+        """The event for a failed query."""
+        return cls(
+            Reason.ERROR,
+            finished,
+            pending,
+            code=error.code,
+            http_status=error.http_status,
+            request_id=error.request_id,
+            gateway_request_id=error.gateway_request_id,
+        )
+
+    def error(self) -> CallError:
+        """The failed query's error, rebuilt from its code."""
+        return CallError.rebuilt(
+            Operation.QUERY,
+            code=self.code,
+            http_status=self.http_status,
+            request_id=self.request_id,
+            gateway_request_id=self.gateway_request_id,
+        )
