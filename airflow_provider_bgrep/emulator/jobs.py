@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs: planned when they are accepted, and written as the service writes them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import math
+import random
+import uuid
+from collections.abc import Iterable
+from typing import Any, Final
+from urllib.parse import quote
+
+from airflow_provider_bgrep.emulator.faults import Fault
+from airflow_provider_bgrep.emulator.settings import Settings
+from airflow_provider_bgrep.emulator.state import Job, TaskState
+
+RESULTS_PREFIX: Final = "/results/"
+
+_WAITING_SHARE: Final = 0.3
+"""Share of a job's time that it waits, in lifelike timing."""
+
+_RESIGN_SHARE: Final = 0.1
+"""A query repeats a result URL until this share of its life is gone: signing each time costs more
+than all the rest of a query."""
+
+
+def plan(
+    tasks: list[dict[str, Any]], app_code: str, now: float, settings: Settings, faults: Iterable[Fault]
+) -> Job:
+    """A new job: what becomes of each of its image tasks is settled here.
+
+    :param tasks: what was submitted.
+    :param app_code: whose job it is.
+    :param now: the emulator's clock.
+    :param faults: the faults it meets.
+    """
+    key = uuid.uuid4().hex
+    states = [TaskState(echo=task, outputs=task["num_output"], start=now, end=now) for task in tasks]
+    if settings.timing == "polls":
+        for index, state in enumerate(states):
+            state.end_poll = settings.polls + index * settings.stagger
+            state.start_poll = math.ceil(state.end_poll / 2)
+    elif settings.timing == "lifelike":
+        median, sigma = settings.seconds
+        draw = random.Random(key)  # noqa: S311 (a job's time is no secret)
+        for index, state in enumerate(states):
+            takes = draw.lognormvariate(math.log(median), sigma) + index * settings.stagger
+            state.start, state.end = now + takes * _WAITING_SHARE, now + takes
+    for fault in faults:
+        _suffer(states, fault)
+    return Job(key, app_code, now, states)
+
+
+def _suffer(states: list[TaskState], fault: Fault) -> None:
+    params = fault.params
+    if fault.name == "late":
+        for state in states:
+            state.end += float(params["seconds"])
+            state.end_poll += int(params["polls"])
+            state.start_poll = min(state.end_poll, state.start_poll + (1 if params["polls"] else 0))
+        return
+    index = params["index"]
+    chosen = states if index is None else states[index : index + 1]
+    for state in chosen:
+        if fault.name == "fail_task":
+            state.outcome, state.message = "FAILED", str(params["message"])
+        elif fault.name == "no_results":
+            state.outputs = 0
+        elif fault.name == "partial":
+            state.outputs = min(state.outputs, int(params["count"]))
+
+
+def submitted(job: Job) -> bytes:
+    """The JSON of ``data`` as a submit is answered: every image task waits, and has no results."""
+    tasks = [{**task.echo, "status": "WAITING"} for task in job.tasks]
+    return _json({"result_key": job.key, "task_list": [dict(sorted(task.items())) for task in tasks]})
+
+
+def queried(job: Job, now: float, base: str, secret: str, life: float) -> bytes:
+    """The JSON of ``data`` as a query is answered.
+
+    :param base: URL of the emulator.
+    :param secret: what result URLs are signed with.
+    :param life: seconds that a result URL is readable.
+    """
+    statuses = job.statuses(now)
+    signed_until = 0.0
+    if job.cached is not None:
+        seen, written = job.cached
+        if seen[0] == statuses and seen[1] == (base, life) and now <= seen[2]:
+            return written
+    expires = math.ceil(now + life)
+    tasks: list[dict[str, Any]] = []
+    for index, (task, status) in enumerate(zip(job.tasks, statuses, strict=True)):
+        results = []
+        if status == "SUCCESS":
+            names = [f"{job.key}/{index}-{number}.png" for number in range(task.outputs)]
+            results = [base + sign(name, expires, secret) for name in names]
+            signed_until = now + life * _RESIGN_SHARE
+        message = task.message if status in ("SUCCESS", "FAILED") else "success"
+        whole = {**task.echo, "status": status, "results": results, "message": message}
+        tasks.append(dict(sorted(whole.items())))
+    written = _json({"result_key": job.key, "task_list": tasks})
+    job.cached = ((statuses, (base, life), signed_until or math.inf), written)
+    return written
+
+
+def sign(name: str, expires: int, secret: str) -> str:
+    """Path and query of a signed result URL, in the manner of object storage.
+
+    :param name: the picture's name, ``{result_key}/{image task}-{number}.png``.
+    :param expires: seconds since the epoch.
+    """
+    return (
+        f"{RESULTS_PREFIX}{name}?Expires={expires}&OSSAccessKeyId=emulator"
+        f"&Signature={quote(signature(name, expires, secret), safe='')}"
+    )
+
+
+def signature(name: str, expires: int, secret: str) -> str:
+    """The signature of a result's name and expiry."""
+    digest = hmac.new(secret.encode(), f"GET\n{expires}\n{name}".encode(), hashlib.sha1).digest()
+    return base64.b64encode(digest).decode()
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws the results: the foreground kept to the pixel, a background from words of the prompt.
+
+No diffusion model: scenery and palette are chosen by words, and drawn by code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from airflow_provider_bgrep.emulator.pictures import Pictures
+
+KEPT_BYTES: Final = 128 * 1024 * 1024
+
+__all__ = ["Renderer"]
+
+
+class Renderer:
+    """Draws result pictures when they are fetched, in threads beside the event loop.
+
+    :param pictures: where the sources come from.
+    """
+
+    def __init__(self, pictures: Pictures) -> None:
+        self._pictures = pictures
+        self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bgrep-render")
+        self._kept: OrderedDict[Any, bytes] = OrderedDict()
+
+    async def picture(self, task: dict[str, Any], number: int, seed: str) -> bytes:
+        """A result, as PNG.
+
+        :param task: the image task as it was submitted.
+        :param number: which of its outputs.
+        :param seed: what stands for the seed that the service draws where the task has none.
+        """
+        image = await self._pictures.load(task["image"])
+        mask = await self._pictures.load(task["mask"]) if "mask" in task else None
+        key = (image, mask, number, seed if "seed" not in task else "", tuple(sorted(task.items())))
+        if key not in self._kept:
+            from airflow_provider_bgrep.emulator.render.compose import compose
+
+            loop = asyncio.get_running_loop()
+            drawn = await loop.run_in_executor(self._pool, compose, image, mask, task, number, seed)
+            self._kept[key] = drawn
+            while sum(map(len, self._kept.values())) > KEPT_BYTES and len(self._kept) > 1:
+                self._kept.popitem(last=False)
+        return self._kept[key]
+
+    def close(self) -> None:
+        """Stop the threads, without waiting for what they draw."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sample products, drawn by code for this project, with masks in all three forms."""
+
+from __future__ import annotations
+
+import functools
+import io
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from PIL import Image, ImageDraw, PngImagePlugin
+
+from airflow_provider_bgrep.emulator.pictures import REFUSED_MARK
+from airflow_provider_bgrep.protocol.limits import MAX_SIDE, MIN_SIDE
+
+SAMPLES_PREFIX: Final = "/samples/"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A sample product, by its URLs.
+
+    :param name: its name.
+    :param image: URL of the picture.
+    :param mask: URL of its mask in one channel.
+    :param mask_rgb: URL of its mask in three channels.
+    :param mask_rgba: URL of its cut-out, whose alpha channel is the mask.
+    :param prompt: a prompt that suits it.
+    """
+
+    name: str
+    image: str
+    mask: str
+    mask_rgb: str
+    mask_rgba: str
+    prompt: str
+
+
+PROMPTS: Final = {
+    "bottle": "The perfume bottle is placed on soft pale yellow silk.",
+}
+
+
+def listing(base: str) -> list[Sample]:
+    """All samples.
+
+    :param base: URL of the emulator.
+    """
+    root = base + SAMPLES_PREFIX
+    return [
+        Sample(
+            name,
+            f"{root}{name}.jpg",
+            f"{root}{name}-mask.png",
+            f"{root}{name}-mask-rgb.png",
+            f"{root}{name}-mask-rgba.png",
+            prompt,
+        )
+        for name, prompt in PROMPTS.items()
+    ]
+
+
+def _too_small() -> tuple[bytes, str]:
+    return _png(Image.new("RGB", (MIN_SIDE - 1, MIN_SIDE), "white")), "image/png"
+
+
+def _too_large() -> tuple[bytes, str]:
+    return _png(Image.new("RGB", (MAX_SIDE + 1, MIN_SIDE), "white")), "image/png"
+
+
+def _refused() -> tuple[bytes, str]:
+    picture = Image.new("RGB", (MIN_SIDE, MIN_SIDE), "black")
+    return _png(picture, {REFUSED_MARK: "refused"}), "image/png"
+
+
+def _gif() -> tuple[bytes, str]:
+    out = io.BytesIO()
+    Image.new("RGB", (MIN_SIDE, MIN_SIDE), "white").save(out, "GIF")
+    return out.getvalue(), "image/gif"
+
+
+def _no_picture() -> tuple[bytes, str]:
+    return b"<html>no picture</html>", "text/html"
+
+
+def _broken() -> tuple[bytes, str]:
+    whole = drawn("bottle.jpg")[0]
+    return whole[: len(whole) // 2], "image/jpeg"
+
+
+def _mask_size() -> tuple[bytes, str]:
+    return _png(Image.new("L", (MIN_SIDE, MIN_SIDE), 255)), "image/png"
+
+
+def _mask_colour() -> tuple[bytes, str]:
+    return _png(Image.new("RGB", Image.open(io.BytesIO(drawn("bottle.jpg")[0])).size, "red")), "image/png"
+
+
+def _mask_grey() -> tuple[bytes, str]:
+    return _png(Image.new("L", Image.open(io.BytesIO(drawn("bottle.jpg")[0])).size, 128)), "image/png"
+
+
+BAD: Final = {
+    "too-small": _too_small,
+    "too-large": _too_large,
+    "refused": _refused,
+    "gif": _gif,
+    "no-picture": _no_picture,
+    "broken": _broken,
+    "mask-size": _mask_size,
+    "mask-colour": _mask_colour,
+    "mask-grey": _mask_grey,
+}
+"""Pictures and masks that are refused, by what is wrong; masks are for the sample ``bottle``."""
+
+
+@functools.lru_cache(maxsize=64)
+def drawn(name: str) -> tuple[bytes, str]:
+    """A file of the samples and its media type.
+
+    :param name: what follows the prefix of samples in the path.
+    :raises KeyError: for an unknown one.
+    """
+    if name.startswith("bad/"):
+        return BAD[name.removeprefix("bad/")]()
+    product, _, form = name.rpartition(".")[0].partition("-mask")
+    if product not in PROMPTS:
+        raise KeyError(name)
+    picture, mask = _product(product)
+    if name == f"{product}.jpg":
+        out = io.BytesIO()
+        picture.save(out, "JPEG", quality=93)
+        return out.getvalue(), "image/jpeg"
+    masks = {"": mask, "-rgb": mask.convert("RGB")}
+    if form == "-rgba":
+        cut = picture.copy()
+        cut.putalpha(mask)
+        return _png(cut), "image/png"
+    return _png(masks[form]), "image/png"
+
+
+@functools.cache
+def _product(name: str) -> tuple[Image.Image, Image.Image]:
+    mask = Image.new("L", (960, 960), 0)
+    ImageDraw.Draw(mask).rounded_rectangle((360, 200, 600, 860), 60, fill=255)
+    shade = np.linspace(60, 220, 960).astype(np.uint8)
+    picture = Image.fromarray(np.repeat(np.tile(shade, (960, 1))[:, :, None], 3, axis=2))
+    return picture, mask
+
+
+def _png(picture: Image.Image, texts: dict[str, str] | None = None) -> bytes:
+    out = io.BytesIO()
+    info = PngImagePlugin.PngInfo()
+    for key, value in (texts or {}).items():
+        info.add_text(key, value)
+    picture.save(out, "PNG", compress_level=3, pnginfo=info)
+    return out.getvalue()

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be chosen about an emulator, while it runs too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Final
+
+from airflow_provider_bgrep.protocol.limits import RESULT_URL_SECONDS
+
+TIMINGS: Final = ("instant", "polls", "lifelike")
+
+GATEWAYS: Final = ("codes", "texts", "none")
+
+APP_CODE_STATES: Final = {
+    "active": "",
+    "expired": "A403EP",
+    "unauthorised": "A403PR",
+    "unknown to the service": "23500001",
+}
+"""States of an AppCode, and what a call with one is answered with."""
+
+SUBSCRIPTIONS: Final = {
+    "active": "",
+    "used up": "B403MQ",
+    "expired": "B403ME",
+    "invalid": "B403MI",
+    "overdue": "B403MO",
+    "provider overdue": "B403OD",
+}
+"""States of the subscription, and the code of each."""
+
+RATE_SCOPES: Final = {
+    "user": ("T429UR", "Throttled by USER Flow Control"),
+    "app": ("T429MR", "Throttled by APP Flow Control"),
+    "api": ("T429PA", "Throttled by API Flow Control"),
+    "group": ("T429GR", "Throttled by GROUP Flow Control"),
+    "domain": ("T429ID", "Throttled by DOMAIN Flow Control"),
+    "instance": ("T429IN", "Throttled by API Flow Control"),
+    "plugin": ("T429PR", "Throttled by API Flow Control"),
+    "server": ("T429SR", "Throttled by API Flow Control"),
+}
+"""Whose rate limit it is: today's code, and an older gateway's text. Which of today's codes belongs
+to which limit is partly this project's reading: the gateway's pages name the codes only."""
+
+BACKENDS: Final = {
+    "up": "",
+    "unreachable": "D504CO",
+    "unresolvable": "D504RE",
+    "internal address": "D504IL",
+    "tls broken": "D504CS",
+    "busy": "D503BB",
+    "gateway busy": "X503BZ",
+    "drops": "N502RE",
+}
+"""States of the service behind the gateway. ``drops`` takes the call and breaks the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an emulator does; change it with ``configure``.
+
+    :param timing: ``instant`` (finished at the first query), ``polls`` (after ``polls`` unfinished
+        answers) or ``lifelike`` (a log-normal time).
+    :param polls: unfinished answers before a job is finished, in ``polls`` timing.
+    :param seconds: median and sigma of an image task's log-normal time, in ``lifelike`` timing.
+    :param stagger: how many polls (seconds, in ``lifelike`` timing) each further image task of a
+        job finishes after the one before it.
+    :param fetch: whether submitted pictures and masks are fetched and checked.
+    :param result_seconds: how long a result URL is readable.
+    :param job_seconds: how long a job can be queried; ``None`` is for ever.
+    :param quota_pictures: credit in pictures, counted from the start or the last reset (23500003).
+    :param subscription_calls: calls of the subscription, counted likewise (B403MQ).
+    :param subscription: one of :data:`SUBSCRIPTIONS`.
+    :param app_codes: further AppCodes and the state of each, one of :data:`APP_CODE_STATES`; the
+        emulator's own can be given another state too.
+    :param rate: calls per second before throttling; a burst of one second is allowed.
+    :param rate_scope: whose limit ``rate`` is, one of :data:`RATE_SCOPES`.
+    :param daily_calls: calls a day on a public test domain (T429ID).
+    :param busy_jobs: unfinished jobs at which the service itself throttles submits (23500004).
+    :param gateway: ``codes`` (today's 6 characters), ``texts`` (an older gateway) or ``none`` (the
+        service without a gateway before it, which then checks the AppCode itself).
+    :param domains: ``Host`` values that are served; ``None`` serves all (I404DO).
+    :param https_only: refuse http, which is all this emulator speaks (I403PT).
+    :param allowed_addresses: networks that may call, such as ``10.0.0.0/8``; ``None`` is all (A403IP).
+    :param backend: one of :data:`BACKENDS`.
+    :param backend_seconds: how long the service takes to answer.
+    :param backend_timeout: how long the gateway waits for it (D504TO); ``None`` is for ever.
+    :param breaker_timeouts: time-outs within 30 s that open the gateway's breaker (D503CB).
+    """
+
+    timing: str = "instant"
+    polls: int = 2
+    seconds: tuple[float, float] = (20.0, 0.35)
+    stagger: float = 0
+    fetch: bool = True
+    result_seconds: float = RESULT_URL_SECONDS
+    job_seconds: float | None = None
+    quota_pictures: int | None = None
+    subscription_calls: int | None = None
+    subscription: str = "active"
+    app_codes: Mapping[str, str] = field(default_factory=dict)
+    rate: float | None = None
+    rate_scope: str = "user"
+    daily_calls: int | None = None
+    busy_jobs: int | None = None
+    gateway: str = "codes"
+    domains: tuple[str, ...] | None = None
+    https_only: bool = False
+    allowed_addresses: tuple[str, ...] | None = None
+    backend: str = "up"
+    backend_seconds: float = 0
+    backend_timeout: float | None = None
+    breaker_timeouts: int = 1000
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seconds", tuple(self.seconds))
+        for name, check in _CHECKS.items():
+            value = getattr(self, name)
+            if not check(value):
+                raise ValueError(f"{name} cannot be {value!r}{_choices(name)}")
+
+    def changed(self, changes: Mapping[str, Any]) -> Settings:
+        """These settings with some changed.
+
+        :param changes: new values by name.
+        :raises ValueError: for an unknown name or a value that cannot be.
+        """
+        known = {one.name for one in fields(self)}
+        unknown = sorted(set(changes) - known)
+        if unknown:
+            raise ValueError(f"unknown settings {unknown}; known are {sorted(known)}")
+        return replace(self, **changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All settings by name, as JSON takes them."""
+        return asdict(self)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and _number(value)
+
+
+def _or_none(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or check(value)
+
+
+def _strings(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+
+
+def _states(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(state in APP_CODE_STATES for state in value.values())
+
+
+_CHOICES: Final[dict[str, Any]] = {
+    "timing": TIMINGS,
+    "gateway": GATEWAYS,
+    "subscription": SUBSCRIPTIONS,
+    "rate_scope": RATE_SCOPES,
+    "backend": BACKENDS,
+}
+
+_CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
+    **{name: choices.__contains__ for name, choices in _CHOICES.items()},
+    "polls": _count,
+    "seconds": lambda value: len(value) == 2 and all(map(_number, value)) and value[0] > 0,
+    "stagger": _number,
+    "fetch": lambda value: isinstance(value, bool),
+    "result_seconds": _number,
+    "job_seconds": _or_none(_number),
+    "quota_pictures": _or_none(_count),
+    "subscription_calls": _or_none(_count),
+    "app_codes": _states,
+    "rate": _or_none(lambda value: _number(value) and value > 0),
+    "daily_calls": _or_none(_count),
+    "busy_jobs": _or_none(_count),
+    "domains": _or_none(_strings),
+    "https_only": lambda value: isinstance(value, bool),
+    "allowed_addresses": _or_none(_strings),
+    "backend_seconds": _number,
+    "backend_timeout": _or_none(_number),
+    "breaker_timeouts": lambda value: _count(value) and value > 0,
+}
+
+
+def _choices(name: str) -> str:
+    if name == "app_codes":
+        return f"; states are {sorted(APP_CODE_STATES)}"
+    return f"; choose from {sorted(_CHOICES[name])}" if name in _CHOICES else ""

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the emulator remembers: jobs, counters, nonces; and the file that outlives it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections import deque
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from airflow_provider_bgrep.protocol.limits import NONCE_WINDOW_SECONDS
+
+
+@dataclass(slots=True)
+class Counters:
+    """What was asked for and what would be billed.
+
+    :param submits: accepted submits.
+    :param queries: queries that were answered with a job.
+    :param image_tasks: image tasks of accepted submits.
+    :param pictures: pictures that accepted submits asked for: what a bill would count.
+    :param refused: calls refused by the gateway or the service, by cause or by fault.
+    :param requests: HTTP requests received on the API, whatever became of them.
+    :param connections: TCP connections over which at least one of them came.
+    :param calls: requests the gateway passed on to the service.
+    :param results: downloads of result pictures that were served.
+    :param leaks: downloads that carried the AppCode to the results' storage.
+    """
+
+    submits: int = 0
+    queries: int = 0
+    image_tasks: int = 0
+    pictures: int = 0
+    refused: int = 0
+    requests: int = 0
+    connections: int = 0
+    calls: int = 0
+    results: int = 0
+    leaks: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """All by name."""
+        return asdict(self)
+
+
+_NAMES: Final = tuple(one.name for one in fields(Counters))
+
+
+@dataclass(slots=True)
+class TaskState:
+    """One image task of a job: what was submitted and what becomes of it.
+
+    It is WAITING before its start, RUNNING before its end, by polls *and* by the clock, then it has
+    its outcome. ``outputs`` is how many pictures it has if that is SUCCESS.
+    """
+
+    echo: dict[str, Any]
+    outputs: int
+    outcome: str = "SUCCESS"
+    message: str = "success"
+    start_poll: float = 0
+    end_poll: float = 0
+    start: float = 0
+    end: float = 0
+
+    def status(self, polls: int, now: float) -> str:
+        """Its state after so many polls, at that time."""
+        if polls < self.start_poll or now < self.start:
+            return "WAITING"
+        if polls < self.end_poll or now < self.end:
+            return "RUNNING"
+        return self.outcome
+
+
+@dataclass(slots=True)
+class Job:
+    """A submitted job. ``cached`` keeps the JSON of its last answer, until a state changes."""
+
+    key: str
+    app_code: str
+    created: float
+    tasks: list[TaskState]
+    polls: int = 0
+    cached: tuple[Any, bytes] | None = None
+
+    def statuses(self, now: float) -> tuple[str, ...]:
+        """The state of each image task, as the next query will see it."""
+        return tuple([task.status(self.polls, now) for task in self.tasks])
+
+    def finished(self, now: float) -> bool:
+        """Whether each image task has its outcome."""
+        return all(status in ("SUCCESS", "FAILED") for status in self.statuses(now))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the state file."""
+        return {
+            "key": self.key,
+            "app_code": self.app_code,
+            "created": self.created,
+            "polls": self.polls,
+            "tasks": [asdict(task) for task in self.tasks],
+        }
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Job:
+        """From the state file."""
+        return cls(**{**raw, "tasks": [TaskState(**task) for task in raw["tasks"]]})
+
+
+@dataclass(slots=True)
+class State:
+    """All that a restart must not lose. Its clock is the wall clock plus what it was advanced by."""
+
+    counters: Counters = field(default_factory=Counters)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    nonces: dict[str, float] = field(default_factory=dict)
+    advanced: float = 0.0
+    secret: str = field(default_factory=lambda: secrets.token_hex(16))
+    _ages: deque[tuple[float, str]] = field(default_factory=deque)
+
+    def now(self) -> float:
+        """The emulator's clock, in seconds since the epoch."""
+        return time.time() + self.advanced
+
+    def fresh_nonce(self, nonce: str, now: float) -> bool:
+        """Whether the nonce was not seen within the window; it has been now."""
+        ages = self._ages
+        while ages and ages[0][0] <= now - NONCE_WINDOW_SECONDS:
+            self.nonces.pop(ages.popleft()[1], None)
+        if nonce in self.nonces:
+            return False
+        self.remember_nonce(nonce, now)
+        return True
+
+    def remember_nonce(self, nonce: str, now: float) -> None:
+        """Note a nonce as seen."""
+        self.nonces[nonce] = now
+        self._ages.append((now, nonce))
+
+    def clear(self) -> None:
+        """Forget all but the secret that signs result URLs."""
+        self.counters, self.advanced = Counters(), 0.0
+        self.jobs, self.nonces, self._ages = {}, {}, deque()
+
+
+class StateFile:
+    """An append-only log of JSON lines, one written before each answer leaves.
+
+    A line is in the kernel's hands when :meth:`write` returns, so that it outlives a killed process
+    (not a power cut: there is no fsync). A line cut short by a crash is dropped when read. Opening
+    it writes what it holds anew as one line, so that it does not grow for ever.
+
+    :param path: the file; it is made if it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = -1
+
+    def open(self) -> State:
+        """Read the state and be ready to write.
+
+        :raises ValueError: if the file holds something else.
+        """
+        state = State()
+        if self.path.exists():
+            for line in self.path.read_bytes().split(b"\n")[:-1]:
+                self._replay(state, line)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._rewrite(state)
+        return state
+
+    def _replay(self, state: State, line: bytes) -> None:
+        try:
+            record = json.loads(line)
+            apply(state, record)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{self.path} is not a state file of this emulator: {error}") from error
+
+    def _rewrite(self, state: State) -> None:
+        self.close()
+        whole = {
+            "clear": True,
+            "secret": state.secret,
+            "advanced": state.advanced,
+            "add": state.counters.as_dict(),
+            "jobs": [job.as_dict() for job in state.jobs.values()],
+            "nonces": list(state.nonces.items()),
+        }
+        beside = self.path.with_name(self.path.name + ".new")
+        beside.write_bytes(json.dumps(whole).encode() + b"\n")
+        beside.replace(self.path)
+        self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append one record."""
+        os.write(self._fd, json.dumps(record).encode() + b"\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def apply(state: State, record: dict[str, Any]) -> None:
+    """Bring a state up to date with one record of the file.
+
+    :raises KeyError: and others, if it is no such record.
+    """
+    if record.get("clear"):
+        state.clear()
+    state.secret = record.get("secret", state.secret)
+    state.advanced = record.get("advanced", state.advanced)
+    for name, more in record.get("add", {}).items():
+        if name in _NAMES:
+            setattr(state.counters, name, getattr(state.counters, name) + more)
+    for raw in record.get("jobs", ()):
+        job = Job.from_dict(raw)
+        state.jobs[job.key] = job
+    for nonce, seen in record.get("nonces", ()):
+        state.remember_nonce(nonce, seen)
+    if "poll" in record and record["poll"] in state.jobs:
+        state.jobs[record["poll"]].polls += 1

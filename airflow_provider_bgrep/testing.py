@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""For the test suites of this package's users: the API's emulator as a pytest fixture.
+
+In ``conftest.py``::
+
+    pytest_plugins = ["airflow_provider_bgrep.testing"]
+
+and in a test::
+
+    def test_the_summer_pictures(bgrep_emulator, monkeypatch):
+        monkeypatch.setenv("AIRFLOW_CONN_BGREP_DEFAULT", bgrep_emulator.connection_uri)
+        fault = bgrep_emulator.inject("throttle", operation="query")
+        ...
+        assert fault.exhausted
+        assert bgrep_emulator.counters.pictures == 3
+
+Needs the extra ``emulator`` (aiohttp, Pillow, numpy), and no Airflow. Without pytest the classes can
+be used all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from airflow_provider_bgrep.emulator.control import EmulatorClient, FaultHandle
+from airflow_provider_bgrep.emulator.inprocess import Emulator
+from airflow_provider_bgrep.emulator.samples import Sample
+from airflow_provider_bgrep.emulator.state import Counters
+
+__all__ = ["Counters", "Emulator", "EmulatorClient", "FaultHandle", "Sample"]
+
+try:
+    import pytest
+except ImportError:  # pragma: no cover (the classes need no pytest)
+    pass
+else:
+
+    @pytest.fixture
+    def bgrep_emulator() -> Iterator[Emulator]:
+        """An emulator of the API, fresh for each test, on a free loopback port."""
+        with Emulator() as emulator:
+            yield emulator
+
+    __all__ += ["bgrep_emulator"]
