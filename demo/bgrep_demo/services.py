@@ -19,7 +19,7 @@ from bgrep_demo import leash
 
 T = TypeVar("T")
 
-GRACE = 5.0
+GRACE = 3.0
 """Seconds that a service gets to end by itself: LocalExecutor waits for its running tasks, we do not."""
 
 

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The API's emulator as a service beside Airflow."""
+
+from __future__ import annotations
+
+import sys
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from airflow_provider_bgrep.emulator.control import EmulatorClient
+from bgrep_demo.airflow import clean_environment
+from bgrep_demo.services import Service, Services
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def start_emulator(services: Services, log: Path, *options: str) -> EmulatorClient:
+    """Start the emulator on a free port.
+
+    :param services: who supervises it.
+    :param log: its log, the first line of which is its URL.
+    :param options: of its command line.
+    :return: what drives it.
+    """
+    command = [sys.executable, "-m", "airflow_provider_bgrep.emulator", *options]
+    service = services.start(Service("emulator", command, clean_environment(), log))
+
+    def look() -> str | None:
+        return next((line for line in service.tail().splitlines() if line.startswith("http://")), None)
+
+    return EmulatorClient(services.until(look, "the emulator listens", seconds=30))
+
+
+def save(url: str, folder: Path, stem: str) -> Path:
+    """Save a picture that the emulator serves.
+
+    :param folder: where to; made if it is not there.
+    :param stem: the file's name without its extension, which is the URL's.
+    :return: the file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{stem}{Path(urlsplit(url).path).suffix}"
+    with _DIRECT.open(url, timeout=30) as answer:
+        target.write_bytes(answer.read())
+    return target

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the unit and contract suites on every Airflow and Python that the project supports.
+
+The rows are in ``pyproject.toml``, table ``tool.bgrep.matrix``. A Python that is not on this machine
+is left out, and said so at the end.
+
+    python3 tools/matrix.py                      # all of it
+    python3 tools/matrix.py --airflow 3.0 --python 3.11 -- -k sensor
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from environment import ROOT
+
+SUITES = ("tests/unit", "tests/contract")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination.
+
+    :param airflow: the minor, such as ``3.1``.
+    :param python: the version, such as ``3.12``.
+    :param before: take no release younger than this date.
+    """
+
+    airflow: str
+    python: str
+    before: str | None
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"Airflow {self.airflow}, Python {self.python}"
+
+
+def cells() -> Iterator[Cell]:
+    """All combinations of the table."""
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["bgrep"]["matrix"]
+    for airflow, row in table.items():
+        for python in row["pythons"]:
+            yield Cell(airflow, python, row.get("before"))
+
+
+def interpreter(version: str) -> str | None:
+    """A Python of this version: on the PATH, or one of pyenv's that is not switched on."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates = [f"python{version}", "python3", *map(str, sorted(pyenv.glob(f"{version}.*/bin/python")))]
+    show = "import sys; print('%d.%d' % sys.version_info[:2])"
+    for candidate in candidates:
+        if found := shutil.which(candidate):
+            # A shim may be on the PATH without a Python behind it.
+            shown = subprocess.run([found, "-c", show], capture_output=True, text=True, check=False)
+            if shown.stdout.strip() == version:
+                return found
+    return None
+
+
+def run(cell: Cell, python: str, pytest_args: list[str]) -> bool:
+    """Make the combination's environment and run the suites in it.
+
+    :return: whether they passed.
+    """
+    venv = ROOT / ".venv-matrix" / f"airflow{cell.airflow}-python{cell.python}"
+    prepare = [python, str(ROOT / "tools" / "environment.py"), str(venv), "--group", "test"]
+    prepare += ["--extra", "emulator", "--require", f"apache-airflow=={cell.airflow}.*"]
+    prepare += ["--before", cell.before] if cell.before else []
+    if subprocess.run(prepare, cwd=ROOT, check=False).returncode:
+        return False
+    tests = [str(venv / "bin" / "pytest"), "-q", "--durations=0", "--durations-min=30", *SUITES, *pytest_args]
+    return subprocess.run(tests, cwd=ROOT, check=False).returncode == 0
+
+
+def main() -> int:
+    """Run what the command line asks for, and print a table of it.
+
+    :return: exit status: 0 if all that could run passed.
+    """
+    parser = argparse.ArgumentParser(description="Unit and contract suites on every Airflow and Python.")
+    parser.add_argument("--airflow", action="append", help="only this minor; may be repeated")
+    parser.add_argument("--python", action="append", help="only this version; may be repeated")
+    parser.add_argument("pytest_args", nargs="*", help="after --: for pytest")
+    args = parser.parse_args()
+    results = []
+    for cell in cells():
+        if cell.airflow not in (args.airflow or [cell.airflow]):
+            continue
+        if cell.python not in (args.python or [cell.python]):
+            continue
+        python = interpreter(cell.python)
+        if python is None:
+            results.append((cell, "SKIPPED: no such Python on this machine"))
+            continue
+        print(f"\n=== {cell.name} " + "=" * 40, flush=True)
+        began = time.monotonic()
+        passed = run(cell, python, args.pytest_args)
+        results.append((cell, f"{'passed' if passed else 'FAILED'} in {time.monotonic() - began:.0f} s"))
+    print("\n=== the matrix " + "=" * 46)
+    for cell, result in results:
+        print(f"  {cell.name:<28} {result}")
+    return 1 if any("FAILED" in result for _, result in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
