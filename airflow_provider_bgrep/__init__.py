@@ -3,4 +3,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from airflow_provider_bgrep.protocol.models import ImageTask, Job
+
+__all__ = ["ImageTask", "Job", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    # Imports nothing by itself: a DAG file pays only for what it names.
+    if name in ("ImageTask", "Job"):
+        from airflow_provider_bgrep.protocol import models
+
+        return getattr(models, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

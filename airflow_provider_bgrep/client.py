@@ -14,7 +14,8 @@ import secrets
 import ssl
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 from urllib.parse import urlsplit
@@ -61,6 +62,27 @@ def new_chance(first_nonce: str | None = None) -> Chance:
 def new_nonce() -> str:
     """32 hex digits from the system's entropy: two processes that were forked apart never agree."""
     return secrets.token_hex(16)
+
+
+class _Waits:
+    """How long a second of waiting is; tests make it nothing."""
+
+    scale = 1.0
+
+
+def sleep(seconds: float) -> None:
+    """Wait, unless :func:`without_waiting` is on."""
+    time.sleep(seconds * _Waits.scale)
+
+
+@contextmanager
+def without_waiting() -> Iterator[None]:
+    """Make back-off and poll spacing take no time: for tests, yours and ours. Deadlines stay real."""
+    before, _Waits.scale = _Waits.scale, 0.0
+    try:
+        yield
+    finally:
+        _Waits.scale = before
 
 
 # --- rate ---------------------------------------------------------------------------------------
@@ -187,7 +209,7 @@ def drive(
     flow: Generator[Step, Reply, T],
     settings: Settings,
     post: Callable[[str, bytes, dict[str, str]], requests.Response],
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = sleep,
 ) -> T:
     """Run a flow with requests.
 
@@ -275,7 +297,7 @@ class AsyncClient:
                 result: T = stop.value
                 return result
             if type(step) is Sleep:
-                await asyncio.sleep(step.seconds)
+                await asyncio.sleep(step.seconds * _Waits.scale)
                 reply = None
             else:
                 if self._rate is not None and (wait := self._rate.take()) > 0:

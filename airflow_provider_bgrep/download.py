@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import requests
 from PIL import Image
 
-from airflow_provider_bgrep.client import CONNECT_TIMEOUT, environment_bundle
+from airflow_provider_bgrep.client import CONNECT_TIMEOUT, environment_bundle, sleep
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, tidy
 from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
 from airflow_provider_bgrep.protocol.models import Job, JobStatus
@@ -214,8 +214,7 @@ class _Fetcher:
         handle, local = tempfile.mkstemp(prefix="bgrep-")
         os.close(handle)
         try:
-            size, digest = self._fetch_patiently(url, local)
-            kind, width, height = looked_at(local)
+            (size, digest), (kind, width, height) = self._fetch_patiently(url, local)
             ext = _EXTENSIONS.get(kind, kind.lower())
             path = destination / namer.name(ext)
             put_file(local, path)
@@ -223,14 +222,14 @@ class _Fetcher:
             Path(local).unlink(missing_ok=True)
         return SavedPicture(namer.index, namer.output, str(path), size, digest, kind, width, height)
 
-    def _fetch_patiently(self, url: str, local: str) -> tuple[int, str]:
+    def _fetch_patiently(self, url: str, local: str) -> tuple[tuple[int, str], tuple[str, int, int]]:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return self._fetch(url, local)
+                return self._fetch(url, local), looked_at(local)
             except (requests.RequestException, _Bad):
                 if attempt == _ATTEMPTS:
                     raise
-                time.sleep(0.5 * attempt)
+                sleep(0.5 * attempt)
         raise AssertionError("unreachable")
 
     def _fetch(self, url: str, local: str) -> tuple[int, str]:

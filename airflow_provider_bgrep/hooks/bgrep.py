@@ -25,6 +25,7 @@ from airflow_provider_bgrep.client import (
     environment_bundle,
     new_chance,
     new_nonce,
+    sleep,
 )
 from airflow_provider_bgrep.connection import (
     CONNECTION_TYPE,
@@ -187,7 +188,7 @@ class BgRepHook(HttpHook):
     def _sleep(self, seconds: float) -> None:
         if seconds >= 1:
             self.log.info("Waiting %.1f s before the next attempt.", seconds)
-        time.sleep(seconds)
+        sleep(seconds)
 
     def _post(self, path: str, body: bytes, headers: dict[str, str]) -> requests.Response:
         response: requests.Response = self.run(

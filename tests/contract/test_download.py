@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The download operator: every picture that was paid for ends up whole, or is named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from airflow_provider_bgrep.exceptions import (
+    BgRepDownloadError,
+    BgRepJobNotFinishedError,
+    BgRepJobNotFoundError,
+    BgRepRequestError,
+)
+from airflow_provider_bgrep.hooks.bgrep import BgRepHook
+from airflow_provider_bgrep.operators.bgrep import BgRepDownloadOperator
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "pictures of a job"
+
+
+@pytest.fixture
+def download(connection, run, ti, folder):
+    def download(key, **kwargs):
+        arguments = {"destination": f"file://{folder}", **kwargs}
+        return run(BgRepDownloadOperator(task_id="download", result_key=key, **arguments), ti)
+
+    return download
+
+
+@pytest.fixture
+def submit(connection):
+    def submit(*tasks):
+        return BgRepHook().submit(tasks or [connection.image_task()]).result_key
+
+    return submit
+
+
+def files_in(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def test_pictures_are_saved_checked_and_described(submit, download, connection, folder):
+    key = submit(connection.image_task(num_output=2, seed=3), connection.image_task(seed=4))
+    outcome = download(key)
+    assert outcome.state == "success", outcome.error
+    assert [(f["index"], f["output"]) for f in outcome.value["files"]] == [(0, 0), (0, 1), (1, 0)]
+    for file in outcome.value["files"]:
+        data = Path(file["path"].removeprefix("file://")).read_bytes()
+        assert len(data) == file["size"]
+        assert hashlib.sha256(data).hexdigest() == file["sha256"]
+        with Image.open(Path(file["path"].removeprefix("file://"))) as picture:
+            assert (picture.width, picture.height) == (file["width"], file["height"])
+    assert "http://" not in json.dumps(outcome.value)
+    assert "Signature" not in (folder / f"{key}.manifest.json").read_text()
+
+
+def test_a_second_run_asks_nobody(submit, download, connection, folder):
+    key = submit(connection.image_task(num_output=2))
+    first = download(key)
+    before = connection.counters.requests
+    second = download(key)
+    assert second.value == first.value
+    assert connection.counters.requests == before
+
+
+def test_a_second_run_fetches_only_what_is_missing_or_cut(submit, download, folder, connection):
+    key = submit(connection.image_task(num_output=3))
+    first = download(key)
+    paths = [Path(f["path"].removeprefix("file://")) for f in first.value["files"]]
+    paths[0].unlink()
+    paths[1].write_bytes(b"cut")
+    kept = paths[2].stat().st_mtime_ns
+    second = download(key)
+    assert second.value == first.value
+    assert paths[2].stat().st_mtime_ns == kept
+
+
+def test_an_expired_url_is_asked_for_once_more(submit, download, connection):
+    key = submit(connection.image_task(num_output=2))
+    fault = connection.inject("expired", operation="result")
+    outcome = download(key)
+    assert fault.consumed == 1
+    assert outcome.state == "success", outcome.error
+    assert connection.counters.queries == 2
+    assert connection.counters.submits == 1
+
+
+def test_one_bad_picture_does_not_take_the_others_along(submit, download, connection, folder, no_waiting):
+    key = submit(connection.image_task(num_output=3))
+    fault = connection.inject("oversized", operation="result", bytes=3_000_000)
+    outcome = download(key, max_bytes=2_500_000)
+    assert fault.consumed == 1
+    assert outcome.state == "up_for_retry"
+    assert isinstance(outcome.error, BgRepDownloadError)
+    assert "2500000" in str(outcome.error)
+    assert "http" not in str(outcome.error)
+    assert len(files_in(folder)) == 3  # two pictures and the manifest
+    retried = download(key, max_bytes=2_500_000)
+    assert retried.state == "success"
+    assert len(retried.value["files"]) == 3
+
+
+@pytest.mark.parametrize("fault", ["truncated", "html", "empty", "reset"])
+def test_what_is_no_whole_picture_is_fetched_again(submit, download, connection, fault, no_waiting):
+    key = submit(connection.image_task())
+    injected = connection.inject(fault, operation="result")
+    outcome = download(key)
+    assert injected.consumed == 1
+    assert outcome.state == "success", outcome.error
+
+
+def test_nothing_half_written_is_ever_left(submit, download, connection, folder, no_waiting):
+    key = submit(connection.image_task())
+    injected = connection.inject("html", operation="result", times=10)
+    outcome = download(key)
+    assert injected.consumed >= 3
+    assert isinstance(outcome.error, BgRepDownloadError)
+    assert files_in(folder) == [f"{key}.manifest.json"]
+
+
+def test_failed_image_tasks_are_named(submit, download, connection):
+    connection.inject("fail_task", index=0)
+    outcome = download(submit(connection.image_task(), connection.image_task(seed=9)))
+    assert outcome.state == "success"
+    assert [entry["index"] for entry in outcome.value["failed"]] == [0]
+    assert [file["index"] for file in outcome.value["files"]] == [1]
+
+
+def test_a_job_that_is_not_finished_is_left_to_a_retry(submit, download, connection):
+    connection.configure(timing="polls", polls=5)
+    outcome = download(submit())
+    assert outcome.state == "up_for_retry"
+    assert isinstance(outcome.error, BgRepJobNotFinishedError)
+    assert "BgRepSensor" in str(outcome.error)
+
+
+def test_an_unknown_job_is_final(download):
+    outcome = download("f" * 32)
+    assert outcome.state == "failed"
+    assert isinstance(outcome.error, BgRepJobNotFoundError)
+
+
+def test_file_names_follow_the_template(submit, download, connection, folder):
+    key = submit(connection.image_task(seed=5, num_output=2))
+    outcome = download(key, filename_template="by-seed/{seed}/{index}.{output}.{ext}")
+    assert outcome.state == "success", outcome.error
+    names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.*") if "manifest" not in p.name)
+    assert [Path(name).parent for name in names] == [Path("by-seed/5")] * 2
+    assert [Path(name).stem for name in names] == ["00.0", "00.1"]
+
+
+@pytest.mark.parametrize(
+    ("template", "problem"),
+    [
+        ("{result_key}.{ext}", "overwrite each other"),
+        ("{index}_{output}_{sku}", "'sku'"),
+        ("../{index}_{output}", "inside the destination"),
+        ("/etc/{index}_{output}", "inside the destination"),
+        ("{index}_{output", "cannot be read"),
+    ],
+)
+def test_a_template_that_cannot_work_is_refused_before_anything_is_asked(
+    download, connection, template, problem
+):
+    outcome = download("f" * 32, filename_template=template)
+    assert isinstance(outcome.error, BgRepRequestError)
+    assert problem in str(outcome.error)
+    assert connection.counters.requests == 0
+
+
+def test_any_object_storage_will_do(submit, download, connection):
+    key = submit(connection.image_task())
+    outcome = download(key, destination="memory://bucket/folder")
+    assert outcome.state == "success", outcome.error
+    assert outcome.value["files"][0]["path"].startswith("memory://")
+    before = connection.counters.requests
+    assert download(key, destination="memory://bucket/folder").value == outcome.value
+    assert connection.counters.requests == before

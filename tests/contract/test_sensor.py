@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sensor: its three modes agree in everything a DAG can see."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, TaskDeferred
+
+from airflow_provider_bgrep.exceptions import (
+    BgRepAuthError,
+    BgRepConfigurationError,
+    BgRepJobFailedError,
+    BgRepJobNotFoundError,
+    BgRepServiceError,
+    BgRepTimeoutError,
+)
+from airflow_provider_bgrep.hooks.bgrep import BgRepHook
+from airflow_provider_bgrep.sensors.bgrep import BgRepSensor
+
+MODES = {
+    "poke": {"mode": "poke"},
+    "reschedule": {"mode": "reschedule"},
+    "deferrable": {"deferrable": True},
+}
+
+
+@pytest.fixture(params=MODES)
+def sensor(request, connection, airflow_database):
+    def make(**kwargs):
+        arguments = {
+            "poke_interval": 0.2,
+            "timeout": 20,
+            "deferrable": False,
+            **MODES[request.param],
+            **kwargs,
+        }
+        return BgRepSensor(task_id="wait", **arguments)
+
+    make.mode = request.param
+    return make
+
+
+@pytest.fixture
+def submit(connection):
+    def submit(*tasks):
+        return BgRepHook().submit(tasks or [connection.image_task()]).result_key
+
+    return submit
+
+
+def test_every_mode_waits_and_returns_the_results(sensor, submit, connection, run, ti):
+    connection.configure(timing="polls", polls=3)
+    key = submit(connection.image_task(num_output=2), connection.image_task())
+
+    outcome = run(sensor(result_key=key), ti)
+
+    assert outcome.state == "success", outcome.error
+    assert outcome.value["result_key"] == key
+    assert outcome.value["counts"] == {"SUCCESS": 2, "FAILED": 0}
+    assert [task["index"] for task in outcome.value["tasks"]] == [0, 1]
+    assert [len(task["results"]) for task in outcome.value["tasks"]] == [2, 1]
+    assert all(url.startswith("http") for task in outcome.value["tasks"] for url in task["results"])
+    assert connection.counters.submits == 1
+    assert connection.counters.queries >= 3
+    assert (outcome.deferrals > 0) == (sensor.mode == "deferrable")
+
+
+def test_a_finished_job_needs_no_deferral(sensor, submit, connection, run, ti):
+    outcome = run(sensor(result_key=submit()), ti)
+    assert (outcome.state, outcome.deferrals) == ("success", 0)
+    assert connection.counters.queries == 1
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "failing", "state"),
+    [
+        ("any", 1, "failed"),
+        ("all", 1, "success"),
+        ("all", 2, "failed"),
+        ("never", 2, "success"),
+    ],
+)
+def test_fail_on_decides_and_the_results_are_kept(
+    sensor, submit, connection, run, ti, fail_on, failing, state
+):
+    connection.configure(timing="polls", polls=2)
+    faults = [connection.inject("fail_task", index=index) for index in range(failing)]
+    key = submit(connection.image_task(), connection.image_task(seed=7))
+
+    outcome = run(sensor(result_key=key, fail_on=fail_on), ti)
+
+    assert all(fault.consumed == 1 for fault in faults)
+    assert outcome.state == state, outcome.error
+    result = outcome.value or outcome.pushed["return_value"]
+    assert result["counts"] == {"SUCCESS": 2 - failing, "FAILED": failing}
+    if state == "failed":
+        assert isinstance(outcome.error, BgRepJobFailedError)
+        assert f"{failing} of 2 image tasks" in str(outcome.error)
+
+
+JUDGED = [({}, None), ({"soft_fail": True}, "skipped"), ({"never_fail": True}, "skipped")]
+
+
+@pytest.mark.parametrize(("kwargs", "turned_into"), JUDGED)
+def test_a_time_out_is_a_sensor_time_out(sensor, submit, connection, run, ti, kwargs, turned_into):
+    connection.configure(timing="polls", polls=10_000)
+    key = submit()
+    outcome = run(sensor(result_key=key, timeout=0.7, **kwargs), ti)
+    assert outcome.state == (turned_into or "up_for_retry")
+    if not turned_into:
+        assert isinstance(outcome.error, BgRepTimeoutError)
+        assert isinstance(outcome.error, AirflowSensorTimeout)
+        assert key in str(outcome.error)
+
+
+@pytest.mark.parametrize(("kwargs", "turned_into"), JUDGED)
+def test_a_final_error_fails_without_a_retry(sensor, connection, run, ti, kwargs, turned_into):
+    outcome = run(sensor(result_key="0" * 32, timeout=0.5, **kwargs), ti)
+    assert outcome.state == (turned_into or "failed")
+    if not turned_into:
+        assert isinstance(outcome.error, BgRepJobNotFoundError)
+        assert outcome.error.code == "23500008"
+        assert outcome.error.request_id
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "state"),
+    [({}, "up_for_retry"), ({"soft_fail": True}, "up_for_retry"), ({"never_fail": True}, "skipped")],
+)
+def test_a_passing_fault_that_does_not_pass_is_left_to_a_retry(
+    sensor, submit, connection, run, ti, kwargs, state, no_waiting
+):
+    connection.configure(timing="polls", polls=2)
+    key = submit()
+    fault = connection.inject("code", operation="query", code="23500000", times=1000)
+    outcome = run(sensor(result_key=key, **kwargs), ti)
+    assert fault.consumed >= 8
+    assert outcome.state == state
+    if state == "up_for_retry":
+        assert isinstance(outcome.error, BgRepServiceError)
+
+
+def test_with_silent_fail_a_passing_fault_is_waited_out(sensor, submit, connection, run, ti, no_waiting):
+    key = submit()
+    fault = connection.inject("code", operation="query", code="23500000", times=12)
+    outcome = run(sensor(result_key=key, silent_fail=True), ti)
+    assert (outcome.state, fault.consumed) == ("success", 12), outcome.error
+
+
+def test_being_throttled_is_waited_out(sensor, submit, connection, run, ti, no_waiting):
+    key = submit()
+    fault = connection.inject("code", operation="query", code="23500004", times=20)
+    outcome = run(sensor(result_key=key), ti)
+    assert (outcome.state, fault.consumed) == ("success", 20), outcome.error
+
+
+def test_an_error_that_comes_while_waiting_is_the_same_in_every_mode(sensor, submit, connection, run, ti):
+    connection.configure(timing="polls", polls=10_000)
+    key = submit()
+    # The first query is the worker's in every mode; the second, the triggerer's in one of them.
+    connection.inject("body", operation="query", body=_waiting(key), times=1)
+    fault = connection.inject("code", operation="query", code="A403IS")
+    outcome = run(sensor(result_key=key), ti)
+    assert fault.consumed == 1
+    assert outcome.state == "failed"
+    assert isinstance(outcome.error, BgRepAuthError)
+    assert outcome.error.code == "A403IS"
+    assert outcome.error.http_status == 403
+    assert outcome.error.gateway_request_id
+    assert "purchased services" in str(outcome.error)
+
+
+def _waiting(key):
+    return f'{{"code":0,"success":true,"data":{{"result_key":"{key}","task_list":[{{"status":"WAITING"}}]}}}}'
+
+
+def test_a_connection_that_cannot_be_used_is_named_at_once(sensor, run, ti, monkeypatch):
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_BGREP_DEFAULT", '{"conn_type": "bgrep", "host": "h", "extra": {"tiemout": 1}}'
+    )
+    outcome = run(sensor(result_key="k"), ti)
+    assert outcome.state == "failed"
+    assert isinstance(outcome.error, BgRepConfigurationError)
+    assert "tiemout" in str(outcome.error)
+    assert "timeout" in str(outcome.error)
+    assert "password" in str(outcome.error)
+
+
+def test_a_trigger_that_nobody_ran_is_a_time_out_too(submit, connection, ti, airflow_database):
+    connection.configure(timing="polls", polls=10_000)
+    sensor = BgRepSensor(task_id="wait", result_key=submit(), deferrable=True, timeout=5)
+    context = {"ti": ti}
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor.execute(context)
+    assert deferred.value.timeout.total_seconds() > 5
+    with pytest.raises(BgRepTimeoutError):
+        sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, context)
+
+
+def test_the_deadline_of_a_wait_does_not_move_when_it_defers_again(submit, connection, ti, airflow_database):
+    connection.configure(timing="polls", polls=10_000)
+    sensor = BgRepSensor(task_id="wait", result_key=submit(), deferrable=True, timeout=50)
+    context = {"ti": ti}
+    with pytest.raises(TaskDeferred) as first:
+        sensor.execute(context)
+    end_time = first.value.trigger.end_time
+    assert end_time == pytest.approx(time.time() + 50, abs=10)
+    event = {"version": 1, "reason": "finished", "finished": 1, "pending": 0}
+    with pytest.raises(TaskDeferred) as second:
+        sensor.resume_execution("execute_complete", {**first.value.kwargs, "event": event}, context)
+    assert second.value.trigger.end_time == end_time
+
+
+def test_nothing_but_the_key_and_numbers_leaves_the_worker(submit, connection, ti, airflow_database):
+    connection.configure(timing="polls", polls=10_000)
+    sensor = BgRepSensor(task_id="wait", result_key=submit(), deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor.execute({"ti": ti})
+    _, arguments = deferred.value.trigger.serialize()
+    assert connection.app_code not in str(arguments)
+    assert "http" not in str(arguments)
+    assert set(arguments) == {"result_keys", "bgrep_conn_id", "poll_interval", "end_time", "collect_after"}
+
+
+def test_deferrable_follows_airflows_configuration():
+    sensor = BgRepSensor(task_id="wait", result_key="k")
+    assert sensor.deferrable is False
+
+
+def test_fail_on_is_one_of_three():
+    with pytest.raises(ValueError, match="'some'; give one of any, all, never"):
+        BgRepSensor(task_id="wait", result_key="k", fail_on="some")

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The submit operator: what was accepted is never submitted again."""
+
+from __future__ import annotations
+
+import json
+
+import jinja2
+import pytest
+
+from airflow_provider_bgrep import ImageTask
+from airflow_provider_bgrep.exceptions import (
+    BgRepQuotaError,
+    BgRepRequestError,
+    BgRepThrottledError,
+    BgRepUnknownOutcomeError,
+)
+from airflow_provider_bgrep.operators.bgrep import BgRepSubmitOperator
+
+
+@pytest.fixture(params=["task_state_store", "journal_path"])
+def memory(request, state_store, tmp_path):
+    """Both places where submits are remembered: (operator's arguments, context)."""
+    if request.param == "task_state_store":
+        pytest.importorskip("airflow.sdk.execution_time.context", reason="Airflow 3.3's")
+        from airflow.sdk.execution_time import context
+
+        if not hasattr(context, "NEVER_EXPIRE"):
+            pytest.skip("this Airflow has no task state store")
+        return {}, {"task_state_store": state_store}
+    return {"journal_path": f"file://{tmp_path}/journal"}, {}
+
+
+@pytest.fixture
+def submit(connection, memory, run, ti):
+    kwargs, context = memory
+
+    def submit(task_list, **more):
+        return run(BgRepSubmitOperator(task_id="submit", task_list=task_list, **kwargs, **more), ti, **context)
+
+    return submit
+
+
+def test_the_key_is_returned_and_pushed(submit, connection):
+    outcome = submit([connection.image_task(num_output=3), connection.image_task()])
+    assert outcome.state == "success", outcome.error
+    assert outcome.pushed == {"result_key": outcome.value}
+    counters = connection.counters
+    assert (counters.submits, counters.image_tasks, counters.pictures) == (1, 2, 4)
+
+
+def test_a_second_try_returns_the_same_key_and_sends_nothing(submit, connection, ti):
+    first = submit([connection.image_task()])
+    ti.try_number = 2
+    second = submit([connection.image_task()])
+    assert second.value == first.value
+    assert connection.counters.requests == 1
+
+
+def test_a_picture_signed_anew_is_the_same_purchase(submit, connection):
+    task = connection.image_task()
+    first = submit([{**task, "image": task["image"] + "?Expires=1&OSSAccessKeyId=k&Signature=one"}])
+    second = submit([{**task, "image": task["image"] + "?Expires=2&OSSAccessKeyId=k&Signature=two"}])
+    assert second.value == first.value
+    assert connection.counters.pictures == 1
+
+
+def test_another_list_is_another_purchase(submit, connection):
+    first = submit([connection.image_task(seed=1)])
+    second = submit([connection.image_task(seed=2)])
+    assert first.value != second.value
+    assert connection.counters.pictures == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "params"),
+    [
+        ("code", {"code": "23500000", "accepted": True}),
+        ("code", {"code": "D504TO", "accepted": True}),
+        ("reset", {"accepted": True}),
+        ("empty", {"accepted": True}),
+        ("truncated", {"accepted": True}),
+        ("html", {"accepted": True}),
+    ],
+)
+def test_a_lost_answer_is_never_bought_again(submit, connection, ti, fault, params):
+    injected = connection.inject(fault, **params)
+    first = submit([connection.image_task()])
+    assert injected.consumed == 1
+    assert first.state == "failed"
+    assert isinstance(first.error, BgRepUnknownOutcomeError)
+
+    ti.try_number = 2  # cleared by hand
+    second = submit([connection.image_task()])
+    assert isinstance(second.error, BgRepUnknownOutcomeError)
+    assert "bill details" in str(second.error)
+    assert connection.counters.pictures == 1
+    assert connection.counters.requests == 1
+
+
+def test_told_to_resubmit_it_buys_again_and_says_so(submit, connection, caplog):
+    injected = connection.inject("reset", accepted=True)
+    outcome = submit([connection.image_task()], on_unknown_outcome="resubmit")
+    assert injected.consumed == 1
+    assert outcome.state == "success", outcome.error
+    assert connection.counters.pictures == 2
+    assert "paid twice" in caplog.text
+
+
+def test_a_worker_killed_before_it_wrote_the_key_leaves_an_unknown_outcome(submit, connection, memory, ti):
+    class Killed(BaseException):
+        pass
+
+    def die(*args):
+        raise Killed
+
+    operator = BgRepSubmitOperator(task_id="submit", task_list=[connection.image_task()], **memory[0])
+    from airflow_provider_bgrep.journal import Purchase
+
+    accepted, Purchase.accepted = Purchase.accepted, die
+    try:
+        with pytest.raises(Killed):
+            operator.execute({"ti": ti, **memory[1]})
+    finally:
+        Purchase.accepted = accepted
+    ti.try_number = 2
+    outcome = submit([connection.image_task()])
+    assert isinstance(outcome.error, BgRepUnknownOutcomeError)
+    assert connection.counters.pictures == 1
+
+
+def test_a_refusal_may_be_submitted_by_the_next_try(submit, connection, ti, no_waiting):
+    injected = connection.inject("code", code="T429IN", times=6)
+    first = submit([connection.image_task()])
+    assert injected.exhausted
+    assert first.state == "up_for_retry"
+    assert isinstance(first.error, BgRepThrottledError)
+    ti.try_number = 2
+    second = submit([connection.image_task()])
+    assert second.state == "success"
+    assert connection.counters.pictures == 1
+
+
+def test_throttling_is_waited_out_within_a_try(submit, connection, no_waiting):
+    injected = connection.inject("code", code="Throttled by USER Flow Control", times=3)
+    outcome = submit([connection.image_task()])
+    assert injected.exhausted
+    assert outcome.state == "success"
+    assert connection.counters.pictures == 1
+
+
+def test_out_of_credit_is_final(submit, connection):
+    connection.configure(quota_pictures=1)
+    outcome = submit([connection.image_task(num_output=2)])
+    assert outcome.state == "failed"
+    assert isinstance(outcome.error, BgRepQuotaError)
+    assert connection.counters.pictures == 0
+
+
+def test_if_the_intent_cannot_be_written_nothing_is_sent(connection, run, ti, state_store):
+    class Broken(type(state_store)):
+        def set(self, *args, **kwargs):
+            raise OSError("no database")
+
+    if not _has_state_store():
+        pytest.skip("this Airflow has no task state store")
+    operator = BgRepSubmitOperator(task_id="submit", task_list=[connection.image_task()])
+    outcome = run(operator, ti, task_state_store=Broken())
+    assert isinstance(outcome.error, OSError)
+    assert connection.counters.requests == 0
+
+
+def _has_state_store():
+    try:
+        from airflow.sdk.execution_time.context import NEVER_EXPIRE  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def test_with_nothing_to_remember_by_a_second_try_sends_nothing(connection, run, ti):
+    def operator(**kwargs):
+        return BgRepSubmitOperator(task_id="submit", task_list=[connection.image_task()], **kwargs)
+
+    assert run(operator(), ti).state == "success"
+    ti.try_number = 2
+    second = run(operator(), ti)
+    assert isinstance(second.error, BgRepUnknownOutcomeError)
+    assert "journal_path" in str(second.error)
+    assert connection.counters.requests == 1
+    assert run(operator(on_unknown_outcome="resubmit"), ti).state == "success"
+    assert connection.counters.pictures == 2
+
+
+def test_every_problem_of_a_list_is_named_and_nothing_is_sent(submit, connection):
+    outcome = submit(
+        [
+            connection.image_task(steps=5, positive_prompt="雪" * 501),
+            connection.image_task(strength=0.0, image="ftp://host/a.png"),
+        ]
+    )
+    assert isinstance(outcome.error, BgRepRequestError)
+    assert outcome.state == "failed"
+    for part in (
+        "task_list[0].steps",
+        "[15, 50]",
+        "task_list[0].positive_prompt",
+        "501 characters",
+        "task_list[1].strength",
+        "(0, 1]",
+        "task_list[1].image",
+    ):
+        assert part in str(outcome.error)
+    assert connection.counters.requests == 0
+
+
+# --- templates ----------------------------------------------------------------------------------
+
+
+def _rendered(operator, **context):
+    operator.render_template_fields({"ti": None, **context}, jinja_env=jinja2.Environment())  # noqa: S701
+    return operator.task_list
+
+
+def test_templates_in_image_tasks_and_mappings_of_the_dag_file_are_rendered():
+    operator = BgRepSubmitOperator(
+        task_id="submit",
+        task_list=[
+            ImageTask(image="https://h/{{ sku }}.png", positive_prompt="{{ sku }} on silk", seed=0),
+            {"image": "https://h/{{ sku }}.jpg", "positive_prompt": "p", "steps": 20},
+        ],
+    )
+    assert _rendered(operator, sku="a1") == [
+        ImageTask(image="https://h/a1.png", positive_prompt="a1 on silk", seed=0),
+        {"image": "https://h/a1.jpg", "positive_prompt": "p", "steps": 20},
+    ]
+
+
+def test_an_image_task_survives_the_way_through_xcom(connection, submit):
+    task = ImageTask(**connection.image_task(), id="sku-1")
+    outcome = submit(json.loads(json.dumps([task.as_dict()])))
+    assert outcome.state == "success", outcome.error
+
+
+def test_a_template_that_renders_to_text_is_explained(submit):
+    outcome = submit("[{'image': 'https://h/a.png'}]")
+    assert isinstance(outcome.error, BgRepRequestError)
+    assert "render_template_as_native_obj" in str(outcome.error)
+
+
+def test_on_unknown_outcome_is_one_of_two():
+    with pytest.raises(ValueError, match="'retry'; give one of fail, resubmit"):
+        BgRepSubmitOperator(task_id="submit", task_list=[], on_unknown_outcome="retry")
