@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files on an ``ObjectStoragePath``: written whole or not at all, under names that are safe everywhere."""
+"""Files on an ``ObjectStoragePath``: written whole or not at all, under names that are safe everywhere.
+
+Everything goes through ``path.fs``. The path's own ``read_bytes`` or ``mkdir`` would, on Airflow 3 and
+without a ``conn_id``, use a file system of universal-pathlib's instead of the one attached to Airflow.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import re
 import secrets
@@ -36,41 +42,54 @@ def put_file(local: str, path: ObjectStoragePath) -> None:
 
     :param local: a file of ours; gone afterwards.
     """
-    if is_local(path):
-        target = Path(path.path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(_part_name(target.name))
-        try:
-            shutil.move(local, part)
-            _sync(part)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
-        return
     try:
-        if path.protocol in _WHOLE_BY_NATURE:
+        if is_local(path):
+            _put_local(local, Path(path.path))
+        elif path.protocol in _WHOLE_BY_NATURE:
             path.fs.put_file(local, path.path)
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part_path = path.parent / _part_name(path.name)
-        path.fs.put_file(local, part_path.path)
-        path.fs.mv(part_path.path, path.path)
+        else:
+            path.fs.makedirs(path.parent.path, exist_ok=True)
+            part_path = path.parent / _part_name(path.name)
+            try:
+                path.fs.put_file(local, part_path.path)
+                path.fs.mv(part_path.path, path.path)
+            except BaseException:
+                with contextlib.suppress(Exception):  # what went wrong first is what is told
+                    path.fs.rm_file(part_path.path)
+                raise
     finally:
         Path(local).unlink(missing_ok=True)
+
+
+def _put_local(local: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(_part_name(target.name))
+    try:
+        # Copied, not moved: a temporary file is its owner's alone, a result is for whom the umask says.
+        shutil.copyfile(local, part)
+        _sync(part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # some network file systems cannot
+        _sync(target.parent)
 
 
 def put_bytes(data: bytes, path: ObjectStoragePath) -> None:
     """Write ``data`` to ``path``, replacing what is there in one step."""
     handle, local = tempfile.mkstemp(prefix="bgrep-")
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-    put_file(local, path)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        put_file(local, path)
+    finally:
+        Path(local).unlink(missing_ok=True)
 
 
 def get_bytes(path: ObjectStoragePath) -> bytes | None:
     """What is at ``path``, ``None`` if there is nothing. Other trouble raises: unknown is not absent."""
     try:
-        data: bytes = path.read_bytes()
+        data: bytes = path.fs.cat_file(path.path)
     except FileNotFoundError:
         return None
     return data
@@ -79,13 +98,14 @@ def get_bytes(path: ObjectStoragePath) -> bytes | None:
 def size_of(path: ObjectStoragePath) -> int | None:
     """Size of the file at ``path`` in bytes, or ``None`` if there is none."""
     try:
-        return int(path.stat().st_size)
+        return int(path.fs.info(path.path)["size"])
     except FileNotFoundError:
         return None
 
 
 def _part_name(name: str) -> str:
-    return f".{name[:200]}.{secrets.token_hex(4)}.part"
+    # At most 255 bytes, as file systems take them.
+    return f".{_cut(name, 200)}.{secrets.token_hex(4)}.part"
 
 
 def _sync(path: Path) -> None:
@@ -102,6 +122,17 @@ _MOST_BYTES: Final = 120
 
 
 def safe_name(value: object) -> str:
-    """``value`` as one component of a path: letters, digits, ``.-_``; never hidden, never empty."""
-    name = _UNSAFE.sub("_", str(value)).lstrip(".") or "_"
-    return name.encode()[:_MOST_BYTES].decode(errors="ignore")
+    """``value`` as one component of a path: letters, digits, ``.-_``; never hidden, never empty.
+
+    Where that loses something, a hash of the whole keeps two values from sharing one name.
+    """
+    text = str(value)
+    name = _cut(_UNSAFE.sub("_", text).lstrip(".") or "_", _MOST_BYTES)
+    if name == text:
+        return name
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{_cut(name, _MOST_BYTES - len(digest) - 1)}-{digest}"
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    return text.encode()[:most_bytes].decode(errors="ignore")

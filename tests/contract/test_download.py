@@ -10,6 +10,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+try:
+    from airflow.sdk.io import attach
+except ImportError:
+    from airflow.io.store import attach
+
 from airflow_provider_bgrep.exceptions import (
     BgRepDownloadError,
     BgRepJobNotFinishedError,
@@ -175,11 +180,37 @@ def test_a_template_that_cannot_work_is_refused_before_anything_is_asked(
     assert connection.counters.requests == 0
 
 
-def test_any_object_storage_will_do(submit, download, connection):
-    key = submit(connection.image_task())
-    outcome = download(key, destination="memory://bucket/folder")
+@pytest.fixture
+def bucket(monkeypatch):
+    """A bucket on an S3 server of our own, as ``s3://`` in Airflow's object storage."""
+    from moto.server import ThreadedMotoServer
+    from s3fs import S3FileSystem
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    s3 = S3FileSystem(
+        endpoint_url=f"http://{host}:{port}", skip_instance_cache=True, use_listings_cache=False
+    )
+    s3.mkdir("pictures")
+    attach("s3", fs=s3, alias="s3")
+    yield s3
+    server.stop()
+
+
+def test_any_object_storage_will_do(submit, download, connection, bucket):
+    key = submit(connection.image_task(num_output=2))
+    outcome = download(key, destination="s3://pictures/folder")
     assert outcome.state == "success", outcome.error
-    assert outcome.value["files"][0]["path"].startswith("memory://")
+    assert sorted(bucket.ls("pictures/folder", refresh=True)) == [
+        f"pictures/folder/{key}.manifest.json",
+        f"pictures/folder/{key}_00_0.png",
+        f"pictures/folder/{key}_00_1.png",
+    ]
+    for file in outcome.value["files"]:
+        assert hashlib.sha256(bucket.cat(file["path"])).hexdigest() == file["sha256"]
     before = connection.counters.requests
-    assert download(key, destination="memory://bucket/folder").value == outcome.value
+    assert download(key, destination="s3://pictures/folder").value == outcome.value
     assert connection.counters.requests == before

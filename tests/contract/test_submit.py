@@ -36,7 +36,9 @@ def submit(connection, memory, run, ti):
     kwargs, context = memory
 
     def submit(task_list, **more):
-        return run(BgRepSubmitOperator(task_id="submit", task_list=task_list, **kwargs, **more), ti, **context)
+        return run(
+            BgRepSubmitOperator(task_id="submit", task_list=task_list, **kwargs, **more), ti, **context
+        )
 
     return submit
 
@@ -98,13 +100,13 @@ def test_a_lost_answer_is_never_bought_again(submit, connection, ti, fault, para
     assert connection.counters.requests == 1
 
 
-def test_told_to_resubmit_it_buys_again_and_says_so(submit, connection, caplog):
+def test_told_to_resubmit_it_buys_again_and_says_so(submit, connection, caplog, capsys):
     injected = connection.inject("reset", accepted=True)
     outcome = submit([connection.image_task()], on_unknown_outcome="resubmit")
     assert injected.consumed == 1
     assert outcome.state == "success", outcome.error
     assert connection.counters.pictures == 2
-    assert "paid twice" in caplog.text
+    assert "paid twice" in caplog.text + capsys.readouterr().out
 
 
 def test_a_worker_killed_before_it_wrote_the_key_leaves_an_unknown_outcome(submit, connection, memory, ti):
