@@ -8,6 +8,7 @@ must never be sent again by itself, since it may be billed; a query may always b
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -496,17 +497,34 @@ def gateway_rule(code: str, message: str, http_status: int) -> Rule:
     :param code: ``X-Ca-Error-Code``.
     :param message: ``X-Ca-Error-Message``, or an empty string.
     :param http_status: the answer's HTTP status; of a 6-character code that the table lacks,
-        characters 2 to 4 are used instead.
+        characters 2 to 4 are used instead, unless the answer itself is a 5xx.
     """
-    known = GATEWAY_CODES.get(code)
+    known = GATEWAY_CODES.get(code.upper())
     if known is not None:
         return known
-    if len(code) == 6 and code[1:4].isdigit():
-        status = int(code[1:4])
-        return by_status(status if 400 <= status < 600 else http_status)
+    if form := _SIX_CHARACTERS.fullmatch(code):
+        status = int(form[1])
+        # Where the two disagree, the one that leaves the outcome open counts.
+        return by_status(http_status if http_status >= 500 or not 400 <= status < 600 else status)
     # Only older gateways, which send no 6-character code, are read by their text.
-    haystack = f"{code}\n{message}".casefold()
+    return gateway_text_rule(f"{code}\n{message}", http_status) or by_status(http_status)
+
+
+_SIX_CHARACTERS: Final = re.compile(r"[A-Z]([0-9]{3})[A-Z0-9]{2}", re.IGNORECASE)
+
+
+def gateway_text_rule(text: str, http_status: int) -> Rule | None:
+    """The rule for an older gateway's text, ``None`` where it says nothing that the table knows.
+
+    :param text: what it says; the table's phrases are looked for in it, whatever the case.
+    :param http_status: the answer's HTTP status. "Service Unavailable" may be sent again only where it
+        is the gateway's own 503, and no phrase makes a plain refusal of a 5xx: the service may be quoted.
+    """
+    haystack = text.casefold()
     for rule in GATEWAY_TEXTS:
         if rule.code.casefold() in haystack:
-            return rule
-    return by_status(http_status)
+            same = http_status == rule.http_status
+            alike = http_status // 100 == rule.http_status // 100
+            if rule.submit is Then.UNKNOWN or (same if rule.submit is Then.SEND_AGAIN else alike):
+                return rule
+    return None

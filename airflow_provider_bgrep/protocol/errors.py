@@ -7,7 +7,7 @@ Neither knows Airflow; ``airflow_provider_bgrep.exceptions`` turns them into the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from airflow_provider_bgrep.protocol.codes import (
     SERVICE_CODES,
@@ -117,7 +117,7 @@ class CallError(Exception):
         if rule is None and code:
             rule = gateway_rule(code, "", http_status or 0)
         if rule is None:
-            rule = NOT_CONNECTED if http_status is None else by_status(http_status)
+            rule = NO_ANSWER if http_status is None else by_status(http_status)
         return cls(
             operation,
             rule,
@@ -139,6 +139,9 @@ NOT_CONNECTED = Rule(
     "gateway",
 )
 """A connection that was never made: refused, no such name, TLS handshake. Nothing was sent."""
+
+NO_ANSWER = replace(NOT_CONNECTED, meaning="No connection could be made, or the answer was lost")
+"""Either of the two, on a query: an event does not say which."""
 
 LOST = Rule(
     "",

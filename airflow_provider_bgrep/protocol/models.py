@@ -133,8 +133,10 @@ class Job:
         placed: list[tuple[int, TaskResult]] = []
         unplaced: list[TaskResult] = []
         for task in self.tasks:
-            # An echo that repeats nothing at all matches nothing, not everything.
-            match = next((i for i in free if task.echo and _echoes(task.echo, wanted[i])), None)
+            # Of several that fit, the one of which most fields are repeated: an echo with a mask, or with
+            # the very seed that was asked for, is not that of the image task without one.
+            fits = [i for i in free if _echoes(task.echo, wanted[i])]
+            match = max(fits, key=lambda i: len(wanted[i].keys() & task.echo.keys()), default=None)
             if match is None:
                 unplaced.append(task)
             else:

@@ -14,8 +14,15 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-from airflow_provider_bgrep.protocol.codes import SERVICE_CODES, Operation, Rule, by_status, gateway_rule
-from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput, Problem
+from airflow_provider_bgrep.protocol.codes import (
+    SERVICE_CODES,
+    Operation,
+    Rule,
+    by_status,
+    gateway_rule,
+    gateway_text_rule,
+)
+from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput, Problem, tidy
 from airflow_provider_bgrep.protocol.limits import APPCODE_PREFIX, MAX_REQUEST_BYTES
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, JobStatus, TaskResult
 
@@ -88,26 +95,40 @@ def checked_answer(operation: Operation, response: Response) -> dict[str, Any]:
     status, headers = response.status, response.headers
     gateway_code = (headers.get(CODE_HEADER) or "").strip()
     gateway_message = (headers.get(MESSAGE_HEADER) or "").strip()
-    # The gateway's own answers often have no body: its headers come first.
-    if gateway_code or (gateway_message and status >= 400):
+    payload = _payload(response.body)
+    # The gateway's own answers often have no body: its headers come first. Where it sends a text alone,
+    # one that the table lacks does not outrank the service's own words.
+    if gateway_code or (
+        status >= 400 and gateway_message and (payload is None or gateway_text_rule(gateway_message, status))
+    ):
         rule = gateway_rule(gateway_code, gateway_message, status)
-        raise _error(operation, rule, response, code=gateway_code, message=gateway_message)
-    try:
-        payload = json.loads(response.body)
-    except (ValueError, RecursionError):
-        payload = None
-    if not isinstance(payload, dict):
+        raise _error(operation, rule, response, code=gateway_code, message=gateway_message, payload=payload)
+    if payload is None:
         rule = by_status(status)
         seen = "an empty body" if not response.body.strip() else "a body that is not the API's JSON"
         raise _error(operation, rule, response, message=f"HTTP {status} with {seen}")
     code = _code(payload.get("code"))
-    if code == "0" and 200 <= status < 300 and not _is_false(payload.get("success")):
+    is_envelope = not payload.keys().isdisjoint(("success", "code", "data"))
+    if is_envelope and code == "0" and 200 <= status < 300 and not _is_false(payload.get("success")):
         return payload
     if code == "0":
         code = ""  # a refusal that calls itself 0 says nothing; its status does
     rule = SERVICE_CODES.get(code) or by_status(status)
     message = payload.get("message") or rule.meaning
     raise _error(operation, rule, response, code=code, message=str(message), payload=payload)
+
+
+def _payload(body: bytes) -> dict[str, Any] | None:
+    """The body as a JSON object, ``None`` if it is none."""
+    try:
+        try:
+            payload = json.loads(body, strict=False)
+        except UnicodeDecodeError:
+            # Keys, statuses and URLs are ASCII: a prompt in another encoding must not cost a result_key.
+            payload = json.loads(body.decode(errors="replace"), strict=False)
+    except (ValueError, RecursionError):
+        return None
+    return payload if isinstance(payload, dict) else None
 
 
 def _code(value: Any) -> str:
@@ -133,16 +154,33 @@ def _error(
     message: str = "",
     payload: Mapping[str, Any] | None = None,
 ) -> CallError:
+    named = _result_key(payload) if operation is Operation.SUBMIT and payload else ""
+    if named:
+        # Contradictory, but should the job exist, this key is all that leads to what was paid for.
+        message = f"{(tidy(message) or rule.meaning)[:300]} (the answer names result_key {named[:_MAX_ID]})"
     return CallError(
         operation,
         rule,
-        code=code,
+        code=code[:_MAX_ID],
         http_status=response.status,
         message=message,
-        request_id=str((payload or {}).get("requestId") or ""),
+        request_id=_request_id(payload),
         gateway_request_id=response.headers.get(GATEWAY_ID_HEADER) or "",
         retry_after=retry_after(response.headers),
     )
+
+
+_MAX_ID: Final = 80
+
+
+def _request_id(payload: Mapping[str, Any] | None) -> str:
+    return tidy((payload or {}).get("requestId") or "")[:_MAX_ID]
+
+
+def _result_key(payload: Mapping[str, Any]) -> str:
+    data = payload.get("data")
+    key = data.get("result_key") if isinstance(data, dict) else None
+    return str(key).strip() if isinstance(key, str | int) and not isinstance(key, bool) else ""
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -156,7 +194,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         try:
             until = parsedate_to_datetime(value)
             seconds = (until - parsedate_to_datetime(headers.get("Date") or "")).total_seconds()
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
@@ -170,32 +208,32 @@ def decoded_job(
     :param result_key: the key that was asked for, where the answer repeats none.
     :raises CallError: a submit's answer without a ``result_key``: an unknown outcome.
     """
-    data = payload.get("data")
-    data = data if isinstance(data, dict) else {}
-    key = data.get("result_key")
-    key = str(key).strip() if isinstance(key, str | int) and not isinstance(key, bool) else ""
+    key = _result_key(payload)
     if not key and operation is Operation.SUBMIT:
         message = f"HTTP {response.status} that says success but has no result_key"
         raise _error(operation, by_status(response.status), response, message=message, payload=payload)
     return Job(
         result_key=key or result_key,
-        tasks=tuple(_task(i, entry) for i, entry in enumerate(_entries(data))),
-        request_id=str(payload.get("requestId") or ""),
+        tasks=tuple(_task(i, entry) for i, entry in enumerate(_entries(payload))),
+        request_id=_request_id(payload),
         gateway_request_id=response.headers.get(GATEWAY_ID_HEADER) or "",
     )
 
 
-def _entries(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    entries = data.get("task_list")
+def _entries(payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    data = payload.get("data")
+    entries = data.get("task_list") if isinstance(data, dict) else None
     if isinstance(entries, dict):
         return [entries]
-    return [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
+    if not isinstance(entries, list):
+        return []
+    # What cannot be read keeps its place and is not finished: left out, the others would move up.
+    return [entry if isinstance(entry, dict) else {} for entry in entries]
 
 
 def statuses(payload: Mapping[str, Any]) -> list[str]:
     """The image tasks' statuses alone: what a poll needs, at a fraction of a whole job's cost."""
-    data = payload.get("data")
-    return [_status(entry) for entry in _entries(data)] if isinstance(data, dict) else []
+    return [_status(entry) for entry in _entries(payload)]
 
 
 def _status(entry: Mapping[str, Any]) -> str:
