@@ -7,12 +7,13 @@ sleeps for a :class:`Sleep`. All that is decided, is decided here, once for ever
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from airflow_provider_bgrep.protocol import wire
-from airflow_provider_bgrep.protocol.codes import Kind, Operation
+from airflow_provider_bgrep.protocol.codes import Kind, Operation, Then
 from airflow_provider_bgrep.protocol.errors import LOST, NOT_CONNECTED, CallError
 from airflow_provider_bgrep.protocol.limits import JOB_LAG_SECONDS
 from airflow_provider_bgrep.protocol.models import FINISHED, ImageTask, Job
@@ -67,10 +68,11 @@ Answered: TypeAlias = tuple[wire.Response, dict[str, Any]]
 
 
 def call(
-    operation: Operation, body: bytes, chance: Chance, patience: Patience
+    operation: Operation, body: bytes, chance: Chance, patience: Patience, end_time: float = math.inf
 ) -> Generator[Step, Reply, Answered]:
     """One call, attempt after attempt for as long as the table of codes and ``patience`` allow.
 
+    :param end_time: wall clock in seconds at which to give up rather than wait on.
     :return: the response and its envelope.
     :raises CallError: how the last attempt ended. A submit that may have been accepted ends at once.
     """
@@ -87,7 +89,9 @@ def call(
             wait = next_wait(error, attempt, patience, chance.rand())
             if wait is None:
                 raise
-        yield Sleep(wait)
+            yield Sleep(min(wait, max(0.0, end_time - chance.now())))
+            if chance.now() >= end_time:
+                raise
 
 
 def submit(
@@ -132,7 +136,8 @@ def wait(
     """Ask for one job until every image task of it is finished, or until ``end_time``.
 
     Asks at least once, so that a waiter that comes back late still sees what is finished. Throttling
-    only slows it down; "no such job" within a minute of the first query may be lag.
+    only slows it down; "no such job" within a minute of the first query may be lag; and a failure that
+    may pass ends with the deadline, not past it.
 
     :param poll_interval: seconds between two queries.
     :param end_time: wall clock in seconds.
@@ -144,12 +149,16 @@ def wait(
     seen: tuple[str, ...] = ()
     unknown: set[str] = set()
     while True:
+        asked = 0.0
         try:
-            _, payload = yield from call(Operation.QUERY, body, chance, patience)
+            _, payload = yield from call(Operation.QUERY, body, chance, patience, end_time)
         except CallError as error:
-            lag = error.kind is Kind.JOB_NOT_FOUND and chance.now() - began < JOB_LAG_SECONDS
-            if not lag and error.kind is not Kind.THROTTLED:
+            now = chance.now()
+            lag = error.kind is Kind.JOB_NOT_FOUND and now - began < JOB_LAG_SECONDS
+            late = error.then is not Then.FINAL and now >= end_time
+            if not (lag or late or error.kind is Kind.THROTTLED):
                 raise
+            asked = error.retry_after or 0.0
         else:
             seen = tuple(wire.statuses(payload))
             if seen and FINISHED.issuperset(seen):
@@ -161,7 +170,7 @@ def wait(
         if left <= 0:
             return Waited(False, seen)
         # The last query is at the deadline, not up to an interval before it.
-        yield Sleep(min(poll_wait(poll_interval, chance.rand()), left))
+        yield Sleep(min(max(poll_wait(poll_interval, chance.rand()), asked), left))
 
 
 KNOWN = frozenset({"WAITING", "RUNNING"}) | FINISHED
