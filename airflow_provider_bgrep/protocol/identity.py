@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
+from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 from airflow_provider_bgrep.protocol.models import ImageTask
 
 _SIGNATURES: Final[tuple[tuple[str, frozenset[str]], ...]] = (
@@ -23,7 +24,8 @@ _SIGNATURES: Final[tuple[tuple[str, frozenset[str]], ...]] = (
     ("x-amz-signature", frozenset()),
     ("x-goog-signature", frozenset()),
     ("sig", frozenset("sv ss srt sr sp st se sip spr sig skoid sktid skt ske sks skv".split())),
-    ("q-signature", frozenset()),
+    ("q-signature", frozenset({"x-cos-security-token"})),
+    ("auth_key", frozenset()),  # Alibaba Cloud CDN, type A: time, random number, user and hash in one
 )
 _PREFIXES: Final = ("x-amz-", "x-goog-", "q-sign-", "q-ak", "q-key-time", "q-header-list", "q-url-param-list")
 _OSS: Final = frozenset(
@@ -58,9 +60,11 @@ def fingerprint(tasks: Iterable[ImageTask]) -> str:
     bought = []
     for task in tasks:
         wire = task.as_wire()
-        for name in ("image", "mask"):
-            if name in wire:
-                wire[name] = unsigned(wire[name])
+        for name, value in wire.items():
+            if IMAGE_TASK_FIELDS[name].kind == "url":
+                wire[name] = unsigned(value)
+            elif isinstance(value, float) and value.is_integer():
+                wire[name] = int(value)  # 7 and 7.0 buy the same
         bought.append(wire)
     canonical = json.dumps(bought, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -69,12 +69,14 @@ def _checked(entry: Any, where: str, problems: list[Problem]) -> ImageTask | Non
         problems.append(Problem(where, f"is a {type(entry).__name__}; give an ImageTask or a mapping"))
         return None
     before = len(problems)
-    for name in values.keys() - set(TASK_FIELD_NAMES):
-        problems.append(Problem(f"{where}.{name}", _unknown_field(str(name))))
+    for name in values:
+        if name not in TASK_FIELD_NAMES:
+            shown = name if isinstance(name, str) and name.isprintable() else repr(name)
+            problems.append(Problem(f"{where}.{shown}", _unknown_field(str(name))))
     out: dict[str, Any] = {}
     for name, field in IMAGE_TASK_FIELDS.items():
         value = values.get(name, field.default)
-        if name == "negative_prompt" and value == "":
+        if name == "negative_prompt" and isinstance(value, str) and not value:
             value = None  # an empty cell of a spreadsheet says nothing, and means the same
         if value is None:
             if field.required:
@@ -119,7 +121,10 @@ def _check_text(value: Any, field: Field) -> tuple[Any, str]:
 
 
 def _shown_any(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write out an integer of more than 4,300 digits
+        text = "an enormous number"
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
@@ -148,16 +153,16 @@ def _check_number(value: Any, field: Field) -> tuple[Any, str]:
         except OverflowError:
             number = math.inf
         if not math.isfinite(number):
-            return None, f"{value!r} is not a finite number; give one in {field.range}"
+            return None, f"{_shown_any(value)} is not a finite number; give one in {field.range}"
         if isinstance(value, Integral):
             number = int(value)
     if field.minimum is None or field.maximum is None:
         if not -_MAX_SEED <= number < _MAX_SEED:
-            return None, f"{number} does not fit in 64 bits; give {field.range} that does"
+            return None, f"{_shown_any(number)} does not fit in 64 bits; give {field.range} that does"
         return number, ""
     too_low = number <= field.minimum if field.exclusive_minimum else number < field.minimum
     if too_low or number > field.maximum:
-        return None, f"{number:g} is out of range; give a number in {field.range}"
+        return None, f"{_shown_any(number)} is out of range; give a number in {field.range}"
     return number, ""
 
 
@@ -172,8 +177,9 @@ def _check_url(value: Any, field: Field) -> tuple[Any, str]:
     try:
         parts = urlsplit(value)
         host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        return None, f"{shown} is no URL ({error}); give {field.range}"
+    except ValueError:
+        # Python's own words are left out: they repeat parts of the URL that may be a password.
+        return None, f"{shown} is no URL; give {field.range}"
     if parts.scheme.lower() not in URL_SCHEMES:
         return None, (
             f"{shown} is not http or https; the service downloads pictures itself, so give {field.range} "
@@ -195,9 +201,10 @@ def ascii_url(url: str) -> str:
     if url.isascii():
         return url
     parts = urlsplit(url)
-    netloc = parts.netloc
+    user, at, netloc = parts.netloc.rpartition("@")
     if not netloc.isascii() and parts.hostname:
         netloc = netloc.lower().replace(parts.hostname, parts.hostname.encode("idna").decode())
+    netloc = quote(user, safe=_URL_SAFE) + at + netloc
     rest = [quote(part, safe=_URL_SAFE) for part in (parts.path, parts.query, parts.fragment)]
     return urlunsplit((parts.scheme, netloc, *rest))
 
@@ -208,8 +215,9 @@ def shown_url(url: str) -> str:
     if head[:5].lower() == "data:":
         head = head.split(",", 1)[0]
     scheme, slashes, rest = head.partition("://")
-    if slashes and "@" in rest.split("/", 1)[0]:
-        head = f"{scheme}://***@{rest.split('@', 1)[1]}"
+    netloc, slash, path = rest.partition("/")
+    if slashes and "@" in netloc:
+        head = f"{scheme}://***@{netloc.rpartition('@')[2]}{slash}{path}"
     return _shown(head)
 
 
