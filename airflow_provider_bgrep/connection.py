@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from airflow_provider_bgrep.protocol.codes import Operation
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
@@ -175,11 +175,12 @@ def _base_url(
     if schema not in ("", "http", "https"):
         return bad("schema", f"is {schema!r}; give https, or http for a server on this machine")
     try:
-        parts = urlsplit(host if "://" in host else f"//{host}")
-        name, own_port = parts.hostname, parts.port
-    except ValueError as error:
-        return bad("host", f"is no domain and no URL ({error})")
-    if not name or any(c.isspace() for c in host) or parts.scheme not in ("", "http", "https"):
+        parts = _split(host)
+        name, own_port = parts.hostname or "", parts.port
+    except ValueError:
+        # Python's own words are left out: they repeat what may be a password.
+        return bad("host", "is no domain and no URL, or its port is no number")
+    if not _is_name(name) or any(c.isspace() for c in host) or parts.scheme not in ("", "http", "https"):
         return bad("host", "is no domain and no http(s) URL; give the API's domain")
     if parts.username or parts.password:
         return bad("host", "holds credentials; put the AppCode into the password")
@@ -203,6 +204,24 @@ def _base_url(
         )
     shown = f"[{name}]" if ":" in name else name
     return f"{scheme}://{shown}" + (f":{port}" if port else "")
+
+
+def _split(host: str) -> SplitResult:
+    if _is_ipv6(host):
+        host = f"[{host}]"  # as Airflow itself hands on the host of http://[::1]:8080
+    return urlsplit(host if "://" in host else f"//{host}")
+
+
+def _is_name(host: str) -> bool:
+    # Nothing that another parser could read as the end of the name: what is checked is what is called.
+    return re.fullmatch(r"[\w.-]+", host) is not None or _is_ipv6(host)
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == 6
+    except ValueError:
+        return False
 
 
 def is_loopback(host: str) -> bool:
@@ -279,7 +298,10 @@ def _flag_or_path(value: Any) -> bool | str:
 
 def _from_json(value: Any) -> Any:
     if isinstance(value, str) and value.strip()[:1] in ("{", "["):
-        return json.loads(value)
+        try:
+            return json.loads(value)
+        except ValueError:
+            return None  # which is neither what a proxy nor what a certificate is
     return value
 
 
@@ -292,11 +314,11 @@ def _proxies(value: Any) -> dict[str, str]:
 
 
 def _cert(value: Any) -> str | tuple[str, str]:
-    value = _from_json(value)
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and len(value) == 2 and all(isinstance(x, str) for x in value):
-        return value[0], value[1]
+    parsed = _from_json(value)
+    if isinstance(parsed, str):
+        return parsed
+    if isinstance(parsed, list) and len(parsed) == 2 and all(isinstance(x, str) for x in parsed):
+        return parsed[0], parsed[1]
     raise ValueError(f"is {value!r}; give a path, or a list of the certificate's and the key's")
 
 
