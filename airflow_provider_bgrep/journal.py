@@ -10,6 +10,7 @@ Nothing here knows Airflow; a store is anything with :meth:`Store.get` and :meth
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -77,12 +78,19 @@ class Record:
     def from_json(cls, value: Any) -> Record:
         """The record again.
 
-        :raises ValueError: if it is of a newer version: an unknown record is never taken for none.
+        :raises ValueError: if it is of a newer version, or damaged: an unknown record is never taken for
+            none.
         """
         if not isinstance(value, dict) or value.get("version") != VERSION:
             raise ValueError("the journal holds a record this version cannot read; nothing was submitted")
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
-        return cls(**{**known, "state": State(value["state"])})
+        try:
+            record = cls(**{**known, "state": State(value["state"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"the journal holds a damaged record ({error}); nothing was submitted") from None
+        if record.state is State.ACCEPTED and not record.result_key:
+            raise ValueError("the journal holds an accepted job without its key; nothing was submitted")
+        return record
 
 
 class Journal:
@@ -136,7 +144,8 @@ class Purchase:
 
 
 def _key(account: str, tasks: Sequence[ImageTask]) -> str:
-    return f"bgrep-{account}-{fingerprint(tasks)}"
+    # A connection id may hold slashes and be 250 characters long; a key is a file's name too.
+    return f"bgrep-{hashlib.sha256(account.encode()).hexdigest()[:16]}-{fingerprint(tasks)}"
 
 
 def _now() -> str:
@@ -156,7 +165,12 @@ class FileStore:
     def get(self, key: str) -> Any:
         """The value, or ``None``."""
         data = self._read(f"{key}.json")
-        return None if data is None else json.loads(data)
+        if data is None:
+            return None
+        try:
+            return json.loads(data)
+        except ValueError as error:
+            raise ValueError(f"{key}.json is damaged ({error}); nothing was submitted") from None
 
     def set(self, key: str, value: Any) -> None:
         """Keep the value."""
