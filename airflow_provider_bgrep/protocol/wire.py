@@ -102,7 +102,9 @@ def checked_answer(operation: Operation, response: Response) -> dict[str, Any]:
         status >= 400 and gateway_message and (payload is None or gateway_text_rule(gateway_message, status))
     ):
         rule = gateway_rule(gateway_code, gateway_message, status)
-        raise _error(operation, rule, response, code=gateway_code, message=gateway_message, payload=payload)
+        # An older gateway's code is only the status; its text is what tells one refusal from another.
+        code = rule.code or gateway_code
+        raise _error(operation, rule, response, code=code, message=gateway_message, payload=payload)
     if payload is None:
         rule = by_status(status)
         seen = "an empty body" if not response.body.strip() else "a body that is not the API's JSON"
@@ -118,17 +120,29 @@ def checked_answer(operation: Operation, response: Response) -> dict[str, Any]:
     raise _error(operation, rule, response, code=code, message=str(message), payload=payload)
 
 
+_JSON: Final = json.JSONDecoder(strict=False)
+"""Made once: given an option, ``json.loads`` makes a decoder for every call."""
+
+
 def _payload(body: bytes) -> dict[str, Any] | None:
     """The body as a JSON object, ``None`` if it is none."""
     try:
         try:
-            payload = json.loads(body, strict=False)
-        except UnicodeDecodeError:
-            # Keys, statuses and URLs are ASCII: a prompt in another encoding must not cost a result_key.
-            payload = json.loads(body.decode(errors="replace"), strict=False)
+            payload = _JSON.decode(body.decode())
+        except ValueError:
+            payload = _oddly_encoded(body)
     except (ValueError, RecursionError):
         return None
     return payload if isinstance(payload, dict) else None
+
+
+def _oddly_encoded(body: bytes) -> Any:
+    try:
+        # Knows a byte order mark, and JSON's other encodings.
+        return json.loads(body, strict=False)
+    except UnicodeDecodeError:
+        # Keys, statuses and URLs are ASCII: a prompt in another encoding must not cost a result_key.
+        return _JSON.decode(body.decode(errors="replace"))
 
 
 def _code(value: Any) -> str:
