@@ -31,6 +31,7 @@ from yarl import URL
 
 from airflow_provider_bgrep.connection import Settings
 from airflow_provider_bgrep.protocol.codes import Operation
+from airflow_provider_bgrep.protocol.errors import CallError
 from airflow_provider_bgrep.protocol.flows import Chance, NoAnswer, Reply, Send, Sleep, Step
 from airflow_provider_bgrep.protocol.limits import MAX_RESPONSE_BYTES
 from airflow_provider_bgrep.protocol.pacing import reserve
@@ -56,7 +57,8 @@ def new_chance(first_nonce: str | None = None) -> Chance:
     :param first_nonce: the nonce of the first attempt, where it was made before.
     """
     first = [first_nonce] if first_nonce else []
-    return Chance(nonce=lambda: first.pop() if first else new_nonce(), rand=random.random, now=time.time)
+    nonce = (lambda: first.pop() if first else new_nonce()) if first else new_nonce
+    return Chance(nonce=nonce, rand=random.random, now=time.time)
 
 
 def new_nonce() -> str:
@@ -218,6 +220,7 @@ def drive(
     :param post: makes one POST of a path, a body and headers, and returns its streamed response.
     :param sleep: waits for so many seconds.
     :return: what the flow returns.
+    :raises CallError: as the flow does, without the AppCode, should a server have repeated it.
     """
     rate = Rate.of(settings)
     reply: Reply = None
@@ -227,6 +230,9 @@ def drive(
         except StopIteration as stop:
             result: T = stop.value
             return result
+        except CallError as error:
+            error.conceal(settings.app_code)
+            raise
         if isinstance(step, Sleep):
             sleep(step.seconds)
             reply = None
@@ -288,6 +294,7 @@ class AsyncClient:
         """Run a flow.
 
         :return: what the flow returns.
+        :raises CallError: as :func:`drive`.
         """
         reply: Reply = None
         while True:
@@ -296,6 +303,9 @@ class AsyncClient:
             except StopIteration as stop:
                 result: T = stop.value
                 return result
+            except CallError as error:
+                error.conceal(self.settings.app_code)
+                raise
             if type(step) is Sleep:
                 await asyncio.sleep(step.seconds * _Waits.scale)
                 reply = None
@@ -307,7 +317,8 @@ class AsyncClient:
     async def _post_once(self, step: Send) -> Reply:
         session = self._sessions.get(step.operation) or await self._open(step.operation)
         headers = request_headers(self.settings.app_code, step.nonce)
-        async with self._turns:
+        await self._turns.acquire()
+        try:
             try:
                 async with session.post(
                     self._urls[step.operation],
@@ -348,7 +359,9 @@ _NEVER_SENT: Final = (
 
 
 def _is_small(response: aiohttp.ClientResponse) -> bool:
-    return response.content_length is not None and response.content_length <= MAX_RESPONSE_BYTES
+    # A small compressed body may be a large one: what is compressed is counted as it unfolds.
+    length = response.content_length
+    return length is not None and length <= MAX_RESPONSE_BYTES and "Content-Encoding" not in response.headers
 
 
 async def _capped(response: aiohttp.ClientResponse) -> bytes:

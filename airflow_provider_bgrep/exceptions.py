@@ -147,15 +147,13 @@ _CLASSES: Final[dict[Kind, type[BgRepError]]] = {
 }
 
 
-def error_from(error: CallError, *, secret: str = "") -> BgRepError:
+def error_from(error: CallError) -> BgRepError:
     """The exception users catch for what the core raised.
 
     :param error: how a call ended.
-    :param secret: the AppCode, blotted out should a server have repeated it.
     """
-    text = f"{error.operation.value.capitalize()}: {error.message}. {error.rule.remedy}"
     raised = _CLASSES[error.kind](
-        text.replace(secret, "***") if secret else text,
+        f"{error.operation.value.capitalize()}: {error.message}. {error.rule.remedy}",
         code=error.code,
         http_status=error.http_status,
         request_id=error.request_id,

@@ -170,7 +170,7 @@ class BgRepHook(HttpHook):
             if error.kind is Kind.JOB_NOT_FOUND:
                 return True, "The AppCode works: the API knows this account. Nothing was generated or billed."
             what = _NOT_CONNECTED if error.rule is NOT_CONNECTED else _DIAGNOSES.get(error.kind, "No answer")
-            return False, f"{what}. {error_from(error, secret=self.settings.app_code)}"
+            return False, f"{what}. {error_from(error)}"
         except Exception as error:
             # The form shows whatever is returned; what is raised it may not.
             return False, str(error)
@@ -180,7 +180,7 @@ class BgRepHook(HttpHook):
         try:
             return self._drive_raw(flow)
         except CallError as error:
-            raise error_from(error, secret=self.settings.app_code) from None
+            raise error_from(error) from None
 
     def _drive_raw(self, flow: Generator[flows.Step, flows.Reply, T]) -> T:
         return drive(flow, self.settings, self._post, self._sleep)
@@ -325,7 +325,7 @@ class BgRepAsyncHook(BaseHook):
             try:
                 return await client.drive(flow)
             except CallError as error:
-                raise error_from(error, secret=client.settings.app_code) from None
+                raise error_from(error) from None
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[AsyncClient]:

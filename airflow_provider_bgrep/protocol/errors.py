@@ -102,6 +102,12 @@ class CallError(Exception):
         """What may follow."""
         return self.rule.then(self.operation)
 
+    def conceal(self, secret: str) -> None:
+        """Blot out a secret, should a server have repeated it anywhere."""
+        for name in ("code", "message", "request_id", "gateway_request_id"):
+            setattr(self, name, getattr(self, name).replace(secret, "***"))
+        self.args = (f"{self.operation.value}: {self.message}",)
+
     @classmethod
     def rebuilt(
         cls,
