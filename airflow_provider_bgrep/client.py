@@ -317,8 +317,7 @@ class AsyncClient:
     async def _post_once(self, step: Send) -> Reply:
         session = self._sessions.get(step.operation) or await self._open(step.operation)
         headers = request_headers(self.settings.app_code, step.nonce)
-        await self._turns.acquire()
-        try:
+        async with self._turns:
             try:
                 async with session.post(
                     self._urls[step.operation],
