@@ -22,36 +22,34 @@ from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS, URL_SCHEME
 from airflow_provider_bgrep.sensors.bgrep import BgRepSensor
 
 
-def form_field(name: str, default: Any = None, **schema: Any) -> Param:
-    """A field of the trigger form, with the range, default and meaning of the API's field.
+def form_field(name: str, title: str, *, choose: bool = False, **schema: Any) -> Param:
+    """A field of the trigger form, with the range, the default and the meaning of the API's field.
 
     :param name: the API's field name.
-    :param default: what the form starts with; else the API field's own default.
-    :param schema: further JSON schema, for Airflow's form.
+    :param title: what the form calls it.
+    :param choose: offer the allowed numbers as a list to choose from.
+    :param schema: further JSON schema, for Airflow's form; ``default`` in place of the API field's own.
     """
     field = IMAGE_TASK_FIELDS[name]
     kind = {"url": "string", "text": "string", "float": "number", "integer": "integer"}[field.kind]
     if field.kind == "url":
         schema["pattern"] = f"^({'|'.join(URL_SCHEMES)})://"
     elif field.kind == "text":
-        schema |= {"maxLength": field.maximum} | ({"minLength": 1} if field.required else {})
-    elif field.minimum is not None:
+        schema |= {"maxLength": field.maximum, "minLength": 1 if field.required else 0}
+    elif field.minimum is not None and field.maximum is not None:
         schema["exclusiveMinimum" if field.exclusive_minimum else "minimum"] = field.minimum
         schema["maximum"] = field.maximum
-    if default is None:
-        default = field.default
-    given = {} if default is None and field.required else {"default": default}
-    about = f"{field.meaning} Allowed: {field.range}."
+        if choose:
+            schema["enum"] = list(range(int(field.minimum), int(field.maximum) + 1))
+    if field.default is not None or not field.required:
+        schema.setdefault("default", field.default)
     return Param(
-        **given,
         type=kind if field.required else ["null", kind],
-        title=name.replace("_", " ").capitalize(),
-        description=about,
+        title=title,
+        description=f"{field.meaning} Allowed: {field.range}.",
         **schema,
     )
 
-
-outputs = IMAGE_TASK_FIELDS["num_output"]
 
 with DAG(
     dag_id="bgrep_quickstart",
@@ -60,10 +58,11 @@ with DAG(
     tags=["bgrep", "example"],
     default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
     params={
-        "image": form_field("image"),
-        "mask": form_field("mask"),
+        "image": form_field("image", "Picture"),
+        "mask": form_field("mask", "Mask"),
         "positive_prompt": form_field(
             "positive_prompt",
+            "Prompt",
             default="on a wooden table in a bright living room, soft morning light",
             examples=[
                 "on a wooden table in a bright living room, soft morning light",
@@ -73,12 +72,12 @@ with DAG(
                 "雪山，蓝天白云",
             ],
         ),
-        "negative_prompt": form_field("negative_prompt"),
-        "num_output": form_field("num_output", enum=list(range(outputs.minimum, outputs.maximum + 1))),
-        "seed": form_field("seed"),
-        "guidance_scale": form_field("guidance_scale"),
-        "strength": form_field("strength"),
-        "steps": form_field("steps"),
+        "negative_prompt": form_field("negative_prompt", "Not in the picture"),
+        "num_output": form_field("num_output", "Pictures", choose=True),
+        "seed": form_field("seed", "Seed"),
+        "guidance_scale": form_field("guidance_scale", "Guidance scale"),
+        "strength": form_field("strength", "Strength"),
+        "steps": form_field("steps", "Steps"),
         "destination": Param(
             (Path.home() / "bgrep").as_uri(),
             type="string",

@@ -66,7 +66,7 @@ def tell(story: Story, services: Services, out: Path, *, keep: bool) -> bool:
 
     story.chapter("1  The stand-in of the API")
     log = home / "services" / "emulator.log"
-    emulator = start_emulator(services, log, "--timing", "lifelike", "--seconds", "8", "0.2")
+    emulator = start_emulator(services, log, "--timing", "lifelike", "--seconds", "20", "0.2")
     samples = {sample.name: sample for sample in emulator.samples}
     story.line(f"the emulator listens at {emulator.url}, and bills nobody")
 
@@ -106,8 +106,8 @@ def tell(story: Story, services: Services, out: Path, *, keep: bool) -> bool:
             "seconds, all in all": round(story.seconds),
         },
         shots=shots,
-        foot="The pictures were drawn by the emulator that comes with airflow-provider-bgrep. It is no "
-        "diffusion model: it keeps the product to the pixel, and paints scenery from the words of the prompt.",
+        foot="The pictures were drawn by the emulator that comes with airflow-provider-bgrep. It is "
+        "no diffusion model: it keeps the product to the pixel, and paints scenery from words of the prompt.",
     )
     story.line(f"the bill: {count.submits} jobs, {count.pictures} pictures; {count.queries} polls")
     story.line(f"pictures: {pictures}")
@@ -142,8 +142,7 @@ def shot(scene: Scene, conf: Mapping[str, Any], airflow: Airflow, pictures: Path
     saved = airflow.xcom(DAG_ID, scene.name, "download")
     return Shot(
         title=scene.title,
-        prompt=scene.prompt,
-        negative_prompt=scene.negative_prompt,
+        prompt=conf["positive_prompt"],
         source=save(conf["image"], folder, "source"),
         mask=save(conf["mask"], folder, "mask"),
         results=[Path(file["path"].removeprefix("file://")) for file in saved["files"]],

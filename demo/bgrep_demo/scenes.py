@@ -20,19 +20,17 @@ class Scene:
     """One run of the DAG.
 
     :param name: of the emulator's sample product, and of the run.
-    :param prompt: the positive prompt.
     :param outputs: pictures to ask for.
     :param seed: random seed.
     :param mask_form: one of :data:`MASK_FORMS`.
-    :param negative_prompt: what the background should not hold.
+    :param prompt: the positive prompt, if not the one that comes with the sample.
     """
 
     name: str
-    prompt: str
     outputs: int = 2
     seed: int = 7
     mask_form: str = "mask"
-    negative_prompt: str | None = None
+    prompt: str | None = None
 
     @property
     def title(self) -> str:
@@ -42,14 +40,20 @@ class Scene:
     def conf(self, samples: dict[str, Sample]) -> dict[str, Any]:
         """The trigger form's fields for this run."""
         sample = samples[self.name]
-        fields = {
+        return {
             "image": sample.image,
             "mask": getattr(sample, self.mask_form),
-            "positive_prompt": self.prompt,
+            "positive_prompt": self.prompt or sample.prompt,
             "num_output": self.outputs,
             "seed": self.seed,
         }
-        return fields | ({"negative_prompt": self.negative_prompt} if self.negative_prompt else {})
 
 
-SCENES = (Scene("bottle", "on flowing champagne silk, soft studio light", outputs=4),)
+SCENES = (
+    Scene("bottle", outputs=4),
+    Scene("sneaker", mask_form="mask_rgb"),
+    Scene("armchair", mask_form="mask_rgba"),
+    Scene("mug"),
+    Scene("handbag", mask_form="mask_rgba"),
+    Scene("car", mask_form="mask_rgb"),
+)
