@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The codec against golden samples: files of status, headers and raw body, each with what it means."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_bgrep.protocol import wire
+from airflow_provider_bgrep.protocol.codes import Operation
+from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput
+from airflow_provider_bgrep.protocol.models import ImageTask, Job
+
+SAMPLES = Path(__file__).parent / "samples"
+OPERATIONS = {"submit": Operation.SUBMIT, "query": Operation.QUERY}
+ASKED = "asked"  # the key that a query of a sample asked for
+
+
+class Headers(dict[str, str]):
+    """A mapping whose ``get`` ignores case, as both drivers' are."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return next((value for key, value in self.items() if key.lower() == name.lower()), default)
+
+
+def response(status: int = 200, body: bytes = b"", **headers: str) -> wire.Response:
+    return wire.Response(status, Headers({k.replace("_", "-"): v for k, v in headers.items()}), body)
+
+
+def read(sample: Path) -> wire.Response:
+    head, _, body = sample.read_bytes().partition(b"\r\n\r\n")
+    status, *lines = head.decode("latin-1").split("\r\n")
+    headers = Headers(line.split(": ", 1) for line in lines)
+    return wire.Response(int(status.split()[1]), headers, body)
+
+
+def meaning(sample: Path) -> dict[str, Any]:
+    expected: dict[str, Any] = json.loads(sample.with_suffix(".json").read_text("utf-8"))
+    return expected
+
+
+def decoded(operation: Operation, answer: wire.Response) -> Job:
+    return wire.decoded_job(
+        operation,
+        answer,
+        wire.checked_answer(operation, answer),
+        ASKED if operation is Operation.QUERY else "",
+    )
+
+
+CASES = [
+    pytest.param(sample, operation, id=f"{sample.stem}-{operation}")
+    for sample in sorted(SAMPLES.glob("*.http"))
+    for operation in OPERATIONS
+    if operation in meaning(sample)
+]
+
+
+@pytest.mark.parametrize(("sample", "operation"), CASES)
+def test_a_sample_means_what_stands_beside_it(sample, operation):
+    expected = meaning(sample)[operation]
+    if "job" in expected:
+        _is_job(decoded(OPERATIONS[operation], read(sample)), expected["job"])
+    else:
+        with pytest.raises(CallError) as caught:
+            decoded(OPERATIONS[operation], read(sample))
+        _is_error(caught.value, expected["error"])
+
+
+def _is_job(job: Job, expected: dict[str, Any]) -> None:
+    seen = [{"status": t.status, "results": list(t.results), "message": t.message} for t in job.tasks]
+    assert seen == expected.pop("tasks")
+    assert [task.index for task in job.tasks] == list(range(len(seen)))
+    if "echo" in expected:
+        assert [dict(task.echo) for task in job.tasks] == expected.pop("echo")
+    assert {name: getattr(job, name) for name in expected} == expected
+
+
+def _is_error(error: CallError, expected: dict[str, Any]) -> None:
+    assert expected.pop("message_holds", "") in error.message
+    if expected.pop("short", False):
+        assert len(error.message) <= 500
+        assert len(error.request_id) <= 80
+        assert "\n" not in error.message + error.request_id + error.code
+    if "wait" in expected:
+        assert error.rule.wait == expected.pop("wait")
+    seen = {"kind": error.kind.value, "then": error.then.value}
+    assert seen | {name: getattr(error, name) for name in expected if name not in seen} == expected
+
+
+def test_no_sample_is_unused():
+    used = {case.values[0].stem for case in CASES}
+    there = {path.stem for path in SAMPLES.iterdir() if path.name != ".gitattributes"}
+    assert there == used
+    assert {path.suffix for path in SAMPLES.iterdir() if path.name != ".gitattributes"} == {".http", ".json"}
+    for sample in SAMPLES.glob("*.json"):
+        assert set(meaning(sample)) <= {"why", *OPERATIONS}, f"{sample.name} says something that is not read"
+
+
+@pytest.mark.parametrize(("sample", "operation"), [case for case in CASES if case.values[1] == "query"])
+def test_what_a_poll_reads_agrees_with_the_whole_job(sample, operation):
+    answer = read(sample)
+    try:
+        payload = wire.checked_answer(Operation.QUERY, answer)
+    except CallError:
+        return
+    job = wire.decoded_job(Operation.QUERY, answer, payload)
+    statuses = wire.statuses(payload)
+    assert len(statuses) == len(job.tasks)
+    assert job.is_finished == (bool(statuses) and {"SUCCESS", "FAILED"}.issuperset(statuses))
+
+
+def test_no_answer_to_a_submit_that_cannot_be_read_is_ever_sent_again():
+    # Whatever the status says short of 429 and of plain refusals: nothing here may lead to a second bill.
+    for status in (*range(200, 300), *range(500, 600)):
+        for body in (b"", b"{}", b"<html>", b'{"success":true,"data":{}}', b'{"code":0,"success":true'):
+            with pytest.raises(CallError) as caught:
+                decoded(Operation.SUBMIT, response(status, body))
+            assert caught.value.then.value == "unknown", (status, body)
+
+
+# --- requests -------------------------------------------------------------------------------------
+
+TASK = ImageTask(image="https://example.com/a.png", positive_prompt="雪山")
+
+
+def test_the_documents_own_submit_comes_out_as_printed():
+    task = ImageTask(
+        image="https://img.alicdn.com/abc.png",
+        strength=0.5,
+        seed=0,
+        negative_prompt="NSFW",
+        guidance_scale=7.5,
+        positive_prompt="蓝天白云",
+        num_output=3,
+        steps=50,
+        mask="https://img.alicdn.com/abc.png",
+    )
+    assert json.loads(wire.submit_body([task])) == {
+        "data": {
+            "task_list": [
+                {
+                    "image": "https://img.alicdn.com/abc.png",
+                    "strength": 0.5,
+                    "seed": 0,
+                    "negative_prompt": "NSFW",
+                    "guidance_scale": 7.5,
+                    "positive_prompt": "蓝天白云",
+                    "num_output": 3,
+                    "steps": 50,
+                    "mask": "https://img.alicdn.com/abc.png",
+                }
+            ]
+        }
+    }
+
+
+def test_what_has_no_value_is_left_out_and_never_null():
+    (sent,) = json.loads(wire.submit_body([TASK]))["data"]["task_list"]
+    assert sent.keys().isdisjoint({"mask", "negative_prompt", "seed", "id"})
+    assert None not in sent.values()
+
+
+def test_an_id_of_ones_own_is_never_sent():
+    assert b"sku-7" not in wire.submit_body([ImageTask(**{**TASK.as_dict(), "id": "sku-7"})])
+
+
+def test_chinese_goes_out_as_utf_8():
+    assert "雪山".encode() in wire.submit_body([TASK])
+
+
+def test_a_number_that_json_has_not_is_refused():
+    with pytest.raises(ValueError, match="JSON"):
+        wire.submit_body([ImageTask(image="https://a/b", positive_prompt="x", strength=float("nan"))])
+
+
+def test_a_request_too_large_for_the_gateway_is_refused_before_it_is_sent():
+    long_url = "https://example.com/" + "a" * 300_000
+    tasks = [ImageTask(image=long_url, positive_prompt="x")] * 10
+    with pytest.raises(InvalidInput, match=r"task_list: makes a request of \d+ bytes"):
+        wire.submit_body(tasks)
+
+
+def test_a_query_asks_for_the_key_without_the_blanks_around_it():
+    assert json.loads(wire.query_body(" k1\n")) == {"data": {"result_key": "k1"}}
+
+
+@pytest.mark.parametrize("key", ["", "  ", None, 7, ["k"], b"k"])
+def test_a_key_that_is_none_is_refused_before_anything_is_sent(key):
+    with pytest.raises(InvalidInput, match="result_key: is "):
+        wire.query_body(key)
+
+
+def test_the_headers_are_the_documents_and_no_clock_is_among_them():
+    assert wire.request_headers("d1xx2a", "n-1") == {
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        "Authorization": "APPCODE d1xx2a",
+        "X-Ca-Nonce": "n-1",
+    }
+
+
+# --- the order of image tasks -----------------------------------------------------------------------
+
+
+def _answer(*entries: dict[str, Any]) -> Job:
+    body = json.dumps({"code": 0, "success": True, "data": {"result_key": "k", "task_list": entries}})
+    return decoded(Operation.SUBMIT, response(200, body.encode()))
+
+
+def _order(sent: list[ImageTask], *echoes: dict[str, Any]) -> list[Any]:
+    """Which answer lands at which position."""
+    entries = [{**echo, "status": "WAITING", "message": str(i)} for i, echo in enumerate(echoes)]
+    job = _answer(*entries).matched_to(sent)
+    assert sorted(task.message for task in job.tasks) == sorted(str(i) for i in range(len(echoes)))
+    return [(task.index, int(task.message)) for task in job.tasks]
+
+
+def _sent(**fields: Any) -> ImageTask:
+    return ImageTask(**{"image": "https://a/1.png", "positive_prompt": "sea", **fields})
+
+
+def test_tasks_are_matched_by_what_is_echoed_not_by_position():
+    sent = [_sent(positive_prompt=word) for word in ("sea", "snow", "silk")]
+    echoes = [task.as_wire() for task in sent]
+    assert _order(sent, echoes[2], echoes[0], echoes[1]) == [(0, 1), (1, 2), (2, 0)]
+
+
+def test_an_echo_with_a_mask_is_not_that_of_the_task_without_one():
+    sent = [_sent(), _sent(mask="https://a/m.png")]
+    assert _order(sent, sent[1].as_wire(), sent[0].as_wire()) == [(0, 1), (1, 0)]
+
+
+def test_a_seed_that_the_service_drew_does_not_take_the_place_of_one_that_was_asked_for():
+    sent = [_sent(), _sent(seed=0)]
+    drawn = {**sent[0].as_wire(), "seed": 91823}
+    assert _order(sent, sent[1].as_wire(), drawn) == [(0, 1), (1, 0)]
+
+
+def test_equal_tasks_keep_their_order():
+    sent = [_sent(), _sent()]
+    assert _order(sent, sent[0].as_wire(), sent[0].as_wire()) == [(0, 0), (1, 1)]
+
+
+def test_where_nothing_is_echoed_the_position_counts():
+    assert _order([_sent(), _sent(seed=1)], {}, {}) == [(0, 0), (1, 1)]
+
+
+def test_an_echo_of_defaults_alone_matches_nothing():
+    sent = [_sent(positive_prompt="a"), _sent(positive_prompt="b")]
+    assert _order(sent, {"steps": 50}, sent[0].as_wire()) == [(0, 1), (1, 0)]
+
+
+def test_more_answers_than_tasks_are_kept_at_the_end():
+    assert _order([_sent()], _sent().as_wire(), {"image": "https://other/"}) == [(0, 0), (1, 1)]
+
+
+def test_fewer_answers_than_tasks_keep_the_index_of_what_was_sent():
+    sent = [_sent(positive_prompt="a"), _sent(positive_prompt="b")]
+    assert _order(sent, sent[1].as_wire()) == [(1, 0)]
