@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     first = Settings()
     options = argparse.ArgumentParser(
         prog="python -m airflow_provider_bgrep.emulator",
-        description="The background generation API on loopback: strict, free of charge, and no diffusion model.",
+        description="The background generation API on loopback: strict, free, and no diffusion model.",
     )
     add = options.add_argument
     add("--host", type=_loopback, default="127.0.0.1", help="loopback address (default: %(default)s)")

@@ -71,7 +71,7 @@ _OLD_TEXTS: Final = {
     "N502RE": "Failed To Invoke Backend Service",
     "D503BB": "Service Unavailable",
     "X503BZ": "Service Unavailable",
-    **{code: text for code, text in RATE_SCOPES.values()},
+    **dict(RATE_SCOPES.values()),
 }
 """What an older gateway says where today's says a code."""
 

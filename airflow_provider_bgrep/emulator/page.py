@@ -13,4 +13,5 @@ def index(core: Core) -> str:
     """The page as HTML."""
     counters = "".join(f"<tr><td>{k}</td><td>{v}</td></tr>" for k, v in core.state.counters.as_dict().items())
     pictures = "".join(f'<img src="{escape(s.image)}" height="160">' for s in samples.listing(core.base))
-    return f"<!DOCTYPE html><title>bg-rep emulator</title><h1>bg-rep emulator</h1><table>{counters}</table>{pictures}"
+    head = "<!DOCTYPE html><title>bg-rep emulator</title><h1>bg-rep emulator</h1>"
+    return f"{head}<table>{counters}</table>{pictures}"

@@ -61,6 +61,11 @@ def task_list(body: bytes) -> list[dict[str, Any]]:
         raise RefusalError("23500013", "data.task_list is no list of objects")
     if not MIN_TASKS <= len(tasks) <= MAX_TASKS:
         raise RefusalError("23500013", f"{len(tasks)} image tasks, {MIN_TASKS} to {MAX_TASKS} are allowed")
+    _check_fields(tasks)
+    return tasks
+
+
+def _check_fields(tasks: list[dict[str, Any]]) -> None:
     for index, task in enumerate(tasks):
         for name, field in IMAGE_TASK_FIELDS.items():
             if field.required and task.get(name) in (None, ""):
@@ -74,7 +79,6 @@ def task_list(body: bytes) -> list[dict[str, Any]]:
         for name in ("image", "mask"):
             if name in task and not _is_url(task[name]):
                 raise RefusalError("23500006", f"task {index}: {name} is no http or https URL")
-    return tasks
 
 
 def _data(body: bytes, known: set[str]) -> dict[str, Any]:

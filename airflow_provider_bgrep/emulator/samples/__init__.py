@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import functools
 import io
+import threading
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-from PIL import Image, ImageDraw, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from airflow_provider_bgrep.emulator.pictures import REFUSED_MARK
 from airflow_provider_bgrep.protocol.limits import MAX_SIDE, MIN_SIDE
@@ -39,7 +39,20 @@ class Sample:
 
 PROMPTS: Final = {
     "bottle": "The perfume bottle is placed on soft pale yellow silk.",
+    "car": "The car is driving on the highway, with a backdrop of grasslands and snow-capped mountains.",
+    "sneaker": "The shoe stands in front of a wall covered with artistic graffiti.",
+    "armchair": "Nordic-style living room, with a tall potted plant and a painting on the wall.",
+    "mug": "雪山,蓝天白云",
+    "lamp": "A cosy bedroom at night, warm light, a wooden table.",
+    "headphones": "Neon lights of a city at night, rain on the street.",
+    "chair": "Autumn forest with golden leaves, soft morning light.",
+    "handbag": "On the beach by the sea at sunset.",
+    "table": "Place the wooden coffee table in a warm and modern living room setting.",
 }
+"""The samples and a prompt that suits each."""
+
+SIDE: Final = 900
+"""Width and height of the samples in pixels."""
 
 
 def listing(base: str) -> list[Sample]:
@@ -94,11 +107,11 @@ def _mask_size() -> tuple[bytes, str]:
 
 
 def _mask_colour() -> tuple[bytes, str]:
-    return _png(Image.new("RGB", Image.open(io.BytesIO(drawn("bottle.jpg")[0])).size, "red")), "image/png"
+    return _png(Image.new("RGB", (SIDE, SIDE), "red")), "image/png"
 
 
 def _mask_grey() -> tuple[bytes, str]:
-    return _png(Image.new("L", Image.open(io.BytesIO(drawn("bottle.jpg")[0])).size, 128)), "image/png"
+    return _png(Image.new("L", (SIDE, SIDE), 128)), "image/png"
 
 
 BAD: Final = {
@@ -130,7 +143,7 @@ def drawn(name: str) -> tuple[bytes, str]:
     picture, mask = _product(product)
     if name == f"{product}.jpg":
         out = io.BytesIO()
-        picture.save(out, "JPEG", quality=93)
+        picture.save(out, "JPEG", quality=95, subsampling=0)
         return out.getvalue(), "image/jpeg"
     masks = {"": mask, "-rgb": mask.convert("RGB")}
     if form == "-rgba":
@@ -140,13 +153,21 @@ def drawn(name: str) -> tuple[bytes, str]:
     return _png(masks[form]), "image/png"
 
 
-@functools.cache
+_drawing = {name: threading.Lock() for name in PROMPTS}
+
+
 def _product(name: str) -> tuple[Image.Image, Image.Image]:
-    mask = Image.new("L", (960, 960), 0)
-    ImageDraw.Draw(mask).rounded_rectangle((360, 200, 600, 860), 60, fill=255)
-    shade = np.linspace(60, 220, 960).astype(np.uint8)
-    picture = Image.fromarray(np.repeat(np.tile(shade, (960, 1))[:, :, None], 3, axis=2))
-    return picture, mask
+    # Picture and masks are asked for at once: who comes second waits, and draws nothing.
+    with _drawing[name]:
+        return _photographed(name)
+
+
+@functools.cache
+def _photographed(name: str) -> tuple[Image.Image, Image.Image]:
+    from airflow_provider_bgrep.emulator.samples.products import PRODUCTS
+    from airflow_provider_bgrep.emulator.samples.studio import Studio
+
+    return Studio(PRODUCTS[name](), SIDE).photograph()
 
 
 def _png(picture: Image.Image, texts: dict[str, str] | None = None) -> bytes:
