@@ -317,21 +317,23 @@ class AsyncClient:
     async def _post_once(self, step: Send) -> Reply:
         session = self._sessions.get(step.operation) or await self._open(step.operation)
         headers = request_headers(self.settings.app_code, step.nonce)
-        async with self._turns:
-            try:
-                async with session.post(
-                    self._urls[step.operation],
-                    data=step.body,
-                    headers=headers,
-                    allow_redirects=False,
-                    proxy=self._proxy,
-                    timeout=self._timeout,
-                ) as response:
-                    body = await response.content.read(-1) if _is_small(response) else await _capped(response)
-                    return Response(response.status, response.headers, body)
-            except (aiohttp.ClientError, OSError, ValueError) as error:
-                never_sent = isinstance(error, _NEVER_SENT)
-                return NoAnswer(sent=not never_sent, reason=f"{type(error).__name__}: {error}".rstrip(": "))
+        await self._turns.acquire()  # not `async with`: this is done for every poll, and is half as dear
+        try:
+            async with session.post(
+                self._urls[step.operation],
+                data=step.body,
+                headers=headers,
+                allow_redirects=False,
+                proxy=self._proxy,
+                timeout=self._timeout,
+            ) as response:
+                body = await response.content.read(-1) if _is_small(response) else await _capped(response)
+                return Response(response.status, response.headers, body)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            never_sent = isinstance(error, _NEVER_SENT)
+            return NoAnswer(sent=not never_sent, reason=f"{type(error).__name__}: {error}".rstrip(": "))
+        finally:
+            self._turns.release()
 
     async def _open(self, operation: Operation) -> aiohttp.ClientSession:
         async with self._opening:
