@@ -27,10 +27,11 @@ class Patience:
 
 
 SUBMIT: Final = Patience(attempts=6, base=2.0)
-"""Only refusals and connections never made are tried again: up to some two minutes."""
+"""Only refusals and connections never made are tried again: up to a minute, more where
+the server asks for it."""
 
 QUERY: Final = Patience(attempts=8)
-"""A query may always be asked again; some two minutes ride out a restart of the service."""
+"""A query may always be asked again; up to a minute and a half rides out a restart of the service."""
 
 ONCE: Final = Patience(attempts=1)
 
