@@ -21,6 +21,12 @@ _ENDS_ONE_JOB = frozenset({Kind.JOB_NOT_FOUND, Kind.JOB_FAILED})
 """Errors that say something of one job only; the worker meets them again when it asks for that job."""
 
 
+def _hook_class() -> type[BgRepAsyncHook]:
+    from airflow_provider_bgrep.hooks.bgrep import BgRepAsyncHook
+
+    return BgRepAsyncHook
+
+
 class BgRepTrigger(BaseTrigger):
     """Waits until jobs are finished, and fires one small event.
 
@@ -66,10 +72,11 @@ class BgRepTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then fire."""
         from airflow_provider_bgrep.exceptions import BgRepConfigurationError
-        from airflow_provider_bgrep.hooks.bgrep import BgRepAsyncHook
 
+        # In a fresh triggerer the import takes longer than every other trigger should have to wait.
+        hook_class = await asyncio.to_thread(_hook_class)
         try:
-            async with BgRepAsyncHook(self.bgrep_conn_id) as hook:
+            async with hook_class(self.bgrep_conn_id) as hook:
                 event = await self._wait(hook)
         except BgRepConfigurationError as error:
             event = BgRepEvent(Reason.ERROR, pending=len(self.result_keys), input_error=error.message)
