@@ -173,13 +173,13 @@ def _check_url(value: Any, field: Field) -> tuple[Any, str]:
         return None, f"is empty; give {field.range}" + ("" if field.required else ", or leave it out")
     shown = shown_url(value)
     if any(c.isspace() or not c.isprintable() for c in value):
-        return None, f"{shown} holds a blank or a control character; write a space as %20"
+        return None, f"{shown} holds a blank or a control character; give {field.range}, a space as %20"
     try:
         parts = urlsplit(value)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        # Python's own words are left out: they repeat parts of the URL that may be a password.
-        return None, f"{shown} is no URL; give {field.range}"
+        # Neither shown nor in Python's words: what was taken for a port may be a password with a slash.
+        return None, f"cannot be read as a URL; give {field.range}"
     if parts.scheme.lower() not in URL_SCHEMES:
         return None, (
             f"{shown} is not http or https; the service downloads pictures itself, so give {field.range} "

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same purchase has the same identity, however it is signed and written; any other has another."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_bgrep.protocol.identity import fingerprint, unsigned
+from airflow_provider_bgrep.protocol.models import ImageTask
+from airflow_provider_bgrep.protocol.validation import checked_tasks
+
+PICTURE = "https://shop.oss-cn-hangzhou.aliyuncs.com/lamp.png"
+TASK = ImageTask(image=PICTURE, positive_prompt="sea")
+
+SIGNED = {
+    "oss v1": "Expires={n}&OSSAccessKeyId=STS.{n}&Signature=s{n}%3D&security-token=t{n}",
+    "oss v4": (
+        "x-oss-date={n}&x-oss-expires=3600&x-oss-signature-version=OSS4-HMAC-SHA256"
+        "&x-oss-credential=c{n}&x-oss-security-token=t{n}&x-oss-signature=s{n}"
+    ),
+    "aws v4": (
+        "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=c{n}&X-Amz-Date={n}&X-Amz-Expires=60"
+        "&X-Amz-SignedHeaders=host&X-Amz-Security-Token=t{n}&X-Amz-Signature=s{n}"
+    ),
+    "aws v2": "AWSAccessKeyId=A{n}&Expires={n}&Signature=s{n}",
+    "google v4": "X-Goog-Algorithm=a&X-Goog-Credential=c{n}&X-Goog-Date={n}&X-Goog-Signature=s{n}",
+    "google v2": "GoogleAccessId=g{n}&Expires={n}&Signature=s{n}",
+    "cloudfront": "Policy=p{n}&Signature=s{n}&Key-Pair-Id=k{n}",
+    "azure": "sv=2022&st={n}&se={n}&sr=b&sp=r&sig=s{n}",
+    "tencent": (
+        "q-sign-algorithm=sha1&q-ak=a{n}&q-sign-time={n}&q-key-time={n}&q-signature=s{n}"
+        "&x-cos-security-token=t{n}"
+    ),
+    "alibaba cdn": "auth_key={n}-0-0-h{n}",
+}
+
+
+@pytest.mark.parametrize("signature", SIGNED.values(), ids=SIGNED)
+@pytest.mark.parametrize("kept", ["", "x-oss-process=image/resize,w_800", "versionId=3&a=b"])
+def test_a_url_signed_anew_is_the_same_picture(signature, kept):
+    one, other = ("?" + "&".join(filter(None, [kept, signature.format(n=n)])) for n in (1, 2))
+    assert unsigned(PICTURE + one) == unsigned(PICTURE + other) == PICTURE + (kept and f"?{kept}")
+    first, second = replace(TASK, image=PICTURE + one), replace(TASK, image=PICTURE + other)
+    assert fingerprint([first]) == fingerprint([second])
+    assert fingerprint([replace(TASK, mask=PICTURE + one)]) == fingerprint(
+        [replace(TASK, mask=PICTURE + other)]
+    )
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "x-oss-process=image/resize,w_800",
+        "versionId=CAEQ",
+        "response-content-type=image/png",
+        # Only beside a signature are these a signature's.
+        "Expires=1",
+        "policy=2",
+        "sp=3",
+        "se=4",
+    ],
+)
+def test_what_chooses_the_picture_stays(query):
+    assert unsigned(f"{PICTURE}?{query}") == f"{PICTURE}?{query}"
+    assert fingerprint([replace(TASK, image=f"{PICTURE}?{query}")]) != fingerprint([TASK])
+
+
+def test_a_fragment_and_the_case_of_scheme_and_host_do_not_count():
+    assert unsigned("HTTPS://Example.com/A.png?B=C#d") == "https://example.com/A.png?B=C"
+
+
+def test_what_has_no_signature_is_left_alone():
+    assert unsigned(PICTURE) == PICTURE
+
+
+DIFFERENT: list[dict[str, Any]] = [
+    {},
+    {"image": PICTURE + "2"},
+    {"positive_prompt": "snow"},
+    {"positive_prompt": "sea "},
+    {"mask": PICTURE},
+    {"negative_prompt": "people"},
+    {"guidance_scale": 7.6},
+    {"strength": 0.51},
+    {"seed": 0},
+    {"seed": 1},
+    {"steps": 49},
+    {"num_output": 2},
+]
+
+
+def test_whatever_is_bought_differently_has_another_identity():
+    prints = [fingerprint([replace(TASK, **change)]) for change in DIFFERENT]
+    assert len(set(prints)) == len(DIFFERENT)
+
+
+def test_an_id_is_not_bought():
+    assert fingerprint([replace(TASK, id="sku")]) == fingerprint([TASK])
+
+
+def test_order_and_number_count():
+    other = replace(TASK, seed=1)
+    assert len({fingerprint(list(p)) for p in itertools.permutations([TASK, other])}) == 2
+    assert fingerprint([TASK]) != fingerprint([TASK, TASK])
+
+
+def test_seven_buys_what_seven_point_zero_buys():
+    as_int, as_float = ({"guidance_scale": 7, "strength": 1}, {"guidance_scale": 7.0, "strength": 1.0})
+    assert fingerprint([replace(TASK, **as_int)]) == fingerprint([replace(TASK, **as_float)])
+
+
+def test_an_empty_negative_prompt_buys_what_none_buys():
+    mapping = {"image": PICTURE, "positive_prompt": "sea"}
+    assert fingerprint(checked_tasks([{**mapping, "negative_prompt": ""}])) == fingerprint(
+        checked_tasks([mapping])
+    )
+
+
+def test_a_fingerprint_is_64_hex_digits_and_never_changes_between_releases():
+    # Written to journals and ledgers: a change here makes every purchase on record a new one.
+    assert fingerprint([TASK]) == "a831ccd183d16dc7ef127aa253b8fb8a665a6f5d3e92735c57a39f8143bea71b"
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50))
+def test_any_prompt_has_an_identity(prompt):
+    assert len(fingerprint([replace(TASK, positive_prompt=prompt)])) == 64
