@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from airflow_provider_bgrep.emulator.render.words import Colour, Wish
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Canvas:
         """An image with a painting over it."""
         small = picture.resize((self.width, self.height), Image.Resampling.BOX)
         if blur:
-            small = _premultiplied_blur(small, blur * self.width / 1000)
+            small = _soft(small, blur * self.width / 1000)
         layer = np.asarray(small).astype(np.float32) / 255
         return mix(image, layer[:, :, :3], layer[:, :, 3])
 
@@ -108,7 +108,12 @@ def fractal(
         total += np.float32(weight) * np.asarray(layer)
         whole += weight
         weight *= gain
-    return np.clip(total / np.float32(whole), 0, 1)
+    return np.asarray(np.clip(total / np.float32(whole), 0, 1))
+
+
+def rgb(colour: Any) -> Array:
+    """A colour to reckon with."""
+    return np.asarray(colour, np.float32)
 
 
 def mix(a: Any, b: Any, share: Any) -> Array:
@@ -128,7 +133,7 @@ def smooth(low: float, high: float, value: Any) -> Array:
 def stretch(noise: Array) -> Array:
     """Noise, stretched to use all of 0 to 1."""
     low, high = np.percentile(noise, (1, 99))
-    return np.clip((noise - np.float32(low)) / np.float32(max(high - low, 1e-6)), 0, 1)
+    return np.asarray(np.clip((noise - np.float32(low)) / np.float32(max(high - low, 1e-6)), 0, 1))
 
 
 def blurred(image: Array, radius: float) -> Array:
@@ -136,7 +141,9 @@ def blurred(image: Array, radius: float) -> Array:
     if radius < 0.3:
         return image
     if image.ndim == 3:
-        return np.stack([blurred(np.ascontiguousarray(image[:, :, i]), radius) for i in range(image.shape[2])], 2)
+        return np.stack(
+            [blurred(np.ascontiguousarray(image[:, :, i]), radius) for i in range(image.shape[2])], 2
+        )
     if radius < 4:
         return _boxed(_boxed(image, radius), radius)
     # What is blurred wide has no detail to lose: done small, a tenth of the time.
@@ -149,31 +156,31 @@ def blurred(image: Array, radius: float) -> Array:
 
 
 def _boxed(plane: Array, radius: float) -> Array:
-    """A box blur along both axes; the box may end within a pixel."""
+    """A box blur along both axes by a few pixels; the box may end within a pixel."""
     whole, part = int(radius), np.float32(radius - int(radius))
     reach = whole + 1
     for axis in (0, 1):
-        pads = [(reach + 1, reach) if one == axis else (0, 0) for one in (0, 1)]
-        sums = np.cumsum(np.pad(plane, pads, mode="edge"), axis=axis, dtype=np.float64)
         size = plane.shape[axis]
-
-        def window(half: int, sums: Any = sums, size: int = size, axis: int = axis) -> Any:
-            take = [slice(None), slice(None)]
-            take[axis] = slice(reach + 1 + half, reach + 1 + half + size)
-            high = sums[tuple(take)]
-            take[axis] = slice(reach - half, reach - half + size)
-            return (high - sums[tuple(take)]) / (2 * half + 1)
-
-        plane = np.asarray(window(whole) * (1 - part) + window(whole + 1) * part, np.float32)
+        padded = np.pad(plane, [(reach, reach) if one == axis else (0, 0) for one in (0, 1)], mode="edge")
+        rows = padded if axis == 0 else padded.T
+        total = rows[1 : 1 + size].copy()
+        for step in range(2, 2 * whole + 2):
+            total += rows[step : step + size]
+        if part:
+            total += part * (rows[:size] + rows[2 * reach : 2 * reach + size])
+        total /= np.float32(2 * whole + 1) + 2 * part
+        plane = total if axis == 0 else np.ascontiguousarray(total.T)
     return plane
 
 
-def _premultiplied_blur(picture: Image.Image, radius: float) -> Image.Image:
-    layer = np.asarray(picture).astype(np.float32) / 255
-    layer[:, :, :3] *= layer[:, :, 3:]
-    soft = blurred(layer, radius)
-    soft[:, :, :3] /= np.maximum(soft[:, :, 3:], 1e-4)
-    return Image.fromarray((np.clip(soft, 0, 1) * 255 + 0.5).astype(np.uint8))
+def _soft(picture: Image.Image, radius: float) -> Image.Image:
+    """A painting out of focus: its colours are weighed by its coverage, or edges would turn black."""
+    return (
+        picture.convert("RGBa")
+        .filter(ImageFilter.BoxBlur(radius))
+        .filter(ImageFilter.BoxBlur(radius))
+        .convert("RGBA")
+    )
 
 
 def lit(height: Array, light: Sequence[float] = (-0.6, -0.5, 0.6), relief: float = 8.0) -> Array:
@@ -209,12 +216,11 @@ def terrain(
     """
     rows, cols = heights.shape
     # Near rows fill more of the picture, so that they are taken closer together.
-    distance = (near * (far / near) ** np.linspace(0, 1, 260)).astype(np.float32)
+    distance = (near * (far / near) ** np.linspace(0, 1, 420)).astype(np.float32)
     row = np.clip((rows - 1) * (1 - (distance - near) / (far - near)), 0, rows - 1)
     spread = 0.25 + 0.75 * distance / far
     col = (0.5 + (canvas.x[0][None, :] - 0.5) * spread[:, None]) * (cols - 1)
-    r, c = np.rint(row).astype(int)[:, None], np.rint(col).astype(int)
-    height = heights[r, c] * np.float32(lift)
+    height = _between(heights, row[:, None], col) * np.float32(lift)
     seen = canvas.horizon - (height - np.float32(eye)) / distance[:, None]
     skyline = np.minimum.accumulate(seen, axis=0)
     ys = canvas.y
@@ -224,6 +230,15 @@ def terrain(
     covered = index < len(distance)
     index = np.minimum(index, len(distance) - 1)
     columns = np.arange(canvas.width)[None, :]
-    image = colours[np.rint(row).astype(int)[index], c[index, columns]]
+    image = colours[np.rint(row).astype(int)[index], np.rint(col).astype(int)[index, columns]]
     thick = fog(distance / np.float32(far))[index]
     return mix(image, np.array(haze, np.float32), thick), covered.astype(np.float32)
+
+
+def _between(plane: Array, row: Array, col: Array) -> Array:
+    """Values of a plane between its points."""
+    r, c = row.astype(int), col.astype(int)
+    below, right = np.minimum(r + 1, plane.shape[0] - 1), np.minimum(c + 1, plane.shape[1] - 1)
+    a, b = row - r, col - c
+    upper = plane[r, c] * (1 - b) + plane[r, right] * b
+    return np.asarray(upper * (1 - a) + (plane[below, c] * (1 - b) + plane[below, right] * b) * a, np.float32)

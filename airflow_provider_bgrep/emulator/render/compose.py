@@ -12,18 +12,24 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from airflow_provider_bgrep.emulator.pictures import as_mask, opened
-from airflow_provider_bgrep.emulator.render import indoors, outdoors
-from airflow_provider_bgrep.emulator.render.canvas import Array, Canvas, blurred, mix, smooth
+from airflow_provider_bgrep.emulator.render import indoors, outdoors, streets
+from airflow_provider_bgrep.emulator.render.canvas import (
+    Array,
+    Canvas,
+    blurred,
+    mix,
+    smooth,
+)
 from airflow_provider_bgrep.emulator.render.words import understand
 
 DRAWN: Final[dict[str, Callable[[Canvas], Array]]] = {
-    "graffiti": indoors.graffiti,
+    "graffiti": streets.graffiti,
     "silk": indoors.silk,
     "living room": indoors.living_room,
     "mountains": outdoors.mountains,
     "sea": outdoors.sea,
     "forest": outdoors.forest,
-    "city": indoors.city,
+    "city": streets.city,
     "meadow": outdoors.meadow,
     "desert": outdoors.desert,
     "sky": outdoors.blue_sky,
@@ -90,7 +96,9 @@ def _sources(image: bytes | None, mask: bytes | None) -> tuple[Image.Image, Imag
 def _guessed(source: Image.Image) -> Image.Image:
     """A mask where none was given: what differs from the picture's border."""
     small = np.asarray(source.resize((200, 200))).astype(np.float32)
-    border = np.concatenate((small[:4].reshape(-1, 3), small[:, :4].reshape(-1, 3), small[:, -4:].reshape(-1, 3)))
+    border = np.concatenate(
+        (small[:4].reshape(-1, 3), small[:, :4].reshape(-1, 3), small[:, -4:].reshape(-1, 3))
+    )
     away = np.abs(small - np.median(border, axis=0)).max(2)
     found = blurred(smooth(24, 60, away), 1.0)
     return Image.fromarray((found * 255).astype(np.uint8)).resize(source.size, Image.Resampling.BICUBIC)
@@ -121,7 +129,9 @@ def _shadow(canvas: Canvas, alpha: Array, scene: str) -> Array:
     # Feet: where the product ends downwards, within its lower third.
     feet = solid.copy()
     feet[:-1] *= 1 - solid[1:]
-    feet *= smooth(top + 0.60 * (base - top), base - 0.12 * (base - top), np.arange(height, dtype=np.float32))[:, None]
+    feet *= smooth(
+        top + 0.60 * (base - top), base - 0.12 * (base - top), np.arange(height, dtype=np.float32)
+    )[:, None]
     contact = np.zeros_like(alpha)
     for size, weight in ((0.004, 5.0), (0.012, 8.0), (0.030, 10.0)):
         dark = blurred(np.roll(feet, round(size * height * 0.4), axis=0), size * width)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes of cloth, rooms, walls and streets."""
+"""Scenes of cloth, rooms, tables and studios."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from airflow_provider_bgrep.emulator.render.canvas import Array, Canvas, blurred, fractal, lit, mix, smooth, stretch
+from airflow_provider_bgrep.emulator.render.canvas import (
+    Array,
+    Canvas,
+    blurred,
+    fractal,
+    lit,
+    mix,
+    rgb,
+    smooth,
+)
+from airflow_provider_bgrep.emulator.render.streets import bokeh
 from airflow_provider_bgrep.emulator.render.words import Colour
 
 
@@ -31,7 +41,7 @@ def silk(canvas: Canvas) -> Array:
     relief = canvas.width / 16
     shade = lit(height, (-0.55, -0.65, 0.52), relief)
     gloss = lit(height, (0.20, -0.72, 0.66), relief) ** 14
-    base = np.float32(canvas.wish.colour)
+    base = rgb(canvas.wish.colour)
     if canvas.wish.has("pale|soft|light|浅|淡"):
         base = mix(base, (1, 1, 1), 0.30)
     dark = base**1.9 * 0.50
@@ -44,9 +54,18 @@ def living_room(canvas: Canvas) -> Array:
     """A wall with a picture, a plant, a floor lamp and a sofa; a floor of boards; light from a window."""
     rng, wish = canvas.rng, canvas.wish
     floor = float(np.clip(canvas.base - 0.36 * (canvas.base - canvas.top), 0.50, 0.80))
-    walls = ((0.86, 0.83, 0.78), (0.74, 0.80, 0.78), (0.88, 0.80, 0.74), (0.80, 0.82, 0.86), (0.83, 0.84, 0.76))
-    wall = np.float32(mix(wish.colour, (1, 1, 1), 0.35) if wish.named else walls[int(rng.integers(len(walls)))])
-    image = np.broadcast_to(wall, (canvas.height, canvas.width, 3)) * (0.97 + 0.05 * canvas.noise(5, 5, 3))[:, :, None]
+    walls = (
+        (0.86, 0.83, 0.78),
+        (0.74, 0.80, 0.78),
+        (0.88, 0.80, 0.74),
+        (0.80, 0.82, 0.86),
+        (0.83, 0.84, 0.76),
+    )
+    wall = rgb(mix(wish.colour, (1, 1, 1), 0.35) if wish.named else walls[int(rng.integers(len(walls)))])
+    image = (
+        np.broadcast_to(wall, (canvas.height, canvas.width, 3))
+        * (0.97 + 0.05 * canvas.noise(5, 5, 3))[:, :, None]
+    )
     image = image * (1.04 - 0.22 * np.abs(canvas.x - 0.35))[:, :, None]
     image = _window_light(canvas, image, floor)
     image = mix(image, _boards(canvas, floor), smooth(floor, floor + 0.002, canvas.y))
@@ -59,10 +78,12 @@ def living_room(canvas: Canvas) -> Array:
     _floor_lamp(draw, w, h, floor, 0.93 if left else 0.07)
     _plant(canvas, draw, w, h, floor, 0.10 if left else 0.90)
     image = canvas.over(image, picture, 2.2)
-    lamp = np.exp(-np.hypot((canvas.x - (0.93 if left else 0.07)) * canvas.aspect, canvas.y - floor + 0.47) * 4.5)
-    image = image + lamp[:, :, None] * np.float32((0.34, 0.24, 0.10)) * (1.6 if wish.light == "night" else 0.8)
+    lamp = np.exp(
+        -np.hypot((canvas.x - (0.93 if left else 0.07)) * canvas.aspect, canvas.y - floor + 0.47) * 4.5
+    )
+    image = image + lamp[:, :, None] * rgb((0.34, 0.24, 0.10)) * (1.6 if wish.light == "night" else 0.8)
     tones = {"night": (0.50, 0.45, 0.48), "warm": (1.05, 0.98, 0.88), "sunset": (1.08, 0.90, 0.76)}
-    return np.clip(image * np.float32(tones.get(wish.light, (1, 1, 1))), 0, 1)
+    return np.clip(image * rgb(tones.get(wish.light, (1, 1, 1))), 0, 1)
 
 
 def _window_light(canvas: Canvas, image: Array, floor: float) -> Array:
@@ -75,7 +96,8 @@ def _window_light(canvas: Canvas, image: Array, floor: float) -> Array:
             inside = smooth(x, x + 0.012, lean) * smooth(x + 0.135, x + 0.123, lean)
             panes += inside * smooth(y, y + 0.012, canvas.y) * smooth(y + 0.19, y + 0.178, canvas.y)
     leaves = smooth(0.40, 0.55, canvas.noise(9, 9, 3))
-    return image + (0.20 * blurred(panes, canvas.width / 170) * leaves)[:, :, None] * np.float32((1.0, 0.93, 0.78))
+    panes = 0.20 * blurred(panes, canvas.width / 170) * leaves
+    return np.asarray(image + panes[:, :, None] * rgb((1.0, 0.93, 0.78)))
 
 
 def _boards(canvas: Canvas, floor: float) -> Array:
@@ -107,7 +129,9 @@ def _skirting(draw: Any, w: int, h: int, floor: float) -> None:
 def _framed(canvas: Canvas, draw: Any, w: int, h: int, x: float) -> None:
     rng = canvas.rng
     left, top, right, bottom = x * w, 0.09 * h, (x + 0.25) * w, 0.40 * h
-    draw.rectangle((left + w * 0.008, top + h * 0.012, right + w * 0.008, bottom + h * 0.012), (60, 55, 50, 70))
+    draw.rectangle(
+        (left + w * 0.008, top + h * 0.012, right + w * 0.008, bottom + h * 0.012), (60, 55, 50, 70)
+    )
     draw.rectangle((left, top, right, bottom), (52, 42, 36, 255))
     inner = w * 0.008
     draw.rectangle((left + inner, top + inner, right - inner, bottom - inner), (246, 243, 236, 255))
@@ -116,9 +140,13 @@ def _framed(canvas: Canvas, draw: Any, w: int, h: int, x: float) -> None:
     draw.rectangle((l, t, r, b), (233, 214, 190, 255))
     hues = rng.random() + np.arange(4) * 0.11
     for layer, hue in enumerate(hues):
-        red, green, blue = (int(255 * c) for c in colorsys.hsv_to_rgb(float(hue) % 1, 0.42, 0.82 - 0.13 * layer))
+        red, green, blue = (
+            int(255 * c) for c in colorsys.hsv_to_rgb(float(hue) % 1, 0.42, 0.82 - 0.13 * layer)
+        )
         crest = b - (b - t) * (0.62 - 0.16 * layer)
-        points = [(l + (r - l) * i / 24, crest - (b - t) * 0.13 * np.sin(i / 24 * 5 + hue * 20)) for i in range(25)]
+        points = [
+            (l + (r - l) * i / 24, crest - (b - t) * 0.13 * np.sin(i / 24 * 5 + hue * 20)) for i in range(25)
+        ]
         draw.polygon([(l, b), *points, (r, b)], (red, green, blue, 255))
     cx, cy, radius = l + (r - l) * rng.uniform(0.25, 0.75), t + (b - t) * 0.24, (b - t) * 0.12
     draw.ellipse((cx - radius, cy - radius, cx + radius, cy + radius), (222, 110, 66, 255))
@@ -131,11 +159,16 @@ def _sofa(canvas: Canvas, draw: Any, w: int, h: int, floor: float, x: float) -> 
         return (*(int(255 * c) for c in colorsys.hsv_to_rgb(hue, grey, value)), 255)
 
     def cushion(a: float, b: float, c: float, d: float, colour: tuple[int, ...]) -> None:
-        draw.rounded_rectangle(((x + a) * w, (floor + b) * h, (x + c) * w, (floor + d) * h), 0.022 * w, colour)
+        draw.rounded_rectangle(
+            ((x + a) * w, (floor + b) * h, (x + c) * w, (floor + d) * h), 0.022 * w, colour
+        )
 
     draw.ellipse(((x - 0.01) * w, (floor + 0.035) * h, (x + 0.57) * w, (floor + 0.085) * h), (30, 25, 20, 90))
     for foot in (0.04, 0.51):
-        draw.rectangle(((x + foot) * w, (floor + 0.02) * h, (x + foot + 0.012) * w, (floor + 0.065) * h), (70, 50, 35, 255))
+        draw.rectangle(
+            ((x + foot) * w, (floor + 0.02) * h, (x + foot + 0.012) * w, (floor + 0.065) * h),
+            (70, 50, 35, 255),
+        )
     cushion(0.03, -0.235, 0.53, 0.0, tone(0.60))
     cushion(0.06, -0.215, 0.275, -0.03, tone(0.66))
     cushion(0.285, -0.215, 0.50, -0.03, tone(0.66))
@@ -150,10 +183,17 @@ def _sofa(canvas: Canvas, draw: Any, w: int, h: int, floor: float, x: float) -> 
 
 
 def _floor_lamp(draw: Any, w: int, h: int, floor: float, x: float) -> None:
-    draw.line((x * w, (floor + 0.03) * h, x * w, (floor - 0.42) * h), (55, 48, 42, 255), max(2, int(0.006 * w)))
+    draw.line(
+        (x * w, (floor + 0.03) * h, x * w, (floor - 0.42) * h), (55, 48, 42, 255), max(2, int(0.006 * w))
+    )
     draw.ellipse(((x - 0.04) * w, (floor + 0.02) * h, (x + 0.04) * w, (floor + 0.042) * h), (55, 48, 42, 255))
     top, low = floor - 0.55, floor - 0.41
-    shade = [((x - 0.038) * w, top * h), ((x + 0.038) * w, top * h), ((x + 0.072) * w, low * h), ((x - 0.072) * w, low * h)]
+    shade = [
+        ((x - 0.038) * w, top * h),
+        ((x + 0.038) * w, top * h),
+        ((x + 0.072) * w, low * h),
+        ((x - 0.072) * w, low * h),
+    ]
     draw.polygon(shade, (255, 240, 205, 255))
 
 
@@ -176,135 +216,13 @@ def _plant(canvas: Canvas, draw: Any, w: int, h: int, floor: float, x: float) ->
             ],
             green,
         )
-    pot = [((x - 0.062) * w, rim * h), ((x + 0.062) * w, rim * h), ((x + 0.046) * w, (floor + 0.05) * h), ((x - 0.046) * w, (floor + 0.05) * h)]
+    pot = [
+        ((x - 0.062) * w, rim * h),
+        ((x + 0.062) * w, rim * h),
+        ((x + 0.046) * w, (floor + 0.05) * h),
+        ((x - 0.046) * w, (floor + 0.05) * h),
+    ]
     draw.polygon(pot, (226, 219, 208, 255))
-
-
-def graffiti(canvas: Canvas) -> Array:
-    """A brick wall, sprayed over; pavement before it."""
-    rng = canvas.rng
-    floor = float(np.clip(canvas.base - 0.16 * (canvas.base - canvas.top), 0.55, 0.90))
-    image = _bricks(canvas)
-    picture, draw, k = canvas.painting()
-    w, h = canvas.width * k, canvas.height * floor * k
-    hue = rng.random()
-    for _ in range(9):
-        _cloud_of_paint(canvas, draw, w, h, (hue + rng.uniform(0, 0.5)) % 1)
-    for letter in range(6):
-        _bubble(canvas, draw, (0.02 + 0.17 * letter) * w, rng.uniform(0.20, 0.50) * h, 0.19 * w, (hue + 0.13 * letter) % 1)
-    for _ in range(12):
-        _squiggle(canvas, draw, w, h)
-    wall = np.asarray(canvas.over(image, picture, 0.8))
-    rough = 0.82 + 0.30 * image.mean(2) / max(float(image.mean()), 1e-3) * 0.6
-    wall = np.where(np.abs(wall - image).sum(2, keepdims=True) > 0.02, wall * rough[:, :, None], wall)
-    wall = wall * (1.05 - 0.30 * np.abs(canvas.x - 0.4) - 0.25 * smooth(floor - 0.25, floor, canvas.y))[:, :, None]
-    grey = 0.42 + 0.16 * stretch(canvas.noise(120, 60, 4, 0.7)) - 0.10 * smooth(0.02, 0.0, canvas.y - floor)
-    slabs = np.abs(((canvas.x - 0.5) / np.clip(canvas.y - floor + 0.25, 0.05, 1) * 0.9) % 1 - 0.5) < 0.006
-    pavement = (grey * (1 - 0.35 * slabs))[:, :, None] * np.float32((1.0, 0.98, 0.95))
-    return np.clip(mix(wall, pavement, smooth(floor, floor + 0.003, canvas.y)), 0, 1)
-
-
-def _bricks(canvas: Canvas) -> Array:
-    tall = 0.034
-    row = np.floor(canvas.y / tall)
-    across = canvas.x * canvas.aspect / (tall * 2.6) + 0.5 * (row % 2)
-    fx, fy = across % 1, (canvas.y / tall) % 1 + np.zeros_like(canvas.x)
-    mortar = smooth(0.035, 0.06, np.minimum(fx, 1 - fx)) * smooth(0.07, 0.13, np.minimum(fy, 1 - fy))
-    chance = np.abs(np.sin(np.floor(across) * 91.7 + row * 47.3) * 43758.5) % 1
-    brick = mix((0.46, 0.24, 0.19), (0.66, 0.40, 0.32), np.asarray(chance, np.float32)[:, :, None])
-    brick = brick * (0.82 + 0.36 * canvas.noise(140, 140, 3))[:, :, None]
-    return mix((0.58, 0.55, 0.52), brick, mortar)
-
-
-def _cloud_of_paint(canvas: Canvas, draw: Any, w: float, h: float, hue: float) -> None:
-    rng = canvas.rng
-    colour = tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.65, 0.95))
-    x, y, size = rng.uniform(0, w), rng.uniform(0, h), rng.uniform(0.10, 0.24) * w
-    for _ in range(8):
-        dx, dy, r = rng.normal(0, size * 0.4), rng.normal(0, size * 0.25), size * rng.uniform(0.3, 0.6)
-        draw.ellipse((x + dx - r, y + dy - r, x + dx + r, y + dy + r), (*colour, 215))
-
-
-def _bubble(canvas: Canvas, draw: Any, x: float, y: float, size: float, hue: float) -> None:
-    """A fat letter that is none: strokes in an outline, with a shine and drips."""
-    rng = canvas.rng
-    points = [(x + size * rng.uniform(0.1, 0.9), y + size * 1.5 * rng.uniform(0, 1)) for _ in range(4)]
-    points.insert(0, (x + size * 0.2, y + size * 1.4))
-    wide = size * 0.34
-    bright = tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.80, 0.98))
-    pale = tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.35, 1.0))
-    for dx, width, colour in (
-        (size * 0.07, wide * 1.32, (20, 18, 30)), (0, wide * 1.32, (20, 18, 30)), (0, wide * 1.10, (250, 250, 250)), (0, wide, bright)
-    ):  # fmt: skip
-        moved = [(px + dx, py + dx) for px, py in points]
-        draw.line(moved, (*colour, 255), int(width), joint="curve")
-        for px, py in moved:
-            draw.ellipse((px - width / 2, py - width / 2, px + width / 2, py + width / 2), (*colour, 255))
-    draw.line([(px - wide * 0.16, py - wide * 0.16) for px, py in points], (*pale, 255), int(wide * 0.16), joint="curve")
-    for px, py in points[:2]:
-        drip = size * rng.uniform(0.2, 0.7)
-        draw.line((px, py, px, py + wide * 0.5 + drip), (*bright, 255), max(3, int(wide * 0.10)))
-
-
-def _squiggle(canvas: Canvas, draw: Any, w: float, h: float) -> None:
-    rng = canvas.rng
-    x, y, size = rng.uniform(0, w), rng.uniform(0, h), rng.uniform(0.03, 0.10) * w
-    bend = rng.uniform(3, 8)
-    points = [(x + size * (t / 12 - 0.5) * 2, y + size * 0.4 * np.sin(t / 12 * bend)) for t in range(13)]
-    shades = ((255, 255, 255), (20, 20, 28), (255, 220, 60), (60, 230, 220))
-    draw.line(points, (*shades[int(rng.integers(4))], 255), max(3, int(w * 0.006)), joint="curve")
-
-
-def city(canvas: Canvas) -> Array:
-    """A street at night: lit windows, neon out of focus, all of it again in the wet road."""
-    rng = canvas.rng
-    floor = float(np.clip(canvas.base - 0.34 * (canvas.base - canvas.top), 0.45, 0.80))
-    image = canvas.vertical((0, (0.02, 0.03, 0.09)), (floor, (0.20, 0.10, 0.30)), (1, (0.05, 0.05, 0.10)))
-    for layer in range(3):
-        picture, draw, k = canvas.painting()
-        _buildings(canvas, draw, canvas.width * k, canvas.height * k, floor, layer)
-        image = canvas.over(image, picture, 3.2 - 0.5 * layer)
-    lights = _bokeh(canvas, 70, (0.1, floor), 0.85)
-    image = image + lights
-    flipped = image[np.clip(((2 * floor - canvas.y[:, 0]) * canvas.height).astype(int), 0, canvas.height - 1)]
-    wet = stretch(fractal(rng, canvas.height, canvas.width, 5, 60, 4, 0.6))
-    rows = np.clip(np.arange(canvas.height)[:, None] + ((wet - 0.5) * 0.07 * canvas.height), 0, canvas.height - 1)
-    streaked = flipped[rows.astype(int), np.arange(canvas.width)[None, :]]
-    road = streaked * (0.42 + 0.42 * wet)[:, :, None] + np.float32((0.018, 0.020, 0.032))
-    return np.clip(mix(image, road, smooth(floor, floor + 0.004, canvas.y)), 0, 1)
-
-
-def _buildings(canvas: Canvas, draw: Any, w: int, h: int, floor: float, layer: int) -> None:
-    rng, x = canvas.rng, -0.02
-    while x < 1:
-        wide, top = rng.uniform(0.07, 0.16), floor - rng.uniform(0.22, 0.62) * (1 - 0.22 * layer)
-        shade = 26 - 7 * layer
-        draw.rectangle((x * w, top * h, (x + wide) * w, floor * h), (shade, shade + 2, shade + 22, 255))
-        step_x, step_y = 0.0135, 0.021
-        for i in range(int(wide / step_x) - 1):
-            for j in range(int((floor - top) / step_y) - 1):
-                if rng.random() < 0.38:
-                    warm = (255, int(rng.integers(170, 235)), int(rng.integers(90, 170)), int(rng.integers(110, 255)))
-                    px, py = (x + 0.006 + i * step_x) * w, (top + 0.012 + j * step_y) * h
-                    draw.rectangle((px, py, px + 0.0078 * w, py + 0.0125 * h), warm)
-        if rng.random() < 0.6:
-            neon = tuple(int(255 * c) for c in colorsys.hsv_to_rgb(rng.random(), 0.85, 1.0))
-            px, py = (x + wide * rng.uniform(0.2, 0.6)) * w, (top + 0.05) * h
-            draw.rounded_rectangle((px, py, px + 0.022 * w, py + rng.uniform(0.07, 0.18) * h), 6, (*neon, 235))
-        x += wide + rng.uniform(-0.01, 0.02)
-
-
-def _bokeh(canvas: Canvas, count: int, band: tuple[float, float], bright: float, hues: Any = None) -> Array:
-    picture, draw, k = canvas.painting()
-    rng = canvas.rng
-    for _ in range(count):
-        radius = rng.uniform(0.006, 0.030) * canvas.width * k
-        x, y = rng.uniform(0, 1) * canvas.width * k, rng.uniform(*band) * canvas.height * k
-        hue = rng.random() if hues is None else rng.uniform(*hues)
-        colour = tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, rng.uniform(0.35, 0.9), 1.0))
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), (*colour, int(rng.integers(40, 130))))
-    black = np.zeros((canvas.height, canvas.width, 3), np.float32)
-    return canvas.over(black, picture, 1.0) * np.float32(bright)
 
 
 def table(canvas: Canvas) -> Array:
@@ -315,20 +233,35 @@ def table(canvas: Canvas) -> Array:
         image = mix(image, canvas.wish.colour, 0.45)
     shapes, draw, k = canvas.painting()
     for _ in range(9):
-        x, wide, top = canvas.rng.uniform(-0.1, 1), canvas.rng.uniform(0.06, 0.22), canvas.rng.uniform(0.05, 0.4)
+        x, wide, top = (
+            canvas.rng.uniform(-0.1, 1),
+            canvas.rng.uniform(0.06, 0.22),
+            canvas.rng.uniform(0.05, 0.4),
+        )
         shade = int(canvas.rng.integers(40, 200))
-        box = (x * canvas.width * k, top * canvas.height * k, (x + wide) * canvas.width * k, edge * canvas.height * k)
+        box = (
+            x * canvas.width * k,
+            top * canvas.height * k,
+            (x + wide) * canvas.width * k,
+            edge * canvas.height * k,
+        )
         draw.rectangle(box, (shade, int(shade * 0.78), int(shade * 0.58), 120))
-    image = canvas.blurred(canvas.over(image, shapes, 20), 8) + _bokeh(canvas, 46, (0.02, edge), 0.75, (0.05, 0.14))
+    image = canvas.blurred(canvas.over(image, shapes, 20), 8) + bokeh(
+        canvas, 46, (0.02, edge), 0.75, (0.05, 0.14)
+    )
     near = 1 / np.clip(canvas.y - edge + 0.30, 0.05, 2)
     v, u = (canvas.y - edge) * near * 9, (canvas.x - 0.5) * canvas.aspect * near * 1.3 + 20
     plank = np.floor(v * 1.1)
     bend = fractal(canvas.rng, 256, 256, 6, 6, 3, 0.5)
     warp = bend[(v * 28 % 256).astype(int) + np.zeros_like(u, int), (u * 22 % 256).astype(int)]
     rings = 0.5 + 0.5 * np.sin(v * 26 + warp * 22 + np.sin(plank * 77) * 9)
-    fine = fractal(canvas.rng, 512, 256, 8, 200, 3, 0.7)[(v * 150 % 512).astype(int) + np.zeros_like(u, int), (u * 40 % 256).astype(int)]
+    fine = fractal(canvas.rng, 512, 256, 8, 200, 3, 0.7)[
+        (v * 150 % 512).astype(int) + np.zeros_like(u, int), (u * 40 % 256).astype(int)
+    ]
     tone = np.sin(plank * 33.1) * 0.12
-    wood = mix((0.30, 0.16, 0.075), (0.72, 0.46, 0.25), np.clip(0.35 * rings + 0.65 * fine + tone, 0, 1)[:, :, None])
+    wood = mix(
+        (0.30, 0.16, 0.075), (0.72, 0.46, 0.25), np.clip(0.35 * rings + 0.65 * fine + tone, 0, 1)[:, :, None]
+    )
     gap = smooth(0.03, 0.0, np.abs((v * 1.1) % 1 - 0.0))
     wood = wood * (1 - 0.55 * gap[:, :, None]) + 0.14 * np.exp(-((canvas.y - edge) * 7))[:, :, None]
     return np.clip(mix(image, wood, smooth(edge - 0.001, edge + 0.003, canvas.y)), 0, 1)
@@ -339,7 +272,7 @@ def studio(canvas: Canvas) -> Array:
     rng = canvas.rng
     base = mix(canvas.wish.colour, (1, 1, 1), 0.15)
     hue, grey, value = colorsys.rgb_to_hsv(*(float(c) for c in base))
-    near = np.float32(colorsys.hsv_to_rgb((hue + rng.uniform(-0.05, 0.05)) % 1, grey * 0.75, min(1, value * 1.05)))
+    near = rgb(colorsys.hsv_to_rgb((hue + rng.uniform(-0.05, 0.05)) % 1, grey * 0.75, min(1, value * 1.05)))
     image = mix(near, base, smooth(0, 1, canvas.y + 0.3 * canvas.x)[:, :, None]) * np.float32(0.94)
     light = np.exp(-np.hypot((canvas.x - 0.35) * canvas.aspect, canvas.y - 0.3) * 1.6)
     image = image * (0.86 + 0.24 * light)[:, :, None]
@@ -365,12 +298,17 @@ def _leaf_shadows(canvas: Canvas, image: Array) -> Array:
             px, py = (x + np.cos(way) * t * 0.75) * w, (y + np.sin(way) * t * 0.65) * h
             for side in (-1, 1):
                 a = way + side * 0.8
-                tip = (px + np.cos(a) * 0.16 * w * (1.1 - 0.5 * t), py + np.sin(a) * 0.16 * w * (1.1 - 0.5 * t))
+                tip = (
+                    px + np.cos(a) * 0.16 * w * (1.1 - 0.5 * t),
+                    py + np.sin(a) * 0.16 * w * (1.1 - 0.5 * t),
+                )
                 mid = ((px + tip[0]) / 2, (py + tip[1]) / 2)
                 out = (np.cos(a + 1.57) * 0.022 * w, np.sin(a + 1.57) * 0.022 * w)
                 leaf = [(px, py), (mid[0] + out[0], mid[1] + out[1]), tip, (mid[0] - out[0], mid[1] - out[1])]
                 draw.polygon(leaf, (0, 0, 0, 255))
-    shadow = np.asarray(picture.resize((canvas.width, canvas.height)).getchannel("A")).astype(np.float32) / 255
+    shadow = (
+        np.asarray(picture.resize((canvas.width, canvas.height)).getchannel("A")).astype(np.float32) / 255
+    )
     return np.asarray(image * (1 - 0.22 * blurred(shadow, canvas.width / 110))[:, :, None], np.float32)
 
 
@@ -383,7 +321,11 @@ def _podium(canvas: Canvas, image: Array, colour: Array) -> Array:
     side = (np.abs(across) < 1) & (canvas.y > low) & (canvas.y < rim + 0.10)
     shade = 0.97 - 0.32 * np.clip(across, -1, 1) ** 2 * np.sign(across) - 0.10
     white = mix(colour, (1, 1, 1), 0.45)
-    marble = 1 - 0.10 * smooth(0.035, 0.0, np.abs(canvas.noise(4, 4, 5, 0.6) - 0.5)) * canvas.wish.has("marble|大理石")
-    image = mix(image, white * (0.82 * shade * np.ones_like(canvas.y) * marble)[:, :, None], side.astype(np.float32))
+    marble = 1 - 0.10 * smooth(0.035, 0.0, np.abs(canvas.noise(4, 4, 5, 0.6) - 0.5)) * canvas.wish.has(
+        "marble|大理石"
+    )
+    image = mix(
+        image, white * (0.82 * shade * np.ones_like(canvas.y) * marble)[:, :, None], side.astype(np.float32)
+    )
     top = smooth(1.0, 0.985, disc)
     return mix(image, white * (1.02 * marble)[:, :, None], top)

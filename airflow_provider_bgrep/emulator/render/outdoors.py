@@ -7,7 +7,18 @@ from typing import Final
 
 import numpy as np
 
-from airflow_provider_bgrep.emulator.render.canvas import Array, Canvas, blurred, fractal, lit, mix, smooth, stretch, terrain
+from airflow_provider_bgrep.emulator.render.canvas import (
+    Array,
+    Canvas,
+    blurred,
+    fractal,
+    lit,
+    mix,
+    rgb,
+    smooth,
+    stretch,
+    terrain,
+)
 from airflow_provider_bgrep.emulator.render.words import Colour
 
 _SKIES: Final[dict[str, tuple[Colour, Colour, Colour]]] = {
@@ -27,13 +38,15 @@ def sky(canvas: Canvas, *, cover: float = 0.5, clouds: bool = True) -> Array:
     image = canvas.vertical((0, zenith), (h * 0.55, middle), (h * 1.02, low))
     if light == "night":
         stars = canvas.rng.random((canvas.height, canvas.width), dtype=np.float32)
-        bright = blurred((stars > 0.9990).astype(np.float32), 0.5) * 5 * (1 - canvas.y / max(h, 0.1)).clip(0, 1)
+        bright = (
+            blurred((stars > 0.9990).astype(np.float32), 0.5) * 5 * (1 - canvas.y / max(h, 0.1)).clip(0, 1)
+        )
         image = image + bright[:, :, None]
     if light in ("sunset", "warm"):
         at = 0.2 + 0.6 * canvas.rng.random()
         away = np.hypot((canvas.x - at) * canvas.aspect, canvas.y - (h - 0.06))
         glow = np.exp(-away * 3.5) * 0.55 + np.exp(-away * 14) * 0.5
-        image = image + glow[:, :, None] * np.float32((1.0, 0.72, 0.36))
+        image = image + glow[:, :, None] * rgb((1.0, 0.72, 0.36))
         if light == "sunset":
             image = mix(image, (1.0, 0.93, 0.72), smooth(0.050, 0.042, away))
     if clouds:
@@ -49,7 +62,8 @@ def _clouds(canvas: Canvas, image: Array, cover: float) -> Array:
     shape = puffs + 0.25 * (depth - 0.5)
     edge = 1 - cover
     body = smooth(edge - 0.02, edge + 0.24, shape) * smooth(h + 0.01, h - 0.10, canvas.y)
-    above = np.roll(blurred(shape, canvas.width / 90), int(canvas.height * 0.035), axis=0)
+    rows = np.maximum(np.arange(canvas.height) - int(canvas.height * 0.035), 0)
+    above = blurred(shape, canvas.width / 90)[rows]
     shade = np.clip(0.5 + (shape - above) * 1.6, 0, 1)
     dark, light = {
         "day": ((0.70, 0.77, 0.86), (1.0, 1.0, 1.0)),
@@ -62,7 +76,12 @@ def _clouds(canvas: Canvas, image: Array, cover: float) -> Array:
 
 def _tone(canvas: Canvas) -> Array:
     """The colour of what the light falls on."""
-    tones = {"day": (1, 1, 1), "warm": (1.06, 1.0, 0.90), "sunset": (1.05, 0.72, 0.62), "night": (0.22, 0.28, 0.46)}
+    tones = {
+        "day": (1, 1, 1),
+        "warm": (1.06, 1.0, 0.90),
+        "sunset": (1.05, 0.72, 0.62),
+        "night": (0.22, 0.28, 0.46),
+    }
     return np.array(tones[canvas.wish.light], np.float32)
 
 
@@ -73,27 +92,42 @@ def _map(canvas: Canvas, cells: float, octaves: int, gain: float = 0.5) -> Array
 def mountains(canvas: Canvas) -> Array:
     """Snow-capped mountains over a snowfield, or over grassland where the prompt has it."""
     image = sky(canvas, cover=0.42)
-    rough = _map(canvas, 4.5, 7, 0.55)
-    ridged = (1 - np.abs(2 * stretch(rough) - 1)) ** 1.5
-    far_off = np.linspace(1, 0, 420, dtype=np.float32)[:, None]
-    heights = ridged * (0.12 + 0.88 * smooth(0.30, 0.72, far_off)) * (0.65 + 0.35 * _map(canvas, 3, 2))
-    shade = lit(heights, (-0.75, -0.35, 0.40), 62)
-    snow = mix((0.52, 0.63, 0.82), (1.0, 0.99, 0.97), smooth(0.20, 0.75, shade))
-    rock = mix((0.17, 0.18, 0.23), (0.50, 0.46, 0.43), shade)
+    heights = _alps(canvas)
+    shade = lit(heights, (-0.80, -0.25, 0.42), 95)
+    snow = mix((0.45, 0.57, 0.80), (1.0, 0.99, 0.97), smooth(0.10, 0.72, shade))
+    rock = mix((0.16, 0.17, 0.22), (0.52, 0.47, 0.43), shade)
     green = "meadow" in canvas.wish.others or canvas.wish.has("grass|grasslands?|草原|草")
-    steep = np.hypot(*np.gradient(heights * 62))
-    bare = smooth(0.55, 1.1, steep + 0.5 * _map(canvas, 60, 3)) * smooth(0.95, 0.45, heights)
+    steep = np.hypot(*np.gradient(heights * 95))
+    bare = smooth(0.90, 1.55, steep + 0.7 * (_map(canvas, 40, 4) - 0.5)) * smooth(1.0, 0.55, heights)
     colours = mix(snow, rock, bare * 0.85)
     if green:
-        grass = mix((0.20, 0.31, 0.10), (0.55, 0.62, 0.26), _map(canvas, 50, 4)) * (0.45 + 0.75 * shade[:, :, None])
-        line = 0.33 + 0.14 * _map(canvas, 20, 3)
-        colours = mix(colours, grass, (heights < line).astype(np.float32))
+        grass = mix((0.20, 0.31, 0.10), (0.55, 0.62, 0.26), _map(canvas, 50, 4)) * (
+            0.45 + 0.75 * shade[:, :, None]
+        )
+        line = 0.20 + 0.16 * _map(canvas, 16, 4)
+        colours = mix(colours, grass, smooth(0.03, -0.03, heights - line))
     view, covered = terrain(
-        canvas, heights, colours * _tone(canvas), eye=0.30, near=0.55, far=5.0, lift=1.75,
-        fog=lambda d: np.clip(0.62 * d - 0.12, 0, 0.6), haze=_SKIES[canvas.wish.light][2],
+        canvas, heights, colours * _tone(canvas), eye=0.30, near=0.6, far=5.0, lift=1.9,
+        fog=lambda d: np.clip(0.60 * d - 0.10, 0, 0.5), haze=_SKIES[canvas.wish.light][2],
     )  # fmt: skip
     image = mix(image, view, covered)
     return _ground(canvas, image, "grass" if green else "snow")
+
+
+def _alps(canvas: Canvas) -> Array:
+    """A range: few broad massifs, each octave of ridges strong only where the one before is high."""
+    far_off = np.linspace(1, 0, 420, dtype=np.float32)[:, None]
+    total = np.zeros((420, 640), np.float32)
+    before, weight = np.ones_like(total), 1.0
+    for octave in range(6):
+        noise = fractal(canvas.rng, 420, 640, 4.0 * 2**octave, 3.4 * 2**octave, 1, 0.5)
+        ridge = (1 - np.abs(2 * noise - 1)) ** 2
+        total += np.float32(weight) * ridge * before
+        before = np.clip(ridge * 1.4, 0, 1)
+        weight *= 0.42
+    massif = 0.62 + 0.38 * smooth(0.35, 0.65, fractal(canvas.rng, 420, 640, 3.2, 2.0, 2, 0.4))
+    raised = stretch(blurred(total, 0.8)) * massif * (0.06 + 0.94 * smooth(0.22, 0.70, far_off))
+    return np.asarray(np.clip(raised, 0, 1), np.float32)
 
 
 def _ground(canvas: Canvas, image: Array, kind: str) -> Array:
@@ -120,7 +154,7 @@ def _plane(canvas: Canvas, edge: float, cells: float = 90.0) -> Array:
     v = (near * 150) % 512
     u = ((canvas.x - 0.5) * near * 190 + 256) % 512
     index = np.broadcast_to(v.astype(int), (canvas.height, canvas.width)), u.astype(int) % 512
-    return np.clip(0.55 * stretch(texture)[index] + 0.45 * stretch(broad)[index], 0, 1)
+    return np.asarray(np.clip(0.55 * stretch(texture)[index] + 0.45 * stretch(broad)[index], 0, 1))
 
 
 def meadow(canvas: Canvas) -> Array:
@@ -130,8 +164,8 @@ def meadow(canvas: Canvas) -> Array:
     shade = lit(heights, (-0.7, -0.3, 0.6), 30)
     grass = mix((0.20, 0.34, 0.09), (0.60, 0.70, 0.28), 0.6 * _map(canvas, 40, 4) + 0.4 * _map(canvas, 6, 2))
     view, covered = terrain(
-        canvas, heights, grass * (0.5 + 0.65 * shade[:, :, None]) * _tone(canvas), eye=0.34, near=0.6, far=6.0,
-        lift=0.55, fog=lambda d: np.clip(0.75 * d - 0.1, 0, 0.62), haze=_SKIES[canvas.wish.light][2],
+        canvas, heights, grass * (0.5 + 0.65 * shade[:, :, None]) * _tone(canvas), eye=0.34, near=0.6,
+        far=6.0, lift=0.55, fog=lambda d: np.clip(0.75 * d - 0.1, 0, 0.62), haze=_SKIES[canvas.wish.light][2],
     )  # fmt: skip
     image = canvas.blurred(mix(image, view, covered), 1.6)
     image = _ground(canvas, image, "grass")
@@ -151,7 +185,9 @@ def _flowers(canvas: Canvas, image: Array) -> Array:
         for turn in range(5):
             a = turn * 2 * np.pi / 5 + depth * 9
             px, py = x + np.cos(a) * size * 0.55, y + np.sin(a) * size * 0.36
-            draw.ellipse((px - size * 0.42, py - size * 0.32, px + size * 0.42, py + size * 0.32), (*colour[:3], 245))
+            draw.ellipse(
+                (px - size * 0.42, py - size * 0.32, px + size * 0.42, py + size * 0.32), (*colour[:3], 245)
+            )
         draw.ellipse((x - size * 0.28, y - size * 0.2, x + size * 0.28, y + size * 0.2), (250, 215, 90, 255))
     return canvas.over(image, picture, 0.7)
 
@@ -192,7 +228,9 @@ def sea(canvas: Canvas) -> Array:
     depth = np.clip((canvas.y - h) / (1 - h), 0, 1)
     deep = mix((0.05, 0.26, 0.42), (0.12, 0.52, 0.58), depth[:, :, None]) * _tone(canvas)
     shine = np.clip(0.72 - 0.75 * depth + 0.55 * (waves - 0.5), 0.05, 0.95)
-    water = mix(np.broadcast_to(deep, mirrored.shape), mirrored, shine) + 0.30 * smooth(0.78, 1.0, waves)[:, :, None] * np.float32(0.5)
+    water = mix(np.broadcast_to(deep, mirrored.shape), mirrored, shine) + 0.30 * smooth(0.78, 1.0, waves)[
+        :, :, None
+    ] * np.float32(0.5)
     image = mix(image, water, smooth(h - 0.001, h + 0.002, canvas.y))
     image = _beach(canvas, image)
     return _gulls(canvas, image) if canvas.wish.has("seagulls?|birds?|海鸥|鸟") else image
@@ -217,15 +255,19 @@ def _far_shore(canvas: Canvas, image: Array) -> Array:
 
 def _beach(canvas: Canvas, image: Array) -> Array:
     edge = max(canvas.base - 0.20 * (canvas.base - canvas.top), canvas.horizon + 0.06)
-    curve = 0.035 * (fractal(canvas.rng, 2, canvas.width, 2.2, 1, 4, 0.45)[0] - 0.5)[None, :] + 0.05 * (canvas.x - 0.5)
+    curve = 0.035 * (fractal(canvas.rng, 2, canvas.width, 2.2, 1, 4, 0.45)[0] - 0.5)[None, :] + 0.05 * (
+        canvas.x - 0.5
+    )
     below = canvas.y - edge - curve
     sand = mix((0.72, 0.59, 0.42), (0.96, 0.87, 0.70), _plane(canvas, edge, 130))
     wet = mix(sand * 0.62, image, 0.25)
     sand = mix(wet, sand, smooth(0.02, 0.11, below)) * _tone(canvas)
     image = mix(image, sand, smooth(-0.002, 0.004, below))
     lace = canvas.noise(46, 30, 4)
-    foam = smooth(0.022, 0.0, np.abs(below + 0.008)) * smooth(0.35, 0.62, lace + 0.25 * smooth(0.02, 0, np.abs(below)))
-    return mix(image, np.float32((1, 1, 1)) * np.minimum(_tone(canvas) * 1.1, 1), foam * 0.95)
+    foam = smooth(0.022, 0.0, np.abs(below + 0.008)) * smooth(
+        0.35, 0.62, lace + 0.25 * smooth(0.02, 0, np.abs(below))
+    )
+    return mix(image, rgb((1, 1, 1)) * np.minimum(_tone(canvas) * 1.1, 1), foam * 0.95)
 
 
 def _gulls(canvas: Canvas, image: Array) -> Array:
@@ -246,7 +288,9 @@ def _gulls(canvas: Canvas, image: Array) -> Array:
 def forest(canvas: Canvas) -> Array:
     """Trunks in mist, leaves on the ground."""
     autumn = canvas.wish.has("autumn|golden|leaves|fall|秋|落叶|金")
-    leaves: tuple[Colour, Colour] = ((0.55, 0.22, 0.05), (0.98, 0.70, 0.20)) if autumn else ((0.10, 0.24, 0.07), (0.55, 0.70, 0.25))
+    leaves: tuple[Colour, Colour] = (
+        ((0.55, 0.22, 0.05), (0.98, 0.70, 0.20)) if autumn else ((0.10, 0.24, 0.07), (0.55, 0.70, 0.25))
+    )
     haze = mix((0.86, 0.90, 0.80), (0.99, 0.88, 0.66), 1.0 if autumn else 0.25)
     image = canvas.vertical((0, tuple(haze * 0.92)), (canvas.horizon, tuple(haze)), (1, tuple(haze * 0.8)))
     ground = canvas.base - 0.30 * (canvas.base - canvas.top)
@@ -260,10 +304,10 @@ def forest(canvas: Canvas) -> Array:
         image = mix(image, mix(haze, tint, 0.22 + 0.75 * near), here)
         image = canvas.blurred(image, 3.4 * (1 - near) + 0.6)
     rays = np.clip(np.sin((canvas.x * 1.4 + canvas.y * 0.9) * 17 + 4 * canvas.rng.random()) - 0.35, 0, 1)
-    image = image + (0.22 * rays * (1 - canvas.y))[:, :, None] * np.float32((1.0, 0.93, 0.72))
-    floor = mix(np.float32(leaves[0]) * 0.75, leaves[1], _plane(canvas, ground, 150))
+    image = image + (0.22 * rays * (1 - canvas.y))[:, :, None] * rgb((1.0, 0.93, 0.72))
+    floor = mix(rgb(leaves[0]) * 0.75, leaves[1], _plane(canvas, ground, 150))
     image = mix(image, floor, smooth(0, 0.10, canvas.y - ground))
-    return np.clip(image * _tone(canvas), 0, 1)
+    return np.asarray(np.clip(image * _tone(canvas), 0, 1))
 
 
 def _trunks(canvas: Canvas, image: Array, near: float, ground: float, haze: Array) -> Array:
@@ -274,17 +318,20 @@ def _trunks(canvas: Canvas, image: Array, near: float, ground: float, haze: Arra
         wide = (0.006 + 0.024 * near) * canvas.rng.uniform(0.6, 1.5) * canvas.width * k
         foot = (ground + 0.02 + 0.05 * near) * canvas.height * k
         lean = canvas.rng.normal(0, 0.02) * canvas.width * k
-        draw.polygon([(x - wide, foot), (x + wide, foot), (x + lean + wide * 0.6, 0), (x + lean - wide * 0.6, 0)], (*colour, 255))
+        draw.polygon(
+            [(x - wide, foot), (x + wide, foot), (x + lean + wide * 0.6, 0), (x + lean - wide * 0.6, 0)],
+            (*colour, 255),
+        )
     return canvas.over(image, picture, 0.5)
 
 
 def space(canvas: Canvas) -> Array:
     """A nebula over a moon's dust."""
-    base = np.float32(canvas.wish.colour if canvas.wish.named else (0.35, 0.30, 0.75))
+    base = rgb(canvas.wish.colour if canvas.wish.named else (0.35, 0.30, 0.75))
     clouds = stretch(canvas.noise(2.6, 2.6, 6, 0.55)) ** 2
     other = stretch(canvas.noise(3.4, 3.0, 6, 0.55)) ** 2.5
-    image = np.float32((0.012, 0.014, 0.04)) + clouds[:, :, None] * base * 0.75
-    image = image + other[:, :, None] * np.float32((0.75, 0.22, 0.42)) * 0.6
+    image = rgb((0.012, 0.014, 0.04)) + clouds[:, :, None] * base * 0.75
+    image = image + other[:, :, None] * rgb((0.75, 0.22, 0.42)) * 0.6
     stars = canvas.rng.random((canvas.height, canvas.width), dtype=np.float32)
     image = image + (blurred((stars > 0.9985).astype(np.float32), 0.6) * 5)[:, :, None]
     edge = canvas.base - 0.30 * (canvas.base - canvas.top) + 0.10 * (canvas.x - 0.5) ** 2

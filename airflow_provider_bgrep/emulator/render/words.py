@@ -17,7 +17,8 @@ Colour = tuple[float, float, float]
 SCENES: Final[dict[str, str]] = {
     "graffiti": "graffiti|street art|mural|brick wall|涂鸦|艺术墙|砖墙",
     "silk": "silk|satin|velvet|fabric|drapery|cloth|丝绸|绸缎|丝滑|布料|绒",
-    "living room": "living room|bedroom|interior|sofa|couch|nordic|indoor|home|apartment|客厅|卧室|室内|沙发|北欧|家居",
+    "living room": "living room|bedroom|interior|sofa|couch|nordic|indoor|home|apartment"
+    "|客厅|卧室|室内|沙发|北欧|家居",
     "mountains": "snow|mountain|alps|peak|glacier|winter|tibet|雪|山|冬|冰川|西藏",
     "sea": "sea|ocean|beach|lake|coast|shore|waves?|island|seagulls?|erhai|海|沙滩|湖|岸|浪|洱海",
     "forest": "forest|trees?|woods|autumn|leaves|jungle|park|森林|树|秋|落叶|竹",

@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 
+from airflow_provider_bgrep.emulator.samples.sneaker import sneaker
 from airflow_provider_bgrep.emulator.samples.solids import (
     Array,
-    Solid,
     at,
     ball,
     blend,
@@ -20,6 +20,7 @@ from airflow_provider_bgrep.emulator.samples.solids import (
     grown,
     lathe,
     mirrored,
+    rgb,
     ring,
     rod,
     turned,
@@ -32,7 +33,6 @@ from airflow_provider_bgrep.emulator.samples.studio import Colour, Paint, Part, 
 GOLD: Final = (0.83, 0.58, 0.24)
 STEEL: Final = (0.62, 0.64, 0.67)
 BLACK: Final = (0.018, 0.018, 0.022)
-RUBBER: Final = (0.78, 0.77, 0.74)
 
 
 def wood(light: Colour = (0.46, 0.25, 0.11), dark: Colour = (0.27, 0.125, 0.05), axis: str = "x") -> Paint:
@@ -42,7 +42,7 @@ def wood(light: Colour = (0.46, 0.25, 0.11), dark: Colour = (0.27, 0.125, 0.05),
     def paint(x: Array, y: Array, z: Array) -> Array:
         along, a, b = {"x": (x, y, z), "y": (y, x, z), "z": (z, x, y)}[axis]
         bend = 0.25 * np.sin(along * 2.1 + a * 3) + 0.1 * np.sin(along * 5.3 + b * 7)
-        rings = np.sin((a * 9 + b * 21 + bend * 5)) * 0.5 + 0.5
+        rings = np.sin(a * 9 + b * 21 + bend * 5) * 0.5 + 0.5
         fine = np.sin(b * 260 + along * 3 + 4 * np.sin(a * 90)) * 0.5 + 0.5
         mix = np.clip(0.65 * rings**2 + 0.25 * fine, 0, 1)[:, None]
         return np.asarray(near * (1 - mix) + far * mix, np.float32)
@@ -72,14 +72,14 @@ def bottle() -> Shot:
         level = np.clip((y - 0.66) / 0.01, 0, 1)
         bright = 0.10 + 0.30 * edge + 0.65 * foot + 0.20 * np.clip((x + 0.1) * 1.2, 0, 1)
         mix = np.clip(bright, 0, 1)[:, None]
-        juice = np.float32((0.40, 0.10, 0.012)) * (1 - mix) + np.float32((1.0, 0.52, 0.13)) * mix
-        glass = np.float32((0.72, 0.60, 0.47))
+        juice = rgb((0.40, 0.10, 0.012)) * (1 - mix) + rgb((1.0, 0.52, 0.13)) * mix
+        glass = rgb((0.72, 0.60, 0.47))
         # A window mirrored in the front, which a flat face would otherwise lack.
         slant = x + 0.32 * (y - 0.42)
         window = 0.5 * ((slant > -0.275) & (slant < -0.19)) + 0.3 * ((slant > -0.165) & (slant < -0.145))
         window = window * (z > 0.1) * (y > 0.13)
         filled = np.where(level[:, None] > 0.5, glass, juice)
-        return np.asarray(filled + window[:, None] * np.float32((0.35, 0.30, 0.24)), np.float32)
+        return np.asarray(filled + window[:, None] * rgb((0.35, 0.30, 0.24)), np.float32)
 
     label = within(at(box(0.20, 0.13, 0.3, 0.01), 0, 0.42), at(grown(body, 0.003), 0, 0.42))
 
@@ -88,7 +88,7 @@ def bottle() -> Shot:
         lines = (np.abs(y - 0.45) < 0.017) & (np.abs(x) < 0.11) & (np.sin(x * 150) > -0.35)
         small = (np.abs(y - 0.375) < 0.006) & (np.abs(x) < 0.075)
         ink = (frame | lines | small)[:, None]
-        return np.where(ink, np.float32((0.34, 0.20, 0.06)), np.float32((0.86, 0.82, 0.72)))
+        return np.where(ink, rgb((0.34, 0.20, 0.06)), rgb((0.86, 0.82, 0.72)))
 
     return Shot(
         (
@@ -123,7 +123,7 @@ def lamp() -> Shot:
         around = np.arctan2(x, z)
         weave = 0.04 * np.sin(around * 230) + 0.04 * np.sin(y * 420)
         warm = np.clip(1.25 - np.abs(y - 0.84) * 1.5, 0.5, 1.3)
-        return np.asarray(np.array((0.95, 0.80, 0.58)) * ((0.82 + weave) * warm)[:, None], np.float32)
+        return np.asarray(rgb((0.95, 0.80, 0.58)) * ((0.82 + weave) * warm)[:, None], np.float32)
 
     return Shot(
         (
@@ -168,107 +168,6 @@ def chair() -> Shot:
     )
 
 
-def _curve(*points: tuple[float, float]) -> Callable[[Array], Array]:
-    """A smooth curve through points, as a table."""
-    knots, values = (np.array(column) for column in zip(*points, strict=True))
-    table = np.interp(np.linspace(knots[0], knots[-1], 1024), knots, values)
-    kernel = np.hanning(99)[1:-1]
-    table = np.convolve(np.pad(table, 48, mode="edge"), kernel / kernel.sum(), "valid").astype(np.float32)
-    scale = np.float32(1023 / (knots[-1] - knots[0]))
-
-    def curve(x: Array) -> Array:
-        return table[np.clip((x - np.float32(knots[0])) * scale, 0, 1023).astype(np.int32)]
-
-    return curve
-
-
-def sneaker() -> Shot:
-    """A running shoe, seen from its side."""
-    broad = _curve(
-        (-0.60, 0.125), (-0.45, 0.130), (-0.15, 0.118), (0.20, 0.160), (0.40, 0.165), (0.60, 0.150)
-    )
-    high = _curve((-0.58, 0.44), (-0.46, 0.485), (-0.34, 0.43), (-0.14, 0.445), (0.0, 0.385), (0.20, 0.275),
-                  (0.40, 0.240), (0.60, 0.225))  # fmt: skip
-
-    def rounded(x: Array, end: float, power: int) -> Array:
-        return np.sqrt(np.maximum(1 - np.abs(x / np.float32(end)) ** power, 0.004))
-
-    def width(x: Array) -> Array:
-        return np.asarray(broad(x) * rounded(x, 0.60, 6), np.float32)
-
-    def height(x: Array) -> Array:
-        return np.asarray(high(x) * np.where(x > 0, rounded(x, 0.585, 7), 1), np.float32)
-
-    thick = _curve((-0.6, 0.135), (-0.3, 0.125), (0.1, 0.10), (0.6, 0.085))
-    spring = _curve((-0.6, 0.030), (-0.45, 0.004), (0.25, 0.0), (0.45, 0.022), (0.62, 0.075))
-
-    def sole(x: Array, y: Array, z: Array) -> Array:
-        out = broad(x) * rounded(x, 0.625, 6) + np.float32(0.022)
-        p = np.maximum((np.abs(z) - out) * np.float32(0.6), np.abs(x) - np.float32(0.628)) + np.float32(0.03)
-        half = thick(x) / 2
-        q = np.abs(y - spring(x) - half) - half + np.float32(0.03)
-        inside = np.minimum(np.maximum(p, q), 0)
-        p, q = np.maximum(p, 0), np.maximum(q, 0)
-        return np.asarray((np.sqrt(p * p + q * q) + inside - np.float32(0.03)) * np.float32(0.85), np.float32)
-
-    def last(x: Array, y: Array, z: Array) -> Array:
-        rise = np.maximum(height(x), 0.02)
-        p, q = np.abs(z) / width(x), np.maximum(y, 0) / rise
-        side = (p**2.5 + q**2.9) ** np.float32(1 / 2.6)
-        ends = np.abs(x) - np.float32(0.575)
-        around = (side - 1) * np.maximum(np.minimum(width(x), rise), 0.06)
-        below = np.float32(0.06) + spring(x) - y
-        return np.asarray(np.maximum(np.maximum(around, ends), below) * np.float32(0.62), np.float32)
-
-    ankle = at(turned(ellipsoid(0.185, 0.24, 0.082), "z", -10), -0.315, 0.56, 0)
-    upper = without(grown(last, 0.012), ankle)
-    collar = within(grown(without(grown(last, 0.012), grown(ankle, 0.004)), 0.010), grown(ankle, 0.050))
-    tongue = at(turned(box(0.13, 0.016, 0.072, 0.016), "z", -42), -0.165, 0.49, 0)
-    navy, coral, white = (
-        np.float32(one) for one in ((0.030, 0.085, 0.20), (0.88, 0.20, 0.09), (0.88, 0.88, 0.86))
-    )
-
-    def knit(x: Array, y: Array, z: Array) -> Array:
-        swoosh = np.abs((x - 0.02) * 0.62 + (y - 0.24) + 0.9 * (x - 0.05) ** 2)
-        mark = (swoosh < 0.030 - 0.05 * (x + 0.1)) & (x > -0.34) & (x < 0.26)
-        mesh = (1 + 0.16 * np.sin(x * 150) * np.sin((y + np.abs(z)) * 150))[:, None]
-        cap = ((y < 0.175 - 0.10 * (x < 0.3)) | (x < -0.47) & (y < 0.30))[:, None] & (np.abs(x) > 0.30)[
-            :, None
-        ]
-        throat = ((np.abs(z) < 0.062) & (x > -0.14) & (x < 0.27) & (y > 0.2))[:, None]
-        base = np.where(cap, coral, np.where(throat, navy * 1.9, navy)) * mesh
-        return np.asarray(np.where(mark[:, None], white, base), np.float32)
-
-    def foam(x: Array, y: Array, z: Array) -> Array:
-        low = y - spring(x)
-        tread = (low < 0.028)[:, None]
-        line = (np.abs(low - thick(x) * 0.72) < 0.005)[:, None]
-        return np.asarray(
-            np.where(line, np.float32((0.5, 0.5, 0.5)), np.where(tread, coral, white)), np.float32
-        )
-
-    def lace(x: float) -> Solid:
-        top = float(height(np.array([x], np.float32))[0]) + 0.036 + 0.12 * max(0.0, 0.12 - x)
-        return mirrored(rod((x - 0.014, top, 0), (x + 0.012, top - 0.022, 0.070), 0.0135), "z")
-
-    knot = mirrored(at(turned(turned(ring(0.038, 0.011), "x", 35), "z", -35), -0.075, 0.47, 0.045), "z")
-    return Shot(
-        (
-            Part(sole, foam, 0.03, 0.2),
-            Part(upper, knit, 0.02, 0.05),
-            Part(collar, (0.88, 0.20, 0.09), 0.02, 0.05),
-            Part(tongue, (0.05, 0.13, 0.29), 0.02, 0.05),
-            Part(
-                union(*(lace(x) for x in (-0.06, 0.0, 0.06, 0.12, 0.18)), knot), (0.88, 0.88, 0.86), 0.02, 0.1
-            ),
-        ),
-        target=(0.0, 0.25, 0),
-        azimuth=24,
-        elevation=17,
-        distance=2.75,
-    )
-
-
 def mug() -> Shot:
     """An enamel mug with a blue rim."""
     cup = without(
@@ -288,7 +187,7 @@ def mug() -> Shot:
         out[(y < hills) & ~inside] = (0.055, 0.22, 0.27)
         sun = (around - 0.2) ** 2 + ((y - 0.60) / 0.36) ** 2 < 0.028
         out[sun & ~inside] = (0.88, 0.30, 0.08)
-        return np.asarray(np.where(rim, np.float32((0.03, 0.10, 0.24)), out), np.float32)
+        return np.asarray(np.where(rim, rgb((0.03, 0.10, 0.24)), out), np.float32)
 
     return Shot(
         (Part(cup, enamel, 0.05, 0.92), Part(handle, (0.86, 0.86, 0.86), 0.05, 0.92)),
@@ -339,8 +238,8 @@ def handbag() -> Shot:
     def leather(x: Array, y: Array, z: Array) -> Array:
         grain = 1 + 0.05 * np.sin(x * 140 + 3 * np.sin(y * 90)) * np.sin(y * 150 + 3 * np.sin(x * 80))
         seam = (np.abs(np.abs(x) - 0.405) < 0.003) & (np.sin(y * 150) > -0.2)
-        base = np.float32((0.36, 0.045, 0.040)) * grain[:, None]
-        return np.asarray(np.where(seam[:, None], np.float32((0.75, 0.55, 0.35)), base), np.float32)
+        base = rgb((0.36, 0.045, 0.040)) * grain[:, None]
+        return np.asarray(np.where(seam[:, None], rgb((0.75, 0.55, 0.35)), base), np.float32)
 
     return Shot(
         (
@@ -369,7 +268,7 @@ def armchair() -> Shot:
 
     def stripes(x: Array, y: Array, z: Array) -> Array:
         band = (np.sin(x * 62) > 0.35)[:, None]
-        return np.where(band, np.float32((0.75, 0.42, 0.12)), np.float32((0.84, 0.78, 0.66)))
+        return np.where(band, rgb((0.75, 0.42, 0.12)), rgb((0.84, 0.78, 0.66)))
 
     return Shot(
         (
@@ -402,7 +301,7 @@ def table() -> Shot:
     )
 
     def covers(x: Array, y: Array, z: Array) -> Array:
-        return np.where((y > 0.572)[:, None], np.float32((0.72, 0.40, 0.12)), np.float32((0.07, 0.17, 0.26)))
+        return np.where((y > 0.572)[:, None], rgb((0.72, 0.40, 0.12)), rgb((0.07, 0.17, 0.26)))
 
     return Shot(
         (
@@ -440,7 +339,7 @@ def car() -> Shot:
         post = (np.abs((x + 0.06) / lean - 0.02) < 0.035) | (np.abs(np.abs((x + 0.06) / lean) - 0.40) < 0.030)
         side = np.abs(z) > 0.19
         red = roof | (post & side)
-        return np.where(red[:, None], np.float32(PAINT), np.float32((0.03, 0.045, 0.055)))
+        return np.where(red[:, None], rgb(PAINT), rgb((0.03, 0.045, 0.055)))
 
     wheel = mirrored(at(turned(cylinder(0.150, 0.065, 0.035), "x", 90), 0.49, 0.15, 0.295), "x", "z")
     rim = mirrored(at(turned(cylinder(0.088, 0.068, 0.012), "x", 90), 0.49, 0.15, 0.300), "x", "z")

@@ -14,9 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
 Solid = Callable[[Array, Array, Array], Array]
 Vector = tuple[float, float, float]
+
+
+def rgb(colour: Any) -> Array:
+    """A colour to reckon with."""
+    return np.asarray(colour, np.float32)
 
 
 def ball(radius: float) -> Solid:

@@ -192,7 +192,7 @@ class Studio:
             k = np.array(sign, np.float32)
             moved = point + k * e
             out += self._distance(moved[:, 0], moved[:, 1], moved[:, 2])[:, None] * k
-        return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), np.float32(1e-9))
+        return np.asarray(out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), np.float32(1e-9)))
 
     def _material(self, point: Array) -> tuple[Array, Array, Array, Array]:
         x, y, z = point.T
