@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files are there whole or not at all, under names that stay where they belong."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from pathlib import Path
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from airflow_provider_bgrep.storage import (
+    get_bytes,
+    is_local,
+    put_bytes,
+    put_file,
+    safe_name,
+    size_of,
+    storage_path,
+)
+
+try:
+    from airflow.sdk.io import attach
+except ImportError:  # Airflow 2
+    from airflow.io.store import attach
+
+
+class TornUploads(MemoryFileSystem):
+    """A store on which half an object is visible, and whose next upload breaks off there."""
+
+    protocol = "torn"
+    store: dict[str, object] = {}  # noqa: RUF012 - as fsspec's own: one store a class
+    pseudo_dirs = [""]  # noqa: RUF012
+    breaks = False
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.removeprefix("torn://"))
+
+    def put_file(self, lpath: str, rpath: str, *args: object, **kwargs: object) -> None:
+        if TornUploads.breaks:
+            self.pipe_file(rpath, Path(lpath).read_bytes()[:1])
+            raise ConnectionError("the link is down")
+        super().put_file(lpath, rpath, *args, **kwargs)
+
+
+for _scheme, _filesystem in (("memory", MemoryFileSystem), ("torn", TornUploads)):
+    fsspec.register_implementation(_scheme, _filesystem, clobber=True)
+    attach(_scheme, fs=_filesystem())  # Airflow by itself knows neither
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:UPath 'torn' filesystem")
+
+
+@pytest.fixture(autouse=True)
+def temporary_files(tmp_path, monkeypatch):
+    """Where temporary files go, so that a test can see what is left of them."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    assert list(folder.iterdir()) == []
+    for filesystem in (MemoryFileSystem, TornUploads):
+        filesystem.store.clear()
+        filesystem.pseudo_dirs[:] = [""]
+
+
+@pytest.fixture(params=["local", "file", "memory", "torn"])
+def folder(request, tmp_path):
+    return storage_path(
+        {
+            "local": str(tmp_path / "out"),
+            "file": f"file://{tmp_path}/out",
+            "memory": "memory://bucket/out",
+            "torn": "torn://bucket/out",
+        }[request.param]
+    )
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_is_put_is_there_and_nothing_else(folder):
+    put_bytes(b"one", folder / "deep" / "a.bin")
+    assert get_bytes(folder / "deep" / "a.bin") == b"one"
+    assert size_of(folder / "deep" / "a.bin") == 3
+    assert names(folder / "deep") == ["a.bin"]
+
+
+def test_what_is_there_is_replaced(folder):
+    put_bytes(b"a long first version", folder / "a.bin")
+    put_bytes(b"two", folder / "a.bin")
+    assert get_bytes(folder / "a.bin") == b"two"
+    assert names(folder) == ["a.bin"]
+
+
+def test_what_is_not_there_is_none(folder):
+    assert get_bytes(folder / "none.bin") is None
+    assert size_of(folder / "none.bin") is None
+
+
+def test_an_empty_file_is_not_absent(folder):
+    put_bytes(b"", folder / "empty.bin")
+    assert get_bytes(folder / "empty.bin") == b""
+    assert size_of(folder / "empty.bin") == 0
+
+
+def test_a_file_that_is_put_is_ours_and_gone_afterwards(folder, temporary_files):
+    local = temporary_files / "picture"
+    local.write_bytes(b"picture")
+    put_file(str(local), folder / "雪山.png")
+    assert get_bytes(folder / "雪山.png") == b"picture"
+    assert not local.exists()
+
+
+def test_other_trouble_than_absence_is_raised(tmp_path):
+    (tmp_path / "dir").mkdir()
+    with pytest.raises(IsADirectoryError):
+        get_bytes(storage_path(str(tmp_path / "dir")))
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(NotADirectoryError):
+        get_bytes(storage_path(str(tmp_path / "file" / "below")))
+
+
+def test_local_is_told_from_remote(tmp_path):
+    assert is_local(storage_path(str(tmp_path)))
+    assert is_local(storage_path(f"file://{tmp_path}"))
+    assert not is_local(storage_path("memory://bucket/x"))
+
+
+def test_a_storage_path_stays_what_it_is():
+    path = storage_path("memory://bucket/x")
+    assert storage_path(path) is path
+
+
+def test_a_target_that_cannot_be_replaced_leaves_no_part_behind(tmp_path):
+    (tmp_path / "x" / "a.bin").mkdir(parents=True)
+    (tmp_path / "x" / "a.bin" / "inside").write_bytes(b"old")
+    with pytest.raises(OSError):
+        put_bytes(b"new", storage_path(str(tmp_path / "x" / "a.bin")))
+    assert names(storage_path(str(tmp_path / "x"))) == ["a.bin"]
+
+
+def test_a_parent_that_cannot_be_made_leaves_nothing_behind(tmp_path):
+    (tmp_path / "x").write_bytes(b"a file")
+    with pytest.raises(OSError):
+        put_bytes(b"new", storage_path(str(tmp_path / "x" / "a.bin")))
+    assert (tmp_path / "x").read_bytes() == b"a file"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits are set the POSIX way")
+def test_a_disk_that_is_full_leaves_the_old_file_and_no_part(tmp_path):
+    # In a child, since the limit holds for a whole process: no file may grow over 64 bytes.
+    import multiprocessing
+
+    target = tmp_path / "x" / "a.bin"
+    put_bytes(b"old", storage_path(str(target)))
+    source = tmp_path / "big"
+    source.write_bytes(b"n" * 4096)
+    child = multiprocessing.get_context("fork").Process(target=_put_with_little_room, args=(source, target))
+    child.start()
+    child.join()
+    assert child.exitcode == 17
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in target.parent.iterdir()] == ["a.bin"]
+    assert not source.exists()
+
+
+def _put_with_little_room(source: Path, target: Path) -> None:
+    import resource
+    import signal
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))
+    try:
+        put_file(str(source), storage_path(str(target)))
+    except OSError:
+        os._exit(17)
+    os._exit(0)
+
+
+def test_a_broken_upload_leaves_the_old_file_and_no_part(monkeypatch):
+    folder = storage_path("torn://bucket/out")
+    put_bytes(b"old", folder / "a.bin")
+    monkeypatch.setattr(TornUploads, "breaks", True)
+    with pytest.raises(ConnectionError, match="the link is down"):
+        put_bytes(b"new", folder / "a.bin")
+    assert get_bytes(folder / "a.bin") == b"old"
+    assert names(folder) == ["a.bin"]
+
+
+def test_a_saved_file_is_as_readable_as_the_umask_says(tmp_path):
+    before = os.umask(0o022)
+    try:
+        put_bytes(b"x", storage_path(str(tmp_path / "a.bin")))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.bin").stat().st_mode) == 0o644
+
+
+def test_a_name_as_long_as_a_file_system_takes_can_be_put(tmp_path):
+    for name in ("a" * 255, "雪" * 85):
+        put_bytes(b"x", storage_path(str(tmp_path)) / name)
+        assert (tmp_path / name).read_bytes() == b"x"
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value", ["lamp", "Lamp_01.v2-final", "雪山台灯", "été", 7, "6c8d2f2c0a254b1e915d8ade38aacb51"]
+)
+def test_a_harmless_name_stays_as_it_is(value):
+    assert safe_name(value) == str(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("", ".", "..", "...", "../../etc/passwd", "/etc/passwd", "a/b", "a\\b", "a\x00b", ".hidden", "~"),
+        *("con:", "a b", "a\nb", "*", "$(x)", "-rf /", "\ud83d", "\u202egnp.exe", "雪" * 99, "a" * 130),
+    ],
+    ids=ascii,
+)
+def test_a_hostile_name_becomes_a_component_that_stays_in_its_folder(value, tmp_path):
+    name = safe_name(value)
+    assert name not in ("", ".", "..")
+    assert not name.startswith(".")
+    assert not set(name) & set("/\\\x00\n :*$~\u202e")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / name).write_bytes(b"x")
+    assert [path.name for path in folder.iterdir()] == [name]
+
+
+@given(st.text(max_size=300))
+@example("雪" * 300)
+@example("a" * 119 + "雪")
+def test_any_text_makes_a_name_that_fits_and_stays(value):
+    name = safe_name(value)
+    assert 1 <= len(name.encode()) <= 120
+    assert Path(name).name == name
+    assert name.isprintable()
+    assert safe_name(name) == name
+
+
+@given(st.lists(st.text(max_size=200), unique=True, min_size=2, max_size=8))
+@example(["a/b", "a_b"])
+@example(["a b", "a+b"])
+@example([".x", "x"])
+@example(["", "_"])
+@example(["x" * 150 + "1", "x" * 150 + "2"])
+@example(["manual__2025-01-01T00:00:00+00:00", "manual__2025-01-01T00_00_00_00_00"])
+def test_two_values_never_share_a_name(values):
+    assert len({safe_name(value) for value in values}) == len(values)
