@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 import requests
-from airflow.providers.common.compat.sdk import BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import BaseHook
 from airflow.providers.http.hooks.http import HttpHook
 from requests.auth import AuthBase
 
@@ -27,6 +27,7 @@ from airflow_provider_bgrep.client import (
     new_nonce,
     sleep,
 )
+from airflow_provider_bgrep.compat import mask_secret
 from airflow_provider_bgrep.connection import (
     CONNECTION_TYPE,
     DEFAULT_CONNECTION_ID,

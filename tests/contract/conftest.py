@@ -12,12 +12,14 @@ import importlib
 import json
 import subprocess
 import time
+import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import airflow
 import pytest
+import sqlalchemy
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSkipException,
@@ -34,7 +36,7 @@ class TaskInstance:
     """What our classes ask of Airflow's task instance."""
 
     dag_id: str = "dag"
-    run_id: str = "run/2026-01-01T00:00:00+00:00"
+    run_id: str = field(default_factory=lambda: f"run/2026-01-01T00:00:00+00:00 {uuid.uuid4()}")
     task_id: str = "task"
     map_index: int = -1
     try_number: int = 1
@@ -89,11 +91,28 @@ def run_legs(task: Any, ti: TaskInstance, **context: Any) -> Outcome:
             return Outcome("skipped", None, error, ti.pushed, deferrals)
         except Exception as error:
             if type(error).__name__ == "AirflowRescheduleException":
-                ti.first_reschedule = ti.first_reschedule or datetime.now(UTC)
+                _note_reschedule(ti, error.reschedule_date)
                 time.sleep(max(0.0, (error.reschedule_date - datetime.now(UTC)).total_seconds()))
                 continue
             final = isinstance(error, AirflowFailException)
             return Outcome("failed" if final else "up_for_retry", None, error, ti.pushed, deferrals)
+
+
+def _note_reschedule(ti: TaskInstance, until: datetime) -> None:
+    now = datetime.now(UTC)
+    ti.first_reschedule = ti.first_reschedule or now
+    if airflow.__version__ < "3":
+        from airflow.models.taskreschedule import TaskReschedule
+        from airflow.utils.session import create_session
+
+        with create_session() as session:
+            # The row of a task instance that the database does not know.
+            session.execute(sqlalchemy.text("PRAGMA foreign_keys=OFF"))
+            session.add(
+                TaskReschedule(
+                    ti.task_id, ti.dag_id, ti.run_id, ti.try_number, now, now, until, map_index=ti.map_index
+                )
+            )
 
 
 async def _first_event(trigger: Any) -> Any:
