@@ -48,9 +48,9 @@ coverage: environment ## unit and contract suites with branch coverage of the in
 test-matrix: ## unit and contract suites on Airflow 2.11 and every 3.x minor, on each Python found
 	$(PYTHON) tools/matrix.py $(ARGS)
 
-bench: ## the benchmarks, beside peers and the bare limit
-	@$(PYTHON) tools/environment.py .venv-bench --group airflow --group test --group bench --extra emulator
-	.venv-bench/bin/pytest tests/benchmarks -s $(ARGS)
+bench: ## the benchmarks, beside peers and the bare limit; the figures stay in build/
+	@$(PYTHON) tools/environment.py .venv-bench --group airflow --group bench
+	@.venv-bench/bin/python tests/benchmarks $(ARGS)
 
 docs: ## the documentation as HTML; a warning is an error
 	@$(PYTHON) tools/environment.py .venv-docs --group airflow --group docs --extra emulator
