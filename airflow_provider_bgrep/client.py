@@ -10,19 +10,21 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import secrets
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
 import requests
-import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -119,24 +121,95 @@ class Rate:
 # --- the synchronous driver ---------------------------------------------------------------------
 
 
-def _marked(connect: Callable[[], None]) -> None:
-    # What fails in here fails before a byte of the request is out. urllib3 wraps it in errors that
-    # later failures share (SSLError is a handshake's and a read's), so the mark is set at the source.
-    try:
-        connect()
-    except BaseException as error:
-        error.bgrep_not_sent = True  # type: ignore[attr-defined]
-        raise
+class _Attempt:
+    """One HTTP attempt, as far as its connection got.
+
+    That a connection was never made is known where it is made: the libraries' errors do not tell. An
+    SSLError is a handshake's and a read's, a time-out or a hang-up comes at any time, and an error's
+    context may be another attempt's.
+    """
+
+    __slots__ = ("never_sent",)
+
+    def __init__(self) -> None:
+        self.never_sent = False
+
+
+_attempt: ContextVar[_Attempt | None] = ContextVar("bgrep_attempt", default=None)
+
+
+def _not_connected() -> None:
+    """Note that this attempt fails before a byte of its request is out."""
+    if (attempt := _attempt.get()) is not None:
+        attempt.never_sent = True
+
+
+class _Fuse(_Attempt):
+    """Cuts an attempt's connection when its time is up: requests' own time-out begins anew with each byte.
+
+    :param seconds: how long the attempt may take.
+    """
+
+    __slots__ = ("_lock", "_socket", "_timer", "has_blown")
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.has_blown = False
+        self._socket: Any = None
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(seconds, self._blow)
+        self._timer.daemon = True
+
+    def __enter__(self) -> _Fuse:
+        _attempt.set(self)
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _attempt.set(None)
+        self._timer.cancel()
+
+    @staticmethod
+    def watch(connected: Any) -> None:
+        """Have this thread's fuse, if one burns, cut this socket.
+
+        :raises TimeoutError: if it has blown already.
+        """
+        fuse = _attempt.get()
+        if isinstance(fuse, _Fuse):
+            with fuse._lock:
+                if fuse.has_blown:
+                    raise TimeoutError("no connection in time")
+                # A proxy's TLS within TLS wraps the socket once more.
+                fuse._socket = getattr(connected, "socket", connected)
+
+    def _blow(self) -> None:
+        with self._lock:
+            self.has_blown = True
+            if self._socket is not None:
+                with suppress(OSError):
+                    # Past ssl's own method, which is not made for another thread's socket.
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
 class _HTTP(HTTPConnection):
     def connect(self) -> None:
-        _marked(super().connect)
+        try:
+            super().connect()
+            _Fuse.watch(self.sock)
+        except BaseException:
+            _not_connected()
+            raise
 
 
 class _HTTPS(HTTPSConnection):
     def connect(self) -> None:
-        _marked(super().connect)
+        try:
+            super().connect()
+            _Fuse.watch(self.sock)
+        except BaseException:
+            _not_connected()
+            raise
 
 
 class _HTTPPool(HTTPConnectionPool):
@@ -165,22 +238,6 @@ class OneAttemptAdapter(HTTPAdapter):
         return manager
 
 
-def _never_sent(error: BaseException) -> bool:
-    """Whether a failed request certainly never left: found out along the chain of its causes."""
-    seen: set[int] = set()
-    queue: list[object] = [error]
-    while queue:
-        found = queue.pop()
-        if not isinstance(found, BaseException) or id(found) in seen:
-            continue
-        seen.add(id(found))
-        is_unmade = isinstance(found, urllib3.exceptions.NewConnectionError)
-        if is_unmade or getattr(found, "bgrep_not_sent", False):
-            return True
-        queue += [found.__cause__, found.__context__, getattr(found, "reason", None), *found.args]
-    return False
-
-
 def _reason(error: BaseException) -> str:
     """The innermost cause in words, without the URL that the outer ones repeat."""
     innermost = error
@@ -189,21 +246,24 @@ def _reason(error: BaseException) -> str:
         if not isinstance(inner, BaseException):
             break
         innermost = inner
-    return f"{type(innermost).__name__}: {innermost}" if str(innermost) else type(innermost).__name__
+    return _told(innermost)
 
 
-def read_limited(response: requests.Response, deadline: float, limit: int = MAX_RESPONSE_BYTES) -> bytes:
-    """The body of a streamed response, no longer than ``limit`` and no later than ``deadline``.
+_USER_INFO: Final = re.compile(r"//[^/\s'\"]*@")
 
-    :param deadline: on the clock of ``time.monotonic``; requests' own time-out is per read.
-    """
+
+def _told(error: BaseException) -> str:
+    """An error in words, without a proxy's password."""
+    return _USER_INFO.sub("//***@", f"{type(error).__name__}: {error}").rstrip(": ")
+
+
+def read_limited(response: requests.Response, limit: int = MAX_RESPONSE_BYTES) -> bytes:
+    """The body of a streamed response, no longer than ``limit``."""
     body = bytearray()
     for chunk in response.iter_content(_CHUNK):
         body += chunk
         if len(body) > limit:
             raise requests.exceptions.ContentDecodingError(f"answer of more than {limit} bytes")
-        if time.monotonic() > deadline:
-            raise requests.exceptions.ReadTimeout("answer not complete in time")
     return bytes(body)
 
 
@@ -245,16 +305,29 @@ def drive(
 def _post_once(
     step: Send, settings: Settings, post: Callable[[str, bytes, dict[str, str]], requests.Response]
 ) -> Reply:
-    deadline = time.monotonic() + settings.timeout
     headers = request_headers(settings.app_code, step.nonce)
-    try:
-        with post(settings.paths[step.operation], step.body, headers) as response:
-            return Response(response.status_code, response.headers, read_limited(response, deadline))
-    except requests.exceptions.RequestException as error:
-        return NoAnswer(sent=not _never_sent(error), reason=_reason(error))
+    with _Fuse(settings.timeout) as fuse:
+        try:
+            with post(settings.paths[step.operation], step.body, headers) as response:
+                body = read_limited(response)
+        except requests.exceptions.RequestException as error:
+            return NoAnswer(sent=not fuse.never_sent, reason=_reason(error))
+    if fuse.has_blown:
+        # What was cut off may look whole: a head without its end, a body that promised no length.
+        return NoAnswer(sent=True, reason=f"no whole answer within {settings.timeout:g} s")
+    return Response(response.status_code, response.headers, body)
 
 
 # --- the asynchronous driver --------------------------------------------------------------------
+
+
+class _Connector(aiohttp.TCPConnector):
+    async def connect(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super().connect(*args, **kwargs)
+        except BaseException:  # a time-out arrives as a cancellation
+            _not_connected()
+            raise
 
 
 class AsyncClient:
@@ -317,6 +390,7 @@ class AsyncClient:
     async def _post_once(self, step: Send) -> Reply:
         session = self._sessions.get(step.operation) or await self._open(step.operation)
         headers = request_headers(self.settings.app_code, step.nonce)
+        _attempt.set(attempt := _Attempt())
         await self._turns.acquire()  # not `async with`: this is done for every poll, and is half as dear
         try:
             async with session.post(
@@ -330,8 +404,7 @@ class AsyncClient:
                 body = await response.content.read(-1) if _is_small(response) else await _capped(response)
                 return Response(response.status, response.headers, body)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            never_sent = isinstance(error, _NEVER_SENT)
-            return NoAnswer(sent=not never_sent, reason=f"{type(error).__name__}: {error}".rstrip(": "))
+            return NoAnswer(sent=not attempt.never_sent, reason=_told(error))
         finally:
             self._turns.release()
 
@@ -345,18 +418,11 @@ class AsyncClient:
                 fresh = operation is Operation.SUBMIT
                 kept: dict[str, Any] = {"force_close": True} if fresh else {"keepalive_timeout": 75}
                 self._sessions[operation] = aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(limit=MAX_SOCKETS, ssl=context, **kept),
+                    connector=_Connector(limit=MAX_SOCKETS, ssl=context, **kept),
                     cookie_jar=aiohttp.DummyCookieJar(),
                     trust_env=False,  # it would put .netrc's credentials in place of ours
                 )
             return self._sessions[operation]
-
-
-_NEVER_SENT: Final = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.ClientHttpProxyError,
-)
 
 
 def _is_small(response: aiohttp.ClientResponse) -> bool:
