@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from bgrep_demo.scenes import MASK_FORMS, SCENES, Scene
 from bgrep_demo.services import Services
 from bgrep_demo.signals import Ended, end_cleanly
 from bgrep_demo.story import Story
+
+from airflow_provider_bgrep.emulator.samples import Sample
 
 ROOT = Path(__file__).resolve().parent.parent
 DAG_ID = "bgrep_quickstart"
@@ -58,10 +61,11 @@ def tell(story: Story, services: Services, out: Path, *, keep: bool) -> bool:
     :param keep: leave the UI up at the end, until told to end.
     :return: whether every run succeeded.
     """
-    pictures, home = out / "pictures", out / "airflow"
+    pictures, home, page = out / "pictures", out / "airflow", out / "index.html"
     release = version("apache-airflow-core")
     for folder in (pictures, home):
         shutil.rmtree(folder, ignore_errors=True)
+    page.unlink(missing_ok=True)
     pictures.mkdir(parents=True)
 
     story.chapter("1  The stand-in of the API")
@@ -69,6 +73,13 @@ def tell(story: Story, services: Services, out: Path, *, keep: bool) -> bool:
     emulator = start_emulator(services, log, "--timing", "lifelike", "--seconds", "20", "0.2")
     samples = {sample.name: sample for sample in emulator.samples}
     story.line(f"the emulator listens at {emulator.url}, and bills nobody")
+    # It draws its products when they are first asked for, which takes seconds: while Airflow starts.
+    drawing = ThreadPoolExecutor(1)
+    inputs = {
+        scene.name: drawing.submit(save_inputs, scene.conf(samples), pictures / scene.name)
+        for scene in SCENES
+    }
+    drawing.shutdown(wait=False)
 
     story.chapter("2  A real Airflow")
     airflow = Airflow(services, home, ROOT / "dags", {"AIRFLOW_CONN_BGREP_DEFAULT": emulator.connection_json})
@@ -80,6 +91,7 @@ def tell(story: Story, services: Services, out: Path, *, keep: bool) -> bool:
     story.line(f"watch it, if you like: {airflow.url}/dags/{DAG_ID}  (no login)")
 
     story.chapter(f"3  {len(SCENES)} runs of {DAG_ID}: submit, wait, download")
+    wait(inputs.values())
     for scene in SCENES:
         conf = {**scene.conf(samples), "destination": (pictures / scene.name).as_uri()}
         airflow.trigger(DAG_ID, conf, run_id=scene.name)
@@ -91,8 +103,7 @@ def tell(story: Story, services: Services, out: Path, *, keep: bool) -> bool:
 
     story.chapter("4  What came of it")
     count = emulator.counters
-    shots = [shot(scene, scene.conf(samples), airflow, pictures) for scene in SCENES]
-    page = out / "index.html"
+    shots = [shot(scene, inputs[scene.name].result(), airflow, samples) for scene in SCENES]
     write_page(
         page,
         title="New backgrounds for old products",
@@ -136,15 +147,20 @@ def follow(story: Story, airflow: Airflow) -> dict[str, str]:
     return airflow.services.until(look, "all runs finished", seconds=300, every=0.5)
 
 
-def shot(scene: Scene, conf: Mapping[str, Any], airflow: Airflow, pictures: Path) -> Shot:
+def save_inputs(conf: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
+    """Save the source picture and the mask of a run beside what will come out of it."""
+    return save(conf["image"], folder, "source"), save(conf["mask"], folder, "mask")
+
+
+def shot(scene: Scene, inputs: tuple[Path, Path], airflow: Airflow, samples: Mapping[str, Sample]) -> Shot:
     """What went into a run and what came out, for the page."""
-    folder = pictures / scene.name
+    source, mask = inputs
     saved = airflow.xcom(DAG_ID, scene.name, "download")
     return Shot(
         title=scene.title,
-        prompt=conf["positive_prompt"],
-        source=save(conf["image"], folder, "source"),
-        mask=save(conf["mask"], folder, "mask"),
+        prompt=scene.conf(samples)["positive_prompt"],
+        source=source,
+        mask=mask,
         results=[Path(file["path"].removeprefix("file://")) for file in saved["files"]],
         facts=[f"seed {scene.seed}", MASK_FORMS[scene.mask_form], f"job {saved['result_key'][:8]}…"],
     )

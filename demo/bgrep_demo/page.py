@@ -35,22 +35,22 @@ class Shot:
     facts: Sequence[str] = field(default=())
 
 
-def _figure(picture: Path, caption: str, alt: str, page: Path) -> str:
+def _figure(picture: Path, caption: str, alt: str, page: Path, kind: str = "") -> str:
     where = escape(quote(os.path.relpath(picture, page.parent), safe="/"))
     image = f'<img src="{where}" alt="{escape(alt)}" loading="lazy">'
-    return f'<figure><a href="{where}">{image}</a><figcaption>{escape(caption)}</figcaption></figure>'
+    return f'<figure{kind}><a href="{where}">{image}</a><figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def _article(shot: Shot, page: Path) -> str:
     inputs = [_figure(shot.source, "source", f"{shot.title}: source picture", page)]
     if shot.mask is not None:
-        inputs.append(_figure(shot.mask, "mask", f"{shot.title}: mask", page))
+        inputs.append(_figure(shot.mask, "mask", f"{shot.title}: mask", page, ' class="mask"'))
     outputs = [
         _figure(picture, f"result {number}", f"{shot.title}, {shot.prompt}: result {number}", page)
         for number, picture in enumerate(shot.results, 1)
     ]
     without = f'<p class="not">without: {escape(shot.negative_prompt)}</p>' if shot.negative_prompt else ""
-    count = {1: " one", 2: " two", 4: " four"}.get(len(outputs), "")
+    count = {1: " one", 2: " two", 3: " three", 4: " four"}.get(len(outputs), "")
     return (
         f'<article><div><h2>{escape(shot.title)}</h2><div class="pair">{"".join(inputs)}</div>'
         f"<blockquote>{escape(shot.prompt)}</blockquote>{without}"

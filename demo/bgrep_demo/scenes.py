@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ class Scene:
     """
 
     name: str
-    outputs: int = 2
+    outputs: int = 3
     seed: int = 7
     mask_form: str = "mask"
     prompt: str | None = None
@@ -37,7 +38,7 @@ class Scene:
         """What people call it."""
         return self.name.capitalize()
 
-    def conf(self, samples: dict[str, Sample]) -> dict[str, Any]:
+    def conf(self, samples: Mapping[str, Sample]) -> dict[str, Any]:
         """The trigger form's fields for this run."""
         sample = samples[self.name]
         return {
@@ -50,7 +51,7 @@ class Scene:
 
 
 SCENES = (
-    Scene("bottle", outputs=4),
+    Scene("bottle"),
     Scene("sneaker", mask_form="mask_rgb"),
     Scene("armchair", mask_form="mask_rgba"),
     Scene("mug"),

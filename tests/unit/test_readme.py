@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the README shows works as shown."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_dag_of_the_readme_is_a_dag(monkeypatch: pytest.MonkeyPatch):
+    (source,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    first, rest = source.split("\n", 1)
+    assert first == "from airflow.sdk import DAG  # on Airflow 2.11: from airflow import DAG"
+    assert len([line for line in rest.splitlines() if line]) <= 15
+    names: dict[str, object] = {"DAG": DAG}
+    exec(compile(rest, "README.md", "exec"), names)  # noqa: S102 (that the README's code runs is the point)
+    dag = names["submit"].dag  # type: ignore[attr-defined]
+    assert dag.task_dict.keys() == {"submit", "wait", "download"}
+    assert dag.get_task("download").upstream_task_ids == {"submit", "wait"}
+
+
+def test_the_commands_and_files_of_the_readme_exist():
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^make ([a-z0-9-]+)", README, re.MULTILINE)) <= targets
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / link).is_file(), link
+
+
+def test_every_target_is_in_contributing():
+    targets = set(re.findall(r"^([a-z0-9-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)) - {
+        "help",
+        "clean",
+    }
+    table = re.findall(r"^\| `make ([a-z0-9-]+)`", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert set(table) == targets
