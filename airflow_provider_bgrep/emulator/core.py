@@ -39,7 +39,7 @@ _SERVICE: Final = SUBMIT_PATH.rsplit("/", 2)[1]
 _OPERATIONS: Final = {SUBMIT_PATH: "submit", QUERY_PATH: "query"}
 
 ReadBody = Callable[[int], Awaitable[bytes | None]]
-"""Reads a body of at most so many bytes; ``None`` if it is longer."""
+"""Reads a body of at most so many bytes; ``None`` if it is longer, ValueError if it is unreadable."""
 
 
 class Core:
@@ -136,7 +136,10 @@ class Core:
             refusal = self.gateway.refuse_request(call, self.state, self.settings, codes, now)
             if refusal:
                 return answers.gateway_error(*refusal, texts=texts)
-        body = await read(MAX_REQUEST_BYTES)
+        try:
+            body = await read(MAX_REQUEST_BYTES)
+        except ValueError as error:
+            return answers.gateway_error("I400BD", str(error), texts=texts)
         if body is None:
             return answers.gateway_error("I413RL", f"over {MAX_REQUEST_BYTES} bytes", texts=texts)
         if self.settings.gateway != "none":

@@ -1,17 +1,72 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The index page for people."""
+"""The index page for people: samples, counters, the last jobs and their pictures."""
 
 from __future__ import annotations
 
+import math
 from html import escape
+from typing import Final
 
-from airflow_provider_bgrep.emulator import samples
+from airflow_provider_bgrep.emulator import jobs, samples
 from airflow_provider_bgrep.emulator.core import Core
+from airflow_provider_bgrep.emulator.state import Job
+
+_SHOWN: Final = 12
+"""So many jobs are shown, the newest first: each of their pictures is drawn when the page is looked at."""
+
+_LIFE: Final = 600
+"""Seconds that the page's own result URLs live, whatever the setting."""
+
+_STYLE: Final = """
+body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:1080px;padding:28px 24px}
+body{color:#222;background:#fafaf8}h1{font-size:24px;margin:0}h2{font-size:16px;margin:30px 0 10px}
+p{margin:4px 0;color:#666}code{font-size:13px}.row{display:flex;flex-wrap:wrap;gap:12px}
+.card{background:#fff;border:1px solid #e4e2dd;border-radius:8px;overflow:hidden}
+figure{margin:0;width:150px}img{display:block;width:150px;height:150px;object-fit:cover}
+figcaption{padding:5px 9px;font-size:12.5px;color:#555}.n{padding:8px 14px;min-width:84px}
+.n b{display:block;font-size:21px}.n span{font-size:12.5px;color:#666}
+.job{padding:10px 14px;margin-bottom:12px}.job img{width:120px;height:120px;border-radius:5px}
+.SUCCESS{color:#1a7f4b}.FAILED{color:#b3261e}.RUNNING,.WAITING{color:#9a6700}
+"""
 
 
 def index(core: Core) -> str:
     """The page as HTML."""
-    counters = "".join(f"<tr><td>{k}</td><td>{v}</td></tr>" for k, v in core.state.counters.as_dict().items())
-    pictures = "".join(f'<img src="{escape(s.image)}" height="160">' for s in samples.listing(core.base))
-    head = "<!DOCTYPE html><title>bg-rep emulator</title><h1>bg-rep emulator</h1>"
-    return f"{head}<table>{counters}</table>{pictures}"
+    counters = "".join(
+        f'<div class="card n"><b>{value}</b><span>{escape(name.replace("_", " "))}</span></div>'
+        for name, value in core.state.counters.as_dict().items()
+    )
+    products = "".join(
+        f'<figure class="card"><a href="{escape(one.image)}"><img src="{escape(one.image)}" loading="lazy" '
+        f'alt="{escape(one.name)}"></a><figcaption>{escape(one.name)} · <a href="{escape(one.mask)}">mask</a>'
+        "</figcaption></figure>"
+        for one in samples.listing(core.base)
+    )
+    every = list(core.state.jobs.values())
+    shown = "".join(_job(core, job) for job in every[-_SHOWN:][::-1]) or "<p>None yet.</p>"
+    return (
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>bg-rep emulator</title>'
+        f"<style>{_STYLE}</style></head><body><h1>Background generation API: emulator</h1>"
+        "<p>Scenery is drawn by code from words of the prompt. This is no diffusion model, and nothing here "
+        "costs money.</p>"
+        f"<p>Serving <code>{escape(core.base)}</code>, timing {escape(core.settings.timing)}.</p>"
+        f'<h2>Counters</h2><div class="row">{counters}</div>'
+        f"<h2>Jobs ({len(every)})</h2>{shown}"
+        f'<h2>Sample products</h2><div class="row">{products}</div></body></html>'
+    )
+
+
+def _job(core: Core, job: Job) -> str:
+    rows = []
+    expires = math.ceil(core.state.now() + _LIFE)
+    for number, (task, status) in enumerate(zip(job.tasks, job.statuses(core.state.now()), strict=True)):
+        pictures = ""
+        if status == "SUCCESS":
+            names = [f"{job.key}/{number}-{output}.png" for output in range(task.outputs)]
+            signed = [escape(jobs.sign(name, expires, core.state.secret)) for name in names]
+            pictures = "".join(
+                f'<a href="{url}"><img src="{url}" loading="lazy" alt=""></a>' for url in signed
+            )
+        prompt = escape(task.echo["positive_prompt"].encode("utf-8", "replace").decode())
+        rows.append(f'<p><b class="{status}">{status}</b> {prompt}</p><div class="row">{pictures}</div>')
+    return f'<div class="card job"><code>{job.key}</code> · {job.polls} queries{"".join(rows)}</div>'

@@ -58,8 +58,9 @@ class Server:
         """Stop listening, and break off what is still being answered."""
         if self._sockets is not None:
             self._sockets.close()
-            await self._web.shutdown(_SHUTDOWN_SECONDS)
+            # First our own connections: they may lead to this very server, which would wait for them.
             await self._core.pictures.close()
+            await self._web.shutdown(_SHUTDOWN_SECONDS)
         self._core.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -118,11 +119,14 @@ class _Body:
             await self._request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         content = self._request.content
         chunks, size = [], 0
-        while chunk := await content.readany():
-            size += len(chunk)
-            if size > limit:
-                return None
-            chunks.append(chunk)
+        try:
+            while chunk := await content.readany():
+                size += len(chunk)
+                if size > limit:
+                    return None
+                chunks.append(chunk)
+        except web.RequestPayloadError as error:
+            raise ValueError(str(error)) from error
         return b"".join(chunks)
 
 

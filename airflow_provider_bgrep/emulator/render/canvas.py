@@ -139,7 +139,7 @@ def stretch(noise: Array) -> Array:
 def blurred(image: Array, radius: float) -> Array:
     """An image or a plane, blurred by a radius in pixels."""
     if radius < 0.3:
-        return image
+        return image.copy()
     if image.ndim == 3:
         return np.stack(
             [blurred(np.ascontiguousarray(image[:, :, i]), radius) for i in range(image.shape[2])], 2
@@ -152,7 +152,7 @@ def blurred(image: Array, radius: float) -> Array:
     small = max(8, round(width / factor)), max(8, round(height / factor))
     reduced = np.asarray(Image.fromarray(image).resize(small, Image.Resampling.BOX))
     soft = _boxed(_boxed(reduced, 2.5), 2.5)
-    return np.asarray(Image.fromarray(soft).resize((width, height), Image.Resampling.BICUBIC))
+    return np.array(Image.fromarray(soft).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _boxed(plane: Array, radius: float) -> Array:

@@ -96,8 +96,8 @@ def _window_light(canvas: Canvas, image: Array, floor: float) -> Array:
             inside = smooth(x, x + 0.012, lean) * smooth(x + 0.135, x + 0.123, lean)
             panes += inside * smooth(y, y + 0.012, canvas.y) * smooth(y + 0.19, y + 0.178, canvas.y)
     leaves = smooth(0.40, 0.55, canvas.noise(9, 9, 3))
-    panes = 0.20 * blurred(panes, canvas.width / 170) * leaves
-    return np.asarray(image + panes[:, :, None] * rgb((1.0, 0.93, 0.78)))
+    soft = 0.20 * blurred(panes, canvas.width / 170) * leaves
+    return np.asarray(image + soft[:, :, None] * rgb((1.0, 0.93, 0.78)))
 
 
 def _boards(canvas: Canvas, floor: float) -> Array:
@@ -271,6 +271,7 @@ def studio(canvas: Canvas) -> Array:
     """A podium before coloured paper, with the shadow of leaves on it."""
     rng = canvas.rng
     base = mix(canvas.wish.colour, (1, 1, 1), 0.15)
+    image: Array
     hue, grey, value = colorsys.rgb_to_hsv(*(float(c) for c in base))
     near = rgb(colorsys.hsv_to_rgb((hue + rng.uniform(-0.05, 0.05)) % 1, grey * 0.75, min(1, value * 1.05)))
     image = mix(near, base, smooth(0, 1, canvas.y + 0.3 * canvas.x)[:, :, None]) * np.float32(0.94)
@@ -313,8 +314,8 @@ def _leaf_shadows(canvas: Canvas, image: Array) -> Array:
 
 
 def _podium(canvas: Canvas, image: Array, colour: Array) -> Array:
-    middle, wide, flat = 0.5, 0.43, 0.085
-    low = canvas.base + 0.02
+    middle, wide, flat = 0.5, 0.48, 0.125
+    low = canvas.base - 0.05
     across = (canvas.x - middle) / wide
     disc = across**2 + ((canvas.y - low) / flat) ** 2
     rim = low + flat * np.sqrt(np.clip(1 - across**2, 0, 1))

@@ -19,8 +19,8 @@ SCENES: Final[dict[str, str]] = {
     "silk": "silk|satin|velvet|fabric|drapery|cloth|丝绸|绸缎|丝滑|布料|绒",
     "living room": "living room|bedroom|interior|sofa|couch|nordic|indoor|home|apartment"
     "|客厅|卧室|室内|沙发|北欧|家居",
-    "mountains": "snow|mountain|alps|peak|glacier|winter|tibet|雪|山|冬|冰川|西藏",
     "sea": "sea|ocean|beach|lake|coast|shore|waves?|island|seagulls?|erhai|海|沙滩|湖|岸|浪|洱海",
+    "mountains": "snow|snowy|snowfield|mountains?|alps|peaks?|glaciers?|winter|tibet|雪|山|冬|冰川|西藏",
     "forest": "forest|trees?|woods|autumn|leaves|jungle|park|森林|树|秋|落叶|竹",
     "city": "city|neon|street|skyline|cyberpunk|urban|tokyo|shanghai|城市|霓虹|街|都市|上海",
     "meadow": "meadow|grass|grassland|lawn|flowers?|blossom|spring|garden|field|highway|草|花|春|田野|樱",

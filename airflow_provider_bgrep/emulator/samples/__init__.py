@@ -83,7 +83,7 @@ def _too_large() -> tuple[bytes, str]:
 
 
 def _refused() -> tuple[bytes, str]:
-    picture = Image.new("RGB", (MIN_SIDE, MIN_SIDE), "black")
+    picture = Image.new("RGB", (SIDE, SIDE), "black")
     return _png(picture, {REFUSED_MARK: "refused"}), "image/png"
 
 
@@ -138,21 +138,21 @@ def drawn(name: str) -> tuple[bytes, str]:
     if name.startswith("bad/"):
         return BAD[name.removeprefix("bad/")]()
     product, _, form = name.rpartition(".")[0].partition("-mask")
-    if product not in PROMPTS:
+    if product not in PROMPTS or name not in {product + suffix for suffix in _SUFFIXES}:
         raise KeyError(name)
     picture, mask = _product(product)
     if name == f"{product}.jpg":
         out = io.BytesIO()
         picture.save(out, "JPEG", quality=95, subsampling=0)
         return out.getvalue(), "image/jpeg"
-    masks = {"": mask, "-rgb": mask.convert("RGB")}
     if form == "-rgba":
         cut = picture.copy()
         cut.putalpha(mask)
         return _png(cut), "image/png"
-    return _png(masks[form]), "image/png"
+    return _png(mask.convert("RGB") if form == "-rgb" else mask), "image/png"
 
 
+_SUFFIXES: Final = (".jpg", "-mask.png", "-mask-rgb.png", "-mask-rgba.png")
 _drawing = {name: threading.Lock() for name in PROMPTS}
 
 

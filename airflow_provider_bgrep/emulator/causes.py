@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the emulator comes to answer with each code: by a cause wherever one exists, else by a fault.
+
+One row for every row of the tables of codes; ``docs/emulator.rst`` prints it and the tests meet each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+from airflow_provider_bgrep.emulator.settings import BACKENDS, RATE_SCOPES, SUBSCRIPTIONS
+from airflow_provider_bgrep.protocol.codes import GATEWAY_CODES, GATEWAY_TEXTS, SERVICE_CODES
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """How a code comes about.
+
+    :param code: the code, or an older gateway's text.
+    :param how: the cause in words; empty where only ``inject("code", code=…)`` produces it.
+    :param configure: settings that the cause needs.
+    """
+
+    code: str
+    how: str = ""
+    configure: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def by_fault(self) -> bool:
+        """Whether there is no cause, so that the fault API has to be used."""
+        return not self.how
+
+
+def _service() -> list[Cause]:
+    return [
+        Cause("23500001", "An AppCode that the gateway knows and the service does not, or any unknown one "
+              "where there is no gateway (``gateway=\"none\"``).",
+              {"app_codes": {"stranger": "unknown to the service"}}),
+        Cause("23500002", "A path of the service that is no operation, such as ``/api/v1/bg-rep/cancel``."),
+        Cause("23500003", "A submit that asks for more pictures than are left.", {"quota_pictures": 0}),
+        Cause("23500004", "A submit while too many jobs are unfinished.", {"busy_jobs": 0}),
+        Cause("23500005", "A picture marked as refused: ``bad_picture(\"refused\")``, or any with the text "
+              "chunk ``bgrep-emulator: refused``."),
+        Cause("23500006", "A picture or mask whose URL is no URL, or cannot be read: "
+              "``bad_picture(\"missing\")``."),
+        Cause("23500007", "A picture or mask of the wrong size, format or kind, such as "
+              "``bad_picture(\"too-small\")``."),
+        Cause("23500008", "A query for a key that was never given out, belongs to another AppCode, or is "
+              "older than ``job_seconds``."),
+        Cause("23500009", "A required field is missing, null or empty."),
+        Cause("23500012", "The body is empty."),
+        Cause("23500013", "A field out of its range, of the wrong type or unknown; a body that is no JSON; "
+              "more image tasks than allowed."),
+        Cause("23500014", "A path of another service, such as ``/api/v1/bg-remove/submit``."),
+    ]  # fmt: skip
+
+
+def _gateway() -> list[Cause]:
+    rows = [
+        Cause("A400MA", "No ``Authorization``."),
+        Cause("A400AC", "An ``Authorization`` that is not ``APPCODE``, one space and a code."),
+        Cause("A401AC", "An AppCode that nobody has."),
+        Cause("A400IK", "``X-Ca-Key`` in the place of ``Authorization``."),
+        Cause("A401OT", "A bearer token."),
+        Cause("A403EP", "An expired AppCode.", {"app_codes": {"old": "expired"}}),
+        Cause("A403PR", "An AppCode that may not call this API.", {"app_codes": {"other": "unauthorised"}}),
+        Cause("A403IP", "A caller from elsewhere.", {"allowed_addresses": ["10.0.0.0/8"]}),
+        Cause("S403NU", "A nonce seen within 15 minutes; ``advance`` moves the clock."),
+        Cause("S403TE", "An ``X-Ca-Timestamp`` more than 15 minutes off."),
+        Cause("I400NC", "No ``X-Ca-Nonce``, or an empty one."),
+        Cause("I403PT", "http where https is demanded.", {"https_only": True}),
+        Cause("I404DO", "A ``Host`` that is not served.", {"domains": ["api.example.com"]}),
+        Cause("I404NF", "A path that leads to no API."),
+        Cause("I404NR", "``X-Ca-Stage: TEST`` or ``PRE``: the API is released in neither."),
+        Cause("I400SG", "An ``X-Ca-Stage`` that does not exist."),
+        Cause("I400BD", "A body that cannot be read, such as one that is not packed as ``Content-Encoding`` "
+              "says."),
+        Cause("I405UM", "Another method than POST."),
+        Cause("I400HD", "``Authorization``, ``X-Ca-Nonce`` or ``Content-Type`` given twice."),
+        Cause("I400MH", "No ``Content-Type``."),
+        Cause("I400CT", "Another ``Content-Type`` than ``application/json``."),
+        Cause("I400PA", "A path with an empty or a ``..`` segment."),
+        Cause("I400RU", "A path or query with a bad percent escape."),
+        Cause("I413RL", "A body larger than allowed."),
+        Cause("I413UL", "URL and headers larger than allowed."),
+        Cause("D503CB", "Enough time-outs of the service within 30 seconds; closed again after 90.",
+              {"breaker_timeouts": 1, "backend_seconds": 0.02, "backend_timeout": 0.01}),
+        Cause("D504TO", "The service takes longer than the gateway waits. It takes the job all the same.",
+              {"backend_seconds": 0.02, "backend_timeout": 0.01}),
+        Cause("T429ID", "More calls than the public test domain takes in a day.", {"daily_calls": 0}),
+    ]  # fmt: skip
+    rows += [
+        Cause(code, f"The subscription is {state}.", {"subscription": state})
+        for state, code in SUBSCRIPTIONS.items()
+        if code
+    ]
+    rows += [
+        Cause(code, f"More calls in a second than this limit allows: scope {scope}.",
+              {"rate": 0.001, "rate_scope": scope})
+        for scope, (code, _) in RATE_SCOPES.items()
+        if scope != "domain"
+    ]  # fmt: skip
+    rows += [
+        Cause(code, f"The service behind the gateway: {state}.", {"backend": state})
+        for state, code in BACKENDS.items()
+        if code
+    ]
+    return rows
+
+
+def _texts() -> list[Cause]:
+    old = {"gateway": "texts"}
+    rows = [
+        Cause(text, f"More calls in a second than this limit allows: scope {scope}.",
+              {**old, "rate": 0.001, "rate_scope": scope})
+        for scope, (_, text) in list(RATE_SCOPES.items())[:5]
+    ]  # fmt: skip
+    return [
+        *rows,
+        Cause("Quota Exhausted", "The subscription is used up.", {**old, "subscription_calls": 0}),
+        Cause("Quota Expired", "The subscription is expired.", {**old, "subscription": "expired"}),
+        Cause("User Arrears", "The subscription is overdue.", {**old, "subscription": "overdue"}),
+        Cause("Expiry of Authorization", "An expired AppCode.", {**old, "app_codes": {"old": "expired"}}),
+        Cause("Unauthorized", "No ``Authorization``, or an AppCode that may not call this API.", old),
+        Cause("Invalid AppCode", "An AppCode that nobody has.", old),
+        Cause("Nonce Used", "A nonce seen within 15 minutes.", old),
+        Cause("Failed To Invoke Backend Service", "The service cannot be reached, or breaks the connection.",
+              {**old, "backend": "drops"}),
+        Cause("Async Service", "The service takes longer than the gateway waits.",
+              {**old, "backend_seconds": 0.02, "backend_timeout": 0.01}),
+        Cause("Service Unavailable", "The service is busy.", {**old, "backend": "busy"}),
+    ]  # fmt: skip
+
+
+def _whole() -> dict[str, Cause]:
+    causes = {cause.code: cause for cause in [*_service(), *_gateway(), *_texts()]}
+    texts = [rule.code for rule in GATEWAY_TEXTS]
+    return {code: causes.get(code, Cause(code)) for code in [*SERVICE_CODES, *GATEWAY_CODES, *texts]}
+
+
+CAUSES: Final = _whole()
+"""Every code of the three tables and how it comes about, in the tables' order."""

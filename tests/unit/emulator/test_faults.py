@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import pytest
+import requests
+
+from airflow_provider_bgrep.emulator.faults import ANSWER_FAULTS, JOB_FAULTS, RESULT_FAULTS
+from airflow_provider_bgrep.testing import EmulatorClient
+
+BROKEN = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
+PARAMS = {"code": {"code": "23500000"}, "hang": {"seconds": 0.05}}
+
+
+def outcome(call):
+    """Status and body, or the name of what broke."""
+    try:
+        answer = call()
+    except BROKEN as error:
+        return type(error).__name__
+    return answer.status_code, answer.content
+
+
+@pytest.mark.parametrize("name", ANSWER_FAULTS)
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_fault_strikes_a_submit_before_or_after_it_is_taken(name, accepted, api, task, emulator):
+    params = {**PARAMS.get(name, {}), "accepted": accepted}
+    fault = emulator.inject(name, **params)
+    first = outcome(lambda: api.submit(task(num_output=2)))
+    assert fault.exhausted
+    counters = emulator.counters
+    assert (counters.submits, counters.pictures) == ((1, 2) if accepted else (0, 0))
+    assert counters.requests == 1
+    assert len(emulator.jobs) == accepted
+    assert (
+        not isinstance(first, tuple)
+        or first[0] != 200
+        or b"result_key" not in first[1]
+        or name == "truncated"
+    )
+    assert api.submit(task()).status_code == 200
+
+
+@pytest.mark.parametrize("name", ANSWER_FAULTS)
+def test_a_fault_strikes_as_often_as_it_was_told_to(name, api, emulator, task):
+    key = api.job(task())
+    fault = emulator.inject(name, operation="query", times=2, **PARAMS.get(name, {}))
+    for _ in range(3):
+        outcome(lambda: api.query(key))
+    assert (fault.consumed, fault.exhausted) == (2, True)
+    assert api.query(key).status_code == 200
+
+
+def test_a_reset_breaks_the_connection(api, emulator, task):
+    emulator.inject("reset")
+    with pytest.raises(requests.ConnectionError, match=r"reset|104|10054"):
+        api.submit(task())
+
+
+def test_a_hang_answers_nothing_for_its_time(api, emulator, task):
+    emulator.inject("hang", seconds=0.4)
+    start = time.monotonic()
+    assert outcome(lambda: api.submit(task())) == "ConnectionError"
+    assert 0.4 <= time.monotonic() - start < 5
+
+
+def test_others_are_answered_while_one_hangs(api, emulator, task):
+    emulator.inject("hang", seconds=5)
+    hanging = threading.Thread(target=lambda: outcome(lambda: api.submit(task())), daemon=True)
+    hanging.start()
+    while not emulator.counters.requests:
+        time.sleep(0.01)
+    start = time.monotonic()
+    assert api.submit(task()).status_code == 200
+    assert time.monotonic() - start < 2
+
+
+def test_a_status_comes_with_a_page_as_a_proxy_sends_it(api, emulator, task):
+    emulator.inject("status", status=502, retry_after=3)
+    answer = api.submit(task())
+    assert (answer.status_code, answer.headers["Retry-After"]) == (502, "3")
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert "X-Ca-Error-Code" not in answer.headers
+
+
+def test_a_truncated_answer_breaks_off_in_its_body_or_in_its_json(api, emulator, task):
+    emulator.inject("truncated")
+    assert outcome(lambda: api.submit(task())) in ("ChunkedEncodingError", "ConnectionError")
+    emulator.inject("truncated", how="json")
+    answer = api.submit(task())
+    assert answer.status_code == 200
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(answer.content)
+    assert emulator.counters.submits == 2
+
+
+def test_any_body_status_and_headers_can_be_answered(api, emulator, task):
+    emulator.inject("body", body=b"\xff\x00", status=203, headers={"X-Quirk": "yes"})
+    answer = api.submit(task())
+    assert (answer.status_code, answer.content, answer.headers["X-Quirk"]) == (203, b"\xff\x00", "yes")
+
+
+def test_an_accepted_fault_is_not_consumed_by_a_submit_that_is_refused(api, emulator, task):
+    fault = emulator.inject("reset", accepted=True)
+    assert api.submit(task(steps=1)).json()["code"] == "23500013"
+    assert fault.consumed == 0
+    assert outcome(lambda: api.submit(task())) == "ConnectionError"
+    assert fault.exhausted
+
+
+def test_a_fault_is_not_consumed_by_a_call_that_the_gateway_refuses(api, emulator, task):
+    fault = emulator.inject("reset", operation="any")
+    assert api.submit(task(), X_Ca_Nonce=None).status_code == 400
+    assert fault.consumed == 0
+
+
+def test_faults_of_one_operation_leave_the_other_alone(api, emulator, task):
+    fault = emulator.inject("throttle", operation="query")
+    key = api.job(task())
+    assert fault.consumed == 0
+    assert api.query(key).status_code == 429
+    assert fault.exhausted
+
+
+def test_two_faults_are_met_in_their_order(api, emulator, task):
+    emulator.inject("code", code="T429UR")
+    emulator.inject("code", code="23500000")
+    assert [api.submit(task()).status_code for _ in range(3)] == [429, 500, 200]
+
+
+def test_an_image_task_fails_with_its_message(api, emulator, task):
+    emulator.inject("fail_task", index=1, message="no luck")
+    key = api.job(task(), task(), task())
+    tasks = api.query(key).json()["data"]["task_list"]
+    assert [one["status"] for one in tasks] == ["SUCCESS", "FAILED", "SUCCESS"]
+    assert (tasks[1]["message"], tasks[1]["results"]) == ("no luck", [])
+    assert emulator.counters.pictures == 3
+
+
+def test_a_success_can_lack_results_or_have_too_few(api, emulator, task):
+    emulator.inject("no_results", index=0)
+    emulator.inject("partial", index=1, count=3)
+    key = api.job(task(num_output=4), task(num_output=4), task(num_output=4))
+    tasks = api.query(key).json()["data"]["task_list"]
+    assert [len(one["results"]) for one in tasks] == [0, 3, 4]
+    assert {one["status"] for one in tasks} == {"SUCCESS"}
+
+
+def test_a_late_job_is_late_by_polls_and_by_seconds(api, emulator, task):
+    emulator.inject("late", polls=2)
+    key = api.job(task())
+    assert [api.states(key)[0] for _ in range(3)] == ["WAITING", "RUNNING", "SUCCESS"]
+    emulator.inject("late", seconds=100)
+    key = api.job(task())
+    assert api.states(key) == ["RUNNING"]
+    emulator.advance(101)
+    assert api.states(key) == ["SUCCESS"]
+
+
+def test_a_result_expires_before_its_time_once(api, emulator, task):
+    (url,) = api.results(api.job(task()))
+    fault = emulator.inject("expired")
+    answer = requests.get(url, timeout=20)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (403, "application/xml")
+    assert b"<Message>Request has expired.</Message>" in answer.content
+    assert fault.exhausted
+    assert requests.head(url, timeout=20).status_code == 200
+
+
+def test_a_result_can_be_larger_than_it_should_be(api, emulator, task):
+    (url,) = api.results(api.job(task()))
+    emulator.inject("oversized", bytes=20_000_000)
+    assert len(requests.get(url, timeout=20).content) == 20_000_001
+
+
+@pytest.mark.parametrize("name", ["status", "reset", "truncated", "html", "empty"])
+def test_downloads_have_faults_too(name, api, emulator, task):
+    (url,) = api.results(api.job(task()))
+    fault = emulator.inject(name, operation="result")
+    broken = outcome(lambda: requests.get(url, timeout=20))
+    assert fault.exhausted
+    assert not isinstance(broken, tuple) or not broken[1].startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "message"),
+    [
+        ("thunder", {}, "unknown fault 'thunder'"),
+        ("reset", {"operation": "delete"}, "unknown operation 'delete'"),
+        ("reset", {"seconds": 3}, r"has no \['seconds'\]"),
+        ("reset", {"times": 0}, "positive integer"),
+        ("code", {"code": "no code"}, "no code of the service"),
+        ("code", {}, "no code of the service"),
+    ],
+)
+def test_a_wrong_fault_is_refused_in_the_process_and_over_http(name, params, message, emulator):
+    for controls in (emulator, EmulatorClient(emulator.url)):
+        with pytest.raises(ValueError, match=message):
+            controls.inject(name, **params)
+
+
+def test_faults_are_put_in_place_over_http_too(api, emulator, task):
+    other = EmulatorClient(emulator.url)
+    fault = other.inject("body", body=b"\x00raw")
+    assert api.submit(task()).content == b"\x00raw"
+    assert (fault.consumed, fault.exhausted) == (1, True)
+    other.inject("late", polls=1)
+    other.reset()
+    assert api.states(api.job(task())) == ["SUCCESS"]
+
+
+def test_every_fault_has_words_for_the_docs():
+    assert all({**ANSWER_FAULTS, **JOB_FAULTS, **RESULT_FAULTS}.values())
