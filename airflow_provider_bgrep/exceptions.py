@@ -153,7 +153,7 @@ def error_from(error: CallError) -> BgRepError:
     :param error: how a call ended.
     """
     raised = _CLASSES[error.kind](
-        f"{error.operation.value.capitalize()}: {error.message}. {error.rule.remedy}",
+        f"{error.operation.value.capitalize()}: {error.message}. {error.rule.remedy_on(error.operation)}",
         code=error.code,
         http_status=error.http_status,
         request_id=error.request_id,

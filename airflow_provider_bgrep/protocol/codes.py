@@ -60,7 +60,7 @@ class Rule:
     :param kind: kind of error as a query reads it.
     :param submit: what may follow on a submit.
     :param query: what may follow on a query.
-    :param remedy: what a person should do.
+    :param remedy: what a person should do, on a submit; :meth:`remedy_on` knows the query too.
     :param source: ``document``, ``gateway`` (read) or ``gateway (from memory)``.
     :param wait: seconds to wait at least before another attempt.
     """
@@ -83,6 +83,10 @@ class Rule:
         """The kind of error on ``operation``: a submit that may have been accepted is unknown."""
         return Kind.UNKNOWN_OUTCOME if self.then(operation) is Then.UNKNOWN else self.kind
 
+    def remedy_on(self, operation: Operation) -> str:
+        """What a person should do on ``operation``: a query accepts nothing, and leaves a job as it is."""
+        return self.remedy if operation is Operation.SUBMIT else self.remedy.replace(_LOOK_UP, _ASK_AGAIN)
+
 
 _DOCUMENT, _GATEWAY, _MEMORY = "document", "gateway", "gateway (from memory)"
 
@@ -90,6 +94,7 @@ _LOOK_UP = (
     "The job may have been accepted and billed, and cannot be looked up: the API has no list. Check "
     "the bill details in the cloud console before submitting again."
 )
+_ASK_AGAIN = "The job is not affected. Ask again later."
 _WAIT = "Wait; lower max_requests_per_second on the connection if it recurs."
 _CREDENTIALS = (
     "Check the AppCode in the connection's password: 'purchased services' in the cloud console "
