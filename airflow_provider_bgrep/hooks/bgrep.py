@@ -170,8 +170,7 @@ class BgRepHook(HttpHook):
         except CallError as error:
             if error.kind is Kind.JOB_NOT_FOUND:
                 return True, "The AppCode works: the API knows this account. Nothing was generated or billed."
-            what = _NOT_CONNECTED if error.rule is NOT_CONNECTED else _DIAGNOSES.get(error.kind, "No answer")
-            return False, f"{what}. {error_from(error)}"
+            return False, f"{_diagnosis(error)}. {error_from(error)}"
         except Exception as error:
             # The form shows whatever is returned; what is raised it may not.
             return False, str(error)
@@ -247,7 +246,18 @@ class BgRepHook(HttpHook):
         return response
 
 
-_NOT_CONNECTED: Final = "No route to the API"
+def _diagnosis(error: CallError) -> str:
+    if error.rule is NOT_CONNECTED:
+        return "No route to the API"
+    is_theirs = error.code or error.request_id or error.gateway_request_id
+    if error.kind in _ELSEWHERE and (error.http_status or 500) < 500 and not is_theirs:
+        return "Wrong domain or path: what answers there is not this API"
+    return _DIAGNOSES.get(error.kind, "No answer")
+
+
+_ELSEWHERE: Final = (Kind.CONFIGURATION, Kind.REQUEST, Kind.SERVICE)
+"""What a web server that is not this API may be taken for: it redirects, refuses, or shows a page."""
+
 _DIAGNOSES: Final[dict[Kind, str]] = {
     Kind.AUTH: "Wrong AppCode",
     Kind.QUOTA: "No subscription, or nothing left of it",
