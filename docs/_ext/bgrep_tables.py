@@ -92,8 +92,8 @@ class Codes(Table):
     """One of the tables of codes."""
 
     required_arguments = 1
-    header = ("code", "HTTP", "meaning", "exception", "a submit", "a query", "what to do")
-    widths = "10 5 25 15 10 10 25"
+    header = ("code", "meaning, and what to do", "a submit", "a query")
+    widths = "18 46 18 18"
     tables: dict[str, Iterable[Rule]] = {
         "service": SERVICE_CODES.values(),
         "gateway": GATEWAY_CODES.values(),
@@ -103,15 +103,15 @@ class Codes(Table):
     def rows(self) -> Iterable[tuple[str, ...]]:
         """One row a code."""
         for rule in self.tables[self.arguments[0]]:
-            raised = {type(error_from(CallError(op, rule))).__name__: None for op in Operation}
+            submit, query = (
+                f"{THEN[rule.then(op)]}: ``{type(error_from(CallError(op, rule))).__name__[5:]}``"
+                for op in Operation
+            )
             yield (
-                f"``{rule.code}``",
-                str(rule.http_status),
-                _cell(rule.meaning),
-                ", ".join(f"``{name}``" for name in raised),
-                THEN[rule.submit],
-                THEN[rule.query],
-                _cell(rule.remedy),
+                f"``{rule.code}`` HTTP {rule.http_status}",
+                f"*{_cell(rule.meaning)}.* {_cell(rule.remedy)}",
+                submit,
+                query,
             )
 
 
