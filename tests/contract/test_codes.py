@@ -25,7 +25,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from airflow_provider_bgrep import exceptions
-from airflow_provider_bgrep.emulator.settings import APP_CODE_STATES, BACKENDS, RATE_SCOPES, SUBSCRIPTIONS
+from airflow_provider_bgrep.emulator.causes import CAUSES as EMULATED
 from airflow_provider_bgrep.hooks.bgrep import BgRepAsyncHook, BgRepHook
 from airflow_provider_bgrep.protocol.codes import (
     GATEWAY_CODES,
@@ -133,6 +133,7 @@ class Intermediary:
                 URL(self._upstream + passing.target, encoded=True),
                 headers=passing.headers,
                 data=passing.body,
+                allow_redirects=False,
                 skip_auto_headers=("Content-Type", "Accept", "Accept-Encoding", "User-Agent"),
             ) as answer:
                 body = await answer.read()
@@ -308,6 +309,7 @@ CAUSES: dict[str, Cause] = {
     "I405UM": Cause(meddle=with_method),
     "I400HD": Cause(meddle=doubled),
     "I400MH": Cause(meddle=dropped("Content-Type")),
+    "I400BD": Cause(meddle=replaced("Content-Encoding", "gzip")),
     "I400PA": Cause(connection=_paths(lambda path: path.replace("/v1/", "/v1//"))),
     "I400RU": Cause(meddle=misspelt),
     "I400CT": Cause(meddle=replaced("Content-Type", "text/plain")),
@@ -349,7 +351,7 @@ FAULTS: dict[str, tuple[Operation, ...]] = {
     # Kinds of caller that this API's customers are not: other key types, private networks, the blocked.
     **dict.fromkeys("A403IS I403AA A403VN A403AC A403CO A403IN B451DO B451GO".split(), BOTH),
     # What the seller withdrew, and checks of parameters that this API's gateway has not declared.
-    **dict.fromkeys("I404SR I410GG I400BD I400MP I400IP I400JP".split(), BOTH),
+    **dict.fromkeys("I404SR I410GG I400MP I400IP I400JP".split(), BOTH),
     "Internal Error": BOTH,
     # A query has no pictures, costs no credit and starts nothing; a submit names no job.
     **dict.fromkeys("23500003 23500004 23500005 23500006 23500007".split(), _ONLY_QUERY),
@@ -364,8 +366,7 @@ def test_every_row_is_met_once_on_each_operation_and_by_a_fault_only_without_a_c
     by_fault = [(code, operation) for code, operations in FAULTS.items() for operation in operations]
     assert sorted(by_cause + by_fault) == sorted(MET)
     assert (len(SERVICE_CODES), len(GATEWAY_CODES), len(GATEWAY_TEXTS)) == (14, 69, 16)
-    states = {*APP_CODE_STATES.values(), *SUBSCRIPTIONS.values(), *BACKENDS.values()} - {""}
-    assert states | {code for pair in RATE_SCOPES.values() for code in pair} <= CAUSES.keys()
+    assert CAUSES.keys() == {code for code, emulated in EMULATED.items() if not emulated.by_fault}
 
 
 # --- meeting them -------------------------------------------------------------------------------
@@ -508,8 +509,11 @@ def test_a_row_is_told_as_it_is_and_tried_as_often_as_it_may_be(bench, caplog, c
     assert error.gateway_request_id == headers["X-Ca-Request-Id"]
     if code in SERVICE_CODES:
         assert error.request_id == json.loads(body)["requestId"]
-    assert rule.remedy
-    assert rule.remedy in str(error)
+    assert rule.remedy_on(operation) in str(error)
+    if operation is Operation.SUBMIT:
+        assert rule.remedy in str(error)
+    else:
+        assert ("billed" in str(error)) == (rule.kind is Kind.JOB_FAILED)
     assert_says_all_but_the_app_code(error, caplog.text)
 
     attempts = ATTEMPTS[operation] if rule.then(operation) in SENT_AGAIN else 1
@@ -604,8 +608,36 @@ def test_the_connection_test_names_what_is_wrong_by_one_query(bench, code):
     assert not works
     for part in TESTED[code]:
         assert part in said
-    assert ROWS[code].remedy in said
+    assert ROWS[code].remedy_on(Operation.QUERY) in said
     assert "canary-" not in said
+    assert_cost_one_query(bench)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, "<html>"), (200, "{}"), (404, "<html>"), (405, ""), (302, ""), (403, "no")]
+)
+def test_the_connection_test_knows_a_server_that_is_not_this_api(bench, status, body):
+    headers = {"Location": "http://127.0.0.1:9/"} if status == 302 else None
+    bench.emulator.inject("body", operation="query", status=status, body=body, headers=headers)
+    works, said = BgRepHook().test_connection()
+    assert not works
+    assert said.startswith("Wrong domain or path: what answers there is not this API.")
+    assert f"HTTP {status}" in said
+    assert_cost_one_query(bench)
+
+
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 1), ("bgrep.invalid", 443)])
+def test_the_connection_test_says_when_there_is_no_route(bench, monkeypatch, host, port):
+    connection = {"conn_type": "bgrep", "host": host, "port": port, "password": APP_CODE}
+    monkeypatch.setenv("AIRFLOW_CONN_BGREP_DEFAULT", json.dumps({**connection, "extra": {"proxies": {}}}))
+    works, said = BgRepHook().test_connection()
+    assert not works
+    assert said.startswith("No route to the API.")
+    assert "host and port" in said
+    assert "canary-" not in said
+
+
+def assert_cost_one_query(bench):
     assert bench.received == 1
     assert bench.emulator.counters.submits == bench.before.submits
 
@@ -614,5 +646,4 @@ def test_the_connection_test_says_when_it_works_by_one_query(bench):
     works, said = BgRepHook().test_connection()
     assert works
     assert "Nothing was generated or billed" in said
-    assert bench.received == 1
-    assert bench.emulator.counters.submits == bench.before.submits
+    assert_cost_one_query(bench)
