@@ -14,7 +14,7 @@ and in a test::
         assert fault.exhausted
         assert bgrep_emulator.counters.pictures == 3
 
-Needs the extra ``emulator`` (aiohttp, Pillow, numpy), and no Airflow. Without pytest the classes can
+Needs the extra ``emulator``, and imports no Airflow. Without pytest the classes can
 be used all the same.
 """
 

@@ -143,3 +143,16 @@ def _whole() -> dict[str, Cause]:
 
 CAUSES: Final = _whole()
 """Every code of the three tables and how it comes about, in the tables' order."""
+
+
+def as_rst() -> str:
+    """The table as reStructuredText, for ``docs/emulator.rst``."""
+    lines = [".. list-table::", "   :header-rows: 1", "   :widths: 20 50 30", ""]
+    rows = [("code", "its cause", "settings")]
+    for cause in CAUSES.values():
+        settings = ", ".join(f"``{name}={value!r}``" for name, value in cause.configure.items())
+        rows.append((f"``{cause.code}``", cause.how or "*by a fault only*", settings))
+    for row in rows:
+        for number, cell in enumerate(row):
+            lines.append((("   * - " if number == 0 else "     - ") + cell).rstrip())
+    return "\n".join(lines) + "\n"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import math
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +33,9 @@ from airflow_provider_bgrep.emulator.state import State, StateFile
 from airflow_provider_bgrep.protocol.limits import APPCODE_PREFIX, MAX_REQUEST_BYTES, QUERY_PATH, SUBMIT_PATH
 
 DEFAULT_APP_CODE: Final = "emulator-app-code"
+
+_FURTHEST: Final = 10**9
+"""Seconds that the clock can be moved on at once: some thirty years. Dates end in the year 9999."""
 
 _SERVICE: Final = SUBMIT_PATH.rsplit("/", 2)[1]
 _OPERATIONS: Final = {SUBMIT_PATH: "submit", QUERY_PATH: "query"}
@@ -86,7 +88,8 @@ class Core:
         :return: its time now.
         :raises ValueError: for a step that is no number, or goes back.
         """
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+        known = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        if not known or not 0 <= seconds <= _FURTHEST:
             raise ValueError(f"the clock can only go on by some seconds, not by {seconds!r}")
         self.state.advanced += seconds
         self._write({"advanced": self.state.advanced})

@@ -68,5 +68,6 @@ def _job(core: Core, job: Job) -> str:
                 f'<a href="{url}"><img src="{url}" loading="lazy" alt=""></a>' for url in signed
             )
         prompt = escape(task.echo["positive_prompt"].encode("utf-8", "replace").decode())
-        rows.append(f'<p><b class="{status}">{status}</b> {prompt}</p><div class="row">{pictures}</div>')
+        why = f" ({escape(task.message)})" if status == "FAILED" else ""
+        rows.append(f'<p><b class="{status}">{status}</b>{why} {prompt}</p><div class="row">{pictures}</div>')
     return f'<div class="card job"><code>{job.key}</code> · {job.polls} queries{"".join(rows)}</div>'

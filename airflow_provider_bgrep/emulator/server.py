@@ -39,7 +39,9 @@ class Server:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._web = web.Server(self._handle, max_line_size=_LONGEST_LINE, max_field_size=_LONGEST_LINE)
+        self._web = web.Server(
+            self._handle, access_log=None, max_line_size=_LONGEST_LINE, max_field_size=_LONGEST_LINE
+        )
         self._sockets: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> str:
@@ -47,7 +49,7 @@ class Server:
 
         :return: the URL.
         """
-        self._sockets = await asyncio.get_running_loop().create_server(self._web, host, port)
+        self._sockets = await asyncio.get_running_loop().create_server(self._web, host, port, backlog=1024)
         bound = self._sockets.sockets[0].getsockname()
         self._core.base = (
             f"http://[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"http://{bound[0]}:{bound[1]}"

@@ -6,12 +6,13 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from airflow_provider_bgrep.emulator.pictures import as_mask, opened
+from airflow_provider_bgrep.emulator.pictures import UnfitError, as_mask, opened
 from airflow_provider_bgrep.emulator.render import indoors, outdoors, streets
 from airflow_provider_bgrep.emulator.render.canvas import (
     Array,
@@ -42,6 +43,8 @@ DRAWN: Final[dict[str, Callable[[Canvas], Array]]] = {
 _DRAWN_SIDE: Final = 1000
 """Backgrounds are drawn with no side longer than this and enlarged: a picture of 4096 takes no longer."""
 
+_WARM_SHARE: Final = 0.35
+
 _LOST_SIDE: Final = 1024
 """Side of a result whose source can no longer be read."""
 
@@ -62,6 +65,9 @@ def compose(image: bytes | None, mask: bytes | None, task: dict[str, Any], numbe
     small = max(1, round(width * scale)), max(1, round(height * scale))
     alpha = np.asarray(keep.resize(small, Image.Resampling.BOX)).astype(np.float32) / 255
     wish = understand(task["positive_prompt"], task.get("negative_prompt", ""))
+    if wish.light == "day" and rng.random() < _WARM_SHARE:
+        # Outputs of one prompt should be told apart at a glance: some have a lower sun.
+        wish = replace(wish, light="warm")
     base, top = _stance(alpha)
     canvas = Canvas(small[0], small[1], rng, wish, base, top)
     canvas.rng_shift = float(rng.uniform(-0.05, 0.05))
@@ -73,7 +79,7 @@ def compose(image: bytes | None, mask: bytes | None, task: dict[str, Any], numbe
         behind = behind.resize(source.size, Image.Resampling.BICUBIC)
     # Below full strength the service keeps some of what was there.
     share = min(1.0, 0.3 + 1.4 * float(task["strength"]))
-    if share < 1 and image:
+    if share < 1:
         behind = Image.blend(source, behind, share)
     behind.paste(_without_fringe(source, keep), mask=keep)
     behind.paste(source, mask=keep.point(lambda value: 255 if value == 255 else 0))
@@ -81,13 +87,18 @@ def compose(image: bytes | None, mask: bytes | None, task: dict[str, Any], numbe
 
 
 def _sources(image: bytes | None, mask: bytes | None) -> tuple[Image.Image, Image.Image]:
+    lost = Image.new("RGB", (_LOST_SIDE, _LOST_SIDE)), Image.new("L", (_LOST_SIDE, _LOST_SIDE), 0)
     if image is None:
-        side = (_LOST_SIDE, _LOST_SIDE)
-        return Image.new("RGB", side), Image.new("L", side, 0)
-    whole = opened(image)
+        return lost
+    try:
+        whole = opened(image)
+        kept = as_mask(opened(mask)) if mask is not None else None
+    except UnfitError:
+        # Taken unchecked, or changed since: nothing to keep.
+        return lost
     source = whole.convert("RGB")
-    if mask is not None:
-        return source, as_mask(opened(mask))
+    if kept is not None:
+        return source, kept if kept.size == source.size else kept.resize(source.size)
     if whole.mode == "RGBA":
         return source, whole.getchannel("A")
     return source, _guessed(source)

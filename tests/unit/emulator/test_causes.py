@@ -4,11 +4,13 @@ from __future__ import annotations
 import http.client
 import json
 import uuid
+from pathlib import Path
 
 import pytest
 import requests
 
-from airflow_provider_bgrep.emulator.causes import CAUSES
+from airflow_provider_bgrep.emulator.causes import CAUSES, as_rst
+from airflow_provider_bgrep.emulator.faults import ANSWER_FAULTS, JOB_FAULTS, RESULT_FAULTS
 from airflow_provider_bgrep.emulator.settings import BACKENDS, RATE_SCOPES, SUBSCRIPTIONS
 from airflow_provider_bgrep.protocol.codes import GATEWAY_CODES, GATEWAY_TEXTS, SERVICE_CODES
 from airflow_provider_bgrep.protocol.limits import (
@@ -141,6 +143,19 @@ def assert_answers(answer, code):
 
 def test_the_table_of_causes_has_every_row_of_the_tables_of_codes_and_no_other():
     assert list(CAUSES) == list(ROWS)
+
+
+def test_the_docs_have_the_table_as_it_is():
+    page = (Path(__file__).parents[3] / "docs" / "emulator.rst").read_text()
+    table = page.partition(".. causes begin\n\n")[2].partition("\n.. causes end")[0]
+    assert table == as_rst()
+
+
+def test_the_docs_name_every_fault_and_its_parameters():
+    page = (Path(__file__).parents[3] / "docs" / "emulator.rst").read_text()
+    section = page.partition("\nFaults\n")[2].partition("How each code comes about")[0]
+    for name in {**ANSWER_FAULTS, **JOB_FAULTS, **RESULT_FAULTS}:
+        assert f"* - ``{name}``" in section
 
 
 @pytest.mark.parametrize("code", [code for code, cause in CAUSES.items() if not cause.by_fault])

@@ -280,6 +280,14 @@ def test_scenery_is_drawn_where_the_source_is_gone(strict, api, task, host):
     assert picture(url).size == (1024, 1024)
 
 
+def test_what_was_taken_unchecked_is_drawn_as_well_as_it_can_be(strict, api, task, urls):
+    strict.configure(fetch=False)
+    (url,) = api.results(api.job(task(image=strict.bad_picture("no-picture"), mask=None)))
+    assert picture(url).size == (1024, 1024)
+    (url,) = api.results(api.job(task(image=urls[0], mask=strict.bad_picture("mask-grey"))))
+    assert picture(url).size == (1024, 1024)
+
+
 def test_a_result_says_that_it_was_drawn_by_code(drawn):
     assert "no diffusion model" in Image.open(io.BytesIO(drawn()[0])).info["Software"]
 
