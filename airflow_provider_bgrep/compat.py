@@ -9,6 +9,6 @@ except ImportError:
     try:  # Airflow 3.0
         from airflow.sdk.execution_time.secrets_masker import mask_secret
     except ImportError:  # Airflow 2
-        from airflow.utils.log.secrets_masker import mask_secret  # type: ignore[no-redef]
+        from airflow.utils.log.secrets_masker import mask_secret  # type: ignore[no-redef,import-not-found]
 
 __all__ = ["mask_secret"]

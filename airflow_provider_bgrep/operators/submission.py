@@ -6,7 +6,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bgrep.client import new_nonce
-from airflow_provider_bgrep.exceptions import BgRepError, BgRepUnknownOutcomeError, input_error
+from airflow_provider_bgrep.exceptions import (
+    BgRepError,
+    BgRepJobFailedError,
+    BgRepUnknownOutcomeError,
+    input_error,
+)
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.journal import FileStore, Journal, Record, State, Store
 from airflow_provider_bgrep.protocol.errors import InvalidInput
@@ -70,15 +75,20 @@ def _submit_journaled(
         try:
             job = hook.submit(tasks, nonce=nonce)
         except BgRepError as error:
-            is_unknown = isinstance(error, BgRepUnknownOutcomeError)
+            # A job that failed as a whole may be billed as well: buying it again is for a person to say.
+            is_unknown = isinstance(error, BgRepUnknownOutcomeError | BgRepJobFailedError)
             purchase.failed(is_unknown, error.request_id, error.gateway_request_id)
             if not is_unknown or attempt == 2 or operator.on_unknown_outcome != "resubmit":
                 raise
             operator.log.warning("%s Submitting again, as told: it may be paid twice.", error)
         else:
             # Anything else that ends this leaves the intent behind: nobody knows what became of it.
-            purchase.accepted(job.result_key, job.request_id, job.gateway_request_id)
             operator.log.info("Job %s is accepted: %d image tasks.", job.result_key, len(tasks))
+            try:
+                purchase.accepted(job.result_key, job.request_id, job.gateway_request_id)
+            except Exception:
+                # The key is paid for: it goes on to XCom, and a later try will not buy it again either.
+                operator.log.exception("The key could not be written down; a later try will not know it.")
             return job.result_key
     raise AssertionError("unreachable")
 

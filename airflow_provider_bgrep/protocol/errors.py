@@ -30,6 +30,16 @@ def tidy(text: object) -> str:
     return line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 1] + "…"
 
 
+def _without(text: str, secret: str) -> str:
+    text = text.replace(secret, "***")
+    if text.endswith("…"):
+        # Where a message was cut, it may end in the secret's beginning.
+        for length in range(len(secret) - 1, 3, -1):
+            if text[:-1].endswith(secret[:length]):
+                return f"{text[: -1 - length]}***…"
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing wrong with the input.
@@ -105,7 +115,7 @@ class CallError(Exception):
     def conceal(self, secret: str) -> None:
         """Blot out a secret, should a server have repeated it anywhere."""
         for name in ("code", "message", "request_id", "gateway_request_id"):
-            setattr(self, name, getattr(self, name).replace(secret, "***"))
+            setattr(self, name, _without(getattr(self, name), secret))
         self.args = (f"{self.operation.value}: {self.message}",)
 
     @classmethod

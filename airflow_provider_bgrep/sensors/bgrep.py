@@ -23,11 +23,12 @@ from airflow_provider_bgrep.connection import DEFAULT_CONNECTION_ID
 from airflow_provider_bgrep.exceptions import (
     BgRepConfigurationError,
     BgRepError,
+    BgRepJobNotFoundError,
     BgRepThrottledError,
     BgRepTimeoutError,
     error_from,
 )
-from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
+from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, JOB_LAG_SECONDS
 from airflow_provider_bgrep.results import check_fail_on, raise_if_failed, summary
 
 if TYPE_CHECKING:
@@ -76,12 +77,15 @@ class BgRepSensor(BaseSensorOperator):
         self.bgrep_conn_id = bgrep_conn_id
         self.fail_on = check_fail_on(fail_on)
         self.deferrable = deferrable
+        self._began = 0.0
 
     def poke(self, context: Context) -> PokeReturnValue | bool:
-        """Ask once. Being throttled is not being finished."""
+        """Ask once. Being throttled is not being finished, and a job may be young."""
         try:
             job = self._query()
-        except BgRepThrottledError as error:
+        except (BgRepThrottledError, BgRepJobNotFoundError) as error:
+            if isinstance(error, BgRepJobNotFoundError) and not self._is_lag(context):
+                raise
             self.log.warning("%s", error)
             return False
         return self._finished(context, job) if job.is_finished else False
@@ -90,6 +94,7 @@ class BgRepSensor(BaseSensorOperator):
         """Wait in the way that was chosen."""
         if self.deferrable:
             return self._judged(self._execute_deferrable, context)
+        self._began = time.time()
         try:
             return super().execute(context)
         except BgRepError:
@@ -144,7 +149,8 @@ class BgRepSensor(BaseSensorOperator):
         try:
             job = self._query()
         except BgRepError as error:
-            if not self._may_wait_on(error):
+            # The trigger has the same patience with a job that is young.
+            if not (self._may_wait_on(error) or isinstance(error, BgRepJobNotFoundError)):
                 raise
             self.log.warning("%s", error)
         else:
@@ -156,6 +162,18 @@ class BgRepSensor(BaseSensorOperator):
         if isinstance(error, BgRepThrottledError):
             return True
         return self.silent_fail and not isinstance(error, AirflowFailException)
+
+    def _is_lag(self, context: Context) -> bool:
+        """Whether this wait began so recently that "no such job" may only mean "not yet"."""
+        began = self._began
+        if self.reschedule:
+            # Each poke is a process of its own. Airflow 2 does not tell when the first one was.
+            first_reschedule = getattr(context["ti"], "get_first_reschedule_date", None)
+            if first_reschedule is None:
+                return False
+            first = first_reschedule(context)
+            began = first.timestamp() if first else began
+        return time.time() - began < JOB_LAG_SECONDS
 
     def _defer(self, end_time: float) -> NoReturn:
         from airflow_provider_bgrep.triggers.bgrep import BgRepTrigger

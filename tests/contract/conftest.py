@@ -51,6 +51,10 @@ class TaskInstance:
         return self.first_reschedule
 
 
+if airflow.__version__ < "3":
+    del TaskInstance.get_first_reschedule_date
+
+
 class MemoryStateStore:
     """Airflow 3.3's task state store: JSON values that outlive a try."""
 

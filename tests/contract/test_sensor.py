@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
 
+import airflow
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, TaskDeferred
 
@@ -13,6 +15,7 @@ from airflow_provider_bgrep.exceptions import (
     BgRepConfigurationError,
     BgRepJobFailedError,
     BgRepJobNotFoundError,
+    BgRepQuotaError,
     BgRepServiceError,
     BgRepTimeoutError,
 )
@@ -116,13 +119,44 @@ def test_a_time_out_is_a_sensor_time_out(sensor, submit, connection, run, ti, kw
 
 
 @pytest.mark.parametrize(("kwargs", "turned_into"), JUDGED)
-def test_a_final_error_fails_without_a_retry(sensor, connection, run, ti, kwargs, turned_into):
-    outcome = run(sensor(result_key="0" * 32, timeout=0.5, **kwargs), ti)
+def test_a_final_error_fails_without_a_retry(sensor, submit, connection, run, ti, kwargs, turned_into):
+    key = submit()
+    fault = connection.inject("code", operation="query", code="23500003")
+    outcome = run(sensor(result_key=key, **kwargs), ti)
+    assert fault.consumed == 1
     assert outcome.state == (turned_into or "failed")
     if not turned_into:
-        assert isinstance(outcome.error, BgRepJobNotFoundError)
-        assert outcome.error.code == "23500008"
+        assert isinstance(outcome.error, BgRepQuotaError)
+        assert outcome.error.code == "23500003"
         assert outcome.error.request_id
+
+
+def test_a_job_that_is_not_known_yet_is_waited_for(sensor, submit, connection, run, ti):
+    key = submit()
+    fault = connection.inject("code", operation="query", code="23500008", times=3)
+    outcome = run(sensor(result_key=key), ti)
+    if sensor.mode == "reschedule" and airflow.__version__ < "3":
+        # Each poke is on its own, and Airflow 2 does not tell when the first one was.
+        assert isinstance(outcome.error, BgRepJobNotFoundError)
+        return
+    assert fault.consumed == 3
+    assert outcome.state == "success", outcome.error
+
+
+def test_a_job_that_is_not_known_after_a_minute_is_final(sensor, connection, run, ti, monkeypatch):
+    clock = time.time
+    outcome_of_first = []
+
+    def a_minute_later_each_time():
+        outcome_of_first.append(None)
+        return clock() + 61 * len(outcome_of_first)
+
+    if sensor.mode == "reschedule":
+        ti.first_reschedule = datetime.now(UTC) - timedelta(seconds=61)
+    monkeypatch.setattr(time, "time", a_minute_later_each_time)
+    outcome = run(sensor(result_key="0" * 32, timeout=86_400), ti)
+    assert outcome.state == "failed"
+    assert isinstance(outcome.error, BgRepJobNotFoundError)
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import jinja2
 import pytest
 
 from airflow_provider_bgrep import ImageTask
 from airflow_provider_bgrep.exceptions import (
+    BgRepJobFailedError,
     BgRepQuotaError,
     BgRepRequestError,
     BgRepThrottledError,
@@ -129,6 +131,43 @@ def test_a_worker_killed_before_it_wrote_the_key_leaves_an_unknown_outcome(submi
     outcome = submit([connection.image_task()])
     assert isinstance(outcome.error, BgRepUnknownOutcomeError)
     assert connection.counters.pictures == 1
+
+
+def test_a_key_that_cannot_be_written_down_is_handed_on_all_the_same(
+    connection, run, ti, tmp_path, monkeypatch
+):
+    journal = tmp_path / "journal"
+    operator = BgRepSubmitOperator(
+        task_id="submit", task_list=[connection.image_task()], journal_path=f"file://{journal}"
+    )
+    log = operator.log.info
+
+    def block(line, *args):
+        log(line, *args)
+        if "is accepted" in line:
+            # After the intent, before the key: a file now lies where the record's folder was.
+            (folder,) = (path.parent for path in journal.rglob("*.json"))
+            shutil.rmtree(folder)
+            folder.write_text("")
+
+    monkeypatch.setattr(operator.log, "info", block)
+    outcome = run(operator, ti)
+    assert outcome.state == "success", outcome.error
+    assert outcome.pushed == {"result_key": outcome.value}
+    assert not list(journal.rglob("*.json"))
+    assert connection.counters.pictures == 1
+
+
+def test_a_job_that_failed_as_a_whole_is_bought_again_only_when_told(submit, connection, ti):
+    fault = connection.inject("code", code="23500011", accepted=True)
+    first = submit([connection.image_task()])
+    assert fault.consumed == 1
+    assert isinstance(first.error, BgRepJobFailedError)
+    ti.try_number = 2
+    assert isinstance(submit([connection.image_task()]).error, BgRepUnknownOutcomeError)
+    assert connection.counters.pictures == 1
+    assert submit([connection.image_task()], on_unknown_outcome="resubmit").state == "success"
+    assert connection.counters.pictures == 2
 
 
 def test_a_refusal_may_be_submitted_by_the_next_try(submit, connection, ti, no_waiting):
