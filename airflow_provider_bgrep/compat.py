@@ -3,12 +3,23 @@
 
 from __future__ import annotations
 
-try:
-    from airflow.sdk.log import mask_secret
-except ImportError:
-    try:  # Airflow 3.0
-        from airflow.sdk.execution_time.secrets_masker import mask_secret
-    except ImportError:  # Airflow 2
-        from airflow.utils.log.secrets_masker import mask_secret  # type: ignore[no-redef,import-not-found]
+from contextlib import suppress
+from importlib import import_module
+from typing import Final
 
-__all__ = ["mask_secret"]
+_MASKERS: Final = (
+    "airflow.sdk.log",
+    "airflow.sdk.execution_time.secrets_masker",  # 3.0
+    "airflow.utils.log.secrets_masker",  # 2
+)
+
+
+def mask_secret(secret: str) -> None:
+    """Have Airflow mask a secret in every log of this process and of its supervisor."""
+    for module in _MASKERS:
+        with suppress(ImportError, AttributeError):
+            mask = import_module(module).mask_secret
+            break
+    else:
+        raise ImportError(f"this Airflow masks secrets in none of {', '.join(_MASKERS)}")
+    mask(secret)
