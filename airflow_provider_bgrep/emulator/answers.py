@@ -217,4 +217,5 @@ def _iso(seconds: float) -> str:
 
 
 def _printable(text: str) -> str:
-    return text.encode("ascii", "backslashreplace").decode().replace("\n", " ").replace("\r", " ")[:500]
+    plain = text.encode("ascii", "backslashreplace").decode()
+    return "".join(letter if letter.isprintable() else "?" for letter in plain)[:500]

@@ -143,6 +143,9 @@ class Core:
             body = await read(MAX_REQUEST_BYTES)
         except ValueError as error:
             return answers.gateway_error("I400BD", str(error), texts=texts)
+        except ConnectionError:
+            # Broken off in mid-request: counted as one, answered to nobody.
+            return Answer(delivery="reset")
         if body is None:
             return answers.gateway_error("I413RL", f"over {MAX_REQUEST_BYTES} bytes", texts=texts)
         if self.settings.gateway != "none":

@@ -74,7 +74,10 @@ class Server:
             # The emulator's own fault, told as the service tells its own; and the reason to the log.
             log.exception("the emulator failed at %s %s", request.method, request.path)
             answer = answers.service_error("23500000", "the emulator failed: see its log")
-        return await _deliver(request, answer)
+        try:
+            return await _deliver(request, answer)
+        except ConnectionError:
+            return web.Response()  # nobody is there to read it
 
     async def _route(self, request: web.BaseRequest) -> Answer:
         path = request.path
