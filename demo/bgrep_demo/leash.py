@@ -59,13 +59,21 @@ def descendants() -> list[psutil.Process]:
     return found
 
 
-def kill_descendants() -> None:
-    """Kill everything below this process, again and again until nothing is left."""
-    while alive := descendants():
+def _session(process: psutil.Process) -> int | None:
+    with contextlib.suppress(OSError):
+        return os.getsid(process.pid)
+    return None
+
+
+def kill_descendants(session: int | None = None) -> None:
+    """Kill everything below this process, again and again until nothing is left.
+
+    :param session: only what belongs to this session.
+    """
+    while alive := [one for one in descendants() if session in (None, _session(one))]:
         for process in alive:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        reap()
         time.sleep(0.02)
 
 
@@ -95,8 +103,9 @@ def hold(grace: float, command: list[str]) -> int:
     told: list[int] = []
     for signum in _WAKE_UP:
         signal.signal(signum, lambda number, _: told.append(number) if number != signal.SIGCHLD else None)
+    # In the leash's own session: by that its owner knows what is left, should the leash be killed.
     program = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=follow_parent
+        command, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=follow_parent
     ).pid
     code: int | None = None
     deadline: float | None = None

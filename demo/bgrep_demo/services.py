@@ -92,6 +92,8 @@ class Service:
                 self._leash.wait()
             if self._leash.stdin:
                 self._leash.stdin.close()
+            # Nothing, unless the leash itself was killed: then what it held has come to this process.
+            leash.kill_descendants(self._leash.pid)
 
 
 class Services:
