@@ -21,8 +21,8 @@ def test_the_dag_of_the_readme_is_a_dag(monkeypatch: pytest.MonkeyPatch):
     names: dict[str, object] = {"DAG": DAG}
     exec(compile(rest, "README.md", "exec"), names)  # noqa: S102 (that the README's code runs is the point)
     dag = names["submit"].dag  # type: ignore[attr-defined]
-    assert dag.task_dict.keys() == {"submit", "wait", "download"}
-    assert dag.get_task("download").upstream_task_ids == {"submit", "wait"}
+    assert dag.task_dict.keys() == {"submit", "wait", "save"}
+    assert dag.get_task("save").upstream_task_ids == {"submit", "wait"}
 
 
 def test_the_commands_and_files_of_the_readme_exist():
