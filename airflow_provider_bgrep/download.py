@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any, Final
 import requests
 from PIL import Image
 
-from airflow_provider_bgrep.client import CONNECT_TIMEOUT, environment_bundle, sleep
+from airflow_provider_bgrep.client import sleep
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, tidy
 from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
 from airflow_provider_bgrep.protocol.models import Job, JobStatus
 from airflow_provider_bgrep.storage import get_bytes, put_bytes, put_file, safe_name, size_of
+from airflow_provider_bgrep.transport import CONNECT_TIMEOUT, environment_bundle
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath

@@ -17,16 +17,7 @@ from airflow.providers.common.compat.sdk import BaseHook
 from airflow.providers.http.hooks.http import HttpHook
 from requests.auth import AuthBase
 
-from airflow_provider_bgrep.client import (
-    CONNECT_TIMEOUT,
-    AsyncClient,
-    OneAttemptAdapter,
-    drive,
-    environment_bundle,
-    new_chance,
-    new_nonce,
-    sleep,
-)
+from airflow_provider_bgrep.client import AsyncClient, drive, new_chance, new_nonce, sleep
 from airflow_provider_bgrep.compat import mask_secret
 from airflow_provider_bgrep.connection import (
     CONNECTION_TYPE,
@@ -45,6 +36,7 @@ from airflow_provider_bgrep.protocol.models import ImageTask, Job
 from airflow_provider_bgrep.protocol.pacing import ONCE
 from airflow_provider_bgrep.protocol.validation import checked_tasks
 from airflow_provider_bgrep.protocol.wire import NONCE_HEADER, request_headers
+from airflow_provider_bgrep.transport import CONNECT_TIMEOUT, OneAttemptAdapter, environment_bundle
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.statemachine import StringList
@@ -94,7 +94,7 @@ class Codes(Table):
     required_arguments = 1
     header = ("code", "meaning, and what to do", "a submit", "a query")
     widths = "18 46 18 18"
-    tables: dict[str, Iterable[Rule]] = {
+    tables: ClassVar[dict[str, Iterable[Rule]]] = {
         "service": SERVICE_CODES.values(),
         "gateway": GATEWAY_CODES.values(),
         "texts": GATEWAY_TEXTS,

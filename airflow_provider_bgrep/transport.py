@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What requests and aiohttp are made to do, and not to do, for this API.
+
+One attempt is one request; it ends in time, in size, and knows whether anything of it was sent.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import ssl
+import threading
+from contextlib import suppress
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import requests
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from airflow_provider_bgrep.connection import Settings
+from airflow_provider_bgrep.protocol.limits import MAX_RESPONSE_BYTES
+
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds to make a connection, at most."""
+
+_CHUNK: Final = 64 * 1024
+
+# --- one attempt --------------------------------------------------------------------------------
+
+
+class Attempt:
+    """One HTTP attempt, as far as its connection got.
+
+    That a connection was never made is known where it is made: the libraries' errors do not tell. An
+    SSLError is a handshake's and a read's, a time-out or a hang-up comes at any time, and an error's
+    context may be another attempt's.
+    """
+
+    __slots__ = ("never_sent",)
+
+    def __init__(self) -> None:
+        self.never_sent = False
+
+
+current_attempt: ContextVar[Attempt | None] = ContextVar("bgrep_attempt", default=None)
+
+
+def _not_connected() -> None:
+    """Note that this attempt fails before a byte of its request is out."""
+    if (attempt := current_attempt.get()) is not None:
+        attempt.never_sent = True
+
+
+class Fuse(Attempt):
+    """Cuts an attempt's connection when its time is up: requests' own time-out begins anew with each byte.
+
+    :param seconds: how long the attempt may take.
+    """
+
+    __slots__ = ("_lock", "_socket", "_timer", "has_blown")
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.has_blown = False
+        self._socket: Any = None
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(seconds, self._blow)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Fuse:
+        current_attempt.set(self)
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        current_attempt.set(None)
+        self._timer.cancel()
+
+    @staticmethod
+    def watch(connected: Any) -> None:
+        """Have this thread's fuse, if one burns, cut this socket.
+
+        :raises TimeoutError: if it has blown already.
+        """
+        fuse = current_attempt.get()
+        if isinstance(fuse, Fuse):
+            with fuse._lock:
+                if fuse.has_blown:
+                    raise TimeoutError("no connection in time")
+                # A proxy's TLS within TLS wraps the socket once more.
+                fuse._socket = getattr(connected, "socket", connected)
+
+    def _blow(self) -> None:
+        with self._lock:
+            self.has_blown = True
+            if self._socket is not None:
+                with suppress(OSError):
+                    # Past ssl's own method, which is not made for another thread's socket.
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+
+class _HTTP(HTTPConnection):
+    def connect(self) -> None:
+        try:
+            super().connect()
+            Fuse.watch(self.sock)
+        except BaseException:
+            _not_connected()
+            raise
+
+
+class _HTTPS(HTTPSConnection):
+    def connect(self) -> None:
+        try:
+            super().connect()
+            Fuse.watch(self.sock)
+        except BaseException:
+            _not_connected()
+            raise
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _HTTP
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _HTTPS
+
+
+class OneAttemptAdapter(HTTPAdapter):
+    """An adapter that never sends a request twice, and tells a connection never made from a lost answer."""
+
+    def __init__(self) -> None:
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """As requests', with our connections."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        """As requests', with our connections."""
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        return manager
+
+
+def reason(error: BaseException) -> str:
+    """The innermost cause in words, without the URL that the outer ones repeat."""
+    innermost = error
+    for _ in range(10):
+        inner = getattr(innermost, "reason", None) or innermost.__cause__ or innermost.__context__
+        if not isinstance(inner, BaseException):
+            break
+        innermost = inner
+    return told(innermost)
+
+
+_USER_INFO: Final = re.compile(r"//[^/\s'\"]*@")
+
+
+def told(error: BaseException) -> str:
+    """An error in words, without a proxy's password."""
+    return _USER_INFO.sub("//***@", f"{type(error).__name__}: {error}").rstrip(": ")
+
+
+def read_limited(response: requests.Response, limit: int = MAX_RESPONSE_BYTES) -> bytes:
+    """The body of a streamed response, no longer than ``limit``."""
+    body = bytearray()
+    for chunk in response.iter_content(_CHUNK):
+        body += chunk
+        if len(body) > limit:
+            raise requests.exceptions.ContentDecodingError(f"answer of more than {limit} bytes")
+    return bytes(body)
+
+
+# --- aiohttp ------------------------------------------------------------------------------------
+
+
+class Connector(aiohttp.TCPConnector):
+    """aiohttp's, which notes where an attempt ends before its request is out."""
+
+    async def connect(self, *args: Any, **kwargs: Any) -> Any:
+        """As aiohttp's."""
+        try:
+            return await super().connect(*args, **kwargs)
+        except BaseException:  # a time-out arrives as a cancellation
+            _not_connected()
+            raise
+
+
+def is_small(response: aiohttp.ClientResponse) -> bool:
+    """Whether a body may be read in one go."""
+    # A small compressed body may be a large one: what is compressed is counted as it unfolds.
+    length = response.content_length
+    return length is not None and length <= MAX_RESPONSE_BYTES and "Content-Encoding" not in response.headers
+
+
+async def read_capped(response: aiohttp.ClientResponse) -> bytes:
+    """The body of a response, as :func:`read_limited`."""
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(_CHUNK):
+        body += chunk
+        if len(body) > MAX_RESPONSE_BYTES:
+            raise aiohttp.ClientPayloadError(f"answer of more than {MAX_RESPONSE_BYTES} bytes")
+    return bytes(body)
+
+
+def tls_and_proxy(settings: Settings) -> tuple[ssl.SSLContext | bool, str | None]:
+    """TLS and proxy for aiohttp as requests would choose them: connection first, then environment."""
+    proxies = settings.proxies
+    if proxies is None:
+        proxies = get_environ_proxies(settings.base_url)
+    proxy = select_proxy(settings.base_url, dict(proxies))
+    if urlsplit(settings.base_url).scheme != "https":
+        return True, proxy
+    if settings.verify is False:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    else:
+        bundle = settings.verify if isinstance(settings.verify, str) else environment_bundle()
+        is_folder = Path(bundle).is_dir()
+        context = ssl.create_default_context(
+            cafile=None if is_folder else bundle, capath=bundle if is_folder else None
+        )
+    if settings.cert is not None:
+        pair = (settings.cert, None) if isinstance(settings.cert, str) else settings.cert
+        context.load_cert_chain(*pair)
+    return context, proxy
+
+
+def environment_bundle() -> str:
+    """Path of the CA bundle that requests would use."""
+    named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    return named or DEFAULT_CA_BUNDLE_PATH
