@@ -310,7 +310,20 @@ def _proxies(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(x, str) for x in (*value, *value.values())):
         # Not shown: a proxy's URL often holds its password.
         raise ValueError('is no object of proxy URLs by scheme; give {"https": "http://host:port"}')
-    return value
+    return {scheme: _proxy(scheme, url.strip()) for scheme, url in value.items() if url.strip()}
+
+
+def _proxy(scheme: str, url: str) -> str:
+    # What is not understood is refused: aiohttp would go straight past a proxy without a host.
+    whole = url if "://" in url else f"http://{url}"
+    try:
+        parts = urlsplit(whole)
+        is_proxy = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_proxy = False
+    if not is_proxy:
+        raise ValueError(f"names no http(s) proxy for {scheme!r}; give http://host:port")
+    return whole
 
 
 def _cert(value: Any) -> str | tuple[str, str]:
@@ -323,9 +336,17 @@ def _cert(value: Any) -> str | tuple[str, str]:
 
 
 def _path(value: Any) -> str:
-    if not isinstance(value, str) or not value.startswith("/") or any(c.isspace() for c in value):
-        raise ValueError(f"is {value!r}; give a path that begins with /")
+    if not isinstance(value, str) or not _PATH.fullmatch(value):
+        raise ValueError(
+            f"is {value!r}; give a path that begins with /, in ASCII (the rest percent-encoded) and without "
+            "'.' and '..' segments"
+        )
     return value
+
+
+_CHARACTER: Final = r"(?:[\w.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
+_PATH: Final = re.compile(rf"(?:/(?!\.\.?(?:[/?]|$)){_CHARACTER}*)+(?:\?(?:{_CHARACTER}|[/?])*)?", re.ASCII)
+"""A path with or without a query, which every library sends as it stands."""
 
 
 _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {

@@ -366,13 +366,15 @@ def tls(*behaviours: Behaviour, always: Behaviour | None = None, known: bool = T
     return arrange
 
 
-def proxied(*behaviours: Behaviour, always: Behaviour | None = None, **extra: Any) -> Arrange:
+def proxied(
+    *behaviours: Behaviour, always: Behaviour | None = None, scheme: str = "http://", **extra: Any
+) -> Arrange:
     """TLS through a proxy that treats its first connections ill, or all."""
 
     def arrange(world: World, _: str) -> None:
         server = world.front(tls=world.tls)
         proxy = world.front(*behaviours, upstream=server.port, always=always, is_proxy=True)
-        proxies = {"https": f"http://{PROXY_USER}@127.0.0.1:{proxy.port}"}
+        proxies = {"https": f"{scheme}{PROXY_USER}@127.0.0.1:{proxy.port}"}
         world.connect(
             port=server.port, schema="https", verify=str(world.certificate), proxies=proxies, **extra
         )
@@ -459,6 +461,7 @@ SCENARIOS: dict[str, Scenario] = {
     "the proxy finds no way, twice": never_sent_twice(proxied(*[proxy_says("503 Unavailable")] * 2)),
     "a certificate that was made known": Scenario(tls(), Told(billed=PICTURES), Told()),
     "no certificate is asked for": Scenario(tls(known=False, verify=False), Told(billed=PICTURES), Told()),
+    "through a proxy without a scheme": Scenario(proxied(scheme=""), Told(billed=PICTURES), Told()),
     "through a proxy": Scenario(proxied(), Told(billed=PICTURES), Told()),
 }
 
@@ -481,6 +484,30 @@ def test_both_drivers_tell_the_same_and_nothing_is_bought_twice(world, no_waitin
         expected = replace(expected, attempts=None)
     assert told == dict.fromkeys(DRIVERS, expected)
     assert max(took.values()) < AT_LAST * (expected.attempts or 4), took
+
+
+@BOTH
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize(
+    ("extra", "named"),
+    [
+        ({"submit_path": "/api/v1/x/../bg-rep/submit"}, "submit_path"),
+        ({"submit_path": "/api/v1/bg-rep/submit%zz"}, "submit_path"),
+        ({"query_path": "/api/v1/bg-rep/查询"}, "query_path"),
+        ({"query_path": "/api/v1/bg-rep/query#now"}, "query_path"),
+        ({"proxies": {"http": "http://"}}, "proxies"),
+        ({"proxies": {"http": f"http://{PROXY_USER}@[::1"}}, "proxies"),
+        ({"proxies": {"http": f"socks5://{PROXY_USER}@127.0.0.1:9"}}, "proxies"),
+    ],
+)
+def test_what_the_drivers_would_read_differently_is_refused_before_anything_is_sent(
+    world, no_waiting, driver, operation, extra, named
+):
+    world.start()
+    world.connect(**extra)
+    assert tell(world, driver, operation) == Told("BgRepConfigurationError", attempts=0)
+    with pytest.raises(BgRepError, match=rf"extra\.{named}"):
+        DRIVERS[driver](operation, [world.task] if operation == "submit" else world.result_key)
 
 
 @BOTH
