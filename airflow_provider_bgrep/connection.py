@@ -214,7 +214,10 @@ def _split(host: str) -> SplitResult:
 
 def _is_name(host: str) -> bool:
     # Nothing that another parser could read as the end of the name: what is checked is what is called.
-    return re.fullmatch(r"[\w.-]+", host) is not None or _is_ipv6(host)
+    if _is_ipv6(host):
+        return True
+    labels = host.removesuffix(".").split(".")
+    return all(len(label) <= 63 and re.fullmatch(r"[\w-]+", label) for label in labels)
 
 
 def _is_ipv6(host: str) -> bool:

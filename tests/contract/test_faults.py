@@ -489,24 +489,26 @@ def test_both_drivers_tell_the_same_and_nothing_is_bought_twice(world, no_waitin
 @BOTH
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize(
-    ("extra", "named"),
+    ("wrong", "named"),
     [
         ({"submit_path": "/api/v1/x/../bg-rep/submit"}, "submit_path"),
         ({"submit_path": "/api/v1/bg-rep/submit%zz"}, "submit_path"),
         ({"query_path": "/api/v1/bg-rep/查询"}, "query_path"),
         ({"query_path": "/api/v1/bg-rep/query#now"}, "query_path"),
+        ({"host": f"{'x' * 64}.example", "schema": "https"}, "host"),
+        ({"host": "bgrep..example", "schema": "https"}, "host"),
         ({"proxies": {"http": "http://"}}, "proxies"),
         ({"proxies": {"http": f"http://{PROXY_USER}@[::1"}}, "proxies"),
         ({"proxies": {"http": f"socks5://{PROXY_USER}@127.0.0.1:9"}}, "proxies"),
     ],
 )
 def test_what_the_drivers_would_read_differently_is_refused_before_anything_is_sent(
-    world, no_waiting, driver, operation, extra, named
+    world, no_waiting, driver, operation, wrong, named
 ):
     world.start()
-    world.connect(**extra)
+    world.connect(**wrong)
     assert tell(world, driver, operation) == Told("BgRepConfigurationError", attempts=0)
-    with pytest.raises(BgRepError, match=rf"extra\.{named}"):
+    with pytest.raises(BgRepError, match=named):
         DRIVERS[driver](operation, [world.task] if operation == "submit" else world.result_key)
 
 
