@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import aiohttp
 import requests
+import urllib3.exceptions
 from yarl import URL
 
 from airflow_provider_bgrep.connection import Settings
@@ -28,6 +29,7 @@ from airflow_provider_bgrep.protocol.pacing import reserve
 from airflow_provider_bgrep.protocol.wire import Response, request_headers
 from airflow_provider_bgrep.transport import (
     CONNECT_TIMEOUT,
+    UNSENDABLE,
     Attempt,
     Connector,
     Fuse,
@@ -160,8 +162,8 @@ def _post_once(
         try:
             with post(settings.paths[step.operation], step.body, headers) as response:
                 body = read_limited(response)
-        except requests.exceptions.RequestException as error:
-            return NoAnswer(sent=not fuse.never_sent, reason=reason(error))
+        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+            return NoAnswer(sent=not (fuse.never_sent or isinstance(error, UNSENDABLE)), reason=reason(error))
     if fuse.has_blown:
         # What was cut off may look whole: a head without its end, a body that promised no length.
         return NoAnswer(sent=True, reason=f"no whole answer within {settings.timeout:g} s")
@@ -245,7 +247,9 @@ class AsyncClient:
                 body = await response.content.read(-1) if is_small(response) else await read_capped(response)
                 return Response(response.status, response.headers, body)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return NoAnswer(sent=not attempt.never_sent, reason=told(error))
+            return NoAnswer(
+                sent=not (attempt.never_sent or isinstance(error, UNSENDABLE)), reason=told(error)
+            )
         finally:
             self._turns.release()
 

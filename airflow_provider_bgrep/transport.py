@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import requests
+import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -50,6 +51,17 @@ class Attempt:
 
 
 current_attempt: ContextVar[Attempt | None] = ContextVar("bgrep_attempt", default=None)
+
+
+UNSENDABLE: Final = (
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+    urllib3.exceptions.LocationValueError,
+    aiohttp.InvalidURL,
+)
+"""What the libraries raise before they so much as look for a connection; where no redirect is followed,
+these are about our own URL and the proxy's."""
 
 
 def _not_connected() -> None:
@@ -218,7 +230,9 @@ def tls_and_proxy(settings: Settings) -> tuple[ssl.SSLContext | bool, str | None
     proxies = settings.proxies
     if proxies is None:
         proxies = get_environ_proxies(settings.base_url)
-    proxy = select_proxy(settings.base_url, dict(proxies))
+    proxy = select_proxy(settings.base_url, dict(proxies)) or None
+    if proxy is not None and "://" not in proxy:
+        proxy = f"http://{proxy}"
     if urlsplit(settings.base_url).scheme != "https":
         return True, proxy
     if settings.verify is False:

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Generator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -31,7 +32,7 @@ from airflow_provider_bgrep.exceptions import configuration_error, error_from, i
 from airflow_provider_bgrep.get_provider_info import ui_field_behaviour
 from airflow_provider_bgrep.protocol import flows
 from airflow_provider_bgrep.protocol.codes import Kind
-from airflow_provider_bgrep.protocol.errors import NOT_CONNECTED, CallError, InvalidInput
+from airflow_provider_bgrep.protocol.errors import NOT_CONNECTED, CallError, InvalidInput, Problem
 from airflow_provider_bgrep.protocol.models import ImageTask, Job
 from airflow_provider_bgrep.protocol.pacing import ONCE
 from airflow_provider_bgrep.protocol.validation import checked_tasks
@@ -52,12 +53,30 @@ def _settings(conn: Connection, conn_id: str) -> Settings:
         settings = parse_connection(
             host=conn.host, schema=conn.schema, port=conn.port, password=conn.password, extra=conn.extra
         )
+        _check_files(settings)
     except InvalidInput as error:
         raise configuration_error(error, conn_id) from None
     if settings.app_code != conn.password:
         # Airflow masks the password as it was typed: with its prefix, say, or a newline.
         mask_secret(settings.app_code)
     return settings
+
+
+def _check_files(settings: Settings) -> None:
+    """Files that TLS needs are on each machine or they are not; the libraries would fail without our words.
+
+    :raises InvalidInput: for those that are not here.
+    """
+    cert = (settings.cert,) if isinstance(settings.cert, str) else settings.cert or ()
+    verify = (settings.verify,) if isinstance(settings.verify, str) else ()
+    problems = [
+        Problem(f"extra.{name}", f"names {path!r}, which is not on this machine")
+        for name, paths in (("verify", verify), ("cert", cert))
+        for path in paths
+        if not Path(path).exists()
+    ]
+    if problems:
+        raise InvalidInput(problems)
 
 
 class AppCodeAuth(AuthBase):

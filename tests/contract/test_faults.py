@@ -187,6 +187,7 @@ class World:
 
     def start(self) -> None:
         self.emulator.reset()
+        self._monkeypatch.undo()
         self.connect()
         self.task = self.emulator.image_task(num_output=PICTURES)
         self.result_key = by_requests("submit", [self.task]).result_key
@@ -197,6 +198,10 @@ class World:
     def nobody_there(self) -> None:
         """Attempts get nowhere, so that nobody can count them."""
         self.can_count, self.count = False, lambda: None
+
+    def environment(self, **variables: str) -> None:
+        for name, value in variables.items():
+            self._monkeypatch.setenv(name, value)
 
     def connect(self, host: str = "127.0.0.1", port: int | None = None, schema: str = "http", **extra: Any):
         port = port or int(self.emulator.url.rpartition(":")[2])
@@ -366,6 +371,24 @@ def tls(*behaviours: Behaviour, always: Behaviour | None = None, known: bool = T
     return arrange
 
 
+def proxied_by_the_environment(kind: str) -> Arrange:
+    """As most companies set it: for all programs of the machine."""
+
+    def arrange(world: World, _: str) -> None:
+        server = world.front(tls=world.tls)
+        proxy = world.front(upstream=server.port, is_proxy=True)
+        world.environment(HTTPS_PROXY=f"{kind}127.0.0.1:{proxy.port}", NO_PROXY="", no_proxy="")
+        world.connect(port=server.port, schema="https", verify=str(world.certificate), proxies=None)
+
+    return arrange
+
+
+def no_proxy_that_anyone_speaks(world: World, operation: str) -> None:
+    world.environment(HTTPS_PROXY=f"socks5://127.0.0.1:{free_port()}", NO_PROXY="", no_proxy="")
+    world.connect(schema="https", proxies=None)
+    world.nobody_there()
+
+
 def proxied(
     *behaviours: Behaviour, always: Behaviour | None = None, scheme: str = "http://", **extra: Any
 ) -> Arrange:
@@ -451,6 +474,7 @@ SCENARIOS: dict[str, Scenario] = {
     "resets TLS": never_sent(tls(always=reset)),
     "silent at TLS": never_sent(tls(always=keep_silent, timeout=SHORTEST)),
     "no proxy there": never_sent(no_proxy),
+    "no proxy that anyone speaks": never_sent(no_proxy_that_anyone_speaks),
     "the proxy refuses": never_sent(proxied(always=proxy_says("403 Forbidden"))),
     "the proxy wants a password": never_sent(proxied(always=proxy_says("407 Proxy Authentication Required"))),
     "the proxy finds no way": never_sent(proxied(always=proxy_says("502 Bad Gateway"))),
@@ -462,6 +486,12 @@ SCENARIOS: dict[str, Scenario] = {
     "a certificate that was made known": Scenario(tls(), Told(billed=PICTURES), Told()),
     "no certificate is asked for": Scenario(tls(known=False, verify=False), Told(billed=PICTURES), Told()),
     "through a proxy without a scheme": Scenario(proxied(scheme=""), Told(billed=PICTURES), Told()),
+    "through the environment's proxy": Scenario(
+        proxied_by_the_environment(f"http://{PROXY_USER}@"), Told(billed=PICTURES), Told()
+    ),
+    "through the environment's proxy without a scheme": Scenario(
+        proxied_by_the_environment(""), Told(billed=PICTURES), Told()
+    ),
     "through a proxy": Scenario(proxied(), Told(billed=PICTURES), Told()),
 }
 
@@ -497,12 +527,14 @@ def test_both_drivers_tell_the_same_and_nothing_is_bought_twice(world, no_waitin
         ({"query_path": "/api/v1/bg-rep/query#now"}, "query_path"),
         ({"host": f"{'x' * 64}.example", "schema": "https"}, "host"),
         ({"host": "bgrep..example", "schema": "https"}, "host"),
+        ({"verify": "/nowhere/ca.pem"}, "verify"),
+        ({"cert": ["/nowhere/client.pem", "/nowhere/client.key"]}, "cert"),
         ({"proxies": {"http": "http://"}}, "proxies"),
         ({"proxies": {"http": f"http://{PROXY_USER}@[::1"}}, "proxies"),
         ({"proxies": {"http": f"socks5://{PROXY_USER}@127.0.0.1:9"}}, "proxies"),
     ],
 )
-def test_what_the_drivers_would_read_differently_is_refused_before_anything_is_sent(
+def test_what_the_drivers_would_fail_at_each_in_its_way_is_refused_before_anything_is_sent(
     world, no_waiting, driver, operation, wrong, named
 ):
     world.start()
