@@ -12,6 +12,7 @@ import asyncio
 import json
 import threading
 import traceback
+import urllib.request
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -387,6 +388,8 @@ OPERATIONS = pytest.mark.parametrize("operation", BOTH, ids=lambda operation: op
 @pytest.fixture(scope="module")
 def apparatus():
     with Emulator(app_code=APP_CODE) as emulator, Intermediary(emulator.url) as between:
+        # Drawn when first asked for, which on a busy machine takes longer than the service waits.
+        urllib.request.urlopen(emulator.image_task()["image"]).read()
         yield emulator, between
 
 

@@ -19,6 +19,7 @@ import struct
 import threading
 import time
 import traceback
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -264,6 +265,8 @@ def tell(world: World, driver: str, operation: str) -> Told:
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
     with Emulator(app_code=APP_CODE) as emulator:
+        # Drawn when first asked for, which on a busy machine takes longer than the service waits.
+        urllib.request.urlopen(emulator.image_task()["image"]).read()
         yield emulator
 
 
