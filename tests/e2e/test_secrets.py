@@ -104,3 +104,22 @@ def test_the_app_code_is_in_the_connection_and_nowhere_else(
     assert places(stored(stack), secrets) == set()
     assert places(written(stack), secrets) == set()
     assert not any(word in text for word in secrets for text in (said, shown))
+
+
+def test_result_urls_stand_in_the_sensors_xcom_and_nowhere_else(stack: Any, bill: Any, tmp_path: Path):
+    late = stack.emulator.inject("late", seconds=3600)
+    conf = {"task_list": [stack.emulator.image_task()], "directory": str(tmp_path)}
+    run_id = stack.airflow.trigger("e2e_chain", conf)
+    stack.until_task("e2e_chain", run_id, "wait", "deferred")
+    stack.emulator.advance(3600)
+    assert stack.airflow.wait_for_run("e2e_chain", run_id) == "success"
+    assert late.exhausted
+
+    waited = stack.airflow.xcom("e2e_chain", run_id, "wait")
+    (url,) = waited["tasks"][0]["results"]
+    signature = url.partition("Signature=")[2]
+    assert len(signature) > 20
+    # Of every run of these tests, not of this one alone.
+    assert places(stored(stack), [signature, "OSSAccessKeyId="]) == {"xcom"}
+    assert places(written(stack), [signature, "OSSAccessKeyId="]) == set()
+    assert all("Signature" not in path.read_text() for path in tmp_path.rglob("*.json"))

@@ -95,3 +95,41 @@ with DAG("e2e_mapped", schedule=None, params=form(), default_args=AT_ONCE):
         task_id="download", destination="file://{{ params.directory }}"
     ).expand(result_key=keys.output)
     waits >> downloads
+
+# The three modes of the sensor, side by side in every situation that a DAG can tell apart.
+MODES: dict[str, dict[str, Any]] = {
+    "poke": {"mode": "poke"},
+    "reschedule": {"mode": "reschedule", "poke_interval": 10},
+    "deferrable": {"deferrable": True},
+}
+SITUATIONS: dict[str, dict[str, Any]] = {
+    "done": {"job": "done"},
+    "partly_failed": {"job": "failed"},
+    "partly_failed_and_fine": {"job": "failed", "fail_on": "all"},
+    "partly_failed_soft": {"job": "failed", "soft_fail": True},
+    "partly_failed_never": {"job": "failed", "never_fail": True},
+    "late": {"job": "late", "timeout": 4},
+    "late_soft": {"job": "late", "timeout": 4, "soft_fail": True},
+    "late_never": {"job": "late", "timeout": 4, "never_fail": True},
+    "refused": {"job": "done", "bgrep_conn_id": "bgrep_wrong"},
+    "refused_soft": {"job": "done", "bgrep_conn_id": "bgrep_wrong", "soft_fail": True},
+}
+
+with DAG(
+    "e2e_modes",
+    schedule=None,
+    params={
+        "done": Param("", type="string"),
+        "failed": Param("", type="string"),
+        "late": Param("", type="string"),
+    },
+    default_args=AT_ONCE,
+):
+    for situation, given in SITUATIONS.items():
+        for mode, chosen in MODES.items():
+            rest = {name: value for name, value in given.items() if name != "job"}
+            BgRepSensor(
+                task_id=f"{situation}-{mode}",
+                result_key=f"{{{{ params.{given['job']} }}}}",
+                **{"poke_interval": 1, "timeout": 120, "deferrable": False, **rest, **chosen},
+            )
