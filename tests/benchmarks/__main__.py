@@ -21,7 +21,7 @@ from typing import Any
 import imports
 import polls
 
-QUESTIONS = {"imports": (imports.measure, 7), "polls": (polls.measure, 7)}
+QUESTIONS = {"imports": (imports.measure, 7), "polls": (polls.measure, 5)}
 SHOWN = (
     "airflow-provider-bgrep",
     "apache-airflow",
@@ -46,6 +46,9 @@ def main() -> None:
     parser.add_argument("question", nargs="*", choices=[*QUESTIONS, []], help="which; all by default")
     parser.add_argument("--rounds", type=int, help="how often every contender takes its turn")
     parser.add_argument("--only", action="append", help="a peer to run; ours and the limit always do")
+    parser.add_argument(
+        "--patience", type=float, default=60.0, help="seconds to wait for other programs to end, all in all"
+    )
     parser.add_argument("--out", type=Path, default=Path("build"), help="directory of the results")
     args = parser.parse_args()
 
@@ -58,7 +61,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bgrep-bench-") as home:
         for name in args.question or QUESTIONS:
             measure, rounds = QUESTIONS[name]
-            table, raw[name] = measure(args.rounds or rounds, home, say, only)
+            table, raw[name] = measure(args.rounds or rounds, home, say, only, args.patience)
             parts.append(table.as_markdown())
             print(f"\n{parts[-1]}", flush=True)
     where = machine()

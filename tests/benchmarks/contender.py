@@ -22,6 +22,8 @@ from typing import Any
 
 CONN_ID = "benchmark"
 PROBE_SECONDS = 0.005
+CONNECTIONS = 32
+"""The limit's, as many as ours."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,8 @@ def limit(plan: Plan) -> list[Coroutine[Any, Any, None]]:
 
     It does for each poll what the API asks for, and no more: a POST with the four headers, its nonce fresh,
     the JSON decoded, the statuses looked at. It is tuned as one would who cares: no cookies, no
-    redirects, URL and bodies made beforehand, at most as many connections as ours.
+    redirects, URL and bodies made beforehand, at most as many connections as ours, and a queue before them that
+    is cheaper than the connector's own.
     """
     import aiohttp
     from yarl import URL
@@ -150,6 +153,7 @@ def limit(plan: Plan) -> list[Coroutine[Any, Any, None]]:
     url = URL(f"http://127.0.0.1:{plan.port}/api/v1/bg-rep/query")
     authorization = f"APPCODE {plan.app_code}"
     finished = {"SUCCESS", "FAILED"}
+    turns = asyncio.Semaphore(CONNECTIONS)
 
     async def wait(session: aiohttp.ClientSession, number: int) -> None:
         body = json.dumps({"data": {"result_key": key_of(number)}}).encode()
@@ -161,15 +165,19 @@ def limit(plan: Plan) -> list[Coroutine[Any, Any, None]]:
                 "Authorization": authorization,
                 "X-Ca-Nonce": secrets.token_hex(16),
             }
-            async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
-                payload = json.loads(await response.read())
+            await turns.acquire()
+            try:
+                async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+                    payload = json.loads(await response.read())
+            finally:
+                turns.release()
             if all(task["status"] in finished for task in payload["data"]["task_list"]):
                 return
             # Drifting apart as ours do: polls that bunch share a turn of the loop and cost less.
             await asyncio.sleep(plan.interval * (0.9 + 0.2 * random.random()))  # noqa: S311
 
     async def run() -> None:
-        connector = aiohttp.TCPConnector(limit=32, keepalive_timeout=75)
+        connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=75)
         async with aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=60)
         ) as session:

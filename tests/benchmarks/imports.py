@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from polls import environment
+from polls import Patience, environment
 from tables import Goal, Spread, Table
 
 OURS = "ours"
@@ -74,7 +74,11 @@ def run_once(modules: list[str], home: str) -> dict[str, Any]:
 
 
 def measure(
-    repetitions: int, home: str, say: Callable[[str], None], only: set[str] | None = None
+    repetitions: int,
+    home: str,
+    say: Callable[[str], None],
+    only: set[str] | None = None,
+    patience: float = 60.0,
 ) -> tuple[Table, list[dict[str, Any]]]:
     """Import each contender in turn, round after round.
 
@@ -82,11 +86,14 @@ def measure(
     :param home: a directory for Airflow.
     :param say: shows progress.
     :param only: contenders to run beside ours.
+    :param patience: seconds to wait for other programs to end; then it is measured beside them.
     :return: the table, and every import.
     """
     runs: list[dict[str, Any]] = []
+    quiet = Patience(patience)
     names = [name for name in CONTENDERS if only is None or name in only | {OURS}]
     for round_number in range(repetitions + 1):
+        quiet.wait()
         for name in names:
             seen = run_once(CONTENDERS[name], home)
             if round_number:
