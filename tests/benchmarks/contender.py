@@ -144,8 +144,8 @@ def limit(plan: Plan) -> list[Coroutine[Any, Any, None]]:
 
     It does for each poll what the API asks for, and no more: a POST with the four headers, its nonce fresh,
     the JSON decoded, the statuses looked at. It is tuned as one would who cares: no cookies, no
-    redirects, URL and bodies made beforehand, at most as many connections as ours, and a queue before them that
-    is cheaper than the connector's own.
+    redirects, URL and bodies made beforehand, at most as many connections as ours, and a queue before
+    them that is cheaper than the connector's own.
     """
     import aiohttp
     from yarl import URL
