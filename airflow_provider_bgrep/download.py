@@ -12,7 +12,6 @@ import json
 import os
 import string
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -27,7 +26,7 @@ from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, tidy
 from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
 from airflow_provider_bgrep.protocol.models import Job, JobStatus
 from airflow_provider_bgrep.storage import get_bytes, put_bytes, put_file, safe_name, size_of
-from airflow_provider_bgrep.transport import CONNECT_TIMEOUT, environment_bundle
+from airflow_provider_bgrep.transport import CONNECT_TIMEOUT, Fuse, OneAttemptAdapter, environment_bundle
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -38,7 +37,8 @@ DEFAULT_TEMPLATE: Final = "{result_key}_{index}_{output}.{ext}"
 TEMPLATE_FIELDS: Final = ("result_key", "index", "output", "seed", "ext")
 _EXTENSIONS: Final = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
 _CHUNK: Final = 256 * 1024
-_SLOWEST_SECONDS: Final = 600.0
+_SLOWEST: Final = 10
+"""A picture may take so many times the connection's time-out, which requests starts anew with each byte."""
 _ATTEMPTS: Final = 3
 _EXPIRED: Final = frozenset({403, 404, 410})
 
@@ -235,8 +235,11 @@ class _Fetcher:
 
     def _fetch(self, url: str, local: str) -> tuple[int, str]:
         timeout = (min(CONNECT_TIMEOUT, self.timeout), self.timeout)
-        deadline = time.monotonic() + max(_SLOWEST_SECONDS, self.timeout)
-        with self.session.get(url, stream=True, timeout=timeout) as response, Path(local).open("wb") as file:
+        with (
+            Fuse(_SLOWEST * self.timeout) as fuse,
+            self.session.get(url, stream=True, timeout=timeout) as response,
+            Path(local).open("wb") as file,
+        ):
             if response.status_code in _EXPIRED:
                 raise _Expired(f"HTTP {response.status_code}")
             if response.status_code != 200:
@@ -246,14 +249,14 @@ class _Fetcher:
                 size += len(chunk)
                 if size > self.max_bytes:
                     raise _TooLarge(f"is larger than {self.max_bytes} bytes")
-                if time.monotonic() > deadline:
-                    raise _Bad("did not arrive in time")
                 digest.update(chunk)
                 file.write(chunk)
             promised = response.headers.get("Content-Length")
             encoded = response.headers.get("Content-Encoding")
             if promised and promised.isdigit() and not encoded and int(promised) != size:
                 raise _Bad(f"ended after {size} of {promised} bytes")
+        if fuse.has_blown:
+            raise _Bad("did not arrive in time")
         if not size:
             raise _Bad("is empty")
         return size, digest.hexdigest()
@@ -285,6 +288,8 @@ def looked_at(local: str) -> tuple[str, int, int]:
 def _session(settings: Settings) -> requests.Session:
     session = requests.Session()
     session.auth = lambda request: request  # keeps .netrc's credentials off
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, OneAttemptAdapter())
     session.verify = settings.verify
     if settings.proxies is not None:
         session.trust_env, session.proxies = False, dict(settings.proxies)

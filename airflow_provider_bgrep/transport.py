@@ -118,24 +118,31 @@ class Fuse(Attempt):
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
-class _HTTP(HTTPConnection):
+class _Watched:
+    """A connection whose socket the attempt's fuse can cut, whether it is new or kept."""
+
+    sock: Any
+
     def connect(self) -> None:
         try:
-            super().connect()
+            super().connect()  # type: ignore[misc]
             Fuse.watch(self.sock)
         except BaseException:
             _not_connected()
             raise
 
-
-class _HTTPS(HTTPSConnection):
-    def connect(self) -> None:
-        try:
-            super().connect()
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is not None:
             Fuse.watch(self.sock)
-        except BaseException:
-            _not_connected()
-            raise
+        super().request(*args, **kwargs)  # type: ignore[misc]
+
+
+class _HTTP(_Watched, HTTPConnection):
+    pass
+
+
+class _HTTPS(_Watched, HTTPSConnection):
+    pass
 
 
 class _HTTPPool(HTTPConnectionPool):

@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from airflow_provider_bgrep.emulator.service import RefusalError
 from airflow_provider_bgrep.protocol.limits import IMAGE_FORMATS, MAX_SIDE, MIN_SIDE
 
-FETCH_SECONDS: Final = 10.0
+FETCH_SECONDS: Final = 30.0
 FETCH_BYTES: Final = 64 * 1024 * 1024
 KEPT_BYTES: Final = 128 * 1024 * 1024
 

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -119,6 +122,57 @@ def test_what_is_no_whole_picture_is_fetched_again(submit, download, connection,
     outcome = download(key)
     assert injected.consumed == 1
     assert outcome.state == "success", outcome.error
+
+
+def test_a_picture_that_drips_is_cut_off(connection, run, ti, folder, monkeypatch, no_waiting):
+    connection_json = json.loads(connection.connection_json)
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_BGREP_DEFAULT", json.dumps({**connection_json, "extra": {"timeout": 0.2}})
+    )
+    key = "d" * 32
+    with Dripping() as dripping:
+        finished = {"status": "SUCCESS", "results": [dripping.url]}
+        body = {"code": 0, "success": True, "data": {"result_key": key, "task_list": [finished]}}
+        connection.inject("body", operation="query", body=json.dumps(body))
+        operator = BgRepDownloadOperator(task_id="download", result_key=key, destination=f"file://{folder}")
+        outcome = run(operator, ti)
+    assert dripping.served == 3
+    assert isinstance(outcome.error, BgRepDownloadError)
+    assert files_in(folder) == [f"{key}.manifest.json"]
+
+
+class Dripping:
+    """A server that sends a byte of a picture now and then, and would for hours."""
+
+    def __init__(self) -> None:
+        self.served = 0
+        dripping = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                dripping.served += 1
+                self.send_response(200)
+                self.send_header("Content-Length", "1000000")
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    while not dripping._ended.wait(0.05):
+                        self.wfile.write(b"x")
+
+            def log_message(self, *args):
+                pass
+
+        self._ended = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/0.png"
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *args):
+        self._ended.set()
+        self._server.shutdown()
+        self._server.server_close()
 
 
 def test_nothing_half_written_is_ever_left(submit, download, connection, folder, no_waiting):
