@@ -33,11 +33,13 @@ class Cell:
     :param airflow: the minor, such as ``3.1``.
     :param python: the version, such as ``3.12``.
     :param before: take no release younger than this date.
+    :param also: further requirements.
     """
 
     airflow: str
     python: str
     before: str | None
+    also: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -50,7 +52,7 @@ def cells() -> Iterator[Cell]:
     table = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["bgrep"]["matrix"]
     for airflow, row in table.items():
         for python in row["pythons"]:
-            yield Cell(airflow, python, row.get("before"))
+            yield Cell(airflow, python, row.get("before"), tuple(row.get("also", ())))
 
 
 def interpreter(version: str) -> str | None:
@@ -75,6 +77,7 @@ def run(cell: Cell, python: str, pytest_args: list[str]) -> bool:
     venv = ROOT / ".venv-matrix" / f"airflow{cell.airflow}-python{cell.python}"
     prepare = [python, str(ROOT / "tools" / "environment.py"), str(venv), "--group", "test"]
     prepare += ["--extra", "emulator", "--require", f"apache-airflow=={cell.airflow}.*"]
+    prepare += [word for requirement in cell.also for word in ("--require", requirement)]
     prepare += ["--before", cell.before] if cell.before else []
     if subprocess.run(prepare, cwd=ROOT, check=False).returncode:
         return False
