@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from airflow_provider_bgrep.protocol.limits import MAX_SIDE, MIN_SIDE
+
 
 class Kind(str, Enum):
     """What went wrong, by what the caller can do about it."""
@@ -107,346 +109,209 @@ _SELLER = "The API's seller configured it wrongly; report the gateway request id
 _OUR_REQUEST = "The request itself is malformed; report it with both request ids."
 
 
-def _service() -> list[Rule]:
-    final, unknown = Then.FINAL, Then.UNKNOWN
+_FINAL, _BACK_OFF, _AGAIN, _UNKNOWN = Then.FINAL, Then.BACK_OFF, Then.SEND_AGAIN, Then.UNKNOWN
+
+_READINGS: Final = {
+    # what a row is read as: (kind, on a submit, on a query, what to do)
+    "credentials": (Kind.AUTH, _FINAL, _FINAL, _CREDENTIALS),
+    "money": (Kind.QUOTA, _FINAL, _FINAL, _MONEY),
+    "throttled": (Kind.THROTTLED, _BACK_OFF, _BACK_OFF, _WAIT),
+    "address": (Kind.CONFIGURATION, _FINAL, _FINAL, _CONNECTION),
+    "caller": (Kind.CONFIGURATION, _FINAL, _FINAL, _NETWORK),
+    "seller": (Kind.CONFIGURATION, _FINAL, _FINAL, _SELLER),
+    "request": (Kind.REQUEST, _FINAL, _FINAL, _OUR_REQUEST),
+    "picture": (Kind.CONTENT, _FINAL, _FINAL, ""),
+    "no job": (Kind.JOB_NOT_FOUND, _FINAL, _FINAL, ""),
+    "failed job": (Kind.JOB_FAILED, _FINAL, _FINAL, ""),
+    "not reached": (Kind.SERVICE, _AGAIN, _AGAIN, "Try again later."),
+    "lost": (Kind.SERVICE, _UNKNOWN, _AGAIN, _LOOK_UP),
+}
+
+
+def _row(
+    reading: str,
+    code: str,
+    http_status: int,
+    meaning: str,
+    remedy: str = "",
+    *,
+    source: str = _GATEWAY,
+    wait: float = 0.0,
+) -> Rule:
+    kind, submit, query, usual_remedy = _READINGS[reading]
+    return Rule(code, http_status, meaning, kind, submit, query, remedy or usual_remedy, source, wait)
+
+
+def _rows(
+    reading: str, codes: str, meaning: str, remedy: str = "", *, source: str = _GATEWAY, wait: float = 0.0
+) -> list[Rule]:
+    # The status of a 6-character code is its characters 2 to 4.
     return [
-        Rule(
-            "23500000",
-            500,
-            "Internal server error",
-            Kind.SERVICE,
-            unknown,
-            Then.SEND_AGAIN,
-            _LOOK_UP,
-            _DOCUMENT,
-        ),
-        Rule(
-            "23500001",
-            401,
-            "Authorization required to perform current operation",
-            Kind.AUTH,
-            final,
-            final,
-            _CREDENTIALS,
-            _DOCUMENT,
-        ),
-        Rule(
-            "23500002",
-            404,
-            "Specified service does not exist",
-            Kind.CONFIGURATION,
-            final,
-            final,
-            _CONNECTION,
-            _DOCUMENT,
-        ),
-        Rule(
-            "23500003", 403, "User credit points are exhausted", Kind.QUOTA, final, final, _MONEY, _DOCUMENT
-        ),
-        Rule(
-            "23500004",
-            403,
-            "Request was denied due to request throttling",
-            Kind.THROTTLED,
-            Then.BACK_OFF,
-            Then.BACK_OFF,
-            _WAIT,
-            _DOCUMENT,
-        ),
-        Rule(
-            "23500005",
-            403,
-            "The image did not pass the content compliance check",
-            Kind.CONTENT,
-            final,
-            final,
-            "Use another picture: this one is suspected of illegal content.",
-            _DOCUMENT,
-        ),
-        Rule(
-            "23500006",
-            400,
-            "The image url provided is invalid or non-accessible",
-            Kind.CONTENT,
-            final,
-            final,
-            "Check that the picture's and the mask's URLs can be read from the internet without a login.",
-            _DOCUMENT,
-        ),
-        Rule(
-            "23500007",
-            400,
-            "The uploaded image does not meet the requirements",
-            Kind.CONTENT,
-            final,
-            final,
-            "Check size (each side 400 to 4096 px), format (jpg, jpeg, png, webp) and that the mask has "
-            "the picture's resolution.",
-            _DOCUMENT,
-        ),
-        Rule(
-            "23500008",
-            400,
-            "No records found related to the specified resultKey parameter",
-            Kind.JOB_NOT_FOUND,
-            final,
-            final,
-            "Check the result key and that it was submitted with the same account; old jobs may be gone.",
-            _DOCUMENT,
-        ),
-        Rule(
-            "23500009",
-            400,
-            "Required parameters cannot be empty",
-            Kind.REQUEST,
-            final,
-            final,
-            "Give every required field of the image task.",
-            _DOCUMENT,
-        ),
-        Rule(
-            "23500011",
-            500,
-            "Job execution failed",
-            Kind.JOB_FAILED,
-            final,
-            final,
-            "The job itself failed and may be billed; submit it anew only if that is worth its price.",
-            _DOCUMENT,
-        ),
-        Rule(
-            "23500012",
-            400,
-            "Required request body is missing",
-            Kind.REQUEST,
-            final,
-            final,
-            _OUR_REQUEST,
-            _DOCUMENT,
-        ),
-        Rule(
-            "23500013",
-            400,
-            "Illegal input parameter found",
-            Kind.REQUEST,
-            final,
-            final,
-            "Check the ranges of the image task's fields.",
-            _DOCUMENT,
-        ),
-        Rule(
-            "23500014", 400, "Illegal service name", Kind.CONFIGURATION, final, final, _CONNECTION, _DOCUMENT
-        ),
+        _row(reading, code, int(code[1:4]), meaning, remedy, source=source, wait=wait)
+        for code in codes.split()
     ]
 
 
-def _gateway() -> list[Rule]:
-    rows: list[Rule] = []
+_SERVICE: Final = (
+    _row("lost", "23500000", 500, "Internal server error", source=_DOCUMENT),
+    _row(
+        "credentials",
+        "23500001",
+        401,
+        "Authorization required to perform current operation",
+        source=_DOCUMENT,
+    ),
+    _row("address", "23500002", 404, "Specified service does not exist", source=_DOCUMENT),
+    _row("money", "23500003", 403, "User credit points are exhausted", source=_DOCUMENT),
+    _row("throttled", "23500004", 403, "Request was denied due to request throttling", source=_DOCUMENT),
+    _row(
+        "picture",
+        "23500005",
+        403,
+        "The image did not pass the content compliance check",
+        "Use another picture: this one is suspected of illegal content.",
+        source=_DOCUMENT,
+    ),
+    _row(
+        "picture",
+        "23500006",
+        400,
+        "The image url provided is invalid or non-accessible",
+        "Check that the picture's and the mask's URLs can be read from the internet without a login.",
+        source=_DOCUMENT,
+    ),
+    _row(
+        "picture",
+        "23500007",
+        400,
+        "The uploaded image does not meet the requirements",
+        f"Check size (each side {MIN_SIDE} to {MAX_SIDE} px), format (jpg, jpeg, png, webp) and that the "
+        "mask has the picture's resolution.",
+        source=_DOCUMENT,
+    ),
+    _row(
+        "no job",
+        "23500008",
+        400,
+        "No records found related to the specified resultKey parameter",
+        "Check the result key and that it was submitted with the same account; old jobs may be gone.",
+        source=_DOCUMENT,
+    ),
+    _row(
+        "request",
+        "23500009",
+        400,
+        "Required parameters cannot be empty",
+        "Give every required field of the image task.",
+        source=_DOCUMENT,
+    ),
+    _row(
+        "failed job",
+        "23500011",
+        500,
+        "Job execution failed",
+        "The job itself failed and may be billed; submit it anew only if that is worth its price.",
+        source=_DOCUMENT,
+    ),
+    _row("request", "23500012", 400, "Required request body is missing", source=_DOCUMENT),
+    _row(
+        "request",
+        "23500013",
+        400,
+        "Illegal input parameter found",
+        "Check the ranges of the image task's fields.",
+        source=_DOCUMENT,
+    ),
+    _row("address", "23500014", 400, "Illegal service name", source=_DOCUMENT),
+)
 
-    def add(
-        codes: str,
-        meaning: str,
-        kind: Kind,
-        then: Then,
-        remedy: str,
-        *,
-        query: Then | None = None,
-        source: str = _GATEWAY,
-        wait: float = 0.0,
-    ) -> None:
-        # The status of a 6-character code is its characters 2 to 4.
-        rows.extend(
-            Rule(code, int(code[1:4]), meaning, kind, then, query or then, remedy, source, wait)
-            for code in codes.split()
-        )
-
-    add(
+_GATEWAY_ROWS: Final = (
+    *_rows(
+        "credentials",
         "A400AC A401AC A400MA A400IK A403IS A403EP A403PR A401OT I403AA",
         "AppCode unknown, missing, expired, or not authorised for this API",
-        Kind.AUTH,
-        Then.FINAL,
-        _CREDENTIALS,
-    )
-    add(
-        "A403IP A403VN A403AC A403CO A403IN B451DO B451GO",
-        "Refused by address or by law",
-        Kind.CONFIGURATION,
-        Then.FINAL,
-        _NETWORK,
-    )
-    add("B403MQ", "Subscription used up", Kind.QUOTA, Then.FINAL, _MONEY)
-    add("B403ME", "Subscription expired", Kind.QUOTA, Then.FINAL, _MONEY)
-    add("B403MI", "Subscription invalid", Kind.QUOTA, Then.FINAL, _MONEY)
-    add("B403MO B403OD", "Subscription or account overdue", Kind.QUOTA, Then.FINAL, _MONEY)
-    add(
+    ),
+    *_rows("caller", "A403IP A403VN A403AC A403CO A403IN B451DO B451GO", "Refused by address or by law"),
+    *_rows("money", "B403MQ", "Subscription used up"),
+    *_rows("money", "B403ME", "Subscription expired"),
+    *_rows("money", "B403MI", "Subscription invalid"),
+    *_rows("money", "B403MO B403OD", "Subscription or account overdue"),
+    *_rows(
+        "throttled",
         "T429ID",
         "Throttled: the public test domain takes 1,000 calls a day",
-        Kind.THROTTLED,
-        Then.BACK_OFF,
         "Use the API's own domain in the connection's host, not the gateway's test domain.",
-    )
-    add("T429IN T429GR T429PA T429PR T429SR T429MR", "Throttled", Kind.THROTTLED, Then.BACK_OFF, _WAIT)
-    add("T429UR", "Throttled", Kind.THROTTLED, Then.BACK_OFF, _WAIT, source=_MEMORY)
-    add(
+    ),
+    *_rows("throttled", "T429IN T429GR T429PA T429PR T429SR T429MR", "Throttled"),
+    *_rows("throttled", "T429UR", "Throttled", source=_MEMORY),
+    *_rows(
+        "lost",
         "S403NU",
         "The nonce was seen in the last 15 minutes: the first request did arrive",
-        Kind.SERVICE,
-        Then.UNKNOWN,
         "Something between here and the gateway sent a request twice. " + _LOOK_UP,
-        query=Then.SEND_AGAIN,
         source=_MEMORY,
-    )
-    add(
+    ),
+    *_rows(
+        "address",
         "S403TE",
         "The timestamp is too old",
-        Kind.CONFIGURATION,
-        Then.FINAL,
         "We send no X-Ca-Timestamp; something in between adds one.",
         source=_MEMORY,
-    )
-    add(
-        "I400NC",
-        "The nonce is missing",
-        Kind.CONFIGURATION,
-        Then.FINAL,
-        "Something in between drops X-Ca-Nonce.",
-    )
-    add(
-        "I403PT",
-        "http where https is demanded",
-        Kind.CONFIGURATION,
-        Then.FINAL,
-        "Set the connection's schema to https.",
-    )
-    add(
-        "I404DO I404NF I404NR I404SR I405UM I410GG",
-        "Wrong domain, path or method",
-        Kind.CONFIGURATION,
-        Then.FINAL,
-        _CONNECTION,
-    )
-    add(
+    ),
+    *_rows("address", "I400NC", "The nonce is missing", "Something in between drops X-Ca-Nonce."),
+    *_rows("address", "I403PT", "http where https is demanded", "Set the connection's schema to https."),
+    *_rows("address", "I404DO I404NF I404NR I404SR I405UM I410GG", "Wrong domain, path or method"),
+    *_rows(
+        "request",
         "I400HD I400MH I400BD I400PA I400RU I400CT I400SG I400MP I400IP I400JP I413RL I413UL",
         "Malformed or too large a request",
-        Kind.REQUEST,
-        Then.FINAL,
-        _OUR_REQUEST,
-    )
-    add(
-        "X400PM X403DG X500ED X500AM A403FC",
-        "The API's provider misconfigured it",
-        Kind.CONFIGURATION,
-        Then.FINAL,
-        _SELLER,
-    )
-    add(
-        "D504CO D504RE D504IL D504CS X503BZ D503BB",
-        "Never reached the service",
-        Kind.SERVICE,
-        Then.SEND_AGAIN,
-        "Try again later.",
-    )
-    add(
+    ),
+    *_rows("seller", "X400PM X403DG X500ED X500AM A403FC", "The API's provider misconfigured it"),
+    *_rows("not reached", "D504CO D504RE D504IL D504CS X503BZ D503BB", "Never reached the service"),
+    *_rows(
+        "not reached",
         "D503CB",
         "The gateway's breaker is open (1,000 backend time-outs in 30 s open it for 90 s)",
-        Kind.SERVICE,
-        Then.SEND_AGAIN,
-        "Try again later.",
         wait=90.0,
-    )
-    add(
+    ),
+    *_rows(
+        "lost",
         "D504TO X504TO X504VE D502FC N502RE X500ER",
         "Timed out or the answer was lost: the service may have taken the job",
-        Kind.SERVICE,
-        Then.UNKNOWN,
-        _LOOK_UP,
-        query=Then.SEND_AGAIN,
-    )
-    return rows
+    ),
+)
 
-
-def _gateway_text() -> list[Rule]:
-    final, unknown, again = Then.FINAL, Then.UNKNOWN, Then.SEND_AGAIN
-    throttled = [
-        Rule(
-            f"Throttled by {what} Flow Control",
-            403,
-            "Throttled, although it is a 403",
-            Kind.THROTTLED,
-            Then.BACK_OFF,
-            Then.BACK_OFF,
-            _WAIT,
-            _GATEWAY,
-        )
+_TEXTS: Final = (
+    *(
+        _row("throttled", f"Throttled by {what} Flow Control", 403, "Throttled, although it is a 403")
         for what in ("USER", "APP", "API", "DOMAIN", "GROUP")
-    ]
-    money = [
-        Rule(text, 403, meaning, Kind.QUOTA, final, final, _MONEY, _GATEWAY)
-        for text, meaning in (
-            ("Quota Exhausted", "Subscription used up"),
-            ("Quota Expired", "Subscription expired"),
-            ("User Arrears", "Account overdue"),
-            ("Expiry of Authorization", "Authorisation expired"),
-        )
-    ]
-    return [
-        *throttled,
-        *money,
-        Rule(
-            "Unauthorized",
-            403,
-            "Not authorised for this API",
-            Kind.AUTH,
-            final,
-            final,
-            _CREDENTIALS,
-            _GATEWAY,
-        ),
-        Rule("Invalid AppCode", 400, "AppCode unknown", Kind.AUTH, final, final, _CREDENTIALS, _GATEWAY),
-        Rule(
-            "Nonce Used",
-            403,
-            "The nonce was seen in the last 15 minutes: the first request did arrive",
-            Kind.SERVICE,
-            unknown,
-            again,
-            "Something between here and the gateway sent a request twice. " + _LOOK_UP,
-            _GATEWAY,
-        ),
-        Rule(
-            "Internal Error", 500, "The gateway's own fault", Kind.SERVICE, unknown, again, _LOOK_UP, _GATEWAY
-        ),
-        Rule(
-            "Failed To Invoke Backend Service",
-            500,
-            "The answer was lost",
-            Kind.SERVICE,
-            unknown,
-            again,
-            _LOOK_UP,
-            _GATEWAY,
-        ),
-        Rule("Async Service", 504, "Timed out", Kind.SERVICE, unknown, again, _LOOK_UP, _GATEWAY),
-        Rule(
-            "Service Unavailable",
-            503,
-            "Never reached the service",
-            Kind.SERVICE,
-            again,
-            again,
-            "Try again later.",
-            _GATEWAY,
-        ),
-    ]
+    ),
+    _row("money", "Quota Exhausted", 403, "Subscription used up"),
+    _row("money", "Quota Expired", 403, "Subscription expired"),
+    _row("money", "User Arrears", 403, "Account overdue"),
+    _row("money", "Expiry of Authorization", 403, "Authorisation expired"),
+    _row("credentials", "Unauthorized", 403, "Not authorised for this API"),
+    _row("credentials", "Invalid AppCode", 400, "AppCode unknown"),
+    _row(
+        "lost",
+        "Nonce Used",
+        403,
+        "The nonce was seen in the last 15 minutes: the first request did arrive",
+        "Something between here and the gateway sent a request twice. " + _LOOK_UP,
+    ),
+    _row("lost", "Internal Error", 500, "The gateway's own fault"),
+    _row("lost", "Failed To Invoke Backend Service", 500, "The answer was lost"),
+    _row("lost", "Async Service", 504, "Timed out"),
+    _row("not reached", "Service Unavailable", 503, "Never reached the service"),
+)
 
-
-SERVICE_CODES: Final[dict[str, Rule]] = {rule.code: rule for rule in _service()}
+SERVICE_CODES: Final[dict[str, Rule]] = {rule.code: rule for rule in _SERVICE}
 """The service's error codes, by code. ``0`` is success and no row."""
 
-GATEWAY_CODES: Final[dict[str, Rule]] = {rule.code: rule for rule in _gateway()}
+GATEWAY_CODES: Final[dict[str, Rule]] = {rule.code: rule for rule in _GATEWAY_ROWS}
 """The gateway's 6-character codes, by code."""
 
-GATEWAY_TEXTS: Final[tuple[Rule, ...]] = tuple(_gateway_text())
+GATEWAY_TEXTS: Final[tuple[Rule, ...]] = _TEXTS
 """Older gateways' texts: ``code`` is the part of ``X-Ca-Error-Message`` to look for, any case."""
 
 
@@ -457,43 +322,18 @@ def by_status(http_status: int) -> Rule:
     :return: 429 is throttling, any 5xx an unknown outcome (on a query: transient), a 3xx a wrong
         address, any other 4xx final. A 2xx without a readable answer is an unknown outcome too.
     """
-    source = "gateway"
     if http_status == 429:
-        return Rule("", 429, "Throttled", Kind.THROTTLED, Then.BACK_OFF, Then.BACK_OFF, _WAIT, source)
+        return _row("throttled", "", 429, "Throttled")
     if 300 <= http_status < 400:
-        return Rule(
-            "",
-            http_status,
-            "Redirected; credentials are never sent to another address",
-            Kind.CONFIGURATION,
-            Then.FINAL,
-            Then.FINAL,
-            _CONNECTION,
-            source,
-        )
+        meaning = "Redirected; credentials are never sent to another address"
+        return _row("address", "", http_status, meaning)
     if http_status == 401:
-        return Rule("", 401, "Not authorised", Kind.AUTH, Then.FINAL, Then.FINAL, _CREDENTIALS, source)
+        return _row("credentials", "", 401, "Not authorised")
     if 400 <= http_status < 500:
-        return Rule(
-            "",
-            http_status,
-            "Refused",
-            Kind.REQUEST,
-            Then.FINAL,
-            Then.FINAL,
-            "Check the request and the connection.",
-            source,
-        )
-    return Rule(
-        "",
-        http_status,
-        "No readable answer" if http_status < 300 else "The service or something before it failed",
-        Kind.SERVICE,
-        Then.UNKNOWN,
-        Then.SEND_AGAIN,
-        _LOOK_UP,
-        source,
-    )
+        return _row("request", "", http_status, "Refused", "Check the request and the connection.")
+    is_success = http_status < 300
+    meaning = "No readable answer" if is_success else "The service or something before it failed"
+    return _row("lost", "", http_status, meaning)
 
 
 def gateway_rule(code: str, message: str, http_status: int) -> Rule:
