@@ -96,10 +96,14 @@ with DAG("e2e_mapped", schedule=None, params=form(), default_args=AT_ONCE):
     ).expand(result_key=keys.output)
     waits >> downloads
 
+# Where a task comes back sooner than the scheduler has heard of the end of its last leg, Airflow takes
+# that end for a death, and spends a try. Waits that are meant to end by themselves are longer than that.
+LATE_SECONDS = 20
+
 # The three modes of the sensor, side by side in every situation that a DAG can tell apart.
 MODES: dict[str, dict[str, Any]] = {
     "poke": {"mode": "poke"},
-    "reschedule": {"mode": "reschedule", "poke_interval": 10},
+    "reschedule": {"mode": "reschedule", "poke_interval": LATE_SECONDS + 1},
     "deferrable": {"deferrable": True},
 }
 SITUATIONS: dict[str, dict[str, Any]] = {
@@ -108,9 +112,9 @@ SITUATIONS: dict[str, dict[str, Any]] = {
     "partly_failed_and_fine": {"job": "failed", "fail_on": "all"},
     "partly_failed_soft": {"job": "failed", "soft_fail": True},
     "partly_failed_never": {"job": "failed", "never_fail": True},
-    "late": {"job": "late", "timeout": 4},
-    "late_soft": {"job": "late", "timeout": 4, "soft_fail": True},
-    "late_never": {"job": "late", "timeout": 4, "never_fail": True},
+    "late": {"job": "late", "timeout": LATE_SECONDS},
+    "late_soft": {"job": "late", "timeout": LATE_SECONDS, "soft_fail": True},
+    "late_never": {"job": "late", "timeout": LATE_SECONDS, "never_fail": True},
     "refused": {"job": "done", "bgrep_conn_id": "bgrep_wrong"},
     "refused_soft": {"job": "done", "bgrep_conn_id": "bgrep_wrong", "soft_fail": True},
 }
