@@ -94,6 +94,9 @@ class Airflow:
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_logs),
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
+            # A task's supervisor may notice its end only after so many seconds (5 unless said): until then
+            # the slot is taken, and a task resumed from a short deferral looks like one that was lost.
+            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             **(settings or {}),
         }
