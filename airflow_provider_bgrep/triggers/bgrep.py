@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import zlib
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -90,24 +91,19 @@ class BgRepTrigger(BaseTrigger):
 
     async def _wait(self, hook: BgRepAsyncHook) -> BgRepEvent:
         count = len(self.result_keys)
-        waiters = {
-            # Spread over the first interval: a thousand jobs are not asked for in one instant.
-            asyncio.ensure_future(self._wait_for_one(hook, key, self.poll_interval * i / count))
-            for i, key in enumerate(self.result_keys)
-        }
-        finished, pending, until = 0, set(waiters), None
+        waiters = [asyncio.ensure_future(self._wait_for_one(hook, key)) for key in self.result_keys]
+        ended: asyncio.Queue[asyncio.Future[int]] = asyncio.Queue()
+        for waiter in waiters:
+            waiter.add_done_callback(ended.put_nowait)
+        finished, until = 0, None
         try:
-            while pending:
+            for _ in waiters:
                 timeout = None if until is None else max(0.0, until - time.time())
-                done, pending = await asyncio.wait(
-                    pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
-                )
-                for waiter in done:
-                    finished += waiter.result()
+                finished += (await asyncio.wait_for(ended.get(), timeout)).result()
                 if finished and until is None and self.collect_after is not None:
                     until = time.time() + self.collect_after
-                if pending and until is not None and time.time() >= until:
-                    return BgRepEvent(Reason.COLLECT, finished, count - finished)
+        except TimeoutError:
+            return BgRepEvent(Reason.COLLECT, finished, count - finished)
         except CallError as error:
             return BgRepEvent.of_error(error, finished, count - finished)
         finally:
@@ -117,10 +113,12 @@ class BgRepTrigger(BaseTrigger):
         reason = Reason.FINISHED if finished == count else Reason.DEADLINE
         return BgRepEvent(reason, finished, count - finished)
 
-    async def _wait_for_one(self, hook: BgRepAsyncHook, result_key: str, delay: float) -> int:
+    async def _wait_for_one(self, hook: BgRepAsyncHook, result_key: str) -> int:
         """Wait for one job. :return: 1 if it is finished, 0 at the deadline."""
-        if delay:
-            await asyncio.sleep(min(delay, max(0.0, self.end_time - time.time())))
+        # Each key has its own place in the interval. A thousand jobs, of one trigger or of a thousand that a
+        # triggerer starts together, are not asked for in one instant, then or later.
+        place = self.poll_interval * zlib.crc32(result_key.encode()) / 2**32
+        await asyncio.sleep(min(place, max(0.0, self.end_time - time.time())))
         try:
             waited = await hook.wait(result_key, poll_interval=self.poll_interval, end_time=self.end_time)
         except CallError as error:
