@@ -34,7 +34,8 @@ class Extra:
     :param name: its key.
     :param label: its label in the form.
     :param description: one sentence for people.
-    :param types: JSON schema types, as the form's.
+    :param types: JSON schema types for the form. One besides ``null``: for several, Airflow shows a JSON
+        editor, where the parser is content with text.
     :param placeholder: what the empty field of the form shows.
     """
 
@@ -66,21 +67,21 @@ EXTRAS: Final[dict[str, Extra]] = {
             "verify",
             "Verify TLS",
             "true, false, or the path of a CA bundle.",
-            ("string", "boolean", "null"),
+            ("string", "null"),
             "true",
         ),
         Extra(
             "proxies",
             "Proxies",
             "JSON object of proxy URLs by scheme; empty for the environment's.",
-            ("object", "string", "null"),
+            ("string", "null"),
             '{"https": "http://proxy:3128"}',
         ),
         Extra(
             "cert",
             "Client certificate",
             "Path of a client certificate with its key, or a JSON list of both paths.",
-            ("string", "array", "null"),
+            ("string", "null"),
         ),
         Extra("submit_path", "Submit path", "Path of the submit operation.", ("string", "null"), SUBMIT_PATH),
         Extra("query_path", "Query path", "Path of the query operation.", ("string", "null"), QUERY_PATH),
