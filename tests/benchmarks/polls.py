@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import product
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,14 @@ from service import APP_CODE
 from tables import Goal, Spread, Table, quantile
 
 HERE = Path(__file__).parent
+LIMIT = "limit"
 TITLES = {
     "ours": "ours, one trigger of 1,000 keys",
     "ours-many": "ours, 1,000 triggers of one key",
     "databricks": "databricks' trigger",
     "http-sensor": "HttpSensorTrigger",
-    "limit": "the limit: bare aiohttp",
+    LIMIT: "the limit: bare aiohttp",
 }
-"""In the order in which they take their turns: what is compared most closely runs side by side."""
 
 OURS = ("ours", "ours-many")
 
@@ -226,6 +226,11 @@ def take_turn(contender: str, interval: float, service: FarSide, home: str, seed
     )
 
 
+def beside_the_limit(names: list[str]) -> list[str]:
+    """The limit before and after each: the machine may change its pace within a minute."""
+    return [LIMIT, *chain.from_iterable((name, LIMIT) for name in names)]
+
+
 def measure(
     repetitions: int,
     home: str,
@@ -244,12 +249,15 @@ def measure(
     """
     turns: list[Turn] = []
     quiet = Patience(patience)
-    names = [name for name in TITLES if only is None or name in only | {"ours", "limit"}]
+    names = [name for name in TITLES if name != LIMIT and (only is None or name in only | {"ours"})]
     with far_side() as service:
         for round_number in range(repetitions):
             # Each round begins elsewhere: whoever runs after a pause, or after the heaviest, changes.
             shift = round_number % len(names)
-            for interval, name in product((BUSY, CALM), names[shift:] + names[:shift]):
+            order = names[shift:] + names[:shift]
+            for interval, name in [(BUSY, name) for name in beside_the_limit(order)] + [
+                (CALM, name) for name in (LIMIT, *order)
+            ]:
                 tries: list[Turn] = []
                 while not tries or (tries[-1].others > DISTURBED and quiet.left > 0):
                     quiet.wait()
@@ -271,6 +279,16 @@ def quantiles(lags: list[float]) -> dict[str, float]:
 def of(turns: list[Turn], name: str, interval: float) -> list[Turn]:
     """One contender's turns, by round."""
     return [turn for turn in turns if turn.contender == name and turn.interval == interval]
+
+
+def ratios(turns: list[Turn], name: str) -> list[float]:
+    """A contender's CPU a poll over that of the limit's turns right before and right after it."""
+    seen = [turn for turn in turns if turn.interval == BUSY]
+    return [
+        2 * turn.cpu_us / (before.cpu_us + after.cpu_us)
+        for before, turn, after in zip(seen, seen[1:], seen[2:], strict=False)
+        if turn.contender == name != LIMIT
+    ]
 
 
 def table(turns: list[Turn]) -> Table:
@@ -297,9 +315,7 @@ def table(turns: list[Turn]) -> Table:
     }
     for name in p99:
         both = busy[name] + calm[name]
-        # A ratio is of two turns of one round: between rounds the machine may have changed its pace.
-        pairs = zip(busy[name], busy["limit"], strict=True)
-        ratio = Spread.of([turn.cpu_us / least.cpu_us for turn, least in pairs])
+        ratio = Spread.of(ratios(turns, name) or [1.0])
         out.rows.append(
             [
                 TITLES[name],
@@ -317,7 +333,7 @@ def table(turns: list[Turn]) -> Table:
             connections = max(turn.connections for turn in both)
             sockets = max(turn.sockets for turn in both)
             lines = max(turn.lines for turn in both)
-            title, more_lag = TITLES[name], p99[name].median - p99["limit"].median
+            title, more_lag = TITLES[name], p99[name].median - p99[LIMIT].median
             out.goals += [
                 Goal(f"{title}: CPU a poll, times the limit", MAX_RATIO, ratio.median),
                 Goal(f"{title}: new connections a poll", MAX_CONNECTIONS, connections, 3),
