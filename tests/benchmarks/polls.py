@@ -140,6 +140,15 @@ class Turn:
     others: float
 
 
+ALLOCATOR = {
+    "MALLOC_TOP_PAD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+    "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
+}
+"""For every contender alike. asyncio receives into 256 KB that glibc may give back and fetch again for
+each answer: two page faults a poll, which hit the limit's small process and not one with Airflow in it."""
+
+
 def environment(home: str, port: int | None = None) -> dict[str, str]:
     """Nothing of the user's own Airflow; a connection to the service as Airflow reads it from there."""
     kept = {
@@ -147,7 +156,7 @@ def environment(home: str, port: int | None = None) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("AIRFLOW_", "BGREP_", "PYTHON")) and not name.lower().endswith("_proxy")
     }
-    kept |= {"AIRFLOW_HOME": home, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    kept |= {"AIRFLOW_HOME": home, "AIRFLOW__CORE__LOAD_EXAMPLES": "False", **ALLOCATOR}
     if port is not None:
         conn = {"conn_type": "bgrep", "host": "127.0.0.1", "schema": "http", "port": port}
         kept[f"AIRFLOW_CONN_{CONN_ID.upper()}"] = json.dumps({**conn, "password": APP_CODE})
