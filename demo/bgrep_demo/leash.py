@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run one program on a leash: when the leash ends, everything the program ever started ends.
 
-    python leash.py GRACE program [argument ...]
+    python leash.py [--grace SECONDS] [--user NAME] [--end-with SIGNAL] program [argument ...]
 
 Airflow's services fork workers, and workers fork tasks, some into process groups of their own: the
 death of a service does not end them. The leash therefore adopts whatever is orphaned below it (Linux:
@@ -11,20 +11,24 @@ death of a service does not end them. The leash therefore adopts whatever is orp
 * it is told to by SIGTERM, SIGINT or SIGHUP;
 * the program itself ends, or is killed.
 
-First comes SIGTERM to the program and GRACE seconds, then SIGKILL to every descendant until there is
-none. If the leash itself is killed, the kernel kills the program (PR_SET_PDEATHSIG).
+First comes SIGTERM (or the signal asked for) to the program and some seconds of grace, then SIGKILL to
+every descendant until there is none. If the leash itself is killed, the kernel kills the program
+(PR_SET_PDEATHSIG).
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import ctypes
 import os
+import pwd
 import select
 import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import psutil
 
@@ -89,11 +93,25 @@ def reap() -> dict[int, int]:
     return ended
 
 
-def hold(grace: float, command: list[str]) -> int:
+def identity(user: str | None) -> dict[str, Any]:
+    """Arguments of ``subprocess`` that run a program as somebody else; none for nobody in particular."""
+    if user is None:
+        return {}
+    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
+
+
+def hold(
+    command: list[str],
+    grace: float,
+    user: str | None = None,
+    end_with: signal.Signals = signal.SIGTERM,
+) -> int:
     """Run a command on the leash.
 
-    :param grace: seconds between SIGTERM and SIGKILL.
     :param command: the program and its arguments.
+    :param grace: seconds between the first signal and SIGKILL.
+    :param user: whom to run it as; the leash itself stays who it is.
+    :param end_with: the first signal.
     :return: the program's exit code, as ``subprocess`` counts it.
     """
     adopt_orphans()
@@ -105,7 +123,11 @@ def hold(grace: float, command: list[str]) -> int:
         signal.signal(signum, lambda number, _: told.append(number) if number != signal.SIGCHLD else None)
     # In the leash's own session: by that its owner knows what is left, should the leash be killed.
     program = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=follow_parent
+        command,
+        stdin=subprocess.DEVNULL,
+        process_group=0,
+        preexec_fn=follow_parent,
+        **identity(user),
     ).pid
     code: int | None = None
     deadline: float | None = None
@@ -120,11 +142,25 @@ def hold(grace: float, command: list[str]) -> int:
         if code is None and deadline is None and (told or owner_gone):
             deadline = time.monotonic() + grace
             with contextlib.suppress(ProcessLookupError):
-                os.kill(program, signal.SIGTERM)
+                os.kill(program, end_with)
     kill_descendants()
     return -signal.SIGKILL if code is None else code
 
 
+def main() -> int:
+    """Hold what the command line names.
+
+    :return: the exit status: the program's, or 128 and the number of the signal that ended it.
+    """
+    parser = argparse.ArgumentParser(description="Run one program on a leash.")
+    parser.add_argument("--grace", type=float, default=3.0, metavar="SECONDS")
+    parser.add_argument("--user", metavar="NAME")
+    parser.add_argument("--end-with", type=signal.Signals.__getitem__, default=signal.SIGTERM)
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    args = parser.parse_args()
+    ended = hold(args.command, args.grace, args.user, args.end_with)
+    return ended if ended >= 0 else 128 - ended
+
+
 if __name__ == "__main__":
-    ended = hold(float(sys.argv[1]), sys.argv[2:])
-    sys.exit(ended if ended >= 0 else 128 - ended)
+    sys.exit(main())

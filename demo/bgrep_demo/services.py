@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 import time
@@ -35,20 +36,26 @@ class Service:
     :param command: the program and its arguments.
     :param env: its whole environment.
     :param log: where its output goes; appended to on a restart.
+    :param user: whom it runs as, if not as us.
+    :param end_with: the signal by which it is asked to end.
     """
 
     name: str
     command: Sequence[str]
     env: Mapping[str, str]
     log: Path
+    user: str | None = None
+    end_with: signal.Signals = signal.SIGTERM
     _leash: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def start(self) -> None:
         """Start the program."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        options = ["--grace", str(GRACE), "--end-with", self.end_with.name]
+        options += ["--user", self.user] if self.user else []
         with self.log.open("ab") as log:
             self._leash = subprocess.Popen(
-                [sys.executable, str(Path(leash.__file__)), str(GRACE), *self.command],
+                [sys.executable, str(Path(leash.__file__)), *options, *self.command],
                 # The leash ends what it holds when this pipe closes, however this process ends.
                 stdin=subprocess.PIPE,
                 stdout=log,

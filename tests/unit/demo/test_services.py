@@ -117,6 +117,30 @@ def test_a_killed_owner_leaves_nothing_behind(mark: str, tmp_path: Path):
     until(lambda: not marked(mark))
 
 
+def test_a_service_is_asked_to_end_by_the_signal_that_suits_it(tmp_path: Path):
+    told = "import signal; signal.signal(signal.SIGINT, lambda *_: exit(7)); print('ready'); signal.pause()"
+    command = [sys.executable, "-uc", told]
+    with Services() as services:
+        service = services.start(Service("it", command, {}, tmp_path / "log", end_with=signal.SIGINT))
+        until(lambda: "ready" in service.tail())
+        service.ask_to_end()
+        until(lambda: service.exit_code is not None)
+        assert service.exit_code == 7
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs programs as somebody else")
+def test_a_service_runs_as_whom_it_is_told_and_is_held_all_the_same(mark: str, tmp_path: Path):
+    # No Python: the interpreter of these tests may be closed to others.
+    command = ["/bin/sh", "-c", "sleep 600 & echo ready; wait"]
+    with Services() as services:
+        service = services.start(Service("it", command, {"MARK": mark}, tmp_path / "log", user="nobody"))
+        until(lambda: "ready" in service.tail())
+        assert {process.username() for process in marked(mark)} == {"root", "nobody"}
+        os.kill(psutil.Process(service.pid).ppid(), signal.SIGKILL)
+        until(lambda: service.exit_code is not None)
+    assert marked(mark) == []
+
+
 def test_until_says_what_did_not_come():
     with Services() as services, pytest.raises(TimeoutError, match="the moon: not within 0 s"):
         services.until(lambda: None, "the moon", seconds=0)
