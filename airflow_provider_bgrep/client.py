@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import aiohttp
@@ -26,6 +26,7 @@ from airflow_provider_bgrep.protocol.codes import Operation
 from airflow_provider_bgrep.protocol.errors import CallError
 from airflow_provider_bgrep.protocol.flows import Chance, NoAnswer, Reply, Send, Sleep, Step
 from airflow_provider_bgrep.protocol.pacing import reserve
+from airflow_provider_bgrep.protocol.tally import Tally
 from airflow_provider_bgrep.protocol.wire import Response, request_headers
 from airflow_provider_bgrep.transport import (
     CONNECT_TIMEOUT,
@@ -75,6 +76,12 @@ class _Waits:
 def sleep(seconds: float) -> None:
     """Wait, unless :func:`without_waiting` is on."""
     time.sleep(seconds * _Waits.scale)
+
+
+async def pause(seconds: float, event: asyncio.Event) -> None:
+    """Wait, unless :func:`without_waiting` is on, and no longer than until ``event`` is set."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds * _Waits.scale)
 
 
 @contextmanager
@@ -177,9 +184,10 @@ class AsyncClient:
     """Runs flows with aiohttp, on connections it keeps.
 
     :param settings: the connection.
+    :param is_paced: keep to the connection's rate; a caller that takes its slots itself says no.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, is_paced: bool = True) -> None:
         self.settings = settings
         self._urls = {op: URL(settings.base_url + path, encoded=True) for op, path in settings.paths.items()}
         self._timeout = aiohttp.ClientTimeout(
@@ -187,7 +195,7 @@ class AsyncClient:
         )
         # The time-out begins when an attempt has its turn, so that queueing is not failing.
         self._turns = asyncio.Semaphore(MAX_SOCKETS)
-        self._rate = Rate.of(settings)
+        self._rate = Rate.of(settings) if is_paced else None
         self._sessions: dict[Operation, aiohttp.ClientSession] = {}
         self._opening = asyncio.Lock()
         self._proxy: str | None = None
@@ -206,9 +214,10 @@ class AsyncClient:
         for session in sessions.values():
             await session.close()
 
-    async def drive(self, flow: Generator[Step, Reply, T]) -> T:
+    async def drive(self, flow: Generator[Step, Reply, T], tally: Tally | None = None) -> T:
         """Run a flow.
 
+        :param tally: counts its attempts, where somebody wants to know.
         :return: what the flow returns.
         :raises CallError: as :func:`drive`.
         """
@@ -228,6 +237,8 @@ class AsyncClient:
             else:
                 if self._rate is not None and (wait := self._rate.take()) > 0:
                     await asyncio.sleep(wait)
+                if tally is not None:
+                    tally.add(step.operation)  # type: ignore[union-attr]
                 reply = await self._post_once(step)  # type: ignore[arg-type]
 
     async def _post_once(self, step: Send) -> Reply:

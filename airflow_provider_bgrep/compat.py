@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one name that common-compat does not know in every version that fits Airflow 2.11."""
+"""What differs between Airflow's versions, and common-compat does not know in every one that fits 2.11."""
 
 from __future__ import annotations
 
@@ -23,3 +23,10 @@ def mask_secret(secret: str) -> None:
     else:
         raise ImportError(f"this Airflow masks secrets in none of {', '.join(_MASKERS)}")
     mask(secret)
+
+
+def has_task_state_store() -> bool:
+    """Whether this Airflow keeps a state for each task instance (3.3 and later)."""
+    from airflow import __version__
+
+    return tuple(map(int, __version__.split(".")[:2])) >= (3, 3)

@@ -13,7 +13,7 @@ import os
 import string
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +25,7 @@ from airflow_provider_bgrep.client import sleep
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, tidy
 from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
 from airflow_provider_bgrep.protocol.models import Job, JobStatus
-from airflow_provider_bgrep.storage import get_bytes, put_bytes, put_file, safe_name, size_of
+from airflow_provider_bgrep.storage import get_bytes, in_folder, put_bytes, put_file, safe_name, size_of
 from airflow_provider_bgrep.transport import CONNECT_TIMEOUT, Fuse, OneAttemptAdapter, environment_bundle
 
 if TYPE_CHECKING:
@@ -78,7 +78,26 @@ class Saved:
 
     pictures: tuple[SavedPicture, ...]
     failed: tuple[dict[str, Any], ...]
-    lost: tuple[str, ...]
+    lost: tuple[Lost, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """One generated picture that could not be saved.
+
+    :param index: position of its image task in the job, from 0.
+    :param output: which of the image task's pictures, from 0.
+    :param reason: why, without its URL.
+    :param is_gone: whether a fresh URL was no good either; otherwise another try may help.
+    """
+
+    index: int
+    output: int
+    reason: str
+    is_gone: bool = False
+
+    def __str__(self) -> str:
+        return f"[{self.index}] output {self.output}: {self.reason}"
 
 
 class _Expired(Exception):
@@ -89,9 +108,11 @@ class _Bad(Exception):
     """What came is no picture, or not all of it."""
 
 
-def check_template(template: str) -> None:
+def check_template(template: str, *, with_id: bool = False) -> None:
     """Check a file-name template.
 
+    :param with_id: for pictures of several jobs, where ``{id}`` stands for an image task's own id, which
+        may be that of another too.
     :raises InvalidInput: if it names an unknown field, gives two pictures one name, or leaves the folder.
     """
     try:
@@ -100,11 +121,13 @@ def check_template(template: str) -> None:
         what = f"{template!r} cannot be read: {error}"
         raise InvalidInput([Problem("filename_template", what)]) from None
     problems = []
-    unknown = sorted({name for name in names if name not in TEMPLATE_FIELDS})
+    fields = (*TEMPLATE_FIELDS, "id") if with_id else TEMPLATE_FIELDS
+    unknown = sorted({name for name in names if name not in fields})
     if unknown:
-        what = f"has {', '.join(map(repr, unknown))}; the fields are {', '.join(TEMPLATE_FIELDS)}"
+        what = f"has {', '.join(map(repr, unknown))}; the fields are {', '.join(fields)}"
         problems.append(Problem("filename_template", what))
-    missing = [name for name in ("index", "output") if name not in names]
+    needed = ("result_key", "index", "output") if with_id else ("index", "output")
+    missing = [name for name in needed if name not in names]
     if missing:
         what = f"lacks {' and '.join(f'{{{name}}}' for name in missing)}: pictures would overwrite each other"
         problems.append(Problem("filename_template", what))
@@ -140,29 +163,17 @@ def save_job(
     if known is not None and known.is_complete:
         log("Everything was saved by an earlier run; nothing is fetched.")
         return Saved(known.pictures, known.failed, ())
-    had = {(p.index, p.output): p for p in known.pictures} if known else {}
     job = query(result_key)
-    pictures, lost = dict(had), []
-    with _session(settings) as session:
-        fetch = _Fetcher(session, settings.timeout, max_bytes)
-        fresh: Job | None = None
-        for index, output, url, seed in _wanted(job):
-            if (index, output) in had:
-                continue
-            name = _Namer(template, result_key, index, output, seed)
-            try:
-                try:
-                    saved = fetch.save(url, destination, name)
-                except _Expired:
-                    if fresh is None:
-                        log("A result URL has expired: asking for fresh ones.")
-                        fresh = query(result_key)
-                    saved = fetch.save(_url_of(fresh, index, output), destination, name)
-            except (_Expired, _Bad, requests.RequestException, OSError) as error:
-                lost.append(f"[{index}] output {output}: {_words(error)}")
-            else:
-                pictures[index, output] = saved
-    ordered = tuple(pictures[key] for key in sorted(pictures))
+    ordered, lost = save_pictures(
+        job,
+        destination,
+        query=query,
+        settings=settings,
+        template=template,
+        max_bytes=max_bytes,
+        had=known.pictures if known else (),
+        log=log,
+    )
     failed = tuple(
         {"index": task.index, "message": tidy(task.message)}
         for task in job.tasks
@@ -170,7 +181,51 @@ def save_job(
     )
     # Written even when something is lost: the next try fetches only that.
     _write_manifest(manifest, template, _Known(ordered, failed, not lost))
-    return Saved(ordered, failed, tuple(lost))
+    return Saved(ordered, failed, lost)
+
+
+def save_pictures(
+    job: Job,
+    destination: ObjectStoragePath,
+    *,
+    query: Callable[[str], Job],
+    settings: Settings,
+    template: str = DEFAULT_TEMPLATE,
+    max_bytes: int = MAX_RESULT_BYTES,
+    had: Iterable[SavedPicture] = (),
+    ids: Sequence[str] = (),
+    log: Callable[[str], None] = lambda line: None,
+) -> tuple[tuple[SavedPicture, ...], tuple[Lost, ...]]:
+    """Save the pictures of a finished job, one after the other.
+
+    :param query: asks the service for the job once more, when a URL has expired.
+    :param had: pictures that lie in place already.
+    :param ids: for each image task what ``{id}`` of the template stands for.
+    :return: the pictures that lie in place now, by index and output, and those that could not be saved.
+    """
+    pictures = {(picture.index, picture.output): picture for picture in had}
+    lost: list[Lost] = []
+    fresh: Job | None = None
+    with _session(settings) as session:
+        fetch = _Fetcher(session, settings.timeout, max_bytes)
+        for index, output, url, seed in _wanted(job):
+            if (index, output) in pictures:
+                continue
+            own = ids[index] if index < len(ids) else ""
+            name = _Namer(template, job.result_key, index, output, seed, own)
+            try:
+                try:
+                    saved = fetch.save(url, destination, name)
+                except _Expired:
+                    if fresh is None:
+                        log("A result URL has expired: asking for fresh ones.")
+                        fresh = query(job.result_key)
+                    saved = fetch.save(_url_of(fresh, index, output), destination, name)
+            except (_Expired, _Bad, requests.RequestException, OSError) as error:
+                lost.append(Lost(index, output, _words(error), isinstance(error, _Expired)))
+            else:
+                pictures[index, output] = saved
+    return tuple(pictures[key] for key in sorted(pictures)), tuple(lost)
 
 
 def _wanted(job: Job) -> Iterator[tuple[int, int, str, Any]]:
@@ -193,6 +248,7 @@ class _Namer:
     index: int
     output: int
     seed: Any
+    id: str
 
     def name(self, ext: str) -> str:
         values = {
@@ -200,6 +256,7 @@ class _Namer:
             "index": f"{self.index:02d}",
             "output": self.output,
             "seed": "random" if self.seed is None else self.seed,
+            "id": self.id,
             "ext": ext,
         }
         return self.template.format(**{name: safe_name(value) for name, value in values.items()})
@@ -328,12 +385,8 @@ def _known(manifest: ObjectStoragePath, template: str) -> _Known | None:
     except (ValueError, TypeError, KeyError):
         return None  # damaged: the pictures are fetched again
     folder = manifest.parent
-    there = tuple(p for p in listed if size_of(_in_folder(folder, p.path)) == p.size)
+    there = tuple(p for p in listed if size_of(in_folder(folder, p.path)) == p.size)
     return replace(known, pictures=there, is_complete=known.is_complete and len(there) == len(listed))
-
-
-def _in_folder(folder: ObjectStoragePath, path: str) -> ObjectStoragePath:
-    return type(folder)(path, conn_id=getattr(folder, "conn_id", None))
 
 
 def _write_manifest(manifest: ObjectStoragePath, template: str, known: _Known) -> None:

@@ -1,27 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was paid for: an intent before a submit, the ``result_key`` after it.
+"""What was paid for: an intent before every submit, the ``result_key`` after it.
 
 The API has no idempotency key and no list, so this is all that keeps a second try of an Airflow task
 from buying again. Records are found by what was bought, never by a position: after an upstream change a
 mapped task may find what another map index stored.
+
+A store can only get and set, so the records lie in pages that can be found from one small head::
+
+    head                 the legs, in the order they began
+    page {leg}-0, -1 …   up to 16 submits each, written by that leg alone
+    notes                what holds for the task as a whole: its deadline, why it stopped
+
+A *leg* is one stretch of work in one process. It enters itself in the head before it reads the pages of
+the legs before it, and before each submit it writes its intent and then looks at the head once more.
+So of two processes that run the same task (a worker that was given up, but lives), either the older
+sees that it was replaced and sends nothing, or the newer sees the older's intent and does not buy it.
 
 Nothing here knows Airflow; a store is anything with :meth:`Store.get` and :meth:`Store.set`.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import itertools
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import secrets
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final, Protocol
 
-from airflow_provider_bgrep.protocol.identity import fingerprint
-from airflow_provider_bgrep.protocol.models import ImageTask
-
 VERSION: Final = 1
+PAGE_RECORDS: Final = 16
+"""Submits on one page: some 20 KB, where Airflow's own store warns at 64."""
+
+_HEAD: Final = "bgrep-journal"
+_NOTES: Final = f"{_HEAD}-notes"
+_MAX_ID: Final = 100
+_UNREADABLE: Final = "nothing was submitted"
+
+
+class SupersededError(Exception):
+    """Another run of the same task instance has taken over."""
 
 
 class Store(Protocol):
@@ -38,7 +60,7 @@ class State(str, Enum):
     """How far a submit came."""
 
     INTENT = "intent"
-    """About to be sent. Found by a later try, it means that nobody knows what became of it."""
+    """About to be sent. Found by a later leg, it means that nobody knows what became of it."""
     ACCEPTED = "accepted"
     """The ``result_key`` is known."""
     REFUSED = "refused"
@@ -48,108 +70,306 @@ class State(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """One image task of a submit.
+
+    :param key: its identity: what is bought, see :func:`~.protocol.identity.identities`.
+    :param pictures: how many it asks for.
+    :param id: the user's own name for it, cut to 100 characters.
+    """
+
+    key: str
+    pictures: int = 1
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One submit.
 
     :param state: how far it came.
-    :param at: when, ISO 8601 in UTC.
-    :param tasks: image tasks it asks for.
-    :param nonce: the nonce of its first attempt, by which support can find it.
+    :param at: when it was last sent, ISO 8601 in UTC.
+    :param items: what it asks for, in the order sent.
+    :param account: the connection it is sent with.
+    :param edition: the edition it was bought for, see ``regenerate``.
+    :param try_number: Airflow's number of the try that sent it.
+    :param nonce: the nonce it was sent with, by which support can find it.
     :param result_key: the job's key, once accepted.
     :param request_id: the service's id of the call, where one came.
     :param gateway_request_id: the gateway's id of it.
-    :param version: of this format.
+    :param code: what it was refused with, or what was lost.
+    :param http_status: the HTTP status of that.
+    :param reason: that in words.
     """
 
     state: State
     at: str
-    tasks: int
+    items: tuple[Asked, ...]
+    account: str = ""
+    edition: str = ""
+    try_number: int = 1
     nonce: str = ""
     result_key: str = ""
     request_id: str = ""
     gateway_request_id: str = ""
-    version: int = VERSION
+    code: str = ""
+    http_status: int | None = None
+    reason: str = ""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Identities of what it asks for."""
+        return tuple(item.key for item in self.items)
+
+    @property
+    def pictures(self) -> int:
+        """Pictures it asks for."""
+        return sum(item.pictures for item in self.items)
 
     def to_json(self) -> dict[str, Any]:
         """The form that is stored."""
-        return {**asdict(self), "state": self.state.value}
+        items = [[item.key, item.pictures, item.id] for item in self.items]
+        values = {**asdict(self), "state": self.state.value, "items": items}
+        return {name: value for name, value in values.items() if value}
 
     @classmethod
     def from_json(cls, value: Any) -> Record:
         """The record again.
 
-        :raises ValueError: if it is of a newer version, or damaged: an unknown record is never taken for
-            none.
+        :raises ValueError: if it is damaged: what cannot be read is never taken for none.
         """
-        if not isinstance(value, dict) or value.get("version") != VERSION:
-            raise ValueError("the journal holds a record this version cannot read; nothing was submitted")
-        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
         try:
-            record = cls(**{**known, "state": State(value["state"])})
+            known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+            items = tuple(Asked(*item) for item in value["items"])
+            record = cls(**{**known, "state": State(value["state"]), "items": items})
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"the journal holds a damaged record ({error}); nothing was submitted") from None
+            raise ValueError(f"the journal holds a damaged record ({error}); {_UNREADABLE}") from None
         if record.state is State.ACCEPTED and not record.result_key:
-            raise ValueError("the journal holds an accepted job without its key; nothing was submitted")
+            raise ValueError(f"the journal holds an accepted job without its key; {_UNREADABLE}")
         return record
 
 
-class Journal:
-    """The records of one Airflow task instance.
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What holds for the task as a whole.
 
-    :param store: where they are kept.
+    :param generation: tells one life of the task instance from the next: a clear begins a new one, a
+        retry or a deferral does not.
+    :param end_time: this generation's deadline, wall clock in seconds.
+    :param first_try: Airflow's number of this generation's first try.
+    :param counts: calls made in this generation, by operation.
+    :param stopped: why this generation submits no more, if it does not.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    generation: str = ""
+    end_time: float = 0.0
+    first_try: int = 1
+    counts: Mapping[str, int] = field(default_factory=dict)
+    stopped: Mapping[str, Any] | None = None
 
-    def find(self, account: str, tasks: Sequence[ImageTask]) -> Record | None:
-        """What is known of this very purchase, or ``None``."""
-        value = self._store.get(_key(account, tasks))
-        return None if value is None else Record.from_json(value)
 
-    def intend(self, account: str, tasks: Sequence[ImageTask], nonce: str) -> Purchase:
-        """Write down that these tasks are about to be submitted. If this raises, do not submit."""
-        purchase = Purchase(self._store, _key(account, tasks), len(tasks), nonce)
-        purchase.write(State.INTENT)
-        return purchase
+class Journal:
+    """The records of one Airflow task instance, and this leg's own.
+
+    Safe to use from several threads; writes that are wanted at the same time are made as one.
+
+    :param store: where they are kept.
+    :param account: the connection to submit with.
+    :param edition: what is bought now is bought for this edition.
+    :param try_number: Airflow's number of this try.
+    :param generation: of the task instance; another one than before has a new deadline.
+    :param end_time: the deadline, if this is the first leg of its generation.
+    :raises ValueError: if what is there cannot be read.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        account: str,
+        *,
+        edition: str = "",
+        try_number: int = 1,
+        generation: str = "",
+        end_time: float = 0.0,
+    ) -> None:
+        self.account, self.edition, self.try_number = account, edition, try_number
+        self._store, self._leg = store, secrets.token_hex(4)
+        self._lock = threading.Lock()
+        self._pages: list[_Page] = []
+        self._check_floor = Together(self._must_have_the_floor)
+        before = self._legs()
+        store.set(_HEAD, {"version": VERSION, "legs": [*before, self._leg]})
+        # Only now: a leg that writes an intent after this finds that it was replaced.
+        self.earlier = [record for leg in before for record in self._read(leg)]
+        self.notes = self._notes() or Notes(first_try=0)
+        if not self.notes.first_try or self.notes.generation != generation:
+            self.note(**asdict(Notes(generation, end_time, try_number)))
+
+    @property
+    def records(self) -> list[Record]:
+        """All submits, oldest first; this leg's as they stand now."""
+        with self._lock:
+            return self.earlier + [record for page in self._pages for record in page.records]
+
+    def purchase(self, items: Sequence[Asked]) -> Purchase:
+        """Prepare to buy: nothing is written before its intent is."""
+        cut = tuple(replace(item, id=str(item.id)[:_MAX_ID]) for item in items)
+        blank = Record(State.REFUSED, "", cut, self.account, self.edition, self.try_number)
+        return Purchase(self, blank)
+
+    def note(self, **changes: Any) -> None:
+        """Write down what holds for the task as a whole.
+
+        :param changes: fields of :class:`Notes`.
+        """
+        self.notes = replace(self.notes, **changes)
+        self._store.set(_NOTES, {"version": VERSION, **asdict(self.notes)})
+
+    def write(self, purchase: Purchase, record: Record) -> None:
+        """Put a purchase's record in its place, and the page into the store."""
+        with self._lock:
+            if purchase.place is None:
+                if not self._pages or len(self._pages[-1].records) >= PAGE_RECORDS:
+                    self._pages.append(_Page(self, f"{_HEAD}-{self._leg}-{len(self._pages)}"))
+                page = self._pages[-1]
+                purchase.place = (page, len(page.records))
+                page.records.append(record)
+            else:
+                page, index = purchase.place
+                page.records[index] = record
+        page.commit()
+        if record.state is State.INTENT:
+            self._check_floor()
+
+    def _must_have_the_floor(self) -> None:
+        if self._legs()[-1:] != [self._leg]:
+            raise SupersededError("Another run of this task instance has taken over; this one buys no more.")
+
+    def _legs(self) -> list[str]:
+        head = self._readable(_HEAD)
+        return [] if head is None else list(head["legs"])
+
+    def _notes(self) -> Notes | None:
+        notes = self._readable(_NOTES)
+        if notes is None:
+            return None
+        return Notes(**{name: notes[name] for name in Notes.__dataclass_fields__ if name in notes})
+
+    def _read(self, leg: str) -> list[Record]:
+        records: list[Record] = []
+        for page in itertools.count():
+            value = self._readable(f"{_HEAD}-{leg}-{page}")
+            if value is None:
+                return records
+            records += map(Record.from_json, value["submits"])
+        raise AssertionError("unreachable")
+
+    def _readable(self, key: str) -> dict[str, Any] | None:
+        value = self._store.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, dict) or value.get("version") != VERSION:
+            raise ValueError(f"{key} is damaged, or of a version this one cannot read; {_UNREADABLE}")
+        return value
 
 
 class Purchase:
-    """A submit under way, and where its outcome is written."""
+    """One submit of this leg, and where its outcome is written."""
 
-    def __init__(self, store: Store, key: str, tasks: int, nonce: str) -> None:
-        self._store, self._key, self._tasks, self._nonce = store, key, tasks, nonce
+    def __init__(self, journal: Journal, blank: Record) -> None:
+        self._journal, self._blank, self.record = journal, blank, blank
+        self.place: tuple[_Page, int] | None = None
 
-    def write(self, state: State, **facts: Any) -> None:
-        """Write down how far it came."""
-        record = Record(state, _now(), self._tasks, self._nonce, **facts)
-        self._store.set(self._key, record.to_json())
+    def intend(self, nonce: str) -> None:
+        """Write down that this is about to be sent. If this raises, it must not be.
+
+        :param nonce: the nonce it will be sent with. Sent again, it is intended again.
+        :raises SupersededError: if another run of the same task instance has taken over.
+        """
+        try:
+            self._write(State.INTENT, at=_now(), nonce=nonce)
+        except BaseException:
+            # It is not sent, which whoever reads this should know, where that can still be written.
+            with contextlib.suppress(Exception):
+                self._write(State.REFUSED)
+            raise
 
     def accepted(self, result_key: str, request_id: str, gateway_request_id: str) -> None:
         """The job is accepted: what was bought has a key."""
-        self.write(
+        self._write(
             State.ACCEPTED,
             result_key=result_key,
             request_id=request_id,
             gateway_request_id=gateway_request_id,
         )
 
-    def failed(self, is_unknown: bool, request_id: str, gateway_request_id: str) -> None:
-        """The submit ended in an error: refused, or nobody knows."""
-        self.write(
-            State.UNKNOWN if is_unknown else State.REFUSED,
-            request_id=request_id,
-            gateway_request_id=gateway_request_id,
-        )
+    def ended(self, state: State, **facts: Any) -> None:
+        """The submit ended in an error: refused, or nobody knows.
+
+        :param facts: further fields of :class:`Record`.
+        """
+        self._write(state, **facts)
+
+    def _write(self, state: State, **facts: Any) -> None:
+        base = self._blank if state is State.INTENT else self.record
+        self.record = replace(base, state=state, **facts)
+        self._journal.write(self, self.record)
 
 
-def _key(account: str, tasks: Sequence[ImageTask]) -> str:
-    # A connection id may hold slashes and be 250 characters long; a key is a file's name too.
-    return f"bgrep-{hashlib.sha256(account.encode()).hexdigest()[:16]}-{fingerprint(tasks)}"
+class _Page:
+    def __init__(self, journal: Journal, key: str) -> None:
+        self.records: list[Record] = []
+        self._journal, self._key = journal, key
+        self.commit = Together(self._put)
+
+    def _put(self) -> None:
+        with self._journal._lock:
+            submits = [record.to_json() for record in self.records]
+        self._journal._store.set(self._key, {"version": VERSION, "submits": submits})
+
+
+class Together:
+    """Does one piece of work for all who ask for it meanwhile: each waits for a run begun after it asked.
+
+    :param work: what to do. What it raises, it raises to the caller it ran for; the others try themselves.
+    """
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+        self._counting, self._running = threading.Lock(), threading.Lock()
+        self._begun = self._done = 0
+
+    def __call__(self) -> None:
+        """Have it done once more, by whomever."""
+        with self._counting:
+            wanted = self._begun + 1
+        with self._running:
+            if self._done >= wanted:
+                return
+            with self._counting:
+                self._begun += 1
+                mine = self._begun
+            self._work()
+            self._done = mine
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class MemoryStore:
+    """A store that forgets with the process: where nothing better is to be had."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+
+    def get(self, key: str) -> Any:
+        """The value, or ``None``."""
+        return self._values.get(key)
+
+    def set(self, key: str, value: Any) -> None:
+        """Keep the value, for as long as this process lives."""
+        self._values[key] = value
 
 
 class FileStore:
@@ -170,8 +390,8 @@ class FileStore:
         try:
             return json.loads(data)
         except ValueError as error:
-            raise ValueError(f"{key}.json is damaged ({error}); nothing was submitted") from None
+            raise ValueError(f"{key}.json is damaged ({error}); {_UNREADABLE}") from None
 
     def set(self, key: str, value: Any) -> None:
         """Keep the value."""
-        self._write(f"{key}.json", json.dumps(value, indent=1).encode())
+        self._write(f"{key}.json", json.dumps(value, indent=1, ensure_ascii=False).encode())

@@ -32,6 +32,11 @@ def storage_path(path: str | ObjectStoragePath) -> ObjectStoragePath:
     return path if isinstance(path, ObjectStoragePath) else ObjectStoragePath(path)
 
 
+def in_folder(folder: ObjectStoragePath, path: str) -> ObjectStoragePath:
+    """A path written down as text, reached as ``folder`` is."""
+    return type(folder)(path, conn_id=getattr(folder, "conn_id", None))
+
+
 def is_local(path: ObjectStoragePath) -> bool:
     """Whether ``path`` lies in this machine's file system."""
     return path.protocol in _LOCAL
@@ -84,6 +89,13 @@ def put_bytes(data: bytes, path: ObjectStoragePath) -> None:
         put_file(local, path)
     finally:
         Path(local).unlink(missing_ok=True)
+
+
+def check_writable(folder: ObjectStoragePath) -> None:
+    """Write and remove an empty file in ``folder``; what the store says to that is raised."""
+    probe = folder / f"probe-{secrets.token_hex(4)}"
+    put_bytes(b"", probe)
+    probe.fs.rm_file(probe.path)
 
 
 def get_bytes(path: ObjectStoragePath) -> bytes | None:

@@ -35,6 +35,7 @@ from airflow_provider_bgrep.protocol.codes import Kind
 from airflow_provider_bgrep.protocol.errors import NOT_CONNECTED, CallError, InvalidInput, Problem
 from airflow_provider_bgrep.protocol.models import ImageTask, Job
 from airflow_provider_bgrep.protocol.pacing import ONCE
+from airflow_provider_bgrep.protocol.tally import Tally
 from airflow_provider_bgrep.protocol.validation import checked_tasks
 from airflow_provider_bgrep.protocol.wire import NONCE_HEADER, request_headers
 from airflow_provider_bgrep.transport import CONNECT_TIMEOUT, OneAttemptAdapter, environment_bundle
@@ -321,11 +322,14 @@ class BgRepAsyncHook(BaseHook):
         except InvalidInput as error:
             raise input_error(error) from None
 
-    async def wait(self, result_key: str, *, poll_interval: float, end_time: float) -> flows.Waited:
+    async def wait(
+        self, result_key: str, *, poll_interval: float, end_time: float, tally: Tally | None = None
+    ) -> flows.Waited:
         """Ask for one job until it is finished or ``end_time`` has come.
 
         :param poll_interval: seconds between two queries.
         :param end_time: wall clock, seconds since the epoch.
+        :param tally: counts the calls that it takes, where somebody wants to know.
         :raises CallError: what ends the wait, as the core's error: a trigger tells its code to the worker.
         """
 
@@ -340,7 +344,7 @@ class BgRepAsyncHook(BaseHook):
             on_unknown_status=unknown,
         )
         async with self._client() as client:
-            return await client.drive(flow)
+            return await client.drive(flow, tally)
 
     async def _drive(self, flow: Generator[flows.Step, flows.Reply, T]) -> T:
         async with self._client() as client:

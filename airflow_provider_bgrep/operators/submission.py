@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_provider_bgrep.client import new_nonce
 from airflow_provider_bgrep.exceptions import (
@@ -13,21 +13,17 @@ from airflow_provider_bgrep.exceptions import (
     input_error,
 )
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
-from airflow_provider_bgrep.journal import FileStore, Journal, Record, State, Store
+from airflow_provider_bgrep.journal import Asked, Journal, Record, State
+from airflow_provider_bgrep.operators.stores import ADVICE, check_first_try, open_store
 from airflow_provider_bgrep.protocol.errors import InvalidInput
+from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.models import ImageTask
 from airflow_provider_bgrep.protocol.validation import checked_tasks
-from airflow_provider_bgrep.storage import get_bytes, put_bytes, safe_name, storage_path
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_bgrep.operators.bgrep import BgRepSubmitOperator
-
-_ADVICE = (
-    "The API can neither list nor cancel jobs: look at the bill details in the cloud console around that "
-    "time. If it was not billed, or to buy it again, run with on_unknown_outcome='resubmit'."
-)
 
 
 def submit_once(operator: BgRepSubmitOperator, context: Context) -> str:
@@ -42,42 +38,45 @@ def submit_once(operator: BgRepSubmitOperator, context: Context) -> str:
         raise input_error(error) from None
     hook = BgRepHook(operator.bgrep_conn_id)
     _ = hook.settings  # a connection that cannot be used leaves no intent behind
-    store = _store(operator.journal_path, context)
+    store = open_store(operator.journal_path, context)
     if store is None:
-        log.warning(
-            "Nothing remembers this submit if the worker dies: Airflow before 3.3, and no journal_path. "
-            "A second try will send nothing."
-        )
-        if context["ti"].try_number > 1 and not may_resubmit:
-            raise BgRepUnknownOutcomeError(
-                "This is not the first try, and nothing remembers whether an earlier one submitted; nothing "
-                f"was sent now. Set journal_path to be able to tell. {_ADVICE}"
-            )
+        check_first_try(context, may_resubmit=may_resubmit, log=log)
         return hook.submit(tasks).result_key
-    journal = Journal(store)
-    found = journal.find(operator.bgrep_conn_id, tasks)
-    if found is not None and found.state is State.ACCEPTED:
-        log.info("Job %s was submitted at %s already; nothing is sent.", found.result_key, found.at)
-        return found.result_key
-    if found is not None and found.state in (State.INTENT, State.UNKNOWN):
+    journal = Journal(store, operator.bgrep_conn_id, try_number=context["ti"].try_number)
+    keys = identities(tasks, operator.bgrep_conn_id)
+    sent = [one for one in journal.earlier if one.keys == keys and one.state is not State.REFUSED]
+    if sent and sent[-1].state is State.ACCEPTED:
+        log.info("Job %s was submitted at %s already; nothing is sent.", sent[-1].result_key, sent[-1].at)
+        return sent[-1].result_key
+    if sent:
         if not may_resubmit:
-            raise _unknown(found)
-        log.warning("Submitting again what was sent at %s: it may be paid twice.", found.at)
-    return _submit_journaled(hook, tasks, journal, operator)
+            raise _unknown(sent[-1])
+        log.warning("Submitting again what was sent at %s: it may be paid twice.", sent[-1].at)
+    asked = [Asked(key, task.num_output, str(task.id or "")) for key, task in zip(keys, tasks, strict=True)]
+    return _submit_journaled(hook, tasks, asked, journal, operator)
 
 
 def _submit_journaled(
-    hook: BgRepHook, tasks: tuple[ImageTask, ...], journal: Journal, operator: BgRepSubmitOperator
+    hook: BgRepHook,
+    tasks: tuple[ImageTask, ...],
+    asked: list[Asked],
+    journal: Journal,
+    operator: BgRepSubmitOperator,
 ) -> str:
     for attempt in (1, 2):
         nonce = new_nonce()
-        purchase = journal.intend(operator.bgrep_conn_id, tasks, nonce)
+        purchase = journal.purchase(asked)
+        purchase.intend(nonce)
         try:
             job = hook.submit(tasks, nonce=nonce)
         except BgRepError as error:
             # A job that failed as a whole may be billed as well: buying it again is for a person to say.
             is_unknown = isinstance(error, BgRepUnknownOutcomeError | BgRepJobFailedError)
-            purchase.failed(is_unknown, error.request_id, error.gateway_request_id)
+            purchase.ended(
+                State.UNKNOWN if is_unknown else State.REFUSED,
+                request_id=error.request_id,
+                gateway_request_id=error.gateway_request_id,
+            )
             if not is_unknown or attempt == 2 or operator.on_unknown_outcome != "resubmit":
                 raise
             operator.log.warning("%s Submitting again, as told: it may be paid twice.", error)
@@ -95,37 +94,9 @@ def _submit_journaled(
 
 def _unknown(found: Record) -> BgRepUnknownOutcomeError:
     return BgRepUnknownOutcomeError(
-        f"A submit of {found.tasks} image tasks at {found.at} (nonce {found.nonce}) has no known outcome: "
-        f"its answer was lost, or the worker died before it was written down. Nothing was sent. {_ADVICE}",
+        f"A submit of {len(found.items)} image tasks at {found.at} (nonce {found.nonce}) has no known "
+        "outcome: its answer was lost, or the worker died before it was written down. Nothing was sent. "
+        f"{ADVICE}",
         request_id=found.request_id,
         gateway_request_id=found.gateway_request_id,
     )
-
-
-class _TaskStateStore:
-    """Airflow's own store of a task instance, kept for good: a bill does not expire after 30 days."""
-
-    def __init__(self, accessor: Any) -> None:
-        self._accessor = accessor
-
-    def get(self, key: str) -> Any:
-        return self._accessor.get(key)
-
-    def set(self, key: str, value: Any) -> None:
-        from airflow.sdk.execution_time.context import NEVER_EXPIRE
-
-        self._accessor.set(key, value, retention=NEVER_EXPIRE)
-
-
-def _store(journal_path: Any, context: Context) -> Store | None:
-    """Where to remember: ``journal_path`` if the user gave one, else Airflow's store where it has one."""
-    if journal_path:
-        ti = context["ti"]
-        parts = (ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
-        folder = storage_path(journal_path).joinpath(*(safe_name(part) for part in parts))
-        return FileStore(
-            read=lambda name: get_bytes(folder / name),
-            write=lambda name, data: put_bytes(data, folder / name),
-        )
-    accessor = context.get("task_state_store")
-    return None if accessor is None else _TaskStateStore(accessor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -68,3 +69,21 @@ def fingerprint(tasks: Iterable[ImageTask]) -> str:
         bought.append(wire)
     canonical = json.dumps(bought, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def identities(tasks: Iterable[ImageTask], *scope: str) -> tuple[str, ...]:
+    """One identity for each image task, by which its purchase is found again.
+
+    :param tasks: checked image tasks. Of equal ones each is a purchase of its own: the second's identity
+        ends in ``#1``, the third's in ``#2``.
+    :param scope: what else tells two purchases apart: the account, say.
+    :return: 32 hex digits each, which depend on neither position nor signature nor ``id``.
+    """
+    seen: Counter[str] = Counter()
+    found = []
+    for task in tasks:
+        whole = "\0".join((*scope, fingerprint([task])))
+        key = hashlib.sha256(whole.encode()).hexdigest()[:32]
+        found.append(f"{key}#{seen[key]}" if seen[key] else key)
+        seen[key] += 1
+    return tuple(found)

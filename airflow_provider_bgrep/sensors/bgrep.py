@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_bgrep.protocol.models import Job
 
-GRACE_SECONDS = 300.0
-"""How long after the deadline Airflow ends the wait itself, should no triggerer be there to do it."""
-
 
 class BgRepSensor(BaseSensorOperator):
     """Waits until every image task of a job is ``SUCCESS`` or ``FAILED``, and returns the results.
@@ -176,7 +173,7 @@ class BgRepSensor(BaseSensorOperator):
         return time.time() - began < JOB_LAG_SECONDS
 
     def _defer(self, end_time: float) -> NoReturn:
-        from airflow_provider_bgrep.triggers.bgrep import BgRepTrigger
+        from airflow_provider_bgrep.triggers.bgrep import GRACE_SECONDS, BgRepTrigger
 
         left = max(0.0, end_time - time.time())
         self.defer(

@@ -7,16 +7,20 @@ import asyncio
 import time
 import zlib
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_bgrep.protocol.codes import Kind
 from airflow_provider_bgrep.protocol.errors import CallError
+from airflow_provider_bgrep.protocol.tally import Tally
 from airflow_provider_bgrep.triggers.event import BgRepEvent, Reason
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.hooks.bgrep import BgRepAsyncHook
+
+GRACE_SECONDS: Final = 300.0
+"""How long after the deadline Airflow ends the wait itself, should no triggerer be there to do it."""
 
 _ENDS_ONE_JOB = frozenset({Kind.JOB_NOT_FOUND, Kind.JOB_FAILED})
 """Errors that say something of one job only; the worker meets them again when it asks for that job."""
@@ -90,8 +94,8 @@ class BgRepTrigger(BaseTrigger):
         yield TriggerEvent(event.to_dict())  # type: ignore[no-untyped-call]
 
     async def _wait(self, hook: BgRepAsyncHook) -> BgRepEvent:
-        count = len(self.result_keys)
-        waiters = [asyncio.ensure_future(self._wait_for_one(hook, key)) for key in self.result_keys]
+        count, tally = len(self.result_keys), Tally()
+        waiters = [asyncio.ensure_future(self._wait_for_one(hook, key, tally)) for key in self.result_keys]
         ended: asyncio.Queue[asyncio.Future[int]] = asyncio.Queue()
         for waiter in waiters:
             waiter.add_done_callback(ended.put_nowait)
@@ -103,24 +107,34 @@ class BgRepTrigger(BaseTrigger):
                 if finished and until is None and self.collect_after is not None:
                     until = time.time() + self.collect_after
         except TimeoutError:
-            return BgRepEvent(Reason.COLLECT, finished, count - finished)
+            return BgRepEvent(Reason.COLLECT, finished, count - finished, tally.queries)
         except CallError as error:
-            return BgRepEvent.of_error(error, finished, count - finished)
+            return BgRepEvent.of_error(error, finished, count - finished, tally.queries)
         finally:
             for waiter in waiters:
                 waiter.cancel()
             await asyncio.gather(*waiters, return_exceptions=True)
         reason = Reason.FINISHED if finished == count else Reason.DEADLINE
-        return BgRepEvent(reason, finished, count - finished)
+        return BgRepEvent(reason, finished, count - finished, tally.queries)
 
-    async def _wait_for_one(self, hook: BgRepAsyncHook, result_key: str) -> int:
+    async def on_kill(self) -> None:
+        """Called when somebody marks or clears the waiting task: the API has no cancel."""
+        self.log.warning(
+            "%d jobs go on and are paid for (the API cannot cancel them): %s",
+            len(self.result_keys),
+            ", ".join(self.result_keys),
+        )
+
+    async def _wait_for_one(self, hook: BgRepAsyncHook, result_key: str, tally: Tally) -> int:
         """Wait for one job. :return: 1 if it is finished, 0 at the deadline."""
         # Each key has its own place in the interval. A thousand jobs, of one trigger or of a thousand that a
         # triggerer starts together, are not asked for in one instant, then or later.
         place = self.poll_interval * zlib.crc32(result_key.encode()) / 2**32
         await asyncio.sleep(min(place, max(0.0, self.end_time - time.time())))
         try:
-            waited = await hook.wait(result_key, poll_interval=self.poll_interval, end_time=self.end_time)
+            waited = await hook.wait(
+                result_key, poll_interval=self.poll_interval, end_time=self.end_time, tally=tally
+            )
         except CallError as error:
             if error.kind in _ENDS_ONE_JOB:
                 return 1

@@ -38,6 +38,7 @@ class BgRepEvent:
     :param reason: why it fired.
     :param finished: jobs that are finished.
     :param pending: jobs that are not.
+    :param queries: HTTP calls made to find that out.
     :param code: code of the error, empty where there is none.
     :param http_status: its HTTP status, ``None`` where no answer came.
     :param request_id: the service's id of the failed call.
@@ -49,6 +50,7 @@ class BgRepEvent:
     reason: Reason
     finished: int = 0
     pending: int = 0
+    queries: int = 0
     code: str = ""
     http_status: int | None = None
     request_id: str = ""
@@ -76,12 +78,13 @@ class BgRepEvent:
         return cls(**{**known, "reason": Reason(event["reason"])})
 
     @classmethod
-    def of_error(cls, error: CallError, finished: int, pending: int) -> BgRepEvent:
+    def of_error(cls, error: CallError, finished: int, pending: int, queries: int = 0) -> BgRepEvent:
         """The event for a failed query."""
         return cls(
             Reason.ERROR,
             finished,
             pending,
+            queries,
             code=error.code,
             http_status=error.http_status,
             request_id=error.request_id,

@@ -146,7 +146,7 @@ def test_a_key_that_cannot_be_written_down_is_handed_on_all_the_same(
         log(line, *args)
         if "is accepted" in line:
             # After the intent, before the key: a file now lies where the record's folder was.
-            (folder,) = (path.parent for path in journal.rglob("*.json"))
+            (folder,) = {path.parent for path in journal.rglob("*.json")}
             shutil.rmtree(folder)
             folder.write_text("")
 

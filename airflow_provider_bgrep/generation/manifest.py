@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manifest: one JSON line an image task, beside the pictures. It holds no URL of the service's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_bgrep.generation.items import Board, Item
+from airflow_provider_bgrep.generation.outcomes import MEANINGS, Outcome
+from airflow_provider_bgrep.storage import put_bytes
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+
+def write_manifest(board: Board, path: ObjectStoragePath) -> None:
+    """Write the manifest, replacing an earlier one in one step: the list's items, then the unlisted."""
+    text = "".join(json.dumps(line(item), ensure_ascii=False) + "\n" for item in board)
+    put_bytes(text.encode(errors="surrogatepass"), path)
+
+
+def line(item: Item) -> dict[str, Any]:
+    """An item as the manifest holds it."""
+    happened, advice = MEANINGS[item.outcome]
+    record = item.record
+    bought = (
+        {
+            "result_key": record.result_key,
+            "index": item.index,
+            "submitted_at": record.at,
+            "nonce": record.nonce,
+            "code": record.code,
+            "request_id": record.request_id,
+            "gateway_request_id": record.gateway_request_id,
+        }
+        if record
+        else {}
+    )
+    return {
+        "id": item.id,
+        "key": item.key,
+        "listed": item.task is not None,
+        "status": item.outcome.value,
+        "reason": item.reason or ("" if item.outcome is Outcome.GENERATED else happened),
+        "advice": advice,
+        "num_output": item.pictures,
+        **bought,
+        "saved_at": item.saved_at,
+        "seed": item.seed,
+        "files": [asdict(file) for file in item.files],
+    }

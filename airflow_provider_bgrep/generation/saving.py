@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Saves a finished job: its pictures, and beside them a record of what became of each image task.
+
+The record is what later legs and tries go by: a job that has one is never asked for again, and a picture
+it names is never fetched again while it is there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_bgrep.download import Lost, SavedPicture, save_pictures
+from airflow_provider_bgrep.generation.outcomes import Outcome
+from airflow_provider_bgrep.journal import Record
+from airflow_provider_bgrep.protocol.errors import tidy
+from airflow_provider_bgrep.protocol.identity import identities
+from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
+from airflow_provider_bgrep.protocol.models import ImageTask, Job, JobStatus, TaskResult
+from airflow_provider_bgrep.storage import get_bytes, in_folder, put_bytes, safe_name, size_of
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    from airflow_provider_bgrep.connection import Settings
+
+VERSION: Final = 1
+FOLDER: Final = "_bgrep"
+"""Where the records lie, under the destination: most readers of folders pass over a leading underscore."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What became of one image task of a finished job, as its record says.
+
+    :param outcome: generated, partial, failed or expired.
+    :param reason: why, in words; of the service, mostly.
+    :param seed: the seed it was made with, where one is known.
+    :param files: its pictures that lie in place.
+    :param missing: pictures that another try may still save, and why they are not.
+    """
+
+    outcome: Outcome
+    reason: str = ""
+    seed: Any = None
+    files: tuple[SavedPicture, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SavedJob:
+    """A job's record.
+
+    :param ended: what became of each image task, in the order submitted.
+    :param saved_at: when, ISO 8601 in UTC.
+    """
+
+    ended: tuple[Ended, ...]
+    saved_at: str
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to be fetched."""
+        return not any(ended.missing for ended in self.ended)
+
+    def to_json(self) -> dict[str, Any]:
+        """The form that is stored."""
+        return {"version": VERSION, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, value: Any) -> SavedJob:
+        """The record again.
+
+        :raises ValueError: if it is damaged, or of another version.
+        """
+        try:
+            if value["version"] != VERSION:
+                raise ValueError("another version")
+            ended = tuple(
+                Ended(
+                    Outcome(one["outcome"]),
+                    one["reason"],
+                    one["seed"],
+                    tuple(SavedPicture(**file) for file in one["files"]),
+                    tuple(one["missing"]),
+                )
+                for one in value["ended"]
+            )
+            return cls(ended, value["saved_at"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"damaged ({error})") from None
+
+
+class Saver:
+    """Saves jobs under one destination.
+
+    :param destination: folder for the pictures.
+    :param settings: the connection, for its proxies and its time-out; its AppCode is not used.
+    :param query: asks the service for a job.
+    :param template: file names, see :func:`~airflow_provider_bgrep.download.check_template`.
+    :param max_bytes: most bytes that one picture may have.
+    """
+
+    def __init__(
+        self,
+        destination: ObjectStoragePath,
+        settings: Settings,
+        query: Callable[[str], Job],
+        template: str,
+        max_bytes: int,
+    ) -> None:
+        self._destination, self._settings, self._query = destination, settings, query
+        self._template, self._max_bytes = template, max_bytes
+
+    def load(self, result_key: str, *, look: bool) -> SavedJob | None:
+        """A job's record, ``None`` if it has none that can be used.
+
+        :param look: look whether its pictures are still there; those that are not are missing.
+        """
+        data = get_bytes(self._path(result_key))
+        if data is None:
+            return None
+        try:
+            saved = SavedJob.from_json(json.loads(data))
+        except ValueError:
+            return None  # what it told can be asked for again
+        files = [picture for ended in saved.ended for picture in ended.files]
+        return saved if not look or all(map(self._is_there, files)) else None
+
+    def _is_there(self, picture: SavedPicture) -> bool:
+        return size_of(in_folder(self._destination, picture.path)) == picture.size
+
+    def save(self, record: Record, job: Job, tasks: Mapping[str, ImageTask]) -> SavedJob:
+        """Save a finished job's pictures, then its record.
+
+        :param record: the submit that bought it.
+        :param tasks: the list's image tasks by identity.
+        """
+        job = _matched(record, job, tasks)
+        before = self.load(record.result_key, look=False)
+        had = [picture for ended in before.ended for picture in ended.files] if before else []
+        pictures, lost = save_pictures(
+            job,
+            self._destination,
+            query=lambda key: _matched(record, self._query(key), tasks),
+            settings=self._settings,
+            template=self._template,
+            max_bytes=self._max_bytes,
+            had=[picture for picture in had if self._is_there(picture)],
+            ids=[asked.id or asked.key for asked in record.items],
+        )
+        by_index = {task.index: task for task in job.tasks}
+        ended = tuple(
+            _ended(by_index.get(index), tasks.get(asked.key), asked.pictures, index, pictures, lost)
+            for index, asked in enumerate(record.items)
+        )
+        return self._put(record, ended)
+
+    def give_up(self, record: Record, outcome: Outcome, reason: str) -> SavedJob:
+        """Write down that a whole job will never be had."""
+        return self._put(record, tuple(Ended(outcome, reason) for _ in record.items))
+
+    def _put(self, record: Record, ended: tuple[Ended, ...]) -> SavedJob:
+        saved = SavedJob(ended, datetime.now(UTC).isoformat(timespec="seconds"))
+        data = json.dumps(saved.to_json(), ensure_ascii=False).encode()
+        put_bytes(data, self._path(record.result_key))
+        return saved
+
+    def _path(self, result_key: str) -> ObjectStoragePath:
+        return self._destination / FOLDER / f"{safe_name(result_key)}.json"
+
+
+_NOBODY: Final = ImageTask(image="", positive_prompt="")
+"""Stands for an image task that nobody can name: no answer repeats it, so it is matched by position."""
+
+
+def _matched(record: Record, job: Job, tasks: Mapping[str, ImageTask]) -> Job:
+    """The job with its tasks in the order they were submitted."""
+    sent = [tasks.get(asked.key) for asked in record.items]
+    if None in sent:
+        # Some are not listed any more: known by what the answer repeats of what was bought.
+        echoed = dict(filter(None, (_echoed(record, task) for task in job.tasks)))
+        bought = (asked.key.partition("#")[0] for asked in record.items)
+        sent = [task or echoed.get(key) for task, key in zip(sent, bought, strict=True)]
+    return job.matched_to([task or _NOBODY for task in sent])
+
+
+def _echoed(record: Record, task: TaskResult) -> tuple[str, ImageTask] | None:
+    fields = {
+        name: value for name, value in task.echo.items() if name in IMAGE_TASK_FIELDS and value is not None
+    }
+    try:
+        image_task = ImageTask(**fields)
+        return identities([image_task], record.account, record.edition)[0], image_task
+    except (TypeError, ValueError, AttributeError):
+        return None
+
+
+def _ended(
+    result: TaskResult | None,
+    task: ImageTask | None,
+    asked: int,
+    index: int,
+    pictures: Sequence[SavedPicture],
+    lost: Sequence[Lost],
+) -> Ended:
+    if result is None:
+        return Ended(Outcome.FAILED, "the finished job does not name this image task")
+    seed = result.echo.get("seed", task.seed if task else None)
+    files = tuple(picture for picture in pictures if picture.index == index)
+    not_saved = [one for one in lost if one.index == index]
+    missing = tuple(str(one) for one in not_saved if not one.is_gone)
+    if result.status == JobStatus.FAILED:
+        return Ended(Outcome.FAILED, tidy(result.message) or "no reason given", seed)
+    if not_saved:
+        reason = "; ".join(map(str, not_saved))
+        return Ended(Outcome.PARTIAL if files else Outcome.EXPIRED, reason, seed, files, missing)
+    if not files:
+        return Ended(Outcome.FAILED, "SUCCESS without a result", seed)
+    if len(files) < asked:
+        return Ended(Outcome.PARTIAL, f"{len(files)} of {asked} pictures", seed, files)
+    return Ended(Outcome.GENERATED, "", seed, files)

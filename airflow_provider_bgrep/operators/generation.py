@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The legs of a :class:`~airflow_provider_bgrep.operators.bgrep.BgRepGenerateOperator`: between Airflow's
+context and the engine.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_bgrep.download import check_template
+from airflow_provider_bgrep.exceptions import BgRepServiceError, input_error
+from airflow_provider_bgrep.generation.batches import wanted, within_budget
+from airflow_provider_bgrep.generation.engine import AT_ONCE, Engine, Options
+from airflow_provider_bgrep.generation.items import Board, Item
+from airflow_provider_bgrep.generation.saving import FOLDER, Saver
+from airflow_provider_bgrep.hooks.bgrep import BgRepHook
+from airflow_provider_bgrep.journal import Journal, MemoryStore, State, SupersededError
+from airflow_provider_bgrep.operators.ending import Ending
+from airflow_provider_bgrep.operators.stores import check_first_try, open_store, task_name
+from airflow_provider_bgrep.protocol.codes import Operation
+from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput
+from airflow_provider_bgrep.protocol.identity import identities
+from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
+from airflow_provider_bgrep.protocol.validation import checked_tasks
+from airflow_provider_bgrep.storage import check_writable, safe_name, storage_path
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
+
+
+class Leg:
+    """One stretch of work in one worker.
+
+    :param operator: the operator, its templates rendered.
+    :param context: Airflow's.
+    :raises BgRepRequestError: with every problem of the input; nothing is sent then.
+    """
+
+    def __init__(self, operator: BgRepGenerateOperator, context: Context) -> None:
+        self._operator, self._context, self._log = operator, context, operator.log
+        try:
+            check_template(operator.filename_template, with_id=True)
+            tasks = checked_tasks(operator.task_list, most=None)
+        except InvalidInput as error:
+            raise input_error(error) from None
+        self._destination = storage_path(operator.destination)
+        self._hook = BgRepHook(operator.bgrep_conn_id)
+        _ = self._hook.settings  # a connection that cannot be used leaves nothing behind
+        store = open_store(operator.journal_path, context)
+        self._is_remembered = store is not None
+        self._resubmit = operator.on_unknown_outcome == "resubmit"
+        if store is None:
+            check_first_try(context, may_resubmit=self._resubmit, log=self._log)
+        ti = context["ti"]
+        generation = str(getattr(ti, "max_tries", ""))
+        self._journal = journal = Journal(
+            store or MemoryStore(),
+            operator.bgrep_conn_id,
+            edition=edition(operator.regenerate, generation),
+            try_number=ti.try_number,
+            generation=generation,
+            end_time=time.time() + operator.timeout,
+        )
+        self._saver = Saver(
+            self._destination,
+            self._hook.settings,
+            self._hook.query,
+            operator.filename_template,
+            MAX_RESULT_BYTES,
+        )
+        keys = identities(tasks, journal.account, journal.edition)
+        self._board = Board(
+            tasks, keys, journal.earlier, account=journal.account, try_number=journal.try_number
+        )
+        self._engine: Engine | None = None
+        self._is_killed = False
+
+    def kill(self) -> None:
+        """Submit nothing more, and end soon. From any thread."""
+        self._is_killed = True
+        if self._engine is not None:
+            self._engine.kill()
+
+    def run(self, queries: int = 0) -> dict[str, Any]:
+        """Work, then defer or end.
+
+        :param queries: what the trigger has asked meanwhile.
+        :return: the summary.
+        """
+        self._load_saved()
+        self._say_what_is_known()
+        counts = {**self._journal.notes.counts}
+        counts[Operation.QUERY.value] = counts.get(Operation.QUERY.value, 0) + queries
+        self._journal.note(counts=counts)
+        while True:
+            engine = self._round()
+            self._log.info("%s", self._board.progress)
+            keys = [one.result_key for one in self._board.outstanding if one.result_key not in engine.unsaved]
+            may_go_on = not (engine.has_no_queries or isinstance(engine.error, SupersededError))
+            may_go_on &= time.time() < self._journal.notes.end_time
+            if keys and may_go_on and not engine.waits_here:
+                self._operator.defer_on(keys, self._journal.notes.end_time, is_busy=bool(self._wanted()))
+            if not (may_go_on and not engine.error and self._wanted()):
+                return self._end(engine)
+
+    # --- a round of the engine --------------------------------------------------------------------
+
+    def _round(self) -> Engine:
+        """Buy what is to be bought, and collect what is finished."""
+        operator, journal = self._operator, self._journal
+        wanted_now = self._wanted()
+        if wanted_now:
+            # What cannot be kept must not be bought.
+            check_writable(self._destination / FOLDER)
+            pictures = sum(item.pictures for item in wanted_now)
+            self._log.info("Buying %d image tasks, %d pictures.", len(wanted_now), pictures)
+        options = Options(
+            poll_interval=operator.poll_interval,
+            end_time=journal.notes.end_time,
+            # What is remembered in this process only cannot be left to another.
+            waits_here=not (operator.deferrable and self._is_remembered),
+            resubmit=self._resubmit,
+            retry_failed=operator.retry_failed,
+            budget=None if operator.max_images is None else operator.max_images - self._spent(wanted_now),
+        )
+        self._engine = engine = Engine(
+            self._hook.settings, journal, self._board, self._saver, options, self._log
+        )
+        if self._is_killed:
+            engine.kill()
+        try:
+            engine.run(wanted_now)
+        except BaseException:
+            self._log_outstanding()
+            raise
+        if engine.is_killed:
+            self._log_outstanding()
+            raise BgRepServiceError(
+                "The task was told to end. Nothing more is submitted; what was bought goes on, and is "
+                "collected, not bought again, when this task runs again."
+            )
+        if not isinstance(engine.error, SupersededError):
+            counts = {**journal.notes.counts}
+            for operation, count in engine.tally.counts.items():
+                counts[operation.value] = counts.get(operation.value, 0) + count
+            journal.note(counts=counts, stopped=journal.notes.stopped or _told(engine.stopped))
+        return engine
+
+    def _wanted(self) -> list[Item]:
+        """What is still to be bought, and may be."""
+        if self._journal.notes.stopped or time.time() >= self._journal.notes.end_time:
+            return []
+        operator = self._operator
+        items = wanted(self._board.listed, resubmit=self._resubmit, retry_failed=operator.retry_failed)
+        try:
+            return within_budget(
+                items,
+                spent=self._spent(),
+                max_images=operator.max_images,
+                over_budget=operator.over_budget,
+            )
+        except InvalidInput as error:
+            raise input_error(error) from None
+
+    def _spent(self, more: list[Item] | None = None) -> int:
+        """Pictures that were bought for this edition, or may have been, and those of ``more``."""
+        bought = (
+            record.pictures
+            for record in self._journal.records
+            if record.edition == self._journal.edition and record.state is not State.REFUSED
+        )
+        return sum(bought) + sum(item.pictures for item in more or ())
+
+    # --- what is known ----------------------------------------------------------------------------
+
+    def _load_saved(self) -> None:
+        # The pictures are looked for where somebody may have moved them: not from leg to leg.
+        look = all(record.try_number < self._journal.try_number for record in self._journal.earlier)
+        records = self._board.outstanding
+        with ThreadPoolExecutor(2 * AT_ONCE) as threads:
+            loaded = threads.map(lambda record: self._saver.load(record.result_key, look=look), records)
+            for record, saved in zip(records, loaded, strict=True):
+                if saved is not None:
+                    self._board.take(record, saved)
+
+    def _say_what_is_known(self) -> None:
+        board = self._board
+        if board.avoided:
+            pictures = sum(item.pictures for item in board.avoided)
+            self._log.info("%d pictures were bought by an earlier try, and are not bought again.", pictures)
+        foreign = [record.result_key for record in board.foreign if record.state is State.ACCEPTED]
+        if foreign:
+            self._log.warning(
+                "%d jobs were bought with another connection, and cannot be collected with this one: %s",
+                len(foreign),
+                ", ".join(foreign),
+            )
+
+    def _log_outstanding(self) -> None:
+        keys = [record.result_key for record in self._board.outstanding]
+        if keys:
+            self._log.warning(
+                "%d jobs go on and are paid for (the API cannot cancel them): %s", len(keys), ", ".join(keys)
+            )
+
+    def _end(self, engine: Engine) -> dict[str, Any]:
+        name = safe_name(".".join(part for part in task_name(self._context) if part != "-1"))
+        return Ending(
+            operator=self._operator,
+            board=self._board,
+            journal=self._journal,
+            engine=engine,
+            manifest=self._destination / f"manifest-{name}.jsonl",
+        ).end(self._context)
+
+
+def edition(regenerate: Any, generation: str) -> str:
+    """What tells what is bought anew from what was bought before.
+
+    :param regenerate: nothing, or false: no. True: each clear of the task buys anew, its retries do not.
+        Other text: the edition's name.
+    """
+    text = "" if regenerate is None else str(regenerate).strip()
+    if text.lower() in ("", "false", "none"):
+        return ""
+    return f"clear {generation}" if text.lower() == "true" else text
+
+
+def _told(error: CallError | None) -> dict[str, Any] | None:
+    """An answer as the journal's notes keep it."""
+    if error is None:
+        return None
+    return {
+        "operation": error.operation.value,
+        "code": error.code,
+        "http_status": error.http_status,
+        "message": error.message,
+        "request_id": error.request_id,
+        "gateway_request_id": error.gateway_request_id,
+    }
