@@ -8,7 +8,7 @@ confirms or corrects the rate; and where none comes, the limit has been raised, 
 grows e-fold in two seconds. Below the rate the bucket fills and above it that is spent: little is lost.
 
 Two processes that share one limit come to share it evenly, since both creep in the same time, and the
-faster one meets more of the refusals. Below two requests a second one of them may get most of it.
+faster one meets more of the refusals. Of a request a second or less, one of them may get nearly all.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Throttle:
         else:
             wait = self._back_off(max(_FIRST_PAUSE, 2 / self.pace), rand)
             if self.pace < math.inf:
-                self.pace = max(self.pace / 2, self._rate / 8, _SLOWEST)
+                self.pace = max(self._rate / 2, _SLOWEST)
         if retry_after:
             wait = max(wait, min(retry_after, _LONGEST_ASK) + rand)
         self._count_from(now, wait)

@@ -120,8 +120,8 @@ def test_an_unknown_rate_is_found_and_used(rate, requests):
 @pytest.mark.parametrize("rate", [0.2, 0.5])
 def test_a_rate_of_less_than_one_a_second_is_found_too(rate):
     trial = simulate(Bucket(rate), requests=300)
-    assert 300 / trial.seconds >= 0.93 * rate
-    assert trial.refused() <= 60
+    assert 300 / trial.seconds >= 0.92 * rate
+    assert trial.refused() <= 75
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(5, 0.0), (20, 0.0), (20, 0.2), (5, 5.0), (20, 30.0)])
@@ -184,7 +184,7 @@ def test_a_wait_that_the_server_asks_for_is_kept(retry_after):
 # --- two processes ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rate", [5, 10, 20, 100])
+@pytest.mark.parametrize("rate", [2, 5, 10, 20, 100])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_two_processes_share_one_limit(rate, seed):
     trial = simulate(Bucket(rate), clients=[Throttle(), Throttle()], seconds=150, seed=seed)
