@@ -272,7 +272,7 @@ def test_what_the_server_asks_for_is_waited_up_to_two_minutes(asked, rand):
     throttle, now = at_ten_a_second()
     sent = until_free(throttle, now)
     throttle.throttled(sent, sent, asked, rand)
-    assert min(asked, 120) - 0.001 <= until_free(throttle, sent) - sent <= max(min(asked, 120) + 1, 0.5)
+    assert min(asked, 120) - 0.001 <= until_free(throttle, sent) - sent <= min(asked, 120) + 1.001
 
 
 @given(st.lists(rands, min_size=8, max_size=20))
