@@ -19,9 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import imports
+import pipeline
 import polls
+import throughput
+from bgrep_demo.postgres import binaries
+from bgrep_demo.signals import Ended, end_cleanly
 
-QUESTIONS = {"imports": (imports.measure, 7), "polls": (polls.measure, 5)}
+QUESTIONS = {
+    "imports": (imports.measure, 7),
+    "polls": (polls.measure, 5),
+    "throughput": (throughput.measure, 3),
+    "pipeline": (pipeline.measure, 2),
+}
 SHOWN = (
     "airflow-provider-bgrep",
     "apache-airflow",
@@ -55,6 +64,9 @@ def main() -> None:
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
+    if "pipeline" in (args.question or QUESTIONS):
+        binaries()  # what is missing is told before an hour of work
+    end_cleanly()
     parts: list[str] = []
     raw: dict[str, Any] = {}
     only = set(args.only) if args.only else None
@@ -72,4 +84,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Ended as ended:
+        sys.exit(128 + ended.signum)

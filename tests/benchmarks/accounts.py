@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run cost: CPU by process trees, worker slots by Airflow's own records and from outside."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import psutil
+from bgrep_demo.services import Service
+
+RECORD_STATES = """
+CREATE TABLE IF NOT EXISTS benchmark_states (
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    dag_id text, run_id text, task_id text, map_index int, state text
+);
+CREATE OR REPLACE FUNCTION benchmark_state() RETURNS trigger AS $$
+BEGIN
+    INSERT INTO benchmark_states (dag_id, run_id, task_id, map_index, state)
+    VALUES (NEW.dag_id, NEW.run_id, NEW.task_id, NEW.map_index, NEW.state);
+    RETURN NULL;
+END $$ LANGUAGE plpgsql;
+CREATE OR REPLACE TRIGGER benchmark_state AFTER INSERT OR UPDATE OF state ON task_instance
+    FOR EACH ROW EXECUTE FUNCTION benchmark_state();
+"""
+"""Airflow keeps of a task instance its last leg only: each deferral and reschedule writes over the start
+of the one before. So the database itself notes every change of state, to the microsecond."""
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Worker slots of one run.
+
+    :param instances: task instances.
+    :param legs: how often one of them was given to a worker.
+    :param running: seconds in state ``running``, over all legs.
+    :param queued: seconds between being queued and running, over all legs.
+    :param states: how many instances ended in which state.
+    """
+
+    instances: int
+    legs: int
+    running: float
+    queued: float
+    states: dict[str, int]
+
+
+def slots(rows: Iterable[tuple[datetime, str, int, str | None]]) -> Slots:
+    """Add up what the database noted.
+
+    :param rows: time, task id, map index and new state, in the order of time.
+    """
+    changes: dict[tuple[str, int], list[tuple[datetime, str | None]]] = defaultdict(list)
+    for at, task_id, map_index, state in rows:
+        changes[task_id, map_index].append((at, state))
+    # A mapped task has one unmapped instance until it is expanded, which is then renumbered.
+    instances = {key: of_one for key, of_one in changes.items() if any(state for _, state in of_one)}
+    spent: dict[str | None, float] = defaultdict(float)
+    legs, states = 0, dict[str, int]()
+    for of_one in instances.values():
+        for (at, state), (until, after) in pairwise(of_one):
+            spent[state] += (until - at).total_seconds()
+            legs += after == "running" != state
+        last = of_one[-1][1] or "none"
+        states[last] = states.get(last, 0) + 1
+    return Slots(len(instances), legs, spent["running"], spent["queued"], states)
+
+
+def tree_cpu(service: Service) -> float:
+    """CPU seconds, user and system, of a service and of all that it ever started.
+
+    Its leash is the parent of whatever is orphaned below it, so the time of each process that has ended is
+    in that of the one that waited for it, somewhere in the tree.
+    """
+    leash = psutil.Process(service.pid).parent()
+    assert leash is not None
+    total = 0.0
+    for process in (leash, *leash.children(recursive=True)):
+        with suppress(psutil.Error):
+            total += sum(process.cpu_times()[:4])
+    return total
+
+
+def machine_cpu() -> float:
+    """CPU seconds that the machine has used, whoever did; not what its host took from it."""
+    times = psutil.cpu_times()
+    idle = times.idle + sum(getattr(times, name, 0.0) for name in ("iowait", "steal", "guest", "guest_nice"))
+    return sum(times) - idle
+
+
+class SlotWatch(threading.Thread):
+    """How many of LocalExecutor's workers have a task, looked at from outside.
+
+    A slot is taken for longer than a task instance is in state ``running``: the worker forks before and
+    its supervisor notices the end of the task only with its next look.
+
+    :param scheduler: the scheduler's process id.
+    """
+
+    EVERY = 0.1
+
+    def __init__(self, scheduler: int) -> None:
+        super().__init__(daemon=True)
+        self._scheduler = scheduler
+        self._stop_asked = threading.Event()
+        self.seconds = 0.0
+        self.most = 0
+
+    def busy(self) -> int:
+        """Workers that have a task right now."""
+        return sum(1 for pid in _children(self._scheduler) if _is_worker(pid) and _children(pid))
+
+    def run(self) -> None:
+        """Look, again and again."""
+        last = time.monotonic()
+        while not self._stop_asked.wait(self.EVERY):
+            seen, now = self.busy(), time.monotonic()
+            self.seconds += seen * (now - last)
+            self.most, last = max(self.most, seen), now
+
+    def stop(self) -> None:
+        """Stop looking."""
+        self._stop_asked.set()
+        self.join()
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+_workers: dict[int, bool] = {}
+
+
+def _is_worker(pid: int) -> bool:
+    if pid not in _workers:
+        try:
+            _workers[pid] = b"LocalExecutor" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return False
+    return _workers[pid]
+
+
+def notes(cursor: Any, dag_id: str, run_id: str) -> list[tuple[datetime, str, int, str | None]]:
+    """What the database noted of one run."""
+    cursor.execute(
+        "SELECT at, task_id, map_index, state FROM benchmark_states WHERE dag_id = %s AND run_id = %s "
+        "ORDER BY at",
+        (dag_id, run_id),
+    )
+    return list(cursor.fetchall())

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all contenders share: the image tasks, cut into jobs, and how a plain DAG saves pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import requests
+
+POLL_SECONDS = 5
+FOLDER = "{{ params.folder }}"
+PARAMS = {"folder": ""}
+
+
+def image_tasks() -> list[dict[str, Any]]:
+    """All image tasks, as the benchmark wrote them beside this file."""
+    tasks: list[dict[str, Any]] = json.loads(Path(__file__).with_name("tasks.json").read_text())
+    return tasks
+
+
+def jobs() -> list[list[dict[str, Any]]]:
+    """The same in jobs of ten, which is all that one submit takes."""
+    tasks = image_tasks()
+    return [tasks[start : start + 10] for start in range(0, len(tasks), 10)]
+
+
+def save(urls: list[str], folder: str) -> int:
+    """Save pictures as most people do: fetched and written, not looked at."""
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    with requests.Session() as session:
+        for url in urls:
+            answer = session.get(url, timeout=60)
+            answer.raise_for_status()
+            name = url.partition("?")[0].split("/")[-2:]
+            (target / "_".join(name)).write_bytes(answer.content)
+    return len(urls)

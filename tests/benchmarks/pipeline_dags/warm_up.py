@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nobody's: a task that defers once, so that no contender pays for what a fresh Airflow does only once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+from airflow.sdk import DAG, BaseOperator
+
+
+class DefersOnce(BaseOperator):
+    """Defers for a second."""
+
+    def execute(self, context: Any) -> None:
+        self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=1)), method_name="resume")
+
+    def resume(self, context: Any, event: Any = None) -> None:
+        """Nothing is left to do."""
+
+
+with DAG("warm_up", schedule=None, params={"folder": ""}):
+    DefersOnce(task_id="defers_once")
