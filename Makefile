@@ -49,8 +49,8 @@ test-matrix: ## unit and contract suites on Airflow 2.11 and every 3.x minor, on
 	$(PYTHON) tools/matrix.py $(ARGS)
 
 bench: ## the benchmarks, beside peers and the bare limit; the figures stay in build/
-	@$(PYTHON) tools/environment.py .venv-bench --group airflow --group bench
-	@.venv-bench/bin/python tests/benchmarks $(ARGS)
+	@$(PYTHON) tools/environment.py .venv-bench --group airflow --group bench --group proof --extra emulator
+	@PYTHONPATH=demo .venv-bench/bin/python tests/benchmarks $(ARGS)
 
 docs: ## the documentation as HTML; a warning is an error
 	@$(PYTHON) tools/environment.py .venv-docs --group airflow --group docs --extra emulator
