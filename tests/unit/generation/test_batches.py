@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is bought, within which budget, and in which jobs."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_bgrep.generation.batches import batches, halves, wanted, within, within_budget
+from airflow_provider_bgrep.generation.items import Item
+from airflow_provider_bgrep.generation.outcomes import Outcome
+from airflow_provider_bgrep.protocol.limits import MAX_TASKS
+
+ITEMS = st.lists(
+    st.builds(
+        Item,
+        key=st.uuids().map(str),
+        pictures=st.integers(1, 4),
+        outcome=st.sampled_from(Outcome),
+        bought=st.integers(0, 4),
+        is_resubmitted=st.booleans(),
+        is_refused=st.booleans(),
+        is_suspect=st.booleans(),
+    ),
+    max_size=40,
+)
+
+
+def items(*pictures: int) -> list[Item]:
+    return [Item(str(i), count) for i, count in enumerate(pictures)]
+
+
+@given(ITEMS)
+def test_unasked_only_what_was_never_bought_is_wanted(some):
+    some = [item for item in some if item.outcome is not Outcome.FAILED or item.bought]
+    unbought = [i for i in some if i.outcome is Outcome.NOT_SUBMITTED and not i.is_refused]
+    assert wanted(some, resubmit=False, retry_failed=0) == unbought
+
+
+@given(ITEMS, st.integers(0, 3))
+def test_told_to_what_is_lost_or_failed_is_bought_again_after_what_never_was(some, retry_failed):
+    found = wanted(some, resubmit=True, retry_failed=retry_failed)
+    new = [item for item in found if item.outcome is Outcome.NOT_SUBMITTED]
+    again = found[len(new) :]
+    assert found[: len(new)] == new
+    assert {item.outcome for item in again} <= {Outcome.UNKNOWN, Outcome.FAILED}
+    assert not any(item.is_resubmitted for item in again if item.outcome is Outcome.UNKNOWN)
+    assert all(item.bought <= retry_failed for item in again if item.outcome is Outcome.FAILED)
+    assert not any(item.is_refused for item in found)
+
+
+@pytest.mark.parametrize(("bought", "retry_failed", "again"), [(1, 0, 0), (1, 1, 1), (2, 1, 0), (3, 3, 1)])
+def test_a_failed_item_is_bought_as_often_as_told(bought, retry_failed, again):
+    item = Item("a", 1, outcome=Outcome.FAILED, bought=bought)
+    assert len(wanted([item], resubmit=False, retry_failed=retry_failed)) == again
+
+
+# --- budget ---------------------------------------------------------------------------------------
+
+
+def test_without_a_budget_all_is_bought():
+    some = items(1, 4, 2)
+    assert within_budget(some, spent=1000, max_images=None, over_budget="refuse") == some
+
+
+@pytest.mark.parametrize("over_budget", ["refuse", "trim"])
+def test_a_budget_that_is_just_enough_is_enough(over_budget):
+    some = items(1, 4, 2)
+    assert within_budget(some, spent=3, max_images=10, over_budget=over_budget) == some
+    assert not any(item.is_over_budget for item in some)
+
+
+def test_a_list_that_is_over_budget_is_refused_whole():
+    some = items(1, 4, 2)
+    assert within_budget(some, spent=0, max_images=6, over_budget="refuse") == []
+    assert all(item.is_over_budget for item in some)
+    assert within_budget(some, spent=3, max_images=9, over_budget="refuse") == []
+
+
+def test_a_budget_that_was_raised_since_takes_the_reason_away():
+    some = items(1, 4, 2)
+    within_budget(some, spent=0, max_images=6, over_budget="refuse")
+    assert within_budget(some, spent=0, max_images=7, over_budget="refuse") == some
+    assert not any(item.is_over_budget for item in some)
+
+
+@pytest.mark.parametrize("over_budget", ["refuse", "trim"])
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.UNKNOWN])
+def test_what_is_to_be_bought_again_is_left_out_where_it_does_not_fit(outcome, over_budget):
+    again = Item("again", 2, outcome=outcome, reason="why")
+    new = items(1, 1)
+    assert within_budget([*new, again], spent=2, max_images=5, over_budget=over_budget) == new
+    assert within_budget([again], spent=4, max_images=5, over_budget=over_budget) == []
+    assert (again.is_over_budget, again.reason) == (False, "why")
+    assert within_budget([*new, again], spent=2, max_images=6, over_budget=over_budget) == [*new, again]
+
+
+def test_trimmed_it_is_bought_from_the_lists_beginning_and_the_rest_says_why_not():
+    some = items(2, 3, 1, 1)
+    assert within_budget(some, spent=1, max_images=4, over_budget="trim") == some[:1]
+    assert [item.is_over_budget for item in some] == [False, True, True, True]
+    assert some[3].reason == "over budget: max_images is 4"
+
+
+@given(ITEMS, st.integers(0, 100), st.integers(0, 100))
+def test_no_budget_is_ever_exceeded_and_none_left_unused(some, spent, most):
+    taken = within_budget(some, spent=spent, max_images=most, over_budget="trim")
+    total = spent + sum(item.pictures for item in taken)
+    assert taken == some[: len(taken)]
+    assert total <= most or not taken
+    if len(taken) < len(some):
+        assert total + some[len(taken)].pictures > most
+
+
+@given(ITEMS, st.integers(-5, 100))
+def test_within_takes_from_the_beginning(some, pictures):
+    taken = within(some, pictures)
+    assert taken == some[: len(taken)]
+    assert sum(item.pictures for item in taken) <= max(0, pictures)
+
+
+# --- jobs -----------------------------------------------------------------------------------------
+
+
+@given(ITEMS)
+def test_each_item_is_in_one_job_of_at_most_ten_and_a_suspect_alone(some):
+    jobs = batches(some)
+    assert sorted(item.key for job in jobs for item in job) == sorted(item.key for item in some)
+    assert all(1 <= len(job) <= MAX_TASKS for job in jobs)
+    assert all(len(job) == 1 for job in jobs if any(item.is_suspect for item in job))
+    good = [item for item in some if not item.is_suspect]
+    assert sum(not job[0].is_suspect for job in jobs) == -(-len(good) // MAX_TASKS)
+    assert [item for job in jobs for item in job if not item.is_suspect] == good
+
+
+@given(ITEMS.filter(lambda some: len(some) > 1))
+def test_halves_are_both_smaller_and_make_the_whole(some):
+    left, right = halves(some)
+    assert left + right == some
+    assert 0 < len(left) <= len(right) < len(some)
+    assert len(right) - len(left) <= 1

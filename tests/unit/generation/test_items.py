@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the journal's records say of each image task of a list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_bgrep.download import SavedPicture
+from airflow_provider_bgrep.generation.items import Board, Item
+from airflow_provider_bgrep.generation.outcomes import BOUGHT, Outcome
+from airflow_provider_bgrep.generation.saving import Ended, SavedJob
+from airflow_provider_bgrep.journal import Asked, Record, State
+from airflow_provider_bgrep.protocol.models import ImageTask
+
+AT = "2026-01-01T00:00:00+00:00"
+PICTURE = SavedPicture(0, 0, "out/a.png", 1, "00", "PNG", 4, 4)
+
+
+def record(state: State, *keys: str, try_number: int = 1, **facts: Any) -> Record:
+    facts = {"account": "conn", **facts}
+    if state is State.ACCEPTED:
+        facts.setdefault("result_key", f"job of {','.join(keys)}")
+    return Record(
+        state, AT, tuple(Asked(key, 2, f"id-{key}") for key in keys), try_number=try_number, **facts
+    )
+
+
+def refusal(*keys: str, **facts: Any) -> Record:
+    told = {"code": "23500005", "http_status": 403, "reason": "not compliant (23500005)"}
+    return record(State.REFUSED, *keys, **{**told, **facts})
+
+
+def board(*records: Record, keys: Sequence[str] = ("a", "b", "c"), try_number: int = 1) -> Board:
+    tasks = [ImageTask(image=f"https://a/{key}.png", positive_prompt="sea", num_output=2) for key in keys]
+    return Board(tasks, keys, records, account="conn", try_number=try_number)
+
+
+def outcomes(found: Board) -> dict[str, str]:
+    return {item.key: item.outcome.value for item in found}
+
+
+def test_without_records_nothing_is_submitted():
+    found = board()
+    assert outcomes(found) == dict.fromkeys("abc", "not_submitted")
+    assert [item.asked for item in found] == [Asked(key, 2, "") for key in "abc"]
+    assert (found.outstanding, found.avoided, found.foreign) == ([], [], [])
+
+
+def test_an_accepted_submit_is_pending_until_it_is_saved():
+    bought = record(State.ACCEPTED, "b", "a")
+    found = board(bought)
+    assert outcomes(found) == {"a": "pending", "b": "pending", "c": "not_submitted"}
+    assert [(item.record, item.index, item.bought) for item in found][:2] == [(bought, 1, 1), (bought, 0, 1)]
+    assert found.outstanding == [bought]
+
+
+@pytest.mark.parametrize("state", [State.INTENT, State.UNKNOWN])
+def test_what_has_no_answer_is_unknown_and_says_why(state):
+    found = board(record(state, "a"))
+    assert outcomes(found)["a"] == "unknown_outcome"
+    assert found.items["a"].reason == "the worker ended before the answer was noted"
+    assert board(record(state, "a", reason="timed out")).items["a"].reason == "timed out"
+
+
+@pytest.mark.parametrize("again", [State.UNKNOWN, State.ACCEPTED])
+def test_a_lost_answer_is_bought_again_once_a_try(again):
+    first = record(State.UNKNOWN, "a")
+    assert not board(first).items["a"].is_resubmitted
+    assert board(first, record(again, "a")).items["a"].is_resubmitted
+    assert not board(first, record(again, "a"), try_number=2).items["a"].is_resubmitted
+    assert board(first, record(again, "a", try_number=2), try_number=2).items["a"].is_resubmitted
+
+
+def test_what_was_bought_after_a_lost_answer_is_pending():
+    again = record(State.ACCEPTED, "a")
+    found = board(record(State.UNKNOWN, "a"), again)
+    assert outcomes(found)["a"] == "pending"
+    assert found.items["a"].record is again
+
+
+def test_a_lost_answer_after_a_job_that_failed_is_what_counts():
+    first, second = record(State.ACCEPTED, "a"), record(State.UNKNOWN, "a")
+    found = board(first, second)
+    assert outcomes(found)["a"] == "unknown_outcome"
+    assert found.items["a"].bought == 1
+    assert found.outstanding == []
+
+
+def test_a_refusal_for_load_or_of_many_leaves_an_item_to_be_submitted():
+    found = board(record(State.REFUSED, "a"), refusal("b", "c"))
+    assert outcomes(found) == dict.fromkeys("abc", "not_submitted")
+    assert not any(item.is_suspect for item in found)
+
+
+def test_refused_by_itself_in_this_try_is_final_for_this_try():
+    found = board(refusal("a"))
+    assert outcomes(found)["a"] == "refused"
+    assert found.items["a"].reason == "not compliant (23500005)"
+    assert found.items["a"].is_refused
+
+
+def test_a_refusal_without_a_code_is_one():
+    assert outcomes(board(refusal("a", code="", http_status=413, reason="too large")))["a"] == "refused"
+
+
+def test_refused_by_itself_in_an_earlier_try_is_asked_again_alone():
+    found = board(refusal("a"), try_number=2)
+    assert outcomes(found)["a"] == "not_submitted"
+    assert [(item.is_suspect, item.is_refused) for item in found][:2] == [(True, False), (False, False)]
+
+
+@pytest.mark.parametrize("before", [State.ACCEPTED, State.UNKNOWN])
+def test_a_refusal_never_hides_what_was_or_may_have_been_bought_in_an_earlier_try(before):
+    found = board(record(before, "a"), refusal("a", try_number=2), try_number=3)
+    assert found.items["a"].outcome in BOUGHT
+    assert not found.items["a"].is_refused
+    assert board(record(before, "a"), refusal("a", try_number=2), try_number=2).items["a"].is_refused
+
+
+def test_what_another_connection_bought_is_kept_apart():
+    foreign = record(State.ACCEPTED, "a", account="other")
+    found = board(foreign)
+    assert outcomes(found)["a"] == "not_submitted"
+    assert (found.foreign, found.outstanding) == ([foreign], [])
+
+
+def test_what_was_bought_and_is_not_listed_any_more_comes_last_and_is_collected():
+    bought = record(State.ACCEPTED, "z", "a")
+    found = board(bought, record(State.INTENT, "y"))
+    assert [item.key for item in found] == ["a", "b", "c", "z", "y"]
+    assert [item.key for item in found.listed] == ["a", "b", "c"]
+    assert (found.items["z"].id, found.items["z"].pictures, found.items["z"].task) == ("id-z", 2, None)
+    assert set(found.tasks) == {"a", "b", "c"}
+    assert found.outstanding == [bought]
+
+
+def test_what_is_neither_listed_nor_bought_is_forgotten():
+    assert set(board(refusal("z"), record(State.REFUSED, "y")).items) == {"a", "b", "c"}
+
+
+def test_avoided_is_what_an_earlier_try_bought():
+    records = [record(State.ACCEPTED, "a"), record(State.INTENT, "b"), refusal("c")]
+    assert board(*records, try_number=1).avoided == []
+    assert [item.key for item in board(*records, try_number=2).avoided] == ["a", "b"]
+
+
+def test_what_the_list_does_not_ask_for_is_not_avoided():
+    assert board(record(State.ACCEPTED, "z"), try_number=2).avoided == []
+
+
+# --- what became of a job -------------------------------------------------------------------------
+
+
+def saved(*ended: Ended) -> SavedJob:
+    return SavedJob(ended, AT)
+
+
+def test_a_saved_job_tells_what_became_of_each_item():
+    bought = record(State.ACCEPTED, "b", "a")
+    found = board(bought)
+    taken = found.take(
+        bought,
+        saved(Ended(Outcome.FAILED, "no foreground", 7), Ended(Outcome.GENERATED, "", 8, (PICTURE,))),
+    )
+    assert [item.key for item in taken] == ["b", "a"]
+    a, b = found.items["a"], found.items["b"]
+    assert (a.outcome, a.reason, a.seed, a.files, a.saved_at) == (Outcome.GENERATED, "", 8, (PICTURE,), AT)
+    assert (b.outcome, b.reason, b.seed, b.files) == (Outcome.FAILED, "no foreground", 7, ())
+    assert found.outstanding == []
+
+
+def test_a_picture_that_another_try_may_still_save_keeps_its_item_pending():
+    bought = record(State.ACCEPTED, "a")
+    found = board(bought)
+    found.take(bought, saved(Ended(Outcome.PARTIAL, "disk full", None, (PICTURE,), ("output 1: disk full",))))
+    assert found.items["a"].outcome is Outcome.PENDING
+    assert found.items["a"].reason == "output 1: disk full"
+    assert found.items["a"].files == (PICTURE,)
+    assert found.outstanding == [bought]
+
+
+def test_an_older_job_says_nothing_of_items_that_were_bought_anew():
+    first, again = record(State.ACCEPTED, "a", "b"), record(State.ACCEPTED, "a", result_key="again")
+    found = board(first, again)
+    assert [item.key for item in found.take(first, saved(*[Ended(Outcome.FAILED)] * 2))] == ["b"]
+    assert outcomes(found) == {"a": "pending", "b": "failed", "c": "not_submitted"}
+    assert found.outstanding == [again]
+
+
+def test_the_words_name_what_there_is_and_count_the_list_alone():
+    found = board(record(State.ACCEPTED, "a", "z"), record(State.INTENT, "b"))
+    assert found.told == "1 unknown outcome, 1 not submitted, 1 pending"
+    assert found.progress == f"3 image tasks: {found.told}; 1 jobs are not collected."
+    assert sum(found.counts().values()) == 3
+    assert set(found.counts()) == {outcome.value for outcome in Outcome}
+
+
+def test_an_id_of_nought_is_an_id():
+    task = ImageTask(image="https://a/1.png", positive_prompt="sea", id=0)
+    (item,) = Board([task], ["a"], [], account="conn", try_number=1)
+    assert item.id == "0"
+
+
+def test_outcomes_of_an_item_change_by_what_is_said_of_it_last():
+    item = Item("a", 1)
+    item.becomes(Outcome.REFUSED, "why")
+    item.becomes(Outcome.GENERATED)
+    assert (item.outcome, item.reason) == (Outcome.GENERATED, "")
+
+
+RECORDS = st.lists(
+    st.builds(
+        lambda state, keys, number: record(state, *keys, try_number=number),
+        st.sampled_from(State),
+        st.lists(st.sampled_from("abcxyz"), min_size=1, max_size=4, unique=True),
+        st.integers(1, 3),
+    ),
+    max_size=12,
+)
+
+
+@given(RECORDS)
+def test_what_was_ever_accepted_or_in_doubt_is_never_taken_for_unbought(records):
+    records.sort(key=lambda one: one.try_number)
+    found = board(*records, try_number=4)
+    bought = {key for one in records if one.state is not State.REFUSED for key in one.keys}
+    assert {item.key for item in found if item.outcome in BOUGHT} == bought
+    assert {item.key for item in found.listed} == {"a", "b", "c"}
+    for item in found:
+        accepted = [one for one in records if one.state is State.ACCEPTED and item.key in one.keys]
+        assert item.bought == len(accepted)
+        if item.key in bought:
+            assert item.record is not None
+            assert item.record.keys[item.index] == item.key

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manifest: one line an image task, which says what it is, what became of it and what to do."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airflow_provider_bgrep.download import SavedPicture
+from airflow_provider_bgrep.generation.items import Board
+from airflow_provider_bgrep.generation.manifest import line, write_manifest
+from airflow_provider_bgrep.generation.outcomes import MEANINGS, Outcome
+from airflow_provider_bgrep.generation.saving import Ended, SavedJob
+from airflow_provider_bgrep.journal import Asked, Record, State
+from airflow_provider_bgrep.protocol.models import ImageTask
+from airflow_provider_bgrep.storage import storage_path
+
+AT = "2026-01-01T00:00:00+00:00"
+PICTURE = SavedPicture(1, 0, "out/key_01_0.png", 9, "ab", "PNG", 640, 480)
+TASKS = [
+    ImageTask(image=f"https://u:p@a/{i}.png?Signature=s3cr3t", positive_prompt="palace", id=f"台灯 {i}")
+    for i in range(3)
+]
+BOUGHT = Record(
+    State.ACCEPTED,
+    AT,
+    (Asked("z", 2, "old"), Asked("b", 1)),
+    "conn",
+    nonce="nonce",
+    result_key="key",
+    request_id="request",
+    gateway_request_id="gateway",
+)
+
+
+@pytest.fixture
+def board() -> Board:
+    board = Board(TASKS, ["a", "b", "c"], [BOUGHT], account="conn", try_number=1)
+    ended = (Ended(Outcome.FAILED, "no foreground", 3), Ended(Outcome.GENERATED, "", 4, (PICTURE,)))
+    board.take(BOUGHT, SavedJob(ended, "2026-01-01T00:01:00+00:00"))
+    board.items["c"].becomes(Outcome.NOT_SUBMITTED, "over budget: max_images is 3")
+    return board
+
+
+def test_a_line_holds_all_that_is_known_of_what_was_bought(board):
+    assert line(board.items["b"]) == {
+        "id": "台灯 1",
+        "key": "b",
+        "listed": True,
+        "status": "generated",
+        "reason": "",
+        "advice": "",
+        "num_output": 1,
+        "result_key": "key",
+        "index": 1,
+        "submitted_at": AT,
+        "nonce": "nonce",
+        "code": "",
+        "request_id": "request",
+        "gateway_request_id": "gateway",
+        "saved_at": "2026-01-01T00:01:00+00:00",
+        "seed": 4,
+        "files": [
+            {
+                "index": 1,
+                "output": 0,
+                "path": "out/key_01_0.png",
+                "size": 9,
+                "sha256": "ab",
+                "format": "PNG",
+                "width": 640,
+                "height": 480,
+            }
+        ],
+    }
+
+
+def test_a_line_says_why_not_and_what_to_do(board):
+    not_submitted, unlisted = line(board.items["c"]), line(board.items["z"])
+    assert not_submitted["reason"] == "over budget: max_images is 3"
+    assert not_submitted["advice"] == MEANINGS[Outcome.NOT_SUBMITTED][1]
+    assert "result_key" not in not_submitted
+    assert (unlisted["listed"], unlisted["id"], unlisted["reason"]) == (False, "old", "no foreground")
+    assert line(board.items["a"])["reason"] == MEANINGS[Outcome.NOT_SUBMITTED][0]
+
+
+def test_the_list_comes_in_its_order_and_then_what_it_does_not_name(board, tmp_path):
+    write_manifest(board, storage_path(str(tmp_path / "deep" / "manifest.jsonl")))
+    text = (tmp_path / "deep" / "manifest.jsonl").read_text("utf-8")
+    assert text.endswith("}\n")
+    lines = [json.loads(one) for one in text.removesuffix("\n").split("\n")]
+    assert [one["key"] for one in lines] == ["a", "b", "c", "z"]
+    assert lines == [line(item) for item in board]
+    assert "台灯" in text
+
+
+def test_no_url_no_prompt_and_no_secret_is_written_down(board, tmp_path):
+    write_manifest(board, storage_path(str(tmp_path / "manifest.jsonl")))
+    text = (tmp_path / "manifest.jsonl").read_text("utf-8")
+    assert not any(word in text for word in ("http", "s3cr3t", "palace", "u:p"))
+
+
+def test_an_earlier_manifest_is_replaced(board, tmp_path):
+    path = storage_path(str(tmp_path / "manifest.jsonl"))
+    for _ in range(2):
+        write_manifest(board, path)
+    assert len((tmp_path / "manifest.jsonl").read_text("utf-8").splitlines()) == 4
+    assert [one.name for one in tmp_path.iterdir()] == ["manifest.jsonl"]
+
+
+def test_an_id_with_a_line_break_stays_on_its_line(tmp_path):
+    tasks = [ImageTask(image="https://a/1.png", positive_prompt="sea", id="a\nb\r\n")]
+    path = tmp_path / "manifest.jsonl"
+    write_manifest(Board(tasks, ["a"], [], account="conn", try_number=1), storage_path(str(path)))
+    (one,) = path.read_bytes().splitlines()
+    assert json.loads(one)["id"] == "a\nb\r\n"

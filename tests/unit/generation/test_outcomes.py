@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One table says how an image task can end."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_bgrep.generation.outcomes import BOUGHT, MEANINGS, Outcome
+
+
+def test_every_outcome_has_a_meaning():
+    assert set(MEANINGS) == set(Outcome)
+
+
+@pytest.mark.parametrize("outcome", Outcome, ids=lambda outcome: outcome.value)
+def test_a_meaning_is_a_sentence_and_what_is_not_done_says_what_to_do(outcome):
+    happened, advice = MEANINGS[outcome]
+    assert happened.endswith(".")
+    assert advice.endswith(".") or outcome is Outcome.GENERATED
+
+
+def test_the_values_are_the_manifests_and_never_change_between_releases():
+    assert [outcome.value for outcome in Outcome] == [
+        *("generated", "partial", "refused", "failed", "expired", "unknown_outcome"),
+        *("not_submitted", "pending"),
+    ]
+
+
+def test_only_what_was_never_accepted_is_free():
+    assert set(Outcome) - BOUGHT == {Outcome.REFUSED, Outcome.NOT_SUBMITTED}
+    assert all("nothing was bought" in MEANINGS[outcome][0] for outcome in set(Outcome) - BOUGHT)
