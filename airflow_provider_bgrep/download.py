@@ -116,11 +116,17 @@ def check_template(template: str, *, with_id: bool = False) -> None:
     :raises InvalidInput: if it names an unknown field, gives two pictures one name, or leaves the folder.
     """
     try:
-        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        parsed = [field for field in string.Formatter().parse(template) if field[1] is not None]
     except ValueError as error:
         what = f"{template!r} cannot be read: {error}"
         raise InvalidInput([Problem("filename_template", what)]) from None
     problems = []
+    names = [str(name) for _, name, _, _ in parsed]
+    for _, name, spec, conversion in parsed:
+        if spec or conversion:
+            # Cut or padded, two names may be one.
+            what = f"has {name!r} with a format; give {{{name}}} alone"
+            problems.append(Problem("filename_template", what))
     fields = (*TEMPLATE_FIELDS, "id") if with_id else TEMPLATE_FIELDS
     unknown = sorted({name for name in names if name not in fields})
     if unknown:
@@ -238,7 +244,7 @@ def _url_of(job: Job, index: int, output: int) -> str:
     for i, o, url, _ in _wanted(job):
         if (i, o) == (index, output):
             return url
-    raise _Expired("the service does not name it any more")
+    raise _Bad("has expired, and the service does not name it now")
 
 
 @dataclass(frozen=True, slots=True)

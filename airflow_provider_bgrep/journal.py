@@ -5,16 +5,17 @@ The API has no idempotency key and no list, so this is all that keeps a second t
 from buying again. Records are found by what was bought, never by a position: after an upstream change a
 mapped task may find what another map index stored.
 
-A store can only get and set, so the records lie in pages that can be found from one small head::
+A store can only get and set, so the records lie where counting finds them::
 
-    head                 the legs, in the order they began
-    page {leg}-0, -1 …   up to 16 submits each, written by that leg alone
-    notes                what holds for the task as a whole: its deadline, why it stopped
+    {r}, {r}-taken   who entered as the r-th leg
+    {r}-p0, -p1 …    up to 16 submits each, written by that leg alone
+    notes            what holds for the task as a whole: its deadline, why it stopped
 
-A *leg* is one stretch of work in one process. It enters itself in the head before it reads the pages of
-the legs before it, and before each submit it writes its intent and then looks at the head once more.
-So of two processes that run the same task (a worker that was given up, but lives), either the older
-sees that it was replaced and sends nothing, or the newer sees the older's intent and does not buy it.
+A *leg* is one stretch of work in one process. It takes a number that no other leg has, then reads the
+pages of all lower numbers; before each submit it writes its intent, and then looks whether a higher number
+was asked for. So of two processes that run the same task (a worker that was given up, but lives), either
+the lower sees that it was replaced and sends nothing, or the higher sees the lower's intent and does not
+buy it.
 
 Nothing here knows Airflow; a store is anything with :meth:`Store.get` and :meth:`Store.set`.
 """
@@ -36,10 +37,22 @@ VERSION: Final = 1
 PAGE_RECORDS: Final = 16
 """Submits on one page: some 20 KB, where Airflow's own store warns at 64."""
 
-_HEAD: Final = "bgrep-journal"
-_NOTES: Final = f"{_HEAD}-notes"
+_PREFIX: Final = "bgrep-journal"
+_NOTES: Final = f"{_PREFIX}-notes"
 _MAX_ID: Final = 100
 _UNREADABLE: Final = "nothing was submitted"
+
+
+def _asked(leg: int) -> str:
+    return f"{_PREFIX}-{leg}"
+
+
+def _taken(leg: int) -> str:
+    return f"{_PREFIX}-{leg}-taken"
+
+
+def _page(leg: int, page: int) -> str:
+    return f"{_PREFIX}-{leg}-p{page}"
 
 
 class SupersededError(Exception):
@@ -193,14 +206,12 @@ class Journal:
         end_time: float = 0.0,
     ) -> None:
         self.account, self.edition, self.try_number = account, edition, try_number
-        self._store, self._leg = store, secrets.token_hex(4)
+        self._store = store
         self._lock = threading.Lock()
         self._pages: list[_Page] = []
         self._check_floor = Together(self._must_have_the_floor)
-        before = self._legs()
-        store.set(_HEAD, {"version": VERSION, "legs": [*before, self._leg]})
-        # Only now: a leg that writes an intent after this finds that it was replaced.
-        self.earlier = [record for leg in before for record in self._read(leg)]
+        self._leg = self._enter(secrets.token_hex(8))
+        self.earlier = [record for leg in range(self._leg) for record in self._read(leg)]
         self.notes = self._notes() or Notes(first_try=0)
         if not self.notes.first_try or self.notes.generation != generation:
             self.note(**asdict(Notes(generation, end_time, try_number)))
@@ -223,14 +234,14 @@ class Journal:
         :param changes: fields of :class:`Notes`.
         """
         self.notes = replace(self.notes, **changes)
-        self._store.set(_NOTES, {"version": VERSION, **asdict(self.notes)})
+        self._set(_NOTES, **asdict(self.notes))
 
     def write(self, purchase: Purchase, record: Record) -> None:
         """Put a purchase's record in its place, and the page into the store."""
         with self._lock:
             if purchase.place is None:
                 if not self._pages or len(self._pages[-1].records) >= PAGE_RECORDS:
-                    self._pages.append(_Page(self, f"{_HEAD}-{self._leg}-{len(self._pages)}"))
+                    self._pages.append(_Page(self, _page(self._leg, len(self._pages))))
                 page = self._pages[-1]
                 purchase.place = (page, len(page.records))
                 page.records.append(record)
@@ -241,13 +252,23 @@ class Journal:
         if record.state is State.INTENT:
             self._check_floor()
 
-    def _must_have_the_floor(self) -> None:
-        if self._legs()[-1:] != [self._leg]:
-            raise SupersededError("Another run of this task instance has taken over; this one buys no more.")
+    def _enter(self, name: str) -> int:
+        """Take a number that no other leg has, and that is higher than those of all that entered before."""
+        leg = 0
+        while self._readable(_asked(leg)):
+            leg += 1
+        while True:
+            # Of all that meet here at most one finds both: nobody had been through, and nobody came after.
+            self._set(_asked(leg), leg=name)
+            if self._readable(_taken(leg)) is None:
+                self._set(_taken(leg), leg=name)
+                if (self._readable(_asked(leg)) or {}).get("leg") == name:
+                    return leg
+            leg += 1
 
-    def _legs(self) -> list[str]:
-        head = self._readable(_HEAD)
-        return [] if head is None else list(head["legs"])
+    def _must_have_the_floor(self) -> None:
+        if self._readable(_asked(self._leg + 1)):
+            raise SupersededError("Another run of this task instance has taken over; this one buys no more.")
 
     def _notes(self) -> Notes | None:
         notes = self._readable(_NOTES)
@@ -255,14 +276,17 @@ class Journal:
             return None
         return Notes(**{name: notes[name] for name in Notes.__dataclass_fields__ if name in notes})
 
-    def _read(self, leg: str) -> list[Record]:
+    def _read(self, leg: int) -> list[Record]:
         records: list[Record] = []
         for page in itertools.count():
-            value = self._readable(f"{_HEAD}-{leg}-{page}")
+            value = self._readable(_page(leg, page))
             if value is None:
                 return records
             records += map(Record.from_json, value["submits"])
         raise AssertionError("unreachable")
+
+    def _set(self, key: str, **values: Any) -> None:
+        self._store.set(key, {"version": VERSION, **values})
 
     def _readable(self, key: str) -> dict[str, Any] | None:
         value = self._store.get(key)
@@ -325,7 +349,7 @@ class _Page:
     def _put(self) -> None:
         with self._journal._lock:
             submits = [record.to_json() for record in self.records]
-        self._journal._store.set(self._key, {"version": VERSION, "submits": submits})
+        self._journal._set(self._key, submits=submits)
 
 
 class Together:

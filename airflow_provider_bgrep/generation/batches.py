@@ -8,47 +8,43 @@ from collections.abc import Iterable, Sequence
 
 from airflow_provider_bgrep.generation.items import Item
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.limits import MAX_TASKS
 
 
 def wanted(items: Iterable[Item], *, resubmit: bool, retry_failed: int) -> list[Item]:
-    """The items that are still to be bought.
+    """The items that are still to be bought, those first that never were.
 
     :param resubmit: whether an item whose answer was lost is bought again; within a try only once.
     :param retry_failed: how often an item that the service failed at is bought again.
     """
-    lost_before = 2 if resubmit else 0
+    items = [item for item in items if not item.is_refused]
     return [
-        item
-        for item in items
-        if item.outcome is Outcome.NOT_SUBMITTED
-        or (item.outcome is Outcome.UNKNOWN and item.lost < lost_before)
-        or (item.outcome is Outcome.FAILED and item.bought <= retry_failed)
+        *(item for item in items if item.outcome is Outcome.NOT_SUBMITTED),
+        *(i for i in items if resubmit and i.outcome is Outcome.UNKNOWN and not i.is_resubmitted),
+        *(item for item in items if item.outcome is Outcome.FAILED and item.bought <= retry_failed),
     ]
 
 
 def within_budget(
     items: Sequence[Item], *, spent: int, max_images: int | None, over_budget: str
 ) -> list[Item]:
-    """Those of the items that the budget allows, from the list's beginning.
+    """Those of the items that the budget allows, from their beginning.
 
     :param spent: pictures that were bought, or may have been, before.
     :param max_images: pictures that may be bought in all; ``None`` for any number.
-    :param over_budget: ``trim`` leaves out what does not fit, ``refuse`` all.
-    :raises InvalidInput: if they do not fit and shall be refused.
+    :param over_budget: ``trim`` leaves out what does not fit, ``refuse`` all, if those that never were
+        bought do not fit; what is bought again is always left out.
     """
-    total = spent + sum(item.pictures for item in items)
-    if max_images is None or total <= max_images:
+    if max_images is None:
         return list(items)
-    if over_budget == "refuse":
-        already = f" ({spent} of them were bought before)" if spent else ""
-        what = f"is {max_images}, but task_list asks for {total} pictures{already}"
-        raise InvalidInput([Problem("max_images", f"{what}; raise it, or set over_budget='trim'")])
+    new = [item for item in items if item.outcome is Outcome.NOT_SUBMITTED]
     taken = within(items, max_images - spent)
-    for item in items[len(taken) :]:
-        if item.outcome is Outcome.NOT_SUBMITTED:
-            item.is_over_budget = True
+    if over_budget == "refuse" and len(within(new, max_images - spent)) < len(new):
+        taken = []
+    affordable = {item.key for item in taken}
+    for item in new:
+        item.is_over_budget = item.key not in affordable
+        if item.is_over_budget:
             item.reason = f"over budget: max_images is {max_images}"
     return taken
 

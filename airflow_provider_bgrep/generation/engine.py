@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import functools
 import itertools
 import random
 import threading
@@ -23,13 +22,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.client import AsyncClient, Rate, new_chance, new_nonce, pause
-from airflow_provider_bgrep.generation.batches import batches, halves, within
+from airflow_provider_bgrep.generation.batches import batches, halves
 from airflow_provider_bgrep.generation.items import Board, Item
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal import Journal, Purchase, Record, State
 from airflow_provider_bgrep.protocol import flows
-from airflow_provider_bgrep.protocol.codes import Kind, Then
-from airflow_provider_bgrep.protocol.errors import CallError
+from airflow_provider_bgrep.protocol.codes import SERVICE_CODES, Kind, Then
+from airflow_provider_bgrep.protocol.errors import NOT_CONNECTED, CallError
 from airflow_provider_bgrep.protocol.limits import JOB_LAG_SECONDS
 from airflow_provider_bgrep.protocol.models import Job
 from airflow_provider_bgrep.protocol.pacing import ONCE, QUERY, SUBMIT, next_wait, poll_wait
@@ -39,7 +38,7 @@ from airflow_provider_bgrep.protocol.validation import shown_url
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.connection import Settings
-    from airflow_provider_bgrep.generation.saving import SavedJob, Saver
+    from airflow_provider_bgrep.generation.saving import Saver
 
 AT_ONCE: Final = 8
 """Submits in flight, and jobs being saved, at once."""
@@ -57,8 +56,8 @@ _WRITES: Final = 3
 MOST_LOST: Final = 3
 """So many submits in a row without an answer, and no more are sent: each may be billed."""
 
-_ABOUT_WHAT_WAS_SENT: Final = frozenset({Kind.CONTENT, Kind.REQUEST})
-"""A job refused for one of these is split until the culprit stands alone; the rest goes on."""
+MOST_REFUSED: Final = 10
+"""So many image tasks in a row refused by themselves, none of them for its picture, and no more are sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +119,10 @@ class Engine:
         self.has_no_queries = False
         """Whether the account is refused queries too."""
         self._budget = options.budget
-        self._throttle, self._rate = Throttle(), Rate.of(settings)
+        self._calls, self._submits, self._rate = Throttle(), Throttle(), Rate.of(settings)
         self._buys_no_more = False
-        self._lost_in_a_row = self._in_flight = self._busy_with = 0
+        self._lost_in_a_row = self._refused_in_a_row = 0
+        self._in_flight = self._buys = self._busy_with = 0
         self._accepted_at = time.monotonic()
         self._rand = random.random
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -142,8 +142,7 @@ class Engine:
         :param wanted: what is to be bought.
         """
         context = contextvars.copy_context()
-        main = functools.partial(asyncio.run, self._main(wanted))
-        thread = threading.Thread(target=context.run, args=(main,), name="bgrep", daemon=True)
+        thread = threading.Thread(target=context.run, args=(self._run, wanted), name="bgrep", daemon=True)
         thread.start()
         try:
             thread.join()
@@ -159,6 +158,13 @@ class Engine:
             with contextlib.suppress(RuntimeError):  # it has ended by itself
                 self._loop.call_soon_threadsafe(self._hurry)
 
+    def _run(self, wanted: Sequence[Item]) -> None:
+        try:
+            asyncio.run(self._main(wanted))
+        except BaseException as error:
+            self._log.exception("The leg ended before its time.")
+            self.error = self.error or error
+
     # --- the leg ----------------------------------------------------------------------------------
 
     async def _main(self, wanted: Sequence[Item]) -> None:
@@ -166,8 +172,9 @@ class Engine:
         self._loop.set_default_executor(ThreadPoolExecutor(2 * AT_ONCE, "bgrep"))
         self._turns, self._saving = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
         self._stop, self._leave, self._over = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._landed = asyncio.Event()
+        self._landed, self._bought = asyncio.Event(), asyncio.Event()
         self._landed.set()
+        self._bought.set()
         async with AsyncClient(self._settings, is_paced=False) as self._client:
             for record in self._board.outstanding:
                 self._start(self._watch(record, is_new=False))
@@ -205,6 +212,18 @@ class Engine:
         self._over.set()
 
     @contextlib.contextmanager
+    def _buying(self) -> Iterator[None]:
+        """Mark that there is something to submit."""
+        self._buys += 1
+        self._bought.clear()
+        try:
+            yield
+        finally:
+            self._buys -= 1
+            if not self._buys:
+                self._bought.set()
+
+    @contextlib.contextmanager
     def _flying(self) -> Iterator[None]:
         """Mark a submit whose outcome is not written down yet."""
         self._in_flight += 1
@@ -237,27 +256,32 @@ class Engine:
         self.stopped = self.stopped or error
         self._stop.set()
 
-    async def _slot(self, given_up: asyncio.Event) -> float:
-        """Wait until a request may go out, by what the service bears and by the connection's rate.
+    async def _slot(self, given_up: asyncio.Event, *throttles: Throttle) -> float:
+        """Wait until a request may go out, by the connection's rate and by what the service bears.
 
         :param given_up: set when nobody wants to send it any more.
-        :return: the time on the throttle's clock.
+        :return: the time on the throttles' clock.
         """
-        while (wait := self._throttle.wait(time.monotonic())) > 0 and not given_up.is_set():
-            await pause(wait, given_up)
         if self._rate is not None:
             await pause(self._rate.take(), given_up)
+        for throttle in throttles:
+            while (wait := throttle.wait(time.monotonic())) > 0 and not given_up.is_set():
+                await pause(wait, given_up)
         return time.monotonic()
 
     def _heard(self, sent: float, error: CallError | None) -> None:
-        """Tell the throttle how the service took a request."""
-        now = time.monotonic()
+        """Tell the throttles how a request was taken."""
+        now, throttle = time.monotonic(), self._calls
         if error is not None and error.then is Then.BACK_OFF:
-            self._throttle.throttled(sent, now, error.retry_after, self._rand())
-        elif error is not None and error.then is Then.SEND_AGAIN and error.http_status is None:
-            self._throttle.unreached(sent, now, self._rand())
+            if error.code in SERVICE_CODES:
+                # Too many jobs, not too many calls: the gateway let it through.
+                self._calls.succeeded(sent, now)
+                throttle = self._submits
+            throttle.throttled(sent, now, error.retry_after, self._rand())
+        elif error is not None and error.rule is NOT_CONNECTED:
+            throttle.unreached(sent, now, self._rand())
         else:
-            self._throttle.succeeded(sent, now)
+            throttle.succeeded(sent, now)
 
     # --- buying -----------------------------------------------------------------------------------
 
@@ -266,7 +290,7 @@ class Engine:
 
         :return: whether all of it was accepted.
         """
-        with self._busy():
+        with self._busy(), self._buying():
             async with self._turns:
                 error = await self._submit(batch)
             if error is None:
@@ -274,8 +298,10 @@ class Engine:
             if len(batch) > 1:
                 await self._split(batch)
             else:
-                batch[0].becomes(Outcome.REFUSED, words(error))
                 self._log.warning("Image task %s is refused: %s", name_of(batch[0]), words(error))
+                self._refused_in_a_row += error.kind is Kind.REQUEST
+                if self._refused_in_a_row >= MOST_REFUSED:
+                    self._buy_no_more(error)
             return False
 
     async def _split(self, batch: Sequence[Item]) -> None:
@@ -294,7 +320,7 @@ class Engine:
         tasks = [item.task for item in batch if item.task is not None]
         purchase, attempt = self._journal.purchase([item.asked for item in batch]), 0
         while self._may_submit():
-            sent = await self._slot(self._stop)
+            sent = await self._slot(self._stop, self._submits, self._calls)
             if not self._may_submit():
                 break
             attempt += 1
@@ -310,9 +336,10 @@ class Engine:
                     problem = error
                 else:
                     self._heard(sent, None)
+                    self._submits.succeeded(sent, time.monotonic())
                     await self._accepted(batch, purchase, job)
                     return None
-            if problem.then is Then.FINAL and problem.kind in _ABOUT_WHAT_WAS_SENT:
+            if _is_about_the_pictures(problem):
                 return problem
             if not await self._may_try_again(batch, problem, attempt):
                 break
@@ -324,7 +351,8 @@ class Engine:
         return not self._buys_no_more and time.time() < self._options.end_time
 
     async def _accepted(self, batch: Sequence[Item], purchase: Purchase, job: Job) -> None:
-        self._lost_in_a_row, self._accepted_at = 0, time.monotonic()
+        self._lost_in_a_row = self._refused_in_a_row = 0
+        self._accepted_at = time.monotonic()
         for attempt in range(1, _WRITES + 1):
             try:
                 await asyncio.to_thread(
@@ -353,11 +381,13 @@ class Engine:
             "request_id": error.request_id,
             "gateway_request_id": error.gateway_request_id,
         }
-        if is_lost or error.kind in _ABOUT_WHAT_WAS_SENT:
+        if is_lost or _is_about_the_pictures(error):
             facts |= {"code": error.code, "http_status": error.http_status, "reason": words(error)}
-        await asyncio.to_thread(purchase.ended, State.UNKNOWN if is_lost else State.REFUSED, **facts)
-        if is_lost:
+        try:
+            await asyncio.to_thread(purchase.ended, State.UNKNOWN if is_lost else State.REFUSED, **facts)
+        finally:
             self._see(batch, purchase.record)
+        if is_lost:
             self._lost_in_a_row += 1
             self._log.warning(
                 "The outcome of a submit of %d image tasks is unknown: %s", len(batch), words(error)
@@ -380,7 +410,7 @@ class Engine:
         if _is_lost(error):
             if self._lost_in_a_row >= MOST_LOST:
                 self._buy_no_more(error)
-            elif self._options.resubmit and all(item.lost < 2 for item in batch):
+            elif self._may_resubmit(batch) and self._afford(batch):
                 self._log.warning("Submitting it again, as told: it may be paid twice.")
                 return True
             return False
@@ -392,30 +422,27 @@ class Engine:
     async def _watch(self, record: Record, *, is_new: bool) -> None:
         """Ask for a job until it is finished and saved, or the leg leaves it to the next."""
         end_time = self._options.end_time
-        if is_new:
-            await pause(self._spacing(), self._leave)
-            if self._leave.is_set():
-                return
+        if is_new and await self._rest():
+            return
         while True:
             is_last = time.time() >= end_time
             with self._busy():
                 is_done = await self._look(record)
-            if is_done or is_last or self._leave.is_set():
-                return
-            await pause(min(self._spacing(), max(0.0, end_time - time.time())), self._leave)
-            if self._leave.is_set():
+            if is_done or is_last or await self._rest():
                 return
 
-    def _spacing(self) -> float:
+    async def _rest(self) -> bool:
+        """Wait between two queries of a job, not past the deadline. :return: whether the leg is over."""
+        interval, end_time = poll_wait(self._options.poll_interval, self._rand()), self._options.end_time
         # Submits come first: of a service that allows few calls, polls would take the better part.
-        interval = self._options.poll_interval
-        is_buying = self._may_submit() and self._turns.locked()
-        return poll_wait(max(interval, COLLECT_SECONDS) if is_buying else interval, self._rand())
+        await pause(min(COLLECT_SECONDS, max(0.0, end_time - time.time())), self._bought)
+        await pause(min(interval, max(0.0, end_time - time.time())), self._leave)
+        return self._leave.is_set()
 
     async def _look(self, record: Record) -> bool:
         """Ask for a job once. :return: whether that settles it."""
         for attempt in itertools.count(1):
-            sent = await self._slot(self._over)
+            sent = await self._slot(self._over, self._calls)
             flow = flows.query(record.result_key, new_chance(), ONCE)
             try:
                 job = await self._client.drive(flow, self.tally)
@@ -443,16 +470,14 @@ class Engine:
 
     async def _never(self, record: Record, error: CallError) -> bool:
         """A query's answer that asking again does not change. :return: whether that settles the job."""
-        if error.kind is Kind.JOB_NOT_FOUND:
-            sent = datetime.fromisoformat(record.at).timestamp()
-            if time.time() - sent < 2 * JOB_LAG_SECONDS:
-                return False
-            for item in self._board.current(record):
-                item.becomes(Outcome.EXPIRED, words(error))
-            return True
-        if error.kind is Kind.JOB_FAILED:
-            saved = await asyncio.to_thread(self._saver.give_up, record, Outcome.FAILED, words(error))
-            self._take(record, saved)
+        is_gone = error.kind is Kind.JOB_NOT_FOUND
+        if is_gone and time.time() - _sent_at(record) < 2 * JOB_LAG_SECONDS:
+            return False
+        if is_gone or error.kind is Kind.JOB_FAILED:
+            pending = [item for item in self._board.current(record) if item.outcome is Outcome.PENDING]
+            for item in pending:
+                item.becomes(Outcome.EXPIRED if is_gone else Outcome.FAILED, words(error))
+            self._settle(pending)
             return True
         # The account is refused: so will be every other query.
         self.has_no_queries = True
@@ -469,19 +494,30 @@ class Engine:
         else:
             missing = "; ".join(one for ended in saved.ended for one in ended.missing)
             self._fail(NotSavedError(f"job {record.result_key}: {missing}"), buys_on=True)
-        self._take(record, saved)
+        self._settle(self._board.take(record, saved))
 
-    def _take(self, record: Record, saved: SavedJob) -> None:
-        failed = [item for item in self._board.take(record, saved) if item.outcome is Outcome.FAILED]
+    def _settle(self, items: Sequence[Item]) -> None:
+        """Note how items ended, and buy those that failed again, if told."""
+        failed = [item for item in items if item.outcome is Outcome.FAILED]
         for item in failed:
             self._log.warning("Image task %s failed: %s", name_of(item), item.reason)
         again = [item for item in failed if item.task and item.bought <= self._options.retry_failed]
-        if self._budget is not None:
-            again = within(again, self._budget)
-            self._budget -= sum(item.pictures for item in again)
-        if again and self._may_submit():
+        if again and self._afford(again) and self._may_submit():
             self._log.info("Buying %d failed image tasks again, as told by retry_failed.", len(again))
             self._start(self._buy(again))
+
+    def _may_resubmit(self, batch: Sequence[Item]) -> bool:
+        return self._options.resubmit and not any(item.is_resubmitted for item in batch)
+
+    def _afford(self, items: Sequence[Item]) -> bool:
+        """Take what is bought again out of the budget. :return: whether it allows that."""
+        if self._budget is None:
+            return True
+        pictures = sum(item.pictures for item in items)
+        if pictures > self._budget:
+            return False
+        self._budget -= pictures
+        return True
 
     def _note_unknown(self, job: Job) -> None:
         for status in {task.status for task in job.tasks} - flows.KNOWN - self._strange:
@@ -496,6 +532,16 @@ class Engine:
             if line != said:
                 self._log.info("%s", line)
                 said = line
+
+
+def _is_about_the_pictures(error: CallError) -> bool:
+    """Whether a job was refused for what is in it: it is split until the culprit stands alone."""
+    # A 4xx without a code is some proxy's, and not about pictures.
+    return error.then is Then.FINAL and error.kind in (Kind.CONTENT, Kind.REQUEST) and bool(error.code)
+
+
+def _sent_at(record: Record) -> float:
+    return datetime.fromisoformat(record.at).timestamp()
 
 
 def _is_lost(error: CallError) -> bool:

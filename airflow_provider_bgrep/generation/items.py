@@ -29,8 +29,9 @@ class Item:
     :param record: the submit that bought it, or the last that tried.
     :param index: its place in that submit.
     :param bought: how many submits with it were accepted.
-    :param lost: how many submits with it this try has lost the answer of.
-    :param is_suspect: whether an earlier try had it refused by itself: it is submitted alone.
+    :param is_resubmitted: whether this try has bought it again without knowing that it had to.
+    :param is_refused: whether this try had it refused by itself: it does not ask again.
+    :param is_suspect: whether any try had: it is submitted alone.
     :param is_over_budget: whether it is not submitted because ``max_images`` says so.
     :param seed: the seed it was made with, where one is known.
     :param files: its pictures that lie in place.
@@ -46,7 +47,8 @@ class Item:
     record: Record | None = None
     index: int = 0
     bought: int = 0
-    lost: int = 0
+    is_resubmitted: bool = False
+    is_refused: bool = False
     is_suspect: bool = False
     is_over_budget: bool = False
     seed: Any = None
@@ -64,22 +66,25 @@ class Item:
 
     def seen(self, record: Record, index: int, try_number: int) -> None:
         """Take in one more of the journal's records about it, the next in time."""
+        is_now = record.try_number == try_number
+        if record.state is State.REFUSED:
+            # Refused by itself, which a later try may ask about again, and for it alone. A refused submit
+            # says nothing of its image tasks one by one, and nothing of what was bought before.
+            if record.reason and len(record.items) == 1:
+                self.is_suspect, self.is_refused = True, self.is_refused or is_now
+                if self.outcome is Outcome.NOT_SUBMITTED:
+                    self.record, self.index = record, index
+                    if is_now:
+                        self.becomes(Outcome.REFUSED, record.reason)
+            return
+        if self.outcome is Outcome.UNKNOWN and is_now:
+            self.is_resubmitted = True
+        self.record, self.index = record, index
         if record.state is State.ACCEPTED:
             self.bought += 1
-            self.record, self.index = record, index
             self.becomes(Outcome.PENDING)
-        elif record.state is not State.REFUSED:
-            self.lost += record.try_number == try_number
-            self.record, self.index = record, index
-            self.becomes(
-                Outcome.UNKNOWN, record.reason or "the worker ended before the answer was written down"
-            )
-        elif self.outcome is Outcome.NOT_SUBMITTED and record.code and len(record.items) == 1:
-            # Refused by itself. Within a try that is final; a later one asks again, and for it alone.
-            self.is_suspect = True
-            self.record = record
-            if record.try_number == try_number:
-                self.becomes(Outcome.REFUSED, record.reason)
+        else:
+            self.becomes(Outcome.UNKNOWN, record.reason or "the worker ended before the answer was noted")
 
 
 class Board:
@@ -122,7 +127,7 @@ class Board:
         for key, item in list(self.items.items()):
             if item.task is None and item.outcome not in BOUGHT:
                 del self.items[key]  # neither wanted nor bought
-            elif item.record and item.outcome in BOUGHT and item.record.try_number < try_number:
+            elif item.task and item.record and item.record.try_number < try_number and item.outcome in BOUGHT:
                 self.avoided.append(item)
 
     def __iter__(self) -> Iterator[Item]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -118,7 +118,8 @@ class Saver:
     def load(self, result_key: str, *, look: bool) -> SavedJob | None:
         """A job's record, ``None`` if it has none that can be used.
 
-        :param look: look whether its pictures are still there; those that are not are missing.
+        :param look: whether it is a new try's: look whether its pictures are still there, and do not take
+            an expired result for the last word.
         """
         data = get_bytes(self._path(result_key))
         if data is None:
@@ -127,8 +128,15 @@ class Saver:
             saved = SavedJob.from_json(json.loads(data))
         except ValueError:
             return None  # what it told can be asked for again
-        files = [picture for ended in saved.ended for picture in ended.files]
-        return saved if not look or all(map(self._is_there, files)) else None
+        return self._looked_at(saved) if look else saved
+
+    def _looked_at(self, saved: SavedJob) -> SavedJob:
+        def looked_at(ended: Ended) -> Ended:
+            if ended.outcome is not Outcome.EXPIRED and all(map(self._is_there, ended.files)):
+                return ended
+            return replace(ended, missing=ended.missing or ("is not there, or not any more",))
+
+        return replace(saved, ended=tuple(map(looked_at, saved.ended)))
 
     def _is_there(self, picture: SavedPicture) -> bool:
         return size_of(in_folder(self._destination, picture.path)) == picture.size
@@ -158,10 +166,6 @@ class Saver:
             for index, asked in enumerate(record.items)
         )
         return self._put(record, ended)
-
-    def give_up(self, record: Record, outcome: Outcome, reason: str) -> SavedJob:
-        """Write down that a whole job will never be had."""
-        return self._put(record, tuple(Ended(outcome, reason) for _ in record.items))
 
     def _put(self, record: Record, ended: tuple[Ended, ...]) -> SavedJob:
         saved = SavedJob(ended, datetime.now(UTC).isoformat(timespec="seconds"))

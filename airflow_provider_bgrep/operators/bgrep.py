@@ -67,6 +67,8 @@ class ImageTaskTemplates:
 
     def render_template(self, content: Any, *args: Any, **kwargs: Any) -> Any:
         """As Airflow's, which calls it for every element of a list."""
+        if isinstance(content, str) and "{" not in content:
+            return content  # Jinja would compile it: half a second for a list of 500
         rendered = super().render_template  # type: ignore[misc]
         if isinstance(content, ImageTask):
             return ImageTask(**rendered(content.as_dict(), *args, **kwargs))
@@ -231,14 +233,15 @@ class BgRepGenerateOperator(ImageTaskTemplates, BaseOperator):
 
         :param event: a :class:`~airflow_provider_bgrep.triggers.event.BgRepEvent`.
         """
-        from airflow_provider_bgrep.triggers.event import BgRepEvent
+        from airflow_provider_bgrep.triggers.event import BgRepEvent, Reason
 
-        # Whatever it says, also that it failed: what is so, the worker asks for itself.
+        # Whatever it says, what is so the worker asks for itself. Where the triggerer cannot ask, it would
+        # say so again and again: then it is waited for here.
         fired = BgRepEvent.from_dict(event)
         self.log.info(
             "%s: %d jobs are finished, %d are not.", fired.reason.value, fired.finished, fired.pending
         )
-        return self._run(context, fired.queries)
+        return self._run(context, fired.queries, waits_here=fired.reason is Reason.ERROR)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after a deferral, also where no triggerer was there to end it."""
@@ -272,11 +275,11 @@ class BgRepGenerateOperator(ImageTaskTemplates, BaseOperator):
         )
         raise AssertionError("defer() raises")
 
-    def _run(self, context: Context, queries: int = 0) -> dict[str, Any]:
+    def _run(self, context: Context, queries: int = 0, *, waits_here: bool = False) -> dict[str, Any]:
         from airflow_provider_bgrep.operators.generation import Leg
 
         self._leg = Leg(self, context)
-        return self._leg.run(queries)
+        return self._leg.run(queries, waits_here=waits_here)
 
 
 class BgRepDownloadOperator(BaseOperator):

@@ -16,6 +16,7 @@ from airflow_provider_bgrep.exceptions import (
     BgRepTimeoutError,
     BgRepUnknownOutcomeError,
     error_from,
+    input_error,
 )
 from airflow_provider_bgrep.generation.engine import Engine, NotSavedError, name_of
 from airflow_provider_bgrep.generation.items import Board, Item
@@ -24,7 +25,7 @@ from airflow_provider_bgrep.generation.outcomes import MEANINGS, Outcome
 from airflow_provider_bgrep.journal import Journal, State, SupersededError
 from airflow_provider_bgrep.operators.stores import ADVICE
 from airflow_provider_bgrep.protocol.codes import Kind, Operation
-from airflow_provider_bgrep.protocol.errors import CallError
+from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput, Problem
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
@@ -101,6 +102,9 @@ class Ending:
         """What to raise: first what another try may mend, then what keeps the list from being done."""
         if self.engine.error is not None:
             return self._passing(self.engine.error)
+        over = [item for item in self.board.listed if item.is_over_budget]
+        if over and self.operator.over_budget == "refuse":
+            return self._over_budget(over)
         not_submitted = [item for item in self._of(Outcome.NOT_SUBMITTED) if not item.is_over_budget]
         is_refused = stopped is not None and stopped.kind is not Kind.UNKNOWN_OUTCOME
         if stopped and is_refused and (not_submitted or self.engine.has_no_queries):
@@ -120,6 +124,14 @@ class Ending:
                 "or clear it, soon."
             )
         return BgRepServiceError(str(error)) if isinstance(error, SupersededError) else error
+
+    def _over_budget(self, over: Sequence[Item]) -> BgRepError:
+        asked = sum(item.pictures for item in over)
+        spent = sum(record.pictures for record in self.journal.records if record.state is not State.REFUSED)
+        already = f", {spent} were bought before" if spent else ""
+        what = f"is {self.operator.max_images}, but task_list asks for {asked} pictures more{already}"
+        problem = Problem("max_images", f"{what}; raise it, or set over_budget='trim'")
+        return input_error(InvalidInput([problem]))
 
     def _refused(self, stopped: CallError, not_submitted: Sequence[Item]) -> BgRepError:
         raised = error_from(stopped)

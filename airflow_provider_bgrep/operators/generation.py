@@ -77,7 +77,7 @@ class Leg:
             tasks, keys, journal.earlier, account=journal.account, try_number=journal.try_number
         )
         self._engine: Engine | None = None
-        self._is_killed = False
+        self._is_killed = self._waits_here = False
 
     def kill(self) -> None:
         """Submit nothing more, and end soon. From any thread."""
@@ -85,17 +85,21 @@ class Leg:
         if self._engine is not None:
             self._engine.kill()
 
-    def run(self, queries: int = 0) -> dict[str, Any]:
+    def run(self, queries: int = 0, *, waits_here: bool = False) -> dict[str, Any]:
         """Work, then defer or end.
 
         :param queries: what the trigger has asked meanwhile.
+        :param waits_here: whether to wait in this worker, whatever the operator says.
         :return: the summary.
         """
+        # What is remembered in this process only cannot be left to another.
+        self._waits_here = waits_here or not (self._operator.deferrable and self._is_remembered)
         self._load_saved()
         self._say_what_is_known()
         counts = {**self._journal.notes.counts}
         counts[Operation.QUERY.value] = counts.get(Operation.QUERY.value, 0) + queries
         self._journal.note(counts=counts)
+        before = self._stand()
         while True:
             engine = self._round()
             self._log.info("%s", self._board.progress)
@@ -104,8 +108,13 @@ class Leg:
             may_go_on &= time.time() < self._journal.notes.end_time
             if keys and may_go_on and not engine.waits_here:
                 self._operator.defer_on(keys, self._journal.notes.end_time, is_busy=bool(self._wanted()))
-            if not (may_go_on and not engine.error and self._wanted()):
+            is_stuck = before == (before := self._stand())
+            if is_stuck or engine.error or not (may_go_on and self._wanted()):
                 return self._end(engine)
+
+    def _stand(self) -> tuple[Any, ...]:
+        """What a round can change."""
+        return len(self._board.jobs), *self._board.counts().values()
 
     # --- a round of the engine --------------------------------------------------------------------
 
@@ -121,8 +130,7 @@ class Leg:
         options = Options(
             poll_interval=operator.poll_interval,
             end_time=journal.notes.end_time,
-            # What is remembered in this process only cannot be left to another.
-            waits_here=not (operator.deferrable and self._is_remembered),
+            waits_here=self._waits_here,
             resubmit=self._resubmit,
             retry_failed=operator.retry_failed,
             budget=None if operator.max_images is None else operator.max_images - self._spent(wanted_now),
@@ -156,15 +164,12 @@ class Leg:
             return []
         operator = self._operator
         items = wanted(self._board.listed, resubmit=self._resubmit, retry_failed=operator.retry_failed)
-        try:
-            return within_budget(
-                items,
-                spent=self._spent(),
-                max_images=operator.max_images,
-                over_budget=operator.over_budget,
-            )
-        except InvalidInput as error:
-            raise input_error(error) from None
+        return within_budget(
+            items,
+            spent=self._spent(),
+            max_images=operator.max_images,
+            over_budget=operator.over_budget,
+        )
 
     def _spent(self, more: list[Item] | None = None) -> int:
         """Pictures that were bought for this edition, or may have been, and those of ``more``."""
@@ -191,7 +196,10 @@ class Leg:
         board = self._board
         if board.avoided:
             pictures = sum(item.pictures for item in board.avoided)
-            self._log.info("%d pictures were bought by an earlier try, and are not bought again.", pictures)
+            self._log.info(
+                "%d pictures were bought, or may have been, by an earlier try; they are not bought again.",
+                pictures,
+            )
         foreign = [record.result_key for record in board.foreign if record.state is State.ACCEPTED]
         if foreign:
             self._log.warning(

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, Final
 
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
+from airflow_provider_bgrep.protocol.urls import unsigned
 
 
 class JobStatus(str, Enum):
@@ -151,4 +152,14 @@ class Job:
 def _echoes(echo: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     # Fields the service leaves out of its echo prove nothing; one that differs does. ``image`` must
     # be there, or an echo of defaults alone would match any task.
-    return "image" in echo and all(echo[name] == value for name, value in wanted.items() if name in echo)
+    return "image" in echo and all(
+        _same(name, echo[name], value) for name, value in wanted.items() if name in echo
+    )
+
+
+def _same(name: str, echoed: Any, wanted: Any) -> bool:
+    if echoed == wanted:
+        return True
+    # A list that was made anew may sign its URLs anew.
+    is_url = IMAGE_TASK_FIELDS[name].kind == "url" and isinstance(echoed, str)
+    return is_url and unsigned(echoed) == unsigned(wanted)

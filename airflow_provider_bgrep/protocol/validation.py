@@ -90,6 +90,8 @@ def _checked(entry: Any, where: str, problems: list[Problem]) -> ImageTask | Non
     own = values.get("id")
     if own is not None and (isinstance(own, bool) or not isinstance(own, str | int)):
         problems.append(Problem(f"{where}.id", f"is a {type(own).__name__}; give a string or an integer"))
+    elif isinstance(own, str) and _is_no_text(own):
+        problems.append(Problem(f"{where}.id", _is_no_text(own)))
     return ImageTask(**out, id=own) if len(problems) == before else None
 
 
@@ -113,11 +115,15 @@ def _check_text(value: Any, field: Field) -> tuple[Any, str]:
         return None, (
             f"{_shown(value)} is too long; at most {field.maximum:g} characters (it is never cut for you)"
         )
+    return value, _is_no_text(value)
+
+
+def _is_no_text(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        return None, f"has a character that is no Unicode text (a lone surrogate) at {error.start}"
-    return value, ""
+        return f"has a character that is no Unicode text (a lone surrogate) at {error.start}"
+    return ""
 
 
 def _shown_any(value: Any) -> str:

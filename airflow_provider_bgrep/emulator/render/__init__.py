@@ -28,6 +28,7 @@ class Renderer:
         self._pictures = pictures
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bgrep-render")
         self._kept: OrderedDict[Any, bytes] = OrderedDict()
+        self._drawing: dict[Any, asyncio.Future[bytes]] = {}
 
     async def picture(self, task: dict[str, Any], number: int, seed: str) -> bytes:
         """A result, as PNG.
@@ -41,15 +42,24 @@ class Renderer:
         # By what the URLs lead to, not by the URLs: two signatures of a picture are one drawing.
         rest = {name: value for name, value in task.items() if name not in ("image", "mask")}
         key = (image, mask, number, seed if "seed" not in task else "", tuple(sorted(rest.items())))
-        if key not in self._kept:
+        if key in self._kept:
+            return self._kept[key]
+        if key not in self._drawing:
             from airflow_provider_bgrep.emulator.render.compose import compose
 
             loop = asyncio.get_running_loop()
-            drawn = await loop.run_in_executor(self._pool, compose, image, mask, task, number, seed)
-            self._kept[key] = drawn
+            drawing = loop.run_in_executor(self._pool, compose, image, mask, task, number, seed)
+            # Those who ask for it meanwhile wait for the same drawing.
+            self._drawing[key] = drawing
+            drawing.add_done_callback(lambda done: self._keep(key, done))
+        return await asyncio.shield(self._drawing[key])
+
+    def _keep(self, key: Any, drawing: asyncio.Future[bytes]) -> None:
+        del self._drawing[key]
+        if not drawing.cancelled() and drawing.exception() is None:
+            self._kept[key] = drawing.result()
             while sum(map(len, self._kept.values())) > KEPT_BYTES and len(self._kept) > 1:
                 self._kept.popitem(last=False)
-        return self._kept[key]
 
     def close(self) -> None:
         """Stop the threads, without waiting for what they draw."""

@@ -1,0 +1,622 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one operator: everything is bought once, nothing that was bought is lost, and all of it is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_bgrep.compat import has_task_state_store
+from airflow_provider_bgrep.exceptions import (
+    BgRepAuthError,
+    BgRepDownloadError,
+    BgRepJobFailedError,
+    BgRepQuotaError,
+    BgRepRequestError,
+    BgRepServiceError,
+    BgRepTimeoutError,
+    BgRepUnknownOutcomeError,
+)
+from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
+
+
+def tasks_of(emulator: Any, count: int, **fields: Any) -> list[dict[str, Any]]:
+    """Image tasks that differ in the picture's URL only, so that the emulator draws them once."""
+    task = emulator.image_task(**fields)
+    return [{**task, "image": f"{task['image']}?n={i}", "id": f"sku-{i}"} for i in range(count)]
+
+
+class Shop:
+    """One task instance of the operator, run as often as a test likes."""
+
+    def __init__(self, emulator: Any, run: Any, ti: Any, folder: Path, memory: Any, deferrable: bool) -> None:
+        self.emulator, self._run, self.ti, self.folder = emulator, run, ti, folder
+        self.kwargs, self.context = memory
+        self.deferrable = deferrable
+
+    def run(self, task_list: Any, **more: Any) -> Any:
+        defaults: dict[str, Any] = {
+            "deferrable": self.deferrable,
+            "poll_interval": 0.2,
+            "timeout": 60,
+            "destination": f"file://{self.folder}",
+        }
+        operator = BgRepGenerateOperator(
+            task_id="generate", task_list=task_list, **{**defaults, **self.kwargs, **more}
+        )
+        outcome = self._run(operator, self.ti, **self.context)
+        self.summary = outcome.value or outcome.pushed.get("return_value")
+        return outcome
+
+    def retry(self) -> None:
+        self.ti.try_number += 1
+
+    def clear(self) -> None:
+        # As Airflow does: a new try, and a new number of tries that it may come to.
+        self.ti.max_tries = self.ti.try_number
+        self.ti.try_number += 1
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        (manifest,) = self.folder.glob("manifest-*.jsonl")
+        return [json.loads(line) for line in manifest.read_text().splitlines()]
+
+    @property
+    def statuses(self) -> list[str]:
+        return [line["status"] for line in self.lines]
+
+    @property
+    def pictures(self) -> list[Path]:
+        return [path for path in self.folder.iterdir() if path.suffix not in (".jsonl", "")]
+
+
+@pytest.fixture(params=["task_state_store", "journal_path"])
+def memory(request: pytest.FixtureRequest, state_store: Any, tmp_path: Path) -> Any:
+    """Both places where purchases are remembered: (operator's arguments, context)."""
+    if request.param == "task_state_store":
+        if not has_task_state_store():
+            pytest.skip("this Airflow has no task state store")
+        return {}, {"task_state_store": state_store}
+    return {"journal_path": f"file://{tmp_path}/journal"}, {}
+
+
+@pytest.fixture(params=[False, True], ids=["in the worker", "deferred"])
+def shop(request: Any, connection: Any, run: Any, ti: Any, tmp_path: Path, memory: Any) -> Shop:
+    return Shop(connection, run, ti, tmp_path / "pictures", memory, request.param)
+
+
+@pytest.fixture
+def plain_shop(connection: Any, run: Any, ti: Any, tmp_path: Path) -> Shop:
+    """In the worker, its journal in files: where neither makes a difference."""
+    memory = ({"journal_path": f"file://{tmp_path}/journal"}, {})
+    return Shop(connection, run, ti, tmp_path / "pictures", memory, False)
+
+
+# --- the main job -------------------------------------------------------------------------------
+
+
+def test_any_number_of_image_tasks_is_bought_waited_for_and_saved(shop):
+    outcome = shop.run(tasks_of(shop.emulator, 23, num_output=2))
+    assert outcome.state == "success", outcome.error
+    assert outcome.deferrals == (1 if shop.deferrable else 0)
+    counters = shop.emulator.counters
+    assert (counters.submits, counters.image_tasks, counters.pictures) == (3, 23, 46)
+    assert shop.statuses == ["generated"] * 23
+    assert [line["id"] for line in shop.lines] == [f"sku-{i}" for i in range(23)]
+    for line in shop.lines:
+        assert [file["output"] for file in line["files"]] == [0, 1]
+        for file in line["files"]:
+            assert Path(file["path"].removeprefix("file://")).stat().st_size == file["size"]
+    assert len(shop.pictures) == 46
+    assert shop.summary["items"]["generated"] == 23
+    assert (shop.summary["submits"], shop.summary["image_tasks"], shop.summary["pictures"]) == (3, 23, 46)
+    assert shop.summary["queries"] == counters.queries
+    assert shop.summary["avoided"] == {"image_tasks": 0, "pictures": 0}
+
+
+def test_no_signature_stands_in_manifest_journal_or_xcom(shop, state_store, tmp_path):
+    signed = [
+        {**task, "image": task["image"] + "&Expires=1&OSSAccessKeyId=k&Signature=s3cr3t"}
+        for task in tasks_of(shop.emulator, 3)
+    ]
+    assert shop.run(signed).state == "success"
+    said = json.dumps(state_store.values) + json.dumps(shop.summary)
+    said += "".join(path.read_text(errors="replace") for path in tmp_path.rglob("*.json*"))
+    assert "s3cr3t" not in said
+    assert "Signature" not in said
+    assert shop.emulator.app_code not in said
+
+
+def test_a_finished_task_that_is_cleared_lands_the_same_results_at_no_cost(shop):
+    shop.run(tasks_of(shop.emulator, 12))
+    before, bill = shop.lines, shop.emulator.counters
+    shop.clear()
+    outcome = shop.run(tasks_of(shop.emulator, 12))
+    assert outcome.state == "success", outcome.error
+    assert shop.lines == before
+    assert shop.emulator.counters.requests == bill.requests
+    assert shop.summary["avoided"] == {"image_tasks": 12, "pictures": 12}
+    assert shop.summary["pictures"] == 0
+
+
+def test_pictures_that_were_deleted_are_fetched_again_and_not_bought(plain_shop):
+    plain_shop.run(tasks_of(plain_shop.emulator, 12))
+    gone = plain_shop.pictures[0]
+    gone.unlink()
+    plain_shop.clear()
+    assert plain_shop.run(tasks_of(plain_shop.emulator, 12)).state == "success"
+    assert gone.exists()
+    assert plain_shop.emulator.counters.pictures == 12
+
+
+def test_regenerate_buys_anew_once_a_name_or_once_a_clear(plain_shop):
+    tasks = tasks_of(plain_shop.emulator, 2)
+    bought = []
+
+    def run(**more):
+        assert plain_shop.run(tasks, **more).state == "success"
+        bought.append(plain_shop.emulator.counters.pictures)
+
+    run()
+    run(regenerate="{{ '' }}".replace("{{ '' }}", ""))
+    run(regenerate="summer")
+    plain_shop.retry()
+    run(regenerate="summer")
+    run(regenerate=True)
+    plain_shop.retry()
+    run(regenerate="True")
+    plain_shop.clear()
+    run(regenerate=True)
+    assert bought == [2, 2, 4, 4, 6, 6, 8]
+
+
+def test_equal_items_are_as_many_purchases_and_stay_so(shop):
+    one = tasks_of(shop.emulator, 1)[0]
+    tasks = [{**one, "id": "a"}, {**one, "id": "b"}]
+    shop.run(tasks)
+    assert shop.emulator.counters.pictures == 2
+    assert [line["id"] for line in shop.lines] == ["a", "b"]
+    shop.clear()
+    shop.run([*tasks, {**one, "id": "c"}])
+    assert shop.emulator.counters.pictures == 3
+    assert [line["id"] for line in shop.lines] == ["a", "b", "c"]
+
+
+def test_a_changed_list_buys_only_what_is_new_and_still_reports_what_was_paid_for(shop):
+    tasks = tasks_of(shop.emulator, 6)
+    shop.run(tasks[:4])
+    shop.clear()
+    outcome = shop.run(tasks[2:])
+    assert outcome.state == "success", outcome.error
+    assert shop.emulator.counters.pictures == 6
+    assert [(line["id"], line["listed"], line["status"]) for line in shop.lines] == [
+        *((f"sku-{i}", True, "generated") for i in range(2, 6)),
+        *((f"sku-{i}", False, "generated") for i in range(2)),
+    ]
+    assert shop.summary["unlisted"] == 2
+
+
+def test_what_is_no_longer_listed_is_collected_all_the_same(plain_shop):
+    tasks = tasks_of(plain_shop.emulator, 4)
+    late = plain_shop.emulator.inject("late", seconds=3600)
+    assert isinstance(plain_shop.run(tasks, timeout=0.5).error, BgRepTimeoutError)
+    assert late.exhausted
+    assert plain_shop.statuses == ["pending"] * 4
+    plain_shop.emulator.advance(3600)
+    plain_shop.clear()
+    assert plain_shop.run(tasks[3:]).state == "success"
+    assert plain_shop.emulator.counters.pictures == 4
+    assert sorted((line["id"], line["status"]) for line in plain_shop.lines) == [
+        (f"sku-{i}", "generated") for i in range(4)
+    ]
+    by_id = {line["id"]: line for line in plain_shop.lines}
+    assert [by_id[f"sku-{i}"]["index"] for i in range(4)] == [0, 1, 2, 3]
+
+
+# --- one bad picture never sinks the other nine ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("refused", "23500005"), ("missing", "23500006"), ("too-small", "23500007")]
+)
+def test_one_poison_in_23_is_refused_alone(shop, name, code):
+    tasks = tasks_of(shop.emulator, 23)
+    tasks[13]["image"] = shop.emulator.bad_picture(name)
+    del tasks[13]["mask"]
+    outcome = shop.run(tasks)
+    assert isinstance(outcome.error, BgRepJobFailedError)
+    assert "sku-13" in str(outcome.error)
+    assert shop.statuses == ["refused" if i == 13 else "generated" for i in range(23)]
+    assert shop.lines[13]["code"] == code
+    assert code in shop.lines[13]["reason"]
+    counters = shop.emulator.counters
+    assert counters.pictures == 22
+    # Three jobs, and what it takes to find one in ten.
+    assert shop.summary["submits"] <= 3 + 7
+
+
+@pytest.mark.parametrize("position", range(10))
+def test_wherever_the_poison_is_the_others_are_bought(plain_shop, position):
+    tasks = tasks_of(plain_shop.emulator, 10)
+    tasks[position]["image"] = plain_shop.emulator.bad_picture("missing")
+    outcome = plain_shop.run(tasks, fail_on="all")
+    assert outcome.state == "success", outcome.error
+    assert plain_shop.statuses == ["refused" if i == position else "generated" for i in range(10)]
+    assert plain_shop.emulator.counters.pictures == 9
+    assert plain_shop.summary["submits"] <= 1 + 7
+
+
+def test_nothing_but_poison_is_told_and_bills_nothing(plain_shop):
+    bad = plain_shop.emulator.bad_picture("missing")
+    tasks = [{**task, "image": f"{bad}?n={i}"} for i, task in enumerate(tasks_of(plain_shop.emulator, 7))]
+    outcome = plain_shop.run(tasks, fail_on="all")
+    assert isinstance(outcome.error, BgRepJobFailedError)
+    assert plain_shop.statuses == ["refused"] * 7
+    assert plain_shop.emulator.counters.pictures == 0
+
+
+def test_what_was_refused_by_itself_is_asked_again_alone_by_a_later_try(plain_shop):
+    tasks = tasks_of(plain_shop.emulator, 10)
+    tasks[4]["image"] = plain_shop.emulator.bad_picture("missing")
+    plain_shop.run(tasks)
+    before = plain_shop.emulator.counters
+    plain_shop.clear()
+    plain_shop.run(tasks)
+    after = plain_shop.emulator.counters
+    assert (after.pictures, after.refused - before.refused) == (before.pictures, 1)
+
+
+def test_an_image_task_that_fails_does_not_take_its_job_along(shop):
+    fault = shop.emulator.inject("fail_task", index=3, message="no foreground found")
+    outcome = shop.run(tasks_of(shop.emulator, 10))
+    assert fault.exhausted
+    assert isinstance(outcome.error, BgRepJobFailedError)
+    assert shop.statuses.count("generated") == 9
+    assert (shop.lines[3]["status"], shop.lines[3]["reason"]) == ("failed", "no foreground found")
+    assert shop.emulator.counters.pictures == 10
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_failed_is_bought_again_alone_if_told_and_no_more_often(shop, times):
+    faults = shop.emulator.inject("fail_task", index=0, times=times)
+    outcome = shop.run(tasks_of(shop.emulator, 10), retry_failed=1)
+    assert faults.exhausted
+    assert shop.emulator.counters.pictures == 11
+    assert outcome.state == ("success" if times == 1 else "failed")
+    assert shop.statuses[0] == ("generated" if times == 1 else "failed")
+
+
+def test_fewer_pictures_than_asked_for_are_partial(plain_shop):
+    fault = plain_shop.emulator.inject("partial", index=1, count=2)
+    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 3, num_output=3), fail_on="all")
+    assert fault.exhausted
+    assert outcome.state == "success"
+    assert plain_shop.statuses == ["generated", "partial", "generated"]
+    assert len(plain_shop.lines[1]["files"]) == 2
+    assert plain_shop.summary["saved"] == 8
+
+
+def test_success_without_a_result_is_a_failure(plain_shop):
+    fault = plain_shop.emulator.inject("no_results", index=0)
+    assert plain_shop.run(tasks_of(plain_shop.emulator, 2), fail_on="never").state == "success"
+    assert fault.exhausted
+    assert plain_shop.statuses == ["failed", "generated"]
+
+
+def test_a_job_that_failed_as_a_whole_is_failed_and_not_asked_for_for_ever(plain_shop):
+    fault = plain_shop.emulator.inject("code", operation="query", code="23500011")
+    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 2))
+    assert fault.exhausted
+    assert isinstance(outcome.error, BgRepJobFailedError)
+    assert plain_shop.statuses == ["failed"] * 2
+
+
+# --- unknown outcomes -----------------------------------------------------------------------------
+
+
+def test_an_unknown_outcome_is_told_after_everything_else_is_done(shop):
+    fault = shop.emulator.inject("code", code="D504TO", accepted=True)
+    outcome = shop.run(tasks_of(shop.emulator, 25))
+    assert fault.exhausted
+    assert isinstance(outcome.error, BgRepUnknownOutcomeError)
+    assert shop.statuses.count("generated") in (15, 20)
+    unknown = [line for line in shop.lines if line["status"] == "unknown_outcome"]
+    assert shop.statuses.count("generated") + len(unknown) == 25
+    for word in (unknown[0]["id"], unknown[0]["nonce"], unknown[0]["gateway_request_id"], "bill details"):
+        assert word in str(outcome.error)
+    assert shop.emulator.counters.pictures == 25
+
+    shop.clear()
+    again = shop.run(tasks_of(shop.emulator, 25))
+    assert isinstance(again.error, BgRepUnknownOutcomeError)
+    assert shop.emulator.counters.pictures == 25
+
+
+def test_told_to_resubmit_it_buys_what_is_unknown_again_and_only_that(shop):
+    fault = shop.emulator.inject("reset", accepted=True)
+    outcome = shop.run(tasks_of(shop.emulator, 15), on_unknown_outcome="resubmit")
+    assert fault.exhausted
+    assert outcome.state == "success", outcome.error
+    assert shop.emulator.counters.pictures in (20, 25)
+    assert shop.statuses == ["generated"] * 15
+
+
+def test_resubmitting_is_not_done_for_ever(plain_shop):
+    fault = plain_shop.emulator.inject("reset", accepted=True, times=9)
+    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 5), on_unknown_outcome="resubmit")
+    assert isinstance(outcome.error, BgRepUnknownOutcomeError)
+    assert fault.consumed == 2
+    assert plain_shop.emulator.counters.pictures == 10
+
+
+def test_when_answer_after_answer_is_lost_no_more_is_sent(plain_shop):
+    fault = plain_shop.emulator.inject("status", status=502, times=99)
+    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 300))
+    assert isinstance(outcome.error, BgRepUnknownOutcomeError)
+    # What was in flight with the third comes back too.
+    assert 3 <= fault.consumed <= 3 + 8
+    assert plain_shop.statuses.count("unknown_outcome") == 10 * fault.consumed
+    assert plain_shop.statuses.count("not_submitted") == 300 - 10 * fault.consumed
+
+
+# --- money ----------------------------------------------------------------------------------------
+
+
+def test_out_of_credit_in_the_middle_of_35_collects_what_was_paid(shop):
+    shop.emulator.configure(quota_pictures=20)
+    outcome = shop.run(tasks_of(shop.emulator, 35))
+    assert isinstance(outcome.error, BgRepQuotaError)
+    assert outcome.state == "failed"
+    bought = shop.emulator.counters.pictures
+    assert 10 <= bought <= 20
+    assert shop.statuses.count("generated") == bought
+    assert shop.statuses.count("not_submitted") == 35 - bought
+    assert f"{35 - bought} image tasks were not submitted" in str(outcome.error)
+
+    shop.emulator.configure(quota_pictures=None)
+    shop.clear()
+    assert shop.run(tasks_of(shop.emulator, 35)).state == "success"
+    assert shop.emulator.counters.pictures == 35
+    assert shop.statuses == ["generated"] * 35
+
+
+def test_with_queries_refused_too_the_keys_stay_and_are_collected_after_a_top_up(shop):
+    late = shop.emulator.inject("late", seconds=1)
+    used_up = shop.emulator.inject("code", operation="query", code="B403MQ", times=99)
+    outcome = shop.run(tasks_of(shop.emulator, 5))
+    assert late.exhausted
+    assert used_up.consumed
+    assert isinstance(outcome.error, BgRepQuotaError)
+    assert shop.statuses == ["pending"] * 5
+    assert shop.lines[0]["result_key"] in str(outcome.error)
+
+    shop.emulator.control("DELETE", "faults")
+    shop.emulator.advance(1)
+    shop.clear()
+    assert shop.run(tasks_of(shop.emulator, 5)).state == "success"
+    assert shop.emulator.counters.pictures == 5
+
+
+def test_more_than_max_images_is_refused_before_anything_is_sent(shop):
+    outcome = shop.run(tasks_of(shop.emulator, 5, num_output=2), max_images=9)
+    assert isinstance(outcome.error, BgRepRequestError)
+    for word in ("max_images", "9", "10 pictures", "trim"):
+        assert word in str(outcome.error)
+    assert shop.emulator.counters.requests == 0
+
+
+def test_trimmed_to_max_images_the_rest_is_not_submitted_now_nor_by_a_retry(shop):
+    tasks = tasks_of(shop.emulator, 5, num_output=2)
+    for _ in range(2):
+        outcome = shop.run(tasks, max_images=7, over_budget="trim")
+        assert outcome.state == "success", outcome.error
+        assert shop.statuses == ["generated"] * 3 + ["not_submitted"] * 2
+        assert "max_images is 7" in shop.lines[4]["reason"]
+        assert shop.emulator.counters.pictures == 6
+        shop.retry()
+
+
+def test_what_failed_is_not_bought_again_beyond_max_images(plain_shop):
+    fault = plain_shop.emulator.inject("fail_task", index=0)
+    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 5), retry_failed=1, max_images=5)
+    assert fault.exhausted
+    assert outcome.state == "failed"
+    assert plain_shop.emulator.counters.pictures == 5
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+def test_at_the_deadline_everything_is_kept_and_a_clear_collects_it(shop):
+    late = shop.emulator.inject("late", seconds=3600)
+    outcome = shop.run(tasks_of(shop.emulator, 12), timeout=1.5)
+    assert late.exhausted
+    assert isinstance(outcome.error, BgRepTimeoutError)
+    assert set(shop.statuses) == {"generated", "pending"}
+    shop.emulator.advance(3600)
+    shop.clear()
+    assert shop.run(tasks_of(shop.emulator, 12)).state == "success"
+    assert shop.emulator.counters.pictures == 12
+
+
+def test_a_retry_keeps_the_deadline_and_a_clear_begins_a_new_one(plain_shop):
+    late = plain_shop.emulator.inject("late", seconds=10**7)
+    plain_shop.run(tasks_of(plain_shop.emulator, 2), timeout=0.5)
+    assert late.exhausted
+    plain_shop.retry()
+    retried = plain_shop.run(tasks_of(plain_shop.emulator, 3), timeout=3600)
+    assert isinstance(retried.error, BgRepTimeoutError)
+    assert plain_shop.statuses == ["pending", "pending", "not_submitted"]
+    assert plain_shop.emulator.counters.pictures == 2
+
+
+def test_finished_jobs_are_saved_in_waves_while_others_still_run(shop):
+    late = shop.emulator.inject("late", seconds=10**7)
+    BgRepGenerateOperator.collect_after, before = 0.5, BgRepGenerateOperator.collect_after
+    try:
+        outcome = shop.run(tasks_of(shop.emulator, 12), timeout=8)
+    finally:
+        BgRepGenerateOperator.collect_after = before
+    assert late.exhausted
+    assert isinstance(outcome.error, BgRepTimeoutError)
+    assert set(shop.statuses) == {"generated", "pending"}
+    if shop.deferrable:
+        assert outcome.deferrals == 2
+
+
+def test_a_result_url_that_has_expired_is_asked_for_once_more(plain_shop):
+    fault = plain_shop.emulator.inject("expired", operation="result")
+    assert plain_shop.run(tasks_of(plain_shop.emulator, 3)).state == "success"
+    assert fault.exhausted
+    assert plain_shop.emulator.counters.pictures == 3
+
+
+def test_results_that_are_gone_for_good_are_expired_and_their_key_is_told(plain_shop):
+    fault = plain_shop.emulator.inject("expired", operation="result", times=99)
+    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 2))
+    assert fault.consumed
+    assert isinstance(outcome.error, BgRepJobFailedError)
+    assert plain_shop.statuses == ["expired"] * 2
+    assert plain_shop.lines[0]["result_key"]
+
+
+# --- trouble that passes --------------------------------------------------------------------------
+
+
+def test_throttling_all_the_way_loses_nothing(shop):
+    shop.emulator.configure(rate=5)
+    outcome = shop.run(tasks_of(shop.emulator, 70))
+    assert outcome.state == "success", outcome.error
+    assert shop.emulator.counters.refused
+    assert shop.emulator.counters.pictures == 70
+    assert shop.statuses == ["generated"] * 70
+
+
+def test_a_service_that_takes_few_jobs_at_once_gets_them_in_waves(shop):
+    shop.emulator.configure(timing="lifelike", seconds=[1.0, 0.0], busy_jobs=2)
+    outcome = shop.run(tasks_of(shop.emulator, 40))
+    assert outcome.state == "success", outcome.error
+    assert shop.emulator.counters.refused
+    assert shop.emulator.counters.pictures == 40
+
+
+def test_a_picture_that_cannot_be_fetched_is_left_to_the_next_try(plain_shop):
+    fault = plain_shop.emulator.inject("status", operation="result", status=500, times=3)
+    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 1, num_output=3))
+    assert fault.exhausted
+    assert outcome.state == "up_for_retry"
+    assert isinstance(outcome.error, BgRepDownloadError)
+    assert plain_shop.statuses == ["pending"]
+    before = plain_shop.emulator.counters.results
+    plain_shop.retry()
+    assert plain_shop.run(tasks_of(plain_shop.emulator, 1, num_output=3)).state == "success"
+    assert plain_shop.emulator.counters.results - before == 1
+    assert plain_shop.emulator.counters.pictures == 3
+
+
+def test_a_service_that_cannot_be_reached_is_left_to_the_next_try(plain_shop, no_waiting):
+    plain_shop.emulator.configure(backend="unreachable")
+    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 3))
+    assert isinstance(outcome.error, BgRepServiceError)
+    assert outcome.state == "up_for_retry"
+    plain_shop.emulator.configure(backend="up")
+    plain_shop.retry()
+    assert plain_shop.run(tasks_of(plain_shop.emulator, 3)).state == "success"
+    assert plain_shop.emulator.counters.pictures == 3
+
+
+# --- before anything is paid ----------------------------------------------------------------------
+
+
+def test_a_destination_that_cannot_be_written_costs_nothing(plain_shop, tmp_path):
+    (tmp_path / "blocked").write_text("")
+    outcome = plain_shop.run(
+        tasks_of(plain_shop.emulator, 2), destination=f"file://{tmp_path}/blocked/pictures"
+    )
+    assert isinstance(outcome.error, OSError)
+    assert plain_shop.emulator.counters.requests == 0
+
+
+def test_a_wrong_app_code_stops_at_once_and_is_final(plain_shop, monkeypatch):
+    wrong = json.dumps({**json.loads(plain_shop.emulator.connection_json), "password": "another"})
+    monkeypatch.setenv("AIRFLOW_CONN_BGREP_DEFAULT", wrong)
+    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 200))
+    assert isinstance(outcome.error, BgRepAuthError)
+    assert outcome.state == "failed"
+    assert plain_shop.statuses == ["not_submitted"] * 200
+    assert plain_shop.summary["submits"] <= 8
+
+
+def test_every_problem_of_a_list_is_named_and_nothing_is_sent(shop):
+    tasks = tasks_of(shop.emulator, 12)
+    tasks[3]["steps"], tasks[11]["image"] = 5, "ftp://host/a.png"
+    outcome = shop.run(tasks)
+    assert isinstance(outcome.error, BgRepRequestError)
+    for word in ("task_list[3].steps", "task_list[11].image"):
+        assert word in str(outcome.error)
+    assert shop.emulator.counters.requests == 0
+
+
+def test_with_nothing_to_remember_by_it_waits_here_and_a_second_try_sends_nothing(
+    connection, run, ti, tmp_path
+):
+    shop = Shop(connection, run, ti, tmp_path / "pictures", ({}, {}), deferrable=True)
+    first = shop.run(tasks_of(connection, 12))
+    assert first.state == "success", first.error
+    assert first.deferrals == 0
+    shop.retry()
+    second = shop.run(tasks_of(connection, 12))
+    assert isinstance(second.error, BgRepUnknownOutcomeError)
+    assert "journal_path" in str(second.error)
+    assert connection.counters.pictures == 12
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"fail_on": "some"}, "'some'; give one of any, all, never"),
+        ({"over_budget": "cut"}, "'cut'; give one of refuse, trim"),
+        ({"on_unknown_outcome": "retry"}, "'retry'; give one of fail, resubmit"),
+        ({"max_images": -1}, "max_images is -1; give 0 or more"),
+        ({"retry_failed": 4}, "retry_failed is 4; give 0 to 3"),
+        ({"poll_interval": 0}, "poll_interval is 0; give seconds above 0"),
+        ({"timeout": "1h"}, "timeout is '1h'; give seconds above 0"),
+    ],
+)
+def test_what_a_dag_file_gets_wrong_is_told_when_it_is_parsed(given, said):
+    with pytest.raises(ValueError, match=said):
+        BgRepGenerateOperator(task_id="g", task_list=[], destination="file:///tmp", **given)
+
+
+# --- what Airflow stores --------------------------------------------------------------------------
+
+
+def test_what_airflow_stores_hardly_grows_with_the_list(connection, run, ti, tmp_path, monkeypatch):
+    memory = ({"journal_path": f"file://{tmp_path}/journal"}, {})
+    shop = Shop(connection, run, ti, tmp_path / "pictures", memory, deferrable=True)
+    sizes = []
+    defer_on = BgRepGenerateOperator.defer_on
+
+    def measured(self, keys, end_time, *, is_busy):
+        try:
+            defer_on(self, keys, end_time, is_busy=is_busy)
+        except BaseException as deferred:
+            arguments = json.dumps(deferred.trigger.serialize()[1])
+            sizes.append((len(keys), len(arguments), len(json.dumps(deferred.kwargs or {}))))
+            raise
+
+    monkeypatch.setattr(BgRepGenerateOperator, "defer_on", measured)
+    xcoms = []
+    for count in (10, 300):
+        assert shop.run(tasks_of(connection, count)).state == "success"
+        xcoms.append(len(json.dumps(shop.summary)))
+        shop.clear()
+    (few, small, _), (many, large, kwargs) = sizes
+    assert (few, many) == (1, 29)
+    assert (large - small) / (many - few) <= 40
+    assert kwargs < 100
+    assert max(xcoms) < 2000
+    assert xcoms[1] - xcoms[0] < 50
