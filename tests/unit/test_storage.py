@@ -16,7 +16,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_provider_bgrep.storage import (
+    check_writable,
     get_bytes,
+    in_folder,
     is_local,
     put_bytes,
     put_file,
@@ -195,6 +197,40 @@ def test_a_name_as_long_as_a_file_system_takes_can_be_put(tmp_path):
     for name in ("a" * 255, "雪" * 85):
         put_bytes(b"x", storage_path(str(tmp_path)) / name)
         assert (tmp_path / name).read_bytes() == b"x"
+
+
+def test_a_folder_that_can_be_written_to_is_left_as_it_was(folder):
+    put_bytes(b"one", folder / "a.bin")
+    check_writable(folder)
+    assert names(folder) == ["a.bin"]
+
+
+def test_a_folder_that_is_not_there_yet_can_be_written_to(folder):
+    check_writable(folder / "not" / "yet")
+    put_bytes(b"one", folder / "not" / "yet" / "a.bin")
+    assert names(folder / "not" / "yet") == ["a.bin"]
+
+
+def test_a_folder_that_cannot_be_written_to_says_why(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises((NotADirectoryError, FileExistsError)):
+        check_writable(storage_path(str(tmp_path / "file" / "below")))
+    monkeypatch.setattr(TornUploads, "breaks", True)
+    with pytest.raises(ConnectionError, match="the link is down"):
+        check_writable(storage_path("torn://bucket/out"))
+
+
+def test_what_was_written_down_as_text_is_found_again_as_its_folder_is_reached(folder):
+    put_bytes(b"one", folder / "雪山" / "a.bin")
+    text = str(folder / "雪山" / "a.bin")
+    assert get_bytes(in_folder(folder, text)) == b"one"
+    assert str(in_folder(folder, text)) == text
+
+
+def test_a_connection_of_a_folder_is_that_of_what_lies_in_it():
+    folder = type(storage_path("memory://bucket/out"))("memory://bucket/out", conn_id="bucket")
+    assert in_folder(folder, "memory://bucket/out/a.bin").conn_id == "bucket"
+    assert in_folder(storage_path("memory://bucket/out"), "memory://bucket/out/a.bin").conn_id is None
 
 
 # --- names ----------------------------------------------------------------------------------------

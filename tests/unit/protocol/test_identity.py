@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_bgrep.protocol.identity import fingerprint, unsigned
+from airflow_provider_bgrep.protocol.identity import fingerprint, identities, unsigned
 from airflow_provider_bgrep.protocol.models import ImageTask
 from airflow_provider_bgrep.protocol.validation import checked_tasks
 
@@ -130,3 +130,44 @@ def test_a_fingerprint_is_64_hex_digits_and_never_changes_between_releases():
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50))
 def test_any_prompt_has_an_identity(prompt):
     assert len(fingerprint([replace(TASK, positive_prompt=prompt)])) == 64
+
+
+# --- one identity an image task -------------------------------------------------------------------
+
+OTHER = replace(TASK, positive_prompt="snow")
+
+
+def test_an_identity_never_changes_between_releases():
+    # Journals find purchases by it: a change here buys everything on record once more.
+    assert identities([TASK]) == ("81a8f04009cf64fc25a8f8adb633e18a",)
+    assert identities([TASK], "bgrep_default", "") == ("bca7051617087d9c065353c430c6a079",)
+    assert identities([TASK], "bgrep_default", "spring") == ("d5b6594571e9df1e48af6c9b1e742773",)
+
+
+def test_of_equal_image_tasks_each_is_a_purchase_of_its_own():
+    first, other, second, third = identities([TASK, OTHER, replace(TASK, id="sku"), TASK])
+    assert (second, third) == (f"{first}#1", f"{first}#2")
+    assert "#" not in other
+
+
+@given(st.lists(st.sampled_from([TASK, OTHER, replace(TASK, seed=0), replace(TASK, seed=1)]), max_size=12))
+def test_identities_are_unique_and_the_same_in_any_order(tasks):
+    found = identities(tasks, "conn", "")
+    assert len(set(found)) == len(tasks)
+    assert sorted(identities(tasks[::-1], "conn", "")) == sorted(found)
+    # What is added to a list changes nothing of what was there.
+    assert identities([*tasks, TASK], "conn", "")[: len(tasks)] == found
+
+
+def test_scope_tells_purchases_apart_wherever_it_is_cut():
+    scopes = [(), ("a",), ("b",), ("a", ""), ("", "a"), ("a", "b"), ("ab", ""), ("", "ab"), ("", "")]
+    assert len({identities([TASK], *scope) for scope in scopes}) == len(scopes)
+
+
+def test_neither_a_signature_nor_an_id_makes_another_identity():
+    signed = [replace(TASK, image=f"{PICTURE}?auth_key={n}", id=n) for n in (1, 2)]
+    assert identities(signed[:1]) == identities(signed[1:]) == identities([TASK])
+
+
+def test_without_image_tasks_there_are_no_identities():
+    assert identities([]) == ()
