@@ -21,6 +21,8 @@ os.environ.update(
         "AIRFLOW_HOME": _HOME,
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+        # Legs that are run by hand have no supervisor to wait for.
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "0",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_HOME}/airflow.db?timeout=60",
     }
 )
@@ -33,7 +35,7 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark by directory, so that nobody can forget to."""
     for item in items:
-        if "e2e" in item.path.parts:
+        if {"e2e", "proof"} & set(item.path.parts):
             item.add_marker(pytest.mark.e2e)
             # A real Airflow on two cores: minutes, not seconds.
-            item.add_marker(pytest.mark.timeout(600))
+            item.add_marker(pytest.mark.timeout(1200 if "proof" in item.path.parts else 600))

@@ -61,6 +61,8 @@ class Service:
                 stdout=log,
                 stderr=log,
                 env=dict(self.env),
+                # Of ``python -m`` the working directory is part: no source tree that lies there.
+                cwd=self.log.parent,
                 start_new_session=True,
             )
 

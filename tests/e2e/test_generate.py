@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one operator's promise, in short: bought once, saved whole, or a clear word about what is unknown.
+
+`make proof` has the whole matrix, on PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bgrep_harness import points
+from bgrep_harness.orders import Order, kill
+from bgrep_harness.pictures import Pictures
+
+LIST = 12
+"""Two jobs, of 10 and of 2."""
+
+
+@pytest.fixture
+def order(stack: Any, bill: Any, pictures: Pictures, tmp_path: Path) -> Order:
+    return Order(stack, bill, tmp_path, pictures.image_tasks(LIST, tmp_path.name))
+
+
+def test_killed_before_the_answer_is_written_down_it_says_so_and_buys_nothing_twice(order: Order):
+    order.place(point=points.AFTER_ANSWER)
+    pids = order.reached()
+    kill(pids["task"])
+
+    assert order.ends() == "failed"
+    assert order.task["try_number"] == 2, "an unknown outcome is not tried again"
+    assert "BgRepUnknownOutcomeError" in order.log
+    order.check_books()
+    lost = order.statuses["unknown_outcome"]
+    assert order.statuses == {"unknown_outcome": lost, "generated": LIST - lost}
+    assert (order.bill.submits, order.bill.image_tasks) == (2, LIST)
+
+
+def test_lost_with_its_machine_while_it_saves_it_fetches_the_rest_and_a_clear_changes_nothing(order: Order):
+    order.place(point=points.DOWNLOADING)
+    pids = order.reached()
+    kill(pids["task"], pids["supervisor"])
+
+    assert order.ends() == "success", order.trouble
+    assert order.task["try_number"] == 2
+    fetched = order.bill.results
+    order.clear()
+    assert order.ends() == "success", order.trouble
+    order.check_books()
+    assert order.statuses == {"generated": LIST}
+    assert (order.bill.submits, order.bill.image_tasks, order.bill.results) == (2, LIST, fetched)
+
+
+def test_a_triggerer_killed_while_it_waits_costs_nothing(order: Order):
+    late = order.stack.emulator.inject("late", times=2, seconds=3600)
+    order.place()
+    first = order.waits()
+    order.stack.kill("triggerer")
+    order.stack.services["triggerer"].start()
+    order.waits(other_than=first)
+    order.stack.emulator.advance(3600)
+
+    assert order.ends() == "success", order.trouble
+    assert late.exhausted
+    assert order.task["try_number"] == 1
+    order.check_books()
+    assert order.statuses == {"generated": LIST}
+    assert (order.bill.submits, order.bill.image_tasks) == (2, LIST)

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one operator as it is, in situations that a test makes bad."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import bgrep_kill_point
+from airflow.sdk import DAG, Param, task
+
+from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
+
+
+@task
+def image_tasks(params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The list as the file says it now."""
+    return json.loads(Path((params or {})["list"]).read_text())
+
+
+def prepare(context: Any) -> None:
+    """Set what this run wants otherwise, say who works for it, and watch for the point to be killed at."""
+    params, operator = context["params"], context["task"]
+    for name, value in params["options"].items():
+        assert hasattr(operator, name), f"the operator has no {name}"
+        setattr(operator, name, value)
+    folder, try_number = Path(params["notes"]), context["ti"].try_number
+    who = {"task": os.getpid(), "supervisor": os.getppid(), "try_number": try_number}
+    with (folder / "legs.jsonl").open("a") as legs:
+        legs.write(json.dumps(who) + "\n")
+    marker = folder / "reached.json"
+    if params["kill_point"] and try_number == 1 and not marker.exists():
+        bgrep_kill_point.install(params["kill_point"], marker)
+
+
+with DAG(
+    "generate",
+    schedule=None,
+    params={
+        "list": Param("", type="string"),
+        "directory": Param("", type="string"),
+        "notes": Param("", type="string"),
+        "options": Param({}, type="object"),
+        "kill_point": Param({}, type="object"),
+        "regenerate": Param("", type="string"),
+    },
+    default_args={"retries": 3, "retry_delay": timedelta(seconds=1)},
+):
+    BgRepGenerateOperator(
+        task_id="generate",
+        task_list=image_tasks(),
+        destination="file://{{ params.directory }}",
+        regenerate="{{ params.regenerate }}",
+        deferrable=True,
+        poll_interval=1,
+        timeout=900,
+        pre_execute=prepare,
+    )
