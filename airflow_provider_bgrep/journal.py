@@ -232,7 +232,9 @@ class Journal:
         """Write down what holds for the task as a whole.
 
         :param changes: fields of :class:`Notes`.
+        :raises SupersededError: if that is another leg's to say by now.
         """
+        self._must_have_the_floor()
         self.notes = replace(self.notes, **changes)
         self._set(_NOTES, **asdict(self.notes))
 
@@ -282,7 +284,12 @@ class Journal:
             value = self._readable(_page(leg, page))
             if value is None:
                 return records
-            records += map(Record.from_json, value["submits"])
+            submits = value.get("submits")
+            if not isinstance(submits, list):
+                raise ValueError(  # noqa: TRY004 (all damage is one kind of error)
+                    f"{_page(leg, page)} is damaged: it lists no submits; {_UNREADABLE}"
+                )
+            records += map(Record.from_json, submits)
         raise AssertionError("unreachable")
 
     def _set(self, key: str, **values: Any) -> None:

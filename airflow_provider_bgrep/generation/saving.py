@@ -41,6 +41,7 @@ class Ended:
     :param seed: the seed it was made with, where one is known.
     :param files: its pictures that lie in place.
     :param missing: pictures that another try may still save, and why they are not.
+    :param is_gone: whether a picture is wanting because its URL was no good, and a fresh one neither.
     """
 
     outcome: Outcome
@@ -48,6 +49,7 @@ class Ended:
     seed: Any = None
     files: tuple[SavedPicture, ...] = ()
     missing: tuple[str, ...] = ()
+    is_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class SavedJob:
                     one["seed"],
                     tuple(SavedPicture(**file) for file in one["files"]),
                     tuple(one["missing"]),
+                    bool(one["is_gone"]),
                 )
                 for one in value["ended"]
             )
@@ -115,24 +118,26 @@ class Saver:
         self._destination, self._settings, self._query = destination, settings, query
         self._template, self._max_bytes = template, max_bytes
 
-    def load(self, result_key: str, *, look: bool) -> SavedJob | None:
+    def load(self, record: Record, *, look: bool) -> SavedJob | None:
         """A job's record, ``None`` if it has none that can be used.
 
         :param look: whether it is a new try's: look whether its pictures are still there, and do not take
             an expired result for the last word.
         """
-        data = get_bytes(self._path(result_key))
+        data = get_bytes(self._path(record.result_key))
         if data is None:
             return None
         try:
             saved = SavedJob.from_json(json.loads(data))
         except ValueError:
             return None  # what it told can be asked for again
+        if len(saved.ended) != len(record.items):
+            return None
         return self._looked_at(saved) if look else saved
 
     def _looked_at(self, saved: SavedJob) -> SavedJob:
         def looked_at(ended: Ended) -> Ended:
-            if ended.outcome is not Outcome.EXPIRED and all(map(self._is_there, ended.files)):
+            if not ended.is_gone and all(map(self._is_there, ended.files)):
                 return ended
             return replace(ended, missing=ended.missing or ("is not there, or not any more",))
 
@@ -148,7 +153,7 @@ class Saver:
         :param tasks: the list's image tasks by identity.
         """
         job = _matched(record, job, tasks)
-        before = self.load(record.result_key, look=False)
+        before = self.load(record, look=False)
         had = [picture for ended in before.ended for picture in ended.files] if before else []
         pictures, lost = save_pictures(
             job,
@@ -221,7 +226,8 @@ def _ended(
         return Ended(Outcome.FAILED, tidy(result.message) or "no reason given", seed)
     if not_saved:
         reason = "; ".join(map(str, not_saved))
-        return Ended(Outcome.PARTIAL if files else Outcome.EXPIRED, reason, seed, files, missing)
+        outcome = Outcome.PARTIAL if files else Outcome.EXPIRED
+        return Ended(outcome, reason, seed, files, missing, is_gone=True)
     if not files:
         return Ended(Outcome.FAILED, "SUCCESS without a result", seed)
     if len(files) < asked:

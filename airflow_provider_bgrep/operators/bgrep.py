@@ -276,10 +276,15 @@ class BgRepGenerateOperator(ImageTaskTemplates, BaseOperator):
         raise AssertionError("defer() raises")
 
     def _run(self, context: Context, queries: int = 0, *, waits_here: bool = False) -> dict[str, Any]:
+        from airflow_provider_bgrep.exceptions import BgRepServiceError
+        from airflow_provider_bgrep.journal import SupersededError
         from airflow_provider_bgrep.operators.generation import Leg
 
-        self._leg = Leg(self, context)
-        return self._leg.run(queries, waits_here=waits_here)
+        try:
+            self._leg = Leg(self, context)
+            return self._leg.run(queries, waits_here=waits_here)
+        except SupersededError as error:
+            raise BgRepServiceError(str(error)) from None
 
 
 class BgRepDownloadOperator(BaseOperator):

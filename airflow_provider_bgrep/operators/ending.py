@@ -18,10 +18,12 @@ from airflow_provider_bgrep.exceptions import (
     error_from,
     input_error,
 )
-from airflow_provider_bgrep.generation.engine import Engine, NotSavedError, name_of
+from airflow_provider_bgrep.generation.collecting import NotSavedError
 from airflow_provider_bgrep.generation.items import Board, Item
 from airflow_provider_bgrep.generation.manifest import write_manifest
 from airflow_provider_bgrep.generation.outcomes import MEANINGS, Outcome
+from airflow_provider_bgrep.generation.shift import Result
+from airflow_provider_bgrep.generation.words import name_of
 from airflow_provider_bgrep.journal import Journal, State, SupersededError
 from airflow_provider_bgrep.operators.stores import ADVICE
 from airflow_provider_bgrep.protocol.codes import Kind, Operation
@@ -46,14 +48,14 @@ class Ending:
     :param operator: the operator.
     :param board: what became of each item.
     :param journal: what was bought.
-    :param engine: the last round's.
+    :param result: how the last round went.
     :param manifest: where to write the manifest.
     """
 
     operator: BgRepGenerateOperator
     board: Board
     journal: Journal
-    engine: Engine
+    result: Result
     manifest: ObjectStoragePath
 
     def end(self, context: Context) -> dict[str, Any]:
@@ -100,14 +102,14 @@ class Ending:
 
     def _problem(self, stopped: CallError | None) -> BaseException | None:
         """What to raise: first what another try may mend, then what keeps the list from being done."""
-        if self.engine.error is not None:
-            return self._passing(self.engine.error)
+        if self.result.error is not None:
+            return self._passing(self.result.error)
         over = [item for item in self.board.listed if item.is_over_budget]
         if over and self.operator.over_budget == "refuse":
             return self._over_budget(over)
         not_submitted = [item for item in self._of(Outcome.NOT_SUBMITTED) if not item.is_over_budget]
         is_refused = stopped is not None and stopped.kind is not Kind.UNKNOWN_OUTCOME
-        if stopped and is_refused and (not_submitted or self.engine.has_no_queries):
+        if stopped and is_refused and (not_submitted or self.result.has_no_queries):
             return self._refused(stopped, not_submitted)
         if unknown := self._of(Outcome.UNKNOWN):
             return self._unknown(unknown, not_submitted)
@@ -194,7 +196,7 @@ class Ending:
     def _why_not(self, stopped: CallError | None) -> str:
         if stopped is not None:
             return f"no more was submitted after: {stopped.message}"
-        if self.engine.error is not None:
+        if self.result.error is not None:
             return "the task ended before, on an error that may pass"
         if time.time() >= self.journal.notes.end_time:
             return "the time-out came before"
@@ -203,8 +205,8 @@ class Ending:
     def _stopped(self) -> CallError | None:
         """The answer after which nothing more was submitted, in this leg or an earlier one."""
         told = self.journal.notes.stopped
-        if self.engine.stopped is not None or told is None:
-            return self.engine.stopped
+        if self.result.stopped is not None or told is None:
+            return self.result.stopped
         rest = {name: value for name, value in told.items() if name not in ("operation", "message")}
         error = CallError.rebuilt(Operation(told["operation"]), **rest)
         error.message = str(told["message"])

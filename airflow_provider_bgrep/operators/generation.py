@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_bgrep.download import check_template
 from airflow_provider_bgrep.exceptions import BgRepServiceError, input_error
 from airflow_provider_bgrep.generation.batches import wanted, within_budget
-from airflow_provider_bgrep.generation.engine import AT_ONCE, Engine, Options
+from airflow_provider_bgrep.generation.engine import Engine
 from airflow_provider_bgrep.generation.items import Board, Item
 from airflow_provider_bgrep.generation.saving import FOLDER, Saver
+from airflow_provider_bgrep.generation.shift import AT_ONCE, Options, Result
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.journal import Journal, MemoryStore, State, SupersededError
 from airflow_provider_bgrep.operators.ending import Ending
@@ -101,16 +102,20 @@ class Leg:
         self._journal.note(counts=counts)
         before = self._stand()
         while True:
-            engine = self._round()
+            result = self._round()
             self._log.info("%s", self._board.progress)
-            keys = [one.result_key for one in self._board.outstanding if one.result_key not in engine.unsaved]
-            may_go_on = not (engine.has_no_queries or isinstance(engine.error, SupersededError))
+            keys = [one.result_key for one in self._board.outstanding if one.result_key not in result.unsaved]
+            may_go_on = not (result.has_no_queries or isinstance(result.error, SupersededError))
             may_go_on &= time.time() < self._journal.notes.end_time
-            if keys and may_go_on and not engine.waits_here:
-                self._operator.defer_on(keys, self._journal.notes.end_time, is_busy=bool(self._wanted()))
+            if keys and may_go_on and not self._waits_here:
+                if not result.is_behind:
+                    self._operator.defer_on(keys, self._journal.notes.end_time, is_busy=bool(self._wanted()))
+                # Only this process knows what it bought: it sees it through.
+                self._waits_here = True
+                continue
             is_stuck = before == (before := self._stand())
-            if is_stuck or engine.error or not (may_go_on and self._wanted()):
-                return self._end(engine)
+            if is_stuck or result.error or not (may_go_on and self._wanted()):
+                return self._end(result)
 
     def _stand(self) -> tuple[Any, ...]:
         """What a round can change."""
@@ -118,7 +123,7 @@ class Leg:
 
     # --- a round of the engine --------------------------------------------------------------------
 
-    def _round(self) -> Engine:
+    def _round(self) -> Result:
         """Buy what is to be bought, and collect what is finished."""
         operator, journal = self._operator, self._journal
         wanted_now = self._wanted()
@@ -141,22 +146,22 @@ class Leg:
         if self._is_killed:
             engine.kill()
         try:
-            engine.run(wanted_now)
+            result = engine.run(wanted_now)
         except BaseException:
             self._log_outstanding()
             raise
-        if engine.is_killed:
+        if result.is_killed:
             self._log_outstanding()
             raise BgRepServiceError(
                 "The task was told to end. Nothing more is submitted; what was bought goes on, and is "
                 "collected, not bought again, when this task runs again."
             )
-        if not isinstance(engine.error, SupersededError):
+        if not isinstance(result.error, SupersededError):
             counts = {**journal.notes.counts}
             for operation, count in engine.tally.counts.items():
                 counts[operation.value] = counts.get(operation.value, 0) + count
-            journal.note(counts=counts, stopped=journal.notes.stopped or _told(engine.stopped))
-        return engine
+            journal.note(counts=counts, stopped=journal.notes.stopped or _told(result.stopped))
+        return result
 
     def _wanted(self) -> list[Item]:
         """What is still to be bought, and may be."""
@@ -187,7 +192,7 @@ class Leg:
         look = all(record.try_number < self._journal.try_number for record in self._journal.earlier)
         records = self._board.outstanding
         with ThreadPoolExecutor(2 * AT_ONCE) as threads:
-            loaded = threads.map(lambda record: self._saver.load(record.result_key, look=look), records)
+            loaded = threads.map(lambda record: self._saver.load(record, look=look), records)
             for record, saved in zip(records, loaded, strict=True):
                 if saved is not None:
                     self._board.take(record, saved)
@@ -215,13 +220,13 @@ class Leg:
                 "%d jobs go on and are paid for (the API cannot cancel them): %s", len(keys), ", ".join(keys)
             )
 
-    def _end(self, engine: Engine) -> dict[str, Any]:
+    def _end(self, result: Result) -> dict[str, Any]:
         name = safe_name(".".join(part for part in task_name(self._context) if part != "-1"))
         return Ending(
             operator=self._operator,
             board=self._board,
             journal=self._journal,
-            engine=engine,
+            result=result,
             manifest=self._destination / f"manifest-{name}.jsonl",
         ).end(self._context)
 
@@ -233,9 +238,9 @@ def edition(regenerate: Any, generation: str) -> str:
         Other text: the edition's name.
     """
     text = "" if regenerate is None else str(regenerate).strip()
-    if text.lower() in ("", "false", "none"):
+    if text.lower() in ("", "none", "false", "no", "off", "0"):
         return ""
-    return f"clear {generation}" if text.lower() == "true" else text
+    return f"clear {generation}" if text.lower() in ("true", "yes", "on", "1") else text
 
 
 def _told(error: CallError | None) -> dict[str, Any] | None:

@@ -45,9 +45,10 @@ def submit_once(operator: BgRepSubmitOperator, context: Context) -> str:
     journal = Journal(store, operator.bgrep_conn_id, try_number=context["ti"].try_number)
     keys = identities(tasks, operator.bgrep_conn_id)
     sent = [one for one in journal.earlier if one.keys == keys and one.state is not State.REFUSED]
-    if sent and sent[-1].state is State.ACCEPTED:
-        log.info("Job %s was submitted at %s already; nothing is sent.", sent[-1].result_key, sent[-1].at)
-        return sent[-1].result_key
+    for found in sent:
+        if found.state is State.ACCEPTED:
+            log.info("Job %s was submitted at %s already; nothing is sent.", found.result_key, found.at)
+            return found.result_key
     if sent:
         if not may_resubmit:
             raise _unknown(sent[-1])

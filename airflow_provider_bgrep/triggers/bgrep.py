@@ -9,6 +9,7 @@ import zlib
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow.providers.common.compat.sdk import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_bgrep.protocol.codes import Kind
@@ -95,7 +96,12 @@ class BgRepTrigger(BaseTrigger):
 
     async def _wait(self, hook: BgRepAsyncHook) -> BgRepEvent:
         count, tally = len(self.result_keys), Tally()
-        waiters = [asyncio.ensure_future(self._wait_for_one(hook, key, tally)) for key in self.result_keys]
+        # A task that comes back before its supervisor has reported the end of its last leg is taken for
+        # dead, and spends a try: that report may take so long.
+        settled = time.time() + conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0)
+        waiters = [
+            asyncio.ensure_future(self._wait_for_one(hook, key, settled, tally)) for key in self.result_keys
+        ]
         ended: asyncio.Queue[asyncio.Future[int]] = asyncio.Queue()
         for waiter in waiters:
             waiter.add_done_callback(ended.put_nowait)
@@ -125,12 +131,12 @@ class BgRepTrigger(BaseTrigger):
             ", ".join(self.result_keys),
         )
 
-    async def _wait_for_one(self, hook: BgRepAsyncHook, result_key: str, tally: Tally) -> int:
+    async def _wait_for_one(self, hook: BgRepAsyncHook, result_key: str, settled: float, tally: Tally) -> int:
         """Wait for one job. :return: 1 if it is finished, 0 at the deadline."""
         # Each key has its own place in the interval. A thousand jobs, of one trigger or of a thousand that a
         # triggerer starts together, are not asked for in one instant, then or later.
         place = self.poll_interval * zlib.crc32(result_key.encode()) / 2**32
-        await asyncio.sleep(min(place, max(0.0, self.end_time - time.time())))
+        await asyncio.sleep(max(0.0, min(settled + place, self.end_time) - time.time()))
         try:
             waited = await hook.wait(
                 result_key, poll_interval=self.poll_interval, end_time=self.end_time, tally=tally

@@ -53,9 +53,9 @@ def ours(plan: dict[str, Any]) -> dict[str, Any]:
     options = Options(poll_interval=POLL_SECONDS, end_time=end_time, waits_here=True)
     engine = Engine(settings, journal, board, saver, options, logging.getLogger("benchmark"))
     began = time.monotonic()
-    engine.run(wanted(board.listed, resubmit=False, retry_failed=0))
-    if engine.error is not None:
-        raise engine.error
+    result = engine.run(wanted(board.listed, resubmit=False, retry_failed=0))
+    if result.error is not None:
+        raise result.error
     return {"seconds": time.monotonic() - began, "outcomes": {k: v for k, v in board.counts().items() if v}}
 
 

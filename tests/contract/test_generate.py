@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class Shop:
         operator = BgRepGenerateOperator(
             task_id="generate", task_list=task_list, **{**defaults, **self.kwargs, **more}
         )
+        self.operator = operator
         outcome = self._run(operator, self.ti, **self.context)
         self.summary = outcome.value or outcome.pushed.get("return_value")
         return outcome
@@ -526,6 +528,45 @@ def test_a_service_that_cannot_be_reached_is_left_to_the_next_try(plain_shop, no
     plain_shop.retry()
     assert plain_shop.run(tasks_of(plain_shop.emulator, 3)).state == "success"
     assert plain_shop.emulator.counters.pictures == 3
+
+
+# --- told to end ----------------------------------------------------------------------------------
+
+
+def test_told_to_end_it_hears_out_what_it_has_sent_and_submits_nothing_more(shop, caplog, capsys):
+    shop.emulator.configure(backend_seconds=1.0)
+    tasks = tasks_of(shop.emulator, 200)
+    killer = threading.Timer(0.5, lambda: shop.operator.on_kill())
+    killer.start()
+    outcome = shop.run(tasks)
+    killer.join()
+    assert isinstance(outcome.error, BgRepServiceError)
+    sent = shop.emulator.counters
+    assert (sent.submits, sent.pictures) == (8, 80)
+    said = caplog.text + capsys.readouterr().out
+    keys = [job["result_key"] for job in shop.emulator.jobs]
+    assert all(key in said for key in keys)
+    assert "8 jobs go on and are paid for" in said
+
+    shop.emulator.configure(backend_seconds=0)
+    shop.clear()
+    assert shop.run(tasks[:80]).state == "success"
+    assert shop.emulator.counters.pictures == 80
+    assert set(shop.statuses) == {"generated"}
+
+
+def test_a_kill_during_the_wait_leaves_the_jobs_for_the_next_run(shop):
+    late = shop.emulator.inject("late", seconds=3600)
+    killer = threading.Timer(1.0, lambda: shop.operator.on_kill())
+    killer.start()
+    outcome = shop.run(tasks_of(shop.emulator, 3), deferrable=False)
+    killer.join()
+    assert late.exhausted
+    assert isinstance(outcome.error, BgRepServiceError)
+    shop.emulator.advance(3600)
+    shop.clear()
+    assert shop.run(tasks_of(shop.emulator, 3)).state == "success"
+    assert shop.emulator.counters.pictures == 3
 
 
 # --- before anything is paid ----------------------------------------------------------------------
