@@ -90,13 +90,15 @@ def take_turn(contender: str, rate: float, emulator: EmulatorClient, tasks: list
     plan.write_text(json.dumps(parts))
     counting = Counting(emulator)
     counting.start()
-    done = subprocess.run(
-        [sys.executable, HERE / "buyer.py", plan],
-        stdout=subprocess.PIPE,
-        check=True,
-        env=environment(str(home)),
-    )
-    counting.stop()
+    try:
+        done = subprocess.run(
+            [sys.executable, HERE / "buyer.py", plan],
+            stdout=subprocess.PIPE,
+            check=True,
+            env=environment(str(home)),
+        )
+    finally:
+        counting.stop()
     whole = json.loads(done.stdout.splitlines()[-1])["seconds"]
     created = sorted(job["created"] for job in emulator.jobs)
     submitting = created[-1] - created[0]
