@@ -75,16 +75,15 @@ class Shop:
         return [path for path in self.folder.iterdir() if path.suffix not in (".jsonl", "")]
 
 
-@pytest.fixture(params=["in the worker, files", "deferred, files", "deferred, Airflow's store"])
+# Each way to wait, with the place where purchases are then remembered unless somebody says otherwise.
+STORE = "Airflow's store" if has_task_state_store() else "files"
+
+
+@pytest.fixture(params=["in the worker, files", f"deferred, {STORE}"])
 def shop(request: Any, connection: Any, run: Any, ti: Any, tmp_path: Path, state_store: Any) -> Shop:
-    """Each way to wait, and each place where purchases are remembered."""
-    memory: Any = ({"journal_path": f"file://{tmp_path}/journal"}, {})
-    if request.param == "deferred, files" and has_task_state_store():
-        pytest.skip("what older Airflows do; here one of the two is enough")
-    if request.param == "deferred, Airflow's store":
-        if not has_task_state_store():
-            pytest.skip("this Airflow has no task state store")
-        memory = ({}, {"task_state_store": state_store})
+    files = ({"journal_path": f"file://{tmp_path}/journal"}, {})
+    own = ({}, {"task_state_store": state_store})
+    memory = files if "files" in request.param else own
     return Shop(connection, run, ti, tmp_path / "pictures", memory, "deferred" in request.param)
 
 
