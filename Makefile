@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit contract e2e coverage test-matrix bench docs build format clean
+.PHONY: help demo test check unit contract e2e coverage test-matrix proof bench docs build format clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,11 @@ coverage: environment ## unit and contract suites with branch coverage of the in
 test-matrix: ## unit and contract suites on Airflow 2.11 and every 3.x minor, on each Python found
 	$(PYTHON) tools/matrix.py $(ARGS)
 
+proof: ## crashes, clears and long lists on a real Airflow with PostgreSQL; half an hour
+	@$(PYTHON) tools/environment.py .venv-proof --group airflow --group test --group proof --extra emulator
+	@PYTHONPATH=demo .venv-proof/bin/python tools/postgres.py
+	.venv-proof/bin/pytest tests/proof $(ARGS)
+
 bench: ## the benchmarks, beside peers and the bare limit; the figures stay in build/
 	@$(PYTHON) tools/environment.py .venv-bench --group airflow --group bench --group proof --extra emulator
 	@PYTHONPATH=demo .venv-bench/bin/python tests/benchmarks $(ARGS)
@@ -64,5 +69,5 @@ format: environment ## let ruff mend what it can
 	$(BIN)/ruff format
 
 clean: ## remove what the other targets made
-	rm -rf .venv .venv-bench .venv-docs .venv-matrix .demo build dist docs/_build .coverage \
+	rm -rf .venv .venv-bench .venv-docs .venv-matrix .venv-proof .demo build dist docs/_build .coverage \
 	  .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,9 @@ def test_a_triggerer_killed_while_it_waits_costs_nothing(order: Order):
 
     assert order.ends() == "success", order.trouble
     assert late.exhausted
+    assert Path(order.legs[0]["package"]).is_relative_to(sysconfig.get_path("purelib")), (
+        "Airflow runs the wheel"
+    )
     assert order.task["try_number"] == 1
     order.check_books()
     assert order.statuses == {"generated": LIST}

@@ -62,13 +62,13 @@ class Order:
         """
         self.directory.mkdir(exist_ok=True)
         self.list_is(self.tasks)
+        self.options_are(options or {})
         self.run_id = self.stack.airflow.trigger(
             DAG_ID,
             {
                 "list": str(self.folder / "list.json"),
                 "directory": str(self.directory),
                 "notes": str(self.folder),
-                "options": dict(options or {}),
                 "kill_point": point.as_conf() if point else {},
                 **conf,
             },
@@ -80,6 +80,10 @@ class Order:
         self.tasks = [dict(one) for one in tasks]
         self.lists.append(self.tasks)
         (self.folder / "list.json").write_text(json.dumps(self.tasks))
+
+    def options_are(self, options: Mapping[str, Any]) -> None:
+        """Change the operator's attributes, as an edit of the DAG does; each leg reads them anew."""
+        (self.folder / "options.json").write_text(json.dumps(dict(options)))
 
     # --- as Airflow sees it -----------------------------------------------------------------------
 
@@ -128,12 +132,12 @@ class Order:
     # --- its processes ----------------------------------------------------------------------------
 
     @property
-    def legs(self) -> list[dict[str, int]]:
+    def legs(self) -> list[dict[str, Any]]:
         """The processes that worked for it so far, oldest first."""
         path = self.folder / "legs.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def begun(self) -> dict[str, int]:
+    def begun(self) -> dict[str, Any]:
         """Wait until a process works for it."""
         self._until(lambda: bool(self.legs), "the task has begun")
         return self.legs[-1]

@@ -12,6 +12,7 @@ from typing import Any
 import bgrep_kill_point
 from airflow.sdk import DAG, Param, task
 
+import airflow_provider_bgrep
 from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
 
 
@@ -24,11 +25,12 @@ def image_tasks(params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
 def prepare(context: Any) -> None:
     """Set what this run wants otherwise, say who works for it, and watch for the point to be killed at."""
     params, operator = context["params"], context["task"]
-    for name, value in params["options"].items():
+    folder, try_number = Path(params["notes"]), context["ti"].try_number
+    for name, value in json.loads((folder / "options.json").read_text()).items():
         assert hasattr(operator, name), f"the operator has no {name}"
         setattr(operator, name, value)
-    folder, try_number = Path(params["notes"]), context["ti"].try_number
-    who = {"task": os.getpid(), "supervisor": os.getppid(), "try_number": try_number}
+    who: dict[str, Any] = {"task": os.getpid(), "supervisor": os.getppid(), "try_number": try_number}
+    who["package"] = airflow_provider_bgrep.__file__
     with (folder / "legs.jsonl").open("a") as legs:
         legs.write(json.dumps(who) + "\n")
     marker = folder / "reached.json"
@@ -43,7 +45,6 @@ with DAG(
         "list": Param("", type="string"),
         "directory": Param("", type="string"),
         "notes": Param("", type="string"),
-        "options": Param({}, type="object"),
         "kill_point": Param({}, type="object"),
         "regenerate": Param("", type="string"),
     },

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Retries and clears, with lists that have changed meanwhile and lists that name the same thing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bgrep_harness import points
+from bgrep_harness.orders import DAG_ID, Order, kill
+from bgrep_harness.pictures import SIGNATURE, Pictures
+
+LIST = 12
+
+Orders = Callable[[list[dict[str, Any]]], Order]
+
+
+def test_a_retry_with_a_changed_list_buys_what_is_new_and_keeps_what_was_bought(
+    order: Orders, pictures: Pictures, name: str
+):
+    first = pictures.image_tasks(LIST, name)
+    new = [
+        pictures.image_task(f"{name} new {i}, on silk", 100 + i, id=f"{name}-new-{i}", num_output=1)
+        for i in range(3)
+    ]
+    placed = order(first).place(point=points.LAST_KEY)
+    pids = placed.reached()
+    # Two are gone, the rest is in another order and signed anew, three are new.
+    signed_anew = [
+        {**one, "image": one["image"].replace(SIGNATURE, f"{SIGNATURE}2")} for one in reversed(first[2:])
+    ]
+    placed.list_is([new[0], *signed_anew, *new[1:]])
+    placed.read_list_anew(downstream=False)
+    placed.stack.services.until(lambda: list_tasks_tries(placed) == 2, "the list is read anew", 90)
+    kill(pids["task"])
+
+    assert placed.ends() == "success", placed.trouble
+    placed.check_books()
+    assert placed.statuses == {"generated": LIST + 1}
+    unlisted = [line for line in placed.manifest if not line["listed"]]
+    assert [(line["id"], line["status"]) for line in unlisted] == [
+        (one["id"], "generated") for one in first[:2]
+    ]
+    assert set(placed.sold.values()) == {1}
+    assert (placed.bill.submits, placed.bill.image_tasks) == (3, LIST + 3)
+
+
+def list_tasks_tries(placed: Order) -> int:
+    found = placed.stack.task(DAG_ID, placed.run_id, "image_tasks")
+    return int(found["try_number"]) if found["state"] == "success" else 0
+
+
+def test_equal_image_tasks_are_bought_as_often_as_the_list_names_them(
+    order: Orders, pictures: Pictures, name: str
+):
+    one, other = (pictures.image_task(f"{name} {i}, on snow", i, num_output=1) for i in range(2))
+    tasks = [{**kind, "id": f"{name}-{i}"} for i, kind in enumerate((one, other, one, one, other))]
+    placed = order(tasks).place(point=points.FIRST_KEY)
+    kill(placed.reached()["task"])
+
+    assert placed.ends() == "success", placed.trouble
+    assert placed.task["try_number"] == 2
+    placed.check_books()
+    assert placed.statuses == {"generated": 5}
+    assert sorted(placed.sold.values()) == [2, 3]
+    assert (placed.bill.submits, placed.bill.pictures) == (1, 5)
+
+    # One more of the same is one more purchase, and no more than that.
+    placed.list_is([*tasks, {**one, "id": f"{name}-5"}])
+    placed.read_list_anew(downstream=True)
+    assert placed.ends() == "success", placed.trouble
+    placed.check_books()
+    assert sorted(placed.sold.values()) == [2, 4]
+    assert (placed.bill.submits, placed.bill.pictures) == (2, 6)
+
+
+def test_clearing_a_failed_task_buys_nothing_that_was_bought(order: Orders, pictures: Pictures, name: str):
+    placed = order(pictures.image_tasks(LIST, name))
+    failing = placed.stack.emulator.inject("fail_task", index=1)
+    placed.place()
+    assert placed.ends() == "failed"
+    assert failing.exhausted
+    assert placed.task["try_number"] == 1, "the service's verdict is final"
+    expected = {"generated": LIST - 1, "failed": 1}
+    for _ in range(2):
+        placed.check_books()
+        assert placed.statuses == expected
+        assert (placed.bill.submits, placed.bill.image_tasks) == (2, LIST)
+        fetched = placed.bill.results
+        placed.clear()
+        assert placed.ends() == "failed"
+    assert placed.bill.results == fetched, "what lies in place is not fetched again"
+
+
+def test_clearing_a_deferred_task_collects_what_it_bought(order: Orders, pictures: Pictures, name: str):
+    placed = order(pictures.image_tasks(LIST, name))
+    late = placed.stack.emulator.inject("late", times=2, seconds=3600)
+    placed.place()
+    placed.waits()
+    placed.clear()
+    placed.stack.services.until(lambda: len(placed.legs) == 2, "it begins anew", 90)
+    placed.waits()
+    placed.stack.emulator.advance(3600)
+
+    assert placed.ends() == "success", placed.trouble
+    assert late.exhausted
+    placed.check_books()
+    assert placed.statuses == {"generated": LIST}
+    assert (placed.bill.submits, placed.bill.image_tasks) == (2, LIST)
+
+
+def test_clearing_a_finished_task_buys_nothing_and_mends_what_is_missing(
+    order: Orders, pictures: Pictures, name: str
+):
+    placed = order(pictures.image_tasks(LIST, name)).place()
+    assert placed.ends() == "success", placed.trouble
+    pictures_saved = len(placed.files)
+    assert placed.bill.results == pictures_saved
+    placed.files[0].unlink()
+    placed.clear()
+    assert placed.ends() == "success", placed.trouble
+    placed.check_books()
+    assert len(placed.files) == pictures_saved
+    assert placed.bill.results == pictures_saved + 1
+    assert (placed.bill.submits, placed.bill.image_tasks) == (2, LIST)
+    assert placed.summary["avoided"]["image_tasks"] == LIST
+
+
+def test_regenerate_buys_a_finished_task_anew_and_only_then(order: Orders, pictures: Pictures, name: str):
+    placed = order(pictures.image_tasks(3, name)).place(regenerate="true")
+    assert placed.ends() == "success", placed.trouble
+    assert placed.bill.submits == 1
+    placed.clear()
+    assert placed.ends() == "success", placed.trouble
+    assert placed.statuses == {"generated": 3}
+    assert set(placed.sold.values()) == {2}
+    assert placed.bill.submits == 2
+
+
+def test_an_unknown_outcome_is_bought_again_only_when_told_and_only_that(
+    order: Orders, pictures: Pictures, name: str
+):
+    placed = order(pictures.image_tasks(LIST, name)).place(point=points.AFTER_ANSWER)
+    kill(placed.reached()["task"])
+    assert placed.ends() == "failed"
+    lost = placed.statuses["unknown_outcome"]
+    placed.clear()
+    assert placed.ends() == "failed"
+    assert placed.statuses == {"unknown_outcome": lost, "generated": LIST - lost}
+    assert (placed.bill.submits, placed.bill.image_tasks) == (2, LIST)
+
+    placed.options_are({"on_unknown_outcome": "resubmit"})
+    placed.clear()
+    assert placed.ends() == "success", placed.trouble
+    placed.check_books(most=2)
+    assert placed.statuses == {"generated": LIST}
+    assert (placed.bill.submits, placed.bill.image_tasks) == (3, LIST + lost)

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A service that throttles, an account without credit, and a picture that spoils its job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from bgrep_harness.orders import Order
+from bgrep_harness.pictures import Pictures
+
+Orders = Callable[[list[dict[str, Any]]], Order]
+
+MODES = [pytest.param(True, id="deferrable"), pytest.param(False, id="waiting_here")]
+
+
+@pytest.mark.parametrize("deferrable", MODES)
+def test_throttled_throughout_it_gets_all_of_it_and_buys_it_once(
+    order: Orders, pictures: Pictures, name: str, deferrable: bool
+):
+    placed = order(pictures.image_tasks(35, name, prompts=5))
+    placed.stack.emulator.configure(rate=0.5)
+    placed.place({"deferrable": deferrable})
+
+    assert placed.ends() == "success", placed.trouble
+    assert placed.task["try_number"] == 1
+    placed.check_books()
+    assert placed.bill.refused > 0, "it was throttled"
+    assert placed.statuses == {"generated": 35}
+    assert (placed.bill.submits, placed.bill.image_tasks) == (4, 35)
+
+
+@pytest.mark.parametrize("deferrable", MODES)
+def test_credit_gone_in_the_middle_of_35_saves_what_was_bought_and_a_clear_buys_the_rest(
+    order: Orders, pictures: Pictures, name: str, deferrable: bool
+):
+    placed = order(pictures.image_tasks(35, name))
+    emulator, credit = placed.stack.emulator, 25
+    emulator.configure(quota_pictures=emulator.counters.pictures + credit)
+    placed.place({"deferrable": deferrable})
+
+    assert placed.ends() == "failed"
+    assert placed.task["try_number"] == 1, "credit does not come back by itself"
+    assert "BgRepQuotaError" in placed.log
+    placed.check_books()
+    bought = placed.statuses["generated"]
+    assert 0 < bought < 35
+    assert placed.statuses == {"generated": bought, "not_submitted": 35 - bought}
+    assert 0 < placed.bill.pictures <= credit
+    assert placed.bill.refused > 0
+
+    emulator.configure(quota_pictures=None)
+    placed.clear()
+    assert placed.ends() == "success", placed.trouble
+    placed.check_books()
+    assert placed.statuses == {"generated": 35}
+    assert set(placed.sold.values()) == {1}
+    assert placed.bill.image_tasks == 35
+
+
+POISONS = {"refused": "23500005", "missing": "23500006", "too-small": "23500007"}
+
+
+@pytest.mark.parametrize("poison", POISONS)
+def test_one_poison_in_23_is_found_and_the_22_are_bought_once(
+    order: Orders, pictures: Pictures, name: str, poison: str
+):
+    tasks = pictures.image_tasks(23, name)
+    spoilt = {**tasks[13], "image": pictures_of(order(tasks), poison)}
+    tasks[13] = {key: value for key, value in spoilt.items() if key != "mask"}
+    placed = order(tasks).place()
+
+    assert placed.ends() == "failed"
+    assert placed.task["try_number"] == 1, "the picture will not be another"
+    placed.check_books()
+    assert placed.statuses == {"generated": 22, "refused": 1}
+    (refused,) = [line for line in placed.manifest if line["status"] == "refused"]
+    assert (refused["id"], refused["code"]) == (tasks[13]["id"], POISONS[poison])
+    assert (placed.bill.image_tasks, set(placed.sold.values())) == (22, {1})
+    assert placed.bill.refused > 0
+
+    # Mended and cleared, it is all that is bought.
+    placed.list_is(pictures.image_tasks(23, name))
+    placed.read_list_anew(downstream=True)
+    assert placed.ends() == "success", placed.trouble
+    placed.check_books()
+    assert placed.statuses == {"generated": 23}
+    assert placed.bill.image_tasks == 23
+
+
+def pictures_of(placed: Order, poison: str) -> str:
+    return placed.stack.emulator.bad_picture(poison)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lists as long as a catalog, in one task; and what that takes of memory."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bgrep_harness.orders import Order
+from bgrep_harness.pictures import Pictures
+
+Orders = Callable[[list[dict[str, Any]]], Order]
+
+MOST_MB = 400
+"""Generous: a task of Airflow has some 160 MB before it does anything, much of it shared."""
+
+
+@pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "waiting_here"])
+@pytest.mark.parametrize("count", [10, 500, 2000])
+def test_a_long_list_is_bought_once_and_saved_whole_in_bounded_memory(
+    order: Orders,
+    pictures: Pictures,
+    name: str,
+    count: int,
+    deferrable: bool,
+    capsys: pytest.CaptureFixture[str],
+):
+    placed = order(pictures.image_tasks(count, name, prompts=10))
+    with peaks(placed) as found:
+        placed.place({"deferrable": deferrable})
+        assert placed.ends(900) == "success", placed.trouble
+    with capsys.disabled():
+        legs = ", ".join(f"{peak / 1024:.0f}" for peak in found.values())
+        print(f"\n  {count} image tasks ({name}): peak memory of each leg in MB: {legs}")
+
+    assert placed.task["try_number"] == 1
+    placed.check_books()
+    assert placed.statuses == {"generated": count}
+    assert (placed.bill.submits, placed.bill.image_tasks) == (count // 10, count)
+    assert placed.summary["pictures"] == placed.bill.pictures == len(placed.files)
+    assert len(str(placed.summary)) < 8000, "an XCom stays small, whatever the list is"
+    assert found
+    assert max(found.values()) < MOST_MB * 1024
+    shutil.rmtree(placed.directory)
+
+
+@contextmanager
+def peaks(placed: Order) -> Iterator[dict[int, int]]:
+    """Most resident memory of each process that works for an order, in KB, as the kernel counts it."""
+    found: dict[int, int] = {}
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.05):
+            for leg in placed.legs:
+                try:
+                    status = Path(f"/proc/{leg['task']}/status").read_text()
+                except OSError:
+                    continue
+                if peak := re.search(r"VmHWM:\s+(\d+)", status):
+                    found[leg["task"]] = int(peak[1])
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
