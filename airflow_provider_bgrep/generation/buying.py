@@ -158,8 +158,11 @@ class Buyer:
         if error.then is Then.BACK_OFF:
             if self._shift.waits_here or time.monotonic() - self._accepted_at < THROTTLED_SECONDS:
                 return True
+            if not self._shift.board.outstanding:
+                return True
             # The jobs that run may be what keeps the service busy: wait for them where it costs no slot.
-            return not self._shift.board.outstanding
+            self._shift.stop.set()
+            return False
         if error.then is Then.SEND_AGAIN:
             wait = next_wait(error, attempt, SUBMIT, self._shift.rand())
             if wait is None:

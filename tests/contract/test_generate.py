@@ -21,6 +21,8 @@ from airflow_provider_bgrep.exceptions import (
     BgRepTimeoutError,
     BgRepUnknownOutcomeError,
 )
+from airflow_provider_bgrep.generation import buying
+from airflow_provider_bgrep.operators import bgrep as operators
 from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
 
 
@@ -500,6 +502,22 @@ def test_a_service_that_takes_few_jobs_at_once_gets_them_in_waves(shop):
     assert outcome.state == "success", outcome.error
     assert shop.emulator.counters.refused
     assert shop.emulator.counters.pictures == 40
+
+
+def test_while_the_service_takes_no_more_it_is_waited_for_in_the_triggerer(
+    connection, run, ti, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(buying, "THROTTLED_SECONDS", 0.3)
+    monkeypatch.setattr(operators, "BUSY_SECONDS", 0.1)
+    memory = ({"journal_path": f"file://{tmp_path}/journal"}, {})
+    shop = Shop(connection, run, ti, tmp_path / "pictures", memory, deferrable=True)
+    connection.configure(timing="lifelike", seconds=[1.5, 0.0], busy_jobs=1)
+    outcome = shop.run(tasks_of(connection, 150), max_images=40, over_budget="trim")
+    assert outcome.state == "success", outcome.error
+    assert outcome.deferrals >= 3
+    assert connection.counters.pictures == 40
+    # Whoever has given up has done so for all: the rest does not try its luck one by one.
+    assert connection.counters.refused < 40
 
 
 def test_a_picture_that_cannot_be_fetched_is_left_to_the_next_try(plain_shop):
