@@ -13,6 +13,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from airflow_provider_bgrep.connection import EXTRAS
 from airflow_provider_bgrep.exceptions import error_from
+from airflow_provider_bgrep.generation.outcomes import BOUGHT, MEANINGS
 from airflow_provider_bgrep.protocol import limits
 from airflow_provider_bgrep.protocol.codes import (
     GATEWAY_CODES,
@@ -115,9 +116,23 @@ class Codes(Table):
             )
 
 
+class Outcomes(Table):
+    """How an image task can end."""
+
+    header = ("``status``", "what happened", "what to do", "paid for")
+    widths = "18 36 36 10"
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        """One row an outcome."""
+        for outcome, (happened, advice) in MEANINGS.items():
+            is_paid = "assume so" if outcome in BOUGHT else "no"
+            yield (f"``{outcome.value}``", _cell(happened), _cell(advice), is_paid)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives."""
     app.add_directive("bgrep-fields", Fields)
     app.add_directive("bgrep-extras", Extras)
     app.add_directive("bgrep-codes", Codes)
+    app.add_directive("bgrep-outcomes", Outcomes)
     return {"parallel_read_safe": True}
