@@ -209,3 +209,23 @@ def test_a_connection_that_cannot_be_used_fires_in_words(monkeypatch):
     assert event.reason is Reason.ERROR
     assert "host" in event.input_error
     assert "s3cr3t" not in event.input_error
+
+
+def test_it_lets_the_last_leg_settle_before_it_asks(connection, submit, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "3600")
+    keys = submit()
+    # Not before an hour has passed, but at the deadline in any case.
+    event = fire(keys, seconds=1.5)
+    assert (event.reason, event.finished, event.queries) == (Reason.FINISHED, 1, 1)
+    assert connection.counters.queries == 1
+    monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "0")
+    connection.configure(timing="polls", polls=10_000)
+    assert fire(submit(), seconds=1.5).queries > 2
+
+
+def test_killed_it_names_the_jobs_that_go_on(caplog, capsys):
+    trigger = BgRepTrigger(result_keys=["one", "two"], bgrep_conn_id="c", poll_interval=1, end_time=0)
+    asyncio.run(trigger.on_kill())
+    said = caplog.text + capsys.readouterr().out
+    assert "2 jobs go on and are paid for" in said
+    assert "one, two" in said
