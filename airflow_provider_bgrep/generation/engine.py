@@ -14,20 +14,14 @@ import contextvars
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from airflow_provider_bgrep.client import AsyncClient
 from airflow_provider_bgrep.generation.batches import batches
 from airflow_provider_bgrep.generation.buying import Buyer
 from airflow_provider_bgrep.generation.collecting import Collector
-from airflow_provider_bgrep.generation.items import Board, Item
-from airflow_provider_bgrep.generation.shift import AT_ONCE, Options, Result, Shift
-from airflow_provider_bgrep.journal import Journal
-from airflow_provider_bgrep.protocol.tally import Tally
-
-if TYPE_CHECKING:
-    from airflow_provider_bgrep.connection import Settings
-    from airflow_provider_bgrep.generation.saving import Saver
+from airflow_provider_bgrep.generation.items import Item
+from airflow_provider_bgrep.generation.shift import AT_ONCE, Result, Shift
 
 REPORT_SECONDS: Final = 30.0
 _LAST_WORDS_SECONDS: Final = 4.0
@@ -35,24 +29,15 @@ _LAST_WORDS_SECONDS: Final = 4.0
 
 
 class Engine:
-    """One leg.
+    """Does one leg.
 
-    :param settings: the connection.
-    :param journal: where purchases are written down.
-    :param board: what is known of the items; kept up to date.
-    :param saver: saves finished jobs.
-    :param options: how to work.
-    :param log: a logger, told of what happens.
+    :param shift: the leg's state.
     """
 
-    def __init__(
-        self, settings: Settings, journal: Journal, board: Board, saver: Saver, options: Options, log: Any
-    ) -> None:
-        self._settings, self._journal, self._board = settings, journal, board
-        self._saver, self._options, self._log = saver, options, log
-        self.tally, self.result = Tally(), Result()
+    def __init__(self, shift: Shift) -> None:
+        self._shift, self._result = shift, shift.result
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._hurry: asyncio.Event | None = None
+        self._hurry = asyncio.Event()
         self._is_through = threading.Event()
 
     def run(self, wanted: Sequence[Item]) -> Result:
@@ -69,14 +54,14 @@ class Engine:
             self.kill()
             self._is_through.wait(_LAST_WORDS_SECONDS + 1)
             raise
-        if not self.result.is_killed:
+        if not self._result.is_killed:
             thread.join()  # else it may be about to save a picture, which is not waited for
-        return self.result
+        return self._result
 
     def kill(self) -> None:
         """Submit nothing more, and end as soon as the submits in flight are answered. From any thread."""
-        self.result.is_killed = True
-        if self._loop is not None and self._hurry is not None:
+        self._result.is_killed = True
+        if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # it has ended by itself
                 self._loop.call_soon_threadsafe(self._hurry.set)
 
@@ -84,29 +69,27 @@ class Engine:
         try:
             asyncio.run(self._main(wanted))
         except BaseException as error:
-            self._log.exception("The leg ended before its time.")
-            self.result.error = self.result.error or error
+            self._shift.log.exception("The leg ended before its time.")
+            self._result.error = self._result.error or error
         finally:
             self._is_through.set()
 
     async def _main(self, wanted: Sequence[Item]) -> None:
-        self._loop, self._hurry = asyncio.get_running_loop(), asyncio.Event()
+        self._loop, shift = asyncio.get_running_loop(), self._shift
         self._loop.set_default_executor(ThreadPoolExecutor(2 * AT_ONCE, "bgrep"))
-        shift = Shift(self._settings, self._journal, self._board, self._saver, self._options, self._log)
-        shift.tally, shift.result = self.tally, self.result
         collector = Collector(shift)
         buyer = Buyer(shift, collector.watch)
         collector.buy = buyer.buy
-        async with AsyncClient(self._settings, is_paced=False) as shift.client:
-            for record in self._board.outstanding:
+        async with AsyncClient(shift.settings, is_paced=False) as shift.client:
+            for record in shift.board.outstanding:
                 shift.start(collector.watch(record, is_new=False))
             for batch in batches(wanted):
                 shift.start(buyer.buy(batch))
             if not shift.tasks:
                 return
-            if self.result.is_killed:
+            if self._result.is_killed:
                 self._hurry.set()
-            besides = [asyncio.create_task(self._report()), asyncio.create_task(self._end_soon(shift))]
+            besides = [asyncio.create_task(self._report()), asyncio.create_task(self._end_soon())]
             await shift.over.wait()
             left = [*besides, *shift.tasks]
             for task in left:
@@ -114,9 +97,9 @@ class Engine:
             await asyncio.gather(*left, return_exceptions=True)
             self._is_through.set()
 
-    async def _end_soon(self, shift: Shift) -> None:
+    async def _end_soon(self) -> None:
         """When somebody wants the leg to end: nothing more is sent, and what was sent is waited for."""
-        assert self._hurry is not None  # noqa: S101 - made before this runs
+        shift = self._shift
         await self._hurry.wait()
         shift.stop.set()
         shift.leave.set()
@@ -128,7 +111,7 @@ class Engine:
         said = ""
         while True:
             await asyncio.sleep(REPORT_SECONDS)
-            line = self._board.progress
+            line = self._shift.board.progress
             if line != said:
-                self._log.info("%s", line)
+                self._shift.log.info("%s", line)
                 said = line

@@ -47,7 +47,7 @@ class Options:
 
 
 class Count:
-    """Counts what is under way, and has an event for when nothing is. To be made in the event loop."""
+    """Counts what is under way, and has an event for when nothing is."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -68,7 +68,7 @@ class Count:
 
 
 class Shift:
-    """One leg's state. To be made in its event loop.
+    """One leg's state.
 
     :param settings: the connection.
     :param journal: where purchases are written down.
@@ -89,7 +89,7 @@ class Shift:
         options: Options,
         log: Any,
     ) -> None:
-        self.journal, self.board, self.saver = journal, board, saver
+        self.settings, self.journal, self.board, self.saver = settings, journal, board, saver
         self.options, self.log = options, log
         self.pace, self.tally = Pace(settings), Tally()
         self.result = Result()

@@ -15,7 +15,7 @@ from airflow_provider_bgrep.generation.batches import wanted, within_budget
 from airflow_provider_bgrep.generation.engine import Engine
 from airflow_provider_bgrep.generation.items import Board, Item
 from airflow_provider_bgrep.generation.saving import FOLDER, Saver
-from airflow_provider_bgrep.generation.shift import AT_ONCE, Options, Result
+from airflow_provider_bgrep.generation.shift import AT_ONCE, Options, Result, Shift
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.journal import Journal, MemoryStore, State, SupersededError
 from airflow_provider_bgrep.operators.ending import Ending
@@ -140,9 +140,8 @@ class Leg:
             retry_failed=operator.retry_failed,
             budget=None if operator.max_images is None else operator.max_images - self._spent(wanted_now),
         )
-        self._engine = engine = Engine(
-            self._hook.settings, journal, self._board, self._saver, options, self._log
-        )
+        shift = Shift(self._hook.settings, journal, self._board, self._saver, options, self._log)
+        self._engine = engine = Engine(shift)
         if self._is_killed:
             engine.kill()
         try:
@@ -158,7 +157,7 @@ class Leg:
             )
         if not isinstance(result.error, SupersededError):
             counts = {**journal.notes.counts}
-            for operation, count in engine.tally.counts.items():
+            for operation, count in shift.tally.counts.items():
                 counts[operation.value] = counts.get(operation.value, 0) + count
             journal.note(counts=counts, stopped=journal.notes.stopped or _told(result.stopped))
         return result

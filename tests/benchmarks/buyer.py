@@ -24,9 +24,10 @@ def ours(plan: dict[str, Any]) -> dict[str, Any]:
     from airflow_provider_bgrep.connection import parse_connection
     from airflow_provider_bgrep.download import DEFAULT_TEMPLATE
     from airflow_provider_bgrep.generation.batches import wanted
-    from airflow_provider_bgrep.generation.engine import Engine, Options
+    from airflow_provider_bgrep.generation.engine import Engine
     from airflow_provider_bgrep.generation.items import Board
     from airflow_provider_bgrep.generation.saving import Saver
+    from airflow_provider_bgrep.generation.shift import Options, Shift
     from airflow_provider_bgrep.journal import FileStore, Journal
     from airflow_provider_bgrep.protocol.identity import identities
     from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
@@ -51,7 +52,7 @@ def ours(plan: dict[str, Any]) -> dict[str, Any]:
     board = Board(tasks, keys, journal.earlier, account=journal.account, try_number=1)
     saver = Saver(destination, settings, query, DEFAULT_TEMPLATE, MAX_RESULT_BYTES)
     options = Options(poll_interval=POLL_SECONDS, end_time=end_time, waits_here=True)
-    engine = Engine(settings, journal, board, saver, options, logging.getLogger("benchmark"))
+    engine = Engine(Shift(settings, journal, board, saver, options, logging.getLogger("benchmark")))
     began = time.monotonic()
     result = engine.run(wanted(board.listed, resubmit=False, retry_failed=0))
     if result.error is not None:
