@@ -25,7 +25,7 @@ with DAG(
 
     @task
     def catalog() -> list[dict[str, Any]]:
-        """The image tasks: in earnest from a database or a file, and any number of them."""
+        """The image tasks: any number of them, from wherever your products are."""
         shop = "https://shop.example.com/pictures"
         return [
             {
@@ -43,16 +43,16 @@ with DAG(
         task_list=catalog(),
         destination="s3://shop/backgrounds",
         deferrable=True,  # no worker is held while the service draws
-        max_images=100,  # a list that asks for more is refused, and nothing is bought
-        fail_on="all",  # some pictures are better than none: what is missing stands in the manifest
-        # journal_path="s3://shop/journal",  # what Airflow before 3.3 needs to remember purchases
+        max_images=100,  # a list that asks for more is refused
+        fail_on="all",  # one bad picture does not fail the task
+        # journal_path="s3://shop/journal",  # for Airflow before 3.3
     )
 
     @task
     def generated(summary: dict[str, Any]) -> dict[str, list[str]]:
         """The pictures of each product, as the manifest lists them."""
-        with ObjectStoragePath(summary["manifest"]).open() as manifest:
-            lines = [json.loads(line) for line in manifest]
+        with ObjectStoragePath(summary["manifest"]).open("rb") as manifest:
+            lines = [json.loads(line) for line in manifest.readlines()]
         return {line["id"]: [file["path"] for file in line["files"]] for line in lines if line["files"]}
 
     generated(generate.output)
