@@ -48,7 +48,7 @@ coverage: environment ## unit and contract suites with branch coverage of the in
 test-matrix: ## unit and contract suites on Airflow 2.11 and every 3.x minor, on each Python found
 	$(PYTHON) tools/matrix.py $(ARGS)
 
-proof: ## crashes, clears and long lists on a real Airflow with PostgreSQL; half an hour
+proof: ## crashes, clears and long lists on a real Airflow with PostgreSQL; 18 minutes
 	@$(PYTHON) tools/environment.py .venv-proof --group airflow --group test --group proof --extra emulator
 	@PYTHONPATH=demo .venv-proof/bin/python tools/postgres.py
 	.venv-proof/bin/pytest tests/proof $(ARGS)
