@@ -103,6 +103,7 @@ class Run:
 GOALS: list[tuple[str, float, Callable[[Run], float], int]] = [
     ("worker-slot seconds, running", 25, lambda one: one.slots.running, 1),
     ("worker-slot seconds, held", 25, lambda one: one.held, 1),
+    ("CPU seconds a job, Airflow and PostgreSQL", 0.25, lambda one: one.airflow, 2),
     ("CPU seconds a job, whole machine", 0.25, lambda one: one.machine / JOBS, 2),
     ("jobs lost", 0, lambda one: one.lost, 0),
     ("pictures billed", JOBS * IMAGES, lambda one: one.billed, 0),
