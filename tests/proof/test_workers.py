@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from bgrep_harness import points
 from bgrep_harness.orders import Order, kill
-from bgrep_harness.pictures import Pictures
+from bgrep_harness.pictures import SIGNATURE, Pictures
 from bgrep_harness.points import Point
+from bgrep_harness.stack import CANARY
 
 LIST = 12
 """Two jobs, of 10 and of 2."""
@@ -104,6 +105,25 @@ def test_killed_while_it_waits_in_the_worker_it_collects_what_it_bought(
     placed.check_books()
     assert placed.statuses == {"generated": LIST}
     assert placed.bill.submits == 2
+
+
+@pytest.mark.parametrize(("point", "is_known"), [(points.LAST_KEY, True), (points.AFTER_ANSWER, False)])
+def test_a_journal_in_a_folder_holds_what_airflows_own_store_holds(
+    order: Orders, pictures: Pictures, point: Point, is_known: bool, name: str
+):
+    placed = order(pictures.image_tasks(LIST, name))
+    journal = placed.folder / "journal"
+    placed.place({"journal_path": journal.as_uri()}, point)
+    kill_at(placed, placed.reached(), "task")
+    if is_known:
+        assert placed.ends() == "success", placed.trouble
+        placed.check_books()
+        assert (placed.statuses, placed.bill.submits) == ({"generated": LIST}, 2)
+    else:
+        assert_one_is_unknown(placed, is_sold=True)
+    written = [path.read_text() for path in journal.rglob("*.json")]
+    assert any('"result_key"' in text for text in written)
+    assert not any(secret in text for secret in (SIGNATURE, CANARY) for text in written)
 
 
 def kill_at(placed: Order, pids: dict[str, int], who: str) -> None:
