@@ -2,8 +2,7 @@
 """What was paid for: an intent before every submit, the ``result_key`` after it.
 
 The API has no idempotency key and no list, so this is all that keeps a second try of an Airflow task
-from buying again. Records are found by what was bought, never by a position: after an upstream change a
-mapped task may find what another map index stored.
+from buying again. Records are found by what was bought, never by a position in a list.
 
 A store can only get and set, so the records lie where counting finds them::
 
@@ -237,6 +236,17 @@ class Journal:
         self._must_have_the_floor()
         self.notes = replace(self.notes, **changes)
         self._set(_NOTES, **asdict(self.notes))
+
+    @property
+    def spent(self) -> int:
+        """Pictures that were bought for this edition, or may have been."""
+        records = [record for record in self.records if record.edition == self.edition]
+        return sum(record.pictures for record in records if record.state is not State.REFUSED)
+
+    def flush(self) -> None:
+        """Write down once more what may not have been, where the store failed."""
+        for page in self._pages:
+            page.commit()
 
     def write(self, purchase: Purchase, record: Record) -> None:
         """Put a purchase's record in its place, and the page into the store."""

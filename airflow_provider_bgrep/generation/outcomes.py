@@ -25,7 +25,7 @@ MEANINGS: Final[dict[Outcome, tuple[str, str]]] = {
     Outcome.GENERATED: ("Every picture asked for is saved.", ""),
     Outcome.PARTIAL: (
         "The service made fewer pictures than asked for; those are saved.",
-        "Nothing, or buy anew with retry_failed or regenerate.",
+        "Nothing; regenerate buys anew.",
     ),
     Outcome.REFUSED: (
         "The service refused this image task by itself; nothing was bought.",

@@ -262,6 +262,8 @@ class BgRepGenerateOperator(ImageTaskTemplates, BaseOperator):
         from airflow_provider_bgrep.triggers.bgrep import GRACE_SECONDS, BgRepTrigger
 
         left = max(0.0, end_time - time.time())
+        # Before Airflow 3.3 nobody tells them when the waiting task is marked or cleared.
+        self.log.info("Waiting in the triggerer for %d jobs: %s", len(result_keys), ", ".join(result_keys))
         self.defer(
             trigger=BgRepTrigger(
                 result_keys=result_keys,

@@ -129,7 +129,7 @@ class Ending:
 
     def _over_budget(self, over: Sequence[Item]) -> BgRepError:
         asked = sum(item.pictures for item in over)
-        spent = sum(record.pictures for record in self.journal.records if record.state is not State.REFUSED)
+        spent = self.journal.spent
         already = f", {spent} were bought before" if spent else ""
         what = f"is {self.operator.max_images}, but task_list asks for {asked} pictures more{already}"
         problem = Problem("max_images", f"{what}; raise it, or set over_budget='trim'")

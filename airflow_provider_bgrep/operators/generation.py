@@ -57,7 +57,7 @@ class Leg:
         if store is None:
             check_first_try(context, may_resubmit=self._resubmit, log=self._log)
         ti = context["ti"]
-        generation = str(getattr(ti, "max_tries", ""))
+        generation = generation_of(context)
         self._journal = journal = Journal(
             store or MemoryStore(),
             operator.bgrep_conn_id,
@@ -127,10 +127,10 @@ class Leg:
         """Buy what is to be bought, and collect what is finished."""
         operator, journal = self._operator, self._journal
         wanted_now = self._wanted()
+        pictures = sum(item.pictures for item in wanted_now)
         if wanted_now:
             # What cannot be kept must not be bought.
             check_writable(self._destination / FOLDER)
-            pictures = sum(item.pictures for item in wanted_now)
             self._log.info("Buying %d image tasks, %d pictures.", len(wanted_now), pictures)
         options = Options(
             poll_interval=operator.poll_interval,
@@ -138,7 +138,7 @@ class Leg:
             waits_here=self._waits_here,
             resubmit=self._resubmit,
             retry_failed=operator.retry_failed,
-            budget=None if operator.max_images is None else operator.max_images - self._spent(wanted_now),
+            budget=None if operator.max_images is None else operator.max_images - journal.spent - pictures,
         )
         shift = Shift(self._hook.settings, journal, self._board, self._saver, options, self._log)
         self._engine = engine = Engine(shift)
@@ -155,12 +155,23 @@ class Leg:
                 "The task was told to end. Nothing more is submitted; what was bought goes on, and is "
                 "collected, not bought again, when this task runs again."
             )
+        if result.is_behind:
+            self._catch_up(result)
         if not isinstance(result.error, SupersededError):
             counts = {**journal.notes.counts}
             for operation, count in shift.tally.counts.items():
                 counts[operation.value] = counts.get(operation.value, 0) + count
             journal.note(counts=counts, stopped=journal.notes.stopped or _told(result.stopped))
         return result
+
+    def _catch_up(self, result: Result) -> None:
+        """Write down what could not be, now that some time has passed."""
+        try:
+            self._journal.flush()
+        except Exception:
+            self._log.exception("The journal still cannot be written: this try sees its jobs through itself.")
+        else:
+            result.is_behind = False
 
     def _wanted(self) -> list[Item]:
         """What is still to be bought, and may be."""
@@ -170,19 +181,10 @@ class Leg:
         items = wanted(self._board.listed, resubmit=self._resubmit, retry_failed=operator.retry_failed)
         return within_budget(
             items,
-            spent=self._spent(),
+            spent=self._journal.spent,
             max_images=operator.max_images,
             over_budget=operator.over_budget,
         )
-
-    def _spent(self, more: list[Item] | None = None) -> int:
-        """Pictures that were bought for this edition, or may have been, and those of ``more``."""
-        bought = (
-            record.pictures
-            for record in self._journal.records
-            if record.edition == self._journal.edition and record.state is not State.REFUSED
-        )
-        return sum(bought) + sum(item.pictures for item in more or ())
 
     # --- what is known ----------------------------------------------------------------------------
 
@@ -228,6 +230,14 @@ class Leg:
             result=result,
             manifest=self._destination / f"manifest-{name}.jsonl",
         ).end(self._context)
+
+
+def generation_of(context: Context) -> str:
+    """What tells one life of a task instance from the next, and is the same for all tries of one."""
+    # A clear raises the number of tries that the task may come to, and where the run had ended, starts
+    # that anew; so does a run that was deleted and made again under its old name.
+    started = getattr(context.get("dag_run"), "start_date", None)
+    return f"{getattr(context['ti'], 'max_tries', '')} {started.isoformat() if started else ''}".strip()
 
 
 def edition(regenerate: Any, generation: str) -> str:

@@ -22,6 +22,7 @@ import pytest
 import sqlalchemy
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
+    AirflowSensorTimeout,
     AirflowSkipException,
     TaskDeferred,
 )
@@ -98,7 +99,7 @@ def run_legs(task: Any, ti: TaskInstance, **context: Any) -> Outcome:
                 _note_reschedule(ti, error.reschedule_date)
                 time.sleep(max(0.0, (error.reschedule_date - datetime.now(UTC)).total_seconds()))
                 continue
-            final = isinstance(error, AirflowFailException)
+            final = isinstance(error, AirflowFailException | AirflowSensorTimeout)
             return Outcome("failed" if final else "up_for_retry", None, error, ti.pushed, deferrals)
 
 

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_bgrep.compat import has_task_state_store
 from airflow_provider_bgrep.exceptions import (
@@ -540,6 +542,57 @@ def test_a_service_that_cannot_be_reached_is_left_to_the_next_try(plain_shop, no
     assert isinstance(outcome.error, BgRepServiceError)
     assert outcome.state == "up_for_retry"
     plain_shop.emulator.configure(backend="up")
+    plain_shop.retry()
+    assert plain_shop.run(tasks_of(plain_shop.emulator, 3)).state == "success"
+    assert plain_shop.emulator.counters.pictures == 3
+
+
+def test_a_key_that_cannot_be_written_down_at_once_is_written_down_later(connection, run, ti, tmp_path):
+    class Failing(dict):
+        """A store that is down from the first key to the last try at writing it."""
+
+        fails = 0
+
+        def get(self, key: str, default: Any = None) -> Any:
+            return super().get(key, default)
+
+        def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+            if '"accepted"' in json.dumps(value) and self.fails < 3:
+                self.fails += 1
+                raise OSError("the database is down")
+            self[key] = json.loads(json.dumps(value))
+
+    if not has_task_state_store():
+        pytest.skip("this Airflow has no task state store")
+    store = Failing()
+    shop = Shop(connection, run, ti, tmp_path / "pictures", ({}, {"task_state_store": store}), True)
+    first = shop.run(tasks_of(connection, 3))
+    assert store.fails == 3
+    assert first.state == "up_for_retry"
+    shop.retry()
+    assert shop.run(tasks_of(connection, 3)).state == "success"
+    assert connection.counters.pictures == 3
+    assert shop.statuses == ["generated"] * 3
+
+
+def test_airflows_own_time_out_ends_it_like_a_kill(plain_shop):
+    late = plain_shop.emulator.inject("late", seconds=3600)
+
+    def ring(*_: object) -> None:
+        raise AirflowTaskTimeout("execution_timeout")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 1.0)
+    try:
+        # Of Airflow 3 it is no Exception; what Airflow 2 raises is.
+        with pytest.raises(AirflowTaskTimeout):
+            outcome = plain_shop.run(tasks_of(plain_shop.emulator, 3))
+            raise outcome.error
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert late.exhausted
+    plain_shop.emulator.advance(3600)
     plain_shop.retry()
     assert plain_shop.run(tasks_of(plain_shop.emulator, 3)).state == "success"
     assert plain_shop.emulator.counters.pictures == 3

@@ -111,7 +111,7 @@ def test_a_time_out_is_a_sensor_time_out(sensor, submit, connection, run, ti, kw
     connection.configure(timing="polls", polls=10_000)
     key = submit()
     outcome = run(sensor(result_key=key, timeout=0.7, **kwargs), ti)
-    assert outcome.state == (turned_into or "up_for_retry")
+    assert outcome.state == (turned_into or "failed")
     if not turned_into:
         assert isinstance(outcome.error, BgRepTimeoutError)
         assert isinstance(outcome.error, AirflowSensorTimeout)
