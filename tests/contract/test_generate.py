@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -470,6 +472,31 @@ def test_finished_jobs_are_saved_in_waves_while_others_still_run(shop):
         assert outcome.deferrals == 2
 
 
+def test_urls_that_expire_while_a_full_pool_is_in_the_way_are_asked_for_anew(connection, run, ti, tmp_path):
+    connection.configure(result_seconds=0.5)
+    waits = []
+
+    class InAFullPool(BgRepGenerateOperator):
+        """Comes back late, as where all slots are taken."""
+
+        def execute_complete(self, context: Any, event: Any) -> Any:
+            waits.append(time.sleep(1.0))
+            return super().execute_complete(context, event)
+
+    operator = InAFullPool(
+        task_id="generate",
+        task_list=tasks_of(connection, 12),
+        destination=f"file://{tmp_path}/pictures",
+        journal_path=f"file://{tmp_path}/journal",
+        deferrable=True,
+        poll_interval=0.2,
+    )
+    outcome = run(operator, ti)
+    assert outcome.state == "success", outcome.error
+    assert len(waits) == 1
+    assert outcome.value["saved"] == connection.counters.pictures == 12
+
+
 def test_a_result_url_that_has_expired_is_asked_for_once_more(plain_shop):
     fault = plain_shop.emulator.inject("expired", operation="result")
     assert plain_shop.run(tasks_of(plain_shop.emulator, 3)).state == "success"
@@ -699,6 +726,22 @@ def test_with_nothing_to_remember_by_it_waits_here_and_a_second_try_sends_nothin
 def test_what_a_dag_file_gets_wrong_is_told_when_it_is_parsed(given, said):
     with pytest.raises(ValueError, match=said):
         BgRepGenerateOperator(task_id="g", task_list=[], destination="file:///tmp", **given)
+
+
+def test_what_is_not_protected_is_said_when_the_dag_file_is_parsed():
+    def said(**more: Any) -> list[str]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            BgRepGenerateOperator(task_id="g", task_list=[], destination="file:///tmp", **more)
+        return [str(one.message) for one in caught if "Task g" in str(one.message)]
+
+    assert said(journal_path="file:///tmp/journal") == []
+    if has_task_state_store():
+        assert said() == []
+    else:
+        (sentence,) = said()
+        assert "Set journal_path" in sentence
+        assert "a second try will send nothing" in sentence
 
 
 # --- what Airflow stores --------------------------------------------------------------------------
