@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import string
 import tempfile
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -227,7 +227,8 @@ def save_pictures(
                         log("A result URL has expired: asking for fresh ones.")
                         fresh = query(job.result_key)
                     saved = fetch.save(_url_of(fresh, index, output), destination, name)
-            except (_Expired, _Bad, requests.RequestException, OSError) as error:
+            except Exception as error:
+                # Whatever it is: one bad picture must not take the others along.
                 lost.append(Lost(index, output, _words(error), isinstance(error, _Expired)))
             else:
                 pictures[index, output] = saved
@@ -336,13 +337,13 @@ def looked_at(local: str) -> tuple[str, int, int]:
     :raises _Bad: if it is no picture, or a part of one.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(local) as picture:
-                picture.load()
-                return picture.format or "", picture.width, picture.height
-    except Image.DecompressionBombWarning:
-        raise _Bad("has more pixels than any picture of this API") from None
+        with Image.open(local) as picture:
+            if picture.width * picture.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise _Bad("has more pixels than any picture of this API")
+            picture.load()
+            return picture.format or "", picture.width, picture.height
+    except _Bad:
+        raise
     except Exception as error:
         # Pillow's decoders raise whatever a broken file leads them to: OSError, SyntaxError, struct.error.
         raise _Bad(f"is no picture ({type(error).__name__})") from None
@@ -362,8 +363,8 @@ def _session(settings: Settings) -> requests.Session:
 
 
 def _words(error: BaseException) -> str:
-    if isinstance(error, requests.RequestException):
-        # Its own words hold the URL.
+    if isinstance(error, requests.RequestException) or not isinstance(error, _Bad | _Expired | OSError):
+        # Its own words may hold the URL.
         return f"could not be fetched ({type(error).__name__})"
     if isinstance(error, _Expired):
         return f"the URL is not good, and a fresh one neither ({error})"

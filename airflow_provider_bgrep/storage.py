@@ -17,6 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
@@ -30,6 +32,21 @@ def storage_path(path: str | ObjectStoragePath) -> ObjectStoragePath:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     return path if isinstance(path, ObjectStoragePath) else ObjectStoragePath(path)
+
+
+def absolute_path(name: str, path: str | ObjectStoragePath) -> ObjectStoragePath:
+    """``path`` as an ``ObjectStoragePath``, wherever a worker happens to run.
+
+    :param name: the parameter it is given as.
+    :raises InvalidInput: if it is a relative path.
+    """
+    text = str(path)
+    if not text.startswith("/") and "://" not in text:
+        what = (
+            f"{text!r} is relative to wherever a worker runs; give a URL, such as file:///pictures or s3://…"
+        )
+        raise InvalidInput([Problem(name, what)])
+    return storage_path(path)
 
 
 def in_folder(folder: ObjectStoragePath, path: str) -> ObjectStoragePath:
@@ -92,10 +109,11 @@ def put_bytes(data: bytes, path: ObjectStoragePath) -> None:
 
 
 def check_writable(folder: ObjectStoragePath) -> None:
-    """Write and remove an empty file in ``folder``; what the store says to that is raised."""
-    probe = folder / f"probe-{secrets.token_hex(4)}"
+    """Write an empty file in ``folder``; what the store says to that is raised."""
+    probe = folder / "writable"
     put_bytes(b"", probe)
-    probe.fs.rm_file(probe.path)
+    with contextlib.suppress(Exception):  # who may write may not be allowed to delete
+        probe.fs.rm_file(probe.path)
 
 
 def get_bytes(path: ObjectStoragePath) -> bytes | None:

@@ -6,6 +6,7 @@ One attempt is one request; it ends in time, in size, and knows whether anything
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import socket
@@ -151,6 +152,21 @@ class _HTTPPool(HTTPConnectionPool):
 
 class _HTTPSPool(HTTPSConnectionPool):
     ConnectionCls = _HTTPS
+
+
+class _NoQueries(logging.Filter):
+    """Takes queries off the URLs that urllib3 logs at DEBUG: they sign."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                f"{arg.partition('?')[0]}?…" if isinstance(arg, str) and "?" in arg else arg
+                for arg in record.args
+            )
+        return True
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_NoQueries())
 
 
 class OneAttemptAdapter(HTTPAdapter):

@@ -56,10 +56,13 @@ def within(items: Sequence[Item], pictures: int) -> list[Item]:
 
 
 def batches(items: Sequence[Item], size: int = MAX_TASKS) -> list[list[Item]]:
-    """The items in jobs: those that were refused by themselves before alone, the others in tens."""
-    good = [item for item in items if not item.is_suspect]
-    chunks = [good[i : i + size] for i in range(0, len(good), size)]
-    return chunks + [[item] for item in items if item.is_suspect]
+    """The items in jobs of ten; of a few that were refused by themselves before, each alone."""
+    suspects = [item for item in items if item.is_suspect]
+    if len(suspects) > size:
+        suspects = []  # then it was not each of them by itself
+    alone = {item.key for item in suspects}
+    good = [item for item in items if item.key not in alone]
+    return [good[i : i + size] for i in range(0, len(good), size)] + [[item] for item in suspects]
 
 
 def halves(batch: Sequence[Item]) -> tuple[list[Item], list[Item]]:

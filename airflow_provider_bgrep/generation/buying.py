@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
@@ -27,8 +28,9 @@ THROTTLED_SECONDS: Final = 60.0
 MOST_LOST: Final = 3
 """So many submits in a row without an answer, and no more are sent: each may be billed."""
 
-MOST_REFUSED: Final = 10
-"""So many image tasks in a row refused by themselves, none of them for its picture, and no more are sent."""
+MOST_REFUSED: Final = {Kind.REQUEST: 10, Kind.CONTENT: 30}
+"""So many image tasks in a row refused by themselves, and none accepted, and no more are sent: what is wrong
+is not one of them."""
 
 _WRITES: Final = 3
 
@@ -60,8 +62,8 @@ class Buyer:
                 await self._split(batch)
             else:
                 self._shift.log.warning("Image task %s is refused: %s", name_of(batch[0]), words(error))
-                self._refused_in_a_row += error.kind is Kind.REQUEST
-                if self._refused_in_a_row >= MOST_REFUSED:
+                self._refused_in_a_row += 1
+                if self._refused_in_a_row >= MOST_REFUSED[error.kind]:
                     self._shift.buy_no_more(error)
             return False
 
@@ -81,8 +83,9 @@ class Buyer:
         tasks = [item.task for item in batch if item.task is not None]
         purchase, attempt = self._shift.journal.purchase([item.asked for item in batch]), 0
         while self._shift.may_submit():
-            sent = await self._shift.pace.slot(Operation.SUBMIT, self._shift.stop)
-            if not self._shift.may_submit():
+            end_time = self._shift.options.end_time
+            sent = await self._shift.pace.slot(Operation.SUBMIT, self._shift.stop, end_time)
+            if sent is None:
                 break
             attempt += 1
             with self._shift.flying.one():
@@ -124,6 +127,8 @@ class Buyer:
                 if attempt == _WRITES:
                     self._shift.result.is_behind = True
                     self._shift.fail(error)
+                    with contextlib.suppress(Exception):  # the two seldom fail together
+                        await asyncio.to_thread(self._shift.saver.keep_key, purchase.record)
                 else:
                     await pause(attempt, self._shift.over)
         self._shift.board.jobs[job.result_key] = purchase.record

@@ -23,6 +23,7 @@ from airflow_provider_bgrep.protocol.limits import JOB_LAG_SECONDS
 from airflow_provider_bgrep.protocol.models import Job
 from airflow_provider_bgrep.protocol.pacing import ONCE, QUERY, next_wait, poll_wait
 
+LATE_SECONDS: Final = 60.0
 COLLECT_SECONDS: Final = 150.0
 """While there is something to submit, a job is asked for this often: half of what results may wait."""
 
@@ -71,7 +72,11 @@ class Collector:
     async def _look(self, record: Record) -> bool:
         """Ask for a job once. :return: whether that settles it."""
         for attempt in itertools.count(1):
-            sent = await self._shift.pace.slot(Operation.QUERY, self._shift.over)
+            # At the deadline each job is asked for once more, for as long as that takes within reason.
+            late = self._shift.options.end_time + LATE_SECONDS
+            sent = await self._shift.pace.slot(Operation.QUERY, self._shift.over, late)
+            if sent is None:
+                return False
             flow = flows.query(record.result_key, new_chance(), ONCE)
             try:
                 job = await self._shift.client.drive(flow, self._shift.tally)
@@ -80,6 +85,9 @@ class Collector:
                 if error.then is Then.BACK_OFF:
                     if time.time() >= self._shift.options.end_time:
                         return False
+                elif not error.code and error.then is Then.FINAL and attempt < QUERY.attempts:
+                    # Some proxy's word, not the service's: a stray one must not end everything.
+                    await pause(QUERY.base * attempt, self._shift.over)
                 elif error.then is Then.SEND_AGAIN:
                     wait = next_wait(error, attempt, QUERY, self._shift.rand())
                     if wait is None:
@@ -90,7 +98,7 @@ class Collector:
                     return await self._never(record, error)
             else:
                 self._shift.pace.heard(Operation.QUERY, sent, None)
-                if not job.is_finished:
+                if not job.is_finished or len(job.tasks) < len(record.items):
                     self._note_unknown(job)
                     return False
                 await self._collect(record, job)

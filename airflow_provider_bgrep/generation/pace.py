@@ -28,19 +28,26 @@ class Pace:
         # A gateway limits calls; the service behind it limits jobs, and refuses submits only.
         self._calls, self._submits = Throttle(), Throttle()
 
-    async def slot(self, operation: Operation, given_up: asyncio.Event) -> float:
+    async def slot(self, operation: Operation, given_up: asyncio.Event, end_time: float) -> float | None:
         """Wait until a request may go out.
 
         :param given_up: set when nobody wants to send it any more.
-        :return: the time, for :meth:`heard`.
+        :param end_time: nor does anybody after this, wall clock in seconds.
+        :return: the time, for :meth:`heard`; ``None`` where it must not go out.
         """
+
+        async def wait_for(seconds: float) -> None:
+            await pause(min(seconds, max(0.0, end_time - time.time())), given_up)
+
         if self._rate is not None:
-            await pause(self._rate.take(), given_up)
+            await wait_for(self._rate.take())
         is_submit = operation is Operation.SUBMIT
         for throttle in (self._submits, self._calls) if is_submit else (self._calls,):
-            while (wait := throttle.wait(time.monotonic())) > 0 and not given_up.is_set():
-                await pause(wait, given_up)
-        return time.monotonic()
+            while (wait := throttle.wait(time.monotonic())) > 0:
+                await wait_for(wait)
+                if given_up.is_set() or time.time() >= end_time:
+                    return None
+        return None if given_up.is_set() or time.time() >= end_time else time.monotonic()
 
     def heard(self, operation: Operation, sent: float, error: CallError | None) -> None:
         """Take in how a request was answered.

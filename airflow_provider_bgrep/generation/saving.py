@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.download import Lost, SavedPicture, save_pictures
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.journal import Record
+from airflow_provider_bgrep.journal import Record, State
 from airflow_provider_bgrep.protocol.errors import tidy
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
@@ -118,6 +118,24 @@ class Saver:
         self._destination, self._settings, self._query = destination, settings, query
         self._template, self._max_bytes = template, max_bytes
 
+    def keep_key(self, record: Record) -> None:
+        """Write a job's key beside the pictures, where the journal could not be written."""
+        put_bytes(json.dumps({"version": VERSION, **record.to_json()}).encode(), self._key_path(record))
+
+    def with_key(self, record: Record) -> Record:
+        """A submit without a known outcome, with the key that :meth:`keep_key` wrote, if it did."""
+        if record.state not in (State.INTENT, State.UNKNOWN) or not record.nonce:
+            return record
+        data = get_bytes(self._key_path(record))
+        try:
+            found = None if data is None else Record.from_json(json.loads(data))
+        except ValueError:
+            return record
+        return found if found is not None and found.keys == record.keys else record
+
+    def _key_path(self, record: Record) -> ObjectStoragePath:
+        return self._destination / FOLDER / f"key-{safe_name(record.nonce)}.json"
+
     def load(self, record: Record, *, look: bool) -> SavedJob | None:
         """A job's record, ``None`` if it has none that can be used.
 
@@ -174,7 +192,7 @@ class Saver:
 
     def _put(self, record: Record, ended: tuple[Ended, ...]) -> SavedJob:
         saved = SavedJob(ended, datetime.now(UTC).isoformat(timespec="seconds"))
-        data = json.dumps(saved.to_json(), ensure_ascii=False).encode()
+        data = json.dumps(saved.to_json()).encode()
         put_bytes(data, self._path(record.result_key))
         return saved
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from airflow_provider_bgrep.generation.items import Item
-from airflow_provider_bgrep.protocol.errors import CallError
+from airflow_provider_bgrep.protocol.errors import CallError, tidy
 from airflow_provider_bgrep.protocol.validation import shown_url
 
 
@@ -15,4 +15,4 @@ def words(error: CallError) -> str:
 
 def name_of(item: Item) -> str:
     """What a person calls an image task: its id, or where there is none its picture, unsigned."""
-    return item.id or (shown_url(item.task.image) if item.task else item.key)
+    return tidy(item.id)[:100] or (shown_url(item.task.image) if item.task else item.key)

@@ -216,6 +216,7 @@ class BgRepGenerateOperator(ImageTaskTemplates, BaseOperator):
         self.regenerate = regenerate
         self.filename_template = filename_template
         self._leg: Leg | None = None
+        self._is_killed = False
         if journal_path is None and not has_task_state_store():
             warnings.warn(
                 f"Task {self.task_id}: this Airflow keeps nothing of a task that dies, and there is no "
@@ -241,7 +242,12 @@ class BgRepGenerateOperator(ImageTaskTemplates, BaseOperator):
         self.log.info(
             "%s: %d jobs are finished, %d are not.", fired.reason.value, fired.finished, fired.pending
         )
-        return self._run(context, fired.queries, waits_here=fired.reason is Reason.ERROR)
+        return self._run(
+            context,
+            fired.queries,
+            waits_here=fired.reason is Reason.ERROR,
+            is_finished=fired.reason is Reason.FINISHED,
+        )
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after a deferral, also where no triggerer was there to end it."""
@@ -251,6 +257,7 @@ class BgRepGenerateOperator(ImageTaskTemplates, BaseOperator):
 
     def on_kill(self) -> None:
         """Submit nothing more. The API has no cancel: what is bought goes on, and is collected later."""
+        self._is_killed = True
         if self._leg is not None:
             self._leg.kill()
 
@@ -277,14 +284,16 @@ class BgRepGenerateOperator(ImageTaskTemplates, BaseOperator):
         )
         raise AssertionError("defer() raises")
 
-    def _run(self, context: Context, queries: int = 0, *, waits_here: bool = False) -> dict[str, Any]:
+    def _run(self, context: Context, queries: int = 0, **told: bool) -> dict[str, Any]:
         from airflow_provider_bgrep.exceptions import BgRepServiceError
         from airflow_provider_bgrep.journal import SupersededError
         from airflow_provider_bgrep.operators.generation import Leg
 
         try:
             self._leg = Leg(self, context)
-            return self._leg.run(queries, waits_here=waits_here)
+            if self._is_killed:  # while that read what is known
+                self._leg.kill()
+            return self._leg.run(queries, **told)
         except SupersededError as error:
             raise BgRepServiceError(str(error)) from None
 

@@ -66,8 +66,12 @@ class Ending:
         stopped = self._stopped()
         for item in self._of(Outcome.NOT_SUBMITTED):
             item.becomes(item.outcome, item.reason or self._why_not(stopped))
-        write_manifest(self.board, self.manifest)
         summary = self._summary()
+        try:
+            write_manifest(self.board, self.manifest)
+        except Exception:
+            context["ti"].xcom_push(key="return_value", value=summary)
+            raise
         self.operator.log.info("Manifest: %s. %s", self.manifest, _in_words(summary, self.board.told))
         problem = self._problem(stopped)
         if problem is not None:

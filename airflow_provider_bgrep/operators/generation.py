@@ -25,7 +25,7 @@ from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
 from airflow_provider_bgrep.protocol.validation import checked_tasks
-from airflow_provider_bgrep.storage import check_writable, safe_name, storage_path
+from airflow_provider_bgrep.storage import absolute_path, check_writable, safe_name
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -45,10 +45,10 @@ class Leg:
         self._operator, self._context, self._log = operator, context, operator.log
         try:
             check_template(operator.filename_template, with_id=True)
-            tasks = checked_tasks(operator.task_list, most=None)
+            tasks = checked_tasks(operator.task_list, least=0, most=None)
+            self._destination = absolute_path("destination", operator.destination)
         except InvalidInput as error:
             raise input_error(error) from None
-        self._destination = storage_path(operator.destination)
         self._hook = BgRepHook(operator.bgrep_conn_id)
         _ = self._hook.settings  # a connection that cannot be used leaves nothing behind
         store = open_store(operator.journal_path, context)
@@ -74,6 +74,8 @@ class Leg:
             MAX_RESULT_BYTES,
         )
         keys = identities(tasks, journal.account, journal.edition)
+        # Where the journal could not be written, the key may lie beside the pictures.
+        journal.earlier = list(map(self._saver.with_key, journal.earlier))
         self._board = Board(
             tasks, keys, journal.earlier, account=journal.account, try_number=journal.try_number
         )
@@ -86,11 +88,12 @@ class Leg:
         if self._engine is not None:
             self._engine.kill()
 
-    def run(self, queries: int = 0, *, waits_here: bool = False) -> dict[str, Any]:
+    def run(self, queries: int = 0, *, waits_here: bool = False, is_finished: bool = False) -> dict[str, Any]:
         """Work, then defer or end.
 
         :param queries: what the trigger has asked meanwhile.
         :param waits_here: whether to wait in this worker, whatever the operator says.
+        :param is_finished: whether the trigger found all jobs finished that it waited for.
         :return: the summary.
         """
         # What is remembered in this process only cannot be left to another.
@@ -101,6 +104,7 @@ class Leg:
         counts[Operation.QUERY.value] = counts.get(Operation.QUERY.value, 0) + queries
         self._journal.note(counts=counts)
         before = self._stand()
+        said = {record.result_key for record in self._board.outstanding if is_finished}
         while True:
             result = self._round()
             self._log.info("%s", self._board.progress)
@@ -108,9 +112,10 @@ class Leg:
             may_go_on = not (result.has_no_queries or isinstance(result.error, SupersededError))
             may_go_on &= time.time() < self._journal.notes.end_time
             if keys and may_go_on and not self._waits_here:
-                if not result.is_behind:
+                # Where the trigger sees a job finished and the worker does not, they would go on asking each
+                # other.
+                if not (result.is_behind or said.intersection(keys)):
                     self._operator.defer_on(keys, self._journal.notes.end_time, is_busy=bool(self._wanted()))
-                # Only this process knows what it bought: it sees it through.
                 self._waits_here = True
                 continue
             is_stuck = before == (before := self._stand())
@@ -222,7 +227,10 @@ class Leg:
             )
 
     def _end(self, result: Result) -> dict[str, Any]:
-        name = safe_name(".".join(part for part in task_name(self._context) if part != "-1"))
+        *parts, map_index = task_name(self._context)
+        if int(map_index) >= 0:
+            parts.append(f"map_{map_index}")
+        name = safe_name(".".join(parts))
         return Ending(
             operator=self._operator,
             board=self._board,

@@ -68,5 +68,6 @@ def check_first_try(context: Context, *, may_resubmit: bool, log: Any) -> None:
     if context["ti"].try_number > 1 and not may_resubmit:
         raise BgRepUnknownOutcomeError(
             "This is not the first try, and nothing remembers whether an earlier one submitted; nothing "
-            f"was sent now. Set journal_path to be able to tell. {ADVICE}"
+            "was sent now. With journal_path the next run can tell; one that is set now knows nothing of "
+            f"this. {ADVICE}"
         )

@@ -6,6 +6,7 @@ Neither knows Airflow; ``airflow_provider_bgrep.exceptions`` turns them into the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,14 +20,22 @@ from airflow_provider_bgrep.protocol.codes import (
     gateway_rule,
 )
 
+MAX_PROBLEMS = 50
+"""Problems that one message tells; the exception carries all."""
+
 MAX_MESSAGE = 500
 """Characters of a foreign message that we repeat: enough to read, too few to flood a log."""
+
+
+_USER_INFO = re.compile(r"(\w://)[^/\s@]*@")
+_SIGNED = re.compile(r"(\w://[^\s?#]*)[?#][^\s'\"<>),;]*")
+"""Whoever repeats a URL repeats what signs it."""
 
 
 def tidy(text: object) -> str:
     """One line of printable text out of whatever a server called its message."""
     words = "".join(c if c.isprintable() else " " for c in str(text)).split()
-    line = " ".join(words)
+    line = _SIGNED.sub(r"\1?…", _USER_INFO.sub(r"\1***@", " ".join(words)))
     return line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 1] + "…"
 
 
@@ -64,7 +73,9 @@ class InvalidInput(ValueError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(f"{count}, nothing was sent: " + "; ".join(map(str, problems)))
+        shown = "; ".join(map(str, problems[:MAX_PROBLEMS]))
+        more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
+        super().__init__(f"{count}, nothing was sent: {shown}{more}")
 
 
 class CallError(Exception):

@@ -12,7 +12,8 @@ _SIGNATURES: Final[tuple[tuple[str, frozenset[str]], ...]] = (
     (
         "signature",
         frozenset(
-            "expires ossaccesskeyid security-token awsaccesskeyid googleaccessid policy key-pair-id".split()
+            "expires ossaccesskeyid accesskeyid security-token awsaccesskeyid googleaccessid policy "
+            "key-pair-id".split()
         ),
     ),
     ("x-amz-signature", frozenset()),
@@ -20,8 +21,25 @@ _SIGNATURES: Final[tuple[tuple[str, frozenset[str]], ...]] = (
     ("sig", frozenset("sv ss srt sr sp st se sip spr sig skoid sktid skt ske sks skv".split())),
     ("q-signature", frozenset({"x-cos-security-token"})),
     ("auth_key", frozenset()),  # Alibaba Cloud CDN, type A: time, random number, user and hash in one
+    ("x-tos-signature", frozenset()),
+    ("hdnts", frozenset()),  # Akamai
+    ("hdnea", frozenset()),
+    ("__token__", frozenset()),
+    ("_upt", frozenset()),  # upyun
 )
-_PREFIXES: Final = ("x-amz-", "x-goog-", "q-sign-", "q-ak", "q-key-time", "q-header-list", "q-url-param-list")
+_PAIRS: Final = (frozenset({"e", "token"}), frozenset({"sign", "t"}))
+"""Qiniu's, and Tencent Cloud CDN's: only the two together are a signature."""
+_PREFIXES: Final = (
+    "x-amz-",
+    "x-goog-",
+    "x-tos-",
+    "x-obs-",
+    "q-sign-",
+    "q-ak",
+    "q-key-time",
+    "q-header-list",
+    "q-url-param-list",
+)
 _OSS: Final = frozenset(
     f"x-oss-{name}"
     for name in ("signature", "signature-version", "credential", "date", "expires", "security-token")
@@ -41,9 +59,17 @@ def unsigned(url: str) -> str:
     for mark, signature in _SIGNATURES:
         if mark in names:
             drop |= {mark, *signature}
+    for pair_of in _PAIRS:
+        if pair_of <= names:
+            drop |= pair_of
+    if any(pair.lower().startswith("authorization=bce-auth") for pair in pairs):
+        drop.add("authorization")  # Baidu
     kept = [
-        pair
-        for pair in pairs
-        if (name := pair.partition("=")[0].lower()) not in drop and not name.startswith(_PREFIXES)
+        pair for pair in pairs if (name := pair.partition("=")[0].lower()) not in drop and not _signs(name)
     ]
     return urlunsplit((parts.scheme.lower(), parts.netloc.lower(), parts.path, "&".join(kept), ""))
+
+
+def _signs(name: str) -> bool:
+    # Volcengine's x-tos-process chooses what is served, as Alibaba's x-oss-process does.
+    return name.startswith(_PREFIXES) and not name.endswith("-process")

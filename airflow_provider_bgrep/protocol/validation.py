@@ -25,11 +25,14 @@ _SHOWN = 60
 _URL_SAFE = "".join(map(chr, range(0x21, 0x7F)))
 
 
-def checked_tasks(task_list: Any, *, most: int | None = MAX_TASKS) -> tuple[ImageTask, ...]:
+def checked_tasks(
+    task_list: Any, *, least: int = MIN_TASKS, most: int | None = MAX_TASKS
+) -> tuple[ImageTask, ...]:
     """The image tasks of a list, each checked against the API's ranges.
 
     :param task_list: any iterable of :class:`ImageTask` or of mappings with the API's field names
         (and ``id``). What a mapping leaves out takes ``ImageTask``'s default.
+    :param least: how few are allowed.
     :param most: how many are allowed; ``None`` for any number.
     :return: the tasks; characters that a URL may not hold unescaped are percent-encoded.
     :raises InvalidInput: with every problem of the whole list.
@@ -41,8 +44,8 @@ def checked_tasks(task_list: Any, *, most: int | None = MAX_TASKS) -> tuple[Imag
         raise InvalidInput([Problem("task_list", f"is a single {kind}; give a list of image tasks")])
     entries = list(task_list)
     problems: list[Problem] = []
-    if len(entries) < MIN_TASKS:
-        problems.append(Problem("task_list", f"is empty; give at least {MIN_TASKS} image task"))
+    if len(entries) < least:
+        problems.append(Problem("task_list", f"is empty; give at least {least} image task"))
     if most is not None and len(entries) > most:
         problems.append(
             Problem("task_list", f"has {len(entries)} image tasks; one job takes {MIN_TASKS} to {most}")

@@ -268,3 +268,12 @@ def test_any_object_storage_will_do(submit, download, connection, bucket):
     before = connection.counters.requests
     assert download(key, destination="s3://pictures/folder").value == outcome.value
     assert connection.counters.requests == before
+
+
+def test_at_debug_no_result_url_is_logged_with_its_signature(submit, download, connection, caplog):
+    caplog.set_level("DEBUG", logger="urllib3.connectionpool")
+    key = submit()
+    assert download(key).state == "success"
+    lines = [record.getMessage() for record in caplog.records if record.name == "urllib3.connectionpool"]
+    assert any("/results/" in line for line in lines)
+    assert not any("Signature" in line for line in lines)

@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from airflow_provider_bgrep.compat import has_task_state_store
 from airflow_provider_bgrep.exceptions import (
     BgRepAuthError,
+    BgRepContentError,
     BgRepDownloadError,
     BgRepJobFailedError,
     BgRepQuotaError,
@@ -516,6 +517,58 @@ def test_results_that_are_gone_for_good_are_expired_and_their_key_is_told(plain_
 # --- trouble that passes --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("status", [302, 401, 403, 404])
+def test_a_proxys_stray_answer_to_a_query_ends_nothing(plain_shop, no_waiting, status):
+    fault = plain_shop.emulator.inject("status", operation="query", status=status, times=3)
+    assert plain_shop.run(tasks_of(plain_shop.emulator, 2)).state == "success"
+    assert fault.exhausted
+    assert plain_shop.emulator.counters.pictures == 2
+
+
+def test_an_answer_that_does_not_name_all_image_tasks_is_not_the_last_word(plain_shop):
+    tasks = tasks_of(plain_shop.emulator, 2)
+    key = "0123456789abcdef0123456789abcdef"
+    finished = {**tasks[0], "status": "SUCCESS", "results": ["http://127.0.0.1:9/a.png"]}
+    body = {"success": True, "code": 0, "data": {"result_key": key, "task_list": [finished]}}
+    fault = plain_shop.emulator.inject("body", operation="query", body=json.dumps(body), times=2)
+    outcome = plain_shop.run(tasks)
+    assert fault.exhausted
+    assert outcome.state == "success", outcome.error
+    assert plain_shop.statuses == ["generated"] * 2
+
+
+def test_a_long_retry_after_does_not_outlast_the_deadline(plain_shop):
+    fault = plain_shop.emulator.inject("throttle", retry_after=600, times=9)
+    began = time.monotonic()
+    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 2), timeout=2)
+    assert fault.consumed
+    assert isinstance(outcome.error, BgRepTimeoutError)
+    assert time.monotonic() - began < 60
+    assert plain_shop.statuses == ["not_submitted"] * 2
+
+
+def test_a_list_of_nothing_but_refused_pictures_is_not_asked_through(plain_shop):
+    bad = plain_shop.emulator.bad_picture("missing")
+    tasks = [{**task, "image": f"{bad}?n={i}"} for i, task in enumerate(tasks_of(plain_shop.emulator, 300))]
+    outcome = plain_shop.run(tasks)
+    assert isinstance(outcome.error, BgRepContentError)
+    assert "not submitted" in str(outcome.error)
+    assert plain_shop.statuses.count("refused") >= 30
+    assert plain_shop.statuses.count("not_submitted") > 150
+    assert plain_shop.emulator.counters.refused < 150
+
+
+def test_what_the_service_quotes_is_quoted_without_its_signature(plain_shop, tmp_path, caplog, capsys):
+    quoted = "cannot read https://u:pw@b/x.jpg?Expires=1&Signature=S3CR3T of yours"
+    fault = plain_shop.emulator.inject("fail_task", index=0, message=quoted)
+    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 1))
+    assert fault.exhausted
+    assert "cannot read https://***@b/x.jpg?… of yours" in plain_shop.lines[0]["reason"]
+    said = str(outcome.error) + caplog.text + capsys.readouterr().out
+    said += "".join(path.read_text(errors="replace") for path in tmp_path.rglob("*.json*"))
+    assert "S3CR3T" not in said
+
+
 def test_throttling_all_the_way_loses_nothing(shop):
     shop.emulator.configure(rate=5)
     outcome = shop.run(tasks_of(shop.emulator, 70))
@@ -602,6 +655,33 @@ def test_a_key_that_cannot_be_written_down_at_once_is_written_down_later(connect
     assert shop.statuses == ["generated"] * 3
 
 
+def test_a_key_that_the_journal_cannot_take_lies_beside_the_pictures(connection, run, ti, tmp_path):
+    class Down(dict):
+        """A store that takes intents and no keys."""
+
+        is_down = True
+
+        def get(self, key: str, default: Any = None) -> Any:
+            return super().get(key, default)
+
+        def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+            if self.is_down and '"accepted"' in json.dumps(value):
+                raise OSError("the database is down")
+            self[key] = json.loads(json.dumps(value))
+
+    if not has_task_state_store():
+        pytest.skip("this Airflow has no task state store")
+    store = Down()
+    shop = Shop(connection, run, ti, tmp_path / "pictures", ({}, {"task_state_store": store}), True)
+    assert shop.run(tasks_of(connection, 3)).state == "up_for_retry"
+    assert shop.statuses == ["generated"] * 3
+    store.is_down = False
+    shop.retry()
+    assert shop.run(tasks_of(connection, 3)).state == "success"
+    assert shop.statuses == ["generated"] * 3
+    assert connection.counters.pictures == 3
+
+
 def test_airflows_own_time_out_ends_it_like_a_kill(plain_shop):
     late = plain_shop.emulator.inject("late", seconds=3600)
 
@@ -651,6 +731,18 @@ def test_told_to_end_it_hears_out_what_it_has_sent_and_submits_nothing_more(shop
     assert set(shop.statuses) == {"generated"}
 
 
+def test_told_to_end_before_it_has_begun_it_buys_nothing(plain_shop):
+    tasks = tasks_of(plain_shop.emulator, 3)
+
+    def list_of_tasks() -> Any:
+        plain_shop.operator.on_kill()
+        yield from tasks
+
+    outcome = plain_shop.run(list_of_tasks())
+    assert isinstance(outcome.error, BgRepServiceError)
+    assert plain_shop.emulator.counters.submits == 0
+
+
 def test_a_kill_during_the_wait_leaves_the_jobs_for_the_next_run(shop):
     late = shop.emulator.inject("late", seconds=3600)
     killer = threading.Timer(1.0, lambda: shop.operator.on_kill())
@@ -674,6 +766,20 @@ def test_a_destination_that_cannot_be_written_costs_nothing(plain_shop, tmp_path
         tasks_of(plain_shop.emulator, 2), destination=f"file://{tmp_path}/blocked/pictures"
     )
     assert isinstance(outcome.error, OSError)
+    assert plain_shop.emulator.counters.requests == 0
+
+
+def test_an_empty_list_is_done_at_once(shop):
+    assert shop.run([]).state == "success"
+    assert shop.lines == []
+    assert shop.summary["pictures"] == 0
+    assert shop.emulator.counters.requests == 0
+
+
+def test_a_destination_relative_to_wherever_is_refused(plain_shop):
+    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 1), destination="pictures")
+    assert isinstance(outcome.error, BgRepRequestError)
+    assert "'pictures' is relative" in str(outcome.error)
     assert plain_shop.emulator.counters.requests == 0
 
 

@@ -28,6 +28,16 @@ SIGNED = {
         "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=c{n}&X-Amz-Date={n}&X-Amz-Expires=60"
         "&X-Amz-SignedHeaders=host&X-Amz-Security-Token=t{n}&X-Amz-Signature=s{n}"
     ),
+    "tos": (
+        "X-Tos-Algorithm=TOS4-HMAC-SHA256&X-Tos-Credential=c{n}&X-Tos-Date={n}&X-Tos-Expires=60"
+        "&X-Tos-SignedHeaders=host&X-Tos-Security-Token=t{n}&X-Tos-Signature=s{n}"
+    ),
+    "obs with a token": "AccessKeyId=A{n}&Expires={n}&Signature=s{n}&x-obs-security-token=t{n}",
+    "qiniu": "e={n}&token=k:{n}",
+    "bos": "authorization=bce-auth-v1%2F{n}%2F1800%2Fhost%2F{n}",
+    "tencent cdn": "sign=s{n}&t={n}",
+    "upyun": "_upt=u{n}",
+    "akamai": "hdnts=exp%3D{n}~hmac%3D{n}",
     "aws v2": "AWSAccessKeyId=A{n}&Expires={n}&Signature=s{n}",
     "google v4": "X-Goog-Algorithm=a&X-Goog-Credential=c{n}&X-Goog-Date={n}&X-Goog-Signature=s{n}",
     "google v2": "GoogleAccessId=g{n}&Expires={n}&Signature=s{n}",
@@ -57,6 +67,10 @@ def test_a_url_signed_anew_is_the_same_picture(signature, kept):
     "query",
     [
         "x-oss-process=image/resize,w_800",
+        "x-tos-process=image/resize,w_800",
+        "token=of-the-picture",
+        "t=thumbnail",
+        "authorization=none",
         "versionId=CAEQ",
         "response-content-type=image/png",
         # Only beside a signature are these a signature's.
