@@ -51,7 +51,13 @@ def absolute_path(name: str, path: str | ObjectStoragePath) -> ObjectStoragePath
 
 def in_folder(folder: ObjectStoragePath, path: str) -> ObjectStoragePath:
     """A path written down as text, reached as ``folder`` is."""
-    return type(folder)(path, conn_id=getattr(folder, "conn_id", None))
+    return type(folder)(path, conn_id=connection_of(folder))
+
+
+def connection_of(path: ObjectStoragePath) -> str | None:
+    """The connection that ``path`` is reached with, if it names one."""
+    # An attribute since Airflow 3.3; before, an option like any other.
+    return getattr(path, "conn_id", None) or path.storage_options.get("conn_id")
 
 
 def is_local(path: ObjectStoragePath) -> bool:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_bgrep.storage import (
     check_writable,
+    connection_of,
     get_bytes,
     in_folder,
     is_local,
@@ -229,8 +230,9 @@ def test_what_was_written_down_as_text_is_found_again_as_its_folder_is_reached(f
 
 def test_a_connection_of_a_folder_is_that_of_what_lies_in_it():
     folder = type(storage_path("memory://bucket/out"))("memory://bucket/out", conn_id="bucket")
-    assert in_folder(folder, "memory://bucket/out/a.bin").conn_id == "bucket"
-    assert in_folder(storage_path("memory://bucket/out"), "memory://bucket/out/a.bin").conn_id is None
+    inside = "memory://bucket/out/a.bin"
+    assert connection_of(in_folder(folder, inside)) == "bucket"
+    assert connection_of(in_folder(storage_path("memory://bucket/out"), inside)) is None
 
 
 # --- names ----------------------------------------------------------------------------------------
