@@ -7,6 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	  done; echo python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
+EXTRAS := --extra emulator --extra catalog
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -16,7 +17,7 @@ help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: ## run the main job on a real Airflow against the emulator; KEEP=1 leaves the UI up
-	@$(PYTHON) tools/environment.py .demo/venv --group airflow --extra emulator
+	@$(PYTHON) tools/environment.py .demo/venv --group airflow $(EXTRAS)
 	@exec .demo/venv/bin/python demo/run.py $(if $(KEEP),--keep) $(ARGS)
 
 test: check ## the whole default suite, against the built wheel, with the linters first
@@ -25,7 +26,7 @@ test: check ## the whole default suite, against the built wheel, with the linter
 # Always remade: whether anything has changed is for the script to see.
 .PHONY: environment
 environment:
-	@$(PYTHON) tools/environment.py $(VENV) --group airflow --group test --group lint --extra emulator
+	@$(PYTHON) tools/environment.py $(VENV) --group airflow --group test --group lint $(EXTRAS)
 
 check: environment ## linters, types, import contracts
 	$(BIN)/ruff check
@@ -49,16 +50,16 @@ test-matrix: ## unit and contract suites on Airflow 2.11 and every 3.x minor, on
 	$(PYTHON) tools/matrix.py $(ARGS)
 
 proof: ## crashes, clears and long lists on a real Airflow with PostgreSQL; 18 minutes
-	@$(PYTHON) tools/environment.py .venv-proof --group airflow --group test --group proof --extra emulator
+	@$(PYTHON) tools/environment.py .venv-proof --group airflow --group test --group proof $(EXTRAS)
 	@PYTHONPATH=demo .venv-proof/bin/python tools/postgres.py
 	.venv-proof/bin/pytest tests/proof $(ARGS)
 
 bench: ## the benchmarks, beside peers and the bare limit; the figures stay in build/
-	@$(PYTHON) tools/environment.py .venv-bench --group airflow --group bench --group proof --extra emulator
+	@$(PYTHON) tools/environment.py .venv-bench --group airflow --group bench --group proof $(EXTRAS)
 	@PYTHONPATH=demo .venv-bench/bin/python tests/benchmarks $(ARGS)
 
 docs: ## the documentation as HTML; a warning is an error
-	@$(PYTHON) tools/environment.py .venv-docs --group airflow --group docs --extra emulator
+	@$(PYTHON) tools/environment.py .venv-docs --group airflow --group docs $(EXTRAS)
 	.venv-docs/bin/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build/html $(ARGS)
 
 build: environment ## wheel and source distribution into dist/

@@ -14,6 +14,7 @@ import re
 import secrets
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -112,6 +113,76 @@ def put_bytes(data: bytes, path: ObjectStoragePath) -> None:
         put_file(local, path)
     finally:
         Path(local).unlink(missing_ok=True)
+
+
+def create_bytes(data: bytes, path: ObjectStoragePath) -> bool:
+    """Write ``data`` to ``path`` if nothing is there; of several that try at once, one does.
+
+    Atomic in a local file system and on stores that fsspec can tell to create only (s3, gs). On others it is
+    looked for first, which two at the same instant may both pass.
+
+    :return: whether it was written.
+    """
+    if is_local(path):
+        return _create_local(data, Path(path.path))
+    try:
+        if path.fs.exists(path.path, refresh=True):
+            return False
+        path.fs.pipe_file(path.path, data, mode="create")
+    except FileExistsError:
+        return False
+    return True
+
+
+def _create_local(data: bytes, target: Path) -> bool:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(_part_name(target.name))
+    try:
+        part.write_bytes(data)
+        _sync(part)
+        os.link(part, target)  # fails where there is one, unlike a rename
+    except FileExistsError:
+        return False
+    finally:
+        part.unlink(missing_ok=True)
+    return True
+
+
+def names_in(folder: ObjectStoragePath) -> list[str]:
+    """Names of what lies in ``folder``, sorted; none if there is no such folder."""
+    with contextlib.suppress(Exception):  # not every file system keeps listings
+        folder.fs.invalidate_cache(folder.path)
+    try:
+        found = folder.fs.ls(folder.path, detail=False)
+    except FileNotFoundError:
+        return []
+    return sorted({name.rstrip("/").rpartition("/")[2] for name in found} - {"", folder.name})
+
+
+@contextlib.contextmanager
+def local_copy(path: ObjectStoragePath) -> Iterator[str]:
+    """The file at ``path`` as a file of this machine, for as long as the context lasts: not to be changed.
+
+    :raises FileNotFoundError: if there is none.
+    """
+    if is_local(path):
+        if not Path(path.path).is_file():
+            raise FileNotFoundError(str(path))
+        yield path.path
+        return
+    handle, local = tempfile.mkstemp(prefix="bgrep-")
+    os.close(handle)
+    try:
+        path.fs.get_file(path.path, local)
+        yield local
+    finally:
+        Path(local).unlink(missing_ok=True)
+
+
+def remove(path: ObjectStoragePath) -> None:
+    """Remove a file, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        path.fs.rm_file(path.path)
 
 
 def check_writable(folder: ObjectStoragePath) -> None:
