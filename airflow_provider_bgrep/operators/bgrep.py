@@ -27,6 +27,7 @@ from airflow_provider_bgrep.results import check_fail_on
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
+    from airflow_provider_bgrep.journal import Record, Store
     from airflow_provider_bgrep.operators.generation import Leg
 
 ON_UNKNOWN_OUTCOME: Final = ("fail", "resubmit")
@@ -181,6 +182,9 @@ class BgRepGenerateOperator(ImageTaskTemplates, BaseOperator):
     collect_after: float = RESULT_URL_SECONDS / 3
     """Seconds that a finished job may wait for others before it is saved: its result URLs expire."""
 
+    rate_share: float = 1.0
+    """Share of the connection's ``max_requests_per_second`` that is this task's, where others run beside it."""
+
     def __init__(
         self,
         *,
@@ -260,6 +264,22 @@ class BgRepGenerateOperator(ImageTaskTemplates, BaseOperator):
         self._is_killed = True
         if self._leg is not None:
             self._leg.kill()
+
+    def open_store(self, context: Context) -> Store | None:
+        """Where to remember what is bought; ``None`` where nothing does."""
+        from airflow_provider_bgrep.operators.stores import open_store
+
+        return open_store(self.journal_path, context)
+
+    def known_records(self) -> Sequence[Record]:
+        """Submits that others made, of image tasks of this list: collected, not bought again."""
+        return ()
+
+    def manifest_path(self, destination: ObjectStoragePath, context: Context) -> ObjectStoragePath:
+        """Where the manifest goes."""
+        from airflow_provider_bgrep.operators.generation import manifest_name
+
+        return destination / manifest_name(context)
 
     def defer_on(self, result_keys: Sequence[str], end_time: float, *, is_busy: bool) -> NoReturn:
         """Wait in the triggerer.

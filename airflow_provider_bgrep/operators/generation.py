@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bgrep.download import check_template
@@ -19,7 +20,7 @@ from airflow_provider_bgrep.generation.shift import AT_ONCE, Options, Result, Sh
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.journal import Journal, MemoryStore, State, SupersededError
 from airflow_provider_bgrep.operators.ending import Ending
-from airflow_provider_bgrep.operators.stores import check_first_try, open_store, task_name
+from airflow_provider_bgrep.operators.stores import check_first_try, task_name
 from airflow_provider_bgrep.protocol.codes import Operation
 from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput
 from airflow_provider_bgrep.protocol.identity import identities
@@ -30,6 +31,7 @@ from airflow_provider_bgrep.storage import absolute_path, check_writable, safe_n
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_bgrep.connection import Settings
     from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
 
 
@@ -50,8 +52,9 @@ class Leg:
         except InvalidInput as error:
             raise input_error(error) from None
         self._hook = BgRepHook(operator.bgrep_conn_id)
-        _ = self._hook.settings  # a connection that cannot be used leaves nothing behind
-        store = open_store(operator.journal_path, context)
+        # Read before anything is written: a connection that cannot be used leaves nothing behind.
+        self._settings = with_share(self._hook.settings, operator.rate_share)
+        store = operator.open_store(context)
         self._is_remembered = store is not None
         self._resubmit = operator.on_unknown_outcome == "resubmit"
         if store is None:
@@ -68,14 +71,14 @@ class Leg:
         )
         self._saver = Saver(
             self._destination,
-            self._hook.settings,
+            self._settings,
             self._hook.query,
             operator.filename_template,
             MAX_RESULT_BYTES,
         )
         keys = identities(tasks, journal.account, journal.edition)
         # Where the journal could not be written, the key may lie beside the pictures.
-        journal.earlier = list(map(self._saver.with_key, journal.earlier))
+        journal.earlier = list(map(self._saver.with_key, [*operator.known_records(), *journal.earlier]))
         self._board = Board(
             tasks, keys, journal.earlier, account=journal.account, try_number=journal.try_number
         )
@@ -145,7 +148,7 @@ class Leg:
             retry_failed=operator.retry_failed,
             budget=None if operator.max_images is None else operator.max_images - journal.spent - pictures,
         )
-        shift = Shift(self._hook.settings, journal, self._board, self._saver, options, self._log)
+        shift = Shift(self._settings, journal, self._board, self._saver, options, self._log)
         self._engine = engine = Engine(shift)
         if self._is_killed:
             engine.kill()
@@ -227,17 +230,27 @@ class Leg:
             )
 
     def _end(self, result: Result) -> dict[str, Any]:
-        *parts, map_index = task_name(self._context)
-        if int(map_index) >= 0:
-            parts.append(f"map_{map_index}")
-        name = safe_name(".".join(parts))
         return Ending(
             operator=self._operator,
             board=self._board,
             journal=self._journal,
             result=result,
-            manifest=self._destination / f"manifest-{name}.jsonl",
+            manifest=self._operator.manifest_path(self._destination, self._context),
         ).end(self._context)
+
+
+def manifest_name(context: Context) -> str:
+    """File name of a task instance's manifest."""
+    *parts, map_index = task_name(context)
+    if int(map_index) >= 0:
+        parts.append(f"map_{map_index}")
+    return f"manifest-{safe_name('.'.join(parts))}.jsonl"
+
+
+def with_share(settings: Settings, share: float) -> Settings:
+    """The settings of a connection of whose rate others have the rest."""
+    rate = settings.max_requests_per_second
+    return settings if rate is None else replace(settings, max_requests_per_second=rate * share)
 
 
 def generation_of(context: Context) -> str:
