@@ -180,8 +180,9 @@ def _check_url(value: Any, field: Field) -> tuple[Any, str]:
         return None, f"{_shown_any(value)} is a {type(value).__name__}; give {field.range}"
     if not value.strip():
         return None, f"is empty; give {field.range}" + ("" if field.required else ", or leave it out")
-    shown = shown_url(value)
-    if any(c.isspace() or not c.isprintable() for c in value):
+    # Of all blanks only the space is printable.
+    if " " in value or not value.isprintable():
+        shown = shown_url(value)
         return None, f"{shown} holds a blank or a control character; give {field.range}, a space as %20"
     try:
         parts = urlsplit(value)
@@ -191,14 +192,15 @@ def _check_url(value: Any, field: Field) -> tuple[Any, str]:
         return None, f"cannot be read as a URL; give {field.range}"
     if parts.scheme.lower() not in URL_SCHEMES:
         return None, (
-            f"{shown} is not http or https; the service downloads pictures itself, so give {field.range} "
-            "that it can reach"
+            f"{shown_url(value)} is not http or https; the service downloads pictures itself, so give "
+            f"{field.range} that it can reach"
         )
     if not host:
-        return None, f"{shown} names no host; give {field.range}"
+        return None, f"{shown_url(value)} names no host; give {field.range}"
     try:
         return ascii_url(value), ""
     except UnicodeError:
+        shown = shown_url(value)
         return None, f"{shown} has a host name or a character that cannot be encoded; give {field.range}"
 
 

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A catalog with a hundred kinds of bad rows, between good ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+COLUMNS = (
+    "sku,view,category,name,color,image,mask,positive_prompt,negative_prompt,guidance_scale,strength,seed,steps,"
+    "num_output"
+).split(",")
+
+LONG = "x" * 501
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A row that cannot be used.
+
+    :param text: what stands in the file for it; one line or several.
+    :param column: the column that must be blamed, '' for the row as a whole.
+    :param words: what the reason must say.
+    """
+
+    text: bytes
+    column: str
+    words: str
+
+
+def cells(number: int, **given: str) -> str:
+    """A row as CSV: good but for what is given."""
+    row = {
+        "sku": f"BAD-{number:03}",
+        "name": "mug",
+        "color": "red",
+        "image": "https://shop.example/mug.jpg",
+        "positive_prompt": "on marble",
+        **given,
+    }
+    return ",".join(_quoted(row.get(column, "")) for column in COLUMNS)
+
+
+def _quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if any(c in cell for c in ',"\r\n') else cell
+
+
+CELLS: tuple[tuple[dict[str, str], str, str], ...] = (
+    ({"sku": ""}, "sku", "is missing"),
+    ({"sku": "   "}, "sku", "is missing"),
+    ({"sku": "S" * 101}, "sku", "at most 100"),
+    ({"sku": "a\tb"}, "sku", "control character"),
+    ({"sku": "DUP"}, "sku", "in line 2 already"),
+    ({"sku": "DUP", "view": "main"}, "sku", "in line 2 already"),
+    ({"sku": " DUP "}, "sku", "in line 2 already"),
+    ({"image": ""}, "image", "is missing"),
+    ({"image": "mug.jpg"}, "image", "is not http or https"),
+    ({"image": "C:\\Pictures\\mug.jpg"}, "image", "is not http or https"),
+    ({"image": "\\\\server\\share\\mug.jpg"}, "image", "is not http or https"),
+    ({"image": "/srv/pictures/mug.jpg"}, "image", "is not http or https"),
+    ({"image": "file:///srv/mug.jpg"}, "image", "is not http or https"),
+    ({"image": "ftp://shop.example/mug.jpg"}, "image", "is not http or https"),
+    ({"image": "data:image/png;base64,iVBORw0KGgo="}, "image", "is not http or https"),
+    ({"image": "javascript:alert(1)"}, "image", "is not http or https"),
+    ({"image": "https://"}, "image", "names no host"),
+    ({"image": "https:///mug.jpg"}, "image", "names no host"),
+    ({"image": "https://[::1/mug.jpg"}, "image", "cannot be read"),
+    ({"image": "https://shop.example:port/mug.jpg"}, "image", "cannot be read"),
+    ({"image": "https://shop.example/a\nb.jpg"}, "image", "blank or a control"),
+    ({"image": "https://shop.example/a\u200bb.jpg"}, "image", "blank or a control"),
+    ({"image": "www.shop.example/mug.jpg"}, "image", "is not http or https"),
+    ({"image": "#REF!"}, "image", "is not http or https"),
+    ({"image": "=HYPERLINK(A1)"}, "image", "is not http or https"),
+    ({"image": "n/a"}, "image", "is not http or https"),
+    ({"image": "https://user:secret@/mug.jpg"}, "image", "names no host"),
+    ({"mask": "mask.png"}, "mask", "is not http or https"),
+    ({"mask": "none"}, "mask", "is not http or https"),
+    ({"mask": "file:///mask.png"}, "mask", "is not http or https"),
+    ({"positive_prompt": LONG}, "positive_prompt", "is too long"),
+    ({"positive_prompt": "雪" * 501}, "positive_prompt", "is too long"),
+    ({"positive_prompt": "{{ 'x' ~ name }}" + "y" * 500}, "positive_prompt", "is too long"),
+    ({"positive_prompt": "A {{ colour }} mug"}, "positive_prompt", "'colour' is undefined"),
+    ({"positive_prompt": "A {{ color }"}, "positive_prompt", "template"),
+    ({"positive_prompt": "A {% if color %} mug"}, "positive_prompt", "template"),
+    ({"positive_prompt": "A {{ category }} mug"}, "positive_prompt", "'category' is undefined"),
+    ({"positive_prompt": "{{ ''.__class__ }}"}, "positive_prompt", "template"),
+    ({"positive_prompt": "{{ name.__class__.__mro__ }}"}, "positive_prompt", "template"),
+    ({"positive_prompt": "{% for i in name %}{{ name }}{% endfor %}"}, "positive_prompt", "not for prompts"),
+    ({"positive_prompt": "{{ name * 1000000000 }}"}, "positive_prompt", "not for prompts"),
+    ({"positive_prompt": "{{ 9 ** 9 ** 9 }}"}, "positive_prompt", "not for prompts"),
+    ({"positive_prompt": "{{ range(10) }}"}, "positive_prompt", "not for prompts"),
+    ({"positive_prompt": "{{ name.upper() }}"}, "positive_prompt", "not for prompts"),
+    ({"positive_prompt": "{% include 'x' %}"}, "positive_prompt", "not for prompts"),
+    ({"positive_prompt": "{% macro a() %}x{% endmacro %}x"}, "positive_prompt", "not for prompts"),
+    ({"positive_prompt": "{{ name | nosuchfilter }}"}, "positive_prompt", "nosuchfilter"),
+    ({"positive_prompt": "{{ name / 2 }}"}, "positive_prompt", "cannot be rendered"),
+    ({"positive_prompt": "{{ 1 / 0 }}"}, "positive_prompt", "cannot be rendered"),
+    ({"positive_prompt": "{# nothing else #}"}, "positive_prompt", "is blank"),
+    ({"positive_prompt": "{{ '' }}"}, "positive_prompt", "is blank"),
+    ({"negative_prompt": LONG}, "negative_prompt", "is too long"),
+    ({"negative_prompt": "{{ nothing }}"}, "negative_prompt", "'nothing' is undefined"),
+    ({"guidance_scale": "0"}, "guidance_scale", "out of range"),
+    ({"guidance_scale": "0.99"}, "guidance_scale", "out of range"),
+    ({"guidance_scale": "20.01"}, "guidance_scale", "out of range"),
+    ({"guidance_scale": "-7.5"}, "guidance_scale", "out of range"),
+    ({"guidance_scale": "high"}, "guidance_scale", "is text"),
+    ({"guidance_scale": "7.5.1"}, "guidance_scale", "is text"),
+    ({"guidance_scale": "7,5,1"}, "guidance_scale", "is text"),
+    ({"guidance_scale": "1.234,5"}, "guidance_scale", "is text"),
+    ({"guidance_scale": "nan"}, "guidance_scale", "not a finite number"),
+    ({"guidance_scale": "inf"}, "guidance_scale", "not a finite number"),
+    ({"guidance_scale": "７.５"}, "guidance_scale", "is text"),
+    ({"guidance_scale": "7.5 %"}, "guidance_scale", "is text"),
+    ({"strength": "0"}, "strength", "out of range"),
+    ({"strength": "1.01"}, "strength", "out of range"),
+    ({"strength": "-0.5"}, "strength", "out of range"),
+    ({"strength": "50%"}, "strength", "is text"),
+    ({"strength": "true"}, "strength", "is text"),
+    ({"strength": "1e400"}, "strength", "not a finite number"),
+    ({"seed": "abc"}, "seed", "is text"),
+    ({"seed": "1.5"}, "seed", "is a float"),
+    ({"seed": str(2**63)}, "seed", "64 bits"),
+    ({"seed": str(-(2**63) - 1)}, "seed", "64 bits"),
+    ({"seed": "9" * 5000}, "seed", ""),
+    ({"seed": "0x10"}, "seed", "is text"),
+    ({"steps": "14"}, "steps", "out of range"),
+    ({"steps": "51"}, "steps", "out of range"),
+    ({"steps": "20.5"}, "steps", "is a float"),
+    ({"steps": "many"}, "steps", "is text"),
+    ({"steps": "2026-11-23"}, "steps", "is text"),
+    ({"num_output": "0"}, "num_output", "out of range"),
+    ({"num_output": "5"}, "num_output", "out of range"),
+    ({"num_output": "two"}, "num_output", "is text"),
+    ({"num_output": "-1"}, "num_output", "out of range"),
+    ({"num_output": "1.5"}, "num_output", "is a float"),
+    ({"steps": "14", "strength": "2"}, "strength, steps", "out of range"),
+)
+"""What is wrong in a cell: the cells, the column to blame, words of the reason."""
+
+LINES: tuple[tuple[bytes, str, str], ...] = (
+    (b"BAD-900,too,few", "", "has 3 cells, and the header 14"),
+    (b"BAD-901" + b"," * 14 + b"one too many", "", "has 15 cells"),
+    (b"BAD-902,,,mug,red,https://a.example/a,b.jpg,,on marble,,,,,,", "mask, positive_prompt", "not http"),
+    (b'BAD-903,"never closed', "", "quote"),
+    (b'BAD-904,"closed" and more' + b"," * 12, "", "quote"),
+    (b"BAD-905,,,m\xffg,red,https://shop.example/a.jpg" + b"," * 8, "", "not utf-8"),
+    (b"BAD-906,,,m\xc3,red,https://shop.example/a.jpg" + b"," * 8, "", "not utf-8"),
+    (b"BAD-907,,,m\x00g,red,https://shop.example/a.jpg" + b"," * 8, "", "a NUL"),
+    (b"BAD-908;;;mug;red;https://shop.example/a.jpg;;on marble;;;;;;", "", "has 1 cells"),
+    (b"BAD-909,,,mug,red," + b"y" * 140_000 + b"," * 8, "", "131072"),
+    (b"====== conflict ======", "", "has 1 cells"),
+    (b"# a remark, of somebody's", "", "has 2 cells"),
+)
+"""What is wrong with a line: the line, the column to blame, words of the reason."""
+
+
+def hundred_kinds(good: str) -> tuple[bytes, dict[int, Bad], list[str]]:
+    """A catalog as a CSV file.
+
+    :param good: the URL of a picture that is there.
+    :return: the file; what is wrong on which line; names of the good rows.
+    """
+    bads = [Bad(cells(i, **given).encode(), column, words) for i, (given, column, words) in enumerate(CELLS)]
+    bads += [Bad(*line) for line in LINES]
+    lines = [",".join(COLUMNS).encode(), cells(0, sku="DUP", image=good).encode()]
+    number, wrong, names = 2, {}, ["DUP"]
+    for place, bad in enumerate(bads):
+        number += 1
+        wrong[number] = bad
+        lines.append(bad.text)
+        number += bad.text.count(b"\n")
+        if place % 5 == 4:
+            name = f"GOOD-{place:03}"
+            lines.append(cells(0, sku=name, image=f"{good}?{place}").encode())
+            names.append(name)
+            number += 1
+    return b"\r\n".join(lines) + b"\r\n", wrong, names
