@@ -30,3 +30,14 @@ def has_task_state_store() -> bool:
     from airflow import __version__
 
     return tuple(map(int, __version__.split(".")[:2])) >= (3, 3)
+
+
+def has_approval() -> bool:
+    """Whether this Airflow can ask a person (3.1 and later)."""
+    try:
+        import_module("airflow.providers.standard.operators.hitl")
+    except ImportError:
+        return False
+    except Exception:  # on an Airflow that is too old it raises what a user may see, not an ImportError
+        return False
+    return True

@@ -210,7 +210,7 @@ class Journal:
         self._pages: list[_Page] = []
         self._check_floor = Together(self._must_have_the_floor)
         self._leg = self._enter(secrets.token_hex(8))
-        self.earlier = [record for leg in range(self._leg) for record in self._read(leg)]
+        self.earlier = [record for leg in range(self._leg) for record in _records(store, leg)]
         self.notes = self._notes() or Notes(first_try=0)
         if not self.notes.first_try or self.notes.generation != generation:
             self.note(**asdict(Notes(generation, end_time, try_number)))
@@ -288,30 +288,48 @@ class Journal:
             return None
         return Notes(**{name: notes[name] for name in Notes.__dataclass_fields__ if name in notes})
 
-    def _read(self, leg: int) -> list[Record]:
-        records: list[Record] = []
-        for page in itertools.count():
-            value = self._readable(_page(leg, page))
-            if value is None:
-                return records
-            submits = value.get("submits")
-            if not isinstance(submits, list):
-                raise ValueError(  # noqa: TRY004 (all damage is one kind of error)
-                    f"{_page(leg, page)} is damaged: it lists no submits; {_UNREADABLE}"
-                )
-            records += map(Record.from_json, submits)
-        raise AssertionError("unreachable")
-
     def _set(self, key: str, **values: Any) -> None:
         self._store.set(key, {"version": VERSION, **values})
 
     def _readable(self, key: str) -> dict[str, Any] | None:
-        value = self._store.get(key)
+        return _readable(self._store, key)
+
+
+def records_of(store: Store) -> list[Record]:
+    """All submits that a journal knows, oldest first, without entering it.
+
+    :raises ValueError: if what is there cannot be read.
+    """
+    records: list[Record] = []
+    for leg in itertools.count():
+        if not _readable(store, _asked(leg)):
+            return records
+        records += _records(store, leg)
+    raise AssertionError("unreachable")
+
+
+def _records(store: Store, leg: int) -> list[Record]:
+    records: list[Record] = []
+    for page in itertools.count():
+        value = _readable(store, _page(leg, page))
         if value is None:
-            return None
-        if not isinstance(value, dict) or value.get("version") != VERSION:
-            raise ValueError(f"{key} is damaged, or of a version this one cannot read; {_UNREADABLE}")
-        return value
+            return records
+        submits = value.get("submits")
+        if not isinstance(submits, list):
+            raise ValueError(  # noqa: TRY004 (all damage is one kind of error)
+                f"{_page(leg, page)} is damaged: it lists no submits; {_UNREADABLE}"
+            )
+        records += map(Record.from_json, submits)
+    raise AssertionError("unreachable")
+
+
+def _readable(store: Store, key: str) -> dict[str, Any] | None:
+    value = store.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, dict) or value.get("version") != VERSION:
+        raise ValueError(f"{key} is damaged, or of a version this one cannot read; {_UNREADABLE}")
+    return value
 
 
 class Purchase:

@@ -104,6 +104,27 @@ def _put_local(local: str, target: Path) -> None:
         _sync(target.parent)
 
 
+def copy_file(source: ObjectStoragePath, target: ObjectStoragePath) -> None:
+    """Copy a file to ``target``, replacing what is there in one step; within a store the store itself copies.
+
+    :raises FileNotFoundError: if there is no such file.
+    """
+    if source.fs is target.fs and target.protocol in _WHOLE_BY_NATURE:
+        source.fs.cp_file(source.path, target.path)
+        return
+    with local_copy(source) as local:
+        if is_local(target):
+            _put_local(local, Path(target.path))
+            return
+        handle, own = tempfile.mkstemp(prefix="bgrep-")
+        os.close(handle)
+        try:
+            shutil.copyfile(local, own)  # what is put is gone afterwards, and a local source is not ours
+            put_file(own, target)
+        finally:
+            Path(own).unlink(missing_ok=True)
+
+
 def put_bytes(data: bytes, path: ObjectStoragePath) -> None:
     """Write ``data`` to ``path``, replacing what is there in one step."""
     handle, local = tempfile.mkstemp(prefix="bgrep-")
@@ -125,8 +146,10 @@ def create_bytes(data: bytes, path: ObjectStoragePath) -> bool:
     """
     if is_local(path):
         return _create_local(data, Path(path.path))
+    with contextlib.suppress(Exception):  # not every file system keeps listings
+        path.fs.invalidate_cache(path.parent.path)
     try:
-        if path.fs.exists(path.path, refresh=True):
+        if path.fs.exists(path.path):
             return False
         path.fs.pipe_file(path.path, data, mode="create")
     except FileExistsError:
@@ -228,17 +251,19 @@ _UNSAFE: Final = re.compile(r"[^\w.\-]+", re.UNICODE)
 _MOST_BYTES: Final = 120
 
 
-def safe_name(value: object) -> str:
+def safe_name(value: object, most_bytes: int = _MOST_BYTES) -> str:
     """``value`` as one component of a path: letters, digits, ``.-_``; never hidden, never empty.
 
     Where that loses something, a hash of the whole keeps two values from sharing one name.
+
+    :param most_bytes: of the name in UTF-8, at least 10.
     """
     text = str(value)
-    name = _cut(_UNSAFE.sub("_", text).lstrip(".") or "_", _MOST_BYTES)
+    name = _cut(_UNSAFE.sub("_", text).lstrip(".") or "_", most_bytes)
     if name == text:
         return name
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
-    return f"{_cut(name, _MOST_BYTES - len(digest) - 1)}-{digest}"
+    return f"{_cut(name, most_bytes - len(digest) - 1)}-{digest}"
 
 
 def _cut(text: str, most_bytes: int) -> str:

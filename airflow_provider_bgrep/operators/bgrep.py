@@ -183,7 +183,9 @@ class BgRepGenerateOperator(ImageTaskTemplates, BaseOperator):
     """Seconds that a finished job may wait for others before it is saved: its result URLs expire."""
 
     rate_share: float = 1.0
-    """Share of the connection's ``max_requests_per_second`` that is this task's, where others run beside it."""
+    """Share of the connection's ``max_requests_per_second`` that is this task's, where others run beside
+    it.
+    """
 
     def __init__(
         self,
@@ -274,6 +276,15 @@ class BgRepGenerateOperator(ImageTaskTemplates, BaseOperator):
     def known_records(self) -> Sequence[Record]:
         """Submits that others made, of image tasks of this list: collected, not bought again."""
         return ()
+
+    def pictures_path(self) -> ObjectStoragePath:
+        """Where the pictures go.
+
+        :raises InvalidInput: if it cannot be used.
+        """
+        from airflow_provider_bgrep.storage import absolute_path
+
+        return absolute_path("destination", self.destination)
 
     def manifest_path(self, destination: ObjectStoragePath, context: Context) -> ObjectStoragePath:
         """Where the manifest goes."""

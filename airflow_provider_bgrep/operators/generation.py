@@ -26,7 +26,7 @@ from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
 from airflow_provider_bgrep.protocol.validation import checked_tasks
-from airflow_provider_bgrep.storage import absolute_path, check_writable, safe_name
+from airflow_provider_bgrep.storage import check_writable, safe_name
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -48,7 +48,7 @@ class Leg:
         try:
             check_template(operator.filename_template, with_id=True)
             tasks = checked_tasks(operator.task_list, least=0, most=None)
-            self._destination = absolute_path("destination", operator.destination)
+            self._destination = operator.pictures_path()
         except InvalidInput as error:
             raise input_error(error) from None
         self._hook = BgRepHook(operator.bgrep_conn_id)
