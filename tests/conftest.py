@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import atexit
 import os
+import secrets
 import shutil
 import sysconfig
 import tempfile
+from collections.abc import Iterator
 
 import pytest
 
@@ -39,3 +41,47 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.e2e)
             # A real Airflow on two cores: minutes, not seconds.
             item.add_marker(pytest.mark.timeout(1200 if "proof" in item.path.parts else 600))
+
+
+# --- object storage: imported late, after Airflow's home is set -------------------------------------
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """URL of an S3 server, moto's."""
+    import logging
+
+    from moto.server import ThreadedMotoServer
+
+    os.environ.setdefault("AWS_ACCESS_KEY_ID", "testing")
+    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "testing")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_endpoint):
+    """An S3 file system."""
+    from s3fs import S3FileSystem
+
+    return S3FileSystem(endpoint_url=s3_endpoint, skip_instance_cache=True, use_listings_cache=False)
+
+
+@pytest.fixture
+def s3_folder(s3):
+    """A folder in a bucket of its own, reached with a connection of its own."""
+    from airflow_provider_bgrep.storage import storage_path
+
+    try:
+        from airflow.sdk.io import attach
+    except ImportError:  # Airflow 2
+        from airflow.io.store import attach
+
+    bucket = f"bucket-{secrets.token_hex(6)}"
+    s3.mkdir(bucket)
+    attach("s3", conn_id=bucket, fs=s3)
+    return type(storage_path("/"))(f"s3://{bucket}/shop", conn_id=bucket)

@@ -7,6 +7,8 @@ import os
 import resource
 import stat
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
@@ -18,6 +20,8 @@ from hypothesis import strategies as st
 from airflow_provider_bgrep.storage import (
     check_writable,
     connection_of,
+    copy_file,
+    create_bytes,
     get_bytes,
     in_folder,
     is_local,
@@ -235,6 +239,78 @@ def test_a_connection_of_a_folder_is_that_of_what_lies_in_it():
     assert connection_of(in_folder(storage_path("memory://bucket/out"), inside)) is None
 
 
+def test_what_is_copied_is_there_twice_and_nothing_else(folder, temporary_files):
+    put_bytes(b"picture", folder / "a.bin")
+    put_bytes(b"a longer one of before", folder / "deep" / "b.bin")
+    copy_file(folder / "a.bin", folder / "deep" / "b.bin")
+    copy_file(folder / "a.bin", folder / "new" / "c.bin")
+    assert get_bytes(folder / "a.bin") == b"picture"
+    assert get_bytes(folder / "deep" / "b.bin") == get_bytes(folder / "new" / "c.bin") == b"picture"
+    assert (names(folder / "deep"), names(folder / "new")) == (["b.bin"], ["c.bin"])
+    assert list(temporary_files.iterdir()) == []
+
+
+@pytest.mark.parametrize("source", ["{tmp}/out", "memory://bucket/out", "torn://bucket/out"])
+@pytest.mark.parametrize("target", ["{tmp}/to", "memory://bucket/to", "torn://bucket/to"])
+def test_a_file_is_copied_from_any_store_to_any_other(source, target, tmp_path, temporary_files):
+    one, other = (storage_path(url.format(tmp=tmp_path)) / "a.bin" for url in (source, target))
+    put_bytes(b"picture", one)
+    copy_file(one, other)
+    assert get_bytes(one) == get_bytes(other) == b"picture"
+    assert list(temporary_files.iterdir()) == []
+
+
+def test_a_file_that_is_not_there_is_not_copied_and_makes_no_folder(folder):
+    put_bytes(b"old", folder / "old.bin")
+    with pytest.raises(FileNotFoundError):
+        copy_file(folder / "none.bin", folder / "old.bin")
+    with pytest.raises(FileNotFoundError):
+        copy_file(folder / "none.bin", folder / "new" / "new.bin")
+    assert get_bytes(folder / "old.bin") == b"old"
+    assert names(folder) == ["old.bin"]
+
+
+def test_a_copy_on_a_disk_is_a_file_of_its_own(tmp_path):
+    put_bytes(b"old", storage_path(str(tmp_path / "a.bin")))
+    copy_file(storage_path(str(tmp_path / "a.bin")), storage_path(str(tmp_path / "b.bin")))
+    with (tmp_path / "a.bin").open("r+b") as file:
+        file.write(b"new")
+    assert (tmp_path / "b.bin").read_bytes() == b"old"
+
+
+def test_what_is_there_is_not_created(folder):
+    assert create_bytes(b"one", folder / "deep" / "a.json")
+    assert not create_bytes(b"two", folder / "deep" / "a.json")
+    assert get_bytes(folder / "deep" / "a.json") == b"one"
+    assert names(folder / "deep") == ["a.json"]
+
+
+def test_of_several_that_create_at_once_one_does(tmp_path, s3_folder):
+    for where in (storage_path(str(tmp_path / "out")), s3_folder):
+        for number in range(20):
+            path, barrier = where / f"{number}.json", threading.Barrier(4)
+
+            def create(who: int, path=path, barrier=barrier) -> bool:
+                barrier.wait()
+                return create_bytes(b"%d" % who, path)
+
+            with ThreadPoolExecutor(4) as pool:
+                created = list(pool.map(create, range(4)))
+            assert created.count(True) == 1
+            assert get_bytes(path) == b"%d" % created.index(True)
+
+
+def test_on_s3_what_is_copied_is_there_and_what_is_created_is_not_replaced(s3_folder):
+    put_bytes(b"picture", s3_folder / "a.bin")
+    copy_file(s3_folder / "a.bin", s3_folder / "雪山" / "b.bin")
+    assert get_bytes(s3_folder / "雪山" / "b.bin") == b"picture"
+    with pytest.raises(FileNotFoundError):
+        copy_file(s3_folder / "none.bin", s3_folder / "c.bin")
+    assert create_bytes(b"one", s3_folder / "d.json")
+    assert not create_bytes(b"two", s3_folder / "d.json")
+    assert get_bytes(s3_folder / "d.json") == b"one"
+
+
 # --- names ----------------------------------------------------------------------------------------
 
 
@@ -284,3 +360,11 @@ def test_any_text_makes_a_name_that_fits_and_stays(value):
 @example(["manual__2025-01-01T00:00:00+00:00", "manual__2025-01-01T00_00_00_00_00"])
 def test_two_values_never_share_a_name(values):
     assert len({safe_name(value) for value in values}) == len(values)
+
+
+@given(st.text(max_size=300), st.integers(10, 255))
+@example("雪" * 300, 10)
+def test_a_name_may_be_shorter_or_longer(value, most_bytes):
+    name = safe_name(value, most_bytes)
+    assert 1 <= len(name.encode()) <= most_bytes
+    assert safe_name(name, most_bytes) == name
