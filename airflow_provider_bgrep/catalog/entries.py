@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SCHEMA_VERSION: Final = 1
 
@@ -98,6 +101,11 @@ PLANNED: Final = (
     Column("position", "BIGINT", "Place in the plan's list, from 0; a shard is a range of these."),
     *_columns("VARCHAR", state="See RowState.", what="What changed, in words."),
     Column("line", "BIGINT", "Line of the catalog's file that the row begins on."),
+    *_columns(
+        "VARCHAR",
+        image_url="The source with its signature, where the catalog gave one; in the plan's list only.",
+        mask_url="The mask, likewise.",
+    ),
 )
 
 TODO: Final = (*PLANNED, *ENTRY)
@@ -112,3 +120,11 @@ def ddl(columns: tuple[Column, ...]) -> str:
 def blank(columns: tuple[Column, ...] = ENTRY) -> dict[str, str | int | float | None]:
     """A row with nothing in it."""
     return {column.name: "" if column.type == "VARCHAR" else None for column in columns}
+
+
+def arrow_schema(columns: tuple[Column, ...] = ENTRY) -> pa.Schema:
+    """The columns as Arrow's schema."""
+    import pyarrow as pa
+
+    types = {"VARCHAR": pa.string(), "BIGINT": pa.int64(), "DOUBLE": pa.float64()}
+    return pa.schema([pa.field(column.name, types[column.type]) for column in columns])

@@ -72,6 +72,16 @@ class PlanLayout:
         return self.folder / "plan.json"
 
     @property
+    def options(self) -> ObjectStoragePath:
+        """What the plan was made with, JSON."""
+        return self.folder / "options.json"
+
+    @property
+    def stopped(self) -> ObjectStoragePath:
+        """Why nobody works on it, JSON; there is none if somebody does."""
+        return self.folder / "stopped.json"
+
+    @property
     def todo(self) -> ObjectStoragePath:
         """The list that shards work on: :data:`~.entries.TODO`, Parquet."""
         return self.folder / "todo.parquet"

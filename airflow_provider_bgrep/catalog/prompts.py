@@ -4,22 +4,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache, wraps
 from typing import Any, Final
 
-from jinja2 import StrictUndefined, Template, TemplateError, meta, nodes
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateRuntimeError, Undefined, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MAX_RENDERED: Final = 10_000
 """Characters; a prompt has at most 500."""
 
 MAX_TEMPLATE: Final = 10_000
+_SHOWN: Final = 20
+"""Columns that a message names."""
+
 MARKS: Final = ("{{", "{%", "{#")
 """What begins a template's part; text without one is taken as it is."""
 
-_FORBIDDEN: Final = (nodes.For, nodes.Macro, nodes.CallBlock, nodes.Import, nodes.FromImport, nodes.Include)
-_ARITHMETIC: Final = (nodes.Mul, nodes.Pow, nodes.Mod)
+_FORBIDDEN: Final = (
+    *(nodes.For, nodes.Macro, nodes.CallBlock, nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends),
+    *(nodes.Mul, nodes.Pow, nodes.Mod),
+    # A text that is put together of itself doubles with each of them.
+    *(nodes.Assign, nodes.AssignBlock, nodes.With),
+)
+"""What takes long or much: a catalog may come from anybody."""
+
+_GONE: Final = (
+    *("batch", "slice", "format", "center", "indent", "wordwrap", "pprint", "tojson", "xmlattr", "urlize"),
+    "random",  # what differs from night to night is bought again
+)
 
 
 def is_template(text: str) -> bool:
@@ -33,26 +46,37 @@ def variable(column: str) -> str:
     return f"_{name}" if not name or name[0].isdigit() else name
 
 
+def _limited(filter: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter whose text is refused where it is too long: ``replace`` upon ``replace`` grows without end."""
+
+    @wraps(filter)
+    def limited(*args: Any, **kwargs: Any) -> Any:
+        found = filter(*args, **kwargs)
+        if isinstance(found, str) and len(found) > MAX_RENDERED:
+            raise TemplateRuntimeError(f"a filter makes more than {MAX_RENDERED} characters")
+        return found
+
+    return limited
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str | int | float | Undefined):
+        return value
+    raise TemplateRuntimeError(
+        f"a {type(value).__name__} is no text; a filter makes one of it, such as | join"
+    )
+
+
 class _Environment(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, without what takes long or much: a catalog may come from anybody."""
+    """Jinja's sandbox, without what takes long or much."""
 
     def __init__(self) -> None:
         # Not HTML: the service takes plain text.
-        super().__init__(undefined=StrictUndefined, autoescape=False)
+        super().__init__(undefined=StrictUndefined, autoescape=False, finalize=_plain)
         self.globals.clear()
-        for name in (
-            "batch",
-            "slice",
-            "format",
-            "center",
-            "indent",
-            "wordwrap",
-            "pprint",
-            "tojson",
-            "xmlattr",
-            "urlize",
-        ):
+        for name in _GONE:
             self.filters.pop(name, None)
+        self.filters = {name: _limited(one) for name, one in self.filters.items()}
 
 
 _ENVIRONMENT: Final = _Environment()
@@ -63,9 +87,8 @@ def _compiled(text: str) -> Template:
     if len(text) > MAX_TEMPLATE:
         raise TemplateError(f"the template has {len(text)} characters; at most {MAX_TEMPLATE}")
     tree = _ENVIRONMENT.parse(text)
-    for kind in (*_FORBIDDEN, *_ARITHMETIC):
-        for node in tree.find_all(kind):
-            raise TemplateError(f"'{type(node).__name__.lower()}' is not for prompts")
+    for node in tree.find_all(_FORBIDDEN):
+        raise TemplateError(f"'{type(node).__name__.lower()}' is not for prompts")
     for node in tree.find_all(nodes.Call):
         raise TemplateError(f"calls are not for prompts (line {node.lineno}); filters are, such as | lower")
     return _ENVIRONMENT.from_string(tree)
@@ -80,7 +103,7 @@ def columns_of(text: str) -> frozenset[str]:
     try:
         _compiled(text)
         return frozenset(meta.find_undeclared_variables(_ENVIRONMENT.parse(text)))
-    except TemplateError as error:
+    except Exception as error:  # nested too deeply, say: it is Python that reads what Jinja makes of it
         raise ValueError(_words(error)) from None
 
 
@@ -94,20 +117,24 @@ def render(text: str, cells: Mapping[str, Any], columns: Iterable[str]) -> str:
     size = 0
     parts: list[str] = []
     try:
+        for name, cell in cells.items():
+            if len(str(cell)) > MAX_RENDERED and name in columns_of(text):
+                raise TemplateError(f"{name!r} has more than {MAX_RENDERED} characters")
         for part in _compiled(text).generate(cells):
             size += len(part)
             if size > MAX_RENDERED:
-                raise ValueError(f"renders to more than {MAX_RENDERED} characters")
+                raise TemplateError(f"it makes more than {MAX_RENDERED} characters")
             parts.append(part)
     except TemplateError as error:
         raise ValueError(_explained(error, columns)) from None
-    except (TypeError, AttributeError, ArithmeticError, LookupError) as error:
+    except Exception as error:  # whatever a stranger's template sets off: it stops its own row
         raise ValueError(f"cannot be rendered: {_words(error)}") from None
     return "".join(parts)
 
 
 def _explained(error: TemplateError, columns: Iterable[str]) -> str:
-    known = ", ".join(columns)
+    names = list(columns)
+    known = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
     return f"cannot be rendered: {_words(error)} (the row's columns that hold something: {known})"
 
 

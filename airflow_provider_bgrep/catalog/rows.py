@@ -53,7 +53,11 @@ class Recipe:
         problems: list[Problem] = []
         _check_fields("defaults", defaults, problems)
         for name, values in categories.items():
-            if isinstance(values, Mapping):
+            if not str(name).strip():
+                problems.append(
+                    Problem(f"categories[{name!r}]", "is no name; give a value of the column 'category'")
+                )
+            elif isinstance(values, Mapping):
                 _check_fields(f"categories[{name!r}]", values, problems)
             else:
                 problems.append(
@@ -61,11 +65,16 @@ class Recipe:
                 )
         if problems:
             raise InvalidInput(problems)
-        return cls(dict(defaults), {str(name): dict(values) for name, values in categories.items()}, edition)
+        return cls(_said(defaults), {str(name).strip(): _said(v) for name, v in categories.items()}, edition)
 
     def fields(self, category: str) -> dict[str, Any]:
         """What a row of a category has unless it says otherwise."""
         return {**self.defaults, **self.categories.get(category, {})}
+
+
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that something is said of: nothing leaves them as they would be."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _check_fields(where: str, values: Mapping[str, Any], problems: list[Problem]) -> None:

@@ -40,7 +40,8 @@ def versions(urls: Iterable[str], conn_id: str | None = None) -> dict[str, str]:
     """What tells the content of pictures on object storage.
 
     :param urls: paths such as ``s3://shop/mug.jpg``.
-    :return: ``etag:…``, or size and time, by path; ``!`` and the reason where there is none.
+    :return: ``etag:…`` or another checksum, or size and time, by path; ``!`` and the reason where there is
+        none.
     """
     folders: dict[str, list[str]] = defaultdict(list)
     for url in urls:
@@ -84,8 +85,11 @@ def _version_of(url: str, conn_id: str | None) -> str:
 
 
 def _told(info: dict[str, Any]) -> str:
+    if info.get("type") == "directory":
+        return "!is a folder"
     lowered = {str(name).lower(): value for name, value in info.items()}
-    for name in ("etag", "md5", "md5hash", "crc32c", "checksum"):
+    # An ETag comes last: of some stores it changes with an object's rights, too.
+    for name in ("md5", "md5hash", "crc32c", "checksum", "etag"):
         if lowered.get(name):
             return f"{name}:{str(lowered[name]).strip(chr(34))}"
     when = lowered.get("lastmodified") or lowered.get("last_modified") or lowered.get("mtime") or ""

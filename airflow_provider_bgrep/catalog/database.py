@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DuckDB as the catalog uses it: in a temporary file, with a bound on its memory."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import duckdb
+
+from airflow_provider_bgrep.storage import get_bytes, local_copy
+
+if TYPE_CHECKING:
+    from airflow_provider_bgrep.catalog.layout import Layout
+
+MEMORY: Final = "200MB"
+"""DuckDB's share; what does not fit goes to a temporary folder."""
+
+
+@contextlib.contextmanager
+def engine() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB in a temporary file: its tables are compressed there, and leave memory when they must."""
+    with (
+        tempfile.TemporaryDirectory(prefix="bgrep-") as folder,
+        duckdb.connect(Path(folder) / "catalog.duckdb") as db,
+    ):
+        db.execute(f"SET memory_limit = '{MEMORY}'")
+        # Else each step that copies a million rows keeps all of them back, for an order that nobody wants.
+        db.execute("SET preserve_insertion_order = false")
+        yield db
+
+
+@contextlib.contextmanager
+def live_rows(db: duckdb.DuckDBPyConnection, layout: Layout) -> Iterator[None]:
+    """For as long as the context lasts, ``db`` has ``live``: what is published.
+
+    Its columns are name, sku, view and content.
+    """
+    data = get_bytes(layout.manifest)
+    if data is None:
+        nothing = "NULL::VARCHAR"
+        db.execute(
+            f"CREATE OR REPLACE VIEW live AS SELECT {nothing} AS name, {nothing} AS sku, {nothing} AS view, "
+            f"{nothing} AS content WHERE false"
+        )
+        yield
+        return
+    with local_copy(layout.destination / json.loads(data)["parquet"]) as local:
+        db.execute(
+            "CREATE OR REPLACE VIEW live AS SELECT name, sku, view, content "
+            f"FROM {rows_of(local)} WHERE status = 'live'"
+        )
+        yield
+
+
+def rows_of(local: str) -> str:
+    """A Parquet file's rows as SQL names them, whatever the folders above it are called."""
+    # '*' stands for other files, too, and a folder 'name=x' for a column.
+    plain = "".join(f"[{c}]" if c in "*?[" else c for c in local)
+    return f"read_parquet({quoted(plain)}, hive_partitioning = false)"
+
+
+def quoted(text: str) -> str:
+    """A text as SQL writes it, where it cannot be bound."""
+    return "'" + text.replace("'", "''") + "'"
