@@ -38,7 +38,7 @@ ROW_MEANINGS: Final[dict[RowState, tuple[str, str]]] = {
     RowState.UNCHANGED: ("Bought and published; nothing about it has changed.", ""),
     RowState.FLAGGED: (
         "Bought, and found wanting by the checks; not published, and not bought again.",
-        "Look at it in the report; another seed, prompt or picture in the catalog buys anew.",
+        "Look at its pictures; another seed, prompt or picture in the catalog buys anew.",
     ),
     RowState.QUARANTINED: (
         "Bought or asked for in vain earlier, for the reason given; nothing about it has changed since.",
@@ -73,7 +73,7 @@ VERDICT_MEANINGS: Final[dict[Verdict, tuple[str, str]]] = {
     Verdict.PASSED: ("At least one picture passes every check; the best is published.", ""),
     Verdict.FLAGGED: (
         "No picture passes every check; none is published.",
-        "Look at it in the report; another seed, prompt or picture in the catalog buys anew.",
+        "Look at its pictures; another seed, prompt or picture in the catalog buys anew.",
     ),
     Verdict.UNCHECKED: (
         "The pictures could not be compared with their source, for the reason given; none is published.",
