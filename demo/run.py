@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo: a real Airflow runs ``bgrep_quickstart`` against the emulator, and shows what came out.
+"""The demo: a real Airflow runs ``bgrep_catalog_refresh`` on two nights against the emulator.
 
 ``make demo`` calls it; ``make demo KEEP=1`` leaves Airflow's UI up afterwards.
 """
@@ -11,30 +11,30 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from bgrep_demo.airflow import FINISHED, Airflow
-from bgrep_demo.emulator import save, start_emulator
-from bgrep_demo.page import Shot, write_page
-from bgrep_demo.scenes import MASK_FORMS, SCENES, Scene
+from bgrep_demo.emulator import start_emulator
 from bgrep_demo.services import Services
+from bgrep_demo.shop import first_night, second_night, write_catalog
 from bgrep_demo.signals import Ended, end_cleanly
 from bgrep_demo.story import Story
 
-from airflow_provider_bgrep.emulator.samples import Sample
-
 ROOT = Path(__file__).resolve().parent.parent
-DAG_ID = "bgrep_quickstart"
+DAG_ID = "bgrep_catalog_refresh"
+PRICE = 0.2
+CHANGED = 2
+"""So many pictures the second night may pay for."""
 
 
 def main() -> int:
     """Run the demo.
 
-    :return: exit status: 0 if every run succeeded.
+    :return: exit status: 0 if both nights succeeded, and paid for what they had to.
     """
     parser = argparse.ArgumentParser(description="Run the main job on a real Airflow against the emulator.")
     parser.add_argument("--keep", action="store_true", help="leave Airflow's UI up until Ctrl-C")
@@ -55,31 +55,22 @@ def main() -> int:
 
 
 def tell(story: Story, services: Services, out: Path, *, keep: bool) -> bool:
-    """Everything from an empty folder to the page.
+    """Everything from an empty folder to the galleries of two nights.
 
-    :param out: where Airflow's home and the pictures go.
+    :param out: where Airflow's home and the shop's files go.
     :param keep: leave the UI up at the end, until told to end.
-    :return: whether every run succeeded.
+    :return: whether both nights were as they must be.
     """
-    pictures, home, page = out / "pictures", out / "airflow", out / "index.html"
+    shop, home = out / "shop", out / "airflow"
     release = version("apache-airflow-core")
-    for folder in (pictures, home):
+    for folder in (shop, home):
         shutil.rmtree(folder, ignore_errors=True)
-    page.unlink(missing_ok=True)
-    pictures.mkdir(parents=True)
 
     story.chapter("1  The stand-in of the API")
     log = home / "services" / "emulator.log"
-    emulator = start_emulator(services, log, "--timing", "lifelike", "--seconds", "20", "0.2")
+    emulator = start_emulator(services, log, "--timing", "lifelike", "--seconds", "10", "0.2")
     samples = {sample.name: sample for sample in emulator.samples}
     story.line(f"the emulator listens at {emulator.url}, and bills nobody")
-    # It draws its products when they are first asked for, which takes seconds: while Airflow starts.
-    drawing = ThreadPoolExecutor(1)
-    inputs = {
-        scene.name: drawing.submit(save_inputs, scene.conf(samples), pictures / scene.name)
-        for scene in SCENES
-    }
-    drawing.shutdown(wait=False)
 
     story.chapter("2  A real Airflow")
     airflow = Airflow(services, home, ROOT / "dags", {"AIRFLOW_CONN_BGREP_DEFAULT": emulator.connection_json})
@@ -90,80 +81,87 @@ def tell(story: Story, services: Services, out: Path, *, keep: bool) -> bool:
     airflow.wait_for_dag(DAG_ID)
     story.line(f"watch it, if you like: {airflow.url}/dags/{DAG_ID}  (no login)")
 
-    story.chapter(f"3  {len(SCENES)} runs of {DAG_ID}: submit, wait, download")
-    wait(inputs.values())
-    for scene in SCENES:
-        conf = {**scene.conf(samples), "destination": (pictures / scene.name).as_uri()}
-        airflow.trigger(DAG_ID, conf, run_id=scene.name)
-    states = follow(story, airflow)
-    failed = [name for name, state in states.items() if state != "success"]
-    if failed:
-        story.line(story.paint("red", f"failed: {', '.join(failed)}; the logs are under {home / 'logs'}"))
-        return False
+    rows = first_night(samples)
+    nights = []
+    for number, (words, night_rows) in enumerate(
+        (
+            (f"{len(rows)} rows, none of them bought before", rows),
+            ("two rows changed, one removed, one broken", second_night(rows)),
+        ),
+        1,
+    ):
+        story.chapter(f"{number + 2}  Night {number}: {words}")
+        night = Night(f"night-{number}", night_rows, shop, emulator.counters.pictures)
+        if not night.run(story, airflow):
+            story.line(story.paint("red", f"the run failed; its logs are under {home / 'logs'}"))
+            return False
+        night.billed = emulator.counters.pictures - night.before
+        nights.append(night)
+        story.line(night.summary["line"])
+        story.line(f"the service's own bill for this night: {night.billed} pictures")
 
-    story.chapter("4  What came of it")
-    count = emulator.counters
-    shots = [shot(scene, inputs[scene.name].result(), airflow, samples) for scene in SCENES]
-    write_page(
-        page,
-        title="New backgrounds for old products",
-        lead=f"{len(SCENES)} runs of the DAG {DAG_ID} on Airflow {release}: each submitted a picture, its "
-        "mask and a prompt, waited for the job in the triggerer, and saved what was generated.",
-        numbers={
-            "jobs submitted": count.submits,
-            "pictures billed": count.pictures,
-            "pictures saved": sum(len(one.results) for one in shots),
-            "polls": count.queries,
-            "seconds, all in all": round(story.seconds),
-        },
-        shots=shots,
-        foot="The pictures were drawn by the emulator that comes with airflow-provider-bgrep. It is "
-        "no diffusion model: it keeps the product to the pixel, and paints scenery from words of the prompt.",
-    )
-    story.line(f"the bill: {count.submits} jobs, {count.pictures} pictures; {count.queries} polls")
-    story.line(f"pictures: {pictures}")
-    story.line(f"the page: {story.paint('bold', page.as_uri())}")
+    story.chapter("5  Look")
+    for night in nights:
+        story.line(f"gallery of {night.name}: {story.paint('bold', night.gallery.as_uri())}")
+    story.line(f"what a shop's pages read: {shop / 'pictures' / 'manifest.json'}")
+    as_expected = [night.billed for night in nights] == [len(rows), CHANGED]
+    if not as_expected:
+        story.line(
+            story.paint("red", f"billed {[night.billed for night in nights]}, not {[len(rows), CHANGED]}")
+        )
     if keep:
         story.chapter(f"Airflow stays up at {story.paint('bold', airflow.url)} (no login). Ctrl-C ends it.")
-        story.line("pictures to try in the trigger form:")
-        for sample in samples.values():
-            story.line(f"  {sample.image}   mask {sample.mask}")
+        story.line(f"the catalog to change, and to run {DAG_ID} on again: {shop / 'catalog.csv'}")
         stay(services)
-    return True
+    return as_expected
 
 
-def follow(story: Story, airflow: Airflow) -> dict[str, str]:
-    """Tell what the tasks do until every run has ended.
+@dataclass
+class Night:
+    """One run of the DAG.
 
-    :return: the runs' last states.
+    :param name: of the run.
+    :param rows: the catalog's.
+    :param shop: the shop's folder.
+    :param before: what had been billed before.
     """
 
-    def look() -> dict[str, str] | None:
-        states = {scene.name: airflow.run_state(DAG_ID, scene.name) for scene in SCENES}
-        for scene in SCENES:
-            story.tasks(scene.name, airflow.tasks(DAG_ID, scene.name))
-        return states if set(states.values()) <= FINISHED else None
+    name: str
+    rows: Sequence[Mapping[str, str]]
+    shop: Path
+    before: int
+    billed: int = 0
+    summary: dict[str, Any] = field(default_factory=dict)
 
-    return airflow.services.until(look, "all runs finished", seconds=300, every=0.5)
+    def run(self, story: Story, airflow: Airflow) -> bool:
+        """Write the catalog, run the DAG, tell what its tasks do.
 
+        :return: whether it ended well.
+        """
+        catalog = self.shop / "catalog.csv"
+        write_catalog(self.rows, catalog)
+        conf = {
+            "catalog": catalog.as_uri(),
+            "destination": (self.shop / "pictures").as_uri(),
+            "price_per_image": PRICE,
+            "currency": "CNY",
+        }
+        airflow.trigger(DAG_ID, conf, run_id=self.name)
 
-def save_inputs(conf: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
-    """Save the source picture and the mask of a run beside what will come out of it."""
-    return save(conf["image"], folder, "source"), save(conf["mask"], folder, "mask")
+        def look() -> str | None:
+            state = airflow.run_state(DAG_ID, self.name)
+            story.tasks(self.name, airflow.tasks(DAG_ID, self.name))
+            return state if state in FINISHED else None
 
+        if airflow.services.until(look, f"{self.name} finished", seconds=300, every=0.5) != "success":
+            return False
+        self.summary = airflow.xcom(DAG_ID, self.name, "refresh.report")
+        return True
 
-def shot(scene: Scene, inputs: tuple[Path, Path], airflow: Airflow, samples: Mapping[str, Sample]) -> Shot:
-    """What went into a run and what came out, for the page."""
-    source, mask = inputs
-    saved = airflow.xcom(DAG_ID, scene.name, "download")
-    return Shot(
-        title=scene.title,
-        prompt=scene.conf(samples)["positive_prompt"],
-        source=source,
-        mask=mask,
-        results=[Path(file["path"].removeprefix("file://")) for file in saved["files"]],
-        facts=[f"seed {scene.seed}", MASK_FORMS[scene.mask_form], f"job {saved['result_key'][:8]}…"],
-    )
+    @property
+    def gallery(self) -> Path:
+        """Its gallery's file."""
+        return Path(self.summary["gallery"].removeprefix("file://"))
 
 
 def stay(services: Services) -> None:

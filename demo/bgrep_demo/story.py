@@ -18,6 +18,7 @@ _STATES = {
     "deferred": ("yellow", "deferred: the triggerer waits, no worker is held"),
     "running": ("cyan", "running"),
     "up_for_retry": ("yellow", "will be tried again"),
+    "skipped": ("dim", "skipped: there is nothing to do"),
     "upstream_failed": ("red", "not run: what it needs has failed"),
 }
 
@@ -56,13 +57,15 @@ class Story:
         """
         for one in instances:
             state = one["state"] or ""
-            if state not in _STATES or self._seen.get((name, one["task_id"])) == state:
+            mapped = f"[{one['map_index']}]" if one["map_index"] >= 0 else ""
+            task = one["task_id"].removeprefix("refresh.") + mapped
+            before = self._seen.get((name, task))
+            if state not in _STATES or before == state:
                 continue
-            before = self._seen.get((name, one["task_id"]))
-            self._seen[name, one["task_id"]] = state
+            self._seen[name, task] = state
             colour, words = _STATES[state]
             if state == "running" and before == "deferred":
-                words = "running again: the job is finished"
+                words = "running again: jobs are finished"
             if state in TASK_FINISHED and one.get("duration"):
                 words = f"{words} ({one['duration']:.1f} s)"
-            self.line(f"{name:<12} {one['task_id']:<12} {self.paint(colour, words)}")
+            self.line(f"{name:<12} {task:<20} {self.paint(colour, words)}")

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tasks of a night, as Airflow's operators: a few lines each over the modules that do the work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
+
+from airflow_provider_bgrep.exceptions import BgRepJobFailedError, BgRepServiceError, input_error
+from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
+from airflow_provider_bgrep.protocol.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+
+    from airflow_provider_bgrep.catalog.layout import Layout
+    from airflow_provider_bgrep.catalog.shards import Shard
+    from airflow_provider_bgrep.journal import Record, Store
+
+_NO_PLAN = "There is no plan for this run: see the task that plans."
+
+
+def _layout(destination: str) -> Layout:
+    from airflow_provider_bgrep.catalog.layout import Layout
+    from airflow_provider_bgrep.storage import absolute_path
+
+    return Layout(absolute_path("destination", destination))
+
+
+def _is_missing(plan_id: Any) -> bool:
+    # What a template makes of an XCom that is not there.
+    return plan_id is None or plan_id in ("", "None")
+
+
+class BgRepPlanOperator(BaseOperator):
+    """Reads the catalog and the ledger, and freezes a plan. Buys nothing.
+
+    Returns the numbers of its shards, for tasks to be mapped over; pushes ``{"plan_id": …, "shards": n,
+    "until": seconds, "pictures": n, "cost": text, "counts": {state: n, …}, "explained": text}`` to XCom as
+    ``plan``.
+
+    :param options: see :class:`~airflow_provider_bgrep.catalog.options.Options`. Templated.
+    :param verbatim: further options, which Airflow does not render: their templates are over the rows.
+    """
+
+    template_fields: Sequence[str] = ("options",)
+    template_fields_renderers: ClassVar[dict[str, str]] = {"options": "json"}
+    ui_color = "#e8eef4"
+
+    def __init__(
+        self, *, options: Mapping[str, Any], verbatim: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.options = options
+        self.verbatim = verbatim
+
+    def execute(self, context: Context) -> list[int]:
+        """Plan the night."""
+        from airflow_provider_bgrep.catalog.ledger import PlanInProgressError
+        from airflow_provider_bgrep.catalog.opening import plan_night
+        from airflow_provider_bgrep.catalog.options import Options
+
+        ti = context["ti"]
+        try:
+            options = Options.checked({**self.options, **(self.verbatim or {})})
+            plan = plan_night(
+                options, _layout(options.destination), dag_id=ti.dag_id, run_id=ti.run_id, log=self.log
+            )
+        except InvalidInput as error:
+            raise input_error(error) from None
+        except PlanInProgressError as error:
+            raise BgRepServiceError(str(error)) from None
+        ti.xcom_push(key="plan", value=plan)
+        return list(range(plan["shards"]))
+
+
+class BgRepShardOperator(BgRepGenerateOperator):
+    """Buys what one shard of a plan says. **This costs money.**
+
+    As :class:`~airflow_provider_bgrep.operators.bgrep.BgRepGenerateOperator`, with the plan's rows for its
+    list and its journal in the plan's folder: it buys only as long as the plan is open.
+
+    :param destination: the catalog's. Templated.
+    :param plan_id: the plan. Templated.
+    :param shard: which of its shards, from 0. Templated.
+    :param slots: how many shards work at once: they share the connection's rate.
+    """
+
+    template_fields: Sequence[str] = ("destination", "plan_id", "shard")
+    template_fields_renderers: ClassVar[dict[str, str]] = {}
+
+    def __init__(
+        self, *, destination: str, plan_id: str, shard: int | str, slots: int = 1, **kwargs: Any
+    ) -> None:
+        # The plan's folder remembers; named here so that nobody is warned of the contrary.
+        super().__init__(
+            task_list=(), destination=destination, journal_path=destination, fail_on="never", **kwargs
+        )
+        self.plan_id = plan_id
+        self.shard = shard
+        self.slots = slots
+        self._plan: Shard | None = None
+
+    def open_store(self, context: Context) -> Store:
+        """The journal in the plan's folder, which takes no intent once the plan is over."""
+        return self._shard.store
+
+    def known_records(self) -> Sequence[Record]:
+        """What earlier runs bought of this shard's rows, and did not collect."""
+        return self._shard.known
+
+    def pictures_path(self) -> ObjectStoragePath:
+        """In the catalog's destination, where nothing is published yet."""
+        return _layout(str(self.destination)).pictures
+
+    def manifest_path(self, destination: ObjectStoragePath, context: Context) -> ObjectStoragePath:
+        """In the plan's folder."""
+        return self._shard.manifest
+
+    @property
+    def _shard(self) -> Shard:
+        if self._plan is None:
+            raise AssertionError("it is read before the leg begins")
+        return self._plan
+
+    def _run(self, context: Context, queries: int = 0, **told: bool) -> dict[str, Any]:
+        from airflow_provider_bgrep.catalog.shards import Shard
+
+        self._plan = shard = Shard.read(_layout(str(self.destination)), str(self.plan_id), int(self.shard))
+        self.bgrep_conn_id = shard.options.bgrep_conn_id
+        self.on_unknown_outcome = shard.options.on_unknown_outcome
+        self.task_list = shard.image_tasks
+        self.rate_share = 1 / max(1, min(self.slots, shard.shards))
+        if not shard.is_open:
+            self.log.warning(
+                "Plan %s is over: what was bought is collected, and nothing more is bought. A new plan takes "
+                "what is left: clear the task that plans, or wait for the next run.",
+                self.plan_id,
+            )
+            self.max_images, self.over_budget = 0, "trim"
+        return super()._run(context, queries, **told)
+
+
+class BgRepCheckOperator(BaseOperator):
+    """Compares what a shard has generated with its sources. Buys nothing.
+
+    Returns ``{"passed": n, "flagged": n, "unchecked": n, "none": n}``.
+
+    :param destination: the catalog's. Templated.
+    :param plan_id: the plan. Templated.
+    :param shard: which of its shards, from 0. Templated.
+    """
+
+    template_fields: Sequence[str] = ("destination", "plan_id", "shard")
+    ui_color = "#e8eef4"
+
+    def __init__(self, *, destination: str, plan_id: str, shard: int | str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.destination, self.plan_id, self.shard = destination, plan_id, shard
+
+    def execute(self, context: Context) -> dict[str, int]:
+        """Check the shard."""
+        from airflow_provider_bgrep.catalog.checking import check_shard
+
+        return check_shard(_layout(self.destination), str(self.plan_id), int(self.shard), log=self.log)
+
+
+class BgRepPublishOperator(BaseOperator):
+    """Publishes what has passed, and settles the plan in the ledger. Buys nothing.
+
+    Returns counts: ``{"published": n, "retired": n, …}``; skipped where nothing has changed, so that no asset
+    event is sent then.
+
+    :param destination: the catalog's. Templated.
+    :param plan_id: the plan. Templated.
+    """
+
+    template_fields: Sequence[str] = ("destination", "plan_id")
+    ui_color = "#e8eef4"
+
+    def __init__(self, *, destination: str, plan_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.destination, self.plan_id = destination, plan_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Publish, then settle."""
+        from airflow_provider_bgrep.catalog.closing import publish_night
+
+        if _is_missing(self.plan_id):
+            raise AirflowSkipException(_NO_PLAN)
+        counts = publish_night(_layout(self.destination), self.plan_id, log=self.log)
+        if not any(counts[name] for name in ("published", "retired", "deleted")):
+            context["ti"].xcom_push(key="return_value", value=counts)
+            raise AirflowSkipException("Nothing has changed for those who read the manifest.")
+        for outlet in self.outlets or ():
+            context["outlet_events"][outlet].extra = {**counts, "plan_id": self.plan_id}
+        return counts
+
+
+class BgRepReportOperator(BaseOperator):
+    """Writes the gallery and says how the night went. Fails if a shard did not come to its end.
+
+    Returns the summary.
+
+    :param destination: the catalog's. Templated.
+    :param plan_id: the plan. Templated.
+    """
+
+    template_fields: Sequence[str] = ("destination", "plan_id")
+    ui_color = "#e8eef4"
+
+    def __init__(self, *, destination: str, plan_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.destination, self.plan_id = destination, plan_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Report."""
+        from airflow_provider_bgrep.catalog.reporting import report_night
+
+        if _is_missing(self.plan_id):
+            raise BgRepJobFailedError(_NO_PLAN)
+        summary = report_night(_layout(self.destination), self.plan_id, log=self.log)
+        if summary["unfinished"]:
+            context["ti"].xcom_push(key="return_value", value=summary)
+            raise BgRepJobFailedError("; ".join(summary["unfinished"]))
+        return summary

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+### A catalog's pictures, kept up to date
+
+Each night: reads the catalog, buys new backgrounds for what is new or has changed, compares what came with
+its source, publishes what is good, and writes a gallery to look at. What was bought once is not bought again.
+
+**This costs money** against the real API. The task `plan` says how much before anything is bought; *dry run*
+stops there. The connection is `bgrep_default`.
+
+To change what it does each night, change the defaults below; a run that is triggered by hand has its own.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from airflow.providers.common.compat.sdk import DAG, Param
+
+from airflow_provider_bgrep.catalog import catalog_refresh
+
+HOME = Path.home() / "bgrep"
+
+with DAG(
+    dag_id="bgrep_catalog_refresh",
+    schedule="@daily",
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    doc_md=__doc__,
+    tags=["bgrep", "example"],
+    default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
+    params={
+        "catalog": Param(
+            (HOME / "catalog.csv").as_uri(),
+            type="string",
+            minLength=1,
+            title="Catalog",
+            description="CSV, JSONL or Parquet, anywhere your Airflow can read: file://, s3://, gs://, … "
+            "One row a picture: sku, image, and mask, category, view or any of the API's fields.",
+        ),
+        "destination": Param(
+            (HOME / "catalog").as_uri(),
+            type="string",
+            minLength=1,
+            title="Destination",
+            description="Folder for pictures, manifest, ledger and reports, anywhere your Airflow can write.",
+        ),
+        "positive_prompt": Param(
+            "on a marble table, soft studio light",
+            type="string",
+            minLength=1,
+            maxLength=500,
+            title="Prompt",
+            description="For rows without one of their own. A template over the row's columns: "
+            "A {{ color }} {{ name }} on a marble table.",
+        ),
+        "max_images_per_run": Param(
+            1000,
+            type=["null", "integer"],
+            minimum=0,
+            title="Budget",
+            description="Pictures that one run may buy; the next run goes on from there. Empty: any number.",
+        ),
+        "price_per_image": Param(
+            None,
+            type=["null", "number"],
+            minimum=0,
+            title="Price of a picture",
+            description="For the quote: the API does not tell it.",
+        ),
+        "currency": Param(
+            None, type=["null", "string"], title="Currency", description="Of the price: CNY, €."
+        ),
+        "thresholds": Param(
+            {},
+            type="object",
+            title="Thresholds",
+            description='What pictures must reach to be published, such as {"ssim": 0.9}. Empty: defaults.',
+        ),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run",
+            description="Stop after the plan and its quote; buy nothing.",
+        ),
+    },
+) as dag:
+    catalog_refresh(
+        group_id="refresh",
+        catalog="{{ params.catalog }}",
+        destination="{{ params.destination }}",
+        # Not rendered here: the row's own columns are.
+        defaults="{{ {'positive_prompt': params.positive_prompt} | tojson }}",
+        max_images_per_run="{{ params.max_images_per_run }}",
+        price_per_image="{{ params.price_per_image }}",
+        currency="{{ params.currency }}",
+        thresholds="{{ params.thresholds | tojson }}",
+        dry_run="{{ params.dry_run }}",
+        poll_interval=5,
+    )

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's shop: its catalog on two nights."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from airflow_provider_bgrep.emulator.samples import Sample
+
+SETTINGS = {
+    "alpine": "in fresh snow before high mountains, blue sky",
+    "seaside": "on a beach by the sea at sunset",
+    "home": "in a bright nordic living room",
+    "silk": "on flowing {{ color }} silk",
+    "city": "on a street of a city at night, neon lights",
+    "autumn": "in an autumn forest with golden leaves",
+}
+"""What each of the catalog's settings looks like, as the catalog's column ``setting`` words it."""
+
+RANGE = {
+    "bottle": ("Perfume bottle", "yellow", ("silk", "seaside", "alpine")),
+    "sneaker": ("Sneaker", "white", ("city", "autumn", "seaside")),
+    "armchair": ("Armchair", "green", ("home", "autumn", "seaside")),
+    "mug": ("Enamel mug", "red", ("alpine", "home", "autumn")),
+    "lamp": ("Table lamp", "brown", ("home", "city", "silk")),
+    "headphones": ("Headphones", "purple", ("city", "silk", "alpine")),
+    "chair": ("Chair", "beige", ("autumn", "home", "seaside")),
+    "handbag": ("Handbag", "pink", ("seaside", "silk", "city")),
+}
+"""The shop's products: their names, their colours, and the settings to be shown in."""
+
+COLUMNS = ("sku", "view", "name", "color", "image", "mask", "positive_prompt", "seed")
+
+
+def first_night(samples: Mapping[str, Sample]) -> list[dict[str, str]]:
+    """24 rows: each product in three settings."""
+    return [
+        {
+            "sku": f"{product[:3].upper()}-{100 + number}",
+            "view": view,
+            "name": name,
+            "color": color,
+            "image": samples[product].image,
+            "mask": samples[product].mask,
+            "positive_prompt": f"A {{{{ color }}}} {{{{ name }}}} {SETTINGS[view]}",
+            "seed": "",
+        }
+        for number, (product, (name, color, views)) in enumerate(RANGE.items())
+        for view in views
+    ]
+
+
+def second_night(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """The same a day later: two rows changed, one removed, one broken."""
+    changed = [dict(row) for row in rows]
+    changed[0]["color"] = "blue"
+    changed[10]["seed"] = "2026"
+    changed[20]["image"] = "handbag on the shared drive.jpg"
+    del changed[15]
+    return changed
+
+
+def write_catalog(rows: Sequence[Mapping[str, str]], file: Path) -> None:
+    """Write a catalog as a spreadsheet program does: with a byte order mark and CRLF."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", encoding="utf-8-sig", newline="") as opened:
+        writer = csv.DictWriter(opened, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
