@@ -11,7 +11,7 @@ EXTRAS := --extra emulator --extra catalog
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit contract e2e coverage test-matrix proof bench docs build format clean
+.PHONY: help demo test check unit contract browser e2e coverage test-matrix proof bench docs build format clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -20,13 +20,19 @@ demo: ## run the main job on a real Airflow against the emulator; KEEP=1 leaves 
 	@$(PYTHON) tools/environment.py .demo/venv --group airflow $(EXTRAS)
 	@exec .demo/venv/bin/python demo/run.py $(if $(KEEP),--keep) $(ARGS)
 
-test: check ## the whole default suite, against the built wheel, with the linters first
+test: check chromium ## the whole default suite, against the built wheel, with the linters first
 	$(BIN)/pytest $(ARGS)
 
 # Always remade: whether anything has changed is for the script to see.
 .PHONY: environment
 environment:
-	@$(PYTHON) tools/environment.py $(VENV) --group airflow --group test --group lint $(EXTRAS)
+	@$(PYTHON) tools/environment.py $(VENV) --group airflow --group test --group e2e --group browser \
+	  --group lint $(EXTRAS)
+
+# A machine that has none, and cannot be given one, runs everything else; the browser's tests say so and fail.
+.PHONY: chromium
+chromium: environment
+	-@PYTHONPATH=demo $(BIN)/python tools/browser.py
 
 check: environment ## linters, types, import contracts
 	$(BIN)/ruff check
@@ -40,6 +46,9 @@ unit: environment ## only the unit tests: no emulator process, no Airflow proces
 contract: environment ## only the contract tests: flows x drivers x faults, against the emulator
 	$(BIN)/pytest tests/contract $(ARGS)
 
+browser: environment chromium ## only the browser tests: the gallery in a real Chromium
+	$(BIN)/pytest tests/browser $(ARGS)
+
 e2e: environment ## only the end-to-end tests: a real Airflow
 	$(BIN)/pytest tests/e2e $(ARGS)
 
@@ -50,7 +59,7 @@ test-matrix: ## unit and contract suites on Airflow 2.11 and every 3.x minor, on
 	$(PYTHON) tools/matrix.py $(ARGS)
 
 proof: ## crashes, clears and long lists on a real Airflow with PostgreSQL; 18 minutes
-	@$(PYTHON) tools/environment.py .venv-proof --group airflow --group test --group proof $(EXTRAS)
+	@$(PYTHON) tools/environment.py .venv-proof --group airflow --group test --group e2e --group proof $(EXTRAS)
 	@PYTHONPATH=demo .venv-proof/bin/python tools/postgres.py
 	.venv-proof/bin/pytest tests/proof $(ARGS)
 

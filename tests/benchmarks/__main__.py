@@ -18,7 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import checks
 import imports
+import nights
 import pipeline
 import polls
 import throughput
@@ -30,6 +32,8 @@ QUESTIONS = {
     "polls": (polls.measure, 5),
     "throughput": (throughput.measure, 3),
     "pipeline": (pipeline.measure, 2),
+    "checks": (checks.measure, 5),
+    "nights": (nights.measure, 3),
 }
 SHOWN = (
     "airflow-provider-bgrep",

@@ -26,8 +26,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Airflow with the DAGs of this directory and the quickstart; connections are in its database."""
     folders = (Path(__file__).parent / "dags", ROOT / "tests" / "harness" / "dags")
     dag_files = [path for folder in folders for path in folder.glob("*.py")]
-    dag_files.append(ROOT / "dags" / "bgrep_quickstart.py")
-    wait_for = ("bgrep_quickstart", "e2e_chain", "e2e_mapped", "generate")
+    dag_files += [ROOT / "dags" / "bgrep_quickstart.py", ROOT / "dags" / "bgrep_catalog_refresh.py"]
+    wait_for = ("bgrep_quickstart", "bgrep_catalog_refresh", "e2e_chain", "e2e_mapped", "generate", "nights")
     with (
         Services() as services,
         running_stack(services, tmp_path_factory.mktemp("airflow"), dag_files, wait_for) as stack,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from bgrep_demo.postgres import postgres
 from bgrep_demo.services import Services
 from bgrep_harness.orders import DAG_ID, Order
 from bgrep_harness.pictures import Pictures, serve_pictures
+from bgrep_harness.s3 import CONN_ID, connection_json, start_s3
 from bgrep_harness.stack import Bill, Stack, new_bill, running_stack
 
 SETTINGS = {
@@ -31,12 +33,25 @@ def services() -> Iterator[Services]:
 
 
 @pytest.fixture(scope="session")
-def stack(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Airflow as people run it: PostgreSQL, and more than a few tasks at once."""
+def s3_url(services: Services, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """S3; its connection is this process's, too."""
+    url = start_s3(services, tmp_path_factory.mktemp("s3") / "log")
+    os.environ[f"AIRFLOW_CONN_{CONN_ID.upper()}"] = connection_json(url)
+    return url
+
+
+@pytest.fixture(scope="session")
+def stack(services: Services, s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Airflow as people run it: PostgreSQL, S3, and more than a few tasks at once."""
     home = tmp_path_factory.mktemp("airflow")
     with postgres(services, home / "services" / "postgres.log") as url:
-        settings = {**SETTINGS, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url}
-        with running_stack(services, home, [*DAGS.glob("*.py")], [DAG_ID], settings) as stack:
+        settings = {
+            **SETTINGS,
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
+            f"AIRFLOW_CONN_{CONN_ID.upper()}": connection_json(s3_url),
+        }
+        names = [DAG_ID, "nights", "nights_asked"]
+        with running_stack(services, home, [*DAGS.glob("*.py")], names, settings) as stack:
             yield stack
 
 

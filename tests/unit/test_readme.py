@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG
 
+from airflow_provider_bgrep.catalog import catalog_refresh
+from airflow_provider_bgrep.catalog.options import Options
 from airflow_provider_bgrep.protocol.validation import checked_tasks
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_the_dag_of_the_readme_is_a_dag(monkeypatch: pytest.MonkeyPatch):
-    (source,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (source,) = [block for block in PYTHON if "with DAG(" in block]
     first, rest = source.split("\n", 1)
     assert first == "from airflow.sdk import DAG  # on Airflow 2.11: from airflow import DAG"
     assert len([line for line in rest.splitlines() if line]) <= 15
@@ -26,6 +29,15 @@ def test_the_dag_of_the_readme_is_a_dag(monkeypatch: pytest.MonkeyPatch):
     generate: Any = names["generate"]
     assert generate.dag.task_dict.keys() == {"generate"}
     assert checked_tasks(generate.task_list)
+
+
+def test_the_catalog_of_the_readme_is_a_task_group():
+    (source,) = [block for block in PYTHON if "catalog_refresh(" in block]
+    with DAG("nightly", schedule=None) as dag:
+        exec(compile(source, "README.md", "exec"), {"catalog_refresh": catalog_refresh})  # noqa: S102 (likewise)
+    plan = dag.get_task("catalog_refresh.plan")
+    options = Options.checked({**plan.options, **plan.verbatim})
+    assert options.max_images_per_run == 1000
 
 
 def test_the_commands_and_files_of_the_readme_exist():

@@ -139,7 +139,7 @@ CELLS: tuple[tuple[dict[str, str], str, str], ...] = (
 LINES: tuple[tuple[bytes, str, str], ...] = (
     (b"BAD-900,too,few", "", "has 3 cells, and the header 14"),
     (b"BAD-901" + b"," * 14 + b"one too many", "", "has 15 cells"),
-    (b"BAD-902,,,mug,red,https://a.example/a,b.jpg,,on marble,,,,,,", "mask, positive_prompt", "not http"),
+    (b"BAD-902,,,mug,red,https://a.example/a,b.jpg,on marble,,,,,,,", "mask", "not http"),
     (b'BAD-903,"never closed', "", "quote"),
     (b'BAD-904,"closed" and more' + b"," * 12, "", "quote"),
     (b"BAD-905,,,m\xffg,red,https://shop.example/a.jpg" + b"," * 8, "", "not utf-8"),

@@ -69,18 +69,26 @@ class Pictures:
         return {key: value for key, value in task.items() if value is not None}
 
 
-def serve_pictures(services: Services, folder: Path, log: Path) -> Pictures:
-    """Draw a product and its mask, and serve them."""
-    folder.mkdir(parents=True)
+def draw_pictures(folder: Path, product: tuple[int, int, int] = (180, 60, 40)) -> None:
+    """Draw a product and its mask, as small as the API takes them.
+
+    :param product: its colour.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     box = [MIN_SIDE // 3, MIN_SIDE // 4, 2 * MIN_SIDE // 3, MIN_SIDE - 40]
     kinds: Mapping[str, tuple[str, Any, Any]] = {
-        "product.png": ("RGB", (200, 205, 210), (180, 60, 40)),
+        "product.png": ("RGB", (200, 205, 210), product),
         "mask.png": ("L", 0, 255),
     }
-    for name, (mode, ground, product) in kinds.items():
+    for name, (mode, ground, fill) in kinds.items():
         picture = Image.new(mode, (MIN_SIDE, MIN_SIDE), ground)
-        ImageDraw.Draw(picture).rounded_rectangle(box, 30, fill=product)
+        ImageDraw.Draw(picture).rounded_rectangle(box, 30, fill=fill)
         picture.save(folder / name)
+
+
+def serve_pictures(services: Services, folder: Path, log: Path) -> Pictures:
+    """Draw a product and its mask, and serve them."""
+    draw_pictures(folder)
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", str(folder)]
     services.start(Service("pictures", [*command, str(port)], clean_environment(), log))

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What does it cost to look at a picture before it is published, over merely decoding it?"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from polls import Patience
+from skimage.color import deltaE_ciede2000, rgb2gray, rgb2lab
+from skimage.metrics import structural_similarity
+from tables import Goal, Spread, Table
+
+from airflow_provider_bgrep.catalog.checks import Thresholds, judge
+from airflow_provider_bgrep.emulator.render.compose import compose
+from airflow_provider_bgrep.emulator.samples import PROMPTS
+from airflow_provider_bgrep.emulator.samples.products import PRODUCTS
+from airflow_provider_bgrep.emulator.samples.studio import Studio
+
+SIDE = 1024
+PRODUCTS_SHOWN = ("bottle", "sneaker", "lamp", "chair")
+OUTPUTS = 4
+"""The most pictures that the API makes of one source."""
+
+MAX_TIMES = 1.5
+LIMIT, OURS = "limit", "ours"
+
+
+@dataclass(frozen=True)
+class Set:
+    """What is looked at.
+
+    :param source: JPEG.
+    :param mask: PNG, one channel.
+    :param candidates: PNG.
+    """
+
+    source: bytes
+    mask: bytes
+    candidates: list[bytes]
+
+
+def pictures(say: Callable[[str], None]) -> list[Set]:
+    """Products and pictures as the emulator makes them, at 1024 x 1024."""
+    sets = []
+    for name in PRODUCTS_SHOWN:
+        photo, mask = Studio(PRODUCTS[name](), SIDE).photograph()
+        source, kept = (
+            encoded(photo, "JPEG", quality=95, subsampling=0),
+            encoded(mask, "PNG", compress_level=3),
+        )
+        task = {
+            "positive_prompt": PROMPTS[name],
+            "guidance_scale": 7.5,
+            "strength": 0.5,
+            "steps": 50,
+            "seed": 0,
+        }
+        sets.append(Set(source, kept, [compose(source, kept, task, number, "") for number in range(OUTPUTS)]))
+        say(f"{name} is drawn")
+    return sets
+
+
+def encoded(picture: Image.Image, kind: str, **how: Any) -> bytes:
+    """A picture as a file."""
+    out = io.BytesIO()
+    picture.save(out, kind, **how)
+    return out.getvalue()
+
+
+def decoded(data: bytes) -> Image.Image:
+    """A picture, decoded whole."""
+    picture = Image.open(io.BytesIO(data))
+    picture.load()
+    return picture
+
+
+def decode(source: bytes, mask: bytes, candidates: Sequence[bytes]) -> list[float]:
+    """The limit: nothing is seen without decoding."""
+    for data in (source, mask, *candidates):
+        decoded(data)
+    return []
+
+
+def ours(source: bytes, mask: bytes, candidates: Sequence[bytes]) -> list[float]:
+    """All checks, and the thumbnails."""
+    return [scores["ssim"] for scores in judge(source, mask, candidates, Thresholds()).scores]
+
+
+def naive(source: bytes, mask: bytes, candidates: Sequence[bytes]) -> list[float]:
+    """SSIM and CIEDE2000 as scikit-image's examples do it, then the means of the product; nothing else."""
+    kept = np.asarray(decoded(mask)) > 127
+    before = colours(source)
+    found = []
+    for candidate in candidates:
+        after = colours(candidate)
+        _, alike = structural_similarity(rgb2gray(before), rgb2gray(after), data_range=1, full=True)
+        difference = deltaE_ciede2000(rgb2lab(before), rgb2lab(after))
+        found.append(float(alike[kept].mean()))
+        assert difference[kept].mean() < 5
+    return found
+
+
+def colours(data: bytes) -> npt.NDArray[np.uint8]:
+    """A picture's pixels."""
+    return np.asarray(decoded(data).convert("RGB"))
+
+
+Looker = Callable[[bytes, bytes, Sequence[bytes]], list[float]]
+
+CONTENDERS: dict[str, tuple[str, Looker]] = {
+    LIMIT: ("decode only (the limit)", decode),
+    OURS: ("ours, with thumbnails", ours),
+    "naive": ("scikit-image, full size", naive),
+}
+
+
+def measure(
+    repetitions: int,
+    home: str,
+    say: Callable[[str], None],
+    only: set[str] | None = None,
+    patience: float = 60.0,
+) -> tuple[Table, list[dict[str, Any]]]:
+    """Let each contender look at the same files in turn, round after round, in one thread.
+
+    :param repetitions: rounds, besides a first one that is not counted.
+    :param home: not used; nothing is written.
+    :param say: shows progress.
+    :param only: contenders to run beside ours and the limit.
+    :param patience: seconds to wait for other programs to end; then it is measured beside them.
+    :return: the table, and every turn.
+    """
+    sets = pictures(say)
+    names = [name for name in CONTENDERS if only is None or name in only | {OURS, LIMIT}]
+    turns: list[dict[str, Any]] = []
+    quiet = Patience(patience)
+    for round_number in range(repetitions + 1):
+        quiet.wait()
+        for outputs in (1, OUTPUTS):
+            # Each round begins elsewhere: whoever runs after the heaviest finds colder caches.
+            shift = round_number % len(names)
+            for name in names[shift:] + names[:shift]:
+                seen = turn(CONTENDERS[name][1], sets, outputs)
+                if round_number:
+                    turns.append({"contender": name, "outputs": outputs, **seen})
+        say(f"round {round_number}/{repetitions}")
+    return table(turns), turns
+
+
+def turn(look: Looker, sets: list[Set], outputs: int) -> dict[str, Any]:
+    """CPU seconds a candidate, its share of source and mask included; the lowest likeness that was found."""
+    alike: list[float] = []
+    began = time.process_time()
+    for one in sets:
+        alike += look(one.source, one.mask, one.candidates[:outputs])
+    seconds = (time.process_time() - began) / (len(sets) * outputs)
+    return {"seconds": seconds, "ssim": min(alike, default=None)}
+
+
+def table(turns: list[dict[str, Any]]) -> Table:
+    """The answer."""
+    out = Table(
+        f"Looking at pictures of {SIDE} x {SIDE} before they are published",
+        [
+            "median (lowest-highest round)",
+            "CPU ms a picture",
+            "pictures a second a core",
+            "times the limit",
+            "lowest SSIM of the products",
+        ],
+    )
+    times: dict[int, Spread] = {}
+    for outputs in (1, OUTPUTS):
+        limits = seconds(turns, LIMIT, outputs)
+        for name, (title, _) in CONTENDERS.items():
+            if not (own := seconds(turns, name, outputs)):
+                continue
+            ratio = Spread.of([mine / limit for mine, limit in zip(own, limits, strict=True)])
+            if name == OURS:
+                times[outputs] = ratio
+            alike = [one["ssim"] for one in turns if one["contender"] == name and one["outputs"] == outputs]
+            out.rows.append(
+                [
+                    f"{title}; {outputs} of a source",
+                    Spread.of([1e3 * one for one in own]).shown(1),
+                    Spread.of([1 / one for one in own]).shown(1),
+                    ratio.shown(2),
+                    "" if None in alike else f"{min(alike):.3f}",
+                ]
+            )
+    out.goals = [
+        Goal(f"ours: times the CPU of decoding, {outputs} of a source", MAX_TIMES, ratio.median)
+        for outputs, ratio in times.items()
+    ]
+    rounds = len(seconds(turns, OURS, 1))
+    out.notes += [
+        f"{len(PRODUCTS_SHOWN)} products of the emulator's; source JPEG, mask and pictures PNG, in memory.",
+        f"{rounds} rounds in one thread; a picture's share of its source and mask is counted.",
+        "The products are untouched to the pixel: who finds them unlike would flag good pictures.",
+    ]
+    return out
+
+
+def seconds(turns: list[dict[str, Any]], name: str, outputs: int) -> list[float]:
+    """One contender's turns, by round."""
+    return [one["seconds"] for one in turns if one["contender"] == name and one["outputs"] == outputs]

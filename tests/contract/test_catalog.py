@@ -1,0 +1,384 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole nights of a catalog by hand, against the emulator: what is bought, published and told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bgrep_harness.catalogs import hundred_kinds
+from bgrep_harness.pictures import draw_pictures
+from bgrep_harness.refresh import Refresh
+
+from airflow_provider_bgrep.catalog.frozen import read_rows
+from airflow_provider_bgrep.storage import names_in, storage_path
+
+PROMPT = {"positive_prompt": "A {{ color }} mug on snow", "steps": 15}
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A web shop's URL, and the folder that its pictures lie in: as small as the API takes them."""
+    folder = tmp_path_factory.mktemp("site")
+    draw_pictures(folder)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", folder
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def site(served: tuple[str, Path]) -> str:
+    """The web shop's URL."""
+    return served[0]
+
+
+@pytest.fixture
+def refresh(connection: Any, run: Any, ti: Any, tmp_path: Path) -> Refresh:
+    options = {"defaults": PROMPT, "price_per_image": "0.2", "currency": "CNY", "shard_size": 4}
+    return Refresh(f"file://{tmp_path}/shop/pictures", run, type(ti), options)
+
+
+def rows_of(site: str, count: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "sku": f"S{number}",
+            "color": f"red-{number}",
+            "image": f"{site}/product.png?v={number}",
+            "mask": f"{site}/mask.png",
+        }
+        for number in range(count)
+    ]
+
+
+def texts_below(folder: Path) -> str:
+    return "".join(path.read_bytes().decode(errors="replace") for path in folder.rglob("*") if path.is_file())
+
+
+# --- nights ---------------------------------------------------------------------------------------
+
+
+def test_three_nights_pay_for_exactly_what_changed(refresh: Refresh, connection: Any, site: str):
+    rows = rows_of(site, 9)
+    one = refresh.night(rows)
+    assert set(one.states.values()) == {"success"}, one.ended
+    assert one.outcomes == {"generated/passed": 9}
+    assert (connection.counters.submits, connection.counters.pictures) == (3, 9)
+    assert one.plan["cost"] == "1.8"
+    assert {row["status"] for row in refresh.manifest()} == {"live"}
+
+    two = refresh.night(rows, shard_size=2)
+    assert two.counts == {"unchanged": 9}
+    assert two.states == {"plan": "success", "publish": "skipped", "report": "success"}
+    assert connection.counters.submits == 3
+
+    rows[0]["color"] = "blue"
+    rows[1]["image"] += "&new"
+    rows[2]["stock"] = "17"  # which nothing reads
+    gone = rows.pop()["sku"]
+    before = {row["name"]: row["content"] for row in refresh.manifest()}
+    three = refresh.night(rows, shard_size=1)
+    assert three.counts == {"changed": 2, "unchanged": 6, "removed": 1}
+    assert connection.counters.pictures == 11
+    after = {row["name"]: row for row in refresh.manifest()}
+    assert {name for name, row in after.items() if row["content"] != before[name]} == {"S0", "S1"}
+    assert {name for name, row in after.items() if row["status"] == "retired"} == {gone}
+    changed = {row["name"]: row["what"] for row in three.worked_on}
+    assert changed == {"S0": "positive_prompt", "S1": "image"}
+
+
+def test_one_bad_picture_never_sinks_the_others(refresh: Refresh, connection: Any, site: str):
+    rows = rows_of(site, 8)
+    rows[2] |= {"image": connection.bad_picture("refused"), "mask": ""}
+    failed = connection.inject("fail_task", index=0)
+    one = refresh.night(rows)
+    assert failed.exhausted
+    assert set(one.states.values()) == {"success"}, one.ended
+    assert one.outcomes == {"generated/passed": 6, "refused": 1, "failed": 1}
+    bought = connection.counters.pictures
+    (broken,) = [row["name"] for row in one.worked_on if row["outcome"] == "failed"]
+
+    two = refresh.night(rows)
+    assert two.counts == {"unchanged": 6, "changed": 1, "quarantined": 1}, "a failed row gets one more try"
+    assert [row["name"] for row in two.worked_on] == [broken]
+    assert connection.counters.pictures == bought + 1
+    three = refresh.night(rows)
+    assert three.counts == {"unchanged": 7, "quarantined": 1}
+    (told,) = read_rows(three.files, ["quarantined"])
+    assert "compliance" in told["what"]
+
+
+def test_a_lost_answer_is_neither_bought_again_nor_forgotten(refresh: Refresh, connection: Any, site: str):
+    rows = rows_of(site, 6)
+    lost = connection.inject("gateway_timeout")
+    one = refresh.night(rows)
+    assert lost.exhausted
+    assert sorted(one.states.items())[2:4] == [("generate[0]", "failed"), ("generate[1]", "success")]
+    assert one.outcomes["unknown_outcome"] == 4
+    assert one.states["report"] == "success", "the others are published, and all is told"
+    assert connection.counters.pictures == 6
+    two = refresh.night(rows)
+    assert two.counts == {"unchanged": 2, "quarantined": 4}
+    assert connection.counters.pictures == 6
+    told = refresh.night(rows, on_unknown_outcome="resubmit")
+    assert told.counts == {"unchanged": 2, "changed": 4}
+    assert connection.counters.pictures == 10, "as told, and only then"
+
+
+def test_the_budget_is_kept_and_the_next_nights_go_on(refresh: Refresh, connection: Any, site: str):
+    rows = rows_of(site, 7)
+    bought = []
+    for _ in range(4):
+        refresh.night(rows, max_images_per_run="3")
+        bought.append(connection.counters.pictures)
+    assert bought == [3, 6, 7, 7]
+    assert len(refresh.manifest()) == 7
+
+
+def test_never_done_rows_come_before_changed_ones(refresh: Refresh, connection: Any, site: str):
+    rows = rows_of(site, 4)
+    refresh.night(rows[:3])
+    for row in rows:
+        row["color"] += "!"
+    night = refresh.plan(rows, max_images_per_run="2")
+    assert night.counts == {"new": 1, "changed": 1, "over_budget": 2}
+
+
+def test_a_dry_run_says_what_it_would_cost_and_buys_nothing(refresh: Refresh, connection: Any, site: str):
+    night = refresh.night(rows_of(site, 5), dry_run="true")
+    assert set(night.states.values()) == {"success", "skipped"}, night.ended
+    assert night.plan["pictures"] == 5
+    assert "1.00 CNY" in night.plan["explained"]
+    assert connection.counters.requests == 0
+    assert refresh.manifest() == []
+    assert refresh.night(rows_of(site, 5)).counts == {"new": 5}
+    assert connection.counters.pictures == 5
+
+
+def test_a_shard_that_was_killed_is_collected_by_the_next_night(refresh: Refresh, connection: Any, site: str):
+    rows = rows_of(site, 4)
+    late = connection.inject("late", seconds=3600)
+    night = refresh.plan(rows)
+    timed_out = refresh.buy(night, 0, timeout=1)
+    assert timed_out.state == "failed"
+    refresh.check(night, 0)
+    refresh.close(night)
+    assert late.exhausted
+    assert night.states["report"] == "failed", "what is not done is not green"
+    connection.advance(3600)
+    two = refresh.night(rows, shard_size=1)
+    assert two.counts == {"pending": 4}
+    assert set(two.states.values()) == {"success"}, two.ended
+    assert connection.counters.pictures == 4
+    assert len(refresh.manifest()) == 4
+
+
+def test_a_plan_that_was_replaced_buys_no_more(refresh: Refresh, connection: Any, site: str):
+    rows = rows_of(site, 8)
+    first = refresh.plan(rows)
+    refresh.buy(first, 0)
+    refresh.nights -= 1  # the same run, cleared
+    second = refresh.plan(rows)
+    assert second.counts == {"new": 4, "unpublished": 4}
+    late = refresh.buy(first, 1)
+    assert late.state == "up_for_retry" or late.value["pictures"] == 0
+    assert connection.counters.pictures == 4
+    for shard in range(second.plan["shards"]):
+        refresh.buy(second, shard)
+        refresh.check(second, shard)
+    refresh.close(second)
+    assert connection.counters.pictures == 8
+    assert len(refresh.manifest()) == 8
+
+
+def test_a_task_that_is_run_again_changes_nothing(refresh: Refresh, connection: Any, site: str):
+    night = refresh.night(rows_of(site, 4))
+    manifest = refresh.manifest()
+    again = refresh.close(night)
+    assert again.states["publish"] == "success", "the event of this plan may not have been sent"
+    refresh.check(night, 0)
+    refresh.buy(night, 0)
+    refresh.close(night)
+    assert refresh.manifest() == manifest
+    assert connection.counters.pictures == 4
+
+
+# --- checks ---------------------------------------------------------------------------------------
+
+
+def test_what_the_checks_find_wanting_is_not_published_and_not_bought_again(
+    refresh: Refresh, connection: Any, site: str
+):
+    rows = rows_of(site, 3)
+    one = refresh.night(rows, thresholds={"background_changed": 150})
+    assert one.outcomes == {"generated/flagged": 3}
+    assert refresh.manifest() == []
+    assert "flagged" in one.summary["line"]
+    strict = refresh.plan(rows, thresholds={"background_changed": 150})
+    assert strict.counts == {"flagged": 3}
+    mild = refresh.night(rows)
+    assert mild.counts == {"unpublished": 3}, "other thresholds look at it again"
+    assert connection.counters.pictures == 3
+    assert len(refresh.manifest()) == 3
+
+
+def test_a_source_that_cannot_be_read_is_unchecked_and_looked_at_again(
+    refresh: Refresh, connection: Any, site: str, served: tuple[str, Path]
+):
+    source = served[1] / "passing.png"
+    shutil.copy(served[1] / "product.png", source)
+    rows = [{**rows_of(site, 1)[0], "image": f"{site}/passing.png"}]
+    one = refresh.plan(rows)
+    refresh.buy(one, 0)
+    source.unlink()  # the service has read it; we cannot any more
+    refresh.check(one, 0)
+    refresh.close(one)
+    assert one.outcomes == {"generated/unchecked": 1}
+    assert refresh.manifest() == []
+    shutil.copy(served[1] / "product.png", source)
+    two = refresh.night(rows)
+    assert two.counts == {"unpublished": 1}
+    assert two.outcomes == {"generated/passed": 1}
+    assert connection.counters.pictures == 1
+    assert len(refresh.manifest()) == 1
+
+
+def test_a_shard_that_was_cleared_alone_after_its_check_is_not_bought_again(
+    refresh: Refresh, connection: Any, site: str
+):
+    rows = rows_of(site, 4)
+    connection.configure(quota_pictures=0)
+    one = refresh.night(rows)
+    assert one.states["generate[0]"] == "failed"
+    assert one.states["report"] == "failed"
+    connection.configure(quota_pictures=None)
+    assert refresh.buy(one, 0, try_number=2, max_tries=1).state == "success", one.ended["generate[0]"].error
+    assert connection.counters.pictures == 4
+    two = refresh.night(rows)
+    assert two.counts == {"unpublished": 4}
+    assert connection.counters.pictures == 4
+    assert len(refresh.manifest()) == 4
+
+
+# --- what goes in ---------------------------------------------------------------------------------
+
+
+def test_a_hundred_kinds_of_bad_rows_end_green_with_every_one_told(
+    refresh: Refresh, connection: Any, site: str
+):
+    data, wrong, names = hundred_kinds(f"{site}/product.png")
+    night = refresh.night(data, shard_size=50)
+    assert set(night.states.values()) == {"success"}, night.ended
+    assert night.counts == {"new": len(names), "bad": len(wrong)}
+    problems = [json.loads(line) for line in Path(night.files.problems.path).read_text().splitlines()]
+    told = {problem["line"]: problem for problem in problems}
+    assert told.keys() == wrong.keys()
+    for line, bad in wrong.items():
+        assert (told[line]["column"], bad.words in told[line]["reason"]) == (bad.column, True), told[line]
+    assert connection.counters.pictures == len(names)
+    page = Path(night.files.report.path).read_text()
+    assert "BAD-007" in page
+
+
+def test_rows_of_a_task_and_hostile_text(refresh: Refresh, connection: Any, site: str):
+    (row,) = rows_of(site, 1)
+    hostile = "</script><script>alert(1)</script> {{ 7 * 7 }} '; DROP TABLE rows; -- \u202e"
+    rows = [
+        {**row, "sku": "../../etc/passwd", "view": hostile[:60], "positive_prompt": "snow", "name": hostile}
+    ]
+    night = refresh.night((), catalog=rows)
+    assert night.outcomes == {"generated/passed": 1}, night.ended
+    (published,) = refresh.manifest()
+    root = Path(storage_path(refresh.destination).path)
+    assert (root / published["path"]).resolve().is_relative_to(root)
+    assert "<script>alert" not in Path(night.files.report.path).read_text()
+
+
+def test_bad_options_are_told_all_at_once_and_nothing_is_done(refresh: Refresh, connection: Any, site: str):
+    night = refresh.plan(
+        rows_of(site, 1),
+        shard_size="0",
+        on_removed="burn",
+        thresholds={"sim": 1},
+        defaults={"step": 1},
+        colour="red",
+        approve_above="5",
+        price_per_image="-1",
+    )
+    message = str(night.ended["plan"].error)
+    for word in ("shard_size", "on_removed", "colour", "price_per_image"):
+        assert word in message
+    assert night.states == {"plan": "failed"}
+    assert not (storage_path(refresh.destination) / "_bgrep").exists()
+
+
+# --- secrets, and object storage ------------------------------------------------------------------
+
+
+def test_neither_the_appcode_nor_a_signature_lies_in_any_file(
+    refresh: Refresh, connection: Any, site: str, tmp_path: Path, caplog: Any
+):
+    rows = rows_of(site, 3)
+    for row in rows:
+        row["image"] += "&Expires=4102444800&OSSAccessKeyId=k&Signature=s3cr3t"
+    night = refresh.night(rows)
+    assert night.outcomes == {"generated/passed": 3}, night.ended
+    (tmp_path / "shop" / "catalog.csv").unlink()
+    Path(night.files.todo.path).unlink()  # the one file that must hold what the catalog signed
+    everything = texts_below(tmp_path) + caplog.text + json.dumps([o.pushed for o in night.ended.values()])
+    assert connection.app_code not in everything
+    assert "s3cr3t" not in everything
+    again = [{**row, "image": row["image"].replace("s3cr3t", "0ther")} for row in rows]
+    assert refresh.night(again).counts == {"unchanged": 3}, "signed anew, it is the same picture"
+
+
+def test_on_s3_sources_are_signed_and_told_apart_by_their_content(
+    refresh: Refresh, connection: Any, site: str, s3_folder: Any, tmp_path: Path, caplog: Any
+):
+    fs, bucket = s3_folder.fs, s3_folder.conn_id
+    draw_pictures(tmp_path / "drawn")
+    for number in range(3):
+        fs.put_file(str(tmp_path / "drawn" / "product.png"), f"{bucket}/in/{number}.png")
+    fs.put_file(str(tmp_path / "drawn" / "mask.png"), f"{bucket}/in/mask.png")
+    rows = [
+        {
+            "sku": f"S{n}",
+            "color": f"s3 red {n}",
+            "image": f"s3://{bucket}/in/{n}.png",
+            "mask": f"s3://{bucket}/in/mask.png",
+        }
+        for n in range(3)
+    ]
+    refresh.destination = f"s3://{bucket}@{bucket}/shop/pictures"
+    options = {"source_conn_id": bucket}
+    one = refresh.night([*rows, {**rows[0], "sku": "gone", "image": f"s3://{bucket}/in/9.png"}], **options)
+    assert one.outcomes == {"generated/passed": 3}, one.ended
+    assert one.counts == {"new": 3, "bad": 1}
+    assert refresh.night(rows, **options).counts == {"unchanged": 3}
+    draw_pictures(tmp_path / "drawn", product=(20, 60, 180))
+    fs.put_file(str(tmp_path / "drawn" / "product.png"), f"{bucket}/in/1.png")
+    three = refresh.night(rows, **options)
+    assert three.counts == {"unchanged": 2, "changed": 1}
+    assert [row["what"] for row in three.worked_on] == ["image (its content)"]
+    assert three.outcomes == {"generated/passed": 1}, three.worked_on[0]["flags"]
+    assert connection.counters.pictures == 4
+    files = [fs.cat_file(path) for path in fs.find(f"{bucket}/shop")]
+    assert len(files) > 20
+    assert not any(b"X-Amz-Signature" in data or b"AWSAccessKeyId" in data for data in files)
+    assert "Signature" not in caplog.text
+    assert names_in(refresh.layout.ledger)

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An S3 server beside Airflow, moto's, and the connection to it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from bgrep_demo.airflow import clean_environment, free_ports
+from bgrep_demo.services import Service, Services
+
+CONN_ID = "shop_s3"
+SECRET = "canary0secret0key0of0the0bucket0c4"
+_OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+
+def start_s3(services: Services, log: Path) -> str:
+    """Start the server. :return: its URL."""
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    services.start(Service("s3", command, clean_environment(), log))
+    url = f"http://127.0.0.1:{port}"
+
+    def look() -> bool:
+        try:
+            with _OPEN(f"{url}/moto-api/data.json", timeout=10):
+                return True
+        except urllib.error.URLError:
+            return False
+
+    services.until(look, "S3 answers", 60)
+    return url
+
+
+def connection_json(url: str) -> str:
+    """Airflow's connection to it."""
+    extra = {"endpoint_url": url, "region_name": "us-east-1"}
+    return json.dumps({"conn_type": "aws", "login": "testing", "password": SECRET, "extra": extra})
+
+
+def make_bucket(url: str, name: str) -> None:
+    """Make a bucket."""
+    _OPEN(urllib.request.Request(f"{url}/{name}", method="PUT"), timeout=10).close()

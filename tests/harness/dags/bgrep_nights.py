@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The catalog's task group as it is, in situations that a test makes bad."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import bgrep_kill_point
+from airflow.sdk import DAG, Param
+
+from airflow_provider_bgrep.catalog import catalog_refresh
+
+
+def prepare(context: Any) -> None:
+    """Watch for the point to be killed at, at the first try of the shard that is named."""
+    params, ti = context["params"], context["ti"]
+    marker = Path(params["notes"], "reached.json")
+    if params["kill_point"] and (ti.map_index, ti.try_number) == (0, 1) and not marker.exists():
+        bgrep_kill_point.install(params["kill_point"], marker)
+
+
+def nights(dag_id: str, approve_above: str | None) -> DAG:
+    """The DAG.
+
+    :param approve_above: above what sum a person is asked; nobody is, unless said.
+    """
+    with DAG(
+        dag_id,
+        schedule=None,
+        params={
+            "catalog": Param("", type="string"),
+            "destination": Param("", type="string"),
+            "shard_size": Param(200, type="integer"),
+            "max_images_per_run": Param(None, type=["null", "integer"]),
+            "approve_above": Param(None, type=["null", "number"]),
+            "valid_for": Param(3600, type="number"),
+            "notes": Param("/", type="string"),
+            "kill_point": Param({}, type="object"),
+        },
+        default_args={"retries": 3, "retry_delay": timedelta(seconds=1)},
+    ) as dag:
+        catalog_refresh(
+            group_id="refresh",
+            catalog="{{ params.catalog }}",
+            destination="{{ params.destination }}",
+            defaults={"positive_prompt": "A {{ color }} {{ name }} on snow", "steps": 15},
+            shard_size="{{ params.shard_size }}",
+            max_images_per_run="{{ params.max_images_per_run }}",
+            price_per_image=0.2,
+            currency="CNY",
+            approve_above=approve_above,
+            valid_for="{{ params.valid_for }}",
+            poll_interval=1,
+            timeout=900,
+        )
+        dag.get_task("refresh.shards.generate")._pre_execute_hook = prepare
+    return dag
+
+
+nights("nights", None)
+nights("nights_asked", "{{ params.approve_above }}")
