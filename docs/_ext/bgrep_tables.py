@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from enum import Enum
 from typing import Any, ClassVar
 
 from docutils import nodes
@@ -11,6 +12,11 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from airflow_provider_bgrep.catalog.checks import MEASURES
+from airflow_provider_bgrep.catalog.columns import COLUMNS, REQUIRED
+from airflow_provider_bgrep.catalog.entries import ENTRY, Column
+from airflow_provider_bgrep.catalog.manifests import MANIFEST
+from airflow_provider_bgrep.catalog.states import ROW_MEANINGS, VERDICT_MEANINGS
 from airflow_provider_bgrep.connection import EXTRAS
 from airflow_provider_bgrep.exceptions import error_from
 from airflow_provider_bgrep.generation.outcomes import BOUGHT, MEANINGS
@@ -129,10 +135,97 @@ class Outcomes(Table):
             yield (f"``{outcome.value}``", _cell(happened), _cell(advice), is_paid)
 
 
+class Words(Table):
+    """A table of the catalog's: names and what they mean."""
+
+    chosen: ClassVar[str]
+    header = ("", "meaning", "what to do")
+    widths = "20 50 30"
+    words: ClassVar[dict[str, Mapping[Enum, tuple[str, str]]]] = {
+        "states": ROW_MEANINGS,
+        "verdicts": VERDICT_MEANINGS,
+    }
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        """One row a state."""
+        for state, (means, advice) in self.words[self.chosen].items():
+            yield (f"``{state.value}``", _cell(means), _cell(advice))
+
+
+class RowStates(Words):
+    """What a plan says of a row."""
+
+    chosen = "states"
+
+
+class Verdicts(Words):
+    """What the checks say of a row."""
+
+    chosen = "verdicts"
+
+
+class CatalogColumns(Table):
+    """The columns of a catalog that mean something."""
+
+    header = ("column", "meaning")
+    widths = "20 80"
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        """One row a column."""
+        for name, meaning in COLUMNS.items():
+            yield (f"``{name}``" + (", required" if name in REQUIRED else ""), _cell(meaning))
+
+
+class Measures(Table):
+    """The checks' scores."""
+
+    header = ("score", "meaning", "threshold")
+    widths = "20 60 20"
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        """One row a score."""
+        for name, measure in MEASURES.items():
+            bound = "at least" if measure.is_least else "at most"
+            threshold = "–" if measure.default is None else f"{bound} {measure.default:g}"
+            yield (f"``{name}``", _cell(measure.meaning), threshold)
+
+
+class Stored(Table):
+    """The columns of what the catalog stores."""
+
+    chosen: ClassVar[str]
+    header = ("column", "type", "meaning")
+    widths = "22 13 65"
+    tables: ClassVar[dict[str, Iterable[Column]]] = {"ledger": ENTRY, "manifest": MANIFEST}
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        """One row a column."""
+        for column in self.tables[self.chosen]:
+            yield (f"``{column.name}``", _cell(column.type), _cell(column.meaning))
+
+
+class LedgerColumns(Stored):
+    """The ledger's columns."""
+
+    chosen = "ledger"
+
+
+class ManifestColumns(Stored):
+    """The manifest's columns."""
+
+    chosen = "manifest"
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives."""
     app.add_directive("bgrep-fields", Fields)
     app.add_directive("bgrep-extras", Extras)
     app.add_directive("bgrep-codes", Codes)
     app.add_directive("bgrep-outcomes", Outcomes)
+    app.add_directive("bgrep-columns", CatalogColumns)
+    app.add_directive("bgrep-row-states", RowStates)
+    app.add_directive("bgrep-verdicts", Verdicts)
+    app.add_directive("bgrep-measures", Measures)
+    app.add_directive("bgrep-ledger-columns", LedgerColumns)
+    app.add_directive("bgrep-manifest-columns", ManifestColumns)
     return {"parallel_read_safe": True}
