@@ -193,7 +193,7 @@ def published_by(layout: Layout, plan_id: str) -> dict[str, str]:
     if rows is None:
         return {}
     with local_copy(rows) as local, duckdb.connect() as db:
-        found = db.execute("SELECT name, path FROM read_parquet(?) WHERE plan_id = ?", [local, plan_id])
+        found = db.execute(f"SELECT name, path FROM {rows_of(local)} WHERE plan_id = ?", [plan_id])
         return dict(found.fetchall())
 
 
