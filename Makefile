@@ -11,7 +11,7 @@ EXTRAS := --extra emulator --extra catalog
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit contract browser e2e coverage test-matrix proof bench docs build format clean
+.PHONY: help demo test check unit thorough contract browser e2e coverage test-matrix proof bench docs build format clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ check: environment ## linters, types, import contracts
 
 unit: environment ## only the unit tests: no emulator process, no Airflow process
 	$(BIN)/pytest tests/unit $(ARGS)
+
+thorough: environment ## every order of two runs' calls, deaths at every step on S3, 300 random histories of nights
+	$(BIN)/pytest tests/unit -m "" -k "thorough or many_nights" --hypothesis-profile=thorough $(ARGS)
 
 contract: environment ## only the contract tests: flows x drivers x faults, against the emulator
 	$(BIN)/pytest tests/contract $(ARGS)

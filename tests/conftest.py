@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 # Airflow reads its configuration when it is first imported, which is before any fixture runs.
 for _name in [name for name in os.environ if name.startswith(("AIRFLOW_", "BGREP_"))]:
@@ -28,6 +29,7 @@ os.environ.update(
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_HOME}/airflow.db?timeout=60",
     }
 )
+settings.register_profile("thorough", settings.default)  # for `make thorough`: tests ask for its name
 # Programs of this environment come first, whether it was activated or not.
 os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
 # A proxy must not stand between the tests and the emulator on loopback.

@@ -1009,6 +1009,7 @@ def mortal(s3_endpoint, s3_folder):
     return make
 
 
+@pytest.mark.thorough
 def test_who_dies_at_any_step_on_s3_leaves_nothing_that_the_next_try_does_not_mend(s3, s3_folder, mortal):
     layout = Layout(s3_folder)
     nights_before(layout)
