@@ -16,6 +16,7 @@ from airflow_provider_bgrep.catalog.checks import MEASURES
 from airflow_provider_bgrep.catalog.columns import COLUMNS, REQUIRED
 from airflow_provider_bgrep.catalog.entries import ENTRY, Column
 from airflow_provider_bgrep.catalog.manifests import MANIFEST
+from airflow_provider_bgrep.catalog.naming import TEMPLATE_FIELDS
 from airflow_provider_bgrep.catalog.states import ROW_MEANINGS, VERDICT_MEANINGS
 from airflow_provider_bgrep.connection import EXTRAS
 from airflow_provider_bgrep.exceptions import error_from
@@ -176,6 +177,18 @@ class CatalogColumns(Table):
             yield (f"``{name}``" + (", required" if name in REQUIRED else ""), _cell(meaning))
 
 
+class FileNames(Table):
+    """The fields of a published file's name."""
+
+    header = ("field", "meaning")
+    widths = "20 80"
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        """One row a field."""
+        for name, meaning in TEMPLATE_FIELDS.items():
+            yield (f"``{{{name}}}``", _cell(meaning))
+
+
 class Measures(Table):
     """The checks' scores."""
 
@@ -226,6 +239,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("bgrep-row-states", RowStates)
     app.add_directive("bgrep-verdicts", Verdicts)
     app.add_directive("bgrep-measures", Measures)
+    app.add_directive("bgrep-file-names", FileNames)
     app.add_directive("bgrep-ledger-columns", LedgerColumns)
     app.add_directive("bgrep-manifest-columns", ManifestColumns)
     return {"parallel_read_safe": True}
