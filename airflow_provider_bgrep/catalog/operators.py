@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.shards import Shard
     from airflow_provider_bgrep.journal import Record, Store
 
+_SHOWN = 10
+"""So many shards a message names."""
+
 _NO_PLAN = "There is no plan for this run: see the task that plans."
 
 
@@ -143,7 +146,18 @@ class BgRepShardOperator(BgRepGenerateOperator):
         return super()._run(context, queries, **told)
 
 
-class BgRepCheckOperator(BaseOperator):
+class _PlanTask(BaseOperator):
+    """A task that works on a plan, and buys nothing."""
+
+    template_fields: Sequence[str] = ("destination", "plan_id")
+    ui_color = "#e8eef4"
+
+    def __init__(self, *, destination: str, plan_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.destination, self.plan_id = destination, plan_id
+
+
+class BgRepCheckOperator(_PlanTask):
     """Compares what a shard has generated with its sources. Buys nothing.
 
     Returns ``{"passed": n, "flagged": n, "unchecked": n, "none": n}``.
@@ -154,11 +168,10 @@ class BgRepCheckOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("destination", "plan_id", "shard")
-    ui_color = "#e8eef4"
 
-    def __init__(self, *, destination: str, plan_id: str, shard: int | str, **kwargs: Any) -> None:
+    def __init__(self, *, shard: int | str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.destination, self.plan_id, self.shard = destination, plan_id, shard
+        self.shard = shard
 
     def execute(self, context: Context) -> dict[str, int]:
         """Check the shard."""
@@ -167,7 +180,7 @@ class BgRepCheckOperator(BaseOperator):
         return check_shard(_layout(self.destination), str(self.plan_id), int(self.shard), log=self.log)
 
 
-class BgRepPublishOperator(BaseOperator):
+class BgRepPublishOperator(_PlanTask):
     """Publishes what has passed, and settles the plan in the ledger. Buys nothing.
 
     Returns counts: ``{"published": n, "retired": n, …}``; skipped where nothing has changed, so that no asset
@@ -176,13 +189,6 @@ class BgRepPublishOperator(BaseOperator):
     :param destination: the catalog's. Templated.
     :param plan_id: the plan. Templated.
     """
-
-    template_fields: Sequence[str] = ("destination", "plan_id")
-    ui_color = "#e8eef4"
-
-    def __init__(self, *, destination: str, plan_id: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.destination, self.plan_id = destination, plan_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Publish, then settle."""
@@ -199,7 +205,7 @@ class BgRepPublishOperator(BaseOperator):
         return counts
 
 
-class BgRepReportOperator(BaseOperator):
+class BgRepReportOperator(_PlanTask):
     """Writes the gallery and says how the night went. Fails if a shard did not come to its end.
 
     Returns the summary.
@@ -207,13 +213,6 @@ class BgRepReportOperator(BaseOperator):
     :param destination: the catalog's. Templated.
     :param plan_id: the plan. Templated.
     """
-
-    template_fields: Sequence[str] = ("destination", "plan_id")
-    ui_color = "#e8eef4"
-
-    def __init__(self, *, destination: str, plan_id: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.destination, self.plan_id = destination, plan_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Report."""
@@ -224,5 +223,7 @@ class BgRepReportOperator(BaseOperator):
         summary = report_night(_layout(self.destination), self.plan_id, log=self.log)
         if summary["unfinished"]:
             context["ti"].xcom_push(key="return_value", value=summary)
-            raise BgRepJobFailedError("; ".join(summary["unfinished"]))
+            told = summary["unfinished"]
+            more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+            raise BgRepJobFailedError(f"{'; '.join(told[:_SHOWN])}{more}. The next run takes what is left.")
         return summary
