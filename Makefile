@@ -21,7 +21,8 @@ demo: ## run the main job on a real Airflow against the emulator; KEEP=1 leaves 
 	@exec .demo/venv/bin/python demo/run.py $(if $(KEEP),--keep) $(ARGS)
 
 test: check chromium ## the whole default suite, against the built wheel, with the linters first
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest tests/unit tests/browser -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest tests/contract tests/e2e $(ARGS)
 
 # Always remade: whether anything has changed is for the script to see.
 .PHONY: environment

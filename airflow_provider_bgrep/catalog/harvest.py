@@ -114,7 +114,7 @@ def _checked(path: ObjectStoragePath) -> dict[str, dict[str, Any]]:
     """What the checks wrote down, by name."""
     try:
         with local_copy(path) as local:
-            rows = pq.read_table(local, columns=list(_NAMES)).to_pylist()
+            rows = pq.ParquetFile(local).read(columns=list(_NAMES)).to_pylist()
     except FileNotFoundError:
         return {}
     except pa.ArrowException as error:  # made of manifest and journal, which are there

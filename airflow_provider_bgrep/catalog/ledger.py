@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -104,8 +104,7 @@ class Ledger:
                 latest=max(pointer.latest, plan.plan_id),
             )
 
-        self._sound()
-        return self._pointers.switch(change)
+        return self._switch(change)
 
     def withdraw(self, plan_id: str) -> None:
         """Take back the claim of a plan that has bought nothing."""
@@ -266,6 +265,8 @@ class Ledger:
 
         :param keep_open: whether the plan may go on to buy.
         """
+        if not keep_open:
+            self._close(plan_id)
         plan = find_plan(self._layout.plan(plan_id))
         absorbed = [one for one in (plan.absorbed if plan else ()) if one != plan_id]
         told = list(entries)
@@ -283,9 +284,24 @@ class Ledger:
                 replaced=tuple(one for one in now.replaced if one not in gone),
             )
 
-        self._sound()
-        pointer = self._pointers.switch(change)
+        pointer = self._switch(change)
         return self.compact() if len(pointer.segments) > COMPACT_ABOVE else pointer
+
+    def _close(self, plan_id: str) -> None:
+        """Let a plan buy no more, before its journals are read for the last time."""
+
+        def change(now: Pointer) -> Pointer:
+            if all(one.plan_id != plan_id for one in now.open):
+                return now
+            left = tuple(one for one in now.open if one.plan_id != plan_id)
+            return replace(now, open=left, replaced=(*now.replaced, plan_id))
+
+        self._switch(change)
+
+    def _switch(self, change: Callable[[Pointer], Pointer]) -> Pointer:
+        # A pointer that is lost must not be taken for one that never was.
+        self._sound()
+        return self._pointers.switch(change)
 
     def _not_settled(self, plans: Sequence[str]) -> list[dict[str, Any]]:
         """What plans have come to that is in no segment."""

@@ -149,13 +149,22 @@ class GuardedStore(FileStore):
             write=lambda name, data: put_bytes(data, folder / name),
         )
         self._is_open = is_open
+        self._let: set[str] = set()
 
     def set(self, key: str, value: Any) -> None:
         """Keep the value.
 
-        :raises SupersededError: if it is an intent, and the plan is over.
+        :raises SupersededError: if there is a new intent in it, and the plan is over.
         """
         super().set(key, value)
-        intent = State.INTENT.value
-        if any(submit.get("state") == intent for submit in value.get("submits", ())) and not self._is_open():
+        # A page has others' submits, too: what became of one is written down whether or not the plan is over.
+        intents = {
+            submit.get("nonce", "")
+            for submit in value.get("submits", ())
+            if submit.get("state") == State.INTENT.value
+        }
+        if intents <= self._let:
+            return
+        if not self._is_open():
             raise SupersededError("The plan is over, or another has taken its place: nothing more is bought.")
+        self._let |= intents

@@ -71,6 +71,9 @@ class Shop:
     :param layout: where everything lies.
     :param options: of every night, beside catalog and destination.
     :param sold: image tasks that were billed, by row and content.
+    :param jobs: what was asked for, by job: rows and contents.
+    :param results: what became of it, by job, once it is finished.
+    :param sent: when, by nonce.
     :param started: wall clock of the first night; they go into the future, so that none lapses meanwhile.
     """
 
@@ -78,6 +81,7 @@ class Shop:
     options: dict[str, Any] = field(default_factory=dict)
     sold: Counter[tuple[str, str]] = field(default_factory=Counter)
     jobs: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    results: dict[str, list[str]] = field(default_factory=dict)
     sent: dict[str, str] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
     nights: int = 0
@@ -366,15 +370,19 @@ class Leg:
     def collect(self) -> None:
         """Save what is finished."""
         for record in self.board.outstanding:
-            listed = [item for item in self.board.current(record) if item.task is not None]
-            if any(self._fate(item.id) == "pending" for item in listed):
-                continue
+            if record.result_key not in self.shop.results:
+                listed = [item for item in self.board.current(record) if item.task is not None]
+                if any(self._fate(item.id) == "pending" for item in listed):
+                    continue
+                # What a job has come to, it has come to for good.
+                names = [name for name, _ in self.shop.jobs[record.result_key]]
+                self.shop.results[record.result_key] = list(map(self._fate, names))
             ended = tuple(self._ended(record, index) for index in range(len(record.items)))
             self.board.take(record, SavedJob(ended, self.shop.sent[record.nonce]))
 
     def _ended(self, record: Record, index: int) -> Ended:
         name, content = self.shop.jobs[record.result_key][index]
-        fate = self._fate(name)
+        fate = self.shop.results[record.result_key][index]
         if fate in ("failed", "expired"):
             return Ended(Outcome(fate), f"it {fate}", 7)
         data = f"{name} {content} {record.result_key}".encode()

@@ -69,7 +69,7 @@ class Night:
         rows = []
         for shard in range(self.plan["shards"]):
             with local_copy(self.files.checked(shard)) as local:
-                rows += pq.read_table(local).to_pylist()
+                rows += pq.ParquetFile(local).read().to_pylist()
         return rows
 
     @property
@@ -165,7 +165,7 @@ class Refresh:
         if data is None:
             return []
         with local_copy(self.layout.destination / json.loads(data)["parquet"]) as local:
-            return list(pq.read_table(local).to_pylist())
+            return list(pq.ParquetFile(local).read().to_pylist())
 
     def _do(self, night: Night, name: str, task: Any, **facts: Any) -> Any:
         ti = self.task_instance(run_id=f"night-{self.nights}", task_id=task.task_id, **facts)

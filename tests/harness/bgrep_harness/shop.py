@@ -170,7 +170,7 @@ class Shop:
         destination = storage_path(f"{self.root}/pictures")
         head = json.loads(get_bytes(destination / "manifest.json") or b"{}")
         with local_copy(destination / head["parquet"]) as local:
-            rows: list[dict[str, Any]] = pq.read_table(local).to_pylist()
+            rows: list[dict[str, Any]] = pq.ParquetFile(local).read().to_pylist()
         for row in rows:
             if row["status"] == "live":
                 assert get_bytes(destination / row["path"]), f"{row['path']} is not there"

@@ -290,8 +290,9 @@ class World:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def temporary_files_in_memory():
+def temporary_files_in_memory(tmp_path_factory):
     """DuckDB syncs every table to the disk, which no test here is about."""
+    tmp_path_factory.getbasetemp()  # pytest's own stay where they are
     memory, before = "/dev/shm", tempfile.tempdir  # noqa: S108
     if os.access(memory, os.W_OK):
         tempfile.tempdir = memory
@@ -301,7 +302,7 @@ def temporary_files_in_memory():
 
 @settings(
     deadline=None,
-    max_examples=300 if settings.get_current_profile_name() == "thorough" else 14,
+    max_examples=300 if settings.get_current_profile_name() == "thorough" else 8,
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(st.lists(PLOTS, min_size=2, max_size=5), st.sampled_from(["", "merged", "lost"]))

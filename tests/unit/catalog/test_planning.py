@@ -11,17 +11,23 @@ import os
 import random
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from bgrep_harness.nights import FATES, Night, Shop, row
 from bgrep_harness.stores import folder
 
+from airflow_provider_bgrep.catalog.entries import ENTRY
 from airflow_provider_bgrep.catalog.frozen import find_plan, read_shards, read_todo
 from airflow_provider_bgrep.catalog.layout import Layout
 from airflow_provider_bgrep.catalog.plan import MAX_SHARDS, Plan, explain, may_buy, new_plan_id
+from airflow_provider_bgrep.catalog.pointer import Pointers
+from airflow_provider_bgrep.catalog.segments import merge
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.storage import connection_of, get_bytes, put_bytes, storage_path
 
@@ -30,8 +36,9 @@ PASSWORD = "canary0password"
 
 
 @pytest.fixture(autouse=True)
-def temporary_files_in_memory(monkeypatch):
+def temporary_files_in_memory(monkeypatch, tmp_path_factory):
     """DuckDB syncs every table to the disk, which no test here is about."""
+    tmp_path_factory.getbasetemp()  # pytest's own stay where they are
     memory = "/dev/shm"  # noqa: S108
     if os.access(memory, os.W_OK):
         monkeypatch.setattr(tempfile, "tempdir", memory)
@@ -622,8 +629,8 @@ def test_fifty_thousand_rows_are_listed_once_each_and_on_the_second_night_none_i
     night = shop.plan(str(path), defaults=defaults, shard_size=10)
     assert night.counts == {"new": count}
     assert night.plan.shards == MAX_SHARDS
-    seen = [one["position"] for shard in read_shards(night.files, night.plan) for one in shard]
-    assert seen == list(range(count))
+    listed = pq.read_table(io.BytesIO(get_bytes(night.files.todo) or b""), columns=["position"])
+    assert listed["position"].to_pylist() == list(range(count))
     shard = read_todo(night.files, night.plan, MAX_SHARDS - 1)
     assert [one["position"] for one in shard] == list(range(count))[-len(shard) :]
     settle_as_published(night)
@@ -641,31 +648,23 @@ def test_fifty_thousand_rows_are_listed_once_each_and_on_the_second_night_none_i
 
 
 def settle_as_published(night: Night) -> None:
-    """Everything is bought, passes, and is live: without a file for each picture."""
-    import pyarrow as pa
-
-    from airflow_provider_bgrep.catalog.ledger import Ledger
-
-    table = pq.read_table(io.BytesIO(get_bytes(night.files.todo) or b""))
-    count = table.num_rows
-    bought = {
-        "outcome": ["generated"] * count,
-        "files": ["[]"] * count,
-        "nonce": [f"n{i}" for i in range(count)],
-        "verdict": ["passed"] * count,
-    }
-    entries = table.to_pylist()
-    for name, values in bought.items():
-        for one, value in zip(entries, values, strict=True):
-            one[name] = value
-    Ledger(night.shop.layout).settle(night.plan_id, entries)
-    live = pa.table(
-        {name: table[name] for name in ("name", "sku", "view", "content")} | {"status": ["live"] * count}
-    )
+    """Everything is bought, passes, and is live: written at once, and without a file for each picture."""
+    layout, todo = night.shop.layout, pq.read_table(io.BytesIO(get_bytes(night.files.todo) or b""))
+    became = {"outcome": "'generated'", "files": "'[]'", "nonce": "'n' || position", "verdict": "'passed'"}
+    columns = [f'{became.get(one.name, one.name)} AS "{one.name}"' for one in ENTRY]
+    with duckdb.connect() as db:
+        db.register("todo", todo)
+        db.execute(f"CREATE TABLE entries AS SELECT {', '.join(columns)}, 0 AS seq FROM todo")
+        name = merge(db, layout.ledger, f"segment-{night.plan_id}")
+    pointers = Pointers(layout.ledger)
+    pointer = pointers.newest()
+    assert pointer is not None
+    assert pointers.put(replace(pointer, segments=(name,), open=()), pointer.number + 1)
+    live = {column: todo[column] for column in ("name", "sku", "view", "content")}
     data = io.BytesIO()
-    pq.write_table(live, data)
-    put_bytes(data.getvalue(), night.shop.layout.destination / "live.parquet")
-    put_bytes(json.dumps({"parquet": "live.parquet"}).encode(), night.shop.layout.manifest)
+    pq.write_table(pa.table({**live, "status": ["live"] * todo.num_rows}), data)
+    put_bytes(data.getvalue(), layout.destination / "live.parquet")
+    put_bytes(json.dumps({"parquet": "live.parquet"}).encode(), layout.manifest)
 
 
 def test_a_plan_is_the_same_however_often_it_is_drawn_up(shop):

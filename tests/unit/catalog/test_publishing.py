@@ -162,7 +162,7 @@ def seen(layout: Layout) -> list[dict[str, Any]]:
         return []
     header = json.loads(data)
     with local_copy(layout.destination / header["parquet"]) as file:
-        rows = pq.read_table(file).to_pylist()
+        rows = pq.ParquetFile(file).read().to_pylist()
     lines = get_bytes(layout.destination / header["jsonl"]).splitlines()
     assert list(map(json.loads, lines)) == rows
     for path, sha256 in named_by(rows).items():
@@ -381,7 +381,7 @@ def test_a_file_stays_for_as_long_as_any_manifest_that_is_kept_names_it(local):
         publish(local, [bought(local, "other", str(night))], [], ONE, plan=plan(night))
         for name in names_in(local.manifests):
             if name.endswith(".parquet") and name >= f"{4:08}":  # the row that was deleted is in those before
-                rows = pq.read_table(local.manifests.path + "/" + name).to_pylist()
+                rows = pq.ParquetFile(local.manifests.path + "/" + name).read().to_pylist()
                 assert named_by(rows).keys() <= pictures_of(local)
 
 
@@ -411,7 +411,7 @@ def test_old_manifests_go_and_with_them_what_only_they_name(local):
     for name in headers:
         header = json.loads(get_bytes(local.manifests / name))
         with local_copy(local.destination / header["parquet"]) as file:
-            rows = pq.read_table(file).to_pylist()
+            rows = pq.ParquetFile(file).read().to_pylist()
         # What was deleted is gone; every other file is there for as long as a manifest names it.
         named |= named_by([row for row in rows if row["sku"] == "mug"]).keys()
         assert {f"manifests/{one}" for one in names_in(local.manifests)} > {

@@ -172,7 +172,21 @@ def test_a_number_out_of_range_is_refused_with_value_and_range(field, value):
 @pytest.mark.parametrize("field", ["guidance_scale", "strength", "steps", "num_output", "seed"])
 @pytest.mark.parametrize(
     "value",
-    [True, False, math.nan, math.inf, -math.inf, "7", "", "{{ params.x }}", [1], {}, 1j, b"1", object()],
+    [
+        True,
+        False,
+        math.nan,
+        math.inf,
+        -math.inf,
+        "7",
+        "",
+        "{{ params.x }}",
+        [1],
+        {},
+        1j,
+        b"1",
+        pytest.param(object(), id="an object"),
+    ],
     ids=repr,
 )
 def test_what_is_no_number_is_refused_by_name(field, value):
