@@ -18,7 +18,7 @@ from bgrep_harness.pictures import draw_pictures
 from bgrep_harness.refresh import Refresh
 
 from airflow_provider_bgrep.catalog.frozen import read_rows
-from airflow_provider_bgrep.storage import names_in, storage_path
+from airflow_provider_bgrep.storage import connection_of, names_in, storage_path
 
 PROMPT = {"positive_prompt": "A {{ color }} mug on snow", "steps": 15}
 
@@ -350,7 +350,7 @@ def test_neither_the_appcode_nor_a_signature_lies_in_any_file(
 def test_on_s3_sources_are_signed_and_told_apart_by_their_content(
     refresh: Refresh, connection: Any, site: str, s3_folder: Any, tmp_path: Path, caplog: Any
 ):
-    fs, bucket = s3_folder.fs, s3_folder.conn_id
+    fs, bucket = s3_folder.fs, connection_of(s3_folder)
     draw_pictures(tmp_path / "drawn")
     for number in range(3):
         fs.put_file(str(tmp_path / "drawn" / "product.png"), f"{bucket}/in/{number}.png")
