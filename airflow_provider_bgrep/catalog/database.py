@@ -17,8 +17,8 @@ from airflow_provider_bgrep.storage import get_bytes, local_copy
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.layout import Layout
 
-MEMORY: Final = "200MB"
-"""DuckDB's share; what does not fit goes to a temporary folder."""
+MEMORY: Final = "384MB"
+"""DuckDB's share; what does not fit goes to a temporary folder. With 256 the join of a million rows gave up."""
 
 
 @contextlib.contextmanager

@@ -193,7 +193,7 @@ class Ledger:
             if plan_id == own:
                 continue
             done: list[str] = []
-            for entries in self._harvested(plan_id):
+            for entries in self._shards_of(plan_id):
                 segments.insert(db, entries, seq)
                 done += [entry["name"] for entry in entries if entry["outcome"] in _DONE]
             plan = by_id.get(plan_id)
@@ -208,11 +208,6 @@ class Ledger:
             db.execute(
                 f"DELETE FROM harvested WHERE EXISTS (FROM entries e WHERE e.seq < {count} AND {same})"
             )
-
-    def _harvested(self, plan_id: str) -> Iterator[list[dict[str, Any]]]:
-        """What a plan has come to that is not settled, shard by shard: nothing of it counts as published."""
-        for entries in self._shards_of(plan_id):
-            yield [{**entry, "verdict": ""} for entry in entries]
 
     def _shards_of(self, plan_id: str) -> Iterator[list[dict[str, Any]]]:
         """What a plan's shards have come to; none of a plan that was never finished."""
@@ -305,7 +300,7 @@ class Ledger:
 
     def _not_settled(self, plans: Sequence[str]) -> list[dict[str, Any]]:
         """What plans have come to that is in no segment."""
-        entries = [entry for plan_id in plans for shard in self._harvested(plan_id) for entry in shard]
+        entries = [entry for plan_id in plans for shard in self._shards_of(plan_id) for entry in shard]
         if not entries:
             return []
         with contextlib.ExitStack() as stack, engine() as db:

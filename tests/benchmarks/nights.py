@@ -111,7 +111,7 @@ def table(runs: list[dict[str, Any]], names: list[str]) -> Table:
     out.notes.append(
         f"A process each; of ours {largest[0]['base_mb']:.0f} MB are taken before it begins (Python, "
         "Airflow, DuckDB, Arrow). The catalog is CSV of ten columns, its prompt a template over two of them; "
-        "the ledger is in segments of 50,000 rows, merged above 16. Neither the script nor the limit checks "
+        "the ledger is in segments, merged above 16. Neither the script nor the limit checks "
         "a row or tells a line."
     )
     return out

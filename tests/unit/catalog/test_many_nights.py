@@ -227,6 +227,7 @@ class World:
             # A shard's task is cleared alone: it goes on, and is not checked anew.
             again = {sku: "generated" for sku in SKUS if plot.fates.get(sku) in ("never", "failed")}
             self.work(night, plot, {**plot.fates, **again}, before=before, try_number=2, retry_failed=1)
+        self.judge(plot, checked)
         if plot.ends != "unpublished":
             self.publish(night, plot, checked)
 
@@ -265,15 +266,18 @@ class World:
         facts = self.account.facts.get((name, self.account.wants(plot)[name] or ()))
         return facts is not None and facts.outcome in ("generated", "partial")
 
+    def judge(self, plot: Plot, checked: set[str]) -> None:
+        for name in checked:
+            key = self.account.wants(plot)[name]
+            assert key is not None
+            self.account.facts[name, key].verdict = plot.verdicts.get(name, "passed")
+
     def publish(self, night: Night, plot: Plot, checked: set[str]) -> None:
         removed = [name for name, state in night.states.items() if state == "removed"]
         night.publish()
         for name in checked:
             key = self.account.wants(plot)[name]
-            assert key is not None
-            facts = self.account.facts[name, key]
-            facts.verdict = plot.verdicts.get(name, "passed")
-            if facts.verdict == "passed":
+            if key is not None and self.account.facts[name, key].verdict == "passed":
                 self.account.live[name] = key
         for name in removed:
             del self.account.live[name]
