@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.layout import Layout
 
 MEMORY: Final = "384MB"
-"""DuckDB's share; what does not fit goes to a temporary folder. With 256 the join of a million rows gave up."""
+"""DuckDB's share; what does not fit goes to a temporary folder. With 256 a join of a million rows gave up."""
 
 
 @contextlib.contextmanager
