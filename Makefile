@@ -45,7 +45,7 @@ unit: environment ## only the unit tests: no emulator process, no Airflow proces
 	$(BIN)/pytest tests/unit $(ARGS)
 
 thorough: environment ## every order of two runs' calls, deaths at every step on S3, 300 random histories of nights
-	$(BIN)/pytest tests/unit -m "" -k "thorough or many_nights" --hypothesis-profile=thorough $(ARGS)
+	$(BIN)/pytest tests/unit -m "" -k "thorough or many_runs" --hypothesis-profile=thorough $(ARGS)
 
 contract: environment ## only the contract tests: flows x drivers x faults, against the emulator
 	$(BIN)/pytest tests/contract $(ARGS)

@@ -24,16 +24,16 @@ from yarl import URL
 from airflow_provider_bgrep.connection import Settings
 from airflow_provider_bgrep.protocol.codes import Operation
 from airflow_provider_bgrep.protocol.errors import CallError
-from airflow_provider_bgrep.protocol.flows import Chance, NoAnswer, Reply, Send, Sleep, Step
-from airflow_provider_bgrep.protocol.pacing import reserve
-from airflow_provider_bgrep.protocol.tally import Tally
+from airflow_provider_bgrep.protocol.flows import NoAnswer, Reply, Runtime, Send, Sleep, Step
+from airflow_provider_bgrep.protocol.retry import reserve
 from airflow_provider_bgrep.protocol.wire import Response, request_headers
+from airflow_provider_bgrep.request_counter import RequestCounter
 from airflow_provider_bgrep.transport import (
     CONNECT_TIMEOUT,
     UNSENDABLE,
     Attempt,
+    AttemptDeadline,
     Connector,
-    Fuse,
     current_attempt,
     is_small,
     read_capped,
@@ -52,14 +52,14 @@ MAX_SOCKETS: Final = 32
 """Connections that one process keeps to one API, however many jobs it waits for."""
 
 
-def new_chance(first_nonce: str | None = None) -> Chance:
+def new_runtime(first_nonce: str | None = None) -> Runtime:
     """Fresh nonces, real randomness, the wall clock.
 
     :param first_nonce: the nonce of the first attempt, where it was made before.
     """
     first = [first_nonce] if first_nonce else []
     nonce = (lambda: first.pop() if first else new_nonce()) if first else new_nonce
-    return Chance(nonce=nonce, rand=random.random, now=time.time)
+    return Runtime(nonce=nonce, rand=random.random, now=time.time)
 
 
 def new_nonce() -> str:
@@ -150,7 +150,7 @@ def drive(
             result: T = stop.value
             return result
         except CallError as error:
-            error.conceal(settings.app_code)
+            error.redact(settings.app_code)
             raise
         if isinstance(step, Sleep):
             sleep(step.seconds)
@@ -165,7 +165,7 @@ def _post_once(
     step: Send, settings: Settings, post: Callable[[str, bytes, dict[str, str]], requests.Response]
 ) -> Reply:
     headers = request_headers(settings.app_code, step.nonce)
-    with Fuse(settings.timeout) as fuse:
+    with AttemptDeadline(settings.timeout) as fuse:
         try:
             with post(settings.paths[step.operation], step.body, headers) as response:
                 body = read_limited(response)
@@ -214,7 +214,7 @@ class AsyncClient:
         for session in sessions.values():
             await session.close()
 
-    async def drive(self, flow: Generator[Step, Reply, T], tally: Tally | None = None) -> T:
+    async def drive(self, flow: Generator[Step, Reply, T], tally: RequestCounter | None = None) -> T:
         """Run a flow.
 
         :param tally: counts its attempts, where somebody wants to know.
@@ -229,7 +229,7 @@ class AsyncClient:
                 result: T = stop.value
                 return result
             except CallError as error:
-                error.conceal(self.settings.app_code)
+                error.redact(self.settings.app_code)
                 raise
             if type(step) is Sleep:
                 await asyncio.sleep(step.seconds * _Waits.scale)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetches the pictures of a finished job, looks at each, and puts it where it belongs.
+"""Fetches the images of a finished job, looks at each, and puts it where it belongs.
 
 Result URLs are another host's than the API's: no credentials go there. They are signed, so no message
 here repeats one.
@@ -22,11 +22,16 @@ import requests
 from PIL import Image
 
 from airflow_provider_bgrep.client import sleep
-from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, tidy
+from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
 from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
 from airflow_provider_bgrep.protocol.models import Job, JobStatus
 from airflow_provider_bgrep.storage import get_bytes, in_folder, put_bytes, put_file, safe_name, size_of
-from airflow_provider_bgrep.transport import CONNECT_TIMEOUT, Fuse, OneAttemptAdapter, environment_bundle
+from airflow_provider_bgrep.transport import (
+    CONNECT_TIMEOUT,
+    AttemptDeadline,
+    OneAttemptAdapter,
+    environment_bundle,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -38,17 +43,17 @@ TEMPLATE_FIELDS: Final = ("result_key", "index", "output", "seed", "ext")
 _EXTENSIONS: Final = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
 _CHUNK: Final = 256 * 1024
 _SLOWEST: Final = 10
-"""A picture may take so many times the connection's time-out, which requests starts anew with each byte."""
+"""An image may take so many times the connection's time-out, which requests starts anew with each byte."""
 _ATTEMPTS: Final = 3
 _EXPIRED: Final = frozenset({403, 404, 410})
 
 
 @dataclass(frozen=True, slots=True)
-class SavedPicture:
-    """One generated picture, saved.
+class SavedImage:
+    """One generated image, saved.
 
     :param index: position of its image task in the job, from 0.
-    :param output: which of the image task's pictures, from 0.
+    :param output: which of the image task's images, from 0.
     :param path: where it lies.
     :param size: bytes.
     :param sha256: checksum of the file, hex.
@@ -69,24 +74,24 @@ class SavedPicture:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What became of a job's pictures.
+    """What became of a job's images.
 
-    :param pictures: those that lie in place, by index and output.
-    :param failed: image tasks that have no pictures: index and the service's message.
-    :param lost: pictures that could not be saved this time, and why.
+    :param images: those that lie in place, by index and output.
+    :param failed: image tasks that have no images: index and the service's message.
+    :param lost: images that could not be saved this time, and why.
     """
 
-    pictures: tuple[SavedPicture, ...]
+    images: tuple[SavedImage, ...]
     failed: tuple[dict[str, Any], ...]
     lost: tuple[Lost, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """One generated picture that could not be saved.
+    """One generated image that could not be saved.
 
     :param index: position of its image task in the job, from 0.
-    :param output: which of the image task's pictures, from 0.
+    :param output: which of the image task's images, from 0.
     :param reason: why, without its URL.
     :param is_gone: whether a fresh URL was no good either; otherwise another try may help.
     """
@@ -105,15 +110,15 @@ class _Expired(Exception):
 
 
 class _Bad(Exception):
-    """What came is no picture, or not all of it."""
+    """What came is no image, or not all of it."""
 
 
 def check_template(template: str, *, with_id: bool = False) -> None:
     """Check a file-name template.
 
-    :param with_id: for pictures of several jobs, where ``{id}`` stands for an image task's own id, which
+    :param with_id: for images of several jobs, where ``{id}`` stands for an image task's own id, which
         may be that of another too.
-    :raises InvalidInput: if it names an unknown field, gives two pictures one name, or leaves the folder.
+    :raises InvalidInput: if it names an unknown field, gives two images one name, or leaves the folder.
     """
     try:
         parsed = [field for field in string.Formatter().parse(template) if field[1] is not None]
@@ -135,7 +140,7 @@ def check_template(template: str, *, with_id: bool = False) -> None:
     needed = ("result_key", "index", "output") if with_id else ("index", "output")
     missing = [name for name in needed if name not in names]
     if missing:
-        what = f"lacks {' and '.join(f'{{{name}}}' for name in missing)}: pictures would overwrite each other"
+        what = f"lacks {' and '.join(f'{{{name}}}' for name in missing)}: images would overwrite each other"
         problems.append(Problem("filename_template", what))
     if template.startswith("/") or any(part in ("", ".", "..") for part in template.split("/")):
         problems.append(Problem("filename_template", f"{template!r} is no name inside the destination"))
@@ -153,13 +158,13 @@ def save_job(
     max_bytes: int = MAX_RESULT_BYTES,
     log: Callable[[str], None] = lambda line: None,
 ) -> Saved:
-    """Save a finished job's pictures. What an earlier run saved is found and not fetched again.
+    """Save a finished job's images. What an earlier run saved is found and not fetched again.
 
     :param destination: folder to save to.
     :param query: asks the service for a job; asked once, and once more when URLs have expired.
     :param settings: the connection, for its proxies and its time-out; its AppCode is not used.
     :param template: file names; fields ``result_key``, ``index``, ``output``, ``seed``, ``ext``.
-    :param max_bytes: most bytes that one picture may have.
+    :param max_bytes: most bytes that one image may have.
     :param log: told of what happens.
     :raises InvalidInput: if ``template`` cannot be used.
     """
@@ -168,20 +173,20 @@ def save_job(
     known = _known(manifest, template)
     if known is not None and known.is_complete:
         log("Everything was saved by an earlier run; nothing is fetched.")
-        return Saved(known.pictures, known.failed, ())
+        return Saved(known.images, known.failed, ())
     job = query(result_key)
-    ordered, lost = save_pictures(
+    ordered, lost = save_images(
         job,
         destination,
         query=query,
         settings=settings,
         template=template,
         max_bytes=max_bytes,
-        had=known.pictures if known else (),
+        had=known.images if known else (),
         log=log,
     )
     failed = tuple(
-        {"index": task.index, "message": tidy(task.message)}
+        {"index": task.index, "message": sanitize_message(task.message)}
         for task in job.tasks
         if task.status == JobStatus.FAILED
     )
@@ -190,7 +195,7 @@ def save_job(
     return Saved(ordered, failed, lost)
 
 
-def save_pictures(
+def save_images(
     job: Job,
     destination: ObjectStoragePath,
     *,
@@ -198,24 +203,24 @@ def save_pictures(
     settings: Settings,
     template: str = DEFAULT_TEMPLATE,
     max_bytes: int = MAX_RESULT_BYTES,
-    had: Iterable[SavedPicture] = (),
+    had: Iterable[SavedImage] = (),
     ids: Sequence[str] = (),
     log: Callable[[str], None] = lambda line: None,
-) -> tuple[tuple[SavedPicture, ...], tuple[Lost, ...]]:
-    """Save the pictures of a finished job, one after the other.
+) -> tuple[tuple[SavedImage, ...], tuple[Lost, ...]]:
+    """Save the images of a finished job, one after the other.
 
     :param query: asks the service for the job once more, when a URL has expired.
-    :param had: pictures that lie in place already.
+    :param had: images that lie in place already.
     :param ids: for each image task what ``{id}`` of the template stands for.
-    :return: the pictures that lie in place now, by index and output, and those that could not be saved.
+    :return: the images that lie in place now, by index and output, and those that could not be saved.
     """
-    pictures = {(picture.index, picture.output): picture for picture in had}
+    images = {(image.index, image.output): image for image in had}
     lost: list[Lost] = []
     fresh: Job | None = None
     with _session(settings) as session:
         fetch = _Fetcher(session, settings.timeout, max_bytes)
         for index, output, url, seed in _wanted(job):
-            if (index, output) in pictures:
+            if (index, output) in images:
                 continue
             own = ids[index] if index < len(ids) else ""
             name = _Namer(template, job.result_key, index, output, seed, own)
@@ -228,11 +233,11 @@ def save_pictures(
                         fresh = query(job.result_key)
                     saved = fetch.save(_url_of(fresh, index, output), destination, name)
             except Exception as error:
-                # Whatever it is: one bad picture must not take the others along.
+                # Whatever it is: one bad image must not take the others along.
                 lost.append(Lost(index, output, _words(error), isinstance(error, _Expired)))
             else:
-                pictures[index, output] = saved
-    return tuple(pictures[key] for key in sorted(pictures)), tuple(lost)
+                images[index, output] = saved
+    return tuple(images[key] for key in sorted(images)), tuple(lost)
 
 
 def _wanted(job: Job) -> Iterator[tuple[int, int, str, Any]]:
@@ -275,7 +280,7 @@ class _Fetcher:
     timeout: float
     max_bytes: int
 
-    def save(self, url: str, destination: ObjectStoragePath, namer: _Namer) -> SavedPicture:
+    def save(self, url: str, destination: ObjectStoragePath, namer: _Namer) -> SavedImage:
         handle, local = tempfile.mkstemp(prefix="bgrep-")
         os.close(handle)
         try:
@@ -285,7 +290,7 @@ class _Fetcher:
             put_file(local, path)
         finally:
             Path(local).unlink(missing_ok=True)
-        return SavedPicture(namer.index, namer.output, str(path), size, digest, kind, width, height)
+        return SavedImage(namer.index, namer.output, str(path), size, digest, kind, width, height)
 
     def _fetch_patiently(self, url: str, local: str) -> tuple[tuple[int, str], tuple[str, int, int]]:
         for attempt in range(1, _ATTEMPTS + 1):
@@ -300,7 +305,7 @@ class _Fetcher:
     def _fetch(self, url: str, local: str) -> tuple[int, str]:
         timeout = (min(CONNECT_TIMEOUT, self.timeout), self.timeout)
         with (
-            Fuse(_SLOWEST * self.timeout) as fuse,
+            AttemptDeadline(_SLOWEST * self.timeout) as fuse,
             self.session.get(url, stream=True, timeout=timeout) as response,
             Path(local).open("wb") as file,
         ):
@@ -331,22 +336,22 @@ class _TooLarge(OSError):
 
 
 def looked_at(local: str) -> tuple[str, int, int]:
-    """Decode a picture whole, whatever it calls itself.
+    """Decode an image whole, whatever it calls itself.
 
     :return: Pillow's name of its format, width and height.
-    :raises _Bad: if it is no picture, or a part of one.
+    :raises _Bad: if it is no image, or a part of one.
     """
     try:
-        with Image.open(local) as picture:
-            if picture.width * picture.height > (Image.MAX_IMAGE_PIXELS or math.inf):
-                raise _Bad("has more pixels than any picture of this API")
-            picture.load()
-            return picture.format or "", picture.width, picture.height
+        with Image.open(local) as image:
+            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise _Bad("has more pixels than any image of this API")
+            image.load()
+            return image.format or "", image.width, image.height
     except _Bad:
         raise
     except Exception as error:
         # Pillow's decoders raise whatever a broken file leads them to: OSError, SyntaxError, struct.error.
-        raise _Bad(f"is no picture ({type(error).__name__})") from None
+        raise _Bad(f"is no image ({type(error).__name__})") from None
 
 
 def _session(settings: Settings) -> requests.Session:
@@ -373,7 +378,7 @@ def _words(error: BaseException) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    pictures: tuple[SavedPicture, ...]
+    images: tuple[SavedImage, ...]
     failed: tuple[dict[str, Any], ...]
     is_complete: bool
 
@@ -387,13 +392,13 @@ def _known(manifest: ObjectStoragePath, template: str) -> _Known | None:
         value = json.loads(data)
         if value["version"] != 1 or value["filename_template"] != template:
             return None
-        listed = [SavedPicture(**picture) for picture in value["files"]]
+        listed = [SavedImage(**image) for image in value["files"]]
         known = _Known(tuple(listed), tuple(value["failed"]), bool(value["is_complete"]))
     except (ValueError, TypeError, KeyError):
-        return None  # damaged: the pictures are fetched again
+        return None  # damaged: the images are fetched again
     folder = manifest.parent
     there = tuple(p for p in listed if size_of(in_folder(folder, p.path)) == p.size)
-    return replace(known, pictures=there, is_complete=known.is_complete and len(there) == len(listed))
+    return replace(known, images=there, is_complete=known.is_complete and len(there) == len(listed))
 
 
 def _write_manifest(manifest: ObjectStoragePath, template: str, known: _Known) -> None:
@@ -401,7 +406,7 @@ def _write_manifest(manifest: ObjectStoragePath, template: str, known: _Known) -
         "version": 1,
         "filename_template": template,
         "is_complete": known.is_complete,
-        "files": [asdict(picture) for picture in known.pictures],
+        "files": [asdict(image) for image in known.images],
         "failed": list(known.failed),
     }
     put_bytes(json.dumps(value, ensure_ascii=False, indent=1).encode(), manifest)

@@ -10,11 +10,11 @@
     ├── BgRepServiceError          the service or the way to it failed        Airflow retries
     ├── BgRepRequestError          this request is wrong                      final
     │   └── BgRepConfigurationError    the connection or the API's side is    final
-    ├── BgRepContentError          the picture was refused                    final
+    ├── BgRepContentError          the image was refused                    final
     ├── BgRepJobNotFoundError      no such job                                final
     ├── BgRepJobFailedError        the job, or image tasks of it, failed      final
     ├── BgRepJobNotFinishedError   asked for results too early                Airflow retries
-    ├── BgRepDownloadError         a finished picture could not be saved      Airflow retries
+    ├── BgRepDownloadError         a finished image could not be saved      Airflow retries
     ├── BgRepUnknownOutcomeError   a submit whose answer was lost             final
     └── BgRepTimeoutError          waited too long (AirflowSensorTimeout)
 
@@ -31,7 +31,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
 )
 
-from airflow_provider_bgrep.protocol.codes import Kind
+from airflow_provider_bgrep.protocol.codes import ErrorKind
 from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput
 
 
@@ -106,7 +106,7 @@ class BgRepConfigurationError(BgRepRequestError):
 
 
 class BgRepContentError(BgRepError, AirflowFailException):
-    """The picture was refused: compliance, unreachable URL, size, format or mask."""
+    """The image was refused: compliance, unreachable URL, size, format or mask."""
 
 
 class BgRepJobNotFoundError(BgRepError, AirflowFailException):
@@ -122,7 +122,7 @@ class BgRepJobNotFinishedError(BgRepError):
 
 
 class BgRepDownloadError(BgRepError):
-    """A finished picture could not be fetched or saved. It is paid for: try again soon."""
+    """A finished image could not be fetched or saved. It is paid for: try again soon."""
 
 
 class BgRepUnknownOutcomeError(BgRepError, AirflowFailException):
@@ -133,17 +133,17 @@ class BgRepTimeoutError(BgRepError, AirflowSensorTimeout):
     """The job was not finished in time. It goes on, and its result key stays good."""
 
 
-_CLASSES: Final[dict[Kind, type[BgRepError]]] = {
-    Kind.AUTH: BgRepAuthError,
-    Kind.QUOTA: BgRepQuotaError,
-    Kind.THROTTLED: BgRepThrottledError,
-    Kind.SERVICE: BgRepServiceError,
-    Kind.REQUEST: BgRepRequestError,
-    Kind.CONFIGURATION: BgRepConfigurationError,
-    Kind.CONTENT: BgRepContentError,
-    Kind.JOB_NOT_FOUND: BgRepJobNotFoundError,
-    Kind.JOB_FAILED: BgRepJobFailedError,
-    Kind.UNKNOWN_OUTCOME: BgRepUnknownOutcomeError,
+_CLASSES: Final[dict[ErrorKind, type[BgRepError]]] = {
+    ErrorKind.AUTH: BgRepAuthError,
+    ErrorKind.QUOTA: BgRepQuotaError,
+    ErrorKind.THROTTLED: BgRepThrottledError,
+    ErrorKind.SERVICE: BgRepServiceError,
+    ErrorKind.REQUEST: BgRepRequestError,
+    ErrorKind.CONFIGURATION: BgRepConfigurationError,
+    ErrorKind.CONTENT: BgRepContentError,
+    ErrorKind.JOB_NOT_FOUND: BgRepJobNotFoundError,
+    ErrorKind.JOB_FAILED: BgRepJobFailedError,
+    ErrorKind.UNKNOWN_OUTCOME: BgRepUnknownOutcomeError,
 }
 
 

@@ -32,7 +32,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-bgrep",
         "name": name,
-        "description": "New backgrounds for product pictures, by Alibaba's background generation API.",
+        "description": "New backgrounds for product images, by Alibaba's background generation API.",
         "versions": [__version__],
         "integrations": [
             {

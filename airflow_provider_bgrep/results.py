@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from airflow_provider_bgrep.exceptions import BgRepJobFailedError
-from airflow_provider_bgrep.protocol.errors import tidy
+from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.protocol.models import Job, JobStatus
 
 FAIL_ON: Final = ("any", "all", "never")
@@ -48,7 +48,9 @@ def raise_if_failed(job: Job, fail_on: str) -> None:
     failed = [task for task in job.tasks if task.status == JobStatus.FAILED]
     if not failed or fail_on == "never" or (fail_on == "all" and len(failed) < len(job.tasks)):
         return
-    words = "; ".join(f"[{task.index}] {tidy(task.message) or 'no reason given'}" for task in failed)
+    words = "; ".join(
+        f"[{task.index}] {sanitize_message(task.message) or 'no reason given'}" for task in failed
+    )
     raise BgRepJobFailedError(
         f"{len(failed)} of {len(job.tasks)} image tasks of job {job.result_key} failed: {words}",
         request_id=job.request_id,

@@ -43,9 +43,7 @@ def absolute_path(name: str, path: str | ObjectStoragePath) -> ObjectStoragePath
     """
     text = str(path)
     if not text.startswith("/") and "://" not in text:
-        what = (
-            f"{text!r} is relative to wherever a worker runs; give a URL, such as file:///pictures or s3://…"
-        )
+        what = f"{text!r} is relative to wherever a worker runs; give a URL, such as file:///images or s3://…"
         raise InvalidInput([Problem(name, what)])
     return storage_path(path)
 
@@ -239,7 +237,7 @@ def _part_name(name: str) -> str:
 
 
 def _sync(path: Path) -> None:
-    # A rename may reach the disk before the data does; a picture paid for must not end up empty.
+    # A rename may reach the disk before the data does; an image paid for must not end up empty.
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -7,12 +7,12 @@ In ``conftest.py``::
 
 and in a test::
 
-    def test_the_summer_pictures(bgrep_emulator, monkeypatch):
+    def test_the_summer_images(bgrep_emulator, monkeypatch):
         monkeypatch.setenv("AIRFLOW_CONN_BGREP_DEFAULT", bgrep_emulator.connection_uri)
         fault = bgrep_emulator.inject("throttle", operation="query")
         ...
         assert fault.exhausted
-        assert bgrep_emulator.counters.pictures == 3
+        assert bgrep_emulator.counters.images == 3
 
 Needs the extra ``emulator``, and imports no Airflow. Without pytest the classes can
 be used all the same.

@@ -71,7 +71,7 @@ def _not_connected() -> None:
         attempt.never_sent = True
 
 
-class Fuse(Attempt):
+class AttemptDeadline(Attempt):
     """Cuts an attempt's connection when its time is up: requests' own time-out begins anew with each byte.
 
     :param seconds: how long the attempt may take.
@@ -87,7 +87,7 @@ class Fuse(Attempt):
         self._timer = threading.Timer(seconds, self._blow)
         self._timer.daemon = True
 
-    def __enter__(self) -> Fuse:
+    def __enter__(self) -> AttemptDeadline:
         current_attempt.set(self)
         self._timer.start()
         return self
@@ -103,7 +103,7 @@ class Fuse(Attempt):
         :raises TimeoutError: if it has blown already.
         """
         fuse = current_attempt.get()
-        if isinstance(fuse, Fuse):
+        if isinstance(fuse, AttemptDeadline):
             with fuse._lock:
                 if fuse.has_blown:
                     raise TimeoutError("no connection in time")
@@ -127,14 +127,14 @@ class _Watched:
     def connect(self) -> None:
         try:
             super().connect()  # type: ignore[misc]
-            Fuse.watch(self.sock)
+            AttemptDeadline.watch(self.sock)
         except BaseException:
             _not_connected()
             raise
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is not None:
-            Fuse.watch(self.sock)
+            AttemptDeadline.watch(self.sock)
         super().request(*args, **kwargs)  # type: ignore[misc]
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-### A catalog's pictures, kept up to date
+### A catalog's images, kept up to date
 
 Each night: reads the catalog, buys new backgrounds for what is new or has changed, compares what came with
 its source, publishes what is good, and writes a gallery to look at. What was bought once is not bought again.
@@ -38,14 +38,14 @@ with DAG(
             minLength=1,
             title="Catalog",
             description="CSV, JSONL or Parquet, anywhere your Airflow can read: file://, s3://, gs://, … "
-            "One row a picture: sku, image, and mask, category, view or any of the API's fields.",
+            "One row an image: sku, image, and mask, category, view or any of the API's fields.",
         ),
         "destination": Param(
             (HOME / "catalog").as_uri(),
             type="string",
             minLength=1,
             title="Destination",
-            description="Folder for pictures, manifest, ledger and reports, anywhere your Airflow can write.",
+            description="Folder for images, manifest, ledger and reports, anywhere your Airflow can write.",
         ),
         "positive_prompt": Param(
             "on a marble table, soft studio light",
@@ -61,13 +61,13 @@ with DAG(
             type=["null", "integer"],
             minimum=0,
             title="Budget",
-            description="Pictures that one run may buy; the next run goes on from there. Empty: any number.",
+            description="Images that one run may buy; the next run goes on from there. Empty: any number.",
         ),
         "price_per_image": Param(
             None,
             type=["null", "number"],
             minimum=0,
-            title="Price of a picture",
+            title="Price of an image",
             description="For the quote: the API does not tell it.",
         ),
         "currency": Param(
@@ -77,7 +77,7 @@ with DAG(
             {},
             type="object",
             title="Thresholds",
-            description='What pictures must reach to be published, such as {"ssim": 0.9}. Empty: defaults.',
+            description='What images must reach to be published, such as {"ssim": 0.9}. Empty: defaults.',
         ),
         "dry_run": Param(
             False,

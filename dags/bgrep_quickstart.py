@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-### One picture, a new background
+### One image, a new background
 
 Submits one image task, waits for it in the triggerer, and saves what was generated.
 Press **Trigger** and fill in the form; every field explains itself.
 
-**This costs money** against the real API: each run pays for `num_output` pictures. A retry does not
+**This costs money** against the real API: each run pays for `num_output` images. A retry does not
 pay again. The connection is `bgrep_default`.
 """
 
@@ -58,7 +58,7 @@ with DAG(
     tags=["bgrep", "example"],
     default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
     params={
-        "image": form_field("image", "Picture"),
+        "image": form_field("image", "Image"),
         "mask": form_field("mask", "Mask"),
         "positive_prompt": form_field(
             "positive_prompt",
@@ -72,8 +72,8 @@ with DAG(
                 "雪山，蓝天白云",
             ],
         ),
-        "negative_prompt": form_field("negative_prompt", "Not in the picture"),
-        "num_output": form_field("num_output", "Pictures", choose=True),
+        "negative_prompt": form_field("negative_prompt", "Not in the image"),
+        "num_output": form_field("num_output", "Images", choose=True),
         "seed": form_field("seed", "Seed"),
         "guidance_scale": form_field("guidance_scale", "Guidance scale"),
         "strength": form_field("strength", "Strength"),
@@ -83,7 +83,7 @@ with DAG(
             type="string",
             minLength=1,
             title="Destination",
-            description="Folder for the pictures, anywhere your Airflow can write: file://, s3://, gs://, …",
+            description="Folder for the images, anywhere your Airflow can write: file://, s3://, gs://, …",
         ),
     },
 ) as dag:

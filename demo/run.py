@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from bgrep_demo.airflow import FINISHED, Airflow
+from bgrep_demo.console import Console
 from bgrep_demo.emulator import start_emulator
 from bgrep_demo.services import Services
 from bgrep_demo.shop import first_night, second_night, write_catalog
-from bgrep_demo.signals import Ended, end_cleanly
-from bgrep_demo.story import Story
+from bgrep_demo.signals import Interrupted, end_cleanly
 
 ROOT = Path(__file__).resolve().parent.parent
 DAG_ID = "bgrep_catalog_refresh"
 PRICE = 0.2
 CHANGED = 2
-"""So many pictures the second night may pay for."""
+"""So many images the second night may pay for."""
 
 
 def main() -> int:
@@ -41,11 +41,11 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / ".demo", help="where everything goes")
     args = parser.parse_args()
     end_cleanly()
-    story = Story()
+    story = Console()
     try:
         with Services() as services:
             passed = tell(story, services, args.out.absolute(), keep=args.keep)
-    except Ended as ended:
+    except Interrupted as ended:
         print(f"\nEnded by {signal.Signals(ended.signum).name}; nothing was left running.", file=sys.stderr)
         return 128 + ended.signum
     except (OSError, RuntimeError) as error:
@@ -54,7 +54,7 @@ def main() -> int:
     return 0 if passed else 1
 
 
-def tell(story: Story, services: Services, out: Path, *, keep: bool) -> bool:
+def tell(story: Console, services: Services, out: Path, *, keep: bool) -> bool:
     """Everything from an empty folder to the galleries of two nights.
 
     :param out: where Airflow's home and the shop's files go.
@@ -91,19 +91,19 @@ def tell(story: Story, services: Services, out: Path, *, keep: bool) -> bool:
         1,
     ):
         story.chapter(f"{number + 2}  Night {number}: {words}")
-        night = Night(f"night-{number}", night_rows, shop, emulator.counters.pictures)
+        night = Night(f"night-{number}", night_rows, shop, emulator.counters.images)
         if not night.run(story, airflow):
             story.line(story.paint("red", f"the run failed; its logs are under {home / 'logs'}"))
             return False
-        night.billed = emulator.counters.pictures - night.before
+        night.billed = emulator.counters.images - night.before
         nights.append(night)
         story.line(night.summary["line"])
-        story.line(f"the service's own bill for this night: {night.billed} pictures")
+        story.line(f"the service's own bill for this night: {night.billed} images")
 
     story.chapter("5  Look")
     for night in nights:
         story.line(f"gallery of {night.name}: {story.paint('bold', night.gallery.as_uri())}")
-    story.line(f"what a shop's pages read: {shop / 'pictures' / 'manifest.json'}")
+    story.line(f"what a shop's pages read: {shop / 'images' / 'manifest.json'}")
     as_expected = [night.billed for night in nights] == [len(rows), CHANGED]
     if not as_expected:
         story.line(
@@ -133,7 +133,7 @@ class Night:
     billed: int = 0
     summary: dict[str, Any] = field(default_factory=dict)
 
-    def run(self, story: Story, airflow: Airflow) -> bool:
+    def run(self, story: Console, airflow: Airflow) -> bool:
         """Write the catalog, run the DAG, tell what its tasks do.
 
         :return: whether it ended well.
@@ -142,7 +142,7 @@ class Night:
         write_catalog(self.rows, catalog)
         conf = {
             "catalog": catalog.as_uri(),
-            "destination": (self.shop / "pictures").as_uri(),
+            "destination": (self.shop / "images").as_uri(),
             "price_per_image": PRICE,
             "currency": "CNY",
         }

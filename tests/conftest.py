@@ -36,7 +36,7 @@ os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.WorkItem]) -> None:
     """Mark by directory, so that nobody can forget to."""
     for item in items:
         if {"e2e", "proof"} & set(item.path.parts):

@@ -15,9 +15,9 @@ from airflow_provider_bgrep.protocol.errors import InvalidInput
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
-    from airflow_provider_bgrep.catalog.layout import Layout
-    from airflow_provider_bgrep.catalog.shards import Shard
-    from airflow_provider_bgrep.journal import Record, Store
+    from airflow_provider_bgrep.catalog.generate import Shard
+    from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+    from airflow_provider_bgrep.journal.journal import Store, SubmitRecord
 
 _SHOWN = 10
 """So many shards a message names."""
@@ -25,11 +25,11 @@ _SHOWN = 10
 _NO_PLAN = "There is no plan for this run: see the task that plans."
 
 
-def _layout(destination: str) -> Layout:
-    from airflow_provider_bgrep.catalog.layout import Layout
+def _layout(destination: str) -> CatalogPaths:
+    from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
     from airflow_provider_bgrep.storage import absolute_path
 
-    return Layout(absolute_path("destination", destination))
+    return CatalogPaths(absolute_path("destination", destination))
 
 
 def _is_missing(plan_id: Any) -> bool:
@@ -41,10 +41,10 @@ class BgRepPlanOperator(BaseOperator):
     """Reads the catalog and the ledger, and freezes a plan. Buys nothing.
 
     Returns the numbers of its shards, for tasks to be mapped over; pushes ``{"plan_id": …, "shards": n,
-    "until": seconds, "pictures": n, "cost": text, "counts": {state: n, …}, "explained": text}`` to XCom as
+    "until": seconds, "images": n, "cost": text, "counts": {state: n, …}, "explained": text}`` to XCom as
     ``plan``.
 
-    :param options: see :class:`~airflow_provider_bgrep.catalog.options.Options`. Templated.
+    :param options: see :class:`~airflow_provider_bgrep.catalog.config.options.Options`. Templated.
     :param verbatim: further options, which Airflow does not render: their templates are over the rows.
     """
 
@@ -61,14 +61,14 @@ class BgRepPlanOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[int]:
         """Plan the night."""
-        from airflow_provider_bgrep.catalog.ledger import PlanInProgressError
-        from airflow_provider_bgrep.catalog.opening import plan_night
-        from airflow_provider_bgrep.catalog.options import Options
+        from airflow_provider_bgrep.catalog.config.options import Options
+        from airflow_provider_bgrep.catalog.plan.create import create_plan
+        from airflow_provider_bgrep.catalog.state.ledger import PlanInProgressError
 
         ti = context["ti"]
         try:
             options = Options.checked({**self.options, **(self.verbatim or {})})
-            plan = plan_night(
+            plan = create_plan(
                 options, _layout(options.destination), dag_id=ti.dag_id, run_id=ti.run_id, log=self.log
             )
         except InvalidInput as error:
@@ -110,13 +110,13 @@ class BgRepShardOperator(BgRepGenerateOperator):
         """The journal in the plan's folder, which takes no intent once the plan is over."""
         return self._shard.store
 
-    def known_records(self) -> Sequence[Record]:
+    def known_records(self) -> Sequence[SubmitRecord]:
         """What earlier runs bought of this shard's rows, and did not collect."""
         return self._shard.known
 
-    def pictures_path(self) -> ObjectStoragePath:
+    def images_path(self) -> ObjectStoragePath:
         """In the catalog's destination, where nothing is published yet."""
-        return _layout(str(self.destination)).pictures
+        return _layout(str(self.destination)).images
 
     def manifest_path(self, destination: ObjectStoragePath, context: Context) -> ObjectStoragePath:
         """In the plan's folder."""
@@ -129,7 +129,7 @@ class BgRepShardOperator(BgRepGenerateOperator):
         return self._plan
 
     def _run(self, context: Context, queries: int = 0, **told: bool) -> dict[str, Any]:
-        from airflow_provider_bgrep.catalog.shards import Shard
+        from airflow_provider_bgrep.catalog.generate import Shard
 
         self._plan = shard = Shard.read(_layout(str(self.destination)), str(self.plan_id), int(self.shard))
         self.bgrep_conn_id = shard.options.bgrep_conn_id
@@ -175,7 +175,7 @@ class BgRepCheckOperator(_PlanTask):
 
     def execute(self, context: Context) -> dict[str, int]:
         """Check the shard."""
-        from airflow_provider_bgrep.catalog.checking import check_shard
+        from airflow_provider_bgrep.catalog.check.shard import check_shard
 
         return check_shard(_layout(self.destination), str(self.plan_id), int(self.shard), log=self.log)
 
@@ -192,11 +192,11 @@ class BgRepPublishOperator(_PlanTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Publish, then settle."""
-        from airflow_provider_bgrep.catalog.closing import publish_night
+        from airflow_provider_bgrep.catalog.publish.plan import publish_plan
 
         if _is_missing(self.plan_id):
             raise AirflowSkipException(_NO_PLAN)
-        counts = publish_night(_layout(self.destination), self.plan_id, log=self.log)
+        counts = publish_plan(_layout(self.destination), self.plan_id, log=self.log)
         if not any(counts[name] for name in ("published", "retired", "deleted")):
             context["ti"].xcom_push(key="return_value", value=counts)
             raise AirflowSkipException("Nothing has changed for those who read the manifest.")
@@ -216,11 +216,11 @@ class BgRepReportOperator(_PlanTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Report."""
-        from airflow_provider_bgrep.catalog.reporting import report_night
+        from airflow_provider_bgrep.catalog.report.write import write_report
 
         if _is_missing(self.plan_id):
             raise BgRepJobFailedError(_NO_PLAN)
-        summary = report_night(_layout(self.destination), self.plan_id, log=self.log)
+        summary = write_report(_layout(self.destination), self.plan_id, log=self.log)
         if summary["unfinished"]:
             context["ti"].xcom_push(key="return_value", value=summary)
             told = summary["unfinished"]

@@ -2,7 +2,7 @@
 """An emulator of the background generation API on loopback: strict, deterministic, free of charge.
 
 It answers both operations as the API's document and its gateway do, counts what would be billed,
-fails on request (faults are an API) and renders real pictures. It is no diffusion model: scenery is
+fails on request (faults are an API) and renders real images. It is no diffusion model: scenery is
 drawn by code from words of the prompt. Start it with ``python -m airflow_provider_bgrep.emulator``
 or, in tests, with the fixture of :mod:`airflow_provider_bgrep.testing`.
 

@@ -51,17 +51,17 @@ def parser() -> argparse.ArgumentParser:
         "--stagger", type=float, default=first.stagger, help="how much later each further image task finishes"
     )
     add("--result-seconds", type=float, default=first.result_seconds, help="life of a result URL")
-    add("--quota-pictures", type=int, help="credit in pictures")
+    add("--quota-images", type=int, help="credit in images")
     add("--subscription-calls", type=int, help="calls of the subscription")
     add("--rate", type=float, help="calls per second before throttling")
     add("--rate-scope", choices=sorted(RATE_SCOPES), default=first.rate_scope, help="whose limit that is")
     add("--gateway", choices=GATEWAYS, default=first.gateway, help="how the gateway answers")
-    add("--no-fetch", action="store_true", help="do not fetch and check submitted pictures (load tests)")
+    add("--no-fetch", action="store_true", help="do not fetch and check submitted images (load tests)")
     return options
 
 
 _NAMES = (
-    "timing polls seconds stagger result_seconds quota_pictures subscription_calls rate rate_scope gateway"
+    "timing polls seconds stagger result_seconds quota_images subscription_calls rate rate_scope gateway"
 ).split()
 
 

@@ -40,14 +40,14 @@ def _service() -> list[Cause]:
               "where there is no gateway (``gateway=\"none\"``).",
               {"app_codes": {"stranger": "unknown to the service"}}),
         Cause("23500002", "A path of the service that is no operation, such as ``/api/v1/bg-rep/cancel``."),
-        Cause("23500003", "A submit that asks for more pictures than are left.", {"quota_pictures": 0}),
+        Cause("23500003", "A submit that asks for more images than are left.", {"quota_images": 0}),
         Cause("23500004", "A submit while too many jobs are unfinished.", {"busy_jobs": 0}),
-        Cause("23500005", "A picture marked as refused: ``bad_picture(\"refused\")``, or any with the text "
+        Cause("23500005", "An image marked as refused: ``bad_image(\"refused\")``, or any with the text "
               "chunk ``bgrep-emulator: refused``."),
-        Cause("23500006", "A picture or mask whose URL is no URL, or cannot be read: "
-              "``bad_picture(\"missing\")``."),
-        Cause("23500007", "A picture or mask of the wrong size, format or kind, such as "
-              "``bad_picture(\"too-small\")``."),
+        Cause("23500006", "An image or mask whose URL is no URL, or cannot be read: "
+              "``bad_image(\"missing\")``."),
+        Cause("23500007", "An image or mask of the wrong size, format or kind, such as "
+              "``bad_image(\"too-small\")``."),
         Cause("23500008", "A query for a key that was never given out, belongs to another AppCode, or is "
               "older than ``job_seconds``."),
         Cause("23500009", "A required field is missing, null or empty."),

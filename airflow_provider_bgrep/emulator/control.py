@@ -188,13 +188,13 @@ class Controls(abc.ABC):
         """Forget jobs, counters, nonces, faults and changed settings."""
         self.control("POST", "reset")
 
-    def bad_picture(self, name: str) -> str:
-        """URL of a picture or mask that is refused.
+    def bad_image(self, name: str) -> str:
+        """URL of an image or mask that is refused.
 
         :param name: one of :data:`airflow_provider_bgrep.emulator.samples.BAD`, or ``missing``.
         """
         if name not in samples.BAD and name != "missing":
-            raise ControlError(f"no bad picture {name!r}; known are {sorted(samples.BAD)} and 'missing'")
+            raise ControlError(f"no bad image {name!r}; known are {sorted(samples.BAD)} and 'missing'")
         return f"{self.url}{samples.SAMPLES_PREFIX}bad/{name}"
 
     def image_task(self, sample: str | None = None, **overrides: Any) -> dict[str, Any]:

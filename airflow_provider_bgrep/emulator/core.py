@@ -2,7 +2,7 @@
 """The emulator without its sockets: gateway, faults, service, counters and the state file.
 
 Everything here runs on one event loop. Between the checks of a submit and its acceptance lies the
-fetching of its pictures; what a call may spend is therefore looked at again when it is accepted.
+fetching of its images; what a call may spend is therefore looked at again when it is accepted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from airflow_provider_bgrep.emulator.faults import (
     strike,
 )
 from airflow_provider_bgrep.emulator.gateway import Call, Gateway
-from airflow_provider_bgrep.emulator.pictures import Pictures
+from airflow_provider_bgrep.emulator.images import Images
 from airflow_provider_bgrep.emulator.render import Renderer
 from airflow_provider_bgrep.emulator.service import RefusalError
 from airflow_provider_bgrep.emulator.settings import APP_CODE_STATES, Settings
@@ -64,8 +64,8 @@ class Core:
         self.settings = self.initial
         self.faults = Faults()
         self.gateway = Gateway()
-        self.pictures = Pictures()
-        self.renderer = Renderer(self.pictures)
+        self.images = Images()
+        self.renderer = Renderer(self.images)
         self._file = StateFile(Path(state_file)) if state_file is not None else None
         self.state = self._file.open() if self._file else State()
 
@@ -232,12 +232,12 @@ class Core:
         tasks = service.task_list(body)
         self._check_capacity(tasks)
         if self.settings.fetch:
-            await self.pictures.check(tasks)
+            await self.images.check(tasks)
             self._check_capacity(tasks)
         now = self.state.now()
         job = jobs.plan(tasks, call.app_code, now, self.settings, self.faults.take_all(JOB_FAULTS, "submit"))
         self.state.jobs[job.key] = job
-        add = {"submits": 1, "image_tasks": len(tasks), "pictures": sum(task["num_output"] for task in tasks)}
+        add = {"submits": 1, "image_tasks": len(tasks), "images": sum(task["num_output"] for task in tasks)}
         for name, more in add.items():
             setattr(self.state.counters, name, getattr(self.state.counters, name) + more)
         record["add"].update(add)
@@ -253,11 +253,11 @@ class Core:
                 raise RefusalError(
                     "23500004", f"{busy} jobs are unfinished, busy_jobs is {settings.busy_jobs}"
                 )
-        if settings.quota_pictures is not None:
-            left = settings.quota_pictures - self.state.counters.pictures
+        if settings.quota_images is not None:
+            left = settings.quota_images - self.state.counters.images
             wanted = sum(task["num_output"] for task in tasks)
             if wanted > left:
-                raise RefusalError("23500003", f"{wanted} pictures asked for, {max(0, left)} left")
+                raise RefusalError("23500003", f"{wanted} images asked for, {max(0, left)} left")
 
     def _query(self, call: Call, body: bytes, now: float, record: dict[str, Any]) -> Answer:
         key = service.result_key(body)
@@ -275,7 +275,7 @@ class Core:
     # -- results ---------------------------------------------------------------------------------
 
     async def result(self, name: str, query: str, *, authorised: bool) -> Answer:
-        """Answer the download of a result picture.
+        """Answer the download of a result image.
 
         :param name: what follows the prefix of results in the path.
         :param query: the query string, with expiry and signature.
@@ -293,8 +293,8 @@ class Core:
         key, _, rest = name.partition("/")
         index, _, number = rest.removesuffix(".png").partition("-")
         task = self.state.jobs[key].tasks[int(index)]
-        picture = await self.renderer.picture(task.echo, int(number), seed=f"{key}/{index}")
-        answer = Answer(200, picture, {"Content-Type": "image/png", "Server": "AliyunOSS"})
+        image = await self.renderer.image(task.echo, int(number), seed=f"{key}/{index}")
+        answer = Answer(200, image, {"Content-Type": "image/png", "Server": "AliyunOSS"})
         if fault and fault.name == "oversized":
             # What follows the end of a PNG is ignored by readers: only the size is wrong.
             answer.body += b"\0" * max(0, int(fault.params["bytes"]) + 1 - len(answer.body))

@@ -112,7 +112,7 @@ def queried(job: Job, now: float, base: str, secret: str, life: float) -> bytes:
 def sign(name: str, expires: int, secret: str) -> str:
     """Path and query of a signed result URL, in the manner of object storage.
 
-    :param name: the picture's name, ``{result_key}/{image task}-{number}.png``.
+    :param name: the image's name, ``{result_key}/{image task}-{number}.png``.
     :param expires: seconds since the epoch.
     """
     return (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The index page for people: samples, counters, the last jobs and their pictures."""
+"""The index page for people: samples, counters, the last jobs and their images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_provider_bgrep.emulator.core import Core
 from airflow_provider_bgrep.emulator.state import Job
 
 _SHOWN: Final = 12
-"""So many jobs are shown, the newest first: each of their pictures is drawn when the page is looked at."""
+"""So many jobs are shown, the newest first: each of their images is drawn when the page is looked at."""
 
 _LIFE: Final = 600
 """Seconds that the page's own result URLs live, whatever the setting."""
@@ -60,14 +60,12 @@ def _job(core: Core, job: Job) -> str:
     rows = []
     expires = math.ceil(core.state.now() + _LIFE)
     for number, (task, status) in enumerate(zip(job.tasks, job.statuses(core.state.now()), strict=True)):
-        pictures = ""
+        images = ""
         if status == "SUCCESS":
             names = [f"{job.key}/{number}-{output}.png" for output in range(task.outputs)]
             signed = [escape(jobs.sign(name, expires, core.state.secret)) for name in names]
-            pictures = "".join(
-                f'<a href="{url}"><img src="{url}" loading="lazy" alt=""></a>' for url in signed
-            )
+            images = "".join(f'<a href="{url}"><img src="{url}" loading="lazy" alt=""></a>' for url in signed)
         prompt = escape(task.echo["positive_prompt"].encode("utf-8", "replace").decode())
         why = f" ({escape(task.message)})" if status == "FAILED" else ""
-        rows.append(f'<p><b class="{status}">{status}</b>{why} {prompt}</p><div class="row">{pictures}</div>')
+        rows.append(f'<p><b class="{status}">{status}</b>{why} {prompt}</p><div class="row">{images}</div>')
     return f'<div class="card job"><code>{job.key}</code> · {job.polls} queries{"".join(rows)}</div>'

@@ -61,7 +61,7 @@ class Server:
         if self._sockets is not None:
             self._sockets.close()
             # First our own connections: they may lead to this very server, which would wait for them.
-            await self._core.pictures.close()
+            await self._core.images.close()
             await self._web.shutdown(_SHUTDOWN_SECONDS)
         self._core.close()
 

@@ -3,7 +3,7 @@
 
 For a submit: the body is there (23500012), is JSON of the right shape (23500013), has every required
 field (23500009, of all image tasks), has nothing out of range (23500013, of all image tasks), its
-URLs are URLs (23500006). What a job may cost and whether its pictures can be read comes after that.
+URLs are URLs (23500006). What a job may cost and whether its images can be read comes after that.
 A list is refused whole for one bad element, and what was wrong is said in ``X-Emulator-Detail``.
 """
 

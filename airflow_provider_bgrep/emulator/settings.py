@@ -67,10 +67,10 @@ class Settings:
     :param seconds: median and sigma of an image task's log-normal time, in ``lifelike`` timing.
     :param stagger: how many polls (seconds, in ``lifelike`` timing) each further image task of a
         job finishes after the one before it.
-    :param fetch: whether submitted pictures and masks are fetched and checked.
+    :param fetch: whether submitted images and masks are fetched and checked.
     :param result_seconds: how long a result URL is readable.
     :param job_seconds: how long a job can be queried; ``None`` is for ever.
-    :param quota_pictures: credit in pictures, counted from the start or the last reset (23500003).
+    :param quota_images: credit in images, counted from the start or the last reset (23500003).
     :param subscription_calls: calls of the subscription, counted likewise (B403MQ).
     :param subscription: one of :data:`SUBSCRIPTIONS`.
     :param app_codes: further AppCodes and the state of each, one of :data:`APP_CODE_STATES`; the
@@ -97,7 +97,7 @@ class Settings:
     fetch: bool = True
     result_seconds: float = RESULT_URL_SECONDS
     job_seconds: float | None = None
-    quota_pictures: int | None = None
+    quota_images: int | None = None
     subscription_calls: int | None = None
     subscription: str = "active"
     app_codes: Mapping[str, str] = field(default_factory=dict)
@@ -174,7 +174,7 @@ _CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
     "fetch": lambda value: isinstance(value, bool),
     "result_seconds": _number,
     "job_seconds": _or_none(_number),
-    "quota_pictures": _or_none(_count),
+    "quota_images": _or_none(_count),
     "subscription_calls": _or_none(_count),
     "app_codes": _states,
     "rate": _or_none(lambda value: _number(value) and value > 0),

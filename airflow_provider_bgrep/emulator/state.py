@@ -22,19 +22,19 @@ class Counters:
     :param submits: accepted submits.
     :param queries: queries that were answered with a job.
     :param image_tasks: image tasks of accepted submits.
-    :param pictures: pictures that accepted submits asked for: what a bill would count.
+    :param images: images that accepted submits asked for: what a bill would count.
     :param refused: calls refused by the gateway or the service, by cause or by fault.
     :param requests: HTTP requests received on the API, whatever became of them.
     :param connections: TCP connections over which at least one of them came.
     :param calls: requests the gateway passed on to the service.
-    :param results: downloads of result pictures that were served.
+    :param results: downloads of result images that were served.
     :param leaks: downloads that carried the AppCode to the results' storage.
     """
 
     submits: int = 0
     queries: int = 0
     image_tasks: int = 0
-    pictures: int = 0
+    images: int = 0
     refused: int = 0
     requests: int = 0
     connections: int = 0
@@ -55,7 +55,7 @@ class TaskState:
     """One image task of a job: what was submitted and what becomes of it.
 
     It is WAITING before its start, RUNNING before its end, by polls *and* by the clock, then it has
-    its outcome. ``outputs`` is how many pictures it has if that is SUCCESS.
+    its outcome. ``outputs`` is how many images it has if that is SUCCESS.
     """
 
     echo: dict[str, Any]

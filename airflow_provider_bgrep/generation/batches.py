@@ -6,12 +6,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
-from airflow_provider_bgrep.generation.items import Item
+from airflow_provider_bgrep.generation.items import WorkItem
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.protocol.limits import MAX_TASKS
 
 
-def wanted(items: Iterable[Item], *, resubmit: bool, retry_failed: int) -> list[Item]:
+def wanted(items: Iterable[WorkItem], *, resubmit: bool, retry_failed: int) -> list[WorkItem]:
     """The items that are still to be bought, those first that never were.
 
     :param resubmit: whether an item whose answer was lost is bought again; within a try only once.
@@ -26,12 +26,12 @@ def wanted(items: Iterable[Item], *, resubmit: bool, retry_failed: int) -> list[
 
 
 def within_budget(
-    items: Sequence[Item], *, spent: int, max_images: int | None, over_budget: str
-) -> list[Item]:
+    items: Sequence[WorkItem], *, spent: int, max_images: int | None, over_budget: str
+) -> list[WorkItem]:
     """Those of the items that the budget allows, from their beginning.
 
-    :param spent: pictures that were bought, or may have been, before.
-    :param max_images: pictures that may be bought in all; ``None`` for any number.
+    :param spent: images that were bought, or may have been, before.
+    :param max_images: images that may be bought in all; ``None`` for any number.
     :param over_budget: ``trim`` leaves out what does not fit, ``refuse`` all, if those that never were
         bought do not fit; what is bought again is always left out.
     """
@@ -49,13 +49,13 @@ def within_budget(
     return taken
 
 
-def within(items: Sequence[Item], pictures: int) -> list[Item]:
-    """The items from the beginning that ask for no more than so many pictures together."""
-    totals = itertools.accumulate(item.pictures for item in items)
-    return [item for item, total in zip(items, totals, strict=True) if total <= pictures]
+def within(items: Sequence[WorkItem], images: int) -> list[WorkItem]:
+    """The items from the beginning that ask for no more than so many images together."""
+    totals = itertools.accumulate(item.images for item in items)
+    return [item for item, total in zip(items, totals, strict=True) if total <= images]
 
 
-def batches(items: Sequence[Item], size: int = MAX_TASKS) -> list[list[Item]]:
+def batches(items: Sequence[WorkItem], size: int = MAX_TASKS) -> list[list[WorkItem]]:
     """The items in jobs of ten; of a few that were refused by themselves before, each alone."""
     suspects = [item for item in items if item.is_suspect]
     if len(suspects) > size:
@@ -65,7 +65,7 @@ def batches(items: Sequence[Item], size: int = MAX_TASKS) -> list[list[Item]]:
     return [good[i : i + size] for i in range(0, len(good), size)] + [[item] for item in suspects]
 
 
-def halves(batch: Sequence[Item]) -> tuple[list[Item], list[Item]]:
+def halves(batch: Sequence[WorkItem]) -> tuple[list[WorkItem], list[WorkItem]]:
     """A refused job in two, of which the first is not the larger."""
     middle = len(batch) // 2
     return list(batch[:middle]), list(batch[middle:])

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bgrep.generation.outcomes import BOUGHT, Outcome
-from airflow_provider_bgrep.journal import Asked, Record, State
+from airflow_provider_bgrep.journal.journal import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.protocol.models import ImageTask
 
 if TYPE_CHECKING:
-    from airflow_provider_bgrep.download import SavedPicture
-    from airflow_provider_bgrep.generation.saving import SavedJob
+    from airflow_provider_bgrep.download import SavedImage
+    from airflow_provider_bgrep.generation.job_store import JobRecord
 
 
 @dataclass(slots=True)
-class Item:
+class WorkItem:
     """One image task.
 
     :param key: its identity.
-    :param pictures: how many it asks for.
+    :param images: how many it asks for.
     :param id: the user's own name for it.
     :param task: what to submit; ``None`` if the list does not name it any more, and only the journal does.
     :param outcome: what became of it so far.
@@ -34,17 +34,17 @@ class Item:
     :param is_suspect: whether any try had: it is submitted alone.
     :param is_over_budget: whether it is not submitted because ``max_images`` says so.
     :param seed: the seed it was made with, where one is known.
-    :param files: its pictures that lie in place.
+    :param files: its images that lie in place.
     :param saved_at: since when, ISO 8601 in UTC.
     """
 
     key: str
-    pictures: int
+    images: int
     id: str = ""
     task: ImageTask | None = None
     outcome: Outcome = Outcome.NOT_SUBMITTED
     reason: str = ""
-    record: Record | None = None
+    record: SubmitRecord | None = None
     index: int = 0
     bought: int = 0
     is_resubmitted: bool = False
@@ -52,19 +52,19 @@ class Item:
     is_suspect: bool = False
     is_over_budget: bool = False
     seed: Any = None
-    files: tuple[SavedPicture, ...] = ()
+    files: tuple[SavedImage, ...] = ()
     saved_at: str = ""
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> SubmittedTask:
         """As the journal writes it down."""
-        return Asked(self.key, self.pictures, self.id)
+        return SubmittedTask(self.key, self.images, self.id)
 
     def becomes(self, outcome: Outcome, reason: str = "") -> None:
         """Note what became of it."""
         self.outcome, self.reason = outcome, reason
 
-    def seen(self, record: Record, index: int, try_number: int) -> None:
+    def seen(self, record: SubmitRecord, index: int, try_number: int) -> None:
         """Take in one more of the journal's records about it, the next in time."""
         is_now = record.try_number == try_number
         if record.state is State.REFUSED:
@@ -87,7 +87,7 @@ class Item:
             self.becomes(Outcome.UNKNOWN, record.reason or "the worker ended before the answer was noted")
 
 
-class Board:
+class WorkItems:
     """All items of one task instance: the list's, in its order, then those that only the journal knows.
 
     :param tasks: the list, checked.
@@ -101,18 +101,18 @@ class Board:
         self,
         tasks: Sequence[ImageTask],
         keys: Sequence[str],
-        records: Iterable[Record],
+        records: Iterable[SubmitRecord],
         *,
         account: str,
         try_number: int,
     ) -> None:
-        self.items: dict[str, Item] = {}
+        self.items: dict[str, WorkItem] = {}
         for key, task in zip(keys, tasks, strict=True):
             own = "" if task.id is None else str(task.id)
-            self.items[key] = Item(key, task.num_output, own, task)
-        self.jobs: dict[str, Record] = {}
-        self.foreign: list[Record] = []
-        self.avoided: list[Item] = []
+            self.items[key] = WorkItem(key, task.num_output, own, task)
+        self.jobs: dict[str, SubmitRecord] = {}
+        self.foreign: list[SubmitRecord] = []
+        self.avoided: list[WorkItem] = []
         for record in records:
             if record.account != account:
                 self.foreign.append(record)
@@ -122,7 +122,7 @@ class Board:
             for index, asked in enumerate(record.items):
                 item = self.items.get(asked.key)
                 if item is None:
-                    item = self.items[asked.key] = Item(asked.key, asked.pictures, asked.id)
+                    item = self.items[asked.key] = WorkItem(asked.key, asked.images, asked.id)
                 item.seen(record, index, try_number)
         for key, item in list(self.items.items()):
             if item.task is None and item.outcome not in BOUGHT:
@@ -130,15 +130,15 @@ class Board:
             elif item.task and item.record and item.record.try_number < try_number and item.outcome in BOUGHT:
                 self.avoided.append(item)
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[WorkItem]:
         return iter(self.items.values())
 
     @property
-    def listed(self) -> list[Item]:
+    def listed(self) -> list[WorkItem]:
         """The list's items."""
         return [item for item in self if item.task is not None]
 
-    def take(self, record: Record, saved: SavedJob) -> list[Item]:
+    def take(self, record: SubmitRecord, saved: JobRecord) -> list[WorkItem]:
         """Take in what became of a job.
 
         :return: its items, without those whose place a later submit has taken.
@@ -153,17 +153,17 @@ class Board:
                 item.becomes(ended.outcome, ended.reason)
         return taken
 
-    def current(self, record: Record) -> list[Item]:
+    def current(self, record: SubmitRecord) -> list[WorkItem]:
         """The items of a submit, without those whose place a later one has taken."""
         items = (self.items.get(asked.key) for asked in record.items)
         return [item for item in items if item is not None and item.record is record]
 
-    def is_open(self, record: Record) -> bool:
+    def is_open(self, record: SubmitRecord) -> bool:
         """Whether a job's results are still to be collected: it is not saved, and not bought anew."""
         return any(item.outcome is Outcome.PENDING for item in self.current(record))
 
     @property
-    def outstanding(self) -> list[Record]:
+    def outstanding(self) -> list[SubmitRecord]:
         """The jobs whose results are still to be collected."""
         return [record for record in self.jobs.values() if self.is_open(record)]
 

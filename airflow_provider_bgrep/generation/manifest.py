@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manifest: one JSON line an image task, beside the pictures. It holds no URL of the service's."""
+"""The manifest: one JSON line an image task, beside the images. It holds no URL of the service's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bgrep.generation.items import Board, Item
+from airflow_provider_bgrep.generation.items import WorkItem, WorkItems
 from airflow_provider_bgrep.generation.outcomes import MEANINGS, Outcome
 from airflow_provider_bgrep.storage import put_bytes
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 
-def write_manifest(board: Board, path: ObjectStoragePath) -> None:
+def write_manifest(board: WorkItems, path: ObjectStoragePath) -> None:
     """Write the manifest, replacing an earlier one in one step: the list's items, then the unlisted."""
     text = "".join(json.dumps(line(item), ensure_ascii=False) + "\n" for item in board)
     put_bytes(text.encode(errors="surrogatepass"), path)
 
 
-def line(item: Item) -> dict[str, Any]:
+def line(item: WorkItem) -> dict[str, Any]:
     """An item as the manifest holds it."""
     happened, advice = MEANINGS[item.outcome]
     record = item.record
@@ -45,7 +45,7 @@ def line(item: Item) -> dict[str, Any]:
         "status": item.outcome.value,
         "reason": item.reason or ("" if item.outcome is Outcome.GENERATED else happened),
         "advice": advice,
-        "num_output": item.pictures,
+        "num_output": item.images,
         **bought,
         "saved_at": item.saved_at,
         "seed": item.seed,

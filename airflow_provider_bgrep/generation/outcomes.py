@@ -22,9 +22,9 @@ class Outcome(str, Enum):
 
 MEANINGS: Final[dict[Outcome, tuple[str, str]]] = {
     # (what happened, what to do)
-    Outcome.GENERATED: ("Every picture asked for is saved.", ""),
+    Outcome.GENERATED: ("Every image asked for is saved.", ""),
     Outcome.PARTIAL: (
-        "The service made fewer pictures than asked for; those are saved.",
+        "The service made fewer images than asked for; those are saved.",
         "Nothing; regenerate buys anew.",
     ),
     Outcome.REFUSED: (
@@ -33,7 +33,7 @@ MEANINGS: Final[dict[Outcome, tuple[str, str]]] = {
     ),
     Outcome.FAILED: (
         "The service took the image task and failed at it; it may be billed.",
-        "Raise retry_failed and clear the task, or use another picture.",
+        "Raise retry_failed and clear the task, or use another image.",
     ),
     Outcome.EXPIRED: (
         "Bought, but its results cannot be had any more.",

@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import BaseHook
 from airflow.providers.http.hooks.http import HttpHook
 from requests.auth import AuthBase
 
-from airflow_provider_bgrep.client import AsyncClient, drive, new_chance, new_nonce, sleep
+from airflow_provider_bgrep.client import AsyncClient, drive, new_nonce, new_runtime, sleep
 from airflow_provider_bgrep.compat import mask_secret
 from airflow_provider_bgrep.connection import (
     CONNECTION_TYPE,
@@ -31,13 +31,13 @@ from airflow_provider_bgrep.connection import (
 from airflow_provider_bgrep.exceptions import configuration_error, error_from, input_error
 from airflow_provider_bgrep.get_provider_info import ui_field_behaviour
 from airflow_provider_bgrep.protocol import flows
-from airflow_provider_bgrep.protocol.codes import Kind
+from airflow_provider_bgrep.protocol.codes import ErrorKind
 from airflow_provider_bgrep.protocol.errors import NOT_CONNECTED, CallError, InvalidInput, Problem
 from airflow_provider_bgrep.protocol.models import ImageTask, Job
-from airflow_provider_bgrep.protocol.pacing import ONCE
-from airflow_provider_bgrep.protocol.tally import Tally
-from airflow_provider_bgrep.protocol.validation import checked_tasks
+from airflow_provider_bgrep.protocol.retry import ONCE
+from airflow_provider_bgrep.protocol.validation import validate_tasks
 from airflow_provider_bgrep.protocol.wire import NONCE_HEADER, request_headers
+from airflow_provider_bgrep.request_counter import RequestCounter
 from airflow_provider_bgrep.transport import CONNECT_TIMEOUT, OneAttemptAdapter, environment_bundle
 
 if TYPE_CHECKING:
@@ -154,8 +154,8 @@ class BgRepHook(HttpHook):
         :raises BgRepUnknownOutcomeError: if the answer was lost: the job may be accepted and billed.
         """
         try:
-            tasks = checked_tasks(task_list)
-            return self._drive(flows.submit(tasks, new_chance(nonce)))
+            tasks = validate_tasks(task_list)
+            return self._drive(flows.submit(tasks, new_runtime(nonce)))
         except InvalidInput as error:
             raise input_error(error) from None
 
@@ -166,7 +166,7 @@ class BgRepHook(HttpHook):
         :raises BgRepJobNotFoundError: if there is no such job.
         """
         try:
-            return self._drive(flows.query(result_key, new_chance()))
+            return self._drive(flows.query(result_key, new_runtime()))
         except InvalidInput as error:
             raise input_error(error) from None
 
@@ -178,9 +178,9 @@ class BgRepHook(HttpHook):
         :return: whether it works, and a sentence for people.
         """
         try:
-            self._drive_raw(flows.query(secrets.token_hex(16), new_chance(), ONCE))
+            self._drive_raw(flows.query(secrets.token_hex(16), new_runtime(), ONCE))
         except CallError as error:
-            if error.kind is Kind.JOB_NOT_FOUND:
+            if error.kind is ErrorKind.JOB_NOT_FOUND:
                 return True, "The AppCode works: the API knows this account. Nothing was generated or billed."
             return False, f"{_diagnosis(error)}. {error_from(error)}"
         except Exception as error:
@@ -267,15 +267,15 @@ def _diagnosis(error: CallError) -> str:
     return _DIAGNOSES.get(error.kind, "No answer")
 
 
-_ELSEWHERE: Final = (Kind.CONFIGURATION, Kind.REQUEST, Kind.SERVICE)
+_ELSEWHERE: Final = (ErrorKind.CONFIGURATION, ErrorKind.REQUEST, ErrorKind.SERVICE)
 """What a web server that is not this API may be taken for: it redirects, refuses, or shows a page."""
 
-_DIAGNOSES: Final[dict[Kind, str]] = {
-    Kind.AUTH: "Wrong AppCode",
-    Kind.QUOTA: "No subscription, or nothing left of it",
-    Kind.CONFIGURATION: "Wrong domain or path, or this address is refused",
-    Kind.THROTTLED: "The API is busy; the AppCode was not checked",
-    Kind.REQUEST: "The API refused the query",
+_DIAGNOSES: Final[dict[ErrorKind, str]] = {
+    ErrorKind.AUTH: "Wrong AppCode",
+    ErrorKind.QUOTA: "No subscription, or nothing left of it",
+    ErrorKind.CONFIGURATION: "Wrong domain or path, or this address is refused",
+    ErrorKind.THROTTLED: "The API is busy; the AppCode was not checked",
+    ErrorKind.REQUEST: "The API refused the query",
 }
 
 
@@ -311,19 +311,19 @@ class BgRepAsyncHook(BaseHook):
     async def submit(self, task_list: Iterable[ImageTask | Mapping[str, Any]]) -> Job:
         """As :meth:`BgRepHook.submit`."""
         try:
-            return await self._drive(flows.submit(checked_tasks(task_list), new_chance()))
+            return await self._drive(flows.submit(validate_tasks(task_list), new_runtime()))
         except InvalidInput as error:
             raise input_error(error) from None
 
     async def query(self, result_key: str) -> Job:
         """As :meth:`BgRepHook.query`."""
         try:
-            return await self._drive(flows.query(result_key, new_chance()))
+            return await self._drive(flows.query(result_key, new_runtime()))
         except InvalidInput as error:
             raise input_error(error) from None
 
     async def wait(
-        self, result_key: str, *, poll_interval: float, end_time: float, tally: Tally | None = None
+        self, result_key: str, *, poll_interval: float, end_time: float, tally: RequestCounter | None = None
     ) -> flows.Waited:
         """Ask for one job until it is finished or ``end_time`` has come.
 
@@ -338,7 +338,7 @@ class BgRepAsyncHook(BaseHook):
 
         flow = flows.wait(
             result_key,
-            new_chance(),
+            new_runtime(),
             poll_interval=poll_interval,
             end_time=end_time,
             on_unknown_status=unknown,

@@ -27,8 +27,8 @@ from airflow_provider_bgrep.results import check_fail_on
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
-    from airflow_provider_bgrep.journal import Record, Store
-    from airflow_provider_bgrep.operators.generation import Leg
+    from airflow_provider_bgrep.journal.journal import Store, SubmitRecord
+    from airflow_provider_bgrep.operators._generate import Leg
 
 ON_UNKNOWN_OUTCOME: Final = ("fail", "resubmit")
 OVER_BUDGET: Final = ("refuse", "trim")
@@ -117,7 +117,7 @@ class BgRepSubmitOperator(ImageTaskTemplates, BaseOperator):
 
     def execute(self, context: Context) -> str:
         """Submit, unless an earlier try did."""
-        from airflow_provider_bgrep.operators.submission import submit_once
+        from airflow_provider_bgrep.operators._submit import submit_once
 
         result_key = submit_once(self, context)
         context["ti"].xcom_push(key="result_key", value=result_key)
@@ -125,12 +125,12 @@ class BgRepSubmitOperator(ImageTaskTemplates, BaseOperator):
 
 
 class BgRepGenerateOperator(ImageTaskTemplates, BaseOperator):
-    """Buys backgrounds for any number of image tasks, waits, and saves the pictures. **This costs money.**
+    """Buys backgrounds for any number of image tasks, waits, and saves the images. **This costs money.**
 
     Image tasks are submitted in jobs of up to 10, as fast as the service bears. What is bought is written
     down before and after each submit, and found again by a retry, after a kill, and when the task is
-    cleared: it is never bought twice unasked. A job that is refused for one picture is split until that
-    picture stands alone. Finished jobs are saved while others still run.
+    cleared: it is never bought twice unasked. A job that is refused for one image is split until that
+    image stands alone. Finished jobs are saved while others still run.
 
     Every image task ends as one of: ``generated``, ``partial``, ``refused``, ``failed``, ``expired``,
     ``unknown_outcome``, ``not_submitted``, ``pending``. The manifest
@@ -138,7 +138,7 @@ class BgRepGenerateOperator(ImageTaskTemplates, BaseOperator):
     to do.
 
     Returns ``{"manifest": path, "items": {outcome: count, …}, "unlisted": n, "submits": calls, "queries":
-    calls, "jobs": n, "image_tasks": n, "pictures": n, "saved": n, "avoided": {"image_tasks": n, "pictures":
+    calls, "jobs": n, "image_tasks": n, "images": n, "saved": n, "avoided": {"image_tasks": n, "images":
     n}}``: of the list's items, then of what was bought since the task was last cleared, and what was not
     bought because an earlier try had. Pushed even where the task fails.
 
@@ -150,9 +150,9 @@ class BgRepGenerateOperator(ImageTaskTemplates, BaseOperator):
     :param poll_interval: seconds between two queries of one job.
     :param timeout: seconds until everything must be done, from the first try's start; a retry does not
         prolong it, a clear begins it anew.
-    :param fail_on: fail if ``any`` image task is not ``generated`` (default), if ``all`` are without a
-        picture, or ``never`` for that reason. Decided when everything is saved.
-    :param max_images: pictures that may be bought, ``None`` for any number. What earlier tries bought
+    :param fail_on: fail if ``any`` image task is not ``generated`` (default), if ``all`` are without an
+        image, or ``never`` for that reason. Decided when everything is saved.
+    :param max_images: images that may be bought, ``None`` for any number. What earlier tries bought
         counts.
     :param over_budget: ``refuse`` to buy anything (default) if the list asks for more than ``max_images``,
         or ``trim``: buy from the list's beginning, and leave the rest ``not_submitted``.
@@ -269,16 +269,16 @@ class BgRepGenerateOperator(ImageTaskTemplates, BaseOperator):
 
     def open_store(self, context: Context) -> Store | None:
         """Where to remember what is bought; ``None`` where nothing does."""
-        from airflow_provider_bgrep.operators.stores import open_store
+        from airflow_provider_bgrep.operators._stores import open_store
 
         return open_store(self.journal_path, context)
 
-    def known_records(self) -> Sequence[Record]:
+    def known_records(self) -> Sequence[SubmitRecord]:
         """Submits that others made, of image tasks of this list: collected, not bought again."""
         return ()
 
-    def pictures_path(self) -> ObjectStoragePath:
-        """Where the pictures go.
+    def images_path(self) -> ObjectStoragePath:
+        """Where the images go.
 
         :raises InvalidInput: if it cannot be used.
         """
@@ -288,7 +288,7 @@ class BgRepGenerateOperator(ImageTaskTemplates, BaseOperator):
 
     def manifest_path(self, destination: ObjectStoragePath, context: Context) -> ObjectStoragePath:
         """Where the manifest goes."""
-        from airflow_provider_bgrep.operators.generation import manifest_name
+        from airflow_provider_bgrep.operators._generate import manifest_name
 
         return destination / manifest_name(context)
 
@@ -317,8 +317,8 @@ class BgRepGenerateOperator(ImageTaskTemplates, BaseOperator):
 
     def _run(self, context: Context, queries: int = 0, **told: bool) -> dict[str, Any]:
         from airflow_provider_bgrep.exceptions import BgRepServiceError
-        from airflow_provider_bgrep.journal import SupersededError
-        from airflow_provider_bgrep.operators.generation import Leg
+        from airflow_provider_bgrep.journal.journal import SupersededError
+        from airflow_provider_bgrep.operators._generate import Leg
 
         try:
             self._leg = Leg(self, context)
@@ -330,7 +330,7 @@ class BgRepGenerateOperator(ImageTaskTemplates, BaseOperator):
 
 
 class BgRepDownloadOperator(BaseOperator):
-    """Saves a finished job's pictures.
+    """Saves a finished job's images.
 
     Each is fetched without credentials, decoded whole, and put in place in one step. A second run finds
     what is there; URLs that have expired are asked for once more.
@@ -343,9 +343,9 @@ class BgRepDownloadOperator(BaseOperator):
     :param bgrep_conn_id: the ``bgrep`` connection. Templated.
     :param filename_template: file names, with fields ``{result_key}``, ``{index}`` (of the image task, two
         digits), ``{output}`` (0 to 3), ``{seed}`` and ``{ext}`` (by content). Templated.
-    :param max_bytes: most bytes that one picture may have.
+    :param max_bytes: most bytes that one image may have.
     :raises BgRepJobNotFinishedError: if the job is not finished: put a ``BgRepSensor`` before.
-    :raises BgRepDownloadError: if a picture could not be saved; the others are, and stay.
+    :raises BgRepDownloadError: if an image could not be saved; the others are, and stay.
     """
 
     template_fields: Sequence[str] = ("result_key", "destination", "bgrep_conn_id", "filename_template")
@@ -403,14 +403,14 @@ class BgRepDownloadOperator(BaseOperator):
             )
         except InvalidInput as error:
             raise input_error(error) from None
-        self.log.info("%d pictures of job %s lie in place.", len(saved.pictures), self.result_key)
+        self.log.info("%d images of job %s lie in place.", len(saved.images), self.result_key)
         if saved.lost:
             raise BgRepDownloadError(
-                f"{len(saved.lost)} pictures of job {self.result_key} could not be saved, "
-                f"{len(saved.pictures)} lie in place: {'; '.join(map(str, saved.lost))}"
+                f"{len(saved.lost)} images of job {self.result_key} could not be saved, "
+                f"{len(saved.images)} lie in place: {'; '.join(map(str, saved.lost))}"
             )
         return {
             "result_key": self.result_key,
-            "files": [asdict(picture) for picture in saved.pictures],
+            "files": [asdict(image) for image in saved.images],
             "failed": list(saved.failed),
         }

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one table of the service's and the gateway's codes: what each means and what may be done.
 
-A row says its :class:`Kind` (which decides the exception users catch) and, for a submit and for a
-query apart, what :class:`Then` follows. The difference matters: a submit whose outcome is unknown
+A row says its :class:`ErrorKind` (which decides the exception users catch) and, for a submit and for a
+query apart, what :class:`RetryDecision` follows. The difference matters: a submit whose outcome is unknown
 must never be sent again by itself, since it may be billed; a query may always be asked again.
 """
 
@@ -16,7 +16,7 @@ from typing import Final
 from airflow_provider_bgrep.protocol.limits import MAX_SIDE, MIN_SIDE
 
 
-class Kind(str, Enum):
+class ErrorKind(str, Enum):
     """What went wrong, by what the caller can do about it."""
 
     AUTH = "auth"
@@ -31,7 +31,7 @@ class Kind(str, Enum):
     UNKNOWN_OUTCOME = "unknown_outcome"
 
 
-class Then(str, Enum):
+class RetryDecision(str, Enum):
     """What a client may do after an answer."""
 
     FINAL = "final"
@@ -52,7 +52,7 @@ class Operation(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ErrorCode:
     """One row of the table.
 
     :param code: the service's 8 digits, the gateway's 6 characters, or for an older gateway's
@@ -70,20 +70,20 @@ class Rule:
     code: str
     http_status: int
     meaning: str
-    kind: Kind
-    submit: Then
-    query: Then
+    kind: ErrorKind
+    submit: RetryDecision
+    query: RetryDecision
     remedy: str
     source: str
     wait: float = 0.0
 
-    def then(self, operation: Operation) -> Then:
+    def then(self, operation: Operation) -> RetryDecision:
         """What may follow on ``operation``."""
         return self.submit if operation is Operation.SUBMIT else self.query
 
-    def kind_on(self, operation: Operation) -> Kind:
+    def kind_on(self, operation: Operation) -> ErrorKind:
         """The kind of error on ``operation``: a submit that may have been accepted is unknown."""
-        return Kind.UNKNOWN_OUTCOME if self.then(operation) is Then.UNKNOWN else self.kind
+        return ErrorKind.UNKNOWN_OUTCOME if self.then(operation) is RetryDecision.UNKNOWN else self.kind
 
     def remedy_on(self, operation: Operation) -> str:
         """What a person should do on ``operation``: a query accepts nothing, and leaves a job as it is."""
@@ -109,22 +109,27 @@ _SELLER = "The API's seller configured it wrongly; report the gateway request id
 _OUR_REQUEST = "The request itself is malformed; report it with both request ids."
 
 
-_FINAL, _BACK_OFF, _AGAIN, _UNKNOWN = Then.FINAL, Then.BACK_OFF, Then.SEND_AGAIN, Then.UNKNOWN
+_FINAL, _BACK_OFF, _AGAIN, _UNKNOWN = (
+    RetryDecision.FINAL,
+    RetryDecision.BACK_OFF,
+    RetryDecision.SEND_AGAIN,
+    RetryDecision.UNKNOWN,
+)
 
 _READINGS: Final = {
     # what a row is read as: (kind, on a submit, on a query, what to do)
-    "credentials": (Kind.AUTH, _FINAL, _FINAL, _CREDENTIALS),
-    "money": (Kind.QUOTA, _FINAL, _FINAL, _MONEY),
-    "throttled": (Kind.THROTTLED, _BACK_OFF, _BACK_OFF, _WAIT),
-    "address": (Kind.CONFIGURATION, _FINAL, _FINAL, _CONNECTION),
-    "caller": (Kind.CONFIGURATION, _FINAL, _FINAL, _NETWORK),
-    "seller": (Kind.CONFIGURATION, _FINAL, _FINAL, _SELLER),
-    "request": (Kind.REQUEST, _FINAL, _FINAL, _OUR_REQUEST),
-    "picture": (Kind.CONTENT, _FINAL, _FINAL, ""),
-    "no job": (Kind.JOB_NOT_FOUND, _FINAL, _FINAL, ""),
-    "failed job": (Kind.JOB_FAILED, _FINAL, _FINAL, ""),
-    "not reached": (Kind.SERVICE, _AGAIN, _AGAIN, "Try again later."),
-    "lost": (Kind.SERVICE, _UNKNOWN, _AGAIN, _LOOK_UP),
+    "credentials": (ErrorKind.AUTH, _FINAL, _FINAL, _CREDENTIALS),
+    "money": (ErrorKind.QUOTA, _FINAL, _FINAL, _MONEY),
+    "throttled": (ErrorKind.THROTTLED, _BACK_OFF, _BACK_OFF, _WAIT),
+    "address": (ErrorKind.CONFIGURATION, _FINAL, _FINAL, _CONNECTION),
+    "caller": (ErrorKind.CONFIGURATION, _FINAL, _FINAL, _NETWORK),
+    "seller": (ErrorKind.CONFIGURATION, _FINAL, _FINAL, _SELLER),
+    "request": (ErrorKind.REQUEST, _FINAL, _FINAL, _OUR_REQUEST),
+    "image": (ErrorKind.CONTENT, _FINAL, _FINAL, ""),
+    "no job": (ErrorKind.JOB_NOT_FOUND, _FINAL, _FINAL, ""),
+    "failed job": (ErrorKind.JOB_FAILED, _FINAL, _FINAL, ""),
+    "not reached": (ErrorKind.SERVICE, _AGAIN, _AGAIN, "Try again later."),
+    "lost": (ErrorKind.SERVICE, _UNKNOWN, _AGAIN, _LOOK_UP),
 }
 
 
@@ -137,14 +142,14 @@ def _row(
     *,
     source: str = _GATEWAY,
     wait: float = 0.0,
-) -> Rule:
+) -> ErrorCode:
     kind, submit, query, usual_remedy = _READINGS[reading]
-    return Rule(code, http_status, meaning, kind, submit, query, remedy or usual_remedy, source, wait)
+    return ErrorCode(code, http_status, meaning, kind, submit, query, remedy or usual_remedy, source, wait)
 
 
 def _rows(
     reading: str, codes: str, meaning: str, remedy: str = "", *, source: str = _GATEWAY, wait: float = 0.0
-) -> list[Rule]:
+) -> list[ErrorCode]:
     # The status of a 6-character code is its characters 2 to 4.
     return [
         _row(reading, code, int(code[1:4]), meaning, remedy, source=source, wait=wait)
@@ -165,28 +170,28 @@ _SERVICE: Final = (
     _row("money", "23500003", 403, "User credit points are exhausted", source=_DOCUMENT),
     _row("throttled", "23500004", 403, "Request was denied due to request throttling", source=_DOCUMENT),
     _row(
-        "picture",
+        "image",
         "23500005",
         403,
         "The image did not pass the content compliance check",
-        "Use another picture: this one is suspected of illegal content.",
+        "Use another image: this one is suspected of illegal content.",
         source=_DOCUMENT,
     ),
     _row(
-        "picture",
+        "image",
         "23500006",
         400,
         "The image url provided is invalid or non-accessible",
-        "Check that the picture's and the mask's URLs can be read from the internet without a login.",
+        "Check that the image's and the mask's URLs can be read from the internet without a login.",
         source=_DOCUMENT,
     ),
     _row(
-        "picture",
+        "image",
         "23500007",
         400,
         "The uploaded image does not meet the requirements",
         f"Check size (each side {MIN_SIDE} to {MAX_SIDE} px), format (jpg, jpeg, png, webp) and that the "
-        "mask has the picture's resolution.",
+        "mask has the image's resolution.",
         source=_DOCUMENT,
     ),
     _row(
@@ -305,17 +310,17 @@ _TEXTS: Final = (
     _row("not reached", "Service Unavailable", 503, "Never reached the service"),
 )
 
-SERVICE_CODES: Final[dict[str, Rule]] = {rule.code: rule for rule in _SERVICE}
+SERVICE_CODES: Final[dict[str, ErrorCode]] = {rule.code: rule for rule in _SERVICE}
 """The service's error codes, by code. ``0`` is success and no row."""
 
-GATEWAY_CODES: Final[dict[str, Rule]] = {rule.code: rule for rule in _GATEWAY_ROWS}
+GATEWAY_CODES: Final[dict[str, ErrorCode]] = {rule.code: rule for rule in _GATEWAY_ROWS}
 """The gateway's 6-character codes, by code."""
 
-GATEWAY_TEXTS: Final[tuple[Rule, ...]] = _TEXTS
+GATEWAY_TEXTS: Final[tuple[ErrorCode, ...]] = _TEXTS
 """Older gateways' texts: ``code`` is the part of ``X-Ca-Error-Message`` to look for, any case."""
 
 
-def by_status(http_status: int) -> Rule:
+def by_status(http_status: int) -> ErrorCode:
     """The rule for a code that no table has: classed by its HTTP status alone.
 
     :param http_status: the answer's HTTP status.
@@ -336,7 +341,7 @@ def by_status(http_status: int) -> Rule:
     return _row("lost", "", http_status, meaning)
 
 
-def gateway_rule(code: str, message: str, http_status: int) -> Rule:
+def gateway_rule(code: str, message: str, http_status: int) -> ErrorCode:
     """The rule for an answer of the gateway.
 
     :param code: ``X-Ca-Error-Code``.
@@ -358,7 +363,7 @@ def gateway_rule(code: str, message: str, http_status: int) -> Rule:
 _SIX_CHARACTERS: Final = re.compile(r"[A-Z]([0-9]{3})[A-Z0-9]{2}", re.IGNORECASE)
 
 
-def gateway_text_rule(text: str, http_status: int) -> Rule | None:
+def gateway_text_rule(text: str, http_status: int) -> ErrorCode | None:
     """The rule for an older gateway's text, ``None`` where it says nothing that the table knows.
 
     :param text: what it says; the table's phrases are looked for in it, whatever the case.
@@ -370,6 +375,8 @@ def gateway_text_rule(text: str, http_status: int) -> Rule | None:
         if rule.code.casefold() in haystack:
             same = http_status == rule.http_status
             alike = http_status // 100 == rule.http_status // 100
-            if rule.submit is Then.UNKNOWN or (same if rule.submit is Then.SEND_AGAIN else alike):
+            if rule.submit is RetryDecision.UNKNOWN or (
+                same if rule.submit is RetryDecision.SEND_AGAIN else alike
+            ):
                 return rule
     return None

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 from airflow_provider_bgrep.protocol.codes import (
     SERVICE_CODES,
-    Kind,
+    ErrorCode,
+    ErrorKind,
     Operation,
-    Rule,
-    Then,
+    RetryDecision,
     by_status,
     gateway_rule,
 )
@@ -32,7 +32,7 @@ _SIGNED = re.compile(r"(\w://[^\s?#]*)[?#][^\s'\"<>),;]*")
 """Whoever repeats a URL repeats what signs it."""
 
 
-def tidy(text: object) -> str:
+def sanitize_message(text: object) -> str:
     """One line of printable text out of whatever a server called its message."""
     words = "".join(c if c.isprintable() else " " for c in str(text)).split()
     line = _SIGNED.sub(r"\1?…", _USER_INFO.sub(r"\1***@", " ".join(words)))
@@ -94,7 +94,7 @@ class CallError(Exception):
     def __init__(
         self,
         operation: Operation,
-        rule: Rule,
+        rule: ErrorCode,
         *,
         code: str = "",
         http_status: int | None = None,
@@ -107,23 +107,23 @@ class CallError(Exception):
         self.rule = rule
         self.code = code or rule.code
         self.http_status = http_status
-        self.message = tidy(message) or rule.meaning
+        self.message = sanitize_message(message) or rule.meaning
         self.request_id = request_id
         self.gateway_request_id = gateway_request_id
         self.retry_after = retry_after
         super().__init__(f"{operation.value}: {self.message}")
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ErrorKind:
         """What kind of error it is on this operation."""
         return self.rule.kind_on(self.operation)
 
     @property
-    def then(self) -> Then:
+    def then(self) -> RetryDecision:
         """What may follow."""
         return self.rule.then(self.operation)
 
-    def conceal(self, secret: str) -> None:
+    def redact(self, secret: str) -> None:
         """Blot out a secret, should a server have repeated it anywhere."""
         for name in ("code", "message", "request_id", "gateway_request_id"):
             setattr(self, name, _without(getattr(self, name), secret))
@@ -155,13 +155,13 @@ class CallError(Exception):
         )
 
 
-NOT_CONNECTED = Rule(
+NOT_CONNECTED = ErrorCode(
     "",
     0,
     "No connection could be made",
-    Kind.SERVICE,
-    Then.SEND_AGAIN,
-    Then.SEND_AGAIN,
+    ErrorKind.SERVICE,
+    RetryDecision.SEND_AGAIN,
+    RetryDecision.SEND_AGAIN,
     "Check the connection's host and port, proxies and certificates, and that this machine reaches it.",
     "gateway",
 )
@@ -170,13 +170,13 @@ NOT_CONNECTED = Rule(
 NO_ANSWER = replace(NOT_CONNECTED, meaning="No connection could be made, or the answer was lost")
 """Either of the two, on a query: an event does not say which."""
 
-LOST = Rule(
+LOST = ErrorCode(
     "",
     0,
     "The answer was lost",
-    Kind.SERVICE,
-    Then.UNKNOWN,
-    Then.SEND_AGAIN,
+    ErrorKind.SERVICE,
+    RetryDecision.UNKNOWN,
+    RetryDecision.SEND_AGAIN,
     by_status(500).remedy,
     "gateway",
 )

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from airflow_provider_bgrep.protocol import wire
-from airflow_provider_bgrep.protocol.codes import Kind, Operation, Then
+from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation, RetryDecision
 from airflow_provider_bgrep.protocol.errors import LOST, NOT_CONNECTED, CallError
 from airflow_provider_bgrep.protocol.limits import JOB_LAG_SECONDS
 from airflow_provider_bgrep.protocol.models import FINISHED, ImageTask, Job
-from airflow_provider_bgrep.protocol.pacing import QUERY, SUBMIT, Patience, next_wait, poll_wait
+from airflow_provider_bgrep.protocol.retry import QUERY, SUBMIT, RetryPolicy, next_wait, poll_wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class NoAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Chance:
+class Runtime:
     """Where the core gets what it cannot make itself.
 
     :param nonce: returns a string never returned before, for each HTTP attempt.
@@ -68,7 +68,7 @@ Answered: TypeAlias = tuple[wire.Response, dict[str, Any]]
 
 
 def call(
-    operation: Operation, body: bytes, chance: Chance, patience: Patience, end_time: float = math.inf
+    operation: Operation, body: bytes, chance: Runtime, patience: RetryPolicy, end_time: float = math.inf
 ) -> Generator[Step, Reply, Answered]:
     """One call, attempt after attempt for as long as the table of codes and ``patience`` allow.
 
@@ -82,7 +82,7 @@ def call(
         reply = yield Send(operation, body, chance.nonce())
         try:
             if isinstance(reply, wire.Response):
-                return reply, wire.checked_answer(operation, reply)
+                return reply, wire.parse_envelope(operation, reply)
             assert isinstance(reply, NoAnswer)  # noqa: S101 - a driver that answers otherwise is broken
             raise CallError(operation, LOST if reply.sent else NOT_CONNECTED, message=reply.reason)
         except CallError as error:
@@ -95,7 +95,7 @@ def call(
 
 
 def submit(
-    tasks: Sequence[ImageTask], chance: Chance, patience: Patience = SUBMIT
+    tasks: Sequence[ImageTask], chance: Runtime, patience: RetryPolicy = SUBMIT
 ) -> Generator[Step, Reply, Job]:
     """Submit one job of checked image tasks.
 
@@ -103,17 +103,17 @@ def submit(
     :raises CallError: of kind ``UNKNOWN_OUTCOME`` where the job may have been accepted all the same.
     """
     response, payload = yield from call(Operation.SUBMIT, wire.submit_body(tasks), chance, patience)
-    return wire.decoded_job(Operation.SUBMIT, response, payload).matched_to(tasks)
+    return wire.parse_job(Operation.SUBMIT, response, payload).matched_to(tasks)
 
 
-def query(result_key: str, chance: Chance, patience: Patience = QUERY) -> Generator[Step, Reply, Job]:
+def query(result_key: str, chance: Runtime, patience: RetryPolicy = QUERY) -> Generator[Step, Reply, Job]:
     """Ask for one job once.
 
     :raises CallError: if it cannot be had.
     """
     body = wire.query_body(result_key)
     response, payload = yield from call(Operation.QUERY, body, chance, patience)
-    return wire.decoded_job(Operation.QUERY, response, payload, result_key)
+    return wire.parse_job(Operation.QUERY, response, payload, result_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +126,11 @@ class Waited:
 
 def wait(
     result_key: str,
-    chance: Chance,
+    chance: Runtime,
     *,
     poll_interval: float,
     end_time: float,
-    patience: Patience = QUERY,
+    patience: RetryPolicy = QUERY,
     on_unknown_status: Callable[[str], None] = lambda status: None,
 ) -> Generator[Step, Reply, Waited]:
     """Ask for one job until every image task of it is finished, or until ``end_time``.
@@ -154,9 +154,9 @@ def wait(
             _, payload = yield from call(Operation.QUERY, body, chance, patience, end_time)
         except CallError as error:
             now = chance.now()
-            lag = error.kind is Kind.JOB_NOT_FOUND and now - began < JOB_LAG_SECONDS
-            late = error.then is not Then.FINAL and now >= end_time
-            if not (lag or late or error.kind is Kind.THROTTLED):
+            lag = error.kind is ErrorKind.JOB_NOT_FOUND and now - began < JOB_LAG_SECONDS
+            late = error.then is not RetryDecision.FINAL and now >= end_time
+            if not (lag or late or error.kind is ErrorKind.THROTTLED):
                 raise
             asked = error.retry_after or 0.0
         else:

@@ -55,12 +55,12 @@ class Field:
 IMAGE_TASK_FIELDS: Final[dict[str, Field]] = {
     field.name: field
     for field in (
-        Field("image", "url", True, "URL of the source picture."),
+        Field("image", "url", True, "URL of the source image."),
         Field(
             "mask",
             "url",
             False,
-            "URL of the mask, of the picture's resolution: black and white in three channels or in "
+            "URL of the mask, of the image's resolution: black and white in three channels or in "
             "one (foreground to keep 255, background to generate 0), or RGBA whose alpha is the mask.",
         ),
         Field(
@@ -103,7 +103,7 @@ IMAGE_TASK_FIELDS: Final[dict[str, Field]] = {
             "Random seed; left out, the service draws one. 0 is a real seed.",
         ),
         Field("steps", "integer", True, "Optimisation steps.", default=50, minimum=15, maximum=50),
-        Field("num_output", "integer", True, "Pictures per image task.", default=1, minimum=1, maximum=4),
+        Field("num_output", "integer", True, "Images per image task.", default=1, minimum=1, maximum=4),
     )
 }
 
@@ -113,7 +113,7 @@ MAX_TASKS: Final = 10
 
 MIN_SIDE: Final = 400
 MAX_SIDE: Final = 4096
-"""Pixels of each side of a picture. Source: document."""
+"""Pixels of each side of an image. Source: document."""
 
 IMAGE_FORMATS: Final = ("JPEG", "PNG", "WEBP")
 """Formats the document names; it adds "and other common formats". Names are Pillow's."""
@@ -142,7 +142,7 @@ MAX_RESPONSE_BYTES: Final = 8 * 1024 * 1024
 """More than this is not an answer of the API: ten image tasks echo at most some 100 KB. Source: ours."""
 
 MAX_RESULT_BYTES: Final = 256 * 1024 * 1024
-"""Default cap of one downloaded picture: 4096 x 4096 pixels, 4 channels, 4 bytes each. Source: ours."""
+"""Default cap of one downloaded image: 4096 x 4096 pixels, 4 channels, 4 bytes each. Source: ours."""
 
 RESULT_URL_SECONDS: Final = 30 * 60
 """How long a result URL is assumed to stay readable (the document is silent). Source: gateway."""

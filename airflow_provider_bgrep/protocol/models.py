@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, Final
 
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
-from airflow_provider_bgrep.protocol.urls import unsigned
+from airflow_provider_bgrep.protocol.urls import strip_signature
 
 
 class JobStatus(str, Enum):
@@ -26,20 +26,20 @@ FINISHED: Final = frozenset({JobStatus.SUCCESS.value, JobStatus.FAILED.value})
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTask:
-    """One element of the API's ``task_list``: a picture, a prompt, and how many results to make.
+    """One element of the API's ``task_list``: an image, a prompt, and how many results to make.
 
     Nothing is checked when it is made, since a DAG file may hold templates in any field; it is
     checked, whole lists at a time, before anything is sent.
 
-    :param image: URL of the source picture, ``http`` or ``https``, each side 400 to 4096 px.
+    :param image: URL of the source image, ``http`` or ``https``, each side 400 to 4096 px.
     :param positive_prompt: what the background should be; 1 to 500 characters, Chinese or English.
-    :param mask: URL of the mask, of the picture's resolution; foreground to keep is 255.
+    :param mask: URL of the mask, of the image's resolution; foreground to keep is 255.
     :param negative_prompt: what the background should not hold; at most 500 characters.
     :param guidance_scale: prompt strength, [1, 20].
     :param strength: repaint strength, (0, 1].
     :param seed: random seed; left out, the service draws one. 0 is a real seed.
     :param steps: optimisation steps, [15, 50].
-    :param num_output: pictures to make, [1, 4]. Each is paid for.
+    :param num_output: images to make, [1, 4]. Each is paid for.
     :param id: your own name for it (a sku, say). Never sent.
 
     The ranges are the API's document's.
@@ -76,7 +76,7 @@ class TaskResult:
     :param index: position in the job, from 0.
     :param status: ``WAITING``, ``RUNNING``, ``SUCCESS``, ``FAILED``, or upper-cased whatever else
         the service said, which counts as not finished.
-    :param results: URLs of the generated pictures, in the order of their output number.
+    :param results: URLs of the generated images, in the order of their output number.
     :param message: the service's words, often empty.
     :param echo: the submitted fields as the service repeated them.
     """
@@ -162,4 +162,4 @@ def _same(name: str, echoed: Any, wanted: Any) -> bool:
         return True
     # A list that was made anew may sign its URLs anew.
     is_url = IMAGE_TASK_FIELDS[name].kind == "url" and isinstance(echoed, str)
-    return is_url and unsigned(echoed) == unsigned(wanted)
+    return is_url and strip_signature(echoed) == strip_signature(wanted)

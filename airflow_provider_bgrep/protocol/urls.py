@@ -46,10 +46,10 @@ _OSS: Final = frozenset(
 ) | {"x-oss-additional-headers"}
 
 
-def unsigned(url: str) -> str:
+def strip_signature(url: str) -> str:
     """``url`` without the parameters that merely sign it, and without its fragment.
 
-    A URL signed anew is the same picture. Parameters that choose what is served (``x-oss-process``,
+    A URL signed anew is the same image. Parameters that choose what is served (``x-oss-process``,
     say) stay.
     """
     parts = urlsplit(url)

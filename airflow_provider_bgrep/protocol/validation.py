@@ -25,7 +25,7 @@ _SHOWN = 60
 _URL_SAFE = "".join(map(chr, range(0x21, 0x7F)))
 
 
-def checked_tasks(
+def validate_tasks(
     task_list: Any, *, least: int = MIN_TASKS, most: int | None = MAX_TASKS
 ) -> tuple[ImageTask, ...]:
     """The image tasks of a list, each checked against the API's ranges.
@@ -182,7 +182,7 @@ def _check_url(value: Any, field: Field) -> tuple[Any, str]:
         return None, f"is empty; give {field.range}" + ("" if field.required else ", or leave it out")
     # Of all blanks only the space is printable.
     if " " in value or not value.isprintable():
-        shown = shown_url(value)
+        shown = redact_url(value)
         return None, f"{shown} holds a blank or a control character; give {field.range}, a space as %20"
     try:
         parts = urlsplit(value)
@@ -192,15 +192,15 @@ def _check_url(value: Any, field: Field) -> tuple[Any, str]:
         return None, f"cannot be read as a URL; give {field.range}"
     if parts.scheme.lower() not in URL_SCHEMES:
         return None, (
-            f"{shown_url(value)} is not http or https; the service downloads pictures itself, so give "
+            f"{redact_url(value)} is not http or https; the service downloads images itself, so give "
             f"{field.range} that it can reach"
         )
     if not host:
-        return None, f"{shown_url(value)} names no host; give {field.range}"
+        return None, f"{redact_url(value)} names no host; give {field.range}"
     try:
         return ascii_url(value), ""
     except UnicodeError:
-        shown = shown_url(value)
+        shown = redact_url(value)
         return None, f"{shown} has a host name or a character that cannot be encoded; give {field.range}"
 
 
@@ -220,7 +220,7 @@ def ascii_url(url: str) -> str:
     return urlunsplit((parts.scheme, netloc, *rest))
 
 
-def shown_url(url: str) -> str:
+def redact_url(url: str) -> str:
     """``url`` as a message may show it: without credentials, query and fragment."""
     head = url.split("?", 1)[0].split("#", 1)[0]
     if head[:5].lower() == "data:":

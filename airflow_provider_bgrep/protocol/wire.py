@@ -16,13 +16,13 @@ from typing import Any, Final
 
 from airflow_provider_bgrep.protocol.codes import (
     SERVICE_CODES,
+    ErrorCode,
     Operation,
-    Rule,
     by_status,
     gateway_rule,
     gateway_text_rule,
 )
-from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput, Problem, tidy
+from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput, Problem, sanitize_message
 from airflow_provider_bgrep.protocol.limits import APPCODE_PREFIX, MAX_REQUEST_BYTES
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, JobStatus, TaskResult
 
@@ -87,7 +87,7 @@ def _dumped(payload: Any) -> bytes:
     return json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-def checked_answer(operation: Operation, response: Response) -> dict[str, Any]:
+def parse_envelope(operation: Operation, response: Response) -> dict[str, Any]:
     """The envelope of a successful answer.
 
     :raises CallError: if the gateway answered, the service refused, or the answer cannot be read.
@@ -161,7 +161,7 @@ def _is_false(success: Any) -> bool:
 
 def _error(
     operation: Operation,
-    rule: Rule,
+    rule: ErrorCode,
     response: Response,
     *,
     code: str = "",
@@ -171,7 +171,8 @@ def _error(
     named = _result_key(payload) if operation is Operation.SUBMIT and payload else ""
     if named:
         # Contradictory, but should the job exist, this key is all that leads to what was paid for.
-        message = f"{(tidy(message) or rule.meaning)[:300]} (the answer names result_key {named[:_MAX_ID]})"
+        message = (sanitize_message(message) or rule.meaning)[:300]
+        message = f"{message} (the answer names result_key {named[:_MAX_ID]})"
     return CallError(
         operation,
         rule,
@@ -188,7 +189,7 @@ _MAX_ID: Final = 80
 
 
 def _request_id(payload: Mapping[str, Any] | None) -> str:
-    return tidy((payload or {}).get("requestId") or "")[:_MAX_ID]
+    return sanitize_message((payload or {}).get("requestId") or "")[:_MAX_ID]
 
 
 def _result_key(payload: Mapping[str, Any]) -> str:
@@ -213,12 +214,12 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-def decoded_job(
+def parse_job(
     operation: Operation, response: Response, payload: Mapping[str, Any], result_key: str = ""
 ) -> Job:
     """The job that a successful answer describes.
 
-    :param payload: what :func:`checked_answer` returned.
+    :param payload: what :func:`parse_envelope` returned.
     :param result_key: the key that was asked for, where the answer repeats none.
     :raises CallError: a submit's answer without a ``result_key``: an unknown outcome.
     """

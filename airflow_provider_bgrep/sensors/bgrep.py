@@ -45,7 +45,7 @@ class BgRepSensor(BaseSensorOperator):
 
     Returns ``{"result_key": …, "counts": {"SUCCESS": n, "FAILED": m}, "tasks": [{"index": i, "status": …,
     "results": [url, …], "message": …}, …]}``; pushed even where ``fail_on`` fails the task, since the
-    pictures that succeeded are paid for. Result URLs live half an hour: download them soon.
+    images that succeeded are paid for. Result URLs live half an hour: download them soon.
 
     :param result_key: what the submit returned. Templated.
     :param bgrep_conn_id: the ``bgrep`` connection. Templated.

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.providers.common.compat.sdk import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_bgrep.protocol.codes import Kind
+from airflow_provider_bgrep.protocol.codes import ErrorKind
 from airflow_provider_bgrep.protocol.errors import CallError
-from airflow_provider_bgrep.protocol.tally import Tally
+from airflow_provider_bgrep.request_counter import RequestCounter
 from airflow_provider_bgrep.triggers.event import BgRepEvent, Reason
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 GRACE_SECONDS: Final = 300.0
 """How long after the deadline Airflow ends the wait itself, should no triggerer be there to do it."""
 
-_ENDS_ONE_JOB = frozenset({Kind.JOB_NOT_FOUND, Kind.JOB_FAILED})
+_ENDS_ONE_JOB = frozenset({ErrorKind.JOB_NOT_FOUND, ErrorKind.JOB_FAILED})
 """Errors that say something of one job only; the worker meets them again when it asks for that job."""
 
 
@@ -95,7 +95,7 @@ class BgRepTrigger(BaseTrigger):
         yield TriggerEvent(event.to_dict())  # type: ignore[no-untyped-call]
 
     async def _wait(self, hook: BgRepAsyncHook) -> BgRepEvent:
-        count, tally = len(self.result_keys), Tally()
+        count, tally = len(self.result_keys), RequestCounter()
         # A task that comes back before its supervisor has reported the end of its last leg is taken for
         # dead, and spends a try: that report may take so long.
         settled = time.time() + conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0)
@@ -131,7 +131,9 @@ class BgRepTrigger(BaseTrigger):
             ", ".join(self.result_keys),
         )
 
-    async def _wait_for_one(self, hook: BgRepAsyncHook, result_key: str, settled: float, tally: Tally) -> int:
+    async def _wait_for_one(
+        self, hook: BgRepAsyncHook, result_key: str, settled: float, tally: RequestCounter
+    ) -> int:
         """Wait for one job. :return: 1 if it is finished, 0 at the deadline."""
         # Each key has its own place in the interval. A thousand jobs, of one trigger or of a thousand that a
         # triggerer starts together, are not asked for in one instant, then or later.

@@ -33,7 +33,7 @@ def start_emulator(services: Services, log: Path, *options: str) -> EmulatorClie
 
 
 def save(url: str, folder: Path, stem: str) -> Path:
-    """Save a picture that the emulator serves.
+    """Save an image that the emulator serves.
 
     :param folder: where to; made if it is not there.
     :param stem: the file's name without its extension, which is the URL's.

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bgrep_demo.airflow import clean_environment, free_ports
-from bgrep_demo.leash import identity
 from bgrep_demo.services import Service, Services
+from bgrep_demo.subreaper import identity
 
 MISSING = (
     "PostgreSQL's server was not found (initdb is neither on the PATH nor where packages put it): "

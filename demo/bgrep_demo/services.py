@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import psutil
 
-from bgrep_demo import leash
+from bgrep_demo import subreaper
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class Service:
         options += ["--user", self.user] if self.user else []
         with self.log.open("ab") as log:
             self._leash = subprocess.Popen(
-                [sys.executable, str(Path(leash.__file__)), *options, *self.command],
+                [sys.executable, str(Path(subreaper.__file__)), *options, *self.command],
                 # The leash ends what it holds when this pipe closes, however this process ends.
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -102,7 +102,7 @@ class Service:
             if self._leash.stdin:
                 self._leash.stdin.close()
             # Nothing, unless the leash itself was killed: then what it held has come to this process.
-            leash.kill_descendants(self._leash.pid)
+            subreaper.kill_descendants(self._leash.pid)
 
 
 class Services:
@@ -112,7 +112,7 @@ class Services:
         """Start with none."""
         self._all: dict[str, Service] = {}
         # Whatever a killed leash leaves behind comes to us, and ends with us.
-        leash.adopt_orphans()
+        subreaper.adopt_orphans()
 
     def __getitem__(self, name: str) -> Service:
         """One service by its name."""

@@ -6,12 +6,12 @@ from __future__ import annotations
 import signal
 from types import FrameType
 
-from bgrep_demo import leash
+from bgrep_demo import subreaper
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Ended(BaseException):
+class Interrupted(BaseException):
     """The program was told to end.
 
     :param signum: by which signal.
@@ -23,13 +23,13 @@ class Ended(BaseException):
 
 
 def end_cleanly() -> None:
-    """Raise :class:`Ended` at the first such signal and ignore any further; end when the parent ends."""
+    """Raise :class:`Interrupted` at the first such signal, ignore later ones; end when the parent ends."""
 
     def told(signum: int, _: FrameType | None) -> None:
         for one in ENDING:
             signal.signal(one, signal.SIG_IGN)
-        raise Ended(signum)
+        raise Interrupted(signum)
 
     for one in ENDING:
         signal.signal(one, told)
-    leash.follow_parent(signal.SIGTERM)
+    subreaper.follow_parent(signal.SIGTERM)

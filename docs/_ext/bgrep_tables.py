@@ -12,12 +12,12 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from airflow_provider_bgrep.catalog.checks import MEASURES
-from airflow_provider_bgrep.catalog.columns import COLUMNS, REQUIRED
-from airflow_provider_bgrep.catalog.entries import ENTRY, Column
-from airflow_provider_bgrep.catalog.manifests import MANIFEST
-from airflow_provider_bgrep.catalog.naming import TEMPLATE_FIELDS
-from airflow_provider_bgrep.catalog.states import ROW_MEANINGS, VERDICT_MEANINGS
+from airflow_provider_bgrep.catalog.config.filename_template import TEMPLATE_FIELDS
+from airflow_provider_bgrep.catalog.config.thresholds import MEASURES
+from airflow_provider_bgrep.catalog.model.columns import COLUMNS, REQUIRED
+from airflow_provider_bgrep.catalog.model.schema import ENTRY, Column
+from airflow_provider_bgrep.catalog.model.states import ROW_MEANINGS, VERDICT_MEANINGS
+from airflow_provider_bgrep.catalog.state.manifest import MANIFEST
 from airflow_provider_bgrep.connection import EXTRAS
 from airflow_provider_bgrep.exceptions import error_from
 from airflow_provider_bgrep.generation.outcomes import BOUGHT, MEANINGS
@@ -26,17 +26,17 @@ from airflow_provider_bgrep.protocol.codes import (
     GATEWAY_CODES,
     GATEWAY_TEXTS,
     SERVICE_CODES,
+    ErrorCode,
     Operation,
-    Rule,
-    Then,
+    RetryDecision,
 )
 from airflow_provider_bgrep.protocol.errors import CallError
 
 THEN = {
-    Then.FINAL: "ends",
-    Then.BACK_OFF: "backs off, sends again",
-    Then.SEND_AGAIN: "sends again",
-    Then.UNKNOWN: "**unknown outcome**",
+    RetryDecision.FINAL: "ends",
+    RetryDecision.BACK_OFF: "backs off, sends again",
+    RetryDecision.SEND_AGAIN: "sends again",
+    RetryDecision.UNKNOWN: "**unknown outcome**",
 }
 
 
@@ -102,7 +102,7 @@ class Codes(Table):
     required_arguments = 1
     header = ("code", "meaning, and what to do", "a submit", "a query")
     widths = "18 46 18 18"
-    tables: ClassVar[dict[str, Iterable[Rule]]] = {
+    tables: ClassVar[dict[str, Iterable[ErrorCode]]] = {
         "service": SERVICE_CODES.values(),
         "gateway": GATEWAY_CODES.values(),
         "texts": GATEWAY_TEXTS,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """### A list of products, new backgrounds
 
-Buys a background for each product of a list, saves the pictures, and hands on what came out.
-**This costs money** against the real API: at most `max_images` pictures. A retry does not pay again.
+Buys a background for each product of a list, saves the images, and hands on what came out.
+**This costs money** against the real API: at most `max_images` images. A retry does not pay again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ with DAG(
     @task
     def catalog() -> list[dict[str, Any]]:
         """The image tasks: any number of them, from wherever your products are."""
-        shop = "https://shop.example.com/pictures"
+        shop = "https://shop.example.com/images"
         return [
             {
                 "id": sku,
@@ -44,13 +44,13 @@ with DAG(
         destination="s3://shop/backgrounds",
         deferrable=True,  # no worker is held while the service draws
         max_images=100,  # a list that asks for more is refused
-        fail_on="all",  # one bad picture does not fail the task
+        fail_on="all",  # one bad image does not fail the task
         # journal_path="s3://shop/journal",  # for Airflow before 3.3
     )
 
     @task
     def generated(summary: dict[str, Any]) -> dict[str, list[str]]:
-        """The pictures of each product, as the manifest lists them."""
+        """The images of each product, as the manifest lists them."""
         with ObjectStoragePath(summary["manifest"]).open("rb") as manifest:
             lines = [json.loads(line) for line in manifest.readlines()]
         return {line["id"]: [file["path"] for file in line["files"]] for line in lines if line["files"]}

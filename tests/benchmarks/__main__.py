@@ -18,14 +18,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import catalog_runs
 import checks
 import imports
-import nights
 import pipeline
 import polls
 import throughput
 from bgrep_demo.postgres import binaries
-from bgrep_demo.signals import Ended, end_cleanly
+from bgrep_demo.signals import Interrupted, end_cleanly
 
 QUESTIONS = {
     "imports": (imports.measure, 7),
@@ -33,7 +33,7 @@ QUESTIONS = {
     "throughput": (throughput.measure, 3),
     "pipeline": (pipeline.measure, 2),
     "checks": (checks.measure, 5),
-    "nights": (nights.measure, 3),
+    "nights": (catalog_runs.measure, 3),
 }
 SHOWN = (
     "airflow-provider-bgrep",
@@ -90,5 +90,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except Ended as ended:
+    except Interrupted as ended:
         sys.exit(128 + ended.signum)

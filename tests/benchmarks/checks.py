@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What does it cost to look at a picture before it is published, over merely decoding it?"""
+"""What does it cost to look at an image before it is published, over merely decoding it?"""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from polls import Patience
+from polls import RetryPolicy
 from skimage.color import deltaE_ciede2000, rgb2gray, rgb2lab
 from skimage.metrics import structural_similarity
 from tables import Goal, Spread, Table
 
-from airflow_provider_bgrep.catalog.checks import Thresholds, judge
+from airflow_provider_bgrep.catalog.check.comparison import judge
+from airflow_provider_bgrep.catalog.config.thresholds import Thresholds
 from airflow_provider_bgrep.emulator.render.compose import compose
 from airflow_provider_bgrep.emulator.samples import PROMPTS
 from airflow_provider_bgrep.emulator.samples.products import PRODUCTS
@@ -26,7 +27,7 @@ from airflow_provider_bgrep.emulator.samples.studio import Studio
 SIDE = 1024
 PRODUCTS_SHOWN = ("bottle", "sneaker", "lamp", "chair")
 OUTPUTS = 4
-"""The most pictures that the API makes of one source."""
+"""The most images that the API makes of one source."""
 
 MAX_TIMES = 1.5
 LIMIT, OURS = "limit", "ours"
@@ -46,8 +47,8 @@ class Set:
     candidates: list[bytes]
 
 
-def pictures(say: Callable[[str], None]) -> list[Set]:
-    """Products and pictures as the emulator makes them, at 1024 x 1024."""
+def images(say: Callable[[str], None]) -> list[Set]:
+    """Products and images as the emulator makes them, at 1024 x 1024."""
     sets = []
     for name in PRODUCTS_SHOWN:
         photo, mask = Studio(PRODUCTS[name](), SIDE).photograph()
@@ -67,18 +68,18 @@ def pictures(say: Callable[[str], None]) -> list[Set]:
     return sets
 
 
-def encoded(picture: Image.Image, kind: str, **how: Any) -> bytes:
-    """A picture as a file."""
+def encoded(image: Image.Image, kind: str, **how: Any) -> bytes:
+    """An image as a file."""
     out = io.BytesIO()
-    picture.save(out, kind, **how)
+    image.save(out, kind, **how)
     return out.getvalue()
 
 
 def decoded(data: bytes) -> Image.Image:
-    """A picture, decoded whole."""
-    picture = Image.open(io.BytesIO(data))
-    picture.load()
-    return picture
+    """An image, decoded whole."""
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
 
 
 def decode(source: bytes, mask: bytes, candidates: Sequence[bytes]) -> list[float]:
@@ -108,13 +109,13 @@ def naive(source: bytes, mask: bytes, candidates: Sequence[bytes]) -> list[float
 
 
 def colours(data: bytes) -> npt.NDArray[np.uint8]:
-    """A picture's pixels."""
+    """An image's pixels."""
     return np.asarray(decoded(data).convert("RGB"))
 
 
 Looker = Callable[[bytes, bytes, Sequence[bytes]], list[float]]
 
-CONTENDERS: dict[str, tuple[str, Looker]] = {
+SUBJECTS: dict[str, tuple[str, Looker]] = {
     LIMIT: ("decode only (the limit)", decode),
     OURS: ("ours, with thumbnails", ours),
     "naive": ("scikit-image, full size", naive),
@@ -137,17 +138,17 @@ def measure(
     :param patience: seconds to wait for other programs to end; then it is measured beside them.
     :return: the table, and every turn.
     """
-    sets = pictures(say)
-    names = [name for name in CONTENDERS if only is None or name in only | {OURS, LIMIT}]
+    sets = images(say)
+    names = [name for name in SUBJECTS if only is None or name in only | {OURS, LIMIT}]
     turns: list[dict[str, Any]] = []
-    quiet = Patience(patience)
+    quiet = RetryPolicy(patience)
     for round_number in range(repetitions + 1):
         quiet.wait()
         for outputs in (1, OUTPUTS):
             # Each round begins elsewhere: whoever runs after the heaviest finds colder caches.
             shift = round_number % len(names)
             for name in names[shift:] + names[:shift]:
-                seen = turn(CONTENDERS[name][1], sets, outputs)
+                seen = turn(SUBJECTS[name][1], sets, outputs)
                 if round_number:
                     turns.append({"contender": name, "outputs": outputs, **seen})
         say(f"round {round_number}/{repetitions}")
@@ -167,11 +168,11 @@ def turn(look: Looker, sets: list[Set], outputs: int) -> dict[str, Any]:
 def table(turns: list[dict[str, Any]]) -> Table:
     """The answer."""
     out = Table(
-        f"Looking at pictures of {SIDE} x {SIDE} before they are published",
+        f"Looking at images of {SIDE} x {SIDE} before they are published",
         [
             "median (lowest-highest round)",
-            "CPU ms a picture",
-            "pictures a second a core",
+            "CPU ms an image",
+            "images a second a core",
             "times the limit",
             "lowest SSIM of the products",
         ],
@@ -179,7 +180,7 @@ def table(turns: list[dict[str, Any]]) -> Table:
     times: dict[int, Spread] = {}
     for outputs in (1, OUTPUTS):
         limits = seconds(turns, LIMIT, outputs)
-        for name, (title, _) in CONTENDERS.items():
+        for name, (title, _) in SUBJECTS.items():
             if not (own := seconds(turns, name, outputs)):
                 continue
             ratio = Spread.of([mine / limit for mine, limit in zip(own, limits, strict=True)])
@@ -201,9 +202,9 @@ def table(turns: list[dict[str, Any]]) -> Table:
     ]
     rounds = len(seconds(turns, OURS, 1))
     out.notes += [
-        f"{len(PRODUCTS_SHOWN)} products of the emulator's; source JPEG, mask and pictures PNG, in memory.",
-        f"{rounds} rounds in one thread; a picture's share of its source and mask is counted.",
-        "The products are untouched to the pixel: who finds them unlike would flag good pictures.",
+        f"{len(PRODUCTS_SHOWN)} products of the emulator's; source JPEG, mask and images PNG, in memory.",
+        f"{rounds} rounds in one thread; an image's share of its source and mask is counted.",
+        "The products are untouched to the pixel: who finds them unlike would flag good images.",
     ]
     return out
 

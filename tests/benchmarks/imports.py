@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from polls import Patience, environment
+from polls import RetryPolicy, environment
 from tables import Goal, Spread, Table
 
 OURS = "ours"
-CONTENDERS = {
+SUBJECTS = {
     # Operators, sensor, trigger, exceptions, and where ImageTask is.
     OURS: [
         "airflow_provider_bgrep.operators.bgrep",
@@ -90,12 +90,12 @@ def measure(
     :return: the table, and every import.
     """
     runs: list[dict[str, Any]] = []
-    quiet = Patience(patience)
-    names = [name for name in CONTENDERS if only is None or name in only | {OURS}]
+    quiet = RetryPolicy(patience)
+    names = [name for name in SUBJECTS if only is None or name in only | {OURS}]
     for round_number in range(repetitions + 1):
         quiet.wait()
         for name in names:
-            seen = run_once(CONTENDERS[name], home)
+            seen = run_once(SUBJECTS[name], home)
             if round_number:
                 runs.append({"contender": name, **seen})
         say(f"round {round_number}/{repetitions}")

@@ -22,8 +22,8 @@ from bgrep_demo.airflow import COMPONENTS, FINISHED, Airflow
 from bgrep_demo.emulator import start_emulator
 from bgrep_demo.postgres import postgres
 from bgrep_demo.services import Services
-from polls import DISTURBED, Patience
-from sources import draw, image_tasks, source_pictures
+from polls import DISTURBED, RetryPolicy
+from sources import draw, image_tasks, source_images
 from tables import Goal, Spread, Table
 
 from airflow_provider_bgrep.emulator.control import EmulatorClient
@@ -70,8 +70,8 @@ class Run:
     :param idle: CPU seconds that Airflow and PostgreSQL would have used in that time without a run.
     :param window: seconds in which CPU was counted: until the last worker has let go of its task.
     :param wall: seconds from the call that triggers the run until it has ended.
-    :param lost: jobs of which not every picture lies in place.
-    :param billed: pictures billed.
+    :param lost: jobs of which not every image lies in place.
+    :param billed: images billed.
     :param queries: queries answered.
     """
 
@@ -106,7 +106,7 @@ GOALS: list[tuple[str, float, Callable[[Run], float], int]] = [
     ("CPU seconds a job, Airflow and PostgreSQL", 0.25, lambda one: one.airflow, 2),
     ("CPU seconds a job, whole machine", 0.25, lambda one: one.machine / JOBS, 2),
     ("jobs lost", 0, lambda one: one.lost, 0),
-    ("pictures billed", JOBS * IMAGES, lambda one: one.billed, 0),
+    ("images billed", JOBS * IMAGES, lambda one: one.billed, 0),
 ]
 """What, at most how much, and how many decimals."""
 
@@ -158,7 +158,7 @@ def connections(emulator: EmulatorClient) -> dict[str, str]:
 
 @contextmanager
 def stack(home: Path, dag_ids: list[str], say: Callable[[str], None]) -> Iterator[Stack]:
-    """Start everything; the pictures are drawn meanwhile."""
+    """Start everything; the images are drawn meanwhile."""
     dags = home / "dags"
     shutil.copytree(HERE / "pipeline_dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
     for file in dags.glob("*.py"):
@@ -166,7 +166,7 @@ def stack(home: Path, dag_ids: list[str], say: Callable[[str], None]) -> Iterato
             file.unlink()
     log = home / "services" / "postgres.log"
     with (
-        source_pictures() as sources,
+        source_images() as sources,
         ThreadPoolExecutor(1) as beside,
         Services() as services,
         postgres(services, log) as database,
@@ -183,7 +183,7 @@ def stack(home: Path, dag_ids: list[str], say: Callable[[str], None]) -> Iterato
         for dag_id in (WARM_UP, *dag_ids):
             airflow.wait_for_dag(dag_id)
         airflow.wait_for_run(WARM_UP, airflow.trigger(WARM_UP))
-        say(f"Airflow is up; pictures of {drawing.result():,} bytes are drawn")
+        say(f"Airflow is up; images of {drawing.result():,} bytes are drawn")
         with closing(psycopg2.connect(database.replace("+psycopg2", ""))) as connection:
             connection.autocommit = True
             cursor = connection.cursor()
@@ -237,7 +237,7 @@ def run(stack: Stack, contender: str, folder: Path) -> Run:
         window=took,
         wall=wall,
         lost=JOBS - sum(count == IMAGES for count in saved.values()),
-        billed=bill.pictures,
+        billed=bill.images,
         queries=bill.queries,
     )
 
@@ -265,14 +265,14 @@ def measure(
     """
     names = [name for name in TITLES if is_there(name) and (only is None or name in only | {OURS})]
     runs: list[Run] = []
-    quiet = Patience(patience)
+    quiet = RetryPolicy(patience)
     with stack(Path(home) / "pipeline", names, say) as running:
         running.idle = measure_idle(running)
         say(f"idle, Airflow and PostgreSQL use {running.idle:.3f} CPU seconds a second")
         for number in range(repetitions):
             for name in names:
                 quiet.wait()
-                seen = run(running, name, Path(home) / "pictures" / f"{number}-{name}")
+                seen = run(running, name, Path(home) / "images" / f"{number}-{name}")
                 runs.append(seen)
                 say(
                     f"round {number + 1}/{repetitions}: {name:16} {seen.state} after {seen.wall:.0f} s, "
@@ -303,7 +303,7 @@ def table(runs: list[Run], version: str) -> Table:
             "wall s",
             "times the ideal",
             "jobs lost",
-            "pictures billed",
+            "images billed",
         ],
     )
     for name, title in TITLES.items():
@@ -347,7 +347,7 @@ def table(runs: list[Run], version: str) -> Table:
         "CPU: user and system of scheduler, dag-processor, triggerer, api-server and PostgreSQL with every "
         "process they ever started; *machine* is all that the machine was busy, less emulator and benchmark. "
         "*Over idle* is less what they use with nothing to do. The ideal wall time is the service's alone. "
-        f"The emulator, which had drawn its pictures before, used in CPU s a job {emulator}."
+        f"The emulator, which had drawn its images before, used in CPU s a job {emulator}."
     )
     disturbed = [one for one in runs if one.others > DISTURBED]
     if disturbed:

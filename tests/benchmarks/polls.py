@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from contender import CONN_ID, Plan
 from service import APP_CODE
+from subject import CONN_ID, Plan
 from tables import Goal, Spread, Table, quantile
 
 HERE = Path(__file__).parent
@@ -169,7 +169,7 @@ def busy() -> float:
     return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
 
 
-class Patience:
+class RetryPolicy:
     """Waits for the machine to be quiet, and loses patience in the end.
 
     :param seconds: how long to wait, all in all.
@@ -194,7 +194,7 @@ def take_turn(contender: str, interval: float, service: FarSide, home: str, seed
     service.reset(seed)
     plan = Plan(contender, service.port, APP_CODE, JOBS, interval, SETTLE, CPU_WINDOW, LAG_WINDOW)
     with subprocess.Popen(
-        [sys.executable, HERE / "contender.py", json.dumps(asdict(plan))],
+        [sys.executable, HERE / "subject.py", json.dumps(asdict(plan))],
         stdout=subprocess.PIPE,
         text=True,
         env=environment(home, service.port),
@@ -257,7 +257,7 @@ def measure(
     :return: the table, and every turn that counts.
     """
     turns: list[Turn] = []
-    quiet = Patience(patience)
+    quiet = RetryPolicy(patience)
     names = [name for name in TITLES if name != LIMIT and (only is None or name in only | {"ours"})]
     with far_side() as service:
         for round_number in range(repetitions):

@@ -77,8 +77,8 @@ class Service:
         key = (await request.json())["data"]["result_key"]
         status = "SUCCESS" if self.is_finished(int(key, 16)) else "RUNNING"
         task = {
-            "image": "https://pictures.example.com/products/bottle-0042.png",
-            "mask": "https://pictures.example.com/products/bottle-0042-mask.png",
+            "image": "https://images.example.com/products/bottle-0042.png",
+            "mask": "https://images.example.com/products/bottle-0042-mask.png",
             "positive_prompt": "a marble table by a window, morning light, soft shadows",
             "negative_prompt": "people, text",
             "guidance_scale": 7.5,

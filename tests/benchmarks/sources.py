@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image tasks for the emulator, and its pictures drawn before anybody is measured.
+"""Image tasks for the emulator, and its images drawn before anybody is measured.
 
-Drawing a result costs the emulator some 0.1 s of CPU, and it keeps what it drew: so every picture is
+Drawing a result costs the emulator some 0.1 s of CPU, and it keeps what it drew: so every image is
 fetched once beforehand, and during a run it only hands them out.
 """
 
@@ -28,20 +28,20 @@ _OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 @functools.cache
-def _picture(name: str) -> bytes:
+def _image(name: str) -> bytes:
     """A product in front of a wall, or its mask; as small as the API takes them."""
     is_mask = name == "mask.png"
-    picture = Image.new("L" if is_mask else "RGB", (MIN_SIDE, MIN_SIDE), 0 if is_mask else (200, 205, 210))
+    image = Image.new("L" if is_mask else "RGB", (MIN_SIDE, MIN_SIDE), 0 if is_mask else (200, 205, 210))
     box = [MIN_SIDE // 3, MIN_SIDE // 4, 2 * MIN_SIDE // 3, MIN_SIDE - 40]
-    ImageDraw.Draw(picture).rounded_rectangle(box, 30, fill=255 if is_mask else (180, 60, 40))
+    ImageDraw.Draw(image).rounded_rectangle(box, 30, fill=255 if is_mask else (180, 60, 40))
     out = io.BytesIO()
-    picture.save(out, "PNG")
+    image.save(out, "PNG")
     return out.getvalue()
 
 
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        body = _picture(self.path.strip("/"))
+        body = _image(self.path.strip("/"))
         self.send_response(200)
         self.send_header("Content-Type", "image/png")
         self.send_header("Content-Length", str(len(body)))
@@ -53,8 +53,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def source_pictures() -> Iterator[str]:
-    """Serve the source picture and its mask from a thread. :return: their base URL."""
+def source_images() -> Iterator[str]:
+    """Serve the source image and its mask from a thread. :return: their base URL."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -103,7 +103,7 @@ def call(emulator: EmulatorClient, app_code: str, operation: str, data: dict[str
 def draw(emulator: EmulatorClient, tasks: list[dict[str, Any]]) -> int:
     """Let the emulator draw the results of all image tasks.
 
-    :return: bytes of a picture, on average.
+    :return: bytes of an image, on average.
     """
     app_code = emulator.app_code
     emulator.configure(timing="instant", rate=None)

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 from bgrep_demo.emulator import start_emulator
 from bgrep_demo.services import Services
-from polls import Patience, environment
-from sources import draw, image_tasks, source_pictures
+from polls import RetryPolicy, environment
+from sources import draw, image_tasks, source_images
 from tables import Goal, Spread, Table
 
 from airflow_provider_bgrep.emulator.control import EmulatorClient
@@ -36,9 +36,9 @@ class Turn:
     :param submitting: seconds from the first accepted submit to the last.
     :param share: of the requests that the service would have let through by then, how many it did.
     :param refused: requests refused by then.
-    :param whole: seconds until the last picture was saved; the limit saves none.
-    :param saved: pictures that lie in place.
-    :param billed: pictures billed.
+    :param whole: seconds until the last image was saved; the limit saves none.
+    :param saved: images that lie in place.
+    :param billed: images billed.
     """
 
     contender: str
@@ -85,14 +85,14 @@ def take_turn(contender: str, rate: float, emulator: EmulatorClient, tasks: list
     emulator.configure(rate=rate)
     home.mkdir(parents=True)
     plan = home / "plan.json"
-    parts = {"contender": contender, "rate": rate, "tasks": tasks, "folder": str(home / "pictures")}
+    parts = {"contender": contender, "rate": rate, "tasks": tasks, "folder": str(home / "images")}
     parts |= {"port": urlsplit(emulator.url).port, "app_code": emulator.app_code}
     plan.write_text(json.dumps(parts))
     counting = Counting(emulator)
     counting.start()
     try:
         done = subprocess.run(
-            [sys.executable, HERE / "buyer.py", plan],
+            [sys.executable, HERE / "submitter.py", plan],
             stdout=subprocess.PIPE,
             check=True,
             env=environment(str(home)),
@@ -111,8 +111,8 @@ def take_turn(contender: str, rate: float, emulator: EmulatorClient, tasks: list
         share=(len(created) + queries) / (rate + rate * submitting),
         refused=refused,
         whole=whole,
-        saved=sum(1 for _ in (home / "pictures").glob("*.png")),
-        billed=bill.pictures,
+        saved=sum(1 for _ in (home / "images").glob("*.png")),
+        billed=bill.images,
     )
 
 
@@ -126,16 +126,16 @@ def measure(
     """Let ours and the limit take turns at each rate.
 
     :param repetitions: rounds.
-    :param home: a directory for Airflow and the pictures.
+    :param home: a directory for Airflow and the images.
     :param say: shows progress.
     :param only: has no meaning here: there are no peers.
     :param patience: seconds to wait for other programs to end; then it is measured beside them.
     :return: the table, and every turn.
     """
     turns: list[Turn] = []
-    quiet, folder = Patience(patience), Path(home) / "throughput"
+    quiet, folder = RetryPolicy(patience), Path(home) / "throughput"
     timing = ("--timing", "lifelike", "--seconds", str(SECONDS), "0", "--no-fetch")
-    with source_pictures() as sources, Services() as services:
+    with source_images() as sources, Services() as services:
         emulator = start_emulator(services, folder / "emulator.log", *timing)
         tasks = image_tasks(sources, IMAGES, DISTINCT)
         draw(emulator, tasks[:DISTINCT])
@@ -190,11 +190,11 @@ def table(turns: list[Turn]) -> Table:
                 unused = 100 - share.median
                 out.goals += [
                     Goal(f"{rate:g} requests a second: % not used", 100 * (1 - MIN_SHARE), unused, 1),
-                    Goal(f"{rate:g} requests a second: pictures lost", 0, lost, 0),
+                    Goal(f"{rate:g} requests a second: images lost", 0, lost, 0),
                 ]
     out.notes.append(
         "Used: requests that the service let through from the first accepted submit to the last, over what "
         "it would have let through in that time, the burst of one second at the beginning included. Nobody "
-        f"tells ours the rate. Image tasks take {SECONDS:g} s; whole is until the last picture was saved."
+        f"tells ours the rate. Image tasks take {SECONDS:g} s; whole is until the last image was saved."
     )
     return out

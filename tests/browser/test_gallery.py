@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from bgrep_harness.galleries import MADE, SOURCE, bad, flagged, gallery, row, save_pictures
+from bgrep_harness.galleries import MADE, SOURCE, bad, flagged, gallery, row, save_images
 from PIL import Image, ImageColor
 from playwright.sync_api import Locator, Page, expect
 
@@ -50,7 +50,7 @@ def night(tmp_path: Path) -> Path:
         {"state": "over_budget", "name": "LATER", "sku": "LATER", "view": "main", "line": 8},
     ]
     page = gallery(rows, tmp_path, unchanged=3)
-    save_pictures(rows, page)
+    save_images(rows, page)
     return page
 
 
@@ -67,7 +67,7 @@ def test_what_needs_people_is_said_and_shown_first(night: Path, visit: Visit):
     expect(page.locator("#row2 .flags")).to_have_text("the product’s colours have shifted: ΔE 3.0")
 
 
-def test_every_picture_is_there_and_says_what_it_is(night: Path, visit: Visit):
+def test_every_image_is_there_and_says_what_it_is(night: Path, visit: Visit):
     page = visit(night)
     expect(page.locator("#row0 .film img")).to_have_count(3)
     for image in page.locator("#rows img").all():
@@ -76,12 +76,12 @@ def test_every_picture_is_there_and_says_what_it_is(night: Path, visit: Visit):
     assert alts == [
         "Source of MUG-10",
         "Mask of MUG-10",
-        "Picture 2 of MUG-10, published",
-        "Picture 1 of MUG-10",
-        "Picture 2 of MUG-10, published",
-        "Picture 3 of MUG-10",
+        "Image 2 of MUG-10, published",
+        "Image 1 of MUG-10",
+        "Image 2 of MUG-10, published",
+        "Image 3 of MUG-10",
     ]
-    expect(page.locator("#row0 .film .chosen img")).to_have_attribute("alt", "Picture 2 of MUG-10, published")
+    expect(page.locator("#row0 .film .chosen img")).to_have_attribute("alt", "Image 2 of MUG-10, published")
 
 
 def test_a_quiet_night_says_so_and_a_night_without_rows_too(tmp_path: Path, visit: Visit):
@@ -171,7 +171,7 @@ def three_pages(tmp_path: Path) -> Path:
     """100 rows."""
     rows = [row(f"R{n:03}", line=n) for n in range(100)]
     page = gallery(rows, tmp_path)
-    save_pictures(rows, page)
+    save_images(rows, page)
     return page
 
 
@@ -257,7 +257,7 @@ def wipes(page: Page, left: str, right: str) -> None:
     pytest.fail(f"{colours(page)} are not {left} and {right}")
 
 
-def test_a_picture_opens_large_and_is_wiped_by_mouse_and_by_keys(night: Path, visit: Visit):
+def test_an_image_opens_large_and_is_wiped_by_mouse_and_by_keys(night: Path, visit: Visit):
     page = visit(night)
     page.locator("#row0 .pair .big").last.click()
     expect(page.get_by_role("dialog")).to_be_visible()
@@ -278,19 +278,19 @@ def test_a_picture_opens_large_and_is_wiped_by_mouse_and_by_keys(night: Path, vi
     wipes(page, MADE[1], MADE[1])
 
 
-def test_the_full_size_file_takes_the_small_picture_s_place(night: Path, visit: Visit):
+def test_the_full_size_file_takes_the_small_image_s_place(night: Path, visit: Visit):
     page = visit(night, "#look=0")
     expect(page.locator(".after")).to_have_js_property("naturalWidth", 256)
     expect(page.locator("#stale")).to_be_empty()
 
 
-def test_keys_choose_pictures_and_rows_and_close(night: Path, visit: Visit):
+def test_keys_choose_images_and_rows_and_close(night: Path, visit: Visit):
     page = visit(night)
     page.locator("#row0 .more").focus()
     page.keyboard.press("Enter")
-    expect(page.locator("#tag")).to_have_text("Picture 2, published")
+    expect(page.locator("#tag")).to_have_text("Image 2, published")
     page.keyboard.press("3")
-    expect(page.locator("#tag")).to_have_text("Picture 3")
+    expect(page.locator("#tag")).to_have_text("Image 3")
     wipes(page, SOURCE, MADE[2])
     page.keyboard.press("ArrowDown")
     expect(page.locator("#look-name")).to_have_text("MUG-9")
@@ -321,19 +321,19 @@ def test_rows_are_gone_through_across_pages(three_pages: Path, visit: Visit):
     expect(page).to_have_url(re.compile("#page=2$"))
 
 
-def test_flags_are_those_of_the_picture_that_is_looked_at(tmp_path: Path, visit: Visit):
+def test_flags_are_those_of_the_image_that_is_looked_at(tmp_path: Path, visit: Visit):
     flags = (
         "the mask is too small",
-        "picture 1: blank",
-        "picture 2: other colours",
-        "picture 2 cannot be decoded",
+        "image 1: blank",
+        "image 2: other colours",
+        "image 2 cannot be decoded",
     )
     rows = [
         flagged("A", *flags, made=2, scores=[{"ssim": 0.5}, {"ssim": 0.9}]),
-        row("B", flags=["picture 2: x"]),
+        row("B", flags=["image 2: x"]),
     ]
     page_file = gallery(rows, tmp_path)
-    save_pictures(rows, page_file)
+    save_images(rows, page_file)
     page = visit(page_file)
     expect(page.locator("#row0 .tag.right")).to_have_text("2 of 2")
     expect(page.locator("#row0 .flags li")).to_have_text([flags[0], flags[2], flags[3], "and 1 more"])
@@ -375,7 +375,7 @@ def test_ids_are_copied_for_the_seller_s_support(night: Path, visit: Visit):
 
 def test_links_lead_to_what_is_published(night: Path, visit: Visit):
     page = visit(night)
-    link = page.locator("#row1").get_by_role("link", name="Published picture")
+    link = page.locator("#row1").get_by_role("link", name="Published image")
     assert link.evaluate("(one) => one.href") == (night.parents[3] / "MUG-9" / "main.png").as_uri()
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 from bgrep_harness.catalogs import hundred_kinds
-from bgrep_harness.pictures import draw_pictures
+from bgrep_harness.images import draw_images
 from bgrep_harness.refresh import Refresh
 
-from airflow_provider_bgrep.catalog.frozen import read_rows
+from airflow_provider_bgrep.catalog.state.plan_store import read_rows
 from airflow_provider_bgrep.storage import connection_of, names_in, storage_path
 
 PROMPT = {"positive_prompt": "A {{ color }} mug on snow", "steps": 15}
@@ -30,9 +30,9 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A web shop's URL, and the folder that its pictures lie in: as small as the API takes them."""
+    """A web shop's URL, and the folder that its images lie in: as small as the API takes them."""
     folder = tmp_path_factory.mktemp("site")
-    draw_pictures(folder)
+    draw_images(folder)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -51,7 +51,7 @@ def site(served: tuple[str, Path]) -> str:
 @pytest.fixture
 def refresh(connection: Any, run: Any, ti: Any, tmp_path: Path) -> Refresh:
     options = {"defaults": PROMPT, "price_per_image": "0.2", "currency": "CNY", "shard_size": 4}
-    return Refresh(f"file://{tmp_path}/shop/pictures", run, type(ti), options)
+    return Refresh(f"file://{tmp_path}/shop/images", run, type(ti), options)
 
 
 def rows_of(site: str, count: int) -> list[dict[str, Any]]:
@@ -78,7 +78,7 @@ def test_three_nights_pay_for_exactly_what_changed(refresh: Refresh, connection:
     one = refresh.night(rows)
     assert set(one.states.values()) == {"success"}, one.ended
     assert one.outcomes == {"generated/passed": 9}
-    assert (connection.counters.submits, connection.counters.pictures) == (3, 9)
+    assert (connection.counters.submits, connection.counters.images) == (3, 9)
     assert one.plan["cost"] == "1.8"
     assert {row["status"] for row in refresh.manifest()} == {"live"}
 
@@ -94,7 +94,7 @@ def test_three_nights_pay_for_exactly_what_changed(refresh: Refresh, connection:
     before = {row["name"]: row["content"] for row in refresh.manifest()}
     three = refresh.night(rows, shard_size=1)
     assert three.counts == {"changed": 2, "unchanged": 6, "removed": 1}
-    assert connection.counters.pictures == 11
+    assert connection.counters.images == 11
     after = {row["name"]: row for row in refresh.manifest()}
     assert {name for name, row in after.items() if row["content"] != before[name]} == {"S0", "S1"}
     assert {name for name, row in after.items() if row["status"] == "retired"} == {gone}
@@ -102,21 +102,21 @@ def test_three_nights_pay_for_exactly_what_changed(refresh: Refresh, connection:
     assert changed == {"S0": "positive_prompt", "S1": "image"}
 
 
-def test_one_bad_picture_never_sinks_the_others(refresh: Refresh, connection: Any, site: str):
+def test_one_bad_image_never_sinks_the_others(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 8)
-    rows[2] |= {"image": connection.bad_picture("refused"), "mask": ""}
+    rows[2] |= {"image": connection.bad_image("refused"), "mask": ""}
     failed = connection.inject("fail_task", index=0)
     one = refresh.night(rows)
     assert failed.exhausted
     assert set(one.states.values()) == {"success"}, one.ended
     assert one.outcomes == {"generated/passed": 6, "refused": 1, "failed": 1}
-    bought = connection.counters.pictures
+    bought = connection.counters.images
     (broken,) = [row["name"] for row in one.worked_on if row["outcome"] == "failed"]
 
     two = refresh.night(rows)
     assert two.counts == {"unchanged": 6, "changed": 1, "quarantined": 1}, "a failed row gets one more try"
     assert [row["name"] for row in two.worked_on] == [broken]
-    assert connection.counters.pictures == bought + 1
+    assert connection.counters.images == bought + 1
     three = refresh.night(rows)
     assert three.counts == {"unchanged": 7, "quarantined": 1}
     (told,) = read_rows(three.files, ["quarantined"])
@@ -131,13 +131,13 @@ def test_a_lost_answer_is_neither_bought_again_nor_forgotten(refresh: Refresh, c
     assert sorted(one.states.items())[2:4] == [("generate[0]", "failed"), ("generate[1]", "success")]
     assert one.outcomes["unknown_outcome"] == 4
     assert one.states["report"] == "success", "the others are published, and all is told"
-    assert connection.counters.pictures == 6
+    assert connection.counters.images == 6
     two = refresh.night(rows)
     assert two.counts == {"unchanged": 2, "quarantined": 4}
-    assert connection.counters.pictures == 6
+    assert connection.counters.images == 6
     told = refresh.night(rows, on_unknown_outcome="resubmit")
     assert told.counts == {"unchanged": 2, "changed": 4}
-    assert connection.counters.pictures == 10, "as told, and only then"
+    assert connection.counters.images == 10, "as told, and only then"
 
 
 def test_the_budget_is_kept_and_the_next_nights_go_on(refresh: Refresh, connection: Any, site: str):
@@ -145,7 +145,7 @@ def test_the_budget_is_kept_and_the_next_nights_go_on(refresh: Refresh, connecti
     bought = []
     for _ in range(4):
         refresh.night(rows, max_images_per_run="3")
-        bought.append(connection.counters.pictures)
+        bought.append(connection.counters.images)
     assert bought == [3, 6, 7, 7]
     assert len(refresh.manifest()) == 7
 
@@ -162,12 +162,12 @@ def test_never_done_rows_come_before_changed_ones(refresh: Refresh, connection: 
 def test_a_dry_run_says_what_it_would_cost_and_buys_nothing(refresh: Refresh, connection: Any, site: str):
     night = refresh.night(rows_of(site, 5), dry_run="true")
     assert set(night.states.values()) == {"success", "skipped"}, night.ended
-    assert night.plan["pictures"] == 5
+    assert night.plan["images"] == 5
     assert "1.00 CNY" in night.plan["explained"]
     assert connection.counters.requests == 0
     assert refresh.manifest() == []
     assert refresh.night(rows_of(site, 5)).counts == {"new": 5}
-    assert connection.counters.pictures == 5
+    assert connection.counters.images == 5
 
 
 def test_a_shard_that_was_killed_is_collected_by_the_next_night(refresh: Refresh, connection: Any, site: str):
@@ -184,7 +184,7 @@ def test_a_shard_that_was_killed_is_collected_by_the_next_night(refresh: Refresh
     two = refresh.night(rows, shard_size=1)
     assert two.counts == {"pending": 4}
     assert set(two.states.values()) == {"success"}, two.ended
-    assert connection.counters.pictures == 4
+    assert connection.counters.images == 4
     assert len(refresh.manifest()) == 4
 
 
@@ -196,13 +196,13 @@ def test_a_plan_that_was_replaced_buys_no_more(refresh: Refresh, connection: Any
     second = refresh.plan(rows)
     assert second.counts == {"new": 4, "unpublished": 4}
     late = refresh.buy(first, 1)
-    assert late.state == "up_for_retry" or late.value["pictures"] == 0
-    assert connection.counters.pictures == 4
+    assert late.state == "up_for_retry" or late.value["images"] == 0
+    assert connection.counters.images == 4
     for shard in range(second.plan["shards"]):
         refresh.buy(second, shard)
         refresh.check(second, shard)
     refresh.close(second)
-    assert connection.counters.pictures == 8
+    assert connection.counters.images == 8
     assert len(refresh.manifest()) == 8
 
 
@@ -215,7 +215,7 @@ def test_a_task_that_is_run_again_changes_nothing(refresh: Refresh, connection: 
     refresh.buy(night, 0)
     refresh.close(night)
     assert refresh.manifest() == manifest
-    assert connection.counters.pictures == 4
+    assert connection.counters.images == 4
 
 
 # --- checks ---------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ def test_what_the_checks_find_wanting_is_not_published_and_not_bought_again(
     assert strict.counts == {"flagged": 3}
     mild = refresh.night(rows)
     assert mild.counts == {"unpublished": 3}, "other thresholds look at it again"
-    assert connection.counters.pictures == 3
+    assert connection.counters.images == 3
     assert len(refresh.manifest()) == 3
 
 
@@ -254,7 +254,7 @@ def test_a_source_that_cannot_be_read_is_unchecked_and_looked_at_again(
     two = refresh.night(rows)
     assert two.counts == {"unpublished": 1}
     assert two.outcomes == {"generated/passed": 1}
-    assert connection.counters.pictures == 1
+    assert connection.counters.images == 1
     assert len(refresh.manifest()) == 1
 
 
@@ -262,16 +262,16 @@ def test_a_shard_that_was_cleared_alone_after_its_check_is_not_bought_again(
     refresh: Refresh, connection: Any, site: str
 ):
     rows = rows_of(site, 4)
-    connection.configure(quota_pictures=0)
+    connection.configure(quota_images=0)
     one = refresh.night(rows)
     assert one.states["generate[0]"] == "failed"
     assert one.states["report"] == "failed"
-    connection.configure(quota_pictures=None)
+    connection.configure(quota_images=None)
     assert refresh.buy(one, 0, try_number=2, max_tries=1).state == "success", one.ended["generate[0]"].error
-    assert connection.counters.pictures == 4
+    assert connection.counters.images == 4
     two = refresh.night(rows)
     assert two.counts == {"unpublished": 4}
-    assert connection.counters.pictures == 4
+    assert connection.counters.images == 4
     assert len(refresh.manifest()) == 4
 
 
@@ -290,7 +290,7 @@ def test_a_hundred_kinds_of_bad_rows_end_green_with_every_one_told(
     assert told.keys() == wrong.keys()
     for line, bad in wrong.items():
         assert (told[line]["column"], bad.words in told[line]["reason"]) == (bad.column, True), told[line]
-    assert connection.counters.pictures == len(names)
+    assert connection.counters.images == len(names)
     page = Path(night.files.report.path).read_text()
     assert "BAD-007" in page
 
@@ -344,14 +344,14 @@ def test_neither_the_appcode_nor_a_signature_lies_in_any_file(
     assert connection.app_code not in everything
     assert "s3cr3t" not in everything
     again = [{**row, "image": row["image"].replace("s3cr3t", "0ther")} for row in rows]
-    assert refresh.night(again).counts == {"unchanged": 3}, "signed anew, it is the same picture"
+    assert refresh.night(again).counts == {"unchanged": 3}, "signed anew, it is the same image"
 
 
 def test_on_s3_sources_are_signed_and_told_apart_by_their_content(
     refresh: Refresh, connection: Any, site: str, s3_folder: Any, tmp_path: Path, caplog: Any
 ):
     fs, bucket = s3_folder.fs, connection_of(s3_folder)
-    draw_pictures(tmp_path / "drawn")
+    draw_images(tmp_path / "drawn")
     for number in range(3):
         fs.put_file(str(tmp_path / "drawn" / "product.png"), f"{bucket}/in/{number}.png")
     fs.put_file(str(tmp_path / "drawn" / "mask.png"), f"{bucket}/in/mask.png")
@@ -364,19 +364,19 @@ def test_on_s3_sources_are_signed_and_told_apart_by_their_content(
         }
         for n in range(3)
     ]
-    refresh.destination = f"s3://{bucket}@{bucket}/shop/pictures"
+    refresh.destination = f"s3://{bucket}@{bucket}/shop/images"
     options = {"source_conn_id": bucket}
     one = refresh.night([*rows, {**rows[0], "sku": "gone", "image": f"s3://{bucket}/in/9.png"}], **options)
     assert one.outcomes == {"generated/passed": 3}, one.ended
     assert one.counts == {"new": 3, "bad": 1}
     assert refresh.night(rows, **options).counts == {"unchanged": 3}
-    draw_pictures(tmp_path / "drawn", product=(20, 60, 180))
+    draw_images(tmp_path / "drawn", product=(20, 60, 180))
     fs.put_file(str(tmp_path / "drawn" / "product.png"), f"{bucket}/in/1.png")
     three = refresh.night(rows, **options)
     assert three.counts == {"unchanged": 2, "changed": 1}
     assert [row["what"] for row in three.worked_on] == ["image (its content)"]
     assert three.outcomes == {"generated/passed": 1}, three.worked_on[0]["flags"]
-    assert connection.counters.pictures == 4
+    assert connection.counters.images == 4
     files = [fs.cat_file(path) for path in fs.find(f"{bucket}/shop")]
     assert len(files) > 20
     assert not any(b"X-Amz-Signature" in data or b"AWSAccessKeyId" in data for data in files)

@@ -32,9 +32,9 @@ from airflow_provider_bgrep.protocol.codes import (
     GATEWAY_CODES,
     GATEWAY_TEXTS,
     SERVICE_CODES,
-    Kind,
+    ErrorKind,
     Operation,
-    Then,
+    RetryDecision,
 )
 from airflow_provider_bgrep.protocol.limits import (
     BREAKER_OPEN_SECONDS,
@@ -43,28 +43,28 @@ from airflow_provider_bgrep.protocol.limits import (
     QUERY_PATH,
     SUBMIT_PATH,
 )
-from airflow_provider_bgrep.protocol.pacing import QUERY, SUBMIT
+from airflow_provider_bgrep.protocol.retry import QUERY, SUBMIT
 from airflow_provider_bgrep.testing import Emulator
 
 APP_CODE = "canary-5f0e6d1c"
-PICTURES = 2
+IMAGES = 2
 """What one accepted submit of these tests costs."""
 
 ROWS = {**SERVICE_CODES, **GATEWAY_CODES, **{rule.code: rule for rule in GATEWAY_TEXTS}}
 ATTEMPTS = {Operation.SUBMIT: SUBMIT.attempts, Operation.QUERY: QUERY.attempts}
-SENT_AGAIN = (Then.BACK_OFF, Then.SEND_AGAIN)
+SENT_AGAIN = (RetryDecision.BACK_OFF, RetryDecision.SEND_AGAIN)
 
 CLASSES = {
-    Kind.AUTH: exceptions.BgRepAuthError,
-    Kind.QUOTA: exceptions.BgRepQuotaError,
-    Kind.THROTTLED: exceptions.BgRepThrottledError,
-    Kind.SERVICE: exceptions.BgRepServiceError,
-    Kind.REQUEST: exceptions.BgRepRequestError,
-    Kind.CONFIGURATION: exceptions.BgRepConfigurationError,
-    Kind.CONTENT: exceptions.BgRepContentError,
-    Kind.JOB_NOT_FOUND: exceptions.BgRepJobNotFoundError,
-    Kind.JOB_FAILED: exceptions.BgRepJobFailedError,
-    Kind.UNKNOWN_OUTCOME: exceptions.BgRepUnknownOutcomeError,
+    ErrorKind.AUTH: exceptions.BgRepAuthError,
+    ErrorKind.QUOTA: exceptions.BgRepQuotaError,
+    ErrorKind.THROTTLED: exceptions.BgRepThrottledError,
+    ErrorKind.SERVICE: exceptions.BgRepServiceError,
+    ErrorKind.REQUEST: exceptions.BgRepRequestError,
+    ErrorKind.CONFIGURATION: exceptions.BgRepConfigurationError,
+    ErrorKind.CONTENT: exceptions.BgRepContentError,
+    ErrorKind.JOB_NOT_FOUND: exceptions.BgRepJobNotFoundError,
+    ErrorKind.JOB_FAILED: exceptions.BgRepJobFailedError,
+    ErrorKind.UNKNOWN_OUTCOME: exceptions.BgRepUnknownOutcomeError,
 }
 
 
@@ -212,7 +212,7 @@ class Cause:
     :param before: a call that had to come before.
     :param lasts: seconds after which it is over by itself; else it is over when someone mends it.
     :param connection: what is the matter with the connection.
-    :param task: pictures of the image task that are refused, by field; ``None`` leaves a field out.
+    :param task: images of the image task that are refused, by field; ``None`` leaves a field out.
     :param result_key: what a query asks for, if not for the job that was made before.
     :param meddle: what something in between does to the request.
     :param on: the operations it can happen to.
@@ -269,7 +269,7 @@ _ONLY_SUBMIT = (Operation.SUBMIT,)
 CAUSES: dict[str, Cause] = {
     "23500001": _account("unknown to the service"),
     "23500002": Cause(connection=_paths(lambda path: path + "s")),
-    "23500003": Cause({"quota_pictures": PICTURES - 1}, on=_ONLY_SUBMIT),
+    "23500003": Cause({"quota_images": IMAGES - 1}, on=_ONLY_SUBMIT),
     "23500004": Cause({"busy_jobs": 0}, on=_ONLY_SUBMIT),
     "23500005": Cause(task={"image": "refused", "mask": None}, on=_ONLY_SUBMIT),
     "23500006": Cause(task={"image": "missing"}, on=_ONLY_SUBMIT),
@@ -354,7 +354,7 @@ FAULTS: dict[str, tuple[Operation, ...]] = {
     # What the seller withdrew, and checks of parameters that this API's gateway has not declared.
     **dict.fromkeys("I404SR I410GG I400MP I400IP I400JP".split(), BOTH),
     "Internal Error": BOTH,
-    # A query has no pictures, costs no credit and starts nothing; a submit names no job.
+    # A query has no images, costs no credit and starts nothing; a submit names no job.
     **dict.fromkeys("23500003 23500004 23500005 23500006 23500007".split(), _ONLY_QUERY),
     "23500008": _ONLY_SUBMIT,
 }
@@ -400,7 +400,7 @@ class Bench:
         self.emulator, self.between, self.connect = emulator, between, connect
         connect()
         self.result_key = by_requests(Operation.SUBMIT, [emulator.image_task(seed=1)]).result_key
-        self.task = emulator.image_task(num_output=PICTURES)
+        self.task = emulator.image_task(num_output=IMAGES)
         self.mend: Callable[[], object] | None = None
         self.start()
 
@@ -411,7 +411,7 @@ class Bench:
 
     @property
     def billed(self) -> int:
-        return self.emulator.counters.pictures - self.before.pictures
+        return self.emulator.counters.images - self.before.images
 
     @property
     def received(self) -> int:
@@ -429,7 +429,7 @@ class Bench:
     def _inject(self, code: str, operation: Operation, times: int) -> None:
         # An outcome is unknown only if the job may have been taken: so it was, and must not be twice.
         rule = ROWS[code]
-        taken = rule.then(operation) is Then.UNKNOWN or rule.kind is Kind.JOB_FAILED
+        taken = rule.then(operation) is RetryDecision.UNKNOWN or rule.kind is ErrorKind.JOB_FAILED
         fault = self.emulator.inject(
             "code", operation=operation.value, times=times, code=code, accepted=taken
         )
@@ -438,8 +438,8 @@ class Bench:
     def _cause(self, cause: Cause) -> None:
         whole = self.emulator.settings
         self.connect(**cause.connection)
-        bad = self.emulator.bad_picture
-        changed = {name: picture and bad(picture) for name, picture in cause.task.items()}
+        bad = self.emulator.bad_image
+        changed = {name: image and bad(image) for name, image in cause.task.items()}
         self.task = {k: v for k, v in {**self.task, **changed}.items() if v is not None}
         self.result_key = cause.result_key or self.result_key
         self.emulator.configure(**cause.settings)
@@ -516,15 +516,15 @@ def test_a_row_is_told_as_it_is_and_tried_as_often_as_it_may_be(bench, caplog, c
     if operation is Operation.SUBMIT:
         assert rule.remedy in str(error)
     else:
-        assert ("billed" in str(error)) == (rule.kind is Kind.JOB_FAILED)
+        assert ("billed" in str(error)) == (rule.kind is ErrorKind.JOB_FAILED)
     assert_says_all_but_the_app_code(error, caplog.text)
 
     attempts = ATTEMPTS[operation] if rule.then(operation) in SENT_AGAIN else 1
     assert len(bench.between.attempts) == bench.consumed() == attempts
     assert bench.received == attempts * (2 if bench.between.meddle is sent_twice else 1)
     bench.assert_each_attempt_is_fit_to_be_sent()
-    taken = rule.then(operation) is Then.UNKNOWN or (rule.kind is Kind.JOB_FAILED)
-    assert bench.billed == (PICTURES if taken and operation is Operation.SUBMIT else 0)
+    taken = rule.then(operation) is RetryDecision.UNKNOWN or (rule.kind is ErrorKind.JOB_FAILED)
+    assert bench.billed == (IMAGES if taken and operation is Operation.SUBMIT else 0)
 
 
 PASSING = [(code, operation) for code, operation in MET if ROWS[code].then(operation) in SENT_AGAIN]
@@ -541,7 +541,7 @@ def test_what_may_be_sent_again_succeeds_when_its_cause_ends(bench, call, code, 
     bench.assert_each_attempt_is_fit_to_be_sent()
     if operation is Operation.SUBMIT:
         assert job.result_key == bench.emulator.jobs[-1]["result_key"]
-        assert bench.billed == PICTURES
+        assert bench.billed == IMAGES
     else:
         assert job.result_key == bench.result_key
         assert job.is_finished
@@ -549,10 +549,10 @@ def test_what_may_be_sent_again_succeeds_when_its_cause_ends(bench, call, code, 
 
 
 NO_ROWS = {
-    "23500010": (400, Kind.REQUEST),
+    "23500010": (400, ErrorKind.REQUEST),
     "I404ZZ": (404, None),
-    "T429ZZ": (429, Kind.THROTTLED),
-    "D504ZZ": (504, Kind.SERVICE),
+    "T429ZZ": (429, ErrorKind.THROTTLED),
+    "D504ZZ": (504, ErrorKind.SERVICE),
 }
 
 
@@ -561,7 +561,7 @@ NO_ROWS = {
 @pytest.mark.parametrize("code", NO_ROWS)
 def test_a_code_that_no_table_has_is_classed_by_its_status(bench, call, operation, code):
     status, kind = NO_ROWS[code]
-    lost = kind is Kind.SERVICE and operation is Operation.SUBMIT
+    lost = kind is ErrorKind.SERVICE and operation is Operation.SUBMIT
     bench.emulator.inject("code", operation=operation.value, times=1000, code=code, accepted=lost)
     with pytest.raises(exceptions.BgRepError) as raised:
         call(operation, bench.argument(operation))
@@ -570,8 +570,8 @@ def test_a_code_that_no_table_has_is_classed_by_its_status(bench, call, operatio
     assert isinstance(raised.value, AirflowFailException) == final
     assert (raised.value.code, raised.value.http_status) == (code, status)
     if kind is not None:
-        assert type(raised.value) is CLASSES[Kind.UNKNOWN_OUTCOME if lost else kind]
-    assert bench.billed == (PICTURES if lost else 0)
+        assert type(raised.value) is CLASSES[ErrorKind.UNKNOWN_OUTCOME if lost else kind]
+    assert bench.billed == (IMAGES if lost else 0)
 
 
 @DRIVERS

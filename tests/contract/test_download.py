@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The download operator: every picture that was paid for ends up whole, or is named."""
+"""The download operator: every image that was paid for ends up whole, or is named."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from airflow_provider_bgrep.operators.bgrep import BgRepDownloadOperator
 
 @pytest.fixture
 def folder(tmp_path):
-    return tmp_path / "pictures of a job"
+    return tmp_path / "images of a job"
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def files_in(folder):
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
-def test_pictures_are_saved_checked_and_described(submit, download, connection, folder):
+def test_images_are_saved_checked_and_described(submit, download, connection, folder):
     key = submit(connection.image_task(num_output=2, seed=3), connection.image_task(seed=4))
     outcome = download(key)
     assert outcome.state == "success", outcome.error
@@ -63,8 +63,8 @@ def test_pictures_are_saved_checked_and_described(submit, download, connection, 
         data = Path(file["path"].removeprefix("file://")).read_bytes()
         assert len(data) == file["size"]
         assert hashlib.sha256(data).hexdigest() == file["sha256"]
-        with Image.open(Path(file["path"].removeprefix("file://"))) as picture:
-            assert (picture.width, picture.height) == (file["width"], file["height"])
+        with Image.open(Path(file["path"].removeprefix("file://"))) as image:
+            assert (image.width, image.height) == (file["width"], file["height"])
     assert "http://" not in json.dumps(outcome.value)
     assert "Signature" not in (folder / f"{key}.manifest.json").read_text()
 
@@ -100,7 +100,7 @@ def test_an_expired_url_is_asked_for_once_more(submit, download, connection):
     assert connection.counters.submits == 1
 
 
-def test_one_bad_picture_does_not_take_the_others_along(submit, download, connection, folder, no_waiting):
+def test_one_bad_image_does_not_take_the_others_along(submit, download, connection, folder, no_waiting):
     key = submit(connection.image_task(num_output=3))
     fault = connection.inject("oversized", operation="result", bytes=3_000_000)
     outcome = download(key, max_bytes=2_500_000)
@@ -109,14 +109,14 @@ def test_one_bad_picture_does_not_take_the_others_along(submit, download, connec
     assert isinstance(outcome.error, BgRepDownloadError)
     assert "2500000" in str(outcome.error)
     assert "http" not in str(outcome.error)
-    assert len(files_in(folder)) == 3  # two pictures and the manifest
+    assert len(files_in(folder)) == 3  # two images and the manifest
     retried = download(key, max_bytes=2_500_000)
     assert retried.state == "success"
     assert len(retried.value["files"]) == 3
 
 
 @pytest.mark.parametrize("fault", ["truncated", "html", "empty", "reset"])
-def test_what_is_no_whole_picture_is_fetched_again(submit, download, connection, fault, no_waiting):
+def test_what_is_no_whole_image_is_fetched_again(submit, download, connection, fault, no_waiting):
     key = submit(connection.image_task())
     injected = connection.inject(fault, operation="result")
     outcome = download(key)
@@ -124,7 +124,7 @@ def test_what_is_no_whole_picture_is_fetched_again(submit, download, connection,
     assert outcome.state == "success", outcome.error
 
 
-def test_a_picture_that_drips_is_cut_off(connection, run, ti, folder, monkeypatch, no_waiting):
+def test_an_image_that_drips_is_cut_off(connection, run, ti, folder, monkeypatch, no_waiting):
     connection_json = json.loads(connection.connection_json)
     monkeypatch.setenv(
         "AIRFLOW_CONN_BGREP_DEFAULT", json.dumps({**connection_json, "extra": {"timeout": 0.2}})
@@ -142,7 +142,7 @@ def test_a_picture_that_drips_is_cut_off(connection, run, ti, folder, monkeypatc
 
 
 class Dripping:
-    """A server that sends a byte of a picture now and then, and would for hours."""
+    """A server that sends a byte of an image now and then, and would for hours."""
 
     def __init__(self) -> None:
         self.served = 0
@@ -248,7 +248,7 @@ def bucket(monkeypatch):
     s3 = S3FileSystem(
         endpoint_url=f"http://{host}:{port}", skip_instance_cache=True, use_listings_cache=False
     )
-    s3.mkdir("pictures")
+    s3.mkdir("images")
     attach("s3", fs=s3, alias="s3")
     yield s3
     server.stop()
@@ -256,17 +256,17 @@ def bucket(monkeypatch):
 
 def test_any_object_storage_will_do(submit, download, connection, bucket):
     key = submit(connection.image_task(num_output=2))
-    outcome = download(key, destination="s3://pictures/folder")
+    outcome = download(key, destination="s3://images/folder")
     assert outcome.state == "success", outcome.error
-    assert sorted(bucket.ls("pictures/folder", refresh=True)) == [
-        f"pictures/folder/{key}.manifest.json",
-        f"pictures/folder/{key}_00_0.png",
-        f"pictures/folder/{key}_00_1.png",
+    assert sorted(bucket.ls("images/folder", refresh=True)) == [
+        f"images/folder/{key}.manifest.json",
+        f"images/folder/{key}_00_0.png",
+        f"images/folder/{key}_00_1.png",
     ]
     for file in outcome.value["files"]:
         assert hashlib.sha256(bucket.cat(file["path"])).hexdigest() == file["sha256"]
     before = connection.counters.requests
-    assert download(key, destination="s3://pictures/folder").value == outcome.value
+    assert download(key, destination="s3://images/folder").value == outcome.value
     assert connection.counters.requests == before
 
 

@@ -34,12 +34,12 @@ from cryptography.x509.oid import NameOID
 from airflow_provider_bgrep.exceptions import BgRepError
 from airflow_provider_bgrep.hooks.bgrep import BgRepAsyncHook, BgRepHook
 from airflow_provider_bgrep.protocol.limits import MAX_RESPONSE_BYTES
-from airflow_provider_bgrep.protocol.pacing import QUERY, SUBMIT
+from airflow_provider_bgrep.protocol.retry import QUERY, SUBMIT
 from airflow_provider_bgrep.testing import Emulator
 
 APP_CODE = "canary-9b2d4c77"
 PROXY_USER = "user:canary-proxy"
-PICTURES = 2
+IMAGES = 2
 SHORT, SHORTEST = 0.5, 0.2
 """Time-outs that tests can wait for: one that an answer keeps, and one where none will come."""
 AT_LAST = 1.5
@@ -190,7 +190,7 @@ class World:
         self.emulator.reset()
         self._monkeypatch.undo()
         self.connect()
-        self.task = self.emulator.image_task(num_output=PICTURES)
+        self.task = self.emulator.image_task(num_output=IMAGES)
         self.result_key = by_requests("submit", [self.task]).result_key
         self.before = self.emulator.counters
         self.can_count = True
@@ -251,7 +251,7 @@ def tell(world: World, driver: str, operation: str) -> Told:
         job = DRIVERS[driver](operation, argument)
     except BgRepError as raised:
         error = raised
-    attempts, billed = world.count(), world.emulator.counters.pictures - world.before.pictures
+    attempts, billed = world.count(), world.emulator.counters.images - world.before.images
     if error is None:
         assert job.result_key == (
             world.result_key if operation == "query" else world.emulator.jobs[-1]["result_key"]
@@ -341,7 +341,7 @@ def never_sent(arrange: Arrange) -> Scenario:
 
 def never_sent_twice(arrange: Arrange) -> Scenario:
     """No connection comes about, twice; then one does."""
-    return Scenario(arrange, Told(attempts=3, billed=PICTURES), Told(attempts=3))
+    return Scenario(arrange, Told(attempts=3, billed=IMAGES), Told(attempts=3))
 
 
 def final(arrange: Arrange, error: str, http_status: int) -> Scenario:
@@ -437,28 +437,28 @@ ZIPPED = {"Content-Encoding": "gzip"}
 
 SCENARIOS: dict[str, Scenario] = {
     "reset before acceptance": lost(fault("reset")),
-    "reset after acceptance": lost(fault("reset", accepted=True), billed=PICTURES),
+    "reset after acceptance": lost(fault("reset", accepted=True), billed=IMAGES),
     "hangs before acceptance": lost(fault("hang", seconds=3)),
-    "hangs after acceptance": lost(fault("hang", seconds=3, accepted=True), billed=PICTURES),
-    "breaks off": lost(fault("truncated", how="length"), billed=PICTURES),
-    "cut JSON": lost(fault("truncated", how="json"), 200, PICTURES),
+    "hangs after acceptance": lost(fault("hang", seconds=3, accepted=True), billed=IMAGES),
+    "breaks off": lost(fault("truncated", how="length"), billed=IMAGES),
+    "cut JSON": lost(fault("truncated", how="json"), 200, IMAGES),
     "empty body before acceptance": lost(fault("empty", accepted=False), 200),
-    "empty body after acceptance": lost(fault("empty"), 200, PICTURES),
+    "empty body after acceptance": lost(fault("empty"), 200, IMAGES),
     "a page before acceptance": lost(fault("html"), 200),
-    "a page after acceptance": lost(fault("html", accepted=True), 200, PICTURES),
+    "a page after acceptance": lost(fault("html", accepted=True), 200, IMAGES),
     **{
         f"a {status} page {when} acceptance": lost(
-            fault("status", status=status, accepted=taken), status, PICTURES if taken else 0
+            fault("status", status=status, accepted=taken), status, IMAGES if taken else 0
         )
         for status in (500, 502, 503, 504)
         for when, taken in (("before", False), ("after", True))
     },
-    "JSON that is no envelope": lost(fault("body", body="[]", accepted=True), 200, PICTURES),
-    "oversized": lost(fault("body", body=TOO_LONG, accepted=True), billed=PICTURES),
+    "JSON that is no envelope": lost(fault("body", body="[]", accepted=True), 200, IMAGES),
+    "oversized": lost(fault("body", body=TOO_LONG, accepted=True), billed=IMAGES),
     "oversized when unzipped": lost(
-        fault("body", body=gzip.compress(TOO_LONG), headers=ZIPPED, accepted=True), billed=PICTURES
+        fault("body", body=gzip.compress(TOO_LONG), headers=ZIPPED, accepted=True), billed=IMAGES
     ),
-    "zipped garbage": lost(fault("body", body=b"no gzip", headers=ZIPPED, accepted=True), billed=PICTURES),
+    "zipped garbage": lost(fault("body", body=b"no gzip", headers=ZIPPED, accepted=True), billed=IMAGES),
     "endless": lost(fronted(answers(CHUNKED, then=b"10000\r\n" + b" " * 65536 + b"\r\n"))),
     "no HTTP": lost(fronted(answers(b"220 mail.example ESMTP\r\n"))),
     "hangs up": lost(fronted(hang_up)),
@@ -486,16 +486,16 @@ SCENARIOS: dict[str, Scenario] = {
     "hangs up on TLS, twice": never_sent_twice(tls(hang_up, hang_up)),
     "silent at TLS, twice": never_sent_twice(tls(keep_silent, keep_silent, timeout=SHORT)),
     "the proxy finds no way, twice": never_sent_twice(proxied(*[proxy_says("503 Unavailable")] * 2)),
-    "a certificate that was made known": Scenario(tls(), Told(billed=PICTURES), Told()),
-    "no certificate is asked for": Scenario(tls(known=False, verify=False), Told(billed=PICTURES), Told()),
-    "through a proxy without a scheme": Scenario(proxied(scheme=""), Told(billed=PICTURES), Told()),
+    "a certificate that was made known": Scenario(tls(), Told(billed=IMAGES), Told()),
+    "no certificate is asked for": Scenario(tls(known=False, verify=False), Told(billed=IMAGES), Told()),
+    "through a proxy without a scheme": Scenario(proxied(scheme=""), Told(billed=IMAGES), Told()),
     "through the environment's proxy": Scenario(
-        proxied_by_the_environment(f"http://{PROXY_USER}@"), Told(billed=PICTURES), Told()
+        proxied_by_the_environment(f"http://{PROXY_USER}@"), Told(billed=IMAGES), Told()
     ),
     "through the environment's proxy without a scheme": Scenario(
-        proxied_by_the_environment(""), Told(billed=PICTURES), Told()
+        proxied_by_the_environment(""), Told(billed=IMAGES), Told()
     ),
-    "through a proxy": Scenario(proxied(), Told(billed=PICTURES), Told()),
+    "through a proxy": Scenario(proxied(), Told(billed=IMAGES), Told()),
 }
 
 
@@ -573,4 +573,4 @@ def test_a_service_that_is_restarted_is_waited_for_and_charges_once(
         emulator.stop()
         threading.Timer(0.3, emulator.start).start()
         told = tell(world, driver, operation)
-    assert told == Told(billed=PICTURES if operation == "submit" else 0)
+    assert told == Told(billed=IMAGES if operation == "submit" else 0)

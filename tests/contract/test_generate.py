@@ -32,7 +32,7 @@ from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
 
 
 def tasks_of(emulator: Any, count: int, **fields: Any) -> list[dict[str, Any]]:
-    """Image tasks that differ in the picture's URL only, so that the emulator draws them once."""
+    """Image tasks that differ in the image's URL only, so that the emulator draws them once."""
     task = emulator.image_task(**fields)
     return [{**task, "image": f"{task['image']}?n={i}", "id": f"sku-{i}"} for i in range(count)]
 
@@ -78,7 +78,7 @@ class Shop:
         return [line["status"] for line in self.lines]
 
     @property
-    def pictures(self) -> list[Path]:
+    def images(self) -> list[Path]:
         return [path for path in self.folder.iterdir() if path.suffix not in (".jsonl", "")]
 
 
@@ -91,14 +91,14 @@ def shop(request: Any, connection: Any, run: Any, ti: Any, tmp_path: Path, state
     files = ({"journal_path": f"file://{tmp_path}/journal"}, {})
     own = ({}, {"task_state_store": state_store})
     memory = files if "files" in request.param else own
-    return Shop(connection, run, ti, tmp_path / "pictures", memory, "deferred" in request.param)
+    return Shop(connection, run, ti, tmp_path / "images", memory, "deferred" in request.param)
 
 
 @pytest.fixture
 def plain_shop(connection: Any, run: Any, ti: Any, tmp_path: Path) -> Shop:
     """In the worker, its journal in files: where neither makes a difference."""
     memory = ({"journal_path": f"file://{tmp_path}/journal"}, {})
-    return Shop(connection, run, ti, tmp_path / "pictures", memory, False)
+    return Shop(connection, run, ti, tmp_path / "images", memory, False)
 
 
 # --- the main job -------------------------------------------------------------------------------
@@ -109,18 +109,18 @@ def test_any_number_of_image_tasks_is_bought_waited_for_and_saved(shop):
     assert outcome.state == "success", outcome.error
     assert outcome.deferrals == (1 if shop.deferrable else 0)
     counters = shop.emulator.counters
-    assert (counters.submits, counters.image_tasks, counters.pictures) == (3, 23, 46)
+    assert (counters.submits, counters.image_tasks, counters.images) == (3, 23, 46)
     assert shop.statuses == ["generated"] * 23
     assert [line["id"] for line in shop.lines] == [f"sku-{i}" for i in range(23)]
     for line in shop.lines:
         assert [file["output"] for file in line["files"]] == [0, 1]
         for file in line["files"]:
             assert Path(file["path"].removeprefix("file://")).stat().st_size == file["size"]
-    assert len(shop.pictures) == 46
+    assert len(shop.images) == 46
     assert shop.summary["items"]["generated"] == 23
-    assert (shop.summary["submits"], shop.summary["image_tasks"], shop.summary["pictures"]) == (3, 23, 46)
+    assert (shop.summary["submits"], shop.summary["image_tasks"], shop.summary["images"]) == (3, 23, 46)
     assert shop.summary["queries"] == counters.queries
-    assert shop.summary["avoided"] == {"image_tasks": 0, "pictures": 0}
+    assert shop.summary["avoided"] == {"image_tasks": 0, "images": 0}
 
 
 def test_no_signature_stands_in_manifest_journal_or_xcom(shop, state_store, tmp_path):
@@ -144,18 +144,18 @@ def test_a_finished_task_that_is_cleared_lands_the_same_results_at_no_cost(shop)
     assert outcome.state == "success", outcome.error
     assert shop.lines == before
     assert shop.emulator.counters.requests == bill.requests
-    assert shop.summary["avoided"] == {"image_tasks": 12, "pictures": 12}
-    assert shop.summary["pictures"] == 0
+    assert shop.summary["avoided"] == {"image_tasks": 12, "images": 12}
+    assert shop.summary["images"] == 0
 
 
-def test_pictures_that_were_deleted_are_fetched_again_and_not_bought(plain_shop):
+def test_images_that_were_deleted_are_fetched_again_and_not_bought(plain_shop):
     plain_shop.run(tasks_of(plain_shop.emulator, 12))
-    gone = plain_shop.pictures[0]
+    gone = plain_shop.images[0]
     gone.unlink()
     plain_shop.clear()
     assert plain_shop.run(tasks_of(plain_shop.emulator, 12)).state == "success"
     assert gone.exists()
-    assert plain_shop.emulator.counters.pictures == 12
+    assert plain_shop.emulator.counters.images == 12
 
 
 def test_regenerate_buys_anew_once_a_name_or_once_a_clear(plain_shop):
@@ -164,7 +164,7 @@ def test_regenerate_buys_anew_once_a_name_or_once_a_clear(plain_shop):
 
     def run(**more):
         assert plain_shop.run(tasks, **more).state == "success"
-        bought.append(plain_shop.emulator.counters.pictures)
+        bought.append(plain_shop.emulator.counters.images)
 
     run()
     run(regenerate="{{ '' }}".replace("{{ '' }}", ""))
@@ -183,11 +183,11 @@ def test_equal_items_are_as_many_purchases_and_stay_so(shop):
     one = tasks_of(shop.emulator, 1)[0]
     tasks = [{**one, "id": "a"}, {**one, "id": "b"}]
     shop.run(tasks)
-    assert shop.emulator.counters.pictures == 2
+    assert shop.emulator.counters.images == 2
     assert [line["id"] for line in shop.lines] == ["a", "b"]
     shop.clear()
     shop.run([*tasks, {**one, "id": "c"}])
-    assert shop.emulator.counters.pictures == 3
+    assert shop.emulator.counters.images == 3
     assert [line["id"] for line in shop.lines] == ["a", "b", "c"]
 
 
@@ -197,7 +197,7 @@ def test_a_changed_list_buys_only_what_is_new_and_still_reports_what_was_paid_fo
     shop.clear()
     outcome = shop.run(tasks[2:])
     assert outcome.state == "success", outcome.error
-    assert shop.emulator.counters.pictures == 6
+    assert shop.emulator.counters.images == 6
     assert [(line["id"], line["listed"], line["status"]) for line in shop.lines] == [
         *((f"sku-{i}", True, "generated") for i in range(2, 6)),
         *((f"sku-{i}", False, "generated") for i in range(2)),
@@ -214,7 +214,7 @@ def test_what_is_no_longer_listed_is_collected_all_the_same(plain_shop):
     plain_shop.emulator.advance(3600)
     plain_shop.clear()
     assert plain_shop.run(tasks[3:]).state == "success"
-    assert plain_shop.emulator.counters.pictures == 4
+    assert plain_shop.emulator.counters.images == 4
     assert sorted((line["id"], line["status"]) for line in plain_shop.lines) == [
         (f"sku-{i}", "generated") for i in range(4)
     ]
@@ -222,7 +222,7 @@ def test_what_is_no_longer_listed_is_collected_all_the_same(plain_shop):
     assert [by_id[f"sku-{i}"]["index"] for i in range(4)] == [0, 1, 2, 3]
 
 
-# --- one bad picture never sinks the other nine ---------------------------------------------------
+# --- one bad image never sinks the other nine ---------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_what_is_no_longer_listed_is_collected_all_the_same(plain_shop):
 )
 def test_one_poison_in_23_is_refused_alone(shop, name, code):
     tasks = tasks_of(shop.emulator, 23)
-    tasks[13]["image"] = shop.emulator.bad_picture(name)
+    tasks[13]["image"] = shop.emulator.bad_image(name)
     del tasks[13]["mask"]
     outcome = shop.run(tasks)
     assert isinstance(outcome.error, BgRepJobFailedError)
@@ -239,7 +239,7 @@ def test_one_poison_in_23_is_refused_alone(shop, name, code):
     assert shop.lines[13]["code"] == code
     assert code in shop.lines[13]["reason"]
     counters = shop.emulator.counters
-    assert counters.pictures == 22
+    assert counters.images == 22
     # Three jobs, and what it takes to find one in ten.
     assert shop.summary["submits"] <= 3 + 7
 
@@ -247,32 +247,32 @@ def test_one_poison_in_23_is_refused_alone(shop, name, code):
 @pytest.mark.parametrize("position", range(10))
 def test_wherever_the_poison_is_the_others_are_bought(plain_shop, position):
     tasks = tasks_of(plain_shop.emulator, 10)
-    tasks[position]["image"] = plain_shop.emulator.bad_picture("missing")
+    tasks[position]["image"] = plain_shop.emulator.bad_image("missing")
     outcome = plain_shop.run(tasks, fail_on="all")
     assert outcome.state == "success", outcome.error
     assert plain_shop.statuses == ["refused" if i == position else "generated" for i in range(10)]
-    assert plain_shop.emulator.counters.pictures == 9
+    assert plain_shop.emulator.counters.images == 9
     assert plain_shop.summary["submits"] <= 1 + 7
 
 
 def test_nothing_but_poison_is_told_and_bills_nothing(plain_shop):
-    bad = plain_shop.emulator.bad_picture("missing")
+    bad = plain_shop.emulator.bad_image("missing")
     tasks = [{**task, "image": f"{bad}?n={i}"} for i, task in enumerate(tasks_of(plain_shop.emulator, 7))]
     outcome = plain_shop.run(tasks, fail_on="all")
     assert isinstance(outcome.error, BgRepJobFailedError)
     assert plain_shop.statuses == ["refused"] * 7
-    assert plain_shop.emulator.counters.pictures == 0
+    assert plain_shop.emulator.counters.images == 0
 
 
 def test_what_was_refused_by_itself_is_asked_again_alone_by_a_later_try(plain_shop):
     tasks = tasks_of(plain_shop.emulator, 10)
-    tasks[4]["image"] = plain_shop.emulator.bad_picture("missing")
+    tasks[4]["image"] = plain_shop.emulator.bad_image("missing")
     plain_shop.run(tasks)
     before = plain_shop.emulator.counters
     plain_shop.clear()
     plain_shop.run(tasks)
     after = plain_shop.emulator.counters
-    assert (after.pictures, after.refused - before.refused) == (before.pictures, 1)
+    assert (after.images, after.refused - before.refused) == (before.images, 1)
 
 
 def test_an_image_task_that_fails_does_not_take_its_job_along(shop):
@@ -282,7 +282,7 @@ def test_an_image_task_that_fails_does_not_take_its_job_along(shop):
     assert isinstance(outcome.error, BgRepJobFailedError)
     assert shop.statuses.count("generated") == 9
     assert (shop.lines[3]["status"], shop.lines[3]["reason"]) == ("failed", "no foreground found")
-    assert shop.emulator.counters.pictures == 10
+    assert shop.emulator.counters.images == 10
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -290,12 +290,12 @@ def test_what_failed_is_bought_again_alone_if_told_and_no_more_often(shop, times
     faults = shop.emulator.inject("fail_task", index=0, times=times)
     outcome = shop.run(tasks_of(shop.emulator, 10), retry_failed=1)
     assert faults.exhausted
-    assert shop.emulator.counters.pictures == 11
+    assert shop.emulator.counters.images == 11
     assert outcome.state == ("success" if times == 1 else "failed")
     assert shop.statuses[0] == ("generated" if times == 1 else "failed")
 
 
-def test_fewer_pictures_than_asked_for_are_partial(plain_shop):
+def test_fewer_images_than_asked_for_are_partial(plain_shop):
     fault = plain_shop.emulator.inject("partial", index=1, count=2)
     outcome = plain_shop.run(tasks_of(plain_shop.emulator, 3, num_output=3), fail_on="all")
     assert fault.exhausted
@@ -333,12 +333,12 @@ def test_an_unknown_outcome_is_told_after_everything_else_is_done(shop):
     assert shop.statuses.count("generated") + len(unknown) == 25
     for word in (unknown[0]["id"], unknown[0]["nonce"], unknown[0]["gateway_request_id"], "bill details"):
         assert word in str(outcome.error)
-    assert shop.emulator.counters.pictures == 25
+    assert shop.emulator.counters.images == 25
 
     shop.clear()
     again = shop.run(tasks_of(shop.emulator, 25))
     assert isinstance(again.error, BgRepUnknownOutcomeError)
-    assert shop.emulator.counters.pictures == 25
+    assert shop.emulator.counters.images == 25
 
 
 def test_told_to_resubmit_it_buys_what_is_unknown_again_and_only_that(shop):
@@ -346,7 +346,7 @@ def test_told_to_resubmit_it_buys_what_is_unknown_again_and_only_that(shop):
     outcome = shop.run(tasks_of(shop.emulator, 15), on_unknown_outcome="resubmit")
     assert fault.exhausted
     assert outcome.state == "success", outcome.error
-    assert shop.emulator.counters.pictures in (20, 25)
+    assert shop.emulator.counters.images in (20, 25)
     assert shop.statuses == ["generated"] * 15
 
 
@@ -355,7 +355,7 @@ def test_resubmitting_is_not_done_for_ever(plain_shop):
     outcome = plain_shop.run(tasks_of(plain_shop.emulator, 5), on_unknown_outcome="resubmit")
     assert isinstance(outcome.error, BgRepUnknownOutcomeError)
     assert fault.consumed == 2
-    assert plain_shop.emulator.counters.pictures == 10
+    assert plain_shop.emulator.counters.images == 10
 
 
 def test_when_answer_after_answer_is_lost_no_more_is_sent(plain_shop):
@@ -372,20 +372,20 @@ def test_when_answer_after_answer_is_lost_no_more_is_sent(plain_shop):
 
 
 def test_out_of_credit_in_the_middle_of_35_collects_what_was_paid(shop):
-    shop.emulator.configure(quota_pictures=20)
+    shop.emulator.configure(quota_images=20)
     outcome = shop.run(tasks_of(shop.emulator, 35))
     assert isinstance(outcome.error, BgRepQuotaError)
     assert outcome.state == "failed"
-    bought = shop.emulator.counters.pictures
+    bought = shop.emulator.counters.images
     assert 10 <= bought <= 20
     assert shop.statuses.count("generated") == bought
     assert shop.statuses.count("not_submitted") == 35 - bought
     assert f"{35 - bought} image tasks were not submitted" in str(outcome.error)
 
-    shop.emulator.configure(quota_pictures=None)
+    shop.emulator.configure(quota_images=None)
     shop.clear()
     assert shop.run(tasks_of(shop.emulator, 35)).state == "success"
-    assert shop.emulator.counters.pictures == 35
+    assert shop.emulator.counters.images == 35
     assert shop.statuses == ["generated"] * 35
 
 
@@ -403,13 +403,13 @@ def test_with_queries_refused_too_the_keys_stay_and_are_collected_after_a_top_up
     shop.emulator.advance(1)
     shop.clear()
     assert shop.run(tasks_of(shop.emulator, 5)).state == "success"
-    assert shop.emulator.counters.pictures == 5
+    assert shop.emulator.counters.images == 5
 
 
 def test_more_than_max_images_is_refused_before_anything_is_sent(shop):
     outcome = shop.run(tasks_of(shop.emulator, 5, num_output=2), max_images=9)
     assert isinstance(outcome.error, BgRepRequestError)
-    for word in ("max_images", "9", "10 pictures", "trim"):
+    for word in ("max_images", "9", "10 images", "trim"):
         assert word in str(outcome.error)
     assert shop.emulator.counters.requests == 0
 
@@ -421,7 +421,7 @@ def test_trimmed_to_max_images_the_rest_is_not_submitted_now_nor_by_a_retry(shop
         assert outcome.state == "success", outcome.error
         assert shop.statuses == ["generated"] * 3 + ["not_submitted"] * 2
         assert "max_images is 7" in shop.lines[4]["reason"]
-        assert shop.emulator.counters.pictures == 6
+        assert shop.emulator.counters.images == 6
         shop.retry()
 
 
@@ -430,7 +430,7 @@ def test_what_failed_is_not_bought_again_beyond_max_images(plain_shop):
     outcome = plain_shop.run(tasks_of(plain_shop.emulator, 5), retry_failed=1, max_images=5)
     assert fault.exhausted
     assert outcome.state == "failed"
-    assert plain_shop.emulator.counters.pictures == 5
+    assert plain_shop.emulator.counters.images == 5
 
 
 # --- time -----------------------------------------------------------------------------------------
@@ -445,7 +445,7 @@ def test_at_the_deadline_everything_is_kept_and_a_clear_collects_it(shop):
     shop.emulator.advance(3600)
     shop.clear()
     assert shop.run(tasks_of(shop.emulator, 12)).state == "success"
-    assert shop.emulator.counters.pictures == 12
+    assert shop.emulator.counters.images == 12
 
 
 def test_a_retry_keeps_the_deadline_and_a_clear_begins_a_new_one(plain_shop):
@@ -456,7 +456,7 @@ def test_a_retry_keeps_the_deadline_and_a_clear_begins_a_new_one(plain_shop):
     retried = plain_shop.run(tasks_of(plain_shop.emulator, 3), timeout=3600)
     assert isinstance(retried.error, BgRepTimeoutError)
     assert plain_shop.statuses == ["pending", "pending", "not_submitted"]
-    assert plain_shop.emulator.counters.pictures == 2
+    assert plain_shop.emulator.counters.images == 2
 
 
 def test_finished_jobs_are_saved_in_waves_while_others_still_run(shop):
@@ -487,7 +487,7 @@ def test_urls_that_expire_while_a_full_pool_is_in_the_way_are_asked_for_anew(con
     operator = InAFullPool(
         task_id="generate",
         task_list=tasks_of(connection, 12),
-        destination=f"file://{tmp_path}/pictures",
+        destination=f"file://{tmp_path}/images",
         journal_path=f"file://{tmp_path}/journal",
         deferrable=True,
         poll_interval=0.2,
@@ -495,14 +495,14 @@ def test_urls_that_expire_while_a_full_pool_is_in_the_way_are_asked_for_anew(con
     outcome = run(operator, ti)
     assert outcome.state == "success", outcome.error
     assert len(waits) == 1
-    assert outcome.value["saved"] == connection.counters.pictures == 12
+    assert outcome.value["saved"] == connection.counters.images == 12
 
 
 def test_a_result_url_that_has_expired_is_asked_for_once_more(plain_shop):
     fault = plain_shop.emulator.inject("expired", operation="result")
     assert plain_shop.run(tasks_of(plain_shop.emulator, 3)).state == "success"
     assert fault.exhausted
-    assert plain_shop.emulator.counters.pictures == 3
+    assert plain_shop.emulator.counters.images == 3
 
 
 def test_results_that_are_gone_for_good_are_expired_and_their_key_is_told(plain_shop):
@@ -522,7 +522,7 @@ def test_a_proxys_stray_answer_to_a_query_ends_nothing(plain_shop, no_waiting, s
     fault = plain_shop.emulator.inject("status", operation="query", status=status, times=3)
     assert plain_shop.run(tasks_of(plain_shop.emulator, 2)).state == "success"
     assert fault.exhausted
-    assert plain_shop.emulator.counters.pictures == 2
+    assert plain_shop.emulator.counters.images == 2
 
 
 def test_an_answer_that_does_not_name_all_image_tasks_is_not_the_last_word(plain_shop):
@@ -547,8 +547,8 @@ def test_a_long_retry_after_does_not_outlast_the_deadline(plain_shop):
     assert plain_shop.statuses == ["not_submitted"] * 2
 
 
-def test_a_list_of_nothing_but_refused_pictures_is_not_asked_through(plain_shop):
-    bad = plain_shop.emulator.bad_picture("missing")
+def test_a_list_of_nothing_but_refused_images_is_not_asked_through(plain_shop):
+    bad = plain_shop.emulator.bad_image("missing")
     tasks = [{**task, "image": f"{bad}?n={i}"} for i, task in enumerate(tasks_of(plain_shop.emulator, 300))]
     outcome = plain_shop.run(tasks)
     assert isinstance(outcome.error, BgRepContentError)
@@ -574,7 +574,7 @@ def test_throttling_all_the_way_loses_nothing(shop):
     outcome = shop.run(tasks_of(shop.emulator, 70))
     assert outcome.state == "success", outcome.error
     assert shop.emulator.counters.refused
-    assert shop.emulator.counters.pictures == 70
+    assert shop.emulator.counters.images == 70
     assert shop.statuses == ["generated"] * 70
 
 
@@ -583,7 +583,7 @@ def test_a_service_that_takes_few_jobs_at_once_gets_them_in_waves(shop):
     outcome = shop.run(tasks_of(shop.emulator, 40))
     assert outcome.state == "success", outcome.error
     assert shop.emulator.counters.refused
-    assert shop.emulator.counters.pictures == 40
+    assert shop.emulator.counters.images == 40
 
 
 def test_while_the_service_takes_no_more_it_is_waited_for_in_the_triggerer(
@@ -592,17 +592,17 @@ def test_while_the_service_takes_no_more_it_is_waited_for_in_the_triggerer(
     monkeypatch.setattr(buying, "THROTTLED_SECONDS", 0.3)
     monkeypatch.setattr(operators, "BUSY_SECONDS", 0.1)
     memory = ({"journal_path": f"file://{tmp_path}/journal"}, {})
-    shop = Shop(connection, run, ti, tmp_path / "pictures", memory, deferrable=True)
+    shop = Shop(connection, run, ti, tmp_path / "images", memory, deferrable=True)
     connection.configure(timing="lifelike", seconds=[1.5, 0.0], busy_jobs=1)
     outcome = shop.run(tasks_of(connection, 150), max_images=40, over_budget="trim")
     assert outcome.state == "success", outcome.error
     assert outcome.deferrals >= 2
-    assert connection.counters.pictures == 40
+    assert connection.counters.images == 40
     # Whoever has given up has done so for all: the rest does not try its luck one by one.
     assert connection.counters.refused < 40
 
 
-def test_a_picture_that_cannot_be_fetched_is_left_to_the_next_try(plain_shop):
+def test_an_image_that_cannot_be_fetched_is_left_to_the_next_try(plain_shop):
     fault = plain_shop.emulator.inject("status", operation="result", status=500, times=3)
     outcome = plain_shop.run(tasks_of(plain_shop.emulator, 1, num_output=3))
     assert fault.exhausted
@@ -613,7 +613,7 @@ def test_a_picture_that_cannot_be_fetched_is_left_to_the_next_try(plain_shop):
     plain_shop.retry()
     assert plain_shop.run(tasks_of(plain_shop.emulator, 1, num_output=3)).state == "success"
     assert plain_shop.emulator.counters.results - before == 1
-    assert plain_shop.emulator.counters.pictures == 3
+    assert plain_shop.emulator.counters.images == 3
 
 
 def test_a_service_that_cannot_be_reached_is_left_to_the_next_try(plain_shop, no_waiting):
@@ -624,7 +624,7 @@ def test_a_service_that_cannot_be_reached_is_left_to_the_next_try(plain_shop, no
     plain_shop.emulator.configure(backend="up")
     plain_shop.retry()
     assert plain_shop.run(tasks_of(plain_shop.emulator, 3)).state == "success"
-    assert plain_shop.emulator.counters.pictures == 3
+    assert plain_shop.emulator.counters.images == 3
 
 
 def test_a_key_that_cannot_be_written_down_at_once_is_written_down_later(connection, run, ti, tmp_path):
@@ -645,17 +645,17 @@ def test_a_key_that_cannot_be_written_down_at_once_is_written_down_later(connect
     if not has_task_state_store():
         pytest.skip("this Airflow has no task state store")
     store = Failing()
-    shop = Shop(connection, run, ti, tmp_path / "pictures", ({}, {"task_state_store": store}), True)
+    shop = Shop(connection, run, ti, tmp_path / "images", ({}, {"task_state_store": store}), True)
     first = shop.run(tasks_of(connection, 3))
     assert store.fails == 3
     assert first.state == "up_for_retry"
     shop.retry()
     assert shop.run(tasks_of(connection, 3)).state == "success"
-    assert connection.counters.pictures == 3
+    assert connection.counters.images == 3
     assert shop.statuses == ["generated"] * 3
 
 
-def test_a_key_that_the_journal_cannot_take_lies_beside_the_pictures(connection, run, ti, tmp_path):
+def test_a_key_that_the_journal_cannot_take_lies_beside_the_images(connection, run, ti, tmp_path):
     class Down(dict):
         """A store that takes intents and no keys."""
 
@@ -672,14 +672,14 @@ def test_a_key_that_the_journal_cannot_take_lies_beside_the_pictures(connection,
     if not has_task_state_store():
         pytest.skip("this Airflow has no task state store")
     store = Down()
-    shop = Shop(connection, run, ti, tmp_path / "pictures", ({}, {"task_state_store": store}), True)
+    shop = Shop(connection, run, ti, tmp_path / "images", ({}, {"task_state_store": store}), True)
     assert shop.run(tasks_of(connection, 3)).state == "up_for_retry"
     assert shop.statuses == ["generated"] * 3
     store.is_down = False
     shop.retry()
     assert shop.run(tasks_of(connection, 3)).state == "success"
     assert shop.statuses == ["generated"] * 3
-    assert connection.counters.pictures == 3
+    assert connection.counters.images == 3
 
 
 def test_airflows_own_time_out_ends_it_like_a_kill(plain_shop):
@@ -703,7 +703,7 @@ def test_airflows_own_time_out_ends_it_like_a_kill(plain_shop):
     plain_shop.emulator.advance(3600)
     plain_shop.retry()
     assert plain_shop.run(tasks_of(plain_shop.emulator, 3)).state == "success"
-    assert plain_shop.emulator.counters.pictures == 3
+    assert plain_shop.emulator.counters.images == 3
 
 
 # --- told to end ----------------------------------------------------------------------------------
@@ -718,7 +718,7 @@ def test_told_to_end_it_hears_out_what_it_has_sent_and_submits_nothing_more(shop
     killer.join()
     assert isinstance(outcome.error, BgRepServiceError)
     sent = shop.emulator.counters
-    assert (sent.submits, sent.pictures) == (8, 80)
+    assert (sent.submits, sent.images) == (8, 80)
     said = caplog.text + capsys.readouterr().out
     keys = [job["result_key"] for job in shop.emulator.jobs]
     assert all(key in said for key in keys)
@@ -727,7 +727,7 @@ def test_told_to_end_it_hears_out_what_it_has_sent_and_submits_nothing_more(shop
     shop.emulator.configure(backend_seconds=0)
     shop.clear()
     assert shop.run(tasks[:80]).state == "success"
-    assert shop.emulator.counters.pictures == 80
+    assert shop.emulator.counters.images == 80
     assert set(shop.statuses) == {"generated"}
 
 
@@ -754,7 +754,7 @@ def test_a_kill_during_the_wait_leaves_the_jobs_for_the_next_run(shop):
     shop.emulator.advance(3600)
     shop.clear()
     assert shop.run(tasks_of(shop.emulator, 3)).state == "success"
-    assert shop.emulator.counters.pictures == 3
+    assert shop.emulator.counters.images == 3
 
 
 # --- before anything is paid ----------------------------------------------------------------------
@@ -763,7 +763,7 @@ def test_a_kill_during_the_wait_leaves_the_jobs_for_the_next_run(shop):
 def test_a_destination_that_cannot_be_written_costs_nothing(plain_shop, tmp_path):
     (tmp_path / "blocked").write_text("")
     outcome = plain_shop.run(
-        tasks_of(plain_shop.emulator, 2), destination=f"file://{tmp_path}/blocked/pictures"
+        tasks_of(plain_shop.emulator, 2), destination=f"file://{tmp_path}/blocked/images"
     )
     assert isinstance(outcome.error, OSError)
     assert plain_shop.emulator.counters.requests == 0
@@ -772,14 +772,14 @@ def test_a_destination_that_cannot_be_written_costs_nothing(plain_shop, tmp_path
 def test_an_empty_list_is_done_at_once(shop):
     assert shop.run([]).state == "success"
     assert shop.lines == []
-    assert shop.summary["pictures"] == 0
+    assert shop.summary["images"] == 0
     assert shop.emulator.counters.requests == 0
 
 
 def test_a_destination_relative_to_wherever_is_refused(plain_shop):
-    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 1), destination="pictures")
+    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 1), destination="images")
     assert isinstance(outcome.error, BgRepRequestError)
-    assert "'pictures' is relative" in str(outcome.error)
+    assert "'images' is relative" in str(outcome.error)
     assert plain_shop.emulator.counters.requests == 0
 
 
@@ -806,7 +806,7 @@ def test_every_problem_of_a_list_is_named_and_nothing_is_sent(shop):
 def test_with_nothing_to_remember_by_it_waits_here_and_a_second_try_sends_nothing(
     connection, run, ti, tmp_path
 ):
-    shop = Shop(connection, run, ti, tmp_path / "pictures", ({}, {}), deferrable=True)
+    shop = Shop(connection, run, ti, tmp_path / "images", ({}, {}), deferrable=True)
     first = shop.run(tasks_of(connection, 12))
     assert first.state == "success", first.error
     assert first.deferrals == 0
@@ -814,7 +814,7 @@ def test_with_nothing_to_remember_by_it_waits_here_and_a_second_try_sends_nothin
     second = shop.run(tasks_of(connection, 12))
     assert isinstance(second.error, BgRepUnknownOutcomeError)
     assert "journal_path" in str(second.error)
-    assert connection.counters.pictures == 12
+    assert connection.counters.images == 12
 
 
 @pytest.mark.parametrize(
@@ -855,7 +855,7 @@ def test_what_is_not_protected_is_said_when_the_dag_file_is_parsed():
 
 def test_what_airflow_stores_hardly_grows_with_the_list(connection, run, ti, tmp_path, monkeypatch):
     memory = ({"journal_path": f"file://{tmp_path}/journal"}, {})
-    shop = Shop(connection, run, ti, tmp_path / "pictures", memory, deferrable=True)
+    shop = Shop(connection, run, ti, tmp_path / "images", memory, deferrable=True)
     sizes = []
     defer_on = BgRepGenerateOperator.defer_on
 

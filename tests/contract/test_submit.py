@@ -50,7 +50,7 @@ def test_the_key_is_returned_and_pushed(submit, connection):
     assert outcome.state == "success", outcome.error
     assert outcome.pushed == {"result_key": outcome.value}
     counters = connection.counters
-    assert (counters.submits, counters.image_tasks, counters.pictures) == (1, 2, 4)
+    assert (counters.submits, counters.image_tasks, counters.images) == (1, 2, 4)
 
 
 def test_a_second_try_returns_the_same_key_and_sends_nothing(submit, connection, ti):
@@ -61,19 +61,19 @@ def test_a_second_try_returns_the_same_key_and_sends_nothing(submit, connection,
     assert connection.counters.requests == 1
 
 
-def test_a_picture_signed_anew_is_the_same_purchase(submit, connection):
+def test_an_image_signed_anew_is_the_same_purchase(submit, connection):
     task = connection.image_task()
     first = submit([{**task, "image": task["image"] + "?Expires=1&OSSAccessKeyId=k&Signature=one"}])
     second = submit([{**task, "image": task["image"] + "?Expires=2&OSSAccessKeyId=k&Signature=two"}])
     assert second.value == first.value
-    assert connection.counters.pictures == 1
+    assert connection.counters.images == 1
 
 
 def test_another_list_is_another_purchase(submit, connection):
     first = submit([connection.image_task(seed=1)])
     second = submit([connection.image_task(seed=2)])
     assert first.value != second.value
-    assert connection.counters.pictures == 2
+    assert connection.counters.images == 2
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_lost_answer_is_never_bought_again(submit, connection, ti, fault, para
     second = submit([connection.image_task()])
     assert isinstance(second.error, BgRepUnknownOutcomeError)
     assert "bill details" in str(second.error)
-    assert connection.counters.pictures == 1
+    assert connection.counters.images == 1
     assert connection.counters.requests == 1
 
 
@@ -107,7 +107,7 @@ def test_told_to_resubmit_it_buys_again_and_says_so(submit, connection, caplog, 
     outcome = submit([connection.image_task()], on_unknown_outcome="resubmit")
     assert injected.consumed == 1
     assert outcome.state == "success", outcome.error
-    assert connection.counters.pictures == 2
+    assert connection.counters.images == 2
     assert "paid twice" in caplog.text + capsys.readouterr().out
 
 
@@ -119,18 +119,18 @@ def test_a_worker_killed_before_it_wrote_the_key_leaves_an_unknown_outcome(submi
         raise Killed
 
     operator = BgRepSubmitOperator(task_id="submit", task_list=[connection.image_task()], **memory[0])
-    from airflow_provider_bgrep.journal import Purchase
+    from airflow_provider_bgrep.journal.journal import SubmitEntry
 
-    accepted, Purchase.accepted = Purchase.accepted, die
+    accepted, SubmitEntry.accepted = SubmitEntry.accepted, die
     try:
         with pytest.raises(Killed):
             operator.execute({"ti": ti, **memory[1]})
     finally:
-        Purchase.accepted = accepted
+        SubmitEntry.accepted = accepted
     ti.try_number = 2
     outcome = submit([connection.image_task()])
     assert isinstance(outcome.error, BgRepUnknownOutcomeError)
-    assert connection.counters.pictures == 1
+    assert connection.counters.images == 1
 
 
 def test_a_key_that_cannot_be_written_down_is_handed_on_all_the_same(
@@ -155,7 +155,7 @@ def test_a_key_that_cannot_be_written_down_is_handed_on_all_the_same(
     assert outcome.state == "success", outcome.error
     assert outcome.pushed == {"result_key": outcome.value}
     assert not list(journal.rglob("*.json"))
-    assert connection.counters.pictures == 1
+    assert connection.counters.images == 1
 
 
 def test_a_job_that_failed_as_a_whole_is_bought_again_only_when_told(submit, connection, ti):
@@ -165,9 +165,9 @@ def test_a_job_that_failed_as_a_whole_is_bought_again_only_when_told(submit, con
     assert isinstance(first.error, BgRepJobFailedError)
     ti.try_number = 2
     assert isinstance(submit([connection.image_task()]).error, BgRepUnknownOutcomeError)
-    assert connection.counters.pictures == 1
+    assert connection.counters.images == 1
     assert submit([connection.image_task()], on_unknown_outcome="resubmit").state == "success"
-    assert connection.counters.pictures == 2
+    assert connection.counters.images == 2
 
 
 def test_a_refusal_may_be_submitted_by_the_next_try(submit, connection, ti, no_waiting):
@@ -179,7 +179,7 @@ def test_a_refusal_may_be_submitted_by_the_next_try(submit, connection, ti, no_w
     ti.try_number = 2
     second = submit([connection.image_task()])
     assert second.state == "success"
-    assert connection.counters.pictures == 1
+    assert connection.counters.images == 1
 
 
 def test_throttling_is_waited_out_within_a_try(submit, connection, no_waiting):
@@ -187,15 +187,15 @@ def test_throttling_is_waited_out_within_a_try(submit, connection, no_waiting):
     outcome = submit([connection.image_task()])
     assert injected.exhausted
     assert outcome.state == "success"
-    assert connection.counters.pictures == 1
+    assert connection.counters.images == 1
 
 
 def test_out_of_credit_is_final(submit, connection):
-    connection.configure(quota_pictures=1)
+    connection.configure(quota_images=1)
     outcome = submit([connection.image_task(num_output=2)])
     assert outcome.state == "failed"
     assert isinstance(outcome.error, BgRepQuotaError)
-    assert connection.counters.pictures == 0
+    assert connection.counters.images == 0
 
 
 def test_if_the_intent_cannot_be_written_nothing_is_sent(connection, run, ti, state_store):
@@ -230,7 +230,7 @@ def test_with_nothing_to_remember_by_a_second_try_sends_nothing(connection, run,
     assert "journal_path" in str(second.error)
     assert connection.counters.requests == 1
     assert run(operator(on_unknown_outcome="resubmit"), ti).state == "success"
-    assert connection.counters.pictures == 2
+    assert connection.counters.images == 2
 
 
 def test_every_problem_of_a_list_is_named_and_nothing_is_sent(submit, connection):

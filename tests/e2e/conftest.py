@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from bgrep_demo.services import Services
-from bgrep_harness.pictures import Pictures, serve_pictures
+from bgrep_harness.images import Images, serve_images
 from bgrep_harness.stack import CANARY, WRONG_CANARY, Bill, Stack, new_bill, running_stack
 
 ROOT = Path(__file__).parents[2]
@@ -36,10 +36,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def pictures(stack: Stack) -> Pictures:
-    """Source pictures, unsigned: a signature in Airflow's tables would be ours, not the operator's."""
+def images(stack: Stack) -> Images:
+    """Source images, unsigned: a signature in Airflow's tables would be ours, not the operator's."""
     home = stack.airflow.home
-    served = serve_pictures(stack.services, home / "pictures", home / "services" / "pictures.log")
+    served = serve_images(stack.services, home / "images", home / "services" / "images.log")
     return replace(served, query="")
 
 

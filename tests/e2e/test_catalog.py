@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from bgrep_harness import points
 from bgrep_harness.catalogs import hundred_kinds
+from bgrep_harness.images import Images
 from bgrep_harness.orders import kill
-from bgrep_harness.pictures import Pictures
 from bgrep_harness.shop import GENERATE, Shop
 
 ROWS = 12
@@ -21,20 +21,20 @@ def shop(stack: Any, bill: Any, tmp_path: Path) -> Shop:
     return Shop(stack, bill, tmp_path, f"file://{tmp_path}/shop-{tmp_path.name}")
 
 
-def test_three_nights_with_a_worker_killed_and_other_shards(shop: Shop, pictures: Pictures):
-    rows = shop.rows(pictures, ROWS)
+def test_three_nights_with_a_worker_killed_and_other_shards(shop: Shop, images: Images):
+    rows = shop.rows(images, ROWS)
     first = shop.begin(rows, shard_size=8, point=points.DOWNLOADING)
     kill(shop.reached()["task"])
     assert shop.ends(first) == "success", shop.trouble(first)
     assert {one["try_number"] for one in shop.tasks(first, GENERATE)} == {1, 2}, "one shard was killed"
-    assert (shop.bill.image_tasks, shop.bill.pictures) == (ROWS, ROWS)
+    assert (shop.bill.image_tasks, shop.bill.images) == (ROWS, ROWS)
     assert {row["status"] for row in shop.manifest()} == {"live"}
     before = {row["name"]: row["path"] for row in shop.manifest()}
     assert len(before) == ROWS
 
     second = shop.night(rows, shard_size=8)
     assert shop.plan(second)["counts"] == {"unchanged": ROWS}
-    assert (shop.bill.submits, shop.bill.pictures) == (2, ROWS), "an unchanged night buys nothing"
+    assert (shop.bill.submits, shop.bill.images) == (2, ROWS), "an unchanged night buys nothing"
     assert shop.states(second)["publish"] == {"skipped": 1}, "and sends no event"
 
     rows[3]["color"] += " and blue"
@@ -42,7 +42,7 @@ def test_three_nights_with_a_worker_killed_and_other_shards(shop: Shop, pictures
     gone = rows.pop(5)["sku"]
     third = shop.night(rows, shard_size=1)
     assert shop.plan(third)["counts"] == {"changed": 2, "removed": 1, "unchanged": ROWS - 3}
-    assert (shop.bill.submits, shop.bill.pictures) == (4, ROWS + 2)
+    assert (shop.bill.submits, shop.bill.images) == (4, ROWS + 2)
     after = {row["name"]: row for row in shop.manifest()}
     changed = {name for name, row in after.items() if row["path"] != before[name]}
     assert changed == {rows[3]["sku"], rows[6]["sku"]}
@@ -51,8 +51,8 @@ def test_three_nights_with_a_worker_killed_and_other_shards(shop: Shop, pictures
     assert "removed" in shop.report(third)["line"]
 
 
-def test_a_hundred_kinds_of_bad_rows_end_green_and_are_all_told(shop: Shop, pictures: Pictures):
-    data, wrong, names = hundred_kinds(f"{pictures.url}/product.png")
+def test_a_hundred_kinds_of_bad_rows_end_green_and_are_all_told(shop: Shop, images: Images):
+    data, wrong, names = hundred_kinds(f"{images.url}/product.png")
     run_id = shop.night(
         data,
         dag_id="bgrep_catalog_refresh",
@@ -61,7 +61,7 @@ def test_a_hundred_kinds_of_bad_rows_end_green_and_are_all_told(shop: Shop, pict
     )
     counts = shop.plan(run_id, "bgrep_catalog_refresh")["counts"]
     assert counts == {"new": len(names), "bad": len(wrong)}
-    assert shop.bill.pictures == len(names)
+    assert shop.bill.images == len(names)
     assert {row["name"] for row in shop.manifest()} == set(names)
     page = Path(shop.report(run_id, "bgrep_catalog_refresh")["gallery"].removeprefix("file://")).read_text()
     assert page.count("BAD-") > 0

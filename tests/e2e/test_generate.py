@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 from bgrep_harness import points
+from bgrep_harness.images import Images
 from bgrep_harness.orders import Order, kill
-from bgrep_harness.pictures import Pictures
 
 LIST = 12
 """Two jobs, of 10 and of 2."""
 
 
 @pytest.fixture
-def order(stack: Any, bill: Any, pictures: Pictures, tmp_path: Path) -> Order:
-    return Order(stack, bill, tmp_path, pictures.image_tasks(LIST, tmp_path.name))
+def order(stack: Any, bill: Any, images: Images, tmp_path: Path) -> Order:
+    return Order(stack, bill, tmp_path, images.image_tasks(LIST, tmp_path.name))
 
 
 def test_killed_before_the_answer_is_written_down_it_says_so_and_buys_nothing_twice(order: Order):

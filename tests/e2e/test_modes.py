@@ -55,7 +55,7 @@ def test_poke_reschedule_and_deferrable_agree_in_everything_a_dag_can_see(
         assert others == [first, first]
     assert xcom(stack, run_id, "done-poke")["counts"] == {"SUCCESS": 2, "FAILED": 0}
     assert xcom(stack, run_id, "partly_failed-poke")["counts"] == {"SUCCESS": 1, "FAILED": 1}
-    assert (bill.submits, bill.pictures) == (3, 6)
+    assert (bill.submits, bill.images) == (3, 6)
 
 
 def xcom(stack: Any, run_id: str, task_id: str) -> Any:

@@ -48,10 +48,10 @@ def test_the_quickstart_runs_green_with_the_triggerer_waiting(stack: Any, bill: 
         path = Path(file["path"].removeprefix("file://"))
         assert path.is_relative_to(tmp_path)
         assert path.stat().st_size == file["size"]
-        with Image.open(path) as picture:
-            picture.load()
-            assert picture.size == (file["width"], file["height"])
-    assert (bill.submits, bill.image_tasks, bill.pictures, bill.leaks) == (1, 1, 2, 0)
+        with Image.open(path) as image:
+            image.load()
+            assert image.size == (file["width"], file["height"])
+    assert (bill.submits, bill.image_tasks, bill.images, bill.leaks) == (1, 1, 2, 0)
     assert stack.emulator.jobs[-1]["result_key"] == saved["result_key"]
 
 
@@ -101,7 +101,7 @@ def test_a_killed_triggerer_comes_back_and_finds_its_job(stack: Any, bill: Any, 
     stack.emulator.advance(3600)
     assert stack.airflow.wait_for_run("e2e_chain", run_id) == "success"
     assert late.exhausted
-    assert (bill.submits, bill.pictures) == (1, 1)
+    assert (bill.submits, bill.images) == (1, 1)
     assert len(result_files(tmp_path)) == 1
 
 
@@ -127,7 +127,7 @@ def test_a_killed_triggerer_does_not_move_the_deadline(stack: Any, bill: Any):
     assert ended["try_number"] == 1
     assert "BgRepTimeoutError" in stack.log("e2e_deadline", run_id, "wait")
     assert late.exhausted
-    assert (bill.submits, bill.pictures) == (1, 1)
+    assert (bill.submits, bill.images) == (1, 1)
 
 
 def end_time(stack: Any, run_id: str) -> float | None:
@@ -158,7 +158,7 @@ def test_a_worker_killed_after_the_submit_does_not_pay_twice(stack: Any, bill: A
     ended = stack.task("e2e_worker_dies", run_id, "submit")
     assert ended["try_number"] > 1
     assert stack.airflow.xcom("e2e_worker_dies", run_id, "submit") == result_key
-    assert (bill.submits, bill.image_tasks, bill.pictures) == (1, 1, 2)
+    assert (bill.submits, bill.image_tasks, bill.images) == (1, 1, 2)
 
 
 def test_mapped_operators_leave_prompts_from_an_xcom_alone(stack: Any, bill: Any, tmp_path: Path):
@@ -172,7 +172,7 @@ def test_mapped_operators_leave_prompts_from_an_xcom_alone(stack: Any, bill: Any
     assert state == "success"
     jobs = [job for job in stack.emulator.jobs if job["result_key"] not in known]
     assert sorted(prompt for job in jobs for prompt in job["prompts"]) == sorted(prompts)
-    assert (bill.submits, bill.image_tasks, bill.pictures) == (3, 3, 3)
+    assert (bill.submits, bill.image_tasks, bill.images) == (3, 3, 3)
     assert {path.name.partition("_")[0] for path in result_files(tmp_path)} == {
         job["result_key"] for job in jobs
     }

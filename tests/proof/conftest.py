@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from bgrep_demo.postgres import postgres
 from bgrep_demo.services import Services
+from bgrep_harness.images import Images, serve_images
 from bgrep_harness.orders import DAG_ID, Order
-from bgrep_harness.pictures import Pictures, serve_pictures
 from bgrep_harness.s3 import CONN_ID, connection_json, start_s3
 from bgrep_harness.stack import Bill, Stack, new_bill, running_stack
 
@@ -56,10 +56,10 @@ def stack(services: Services, s3_url: str, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="session")
-def pictures(services: Services, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Pictures:
-    """The source pictures."""
-    folder = tmp_path_factory.mktemp("pictures")
-    return serve_pictures(services, folder / "served", folder / "log")
+def images(services: Services, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Images:
+    """The source images."""
+    folder = tmp_path_factory.mktemp("images")
+    return serve_images(services, folder / "served", folder / "log")
 
 
 @pytest.fixture

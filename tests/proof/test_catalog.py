@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import pytest
 from bgrep_harness import points
+from bgrep_harness.images import Images
 from bgrep_harness.orders import kill
-from bgrep_harness.pictures import Pictures
 from bgrep_harness.points import Point
 from bgrep_harness.s3 import CONN_ID, SECRET, make_bucket
 from bgrep_harness.shop import GENERATE, Shop
@@ -34,13 +34,13 @@ def shop(stack: Any, bill: Any, s3_url: str, tmp_path: Path) -> Iterator[Shop]:
 
 def check_books(shop: Shop, rows: list[dict[str, Any]]) -> None:
     """Everything was bought once, and is published."""
-    assert (shop.bill.image_tasks, shop.bill.pictures) == (len(rows), len(rows))
+    assert (shop.bill.image_tasks, shop.bill.images) == (len(rows), len(rows))
     assert set(shop.sold.values()) == {1}
     assert {row["name"] for row in shop.manifest() if row["status"] == "live"} == {row["sku"] for row in rows}
 
 
-def test_three_nights(shop: Shop, pictures: Pictures):
-    rows = shop.rows(pictures, ROWS)
+def test_three_nights(shop: Shop, images: Images):
+    rows = shop.rows(images, ROWS)
     shop.night(rows, shard_size=5)
     check_books(shop, rows)
     second = shop.night(rows, shard_size=3)
@@ -49,7 +49,7 @@ def test_three_nights(shop: Shop, pictures: Pictures):
     rows[0]["color"] += " and blue"
     third = shop.night(rows[:-1], shard_size=1)
     assert shop.plan(third)["counts"] == {"changed": 1, "unchanged": ROWS - 2, "removed": 1}
-    assert shop.bill.pictures == ROWS + 1
+    assert shop.bill.images == ROWS + 1
 
 
 KNOWN = [
@@ -61,8 +61,8 @@ KNOWN = [
 
 
 @pytest.mark.parametrize("point", KNOWN)
-def test_a_shard_killed_where_the_outcome_is_known(shop: Shop, pictures: Pictures, point: Point):
-    rows = shop.rows(pictures, ROWS)
+def test_a_shard_killed_where_the_outcome_is_known(shop: Shop, images: Images, point: Point):
+    rows = shop.rows(images, ROWS)
     run_id = shop.begin(rows, point=point)
     kill(shop.reached()["task"])
     assert shop.ends(run_id) == "success", shop.trouble(run_id)
@@ -70,8 +70,8 @@ def test_a_shard_killed_where_the_outcome_is_known(shop: Shop, pictures: Picture
     check_books(shop, rows)
 
 
-def test_a_shard_killed_before_the_answer_is_written_down(shop: Shop, pictures: Pictures):
-    rows = shop.rows(pictures, ROWS)
+def test_a_shard_killed_before_the_answer_is_written_down(shop: Shop, images: Images):
+    rows = shop.rows(images, ROWS)
     run_id = shop.begin(rows, point=points.AFTER_ANSWER)
     kill(shop.reached()["task"])
     assert shop.ends(run_id) == "success", shop.trouble(run_id)
@@ -83,8 +83,8 @@ def test_a_shard_killed_before_the_answer_is_written_down(shop: Shop, pictures: 
     assert shop.bill.image_tasks == ROWS, "what may be bought is not bought again"
 
 
-def test_two_runs_at_once_buy_each_row_once(shop: Shop, pictures: Pictures):
-    rows = shop.rows(pictures, 24)
+def test_two_runs_at_once_buy_each_row_once(shop: Shop, images: Images):
+    rows = shop.rows(images, 24)
     runs = [shop.begin(rows, shard_size=6), shop.begin(rows, shard_size=6)]
     states = [shop.ends(run_id) for run_id in runs]
     assert "success" in states, [shop.trouble(run_id) for run_id in runs]
@@ -92,8 +92,8 @@ def test_two_runs_at_once_buy_each_row_once(shop: Shop, pictures: Pictures):
     check_books(shop, rows)
 
 
-def test_a_run_cleared_from_its_plan_on_while_it_works(shop: Shop, pictures: Pictures):
-    rows = shop.rows(pictures, ROWS)
+def test_a_run_cleared_from_its_plan_on_while_it_works(shop: Shop, images: Images):
+    rows = shop.rows(images, ROWS)
     late = shop.stack.emulator.inject("late", times=2, seconds=3600)
     run_id = shop.begin(rows, shard_size=ROWS)
     shop.until_tasks(run_id, GENERATE, "deferred")
@@ -106,25 +106,25 @@ def test_a_run_cleared_from_its_plan_on_while_it_works(shop: Shop, pictures: Pic
 
 
 @pytest.mark.parametrize(("answer", "bought"), [("Buy", 3), ("Do not buy", 0)])
-def test_a_person_is_asked_first(shop: Shop, pictures: Pictures, answer: str, bought: int):
-    rows = shop.rows(pictures, 3)
+def test_a_person_is_asked_first(shop: Shop, images: Images, answer: str, bought: int):
+    rows = shop.rows(images, 3)
     run_id = shop.begin(rows, dag_id="nights_asked", approve_above=0.5)
     path = f"/dags/nights_asked/dagRuns/{quote(run_id, safe='')}/taskInstances/refresh.approve/-1/hitlDetails"
     shop.until_tasks(run_id, "refresh.approve", ("awaiting_input", "deferred"), dag_id="nights_asked")
     asked = shop.stack.airflow.call("GET", path)
-    assert "3 pictures" in asked["subject"]
+    assert "3 images" in asked["subject"]
     assert "0.60 CNY" in asked["body"]
     # No person is that quick: Airflow takes a task that is back within a heartbeat or two for a lost one.
     time.sleep(10)
     shop.stack.airflow.call("PATCH", path, {"chosen_options": [answer], "params_input": {}})
     assert shop.ends(run_id, "nights_asked") == "success", shop.trouble(run_id, "nights_asked")
-    assert shop.bill.pictures == bought
+    assert shop.bill.images == bought
     if not bought:
         assert shop.night(rows, dag_id="nights"), "what was not approved holds nobody back"
-        assert shop.bill.pictures == 3
+        assert shop.bill.images == 3
 
 
-def test_a_cheap_night_asks_nobody(shop: Shop, pictures: Pictures):
-    run_id = shop.night(shop.rows(pictures, 2), dag_id="nights_asked", approve_above=0.5)
-    assert shop.bill.pictures == 2
+def test_a_cheap_night_asks_nobody(shop: Shop, images: Images):
+    run_id = shop.night(shop.rows(images, 2), dag_id="nights_asked", approve_above=0.5)
+    assert shop.bill.images == 2
     assert shop.states(run_id, "nights_asked")["approve"] == {"success": 1}

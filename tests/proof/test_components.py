@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from bgrep_harness import points
+from bgrep_harness.images import Images
 from bgrep_harness.orders import Order, kill, lives
-from bgrep_harness.pictures import Pictures
 from bgrep_harness.stack import eventually
 
 LIST = 12
@@ -18,8 +18,8 @@ LIST = 12
 Orders = Callable[[list[dict[str, Any]]], Order]
 
 
-def test_the_triggerer_killed_while_it_waits_costs_nothing(order: Orders, pictures: Pictures, name: str):
-    placed = order(pictures.image_tasks(LIST, name))
+def test_the_triggerer_killed_while_it_waits_costs_nothing(order: Orders, images: Images, name: str):
+    placed = order(images.image_tasks(LIST, name))
     late = placed.stack.emulator.inject("late", times=2, seconds=3600)
     placed.place()
     first = placed.waits()
@@ -36,9 +36,9 @@ def test_the_triggerer_killed_while_it_waits_costs_nothing(order: Orders, pictur
 
 
 def test_the_scheduler_killed_while_the_triggerer_waits_costs_nothing(
-    order: Orders, pictures: Pictures, name: str
+    order: Orders, images: Images, name: str
 ):
-    placed = order(pictures.image_tasks(LIST, name))
+    placed = order(images.image_tasks(LIST, name))
     late = placed.stack.emulator.inject("late", times=2, seconds=3600)
     placed.place()
     placed.waits()
@@ -53,10 +53,10 @@ def test_the_scheduler_killed_while_the_triggerer_waits_costs_nothing(
     assert_bought_once(placed)
 
 
-def test_the_scheduler_killed_with_the_worker_below_it_costs_a_try_and_no_picture(
-    order: Orders, pictures: Pictures, name: str
+def test_the_scheduler_killed_with_the_worker_below_it_costs_a_try_and_no_image(
+    order: Orders, images: Images, name: str
 ):
-    placed = order(pictures.image_tasks(LIST, name)).place(point=points.LAST_KEY)
+    placed = order(images.image_tasks(LIST, name)).place(point=points.LAST_KEY)
     pids = placed.reached()
     placed.stack.kill("scheduler")
     eventually(lambda: not lives(pids["task"]), "its workers have died with it")
@@ -68,9 +68,9 @@ def test_the_scheduler_killed_with_the_worker_below_it_costs_a_try_and_no_pictur
 
 
 def test_a_worker_that_froze_and_was_given_up_buys_nothing_when_it_wakes(
-    order: Orders, pictures: Pictures, name: str
+    order: Orders, images: Images, name: str
 ):
-    placed = order(pictures.image_tasks(LIST, name)).place(point=points.BEFORE_INTENT)
+    placed = order(images.image_tasks(LIST, name)).place(point=points.BEFORE_INTENT)
     pids = placed.reached()
     both = (pids["supervisor"], pids["task"])
     for pid in both:
@@ -89,9 +89,9 @@ def test_a_worker_that_froze_and_was_given_up_buys_nothing_when_it_wakes(
 
 
 def test_a_worker_that_lost_its_supervisor_buys_nothing_beside_the_next_try(
-    order: Orders, pictures: Pictures, name: str
+    order: Orders, images: Images, name: str
 ):
-    placed = order(pictures.image_tasks(LIST, name)).place(point=points.BEFORE_INTENT)
+    placed = order(images.image_tasks(LIST, name)).place(point=points.BEFORE_INTENT)
     pids = placed.reached()
     kill(pids["supervisor"])
     try:

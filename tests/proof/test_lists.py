@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from bgrep_harness import points
+from bgrep_harness.images import SIGNATURE, Images
 from bgrep_harness.orders import DAG_ID, Order, kill
-from bgrep_harness.pictures import SIGNATURE, Pictures
 
 LIST = 12
 
@@ -16,11 +16,11 @@ Orders = Callable[[list[dict[str, Any]]], Order]
 
 
 def test_a_retry_with_a_changed_list_buys_what_is_new_and_keeps_what_was_bought(
-    order: Orders, pictures: Pictures, name: str
+    order: Orders, images: Images, name: str
 ):
-    first = pictures.image_tasks(LIST, name)
+    first = images.image_tasks(LIST, name)
     new = [
-        pictures.image_task(f"{name} new {i}, on silk", 100 + i, id=f"{name}-new-{i}", num_output=1)
+        images.image_task(f"{name} new {i}, on silk", 100 + i, id=f"{name}-new-{i}", num_output=1)
         for i in range(3)
     ]
     placed = order(first).place(point=points.LAST_KEY)
@@ -51,9 +51,9 @@ def list_tasks_tries(placed: Order) -> int:
 
 
 def test_equal_image_tasks_are_bought_as_often_as_the_list_names_them(
-    order: Orders, pictures: Pictures, name: str
+    order: Orders, images: Images, name: str
 ):
-    one, other = (pictures.image_task(f"{name} {i}, on snow", i, num_output=1) for i in range(2))
+    one, other = (images.image_task(f"{name} {i}, on snow", i, num_output=1) for i in range(2))
     tasks = [{**kind, "id": f"{name}-{i}"} for i, kind in enumerate((one, other, one, one, other))]
     placed = order(tasks).place(point=points.FIRST_KEY)
     kill(placed.reached()["task"])
@@ -63,7 +63,7 @@ def test_equal_image_tasks_are_bought_as_often_as_the_list_names_them(
     placed.check_books()
     assert placed.statuses == {"generated": 5}
     assert sorted(placed.sold.values()) == [2, 3]
-    assert (placed.bill.submits, placed.bill.pictures) == (1, 5)
+    assert (placed.bill.submits, placed.bill.images) == (1, 5)
 
     # One more of the same is one more purchase, and no more than that.
     placed.list_is([*tasks, {**one, "id": f"{name}-5"}])
@@ -71,11 +71,11 @@ def test_equal_image_tasks_are_bought_as_often_as_the_list_names_them(
     assert placed.ends() == "success", placed.trouble
     placed.check_books()
     assert sorted(placed.sold.values()) == [2, 4]
-    assert (placed.bill.submits, placed.bill.pictures) == (2, 6)
+    assert (placed.bill.submits, placed.bill.images) == (2, 6)
 
 
-def test_clearing_a_failed_task_buys_nothing_that_was_bought(order: Orders, pictures: Pictures, name: str):
-    placed = order(pictures.image_tasks(LIST, name))
+def test_clearing_a_failed_task_buys_nothing_that_was_bought(order: Orders, images: Images, name: str):
+    placed = order(images.image_tasks(LIST, name))
     failing = placed.stack.emulator.inject("fail_task", index=1)
     placed.place()
     assert placed.ends() == "failed"
@@ -92,8 +92,8 @@ def test_clearing_a_failed_task_buys_nothing_that_was_bought(order: Orders, pict
     assert placed.bill.results == fetched, "what lies in place is not fetched again"
 
 
-def test_clearing_a_deferred_task_collects_what_it_bought(order: Orders, pictures: Pictures, name: str):
-    placed = order(pictures.image_tasks(LIST, name))
+def test_clearing_a_deferred_task_collects_what_it_bought(order: Orders, images: Images, name: str):
+    placed = order(images.image_tasks(LIST, name))
     late = placed.stack.emulator.inject("late", times=2, seconds=3600)
     placed.place()
     placed.waits()
@@ -110,24 +110,24 @@ def test_clearing_a_deferred_task_collects_what_it_bought(order: Orders, picture
 
 
 def test_clearing_a_finished_task_buys_nothing_and_mends_what_is_missing(
-    order: Orders, pictures: Pictures, name: str
+    order: Orders, images: Images, name: str
 ):
-    placed = order(pictures.image_tasks(LIST, name)).place()
+    placed = order(images.image_tasks(LIST, name)).place()
     assert placed.ends() == "success", placed.trouble
-    pictures_saved = len(placed.files)
-    assert placed.bill.results == pictures_saved
+    images_saved = len(placed.files)
+    assert placed.bill.results == images_saved
     placed.files[0].unlink()
     placed.clear()
     assert placed.ends() == "success", placed.trouble
     placed.check_books()
-    assert len(placed.files) == pictures_saved
-    assert placed.bill.results == pictures_saved + 1
+    assert len(placed.files) == images_saved
+    assert placed.bill.results == images_saved + 1
     assert (placed.bill.submits, placed.bill.image_tasks) == (2, LIST)
     assert placed.summary["avoided"]["image_tasks"] == LIST
 
 
-def test_regenerate_buys_a_finished_task_anew_and_only_then(order: Orders, pictures: Pictures, name: str):
-    placed = order(pictures.image_tasks(3, name)).place(regenerate="true")
+def test_regenerate_buys_a_finished_task_anew_and_only_then(order: Orders, images: Images, name: str):
+    placed = order(images.image_tasks(3, name)).place(regenerate="true")
     assert placed.ends() == "success", placed.trouble
     assert placed.bill.submits == 1
     placed.clear()
@@ -138,9 +138,9 @@ def test_regenerate_buys_a_finished_task_anew_and_only_then(order: Orders, pictu
 
 
 def test_an_unknown_outcome_is_bought_again_only_when_told_and_only_that(
-    order: Orders, pictures: Pictures, name: str
+    order: Orders, images: Images, name: str
 ):
-    placed = order(pictures.image_tasks(LIST, name)).place(point=points.AFTER_ANSWER)
+    placed = order(images.image_tasks(LIST, name)).place(point=points.AFTER_ANSWER)
     kill(placed.reached()["task"])
     assert placed.ends() == "failed"
     lost = placed.statuses["unknown_outcome"]

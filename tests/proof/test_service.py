@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A service that throttles, an account without credit, and a picture that spoils its job."""
+"""A service that throttles, an account without credit, and an image that spoils its job."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from bgrep_harness.images import Images
 from bgrep_harness.orders import Order
-from bgrep_harness.pictures import Pictures
 
 Orders = Callable[[list[dict[str, Any]]], Order]
 
@@ -17,9 +17,9 @@ MODES = [pytest.param(True, id="deferrable"), pytest.param(False, id="waiting_he
 
 @pytest.mark.parametrize("deferrable", MODES)
 def test_throttled_throughout_it_gets_all_of_it_and_buys_it_once(
-    order: Orders, pictures: Pictures, name: str, deferrable: bool
+    order: Orders, images: Images, name: str, deferrable: bool
 ):
-    placed = order(pictures.image_tasks(35, name, prompts=5))
+    placed = order(images.image_tasks(35, name, prompts=5))
     placed.stack.emulator.configure(rate=0.5)
     placed.place({"deferrable": deferrable})
 
@@ -33,11 +33,11 @@ def test_throttled_throughout_it_gets_all_of_it_and_buys_it_once(
 
 @pytest.mark.parametrize("deferrable", MODES)
 def test_credit_gone_in_the_middle_of_35_saves_what_was_bought_and_a_clear_buys_the_rest(
-    order: Orders, pictures: Pictures, name: str, deferrable: bool
+    order: Orders, images: Images, name: str, deferrable: bool
 ):
-    placed = order(pictures.image_tasks(35, name))
+    placed = order(images.image_tasks(35, name))
     emulator, credit = placed.stack.emulator, 25
-    emulator.configure(quota_pictures=emulator.counters.pictures + credit)
+    emulator.configure(quota_images=emulator.counters.images + credit)
     placed.place({"deferrable": deferrable})
 
     assert placed.ends() == "failed"
@@ -47,10 +47,10 @@ def test_credit_gone_in_the_middle_of_35_saves_what_was_bought_and_a_clear_buys_
     bought = placed.statuses["generated"]
     assert 0 < bought < 35
     assert placed.statuses == {"generated": bought, "not_submitted": 35 - bought}
-    assert 0 < placed.bill.pictures <= credit
+    assert 0 < placed.bill.images <= credit
     assert placed.bill.refused > 0
 
-    emulator.configure(quota_pictures=None)
+    emulator.configure(quota_images=None)
     placed.clear()
     assert placed.ends() == "success", placed.trouble
     placed.check_books()
@@ -64,15 +64,15 @@ POISONS = {"refused": "23500005", "missing": "23500006", "too-small": "23500007"
 
 @pytest.mark.parametrize("poison", POISONS)
 def test_one_poison_in_23_is_found_and_the_22_are_bought_once(
-    order: Orders, pictures: Pictures, name: str, poison: str
+    order: Orders, images: Images, name: str, poison: str
 ):
-    tasks = pictures.image_tasks(23, name)
-    spoilt = {**tasks[13], "image": pictures_of(order(tasks), poison)}
+    tasks = images.image_tasks(23, name)
+    spoilt = {**tasks[13], "image": images_of(order(tasks), poison)}
     tasks[13] = {key: value for key, value in spoilt.items() if key != "mask"}
     placed = order(tasks).place()
 
     assert placed.ends() == "failed"
-    assert placed.task["try_number"] == 1, "the picture will not be another"
+    assert placed.task["try_number"] == 1, "the image will not be another"
     placed.check_books()
     assert placed.statuses == {"generated": 22, "refused": 1}
     (refused,) = [line for line in placed.manifest if line["status"] == "refused"]
@@ -81,7 +81,7 @@ def test_one_poison_in_23_is_found_and_the_22_are_bought_once(
     assert placed.bill.refused > 0
 
     # Mended and cleared, it is all that is bought.
-    placed.list_is(pictures.image_tasks(23, name))
+    placed.list_is(images.image_tasks(23, name))
     placed.read_list_anew(downstream=True)
     assert placed.ends() == "success", placed.trouble
     placed.check_books()
@@ -89,5 +89,5 @@ def test_one_poison_in_23_is_found_and_the_22_are_bought_once(
     assert placed.bill.image_tasks == 23
 
 
-def pictures_of(placed: Order, poison: str) -> str:
-    return placed.stack.emulator.bad_picture(poison)
+def images_of(placed: Order, poison: str) -> str:
+    return placed.stack.emulator.bad_image(poison)

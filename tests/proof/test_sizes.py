@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bgrep_harness.images import Images
 from bgrep_harness.orders import Order
-from bgrep_harness.pictures import Pictures
 
 Orders = Callable[[list[dict[str, Any]]], Order]
 
@@ -25,13 +25,13 @@ MOST_MB = 400
 @pytest.mark.parametrize("count", [10, 500, 2000])
 def test_a_long_list_is_bought_once_and_saved_whole_in_bounded_memory(
     order: Orders,
-    pictures: Pictures,
+    images: Images,
     name: str,
     count: int,
     deferrable: bool,
     capsys: pytest.CaptureFixture[str],
 ):
-    placed = order(pictures.image_tasks(count, name, prompts=10))
+    placed = order(images.image_tasks(count, name, prompts=10))
     with peaks(placed) as found:
         placed.place({"deferrable": deferrable})
         assert placed.ends(900) == "success", placed.trouble
@@ -43,7 +43,7 @@ def test_a_long_list_is_bought_once_and_saved_whole_in_bounded_memory(
     placed.check_books()
     assert placed.statuses == {"generated": count}
     assert (placed.bill.submits, placed.bill.image_tasks) == (count // 10, count)
-    assert placed.summary["pictures"] == placed.bill.pictures == len(placed.files)
+    assert placed.summary["images"] == placed.bill.images == len(placed.files)
     assert len(str(placed.summary)) < 8000, "an XCom stays small, whatever the list is"
     assert found
     assert max(found.values()) < MOST_MB * 1024

@@ -2,7 +2,7 @@
 """A worker is killed at each point of its work; Airflow notices by itself, and tries again.
 
 Two jobs are under way. One of them is stopped at the point; the other is let be until its key is written
-down, so that what the kill destroys is known to the picture.
+down, so that what the kill destroys is known to the image.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from bgrep_harness import points
+from bgrep_harness.images import SIGNATURE, Images
 from bgrep_harness.orders import Order, kill
-from bgrep_harness.pictures import SIGNATURE, Pictures
 from bgrep_harness.points import Point
 from bgrep_harness.stack import CANARY
 
@@ -41,9 +41,9 @@ KNOWN = [
 @pytest.mark.parametrize(("options", "who"), WAYS)
 @pytest.mark.parametrize("point", KNOWN)
 def test_killed_where_the_outcome_is_known_it_buys_once_and_saves_all(
-    order: Orders, pictures: Pictures, point: Point, options: dict[str, Any], who: str, name: str
+    order: Orders, images: Images, point: Point, options: dict[str, Any], who: str, name: str
 ):
-    placed = order(pictures.image_tasks(LIST, name)).place(options, point)
+    placed = order(images.image_tasks(LIST, name)).place(options, point)
     kill_at(placed, placed.reached(), who)
 
     assert placed.ends() == "success", placed.trouble
@@ -64,14 +64,14 @@ LOST = [
 @pytest.mark.parametrize(("point", "is_sold"), LOST)
 def test_killed_where_nobody_knows_the_outcome_it_says_so_and_buys_nothing_twice(
     order: Orders,
-    pictures: Pictures,
+    images: Images,
     point: Point,
     is_sold: bool,
     options: dict[str, Any],
     who: str,
     name: str,
 ):
-    placed = order(pictures.image_tasks(LIST, name)).place(options, point)
+    placed = order(images.image_tasks(LIST, name)).place(options, point)
     kill_at(placed, placed.reached(), who)
     assert_one_is_unknown(placed, is_sold=is_sold)
 
@@ -79,9 +79,9 @@ def test_killed_where_nobody_knows_the_outcome_it_says_so_and_buys_nothing_twice
 @pytest.mark.parametrize(("options", "who"), WAYS)
 @pytest.mark.parametrize("is_sold", [True, False], ids=["accepted", "not_accepted"])
 def test_killed_while_the_request_is_out_it_says_so_and_buys_nothing_twice(
-    order: Orders, pictures: Pictures, is_sold: bool, options: dict[str, Any], who: str, name: str
+    order: Orders, images: Images, is_sold: bool, options: dict[str, Any], who: str, name: str
 ):
-    placed = order(pictures.image_tasks(LIST, name))
+    placed = order(images.image_tasks(LIST, name))
     out = placed.stack.emulator.inject("hang", seconds=600, accepted=is_sold)
     placed.place(options, points.FIRST_KEY)
     placed.stack.services.until(lambda: out.exhausted, "the emulator holds the request", 90)
@@ -90,9 +90,9 @@ def test_killed_while_the_request_is_out_it_says_so_and_buys_nothing_twice(
 
 
 def test_killed_while_it_waits_in_the_worker_it_collects_what_it_bought(
-    order: Orders, pictures: Pictures, name: str
+    order: Orders, images: Images, name: str
 ):
-    placed = order(pictures.image_tasks(LIST, name))
+    placed = order(images.image_tasks(LIST, name))
     late = placed.stack.emulator.inject("late", times=2, seconds=3600)
     placed.place({"deferrable": False})
     placed.stack.services.until(lambda: placed.bill.queries >= 4, "it waits for both jobs", 90)
@@ -109,9 +109,9 @@ def test_killed_while_it_waits_in_the_worker_it_collects_what_it_bought(
 
 @pytest.mark.parametrize(("point", "is_known"), [(points.LAST_KEY, True), (points.AFTER_ANSWER, False)])
 def test_a_journal_in_a_folder_holds_what_airflows_own_store_holds(
-    order: Orders, pictures: Pictures, point: Point, is_known: bool, name: str
+    order: Orders, images: Images, point: Point, is_known: bool, name: str
 ):
-    placed = order(pictures.image_tasks(LIST, name))
+    placed = order(images.image_tasks(LIST, name))
     journal = placed.folder / "journal"
     placed.place({"journal_path": journal.as_uri()}, point)
     kill_at(placed, placed.reached(), "task")

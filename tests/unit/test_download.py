@@ -27,14 +27,14 @@ def problems(template: str, *, with_id: bool = False) -> str:
         "{{{result_key}}}_{index}_{output}",
     ],
 )
-def test_what_gives_each_picture_its_own_name_is_good(template, with_id):
+def test_what_gives_each_image_its_own_name_is_good(template, with_id):
     check_template(template, with_id=with_id)
 
 
-def test_the_key_tells_pictures_of_several_jobs_apart():
+def test_the_key_tells_images_of_several_jobs_apart():
     check_template("{index}_{output}.{ext}")
     told = problems("{index}_{output}.{ext}", with_id=True)
-    assert "lacks {result_key}: pictures would overwrite each other" in told
+    assert "lacks {result_key}: images would overwrite each other" in told
 
 
 def test_an_id_is_for_several_jobs_and_is_no_name_by_itself():

@@ -37,7 +37,7 @@ from airflow_provider_bgrep.protocol.codes import (
     GATEWAY_CODES,
     GATEWAY_TEXTS,
     SERVICE_CODES,
-    Kind,
+    ErrorKind,
     Operation,
     by_status,
 )
@@ -55,16 +55,16 @@ FINAL = {
 }
 RETRIED = {BgRepThrottledError, BgRepServiceError, BgRepJobNotFinishedError, BgRepDownloadError}
 BY_KIND = {
-    Kind.AUTH: BgRepAuthError,
-    Kind.QUOTA: BgRepQuotaError,
-    Kind.THROTTLED: BgRepThrottledError,
-    Kind.SERVICE: BgRepServiceError,
-    Kind.REQUEST: BgRepRequestError,
-    Kind.CONFIGURATION: BgRepConfigurationError,
-    Kind.CONTENT: BgRepContentError,
-    Kind.JOB_NOT_FOUND: BgRepJobNotFoundError,
-    Kind.JOB_FAILED: BgRepJobFailedError,
-    Kind.UNKNOWN_OUTCOME: BgRepUnknownOutcomeError,
+    ErrorKind.AUTH: BgRepAuthError,
+    ErrorKind.QUOTA: BgRepQuotaError,
+    ErrorKind.THROTTLED: BgRepThrottledError,
+    ErrorKind.SERVICE: BgRepServiceError,
+    ErrorKind.REQUEST: BgRepRequestError,
+    ErrorKind.CONFIGURATION: BgRepConfigurationError,
+    ErrorKind.CONTENT: BgRepContentError,
+    ErrorKind.JOB_NOT_FOUND: BgRepJobNotFoundError,
+    ErrorKind.JOB_FAILED: BgRepJobFailedError,
+    ErrorKind.UNKNOWN_OUTCOME: BgRepUnknownOutcomeError,
 }
 CLASSES = [
     thing
@@ -85,7 +85,7 @@ def test_final_errors_end_the_task_and_a_time_out_is_a_sensors(cls):
     assert issubclass(cls, AirflowSensorTimeout) == (cls is BgRepTimeoutError)
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", ErrorKind)
 def test_every_kind_of_error_has_its_class(kind):
     rules = [*SERVICE_CODES.values(), *GATEWAY_CODES.values(), LOST]
     error = next(
@@ -169,7 +169,7 @@ def test_a_secret_that_a_server_repeats_is_blotted_out():
         request_id="r-d1canary42",
         gateway_request_id="g-d1canary42",
     )
-    error.conceal("d1canary42")
+    error.redact("d1canary42")
     assert "canary" not in f"{error} {error!r} {error_from(error)} {vars(error_from(error))}"
     assert "bad code ***, yes, ***" in str(error_from(error))
 

@@ -11,8 +11,8 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_bgrep.catalog import catalog_refresh
-from airflow_provider_bgrep.catalog.options import Options
-from airflow_provider_bgrep.protocol.validation import checked_tasks
+from airflow_provider_bgrep.catalog.config.options import Options
+from airflow_provider_bgrep.protocol.validation import validate_tasks
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,7 +28,7 @@ def test_the_dag_of_the_readme_is_a_dag(monkeypatch: pytest.MonkeyPatch):
     exec(compile(rest, "README.md", "exec"), names)  # noqa: S102 (that the README's code runs is the point)
     generate: Any = names["generate"]
     assert generate.dag.task_dict.keys() == {"generate"}
-    assert checked_tasks(generate.task_list)
+    assert validate_tasks(generate.task_list)
 
 
 def test_the_catalog_of_the_readme_is_a_task_group():

@@ -120,10 +120,10 @@ def test_an_empty_file_is_not_absent(folder):
 
 
 def test_a_file_that_is_put_is_ours_and_gone_afterwards(folder, temporary_files):
-    local = temporary_files / "picture"
-    local.write_bytes(b"picture")
+    local = temporary_files / "image"
+    local.write_bytes(b"image")
     put_file(str(local), folder / "雪山.png")
-    assert get_bytes(folder / "雪山.png") == b"picture"
+    assert get_bytes(folder / "雪山.png") == b"image"
     assert not local.exists()
 
 
@@ -240,12 +240,12 @@ def test_a_connection_of_a_folder_is_that_of_what_lies_in_it():
 
 
 def test_what_is_copied_is_there_twice_and_nothing_else(folder, temporary_files):
-    put_bytes(b"picture", folder / "a.bin")
+    put_bytes(b"image", folder / "a.bin")
     put_bytes(b"a longer one of before", folder / "deep" / "b.bin")
     copy_file(folder / "a.bin", folder / "deep" / "b.bin")
     copy_file(folder / "a.bin", folder / "new" / "c.bin")
-    assert get_bytes(folder / "a.bin") == b"picture"
-    assert get_bytes(folder / "deep" / "b.bin") == get_bytes(folder / "new" / "c.bin") == b"picture"
+    assert get_bytes(folder / "a.bin") == b"image"
+    assert get_bytes(folder / "deep" / "b.bin") == get_bytes(folder / "new" / "c.bin") == b"image"
     assert (names(folder / "deep"), names(folder / "new")) == (["b.bin"], ["c.bin"])
     assert list(temporary_files.iterdir()) == []
 
@@ -254,9 +254,9 @@ def test_what_is_copied_is_there_twice_and_nothing_else(folder, temporary_files)
 @pytest.mark.parametrize("target", ["{tmp}/to", "memory://bucket/to", "torn://bucket/to"])
 def test_a_file_is_copied_from_any_store_to_any_other(source, target, tmp_path, temporary_files):
     one, other = (storage_path(url.format(tmp=tmp_path)) / "a.bin" for url in (source, target))
-    put_bytes(b"picture", one)
+    put_bytes(b"image", one)
     copy_file(one, other)
-    assert get_bytes(one) == get_bytes(other) == b"picture"
+    assert get_bytes(one) == get_bytes(other) == b"image"
     assert list(temporary_files.iterdir()) == []
 
 
@@ -301,9 +301,9 @@ def test_of_several_that_create_at_once_one_does(tmp_path, s3_folder):
 
 
 def test_on_s3_what_is_copied_is_there_and_what_is_created_is_not_replaced(s3_folder):
-    put_bytes(b"picture", s3_folder / "a.bin")
+    put_bytes(b"image", s3_folder / "a.bin")
     copy_file(s3_folder / "a.bin", s3_folder / "雪山" / "b.bin")
-    assert get_bytes(s3_folder / "雪山" / "b.bin") == b"picture"
+    assert get_bytes(s3_folder / "雪山" / "b.bin") == b"image"
     with pytest.raises(FileNotFoundError):
         copy_file(s3_folder / "none.bin", s3_folder / "c.bin")
     assert create_bytes(b"one", s3_folder / "d.json")

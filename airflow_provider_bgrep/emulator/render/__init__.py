@@ -11,7 +11,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from airflow_provider_bgrep.emulator.pictures import Pictures
+from airflow_provider_bgrep.emulator.images import Images
 
 KEPT_BYTES: Final = 128 * 1024 * 1024
 
@@ -19,27 +19,27 @@ __all__ = ["Renderer"]
 
 
 class Renderer:
-    """Draws result pictures when they are fetched, in threads beside the event loop.
+    """Draws result images when they are fetched, in threads beside the event loop.
 
-    :param pictures: where the sources come from.
+    :param images: where the sources come from.
     """
 
-    def __init__(self, pictures: Pictures) -> None:
-        self._pictures = pictures
+    def __init__(self, images: Images) -> None:
+        self._images = images
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bgrep-render")
         self._kept: OrderedDict[Any, bytes] = OrderedDict()
         self._drawing: dict[Any, asyncio.Future[bytes]] = {}
 
-    async def picture(self, task: dict[str, Any], number: int, seed: str) -> bytes:
+    async def image(self, task: dict[str, Any], number: int, seed: str) -> bytes:
         """A result, as PNG.
 
         :param task: the image task as it was submitted.
         :param number: which of its outputs.
         :param seed: what stands for the seed that the service draws where the task has none.
         """
-        image = await self._pictures.load(task["image"])
-        mask = await self._pictures.load(task["mask"]) if "mask" in task else None
-        # By what the URLs lead to, not by the URLs: two signatures of a picture are one drawing.
+        image = await self._images.load(task["image"])
+        mask = await self._images.load(task["mask"]) if "mask" in task else None
+        # By what the URLs lead to, not by the URLs: two signatures of an image are one drawing.
         rest = {name: value for name, value in task.items() if name not in ("image", "mask")}
         key = (image, mask, number, seed if "seed" not in task else "", tuple(sorted(rest.items())))
         if key in self._kept:

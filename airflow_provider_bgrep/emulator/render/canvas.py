@@ -68,13 +68,13 @@ class Canvas:
         return np.repeat(row, self.width, 1)
 
     def painting(self) -> tuple[Image.Image, ImageDraw.ImageDraw, int]:
-        """A transparent picture of twice the size to draw shapes on, and the factor."""
-        picture = Image.new("RGBA", (self.width * 2, self.height * 2), (0, 0, 0, 0))
-        return picture, ImageDraw.Draw(picture), 2
+        """A transparent image of twice the size to draw shapes on, and the factor."""
+        drawing = Image.new("RGBA", (self.width * 2, self.height * 2), (0, 0, 0, 0))
+        return drawing, ImageDraw.Draw(drawing), 2
 
-    def over(self, image: Array, picture: Image.Image, blur: float = 0.0) -> Array:
+    def over(self, image: Array, drawing: Image.Image, blur: float = 0.0) -> Array:
         """An image with a painting over it."""
-        small = picture.resize((self.width, self.height), Image.Resampling.BOX)
+        small = drawing.resize((self.width, self.height), Image.Resampling.BOX)
         if blur:
             small = _soft(small, blur * self.width / 1000)
         layer = np.asarray(small).astype(np.float32) / 255
@@ -173,10 +173,10 @@ def _boxed(plane: Array, radius: float) -> Array:
     return plane
 
 
-def _soft(picture: Image.Image, radius: float) -> Image.Image:
+def _soft(drawing: Image.Image, radius: float) -> Image.Image:
     """A painting out of focus: its colours are weighed by its coverage, or edges would turn black."""
     return (
-        picture.convert("RGBa")
+        drawing.convert("RGBa")
         .filter(ImageFilter.BoxBlur(radius))
         .filter(ImageFilter.BoxBlur(radius))
         .convert("RGBA")
@@ -215,7 +215,7 @@ def terrain(
     :return: the image, and where it covers the canvas.
     """
     rows, cols = heights.shape
-    # Near rows fill more of the picture, so that they are taken closer together.
+    # Near rows fill more of the image, so that they are taken closer together.
     distance = (near * (far / near) ** np.linspace(0, 1, 420)).astype(np.float32)
     row = np.clip((rows - 1) * (1 - (distance - near) / (far - near)), 0, rows - 1)
     spread = 0.25 + 0.75 * distance / far

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from airflow_provider_bgrep.emulator.pictures import UnfitError, as_mask, opened
+from airflow_provider_bgrep.emulator.images import UnfitError, as_mask, opened
 from airflow_provider_bgrep.emulator.render import indoors, outdoors, streets
 from airflow_provider_bgrep.emulator.render.canvas import (
     Array,
@@ -41,7 +41,7 @@ DRAWN: Final[dict[str, Callable[[Canvas], Array]]] = {
 """How each scene is drawn."""
 
 _DRAWN_SIDE: Final = 1000
-"""Backgrounds are drawn with no side longer than this and enlarged: a picture of 4096 takes no longer."""
+"""Backgrounds are drawn with no side longer than this and enlarged: an image of 4096 takes no longer."""
 
 _WARM_SHARE: Final = 0.35
 
@@ -52,8 +52,8 @@ _LOST_SIDE: Final = 1024
 def compose(image: bytes | None, mask: bytes | None, task: dict[str, Any], number: int, seed: str) -> bytes:
     """One result, as PNG. The same arguments give the same bytes.
 
-    :param image: the source picture; without one only scenery is drawn.
-    :param mask: its mask; without one, the picture's own alpha or what differs from its border.
+    :param image: the source image; without one only scenery is drawn.
+    :param mask: its mask; without one, the image's own alpha or what differs from its border.
     :param task: the image task.
     :param number: which of its outputs.
     :param seed: stands for the seed where the task has none.
@@ -105,7 +105,7 @@ def _sources(image: bytes | None, mask: bytes | None) -> tuple[Image.Image, Imag
 
 
 def _guessed(source: Image.Image) -> Image.Image:
-    """A mask where none was given: what differs from the picture's border."""
+    """A mask where none was given: what differs from the image's border."""
     small = np.asarray(source.resize((200, 200))).astype(np.float32)
     border = np.concatenate(
         (small[:4].reshape(-1, 3), small[:, :4].reshape(-1, 3), small[:, -4:].reshape(-1, 3))
@@ -194,11 +194,11 @@ def _without_fringe(source: Image.Image, keep: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(np.where(weight > 0.01, spread, colours), 0, 255).astype(np.uint8))
 
 
-def _png(picture: Image.Image, task: dict[str, Any], number: int) -> bytes:
+def _png(image: Image.Image, task: dict[str, Any], number: int) -> bytes:
     info = PngImagePlugin.PngInfo()
     info.add_text("Software", "airflow-provider-bgrep emulator: drawn by code, no diffusion model")
     prompt = task["positive_prompt"].encode("utf-8", "replace").decode()
     info.add_itxt("Description", f"{prompt} | seed {task.get('seed', 'drawn')} | output {number}")
     out = io.BytesIO()
-    picture.save(out, "PNG", compress_level=2, pnginfo=info)
+    image.save(out, "PNG", compress_level=2, pnginfo=info)
     return out.getvalue()

@@ -51,7 +51,7 @@ def silk(canvas: Canvas) -> Array:
 
 
 def living_room(canvas: Canvas) -> Array:
-    """A wall with a picture, a plant, a floor lamp and a sofa; a floor of boards; light from a window."""
+    """A wall with an image, a plant, a floor lamp and a sofa; a floor of boards; light from a window."""
     rng, wish = canvas.rng, canvas.wish
     floor = float(np.clip(canvas.base - 0.36 * (canvas.base - canvas.top), 0.50, 0.80))
     walls = (
@@ -69,7 +69,7 @@ def living_room(canvas: Canvas) -> Array:
     image = image * (1.04 - 0.22 * np.abs(canvas.x - 0.35))[:, :, None]
     image = _window_light(canvas, image, floor)
     image = mix(image, _boards(canvas, floor), smooth(floor, floor + 0.002, canvas.y))
-    picture, draw, k = canvas.painting()
+    drawing, draw, k = canvas.painting()
     w, h = canvas.width * k, canvas.height * k
     left = bool(rng.integers(2))
     _skirting(draw, w, h, floor)
@@ -77,7 +77,7 @@ def living_room(canvas: Canvas) -> Array:
     _sofa(canvas, draw, w, h, floor, 0.50 if left else -0.06)
     _floor_lamp(draw, w, h, floor, 0.93 if left else 0.07)
     _plant(canvas, draw, w, h, floor, 0.10 if left else 0.90)
-    image = canvas.over(image, picture, 2.2)
+    image = canvas.over(image, drawing, 2.2)
     lamp = np.exp(
         -np.hypot((canvas.x - (0.93 if left else 0.07)) * canvas.aspect, canvas.y - floor + 0.47) * 4.5
     )
@@ -277,20 +277,20 @@ def studio(canvas: Canvas) -> Array:
     image = mix(near, base, smooth(0, 1, canvas.y + 0.3 * canvas.x)[:, :, None]) * np.float32(0.94)
     light = np.exp(-np.hypot((canvas.x - 0.35) * canvas.aspect, canvas.y - 0.3) * 1.6)
     image = image * (0.86 + 0.24 * light)[:, :, None]
-    picture, draw, k = canvas.painting()
+    drawing, draw, k = canvas.painting()
     w, h = canvas.width * k, canvas.height * k
     if rng.random() < 0.65:
         cx, r = rng.uniform(0.3, 0.7), rng.uniform(0.26, 0.36)
         pale = tuple(int(255 * min(1, c * 1.10)) for c in near)
         draw.ellipse(((cx - r) * w, canvas.base * h - 2 * r * w, (cx + r) * w, canvas.base * h), (*pale, 255))
-        image = canvas.over(image, picture, 0.8)
+        image = canvas.over(image, drawing, 0.8)
     image = _leaf_shadows(canvas, image)
     return np.clip(_podium(canvas, image, near), 0, 1)
 
 
 def _leaf_shadows(canvas: Canvas, image: Array) -> Array:
     rng = canvas.rng
-    picture, draw, k = canvas.painting()
+    drawing, draw, k = canvas.painting()
     w, h = canvas.width * k, canvas.height * k
     x, y = rng.uniform(0.55, 1.0), rng.uniform(-0.1, 0.2)
     for stem in range(3):
@@ -308,7 +308,7 @@ def _leaf_shadows(canvas: Canvas, image: Array) -> Array:
                 leaf = [(px, py), (mid[0] + out[0], mid[1] + out[1]), tip, (mid[0] - out[0], mid[1] - out[1])]
                 draw.polygon(leaf, (0, 0, 0, 255))
     shadow = (
-        np.asarray(picture.resize((canvas.width, canvas.height)).getchannel("A")).astype(np.float32) / 255
+        np.asarray(drawing.resize((canvas.width, canvas.height)).getchannel("A")).astype(np.float32) / 255
     )
     return np.asarray(image * (1 - 0.22 * blurred(shadow, canvas.width / 110))[:, :, None], np.float32)
 

@@ -173,7 +173,7 @@ def meadow(canvas: Canvas) -> Array:
 
 
 def _flowers(canvas: Canvas, image: Array) -> Array:
-    picture, draw, k = canvas.painting()
+    drawing, draw, k = canvas.painting()
     rng, edge = canvas.rng, canvas.base - 0.22 * (canvas.base - canvas.top)
     petals = [(250, 250, 245), (245, 190, 60), (236, 120, 150), (170, 130, 220), (235, 90, 80)]
     named = tuple(int(255 * c) for c in canvas.wish.colour)
@@ -189,7 +189,7 @@ def _flowers(canvas: Canvas, image: Array) -> Array:
                 (px - size * 0.42, py - size * 0.32, px + size * 0.42, py + size * 0.32), (*colour[:3], 245)
             )
         draw.ellipse((x - size * 0.28, y - size * 0.2, x + size * 0.28, y + size * 0.2), (250, 215, 90, 255))
-    return canvas.over(image, picture, 0.7)
+    return canvas.over(image, drawing, 0.7)
 
 
 def blue_sky(canvas: Canvas) -> Array:
@@ -271,7 +271,7 @@ def _beach(canvas: Canvas, image: Array) -> Array:
 
 
 def _gulls(canvas: Canvas, image: Array) -> Array:
-    picture, draw, k = canvas.painting()
+    drawing, draw, k = canvas.painting()
     for _ in range(14):
         size = canvas.rng.uniform(0.008, 0.026) * canvas.width * k
         x = canvas.rng.uniform(0.04, 0.96) * canvas.width * k
@@ -282,7 +282,7 @@ def _gulls(canvas: Canvas, image: Array) -> Array:
             tip = (x + way * size, y - size * 0.35 + way * lean)
             elbow = (x + way * size * 0.5, y - size * 0.5 + way * lean * 0.5)
             draw.line((x, y, *elbow, *tip), wing, max(2, int(size / 7)), joint="curve")
-    return canvas.over(image, picture, 0.6)
+    return canvas.over(image, drawing, 0.6)
 
 
 def forest(canvas: Canvas) -> Array:
@@ -311,7 +311,7 @@ def forest(canvas: Canvas) -> Array:
 
 
 def _trunks(canvas: Canvas, image: Array, near: float, ground: float, haze: Array) -> Array:
-    picture, draw, k = canvas.painting()
+    drawing, draw, k = canvas.painting()
     colour = tuple(int(255 * c) for c in mix(haze, (0.13, 0.09, 0.07), 0.25 + 0.65 * near))
     for _ in range(int(13 - 8 * near)):
         x = canvas.rng.uniform(-0.02, 1.02) * canvas.width * k
@@ -322,7 +322,7 @@ def _trunks(canvas: Canvas, image: Array, near: float, ground: float, haze: Arra
             [(x - wide, foot), (x + wide, foot), (x + lean + wide * 0.6, 0), (x + lean - wide * 0.6, 0)],
             (*colour, 255),
         )
-    return canvas.over(image, picture, 0.5)
+    return canvas.over(image, drawing, 0.5)
 
 
 def space(canvas: Canvas) -> Array:

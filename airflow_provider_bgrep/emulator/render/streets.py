@@ -24,7 +24,7 @@ def graffiti(canvas: Canvas) -> Array:
     rng = canvas.rng
     floor = float(np.clip(canvas.base - 0.16 * (canvas.base - canvas.top), 0.55, 0.90))
     image = _bricks(canvas)
-    picture, draw, k = canvas.painting()
+    drawing, draw, k = canvas.painting()
     w, h = canvas.width * k, canvas.height * floor * k
     hue = rng.random()
     for _ in range(16):
@@ -40,7 +40,7 @@ def graffiti(canvas: Canvas) -> Array:
         )
     for _ in range(12):
         _squiggle(canvas, draw, w, h)
-    wall = np.asarray(canvas.over(image, picture, 0.8))
+    wall = np.asarray(canvas.over(image, drawing, 0.8))
     rough = 0.82 + 0.30 * image.mean(2) / max(float(image.mean()), 1e-3) * 0.6
     wall = np.where(np.abs(wall - image).sum(2, keepdims=True) > 0.02, wall * rough[:, :, None], wall)
     wall = (
@@ -126,9 +126,9 @@ def city(canvas: Canvas) -> Array:
     floor = float(np.clip(canvas.base - 0.34 * (canvas.base - canvas.top), 0.45, 0.80))
     image = canvas.vertical((0, (0.02, 0.03, 0.09)), (floor, (0.20, 0.10, 0.30)), (1, (0.05, 0.05, 0.10)))
     for layer in range(3):
-        picture, draw, k = canvas.painting()
+        drawing, draw, k = canvas.painting()
         _buildings(canvas, draw, canvas.width * k, canvas.height * k, floor, layer)
-        image = canvas.over(image, picture, 3.2 - 0.5 * layer)
+        image = canvas.over(image, drawing, 3.2 - 0.5 * layer)
     lights = bokeh(canvas, 70, (0.1, floor), 0.85)
     image = image + lights
     flipped = image[np.clip(((2 * floor - canvas.y[:, 0]) * canvas.height).astype(int), 0, canvas.height - 1)]
@@ -174,7 +174,7 @@ def bokeh(canvas: Canvas, count: int, band: tuple[float, float], bright: float, 
     :param band: between which shares of the height they are.
     :param hues: between which hues; all unless said.
     """
-    picture, draw, k = canvas.painting()
+    drawing, draw, k = canvas.painting()
     rng = canvas.rng
     for _ in range(count):
         radius = rng.uniform(0.006, 0.030) * canvas.width * k
@@ -183,4 +183,4 @@ def bokeh(canvas: Canvas, count: int, band: tuple[float, float], bright: float, 
         colour = tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, rng.uniform(0.35, 0.9), 1.0))
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), (*colour, int(rng.integers(40, 130))))
     black = np.zeros((canvas.height, canvas.width, 3), np.float32)
-    return canvas.over(black, picture, 1.0) * np.float32(bright)
+    return canvas.over(black, drawing, 1.0) * np.float32(bright)

@@ -11,7 +11,7 @@ from typing import Final
 
 from PIL import Image, PngImagePlugin
 
-from airflow_provider_bgrep.emulator.pictures import REFUSED_MARK
+from airflow_provider_bgrep.emulator.images import REFUSED_MARK
 from airflow_provider_bgrep.protocol.limits import MAX_SIDE, MIN_SIDE
 
 SAMPLES_PREFIX: Final = "/samples/"
@@ -22,7 +22,7 @@ class Sample:
     """A sample product, by its URLs.
 
     :param name: its name.
-    :param image: URL of the picture.
+    :param image: URL of the image.
     :param mask: URL of its mask in one channel.
     :param mask_rgb: URL of its mask in three channels.
     :param mask_rgba: URL of its cut-out, whose alpha channel is the mask.
@@ -83,8 +83,8 @@ def _too_large() -> tuple[bytes, str]:
 
 
 def _refused() -> tuple[bytes, str]:
-    picture = Image.new("RGB", (SIDE, SIDE), "black")
-    return _png(picture, {REFUSED_MARK: "refused"}), "image/png"
+    image = Image.new("RGB", (SIDE, SIDE), "black")
+    return _png(image, {REFUSED_MARK: "refused"}), "image/png"
 
 
 def _gif() -> tuple[bytes, str]:
@@ -93,8 +93,8 @@ def _gif() -> tuple[bytes, str]:
     return out.getvalue(), "image/gif"
 
 
-def _no_picture() -> tuple[bytes, str]:
-    return b"<html>no picture</html>", "text/html"
+def _no_image() -> tuple[bytes, str]:
+    return b"<html>no image</html>", "text/html"
 
 
 def _broken() -> tuple[bytes, str]:
@@ -119,13 +119,13 @@ BAD: Final = {
     "too-large": _too_large,
     "refused": _refused,
     "gif": _gif,
-    "no-picture": _no_picture,
+    "no-image": _no_image,
     "broken": _broken,
     "mask-size": _mask_size,
     "mask-colour": _mask_colour,
     "mask-grey": _mask_grey,
 }
-"""Pictures and masks that are refused, by what is wrong; masks are for the sample ``bottle``."""
+"""Images and masks that are refused, by what is wrong; masks are for the sample ``bottle``."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -140,13 +140,13 @@ def drawn(name: str) -> tuple[bytes, str]:
     product, _, form = name.rpartition(".")[0].partition("-mask")
     if product not in PROMPTS or name not in {product + suffix for suffix in _SUFFIXES}:
         raise KeyError(name)
-    picture, mask = _product(product)
+    image, mask = _product(product)
     if name == f"{product}.jpg":
         out = io.BytesIO()
-        picture.save(out, "JPEG", quality=95, subsampling=0)
+        image.save(out, "JPEG", quality=95, subsampling=0)
         return out.getvalue(), "image/jpeg"
     if form == "-rgba":
-        cut = picture.copy()
+        cut = image.copy()
         cut.putalpha(mask)
         return _png(cut), "image/png"
     return _png(mask.convert("RGB") if form == "-rgb" else mask), "image/png"
@@ -157,7 +157,7 @@ _drawing = {name: threading.Lock() for name in PROMPTS}
 
 
 def _product(name: str) -> tuple[Image.Image, Image.Image]:
-    # Picture and masks are asked for at once: who comes second waits, and draws nothing.
+    # Image and masks are asked for at once: who comes second waits, and draws nothing.
     with _drawing[name]:
         return _photographed(name)
 
@@ -170,10 +170,10 @@ def _photographed(name: str) -> tuple[Image.Image, Image.Image]:
     return Studio(PRODUCTS[name](), SIDE).photograph()
 
 
-def _png(picture: Image.Image, texts: dict[str, str] | None = None) -> bytes:
+def _png(image: Image.Image, texts: dict[str, str] | None = None) -> bytes:
     out = io.BytesIO()
     info = PngImagePlugin.PngInfo()
     for key, value in (texts or {}).items():
         info.add_text(key, value)
-    picture.save(out, "PNG", compress_level=3, pnginfo=info)
+    image.save(out, "PNG", compress_level=3, pnginfo=info)
     return out.getvalue()

@@ -2,7 +2,7 @@
 """The photo studio in which the sample products stand: camera, lights, backdrop, shutter.
 
 Rays are marched through distances: coarse cones first, then each pixel from where its cone stopped;
-pixels at edges are then looked at several times. One picture takes a second or so.
+pixels at edges are then looked at several times. One image takes a second or so.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Studio:
         self._lens = np.float32(0.29)
 
     def photograph(self) -> tuple[Image.Image, Image.Image]:
-        """The picture, and the mask of the product in one channel."""
+        """The image, and the mask of the product in one channel."""
         size = self._size
         start = self._cones()
         v, u = np.mgrid[0:size, 0:size].astype(np.float32)
@@ -254,9 +254,9 @@ class Studio:
         across, down = (u / self._size - 0.5).ravel(), (v / self._size).ravel()
         light = 1.0 - 0.55 * (across + 0.10) ** 2 - 0.28 * np.clip(0.45 - down, 0, 1)
         base = np.array(self._shot.backdrop, np.float32)
-        picture = ((light * shade)[:, None] * base).reshape(small, small, 3).astype(np.float32)
+        image = ((light * shade)[:, None] * base).reshape(small, small, 3).astype(np.float32)
         bands = [
-            Image.fromarray(picture[:, :, i]).resize((self._size,) * 2, Image.Resampling.BICUBIC)
+            Image.fromarray(image[:, :, i]).resize((self._size,) * 2, Image.Resampling.BICUBIC)
             for i in range(3)
         ]
         return np.stack([np.asarray(band) for band in bands], 2)
@@ -301,7 +301,7 @@ def _eroded(depth: Array) -> Array:
 
 
 def _developed(linear: Array, grain: Array) -> Image.Image:
-    """Linear light to a picture: a soft shoulder for highlights, then sRGB."""
+    """Linear light to an image: a soft shoulder for highlights, then sRGB."""
     toned = np.where(linear < 0.7, linear, 0.7 + 0.3 * np.tanh((linear - 0.7) / 0.45))
     srgb = np.where(toned <= 0.0031308, toned * 12.92, 1.055 * np.maximum(toned, 1e-6) ** (1 / 2.4) - 0.055)
     return Image.fromarray((np.clip(srgb + grain, 0, 1) * 255 + 0.5).astype(np.uint8))

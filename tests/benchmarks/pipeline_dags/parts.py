@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all contenders share: the image tasks, cut into jobs, and how a plain DAG saves pictures."""
+"""What all contenders share: the image tasks, cut into jobs, and how a plain DAG saves images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def jobs() -> list[list[dict[str, Any]]]:
 
 
 def save(urls: list[str], folder: str) -> int:
-    """Save pictures as most people do: fetched and written, not looked at."""
+    """Save images as most people do: fetched and written, not looked at."""
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     with requests.Session() as session:

@@ -30,7 +30,7 @@ def question(response: Any) -> str:
 
 
 def finished(response: Any) -> PokeReturnValue:
-    """Whether every image task is done; then the URLs of its pictures go to XCom."""
+    """Whether every image task is done; then the URLs of its images go to XCom."""
     found = response.json()["data"]["task_list"]
     is_done = all(one["status"] in ("SUCCESS", "FAILED") for one in found)
     return PokeReturnValue(is_done, [url for one in found for url in one["results"]] if is_done else None)

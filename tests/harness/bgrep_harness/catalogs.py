@@ -54,9 +54,9 @@ CELLS: tuple[tuple[dict[str, str], str, str], ...] = (
     ({"sku": " DUP "}, "sku", "in line 2 already"),
     ({"image": ""}, "image", "is missing"),
     ({"image": "mug.jpg"}, "image", "is not http or https"),
-    ({"image": "C:\\Pictures\\mug.jpg"}, "image", "is not http or https"),
+    ({"image": "C:\\Images\\mug.jpg"}, "image", "is not http or https"),
     ({"image": "\\\\server\\share\\mug.jpg"}, "image", "is not http or https"),
-    ({"image": "/srv/pictures/mug.jpg"}, "image", "is not http or https"),
+    ({"image": "/srv/images/mug.jpg"}, "image", "is not http or https"),
     ({"image": "file:///srv/mug.jpg"}, "image", "is not http or https"),
     ({"image": "ftp://shop.example/mug.jpg"}, "image", "is not http or https"),
     ({"image": "data:image/png;base64,iVBORw0KGgo="}, "image", "is not http or https"),
@@ -156,7 +156,7 @@ LINES: tuple[tuple[bytes, str, str], ...] = (
 def hundred_kinds(good: str) -> tuple[bytes, dict[int, Bad], list[str]]:
     """A catalog as a CSV file.
 
-    :param good: the URL of a picture that is there.
+    :param good: the URL of an image that is there.
     :return: the file; what is wrong on which line; names of the good rows.
     """
     bads = [Bad(cells(i, **given).encode(), column, words) for i, (given, column, words) in enumerate(CELLS)]

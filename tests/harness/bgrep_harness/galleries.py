@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Galleries of made-up nights: rows as the report has them, with pictures that a test can tell apart."""
+"""Galleries of made-up nights: rows as the report has them, with images that a test can tell apart."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any
 
 from PIL import Image
 
-from airflow_provider_bgrep.catalog.gallery import BUDGET, write_gallery
-from airflow_provider_bgrep.catalog.report import summary_of
+from airflow_provider_bgrep.catalog.report.gallery import BUDGET, write_gallery
+from airflow_provider_bgrep.catalog.report.summary import summary_of
 
 SOURCE, MASK, MADE = "red", "white", ("blue", "lime", "yellow", "magenta")
-"""The colours of a row's pictures."""
+"""The colours of a row's images."""
 
 PAGE = "_bgrep/plans/20260314T020003-1f2e3d4c/report.html"
 """Where a gallery lies under its destination."""
 
 
 @cache
-def picture(colour: str, side: int = 64, form: str = "WEBP") -> bytes:
-    """A picture of one colour."""
+def image(colour: str, side: int = 64, form: str = "WEBP") -> bytes:
+    """An image of one colour."""
     out = io.BytesIO()
     Image.new("RGB", (side, side), colour).save(out, form)
     return out.getvalue()
@@ -33,7 +33,7 @@ def picture(colour: str, side: int = 64, form: str = "WEBP") -> bytes:
 def row(sku: str, **given: Any) -> dict[str, Any]:
     """A row that a shard has worked on: bought, checked and published, but for what is given.
 
-    :param given: ``made`` is the number of its pictures; anything else replaces a key.
+    :param given: ``made`` is the number of its images; anything else replaces a key.
     """
     made = given.pop("made", 1)
     view = given.get("view", "main")
@@ -65,11 +65,11 @@ def row(sku: str, **given: Any) -> dict[str, Any]:
         "bought": made,
         "cost": f"{made * 0.2:.2f}",
         "published": f"../../../{sku}/{view}.png",
-        "files": [f"../../pictures/{sku}-{view}-{n}.png" for n in range(made)],
+        "files": [f"../../images/{sku}-{view}-{n}.png" for n in range(made)],
         "thumbs": {
-            "source": picture(SOURCE),
-            "mask": picture(MASK),
-            "candidates": [picture(colour) for colour in MADE[:made]],
+            "source": image(SOURCE),
+            "mask": image(MASK),
+            "candidates": [image(colour) for colour in MADE[:made]],
         },
         "result_key": f"job-{sku}",
         "request_id": f"request-{sku}",
@@ -83,7 +83,7 @@ def row(sku: str, **given: Any) -> dict[str, Any]:
 
 
 def flagged(sku: str, *flags: str, **given: Any) -> dict[str, Any]:
-    """A row whose pictures were found wanting."""
+    """A row whose images were found wanting."""
     found = {"verdict": "flagged", "flags": list(flags), "chosen": None, "published": ""}
     return row(sku, **{**found, "scores": [{"ssim": 0.8, "delta_e": 3.0}], **given})
 
@@ -102,7 +102,7 @@ def plan_of(rows: Sequence[Mapping[str, Any]], *, unchanged: int = 0, **given: A
         "catalog": "s3://shop/catalog.csv",
         "created_at": "2026-03-14T02:00:03+00:00",
         "counts": dict(Counter(row["state"] for row in rows) + Counter(unchanged=unchanged)),
-        "quote": {"image_tasks": 2, "pictures": 2, "price": "0.2", "currency": "CNY", "backlog": 0},
+        "quote": {"image_tasks": 2, "images": 2, "price": "0.2", "currency": "CNY", "backlog": 0},
         "notes": [],
         **given,
     }
@@ -126,10 +126,10 @@ def gallery(rows: Iterable[dict[str, Any]], destination: Path, *, budget: int = 
     return page
 
 
-def save_pictures(rows: Iterable[Mapping[str, Any]], page: Path) -> None:
+def save_images(rows: Iterable[Mapping[str, Any]], page: Path) -> None:
     """Put the rows' full-size files where their gallery looks for them."""
     for one in rows:
         for name, colour in zip(one.get("files", ()), MADE, strict=False):
             file = page.parent / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(picture(colour, 256, "PNG"))
+            file.write_bytes(image(colour, 256, "PNG"))

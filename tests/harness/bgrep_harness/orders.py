@@ -17,7 +17,7 @@ import psutil
 from bgrep_demo.airflow import TASK_FINISHED
 from PIL import Image
 
-from bgrep_harness.pictures import SIGNATURE
+from bgrep_harness.images import SIGNATURE
 from bgrep_harness.points import Point
 from bgrep_harness.stack import CANARY, Bill, Stack
 
@@ -45,7 +45,7 @@ class Order:
 
     @property
     def directory(self) -> Path:
-        """Where its pictures go."""
+        """Where its images go."""
         return self.folder / "out"
 
     def place(
@@ -179,7 +179,7 @@ class Order:
 
     @property
     def files(self) -> list[Path]:
-        """The pictures on the disk."""
+        """The images on the disk."""
         return [path for path in self.directory.iterdir() if path.suffix == ".png"]
 
     @property
@@ -197,7 +197,7 @@ class Order:
         """
         lines = self.manifest
         every = {json.dumps(task, sort_keys=True): task for tasks in self.lists for task in tasks}
-        pictures = {task["positive_prompt"]: task["num_output"] for task in every.values()}
+        images = {task["positive_prompt"]: task["num_output"] for task in every.values()}
         listed = Counter(task["positive_prompt"] for task in self.tasks)
         sold = self.sold
         assert [line["id"] for line in lines if line["listed"]] == [task.get("id", "") for task in self.tasks]
@@ -223,10 +223,10 @@ class Order:
         assert {Path(file["path"].removeprefix("file://")) for file in saved} == set(self.files)
         assert len(saved) == len(self.files)
         for file in saved[:40]:
-            with Image.open(file["path"].removeprefix("file://")) as picture:
-                picture.load()
-                assert picture.size == (file["width"], file["height"])
-        assert self.bill.pictures == sum(pictures[prompt] * count for prompt, count in sold.items())
+            with Image.open(file["path"].removeprefix("file://")) as image:
+                image.load()
+                assert image.size == (file["width"], file["height"])
+        assert self.bill.images == sum(images[prompt] * count for prompt, count in sold.items())
         assert self.bill.image_tasks == sum(sold.values())
         assert self.bill.leaks == 0
         self.check_silence()

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from airflow_provider_bgrep.catalog import operators
-from airflow_provider_bgrep.catalog.layout import Layout, PlanLayout
+from airflow_provider_bgrep.catalog.model.paths import CatalogPaths, PlanPaths
 from airflow_provider_bgrep.storage import get_bytes, local_copy, put_bytes, storage_path
 
 
@@ -37,7 +37,7 @@ class Night:
     :param ended: how each task ended, by its name; shards as ``generate[0]``.
     """
 
-    layout: Layout
+    layout: CatalogPaths
     plan: Mapping[str, Any] = field(default_factory=dict)
     ended: dict[str, Any] = field(default_factory=dict)
 
@@ -52,7 +52,7 @@ class Night:
         return dict(self.plan["counts"])
 
     @property
-    def files(self) -> PlanLayout:
+    def files(self) -> PlanPaths:
         """The plan's files."""
         return self.layout.plan(self.plan["plan_id"])
 
@@ -96,9 +96,9 @@ class Refresh:
     nights: int = 0
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> CatalogPaths:
         """Where everything lies."""
-        return Layout(storage_path(self.destination))
+        return CatalogPaths(storage_path(self.destination))
 
     def put_catalog(self, rows: Iterable[Mapping[str, Any]] | bytes) -> str:
         """Write the catalog beside the destination. :return: its path."""

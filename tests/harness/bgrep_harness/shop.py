@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from bgrep_demo.airflow import TASK_FINISHED
 
 from airflow_provider_bgrep.storage import get_bytes, local_copy, put_bytes, storage_path
-from bgrep_harness.pictures import Pictures
+from bgrep_harness.images import Images
 from bgrep_harness.points import Point
 from bgrep_harness.refresh import as_csv
 from bgrep_harness.stack import Bill, Stack
@@ -29,7 +29,7 @@ class Shop:
     :param stack: Airflow and the emulator.
     :param bill: what was counted since the test began.
     :param notes: a folder on this machine.
-    :param root: folder on an ``ObjectStoragePath``, as text, in which catalog and pictures lie.
+    :param root: folder on an ``ObjectStoragePath``, as text, in which catalog and images lie.
     """
 
     stack: Stack
@@ -38,7 +38,7 @@ class Shop:
     root: str
     runs: list[str] = field(default_factory=list)
 
-    def rows(self, pictures: Pictures, count: int) -> list[dict[str, Any]]:
+    def rows(self, images: Images, count: int) -> list[dict[str, Any]]:
         """Rows of which no two are equal, and none is another shop's."""
         name = self.root.rpartition("/")[2]
         return [
@@ -46,8 +46,8 @@ class Shop:
                 "sku": f"{name}-{number:03}",
                 "name": "mug",
                 "color": f"red {name} {number}",
-                "image": f"{pictures.url}/product.png?v={number}",
-                "mask": f"{pictures.url}/mask.png",
+                "image": f"{images.url}/product.png?v={number}",
+                "mask": f"{images.url}/mask.png",
             }
             for number in range(count)
         ]
@@ -92,7 +92,7 @@ class Shop:
         :return: the run's id.
         """
         self.write(rows)
-        given = {"catalog": f"{self.root}/catalog.csv", "destination": f"{self.root}/pictures", **conf}
+        given = {"catalog": f"{self.root}/catalog.csv", "destination": f"{self.root}/images", **conf}
         if dag_id == DAG_ID:
             (self.notes / "reached.json").unlink(missing_ok=True)
             given |= {"notes": str(self.notes), "kill_point": point.as_conf() if point else {}}
@@ -166,8 +166,8 @@ class Shop:
     # --- what lies there --------------------------------------------------------------------------
 
     def manifest(self) -> list[dict[str, Any]]:
-        """What consumers read; that every picture it names is there is held on the way."""
-        destination = storage_path(f"{self.root}/pictures")
+        """What consumers read; that every image it names is there is held on the way."""
+        destination = storage_path(f"{self.root}/images")
         head = json.loads(get_bytes(destination / "manifest.json") or b"{}")
         with local_copy(destination / head["parquet"]) as local:
             rows: list[dict[str, Any]] = pq.ParquetFile(local).read().to_pylist()

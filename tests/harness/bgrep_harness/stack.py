@@ -123,7 +123,7 @@ class Bill:
 def new_bill(stack: Stack) -> Bill:
     """What a test will cost. Settings and faults of the one before are gone; jobs and counters stay."""
     stack.emulator.control("DELETE", "faults")
-    stack.emulator.configure(timing="instant", rate=None, quota_pictures=None)
+    stack.emulator.configure(timing="instant", rate=None, quota_images=None)
     return Bill(stack.emulator, stack.emulator.counters)
 
 

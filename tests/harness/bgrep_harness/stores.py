@@ -19,7 +19,7 @@ WRITES = r"^(put|create|rm) "
 """Calls that change something: who dies at another one leaves what the last of these left."""
 
 T = TypeVar("T")
-Around = Callable[[Callable[[], Any]], Any]
+Interceptor = Callable[[Callable[[], Any]], Any]
 """Has a call to the store take effect, or not, or not yet."""
 
 
@@ -32,7 +32,7 @@ class Died(BaseException):
     """The worker is gone: no handler of ours does anything after this."""
 
 
-class Mortal:
+class CrashingStore:
     """A process that dies at its n-th call to the store, before or after that took effect."""
 
     def __init__(self, dies_at: int, *, after: bool = False) -> None:
@@ -71,7 +71,7 @@ class Files(MemoryFileSystem):
 
     cachable = False
 
-    def __init__(self, files: dict[str, bytes], around: Around = at_once, only: str = "") -> None:
+    def __init__(self, files: dict[str, bytes], around: Interceptor = at_once, only: str = "") -> None:
         super().__init__()
         self.files, self._around, self._only = files, around, re.compile(only)
 
@@ -148,7 +148,7 @@ class Files(MemoryFileSystem):
         self._call("rm", path, remove)
 
 
-def folder(files: dict[str, bytes], around: Around = at_once, only: str = "") -> Any:
+def folder(files: dict[str, bytes], around: Interceptor = at_once, only: str = "") -> Any:
     """A folder in a store, as a process of its own sees it; see :class:`Files`."""
     try:
         from airflow.sdk.io import attach
@@ -166,7 +166,7 @@ class Actor:
     :param work: what it does; it is given what its calls are to go through.
     """
 
-    def __init__(self, work: Callable[[Around], Any]) -> None:
+    def __init__(self, work: Callable[[Interceptor], Any]) -> None:
         self._go, self._waits = threading.Semaphore(0), threading.Semaphore(0)
         self.has_ended = False
         self.error: BaseException | None = None
@@ -175,7 +175,7 @@ class Actor:
         self._thread.start()
         self._waits.acquire()
 
-    def _run(self, work: Callable[[Around], Any]) -> None:
+    def _run(self, work: Callable[[Interceptor], Any]) -> None:
         try:
             self.value = work(self._around)
         except BaseException as error:

@@ -12,7 +12,7 @@ import pytest
 from jinja2.nativetypes import NativeEnvironment
 from jinja2.sandbox import SandboxedEnvironment
 
-from airflow_provider_bgrep.catalog.options import Options
+from airflow_provider_bgrep.catalog.config.options import Options
 
 FILE = Path(__file__).parents[3] / "dags" / "bgrep_catalog_refresh.py"
 

@@ -35,7 +35,7 @@ def test_ranges_are_the_tables(dag: Any, name: str):
         assert schema["exclusiveMinimum" if field.exclusive_minimum else "minimum"] == field.minimum
 
 
-def test_pictures_are_chosen_from_a_list(dag: Any):
+def test_images_are_chosen_from_a_list(dag: Any):
     assert dag.params.get_param("num_output").schema["enum"] == [1, 2, 3, 4]
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from bgrep_demo.shop import first_night, second_night, write_catalog
 
-from airflow_provider_bgrep.catalog.reading import open_catalog
-from airflow_provider_bgrep.catalog.rows import Preparer, Recipe
+from airflow_provider_bgrep.catalog.config.defaults import FieldDefaults
+from airflow_provider_bgrep.catalog.plan.image_tasks import ImageTaskBuilder
+from airflow_provider_bgrep.catalog.source.reader import open_catalog
 from airflow_provider_bgrep.emulator.samples import listing
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 
@@ -18,7 +19,7 @@ def asked(rows: list[dict[str, str]], folder: Path) -> tuple[dict[str, object], 
     write_catalog(rows, folder / "catalog.csv")
     tasks, bad = {}, 0
     with open_catalog(str(folder / "catalog.csv")) as catalog:
-        preparer = Preparer(Recipe(), catalog.columns)
+        preparer = ImageTaskBuilder(FieldDefaults(), catalog.columns)
         for batch in catalog.batches():
             for row in batch.to_pylist():
                 try:

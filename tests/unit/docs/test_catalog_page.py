@@ -8,9 +8,9 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from airflow_provider_bgrep.catalog.group import catalog_refresh
-from airflow_provider_bgrep.catalog.layout import FOLDER
-from airflow_provider_bgrep.catalog.options import Options
+from airflow_provider_bgrep.catalog.config.options import Options
+from airflow_provider_bgrep.catalog.model.paths import FOLDER
+from airflow_provider_bgrep.catalog.task_group import catalog_refresh
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "catalog.rst").read_text(encoding="utf-8")

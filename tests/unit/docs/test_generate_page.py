@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bgrep.download import SavedPicture
-from airflow_provider_bgrep.generation.items import Item
+from airflow_provider_bgrep.download import SavedImage
+from airflow_provider_bgrep.generation.items import WorkItem
 from airflow_provider_bgrep.generation.manifest import line
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.journal import Asked, Record, State
+from airflow_provider_bgrep.journal.journal import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
-from airflow_provider_bgrep.protocol.validation import checked_tasks
+from airflow_provider_bgrep.protocol.validation import validate_tasks
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "generate.rst").read_text(encoding="utf-8")
@@ -30,17 +30,17 @@ def dag() -> Any:
 
 
 def a_line(folder: Path) -> dict[str, Any]:
-    picture = SavedPicture(0, 1, f"file://{folder}/a.png", 3, "00", "PNG", 400, 400)
-    (task,) = checked_tasks([{"image": "https://x/y.jpg", "positive_prompt": "snow"}])
-    record = Record(State.ACCEPTED, "2026-01-01T00:00:00+00:00", (Asked("k"),), result_key="r")
-    return line(Item("k", 1, "mug", task, Outcome.GENERATED, record=record, files=(picture,)))
+    image = SavedImage(0, 1, f"file://{folder}/a.png", 3, "00", "PNG", 400, 400)
+    (task,) = validate_tasks([{"image": "https://x/y.jpg", "positive_prompt": "snow"}])
+    record = SubmitRecord(State.ACCEPTED, "2026-01-01T00:00:00+00:00", (SubmittedTask("k"),), result_key="r")
+    return line(WorkItem("k", 1, "mug", task, Outcome.GENERATED, record=record, files=(image,)))
 
 
 def test_the_example_is_a_dag_whose_list_the_api_takes(dag: Any):
     assert dag.get_task("generate").upstream_task_ids == {"catalog"}
     assert dag.get_task("generated").upstream_task_ids == {"generate"}
     assert dag.get_task("generate").deferrable
-    tasks = checked_tasks(dag.get_task("catalog").python_callable())
+    tasks = validate_tasks(dag.get_task("catalog").python_callable())
     assert sum(task.num_output for task in tasks) <= dag.get_task("generate").max_images
 
 

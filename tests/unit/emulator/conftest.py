@@ -58,7 +58,7 @@ class Api:
 
 @pytest.fixture
 def emulator(bgrep_emulator: Emulator) -> Emulator:  # noqa: F811
-    """An emulator that takes pictures as they are told: most tests are not about pictures."""
+    """An emulator that takes images as they are told: most tests are not about images."""
     bgrep_emulator.configure(fetch=False)
     return bgrep_emulator
 

@@ -72,7 +72,7 @@ def job_first(api, task, emulator):
 def checked(name, field="image"):
     def provoke(api, task, emulator):
         emulator.configure(fetch=True)
-        return api.submit(task(**{field: emulator.bad_picture(name)}))
+        return api.submit(task(**{field: emulator.bad_image(name)}))
 
     return provoke
 
@@ -165,7 +165,7 @@ def test_a_code_comes_about_by_its_cause(code, api, task, emulator):
     call = CALLS.get(code, lambda api, task, emulator: once(api))
     assert_answers(call(api, task, emulator), code)
     assert emulator.counters.refused >= 1
-    assert emulator.counters.pictures in (0, 1)
+    assert emulator.counters.images in (0, 1)
 
 
 @pytest.mark.parametrize("code", ROWS)
@@ -210,7 +210,7 @@ def test_an_open_breaker_closes_after_ninety_seconds(api, emulator):
 def test_a_call_that_timed_out_at_the_gateway_was_taken_and_counted(api, task, emulator):
     emulator.configure(backend_seconds=0.05, backend_timeout=0.01)
     assert api.submit(task(num_output=3)).headers["X-Ca-Error-Code"] == "D504TO"
-    assert (emulator.counters.submits, emulator.counters.pictures) == (1, 3)
+    assert (emulator.counters.submits, emulator.counters.images) == (1, 3)
 
 
 def test_the_service_without_a_gateway_checks_the_appcode_itself(api, task, emulator):

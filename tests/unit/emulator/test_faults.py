@@ -32,7 +32,7 @@ def test_a_fault_strikes_a_submit_before_or_after_it_is_taken(name, accepted, ap
     first = outcome(lambda: api.submit(task(num_output=2)))
     assert fault.exhausted
     counters = emulator.counters
-    assert (counters.submits, counters.pictures) == ((1, 2) if accepted else (0, 0))
+    assert (counters.submits, counters.images) == ((1, 2) if accepted else (0, 0))
     assert counters.requests == 1
     assert len(emulator.jobs) == accepted
     assert (
@@ -137,7 +137,7 @@ def test_an_image_task_fails_with_its_message(api, emulator, task):
     tasks = api.query(key).json()["data"]["task_list"]
     assert [one["status"] for one in tasks] == ["SUCCESS", "FAILED", "SUCCESS"]
     assert (tasks[1]["message"], tasks[1]["results"]) == ("no luck", [])
-    assert emulator.counters.pictures == 3
+    assert emulator.counters.images == 3
 
 
 def test_a_success_can_lack_results_or_have_too_few(api, emulator, task):

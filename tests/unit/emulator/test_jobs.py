@@ -118,7 +118,7 @@ def test_everything_is_counted_apart(api, task, emulator):
         "submits": 1,
         "queries": 4,
         "image_tasks": 2,
-        "pictures": 5,
+        "images": 5,
         "refused": 1,
         "requests": 6,
         "connections": 6,
@@ -141,15 +141,15 @@ def test_one_connection_kept_alive_is_counted_once(api, task, emulator):
     assert (emulator.counters.connections, emulator.counters.requests) == (1, 5)
 
 
-def test_controls_and_pictures_are_no_calls(api, emulator):
+def test_controls_and_images_are_no_calls(api, emulator):
     requests.get(emulator.url, timeout=20)
-    requests.get(emulator.bad_picture("gif"), timeout=20)
+    requests.get(emulator.bad_image("gif"), timeout=20)
     EmulatorClient(emulator.url).configure(polls=3)
     assert set(emulator.counters.as_dict().values()) == {0}
 
 
 def test_many_at_once_are_counted_exactly_and_never_past_the_credit(api, task, emulator):
-    emulator.configure(quota_pictures=50)
+    emulator.configure(quota_images=50)
 
     async def submit(session):
         body = {"data": {"task_list": [task()]}}
@@ -164,7 +164,7 @@ def test_many_at_once_are_counted_exactly_and_never_past_the_credit(api, task, e
 
     statuses = asyncio.run(all_of_them())
     assert (statuses.count(200), statuses.count(403)) == (50, 70)
-    assert (emulator.counters.pictures, emulator.counters.refused, len(emulator.jobs)) == (50, 70, 50)
+    assert (emulator.counters.images, emulator.counters.refused, len(emulator.jobs)) == (50, 70, 50)
 
 
 def test_a_reset_forgets_everything_but_the_address(api, task, emulator):
@@ -188,7 +188,7 @@ def test_a_reset_forgets_everything_but_the_address(api, task, emulator):
         {"polls": 1.5},
         {"seconds": [0, 1]},
         {"rate": 0},
-        {"quota_pictures": True},
+        {"quota_images": True},
         {"app_codes": {"x": "happy"}},
         {"backend": "gone"},
         {"fetch": "no"},
@@ -271,7 +271,7 @@ def test_what_was_answered_survives_a_kill(tmp_path, speak):
     process, client = started("--state", file)
     api = speak(client)
     assert client.counters == counters
-    assert client.counters.pictures == 42
+    assert client.counters.images == 42
     assert all(api.states(key) == ["SUCCESS"] for key in keys)
     process.terminate()
     process.communicate(timeout=10)

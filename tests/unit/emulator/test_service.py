@@ -176,7 +176,7 @@ def test_a_lone_half_of_a_character_does_not_break_the_answer(api, task):
 def test_a_refused_submit_is_refused_whole_and_counts_nothing(api, task, emulator):
     api.submit(task(), task(), task(num_output=5))
     counters = emulator.counters
-    assert (counters.submits, counters.image_tasks, counters.pictures, counters.refused) == (0, 0, 0, 1)
+    assert (counters.submits, counters.image_tasks, counters.images, counters.refused) == (0, 0, 0, 1)
 
 
 def test_a_job_belongs_to_the_appcode_that_submitted_it(api, task, emulator):
@@ -194,8 +194,8 @@ def test_a_job_is_forgotten_after_its_time(api, task, emulator):
     assert code(api.query(key)) == "23500008"
 
 
-def test_credit_is_spent_by_pictures_and_refuses_what_is_beyond(api, task, emulator):
-    emulator.configure(quota_pictures=4)
+def test_credit_is_spent_by_images_and_refuses_what_is_beyond(api, task, emulator):
+    emulator.configure(quota_images=4)
     assert api.submit(task(num_output=3)).status_code == 200
     assert code(api.submit(task(num_output=2))) == "23500003"
     assert api.submit(task(num_output=1)).status_code == 200

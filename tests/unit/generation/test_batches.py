@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_bgrep.generation.batches import batches, halves, wanted, within, within_budget
-from airflow_provider_bgrep.generation.items import Item
+from airflow_provider_bgrep.generation.items import WorkItem
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.protocol.limits import MAX_TASKS
 
 ITEMS = st.lists(
     st.builds(
-        Item,
+        WorkItem,
         key=st.uuids().map(str),
-        pictures=st.integers(1, 4),
+        images=st.integers(1, 4),
         outcome=st.sampled_from(Outcome),
         bought=st.integers(0, 4),
         is_resubmitted=st.booleans(),
@@ -27,8 +27,8 @@ ITEMS = st.lists(
 )
 
 
-def items(*pictures: int) -> list[Item]:
-    return [Item(str(i), count) for i, count in enumerate(pictures)]
+def items(*images: int) -> list[WorkItem]:
+    return [WorkItem(str(i), count) for i, count in enumerate(images)]
 
 
 @given(ITEMS)
@@ -52,7 +52,7 @@ def test_told_to_what_is_lost_or_failed_is_bought_again_after_what_never_was(som
 
 @pytest.mark.parametrize(("bought", "retry_failed", "again"), [(1, 0, 0), (1, 1, 1), (2, 1, 0), (3, 3, 1)])
 def test_a_failed_item_is_bought_as_often_as_told(bought, retry_failed, again):
-    item = Item("a", 1, outcome=Outcome.FAILED, bought=bought)
+    item = WorkItem("a", 1, outcome=Outcome.FAILED, bought=bought)
     assert len(wanted([item], resubmit=False, retry_failed=retry_failed)) == again
 
 
@@ -88,7 +88,7 @@ def test_a_budget_that_was_raised_since_takes_the_reason_away():
 @pytest.mark.parametrize("over_budget", ["refuse", "trim"])
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.UNKNOWN])
 def test_what_is_to_be_bought_again_is_left_out_where_it_does_not_fit(outcome, over_budget):
-    again = Item("again", 2, outcome=outcome, reason="why")
+    again = WorkItem("again", 2, outcome=outcome, reason="why")
     new = items(1, 1)
     assert within_budget([*new, again], spent=2, max_images=5, over_budget=over_budget) == new
     assert within_budget([again], spent=4, max_images=5, over_budget=over_budget) == []
@@ -106,18 +106,18 @@ def test_trimmed_it_is_bought_from_the_lists_beginning_and_the_rest_says_why_not
 @given(ITEMS, st.integers(0, 100), st.integers(0, 100))
 def test_no_budget_is_ever_exceeded_and_none_left_unused(some, spent, most):
     taken = within_budget(some, spent=spent, max_images=most, over_budget="trim")
-    total = spent + sum(item.pictures for item in taken)
+    total = spent + sum(item.images for item in taken)
     assert taken == some[: len(taken)]
     assert total <= most or not taken
     if len(taken) < len(some):
-        assert total + some[len(taken)].pictures > most
+        assert total + some[len(taken)].images > most
 
 
 @given(ITEMS, st.integers(-5, 100))
-def test_within_takes_from_the_beginning(some, pictures):
-    taken = within(some, pictures)
+def test_within_takes_from_the_beginning(some, images):
+    taken = within(some, images)
     assert taken == some[: len(taken)]
-    assert sum(item.pictures for item in taken) <= max(0, pictures)
+    assert sum(item.images for item in taken) <= max(0, images)
 
 
 # --- jobs -----------------------------------------------------------------------------------------

@@ -10,44 +10,44 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_bgrep.download import SavedPicture
-from airflow_provider_bgrep.generation.items import Board, Item
+from airflow_provider_bgrep.download import SavedImage
+from airflow_provider_bgrep.generation.items import WorkItem, WorkItems
+from airflow_provider_bgrep.generation.job_store import JobRecord, TaskOutcome
 from airflow_provider_bgrep.generation.outcomes import BOUGHT, Outcome
-from airflow_provider_bgrep.generation.saving import Ended, SavedJob
-from airflow_provider_bgrep.journal import Asked, Record, State
+from airflow_provider_bgrep.journal.journal import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.protocol.models import ImageTask
 
 AT = "2026-01-01T00:00:00+00:00"
-PICTURE = SavedPicture(0, 0, "out/a.png", 1, "00", "PNG", 4, 4)
+IMAGE = SavedImage(0, 0, "out/a.png", 1, "00", "PNG", 4, 4)
 
 
-def record(state: State, *keys: str, try_number: int = 1, **facts: Any) -> Record:
+def record(state: State, *keys: str, try_number: int = 1, **facts: Any) -> SubmitRecord:
     facts = {"account": "conn", **facts}
     if state is State.ACCEPTED:
         facts.setdefault("result_key", f"job of {','.join(keys)}")
-    return Record(
-        state, AT, tuple(Asked(key, 2, f"id-{key}") for key in keys), try_number=try_number, **facts
+    return SubmitRecord(
+        state, AT, tuple(SubmittedTask(key, 2, f"id-{key}") for key in keys), try_number=try_number, **facts
     )
 
 
-def refusal(*keys: str, **facts: Any) -> Record:
+def refusal(*keys: str, **facts: Any) -> SubmitRecord:
     told = {"code": "23500005", "http_status": 403, "reason": "not compliant (23500005)"}
     return record(State.REFUSED, *keys, **{**told, **facts})
 
 
-def board(*records: Record, keys: Sequence[str] = ("a", "b", "c"), try_number: int = 1) -> Board:
+def board(*records: SubmitRecord, keys: Sequence[str] = ("a", "b", "c"), try_number: int = 1) -> WorkItems:
     tasks = [ImageTask(image=f"https://a/{key}.png", positive_prompt="sea", num_output=2) for key in keys]
-    return Board(tasks, keys, records, account="conn", try_number=try_number)
+    return WorkItems(tasks, keys, records, account="conn", try_number=try_number)
 
 
-def outcomes(found: Board) -> dict[str, str]:
+def outcomes(found: WorkItems) -> dict[str, str]:
     return {item.key: item.outcome.value for item in found}
 
 
 def test_without_records_nothing_is_submitted():
     found = board()
     assert outcomes(found) == dict.fromkeys("abc", "not_submitted")
-    assert [item.asked for item in found] == [Asked(key, 2, "") for key in "abc"]
+    assert [item.asked for item in found] == [SubmittedTask(key, 2, "") for key in "abc"]
     assert (found.outstanding, found.avoided, found.foreign) == ([], [], [])
 
 
@@ -134,7 +134,7 @@ def test_what_was_bought_and_is_not_listed_any_more_comes_last_and_is_collected(
     found = board(bought, record(State.INTENT, "y"))
     assert [item.key for item in found] == ["a", "b", "c", "z", "y"]
     assert [item.key for item in found.listed] == ["a", "b", "c"]
-    assert (found.items["z"].id, found.items["z"].pictures, found.items["z"].task) == ("id-z", 2, None)
+    assert (found.items["z"].id, found.items["z"].images, found.items["z"].task) == ("id-z", 2, None)
     assert set(found.tasks) == {"a", "b", "c"}
     assert found.outstanding == [bought]
 
@@ -156,8 +156,8 @@ def test_what_the_list_does_not_ask_for_is_not_avoided():
 # --- what became of a job -------------------------------------------------------------------------
 
 
-def saved(*ended: Ended) -> SavedJob:
-    return SavedJob(ended, AT)
+def saved(*ended: TaskOutcome) -> JobRecord:
+    return JobRecord(ended, AT)
 
 
 def test_a_saved_job_tells_what_became_of_each_item():
@@ -165,29 +165,33 @@ def test_a_saved_job_tells_what_became_of_each_item():
     found = board(bought)
     taken = found.take(
         bought,
-        saved(Ended(Outcome.FAILED, "no foreground", 7), Ended(Outcome.GENERATED, "", 8, (PICTURE,))),
+        saved(
+            TaskOutcome(Outcome.FAILED, "no foreground", 7), TaskOutcome(Outcome.GENERATED, "", 8, (IMAGE,))
+        ),
     )
     assert [item.key for item in taken] == ["b", "a"]
     a, b = found.items["a"], found.items["b"]
-    assert (a.outcome, a.reason, a.seed, a.files, a.saved_at) == (Outcome.GENERATED, "", 8, (PICTURE,), AT)
+    assert (a.outcome, a.reason, a.seed, a.files, a.saved_at) == (Outcome.GENERATED, "", 8, (IMAGE,), AT)
     assert (b.outcome, b.reason, b.seed, b.files) == (Outcome.FAILED, "no foreground", 7, ())
     assert found.outstanding == []
 
 
-def test_a_picture_that_another_try_may_still_save_keeps_its_item_pending():
+def test_an_image_that_another_try_may_still_save_keeps_its_item_pending():
     bought = record(State.ACCEPTED, "a")
     found = board(bought)
-    found.take(bought, saved(Ended(Outcome.PARTIAL, "disk full", None, (PICTURE,), ("output 1: disk full",))))
+    found.take(
+        bought, saved(TaskOutcome(Outcome.PARTIAL, "disk full", None, (IMAGE,), ("output 1: disk full",)))
+    )
     assert found.items["a"].outcome is Outcome.PENDING
     assert found.items["a"].reason == "output 1: disk full"
-    assert found.items["a"].files == (PICTURE,)
+    assert found.items["a"].files == (IMAGE,)
     assert found.outstanding == [bought]
 
 
 def test_an_older_job_says_nothing_of_items_that_were_bought_anew():
     first, again = record(State.ACCEPTED, "a", "b"), record(State.ACCEPTED, "a", result_key="again")
     found = board(first, again)
-    assert [item.key for item in found.take(first, saved(*[Ended(Outcome.FAILED)] * 2))] == ["b"]
+    assert [item.key for item in found.take(first, saved(*[TaskOutcome(Outcome.FAILED)] * 2))] == ["b"]
     assert outcomes(found) == {"a": "pending", "b": "failed", "c": "not_submitted"}
     assert found.outstanding == [again]
 
@@ -202,12 +206,12 @@ def test_the_words_name_what_there_is_and_count_the_list_alone():
 
 def test_an_id_of_nought_is_an_id():
     task = ImageTask(image="https://a/1.png", positive_prompt="sea", id=0)
-    (item,) = Board([task], ["a"], [], account="conn", try_number=1)
+    (item,) = WorkItems([task], ["a"], [], account="conn", try_number=1)
     assert item.id == "0"
 
 
 def test_outcomes_of_an_item_change_by_what_is_said_of_it_last():
-    item = Item("a", 1)
+    item = WorkItem("a", 1)
     item.becomes(Outcome.REFUSED, "why")
     item.becomes(Outcome.GENERATED)
     assert (item.outcome, item.reason) == (Outcome.GENERATED, "")

@@ -7,25 +7,25 @@ import json
 
 import pytest
 
-from airflow_provider_bgrep.download import SavedPicture
-from airflow_provider_bgrep.generation.items import Board
+from airflow_provider_bgrep.download import SavedImage
+from airflow_provider_bgrep.generation.items import WorkItems
+from airflow_provider_bgrep.generation.job_store import JobRecord, TaskOutcome
 from airflow_provider_bgrep.generation.manifest import line, write_manifest
 from airflow_provider_bgrep.generation.outcomes import MEANINGS, Outcome
-from airflow_provider_bgrep.generation.saving import Ended, SavedJob
-from airflow_provider_bgrep.journal import Asked, Record, State
+from airflow_provider_bgrep.journal.journal import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.protocol.models import ImageTask
 from airflow_provider_bgrep.storage import storage_path
 
 AT = "2026-01-01T00:00:00+00:00"
-PICTURE = SavedPicture(1, 0, "out/key_01_0.png", 9, "ab", "PNG", 640, 480)
+IMAGE = SavedImage(1, 0, "out/key_01_0.png", 9, "ab", "PNG", 640, 480)
 TASKS = [
     ImageTask(image=f"https://u:p@a/{i}.png?Signature=s3cr3t", positive_prompt="palace", id=f"台灯 {i}")
     for i in range(3)
 ]
-BOUGHT = Record(
+BOUGHT = SubmitRecord(
     State.ACCEPTED,
     AT,
-    (Asked("z", 2, "old"), Asked("b", 1)),
+    (SubmittedTask("z", 2, "old"), SubmittedTask("b", 1)),
     "conn",
     nonce="nonce",
     result_key="key",
@@ -35,10 +35,10 @@ BOUGHT = Record(
 
 
 @pytest.fixture
-def board() -> Board:
-    board = Board(TASKS, ["a", "b", "c"], [BOUGHT], account="conn", try_number=1)
-    ended = (Ended(Outcome.FAILED, "no foreground", 3), Ended(Outcome.GENERATED, "", 4, (PICTURE,)))
-    board.take(BOUGHT, SavedJob(ended, "2026-01-01T00:01:00+00:00"))
+def board() -> WorkItems:
+    board = WorkItems(TASKS, ["a", "b", "c"], [BOUGHT], account="conn", try_number=1)
+    ended = (TaskOutcome(Outcome.FAILED, "no foreground", 3), TaskOutcome(Outcome.GENERATED, "", 4, (IMAGE,)))
+    board.take(BOUGHT, JobRecord(ended, "2026-01-01T00:01:00+00:00"))
     board.items["c"].becomes(Outcome.NOT_SUBMITTED, "over budget: max_images is 3")
     return board
 
@@ -112,6 +112,6 @@ def test_an_earlier_manifest_is_replaced(board, tmp_path):
 def test_an_id_with_a_line_break_stays_on_its_line(tmp_path):
     tasks = [ImageTask(image="https://a/1.png", positive_prompt="sea", id="a\nb\r\n")]
     path = tmp_path / "manifest.jsonl"
-    write_manifest(Board(tasks, ["a"], [], account="conn", try_number=1), storage_path(str(path)))
+    write_manifest(WorkItems(tasks, ["a"], [], account="conn", try_number=1), storage_path(str(path)))
     (one,) = path.read_bytes().splitlines()
     assert json.loads(one)["id"] == "a\nb\r\n"

@@ -11,10 +11,10 @@ from airflow_provider_bgrep.protocol.codes import (
     GATEWAY_CODES,
     GATEWAY_TEXTS,
     SERVICE_CODES,
-    Kind,
+    ErrorCode,
+    ErrorKind,
     Operation,
-    Rule,
-    Then,
+    RetryDecision,
     by_status,
     gateway_rule,
 )
@@ -96,7 +96,7 @@ GATEWAY_ROWS = [(code, name) for name, codes in GATEWAY.items() for code in code
 TEXT_ROWS = [(text, name) for name, texts in TEXTS.items() for text in texts]
 
 
-def policy(rule: Rule) -> tuple[str, str, str]:
+def policy(rule: ErrorCode) -> tuple[str, str, str]:
     return rule.kind.value, rule.then(SUBMIT).value, rule.then(QUERY).value
 
 
@@ -152,12 +152,14 @@ def test_every_rule_holds_together():
     rules = [*SERVICE_CODES.values(), *GATEWAY_CODES.values(), *GATEWAY_TEXTS, *map(by_status, statuses)]
     for rule in rules:
         # A query has no unknown outcome, and unknown is all that a submit's kind hides.
-        assert rule.query is not Then.UNKNOWN, rule
-        assert rule.kind is not Kind.UNKNOWN_OUTCOME, rule
-        assert (rule.kind_on(SUBMIT) is Kind.UNKNOWN_OUTCOME) == (rule.submit is Then.UNKNOWN), rule
+        assert rule.query is not RetryDecision.UNKNOWN, rule
+        assert rule.kind is not ErrorKind.UNKNOWN_OUTCOME, rule
+        assert (rule.kind_on(SUBMIT) is ErrorKind.UNKNOWN_OUTCOME) == (
+            rule.submit is RetryDecision.UNKNOWN
+        ), rule
         assert rule.kind_on(QUERY) is rule.kind, rule
         # What is final for one operation is not tried again on the other.
-        assert (rule.submit is Then.FINAL) == (rule.query is Then.FINAL), rule
+        assert (rule.submit is RetryDecision.FINAL) == (rule.query is RetryDecision.FINAL), rule
         assert rule.meaning, rule
         assert rule.remedy.endswith("."), rule
 
@@ -218,15 +220,15 @@ def test_a_code_in_lower_case_is_the_same_code():
 
 @pytest.mark.parametrize("status", [500, 502, 504, 403, 200])
 def test_service_unavailable_is_sent_again_only_where_it_is_the_gateways_own_503(status):
-    assert gateway_rule("", "Service Unavailable", status).submit is not Then.SEND_AGAIN
+    assert gateway_rule("", "Service Unavailable", status).submit is not RetryDecision.SEND_AGAIN
 
 
 def test_no_text_makes_a_plain_refusal_of_a_5xx():
     for (text, _), status in itertools.product(TEXT_ROWS, (500, 502, 503, 504)):
         if (text, status) != ("Service Unavailable", 503):
-            assert gateway_rule("", text, status).submit is Then.UNKNOWN, (text, status)
+            assert gateway_rule("", text, status).submit is RetryDecision.UNKNOWN, (text, status)
 
 
 def test_of_two_texts_the_one_that_leaves_the_outcome_open_counts():
     rule = gateway_rule("", "Failed To Invoke Backend Service: Service Unavailable", 503)
-    assert rule.submit is Then.UNKNOWN
+    assert rule.submit is RetryDecision.UNKNOWN

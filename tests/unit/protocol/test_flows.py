@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from airflow_provider_bgrep.protocol import flows, wire
-from airflow_provider_bgrep.protocol.codes import GATEWAY_CODES, SERVICE_CODES, Kind, Operation
+from airflow_provider_bgrep.protocol.codes import GATEWAY_CODES, SERVICE_CODES, ErrorKind, Operation
 from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput
 from airflow_provider_bgrep.protocol.flows import NoAnswer, Send, Sleep
 from airflow_provider_bgrep.protocol.models import ImageTask
-from airflow_provider_bgrep.protocol.pacing import ONCE, QUERY, SUBMIT
+from airflow_provider_bgrep.protocol.retry import ONCE, QUERY, SUBMIT
 
 TASKS = [ImageTask(image="https://a/1.png", positive_prompt="sea")]
 NEVER_SENT = NoAnswer(sent=False, reason="ConnectionRefusedError")
@@ -61,7 +61,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.began = self.now
-        self.chance = flows.Chance(
+        self.chance = flows.Runtime(
             nonce=map(str, itertools.count(1)).__next__, rand=lambda: self.rand, now=lambda: self.now
         )
 
@@ -141,7 +141,7 @@ def test_a_submit_is_never_sent_again_after_an_unknown_outcome(reply):
     assert len(run.sent) == 1
     assert run.slept == []
     assert run.error is not None
-    assert run.error.kind is Kind.UNKNOWN_OUTCOME
+    assert run.error.kind is ErrorKind.UNKNOWN_OUTCOME
 
 
 @pytest.mark.parametrize("reply", UNKNOWN_OUTCOMES.values(), ids=UNKNOWN_OUTCOMES)
@@ -149,7 +149,7 @@ def test_nor_after_refusals_that_came_before_it(reply):
     run = Run().submit(THROTTLED, NEVER_SENT, reply)
     assert len(run.sent) == 3
     assert run.error is not None
-    assert run.error.kind is Kind.UNKNOWN_OUTCOME
+    assert run.error.kind is ErrorKind.UNKNOWN_OUTCOME
 
 
 MAY_BE_SENT_AGAIN = {
@@ -197,7 +197,7 @@ def test_a_failed_job_ends_at_once_although_its_status_is_500():
     for run in (Run().submit(failed), Run().query(failed), Run().wait(failed)):
         assert len(run.sent) == 1
         assert run.error is not None
-        assert run.error.kind is Kind.JOB_FAILED
+        assert run.error.kind is ErrorKind.JOB_FAILED
 
 
 @pytest.mark.parametrize("call", ["submit", "query"])
@@ -211,14 +211,14 @@ def test_attempts_end_and_the_last_error_is_told():
     run = Run().submit(THROTTLED, NEVER_SENT, gateway("T429PA"))
     assert len(run.sent) == SUBMIT.attempts
     assert run.error is not None
-    assert (run.error.kind, run.error.code) == (Kind.THROTTLED, "T429PA")
+    assert (run.error.kind, run.error.code) == (ErrorKind.THROTTLED, "T429PA")
 
 
 def test_a_connection_never_made_is_no_unknown_outcome_in_the_end_either():
     run = Run().submit(NEVER_SENT)
     assert len(run.sent) == SUBMIT.attempts
     assert run.error is not None
-    assert run.error.kind is Kind.SERVICE
+    assert run.error.kind is ErrorKind.SERVICE
     assert run.error.http_status is None
     assert "ConnectionRefusedError" in run.error.message
 
@@ -235,7 +235,7 @@ def test_a_server_that_asks_for_hours_is_not_waited_for():
     run = Run().submit(answer(429, 1, Retry_After="7200"), ACCEPTED)
     assert len(run.sent) == 1
     assert run.error is not None
-    assert (run.error.kind, run.error.retry_after) == (Kind.THROTTLED, 7200.0)
+    assert (run.error.kind, run.error.retry_after) == (ErrorKind.THROTTLED, 7200.0)
 
 
 @pytest.mark.parametrize("call", ["submit", "query"])
@@ -276,7 +276,7 @@ def test_a_query_gives_up_with_an_error_that_may_pass():
     run = Run().query(LOST)
     assert len(run.sent) == QUERY.attempts
     assert run.error is not None
-    assert run.error.kind is Kind.SERVICE
+    assert run.error.kind is ErrorKind.SERVICE
 
 
 def test_a_query_that_is_made_once_is_made_once():
@@ -342,14 +342,14 @@ def test_no_such_job_may_be_lag_within_a_minute_of_the_first_query():
 def test_no_such_job_is_final_after_that_minute():
     run = Run().wait(NO_JOB, poll_interval=7)
     assert run.error is not None
-    assert run.error.kind is Kind.JOB_NOT_FOUND
+    assert run.error.kind is ErrorKind.JOB_NOT_FOUND
     assert 60 <= run.sent_at[-1] < 60 + 8
 
 
 def test_a_job_that_vanishes_later_is_final_at_once():
     run = Run().wait(*[job("RUNNING")] * 10, NO_JOB)
     assert run.error is not None
-    assert run.error.kind is Kind.JOB_NOT_FOUND
+    assert run.error.kind is ErrorKind.JOB_NOT_FOUND
     assert len(run.sent) == 11
 
 
@@ -390,14 +390,14 @@ def test_an_error_that_waiting_does_not_mend_ends_a_wait():
 def test_a_final_error_at_the_deadline_is_told_and_not_taken_for_a_time_out():
     run = Run().wait(answer(401, "23500001"), timeout=-1)
     assert run.error is not None
-    assert run.error.kind is Kind.AUTH
+    assert run.error.kind is ErrorKind.AUTH
 
 
 def test_more_failures_in_a_row_than_patience_has_end_a_wait():
     run = Run().wait(job("RUNNING"), BROKEN, timeout=3600)
     assert len(run.sent) == 1 + QUERY.attempts
     assert run.error is not None
-    assert run.error.kind is Kind.SERVICE
+    assert run.error.kind is ErrorKind.SERVICE
 
 
 def test_failures_that_pass_are_forgotten():

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_bgrep.protocol.identity import fingerprint, identities, unsigned
+from airflow_provider_bgrep.protocol.identity import fingerprint, identities, strip_signature
 from airflow_provider_bgrep.protocol.models import ImageTask
-from airflow_provider_bgrep.protocol.validation import checked_tasks
+from airflow_provider_bgrep.protocol.validation import validate_tasks
 
-PICTURE = "https://shop.oss-cn-hangzhou.aliyuncs.com/lamp.png"
-TASK = ImageTask(image=PICTURE, positive_prompt="sea")
+IMAGE = "https://shop.oss-cn-hangzhou.aliyuncs.com/lamp.png"
+TASK = ImageTask(image=IMAGE, positive_prompt="sea")
 
 SIGNED = {
     "oss v1": "Expires={n}&OSSAccessKeyId=STS.{n}&Signature=s{n}%3D&security-token=t{n}",
@@ -53,14 +53,12 @@ SIGNED = {
 
 @pytest.mark.parametrize("signature", SIGNED.values(), ids=SIGNED)
 @pytest.mark.parametrize("kept", ["", "x-oss-process=image/resize,w_800", "versionId=3&a=b"])
-def test_a_url_signed_anew_is_the_same_picture(signature, kept):
+def test_a_url_signed_anew_is_the_same_image(signature, kept):
     one, other = ("?" + "&".join(filter(None, [kept, signature.format(n=n)])) for n in (1, 2))
-    assert unsigned(PICTURE + one) == unsigned(PICTURE + other) == PICTURE + (kept and f"?{kept}")
-    first, second = replace(TASK, image=PICTURE + one), replace(TASK, image=PICTURE + other)
+    assert strip_signature(IMAGE + one) == strip_signature(IMAGE + other) == IMAGE + (kept and f"?{kept}")
+    first, second = replace(TASK, image=IMAGE + one), replace(TASK, image=IMAGE + other)
     assert fingerprint([first]) == fingerprint([second])
-    assert fingerprint([replace(TASK, mask=PICTURE + one)]) == fingerprint(
-        [replace(TASK, mask=PICTURE + other)]
-    )
+    assert fingerprint([replace(TASK, mask=IMAGE + one)]) == fingerprint([replace(TASK, mask=IMAGE + other)])
 
 
 @pytest.mark.parametrize(
@@ -68,7 +66,7 @@ def test_a_url_signed_anew_is_the_same_picture(signature, kept):
     [
         "x-oss-process=image/resize,w_800",
         "x-tos-process=image/resize,w_800",
-        "token=of-the-picture",
+        "token=of-the-image",
         "t=thumbnail",
         "authorization=none",
         "versionId=CAEQ",
@@ -80,25 +78,25 @@ def test_a_url_signed_anew_is_the_same_picture(signature, kept):
         "se=4",
     ],
 )
-def test_what_chooses_the_picture_stays(query):
-    assert unsigned(f"{PICTURE}?{query}") == f"{PICTURE}?{query}"
-    assert fingerprint([replace(TASK, image=f"{PICTURE}?{query}")]) != fingerprint([TASK])
+def test_what_chooses_the_image_stays(query):
+    assert strip_signature(f"{IMAGE}?{query}") == f"{IMAGE}?{query}"
+    assert fingerprint([replace(TASK, image=f"{IMAGE}?{query}")]) != fingerprint([TASK])
 
 
 def test_a_fragment_and_the_case_of_scheme_and_host_do_not_count():
-    assert unsigned("HTTPS://Example.com/A.png?B=C#d") == "https://example.com/A.png?B=C"
+    assert strip_signature("HTTPS://Example.com/A.png?B=C#d") == "https://example.com/A.png?B=C"
 
 
 def test_what_has_no_signature_is_left_alone():
-    assert unsigned(PICTURE) == PICTURE
+    assert strip_signature(IMAGE) == IMAGE
 
 
 DIFFERENT: list[dict[str, Any]] = [
     {},
-    {"image": PICTURE + "2"},
+    {"image": IMAGE + "2"},
     {"positive_prompt": "snow"},
     {"positive_prompt": "sea "},
-    {"mask": PICTURE},
+    {"mask": IMAGE},
     {"negative_prompt": "people"},
     {"guidance_scale": 7.6},
     {"strength": 0.51},
@@ -130,9 +128,9 @@ def test_seven_buys_what_seven_point_zero_buys():
 
 
 def test_an_empty_negative_prompt_buys_what_none_buys():
-    mapping = {"image": PICTURE, "positive_prompt": "sea"}
-    assert fingerprint(checked_tasks([{**mapping, "negative_prompt": ""}])) == fingerprint(
-        checked_tasks([mapping])
+    mapping = {"image": IMAGE, "positive_prompt": "sea"}
+    assert fingerprint(validate_tasks([{**mapping, "negative_prompt": ""}])) == fingerprint(
+        validate_tasks([mapping])
     )
 
 
@@ -179,7 +177,7 @@ def test_scope_tells_purchases_apart_wherever_it_is_cut():
 
 
 def test_neither_a_signature_nor_an_id_makes_another_identity():
-    signed = [replace(TASK, image=f"{PICTURE}?auth_key={n}", id=n) for n in (1, 2)]
+    signed = [replace(TASK, image=f"{IMAGE}?auth_key={n}", id=n) for n in (1, 2)]
     assert identities(signed[:1]) == identities(signed[1:]) == identities([TASK])
 
 

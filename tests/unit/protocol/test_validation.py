@@ -19,7 +19,7 @@ from airflow_provider_bgrep.protocol import wire
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 from airflow_provider_bgrep.protocol.models import TASK_FIELD_NAMES, ImageTask
-from airflow_provider_bgrep.protocol.validation import ascii_url, checked_tasks, shown_url
+from airflow_provider_bgrep.protocol.validation import ascii_url, redact_url, validate_tasks
 
 IMAGE = "https://example.com/lamp.png"
 
@@ -29,13 +29,13 @@ def task(**fields: Any) -> dict[str, Any]:
 
 
 def checked(**fields: Any) -> ImageTask:
-    (one,) = checked_tasks([task(**fields)])
+    (one,) = validate_tasks([task(**fields)])
     return one
 
 
 def problems(task_list: Any, **kwargs: Any) -> dict[str, str]:
     with pytest.raises(InvalidInput) as caught:
-        checked_tasks(task_list, **kwargs)
+        validate_tasks(task_list, **kwargs)
     assert "nothing was sent" in str(caught.value)
     for problem in caught.value.problems:
         assert str(problem) in str(caught.value)
@@ -58,7 +58,7 @@ def test_defaults_fill_what_a_mapping_leaves_out():
 
 def test_an_image_task_and_its_mapping_are_the_same():
     one = ImageTask(image=IMAGE, positive_prompt="x", mask=IMAGE, seed=0, steps=15, id="sku-1")
-    assert checked_tasks([one]) == checked_tasks([one.as_dict()]) == (one,)
+    assert validate_tasks([one]) == validate_tasks([one.as_dict()]) == (one,)
 
 
 def test_seed_0_is_a_real_seed_and_no_seed_is_none():
@@ -103,7 +103,7 @@ def test_both_ends_of_a_range_are_in_it(field, value):
 
 @pytest.mark.parametrize("kind", [list, tuple, iter, lambda x: (y for y in x)])
 def test_any_iterable_of_tasks_will_do(kind):
-    assert len(checked_tasks(kind([task(), task()]))) == 2
+    assert len(validate_tasks(kind([task(), task()]))) == 2
 
 
 class Lazy(Sequence[Any]):
@@ -120,7 +120,7 @@ class Lazy(Sequence[Any]):
 
 
 def test_a_lazy_sequence_will_do():
-    assert [one.steps for one in checked_tasks(Lazy())] == [50, 20]
+    assert [one.steps for one in validate_tasks(Lazy())] == [50, 20]
 
 
 def test_numpys_numbers_are_numbers_and_leave_as_pythons():
@@ -267,7 +267,7 @@ def test_template_marks_in_a_prompt_are_text():
         "//example.com/a.png",
         "example.com/a.png",
         "/local/a.png",
-        "C:\\pictures\\a.png",
+        "C:\\images\\a.png",
         "https://",
         "https:///a.png",
         "https:example.com/a.png",
@@ -367,8 +367,8 @@ def test_eleven_are_too_many_and_none_are_too_few():
     assert "has 11 image tasks; one job takes 1 to 10" in problems([task()] * 11)["task_list"]
     assert "is empty" in problems([])["task_list"]
     assert "is empty" in problems(iter(()), most=None)["task_list"]
-    assert len(checked_tasks([task()] * 10)) == 10
-    assert len(checked_tasks([task()] * 11, most=None)) == 11
+    assert len(validate_tasks([task()] * 10)) == 10
+    assert len(validate_tasks([task()] * 11, most=None)) == 11
 
 
 def test_too_many_tasks_do_not_hide_what_is_wrong_with_them():
@@ -441,7 +441,7 @@ def test_a_host_that_has_no_ascii_form_is_refused(url):
 @example("https://user:pass@host/a?b#c")
 @example("https://a@b@c/d@e")
 def test_a_url_is_shown_without_query_and_user(url):
-    shown = shown_url(url)
+    shown = redact_url(url)
     assert len(shown) < 120
     assert "?" not in shown or "?" not in url.split("?")[0]
 
@@ -515,7 +515,7 @@ def _is_named(error: InvalidInput) -> None:
 @given(st.lists(mappings | good, max_size=12))
 def test_what_passes_can_be_sent_and_what_is_refused_is_named(task_list):
     try:
-        tasks = checked_tasks(task_list)
+        tasks = validate_tasks(task_list)
     except InvalidInput as error:
         _is_named(error)
         return
@@ -539,5 +539,5 @@ def test_what_passes_can_be_sent_and_what_is_refused_is_named(task_list):
             if given_task.get(name) is not None:
                 assert one[name] == given_task[name]
     # What was checked passes again unchanged, as objects and as an XCom's mappings.
-    assert checked_tasks(tasks) == tasks
-    assert checked_tasks([one.as_dict() for one in tasks]) == tasks
+    assert validate_tasks(tasks) == tasks
+    assert validate_tasks([one.as_dict() for one in tasks]) == tasks

@@ -43,10 +43,10 @@ def meaning(sample: Path) -> dict[str, Any]:
 
 
 def decoded(operation: Operation, answer: wire.Response) -> Job:
-    return wire.decoded_job(
+    return wire.parse_job(
         operation,
         answer,
-        wire.checked_answer(operation, answer),
+        wire.parse_envelope(operation, answer),
         ASKED if operation is Operation.QUERY else "",
     )
 
@@ -104,10 +104,10 @@ def test_no_sample_is_unused():
 def test_what_a_poll_reads_agrees_with_the_whole_job(sample, operation):
     answer = read(sample)
     try:
-        payload = wire.checked_answer(Operation.QUERY, answer)
+        payload = wire.parse_envelope(Operation.QUERY, answer)
     except CallError:
         return
-    job = wire.decoded_job(Operation.QUERY, answer, payload)
+    job = wire.parse_job(Operation.QUERY, answer, payload)
     statuses = wire.statuses(payload)
     assert len(statuses) == len(job.tasks)
     assert job.is_finished == (bool(statuses) and {"SUCCESS", "FAILED"}.issuperset(statuses))

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What rows do not say themselves: fields of the API for every row, and by category."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from airflow_provider_bgrep.catalog.config.prompt_template import columns_of, is_template
+from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
+from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
+from airflow_provider_bgrep.protocol.validation import validate_tasks
+
+SIGNED_STORES: Final = frozenset("s3 s3a gs gcs oss abfs abfss az r2".split())
+"""Schemes of object storage whose paths can be signed for the service to read."""
+
+URL_FIELDS: Final = tuple(one.name for one in IMAGE_TASK_FIELDS.values() if one.kind == "url")
+TEXT_FIELDS: Final = tuple(one.name for one in IMAGE_TASK_FIELDS.values() if one.kind == "text")
+PLACEHOLDER_URL: Final = "https://object.storage/image"
+
+
+@dataclass(frozen=True)
+class FieldDefaults:
+    """What rows do not say themselves.
+
+    :param defaults: the API's fields for every row; prompts may be templates.
+    :param categories: the same by the value of the column ``category``.
+    :param edition: another one buys everything anew.
+    """
+
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    categories: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    edition: str = ""
+
+    @classmethod
+    def checked(
+        cls, defaults: Mapping[str, Any], categories: Mapping[str, Any], edition: str = ""
+    ) -> FieldDefaults:
+        """A recipe.
+
+        :raises InvalidInput: with every problem.
+        """
+        problems: list[Problem] = []
+        _check_fields("defaults", defaults, problems)
+        for name, values in categories.items():
+            if not str(name).strip():
+                problems.append(
+                    Problem(f"categories[{name!r}]", "is no name; give a value of the column 'category'")
+                )
+            elif isinstance(values, Mapping):
+                _check_fields(f"categories[{name!r}]", values, problems)
+            else:
+                problems.append(
+                    Problem(f"categories[{name!r}]", f"is a {type(values).__name__}; give a mapping")
+                )
+        if problems:
+            raise InvalidInput(problems)
+        return cls(
+            _drop_none(defaults),
+            {str(name).strip(): _drop_none(v) for name, v in categories.items()},
+            edition,
+        )
+
+    def fields(self, category: str) -> dict[str, Any]:
+        """What a row of a category has unless it says otherwise."""
+        return {**self.defaults, **self.categories.get(category, {})}
+
+
+def _drop_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that something is said of: nothing leaves them as they would be."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _check_fields(where: str, values: Mapping[str, Any], problems: list[Problem]) -> None:
+    allowed = [name for name in IMAGE_TASK_FIELDS if name != "image"]
+    probe: dict[str, Any] = {"image": PLACEHOLDER_URL, "positive_prompt": "x"}
+    for name, value in values.items():
+        if name not in allowed:
+            problems.append(
+                Problem(f"{where}.{name}", f"is no field to default; they are {', '.join(allowed)}")
+            )
+        elif name in TEXT_FIELDS and isinstance(value, str) and is_template(value):
+            try:
+                columns_of(value)
+            except ValueError as error:
+                problems.append(Problem(f"{where}.{name}", str(error)))
+        elif value is not None:
+            probe[name] = parse_number(value) if name not in (*URL_FIELDS, *TEXT_FIELDS) else value
+    try:
+        validate_tasks(
+            [{**probe, **{name: PLACEHOLDER_URL for name in URL_FIELDS if is_stored(probe.get(name))}}]
+        )
+    except InvalidInput as error:
+        problems += [moved(problem, where) for problem in error.problems]
+
+
+def moved(problem: Problem, where: str = "") -> Problem:
+    """The problem, named after the option or column that it was found in."""
+    name = problem.where.rpartition(".")[2]
+    return replace(problem, where=f"{where}.{name}" if where else name)
+
+
+def is_stored(value: Any) -> bool:
+    """Whether ``value`` is a path on object storage."""
+    if not isinstance(value, str):
+        return False
+    scheme, slashes, rest = value.partition("://")
+    return bool(slashes and rest) and scheme.lower() in SIGNED_STORES
+
+
+def parse_number(value: Any) -> Any:
+    """A cell as a number, where it is one; else as it is, for the check to name it."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if not text.isascii():
+        return value
+    if text.count(",") == 1 and "." not in text:
+        text = text.replace(",", ".")  # as spreadsheets of half the world write it
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        number = float(text)
+    except ValueError:
+        return value
+    return int(number) if number.is_integer() else number

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How published files are called, and what becomes of those of before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from airflow_provider_bgrep.catalog.model.paths import FOLDER
+from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
+from airflow_provider_bgrep.storage import safe_name
+
+RESERVED: Final = frozenset({"manifest.json", "manifests", FOLDER})
+"""Names at the destination that are no row's."""
+
+TEMPLATE_FIELDS: Final[dict[str, str]] = {
+    "sku": "The product's key; must be a folder by itself.",
+    "view": "Which image of the product.",
+    "version": "12 hex digits that no other image of any row has; must be in the file's name.",
+    "content": "The first 12 hex digits of what was bought.",
+    "seed": "The seed it was made with, 'random' where nobody knows.",
+    "width": "Pixels.",
+    "height": "Pixels.",
+    "ext": "The extension of the image's format, such as png.",
+}
+"""What a file-name template may name."""
+
+_LONGEST: Final[dict[str, int]] = {
+    **dict.fromkeys(("sku", "view"), 80),
+    **dict.fromkeys(("version", "content"), 12),
+    "seed": 20,
+    **dict.fromkeys(("width", "height", "ext"), 10),
+}
+"""Most bytes of a field's value; what is longer is cut, and a hash added."""
+_MOST_BYTES: Final = 250
+"""Of a folder's or a file's name: file systems take 255."""
+_DEVICES: Final = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+)
+"""Names that Windows does not take, whatever follows the first dot."""
+_ON_REMOVED: Final = ("retire", "delete", "keep")
+
+
+@dataclass(frozen=True)
+class PublishRules:
+    """How images are published.
+
+    :param filename_template: paths of published files, of :data:`TEMPLATE_FIELDS`; a new one is used for new
+        images.
+    :param keep_versions: so many versions of a row's image the manifest names in all, 1 to 1000. Files stay
+        until no manifest that is kept names them.
+    :param on_removed: of a row that the catalog does not name any more: ``retire`` (its files stay, its row
+        says so), ``delete`` (row and files go) or ``keep`` (nothing happens).
+    :raises InvalidInput: with every problem.
+    """
+
+    filename_template: str = "{sku}/{view}-{version}.{ext}"
+    keep_versions: int = 3
+    on_removed: str = "retire"
+
+    def __post_init__(self) -> None:
+        problems = [
+            Problem("filename_template", f"{self.filename_template!r} {what}")
+            for what in _wrong_with(self.filename_template)
+        ]
+        if type(self.keep_versions) is not int or not 1 <= self.keep_versions <= 1000:
+            problems.append(Problem("keep_versions", f"is {self.keep_versions!r}; give 1 to 1000 versions"))
+        if self.on_removed not in _ON_REMOVED:
+            problems.append(
+                Problem("on_removed", f"is {self.on_removed!r}; give one of {', '.join(_ON_REMOVED)}")
+            )
+        if problems:
+            raise InvalidInput(problems)
+
+    def path(self, row: Mapping[str, Any], ext: str, replaces: str) -> str:
+        """Where a row's image goes, relative to the destination.
+
+        :param row: with the columns of the manifest that the template may name.
+        :param replaces: path of the image that the row had before, ``''`` for none.
+        """
+        # With what it replaces, no path comes again: not even that of an image which does.
+        told = json.dumps([row["name"], row["sha256"], replaces]).encode()
+        values = {
+            **{name: row[name] for name in ("sku", "view", "width", "height")},
+            "version": hashlib.sha256(told).hexdigest()[:12],
+            "content": row["content"][:12],
+            "seed": "random" if row["seed"] is None else row["seed"],
+            "ext": ext,
+        }
+        safe = {name: safe_name(value, _LONGEST[name]) for name, value in values.items()}
+        folder, *rest = (part.format(**safe) for part in self.filename_template.split("/"))
+        taken = RESERVED if rest else frozenset()
+        return "/".join([_component(folder, taken), *(_component(part) for part in rest)])
+
+
+def _component(name: str, taken: frozenset[str] = frozenset()) -> str:
+    """A name that every file system takes. Two may become one: it is ``{version}`` that tells files apart."""
+    folded = name.casefold()
+    if folded in taken or folded.partition(".")[0] in _DEVICES:
+        name = f"_{name}"
+    return f"{name}_" if name.endswith(".") else name
+
+
+def _wrong_with(template: object) -> list[str]:
+    """What is wrong with a file-name template, and what to do."""
+    if not isinstance(template, str):
+        return ["is no text; give a template such as {sku}/{view}-{version}.{ext}"]
+    try:
+        fields = [one for one in string.Formatter().parse(template) if one[1] is not None]
+    except ValueError as error:
+        return [f"cannot be read: {error}"]
+    wrong = [f"has {name!r} with a format; give {{{name}}} alone" for _, name, *rest in fields if any(rest)]
+    unknown = sorted({str(name) for _, name, *_ in fields} - TEMPLATE_FIELDS.keys())
+    if unknown:
+        wrong.append(f"has {', '.join(map(repr, unknown))}; the fields are {', '.join(TEMPLATE_FIELDS)}")
+    if wrong:
+        return wrong
+    *folders, file = template.split("/")
+    if "{sku}" not in folders:
+        wrong.append("has no folder {sku}; give one: {sku}/…")
+    if "{version}" not in file:
+        wrong.append("lacks {version} in the file's name: images would overwrite each other")
+    if folders and folders[0].casefold() in RESERVED:
+        wrong.append(f"begins with {folders[0]!r}, which is not for images; give another folder")
+    for part in (*folders, file):
+        filled = part.format(**dict.fromkeys(TEMPLATE_FIELDS, "x"))
+        if safe_name(filled, _MOST_BYTES) != filled or filled.endswith("."):
+            wrong.append(f"has {part!r}; besides fields, give letters, digits, '-', '_' and '.' within names")
+        if len(part.format(**{name: "x" * most for name, most in _LONGEST.items()}).encode()) > _MOST_BYTES:
+            wrong.append(f"has {part!r}, which may come to more than {_MOST_BYTES} bytes; give fewer fields")
+    return wrong

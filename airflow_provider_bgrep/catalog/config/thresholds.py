@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked of an image, every score and threshold in one table; and what the answer looks like."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final
+
+from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One score of an image, and the threshold of the same name.
+
+    :param meaning: what it says, for people.
+    :param found: what is wrong with an image on the wrong side of the threshold; ``{sides}`` and
+        ``{source}`` may stand in it.
+    :param default: the threshold; ``None`` if there is none.
+    :param is_least: whether the threshold is the lowest score that passes, else it is the highest.
+    :param lowest: the threshold's range.
+    :param highest: the threshold's range.
+    """
+
+    meaning: str
+    found: str = ""
+    default: float | None = None
+    is_least: bool = True
+    lowest: float = 0.0
+    highest: float = 200.0
+
+
+MEASURES: Final[dict[str, Measure]] = {
+    "ssim": Measure(
+        "Structural similarity of the product with the source's, 1 is equal.",
+        "the product has changed",
+        0.92,
+        lowest=-1,
+        highest=1,
+    ),
+    "ssim_low": Measure(
+        "The same for the part that is least alike, a fortieth of the image's side wide.",
+        "a part of the product has changed",
+        0.75,
+        lowest=-1,
+        highest=1,
+    ),
+    "delta_e": Measure(
+        "Mean colour difference of the product, CIEDE2000: 1 is hardly seen, 5 at once.",
+        "the product's colours have changed",
+        4.5,
+        is_least=False,
+    ),
+    "delta_e_high": Measure(
+        "The same for the part that differs most, a fortieth of the image's side wide.",
+        "the colour of a part of the product has changed",
+        9.0,
+        is_least=False,
+    ),
+    "psnr": Measure(
+        "Peak signal-to-noise ratio of the product's brightness in dB, 100 is equal.",
+        "the product's brightness has changed",
+        20.0,
+        highest=100,
+    ),
+    "background_changed": Measure(
+        "Mean colour difference of the background, CIEDE2000; of all the image if there is no mask.",
+        "the background is still the source's",
+        1.5,
+    ),
+    "detail": Measure(
+        "Standard deviation of the background's brightness; of all the image if there is no mask.",
+        "the background is blank",
+        1.0,
+        highest=128,
+    ),
+    "aspect": Measure(
+        "How far width by height is from the source's, as a share of it.",
+        "it is {sides}, another shape than the source's {source}",
+        0.02,
+        is_least=False,
+        highest=10,
+    ),
+    "size": Measure(
+        "Its longer side over the source's.",
+        "it is {sides}, smaller than the source's {source}",
+        0.7,
+        highest=10,
+    ),
+    "area": Measure(
+        "Share of the image in which the product was compared; 0: it was not, for there is no mask."
+    ),
+}
+"""Every score, in the order of reports: the one table that code, gallery and documentation read.
+
+The defaults lie between what was measured on the emulator's ten products, 900 pixels wide.
+
+Worst of what shall pass (as JPEG of quality 60 or WebP of 75; scaled by 0.8 to 1.5; shifted by a thousandth
+of the width; 5 % darker; 4 % warmer): ssim 0.97, ssim_low 0.81, delta_e 3.6, delta_e_high 8.0, psnr 28.
+Photographs of fine texture, 450 to 740 pixels wide, shifted by half a pixel: ssim 0.95, ssim_low 0.80.
+
+Best of what shall not, by the measure that sees it: blurred by half a hundredth of the width ssim_low 0.71;
+a patch of 3 % of the product made 15 % darker ssim_low 0.69; hue turned by 20 degrees delta_e_high 13; all
+made 15 % darker delta_e 5.4; shifted by a hundredth of the width ssim_low 0.
+
+A background that is the source's, as JPEG of quality 60: background_changed up to 1.0. The emulator's
+studio on a studio image at its lowest strength, 0.05: 2.5; no scene of it has less detail than 9.
+"""
+
+
+def _default(name: str) -> float:
+    value = MEASURES[name].default
+    if value is None:
+        raise AssertionError(f"{name} has no threshold")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """What images are held against; their meaning is :data:`MEASURES`'.
+
+    :param need_mask: whether an image without a mask is flagged, for its product cannot be compared.
+    """
+
+    ssim: float = _default("ssim")
+    ssim_low: float = _default("ssim_low")
+    delta_e: float = _default("delta_e")
+    delta_e_high: float = _default("delta_e_high")
+    psnr: float = _default("psnr")
+    background_changed: float = _default("background_changed")
+    detail: float = _default("detail")
+    aspect: float = _default("aspect")
+    size: float = _default("size")
+    need_mask: bool = False
+
+    @classmethod
+    def checked(cls, given: Mapping[str, Any]) -> Thresholds:
+        """The thresholds, from whatever a DAG's templates rendered to; defaults for what is not given.
+
+        :raises InvalidInput: with every problem.
+        """
+        if not isinstance(given, Mapping):
+            raise InvalidInput([Problem("thresholds", f"is {_shown(given)}; give a mapping")])
+        names = [one.name for one in fields(cls)]
+        problems: list[Problem] = []
+        values: dict[str, Any] = {}
+        for name, value in given.items():
+            where = f"thresholds.{name}"
+            if name not in names:
+                problems.append(Problem(where, f"is no threshold; give one of {', '.join(names)}"))
+                continue
+            try:
+                found = _read(name, value)
+            except ValueError as error:
+                problems.append(Problem(where, f"is {_shown(value)}; give {error}"))
+                continue
+            if found is not None:
+                values[name] = found
+        if problems:
+            raise InvalidInput(problems)
+        return cls(**values)
+
+    def to_json(self) -> str:
+        """The form that is stored, and compared with an earlier night's: equal thresholds, equal text."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def _read(name: str, value: Any) -> float | bool | None:
+    """A threshold's value; ``None`` where none is given."""
+    text = "" if value is None else str(value).strip().lower()
+    if text in ("", "none", "null"):
+        return None
+    if name == "need_mask":
+        if text in ("true", "yes", "on", "1"):
+            return True
+        if text in ("false", "no", "off", "0"):
+            return False
+        raise ValueError("true or false")
+    measure = MEASURES[name]
+    words = f"a number from {measure.lowest:g} to {measure.highest:g}"
+    try:
+        number = math.nan if isinstance(value, bool) else float(text)
+    except ValueError:
+        number = math.nan
+    if not measure.lowest <= number <= measure.highest:
+        raise ValueError(words)
+    return number + 0.0  # -0 is 0
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Catalog and ledger in, a plan out."""

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws up a plan: what the join leaves is rendered, checked and decided, within the budget.
+
+Nothing outside the given DuckDB changes here; :meth:`PlanDraft.write` writes the plan down.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+import pyarrow as pa
+
+from airflow_provider_bgrep.catalog.model.columns import MAX_NAME
+from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, Quote
+from airflow_provider_bgrep.catalog.model.schema import BOUGHT, IDENTITY, TODO, Column, arrow_schema, ddl
+from airflow_provider_bgrep.catalog.model.states import TO_BUY, TO_DO, RowState
+from airflow_provider_bgrep.catalog.plan.decision import COUNTS, LAST, changes
+from airflow_provider_bgrep.catalog.plan.diff import Join, Versions
+from airflow_provider_bgrep.catalog.plan.image_tasks import ImageTaskBuilder
+from airflow_provider_bgrep.catalog.source.reader import BadRow, Catalog
+from airflow_provider_bgrep.catalog.state.database import quoted
+from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS, as_lines
+from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
+from airflow_provider_bgrep.protocol.models import ImageTask
+from airflow_provider_bgrep.protocol.urls import strip_signature
+from airflow_provider_bgrep.storage import put_bytes, put_file
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from airflow_provider_bgrep.catalog.config.options import Options
+    from airflow_provider_bgrep.catalog.model.paths import PlanPaths
+    from airflow_provider_bgrep.journal.journal import SubmitRecord
+
+_CHUNK: Final = 2_000
+_GROUP: Final = 2_048
+"""Rows of the list that are read at once; DuckDB's smallest group."""
+
+_FIELDS: Final = tuple(column.name for column in BOUGHT)
+_URLS: Final = ("image_url", "mask_url")
+_MADE: Final = tuple(
+    column for column in TODO if column.name in ("line", *_URLS) or column in (*IDENTITY, *BOUGHT)
+)
+_MADE_SCHEMA: Final = arrow_schema(_MADE)
+_BUYS: Final = ", ".join(f"'{state.value}'" for state in TO_BUY)
+_WORK: Final = ", ".join(f"'{state.value}'" for state in TO_DO)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Which run a plan is made for.
+
+    :param plan_id: the plan's id.
+    :param dag_id: the DAG.
+    :param run_id: the DAG run.
+    :param now: wall clock in seconds.
+    :param absorbed: plans that are over, and in no segment.
+    """
+
+    plan_id: str
+    dag_id: str
+    run_id: str
+    now: float
+    absorbed: tuple[str, ...] = ()
+
+
+@dataclass
+class PlanDraft:
+    """A plan, and its rows in DuckDB's tables ``rows`` and ``todo``.
+
+    :param plan: the plan.
+    :param db: where its rows are; those that are unchanged are in neither.
+    :param bad: rows that cannot be used.
+    """
+
+    plan: Plan
+    db: duckdb.DuckDBPyConnection
+    bad: Sequence[BadRow]
+
+    def write(self, files: PlanPaths, known: Iterable[SubmitRecord]) -> None:
+        """Write the plan down, its header last: who finds that finds the rest."""
+        told = f"SELECT {', '.join(ROW_COLUMNS)} FROM rows"
+        self._copy(f"{told} ORDER BY line NULLS LAST, name", files.rows)
+        self._copy(f"SELECT {', '.join(_quoted(TODO))} FROM todo ORDER BY position", files.todo)
+        put_bytes(as_lines(row.as_dict() for row in self.bad), files.problems)
+        put_bytes(as_lines(record.to_json() for record in known), files.known)
+        put_bytes(json.dumps(self.plan.to_dict(), ensure_ascii=False, indent=1).encode(), files.header)
+
+    def _copy(self, query: str, path: Any) -> None:
+        with tempfile.TemporaryDirectory(prefix="bgrep-") as folder:
+            local = str(Path(folder) / "rows.parquet")
+            how = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_GROUP}"
+            self.db.execute(f"COPY ({query}) TO {quoted(local)} ({how})")
+            put_file(local, path)
+
+
+def build_plan(
+    db: duckdb.DuckDBPyConnection, catalog: Catalog, options: Options, run: Run, versions: Versions
+) -> PlanDraft:
+    """Make a plan.
+
+    :param db: with the tables ``entries``, ``held`` and ``live``.
+    :param catalog: open.
+    :param versions: tells images on object storage by their content.
+    :raises InvalidInput: if the catalog has no row.
+    """
+    join = Join(db, catalog, options, versions)
+    join.make()
+    _render_changed_rows(join)
+    _decide(join, run)
+    note = join.remove_gone()
+    _list(join)
+    return PlanDraft(_frozen(join, run, (note,) if note else ()), db, catalog.bad)
+
+
+# --- rows that are not known by their hash -----------------------------------------------------------
+
+
+def _render_changed_rows(join: Join) -> None:
+    """Fill ``made``: what each row that is not known by its hash asks for. Those that are bad are told."""
+    db, catalog = join.db, join.catalog
+    db.execute(f"CREATE OR REPLACE TABLE made ({ddl(_MADE)})")
+    preparer = ImageTaskBuilder(join.recipe, catalog.columns)
+    cells = ", ".join(f"cat.{column}" for column in join.columns.values())
+    given = ("line", "name", "sku", "view", "image_version", "mask_version", "row_hash")
+    cursor = db.cursor()
+    cursor.execute(
+        f"SELECT {', '.join(f'h.{name}' for name in given)}, {cells} FROM cat "
+        "JOIN hashed h ON h.line = cat.line ANTI JOIN known ON known.line = cat.line ORDER BY cat.line"
+    )
+    while some := cursor.fetchmany(_CHUNK):
+        rows = []
+        for values in some:
+            facts = dict(zip(given, values[: len(given)], strict=True))
+            row = _made(preparer, facts, values[len(given) :], catalog)
+            if row is not None:
+                rows.append(row)
+        if rows:
+            join.add("made", pa.Table.from_pylist(rows, schema=_MADE_SCHEMA))
+
+
+def _made(
+    preparer: ImageTaskBuilder, facts: dict[str, Any], cells: Sequence[str | None], catalog: Catalog
+) -> dict[str, Any] | None:
+    """What a row asks for; ``None`` of one that is bad, which is told."""
+    unread = [
+        Problem(name, f"cannot be read: {facts[f'{name}_version'][1:]}")
+        for name in ("image", "mask")
+        if facts[f"{name}_version"].startswith("!")
+    ]
+    try:
+        task = preparer.prepare(dict(zip(preparer.columns, cells, strict=True)))
+        if unread:
+            raise InvalidInput(unread)
+    except InvalidInput as error:
+        columns = ", ".join(dict.fromkeys(problem.where for problem in error.problems))
+        # Of a cell that stands in the wrong column a message shows the beginning: a signed URL's, say.
+        reason = "; ".join(f"{problem.where} {sanitize_message(problem.what)}" for problem in error.problems)
+        catalog.bad.append(BadRow(facts["line"], columns, reason, facts["sku"][:MAX_NAME], facts["view"]))
+        return None
+    row = {**facts, **_fields(task)}
+    row["content"] = _content(row, preparer.recipe.edition)
+    return row
+
+
+def _fields(task: ImageTask) -> dict[str, Any]:
+    wire = task.as_wire()
+    fields = {name: wire.get(name) for name in _FIELDS if not name.endswith("_version")}
+    for name in ("image", "mask"):
+        url = fields[name] or ""
+        fields[name] = _without_secrets(url) if url[:4].lower() == "http" else url
+        fields[f"{name}_url"] = url if url != fields[name] else ""
+    fields["negative_prompt"] = fields["negative_prompt"] or ""
+    return fields
+
+
+def _without_secrets(url: str) -> str:
+    """A URL without its signature, user and password: which image, and not who may read it."""
+    parts = urlsplit(strip_signature(url))
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _content(row: Mapping[str, Any], edition: str) -> str:
+    # A scale of 7 and one of 7.0 are one scale: the ledger gives back what it was told as DOUBLE.
+    values = [float(row[name]) if name in ("guidance_scale", "strength") else row[name] for name in _FIELDS]
+    return hashlib.sha256(json.dumps([*values, edition], ensure_ascii=False).encode()).hexdigest()[:32]
+
+
+# --- what is to be done with them --------------------------------------------------------------------
+
+
+def _decide(join: Join, run: Run) -> None:
+    """Fill ``decided``, and add to ``rows``: never done first, as far as the budget goes."""
+    db, most = join.db, join.options.max_images_per_run
+    # Only of these rows all is needed that is known: of a million it would not fit.
+    db.execute("CREATE OR REPLACE TABLE before AS FROM entries WHERE name IN (SELECT name FROM made)")
+    db.execute(
+        "CREATE OR REPLACE TABLE shown AS SELECT name, content FROM live "
+        "WHERE name IN (SELECT name FROM made)"
+    )
+    for table, what, order in (
+        ("chosen", "name, content", COUNTS),
+        ("latest", "name", LAST),
+    ):
+        db.execute(
+            f"CREATE OR REPLACE TABLE {table} AS SELECT name, content, rowid AS entry FROM before "
+            f"QUALIFY row_number() OVER (PARTITION BY {what} ORDER BY {order}) = 1"
+        )
+    db.execute(
+        "CREATE OR REPLACE TABLE judged AS SELECT m.*, b.rowid AS entry, b.attempts, "
+        f"{join.reason} AS reason, {join.decide} AS decision, "
+        f"t.name IS NULL AS is_new, {changes('t', 'm')} AS changed FROM made m "
+        "LEFT JOIN chosen c ON c.name = m.name AND c.content = m.content "
+        "LEFT JOIN before b ON b.rowid = c.entry "
+        "LEFT JOIN latest ON latest.name = m.name LEFT JOIN before t ON t.rowid = latest.entry "
+        "LEFT JOIN shown l ON l.name = m.name"
+    )
+    left = "NULL" if most is None else str(max(0, most - _spent(join, run)))
+    # Of several runs that have it in their hands one will do.
+    is_held = "judged.name IN (SELECT name FROM held)"
+    buys = f"decision = 'buy' AND NOT {is_held}"
+    total = f"sum(CASE WHEN {buys} THEN num_output ELSE 0 END) OVER (ORDER BY is_new DESC, line)"
+    db.execute(
+        f"CREATE OR REPLACE TABLE decided AS SELECT judged.*, CASE WHEN decision <> 'buy' THEN decision "
+        f"WHEN {is_held} THEN '{RowState.HELD.value}' "
+        f"WHEN {total} > {left} THEN '{RowState.OVER_BUDGET.value}' "
+        f"WHEN is_new THEN '{RowState.NEW.value}' ELSE '{RowState.CHANGED.value}' END AS state, "
+        f"CASE WHEN decision = '{RowState.QUARANTINED.value}' THEN reason "
+        "WHEN decision <> 'buy' OR is_new THEN '' ELSE changed END AS what "
+        "FROM judged"
+    )
+    db.execute(
+        "INSERT INTO rows SELECT name, sku, view, line, state, what FROM decided "
+        f"WHERE state <> '{RowState.UNCHANGED.value}'"
+    )
+
+
+def _spent(join: Join, run: Run) -> int:
+    """Images that this run has bought already, where its plan is made anew."""
+    (spent,) = join.one(
+        "SELECT coalesce(sum(images), 0) FROM entries WHERE dag_id = ? AND run_id = ?",
+        [run.dag_id, run.run_id],
+    )
+    return int(spent)
+
+
+def _list(join: Join) -> None:
+    """Fill ``todo``: what is to be collected first, a job's rows side by side; then what is to be bought."""
+    order = "CASE state WHEN 'pending' THEN 0 WHEN 'unpublished' THEN 1 WHEN 'new' THEN 2 ELSE 3 END"
+    job = "CASE state WHEN 'pending' THEN b.result_key END"
+    of_row = {*(column.name for column in _MADE), "state", "what", "attempts"}
+    columns = [f"row_number() OVER (ORDER BY {order}, {job}, d.line) - 1 AS position"]
+    for column in TODO[1:]:
+        nothing = "''" if column.type == "VARCHAR" else "NULL"
+        of_purchase = f"CASE WHEN state IN ({_BUYS}) THEN {nothing} ELSE coalesce(b.{{0}}, {nothing}) END"
+        expression = "d.{0}" if column.name in of_row else of_purchase
+        columns.append(f"{expression} AS {{0}}".format(f'"{column.name}"'))
+    join.db.execute(
+        f"CREATE OR REPLACE TABLE todo AS SELECT {', '.join(columns)} FROM decided d "
+        f"LEFT JOIN before b ON b.rowid = d.entry WHERE d.state IN ({_WORK})"
+    )
+
+
+# --- the plan ----------------------------------------------------------------------------------------
+
+
+def _frozen(join: Join, run: Run, notes: tuple[str, ...]) -> Plan:
+    options = join.options
+    counts = dict(join.db.execute("SELECT state, count(*) FROM rows GROUP BY state").fetchall())
+    unchanged = RowState.UNCHANGED.value
+    (counts[unchanged],) = join.one(
+        f"SELECT (SELECT count(*) FROM known WHERE decision = '{unchanged}') "
+        f"+ (SELECT count(*) FROM decided WHERE state = '{unchanged}')"
+    )
+    counts[RowState.BAD.value] = len(join.catalog.bad)
+    images = "SELECT count(*), coalesce(sum(num_output), 0) FROM decided WHERE state"
+    tasks, to_buy = join.one(f"{images} IN ({_BUYS})")
+    _, backlog = join.one(f"{images} = '{RowState.OVER_BUDGET.value}'")
+    (listed,) = join.one("SELECT count(*) FROM todo")
+    size = max(options.shard_size, -(-listed // MAX_SHARDS))
+    return Plan(
+        plan_id=run.plan_id,
+        dag_id=run.dag_id,
+        run_id=run.run_id,
+        account=options.bgrep_conn_id,
+        catalog=join.catalog.name,
+        created_at=datetime.fromtimestamp(run.now, UTC).isoformat(timespec="seconds"),
+        until=run.now + options.valid_for,
+        counts={state.value: counts.get(state.value, 0) for state in RowState},
+        quote=Quote(tasks, int(to_buy), options.price_per_image, options.currency, int(backlog)),
+        shards=-(-listed // size),
+        shard_size=size,
+        absorbed=run.absorbed,
+        notes=notes,
+    )
+
+
+def _quoted(columns: Iterable[Column]) -> Iterator[str]:
+    return (f'"{column.name}"' for column in columns)

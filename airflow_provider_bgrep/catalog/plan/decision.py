@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the last purchase of a row's content means for it: one expression, for millions of rows at once."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_bgrep.catalog.model.schema import BOUGHT
+from airflow_provider_bgrep.catalog.model.states import RowState
+from airflow_provider_bgrep.catalog.state.database import quoted
+
+if TYPE_CHECKING:
+    from airflow_provider_bgrep.catalog.config.options import Options
+
+
+class Decision(str, Enum):
+    """What is to be done with a row."""
+
+    BUY = "buy"
+    PENDING = RowState.PENDING.value
+    UNPUBLISHED = RowState.UNPUBLISHED.value
+    UNCHANGED = RowState.UNCHANGED.value
+    FLAGGED = RowState.FLAGGED.value
+    QUARANTINED = RowState.QUARANTINED.value
+
+
+DECIDE: Final = """CASE
+    WHEN b.outcome IS NULL THEN 'buy'
+    WHEN b.outcome IN ('generated', 'partial') THEN CASE
+        WHEN b.verdict = 'passed' AND l.content = b.content THEN 'unchanged'
+        WHEN b.verdict = 'flagged' AND b.thresholds = {thresholds} THEN 'flagged'
+        ELSE 'unpublished' END
+    WHEN b.outcome = 'pending' THEN CASE
+        WHEN b.account = {account} AND b.attempts < {patience} THEN 'pending' ELSE 'quarantined' END
+    WHEN b.outcome = 'failed' THEN CASE WHEN b.attempts < {most} THEN 'buy' ELSE 'quarantined' END
+    WHEN b.outcome = 'unknown_outcome' THEN CASE WHEN b.attempts < {unknown} THEN 'buy' ELSE 'quarantined' END
+    ELSE 'quarantined' END"""
+"""``b`` is the purchase, ``l`` what is published of the row."""
+
+REASON: Final = """CASE
+    WHEN b.outcome = 'pending' AND b.account <> {account}
+        THEN 'not collected yet, and only the connection it was bought with can: ' || b.account
+    ELSE b.reason END"""
+"""Why it is quarantined."""
+
+COUNTS: Final = (
+    "files <> '' DESC, seq DESC, submitted_at DESC, "
+    "CASE outcome WHEN 'pending' THEN 0 WHEN 'unknown_outcome' THEN 1 ELSE 2 END, nonce"
+)
+"""Of several purchases of one content the first in this order counts: one with images, then the last; of
+those of the same second what is not bought again.
+"""
+
+LAST: Final = COUNTS.partition(", ")[2]
+"""Of several purchases the last, whatever it was for."""
+
+_PATIENCE: Final = 3
+"""A job that was paid for is asked for so many times as often as a failed one is bought again."""
+
+
+def decision(options: Options) -> dict[str, Any]:
+    """What :data:`DECIDE` depends on."""
+    return {
+        "account": quoted(options.bgrep_conn_id),
+        "thresholds": quoted(options.checks.to_json()),
+        "patience": _PATIENCE * options.max_attempts,
+        "most": options.max_attempts,
+        "unknown": options.max_attempts if options.on_unknown_outcome == "resubmit" else 0,
+    }
+
+
+def changes(before: str, now: str) -> str:
+    """The expression that says in words what differs between a purchase and what is wanted.
+
+    :param before: the purchase's alias.
+    :param now: the alias of what is wanted.
+    """
+    told = []
+    for name in (column.name for column in BOUGHT):
+        differs = f"{before}.{name} IS DISTINCT FROM {now}.{name}"
+        words = name
+        if name.endswith("_version"):
+            image = name.removesuffix("_version")
+            differs += f" AND {before}.{image} = {now}.{image}"
+            words = f"{image} (its content)"
+        told.append(f"CASE WHEN {differs} THEN '{words}' END")
+    again = f"{before}.content = {now}.content THEN 'tried again: ' || {before}.outcome"
+    same = f"CASE WHEN {again} ELSE 'edition' END"
+    return f"coalesce(nullif(concat_ws(', ', {', '.join(told)}), ''), {same})"

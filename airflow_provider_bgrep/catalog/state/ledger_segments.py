@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A segment of the ledger: an immutable Parquet file of entries, with a checksum of itself in its name.
+
+Parquet as it is written here has no checksum of its own, and a byte that has changed may read as another sku,
+which would then be bought a second time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from airflow_provider_bgrep.catalog.model.schema import ENTRY, SCHEMA_VERSION, arrow_schema, blank
+from airflow_provider_bgrep.catalog.state.database import quoted
+from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError, check_version
+from airflow_provider_bgrep.storage import local_copy, put_file
+
+if TYPE_CHECKING:
+    import duckdb
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+SAME: Final = ("name", "content", "result_key", "nonce")
+"""What tells one purchase from another."""
+
+COLUMNS: Final = ", ".join(f'"{column.name}"' for column in ENTRY)
+
+_GROUP: Final = 10_240
+"""Rows that are read at once, with all their columns: some 10 MB."""
+
+_VERSION: Final = b"bgrep.ledger"
+_NAME: Final = re.compile(r".+-([0-9a-f]{16})\.parquet")
+
+
+@contextlib.contextmanager
+def opened(folder: ObjectStoragePath, name: str) -> Iterator[str]:
+    """A segment as a file of this machine, for as long as the context lasts.
+
+    :raises FileNotFoundError: if it is not there.
+    :raises DamagedLedgerError: if it is not what was written.
+    :raises NewerLedgerError: if a newer version of this code wrote it.
+    """
+    with local_copy(folder / name) as local:
+        _check(local, name)
+        yield local
+
+
+def _check(local: str, name: str) -> None:
+    found = _NAME.fullmatch(name)
+    if found is None or found[1] != _checksum(local):
+        raise DamagedLedgerError(f"segment {name} is not what was written")
+    try:
+        version = int((pq.read_metadata(local).metadata or {})[_VERSION])
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise DamagedLedgerError(f"segment {name} cannot be read ({error})") from None
+    check_version(f"segment {name}", version, SCHEMA_VERSION)
+
+
+def _checksum(local: str) -> str:
+    with Path(local).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def write(rows: Iterable[dict[str, Any]], folder: ObjectStoragePath, prefix: str) -> str:
+    """Write entries as a segment.
+
+    :param rows: of those about one purchase the last one counts.
+    :param prefix: what its name begins with.
+    :return: its name.
+    """
+    last: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        same = tuple(row[column] for column in SAME)
+        # Who knows the images knows more, whenever that was written.
+        if row["files"] or not last.get(same, row)["files"]:
+            last[same] = row
+    with _temporary() as local:
+        metadata = {_VERSION: str(SCHEMA_VERSION).encode()}
+        found = table(last.values()).replace_schema_metadata(metadata)
+        pq.write_table(found, local, compression="zstd", row_group_size=_GROUP)
+        return _put(local, folder, prefix)
+
+
+def merge(db: duckdb.DuckDBPyConnection, folder: ObjectStoragePath, prefix: str) -> str:
+    """Write all of the view ``entries`` as one segment, of those about one purchase as :func:`write` does.
+
+    :param prefix: what its name begins with.
+    :return: its name.
+    """
+    same = ", ".join(SAME)
+    db.execute(
+        f"CREATE OR REPLACE TABLE twice AS SELECT {same} FROM entries GROUP BY ALL HAVING count(*) > 1"
+    )
+    # Only these are sorted: a million rows with all their columns would not fit.
+    last = f"QUALIFY row_number() OVER (PARTITION BY {same} ORDER BY files <> '' DESC, seq DESC) = 1"
+    once = f"SELECT {COLUMNS} FROM entries ANTI JOIN twice USING ({same})"
+    others = f"SELECT {COLUMNS} FROM entries SEMI JOIN twice USING ({same}) {last}"
+    version = f"KV_METADATA {{'{_VERSION.decode()}': '{SCHEMA_VERSION}'}}"
+    with _temporary() as local:
+        db.execute(
+            f"COPY ({once} UNION ALL {others}) TO {quoted(local)} "
+            f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_GROUP}, {version})"
+        )
+        return _put(local, folder, prefix)
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Entries as an Arrow table; what one lacks is nothing."""
+    empty = blank()
+    return pa.Table.from_pylist(
+        [{name: row.get(name, nothing) for name, nothing in empty.items()} for row in rows],
+        schema=arrow_schema(),
+    )
+
+
+def insert(db: duckdb.DuckDBPyConnection, rows: Sequence[Mapping[str, Any]], seq: int) -> None:
+    """Add entries to the table ``harvested``.
+
+    :param seq: later is higher.
+    """
+    if not rows:
+        return
+    db.register("more", table(rows))
+    db.execute(f"INSERT INTO harvested SELECT {COLUMNS}, {seq} FROM more")
+    db.unregister("more")
+
+
+def _put(local: str, folder: ObjectStoragePath, prefix: str) -> str:
+    name = f"{prefix}-{_checksum(local)}.parquet"
+    put_file(local, folder / name)
+    return name
+
+
+@contextlib.contextmanager
+def _temporary() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="bgrep-") as folder:
+        yield str(Path(folder) / "segment.parquet")

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Source images and masks: fetched over HTTP, and checked as the document demands."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import io
+from collections import OrderedDict
+from typing import Any, Final
+
+import aiohttp
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from airflow_provider_bgrep.emulator.service import RefusalError
+from airflow_provider_bgrep.protocol.limits import IMAGE_FORMATS, MAX_SIDE, MIN_SIDE
+
+FETCH_SECONDS: Final = 30.0
+FETCH_BYTES: Final = 64 * 1024 * 1024
+KEPT_BYTES: Final = 128 * 1024 * 1024
+
+REFUSED_MARK: Final = "bgrep-emulator"
+"""Key of a text chunk; an image whose text is ``refused`` does not pass the compliance check."""
+
+_SOFT: Final = 40
+"""A mask's value this near 0 or 255 is black or white: JPEG masks are never clean."""
+
+_SOFT_SHARE: Final = 0.05
+"""Share of a black and white mask's pixels that may lie between: soft edges."""
+
+
+class UnfitError(ValueError):
+    """An image or mask is not what the document demands."""
+
+
+class Images:
+    """Fetches images, and keeps the last ones."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+
+    async def check(self, tasks: list[dict[str, Any]]) -> None:
+        """Fetch and check all images and masks of a job, in the order of its image tasks.
+
+        :raises RefusalError: for the first that cannot be fetched (23500006), is not fit (23500007)
+            or is marked as refused (23500005).
+        """
+        urls = dict.fromkeys(task[name] for task in tasks for name in ("image", "mask") if name in task)
+        fetched = await asyncio.gather(*(self.fetch(url) for url in urls), return_exceptions=True)
+        found = dict(zip(urls, fetched, strict=True))
+        for index, task in enumerate(tasks):
+            for name in ("image", "mask"):
+                one = found.get(task.get(name, ""))
+                if isinstance(one, BaseException):
+                    raise RefusalError("23500006", f"task {index}: {name}: {one}")
+            try:
+                data, mask = found[task["image"]], found.get(task.get("mask", ""))
+                marked = await asyncio.to_thread(_check, data, mask)
+            except UnfitError as error:
+                raise RefusalError("23500007", f"task {index}: {error}") from error
+            if marked:
+                raise RefusalError("23500005", f"task {index}: the image is marked as refused")
+
+    async def fetch(self, url: str) -> bytes:
+        """The bytes behind a URL.
+
+        :raises OSError: if it cannot be read.
+        """
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=FETCH_SECONDS))
+        try:
+            async with self._session.get(url) as response:
+                if response.status != 200:
+                    raise OSError(f"{url} answers {response.status}")
+                data = await response.content.read(FETCH_BYTES + 1)
+                while not response.content.at_eof() and len(data) <= FETCH_BYTES:
+                    data += await response.content.read(FETCH_BYTES + 1 - len(data))
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise OSError(f"{url}: {type(error).__name__} {error}") from error
+        if len(data) > FETCH_BYTES:
+            raise OSError(f"{url} has more than {FETCH_BYTES} bytes")
+        self._keep(url, data)
+        return data
+
+    async def load(self, url: str) -> bytes | None:
+        """The bytes behind a URL, as last fetched; ``None`` if it cannot be read (any more)."""
+        if url in self._kept:
+            return self._kept[url]
+        try:
+            return await self.fetch(url)
+        except OSError:
+            return None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _keep(self, url: str, data: bytes) -> None:
+        self._kept.pop(url, None)
+        self._kept[url] = data
+        while sum(map(len, self._kept.values())) > KEPT_BYTES and len(self._kept) > 1:
+            self._kept.popitem(last=False)
+
+
+def _check(image: bytes, mask: bytes | None) -> bool:
+    """Check an image and its mask; the same bytes are looked at once.
+
+    :return: whether the image is marked as refused.
+    :raises UnfitError: if either is not fit.
+    """
+    size, marked = _known(image, False)
+    if mask is not None:
+        mask_size, _ = _known(mask, True)
+        if mask_size != size:
+            raise UnfitError(f"the mask is {mask_size[0]} x {mask_size[1]}, the image {size[0]} x {size[1]}")
+    return marked
+
+
+_verdicts: dict[tuple[bytes, bool], tuple[tuple[int, int], bool] | str] = {}
+
+
+def _known(data: bytes, is_mask: bool) -> tuple[tuple[int, int], bool]:
+    key = (hashlib.sha256(data).digest(), is_mask)
+    verdict = _verdicts.get(key)
+    if verdict is None:
+        try:
+            image = opened(data)
+            verdict = image.size, image.info.get(REFUSED_MARK) == "refused"
+            if is_mask:
+                as_mask(image)
+        except UnfitError as error:
+            verdict = str(error)
+        if len(_verdicts) > 10_000:
+            _verdicts.clear()
+        _verdicts[key] = verdict
+    if isinstance(verdict, str):
+        raise UnfitError(verdict)
+    return verdict
+
+
+def opened(data: bytes) -> Image.Image:
+    """An image, read whole.
+
+    :raises UnfitError: if its format or size is not allowed, or it breaks off.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
+        width, height = image.size
+        if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
+            raise UnfitError(f"{width} x {height}, each side may have {MIN_SIDE} to {MAX_SIDE} pixels")
+        image.load()
+    except UnidentifiedImageError as error:
+        raise UnfitError(f"no image of {', '.join(IMAGE_FORMATS)}") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, UnfitError):
+            raise
+        raise UnfitError(f"the image cannot be read: {error}") from error
+    return image
+
+
+def as_mask(image: Image.Image) -> Image.Image:
+    """The mask in an image of any of the three forms, in one channel: 255 is kept.
+
+    :raises UnfitError: if it is none of them.
+    """
+    if image.mode == "P":
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    if image.mode == "RGBA":
+        return image.getchannel("A")
+    if image.mode == "RGB":
+        bands = np.asarray(image).astype(np.int16)
+        if int((bands.max(axis=2) - bands.min(axis=2)).max()) > _SOFT:
+            raise UnfitError("the mask has colours")
+    elif image.mode not in ("1", "L"):
+        raise UnfitError(f"the mask's mode is {image.mode}: none of the three forms")
+    single = image.convert("L")
+    between = sum(single.histogram()[_SOFT : 256 - _SOFT])
+    if between > _SOFT_SHARE * image.width * image.height:
+        raise UnfitError("the mask is not black and white")
+    return single
+
+
+@functools.lru_cache(maxsize=8)
+def decoded(data: bytes) -> Image.Image:
+    """An image for drawing with; the last few are kept."""
+    return opened(data)

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What both halves of a leg share, the buying and the collecting: its limits, its events, its trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_bgrep.client import AsyncClient
+from airflow_provider_bgrep.generation.items import WorkItem, WorkItems
+from airflow_provider_bgrep.generation.rate_limiter import RateLimiter
+from airflow_provider_bgrep.journal.journal import Journal, SupersededError
+from airflow_provider_bgrep.protocol.errors import CallError
+from airflow_provider_bgrep.request_counter import RequestCounter
+
+if TYPE_CHECKING:
+    from airflow_provider_bgrep.connection import Settings
+    from airflow_provider_bgrep.generation.job_store import JobStore
+
+AT_ONCE: Final = 8
+"""Submits in flight, and jobs being saved, at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a leg works.
+
+    :param poll_interval: seconds between two queries of one job.
+    :param end_time: deadline, wall clock in seconds.
+    :param waits_here: wait until every job is finished, rather than end when everything is submitted.
+    :param resubmit: buy once more, within a try, what was sent without a known outcome.
+    :param retry_failed: how often an image task that the service failed at is bought again.
+    :param budget: images that may still be bought; ``None`` for any number.
+    """
+
+    poll_interval: float
+    end_time: float
+    waits_here: bool
+    resubmit: bool = False
+    retry_failed: int = 0
+    budget: int | None = None
+
+
+class WaitGroup:
+    """Counts what is under way, and has an event for when nothing is."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self.none = asyncio.Event()
+        self.none.set()
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """One more, for as long as this lasts."""
+        self._count += 1
+        self.none.clear()
+        try:
+            yield
+        finally:
+            self._count -= 1
+            if not self._count:
+                self.none.set()
+
+
+class RunContext:
+    """One leg's state.
+
+    :param settings: the connection.
+    :param journal: where purchases are written down.
+    :param board: what is known of the items; kept up to date.
+    :param saver: saves finished jobs.
+    :param options: how to work.
+    :param log: a logger, told of what happens.
+    """
+
+    client: AsyncClient
+
+    def __init__(
+        self,
+        settings: Settings,
+        journal: Journal,
+        board: WorkItems,
+        saver: JobStore,
+        options: Options,
+        log: Any,
+    ) -> None:
+        self.settings, self.journal, self.board, self.saver = settings, journal, board, saver
+        self.options, self.log = options, log
+        self.pace, self.tally = RateLimiter(settings), RequestCounter()
+        self.result = Result()
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.over = asyncio.Event()
+        """The leg is over."""
+        self.leave = asyncio.Event()
+        """Nothing is left to do but wait for jobs, which others may do."""
+        self.stop = asyncio.Event()
+        """Nothing more is submitted."""
+        self.buying, self.flying = WaitGroup(), WaitGroup()
+        """Jobs that are to be submitted; submits whose outcome is not written down."""
+        self.rand = random.random
+        self._busy, self._budget = 0, options.budget
+
+    @property
+    def waits_here(self) -> bool:
+        """Whether the leg goes on until all jobs are finished."""
+        return self.options.waits_here or self.result.is_behind
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do something besides. What it raises ends the buying, and nothing that is under way."""
+        task = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fail(error)
+        if not self.tasks:
+            self.over.set()
+
+    @contextlib.contextmanager
+    def busy(self) -> Iterator[None]:
+        """Mark work that the leg does not leave undone."""
+        self._busy += 1
+        try:
+            yield
+        finally:
+            self._busy -= 1
+            if not self._busy and not self.waits_here:
+                self.leave.set()
+
+    def fail(self, error: BaseException, *, buys_on: bool = False) -> None:
+        """Note trouble that another try may mend; what is in flight goes on."""
+        if self.result.error is None or isinstance(error, SupersededError):
+            self.result.error = error
+        if not buys_on:
+            self.stop.set()
+
+    def buy_no_more(self, error: CallError) -> None:
+        """Submit nothing more, because of an answer."""
+        self.result.stopped = self.result.stopped or error
+        self.stop.set()
+
+    def may_submit(self) -> bool:
+        """Whether anything more may be submitted."""
+        return not self.stop.is_set() and time.time() < self.options.end_time
+
+    def afford(self, items: Sequence[WorkItem]) -> bool:
+        """Take what is bought again out of the budget. :return: whether it allows that."""
+        if self._budget is None:
+            return True
+        images = sum(item.images for item in items)
+        if images > self._budget:
+            return False
+        self._budget -= images
+        return True
+
+
+class Result:
+    """How a leg went, besides what the board says."""
+
+    def __init__(self) -> None:
+        self.stopped: CallError | None = None
+        """The answer after which nothing more is submitted, if there was one."""
+        self.error: BaseException | None = None
+        """The first trouble that another try may mend."""
+        self.is_killed = False
+        self.is_behind = False
+        """Whether the journal lacks a key that was paid for: only this leg knows it."""
+        self.unsaved: set[str] = set()
+        """Finished jobs of which something could not be saved: waiting for them would not help."""
+        self.has_no_queries = False
+        """Whether the account is refused queries too."""

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One contender plans one night, in a process of its own. Started by ``nights.py``; prints a line of JSON.
+
+``make`` makes what a shop has that had all its rows bought: a catalog, a ledger, a manifest.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+COLUMNS = ("sku", "category", "name", "color", "image", "mask", "positive_prompt", "seed", "stock", "price")
+PROMPT = "A {{ color }} {{ name }} on a marble table, soft studio light"
+USED = ("sku", "image", "mask", "positive_prompt", "seed", "color", "name", "category")
+
+
+def rows(count: int) -> Any:
+    """The catalog's rows."""
+    for i in range(count):
+        urls = (f"https://shop.example.com/images/{i}.jpg", f"https://shop.example.com/masks/{i}.png")
+        yield (f"SKU-{i:07}", f"c{i % 20}", f"enamel mug {i}", "red", *urls, "", "", i % 17, f"{i % 90}.99")
+
+
+def make(home: Path, count: int) -> None:
+    """Make the shop: plan a first night, then write down that all of it was bought and published."""
+    with (home / "catalog.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows(rows(count))
+    told = ours(home, run_id="first")
+    import duckdb
+
+    from airflow_provider_bgrep.catalog.model.schema import ENTRY
+    from airflow_provider_bgrep.catalog.state.ledger import Ledger
+    from airflow_provider_bgrep.catalog.state.manifest import MANIFEST
+
+    layout = layout_of(home)
+    todo = layout.plan(told["plan_id"]).todo.path
+    file = (
+        """'[{"index": 0, "output": 0, "path": "/shop/' || name || '.png", "size": 1000000, "sha256": "' """
+        """|| content || content || '", "format": "PNG", "width": 1024, "height": 1024}]'"""
+    )
+    bought = {
+        "outcome": "'generated'",
+        "verdict": "'passed'",
+        "thresholds": "'{}'",
+        "files": file,
+        "key": "content",
+        "result_key": "content",
+        "nonce": "content",
+        "images": "1",
+        "attempts": "0",
+        "chosen": "0",
+    }
+    entry = ", ".join(f"{bought.get(one.name, one.name)} AS {one.name}" for one in ENTRY)
+    live = {"status": "'live'", "path": "sku || '/main.png'", "versions": "[]"}
+    known = {column.name for column in ENTRY}
+    shown = ", ".join(
+        f"{live.get(one.name, one.name if one.name in known else 'NULL')} AS {one.name}" for one in MANIFEST
+    )
+    folder = home / "images" / "manifests"
+    folder.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect() as db:
+        how = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 10240"
+        bought_rows = db.sql(f"SELECT {entry} FROM read_parquet('{todo}')").to_arrow_reader(50_000)
+        for number, batch in enumerate(bought_rows):
+            # Through the ledger's own door, as a night does; what it writes of one plan replaces itself.
+            Ledger(layout).settle(f"night-{number:04}", batch.to_pylist())
+        db.execute(f"COPY (SELECT {shown} FROM read_parquet('{todo}')) TO '{folder}/live.parquet' ({how})")
+    Ledger(layout).settle(told["plan_id"], [])
+    (home / "images" / "manifest.json").write_text(json.dumps({"parquet": "manifests/live.parquet"}))
+    with (home / "known.csv").open("w", newline="") as known_file:
+        writer = csv.writer(known_file)
+        for row in rows(count):
+            cells = dict(zip(COLUMNS, row, strict=True))
+            writer.writerow([cells["sku"], digest(cells)])
+
+
+def layout_of(home: Path) -> Any:
+    """Where the shop's files are."""
+    from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+    from airflow_provider_bgrep.storage import storage_path
+
+    return CatalogPaths(storage_path(str(home / "images")))
+
+
+def ours(home: Path, run_id: str = "idle") -> dict[str, Any]:
+    """Plan a night."""
+    from airflow_provider_bgrep.catalog.config.options import Options
+    from airflow_provider_bgrep.catalog.plan.create import create_plan
+
+    options = Options.checked(
+        {
+            "catalog": str(home / "catalog.csv"),
+            "destination": str(home / "images"),
+            "defaults": {"positive_prompt": PROMPT},
+            "valid_for": 3600,
+        }
+    )
+    log = logging.getLogger("bench")
+    return create_plan(options, layout_of(home), dag_id="bench", run_id=run_id, log=log)
+
+
+def digest(cells: dict[str, Any]) -> str:
+    """What tells two versions of a row apart, as a script would do it."""
+    return hashlib.md5("|".join(str(cells[name]) for name in USED).encode()).hexdigest()  # noqa: S324
+
+
+def script(home: Path) -> dict[str, Any]:
+    """What a careful script does: the standard library's reader, a dictionary of hashes."""
+    with (home / "known.csv").open(newline="") as file:
+        known = {sku: seen for sku, seen in csv.reader(file)}  # noqa: C416 (of pairs)
+    unchanged = 0
+    with (home / "catalog.csv").open(newline="") as file:
+        for cells in csv.DictReader(file):
+            unchanged += known.get(cells["sku"]) == digest(cells)
+    return {"counts": {"unchanged": unchanged}}
+
+
+def limit(home: Path) -> dict[str, Any]:
+    """The least: DuckDB's own reader, its hash, one join. It checks nothing, and knows no line."""
+    import duckdb
+
+    hashed = f"md5(concat_ws('|', {', '.join(f'coalesce({name}, chr(0))' for name in USED)}))"
+    hashed = hashed.replace("chr(0)", "''")
+    with duckdb.connect() as db:
+        (unchanged,) = db.execute(
+            f"SELECT count(*) FROM read_csv('{home}/catalog.csv', header = true, all_varchar = true) c "
+            f"JOIN read_csv('{home}/known.csv', header = false, all_varchar = true, names = ['k', 'seen']) "
+            f"ON c.sku = k AND {hashed} = seen"
+        ).fetchone() or (0,)
+    return {"counts": {"unchanged": unchanged}}
+
+
+SUBJECTS: dict[str, Callable[[Path], dict[str, Any]]] = {"ours": ours, "script": script, "limit": limit}
+
+
+def main() -> None:
+    """Run one."""
+    what, home = sys.argv[1], Path(sys.argv[2])
+    if what == "make":
+        began = time.perf_counter()
+        make(home, int(sys.argv[3]))
+        print(json.dumps({"wall": time.perf_counter() - began}))
+        return
+    if what == "ours":
+        import airflow_provider_bgrep.catalog.plan.create  # noqa: F401 (a task's start is not the night's)
+
+        layout_of(home)
+    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    wall, cpu = time.perf_counter(), time.process_time()
+    told = SUBJECTS[what](home)
+    out = {
+        "wall": time.perf_counter() - wall,
+        "cpu": time.process_time() - cpu,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "base_mb": base,
+        "unchanged": told["counts"].get("unchanged", 0),
+    }
+    print(json.dumps(out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1048 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is published is whole at every moment, whoever dies or hurries; and nothing else is touched."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow.parquet as pq
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from airflow_provider_bgrep.catalog.config.filename_template import TEMPLATE_FIELDS, PublishRules
+from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+from airflow_provider_bgrep.catalog.model.schema import ENTRY, blank
+from airflow_provider_bgrep.catalog.publish.manifest_log import KEPT, Manifests
+from airflow_provider_bgrep.catalog.publish.publisher import publish
+from airflow_provider_bgrep.catalog.state.manifest import (
+    MANIFEST,
+    Change,
+    DamagedManifestError,
+    published_by,
+    read_manifest,
+)
+from airflow_provider_bgrep.protocol.errors import InvalidInput
+from airflow_provider_bgrep.storage import (
+    get_bytes,
+    in_folder,
+    local_copy,
+    names_in,
+    put_bytes,
+    remove,
+    safe_name,
+    storage_path,
+)
+
+try:
+    from airflow.sdk.io import attach
+except ImportError:  # Airflow 2
+    from airflow.io.store import attach
+
+
+class Overtaken(MemoryFileSystem):
+    """A store on which something happens right before a manifest.json is put into place."""
+
+    protocol = "overtaken"
+    store: dict[str, object] = {}  # noqa: RUF012 - as fsspec's own: one store a class
+    pseudo_dirs = [""]  # noqa: RUF012
+    before_manifest: Any = None
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.removeprefix("overtaken://"))
+
+    def mv(self, path1: str, path2: str, **kwargs: Any) -> None:
+        happens, Overtaken.before_manifest = Overtaken.before_manifest, None
+        if not path2.endswith("/manifest.json"):
+            Overtaken.before_manifest = happens
+        elif happens is not None:
+            happens()
+        super().mv(path1, path2, **kwargs)
+
+
+fsspec.register_implementation("overtaken", Overtaken, clobber=True)
+attach("overtaken", fs=Overtaken())  # Airflow by itself does not know it
+pytestmark = pytest.mark.filterwarnings("ignore:UPath 'overtaken' filesystem")
+
+RETIRE = PublishRules()
+DELETE = PublishRules(on_removed="delete")
+KEEP = PublishRules(on_removed="keep")
+ONE = PublishRules(keep_versions=1, on_removed="delete")
+
+
+@pytest.fixture(params=["local", "s3"])
+def layout(request, tmp_path) -> CatalogPaths:
+    if request.param == "s3":
+        return CatalogPaths(request.getfixturevalue("s3_folder"))
+    return CatalogPaths(storage_path(str(tmp_path / "shop")))
+
+
+@pytest.fixture
+def local(tmp_path) -> CatalogPaths:
+    return CatalogPaths(storage_path(str(tmp_path / "shop")))
+
+
+def plan(night: int, at: int | None = None) -> dict[str, str]:
+    return {
+        "plan_id": f"202501{night:02}T020000-{night:08x}",
+        "run_id": f"scheduled__2025-01-{night:02}",
+        "dag_id": "nightly",
+        "at": f"2025-01-{at or night:02}T02:00:00+00:00",
+    }
+
+
+def bought(
+    layout: CatalogPaths, sku: str, what: str = "1", view: str = "main", **changes: Any
+) -> dict[str, Any]:
+    """A ledger's entry, and the images it names: of two the second is chosen."""
+    name = sku if view == "main" else f"{sku}/{view}"
+    files = []
+    for output in range(2):
+        data = f"image {output} of {name!r}: {what}".encode()
+        path = layout.images / f"{hashlib.sha256(data).hexdigest()[:32]}_00_{output}.png"
+        put_bytes(data, path)
+        files.append(
+            {
+                "index": 0,
+                "output": output,
+                "path": str(path),
+                "size": len(data),
+                "sha256": hashlib.sha256(data).hexdigest(),
+                "format": "PNG",
+                "width": 1024,
+                "height": 768,
+            }
+        )
+    return {
+        **blank(ENTRY),
+        "name": name,
+        "sku": sku,
+        "view": view,
+        "content": hashlib.sha256(f"{name} {what}".encode()).hexdigest()[:32],
+        "image": f"https://shop.example/{what}.jpg",
+        "positive_prompt": f"{sku} on marble",
+        "result_key": "f" * 32,
+        "seed": 7,
+        "files": json.dumps(files),
+        "chosen": 1,
+        "verdict": "passed",
+        **changes,
+    }
+
+
+def counts_of(**counts: int) -> dict[str, int]:
+    names = ("published", "retired", "deleted", "unchanged", "failed", "live")
+    return {**dict.fromkeys(names, 0), **counts}
+
+
+def rows_of(layout: CatalogPaths) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in read_manifest(layout.destination)}
+
+
+def named_by(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Checksums by path of all that rows name."""
+    images = [version for row in rows for version in (row, *row["versions"])]
+    assert len({image["path"] for image in images}) == len(images)
+    return {image["path"]: image["sha256"] for image in images}
+
+
+def seen(layout: CatalogPaths) -> list[dict[str, Any]]:
+    """What a consumer sees who knows manifest.json only; every file it leads to is there, and is right."""
+    data = get_bytes(layout.manifest)
+    if data is None:
+        return []
+    header = json.loads(data)
+    with local_copy(layout.destination / header["parquet"]) as file:
+        rows = pq.ParquetFile(file).read().to_pylist()
+    lines = get_bytes(layout.destination / header["jsonl"]).splitlines()
+    assert list(map(json.loads, lines)) == rows
+    for path, sha256 in named_by(rows).items():
+        image = get_bytes(layout.destination / path)
+        assert image is not None, f"{path} is not there"
+        assert hashlib.sha256(image).hexdigest() == sha256
+    assert header["counts"] == {
+        status: sum(row["status"] == status for row in rows) for status in ("live", "retired")
+    }
+    return rows
+
+
+def files_of(layout: CatalogPaths) -> list[str]:
+    """Every file at the destination, but for what is not published."""
+    root = layout.destination
+    found = (path.removeprefix(root.path).lstrip("/") for path in root.fs.find(root.path))
+    return sorted(path for path in found if not path.startswith("_bgrep/"))
+
+
+def images_of(layout: CatalogPaths) -> set[str]:
+    return {path for path in files_of(layout) if not path.startswith("manifest")}
+
+
+def state_of(layout: CatalogPaths) -> tuple[Any, ...]:
+    """Everything that two runs to the same end have in common."""
+    rows = [{**row, "published_at": "", "retired_at": ""} for row in seen(layout)]
+    for row in rows:
+        row["versions"] = [{**version, "published_at": ""} for version in row["versions"]]
+    names = [re.sub(r"-[0-9a-f]{8}\.", "-token.", path) for path in files_of(layout)]
+    header = json.loads(get_bytes(layout.manifest) or b"{}")
+    told = {name: header.get(name) for name in ("number", "plan_id", "counts", "changed")}
+    return sorted(rows, key=lambda row: row["name"]), names, told
+
+
+# --- one night after the other --------------------------------------------------------------------
+
+
+def test_what_is_published_lies_under_its_sku_and_is_named_by_the_manifest(layout):
+    entries = [
+        bought(layout, "mug", actual_seed=11),
+        bought(layout, "mug", view="back"),
+        bought(layout, "杯"),
+    ]
+    published = publish(layout, entries, [], RETIRE, plan=plan(1))
+    assert published.failed == []
+    assert published.counts == counts_of(published=3, live=3)
+    assert [row["name"] for row in seen(layout)] == ["mug", "mug/back", "杯"]
+    mug = rows_of(layout)["mug"]
+    assert list(mug) == [column.name for column in MANIFEST]
+    assert re.fullmatch(r"mug/main-[0-9a-f]{12}\.png", mug["path"])
+    assert re.fullmatch(r"mug/back-[0-9a-f]{12}\.png", rows_of(layout)["mug/back"]["path"])
+    assert get_bytes(layout.destination / mug["path"]) == b"image 1 of 'mug': 1"
+    assert (mug["width"], mug["height"], mug["format"], mug["status"]) == (1024, 768, "PNG", "live")
+    assert (mug["plan_id"], mug["run_id"], mug["since"]) == (plan(1)["plan_id"], plan(1)["run_id"], 1)
+    assert (mug["seed"], rows_of(layout)["杯"]["seed"]) == (11, 7)
+    assert mug["versions"] == []
+    assert list(read_manifest(str(layout.destination))) == seen(layout)
+    header = json.loads(get_bytes(layout.manifest))
+    assert (header["version"], header["number"], header["plan_id"]) == (1, 1, plan(1)["plan_id"])
+
+
+def test_before_anything_is_published_there_is_nothing_to_read_and_nothing_is_written(layout):
+    assert list(read_manifest(layout.destination)) == []
+    assert published_by(layout, plan(1)["plan_id"]) == {}
+    assert publish(layout, [], ["mug"], RETIRE, plan=plan(1)).counts["live"] == 0
+    assert files_of(layout) == []
+
+
+def test_a_changed_image_has_another_path_and_older_ones_stay_as_many_as_are_kept(layout):
+    paths = []
+    for night in range(1, 6):
+        publish(layout, [bought(layout, "mug", str(night))], [], RETIRE, plan=plan(night))
+        (row,) = seen(layout)
+        paths.insert(0, row["path"])
+        assert [row["path"], *(version["path"] for version in row["versions"])] == paths[:3]
+        assert row["since"] == night
+    assert len(set(paths)) == 5
+    assert images_of(layout) == set(paths)  # those before are named by manifests that are kept
+
+
+def test_only_the_current_version_is_kept_where_one_is_asked_for(layout):
+    for night in (1, 2):
+        publish(layout, [bought(layout, "mug", str(night))], [], ONE, plan=plan(night))
+    (row,) = seen(layout)
+    assert row["versions"] == []
+
+
+def test_fewer_versions_are_kept_of_every_row_once_fewer_are_asked_for(local):
+    for night in (1, 2, 3):
+        entries = [bought(local, sku, str(night)) for sku in ("mug", "lamp")]
+        publish(local, entries, [], RETIRE, plan=plan(night))
+    before = images_of(local)
+    publish(local, [bought(local, "mug", "4")], [], ONE, plan=plan(4))
+    rows = rows_of(local)
+    assert (rows["mug"]["versions"], rows["lamp"]["versions"]) == ([], [])
+    assert published_by(local, plan(4)["plan_id"]) == {"mug": rows["mug"]["path"]}
+    assert published_by(local, plan(3)["plan_id"]) == {"lamp": rows["lamp"]["path"]}
+    assert before < images_of(local)
+    for night in range(5, 4 + KEPT):
+        publish(local, [bought(local, "other", str(night))], [], ONE, plan=plan(night))
+    assert images_of(local) & before == {rows["lamp"]["path"]}
+
+
+def test_the_same_again_changes_nothing_and_says_the_same(layout):
+    publish(layout, [bought(layout, "vase"), bought(layout, "old")], [], DELETE, plan=plan(1))
+    entries = [bought(layout, "mug"), bought(layout, "lamp"), bought(layout, "gone")]
+    image = json.loads(entries[2]["files"])[1]["path"]
+    remove(in_folder(layout.destination, image))
+    first = publish(layout, entries, ["old"], DELETE, plan=plan(2))
+    before, files = state_of(layout), files_of(layout)
+    assert first.counts == counts_of(published=2, deleted=1, failed=1, live=3)
+    assert publish(layout, entries, ["old"], DELETE, plan=plan(2)) == first
+    assert (state_of(layout), files_of(layout)) == (before, files)
+
+
+def test_a_night_on_which_nothing_changed_writes_nothing(layout):
+    def written() -> list[Any]:
+        found = layout.destination.fs.find(layout.destination.path, detail=True)
+        return [(path, info.get("ino") or info["LastModified"]) for path, info in found.items()]
+
+    entry = bought(layout, "mug")
+    publish(layout, [entry], [], RETIRE, plan=plan(1))
+    before = written()
+    assert publish(layout, [], [], RETIRE, plan=plan(2)).counts == counts_of(live=1)
+    counts = publish(layout, [entry], ["unknown"], RETIRE, plan=plan(3)).counts
+    assert counts == counts_of(unchanged=1, live=1)
+    assert written() == before
+
+
+def test_the_same_image_of_another_purchase_keeps_its_path(layout):
+    publish(layout, [bought(layout, "mug")], [], RETIRE, plan=plan(1))
+    (before,) = seen(layout)
+    publish(layout, [bought(layout, "mug", content="e" * 32)], [], RETIRE, plan=plan(2))
+    (row,) = seen(layout)
+    assert (row["path"], row["versions"]) == (before["path"], [])
+    assert (row["content"], row["plan_id"]) == ("e" * 32, plan(2)["plan_id"])
+
+
+def test_another_image_of_the_same_purchase_has_another_path(layout):
+    publish(layout, [bought(layout, "mug")], [], RETIRE, plan=plan(1))
+    (before,) = seen(layout)
+    publish(layout, [bought(layout, "mug", chosen=0)], [], RETIRE, plan=plan(2))
+    (row,) = seen(layout)
+    assert row["content"] == before["content"]
+    assert [version["path"] for version in row["versions"]] == [before["path"]]
+    assert row["path"] != before["path"]
+
+
+def test_an_image_that_comes_back_has_a_path_of_its_own(layout):
+    for night, what in enumerate("aba", 1):
+        publish(layout, [bought(layout, "mug", what)], [], RETIRE, plan=plan(night))
+    (row,) = seen(layout)
+    assert len({row["path"], *(version["path"] for version in row["versions"])}) == 3
+
+
+# --- rows that the catalog does not name any more -------------------------------------------------
+
+
+def test_a_retired_row_keeps_its_files_and_says_so(layout):
+    publish(layout, [bought(layout, "mug"), bought(layout, "lamp")], [], RETIRE, plan=plan(1))
+    images = images_of(layout)
+    counts = publish(layout, [], ["mug"], RETIRE, plan=plan(2)).counts
+    assert (counts["retired"], counts["published"], counts["live"]) == (1, 0, 1)
+    assert publish(layout, [], ["mug"], RETIRE, plan=plan(2)).counts == counts
+    rows = rows_of(layout)
+    assert [row["status"] for row in seen(layout)].count("retired") == 1
+    assert (rows["mug"]["status"], rows["mug"]["retired_by"]) == ("retired", plan(2)["plan_id"])
+    assert rows["mug"]["plan_id"] == plan(1)["plan_id"]
+    assert rows["mug"]["retired_at"] > ""
+    assert images_of(layout) == images
+
+
+def test_a_retired_row_that_comes_back_is_live_again(layout):
+    publish(layout, [bought(layout, "mug")], [], RETIRE, plan=plan(1))
+    (before,) = seen(layout)
+    publish(layout, [], ["mug"], RETIRE, plan=plan(2))
+    counts = publish(layout, [bought(layout, "mug")], [], RETIRE, plan=plan(3)).counts
+    (row,) = seen(layout)
+    assert (counts["published"], counts["live"]) == (1, 1)
+    assert (row["status"], row["path"], row["versions"]) == ("live", before["path"], [])
+    assert (row["retired_at"], row["retired_by"], row["plan_id"]) == ("", "", plan(3)["plan_id"])
+    publish(layout, [], ["mug"], RETIRE, plan=plan(4))
+    publish(layout, [bought(layout, "mug", "2")], [], RETIRE, plan=plan(5))
+    (row,) = seen(layout)
+    assert (row["status"], [one["path"] for one in row["versions"]]) == ("live", [before["path"]])
+
+
+def test_a_deleted_row_is_gone_with_all_its_versions(layout):
+    for night in (1, 2):
+        entries = [bought(layout, "mug", str(night)), bought(layout, "lamp")]
+        publish(layout, entries, [], DELETE, plan=plan(night))
+    counts = publish(layout, [], ["mug"], DELETE, plan=plan(3)).counts
+    assert (counts["deleted"], counts["retired"], counts["live"]) == (1, 0, 1)
+    (row,) = seen(layout)
+    assert images_of(layout) == {row["path"]}
+    assert not any(name.endswith(".txt") for name in names_in(layout.manifests) if "deleted" in name)
+
+
+def test_a_deleted_row_that_comes_back_is_not_removed_with_what_it_was(local):
+    """Its path may be that of before, which an older list says to remove."""
+    publish(local, [bought(local, "mug", "a")], [], ONE, plan=plan(1))
+    publish(local, [bought(local, "mug", "b")], [], ONE, plan=plan(2))
+    publish(local, [], ["mug"], ONE, plan=plan(3))
+    publish(local, [bought(local, "mug", "a")], [], ONE, plan=plan(4))
+    for night in range(5, 5 + KEPT):
+        publish(local, [bought(local, "other", str(night))], [], ONE, plan=plan(night))
+        assert {row["name"] for row in seen(local)} == {"mug", "other"}
+
+
+def test_a_file_stays_for_as_long_as_any_manifest_that_is_kept_names_it(local):
+    """Also one that an older list says to remove, and a newer one says to remove later."""
+    for night, what in ((1, "a"), (2, "b"), (4, "a"), (6, "c")):
+        publish(local, [bought(local, "mug", what)], [], ONE, plan=plan(night))
+        publish(local, [], ["mug"] if night == 2 else [], ONE, plan=plan(night + 1))
+    for night in range(8, 9 + 2 * KEPT):
+        publish(local, [bought(local, "other", str(night))], [], ONE, plan=plan(night))
+        for name in names_in(local.manifests):
+            if name.endswith(".parquet") and name >= f"{4:08}":  # the row that was deleted is in those before
+                rows = pq.ParquetFile(local.manifests.path + "/" + name).read().to_pylist()
+                assert named_by(rows).keys() <= images_of(local)
+
+
+def test_a_removed_row_may_be_kept(layout):
+    publish(layout, [bought(layout, "mug")], [], KEEP, plan=plan(1))
+    before = state_of(layout)
+    assert publish(layout, [], ["mug"], KEEP, plan=plan(2)).counts["live"] == 1
+    assert state_of(layout) == before
+
+
+def test_a_row_that_is_published_is_not_removed_by_the_same_plan(layout):
+    publish(layout, [bought(layout, "mug")], ["mug"], DELETE, plan=plan(1))
+    assert [row["status"] for row in seen(layout)] == ["live"]
+
+
+# --- the manifests before -------------------------------------------------------------------------
+
+
+def test_old_manifests_go_and_with_them_what_only_they_name(local):
+    for night in range(1, 26):
+        entries = [bought(local, "mug", str(night)), bought(local, f"sku-{night}")]
+        publish(local, entries, [f"sku-{night - 2}"], DELETE, plan=plan(night))
+        seen(local)
+    headers = sorted(name for name in names_in(local.manifests) if name.endswith(".json"))
+    assert headers == [f"{number:08}.json" for number in range(26 - KEPT, 26)]
+    named: set[str] = set()
+    for name in headers:
+        header = json.loads(get_bytes(local.manifests / name))
+        with local_copy(local.destination / header["parquet"]) as file:
+            rows = pq.ParquetFile(file).read().to_pylist()
+        # What was deleted is gone; every other file is there for as long as a manifest names it.
+        named |= named_by([row for row in rows if row["sku"] == "mug"]).keys()
+        assert {f"manifests/{one}" for one in names_in(local.manifests)} > {
+            header["parquet"],
+            header["jsonl"],
+        }
+    live = {row["path"] for row in seen(local)}
+    assert images_of(local) == named | live
+    assert len(named) == KEPT + 2  # ten manifests, each with three versions
+    kinds = [name.partition(".")[2] for name in names_in(local.manifests)]
+    assert (kinds.count("parquet"), kinds.count("jsonl"), kinds.count("deleted.txt")) == (KEPT, KEPT, 0)
+
+
+def test_what_a_copy_of_the_manifest_names_stays_however_old_it_is(local):
+    """Whoever switched may have died before it was replaced."""
+    publish(local, [bought(local, "mug")], [], ONE, plan=plan(1))
+    manifests = Manifests(local)
+    for night in range(2, 4 + KEPT):
+        newest = manifests.newest()
+        with manifests.draft(newest) as draft:
+            (row,) = draft.rows(["mug"]).values()
+            change = Change(rows=[{**row, "path": f"mug/{night}.png"}], dropped={row["path"]})
+            assert manifests.switch(draft.write(change, 1, plan(night), plan(night)["at"]))
+        manifests.tidy()
+        assert [row["plan_id"] for row in seen(local)] == [plan(1)["plan_id"]]
+    manifests.show()
+    manifests.tidy()
+    assert len([name for name in names_in(local.manifests) if name.endswith(".parquet")]) == KEPT
+    assert images_of(local) == set()
+
+
+def test_a_part_of_a_manifest_goes_once_nobody_can_be_writing_it(local):
+    publish(local, [bought(local, "mug")], [], ONE, plan=plan(1))
+    parts = [".00000002-0123abcd.parquet.01234567.part", ".00000002.json.89abcdef.part"]
+    for name in parts:
+        put_bytes(b"PAR", local.manifests / name)
+    for night in range(2, 3 + KEPT):
+        assert set(parts) <= set(names_in(local.manifests))
+        publish(local, [bought(local, "mug", str(night))], [], ONE, plan=plan(night))
+        seen(local)
+    assert not any(name.endswith(".part") for name in names_in(local.manifests))
+
+
+def test_what_is_not_ours_is_never_touched(local):
+    publish(local, [bought(local, "mug")], [], ONE, plan=plan(1))
+    foreign = [
+        "mug/by-hand.png",
+        "manifests/readme.txt",
+        "manifests/x-00000000.parquet",
+        "index.html",
+        "a/b/c",
+    ]
+    for name in foreign:
+        put_bytes(b"not ours", local.destination / name)
+    for night in range(2, 4 + KEPT):
+        publish(local, [bought(local, "mug", str(night))], [], ONE, plan=plan(night))
+    publish(local, [], ["mug"], ONE, plan=plan(20))
+    assert [get_bytes(local.destination / name) for name in foreign] == [b"not ours"] * len(foreign)
+
+
+def test_a_list_that_was_tampered_with_removes_nothing_else(local, tmp_path):
+    publish(local, [bought(local, "mug"), bought(local, "lamp")], [], ONE, plan=plan(1))
+    token = json.loads(get_bytes(local.manifest))["token"]
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"outside")
+    before = files_of(local)
+    listed = ["../outside", str(outside), "manifest.json", "manifests/00000001.json", "mug/../../outside"]
+    listed += ["_bgrep/images/" + names_in(local.images)[0], "/", "", ".", rows_of(local)["mug"]["path"]]
+    put_bytes("\n".join(listed).encode(), local.manifests / f"00000001-{token}.deleted.txt")
+    put_bytes(rows_of(local)["lamp"]["path"].encode(), local.manifests / "00000001-0123abcd.deleted.txt")
+    images = names_in(local.images)
+    publish(local, [], [], ONE, plan=plan(2))
+    assert outside.read_bytes() == b"outside"
+    assert (files_of(local), names_in(local.images)) == (before, images)
+
+
+def test_a_lost_copy_of_the_manifest_is_written_again(layout):
+    publish(layout, [bought(layout, "mug")], [], RETIRE, plan=plan(1))
+    before = get_bytes(layout.manifest)
+    remove(layout.manifest)
+    publish(layout, [], [], RETIRE, plan=plan(2))
+    assert get_bytes(layout.manifest) == before
+    put_bytes(b"{}", layout.manifest)
+    publish(layout, [], [], RETIRE, plan=plan(3))
+    assert get_bytes(layout.manifest) == before
+
+
+def test_a_published_file_that_somebody_removed_is_put_back_with_its_row(layout):
+    entries = [bought(layout, "mug")]
+    publish(layout, entries, [], RETIRE, plan=plan(1))
+    (row,) = seen(layout)
+    remove(layout.destination / row["path"])
+    assert publish(layout, entries, [], RETIRE, plan=plan(2)).counts["unchanged"] == 1
+    seen(layout)
+
+
+def test_somebody_elses_manifest_is_not_overwritten(layout):
+    for data in (b'{"name": "My web app", "icons": []}', b"not JSON", b"[]", b"\xff"):
+        put_bytes(data, layout.manifest)
+        with pytest.raises(InvalidInput, match=r"destination: .*manifest\.json is not ours"):
+            publish(layout, [bought(layout, "mug")], [], RETIRE, plan=plan(1))
+        assert files_of(layout) == ["manifest.json"]
+        assert get_bytes(layout.manifest) == data
+        with pytest.raises(DamagedManifestError):
+            list(read_manifest(layout.destination))
+
+
+def test_a_lost_folder_of_manifests_is_not_taken_for_none(layout):
+    publish(layout, [bought(layout, "mug")], [], RETIRE, plan=plan(1))
+    for name in names_in(layout.manifests):
+        remove(layout.manifests / name)
+    with pytest.raises(DamagedManifestError, match="copy of manifest 1"):
+        publish(layout, [bought(layout, "lamp")], [], RETIRE, plan=plan(2))
+
+
+def test_a_manifest_of_a_later_version_is_not_written_over(local):
+    publish(local, [bought(local, "mug")], [], RETIRE, plan=plan(1))
+    for path in (local.manifest, local.manifests / "00000001.json"):
+        put_bytes(get_bytes(path).replace(b'"version": 1', b'"version": 2'), path)
+    before = files_of(local)
+    with pytest.raises(DamagedManifestError, match="version 2"):
+        publish(local, [bought(local, "lamp")], [], RETIRE, plan=plan(2))
+    assert files_of(local) == before
+
+
+# --- a plan that is late --------------------------------------------------------------------------
+
+
+def test_an_older_plan_changes_nothing_that_a_newer_one_has(layout):
+    old = [bought(layout, "mug", "old"), bought(layout, "vase")]
+    publish(layout, [bought(layout, "mug", "new"), bought(layout, "lamp")], [], DELETE, plan=plan(2))
+    counts = publish(layout, old, ["lamp"], DELETE, plan=plan(1)).counts
+    assert (counts["published"], counts["unchanged"], counts["deleted"]) == (1, 1, 0)
+    rows = rows_of(layout)
+    assert sorted(rows) == ["lamp", "mug", "vase"]
+    assert rows["mug"]["content"] == bought(layout, "mug", "new")["content"]
+    assert len(images_of(layout)) == 3
+    assert publish(layout, old, ["lamp"], DELETE, plan=plan(1)).counts == counts
+
+
+# --- images that cannot be published ------------------------------------------------------------
+
+
+def test_an_image_that_cannot_be_copied_stops_no_other(layout):
+    bad = {
+        "gone": {},
+        "short": {},
+        "unchosen": {"chosen": None},
+        "too many": {"chosen": 2},
+        "negative": {"chosen": -1},
+        "no files": {"files": ""},
+        "no list": {"files": "{}"},
+        "no image": {"files": "[1, 2]"},
+        "no path": {"files": '[{}, {"size": 1}]'},
+        "a folder": {},
+    }
+    entries = {name: bought(layout, name, **changes) for name, changes in bad.items()}
+
+    def image(name: str) -> Any:
+        return in_folder(layout.destination, json.loads(entries[name]["files"])[1]["path"])
+
+    remove(image("gone"))
+    put_bytes(b"half", image("short"))
+    remove(image("a folder"))
+    put_bytes(b"", image("a folder") / "x")
+    published = publish(layout, [*entries.values(), bought(layout, "mug")], [], RETIRE, plan=plan(1))
+    assert [name for name, _ in published.failed] == sorted(bad)
+    reasons = dict(published.failed)
+    assert "is not there any more" in reasons["gone"]
+    assert "has 4 bytes now" in reasons["short"]
+    assert "chosen is None, of 2" in reasons["unchosen"]
+    assert all(reasons.values())
+    assert (published.counts["published"], published.counts["failed"]) == (1, len(bad))
+    assert [row["name"] for row in seen(layout)] == ["mug"]
+    assert len(images_of(layout)) == 1
+
+
+def test_a_row_whose_new_image_cannot_be_copied_stays_as_it_was(layout):
+    publish(layout, [bought(layout, "mug")], [], RETIRE, plan=plan(1))
+    before = state_of(layout)
+    entry = bought(layout, "mug", "2")
+    remove(in_folder(layout.destination, json.loads(entry["files"])[1]["path"]))
+    published = publish(layout, [entry], ["mug"], RETIRE, plan=plan(2))
+    assert [name for name, _ in published.failed] == ["mug"]
+    assert state_of(layout) == before
+
+
+def test_what_signs_an_image_is_not_published(local):
+    for number, image in enumerate(
+        ("https://b.example/a.jpg?Expires=1&OSSAccessKeyId=k&Signature=s3cr3t", "s3://b/a?x")
+    ):
+        publish(local, [bought(local, f"mug{number}", image=image)], [], RETIRE, plan=plan(number + 1))
+    assert [row["image"] for row in seen(local)] == ["https://b.example/a.jpg", "s3://b/a?x"]
+    root = Path(local.destination.path)
+    published = [root / name for name in files_of(local)]
+    assert len(published) > 4
+    assert not any(b"s3cr3t" in path.read_bytes() for path in published)
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+HOSTILE = [
+    *(
+        "a/b",
+        "a_b",
+        "../../etc",
+        "..",
+        ".",
+        "",
+        ".hidden",
+        "manifests",
+        "manifest.json",
+        "_bgrep",
+        "Manifests",
+    ),
+    *(
+        "CON",
+        "con.png",
+        "NUL",
+        "lpt1",
+        "ABC",
+        "abc",
+        "aBc",
+        "é",
+        "e\u0301",
+        "雪" * 100,
+        "雪" * 100 + "1",
+        "a" * 300,
+    ),
+    *(
+        "🏮",
+        "x\\y",
+        "a b",
+        "-rf",
+        "~",
+        "$(x)",
+        "%2e%2e",
+        "name.",
+        "name..",
+        "a\u202eb",
+        "?x=1#y",
+        "{sku}",
+        "\ud83d",
+    ),
+]
+
+
+def test_hostile_skus_become_files_that_stay_in_their_folder(local):
+    skus = [sku for sku in HOSTILE if sku.isprintable() and sku]
+    entries = [bought(local, sku, view=view) for sku in skus for view in ("main", "..", "CON", "雪" * 99)]
+    published = publish(local, entries, [], RETIRE, plan=plan(1))
+    assert published.failed == []
+    rows = seen(local)
+    assert len(rows) == len(entries)
+    assert len({row["path"].casefold() for row in rows}) == len(rows)
+    assert images_of(local) == {row["path"] for row in rows}
+    assert sorted(names_in(local.destination)) == sorted(
+        {row["path"].partition("/")[0] for row in rows} | {"manifest.json", "manifests", "_bgrep"}
+    )
+
+
+def path_of(rules: PublishRules, sku: str, view: str = "main", **changes: Any) -> str:
+    row = {"name": f"{sku}/{view}", "sku": sku, "view": view, "width": 1, "height": 1, "seed": None}
+    return rules.path({**row, "content": "c" * 32, "sha256": "0" * 64, **changes}, "png", "")
+
+
+@given(st.text(max_size=300), st.text(max_size=300))
+@example("manifests", "main")
+@example("雪" * 300, "雪" * 300)
+@example("CON", "nul.x")
+def test_any_sku_makes_a_path_that_every_store_takes(sku, view):
+    longest = PublishRules(filename_template="{sku}/{sku}-{view}-{version}-{content}.{ext}")
+    for rules in (RETIRE, longest, PublishRules(filename_template="{view}/{sku}/{version}")):
+        parts = path_of(rules, sku, view).split("/")
+        assert parts[0].casefold() not in ("manifests", "manifest.json", "_bgrep")
+        for part in parts:
+            assert 0 < len(part.encode()) <= 255
+            assert safe_name(part, 255) == part
+            assert not part.endswith(".")
+            assert part.partition(".")[0].casefold() not in ("con", "nul", "prn", "aux", "com1")
+
+
+def test_two_rows_never_share_a_file_even_where_case_does_not_count():
+    paths = [path_of(RETIRE, sku, view) for sku in HOSTILE for view in ("main", "MAIN", *HOSTILE)]
+    assert len({path.casefold() for path in paths}) == len(paths)
+
+
+def test_a_template_may_name_all_there_is():
+    template = (
+        "shop/{sku}/{view}/" + "-".join(f"{{{name}}}" for name in TEMPLATE_FIELDS if name != "ext") + ".{ext}"
+    )
+    path = path_of(PublishRules(filename_template=template), "mug", "back", seed=5, width=640)
+    assert re.fullmatch(r"shop/mug/back/mug-back-[0-9a-f]{12}-c{12}-5-640-1\.png", path)
+
+
+@pytest.mark.parametrize(
+    ("template", "problem"),
+    [
+        ("{view}-{version}.{ext}", "has no folder {sku}"),
+        ("x{sku}/{version}.{ext}", "has no folder {sku}"),
+        ("{sku}/{view}.{ext}", "lacks {version}"),
+        ("{sku}/{version}/{view}.{ext}", "lacks {version}"),
+        ("{sku}/{version:.2}.{ext}", "with a format"),
+        ("{sku}/{version!r}.{ext}", "with a format"),
+        ("{sku}/{version}.{price}", "'price'; the fields are sku, view"),
+        ("{sku}/{version}-{}.{ext}", "''; the fields are"),
+        ("{sku}/{version}-{sku.x}", "'sku.x'"),
+        ("/{sku}/{version}", "besides fields"),
+        ("../{sku}/{version}", "besides fields"),
+        ("{sku}/./{version}", "besides fields"),
+        ("{sku}//{version}", "besides fields"),
+        ("{sku}/.{version}", "besides fields"),
+        ("{sku}/a b{version}", "besides fields"),
+        ("{sku}/a\\b{version}", "besides fields"),
+        ("{sku}/{{version}}{version}", "besides fields"),
+        ("{sku}/{version}.", "besides fields"),
+        ("manifests/{sku}/{version}", "which is not for images"),
+        ("_bgrep/{sku}/{version}", "which is not for images"),
+        ("Manifest.json/{sku}/{version}", "which is not for images"),
+        ("{sku}/{sku}{sku}{sku}{version}", "more than 250 bytes"),
+        ("{sku}/{version", "cannot be read"),
+        ("", "has no folder"),
+        (None, "is no text"),
+    ],
+)
+def test_a_template_that_cannot_work_is_refused(template, problem):
+    with pytest.raises(InvalidInput, match=re.escape(problem)):
+        PublishRules(filename_template=template)
+
+
+def test_all_that_is_wrong_with_the_rules_is_told_at_once():
+    with pytest.raises(InvalidInput) as caught:
+        PublishRules(filename_template="{view}", keep_versions=0, on_removed="burn")
+    assert [one.where for one in caught.value.problems] == [
+        *("filename_template", "filename_template", "keep_versions", "on_removed")
+    ]
+
+
+@pytest.mark.parametrize("versions", [0, -1, 1001, 1.5, "3", True, None])
+def test_a_number_of_versions_that_is_none_is_refused(versions):
+    with pytest.raises(InvalidInput, match="keep_versions"):
+        PublishRules(keep_versions=versions)
+
+
+def test_a_destination_may_be_called_anything_that_a_file_system_takes(tmp_path):
+    layout = CatalogPaths(storage_path(str(tmp_path / "it's [a] *shop*?" / "status=live" / "x")))
+    for night in (1, 2):
+        publish(layout, [bought(layout, f"mug{night}")], ["mug1"], ONE, plan=plan(night))
+    (row,) = seen(layout)
+    assert row["name"] == "mug2"
+    assert published_by(layout, plan(2)["plan_id"]) == {"mug2": row["path"]}
+
+
+# --- several at once ------------------------------------------------------------------------------
+
+
+def together(*works: Any) -> None:
+    """Call several functions at the same time; what one of them raises is raised."""
+    barrier = threading.Barrier(len(works))
+
+    def start(work: Any) -> None:
+        barrier.wait()
+        work()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        for done in [pool.submit(start, work) for work in works]:
+            done.result()
+
+
+def test_of_two_who_publish_at_once_none_loses_a_row(layout):
+    expected: set[str] = set()
+    nights = 4 if layout.destination.protocol == "s3" else 12
+    for night in range(1, nights + 1):
+        works = []
+        for who in "ab":
+            entries = [bought(layout, f"{who}-{night}"), bought(layout, f"{who}-changes", str(night))]
+            whose = {**plan(night), "plan_id": f"{plan(night)['plan_id']}{who}"}
+            works.append(
+                lambda entries=entries, whose=whose: publish(layout, entries, [], RETIRE, plan=whose)
+            )
+            expected |= {entry["name"] for entry in entries}
+        together(*works)
+        assert {row["name"] for row in seen(layout)} == expected
+    assert json.loads(get_bytes(layout.manifest))["number"] == 2 * nights
+    headers = [name for name in names_in(layout.manifests) if name.endswith(".json")]
+    assert len(names_in(layout.manifests)) - sum(
+        name.endswith(".txt") for name in names_in(layout.manifests)
+    ) == (3 * len(headers))
+
+
+def test_of_two_who_publish_the_same_row_at_once_one_is_later_and_no_file_is_left_over(local):
+    for night in range(1, 15, 2):
+        works = [
+            lambda one=one: publish(
+                local, [bought(local, "mug", str(one))], [], PublishRules(keep_versions=1000), plan=plan(one)
+            )
+            for one in (night, night + 1)
+        ]
+        together(*works)
+        (row,) = seen(local)
+        assert row["plan_id"] == plan(night + 1)["plan_id"]
+        assert images_of(local) == set(named_by([row]))
+
+
+def test_who_shows_an_old_manifest_over_a_newer_one_shows_the_newer_again():
+    """The slower of two: between its look at manifest.json and its writing, the other has come and gone."""
+    layout = CatalogPaths(storage_path("overtaken://bucket/shop"))
+    entries = {sku: bought(layout, sku) for sku in ("mug", "lamp")}
+
+    def other() -> None:
+        publish(layout, [entries["lamp"]], [], RETIRE, plan=plan(2))
+        assert json.loads(get_bytes(layout.manifest))["number"] == 2
+
+    Overtaken.before_manifest = other
+    publish(layout, [entries["mug"]], [], RETIRE, plan=plan(1))
+    assert {row["name"] for row in seen(layout)} == {"mug", "lamp"}
+
+
+def test_a_task_that_runs_twice_at_once_publishes_once(local):
+    for night in range(1, 8):
+        entries = [bought(local, f"mug-{number}", str(night)) for number in range(3)]
+        together(*[lambda: publish(local, entries, [], RETIRE, plan=plan(night))] * 3)  # noqa: B023
+        assert json.loads(get_bytes(local.manifest))["number"] == night
+        seen(local)
+
+
+def test_readers_find_every_file_while_others_publish(local):
+    publish(local, [bought(local, f"mug-{number}") for number in range(5)], [], RETIRE, plan=plan(1))
+    is_over = threading.Event()
+
+    def nights(who: int) -> None:
+        for night in range(2, 12):
+            entries = [bought(local, f"mug-{number}", f"{night}") for number in range(who, 5, 2)]
+            publish(local, entries, [], PublishRules(keep_versions=1), plan=plan(night))
+
+    def read() -> int:
+        count = 0
+        while not is_over.is_set():
+            assert len(seen(local)) == 5
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(1) as pool:
+        reads = pool.submit(read)
+        try:
+            together(lambda: nights(0), lambda: nights(1))
+        finally:
+            is_over.set()
+        assert reads.result() > 5
+
+
+# --- death ----------------------------------------------------------------------------------------
+
+
+def nights_before(layout: CatalogPaths) -> None:
+    """So many that the next night has everything to remove."""
+    publish(layout, [bought(layout, sku) for sku in ("mug", "stays", "gone", "lamp")], [], ONE, plan=plan(1))
+    for night in range(2, KEPT + 1):
+        publish(layout, [bought(layout, "mug", str(night))], [], ONE, plan=plan(night))
+
+
+def last_night(layout: CatalogPaths) -> dict[str, Any]:
+    return {
+        "entries": [bought(layout, "mug", "last"), bought(layout, "new"), bought(layout, "lamp", chosen=0)],
+        "removed": ["gone"],
+        "rules": ONE,
+        "plan": plan(KEPT + 1),
+    }
+
+
+def check_after_death(
+    layout: CatalogPaths, night: dict[str, Any], undisturbed: tuple[Any, ...], counts: dict[str, int]
+) -> None:
+    """Readers find everything; and once somebody runs again, it is as if nobody had died."""
+    assert len(seen(layout)) == 4
+    assert publish(layout, **night).counts == counts
+    assert state_of(layout) == undisturbed
+
+
+CHILD = """
+import json, os, sys, threading
+from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+from airflow_provider_bgrep.catalog.config.filename_template import PublishRules
+from airflow_provider_bgrep.catalog.publish.publisher import publish
+from airflow_provider_bgrep.storage import storage_path
+
+task = json.load(open(sys.argv[1]))
+layout = CatalogPaths(storage_path(task["root"]))
+layout.destination.fs.exists(task["root"])  # what is imported once is not imported by each child
+lock = threading.Lock()
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        left = int(line)
+        os.dup2(2, 1)  # the log is no answer
+
+        def is_change(event, args):
+            if not any(str(arg).startswith(task["root"]) for arg in args):
+                return False
+            if event == "open":
+                return args[2] is not None and args[2] & (os.O_WRONLY | os.O_RDWR)
+            if event in ("os.mkdir", "os.remove"):
+                return os.path.exists(args[0]) == (event == "os.remove")
+            return event in ("os.rename", "os.link")
+
+        def hook(event, args):
+            global left
+            if is_change(event, args):
+                with lock:
+                    left -= 1
+                    if left < 0:
+                        os._exit(9)
+
+        sys.addaudithook(hook)
+        publish(layout, task["entries"], task["removed"], PublishRules(**task["rules"]), plan=task["plan"])
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture
+def killer(local, tmp_path) -> Iterator[Any]:
+    """Publishes the last night in a process that dies before its n-th change to the destination."""
+    task = {**last_night(local), "rules": {"keep_versions": 1, "on_removed": "delete"}}
+    (tmp_path / "task.json").write_text(json.dumps({**task, "root": str(local.destination)}))
+    (tmp_path / "temporary").mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(CHILD), str(tmp_path / "task.json")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
+    ) as process:
+
+        def kill(n: int) -> bool:
+            process.stdin.write(f"{n}\n")
+            process.stdin.flush()
+            code = int(process.stdout.readline())
+            assert code in (0, 9)
+            return code == 9
+
+        yield kill
+        process.stdin.close()
+
+
+def test_who_is_killed_at_any_step_leaves_nothing_that_the_next_try_does_not_mend(local, killer, tmp_path):
+    nights_before(local)
+    pristine, root = tmp_path / "pristine", Path(local.destination.path)
+    night = last_night(local)
+    shutil.copytree(root, pristine)
+    counts = publish(local, **night).counts
+    undisturbed = state_of(local)
+    assert counts == counts_of(published=3, deleted=1, live=4)
+    deaths = 0
+    while True:
+        shutil.rmtree(root)
+        shutil.copytree(pristine, root)
+        if not killer(deaths):
+            break
+        remove_parts(local)
+        check_after_death(local, night, undisturbed, counts)
+        deaths += 1
+    assert deaths > 25
+
+
+def remove_parts(layout: CatalogPaths) -> None:
+    for path in Path(layout.destination.path).rglob(".*.part"):
+        path.unlink()
+
+
+@pytest.fixture
+def mortal(s3_endpoint, s3_folder):
+    """Reaches the folder through a client that dies at its n-th change: from then on nothing answers it."""
+    from s3fs import S3FileSystem
+
+    class CrashingStore(S3FileSystem):
+        left = -1
+        is_dead = False
+
+        async def _call_s3(self, method: str, *args: Any, **kwargs: Any) -> Any:
+            if not method.startswith(("get_", "head_", "list_")):
+                self.is_dead = self.is_dead or self.left == 0
+                self.left -= 1
+            if self.is_dead:
+                raise OSError(errno.EPIPE, "dead")
+            return await super()._call_s3(method, *args, **kwargs)
+
+    def make(n: int) -> tuple[CrashingStore, CatalogPaths, Any]:
+        fs = CrashingStore(endpoint_url=s3_endpoint, skip_instance_cache=True, use_listings_cache=False)
+        fs.left = n
+        conn_id = f"mortal-{secrets.token_hex(4)}"
+        attach("s3", conn_id=conn_id, fs=fs)
+        doomed = type(s3_folder)(f"s3://{s3_folder.bucket}/shop", conn_id=conn_id)
+        return fs, CatalogPaths(doomed), lambda text: text.replace(str(s3_folder), str(doomed))
+
+    return make
+
+
+@pytest.mark.thorough
+def test_who_dies_at_any_step_on_s3_leaves_nothing_that_the_next_try_does_not_mend(s3, s3_folder, mortal):
+    layout = CatalogPaths(s3_folder)
+    nights_before(layout)
+    night = last_night(layout)
+    root = s3_folder.path.rstrip("/")
+    pristine = {path: (info["ETag"], s3.cat_file(path)) for path, info in s3.find(root, detail=True).items()}
+    counts = publish(layout, **night).counts
+    undisturbed = state_of(layout)
+    deaths = 0
+    while True:
+        after = {path: info["ETag"] for path, info in s3.find(root, detail=True).items()}
+        for path in after.keys() - pristine.keys():
+            s3.rm_file(path)
+        for path, (etag, data) in pristine.items():
+            if after.get(path) != etag:
+                s3.pipe_file(path, data)
+        fs, doomed, told = mortal(deaths)
+        entries = json.loads(told(json.dumps(night["entries"])))
+        try:
+            publish(doomed, **{**night, "entries": entries})
+        except OSError:
+            assert fs.is_dead
+        if not fs.is_dead:
+            break
+        check_after_death(layout, night, undisturbed, counts)
+        deaths += 1
+    assert deaths > 12

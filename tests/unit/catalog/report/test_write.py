@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a plan's files to its report: in which order rows are shown, and what is known of those left over."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+from airflow_provider_bgrep.catalog.model.plan import Plan, Quote
+from airflow_provider_bgrep.catalog.model.schema import ENTRY, blank
+from airflow_provider_bgrep.catalog.report.write import write_report
+from airflow_provider_bgrep.catalog.state.ledger import Ledger
+from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS, as_lines
+from airflow_provider_bgrep.catalog.state.results import write_checked
+from airflow_provider_bgrep.storage import put_bytes, put_file, storage_path
+
+LOG = logging.getLogger(__name__)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> CatalogPaths:
+    return CatalogPaths(storage_path(f"file://{tmp_path}/shop/images"))
+
+
+def state(name: str, state: str, what: str = "") -> dict[str, Any]:
+    return {"name": name, "sku": name, "view": "main", "line": 2, "state": state, "what": what}
+
+
+def bought(layout: CatalogPaths, plan_id: str, name: str, verdict: str, **given: Any) -> dict[str, Any]:
+    """A row that a shard has bought one image for, and checked."""
+    file = {"path": f"{layout.destination}/_bgrep/images/{name}.png", "index": 0, "output": 0}
+    return {
+        **state(name, "new"),
+        "content": f"content of {name}",
+        "outcome": "generated",
+        "verdict": verdict,
+        "plan_id": plan_id,
+        "positive_prompt": f"{name} on snow",
+        "images": 1,
+        "flags": json.dumps([f"{name} is wanting"] if verdict == "flagged" else []),
+        "scores": json.dumps([{"ssim": 0.5}]),
+        "files": json.dumps([file]),
+        "result_key": f"job of {name}",
+        "thumb_source": b"RIFF",
+        **given,
+    }
+
+
+def night(
+    layout: CatalogPaths,
+    plan_id: str,
+    rows: Sequence[Mapping[str, Any]] = (),
+    shards: Sequence[Sequence[Mapping[str, Any]] | None] = (),
+    bad: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Write a plan's files down, as its tasks do; a shard that is ``None`` was never checked."""
+    files = layout.plan(plan_id)
+    counts = dict(Counter(row["state"] for row in rows) + Counter(bad=len(bad), unchanged=5))
+    plan = Plan(
+        plan_id=plan_id,
+        dag_id="shop",
+        run_id=f"run of {plan_id}",
+        account="bgrep_default",
+        catalog="s3://shop/catalog.csv",
+        created_at="2026-03-14T02:00:03+00:00",
+        until=0,
+        counts=counts,
+        quote=Quote(price=Decimal("0.2"), currency="CNY"),
+        shards=len(shards),
+        shard_size=100,
+    )
+    options = {
+        "catalog": "c.csv",
+        "destination": str(layout.destination),
+        "price_per_image": "0.2",
+        "currency": "CNY",
+    }
+    put_bytes(json.dumps(options).encode(), files.options)
+    put_bytes(as_lines(bad), files.problems)
+    types = {"line": pa.int64()}
+    schema = pa.schema([pa.field(name, types.get(name, pa.string())) for name in ROW_COLUMNS])
+    local = str(Path(layout.destination.path).parent / "rows.parquet")
+    Path(local).parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), local)
+    put_file(local, files.rows)
+    for number, shard in enumerate(shards):
+        if shard is not None:
+            write_checked(map(dict, shard), files.checked(number))
+    put_bytes(json.dumps(plan.to_dict()).encode(), files.header)
+
+
+def settled(layout: CatalogPaths, plan_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Put what a plan has come to into the ledger."""
+    names = {column.name for column in ENTRY}
+    Ledger(layout).settle(
+        plan_id, [{**blank(), **{k: v for k, v in row.items() if k in names}} for row in rows]
+    )
+
+
+def shown(layout: CatalogPaths, plan_id: str) -> list[dict[str, Any]]:
+    """The rows of a plan's gallery."""
+    page = Path(layout.plan(plan_id).report.path).read_text()
+    *blocks, meta = map(
+        json.loads, re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.S)
+    )
+    return [dict(zip(meta["fields"], cells, strict=True)) for block in blocks for cells in block]
+
+
+def test_page_summary_and_line_are_written(layout: CatalogPaths, caplog: pytest.LogCaptureFixture):
+    rows = [bought(layout, "p1", "A", "passed"), bought(layout, "p1", "B", "flagged")]
+    night(layout, "p1", rows, [rows])
+    with caplog.at_level(logging.INFO):
+        told = write_report(layout, "p1", log=LOG)
+    line = (
+        "1 row needs you: flagged. "
+        "Night of 7 rows: 2 images bought (0.40 CNY), 1 not published yet, 5 unchanged."
+    )
+    assert told == {"line": line, "gallery": str(layout.plan("p1").report), "unfinished": []}
+    assert line in caplog.text
+    summary = json.loads(Path(layout.plan("p1").summary.path).read_text())
+    assert (summary["line"], summary["cost"]) == (line, "0.4")
+    assert [row["name"] for row in shown(layout, "p1")] == ["B", "A"]
+
+
+def test_rows_that_need_people_come_first_and_do_not_crowd_out_the_others(layout: CatalogPaths):
+    shards = [
+        [bought(layout, "p1", "A", "passed"), bought(layout, "p1", "B", "passed")],
+        [bought(layout, "p1", "C", "passed"), bought(layout, "p1", "D", "flagged")],
+    ]
+    rest = [state("R", "removed"), state("Q", "quarantined", "refused")]
+    bad = [{"line": n, "column": "sku", "reason": "wrong", "sku": f"X{n}", "view": ""} for n in range(2100)]
+    night(layout, "p1", [*shards[0], *shards[1], *rest], shards, bad)
+    write_report(layout, "p1", log=LOG)
+    names = [row["name"] for row in shown(layout, "p1")]
+    assert names[:2] == ["D", "X0"]
+    assert names[2000:2006] == ["X1999", "Q", "A", "B", "C", "R"]
+    assert names[2006:] == [f"X{n}" for n in range(2000, 2100)]
+
+
+def test_what_an_earlier_night_left_is_shown_as_that_night_had_it(layout: CatalogPaths):
+    first = [bought(layout, "p1", "B", "flagged"), bought(layout, "p1", "C", "flagged")]
+    night(layout, "p1", first, [first])
+    settled(layout, "p1", first)
+    write_report(layout, "p1", log=LOG)
+    failed = bought(layout, "p2", "D", "", outcome="failed", reason="too dark", files="")
+    night(layout, "p2", [failed], [[failed]])
+    settled(layout, "p2", [failed])
+    left = [state("B", "flagged"), state("D", "quarantined", "too dark"), state("E", "flagged")]
+    night(layout, "p3", left)
+    told = write_report(layout, "p3", log=LOG)
+    assert told["line"].startswith("3 rows need you: 2 flagged, 1 set aside. Night of 8 rows: nothing bought")
+    rows = {row["name"]: row for row in shown(layout, "p3")}
+    b, d, e = rows["B"], rows["D"], rows["E"]
+    assert (b["status"], b["flags"], b["positive"]) == ("flagged", ["B is wanting"], "B on snow")
+    assert b["files"] == ["../../../_bgrep/images/B.png"]
+    assert b["report"] == "../p1/report.html"
+    assert (b["result_key"], b["cost"]) == ("job of B", "")
+    assert (d["status"], d["reason"], d["report"]) == ("quarantined", "too dark", "")
+    assert (e["status"], e["positive"]) == ("flagged", "")
+
+
+def test_links_are_quoted_and_lead_nowhere_else(layout: CatalogPaths):
+    strange = bought(layout, "p1", "a b#c?d%e", "passed")
+    elsewhere = bought(layout, "p1", "E", "passed", files=json.dumps([{"path": "s3://other/x.png"}]))
+    night(layout, "p1", [strange, elsewhere], [[strange, elsewhere]])
+    write_report(layout, "p1", log=LOG)
+    one, other = shown(layout, "p1")
+    assert one["files"] == ["../../../_bgrep/images/a%20b%23c%3Fd%25e.png"]
+    assert other["files"] == [""]
+
+
+def test_a_shard_that_was_not_checked_is_told_and_its_rows_too(layout: CatalogPaths):
+    done = bought(layout, "p1", "A", "passed")
+    night(layout, "p1", [done, state("B", "new"), state("C", "pending")], [[done], None])
+    told = write_report(layout, "p1", log=LOG)
+    assert told["unfinished"] == ["shard 1 was not checked"]
+    assert told["line"].startswith("1 shard did not finish. Night of 8 rows: 1 image bought (0.20 CNY)")
+    assert [(row["name"], row["status"]) for row in shown(layout, "p1")] == [
+        ("A", "unpublished"),
+        ("B", "to_buy"),
+        ("C", "pending"),
+    ]
+
+
+def test_halves_of_characters_in_a_bad_row_do_not_break_the_report(layout: CatalogPaths):
+    bad = [{"line": 2, "column": "\ud800", "reason": "\udfff", "sku": "\ud800", "view": "\ud800"}]
+    night(layout, "p1", bad=bad)
+    assert write_report(layout, "p1", log=LOG)["line"].startswith("1 row needs you: cannot be used.")
+    assert [row["sku"] for row in shown(layout, "p1")] == ["?"]

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The catalog's own images: their content is known by what a store tells, and they are read and signed."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import requests
+
+from airflow_provider_bgrep.catalog.source.images import fetch, is_stored, readable_url, versions
+from airflow_provider_bgrep.storage import connection_of
+
+NAMES = ["a.jpg", "a b.jpg", "a#b.jpg", "a?b.jpg", "a%20b.jpg", "ü.jpg", "a+b.jpg", "deep//x.jpg", "*.jpg"]
+SIGNATURE = "canary0signature"
+
+
+@pytest.fixture
+def shop(s3, s3_folder) -> tuple[str, str]:
+    """A folder of images on S3, and the connection it is reached with."""
+    for name in NAMES:
+        s3.pipe_file(f"{s3_folder.path}/{name}", name.encode())
+    return f"s3://{s3_folder.path}", connection_of(s3_folder)
+
+
+def test_an_image_is_known_by_its_content_whatever_its_name_and_however_many_there_are(shop):
+    folder, conn_id = shop
+    few = versions([f"{folder}/{name}" for name in NAMES], conn_id)
+    assert len(set(few.values())) == len(NAMES)
+    assert all(version.startswith("etag:") for version in few.values())
+    # More than twenty of a folder are looked up by listing it, which must come to the same.
+    missing = [f"{folder}/missing-{i}.jpg" for i in range(30)]
+    many = versions([*(f"{folder}/{name}" for name in NAMES), *missing], conn_id)
+    assert {url: many[url] for url in few} == few
+    assert {many[url] for url in missing} == {"!no such object"}
+
+
+def test_another_image_under_the_same_name_is_another_content_and_the_same_one_again_is_not(s3, shop):
+    folder, conn_id = shop
+    url = f"{folder}/a.jpg"
+    (before,) = versions([url], conn_id).values()
+    s3.pipe_file(url, b"another image")
+    (after,) = versions([url], conn_id).values()
+    s3.pipe_file(url, b"a.jpg")
+    (again,) = versions([url], conn_id).values()
+    assert (before == again, before == after) == (True, False)
+
+
+@pytest.mark.parametrize("count", [1, 30], ids=["one by one", "by listing"])
+def test_what_is_not_there_says_why(shop, count: int):
+    folder, conn_id = shop
+    found = {
+        place: set(versions([f"{place}/{i}.jpg" for i in range(count)], conn_id).values())
+        for place in (f"{folder}/nothing", "s3://no-such-bucket-of-ours/x")
+    }
+    assert set(map(tuple, found.values())) == {("!no such object",)}
+    (told,) = versions(["s3://"], conn_id).values()
+    assert told.startswith("!")
+
+
+def test_a_folder_is_no_image(shop):
+    folder, conn_id = shop
+    assert set(versions([folder, f"{folder}/"], conn_id).values()) == {"!is a folder"}
+
+
+def test_what_a_store_does_not_let_us_see_is_told_and_hides_no_other(shop, s3_folder):
+    folder, conn_id = shop
+    # s3fs takes what has no bucket for a fault of ours, and not for something missing.
+    found = versions([f"{folder}/a.jpg", "s3:///"], conn_id)
+    assert found[f"{folder}/a.jpg"].startswith("etag:")
+    assert found["s3:///"].startswith("!")
+
+
+def test_a_signed_url_is_what_the_service_can_read(shop):
+    folder, conn_id = shop
+    for name in NAMES:
+        url = readable_url(f"{folder}/{name}", conn_id, 600)
+        assert url.startswith("http://")
+        assert "ignature=" in url
+        assert requests.get(url, timeout=10).content == name.encode()
+    assert readable_url("https://shop.example/a.jpg?x=1", conn_id, 600) == "https://shop.example/a.jpg?x=1"
+
+
+def test_images_on_object_storage_are_fetched_within_bounds(shop):
+    folder, conn_id = shop
+    for name in NAMES:
+        assert fetch(f"{folder}/{name}", conn_id, 1_000) == name.encode()
+    with pytest.raises(OSError, match=r"a\.jpg' has more than 4 bytes"):
+        fetch(f"{folder}/a.jpg", conn_id, 4)
+    with pytest.raises(OSError, match=r"none\.jpg' is not there"):
+        fetch(f"{folder}/none.jpg", conn_id, 4)
+
+
+def test_what_is_on_object_storage_is_told_by_its_scheme():
+    assert [is_stored(url) for url in ("s3://a/b", "HTTP://a/b", "https://a/b", "gs://a")] == [
+        *(True, False, False, True)
+    ]
+
+
+# --- over http -------------------------------------------------------------------------------------
+
+
+class Handler(BaseHTTPRequestHandler):
+    """A shop's web server: what it answers is in the path."""
+
+    seen: list[str] = []  # noqa: RUF012 - one list a server
+
+    def do_GET(self) -> None:
+        Handler.seen.append(str(self.headers))
+        what = self.path.partition("?")[0].strip("/")
+        if what == "hangs":
+            return  # closes without an answer
+        self.send_response(200 if what in ("image", "endless") else int(what))
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(64 if what == "endless" else 1):
+                self.wfile.write(b"x" * 65536 if what == "endless" else b"image")
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def web() -> Iterator[str]:
+    Handler.seen.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_image_on_the_web_is_fetched_without_anybodys_credentials(web, tmp_path, monkeypatch):
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login us password canary-password\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert requests.utils.get_netrc_auth(web) == ("us", "canary-password")
+    assert fetch(f"{web}/image?Signature={SIGNATURE}", None, 100) == b"image"
+    assert "Authorization" not in "".join(Handler.seen)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("404", "answers 404"),
+        ("403", "answers 403"),
+        ("500", "answers 500"),
+        ("endless", "has more than 100000 bytes"),
+        ("hangs", "no connection"),
+    ],
+)
+def test_what_cannot_be_fetched_says_so_without_what_signs_it(web, what: str, words: str):
+    url = f"{web}/{what}?Expires=1&Signature={SIGNATURE}".replace("http://", "http://user:canary0password@")
+    with pytest.raises(OSError, match=words) as told:
+        fetch(url, None, 100_000)
+    assert SIGNATURE not in str(told.value)
+    assert "canary0password" not in str(told.value)
+
+
+def test_a_host_that_is_not_there_says_so_without_what_signs_the_url():
+    with pytest.raises(OSError, match="cannot be read: no connection") as told:
+        fetch(f"http://127.0.0.1:9/x.jpg?Signature={SIGNATURE}", None, 100)
+    assert SIGNATURE not in str(told.value)

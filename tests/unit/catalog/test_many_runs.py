@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any catalog over any nights, whoever dies in between: held against a plain account of what was bought."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from bgrep_harness.runs import DAY, Leg, Night, Shop
+from bgrep_harness.stores import folder
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+from airflow_provider_bgrep.catalog.state.ledger import Ledger
+from airflow_provider_bgrep.generation.outcomes import Outcome
+from airflow_provider_bgrep.journal.journal import State
+
+SKUS = "abcde"
+MOST_TRIES, PATIENCE = 2, 6
+
+Key = tuple[Any, ...]
+
+
+# --- what may happen ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the catalog."""
+
+    sku: str
+    prompt: str
+    color: str
+    category: str
+    image: str
+
+    def cells(self) -> dict[str, str]:
+        return {
+            "sku": self.sku,
+            "image": self.image,
+            "positive_prompt": self.prompt,
+            "color": self.color,
+            "category": self.category,
+        }
+
+
+@dataclass(frozen=True)
+class Plot:
+    """What happens in a night.
+
+    :param lines: the catalog.
+    :param default: everybody's prompt.
+    :param negative: what a category leaves out, if anything.
+    :param edition: of the catalog.
+    :param budget: images.
+    :param fates: what becomes of image tasks, by sku.
+    :param verdicts: of their images.
+    :param ends: how it ends.
+    """
+
+    lines: Sequence[Line]
+    default: str
+    negative: str | None
+    edition: str
+    budget: int | None
+    fates: Mapping[str, str]
+    verdicts: Mapping[str, str]
+    ends: str
+
+
+LINES = st.lists(
+    st.builds(
+        Line,
+        st.sampled_from(SKUS),
+        st.sampled_from(["plain", "a {{ color }} cup", ""]),
+        st.sampled_from(["red", "blue"]),
+        st.sampled_from(["", "cups"]),
+        st.sampled_from(["https://shop.example/1.jpg", "https://shop.example/2.jpg", "none"]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+PLOTS = st.builds(
+    Plot,
+    LINES,
+    st.sampled_from(["default", "default in {{ color }}"]),
+    st.sampled_from([None, "people"]),
+    st.sampled_from(["", "", "spring"]),
+    st.sampled_from([None, None, 2]),
+    st.dictionaries(
+        st.sampled_from(SKUS),
+        st.sampled_from(["partial", "failed", "expired", "pending", "pending", "refused", "lost", "never"]),
+    ),
+    st.dictionaries(st.sampled_from(SKUS), st.sampled_from(["flagged", "unchecked"]), max_size=2),
+    st.sampled_from(
+        ["well", "well", "in the shards", "before the manifests", "unpublished", "unchecked", "cleared"]
+    ),
+)
+
+
+# --- a plain account -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Facts:
+    """What became of the last purchase for a row's content."""
+
+    outcome: str
+    attempts: int = 0
+    verdict: str = ""
+
+
+@dataclass
+class Account:
+    """What is known of a shop, in plain dictionaries.
+
+    :param facts: by row and what it asked for.
+    :param live: what is published.
+    :param contents: the plan's own word for what was asked for.
+    """
+
+    facts: dict[tuple[str, Key], Facts] = field(default_factory=dict)
+    live: dict[str, Key] = field(default_factory=dict)
+    contents: dict[Key, str] = field(default_factory=dict)
+
+    def wants(self, plot: Plot) -> dict[str, Key | None]:
+        """What each row asks for, in the catalog's order; ``None`` of a bad one."""
+        found: dict[str, Key | None] = {}
+        for line in plot.lines:
+            if line.sku not in found:
+                prompt = (line.prompt or plot.default).replace("{{ color }}", line.color)
+                negative = plot.negative if line.category == "cups" else None
+                is_bad = line.image == "none"
+                found[line.sku] = None if is_bad else (line.sku, line.image, prompt, negative, plot.edition)
+        return found
+
+    def state_of(self, name: str, key: Key) -> str:
+        """What a row is to be, budget aside."""
+        facts = self.facts.get((name, key))
+        if facts is None or (facts.outcome == "failed" and facts.attempts < MOST_TRIES):
+            return "changed" if any(other == name for other, _ in self.facts) else "new"
+        if facts.outcome in ("generated", "partial"):
+            if facts.verdict == "passed" and self.live.get(name) == key:
+                return "unchanged"
+            return "flagged" if facts.verdict == "flagged" else "unpublished"
+        if facts.outcome == "pending" and facts.attempts < PATIENCE:
+            return "pending"
+        return "quarantined"
+
+    def states(self, plot: Plot, spent: int) -> dict[str, str]:
+        """The state of each row that has one, bad ones aside."""
+        wants = self.wants(plot)
+        states = {name: self.state_of(name, key) for name, key in wants.items() if key is not None}
+        left = 10**6 if plot.budget is None else max(0, plot.budget - spent)
+        for buy in ("new", "changed"):
+            for name in [name for name, state in states.items() if state == buy]:
+                if left <= 0:
+                    states[name] = "over_budget"
+                left -= 1
+        states.update(dict.fromkeys(self.live.keys() - wants.keys(), "removed"))
+        return states
+
+    def take(self, legs: Sequence[Leg], wants: Mapping[str, Key | None], before: Mapping[Any, Facts]) -> None:
+        """Take in what legs have come to, as far as they have lived to tell.
+
+        :param before: the facts when the plan was made.
+        """
+        for leg in legs:
+            for item in leg.board.listed:
+                key = wants[item.id]
+                assert key is not None
+                outcome = item.outcome.value
+                if not leg.writes_manifest:
+                    outcome = self._by_journal(leg, item.id)
+                if outcome == Outcome.NOT_SUBMITTED.value:
+                    continue
+                tried = before[item.id, key].attempts if (item.id, key) in before else 0
+                is_in_vain = outcome not in ("generated", "partial")
+                self.facts[item.id, key] = Facts(outcome, tried + 1 if is_in_vain else 0)
+
+    def _by_journal(self, leg: Leg, name: str) -> str:
+        own = [one for one in leg.journal.records[len(leg.journal.earlier) :] if one.items]
+        states = [one.state for one in own for asked in one.items if asked.id == name]
+        told = {State.ACCEPTED: "pending", State.UNKNOWN: "unknown_outcome", State.REFUSED: "refused"}
+        return told[states[-1]] if states else Outcome.NOT_SUBMITTED.value
+
+
+# --- the nights ---------------------------------------------------------------------------------------
+
+
+class World:
+    """The shop, and the plain account of it."""
+
+    def __init__(self) -> None:
+        self.shop = Shop(
+            CatalogPaths(folder({})), {"shard_size": 2, "max_removed_share": 1, "max_attempts": MOST_TRIES}
+        )
+        self.account = Account()
+
+    def night(self, plot: Plot) -> None:
+        spent = 0
+        if plot.ends == "cleared":
+            # The task that plans is cleared when one shard of the run has worked.
+            night = self.plan(plot, 0, now=self.shop.started + (self.shop.nights + 1) * DAY)
+            sold = self.shop.sold.total()
+            self.work(night, plot, shards=list(range(night.plan.shards))[:1])
+            spent = self.shop.sold.total() - sold
+            night = self.plan(plot, spent, run_id=night.plan.run_id, now=night.now + 60)
+        else:
+            night = self.plan(plot, 0)
+        shards = list(range(night.plan.shards))
+        if plot.ends == "in the shards":
+            self.work(night, plot, shards=shards[::2])
+            return
+        before = self.work(night, plot, writes_manifest=plot.ends != "before the manifests")
+        if plot.ends == "before the manifests":
+            return
+        night.check(plot.verdicts)
+        checked = {one["name"] for one in night.todo if self.has_images(one["name"], plot)}
+        if plot.ends == "unchecked":
+            # A shard's task is cleared alone: it goes on, and is not checked anew.
+            again = {sku: "generated" for sku in SKUS if plot.fates.get(sku) in ("never", "failed")}
+            self.work(night, plot, {**plot.fates, **again}, before=before, try_number=2, retry_failed=1)
+        self.judge(plot, checked)
+        if plot.ends != "unpublished":
+            self.publish(night, plot, checked)
+
+    def plan(self, plot: Plot, spent: int, **when: Any) -> Night:
+        """Plan, and hold the plan against the account."""
+        night = self.shop.plan(
+            [line.cells() for line in plot.lines],
+            defaults={"positive_prompt": plot.default},
+            categories={"cups": {"negative_prompt": plot.negative}},
+            edition=plot.edition,
+            max_images_per_run=plot.budget,
+            **when,
+        )
+        wanted = self.account.states(plot, spent)
+        assert night.states == {name: state for name, state in wanted.items() if state != "unchanged"}
+        bad = len(plot.lines) - sum(state != "removed" for state in wanted.values())
+        assert night.counts == Counter(wanted.values()) + Counter(bad=bad)
+        assert night.plan.rows == len(plot.lines)
+        for one in night.todo:
+            # What was asked for and what the plan calls it are one to one.
+            key = self.account.wants(plot)[one["name"]]
+            assert key is not None
+            assert self.account.contents.setdefault(key, one["content"]) == one["content"]
+        assert len(set(self.account.contents.values())) == len(self.account.contents)
+        return night
+
+    def work(
+        self, night: Night, plot: Plot, fates: Mapping[str, str] | None = None, before: Any = None, **leg: Any
+    ) -> dict[Any, Facts]:
+        before = dict(self.account.facts) if before is None else before
+        legs = night.work(plot.fates if fates is None else fates, **leg)
+        self.account.take(legs, self.account.wants(plot), before)
+        return before
+
+    def has_images(self, name: str, plot: Plot) -> bool:
+        facts = self.account.facts.get((name, self.account.wants(plot)[name] or ()))
+        return facts is not None and facts.outcome in ("generated", "partial")
+
+    def judge(self, plot: Plot, checked: set[str]) -> None:
+        for name in checked:
+            key = self.account.wants(plot)[name]
+            assert key is not None
+            self.account.facts[name, key].verdict = plot.verdicts.get(name, "passed")
+
+    def publish(self, night: Night, plot: Plot, checked: set[str]) -> None:
+        removed = [name for name, state in night.states.items() if state == "removed"]
+        night.publish()
+        for name in checked:
+            key = self.account.wants(plot)[name]
+            if key is not None and self.account.facts[name, key].verdict == "passed":
+                self.account.live[name] = key
+        for name in removed:
+            del self.account.live[name]
+
+    def check_books(self) -> None:
+        """What was billed is known, and was bought twice only where it had failed."""
+        entries = self.shop.entries()
+        # Of one purchase there may be several entries, from one night to the next.
+        bought = {(one["nonce"], one["name"], one["content"]) for one in entries if one["images"]}
+        assert Counter((name, content) for _, name, content in bought) == self.shop.sold
+        assert max(self.shop.sold.values(), default=0) <= MOST_TRIES
+        live = {name: self.account.contents[key] for name, key in self.account.live.items()}
+        assert self.shop.published() == live
+
+
+@pytest.fixture(autouse=True, scope="module")
+def temporary_files_in_memory(tmp_path_factory):
+    """DuckDB syncs every table to the disk, which no test here is about."""
+    tmp_path_factory.getbasetemp()  # pytest's own stay where they are
+    memory, before = "/dev/shm", tempfile.tempdir  # noqa: S108
+    if os.access(memory, os.W_OK):
+        tempfile.tempdir = memory
+    yield
+    tempfile.tempdir = before
+
+
+@settings(
+    deadline=None,
+    max_examples=300 if settings.get_current_profile_name() == "thorough" else 8,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(st.lists(PLOTS, min_size=2, max_size=5), st.sampled_from(["", "merged", "lost"]))
+def test_whatever_the_nights_bring_a_plan_says_what_a_plain_account_says(plots: list[Plot], between: str):
+    world = World()
+    for plot in plots:
+        event(plot.ends)
+        world.night(plot)
+        if between == "merged":
+            Ledger(world.shop.layout).compact()
+        elif between == "lost":
+            lose_pointers(world.shop)
+    world.check_books()
+
+
+def lose_pointers(shop: Shop) -> None:
+    ledger = shop.layout.ledger
+    for name in list(ledger.fs.files):
+        if "/ledger/pointer-" in name:
+            del ledger.fs.files[name]

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is written down of a finished job, where no image has to be fetched for it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_bgrep.connection import Settings
+from airflow_provider_bgrep.download import SavedImage
+from airflow_provider_bgrep.generation.job_store import FOLDER, JobRecord, JobStore, TaskOutcome
+from airflow_provider_bgrep.generation.outcomes import Outcome
+from airflow_provider_bgrep.journal.journal import State, SubmitRecord, SubmittedTask
+from airflow_provider_bgrep.protocol.identity import identities
+from airflow_provider_bgrep.protocol.models import ImageTask, Job, TaskResult
+from airflow_provider_bgrep.storage import storage_path
+
+KEY = "6c8d2f2c0a254b1e915d8ade38aacb51"
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+IMAGES = st.builds(
+    SavedImage,
+    *(
+        st.integers(0, 9),
+        st.integers(0, 3),
+        TEXTS,
+        st.integers(1),
+        TEXTS,
+        TEXTS,
+        st.integers(1),
+        st.integers(1),
+    ),
+)
+ENDED = st.builds(
+    TaskOutcome,
+    st.sampled_from([Outcome.GENERATED, Outcome.PARTIAL, Outcome.FAILED, Outcome.EXPIRED]),
+    TEXTS,
+    st.none() | st.integers(),
+    st.lists(IMAGES, max_size=2).map(tuple),
+    st.lists(TEXTS, max_size=2).map(tuple),
+)
+
+
+@given(st.builds(JobRecord, st.lists(ENDED, min_size=1, max_size=4).map(tuple), TEXTS))
+def test_a_jobs_record_survives_json(saved):
+    again = JobRecord.from_json(json.loads(json.dumps(saved.to_json())))
+    assert again == saved
+    assert again.is_complete == (not any(ended.missing for ended in saved.ended))
+
+
+GOOD: dict[str, Any] = JobRecord(
+    (TaskOutcome(Outcome.FAILED, "why", 7),), "2026-01-01T00:00:00+00:00"
+).to_json()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *([], {}, "text", None, 7),
+        {**GOOD, "version": 2},
+        *({name: value for name, value in GOOD.items() if name != gone} for gone in GOOD),
+        {**GOOD, "ended": None},
+        {**GOOD, "ended": [{}]},
+        {**GOOD, "ended": [{**GOOD["ended"][0], "outcome": "done"}]},
+        {**GOOD, "ended": [{**GOOD["ended"][0], "files": [{"index": 0}]}]},
+    ],
+    ids=str,
+)
+def test_a_damaged_record_of_a_job_says_so(value):
+    with pytest.raises(ValueError):
+        JobRecord.from_json(value)
+
+
+# --- on disk --------------------------------------------------------------------------------------
+
+
+def tasks(count: int, signature: str = "1") -> list[ImageTask]:
+    return [
+        ImageTask(image=f"https://a/{i}.png?auth_key={signature}", positive_prompt="sea", id=f"sku-{i}")
+        for i in range(count)
+    ]
+
+
+def bought(some: list[ImageTask], edition: str = "") -> SubmitRecord:
+    keys = identities(some, "conn", edition)
+    items = tuple(SubmittedTask(key, 1, str(task.id)) for key, task in zip(keys, some, strict=True))
+    return SubmitRecord(State.ACCEPTED, "2026-01-01T00:00:00+00:00", items, "conn", edition, result_key=KEY)
+
+
+def failed(*echoes: ImageTask) -> Job:
+    """A job of which all failed, each with its image's name for a reason: there is nothing to fetch."""
+    return Job(
+        KEY,
+        tuple(
+            TaskResult(i, "FAILED", (), f"no foreground in {task.image[10:15]}", task.as_wire())
+            for i, task in enumerate(echoes)
+        ),
+    )
+
+
+def never_asked(result_key: str) -> Job:
+    raise AssertionError(f"{result_key} was asked for")
+
+
+@pytest.fixture
+def saver(tmp_path) -> JobStore:
+    settings = Settings(base_url="https://bgrep.invalid", app_code="secret")
+    template = "{result_key}_{index}_{output}.{ext}"
+    return JobStore(storage_path(str(tmp_path)), settings, never_asked, template, 1)
+
+
+def listed(some: list[ImageTask], edition: str = "") -> dict[str, ImageTask]:
+    return dict(zip(identities(some, "conn", edition), some, strict=True))
+
+
+def test_a_job_is_written_down_and_read_again(saver, tmp_path):
+    some = tasks(2)
+    saved = saver.save(bought(some), failed(*some), listed(some))
+    assert [ended.reason for ended in saved.ended] == ["no foreground in 0.png", "no foreground in 1.png"]
+    assert {ended.outcome for ended in saved.ended} == {Outcome.FAILED}
+    record = bought(some)
+    assert saver.load(record, look=True) == saver.load(record, look=False) == saved
+    text = (tmp_path / FOLDER / f"{KEY}.json").read_text()
+    assert not any(word in text for word in ("http", "auth_key", "secret", "sea"))
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(3))], ids=str)
+@pytest.mark.parametrize("signature", ["1", "2"], ids=["signed as then", "signed anew"])
+@pytest.mark.parametrize("edition", ["", "spring"])
+@pytest.mark.parametrize("gone", [(), (1,), (0, 1, 2)], ids=["all listed", "one unlisted", "none listed"])
+def test_each_image_task_is_told_its_own_result_whatever_the_order(saver, order, signature, edition, gone):
+    some, now = tasks(3), tasks(3, signature)
+    still = {key: task for i, (key, task) in enumerate(listed(now, edition).items()) if i not in gone}
+    saved = saver.save(bought(some, edition), failed(*(some[i] for i in order)), still)
+    assert [ended.reason for ended in saved.ended] == [f"no foreground in {i}.png" for i in range(3)]
+
+
+def test_an_image_task_that_the_answer_leaves_out_has_failed(saver):
+    some = tasks(2)
+    saved = saver.save(bought(some), failed(some[1]), listed(some))
+    assert [ended.reason for ended in saved.ended] == [
+        "the finished job does not name this image task",
+        "no foreground in 1.png",
+    ]
+
+
+def test_a_service_that_gives_no_reason_is_said_to_give_none(saver):
+    some = tasks(1)
+    job = Job(KEY, (TaskResult(0, "FAILED", (), " \n", {**some[0].as_wire(), "seed": 7}),))
+    (ended,) = saver.save(bought(some), job, listed(some)).ended
+    assert (ended.reason, ended.seed) == ("no reason given", 7)
+
+
+def test_what_was_never_saved_has_no_record(saver):
+    assert saver.load(bought(tasks(1)), look=False) is None
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff\xfe", b'{"version": 2}'], ids=repr)
+def test_a_damaged_record_is_asked_for_again(saver, tmp_path, data):
+    some = tasks(1)
+    saver.save(bought(some), failed(*some), listed(some))
+    (tmp_path / FOLDER / f"{KEY}.json").write_bytes(data)
+    assert saver.load(bought(some), look=False) is None
+
+
+def test_an_image_that_is_gone_or_cut_is_missed_by_who_looks_and_no_other_with_it(saver, tmp_path):
+    files = [tmp_path / f"{KEY}_0{i}_0.png" for i in range(2)]
+    ended, record = [], bought(tasks(2))
+    for i, file in enumerate(files):
+        file.write_bytes(b"image")
+        ended.append(
+            TaskOutcome(Outcome.GENERATED, "", i, (SavedImage(i, 0, str(file), 5, "0", "PNG", 1, 1),))
+        )
+    (tmp_path / FOLDER).mkdir()
+    saved = JobRecord(tuple(ended), "2026-01-01T00:00:00+00:00")
+    (tmp_path / FOLDER / f"{KEY}.json").write_text(json.dumps(saved.to_json()))
+    assert saver.load(record, look=True) == saved
+    files[1].write_bytes(b"cut")
+    assert saver.load(record, look=False) == saved
+    looked = saver.load(record, look=True)
+    assert looked is not None
+    assert not looked.is_complete
+    assert looked.ended[0] == saved.ended[0]
+    assert looked.ended[1].missing

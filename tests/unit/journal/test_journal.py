@@ -1,0 +1,808 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal through every crash, beside every zombie: nothing is bought twice or forgotten."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_bgrep.journal.journal import (
+    PAGE_RECORDS,
+    FileStore,
+    GroupCommit,
+    Journal,
+    MemoryStore,
+    State,
+    SubmitRecord,
+    SubmittedTask,
+    SupersededError,
+    TaskMetadata,
+)
+from airflow_provider_bgrep.storage import get_bytes, put_bytes, storage_path
+
+T = TypeVar("T")
+Interceptor = Callable[[Callable[[], Any]], Any]
+"""Has a call to the world outside take effect, or not, or not yet."""
+
+LEG, PAGE, NOTES = "bgrep-journal-0", "bgrep-journal-0-p0", "bgrep-journal-notes"
+
+
+class Died(BaseException):
+    """The worker is gone: no handler of ours runs after this."""
+
+
+class JsonStore:
+    """A store as seen by one process; what it keeps is text, which others see too."""
+
+    def __init__(self, values: dict[str, str], around: Interceptor | None = None) -> None:
+        self.values, self._around = values, around or (lambda effect: effect())
+
+    def get(self, key: str) -> Any:
+        value: str | None = self._around(lambda: self.values.get(key))
+        return None if value is None else json.loads(value)
+
+    def set(self, key: str, value: Any) -> None:
+        text = json.dumps(value)
+        self._around(lambda: self.values.__setitem__(key, text))
+
+
+@dataclass
+class Service:
+    """Takes jobs, and bills each image task it takes, also where its answer is lost."""
+
+    answers: Iterable[str] = ()
+    billed: Counter[str] = field(default_factory=Counter)
+    accepted: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._next = itertools.chain(self.answers, itertools.repeat("accepted"))
+
+    def submit(self, keys: Sequence[str]) -> str:
+        """The key of a job, or ``refused``, or ``lost``."""
+        answer = next(self._next)
+        if answer != "refused":
+            self.billed.update(keys)
+        if answer != "accepted":
+            return answer
+        key = f"key-{len(self.accepted)}"
+        self.accepted[key] = tuple(keys)
+        return key
+
+
+def at_once(effect: Callable[[], T]) -> T:
+    return effect()
+
+
+def one_leg(
+    store: JsonStore, service: Service, keys: Sequence[str], size: int, around: Interceptor = at_once
+) -> None:
+    """A leg as the journal's rules ask: read, buy what is neither accepted nor unknown, write."""
+    journal = Journal(store, "conn")
+    known = {key for record in journal.earlier for key in record.keys if record.state is not State.REFUSED}
+    missing = [key for key in keys if key not in known]
+    for batch in (missing[i : i + size] for i in range(0, len(missing), size)):
+        purchase = journal.purchase([SubmittedTask(key) for key in batch])
+        for attempt in itertools.count():
+            purchase.intend(f"nonce-{attempt}")
+            answer = around(lambda batch=batch: service.submit(batch))
+            if answer != "refused":
+                break
+            purchase.ended(State.REFUSED, code="T429UR")
+        if answer == "lost":
+            purchase.ended(State.UNKNOWN)
+        else:
+            purchase.accepted(answer, "request", "gateway")
+
+
+def check_nothing_is_lost_or_bought_twice(values: dict[str, str], service: Service) -> None:
+    assert max(service.billed.values(), default=0) <= 1
+    records = Journal(JsonStore(values), "conn").earlier
+    found = {record.result_key: record.keys for record in records if record.state is State.ACCEPTED}
+    assert found.items() <= service.accepted.items()
+    in_doubt = {
+        key for record in records if record.state in (State.INTENT, State.UNKNOWN) for key in record.keys
+    }
+    assert service.billed.keys() <= in_doubt.union(*found.values())
+
+
+# --- crashes --------------------------------------------------------------------------------------
+
+
+class CrashingStore:
+    """A process that dies at its n-th call to the outside, before or after that took effect."""
+
+    def __init__(self, dies_at: int, *, after: bool) -> None:
+        self._dies_at, self._after, self._calls = dies_at, after, 0
+
+    def __call__(self, effect: Callable[[], T]) -> T:
+        self._calls += 1
+        if self._calls > self._dies_at or (self._calls == self._dies_at and not self._after):
+            raise Died
+        value = effect()
+        if self._calls == self._dies_at:
+            raise Died
+        return value
+
+
+@given(
+    count=st.integers(1, 3 * PAGE_RECORDS),
+    size=st.integers(1, 10),
+    deaths=st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=5),
+    answers=st.lists(st.sampled_from(["accepted", "accepted", "refused", "lost"]), max_size=20),
+)
+@settings(deadline=None, max_examples=300)
+def test_wherever_legs_die_nothing_is_bought_twice_and_all_that_was_bought_is_found_or_known_in_doubt(
+    count, size, deaths, answers
+):
+    values: dict[str, str] = {}
+    service = Service(answers)
+    keys = [f"item-{i}" for i in range(count)]
+    for dies_at, after in deaths:
+        mortal = CrashingStore(dies_at, after=after)
+        with contextlib.suppress(Died):
+            one_leg(JsonStore(values, mortal), service, keys, size, mortal)
+        check_nothing_is_lost_or_bought_twice(dict(values), service)
+    one_leg(JsonStore(values), service, keys, size)
+    check_nothing_is_lost_or_bought_twice(values, service)
+    # Nothing is forgotten either: after a leg that lived, each item has a record that says how it stands.
+    records = Journal(JsonStore(values), "conn").earlier
+    assert {key for one in records if one.state is not State.REFUSED for key in one.keys} == set(keys)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before it takes effect", "after it took effect"])
+@pytest.mark.parametrize("dies_at", range(1, 13))
+def test_a_crash_at_any_call_of_a_first_leg_never_buys_twice(dies_at, after):
+    # Five calls to enter, the notes read, the floor, the notes written, then these.
+    intent, _floor, submit, key = 9, 10, 11, 12
+    values: dict[str, str] = {}
+    service = Service()
+    mortal = CrashingStore(dies_at, after=after)
+    with pytest.raises(Died):
+        one_leg(JsonStore(values, mortal), service, ["item"], 1, mortal)
+    is_sent = (dies_at, after) >= (submit, True)
+    assert service.billed.total() == is_sent
+    one_leg(JsonStore(values), service, ["item"], 1)
+    check_nothing_is_lost_or_bought_twice(values, service)
+    # From the intent to the key nobody knows what became of it. Before, it is bought now; after, it is found.
+    in_doubt = (intent, True) <= (dies_at, after) < (key, True)
+    (found,) = Journal(JsonStore(values), "conn").earlier
+    assert found.state is (State.INTENT if in_doubt else State.ACCEPTED)
+    assert service.billed.total() == (is_sent or not in_doubt)
+
+
+# --- zombies --------------------------------------------------------------------------------------
+
+
+class Actor:
+    """A leg in a thread of its own, of which each call to the outside waits for the test's word."""
+
+    def __init__(self, values: dict[str, str], service: Service, keys: Sequence[str], size: int) -> None:
+        self._go, self._waits = threading.Semaphore(0), threading.Semaphore(0)
+        self._is_dead = False
+        self.has_ended = False
+        self.error: BaseException | None = None
+        arguments = (JsonStore(values, self._around), service, keys, size, self._around)
+        self._thread = threading.Thread(target=self._run, args=arguments, daemon=True)
+        self._thread.start()
+        self._waits.acquire()
+
+    def _run(self, *arguments: Any) -> None:
+        try:
+            one_leg(*arguments)
+        except BaseException as error:
+            self.error = error
+        self.has_ended = True
+        self._waits.release()
+
+    def _around(self, effect: Callable[[], T]) -> T:
+        self._waits.release()
+        self._go.acquire()
+        if self._is_dead:
+            raise Died
+        return effect()
+
+    def step(self) -> None:
+        """Have the call it waits for take effect, and the leg go on to the next."""
+        if not self.has_ended:
+            self._go.release()
+            self._waits.acquire()
+
+    def finish(self) -> None:
+        while not self.has_ended:
+            self.step()
+
+    def die(self) -> None:
+        self._is_dead = True
+        while not self.has_ended:
+            self._go.release()
+            self._waits.acquire()
+        self._thread.join()
+
+
+def run_in_turns(legs: Sequence[Actor], turns: Iterable[int]) -> None:
+    for turn in turns:
+        legs[turn].step()
+    for leg in legs:
+        leg.finish()
+    assert all(isinstance(leg.error, SupersededError | None) for leg in legs)
+
+
+@pytest.mark.parametrize("before", [0, 3], ids=["the first two", "after others"])
+def test_two_legs_that_begin_at_once_in_every_order_of_their_calls(before):
+    calls = 5  # to look, ask for a number, see that it is free, take it, and see that nobody else asked
+    for first in itertools.combinations(range(2 * calls), calls):
+        values: dict[str, str] = {}
+        service = Service()
+        for number in range(before):
+            one_leg(JsonStore(values), service, [f"earlier-{number}"], 1)
+        legs = [Actor(values, service, ["item"], 1) for _ in range(2)]
+        for leg in legs:
+            for _ in range(before):
+                leg.step()
+        run_in_turns(legs, [turn in first for turn in range(2 * calls)])
+        check_nothing_is_lost_or_bought_twice(values, service)
+        assert legs[1].error is None or legs[0].error is None
+
+
+def test_a_leg_that_lives_on_beside_the_next_in_every_order_of_their_calls():
+    # The older has entered and has four calls left: intent, floor, submit, key. The newer has up to 13.
+    for older in itertools.combinations(range(17), 4):
+        values: dict[str, str] = {}
+        service = Service()
+        legs = [Actor(values, service, ["item"], 1) for _ in range(2)]
+        for _ in range(7):
+            legs[1].step()
+        run_in_turns(legs, [turn in older for turn in range(17)])
+        assert legs[0].error is None
+        check_nothing_is_lost_or_bought_twice(values, service)
+
+
+@given(
+    count=st.integers(1, 4),
+    size=st.integers(1, 3),
+    legs=st.integers(2, 4),
+    answers=st.lists(st.sampled_from(["accepted", "accepted", "refused", "lost"]), max_size=8),
+    data=st.data(),
+)
+@settings(deadline=None, max_examples=200)
+def test_however_many_given_up_legs_live_on_nothing_is_bought_twice(count, size, legs, answers, data):
+    values: dict[str, str] = {}
+    service = Service(answers)
+    keys = [f"item-{i}" for i in range(count)]
+    actors: list[Actor] = []
+    try:
+        while True:
+            living = [actor for actor in actors if not actor.has_ended]
+            moves = [*living, *([None] if len(actors) < legs else [])]
+            if not moves:
+                break
+            move = data.draw(st.sampled_from(moves), "who") if len(moves) > 1 else moves[0]
+            if move is None:
+                actors.append(Actor(values, service, keys, size))
+            elif data.draw(st.integers(0, 19), "dies at 0") == 0:
+                move.die()
+            else:
+                move.step()
+        assert all(isinstance(a.error, Died | SupersededError | None) for a in actors)
+    finally:
+        for actor in actors:
+            actor.die()
+    check_nothing_is_lost_or_bought_twice(values, service)
+
+
+def test_a_leg_that_was_replaced_buys_no_more_and_says_of_its_intent_that_it_was_not_sent():
+    values: dict[str, str] = {}
+    older = Journal(JsonStore(values), "conn")
+    purchase = older.purchase([SubmittedTask("item")])
+    newer = Journal(JsonStore(values), "conn")
+    with pytest.raises(SupersededError, match="buys no more"):
+        purchase.intend("nonce")
+    assert purchase.record.state is State.REFUSED
+    assert newer.earlier == []
+    assert [one.state for one in Journal(JsonStore(values), "conn").earlier] == [State.REFUSED]
+    newer_purchase = Journal(JsonStore(values), "conn").purchase([SubmittedTask("item")])
+    newer_purchase.intend("nonce")
+
+
+def test_a_leg_that_was_replaced_still_writes_down_what_its_last_submit_bought():
+    values: dict[str, str] = {}
+    older = Journal(JsonStore(values), "conn")
+    purchase = older.purchase([SubmittedTask("item")])
+    purchase.intend("nonce")
+    newer = Journal(JsonStore(values), "conn")
+    purchase.accepted("key", "request", "gateway")
+    assert [one.state for one in newer.earlier] == [State.INTENT]
+    assert [one.result_key for one in Journal(JsonStore(values), "conn").earlier] == ["key"]
+
+
+# --- what a purchase writes -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def values() -> dict[str, str]:
+    return {}
+
+
+@pytest.fixture
+def store(values: dict[str, str]) -> JsonStore:
+    return JsonStore(values)
+
+
+def read(store: JsonStore) -> list[SubmitRecord]:
+    return Journal(store, "conn").earlier
+
+
+def test_nothing_is_written_before_the_intent(store):
+    Journal(store, "conn").purchase([SubmittedTask("item")])
+    assert read(store) == []
+
+
+def test_an_intent_holds_all_by_which_a_purchase_is_found_again(store):
+    journal = Journal(store, "conn", edition="spring", try_number=3)
+    purchase = journal.purchase([SubmittedTask("a", 2, "sku"), SubmittedTask("b")])
+    purchase.intend("nonce")
+    (found,) = read(store)
+    assert found == purchase.record
+    assert (found.state, found.nonce, found.account, found.edition, found.try_number) == (
+        *(State.INTENT, "nonce", "conn", "spring", 3),
+    )
+    assert (found.keys, found.images, found.items[0].id) == (("a", "b"), 3, "sku")
+    assert found.at.endswith("+00:00")
+
+
+def test_a_key_is_written_in_the_place_of_its_intent(store):
+    journal = Journal(store, "conn")
+    purchases = [journal.purchase([SubmittedTask(key)]) for key in "abc"]
+    for purchase in purchases:
+        purchase.intend(f"nonce-{purchase.record.keys[0]}")
+    purchases[1].accepted("key", "request", "gateway")
+    purchases[2].ended(State.UNKNOWN, code="D504TO", http_status=504, reason="timed out", request_id="r")
+    a, b, c = read(store)
+    assert (a.state, b.state, c.state) == (State.INTENT, State.ACCEPTED, State.UNKNOWN)
+    assert (b.result_key, b.request_id, b.gateway_request_id) == ("key", "request", "gateway")
+    assert (c.code, c.http_status, c.reason, c.request_id) == ("D504TO", 504, "timed out", "r")
+    assert [one.nonce for one in (a, b, c)] == ["nonce-a", "nonce-b", "nonce-c"]
+    assert journal.records == [a, b, c]
+
+
+def test_what_is_sent_again_says_nothing_of_how_it_was_refused_before(store):
+    purchase = Journal(store, "conn").purchase([SubmittedTask("a")])
+    purchase.intend("first")
+    purchase.ended(State.REFUSED, code="T429UR", http_status=429, reason="throttled", request_id="r")
+    purchase.intend("second")
+    (found,) = read(store)
+    assert (found.state, found.nonce, found.code, found.http_status) == (State.INTENT, "second", "", None)
+    assert (found.reason, found.request_id) == ("", "")
+
+
+def test_an_id_is_cut_so_that_a_page_stays_small(store):
+    purchase = Journal(store, "conn").purchase([SubmittedTask("a", 1, "x" * 5_000)])
+    purchase.intend("nonce")
+    assert read(store)[0].items[0].id == "x" * 100
+
+
+def test_pages_hold_sixteen_submits_of_one_leg_and_are_found_in_order(store, values):
+    for leg in range(3):
+        journal = Journal(store, "conn")
+        for i in range(2 * PAGE_RECORDS + 1):
+            journal.purchase([SubmittedTask(f"{leg}-{i}")]).intend("nonce")
+    assert PAGE_RECORDS == 16
+    sizes = sorted(len(json.loads(text).get("submits", ())) for text in values.values())
+    assert sizes == [*[0] * (1 + 3 * 2), 1, 1, 1, *[16] * 6]
+    wanted = [f"{leg}-{i}" for leg in range(3) for i in range(2 * PAGE_RECORDS + 1)]
+    assert [record.keys[0] for record in read(store)] == wanted
+
+
+def test_a_full_page_stays_below_what_airflows_store_warns_at(store, values):
+    journal = Journal(store, "c" * 200, edition="e" * 50)
+    for i in range(PAGE_RECORDS):
+        purchase = journal.purchase([SubmittedTask("k" * 34, 4, "x" * 100) for _ in range(10)])
+        purchase.intend("n" * 32)
+        purchase.ended(
+            State.UNKNOWN, code="D504TO", http_status=504, reason="r" * 500, request_id=f"{i}" * 36
+        )
+    assert max(map(len, values.values())) < 64 * 1024
+
+
+def test_no_secret_no_url_and_no_prompt_can_be_written_down():
+    # Whatever is written comes from these: an identity, a number, an id, and what the service calls things.
+    assert set(SubmitRecord.__dataclass_fields__).isdisjoint({"image", "mask", "url", "prompt", "app_code"})
+    assert set(SubmittedTask.__dataclass_fields__) == {"key", "images", "id"}
+
+
+# --- writes made together -------------------------------------------------------------------------
+
+
+def in_threads(works: Sequence[Callable[[], None]]) -> list[BaseException | None]:
+    """Run all at once. :return: what each raised."""
+    raised: list[BaseException | None] = [None] * len(works)
+    begin = threading.Barrier(len(works))
+
+    def run(index: int) -> None:
+        begin.wait()
+        try:
+            works[index]()
+        except BaseException as error:
+            raised[index] = error
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(works))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return raised
+
+
+def test_writes_wanted_at_the_same_time_are_made_as_one_and_are_there_when_each_caller_goes_on(values):
+    pages: list[str] = []
+    has_all_asked = threading.Event()
+
+    class Slow(JsonStore):
+        def set(self, key: str, value: Any) -> None:
+            if "submits" in value:
+                pages.append(key)
+                assert has_all_asked.wait(60)
+            super().set(key, value)
+
+    journal = Journal(Slow(values), "conn")
+    purchases = [journal.purchase([SubmittedTask(f"item-{i}")]) for i in range(PAGE_RECORDS)]
+    missing: list[str] = []
+
+    def intend(purchase: Any) -> None:
+        purchase.intend("nonce")
+        there = {key for one in json.loads(values[pages[0]])["submits"] for key, *_ in one["items"]}
+        if not there.issuperset(purchase.record.keys):
+            missing.extend(purchase.record.keys)
+
+    def watch() -> None:
+        while len(journal.records) < PAGE_RECORDS and not has_all_asked.wait(0.001):
+            pass
+        has_all_asked.set()
+
+    works = [lambda purchase=purchase: intend(purchase) for purchase in purchases]
+    assert in_threads([*works, watch]) == [None] * (PAGE_RECORDS + 1)
+    assert missing == []
+    assert len(pages) < PAGE_RECORDS
+    assert [one.state for one in read(JsonStore(values))] == [State.INTENT] * PAGE_RECORDS
+
+
+def test_many_threads_over_many_pages_lose_nothing(store, values):
+    journal = Journal(store, "conn")
+
+    def buy(number: int) -> None:
+        for i in range(10):
+            purchase = journal.purchase([SubmittedTask(f"{number}-{i}")])
+            purchase.intend("nonce")
+            purchase.accepted(f"key-{number}-{i}", "", "")
+
+    assert in_threads([lambda n=n: buy(n) for n in range(12)]) == [None] * 12
+    found = {one.keys[0]: one.result_key for one in read(store)}
+    assert found == {f"{n}-{i}": f"key-{n}-{i}" for n in range(12) for i in range(10)}
+
+
+def test_who_asks_while_a_run_is_under_way_waits_for_the_next():
+    under_way, go_on = threading.Event(), threading.Event()
+    state, seen = ["old"], []
+
+    def work() -> None:
+        seen.append(state[0])
+        under_way.set()
+        assert go_on.wait(60)
+
+    together = GroupCommit(work)
+    first = threading.Thread(target=together)
+    first.start()
+    assert under_way.wait(60)
+    state[0] = "new"
+    second = threading.Thread(target=together)
+    second.start()
+    go_on.set()
+    first.join()
+    second.join()
+    assert seen == ["old", "new"]
+
+
+def test_one_after_the_other_each_has_a_run_of_its_own():
+    runs: list[int] = []
+    together = GroupCommit(lambda: runs.append(1))
+    for _ in range(3):
+        together()
+    assert len(runs) == 3
+
+
+def test_a_run_that_fails_is_told_to_whom_it_was_for_and_the_others_try_themselves():
+    runs, failed, written, told = itertools.count(), [], [0], []
+
+    def work() -> None:
+        time.sleep(0)  # others come to wait
+        if next(runs) % 3 == 1:
+            failed.append(1)
+            raise ConnectionError("the store is away")
+        written[0] += 1
+
+    together = GroupCommit(work)
+
+    def ask() -> None:
+        for _ in range(100):
+            before = written[0]
+            try:
+                together()
+            except ConnectionError:
+                told.append(1)
+            else:
+                assert written[0] > before
+
+    assert in_threads([ask] * 8) == [None] * 8
+    assert len(told) == len(failed) > 0
+
+
+class Failing(JsonStore):
+    """A store of which some pages' writes fail."""
+
+    fails: Callable[[str, Any], bool] = staticmethod(lambda key, value: False)
+
+    def set(self, key: str, value: Any) -> None:
+        if self.fails(key, value):
+            raise ConnectionError("the store is away")
+        super().set(key, value)
+
+
+def test_an_intent_that_cannot_be_written_is_not_sent_and_may_be_bought_later(values):
+    store = Failing(values)
+    purchase = Journal(store, "conn").purchase([SubmittedTask("item")])
+    store.fails = lambda key, value: "submits" in value
+    with pytest.raises(ConnectionError):
+        purchase.intend("nonce")
+    assert purchase.record.state is State.REFUSED
+    store.fails = lambda key, value: False
+    assert [one for one in read(store) if one.state is not State.REFUSED] == []
+    purchase = Journal(store, "conn").purchase([SubmittedTask("item")])
+    purchase.intend("again")
+    assert read(store)[-1].state is State.INTENT
+
+
+def test_an_intent_that_was_written_but_could_not_be_checked_is_taken_back(values):
+    away: list[str] = []
+
+    class Unreadable(JsonStore):
+        def get(self, key: str) -> Any:
+            if away:
+                raise ConnectionError("the store is away")
+            return super().get(key)
+
+    purchase = Journal(Unreadable(values), "conn").purchase([SubmittedTask("item")])
+    away.append("now")
+    with pytest.raises(ConnectionError):
+        purchase.intend("nonce")
+    assert [one.state for one in read(JsonStore(values))] == [State.REFUSED]
+
+
+def test_a_key_that_cannot_be_written_leaves_the_intent_and_is_written_with_the_next(values):
+    store = Failing(values)
+    journal = Journal(store, "conn")
+    purchase = journal.purchase([SubmittedTask("item")])
+    purchase.intend("nonce")
+    store.fails = lambda key, value: "submits" in value
+    with pytest.raises(ConnectionError):
+        purchase.accepted("key", "", "")
+    assert [json.loads(text)["submits"][0]["state"] for key, text in values.items() if "submits" in text] == [
+        "intent"
+    ]
+    store.fails = lambda key, value: False
+    journal.purchase([SubmittedTask("other")]).intend("nonce")
+    assert [(one.state, one.result_key) for one in read(store)] == [
+        (State.ACCEPTED, "key"),
+        (State.INTENT, ""),
+    ]
+
+
+# --- notes ----------------------------------------------------------------------------------------
+
+
+def test_a_first_leg_sets_the_deadline_and_its_generations_others_keep_it(store):
+    first = Journal(store, "conn", generation="0", end_time=100.0)
+    assert first.notes == TaskMetadata("0", 100.0, 1)
+    retry = Journal(store, "conn", generation="0", end_time=200.0, try_number=2)
+    assert retry.notes == TaskMetadata("0", 100.0, 1)
+
+
+def test_a_clear_begins_a_new_generation_with_a_deadline_of_its_own(store):
+    first = Journal(store, "conn", generation="0", end_time=100.0)
+    first.note(counts={"submit": 3}, stopped={"code": "B403MQ"})
+    cleared = Journal(store, "conn", generation="2", end_time=300.0, try_number=2)
+    assert cleared.notes == TaskMetadata("2", 300.0, 2)
+    assert Journal(store, "conn", generation="2", end_time=400.0, try_number=3).notes == cleared.notes
+
+
+def test_a_note_is_there_for_the_next_leg_and_changes_nothing_else(store):
+    journal = Journal(store, "conn", generation="0", end_time=100.0)
+    journal.note(counts={"submit": 3})
+    journal.note(stopped={"code": "B403MQ", "http_status": 403})
+    written = TaskMetadata("0", 100.0, 1, {"submit": 3}, {"code": "B403MQ", "http_status": 403})
+    assert journal.notes == written
+    assert Journal(store, "conn", generation="0").notes == written
+
+
+def test_notes_lost_in_a_crash_are_begun_anew(values):
+    mortal = CrashingStore(6, after=True)
+    with pytest.raises(Died):
+        Journal(JsonStore(values, mortal), "conn", generation="0", end_time=100.0)
+    assert NOTES not in values
+    assert Journal(JsonStore(values), "conn", generation="0", end_time=200.0).notes.end_time == 200.0
+
+
+# --- what cannot be read --------------------------------------------------------------------------
+
+GOOD = SubmitRecord(
+    State.ACCEPTED, "2026-01-01T00:00:00+00:00", (SubmittedTask("k"),), "conn", result_key="key"
+).to_json()
+
+UNREADABLE: list[Any] = [
+    *([], "text", 7, True, {}),
+    {"version": 2},
+    {"version": "1"},
+    {"version": None, "legs": [], "submits": []},
+]
+
+
+def damage(values: dict[str, str], key: str, value: Any) -> None:
+    Journal(JsonStore(values), "conn").purchase([SubmittedTask("k")]).intend("nonce")
+    assert key in values
+    values[key] = json.dumps(value)
+
+
+@pytest.mark.parametrize("key", [LEG, PAGE, NOTES])
+@pytest.mark.parametrize("value", UNREADABLE, ids=str)
+def test_what_cannot_be_read_is_never_taken_for_none(values, key, value):
+    damage(values, key, value)
+    with pytest.raises(ValueError, match="nothing was submitted"):
+        Journal(JsonStore(values), "conn")
+
+
+@pytest.mark.parametrize("value", [{"version": 1}, {"version": 1, "submits": None}], ids=str)
+def test_a_page_that_lacks_its_list_is_never_taken_for_empty(values, value):
+    damage(values, PAGE, value)
+    with pytest.raises(ValueError, match="nothing was submitted"):
+        Journal(JsonStore(values), "conn")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        *([], {}, "accepted", 7, None),
+        *({name: value for name, value in GOOD.items() if name != gone} for gone in ("state", "at", "items")),
+        {**GOOD, "state": "paid"},
+        {**GOOD, "state": None},
+        {**GOOD, "result_key": ""},
+        {**GOOD, "items": None},
+        {**GOOD, "items": 7},
+        {**GOOD, "items": [["k", 1, "", "more"]]},
+        {**GOOD, "items": [[]]},
+        {**GOOD, "items": [7]},
+    ],
+    ids=str,
+)
+def test_a_damaged_record_is_never_taken_for_none(values, record):
+    damage(values, PAGE, {"version": 1, "submits": [GOOD, record]})
+    with pytest.raises(ValueError, match="nothing was submitted"):
+        Journal(JsonStore(values), "conn")
+
+
+def test_a_journal_that_cannot_be_read_is_not_written_over(values):
+    damage(values, PAGE, {"version": 2, "submits": [GOOD]})
+    before = dict(values)
+    with pytest.raises(ValueError, match="nothing was submitted"):
+        Journal(JsonStore(values), "conn")
+    assert before.items() <= values.items()
+
+
+def test_what_a_newer_version_adds_is_passed_over(values):
+    damage(values, PAGE, {"version": 1, "submits": [{**GOOD, "colour": "red"}], "colour": "red"})
+    notes = {"version": 1, "generation": "0", "end_time": 7.0, "first_try": 1, "colour": "red"}
+    values[NOTES] = json.dumps(notes)
+    journal = Journal(JsonStore(values), "conn", generation="0")
+    assert [one.result_key for one in journal.earlier] == ["key"]
+    assert journal.notes == TaskMetadata("0", 7.0, 1)
+
+
+# --- in JSON, and in a folder ---------------------------------------------------------------------
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+RECORDS = st.builds(
+    SubmitRecord,
+    state=st.sampled_from(State),
+    at=TEXTS,
+    items=st.lists(st.builds(SubmittedTask, TEXTS, st.integers(1, 4), TEXTS), min_size=1, max_size=10).map(
+        tuple
+    ),
+    account=TEXTS,
+    edition=TEXTS,
+    try_number=st.integers(1, 99),
+    nonce=TEXTS,
+    result_key=TEXTS,
+    request_id=TEXTS,
+    gateway_request_id=TEXTS,
+    code=TEXTS,
+    http_status=st.none() | st.integers(100, 599),
+    reason=TEXTS,
+).filter(lambda record: record.at and (record.result_key or record.state is not State.ACCEPTED))
+
+
+@given(RECORDS)
+def test_a_record_survives_json(record):
+    value = json.loads(json.dumps(record.to_json()))
+    assert SubmitRecord.from_json(value) == record
+    assert all(value.values())
+
+
+@given(RECORDS)
+def test_a_record_of_fewest_fields_is_the_same_as_one_of_all(record):
+    assert SubmitRecord.from_json({**record.to_json(), "http_status": record.http_status}) == record
+
+
+def test_an_accepted_job_without_its_key_is_damage():
+    record = replace(SubmitRecord.from_json(GOOD), result_key="")
+    with pytest.raises(ValueError, match="without its key"):
+        SubmitRecord.from_json(record.to_json())
+
+
+def file_store(folder: Any) -> FileStore:
+    path = storage_path(str(folder))
+    return FileStore(lambda name: get_bytes(path / name), lambda name, data: put_bytes(data, path / name))
+
+
+@given(records=st.lists(RECORDS, min_size=1, max_size=3))
+@settings(deadline=None, max_examples=6)
+def test_a_folder_keeps_what_a_leg_wrote(records, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("journal")
+    journal = Journal(file_store(folder), "雪山", generation="0", end_time=7.5)
+    for record in records:
+        purchase = journal.purchase(record.items)
+        purchase.intend(record.nonce)
+        purchase.accepted("key", record.request_id, record.gateway_request_id)
+    found = Journal(file_store(folder), "雪山", generation="0")
+    assert found.earlier == journal.records
+    assert found.notes == journal.notes
+    assert all(path.name.startswith("bgrep-journal") and path.suffix == ".json" for path in folder.iterdir())
+
+
+def test_a_folder_that_is_not_there_yet_is_an_empty_journal(tmp_path):
+    assert Journal(file_store(tmp_path / "not" / "yet"), "conn").earlier == []
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b'{"version": 1', b"\xff\xfe", b"\x00" * 40], ids=repr)
+@pytest.mark.parametrize("key", [LEG, PAGE, NOTES])
+def test_a_damaged_file_is_never_taken_for_none(tmp_path, key, data):
+    store = file_store(tmp_path)
+    Journal(store, "conn").purchase([SubmittedTask("k")]).intend("nonce")
+    (tmp_path / f"{key}.json").write_bytes(data)
+    with pytest.raises(ValueError, match="nothing was submitted"):
+        Journal(store, "conn")
+
+
+def test_a_folder_that_cannot_be_read_or_written_says_so():
+    def fail(*args: Any) -> Any:
+        raise PermissionError("no")
+
+    with pytest.raises(PermissionError):
+        Journal(FileStore(fail, fail), "conn")
+    with pytest.raises(PermissionError):
+        Journal(FileStore(lambda name: None, fail), "conn")
+
+
+def test_a_memory_store_keeps_what_it_is_given_and_knows_nothing_else():
+    store = MemoryStore()
+    store.set("a", {"b": 1})
+    assert store.get("a") == {"b": 1}
+    assert store.get("b") is None

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pacing as properties: what holds for any attempt, any error and any throw of the dice."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_bgrep.protocol.codes import (
+    GATEWAY_CODES,
+    SERVICE_CODES,
+    Operation,
+    RetryDecision,
+    by_status,
+)
+from airflow_provider_bgrep.protocol.errors import NOT_CONNECTED, CallError
+from airflow_provider_bgrep.protocol.retry import (
+    ONCE,
+    QUERY,
+    SUBMIT,
+    RetryPolicy,
+    next_wait,
+    poll_wait,
+    reserve,
+)
+
+RULES = [*SERVICE_CODES.values(), *GATEWAY_CODES.values(), *map(by_status, range(200, 600)), NOT_CONNECTED]
+
+rands = st.floats(0, 1, exclude_max=True)
+errors = st.builds(
+    lambda rule, operation, asked: CallError(operation, rule, retry_after=asked),
+    st.sampled_from(RULES),
+    st.sampled_from(list(Operation)),
+    st.none() | st.floats(0, 10_000),
+)
+patiences = st.sampled_from([SUBMIT, QUERY, ONCE]) | st.builds(
+    RetryPolicy,
+    attempts=st.integers(1, 1000),
+    base=st.floats(0.01, 10),
+    cap=st.floats(10, 600),
+    longest_ask=st.floats(1, 1000),
+)
+
+
+@given(errors, st.integers(1, 2000), patiences, rands)
+def test_only_what_was_refused_for_load_or_never_taken_is_tried_again(error, attempt, patience, rand):
+    wait = next_wait(error, attempt, patience, rand)
+    if error.then in (RetryDecision.FINAL, RetryDecision.UNKNOWN):
+        assert wait is None
+    if attempt >= patience.attempts:
+        assert wait is None
+
+
+@given(errors, st.integers(1, 2000), patiences, rands)
+def test_a_wait_is_at_least_what_was_asked_and_at_most_what_patience_has(error, attempt, patience, rand):
+    wait = next_wait(error, attempt, patience, rand)
+    if wait is not None:
+        asked = max(error.retry_after or 0.0, error.rule.wait)
+        assert wait > 0
+        assert wait >= asked
+        assert asked <= patience.longest_ask
+        assert wait <= max(patience.cap, asked + patience.base)
+
+
+@given(st.integers(1, 100), rands, rands)
+def test_a_later_attempt_never_waits_for_less_than_half_of_an_earlier_ones(attempt, rand, later):
+    error = CallError(Operation.QUERY, SERVICE_CODES["23500004"])
+    patience = RetryPolicy(attempts=1000)
+    first = next_wait(error, attempt, patience, rand)
+    second = next_wait(error, attempt + 1, patience, later)
+    assert first is not None
+    assert second is not None
+    assert second >= first / 2
+
+
+@given(rands, rands)
+def test_clients_refused_together_come_back_apart(one, other):
+    error = CallError(Operation.SUBMIT, GATEWAY_CODES["D503CB"])
+    waits = {next_wait(error, 1, SUBMIT, rand) for rand in (one, other)}
+    assert len(waits) == len({90 + 2 * rand for rand in (one, other)})
+
+
+def test_a_submit_gives_up_within_a_minute_and_a_query_within_one_and_a_half():
+    for patience, least, most in ((SUBMIT, 30, 60), (QUERY, 45, 91)):
+        error = CallError(Operation.QUERY, SERVICE_CODES["23500004"])
+        for rand in (0.0, 0.999):
+            waits = [next_wait(error, n, patience, rand) for n in range(1, patience.attempts)]
+            assert least <= sum(wait or 0 for wait in waits) <= most
+
+
+@given(st.floats(0, 3600), rands)
+def test_a_poll_waits_for_its_interval_a_tenth_more_or_less(interval, rand):
+    assert interval * 0.9 <= poll_wait(interval, rand) <= interval * 1.1
+
+
+@given(st.floats(0.1, 1000), st.lists(st.floats(0, 5), min_size=2, max_size=60))
+def test_a_rate_is_never_exceeded_whenever_calls_come(per_second, gaps):
+    now, next_free, slots = 0.0, 0.0, []
+    for gap in gaps:
+        now += gap
+        wait, next_free = reserve(next_free, now, per_second)
+        assert wait >= 0
+        slots.append(now + wait)
+    spacing = [later - earlier for earlier, later in itertools.pairwise(slots)]
+    assert min(spacing) >= 1 / per_second * (1 - 1e-9) - 1e-9
+
+
+def test_a_rate_that_was_idle_saves_nothing_up():
+    wait, next_free = reserve(0.0, 100.0, 2.0)
+    assert (wait, next_free) == (0.0, 100.5)
+    assert reserve(next_free, 100.1, 2.0)[0] == pytest.approx(0.4)
