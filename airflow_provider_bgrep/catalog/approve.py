@@ -50,7 +50,7 @@ class BgRepApprovalOperator(HITLOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[int]:
         """Go on, or not."""
         from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
-        from airflow_provider_bgrep.catalog.state.plan_store import stop_plan
+        from airflow_provider_bgrep.catalog.state.plan_store import cancel_plan
         from airflow_provider_bgrep.storage import absolute_path
 
         answer = super().execute_complete(context, event)
@@ -59,7 +59,7 @@ class BgRepApprovalOperator(HITLOperator):
         reason = "it was not approved"
         self.log.info("Nothing is bought: %s.", reason)
         layout = CatalogPaths(absolute_path("destination", self.destination))
-        stop_plan(layout.plan(self.plan["plan_id"]), reason)
+        cancel_plan(layout.plan(self.plan["plan_id"]), reason)
         return []
 
     def _shards(self) -> list[int]:

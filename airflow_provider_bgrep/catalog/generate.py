@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.source.images import readable_url
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
-from airflow_provider_bgrep.catalog.state.plan_store import read_known, read_options, read_plan, read_todo
+from airflow_provider_bgrep.catalog.state.plan_store import (
+    read_options,
+    read_outstanding_jobs,
+    read_plan,
+    read_work_items,
+)
 from airflow_provider_bgrep.journal.journal import FileStore, State, Store, SubmitRecord, SupersededError
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.limits import RESULT_URL_SECONDS
@@ -60,8 +65,10 @@ class Shard:
         def is_open() -> bool:
             return time.time() < plan.until and ledger.is_open(plan_id)
 
-        todo = [row for row in read_todo(files, plan, shard) if row["state"] != RowState.UNPUBLISHED.value]
-        known = list(read_known(files))
+        todo = [
+            row for row in read_work_items(files, plan, shard) if row["state"] != RowState.UNPUBLISHED.value
+        ]
+        known = list(read_outstanding_jobs(files))
         todo = _without_lost(todo, {record.result_key for record in known})
         image_tasks = [_image_task(row, options.source_conn_id or None) for row in todo]
         return cls(

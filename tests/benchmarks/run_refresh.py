@@ -43,19 +43,19 @@ def make(home: Path, count: int) -> None:
     from airflow_provider_bgrep.catalog.state.manifest import MANIFEST
 
     layout = layout_of(home)
-    todo = layout.plan(told["plan_id"]).todo.path
+    todo = layout.plan(told["plan_id"]).work_items.path
     file = (
         """'[{"index": 0, "output": 0, "path": "/shop/' || name || '.png", "size": 1000000, "sha256": "' """
-        """|| content || content || '", "format": "PNG", "width": 1024, "height": 1024}]'"""
+        """|| request_hash || request_hash || '", "format": "PNG", "width": 1024, "height": 1024}]'"""
     )
     bought = {
         "outcome": "'generated'",
         "verdict": "'passed'",
         "thresholds": "'{}'",
         "files": file,
-        "key": "content",
-        "result_key": "content",
-        "nonce": "content",
+        "key": "request_hash",
+        "result_key": "request_hash",
+        "nonce": "request_hash",
         "images": "1",
         "attempts": "0",
         "chosen": "0",
@@ -73,9 +73,9 @@ def make(home: Path, count: int) -> None:
         bought_rows = db.sql(f"SELECT {entry} FROM read_parquet('{todo}')").to_arrow_reader(50_000)
         for number, batch in enumerate(bought_rows):
             # Through the ledger's own door, as a night does; what it writes of one plan replaces itself.
-            Ledger(layout).settle(f"night-{number:04}", batch.to_pylist())
+            Ledger(layout).commit(f"night-{number:04}", batch.to_pylist())
         db.execute(f"COPY (SELECT {shown} FROM read_parquet('{todo}')) TO '{folder}/live.parquet' ({how})")
-    Ledger(layout).settle(told["plan_id"], [])
+    Ledger(layout).commit(told["plan_id"], [])
     (home / "images" / "manifest.json").write_text(json.dumps({"parquet": "manifests/live.parquet"}))
     with (home / "known.csv").open("w", newline="") as known_file:
         writer = csv.writer(known_file)

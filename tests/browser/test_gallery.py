@@ -60,7 +60,7 @@ def night(tmp_path: Path) -> Path:
 def test_what_needs_people_is_said_and_shown_first(night: Path, visit: Visit):
     page = visit(night)
     expect(page.locator("h1")).to_have_text("3 rows need you.")
-    expect(page.locator(".lead")).to_contain_text("1 flagged, 1 failed, 1 cannot be used. Night of 10 rows:")
+    expect(page.locator(".lead")).to_contain_text("1 flagged, 1 failed, 1 invalid. Night of 10 rows:")
     expect(page.locator(".tiles div", has_text="Unchanged")).to_contain_text("3")
     see(page, "LAMP", "SHOE side", "no sku", "MUG-10", "MUG-9", "雪山", "OLD", "LATER")
     expect(page.locator("#row2 .pill")).to_have_text("Flagged")

@@ -91,12 +91,12 @@ def test_three_nights_pay_for_exactly_what_changed(refresh: Refresh, connection:
     rows[1]["image"] += "&new"
     rows[2]["stock"] = "17"  # which nothing reads
     gone = rows.pop()["sku"]
-    before = {row["name"]: row["content"] for row in refresh.manifest()}
+    before = {row["name"]: row["request_hash"] for row in refresh.manifest()}
     three = refresh.night(rows, shard_size=1)
     assert three.counts == {"changed": 2, "unchanged": 6, "removed": 1}
     assert connection.counters.images == 11
     after = {row["name"]: row for row in refresh.manifest()}
-    assert {name for name, row in after.items() if row["content"] != before[name]} == {"S0", "S1"}
+    assert {name for name, row in after.items() if row["request_hash"] != before[name]} == {"S0", "S1"}
     assert {name for name, row in after.items() if row["status"] == "retired"} == {gone}
     changed = {row["name"]: row["what"] for row in three.worked_on}
     assert changed == {"S0": "positive_prompt", "S1": "image"}
@@ -284,8 +284,8 @@ def test_a_hundred_kinds_of_bad_rows_end_green_with_every_one_told(
     data, wrong, names = hundred_kinds(f"{site}/product.png")
     night = refresh.night(data, shard_size=50)
     assert set(night.states.values()) == {"success"}, night.ended
-    assert night.counts == {"new": len(names), "bad": len(wrong)}
-    problems = [json.loads(line) for line in Path(night.files.problems.path).read_text().splitlines()]
+    assert night.counts == {"new": len(names), "invalid": len(wrong)}
+    problems = [json.loads(line) for line in Path(night.files.invalid_rows.path).read_text().splitlines()]
     told = {problem["line"]: problem for problem in problems}
     assert told.keys() == wrong.keys()
     for line, bad in wrong.items():
@@ -339,7 +339,7 @@ def test_neither_the_appcode_nor_a_signature_lies_in_any_file(
     night = refresh.night(rows)
     assert night.outcomes == {"generated/passed": 3}, night.ended
     (tmp_path / "shop" / "catalog.csv").unlink()
-    Path(night.files.todo.path).unlink()  # the one file that must hold what the catalog signed
+    Path(night.files.work_items.path).unlink()  # the one file that must hold what the catalog signed
     everything = texts_below(tmp_path) + caplog.text + json.dumps([o.pushed for o in night.ended.values()])
     assert connection.app_code not in everything
     assert "s3cr3t" not in everything
@@ -368,7 +368,7 @@ def test_on_s3_sources_are_signed_and_told_apart_by_their_content(
     options = {"source_conn_id": bucket}
     one = refresh.night([*rows, {**rows[0], "sku": "gone", "image": f"s3://{bucket}/in/9.png"}], **options)
     assert one.outcomes == {"generated/passed": 3}, one.ended
-    assert one.counts == {"new": 3, "bad": 1}
+    assert one.counts == {"new": 3, "invalid": 1}
     assert refresh.night(rows, **options).counts == {"unchanged": 3}
     draw_images(tmp_path / "drawn", product=(20, 60, 180))
     fs.put_file(str(tmp_path / "drawn" / "product.png"), f"{bucket}/in/1.png")

@@ -26,7 +26,7 @@ from airflow_provider_bgrep.exceptions import (
     BgRepTimeoutError,
     BgRepUnknownOutcomeError,
 )
-from airflow_provider_bgrep.generation import buying
+from airflow_provider_bgrep.generation import submitter
 from airflow_provider_bgrep.operators import bgrep as operators
 from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
 
@@ -589,7 +589,7 @@ def test_a_service_that_takes_few_jobs_at_once_gets_them_in_waves(shop):
 def test_while_the_service_takes_no_more_it_is_waited_for_in_the_triggerer(
     connection, run, ti, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(buying, "THROTTLED_SECONDS", 0.3)
+    monkeypatch.setattr(submitter, "THROTTLED_SECONDS", 0.3)
     monkeypatch.setattr(operators, "BUSY_SECONDS", 0.1)
     memory = ({"journal_path": f"file://{tmp_path}/journal"}, {})
     shop = Shop(connection, run, ti, tmp_path / "images", memory, deferrable=True)

@@ -60,7 +60,7 @@ def test_a_hundred_kinds_of_bad_rows_end_green_and_are_all_told(shop: Shop, imag
         price_per_image=0.2,
     )
     counts = shop.plan(run_id, "bgrep_catalog_refresh")["counts"]
-    assert counts == {"new": len(names), "bad": len(wrong)}
+    assert counts == {"new": len(names), "invalid": len(wrong)}
     assert shop.bill.images == len(names)
     assert {row["name"] for row in shop.manifest()} == set(names)
     page = Path(shop.report(run_id, "bgrep_catalog_refresh")["gallery"].removeprefix("file://")).read_text()

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_provider_bgrep.catalog.check.comparison import Judgement, judge
 from airflow_provider_bgrep.catalog.config.thresholds import Thresholds
 from airflow_provider_bgrep.catalog.source.images import fetch
-from airflow_provider_bgrep.catalog.state.plan_store import read_options, read_plan, read_todo
-from airflow_provider_bgrep.catalog.state.recovery import harvest
-from airflow_provider_bgrep.catalog.state.results import write_checked
+from airflow_provider_bgrep.catalog.state.plan_store import read_options, read_plan, read_work_items
+from airflow_provider_bgrep.catalog.state.recovery import recover_shard
+from airflow_provider_bgrep.catalog.state.results import write_results
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
@@ -31,18 +31,18 @@ _PLAN_OVER: Final = "the plan was over before it was submitted; the next run tak
 
 
 def check_shard(layout: CatalogPaths, plan_id: str, shard: int, *, log: Any) -> dict[str, int]:
-    """Look at every image of a shard, and write ``checked-{shard}.parquet``.
+    """Look at every image of a shard, and write ``results-{shard}.parquet``.
 
     :return: how many rows there are of each verdict; ``none`` have no image.
     """
     files = layout.plan(plan_id)
     options = read_options(files)
     plan = read_plan(files)
-    became = {entry["name"]: entry for entry in harvest(layout, plan, shard, is_checked=False)}
+    became = {entry["name"]: entry for entry in recover_shard(layout, plan, shard, is_checked=False)}
     why_not = _not_submitted(files.manifest(shard))
     rows = [
         _came_to(row, became.get(row["name"]), why_not.get(row["name"], ""))
-        for row in read_todo(files, plan, shard)
+        for row in read_work_items(files, plan, shard)
     ]
     look = _Look(layout, options.checks, options.source_conn_id or None)
     counts: Counter[str] = Counter(passed=0, flagged=0, unchecked=0, none=0)
@@ -57,7 +57,7 @@ def check_shard(layout: CatalogPaths, plan_id: str, shard: int, *, log: Any) -> 
                     counts[done["verdict"] or "none"] += 1
                     yield done
 
-    write_checked(looked_at(), files.checked(shard))
+    write_results(looked_at(), files.results(shard))
     log.info("Shard %d: %s.", shard, ", ".join(f"{count} {name}" for name, count in counts.items() if count))
     return dict(counts)
 

@@ -21,7 +21,7 @@ TEMPLATE_FIELDS: Final[dict[str, str]] = {
     "sku": "The product's key; must be a folder by itself.",
     "view": "Which image of the product.",
     "version": "12 hex digits that no other image of any row has; must be in the file's name.",
-    "content": "The first 12 hex digits of what was bought.",
+    "request_hash": "The first 12 hex digits of what was bought.",
     "seed": "The seed it was made with, 'random' where nobody knows.",
     "width": "Pixels.",
     "height": "Pixels.",
@@ -31,7 +31,7 @@ TEMPLATE_FIELDS: Final[dict[str, str]] = {
 
 _LONGEST: Final[dict[str, int]] = {
     **dict.fromkeys(("sku", "view"), 80),
-    **dict.fromkeys(("version", "content"), 12),
+    **dict.fromkeys(("version", "request_hash"), 12),
     "seed": 20,
     **dict.fromkeys(("width", "height", "ext"), 10),
 }
@@ -87,7 +87,7 @@ class PublishRules:
         values = {
             **{name: row[name] for name in ("sku", "view", "width", "height")},
             "version": hashlib.sha256(told).hexdigest()[:12],
-            "content": row["content"][:12],
+            "request_hash": row["request_hash"][:12],
             "seed": "random" if row["seed"] is None else row["seed"],
             "ext": ext,
         }

@@ -77,14 +77,14 @@ class PlanPaths:
         return self.folder / "options.json"
 
     @property
-    def stopped(self) -> ObjectStoragePath:
+    def cancelled(self) -> ObjectStoragePath:
         """Why nobody works on it, JSON; there is none if somebody does."""
-        return self.folder / "stopped.json"
+        return self.folder / "cancelled.json"
 
     @property
-    def todo(self) -> ObjectStoragePath:
-        """The list that shards work on: :data:`~.entries.TODO`, Parquet."""
-        return self.folder / "todo.parquet"
+    def work_items(self) -> ObjectStoragePath:
+        """The list that shards work on: :data:`~.entries.WORK_ITEM`, Parquet."""
+        return self.folder / "work_items.parquet"
 
     @property
     def rows(self) -> ObjectStoragePath:
@@ -92,14 +92,14 @@ class PlanPaths:
         return self.folder / "rows.parquet"
 
     @property
-    def problems(self) -> ObjectStoragePath:
+    def invalid_rows(self) -> ObjectStoragePath:
         """The rows that cannot be used, a JSON line each."""
-        return self.folder / "problems.jsonl"
+        return self.folder / "invalid_rows.jsonl"
 
     @property
-    def known(self) -> ObjectStoragePath:
+    def outstanding_jobs(self) -> ObjectStoragePath:
         """Submits of earlier runs that are to be collected, a JSON line each."""
-        return self.folder / "known.jsonl"
+        return self.folder / "outstanding_jobs.jsonl"
 
     def journal(self, shard: int) -> ObjectStoragePath:
         """Folder of a shard's journal."""
@@ -109,9 +109,9 @@ class PlanPaths:
         """A shard's manifest, as BgRepGenerateOperator writes it."""
         return self.folder / f"manifest-{shard:04}.jsonl"
 
-    def checked(self, shard: int) -> ObjectStoragePath:
+    def results(self, shard: int) -> ObjectStoragePath:
         """What a shard has come to, Parquet."""
-        return self.folder / f"checked-{shard:04}.parquet"
+        return self.folder / f"results-{shard:04}.parquet"
 
     @property
     def report(self) -> ObjectStoragePath:

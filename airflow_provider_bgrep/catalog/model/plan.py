@@ -81,7 +81,7 @@ class Plan:
     :param quote: what it buys.
     :param shards: how many tasks work on it.
     :param shard_size: rows of each.
-    :param absorbed: plans that are over, and whose purchases it takes into the ledger.
+    :param merged_plans: plans that are over, and whose purchases it takes into the ledger.
     :param notes: what people should know.
     """
 
@@ -96,7 +96,7 @@ class Plan:
     quote: Quote
     shards: int
     shard_size: int
-    absorbed: tuple[str, ...] = ()
+    merged_plans: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -121,7 +121,7 @@ class Plan:
         price = values["quote"]["price"]
         quote = Quote(**{**values["quote"], "price": None if price is None else Decimal(price)})
         rest = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-        tuples = {name: tuple(values[name]) for name in ("absorbed", "notes")}
+        tuples = {name: tuple(values[name]) for name in ("merged_plans", "notes")}
         return cls(**{**rest, **tuples, "quote": quote})
 
 

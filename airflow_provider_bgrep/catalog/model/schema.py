@@ -36,7 +36,7 @@ IDENTITY: Final = _columns(
     name="The row: its sku, and its view where that is not 'main' (sku/view). The image task's id.",
     sku="The catalog's own key of the product.",
     view="Which image of the product, 'main' unless said.",
-    content="What is bought, 32 hex digits: every field below, and what the images at the URLs were.",
+    request_hash="What is bought, 32 hex digits: every field below, and what the images at the URLs were.",
     row_hash="The catalog's cells, and the settings they were read with, 32 hex digits.",
 )
 
@@ -60,7 +60,7 @@ BECAME: Final = (
         "VARCHAR",
         outcome="What became of it: an outcome of BgRepGenerateOperator's.",
         reason="Why, in words.",
-        key="Its identity in the journal.",
+        journal_key="Its identity in the journal.",
         account="The connection it was bought with.",
         result_key="The job.",
         nonce="The submit's nonce, by which support can find it.",
@@ -95,11 +95,11 @@ CHECKED: Final = (
 )
 
 ENTRY: Final = (*IDENTITY, *BOUGHT, *BECAME, *CHECKED)
-"""An entry of the ledger. Of entries with equal name, content, result_key and nonce the last one counts."""
+"""An entry of the ledger. Of entries with equal name, request_hash, result_key and nonce, the last counts."""
 
 PLANNED: Final = (
     Column("position", "BIGINT", "Place in the plan's list, from 0; a shard is a range of these."),
-    *_columns("VARCHAR", state="See RowState.", what="What changed, in words."),
+    *_columns("VARCHAR", state="See RowState.", change="What changed, in words."),
     Column("line", "BIGINT", "Line of the catalog's file that the row begins on."),
     *_columns(
         "VARCHAR",
@@ -108,7 +108,7 @@ PLANNED: Final = (
     ),
 )
 
-TODO: Final = (*PLANNED, *ENTRY)
+WORK_ITEM: Final = (*PLANNED, *ENTRY)
 """A row of the list that a plan hands to its shards; never bought, it has nothing from ``outcome`` on."""
 
 

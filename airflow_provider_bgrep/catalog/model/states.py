@@ -18,9 +18,9 @@ class RowState(str, Enum):
     FLAGGED = "flagged"
     QUARANTINED = "quarantined"
     OVER_BUDGET = "over_budget"
-    HELD = "held"
+    LOCKED = "locked"
     REMOVED = "removed"
-    BAD = "bad"
+    INVALID = "invalid"
 
 
 TO_BUY: Final = frozenset({RowState.NEW, RowState.CHANGED})
@@ -48,12 +48,12 @@ ROW_MEANINGS: Final[dict[RowState, tuple[str, str]]] = {
         "Not in this run: max_images_per_run is reached.",
         "Nothing, a later run takes it; or raise max_images_per_run.",
     ),
-    RowState.HELD: (
+    RowState.LOCKED: (
         "In the hands of another run that is not over.",
         "Nothing; a later run takes what that one leaves.",
     ),
     RowState.REMOVED: ("Published earlier; the catalog does not name it any more.", ""),
-    RowState.BAD: (
+    RowState.INVALID: (
         "The row cannot be used, for the reason given; nothing is bought for it.",
         "Mend the row.",
     ),

@@ -20,12 +20,12 @@ import pyarrow as pa
 
 from airflow_provider_bgrep.catalog.model.columns import MAX_NAME
 from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, Quote
-from airflow_provider_bgrep.catalog.model.schema import BOUGHT, IDENTITY, TODO, Column, arrow_schema, ddl
+from airflow_provider_bgrep.catalog.model.schema import BOUGHT, IDENTITY, WORK_ITEM, Column, arrow_schema, ddl
 from airflow_provider_bgrep.catalog.model.states import TO_BUY, TO_DO, RowState
 from airflow_provider_bgrep.catalog.plan.decision import COUNTS, LAST, changes
 from airflow_provider_bgrep.catalog.plan.diff import Join, Versions
 from airflow_provider_bgrep.catalog.plan.image_tasks import ImageTaskBuilder
-from airflow_provider_bgrep.catalog.source.reader import BadRow, Catalog
+from airflow_provider_bgrep.catalog.source.reader import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS, as_lines
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
@@ -47,7 +47,7 @@ _GROUP: Final = 2_048
 _FIELDS: Final = tuple(column.name for column in BOUGHT)
 _URLS: Final = ("image_url", "mask_url")
 _MADE: Final = tuple(
-    column for column in TODO if column.name in ("line", *_URLS) or column in (*IDENTITY, *BOUGHT)
+    column for column in WORK_ITEM if column.name in ("line", *_URLS) or column in (*IDENTITY, *BOUGHT)
 )
 _MADE_SCHEMA: Final = arrow_schema(_MADE)
 _BUYS: Final = ", ".join(f"'{state.value}'" for state in TO_BUY)
@@ -62,36 +62,38 @@ class Run:
     :param dag_id: the DAG.
     :param run_id: the DAG run.
     :param now: wall clock in seconds.
-    :param absorbed: plans that are over, and in no segment.
+    :param merged_plans: plans that are over, and in no segment.
     """
 
     plan_id: str
     dag_id: str
     run_id: str
     now: float
-    absorbed: tuple[str, ...] = ()
+    merged_plans: tuple[str, ...] = ()
 
 
 @dataclass
 class PlanDraft:
-    """A plan, and its rows in DuckDB's tables ``rows`` and ``todo``.
+    """A plan, and its rows in DuckDB's tables ``rows`` and ``work_items``.
 
     :param plan: the plan.
     :param db: where its rows are; those that are unchanged are in neither.
-    :param bad: rows that cannot be used.
+    :param invalid: rows that cannot be used.
     """
 
     plan: Plan
     db: duckdb.DuckDBPyConnection
-    bad: Sequence[BadRow]
+    invalid: Sequence[InvalidRow]
 
     def write(self, files: PlanPaths, known: Iterable[SubmitRecord]) -> None:
         """Write the plan down, its header last: who finds that finds the rest."""
         told = f"SELECT {', '.join(ROW_COLUMNS)} FROM rows"
         self._copy(f"{told} ORDER BY line NULLS LAST, name", files.rows)
-        self._copy(f"SELECT {', '.join(_quoted(TODO))} FROM todo ORDER BY position", files.todo)
-        put_bytes(as_lines(row.as_dict() for row in self.bad), files.problems)
-        put_bytes(as_lines(record.to_json() for record in known), files.known)
+        self._copy(
+            f"SELECT {', '.join(_quoted(WORK_ITEM))} FROM work_items ORDER BY position", files.work_items
+        )
+        put_bytes(as_lines(row.as_dict() for row in self.invalid), files.invalid_rows)
+        put_bytes(as_lines(record.to_json() for record in known), files.outstanding_jobs)
         put_bytes(json.dumps(self.plan.to_dict(), ensure_ascii=False, indent=1).encode(), files.header)
 
     def _copy(self, query: str, path: Any) -> None:
@@ -107,7 +109,7 @@ def build_plan(
 ) -> PlanDraft:
     """Make a plan.
 
-    :param db: with the tables ``entries``, ``held`` and ``live``.
+    :param db: with the tables ``entries``, ``locked`` and ``live``.
     :param catalog: open.
     :param versions: tells images on object storage by their content.
     :raises InvalidInput: if the catalog has no row.
@@ -118,7 +120,7 @@ def build_plan(
     _decide(join, run)
     note = join.remove_gone()
     _list(join)
-    return PlanDraft(_frozen(join, run, (note,) if note else ()), db, catalog.bad)
+    return PlanDraft(_frozen(join, run, (note,) if note else ()), db, catalog.invalid)
 
 
 # --- rows that are not known by their hash -----------------------------------------------------------
@@ -164,10 +166,12 @@ def _made(
         columns = ", ".join(dict.fromkeys(problem.where for problem in error.problems))
         # Of a cell that stands in the wrong column a message shows the beginning: a signed URL's, say.
         reason = "; ".join(f"{problem.where} {sanitize_message(problem.what)}" for problem in error.problems)
-        catalog.bad.append(BadRow(facts["line"], columns, reason, facts["sku"][:MAX_NAME], facts["view"]))
+        catalog.invalid.append(
+            InvalidRow(facts["line"], columns, reason, facts["sku"][:MAX_NAME], facts["view"])
+        )
         return None
     row = {**facts, **_fields(task)}
-    row["content"] = _content(row, preparer.recipe.edition)
+    row["request_hash"] = _request_hash(row, preparer.recipe.edition)
     return row
 
 
@@ -188,7 +192,7 @@ def _without_secrets(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def _content(row: Mapping[str, Any], edition: str) -> str:
+def _request_hash(row: Mapping[str, Any], edition: str) -> str:
     # A scale of 7 and one of 7.0 are one scale: the ledger gives back what it was told as DOUBLE.
     values = [float(row[name]) if name in ("guidance_scale", "strength") else row[name] for name in _FIELDS]
     return hashlib.sha256(json.dumps([*values, edition], ensure_ascii=False).encode()).hexdigest()[:32]
@@ -203,42 +207,42 @@ def _decide(join: Join, run: Run) -> None:
     # Only of these rows all is needed that is known: of a million it would not fit.
     db.execute("CREATE OR REPLACE TABLE before AS FROM entries WHERE name IN (SELECT name FROM made)")
     db.execute(
-        "CREATE OR REPLACE TABLE shown AS SELECT name, content FROM live "
+        "CREATE OR REPLACE TABLE shown AS SELECT name, request_hash FROM live "
         "WHERE name IN (SELECT name FROM made)"
     )
     for table, what, order in (
-        ("chosen", "name, content", COUNTS),
+        ("chosen", "name, request_hash", COUNTS),
         ("latest", "name", LAST),
     ):
         db.execute(
-            f"CREATE OR REPLACE TABLE {table} AS SELECT name, content, rowid AS entry FROM before "
+            f"CREATE OR REPLACE TABLE {table} AS SELECT name, request_hash, rowid AS entry FROM before "
             f"QUALIFY row_number() OVER (PARTITION BY {what} ORDER BY {order}) = 1"
         )
     db.execute(
         "CREATE OR REPLACE TABLE judged AS SELECT m.*, b.rowid AS entry, b.attempts, "
         f"{join.reason} AS reason, {join.decide} AS decision, "
         f"t.name IS NULL AS is_new, {changes('t', 'm')} AS changed FROM made m "
-        "LEFT JOIN chosen c ON c.name = m.name AND c.content = m.content "
+        "LEFT JOIN chosen c ON c.name = m.name AND c.request_hash = m.request_hash "
         "LEFT JOIN before b ON b.rowid = c.entry "
         "LEFT JOIN latest ON latest.name = m.name LEFT JOIN before t ON t.rowid = latest.entry "
         "LEFT JOIN shown l ON l.name = m.name"
     )
     left = "NULL" if most is None else str(max(0, most - _spent(join, run)))
     # Of several runs that have it in their hands one will do.
-    is_held = "judged.name IN (SELECT name FROM held)"
-    buys = f"decision = 'buy' AND NOT {is_held}"
+    is_locked = "judged.name IN (SELECT name FROM locked)"
+    buys = f"decision = 'buy' AND NOT {is_locked}"
     total = f"sum(CASE WHEN {buys} THEN num_output ELSE 0 END) OVER (ORDER BY is_new DESC, line)"
     db.execute(
         f"CREATE OR REPLACE TABLE decided AS SELECT judged.*, CASE WHEN decision <> 'buy' THEN decision "
-        f"WHEN {is_held} THEN '{RowState.HELD.value}' "
+        f"WHEN {is_locked} THEN '{RowState.LOCKED.value}' "
         f"WHEN {total} > {left} THEN '{RowState.OVER_BUDGET.value}' "
         f"WHEN is_new THEN '{RowState.NEW.value}' ELSE '{RowState.CHANGED.value}' END AS state, "
         f"CASE WHEN decision = '{RowState.QUARANTINED.value}' THEN reason "
-        "WHEN decision <> 'buy' OR is_new THEN '' ELSE changed END AS what "
+        "WHEN decision <> 'buy' OR is_new THEN '' ELSE changed END AS change "
         "FROM judged"
     )
     db.execute(
-        "INSERT INTO rows SELECT name, sku, view, line, state, what FROM decided "
+        "INSERT INTO rows SELECT name, sku, view, line, state, change FROM decided "
         f"WHERE state <> '{RowState.UNCHANGED.value}'"
     )
 
@@ -253,18 +257,18 @@ def _spent(join: Join, run: Run) -> int:
 
 
 def _list(join: Join) -> None:
-    """Fill ``todo``: what is to be collected first, a job's rows side by side; then what is to be bought."""
+    """Fill ``work_items``: rows to collect first, those of a job side by side; then rows to submit."""
     order = "CASE state WHEN 'pending' THEN 0 WHEN 'unpublished' THEN 1 WHEN 'new' THEN 2 ELSE 3 END"
     job = "CASE state WHEN 'pending' THEN b.result_key END"
-    of_row = {*(column.name for column in _MADE), "state", "what", "attempts"}
+    of_row = {*(column.name for column in _MADE), "state", "change", "attempts"}
     columns = [f"row_number() OVER (ORDER BY {order}, {job}, d.line) - 1 AS position"]
-    for column in TODO[1:]:
+    for column in WORK_ITEM[1:]:
         nothing = "''" if column.type == "VARCHAR" else "NULL"
         of_purchase = f"CASE WHEN state IN ({_BUYS}) THEN {nothing} ELSE coalesce(b.{{0}}, {nothing}) END"
         expression = "d.{0}" if column.name in of_row else of_purchase
         columns.append(f"{expression} AS {{0}}".format(f'"{column.name}"'))
     join.db.execute(
-        f"CREATE OR REPLACE TABLE todo AS SELECT {', '.join(columns)} FROM decided d "
+        f"CREATE OR REPLACE TABLE work_items AS SELECT {', '.join(columns)} FROM decided d "
         f"LEFT JOIN before b ON b.rowid = d.entry WHERE d.state IN ({_WORK})"
     )
 
@@ -280,11 +284,11 @@ def _frozen(join: Join, run: Run, notes: tuple[str, ...]) -> Plan:
         f"SELECT (SELECT count(*) FROM known WHERE decision = '{unchanged}') "
         f"+ (SELECT count(*) FROM decided WHERE state = '{unchanged}')"
     )
-    counts[RowState.BAD.value] = len(join.catalog.bad)
+    counts[RowState.INVALID.value] = len(join.catalog.invalid)
     images = "SELECT count(*), coalesce(sum(num_output), 0) FROM decided WHERE state"
     tasks, to_buy = join.one(f"{images} IN ({_BUYS})")
     _, backlog = join.one(f"{images} = '{RowState.OVER_BUDGET.value}'")
-    (listed,) = join.one("SELECT count(*) FROM todo")
+    (listed,) = join.one("SELECT count(*) FROM work_items")
     size = max(options.shard_size, -(-listed // MAX_SHARDS))
     return Plan(
         plan_id=run.plan_id,
@@ -298,7 +302,7 @@ def _frozen(join: Join, run: Run, notes: tuple[str, ...]) -> Plan:
         quote=Quote(tasks, int(to_buy), options.price_per_image, options.currency, int(backlog)),
         shards=-(-listed // size),
         shard_size=size,
-        absorbed=run.absorbed,
+        merged_plans=run.merged_plans,
         notes=notes,
     )
 

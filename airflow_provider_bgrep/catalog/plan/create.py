@@ -18,7 +18,7 @@ from airflow_provider_bgrep.catalog.state.database import engine
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_metadata import PlanLease
 from airflow_provider_bgrep.catalog.state.manifest import live_rows
-from airflow_provider_bgrep.catalog.state.plan_store import stop_plan
+from airflow_provider_bgrep.catalog.state.plan_store import cancel_plan
 from airflow_provider_bgrep.compat import has_approval
 from airflow_provider_bgrep.storage import put_bytes
 
@@ -46,27 +46,27 @@ def create_plan(
         planned = _planned(options, layout, run)
     else:
         # Claimed before anything is read: what others buy from here on, they buy in our sight or not at all.
-        ledger.claim(PlanLease(run.plan_id, run_id, dag_id, now + options.valid_for), now)
+        ledger.acquire_lease(PlanLease(run.plan_id, run_id, dag_id, now + options.valid_for), now)
         try:
             planned = _planned(options, layout, run)
         except BaseException:
             # Else all other runs would wait for it until it lapses.
             with contextlib.suppress(Exception):
-                ledger.withdraw(run.plan_id)
+                ledger.release_lease(run.plan_id)
             raise
-    plan, problems = planned.plan, layout.plan(run.plan_id).problems
+    plan, problems = planned.plan, layout.plan(run.plan_id).invalid_rows
     told = explain(plan)
     log.info("Plan %s\n%s", plan.plan_id, told)
-    for bad in planned.bad[:_SHOWN]:
+    for bad in planned.invalid[:_SHOWN]:
         log.warning("%s, line %d: %s", plan.catalog, bad.line, bad.reason)
-    if len(planned.bad) > _SHOWN:
-        log.warning("and %d more rows that cannot be used: %s", len(planned.bad) - _SHOWN, problems)
+    if len(planned.invalid) > _SHOWN:
+        log.warning("and %d more rows that cannot be used: %s", len(planned.invalid) - _SHOWN, problems)
     stopped = _why_not(options, plan)
     if stopped:
-        stop_plan(layout.plan(run.plan_id), stopped)
+        cancel_plan(layout.plan(run.plan_id), stopped)
         log.info("Nothing is bought: %s.", stopped)
         if not options.dry_run:
-            ledger.withdraw(plan.plan_id)
+            ledger.release_lease(plan.plan_id)
     return {
         "plan_id": plan.plan_id,
         "shards": 0 if stopped else plan.shards,
@@ -92,7 +92,7 @@ def _planned(options: Options, layout: CatalogPaths, run: Run) -> PlanDraft:
         Ledger(layout).reading(db, own=run.plan_id, now=run.now) as standing,
         live_rows(db, layout),
     ):
-        run = replace(run, absorbed=standing.over)
+        run = replace(run, merged_plans=standing.over)
         planned = build_plan(db, catalog, options, run, lambda urls: versions(urls, conn_id))
         put_bytes(json.dumps(options.to_json(), ensure_ascii=False).encode(), files.options)
         planned.write(files, standing.known)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the last purchase of a row's content means for it: one expression, for millions of rows at once."""
+"""What the last purchase of a row means for it: one SQL expression, for millions of rows at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Decision(str, Enum):
 DECIDE: Final = """CASE
     WHEN b.outcome IS NULL THEN 'buy'
     WHEN b.outcome IN ('generated', 'partial') THEN CASE
-        WHEN b.verdict = 'passed' AND l.content = b.content THEN 'unchanged'
+        WHEN b.verdict = 'passed' AND l.request_hash = b.request_hash THEN 'unchanged'
         WHEN b.verdict = 'flagged' AND b.thresholds = {thresholds} THEN 'flagged'
         ELSE 'unpublished' END
     WHEN b.outcome = 'pending' THEN CASE
@@ -48,7 +48,7 @@ COUNTS: Final = (
     "files <> '' DESC, seq DESC, submitted_at DESC, "
     "CASE outcome WHEN 'pending' THEN 0 WHEN 'unknown_outcome' THEN 1 ELSE 2 END, nonce"
 )
-"""Of several purchases of one content the first in this order counts: one with images, then the last; of
+"""Of several purchases of one request_hash the first in this order counts: one with images, then the last; of
 those of the same second what is not bought again.
 """
 
@@ -85,6 +85,6 @@ def changes(before: str, now: str) -> str:
             differs += f" AND {before}.{image} = {now}.{image}"
             words = f"{image} (its content)"
         told.append(f"CASE WHEN {differs} THEN '{words}' END")
-    again = f"{before}.content = {now}.content THEN 'tried again: ' || {before}.outcome"
+    again = f"{before}.request_hash = {now}.request_hash THEN 'tried again: ' || {before}.outcome"
     same = f"CASE WHEN {again} ELSE 'edition' END"
     return f"coalesce(nullif(concat_ws(', ', {', '.join(told)}), ''), {same})"

@@ -5,7 +5,7 @@ A row whose cells are those of a purchase is known by a hash of them. Only other
 Python. Nothing outside the given DuckDB changes here.
 
 Tables that are there when it is done: ``cat`` (the catalog), ``hashed`` (its rows and their hashes),
-``best`` (the purchase that counts, for each row and content), ``known`` (rows that need no second look),
+``best`` (the purchase that counts, for each row and request_hash), ``known`` (rows that need no second look),
 ``rows`` (those of them that are not simply unchanged).
 """
 
@@ -22,7 +22,7 @@ from airflow_provider_bgrep.catalog.config.prompt_template import MARKS, columns
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.plan.decision import COUNTS, DECIDE, REASON, Decision, decision
 from airflow_provider_bgrep.catalog.plan.image_tasks import MAIN
-from airflow_provider_bgrep.catalog.source.reader import BadRow, Catalog
+from airflow_provider_bgrep.catalog.source.reader import Catalog, InvalidRow
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 
@@ -45,7 +45,7 @@ class Join:
 
     :param db: with the tables ``entries`` and ``live``, see :meth:`~.ledger.Ledger.read` and
         :func:`~.opening.load_live`.
-    :param catalog: open; rows that cannot be used are added to its ``bad``.
+    :param catalog: open; rows that cannot be used are added to its ``invalid``.
     :param options: the night's.
     :param versions: tells images on object storage by their content.
     """
@@ -111,7 +111,7 @@ class Join:
         )
         self.db.unregister("reader")
         (count,) = self.one("SELECT count(*) FROM cat")
-        if not count and not self.catalog.bad:
+        if not count and not self.catalog.invalid:
             raise InvalidInput([Problem("catalog", "has no row; nothing is planned, and nothing removed")])
 
     def _drop_twice(self) -> None:
@@ -123,7 +123,7 @@ class Join:
         ).fetchall()
         for line, sku, view, first in twice:
             reason = f"{sku!r} is in line {first} already; give images of one product different views"
-            self.catalog.bad.append(BadRow(line, "sku", reason, sku, view))
+            self.catalog.invalid.append(InvalidRow(line, "sku", reason, sku, view))
         if twice:
             self.db.register("twice", pa.table({"line": [row[0] for row in twice]}))
             self.db.execute("DELETE FROM cat WHERE line IN (SELECT line FROM twice)")
@@ -200,7 +200,7 @@ class Join:
     def _choose_best(self) -> None:
         """Of several purchases of the same for a row one with images counts, then the last."""
         columns = (
-            "name, content, row_hash, outcome, verdict, thresholds, account, "
+            "name, request_hash, row_hash, outcome, verdict, thresholds, account, "
             "coalesce(attempts, 0) AS attempts, reason"
         )
         # Most were bought once, and stay in their files; only the others are sorted.
@@ -210,7 +210,7 @@ class Join:
         self.db.execute(
             f"CREATE OR REPLACE TABLE best_of_more AS SELECT {columns} FROM entries "
             "SEMI JOIN again USING (name) QUALIFY row_number() OVER "
-            f"(PARTITION BY name, content ORDER BY {COUNTS}) = 1"
+            f"(PARTITION BY name, request_hash ORDER BY {COUNTS}) = 1"
         )
         self.db.execute(
             f"CREATE OR REPLACE VIEW best AS SELECT {columns} FROM entries ANTI JOIN again USING (name) "
@@ -222,7 +222,7 @@ class Join:
         names = ", ".join(f"'{one.value}'" for one in _KNOWN)
         self.db.execute(
             f"CREATE OR REPLACE TABLE known AS SELECT h.line, {self.decide} AS decision, "
-            f"CASE WHEN decision = 'quarantined' THEN {self.reason} ELSE '' END AS what FROM hashed h "
+            f"CASE WHEN decision = 'quarantined' THEN {self.reason} ELSE '' END AS change FROM hashed h "
             "JOIN best b ON b.name = h.name AND b.row_hash = h.row_hash LEFT JOIN live l ON l.name = h.name "
             f"WHERE decision IN ({names})"
         )
@@ -231,7 +231,7 @@ class Join:
             "DELETE FROM known WHERE line IN (SELECT line FROM known GROUP BY line HAVING count(*) > 1)"
         )
         self.db.execute(
-            "CREATE OR REPLACE TABLE rows AS SELECT name, sku, view, line, decision AS state, what "
+            "CREATE OR REPLACE TABLE rows AS SELECT name, sku, view, line, decision AS state, change "
             f"FROM known JOIN hashed USING (line) WHERE decision <> '{RowState.UNCHANGED.value}'"
         )
 
@@ -244,7 +244,7 @@ class Join:
         """
         if self.options.on_removed == "keep":
             return ""
-        bad = pa.table({"sku": pa.array([row.sku for row in self.catalog.bad], pa.string())})
+        bad = pa.table({"sku": pa.array([row.sku for row in self.catalog.invalid], pa.string())})
         self.db.register("bad_rows", bad)
         self.db.execute(
             "CREATE OR REPLACE TABLE gone AS SELECT l.name, l.sku, l.view FROM live l "

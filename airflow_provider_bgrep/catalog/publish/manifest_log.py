@@ -107,7 +107,7 @@ class Manifests:
             stack.callback(draft.db.close)
             yield draft
 
-    def switch(self, header: Header) -> bool:
+    def commit(self, header: Header) -> bool:
         """Put a manifest in force whose files are in place.
 
         :return: whether it is; if not, another has its number.

@@ -20,7 +20,7 @@ from airflow_provider_bgrep.catalog.state.plan_store import (
     removed_names,
     unfinished,
 )
-from airflow_provider_bgrep.catalog.state.recovery import harvest
+from airflow_provider_bgrep.catalog.state.recovery import recover_shard
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
@@ -37,7 +37,7 @@ def publish_plan(layout: CatalogPaths, plan_id: str, *, log: Any) -> dict[str, A
     plan, options = read_plan(files), read_options(files)
     if options.dry_run:
         return {"published": 0, "retired": 0, "deleted": 0}
-    entries = [entry for shard in range(plan.shards) for entry in harvest(layout, plan, shard)]
+    entries = [entry for shard in range(plan.shards) for entry in recover_shard(layout, plan, shard)]
     published = publish(
         layout,
         [entry for entry in entries if entry["verdict"] == Verdict.PASSED.value],
@@ -52,6 +52,6 @@ def publish_plan(layout: CatalogPaths, plan_id: str, *, log: Any) -> dict[str, A
         if entry["name"] in failed:
             entry["verdict"] = ""  # the next plan checks and publishes it again
     is_done = time.time() >= plan.until or not unfinished(layout, plan)
-    Ledger(layout).settle(plan_id, entries, keep_open=not is_done)
+    Ledger(layout).commit(plan_id, entries, keep_open=not is_done)
     log.info("Published: %s.", ", ".join(f"{count} {name}" for name, count in published.counts.items()))
     return dict(published.counts)

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Published", "publish"]
 
-_OF_ENTRY: Final = ("name", "sku", "view", "content", "positive_prompt", "result_key")
+_OF_ENTRY: Final = ("name", "sku", "view", "request_hash", "positive_prompt", "result_key")
 _OF_IMAGE: Final = ("format", "width", "height", "size", "sha256")
-_OF_VERSION: Final = ("path", "content", "sha256", "size", "published_at")
+_OF_VERSION: Final = ("path", "request_hash", "sha256", "size", "published_at")
 _TRIES: Final = 50
 _AT_ONCE: Final = 1_000
 """Images that are copied before the log is told."""
@@ -99,14 +99,14 @@ class _Publisher:
         self._copied: set[str] = set()
 
     def publish(self) -> Published:
-        after = self._switched()
+        after = self._committed()
         self._manifests.show()
         # Copied for a manifest that another was faster than, and called otherwise since.
         named = {path for row in after.values() for path in paths_of(row)}
         self._manifests.tidy(self._copied - named)
         return Published(self._counts(after), sorted(self._failed.items()))
 
-    def _switched(self) -> dict[str, dict[str, Any]]:
+    def _committed(self) -> dict[str, dict[str, Any]]:
         """Put a manifest in force that says what this plan wants.
 
         :return: the plan's rows in it, by name.
@@ -121,7 +121,7 @@ class _Publisher:
                 before = draft.rows(names)
                 change = self._change(before, now)
                 header = draft.write(change, self._rules.keep_versions, self._plan, now) if change else None
-            if header is None or self._manifests.switch(header):
+            if header is None or self._manifests.commit(header):
                 after = {**before, **{row["name"]: row for row in change.rows}}
                 return {name: row for name, row in after.items() if name not in change.deleted}
             sleep(random.uniform(0.01, 0.2))  # noqa: S311 (not a secret)
@@ -173,7 +173,7 @@ class _Publisher:
         if old["sha256"] != wanted.facts["sha256"]:
             versions = [{name: old[name] for name in _OF_VERSION}, *old["versions"]]
             return self._live(wanted, old["path"], versions[: self._rules.keep_versions - 1], now)
-        if old["content"] == wanted.facts["content"] and old["status"] == Status.LIVE.value:
+        if old["request_hash"] == wanted.facts["request_hash"] and old["status"] == Status.LIVE.value:
             return old
         # The same image keeps its path.
         return {**self._live(wanted, "", old["versions"], now), "path": old["path"]}

@@ -27,13 +27,13 @@ class Status:
     :param label: what stands on it in the gallery.
     :param counted: the words after a number of such rows.
     :param tone: how it is coloured: ``good``, ``look``, ``bad``, ``wait`` or ``quiet``.
-    :param needs_you: whether a person has to do something.
+    :param needs_attention: whether a person has to do something.
     """
 
     label: str
     counted: str
     tone: str
-    needs_you: bool = False
+    needs_attention: bool = False
 
 
 STATUSES: Final[dict[str, Status]] = {
@@ -44,14 +44,14 @@ STATUSES: Final[dict[str, Status]] = {
     "refused": Status("Refused", "refused", "bad", True),
     "expired": Status("Expired", "expired", "bad", True),
     "not_submitted": Status("Not submitted", "not submitted", "bad", True),
-    "quarantined": Status("Set aside", "set aside", "look", True),
-    "bad": Status("Cannot be used", "cannot be used", "bad", True),
+    "quarantined": Status("Quarantined", "quarantined", "look", True),
+    "invalid": Status("Invalid", "invalid", "bad", True),
     "published": Status("Published", "published", "good"),
     "unpublished": Status("Not published yet", "not published yet", "wait"),
     "pending": Status("Not finished", "not finished", "wait"),
     "to_buy": Status("To buy", "not bought", "wait"),
     "over_budget": Status("Over the budget", "over the budget", "wait"),
-    "held": Status("With another run", "with another run", "wait"),
+    "locked": Status("Locked", "locked by another run", "wait"),
     "removed": Status("Removed", "removed", "quiet"),
     "unchanged": Status("Unchanged", "unchanged", "quiet"),
 }
@@ -87,7 +87,7 @@ def status_of(row: Mapping[str, Any]) -> str:
 
 def needs_attention(row: Mapping[str, Any]) -> bool:
     """Whether a person has to do something about a row."""
-    return STATUSES[status_of(row)].needs_you
+    return STATUSES[status_of(row)].needs_attention
 
 
 def summary_of(
@@ -135,7 +135,7 @@ def summary_of(
         "statuses": {name: statuses[name] for name in STATUSES if statuses[name]},
         "outcomes": dict(tallies["outcomes"]),
         "verdicts": dict(tallies["verdicts"]),
-        "needs_you": sum(count for name, count in statuses.items() if STATUSES[name].needs_you),
+        "needs_attention": sum(count for name, count in statuses.items() if STATUSES[name].needs_attention),
         "listed": listed,
         "images": {"quoted": quote["images"], "bought": images},
         "price": "" if price is None else str(price),
@@ -193,7 +193,7 @@ def headline_of(summary: Mapping[str, Any]) -> str:
     :param summary: as :func:`summary_of` gives it; ``unfinished`` names shards that did not come to an end.
     """
     unfinished = len(summary.get("unfinished") or ())
-    needs = summary["needs_you"]
+    needs = summary["needs_attention"]
     told = [f"{counted(unfinished, 'shard')} did not finish."] if unfinished else []
     if needs:
         told.append(f"{counted(needs, 'row')} {'needs' if needs == 1 else 'need'} you.")
@@ -202,8 +202,9 @@ def headline_of(summary: Mapping[str, Any]) -> str:
 
 def kinds_of(summary: Mapping[str, Any]) -> str:
     """What is the matter with the rows that need a person; no sentence, '' if there are none."""
-    kinds = [name for name, status in STATUSES.items() if status.needs_you and summary["statuses"].get(name)]
-    if summary["needs_you"] == 1:
+    found = summary["statuses"]
+    kinds = [name for name, status in STATUSES.items() if status.needs_attention and found.get(name)]
+    if summary["needs_attention"] == 1:
         return STATUSES[kinds[0]].counted
     return ", ".join(_of_status(summary, name) for name in kinds)
 
@@ -211,7 +212,9 @@ def kinds_of(summary: Mapping[str, Any]) -> str:
 def rest_of(summary: Mapping[str, Any]) -> str:
     """What else there is to tell; a sentence."""
     shown = [
-        name for name, status in STATUSES.items() if not status.needs_you and summary["statuses"].get(name)
+        name
+        for name, status in STATUSES.items()
+        if not status.needs_attention and summary["statuses"].get(name)
     ]
     rows = counted(summary["rows"], "row")
     if summary.get("dry_run"):

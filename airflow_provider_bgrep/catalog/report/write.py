@@ -19,14 +19,14 @@ from airflow_provider_bgrep.catalog.report.previous_entries import left_by_earli
 from airflow_provider_bgrep.catalog.report.summary import line_of, needs_attention, summary_of
 from airflow_provider_bgrep.catalog.state.manifest import published_by
 from airflow_provider_bgrep.catalog.state.plan_store import (
+    read_invalid_rows,
     read_options,
     read_plan,
-    read_problems,
     read_rows,
     unfinished,
-    why_stopped,
+    why_cancelled,
 )
-from airflow_provider_bgrep.catalog.state.results import read_checked
+from airflow_provider_bgrep.catalog.state.results import read_results
 from airflow_provider_bgrep.generation.outcomes import BOUGHT, MEANINGS, Outcome
 from airflow_provider_bgrep.storage import put_bytes, put_file, size_of
 
@@ -40,7 +40,7 @@ _OTHERS: Final = 2_000
 """Bad rows in a gallery, and rows that earlier nights left for people, while there is more to show."""
 
 _LEFT: Final = frozenset({RowState.FLAGGED, RowState.QUARANTINED})
-_TOLD: Final = frozenset(RowState) - _LEFT - {RowState.UNCHANGED, RowState.BAD}
+_TOLD: Final = frozenset(RowState) - _LEFT - {RowState.UNCHANGED, RowState.INVALID}
 _MAYBE_BILLED: Final = frozenset(one.value for one in BOUGHT)
 _JUDGED: Final = ("state", "outcome", "verdict")
 """Columns that say whether a row needs people."""
@@ -61,13 +61,13 @@ def write_report(layout: CatalogPaths, plan_id: str, *, log: Any) -> dict[str, A
     summary = summary_of(
         plan=plan.to_dict(),
         rows=reporter.every(),
-        problems=read_problems(files),
+        problems=read_invalid_rows(files),
         currency=options.currency,
     )
     summary |= {
         "gallery": str(files.report),
         "dry_run": options.dry_run,
-        "stopped": why_stopped(files),
+        "stopped": why_cancelled(files),
         "unfinished": unfinished(layout, plan),
     }
     summary["line"] = line_of(summary)
@@ -97,7 +97,7 @@ class _Reporter:
         """Every row that there is something to say of, without images."""
         names = set()
         for shard in range(self._plan.shards):
-            for row in read_checked(self._files.checked(shard), _COUNTED):
+            for row in read_results(self._files.results(shard), _COUNTED):
                 names.add(row["name"])
                 yield {**row, **self._bought(row)}
         yield from self._not_worked_on(names)
@@ -111,7 +111,7 @@ class _Reporter:
         yield from self._urgent()
         yield from chain(islice(bad, _OTHERS), islice(left, _OTHERS))
         for shard in range(self._plan.shards):
-            for row in read_checked(self._files.checked(shard)):
+            for row in read_results(self._files.results(shard)):
                 names.add(row["name"])
                 if not needs_attention(row):
                     yield self._worked_on(row)
@@ -120,10 +120,10 @@ class _Reporter:
     def _urgent(self) -> Iterator[dict[str, Any]]:
         """Of what the shards worked on, the rows that need people."""
         for shard in range(self._plan.shards):
-            path = self._files.checked(shard)
+            path = self._files.results(shard)
             # Few shards have any: the others' images stay unread.
-            if any(map(needs_attention, read_checked(path, _JUDGED))):
-                yield from map(self._worked_on, filter(needs_attention, read_checked(path)))
+            if any(map(needs_attention, read_results(path, _JUDGED))):
+                yield from map(self._worked_on, filter(needs_attention, read_results(path)))
 
     def _not_worked_on(self, names: set[str]) -> Iterator[dict[str, Any]]:
         """Rows that no shard has come to, and those that none has to do with."""
@@ -135,7 +135,7 @@ class _Reporter:
         """Rows that an earlier night has left for people."""
         for row in read_rows(self._files, {state.value for state in _LEFT}):
             advice = ROW_MEANINGS[RowState(row["state"])][1]
-            yield {**row, "what": "", "reason": row["what"], "advice": advice}
+            yield {**row, "change": "", "reason": row["change"], "advice": advice}
 
     def _left_with_images(self) -> Iterator[dict[str, Any]]:
         rows = self._left()
@@ -160,12 +160,12 @@ class _Reporter:
 
     def _bad(self) -> Iterator[dict[str, Any]]:
         """The rows that cannot be used."""
-        for problem in read_problems(self._files):
+        for problem in read_invalid_rows(self._files):
             yield {
                 **problem,
                 "name": problem.get("sku", ""),
-                "state": RowState.BAD.value,
-                "advice": ROW_MEANINGS[RowState.BAD][1],
+                "state": RowState.INVALID.value,
+                "advice": ROW_MEANINGS[RowState.INVALID][1],
             }
 
     def _worked_on(self, row: Mapping[str, Any]) -> dict[str, Any]:

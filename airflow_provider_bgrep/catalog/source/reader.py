@@ -42,7 +42,7 @@ Block = tuple[Sequence[int], Sequence[Sequence[str | None]] | Sequence[pa.Array]
 
 
 @dataclass(frozen=True, slots=True)
-class BadRow:
+class InvalidRow:
     """A row that cannot be used.
 
     :param line: line of the file that it begins on; of Parquet and of rows given as a list, its number from
@@ -70,18 +70,18 @@ class Catalog:
 
     :param name: the file, as text.
     :param columns: its columns' names, in small letters.
-    :param bad: rows that cannot be used; grows while it is read.
+    :param invalid: rows that cannot be used; grows while it is read.
     """
 
     name: str
     columns: tuple[str, ...]
     rows: Callable[[Catalog], Iterable[Block]] = field(repr=False)
-    bad: list[BadRow] = field(default_factory=list)
+    invalid: list[InvalidRow] = field(default_factory=list)
 
     @property
     def unreadable(self) -> int:
         """Bad rows whose sku cannot be told: while there are any, nobody knows what was removed."""
-        return sum(not row.sku for row in self.bad)
+        return sum(not row.sku for row in self.invalid)
 
     @property
     def schema(self) -> pa.Schema:
@@ -104,7 +104,7 @@ class Catalog:
                 if column is None:
                     good.append((line, row))
                 else:
-                    self.bad.append(BadRow(line, column, "holds a character that is no Unicode text"))
+                    self.invalid.append(InvalidRow(line, column, "holds a character that is no Unicode text"))
             return self._arrow([line for line, _ in good], self.by_column(row for _, row in good))
 
     def _arrow(self, lines: Sequence[int], columns: Sequence[Any]) -> pa.RecordBatch:
@@ -236,7 +236,7 @@ def _one(catalog: Catalog, row: Row) -> tuple[int, Sequence[str]] | None:
     if not wrong and len(cells) == width:
         return line, cells
     wrong = wrong or f"has {len(cells)} cells, and the header {width}; quote a cell that holds the delimiter"
-    catalog.bad.append(BadRow(line, "", wrong, *_sku(cells, place)))
+    catalog.invalid.append(InvalidRow(line, "", wrong, *_sku(cells, place)))
     return None
 
 
@@ -304,14 +304,14 @@ def _mapped(
 ) -> Iterator[tuple[int, Sequence[str | None]]]:
     for line, value, wrong in objects:
         if wrong:
-            catalog.bad.append(BadRow(line, "", wrong))
+            catalog.invalid.append(InvalidRow(line, "", wrong))
             continue
         row = {str(name).strip().casefold(): cell for name, cell in value.items()}
         nested = [name for name, cell in row.items() if isinstance(cell, dict | list | tuple | set)]
         sku = _cell(row.get("sku")) or ""
         if nested:
             kind = type(row[nested[0]]).__name__
-            catalog.bad.append(BadRow(line, nested[0], f"is a {kind}; give text or a number", sku))
+            catalog.invalid.append(InvalidRow(line, nested[0], f"is a {kind}; give text or a number", sku))
             continue
         yield line, [_cell(row.get(name)) for name in catalog.columns]
 

@@ -37,7 +37,7 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
 )
 from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS, SAME
 from airflow_provider_bgrep.catalog.state.plan_store import find_plan
-from airflow_provider_bgrep.catalog.state.recovery import harvest_plan, known_records, left_out
+from airflow_provider_bgrep.catalog.state.recovery import known_records, left_out, recover_plan
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.storage import local_copy, names_in, size_of
 
@@ -93,7 +93,7 @@ class Ledger:
 
     # --- plans ------------------------------------------------------------------------------------
 
-    def claim(self, plan: PlanLease, now: float) -> LedgerMetadata:
+    def acquire_lease(self, plan: PlanLease, now: float) -> LedgerMetadata:
         """Let a plan buy; an earlier one of the same DAG run, and those that have lapsed, may not any more.
 
         :param now: wall clock in seconds.
@@ -114,11 +114,11 @@ class Ledger:
                 latest=max(pointer.latest, plan.plan_id),
             )
 
-        return self._switch(change)
+        return self._commit(change)
 
-    def withdraw(self, plan_id: str) -> None:
+    def release_lease(self, plan_id: str) -> None:
         """Take back the claim of a plan that has bought nothing."""
-        self._pointers.switch(
+        self._pointers.commit(
             lambda now: replace(now, open=tuple(one for one in now.open if one.plan_id != plan_id))
         )
 
@@ -131,9 +131,9 @@ class Ledger:
 
     @contextlib.contextmanager
     def reading(self, db: duckdb.DuckDBPyConnection, *, own: str, now: float) -> Iterator[LedgerSnapshot]:
-        """For as long as the context lasts, ``db`` has ``entries`` and ``held``.
+        """For as long as the context lasts, ``db`` has ``entries`` and ``locked``.
 
-        ``entries`` are :data:`~.entries.ENTRY` and ``seq``, later is higher; ``held`` (``name, plan_id,
+        ``entries`` are :data:`~.entries.ENTRY` and ``seq``, later is higher; ``locked`` (``name, plan_id,
         run_id``) are rows in the hands of another run.
 
         :param own: the plan that reads.
@@ -188,16 +188,16 @@ class Ledger:
         return stack.enter_context(segments.opened(self._layout.ledger, name))
 
     def _view(self, db: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
-        """Make the view ``entries`` over segments, and the table ``harvested``."""
-        db.execute(f"CREATE OR REPLACE TABLE harvested ({ddl(ENTRY)}, seq BIGINT)")
-        parts = [f"SELECT {COLUMNS}, seq FROM harvested"]
+        """Make the view ``entries`` over segments, and the table ``recovered``."""
+        db.execute(f"CREATE OR REPLACE TABLE recovered ({ddl(ENTRY)}, seq BIGINT)")
+        parts = [f"SELECT {COLUMNS}, seq FROM recovered"]
         parts += [f"SELECT {COLUMNS}, {seq} AS seq FROM {rows_of(file)}" for seq, file in enumerate(files)]
         db.execute(f"CREATE OR REPLACE VIEW entries AS {' UNION ALL '.join(parts)}")
 
     def _load_unsettled(
         self, db: duckdb.DuckDBPyConnection, pointer: LedgerMetadata, own: str, now: float
     ) -> None:
-        db.execute("CREATE OR REPLACE TABLE held (name VARCHAR, plan_id VARCHAR, run_id VARCHAR)")
+        db.execute("CREATE OR REPLACE TABLE locked (name VARCHAR, plan_id VARCHAR, run_id VARCHAR)")
         by_id = {plan.plan_id: plan for plan in pointer.open}
         # Those that came later wait for us, or see what we will buy.
         later = {*list(by_id)[list(by_id).index(own) :]} if own in by_id else set()
@@ -215,17 +215,17 @@ class Ledger:
 
     def _drop_settled(self, db: duckdb.DuckDBPyConnection, count: int) -> None:
         """What a segment says of the same thing says more: whether it is published."""
-        if db.execute("SELECT count(*) FROM harvested").fetchone() != (0,):
-            same = " AND ".join(f"e.{name} = harvested.{name}" for name in (*SAME, "outcome"))
+        if db.execute("SELECT count(*) FROM recovered").fetchone() != (0,):
+            same = " AND ".join(f"e.{name} = recovered.{name}" for name in (*SAME, "outcome"))
             db.execute(
-                f"DELETE FROM harvested WHERE EXISTS (FROM entries e WHERE e.seq < {count} AND {same})"
+                f"DELETE FROM recovered WHERE EXISTS (FROM entries e WHERE e.seq < {count} AND {same})"
             )
 
     def _shards_of(self, plan_id: str) -> Iterator[list[dict[str, Any]]]:
         """What a plan's shards have come to; none of a plan that was never finished."""
         plan = find_plan(self._layout.plan(plan_id))
         if plan is not None:
-            yield from harvest_plan(self._layout, plan)
+            yield from recover_plan(self._layout, plan)
 
     def _hold(
         self, db: duckdb.DuckDBPyConnection, open_plan: PlanLease, done: Sequence[str], *, is_later: bool
@@ -239,10 +239,10 @@ class Ledger:
                 "destination. Try again when it has; if it has died, clear its task that plans, or wait "
                 "until its plan lapses."
             )
-        with local_copy(files.todo) as local:
+        with local_copy(files.work_items) as local:
             db.register("done", pa.table({"name": pa.array(done, pa.string())}))
             db.execute(
-                f"INSERT INTO held SELECT name, ?, ? FROM {rows_of(local)} ANTI JOIN done "
+                f"INSERT INTO locked SELECT name, ?, ? FROM {rows_of(local)} ANTI JOIN done "
                 f"USING (name) WHERE state IN ({_BUYS})",
                 [open_plan.plan_id, open_plan.run_id],
             )
@@ -265,7 +265,7 @@ class Ledger:
 
     # --- writing ----------------------------------------------------------------------------------
 
-    def settle(
+    def commit(
         self, plan_id: str, entries: Iterable[dict[str, Any]], *, keep_open: bool = False
     ) -> LedgerMetadata:
         """Add what a plan has come to, and what the plans before it had that nobody settled.
@@ -277,13 +277,17 @@ class Ledger:
         if not keep_open:
             self._close(plan_id)
         plan = find_plan(self._layout.plan(plan_id))
-        absorbed = [one for one in (plan.absorbed if plan else ()) if one != plan_id]
+        merged_plans = [one for one in (plan.merged_plans if plan else ()) if one != plan_id]
         told = list(entries)
-        rows = [*self._not_settled(absorbed), *(left_out(self._layout, plan, told) if plan else ()), *told]
+        rows = [
+            *self._not_settled(merged_plans),
+            *(left_out(self._layout, plan, told) if plan else ()),
+            *told,
+        ]
         name = segments.write(rows, self._layout.ledger, f"segment-{plan_id}") if rows else ""
 
         def change(now: LedgerMetadata) -> LedgerMetadata:
-            gone = set(absorbed) if keep_open else {*absorbed, plan_id}
+            gone = set(merged_plans) if keep_open else {*merged_plans, plan_id}
             is_new = name and name not in now.segments
             return replace(
                 now,
@@ -293,7 +297,7 @@ class Ledger:
                 replaced=tuple(one for one in now.replaced if one not in gone),
             )
 
-        pointer = self._switch(change)
+        pointer = self._commit(change)
         return self.compact() if len(pointer.segments) > COMPACT_ABOVE else pointer
 
     def _close(self, plan_id: str) -> None:
@@ -305,12 +309,12 @@ class Ledger:
             left = tuple(one for one in now.open if one.plan_id != plan_id)
             return replace(now, open=left, replaced=(*now.replaced, plan_id))
 
-        self._switch(change)
+        self._commit(change)
 
-    def _switch(self, change: Callable[[LedgerMetadata], LedgerMetadata]) -> LedgerMetadata:
+    def _commit(self, change: Callable[[LedgerMetadata], LedgerMetadata]) -> LedgerMetadata:
         # A pointer that is lost must not be taken for one that never was.
         self._sound()
-        return self._pointers.switch(change)
+        return self._pointers.commit(change)
 
     def _not_settled(self, plans: Sequence[str]) -> list[dict[str, Any]]:
         """What plans have come to that is in no segment."""
@@ -321,14 +325,14 @@ class Ledger:
             pointer = self._load(db, stack)
             segments.insert(db, entries, len(pointer.segments))
             self._drop_settled(db, len(pointer.segments))
-            found = db.execute(f"SELECT {COLUMNS} FROM harvested").fetchall()
+            found = db.execute(f"SELECT {COLUMNS} FROM recovered").fetchall()
         return [dict(zip(_NAMES, row, strict=True)) for row in found]
 
     def compact(self) -> LedgerMetadata:
         """Merge all segments into one."""
         with contextlib.ExitStack() as stack, engine() as db:
             pointer = self._load(db, stack)
-            name = segments.merge(db, self._layout.ledger, f"base-{pointer.number:08}")
+            name = segments.merge(db, self._layout.ledger, f"compacted-{pointer.number:08}")
         merged = set(pointer.segments)
 
         def change(now: LedgerMetadata) -> LedgerMetadata:
@@ -336,7 +340,7 @@ class Ledger:
                 return now  # somebody else did
             return replace(now, segments=(name, *(one for one in now.segments if one not in merged)))
 
-        return self._pointers.switch(change)
+        return self._pointers.commit(change)
 
     def rebuild(self) -> LedgerMetadata:
         """Make the ledger anew from the files of every plan, and from the segments that are whole.
@@ -357,7 +361,7 @@ class Ledger:
                     if any(entry["outcome"] in _UNSURE for entry in entries):
                         unsure.append(plan_id)
             is_empty = db.execute("SELECT count(*) FROM entries").fetchone() == (0,)
-            name = "" if is_empty else segments.merge(db, self._layout.ledger, "base-rebuilt")
+            name = "" if is_empty else segments.merge(db, self._layout.ledger, "compacted-rebuilt")
         latest = max(plans, default="")
         if now is None or latest > now.latest:
             # Nobody knows which plans were open, so none is. What they have sent may still get its answer.

@@ -26,7 +26,7 @@ VERSION: Final = 1
 KEPT: Final = 20
 """Pointers that stay, and the segments they name: who began to read with one of them may go on."""
 
-_NAME: Final = re.compile(r"pointer-([0-9]{8,})\.json")
+_NAME: Final = re.compile(r"metadata-([0-9]{8,})\.json")
 _TRIES: Final = 50
 
 
@@ -134,7 +134,7 @@ class LedgerMetadataLog:
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedLedgerError(f"{path} cannot be read ({error})") from None
 
-    def switch(self, change: Callable[[LedgerMetadata], LedgerMetadata]) -> LedgerMetadata:
+    def commit(self, change: Callable[[LedgerMetadata], LedgerMetadata]) -> LedgerMetadata:
         """Put what ``change`` makes of the pointer in force into its place.
 
         :param change: called again with a newer one if somebody was faster.
@@ -189,4 +189,4 @@ class LedgerMetadataLog:
 
 
 def _name(number: int) -> str:
-    return f"pointer-{number:08}.json"
+    return f"metadata-{number:08}.json"

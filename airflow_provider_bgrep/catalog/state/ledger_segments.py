@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import duckdb
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-SAME: Final = ("name", "content", "result_key", "nonce")
+SAME: Final = ("name", "request_hash", "result_key", "nonce")
 """What tells one purchase from another."""
 
 COLUMNS: Final = ", ".join(f'"{column.name}"' for column in ENTRY)
@@ -121,14 +121,14 @@ def table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
 
 
 def insert(db: duckdb.DuckDBPyConnection, rows: Sequence[Mapping[str, Any]], seq: int) -> None:
-    """Add entries to the table ``harvested``.
+    """Add entries to the table ``recovered``.
 
     :param seq: later is higher.
     """
     if not rows:
         return
     db.register("more", table(rows))
-    db.execute(f"INSERT INTO harvested SELECT {COLUMNS}, {seq} FROM more")
+    db.execute(f"INSERT INTO recovered SELECT {COLUMNS}, {seq} FROM more")
     db.unregister("more")
 
 

@@ -43,7 +43,7 @@ class Status(str, Enum):
 
 OLDER: Final = (
     Column("path", "VARCHAR", "The file, relative to the destination."),
-    Column("content", "VARCHAR", "What was bought."),
+    Column("request_hash", "VARCHAR", "What was bought."),
     Column("sha256", "VARCHAR", "Checksum of the file, hex."),
     Column("size", "BIGINT", "Bytes."),
     Column("published_at", "VARCHAR", "When it was published, ISO 8601 in UTC."),
@@ -54,7 +54,7 @@ MANIFEST: Final = (
     Column("name", "VARCHAR", "The row: its sku, and its view where that is not 'main' (sku/view)."),
     Column("sku", "VARCHAR", "The catalog's own key of the product."),
     Column("view", "VARCHAR", "Which image of the product, 'main' unless said."),
-    Column("content", "VARCHAR", "What was bought, 32 hex digits: the ledger's key, with the name."),
+    Column("request_hash", "VARCHAR", "What was bought, 32 hex digits: the ledger's key, with the name."),
     Column("status", "VARCHAR", "'live'; 'retired' once the catalog does not name the row any more."),
     Column("path", "VARCHAR", "The file, relative to the destination. Another image has another path."),
     Column("format", "VARCHAR", "The image's format as Pillow calls it: JPEG, PNG, WEBP."),
@@ -189,20 +189,20 @@ def read_manifest(destination: str | ObjectStoragePath) -> Iterator[dict[str, An
 def live_rows(db: duckdb.DuckDBPyConnection, layout: CatalogPaths) -> Iterator[None]:
     """For as long as the context lasts, ``db`` has ``live``: what is published.
 
-    Its columns are name, sku, view and content.
+    Its columns are name, sku, view and request_hash.
     """
     data = get_bytes(layout.manifest)
     if data is None:
         nothing = "NULL::VARCHAR"
         db.execute(
             f"CREATE OR REPLACE VIEW live AS SELECT {nothing} AS name, {nothing} AS sku, {nothing} AS view, "
-            f"{nothing} AS content WHERE false"
+            f"{nothing} AS request_hash WHERE false"
         )
         yield
         return
     with local_copy(layout.destination / json.loads(data)["parquet"]) as local:
         db.execute(
-            "CREATE OR REPLACE VIEW live AS SELECT name, sku, view, content "
+            "CREATE OR REPLACE VIEW live AS SELECT name, sku, view, request_hash "
             f"FROM {rows_of(local)} WHERE status = 'live'"
         )
         yield

@@ -14,7 +14,7 @@ from airflow_provider_bgrep.catalog.config.options import Options
 from airflow_provider_bgrep.catalog.model.plan import Plan
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.state.database import rows_of
-from airflow_provider_bgrep.catalog.state.results import read_checked
+from airflow_provider_bgrep.catalog.state.results import read_results
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.journal import SubmitRecord
 from airflow_provider_bgrep.storage import get_bytes, local_copy, put_bytes, size_of
@@ -22,7 +22,7 @@ from airflow_provider_bgrep.storage import get_bytes, local_copy, put_bytes, siz
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths, PlanPaths
 
-ROW_COLUMNS: Final = ("name", "sku", "view", "line", "state", "what")
+ROW_COLUMNS: Final = ("name", "sku", "view", "line", "state", "change")
 """What ``rows.parquet`` says of a row. Unchanged rows are not in it: there may be a million of them."""
 
 _CHUNK: Final = 2_000
@@ -48,14 +48,14 @@ def find_plan(files: PlanPaths) -> Plan | None:
         raise ValueError(f"{files.header} cannot be read: {error}") from None
 
 
-def stop_plan(files: PlanPaths, reason: str) -> None:
+def cancel_plan(files: PlanPaths, reason: str) -> None:
     """Say that nobody is to work on a plan, and why."""
-    put_bytes(json.dumps({"reason": reason}, ensure_ascii=False).encode(), files.stopped)
+    put_bytes(json.dumps({"reason": reason}, ensure_ascii=False).encode(), files.cancelled)
 
 
-def why_stopped(files: PlanPaths) -> str:
+def why_cancelled(files: PlanPaths) -> str:
     """Why nobody works on a plan; ``''`` if somebody does."""
-    data = get_bytes(files.stopped)
+    data = get_bytes(files.cancelled)
     return "" if data is None else str(json.loads(data)["reason"])
 
 
@@ -70,12 +70,12 @@ def read_plan(files: PlanPaths) -> Plan:
     return plan
 
 
-def read_todo(files: PlanPaths, plan: Plan, shard: int) -> list[dict[str, Any]]:
-    """The rows of a shard, as :data:`~.entries.TODO` has them."""
+def read_work_items(files: PlanPaths, plan: Plan, shard: int) -> list[dict[str, Any]]:
+    """The rows of a shard, as :data:`~.entries.WORK_ITEM` has them."""
     start, stop = shard * plan.shard_size, (shard + 1) * plan.shard_size
     rows: list[dict[str, Any]] = []
     seen = 0
-    with local_copy(files.todo) as local:
+    with local_copy(files.work_items) as local:
         file = pq.ParquetFile(local)
         # Row groups are read one by one: a shard does not hold the whole list.
         for group in range(file.num_row_groups):
@@ -90,7 +90,7 @@ def read_todo(files: PlanPaths, plan: Plan, shard: int) -> list[dict[str, Any]]:
 def read_shards(files: PlanPaths, plan: Plan) -> Iterator[list[dict[str, Any]]]:
     """The rows of every shard, one shard after the other: the list is fetched once."""
     rows: list[dict[str, Any]] = []
-    with local_copy(files.todo) as local:
+    with local_copy(files.work_items) as local:
         for batch in pq.ParquetFile(local).iter_batches(_CHUNK):
             rows += batch.to_pylist()
             while len(rows) >= plan.shard_size:
@@ -117,29 +117,31 @@ def removed_names(files: PlanPaths) -> list[str]:
     return [row["name"] for row in read_rows(files, [RowState.REMOVED.value])]
 
 
-def read_problems(files: PlanPaths) -> Iterator[dict[str, Any]]:
+def read_invalid_rows(files: PlanPaths) -> Iterator[dict[str, Any]]:
     """The rows that cannot be used."""
-    return map(json.loads, (get_bytes(files.problems) or b"").splitlines())
+    return map(json.loads, (get_bytes(files.invalid_rows) or b"").splitlines())
 
 
-def read_known(files: PlanPaths) -> Iterator[SubmitRecord]:
+def read_outstanding_jobs(files: PlanPaths) -> Iterator[SubmitRecord]:
     """Submits of earlier plans whose jobs this plan collects."""
-    return map(SubmitRecord.from_json, map(json.loads, (get_bytes(files.known) or b"").splitlines()))
+    return map(
+        SubmitRecord.from_json, map(json.loads, (get_bytes(files.outstanding_jobs) or b"").splitlines())
+    )
 
 
 def unfinished(layout: CatalogPaths, plan: Plan) -> list[str]:
     """Which shards did not come to their end, and why, in words."""
-    if why_stopped(layout.plan(plan.plan_id)):
+    if why_cancelled(layout.plan(plan.plan_id)):
         return []
     told = []
     for shard in range(plan.shards):
-        path = layout.plan(plan.plan_id).checked(shard)
+        path = layout.plan(plan.plan_id).results(shard)
         if size_of(path) is None:
             told.append(f"shard {shard} was not checked")
             continue
         reasons = [
             row["reason"]
-            for row in read_checked(path, ("outcome", "reason"))
+            for row in read_results(path, ("outcome", "reason"))
             if row["outcome"] in (Outcome.NOT_SUBMITTED.value, Outcome.PENDING.value)
         ]
         if reasons:

@@ -17,7 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
-from airflow_provider_bgrep.catalog.state.plan_store import read_known, read_shards, read_todo
+from airflow_provider_bgrep.catalog.state.plan_store import (
+    read_outstanding_jobs,
+    read_shards,
+    read_work_items,
+)
 from airflow_provider_bgrep.generation.outcomes import BOUGHT, Outcome
 from airflow_provider_bgrep.journal.journal import FileStore, State, SubmitRecord, records_of
 from airflow_provider_bgrep.storage import get_bytes, local_copy, names_in, put_bytes
@@ -37,20 +41,22 @@ _MAY_BE_BILLED: Final = frozenset(one.value for one in BOUGHT)
 _log = logging.getLogger(__name__)
 
 
-def harvest(layout: CatalogPaths, plan: Plan, shard: int, *, is_checked: bool = True) -> list[dict[str, Any]]:
+def recover_shard(
+    layout: CatalogPaths, plan: Plan, shard: int, *, is_checked: bool = True
+) -> list[dict[str, Any]]:
     """The entries that a shard has come to; rows that were never submitted have none.
 
     Of a row that was bought more than once the last purchase comes last.
 
     :param is_checked: whether to take what the checks wrote down, where they did.
     """
-    return _harvest(layout, plan, shard, read_todo(layout.plan(plan.plan_id), plan, shard), is_checked)
+    return _recover(layout, plan, shard, read_work_items(layout.plan(plan.plan_id), plan, shard), is_checked)
 
 
-def harvest_plan(layout: CatalogPaths, plan: Plan) -> Iterator[list[dict[str, Any]]]:
+def recover_plan(layout: CatalogPaths, plan: Plan) -> Iterator[list[dict[str, Any]]]:
     """The entries that a plan's shards have come to, shard by shard."""
     for shard, todo in enumerate(read_shards(layout.plan(plan.plan_id), plan)):
-        yield _harvest(layout, plan, shard, todo, is_checked=True)
+        yield _recover(layout, plan, shard, todo, is_checked=True)
 
 
 def left_out(
@@ -61,18 +67,18 @@ def left_out(
     for shard in range(plan.shards):
         bought = _from_journal(layout.plan(plan.plan_id).journal(shard))
         if not named.issuperset((name, one["nonce"]) for name, every in bought.items() for one in every):
-            for entry in harvest(layout, plan, shard, is_checked=False):
+            for entry in recover_shard(layout, plan, shard, is_checked=False):
                 if (entry["name"], entry["nonce"]) not in named:
                     yield entry
 
 
-def _harvest(
+def _recover(
     layout: CatalogPaths, plan: Plan, shard: int, todo: Iterable[dict[str, Any]], is_checked: bool
 ) -> list[dict[str, Any]]:
     files = layout.plan(plan.plan_id)
     bought = _from_journal(files.journal(shard))
     lines = _from_manifest(files.manifest(shard))
-    checked = _checked(files.checked(shard)) if is_checked else {}
+    checked = _checked(files.results(shard)) if is_checked else {}
     entries: list[dict[str, Any]] = []
     for row in todo:
         name = row["name"]
@@ -139,7 +145,7 @@ def _from_journal(folder: ObjectStoragePath) -> dict[str, list[dict[str, Any]]]:
         for index, asked in enumerate(record.items):
             facts = _facts(record, index, asked.images)
             if facts:
-                found[asked.id].append({**facts, "key": asked.key})
+                found[asked.id].append({**facts, "journal_key": asked.key})
     # A refusal says nothing of what was bought before.
     refused = Outcome.REFUSED.value
     return {
@@ -181,7 +187,7 @@ def _from_manifest(path: ObjectStoragePath) -> dict[str, dict[str, Any]]:
         found[line["id"]] = {
             "outcome": line["status"],
             "reason": line["reason"],
-            "key": line["key"],
+            "journal_key": line["key"],
             "files": json.dumps(line["files"], ensure_ascii=False) if line["files"] else "",
             "saved_at": line["saved_at"],
             "actual_seed": line["seed"] if isinstance(line["seed"], int) else None,
@@ -229,7 +235,7 @@ def _entry(row: dict[str, Any], facts: dict[str, Any], plan: Plan, shard: int) -
 def known_records(layout: CatalogPaths, plan_id: str) -> Iterator[SubmitRecord]:
     """The accepted submits of a plan, by which its jobs can be collected; those it was given, too."""
     files = layout.plan(plan_id)
-    yield from read_known(files)
+    yield from read_outstanding_jobs(files)
     for name in names_in(files.folder / "journal"):
         for record in records_of(store_of(files.folder / "journal" / name)):
             if record.state is State.ACCEPTED:

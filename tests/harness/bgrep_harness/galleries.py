@@ -43,7 +43,7 @@ def row(sku: str, **given: Any) -> dict[str, Any]:
         "sku": sku,
         "view": "main",
         "state": "new",
-        "what": "",
+        "change": "",
         "line": 2,
         "outcome": "generated",
         "verdict": "passed",
@@ -90,7 +90,7 @@ def flagged(sku: str, *flags: str, **given: Any) -> dict[str, Any]:
 
 def bad(sku: str, reason: str, **given: Any) -> dict[str, Any]:
     """A row that cannot be used."""
-    return {"state": "bad", "name": sku, "sku": sku, "view": "main", "line": 9, "reason": reason, **given}
+    return {"state": "invalid", "name": sku, "sku": sku, "view": "main", "line": 9, "reason": reason, **given}
 
 
 def plan_of(rows: Sequence[Mapping[str, Any]], *, unchanged: int = 0, **given: Any) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def gallery(rows: Iterable[dict[str, Any]], destination: Path, *, budget: int = 
     """
     rows = list(rows)
     told = {name: given.pop(name) for name in ("unfinished", "dry_run") if name in given}
-    problems = [row for row in rows if row["state"] == "bad"]
+    problems = [row for row in rows if row["state"] == "invalid"]
     plan = plan_of(rows, **given)
     summary = summary_of(plan=plan, rows=rows, problems=problems, currency="CNY") | told
     page = destination / PAGE

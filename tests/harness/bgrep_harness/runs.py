@@ -34,9 +34,14 @@ from airflow_provider_bgrep.catalog.source.reader import open_catalog
 from airflow_provider_bgrep.catalog.state.database import engine
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.manifest import live_rows
-from airflow_provider_bgrep.catalog.state.plan_store import read_options, read_plan, read_rows, read_todo
-from airflow_provider_bgrep.catalog.state.recovery import harvest
-from airflow_provider_bgrep.catalog.state.results import write_checked
+from airflow_provider_bgrep.catalog.state.plan_store import (
+    read_options,
+    read_plan,
+    read_rows,
+    read_work_items,
+)
+from airflow_provider_bgrep.catalog.state.recovery import recover_shard
+from airflow_provider_bgrep.catalog.state.results import write_results
 from airflow_provider_bgrep.download import SavedImage
 from airflow_provider_bgrep.generation.batches import batches, wanted
 from airflow_provider_bgrep.generation.items import WorkItem, WorkItems
@@ -71,7 +76,7 @@ class Shop:
 
     :param layout: where everything lies.
     :param options: of every night, beside catalog and destination.
-    :param sold: image tasks that were billed, by row and content.
+    :param sold: image tasks that were billed, by row and request_hash.
     :param jobs: what was asked for, by job: rows and contents.
     :param results: what became of it, by job, once it is finished.
     :param sent: when, by nonce.
@@ -157,8 +162,8 @@ class Shop:
         if data is None:
             return {}
         with local_copy(self.layout.destination / json.loads(data)["parquet"]) as local:
-            rows = pq.read_table(local, columns=["name", "content", "status"]).to_pylist()
-        return {one["name"]: one["content"] for one in rows if one["status"] == "live"}
+            rows = pq.read_table(local, columns=["name", "request_hash", "status"]).to_pylist()
+        return {one["name"]: one["request_hash"] for one in rows if one["status"] == "live"}
 
 
 @dataclass
@@ -202,7 +207,7 @@ class Night:
     @property
     def problems(self) -> list[dict[str, Any]]:
         """The rows that cannot be used."""
-        return [json.loads(line) for line in (get_bytes(self.files.problems) or b"").splitlines()]
+        return [json.loads(line) for line in (get_bytes(self.files.invalid_rows) or b"").splitlines()]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -210,15 +215,15 @@ class Night:
         return {state: count for state, count in self.plan.counts.items() if count}
 
     @property
-    def todo(self) -> list[dict[str, Any]]:
+    def work_items(self) -> list[dict[str, Any]]:
         """The list, shard by shard."""
         plan = self.plan
-        return [one for shard in range(plan.shards) for one in read_todo(self.files, plan, shard)]
+        return [one for shard in range(plan.shards) for one in read_work_items(self.files, plan, shard)]
 
     @property
     def buys(self) -> list[str]:
         """Names of what it buys, in the list's order."""
-        return [one["name"] for one in self.todo if RowState(one["state"]) in TO_BUY]
+        return [one["name"] for one in self.work_items if RowState(one["state"]) in TO_BUY]
 
     # --- what becomes of it -----------------------------------------------------------------------
 
@@ -248,10 +253,11 @@ class Night:
         plan, options = self.plan, read_options(self.files)
         for shard in range(plan.shards) if shards is None else shards:
             became = {
-                entry["name"]: entry for entry in harvest(self.shop.layout, plan, shard, is_checked=False)
+                entry["name"]: entry
+                for entry in recover_shard(self.shop.layout, plan, shard, is_checked=False)
             }
             rows = []
-            for one in read_todo(self.files, plan, shard):
+            for one in read_work_items(self.files, plan, shard):
                 entry = became.get(one["name"], {"outcome": Outcome.NOT_SUBMITTED.value, "reason": "never"})
                 come = {**one, **entry, "image_url": "", "mask_url": ""}
                 if entry.get("files"):
@@ -264,7 +270,7 @@ class Night:
                         "thresholds": options.checks.to_json(),
                     }
                 rows.append(come)
-            write_checked(iter(rows), self.files.checked(shard))
+            write_results(iter(rows), self.files.results(shard))
 
     def publish(self) -> dict[str, Any]:
         """Publish what passed, and settle."""
@@ -299,7 +305,7 @@ class Leg:
         self.retry_failed, self.writes_manifest = retry_failed, writes_manifest
         plan, files = night.plan, night.files
         self.read = Shard.read(self.shop.layout, night.plan_id, shard)
-        self.contents = {one["name"]: one["content"] for one in read_todo(files, plan, shard)}
+        self.contents = {one["name"]: one["request_hash"] for one in read_work_items(files, plan, shard)}
         tasks, self.account = self.read.image_tasks, self.read.options.bgrep_conn_id
         self.journal = Journal(
             _Dated(self.read.store, self.shop.sent, around), self.account, try_number=try_number
@@ -382,11 +388,11 @@ class Leg:
             self.board.take(record, JobRecord(ended, self.shop.sent[record.nonce]))
 
     def _ended(self, record: SubmitRecord, index: int) -> TaskOutcome:
-        name, content = self.shop.jobs[record.result_key][index]
+        name, request_hash = self.shop.jobs[record.result_key][index]
         fate = self.shop.results[record.result_key][index]
         if fate in ("failed", "expired"):
             return TaskOutcome(Outcome(fate), f"it {fate}", 7)
-        data = f"{name} {content} {record.result_key}".encode()
+        data = f"{name} {request_hash} {record.result_key}".encode()
         path = self.shop.layout.images / f"{record.result_key}_{index:02}_0.png"
         put_bytes(data, path)
         digest = hashlib.sha256(data).hexdigest()

@@ -109,7 +109,7 @@ PLOTS = st.builds(
 
 @dataclass
 class Facts:
-    """What became of the last purchase for a row's content."""
+    """What became of the last purchase for a row's request_hash."""
 
     outcome: str
     attempts: int = 0
@@ -222,7 +222,7 @@ class World:
         if plot.ends == "before the manifests":
             return
         night.check(plot.verdicts)
-        checked = {one["name"] for one in night.todo if self.has_images(one["name"], plot)}
+        checked = {one["name"] for one in night.work_items if self.has_images(one["name"], plot)}
         if plot.ends == "unchecked":
             # A shard's task is cleared alone: it goes on, and is not checked anew.
             again = {sku: "generated" for sku in SKUS if plot.fates.get(sku) in ("never", "failed")}
@@ -244,13 +244,13 @@ class World:
         wanted = self.account.states(plot, spent)
         assert night.states == {name: state for name, state in wanted.items() if state != "unchanged"}
         bad = len(plot.lines) - sum(state != "removed" for state in wanted.values())
-        assert night.counts == Counter(wanted.values()) + Counter(bad=bad)
+        assert night.counts == Counter(wanted.values()) + Counter(invalid=bad)
         assert night.plan.rows == len(plot.lines)
-        for one in night.todo:
+        for one in night.work_items:
             # What was asked for and what the plan calls it are one to one.
             key = self.account.wants(plot)[one["name"]]
             assert key is not None
-            assert self.account.contents.setdefault(key, one["content"]) == one["content"]
+            assert self.account.contents.setdefault(key, one["request_hash"]) == one["request_hash"]
         assert len(set(self.account.contents.values())) == len(self.account.contents)
         return night
 
@@ -286,8 +286,8 @@ class World:
         """What was billed is known, and was bought twice only where it had failed."""
         entries = self.shop.entries()
         # Of one purchase there may be several entries, from one night to the next.
-        bought = {(one["nonce"], one["name"], one["content"]) for one in entries if one["images"]}
-        assert Counter((name, content) for _, name, content in bought) == self.shop.sold
+        bought = {(one["nonce"], one["name"], one["request_hash"]) for one in entries if one["images"]}
+        assert Counter((name, request_hash) for _, name, request_hash in bought) == self.shop.sold
         assert max(self.shop.sold.values(), default=0) <= MOST_TRIES
         live = {name: self.account.contents[key] for name, key in self.account.live.items()}
         assert self.shop.published() == live
@@ -325,5 +325,5 @@ def test_whatever_the_nights_bring_a_plan_says_what_a_plain_account_says(plots: 
 def lose_pointers(shop: Shop) -> None:
     ledger = shop.layout.ledger
     for name in list(ledger.fs.files):
-        if "/ledger/pointer-" in name:
+        if "/ledger/metadata-" in name:
             del ledger.fs.files[name]

@@ -48,7 +48,7 @@ def write_gallery(
     """Write the page.
 
     :param rows: one dict a row, those that people should see first first; they are looked at one by one.
-        Keys: the ledger's (see :mod:`~airflow_provider_bgrep.catalog.model.schema`) and ``state``, ``what``,
+        Keys: the ledger's (see :mod:`~airflow_provider_bgrep.catalog.model.schema`), ``state``, ``change``,
         ``line``, ``column``, ``advice``, ``bought``, ``cost``, ``published``, ``files``, ``flags``,
         ``scores``, ``thumbs``, ``report``; each may be missing, but ``state``. ``published``, ``files`` and
         ``report`` are URLs relative to the page.
@@ -121,7 +121,7 @@ def _write_rows(
         "fields": FIELDS,
         "listed": summary["listed"],
         "statuses": {
-            name: {"label": one.label, "tone": one.tone, "needs": int(one.needs_you)}
+            name: {"label": one.label, "tone": one.tone, "needs": int(one.needs_attention)}
             for name, one in STATUSES.items()
         },
         "states": {state.value: state.value.replace("_", " ").capitalize() for state in RowState} | _WHY,

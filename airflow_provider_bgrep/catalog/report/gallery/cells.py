@@ -14,7 +14,7 @@ from airflow_provider_bgrep.catalog.report.summary import money, status_of
 
 FIELDS: Final = tuple(
     (
-        "name sku view status state reason what flags advice image mask positive negative seed settings "
+        "name sku view status state reason change flags advice image mask positive negative seed settings "
         "scores limits worst chosen main made held cost published files report line column "
         "result_key request_id gateway_id nonce submitted bought_by"
     ).split()
@@ -49,7 +49,7 @@ def cells_of(
     made = max(len(files), len((row.get("thumbs") or {}).get("candidates") or ()))
     chosen = row.get("chosen")
     values = {
-        **{name: text(name) for name in ("name", "sku", "view", "state", "reason", "what", "advice")},
+        **{name: text(name) for name in ("name", "sku", "view", "state", "reason", "change", "advice")},
         **{name: text(name) for name in ("image", "mask", "published", "report", "column")},
         **{name: text(name) for name in ("result_key", "request_id", "nonce")},
         "status": status_of(row),

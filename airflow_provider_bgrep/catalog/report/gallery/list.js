@@ -155,7 +155,7 @@ function scoresOf(row, which) {
 function facts(row) {
   const why = META.why.includes(row.state) ? META.states[row.state] : "";
   return [
-    why && row.what ? `${why}: ${row.what}` : why,
+    why && row.change ? `${why}: ${row.change}` : why,
     ...scoresOf(row, row.main).slice(0, 3).map(({ name, value }) => `${name} ${value}`),
     row.seed && `seed ${row.seed}`,
     row.cost,

@@ -173,7 +173,7 @@ function table(row) {
 const KNOWN = [
   ["Prompt", (row) => row.positive && [foreign(row.positive, "long")]],
   ["Not wanted", (row) => row.negative && [foreign(row.negative, "long")]],
-  ["Why in this run", (row) => [META.states[row.state], row.what && foreign(row.what)]],
+  ["Why in this run", (row) => [META.states[row.state], row.change && foreign(row.change)]],
   ["Seed", (row) => row.seed && [row.seed]],
   ["Settings", (row) => row.settings && [row.settings]],
   ["Cost", (row) => row.cost && [row.cost]],

@@ -27,7 +27,7 @@ from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, explain,
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
 from airflow_provider_bgrep.catalog.state.ledger_metadata import LedgerMetadataLog
 from airflow_provider_bgrep.catalog.state.ledger_segments import merge
-from airflow_provider_bgrep.catalog.state.plan_store import find_plan, read_shards, read_todo
+from airflow_provider_bgrep.catalog.state.plan_store import find_plan, read_shards, read_work_items
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.storage import connection_of, get_bytes, put_bytes, storage_path
 
@@ -60,7 +60,7 @@ def rows_of(*names: str, **cells: Any) -> list[dict[str, Any]]:
 
 
 def whats(night: Night) -> dict[str, str]:
-    return {name: one["what"] for name, one in night.rows.items() if one["what"]}
+    return {name: one["change"] for name, one in night.rows.items() if one["change"]}
 
 
 # --- what became of a purchase decides about the next ----------------------------------------------
@@ -173,13 +173,13 @@ def test_what_failed_and_was_bought_again_within_a_run_is_known_with_both_purcha
 def test_back_to_what_was_bought_once_is_published_again_and_not_bought(shop):
     old, new = rows_of("a", positive_prompt="old"), rows_of("a", positive_prompt="new")
     shop.night(old)
-    (content,) = shop.published().values()
+    (request_hash,) = shop.published().values()
     shop.night(new)
-    assert shop.published()["a"] != content
+    assert shop.published()["a"] != request_hash
     night = shop.plan(old)
     assert night.states == {"a": "unpublished"}
     night.run()
-    assert shop.published()["a"] == content
+    assert shop.published()["a"] == request_hash
     assert shop.plan(old).counts == {"unchanged": 1}
     assert shop.sold.total() == 2
 
@@ -214,7 +214,7 @@ def test_a_row_that_changes_while_its_job_runs_is_bought_as_it_is_now_and_gets_n
     assert set(shop.published()) == {"b"}
     night = shop.night(catalog)
     assert night.states == {"a": "changed"}
-    assert shop.published()["a"] == night.todo[0]["content"]
+    assert shop.published()["a"] == night.work_items[0]["request_hash"]
     assert shop.plan(catalog).counts == {"unchanged": 2}
 
 
@@ -357,7 +357,7 @@ def test_another_image_under_the_same_name_on_object_storage_is_bought_again(s3,
     assert shop.plan(catalog).counts == {"unchanged": 2}
     s3.rm_file(f"{url}/b.png")
     night = shop.plan(catalog)
-    assert night.counts == {"unchanged": 1, "bad": 1}
+    assert night.counts == {"unchanged": 1, "invalid": 1}
     assert night.problems[0]["reason"] == "image cannot be read: no such object"
 
 
@@ -397,20 +397,20 @@ def test_urls_signed_anew_are_the_same_images_and_what_signs_them_goes_to_the_sh
 
     fates = {"pending": "pending"}
     night = shop.night(catalog(1), fates, max_images_per_run=2)
-    assert night.counts == {"new": 2, "over_budget": 1, "bad": 2}
-    todo = {one["name"]: one for one in night.todo}
+    assert night.counts == {"new": 2, "over_budget": 1, "invalid": 2}
+    todo = {one["name"]: one for one in night.work_items}
     assert todo["a"]["image"] == "https://shop.example/a.jpg?x-oss-process=image"
     assert todo["a"]["image_url"] == todo["a"]["mask_url"] == signed(1)
     night = shop.night(catalog(2), fates, max_images_per_run=0)
-    assert night.counts == {"unchanged": 1, "pending": 1, "over_budget": 1, "bad": 2}
-    assert night.todo[0]["image_url"] == signed(2)
+    assert night.counts == {"unchanged": 1, "pending": 1, "over_budget": 1, "invalid": 2}
+    assert night.work_items[0]["image_url"] == signed(2)
 
     where = Counter()
     for path, data in files.items():
         if path.endswith(".parquet"):  # compressed
             data += str(pq.read_table(io.BytesIO(data)).to_pylist()).encode()
         where[path.rpartition("/")[2]] += SIGNATURE.encode() in data or PASSWORD.encode() in data
-    assert {name for name, count in where.items() if count} == {"todo.parquet"}
+    assert {name for name, count in where.items() if count} == {"work_items.parquet"}
     assert len(where) > 10
 
 
@@ -435,7 +435,7 @@ def test_the_budget_is_kept_to_the_image_and_what_was_never_done_comes_first(sho
         10: ["new-1", "new-2", "new-3", "new-4", "old-1", "old-2", "old-3"],
     }.items():
         with shop.drawn_up(catalog, max_images_per_run=most, price_per_image="0.2") as planned:
-            listed = planned.db.execute("SELECT name FROM todo ORDER BY position").fetchall()
+            listed = planned.db.execute("SELECT name FROM work_items ORDER BY position").fetchall()
             assert [name for (name,) in listed] == buys
         quote = planned.plan.quote
         assert quote.images + quote.backlog == 10
@@ -497,13 +497,13 @@ def test_nothing_is_removed_that_a_row_which_cannot_be_read_may_be(shop, tmp_pat
     rest = rows_of("c", "d", "e", "f", "g", "h")
     # A bad row keeps all that is published of its sku.
     night = shop.plan([{"sku": "a", "image": "none"}, *rest])
-    assert night.counts == {"unchanged": 6, "removed": 1, "bad": 1}
+    assert night.counts == {"unchanged": 6, "removed": 1, "invalid": 1}
     assert night.states == {"b": "removed"}
     # One that nobody can tell keeps everything.
     path = tmp_path / "catalog.jsonl"
     path.write_text("\n".join(["{", *(json.dumps(one) for one in rest)]))
     night = shop.plan(str(path))
-    assert night.counts == {"unchanged": 6, "bad": 1}
+    assert night.counts == {"unchanged": 6, "invalid": 1}
     assert "3 published rows are not in the catalog; none is removed" in night.plan.notes[0]
 
 
@@ -515,7 +515,7 @@ def test_of_two_rows_of_one_name_the_first_counts(shop):
         *((3, "a", "main"), (5, "a", "back"))
     ]
     assert "in line 1 already" in night.problems[0]["reason"]
-    assert night.counts == {"new": 3, "bad": 2}
+    assert night.counts == {"new": 3, "invalid": 2}
 
 
 def test_a_catalog_without_a_row_is_refused_and_one_of_bad_rows_only_removes_nothing(shop, tmp_path):
@@ -526,7 +526,7 @@ def test_a_catalog_without_a_row_is_refused_and_one_of_bad_rows_only_removes_not
         shop.plan(str(path))
     path.write_text('sku,image\n"a,x\n')
     night = shop.plan(str(path))
-    assert night.counts == {"bad": 1}
+    assert night.counts == {"invalid": 1}
 
 
 # --- hostile catalogs ------------------------------------------------------------------------------
@@ -544,13 +544,13 @@ COLUMNS = [
         "c0",
         "c1",
         "row_hash",
-        "content",
+        "request_hash",
         "state",
         "position",
         "url",
     ),
     *(INJECTION, "select", "read_parquet('/etc/passwd')", "{}", "{{ sku }}", "%s", "?", "*", "日本", "a\tb"),
-    *("version", "decision", "held", "entries", "best", "live", "h", "b", "l", "d", "r", "attempts", "\\"),
+    *("version", "decision", "locked", "entries", "best", "live", "h", "b", "l", "d", "r", "attempts", "\\"),
 ]
 
 
@@ -567,7 +567,7 @@ def test_columns_and_cells_may_be_called_and_hold_what_they_like(shop, tmp_path)
     path.write_text(file.getvalue(), encoding="utf-8")
     night = shop.night(str(path), categories={INJECTION: {"steps": 20}}, edition=INJECTION)
     assert night.counts == {"new": len(hostile)}
-    assert {one["sku"]: one["positive_prompt"] for one in night.todo} == {
+    assert {one["sku"]: one["positive_prompt"] for one in night.work_items} == {
         text: "{{ 7*7 }}x" if "{{" in text else text for text in hostile
     }
     again = {"categories": {INJECTION: {"steps": 20}}, "edition": INJECTION}
@@ -581,7 +581,7 @@ def test_three_hundred_columns_of_which_a_template_reads_two(shop):
     columns = {f"Column {i}": f"v{i}" for i in range(300)}
     catalog = [row(f"s{i}", positive_prompt="{{ column_7 }} {{ column_299 }}", **columns) for i in range(5)]
     night = shop.night(catalog)
-    assert {one["positive_prompt"] for one in night.todo} == {"v7 v299"}
+    assert {one["positive_prompt"] for one in night.work_items} == {"v7 v299"}
     other = [{**one, "Column 8": "changed"} for one in catalog]
     assert shop.plan(other).counts == {"unchanged": 5}
     other = [{**one, "Column 299": "changed"} for one in catalog]
@@ -611,7 +611,7 @@ def test_the_list_has_what_is_to_be_collected_first_job_by_job_and_shards_cut_it
     night.publish()
     catalog = [row("new"), *reversed(old)]
     night = shop.plan(catalog, shard_size=7)
-    todo = night.todo
+    todo = night.work_items
     assert [one["position"] for one in todo] == list(range(29))
     assert [one["state"] for one in todo] == ["pending"] * 25 + ["unpublished"] * 3 + ["new"]
     jobs = [one["result_key"] for one in todo[:25]]
@@ -631,9 +631,9 @@ def test_fifty_thousand_rows_are_listed_once_each_and_on_the_second_night_none_i
     night = shop.plan(str(path), defaults=defaults, shard_size=10)
     assert night.counts == {"new": count}
     assert night.plan.shards == MAX_SHARDS
-    listed = pq.read_table(io.BytesIO(get_bytes(night.files.todo) or b""), columns=["position"])
+    listed = pq.read_table(io.BytesIO(get_bytes(night.files.work_items) or b""), columns=["position"])
     assert listed["position"].to_pylist() == list(range(count))
-    shard = read_todo(night.files, night.plan, MAX_SHARDS - 1)
+    shard = read_work_items(night.files, night.plan, MAX_SHARDS - 1)
     assert [one["position"] for one in shard] == list(range(count))[-len(shard) :]
     settle_as_published(night)
     with shop.drawn_up(str(path), defaults=defaults) as planned:
@@ -651,18 +651,18 @@ def test_fifty_thousand_rows_are_listed_once_each_and_on_the_second_night_none_i
 
 def settle_as_published(night: Night) -> None:
     """Everything is bought, passes, and is live: written at once, and without a file for each image."""
-    layout, todo = night.shop.layout, pq.read_table(io.BytesIO(get_bytes(night.files.todo) or b""))
+    layout, todo = night.shop.layout, pq.read_table(io.BytesIO(get_bytes(night.files.work_items) or b""))
     became = {"outcome": "'generated'", "files": "'[]'", "nonce": "'n' || position", "verdict": "'passed'"}
     columns = [f'{became.get(one.name, one.name)} AS "{one.name}"' for one in ENTRY]
     with duckdb.connect() as db:
-        db.register("todo", todo)
-        db.execute(f"CREATE TABLE entries AS SELECT {', '.join(columns)}, 0 AS seq FROM todo")
+        db.register("work_items", todo)
+        db.execute(f"CREATE TABLE entries AS SELECT {', '.join(columns)}, 0 AS seq FROM work_items")
         name = merge(db, layout.ledger, f"segment-{night.plan_id}")
     pointers = LedgerMetadataLog(layout.ledger)
     pointer = pointers.newest()
     assert pointer is not None
     assert pointers.put(replace(pointer, segments=(name,), open=()), pointer.number + 1)
-    live = {column: todo[column] for column in ("name", "sku", "view", "content")}
+    live = {column: todo[column] for column in ("name", "sku", "view", "request_hash")}
     data = io.BytesIO()
     pq.write_table(pa.table({**live, "status": ["live"] * todo.num_rows}), data)
     put_bytes(data.getvalue(), layout.destination / "live.parquet")
@@ -682,7 +682,7 @@ def test_a_plan_is_the_same_however_often_it_is_drawn_up(shop):
         with shop.drawn_up(catalog, max_images_per_run=40) as planned:
             tables = [
                 planned.db.execute(f"SELECT * FROM {table} ORDER BY ALL").fetchall()
-                for table in ("rows", "todo", "decided")
+                for table in ("rows", "work_items", "decided")
             ]
             found.append((planned.plan, tables))
     assert found[0] == found[1] == found[2]

@@ -135,7 +135,7 @@ def bought(
         "name": name,
         "sku": sku,
         "view": view,
-        "content": hashlib.sha256(f"{name} {what}".encode()).hexdigest()[:32],
+        "request_hash": hashlib.sha256(f"{name} {what}".encode()).hexdigest()[:32],
         "image": f"https://shop.example/{what}.jpg",
         "positive_prompt": f"{sku} on marble",
         "result_key": "f" * 32,
@@ -303,10 +303,10 @@ def test_a_night_on_which_nothing_changed_writes_nothing(layout):
 def test_the_same_image_of_another_purchase_keeps_its_path(layout):
     publish(layout, [bought(layout, "mug")], [], RETIRE, plan=plan(1))
     (before,) = seen(layout)
-    publish(layout, [bought(layout, "mug", content="e" * 32)], [], RETIRE, plan=plan(2))
+    publish(layout, [bought(layout, "mug", request_hash="e" * 32)], [], RETIRE, plan=plan(2))
     (row,) = seen(layout)
     assert (row["path"], row["versions"]) == (before["path"], [])
-    assert (row["content"], row["plan_id"]) == ("e" * 32, plan(2)["plan_id"])
+    assert (row["request_hash"], row["plan_id"]) == ("e" * 32, plan(2)["plan_id"])
 
 
 def test_another_image_of_the_same_purchase_has_another_path(layout):
@@ -314,7 +314,7 @@ def test_another_image_of_the_same_purchase_has_another_path(layout):
     (before,) = seen(layout)
     publish(layout, [bought(layout, "mug", chosen=0)], [], RETIRE, plan=plan(2))
     (row,) = seen(layout)
-    assert row["content"] == before["content"]
+    assert row["request_hash"] == before["request_hash"]
     assert [version["path"] for version in row["versions"]] == [before["path"]]
     assert row["path"] != before["path"]
 
@@ -442,7 +442,7 @@ def test_what_a_copy_of_the_manifest_names_stays_however_old_it_is(local):
         with manifests.draft(newest) as draft:
             (row,) = draft.rows(["mug"]).values()
             change = Change(rows=[{**row, "path": f"mug/{night}.png"}], dropped={row["path"]})
-            assert manifests.switch(draft.write(change, 1, plan(night), plan(night)["at"]))
+            assert manifests.commit(draft.write(change, 1, plan(night), plan(night)["at"]))
         manifests.tidy()
         assert [row["plan_id"] for row in seen(local)] == [plan(1)["plan_id"]]
     manifests.show()
@@ -555,7 +555,7 @@ def test_an_older_plan_changes_nothing_that_a_newer_one_has(layout):
     assert (counts["published"], counts["unchanged"], counts["deleted"]) == (1, 1, 0)
     rows = rows_of(layout)
     assert sorted(rows) == ["lamp", "mug", "vase"]
-    assert rows["mug"]["content"] == bought(layout, "mug", "new")["content"]
+    assert rows["mug"]["request_hash"] == bought(layout, "mug", "new")["request_hash"]
     assert len(images_of(layout)) == 3
     assert publish(layout, old, ["lamp"], DELETE, plan=plan(1)).counts == counts
 
@@ -683,7 +683,7 @@ def test_hostile_skus_become_files_that_stay_in_their_folder(local):
 
 def path_of(rules: PublishRules, sku: str, view: str = "main", **changes: Any) -> str:
     row = {"name": f"{sku}/{view}", "sku": sku, "view": view, "width": 1, "height": 1, "seed": None}
-    return rules.path({**row, "content": "c" * 32, "sha256": "0" * 64, **changes}, "png", "")
+    return rules.path({**row, "request_hash": "c" * 32, "sha256": "0" * 64, **changes}, "png", "")
 
 
 @given(st.text(max_size=300), st.text(max_size=300))
@@ -691,7 +691,7 @@ def path_of(rules: PublishRules, sku: str, view: str = "main", **changes: Any) -
 @example("雪" * 300, "雪" * 300)
 @example("CON", "nul.x")
 def test_any_sku_makes_a_path_that_every_store_takes(sku, view):
-    longest = PublishRules(filename_template="{sku}/{sku}-{view}-{version}-{content}.{ext}")
+    longest = PublishRules(filename_template="{sku}/{sku}-{view}-{version}-{request_hash}.{ext}")
     for rules in (RETIRE, longest, PublishRules(filename_template="{view}/{sku}/{version}")):
         parts = path_of(rules, sku, view).split("/")
         assert parts[0].casefold() not in ("manifests", "manifest.json", "_bgrep")

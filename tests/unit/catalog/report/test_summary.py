@@ -31,12 +31,12 @@ from airflow_provider_bgrep.generation.outcomes import Outcome
 
 
 def summed(rows: list[dict[str, Any]], *, currency: str = "CNY", **plan: Any) -> dict[str, Any]:
-    problems = [one for one in rows if one["state"] == "bad"]
+    problems = [one for one in rows if one["state"] == "invalid"]
     return summary_of(plan=plan_of(rows, **plan), rows=rows, problems=problems, currency=currency)
 
 
 def of_state(state: str, sku: str = "A") -> dict[str, Any]:
-    return {"state": state, "name": sku, "sku": sku, "view": "main", "line": 2, "what": ""}
+    return {"state": state, "name": sku, "sku": sku, "view": "main", "line": 2, "change": ""}
 
 
 # --- statuses -------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ def test_every_state_outcome_and_verdict_has_a_status():
         for outcome in Outcome:
             for verdict in ("", *Verdict):
                 one = {**of_state(state.value), "outcome": outcome.value, "verdict": verdict}
-                assert needs_attention(one) is STATUSES[status_of(one)].needs_you
+                assert needs_attention(one) is STATUSES[status_of(one)].needs_attention
 
 
 # --- numbers --------------------------------------------------------------------------------------
@@ -99,12 +99,12 @@ def test_a_night_is_summed_up():
         "created": "2026-03-14T02:00:03+00:00",
     }
     assert summary["rows"] == 26
-    states = {"new": 3, "changed": 1, "removed": 1, "over_budget": 1, "bad": 1, "unchanged": 20}
+    states = {"new": 3, "changed": 1, "removed": 1, "over_budget": 1, "invalid": 1, "unchanged": 20}
     assert summary["states"] == states
     assert summary["statuses"] == {
         "flagged": 1,
         "failed": 1,
-        "bad": 1,
+        "invalid": 1,
         "published": 2,
         "over_budget": 1,
         "removed": 1,
@@ -114,7 +114,7 @@ def test_a_night_is_summed_up():
     assert summary["verdicts"] == {"passed": 2, "flagged": 1}
     assert summary["images"] == {"quoted": 5, "bought": 5}
     assert (summary["cost"], summary["quoted"], summary["price"]) == ("1.00", "1.0", "0.2")
-    assert (summary["needs_you"], summary["listed"], summary["backlog"]) == (3, 7, 9)
+    assert (summary["needs_attention"], summary["listed"], summary["backlog"]) == (3, 7, 9)
     assert summary["notes"] == ["a note"]
 
 
@@ -200,11 +200,11 @@ def test_a_quiet_night_in_a_line():
 
 def test_what_needs_people_comes_first_with_the_right_plurals():
     assert line_of(summed([bad("A", "wrong")], unchanged=1)) == (
-        "1 row needs you: cannot be used. Night of 2 rows: nothing bought, 1 unchanged."
+        "1 row needs you: invalid. Night of 2 rows: nothing bought, 1 unchanged."
     )
     rows = [flagged("A"), flagged("B"), row("C", verdict="unchecked", published=""), bad("D", "wrong")]
     assert line_of(summed(rows)) == (
-        "4 rows need you: 2 flagged, 1 not checked, 1 cannot be used. "
+        "4 rows need you: 2 flagged, 1 not checked, 1 invalid. "
         "Night of 4 rows: 3 images bought (0.60 CNY)."
     )
 
@@ -227,7 +227,7 @@ def test_a_dry_run_is_told_as_one():
     quote = {"image_tasks": 2, "images": 3, "price": "0.2", "currency": "CNY", "backlog": 0}
     rows = [of_state("new", "A"), of_state("changed", "B"), bad("C", "wrong")]
     assert line_of(summed(rows, unchanged=1, quote=quote) | {"dry_run": True}) == (
-        "1 row needs you: cannot be used. Dry run of 4 rows: 3 images to buy (0.60 CNY), 1 unchanged."
+        "1 row needs you: invalid. Dry run of 4 rows: 3 images to buy (0.60 CNY), 1 unchanged."
     )
 
 

@@ -22,7 +22,7 @@ from airflow_provider_bgrep.catalog.model.schema import ENTRY, blank
 from airflow_provider_bgrep.catalog.report.write import write_report
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS, as_lines
-from airflow_provider_bgrep.catalog.state.results import write_checked
+from airflow_provider_bgrep.catalog.state.results import write_results
 from airflow_provider_bgrep.storage import put_bytes, put_file, storage_path
 
 LOG = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def layout(tmp_path: Path) -> CatalogPaths:
 
 
 def state(name: str, state: str, what: str = "") -> dict[str, Any]:
-    return {"name": name, "sku": name, "view": "main", "line": 2, "state": state, "what": what}
+    return {"name": name, "sku": name, "view": "main", "line": 2, "state": state, "change": what}
 
 
 def bought(layout: CatalogPaths, plan_id: str, name: str, verdict: str, **given: Any) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def bought(layout: CatalogPaths, plan_id: str, name: str, verdict: str, **given:
     file = {"path": f"{layout.destination}/_bgrep/images/{name}.png", "index": 0, "output": 0}
     return {
         **state(name, "new"),
-        "content": f"content of {name}",
+        "request_hash": f"request_hash of {name}",
         "outcome": "generated",
         "verdict": verdict,
         "plan_id": plan_id,
@@ -87,7 +87,7 @@ def night(
         "currency": "CNY",
     }
     put_bytes(json.dumps(options).encode(), files.options)
-    put_bytes(as_lines(bad), files.problems)
+    put_bytes(as_lines(bad), files.invalid_rows)
     types = {"line": pa.int64()}
     schema = pa.schema([pa.field(name, types.get(name, pa.string())) for name in ROW_COLUMNS])
     local = str(Path(layout.destination.path).parent / "rows.parquet")
@@ -96,14 +96,14 @@ def night(
     put_file(local, files.rows)
     for number, shard in enumerate(shards):
         if shard is not None:
-            write_checked(map(dict, shard), files.checked(number))
+            write_results(map(dict, shard), files.results(number))
     put_bytes(json.dumps(plan.to_dict()).encode(), files.header)
 
 
 def settled(layout: CatalogPaths, plan_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Put what a plan has come to into the ledger."""
     names = {column.name for column in ENTRY}
-    Ledger(layout).settle(
+    Ledger(layout).commit(
         plan_id, [{**blank(), **{k: v for k, v in row.items() if k in names}} for row in rows]
     )
 
@@ -159,7 +159,7 @@ def test_what_an_earlier_night_left_is_shown_as_that_night_had_it(layout: Catalo
     left = [state("B", "flagged"), state("D", "quarantined", "too dark"), state("E", "flagged")]
     night(layout, "p3", left)
     told = write_report(layout, "p3", log=LOG)
-    assert told["line"].startswith("3 rows need you: 2 flagged, 1 set aside. Night of 8 rows: nothing bought")
+    assert told["line"].startswith("3 rows need you: 2 flagged, 1 quarantined. Night of 8 rows: ")
     rows = {row["name"]: row for row in shown(layout, "p3")}
     b, d, e = rows["B"], rows["D"], rows["E"]
     assert (b["status"], b["flags"], b["positive"]) == ("flagged", ["B is wanting"], "B on snow")
@@ -196,5 +196,5 @@ def test_a_shard_that_was_not_checked_is_told_and_its_rows_too(layout: CatalogPa
 def test_halves_of_characters_in_a_bad_row_do_not_break_the_report(layout: CatalogPaths):
     bad = [{"line": 2, "column": "\ud800", "reason": "\udfff", "sku": "\ud800", "view": "\ud800"}]
     night(layout, "p1", bad=bad)
-    assert write_report(layout, "p1", log=LOG)["line"].startswith("1 row needs you: cannot be used.")
+    assert write_report(layout, "p1", log=LOG)["line"].startswith("1 row needs you: invalid.")
     assert [row["sku"] for row in shown(layout, "p1")] == ["?"]

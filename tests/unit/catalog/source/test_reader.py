@@ -22,16 +22,16 @@ from hypothesis import strategies as st
 
 from airflow_provider_bgrep.catalog.config.defaults import FieldDefaults
 from airflow_provider_bgrep.catalog.plan.image_tasks import ImageTaskBuilder
-from airflow_provider_bgrep.catalog.source.reader import LINE, BadRow, open_catalog
+from airflow_provider_bgrep.catalog.source.reader import LINE, InvalidRow, open_catalog
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 
 IMAGE = "https://shop.example/mug.jpg"
 
 
-def read(catalog: Any, **how: str) -> tuple[list[dict[str, Any]], list[BadRow]]:
+def read(catalog: Any, **how: str) -> tuple[list[dict[str, Any]], list[InvalidRow]]:
     with open_catalog(catalog, **how) as opened:
         rows = [row for batch in opened.batches() for row in batch.to_pylist()]
-    return rows, opened.bad
+    return rows, opened.invalid
 
 
 def put(folder: Path, data: bytes | str, name: str = "catalog.csv") -> str:
@@ -45,17 +45,17 @@ def test_a_hundred_kinds_of_bad_rows_are_told_and_the_others_are_whole(tmp_path:
     assert len(wrong) >= 100
     with open_catalog(put(tmp_path, data)) as catalog:
         rows = [row for batch in catalog.batches() for row in batch.to_pylist()]
-    told = {bad.line: bad for bad in catalog.bad}
+    told = {bad.line: bad for bad in catalog.invalid}
     preparer, good, seen = ImageTaskBuilder(FieldDefaults(), catalog.columns), [], {}
     for row in rows:
         try:
             task = preparer.prepare({name: row[name] for name in catalog.columns})
         except InvalidInput as error:
             columns = ", ".join(dict.fromkeys(problem.where for problem in error.problems))
-            told[row[LINE]] = BadRow(row[LINE], columns, str(error))
+            told[row[LINE]] = InvalidRow(row[LINE], columns, str(error))
             continue
         if task.id in seen:  # the planner's to tell
-            told[row[LINE]] = BadRow(row[LINE], "sku", f"is in line {seen[task.id]} already")
+            told[row[LINE]] = InvalidRow(row[LINE], "sku", f"is in line {seen[task.id]} already")
         else:
             seen[task.id] = row[LINE]
             good.append(task.id)

@@ -43,7 +43,7 @@ from hypothesis import strategies as st
 from airflow_provider_bgrep.catalog.generate import GuardedStore, Shard
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.plan import Plan, Quote, new_plan_id
-from airflow_provider_bgrep.catalog.model.schema import ENTRY, TODO, arrow_schema, blank
+from airflow_provider_bgrep.catalog.model.schema import ENTRY, WORK_ITEM, arrow_schema, blank
 from airflow_provider_bgrep.catalog.state.ledger import COMPACT_ABOVE, Ledger, PlanInProgressError
 from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     KEPT,
@@ -54,7 +54,7 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     PlanLease,
 )
 from airflow_provider_bgrep.catalog.state.ledger_segments import SAME
-from airflow_provider_bgrep.catalog.state.recovery import harvest, harvest_plan
+from airflow_provider_bgrep.catalog.state.recovery import recover_plan, recover_shard
 from airflow_provider_bgrep.client import without_waiting
 from airflow_provider_bgrep.journal.journal import Journal, State, SubmittedTask, SupersededError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
@@ -132,8 +132,10 @@ def connection(number: int = 0) -> duckdb.DuckDBPyConnection:
 def decisions(shop: Shop) -> dict[str, Any]:
     """What a plan made now would do, row by row."""
     with shop.drawn_up(LAST_CATALOG) as planned:
-        told = planned.db.execute("SELECT name, state, what FROM rows ORDER BY ALL").fetchall()
-        todo = planned.db.execute("SELECT name, content, state, result_key FROM todo ORDER BY ALL").fetchall()
+        told = planned.db.execute("SELECT name, state, change FROM rows ORDER BY ALL").fetchall()
+        todo = planned.db.execute(
+            "SELECT name, request_hash, state, result_key FROM work_items ORDER BY ALL"
+        ).fetchall()
     return {"counts": planned.plan.counts, "rows": told, "todo": todo}
 
 
@@ -155,7 +157,7 @@ def pointer_of(layout: CatalogPaths) -> LedgerMetadata:
 
 
 def pointers_in(files: dict[str, bytes]) -> list[str]:
-    return sorted(name for name in files if name.startswith(f"{LEDGER}pointer-"))
+    return sorted(name for name in files if name.startswith(f"{LEDGER}metadata-"))
 
 
 def segments_in(files: dict[str, bytes]) -> list[str]:
@@ -239,7 +241,7 @@ def test_a_dry_run_leaves_no_claim_and_the_run_after_it_starts_clean(shop, files
 def test_a_dry_run_sees_what_others_have_in_hand(shop):
     shop.plan([row("a")], now=shop.started)
     night = shop.plan([row("a"), row("b")], now=shop.started + 60, dry_run=True)
-    assert night.states == {"a": "held", "b": "new"}
+    assert night.states == {"a": "locked", "b": "new"}
 
 
 # --- claims ---------------------------------------------------------------------------------------------
@@ -249,14 +251,14 @@ def test_what_another_run_has_in_hand_is_held_until_it_is_over(shop):
     catalog = [row("a"), row("b")]
     first = shop.plan(catalog, now=shop.started)
     second = shop.plan([*catalog, row("c")], now=shop.started + 60)
-    assert second.states == {"a": "held", "b": "held", "c": "new"}
+    assert second.states == {"a": "locked", "b": "locked", "c": "new"}
     first.work(shards=[0])
     third = shop.plan([*catalog, row("c")], now=shop.started + 120)
     # The first has bought them; the second has c in hand, still.
-    assert third.states == {"a": "unpublished", "b": "unpublished", "c": "held"}
+    assert third.states == {"a": "unpublished", "b": "unpublished", "c": "locked"}
     later = shop.plan([*catalog, row("c")], now=shop.started + DAY)
     assert later.states == {"a": "unpublished", "b": "unpublished", "c": "new"}
-    assert set(later.plan.absorbed) == {first.plan_id, second.plan_id, third.plan_id}
+    assert set(later.plan.merged_plans) == {first.plan_id, second.plan_id, third.plan_id}
 
 
 @pytest.mark.parametrize("fate", ["failed", "lost"])
@@ -266,7 +268,7 @@ def test_what_another_run_may_still_buy_again_is_held(shop, fate: str):
     first.work({"a": fate})
     catalog = [row("a")]
     second = shop.plan(catalog, now=shop.started + 60, on_unknown_outcome="resubmit")
-    assert second.states == {"a": "held"}
+    assert second.states == {"a": "locked"}
     third = shop.plan(catalog, now=shop.started + DAY, on_unknown_outcome="resubmit")
     assert third.states == {"a": "changed"}
 
@@ -279,7 +281,7 @@ def test_what_two_other_runs_have_in_hand_is_held_once(shop):
     assert second.states == {"a": "changed"}
     first.work({"a": "failed"}, try_number=2)  # and now it may buy that again
     third = shop.plan([row("a", positive_prompt="third")], now=shop.started + 2)
-    assert third.states == {"a": "held"}
+    assert third.states == {"a": "locked"}
     assert third.plan.rows == 1
 
 
@@ -293,8 +295,8 @@ def test_a_run_that_is_making_its_plan_keeps_later_ones_waiting_and_no_earlier_o
     layout = layout_of(files)
     ledger = Ledger(layout)
     first, second = (PlanLease(new_plan_id(NOW + i), f"run-{i}", "dag", NOW + DAY) for i in range(2))
-    ledger.claim(first, NOW)
-    ledger.claim(second, NOW)
+    ledger.acquire_lease(first, NOW)
+    ledger.acquire_lease(second, NOW)
     with duckdb.connect() as db:
         with ledger.reading(db, own=first.plan_id, now=NOW):
             pass
@@ -305,10 +307,10 @@ def test_a_run_that_is_making_its_plan_keeps_later_ones_waiting_and_no_earlier_o
             pass
         # Cleared, it comes to stand behind the other.
         again = replace(first, plan_id=new_plan_id(NOW + 5))
-        ledger.claim(again, NOW)
+        ledger.acquire_lease(again, NOW)
         with ledger.reading(db, own=second.plan_id, now=NOW):
             pass
-        ledger.withdraw(second.plan_id)
+        ledger.release_lease(second.plan_id)
         with ledger.reading(db, own=again.plan_id, now=NOW):
             pass
         with ledger.reading(db, own=second.plan_id, now=NOW + 2 * DAY):
@@ -359,7 +361,7 @@ def test_a_run_that_is_planned_anew_takes_over_what_it_had(shop):
     journal = Journal(shard.store, "bgrep_default")
     second = shop.plan(catalog, run_id="run", shard_size=1, now=shop.started + 60)
     assert second.states == {"a": "unpublished", "b": "quarantined", "c": "new", "d": "new"}
-    assert second.plan.absorbed == (first.plan_id,)
+    assert second.plan.merged_plans == (first.plan_id,)
     with pytest.raises(SupersededError):
         journal.purchase([SubmittedTask("key", 1, "c")]).intend("nonce")
     second.run()
@@ -410,7 +412,7 @@ def test_a_shard_that_was_cleared_alone_and_not_checked_anew_is_not_forgotten(sh
     night.check()
     # It is cleared, buys what was left, and dies: what the checks wrote is older than what was bought.
     night.work({"c": "pending"}, try_number=2, retry_failed=1)
-    came_to = [(one["name"], one["outcome"]) for one in harvest(shop.layout, night.plan, 0)]
+    came_to = [(one["name"], one["outcome"]) for one in recover_shard(shop.layout, night.plan, 0)]
     assert came_to == [("a", "failed"), ("a", "generated"), ("b", "generated"), ("c", "pending")]
     night.publish()
     night = shop.plan(catalog)
@@ -423,15 +425,15 @@ def test_a_shard_that_was_cleared_alone_and_not_checked_anew_is_not_forgotten(sh
 def test_what_a_shard_buys_while_its_plan_is_settled_is_refused_or_known(shop, files):
     night = shop.plan([row("a"), row("b")])
     night.work({"b": "never"})
-    entries = harvest(shop.layout, night.plan, 0)
+    entries = recover_shard(shop.layout, night.plan, 0)
     counting, works = Counting(), dict(files)
-    Ledger(layout_of(dict(files), counting)).settle(night.plan_id, entries)
+    Ledger(layout_of(dict(files), counting)).commit(night.plan_id, entries)
     bought = []
     for turns in range(counting.calls + 1):
         files = dict(works)
         journal = Journal(Shard.read(layout_of(files), night.plan_id, 0).store, "bgrep_default")
         actor = Actor(
-            lambda around, files=files: Ledger(layout_of(files, around)).settle(night.plan_id, entries)
+            lambda around, files=files: Ledger(layout_of(files, around)).commit(night.plan_id, entries)
         )
         for _ in range(turns):
             actor.step()
@@ -461,7 +463,7 @@ def test_a_run_that_died_midway_is_taken_over_by_the_next(shop, files, point: st
             del files[name]
         files |= kept
     night = shop.plan(catalog)
-    assert night.plan.absorbed == (dead.plan_id,)
+    assert night.plan.merged_plans == (dead.plan_id,)
     done = "unchanged" if point == "after publishing" else "unpublished"
     assert night.counts == ({"new": 4} if point == "before" else {done: 2, "pending": 1, "quarantined": 1})
     night.run()
@@ -474,7 +476,7 @@ def test_a_run_that_died_midway_is_taken_over_by_the_next(shop, files, point: st
 def test_a_job_of_which_no_journal_is_left_is_not_bought_again(shop, files):
     catalog = [row("a"), row("b")]
     shop.night(catalog, {"a": "pending"})
-    for name in [name for name in files if "/journal/" in name or name.endswith("/known.jsonl")]:
+    for name in [name for name in files if "/journal/" in name or name.endswith("/outstanding_jobs.jsonl")]:
         del files[name]
     for _ in range(2):
         night = shop.plan(catalog)
@@ -485,9 +487,9 @@ def test_a_job_of_which_no_journal_is_left_is_not_bought_again(shop, files):
 
 
 def test_a_plan_that_was_never_written_down_is_taken_over_as_nothing(shop):
-    Ledger(shop.layout).claim(PlanLease(new_plan_id(NOW), "run", "dag", NOW), NOW)
+    Ledger(shop.layout).acquire_lease(PlanLease(new_plan_id(NOW), "run", "dag", NOW), NOW)
     night = shop.plan([row("a")], now=NOW + DAY)
-    assert len(night.plan.absorbed) == 1
+    assert len(night.plan.merged_plans) == 1
     night.run()
     assert pointer_of(shop.layout).unsettled == ()
 
@@ -500,7 +502,7 @@ def test_what_is_written_down_late_of_a_purchase_with_images_takes_none_of_them(
     # The task of an earlier night writes what it knew: that it is pending.
     late = {**shop.entries()[0], "files": "", "verdict": "", "outcome": "pending"}
     ledger = Ledger(shop.layout)
-    ledger.settle(new_plan_id(NOW), [late])
+    ledger.commit(new_plan_id(NOW), [late])
     assert shop.plan(catalog).counts == {"unchanged": 1}
     ledger.compact()
     assert shop.plan(catalog).counts == {"unchanged": 1}
@@ -510,8 +512,8 @@ def test_what_is_written_down_late_of_a_purchase_with_images_takes_none_of_them(
 def test_of_two_purchases_of_one_second_the_one_counts_that_buys_nothing(shop):
     catalog = [row("a")]
     night = shop.plan(catalog)
-    content = night.todo[0]["content"]
-    base = {**blank(), "name": "a", "content": content, "attempts": 1, "account": "bgrep_default"}
+    request_hash = night.work_items[0]["request_hash"]
+    base = {**blank(), "name": "a", "request_hash": request_hash, "attempts": 1, "account": "bgrep_default"}
     at = {"submitted_at": "2030-01-01T00:00:00+00:00"}
     failed = {**base, **at, "nonce": "1", "outcome": "failed", "result_key": "1"}
     lost = {**base, **at, "nonce": "2", "outcome": "unknown_outcome"}
@@ -521,7 +523,7 @@ def test_of_two_purchases_of_one_second_the_one_counts_that_buys_nothing(shop):
     ):
         files: dict[str, bytes] = {}
         other = Shop(layout_of(files))
-        Ledger(other.layout).settle(new_plan_id(NOW + number), entries)
+        Ledger(other.layout).commit(new_plan_id(NOW + number), entries)
         with other.drawn_up(catalog) as planned:
             assert planned.plan.counts[state] == 1
 
@@ -533,7 +535,7 @@ def entry_of(number: int, **cells: Any) -> dict[str, Any]:
     return {
         **blank(),
         "name": f"s{number}",
-        "content": f"c{number}",
+        "request_hash": f"c{number}",
         "nonce": f"n{number}",
         "outcome": "failed",
         "attempts": 1,
@@ -546,10 +548,10 @@ def test_segments_are_merged_and_those_who_read_before_read_on(files):
     layout = layout_of(files)
     ledger = Ledger(layout)
     for number in range(COMPACT_ABOVE):
-        ledger.settle(new_plan_id(NOW + number), [entry_of(number)])
+        ledger.commit(new_plan_id(NOW + number), [entry_of(number)])
     assert len(pointer_of(layout).segments) == COMPACT_ABOVE
     with duckdb.connect() as db, ledger.reading(db, own="", now=NOW):
-        ledger.settle(new_plan_id(NOW + 100), [entry_of(100)])
+        ledger.commit(new_plan_id(NOW + 100), [entry_of(100)])
         assert len(pointer_of(layout).segments) == 1
         assert db.execute("SELECT count(*) FROM entries").fetchone() == (COMPACT_ABOVE,)
     wanted = {(f"s{i}", f"c{i}", "", f"n{i}"): "failed" for i in (*range(COMPACT_ABOVE), 100)}
@@ -565,7 +567,7 @@ def test_of_a_purchase_that_is_in_several_segments_the_last_one_stays(files):
         {"outcome": "generated", "result_key": "k", "files": "[1]", "verdict": "passed"},
     ]
     for number, cells in enumerate(steps):
-        ledger.settle(new_plan_id(NOW + number), [entry_of(1, **cells), entry_of(2 + number)])
+        ledger.commit(new_plan_id(NOW + number), [entry_of(1, **cells), entry_of(2 + number)])
     before = purchases(layout)
     ledger.compact()
     assert purchases(layout) == before
@@ -579,7 +581,7 @@ def test_pointers_and_segments_do_not_pile_up_and_the_last_twenty_pointers_lead_
     layout = layout_of(files)
     ledger = Ledger(layout)
     for number in range(60):
-        ledger.settle(new_plan_id(NOW + number), [entry_of(number)])
+        ledger.commit(new_plan_id(NOW + number), [entry_of(number)])
     numbers = [int(name[-13:-5]) for name in pointers_in(files)]
     assert numbers == list(range(numbers[-1] - KEPT + 1, numbers[-1] + 1))
     kept = [LedgerMetadataLog(layout.ledger).read(number) for number in numbers]
@@ -596,7 +598,7 @@ def test_a_store_that_lets_nobody_delete_is_written_to_all_the_same(files):
     kept = Kept(files)
     layout = layout_of(kept)
     for number in range(KEPT + 3):
-        Ledger(layout).settle(new_plan_id(NOW + number), [entry_of(number)])
+        Ledger(layout).commit(new_plan_id(NOW + number), [entry_of(number)])
     assert len(purchases(layout)) == KEPT + 3
     assert len(pointers_in(kept)) > KEPT
 
@@ -702,7 +704,7 @@ def test_after_a_loss_buys_go_on_where_they_were(past):
 
 def test_a_byte_that_changed_is_found_where_parquet_itself_finds_nothing(files):
     layout = layout_of(files)
-    Ledger(layout).settle(new_plan_id(NOW), [entry_of(number) for number in range(40)])
+    Ledger(layout).commit(new_plan_id(NOW), [entry_of(number) for number in range(40)])
     (name,) = segments_in(files)
     whole = files[name]
     silent = 0
@@ -753,7 +755,7 @@ def test_what_a_newer_version_wrote_is_neither_read_nor_rebuilt(past, what: str)
     ledger, late = Ledger(shop.layout), PlanLease(new_plan_id(NOW), "run", "dag", NOW)
     works: list[Callable[[], Any]] = [lambda: decisions(shop), ledger.compact]
     if what == "pointer":
-        works += [lambda: ledger.claim(late, NOW), lambda: ledger.settle(late.plan_id, [entry_of(1)])]
+        works += [lambda: ledger.acquire_lease(late, NOW), lambda: ledger.commit(late.plan_id, [entry_of(1)])]
     for work in works:
         with pytest.raises(NewerLedgerError, match="install a newer"):
             work()
@@ -808,10 +810,10 @@ def test_files_that_are_none_of_ours_are_passed_over(past):
     files, shop = past
     before = decisions(shop)
     for name in (
-        "pointer-99999999.json.part",
-        ".pointer-00000009.json.ab12.part",
+        "metadata-99999999.json.part",
+        ".metadata-00000009.json.ab12.part",
         "12.json",
-        "pointer-x.json",
+        "metadata-x.json",
     ):
         files[f"{LEDGER}{name}"] = b"x"
     files[f"{LEDGER}.segment-x.parquet.ab12.part"] = b"x"
@@ -834,7 +836,7 @@ def test_a_plan_whose_header_is_damaged_is_never_taken_for_one_that_bought_nothi
 def test_what_the_checks_wrote_is_checked_again_where_it_is_damaged(past):
     files, shop = past
     before = purchases(shop.layout)
-    for name in [name for name in files if "/checked-" in name]:
+    for name in [name for name in files if "/results-" in name]:
         files[name] = files[name][:100]
     lose_the_whole_ledger(files)
     assert purchases(shop.layout) == before
@@ -877,9 +879,9 @@ def test_killed_at_any_call_a_claim_is_made_or_is_not(past):
     plan = PlanLease(new_plan_id(NOW), "run", "dag", NOW + DAY)
     before = purchases(shop.layout)
     claims = []
-    for _, layout in every_death(files, lambda layout: Ledger(layout).claim(plan, NOW)):
+    for _, layout in every_death(files, lambda layout: Ledger(layout).acquire_lease(plan, NOW)):
         claims.append(Ledger(layout).is_open(plan.plan_id))
-        Ledger(layout).claim(plan, NOW)
+        Ledger(layout).acquire_lease(plan, NOW)
         assert Ledger(layout).is_open(plan.plan_id)
         assert purchases(layout) == before
     assert claims == [False, True]
@@ -891,11 +893,11 @@ def test_killed_at_any_call_of_settling_nothing_is_forgotten_and_nothing_doubles
     night.work()
     night.check()
     plan = night.plan
-    entries = [entry for shard in harvest_plan(shop.layout, plan) for entry in shard]
+    entries = [entry for shard in recover_plan(shop.layout, plan) for entry in shard]
     wanted = purchases(shop.layout)
-    for _, layout in every_death(files, lambda layout: Ledger(layout).settle(plan.plan_id, entries)):
+    for _, layout in every_death(files, lambda layout: Ledger(layout).commit(plan.plan_id, entries)):
         assert purchases(layout) == wanted
-        Ledger(layout).settle(plan.plan_id, entries)
+        Ledger(layout).commit(plan.plan_id, entries)
         assert purchases(layout) == wanted
         pointer = pointer_of(layout)
         assert pointer.unsettled == ()
@@ -936,9 +938,9 @@ def test_killed_at_any_call_of_planning_the_same_run_plans_again(past):
 
     for _, layout in every_death(files, plan):
         again = PlanLease(new_plan_id(shop.later + 60), "killed", "nightly", shop.later + DAY)
-        Ledger(layout).claim(again, shop.later + 60)
+        Ledger(layout).acquire_lease(again, shop.later + 60)
         with Ledger(layout).reading(connection(), own=again.plan_id, now=shop.later + 60):
-            assert connection().execute("SELECT count(*) FROM held").fetchone() == (0,)
+            assert connection().execute("SELECT count(*) FROM locked").fetchone() == (0,)
         assert purchases(layout) == before
     night = replace(shop, layout=layout).plan(LAST_CATALOG, run_id="killed", now=shop.later + 120)
     assert night.buys == ["never"]
@@ -986,16 +988,16 @@ class Run:
     def __call__(self, layout: CatalogPaths) -> str:
         ledger, plan_id = Ledger(layout), new_plan_id(self.now)
         run_id = self.run_id or f"run-{self.number}"
-        ledger.claim(PlanLease(plan_id, run_id, "dag", self.now + DAY / 2), self.now)
+        ledger.acquire_lease(PlanLease(plan_id, run_id, "dag", self.now + DAY / 2), self.now)
         db = connection(self.number + 1)
         try:
             with ledger.reading(db, own=plan_id, now=self.now) as standing:
                 found = {outcome for (outcome,) in db.execute("SELECT outcome FROM entries").fetchall()}
-                is_held = db.execute("SELECT count(*) FROM held").fetchone() != (0,)
-            buys = not is_held and (not found or (self.resubmit and found == {"unknown_outcome"}))
+                is_locked = db.execute("SELECT count(*) FROM locked").fetchone() != (0,)
+            buys = not is_locked and (not found or (self.resubmit and found == {"unknown_outcome"}))
             plan = self._plan(layout, plan_id, run_id, standing.over, buys=buys)
         except PlanInProgressError:
-            ledger.withdraw(plan_id)
+            ledger.release_lease(plan_id)
             return "refused"
         if not buys:
             return "nothing to buy"
@@ -1008,16 +1010,16 @@ class Run:
         self.sold.append(run_id)
         purchase.accepted(secrets.token_hex(8), "", "")
         if self.settles:
-            ledger.settle(plan_id, [entry for shard in harvest_plan(layout, plan) for entry in shard])
+            ledger.commit(plan_id, [entry for shard in recover_plan(layout, plan) for entry in shard])
         return "bought"
 
     def _plan(
         self, layout: CatalogPaths, plan_id: str, run_id: str, over: tuple[str, ...], *, buys: bool
     ) -> Plan:
         files, data = layout.plan(plan_id), io.BytesIO()
-        listed = [{**blank(TODO), "name": "row", "content": "c", "position": 0, "state": "new"}]
-        pq.write_table(pa.Table.from_pylist(listed if buys else [], arrow_schema(TODO)), data)
-        put_bytes(data.getvalue(), files.todo)
+        listed = [{**blank(WORK_ITEM), "name": "row", "request_hash": "c", "position": 0, "state": "new"}]
+        pq.write_table(pa.Table.from_pylist(listed if buys else [], arrow_schema(WORK_ITEM)), data)
+        put_bytes(data.getvalue(), files.work_items)
         plan = Plan(
             plan_id=plan_id,
             dag_id="dag",
@@ -1030,7 +1032,7 @@ class Run:
             quote=Quote(),
             shards=int(buys),
             shard_size=1,
-            absorbed=over,
+            merged_plans=over,
         )
         put_bytes(json.dumps(plan.to_dict()).encode(), files.header)
         return plan
@@ -1140,7 +1142,7 @@ def test_of_two_nights_that_are_planned_at_once_each_row_is_in_one_plan(files, t
     assert sorted(name for night in nights for name in night.buys) == ["a", "b"]
     # Who was refused has left nothing behind that anybody waits for.
     third = shop.plan(catalog, run_id="third")
-    assert third.states == dict.fromkeys("ab", "held")
+    assert third.states == dict.fromkeys("ab", "locked")
 
 
 def test_a_rebuild_takes_back_nothing_that_was_claimed_or_settled_meanwhile(past):
@@ -1161,19 +1163,21 @@ def test_a_rebuild_takes_back_nothing_that_was_claimed_or_settled_meanwhile(past
         for _ in range(turns):
             actor.step()
         ledger = Ledger(layout_of(files))
-        ledger.claim(plan, NOW)
-        ledger.settle(new_plan_id(NOW - 5), [entry_of(1)])
+        ledger.acquire_lease(plan, NOW)
+        ledger.commit(new_plan_id(NOW - 5), [entry_of(1)])
         actor.finish()
         assert actor.error is None
         assert ledger.is_open(plan.plan_id)
-        ledger.withdraw(plan.plan_id)
+        ledger.release_lease(plan.plan_id)
         assert set(purchases(layout_of(files))) == {*before, ("s1", "c1", "", "n1")}
 
 
 def test_on_s3_of_many_claims_at_once_none_is_lost(s3_folder):
     layout = CatalogPaths(s3_folder)
     plans = [PlanLease(new_plan_id(NOW + i), f"run-{i}", "dag", NOW + DAY) for i in range(8)]
-    threads = [threading.Thread(target=lambda plan=plan: Ledger(layout).claim(plan, NOW)) for plan in plans]
+    threads = [
+        threading.Thread(target=lambda plan=plan: Ledger(layout).acquire_lease(plan, NOW)) for plan in plans
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -1195,4 +1199,4 @@ def test_a_local_destination_has_no_leftovers(tmp_path: Path):
     for _ in range(2):
         shop.night([row("a"), row("b")], {"b": "lost"})
     assert [path for path in tmp_path.rglob("*") if path.name.endswith(".part")] == []
-    assert get_bytes(shop.layout.ledger / "pointer-00000001.json")
+    assert get_bytes(shop.layout.ledger / "metadata-00000001.json")
