@@ -42,7 +42,7 @@ _FILLED: Final = 0.3
 """Minimum share of product pixels in a window or cell."""
 
 _CELL: Final = 3
-"""Side in pixels of the cells whose mean colours are compared. Eyes see colour coarsely; noise averages out."""
+"""Side in pixels of the cells whose mean colours are compared. Eyes see colour coarsely; noise evens out."""
 _WIDE_CELL: Final = 8
 """The same for the background, for which only "has it changed?" matters."""
 
