@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the operators' journals lie: Airflow's own store of a task instance, or a folder."""
+"""Where an operator keeps its journal: Airflow's task state store, or a folder."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 ADVICE = (
-    "The API can neither list nor cancel jobs: look at the bill details in the cloud console around that "
-    "time. If it was not billed, or to buy it again, run with on_unknown_outcome='resubmit'."
+    "The API can neither list nor cancel jobs: check the bill details in the cloud console for that time. If "
+    "the job was not billed, or to submit it again, run with on_unknown_outcome='resubmit'."
 )
 
 
 class TaskStateStore:
-    """Airflow's own store of a task instance, kept for good: a bill does not expire after 30 days.
+    """Airflow's task state store, without its expiry of 30 days: a submit stays billable.
 
     :param accessor: ``context["task_state_store"]``.
     """
@@ -39,13 +39,18 @@ class TaskStateStore:
 
 
 def task_name(context: Context) -> tuple[str, ...]:
-    """What tells one task instance from all others, a part each."""
+    """The parts that together identify a task instance."""
     ti = context["ti"]
     return (ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index))
 
 
 def open_store(journal_path: Any, context: Context) -> Store | None:
-    """Where to remember: ``journal_path`` if the user gave one, else Airflow's store where it has one."""
+    """The store of a task instance's journal.
+
+    :param journal_path: the user's folder, if any; it wins over Airflow's store.
+    :param context: Airflow's.
+    :return: the store, ``None`` if there is neither.
+    """
     if journal_path:
         folder = storage_path(journal_path).joinpath(*map(safe_name, task_name(context)))
         return FileStore(
@@ -57,17 +62,17 @@ def open_store(journal_path: Any, context: Context) -> Store | None:
 
 
 def check_first_try(context: Context, *, may_resubmit: bool, log: Any) -> None:
-    """Where nothing remembers what an earlier try bought, a second one buys nothing unasked.
+    """Without a journal, let only the first try submit.
 
-    :raises BgRepUnknownOutcomeError: if this is not the first try, and nobody said to buy again.
+    :raises BgRepUnknownOutcomeError: if this is a later try, and it may not submit again.
     """
     log.warning(
-        "Nothing remembers what is submitted if the worker dies: Airflow before 3.3, and no journal_path. "
-        "A second try will send nothing."
+        "This task has no journal: Airflow before 3.3 has no task state store, and journal_path is not set. "
+        "If the worker dies, a second try will send nothing."
     )
     if context["ti"].try_number > 1 and not may_resubmit:
         raise BgRepUnknownOutcomeError(
-            "This is not the first try, and nothing remembers whether an earlier one submitted; nothing "
-            "was sent now. With journal_path the next run can tell; one that is set now knows nothing of "
-            f"this. {ADVICE}"
+            "This is not the first try. Without a journal it is unknown whether an earlier one submitted. "
+            "Nothing was sent now. Set journal_path: later runs will have a journal, although not of this "
+            f"one. {ADVICE}"
         )
