@@ -17,12 +17,12 @@ from airflow_provider_bgrep.catalog.state.plan_store import (
     read_plan,
     read_work_items,
 )
-from airflow_provider_bgrep.journal.journal import FileStore, State, Store, SubmitRecord, SupersededError
+from airflow_provider_bgrep.journal.records import State, SubmitRecord, SupersededError
+from airflow_provider_bgrep.journal.stores import FileStore, Store
 from airflow_provider_bgrep.operators.spec import GenerateOptions, GenerateSpec
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.limits import RESULT_URL_SECONDS
 from airflow_provider_bgrep.protocol.models import ImageTask
-from airflow_provider_bgrep.storage import get_bytes, put_bytes
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -192,10 +192,7 @@ class GuardedStore(FileStore):
     """
 
     def __init__(self, folder: ObjectStoragePath, is_open: Callable[[], bool]) -> None:
-        super().__init__(
-            read=lambda name: get_bytes(folder / name),
-            write=lambda name, data: put_bytes(data, folder / name),
-        )
+        super().__init__(folder)
         self._is_open = is_open
         self._accepted: set[str] = set()
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from airflow_provider_bgrep.exceptions import BgRepServiceError, input_error
-from airflow_provider_bgrep.journal.journal import SupersededError
+from airflow_provider_bgrep.exceptions import BgRepServiceError, BgRepStateError, input_error
+from airflow_provider_bgrep.journal.records import JournalError, SupersededError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 
 
@@ -18,5 +18,7 @@ def airflow_errors() -> Iterator[None]:
         yield
     except InvalidInput as error:
         raise input_error(error) from None
+    except JournalError as error:
+        raise BgRepStateError(str(error)) from None
     except SupersededError as error:
         raise BgRepServiceError(str(error)) from None

@@ -18,7 +18,9 @@ from airflow_provider_bgrep.generation.job_store import FOLDER, JobStore
 from airflow_provider_bgrep.generation.run_context import AT_ONCE, Options, Result, RunContext
 from airflow_provider_bgrep.generation.runner import Runner
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
-from airflow_provider_bgrep.journal.journal import Journal, MemoryStore, State, SupersededError
+from airflow_provider_bgrep.journal.journal import Journal
+from airflow_provider_bgrep.journal.records import State, SupersededError
+from airflow_provider_bgrep.journal.stores import MemoryStore
 from airflow_provider_bgrep.operators._outcome import FinishedRun, finish, stop_record
 from airflow_provider_bgrep.operators._steps import Continue, Defer, Progress, next_step
 from airflow_provider_bgrep.operators._stores import check_first_try, task_name
@@ -105,9 +107,9 @@ class _Run:
         self._journal = journal = Journal(
             spec.store or MemoryStore(),
             spec.bgrep_conn_id,
-            edition=regenerate_key(spec.options.regenerate, clear_id),
+            regenerate_key=regenerate_key(spec.options.regenerate, clear_id),
             try_number=ti.try_number,
-            generation=clear_id,
+            clear_id=clear_id,
             end_time=time.time() + spec.timeout,
         )
         self._job_store = JobStore(
@@ -118,12 +120,12 @@ class _Run:
             MAX_RESULT_BYTES,
         )
         # Where the journal could not be written, the key may be in a file beside the images.
-        records = [*spec.known_records, *journal.earlier]
-        journal.earlier = [self._job_store.with_key(record) for record in records]
+        records = [*spec.known_records, *journal.previous_records]
+        journal.previous_records = [self._job_store.with_key(record) for record in records]
         self._work_items = WorkItems(
             tasks,
-            identities(tasks, journal.account, journal.edition),
-            journal.earlier,
+            identities(tasks, journal.account, journal.regenerate_key),
+            journal.previous_records,
             account=journal.account,
             try_number=journal.try_number,
         )
@@ -135,9 +137,9 @@ class _Run:
         self._waits_here = resumed.waits_here or not (self._spec.deferrable and self._spec.store)
         self._load_saved()
         self._log_reused()
-        counts = {**self._journal.notes.counts}
+        counts = {**self._journal.metadata.counts}
         counts[Operation.QUERY.value] = counts.get(Operation.QUERY.value, 0) + resumed.queries
-        self._journal.note(counts=counts)
+        self._journal.update_metadata(counts=counts)
         finished = {record.result_key for record in self._work_items.outstanding if resumed.is_finished}
         before = self._position()
         while True:
@@ -159,7 +161,7 @@ class _Run:
         return Deferral(
             self._spec.bgrep_conn_id,
             result_keys,
-            self._journal.notes.end_time,
+            self._journal.metadata.end_time,
             is_busy=bool(self._wanted()),
         )
 
@@ -169,7 +171,7 @@ class _Run:
         return Progress(
             collectable=tuple(key for key in keys if key not in result.unsaved),
             may_continue=not (result.has_no_queries or is_superseded)
-            and time.time() < self._journal.notes.end_time,
+            and time.time() < self._journal.metadata.end_time,
             waits_here=self._waits_here,
             has_unjournaled_jobs=result.is_behind,
             reported_finished=finished,
@@ -212,21 +214,25 @@ class _Run:
         if result.is_behind:
             self._write_missing_keys(result)
         if not isinstance(result.error, SupersededError):
-            counts = {**journal.notes.counts}
+            counts = {**journal.metadata.counts}
             for operation, count in run_context.tally.counts.items():
                 counts[operation.value] = counts.get(operation.value, 0) + count
-            journal.note(counts=counts, stopped=journal.notes.stopped or stop_record(result.stopped))
+            journal.update_metadata(
+                counts=counts, stopped=journal.metadata.stopped or stop_record(result.stopped)
+            )
         return result
 
     def _engine_options(self, items: list[WorkItem]) -> Options:
         spec, images = self._spec, sum(item.images for item in items)
         return Options(
             poll_interval=spec.poll_interval,
-            end_time=self._journal.notes.end_time,
+            end_time=self._journal.metadata.end_time,
             waits_here=self._waits_here,
             resubmit=spec.may_resubmit,
             retry_failed=spec.options.retry_failed,
-            budget=None if spec.max_images is None else spec.max_images - self._journal.spent - images,
+            budget=None
+            if spec.max_images is None
+            else spec.max_images - self._journal.billable_images - images,
         )
 
     def _write_missing_keys(self, result: Result) -> None:
@@ -240,7 +246,7 @@ class _Run:
 
     def _wanted(self) -> list[WorkItem]:
         """The items that are still to be submitted, and may be."""
-        if self._journal.notes.stopped or time.time() >= self._journal.notes.end_time:
+        if self._journal.metadata.stopped or time.time() >= self._journal.metadata.end_time:
             return []
         spec = self._spec
         items = wanted(
@@ -248,7 +254,7 @@ class _Run:
         )
         return within_budget(
             items,
-            spent=self._journal.spent,
+            spent=self._journal.billable_images,
             max_images=spec.max_images,
             over_budget=spec.options.over_budget,
         )
@@ -258,7 +264,9 @@ class _Run:
     def _load_saved(self) -> None:
         """Take over the jobs whose images are saved already."""
         # A new try checks that the images are still there; the executions of one try trust each other.
-        is_new_try = all(record.try_number < self._journal.try_number for record in self._journal.earlier)
+        is_new_try = all(
+            record.try_number < self._journal.try_number for record in self._journal.previous_records
+        )
         records = self._work_items.outstanding
         with ThreadPoolExecutor(2 * AT_ONCE) as threads:
             loaded = threads.map(lambda record: self._job_store.load(record, look=is_new_try), records)

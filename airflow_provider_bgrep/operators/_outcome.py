@@ -24,7 +24,8 @@ from airflow_provider_bgrep.generation.items import WorkItem, WorkItems
 from airflow_provider_bgrep.generation.manifest import write_manifest
 from airflow_provider_bgrep.generation.outcomes import MEANINGS, Outcome
 from airflow_provider_bgrep.generation.run_context import Result
-from airflow_provider_bgrep.journal.journal import Journal, State, SupersededError
+from airflow_provider_bgrep.journal.journal import Journal
+from airflow_provider_bgrep.journal.records import State, SupersededError
 from airflow_provider_bgrep.operators._stores import ADVICE
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation
 from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput, Problem
@@ -71,7 +72,7 @@ class FinishedRun:
     @property
     def stop(self) -> CallError | None:
         """The answer after which nothing more was submitted, in this execution or an earlier one."""
-        return self.result.stopped or stop_error(self.journal.notes.stopped)
+        return self.result.stopped or stop_error(self.journal.metadata.stopped)
 
 
 def finish(run: FinishedRun, context: Context, *, log: Any) -> dict[str, Any]:
@@ -97,18 +98,18 @@ def finish(run: FinishedRun, context: Context, *, log: Any) -> dict[str, Any]:
 
 def summarize(run: FinishedRun) -> dict[str, Any]:
     """The run in counts, for XCom."""
-    notes, items = run.journal.notes, run.work_items
+    metadata, items = run.journal.metadata, run.work_items
     accepted = [
         record
         for record in run.journal.records
-        if record.state is State.ACCEPTED and record.try_number >= notes.first_try
+        if record.state is State.ACCEPTED and record.try_number >= metadata.first_try
     ]
     return {
         "manifest": str(run.manifest),
         "items": items.counts(),
         "orphaned": len(items.items) - len(items.listed),
-        "submits": notes.counts.get(Operation.SUBMIT.value, 0),
-        "queries": notes.counts.get(Operation.QUERY.value, 0),
+        "submits": metadata.counts.get(Operation.SUBMIT.value, 0),
+        "queries": metadata.counts.get(Operation.QUERY.value, 0),
         "jobs": len(accepted),
         "image_tasks": sum(len(record.items) for record in accepted),
         "images": sum(record.images for record in accepted),
@@ -179,7 +180,7 @@ def _transient(error: BaseException) -> BaseException:
 
 def _over_budget(run: FinishedRun, over: Sequence[WorkItem]) -> BgRepError:
     asked = sum(item.images for item in over)
-    spent = run.journal.spent
+    spent = run.journal.billable_images
     before = f", {spent} were submitted before" if spent else ""
     what = f"is {run.spec.max_images}, but task_list asks for {asked} images more{before}"
     problem = Problem("max_images", f"{what}; raise it, or set over_budget to 'trim' in options")
@@ -247,7 +248,7 @@ def _why_not_submitted(run: FinishedRun) -> str:
         return f"nothing more was submitted after: {run.stop.message}"
     if run.result.error is not None:
         return "the task ended before, on an error that may not occur again"
-    if time.time() >= run.journal.notes.end_time:
+    if time.time() >= run.journal.metadata.end_time:
         return "the deadline passed before"
     return MEANINGS[Outcome.NOT_SUBMITTED][0]
 

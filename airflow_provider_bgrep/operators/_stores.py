@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bgrep.exceptions import BgRepUnknownOutcomeError
-from airflow_provider_bgrep.journal.journal import FileStore, Store
-from airflow_provider_bgrep.storage import get_bytes, put_bytes, safe_name, storage_path
+from airflow_provider_bgrep.journal.stores import FileStore, Store, TaskStateStore
+from airflow_provider_bgrep.storage import safe_name, storage_path
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -16,26 +16,6 @@ ADVICE = (
     "The API can neither list nor cancel jobs: check the bill details in the cloud console for that time. If "
     "the job was not billed, or to submit it again, run with on_unknown_outcome='resubmit'."
 )
-
-
-class TaskStateStore:
-    """Airflow's task state store, without its expiry of 30 days: a submit stays billable.
-
-    :param accessor: ``context["task_state_store"]``.
-    """
-
-    def __init__(self, accessor: Any) -> None:
-        self._accessor = accessor
-
-    def get(self, key: str) -> Any:
-        """The value, or ``None``."""
-        return self._accessor.get(key)
-
-    def set(self, key: str, value: Any) -> None:
-        """Keep the value."""
-        from airflow.sdk.execution_time.context import NEVER_EXPIRE
-
-        self._accessor.set(key, value, retention=NEVER_EXPIRE)
 
 
 def task_name(context: Context) -> tuple[str, ...]:
@@ -53,12 +33,13 @@ def open_store(journal_path: Any, context: Context) -> Store | None:
     """
     if journal_path:
         folder = storage_path(journal_path).joinpath(*map(safe_name, task_name(context)))
-        return FileStore(
-            read=lambda name: get_bytes(folder / name),
-            write=lambda name, data: put_bytes(data, folder / name),
-        )
+        return FileStore(folder)
     accessor = context.get("task_state_store")
-    return None if accessor is None else TaskStateStore(accessor)
+    if accessor is None:
+        return None
+    from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+    return TaskStateStore(accessor, NEVER_EXPIRE)
 
 
 def check_first_try(context: Context, *, may_resubmit: bool, log: Any) -> None:

@@ -12,7 +12,8 @@ from airflow_provider_bgrep.exceptions import (
     BgRepUnknownOutcomeError,
 )
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
-from airflow_provider_bgrep.journal.journal import Journal, State, SubmitRecord, SubmittedTask
+from airflow_provider_bgrep.journal.journal import Journal
+from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.operators._stores import ADVICE, check_first_try
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.models import ImageTask
@@ -43,7 +44,7 @@ def submit_once(spec: SubmitSpec, context: Context, *, log: Any) -> str:
         return hook.submit(tasks).result_key
     journal = Journal(spec.store, spec.bgrep_conn_id, try_number=context["ti"].try_number)
     keys = identities(tasks, spec.bgrep_conn_id)
-    sent = [one for one in journal.earlier if one.keys == keys and one.state is not State.REFUSED]
+    sent = [one for one in journal.previous_records if one.keys == keys and one.state is not State.REFUSED]
     for found in sent:
         if found.state is State.ACCEPTED:
             log.info("Reusing job %s, submitted at %s; nothing is sent.", found.result_key, found.at)
@@ -72,14 +73,14 @@ def _submit_journaled(
 ) -> str:
     for attempt in (1, 2):
         nonce = new_nonce()
-        entry = journal.purchase(items)
-        entry.intend(nonce)
+        entry = journal.new_entry(items)
+        entry.write_intent(nonce)
         try:
             job = hook.submit(tasks, nonce=nonce)
         except BgRepError as error:
             # A job that failed as a whole may be billed as well: only a person can decide to submit it again.
             is_unknown = isinstance(error, BgRepUnknownOutcomeError | BgRepJobFailedError)
-            entry.ended(
+            entry.write_failed(
                 State.UNKNOWN if is_unknown else State.REFUSED,
                 request_id=error.request_id,
                 gateway_request_id=error.gateway_request_id,
@@ -91,7 +92,7 @@ def _submit_journaled(
             # Any other exception leaves the intent behind: the outcome is unknown.
             log.info("Submitted job %s (%d image tasks): it is accepted.", job.result_key, len(tasks))
             try:
-                entry.accepted(job.result_key, job.request_id, job.gateway_request_id)
+                entry.write_accepted(job.result_key, job.request_id, job.gateway_request_id)
             except Exception:
                 # The key is paid for. It goes on to XCom, and the intent keeps a later try from submitting.
                 log.exception(

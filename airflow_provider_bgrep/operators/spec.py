@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_bgrep.generation.runner import Runner
-    from airflow_provider_bgrep.journal.journal import Store, SubmitRecord
+    from airflow_provider_bgrep.journal.records import SubmitRecord
+    from airflow_provider_bgrep.journal.stores import Store
 
 ON_UNKNOWN_OUTCOME: Final = ("fail", "resubmit")
 OVER_BUDGET: Final = ("refuse", "trim")

@@ -23,6 +23,7 @@ from airflow_provider_bgrep.exceptions import (
     BgRepQuotaError,
     BgRepRequestError,
     BgRepServiceError,
+    BgRepStateError,
     BgRepTimeoutError,
     BgRepUnknownOutcomeError,
 )
@@ -755,6 +756,24 @@ def test_a_kill_during_the_wait_leaves_the_jobs_for_the_next_run(shop):
     shop.clear()
     assert shop.run(tasks_of(shop.emulator, 3)).state == "success"
     assert shop.emulator.counters.images == 3
+
+
+# --- a damaged journal ----------------------------------------------------------------------------
+
+
+def test_a_damaged_journal_is_final_and_submits_nothing(plain_shop, tmp_path):
+    tasks = tasks_of(plain_shop.emulator, 2)
+    plain_shop.run(tasks)
+    (page,) = (tmp_path / "journal").rglob("*-p0.json")
+    page.write_bytes(page.read_bytes()[:40])
+    submits = plain_shop.emulator.counters.submits
+    plain_shop.clear()
+    outcome = plain_shop.run(tasks)
+    assert isinstance(outcome.error, BgRepStateError)
+    assert outcome.state == "failed"
+    assert page.name in outcome.error.message
+    assert str(page.parent.name) in outcome.error.message
+    assert plain_shop.emulator.counters.submits == submits
 
 
 # --- before anything is paid ----------------------------------------------------------------------
