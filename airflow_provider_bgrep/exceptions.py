@@ -16,6 +16,8 @@
     ├── BgRepJobNotFinishedError   asked for results too early                Airflow retries
     ├── BgRepDownloadError         a finished image could not be saved      Airflow retries
     ├── BgRepUnknownOutcomeError   a submit whose answer was lost             final
+    ├── BgRepStateError            journal, ledger or manifest is damaged     final
+    ├── BgRepConflictError         other runs committed first                 Airflow retries
     └── BgRepTimeoutError          waited too long (AirflowSensorTimeout)
 
 A final error ends the Airflow task without a retry.
@@ -127,6 +129,14 @@ class BgRepDownloadError(BgRepError):
 
 class BgRepUnknownOutcomeError(BgRepError, AirflowFailException):
     """A submit whose answer was lost: it may have been accepted and billed. Never sent again by itself."""
+
+
+class BgRepStateError(BgRepError, AirflowFailException):
+    """A file that this provider keeps, such as a journal, ledger or manifest, is damaged or missing."""
+
+
+class BgRepConflictError(BgRepError):
+    """Other runs changed the same file first, in every attempt. A retry of the task reads what they wrote."""
 
 
 class BgRepTimeoutError(BgRepError, AirflowSensorTimeout):
