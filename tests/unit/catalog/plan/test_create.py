@@ -659,7 +659,7 @@ def settle_as_published(night: Night) -> None:
         db.execute(f"CREATE TABLE entries AS SELECT {', '.join(columns)}, 0 AS seq FROM work_items")
         name = merge(db, layout.ledger, f"segment-{night.plan_id}")
     pointers = LedgerMetadataLog(layout.ledger)
-    pointer = pointers.newest()
+    pointer = pointers.latest()
     assert pointer is not None
     assert pointers.put(replace(pointer, segments=(name,), open=()), pointer.number + 1)
     live = {column: todo[column] for column in ("name", "sku", "view", "request_hash")}
