@@ -40,6 +40,7 @@ check: environment ## linters, types, import contracts
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/prose.py
 
 unit: environment ## only the unit tests: no emulator process, no Airflow process
 	$(BIN)/pytest tests/unit $(ARGS)
