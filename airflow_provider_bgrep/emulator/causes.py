@@ -39,7 +39,7 @@ def _service() -> list[Cause]:
         Cause("23500001", "An AppCode that the gateway knows and the service does not, or any unknown one "
               "where there is no gateway (``gateway=\"none\"``).",
               {"app_codes": {"stranger": "unknown to the service"}}),
-        Cause("23500002", "A path of the service that is not an operation, such as ``/api/v1/bg-rep/cancel``."),
+        Cause("23500002", "An unknown path of the service, such as ``/api/v1/bg-rep/cancel``."),
         Cause("23500003", "A submit that asks for more images than are left.", {"quota_images": 0}),
         Cause("23500004", "A submit while too many jobs are unfinished.", {"busy_jobs": 0}),
         Cause("23500005", "An image marked as refused: ``bad_image(\"refused\")``, or any with the text "
