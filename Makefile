@@ -72,9 +72,10 @@ bench: ## benchmarks, compared with other providers and a lower bound; results a
 	@$(PYTHON) tools/environment.py .venv-bench --group airflow --group bench --group proof $(EXTRAS)
 	@PYTHONPATH=demo .venv-bench/bin/python tests/benchmarks $(ARGS)
 
+# A fresh environment, since Sphinx does not see changes of the tables that the pages render.
 docs: ## build the documentation as HTML; warnings are errors
 	@$(PYTHON) tools/environment.py .venv-docs --group airflow --group docs $(EXTRAS)
-	.venv-docs/bin/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build/html $(ARGS)
+	.venv-docs/bin/sphinx-build --fresh-env --fail-on-warning --keep-going -b html docs docs/_build/html $(ARGS)
 
 build: environment ## build the wheel and the source distribution into dist/
 	$(BIN)/uv build --out-dir dist
