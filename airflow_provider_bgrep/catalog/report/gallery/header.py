@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -25,14 +26,19 @@ def header_of(summary: Summary) -> dict[str, Any]:
         "catalog": plan["catalog"].rstrip("/").rpartition("/")[2] or plan["catalog"],
         "created": _created(plan["created_at"]),
         "headline": headline_of(summary),
-        "kinds": f"{kinds[:1].upper()}{kinds[1:]}." if kinds else "",
-        "rest": rest_of(summary),
+        "kinds": _unbroken(f"{kinds[:1].upper()}{kinds[1:]}.") if kinds else "",
+        "rest": _unbroken(rest_of(summary)),
         "figures": _figures(summary),
         "notes": [*(summary.get("unfinished") or ()), *summary["notes"]],
         "invalid_reasons": [
             {**one, "rows": counted(one["count"], "row")} for one in summary["invalid_reasons"]
         ],
     }
+
+
+def _unbroken(text: str) -> str:
+    """Keep each number on one line with the word after it."""
+    return re.sub(r"(?<=\d) ", "\N{NO-BREAK SPACE}", text)
 
 
 def _created(text: str) -> str:

@@ -75,6 +75,7 @@ function put(image, src, alt) {
 function choose(image) {
   const row = ROWS[view.row];
   which = image;
+  wipe.classList.toggle("single", which === "source");
   $("tag").textContent = `${label(row, which)}${suffix(distinction(row, which))}`;
   for (const button of $("film").children) {
     button.setAttribute("aria-pressed", button.dataset.which === String(which));
@@ -239,7 +240,8 @@ $("film").addEventListener("click", (event) => {
 
 // --- start ---------------------------------------------------------------------------------------
 
-for (const name of ["tools", "bar", "keys"]) $(name).hidden = false;
+$("bar").hidden = false;
+for (const name of ["tools", "keys"]) $(name).hidden = !ROWS.length;
 const incomplete = ROWS.filter((row) => row.images > row.thumbs.slice(2).split("1").length - 1).length;
 $("omitted").textContent = [
   META.listed > ROWS.length

@@ -123,7 +123,7 @@ function media(element, i) {
   } else {
     pair.append(make("div", "cell nothing", "no image"));
   }
-  source.append(make("span", "tag left", "source"));
+  source.append(make("span", "tag left", "Source"));
   const film = element.querySelector(".film");
   if (row.images < 2) return film.remove();
   for (const which of Array(row.images).keys()) {
@@ -150,8 +150,11 @@ function scoreNames(row, which) {
   return Object.keys(META.scores).filter((name) => row.scores[which]?.[name]);
 }
 
+// Whether a row's state in the plan says more than its status does.
+const hasOtherState = (row) => Boolean(META.states[row.state]) && row.state !== row.status;
+
 function facts(row) {
-  const state = META.states[row.state];
+  const state = hasOtherState(row) || row.change ? META.states[row.state] : "";
   return [
     state && row.change ? `${state}: ${row.change}` : state,
     ...scoreNames(row, row.lead)
@@ -232,8 +235,8 @@ function chips(element, filter, labels, counts) {
     chip(name, text, counts[name] || 0, chosen.has(name), toggled(name), tone(name)),
   );
   if (isStatus) buttons.unshift(chip("", "All", ROWS.length, !chosen.size, toggled("")));
-  element.replaceChildren(...buttons);
-  element.hidden = !isStatus && some.length < 2 && !chosen.size;
+  element.replaceChildren(...(isStatus ? [] : [make("span", "", "In the plan:")]), ...buttons);
+  element.hidden = !isStatus && ((some.length < 2 && !chosen.size) || !ROWS.some(hasOtherState));
   if (hadFocus !== null) buttons.find((one) => one.dataset.name === hadFocus)?.focus();
 }
 
@@ -280,7 +283,9 @@ function showPages() {
   const number = (value) => value.toLocaleString("en");
   $("count").textContent = found.length
     ? `${number(from + 1)} to ${number(to)} of ${number(found.length)} rows${all}`
-    : `No rows match${all}`;
+    : ROWS.length
+      ? `No rows match${all}`
+      : "No rows to show: none is new, changed or in need of attention.";
 }
 
 let shown = ""; // the rows of the cards on the page
