@@ -661,7 +661,7 @@ def settle_as_published(night: Night) -> None:
     pointers = LedgerMetadataLog(layout.ledger)
     pointer = pointers.latest()
     assert pointer is not None
-    assert pointers.put(replace(pointer, segments=(name,), open=()), pointer.number + 1)
+    assert pointers.create(replace(pointer, segments=(name,), open=()), pointer.number + 1)
     live = {column: todo[column] for column in ("name", "sku", "view", "request_hash")}
     data = io.BytesIO()
     pq.write_table(pa.table({**live, "status": ["live"] * todo.num_rows}), data)
