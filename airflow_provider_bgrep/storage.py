@@ -28,6 +28,18 @@ _WHOLE_BY_NATURE: Final = frozenset("s3 s3a gs gcs oss abfs abfss az adl wasb r2
 """Stores on which an object appears only when its upload is complete."""
 
 
+SIGNED_STORES: Final = frozenset("s3 s3a gs gcs oss abfs abfss az r2".split())
+"""Schemes of stores that can sign a URL for a while, so that the service can read an object."""
+
+
+def is_stored(value: object) -> bool:
+    """Whether ``value`` is a path on object storage, such as ``s3://shop/mug.jpg``, and not a URL."""
+    if not isinstance(value, str):
+        return False
+    scheme, slashes, rest = value.partition("://")
+    return bool(slashes and rest) and scheme.lower() in SIGNED_STORES
+
+
 def storage_path(path: str | ObjectStoragePath) -> ObjectStoragePath:
     """``path`` as an ``ObjectStoragePath``."""
     from airflow.providers.common.compat.sdk import ObjectStoragePath

@@ -8,6 +8,7 @@ it names is never fetched again while it is there.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -105,6 +106,7 @@ class JobStore:
     :param query: asks the service for a job.
     :param template: file names, see :func:`~airflow_provider_bgrep.download.check_template`.
     :param max_bytes: most bytes that one image may have.
+    :param end_time: no image is fetched after this, wall clock in seconds.
     """
 
     def __init__(
@@ -114,9 +116,10 @@ class JobStore:
         query: Callable[[str], Job],
         template: str,
         max_bytes: int,
+        end_time: float = math.inf,
     ) -> None:
         self._destination, self._settings, self._query = destination, settings, query
-        self._template, self._max_bytes = template, max_bytes
+        self._template, self._max_bytes, self._end_time = template, max_bytes, end_time
 
     def keep_key(self, record: SubmitRecord) -> None:
         """Write a job's key beside the images, where the journal could not be written."""
@@ -182,6 +185,7 @@ class JobStore:
             max_bytes=self._max_bytes,
             had=[image for image in had if self._is_there(image)],
             ids=[asked.id or asked.key for asked in record.items],
+            end_time=self._end_time,
         )
         by_index = {task.index: task for task in job.tasks}
         ended = tuple(

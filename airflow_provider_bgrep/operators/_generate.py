@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.download import check_template
 from airflow_provider_bgrep.exceptions import BgRepServiceError
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
     from airflow_provider_bgrep.connection import Settings
     from airflow_provider_bgrep.operators.spec import GenerateSpec, KillSwitch
+
+
+DOWNLOAD_GRACE_SECONDS: Final = 300.0
+"""Seconds after the deadline in which images may still be fetched: what is finished is paid for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,8 @@ class _Run:
             hook.query,
             spec.options.filename_template,
             MAX_RESULT_BYTES,
+            # Also a run that begins after its deadline collects what is paid for.
+            max(journal.metadata.end_time, time.time()) + DOWNLOAD_GRACE_SECONDS,
         )
         # Where the journal could not be written, the key may be in a file beside the images.
         records = [*spec.known_records, *journal.previous_records]

@@ -7,16 +7,14 @@ first frame of several. Colour profiles are ignored, as services do that hand pi
 
 from __future__ import annotations
 
-import contextlib
 import io
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from airflow_provider_bgrep.protocol.errors import sanitize_message
-from airflow_provider_bgrep.protocol.limits import IMAGE_FORMATS
+from airflow_provider_bgrep.images.decode import UnreadableError, load
 
 SIDE: Final = 384
 """Longest side in pixels at which images are compared.
@@ -26,13 +24,6 @@ thousandth of the width has 0.83 at 256, 0.81 at 384, 0.64 at 512; a blur by hal
 0.71, 0.60; a faint patch 0.72, 0.69, 0.69. And 512 costs twice as much.
 """
 
-MAX_PIXELS: Final = 40_000_000
-"""An image with more is not decoded. The API's largest has 4096 x 4096."""
-
-_FORMATS: Final = (*IMAGE_FORMATS, "BMP", "GIF", "TIFF")
-"""Those that the document names, and "other common formats". A closed list: Pillow knows formats that start
-programs, too."""
-
 _LEAST_SIDE: Final = 8
 """Of an image made small: the window that the comparison needs."""
 
@@ -41,13 +32,8 @@ _THUMB_QUALITY: Final = 50
 _THUMB_METHOD: Final = 2
 """WebP's own effort, 0 to 6: half of the default's time for files a twentieth larger."""
 
-_TOO_MANY: Final = ": more than any image of this API, so it is not looked at"
 _SMOOTH: Final = Image.Resampling.BILINEAR
 """Of the filters that Pillow has, the cheapest that tells a shift from a blur as well as BICUBIC does."""
-
-
-class UnreadableError(ValueError):
-    """What came is no image, or not all of one. Its words follow "the source" or "image 1"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,40 +104,16 @@ class Decoded(Sized):
 
 
 def decode(data: bytes) -> Decoded:
-    """Decode an image whole.
-
-    A JPEG is decoded at a half, a quarter or an eighth of its sides where that is still large enough: all of
-    the file is read, and most of the work is saved.
+    """Decode an image whole, and turn it upright.
 
     :param data: the file.
     :raises UnreadableError: if it cannot be decoded whole.
     """
-    if not data:
-        raise UnreadableError("is empty, or gone")
-    try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise UnreadableError(f"has {width} x {height} pixels{_TOO_MANY}")
-        if min(_fitted(width, height, SIDE)) < _LEAST_SIDE:
-            raise UnreadableError(f"is {width} x {height}: too narrow to be compared")
-        image.draft(None, _fitted(width, height, SIDE))
-        image.load()
-        lying = image.size
-        with contextlib.suppress(Exception):  # a broken EXIF does not keep viewers from the pixels
-            ImageOps.exif_transpose(image, in_place=True)
-        if image.size != lying:
-            width, height = height, width
-        return Decoded(width, height, _plain(image))
-    except UnreadableError:
-        raise
-    except UnidentifiedImageError:
-        raise UnreadableError(_no_image(data)) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise UnreadableError(f"has more pixels than are safe to decode{_TOO_MANY}") from None
-    except Exception as error:
-        # Pillow's decoders raise whatever a broken file leads them to: OSError, SyntaxError, struct.error.
-        raise UnreadableError(f"breaks off, or is damaged ({sanitize_message(error)})") from None
+    image = load(data, draft_side=SIDE)
+    width, height = image.info["full_size"]
+    if min(_fitted(width, height, SIDE)) < _LEAST_SIDE:
+        raise UnreadableError(f"is {width} x {height}: too narrow to be compared")
+    return Decoded(width, height, _plain(image))
 
 
 def thumbnail(small: Image.Image) -> bytes:
@@ -180,9 +142,3 @@ def _plain(image: Image.Image) -> Image.Image:
 def _fitted(width: int, height: int, side: int) -> tuple[int, int]:
     scale = min(1.0, side / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _no_image(data: bytes) -> str:
-    if data[:256].lstrip().startswith((b"<", b"{")):
-        return "is no image, but text such as a web page or a message"
-    return "is no image, or damaged from its beginning"
