@@ -275,13 +275,13 @@ class _Run:
         )
         records = self._work_items.outstanding
         with ThreadPoolExecutor(2 * AT_ONCE) as threads:
-            loaded = threads.map(lambda record: self._job_store.load(record, look=is_new_try), records)
+            loaded = threads.map(lambda record: self._job_store.load(record, check_files=is_new_try), records)
             for record, saved in zip(records, loaded, strict=True):
                 if saved is not None:
-                    self._work_items.take(record, saved)
+                    self._work_items.apply_job(record, saved)
 
     def _log_reused(self) -> None:
-        reused = self._work_items.avoided
+        reused = self._work_items.reused
         if reused:
             self._log.info(
                 "Reusing %d image tasks (%d images) that an earlier try submitted; they are not submitted "
@@ -289,7 +289,7 @@ class _Run:
                 len(reused),
                 sum(item.images for item in reused),
             )
-        others = [one.result_key for one in self._work_items.foreign if one.state is State.ACCEPTED]
+        others = [one.result_key for one in self._work_items.other_accounts if one.state is State.ACCEPTED]
         if others:
             self._log.warning(
                 "%d jobs were submitted with another connection, and cannot be collected with this one: %s",
@@ -326,8 +326,8 @@ def with_share(settings: Settings, share: float) -> Settings:
 
 def clear_id_of(context: Context) -> str:
     """What distinguishes a task instance before a clear from the same one after it; equal for all retries."""
-    # A clear raises the number of tries that the task may come to. It starts a run that had ended anew,
-    # with another start date; so does a run that was deleted and created again under its old name.
+    # A clear raises the number of tries that the task may come to. It gives a run that had ended
+    # another start date; so does a run that was deleted and created again under its old name.
     started = getattr(context.get("dag_run"), "start_date", None)
     return f"{getattr(context['ti'], 'max_tries', '')} {started.isoformat() if started else ''}".strip()
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images and masks of any make, decoded once and made small, for the checks and for thumbnails.
+"""Images and masks as the checks and the thumbnails need them: scaled, in RGB, as a viewer shows them.
 
-They are taken as a viewer shows them: turned as their EXIF says, on white where they are transparent, the
-first frame of several. Colour profiles are ignored, as services do that hand pixels on as they are.
+They are upright by their EXIF, and on white where they are transparent. Colour profiles are ignored, as by
+services that pass pixels on unchanged.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from airflow_provider_bgrep.images.decode import UnreadableError, load
 SIDE: Final = 384
 """Longest side in pixels at which images are compared.
 
-Here what a service may do and what it may not lie farthest apart. Measured with ssim_low: a shift by a
-thousandth of the width has 0.83 at 256, 0.81 at 384, 0.64 at 512; a blur by half a hundredth of it 0.83,
-0.71, 0.60; a faint patch 0.72, 0.69, 0.69. And 512 costs twice as much.
+At this size, harmless changes and damage are farthest apart. Measured with ssim_low: a shift by a thousandth
+of the width scores 0.83 at 256, 0.81 at 384, 0.64 at 512; a blur by half a hundredth of it 0.83, 0.71, 0.60;
+a faint patch 0.72, 0.69, 0.69. And 512 costs twice as much.
 """
 
 _LEAST_SIDE: Final = 8
-"""Of an image made small: the window that the comparison needs."""
+"""Pixels that each side of a scaled image must have: the window of the comparison."""
 
 _THUMB_SIDE: Final = 256
 _THUMB_QUALITY: Final = 50
 _THUMB_METHOD: Final = 2
-"""WebP's own effort, 0 to 6: half of the default's time for files a twentieth larger."""
+"""WebP's effort, 0 to 6: half of the default's time, for files that are a twentieth larger."""
 
 _SMOOTH: Final = Image.Resampling.BILINEAR
-"""Of the filters that Pillow has, the cheapest that tells a shift from a blur as well as BICUBIC does."""
+"""The cheapest of Pillow's filters that distinguishes a shift from a blur as well as BICUBIC does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sized:
-    """What has sides.
+    """Something with a width and a height.
 
     :param width: pixels of the whole, as a viewer sees it.
     :param height: likewise.
@@ -49,13 +49,13 @@ class Sized:
 
     @property
     def sides(self) -> str:
-        """Width and height for people."""
+        """Width and height, for messages."""
         return f"{self.width} x {self.height}"
 
 
 @dataclass(frozen=True, slots=True)
 class ScaledImage(Sized):
-    """An image made small.
+    """A scaled image.
 
     :param small: ``RGB``.
     :param alpha: its transparency, as large as ``small``, ``L``; ``None`` if it has none.
@@ -67,7 +67,7 @@ class ScaledImage(Sized):
 
 @dataclass(frozen=True, slots=True)
 class Decoded(Sized):
-    """An image.
+    """A decoded image.
 
     :param pixels: ``L``, ``RGB`` or ``RGBA``, upright; of a JPEG they may be fewer than its sides say.
     """
@@ -75,9 +75,9 @@ class Decoded(Sized):
     pixels: Image.Image
 
     def shrunk(self, size: tuple[int, int] | None = None) -> ScaledImage:
-        """The image made small, on white.
+        """The image, scaled, on white.
 
-        :param size: how large; otherwise its longest side becomes :data:`SIDE`, or stays if it is shorter.
+        :param size: width and height. By default the longest side becomes :data:`SIDE`, or stays if shorter.
         """
         size = size or _fitted(self.width, self.height, SIDE)
         small = self.pixels.resize(size, _SMOOTH, reducing_gap=1.0)
@@ -90,15 +90,15 @@ class Decoded(Sized):
         return ScaledImage(self.width, self.height, white.convert("RGB"), None if is_solid else alpha)
 
     def shrunk_mask(self, size: tuple[int, int] | None = None) -> Image.Image:
-        """What any of the API's three forms of masks says, made small, in one channel: 255 is kept.
+        """The image as a mask, scaled, in one channel: 255 is kept. Takes the API's three forms of masks.
 
-        :param size: how large, as the source's; otherwise as :meth:`shrunk`.
+        :param size: width and height, the source's. By default as in :meth:`shrunk`.
         """
         mask = self.pixels
         if mask.mode == "RGBA" and mask.getchannel("A").getextrema() != (255, 255):
             mask = mask.getchannel("A")
-        # BOX: each pixel is the mean of what it covers, so that 255 says "all of it is kept"; enlarging, it
-        # is the nearest.
+        # BOX: each pixel is the mean of what it covers, so that 255 means "all of it is kept". Enlarging
+        # takes the nearest pixel.
         box = Image.Resampling.BOX
         return mask.convert("L").resize(size or _fitted(self.width, self.height, SIDE), box, reducing_gap=1.0)
 
