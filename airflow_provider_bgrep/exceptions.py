@@ -136,7 +136,7 @@ class BgRepStateError(BgRepError, AirflowFailException):
 
 
 class BgRepConflictError(BgRepError):
-    """Another writer committed first. Nothing was changed; another try reads the new state."""
+    """Another writer committed first. Nothing was changed; a retry reads the new state."""
 
 
 class BgRepTimeoutError(BgRepError, AirflowSensorTimeout):

@@ -46,7 +46,7 @@ from airflow_provider_bgrep.catalog.model.plan import Plan, Quote, new_plan_id
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, WORK_ITEM, arrow_schema, blank
 from airflow_provider_bgrep.catalog.state.ledger import COMPACT_ABOVE, Ledger, PlanInProgressError
 from airflow_provider_bgrep.catalog.state.ledger_metadata import (
-    KEPT,
+    KEEP,
     DamagedLedgerError,
     LedgerMetadata,
     LedgerMetadataLog,
@@ -152,7 +152,7 @@ def purchases(layout: CatalogPaths) -> dict[tuple[str, ...], str]:
 
 
 def pointer_of(layout: CatalogPaths) -> LedgerMetadata:
-    pointer = LedgerMetadataLog(layout.ledger).newest()
+    pointer = LedgerMetadataLog(layout.ledger).latest()
     assert pointer is not None
     return pointer
 
@@ -584,7 +584,7 @@ def test_pointers_and_segments_do_not_pile_up_and_the_last_twenty_pointers_lead_
     for number in range(60):
         ledger.commit(new_plan_id(NOW + number), [entry_of(number)])
     numbers = [int(name[-13:-5]) for name in pointers_in(files)]
-    assert numbers == list(range(numbers[-1] - KEPT + 1, numbers[-1] + 1))
+    assert numbers == list(range(numbers[-1] - KEEP + 1, numbers[-1] + 1))
     kept = [LedgerMetadataLog(layout.ledger).read(number) for number in numbers]
     named = {name for pointer in kept for name in pointer.segments}
     assert named == {name.removeprefix(LEDGER) for name in segments_in(files)}
@@ -598,10 +598,10 @@ def test_a_store_that_lets_nobody_delete_is_written_to_all_the_same(files):
 
     kept = Kept(files)
     layout = layout_of(kept)
-    for number in range(KEPT + 3):
+    for number in range(KEEP + 3):
         Ledger(layout).commit(new_plan_id(NOW + number), [entry_of(number)])
-    assert len(purchases(layout)) == KEPT + 3
-    assert len(pointers_in(kept)) > KEPT
+    assert len(purchases(layout)) == KEEP + 3
+    assert len(pointers_in(kept)) > KEEP
 
 
 # --- losses ---------------------------------------------------------------------------------------------
@@ -749,7 +749,7 @@ def test_what_a_newer_version_wrote_is_neither_read_nor_rebuilt(past, what: str)
         name = f"segment-x-{hashlib.sha256(data.getvalue()).hexdigest()[:16]}.parquet"
         put_bytes(data.getvalue(), layout.ledger / name)
         pointer = pointer_of(layout)
-        assert LedgerMetadataLog(layout.ledger).put(
+        assert LedgerMetadataLog(layout.ledger).create(
             replace(pointer, segments=(*pointer.segments, name)), pointer.number + 1
         )
     before = dict(files)
@@ -758,7 +758,7 @@ def test_what_a_newer_version_wrote_is_neither_read_nor_rebuilt(past, what: str)
     if what == "pointer":
         works += [lambda: ledger.acquire_lease(late, NOW), lambda: ledger.commit(late.plan_id, [entry_of(1)])]
     for work in works:
-        with pytest.raises(NewerLedgerError, match="install a newer"):
+        with pytest.raises(NewerLedgerError):
             work()
     assert pointers_in(files) == pointers_in(before)
     assert before.items() <= files.items()
