@@ -163,7 +163,7 @@ class Fetcher:
         seconds = min(DEADLINE_TIMEOUTS * self._timeout, self._end_time - time.time())
         if seconds <= 0:
             raise FetchError("was not fetched: the deadline has passed", is_final=True)
-        deadline = _TransferDeadline(seconds)
+        deadline = _TransferDeadline(seconds, first=self._timeout + CHUNK_SECONDS)
         try:
             with deadline:
                 return self._transfer(url, path, deadline)
@@ -190,6 +190,7 @@ class Fetcher:
                 raise UrlExpiredError(response.status_code)
             if response.status_code != requests.codes.ok:
                 raise FetchError(f"answers HTTP {response.status_code}")
+            deadline.extend()
             size, digest = 0, hashlib.sha256()
             for chunk in response.iter_content(CHUNK_BYTES):
                 deadline.extend()
@@ -213,13 +214,14 @@ class _TransferDeadline(AttemptDeadline):
     """Cuts a transfer at its deadline, or when a chunk takes too long.
 
     :param seconds: until the deadline.
+    :param first: seconds until the answer must have begun.
     """
 
     __slots__ = ("_end", "_seconds")
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, first: float) -> None:
         self._seconds, self._end = seconds, time.monotonic() + seconds
-        super().__init__(min(seconds, CHUNK_SECONDS))
+        super().__init__(min(seconds, first))
 
     @property
     def reason(self) -> str:
@@ -229,7 +231,7 @@ class _TransferDeadline(AttemptDeadline):
         return f"arrives too slowly: less than {CHUNK_BYTES // 1024} KiB in {CHUNK_SECONDS:.0f} s"
 
     def extend(self) -> None:
-        """A chunk has arrived: the next one has its own time, up to the deadline."""
+        """Headers or a chunk have arrived: the next chunk has its own time, up to the deadline."""
         self._timer.cancel()
         left = max(0.0, min(CHUNK_SECONDS, self._end - time.monotonic()))
         self._timer = threading.Timer(left, self._blow)

@@ -140,7 +140,8 @@ class _Run:
     def run(self, resumed: Resumed) -> dict[str, Any] | Deferral:
         """Do rounds until the run defers or ends."""
         # A journal in this process's memory cannot be handed on.
-        self._waits_here = resumed.waits_here or not (self._spec.deferrable and self._spec.store)
+        may_defer = self._spec.deferrable and self._spec.store is not None
+        self._waits_here = resumed.waits_here or not may_defer
         self._load_saved()
         self._log_reused()
         counts = {**self._journal.metadata.counts}

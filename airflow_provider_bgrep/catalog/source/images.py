@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ _LISTED_ABOVE: Final = 20
 """Above this number, the images of one folder are found by listing it."""
 
 _THREADS: Final = 16
+
+_log = logging.getLogger(__name__)
 
 
 def _path(url: str, conn_id: str | None) -> ObjectStoragePath:
@@ -131,10 +134,14 @@ def fetch(url: str, conn_id: str | None, max_bytes: int, settings: Settings | No
 
 def connection_settings(bgrep_conn_id: str) -> Settings | None:
     """The ``bgrep`` connection, ``None`` if it cannot be read: its proxies are then not used."""
-    from airflow_provider_bgrep.exceptions import BgRepError
     from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 
     try:
         return BgRepHook(bgrep_conn_id).settings
-    except BgRepError:
+    except Exception as error:  # a check does not need the connection
+        _log.warning(
+            "Connection %s cannot be read (%s): images are fetched with the environment's proxies.",
+            bgrep_conn_id,
+            type(error).__name__,
+        )
         return None
