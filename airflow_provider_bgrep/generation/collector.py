@@ -113,7 +113,7 @@ class Collector:
         if is_gone or error.kind is ErrorKind.JOB_FAILED:
             pending = [item for item in self._shift.board.current(record) if item.outcome is Outcome.PENDING]
             for item in pending:
-                item.becomes(Outcome.EXPIRED if is_gone else Outcome.FAILED, words(error))
+                item.set_outcome(Outcome.EXPIRED if is_gone else Outcome.FAILED, words(error))
             self._settle(pending)
             return True
         # The account is refused: so will be every other query.
@@ -129,16 +129,18 @@ class Collector:
         if saved.is_complete:
             self._shift.result.unsaved.discard(record.result_key)
         else:
-            missing = "; ".join(one for ended in saved.ended for one in ended.missing)
+            missing = "; ".join(one for ended in saved.outcomes for one in ended.missing)
             self._shift.fail(NotSavedError(f"job {record.result_key}: {missing}"), buys_on=True)
-        self._settle(self._shift.board.take(record, saved))
+        self._settle(self._shift.board.apply_job(record, saved))
 
     def _settle(self, items: Sequence[WorkItem]) -> None:
         """Note how items ended, and buy those that failed again, if told."""
         failed = [item for item in items if item.outcome is Outcome.FAILED]
         for item in failed:
             self._shift.log.warning("Image task %s failed: %s", name_of(item), item.reason)
-        again = [item for item in failed if item.task and item.bought <= self._shift.options.retry_failed]
+        again = [
+            item for item in failed if item.task and item.accepted_count <= self._shift.options.retry_failed
+        ]
         if again and self._shift.afford(again) and self._shift.may_submit():
             self._shift.log.info("Buying %d failed image tasks again, as told by retry_failed.", len(again))
             self._shift.start(self.buy(again))

@@ -82,7 +82,7 @@ class Submitter:
         :return: why it was refused for what is in it, ``None`` in any other case.
         """
         tasks = [item.task for item in batch if item.task is not None]
-        purchase, attempt = self._shift.journal.new_entry([item.asked for item in batch]), 0
+        purchase, attempt = self._shift.journal.new_entry([item.submitted_task for item in batch]), 0
         while self._shift.may_submit():
             end_time = self._shift.options.end_time
             sent = await self._shift.pace.slot(Operation.SUBMIT, self._shift.stop, end_time)
@@ -111,7 +111,7 @@ class Submitter:
             if not await self._may_try_again(batch, problem, attempt):
                 break
             if purchase.record.state is State.UNKNOWN:
-                purchase = self._shift.journal.new_entry([item.asked for item in batch])
+                purchase = self._shift.journal.new_entry([item.submitted_task for item in batch])
         return None
 
     async def _accepted(self, batch: Sequence[WorkItem], purchase: SubmitEntry, job: Job) -> None:
@@ -138,7 +138,7 @@ class Submitter:
 
     def _see(self, batch: Sequence[WorkItem], record: SubmitRecord) -> None:
         for index, item in enumerate(batch):
-            item.seen(record, index, self._shift.journal.try_number)
+            item.apply_record(record, index, self._shift.journal.try_number)
 
     async def _not_accepted(self, batch: Sequence[WorkItem], purchase: SubmitEntry, error: CallError) -> None:
         """Write down how a submit ended that brought no key."""

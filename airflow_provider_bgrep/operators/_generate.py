@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.download import check_template
 from airflow_provider_bgrep.exceptions import BgRepServiceError
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
     from airflow_provider_bgrep.connection import Settings
     from airflow_provider_bgrep.operators.spec import GenerateSpec, KillSwitch
+
+
+DOWNLOAD_GRACE_SECONDS: Final = 300.0
+"""Seconds after the deadline in which images may still be fetched: what is finished is paid for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,8 @@ class _Run:
             hook.query,
             spec.options.filename_template,
             MAX_RESULT_BYTES,
+            # Also a run that begins after its deadline collects what is paid for.
+            max(journal.metadata.end_time, time.time()) + DOWNLOAD_GRACE_SECONDS,
         )
         # Where the journal could not be written, the key may be in a file beside the images.
         records = [*spec.known_records, *journal.previous_records]
@@ -134,7 +140,8 @@ class _Run:
     def run(self, resumed: Resumed) -> dict[str, Any] | Deferral:
         """Do rounds until the run defers or ends."""
         # A journal in this process's memory cannot be handed on.
-        self._waits_here = resumed.waits_here or not (self._spec.deferrable and self._spec.store)
+        may_defer = self._spec.deferrable and self._spec.store is not None
+        self._waits_here = resumed.waits_here or not may_defer
         self._load_saved()
         self._log_reused()
         counts = {**self._journal.metadata.counts}
@@ -269,13 +276,13 @@ class _Run:
         )
         records = self._work_items.outstanding
         with ThreadPoolExecutor(2 * AT_ONCE) as threads:
-            loaded = threads.map(lambda record: self._job_store.load(record, look=is_new_try), records)
+            loaded = threads.map(lambda record: self._job_store.load(record, check_files=is_new_try), records)
             for record, saved in zip(records, loaded, strict=True):
                 if saved is not None:
-                    self._work_items.take(record, saved)
+                    self._work_items.apply_job(record, saved)
 
     def _log_reused(self) -> None:
-        reused = self._work_items.avoided
+        reused = self._work_items.reused
         if reused:
             self._log.info(
                 "Reusing %d image tasks (%d images) that an earlier try submitted; they are not submitted "
@@ -283,7 +290,7 @@ class _Run:
                 len(reused),
                 sum(item.images for item in reused),
             )
-        others = [one.result_key for one in self._work_items.foreign if one.state is State.ACCEPTED]
+        others = [one.result_key for one in self._work_items.other_accounts if one.state is State.ACCEPTED]
         if others:
             self._log.warning(
                 "%d jobs were submitted with another connection, and cannot be collected with this one: %s",
@@ -320,8 +327,8 @@ def with_share(settings: Settings, share: float) -> Settings:
 
 def clear_id_of(context: Context) -> str:
     """What distinguishes a task instance before a clear from the same one after it; equal for all retries."""
-    # A clear raises the number of tries that the task may come to. It starts a run that had ended anew,
-    # with another start date; so does a run that was deleted and created again under its old name.
+    # A clear raises the number of tries that the task may come to. It gives a run that had ended
+    # another start date; so does a run that was deleted and created again under its old name.
     started = getattr(context.get("dag_run"), "start_date", None)
     return f"{getattr(context['ti'], 'max_tries', '')} {started.isoformat() if started else ''}".strip()
 

@@ -67,7 +67,7 @@ class FinishedRun:
     def totals(self) -> str:
         """The outcomes in words, and where to read them one by one."""
         items = self.work_items
-        return f"Of {len(items.listed)} image tasks: {items.told}. All are in {self.manifest}."
+        return f"Of {len(items.listed)} image tasks: {items.description}. All are in {self.manifest}."
 
     @property
     def stop(self) -> CallError | None:
@@ -81,14 +81,14 @@ def finish(run: FinishedRun, context: Context, *, log: Any) -> dict[str, Any]:
     The summary is pushed to XCom even where the task fails: the images that succeeded are paid for.
     """
     for item in run.of(Outcome.NOT_SUBMITTED):
-        item.becomes(item.outcome, item.reason or _why_not_submitted(run))
+        item.set_outcome(item.outcome, item.reason or _why_not_submitted(run))
     summary = summarize(run)
     try:
         write_manifest(run.work_items, run.manifest)
     except Exception:
         context["ti"].xcom_push(key="return_value", value=summary)
         raise
-    log.info("Manifest: %s. %s", run.manifest, _log_line(summary, run.work_items.told))
+    log.info("Manifest: %s. %s", run.manifest, _log_line(summary, run.work_items.description))
     error = error_of(run)
     if error is not None:
         context["ti"].xcom_push(key="return_value", value=summary)
@@ -115,8 +115,8 @@ def summarize(run: FinishedRun) -> dict[str, Any]:
         "images": sum(record.images for record in accepted),
         "saved": sum(len(item.files) for item in items.listed),
         "reused": {
-            "image_tasks": len(items.avoided),
-            "images": sum(item.images for item in items.avoided),
+            "image_tasks": len(items.reused),
+            "images": sum(item.images for item in items.reused),
         },
     }
 

@@ -20,7 +20,7 @@ from airflow_provider_bgrep.catalog.model.states import ROW_MEANINGS, VERDICT_ME
 from airflow_provider_bgrep.catalog.state.manifest import MANIFEST
 from airflow_provider_bgrep.connection import EXTRAS
 from airflow_provider_bgrep.exceptions import error_from
-from airflow_provider_bgrep.generation.outcomes import BOUGHT, MEANINGS
+from airflow_provider_bgrep.generation.outcomes import BILLABLE, MEANINGS
 from airflow_provider_bgrep.protocol import limits
 from airflow_provider_bgrep.protocol.codes import (
     GATEWAY_CODES,
@@ -132,7 +132,7 @@ class Outcomes(Table):
     def rows(self) -> Iterable[tuple[str, ...]]:
         """One row for each outcome."""
         for outcome, (happened, advice) in MEANINGS.items():
-            is_paid = "assume yes" if outcome in BOUGHT else "no"
+            is_paid = "assume yes" if outcome in BILLABLE else "no"
             yield (f"``{outcome.value}``", _cell(happened), _cell(advice), is_paid)
 
 

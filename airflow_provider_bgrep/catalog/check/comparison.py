@@ -14,7 +14,6 @@ from airflow_provider_bgrep.catalog.check.image import (
     Decoded,
     ScaledImage,
     Sized,
-    UnreadableError,
     decode,
     thumbnail,
 )
@@ -28,6 +27,7 @@ from airflow_provider_bgrep.catalog.check.metrics import (
 )
 from airflow_provider_bgrep.catalog.config.thresholds import MEASURES, Thresholds
 from airflow_provider_bgrep.catalog.model.states import Verdict
+from airflow_provider_bgrep.images.decode import UnreadableError
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,8 @@ from airflow_provider_bgrep.catalog.config.prompt_template import columns_of, is
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 from airflow_provider_bgrep.protocol.validation import validate_tasks
-
-SIGNED_STORES: Final = frozenset("s3 s3a gs gcs oss abfs abfss az r2".split())
-"""Schemes of object storage whose paths can be signed for the service to read."""
+from airflow_provider_bgrep.storage import SIGNED_STORES as SIGNED_STORES
+from airflow_provider_bgrep.storage import is_stored as is_stored
 
 URL_FIELDS: Final = tuple(one.name for one in IMAGE_TASK_FIELDS.values() if one.kind == "url")
 TEXT_FIELDS: Final = tuple(one.name for one in IMAGE_TASK_FIELDS.values() if one.kind == "text")
@@ -99,14 +98,6 @@ def moved(problem: Problem, where: str = "") -> Problem:
     """The problem, named after the option or column that it was found in."""
     name = problem.where.rpartition(".")[2]
     return replace(problem, where=f"{where}.{name}" if where else name)
-
-
-def is_stored(value: Any) -> bool:
-    """Whether ``value`` is a path on object storage."""
-    if not isinstance(value, str):
-        return False
-    scheme, slashes, rest = value.partition("://")
-    return bool(slashes and rest) and scheme.lower() in SIGNED_STORES
 
 
 def parse_number(value: Any) -> Any:

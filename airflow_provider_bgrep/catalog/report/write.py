@@ -27,7 +27,7 @@ from airflow_provider_bgrep.catalog.state.plan_store import (
     why_cancelled,
 )
 from airflow_provider_bgrep.catalog.state.results import read_results
-from airflow_provider_bgrep.generation.outcomes import BOUGHT, MEANINGS, Outcome
+from airflow_provider_bgrep.generation.outcomes import BILLABLE, MEANINGS, Outcome
 from airflow_provider_bgrep.storage import put_bytes, put_file, size_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _OTHERS: Final = 2_000
 
 _LEFT: Final = frozenset({RowState.FLAGGED, RowState.QUARANTINED})
 _TOLD: Final = frozenset(RowState) - _LEFT - {RowState.UNCHANGED, RowState.INVALID}
-_MAYBE_BILLED: Final = frozenset(one.value for one in BOUGHT)
+_MAYBE_BILLED: Final = frozenset(one.value for one in BILLABLE)
 _JUDGED: Final = ("state", "outcome", "verdict")
 """Columns that say whether a row needs people."""
 _COUNTED: Final = (*_JUDGED, "name", "plan_id", "images")

@@ -22,7 +22,7 @@ from airflow_provider_bgrep.catalog.state.plan_store import (
     read_shards,
     read_work_items,
 )
-from airflow_provider_bgrep.generation.outcomes import BOUGHT, Outcome
+from airflow_provider_bgrep.generation.outcomes import BILLABLE, Outcome
 from airflow_provider_bgrep.journal.journal import read_records
 from airflow_provider_bgrep.journal.records import State, SubmitRecord
 from airflow_provider_bgrep.journal.stores import FileStore
@@ -38,7 +38,7 @@ _NAMES: Final = tuple(column.name for column in ENTRY)
 _IN_VAIN: Final = frozenset(
     one.value for one in (Outcome.FAILED, Outcome.EXPIRED, Outcome.PENDING, Outcome.REFUSED, Outcome.UNKNOWN)
 )
-_MAY_BE_BILLED: Final = frozenset(one.value for one in BOUGHT)
+_MAY_BE_BILLED: Final = frozenset(one.value for one in BILLABLE)
 
 _log = logging.getLogger(__name__)
 

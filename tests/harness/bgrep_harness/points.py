@@ -41,5 +41,5 @@ AFTER_INTENT = Point(f"{_JOURNAL}:SubmitEntry.write_intent", "return", nth=2, ke
 AFTER_ANSWER = Point(f"{_JOURNAL}:SubmitEntry.write_accepted", nth=2, keys=1)
 FIRST_KEY = Point(f"{_JOURNAL}:SubmitEntry.write_accepted", "return")
 LAST_KEY = Point(f"{_JOURNAL}:SubmitEntry.write_accepted", "return", nth=2)
-DOWNLOADING = Point("airflow_provider_bgrep.download:looked_at", nth=5)
+DOWNLOADING = Point("airflow_provider_bgrep.images.decode:inspect", nth=5)
 BEFORE_MANIFEST = Point("airflow_provider_bgrep.generation.manifest:write_manifest")

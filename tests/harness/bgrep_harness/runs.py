@@ -355,7 +355,7 @@ class Leg:
         return self.fates.get(name, "generated")
 
     def _submit(self, batch: Sequence[WorkItem], fate: str) -> None:
-        purchase = self.journal.new_entry([item.asked for item in batch])
+        purchase = self.journal.new_entry([item.submitted_task for item in batch])
         nonce = secrets.token_hex(16)
         # Each submit a second after the one before it.
         at = self.night.now + 60 + len(self.shop.sent)
@@ -374,7 +374,7 @@ class Leg:
                 purchase.write_accepted(key, "request", "gateway")
                 self.board.jobs[key] = purchase.record
         for index, item in enumerate(batch):
-            item.seen(purchase.record, index, self.journal.try_number)
+            item.apply_record(purchase.record, index, self.journal.try_number)
 
     def collect(self) -> None:
         """Save what is finished."""
@@ -387,7 +387,7 @@ class Leg:
                 names = [name for name, _ in self.shop.jobs[record.result_key]]
                 self.shop.results[record.result_key] = list(map(self._fate, names))
             ended = tuple(self._ended(record, index) for index in range(len(record.items)))
-            self.board.take(record, JobRecord(ended, self.shop.sent[record.nonce]))
+            self.board.apply_job(record, JobRecord(ended, self.shop.sent[record.nonce]))
 
     def _ended(self, record: SubmitRecord, index: int) -> TaskOutcome:
         name, request_hash = self.shop.jobs[record.result_key][index]

@@ -38,8 +38,8 @@ BOUGHT = SubmitRecord(
 def board() -> WorkItems:
     board = WorkItems(TASKS, ["a", "b", "c"], [BOUGHT], account="conn", try_number=1)
     ended = (TaskOutcome(Outcome.FAILED, "no foreground", 3), TaskOutcome(Outcome.GENERATED, "", 4, (IMAGE,)))
-    board.take(BOUGHT, JobRecord(ended, "2026-01-01T00:01:00+00:00"))
-    board.items["c"].becomes(Outcome.NOT_SUBMITTED, "over budget: max_images is 3")
+    board.apply_job(BOUGHT, JobRecord(ended, "2026-01-01T00:01:00+00:00"))
+    board.items["c"].set_outcome(Outcome.NOT_SUBMITTED, "over budget: max_images is 3")
     return board
 
 

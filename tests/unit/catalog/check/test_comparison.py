@@ -267,12 +267,12 @@ WRONG: dict[str, tuple[Callable[[Scene], bytes], str]] = {
     "a part of a JPEG": (lambda it: jpeg(it.out)[:-20_000], "image 1 breaks off, or is damaged"),
     "a part of a WebP": (lambda it: encoded(it.out, "WEBP")[:-9000], "image 1 breaks off, or is damaged"),
     "a PNG's beginning": (lambda it: encoded(it.out)[:20], "image 1 breaks off, or is damaged"),
-    "noise": (lambda it: bytes(range(256)) * 40, "image 1 is no image, or damaged from its beginning"),
+    "noise": (lambda it: bytes(range(256)) * 40, "image 1 is not an image, or damaged from its beginning"),
     "a web page": (
         lambda it: b"\n<!DOCTYPE html><html><body>502 Bad Gateway</body></html>",
-        "image 1 is no image, but text such as a web page",
+        "image 1 is not an image, but text such as a web page",
     ),
-    "a message": (lambda it: b'{"code": 23500000}', "image 1 is no image, but text such as a web page"),
+    "a message": (lambda it: b'{"code": 23500000}', "image 1 is not an image, but text such as a web page"),
     "nothing": (lambda it: b"", "image 1 is empty, or gone"),
     "a bomb": (lambda it: crafted_bomb(60_000), "more pixels than are safe to decode: more than any image"),
     "a small bomb": (
@@ -356,7 +356,7 @@ def test_without_a_source_nothing_is_judged_and_the_reason_is_told():
     found = judge(None, mask, candidates, Thresholds(), why_no_source="the shop answers 404")
     assert (found.verdict, found.chosen) == (Verdict.UNCHECKED, None)
     assert found.flags[0] == "the source could not be fetched: the shop answers 404"
-    assert "image 2 is no image" in found.flags[1]
+    assert "image 2 is not an image" in found.flags[1]
     assert list(found.scores[0]) == ["detail"]
     assert found.thumbs.source is None
     assert found.thumbs.mask
