@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# Needs make and Python 3.11 or newer; everything else is fetched into .venv* and .demo.
+# Needs make and Python 3.11 or newer; everything else is installed into .venv* and .demo.
 
-# The first of these that is new enough; `make PYTHON=/path/to/python3.12 test` says otherwise.
+# The first of these that is new enough; `make PYTHON=/path/to/python3.12 test` overrides it.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; exit; }; \
 	  done; echo python3)
@@ -13,10 +13,10 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help demo test check unit thorough contract browser e2e coverage test-matrix proof bench docs build format clean
 
-help: ## what there is
+help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-demo: ## run the main job on a real Airflow against the emulator; KEEP=1 leaves the UI up
+demo: ## refresh a catalog on a real Airflow against the emulator; KEEP=1 leaves the UI up
 	@$(PYTHON) tools/environment.py .demo/venv --group airflow $(EXTRAS)
 	@exec .demo/venv/bin/python demo/run.py $(if $(KEEP),--keep) $(ARGS)
 
@@ -24,13 +24,13 @@ test: check chromium ## the whole default suite, against the built wheel, with t
 	$(BIN)/pytest tests/unit tests/browser -n 2 --dist loadfile $(ARGS)
 	$(BIN)/pytest tests/contract tests/e2e $(ARGS)
 
-# Always remade: whether anything has changed is for the script to see.
+# Always run: the script itself finds out what has changed.
 .PHONY: environment
 environment:
 	@$(PYTHON) tools/environment.py $(VENV) --group airflow --group test --group e2e --group browser \
 	  --group lint $(EXTRAS)
 
-# A machine that has none, and cannot be given one, runs everything else; the browser's tests say so and fail.
+# Without Chromium, only the browser tests fail, and say so.
 .PHONY: chromium
 chromium: environment
 	-@PYTHONPATH=demo $(BIN)/python tools/browser.py
@@ -44,7 +44,7 @@ check: environment ## linters, types, import contracts
 unit: environment ## only the unit tests: no emulator process, no Airflow process
 	$(BIN)/pytest tests/unit $(ARGS)
 
-thorough: environment ## every order of two runs' calls, deaths at every step on S3, 300 random histories of nights
+thorough: environment ## every order of two runs' calls, a crash at every step on S3, 300 random histories of runs
 	$(BIN)/pytest tests/unit -m "" -k "thorough or many_runs" --hypothesis-profile=thorough $(ARGS)
 
 contract: environment ## only the contract tests: flows x drivers x faults, against the emulator
@@ -67,7 +67,7 @@ proof: ## crashes, clears and long lists on a real Airflow with PostgreSQL; 18 m
 	@PYTHONPATH=demo .venv-proof/bin/python tools/postgres.py
 	.venv-proof/bin/pytest tests/proof $(ARGS)
 
-bench: ## the benchmarks, beside peers and the bare limit; the figures stay in build/
+bench: ## the benchmarks, with peers and the lower limit; figures in build/
 	@$(PYTHON) tools/environment.py .venv-bench --group airflow --group bench --group proof $(EXTRAS)
 	@PYTHONPATH=demo .venv-bench/bin/python tests/benchmarks $(ARGS)
 
@@ -78,7 +78,7 @@ docs: ## the documentation as HTML; a warning is an error
 build: environment ## wheel and source distribution into dist/
 	$(BIN)/uv build --out-dir dist
 
-format: environment ## let ruff mend what it can
+format: environment ## let ruff fix what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
