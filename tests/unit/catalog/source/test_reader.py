@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bgrep_harness.catalogs import hundred_kinds
+from bgrep_harness.catalogs import invalid_rows
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,7 +41,7 @@ def put(folder: Path, data: bytes | str, name: str = "catalog.csv") -> str:
 
 
 def test_a_hundred_kinds_of_bad_rows_are_told_and_the_others_are_whole(tmp_path: Path):
-    data, wrong, names = hundred_kinds(IMAGE)
+    data, wrong, names = invalid_rows(IMAGE)
     assert len(wrong) >= 100
     with open_catalog(put(tmp_path, data)) as catalog:
         rows = [row for batch in catalog.batches() for row in batch.to_pylist()]
