@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.download import Lost, SavedImage, save_images
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.journal.journal import State, SubmitRecord
+from airflow_provider_bgrep.journal.records import State, SubmitRecord
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
@@ -221,7 +221,7 @@ def _echoed(record: SubmitRecord, task: TaskResult) -> tuple[str, ImageTask] | N
     }
     try:
         image_task = ImageTask(**fields)
-        return identities([image_task], record.account, record.edition)[0], image_task
+        return identities([image_task], record.account, record.regenerate_key)[0], image_task
     except (TypeError, ValueError, AttributeError):
         return None
 

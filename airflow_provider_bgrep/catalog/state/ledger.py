@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
-    from airflow_provider_bgrep.journal.journal import SubmitRecord
+    from airflow_provider_bgrep.journal.records import SubmitRecord
 
 COMPACT_ABOVE: Final = 16
 """So many segments are merged into one."""
@@ -124,7 +124,7 @@ class Ledger:
 
     def is_open(self, plan_id: str) -> bool:
         """Whether a plan may buy."""
-        pointer = self._pointers.newest()
+        pointer = self._pointers.latest()
         return pointer is not None and any(one.plan_id == plan_id for one in pointer.open)
 
     # --- reading ----------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ class Ledger:
     def _sound(self) -> LedgerMetadata:
         """The pointer in force, after a rebuild if it, or a segment, is lost."""
         try:
-            pointer = self._pointers.newest() or LedgerMetadata()
+            pointer = self._pointers.latest() or LedgerMetadata()
             latest = max(self._plans(), default="")
             if latest > pointer.latest:
                 raise DamagedLedgerError(f"no pointer knows plan {latest}")
@@ -349,7 +349,7 @@ class Ledger:
 
         :raises DamagedLedgerError: if what it was made of is not there any more.
         """
-        number = self._pointers.number()
+        number = self._pointers.latest_number()
         now, plans, unsure = self._readable(number), self._plans(), list[str]()
         with contextlib.ExitStack() as stack, engine() as db:
             whole = dict(self._whole(stack))
@@ -370,7 +370,7 @@ class Ledger:
             )
         made = replace(now, segments=(name,) if name else ())
         # On top of what was read, and of nothing newer: else what others have claimed since would be lost.
-        if not self._pointers.put(made, number + 1):
+        if not self._pointers.create(made, number + 1):
             return self._sound()
         return replace(made, number=number + 1)
 

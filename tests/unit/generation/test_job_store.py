@@ -15,7 +15,7 @@ from airflow_provider_bgrep.connection import Settings
 from airflow_provider_bgrep.download import SavedImage
 from airflow_provider_bgrep.generation.job_store import FOLDER, JobRecord, JobStore, TaskOutcome
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.journal.journal import State, SubmitRecord, SubmittedTask
+from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, TaskResult
 from airflow_provider_bgrep.storage import storage_path
