@@ -21,6 +21,10 @@ PAGE = (Path(__file__).parents[3] / "docs" / "reference.rst").read_text(encoding
 DOCUMENTED = set(re.findall(r"^\.\. (?:py:|auto)(?:class|function):: \S+\.(\w+)$", PAGE, re.MULTILINE))
 
 
+def test_every_exported_name_of_the_operators_is_in_the_reference():
+    assert set(operators.__all__) <= DOCUMENTED
+
+
 @pytest.mark.parametrize("module", [hooks, operators, sensors, triggers])
 def test_every_class_for_dags_is_in_the_reference(module: ModuleType):
     classes = {
