@@ -50,7 +50,11 @@ WORDS: Final[Mapping[str, str]] = {
     r"unless (?:said|told)(?! otherwise)": "by default",
     r"found wanting": "did not pass",
     r"sp(?:eak|eaks|oken) to": "call, connect to",
-    r"nothing needs you": "no rows need attention",
+    r"needs? you": "needs attention",
+    r"conceal(?:s|ed)?": "redact",
+    r"withdr(?:aw|aws|ew|awn)": "release",
+    r"tid(?:y|ies|ied|ying)": "sanitize, clean up, expire",
+    r"as (?:long|often) as (?:it|they) likes?": "any number of times",
 }
 """Regular expressions of what not to write, each with what to write instead."""
 

@@ -18,7 +18,11 @@ from airflow_provider_bgrep.sensors import bgrep as sensors
 from airflow_provider_bgrep.triggers import bgrep as triggers
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference.rst").read_text(encoding="utf-8")
-DOCUMENTED = set(re.findall(r"^\.\. (?:py:|auto)(?:class|function):: \S+\.(\w+)$", PAGE, re.MULTILINE))
+DOCUMENTED = set(re.findall(r"^\.\. (?:py:|auto)(?:class|function):: (?:\S+\.)?(\w+)$", PAGE, re.MULTILINE))
+
+
+def test_every_exported_name_of_the_operators_is_in_the_reference():
+    assert set(operators.__all__) <= DOCUMENTED
 
 
 @pytest.mark.parametrize("module", [hooks, operators, sensors, triggers])
