@@ -16,8 +16,8 @@
     ├── BgRepJobNotFinishedError   asked for results too early                Airflow retries
     ├── BgRepDownloadError         a finished image could not be saved      Airflow retries
     ├── BgRepUnknownOutcomeError   a submit whose answer was lost             final
-    ├── BgRepStateError            journal, ledger or manifest is damaged     final
-    ├── BgRepConflictError         other runs committed first                 Airflow retries
+    ├── BgRepStateError            kept state is damaged or missing           final
+    ├── BgRepConflictError         another writer committed first             Airflow retries
     └── BgRepTimeoutError          waited too long (AirflowSensorTimeout)
 
 A final error ends the Airflow task without a retry.
@@ -132,11 +132,11 @@ class BgRepUnknownOutcomeError(BgRepError, AirflowFailException):
 
 
 class BgRepStateError(BgRepError, AirflowFailException):
-    """A file that this provider keeps, such as a journal, ledger or manifest, is damaged or missing."""
+    """A file or record that this package keeps (journal, ledger, manifest, plan) is damaged or missing."""
 
 
 class BgRepConflictError(BgRepError):
-    """Other runs changed the same file first, in every attempt. A retry of the task reads what they wrote."""
+    """Another writer committed first. Nothing was changed; another try reads the new state."""
 
 
 class BgRepTimeoutError(BgRepError, AirflowSensorTimeout):
