@@ -52,6 +52,7 @@ def catalog_refresh(
     thresholds: Mapping[str, Any] | str | None = None,
     filename_template: str | None = None,
     keep_versions: int | str = 3,
+    keep_plans: int | str = 30,
     on_removed: str = "retire",
     max_removed_share: float | str = 0.2,
     max_active_shards: int = 4,
@@ -100,6 +101,8 @@ def catalog_refresh(
     :param filename_template: names of published files, see
         :class:`~airflow_provider_bgrep.catalog.config.filename_template.PublishRules`.
     :param keep_versions: how many versions of a row's image are kept.
+    :param keep_plans: how many of the latest runs keep their plan folder, with its report. Older ones are
+        deleted once the ledger has everything that they know.
     :param on_removed: of a row that the catalog does not name any more: ``retire`` (its files stay),
         ``delete`` or ``keep``.
     :param max_removed_share: if a larger share of the rows vanishes at once, none is removed.
@@ -135,6 +138,7 @@ def catalog_refresh(
         "thresholds": thresholds,
         "filename_template": filename_template,
         "keep_versions": keep_versions,
+        "keep_plans": keep_plans,
         "on_removed": on_removed,
         "max_removed_share": max_removed_share,
     }

@@ -47,6 +47,7 @@ class Options:
     thresholds: Mapping[str, Any] = field(default_factory=dict)
     filename_template: str = PublishRules.filename_template
     keep_versions: int = PublishRules.keep_versions
+    keep_plans: int = 30
     on_removed: str = PublishRules.on_removed
 
     @classmethod
@@ -196,5 +197,6 @@ _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "valid_for": _seconds,
     "thresholds": _mapping,
     "keep_versions": _number(1, 1000, int, "1 to 1000 versions"),
+    "keep_plans": _number(1, 10_000, int, "1 to 10000 plans"),
     "on_removed": _choice("retire", "delete", "keep"),
 }

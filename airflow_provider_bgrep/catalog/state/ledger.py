@@ -385,7 +385,9 @@ class Ledger:
     ) -> None:
         """Refuse to go on without a lost segment, where the plans that it was made of are gone, too."""
         lost = [name for name in (now.segments if now else ()) if name not in whole]
-        if now and lost and not any(plan_id <= now.first for plan_id in plans):
+        # A folder without a header is what an interrupted clean-up has left of a plan.
+        early = [one for one in plans if now and one <= now.first and find_plan(self._layout.plan(one))]
+        if now and lost and not early:
             raise DamagedLedgerError(
                 f"{', '.join(lost)} cannot be made anew: the files of plan {now.first}, and maybe of others, "
                 f"are not in {self._layout.plans} any more. Put back what is missing there, or the segment; "
@@ -395,7 +397,9 @@ class Ledger:
 
     def _whole(self, stack: contextlib.ExitStack) -> Iterator[tuple[str, str]]:
         """Segments that can be read, in force or not: their names, and files of this machine."""
-        for name in names_in(self._layout.ledger):
+        folders = (self._layout.ledger_copy, self._layout.ledger)
+        listed = [(name, one) for one in folders for name in names_in(one)]
+        for name, folder in sorted(listed, key=lambda found: found[0]):
             if name.endswith(".parquet"):
                 with contextlib.suppress(DamagedLedgerError, FileNotFoundError):
-                    yield name, self._opened(name, stack)
+                    yield name, stack.enter_context(segments.opened(folder, name))

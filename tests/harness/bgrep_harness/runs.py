@@ -394,12 +394,15 @@ class Leg:
         fate = self.shop.results[record.result_key][index]
         if fate in ("failed", "expired"):
             return TaskOutcome(Outcome(fate), f"it {fate}", 7)
-        data = f"{name} {request_hash} {record.result_key}".encode()
-        path = self.shop.layout.images / f"{record.result_key}_{index:02}_0.png"
-        put_bytes(data, path)
-        digest = hashlib.sha256(data).hexdigest()
-        image = SavedImage(index, 0, str(path), len(data), digest, "PNG", 1024, 768)
-        return TaskOutcome(Outcome.PARTIAL if fate == "partial" else Outcome.GENERATED, "", 7, (image,))
+        images = []
+        for output in range(record.items[index].images):
+            data = f"{name} {request_hash} {record.result_key} {output}".encode()
+            path = self.shop.layout.images / f"{record.result_key}_{index:02}_{output}.png"
+            put_bytes(data, path)
+            digest = hashlib.sha256(data).hexdigest()
+            images.append(SavedImage(index, output, str(path), len(data), digest, "PNG", 1024, 768))
+        outcome = Outcome.PARTIAL if fate == "partial" else Outcome.GENERATED
+        return TaskOutcome(outcome, "", 7, tuple(images))
 
     def write_manifest(self) -> None:
         """Write the manifest, as of the night."""
