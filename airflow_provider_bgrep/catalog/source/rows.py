@@ -136,8 +136,9 @@ class NormalizedRows:
             fallback: Any = pa.array([default, *of_categories], _TEXT).take(categories)
         else:
             fallback = pa.scalar(default, _TEXT)
-        if cells is None:
-            return pa.repeat(fallback, len(categories)) if isinstance(fallback, pa.Scalar) else fallback
+        if cells is None:  # only categories have the field
+            is_same = isinstance(fallback, pa.Scalar) and categories is not None
+            return pa.repeat(fallback, len(categories or ())) if is_same else fallback
         if default is None and isinstance(fallback, pa.Scalar):
             return cells
         return pc.coalesce(cells, fallback)

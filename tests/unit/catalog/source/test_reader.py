@@ -197,7 +197,12 @@ def test_excels_short_rows_are_read_and_those_that_lack_what_is_required_are_rep
         "v",
     ]
     assert rows[-1] == {
-        "sku": "v", "image": IMAGE, "mask": None, "positive_prompt": "on ice", "seed": None, LINE: 39
+        "sku": "v",
+        "image": IMAGE,
+        "mask": None,
+        "positive_prompt": "on ice",
+        "seed": None,
+        LINE: 39,
     }
     assert bad == []
     _, bad = read(put(tmp_path, f"image,name,sku\n{IMAGE},mug\n"))
