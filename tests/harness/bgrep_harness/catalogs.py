@@ -3,7 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_bgrep.catalog.config.defaults import FieldDefaults
+from airflow_provider_bgrep.catalog.plan.image_tasks import ImageTaskBuilder
+from airflow_provider_bgrep.catalog.source.reader import Catalog, open_catalog
+from airflow_provider_bgrep.catalog.source.rows import NormalizedRows
+from airflow_provider_bgrep.protocol.errors import InvalidInput
+from airflow_provider_bgrep.protocol.models import ImageTask
 
 COLUMNS = (
     "sku,view,category,name,color,image,mask,positive_prompt,negative_prompt,guidance_scale,strength,seed,steps,"
@@ -174,3 +183,33 @@ def hundred_kinds(good: str) -> tuple[bytes, dict[int, Bad], list[str]]:
             names.append(name)
             number += 1
     return b"\r\n".join(lines) + b"\r\n", wrong, names
+
+
+def image_tasks(
+    catalog: Catalog, defaults: FieldDefaults | None = None
+) -> Iterator[tuple[dict[str, Any], ImageTask | InvalidInput]]:
+    """The rows of an open catalog, normalised, each with its image task or with what is wrong with it.
+
+    :param defaults: what rows leave open. Every column is a variable of templates.
+    """
+    defaults = defaults or FieldDefaults()
+    rows = NormalizedRows(catalog, defaults.defaults, defaults.categories, catalog.columns)
+    builder = ImageTaskBuilder(rows.constants, rows.variables)
+    for batch in rows.batches():
+        for row in batch.to_pylist():
+            try:
+                yield row, builder.build(row)
+            except InvalidInput as error:
+                yield row, error
+
+
+def image_task(cells: Mapping[str, Any], defaults: FieldDefaults | None = None) -> ImageTask:
+    """The image task of one row.
+
+    :raises InvalidInput: if the row is invalid.
+    """
+    with open_catalog([cells]) as catalog:
+        ((_, task),) = image_tasks(catalog, defaults)
+    if isinstance(task, InvalidInput):
+        raise task
+    return task

@@ -46,14 +46,16 @@ def nights(dag_id: str, approve_above: str | None) -> DAG:
             catalog="{{ params.catalog }}",
             destination="{{ params.destination }}",
             defaults={"positive_prompt": "A {{ color }} {{ name }} on snow", "steps": 15},
-            shard_size="{{ params.shard_size }}",
             max_images_per_run="{{ params.max_images_per_run }}",
             price_per_image=0.2,
             currency="CNY",
-            approve_above=approve_above,
-            valid_for="{{ params.valid_for }}",
-            poll_interval=1,
-            timeout=900,
+            budget={"approve_above": approve_above},
+            execution={
+                "shard_size": "{{ params.shard_size }}",
+                "valid_for": "{{ params.valid_for }}",
+                "poll_interval": 1,
+                "timeout": 900,
+            },
         )
         dag.get_task("refresh.shards.generate")._pre_execute_hook = prepare
     return dag

@@ -6,9 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from bgrep_demo.shop import changed_rows, first_rows, write_catalog
+from bgrep_harness.catalogs import image_tasks as built_tasks
 
-from airflow_provider_bgrep.catalog.config.defaults import FieldDefaults
-from airflow_provider_bgrep.catalog.plan.image_tasks import ImageTaskBuilder
 from airflow_provider_bgrep.catalog.source.reader import open_catalog
 from airflow_provider_bgrep.emulator.samples import listing
 from airflow_provider_bgrep.protocol.errors import InvalidInput
@@ -19,15 +18,11 @@ def image_tasks(rows: list[dict[str, str]], folder: Path) -> tuple[dict[str, obj
     write_catalog(rows, folder / "catalog.csv")
     tasks, invalid = {}, 0
     with open_catalog(str(folder / "catalog.csv")) as catalog:
-        preparer = ImageTaskBuilder(FieldDefaults(), catalog.columns)
-        for batch in catalog.batches():
-            for row in batch.to_pylist():
-                try:
-                    task = preparer.prepare({name: row[name] for name in catalog.columns})
-                except InvalidInput:
-                    invalid += 1
-                else:
-                    tasks[str(task.id)] = task
+        for _, task in built_tasks(catalog):
+            if isinstance(task, InvalidInput):
+                invalid += 1
+            else:
+                tasks[str(task.id)] = task
     return tasks, invalid
 
 
