@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bgrep_demo.shop import changed_rows, first_rows, write_catalog
-from bgrep_harness.catalogs import image_tasks as tasks_of
+from bgrep_harness.catalogs import image_tasks as built_tasks
 
 from airflow_provider_bgrep.catalog.source.reader import open_catalog
 from airflow_provider_bgrep.emulator.samples import listing
@@ -18,7 +18,7 @@ def image_tasks(rows: list[dict[str, str]], folder: Path) -> tuple[dict[str, obj
     write_catalog(rows, folder / "catalog.csv")
     tasks, invalid = {}, 0
     with open_catalog(str(folder / "catalog.csv")) as catalog:
-        for _, task in tasks_of(catalog):
+        for _, task in built_tasks(catalog):
             if isinstance(task, InvalidInput):
                 invalid += 1
             else:
