@@ -192,8 +192,8 @@ def test_downloads_have_faults_too(name, api, emulator, task):
         ("reset", {"operation": "delete"}, "unknown operation 'delete'"),
         ("reset", {"seconds": 3}, r"has no \['seconds'\]"),
         ("reset", {"times": 0}, "positive integer"),
-        ("code", {"code": "no code"}, "no code of the service"),
-        ("code", {}, "no code of the service"),
+        ("code", {"code": "no code"}, "neither a code of the service"),
+        ("code", {}, "neither a code of the service"),
     ],
 )
 def test_a_wrong_fault_is_refused_in_the_process_and_over_http(name, params, message, emulator):
