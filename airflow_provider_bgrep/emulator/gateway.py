@@ -177,7 +177,7 @@ def _refuse_app_code(call: Call, app_codes: Mapping[str, str]) -> tuple[str, str
             return "A400IK", "only AppCodes are known here, no X-Ca-Key"
         return "A400MA", "Authorization is missing"
     if value.startswith("Bearer "):
-        return "A401OT", "a bearer token is no AppCode"
+        return "A401OT", "a bearer token is not an AppCode"
     code = value.removeprefix(APPCODE_PREFIX)
     if code == value or not code or code != code.strip() or " " in code:
         return "A400AC", f"Authorization is not {APPCODE_PREFIX!r} and a code"

@@ -142,7 +142,7 @@ def lamp() -> Shot:
 
 
 def chair() -> Shot:
-    """A dining chair: a moulded seat on slanted feet."""
+    """A dining chair: a moulded seat on slanted legs."""
     seat = blend(
         0.16,
         at(box(0.33, 0.030, 0.31, 0.03), 0, 0.62, 0),
