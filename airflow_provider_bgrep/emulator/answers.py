@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers as the service, the gateway and the results' storage write them."""
+"""Responses as the service, the gateway and the storage of results write them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HTML: Final = "text/html; charset=utf-8"
 
 _TEXT_RULES: Final = {rule.code.casefold(): rule for rule in GATEWAY_TEXTS}
 
-_SAYS: Final = {
+_MESSAGES: Final = {
     "A400MA": "Need authorization, `X-Ca-Key` or `Authorization: APPCODE ...` is required",
     "A400AC": "Invalid AppCode: not of the form `APPCODE ...`",
     "A401AC": "Invalid AppCode",
@@ -54,7 +54,7 @@ _SAYS: Final = {
     "D504TO": "Backend service request timeout",
     "D504CO": "Backend service connect failed",
 }
-"""``X-Ca-Error-Message`` where captured or published; else the table's words stand in."""
+"""``X-Ca-Error-Message`` where captured or published; other codes send their meaning."""
 
 _OLD_TEXTS: Final = {
     "S403NU": "Nonce Used",
@@ -73,21 +73,21 @@ _OLD_TEXTS: Final = {
     "X503BZ": "Service Unavailable",
     **dict(RATE_SCOPES.values()),
 }
-"""What an older gateway says where today's says a code."""
+"""The text of an older gateway for the current code."""
 
 
 @dataclass(slots=True)
 class Answer:
-    """An answer and how it leaves.
+    """An answer and how it is delivered.
 
     :param status: HTTP status.
     :param body: bytes of the body.
     :param headers: its headers.
-    :param delivery: ``send``, ``reset`` (the connection is reset instead), or ``cut`` (only
-        ``sent`` bytes of the body leave, then the connection is closed).
-    :param wait: seconds before it leaves.
-    :param sent: bytes that leave when it is cut.
-    :param refused: whether it refuses the call.
+    :param delivery: ``send``, ``reset`` (the connection is reset instead) or ``cut`` (the connection closes
+        after ``sent`` bytes of the body).
+    :param wait: seconds before it is sent.
+    :param sent: number of bytes sent if it is cut.
+    :param refused: whether the call is refused.
     """
 
     status: int = 200
@@ -99,12 +99,12 @@ class Answer:
     refused: bool = False
 
     def with_headers(self, headers: Mapping[str, str]) -> Answer:
-        """The same answer with more headers."""
+        """Return the answer with more headers."""
         return replace(self, headers={**self.headers, **headers})
 
 
 def success(data: bytes) -> Answer:
-    """The service's answer to a call that succeeded.
+    """Return the service's answer to a successful call.
 
     :param data: the JSON of ``data``.
     """
@@ -117,11 +117,11 @@ def success(data: bytes) -> Answer:
 
 
 def service_error(code: str, detail: str = "") -> Answer:
-    """The service's answer to a call it refuses or loses.
+    """Return the service's answer to a call that it refuses or loses.
 
     :param code: one of the service's codes.
-    :param detail: what exactly was wrong. It goes into a header of the emulator's own, for people:
-        the real service's body says no more than the table's message.
+    :param detail: details for the header ``X-Emulator-Detail``, which only the emulator sends; the body has
+        the message of the table, like the real service's.
     """
     rule = SERVICE_CODES[code]
     body = {
@@ -138,10 +138,10 @@ def service_error(code: str, detail: str = "") -> Answer:
 
 
 def gateway_error(code: str, detail: str = "", *, texts: bool = False) -> Answer:
-    """The gateway's answer: no body, headers only.
+    """Return the gateway's answer: headers without a body.
 
     :param code: a 6-character code, or a text of an older gateway.
-    :param detail: what exactly was wrong, in a header of the emulator's own.
+    :param detail: details for the header ``X-Emulator-Detail``.
     :param texts: whether to answer as an older gateway does.
     """
     if texts:
@@ -152,7 +152,7 @@ def gateway_error(code: str, detail: str = "", *, texts: bool = False) -> Answer
     else:
         rule = GATEWAY_CODES.get(code)
         status = int(code[1:4])
-        message = _SAYS.get(code) or (rule.meaning if rule else "Refused")
+        message = _MESSAGES.get(code) or (rule.meaning if rule else "Refused")
         header = str(status) if texts else code
     headers = {
         "Content-Type": "application/octet-stream",
@@ -166,9 +166,9 @@ def gateway_error(code: str, detail: str = "", *, texts: bool = False) -> Answer
 
 
 def any_error(code: str) -> Answer:
-    """The answer with any code of the three tables, or any 6 characters of which three are a status.
+    """Return the answer with a code of the three tables, or with 6 characters that contain an HTTP status.
 
-    :raises ValueError: for anything else.
+    :raises ValueError: for any other text.
     """
     if code in SERVICE_CODES:
         return service_error(code)
@@ -178,17 +178,19 @@ def any_error(code: str) -> Answer:
     if len(code) == 8 and code.isdigit():
         body = json.dumps({"code": code, "message": "unknown", "success": False}).encode()
         return Answer(400, body, {"Content-Type": JSON}, refused=True)
-    raise ValueError(f"{code!r} is no code of the service or the gateway, and no text of an older gateway")
+    raise ValueError(
+        f"{code!r} is neither a code of the service or the gateway nor a text of an older gateway"
+    )
 
 
 def html(status: int) -> Answer:
-    """A page as a proxy or a captive portal sends it."""
+    """Return an HTML page, as a proxy or a captive portal sends it."""
     page = f"<!DOCTYPE html><html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>"
     return Answer(status, page.encode(), {"Content-Type": HTML}, refused=status >= 400)
 
 
 def storage_error(status: int, code: str, message: str, now: float, expires: float | None = None) -> Answer:
-    """The XML with which object storage refuses a download.
+    """Return the XML with which object storage refuses a download.
 
     :param code: such as ``AccessDenied``.
     :param now: the emulator's clock.
@@ -208,7 +210,7 @@ def storage_error(status: int, code: str, message: str, now: float, expires: flo
 
 
 def as_json(value: Any, status: int = 200) -> Answer:
-    """Plain JSON, for the control routes."""
+    """Return plain JSON, for the control routes."""
     return Answer(status, json.dumps(value, ensure_ascii=False).encode(), {"Content-Type": JSON})
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the emulator comes to answer with each code: by a cause wherever one exists, else by a fault.
+"""How to make the emulator answer with each code: by its cause where one exists, else by a fault.
 
-One row for every row of the tables of codes; ``docs/emulator.rst`` prints it and the tests meet each.
+It has a row for every row of the tables of codes. ``docs/emulator.rst`` prints it, and the tests cause every
+code.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from airflow_provider_bgrep.protocol.codes import GATEWAY_CODES, GATEWAY_TEXTS, 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """How a code comes about.
+    """How to cause a code.
 
     :param code: the code, or an older gateway's text.
-    :param how: the cause in words; empty where only ``inject("code", code=…)`` produces it.
+    :param how: the cause in words; empty if only ``inject("code", code=…)`` produces the code.
     :param configure: settings that the cause needs.
     """
 
@@ -30,7 +31,7 @@ class Cause:
 
     @property
     def by_fault(self) -> bool:
-        """Whether there is no cause, so that the fault API has to be used."""
+        """Whether only the fault API produces the code."""
         return not self.how
 
 
@@ -142,11 +143,11 @@ def _whole() -> dict[str, Cause]:
 
 
 CAUSES: Final = _whole()
-"""Every code of the three tables and how it comes about, in the tables' order."""
+"""The cause of every code of the three tables, in their order."""
 
 
 def as_rst() -> str:
-    """The table as reStructuredText, for ``docs/emulator.rst``."""
+    """Return the table as reStructuredText, for ``docs/emulator.rst``."""
     lines = [".. list-table::", "   :header-rows: 1", "   :widths: 20 50 30", ""]
     rows = [("code", "its cause", "settings")]
     for cause in CAUSES.values():

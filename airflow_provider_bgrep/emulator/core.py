@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The emulator without its sockets: gateway, faults, service, counters and the state file.
 
-Everything here runs on one event loop. Between the checks of a submit and its acceptance lies the
-fetching of its images; what a call may spend is therefore looked at again when it is accepted.
+Everything here runs on one event loop. The emulator fetches the images of a submit between its checks and its
+acceptance, so it checks the credit again when it accepts the call.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ from airflow_provider_bgrep.protocol.limits import APPCODE_PREFIX, MAX_REQUEST_B
 DEFAULT_APP_CODE: Final = "emulator-app-code"
 
 _FURTHEST: Final = 10**9
-"""Seconds that the clock can be moved on at once: some thirty years. Dates end in the year 9999."""
+"""Most seconds that the clock can be advanced by at once: about thirty years. Dates end in the year 9999."""
 
 _SERVICE: Final = SUBMIT_PATH.rsplit("/", 2)[1]
 _OPERATIONS: Final = {SUBMIT_PATH: "submit", QUERY_PATH: "query"}
 
 ReadBody = Callable[[int], Awaitable[bytes | None]]
-"""Reads a body of at most so many bytes; ``None`` if it is longer, ValueError if it is unreadable."""
+"""Reads a body up to a number of bytes: ``None`` if it is longer, ValueError if it cannot be read."""
 
 
 class Core:
-    """An emulator, to be driven by calls.
+    """An emulator without a server: answers calls.
 
-    :param app_code: the AppCode it knows.
-    :param state_file: where its state survives a restart; ``None`` keeps it in memory.
-    :param settings: what it does at first; :meth:`reset` returns to this.
+    :param app_code: the AppCode that it accepts.
+    :param state_file: file that keeps its state over a restart; ``None`` keeps it in memory.
+    :param settings: initial settings, which :meth:`reset` restores.
     """
 
     def __init__(
@@ -83,27 +83,27 @@ class Core:
         return self.settings
 
     def advance(self, seconds: float) -> float:
-        """Move the emulator's clock on.
+        """Advance the emulator's clock.
 
-        :return: its time now.
-        :raises ValueError: for a step that is no number, or goes back.
+        :return: its time, in seconds since the epoch.
+        :raises ValueError: for a step that is negative or not a number.
         """
         known = isinstance(seconds, int | float) and not isinstance(seconds, bool)
         if not known or not 0 <= seconds <= _FURTHEST:
-            raise ValueError(f"the clock can only go on by some seconds, not by {seconds!r}")
+            raise ValueError(f"cannot advance the clock by {seconds!r}, expected 0 to {_FURTHEST} seconds")
         self.state.advanced += seconds
         self._write({"advanced": self.state.advanced})
         return self.state.now()
 
     def reset(self) -> None:
-        """Forget jobs, counters, nonces, faults and settings: as freshly started."""
+        """Delete jobs, counters, nonces, faults and changed settings, as after a start."""
         self.settings, self.gateway = self.initial, Gateway()
         self.faults.clear()
         self.state.clear()
         self._write({"clear": True})
 
     def close(self) -> None:
-        """Let go of the state file and the renderer's threads."""
+        """Close the state file and stop the renderer's threads."""
         self.renderer.close()
         if self._file:
             self._file.close()
@@ -111,11 +111,11 @@ class Core:
     # -- the API ---------------------------------------------------------------------------------
 
     async def api(self, call: Call, read: ReadBody, *, new_connection: bool) -> Answer:
-        """Answer a call on the API. It is counted, and written to the state file, before this returns.
+        """Answer a call of the API. The call is counted and written to the state file before this returns.
 
-        :param call: the request's head.
-        :param read: reads its body.
-        :param new_connection: whether it is the first on its TCP connection.
+        :param call: the head of the request.
+        :param read: reads the body.
+        :param new_connection: whether it is the first call on its TCP connection.
         """
         counters, now = self.state.counters, self.state.now()
         add = {"requests": 1, "connections": 1} if new_connection else {"requests": 1}
@@ -144,7 +144,7 @@ class Core:
         except ValueError as error:
             return answers.gateway_error("I400BD", str(error), texts=texts)
         except ConnectionError:
-            # Broken off in mid-request: counted as one, answered to nobody.
+            # The client aborted the request: it is counted, and has no answer.
             return Answer(delivery="reset")
         if body is None:
             return answers.gateway_error("I413RL", f"over {MAX_REQUEST_BYTES} bytes", texts=texts)
@@ -170,7 +170,7 @@ class Core:
         if regular.refused:
             self.faults.give_back(fault)
             return regular
-        # Accepted and counted, though the answer says otherwise: the call was not refused.
+        # The call was accepted and counted, whatever the answer says.
         answer = strike(fault, regular)
         answer.refused = False
         if answer.headers.get("X-Ca-Error-Code") == "D504TO":
@@ -180,16 +180,16 @@ class Core:
     async def _behind_gateway(
         self, call: Call, body: bytes, now: float, record: dict[str, Any], texts: bool
     ) -> Answer:
-        """The service's answer, unless the gateway loses it."""
+        """Return the service's answer, unless the gateway loses it."""
         settings = self.settings
         if settings.backend_seconds:
-            patience = settings.backend_timeout if settings.gateway != "none" else None
-            if patience is not None and settings.backend_seconds > patience:
-                # The service goes on without the gateway: the job is taken all the same.
+            timeout = settings.backend_timeout if settings.gateway != "none" else None
+            if timeout is not None and settings.backend_seconds > timeout:
+                # The service continues without the gateway and accepts the job.
                 answer = await self._serve(call, body, now, record)
-                await asyncio.sleep(patience)
+                await asyncio.sleep(timeout)
                 self.gateway.timed_out(settings, self.state.now())
-                return self._lost("D504TO", f"no answer within {patience:g} s", answer, texts)
+                return self._lost("D504TO", f"no answer within {timeout:g} s", answer, texts)
             await asyncio.sleep(settings.backend_seconds)
         answer = await self._serve(call, body, now, record)
         if settings.backend == "drops" and settings.gateway != "none":
@@ -226,7 +226,7 @@ class Core:
                 raise RefusalError("23500014", f"service {name}, only {_SERVICE} is served")
             raise RefusalError("23500002", f"no such operation: {call.path}")
         if call.method != "POST":
-            raise RefusalError("23500002", f"{call.method} is no operation")
+            raise RefusalError("23500002", f"{call.method} is not an operation")
 
     async def _submit(self, call: Call, body: bytes, record: dict[str, Any]) -> Answer:
         tasks = service.task_list(body)
@@ -277,7 +277,7 @@ class Core:
     async def result(self, name: str, query: str, *, authorised: bool) -> Answer:
         """Answer the download of a result image.
 
-        :param name: what follows the prefix of results in the path.
+        :param name: the path after the prefix of results.
         :param query: the query string, with expiry and signature.
         :param authorised: whether the request carried an Authorization header.
         """
@@ -296,7 +296,7 @@ class Core:
         image = await self.renderer.image(task.echo, int(number), seed=f"{key}/{index}")
         answer = Answer(200, image, {"Content-Type": "image/png", "Server": "AliyunOSS"})
         if fault and fault.name == "oversized":
-            # What follows the end of a PNG is ignored by readers: only the size is wrong.
+            # Readers ignore bytes after the end of a PNG: only the size is wrong.
             answer.body += b"\0" * max(0, int(fault.params["bytes"]) + 1 - len(answer.body))
         elif fault:
             return strike(fault, answer)
@@ -306,7 +306,7 @@ class Core:
 
     def _refuse_result(self, name: str, query: str, authorised: bool, now: float) -> Answer | None:
         if authorised:
-            # Storage takes one signature only; and this one is the AppCode, which is none of its business.
+            # Storage accepts one signature only, and this header leaks the AppCode to it.
             self.state.counters.leaks += 1
             self._write({"add": {"leaks": 1}})
             return answers.storage_error(400, "InvalidArgument", "Only one auth mechanism allowed.", now)

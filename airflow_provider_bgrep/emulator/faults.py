@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults are an API: each is put in place for a number of times and says how often it was met."""
+"""The fault API: a fault is injected for a number of times and counts how often it occurs."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ OPERATIONS: Final = ("submit", "query", "result", "any")
 
 ANSWER_FAULTS: Final = {
     "code": "a code of the service or the gateway, or a text of an older gateway",
-    "throttle": "the gateway throttles (code T429UR unless said)",
-    "gateway_timeout": "the gateway waited in vain for the service (code D504TO)",
+    "throttle": "the gateway throttles (code T429UR by default)",
+    "gateway_timeout": "the gateway timed out waiting for the service (code D504TO)",
     "status": "a plain HTTP status with an HTML body, as a proxy sends it",
     "reset": "the TCP connection is reset",
-    "hang": "no answer for some seconds, then the connection is closed",
+    "hang": "no answer for some seconds, then the connection is reset",
     "empty": "HTTP 200 with an empty body",
-    "truncated": "an answer that breaks off: fewer bytes than Content-Length, or cut JSON",
+    "truncated": "a truncated answer: fewer bytes than Content-Length, or incomplete JSON",
     "html": "HTTP 200 with an HTML page",
     "body": "any status, headers and body",
 }
-"""Faults in the place of an answer, and what each is."""
+"""Faults that replace an answer, with a description."""
 
 JOB_FAULTS: Final = {
     "fail_task": "one image task of the next accepted job ends FAILED",
@@ -33,9 +33,10 @@ JOB_FAULTS: Final = {
     "no_results": "an image task of the next accepted job is SUCCESS without a result",
     "partial": "an image task of the next accepted job has fewer results than it asked for",
     "order": "answers about the next accepted job list its image tasks in another order",
+    "other_key": "queries of the next accepted job are answered with another result_key",
     "echo": "answers about the next accepted job repeat what was submitted in another form",
 }
-"""Faults of a job, taken by the next submit that is accepted."""
+"""Faults of a job, which occur at the next accepted submit."""
 
 ECHO_FORMS: Final = {
     "text": "numbers as text, prompts with blanks around them",
@@ -50,8 +51,6 @@ RESULT_FAULTS: Final = {
     "oversized": "the result is larger than it should be",
 }
 """Faults of a download."""
-
-_ACCEPTED_UNLESS_SAID: Final = {"empty", "truncated", "gateway_timeout"}
 
 _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "code": {"code": None, "retry_after": None, "accepted": False, "message": None, "code_header": None},
@@ -81,6 +80,7 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "no_results": {"index": None},
     "partial": {"index": None, "count": 1},
     "order": {"order": None},
+    "other_key": {},
     "echo": {"form": "text", "index": None},
     "expired": {},
     "oversized": {"bytes": 0},
@@ -89,7 +89,7 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
 
 @dataclass(slots=True)
 class Fault:
-    """One fault and what is left of it."""
+    """An injected fault and how often it has occurred."""
 
     id: str
     name: str
@@ -100,16 +100,16 @@ class Fault:
 
     @property
     def exhausted(self) -> bool:
-        """Whether it was met as often as it was put in place for."""
+        """Whether it has occurred as often as it was injected for."""
         return self.consumed >= self.times
 
     @property
     def accepted(self) -> bool:
-        """Whether a submit is taken and counted before the fault strikes."""
+        """Whether a submit is accepted and counted before the fault occurs."""
         return bool(self.params.get("accepted"))
 
     def as_dict(self) -> dict[str, Any]:
-        """For the control routes."""
+        """Return it as the control routes do."""
         return {
             "id": self.id,
             "fault": self.name,
@@ -122,14 +122,14 @@ class Fault:
 
 @dataclass(slots=True)
 class Faults:
-    """The faults in place, oldest first: of two that fit, the older is met first."""
+    """The injected faults. If several apply to a call, the oldest occurs first."""
 
     every: dict[str, Fault] = field(default_factory=dict)
     active: list[Fault] = field(default_factory=list)
     _ids: Any = field(default_factory=lambda: itertools.count(1))
 
     def inject(self, name: str, operation: str, times: int, params: Mapping[str, Any]) -> Fault:
-        """Put a fault in place.
+        """Inject a fault.
 
         :raises ValueError: for an unknown fault, operation, parameter or code.
         """
@@ -157,7 +157,7 @@ class Faults:
         return fault
 
     def take(self, names: Mapping[str, str], operation: str) -> Fault | None:
-        """Meet the oldest fault of these names that fits the operation, if there is one."""
+        """Return the oldest fault of these names that applies to the operation, and count it; or ``None``."""
         for fault in self.active:
             if fault.name in names and fault.operation in (operation, "any"):
                 fault.consumed += 1
@@ -167,7 +167,7 @@ class Faults:
         return None
 
     def take_all(self, names: Mapping[str, str], operation: str) -> list[Fault]:
-        """Meet every fault of these names once (one image task fails *and* the job is late)."""
+        """Return all faults of these names that apply, and count each once: a job may be late *and* fail."""
         met = [one for one in self.active if one.name in names and one.operation in (operation, "any")]
         for fault in met:
             fault.consumed += 1
@@ -175,22 +175,22 @@ class Faults:
         return met
 
     def give_back(self, fault: Fault) -> None:
-        """Undo a take: the call was refused for its own sake, so that the fault was not met."""
+        """Undo :meth:`take`: the call was refused for another reason, so the fault did not occur."""
         fault.consumed -= 1
         if fault not in self.active:
             self.active.insert(0, fault)
 
     def clear(self) -> None:
-        """Drop all."""
+        """Remove all faults."""
         self.every.clear()
         self.active.clear()
 
 
 def strike(fault: Fault, regular: Answer | None) -> Answer:
-    """The answer that a fault puts in the place of the regular one.
+    """Return the answer that replaces the regular one.
 
     :param fault: one of :data:`ANSWER_FAULTS`.
-    :param regular: what would have been answered, where the call was taken.
+    :param regular: the regular answer, if the call was accepted.
     """
     params, name = fault.params, fault.name
     if name in ("code", "throttle", "gateway_timeout"):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gateway in front of the service: it refuses by itself, with headers and an empty body.
+"""The gateway in front of the service, which refuses calls with headers and an empty body.
 
-The order of its checks: domain, scheme, size of URL and headers, path, method, stage, repeated
-headers, AppCode, caller's address, nonce, timestamp, Content-Type, size of the body; then the
-account: subscription, rate; then the service behind it: breaker, reach. A nonce that got as far as
-its check is used up, whatever comes after.
+It checks in this order: domain, scheme, size of URL and headers, path, method, stage, repeated headers,
+AppCode, address of the caller, nonce, timestamp, Content-Type, size of the body; then the account:
+subscription, rate; then the service: circuit breaker, reachability. A nonce is used up once it was checked,
+whatever the later checks find.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ _DAY: Final = 86_400
 
 
 class Headers(Protocol):
-    """The request's headers, whatever their case."""
+    """The headers of a request, by names of any case."""
 
     def get(self, name: str, /) -> str | None:
-        """The first of that name."""
+        """Return the first header of a name."""
 
     def getall(self, name: str, /) -> list[str]:
-        """All of that name."""
+        """Return all headers of a name."""
 
     def __contains__(self, name: object, /) -> bool: ...
 
 
 @dataclass(slots=True)
 class Call:
-    """The head of a request on the API."""
+    """The head of a request to the API."""
 
     method: str
     target: str
@@ -70,7 +70,7 @@ class Call:
 
 @dataclass(slots=True)
 class Gateway:
-    """The gateway's own memory: how fast it is called and whether its breaker is open."""
+    """The state of the gateway: the rate of calls, and its circuit breaker."""
 
     tokens: float = 1.0
     refilled: float = 0.0
@@ -82,9 +82,9 @@ class Gateway:
     def refuse_request(
         self, call: Call, state: State, settings: Settings, app_codes: Mapping[str, str], now: float
     ) -> tuple[str, str] | None:
-        """What a request is refused with for its own sake, before its body is read.
+        """Check a request before its body is read.
 
-        :return: a code and what exactly was wrong, or ``None``. ``call.app_code`` is set then.
+        :return: a code and the details of the refusal, or ``None``; then ``call.app_code`` is set.
         """
         return (
             _refuse_address(call, settings)
@@ -96,7 +96,7 @@ class Gateway:
         )
 
     def refuse_account(self, state: State, settings: Settings, now: float) -> tuple[str, str] | None:
-        """What a correct request is refused with: the account has no more, or asks too fast."""
+        """Check the subscription and the rate; return a code and details, or ``None``."""
         if settings.subscription != "active":
             return SUBSCRIPTIONS[settings.subscription], f"subscription is {settings.subscription}"
         limit = settings.subscription_calls
@@ -113,7 +113,7 @@ class Gateway:
         return None
 
     def refuse_backend(self, settings: Settings, now: float) -> tuple[str, str] | None:
-        """What a call is refused with because the service cannot be reached."""
+        """Check whether the service can be reached; return a code and details, or ``None``."""
         if now < self.opened + BREAKER_OPEN_SECONDS:
             return "D503CB", "breaker open after time-outs"
         if settings.backend not in ("up", "drops"):
@@ -121,7 +121,7 @@ class Gateway:
         return None
 
     def timed_out(self, settings: Settings, now: float) -> None:
-        """The service did not answer in time: enough of these open the breaker."""
+        """Record that the service did not answer in time; several of these open the circuit breaker."""
         self.timeouts.append(now)
         while self.timeouts[0] <= now - _BREAKER_WINDOW_SECONDS:
             self.timeouts.popleft()
@@ -177,7 +177,7 @@ def _refuse_app_code(call: Call, app_codes: Mapping[str, str]) -> tuple[str, str
             return "A400IK", "only AppCodes are known here, no X-Ca-Key"
         return "A400MA", "Authorization is missing"
     if value.startswith("Bearer "):
-        return "A401OT", "a bearer token is no AppCode"
+        return "A401OT", "a bearer token is not an AppCode"
     code = value.removeprefix(APPCODE_PREFIX)
     if code == value or not code or code != code.strip() or " " in code:
         return "A400AC", f"Authorization is not {APPCODE_PREFIX!r} and a code"
@@ -208,7 +208,7 @@ def _refuse_nonce(call: Call, state: State, now: float) -> tuple[str, str] | Non
         return "S403NU", f"nonce {nonce} was seen within {NONCE_WINDOW_SECONDS} seconds"
     stamp = call.headers.get("X-Ca-Timestamp")
     if stamp is not None:
-        # Milliseconds since the epoch; what is no number cannot be recent.
+        # Milliseconds since the epoch; anything but a number counts as expired.
         seconds = int(stamp) / 1000 if stamp.isascii() and stamp.isdigit() else 0.0
         if abs(now - seconds) > NONCE_WINDOW_SECONDS:
             return "S403TE", f"X-Ca-Timestamp is {stamp}"

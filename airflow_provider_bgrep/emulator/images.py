@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Source images and masks: fetched over HTTP, and checked as the document demands."""
+"""Fetches source images and masks over HTTP, and checks them as the API's documentation requires."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ FETCH_BYTES: Final = 64 * 1024 * 1024
 KEPT_BYTES: Final = 128 * 1024 * 1024
 
 REFUSED_MARK: Final = "bgrep-emulator"
-"""Key of a text chunk; an image whose text is ``refused`` does not pass the compliance check."""
+"""Key of a PNG text chunk; an image with the text ``refused`` fails the compliance check."""
 
 _SOFT: Final = 40
-"""A mask's value this near 0 or 255 is black or white: JPEG masks are never clean."""
+"""Tolerance for black and white in a mask, because JPEG masks are never exact."""
 
 _SOFT_SHARE: Final = 0.05
-"""Share of a black and white mask's pixels that may lie between: soft edges."""
+"""Largest share of pixels between black and white, for soft edges."""
 
 
 class UnfitError(ValueError):
-    """An image or mask is not what the document demands."""
+    """An image or mask does not meet the requirements."""
 
 
 class Images:
-    """Fetches images, and keeps the last ones."""
+    """Fetches images, and caches the most recent ones."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
@@ -45,8 +45,8 @@ class Images:
     async def check(self, tasks: list[dict[str, Any]]) -> None:
         """Fetch and check all images and masks of a job, in the order of its image tasks.
 
-        :raises RefusalError: for the first that cannot be fetched (23500006), is not fit (23500007)
-            or is marked as refused (23500005).
+        :raises RefusalError: for the first one that cannot be fetched (23500006), does not meet the
+            requirements (23500007) or is marked as refused (23500005).
         """
         urls = dict.fromkeys(task[name] for task in tasks for name in ("image", "mask") if name in task)
         fetched = await asyncio.gather(*(self.fetch(url) for url in urls), return_exceptions=True)
@@ -65,7 +65,7 @@ class Images:
                 raise RefusalError("23500005", f"task {index}: the image is marked as refused")
 
     async def fetch(self, url: str) -> bytes:
-        """The bytes behind a URL.
+        """Fetch a URL.
 
         :raises OSError: if it cannot be read.
         """
@@ -86,7 +86,7 @@ class Images:
         return data
 
     async def load(self, url: str) -> bytes | None:
-        """The bytes behind a URL, as last fetched; ``None`` if it cannot be read (any more)."""
+        """Return the content of a URL, from the cache if possible; ``None`` if it cannot be read."""
         if url in self._kept:
             return self._kept[url]
         try:
@@ -108,10 +108,10 @@ class Images:
 
 
 def _check(image: bytes, mask: bytes | None) -> bool:
-    """Check an image and its mask; the same bytes are looked at once.
+    """Check an image and its mask; verdicts are cached by content.
 
     :return: whether the image is marked as refused.
-    :raises UnfitError: if either is not fit.
+    :raises UnfitError: if one of them does not meet the requirements.
     """
     size, marked = _known(image, False)
     if mask is not None:
@@ -144,9 +144,9 @@ def _known(data: bytes, is_mask: bool) -> tuple[tuple[int, int], bool]:
 
 
 def opened(data: bytes) -> Image.Image:
-    """An image, read whole.
+    """Return an image, decoded completely.
 
-    :raises UnfitError: if its format or size is not allowed, or it breaks off.
+    :raises UnfitError: if its format or size is not allowed, or it is truncated.
     """
     try:
         image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
@@ -155,7 +155,7 @@ def opened(data: bytes) -> Image.Image:
             raise UnfitError(f"{width} x {height}, each side may have {MIN_SIDE} to {MAX_SIDE} pixels")
         image.load()
     except UnidentifiedImageError as error:
-        raise UnfitError(f"no image of {', '.join(IMAGE_FORMATS)}") from error
+        raise UnfitError(f"not an image in one of the formats {', '.join(IMAGE_FORMATS)}") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, UnfitError):
             raise
@@ -164,9 +164,9 @@ def opened(data: bytes) -> Image.Image:
 
 
 def as_mask(image: Image.Image) -> Image.Image:
-    """The mask in an image of any of the three forms, in one channel: 255 is kept.
+    """Return the mask in an image of any of the three forms, in one channel where 255 is kept.
 
-    :raises UnfitError: if it is none of them.
+    :raises UnfitError: if it is not one of them.
     """
     if image.mode == "P":
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
@@ -177,7 +177,7 @@ def as_mask(image: Image.Image) -> Image.Image:
         if int((bands.max(axis=2) - bands.min(axis=2)).max()) > _SOFT:
             raise UnfitError("the mask has colours")
     elif image.mode not in ("1", "L"):
-        raise UnfitError(f"the mask's mode is {image.mode}: none of the three forms")
+        raise UnfitError(f"the mask has mode {image.mode}, expected one or three channels or alpha")
     single = image.convert("L")
     between = sum(single.histogram()[_SOFT : 256 - _SOFT])
     if between > _SOFT_SHARE * image.width * image.height:
@@ -187,5 +187,5 @@ def as_mask(image: Image.Image) -> Image.Image:
 
 @functools.lru_cache(maxsize=8)
 def decoded(data: bytes) -> Image.Image:
-    """An image for drawing with; the last few are kept."""
+    """Return an image for drawing; the most recent ones are cached."""
     return opened(data)

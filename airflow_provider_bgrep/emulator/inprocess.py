@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An emulator in this process: its own thread, its own event loop, a free loopback port."""
+"""An emulator in this process, in a thread with an event loop of its own."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _STOP_SECONDS = 10
 
 
 class Emulator(Controls):
-    """The API on loopback, in a thread; a context manager.
+    """An emulator on loopback, in a thread; a context manager.
 
     :param host: a loopback address.
-    :param port: the port, 0 for a free one. A restarted emulator keeps the port it got.
-    :param app_code: the AppCode it knows.
-    :param state_file: where jobs, counters and nonces survive a restart; ``None`` keeps them as long
-        as this object.
+    :param port: the port, 0 for a free one. A restarted emulator keeps its port.
+    :param app_code: the AppCode that it accepts.
+    :param state_file: file that keeps jobs, counters and nonces over a restart; ``None`` keeps
+        them in memory.
     :param settings: any of :class:`airflow_provider_bgrep.emulator.settings.Settings`.
     """
 
@@ -49,12 +49,12 @@ class Emulator(Controls):
         self.url = ""
 
     def start(self) -> Self:
-        """Start serving; returns when it does.
+        """Start the server, and return when it listens.
 
-        :raises OSError: if the port is taken.
+        :raises OSError: if the port is in use.
         """
         if self._thread is not None:
-            raise RuntimeError("the emulator is running")
+            raise RuntimeError("the emulator is already running")
         self._core = Core(self._app_code, self._state_file, self._settings)
         started: Future[str] = Future()
         self._thread = threading.Thread(
@@ -72,7 +72,7 @@ class Emulator(Controls):
         return self
 
     def stop(self) -> None:
-        """Stop serving; what is still being answered is broken off. Counters can be read on."""
+        """Stop the server and abort pending requests. The counters can still be read."""
         thread, loop, stopping = self._thread, self._loop, self._stopping
         if thread is None or loop is None or stopping is None:
             return
@@ -88,13 +88,13 @@ class Emulator(Controls):
 
     @property
     def app_code(self) -> str:
-        """The AppCode that the emulator knows."""
+        """The AppCode that the emulator accepts."""
         return self._app_code
 
     def control(self, method: str, path: str, payload: dict[str, Any] | None = None) -> Any:
-        """Do what a control route asks for, on the emulator's own thread.
+        """Call a control route on the emulator's thread.
 
-        :raises ValueError: for a value that cannot be.
+        :raises ValueError: for an invalid value.
         """
         core = self._running
         return self._call(lambda: control.handle(core, method, path, payload or {}))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs: planned when they are accepted, and written as the service writes them."""
+"""Jobs: scheduled when they are accepted, and written as the service writes them."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from airflow_provider_bgrep.emulator.state import Job, TaskState
 RESULTS_PREFIX: Final = "/results/"
 
 _WAITING_SHARE: Final = 0.3
-"""Share of a job's time that it waits, in lifelike timing."""
+"""Share of a job's time in status WAITING, in lifelike timing."""
 
 _RESIGN_SHARE: Final = 0.1
-"""A query repeats a result URL until this share of its life is gone: signing each time costs more
-than all the rest of a query."""
+"""Share of a result URL's life after which a query signs it again: signing costs more than the rest of a
+query."""
 
 
 def plan(
     tasks: list[dict[str, Any]], app_code: str, now: float, settings: Settings, faults: Iterable[Fault]
 ) -> Job:
-    """A new job: what becomes of each of its image tasks is settled here.
+    """Create a job and decide the outcome of each of its image tasks.
 
-    :param tasks: what was submitted.
-    :param app_code: whose job it is.
+    :param tasks: the submitted image tasks.
+    :param app_code: the AppCode of the submitter.
     :param now: the emulator's clock.
-    :param faults: the faults it meets.
+    :param faults: the faults that occur.
     """
     key = uuid.uuid4().hex
     states = [TaskState(echo=task, outputs=task["num_output"], start=now, end=now) for task in tasks]
@@ -47,22 +47,25 @@ def plan(
             state.start_poll = math.ceil(state.end_poll / 2)
     elif settings.timing == "lifelike":
         median, sigma = settings.seconds
-        draw = random.Random(key)  # noqa: S311 (a job's time is no secret)
+        draw = random.Random(key)  # noqa: S311 (the time of a job is not a secret)
         for index, state in enumerate(states):
             takes = draw.lognormvariate(math.log(median), sigma) + index * settings.stagger
             state.start, state.end = now + takes * _WAITING_SHARE, now + takes
     order: tuple[int, ...] = ()
+    answered_key = ""
     for fault in faults:
         if fault.name == "order":
             given = fault.params["order"]
             order = tuple(reversed(range(len(states)))) if given is None else tuple(map(int, given))
             order = tuple(index for index in order if 0 <= index < len(states))
+        elif fault.name == "other_key":
+            answered_key = uuid.uuid4().hex
         else:
-            _suffer(states, fault)
-    return Job(key, app_code, now, states, order=order)
+            _apply(states, fault)
+    return Job(key, app_code, now, states, order=order, answered_key=answered_key)
 
 
-def _suffer(states: list[TaskState], fault: Fault) -> None:
+def _apply(states: list[TaskState], fault: Fault) -> None:
     params = fault.params
     if fault.name == "late":
         for state in states:
@@ -84,7 +87,7 @@ def _suffer(states: list[TaskState], fault: Fault) -> None:
 
 
 def submitted(job: Job) -> bytes:
-    """The JSON of ``data`` as a submit is answered: every image task waits, and has no results."""
+    """Return the JSON of ``data`` in the answer to a submit: every image task is WAITING, without results."""
     tasks = [{**_echo(task), "status": "WAITING"} for task in job.tasks]
     return _json(
         {"result_key": job.key, "task_list": [dict(sorted(task.items())) for task in _ordered(job, tasks)]}
@@ -96,7 +99,7 @@ def _ordered(job: Job, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _echo(task: TaskState) -> dict[str, Any]:
-    """What an answer repeats of an image task, in the form that a fault chose."""
+    """Return what an answer repeats of an image task, in the form that a fault chose."""
     if not task.echo_form:
         return task.echo
     if task.echo_form == "none":
@@ -119,11 +122,11 @@ _FORMS: Final = {"text": _as_text, "float32": _as_float32}
 
 
 def queried(job: Job, now: float, base: str, secret: str, life: float) -> bytes:
-    """The JSON of ``data`` as a query is answered.
+    """Return the JSON of ``data`` in the answer to a query.
 
     :param base: URL of the emulator.
-    :param secret: what result URLs are signed with.
-    :param life: seconds that a result URL is readable.
+    :param secret: key that signs result URLs.
+    :param life: seconds that a result URL is valid.
     """
     statuses = job.statuses(now)
     signed_until = 0.0
@@ -142,13 +145,13 @@ def queried(job: Job, now: float, base: str, secret: str, life: float) -> bytes:
         message = task.message if status in ("SUCCESS", "FAILED") else "success"
         whole = {**_echo(task), "status": status, "results": results, "message": message}
         tasks.append(dict(sorted(whole.items())))
-    written = _json({"result_key": job.key, "task_list": _ordered(job, tasks)})
+    written = _json({"result_key": job.answered_key or job.key, "task_list": _ordered(job, tasks)})
     job.cached = ((statuses, (base, life), signed_until or math.inf), written)
     return written
 
 
 def sign(name: str, expires: int, secret: str) -> str:
-    """Path and query of a signed result URL, in the manner of object storage.
+    """Return path and query string of a signed result URL, as object storage signs it.
 
     :param name: the image's name, ``{result_key}/{image task}-{number}.png``.
     :param expires: seconds since the epoch.
@@ -160,7 +163,7 @@ def sign(name: str, expires: int, secret: str) -> str:
 
 
 def signature(name: str, expires: int, secret: str) -> str:
-    """The signature of a result's name and expiry."""
+    """Return the signature of a result's name and expiry."""
     digest = hmac.new(secret.encode(), f"GET\n{expires}\n{name}".encode(), hashlib.sha1).digest()
     return base64.b64encode(digest).decode()
 

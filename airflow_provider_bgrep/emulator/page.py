@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The index page for people: samples, counters, the last jobs and their images."""
+"""The index page: samples, counters, the last jobs and their images."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from airflow_provider_bgrep.emulator.core import Core
 from airflow_provider_bgrep.emulator.state import Job
 
 _SHOWN: Final = 12
-"""So many jobs are shown, the newest first: each of their images is drawn when the page is looked at."""
+"""Number of jobs shown, newest first: the page causes each of their images to be drawn."""
 
 _LIFE: Final = 600
-"""Seconds that the page's own result URLs live, whatever the setting."""
+"""Seconds that the result URLs of the page are valid, independent of the setting."""
 
 _STYLE: Final = """
 body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:1080px;padding:28px 24px}
@@ -31,7 +31,7 @@ figcaption{padding:5px 9px;font-size:12.5px;color:#555}.n{padding:8px 14px;min-w
 
 
 def index(core: Core) -> str:
-    """The page as HTML."""
+    """Return the page as HTML."""
     counters = "".join(
         f'<div class="card n"><b>{value}</b><span>{escape(name.replace("_", " "))}</span></div>'
         for name, value in core.state.counters.as_dict().items()
@@ -47,8 +47,8 @@ def index(core: Core) -> str:
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>bg-rep emulator</title>'
         f"<style>{_STYLE}</style></head><body><h1>Background generation API: emulator</h1>"
-        "<p>Scenery is drawn by code from words of the prompt. This is no diffusion model, and nothing here "
-        "costs money.</p>"
+        "<p>Code draws the scenery from words of the prompt, without a diffusion model. Nothing here is "
+        "billed.</p>"
         f"<p>Serving <code>{escape(core.base)}</code>, timing {escape(core.settings.timing)}.</p>"
         f'<h2>Counters</h2><div class="row">{counters}</div>'
         f"<h2>Jobs ({len(every)})</h2>{shown}"

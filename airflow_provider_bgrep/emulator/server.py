@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The emulator's sockets: aiohttp's low-level server, without routing or middleware, to be lean."""
+"""The HTTP server of the emulator: aiohttp's low-level server, without routing or middleware."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from airflow_provider_bgrep.emulator.jobs import RESULTS_PREFIX
 from airflow_provider_bgrep.emulator.samples import SAMPLES_PREFIX
 
 _LONGEST_LINE: Final = 64 * 1024
-"""aiohttp must read longer lines than the gateway allows, or it would refuse them before it."""
+"""Longest line that aiohttp reads: longer than the gateway allows, so that the gateway refuses it."""
 
 _SHUTDOWN_SECONDS: Final = 0.2
 
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 class Server:
     """Serves a core on a loopback address.
 
-    :param core: what answers.
+    :param core: the emulator that answers.
     """
 
     def __init__(self, core: Core) -> None:
@@ -45,7 +45,7 @@ class Server:
         self._sockets: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> str:
-        """Listen.
+        """Start listening.
 
         :return: the URL.
         """
@@ -57,10 +57,10 @@ class Server:
         return self._core.base
 
     async def stop(self) -> None:
-        """Stop listening, and break off what is still being answered."""
+        """Stop listening and abort pending requests."""
         if self._sockets is not None:
             self._sockets.close()
-            # First our own connections: they may lead to this very server, which would wait for them.
+            # Close the client connections first: they may lead to this server, which would wait for them.
             await self._core.images.close()
             await self._web.shutdown(_SHUTDOWN_SECONDS)
         self._core.close()
@@ -71,13 +71,13 @@ class Server:
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception:
-            # The emulator's own fault, told as the service tells its own; and the reason to the log.
+            # An error of the emulator itself: answer like the service, and log the reason.
             log.exception("the emulator failed at %s %s", request.method, request.path)
-            answer = answers.service_error("23500000", "the emulator failed: see its log")
+            answer = answers.service_error("23500000", "the emulator failed; see its log")
         try:
             return await _deliver(request, answer)
         except ConnectionError:
-            return web.Response()  # nobody is there to read it
+            return web.Response()  # the client has disconnected
 
     async def _route(self, request: web.BaseRequest) -> Answer:
         path = request.path
@@ -114,7 +114,7 @@ class Server:
 
 
 class _Body:
-    """Reads a request's body up to a limit."""
+    """Reads the body of a request up to a limit."""
 
     def __init__(self, request: web.BaseRequest) -> None:
         self._request = request
@@ -136,11 +136,11 @@ class _Body:
 
 
 def _is_new(request: web.BaseRequest) -> bool:
-    """Whether this is the first API request on its connection."""
+    """Return whether this is the first API request on its connection."""
     transport: Any = request.transport
     if transport is None or transport.get_extra_info("bgrep_seen"):
         return False
-    transport._extra["bgrep_seen"] = True  # the one place a transport has for notes
+    transport._extra["bgrep_seen"] = True  # the only dictionary of a transport
     return True
 
 
@@ -148,7 +148,7 @@ async def _sample(request: web.BaseRequest, name: str) -> Answer:
     try:
         body, media_type = await asyncio.to_thread(samples.drawn, unquote(name))
     except KeyError:
-        return answers.as_json({"error": f"no sample {name}"}, 404)
+        return answers.as_json({"error": f"unknown sample {name}"}, 404)
     return Answer(200, body, {"Content-Type": media_type})
 
 
@@ -169,7 +169,7 @@ def _reset(request: web.BaseRequest) -> None:
         return
     raw = transport.get_extra_info("socket")
     if raw is not None:
-        # Lingering for no time at all makes the kernel send RST where it would send FIN.
+        # With a linger time of 0, the kernel sends RST instead of FIN.
         form = "hh" if sys.platform == "win32" else "ii"
         with contextlib.suppress(OSError):
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(form, 1, 0))

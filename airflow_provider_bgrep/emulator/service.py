@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The service's own checks of a body, in its order.
+"""The service's checks of a body, in its order.
 
-For a submit: the body is there (23500012), is JSON of the right shape (23500013), has every required
-field (23500009, of all image tasks), has nothing out of range (23500013, of all image tasks), its
-URLs are URLs (23500006). What a job may cost and whether its images can be read comes after that.
-A list is refused whole for one bad element, and what was wrong is said in ``X-Emulator-Detail``.
+For a submit: the body is not empty (23500012), is JSON of the right shape (23500013), has every required
+field (23500009, in all image tasks), has no value out of range (23500013, in all image tasks), and its URLs
+are URLs (23500006). The checks of credit and images come later. One invalid element refuses the whole list;
+the header ``X-Emulator-Detail`` names it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class RefusalError(Exception):
     """The service refuses the call.
 
     :param code: one of the service's codes.
-    :param detail: what exactly was wrong.
+    :param detail: the details of the refusal.
     """
 
     def __init__(self, code: str, detail: str) -> None:
@@ -37,28 +37,28 @@ class RefusalError(Exception):
 
 
 def result_key(body: bytes) -> str:
-    """The key that a query asks for.
+    """Return the result key of a query.
 
-    :raises RefusalError: if the body does not hold one.
+    :raises RefusalError: if the body does not contain one.
     """
     key = _data(body, {"result_key"}).get("result_key")
     if key is None or key == "":
         raise RefusalError("23500009", "data.result_key is missing")
     if not isinstance(key, str):
-        raise RefusalError("23500013", "data.result_key is no string")
+        raise RefusalError("23500013", "data.result_key is not a string")
     return key
 
 
 def task_list(body: bytes) -> list[dict[str, Any]]:
-    """The image tasks that a submit asks for, as they were sent.
+    """Return the image tasks of a submit, as they were sent.
 
-    :raises RefusalError: if one of them is not what the document allows.
+    :raises RefusalError: if one of them is invalid.
     """
     tasks = _data(body, {"task_list"}).get("task_list")
     if tasks is None or tasks == []:
         raise RefusalError("23500009", "data.task_list is missing or empty")
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
-        raise RefusalError("23500013", "data.task_list is no list of objects")
+        raise RefusalError("23500013", "data.task_list is not a list of objects")
     if not MIN_TASKS <= len(tasks) <= MAX_TASKS:
         raise RefusalError("23500013", f"{len(tasks)} image tasks, {MIN_TASKS} to {MAX_TASKS} are allowed")
     _check_fields(tasks)
@@ -78,7 +78,7 @@ def _check_fields(tasks: list[dict[str, Any]]) -> None:
     for index, task in enumerate(tasks):
         for name in ("image", "mask"):
             if name in task and not _is_url(task[name]):
-                raise RefusalError("23500006", f"task {index}: {name} is no http or https URL")
+                raise RefusalError("23500006", f"task {index}: {name} is not an http or https URL")
 
 
 def _data(body: bytes, known: set[str]) -> dict[str, Any]:
@@ -87,14 +87,14 @@ def _data(body: bytes, known: set[str]) -> dict[str, Any]:
     try:
         whole = json.loads(body.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_no_twins)
     except (ValueError, RecursionError) as error:
-        raise RefusalError("23500013", f"the body is no JSON: {error}") from error
+        raise RefusalError("23500013", f"the body is not JSON: {error}") from error
     if not isinstance(whole, dict):
-        raise RefusalError("23500013", "the body is no JSON object")
+        raise RefusalError("23500013", "the body is not a JSON object")
     data = whole.get("data")
     if data is None or data == {}:
         raise RefusalError("23500009", "data is missing or empty")
     if not isinstance(data, dict):
-        raise RefusalError("23500013", "data is no object")
+        raise RefusalError("23500013", "data is not an object")
     unknown = (set(whole) - {"data"}) | (set(data) - known)
     if unknown:
         raise RefusalError("23500013", f"unknown fields {sorted(unknown)}")
@@ -102,7 +102,7 @@ def _data(body: bytes, known: set[str]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _wrong(name: str, value: Any) -> str:
-    """What is wrong with one field, or an empty string."""
+    """Return the error of a field, or an empty string."""
     field = IMAGE_TASK_FIELDS.get(name)
     if field is None:
         return f"the API has no field {name}"
@@ -121,13 +121,13 @@ def _wrong(name: str, value: Any) -> str:
         return f"{name} is null: leave it out instead"
     if field.kind in ("url", "text"):
         if not isinstance(value, str):
-            return f"{name} is no string"
+            return f"{name} is not a string"
         if field.maximum is not None and len(value) > field.maximum:
             return f"{name} has {len(value)} characters, {field.range} are allowed"
         return ""
     whole = field.kind == "integer"
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-        return f"{name} is no {field.kind}"
+        return f"{name} is not of type {field.kind}"
     return _out_of_range(field, value)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be chosen about an emulator, while it runs too."""
+"""The settings of an emulator, which can be changed while it runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ APP_CODE_STATES: Final = {
     "unauthorised": "A403PR",
     "unknown to the service": "23500001",
 }
-"""States of an AppCode, and what a call with one is answered with."""
+"""States of an AppCode, and the code that answers a call with it."""
 
 SUBSCRIPTIONS: Final = {
     "active": "",
@@ -41,8 +41,8 @@ RATE_SCOPES: Final = {
     "plugin": ("T429PR", "Throttled by API Flow Control"),
     "server": ("T429SR", "Throttled by API Flow Control"),
 }
-"""Whose rate limit it is: today's code, and an older gateway's text. Which of today's codes belongs
-to which limit is partly this project's reading: the gateway's pages name the codes only."""
+"""Scopes of a rate limit: the current code, and the text of an older gateway. The gateway's pages only list
+the codes; some of these assignments are this project's interpretation."""
 
 BACKENDS: Final = {
     "up": "",
@@ -54,39 +54,38 @@ BACKENDS: Final = {
     "gateway busy": "X503BZ",
     "drops": "N502RE",
 }
-"""States of the service behind the gateway. ``drops`` takes the call and breaks the connection."""
+"""States of the service behind the gateway. ``drops`` accepts the call and drops the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an emulator does; change it with ``configure``.
+    """The settings of an emulator, changed with ``configure``.
 
     :param timing: ``instant`` (finished at the first query), ``polls`` (after ``polls`` unfinished
         answers) or ``lifelike`` (a log-normal time).
-    :param polls: unfinished answers before a job is finished, in ``polls`` timing.
+    :param polls: number of queries that find a job unfinished, in ``polls`` timing.
     :param seconds: median and sigma of an image task's log-normal time, in ``lifelike`` timing.
-    :param stagger: how many polls (seconds, in ``lifelike`` timing) each further image task of a
-        job finishes after the one before it.
+    :param stagger: polls (seconds, in ``lifelike`` timing) between the ends of the image tasks of a job.
     :param fetch: whether submitted images and masks are fetched and checked.
-    :param result_seconds: how long a result URL is readable.
-    :param job_seconds: how long a job can be queried; ``None`` is for ever.
+    :param result_seconds: seconds that a result URL is valid.
+    :param job_seconds: seconds that a job can be queried; ``None`` for no limit.
     :param quota_images: credit in images, counted from the start or the last reset (23500003).
-    :param subscription_calls: calls of the subscription, counted likewise (B403MQ).
+    :param subscription_calls: calls of the subscription, counted in the same way (B403MQ).
     :param subscription: one of :data:`SUBSCRIPTIONS`.
-    :param app_codes: further AppCodes and the state of each, one of :data:`APP_CODE_STATES`; the
-        emulator's own can be given another state too.
+    :param app_codes: further AppCodes and the state of each, one of :data:`APP_CODE_STATES`; may include the
+        emulator's own.
     :param rate: calls per second before throttling; a burst of one second is allowed.
-    :param rate_scope: whose limit ``rate`` is, one of :data:`RATE_SCOPES`.
+    :param rate_scope: scope of ``rate``, one of :data:`RATE_SCOPES`.
     :param daily_calls: calls a day on a public test domain (T429ID).
     :param busy_jobs: unfinished jobs at which the service itself throttles submits (23500004).
     :param gateway: ``codes`` (today's 6 characters), ``texts`` (an older gateway) or ``none`` (the
-        service without a gateway before it, which then checks the AppCode itself).
-    :param domains: ``Host`` values that are served; ``None`` serves all (I404DO).
-    :param https_only: refuse http, which is all this emulator speaks (I403PT).
-    :param allowed_addresses: networks that may call, such as ``10.0.0.0/8``; ``None`` is all (A403IP).
+        service without a gateway, which then checks the AppCode itself).
+    :param domains: accepted ``Host`` values; ``None`` accepts all (I404DO).
+    :param https_only: refuse http, which is the only scheme of this emulator (I403PT).
+    :param allowed_addresses: networks that may call, such as ``10.0.0.0/8``; ``None`` for all (A403IP).
     :param backend: one of :data:`BACKENDS`.
-    :param backend_seconds: how long the service takes to answer.
-    :param backend_timeout: how long the gateway waits for it (D504TO); ``None`` is for ever.
+    :param backend_seconds: seconds that the service takes to answer.
+    :param backend_timeout: seconds that the gateway waits for it (D504TO); ``None`` for no limit.
     :param breaker_timeouts: time-outs within 30 s that open the gateway's breaker (D503CB).
     """
 
@@ -122,10 +121,10 @@ class Settings:
                 raise ValueError(f"{name} cannot be {value!r}{_choices(name)}")
 
     def changed(self, changes: Mapping[str, Any]) -> Settings:
-        """These settings with some changed.
+        """Return the settings with some of them changed.
 
         :param changes: new values by name.
-        :raises ValueError: for an unknown name or a value that cannot be.
+        :raises ValueError: for an unknown name or an invalid value.
         """
         known = {one.name for one in fields(self)}
         unknown = sorted(set(changes) - known)
@@ -134,7 +133,7 @@ class Settings:
         return replace(self, **changes)
 
     def as_dict(self) -> dict[str, Any]:
-        """All settings by name, as JSON takes them."""
+        """Return all settings by name, as values that JSON can represent."""
         return asdict(self)
 
 

@@ -69,7 +69,7 @@ class TaskState:
     echo_form: str = ""
 
     def status(self, polls: int, now: float) -> str:
-        """Its state after so many polls, at that time."""
+        """Return its status after a number of polls, at a time."""
         if polls < self.start_poll or now < self.start:
             return "WAITING"
         if polls < self.end_poll or now < self.end:
@@ -79,9 +79,11 @@ class TaskState:
 
 @dataclass(slots=True)
 class Job:
-    """A submitted job. ``cached`` keeps the JSON of its last answer, until a state changes.
+    """A submitted job.
 
-    ``order`` lists the submitted indexes in the order of its answers; empty, that is the submitted order.
+    :param order: submitted indexes in the order of its answers; empty for the submitted order.
+    :param answered_key: the result key in answers to queries; empty for the job's own.
+    :param cached: JSON of the last answer, until a status changes.
     """
 
     key: str
@@ -90,37 +92,39 @@ class Job:
     tasks: list[TaskState]
     polls: int = 0
     order: tuple[int, ...] = ()
+    answered_key: str = ""
     cached: tuple[Any, bytes] | None = None
 
     def statuses(self, now: float) -> tuple[str, ...]:
-        """The state of each image task, as the next query will see it."""
+        """Return the status of each image task, as the next query returns it."""
         return tuple([task.status(self.polls, now) for task in self.tasks])
 
     def finished(self, now: float) -> bool:
-        """Whether each image task has its outcome."""
+        """Return whether every image task is finished."""
         return all(status in ("SUCCESS", "FAILED") for status in self.statuses(now))
 
     def as_dict(self) -> dict[str, Any]:
-        """For the state file."""
+        """Return it as the state file stores it."""
         return {
             "key": self.key,
             "app_code": self.app_code,
             "created": self.created,
             "polls": self.polls,
             "order": list(self.order),
+            "answered_key": self.answered_key,
             # Not asdict, which copies deeply: it would be most of a submit's time.
             "tasks": [{name: getattr(task, name) for name in TaskState.__slots__} for task in self.tasks],
         }
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Job:
-        """From the state file."""
+        """Return a job from the state file."""
         return cls(**{**raw, "tasks": [TaskState(**task) for task in raw["tasks"]]})
 
 
 @dataclass(slots=True)
 class State:
-    """All that a restart must not lose. Its clock is the wall clock plus what it was advanced by."""
+    """The state that survives a restart. Its clock is the wall clock plus the advanced seconds."""
 
     counters: Counters = field(default_factory=Counters)
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -134,7 +138,7 @@ class State:
         return time.time() + self.advanced
 
     def fresh_nonce(self, nonce: str, now: float) -> bool:
-        """Whether the nonce was not seen within the window; it has been now."""
+        """Remember a nonce, and return whether it was not used within the window."""
         ages = self._ages
         while ages and ages[0][0] <= now - NONCE_WINDOW_SECONDS:
             self.nonces.pop(ages.popleft()[1], None)
@@ -144,24 +148,23 @@ class State:
         return True
 
     def remember_nonce(self, nonce: str, now: float) -> None:
-        """Note a nonce as seen."""
+        """Remember a nonce as used."""
         self.nonces[nonce] = now
         self._ages.append((now, nonce))
 
     def clear(self) -> None:
-        """Forget all but the secret that signs result URLs."""
+        """Delete everything but the secret that signs result URLs."""
         self.counters, self.advanced = Counters(), 0.0
         self.jobs, self.nonces, self._ages = {}, {}, deque()
 
 
 class StateFile:
-    """An append-only log of JSON lines, one written before each answer leaves.
+    """An append-only log of JSON lines; a line is written before each answer is sent.
 
-    A line is in the kernel's hands when :meth:`write` returns, so that it outlives a killed process
-    (not a power cut: there is no fsync). A line cut short by a crash is dropped when read. Opening
-    it writes what it holds anew as one line, so that it does not grow for ever.
+    When :meth:`write` returns, the kernel has the line, so it survives a killed process (but not a power cut,
+    because there is no fsync). An incomplete last line is ignored. Opening the file compacts it to one line.
 
-    :param path: the file; it is made if it is not there.
+    :param path: the file; created if missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -169,9 +172,9 @@ class StateFile:
         self._fd = -1
 
     def open(self) -> State:
-        """Read the state and be ready to write.
+        """Read the state and open the file for writing.
 
-        :raises ValueError: if the file holds something else.
+        :raises ValueError: if the file is not a state file.
         """
         state = State()
         if self.path.exists():
@@ -204,7 +207,7 @@ class StateFile:
         self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND)
 
     def write(self, record: dict[str, Any]) -> None:
-        """Append one record."""
+        """Append a record."""
         os.write(self._fd, json.dumps(record).encode() + b"\n")
 
     def close(self) -> None:
@@ -215,9 +218,9 @@ class StateFile:
 
 
 def apply(state: State, record: dict[str, Any]) -> None:
-    """Bring a state up to date with one record of the file.
+    """Update a state with a record of the file.
 
-    :raises KeyError: and others, if it is no such record.
+    :raises KeyError: or another error, if it is not a valid record.
     """
     if record.get("clear"):
         state.clear()

@@ -18,7 +18,7 @@ SETTINGS = {
     "seaside": "on a beach by the sea at sunset",
     "home": "in a bright nordic living room",
     "silk": "on flowing {{ color }} silk",
-    "city": "on a city street after dark, neon lights",
+    "city": "on a street of a city at night, neon lights",
     "autumn": "in an autumn forest with golden leaves",
 }
 """The end of the prompt for each view."""

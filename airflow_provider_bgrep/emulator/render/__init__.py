@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws the results: the foreground kept to the pixel, a background from words of the prompt.
+"""Draws the results: the foreground unchanged to the pixel, on a background from words of the prompt.
 
-No diffusion model: scenery and palette are chosen by words, and drawn by code.
+Without a diffusion model: words choose the scene and the palette, and code draws them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Renderer"]
 class Renderer:
     """Draws result images when they are fetched, in threads beside the event loop.
 
-    :param images: where the sources come from.
+    :param images: loads the sources.
     """
 
     def __init__(self, images: Images) -> None:
@@ -31,15 +31,15 @@ class Renderer:
         self._drawing: dict[Any, asyncio.Future[bytes]] = {}
 
     async def image(self, task: dict[str, Any], number: int, seed: str) -> bytes:
-        """A result, as PNG.
+        """Return a result as PNG.
 
         :param task: the image task as it was submitted.
-        :param number: which of its outputs.
-        :param seed: what stands for the seed that the service draws where the task has none.
+        :param number: number of the output image.
+        :param seed: takes the place of the random seed that the service chooses if the task has none.
         """
         image = await self._images.load(task["image"])
         mask = await self._images.load(task["mask"]) if "mask" in task else None
-        # By what the URLs lead to, not by the URLs: two signatures of an image are one drawing.
+        # By content, not by URL: two signatures of an image are the same drawing.
         rest = {name: value for name, value in task.items() if name not in ("image", "mask")}
         key = (image, mask, number, seed if "seed" not in task else "", tuple(sorted(rest.items())))
         if key in self._kept:
@@ -49,7 +49,7 @@ class Renderer:
 
             loop = asyncio.get_running_loop()
             drawing = loop.run_in_executor(self._pool, compose, image, mask, task, number, seed)
-            # Those who ask for it meanwhile wait for the same drawing.
+            # Concurrent requests wait for the same drawing.
             self._drawing[key] = drawing
             drawing.add_done_callback(lambda done: self._keep(key, done))
         return await asyncio.shield(self._drawing[key])
@@ -62,5 +62,5 @@ class Renderer:
                 self._kept.popitem(last=False)
 
     def close(self) -> None:
-        """Stop the threads, without waiting for what they draw."""
+        """Stop the threads without waiting for their drawings."""
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What scenes are drawn on and with: noise, gradients, blur, terrain."""
+"""Drawing tools of the scenes: noise, gradients, blur, terrain."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Array = npt.NDArray[Any]
 
 @dataclass
 class Canvas:
-    """A scene's size, its chance, and where the product stands in it.
+    """The size of a scene, its random generator, and the place of the product.
 
     :param width: pixels.
     :param height: pixels.
-    :param rng: the scene's only source of chance.
-    :param wish: what the prompt asks for.
+    :param rng: the only random generator of the scene.
+    :param wish: scene, light and colours of the prompt.
     :param base: where the product stands, as a share of the height.
     :param top: where it ends.
     """
@@ -112,7 +112,7 @@ def fractal(
 
 
 def rgb(colour: Any) -> Array:
-    """A colour to reckon with."""
+    """Return a colour as an array."""
     return np.asarray(colour, np.float32)
 
 

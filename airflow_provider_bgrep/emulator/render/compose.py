@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Puts the kept foreground on a drawn background, with the shadow it casts there."""
+"""Puts the kept foreground on a drawn background, with its shadow."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ DRAWN: Final[dict[str, Callable[[Canvas], Array]]] = {
 """How each scene is drawn."""
 
 _DRAWN_SIDE: Final = 1000
-"""Backgrounds are drawn with no side longer than this and enlarged: an image of 4096 takes no longer."""
+"""Longest side of a drawn background, which is then enlarged: an image of 4096 pixels takes no longer."""
 
 _WARM_SHARE: Final = 0.35
 
@@ -50,13 +50,13 @@ _LOST_SIDE: Final = 1024
 
 
 def compose(image: bytes | None, mask: bytes | None, task: dict[str, Any], number: int, seed: str) -> bytes:
-    """One result, as PNG. The same arguments give the same bytes.
+    """Return a result as PNG. The same arguments give the same bytes.
 
     :param image: the source image; without one only scenery is drawn.
     :param mask: its mask; without one, the image's own alpha or what differs from its border.
     :param task: the image task.
-    :param number: which of its outputs.
-    :param seed: stands for the seed where the task has none.
+    :param number: number of the output image.
+    :param seed: takes the place of the seed if the task has none.
     """
     source, keep = _sources(image, mask)
     width, height = source.size
@@ -66,7 +66,7 @@ def compose(image: bytes | None, mask: bytes | None, task: dict[str, Any], numbe
     alpha = np.asarray(keep.resize(small, Image.Resampling.BOX)).astype(np.float32) / 255
     wish = understand(task["positive_prompt"], task.get("negative_prompt", ""))
     if wish.light == "day" and rng.random() < _WARM_SHARE:
-        # Outputs of one prompt should be told apart at a glance: some have a lower sun.
+        # Outputs of one prompt should differ visibly: some have a lower sun.
         wish = replace(wish, light="warm")
     base, top = _stance(alpha)
     canvas = Canvas(small[0], small[1], rng, wish, base, top)
@@ -77,7 +77,7 @@ def compose(image: bytes | None, mask: bytes | None, task: dict[str, Any], numbe
     behind = Image.fromarray((np.clip(scene, 0, 1) * 255 + 0.5).astype(np.uint8))
     if behind.size != source.size:
         behind = behind.resize(source.size, Image.Resampling.BICUBIC)
-    # Below full strength the service keeps some of what was there.
+    # Below full strength, the service keeps some of the original background.
     share = min(1.0, 0.3 + 1.4 * float(task["strength"]))
     if share < 1:
         behind = Image.blend(source, behind, share)
@@ -94,7 +94,7 @@ def _sources(image: bytes | None, mask: bytes | None) -> tuple[Image.Image, Imag
         whole = opened(image)
         kept = as_mask(opened(mask)) if mask is not None else None
     except UnfitError:
-        # Taken unchecked, or changed since: nothing to keep.
+        # Accepted without a check, or changed since: there is nothing to keep.
         return lost
     source = whole.convert("RGB")
     if kept is not None:
@@ -105,7 +105,7 @@ def _sources(image: bytes | None, mask: bytes | None) -> tuple[Image.Image, Imag
 
 
 def _guessed(source: Image.Image) -> Image.Image:
-    """A mask where none was given: what differs from the image's border."""
+    """Return a mask of what differs from the image's border, if none was given."""
     small = np.asarray(source.resize((200, 200))).astype(np.float32)
     border = np.concatenate(
         (small[:4].reshape(-1, 3), small[:, :4].reshape(-1, 3), small[:, -4:].reshape(-1, 3))
@@ -116,14 +116,14 @@ def _guessed(source: Image.Image) -> Image.Image:
 
 
 def _entropy(task: dict[str, Any], number: int, seed: str) -> list[int]:
-    """What chance comes from: the seed and the output first, and all else that was asked for."""
+    """Return the entropy of the random generator: seed, output number and all other fields."""
     told = [task.get("seed", seed), number, task["positive_prompt"], task.get("negative_prompt", "")]
     digest = hashlib.sha256(repr(told).encode("utf-8", "replace")).digest()
     return [int.from_bytes(digest[i : i + 4], "big") for i in range(0, 32, 4)]
 
 
 def _stance(alpha: Array) -> tuple[float, float]:
-    """Where the product ends and stands, as shares of the height."""
+    """Return the top and the foot of the product, as shares of the height."""
     rows = np.flatnonzero((alpha > 0.5).any(axis=1))
     if not len(rows):
         return 0.85, 0.3
@@ -131,7 +131,7 @@ def _stance(alpha: Array) -> tuple[float, float]:
 
 
 def _shadow(canvas: Canvas, alpha: Array, scene: str) -> Array:
-    """How dark the product makes what it stands on: close under it, and cast to a side."""
+    """Return the product's shadow on the ground: contact shadow and cast shadow."""
     height, width = alpha.shape
     base, top = canvas.base * height, canvas.top * height
     if base - top < 2:
@@ -167,7 +167,7 @@ def _shadow(canvas: Canvas, alpha: Array, scene: str) -> Array:
 
 
 def _developed(canvas: Canvas, scene: Array, task: dict[str, Any]) -> Array:
-    """What guidance and steps do: saturation and contrast; grain where steps are few."""
+    """Apply guidance and steps: saturation and contrast; grain if the steps are few."""
     guidance, steps = float(task["guidance_scale"]), int(task["steps"])
     grey = scene.mean(2, keepdims=True)
     scene = grey + (scene - grey) * np.float32(0.82 + 0.024 * guidance)
@@ -179,7 +179,7 @@ def _developed(canvas: Canvas, scene: Array, task: dict[str, Any]) -> Array:
 
 
 def _without_fringe(source: Image.Image, keep: Image.Image) -> Image.Image:
-    """The source with the product's own colours carried over its soft edge.
+    """Return the source with the product's colours extended over its soft edge.
 
     Pixels that the mask keeps whole are pasted as they are; only half-kept ones, which have some of
     the old background in them, take their colour from whole ones beside them.

@@ -172,7 +172,7 @@ def bokeh(canvas: Canvas, count: int, band: tuple[float, float], bright: float, 
     """Lights out of focus, on black.
 
     :param band: between which shares of the height they are.
-    :param hues: between which hues; all unless said.
+    :param hues: between which hues; all by default.
     """
     drawing, draw, k = canvas.painting()
     rng = canvas.rng

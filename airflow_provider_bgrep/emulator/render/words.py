@@ -111,7 +111,7 @@ def _found(table: dict[str, str], text: str, unwanted: str) -> list[str]:
 
 
 def _first(words: str, text: str) -> re.Match[str] | None:
-    # Latin words are whole words; Chinese is written without spaces. A wooden shoe is no forest.
+    # Latin words are whole words; Chinese is written without spaces. A wooden shoe is not a forest.
     latin = "|".join(word for word in words.split("|") if word.isascii())
     other = "|".join(word for word in words.split("|") if not word.isascii())
     match = re.search(rf"(?<![a-z])(?:{latin})(?![a-z])", text) if latin else None

@@ -85,7 +85,7 @@ def rod(a: Vector, b: Vector, radius: float, end: float | None = None) -> Solid:
 
 
 def ring(radius: float, thickness: float) -> Solid:
-    """A torus that lies flat."""
+    """A horizontal torus."""
 
     def distance(x: Array, y: Array, z: Array) -> Array:
         p = np.sqrt(x * x + z * z) - np.float32(radius)

@@ -2,7 +2,7 @@
 """The photo studio in which the sample products stand: camera, lights, backdrop, shutter.
 
 Rays are marched through distances: coarse cones first, then each pixel from where its cone stopped;
-pixels at edges are then looked at several times. One image takes a second or so.
+pixels at edges are then sampled several times. One image takes a second or so.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Shot:
     """How a product is photographed.
 
     :param parts: the product; it stands on the plane y = 0.
-    :param target: what the camera looks at.
+    :param target: the point that the camera is aimed at.
     :param distance: how far away it is.
     :param azimuth: from how far to the right it looks, in degrees.
     :param elevation: from how far above, in degrees.

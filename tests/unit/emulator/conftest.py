@@ -17,7 +17,7 @@ from airflow_provider_bgrep.testing import Emulator, EmulatorClient, bgrep_emula
 
 @dataclass
 class Api:
-    """Speaks to an emulator as the document says."""
+    """Calls an emulator as the API's documentation describes."""
 
     url: str
     app_code: str
@@ -58,7 +58,7 @@ class Api:
 
 @pytest.fixture
 def emulator(bgrep_emulator: Emulator) -> Emulator:  # noqa: F811
-    """An emulator that takes images as they are told: most tests are not about images."""
+    """An emulator that does not fetch images: most tests are not about images."""
     bgrep_emulator.configure(fetch=False)
     return bgrep_emulator
 
@@ -70,7 +70,7 @@ def api(emulator: Emulator) -> Api:
 
 @pytest.fixture
 def speak() -> Callable[[Emulator | EmulatorClient], Api]:
-    """Speaks to an emulator of one's own."""
+    """Returns an API client for another emulator."""
     return lambda other: Api(other.url, other.app_code)
 
 

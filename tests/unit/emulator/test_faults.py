@@ -192,8 +192,8 @@ def test_downloads_have_faults_too(name, api, emulator, task):
         ("reset", {"operation": "delete"}, "unknown operation 'delete'"),
         ("reset", {"seconds": 3}, r"has no \['seconds'\]"),
         ("reset", {"times": 0}, "positive integer"),
-        ("code", {"code": "no code"}, "no code of the service"),
-        ("code", {}, "no code of the service"),
+        ("code", {"code": "no code"}, "neither a code of the service"),
+        ("code", {}, "neither a code of the service"),
     ],
 )
 def test_a_wrong_fault_is_refused_in_the_process_and_over_http(name, params, message, emulator):
@@ -214,3 +214,52 @@ def test_faults_are_put_in_place_over_http_too(api, emulator, task):
 
 def test_every_fault_has_words_for_the_docs():
     assert all({**ANSWER_FAULTS, **JOB_FAULTS, **RESULT_FAULTS}.values())
+
+
+# --- answers in another form ----------------------------------------------------------------------
+
+
+def answered(api, key):
+    data = api.query(key).json()["data"]
+    return data["result_key"], data["task_list"]
+
+
+@pytest.mark.parametrize(("order", "expected"), [(None, [2, 1, 0]), ([1, 2, 0], [1, 2, 0]), ([2, 0], [2, 0])])
+def test_image_tasks_are_answered_in_another_order(order, expected, api, emulator, task):
+    fault = emulator.inject("order", order=order)
+    tasks = [task(seed=n) for n in range(3)]
+    job = api.submit(*tasks).json()["data"]
+    assert fault.exhausted
+    assert [one["seed"] for one in job["task_list"]] == expected
+    assert [one["seed"] for one in answered(api, job["result_key"])[1]] == expected
+    assert [one["seed"] for one in answered(api, api.job(*tasks))[1]] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("form", "echo"),
+    [
+        ("text", {"guidance_scale": "7.1", "seed": "5", "positive_prompt": " snow\n"}),
+        ("float32", {"guidance_scale": 7.099999904632568, "seed": 5, "positive_prompt": "snow"}),
+        ("image", {"guidance_scale": None, "seed": None, "positive_prompt": None}),
+        ("none", {"guidance_scale": None, "seed": None, "positive_prompt": None}),
+    ],
+)
+def test_fields_are_echoed_in_another_form(form, echo, api, emulator, task):
+    fault = emulator.inject("echo", form=form, index=1)
+    sent = task(guidance_scale=7.1, seed=5, positive_prompt="snow")
+    first, second = answered(api, api.job(sent, sent))[1]
+    assert fault.exhausted
+    assert {name: second.get(name) for name in echo} == echo
+    assert ("image" in second) is (form != "none")
+    assert (first["seed"], second["status"], len(second["results"])) == (5, "SUCCESS", 1)
+
+
+def test_a_query_is_answered_for_another_job(api, emulator, task):
+    fault = emulator.inject("other_key")
+    key = api.job(task())
+    other, _ = answered(api, key)
+    assert fault.exhausted
+    assert other != key
+    assert answered(api, key)[0] == other
+    key = api.job(task())
+    assert answered(api, key)[0] == key

@@ -155,7 +155,7 @@ def test_one_bad_image_of_ten_refuses_the_submit(strict, api, task, urls):
 
 
 def test_an_unknown_bad_image_is_an_error_of_the_test(strict):
-    with pytest.raises(ValueError, match="no bad image 'ugly'"):
+    with pytest.raises(ValueError, match="unknown bad image 'ugly'"):
         strict.bad_image("ugly")
 
 

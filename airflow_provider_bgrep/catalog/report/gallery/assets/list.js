@@ -137,7 +137,7 @@ function flagsOf(row, which) {
   return row.flags.filter((flag) => !other(flag));
 }
 
-// The first flags for a card; a published row has passed all checks that matter.
+// The first flags for a card; the flags of a published row concern its other images.
 function someFlags(row) {
   if (!status(row).attention) return [];
   const flags = flagsOf(row, row.lead).slice(0, 3);
