@@ -115,21 +115,24 @@ def save_job(
     settings: Settings,
     template: str = DEFAULT_TEMPLATE,
     max_bytes: int = MAX_RESULT_BYTES,
+    is_matched: bool = False,
     log: Callable[[str], None] = lambda line: None,
 ) -> Saved:
     """Save a finished job's images. Images that an earlier run saved are not fetched again.
 
     :param destination: folder to save to.
-    :param query: queries a job; called once, and once more if URLs have expired.
+    :param query: queries a job; called once, and again if URLs have expired.
     :param settings: the connection, for its proxies and its time-out; its AppCode is not sent.
     :param template: file names; fields ``result_key``, ``index``, ``output``, ``seed``, ``ext``.
     :param max_bytes: most bytes that one image may have.
+    :param is_matched: whether ``query`` returns a job's tasks in the order submitted. What was saved in
+        the order of an answer is not taken for it.
     :param log: called with a line for each event.
     :raises InvalidInput: if ``template`` cannot be used.
     """
     check_template(template)
     manifest = destination / f"{safe_name(result_key)}.manifest.json"
-    known = _known(manifest, template)
+    known = _known(manifest, template, is_matched)
     if known is not None and known.is_complete:
         log("An earlier run saved every image; nothing is fetched.")
         return Saved(known.images, known.failed, ())
@@ -150,7 +153,7 @@ def save_job(
         if task.status == JobStatus.FAILED
     )
     # Written even if something is lost: the next try fetches only that.
-    _write_manifest(manifest, template, _Known(ordered, failed, not lost))
+    _write_manifest(manifest, template, is_matched, _Known(ordered, failed, not lost))
     return Saved(ordered, failed, lost)
 
 
@@ -169,7 +172,7 @@ def save_images(
 ) -> tuple[tuple[SavedImage, ...], tuple[Lost, ...]]:
     """Save the images of a finished job, one after the other.
 
-    :param query: queries the job once more, if a URL has expired.
+    :param query: queries the job again, if a URL has expired; not again once a fresh URL is refused.
     :param had: images that are in place already.
     :param ids: for each image task what ``{id}`` of the template stands for.
     :param end_time: no image is fetched after this, wall clock in seconds; what is left is lost for now.
@@ -178,21 +181,24 @@ def save_images(
     """
     images = {(image.index, image.output): image for image in had}
     lost: list[Lost] = []
-    fresh: Job | None = None
+    answer, may_query = job, True
     with Fetcher(settings, max_bytes=max_bytes, end_time=end_time) as fetcher:
-        for index, output, url, seed in _wanted(job):
+        for index, output, _, seed in _wanted(job):
             if (index, output) in images:
                 continue
             own = ids[index] if index < len(ids) else ""
             name = _Name(template, job.result_key, index, output, seed, own)
             try:
                 try:
-                    saved = _save(fetcher, url, destination, name)
+                    saved = _save(fetcher, _url_of(answer, index, output), destination, name)
                 except UrlExpiredError:
-                    if fresh is None:
-                        log("A result URL has expired; querying the job for fresh ones.")
-                        fresh = query(job.result_key)
-                    saved = _save(fetcher, _url_of(fresh, index, output), destination, name)
+                    if not may_query:
+                        raise
+                    # Of many images, the last URLs of a fresh answer may expire as well.
+                    log("A result URL has expired; querying the job for fresh ones.")
+                    answer, may_query = query(job.result_key), False
+                    saved = _save(fetcher, _url_of(answer, index, output), destination, name)
+                    may_query = True
             except Exception as error:
                 # Whatever it is: one bad image must not stop the others.
                 lost.append(Lost(index, output, _words(error), isinstance(error, UrlExpiredError)))
@@ -274,14 +280,16 @@ class _Known:
     is_complete: bool
 
 
-def _known(manifest: ObjectStoragePath, template: str) -> _Known | None:
-    """The images that an earlier run saved under this template and that are still there, or ``None``."""
+def _known(manifest: ObjectStoragePath, template: str, is_matched: bool) -> _Known | None:
+    """The images that an earlier run saved under this template, in this order, and that are still there."""
     data = get_bytes(manifest)
     if data is None:
         return None
     try:
         value = json.loads(data)
         if value["version"] != 1 or value["filename_template"] != template:
+            return None
+        if value.get("is_matched", False) != is_matched:
             return None
         listed = [SavedImage(**image) for image in value["files"]]
         known = _Known(tuple(listed), tuple(value["failed"]), bool(value["is_complete"]))
@@ -292,10 +300,11 @@ def _known(manifest: ObjectStoragePath, template: str) -> _Known | None:
     return replace(known, images=there, is_complete=known.is_complete and len(there) == len(listed))
 
 
-def _write_manifest(manifest: ObjectStoragePath, template: str, known: _Known) -> None:
+def _write_manifest(manifest: ObjectStoragePath, template: str, is_matched: bool, known: _Known) -> None:
     value = {
         "version": 1,
         "filename_template": template,
+        "is_matched": is_matched,
         "is_complete": known.is_complete,
         "files": [asdict(image) for image in known.images],
         "failed": list(known.failed),

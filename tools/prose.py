@@ -81,7 +81,7 @@ class Exemption:
     """Words that are allowed in the files that match a pattern.
 
     :param file: pattern of paths relative to the root, as of :func:`fnmatch.fnmatch`.
-    :param words: the words, in lower case, as :class:`Match` reports them.
+    :param words: the words, in lower case, as :class:`Match` reports them, or ``["*"]`` for any.
     :param reason: why they are allowed.
     """
 
@@ -89,6 +89,12 @@ class Exemption:
     words: list[str]
     reason: str
     used: set[str] = field(default_factory=set)
+
+    def allows(self, word: str) -> bool:
+        """Whether the word is allowed; if so, the exemption counts as needed."""
+        used = {word, "*"} & set(self.words)
+        self.used |= used
+        return bool(used)
 
 
 def matches(text: str, suffix: str) -> Iterator[Match]:
@@ -122,9 +128,7 @@ def check(root: Path, paths: Iterable[str], exemptions: Iterable[Exemption] = ()
         checked.append(name)
         applicable = [one for one in exemptions if fnmatch(name, one.file)]
         for match in matches(file.read_text(encoding="utf-8"), file.suffix):
-            allowing = [one for one in applicable if match.word.lower() in one.words]
-            for one in allowing:
-                one.used.add(match.word.lower())
+            allowing = [one for one in applicable if one.allows(match.word.lower())]
             if not allowing:
                 lines.append(f"{name}:{match.line}: {match.word}: {match.sentence} (write: {match.instead})")
     for one in exemptions:
@@ -177,8 +181,8 @@ def _keep(text: str, spans: Iterable[tuple[int, int]]) -> str:
 
 
 def _without_references(prose: str) -> str:
-    """Hide inline code, the targets of links, and URLs."""
-    return _hide(prose, _INLINE_CODE, _URL)
+    """Hide inline code, URLs, and the line that names the license."""
+    return _hide(prose, _INLINE_CODE, _URL, _LICENSE)
 
 
 def _rst(text: str) -> str:
@@ -264,6 +268,7 @@ _COMPILED: Final = [
 _BREAK: Final = re.compile(r"[.!?:;](?=\s)|\n[^\S\n]*\n|\n[^\S\n]*[*|-] |\0{2,}")
 _INLINE_CODE: Final = re.compile(r"``[^`]+``|(?<![`:])`[^`\n]+`(?![`_])")
 _URL: Final = re.compile(r"[a-z][a-z0-9+]*://[^\s)>\"']+")
+_LICENSE: Final = re.compile(r"SPDX-License-Identifier: \S+")
 _DIRECTIVE_OPTION: Final = re.compile(r"^\s+:[\w-]+:.*$|^\s*\.\. [\w-]+::.*$", re.MULTILINE)
 _TARGET: Final = re.compile(r"^\.\. _[^\n]*$|<[^<>\n]+>(?=`)", re.MULTILINE)
 _LITERAL: Final = re.compile(r"^\s*\.\. (?:code-block|code)::|^(?!\s*\.\. ).*::\s*$")

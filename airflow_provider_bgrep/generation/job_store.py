@@ -19,7 +19,7 @@ from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.records import State, SubmitRecord
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.protocol.identity import identities
-from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
+from airflow_provider_bgrep.protocol.matching import MISSING, Matching, echoed_task, match
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, JobStatus, TaskResult
 from airflow_provider_bgrep.storage import get_bytes, in_folder, put_bytes, safe_name, size_of
 
@@ -178,13 +178,14 @@ class JobStore:
         :param tasks: the list's image tasks by identity.
         :return: its record.
         """
-        job = _matched(record, job, tasks)
+        matching = _matched(record, job, tasks)
+        job, doubt = matching.job, "; ".join(matching.problems)
         before = self.load(record, check_files=False)
         had = [image for outcome in before.outcomes for image in outcome.files] if before else []
         images, lost = save_images(
             job,
             self._destination,
-            query=lambda key: _matched(record, self._query(key), tasks),
+            query=lambda key: _matched(record, self._query(key), tasks).job,
             settings=self._settings,
             template=self._template,
             max_bytes=self._max_bytes,
@@ -194,7 +195,7 @@ class JobStore:
         )
         by_index = {task.index: task for task in job.tasks}
         outcomes = tuple(
-            _outcome(by_index.get(index), tasks.get(item.key), item.images, index, images, lost)
+            _outcome(by_index[index], tasks.get(item.key), item.images, index, images, lost, doubt)
             for index, item in enumerate(record.items)
         )
         return self._put(record, outcomes)
@@ -209,41 +210,37 @@ class JobStore:
         return self._destination / FOLDER / f"{safe_name(result_key)}.json"
 
 
-_UNKNOWN: Final = ImageTask(image="", positive_prompt="")
-"""Stands for an image task that is in no list: no answer echoes it, so it is matched by position."""
-
-
-def _matched(record: SubmitRecord, job: Job, tasks: Mapping[str, ImageTask]) -> Job:
-    """The job with its tasks in the order they were submitted."""
-    sent = [tasks.get(item.key) for item in record.items]
-    if None in sent:
+def _matched(record: SubmitRecord, job: Job, tasks: Mapping[str, ImageTask]) -> Matching:
+    """The job with its tasks in the order they were submitted, as far as that is certain."""
+    submitted = [tasks.get(item.key) for item in record.items]
+    if None in submitted:
         # Those that are not listed any more are recognised by the fields that the answer echoes.
         echoed = dict(filter(None, (_echoed(record, task) for task in job.tasks)))
         keys = (item.key.partition("#")[0] for item in record.items)
-        sent = [task or echoed.get(key) for task, key in zip(sent, keys, strict=True)]
-    return job.matched_to([task or _UNKNOWN for task in sent])
+        submitted = [task or echoed.get(key) for task, key in zip(submitted, keys, strict=True)]
+    return match(job, submitted)
 
 
 def _echoed(record: SubmitRecord, task: TaskResult) -> tuple[str, ImageTask] | None:
-    fields = {
-        name: value for name, value in task.echo.items() if name in IMAGE_TASK_FIELDS and value is not None
-    }
-    try:
-        image_task = ImageTask(**fields)
-        return identities([image_task], record.account, record.regenerate_key)[0], image_task
-    except (TypeError, ValueError, AttributeError):
+    image_task = echoed_task(task.echo)
+    if image_task is None:
         return None
+    return identities([image_task], record.account, record.regenerate_key)[0], image_task
 
 
 def _outcome(
-    result: TaskResult | None,
+    result: TaskResult,
     task: ImageTask | None,
     requested: int,
     index: int,
     images: Sequence[SavedImage],
     lost: Sequence[Lost],
+    doubt: str,
 ) -> TaskOutcome:
-    if result is None:
+    if result.status == MISSING and doubt:
+        # It is paid for and there, but may be another's: it stays pending, with its reason.
+        return TaskOutcome(Outcome.PENDING, "", None, (), (f"cannot tell which result is its own: {doubt}",))
+    if result.status == MISSING:
         return TaskOutcome(Outcome.FAILED, "the finished job does not contain this image task")
     seed = result.echo.get("seed", task.seed if task else None)
     files = tuple(image for image in images if image.index == index)

@@ -23,7 +23,8 @@ from airflow_provider_bgrep.operators.spec import (
 )
 from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, MAX_RESULT_BYTES
 from airflow_provider_bgrep.protocol.models import ImageTask
-from airflow_provider_bgrep.results import check_fail_on
+from airflow_provider_bgrep.results import check_fail_on, task_ids
+from airflow_provider_bgrep.templates import ImageTaskTemplates
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
@@ -36,23 +37,14 @@ __all__ = [
 ]
 
 
-class ImageTaskTemplates:
-    """Renders :class:`ImageTask` values and :class:`GenerateOptions` given in a DAG file, which Airflow by
-    itself does not render.
-
-    Values from an XCom are not rendered, by Airflow's own rule: a catalog's prompt is text.
-    """
+class GenerateTemplates(ImageTaskTemplates):
+    """Renders :class:`GenerateOptions` values given in a DAG file as well."""
 
     def render_template(self, content: Any, *args: Any, **kwargs: Any) -> Any:
         """Render a template, as Airflow does. Airflow calls this for every element of a list."""
-        if isinstance(content, str) and "{" not in content:
-            return content  # Jinja would compile it: half a second for a list of 500
-        render = super().render_template  # type: ignore[misc]
-        if isinstance(content, ImageTask):
-            return ImageTask(**render(content.as_dict(), *args, **kwargs))
         if isinstance(content, GenerateOptions):
-            return GenerateOptions(**render(asdict(content), *args, **kwargs))
-        return render(content, *args, **kwargs)
+            return GenerateOptions(**super().render_template(asdict(content), *args, **kwargs))
+        return super().render_template(content, *args, **kwargs)
 
 
 class BgRepSubmitOperator(ImageTaskTemplates, BaseOperator):
@@ -111,7 +103,7 @@ class BgRepSubmitOperator(ImageTaskTemplates, BaseOperator):
         return result_key
 
 
-class BgRepGenerateOperator(ImageTaskTemplates, GenerateBase):
+class BgRepGenerateOperator(GenerateTemplates, GenerateBase):
     """Generates images for any number of image tasks: submits, waits, saves. **Submits are billable.**
 
     Image tasks are submitted in jobs of up to 10, at the rate that the service accepts. A journal entry is
@@ -226,26 +218,37 @@ def _is_templated(options: Any) -> bool:
     return hasattr(options, "resolve")  # an XComArg
 
 
-class BgRepDownloadOperator(BaseOperator):
+class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
     """Saves a finished job's images.
 
     Each is fetched without credentials, decoded whole, and put in place in one step. A second run finds
     what is there; URLs that have expired are asked for once more.
 
     Returns ``{"result_key": …, "files": [{"index": i, "output": j, "path": …, "size": bytes, "sha256": …,
-    "format": …, "width": …, "height": …}, …], "failed": [{"index": i, "message": …}, …]}``.
+    "format": …, "width": …, "height": …}, …], "failed": [{"index": i, "message": …}, …]}``; each entry has
+    the ``id`` of its image task too, where ``task_list`` gives one.
 
     :param result_key: what the submit returned. Templated.
     :param destination: folder on any ``ObjectStoragePath`` (local, s3, gs, oss, …). Templated.
+    :param task_list: the image tasks as submitted, or an ``XComArg`` of them. The API promises no order:
+        with ``task_list`` indexes and file names follow it, without it they follow the answer. Templated.
     :param bgrep_conn_id: the ``bgrep`` connection. Templated.
     :param filename_template: file names, with fields ``{result_key}``, ``{index}`` (of the image task, two
         digits), ``{output}`` (0 to 3), ``{seed}`` and ``{ext}`` (by content). Templated.
     :param max_bytes: most bytes that one image may have.
     :raises BgRepJobNotFinishedError: if the job is not finished: put a ``BgRepSensor`` before.
+    :raises BgRepUnmatchedError: if it is in doubt which result belongs to which image task; nothing is saved.
     :raises BgRepDownloadError: if an image could not be saved; the others are, and stay.
     """
 
-    template_fields: Sequence[str] = ("result_key", "destination", "bgrep_conn_id", "filename_template")
+    template_fields: Sequence[str] = (
+        "result_key",
+        "destination",
+        "task_list",
+        "bgrep_conn_id",
+        "filename_template",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"task_list": "json"}
     ui_color = "#e8f4ec"
 
     def __init__(
@@ -253,6 +256,7 @@ class BgRepDownloadOperator(BaseOperator):
         *,
         result_key: str,
         destination: str | ObjectStoragePath,
+        task_list: Sequence[ImageTask | Mapping[str, Any]] | None = None,
         bgrep_conn_id: str = DEFAULT_CONNECTION_ID,
         filename_template: str = "{result_key}_{index}_{output}.{ext}",
         max_bytes: int = MAX_RESULT_BYTES,
@@ -261,6 +265,7 @@ class BgRepDownloadOperator(BaseOperator):
         super().__init__(**kwargs)
         self.result_key = result_key
         self.destination = destination
+        self.task_list = task_list
         self.bgrep_conn_id = bgrep_conn_id
         self.filename_template = filename_template
         self.max_bytes = max_bytes
@@ -281,7 +286,7 @@ class BgRepDownloadOperator(BaseOperator):
         hook = BgRepHook(self.bgrep_conn_id)
 
         def finished(result_key: str) -> Job:
-            job = hook.query(result_key)
+            job = hook.query(result_key, self.task_list)
             if not job.is_finished:
                 raise BgRepJobNotFinishedError(
                     f"Job {result_key} is not finished ({job.counts}): wait for it with a BgRepSensor first"
@@ -296,6 +301,7 @@ class BgRepDownloadOperator(BaseOperator):
                 settings=hook.settings,
                 template=self.filename_template,
                 max_bytes=self.max_bytes,
+                is_matched=self.task_list is not None,
                 log=self.log.info,
             )
         except InvalidInput as error:
@@ -306,8 +312,14 @@ class BgRepDownloadOperator(BaseOperator):
                 f"{len(saved.lost)} images of job {self.result_key} could not be saved, "
                 f"{len(saved.images)} lie in place: {'; '.join(map(str, saved.lost))}"
             )
+        ids = dict(enumerate(task_ids(self.task_list)))
+
+        def with_id(entry: dict[str, Any]) -> dict[str, Any]:
+            own_id = ids.get(entry["index"])
+            return entry if own_id is None else {**entry, "id": own_id}
+
         return {
             "result_key": self.result_key,
-            "files": [asdict(image) for image in saved.images],
-            "failed": list(saved.failed),
+            "files": [with_id(asdict(image)) for image in saved.images],
+            "failed": [with_id(failed) for failed in saved.failed],
         }

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.protocol.errors import sanitize_message
-from airflow_provider_bgrep.protocol.validation import redact_url
+from airflow_provider_bgrep.protocol.urls import redact_url
 from airflow_provider_bgrep.storage import is_stored
 
 if TYPE_CHECKING:

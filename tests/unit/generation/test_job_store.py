@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -151,6 +152,19 @@ def test_an_image_task_that_the_answer_leaves_out_has_failed(saver):
         "the finished job does not contain this image task",
         "no foreground in 1.png",
     ]
+
+
+@pytest.mark.parametrize("gone", [(), (1,)], ids=["all listed", "one unlisted"])
+def test_a_result_that_may_be_anothers_is_not_saved_and_stays_pending(saver, gone):
+    some = tasks(3)
+    job = failed(some[2], some[0], some[1])
+    job = replace(job, tasks=(job.tasks[0], *(replace(task, echo={}) for task in job.tasks[1:])))
+    still = {key: task for i, (key, task) in enumerate(listed(some).items()) if i not in gone}
+    saved = saver.save(bought(some), job, still)
+    assert [ended.outcome for ended in saved.outcomes] == [Outcome.PENDING, Outcome.PENDING, Outcome.FAILED]
+    assert not saved.is_complete
+    assert all("cannot tell" in ended.missing[0] for ended in saved.outcomes[:2])
+    assert saver.load(bought(some), check_files=False) == saved
 
 
 def test_a_service_that_gives_no_reason_is_said_to_give_none(saver):

@@ -95,6 +95,11 @@ def test_an_exemption_that_is_not_needed_is_an_error(prose: Any, tmp_path: Path)
     assert prose["check"](tmp_path, [], [exemption]) == []
 
 
+def test_a_star_allows_every_word(prose: Any, tmp_path: Path):
+    (tmp_path / "a.md").write_text("A picture of the night.\n")
+    assert prose["check"](tmp_path, ["."], [prose["Exemption"]("a.md", ["*"], "a list of words")]) == []
+
+
 def test_generated_folders_are_skipped(prose: Any, tmp_path: Path):
     for folder in (".venv", "build", "_build", "__pycache__"):
         (tmp_path / folder).mkdir()
