@@ -121,7 +121,7 @@ def save_job(
     """Save a finished job's images. Images that an earlier run saved are not fetched again.
 
     :param destination: folder to save to.
-    :param query: queries a job; called once, and once more if URLs have expired.
+    :param query: queries a job; called once, and again if URLs have expired.
     :param settings: the connection, for its proxies and its time-out; its AppCode is not sent.
     :param template: file names; fields ``result_key``, ``index``, ``output``, ``seed``, ``ext``.
     :param max_bytes: most bytes that one image may have.
@@ -172,7 +172,7 @@ def save_images(
 ) -> tuple[tuple[SavedImage, ...], tuple[Lost, ...]]:
     """Save the images of a finished job, one after the other.
 
-    :param query: queries the job once more, if a URL has expired.
+    :param query: queries the job again, if a URL has expired; not again once a fresh URL is refused.
     :param had: images that are in place already.
     :param ids: for each image task what ``{id}`` of the template stands for.
     :param end_time: no image is fetched after this, wall clock in seconds; what is left is lost for now.
@@ -181,21 +181,24 @@ def save_images(
     """
     images = {(image.index, image.output): image for image in had}
     lost: list[Lost] = []
-    fresh: Job | None = None
+    answer, may_query = job, True
     with Fetcher(settings, max_bytes=max_bytes, end_time=end_time) as fetcher:
-        for index, output, url, seed in _wanted(job):
+        for index, output, _, seed in _wanted(job):
             if (index, output) in images:
                 continue
             own = ids[index] if index < len(ids) else ""
             name = _Name(template, job.result_key, index, output, seed, own)
             try:
                 try:
-                    saved = _save(fetcher, url, destination, name)
+                    saved = _save(fetcher, _url_of(answer, index, output), destination, name)
                 except UrlExpiredError:
-                    if fresh is None:
-                        log("A result URL has expired; querying the job for fresh ones.")
-                        fresh = query(job.result_key)
-                    saved = _save(fetcher, _url_of(fresh, index, output), destination, name)
+                    if not may_query:
+                        raise
+                    # Of many images, the last URLs of a fresh answer may expire as well.
+                    log("A result URL has expired; querying the job for fresh ones.")
+                    answer, may_query = query(job.result_key), False
+                    saved = _save(fetcher, _url_of(answer, index, output), destination, name)
+                    may_query = True
             except Exception as error:
                 # Whatever it is: one bad image must not stop the others.
                 lost.append(Lost(index, output, _words(error), isinstance(error, UrlExpiredError)))

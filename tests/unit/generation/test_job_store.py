@@ -161,10 +161,10 @@ def test_a_result_that_may_be_anothers_is_not_saved_and_stays_pending(saver, gon
     job = replace(job, tasks=(job.tasks[0], *(replace(task, echo={}) for task in job.tasks[1:])))
     still = {key: task for i, (key, task) in enumerate(listed(some).items()) if i not in gone}
     saved = saver.save(bought(some), job, still)
-    assert [ended.outcome for ended in saved.ended] == [Outcome.PENDING, Outcome.PENDING, Outcome.FAILED]
+    assert [ended.outcome for ended in saved.outcomes] == [Outcome.PENDING, Outcome.PENDING, Outcome.FAILED]
     assert not saved.is_complete
-    assert all("cannot tell" in ended.missing[0] for ended in saved.ended[:2])
-    assert saver.load(bought(some), look=False) == saved
+    assert all("cannot tell" in ended.missing[0] for ended in saved.outcomes[:2])
+    assert saver.load(bought(some), check_files=False) == saved
 
 
 def test_a_service_that_gives_no_reason_is_said_to_give_none(saver):
