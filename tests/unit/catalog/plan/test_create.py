@@ -27,6 +27,7 @@ from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, explain,
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
 from airflow_provider_bgrep.catalog.state.ledger_metadata import LedgerMetadataLog
 from airflow_provider_bgrep.catalog.state.ledger_segments import merge
+from airflow_provider_bgrep.catalog.state.manifest import Header
 from airflow_provider_bgrep.catalog.state.plan_store import find_plan, read_shards, read_work_items
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.storage import connection_of, get_bytes, put_bytes, storage_path
@@ -661,12 +662,13 @@ def settle_as_published(night: Night) -> None:
     pointers = LedgerMetadataLog(layout.ledger)
     pointer = pointers.latest()
     assert pointer is not None
-    assert pointers.put(replace(pointer, segments=(name,), open=()), pointer.number + 1)
+    assert pointers.create(replace(pointer, segments=(name,), open=()), pointer.number + 1)
     live = {column: todo[column] for column in ("name", "sku", "view", "request_hash")}
     data = io.BytesIO()
     pq.write_table(pa.table({**live, "status": ["live"] * todo.num_rows}), data)
-    put_bytes(data.getvalue(), layout.destination / "live.parquet")
-    put_bytes(json.dumps({"parquet": "live.parquet"}).encode(), layout.manifest)
+    header = Header(1, "0" * 8, "", "", "", "", {}, {})
+    put_bytes(data.getvalue(), layout.manifests / header.file("parquet"))
+    put_bytes(header.to_bytes(), layout.manifest)
 
 
 def test_a_plan_is_the_same_however_often_it_is_drawn_up(shop):
