@@ -75,9 +75,8 @@ def make(home: Path, count: int) -> None:
         for number, batch in enumerate(bought_rows):
             # Through the ledger's own door, as a night does; what it writes of one plan replaces itself.
             Ledger(layout).commit(f"night-{number:04}", batch.to_pylist())
-        db.execute(
-            f"COPY (SELECT {shown} FROM read_parquet('{todo}')) TO '{folder / header.file('parquet')}' ({how})"
-        )
+        target = folder / header.file("parquet")
+        db.execute(f"COPY (SELECT {shown} FROM read_parquet('{todo}')) TO '{target}' ({how})")
     Ledger(layout).commit(told["plan_id"], [])
     (home / "images" / "manifest.json").write_bytes(header.to_bytes())
     with (home / "known.csv").open("w", newline="") as known_file:
