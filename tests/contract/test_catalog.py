@@ -98,7 +98,7 @@ def test_three_nights_pay_for_exactly_what_changed(refresh: Refresh, connection:
     after = {row["name"]: row for row in refresh.manifest()}
     assert {name for name, row in after.items() if row["request_hash"] != before[name]} == {"S0", "S1"}
     assert {name for name, row in after.items() if row["status"] == "retired"} == {gone}
-    changed = {row["name"]: row["what"] for row in three.worked_on}
+    changed = {row["name"]: row["change"] for row in three.worked_on}
     assert changed == {"S0": "positive_prompt", "S1": "image"}
 
 
@@ -120,7 +120,7 @@ def test_one_bad_image_never_sinks_the_others(refresh: Refresh, connection: Any,
     three = refresh.night(rows)
     assert three.counts == {"unchanged": 7, "quarantined": 1}
     (told,) = read_rows(three.files, ["quarantined"])
-    assert "compliance" in told["what"]
+    assert "compliance" in told["change"]
 
 
 def test_a_lost_answer_is_neither_bought_again_nor_forgotten(refresh: Refresh, connection: Any, site: str):
@@ -374,7 +374,7 @@ def test_on_s3_sources_are_signed_and_told_apart_by_their_content(
     fs.put_file(str(tmp_path / "drawn" / "product.png"), f"{bucket}/in/1.png")
     three = refresh.night(rows, **options)
     assert three.counts == {"unchanged": 2, "changed": 1}
-    assert [row["what"] for row in three.worked_on] == ["image (its content)"]
+    assert [row["change"] for row in three.worked_on] == ["image (its content)"]
     assert three.outcomes == {"generated/passed": 1}, three.worked_on[0]["flags"]
     assert connection.counters.images == 4
     files = [fs.cat_file(path) for path in fs.find(f"{bucket}/shop")]

@@ -67,7 +67,7 @@ def write_report(layout: CatalogPaths, plan_id: str, *, log: Any) -> dict[str, A
     summary |= {
         "gallery": str(files.report),
         "dry_run": options.dry_run,
-        "stopped": why_cancelled(files),
+        "cancelled": why_cancelled(files),
         "unfinished": unfinished(layout, plan),
     }
     summary["line"] = line_of(summary)
@@ -193,7 +193,7 @@ class _Reporter:
         images = (row["images"] or 0) if is_bought else 0
         path = self._published.get(row["name"], "")
         return {
-            "bought": images,
+            "billable": images,
             "cost": str(images * self._price) if self._price is not None else "",
             "published": f"{_UP}{quote(path)}" if path and row["verdict"] == Verdict.PASSED.value else "",
         }

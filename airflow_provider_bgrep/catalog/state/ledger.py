@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
-    from airflow_provider_bgrep.journal.journal import SubmitRecord
+    from airflow_provider_bgrep.journal.records import SubmitRecord
 
 COMPACT_ABOVE: Final = 16
 """So many segments are merged into one."""

@@ -35,7 +35,9 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
 )
 from airflow_provider_bgrep.catalog.state.manifest import live_rows
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.journal.journal import FileStore, State, SubmitRecord, records_of
+from airflow_provider_bgrep.journal.journal import read_records
+from airflow_provider_bgrep.journal.records import State, SubmitRecord
+from airflow_provider_bgrep.journal.stores import FileStore
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.storage import (
     copy_file,
@@ -343,17 +345,9 @@ def _delete_empty_folders(folder: Path) -> None:
 
 def _submits(plan: PlanPaths) -> Iterator[SubmitRecord]:
     """The submits in all journals of a plan."""
-    root = plan.folder / _JOURNAL
-
-    def refuse(name: str, data: bytes) -> None:
-        raise AssertionError("retention writes to no journal")
-
-    for shard in names_in(root):
-
-        def read(name: str, folder: ObjectStoragePath = root / shard) -> bytes | None:
-            return get_bytes(folder / name)
-
-        yield from records_of(FileStore(read=read, write=refuse))
+    journals = plan.folder / _JOURNAL
+    for shard in names_in(journals):
+        yield from read_records(FileStore(journals / shard))
 
 
 def _outstanding(plan: PlanPaths) -> Iterator[SubmitRecord]:

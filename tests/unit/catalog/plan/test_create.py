@@ -666,7 +666,7 @@ def settle_as_published(night: Night) -> None:
     live = {column: todo[column] for column in ("name", "sku", "view", "request_hash")}
     data = io.BytesIO()
     pq.write_table(pa.table({**live, "status": ["live"] * todo.num_rows}), data)
-    header = Header(1, "0" * 8, "", "", "", "", {}, {})
+    header = Header(1, "x", night.plan_id, "run", "dag", "2026-01-01T00:00:00+00:00", {}, {})
     put_bytes(data.getvalue(), layout.manifests / header.file("parquet"))
     put_bytes(header.to_bytes(), layout.manifest)
 
