@@ -40,7 +40,7 @@ def make(home: Path, count: int) -> None:
 
     from airflow_provider_bgrep.catalog.model.schema import ENTRY
     from airflow_provider_bgrep.catalog.state.ledger import Ledger
-    from airflow_provider_bgrep.catalog.state.manifest import MANIFEST
+    from airflow_provider_bgrep.catalog.state.manifest import MANIFEST, Header
 
     layout = layout_of(home)
     todo = layout.plan(told["plan_id"]).work_items.path
@@ -66,6 +66,7 @@ def make(home: Path, count: int) -> None:
     shown = ", ".join(
         f"{live.get(one.name, one.name if one.name in known else 'NULL')} AS {one.name}" for one in MANIFEST
     )
+    header = Header(1, "0" * 8, "", "", "", "", {}, {})
     folder = home / "images" / "manifests"
     folder.mkdir(parents=True, exist_ok=True)
     with duckdb.connect() as db:
@@ -74,9 +75,10 @@ def make(home: Path, count: int) -> None:
         for number, batch in enumerate(bought_rows):
             # Through the ledger's own door, as a night does; what it writes of one plan replaces itself.
             Ledger(layout).commit(f"night-{number:04}", batch.to_pylist())
-        db.execute(f"COPY (SELECT {shown} FROM read_parquet('{todo}')) TO '{folder}/live.parquet' ({how})")
+        target = folder / header.file("parquet")
+        db.execute(f"COPY (SELECT {shown} FROM read_parquet('{todo}')) TO '{target}' ({how})")
     Ledger(layout).commit(told["plan_id"], [])
-    (home / "images" / "manifest.json").write_text(json.dumps({"parquet": "manifests/live.parquet"}))
+    (home / "images" / "manifest.json").write_bytes(header.to_bytes())
     with (home / "known.csv").open("w", newline="") as known_file:
         writer = csv.writer(known_file)
         for row in rows(count):

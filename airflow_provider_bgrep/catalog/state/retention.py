@@ -344,9 +344,10 @@ def _delete_empty_folders(folder: Path) -> None:
 
 
 def _submits(plan: PlanPaths) -> Iterator[SubmitRecord]:
-    """Yield every submit that the journals of a plan record."""
-    for name in names_in(plan.folder / _JOURNAL):
-        yield from read_records(FileStore(plan.folder / _JOURNAL / name))
+    """The submits in all journals of a plan."""
+    journals = plan.folder / _JOURNAL
+    for shard in names_in(journals):
+        yield from read_records(FileStore(journals / shard))
 
 
 def _outstanding(plan: PlanPaths) -> Iterator[SubmitRecord]:

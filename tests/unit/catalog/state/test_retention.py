@@ -39,7 +39,7 @@ from airflow_provider_bgrep.catalog.state.retention import (
     unneeded_records,
 )
 from airflow_provider_bgrep.client import without_waiting
-from airflow_provider_bgrep.journal.journal import State, SubmitRecord
+from airflow_provider_bgrep.journal.records import State, SubmitRecord
 from airflow_provider_bgrep.storage import names_in, put_bytes, storage_path
 
 ROOT = "/shop/_bgrep"
