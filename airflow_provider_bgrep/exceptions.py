@@ -16,6 +16,8 @@
     ├── BgRepJobNotFinishedError   asked for results too early                Airflow retries
     ├── BgRepDownloadError         a finished image could not be saved      Airflow retries
     ├── BgRepUnknownOutcomeError   a submit whose answer was lost             final
+    ├── BgRepStateError            kept state is damaged or missing           final
+    ├── BgRepConflictError         another writer committed first             Airflow retries
     └── BgRepTimeoutError          waited too long (AirflowSensorTimeout)
 
 A final error ends the Airflow task without a retry.
@@ -127,6 +129,14 @@ class BgRepDownloadError(BgRepError):
 
 class BgRepUnknownOutcomeError(BgRepError, AirflowFailException):
     """A submit whose answer was lost: it may have been accepted and billed. Never sent again by itself."""
+
+
+class BgRepStateError(BgRepError, AirflowFailException):
+    """A file or record that this package keeps (journal, ledger, manifest, plan) is damaged or missing."""
+
+
+class BgRepConflictError(BgRepError):
+    """Another writer committed first. Nothing was changed; another try reads the new state."""
 
 
 class BgRepTimeoutError(BgRepError, AirflowSensorTimeout):

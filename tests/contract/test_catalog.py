@@ -17,7 +17,7 @@ from bgrep_harness.catalogs import hundred_kinds
 from bgrep_harness.images import draw_images
 from bgrep_harness.refresh import Refresh
 
-from airflow_provider_bgrep.catalog.state.plan_store import read_rows
+from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.storage import connection_of, names_in, storage_path
 
 PROMPT = {"positive_prompt": "A {{ color }} mug on snow", "steps": 15}
@@ -98,7 +98,7 @@ def test_three_nights_pay_for_exactly_what_changed(refresh: Refresh, connection:
     after = {row["name"]: row for row in refresh.manifest()}
     assert {name for name, row in after.items() if row["request_hash"] != before[name]} == {"S0", "S1"}
     assert {name for name, row in after.items() if row["status"] == "retired"} == {gone}
-    changed = {row["name"]: row["what"] for row in three.worked_on}
+    changed = {row["name"]: row["change"] for row in three.worked_on}
     assert changed == {"S0": "positive_prompt", "S1": "image"}
 
 
@@ -119,8 +119,8 @@ def test_one_bad_image_never_sinks_the_others(refresh: Refresh, connection: Any,
     assert connection.counters.images == bought + 1
     three = refresh.night(rows)
     assert three.counts == {"unchanged": 7, "quarantined": 1}
-    (told,) = read_rows(three.files, ["quarantined"])
-    assert "compliance" in told["what"]
+    (told,) = PlanStore(three.layout, three.plan["plan_id"]).rows(["quarantined"])
+    assert "compliance" in told["change"]
 
 
 def test_a_lost_answer_is_neither_bought_again_nor_forgotten(refresh: Refresh, connection: Any, site: str):
@@ -374,7 +374,7 @@ def test_on_s3_sources_are_signed_and_told_apart_by_their_content(
     fs.put_file(str(tmp_path / "drawn" / "product.png"), f"{bucket}/in/1.png")
     three = refresh.night(rows, **options)
     assert three.counts == {"unchanged": 2, "changed": 1}
-    assert [row["what"] for row in three.worked_on] == ["image (its content)"]
+    assert [row["change"] for row in three.worked_on] == ["image (its content)"]
     assert three.outcomes == {"generated/passed": 1}, three.worked_on[0]["flags"]
     assert connection.counters.images == 4
     files = [fs.cat_file(path) for path in fs.find(f"{bucket}/shop")]

@@ -17,6 +17,7 @@ from airflow_provider_bgrep import exceptions
 from airflow_provider_bgrep.exceptions import (
     BgRepAuthError,
     BgRepConfigurationError,
+    BgRepConflictError,
     BgRepContentError,
     BgRepDownloadError,
     BgRepError,
@@ -26,6 +27,7 @@ from airflow_provider_bgrep.exceptions import (
     BgRepQuotaError,
     BgRepRequestError,
     BgRepServiceError,
+    BgRepStateError,
     BgRepThrottledError,
     BgRepTimeoutError,
     BgRepUnknownOutcomeError,
@@ -52,8 +54,15 @@ FINAL = {
     BgRepJobNotFoundError,
     BgRepJobFailedError,
     BgRepUnknownOutcomeError,
+    BgRepStateError,
 }
-RETRIED = {BgRepThrottledError, BgRepServiceError, BgRepJobNotFinishedError, BgRepDownloadError}
+RETRIED = {
+    BgRepThrottledError,
+    BgRepServiceError,
+    BgRepJobNotFinishedError,
+    BgRepDownloadError,
+    BgRepConflictError,
+}
 BY_KIND = {
     ErrorKind.AUTH: BgRepAuthError,
     ErrorKind.QUOTA: BgRepQuotaError,

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.client import sleep
+from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
 from airflow_provider_bgrep.storage import create_bytes, get_bytes, names_in, remove
 
 if TYPE_CHECKING:
@@ -30,11 +31,11 @@ _NAME: Final = re.compile(r"metadata-([0-9]{8,})\.json")
 _TRIES: Final = 50
 
 
-class DamagedLedgerError(Exception):
+class DamagedLedgerError(BgRepStateError):
     """The ledger is there, and cannot be read: to be rebuilt, never to be taken for empty."""
 
 
-class NewerLedgerError(Exception):
+class NewerLedgerError(BgRepStateError):
     """The ledger was written by a newer version of this code: not to be read, and not to be rebuilt."""
 
 
@@ -71,23 +72,24 @@ class LedgerMetadata:
 
     :param number: of this pointer; 0 before there is any.
     :param segments: file names, oldest first.
-    :param open: plans that may buy.
-    :param replaced: plans that may not any more, and whose purchases are not in a segment yet.
-    :param first: the first plan that was settled: where its files are gone, segments cannot be made anew.
-    :param latest: the last one that was let to buy: where there are later ones, pointers are lost.
+    :param leases: plans that may buy.
+    :param closed_plans: plans that may not any more, and whose purchases are not in a segment yet.
+    :param first_committed: the first plan that was settled: where its files are gone, segments cannot be made
+        anew.
+    :param latest_leased: the last one that was let to buy: where there are later ones, pointers are lost.
     """
 
     number: int = 0
     segments: tuple[str, ...] = ()
-    open: tuple[PlanLease, ...] = ()
-    replaced: tuple[str, ...] = ()
-    first: str = ""
-    latest: str = ""
+    leases: tuple[PlanLease, ...] = ()
+    closed_plans: tuple[str, ...] = ()
+    first_committed: str = ""
+    latest_leased: str = ""
 
     @property
-    def unsettled(self) -> tuple[str, ...]:
+    def uncommitted_plans(self) -> tuple[str, ...]:
         """Plans of which something may not be in a segment yet, oldest first."""
-        return tuple(sorted({*self.replaced, *(plan.plan_id for plan in self.open)}))
+        return tuple(sorted({*self.closed_plans, *(lease.plan_id for lease in self.leases)}))
 
 
 class LedgerMetadataLog:
@@ -99,15 +101,15 @@ class LedgerMetadataLog:
     def __init__(self, folder: ObjectStoragePath) -> None:
         self._folder = folder
 
-    def newest(self) -> LedgerMetadata | None:
+    def latest(self) -> LedgerMetadata | None:
         """The pointer in force; ``None`` if there never was one.
 
         :raises DamagedLedgerError: if it cannot be read.
         """
-        number = self.number()
+        number = self.latest_number()
         return self.read(number) if number else None
 
-    def number(self) -> int:
+    def latest_number(self) -> int:
         """The highest number there is, whatever that pointer holds; 0 before there is any."""
         return max(self._numbers(), default=0)
 
@@ -126,10 +128,10 @@ class LedgerMetadataLog:
             return LedgerMetadata(
                 number,
                 tuple(value["segments"]),
-                tuple(PlanLease(**plan) for plan in value["open"]),
-                tuple(value["replaced"]),
-                str(value["first"]),
-                str(value["latest"]),
+                tuple(PlanLease(**plan) for plan in value["leases"]),
+                tuple(value["closed_plans"]),
+                str(value["first_committed"]),
+                str(value["latest_leased"]),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedLedgerError(f"{path} cannot be read ({error})") from None
@@ -141,16 +143,19 @@ class LedgerMetadataLog:
         :return: what is in force now.
         """
         for _ in range(_TRIES):
-            now = self.newest() or LedgerMetadata()
+            now = self.latest() or LedgerMetadata()
             then = change(now)
             if then == now:
                 return now
-            if self.put(then, now.number + 1):
+            if self.create(then, now.number + 1):
                 return replace(then, number=now.number + 1)
             sleep(random.uniform(0.01, 0.2))  # noqa: S311 (not a secret)
-        raise OSError(f"The ledger's pointer in {self._folder} could not be switched: others were faster")
+        raise BgRepConflictError(
+            f"Could not commit to {self._folder} after {_TRIES} attempts because other runs committed "
+            "first. Retry the task."
+        )
 
-    def put(self, pointer: LedgerMetadata, number: int) -> bool:
+    def create(self, pointer: LedgerMetadata, number: int) -> bool:
         """Create the pointer of a number.
 
         :return: whether it was not there before.

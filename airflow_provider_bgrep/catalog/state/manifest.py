@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.schema import Column, ddl
 from airflow_provider_bgrep.catalog.state.database import quoted, rows_of
+from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.storage import get_bytes, local_copy, put_bytes, put_file, storage_path
 
@@ -90,7 +91,7 @@ _NAMES: Final = tuple(one.name for one in MANIFEST)
 _COLUMNS: Final = ", ".join(f'"{name}"' for name in _NAMES)
 
 
-class DamagedManifestError(Exception):
+class DamagedManifestError(BgRepStateError):
     """A manifest is there, and cannot be read: never to be taken for none."""
 
 

@@ -204,8 +204,7 @@ def test_what_needs_people_comes_first_with_the_right_plurals():
     )
     rows = [flagged("A"), flagged("B"), row("C", verdict="unchecked", published=""), bad("D", "wrong")]
     assert line_of(summed(rows)) == (
-        "4 rows need you: 2 flagged, 1 not checked, 1 invalid. "
-        "Night of 4 rows: 3 images bought (0.60 CNY)."
+        "4 rows need you: 2 flagged, 1 not checked, 1 invalid. Night of 4 rows: 3 images bought (0.60 CNY)."
     )
 
 
