@@ -156,6 +156,7 @@ def save_job(
     settings: Settings,
     template: str = DEFAULT_TEMPLATE,
     max_bytes: int = MAX_RESULT_BYTES,
+    is_matched: bool = False,
     log: Callable[[str], None] = lambda line: None,
 ) -> Saved:
     """Save a finished job's images. What an earlier run saved is found and not fetched again.
@@ -165,12 +166,14 @@ def save_job(
     :param settings: the connection, for its proxies and its time-out; its AppCode is not used.
     :param template: file names; fields ``result_key``, ``index``, ``output``, ``seed``, ``ext``.
     :param max_bytes: most bytes that one image may have.
+    :param is_matched: whether ``query`` returns a job's tasks in the order submitted. What was saved in
+        the order of an answer is not taken for it.
     :param log: told of what happens.
     :raises InvalidInput: if ``template`` cannot be used.
     """
     check_template(template)
     manifest = destination / f"{safe_name(result_key)}.manifest.json"
-    known = _known(manifest, template)
+    known = _known(manifest, template, is_matched)
     if known is not None and known.is_complete:
         log("Everything was saved by an earlier run; nothing is fetched.")
         return Saved(known.images, known.failed, ())
@@ -191,7 +194,7 @@ def save_job(
         if task.status == JobStatus.FAILED
     )
     # Written even when something is lost: the next try fetches only that.
-    _write_manifest(manifest, template, _Known(ordered, failed, not lost))
+    _write_manifest(manifest, template, is_matched, _Known(ordered, failed, not lost))
     return Saved(ordered, failed, lost)
 
 
@@ -383,14 +386,16 @@ class _Known:
     is_complete: bool
 
 
-def _known(manifest: ObjectStoragePath, template: str) -> _Known | None:
-    """What an earlier run saved under this template and is still there, or ``None``."""
+def _known(manifest: ObjectStoragePath, template: str, is_matched: bool) -> _Known | None:
+    """What an earlier run saved under this template, in this order, and is still there; or ``None``."""
     data = get_bytes(manifest)
     if data is None:
         return None
     try:
         value = json.loads(data)
         if value["version"] != 1 or value["filename_template"] != template:
+            return None
+        if value.get("is_matched", False) != is_matched:
             return None
         listed = [SavedImage(**image) for image in value["files"]]
         known = _Known(tuple(listed), tuple(value["failed"]), bool(value["is_complete"]))
@@ -401,10 +406,11 @@ def _known(manifest: ObjectStoragePath, template: str) -> _Known | None:
     return replace(known, images=there, is_complete=known.is_complete and len(there) == len(listed))
 
 
-def _write_manifest(manifest: ObjectStoragePath, template: str, known: _Known) -> None:
+def _write_manifest(manifest: ObjectStoragePath, template: str, is_matched: bool, known: _Known) -> None:
     value = {
         "version": 1,
         "filename_template": template,
+        "is_matched": is_matched,
         "is_complete": known.is_complete,
         "files": [asdict(image) for image in known.images],
         "failed": list(known.failed),

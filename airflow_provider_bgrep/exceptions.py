@@ -14,6 +14,7 @@
     ├── BgRepJobNotFoundError      no such job                                final
     ├── BgRepJobFailedError        the job, or image tasks of it, failed      final
     ├── BgRepJobNotFinishedError   asked for results too early                Airflow retries
+    ├── BgRepUnmatchedError        results cannot be told apart               Airflow retries
     ├── BgRepDownloadError         a finished image could not be saved      Airflow retries
     ├── BgRepUnknownOutcomeError   a submit whose answer was lost             final
     ├── BgRepStateError            kept state is damaged or missing           final
@@ -35,6 +36,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_bgrep.protocol.codes import ErrorKind
 from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput
+from airflow_provider_bgrep.protocol.matching import UnmatchedError
 
 
 class BgRepError(AirflowException):
@@ -123,6 +125,13 @@ class BgRepJobNotFinishedError(BgRepError):
     """The results were asked for before the job was finished."""
 
 
+class BgRepUnmatchedError(BgRepError):
+    """An answer's results cannot be matched to the submitted image tasks, or are another job's.
+
+    They are paid for, and none is taken for another's. Check that ``task_list`` is what was submitted.
+    """
+
+
 class BgRepDownloadError(BgRepError):
     """A finished image could not be fetched or saved. It is paid for: try again soon."""
 
@@ -136,7 +145,7 @@ class BgRepStateError(BgRepError, AirflowFailException):
 
 
 class BgRepConflictError(BgRepError):
-    """Another writer committed first. Nothing was changed; another try reads the new state."""
+    """Another writer committed first. Nothing was changed; a retry reads the new state."""
 
 
 class BgRepTimeoutError(BgRepError, AirflowSensorTimeout):
@@ -182,3 +191,12 @@ def input_error(error: InvalidInput, subject: str = "") -> BgRepRequestError:
 def configuration_error(error: InvalidInput, conn_id: str) -> BgRepConfigurationError:
     """The exception for a connection that cannot be used."""
     return BgRepConfigurationError(f"Connection {conn_id!r} has {error}")
+
+
+def unmatched_error(error: UnmatchedError) -> BgRepUnmatchedError:
+    """The exception for results that cannot be matched to the submitted image tasks."""
+    return BgRepUnmatchedError(
+        f"Results of job {error.result_key} cannot be matched to task_list: {'; '.join(error.problems)}. "
+        "They are paid for, and none was assigned by guess. Check that task_list is the list that was "
+        "submitted, in the same order; if it is, ask again, or fetch the job without task_list and compare."
+    )

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from airflow_provider_bgrep.exceptions import BgRepJobFailedError
 from airflow_provider_bgrep.protocol.errors import sanitize_message
-from airflow_provider_bgrep.protocol.models import Job, JobStatus
+from airflow_provider_bgrep.protocol.models import ImageTask, Job, JobStatus
 
 FAIL_ON: Final = ("any", "all", "never")
 
@@ -22,9 +23,13 @@ def check_fail_on(fail_on: str) -> str:
     return fail_on
 
 
-def summary(job: Job) -> dict[str, Any]:
-    """A finished job as the sensor returns it: the one place where result URLs are kept on purpose."""
+def summary(job: Job, ids: Sequence[str | int | None] = ()) -> dict[str, Any]:
+    """A finished job as the sensor returns it: the one place where result URLs are kept on purpose.
+
+    :param ids: for each image task its ``id``, ``None`` where it has none.
+    """
     counts = job.counts
+    ids = [*ids, *[None] * (len(job.tasks) - len(ids))]
     return {
         "result_key": job.result_key,
         "counts": {status.value: counts.get(status, 0) for status in (JobStatus.SUCCESS, JobStatus.FAILED)},
@@ -34,10 +39,19 @@ def summary(job: Job) -> dict[str, Any]:
                 "status": task.status,
                 "results": list(task.results),
                 "message": task.message,
+                **({} if own_id is None else {"id": own_id}),
             }
-            for task in job.tasks
+            for task, own_id in zip(job.tasks, ids, strict=True)
         ],
     }
+
+
+def task_ids(task_list: Iterable[ImageTask | Mapping[str, Any]] | None) -> list[str | int | None]:
+    """The ``id`` of each image task of a valid list; nothing where there is no list."""
+    return [
+        task.id if isinstance(task, ImageTask) else task.get("id")
+        for task in (() if task_list is None else task_list)
+    ]
 
 
 def raise_if_failed(job: Job, fail_on: str) -> None:

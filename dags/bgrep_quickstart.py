@@ -96,10 +96,13 @@ with DAG(
         form = params or {}
         return [{name: form[name] for name in IMAGE_TASK_FIELDS if form.get(name) not in (None, "")}]
 
-    submit = BgRepSubmitOperator(task_id="submit", task_list=image_tasks())
+    tasks = image_tasks()
+    submit = BgRepSubmitOperator(task_id="submit", task_list=tasks)
+    # The API promises no order: with task_list each result is matched to the image task it belongs to.
     wait = BgRepSensor(
         task_id="wait",
         result_key=submit.output,
+        task_list=tasks,
         deferrable=True,  # no worker is held: the triggerer waits
         poke_interval=5,
         timeout=30 * 60,
@@ -107,6 +110,7 @@ with DAG(
     download = BgRepDownloadOperator(
         task_id="download",
         result_key=submit.output,
+        task_list=tasks,
         destination="{{ params.destination }}",
     )
     wait >> download

@@ -32,8 +32,18 @@ JOB_FAULTS: Final = {
     "late": "the next accepted job takes longer",
     "no_results": "an image task of the next accepted job is SUCCESS without a result",
     "partial": "an image task of the next accepted job has fewer results than it asked for",
+    "order": "answers about the next accepted job list its image tasks in another order",
+    "echo": "answers about the next accepted job repeat what was submitted in another form",
 }
 """Faults of a job, taken by the next submit that is accepted."""
+
+ECHO_FORMS: Final = {
+    "text": "numbers as text, prompts with blanks around them",
+    "float32": "numbers as 32-bit floats, written out whole",
+    "image": "the image and nothing else",
+    "none": "nothing",
+}
+"""Forms of the fault ``echo``. Any form can be limited to one image task by ``index``."""
 
 RESULT_FAULTS: Final = {
     "expired": "the result URL answers the XML 403 of an expired one",
@@ -70,6 +80,8 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "late": {"seconds": 0.0, "polls": 0},
     "no_results": {"index": None},
     "partial": {"index": None, "count": 1},
+    "order": {"order": None},
+    "echo": {"form": "text", "index": None},
     "expired": {},
     "oversized": {"bytes": 0},
 }
@@ -133,6 +145,8 @@ class Faults:
         merged = {**_PARAMETERS[name], **params}
         if "code" in merged:
             answers.any_error(str(merged["code"]))
+        if "form" in merged and merged["form"] not in ECHO_FORMS:
+            raise ValueError(f"unknown form {merged['form']!r}; known are {sorted(ECHO_FORMS)}")
         if name in RESULT_FAULTS:
             operation = "result"
         if name in JOB_FAULTS:

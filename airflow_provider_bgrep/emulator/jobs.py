@@ -9,6 +9,7 @@ import hmac
 import json
 import math
 import random
+import struct
 import uuid
 from collections.abc import Iterable
 from typing import Any, Final
@@ -50,9 +51,15 @@ def plan(
         for index, state in enumerate(states):
             takes = draw.lognormvariate(math.log(median), sigma) + index * settings.stagger
             state.start, state.end = now + takes * _WAITING_SHARE, now + takes
+    order: tuple[int, ...] = ()
     for fault in faults:
-        _suffer(states, fault)
-    return Job(key, app_code, now, states)
+        if fault.name == "order":
+            given = fault.params["order"]
+            order = tuple(reversed(range(len(states)))) if given is None else tuple(map(int, given))
+            order = tuple(index for index in order if 0 <= index < len(states))
+        else:
+            _suffer(states, fault)
+    return Job(key, app_code, now, states, order=order)
 
 
 def _suffer(states: list[TaskState], fault: Fault) -> None:
@@ -66,7 +73,9 @@ def _suffer(states: list[TaskState], fault: Fault) -> None:
     index = params["index"]
     chosen = states if index is None else states[index : index + 1]
     for state in chosen:
-        if fault.name == "fail_task":
+        if fault.name == "echo":
+            state.echo_form = str(params["form"])
+        elif fault.name == "fail_task":
             state.outcome, state.message = "FAILED", str(params["message"])
         elif fault.name == "no_results":
             state.outputs = 0
@@ -76,8 +85,37 @@ def _suffer(states: list[TaskState], fault: Fault) -> None:
 
 def submitted(job: Job) -> bytes:
     """The JSON of ``data`` as a submit is answered: every image task waits, and has no results."""
-    tasks = [{**task.echo, "status": "WAITING"} for task in job.tasks]
-    return _json({"result_key": job.key, "task_list": [dict(sorted(task.items())) for task in tasks]})
+    tasks = [{**_echo(task), "status": "WAITING"} for task in job.tasks]
+    return _json(
+        {"result_key": job.key, "task_list": [dict(sorted(task.items())) for task in _ordered(job, tasks)]}
+    )
+
+
+def _ordered(job: Job, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [tasks[index] for index in job.order] if job.order else tasks
+
+
+def _echo(task: TaskState) -> dict[str, Any]:
+    """What an answer repeats of an image task, in the form that a fault chose."""
+    if not task.echo_form:
+        return task.echo
+    if task.echo_form == "none":
+        return {}
+    if task.echo_form == "image":
+        return {"image": task.echo["image"]}
+    return {name: _FORMS[task.echo_form](name, value) for name, value in task.echo.items()}
+
+
+def _as_text(name: str, value: Any) -> str:
+    return f" {value}\n" if name.endswith("prompt") else str(value)
+
+
+def _as_float32(name: str, value: Any) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return struct.unpack("f", struct.pack("f", value))[0] if is_number and name != "seed" else value
+
+
+_FORMS: Final = {"text": _as_text, "float32": _as_float32}
 
 
 def queried(job: Job, now: float, base: str, secret: str, life: float) -> bytes:
@@ -102,9 +140,9 @@ def queried(job: Job, now: float, base: str, secret: str, life: float) -> bytes:
             results = [base + sign(name, expires, secret) for name in names]
             signed_until = now + life * _RESIGN_SHARE
         message = task.message if status in ("SUCCESS", "FAILED") else "success"
-        whole = {**task.echo, "status": status, "results": results, "message": message}
+        whole = {**_echo(task), "status": status, "results": results, "message": message}
         tasks.append(dict(sorted(whole.items())))
-    written = _json({"result_key": job.key, "task_list": tasks})
+    written = _json({"result_key": job.key, "task_list": _ordered(job, tasks)})
     job.cached = ((statuses, (base, life), signed_until or math.inf), written)
     return written
 

@@ -66,6 +66,7 @@ class TaskState:
     end_poll: float = 0
     start: float = 0
     end: float = 0
+    echo_form: str = ""
 
     def status(self, polls: int, now: float) -> str:
         """Its state after so many polls, at that time."""
@@ -78,13 +79,17 @@ class TaskState:
 
 @dataclass(slots=True)
 class Job:
-    """A submitted job. ``cached`` keeps the JSON of its last answer, until a state changes."""
+    """A submitted job. ``cached`` keeps the JSON of its last answer, until a state changes.
+
+    ``order`` lists the submitted indexes in the order of its answers; empty, that is the submitted order.
+    """
 
     key: str
     app_code: str
     created: float
     tasks: list[TaskState]
     polls: int = 0
+    order: tuple[int, ...] = ()
     cached: tuple[Any, bytes] | None = None
 
     def statuses(self, now: float) -> tuple[str, ...]:
@@ -102,6 +107,7 @@ class Job:
             "app_code": self.app_code,
             "created": self.created,
             "polls": self.polls,
+            "order": list(self.order),
             # Not asdict, which copies deeply: it would be most of a submit's time.
             "tasks": [{name: getattr(task, name) for name in TaskState.__slots__} for task in self.tasks],
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from airflow_provider_bgrep.generation.items import WorkItem
 from airflow_provider_bgrep.protocol.errors import CallError, sanitize_message
-from airflow_provider_bgrep.protocol.validation import redact_url
+from airflow_provider_bgrep.protocol.urls import redact_url
 
 
 def words(error: CallError) -> str:

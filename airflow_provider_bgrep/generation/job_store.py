@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.download import Lost, SavedImage, save_images
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.journal.journal import State, SubmitRecord
+from airflow_provider_bgrep.journal.records import State, SubmitRecord
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.protocol.identity import identities
-from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
+from airflow_provider_bgrep.protocol.matching import MISSING, Matching, echoed_task, match
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, JobStatus, TaskResult
 from airflow_provider_bgrep.storage import get_bytes, in_folder, put_bytes, safe_name, size_of
 
@@ -170,13 +170,14 @@ class JobStore:
         :param record: the submit that bought it.
         :param tasks: the list's image tasks by identity.
         """
-        job = _matched(record, job, tasks)
+        matching = _matched(record, job, tasks)
+        job, doubt = matching.job, "; ".join(matching.problems)
         before = self.load(record, look=False)
         had = [image for ended in before.ended for image in ended.files] if before else []
         images, lost = save_images(
             job,
             self._destination,
-            query=lambda key: _matched(record, self._query(key), tasks),
+            query=lambda key: _matched(record, self._query(key), tasks).job,
             settings=self._settings,
             template=self._template,
             max_bytes=self._max_bytes,
@@ -185,7 +186,7 @@ class JobStore:
         )
         by_index = {task.index: task for task in job.tasks}
         ended = tuple(
-            _ended(by_index.get(index), tasks.get(asked.key), asked.images, index, images, lost)
+            _ended(by_index[index], tasks.get(asked.key), asked.images, index, images, lost, doubt)
             for index, asked in enumerate(record.items)
         )
         return self._put(record, ended)
@@ -200,41 +201,37 @@ class JobStore:
         return self._destination / FOLDER / f"{safe_name(result_key)}.json"
 
 
-_NOBODY: Final = ImageTask(image="", positive_prompt="")
-"""Stands for an image task that nobody can name: no answer repeats it, so it is matched by position."""
-
-
-def _matched(record: SubmitRecord, job: Job, tasks: Mapping[str, ImageTask]) -> Job:
-    """The job with its tasks in the order they were submitted."""
-    sent = [tasks.get(asked.key) for asked in record.items]
-    if None in sent:
-        # Some are not listed any more: known by what the answer repeats of what was bought.
+def _matched(record: SubmitRecord, job: Job, tasks: Mapping[str, ImageTask]) -> Matching:
+    """The job with its tasks in the order they were submitted, as far as that is certain."""
+    submitted = [tasks.get(asked.key) for asked in record.items]
+    if None in submitted:
+        # Some are not listed any more: known by what the answer repeats of them.
         echoed = dict(filter(None, (_echoed(record, task) for task in job.tasks)))
-        bought = (asked.key.partition("#")[0] for asked in record.items)
-        sent = [task or echoed.get(key) for task, key in zip(sent, bought, strict=True)]
-    return job.matched_to([task or _NOBODY for task in sent])
+        keys = (asked.key.partition("#")[0] for asked in record.items)
+        submitted = [task or echoed.get(key) for task, key in zip(submitted, keys, strict=True)]
+    return match(job, submitted)
 
 
 def _echoed(record: SubmitRecord, task: TaskResult) -> tuple[str, ImageTask] | None:
-    fields = {
-        name: value for name, value in task.echo.items() if name in IMAGE_TASK_FIELDS and value is not None
-    }
-    try:
-        image_task = ImageTask(**fields)
-        return identities([image_task], record.account, record.edition)[0], image_task
-    except (TypeError, ValueError, AttributeError):
+    image_task = echoed_task(task.echo)
+    if image_task is None:
         return None
+    return identities([image_task], record.account, record.regenerate_key)[0], image_task
 
 
 def _ended(
-    result: TaskResult | None,
+    result: TaskResult,
     task: ImageTask | None,
     asked: int,
     index: int,
     images: Sequence[SavedImage],
     lost: Sequence[Lost],
+    doubt: str,
 ) -> TaskOutcome:
-    if result is None:
+    if result.status == MISSING and doubt:
+        # Paid for and there, but perhaps another's: it stays pending, with its reason.
+        return TaskOutcome(Outcome.PENDING, "", None, (), (f"cannot tell which result is its own: {doubt}",))
+    if result.status == MISSING:
         return TaskOutcome(Outcome.FAILED, "the finished job does not name this image task")
     seed = result.echo.get("seed", task.seed if task else None)
     files = tuple(image for image in images if image.index == index)

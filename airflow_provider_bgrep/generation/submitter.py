@@ -15,7 +15,8 @@ from airflow_provider_bgrep.generation.descriptions import name_of, words
 from airflow_provider_bgrep.generation.items import WorkItem
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.generation.run_context import AT_ONCE, RunContext
-from airflow_provider_bgrep.journal.journal import State, SubmitEntry, SubmitRecord
+from airflow_provider_bgrep.journal.journal import SubmitEntry
+from airflow_provider_bgrep.journal.records import State, SubmitRecord
 from airflow_provider_bgrep.protocol import flows
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation, RetryDecision
 from airflow_provider_bgrep.protocol.errors import CallError
@@ -81,7 +82,7 @@ class Submitter:
         :return: why it was refused for what is in it, ``None`` in any other case.
         """
         tasks = [item.task for item in batch if item.task is not None]
-        purchase, attempt = self._shift.journal.purchase([item.asked for item in batch]), 0
+        purchase, attempt = self._shift.journal.new_entry([item.asked for item in batch]), 0
         while self._shift.may_submit():
             end_time = self._shift.options.end_time
             sent = await self._shift.pace.slot(Operation.SUBMIT, self._shift.stop, end_time)
@@ -90,9 +91,9 @@ class Submitter:
             attempt += 1
             with self._shift.flying.one():
                 nonce = new_nonce()
-                await asyncio.to_thread(purchase.intend, nonce)
+                await asyncio.to_thread(purchase.write_intent, nonce)
                 if not self._shift.may_submit():
-                    await asyncio.to_thread(purchase.ended, State.REFUSED)
+                    await asyncio.to_thread(purchase.write_failed, State.REFUSED)
                     break
                 try:
                     flow = flows.submit(tasks, new_runtime(nonce), ONCE)
@@ -110,7 +111,7 @@ class Submitter:
             if not await self._may_try_again(batch, problem, attempt):
                 break
             if purchase.record.state is State.UNKNOWN:
-                purchase = self._shift.journal.purchase([item.asked for item in batch])
+                purchase = self._shift.journal.new_entry([item.asked for item in batch])
         return None
 
     async def _accepted(self, batch: Sequence[WorkItem], purchase: SubmitEntry, job: Job) -> None:
@@ -119,7 +120,7 @@ class Submitter:
         for attempt in range(1, _WRITES + 1):
             try:
                 await asyncio.to_thread(
-                    purchase.accepted, job.result_key, job.request_id, job.gateway_request_id
+                    purchase.write_accepted, job.result_key, job.request_id, job.gateway_request_id
                 )
                 break
             except Exception as error:
@@ -149,7 +150,9 @@ class Submitter:
         if is_lost or _is_about_the_images(error):
             facts |= {"code": error.code, "http_status": error.http_status, "reason": words(error)}
         try:
-            await asyncio.to_thread(purchase.ended, State.UNKNOWN if is_lost else State.REFUSED, **facts)
+            await asyncio.to_thread(
+                purchase.write_failed, State.UNKNOWN if is_lost else State.REFUSED, **facts
+            )
         finally:
             self._see(batch, purchase.record)
         if is_lost:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +28,12 @@ from airflow_provider_bgrep.connection import (
     Settings,
     parse_connection,
 )
-from airflow_provider_bgrep.exceptions import configuration_error, error_from, input_error
+from airflow_provider_bgrep.exceptions import configuration_error, error_from, input_error, unmatched_error
 from airflow_provider_bgrep.get_provider_info import ui_field_behaviour
 from airflow_provider_bgrep.protocol import flows
 from airflow_provider_bgrep.protocol.codes import ErrorKind
 from airflow_provider_bgrep.protocol.errors import NOT_CONNECTED, CallError, InvalidInput, Problem
+from airflow_provider_bgrep.protocol.matching import UnmatchedError
 from airflow_provider_bgrep.protocol.models import ImageTask, Job
 from airflow_provider_bgrep.protocol.retry import ONCE
 from airflow_provider_bgrep.protocol.validation import validate_tasks
@@ -78,6 +79,16 @@ def _check_files(settings: Settings) -> None:
     ]
     if problems:
         raise InvalidInput(problems)
+
+
+def _matched(job: Job, submitted: Sequence[ImageTask] | None) -> Job:
+    """The job, its tasks in the order submitted, where that is known."""
+    if submitted is None:
+        return job
+    try:
+        return job.matched_to(submitted)
+    except UnmatchedError as error:
+        raise unmatched_error(error) from None
 
 
 class AppCodeAuth(AuthBase):
@@ -159,14 +170,19 @@ class BgRepHook(HttpHook):
         except InvalidInput as error:
             raise input_error(error) from None
 
-    def query(self, result_key: str) -> Job:
-        """Ask for one job. Asked again by itself after a failure that may pass.
+    def query(self, result_key: str, task_list: Iterable[ImageTask | Mapping[str, Any]] | None = None) -> Job:
+        """Return one job as it is now. Asks again by itself after a failure that may pass.
 
         :param result_key: what the submit returned.
+        :param task_list: the image tasks as submitted. The API promises no order: with ``task_list`` the
+            job's tasks are in its order, without it they are in the order of the answer. A submitted task
+            that the answer does not name yet has the status ``MISSING``.
         :raises BgRepJobNotFoundError: if there is no such job.
+        :raises BgRepUnmatchedError: if it is in doubt which result belongs to which image task.
         """
         try:
-            return self._drive(flows.query(result_key, new_runtime()))
+            submitted = None if task_list is None else validate_tasks(task_list)
+            return _matched(self._drive(flows.query(result_key, new_runtime())), submitted)
         except InvalidInput as error:
             raise input_error(error) from None
 
@@ -315,10 +331,13 @@ class BgRepAsyncHook(BaseHook):
         except InvalidInput as error:
             raise input_error(error) from None
 
-    async def query(self, result_key: str) -> Job:
+    async def query(
+        self, result_key: str, task_list: Iterable[ImageTask | Mapping[str, Any]] | None = None
+    ) -> Job:
         """As :meth:`BgRepHook.query`."""
         try:
-            return await self._drive(flows.query(result_key, new_runtime()))
+            submitted = None if task_list is None else validate_tasks(task_list)
+            return _matched(await self._drive(flows.query(result_key, new_runtime())), submitted)
         except InvalidInput as error:
             raise input_error(error) from None
 

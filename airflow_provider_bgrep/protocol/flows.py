@@ -16,6 +16,7 @@ from airflow_provider_bgrep.protocol import wire
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation, RetryDecision
 from airflow_provider_bgrep.protocol.errors import LOST, NOT_CONNECTED, CallError
 from airflow_provider_bgrep.protocol.limits import JOB_LAG_SECONDS
+from airflow_provider_bgrep.protocol.matching import match
 from airflow_provider_bgrep.protocol.models import FINISHED, ImageTask, Job
 from airflow_provider_bgrep.protocol.retry import QUERY, SUBMIT, RetryPolicy, next_wait, poll_wait
 
@@ -68,11 +69,18 @@ Answered: TypeAlias = tuple[wire.Response, dict[str, Any]]
 
 
 def call(
-    operation: Operation, body: bytes, chance: Runtime, patience: RetryPolicy, end_time: float = math.inf
+    operation: Operation,
+    body: bytes,
+    chance: Runtime,
+    patience: RetryPolicy,
+    end_time: float = math.inf,
+    *,
+    result_key: str = "",
 ) -> Generator[Step, Reply, Answered]:
     """One call, attempt after attempt for as long as the table of codes and ``patience`` allow.
 
     :param end_time: wall clock in seconds at which to give up rather than wait on.
+    :param result_key: the job that a query asks for: an answer about another one is asked for again.
     :return: the response and its envelope.
     :raises CallError: how the last attempt ended. A submit that may have been accepted ends at once.
     """
@@ -82,7 +90,10 @@ def call(
         reply = yield Send(operation, body, chance.nonce())
         try:
             if isinstance(reply, wire.Response):
-                return reply, wire.parse_envelope(operation, reply)
+                payload = wire.parse_envelope(operation, reply)
+                if result_key:
+                    wire.check_result_key(reply, payload, result_key)
+                return reply, payload
             assert isinstance(reply, NoAnswer)  # noqa: S101 - a driver that answers otherwise is broken
             raise CallError(operation, LOST if reply.sent else NOT_CONNECTED, message=reply.reason)
         except CallError as error:
@@ -103,16 +114,18 @@ def submit(
     :raises CallError: of kind ``UNKNOWN_OUTCOME`` where the job may have been accepted all the same.
     """
     response, payload = yield from call(Operation.SUBMIT, wire.submit_body(tasks), chance, patience)
-    return wire.parse_job(Operation.SUBMIT, response, payload).matched_to(tasks)
+    # Whatever the answer echoes, its key leads to what is paid for: nothing here may lose it.
+    return match(wire.parse_job(Operation.SUBMIT, response, payload), tasks).job
 
 
 def query(result_key: str, chance: Runtime, patience: RetryPolicy = QUERY) -> Generator[Step, Reply, Job]:
     """Ask for one job once.
 
-    :raises CallError: if it cannot be had.
+    :raises CallError: if it cannot be had. An answer about another job is asked for again.
     """
-    body = wire.query_body(result_key)
-    response, payload = yield from call(Operation.QUERY, body, chance, patience)
+    response, payload = yield from call(
+        Operation.QUERY, wire.query_body(result_key), chance, patience, result_key=result_key
+    )
     return wire.parse_job(Operation.QUERY, response, payload, result_key)
 
 
@@ -151,7 +164,9 @@ def wait(
     while True:
         asked = 0.0
         try:
-            _, payload = yield from call(Operation.QUERY, body, chance, patience, end_time)
+            _, payload = yield from call(
+                Operation.QUERY, body, chance, patience, end_time, result_key=result_key
+            )
         except CallError as error:
             now = chance.now()
             lag = error.kind is ErrorKind.JOB_NOT_FOUND and now - began < JOB_LAG_SECONDS

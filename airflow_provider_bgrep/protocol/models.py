@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, Final
 
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
-from airflow_provider_bgrep.protocol.urls import strip_signature
 
 
 class JobStatus(str, Enum):
@@ -121,45 +120,12 @@ class Job:
             counts[task.status] = counts.get(task.status, 0) + 1
         return counts
 
-    def matched_to(self, sent: Sequence[ImageTask]) -> Job:
-        """The same job with its tasks in the order they were sent.
+    def matched_to(self, submitted: Sequence[ImageTask | None]) -> Job:
+        """The same job with its tasks in the order in which they were submitted.
 
-        The API promises no order. Tasks are matched by the fields they echo; what cannot be told
-        apart that way keeps its position among the rest.
-
-        :param sent: the image tasks as submitted.
+        :param submitted: the image tasks as submitted, see :func:`~.matching.match`.
+        :raises UnmatchedError: if it is in doubt which result belongs to which image task.
         """
-        wanted = [task.as_wire() for task in sent]
-        free = list(range(len(wanted)))
-        placed: list[tuple[int, TaskResult]] = []
-        unplaced: list[TaskResult] = []
-        for task in self.tasks:
-            # Of several that fit, the one of which most fields are repeated: an echo with a mask, or with
-            # the very seed that was asked for, is not that of the image task without one.
-            fits = [i for i in free if _echoes(task.echo, wanted[i])]
-            match = max(fits, key=lambda i: len(wanted[i].keys() & task.echo.keys()), default=None)
-            if match is None:
-                unplaced.append(task)
-            else:
-                free.remove(match)
-                placed.append((match, task))
-        extra = iter(range(len(wanted), len(wanted) + len(unplaced)))
-        placed += [(free.pop(0) if free else next(extra), task) for task in unplaced]
-        placed.sort(key=lambda pair: pair[0])
-        return replace(self, tasks=tuple(replace(task, index=index) for index, task in placed))
+        from airflow_provider_bgrep.protocol.matching import match
 
-
-def _echoes(echo: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    # Fields the service leaves out of its echo prove nothing; one that differs does. ``image`` must
-    # be there, or an echo of defaults alone would match any task.
-    return "image" in echo and all(
-        _same(name, echo[name], value) for name, value in wanted.items() if name in echo
-    )
-
-
-def _same(name: str, echoed: Any, wanted: Any) -> bool:
-    if echoed == wanted:
-        return True
-    # A list that was made anew may sign its URLs anew.
-    is_url = IMAGE_TASK_FIELDS[name].kind == "url" and isinstance(echoed, str)
-    return is_url and strip_signature(echoed) == strip_signature(wanted)
+        return match(self, submitted).checked()

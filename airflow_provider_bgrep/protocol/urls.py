@@ -1,10 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a URL names, as opposed to who may read it until when."""
+"""URLs: which resource one names apart from its signature, how it is encoded, how it may be shown."""
 
 from __future__ import annotations
 
+import re
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
+
+_MAX_SHOWN: Final = 60
+"""Characters of a URL that a message shows."""
+
+_URL_SAFE: Final = "".join(map(chr, range(0x21, 0x7F)))
+_ESCAPED: Final = re.compile("%([0-9A-Fa-f]{2})")
+_UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 _SIGNATURES: Final[tuple[tuple[str, frozenset[str]], ...]] = (
     # (the parameter whose presence says that the URL is signed that way, what then is signature)
@@ -73,3 +82,51 @@ def strip_signature(url: str) -> str:
 def _signs(name: str) -> bool:
     # Volcengine's x-tos-process chooses what is served, as Alibaba's x-oss-process does.
     return name.startswith(_PREFIXES) and not name.endswith("-process")
+
+
+def canonical_url(url: str) -> str:
+    """One form of all URLs that name the same image: unsigned, and encoded as RFC 3986 normalizes it.
+
+    It is for comparing only: a server may refuse it. What is not a URL is returned as it is.
+    """
+    try:
+        parts = urlsplit(ascii_url(strip_signature(url.strip())))
+        _ = parts.port
+    except ValueError:
+        return url.strip()
+    netloc = parts.netloc.removesuffix(_DEFAULT_PORTS.get(parts.scheme, ":"))
+    path, query = (_ESCAPED.sub(_decode_unreserved, text) for text in (parts.path or "/", parts.query))
+    return urlunsplit((parts.scheme, netloc, path, query, ""))
+
+
+def _decode_unreserved(escaped: re.Match[str]) -> str:
+    character = chr(int(escaped[1], 16))
+    return character if character in _UNRESERVED else escaped[0].upper()
+
+
+def ascii_url(url: str) -> str:
+    """``url`` with what a URL may not hold percent-encoded as UTF-8, and its host name as IDNA.
+
+    What is encoded already stays as it is, so that a signed URL keeps its signature.
+    """
+    if url.isascii():
+        return url
+    parts = urlsplit(url)
+    user, at, netloc = parts.netloc.rpartition("@")
+    if not netloc.isascii() and parts.hostname:
+        netloc = netloc.lower().replace(parts.hostname, parts.hostname.encode("idna").decode())
+    netloc = quote(user, safe=_URL_SAFE) + at + netloc
+    rest = [quote(part, safe=_URL_SAFE) for part in (parts.path, parts.query, parts.fragment)]
+    return urlunsplit((parts.scheme, netloc, *rest))
+
+
+def redact_url(url: str) -> str:
+    """``url`` as a message may show it: without credentials, query and fragment."""
+    head = url.split("?", 1)[0].split("#", 1)[0]
+    if head[:5].lower() == "data:":
+        head = head.split(",", 1)[0]
+    scheme, slashes, rest = head.partition("://")
+    netloc, slash, path = rest.partition("/")
+    if slashes and "@" in netloc:
+        head = f"{scheme}://***@{netloc.rpartition('@')[2]}{slash}{path}"
+    return head if len(head) <= _MAX_SHOWN else f"{head[:_MAX_SHOWN]}…"

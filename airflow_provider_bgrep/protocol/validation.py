@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.limits import (
@@ -19,10 +19,10 @@ from airflow_provider_bgrep.protocol.limits import (
     Field,
 )
 from airflow_provider_bgrep.protocol.models import TASK_FIELD_NAMES, ImageTask
+from airflow_provider_bgrep.protocol.urls import ascii_url, redact_url
 
 _MAX_SEED = 2**63
 _SHOWN = 60
-_URL_SAFE = "".join(map(chr, range(0x21, 0x7F)))
 
 
 def validate_tasks(
@@ -202,34 +202,6 @@ def _check_url(value: Any, field: Field) -> tuple[Any, str]:
     except UnicodeError:
         shown = redact_url(value)
         return None, f"{shown} has a host name or a character that cannot be encoded; give {field.range}"
-
-
-def ascii_url(url: str) -> str:
-    """``url`` with what a URL may not hold percent-encoded as UTF-8, and its host name as IDNA.
-
-    What is encoded already stays as it is, so that a signed URL keeps its signature.
-    """
-    if url.isascii():
-        return url
-    parts = urlsplit(url)
-    user, at, netloc = parts.netloc.rpartition("@")
-    if not netloc.isascii() and parts.hostname:
-        netloc = netloc.lower().replace(parts.hostname, parts.hostname.encode("idna").decode())
-    netloc = quote(user, safe=_URL_SAFE) + at + netloc
-    rest = [quote(part, safe=_URL_SAFE) for part in (parts.path, parts.query, parts.fragment)]
-    return urlunsplit((parts.scheme, netloc, *rest))
-
-
-def redact_url(url: str) -> str:
-    """``url`` as a message may show it: without credentials, query and fragment."""
-    head = url.split("?", 1)[0].split("#", 1)[0]
-    if head[:5].lower() == "data:":
-        head = head.split(",", 1)[0]
-    scheme, slashes, rest = head.partition("://")
-    netloc, slash, path = rest.partition("/")
-    if slashes and "@" in netloc:
-        head = f"{scheme}://***@{netloc.rpartition('@')[2]}{slash}{path}"
-    return _shown(head)
 
 
 _CHECKS = {"text": _check_text, "float": _check_number, "integer": _check_number, "url": _check_url}

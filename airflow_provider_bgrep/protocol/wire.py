@@ -235,6 +235,18 @@ def parse_job(
     )
 
 
+def check_result_key(response: Response, payload: Mapping[str, Any], result_key: str) -> None:
+    """Check that a query's answer is about the job that was asked for.
+
+    :param result_key: the key that was asked for; an answer that repeats none is taken to be about it.
+    :raises CallError: if it names another; of kind ``SERVICE``, since asking again may help.
+    """
+    key = _result_key(payload)
+    if key and key.casefold() != result_key.strip().casefold():
+        message = f"the answer is about job {key[:_MAX_ID]}, not about job {result_key.strip()[:_MAX_ID]}"
+        raise _error(Operation.QUERY, by_status(response.status), response, message=message, payload=payload)
+
+
 def _entries(payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     data = payload.get("data")
     entries = data.get("task_list") if isinstance(data, dict) else None

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -29,25 +29,30 @@ from airflow_provider_bgrep.exceptions import (
     error_from,
 )
 from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, JOB_LAG_SECONDS
-from airflow_provider_bgrep.results import check_fail_on, raise_if_failed, summary
+from airflow_provider_bgrep.results import check_fail_on, raise_if_failed, summary, task_ids
+from airflow_provider_bgrep.templates import ImageTaskTemplates
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_bgrep.protocol.models import Job
+    from airflow_provider_bgrep.protocol.models import ImageTask, Job
 
 
-class BgRepSensor(BaseSensorOperator):
+class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
     """Waits until every image task of a job is ``SUCCESS`` or ``FAILED``, and returns the results.
 
     ``poke``, ``reschedule`` and deferrable mode end alike: in the same XCom, and in the same errors,
     which ``soft_fail`` and ``never_fail`` turn into a skip in the same cases.
 
     Returns ``{"result_key": …, "counts": {"SUCCESS": n, "FAILED": m}, "tasks": [{"index": i, "status": …,
-    "results": [url, …], "message": …}, …]}``; pushed even where ``fail_on`` fails the task, since the
-    images that succeeded are paid for. Result URLs live half an hour: download them soon.
+    "results": [url, …], "message": …, "id": … (where ``task_list`` gives one)}, …]}``. The value is pushed
+    even where ``fail_on`` fails the task, since the images that succeeded are paid for. Result URLs expire
+    after about half an hour: download them soon.
 
     :param result_key: what the submit returned. Templated.
+    :param task_list: the image tasks as submitted, or an ``XComArg`` of them. The API promises no order:
+        with ``task_list`` the tasks of the return value are in its order, each with its ``id`` where it
+        has one; without it they are in the order of the answer. Templated.
     :param bgrep_conn_id: the ``bgrep`` connection. Templated.
     :param fail_on: fail if ``any`` image task failed (default), if ``all`` did, or ``never`` for that reason.
     :param deferrable: wait in the triggerer. Default: ``[operators] default_deferrable``.
@@ -55,13 +60,15 @@ class BgRepSensor(BaseSensorOperator):
     :param timeout: seconds to wait at most.
     """
 
-    template_fields: Sequence[str] = ("result_key", "bgrep_conn_id")
+    template_fields: Sequence[str] = ("result_key", "task_list", "bgrep_conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"task_list": "json"}
     ui_color = "#e8f4ec"
 
     def __init__(
         self,
         *,
         result_key: str,
+        task_list: Sequence[ImageTask | Mapping[str, Any]] | None = None,
         bgrep_conn_id: str = DEFAULT_CONNECTION_ID,
         fail_on: str = "any",
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -71,6 +78,7 @@ class BgRepSensor(BaseSensorOperator):
     ) -> None:
         super().__init__(poke_interval=poke_interval, timeout=timeout, **kwargs)
         self.result_key = result_key
+        self.task_list = task_list
         self.bgrep_conn_id = bgrep_conn_id
         self.fail_on = check_fail_on(fail_on)
         self.deferrable = deferrable
@@ -211,10 +219,10 @@ class BgRepSensor(BaseSensorOperator):
     def _query(self) -> Job:
         from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 
-        return BgRepHook(self.bgrep_conn_id).query(self.result_key)
+        return BgRepHook(self.bgrep_conn_id).query(self.result_key, self.task_list)
 
     def _finished(self, context: Context, job: Job) -> PokeReturnValue:
-        result = summary(job)
+        result = summary(job, task_ids(self.task_list))
         try:
             raise_if_failed(job, self.fail_on)
         except BgRepError:

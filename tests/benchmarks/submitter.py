@@ -28,11 +28,12 @@ def ours(plan: dict[str, Any]) -> dict[str, Any]:
     from airflow_provider_bgrep.generation.job_store import JobStore
     from airflow_provider_bgrep.generation.run_context import Options, RunContext
     from airflow_provider_bgrep.generation.runner import Runner
-    from airflow_provider_bgrep.journal.journal import FileStore, Journal
+    from airflow_provider_bgrep.journal.journal import Journal
+    from airflow_provider_bgrep.journal.stores import FileStore
     from airflow_provider_bgrep.protocol.identity import identities
     from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
     from airflow_provider_bgrep.protocol.validation import validate_tasks
-    from airflow_provider_bgrep.storage import get_bytes, put_bytes, storage_path
+    from airflow_provider_bgrep.storage import storage_path
 
     def query(result_key: str) -> Any:
         raise AssertionError(f"a fresh URL of {result_key} was asked for")
@@ -41,15 +42,12 @@ def ours(plan: dict[str, Any]) -> dict[str, Any]:
         host="127.0.0.1", schema="http", port=plan["port"], password=plan["app_code"], extra=None
     )
     destination = storage_path(f"file://{plan['folder']}")
-    store = FileStore(
-        lambda name: get_bytes(destination / "_journal" / name),
-        lambda name, data: put_bytes(data, destination / "_journal" / name),
-    )
+    store = FileStore(destination / "_journal")
     end_time = time.time() + SECONDS
     journal = Journal(store, "benchmark", end_time=end_time)
     tasks = validate_tasks(plan["tasks"], most=None)
-    keys = identities(tasks, journal.account, journal.edition)
-    board = WorkItems(tasks, keys, journal.earlier, account=journal.account, try_number=1)
+    keys = identities(tasks, journal.account, journal.regenerate_key)
+    board = WorkItems(tasks, keys, journal.previous_records, account=journal.account, try_number=1)
     saver = JobStore(destination, settings, query, DEFAULT_TEMPLATE, MAX_RESULT_BYTES)
     options = Options(poll_interval=POLL_SECONDS, end_time=end_time, waits_here=True)
     engine = Runner(RunContext(settings, journal, board, saver, options, logging.getLogger("benchmark")))

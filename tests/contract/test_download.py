@@ -23,6 +23,7 @@ from airflow_provider_bgrep.exceptions import (
     BgRepJobNotFinishedError,
     BgRepJobNotFoundError,
     BgRepRequestError,
+    BgRepUnmatchedError,
 )
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.operators.bgrep import BgRepDownloadOperator
@@ -277,3 +278,37 @@ def test_at_debug_no_result_url_is_logged_with_its_signature(submit, download, c
     lines = [record.getMessage() for record in caplog.records if record.name == "urllib3.connectionpool"]
     assert any("/results/" in line for line in lines)
     assert not any("Signature" in line for line in lines)
+
+
+def test_with_the_submitted_list_images_are_saved_under_its_indexes_and_ids(download, connection, folder):
+    connection.inject("order")
+    connection.inject("echo", form="float32")
+    connection.inject("fail_task", index=1)
+    tasks = [
+        connection.image_task(strength=0.7, seed=seed, id=f"sku-{seed}", num_output=seed)
+        for seed in (1, 2, 3)
+    ]
+    key = BgRepHook().submit(tasks).result_key
+    unmatched = download(key)
+
+    outcome = download(key, task_list=tasks)
+
+    assert outcome.state == "success", outcome.error
+    saved = [(file["index"], file["output"], file["id"]) for file in outcome.value["files"]]
+    assert saved == [(0, 0, "sku-1"), *((2, output, "sku-3") for output in range(3))]
+    assert [(failed["index"], failed["id"]) for failed in outcome.value["failed"]] == [(1, "sku-2")]
+    # What was saved in the order of the answer is not taken for it.
+    assert "id" not in unmatched.value["files"][0]
+    again = download(key, task_list=tasks)
+    assert again.value == outcome.value
+
+
+def test_nothing_is_saved_of_results_in_doubt(download, connection, folder):
+    connection.inject("order", order=[2, 0, 1])
+    connection.inject("echo", form="none", index=0)
+    connection.inject("echo", form="none", index=1)
+    tasks = [connection.image_task(seed=seed) for seed in (1, 2, 3)]
+    outcome = download(BgRepHook().submit(tasks).result_key, task_list=tasks)
+    assert outcome.state == "up_for_retry"
+    assert isinstance(outcome.error, BgRepUnmatchedError)
+    assert files_in(folder) == []

@@ -14,7 +14,12 @@ import pytest
 from airflow.providers.http.hooks.http import HttpHook
 
 from airflow_provider_bgrep.connection import EXTRAS
-from airflow_provider_bgrep.exceptions import BgRepConfigurationError, BgRepRequestError
+from airflow_provider_bgrep.exceptions import (
+    BgRepConfigurationError,
+    BgRepRequestError,
+    BgRepServiceError,
+    BgRepUnmatchedError,
+)
 from airflow_provider_bgrep.get_provider_info import get_provider_info
 from airflow_provider_bgrep.hooks.bgrep import BgRepAsyncHook, BgRepHook
 
@@ -254,3 +259,71 @@ def test_nothing_of_a_hook_shows_the_appcode(connection):
     job = hook.submit([connection.image_task()])
     assert connection.app_code not in f"{hook.settings!r} {hook!r} {vars(hook)!r} {job!r}"
     assert os.environ["AIRFLOW_CONN_BGREP_DEFAULT"].count(connection.app_code) == 1
+
+
+# --- the order of results -----------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["requests", "aiohttp"])
+def query_matched(request):
+    """One query with the submitted list, by each driver."""
+    if request.param == "requests":
+        return lambda key, tasks: BgRepHook().query(key, tasks)
+    return lambda key, tasks: asyncio.run(BgRepAsyncHook().query(key, tasks))
+
+
+@pytest.mark.parametrize("form", [None, "text", "float32", "image"])
+def test_with_the_submitted_list_results_follow_it(query_matched, connection, form):
+    connection.inject("order", order=[2, 0, 1])
+    if form:
+        connection.inject("echo", form=form)
+    tasks = [{**connection.image_task(strength=0.7), "image": url} for url in _images(connection, 3)]
+    key = BgRepHook().submit(tasks).result_key
+
+    job = query_matched(key, tasks)
+
+    assert [task.index for task in job.tasks] == [0, 1, 2]
+    assert [task.echo["image"] for task in job.tasks] == [task["image"] for task in tasks]
+    assert [f"/{key}/{i}-0." in task.results[0] for i, task in enumerate(job.tasks)] == [True] * 3
+    assert [f"/{key}/{i}-0." in task.results[0] for i, task in enumerate(BgRepHook().query(key).tasks)] != [
+        True
+    ] * 3
+
+
+def test_results_that_cannot_be_told_apart_are_refused(query_matched, connection):
+    connection.inject("order", order=[2, 0, 1])
+    connection.inject("echo", form="none", index=0)
+    connection.inject("echo", form="none", index=1)
+    tasks = [{**connection.image_task(), "image": url} for url in _images(connection, 3)]
+    key = BgRepHook().submit(tasks).result_key
+    with pytest.raises(BgRepUnmatchedError) as raised:
+        query_matched(key, tasks)
+    assert key in str(raised.value)
+    assert "http" not in str(raised.value)
+    with pytest.raises(BgRepUnmatchedError):
+        query_matched(key, [connection.image_task(positive_prompt="another list")])
+
+
+def test_a_wrong_list_is_refused_before_anything_is_asked(query_matched, connection):
+    before = connection.counters.requests
+    with pytest.raises(BgRepRequestError):
+        query_matched("k", [{"image": "https://a/b.png"}])
+    assert connection.counters.requests == before
+
+
+def test_an_answer_about_another_job_is_asked_for_again(query_matched, connection, no_waiting):
+    tasks = [connection.image_task()]
+    key = BgRepHook().submit(tasks).result_key
+    body = '{"code":0,"success":true,"data":{"result_key":"other","task_list":[{"status":"FAILED"}]}}'
+    fault = connection.inject("body", operation="query", body=body)
+    assert query_matched(key, tasks).counts == {"SUCCESS": 1}
+    assert fault.consumed == 1
+    connection.inject("body", operation="query", body=body, times=20)
+    with pytest.raises(BgRepServiceError, match="about job other"):
+        query_matched(key, None)
+
+
+def _images(emulator, count):
+    """So many URLs of images that are different to whoever compares URLs."""
+    url = emulator.image_task()["image"]
+    return [f"{url}{'&' if '?' in url else '?'}copy={i}" for i in range(count)]

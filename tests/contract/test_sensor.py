@@ -18,8 +18,10 @@ from airflow_provider_bgrep.exceptions import (
     BgRepQuotaError,
     BgRepServiceError,
     BgRepTimeoutError,
+    BgRepUnmatchedError,
 )
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
+from airflow_provider_bgrep.protocol.models import ImageTask
 from airflow_provider_bgrep.sensors.bgrep import BgRepSensor
 
 MODES = {
@@ -68,6 +70,48 @@ def test_every_mode_waits_and_returns_the_results(sensor, submit, connection, ru
     assert connection.counters.submits == 1
     assert connection.counters.queries >= 3
     assert (outcome.deferrals > 0) == (sensor.mode == "deferrable")
+
+
+def test_with_the_submitted_list_the_results_follow_it_and_carry_its_ids(sensor, connection, run, ti):
+    connection.configure(timing="polls", polls=2)
+    connection.inject("order")
+    connection.inject("echo", form="text")
+    tasks = [
+        connection.image_task(positive_prompt="sea", id="sku-1"),
+        connection.image_task(positive_prompt="snow", num_output=2),
+        connection.image_task(positive_prompt="silk", id=3),
+    ]
+    key = BgRepHook().submit(tasks).result_key
+
+    outcome = run(sensor(result_key=key, task_list=tasks), ti)
+
+    assert outcome.state == "success", outcome.error
+    assert [task["index"] for task in outcome.value["tasks"]] == [0, 1, 2]
+    assert [task.get("id", "none") for task in outcome.value["tasks"]] == ["sku-1", "none", 3]
+    assert [len(task["results"]) for task in outcome.value["tasks"]] == [1, 2, 1]
+    assert all(f"/{key}/{task['index']}-0." in task["results"][0] for task in outcome.value["tasks"])
+
+
+@pytest.mark.parametrize(("echoes", "is_certain"), [({2, 0}, True), ({2}, False)])
+def test_results_in_doubt_are_an_error_in_every_mode(sensor, connection, run, ti, echoes, is_certain):
+    connection.inject("order", order=[2, 0, 1])
+    for index in {0, 1, 2} - echoes:
+        connection.inject("echo", form="none", index=index)
+    tasks = [connection.image_task(positive_prompt=word) for word in ("sea", "snow", "silk")]
+    key = BgRepHook().submit(tasks).result_key
+    outcome = run(sensor(result_key=key, task_list=tasks), ti)
+    # One that is left over is certain by elimination; of two, none is.
+    assert outcome.state == ("success" if is_certain else "up_for_retry")
+    if not is_certain:
+        assert isinstance(outcome.error, BgRepUnmatchedError)
+        assert key in str(outcome.error)
+
+
+def test_the_submitted_list_is_templated():
+    task = ImageTask(image="https://a/{{ x }}", positive_prompt="{{ x }}")
+    sensor = BgRepSensor(task_id="wait", result_key="{{ x }}", task_list=[task])
+    sensor.render_template_fields({"x": "sea"})
+    assert sensor.task_list == [ImageTask(image="https://a/sea", positive_prompt="sea")]
 
 
 def test_a_finished_job_needs_no_deferral(sensor, submit, connection, run, ti):

@@ -123,7 +123,7 @@ def test_clearing_a_finished_task_buys_nothing_and_mends_what_is_missing(
     assert len(placed.files) == images_saved
     assert placed.bill.results == images_saved + 1
     assert (placed.bill.submits, placed.bill.image_tasks) == (2, LIST)
-    assert placed.summary["avoided"]["image_tasks"] == LIST
+    assert placed.summary["reused"]["image_tasks"] == LIST
 
 
 def test_regenerate_buys_a_finished_task_anew_and_only_then(order: Orders, images: Images, name: str):

@@ -31,6 +31,7 @@ from airflow_provider_bgrep.exceptions import (
     BgRepThrottledError,
     BgRepTimeoutError,
     BgRepUnknownOutcomeError,
+    BgRepUnmatchedError,
     configuration_error,
     error_from,
     input_error,
@@ -62,6 +63,7 @@ RETRIED = {
     BgRepJobNotFinishedError,
     BgRepDownloadError,
     BgRepConflictError,
+    BgRepUnmatchedError,
 }
 BY_KIND = {
     ErrorKind.AUTH: BgRepAuthError,

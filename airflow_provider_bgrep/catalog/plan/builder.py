@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bgrep.catalog.config.options import Options
     from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
-    from airflow_provider_bgrep.journal.journal import SubmitRecord
+    from airflow_provider_bgrep.journal.records import SubmitRecord
 
 _CHUNK: Final = 2_000
 _GROUP: Final = 2_048

@@ -24,7 +24,8 @@ from airflow_provider_bgrep.catalog.model.columns import MAX_NAME
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS, URL_SCHEMES
 from airflow_provider_bgrep.protocol.models import ImageTask
-from airflow_provider_bgrep.protocol.validation import redact_url, validate_tasks
+from airflow_provider_bgrep.protocol.urls import redact_url
+from airflow_provider_bgrep.protocol.validation import validate_tasks
 
 MAIN: Final = "main"
 

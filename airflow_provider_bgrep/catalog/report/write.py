@@ -58,7 +58,7 @@ def write_report(store: PlanStore) -> dict[str, Any]:
     summary |= {
         "gallery": str(store.files.report),
         "dry_run": config.dry_run,
-        "stopped": store.cancelled_reason,
+        "cancelled": store.cancelled_reason,
         "unfinished": store.unfinished(),
     }
     summary["line"] = line_of(summary)
@@ -181,7 +181,7 @@ class _ReportRows:
         images = (row["images"] or 0) if is_billed else 0
         path = self._published.get(row["name"], "")
         return {
-            "bought": images,
+            "billable": images,
             "cost": str(images * self._price) if self._price is not None else "",
             "published": f"{_UP}{quote(path)}" if path and row["verdict"] == Verdict.PASSED.value else "",
         }

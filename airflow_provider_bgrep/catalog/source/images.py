@@ -12,7 +12,7 @@ import requests
 
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.protocol.limits import URL_SCHEMES
-from airflow_provider_bgrep.protocol.validation import redact_url
+from airflow_provider_bgrep.protocol.urls import redact_url
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
     from airflow_provider_bgrep.catalog.model.rows import LedgerEntry
-    from airflow_provider_bgrep.journal.journal import SubmitRecord
+    from airflow_provider_bgrep.journal.records import SubmitRecord
 
 _BUYS: Final = ", ".join(f"'{state.value}'" for state in TO_SUBMIT)
 _SUBMIT: Final = ", ".join(SUBMIT)

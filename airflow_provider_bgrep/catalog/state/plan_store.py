@@ -20,7 +20,8 @@ from airflow_provider_bgrep.catalog.state.database import rows_of
 from airflow_provider_bgrep.catalog.state.results import read_results, write_results
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.journal.journal import FileStore, SubmitRecord
+from airflow_provider_bgrep.journal.records import SubmitRecord
+from airflow_provider_bgrep.journal.stores import FileStore
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.storage import get_bytes, local_copy, names_in, put_bytes, put_file, size_of
 
@@ -185,12 +186,12 @@ class PlanStore:
 
     def journal(self, shard: int) -> FileStore:
         """The store of a shard's journal."""
-        return _journal(self.files.journal(shard))
+        return FileStore(self.files.journal(shard))
 
     def journals(self) -> Iterator[FileStore]:
         """The stores of the journals of all shards that have one."""
         folder = self.files.folder / "journal"
-        yield from (_journal(folder / name) for name in names_in(folder) if name.isdigit())
+        yield from (FileStore(folder / name) for name in names_in(folder) if name.isdigit())
 
     def manifest_lines(self, shard: int) -> Iterator[dict[str, Any]]:
         """The lines of the manifest that a shard's generate task wrote; none before it ended."""
@@ -294,12 +295,6 @@ class PlanStore:
     def _parquet(self, path: Any) -> Iterator[pq.ParquetFile]:
         with self._local(path) as local:
             yield pq.ParquetFile(local)
-
-
-def _journal(folder: Any) -> FileStore:
-    return FileStore(
-        read=lambda name: get_bytes(folder / name), write=lambda name, data: put_bytes(data, folder / name)
-    )
 
 
 def as_lines(values: Iterable[Mapping[str, Any]]) -> bytes:

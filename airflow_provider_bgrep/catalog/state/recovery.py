@@ -31,7 +31,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import BOUGHT, Outcome
-from airflow_provider_bgrep.journal.journal import FileStore, State, SubmitRecord, records_of
+from airflow_provider_bgrep.journal.journal import read_records
+from airflow_provider_bgrep.journal.records import JournalError, State, SubmitRecord
+from airflow_provider_bgrep.journal.stores import FileStore
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.plan import Plan
@@ -256,9 +258,9 @@ def _facts(store: PlanStore, shard: int) -> tuple[dict[str, Submits], dict[str, 
 
 def _records(journal: FileStore) -> list[SubmitRecord]:
     try:
-        return records_of(journal)
-    except ValueError as error:
-        raise BgRepStateError(f"A journal cannot be read: {error}") from None
+        return read_records(journal)
+    except JournalError as error:
+        raise BgRepStateError(f"{journal.location} cannot be read as a journal: {error}") from None
 
 
 def _from_record(record: SubmitRecord, index: int, images: int) -> Facts | None:

@@ -31,15 +31,15 @@ class Point:
             "function": self.function,
             "event": self.event,
             "nth": self.nth,
-            "after": {"function": f"{_JOURNAL}:SubmitEntry.accepted", "returns": self.keys},
+            "after": {"function": f"{_JOURNAL}:SubmitEntry.write_accepted", "returns": self.keys},
         }
 
 
 # Of two jobs: one is at the point, the other is bought and written down.
-BEFORE_INTENT = Point(f"{_JOURNAL}:SubmitEntry.intend", nth=2, keys=1)
-AFTER_INTENT = Point(f"{_JOURNAL}:SubmitEntry.intend", "return", nth=2, keys=1)
-AFTER_ANSWER = Point(f"{_JOURNAL}:SubmitEntry.accepted", nth=2, keys=1)
-FIRST_KEY = Point(f"{_JOURNAL}:SubmitEntry.accepted", "return")
-LAST_KEY = Point(f"{_JOURNAL}:SubmitEntry.accepted", "return", nth=2)
+BEFORE_INTENT = Point(f"{_JOURNAL}:SubmitEntry.write_intent", nth=2, keys=1)
+AFTER_INTENT = Point(f"{_JOURNAL}:SubmitEntry.write_intent", "return", nth=2, keys=1)
+AFTER_ANSWER = Point(f"{_JOURNAL}:SubmitEntry.write_accepted", nth=2, keys=1)
+FIRST_KEY = Point(f"{_JOURNAL}:SubmitEntry.write_accepted", "return")
+LAST_KEY = Point(f"{_JOURNAL}:SubmitEntry.write_accepted", "return", nth=2)
 DOWNLOADING = Point("airflow_provider_bgrep.download:looked_at", nth=5)
 BEFORE_MANIFEST = Point("airflow_provider_bgrep.generation.manifest:write_manifest")

@@ -40,7 +40,9 @@ from airflow_provider_bgrep.generation.items import WorkItem, WorkItems
 from airflow_provider_bgrep.generation.job_store import JobRecord, TaskOutcome
 from airflow_provider_bgrep.generation.manifest import write_manifest
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.journal.journal import Journal, State, Store, SubmitRecord, SupersededError
+from airflow_provider_bgrep.journal.journal import Journal
+from airflow_provider_bgrep.journal.records import State, SubmitRecord, SupersededError
+from airflow_provider_bgrep.journal.stores import Store
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.storage import get_bytes, local_copy, put_bytes
 
@@ -311,11 +313,11 @@ class Execution:
         self.journal = Journal(
             _Dated(self.read.store, self.shop.sent, around), self.account, try_number=try_number
         )
-        self.journal.earlier = [*self.read.known, *self.journal.earlier]
+        self.journal.previous_records = [*self.read.known, *self.journal.previous_records]
         self.board = WorkItems(
             tasks,
             identities(tasks, self.account, ""),
-            self.journal.earlier,
+            self.journal.previous_records,
             account=self.account,
             try_number=try_number,
         )
@@ -354,23 +356,23 @@ class Execution:
         return self.outcomes.get(name, "generated")
 
     def _submit(self, batch: Sequence[WorkItem], outcome: str) -> None:
-        entry = self.journal.purchase([item.asked for item in batch])
+        entry = self.journal.new_entry([item.asked for item in batch])
         nonce = secrets.token_hex(16)
         # Each submit is a second after the one before it.
         at = self.run.now + 60 + len(self.shop.sent)
         self.shop.sent[nonce] = datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
-        entry.intend(nonce)
+        entry.write_intent(nonce)
         if outcome == "refused":
-            entry.ended(State.REFUSED, reason="the image is too small", code="400")
+            entry.write_failed(State.REFUSED, reason="the image is too small", code="400")
         else:
             self.shop.billed.update((item.id, self.contents[item.id]) for item in batch)
             if outcome == "lost":
-                entry.ended(State.UNKNOWN, reason="no answer", code="")
+                entry.write_failed(State.UNKNOWN, reason="no answer", code="")
             else:
                 key = secrets.token_hex(16)
                 self.shop.jobs[key] = [(item.id, self.contents[item.id]) for item in batch]
                 self.answered.add(key)
-                entry.accepted(key, "request", "gateway")
+                entry.write_accepted(key, "request", "gateway")
                 self.board.jobs[key] = entry.record
         for index, item in enumerate(batch):
             item.seen(entry.record, index, self.journal.try_number)
@@ -418,6 +420,7 @@ class _Dated:
         self, store: Store, sent: Mapping[str, str], around: Callable[[Callable[[], Any]], Any]
     ) -> None:
         self._store, self._sent, self._around = store, sent, around
+        self.location = store.location
 
     def get(self, key: str) -> Any:
         return self._around(lambda: self._store.get(key))

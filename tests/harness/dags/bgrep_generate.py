@@ -54,7 +54,7 @@ with DAG(
         task_id="generate",
         task_list=image_tasks(),
         destination="file://{{ params.directory }}",
-        regenerate="{{ params.regenerate }}",
+        options={"regenerate": "{{ params.regenerate }}"},
         deferrable=True,
         poll_interval=1,
         timeout=900,

@@ -59,6 +59,7 @@ def test_the_job_keeps_types_and_drops_what_was_left_empty(dag: Any):
 
 def test_submit_wait_download(dag: Any):
     assert dag.get_task("submit").upstream_task_ids == {"image_tasks"}
-    assert dag.get_task("wait").upstream_task_ids == {"submit"}
-    assert dag.get_task("download").upstream_task_ids == {"submit", "wait"}
+    assert dag.get_task("wait").upstream_task_ids == {"image_tasks", "submit"}
+    assert dag.get_task("download").upstream_task_ids == {"image_tasks", "submit", "wait"}
     assert dag.get_task("wait").deferrable
+    assert all(dag.get_task(name).task_list is not None for name in ("submit", "wait", "download"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from airflow_provider_bgrep.connection import Settings
 from airflow_provider_bgrep.download import SavedImage
 from airflow_provider_bgrep.generation.job_store import FOLDER, JobRecord, JobStore, TaskOutcome
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.journal.journal import State, SubmitRecord, SubmittedTask
+from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, TaskResult
 from airflow_provider_bgrep.storage import storage_path
@@ -146,6 +147,19 @@ def test_an_image_task_that_the_answer_leaves_out_has_failed(saver):
         "the finished job does not name this image task",
         "no foreground in 1.png",
     ]
+
+
+@pytest.mark.parametrize("gone", [(), (1,)], ids=["all listed", "one unlisted"])
+def test_a_result_that_may_be_anothers_is_not_saved_and_stays_pending(saver, gone):
+    some = tasks(3)
+    job = failed(some[2], some[0], some[1])
+    job = replace(job, tasks=(job.tasks[0], *(replace(task, echo={}) for task in job.tasks[1:])))
+    still = {key: task for i, (key, task) in enumerate(listed(some).items()) if i not in gone}
+    saved = saver.save(bought(some), job, still)
+    assert [ended.outcome for ended in saved.ended] == [Outcome.PENDING, Outcome.PENDING, Outcome.FAILED]
+    assert not saved.is_complete
+    assert all("cannot tell" in ended.missing[0] for ended in saved.ended[:2])
+    assert saver.load(bought(some), look=False) == saved
 
 
 def test_a_service_that_gives_no_reason_is_said_to_give_none(saver):

@@ -12,7 +12,7 @@ from airflow_provider_bgrep.generation.items import WorkItems
 from airflow_provider_bgrep.generation.job_store import JobRecord, TaskOutcome
 from airflow_provider_bgrep.generation.manifest import line, write_manifest
 from airflow_provider_bgrep.generation.outcomes import MEANINGS, Outcome
-from airflow_provider_bgrep.journal.journal import State, SubmitRecord, SubmittedTask
+from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.protocol.models import ImageTask
 from airflow_provider_bgrep.storage import storage_path
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_bgrep.protocol.identity import fingerprint, identities, strip_signature
+from airflow_provider_bgrep.protocol.identity import fingerprint, identities
 from airflow_provider_bgrep.protocol.models import ImageTask
+from airflow_provider_bgrep.protocol.urls import strip_signature
 from airflow_provider_bgrep.protocol.validation import validate_tasks
 
 IMAGE = "https://shop.oss-cn-hangzhou.aliyuncs.com/lamp.png"

@@ -19,7 +19,8 @@ from airflow_provider_bgrep.protocol import wire
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 from airflow_provider_bgrep.protocol.models import TASK_FIELD_NAMES, ImageTask
-from airflow_provider_bgrep.protocol.validation import ascii_url, redact_url, validate_tasks
+from airflow_provider_bgrep.protocol.urls import ascii_url, redact_url
+from airflow_provider_bgrep.protocol.validation import validate_tasks
 
 IMAGE = "https://example.com/lamp.png"
 

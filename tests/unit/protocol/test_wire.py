@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bgrep.protocol import wire
-from airflow_provider_bgrep.protocol.codes import Operation
+from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation, RetryDecision
 from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput
 from airflow_provider_bgrep.protocol.models import ImageTask, Job
 
@@ -203,61 +203,23 @@ def test_the_headers_are_the_documents_and_no_clock_is_among_them():
     }
 
 
-# --- the order of image tasks -----------------------------------------------------------------------
+# --- whose answer it is -----------------------------------------------------------------------------
 
 
-def _answer(*entries: dict[str, Any]) -> Job:
-    body = json.dumps({"code": 0, "success": True, "data": {"result_key": "k", "task_list": entries}})
-    return decoded(Operation.SUBMIT, response(200, body.encode()))
+@pytest.mark.parametrize("key", ["k1", " k1 ", "K1", None, ""])
+def test_an_answer_about_the_job_that_was_asked_for_is_taken(key):
+    answer = response(200, _about(key))
+    wire.check_result_key(answer, json.loads(answer.body), "k1")
 
 
-def _order(sent: list[ImageTask], *echoes: dict[str, Any]) -> list[Any]:
-    """Which answer lands at which position."""
-    entries = [{**echo, "status": "WAITING", "message": str(i)} for i, echo in enumerate(echoes)]
-    job = _answer(*entries).matched_to(sent)
-    assert sorted(task.message for task in job.tasks) == sorted(str(i) for i in range(len(echoes)))
-    return [(task.index, int(task.message)) for task in job.tasks]
+def test_an_answer_about_another_job_is_refused_and_asked_for_again():
+    answer = response(200, _about("k2"))
+    with pytest.raises(CallError) as raised:
+        wire.check_result_key(answer, json.loads(answer.body), "k1")
+    assert raised.value.kind is ErrorKind.SERVICE
+    assert raised.value.then is RetryDecision.SEND_AGAIN
+    assert "job k2, not about job k1" in str(raised.value)
 
 
-def _sent(**fields: Any) -> ImageTask:
-    return ImageTask(**{"image": "https://a/1.png", "positive_prompt": "sea", **fields})
-
-
-def test_tasks_are_matched_by_what_is_echoed_not_by_position():
-    sent = [_sent(positive_prompt=word) for word in ("sea", "snow", "silk")]
-    echoes = [task.as_wire() for task in sent]
-    assert _order(sent, echoes[2], echoes[0], echoes[1]) == [(0, 1), (1, 2), (2, 0)]
-
-
-def test_an_echo_with_a_mask_is_not_that_of_the_task_without_one():
-    sent = [_sent(), _sent(mask="https://a/m.png")]
-    assert _order(sent, sent[1].as_wire(), sent[0].as_wire()) == [(0, 1), (1, 0)]
-
-
-def test_a_seed_that_the_service_drew_does_not_take_the_place_of_one_that_was_asked_for():
-    sent = [_sent(), _sent(seed=0)]
-    drawn = {**sent[0].as_wire(), "seed": 91823}
-    assert _order(sent, sent[1].as_wire(), drawn) == [(0, 1), (1, 0)]
-
-
-def test_equal_tasks_keep_their_order():
-    sent = [_sent(), _sent()]
-    assert _order(sent, sent[0].as_wire(), sent[0].as_wire()) == [(0, 0), (1, 1)]
-
-
-def test_where_nothing_is_echoed_the_position_counts():
-    assert _order([_sent(), _sent(seed=1)], {}, {}) == [(0, 0), (1, 1)]
-
-
-def test_an_echo_of_defaults_alone_matches_nothing():
-    sent = [_sent(positive_prompt="a"), _sent(positive_prompt="b")]
-    assert _order(sent, {"steps": 50}, sent[0].as_wire()) == [(0, 1), (1, 0)]
-
-
-def test_more_answers_than_tasks_are_kept_at_the_end():
-    assert _order([_sent()], _sent().as_wire(), {"image": "https://other/"}) == [(0, 0), (1, 1)]
-
-
-def test_fewer_answers_than_tasks_keep_the_index_of_what_was_sent():
-    sent = [_sent(positive_prompt="a"), _sent(positive_prompt="b")]
-    assert _order(sent, sent[1].as_wire()) == [(1, 0)]
+def _about(key: Any) -> bytes:
+    return json.dumps({"code": 0, "success": True, "data": {"result_key": key, "task_list": []}}).encode()

@@ -343,7 +343,8 @@ def test_of_equals_the_first_is_chosen():
 
 def test_no_image_at_all_is_flagged():
     found = look("bottle")
-    assert (found.verdict, found.flags, found.scores) == (Verdict.FLAGGED, ["there is no image"], [])
+    assert (found.verdict, found.scores) == (Verdict.FLAGGED, [])
+    assert found.flags == ["there is no generated image"]
 
 
 # --- source and mask --------------------------------------------------------------------------------
@@ -354,7 +355,7 @@ def test_without_a_source_nothing_is_judged_and_the_reason_is_told():
     candidates = [generated("bottle"), b"<html>"]
     found = judge(None, mask, candidates, Thresholds(), why_no_source="the shop answers 404")
     assert (found.verdict, found.chosen) == (Verdict.UNCHECKED, None)
-    assert found.flags[0] == "the source could not be had: the shop answers 404"
+    assert found.flags[0] == "the source could not be fetched: the shop answers 404"
     assert "image 2 is no image" in found.flags[1]
     assert list(found.scores[0]) == ["detail"]
     assert found.thumbs.source is None
@@ -382,7 +383,7 @@ def test_a_mask_that_cannot_be_decoded_leaves_it_unchecked(broken):
     [
         (Image.new("L", (900, 900), 0), "the mask has no white area"),
         (Image.new("L", (900, 900), 128), "the mask has no white area"),
-        (Image.new("L", (900, 900), 255), "the mask is white all over"),
+        (Image.new("L", (900, 900), 255), "the mask is white everywhere"),
         (Image.new("RGBA", (900, 900), (0, 0, 0, 255)), "the mask has no white area"),
         (Image.new("RGBA", (900, 900), (255, 255, 255, 0)), "the mask has no white area"),
         (Image.new("L", (900, 600), 255), "the mask is 900 x 600, another shape than the source's 900 x 900"),
@@ -446,7 +447,7 @@ def test_a_mask_can_be_asked_for():
     source, mask = sample("bottle")
     found = judge(source, None, [generated("bottle")], Thresholds(need_mask=True))
     assert (found.verdict, found.chosen) == (Verdict.FLAGGED, None)
-    assert found.flags == ["there is no mask: the product cannot be compared (need_mask is true)"]
+    assert found.flags == ["there is no mask, so the product cannot be compared (need_mask is true)"]
     assert judge(source, mask, [generated("bottle")], Thresholds(need_mask=True)).chosen == 0
 
 

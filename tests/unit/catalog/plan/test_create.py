@@ -27,6 +27,7 @@ from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, explain,
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
 from airflow_provider_bgrep.catalog.state.ledger_metadata import LedgerMetadataLog
 from airflow_provider_bgrep.catalog.state.ledger_segments import merge
+from airflow_provider_bgrep.catalog.state.manifest import Header
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
@@ -667,8 +668,9 @@ def settle_as_published(run: Run) -> None:
     live = {column: todo[column] for column in ("name", "sku", "view", "request_hash")}
     data = io.BytesIO()
     pq.write_table(pa.table({**live, "status": ["live"] * todo.num_rows}), data)
-    put_bytes(data.getvalue(), layout.destination / "live.parquet")
-    put_bytes(json.dumps({"parquet": "live.parquet"}).encode(), layout.manifest)
+    header = Header(1, "x", run.plan_id, "run", "dag", "2026-01-01T00:00:00+00:00", {}, {})
+    put_bytes(data.getvalue(), layout.manifests / header.file("parquet"))
+    put_bytes(header.to_bytes(), layout.manifest)
 
 
 def test_a_plan_is_the_same_however_often_it_is_drawn_up(shop):

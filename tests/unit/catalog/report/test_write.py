@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -113,10 +113,8 @@ def summary_in(layout: CatalogPaths, plan_id: str) -> dict[str, Any]:
 def shown(layout: CatalogPaths, plan_id: str) -> list[dict[str, Any]]:
     """The rows of a plan's gallery."""
     page = Path(layout.plan(plan_id).report.path).read_text()
-    *blocks, meta = map(
-        json.loads, re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.S)
-    )
-    return [dict(zip(meta["fields"], cells, strict=True)) for block in blocks for cells in block]
+    blocks = re.findall(r'<script type="application/json" class="rows">(.*?)</script>', page, re.S)
+    return [defaultdict(str, row) for block in blocks for row in json.loads(block)]
 
 
 def test_page_summary_and_line_are_written(layout: CatalogPaths, caplog: pytest.LogCaptureFixture):
@@ -163,12 +161,12 @@ def test_what_an_earlier_night_left_is_shown_as_that_night_had_it(layout: Catalo
     assert summary_in(layout, "p3")["statuses"] == {"flagged": 2, "quarantined": 1, "unchanged": 5}
     rows = {row["name"]: row for row in shown(layout, "p3")}
     b, d, e = rows["B"], rows["D"], rows["E"]
-    assert (b["status"], b["flags"], b["positive"]) == ("flagged", ["B is wanting"], "B on snow")
+    assert (b["status"], b["flags"], b["positive_prompt"]) == ("flagged", ["B is wanting"], "B on snow")
     assert b["files"] == ["../../../_bgrep/images/B.png"]
     assert b["report"] == "../p1/report.html"
     assert (b["result_key"], b["cost"]) == ("job of B", "")
     assert (d["status"], d["reason"], d["report"]) == ("quarantined", "too dark", "")
-    assert (e["status"], e["positive"]) == ("flagged", "")
+    assert (e["status"], e["positive_prompt"]) == ("flagged", "")
 
 
 def test_links_are_quoted_and_lead_nowhere_else(layout: CatalogPaths):
@@ -190,7 +188,7 @@ def test_a_shard_that_was_not_checked_is_told_and_its_rows_too(layout: CatalogPa
     assert summary_in(layout, "p1")["cost"] == "0.2"
     assert [(row["name"], row["status"]) for row in shown(layout, "p1")] == [
         ("A", "unpublished"),
-        ("B", "to_buy"),
+        ("B", "new"),
         ("C", "pending"),
     ]
 

@@ -18,7 +18,8 @@ from airflow_provider_bgrep.catalog.state.recovery import derive_shard, is_compl
 from airflow_provider_bgrep.client import without_waiting
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.journal.journal import Journal, State, SubmittedTask
+from airflow_provider_bgrep.journal.journal import Journal
+from airflow_provider_bgrep.journal.records import State, SubmittedTask
 from airflow_provider_bgrep.storage import get_bytes, put_bytes
 
 PROGRESS = [
@@ -51,12 +52,12 @@ def run(shop: Destination) -> Run:
 
 def submit(store: PlanStore, name: str, nonce: str, **result: str) -> None:
     """Write a submit into the journal: its intent, and its ``result_key`` or ``reason`` of a refusal."""
-    entry = Journal(store.journal(0), "bgrep_default").purchase([SubmittedTask(f"key-{name}", 1, name)])
-    entry.intend(nonce)
+    entry = Journal(store.journal(0), "bgrep_default").new_entry([SubmittedTask(f"key-{name}", 1, name)])
+    entry.write_intent(nonce)
     if "result_key" in result:
-        entry.accepted(result["result_key"], "", "")
+        entry.write_accepted(result["result_key"], "", "")
     elif "reason" in result:
-        entry.ended(State.REFUSED, reason=result["reason"], code="400")
+        entry.write_failed(State.REFUSED, reason=result["reason"], code="400")
 
 
 def manifest(store: PlanStore, name: str, nonce: str, outcome: Outcome, **cells: Any) -> None:
@@ -159,11 +160,11 @@ def test_results_are_complete_if_they_name_every_submit_and_are_as_far_along():
 
 
 def test_a_late_answer_and_images_that_were_collected_after_the_check_make_results_incomplete(run):
-    entry = Journal(run.store.journal(0), "bgrep_default").purchase([SubmittedTask("key-a", 1, "a")])
-    entry.intend("n1")
+    entry = Journal(run.store.journal(0), "bgrep_default").new_entry([SubmittedTask("key-a", 1, "a")])
+    entry.write_intent("n1")
     run.check()
     assert came_to(run.store) == [("a", "n1", "unknown_outcome")]
-    entry.accepted("job", "", "")
+    entry.write_accepted("job", "", "")
     assert came_to(run.store) == [("a", "n1", "pending")]
     manifest(run.store, "a", "n1", Outcome.GENERATED)
     assert came_to(run.store) == [("a", "n1", "generated")]

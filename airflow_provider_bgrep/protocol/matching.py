@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Matches the image tasks of an answer to those that were submitted. Pure.
+
+The API promises no order, so an answer's tasks are matched by the fields that they echo:
+
+1. An echoed ``image`` decides. A result never goes to a submitted task with another image.
+2. Among submitted tasks with the same image, the other echoed fields decide. Equal submitted tasks take
+   their results in the order of the answer.
+3. What the echoes leave open is decided by elimination, then by position. Position counts only if every
+   task of the answer fits the submitted task at its own position: one that does not fit proves that the
+   answer has another order.
+4. What is still open is reported, never guessed.
+
+An echo may differ in form from what was sent: numbers as text or as 32-bit floats, text with other
+whitespace, URLs signed again or percent-encoded differently. A field that is missing, empty or of an
+unreadable form says nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeAlias
+
+from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
+from airflow_provider_bgrep.protocol.models import ImageTask, Job, TaskResult
+from airflow_provider_bgrep.protocol.urls import canonical_url
+
+MISSING: Final = "MISSING"
+"""Status that a submitted task has while no task of the answer is matched to it. It is not finished."""
+
+Fits: TypeAlias = Mapping[int, frozenset[int]]
+"""By position in the answer, the indexes of the submitted tasks that a task may belong to."""
+
+
+class UnmatchedError(Exception):
+    """Tasks of an answer cannot be matched to the submitted ones.
+
+    :param result_key: the job.
+    :param problems: one sentence for each task of the answer that is not matched.
+    """
+
+    def __init__(self, result_key: str, problems: Sequence[str]) -> None:
+        self.result_key, self.problems = result_key, tuple(problems)
+        super().__init__(f"job {result_key}: {'; '.join(problems)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """An answer, matched as far as it can be without a guess.
+
+    :param job: the job with one task for each submitted one, in their order; status :data:`MISSING` where
+        no task of the answer belongs to it for certain.
+    :param problems: one sentence for each task of the answer that is not matched.
+    """
+
+    job: Job
+    problems: tuple[str, ...] = ()
+
+    def checked(self) -> Job:
+        """The job, if it is matched without doubt.
+
+        :raises UnmatchedError: if a task of the answer is not matched, or if the answer has finished tasks
+            only, but not all that were submitted.
+        """
+        named = [task for task in self.job.tasks if task.status != MISSING]
+        problems = list(self.problems)
+        if named and len(named) < len(self.job.tasks) and all(task.is_finished for task in named):
+            problems.append(f"the answer names {len(named)} of {len(self.job.tasks)} submitted image tasks")
+        if problems:
+            raise UnmatchedError(self.job.result_key, problems)
+        return self.job
+
+
+def match(job: Job, submitted: Sequence[ImageTask | None]) -> Matching:
+    """Match a job's tasks to the submitted ones.
+
+    :param job: the job as the answer describes it.
+    :param submitted: the image tasks as submitted, in their order; ``None`` for one whose fields are not
+        known any more, which any task fits whose image is not another's.
+    """
+    wanted = [None if task is None else _normalized(task.as_wire()) for task in submitted]
+    echoes = [_normalized(task.echo) for task in job.tasks]
+    fits = [
+        _fitting(echo, task.echo, wanted, submitted) for echo, task in zip(echoes, job.tasks, strict=True)
+    ]
+    matched = _assign(fits, wanted)
+    tasks = [TaskResult(index, MISSING) for index in range(len(submitted))]
+    problems = []
+    for position, task in enumerate(job.tasks):
+        index = matched.get(position)
+        if index is None:
+            problems.append(_problem(position, fits[position]))
+        else:
+            tasks[index] = replace(task, index=index)
+    return Matching(replace(job, tasks=tuple(tasks)), tuple(problems))
+
+
+def echoed_task(echo: Mapping[str, Any]) -> ImageTask | None:
+    """The image task that an echo describes, its numbers and text normalised; ``None`` where it lacks one."""
+    values = _normalized(echo)
+    if "image" not in values or "positive_prompt" not in values:
+        return None
+    values |= {name: echo[name] for name in ("image", "mask") if name in values}
+    return ImageTask(**values)
+
+
+# --- which submitted task an echo fits ------------------------------------------------------------
+
+
+def _normalized(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that say something, each in one form."""
+    values = {name: _FORMS[field.kind](fields.get(name)) for name, field in IMAGE_TASK_FIELDS.items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _url(value: Any) -> str | None:
+    return canonical_url(value) if isinstance(value, str) and value.strip() else None
+
+
+def _text(value: Any) -> str | None:
+    return " ".join(unicodedata.normalize("NFC", value).split()) or None if isinstance(value, str) else None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    if not math.isfinite(number):
+        return None
+    # 0.7 as a 32-bit float is 0.699999988…: seven digits are what such a float has.
+    short = float(f"{number:.7g}")
+    return short if _float32(short) == _float32(number) else number
+
+
+def _float32(number: float) -> float:
+    try:
+        return float(struct.unpack("f", struct.pack("f", number))[0])
+    except OverflowError:
+        return number
+
+
+def _integer(value: Any) -> int | None:
+    if isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            value = _number(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -(2**64) < value < 2**64:
+        return None
+    return int(value) if value == int(value) else None
+
+
+_FORMS: Final = {"url": _url, "text": _text, "float": _number, "integer": _integer}
+
+
+def _same(name: str, echoed: Any, wanted: Any) -> bool:
+    if echoed == wanted:
+        return True
+    if name == "seed":
+        # As JavaScript's number, a large seed loses its last digits.
+        return max(abs(echoed), abs(wanted)) > _EXACT and float(echoed) == float(wanted)
+    return IMAGE_TASK_FIELDS[name].kind == "float" and math.isclose(echoed, wanted, rel_tol=1e-6)
+
+
+_EXACT: Final = 2**53
+
+
+def _fitting(
+    echo: Mapping[str, Any],
+    raw: Mapping[str, Any],
+    wanted: Sequence[Mapping[str, Any] | None],
+    submitted: Sequence[ImageTask | None],
+) -> frozenset[int]:
+    """The submitted tasks that a task of the answer may belong to."""
+    unknown = {index for index, fields in enumerate(wanted) if fields is None}
+    known = {index: fields for index, fields in enumerate(wanted) if fields is not None}
+    if "image" in echo:
+        owners = {index for index, fields in known.items() if fields["image"] == echo["image"]}
+        if not owners:
+            return frozenset(unknown)
+        if len(owners) == 1 and not unknown:
+            return frozenset(owners)
+        known = {index: fields for index, fields in known.items() if index in owners}
+    fits = {
+        index: sum(name in fields for name in echo)
+        for index, fields in known.items()
+        if all(_same(name, echo[name], value) for name, value in fields.items() if name in echo)
+    }
+    # An echo with a mask, or with the very seed that was asked for, is not that of the task without one.
+    most = max(fits.values(), default=0)
+    best = {index for index, count in fits.items() if count == most}
+    if "image" in echo:
+        verbatim = {index for index in best if _sent_image(submitted[index]) == raw.get("image")}
+        return frozenset(verbatim or best)
+    return frozenset(best | unknown)
+
+
+def _sent_image(task: ImageTask | None) -> str | None:
+    return task.image if task else None
+
+
+# --- the assignment -------------------------------------------------------------------------------
+
+
+def _assign(fits: Sequence[frozenset[int]], wanted: Sequence[Mapping[str, Any] | None]) -> dict[int, int]:
+    """The certain part of the assignment: the submitted index by the position in the answer."""
+    placeable = _placeable(fits)
+    positions = set(range(len(wanted)))
+    if placeable.keys() == positions == set(range(len(fits))) and all(
+        position in fit for position, fit in placeable.items()
+    ):
+        return {position: position for position in sorted(positions)}
+    equal = _equal(wanted)
+    certain: dict[int, list[int]] = {}
+    for position, fit in placeable.items():
+        possible = [index for index in sorted(fit) if _completes(_given(placeable, position, index))]
+        if len({equal[index] for index in possible}) == 1:
+            certain[position] = possible
+    matched: dict[int, int] = {}
+    for position, possible in certain.items():
+        for index in sorted(possible, key=lambda index: (index != position, index)):
+            trial = _given(placeable, position, index)
+            if _completes(trial):
+                placeable, matched[position] = trial, index
+                break
+    return matched
+
+
+def _given(fits: Fits, position: int, index: int) -> Fits:
+    """The fits, once a submitted task is given to a task of the answer."""
+    return {other: frozenset({index}) if other == position else fit - {index} for other, fit in fits.items()}
+
+
+def _completes(fits: Fits) -> bool:
+    """Whether every task of the answer can have a submitted task of its own (by augmenting paths)."""
+    owner: dict[int, int] = {}
+
+    def place(position: int, seen: set[int]) -> bool:
+        for index in fits[position]:
+            if index not in seen:
+                seen.add(index)
+                if index not in owner or place(owner[index], seen):
+                    owner[index] = position
+                    return True
+        return False
+
+    return all(place(position, set()) for position in fits)
+
+
+def _placeable(fits: Sequence[frozenset[int]]) -> Fits:
+    """The fits of the answer's tasks, without those that compete for too few submitted tasks."""
+    groups: list[tuple[dict[int, frozenset[int]], frozenset[int]]] = []
+    for position, fit in enumerate(fits):
+        joined = [group for group in groups if group[1] & fit]
+        groups = [group for group in groups if not group[1] & fit]
+        members = {position: fit}
+        for group in joined:
+            members |= group[0]
+        groups.append((members, fit.union(*(group[1] for group in joined))))
+    placeable = [members for members, _ in groups if _completes(members)]
+    return {position: fits[position] for position in sorted(one for group in placeable for one in group)}
+
+
+def _equal(wanted: Sequence[Mapping[str, Any] | None]) -> list[int]:
+    """For each submitted task, the index of the first that is equal to it."""
+    first: list[int] = []
+    for index, fields in enumerate(wanted):
+        same = (i for i in range(index) if fields is not None and wanted[i] == fields)
+        first.append(next(same, index))
+    return first
+
+
+def _problem(position: int, fit: frozenset[int]) -> str:
+    where = f"task {position} of the answer"
+    if not fit:
+        return f"{where} echoes fields of no submitted image task"
+    indexes = ", ".join(map(str, sorted(fit)))
+    return f"{where} may belong to submitted image task {indexes}: its echo does not tell"

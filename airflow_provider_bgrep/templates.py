@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Renders templates inside :class:`ImageTask` values, for every class that takes a ``task_list``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_bgrep.protocol.models import ImageTask
+
+
+class ImageTaskTemplates:
+    """Mixin that renders :class:`ImageTask` values given in a DAG file; Airflow alone would skip them.
+
+    What comes from an XCom is not rendered, by Airflow's own rule: a prompt from a catalog is text.
+    """
+
+    def render_template(self, content: Any, *args: Any, **kwargs: Any) -> Any:
+        """Render a value as Airflow does, which calls this for every element of a list."""
+        if isinstance(content, str) and "{" not in content:
+            return content  # Jinja would compile it: half a second for a list of 500
+        rendered = super().render_template  # type: ignore[misc]
+        if isinstance(content, ImageTask):
+            return ImageTask(**rendered(content.as_dict(), *args, **kwargs))
+        return rendered(content, *args, **kwargs)
