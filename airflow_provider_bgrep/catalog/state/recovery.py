@@ -114,10 +114,16 @@ def plan_entries(store: PlanStore) -> Iterator[list[LedgerEntry]]:
 def accepted_submits(store: PlanStore) -> Iterator[SubmitRecord]:
     """The accepted submits of a plan, by which its jobs can be collected, and those that it was given."""
     yield from store.outstanding_jobs()
+    yield from (record for record in submits(store) if record.state is State.ACCEPTED)
+
+
+def submits(store: PlanStore) -> Iterator[SubmitRecord]:
+    """All submits in the journals of a plan.
+
+    :raises BgRepStateError: if a journal is damaged.
+    """
     for journal in store.journals():
-        for record in _records(journal):
-            if record.state is State.ACCEPTED:
-                yield record
+        yield from _records(journal)
 
 
 def is_complete(results: Iterable[Mapping[str, Any]], facts: Mapping[str, Submits]) -> bool:

@@ -6,12 +6,14 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bgrep_harness.runs import Destination, Run, row
 from bgrep_harness.stores import folder
 
+from airflow_provider_bgrep import catalog
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.recovery import derive_shard, is_complete, shard_entries
@@ -22,6 +24,7 @@ from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.records import State, SubmittedTask
 from airflow_provider_bgrep.storage import get_bytes, put_bytes
 
+CATALOG = Path(catalog.__file__).parent
 PROGRESS = [
     *(Outcome.UNKNOWN, Outcome.PENDING, Outcome.EXPIRED),
     *(Outcome.FAILED, Outcome.PARTIAL, Outcome.GENERATED),
@@ -194,3 +197,8 @@ def test_a_damaged_journal_is_named_and_never_taken_for_an_empty_one(run, files,
     files[page] = data
     with pytest.raises(BgRepStateError, match="journal"):
         shard_entries(run.store, 0)
+
+
+def test_no_other_module_of_the_catalog_reads_journals():
+    readers = [path for path in CATALOG.rglob("*.py") if "read_records" in path.read_text()]
+    assert [path.relative_to(CATALOG).as_posix() for path in readers] == ["state/recovery.py"]
