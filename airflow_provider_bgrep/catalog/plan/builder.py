@@ -56,7 +56,7 @@ _MADE: Final = tuple(
     column for column in WORK_ITEM if column.name in ("line", *_URLS) or column in (*IDENTITY, *REQUEST)
 )
 _MADE_SCHEMA: Final = arrow_schema(_MADE)
-_BUYS: Final = ", ".join(f"'{state.value}'" for state in TO_SUBMIT)
+_SUBMITTED_STATES: Final = ", ".join(f"'{state.value}'" for state in TO_SUBMIT)
 _WORK: Final = ", ".join(f"'{state.value}'" for state in TO_DO)
 
 
@@ -244,8 +244,8 @@ def _decide(join: Join, run: Run) -> None:
     left = "NULL" if most is None else str(max(0, most - _spent(join, run)))
     # A row may be locked by several runs.
     is_locked = "judged.name IN (SELECT name FROM locked)"
-    buys = f"decision = 'buy' AND NOT {is_locked}"
-    total = f"sum(CASE WHEN {buys} THEN num_output ELSE 0 END) OVER (ORDER BY is_new DESC, line)"
+    submits = f"decision = 'buy' AND NOT {is_locked}"
+    total = f"sum(CASE WHEN {submits} THEN num_output ELSE 0 END) OVER (ORDER BY is_new DESC, line)"
     db.execute(
         f"CREATE OR REPLACE TABLE decided AS SELECT judged.*, CASE WHEN decision <> 'buy' THEN decision "
         f"WHEN {is_locked} THEN '{RowState.LOCKED.value}' "
@@ -278,7 +278,9 @@ def _list(join: Join) -> None:
     columns = [f"row_number() OVER (ORDER BY {order}, {job}, d.line) - 1 AS position"]
     for column in WORK_ITEM[1:]:
         nothing = "''" if column.type == "VARCHAR" else "NULL"
-        of_purchase = f"CASE WHEN state IN ({_BUYS}) THEN {nothing} ELSE coalesce(b.{{0}}, {nothing}) END"
+        of_purchase = (
+            f"CASE WHEN state IN ({_SUBMITTED_STATES}) THEN {nothing} ELSE coalesce(b.{{0}}, {nothing}) END"
+        )
         expression = "d.{0}" if column.name in of_row else of_purchase
         columns.append(f"{expression} AS {{0}}".format(f'"{column.name}"'))
     join.db.execute(
@@ -300,7 +302,7 @@ def _plan_of(join: Join, run: Run, notes: tuple[str, ...]) -> Plan:
     )
     counts[RowState.INVALID.value] = len(join.catalog.invalid)
     images = "SELECT count(*), coalesce(sum(num_output), 0) FROM decided WHERE state"
-    tasks, to_buy = join.one(f"{images} IN ({_BUYS})")
+    tasks, to_buy = join.one(f"{images} IN ({_SUBMITTED_STATES})")
     _, backlog = join.one(f"{images} = '{RowState.OVER_BUDGET.value}'")
     (listed,) = join.one("SELECT count(*) FROM work_items")
     size = max(options.shard_size, -(-listed // MAX_SHARDS))

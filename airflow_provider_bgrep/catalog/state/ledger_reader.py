@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.rows import LedgerEntry
     from airflow_provider_bgrep.journal.records import SubmitRecord
 
-_BUYS: Final = ", ".join(f"'{state.value}'" for state in TO_SUBMIT)
+_SUBMITTED_STATES: Final = ", ".join(f"'{state.value}'" for state in TO_SUBMIT)
 _SUBMIT: Final = ", ".join(SUBMIT)
 _ATTEMPTS: Final = 5
 """How often segments are opened that another run merges and removes meanwhile."""
@@ -205,7 +205,7 @@ class LedgerReader:
             db.register("done", pa.table({"name": pa.array(done, pa.string())}))
             db.execute(
                 f"INSERT INTO locked SELECT name, ?, ? FROM {rows_of(local)} ANTI JOIN done "
-                f"USING (name) WHERE state IN ({_BUYS})",
+                f"USING (name) WHERE state IN ({_SUBMITTED_STATES})",
                 [lease.plan_id, lease.run_id],
             )
             db.unregister("done")
