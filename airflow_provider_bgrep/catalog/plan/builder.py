@@ -1,53 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws up a plan: what the join leaves is rendered, checked and decided, within the budget.
+"""Builds a plan: renders and validates the rows that differ, and decides what to do within the budget.
 
-Nothing outside the given DuckDB changes here; :meth:`PlanDraft.write` writes the plan down.
+Nothing outside the given DuckDB connection changes here, until :meth:`PlanDraft.write` writes the plan.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, Quote
 from airflow_provider_bgrep.catalog.model.schema import WORK_ITEM, Column
-from airflow_provider_bgrep.catalog.model.states import TO_BUY, TO_DO, RowState
+from airflow_provider_bgrep.catalog.model.states import TO_DO, TO_SUBMIT, RowState
 from airflow_provider_bgrep.catalog.plan.decision import COUNTS, LAST, changes
 from airflow_provider_bgrep.catalog.plan.diff import Join, Versions
 from airflow_provider_bgrep.catalog.plan.render import MADE, render_changed_rows
 from airflow_provider_bgrep.catalog.source.reader import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.state.database import quoted
-from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS, as_lines
-from airflow_provider_bgrep.storage import put_bytes, put_file
+from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS
 
 if TYPE_CHECKING:
     import duckdb
 
     from airflow_provider_bgrep.catalog.config.options import Options
-    from airflow_provider_bgrep.catalog.model.paths import PlanPaths
+    from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
     from airflow_provider_bgrep.journal.records import SubmitRecord
 
 _GROUP: Final = 2_048
-"""Rows of the list that are read at once; DuckDB's smallest group."""
+"""Rows of a row group of the work items, which is read at once; DuckDB's smallest group."""
 
-_BUYS: Final = ", ".join(f"'{state.value}'" for state in TO_BUY)
+_SUBMITTED_STATES: Final = ", ".join(f"'{state.value}'" for state in TO_SUBMIT)
 _WORK: Final = ", ".join(f"'{state.value}'" for state in TO_DO)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Which run a plan is made for.
+    """The run that a plan is made for.
 
     :param plan_id: the plan's id.
     :param dag_id: the DAG.
     :param run_id: the DAG run.
     :param now: wall clock in seconds.
-    :param merged_plans: plans that are over, and in no segment.
+    :param merged_plans: closed plans whose submits are in no segment.
     """
 
     plan_id: str
@@ -57,46 +55,53 @@ class Run:
     merged_plans: tuple[str, ...] = ()
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class PlanDraft:
-    """A plan, and its rows in DuckDB's tables ``rows`` and ``work_items``.
+    """A plan that is not written yet, and its rows in DuckDB's tables ``rows`` and ``work_items``.
 
     :param plan: the plan.
-    :param db: where its rows are; those that are unchanged are in neither.
+    :param db: the connection to these tables; unchanged rows are in neither.
     :param invalid: rows that cannot be used.
+    :param outstanding_jobs: submits of earlier plans, whose jobs the plan collects.
     """
 
     plan: Plan
     db: duckdb.DuckDBPyConnection
     invalid: Sequence[InvalidRow]
+    outstanding_jobs: Sequence[SubmitRecord] = ()
 
-    def write(self, files: PlanPaths, known: Iterable[SubmitRecord]) -> None:
-        """Write the plan down, its header last: who finds that finds the rest."""
-        told = f"SELECT {', '.join(ROW_COLUMNS)} FROM rows"
-        self._copy(f"{told} ORDER BY line NULLS LAST, name", files.rows)
-        self._copy(
-            f"SELECT {', '.join(_quoted(WORK_ITEM))} FROM work_items ORDER BY position", files.work_items
-        )
-        put_bytes(as_lines(row.as_dict() for row in self.invalid), files.invalid_rows)
-        put_bytes(as_lines(record.to_json() for record in known), files.outstanding_jobs)
-        put_bytes(json.dumps(self.plan.to_dict(), ensure_ascii=False, indent=1).encode(), files.header)
+    def write(self, store: PlanStore, config: Options) -> None:
+        """Write the plan.
 
-    def _copy(self, query: str, path: Any) -> None:
+        :param config: the options that it was made with.
+        """
         with tempfile.TemporaryDirectory(prefix="bgrep-") as folder:
-            local = str(Path(folder) / "rows.parquet")
-            how = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_GROUP}"
-            self.db.execute(f"COPY ({query}) TO {quoted(local)} ({how})")
-            put_file(local, path)
+            rows, work_items = (str(Path(folder) / f"{name}.parquet") for name in ("rows", "work_items"))
+            self._copy(f"SELECT {', '.join(ROW_COLUMNS)} FROM rows ORDER BY line NULLS LAST, name", rows)
+            columns = ", ".join(_quoted(WORK_ITEM))
+            self._copy(f"SELECT {columns} FROM work_items ORDER BY position", work_items)
+            store.create(
+                self.plan,
+                config,
+                rows=rows,
+                work_items=work_items,
+                invalid_rows=(row.as_dict() for row in self.invalid),
+                outstanding_jobs=self.outstanding_jobs,
+            )
+
+    def _copy(self, query: str, local: str) -> None:
+        how = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_GROUP}"
+        self.db.execute(f"COPY ({query}) TO {quoted(local)} ({how})")
 
 
 def build_plan(
     db: duckdb.DuckDBPyConnection, catalog: Catalog, options: Options, run: Run, versions: Versions
 ) -> PlanDraft:
-    """Make a plan.
+    """Build a plan.
 
-    :param db: with the tables ``entries``, ``locked`` and ``live``.
-    :param catalog: open.
-    :param versions: tells images on object storage by their content.
+    :param db: a connection with the tables ``entries``, ``locked`` and ``live``.
+    :param catalog: the opened catalog.
+    :param versions: identifies the content of images on object storage.
     :raises InvalidInput: if the catalog has no row.
     """
     join = Join(db, catalog, options, versions)
@@ -105,16 +110,17 @@ def build_plan(
     _decide(join, run)
     join.remove_gone()
     _list(join)
-    return PlanDraft(_frozen(join, run, tuple(join.notes)), db, catalog.invalid)
+    plan = _plan_of(join, run, tuple(join.notes))
+    return PlanDraft(plan=plan, db=db, invalid=catalog.invalid)
 
 
-# --- what is to be done with them --------------------------------------------------------------------
+# --- decisions ----------------------------------------------------------------------------------------
 
 
 def _decide(join: Join, run: Run) -> None:
-    """Fill ``decided``, and add to ``rows``: never done first, as far as the budget goes."""
+    """Fill ``decided``, and add to ``rows``: within the budget, rows that were never submitted come first."""
     db, most = join.db, join.options.max_images_per_run
-    # Only of these rows all is needed that is known: of a million it would not fit.
+    # All entries of these rows alone are needed: those of a million rows would not fit into memory.
     db.execute("CREATE OR REPLACE TABLE before AS FROM entries WHERE name IN (SELECT name FROM made)")
     db.execute(
         "CREATE OR REPLACE TABLE shown AS SELECT name, request_hash FROM live "
@@ -138,10 +144,10 @@ def _decide(join: Join, run: Run) -> None:
         "LEFT JOIN shown l ON l.name = m.name"
     )
     left = "NULL" if most is None else str(max(0, most - _spent(join, run)))
-    # Of several runs that have it in their hands one will do.
+    # A row may be locked by several runs.
     is_locked = "judged.name IN (SELECT name FROM locked)"
-    buys = f"decision = 'buy' AND NOT {is_locked}"
-    total = f"sum(CASE WHEN {buys} THEN num_output ELSE 0 END) OVER (ORDER BY is_new DESC, line)"
+    submits = f"decision = 'buy' AND NOT {is_locked}"
+    total = f"sum(CASE WHEN {submits} THEN num_output ELSE 0 END) OVER (ORDER BY is_new DESC, line)"
     db.execute(
         f"CREATE OR REPLACE TABLE decided AS SELECT judged.*, CASE WHEN decision <> 'buy' THEN decision "
         f"WHEN {is_locked} THEN '{RowState.LOCKED.value}' "
@@ -158,7 +164,7 @@ def _decide(join: Join, run: Run) -> None:
 
 
 def _spent(join: Join, run: Run) -> int:
-    """Images that this run has bought already, where its plan is made anew."""
+    """Images that this run has submitted already, if its plan task was cleared."""
     (spent,) = join.one(
         "SELECT coalesce(sum(images), 0) FROM entries WHERE dag_id = ? AND run_id = ?",
         [run.dag_id, run.run_id],
@@ -167,14 +173,16 @@ def _spent(join: Join, run: Run) -> int:
 
 
 def _list(join: Join) -> None:
-    """Fill ``work_items``: rows to collect first, those of a job side by side; then rows to submit."""
+    """Fill ``work_items``: first the rows to collect, job by job, then the rows to submit."""
     order = "CASE state WHEN 'pending' THEN 0 WHEN 'unpublished' THEN 1 WHEN 'new' THEN 2 ELSE 3 END"
     job = "CASE state WHEN 'pending' THEN b.result_key END"
     of_row = {*(column.name for column in MADE), "state", "change", "attempts"}
     columns = [f"row_number() OVER (ORDER BY {order}, {job}, d.line) - 1 AS position"]
     for column in WORK_ITEM[1:]:
         nothing = "''" if column.type == "VARCHAR" else "NULL"
-        of_purchase = f"CASE WHEN state IN ({_BUYS}) THEN {nothing} ELSE coalesce(b.{{0}}, {nothing}) END"
+        of_purchase = (
+            f"CASE WHEN state IN ({_SUBMITTED_STATES}) THEN {nothing} ELSE coalesce(b.{{0}}, {nothing}) END"
+        )
         expression = "d.{0}" if column.name in of_row else of_purchase
         columns.append(f"{expression} AS {{0}}".format(f'"{column.name}"'))
     join.db.execute(
@@ -186,7 +194,7 @@ def _list(join: Join) -> None:
 # --- the plan ----------------------------------------------------------------------------------------
 
 
-def _frozen(join: Join, run: Run, notes: tuple[str, ...]) -> Plan:
+def _plan_of(join: Join, run: Run, notes: tuple[str, ...]) -> Plan:
     options = join.options
     counts = dict(join.db.execute("SELECT state, count(*) FROM rows GROUP BY state").fetchall())
     unchanged = RowState.UNCHANGED.value
@@ -196,7 +204,7 @@ def _frozen(join: Join, run: Run, notes: tuple[str, ...]) -> Plan:
     )
     counts[RowState.INVALID.value] = len(join.catalog.invalid)
     images = "SELECT count(*), coalesce(sum(num_output), 0) FROM decided WHERE state"
-    tasks, to_buy = join.one(f"{images} IN ({_BUYS})")
+    tasks, to_buy = join.one(f"{images} IN ({_SUBMITTED_STATES})")
     _, backlog = join.one(f"{images} = '{RowState.OVER_BUDGET.value}'")
     (listed,) = join.one("SELECT count(*) FROM work_items")
     size = max(options.shard_size, -(-listed // MAX_SHARDS))

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pyarrow as pa
 
 from airflow_provider_bgrep.catalog.model.columns import MAX_NAME, URL_FIELDS
-from airflow_provider_bgrep.catalog.model.schema import BOUGHT, IDENTITY, WORK_ITEM, arrow_schema, ddl
+from airflow_provider_bgrep.catalog.model.schema import IDENTITY, REQUEST, WORK_ITEM, arrow_schema, ddl
 from airflow_provider_bgrep.catalog.plan.diff import Join
 from airflow_provider_bgrep.catalog.plan.image_tasks import PLAIN_URL, ImageTaskBuilder
 from airflow_provider_bgrep.catalog.source.reader import Catalog, InvalidRow
@@ -20,14 +20,14 @@ from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, saniti
 from airflow_provider_bgrep.protocol.models import ImageTask
 from airflow_provider_bgrep.protocol.urls import strip_signature
 
-_FIELDS: Final = tuple(column.name for column in BOUGHT)
+_FIELDS: Final = tuple(column.name for column in REQUEST)
 _OF_TASK: Final = tuple(name for name in _FIELDS if not name.endswith("_version"))
 _VERSIONS: Final = tuple(f"{name}_version" for name in URL_FIELDS)
-_FLOATS: Final = frozenset(column.name for column in BOUGHT if column.type == "DOUBLE")
+_FLOATS: Final = frozenset(column.name for column in REQUEST if column.type == "DOUBLE")
 MADE: Final = tuple(
     column
     for column in WORK_ITEM
-    if column.name in ("line", *(f"{name}_url" for name in URL_FIELDS)) or column in (*IDENTITY, *BOUGHT)
+    if column.name in ("line", *(f"{name}_url" for name in URL_FIELDS)) or column in (*IDENTITY, *REQUEST)
 )
 """The columns of the table ``made``."""
 
