@@ -8,6 +8,7 @@ here repeats one.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -22,9 +23,11 @@ import requests
 from PIL import Image
 
 from airflow_provider_bgrep.client import sleep
+from airflow_provider_bgrep.protocol.codes import RetryDecision
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
 from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
 from airflow_provider_bgrep.protocol.models import Job, JobStatus
+from airflow_provider_bgrep.protocol.retry import FETCH, Action, Failure, decide
 from airflow_provider_bgrep.storage import get_bytes, in_folder, put_bytes, put_file, safe_name, size_of
 from airflow_provider_bgrep.transport import (
     CONNECT_TIMEOUT,
@@ -44,7 +47,6 @@ _EXTENSIONS: Final = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
 _CHUNK: Final = 256 * 1024
 _SLOWEST: Final = 10
 """An image may take so many times the connection's time-out, which requests starts anew with each byte."""
-_ATTEMPTS: Final = 3
 _EXPIRED: Final = frozenset({403, 404, 410})
 
 
@@ -296,13 +298,14 @@ class _Fetcher:
         return SavedImage(namer.index, namer.output, str(path), size, digest, kind, width, height)
 
     def _fetch_patiently(self, url: str, local: str) -> tuple[tuple[int, str], tuple[str, int, int]]:
-        for attempt in range(1, _ATTEMPTS + 1):
+        for attempt in itertools.count(1):
             try:
                 return self._fetch(url, local), looked_at(local)
             except (requests.RequestException, _Bad):
-                if attempt == _ATTEMPTS:
+                step = decide(Failure(RetryDecision.SEND_AGAIN), FETCH, attempt=attempt)
+                if step.action is not Action.RETRY:
                     raise
-                sleep(0.5 * attempt)
+                sleep(step.seconds)
         raise AssertionError("unreachable")
 
     def _fetch(self, url: str, local: str) -> tuple[int, str]:

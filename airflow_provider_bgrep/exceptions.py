@@ -34,9 +34,10 @@ from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
 )
 
-from airflow_provider_bgrep.protocol.codes import ErrorKind
+from airflow_provider_bgrep.protocol.codes import ErrorKind, RetryDecision
 from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput
 from airflow_provider_bgrep.protocol.matching import UnmatchedError
+from airflow_provider_bgrep.protocol.retry import Failure
 
 
 class BgRepError(AirflowException):
@@ -181,6 +182,16 @@ def error_from(error: CallError) -> BgRepError:
     if isinstance(raised, BgRepThrottledError):
         raised.retry_after = error.retry_after
     return raised
+
+
+def failure_of(error: BgRepError) -> Failure:
+    """What the retry decision needs to know of an exception that a hook raised."""
+    kind = next((kind for kind, cls in _CLASSES.items() if type(error) is cls), None)
+    if isinstance(error, AirflowFailException):
+        return Failure(RetryDecision.FINAL, kind)
+    if isinstance(error, BgRepThrottledError):
+        return Failure(RetryDecision.BACK_OFF, kind, error.retry_after or 0.0)
+    return Failure(RetryDecision.SEND_AGAIN, kind)
 
 
 def input_error(error: InvalidInput, subject: str = "") -> BgRepRequestError:

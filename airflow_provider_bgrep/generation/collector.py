@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
@@ -19,9 +20,8 @@ from airflow_provider_bgrep.journal.journal import SubmitRecord
 from airflow_provider_bgrep.protocol import flows
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation, RetryDecision
 from airflow_provider_bgrep.protocol.errors import CallError
-from airflow_provider_bgrep.protocol.limits import JOB_LAG_SECONDS
 from airflow_provider_bgrep.protocol.models import Job
-from airflow_provider_bgrep.protocol.retry import ONCE, QUERY, next_wait, poll_wait
+from airflow_provider_bgrep.protocol.retry import COLLECT, ONCE, Action, Reason, decide, poll_wait
 
 LATE_SECONDS: Final = 60.0
 COLLECT_SECONDS: Final = 150.0
@@ -82,20 +82,25 @@ class Collector:
                 job = await self._shift.client.drive(flow, self._shift.tally)
             except CallError as error:
                 self._shift.pace.heard(Operation.QUERY, sent, error)
-                if error.then is RetryDecision.BACK_OFF:
-                    if time.time() >= self._shift.options.end_time:
-                        return False
-                elif not error.code and error.then is RetryDecision.FINAL and attempt < QUERY.attempts:
-                    # Some proxy's word, not the service's: a stray one must not end everything.
-                    await pause(QUERY.base * attempt, self._shift.over)
-                elif error.then is RetryDecision.SEND_AGAIN:
-                    wait = next_wait(error, attempt, QUERY, self._shift.rand())
-                    if wait is None:
-                        self._shift.fail(error)
-                        return True
-                    await pause(wait, self._shift.over)
-                else:
+                now = time.time()
+                step = decide(
+                    error,
+                    COLLECT,
+                    attempt=attempt,
+                    elapsed=now - _sent_at(record),
+                    # Attempts of a query that is late may take LATE_SECONDS; throttled ones end it.
+                    time_left=self._shift.options.end_time - now if _is_throttled(error) else math.inf,
+                    rand=self._shift.rand(),
+                )
+                if step.action is Action.POLL or step.reason is Reason.DEADLINE:
+                    return False
+                if step.reason is Reason.FINAL:
                     return await self._never(record, error)
+                if step.action is not Action.RETRY:
+                    self._shift.fail(error)
+                    return True
+                if step.seconds:
+                    await pause(step.seconds, self._shift.over)
             else:
                 self._shift.pace.heard(Operation.QUERY, sent, None)
                 if not job.is_finished or len(job.tasks) < len(record.items):
@@ -108,8 +113,6 @@ class Collector:
     async def _never(self, record: SubmitRecord, error: CallError) -> bool:
         """A query's answer that asking again does not change. :return: whether that settles the job."""
         is_gone = error.kind is ErrorKind.JOB_NOT_FOUND
-        if is_gone and time.time() - _sent_at(record) < 2 * JOB_LAG_SECONDS:
-            return False
         if is_gone or error.kind is ErrorKind.JOB_FAILED:
             pending = [item for item in self._shift.board.current(record) if item.outcome is Outcome.PENDING]
             for item in pending:
@@ -149,6 +152,10 @@ class Collector:
             self._shift.log.warning(
                 "Job %s has an undocumented status %r. Waiting on.", job.result_key, status
             )
+
+
+def _is_throttled(error: CallError) -> bool:
+    return error.then is RetryDecision.BACK_OFF
 
 
 def _sent_at(record: SubmitRecord) -> float:

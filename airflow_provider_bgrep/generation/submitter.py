@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from airflow_provider_bgrep.client import new_nonce, new_runtime, pause
@@ -20,7 +22,7 @@ from airflow_provider_bgrep.protocol import flows
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation, RetryDecision
 from airflow_provider_bgrep.protocol.errors import CallError
 from airflow_provider_bgrep.protocol.models import Job
-from airflow_provider_bgrep.protocol.retry import ONCE, SUBMIT, next_wait
+from airflow_provider_bgrep.protocol.retry import ONCE, SUBMIT, Action, Reason, RetryPolicy, Throttled, decide
 
 THROTTLED_SECONDS: Final = 60.0
 """Refused for load for so long, a leg that can wait for its jobs elsewhere ends."""
@@ -160,30 +162,36 @@ class Submitter:
 
     async def _may_try_again(self, batch: Sequence[WorkItem], error: CallError, attempt: int) -> bool:
         """Wait for as long as an error asks, if the same may be sent again after it."""
-        if error.then is RetryDecision.BACK_OFF:
-            if self._shift.waits_here or time.monotonic() - self._accepted_at < THROTTLED_SECONDS:
-                return True
-            if not self._shift.board.outstanding:
-                return True
+        step = decide(
+            error,
+            self._policy(),
+            attempt=attempt,
+            elapsed=time.monotonic() - self._accepted_at,
+            rand=self._shift.rand(),
+        )
+        if step.action is Action.RETRY:
+            if step.seconds:
+                await pause(step.seconds, self._shift.stop)
+            return True
+        if step.reason is Reason.THROTTLED:
             # The jobs that run may be what keeps the service busy: wait for them where it costs no slot.
             self._shift.stop.set()
-            return False
-        if error.then is RetryDecision.SEND_AGAIN:
-            wait = next_wait(error, attempt, SUBMIT, self._shift.rand())
-            if wait is None:
-                self._shift.fail(error)
-                return False
-            await pause(wait, self._shift.stop)
+        elif step.reason in (Reason.ATTEMPTS, Reason.LONG_ASK):
+            self._shift.fail(error)
+        elif not _is_lost(error) or self._lost_in_a_row >= MOST_LOST:
+            self._shift.buy_no_more(error)
+        elif self._may_resubmit(batch) and self._shift.afford(batch):
+            self._shift.log.warning(
+                "Submitting it again, as on_unknown_outcome allows: it may be paid twice."
+            )
             return True
-        if _is_lost(error):
-            if self._lost_in_a_row >= MOST_LOST:
-                self._shift.buy_no_more(error)
-            elif self._may_resubmit(batch) and self._shift.afford(batch):
-                self._shift.log.warning("Submitting it again, as told: it may be paid twice.")
-                return True
-            return False
-        self._shift.buy_no_more(error)
         return False
+
+    def _policy(self) -> RetryPolicy:
+        """How long to go on submitting: for ever where nobody else could wait for the jobs in hand."""
+        has_to_stay = self._shift.waits_here or not self._shift.board.outstanding
+        seconds = math.inf if has_to_stay else THROTTLED_SECONDS
+        return replace(SUBMIT, throttled=Throttled.PACE, throttled_seconds=seconds)
 
     def _may_resubmit(self, batch: Sequence[WorkItem]) -> bool:
         return self._shift.options.resubmit and not any(item.is_resubmitted for item in batch)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -23,12 +24,12 @@ from airflow_provider_bgrep.connection import DEFAULT_CONNECTION_ID
 from airflow_provider_bgrep.exceptions import (
     BgRepConfigurationError,
     BgRepError,
-    BgRepJobNotFoundError,
-    BgRepThrottledError,
     BgRepTimeoutError,
     error_from,
+    failure_of,
 )
-from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, JOB_LAG_SECONDS
+from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
+from airflow_provider_bgrep.protocol.retry import POKE, Action, decide
 from airflow_provider_bgrep.results import check_fail_on, raise_if_failed, summary, task_ids
 from airflow_provider_bgrep.templates import ImageTaskTemplates
 
@@ -88,8 +89,8 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
         """Ask once. Being throttled is not being finished, and a job may be young."""
         try:
             job = self._query()
-        except (BgRepThrottledError, BgRepJobNotFoundError) as error:
-            if isinstance(error, BgRepJobNotFoundError) and not self._is_lag(context):
+        except BgRepError as error:
+            if not self._may_poll_on(error, self._elapsed(context)):
                 raise
             self.log.warning("%s", error)
             return False
@@ -127,7 +128,7 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
             # Even at the deadline: the job may have finished while no triggerer was running.
             job = self._query()
         except BgRepError as error:
-            if self._may_wait_on(error) and time.time() < end_time:
+            if self._may_wait_on(error, elapsed=math.inf) and time.time() < end_time:
                 self.log.warning("%s", error)
                 return self._defer(end_time)
             raise
@@ -154,8 +155,7 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
         try:
             job = self._query()
         except BgRepError as error:
-            # The trigger has the same patience with a job that is young.
-            if not (self._may_wait_on(error) or isinstance(error, BgRepJobNotFoundError)):
+            if not self._may_wait_on(error, elapsed=0.0):
                 raise
             self.log.warning("%s", error)
         else:
@@ -163,22 +163,26 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
                 return self._finished(context, job).xcom_value
         return self._defer(end_time)
 
-    def _may_wait_on(self, error: BgRepError) -> bool:
-        if isinstance(error, BgRepThrottledError):
-            return True
-        return self.silent_fail and not isinstance(error, AirflowFailException)
+    def _may_wait_on(self, error: BgRepError, elapsed: float) -> bool:
+        """Whether a deferred wait goes on after an error, as ``poke`` mode would."""
+        is_silent = self.silent_fail and not isinstance(error, AirflowFailException)
+        return is_silent or self._may_poll_on(error, elapsed)
 
-    def _is_lag(self, context: Context) -> bool:
-        """Whether this wait began so recently that "no such job" may only mean "not yet"."""
+    def _may_poll_on(self, error: BgRepError, elapsed: float) -> bool:
+        """Whether an error only means "not finished yet"."""
+        return decide(failure_of(error), POKE, attempt=1, elapsed=elapsed).action is Action.POLL
+
+    def _elapsed(self, context: Context) -> float:
+        """Seconds since this wait began; infinite where that is not known."""
         began = self._began
         if self.reschedule:
             # Each poke is a process of its own. Airflow 2 does not tell when the first one was.
             first_reschedule = getattr(context["ti"], "get_first_reschedule_date", None)
             if first_reschedule is None:
-                return False
+                return math.inf
             first = first_reschedule(context)
             began = first.timestamp() if first else began
-        return time.time() - began < JOB_LAG_SECONDS
+        return time.time() - began
 
     def _defer(self, end_time: float) -> NoReturn:
         from airflow_provider_bgrep.triggers.bgrep import GRACE_SECONDS, BgRepTrigger
