@@ -311,7 +311,7 @@ class _Fetcher:
     def _fetch(self, url: str, local: str) -> tuple[int, str]:
         timeout = (min(CONNECT_TIMEOUT, self.timeout), self.timeout)
         with (
-            AttemptDeadline(_SLOWEST * self.timeout) as fuse,
+            AttemptDeadline(_SLOWEST * self.timeout) as deadline,
             self.session.get(url, stream=True, timeout=timeout) as response,
             Path(local).open("wb") as file,
         ):
@@ -330,7 +330,7 @@ class _Fetcher:
             encoded = response.headers.get("Content-Encoding")
             if promised and promised.isdigit() and not encoded and int(promised) != size:
                 raise _Bad(f"ended after {size} of {promised} bytes")
-        if fuse.has_blown:
+        if deadline.has_passed:
             raise _Bad("did not arrive in time")
         if not size:
             raise _Bad("is empty")

@@ -117,7 +117,7 @@ class Leg:
             if keys and may_go_on and not self._waits_here:
                 # Where the trigger sees a job finished and the worker does not, they would go on asking each
                 # other.
-                if not (result.is_behind or said.intersection(keys)):
+                if not (result.has_unjournaled_jobs or said.intersection(keys)):
                     self._operator.defer_on(keys, self._journal.notes.end_time, is_busy=bool(self._wanted()))
                 self._waits_here = True
                 continue
@@ -163,11 +163,11 @@ class Leg:
                 "The task was told to end. Nothing more is submitted; what was bought goes on, and is "
                 "collected, not bought again, when this task runs again."
             )
-        if result.is_behind:
+        if result.has_unjournaled_jobs:
             self._catch_up(result)
         if not isinstance(result.error, SupersededError):
             counts = {**journal.notes.counts}
-            for operation, count in shift.tally.counts.items():
+            for operation, count in shift.request_counter.counts.items():
                 counts[operation.value] = counts.get(operation.value, 0) + count
             journal.note(counts=counts, stopped=journal.notes.stopped or _told(result.stopped))
         return result
@@ -179,7 +179,7 @@ class Leg:
         except Exception:
             self._log.exception("The journal still cannot be written: this try sees its jobs through itself.")
         else:
-            result.is_behind = False
+            result.has_unjournaled_jobs = False
 
     def _wanted(self) -> list[WorkItem]:
         """What is still to be bought, and may be."""

@@ -225,11 +225,12 @@ class BgRepGenerateOperator(ImageTaskTemplates, BaseOperator):
 
         :param event: a :class:`~airflow_provider_bgrep.triggers.event.BgRepEvent`.
         """
-        from airflow_provider_bgrep.triggers.event import BgRepEvent, Reason
+        from airflow_provider_bgrep.triggers.bgrep import read_event
+        from airflow_provider_bgrep.triggers.event import Reason
 
         # Whatever it says, what is so the worker asks for itself. Where the triggerer cannot ask, it would
         # say so again and again: then it is waited for here.
-        fired = BgRepEvent.from_dict(event)
+        fired = read_event(event)
         self.log.info(
             "%s: %d jobs are finished, %d are not.", fired.reason.value, fired.finished, fired.pending
         )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Submit, query and wait, as generators that yield what to do next and return a value.
 
-A driver sends a :class:`Send` and answers with a :class:`~.wire.Response` or a :class:`NoAnswer`, or
-sleeps for a :class:`Sleep`. All that is decided, is decided here, once for every driver.
+A driver answers a :class:`Send` with a :class:`~.wire.Response` or a :class:`NoAnswer`, and waits for a
+:class:`Sleep`. Every decision is made here or in :mod:`.retry`, once for all drivers.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from airflow_provider_bgrep.protocol.retry import (
     SUBMIT,
     WAIT,
     Action,
+    NextStep,
     Reason,
     RetryPolicy,
     decide,
@@ -40,14 +41,19 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Wait for so many seconds."""
+    """Wait.
+
+    :param seconds: how long.
+    :param error: the failed attempt that the wait follows; ``None`` between two polls.
+    """
 
     seconds: float
+    error: CallError | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """An attempt that brought no response.
+    """An attempt without a response.
 
     :param sent: whether the request, or a part of it, may have gone out.
     :param reason: what the connection ran into, without secrets.
@@ -59,7 +65,7 @@ class NoAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Where the core gets what it cannot make itself.
+    """Sources of what a pure function cannot have: time and randomness.
 
     :param nonce: returns a string never returned before, for each HTTP attempt.
     :param rand: returns a number in [0, 1).
@@ -77,10 +83,17 @@ Answered: TypeAlias = tuple[wire.Response, dict[str, Any]]
 
 
 def call(
-    operation: Operation, body: bytes, runtime: Runtime, policy: RetryPolicy, result_key: str = ""
+    operation: Operation,
+    body: bytes,
+    runtime: Runtime,
+    policy: RetryPolicy,
+    *,
+    result_key: str = "",
+    next_step: Callable[[CallError, int], NextStep] | None = None,
 ) -> Generator[Step, Reply, Answered]:
     """Make one call, attempt after attempt for as long as the table of codes and ``policy`` allow.
 
+    :param next_step: decides after a failure in place of ``policy``: of the error and the number of attempts.
     :param result_key: the job that a query asks for: an answer about another one is asked for again.
     :return: the response and its envelope.
     :raises CallError: how the last attempt ended. A submit that may have been accepted ends at once.
@@ -91,10 +104,13 @@ def call(
             return (yield from _attempt(operation, body, runtime, result_key))
         except CallError as error:
             elapsed = runtime.now() - began
-            step = decide(error, policy, attempt=attempt, elapsed=elapsed, rand=runtime.rand())
+            if next_step is not None:
+                step = next_step(error, attempt)
+            else:
+                step = decide(error, policy, attempt=attempt, elapsed=elapsed, rand=runtime.rand())
             if step.action is not Action.RETRY:
                 raise
-            yield Sleep(step.seconds)
+            yield Sleep(step.seconds, error)
     raise AssertionError("unreachable")
 
 
@@ -116,14 +132,19 @@ def _attempt(
 
 
 def submit(
-    tasks: Sequence[ImageTask], runtime: Runtime, policy: RetryPolicy = SUBMIT
+    tasks: Sequence[ImageTask],
+    runtime: Runtime,
+    policy: RetryPolicy = SUBMIT,
+    next_step: Callable[[CallError, int], NextStep] | None = None,
 ) -> Generator[Step, Reply, Job]:
-    """Submit one job of checked image tasks.
+    """Submit one job of validated image tasks.
 
+    :param next_step: as :func:`call`'s.
     :return: the job, its tasks in the order of ``tasks``.
     :raises CallError: of kind ``UNKNOWN_OUTCOME`` where the job may have been accepted all the same.
     """
-    response, payload = yield from call(Operation.SUBMIT, wire.submit_body(tasks), runtime, policy)
+    body = wire.submit_body(tasks)
+    response, payload = yield from call(Operation.SUBMIT, body, runtime, policy, next_step=next_step)
     # Whatever the answer echoes, its key leads to what is paid for: nothing here may lose it.
     return match(wire.parse_job(Operation.SUBMIT, response, payload), tasks).job
 
@@ -134,7 +155,7 @@ def query(result_key: str, runtime: Runtime, policy: RetryPolicy = QUERY) -> Gen
     :raises CallError: if it cannot be had. An answer about another job is asked for again.
     """
     body = wire.query_body(result_key)
-    response, payload = yield from call(Operation.QUERY, body, runtime, policy, result_key)
+    response, payload = yield from call(Operation.QUERY, body, runtime, policy, result_key=result_key)
     return wire.parse_job(Operation.QUERY, response, payload, result_key)
 
 

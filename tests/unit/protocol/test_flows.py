@@ -16,7 +16,14 @@ from airflow_provider_bgrep.protocol.codes import GATEWAY_CODES, SERVICE_CODES, 
 from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput
 from airflow_provider_bgrep.protocol.flows import NoAnswer, Send, Sleep
 from airflow_provider_bgrep.protocol.models import ImageTask
-from airflow_provider_bgrep.protocol.retry import JOB_NOT_FOUND_GRACE_SECONDS, ONCE, QUERY, SUBMIT
+from airflow_provider_bgrep.protocol.retry import (
+    JOB_NOT_FOUND_GRACE_SECONDS,
+    ONCE,
+    QUERY,
+    SUBMIT,
+    Action,
+    NextStep,
+)
 
 TASKS = [ImageTask(image="https://a/1.png", positive_prompt="sea")]
 NEVER_SENT = NoAnswer(sent=False, reason="ConnectionRefusedError")
@@ -205,6 +212,26 @@ def test_every_attempt_has_a_nonce_of_its_own_and_the_same_body(call):
     run = getattr(Run(), call)(THROTTLED, NEVER_SENT, gateway("D504CO"), ACCEPTED)
     assert [step.nonce for step in run.sent] == ["1", "2", "3", "4"]
     assert len({step.body for step in run.sent}) == 1
+
+
+def test_a_caller_may_decide_what_follows_a_failed_submit_and_sees_each_failure():
+    seen = []
+
+    def next_step(error: CallError, attempt: int) -> NextStep:
+        seen.append((error.code, attempt))
+        return NextStep(Action.RETRY, 7.0) if attempt < 3 else NextStep(Action.GIVE_UP)
+
+    run = Run()
+    run.drive(flows.submit(TASKS, run.chance, next_step=next_step), [THROTTLED])
+    assert seen == [("23500004", 1), ("23500004", 2), ("23500004", 3)]
+    assert run.slept == [7.0, 7.0]
+    assert run.error is not None
+    flow = flows.submit(TASKS, run.chance)
+    flow.send(None)
+    step = flow.send(THROTTLED)
+    assert isinstance(step, Sleep)
+    assert step.error is not None
+    assert step.error.code == "23500004"
 
 
 def test_attempts_end_and_the_last_error_is_told():
