@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Needs make and Python 3.11 or newer; everything else is fetched into .venv* and .demo.
 
-# The first of these that is new enough; `make PYTHON=/path/to/python3.12 test` says otherwise.
+# The first of these that is new enough. `make PYTHON=/path/to/python3.12 test` selects another.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; exit; }; \
 	  done; echo python3)
@@ -13,75 +13,77 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help demo test check unit thorough contract browser e2e coverage test-matrix proof bench docs build format clean
 
-help: ## what there is
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-demo: ## run the main job on a real Airflow against the emulator; KEEP=1 leaves the UI up
+demo: ## run a catalog refresh twice on a real Airflow against the emulator; KEEP=1 keeps the UI open
 	@$(PYTHON) tools/environment.py .demo/venv --group airflow $(EXTRAS)
 	@exec .demo/venv/bin/python demo/run.py $(if $(KEEP),--keep) $(ARGS)
 
-test: check chromium ## the whole default suite, against the built wheel, with the linters first
+test: check chromium ## linters, then all default tests against the built wheel
 	$(BIN)/pytest tests/unit tests/browser -n 2 --dist loadfile $(ARGS)
 	$(BIN)/pytest tests/contract tests/e2e $(ARGS)
 
-# Always remade: whether anything has changed is for the script to see.
+# Always runs: the script decides whether anything has changed.
 .PHONY: environment
 environment:
 	@$(PYTHON) tools/environment.py $(VENV) --group airflow --group test --group e2e --group browser \
 	  --group lint $(EXTRAS)
 
-# A machine that has none, and cannot be given one, runs everything else; the browser's tests say so and fail.
+# Without Chromium, everything else still runs; only the browser tests fail, and say why.
 .PHONY: chromium
 chromium: environment
 	-@PYTHONPATH=demo $(BIN)/python tools/browser.py
 
-check: environment ## linters, types, import contracts
+check: environment ## linters, types, import contracts, words
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/prose.py
 
-unit: environment ## only the unit tests: no emulator process, no Airflow process
+unit: environment ## unit tests: no emulator process, no Airflow process
 	$(BIN)/pytest tests/unit $(ARGS)
 
-thorough: environment ## every order of two runs' calls, deaths at every step on S3, 300 random histories of nights
+thorough: environment ## exhaustive unit tests: interleavings of two runs, crashes on S3, random histories
 	$(BIN)/pytest tests/unit -m "" -k "thorough or many_runs" --hypothesis-profile=thorough $(ARGS)
 
-contract: environment ## only the contract tests: flows x drivers x faults, against the emulator
+contract: environment ## contract tests against the emulator, with injected faults
 	$(BIN)/pytest tests/contract $(ARGS)
 
-browser: environment chromium ## only the browser tests: the gallery in a real Chromium
+browser: environment chromium ## browser tests: the catalog's report in Chromium
 	$(BIN)/pytest tests/browser $(ARGS)
 
-e2e: environment ## only the end-to-end tests: a real Airflow
+e2e: environment ## end-to-end tests on a real Airflow
 	$(BIN)/pytest tests/e2e $(ARGS)
 
-coverage: environment ## unit and contract suites with branch coverage of the installed wheel
+coverage: environment ## unit and contract tests with branch coverage of the installed wheel
 	$(BIN)/pytest tests/unit tests/contract --cov --cov-report=term $(ARGS)
 
-test-matrix: ## unit and contract suites on Airflow 2.11 and every 3.x minor, on each Python found
+test-matrix: ## unit and contract tests on Airflow 2.11 and every 3.x minor, on each Python found
 	$(PYTHON) tools/matrix.py $(ARGS)
 
-proof: ## crashes, clears and long lists on a real Airflow with PostgreSQL; 18 minutes
+proof: ## crashes, clears and long lists on a real Airflow with PostgreSQL; 30 minutes
 	@$(PYTHON) tools/environment.py .venv-proof --group airflow --group test --group e2e --group proof $(EXTRAS)
 	@PYTHONPATH=demo .venv-proof/bin/python tools/postgres.py
 	.venv-proof/bin/pytest tests/proof $(ARGS)
 
-bench: ## the benchmarks, beside peers and the bare limit; the figures stay in build/
+bench: ## benchmarks, compared with other providers and a lower bound; results are written to build/
 	@$(PYTHON) tools/environment.py .venv-bench --group airflow --group bench --group proof $(EXTRAS)
 	@PYTHONPATH=demo .venv-bench/bin/python tests/benchmarks $(ARGS)
 
-docs: ## the documentation as HTML; a warning is an error
+# A fresh environment, since Sphinx does not see changes of the tables that the pages render.
+docs: ## build the documentation as HTML; warnings are errors
 	@$(PYTHON) tools/environment.py .venv-docs --group airflow --group docs $(EXTRAS)
-	.venv-docs/bin/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build/html $(ARGS)
+	.venv-docs/bin/sphinx-build --fresh-env --fail-on-warning --keep-going -b html docs docs/_build/html $(ARGS)
 
-build: environment ## wheel and source distribution into dist/
+build: environment ## build the wheel and the source distribution into dist/
 	$(BIN)/uv build --out-dir dist
 
-format: environment ## let ruff mend what it can
+format: environment ## format the code and apply ruff's automatic fixes
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-clean: ## remove what the other targets made
+clean: ## remove everything that the other targets created
 	rm -rf .venv .venv-bench .venv-docs .venv-matrix .venv-proof .demo build dist docs/_build .coverage \
 	  .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What differs between Airflow's versions, and common-compat does not know in every one that fits 2.11."""
+"""Differences between Airflow's versions that the oldest supported common-compat does not cover."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def mask_secret(secret: str) -> None:
             mask = import_module(module).mask_secret
             break
     else:
-        raise ImportError(f"this Airflow masks secrets in none of {', '.join(_MASKERS)}")
+        raise ImportError(f"This Airflow has no mask_secret in any of {', '.join(_MASKERS)}.")
     mask(secret)
 
 
 def has_task_state_store() -> bool:
-    """Whether this Airflow keeps a state for each task instance (3.3 and later)."""
+    """Whether this Airflow has a task state store (3.3 and later)."""
     from airflow import __version__
 
     return tuple(map(int, __version__.split(".")[:2])) >= (3, 3)
 
 
 def has_approval() -> bool:
-    """Whether this Airflow can ask a person (3.1 and later)."""
+    """Whether this Airflow has human-in-the-loop operators (3.1 and later)."""
     try:
         import_module("airflow.providers.standard.operators.hitl")
     except ImportError:
         return False
-    except Exception:  # on an Airflow that is too old it raises what a user may see, not an ImportError
+    except Exception:  # an older Airflow raises an error of its own here
         return False
     return True

@@ -28,6 +28,18 @@ _WHOLE_BY_NATURE: Final = frozenset("s3 s3a gs gcs oss abfs abfss az adl wasb r2
 """Stores on which an object appears only when its upload is complete."""
 
 
+SIGNED_STORES: Final = frozenset("s3 s3a gs gcs oss abfs abfss az r2".split())
+"""Schemes of stores that can sign a URL for a while, so that the service can read an object."""
+
+
+def is_stored(value: object) -> bool:
+    """Whether ``value`` is a path on object storage, such as ``s3://shop/mug.jpg``, and not a URL."""
+    if not isinstance(value, str):
+        return False
+    scheme, slashes, rest = value.partition("://")
+    return bool(slashes and rest) and scheme.lower() in SIGNED_STORES
+
+
 def storage_path(path: str | ObjectStoragePath) -> ObjectStoragePath:
     """``path`` as an ``ObjectStoragePath``."""
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -36,7 +48,7 @@ def storage_path(path: str | ObjectStoragePath) -> ObjectStoragePath:
 
 
 def absolute_path(name: str, path: str | ObjectStoragePath) -> ObjectStoragePath:
-    """``path`` as an ``ObjectStoragePath``, wherever a worker happens to run.
+    """``path`` as an ``ObjectStoragePath`` that means the same on every worker.
 
     :param name: the parameter it is given as.
     :raises InvalidInput: if it is a relative path.
@@ -49,18 +61,18 @@ def absolute_path(name: str, path: str | ObjectStoragePath) -> ObjectStoragePath
 
 
 def in_folder(folder: ObjectStoragePath, path: str) -> ObjectStoragePath:
-    """A path written down as text, reached as ``folder`` is."""
+    """A path from its text, with the connection of ``folder``."""
     return type(folder)(path, conn_id=connection_of(folder))
 
 
 def connection_of(path: ObjectStoragePath) -> str | None:
-    """The connection that ``path`` is reached with, if it names one."""
+    """The connection of ``path``, if it names one."""
     # An attribute since Airflow 3.3; before, an option like any other.
     return getattr(path, "conn_id", None) or path.storage_options.get("conn_id")
 
 
 def is_local(path: ObjectStoragePath) -> bool:
-    """Whether ``path`` lies in this machine's file system."""
+    """Whether ``path`` is in this machine's file system."""
     return path.protocol in _LOCAL
 
 
@@ -81,7 +93,7 @@ def put_file(local: str, path: ObjectStoragePath) -> None:
                 path.fs.put_file(local, part_path.path)
                 path.fs.mv(part_path.path, path.path)
             except BaseException:
-                with contextlib.suppress(Exception):  # what went wrong first is what is told
+                with contextlib.suppress(Exception):  # the first error is the one to report
                     path.fs.rm_file(part_path.path)
                 raise
     finally:
@@ -92,7 +104,7 @@ def _put_local(local: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(_part_name(target.name))
     try:
-        # Copied, not moved: a temporary file is its owner's alone, a result is for whom the umask says.
+        # Copied, not moved: a temporary file has its owner's permissions only, a result has the umask's.
         shutil.copyfile(local, part)
         _sync(part)
         part.replace(target)
@@ -117,7 +129,7 @@ def copy_file(source: ObjectStoragePath, target: ObjectStoragePath) -> None:
         handle, own = tempfile.mkstemp(prefix="bgrep-")
         os.close(handle)
         try:
-            shutil.copyfile(local, own)  # what is put is gone afterwards, and a local source is not ours
+            shutil.copyfile(local, own)  # put_file removes its file, and a local source is not ours
             put_file(own, target)
         finally:
             Path(own).unlink(missing_ok=True)
@@ -135,10 +147,10 @@ def put_bytes(data: bytes, path: ObjectStoragePath) -> None:
 
 
 def create_bytes(data: bytes, path: ObjectStoragePath) -> bool:
-    """Write ``data`` to ``path`` if nothing is there; of several that try at once, one does.
+    """Write ``data`` to ``path`` if no file is there. Of several callers at once, one does.
 
-    Atomic in a local file system and on stores that fsspec can tell to create only (s3, gs). On others it is
-    looked for first, which two at the same instant may both pass.
+    Atomic in a local file system and on stores that support conditional writes in fsspec (s3, gs). On others,
+    two callers at the same instant may both write.
 
     :return: whether it was written.
     """
@@ -170,7 +182,7 @@ def _create_local(data: bytes, target: Path) -> bool:
 
 
 def names_in(folder: ObjectStoragePath) -> list[str]:
-    """Names of what lies in ``folder``, sorted; none if there is no such folder."""
+    """The names in ``folder``, sorted; none if there is no such folder."""
     with contextlib.suppress(Exception):  # not every file system keeps listings
         folder.fs.invalidate_cache(folder.path)
     try:
@@ -182,7 +194,7 @@ def names_in(folder: ObjectStoragePath) -> list[str]:
 
 @contextlib.contextmanager
 def local_copy(path: ObjectStoragePath) -> Iterator[str]:
-    """The file at ``path`` as a file of this machine, for as long as the context lasts: not to be changed.
+    """The file at ``path`` as a local file, for as long as the context lasts. Do not change it.
 
     :raises FileNotFoundError: if there is none.
     """
@@ -207,15 +219,15 @@ def remove(path: ObjectStoragePath) -> None:
 
 
 def check_writable(folder: ObjectStoragePath) -> None:
-    """Write an empty file in ``folder``; what the store says to that is raised."""
+    """Write an empty file in ``folder``, and raise what the store raises."""
     probe = folder / "writable"
     put_bytes(b"", probe)
-    with contextlib.suppress(Exception):  # who may write may not be allowed to delete
+    with contextlib.suppress(Exception):  # a right to write may not include deleting
         probe.fs.rm_file(probe.path)
 
 
 def get_bytes(path: ObjectStoragePath) -> bytes | None:
-    """What is at ``path``, ``None`` if there is nothing. Other trouble raises: unknown is not absent."""
+    """The content of the file at ``path``, ``None`` if there is none. Any other error raises."""
     try:
         data: bytes = path.fs.cat_file(path.path)
     except FileNotFoundError:
@@ -237,7 +249,7 @@ def _part_name(name: str) -> str:
 
 
 def _sync(path: Path) -> None:
-    # A rename may reach the disk before the data does; an image paid for must not end up empty.
+    # A rename may reach the disk before the data: an image that is paid for must not end up empty.
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

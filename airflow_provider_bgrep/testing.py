@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For the test suites of this package's users: the API's emulator as a pytest fixture.
+"""Provides the emulator of the API as a pytest fixture, for the test suites of users.
 
 In ``conftest.py``::
 
@@ -14,8 +14,7 @@ and in a test::
         assert fault.exhausted
         assert bgrep_emulator.counters.images == 3
 
-Needs the extra ``emulator``, and imports no Airflow. Without pytest the classes can
-be used all the same.
+It needs the extra ``emulator`` and does not import Airflow. The classes also work without pytest.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ else:
 
     @pytest.fixture
     def bgrep_emulator() -> Iterator[Emulator]:
-        """An emulator of the API, fresh for each test, on a free loopback port."""
+        """Run an emulator of the API on a free loopback port, a new one for each test."""
         with Emulator() as emulator:
             yield emulator
 

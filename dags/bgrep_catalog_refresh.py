@@ -2,13 +2,13 @@
 """
 ### A catalog's images, kept up to date
 
-Each night: reads the catalog, buys new backgrounds for what is new or has changed, compares what came with
-its source, publishes what is good, and writes a gallery to look at. What was bought once is not bought again.
+Each run reads the catalog, generates new backgrounds for rows that are new or have changed, compares the
+images with their sources, publishes those that pass, and writes a gallery. No image is paid for twice.
 
-**This costs money** against the real API. The task `plan` says how much before anything is bought; *dry run*
-stops there. The connection is `bgrep_default`.
+**This costs money** against the real API. The task `plan` reports how much before anything is submitted; a
+*dry run* stops there. The connection is `bgrep_default`.
 
-To change what it does each night, change the defaults below; a run that is triggered by hand has its own.
+To change what the scheduled runs do, change the defaults below. A run that you trigger by hand has a form.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ with DAG(
             minLength=1,
             title="Catalog",
             description="CSV, JSONL or Parquet, anywhere your Airflow can read: file://, s3://, gs://, … "
-            "One row an image: sku, image, and mask, category, view or any of the API's fields.",
+            "One row for each image: sku, image, and mask, category, view or any of the API's fields.",
         ),
         "destination": Param(
             (HOME / "catalog").as_uri(),
@@ -61,14 +61,14 @@ with DAG(
             type=["null", "integer"],
             minimum=0,
             title="Budget",
-            description="Images that one run may buy; the next run goes on from there. Empty: any number.",
+            description="Images that one run may submit; the next run continues from there. Empty: no limit.",
         ),
         "price_per_image": Param(
             None,
             type=["null", "number"],
             minimum=0,
             title="Price of an image",
-            description="For the quote: the API does not tell it.",
+            description="For the quote: the API does not report it.",
         ),
         "currency": Param(
             None, type=["null", "string"], title="Currency", description="Of the price: CNY, €."
@@ -83,7 +83,7 @@ with DAG(
             False,
             type="boolean",
             title="Dry run",
-            description="Stop after the plan and its quote; buy nothing.",
+            description="Stop after the plan and its quote; submit nothing.",
         ),
     },
 ) as dag:
@@ -96,7 +96,7 @@ with DAG(
         max_images_per_run="{{ params.max_images_per_run }}",
         price_per_image="{{ params.price_per_image }}",
         currency="{{ params.currency }}",
-        thresholds="{{ params.thresholds | tojson }}",
         dry_run="{{ params.dry_run }}",
-        poll_interval=5,
+        checks={"thresholds": "{{ params.thresholds | tojson }}"},
+        execution={"poll_interval": 5},
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo: a real Airflow runs ``bgrep_catalog_refresh`` on two nights against the emulator.
+"""Runs the demo: a real Airflow runs ``bgrep_catalog_refresh`` twice against the emulator.
 
 ``make demo`` calls it; ``make demo KEEP=1`` leaves Airflow's UI up afterwards.
 """
@@ -19,153 +19,155 @@ from typing import Any
 
 from bgrep_demo.airflow import FINISHED, Airflow
 from bgrep_demo.console import Console
+from bgrep_demo.dags import copy_dags
 from bgrep_demo.emulator import start_emulator
 from bgrep_demo.services import Services
-from bgrep_demo.shop import first_night, second_night, write_catalog
+from bgrep_demo.shop import CATALOG, DESTINATION, changed_rows, first_rows, write_catalog
 from bgrep_demo.signals import Interrupted, end_cleanly
 
 ROOT = Path(__file__).resolve().parent.parent
 DAG_ID = "bgrep_catalog_refresh"
 PRICE = 0.2
-CHANGED = 2
-"""So many images the second night may pay for."""
+"""Price of an image in CNY, for the quote."""
+CHANGED_IMAGES = 2
+"""Images that the second run is billed for."""
 
 
 def main() -> int:
     """Run the demo.
 
-    :return: exit status: 0 if both nights succeeded, and paid for what they had to.
+    :return: exit status: 0 if both runs succeeded and were billed for the expected images.
     """
-    parser = argparse.ArgumentParser(description="Run the main job on a real Airflow against the emulator.")
+    parser = argparse.ArgumentParser(description="Refresh a catalog on a real Airflow against the emulator.")
     parser.add_argument("--keep", action="store_true", help="leave Airflow's UI up until Ctrl-C")
-    parser.add_argument("--out", type=Path, default=ROOT / ".demo", help="where everything goes")
+    parser.add_argument("--out", type=Path, default=ROOT / ".demo", help="folder for all files")
     args = parser.parse_args()
     end_cleanly()
-    story = Console()
+    console = Console()
     try:
         with Services() as services:
-            passed = tell(story, services, args.out.absolute(), keep=args.keep)
-    except Interrupted as ended:
-        print(f"\nEnded by {signal.Signals(ended.signum).name}; nothing was left running.", file=sys.stderr)
-        return 128 + ended.signum
+            passed = run_demo(console, services, args.out.absolute(), keep=args.keep)
+    except Interrupted as interrupted:
+        name = signal.Signals(interrupted.signum).name
+        print(f"\nStopped by {name}; all services have ended.", file=sys.stderr)
+        return 128 + interrupted.signum
     except (OSError, RuntimeError) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
     return 0 if passed else 1
 
 
-def tell(story: Console, services: Services, out: Path, *, keep: bool) -> bool:
-    """Everything from an empty folder to the galleries of two nights.
+def run_demo(console: Console, services: Services, out: Path, *, keep: bool) -> bool:
+    """Start the emulator and Airflow in empty folders, run the DAG twice, print where the galleries are.
 
-    :param out: where Airflow's home and the shop's files go.
-    :param keep: leave the UI up at the end, until told to end.
-    :return: whether both nights were as they must be.
+    :param out: folder for Airflow's home and the shop's files.
+    :param keep: leave the UI up at the end, until a signal.
+    :return: whether both runs succeeded and were billed for the expected images.
     """
     shop, home = out / "shop", out / "airflow"
     release = version("apache-airflow-core")
     for folder in (shop, home):
         shutil.rmtree(folder, ignore_errors=True)
 
-    story.chapter("1  The stand-in of the API")
+    console.heading("1  Emulator")
     log = home / "services" / "emulator.log"
     emulator = start_emulator(services, log, "--timing", "lifelike", "--seconds", "10", "0.2")
     samples = {sample.name: sample for sample in emulator.samples}
-    story.line(f"the emulator listens at {emulator.url}, and bills nobody")
+    console.line(f"The emulator of the API listens at {emulator.url}. Nothing is billed.")
 
-    story.chapter("2  A real Airflow")
-    airflow = Airflow(services, home, ROOT / "dags", {"AIRFLOW_CONN_BGREP_DEFAULT": emulator.connection_json})
+    console.heading("2  Airflow")
+    dags = copy_dags(ROOT / "dags", home / "dags", shop, samples["sneaker"])
+    airflow = Airflow(services, home, dags, {"AIRFLOW_CONN_BGREP_DEFAULT": emulator.connection_json})
     airflow.migrate(template=out / f"empty-{release}.db")
-    story.line("its metadata database is ready (SQLite)")
+    console.line("The metadata database is ready (SQLite).")
     airflow.start()
-    story.line("scheduler, dag-processor, triggerer and api-server are up, each a process of its own")
+    console.line("Scheduler, dag-processor, triggerer and api-server are running.")
     airflow.wait_for_dag(DAG_ID)
-    story.line(f"watch it, if you like: {airflow.url}/dags/{DAG_ID}  (no login)")
+    console.line(f"The DAG in the UI: {airflow.url}/dags/{DAG_ID} (no login)")
 
-    rows = first_night(samples)
-    nights = []
-    for number, (words, night_rows) in enumerate(
-        (
-            (f"{len(rows)} rows, none of them bought before", rows),
-            ("two rows changed, one removed, one broken", second_night(rows)),
-        ),
-        1,
-    ):
-        story.chapter(f"{number + 2}  Night {number}: {words}")
-        night = Night(f"night-{number}", night_rows, shop, emulator.counters.images)
-        if not night.run(story, airflow):
-            story.line(story.paint("red", f"the run failed; its logs are under {home / 'logs'}"))
+    rows = first_rows(samples)
+    catalogs = (
+        (f"{len(rows)} new rows", rows),
+        ("two rows changed, one removed, one invalid", changed_rows(rows)),
+    )
+    runs = []
+    for number, (words, catalog_rows) in enumerate(catalogs, 1):
+        console.heading(f"{number + 2}  Run {number}: {words}")
+        run = Run(f"run-{number}", catalog_rows, shop)
+        before = emulator.counters.images
+        if not run.execute(console, airflow):
+            console.line(console.paint("red", f"The run failed; its logs are in {home / 'logs'}."))
             return False
-        night.billed = emulator.counters.images - night.before
-        nights.append(night)
-        story.line(night.summary["line"])
-        story.line(f"the service's own bill for this night: {night.billed} images")
+        run.billed = emulator.counters.images - before
+        runs.append(run)
+        console.line(run.report["line"])
+        console.line(f"The emulator counted {run.billed} billed images in this run.")
 
-    story.chapter("5  Look")
-    for night in nights:
-        story.line(f"gallery of {night.name}: {story.paint('bold', night.gallery.as_uri())}")
-    story.line(f"what a shop's pages read: {shop / 'images' / 'manifest.json'}")
-    as_expected = [night.billed for night in nights] == [len(rows), CHANGED]
-    if not as_expected:
-        story.line(
-            story.paint("red", f"billed {[night.billed for night in nights]}, not {[len(rows), CHANGED]}")
-        )
+    console.heading("5  Results")
+    for run in runs:
+        console.line(f"Gallery of {run.run_id}: {console.paint('bold', run.gallery.as_uri())}")
+    console.line(f"Manifest for the shop's pages: {shop / DESTINATION / 'manifest.json'}")
+    billed, expected = [run.billed for run in runs], [len(rows), CHANGED_IMAGES]
+    if billed != expected:
+        console.line(console.paint("red", f"Billed images were {billed}, expected {expected}."))
     if keep:
-        story.chapter(f"Airflow stays up at {story.paint('bold', airflow.url)} (no login). Ctrl-C ends it.")
-        story.line(f"the catalog to change, and to run {DAG_ID} on again: {shop / 'catalog.csv'}")
-        stay(services)
-    return as_expected
+        console.heading(
+            f"Airflow stays up at {console.paint('bold', airflow.url)} (no login). Ctrl-C stops it."
+        )
+        console.line(f"To refresh again, change {shop / CATALOG} and trigger {DAG_ID}.")
+        console.line("The trigger forms hold working values: this catalog, and the emulator's sample images.")
+        wait_for_signal(services)
+    return billed == expected
 
 
 @dataclass
-class Night:
-    """One run of the DAG.
+class Run:
+    """A run of the DAG.
 
-    :param name: of the run.
-    :param rows: the catalog's.
+    :param run_id: its id.
+    :param rows: the rows of the catalog.
     :param shop: the shop's folder.
-    :param before: what had been billed before.
     """
 
-    name: str
+    run_id: str
     rows: Sequence[Mapping[str, str]]
     shop: Path
-    before: int
     billed: int = 0
-    summary: dict[str, Any] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
 
-    def run(self, story: Console, airflow: Airflow) -> bool:
-        """Write the catalog, run the DAG, tell what its tasks do.
+    def execute(self, console: Console, airflow: Airflow) -> bool:
+        """Write the catalog, run the DAG and print the states of its tasks.
 
-        :return: whether it ended well.
+        :return: whether the run succeeded.
         """
-        catalog = self.shop / "catalog.csv"
+        catalog = self.shop / CATALOG
         write_catalog(self.rows, catalog)
         conf = {
             "catalog": catalog.as_uri(),
-            "destination": (self.shop / "images").as_uri(),
+            "destination": (self.shop / DESTINATION).as_uri(),
             "price_per_image": PRICE,
             "currency": "CNY",
         }
-        airflow.trigger(DAG_ID, conf, run_id=self.name)
+        airflow.trigger(DAG_ID, conf, run_id=self.run_id)
 
-        def look() -> str | None:
-            state = airflow.run_state(DAG_ID, self.name)
-            story.tasks(self.name, airflow.tasks(DAG_ID, self.name))
+        def finished() -> str | None:
+            state = airflow.run_state(DAG_ID, self.run_id)
+            console.tasks(self.run_id, airflow.tasks(DAG_ID, self.run_id))
             return state if state in FINISHED else None
 
-        if airflow.services.until(look, f"{self.name} finished", seconds=300, every=0.5) != "success":
+        if airflow.services.until(finished, f"{self.run_id} finished", seconds=300, every=0.5) != "success":
             return False
-        self.summary = airflow.xcom(DAG_ID, self.name, "refresh.report")
+        self.report = airflow.xcom(DAG_ID, self.run_id, "refresh.report")
         return True
 
     @property
     def gallery(self) -> Path:
-        """Its gallery's file."""
-        return Path(self.summary["gallery"].removeprefix("file://"))
+        """Path of its gallery."""
+        return Path(self.report["gallery"].removeprefix("file://"))
 
 
-def stay(services: Services) -> None:
-    """Do nothing until told to end, or until a service ends."""
+def wait_for_signal(services: Services) -> None:
+    """Wait until a signal interrupts, or raise if a service ends."""
     while True:
         services.check()
         time.sleep(1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""See to it that a Chromium is on this machine; the tests look at galleries with it.
+"""Installs Chromium, which the browser tests drive, unless it is there.
 
 PYTHONPATH=demo python tools/browser.py
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from bgrep_demo.browser import chromium
-from debian import see_to_it
+from debian import ensure
 
 if __name__ == "__main__":
-    sys.exit(see_to_it(chromium, "chromium", "fonts-dejavu-core"))
+    sys.exit(ensure(chromium, "chromium", "fonts-dejavu-core"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Installs what a tool needs of Debian's packages, only where nobody is surprised by that."""
+"""Installs Debian packages, where the current user may do so."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import sys
 from collections.abc import Callable
 
 
-def see_to_it(look: Callable[[], object], *packages: str) -> int:
-    """Look for something, and install it if we may: as root, on Debian and its relatives.
+def ensure(find: Callable[[], object], *packages: str) -> int:
+    """Find a program, or install it: as root, on Debian and its derivatives.
 
-    :param look: raises a ``RuntimeError`` that says what to do, if it is not there.
-    :param packages: what brings it.
-    :return: exit status: 0 if it is there now.
+    :param find: raises a ``RuntimeError`` that says how to install the program, if it is missing.
+    :param packages: packages to install.
+    :return: exit status: 0 if the program is there now.
     """
     try:
-        look()
+        find()
     except RuntimeError as error:
         apt = shutil.which("apt-get")
         if apt is None or os.geteuid() != 0:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make a virtual environment that holds this project as a built wheel.
+"""Creates a virtual environment with this project installed from a wheel.
 
-Standard library only: it is what a bare machine runs first (``make demo``, ``make test``).
-uv does the work; it comes from PyPI into the environment itself, so nothing has to be installed
-before. An environment whose requirements have not changed is kept, only the wheel in it is renewed.
+It needs the standard library only, because it runs first (``make demo``, ``make test``). It installs uv into
+the environment, and uv does the rest. If the requirements have not changed, it keeps the environment and
+reinstalls the wheel only.
 
     python3 tools/environment.py .venv --group airflow --group test
 """
@@ -26,12 +26,12 @@ STAMP = ".bgrep-requirements"
 
 
 def python_of(venv: Path) -> Path:
-    """The interpreter of a virtual environment."""
+    """Return the interpreter of a virtual environment."""
     return venv / "bin" / "python"
 
 
 def run(*command: object) -> None:
-    """Run a command of the set-up; end with its exit status when it fails."""
+    """Run a command; exit with an error if it fails."""
     words = [str(word) for word in command]
     status = subprocess.run(words, cwd=ROOT, check=False).returncode
     if status:
@@ -39,7 +39,7 @@ def run(*command: object) -> None:
 
 
 def create(venv: Path) -> None:
-    """Make an empty environment with uv in it."""
+    """Create an empty environment with uv."""
     shutil.rmtree(venv, ignore_errors=True)
     venv.parent.mkdir(parents=True, exist_ok=True)
     if importlib.util.find_spec("ensurepip") is not None:
@@ -51,14 +51,14 @@ def create(venv: Path) -> None:
     else:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         sys.exit(
-            f"{sys.executable} cannot make virtual environments: it has no ensurepip module.\n"
-            f"On Debian and Ubuntu it is a package of its own: apt install python{version}-venv\n"
-            "(uv on the PATH would do as well). Then run the same command again."
+            f"{sys.executable} cannot create virtual environments: it has no ensurepip module.\n"
+            f"On Debian and Ubuntu, install it with: apt install python{version}-venv\n"
+            "(or put uv on the PATH). Then run the same command again."
         )
 
 
 def build_wheel(uv: Path, out: Path) -> Path:
-    """Build the wheel into a directory that then holds nothing else."""
+    """Build the wheel into a directory, and remove anything else in it."""
     shutil.rmtree(out, ignore_errors=True)
     run(uv, "build", "--quiet", "--wheel", "--out-dir", out)
     return next(out.glob("*.whl"))
@@ -72,17 +72,17 @@ def prepare(
     requirements: Sequence[str] = (),
     before: str | None = None,
 ) -> Path:
-    """Bring an environment up to date and install the wheel of this source tree into it.
+    """Create or update an environment and install the wheel of this source tree into it.
 
-    :param venv: where the environment is, or shall be.
+    :param venv: folder of the environment.
     :param groups: dependency groups of ``pyproject.toml`` to install.
     :param extras: extras of this package to install.
     :param requirements: further requirements, such as ``apache-airflow==2.11.*``.
-    :param before: take no release younger than this date (``YYYY-MM-DD``).
+    :param before: use no release after this date (``YYYY-MM-DD``).
     :return: the environment's Python.
     """
-    asked = repr((sys.version, sorted(groups), sorted(extras), sorted(requirements), before))
-    wanted = hashlib.sha256(asked.encode() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    requested = repr((sys.version, sorted(groups), sorted(extras), sorted(requirements), before))
+    wanted = hashlib.sha256(requested.encode() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
     stamp = venv / STAMP
     known = stamp.read_text() if stamp.is_file() else ""
     uv = venv / "bin" / "uv"
@@ -104,12 +104,12 @@ def prepare(
 
 
 def main() -> None:
-    """Read the command line and prepare what it asks for."""
+    """Prepare the environment that the command line names."""
     if sys.version_info < OLDEST:
         sys.exit(f"Python {OLDEST[0]}.{OLDEST[1]} or newer is needed, this is {sys.version.split()[0]}.")
     if os.name != "posix":
         sys.exit("Airflow runs on Linux and macOS only (on Windows: in WSL).")
-    parser = argparse.ArgumentParser(description="Make a virtual environment with this project's wheel.")
+    parser = argparse.ArgumentParser(description="Create a virtual environment with this project's wheel.")
     parser.add_argument("venv", type=Path)
     parser.add_argument("--group", action="append", default=[])
     parser.add_argument("--extra", action="append", default=[])

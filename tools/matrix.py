@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the unit and contract suites on every Airflow and Python that the project supports.
+"""Runs the unit and contract suites on every Airflow and Python that the project supports.
 
-The rows are in ``pyproject.toml``, table ``tool.bgrep.matrix``. A Python that is not on this machine
-is left out, and said so at the end.
+The combinations are in ``pyproject.toml``, table ``tool.bgrep.matrix``. Those whose Python is not on this
+machine are skipped, and listed as such at the end.
 
     python3 tools/matrix.py                      # all of it
     python3 tools/matrix.py --airflow 3.0 --python 3.11 -- -k sensor
@@ -28,11 +28,11 @@ SUITES = ("tests/unit", "tests/contract")
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination.
+    """A combination of Airflow and Python.
 
     :param airflow: the minor, such as ``3.1``.
     :param python: the version, such as ``3.12``.
-    :param before: take no release younger than this date.
+    :param before: use no release after this date.
     :param also: further requirements.
     """
 
@@ -43,12 +43,12 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The name in messages."""
         return f"Airflow {self.airflow}, Python {self.python}"
 
 
 def cells() -> Iterator[Cell]:
-    """All combinations of the table."""
+    """Yield all combinations of the table."""
     table = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["bgrep"]["matrix"]
     for airflow, row in table.items():
         for python in row["pythons"]:
@@ -56,13 +56,13 @@ def cells() -> Iterator[Cell]:
 
 
 def interpreter(version: str) -> str | None:
-    """A Python of this version: on the PATH, or one of pyenv's that is not switched on."""
+    """Return a Python of this version, from the PATH or from pyenv, or ``None``."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     candidates = [f"python{version}", "python3", *map(str, sorted(pyenv.glob(f"{version}.*/bin/python")))]
     show = "import sys; print('%d.%d' % sys.version_info[:2])"
     for candidate in candidates:
         if found := shutil.which(candidate):
-            # A shim may be on the PATH without a Python behind it.
+            # A shim of pyenv may be on the PATH without its Python.
             shown = subprocess.run([found, "-c", show], capture_output=True, text=True, check=False)
             if shown.stdout.strip() == version:
                 return found
@@ -70,7 +70,7 @@ def interpreter(version: str) -> str | None:
 
 
 def run(cell: Cell, python: str, pytest_args: list[str]) -> bool:
-    """Make the combination's environment and run the suites in it.
+    """Create the environment of a combination and run the suites in it.
 
     :return: whether they passed.
     """
@@ -86,14 +86,14 @@ def run(cell: Cell, python: str, pytest_args: list[str]) -> bool:
 
 
 def main() -> int:
-    """Run what the command line asks for, and print a table of it.
+    """Run the combinations that the command line names, and print a table of the results.
 
-    :return: exit status: 0 if all that could run passed.
+    :return: exit status: 0 unless a suite failed.
     """
     parser = argparse.ArgumentParser(description="Unit and contract suites on every Airflow and Python.")
     parser.add_argument("--airflow", action="append", help="only this minor; may be repeated")
     parser.add_argument("--python", action="append", help="only this version; may be repeated")
-    parser.add_argument("pytest_args", nargs="*", help="after --: for pytest")
+    parser.add_argument("pytest_args", nargs="*", help="arguments for pytest, after --")
     args = parser.parse_args()
     results = []
     for cell in cells():
@@ -103,7 +103,7 @@ def main() -> int:
             continue
         python = interpreter(cell.python)
         if python is None:
-            results.append((cell, "SKIPPED: no such Python on this machine"))
+            results.append((cell, "SKIPPED: this Python is not on this machine"))
             continue
         print(f"\n=== {cell.name} " + "=" * 40, flush=True)
         began = time.monotonic()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""See to it that PostgreSQL's server is on this machine; the proof's Airflow runs on it.
+"""Installs PostgreSQL's server, which the proof needs, unless it is there.
 
 PYTHONPATH=demo python tools/postgres.py
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from bgrep_demo.postgres import binaries
-from debian import see_to_it
+from debian import ensure
 
 if __name__ == "__main__":
-    sys.exit(see_to_it(binaries, "postgresql"))
+    sys.exit(ensure(binaries, "postgresql"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One shard of a plan, as the task that buys it needs it."""
+"""Builds the :class:`~airflow_provider_bgrep.operators.spec.GenerateSpec` of one shard of a plan."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from airflow_provider_bgrep.catalog.state.plan_store import (
     read_plan,
     read_work_items,
 )
-from airflow_provider_bgrep.journal.journal import FileStore, State, Store, SubmitRecord, SupersededError
+from airflow_provider_bgrep.journal.records import State, SubmitRecord, SupersededError
+from airflow_provider_bgrep.journal.stores import FileStore, Store
+from airflow_provider_bgrep.operators.spec import GenerateOptions, GenerateSpec
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.limits import RESULT_URL_SECONDS
 from airflow_provider_bgrep.protocol.models import ImageTask
-from airflow_provider_bgrep.storage import get_bytes, put_bytes
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -30,23 +31,25 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 
 SIGNED_SECONDS = 4 * RESULT_URL_SECONDS
-"""How long the service may read a source that we sign: jobs wait in its queue."""
+"""Seconds for which the URLs that we sign are valid: jobs wait in the service's queue."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """What one task works on.
+    """One shard of a plan, read from its files.
 
-    :param options: the night's.
+    :param paths: the catalog's folders.
+    :param options: the plan's.
     :param shards: how many shards the plan has.
-    :param image_tasks: its rows; sources on object storage are signed, so this goes nowhere but to the
-        service.
-    :param known: submits of earlier runs that its rows are in.
-    :param store: its journal's.
-    :param manifest: where its manifest goes.
-    :param is_open: whether the plan still buys.
+    :param image_tasks: the shard's rows. Sources on object storage have signed URLs, which go to the service
+        and nowhere else.
+    :param known: submits of earlier runs that contain this shard's rows.
+    :param store: the store of its journal.
+    :param manifest: the path of its manifest.
+    :param is_open: whether the plan may still submit.
     """
 
+    paths: CatalogPaths
     options: Options
     shards: int
     image_tasks: list[ImageTask]
@@ -57,7 +60,12 @@ class Shard:
 
     @classmethod
     def read(cls, layout: CatalogPaths, plan_id: str, shard: int) -> Shard:
-        """A shard of a plan."""
+        """Read a shard.
+
+        :param layout: the catalog's folders.
+        :param plan_id: the plan.
+        :param shard: which shard, from 0.
+        """
         files = layout.plan(plan_id)
         plan, options = read_plan(files), read_options(files)
         ledger = Ledger(layout)
@@ -65,48 +73,81 @@ class Shard:
         def is_open() -> bool:
             return time.time() < plan.until and ledger.is_open(plan_id)
 
-        todo = [
+        rows = [
             row for row in read_work_items(files, plan, shard) if row["state"] != RowState.UNPUBLISHED.value
         ]
         known = list(read_outstanding_jobs(files))
-        todo = _without_lost(todo, {record.result_key for record in known})
-        image_tasks = [_image_task(row, options.source_conn_id or None) for row in todo]
+        rows = _without_lost(rows, {record.result_key for record in known})
+        image_tasks = [_image_task(row, options.source_conn_id or None) for row in rows]
         return cls(
+            paths=layout,
             options=options,
             shards=plan.shards,
             image_tasks=image_tasks,
-            known=list(_to_collect(known, todo, identities(image_tasks, options.bgrep_conn_id, ""))),
+            known=list(_to_collect(known, rows, identities(image_tasks, options.bgrep_conn_id, ""))),
             store=GuardedStore(files.journal(shard), is_open),
             manifest=files.manifest(shard),
             is_open=is_open(),
         )
 
+    def spec(
+        self, *, poll_interval: float, timeout: float, deferrable: bool, retry_failed: int, slots: int
+    ) -> GenerateSpec:
+        """The run of this shard. A plan that is over collects, and submits nothing.
 
-def _without_lost(todo: list[dict[str, Any]], jobs: set[str]) -> list[dict[str, Any]]:
-    """The rows, without those of a job that no journal knows any more: they would be bought a second time."""
+        :param poll_interval: seconds between two queries of one job.
+        :param timeout: seconds until everything must be done.
+        :param deferrable: whether the run may wait in the triggerer.
+        :param retry_failed: how often a failed image task is submitted again, 0 to 3.
+        :param slots: how many shards work at once: they share the connection's rate.
+        """
+        return GenerateSpec(
+            task_list=self.image_tasks,
+            destination=self.paths.images,
+            bgrep_conn_id=self.options.bgrep_conn_id,
+            store=self.store,
+            poll_interval=poll_interval,
+            timeout=timeout,
+            deferrable=deferrable,
+            fail_on="never",
+            max_images=None if self.is_open else 0,
+            on_unknown_outcome=self.options.on_unknown_outcome,
+            options=GenerateOptions(
+                retry_failed=retry_failed, over_budget="refuse" if self.is_open else "trim"
+            ),
+            known_records=tuple(self.known),
+            manifest=self.manifest,
+            rate_share=1 / max(1, min(slots, self.shards)),
+        )
+
+
+def _without_lost(rows: list[dict[str, Any]], jobs: set[str]) -> list[dict[str, Any]]:
+    """The rows, without pending ones whose job no journal knows any more: they would be submitted twice."""
     pending = RowState.PENDING.value
-    return [row for row in todo if row["state"] != pending or row["result_key"] in jobs]
+    return [row for row in rows if row["state"] != pending or row["result_key"] in jobs]
 
 
 def _to_collect(
-    records: Iterable[SubmitRecord], todo: Iterable[Mapping[str, Any]], keys: Iterable[str]
+    records: Iterable[SubmitRecord], rows: Iterable[Mapping[str, Any]], keys: Iterable[str]
 ) -> Iterator[SubmitRecord]:
-    """The submits in which rows of this shard are to be collected.
+    """The earlier submits whose results belong to rows of this shard.
 
+    :param records: the submits of the jobs that the plan found outstanding.
+    :param rows: the shard's rows.
     :param keys: the rows' identities in this shard's list.
     """
     pending = {
         (row["result_key"], row["name"]): key
-        for row, key in zip(todo, keys, strict=True)
+        for row, key in zip(rows, keys, strict=True)
         if row["state"] == RowState.PENDING.value
     }
     jobs = {result_key for result_key, _ in pending}
     for record in records:
         if record.result_key in jobs:
-            # Rows are known by their names here, and not by identities: of several that ask for the same
-            # each had another one in the list of then. And what is not to be collected must not be taken for
-            # what is now asked for: of an image that was replaced under its old name, the identity is the
-            # same. What follows a '#' only tells equals apart.
+            # Rows are matched by name, not by identity: of several equal rows each had another identity in
+            # the list of that run. A row that is not to be collected gets an identity that no row has, since
+            # an image that was replaced under its old URL has the same identity as before. The part after
+            # '#' only tells equal rows apart.
             items = tuple(
                 replace(
                     item,
@@ -116,7 +157,7 @@ def _to_collect(
                 )
                 for item in record.items
             )
-            # Made by another try of another task: not of this one's counts.
+            # Another task's try made it: it does not count as this task's.
             yield replace(record, try_number=0, items=items)
 
 
@@ -140,37 +181,35 @@ def _image_task(row: dict[str, Any], conn_id: str | None) -> ImageTask:
 
 
 class GuardedStore(FileStore):
-    """A journal's store that refuses an intent once the plan is over.
+    """A journal's store that rejects intents once the plan is over.
 
-    The intent is written first, then the plan is looked for; who replaces a plan takes it out first, then
-    reads the journals. So either the intent is seen, or it is refused: nothing is bought for two plans.
+    The intent is written first, then the plan is checked. Whoever replaces a plan closes it first, then reads
+    its journals. So either the successor sees the intent, or the intent is rejected: no row is submitted for
+    two plans.
 
-    :param folder: the journal's.
-    :param is_open: whether the plan may still buy.
+    :param folder: the journal's folder.
+    :param is_open: whether the plan may still submit.
     """
 
     def __init__(self, folder: ObjectStoragePath, is_open: Callable[[], bool]) -> None:
-        super().__init__(
-            read=lambda name: get_bytes(folder / name),
-            write=lambda name, data: put_bytes(data, folder / name),
-        )
+        super().__init__(folder)
         self._is_open = is_open
-        self._let: set[str] = set()
+        self._accepted: set[str] = set()
 
     def set(self, key: str, value: Any) -> None:
         """Keep the value.
 
-        :raises SupersededError: if there is a new intent in it, and the plan is over.
+        :raises SupersededError: if it contains a new intent, and the plan is over.
         """
         super().set(key, value)
-        # A page has others' submits, too: what became of one is written down whether or not the plan is over.
+        # A page holds other submits too. Their outcomes are written whether or not the plan is over.
         intents = {
             submit.get("nonce", "")
             for submit in value.get("submits", ())
             if submit.get("state") == State.INTENT.value
         }
-        if intents <= self._let:
+        if intents <= self._accepted:
             return
         if not self._is_open():
-            raise SupersededError("The plan is over, or another has taken its place: nothing more is bought.")
-        self._let |= intents
+            raise SupersededError("The plan is over, or another plan replaced it: nothing more is submitted.")
+        self._accepted |= intents

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
 from airflow_provider_bgrep.exceptions import BgRepJobFailedError, BgRepServiceError, input_error
-from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
+from airflow_provider_bgrep.operators._arguments import count_of
+from airflow_provider_bgrep.operators._base import GenerateBase
+from airflow_provider_bgrep.operators.spec import MAX_RETRY_FAILED
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+    from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_bgrep.catalog.generate import Shard
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
-    from airflow_provider_bgrep.journal.journal import Store, SubmitRecord
+    from airflow_provider_bgrep.operators.spec import GenerateSpec
 
 _SHOWN = 10
 """So many shards a message names."""
@@ -79,71 +80,55 @@ class BgRepPlanOperator(BaseOperator):
         return list(range(plan["shards"]))
 
 
-class BgRepShardOperator(BgRepGenerateOperator):
-    """Buys what one shard of a plan says. **This costs money.**
+class BgRepShardOperator(GenerateBase):
+    """Generates the images of one shard of a plan. **Submits are billable.**
 
-    As :class:`~airflow_provider_bgrep.operators.bgrep.BgRepGenerateOperator`, with the plan's rows for its
-    list and its journal in the plan's folder: it buys only as long as the plan is open.
+    Works as :class:`~airflow_provider_bgrep.operators.bgrep.BgRepGenerateOperator` does. The list is the
+    plan's rows, the journal is in the plan's folder, and nothing is submitted once the plan is over.
 
-    :param destination: the catalog's. Templated.
+    :param destination: the catalog's destination. Templated.
     :param plan_id: the plan. Templated.
     :param shard: which of its shards, from 0. Templated.
     :param slots: how many shards work at once: they share the connection's rate.
+    :param retry_failed: how often a failed image task is submitted again, 0 (default) to 3.
     """
 
     template_fields: Sequence[str] = ("destination", "plan_id", "shard")
-    template_fields_renderers: ClassVar[dict[str, str]] = {}
 
     def __init__(
-        self, *, destination: str, plan_id: str, shard: int | str, slots: int = 1, **kwargs: Any
+        self,
+        *,
+        destination: str,
+        plan_id: str,
+        shard: int | str,
+        slots: int = 1,
+        retry_failed: int = 0,
+        **kwargs: Any,
     ) -> None:
-        # The plan's folder remembers; named here so that nobody is warned of the contrary.
-        super().__init__(
-            task_list=(), destination=destination, journal_path=destination, fail_on="never", **kwargs
-        )
-        self.plan_id = plan_id
+        super().__init__(**kwargs)
+        self.destination, self.plan_id = destination, plan_id
         self.shard = shard
         self.slots = slots
-        self._plan: Shard | None = None
+        self.retry_failed = count_of("retry_failed", retry_failed, MAX_RETRY_FAILED) or 0
 
-    def open_store(self, context: Context) -> Store:
-        """The journal in the plan's folder, which takes no intent once the plan is over."""
-        return self._shard.store
-
-    def known_records(self) -> Sequence[SubmitRecord]:
-        """What earlier runs bought of this shard's rows, and did not collect."""
-        return self._shard.known
-
-    def images_path(self) -> ObjectStoragePath:
-        """In the catalog's destination, where nothing is published yet."""
-        return _layout(str(self.destination)).images
-
-    def manifest_path(self, destination: ObjectStoragePath, context: Context) -> ObjectStoragePath:
-        """In the plan's folder."""
-        return self._shard.manifest
-
-    @property
-    def _shard(self) -> Shard:
-        if self._plan is None:
-            raise AssertionError("it is read before the leg begins")
-        return self._plan
-
-    def _run(self, context: Context, queries: int = 0, **told: bool) -> dict[str, Any]:
+    def build_spec(self, context: Context) -> GenerateSpec:
+        """The shard, as its plan and its journal are now."""
         from airflow_provider_bgrep.catalog.generate import Shard
 
-        self._plan = shard = Shard.read(_layout(str(self.destination)), str(self.plan_id), int(self.shard))
-        self.bgrep_conn_id = shard.options.bgrep_conn_id
-        self.on_unknown_outcome = shard.options.on_unknown_outcome
-        self.task_list = shard.image_tasks
-        self.rate_share = 1 / max(1, min(self.slots, shard.shards))
+        shard = Shard.read(_layout(str(self.destination)), str(self.plan_id), int(self.shard))
         if not shard.is_open:
             self.log.warning(
-                "Plan %s is over: what was bought is collected, and nothing more is bought. A new plan takes "
-                "what is left: clear the task that plans, or wait for the next run.",
+                "Plan %s is over. This task collects accepted jobs and submits nothing more. A new plan "
+                "takes the remaining rows: clear the plan task, or wait for the next run.",
                 self.plan_id,
             )
-            self.max_images, self.over_budget = 0, "trim"
-        return super()._run(context, queries, **told)
+        return shard.spec(
+            poll_interval=self.poll_interval,
+            timeout=self.timeout,
+            deferrable=self.deferrable,
+            retry_failed=self.retry_failed,
+            slots=self.slots,
+        )
 
 
 class _PlanTask(BaseOperator):

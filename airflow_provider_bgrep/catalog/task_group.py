@@ -1,14 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The task group: plan, buy, check, publish, report."""
+"""The task group that keeps a catalog's images up to date: plan, generate, check, publish, report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
 from airflow.providers.common.compat.sdk import Asset, TaskGroup, task_group
 
+from airflow_provider_bgrep.catalog.config.groups import (
+    FIXED,
+    GROUPS,
+    BudgetOptions,
+    CheckOptions,
+    ExecutionOptions,
+    PublishOptions,
+    SourceOptions,
+    fields_of,
+)
+from airflow_provider_bgrep.catalog.config.options import is_literal, literal_problems
+from airflow_provider_bgrep.catalog.config.parsing import shown
 from airflow_provider_bgrep.catalog.operators import (
     BgRepCheckOperator,
     BgRepPlanOperator,
@@ -18,13 +30,11 @@ from airflow_provider_bgrep.catalog.operators import (
 )
 from airflow_provider_bgrep.compat import has_approval
 from airflow_provider_bgrep.connection import DEFAULT_CONNECTION_ID
-from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
+from airflow_provider_bgrep.exceptions import input_error
+from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 
 _OF_ROWS: Final = ("defaults", "categories")
 """Options whose templates are over the rows, not over Airflow's context."""
-
-DEFAULT_VALID_FOR: Final = timedelta(hours=20)
-"""A plan of a daily run is over before the next one is due."""
 
 
 def catalog_refresh(
@@ -33,122 +43,128 @@ def catalog_refresh(
     catalog: Any,
     destination: str,
     bgrep_conn_id: str = DEFAULT_CONNECTION_ID,
-    source_conn_id: str | None = None,
-    catalog_format: str | None = None,
-    encoding: str | None = None,
-    delimiter: str | None = None,
     defaults: Mapping[str, Any] | str | None = None,
     categories: Mapping[str, Any] | str | None = None,
     edition: str | None = None,
-    shard_size: int | str = 200,
     max_images_per_run: int | str | None = None,
     price_per_image: float | str | None = None,
     currency: str | None = None,
-    approve_above: float | str | None = None,
     dry_run: bool | str = False,
-    valid_for: timedelta | float = DEFAULT_VALID_FOR,
-    max_attempts: int | str = 2,
-    on_unknown_outcome: str = "fail",
-    thresholds: Mapping[str, Any] | str | None = None,
-    filename_template: str | None = None,
-    keep_versions: int | str = 3,
-    on_removed: str = "retire",
-    max_removed_share: float | str = 0.2,
-    max_active_shards: int = 4,
-    pool: str | None = None,
-    deferrable: bool = True,
-    poll_interval: timedelta | float = DEFAULT_POLL_INTERVAL,
-    timeout: timedelta | float = 2 * DEFAULT_TIMEOUT,
-    retry_failed: int = 0,
-    outlets: Sequence[Any] | None = None,
+    source: SourceOptions | Mapping[str, Any] | str | None = None,
+    budget: BudgetOptions | Mapping[str, Any] | str | None = None,
+    checks: CheckOptions | Mapping[str, Any] | str | None = None,
+    publish: PublishOptions | Mapping[str, Any] | str | None = None,
+    execution: ExecutionOptions | Mapping[str, Any] | str | None = None,
 ) -> TaskGroup:
-    """Keep a catalog's images up to date: buy what changed, publish what is good, show it. **This costs
-    money.**
+    """Keep a catalog's images up to date: submit what changed, publish what passes the checks, report.
 
-    Every argument that a night is told (all but the last eight, and ``group_id``) is templated; ``defaults``
-    and ``categories`` are only if they are text: in a mapping, templates are over the rows' columns.
+    **This costs money.** All arguments except ``group_id`` are templated; ``defaults`` and ``categories``
+    only if they are text: in a mapping, templates are over the rows' columns. Arguments that are not
+    templates are validated when the DAG is parsed. The last five take an instance, a mapping or JSON text.
 
     :param group_id: the group's id.
     :param catalog: CSV, JSONL or Parquet on any ``ObjectStoragePath``, or rows from an upstream task. One row
-        an image: ``sku``, ``image``, and optionally ``view``, ``category``, ``mask`` and any of the API's
-        fields. Prompts may be Jinja templates over the row's columns.
+        for each image: ``sku``, ``image``, and optionally ``view``, ``category``, ``mask`` and any of the
+        API's fields. Prompts may be Jinja templates over the row's columns.
     :param destination: folder on any ``ObjectStoragePath`` for images, manifest and ledger.
     :param bgrep_conn_id: the ``bgrep`` connection.
-    :param source_conn_id: the connection with which images on object storage are read and signed.
-    :param catalog_format: ``csv``, ``jsonl`` or ``parquet``, where the file's name does not say so.
-    :param encoding: the file's, where it is neither Unicode nor GB18030.
-    :param delimiter: of a CSV file, where its header does not say it.
     :param defaults: fields of the API for every row, e.g. ``{"positive_prompt": "A {{ color }} {{ name }} on
         marble"}``.
-    :param categories: the same by the value of column ``category``; they win over ``defaults``, a row's own
-        over both.
-    :param edition: any text; another one buys everything anew.
-    :param shard_size: rows a mapped task; grows where there would be more than 1,000 tasks.
-    :param max_images_per_run: images that one run may buy; never-done rows first. ``None`` for any number.
+    :param categories: the same by the value of the column ``category``, in any case. They take precedence
+        over ``defaults``, and a row's own cells over both.
+    :param edition: any text. A change submits every row again.
+    :param max_images_per_run: images that one run may submit, new rows first; ``None`` for no limit.
     :param price_per_image: what one image costs, for the quote.
-    :param currency: its currency, in words or as a sign.
-    :param approve_above: ask a person if a night costs more than this sum (Airflow 3.1 and later; before,
-        such a night buys nothing). Nobody's answer within half of ``valid_for`` is a no.
+    :param currency: the currency of the price, in words or as a sign.
     :param dry_run: stop after the plan and its quote.
-    :param valid_for: how long a plan may buy: seconds or a ``timedelta``; shorter than the schedule's
-        interval.
-    :param max_attempts: runs in which a row may fail before it is quarantined.
-    :param on_unknown_outcome: when nobody knows whether a submit was accepted: ``fail`` (do not buy it again)
-        or ``resubmit``, which may pay twice.
-    :param thresholds: what images are held against, see
-        :class:`~airflow_provider_bgrep.catalog.config.thresholds.Thresholds`.
-    :param filename_template: names of published files, see
-        :class:`~airflow_provider_bgrep.catalog.config.filename_template.PublishRules`.
-    :param keep_versions: how many versions of a row's image are kept.
-    :param on_removed: of a row that the catalog does not name any more: ``retire`` (its files stay),
-        ``delete`` or ``keep``.
-    :param max_removed_share: if a larger share of the rows vanishes at once, none is removed.
-    :param max_active_shards: how many shards of a run work at once; they share the connection's rate.
-    :param pool: Airflow's pool for the shards. It must exist.
-    :param deferrable: whether shards wait in the triggerer.
-    :param poll_interval: seconds between two queries of one job.
-    :param timeout: seconds that a shard may take.
-    :param retry_failed: how often a failed image task is bought again within a run, 0 to 3.
-    :param outlets: assets that are updated when something was published. Default: ``bgrep://{group_id}``.
+    :param source: see :class:`~airflow_provider_bgrep.catalog.config.groups.SourceOptions`.
+    :param budget: see :class:`~airflow_provider_bgrep.catalog.config.groups.BudgetOptions`.
+    :param checks: see :class:`~airflow_provider_bgrep.catalog.config.groups.CheckOptions`.
+    :param publish: see :class:`~airflow_provider_bgrep.catalog.config.groups.PublishOptions`.
+    :param execution: see :class:`~airflow_provider_bgrep.catalog.config.groups.ExecutionOptions`.
     :return: the task group.
+    :raises BgRepRequestError: if an argument that is not a template is wrong, with every problem.
     """
     options = {
         "catalog": catalog,
         "destination": destination,
         "bgrep_conn_id": bgrep_conn_id,
-        "source_conn_id": source_conn_id,
-        "catalog_format": catalog_format,
-        "encoding": encoding,
-        "delimiter": delimiter,
         "defaults": defaults,
         "categories": categories,
         "edition": edition,
-        "shard_size": shard_size,
         "max_images_per_run": max_images_per_run,
         "price_per_image": price_per_image,
         "currency": currency,
-        "approve_above": approve_above,
         "dry_run": dry_run,
-        "valid_for": valid_for.total_seconds() if isinstance(valid_for, timedelta) else valid_for,
-        "max_attempts": max_attempts,
-        "on_unknown_outcome": on_unknown_outcome,
-        "thresholds": thresholds,
-        "filename_template": filename_template,
-        "keep_versions": keep_versions,
-        "on_removed": on_removed,
-        "max_removed_share": max_removed_share,
     }
-    slots = {"max_active_tis_per_dagrun": max_active_shards, **({"pool": pool} if pool else {})}
+    groups = {
+        "source": source,
+        "budget": budget,
+        "checks": checks,
+        "publish": publish,
+        "execution": execution,
+    }
+    options = _checked(options, groups)
+    fixed = {name: options.pop(name, None) for name in FIXED}
+    if (approve_above := fixed.pop("approve_above")) is not None:
+        options["approve_above"] = approve_above
+    return _group(group_id, options, approve_above, **fixed)
+
+
+def _checked(options: dict[str, Any], groups: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, flat; a group that is a template stays whole, to be read when it is rendered.
+
+    :raises BgRepRequestError: if a literal is wrong, with every problem.
+    """
+    problems: list[Problem] = []
+    flat = dict(options)
+    templates: dict[str, Any] = {}
+    for name, value in groups.items():
+        flat |= fields_of(name, GROUPS[name]())
+        if isinstance(value, str) and not is_literal(value):
+            templates[name] = value
+            continue
+        try:
+            flat |= fields_of(name, value)
+        except ValueError as error:
+            problems.append(Problem(name, f"is {shown(value)}; give {error}"))
+    for name in templates:  # what the template leaves out has its default there
+        for one in fields_of(name, GROUPS[name]()).keys() - FIXED:
+            del flat[one]
+    flat = {name: value for name, value in flat.items() if value is not None}
+    if isinstance(flat.get("valid_for"), timedelta):
+        flat["valid_for"] = flat["valid_for"].total_seconds()
+    of_plan = {name: value for name, value in flat.items() if name == "approve_above" or name not in FIXED}
+    problems += literal_problems(of_plan)
+    if problems:
+        raise input_error(InvalidInput(problems))
+    return flat | templates
+
+
+def _group(
+    group_id: str,
+    options: dict[str, Any],
+    approve_above: Any,
+    *,
+    outlets: Any,
+    max_active_shards: int,
+    pool: str | None,
+    **generate_options: Any,
+) -> TaskGroup:
+    """Make the tasks of the group."""
+    destination = options["destination"]
+    slots: dict[str, Any] = {"max_active_tis_per_dagrun": max_active_shards}
+    if pool:
+        slots["pool"] = pool
     with TaskGroup(group_id=group_id) as group:
-        given = {name: value for name, value in options.items() if value is not None}
-        rows = {name: given.pop(name) for name in _OF_ROWS if isinstance(given.get(name), Mapping)}
-        plan = BgRepPlanOperator(task_id="plan", options=given, verbatim=rows)
+        rows = {name: options.pop(name) for name in _OF_ROWS if isinstance(options.get(name), Mapping)}
+        plan = BgRepPlanOperator(task_id="plan", options=options, verbatim=rows)
         # A template, and not the XComArg: where there is no plan, these tasks say so themselves.
-        told = f"ti.xcom_pull(task_ids='{plan.task_id}', key='plan')"
-        plan_id = f"{{{{ ({told} or {{}}).get('plan_id', '') }}}}"
-        source = plan
+        pulled = f"ti.xcom_pull(task_ids='{plan.task_id}', key='plan')"
+        plan_id = f"{{{{ ({pulled} or {{}}).get('plan_id', '') }}}}"
+        upstream = plan
         if approve_above is not None:
-            source = _approval(plan, told, destination, approve_above) or plan
+            upstream = _approval(plan, pulled, destination, approve_above) or plan
 
         @task_group(group_id="shards")
         def shards(shard: int) -> None:
@@ -158,10 +174,7 @@ def catalog_refresh(
                 plan_id=plan_id,
                 shard=shard,
                 slots=max_active_shards,
-                deferrable=deferrable,
-                poll_interval=poll_interval,
-                timeout=timeout,
-                retry_failed=retry_failed,
+                **generate_options,
                 **slots,
             )
             check = BgRepCheckOperator(
@@ -169,7 +182,7 @@ def catalog_refresh(
                 destination=destination,
                 plan_id=plan_id,
                 shard=shard,
-                trigger_rule="all_done",  # what a shard that failed has bought is looked at, too
+                trigger_rule="all_done",  # what a failed shard has generated is checked, too
             )
             generate >> check
 
@@ -183,14 +196,14 @@ def catalog_refresh(
         report = BgRepReportOperator(
             task_id="report", destination=destination, plan_id=plan_id, trigger_rule="all_done"
         )
-        shards.expand(shard=source.output) >> publish >> report
+        shards.expand(shard=upstream.output) >> publish >> report
     return group
 
 
-def _approval(plan: BgRepPlanOperator, told: str, destination: str, approve_above: Any) -> Any:
-    """The task that asks a person, where Airflow has such a thing."""
+def _approval(plan: BgRepPlanOperator, pulled: str, destination: str, approve_above: Any) -> Any:
+    """The task that asks a person, if this Airflow has one."""
     if not has_approval():
-        return None  # the plan itself then keeps to the sum
+        return None  # then the plan itself stops above the sum
     from airflow_provider_bgrep.catalog.approve import BgRepApprovalOperator
 
     return BgRepApprovalOperator(
@@ -198,6 +211,6 @@ def _approval(plan: BgRepPlanOperator, told: str, destination: str, approve_abov
         destination=destination,
         plan=plan.output["plan"],  # type: ignore[index]  # an idiom that Airflow's types do not know
         approve_above=approve_above,
-        subject=f"Buy {{{{ {told}['images'] }}}} images for {{{{ {told}['cost'] }}}}?",
-        body=f"{{{{ {told}['explained'] }}}}",
+        subject=f"Submit {{{{ {pulled}['images'] }}}} image(s) for {{{{ {pulled}['cost'] }}}}?",
+        body=f"{{{{ {pulled}['explained'] }}}}",
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serve the emulator from the command line."""
+"""Serves the emulator from the command line."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from airflow_provider_bgrep.emulator.control import connection_uri
 from airflow_provider_bgrep.emulator.core import DEFAULT_APP_CODE, Core
 from airflow_provider_bgrep.emulator.server import Server
 from airflow_provider_bgrep.emulator.settings import GATEWAYS, RATE_SCOPES, TIMINGS, Settings
@@ -22,41 +23,61 @@ def _loopback(host: str) -> str:
     with contextlib.suppress(ValueError):
         if ipaddress.ip_address(host).is_loopback:
             return host
-    raise argparse.ArgumentTypeError(f"{host} is no loopback address: the emulator serves this machine only")
+    raise argparse.ArgumentTypeError(
+        f"{host} is not a loopback address; the emulator serves this machine only"
+    )
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of the command line."""
-    first = Settings()
+    """Return the parser of the command line."""
+    defaults = Settings()
     options = argparse.ArgumentParser(
         prog="python -m airflow_provider_bgrep.emulator",
-        description="The background generation API on loopback: strict, free, and no diffusion model.",
+        description="Serve the background generation API on loopback, strictly and free of charge.",
     )
     add = options.add_argument
     add("--host", type=_loopback, default="127.0.0.1", help="loopback address (default: %(default)s)")
     add("--port", type=int, default=0, help="port, 0 for a free one (default: %(default)s)")
-    add("--app-code", default=DEFAULT_APP_CODE, help="the AppCode it knows (default: %(default)s)")
-    add("--state", metavar="FILE", help="keep jobs, counters and nonces over a restart")
+    add("--app-code", default=DEFAULT_APP_CODE, help="the AppCode it accepts (default: %(default)s)")
+    add("--state", metavar="FILE", help="file that keeps jobs, counters and nonces over a restart")
     add("--timing", choices=TIMINGS, default="lifelike", help="when jobs finish (default: %(default)s)")
-    add("--polls", type=int, default=first.polls, help="unfinished answers before a job is finished")
+    add(
+        "--polls",
+        type=int,
+        default=defaults.polls,
+        help="queries until a job is finished, with --timing polls",
+    )
     add(
         "--seconds",
         type=float,
         nargs=2,
-        default=first.seconds,
+        default=defaults.seconds,
         metavar=("MEDIAN", "SIGMA"),
-        help="log-normal time of an image task",
+        help="seconds that an image task takes, log-normal, with --timing lifelike",
     )
     add(
-        "--stagger", type=float, default=first.stagger, help="how much later each further image task finishes"
+        "--stagger",
+        type=float,
+        default=defaults.stagger,
+        help="seconds or polls by which each further image task of a job is later",
     )
-    add("--result-seconds", type=float, default=first.result_seconds, help="life of a result URL")
+    add(
+        "--result-seconds",
+        type=float,
+        default=defaults.result_seconds,
+        help="seconds that a result URL is valid",
+    )
     add("--quota-images", type=int, help="credit in images")
-    add("--subscription-calls", type=int, help="calls of the subscription")
-    add("--rate", type=float, help="calls per second before throttling")
-    add("--rate-scope", choices=sorted(RATE_SCOPES), default=first.rate_scope, help="whose limit that is")
-    add("--gateway", choices=GATEWAYS, default=first.gateway, help="how the gateway answers")
-    add("--no-fetch", action="store_true", help="do not fetch and check submitted images (load tests)")
+    add("--subscription-calls", type=int, help="calls included in the subscription")
+    add("--rate", type=float, help="calls per second that are not throttled")
+    add(
+        "--rate-scope",
+        choices=sorted(RATE_SCOPES),
+        default=defaults.rate_scope,
+        help="what the limit applies to",
+    )
+    add("--gateway", choices=GATEWAYS, default=defaults.gateway, help="form of the gateway's answers")
+    add("--no-fetch", action="store_true", help="do not fetch and check submitted images, for load tests")
     return options
 
 
@@ -65,8 +86,17 @@ _NAMES = (
 ).split()
 
 
+def ready_message(url: str, app_code: str) -> str:
+    """Return what is printed when the emulator is ready: the URL alone on the first line.
+
+    :param url: URL of the emulator.
+    :param app_code: the AppCode that it accepts.
+    """
+    return f"{url}\nAppCode: {app_code}\nAIRFLOW_CONN_BGREP_DEFAULT={connection_uri(url, app_code)}"
+
+
 async def serve(host: str, port: int, core: Core) -> None:
-    """Serve until interrupted; says where in one line when ready."""
+    """Serve until SIGINT or SIGTERM; print URL, AppCode and connection when ready."""
     server = Server(core)
     url = await server.start(host, port)
     stopping = asyncio.Event()
@@ -74,7 +104,7 @@ async def serve(host: str, port: int, core: Core) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, stopping.set)
-    print(url, flush=True)
+    print(ready_message(url, core.app_code), flush=True)
     await stopping.wait()
     await server.stop()
 

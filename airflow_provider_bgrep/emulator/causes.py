@@ -39,12 +39,12 @@ def _service() -> list[Cause]:
         Cause("23500001", "An AppCode that the gateway knows and the service does not, or any unknown one "
               "where there is no gateway (``gateway=\"none\"``).",
               {"app_codes": {"stranger": "unknown to the service"}}),
-        Cause("23500002", "A path of the service that is no operation, such as ``/api/v1/bg-rep/cancel``."),
+        Cause("23500002", "An unknown path of the service, such as ``/api/v1/bg-rep/cancel``."),
         Cause("23500003", "A submit that asks for more images than are left.", {"quota_images": 0}),
         Cause("23500004", "A submit while too many jobs are unfinished.", {"busy_jobs": 0}),
         Cause("23500005", "An image marked as refused: ``bad_image(\"refused\")``, or any with the text "
               "chunk ``bgrep-emulator: refused``."),
-        Cause("23500006", "An image or mask whose URL is no URL, or cannot be read: "
+        Cause("23500006", "An image or mask whose URL is not valid, or cannot be read: "
               "``bad_image(\"missing\")``."),
         Cause("23500007", "An image or mask of the wrong size, format or kind, such as "
               "``bad_image(\"too-small\")``."),
@@ -52,7 +52,7 @@ def _service() -> list[Cause]:
               "older than ``job_seconds``."),
         Cause("23500009", "A required field is missing, null or empty."),
         Cause("23500012", "The body is empty."),
-        Cause("23500013", "A field out of its range, of the wrong type or unknown; a body that is no JSON; "
+        Cause("23500013", "A field out of its range, of the wrong type or unknown; a body that is not JSON; "
               "more image tasks than allowed."),
         Cause("23500014", "A path of another service, such as ``/api/v1/bg-remove/submit``."),
     ]  # fmt: skip

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The control routes under ``/_emulator/``, and what drives them, in the process or over HTTP."""
+"""The control routes under ``/_emulator/``, and their clients, in the same process or over HTTP."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ CONTROL_PREFIX: Final = "/_emulator/"
 
 
 class ControlError(ValueError):
-    """A control call is wrong."""
+    """A control call is invalid."""
 
 
 def handle(core: Core, method: str, path: str, payload: dict[str, Any]) -> Any:
-    """Do what a control route asks for.
+    """Handle a call of a control route.
 
-    :param path: what follows the prefix.
-    :param payload: the body's JSON object.
-    :return: what is answered, as JSON takes it.
+    :param path: the path after the prefix.
+    :param payload: the JSON object of the body.
+    :return: the answer, as a value that JSON can represent.
     :raises LookupError: for an unknown route or fault.
-    :raises ValueError: for a value that cannot be.
+    :raises ValueError: for an invalid value.
     """
     route = (method, path.partition("/")[0])
     if route == ("GET", "info"):
@@ -61,7 +61,7 @@ def handle(core: Core, method: str, path: str, payload: dict[str, Any]) -> Any:
     if route == ("DELETE", "faults"):
         core.faults.clear()
         return {}
-    raise LookupError(f"no control route {method} {CONTROL_PREFIX}{path}")
+    raise LookupError(f"unknown control route {method} {CONTROL_PREFIX}{path}")
 
 
 def _inject(core: Core, payload: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _jobs(core: Core) -> list[dict[str, Any]]:
 
 
 class FaultHandle:
-    """A fault in place, and how often it was met."""
+    """An injected fault, and how often it occurred."""
 
     def __init__(self, controls: Controls, fault_id: str) -> None:
         self._controls = controls
@@ -95,12 +95,12 @@ class FaultHandle:
 
     @property
     def consumed(self) -> int:
-        """How often it was met so far."""
+        """How often it has occurred."""
         return int(self._now()["consumed"])
 
     @property
     def exhausted(self) -> bool:
-        """Whether it was met as often as it was put in place for."""
+        """Whether it has occurred as often as it was injected for."""
         return bool(self._now()["exhausted"])
 
     def _now(self) -> dict[str, Any]:
@@ -112,17 +112,17 @@ class FaultHandle:
 
 
 class Controls(abc.ABC):
-    """What a test does to an emulator, wherever that runs."""
+    """The controls of an emulator, wherever it runs."""
 
     url: str
 
     @abc.abstractmethod
     def control(self, method: str, path: str, payload: dict[str, Any] | None = None) -> Any:
-        """Do what a control route asks for."""
+        """Call a control route."""
 
     @property
     def app_code(self) -> str:
-        """The AppCode that the emulator knows."""
+        """The AppCode that the emulator accepts."""
         return str(self.control("GET", "info")["app_code"])
 
     @property
@@ -132,7 +132,7 @@ class Controls(abc.ABC):
 
     @property
     def counters(self) -> Counters:
-        """What was counted so far: a copy, which later calls do not change."""
+        """The counters: a copy, which later calls do not change."""
         return Counters(**self.control("GET", "counters"))
 
     @property
@@ -142,7 +142,7 @@ class Controls(abc.ABC):
 
     @property
     def jobs(self) -> list[dict[str, Any]]:
-        """The jobs it knows: key, states, how often each was asked for."""
+        """The jobs: result key, statuses, prompts and number of queries of each."""
         answer: list[dict[str, Any]] = self.control("GET", "jobs")
         return answer
 
@@ -153,13 +153,13 @@ class Controls(abc.ABC):
         return answer
 
     def inject(self, fault: str, *, operation: str = "submit", times: int = 1, **params: Any) -> FaultHandle:
-        """Put a fault in place.
+        """Inject a fault.
 
         :param fault: its name; ``docs/emulator.rst`` lists them.
         :param operation: ``submit``, ``query``, ``result`` or ``any``.
-        :param times: how often it strikes.
-        :param params: its own parameters.
-        :return: a handle that says how often it was met.
+        :param times: how often it occurs.
+        :param params: parameters of this fault.
+        :return: a handle that counts how often it has occurred.
         :raises ValueError: for an unknown fault, operation, parameter or code.
         """
         if isinstance(params.get("body"), bytes):
@@ -171,37 +171,39 @@ class Controls(abc.ABC):
         """Change settings.
 
         :param changes: see :class:`airflow_provider_bgrep.emulator.settings.Settings`.
-        :return: all settings as they are now.
-        :raises ValueError: for an unknown one, or a value that cannot be.
+        :return: all settings after the change.
+        :raises ValueError: for an unknown setting or an invalid value.
         """
         answer: dict[str, Any] = self.control("POST", "configure", changes)
         return answer
 
     def advance(self, seconds: float) -> float:
-        """Move the emulator's clock on: nonces age, URLs expire, jobs get on.
+        """Advance the emulator's clock: nonces age, URLs expire, jobs progress.
 
-        :return: its time now, in seconds since the epoch.
+        :return: its time, in seconds since the epoch.
         """
         return float(self.control("POST", "advance", {"seconds": seconds})["now"])
 
     def reset(self) -> None:
-        """Forget jobs, counters, nonces, faults and changed settings."""
+        """Delete jobs, counters, nonces, faults and changed settings."""
         self.control("POST", "reset")
 
     def bad_image(self, name: str) -> str:
-        """URL of an image or mask that is refused.
+        """Return the URL of an image or mask that is refused.
 
         :param name: one of :data:`airflow_provider_bgrep.emulator.samples.BAD`, or ``missing``.
         """
         if name not in samples.BAD and name != "missing":
-            raise ControlError(f"no bad image {name!r}; known are {sorted(samples.BAD)} and 'missing'")
+            raise ControlError(
+                f"unknown bad image {name!r}, expected one of {sorted(samples.BAD)} or 'missing'"
+            )
         return f"{self.url}{samples.SAMPLES_PREFIX}bad/{name}"
 
     def image_task(self, sample: str | None = None, **overrides: Any) -> dict[str, Any]:
-        """An image task that the API takes: a sample product with its mask and prompt.
+        """Return a valid image task: a sample product with its mask and prompt.
 
-        :param sample: name of the sample; the first unless said.
-        :param overrides: fields to set otherwise; ``None`` leaves a field out.
+        :param sample: name of the sample; by default the first one.
+        :param overrides: fields with other values; ``None`` leaves a field out.
         """
         every = {one.name: one for one in self.samples}
         chosen = every[sample] if sample else next(iter(every.values()))
@@ -212,13 +214,12 @@ class Controls(abc.ABC):
 
     @property
     def connection_uri(self) -> str:
-        """The Airflow connection to this emulator, for ``AIRFLOW_CONN_BGREP_DEFAULT``."""
-        parts = urlsplit(self.url)
-        return f"bgrep://:{quote(self.app_code, safe='')}@{parts.hostname}:{parts.port}/http"
+        """The Airflow connection to this emulator, as a value of ``AIRFLOW_CONN_BGREP_DEFAULT``."""
+        return connection_uri(self.url, self.app_code)
 
     @property
     def connection_json(self) -> str:
-        """The same as JSON, which ``AIRFLOW_CONN_BGREP_DEFAULT`` takes as well."""
+        """The same connection as JSON, which ``AIRFLOW_CONN_BGREP_DEFAULT`` also accepts."""
         parts = urlsplit(self.url)
         return json.dumps(
             {
@@ -231,21 +232,32 @@ class Controls(abc.ABC):
         )
 
 
+def connection_uri(url: str, app_code: str) -> str:
+    """Return the Airflow connection to an emulator as a URI, which needs no quoting in a shell.
+
+    :param url: URL of the emulator.
+    :param app_code: the AppCode that it accepts.
+    """
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"bgrep://:{quote(app_code, safe='')}@{host}:{parts.port}/http"
+
+
 class EmulatorClient(Controls):
-    """Drives an emulator in another process.
+    """Controls an emulator in another process over HTTP.
 
     :param url: its URL, as it prints it.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        # A proxy from the environment has no business between a test and its loopback.
+        # Not through a proxy from the environment: the emulator is on loopback.
         self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
     def control(self, method: str, path: str, payload: dict[str, Any] | None = None) -> Any:
-        """Do what a control route asks for, over HTTP.
+        """Call a control route over HTTP.
 
-        :raises ValueError: if the emulator refuses it.
+        :raises ValueError: if the emulator refuses the call.
         """
         body = json.dumps(payload or {}).encode() if method == "POST" else None
         request = urllib.request.Request(  # noqa: S310 (the URL is the emulator's)

@@ -16,7 +16,7 @@ from airflow_provider_bgrep.generation.descriptions import name_of, words
 from airflow_provider_bgrep.generation.items import WorkItem
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.generation.run_context import AT_ONCE, RunContext
-from airflow_provider_bgrep.journal.journal import SubmitRecord
+from airflow_provider_bgrep.journal.records import SubmitRecord
 from airflow_provider_bgrep.protocol import flows
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation, RetryDecision
 from airflow_provider_bgrep.protocol.errors import CallError
@@ -123,7 +123,7 @@ class Collector:
                 item for item in self._run.work_items.current(record) if item.outcome is Outcome.PENDING
             ]
             for item in pending:
-                item.becomes(Outcome.EXPIRED if is_gone else Outcome.FAILED, words(error))
+                item.set_outcome(Outcome.EXPIRED if is_gone else Outcome.FAILED, words(error))
             self._settle(pending)
             return True
         # The account is refused, and so will be every other query.
@@ -139,16 +139,18 @@ class Collector:
         if saved.is_complete:
             self._run.result.unsaved.discard(record.result_key)
         else:
-            missing = "; ".join(one for ended in saved.ended for one in ended.missing)
+            missing = "; ".join(one for ended in saved.outcomes for one in ended.missing)
             self._run.fail(NotSavedError(f"job {record.result_key}: {missing}"), submits_go_on=True)
-        self._settle(self._run.work_items.take(record, saved))
+        self._settle(self._run.work_items.apply_job(record, saved))
 
     def _settle(self, items: Sequence[WorkItem]) -> None:
         """Log how items ended, and submit those that failed again, as ``retry_failed`` allows."""
         failed = [item for item in items if item.outcome is Outcome.FAILED]
         for item in failed:
             self._run.log.warning("Image task %s failed: %s", name_of(item), item.reason)
-        again = [item for item in failed if item.task and item.bought <= self._run.options.retry_failed]
+        again = [
+            item for item in failed if item.task and item.accepted_count <= self._run.options.retry_failed
+        ]
         if again and self._run.afford(again) and self._run.may_submit():
             self._run.log.info("Submitting %d failed image tasks again, as retry_failed allows.", len(again))
             self._run.start(self.submit(again))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of every image task of a list: read from the journal, kept up to date by the engine."""
+"""The state of every image task of a list: read from the journal, kept up to date by the engine."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bgrep.generation.outcomes import BOUGHT, Outcome
-from airflow_provider_bgrep.journal.journal import State, SubmitRecord, SubmittedTask
+from airflow_provider_bgrep.generation.outcomes import BILLABLE, Outcome
+from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.protocol.models import ImageTask
 
 if TYPE_CHECKING:
@@ -21,20 +21,20 @@ class WorkItem:
     """One image task.
 
     :param key: its identity.
-    :param images: how many it asks for.
+    :param images: how many images it asks for.
     :param id: the user's own name for it.
-    :param task: what to submit; ``None`` if the list does not name it any more, and only the journal does.
-    :param outcome: what became of it so far.
-    :param reason: why, in words; of the service, mostly.
-    :param record: the submit that bought it, or the last that tried.
-    :param index: its place in that submit.
-    :param bought: how many submits with it were accepted.
-    :param is_resubmitted: whether this try has bought it again without knowing that it had to.
-    :param is_refused: whether this try had it refused by itself: it does not ask again.
-    :param is_suspect: whether any try had: it is submitted alone.
-    :param is_over_budget: whether it is not submitted because ``max_images`` says so.
-    :param seed: the seed it was made with, where one is known.
-    :param files: its images that lie in place.
+    :param task: what to submit; ``None`` if the list does not contain it any more, and only the journal does.
+    :param outcome: its outcome so far.
+    :param reason: why, in words, mostly the service's.
+    :param record: the submit that was accepted with it, or else the last attempt.
+    :param index: its position in that submit.
+    :param accepted_count: how many submits with it were accepted.
+    :param is_resubmitted: whether this try submitted it again while an earlier outcome was unknown.
+    :param is_refused: whether the service refused it alone in this try: this try does not ask again.
+    :param is_suspect: whether the service refused it alone in any try: it is submitted alone.
+    :param is_over_budget: whether it is not submitted because of ``max_images``.
+    :param seed: the seed it was generated with, if known.
+    :param files: its images that are in place.
     :param saved_at: since when, ISO 8601 in UTC.
     """
 
@@ -46,7 +46,7 @@ class WorkItem:
     reason: str = ""
     record: SubmitRecord | None = None
     index: int = 0
-    bought: int = 0
+    accepted_count: int = 0
     is_resubmitted: bool = False
     is_refused: bool = False
     is_suspect: bool = False
@@ -56,44 +56,52 @@ class WorkItem:
     saved_at: str = ""
 
     @property
-    def asked(self) -> SubmittedTask:
-        """As the journal writes it down."""
+    def submitted_task(self) -> SubmittedTask:
+        """Its form in the journal."""
         return SubmittedTask(self.key, self.images, self.id)
 
-    def becomes(self, outcome: Outcome, reason: str = "") -> None:
-        """Note what became of it."""
+    def set_outcome(self, outcome: Outcome, reason: str = "") -> None:
+        """Set the outcome, and why."""
         self.outcome, self.reason = outcome, reason
 
-    def seen(self, record: SubmitRecord, index: int, try_number: int) -> None:
-        """Take in one more of the journal's records about it, the next in time."""
+    def apply_record(self, record: SubmitRecord, index: int, try_number: int) -> None:
+        """Apply the next of the journal's records that contain it.
+
+        :param record: the record.
+        :param index: its position there.
+        :param try_number: Airflow's number of this try.
+        """
         is_now = record.try_number == try_number
         if record.state is State.REFUSED:
-            # Refused by itself, which a later try may ask about again, and for it alone. A refused submit
-            # says nothing of its image tasks one by one, and nothing of what was bought before.
+            # Refused alone: a later try may submit it again, alone. A refused job of several says nothing
+            # about each of them, and a refusal says nothing about earlier submits.
             if record.reason and len(record.items) == 1:
                 self.is_suspect, self.is_refused = True, self.is_refused or is_now
                 if self.outcome is Outcome.NOT_SUBMITTED:
                     self.record, self.index = record, index
                     if is_now:
-                        self.becomes(Outcome.REFUSED, record.reason)
+                        self.set_outcome(Outcome.REFUSED, record.reason)
             return
         if self.outcome is Outcome.UNKNOWN and is_now:
             self.is_resubmitted = True
         self.record, self.index = record, index
         if record.state is State.ACCEPTED:
-            self.bought += 1
-            self.becomes(Outcome.PENDING)
+            self.accepted_count += 1
+            self.set_outcome(Outcome.PENDING)
         else:
-            self.becomes(Outcome.UNKNOWN, record.reason or "the worker ended before the answer was noted")
+            self.set_outcome(
+                Outcome.UNKNOWN, record.reason or "the worker ended before the answer was written down"
+            )
 
 
 class WorkItems:
-    """All items of one task instance: the list's, in its order, then those that only the journal knows.
+    """All items of one task instance: the list's, in its order, then the orphaned ones that only the journal
+    contains.
 
     :param tasks: the list, checked.
     :param keys: the identity of each.
     :param records: the journal's, oldest first.
-    :param account: the connection; what was bought with another cannot be asked for with this one.
+    :param account: the connection. Jobs of another connection cannot be queried with this one.
     :param try_number: Airflow's number of this try.
     """
 
@@ -111,11 +119,11 @@ class WorkItems:
             own = "" if task.id is None else str(task.id)
             self.items[key] = WorkItem(key, task.num_output, own, task)
         self.jobs: dict[str, SubmitRecord] = {}
-        self.foreign: list[SubmitRecord] = []
-        self.avoided: list[WorkItem] = []
+        self.other_accounts: list[SubmitRecord] = []
+        self.reused: list[WorkItem] = []
         for record in records:
             if record.account != account:
-                self.foreign.append(record)
+                self.other_accounts.append(record)
                 continue
             if record.state is State.ACCEPTED:
                 self.jobs[record.result_key] = record
@@ -123,12 +131,14 @@ class WorkItems:
                 item = self.items.get(asked.key)
                 if item is None:
                     item = self.items[asked.key] = WorkItem(asked.key, asked.images, asked.id)
-                item.seen(record, index, try_number)
+                item.apply_record(record, index, try_number)
         for key, item in list(self.items.items()):
-            if item.task is None and item.outcome not in BOUGHT:
-                del self.items[key]  # neither wanted nor bought
-            elif item.task and item.record and item.record.try_number < try_number and item.outcome in BOUGHT:
-                self.avoided.append(item)
+            if item.task is None and item.outcome not in BILLABLE:
+                del self.items[key]  # neither listed nor billable
+            elif (
+                item.task and item.record and item.record.try_number < try_number and item.outcome in BILLABLE
+            ):
+                self.reused.append(item)
 
     def __iter__(self) -> Iterator[WorkItem]:
         return iter(self.items.values())
@@ -138,28 +148,28 @@ class WorkItems:
         """The list's items."""
         return [item for item in self if item.task is not None]
 
-    def take(self, record: SubmitRecord, saved: JobRecord) -> list[WorkItem]:
-        """Take in what became of a job.
+    def apply_job(self, record: SubmitRecord, saved: JobRecord) -> list[WorkItem]:
+        """Apply the record of a finished job.
 
-        :return: its items, without those whose place a later submit has taken.
+        :return: its items, without those that a later submit has replaced.
         """
         taken = self.current(record)
         for item in taken:
-            ended = saved.ended[item.index]
+            ended = saved.outcomes[item.index]
             item.seed, item.files, item.saved_at = ended.seed, ended.files, saved.saved_at
             if ended.missing:
-                item.becomes(Outcome.PENDING, "; ".join(ended.missing))
+                item.set_outcome(Outcome.PENDING, "; ".join(ended.missing))
             else:
-                item.becomes(ended.outcome, ended.reason)
+                item.set_outcome(ended.outcome, ended.reason)
         return taken
 
     def current(self, record: SubmitRecord) -> list[WorkItem]:
-        """The items of a submit, without those whose place a later one has taken."""
+        """The items of a submit, without those that a later one has replaced."""
         items = (self.items.get(asked.key) for asked in record.items)
         return [item for item in items if item is not None and item.record is record]
 
     def is_open(self, record: SubmitRecord) -> bool:
-        """Whether a job's results are still to be collected: it is not saved, and not bought anew."""
+        """Whether a job's results are still to be collected: not saved, and not submitted again since."""
         return any(item.outcome is Outcome.PENDING for item in self.current(record))
 
     @property
@@ -173,18 +183,19 @@ class WorkItems:
         return {item.key: item.task for item in self if item.task is not None}
 
     @property
-    def told(self) -> str:
-        """How many of the list's items there are of each outcome, in words."""
+    def description(self) -> str:
+        """The number of the list's items by outcome, in words."""
         counts = ((name.replace("_", " "), count) for name, count in self.counts().items() if count)
         return ", ".join(f"{count} {name}" for name, count in counts)
 
     @property
     def progress(self) -> str:
-        """How far it is, in a line for the task log."""
-        return f"{len(self.listed)} image tasks: {self.told}; {len(self.outstanding)} jobs are not collected."
+        """The progress, as one line for the task log."""
+        jobs = len(self.outstanding)
+        return f"{len(self.listed)} image tasks: {self.description}; {jobs} jobs are outstanding."
 
     def counts(self) -> dict[str, int]:
-        """How many of the list's items there are of each outcome."""
+        """The number of the list's items by outcome."""
         counts = {outcome.value: 0 for outcome in Outcome}
         for item in self.listed:
             counts[item.outcome.value] += 1

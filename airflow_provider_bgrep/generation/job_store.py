@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Saves a finished job: its images, and beside them a record of what became of each image task.
+"""Saves a finished job: its images, and beside them a record of each image task's outcome.
 
-The record is what later legs and tries go by: a job that has one is never asked for again, and an image
-it names is never fetched again while it is there.
+Later executions and tries read the record: a job that has one is never queried again, and an image that it
+names is never fetched again while it is in place.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.download import Lost, SavedImage, save_images
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.journal.journal import State, SubmitRecord
+from airflow_provider_bgrep.journal.records import State, SubmitRecord
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.matching import MISSING, Matching, echoed_task, match
@@ -29,19 +30,19 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 FOLDER: Final = "_bgrep"
-"""Where the records lie, under the destination: most readers of folders pass over a leading underscore."""
+"""The records' folder in the destination. Most readers of folders skip names with a leading underscore."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskOutcome:
-    """What became of one image task of a finished job, as its record says.
+    """The outcome of one image task of a finished job.
 
     :param outcome: generated, partial, failed or expired.
-    :param reason: why, in words; of the service, mostly.
-    :param seed: the seed it was made with, where one is known.
-    :param files: its images that lie in place.
+    :param reason: why, in words, mostly the service's.
+    :param seed: the seed it was generated with, if known.
+    :param files: its images that are in place.
     :param missing: images that another try may still save, and why they are not.
-    :param is_gone: whether an image is wanting because its URL was no good, and a fresh one neither.
+    :param is_gone: whether an image is missing because its URL was refused, and so was a fresh one.
     """
 
     outcome: Outcome
@@ -56,32 +57,32 @@ class TaskOutcome:
 class JobRecord:
     """A job's record.
 
-    :param ended: what became of each image task, in the order submitted.
+    :param outcomes: of each image task, in the order submitted.
     :param saved_at: when, ISO 8601 in UTC.
     """
 
-    ended: tuple[TaskOutcome, ...]
+    outcomes: tuple[TaskOutcome, ...]
     saved_at: str
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is left to be fetched."""
-        return not any(ended.missing for ended in self.ended)
+        """Whether no image is left to be fetched."""
+        return not any(outcome.missing for outcome in self.outcomes)
 
     def to_json(self) -> dict[str, Any]:
-        """The form that is stored."""
+        """The stored form."""
         return {"version": VERSION, **asdict(self)}
 
     @classmethod
     def from_json(cls, value: Any) -> JobRecord:
-        """The record again.
+        """The record from its stored form.
 
         :raises ValueError: if it is damaged, or of another version.
         """
         try:
             if value["version"] != VERSION:
                 raise ValueError("another version")
-            ended = tuple(
+            outcomes = tuple(
                 TaskOutcome(
                     Outcome(one["outcome"]),
                     one["reason"],
@@ -90,9 +91,9 @@ class JobRecord:
                     tuple(one["missing"]),
                     bool(one["is_gone"]),
                 )
-                for one in value["ended"]
+                for one in value["outcomes"]
             )
-            return cls(ended, value["saved_at"])
+            return cls(outcomes, value["saved_at"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"damaged ({error})") from None
 
@@ -101,10 +102,11 @@ class JobStore:
     """Saves jobs under one destination.
 
     :param destination: folder for the images.
-    :param settings: the connection, for its proxies and its time-out; its AppCode is not used.
-    :param query: asks the service for a job.
+    :param settings: the connection, for its proxies and its time-out; its AppCode is not sent.
+    :param query: queries a job.
     :param template: file names, see :func:`~airflow_provider_bgrep.download.check_template`.
     :param max_bytes: most bytes that one image may have.
+    :param end_time: no image is fetched after this, wall clock in seconds.
     """
 
     def __init__(
@@ -114,16 +116,20 @@ class JobStore:
         query: Callable[[str], Job],
         template: str,
         max_bytes: int,
+        end_time: float = math.inf,
     ) -> None:
         self._destination, self._settings, self._query = destination, settings, query
-        self._template, self._max_bytes = template, max_bytes
+        self._template, self._max_bytes, self._end_time = template, max_bytes, end_time
 
     def keep_key(self, record: SubmitRecord) -> None:
-        """Write a job's key beside the images, where the journal could not be written."""
+        """Write a job's key beside the images, because the journal could not be written."""
         put_bytes(json.dumps({"version": VERSION, **record.to_json()}).encode(), self._key_path(record))
 
     def with_key(self, record: SubmitRecord) -> SubmitRecord:
-        """A submit without a known outcome, with the key that :meth:`keep_key` wrote, if it did."""
+        """A submit with an unknown outcome, with the key that :meth:`keep_key` wrote for it, if it did.
+
+        :return: the record with its key, or ``record`` itself.
+        """
         if record.state not in (State.INTENT, State.UNKNOWN) or not record.nonce:
             return record
         data = get_bytes(self._key_path(record))
@@ -136,11 +142,11 @@ class JobStore:
     def _key_path(self, record: SubmitRecord) -> ObjectStoragePath:
         return self._destination / FOLDER / f"key-{safe_name(record.nonce)}.json"
 
-    def load(self, record: SubmitRecord, *, look: bool) -> JobRecord | None:
+    def load(self, record: SubmitRecord, *, check_files: bool) -> JobRecord | None:
         """A job's record, ``None`` if it has none that can be used.
 
-        :param look: whether it is a new try's: look whether its images are still there, and do not take
-            an expired result for the last word.
+        :param check_files: for a new try: mark what is not in place any more, and results that had expired,
+            as missing, so that they are fetched again.
         """
         data = get_bytes(self._path(record.result_key))
         if data is None:
@@ -148,18 +154,18 @@ class JobStore:
         try:
             saved = JobRecord.from_json(json.loads(data))
         except ValueError:
-            return None  # what it told can be asked for again
-        if len(saved.ended) != len(record.items):
+            return None  # the job is queried again
+        if len(saved.outcomes) != len(record.items):
             return None
-        return self._looked_at(saved) if look else saved
+        return self._checked(saved) if check_files else saved
 
-    def _looked_at(self, saved: JobRecord) -> JobRecord:
-        def looked_at(ended: TaskOutcome) -> TaskOutcome:
-            if not ended.is_gone and all(map(self._is_there, ended.files)):
-                return ended
-            return replace(ended, missing=ended.missing or ("is not there, or not any more",))
+    def _checked(self, saved: JobRecord) -> JobRecord:
+        def checked(outcome: TaskOutcome) -> TaskOutcome:
+            if not outcome.is_gone and all(map(self._is_there, outcome.files)):
+                return outcome
+            return replace(outcome, missing=outcome.missing or ("is not in place, or not any more",))
 
-        return replace(saved, ended=tuple(map(looked_at, saved.ended)))
+        return replace(saved, outcomes=tuple(map(checked, saved.outcomes)))
 
     def _is_there(self, image: SavedImage) -> bool:
         return size_of(in_folder(self._destination, image.path)) == image.size
@@ -167,13 +173,15 @@ class JobStore:
     def save(self, record: SubmitRecord, job: Job, tasks: Mapping[str, ImageTask]) -> JobRecord:
         """Save a finished job's images, then its record.
 
-        :param record: the submit that bought it.
+        :param record: its submit.
+        :param job: the job, as queried.
         :param tasks: the list's image tasks by identity.
+        :return: its record.
         """
         matching = _matched(record, job, tasks)
         job, doubt = matching.job, "; ".join(matching.problems)
-        before = self.load(record, look=False)
-        had = [image for ended in before.ended for image in ended.files] if before else []
+        before = self.load(record, check_files=False)
+        had = [image for outcome in before.outcomes for image in outcome.files] if before else []
         images, lost = save_images(
             job,
             self._destination,
@@ -182,17 +190,18 @@ class JobStore:
             template=self._template,
             max_bytes=self._max_bytes,
             had=[image for image in had if self._is_there(image)],
-            ids=[asked.id or asked.key for asked in record.items],
+            ids=[item.id or item.key for item in record.items],
+            end_time=self._end_time,
         )
         by_index = {task.index: task for task in job.tasks}
-        ended = tuple(
-            _ended(by_index[index], tasks.get(asked.key), asked.images, index, images, lost, doubt)
-            for index, asked in enumerate(record.items)
+        outcomes = tuple(
+            _outcome(by_index[index], tasks.get(item.key), item.images, index, images, lost, doubt)
+            for index, item in enumerate(record.items)
         )
-        return self._put(record, ended)
+        return self._put(record, outcomes)
 
-    def _put(self, record: SubmitRecord, ended: tuple[TaskOutcome, ...]) -> JobRecord:
-        saved = JobRecord(ended, datetime.now(UTC).isoformat(timespec="seconds"))
+    def _put(self, record: SubmitRecord, outcomes: tuple[TaskOutcome, ...]) -> JobRecord:
+        saved = JobRecord(outcomes, datetime.now(UTC).isoformat(timespec="seconds"))
         data = json.dumps(saved.to_json()).encode()
         put_bytes(data, self._path(record.result_key))
         return saved
@@ -203,11 +212,11 @@ class JobStore:
 
 def _matched(record: SubmitRecord, job: Job, tasks: Mapping[str, ImageTask]) -> Matching:
     """The job with its tasks in the order they were submitted, as far as that is certain."""
-    submitted = [tasks.get(asked.key) for asked in record.items]
+    submitted = [tasks.get(item.key) for item in record.items]
     if None in submitted:
-        # Some are not listed any more: known by what the answer repeats of them.
+        # Those that are not listed any more are recognised by the fields that the answer echoes.
         echoed = dict(filter(None, (_echoed(record, task) for task in job.tasks)))
-        keys = (asked.key.partition("#")[0] for asked in record.items)
+        keys = (item.key.partition("#")[0] for item in record.items)
         submitted = [task or echoed.get(key) for task, key in zip(submitted, keys, strict=True)]
     return match(job, submitted)
 
@@ -216,23 +225,23 @@ def _echoed(record: SubmitRecord, task: TaskResult) -> tuple[str, ImageTask] | N
     image_task = echoed_task(task.echo)
     if image_task is None:
         return None
-    return identities([image_task], record.account, record.edition)[0], image_task
+    return identities([image_task], record.account, record.regenerate_key)[0], image_task
 
 
-def _ended(
+def _outcome(
     result: TaskResult,
     task: ImageTask | None,
-    asked: int,
+    requested: int,
     index: int,
     images: Sequence[SavedImage],
     lost: Sequence[Lost],
     doubt: str,
 ) -> TaskOutcome:
     if result.status == MISSING and doubt:
-        # Paid for and there, but perhaps another's: it stays pending, with its reason.
+        # Finished, but perhaps another image task's result: it stays pending, with the reason.
         return TaskOutcome(Outcome.PENDING, "", None, (), (f"cannot tell which result is its own: {doubt}",))
     if result.status == MISSING:
-        return TaskOutcome(Outcome.FAILED, "the finished job does not name this image task")
+        return TaskOutcome(Outcome.FAILED, "the finished job does not contain this image task")
     seed = result.echo.get("seed", task.seed if task else None)
     files = tuple(image for image in images if image.index == index)
     not_saved = [one for one in lost if one.index == index]
@@ -245,6 +254,6 @@ def _ended(
         return TaskOutcome(outcome, reason, seed, files, missing, is_gone=True)
     if not files:
         return TaskOutcome(Outcome.FAILED, "SUCCESS without a result", seed)
-    if len(files) < asked:
-        return TaskOutcome(Outcome.PARTIAL, f"{len(files)} of {asked} images", seed, files)
+    if len(files) < requested:
+        return TaskOutcome(Outcome.PARTIAL, f"{len(files)} of {requested} images", seed, files)
     return TaskOutcome(Outcome.GENERATED, "", seed, files)

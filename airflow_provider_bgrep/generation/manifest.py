@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manifest: one JSON line an image task, beside the images. It holds no URL of the service's."""
+"""The manifest: one JSON line for each image task, beside the images. It contains no result URL."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 
-def write_manifest(board: WorkItems, path: ObjectStoragePath) -> None:
-    """Write the manifest, replacing an earlier one in one step: the list's items, then the unlisted."""
-    text = "".join(json.dumps(line(item), ensure_ascii=False) + "\n" for item in board)
+def write_manifest(work_items: WorkItems, path: ObjectStoragePath) -> None:
+    """Write the manifest, replacing an earlier one in one step: the list's items, then the orphaned ones."""
+    text = "".join(json.dumps(line(item), ensure_ascii=False) + "\n" for item in work_items)
     put_bytes(text.encode(errors="surrogatepass"), path)
 
 
 def line(item: WorkItem) -> dict[str, Any]:
-    """An item as the manifest holds it."""
+    """An item's line of the manifest."""
     happened, advice = MEANINGS[item.outcome]
     record = item.record
-    bought = (
+    submit = (
         {
             "result_key": record.result_key,
             "index": item.index,
@@ -46,7 +46,7 @@ def line(item: WorkItem) -> dict[str, Any]:
         "reason": item.reason or ("" if item.outcome is Outcome.GENERATED else happened),
         "advice": advice,
         "num_output": item.images,
-        **bought,
+        **submit,
         "saved_at": item.saved_at,
         "seed": item.seed,
         "files": [asdict(file) for file in item.files],

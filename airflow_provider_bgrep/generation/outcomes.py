@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How an image task can end, in one table."""
+"""The outcomes of an image task, in one table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 
 class Outcome(str, Enum):
-    """What became of an image task. Every one ends as one of these."""
+    """How an image task ended. Each ends as one of these."""
 
     GENERATED = "generated"
     PARTIAL = "partial"
@@ -24,37 +24,37 @@ MEANINGS: Final[dict[Outcome, tuple[str, str]]] = {
     # (what happened, what to do)
     Outcome.GENERATED: ("Every image asked for is saved.", ""),
     Outcome.PARTIAL: (
-        "The service made fewer images than asked for; those are saved.",
-        "Nothing; regenerate buys anew.",
+        "The service generated fewer images than requested; those are saved.",
+        "Nothing to do; regenerate submits it again.",
     ),
     Outcome.REFUSED: (
-        "The service refused this image task by itself; nothing was bought.",
-        "Mend what the reason names; clearing the task asks again.",
+        "The service refused this image task alone; it is not billable.",
+        "Correct what the reason names, then clear the task.",
     ),
     Outcome.FAILED: (
-        "The service took the image task and failed at it; it may be billed.",
+        "The service accepted the image task and failed at it; it may be billable.",
         "Raise retry_failed and clear the task, or use another image.",
     ),
     Outcome.EXPIRED: (
-        "Bought, but its results cannot be had any more.",
-        "Ask the API's seller with the result key; regenerate buys anew.",
+        "It is billable, but its results cannot be downloaded any more.",
+        "Ask the API's seller, with the result key; regenerate submits it again.",
     ),
     Outcome.UNKNOWN: (
-        "A submit without a known outcome: it may be accepted and billed.",
-        "Look at the bill details in the cloud console; on_unknown_outcome='resubmit' buys, perhaps again.",
+        "The outcome of its submit is unknown: it may be accepted and billable.",
+        "Check the bill details in the cloud console; on_unknown_outcome='resubmit' may be billed twice.",
     ),
     Outcome.NOT_SUBMITTED: (
-        "Never submitted, for the reason given; nothing was bought.",
-        "Remove the reason and clear the task: only what is missing is bought.",
+        "Never submitted, for the reason given; it is not billable.",
+        "Remove the reason, then clear the task: only what is missing is submitted.",
     ),
     Outcome.PENDING: (
-        "Bought, and neither finished nor saved when the task ended; its result key is kept.",
-        "Let it retry, or clear the task: it is collected without buying.",
+        "Accepted, and neither finished nor saved when the task ended; its result key is kept.",
+        "Let the task retry, or clear it: the job is collected, not submitted again.",
     ),
 }
-"""Each outcome in words: the manifest's readers, the task log and the documentation read this table."""
+"""Each outcome in words, for the manifest, the task log and the documentation."""
 
-BOUGHT: Final = frozenset(
+BILLABLE: Final = frozenset(
     {
         Outcome.GENERATED,
         Outcome.PARTIAL,
@@ -64,4 +64,4 @@ BOUGHT: Final = frozenset(
         Outcome.PENDING,
     }
 )
-"""Outcomes of what was paid for, or may have been."""
+"""Outcomes of what is billable, or may be."""

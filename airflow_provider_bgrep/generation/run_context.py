@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_provider_bgrep.client import AsyncClient
 from airflow_provider_bgrep.generation.items import WorkItem, WorkItems
 from airflow_provider_bgrep.generation.rate_limiter import RateLimiter
-from airflow_provider_bgrep.journal.journal import Journal, SupersededError
+from airflow_provider_bgrep.journal.journal import Journal
+from airflow_provider_bgrep.journal.records import SupersededError
 from airflow_provider_bgrep.protocol.errors import CallError
 from airflow_provider_bgrep.request_counter import RequestCounter
 

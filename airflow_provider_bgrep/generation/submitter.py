@@ -17,7 +17,8 @@ from airflow_provider_bgrep.generation.descriptions import name_of, words
 from airflow_provider_bgrep.generation.items import WorkItem
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.generation.run_context import AT_ONCE, RunContext
-from airflow_provider_bgrep.journal.journal import State, SubmitEntry, SubmitRecord
+from airflow_provider_bgrep.journal.journal import SubmitEntry
+from airflow_provider_bgrep.journal.records import State, SubmitRecord
 from airflow_provider_bgrep.protocol import flows
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation, RetryDecision
 from airflow_provider_bgrep.protocol.errors import CallError
@@ -113,7 +114,7 @@ class Submitter:
         for attempt in range(1, _WRITES + 1):
             try:
                 await asyncio.to_thread(
-                    entry.accepted, job.result_key, job.request_id, job.gateway_request_id
+                    entry.write_accepted, job.result_key, job.request_id, job.gateway_request_id
                 )
                 break
             except Exception as error:
@@ -195,7 +196,7 @@ class _Attempts:
         next_step: Callable[[CallError, int], NextStep],
     ) -> None:
         self._run, self._batch, self._next_step = run, batch, next_step
-        self.entry = run.journal.purchase([item.asked for item in batch])
+        self.entry = run.journal.new_entry([item.submitted_task for item in batch])
         self.step = NextStep(Action.GIVE_UP, reason=Reason.FINAL)
         self._in_flight = contextlib.ExitStack()
         self._sent_at = 0.0
@@ -220,9 +221,9 @@ class _Attempts:
             raise SubmitsStoppedError
         self._sent_at = acquired
         self._in_flight.enter_context(run.in_flight.one())
-        await asyncio.to_thread(self.entry.intend, nonce)
+        await asyncio.to_thread(self.entry.write_intent, nonce)
         if not run.may_submit():
-            await asyncio.to_thread(self.entry.ended, State.REFUSED)
+            await asyncio.to_thread(self.entry.write_failed, State.REFUSED)
             raise SubmitsStoppedError
 
     async def retry(self, seconds: float, error: CallError | None) -> None:
@@ -248,7 +249,9 @@ class _Attempts:
         if is_lost or _is_about_the_images(error):
             facts |= {"code": error.code, "http_status": error.http_status, "reason": words(error)}
         try:
-            await asyncio.to_thread(self.entry.ended, State.UNKNOWN if is_lost else State.REFUSED, **facts)
+            await asyncio.to_thread(
+                self.entry.write_failed, State.UNKNOWN if is_lost else State.REFUSED, **facts
+            )
         finally:
             see(self._batch, self.entry.record, self._run)
 
@@ -260,7 +263,7 @@ class _Attempts:
 def see(batch: Sequence[WorkItem], record: SubmitRecord, run: RunContext) -> None:
     """Let each item of a submit take in its record."""
     for index, item in enumerate(batch):
-        item.seen(record, index, run.journal.try_number)
+        item.apply_record(record, index, run.journal.try_number)
 
 
 def _is_about_the_images(error: CallError) -> bool:

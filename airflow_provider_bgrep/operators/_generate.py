@@ -1,242 +1,314 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The legs of a :class:`~airflow_provider_bgrep.operators.bgrep.BgRepGenerateOperator`: between Airflow's
-context and the engine.
+"""Runs a :class:`~airflow_provider_bgrep.operators.spec.GenerateSpec`: between Airflow's context and the
+engine. Knows no operator.
 """
 
 from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.download import check_template
-from airflow_provider_bgrep.exceptions import BgRepServiceError, input_error
+from airflow_provider_bgrep.exceptions import BgRepServiceError
 from airflow_provider_bgrep.generation.batches import wanted, within_budget
 from airflow_provider_bgrep.generation.items import WorkItem, WorkItems
 from airflow_provider_bgrep.generation.job_store import FOLDER, JobStore
 from airflow_provider_bgrep.generation.run_context import AT_ONCE, Options, Result, RunContext
 from airflow_provider_bgrep.generation.runner import Runner
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
-from airflow_provider_bgrep.journal.journal import Journal, MemoryStore, State, SupersededError
-from airflow_provider_bgrep.operators._outcome import Ending
+from airflow_provider_bgrep.journal.journal import Journal
+from airflow_provider_bgrep.journal.records import State, SupersededError
+from airflow_provider_bgrep.journal.stores import MemoryStore
+from airflow_provider_bgrep.operators._outcome import FinishedRun, finish, stop_record
+from airflow_provider_bgrep.operators._steps import Continue, Defer, Progress, next_step
 from airflow_provider_bgrep.operators._stores import check_first_try, task_name
 from airflow_provider_bgrep.protocol.codes import Operation
-from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
 from airflow_provider_bgrep.protocol.validation import validate_tasks
-from airflow_provider_bgrep.storage import check_writable, safe_name
+from airflow_provider_bgrep.storage import absolute_path, check_writable, safe_name
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_bgrep.connection import Settings
-    from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
+    from airflow_provider_bgrep.operators.spec import GenerateSpec, KillSwitch
 
 
-class Leg:
-    """One stretch of work in one worker.
+DOWNLOAD_GRACE_SECONDS: Final = 300.0
+"""Seconds after the deadline in which images may still be fetched: what is finished is paid for."""
 
-    :param operator: the operator, its templates rendered.
-    :param context: Airflow's.
-    :raises BgRepRequestError: with every problem of the input; nothing is sent then.
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """What the trigger reported, if one fired.
+
+    :param queries: how many queries it made.
+    :param waits_here: whether the run must wait in the worker from now on: the triggerer cannot query.
+    :param is_finished: whether the trigger found every job finished that it waited for.
     """
 
-    def __init__(self, operator: BgRepGenerateOperator, context: Context) -> None:
-        self._operator, self._context, self._log = operator, context, operator.log
-        try:
-            check_template(operator.filename_template, with_id=True)
-            tasks = validate_tasks(operator.task_list, least=0, most=None)
-            self._destination = operator.images_path()
-        except InvalidInput as error:
-            raise input_error(error) from None
-        self._hook = BgRepHook(operator.bgrep_conn_id)
+    queries: int = 0
+    waits_here: bool = False
+    is_finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """The run is not over: it waits for jobs in the triggerer.
+
+    :param bgrep_conn_id: the connection to query with.
+    :param result_keys: the jobs.
+    :param end_time: the deadline, wall clock in seconds.
+    :param is_busy: whether there is more to submit as soon as the service accepts it.
+    """
+
+    bgrep_conn_id: str
+    result_keys: tuple[str, ...]
+    end_time: float
+    is_busy: bool
+
+
+def run_generate(
+    spec: GenerateSpec,
+    context: Context,
+    *,
+    log: Any,
+    kill_switch: KillSwitch,
+    resumed: Resumed = Resumed(),
+) -> dict[str, Any] | Deferral:
+    """Submit what is not submitted yet and save what is finished, up to a deferral or to the end.
+
+    :param spec: the run.
+    :param context: Airflow's.
+    :param log: the task's logger.
+    :param kill_switch: ends the run from another thread.
+    :param resumed: what the trigger reported.
+    :return: the summary, or what to defer on.
+    :raises InvalidInput: with every problem of the input; nothing is sent then.
+    :raises BgRepError: if the run ends in an error.
+    """
+    return _Run(spec, context, log, kill_switch).run(resumed)
+
+
+class _Run:
+    """One execution: what happens between two deferrals, in one worker."""
+
+    def __init__(self, spec: GenerateSpec, context: Context, log: Any, kill_switch: KillSwitch) -> None:
+        self._spec, self._context, self._log, self._kill_switch = spec, context, log, kill_switch
+        check_template(spec.options.filename_template, with_id=True)
+        tasks = validate_tasks(spec.task_list, least=0, most=None)
+        self._destination = absolute_path("destination", spec.destination)
+        hook = BgRepHook(spec.bgrep_conn_id)
         # Read before anything is written: a connection that cannot be used leaves nothing behind.
-        self._settings = with_share(self._hook.settings, operator.rate_share)
-        store = operator.open_store(context)
-        self._is_remembered = store is not None
-        self._resubmit = operator.on_unknown_outcome == "resubmit"
-        if store is None:
-            check_first_try(context, may_resubmit=self._resubmit, log=self._log)
+        self._settings = with_share(hook.settings, spec.rate_share)
+        if spec.store is None:
+            check_first_try(context, may_resubmit=spec.may_resubmit, log=log)
         ti = context["ti"]
-        generation = generation_of(context)
+        clear_id = clear_id_of(context)
         self._journal = journal = Journal(
-            store or MemoryStore(),
-            operator.bgrep_conn_id,
-            edition=edition(operator.regenerate, generation),
+            spec.store or MemoryStore(),
+            spec.bgrep_conn_id,
+            regenerate_key=regenerate_key(spec.options.regenerate, clear_id),
             try_number=ti.try_number,
-            generation=generation,
-            end_time=time.time() + operator.timeout,
+            clear_id=clear_id,
+            end_time=time.time() + spec.timeout,
         )
-        self._saver = JobStore(
+        self._job_store = JobStore(
             self._destination,
             self._settings,
-            self._hook.query,
-            operator.filename_template,
+            hook.query,
+            spec.options.filename_template,
             MAX_RESULT_BYTES,
+            # Also a run that begins after its deadline collects what is paid for.
+            max(journal.metadata.end_time, time.time()) + DOWNLOAD_GRACE_SECONDS,
         )
-        keys = identities(tasks, journal.account, journal.edition)
-        # Where the journal could not be written, the key may lie beside the images.
-        journal.earlier = list(map(self._saver.with_key, [*operator.known_records(), *journal.earlier]))
-        self._board = WorkItems(
-            tasks, keys, journal.earlier, account=journal.account, try_number=journal.try_number
+        # Where the journal could not be written, the key may be in a file beside the images.
+        records = [*spec.known_records, *journal.previous_records]
+        journal.previous_records = [self._job_store.with_key(record) for record in records]
+        self._work_items = WorkItems(
+            tasks,
+            identities(tasks, journal.account, journal.regenerate_key),
+            journal.previous_records,
+            account=journal.account,
+            try_number=journal.try_number,
         )
-        self._engine: Runner | None = None
-        self._is_killed = self._waits_here = False
+        self._waits_here = False
 
-    def kill(self) -> None:
-        """Submit nothing more, and end soon. From any thread."""
-        self._is_killed = True
-        if self._engine is not None:
-            self._engine.kill()
-
-    def run(self, queries: int = 0, *, waits_here: bool = False, is_finished: bool = False) -> dict[str, Any]:
-        """Work, then defer or end.
-
-        :param queries: what the trigger has asked meanwhile.
-        :param waits_here: whether to wait in this worker, whatever the operator says.
-        :param is_finished: whether the trigger found all jobs finished that it waited for.
-        :return: the summary.
-        """
-        # What is remembered in this process only cannot be left to another.
-        self._waits_here = waits_here or not (self._operator.deferrable and self._is_remembered)
+    def run(self, resumed: Resumed) -> dict[str, Any] | Deferral:
+        """Do rounds until the run defers or ends."""
+        # A journal in this process's memory cannot be handed on.
+        may_defer = self._spec.deferrable and self._spec.store is not None
+        self._waits_here = resumed.waits_here or not may_defer
         self._load_saved()
-        self._say_what_is_known()
-        counts = {**self._journal.notes.counts}
-        counts[Operation.QUERY.value] = counts.get(Operation.QUERY.value, 0) + queries
-        self._journal.note(counts=counts)
-        before = self._stand()
-        said = {record.result_key for record in self._board.outstanding if is_finished}
+        self._log_reused()
+        counts = {**self._journal.metadata.counts}
+        counts[Operation.QUERY.value] = counts.get(Operation.QUERY.value, 0) + resumed.queries
+        self._journal.update_metadata(counts=counts)
+        finished = {record.result_key for record in self._work_items.outstanding if resumed.is_finished}
+        before = self._position()
         while True:
             result = self._round()
-            self._log.info("%s", self._board.progress)
-            keys = [one.result_key for one in self._board.outstanding if one.result_key not in result.unsaved]
-            may_go_on = not (result.has_no_queries or isinstance(result.error, SupersededError))
-            may_go_on &= time.time() < self._journal.notes.end_time
-            if keys and may_go_on and not self._waits_here:
-                # Where the trigger sees a job finished and the worker does not, they would go on asking each
-                # other.
-                if not (result.has_unjournaled_jobs or said.intersection(keys)):
-                    self._operator.defer_on(keys, self._journal.notes.end_time, is_busy=bool(self._wanted()))
-                self._waits_here = True
-                continue
-            is_stuck = before == (before := self._stand())
-            if is_stuck or result.error or not (may_go_on and self._wanted()):
-                return self._end(result)
+            self._log.info("%s", self._work_items.progress)
+            now = self._position()
+            step = next_step(self._progress(result, frozenset(finished), has_advanced=now != before))
+            match step:
+                case Defer(result_keys):
+                    return self._deferral(result_keys)
+                case Continue(waits_here):
+                    if waits_here == self._waits_here:
+                        before = now
+                    self._waits_here = waits_here
+                case _:
+                    return self._finish(result)
 
-    def _stand(self) -> tuple[Any, ...]:
+    def _deferral(self, result_keys: tuple[str, ...]) -> Deferral:
+        return Deferral(
+            self._spec.bgrep_conn_id,
+            result_keys,
+            self._journal.metadata.end_time,
+            is_busy=bool(self._wanted()),
+        )
+
+    def _progress(self, result: Result, finished: frozenset[str], *, has_advanced: bool) -> Progress:
+        keys = (record.result_key for record in self._work_items.outstanding)
+        is_superseded = isinstance(result.error, SupersededError)
+        return Progress(
+            collectable=tuple(key for key in keys if key not in result.unsaved),
+            may_continue=not (result.has_no_queries or is_superseded)
+            and time.time() < self._journal.metadata.end_time,
+            waits_here=self._waits_here,
+            has_unjournaled_jobs=result.has_unjournaled_jobs,
+            reported_finished=finished,
+            has_advanced=has_advanced,
+            has_error=result.error is not None,
+            has_work=bool(self._wanted()),
+        )
+
+    def _position(self) -> tuple[int, ...]:
         """What a round can change."""
-        return len(self._board.jobs), *self._board.counts().values()
+        return len(self._work_items.jobs), *self._work_items.counts().values()
 
     # --- a round of the engine --------------------------------------------------------------------
 
     def _round(self) -> Result:
-        """Buy what is to be bought, and collect what is finished."""
-        operator, journal = self._operator, self._journal
-        wanted_now = self._wanted()
-        images = sum(item.images for item in wanted_now)
-        if wanted_now:
-            # What cannot be kept must not be bought.
+        """Submit what is to be submitted, and save what is finished."""
+        journal = self._journal
+        items = self._wanted()
+        if items:
+            # What cannot be saved must not be billed.
             check_writable(self._destination / FOLDER)
-            self._log.info("Buying %d image tasks, %d images.", len(wanted_now), images)
-        options = Options(
-            poll_interval=operator.poll_interval,
-            end_time=journal.notes.end_time,
-            waits_here=self._waits_here,
-            resubmit=self._resubmit,
-            retry_failed=operator.retry_failed,
-            budget=None if operator.max_images is None else operator.max_images - journal.spent - images,
+            images = sum(item.images for item in items)
+            self._log.info("Submitting %d image tasks (%d images).", len(items), images)
+        run_context = RunContext(
+            self._settings, journal, self._work_items, self._job_store, self._engine_options(items), self._log
         )
-        shift = RunContext(self._settings, journal, self._board, self._saver, options, self._log)
-        self._engine = engine = Runner(shift)
-        if self._is_killed:
-            engine.kill()
+        engine = Runner(run_context)
+        self._kill_switch.attach(engine)
         try:
-            result = engine.run(wanted_now)
+            result = engine.run(items)
         except BaseException:
             self._log_outstanding()
             raise
         if result.is_killed:
             self._log_outstanding()
             raise BgRepServiceError(
-                "The task was told to end. Nothing more is submitted; what was bought goes on, and is "
-                "collected, not bought again, when this task runs again."
+                "Airflow ended the task. Nothing more is submitted. Accepted jobs go on; the next run of the "
+                "task collects them and does not submit them again."
             )
         if result.has_unjournaled_jobs:
-            self._catch_up(result)
+            self._write_missing_keys(result)
         if not isinstance(result.error, SupersededError):
-            counts = {**journal.notes.counts}
-            for operation, count in shift.request_counter.counts.items():
+            counts = {**journal.metadata.counts}
+            for operation, count in run_context.request_counter.counts.items():
                 counts[operation.value] = counts.get(operation.value, 0) + count
-            journal.note(counts=counts, stopped=journal.notes.stopped or _told(result.stopped))
+            journal.update_metadata(
+                counts=counts, stopped=journal.metadata.stopped or stop_record(result.stopped)
+            )
         return result
 
-    def _catch_up(self, result: Result) -> None:
-        """Write down what could not be, now that some time has passed."""
+    def _engine_options(self, items: list[WorkItem]) -> Options:
+        spec, images = self._spec, sum(item.images for item in items)
+        return Options(
+            poll_interval=spec.poll_interval,
+            end_time=self._journal.metadata.end_time,
+            waits_here=self._waits_here,
+            resubmit=spec.may_resubmit,
+            retry_failed=spec.options.retry_failed,
+            budget=None
+            if spec.max_images is None
+            else spec.max_images - self._journal.billable_images - images,
+        )
+
+    def _write_missing_keys(self, result: Result) -> None:
+        """Write the keys into the journal that could not be written before, now that time has passed."""
         try:
             self._journal.flush()
         except Exception:
-            self._log.exception("The journal still cannot be written: this try sees its jobs through itself.")
+            self._log.exception("The journal still cannot be written; this try waits for its jobs itself.")
         else:
             result.has_unjournaled_jobs = False
 
     def _wanted(self) -> list[WorkItem]:
-        """What is still to be bought, and may be."""
-        if self._journal.notes.stopped or time.time() >= self._journal.notes.end_time:
+        """The items that are still to be submitted, and may be."""
+        if self._journal.metadata.stopped or time.time() >= self._journal.metadata.end_time:
             return []
-        operator = self._operator
-        items = wanted(self._board.listed, resubmit=self._resubmit, retry_failed=operator.retry_failed)
+        spec = self._spec
+        items = wanted(
+            self._work_items.listed, resubmit=spec.may_resubmit, retry_failed=spec.options.retry_failed
+        )
         return within_budget(
             items,
-            spent=self._journal.spent,
-            max_images=operator.max_images,
-            over_budget=operator.over_budget,
+            spent=self._journal.billable_images,
+            max_images=spec.max_images,
+            over_budget=spec.options.over_budget,
         )
 
-    # --- what is known ----------------------------------------------------------------------------
+    # --- what earlier tries left ------------------------------------------------------------------
 
     def _load_saved(self) -> None:
-        # The images are looked for where somebody may have moved them: not from leg to leg.
-        look = all(record.try_number < self._journal.try_number for record in self._journal.earlier)
-        records = self._board.outstanding
+        """Take over the jobs whose images are saved already."""
+        # A new try checks that the images are still there; the executions of one try trust each other.
+        is_new_try = all(
+            record.try_number < self._journal.try_number for record in self._journal.previous_records
+        )
+        records = self._work_items.outstanding
         with ThreadPoolExecutor(2 * AT_ONCE) as threads:
-            loaded = threads.map(lambda record: self._saver.load(record, look=look), records)
+            loaded = threads.map(lambda record: self._job_store.load(record, check_files=is_new_try), records)
             for record, saved in zip(records, loaded, strict=True):
                 if saved is not None:
-                    self._board.take(record, saved)
+                    self._work_items.apply_job(record, saved)
 
-    def _say_what_is_known(self) -> None:
-        board = self._board
-        if board.avoided:
-            images = sum(item.images for item in board.avoided)
+    def _log_reused(self) -> None:
+        reused = self._work_items.reused
+        if reused:
             self._log.info(
-                "%d images were bought, or may have been, by an earlier try; they are not bought again.",
-                images,
+                "Reusing %d image tasks (%d images) that an earlier try submitted; they are not submitted "
+                "again.",
+                len(reused),
+                sum(item.images for item in reused),
             )
-        foreign = [record.result_key for record in board.foreign if record.state is State.ACCEPTED]
-        if foreign:
+        others = [one.result_key for one in self._work_items.other_accounts if one.state is State.ACCEPTED]
+        if others:
             self._log.warning(
-                "%d jobs were bought with another connection, and cannot be collected with this one: %s",
-                len(foreign),
-                ", ".join(foreign),
+                "%d jobs were submitted with another connection, and cannot be collected with this one: %s",
+                len(others),
+                ", ".join(others),
             )
 
     def _log_outstanding(self) -> None:
-        keys = [record.result_key for record in self._board.outstanding]
+        keys = [record.result_key for record in self._work_items.outstanding]
         if keys:
             self._log.warning(
-                "%d jobs go on and are paid for (the API cannot cancel them): %s", len(keys), ", ".join(keys)
+                "%d jobs go on and are billable (the API cannot cancel them): %s", len(keys), ", ".join(keys)
             )
 
-    def _end(self, result: Result) -> dict[str, Any]:
-        return Ending(
-            operator=self._operator,
-            board=self._board,
-            journal=self._journal,
-            result=result,
-            manifest=self._operator.manifest_path(self._destination, self._context),
-        ).end(self._context)
+    def _finish(self, result: Result) -> dict[str, Any]:
+        manifest = self._spec.manifest or self._destination / manifest_name(self._context)
+        run = FinishedRun(self._spec, self._work_items, self._journal, result, manifest)
+        return finish(run, self._context, log=self._log)
 
 
 def manifest_name(context: Context) -> str:
@@ -248,40 +320,27 @@ def manifest_name(context: Context) -> str:
 
 
 def with_share(settings: Settings, share: float) -> Settings:
-    """The settings of a connection of whose rate others have the rest."""
+    """The settings of a connection whose rate this task shares with others."""
     rate = settings.max_requests_per_second
     return settings if rate is None else replace(settings, max_requests_per_second=rate * share)
 
 
-def generation_of(context: Context) -> str:
-    """What tells one life of a task instance from the next, and is the same for all tries of one."""
-    # A clear raises the number of tries that the task may come to, and where the run had ended, starts
-    # that anew; so does a run that was deleted and made again under its old name.
+def clear_id_of(context: Context) -> str:
+    """What distinguishes a task instance before a clear from the same one after it; equal for all retries."""
+    # A clear raises the number of tries that the task may come to. It gives a run that had ended
+    # another start date; so does a run that was deleted and created again under its old name.
     started = getattr(context.get("dag_run"), "start_date", None)
     return f"{getattr(context['ti'], 'max_tries', '')} {started.isoformat() if started else ''}".strip()
 
 
-def edition(regenerate: Any, generation: str) -> str:
-    """What tells what is bought anew from what was bought before.
+def regenerate_key(regenerate: Any, clear_id: str) -> str:
+    """What distinguishes image tasks that are to be submitted again from those submitted before.
 
-    :param regenerate: nothing, or false: no. True: each clear of the task buys anew, its retries do not.
-        Other text: the edition's name.
+    :param regenerate: nothing or false: no difference. True: each clear of the task submits again, its
+        retries do not. Any other text is the key itself.
+    :param clear_id: see :func:`clear_id_of`.
     """
     text = "" if regenerate is None else str(regenerate).strip()
     if text.lower() in ("", "none", "false", "no", "off", "0"):
         return ""
-    return f"clear {generation}" if text.lower() in ("true", "yes", "on", "1") else text
-
-
-def _told(error: CallError | None) -> dict[str, Any] | None:
-    """An answer as the journal's notes keep it."""
-    if error is None:
-        return None
-    return {
-        "operation": error.operation.value,
-        "code": error.code,
-        "http_status": error.http_status,
-        "message": error.message,
-        "request_id": error.request_id,
-        "gateway_request_id": error.gateway_request_id,
-    }
+    return f"clear {clear_id}" if text.lower() in ("true", "yes", "on", "1") else text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a :class:`~airflow_provider_bgrep.operators.bgrep.BgRepGenerateOperator` ends, once all is saved."""
+"""How a run ends: the manifest, the summary, and the error if there is one. Knows no operator."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from airflow_provider_bgrep.generation.items import WorkItem, WorkItems
 from airflow_provider_bgrep.generation.manifest import write_manifest
 from airflow_provider_bgrep.generation.outcomes import MEANINGS, Outcome
 from airflow_provider_bgrep.generation.run_context import Result
-from airflow_provider_bgrep.journal.journal import Journal, State, SupersededError
+from airflow_provider_bgrep.journal.journal import Journal
+from airflow_provider_bgrep.journal.records import State, SupersededError
 from airflow_provider_bgrep.operators._stores import ADVICE
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation
 from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput, Problem
@@ -32,191 +33,224 @@ from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput, Prob
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
-    from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
+    from airflow_provider_bgrep.operators.spec import GenerateSpec
 
 _SHOWN: Final = 10
-"""So many image tasks a message names; the manifest names all."""
+"""Image tasks that a message names at most; the manifest names all."""
 
 _GOOD: Final = frozenset({Outcome.GENERATED})
 _SOME: Final = frozenset({Outcome.GENERATED, Outcome.PARTIAL})
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class FinishedRun:
     """Everything that decides how the task ends.
 
-    :param operator: the operator.
-    :param board: what became of each item.
-    :param journal: what was bought.
+    :param spec: the run.
+    :param work_items: the outcome of each image task.
+    :param journal: what was submitted.
     :param result: how the last round went.
     :param manifest: where to write the manifest.
     """
 
-    operator: BgRepGenerateOperator
-    board: WorkItems
+    spec: GenerateSpec
+    work_items: WorkItems
     journal: Journal
     result: Result
     manifest: ObjectStoragePath
 
-    def end(self, context: Context) -> dict[str, Any]:
-        """Write the manifest, then return the summary or raise what went wrong.
+    def of(self, outcome: Outcome) -> list[WorkItem]:
+        """The list's items with this outcome."""
+        return [item for item in self.work_items.listed if item.outcome is outcome]
 
-        The summary is pushed to XCom even where the task fails: the images that succeeded are paid for.
-        """
-        stopped = self._stopped()
-        for item in self._of(Outcome.NOT_SUBMITTED):
-            item.becomes(item.outcome, item.reason or self._why_not(stopped))
-        summary = self._summary()
-        try:
-            write_manifest(self.board, self.manifest)
-        except Exception:
-            context["ti"].xcom_push(key="return_value", value=summary)
-            raise
-        self.operator.log.info("Manifest: %s. %s", self.manifest, _in_words(summary, self.board.told))
-        problem = self._problem(stopped)
-        if problem is not None:
-            context["ti"].xcom_push(key="return_value", value=summary)
-            raise problem
-        return summary
+    @property
+    def totals(self) -> str:
+        """The outcomes in words, and where to read them one by one."""
+        items = self.work_items
+        return f"Of {len(items.listed)} image tasks: {items.description}. All are in {self.manifest}."
 
-    def _summary(self) -> dict[str, Any]:
-        notes = self.journal.notes
-        bought = [
-            record
-            for record in self.journal.records
-            if record.state is State.ACCEPTED and record.try_number >= notes.first_try
-        ]
-        return {
-            "manifest": str(self.manifest),
-            "items": self.board.counts(),
-            "unlisted": len(self.board.items) - len(self.board.listed),
-            "submits": notes.counts.get(Operation.SUBMIT.value, 0),
-            "queries": notes.counts.get(Operation.QUERY.value, 0),
-            "jobs": len(bought),
-            "image_tasks": sum(len(record.items) for record in bought),
-            "images": sum(record.images for record in bought),
-            "saved": sum(len(item.files) for item in self.board.listed),
-            "avoided": {
-                "image_tasks": len(self.board.avoided),
-                "images": sum(item.images for item in self.board.avoided),
-            },
-        }
+    @property
+    def stop(self) -> CallError | None:
+        """The answer after which nothing more was submitted, in this execution or an earlier one."""
+        return self.result.stopped or stop_error(self.journal.metadata.stopped)
 
-    # --- what went wrong --------------------------------------------------------------------------
 
-    def _problem(self, stopped: CallError | None) -> BaseException | None:
-        """What to raise: first what another try may mend, then what keeps the list from being done."""
-        if self.result.error is not None:
-            return self._passing(self.result.error)
-        over = [item for item in self.board.listed if item.is_over_budget]
-        if over and self.operator.over_budget == "refuse":
-            return self._over_budget(over)
-        not_submitted = [item for item in self._of(Outcome.NOT_SUBMITTED) if not item.is_over_budget]
-        is_refused = stopped is not None and stopped.kind is not ErrorKind.UNKNOWN_OUTCOME
-        if stopped and is_refused and (not_submitted or self.result.has_no_queries):
-            return self._refused(stopped, not_submitted)
-        if unknown := self._of(Outcome.UNKNOWN):
-            return self._unknown(unknown, not_submitted)
-        if not_submitted or self._of(Outcome.PENDING):
-            return self._timed_out()
-        return self._failed()
+def finish(run: FinishedRun, context: Context, *, log: Any) -> dict[str, Any]:
+    """Write the manifest, then return the summary or raise what went wrong.
 
-    def _passing(self, error: BaseException) -> BaseException:
-        if isinstance(error, CallError):
-            return error_from(error)
-        if isinstance(error, NotSavedError):
-            return BgRepDownloadError(
-                f"Finished images could not be saved: {error}. They are paid for: let this task try again, "
-                "or clear it, soon."
-            )
-        return BgRepServiceError(str(error)) if isinstance(error, SupersededError) else error
+    The summary is pushed to XCom even where the task fails: the images that succeeded are paid for.
+    """
+    for item in run.of(Outcome.NOT_SUBMITTED):
+        item.set_outcome(item.outcome, item.reason or _why_not_submitted(run))
+    summary = summarize(run)
+    try:
+        write_manifest(run.work_items, run.manifest)
+    except Exception:
+        context["ti"].xcom_push(key="return_value", value=summary)
+        raise
+    log.info("Manifest: %s. %s", run.manifest, _log_line(summary, run.work_items.description))
+    error = error_of(run)
+    if error is not None:
+        context["ti"].xcom_push(key="return_value", value=summary)
+        raise error
+    return summary
 
-    def _over_budget(self, over: Sequence[WorkItem]) -> BgRepError:
-        asked = sum(item.images for item in over)
-        spent = self.journal.spent
-        already = f", {spent} were bought before" if spent else ""
-        what = f"is {self.operator.max_images}, but task_list asks for {asked} images more{already}"
-        problem = Problem("max_images", f"{what}; raise it, or set over_budget='trim'")
-        return input_error(InvalidInput([problem]))
 
-    def _refused(self, stopped: CallError, not_submitted: Sequence[WorkItem]) -> BgRepError:
-        raised = error_from(stopped)
-        pending = self.board.outstanding
-        if not_submitted:
-            raised.message += (
-                f" {len(not_submitted)} image tasks were not submitted: {_names(not_submitted)}."
-            )
-        if pending:
-            keys = ", ".join(record.result_key for record in pending[:_SHOWN])
-            more = f" and {len(pending) - _SHOWN} more" if len(pending) > _SHOWN else ""
-            raised.message += f" {len(pending)} jobs are paid for and not collected: {keys}{more}."
-        raised.message += f" Then clear this task: what was bought is not bought again. {self._rest()}"
-        return raised
+def summarize(run: FinishedRun) -> dict[str, Any]:
+    """The run in counts, for XCom."""
+    metadata, items = run.journal.metadata, run.work_items
+    accepted = [
+        record
+        for record in run.journal.records
+        if record.state is State.ACCEPTED and record.try_number >= metadata.first_try
+    ]
+    return {
+        "manifest": str(run.manifest),
+        "items": items.counts(),
+        "orphaned": len(items.items) - len(items.listed),
+        "submits": metadata.counts.get(Operation.SUBMIT.value, 0),
+        "queries": metadata.counts.get(Operation.QUERY.value, 0),
+        "jobs": len(accepted),
+        "image_tasks": sum(len(record.items) for record in accepted),
+        "images": sum(record.images for record in accepted),
+        "saved": sum(len(item.files) for item in items.listed),
+        "reused": {
+            "image_tasks": len(items.reused),
+            "images": sum(item.images for item in items.reused),
+        },
+    }
 
-    def _unknown(
-        self, unknown: Sequence[WorkItem], not_submitted: Sequence[WorkItem]
-    ) -> BgRepUnknownOutcomeError:
-        records = list({id(item.record): item.record for item in unknown if item.record}.values())
-        told = []
-        for record in records[:_SHOWN]:
-            of_it = [item for item in unknown if item.record is record]
-            ids = f"request id {record.request_id or 'unknown'}, gateway request id " + (
-                record.gateway_request_id or "unknown"
-            )
-            told.append(f"sent at {record.at} (nonce {record.nonce}, {ids}): {_names(of_it)}")
-        more = f"; and {len(records) - _SHOWN} more submits" if len(records) > _SHOWN else ""
-        rest = f" {len(not_submitted)} more were not submitted after that." if not_submitted else ""
-        return BgRepUnknownOutcomeError(
-            f"{len(unknown)} image tasks have an unknown outcome: {'; '.join(told)}{more}.{rest} "
-            f"{ADVICE} {self._rest()}",
-            request_id=records[0].request_id if records else "",
-            gateway_request_id=records[0].gateway_request_id if records else "",
+
+def stop_record(error: CallError | None) -> dict[str, Any] | None:
+    """The answer after which nothing more is submitted, as the journal keeps it."""
+    if error is None:
+        return None
+    return {
+        "operation": error.operation.value,
+        "code": error.code,
+        "http_status": error.http_status,
+        "message": error.message,
+        "request_id": error.request_id,
+        "gateway_request_id": error.gateway_request_id,
+    }
+
+
+def stop_error(record: Any) -> CallError | None:
+    """The answer again that :func:`stop_record` wrote down."""
+    if record is None:
+        return None
+    facts = {name: value for name, value in record.items() if name not in ("operation", "message")}
+    error = CallError.rebuilt(Operation(record["operation"]), **facts)
+    error.message = str(record["message"])
+    return error
+
+
+# --- what went wrong ------------------------------------------------------------------------------
+
+
+def error_of(run: FinishedRun) -> BaseException | None:
+    """What to raise: first what another try may not meet, then what kept the list from being done."""
+    if run.result.error is not None:
+        return _transient(run.result.error)
+    over = [item for item in run.work_items.listed if item.is_over_budget]
+    if over and run.spec.options.over_budget == "refuse":
+        return _over_budget(run, over)
+    not_submitted = [item for item in run.of(Outcome.NOT_SUBMITTED) if not item.is_over_budget]
+    stop = run.stop
+    is_refusal = stop is not None and stop.kind is not ErrorKind.UNKNOWN_OUTCOME
+    if stop and is_refusal and (not_submitted or run.result.has_no_queries):
+        return _refused(run, stop, not_submitted)
+    if unknown := run.of(Outcome.UNKNOWN):
+        return _unknown(run, unknown, not_submitted)
+    if not_submitted or run.of(Outcome.PENDING):
+        return _timed_out(run)
+    return _failed(run)
+
+
+def _transient(error: BaseException) -> BaseException:
+    if isinstance(error, CallError):
+        return error_from(error)
+    if isinstance(error, NotSavedError):
+        return BgRepDownloadError(
+            f"Finished images could not be saved: {error}. They are paid for, and their URLs expire: let the "
+            "task retry, or clear it, soon."
         )
+    return BgRepServiceError(str(error)) if isinstance(error, SupersededError) else error
 
-    def _timed_out(self) -> BgRepTimeoutError:
-        return BgRepTimeoutError(
-            f"Not done within {self.operator.timeout:g} s. What was bought goes on: clear this task to "
-            f"collect it and to submit the rest. {self._rest()}"
+
+def _over_budget(run: FinishedRun, over: Sequence[WorkItem]) -> BgRepError:
+    asked = sum(item.images for item in over)
+    spent = run.journal.billable_images
+    before = f", {spent} were submitted before" if spent else ""
+    what = f"is {run.spec.max_images}, but task_list asks for {asked} images more{before}"
+    problem = Problem("max_images", f"{what}; raise it, or set over_budget to 'trim' in options")
+    return input_error(InvalidInput([problem]))
+
+
+def _refused(run: FinishedRun, stop: CallError, not_submitted: Sequence[WorkItem]) -> BgRepError:
+    error = error_from(stop)
+    pending = run.work_items.outstanding
+    if not_submitted:
+        error.message += f" {len(not_submitted)} image tasks were not submitted: {_names(not_submitted)}."
+    if pending:
+        keys = ", ".join(record.result_key for record in pending[:_SHOWN])
+        more = f" and {len(pending) - _SHOWN} more" if len(pending) > _SHOWN else ""
+        error.message += f" {len(pending)} jobs are billable and not collected: {keys}{more}."
+    error.message += f" Then clear this task: accepted jobs are not submitted again. {run.totals}"
+    return error
+
+
+def _unknown(
+    run: FinishedRun, unknown: Sequence[WorkItem], not_submitted: Sequence[WorkItem]
+) -> BgRepUnknownOutcomeError:
+    records = list({id(item.record): item.record for item in unknown if item.record}.values())
+    submits = []
+    for record in records[:_SHOWN]:
+        ids = f"request id {record.request_id or 'unknown'}, gateway request id " + (
+            record.gateway_request_id or "unknown"
         )
+        names = _names(item for item in unknown if item.record is record)
+        submits.append(f"sent at {record.at} (nonce {record.nonce}, {ids}): {names}")
+    more = f"; and {len(records) - _SHOWN} more submits" if len(records) > _SHOWN else ""
+    rest = f" {len(not_submitted)} more were not submitted after that." if not_submitted else ""
+    return BgRepUnknownOutcomeError(
+        f"{len(unknown)} image tasks have an unknown outcome: {'; '.join(submits)}{more}.{rest} "
+        f"{ADVICE} {run.totals}",
+        request_id=records[0].request_id if records else "",
+        gateway_request_id=records[0].gateway_request_id if records else "",
+    )
 
-    def _failed(self) -> BgRepJobFailedError | None:
-        items = [item for item in self.board.listed if not item.is_over_budget]
-        good = _SOME if self.operator.fail_on == "all" else _GOOD
-        bad = [item for item in items if item.outcome not in good]
-        if not bad or self.operator.fail_on == "never":
-            return None
-        if self.operator.fail_on == "all" and len(bad) < len(items):
-            return None
-        told = "; ".join(f"{name_of(item)}: {item.outcome.value}, {item.reason}" for item in bad[:_SHOWN])
-        more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-        return BgRepJobFailedError(f"{len(bad)} of {len(items)} image tasks: {told}{more}. {self._rest()}")
 
-    # --- words ------------------------------------------------------------------------------------
+def _timed_out(run: FinishedRun) -> BgRepTimeoutError:
+    return BgRepTimeoutError(
+        f"The run did not finish within {run.spec.timeout:g} s. Accepted jobs go on: clear this task to "
+        f"collect them and to submit the rest. {run.totals}"
+    )
 
-    def _of(self, outcome: Outcome) -> list[WorkItem]:
-        return [item for item in self.board.listed if item.outcome is outcome]
 
-    def _rest(self) -> str:
-        return f"Of {len(self.board.listed)} image tasks: {self.board.told}. All are in {self.manifest}."
+def _failed(run: FinishedRun) -> BgRepJobFailedError | None:
+    fail_on = run.spec.fail_on
+    items = [item for item in run.work_items.listed if not item.is_over_budget]
+    good = _SOME if fail_on == "all" else _GOOD
+    bad = [item for item in items if item.outcome not in good]
+    if not bad or fail_on == "never" or (fail_on == "all" and len(bad) < len(items)):
+        return None
+    shown = "; ".join(f"{name_of(item)}: {item.outcome.value}, {item.reason}" for item in bad[:_SHOWN])
+    more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+    return BgRepJobFailedError(f"{len(bad)} of {len(items)} image tasks: {shown}{more}. {run.totals}")
 
-    def _why_not(self, stopped: CallError | None) -> str:
-        if stopped is not None:
-            return f"no more was submitted after: {stopped.message}"
-        if self.result.error is not None:
-            return "the task ended before, on an error that may pass"
-        if time.time() >= self.journal.notes.end_time:
-            return "the time-out came before"
-        return MEANINGS[Outcome.NOT_SUBMITTED][0]
 
-    def _stopped(self) -> CallError | None:
-        """The answer after which nothing more was submitted, in this leg or an earlier one."""
-        told = self.journal.notes.stopped
-        if self.result.stopped is not None or told is None:
-            return self.result.stopped
-        rest = {name: value for name, value in told.items() if name not in ("operation", "message")}
-        error = CallError.rebuilt(Operation(told["operation"]), **rest)
-        error.message = str(told["message"])
-        return error
+# --- words ----------------------------------------------------------------------------------------
+
+
+def _why_not_submitted(run: FinishedRun) -> str:
+    if run.stop is not None:
+        return f"nothing more was submitted after: {run.stop.message}"
+    if run.result.error is not None:
+        return "the task ended before, on an error that may not occur again"
+    if time.time() >= run.journal.metadata.end_time:
+        return "the deadline passed before"
+    return MEANINGS[Outcome.NOT_SUBMITTED][0]
 
 
 def _names(items: Iterable[WorkItem]) -> str:
@@ -225,9 +259,9 @@ def _names(items: Iterable[WorkItem]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-def _in_words(summary: dict[str, Any], told: str) -> str:
+def _log_line(summary: dict[str, Any], outcomes: str) -> str:
     return (
-        f"Image tasks: {told}. Bought: {summary['images']} images in {summary['jobs']} jobs; "
-        f"{summary['avoided']['images']} images not bought again. Calls: {summary['submits']} submits, "
+        f"Image tasks: {outcomes}. Submitted: {summary['images']} images in {summary['jobs']} jobs; "
+        f"reused: {summary['reused']['images']} images. Calls: {summary['submits']} submits, "
         f"{summary['queries']} queries."
     )

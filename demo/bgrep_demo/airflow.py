@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real Airflow 3: scheduler, dag-processor, triggerer and api-server, each a process of its own."""
+"""Runs a real Airflow 3: scheduler, dag-processor, triggerer and api-server as separate processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TASK_FINISHED = FINISHED | {"skipped", "upstream_failed", "removed"}
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback on which nothing listens."""
+    """Return unused ports on loopback."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [opened.getsockname()[1] for opened in sockets]
     for opened in sockets:
@@ -35,7 +35,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment without what would leak into the Airflow or between it and loopback."""
+    """Return the environment without variables that change Airflow, and without a proxy for loopback."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -48,10 +48,10 @@ def clean_environment() -> dict[str, str]:
 
 
 class Airflow:
-    """One Airflow installation's life: configured, started, asked over its REST API, stopped.
+    """An Airflow installation: configures it, starts it and calls its REST API.
 
-    :param services: who supervises its processes.
-    :param home: becomes AIRFLOW_HOME; made if it is not there.
+    :param services: supervise its processes.
+    :param home: AIRFLOW_HOME; created if missing.
     :param dags: the DAG folder.
     :param settings: further environment variables (``AIRFLOW__...``, ``AIRFLOW_CONN_...``).
     """
@@ -80,12 +80,12 @@ class Airflow:
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            # SQLite takes one writer at a time: few tasks at once, and patience instead of
+            # SQLite takes one writer at a time: run few tasks at once, and wait instead of failing with
             # "database is locked".
             "AIRFLOW__CORE__PARALLELISM": "3",
             "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "8",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.database}?timeout=60",
-            # Everybody who reaches loopback on this machine is an administrator: no login.
+            # No login: everybody with access to loopback on this machine is an administrator.
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
@@ -94,22 +94,22 @@ class Airflow:
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_logs),
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
-            # A task's supervisor may notice its end only after so many seconds (5 unless said): until then
-            # the slot is taken, and a task resumed from a short deferral looks like one that was lost.
+            # Seconds until a task's supervisor notices its end (default 5). Until then the slot is taken,
+            # and a task that resumes from a short deferral appears to be lost.
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             **(settings or {}),
         }
 
     def command(self, *words: str) -> list[str]:
-        """A call of Airflow's command line, with the Python that runs this."""
+        """Return a command line of Airflow for the current Python."""
         return [sys.executable, "-m", "airflow", *words]
 
     def cli(self, *words: str, seconds: float = 120) -> str:
-        """Run Airflow's command line to its end.
+        """Run a command of Airflow and wait for it.
 
-        :return: what it printed.
-        :raises RuntimeError: if it failed, with what it said.
+        :return: its standard output.
+        :raises RuntimeError: if it failed; the message has its output.
         """
         done = subprocess.run(
             self.command(*words),
@@ -127,10 +127,10 @@ class Airflow:
         return done.stdout
 
     def migrate(self, template: Path | None = None) -> None:
-        """Make the metadata database.
+        """Create the metadata database.
 
-        :param template: where to keep an empty database for the next time; it must be named after
-            everything that decides its schema.
+        :param template: path of an empty database to copy, or to create for the next time; its name must
+            contain everything that its schema depends on.
         """
         self.home.mkdir(parents=True, exist_ok=True)
         if template is None or not template.is_file():
@@ -143,19 +143,19 @@ class Airflow:
             shutil.copy(template, self.database)
 
     def service(self, component: str) -> Service:
-        """One of Airflow's components, ready to be started."""
+        """Return a component of Airflow as a service, not started."""
         return Service(
             component, self.command(component), self.env, self.home / "services" / f"{component}.log"
         )
 
     def start(self, components: Sequence[str] = COMPONENTS, seconds: float = 120) -> None:
-        """Start the components and wait until all of them report healthy."""
+        """Start components and wait until Airflow reports that all of them are healthy."""
         for component in components:
             self.services.start(self.service(component))
         self.services.until(self.healthy, f"Airflow healthy at {self.url}", seconds)
 
     def healthy(self) -> bool:
-        """Whether the api-server answers and every component beats."""
+        """Return whether the api-server answers and every component sends heartbeats."""
         try:
             health = self.call("GET", "/monitor/health")
         except OSError:
@@ -168,25 +168,25 @@ class Airflow:
     # --- the REST API -----------------------------------------------------------------------------
 
     def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
-        """One call of the REST API.
+        """Call the REST API.
 
-        :param path: under ``/api/v2``.
+        :param path: path below ``/api/v2``.
         :param body: sent as JSON.
         :param query: the query string's parameters.
-        :return: the decoded answer.
-        :raises urllib.error.HTTPError: if it was refused.
+        :return: the decoded response.
+        :raises urllib.error.HTTPError: if the status is an error.
         """
         if not self._token:
-            with urllib.request.urlopen(f"{self.url}/auth/token", timeout=30) as answer:
-                self._token = json.load(answer)["access_token"]
+            with urllib.request.urlopen(f"{self.url}/auth/token", timeout=30) as response:
+                self._token = json.load(response)["access_token"]
         request = urllib.request.Request(
             f"{self.url}/api/v2{path}" + (f"?{urlencode(query)}" if query else ""),
             data=None if body is None else json.dumps(body).encode(),
             method=method,
             headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return json.load(response)
 
     def wait_for_dag(self, dag_id: str, seconds: float = 90) -> None:
         """Wait until a DAG is parsed.
@@ -194,22 +194,22 @@ class Airflow:
         :raises RuntimeError: if its file cannot be imported.
         """
 
-        def look() -> bool:
+        def is_parsed() -> bool:
             try:
                 self.call("GET", f"/dags/{dag_id}")
             except urllib.error.HTTPError as error:
                 if error.code != 404:
                     raise
-                problems = self.call("GET", "/importErrors")["import_errors"]
-                if problems:
-                    raise RuntimeError(problems[0]["stack_trace"]) from error
+                errors = self.call("GET", "/importErrors")["import_errors"]
+                if errors:
+                    raise RuntimeError(errors[0]["stack_trace"]) from error
                 return False
             return True
 
-        self.services.until(look, f"DAG {dag_id} parsed", seconds)
+        self.services.until(is_parsed, f"DAG {dag_id} parsed", seconds)
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None, run_id: str | None = None) -> str:
-        """Start a run of a DAG.
+        """Trigger a run of a DAG.
 
         :return: its run id.
         """
@@ -217,18 +217,18 @@ class Airflow:
         return str(self.call("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"])
 
     def run_state(self, dag_id: str, run_id: str) -> str:
-        """The state of a run."""
+        """Return the state of a run."""
         return str(self.call("GET", f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}")["state"])
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """The task instances of a run."""
+        """Return the task instances of a run."""
         path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances"
         return list(self.call("GET", path, limit=100)["task_instances"])
 
     def xcom(
         self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1
     ) -> Any:
-        """One XCom value, decoded."""
+        """Return an XCom value, decoded."""
         path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.call("GET", path, deserialize="true", map_index=map_index)["value"]
 
@@ -238,8 +238,8 @@ class Airflow:
         :return: ``success`` or ``failed``.
         """
 
-        def look() -> str | None:
+        def final_state() -> str | None:
             state = self.run_state(dag_id, run_id)
             return state if state in FINISHED else None
 
-        return self.services.until(look, f"{dag_id} {run_id} finished", seconds, every=0.5)
+        return self.services.until(final_state, f"{dag_id} {run_id} finished", seconds, every=0.5)

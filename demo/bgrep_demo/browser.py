@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The browser that galleries are looked at with: a Chromium of this machine's."""
+"""Finds the Chromium of this machine, which the browser tests drive."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PLACES = (
 )
 
 FLAGS = (
-    "--no-sandbox",  # root may not have one, and it only sees pages of our own
+    "--no-sandbox",  # root cannot have one, and it opens no pages but our own
     "--disable-gpu",
     "--disable-quic",
     "--disable-background-networking",
@@ -25,13 +25,13 @@ FLAGS = (
     "--disable-sync",
     "--no-first-run",
 )
-"""What it is started with: it stays by itself."""
+"""Command-line options that keep it off the network."""
 
 
 def chromium() -> Path:
-    """The browser's program.
+    """Return the path of the browser.
 
-    :raises RuntimeError: if there is none, with what to do about it.
+    :raises RuntimeError: if there is none; the message says how to install it.
     """
     for name in _NAMES:
         if found := shutil.which(name):

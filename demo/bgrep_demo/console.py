@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo says on the terminal: one line whenever something changes."""
+"""Prints the progress of the demo: a line for each change, with the seconds since the start."""
 
 from __future__ import annotations
 
@@ -13,59 +13,58 @@ from bgrep_demo.airflow import TASK_FINISHED
 
 _COLOURS = {"bold": "1", "dim": "2", "green": "32", "yellow": "33", "cyan": "36", "red": "31"}
 _STATES = {
-    "success": ("green", "done"),
+    "success": ("green", "success"),
     "failed": ("red", "failed"),
-    "deferred": ("yellow", "deferred: the triggerer waits, no worker is held"),
+    "deferred": ("yellow", "deferred: the triggerer waits and no worker slot is held"),
     "running": ("cyan", "running"),
-    "up_for_retry": ("yellow", "will be tried again"),
-    "skipped": ("dim", "skipped: there is nothing to do"),
-    "upstream_failed": ("red", "not run: what it needs has failed"),
+    "up_for_retry": ("yellow", "up for retry"),
+    "skipped": ("dim", "skipped: nothing to do"),
+    "upstream_failed": ("red", "upstream failed"),
 }
 
 
 class Console:
-    """Tells what happens, with the seconds since it began."""
+    """Prints lines with the seconds since it was created."""
 
     def __init__(self) -> None:
-        """Begin now."""
-        self._began = time.monotonic()
+        self._start = time.monotonic()
         self._coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        self._seen: dict[tuple[str, str], str] = {}
+        self._states: dict[tuple[str, str], str] = {}
 
     @property
     def seconds(self) -> float:
-        """Seconds since the story began."""
-        return time.monotonic() - self._began
+        """Seconds since the console was created."""
+        return time.monotonic() - self._start
 
     def paint(self, colour: str, text: str) -> str:
-        """Text in a colour, where the terminal has some."""
+        """Return text in a colour, or as it is where the output is not a terminal."""
         return f"\033[{_COLOURS[colour]}m{text}\033[0m" if self._coloured else text
 
-    def chapter(self, text: str) -> None:
-        """Say that something new begins."""
+    def heading(self, text: str) -> None:
+        """Print the heading of a section."""
         print(f"\n{self.paint('bold', text)}", flush=True)
 
     def line(self, text: str) -> None:
-        """Say one thing."""
+        """Print a line."""
         print(f"{self.paint('dim', f'{self.seconds:6.1f} s')}  {text}", flush=True)
 
-    def tasks(self, name: str, instances: Iterable[Mapping[str, Any]]) -> None:
-        """Say what has changed about the tasks of a run.
+    def tasks(self, run_id: str, instances: Iterable[Mapping[str, Any]]) -> None:
+        """Print the task instances of a run whose state has changed since the last call.
 
-        :param name: what people call the run.
-        :param instances: its task instances, from the REST API.
+        :param run_id: the run.
+        :param instances: its task instances, as the REST API returns them.
         """
-        for one in instances:
-            state = one["state"] or ""
-            mapped = f"[{one['map_index']}]" if one["map_index"] >= 0 else ""
-            task = one["task_id"].removeprefix("refresh.") + mapped
-            before = self._seen.get((name, task))
-            if state not in _STATES or before == state:
+        for instance in instances:
+            state = instance["state"] or ""
+            index = f"[{instance['map_index']}]" if instance["map_index"] >= 0 else ""
+            task = instance["task_id"].removeprefix("refresh.") + index
+            previous = self._states.get((run_id, task))
+            if state not in _STATES or previous == state:
                 continue
-            self._seen[name, task] = state
+            self._states[run_id, task] = state
             colour, words = _STATES[state]
-            if state == "running" and before == "deferred":
-                words = "running again: jobs are finished"
-            if state in TASK_FINISHED and one.get("duration"):
-                words = f"{words} ({one['duration']:.1f} s)"
-            self.line(f"{name:<12} {task:<20} {self.paint(colour, words)}")
+            if state == "running" and previous == "deferred":
+                words = "resumed: jobs have finished"
+            if state in TASK_FINISHED and instance.get("duration"):
+                words = f"{words} ({instance['duration']:.1f} s)"
+            self.line(f"{run_id:<12} {task:<20} {self.paint(colour, words)}")

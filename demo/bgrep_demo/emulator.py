@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The API's emulator as a service beside Airflow."""
+"""Runs the emulator of the API as a service beside Airflow."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def start_emulator(services: Services, log: Path, *options: str) -> EmulatorClient:
     """Start the emulator on a free port.
 
-    :param services: who supervises it.
-    :param log: its log, the first line of which is its URL.
-    :param options: of its command line.
-    :return: what drives it.
+    :param services: supervise it.
+    :param log: its log, whose first line is its URL.
+    :param options: options of its command line.
+    :return: a client of its control routes.
     """
     command = [sys.executable, "-m", "airflow_provider_bgrep.emulator", *options]
     service = services.start(Service("emulator", command, clean_environment(), log))
 
-    def look() -> str | None:
+    def url() -> str | None:
         return next((line for line in service.tail().splitlines() if line.startswith("http://")), None)
 
-    return EmulatorClient(services.until(look, "the emulator listens", seconds=30))
+    return EmulatorClient(services.until(url, "the emulator listens", seconds=30))
 
 
 def save(url: str, folder: Path, stem: str) -> Path:
     """Save an image that the emulator serves.
 
-    :param folder: where to; made if it is not there.
-    :param stem: the file's name without its extension, which is the URL's.
-    :return: the file.
+    :param folder: the folder to save to; created if missing.
+    :param stem: the file name without its extension, which comes from the URL.
+    :return: the path of the file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{stem}{Path(urlsplit(url).path).suffix}"

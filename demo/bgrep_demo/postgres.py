@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A PostgreSQL server of our own for a test's Airflow: on loopback, in a folder that goes with it."""
+"""Runs a PostgreSQL server for the Airflow of a test: on loopback, in a temporary folder."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _PLACES = (
     "usr/local/opt/postgresql*/bin",
 )
 _USER = "bgrep"
-# What is lost in a power cut is a test.
-_HASTY = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+# A power cut may lose data: it is a test database.
+_NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
 def binaries() -> Path:
-    """The folder with the server's programs: Debian leaves it off the PATH.
+    """Return the folder of the server's programs, which Debian keeps off the PATH.
 
-    :raises RuntimeError: if there is none, with what to do about it.
+    :raises RuntimeError: if there is none; the message says how to install it.
     """
     if found := shutil.which("initdb"):
         return Path(found).resolve().parent
@@ -49,7 +49,7 @@ def binaries() -> Path:
 
 
 def _owner() -> str | None:
-    """Whom the server runs as: not root, which it refuses."""
+    """Return the user to run the server as if the current one is root, which it refuses."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -60,15 +60,15 @@ def _owner() -> str | None:
 
 @contextlib.contextmanager
 def postgres(services: Services, log: Path) -> Iterator[str]:
-    """A running server, until the end of the context, which is the end of all its services.
+    """Run a server until the context ends; that stops all of ``services``.
 
-    :param services: who supervises it.
+    :param services: supervise it.
     :param log: its log.
-    :return: SQLAlchemy's URL of its database.
-    :raises RuntimeError: if PostgreSQL is not installed, or its cluster cannot be made.
+    :return: the SQLAlchemy URL of its database.
+    :raises RuntimeError: if PostgreSQL is not installed, or has no user to run as.
     """
     programs, owner = binaries(), _owner()
-    # Not under the caller's folder: that may be closed to the server's user.
+    # Not in the caller's folder, which the server's user may not be able to read.
     with tempfile.TemporaryDirectory(prefix="bgrep-postgres-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         password, secret = secrets.token_hex(16), folder / "password"
@@ -90,14 +90,14 @@ def postgres(services: Services, log: Path) -> Iterator[str]:
         )
         (port,) = free_ports(1)
         settings = (
-            *_HASTY,
+            *_NOT_DURABLE,
             "listen_addresses=127.0.0.1",
             f"port={port}",
             f"unix_socket_directories={folder}",
         )
         command = [str(programs / "postgres"), "-D", str(folder / "data")]
         command += [word for setting in settings for word in ("-c", setting)]
-        # SIGINT ends it at once, and cleanly; SIGTERM waits for every client to leave.
+        # SIGINT: fast shutdown. SIGTERM would wait for every client to disconnect.
         service = Service("postgres", command, clean_environment(), log, owner, signal.SIGINT)
         services.start(service)
         services.until(lambda: _answers(programs, port), "PostgreSQL answers", 60)
@@ -108,5 +108,5 @@ def postgres(services: Services, log: Path) -> Iterator[str]:
 
 
 def _answers(programs: Path, port: int) -> bool:
-    asked = [str(programs / "pg_isready"), "--quiet", "--host", "127.0.0.1", "--port", str(port)]
-    return subprocess.run(asked, check=False, env=clean_environment()).returncode == 0
+    command = [str(programs / "pg_isready"), "--quiet", "--host", "127.0.0.1", "--port", str(port)]
+    return subprocess.run(command, check=False, env=clean_environment()).returncode == 0

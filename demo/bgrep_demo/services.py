@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Long-running programs under supervision: started together, watched, ended together."""
+"""Long-running programs: started, supervised and stopped together."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from bgrep_demo import subreaper
 T = TypeVar("T")
 
 GRACE = 3.0
-"""Seconds that a service gets to end by itself: LocalExecutor waits for its running tasks, we do not."""
+"""Seconds from the first signal to a service to SIGKILL; LocalExecutor would wait for its running tasks."""
 
 
 class ServiceEndedError(RuntimeError):
-    """A service ended that should be running."""
+    """A service has ended that should be running."""
 
 
 @dataclass
 class Service:
-    """One program on a leash of its own.
+    """A program under a subreaper of its own.
 
-    :param name: what people call it.
+    :param name: its name in messages.
     :param command: the program and its arguments.
     :param env: its whole environment.
-    :param log: where its output goes; appended to on a restart.
-    :param user: whom it runs as, if not as us.
-    :param end_with: the signal by which it is asked to end.
+    :param log: the file for its output; a restart appends.
+    :param user: the user to run it as; by default the current one.
+    :param end_with: the first signal that stops it.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Service:
     log: Path
     user: str | None = None
     end_with: signal.Signals = signal.SIGTERM
-    _leash: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _subreaper: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def start(self) -> None:
         """Start the program."""
@@ -54,29 +54,29 @@ class Service:
         options = ["--grace", str(GRACE), "--end-with", self.end_with.name]
         options += ["--user", self.user] if self.user else []
         with self.log.open("ab") as log:
-            self._leash = subprocess.Popen(
+            self._subreaper = subprocess.Popen(
                 [sys.executable, str(Path(subreaper.__file__)), *options, *self.command],
-                # The leash ends what it holds when this pipe closes, however this process ends.
+                # The subreaper ends the program when this pipe closes, however this process ends.
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 env=dict(self.env),
-                # Of ``python -m`` the working directory is part: no source tree that lies there.
+                # ``python -m`` imports from the working directory, so it must not be a source tree.
                 cwd=self.log.parent,
                 start_new_session=True,
             )
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code, or ``None`` while it runs (or was never started)."""
-        return self._leash.poll() if self._leash else None
+        """The exit code; ``None`` while it runs or before it was started."""
+        return self._subreaper.poll() if self._subreaper else None
 
     @property
     def pid(self) -> int:
-        """The program's own process id (not its leash's)."""
-        if self._leash is not None:
+        """The process id of the program, not of its subreaper."""
+        if self._subreaper is not None:
             with contextlib.suppress(psutil.Error):
-                for child in psutil.Process(self._leash.pid).children():
+                for child in psutil.Process(self._subreaper.pid).children():
                     return int(child.pid)
         raise ServiceEndedError(f"{self.name} is not running")
 
@@ -86,40 +86,40 @@ class Service:
             return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
         return ""
 
-    def ask_to_end(self) -> None:
-        """Begin the end; :meth:`wait` sees it through."""
-        if self._leash is not None and self._leash.poll() is None:
-            self._leash.terminate()
+    def terminate(self) -> None:
+        """Send the first signal, without waiting; see :meth:`wait`."""
+        if self._subreaper is not None and self._subreaper.poll() is None:
+            self._subreaper.terminate()
 
     def wait(self) -> None:
-        """Wait until nothing of it is left."""
-        if self._leash is not None:
+        """Wait until every process of it has ended."""
+        if self._subreaper is not None:
             try:
-                self._leash.wait(GRACE + 10)
+                self._subreaper.wait(GRACE + 10)
             except subprocess.TimeoutExpired:
-                self._leash.kill()
-                self._leash.wait()
-            if self._leash.stdin:
-                self._leash.stdin.close()
-            # Nothing, unless the leash itself was killed: then what it held has come to this process.
-            subreaper.kill_descendants(self._leash.pid)
+                self._subreaper.kill()
+                self._subreaper.wait()
+            if self._subreaper.stdin:
+                self._subreaper.stdin.close()
+            # Only if the subreaper itself was killed: this process has adopted what it left behind.
+            subreaper.kill_descendants(self._subreaper.pid)
 
 
 class Services:
-    """Services that live and die together; a context manager."""
+    """Services that are stopped together; a context manager."""
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Adopt the orphans of this process."""
         self._all: dict[str, Service] = {}
-        # Whatever a killed leash leaves behind comes to us, and ends with us.
+        # What a killed subreaper leaves behind becomes a child of this process.
         subreaper.adopt_orphans()
 
     def __getitem__(self, name: str) -> Service:
-        """One service by its name."""
+        """Return a service by name."""
         return self._all[name]
 
     def start(self, service: Service) -> Service:
-        """Start a service and take charge of it."""
+        """Start a service and supervise it."""
         self._all[service.name] = service
         service.start()
         return service
@@ -127,7 +127,7 @@ class Services:
     def check(self) -> None:
         """Raise if a service has ended.
 
-        :raises ServiceEndedError: with the end of its log.
+        :raises ServiceEndedError: the message has the end of the log.
         """
         for service in self._all.values():
             if (code := service.exit_code) is not None:
@@ -135,20 +135,20 @@ class Services:
                     f"{service.name} ended with exit code {code}; the end of {service.log}:\n{service.tail()}"
                 )
 
-    def until(self, look: Callable[[], T | None], what: str, seconds: float, every: float = 0.2) -> T:
-        """Look again and again until there is something to see.
+    def until(self, poll: Callable[[], T | None], what: str, seconds: float, every: float = 0.2) -> T:
+        """Call a function repeatedly until it returns a value.
 
-        :param look: returns ``None`` or false while there is nothing.
-        :param what: what is waited for, for the error message.
-        :param seconds: give up after these.
-        :param every: seconds between two looks.
-        :return: what was seen.
-        :raises TimeoutError: if it never comes.
+        :param poll: returns ``None`` or false until then.
+        :param what: what it waits for, for the error message.
+        :param seconds: the longest time to wait.
+        :param every: seconds between two calls.
+        :return: the value.
+        :raises TimeoutError: if there is no value in time.
         :raises ServiceEndedError: if a service ends meanwhile.
         """
         deadline = time.monotonic() + seconds
         while True:
-            if found := look():
+            if found := poll():
                 return found
             self.check()
             if time.monotonic() > deadline:
@@ -156,19 +156,19 @@ class Services:
             time.sleep(every)
 
     def stop(self) -> None:
-        """End all of them, side by side."""
+        """Stop all services at the same time, and wait for them."""
         for service in self._all.values():
-            service.ask_to_end()
+            service.terminate()
         for service in self._all.values():
             service.wait()
         self._all.clear()
 
     def __enter__(self) -> Services:
-        """Enter with nothing running."""
+        """Return the services."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End everything."""
+        """Stop all services."""
         self.stop()

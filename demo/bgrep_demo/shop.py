@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's shop: its catalog on two nights."""
+"""The demo's shop: its catalog for two runs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from pathlib import Path
 
 from airflow_provider_bgrep.emulator.samples import Sample
 
+CATALOG = "catalog.csv"
+DESTINATION = "catalog"
+"""File and folder of the shop, as the DAG's form names them by default."""
+
 SETTINGS = {
     "alpine": "in fresh snow before high mountains, blue sky",
     "seaside": "on a beach by the sea at sunset",
     "home": "in a bright nordic living room",
     "silk": "on flowing {{ color }} silk",
-    "city": "on a street of a city at night, neon lights",
+    "city": "on a city street after dark, neon lights",
     "autumn": "in an autumn forest with golden leaves",
 }
-"""What each of the catalog's settings looks like, as the catalog's column ``setting`` words it."""
+"""The end of the prompt for each view."""
 
 RANGE = {
     "bottle": ("Perfume bottle", "yellow", ("silk", "seaside", "alpine")),
@@ -29,13 +33,13 @@ RANGE = {
     "chair": ("Chair", "beige", ("autumn", "home", "seaside")),
     "handbag": ("Handbag", "pink", ("seaside", "silk", "city")),
 }
-"""The shop's products: their names, their colours, and the settings to be shown in."""
+"""The shop's products: name, colour and views of each."""
 
 COLUMNS = ("sku", "view", "name", "color", "image", "mask", "positive_prompt", "seed")
 
 
-def first_night(samples: Mapping[str, Sample]) -> list[dict[str, str]]:
-    """24 rows: each product in three settings."""
+def first_rows(samples: Mapping[str, Sample]) -> list[dict[str, str]]:
+    """Return the catalog of the first run: 24 rows, each product in three views."""
     return [
         {
             "sku": f"{product[:3].upper()}-{100 + number}",
@@ -52,8 +56,8 @@ def first_night(samples: Mapping[str, Sample]) -> list[dict[str, str]]:
     ]
 
 
-def second_night(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """The same a day later: two rows changed, one removed, one broken."""
+def changed_rows(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Return the catalog of the second run: two rows changed, one removed, one invalid."""
     changed = [dict(row) for row in rows]
     changed[0]["color"] = "blue"
     changed[10]["seed"] = "2026"
@@ -63,7 +67,7 @@ def second_night(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
 
 
 def write_catalog(rows: Sequence[Mapping[str, str]], file: Path) -> None:
-    """Write a catalog as a spreadsheet program does: with a byte order mark and CRLF."""
+    """Write a catalog as spreadsheet programs do: with a byte order mark and CRLF."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", encoding="utf-8-sig", newline="") as opened:
         writer = csv.DictWriter(opened, COLUMNS)

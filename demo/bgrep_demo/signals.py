@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turns the signals that end a program into an exception, so that clean-up runs once, and to its end."""
+"""Turns the signals that end a program into an exception, so that clean-up runs once and completely."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """The program was told to end.
+    """A signal ended the program.
 
-    :param signum: by which signal.
+    :param signum: the signal.
     """
 
     def __init__(self, signum: int) -> None:
@@ -23,13 +23,13 @@ class Interrupted(BaseException):
 
 
 def end_cleanly() -> None:
-    """Raise :class:`Interrupted` at the first such signal, ignore later ones; end when the parent ends."""
+    """Raise :class:`Interrupted` on the first signal and ignore later ones; also end when the parent ends."""
 
-    def told(signum: int, _: FrameType | None) -> None:
+    def interrupt(signum: int, _: FrameType | None) -> None:
         for one in ENDING:
             signal.signal(one, signal.SIG_IGN)
         raise Interrupted(signum)
 
     for one in ENDING:
-        signal.signal(one, told)
+        signal.signal(one, interrupt)
     subreaper.follow_parent(signal.SIGTERM)

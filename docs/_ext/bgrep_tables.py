@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Directives that render the package's own tables, so that no page repeats a number or a code."""
+"""Directives that render tables of the package, so that the pages do not repeat numbers or codes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from airflow_provider_bgrep.catalog.model.states import ROW_MEANINGS, VERDICT_ME
 from airflow_provider_bgrep.catalog.state.manifest import MANIFEST
 from airflow_provider_bgrep.connection import EXTRAS
 from airflow_provider_bgrep.exceptions import error_from
-from airflow_provider_bgrep.generation.outcomes import BOUGHT, MEANINGS
+from airflow_provider_bgrep.generation.outcomes import BILLABLE, MEANINGS
 from airflow_provider_bgrep.protocol import limits
 from airflow_provider_bgrep.protocol.codes import (
     GATEWAY_CODES,
@@ -32,8 +32,8 @@ from airflow_provider_bgrep.protocol.codes import (
 )
 from airflow_provider_bgrep.protocol.errors import CallError
 
-THEN = {
-    RetryDecision.FINAL: "ends",
+HANDLING = {
+    RetryDecision.FINAL: "final",
     RetryDecision.BACK_OFF: "backs off, sends again",
     RetryDecision.SEND_AGAIN: "sends again",
     RetryDecision.UNKNOWN: "**unknown outcome**",
@@ -45,17 +45,17 @@ def _cell(value: object) -> str:
 
 
 class Table(SphinxDirective):
-    """A list-table out of rows of reStructuredText."""
+    """A list table whose cells are reStructuredText."""
 
     header: tuple[str, ...]
     widths: str
 
     def rows(self) -> Iterable[tuple[str, ...]]:
-        """The rows, a cell a column."""
+        """Return the rows, with one cell for each column."""
         raise NotImplementedError
 
     def run(self) -> list[nodes.Node]:
-        """Render."""
+        """Render the table."""
         lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {self.widths}", ""]
         for row in (self.header, *self.rows()):
             for i, cell in enumerate(row):
@@ -67,13 +67,13 @@ class Table(SphinxDirective):
 
 
 class Fields(Table):
-    """Fields of an image task."""
+    """The fields of an image task."""
 
-    header = ("field", "type", "on the wire", "range", "default", "meaning")
+    header = ("Field", "Type", "Sent", "Range", "Default", "Meaning")
     widths = "18 8 10 16 8 40"
 
     def rows(self) -> Iterable[tuple[str, ...]]:
-        """One row a field."""
+        """One row for each field."""
         for field in limits.IMAGE_TASK_FIELDS.values():
             required = "always" if field.required else "if given"
             default = "–" if field.default is None else f"``{field.default}``"
@@ -81,13 +81,13 @@ class Fields(Table):
 
 
 class Extras(Table):
-    """Extras of the connection."""
+    """The extras of the connection."""
 
-    header = ("extra", "meaning", "when empty")
+    header = ("Extra", "Meaning", "Default or example")
     widths = "25 50 25"
 
     def rows(self) -> Iterable[tuple[str, ...]]:
-        """One row an extra."""
+        """One row for each extra."""
         for extra in EXTRAS.values():
             yield (
                 f"``{extra.name}``",
@@ -97,10 +97,10 @@ class Extras(Table):
 
 
 class Codes(Table):
-    """One of the tables of codes."""
+    """One of the tables of error codes."""
 
     required_arguments = 1
-    header = ("code", "meaning, and what to do", "a submit", "a query")
+    header = ("Code", "Meaning and remedy", "Submit", "Query")
     widths = "18 46 18 18"
     tables: ClassVar[dict[str, Iterable[ErrorCode]]] = {
         "service": SERVICE_CODES.values(),
@@ -109,10 +109,10 @@ class Codes(Table):
     }
 
     def rows(self) -> Iterable[tuple[str, ...]]:
-        """One row a code."""
+        """One row for each code."""
         for rule in self.tables[self.arguments[0]]:
             submit, query = (
-                f"{THEN[rule.then(op)]}: ``{type(error_from(CallError(op, rule))).__name__[5:]}``"
+                f"{HANDLING[rule.then(op)]}: ``{type(error_from(CallError(op, rule))).__name__[5:]}``"
                 for op in Operation
             )
             yield (
@@ -124,23 +124,23 @@ class Codes(Table):
 
 
 class Outcomes(Table):
-    """How an image task can end."""
+    """The outcomes of an image task."""
 
-    header = ("``status``", "what happened", "what to do", "paid for")
+    header = ("Outcome", "Meaning", "What to do", "Billed")
     widths = "18 36 36 10"
 
     def rows(self) -> Iterable[tuple[str, ...]]:
-        """One row an outcome."""
+        """One row for each outcome."""
         for outcome, (happened, advice) in MEANINGS.items():
-            is_paid = "assume so" if outcome in BOUGHT else "no"
+            is_paid = "assume yes" if outcome in BILLABLE else "no"
             yield (f"``{outcome.value}``", _cell(happened), _cell(advice), is_paid)
 
 
 class Words(Table):
-    """A table of the catalog's: names and what they mean."""
+    """A table of states: names, meanings and what to do."""
 
     chosen: ClassVar[str]
-    header = ("", "meaning", "what to do")
+    header = ("Name", "Meaning", "What to do")
     widths = "20 50 30"
     words: ClassVar[dict[str, Mapping[Enum, tuple[str, str]]]] = {
         "states": ROW_MEANINGS,
@@ -148,55 +148,55 @@ class Words(Table):
     }
 
     def rows(self) -> Iterable[tuple[str, ...]]:
-        """One row a state."""
+        """One row for each state."""
         for state, (means, advice) in self.words[self.chosen].items():
             yield (f"``{state.value}``", _cell(means), _cell(advice))
 
 
 class RowStates(Words):
-    """What a plan says of a row."""
+    """The states of a row."""
 
     chosen = "states"
 
 
 class Verdicts(Words):
-    """What the checks say of a row."""
+    """The verdicts of the checks."""
 
     chosen = "verdicts"
 
 
 class CatalogColumns(Table):
-    """The columns of a catalog that mean something."""
+    """The columns of a catalog that the API or the provider uses."""
 
-    header = ("column", "meaning")
+    header = ("Column", "Meaning")
     widths = "20 80"
 
     def rows(self) -> Iterable[tuple[str, ...]]:
-        """One row a column."""
+        """One row for each column."""
         for name, meaning in COLUMNS.items():
             yield (f"``{name}``" + (", required" if name in REQUIRED else ""), _cell(meaning))
 
 
 class FileNames(Table):
-    """The fields of a published file's name."""
+    """The fields of a file-name template."""
 
-    header = ("field", "meaning")
+    header = ("Field", "Meaning")
     widths = "20 80"
 
     def rows(self) -> Iterable[tuple[str, ...]]:
-        """One row a field."""
+        """One row for each field."""
         for name, meaning in TEMPLATE_FIELDS.items():
             yield (f"``{{{name}}}``", _cell(meaning))
 
 
 class Measures(Table):
-    """The checks' scores."""
+    """The scores of the checks."""
 
-    header = ("score", "meaning", "threshold")
+    header = ("Score", "Meaning", "Threshold")
     widths = "20 60 20"
 
     def rows(self) -> Iterable[tuple[str, ...]]:
-        """One row a score."""
+        """One row for each score."""
         for name, measure in MEASURES.items():
             bound = "at least" if measure.is_least else "at most"
             threshold = "–" if measure.default is None else f"{bound} {measure.default:g}"
@@ -204,27 +204,27 @@ class Measures(Table):
 
 
 class Stored(Table):
-    """The columns of what the catalog stores."""
+    """The columns of a stored table."""
 
     chosen: ClassVar[str]
-    header = ("column", "type", "meaning")
+    header = ("Column", "Type", "Meaning")
     widths = "22 13 65"
     tables: ClassVar[dict[str, Iterable[Column]]] = {"ledger": ENTRY, "manifest": MANIFEST}
 
     def rows(self) -> Iterable[tuple[str, ...]]:
-        """One row a column."""
+        """One row for each column."""
         for column in self.tables[self.chosen]:
             yield (f"``{column.name}``", _cell(column.type), _cell(column.meaning))
 
 
 class LedgerColumns(Stored):
-    """The ledger's columns."""
+    """The columns of the ledger."""
 
     chosen = "ledger"
 
 
 class ManifestColumns(Stored):
-    """The manifest's columns."""
+    """The columns of the manifest."""
 
     chosen = "manifest"
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""### A list of products, new backgrounds
+"""### New backgrounds for a list of products
 
-Buys a background for each product of a list, saves the images, and hands on what came out.
-**This costs money** against the real API: at most `max_images` images. A retry does not pay again.
+Generates backgrounds for each product of a list, saves the images, and passes their paths on.
+**Each run is billed** by the real API, for at most `max_images` images. A retry is not billed again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ with DAG(
 
     @task
     def catalog() -> list[dict[str, Any]]:
-        """The image tasks: any number of them, from wherever your products are."""
+        """Return the image tasks, in any number. Read your own product data here."""
         shop = "https://shop.example.com/images"
         return [
             {
@@ -42,15 +42,15 @@ with DAG(
         task_id="generate",
         task_list=catalog(),
         destination="s3://shop/backgrounds",
-        deferrable=True,  # no worker is held while the service draws
-        max_images=100,  # a list that asks for more is refused
-        fail_on="all",  # one bad image does not fail the task
-        # journal_path="s3://shop/journal",  # for Airflow before 3.3
+        deferrable=True,  # does not occupy a worker while it waits
+        max_images=100,  # a list that requests more is rejected
+        fail_on="all",  # fails only if no image is generated
+        # journal_path="s3://shop/journal",  # required on Airflow before 3.3
     )
 
     @task
     def generated(summary: dict[str, Any]) -> dict[str, list[str]]:
-        """The images of each product, as the manifest lists them."""
+        """Return the paths of each product's images, from the manifest."""
         with ObjectStoragePath(summary["manifest"]).open("rb") as manifest:
             lines = [json.loads(line) for line in manifest.readlines()]
         return {line["id"]: [file["path"] for file in line["files"]] for line in lines if line["files"]}

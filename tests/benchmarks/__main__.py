@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the benchmarks: ``make bench``, or ``make bench ARGS="polls --rounds 9"``.
 
-One table a question, on the terminal and in ``build/benchmarks.md``; every single run in
-``build/benchmarks.json``. A goal that is missed is shown as such; it is a figure, not a failure.
+It prints a table for each benchmark, writes them to ``build/benchmarks.md``, and the figures of every run to
+``build/benchmarks.json``. A missed goal is shown in the table; it is not a failure.
 """
 
 from __future__ import annotations
@@ -27,15 +27,18 @@ import throughput
 from bgrep_demo.postgres import binaries
 from bgrep_demo.signals import Interrupted, end_cleanly
 
-QUESTIONS = {
+BENCHMARKS = {
     "imports": (imports.measure, 7),
     "polls": (polls.measure, 5),
     "throughput": (throughput.measure, 3),
     "pipeline": (pipeline.measure, 2),
     "checks": (checks.measure, 5),
-    "nights": (catalog_runs.measure, 3),
+    "refresh": (catalog_runs.measure, 3),
 }
-SHOWN = (
+ALIASES = {"nights": "refresh"}
+"""Former names, which are still accepted."""
+
+PACKAGES = (
     "airflow-provider-bgrep",
     "apache-airflow",
     "apache-airflow-providers-http",
@@ -45,8 +48,8 @@ SHOWN = (
 
 
 def machine() -> str:
-    """Where the figures come from."""
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in SHOWN)
+    """Describe the machine and the versions of the packages."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores {platform.machine()}, {platform.system()}, "
         f"Python {platform.python_version()}, {versions}; load average at the end {os.getloadavg()[0]:.1f}."
@@ -54,29 +57,42 @@ def machine() -> str:
 
 
 def main() -> None:
-    """Read the command line, measure, show and write."""
-    parser = argparse.ArgumentParser(prog="tests/benchmarks", description="Measure beside peers and limit.")
-    parser.add_argument("question", nargs="*", choices=[*QUESTIONS, []], help="which; all by default")
-    parser.add_argument("--rounds", type=int, help="how often every contender takes its turn")
-    parser.add_argument("--only", action="append", help="a peer to run; ours and the limit always do")
-    parser.add_argument(
-        "--patience", type=float, default=60.0, help="seconds to wait for other programs to end, all in all"
+    """Run the benchmarks that the command line names."""
+    parser = argparse.ArgumentParser(
+        prog="tests/benchmarks", description="Measure this package, its peers and the lower limit."
     )
-    parser.add_argument("--out", type=Path, default=Path("build"), help="directory of the results")
+    parser.add_argument(
+        "benchmark",
+        nargs="*",
+        type=lambda name: ALIASES.get(name, name),
+        choices=[*BENCHMARKS, []],
+        help="benchmarks to run (default: all)",
+    )
+    parser.add_argument("--rounds", type=int, help="number of rounds")
+    parser.add_argument(
+        "--only", action="append", help="a peer to measure; this package and the limit are always measured"
+    )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=60.0,
+        help="seconds to wait in total for other programs to become idle",
+    )
+    parser.add_argument("--out", type=Path, default=Path("build"), help="folder for the results")
     args = parser.parse_args()
 
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    if "pipeline" in (args.question or QUESTIONS):
-        binaries()  # what is missing is told before an hour of work
+    if "pipeline" in (args.benchmark or BENCHMARKS):
+        binaries()  # fail now rather than after an hour if PostgreSQL is missing
     end_cleanly()
     parts: list[str] = []
     raw: dict[str, Any] = {}
     only = set(args.only) if args.only else None
     with tempfile.TemporaryDirectory(prefix="bgrep-bench-") as home:
-        for name in args.question or QUESTIONS:
-            measure, rounds = QUESTIONS[name]
+        for name in args.benchmark or BENCHMARKS:
+            measure, rounds = BENCHMARKS[name]
             table, raw[name] = measure(args.rounds or rounds, home, say, only, args.patience)
             parts.append(table.as_markdown())
             print(f"\n{parts[-1]}", flush=True)
@@ -90,5 +106,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except Interrupted as ended:
-        sys.exit(128 + ended.signum)
+    except Interrupted as interrupted:
+        sys.exit(128 + interrupted.signum)

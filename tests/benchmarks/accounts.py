@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run cost: CPU by process trees, worker slots by Airflow's own records and from outside."""
+"""Measures a run: CPU time of process trees; worker slots, as recorded and as seen from outside."""
 
 from __future__ import annotations
 
@@ -31,76 +31,76 @@ END $$ LANGUAGE plpgsql;
 CREATE OR REPLACE TRIGGER benchmark_state AFTER INSERT OR UPDATE OF state ON task_instance
     FOR EACH ROW EXECUTE FUNCTION benchmark_state();
 """
-"""Airflow keeps of a task instance its last leg only: each deferral and reschedule writes over the start
-of the one before. So the database itself notes every change of state, to the microsecond."""
+"""Airflow keeps only the last execution of a task instance: each deferral and reschedule overwrites the start
+of the previous one. So a trigger in the database records every change of state, in microseconds."""
 
 
 @dataclass(frozen=True)
 class Slots:
-    """Worker slots of one run.
+    """Worker slots of a run.
 
     :param instances: task instances.
-    :param legs: how often one of them was given to a worker.
-    :param running: seconds in state ``running``, over all legs.
-    :param queued: seconds between being queued and running, over all legs.
-    :param states: how many instances ended in which state.
+    :param executions: how often a worker executed one of them.
+    :param running: seconds in state ``running``, over all executions.
+    :param queued: seconds between being queued and running, over all executions.
+    :param states: number of instances by final state.
     """
 
     instances: int
-    legs: int
+    executions: int
     running: float
     queued: float
     states: dict[str, int]
 
 
 def slots(rows: Iterable[tuple[datetime, str, int, str | None]]) -> Slots:
-    """Add up what the database noted.
+    """Sum up the recorded state changes.
 
-    :param rows: time, task id, map index and new state, in the order of time.
+    :param rows: time, task id, map index and new state, ordered by time.
     """
     changes: dict[tuple[str, int], list[tuple[datetime, str | None]]] = defaultdict(list)
     for at, task_id, map_index, state in rows:
         changes[task_id, map_index].append((at, state))
-    # A mapped task has one unmapped instance until it is expanded, which is then renumbered.
+    # Until it is expanded, a mapped task has one unmapped instance, which is then renumbered.
     instances = {key: of_one for key, of_one in changes.items() if any(state for _, state in of_one)}
     spent: dict[str | None, float] = defaultdict(float)
-    legs, states = 0, dict[str, int]()
+    executions, states = 0, dict[str, int]()
     for of_one in instances.values():
         for (at, state), (until, after) in pairwise(of_one):
             spent[state] += (until - at).total_seconds()
-            legs += after == "running" != state
+            executions += after == "running" != state
         last = of_one[-1][1] or "none"
         states[last] = states.get(last, 0) + 1
-    return Slots(len(instances), legs, spent["running"], spent["queued"], states)
+    return Slots(len(instances), executions, spent["running"], spent["queued"], states)
 
 
 def tree_cpu(service: Service) -> float:
-    """CPU seconds, user and system, of a service and of all that it ever started.
+    """Return the CPU seconds, user and system, of a service and of every process that it has started.
 
-    Its leash is the parent of whatever is orphaned below it, so the time of each process that has ended is
-    in that of the one that waited for it, somewhere in the tree.
+    Its subreaper adopts every orphan below it, so the time of a process that has ended is part of the time of
+    the process in the tree that waited for it.
     """
-    leash = psutil.Process(service.pid).parent()
-    assert leash is not None
+    subreaper = psutil.Process(service.pid).parent()
+    assert subreaper is not None
     total = 0.0
-    for process in (leash, *leash.children(recursive=True)):
+    for process in (subreaper, *subreaper.children(recursive=True)):
         with suppress(psutil.Error):
             total += sum(process.cpu_times()[:4])
     return total
 
 
 def machine_cpu() -> float:
-    """CPU seconds that the machine has used, whoever did; not what its host took from it."""
+    """Return the CPU seconds that all processes of the machine have used, without time stolen by its host."""
     times = psutil.cpu_times()
     idle = times.idle + sum(getattr(times, name, 0.0) for name in ("iowait", "steal", "guest", "guest_nice"))
     return sum(times) - idle
 
 
 class SlotWatch(threading.Thread):
-    """How many of LocalExecutor's workers have a task, looked at from outside.
+    """Counts the busy workers of LocalExecutor from outside.
 
-    A slot is taken for longer than a task instance is in state ``running``: the worker forks before and
-    its supervisor notices the end of the task only with its next look.
+    A slot is taken for longer than a task instance is in state ``running``: the worker forks before, and its
+    supervisor notices the end of the task at its next heartbeat.
 
     :param scheduler: the scheduler's process id.
     """
@@ -110,25 +110,25 @@ class SlotWatch(threading.Thread):
     def __init__(self, scheduler: int) -> None:
         super().__init__(daemon=True)
         self._scheduler = scheduler
-        self._stop_asked = threading.Event()
+        self._stopping = threading.Event()
         self.seconds = 0.0
         self.most = 0
 
     def busy(self) -> int:
-        """Workers that have a task right now."""
+        """Return the number of workers that have a task now."""
         return sum(1 for pid in _children(self._scheduler) if _is_worker(pid) and _children(pid))
 
     def run(self) -> None:
-        """Look, again and again."""
+        """Count until stopped."""
         last = time.monotonic()
-        while not self._stop_asked.wait(self.EVERY):
+        while not self._stopping.wait(self.EVERY):
             seen, now = self.busy(), time.monotonic()
             self.seconds += seen * (now - last)
             self.most, last = max(self.most, seen), now
 
     def stop(self) -> None:
-        """Stop looking."""
-        self._stop_asked.set()
+        """Stop counting."""
+        self._stopping.set()
         self.join()
 
 
@@ -151,8 +151,8 @@ def _is_worker(pid: int) -> bool:
     return _workers[pid]
 
 
-def notes(cursor: Any, dag_id: str, run_id: str) -> list[tuple[datetime, str, int, str | None]]:
-    """What the database noted of one run."""
+def state_changes(cursor: Any, dag_id: str, run_id: str) -> list[tuple[datetime, str, int, str | None]]:
+    """Return the recorded state changes of a run."""
     cursor.execute(
         "SELECT at, task_id, map_index, state FROM benchmark_states WHERE dag_id = %s AND run_id = %s "
         "ORDER BY at",

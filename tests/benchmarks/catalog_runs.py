@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from polls import RetryPolicy, environment
+from polls import QuietMachine, environment
 from tables import Goal, Spread, Table
 
 OURS, LIMIT = "ours", "limit"
@@ -57,7 +57,7 @@ def measure(
     :return: the table, and every night.
     """
     runs: list[dict[str, Any]] = []
-    quiet = RetryPolicy(patience)
+    quiet = QuietMachine(patience)
     names = [name for name in NAMES if only is None or name in only | {OURS, LIMIT}]
     with tempfile.TemporaryDirectory(prefix="bgrep-nights-") as folder:
         for size in SIZES:

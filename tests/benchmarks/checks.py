@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What does it cost to look at an image before it is published, over merely decoding it?"""
+"""Benchmark: the cost of checking an image before it is published, relative to decoding it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from polls import RetryPolicy
+from polls import QuietMachine
 from skimage.color import deltaE_ciede2000, rgb2gray, rgb2lab
 from skimage.metrics import structural_similarity
 from tables import Goal, Spread, Table
@@ -27,7 +27,7 @@ from airflow_provider_bgrep.emulator.samples.studio import Studio
 SIDE = 1024
 PRODUCTS_SHOWN = ("bottle", "sneaker", "lamp", "chair")
 OUTPUTS = 4
-"""The most images that the API makes of one source."""
+"""The most images that the API generates from one source."""
 
 MAX_TIMES = 1.5
 LIMIT, OURS = "limit", "ours"
@@ -35,7 +35,7 @@ LIMIT, OURS = "limit", "ours"
 
 @dataclass(frozen=True)
 class Set:
-    """What is looked at.
+    """The files of one check.
 
     :param source: JPEG.
     :param mask: PNG, one channel.
@@ -48,7 +48,7 @@ class Set:
 
 
 def images(say: Callable[[str], None]) -> list[Set]:
-    """Products and images as the emulator makes them, at 1024 x 1024."""
+    """Return products and images as the emulator draws them, at 1024 x 1024."""
     sets = []
     for name in PRODUCTS_SHOWN:
         photo, mask = Studio(PRODUCTS[name](), SIDE).photograph()
@@ -69,33 +69,33 @@ def images(say: Callable[[str], None]) -> list[Set]:
 
 
 def encoded(image: Image.Image, kind: str, **how: Any) -> bytes:
-    """An image as a file."""
+    """Return an image as a file."""
     out = io.BytesIO()
     image.save(out, kind, **how)
     return out.getvalue()
 
 
 def decoded(data: bytes) -> Image.Image:
-    """An image, decoded whole."""
+    """Return an image, decoded completely."""
     image = Image.open(io.BytesIO(data))
     image.load()
     return image
 
 
 def decode(source: bytes, mask: bytes, candidates: Sequence[bytes]) -> list[float]:
-    """The limit: nothing is seen without decoding."""
+    """The limit: every check has to decode."""
     for data in (source, mask, *candidates):
         decoded(data)
     return []
 
 
 def ours(source: bytes, mask: bytes, candidates: Sequence[bytes]) -> list[float]:
-    """All checks, and the thumbnails."""
+    """Run all checks and create the thumbnails."""
     return [scores["ssim"] for scores in judge(source, mask, candidates, Thresholds()).scores]
 
 
 def naive(source: bytes, mask: bytes, candidates: Sequence[bytes]) -> list[float]:
-    """SSIM and CIEDE2000 as scikit-image's examples do it, then the means of the product; nothing else."""
+    """Compute SSIM and CIEDE2000 as in scikit-image's examples, and their means over the product."""
     kept = np.asarray(decoded(mask)) > 127
     before = colours(source)
     found = []
@@ -109,13 +109,13 @@ def naive(source: bytes, mask: bytes, candidates: Sequence[bytes]) -> list[float
 
 
 def colours(data: bytes) -> npt.NDArray[np.uint8]:
-    """An image's pixels."""
+    """Return the pixels of an image."""
     return np.asarray(decoded(data).convert("RGB"))
 
 
-Looker = Callable[[bytes, bytes, Sequence[bytes]], list[float]]
+Check = Callable[[bytes, bytes, Sequence[bytes]], list[float]]
 
-SUBJECTS: dict[str, tuple[str, Looker]] = {
+SUBJECTS: dict[str, tuple[str, Check]] = {
     LIMIT: ("decode only (the limit)", decode),
     OURS: ("ours, with thumbnails", ours),
     "naive": ("scikit-image, full size", naive),
@@ -129,46 +129,46 @@ def measure(
     only: set[str] | None = None,
     patience: float = 60.0,
 ) -> tuple[Table, list[dict[str, Any]]]:
-    """Let each contender look at the same files in turn, round after round, in one thread.
+    """Let each subject check the same files in turn, round after round, in one thread.
 
     :param repetitions: rounds, besides a first one that is not counted.
     :param home: not used; nothing is written.
     :param say: shows progress.
-    :param only: contenders to run beside ours and the limit.
-    :param patience: seconds to wait for other programs to end; then it is measured beside them.
+    :param only: subjects to measure beside ours and the limit.
+    :param patience: seconds to wait in total for other programs to become idle; then it measures anyway.
     :return: the table, and every turn.
     """
     sets = images(say)
     names = [name for name in SUBJECTS if only is None or name in only | {OURS, LIMIT}]
     turns: list[dict[str, Any]] = []
-    quiet = RetryPolicy(patience)
+    quiet = QuietMachine(patience)
     for round_number in range(repetitions + 1):
         quiet.wait()
         for outputs in (1, OUTPUTS):
-            # Each round begins elsewhere: whoever runs after the heaviest finds colder caches.
+            # Each round starts with another subject: the one after the heaviest finds colder caches.
             shift = round_number % len(names)
             for name in names[shift:] + names[:shift]:
                 seen = turn(SUBJECTS[name][1], sets, outputs)
                 if round_number:
-                    turns.append({"contender": name, "outputs": outputs, **seen})
+                    turns.append({"subject": name, "outputs": outputs, **seen})
         say(f"round {round_number}/{repetitions}")
     return table(turns), turns
 
 
-def turn(look: Looker, sets: list[Set], outputs: int) -> dict[str, Any]:
-    """CPU seconds a candidate, its share of source and mask included; the lowest likeness that was found."""
+def turn(check: Check, sets: list[Set], outputs: int) -> dict[str, Any]:
+    """Return the CPU seconds per output image, with its share of source and mask, and the lowest SSIM."""
     alike: list[float] = []
     began = time.process_time()
     for one in sets:
-        alike += look(one.source, one.mask, one.candidates[:outputs])
+        alike += check(one.source, one.mask, one.candidates[:outputs])
     seconds = (time.process_time() - began) / (len(sets) * outputs)
     return {"seconds": seconds, "ssim": min(alike, default=None)}
 
 
 def table(turns: list[dict[str, Any]]) -> Table:
-    """The answer."""
+    """Return the table."""
     out = Table(
-        f"Looking at images of {SIDE} x {SIDE} before they are published",
+        f"Checking images of {SIDE} x {SIDE} before they are published",
         [
             "median (lowest-highest round)",
             "CPU ms an image",
@@ -186,7 +186,7 @@ def table(turns: list[dict[str, Any]]) -> Table:
             ratio = Spread.of([mine / limit for mine, limit in zip(own, limits, strict=True)])
             if name == OURS:
                 times[outputs] = ratio
-            alike = [one["ssim"] for one in turns if one["contender"] == name and one["outputs"] == outputs]
+            alike = [one["ssim"] for one in turns if one["subject"] == name and one["outputs"] == outputs]
             out.rows.append(
                 [
                     f"{title}; {outputs} of a source",
@@ -204,11 +204,11 @@ def table(turns: list[dict[str, Any]]) -> Table:
     out.notes += [
         f"{len(PRODUCTS_SHOWN)} products of the emulator's; source JPEG, mask and images PNG, in memory.",
         f"{rounds} rounds in one thread; an image's share of its source and mask is counted.",
-        "The products are untouched to the pixel: who finds them unlike would flag good images.",
+        "The products are unchanged to the pixel: a low SSIM would flag good images.",
     ]
     return out
 
 
 def seconds(turns: list[dict[str, Any]], name: str, outputs: int) -> list[float]:
-    """One contender's turns, by round."""
-    return [one["seconds"] for one in turns if one["contender"] == name and one["outputs"] == outputs]
+    """Return the seconds of a subject's turns, by round."""
+    return [one["seconds"] for one in turns if one["subject"] == name and one["outputs"] == outputs]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Import the base of every DAG file, then more modules, and say what the latter cost.
+"""Imports what every DAG file imports, then further modules, and prints the cost of the latter.
 
-Started by ``imports.py`` in a fresh interpreter with the modules' names. What an import does besides
-is seen by an audit hook: every connection made and every name looked up.
+``imports.py`` starts it in a new interpreter with the names of the modules. An audit hook records the side
+effects of an import: connections, name resolution, subprocesses.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HEAVY = ("requests", "aiohttp", "sqlalchemy", "pandas", "numpy", "PIL")
 
 
 def main() -> None:
-    """Measure."""
+    """Measure and print one line of JSON."""
     seen: list[str] = []
 
     def audit(event: str, args: tuple[Any, ...]) -> None:

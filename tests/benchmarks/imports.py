@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What does a DAG file pay for importing this provider?"""
+"""Benchmark: the cost of importing this provider in a DAG file."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from polls import RetryPolicy, environment
+from polls import QuietMachine, environment
 from tables import Goal, Spread, Table
 
 OURS = "ours"
 SUBJECTS = {
-    # Operators, sensor, trigger, exceptions, and where ImageTask is.
+    # Operators, sensor, trigger, exceptions, and the module of ImageTask.
     OURS: [
         "airflow_provider_bgrep.operators.bgrep",
         "airflow_provider_bgrep.sensors.bgrep",
@@ -52,13 +52,13 @@ SUBJECTS = {
         "airflow.providers.anthropic.exceptions",
     ],
 }
-"""What a DAG file with this provider's classes imports, by provider."""
+"""The modules that a DAG file with the classes of a provider imports, by provider."""
 
 MAX_MS = 60.0
 
 
 def run_once(modules: list[str], home: str) -> dict[str, Any]:
-    """Import in a fresh interpreter."""
+    """Import modules in a new interpreter and return the figures."""
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("importer.py"), *modules],
         capture_output=True,
@@ -80,30 +80,30 @@ def measure(
     only: set[str] | None = None,
     patience: float = 60.0,
 ) -> tuple[Table, list[dict[str, Any]]]:
-    """Import each contender in turn, round after round.
+    """Import each subject in turn, round after round.
 
     :param repetitions: rounds, besides a first one that compiles bytecode and is not counted.
     :param home: a directory for Airflow.
     :param say: shows progress.
-    :param only: contenders to run beside ours.
-    :param patience: seconds to wait for other programs to end; then it is measured beside them.
+    :param only: subjects to measure beside ours.
+    :param patience: seconds to wait in total for other programs to become idle; then it measures anyway.
     :return: the table, and every import.
     """
     runs: list[dict[str, Any]] = []
-    quiet = RetryPolicy(patience)
+    quiet = QuietMachine(patience)
     names = [name for name in SUBJECTS if only is None or name in only | {OURS}]
     for round_number in range(repetitions + 1):
         quiet.wait()
         for name in names:
             seen = run_once(SUBJECTS[name], home)
             if round_number:
-                runs.append({"contender": name, **seen})
+                runs.append({"subject": name, **seen})
         say(f"round {round_number}/{repetitions}")
     return table(runs), runs
 
 
 def table(runs: list[dict[str, Any]]) -> Table:
-    """The answer."""
+    """Return the table."""
     out = Table(
         "A DAG file's imports, over `from airflow.sdk import DAG, BaseOperator`",
         [
@@ -115,10 +115,10 @@ def table(runs: list[dict[str, Any]]) -> Table:
             "heavy ones among them",
         ],
     )
-    names = list(dict.fromkeys(run["contender"] for run in runs))
+    names = list(dict.fromkeys(run["subject"] for run in runs))
     walls: dict[str, Spread] = {}
     for name in names:
-        own = [run for run in runs if run["contender"] == name]
+        own = [run for run in runs if run["subject"] == name]
         walls[name] = Spread.of([1e3 * run["wall"] for run in own])
         share = Spread.of([100 * run["wall"] / run["base_wall"] for run in own])
         out.rows.append(
@@ -131,7 +131,7 @@ def table(runs: list[dict[str, Any]]) -> Table:
                 ", ".join(own[-1]["heavy"]) or "none",
             ]
         )
-    ours = [run for run in runs if run["contender"] == OURS]
+    ours = [run for run in runs if run["subject"] == OURS]
     loaded = {name for run in ours for name in run["heavy"] if name in ("requests", "aiohttp")}
     calls = [call for run in ours for call in run["calls"]]
     out.goals = [

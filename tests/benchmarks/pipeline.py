@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What do 50 jobs of 10 images cost an Airflow, by stock parts, by a plain deferrable operator, by ours?"""
+"""Benchmark: the cost of 50 jobs of 10 images with stock operators, a plain deferrable one, and ours."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bgrep_demo.airflow import COMPONENTS, FINISHED, Airflow
 from bgrep_demo.emulator import start_emulator
 from bgrep_demo.postgres import postgres
 from bgrep_demo.services import Services
-from polls import DISTURBED, RetryPolicy
+from polls import DISTURBED, QuietMachine
 from sources import draw, image_tasks, source_images
 from tables import Goal, Spread, Table
 
@@ -41,15 +41,15 @@ WARM_UP = "warm_up"
 
 JOBS, IMAGES, SECONDS = 50, 10, 20.0
 SLOTS = 16
-"""Worker slots: what Airflow gives to one DAG unless told otherwise."""
+"""Worker slots: Airflow's default for one DAG."""
 
 GIVE_UP = 600.0
-"""Seconds after which a run that has not ended is left to itself."""
+"""Seconds after which a run is abandoned."""
 
 IDLE_SECONDS = 20.0
 
 SETTINGS = {
-    # As Airflow comes; the demo looks more often.
+    # The default; the demo uses a shorter one.
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "5",
     "AIRFLOW__CORE__PARALLELISM": str(SLOTS),
     "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": str(SLOTS),
@@ -58,24 +58,24 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a contender's DAG.
+    """A run of a subject's DAG.
 
-    :param contender: a name of :data:`TITLES`.
-    :param state: how the run ended.
+    :param subject: a name of :data:`TITLES`.
+    :param state: final state of the run.
     :param slots: task instances and the slots they took, by Airflow's records.
-    :param held: seconds that workers were seen to have a task, all workers together.
-    :param cpu: CPU seconds of Airflow and PostgreSQL, with every process they started, by service.
+    :param held: seconds that workers had a task, as seen from outside, summed over all workers.
+    :param cpu: CPU seconds of Airflow and PostgreSQL with every process they started, by service.
     :param machine: CPU seconds that the machine was busy, less the emulator's and the benchmark's own.
     :param emulator: CPU seconds of the emulator.
     :param idle: CPU seconds that Airflow and PostgreSQL would have used in that time without a run.
-    :param window: seconds in which CPU was counted: until the last worker has let go of its task.
+    :param window: seconds in which CPU was counted: until the last worker became idle.
     :param wall: seconds from the call that triggers the run until it has ended.
-    :param lost: jobs of which not every image lies in place.
+    :param lost: jobs without all of their images on disk.
     :param billed: images billed.
     :param queries: queries answered.
     """
 
-    contender: str
+    subject: str
     state: str
     slots: accounts.Slots
     held: float
@@ -91,12 +91,12 @@ class Run:
 
     @property
     def airflow(self) -> float:
-        """CPU seconds a job of Airflow and PostgreSQL."""
+        """CPU seconds of Airflow and PostgreSQL per job."""
         return sum(self.cpu.values()) / JOBS
 
     @property
     def others(self) -> float:
-        """Cores that were busy with what belongs to nobody here: other programs, and the kernel."""
+        """Cores that were busy with other programs and the kernel."""
         return (self.machine - sum(self.cpu.values())) / self.window
 
 
@@ -108,12 +108,12 @@ GOALS: list[tuple[str, float, Callable[[Run], float], int]] = [
     ("jobs lost", 0, lambda one: one.lost, 0),
     ("images billed", JOBS * IMAGES, lambda one: one.billed, 0),
 ]
-"""What, at most how much, and how many decimals."""
+"""Name, upper limit, value and number of decimals of each goal."""
 
 
 @dataclass
 class Stack:
-    """A running Airflow on PostgreSQL, and the emulator its connections point to."""
+    """A running Airflow on PostgreSQL, and the emulator that its connections lead to."""
 
     services: Services
     airflow: Airflow
@@ -134,14 +134,14 @@ class Stack:
         return str(self.cursor.fetchone()[0]).split()[0]
 
     def ended(self, dag_id: str, run_id: str) -> str | None:
-        """The state of a run that has ended, asked of the database: the api-server is being measured."""
+        """Return a run's final state or ``None``, from the database: the api-server is measured."""
         self.cursor.execute("SELECT state FROM dag_run WHERE dag_id = %s AND run_id = %s", (dag_id, run_id))
         found = self.cursor.fetchone()
         return found[0] if found and found[0] in FINISHED else None
 
 
 def connections(emulator: EmulatorClient) -> dict[str, str]:
-    """Airflow's connections to the emulator: ours, and the HTTP provider's with the same headers."""
+    """Return connections to the emulator: ours, and one of the HTTP provider with the same headers."""
     parts = urlsplit(emulator.url)
     http = {
         "conn_type": "http",
@@ -158,7 +158,7 @@ def connections(emulator: EmulatorClient) -> dict[str, str]:
 
 @contextmanager
 def stack(home: Path, dag_ids: list[str], say: Callable[[str], None]) -> Iterator[Stack]:
-    """Start everything; the images are drawn meanwhile."""
+    """Start all services, while the emulator draws the images."""
     dags = home / "dags"
     shutil.copytree(HERE / "pipeline_dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
     for file in dags.glob("*.py"):
@@ -192,31 +192,31 @@ def stack(home: Path, dag_ids: list[str], say: Callable[[str], None]) -> Iterato
 
 
 def measure_idle(stack: Stack) -> float:
-    """CPU seconds a second that an Airflow with nothing to do uses, PostgreSQL included."""
+    """Return the CPU seconds per second that an idle Airflow uses, with PostgreSQL."""
     before, began = stack.cpu(), time.monotonic()
     time.sleep(IDLE_SECONDS)
     after, took = stack.cpu(), time.monotonic() - began
     return sum(after[name] - before[name] for name in after if name != "emulator") / took
 
 
-def run(stack: Stack, contender: str, folder: Path) -> Run:
-    """Run one contender's DAG to its end."""
+def run(stack: Stack, subject: str, folder: Path) -> Run:
+    """Run a subject's DAG to its end and measure it."""
     stack.emulator.reset()
     own = psutil.Process()
     watch = accounts.SlotWatch(stack.services["scheduler"].pid)
     before, machine, mine = stack.cpu(), accounts.machine_cpu(), sum(own.cpu_times()[:2])
     began = time.monotonic()
     watch.start()
-    run_id = stack.airflow.trigger(contender, {"folder": str(folder)})
-    state = "given up"
+    run_id = stack.airflow.trigger(subject, {"folder": str(folder)})
+    state = "abandoned"
     while time.monotonic() - began < GIVE_UP:
-        if found := stack.ended(contender, run_id):
+        if found := stack.ended(subject, run_id):
             state = found
             break
         stack.services.check()
         time.sleep(0.2)
     wall = time.monotonic() - began
-    # The supervisors of the last tasks have still to see their ends.
+    # The supervisors of the last tasks have not noticed their ends yet.
     while watch.busy() and time.monotonic() - began < GIVE_UP:
         time.sleep(0.2)
     watch.stop()
@@ -226,9 +226,9 @@ def run(stack: Stack, contender: str, folder: Path) -> Run:
     bill = stack.emulator.counters
     saved = Counter(path.name.partition("_")[0] for path in folder.glob("*.png"))
     return Run(
-        contender=contender,
+        subject=subject,
         state=state,
-        slots=accounts.slots(accounts.notes(stack.cursor, contender, run_id)),
+        slots=accounts.slots(accounts.state_changes(stack.cursor, subject, run_id)),
         held=watch.seconds,
         cpu={name: seconds for name, seconds in used.items() if name != "emulator"},
         machine=accounts.machine_cpu() - machine - others,
@@ -242,9 +242,9 @@ def run(stack: Stack, contender: str, folder: Path) -> Run:
     )
 
 
-def is_there(contender: str) -> bool:
-    """Whether this version of the package has what a contender needs."""
-    return contender != OURS or hasattr(operators, "BgRepGenerateOperator")
+def is_available(subject: str) -> bool:
+    """Return whether the installed version of the package has what a subject needs."""
+    return subject != OURS or hasattr(operators, "BgRepGenerateOperator")
 
 
 def measure(
@@ -254,18 +254,18 @@ def measure(
     only: set[str] | None = None,
     patience: float = 60.0,
 ) -> tuple[Table, list[dict[str, Any]]]:
-    """Run every contender's DAG on one Airflow, one after the other, round after round.
+    """Run every subject's DAG on one Airflow, one after the other, round after round.
 
     :param repetitions: rounds.
     :param home: a directory for Airflow and PostgreSQL.
     :param say: shows progress.
-    :param only: contenders to run beside ours.
-    :param patience: seconds to wait for other programs to end; then it is measured beside them.
+    :param only: subjects to measure beside ours.
+    :param patience: seconds to wait in total for other programs to become idle; then it measures anyway.
     :return: the table, and every run.
     """
-    names = [name for name in TITLES if is_there(name) and (only is None or name in only | {OURS})]
+    names = [name for name in TITLES if is_available(name) and (only is None or name in only | {OURS})]
     runs: list[Run] = []
-    quiet = RetryPolicy(patience)
+    quiet = QuietMachine(patience)
     with stack(Path(home) / "pipeline", names, say) as running:
         running.idle = measure_idle(running)
         say(f"idle, Airflow and PostgreSQL use {running.idle:.3f} CPU seconds a second")
@@ -292,9 +292,9 @@ def table(runs: list[Run], version: str) -> Table:
     out = Table(
         f"{JOBS} jobs of {IMAGES} images, {SECONDS:g} s each, on Airflow and PostgreSQL",
         [
-            "contender",
+            "subject",
             "task instances",
-            "legs",
+            "executions",
             "slot s, running",
             "slot s, held",
             "CPU s a job",
@@ -307,7 +307,7 @@ def table(runs: list[Run], version: str) -> Table:
         ],
     )
     for name, title in TITLES.items():
-        seen = [one for one in runs if one.contender == name]
+        seen = [one for one in runs if one.subject == name]
         if not seen:
             continue
 
@@ -319,7 +319,7 @@ def table(runs: list[Run], version: str) -> Table:
             [
                 title,
                 shown(lambda one: one.slots.instances),
-                shown(lambda one: one.slots.legs),
+                shown(lambda one: one.slots.executions),
                 shown(lambda one: one.slots.running),
                 shown(lambda one: one.held),
                 shown(lambda one: one.airflow, 2),
@@ -336,11 +336,11 @@ def table(runs: list[Run], version: str) -> Table:
                 Goal(f"ours: {what}", most, Spread.of([of(one) for one in seen]).median, digits)
                 for what, most, of, digits in GOALS
             ]
-    emulator = ", ".join(f"{one.emulator / JOBS:.2f} ({one.contender})" for one in runs)
+    emulator = ", ".join(f"{one.emulator / JOBS:.2f} ({one.subject})" for one in runs)
     out.notes.append(
         f"PostgreSQL {version} (it does not wait for the disk), LocalExecutor with {SLOTS} slots, all polls "
         "each 5 s, no retries. Slot seconds: *running* by the database's own note of every change of a task "
-        "instance's state, over all legs; *held* as seen from outside, ten times a second: workers that have "
+        "instance's state, over all executions; *held* as seen from outside ten times a second: workers with "
         "a task, with its start and its supervisor's end."
     )
     out.notes.append(

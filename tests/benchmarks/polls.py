@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What does one poll cost a triggerer that waits for 1,000 jobs?"""
+"""Benchmark: the cost of a poll in a triggerer that waits for 1,000 jobs."""
 
 from __future__ import annotations
 
@@ -36,31 +36,31 @@ OURS = ("ours", "ours-many")
 
 JOBS = 1000
 BUSY, CALM = 0.5, 2.0
-"""Seconds between two polls of a job. Busy, the loop hardly ever sleeps and what counts is the code that
-runs for a poll; this is what ratios are taken of. Calm, each poll wakes the process up, which may cost as
-much again and is the less the more polls happen to come together; how late the loop is, is seen here."""
+"""Seconds between two polls of a job. When busy, the loop hardly ever sleeps and a poll's code dominates;
+the ratios are measured there. When calm, each poll wakes the process up, which may cost as much again, and
+less when polls coincide: the loop's lag is measured there."""
 
 DISTURBED = 0.15
-"""Cores that other programs may use during a turn; with more it is taken again, if the round allows."""
+"""Cores that other programs may use during a turn; with more, it is repeated while there is time."""
 
 SETTLE, CPU_WINDOW, LAG_WINDOW = 4.0, 4.0, 3.0
 MEDIAN_JOB_SECONDS = 120.0
-"""Long beside a turn, so that nearly all jobs are waiting while it is measured."""
+"""Much longer than a turn, so that nearly all jobs are pending while it is measured."""
 
 MAX_RATIO, MAX_SOCKETS, MAX_MORE_LAG = 1.15, 40, 0.005
 MAX_CONNECTIONS = 0.01
-"""New connections a poll: none, but a burst may fill up the pool of those that are kept."""
+"""New connections per poll: none, except that a burst may fill the pool."""
 
 
-class FarSide:
-    """The service's process, seen from here."""
+class ServerProcess:
+    """The process of the service, controlled over HTTP."""
 
     def __init__(self, port: int, pid: int) -> None:
         self.port = port
         self._process = psutil.Process(pid)
 
     def cpu(self) -> float:
-        """CPU seconds that the service has used."""
+        """Return the CPU seconds that the service has used."""
         return sum(self._process.cpu_times()[:2])
 
     def _ask(self, path: str, body: bytes | None = None) -> dict[str, Any]:
@@ -69,16 +69,16 @@ class FarSide:
             return json.load(answer)  # type: ignore[no-any-return]
 
     def reset(self, seed: str) -> None:
-        """Begin a turn."""
+        """Start a turn."""
         self._ask("reset", json.dumps({"seed": seed, "median": MEDIAN_JOB_SECONDS}).encode())
 
     def stats(self) -> dict[str, int]:
-        """What was counted so far. Asking makes a connection, which is counted too."""
+        """Return the counters. The request makes a connection, which is counted too."""
         return self._ask("stats")
 
 
 @contextmanager
-def far_side() -> Iterator[FarSide]:
+def server() -> Iterator[ServerProcess]:
     """Run the service."""
     with subprocess.Popen(
         [sys.executable, HERE / "service.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -86,38 +86,41 @@ def far_side() -> Iterator[FarSide]:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            yield FarSide(int(process.stdout.readline()), process.pid)
+            yield ServerProcess(int(process.stdout.readline()), process.pid)
         finally:
             process.stdin.close()
 
 
 class SocketWatch(threading.Thread):
-    """The most sockets that a process has open at any time, looked at from outside."""
+    """Measures the most sockets that a process has open at any time."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
         self.most = 0
         self._process = psutil.Process(pid)
-        self._stop_asked = threading.Event()
+        self._stopping = threading.Event()
 
     def run(self) -> None:
-        """Look, several times a second."""
-        while not self._stop_asked.wait(0.3):
+        """Measure several times a second."""
+        while not self._stopping.wait(0.3):
             try:
                 self.most = max(self.most, len(self._process.net_connections("tcp")))
             except psutil.Error:
                 return
 
     def stop(self) -> int:
-        """:return: the most that were seen."""
-        self._stop_asked.set()
+        """Stop measuring.
+
+        :return: the most sockets seen.
+        """
+        self._stopping.set()
         self.join()
         return self.most
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One contender's turn in one repetition.
+    """The turn of a subject in one round.
 
     :param interval: seconds between two polls of a job.
     :param cpu_us: µs of CPU a poll, user and system.
@@ -125,11 +128,11 @@ class Turn:
     :param connections: new TCP connections a poll.
     :param sockets: the most open TCP sockets, start included.
     :param lines: log lines a poll that found its job pending.
-    :param lags: how late the loop was, in seconds, sample by sample.
+    :param lags: how late the loop was, in seconds, for each sample.
     :param others: cores that other programs used in the first window.
     """
 
-    contender: str
+    subject: str
     interval: float
     cpu_us: float
     polls: int
@@ -145,12 +148,12 @@ ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
     "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
 }
-"""For every contender alike. asyncio receives into 256 KB that glibc may give back and fetch again for
-each answer: two page faults a poll, which hit the limit's small process and not one with Airflow in it."""
+"""For every subject. asyncio receives into 256 KB, which glibc may release and allocate again for each
+response: two page faults per poll, which slow down the limit's small process but not one with Airflow."""
 
 
 def environment(home: str, port: int | None = None) -> dict[str, str]:
-    """Nothing of the user's own Airflow; a connection to the service as Airflow reads it from there."""
+    """Return the environment without the user's Airflow, with a connection to the service."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -164,22 +167,22 @@ def environment(home: str, port: int | None = None) -> dict[str, str]:
 
 
 def busy() -> float:
-    """CPU seconds that the whole machine has used, and those that its host took."""
+    """Return the CPU seconds that the whole machine has used, with time stolen by its host."""
     times = psutil.cpu_times()
     return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
 
 
-class RetryPolicy:
-    """Waits for the machine to be quiet, and loses patience in the end.
+class QuietMachine:
+    """Waits for other programs to become idle, for a limited time.
 
-    :param seconds: how long to wait, all in all.
+    :param seconds: the longest time to wait in total.
     """
 
     def __init__(self, seconds: float) -> None:
         self.left = seconds
 
     def wait(self) -> None:
-        """Wait until nothing much else runs."""
+        """Wait until other programs are idle, or the time is used up."""
         while self.left > 0:
             began, used = time.monotonic(), busy()
             time.sleep(2.0)
@@ -189,10 +192,10 @@ class RetryPolicy:
             self.left -= waited
 
 
-def take_turn(contender: str, interval: float, service: FarSide, home: str, seed: str) -> Turn:
-    """Run one contender in a fresh process."""
+def take_turn(subject: str, interval: float, service: ServerProcess, home: str, seed: str) -> Turn:
+    """Run a subject in a new process and measure it."""
     service.reset(seed)
-    plan = Plan(contender, service.port, APP_CODE, JOBS, interval, SETTLE, CPU_WINDOW, LAG_WINDOW)
+    plan = Plan(subject, service.port, APP_CODE, JOBS, interval, SETTLE, CPU_WINDOW, LAG_WINDOW)
     with subprocess.Popen(
         [sys.executable, HERE / "subject.py", json.dumps(asdict(plan))],
         stdout=subprocess.PIPE,
@@ -203,40 +206,40 @@ def take_turn(contender: str, interval: float, service: FarSide, home: str, seed
         assert process.stdout is not None
         watch = SocketWatch(process.pid)
         watch.start()
-        said: dict[str, dict[str, Any]] = {}
-        counted: dict[str, dict[str, int]] = {}
-        foreign: dict[str, float] = {}
+        events: dict[str, dict[str, Any]] = {}
+        counters: dict[str, dict[str, int]] = {}
+        other_cpu: dict[str, float] = {}
         for line in process.stdout:
-            heard = json.loads(line)
-            said[heard["event"]] = heard
-            counted[heard["event"]] = service.stats()
-            foreign[heard["event"]] = busy() - heard["cpu"] - service.cpu() - time.process_time()
+            event = json.loads(line)
+            events[event["event"]] = event
+            counters[event["event"]] = service.stats()
+            other_cpu[event["event"]] = busy() - event["cpu"] - service.cpu() - time.process_time()
         sockets = watch.stop()
-    if process.returncode or "done" not in said or said["done"]["broken"]:
-        raise RuntimeError(f"{contender} failed: {said.get('done')}")
-    begin, end = said["cpu begins"], said["cpu ends"]
-    before, after = counted["cpu begins"], counted["cpu ends"]
+    if process.returncode or "done" not in events or events["done"]["broken"]:
+        raise RuntimeError(f"{subject} failed: {events.get('done')}")
+    begin, end = events["cpu begins"], events["cpu ends"]
+    before, after = counters["cpu begins"], counters["cpu ends"]
     polls = after["polls"] - before["polls"]
     finished = after["finished"] - before["finished"]
     if after["refused"] or not polls:
-        raise RuntimeError(f"{contender} is not polling as it should: {after}")
+        raise RuntimeError(f"{subject} does not poll as expected: {after}")
     return Turn(
-        contender=contender,
+        subject=subject,
         interval=interval,
         cpu_us=(end["cpu"] - begin["cpu"]) / polls * 1e6,
         polls=polls,
-        # The question that took `after` came on a connection of its own.
+        # The request for the counters in `after` made a connection of its own.
         connections=(after["connections"] - before["connections"] - 1) / polls,
         sockets=sockets,
-        # A job that is finished may be told of.
+        # A finished job may be logged.
         lines=max(0, end["lines"] - begin["lines"] - finished) / (polls - finished),
-        lags=said["lag ends"]["lags"],
-        others=(foreign["cpu ends"] - foreign["cpu begins"]) / CPU_WINDOW,
+        lags=events["lag ends"]["lags"],
+        others=(other_cpu["cpu ends"] - other_cpu["cpu begins"]) / CPU_WINDOW,
     )
 
 
 def beside_the_limit(names: list[str]) -> list[str]:
-    """The limit before and after each: the machine may change its pace within a minute."""
+    """Return the order with the limit before and after each: the machine's speed may change in a minute."""
     return [LIMIT, *chain.from_iterable((name, LIMIT) for name in names)]
 
 
@@ -247,21 +250,21 @@ def measure(
     only: set[str] | None = None,
     patience: float = 60.0,
 ) -> tuple[Table, list[dict[str, Any]]]:
-    """Let all contenders take turns, round after round.
+    """Let all subjects take turns, round after round.
 
     :param repetitions: rounds.
     :param home: a directory for Airflow.
     :param say: shows progress.
-    :param only: contenders to run beside ours and the limit.
-    :param patience: seconds to wait for other programs to end; then it is measured beside them.
+    :param only: subjects to measure beside ours and the limit.
+    :param patience: seconds to wait in total for other programs to become idle; then it measures anyway.
     :return: the table, and every turn that counts.
     """
     turns: list[Turn] = []
-    quiet = RetryPolicy(patience)
+    quiet = QuietMachine(patience)
     names = [name for name in TITLES if name != LIMIT and (only is None or name in only | {"ours"})]
-    with far_side() as service:
+    with server() as service:
         for round_number in range(repetitions):
-            # Each round begins elsewhere: whoever runs after a pause, or after the heaviest, changes.
+            # Each round starts with another subject, so that each runs after a pause once.
             shift = round_number % len(names)
             order = names[shift:] + names[:shift]
             for interval, name in [(BUSY, name) for name in beside_the_limit(order)] + [
@@ -281,27 +284,27 @@ def measure(
 
 
 def quantiles(lags: list[float]) -> dict[str, float]:
-    """What is kept of the samples of one turn."""
+    """Return the quantiles of the samples of a turn, which the JSON keeps."""
     return {"p50": quantile(lags, 0.5), "p99": quantile(lags, 0.99), "max": max(lags)}
 
 
 def of(turns: list[Turn], name: str, interval: float) -> list[Turn]:
-    """One contender's turns, by round."""
-    return [turn for turn in turns if turn.contender == name and turn.interval == interval]
+    """Return the turns of a subject, by round."""
+    return [turn for turn in turns if turn.subject == name and turn.interval == interval]
 
 
 def ratios(turns: list[Turn], name: str) -> list[float]:
-    """A contender's CPU a poll over that of the limit's turns right before and right after it."""
+    """Return a subject's CPU per poll relative to the limit's turns before and after it."""
     seen = [turn for turn in turns if turn.interval == BUSY]
     return [
         2 * turn.cpu_us / (before.cpu_us + after.cpu_us)
         for before, turn, after in zip(seen, seen[1:], seen[2:], strict=False)
-        if turn.contender == name != LIMIT
+        if turn.subject == name != LIMIT
     ]
 
 
 def table(turns: list[Turn]) -> Table:
-    """The answer."""
+    """Return the table."""
     out = Table(
         f"One triggerer process, {JOBS:,} waiting jobs: the cost of a poll",
         [

@@ -53,7 +53,7 @@ def make(home: Path, count: int) -> None:
         "verdict": "'passed'",
         "thresholds": "'{}'",
         "files": file,
-        "key": "request_hash",
+        "journal_key": "request_hash",
         "result_key": "request_hash",
         "nonce": "request_hash",
         "images": "1",

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The far side of the polls: a process of its own that answers over real HTTP and counts.
+"""The server of the polls benchmark: a process that answers over HTTP and counts requests.
 
-It speaks three small dialects, so that every contender runs its own code for real: the API's query,
+It implements three small APIs, so that every subject runs its own code: the API's query,
 databricks' ``runs/get``, and a plain page that is 404 until the job is finished (what
 ``HttpSensorTrigger`` waits for). All answers are of one size, and a job's time is drawn from one
-log-normal distribution, by seed and number: the jobs of all contenders are the same.
+log-normal distribution, by seed and number: the jobs of all subjects are the same.
 
 Prints its port, then serves until its standard input closes.
 """
@@ -23,7 +23,7 @@ from typing import Any
 from aiohttp import web
 
 ANSWER_BYTES = 640
-"""Size of every answer's body: one image task with its fields echoed takes a little less."""
+"""Size of every response body; one image task with its echoed fields takes a little less."""
 
 APP_CODE = "0123456789abcdef0123456789abcdef"
 SIGMA = 1.0
@@ -32,12 +32,12 @@ SIGMA = 1.0
 
 @dataclass
 class Counts:
-    """What has been counted since the service started.
+    """Counters since the service started.
 
     :param polls: requests for the state of a job.
     :param finished: answers that said "finished".
     :param connections: TCP connections accepted.
-    :param refused: requests that the API would refuse: no AppCode, a nonce seen before.
+    :param refused: requests that the API would refuse: without AppCode, or with a used nonce.
     """
 
     polls: int = 0
@@ -48,7 +48,7 @@ class Counts:
 
 @dataclass
 class Service:
-    """State of the service; :meth:`reset` starts another contender's turn."""
+    """State of the service; :meth:`reset` starts the turn of another subject."""
 
     counts: Counts = field(default_factory=Counts)
     seed: str = ""
@@ -57,7 +57,7 @@ class Service:
     nonces: set[str] = field(default_factory=set)
 
     def is_finished(self, number: int) -> bool:
-        """Whether a job is finished; its time runs from the first time somebody asks."""
+        """Return whether a job is finished; its time starts with the first request for it."""
         now = time.monotonic()
         end = self.ends.get(number)
         if end is None:
@@ -115,7 +115,7 @@ class Service:
         return answer({"state": "finished" if is_finished else "running"}, 200 if is_finished else 404)
 
     async def reset(self, request: web.Request) -> web.Response:
-        """Begin another contender's turn."""
+        """Start the turn of another subject."""
         asked = await request.json()
         self.seed, self.median = asked["seed"], asked["median"]
         self.ends.clear()
@@ -123,12 +123,12 @@ class Service:
         return web.json_response({})
 
     async def stats(self, request: web.Request) -> web.Response:
-        """What was counted."""
+        """Return the counters."""
         return web.json_response(asdict(self.counts))
 
 
 def answer(payload: dict[str, Any], status: int = 200) -> web.Response:
-    """A JSON answer filled up to the one size, with the headers a gateway adds."""
+    """Return a JSON response of the fixed size, with a header of the gateway."""
     body = json.dumps(payload)
     filler = ANSWER_BYTES - len(body) - len(', "filler": ""')
     body = f'{body[:-1]}, "filler": "{"x" * filler}"}}'

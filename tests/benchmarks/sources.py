@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image tasks for the emulator, and its images drawn before anybody is measured.
+"""Image tasks for the emulator, whose results are drawn before the measurement.
 
-Drawing a result costs the emulator some 0.1 s of CPU, and it keeps what it drew: so every image is
-fetched once beforehand, and during a run it only hands them out.
+Drawing a result costs the emulator about 0.1 s of CPU, and it caches results. So every image is fetched once
+in advance, and the emulator only serves it during a run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 @functools.cache
 def _image(name: str) -> bytes:
-    """A product in front of a wall, or its mask; as small as the API takes them."""
+    """Return a product in front of a wall, or its mask, in the smallest allowed size."""
     is_mask = name == "mask.png"
     image = Image.new("L" if is_mask else "RGB", (MIN_SIDE, MIN_SIDE), 0 if is_mask else (200, 205, 210))
     box = [MIN_SIDE // 3, MIN_SIDE // 4, 2 * MIN_SIDE // 3, MIN_SIDE - 40]
@@ -49,12 +49,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def source_images() -> Iterator[str]:
-    """Serve the source image and its mask from a thread. :return: their base URL."""
+    """Serve the source image and its mask from a thread, and yield their base URL."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -65,11 +65,11 @@ def source_images() -> Iterator[str]:
 
 
 def image_tasks(base: str, count: int, distinct: int | None = None) -> list[dict[str, Any]]:
-    """Image tasks that differ in seed and prompt.
+    """Return image tasks that differ in seed and prompt.
 
     :param base: URL of the sources.
-    :param count: how many.
-    :param distinct: so many of them differ, the others repeat them.
+    :param count: number of image tasks.
+    :param distinct: number of distinct ones, which the others repeat.
     """
     return [
         {
@@ -88,7 +88,7 @@ def image_tasks(base: str, count: int, distinct: int | None = None) -> list[dict
 
 
 def call(emulator: EmulatorClient, app_code: str, operation: str, data: dict[str, Any]) -> dict[str, Any]:
-    """One call of the API."""
+    """Call the API and return ``data``."""
     headers = {
         "Content-Type": "application/json",
         "Authorization": f"APPCODE {app_code}",
@@ -103,7 +103,7 @@ def call(emulator: EmulatorClient, app_code: str, operation: str, data: dict[str
 def draw(emulator: EmulatorClient, tasks: list[dict[str, Any]]) -> int:
     """Let the emulator draw the results of all image tasks.
 
-    :return: bytes of an image, on average.
+    :return: average size of an image in bytes.
     """
     app_code = emulator.app_code
     emulator.configure(timing="instant", rate=None)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One contender in a process of its own: 1,000 waiting jobs in one event loop, as in a triggerer.
+"""Runs a subject of the polls benchmark: 1,000 waiting jobs in one event loop, as in a triggerer.
 
-Started by ``polls.py`` with its name and a plan in JSON. Once it has settled it prints one line of JSON
-at the beginning and at the end of each of two windows: in the first nothing else runs in the
-process, and its CPU time is taken; in the second a probe measures how late the loop wakes it.
+``polls.py`` starts it in a process of its own, with a plan in JSON. After it has settled, it prints a line of
+JSON at the start and at the end of two windows. In the first, nothing else runs and its CPU time is measured;
+in the second, a probe measures how late the loop wakes it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from typing import Any
 CONN_ID = "benchmark"
 PROBE_SECONDS = 0.005
 CONNECTIONS = 32
-"""The limit's, as many as ours."""
+"""Connections of the limit: as many as ours."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run.
+    """What to run, and for how long.
 
-    :param contender: a name of :data:`SUBJECTS`.
+    :param subject: a name of :data:`SUBJECTS`.
     :param port: the service's.
     :param app_code: the AppCode that it knows.
     :param jobs: how many jobs to wait for.
@@ -40,7 +40,7 @@ class Plan:
     :param lag_window: seconds of the second.
     """
 
-    contender: str
+    subject: str
     port: int
     app_code: str
     jobs: int
@@ -51,11 +51,11 @@ class Plan:
 
 
 def key_of(number: int) -> str:
-    """A result key: 32 hex digits, as the API's."""
+    """Return a result key of 32 hexadecimal digits, like the API's."""
     return f"{number:032x}"
 
 
-# --- the contenders -------------------------------------------------------------------------------
+# --- the subjects -------------------------------------------------------------------------------
 
 
 async def consume(trigger: Any, delay: float = 0.0) -> None:
@@ -66,12 +66,12 @@ async def consume(trigger: Any, delay: float = 0.0) -> None:
 
 
 def spread(plan: Plan, number: int) -> float:
-    """When to start the waiter of one job: spread over the first interval, as jobs arrive over time."""
+    """Return the delay of a job's waiter: spread over the first interval, as jobs arrive over time."""
     return plan.interval * number / plan.jobs
 
 
 def ours(plan: Plan) -> list[Coroutine[Any, Any, None]]:
-    """One trigger for all jobs; it spreads them by itself."""
+    """Return one trigger for all jobs, which spreads the polls itself."""
     from airflow_provider_bgrep.triggers.bgrep import BgRepTrigger
 
     return [
@@ -87,7 +87,7 @@ def ours(plan: Plan) -> list[Coroutine[Any, Any, None]]:
 
 
 def ours_many(plan: Plan) -> list[Coroutine[Any, Any, None]]:
-    """A trigger for each job."""
+    """Return a trigger for each job."""
     from airflow_provider_bgrep.triggers.bgrep import BgRepTrigger
 
     return [
@@ -105,7 +105,7 @@ def ours_many(plan: Plan) -> list[Coroutine[Any, Any, None]]:
 
 
 def databricks(plan: Plan) -> list[Coroutine[Any, Any, None]]:
-    """Databricks' trigger, one for each run: it knows no other way."""
+    """Return a trigger of Databricks for each run; it supports only one."""
     from airflow.providers.databricks.triggers.databricks import DatabricksExecutionTrigger
 
     return [
@@ -122,7 +122,7 @@ def databricks(plan: Plan) -> list[Coroutine[Any, Any, None]]:
 
 
 def http_sensor(plan: Plan) -> list[Coroutine[Any, Any, None]]:
-    """The HTTP provider's trigger, one for each page."""
+    """Return a trigger of the HTTP provider for each page."""
     from airflow.providers.http.triggers.http import HttpSensorTrigger
 
     return [
@@ -140,12 +140,11 @@ def http_sensor(plan: Plan) -> list[Coroutine[Any, Any, None]]:
 
 
 def limit(plan: Plan) -> list[Coroutine[Any, Any, None]]:
-    """The least that polling with aiohttp costs: one session, nothing around it.
+    """Return the lower limit: polling with one aiohttp session and nothing else.
 
-    It does for each poll what the API asks for, and no more: a POST with the four headers, its nonce fresh,
-    the JSON decoded, the statuses looked at. It is tuned as one would who cares: no cookies, no
-    redirects, URL and bodies made beforehand, at most as many connections as ours, and a queue before
-    them that is cheaper than the connector's own.
+    For each poll it does what the API requires and no more: a POST with the four headers and a new nonce; it
+    decodes the JSON and reads the statuses. It is tuned: no cookies, no redirects, URL and bodies built in
+    advance, at most as many connections as ours, and a semaphore that is cheaper than the connector's queue.
     """
     import aiohttp
     from yarl import URL
@@ -173,7 +172,7 @@ def limit(plan: Plan) -> list[Coroutine[Any, Any, None]]:
                 turns.release()
             if all(task["status"] in finished for task in payload["data"]["task_list"]):
                 return
-            # Drifting apart as ours do: polls that bunch share a turn of the loop and cost less.
+            # With the same jitter as ours: polls that coincide share a turn of the loop and cost less.
             await asyncio.sleep(plan.interval * (0.9 + 0.2 * random.random()))  # noqa: S311
 
     async def run() -> None:
@@ -199,7 +198,7 @@ SUBJECTS: dict[str, Callable[[Plan], list[Coroutine[Any, Any, None]]]] = {
 
 
 class Lines(io.RawIOBase):
-    """Where the log goes: each line is written, as a log that is kept would be, and counted."""
+    """The target of the log: writes and counts each line, as a log file would receive it."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -207,25 +206,25 @@ class Lines(io.RawIOBase):
         self._out = os.open(os.devnull, os.O_WRONLY)
 
     def writable(self) -> bool:
-        """Yes."""
+        """Return true."""
         return True
 
     def write(self, data: Any) -> int:
-        """Write one line, or several at once."""
+        """Write one or more lines."""
         self.count += bytes(data).count(b"\n")
         self.last = bytes(data).decode(errors="replace")
         return os.write(self._out, data)
 
 
 def log_to(lines: Lines) -> None:
-    """Log as a triggerer's process does: JSON, from structlog and the standard library alike."""
+    """Log as a triggerer does: JSON, from structlog and the standard library."""
     from airflow.sdk.log import configure_logging
 
     configure_logging(json_output=True, output=lines, sending_to_supervisor=True)  # type: ignore[arg-type]
 
 
 async def lags(seconds: float) -> list[float]:
-    """How late the loop woke a coroutine that sleeps, in seconds, sample by sample."""
+    """Return how late the loop wakes a sleeping coroutine, in seconds, for each sample."""
     loop = asyncio.get_running_loop()
     out: list[float] = []
     end = loop.time() + seconds
@@ -236,13 +235,13 @@ async def lags(seconds: float) -> list[float]:
 
 
 async def measure(plan: Plan, waiters: list[Coroutine[Any, Any, None]], lines: Lines) -> None:
-    """Run the waiters and print what the two windows saw."""
+    """Run the waiters and print the figures of both windows."""
 
     def report(event: str, **more: Any) -> None:
-        seen = {"event": event, "cpu": time.process_time(), "lines": lines.count, **more}
-        print(json.dumps(seen), flush=True)
+        line = {"event": event, "cpu": time.process_time(), "lines": lines.count, **more}
+        print(json.dumps(line), flush=True)
 
-    async def tell(work: Awaitable[Any], name: str) -> Any:
+    async def window(work: Awaitable[Any], name: str) -> Any:
         report(f"{name} begins")
         result = await work
         report(f"{name} ends", **({"lags": result} if result else {}))
@@ -250,8 +249,8 @@ async def measure(plan: Plan, waiters: list[Coroutine[Any, Any, None]], lines: L
 
     tasks = [asyncio.ensure_future(waiter) for waiter in waiters]
     await asyncio.sleep(plan.settle)
-    await tell(asyncio.sleep(plan.cpu_window), "cpu")
-    await tell(lags(plan.lag_window), "lag")
+    await window(asyncio.sleep(plan.cpu_window), "cpu")
+    await window(lags(plan.lag_window), "lag")
     broken = [task.exception() for task in tasks if task.done() and task.exception()]
     finished = sum(task.done() for task in tasks) - len(broken)
     report(
@@ -263,14 +262,14 @@ async def measure(plan: Plan, waiters: list[Coroutine[Any, Any, None]], lines: L
 
 
 def main() -> None:
-    """Run the contender that the command line names."""
+    """Run the subject that the command line names."""
     plan = Plan(**json.loads(sys.argv[1]))
     lines = Lines()
 
     async def run() -> None:
-        if plan.contender != "limit":
+        if plan.subject != "limit":
             log_to(lines)
-        waiters = SUBJECTS[plan.contender](plan)
+        waiters = SUBJECTS[plan.subject](plan)
         await measure(plan, waiters, lines)
 
     asyncio.run(run())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Medians, spreads and tables that a person can read."""
+"""Medians, spreads, goals and tables in Markdown."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Spread:
-    """What repetitions of one measurement say.
+    """Median and range of repeated measurements.
 
-    :param median: the middle one.
-    :param low: the lowest.
-    :param high: the highest.
+    :param median: the median.
+    :param low: the lowest value.
+    :param high: the highest value.
     """
 
     median: float
@@ -23,28 +23,28 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of one value a repetition."""
+        """Return the spread of one value for each repetition."""
         return cls(statistics.median(values), min(values), max(values))
 
     def shown(self, digits: int = 0) -> str:
-        """``median (low-high)``."""
+        """Return it as ``median (low-high)``."""
         return f"{self.median:.{digits}f} ({self.low:.{digits}f}-{self.high:.{digits}f})"
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The value that ``share`` of all values do not exceed."""
+    """Return a quantile, such as the 0.99 one."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 @dataclass(frozen=True)
 class Goal:
-    """One thing to reach.
+    """A goal for a measured value.
 
-    :param what: what, with its unit.
-    :param limit: what is allowed at most.
-    :param seen: what was measured.
-    :param digits: decimals to show.
+    :param what: name of the value, with its unit.
+    :param limit: the highest value allowed.
+    :param seen: the measured value.
+    :param digits: number of decimals to show.
     """
 
     what: str
@@ -54,21 +54,21 @@ class Goal:
 
     @property
     def is_met(self) -> bool:
-        """Whether it is reached."""
+        """Whether the value is within the limit."""
         return self.seen <= self.limit
 
     def shown(self) -> str:
-        """One line."""
-        said = "met" if self.is_met else "MISSED"
-        return f"{said:>6}: {self.what}: {self.seen:.{self.digits}f}, at most {self.limit:g}"
+        """Return it as one line."""
+        result = "met" if self.is_met else "MISSED"
+        return f"{result:>6}: {self.what}: {self.seen:.{self.digits}f}, at most {self.limit:g}"
 
 
 @dataclass
 class Table:
-    """The answer to one question.
+    """The table of one benchmark.
 
-    :param question: what was asked.
-    :param columns: headings; the first column is the contender.
+    :param question: heading of the table.
+    :param columns: headings; the first column is the subject.
     :param rows: cells as text.
     :param goals: what ours should reach.
     :param notes: what a reader must know.
@@ -81,7 +81,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
     def as_markdown(self) -> str:
-        """For files; readable on a terminal too."""
+        """Return it as Markdown, which is readable on a terminal too."""
         grid = [self.columns, *self.rows]
         widths = [max(len(row[i]) for row in grid) for i in range(len(self.columns))]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of an allowed rate is used for 1,000 images, by an engine that is not told the rate?"""
+"""Benchmark: the share of an allowed rate that a runner uses for 1,000 images without knowing the rate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from bgrep_demo.emulator import start_emulator
 from bgrep_demo.services import Services
-from polls import RetryPolicy, environment
+from polls import QuietMachine, environment
 from sources import draw, image_tasks, source_images
 from tables import Goal, Spread, Table
 
@@ -30,18 +30,18 @@ MIN_SHARE = 0.95
 
 @dataclass(frozen=True)
 class Turn:
-    """One contender's turn.
+    """The turn of a subject.
 
-    :param rate: requests a second that the service allows; as many may come at once.
+    :param rate: requests per second that the service allows, and the burst.
     :param submitting: seconds from the first accepted submit to the last.
-    :param share: of the requests that the service would have let through by then, how many it did.
+    :param share: requests that passed, as a share of those that the service would have let through by then.
     :param refused: requests refused by then.
     :param whole: seconds until the last image was saved; the limit saves none.
-    :param saved: images that lie in place.
+    :param saved: images on disk.
     :param billed: images billed.
     """
 
-    contender: str
+    subject: str
     rate: float
     submitting: float
     share: float
@@ -51,44 +51,44 @@ class Turn:
     billed: int
 
 
-class Counting(threading.Thread):
-    """The emulator's counters and clock, again and again."""
+class CounterLog(threading.Thread):
+    """Records the emulator's clock and counters ten times a second."""
 
     def __init__(self, emulator: EmulatorClient) -> None:
         super().__init__(daemon=True)
         self._emulator = emulator
-        self._stop_asked = threading.Event()
+        self._stopping = threading.Event()
         self.seen: list[tuple[float, int, int]] = []
         """Times, queries answered, requests refused."""
 
     def run(self) -> None:
-        """Look."""
-        while not self._stop_asked.wait(0.1):
+        """Record until stopped."""
+        while not self._stopping.wait(0.1):
             now, counters = self._emulator.now, self._emulator.counters
             self.seen.append((now, counters.queries, counters.refused))
 
     def stop(self) -> None:
-        """Stop looking."""
-        self._stop_asked.set()
+        """Stop recording."""
+        self._stopping.set()
         self.join()
 
     def at(self, time_: float) -> tuple[int, int]:
-        """What was counted at a time, give or take a look."""
+        """Return the counters at a time, to within a tenth of a second."""
         later = (one for one in self.seen if one[0] >= time_)
         found = next(later, self.seen[-1])
         return found[1], found[2]
 
 
-def take_turn(contender: str, rate: float, emulator: EmulatorClient, tasks: list[Any], home: Path) -> Turn:
-    """Let one contender buy everything in a fresh process."""
+def take_turn(subject: str, rate: float, emulator: EmulatorClient, tasks: list[Any], home: Path) -> Turn:
+    """Let a subject submit all image tasks in a new process."""
     emulator.reset()
     emulator.configure(rate=rate)
     home.mkdir(parents=True)
     plan = home / "plan.json"
-    parts = {"contender": contender, "rate": rate, "tasks": tasks, "folder": str(home / "images")}
+    parts = {"subject": subject, "rate": rate, "tasks": tasks, "folder": str(home / "images")}
     parts |= {"port": urlsplit(emulator.url).port, "app_code": emulator.app_code}
     plan.write_text(json.dumps(parts))
-    counting = Counting(emulator)
+    counting = CounterLog(emulator)
     counting.start()
     try:
         done = subprocess.run(
@@ -105,7 +105,7 @@ def take_turn(contender: str, rate: float, emulator: EmulatorClient, tasks: list
     queries, refused = counting.at(created[-1])
     bill = emulator.counters
     return Turn(
-        contender=contender,
+        subject=subject,
         rate=rate,
         submitting=submitting,
         share=(len(created) + queries) / (rate + rate * submitting),
@@ -128,12 +128,12 @@ def measure(
     :param repetitions: rounds.
     :param home: a directory for Airflow and the images.
     :param say: shows progress.
-    :param only: has no meaning here: there are no peers.
-    :param patience: seconds to wait for other programs to end; then it is measured beside them.
+    :param only: ignored, because there are no peers.
+    :param patience: seconds to wait in total for other programs to become idle; then it measures anyway.
     :return: the table, and every turn.
     """
     turns: list[Turn] = []
-    quiet, folder = RetryPolicy(patience), Path(home) / "throughput"
+    quiet, folder = QuietMachine(patience), Path(home) / "throughput"
     timing = ("--timing", "lifelike", "--seconds", str(SECONDS), "0", "--no-fetch")
     with source_images() as sources, Services() as services:
         emulator = start_emulator(services, folder / "emulator.log", *timing)
@@ -154,9 +154,9 @@ def measure(
 
 
 def table(turns: list[Turn]) -> Table:
-    """The answer."""
+    """Return the table."""
     out = Table(
-        f"{IMAGES:,} images, {IMAGES // 10} submits, a service that allows so many requests a second",
+        f"{IMAGES:,} images, {IMAGES // 10} submits, by requests per second that the service allows",
         [
             "median (lowest-highest round)",
             "allowed",
@@ -170,7 +170,7 @@ def table(turns: list[Turn]) -> Table:
     )
     for rate in RATES:
         for name, title in TITLES.items():
-            seen = [turn for turn in turns if (turn.contender, turn.rate) == (name, rate)]
+            seen = [turn for turn in turns if (turn.subject, turn.rate) == (name, rate)]
             share = Spread.of([100 * turn.share for turn in seen])
             is_ours = name == "ours"
             out.rows.append(
@@ -194,7 +194,7 @@ def table(turns: list[Turn]) -> Table:
                 ]
     out.notes.append(
         "Used: requests that the service let through from the first accepted submit to the last, over what "
-        "it would have let through in that time, the burst of one second at the beginning included. Nobody "
-        f"tells ours the rate. Image tasks take {SECONDS:g} s; whole is until the last image was saved."
+        "it would have let through in that time, with the burst of the first second. Ours does "
+        f"not know the rate. Image tasks take {SECONDS:g} s; whole is until the last image was saved."
     )
     return out

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from bgrep_harness.galleries import MADE, SOURCE, bad, flagged, gallery, row, save_images
+from bgrep_harness.galleries import MADE, SOURCE, flagged, gallery, invalid, row, save_images
 from PIL import Image, ImageColor
 from playwright.sync_api import Locator, Page, expect
 
@@ -18,12 +18,12 @@ Visit = Callable[..., Page]
 
 
 def names(page: Page) -> list[str]:
-    """The rows on the page, in their order."""
+    """The names of the rows on the page, in order."""
     return page.locator("#rows h2").all_inner_texts()
 
 
 def chip(page: Page, name: str) -> Locator:
-    return page.locator(f"#chips [data-name='{name}']")
+    return page.locator(f"#statuses [data-name='{name}']")
 
 
 def see(page: Page, *expected: str) -> None:
@@ -35,17 +35,17 @@ def fragment(page: Page) -> str:
 
 
 @pytest.fixture
-def night(tmp_path: Path) -> Path:
-    """Eight rows of every kind."""
+def run(tmp_path: Path) -> Path:
+    """Eight rows of different statuses."""
     rows = [
         row("MUG-10", line=2, made=3, chosen=1, positive_prompt="A red mug in fresh snow"),
-        row("MUG-9", line=3, state="changed", what="positive_prompt"),
+        row("MUG-9", line=3, state="changed", change="positive_prompt"),
         flagged("LAMP", "the product’s colours have shifted: ΔE 3.0", line=4),
         row(
             "SHOE", view="side", line=5, outcome="failed", verdict="", reason="image quality too low", made=0
         ),
         row("雪山", line=6, positive_prompt="雪山,蓝天白云"),
-        bad("", "sku is missing; give one", line=12, column="sku"),
+        invalid("", "sku is missing; give one", line=12, column="sku"),
         {"state": "removed", "name": "OLD", "sku": "OLD", "view": "main", "line": None},
         {"state": "over_budget", "name": "LATER", "sku": "LATER", "view": "main", "line": 8},
     ]
@@ -57,18 +57,18 @@ def night(tmp_path: Path) -> Path:
 # --- looking --------------------------------------------------------------------------------------
 
 
-def test_what_needs_people_is_said_and_shown_first(night: Path, visit: Visit):
-    page = visit(night)
-    expect(page.locator("h1")).to_have_text("3 rows need you.")
-    expect(page.locator(".lead")).to_contain_text("1 flagged, 1 failed, 1 invalid. Night of 10 rows:")
-    expect(page.locator(".tiles div", has_text="Unchanged")).to_contain_text("3")
+def test_what_needs_people_is_said_and_shown_first(run: Path, visit: Visit):
+    page = visit(run)
+    expect(page.locator("h1")).to_have_text("3 rows need attention.")
+    expect(page.locator(".lead")).to_contain_text("1 flagged, 1 failed, 1 invalid. Refreshed 10 rows:")
+    expect(page.locator(".figures div", has_text="Unchanged")).to_contain_text("3")
     see(page, "LAMP", "SHOE side", "no sku", "MUG-10", "MUG-9", "雪山", "OLD", "LATER")
     expect(page.locator("#row2 .pill")).to_have_text("Flagged")
     expect(page.locator("#row2 .flags")).to_have_text("the product’s colours have shifted: ΔE 3.0")
 
 
-def test_every_image_is_there_and_says_what_it_is(night: Path, visit: Visit):
-    page = visit(night)
+def test_every_image_is_there_and_says_what_it_is(run: Path, visit: Visit):
+    page = visit(run)
     expect(page.locator("#row0 .film img")).to_have_count(3)
     for image in page.locator("#rows img").all():
         expect(image).to_have_js_property("naturalWidth", 64)
@@ -86,17 +86,18 @@ def test_every_image_is_there_and_says_what_it_is(night: Path, visit: Visit):
 
 def test_a_quiet_night_says_so_and_a_night_without_rows_too(tmp_path: Path, visit: Visit):
     page = visit(gallery([row("A")], tmp_path / "quiet"))
-    expect(page.locator("h1")).to_have_text("Nothing needs you.")
+    expect(page.locator("h1")).to_have_text("No rows need attention.")
     page = visit(gallery([], tmp_path / "empty", unchanged=5))
-    expect(page.locator(".lead")).to_have_text("Night of 5 rows: nothing bought, 5 unchanged.")
-    expect(page.locator("#count")).to_have_text("No row is like that")
+    expect(page.locator(".lead")).to_have_text("Refreshed 5 rows: no billable images, 5 unchanged.")
+    expect(page.locator("#count")).to_contain_text("No rows to show")
+    expect(page.locator("#tools")).to_be_hidden()
 
 
 def test_notes_unfinished_shards_and_reasons_are_told(tmp_path: Path, visit: Visit):
-    rows = [bad(f"B{n}", f"'{n}' is not http or https", column="image", line=n + 2) for n in range(3)]
+    rows = [invalid(f"B{n}", f"'{n}' is not http or https", column="image", line=n + 2) for n in range(3)]
     page = visit(gallery(rows, tmp_path, notes=["a note"], unfinished=["shard 3 was not checked"]))
     expect(page.locator(".note")).to_have_text(["shard 3 was not checked", "a note"])
-    page.get_by_text("Why rows cannot be used").click()
+    page.get_by_text("Why rows are invalid").click()
     expect(page.locator(".top details li")).to_have_text(
         ["3 rows image '0' is not http or https (first in line 2)"]
     )
@@ -105,8 +106,8 @@ def test_notes_unfinished_shards_and_reasons_are_told(tmp_path: Path, visit: Vis
 # --- filters, search, order -----------------------------------------------------------------------
 
 
-def test_chips_filter_by_what_became_of_rows_several_at_once(night: Path, visit: Visit):
-    page = visit(night)
+def test_chips_filter_by_what_became_of_rows_several_at_once(run: Path, visit: Visit):
+    page = visit(run)
     chip(page, "flagged").click()
     see(page, "LAMP")
     chip(page, "removed").click()
@@ -117,28 +118,29 @@ def test_chips_filter_by_what_became_of_rows_several_at_once(night: Path, visit:
     expect(page.locator("#rows h2")).to_have_count(8)
 
 
-def test_what_needs_people_is_a_filter_of_its_own(night: Path, visit: Visit):
-    page = visit(night)
-    expect(chip(page, "attention")).to_have_text("Needs you 3")
+def test_what_needs_people_is_a_filter_of_its_own(run: Path, visit: Visit):
+    page = visit(run)
+    expect(chip(page, "attention")).to_have_text("Needs attention 3")
     chip(page, "attention").click()
     see(page, "LAMP", "SHOE side", "no sku")
 
 
-def test_chips_filter_by_why_rows_were_worked_on(night: Path, visit: Visit):
-    page = visit(night)
+def test_chips_filter_by_why_rows_were_worked_on(run: Path, visit: Visit):
+    page = visit(run)
     page.locator("#states [data-name='changed']").click()
     see(page, "MUG-9")
     expect(chip(page, "published")).to_have_text("Published 1")
 
 
-def test_search_finds_words_of_sku_prompt_reason_flags_and_job(night: Path, visit: Visit):
-    page = visit(night)
+def test_search_finds_words_of_sku_prompt_reason_flags_and_job(run: Path, visit: Visit):
+    page = visit(run)
     for words, found in (
         ("mug", ["MUG-10", "MUG-9"]),
         ("SNOW fresh", ["MUG-10"]),
         ("quality", ["SHOE side"]),
         ("shoe/side", ["SHOE side"]),
         ("蓝天", ["雪山"]),
+        ("positive_prompt", ["MUG-9"]),
         ("colours", ["LAMP"]),
         ("job-MUG-9", ["MUG-9"]),
         ("ＭＵＧ－９", ["MUG-9"]),
@@ -152,14 +154,14 @@ def test_search_finds_words_of_sku_prompt_reason_flags_and_job(night: Path, visi
 def test_rows_are_put_in_order_by_worst_score_name_and_line(tmp_path: Path, visit: Visit):
     scores = {"B-10": 0.955, "B-9": 0.90, "A": 0.99}
     rows = [row(name, line=n, scores=[{"ssim": value}]) for n, (name, value) in enumerate(scores.items(), 2)]
-    page = visit(gallery([*rows[::-1], bad("Z", "wrong", line=None)], tmp_path))
+    page = visit(gallery([*rows[::-1], invalid("Z", "wrong", line=None)], tmp_path))
     for order, expected in (
         ("worst", ["B-9", "B-10", "A", "Z"]),
         ("name", ["A", "B-9", "B-10", "Z"]),
         ("catalog", ["B-10", "B-9", "A", "Z"]),
         ("", ["Z", "A", "B-9", "B-10"]),
     ):
-        page.get_by_label("Order").select_option(order)
+        page.get_by_label("Sort by").select_option(order)
         see(page, *expected)
 
 
@@ -197,14 +199,14 @@ def test_arrow_keys_belong_to_the_search_while_one_types(three_pages: Path, visi
     page.keyboard.press("ArrowLeft")
     page.keyboard.type("0")
     expect(page.get_by_label("Search")).to_have_value("R00")
-    expect(page.locator("#count")).to_have_text("1 to 10 of 10 rows (100 in all)")
+    expect(page.locator("#count")).to_have_text("1 to 10 of 10 rows (100 in total)")
 
 
 def test_a_view_is_in_the_address_is_restored_and_can_be_gone_back_from(three_pages: Path, visit: Visit):
     page = visit(three_pages, "#status=published&q=r0&sort=name&page=2")
     expect(page.locator("#count")).to_have_text("49 to 96 of 100 rows")
     expect(page.get_by_label("Search")).to_have_value("r0")
-    expect(page.get_by_label("Order")).to_have_value("name")
+    expect(page.get_by_label("Sort by")).to_have_value("name")
     page.reload()
     expect(page.locator("#rows h2").first).to_have_text("R048")
     page.keyboard.press("ArrowRight")
@@ -220,10 +222,10 @@ def test_an_address_of_nonsense_shows_rows_all_the_same(three_pages: Path, visit
         ("page=1e9", "R000"),
         ("page=999999999", "R096"),
         ("status=__proto__,constructor", "R000"),
-        ("state=bad,__proto__", "R000"),
+        ("state=invalid,__proto__", "R000"),
         ("sort=toString", "R000"),
-        ("look=99999", "R000"),
-        ("look=-1x", "R000"),
+        ("row=99999", "R000"),
+        ("row=-1x", "R000"),
         ("q=%ED%A0%80", None),
         ("q=%", None),
         ("<script>", "R000"),
@@ -257,8 +259,8 @@ def wipes(page: Page, left: str, right: str) -> None:
     pytest.fail(f"{colours(page)} are not {left} and {right}")
 
 
-def test_an_image_opens_large_and_is_wiped_by_mouse_and_by_keys(night: Path, visit: Visit):
-    page = visit(night)
+def test_an_image_opens_large_and_is_wiped_by_mouse_and_by_keys(run: Path, visit: Visit):
+    page = visit(run)
     page.locator("#row0 .pair .big").last.click()
     expect(page.get_by_role("dialog")).to_be_visible()
     wipes(page, SOURCE, MADE[1])
@@ -278,14 +280,14 @@ def test_an_image_opens_large_and_is_wiped_by_mouse_and_by_keys(night: Path, vis
     wipes(page, MADE[1], MADE[1])
 
 
-def test_the_full_size_file_takes_the_small_image_s_place(night: Path, visit: Visit):
-    page = visit(night, "#look=0")
+def test_the_full_size_file_takes_the_small_image_s_place(run: Path, visit: Visit):
+    page = visit(run, "#row=0")
     expect(page.locator(".after")).to_have_js_property("naturalWidth", 256)
     expect(page.locator("#stale")).to_be_empty()
 
 
-def test_keys_choose_images_and_rows_and_close(night: Path, visit: Visit):
-    page = visit(night)
+def test_keys_choose_images_and_rows_and_close(run: Path, visit: Visit):
+    page = visit(run)
     page.locator("#row0 .more").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#tag")).to_have_text("Image 2, published")
@@ -293,10 +295,10 @@ def test_keys_choose_images_and_rows_and_close(night: Path, visit: Visit):
     expect(page.locator("#tag")).to_have_text("Image 3")
     wipes(page, SOURCE, MADE[2])
     page.keyboard.press("ArrowDown")
-    expect(page.locator("#look-name")).to_have_text("MUG-9")
+    expect(page.locator("#details-name")).to_have_text("MUG-9")
     page.keyboard.press("ArrowUp")
     page.keyboard.press("ArrowUp")
-    expect(page.locator("#look-name")).to_have_text("no sku")
+    expect(page.locator("#details-name")).to_have_text("no sku")
     expect(page.locator(".stage")).to_be_hidden()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
@@ -304,8 +306,8 @@ def test_keys_choose_images_and_rows_and_close(night: Path, visit: Visit):
     expect(page).to_have_url(re.compile("#$"))
 
 
-def test_back_closes_the_row_as_on_a_phone(night: Path, visit: Visit):
-    page = visit(night)
+def test_back_closes_the_row_as_on_a_phone(run: Path, visit: Visit):
+    page = visit(run)
     page.locator("#row0 .more").click()
     expect(page.get_by_role("dialog")).to_be_visible()
     page.go_back()
@@ -314,9 +316,9 @@ def test_back_closes_the_row_as_on_a_phone(night: Path, visit: Visit):
 
 
 def test_rows_are_gone_through_across_pages(three_pages: Path, visit: Visit):
-    page = visit(three_pages, "#look=47")
+    page = visit(three_pages, "#row=47")
     page.get_by_text("Next row").click()
-    expect(page.locator("#look-name")).to_have_text("R048")
+    expect(page.locator("#details-name")).to_have_text("R048")
     page.get_by_label("Close").click()
     expect(page).to_have_url(re.compile("#page=2$"))
 
@@ -344,15 +346,15 @@ def test_flags_are_those_of_the_image_that_is_looked_at(tmp_path: Path, visit: V
     expect(page.locator(".side .flags li")).to_have_text([flags[0], flags[1]])
 
 
-def test_everything_that_is_known_of_a_row_is_told(night: Path, visit: Visit):
-    page = visit(night, "#look=2")
+def test_everything_that_is_known_of_a_row_is_told(run: Path, visit: Visit):
+    page = visit(run, "#row=2")
     told = page.locator(".side").inner_text()
     for words in (
         "the product’s colours have shifted",
         "LAMP on a marble table",
         "SSIM ≥ 0.95\t✗ 0.8",
         "ΔE ≤ 2\t✗ 3",
-        "1 bought, 0.20 CNY",
+        "1 billable image, 0.20 CNY",
         "guidance_scale 7.5, strength 0.5, steps 50",
         "line 4",
         "job-LAMP",
@@ -366,17 +368,17 @@ def test_everything_that_is_known_of_a_row_is_told(night: Path, visit: Visit):
     expect(source).to_have_attribute("referrerpolicy", "no-referrer")
 
 
-def test_ids_are_copied_for_the_seller_s_support(night: Path, visit: Visit):
-    page = visit(night, "#look=0", permissions=["clipboard-read", "clipboard-write"])
+def test_ids_are_copied_for_the_seller_s_support(run: Path, visit: Visit):
+    page = visit(run, "#row=0", permissions=["clipboard-read", "clipboard-write"])
     page.locator("dd", has_text="job-MUG-10").get_by_role("button").click()
     expect(page.locator("dd", has_text="job-MUG-10").get_by_role("button")).to_have_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()") == "job-MUG-10"
 
 
-def test_links_lead_to_what_is_published(night: Path, visit: Visit):
-    page = visit(night)
+def test_links_lead_to_what_is_published(run: Path, visit: Visit):
+    page = visit(run)
     link = page.locator("#row1").get_by_role("link", name="Published image")
-    assert link.evaluate("(one) => one.href") == (night.parents[3] / "MUG-9" / "main.png").as_uri()
+    assert link.evaluate("(one) => one.href") == (run.parents[3] / "MUG-9" / "main.png").as_uri()
 
 
 # --- everywhere -----------------------------------------------------------------------------------
@@ -391,17 +393,17 @@ _NAMELESS = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("where", ["", "#look=2", "#status=flagged"])
-def test_text_stands_out_in_light_and_in_dark(night: Path, visit: Visit, scheme: str, where: str):
-    page = visit(night, where, color_scheme=scheme)
+@pytest.mark.parametrize("where", ["", "#row=2", "#status=flagged"])
+def test_text_stands_out_in_light_and_in_dark(run: Path, visit: Visit, scheme: str, where: str):
+    page = visit(run, where, color_scheme=scheme)
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     (red, *_) = map(int, re.findall(r"\d+", ground))
     assert (red > 200) is (scheme == "light")
     assert page.evaluate(_CONTRAST) == []
 
 
-def test_a_phone_scrolls_one_way_only(night: Path, visit: Visit):
-    page = visit(night, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+def test_a_phone_scrolls_one_way_only(run: Path, visit: Visit):
+    page = visit(run, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
     expect(page.locator("#rows h2").first).to_be_visible()
     wide = "document.documentElement.scrollWidth"
     assert page.evaluate(wide) == 390
@@ -410,14 +412,14 @@ def test_a_phone_scrolls_one_way_only(night: Path, visit: Visit):
     assert page.evaluate(wide) == 390
 
 
-def test_everything_that_can_be_used_has_a_name(night: Path, visit: Visit):
-    page = visit(night, "#look=0")
+def test_everything_that_can_be_used_has_a_name(run: Path, visit: Visit):
+    page = visit(run, "#row=0")
     expect(page.locator("#film button")).to_have_count(5)
     assert page.evaluate(_NAMELESS) == []
 
 
-def test_on_paper_there_are_rows_and_no_buttons(night: Path, visit: Visit):
-    page = visit(night)
+def test_on_paper_there_are_rows_and_no_buttons(run: Path, visit: Visit):
+    page = visit(run)
     expect(page.locator("#rows h2")).to_have_count(8)
     page.emulate_media(media="print")
     expect(page.locator("#rows h2").first).to_be_visible()
@@ -425,10 +427,10 @@ def test_on_paper_there_are_rows_and_no_buttons(night: Path, visit: Visit):
         expect(page.locator(gone)).to_be_hidden()
 
 
-def test_without_scripts_the_numbers_are_there(night: Path, visit: Visit):
-    page = visit(night, java_script_enabled=False)
-    expect(page.locator("h1")).to_have_text("3 rows need you.")
+def test_without_scripts_the_numbers_are_there(run: Path, visit: Visit):
+    page = visit(run, java_script_enabled=False)
+    expect(page.locator("h1")).to_have_text("3 rows need attention.")
     expect(page.locator("noscript p")).to_be_visible()
-    assert "scripts are switched off" in page.locator("noscript p").inner_html()
+    assert "scripts are disabled" in page.locator("noscript p").inner_html()
     expect(page.locator("#tools")).to_be_hidden()
     expect(page.get_by_role("dialog")).to_be_hidden()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a catalog may hold is shown as the text that it is: none of it runs, links or loads."""
+"""Hostile text in a catalog is shown as text: none of it runs, becomes a link or loads anything."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bgrep_harness.galleries import bad, flagged, gallery, row
+from bgrep_harness.galleries import flagged, gallery, invalid, row
 from playwright.sync_api import Page, expect
 
 Visit = Callable[..., Page]
@@ -44,9 +44,9 @@ URLS = (
 
 
 def every_text(attack: str) -> dict[str, Any]:
-    """A row that holds it wherever a text may be."""
+    """Return a row that holds it in every text."""
     texts = (
-        "sku view name what reason advice image mask positive_prompt negative_prompt published result_key "
+        "sku view name change reason advice image mask positive_prompt negative_prompt published result_key "
         "request_id gateway_request_id nonce submitted_at dag_id run_id column report actual_seed"
     )
     return {**flagged("X", attack), **dict.fromkeys(texts.split(), attack), "files": [attack]}
@@ -54,7 +54,7 @@ def every_text(attack: str) -> dict[str, Any]:
 
 def test_text_is_shown_as_text_wherever_it_stands(tmp_path: Path, visit: Visit):
     rows = [every_text(attack) for attack in ATTACKS]
-    rows += [bad(attack, attack, column=attack) for attack in ATTACKS]
+    rows += [invalid(attack, attack, column=attack) for attack in ATTACKS]
     whole = " ".join(ATTACKS)
     plan = {"notes": ATTACKS, "catalog": whole, "run_id": whole, "dag_id": whole, "unfinished": ATTACKS}
     page = visit(gallery(rows, tmp_path, **plan))
@@ -80,9 +80,9 @@ def test_text_is_shown_as_text_wherever_it_stands(tmp_path: Path, visit: Visit):
 def test_only_web_addresses_and_files_beside_the_page_become_links(tmp_path: Path, visit: Visit):
     names = ("image", "mask", "published", "report")
     rows = [row(f"X{n}", **dict.fromkeys(names, url), files=[url]) for n, url in enumerate(URLS)]
-    page = visit(gallery(rows, tmp_path), "#look=0")
+    page = visit(gallery(rows, tmp_path), "#row=0")
     for n, url in enumerate(URLS):
-        expect(page.locator("#look-name")).to_have_text(f"X{n}")
+        expect(page.locator("#details-name")).to_have_text(f"X{n}")
         assert page.locator("dd .url").first.evaluate("(one) => one.textContent") == url
         assert page.locator("a:not(.skip)").evaluate_all("(all) => all.map((one) => one.href)") == []
         page.keyboard.press("ArrowDown")

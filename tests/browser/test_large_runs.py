@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ten thousand rows, more images than a page may hold, and a page that is still being read."""
+"""Ten thousand rows, more images than a page may hold, and a page that is still loading."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS = 10_000
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A night of 10,000 rows."""
+    """The gallery of a run of 10,000 rows."""
     rows = [row(f"R{n:05}", line=n, made=2, positive_prompt=f"prompt of {n} " * 20) for n in range(ROWS - 1)]
     rows.append(flagged("WANTING", "the product has other colours", line=ROWS))
     return gallery(rows, tmp_path_factory.mktemp("large"))
@@ -51,7 +51,7 @@ def test_every_one_of_10_000_rows_is_reached_on_pages_of_bounded_size(large: Pat
 
 
 def bytes_of_a_row(rows: list[dict[str, Any]], folder: Path) -> int:
-    """What a row's small images take in a page that has room for all."""
+    """Return the size of a row's thumbnails in a page that has room for all of them."""
     (first, *_) = re.findall(rb'<script type="text/plain".*?</script>\n', gallery(rows, folder).read_bytes())
     return len(first)
 
@@ -67,7 +67,7 @@ def test_images_that_a_page_has_no_room_for_come_from_their_files(tmp_path: Path
     assert held[:2] == [[True, True, True, True]] * 2
     assert held[2:] == [[True, False, False, True]] * (len(held) - 2)
     assert 4 < len(held) < len(rows)
-    expect(page.locator("#held")).to_contain_text("Of 7 rows it does not hold every small image")
+    expect(page.locator("#omitted")).to_contain_text("7 rows lack some thumbnails")
     expect(page.locator("#row3 .film")).to_have_text("1")
     image = page.locator("#row8 .big img").last
     image.scroll_into_view_if_needed()
@@ -79,13 +79,13 @@ def test_images_that_a_page_has_no_room_for_come_from_their_files(tmp_path: Path
 
 def test_files_that_cannot_be_reached_are_told_not_shown_broken(tmp_path: Path, visitor: Any):
     rows = [row("A"), row("B")]
-    page = visitor.open(gallery(rows, tmp_path, budget=bytes_of_a_row(rows, tmp_path)), "#look=0")
-    told = "The full-size file cannot be reached from here"
-    expect(page.locator("#stale")).to_have_text(f"{told}; this is the small image.")
+    page = visitor.open(gallery(rows, tmp_path, budget=bytes_of_a_row(rows, tmp_path)), "#row=0")
+    message = "The full-size file cannot be loaded from here"
+    expect(page.locator("#stale")).to_have_text(f"{message}; this is the thumbnail.")
     expect(page.locator(".after")).to_have_js_property("naturalWidth", 64)
     page.keyboard.press("ArrowDown")
-    expect(page.locator("#look-name")).to_have_text("B")
-    expect(page.locator("#stale")).to_have_text(f"{told}.")
+    expect(page.locator("#details-name")).to_have_text("B")
+    expect(page.locator("#stale")).to_have_text(f"{message}.")
     page.keyboard.press("Escape")
     expect(page.locator("#row1 .gone")).to_have_count(2)
     expect(page.locator("#row1").get_by_role("button", name="Image of B, published")).to_be_visible()
@@ -97,12 +97,12 @@ def test_a_page_of_more_rows_than_it_may_hold_says_so(tmp_path: Path, visit: Vis
     page_file = gallery([row("A"), row("B")], tmp_path)
     text = page_file.read_text().replace('"listed":2', '"listed":12345')
     page_file.write_text(text)
-    expect(visit(page_file).locator("#held")).to_contain_text("2 of the night’s 12,345 rows")
+    expect(visit(page_file).locator("#omitted")).to_contain_text("2 of the run’s 12,345 rows")
 
 
 @contextmanager
 def stuttering(data: bytes, pause_at: int) -> Iterator[tuple[str, threading.Event]]:
-    """Serve a page, and the rest of it only when told to."""
+    """Serve the first part of a page, and the rest once the event is set."""
     go_on = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bgrep_harness.catalogs import hundred_kinds
+from bgrep_harness.catalogs import invalid_rows
 from bgrep_harness.images import draw_images
 from bgrep_harness.refresh import Refresh
 
@@ -75,14 +75,14 @@ def texts_below(folder: Path) -> str:
 
 def test_three_nights_pay_for_exactly_what_changed(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 9)
-    one = refresh.night(rows)
-    assert set(one.states.values()) == {"success"}, one.ended
+    one = refresh.run(rows)
+    assert set(one.states.values()) == {"success"}, one.results
     assert one.outcomes == {"generated/passed": 9}
     assert (connection.counters.submits, connection.counters.images) == (3, 9)
     assert one.plan["cost"] == "1.8"
     assert {row["status"] for row in refresh.manifest()} == {"live"}
 
-    two = refresh.night(rows, shard_size=2)
+    two = refresh.run(rows, shard_size=2)
     assert two.counts == {"unchanged": 9}
     assert two.states == {"plan": "success", "publish": "skipped", "report": "success"}
     assert connection.counters.submits == 3
@@ -92,13 +92,13 @@ def test_three_nights_pay_for_exactly_what_changed(refresh: Refresh, connection:
     rows[2]["stock"] = "17"  # which nothing reads
     gone = rows.pop()["sku"]
     before = {row["name"]: row["request_hash"] for row in refresh.manifest()}
-    three = refresh.night(rows, shard_size=1)
+    three = refresh.run(rows, shard_size=1)
     assert three.counts == {"changed": 2, "unchanged": 6, "removed": 1}
     assert connection.counters.images == 11
     after = {row["name"]: row for row in refresh.manifest()}
     assert {name for name, row in after.items() if row["request_hash"] != before[name]} == {"S0", "S1"}
     assert {name for name, row in after.items() if row["status"] == "retired"} == {gone}
-    changed = {row["name"]: row["what"] for row in three.worked_on}
+    changed = {row["name"]: row["change"] for row in three.processed_rows}
     assert changed == {"S0": "positive_prompt", "S1": "image"}
 
 
@@ -106,36 +106,36 @@ def test_one_bad_image_never_sinks_the_others(refresh: Refresh, connection: Any,
     rows = rows_of(site, 8)
     rows[2] |= {"image": connection.bad_image("refused"), "mask": ""}
     failed = connection.inject("fail_task", index=0)
-    one = refresh.night(rows)
+    one = refresh.run(rows)
     assert failed.exhausted
-    assert set(one.states.values()) == {"success"}, one.ended
+    assert set(one.states.values()) == {"success"}, one.results
     assert one.outcomes == {"generated/passed": 6, "refused": 1, "failed": 1}
     bought = connection.counters.images
-    (broken,) = [row["name"] for row in one.worked_on if row["outcome"] == "failed"]
+    (broken,) = [row["name"] for row in one.processed_rows if row["outcome"] == "failed"]
 
-    two = refresh.night(rows)
+    two = refresh.run(rows)
     assert two.counts == {"unchanged": 6, "changed": 1, "quarantined": 1}, "a failed row gets one more try"
-    assert [row["name"] for row in two.worked_on] == [broken]
+    assert [row["name"] for row in two.processed_rows] == [broken]
     assert connection.counters.images == bought + 1
-    three = refresh.night(rows)
+    three = refresh.run(rows)
     assert three.counts == {"unchanged": 7, "quarantined": 1}
     (told,) = read_rows(three.files, ["quarantined"])
-    assert "compliance" in told["what"]
+    assert "compliance" in told["change"]
 
 
 def test_a_lost_answer_is_neither_bought_again_nor_forgotten(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 6)
     lost = connection.inject("gateway_timeout")
-    one = refresh.night(rows)
+    one = refresh.run(rows)
     assert lost.exhausted
     assert sorted(one.states.items())[2:4] == [("generate[0]", "failed"), ("generate[1]", "success")]
     assert one.outcomes["unknown_outcome"] == 4
     assert one.states["report"] == "success", "the others are published, and all is told"
     assert connection.counters.images == 6
-    two = refresh.night(rows)
+    two = refresh.run(rows)
     assert two.counts == {"unchanged": 2, "quarantined": 4}
     assert connection.counters.images == 6
-    told = refresh.night(rows, on_unknown_outcome="resubmit")
+    told = refresh.run(rows, on_unknown_outcome="resubmit")
     assert told.counts == {"unchanged": 2, "changed": 4}
     assert connection.counters.images == 10, "as told, and only then"
 
@@ -144,7 +144,7 @@ def test_the_budget_is_kept_and_the_next_nights_go_on(refresh: Refresh, connecti
     rows = rows_of(site, 7)
     bought = []
     for _ in range(4):
-        refresh.night(rows, max_images_per_run="3")
+        refresh.run(rows, max_images_per_run="3")
         bought.append(connection.counters.images)
     assert bought == [3, 6, 7, 7]
     assert len(refresh.manifest()) == 7
@@ -152,7 +152,7 @@ def test_the_budget_is_kept_and_the_next_nights_go_on(refresh: Refresh, connecti
 
 def test_never_done_rows_come_before_changed_ones(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 4)
-    refresh.night(rows[:3])
+    refresh.run(rows[:3])
     for row in rows:
         row["color"] += "!"
     night = refresh.plan(rows, max_images_per_run="2")
@@ -160,13 +160,13 @@ def test_never_done_rows_come_before_changed_ones(refresh: Refresh, connection: 
 
 
 def test_a_dry_run_says_what_it_would_cost_and_buys_nothing(refresh: Refresh, connection: Any, site: str):
-    night = refresh.night(rows_of(site, 5), dry_run="true")
-    assert set(night.states.values()) == {"success", "skipped"}, night.ended
+    night = refresh.run(rows_of(site, 5), dry_run="true")
+    assert set(night.states.values()) == {"success", "skipped"}, night.results
     assert night.plan["images"] == 5
     assert "1.00 CNY" in night.plan["explained"]
     assert connection.counters.requests == 0
     assert refresh.manifest() == []
-    assert refresh.night(rows_of(site, 5)).counts == {"new": 5}
+    assert refresh.run(rows_of(site, 5)).counts == {"new": 5}
     assert connection.counters.images == 5
 
 
@@ -174,16 +174,16 @@ def test_a_shard_that_was_killed_is_collected_by_the_next_night(refresh: Refresh
     rows = rows_of(site, 4)
     late = connection.inject("late", seconds=3600)
     night = refresh.plan(rows)
-    timed_out = refresh.buy(night, 0, timeout=1)
+    timed_out = refresh.generate(night, 0, timeout=1)
     assert timed_out.state == "failed"
     refresh.check(night, 0)
-    refresh.close(night)
+    refresh.finish(night)
     assert late.exhausted
     assert night.states["report"] == "failed", "what is not done is not green"
     connection.advance(3600)
-    two = refresh.night(rows, shard_size=1)
+    two = refresh.run(rows, shard_size=1)
     assert two.counts == {"pending": 4}
-    assert set(two.states.values()) == {"success"}, two.ended
+    assert set(two.states.values()) == {"success"}, two.results
     assert connection.counters.images == 4
     assert len(refresh.manifest()) == 4
 
@@ -191,29 +191,29 @@ def test_a_shard_that_was_killed_is_collected_by_the_next_night(refresh: Refresh
 def test_a_plan_that_was_replaced_buys_no_more(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 8)
     first = refresh.plan(rows)
-    refresh.buy(first, 0)
-    refresh.nights -= 1  # the same run, cleared
+    refresh.generate(first, 0)
+    refresh.run_count -= 1  # the same run, cleared
     second = refresh.plan(rows)
     assert second.counts == {"new": 4, "unpublished": 4}
-    late = refresh.buy(first, 1)
+    late = refresh.generate(first, 1)
     assert late.state == "up_for_retry" or late.value["images"] == 0
     assert connection.counters.images == 4
     for shard in range(second.plan["shards"]):
-        refresh.buy(second, shard)
+        refresh.generate(second, shard)
         refresh.check(second, shard)
-    refresh.close(second)
+    refresh.finish(second)
     assert connection.counters.images == 8
     assert len(refresh.manifest()) == 8
 
 
 def test_a_task_that_is_run_again_changes_nothing(refresh: Refresh, connection: Any, site: str):
-    night = refresh.night(rows_of(site, 4))
+    night = refresh.run(rows_of(site, 4))
     manifest = refresh.manifest()
-    again = refresh.close(night)
+    again = refresh.finish(night)
     assert again.states["publish"] == "success", "the event of this plan may not have been sent"
     refresh.check(night, 0)
-    refresh.buy(night, 0)
-    refresh.close(night)
+    refresh.generate(night, 0)
+    refresh.finish(night)
     assert refresh.manifest() == manifest
     assert connection.counters.images == 4
 
@@ -225,13 +225,13 @@ def test_what_the_checks_find_wanting_is_not_published_and_not_bought_again(
     refresh: Refresh, connection: Any, site: str
 ):
     rows = rows_of(site, 3)
-    one = refresh.night(rows, thresholds={"background_changed": 150})
+    one = refresh.run(rows, thresholds={"background_changed": 150})
     assert one.outcomes == {"generated/flagged": 3}
     assert refresh.manifest() == []
     assert "flagged" in one.summary["line"]
     strict = refresh.plan(rows, thresholds={"background_changed": 150})
     assert strict.counts == {"flagged": 3}
-    mild = refresh.night(rows)
+    mild = refresh.run(rows)
     assert mild.counts == {"unpublished": 3}, "other thresholds look at it again"
     assert connection.counters.images == 3
     assert len(refresh.manifest()) == 3
@@ -244,14 +244,14 @@ def test_a_source_that_cannot_be_read_is_unchecked_and_looked_at_again(
     shutil.copy(served[1] / "product.png", source)
     rows = [{**rows_of(site, 1)[0], "image": f"{site}/passing.png"}]
     one = refresh.plan(rows)
-    refresh.buy(one, 0)
+    refresh.generate(one, 0)
     source.unlink()  # the service has read it; we cannot any more
     refresh.check(one, 0)
-    refresh.close(one)
+    refresh.finish(one)
     assert one.outcomes == {"generated/unchecked": 1}
     assert refresh.manifest() == []
     shutil.copy(served[1] / "product.png", source)
-    two = refresh.night(rows)
+    two = refresh.run(rows)
     assert two.counts == {"unpublished": 1}
     assert two.outcomes == {"generated/passed": 1}
     assert connection.counters.images == 1
@@ -263,13 +263,15 @@ def test_a_shard_that_was_cleared_alone_after_its_check_is_not_bought_again(
 ):
     rows = rows_of(site, 4)
     connection.configure(quota_images=0)
-    one = refresh.night(rows)
+    one = refresh.run(rows)
     assert one.states["generate[0]"] == "failed"
     assert one.states["report"] == "failed"
     connection.configure(quota_images=None)
-    assert refresh.buy(one, 0, try_number=2, max_tries=1).state == "success", one.ended["generate[0]"].error
+    assert refresh.generate(one, 0, try_number=2, max_tries=1).state == "success", one.results[
+        "generate[0]"
+    ].error
     assert connection.counters.images == 4
-    two = refresh.night(rows)
+    two = refresh.run(rows)
     assert two.counts == {"unpublished": 4}
     assert connection.counters.images == 4
     assert len(refresh.manifest()) == 4
@@ -281,9 +283,9 @@ def test_a_shard_that_was_cleared_alone_after_its_check_is_not_bought_again(
 def test_a_hundred_kinds_of_bad_rows_end_green_with_every_one_told(
     refresh: Refresh, connection: Any, site: str
 ):
-    data, wrong, names = hundred_kinds(f"{site}/product.png")
-    night = refresh.night(data, shard_size=50)
-    assert set(night.states.values()) == {"success"}, night.ended
+    data, wrong, names = invalid_rows(f"{site}/product.png")
+    night = refresh.run(data, shard_size=50)
+    assert set(night.states.values()) == {"success"}, night.results
     assert night.counts == {"new": len(names), "invalid": len(wrong)}
     problems = [json.loads(line) for line in Path(night.files.invalid_rows.path).read_text().splitlines()]
     told = {problem["line"]: problem for problem in problems}
@@ -301,8 +303,8 @@ def test_rows_of_a_task_and_hostile_text(refresh: Refresh, connection: Any, site
     rows = [
         {**row, "sku": "../../etc/passwd", "view": hostile[:60], "positive_prompt": "snow", "name": hostile}
     ]
-    night = refresh.night((), catalog=rows)
-    assert night.outcomes == {"generated/passed": 1}, night.ended
+    night = refresh.run((), catalog=rows)
+    assert night.outcomes == {"generated/passed": 1}, night.results
     (published,) = refresh.manifest()
     root = Path(storage_path(refresh.destination).path)
     assert (root / published["path"]).resolve().is_relative_to(root)
@@ -320,7 +322,7 @@ def test_bad_options_are_told_all_at_once_and_nothing_is_done(refresh: Refresh, 
         approve_above="5",
         price_per_image="-1",
     )
-    message = str(night.ended["plan"].error)
+    message = str(night.results["plan"].error)
     for word in ("shard_size", "on_removed", "colour", "price_per_image"):
         assert word in message
     assert night.states == {"plan": "failed"}
@@ -336,15 +338,15 @@ def test_neither_the_appcode_nor_a_signature_lies_in_any_file(
     rows = rows_of(site, 3)
     for row in rows:
         row["image"] += "&Expires=4102444800&OSSAccessKeyId=k&Signature=s3cr3t"
-    night = refresh.night(rows)
-    assert night.outcomes == {"generated/passed": 3}, night.ended
+    night = refresh.run(rows)
+    assert night.outcomes == {"generated/passed": 3}, night.results
     (tmp_path / "shop" / "catalog.csv").unlink()
     Path(night.files.work_items.path).unlink()  # the one file that must hold what the catalog signed
-    everything = texts_below(tmp_path) + caplog.text + json.dumps([o.pushed for o in night.ended.values()])
+    everything = texts_below(tmp_path) + caplog.text + json.dumps([o.pushed for o in night.results.values()])
     assert connection.app_code not in everything
     assert "s3cr3t" not in everything
     again = [{**row, "image": row["image"].replace("s3cr3t", "0ther")} for row in rows]
-    assert refresh.night(again).counts == {"unchanged": 3}, "signed anew, it is the same image"
+    assert refresh.run(again).counts == {"unchanged": 3}, "signed anew, it is the same image"
 
 
 def test_on_s3_sources_are_signed_and_told_apart_by_their_content(
@@ -366,16 +368,16 @@ def test_on_s3_sources_are_signed_and_told_apart_by_their_content(
     ]
     refresh.destination = f"s3://{bucket}@{bucket}/shop/images"
     options = {"source_conn_id": bucket}
-    one = refresh.night([*rows, {**rows[0], "sku": "gone", "image": f"s3://{bucket}/in/9.png"}], **options)
-    assert one.outcomes == {"generated/passed": 3}, one.ended
+    one = refresh.run([*rows, {**rows[0], "sku": "gone", "image": f"s3://{bucket}/in/9.png"}], **options)
+    assert one.outcomes == {"generated/passed": 3}, one.results
     assert one.counts == {"new": 3, "invalid": 1}
-    assert refresh.night(rows, **options).counts == {"unchanged": 3}
+    assert refresh.run(rows, **options).counts == {"unchanged": 3}
     draw_images(tmp_path / "drawn", product=(20, 60, 180))
     fs.put_file(str(tmp_path / "drawn" / "product.png"), f"{bucket}/in/1.png")
-    three = refresh.night(rows, **options)
+    three = refresh.run(rows, **options)
     assert three.counts == {"unchanged": 2, "changed": 1}
-    assert [row["what"] for row in three.worked_on] == ["image (its content)"]
-    assert three.outcomes == {"generated/passed": 1}, three.worked_on[0]["flags"]
+    assert [row["change"] for row in three.processed_rows] == ["image (its content)"]
+    assert three.outcomes == {"generated/passed": 1}, three.processed_rows[0]["flags"]
     assert connection.counters.images == 4
     files = [fs.cat_file(path) for path in fs.find(f"{bucket}/shop")]
     assert len(files) > 20

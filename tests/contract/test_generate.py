@@ -23,11 +23,12 @@ from airflow_provider_bgrep.exceptions import (
     BgRepQuotaError,
     BgRepRequestError,
     BgRepServiceError,
+    BgRepStateError,
     BgRepTimeoutError,
     BgRepUnknownOutcomeError,
 )
 from airflow_provider_bgrep.generation import submitter
-from airflow_provider_bgrep.operators import bgrep as operators
+from airflow_provider_bgrep.operators import _base
 from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
 
 
@@ -120,7 +121,7 @@ def test_any_number_of_image_tasks_is_bought_waited_for_and_saved(shop):
     assert shop.summary["items"]["generated"] == 23
     assert (shop.summary["submits"], shop.summary["image_tasks"], shop.summary["images"]) == (3, 23, 46)
     assert shop.summary["queries"] == counters.queries
-    assert shop.summary["avoided"] == {"image_tasks": 0, "images": 0}
+    assert shop.summary["reused"] == {"image_tasks": 0, "images": 0}
 
 
 def test_no_signature_stands_in_manifest_journal_or_xcom(shop, state_store, tmp_path):
@@ -144,7 +145,7 @@ def test_a_finished_task_that_is_cleared_lands_the_same_results_at_no_cost(shop)
     assert outcome.state == "success", outcome.error
     assert shop.lines == before
     assert shop.emulator.counters.requests == bill.requests
-    assert shop.summary["avoided"] == {"image_tasks": 12, "images": 12}
+    assert shop.summary["reused"] == {"image_tasks": 12, "images": 12}
     assert shop.summary["images"] == 0
 
 
@@ -167,15 +168,15 @@ def test_regenerate_buys_anew_once_a_name_or_once_a_clear(plain_shop):
         bought.append(plain_shop.emulator.counters.images)
 
     run()
-    run(regenerate="{{ '' }}".replace("{{ '' }}", ""))
-    run(regenerate="summer")
+    run(options={"regenerate": ""})
+    run(options={"regenerate": "summer"})
     plain_shop.retry()
-    run(regenerate="summer")
-    run(regenerate=True)
+    run(options={"regenerate": "summer"})
+    run(options={"regenerate": True})
     plain_shop.retry()
-    run(regenerate="True")
+    run(options={"regenerate": "True"})
     plain_shop.clear()
-    run(regenerate=True)
+    run(options={"regenerate": True})
     assert bought == [2, 2, 4, 4, 6, 6, 8]
 
 
@@ -202,7 +203,7 @@ def test_a_changed_list_buys_only_what_is_new_and_still_reports_what_was_paid_fo
         *((f"sku-{i}", True, "generated") for i in range(2, 6)),
         *((f"sku-{i}", False, "generated") for i in range(2)),
     ]
-    assert shop.summary["unlisted"] == 2
+    assert shop.summary["orphaned"] == 2
 
 
 def test_what_is_no_longer_listed_is_collected_all_the_same(plain_shop):
@@ -288,7 +289,7 @@ def test_an_image_task_that_fails_does_not_take_its_job_along(shop):
 @pytest.mark.parametrize("times", [1, 2])
 def test_what_failed_is_bought_again_alone_if_told_and_no_more_often(shop, times):
     faults = shop.emulator.inject("fail_task", index=0, times=times)
-    outcome = shop.run(tasks_of(shop.emulator, 10), retry_failed=1)
+    outcome = shop.run(tasks_of(shop.emulator, 10), options={"retry_failed": 1})
     assert faults.exhausted
     assert shop.emulator.counters.images == 11
     assert outcome.state == ("success" if times == 1 else "failed")
@@ -417,7 +418,7 @@ def test_more_than_max_images_is_refused_before_anything_is_sent(shop):
 def test_trimmed_to_max_images_the_rest_is_not_submitted_now_nor_by_a_retry(shop):
     tasks = tasks_of(shop.emulator, 5, num_output=2)
     for _ in range(2):
-        outcome = shop.run(tasks, max_images=7, over_budget="trim")
+        outcome = shop.run(tasks, max_images=7, options={"over_budget": "trim"})
         assert outcome.state == "success", outcome.error
         assert shop.statuses == ["generated"] * 3 + ["not_submitted"] * 2
         assert "max_images is 7" in shop.lines[4]["reason"]
@@ -427,7 +428,7 @@ def test_trimmed_to_max_images_the_rest_is_not_submitted_now_nor_by_a_retry(shop
 
 def test_what_failed_is_not_bought_again_beyond_max_images(plain_shop):
     fault = plain_shop.emulator.inject("fail_task", index=0)
-    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 5), retry_failed=1, max_images=5)
+    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 5), options={"retry_failed": 1}, max_images=5)
     assert fault.exhausted
     assert outcome.state == "failed"
     assert plain_shop.emulator.counters.images == 5
@@ -527,9 +528,8 @@ def test_a_proxys_stray_answer_to_a_query_ends_nothing(plain_shop, no_waiting, s
 
 def test_an_answer_that_does_not_name_all_image_tasks_is_not_the_last_word(plain_shop):
     tasks = tasks_of(plain_shop.emulator, 2)
-    key = "0123456789abcdef0123456789abcdef"
     finished = {**tasks[0], "status": "SUCCESS", "results": ["http://127.0.0.1:9/a.png"]}
-    body = {"success": True, "code": 0, "data": {"result_key": key, "task_list": [finished]}}
+    body = {"success": True, "code": 0, "data": {"task_list": [finished]}}
     fault = plain_shop.emulator.inject("body", operation="query", body=json.dumps(body), times=2)
     outcome = plain_shop.run(tasks)
     assert fault.exhausted
@@ -590,11 +590,11 @@ def test_while_the_service_takes_no_more_it_is_waited_for_in_the_triggerer(
     connection, run, ti, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(submitter, "THROTTLED_SECONDS", 0.3)
-    monkeypatch.setattr(operators, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(_base, "BUSY_SECONDS", 0.1)
     memory = ({"journal_path": f"file://{tmp_path}/journal"}, {})
     shop = Shop(connection, run, ti, tmp_path / "images", memory, deferrable=True)
     connection.configure(timing="lifelike", seconds=[1.5, 0.0], busy_jobs=1)
-    outcome = shop.run(tasks_of(connection, 150), max_images=40, over_budget="trim")
+    outcome = shop.run(tasks_of(connection, 150), max_images=40, options={"over_budget": "trim"})
     assert outcome.state == "success", outcome.error
     assert outcome.deferrals >= 2
     assert connection.counters.images == 40
@@ -722,7 +722,7 @@ def test_told_to_end_it_hears_out_what_it_has_sent_and_submits_nothing_more(shop
     said = caplog.text + capsys.readouterr().out
     keys = [job["result_key"] for job in shop.emulator.jobs]
     assert all(key in said for key in keys)
-    assert "8 jobs go on and are paid for" in said
+    assert "8 jobs go on and are billable" in said
 
     shop.emulator.configure(backend_seconds=0)
     shop.clear()
@@ -755,6 +755,24 @@ def test_a_kill_during_the_wait_leaves_the_jobs_for_the_next_run(shop):
     shop.clear()
     assert shop.run(tasks_of(shop.emulator, 3)).state == "success"
     assert shop.emulator.counters.images == 3
+
+
+# --- a damaged journal ----------------------------------------------------------------------------
+
+
+def test_a_damaged_journal_is_final_and_submits_nothing(plain_shop, tmp_path):
+    tasks = tasks_of(plain_shop.emulator, 2)
+    plain_shop.run(tasks)
+    (page,) = (tmp_path / "journal").rglob("*-p0.json")
+    page.write_bytes(page.read_bytes()[:40])
+    submits = plain_shop.emulator.counters.submits
+    plain_shop.clear()
+    outcome = plain_shop.run(tasks)
+    assert isinstance(outcome.error, BgRepStateError)
+    assert outcome.state == "failed"
+    assert page.name in outcome.error.message
+    assert str(page.parent.name) in outcome.error.message
+    assert plain_shop.emulator.counters.submits == submits
 
 
 # --- before anything is paid ----------------------------------------------------------------------
@@ -821,10 +839,10 @@ def test_with_nothing_to_remember_by_it_waits_here_and_a_second_try_sends_nothin
     ("given", "said"),
     [
         ({"fail_on": "some"}, "'some'; give one of any, all, never"),
-        ({"over_budget": "cut"}, "'cut'; give one of refuse, trim"),
+        ({"options": {"over_budget": "cut"}}, "options.over_budget: is 'cut'; give one of refuse, trim"),
         ({"on_unknown_outcome": "retry"}, "'retry'; give one of fail, resubmit"),
         ({"max_images": -1}, "max_images is -1; give 0 or more"),
-        ({"retry_failed": 4}, "retry_failed is 4; give 0 to 3"),
+        ({"options": {"retry_failed": 4}}, "options.retry_failed: is 4; give 0 to 3"),
         ({"poll_interval": 0}, "poll_interval is 0; give seconds above 0"),
         ({"timeout": "1h"}, "timeout is '1h'; give seconds above 0"),
     ],
@@ -859,12 +877,12 @@ def test_what_airflow_stores_hardly_grows_with_the_list(connection, run, ti, tmp
     sizes = []
     defer_on = BgRepGenerateOperator.defer_on
 
-    def measured(self, keys, end_time, *, is_busy):
+    def measured(self, deferral):
         try:
-            defer_on(self, keys, end_time, is_busy=is_busy)
+            defer_on(self, deferral)
         except BaseException as deferred:
             arguments = json.dumps(deferred.trigger.serialize()[1])
-            sizes.append((len(keys), len(arguments), len(json.dumps(deferred.kwargs or {}))))
+            sizes.append((len(deferral.result_keys), len(arguments), len(json.dumps(deferred.kwargs or {}))))
             raise
 
     monkeypatch.setattr(BgRepGenerateOperator, "defer_on", measured)

@@ -121,12 +121,12 @@ def test_a_worker_killed_before_it_wrote_the_key_leaves_an_unknown_outcome(submi
     operator = BgRepSubmitOperator(task_id="submit", task_list=[connection.image_task()], **memory[0])
     from airflow_provider_bgrep.journal.journal import SubmitEntry
 
-    accepted, SubmitEntry.accepted = SubmitEntry.accepted, die
+    accepted, SubmitEntry.write_accepted = SubmitEntry.write_accepted, die
     try:
         with pytest.raises(Killed):
             operator.execute({"ti": ti, **memory[1]})
     finally:
-        SubmitEntry.accepted = accepted
+        SubmitEntry.write_accepted = accepted
     ti.try_number = 2
     outcome = submit([connection.image_task()])
     assert isinstance(outcome.error, BgRepUnknownOutcomeError)

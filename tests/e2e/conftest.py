@@ -27,7 +27,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folders = (Path(__file__).parent / "dags", ROOT / "tests" / "harness" / "dags")
     dag_files = [path for folder in folders for path in folder.glob("*.py")]
     dag_files += [ROOT / "dags" / "bgrep_quickstart.py", ROOT / "dags" / "bgrep_catalog_refresh.py"]
-    wait_for = ("bgrep_quickstart", "bgrep_catalog_refresh", "e2e_chain", "e2e_mapped", "generate", "nights")
+    wait_for = (
+        "bgrep_quickstart",
+        "bgrep_catalog_refresh",
+        "e2e_chain",
+        "e2e_mapped",
+        "generate",
+        "catalog_runs",
+    )
     with (
         Services() as services,
         running_stack(services, tmp_path_factory.mktemp("airflow"), dag_files, wait_for) as stack,

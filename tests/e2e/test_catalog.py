@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from bgrep_harness import points
-from bgrep_harness.catalogs import hundred_kinds
+from bgrep_harness.catalogs import invalid_rows
 from bgrep_harness.images import Images
 from bgrep_harness.orders import kill
 from bgrep_harness.shop import GENERATE, Shop
@@ -23,16 +23,16 @@ def shop(stack: Any, bill: Any, tmp_path: Path) -> Shop:
 
 def test_three_nights_with_a_worker_killed_and_other_shards(shop: Shop, images: Images):
     rows = shop.rows(images, ROWS)
-    first = shop.begin(rows, shard_size=8, point=points.DOWNLOADING)
-    kill(shop.reached()["task"])
-    assert shop.ends(first) == "success", shop.trouble(first)
+    first = shop.trigger(rows, shard_size=8, point=points.DOWNLOADING)
+    kill(shop.wait_for_kill_point()["task"])
+    assert shop.wait_for_end(first) == "success", shop.errors(first)
     assert {one["try_number"] for one in shop.tasks(first, GENERATE)} == {1, 2}, "one shard was killed"
     assert (shop.bill.image_tasks, shop.bill.images) == (ROWS, ROWS)
     assert {row["status"] for row in shop.manifest()} == {"live"}
     before = {row["name"]: row["path"] for row in shop.manifest()}
     assert len(before) == ROWS
 
-    second = shop.night(rows, shard_size=8)
+    second = shop.run(rows, shard_size=8)
     assert shop.plan(second)["counts"] == {"unchanged": ROWS}
     assert (shop.bill.submits, shop.bill.images) == (2, ROWS), "an unchanged night buys nothing"
     assert shop.states(second)["publish"] == {"skipped": 1}, "and sends no event"
@@ -40,20 +40,20 @@ def test_three_nights_with_a_worker_killed_and_other_shards(shop: Shop, images: 
     rows[3]["color"] += " and blue"
     rows[7]["seed"] = "7"
     gone = rows.pop(5)["sku"]
-    third = shop.night(rows, shard_size=1)
+    third = shop.run(rows, shard_size=1)
     assert shop.plan(third)["counts"] == {"changed": 2, "removed": 1, "unchanged": ROWS - 3}
     assert (shop.bill.submits, shop.bill.images) == (4, ROWS + 2)
     after = {row["name"]: row for row in shop.manifest()}
     changed = {name for name, row in after.items() if row["path"] != before[name]}
     assert changed == {rows[3]["sku"], rows[6]["sku"]}
     assert {name for name, row in after.items() if row["status"] == "retired"} == {gone}
-    assert sorted(shop.sold.values()) == [1] * ROWS + [2], "one prompt twice, with another seed"
+    assert sorted(shop.submitted.values()) == [1] * ROWS + [2], "one prompt twice, with another seed"
     assert "removed" in shop.report(third)["line"]
 
 
 def test_a_hundred_kinds_of_bad_rows_end_green_and_are_all_told(shop: Shop, images: Images):
-    data, wrong, names = hundred_kinds(f"{images.url}/product.png")
-    run_id = shop.night(
+    data, wrong, names = invalid_rows(f"{images.url}/product.png")
+    run_id = shop.run(
         data,
         dag_id="bgrep_catalog_refresh",
         positive_prompt="A {{ color }} {{ name }} on snow",

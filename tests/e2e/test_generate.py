@@ -25,49 +25,49 @@ def order(stack: Any, bill: Any, images: Images, tmp_path: Path) -> Order:
 
 
 def test_killed_before_the_answer_is_written_down_it_says_so_and_buys_nothing_twice(order: Order):
-    order.place(point=points.AFTER_ANSWER)
-    pids = order.reached()
+    order.start(point=points.AFTER_ANSWER)
+    pids = order.wait_for_kill_point()
     kill(pids["task"])
 
-    assert order.ends() == "failed"
+    assert order.wait_for_end() == "failed"
     assert order.task["try_number"] == 2, "an unknown outcome is not tried again"
     assert "BgRepUnknownOutcomeError" in order.log
-    order.check_books()
+    order.check_consistency()
     lost = order.statuses["unknown_outcome"]
     assert order.statuses == {"unknown_outcome": lost, "generated": LIST - lost}
     assert (order.bill.submits, order.bill.image_tasks) == (2, LIST)
 
 
 def test_lost_with_its_machine_while_it_saves_it_fetches_the_rest_and_a_clear_changes_nothing(order: Order):
-    order.place(point=points.DOWNLOADING)
-    pids = order.reached()
+    order.start(point=points.DOWNLOADING)
+    pids = order.wait_for_kill_point()
     kill(pids["task"], pids["supervisor"])
 
-    assert order.ends() == "success", order.trouble
+    assert order.wait_for_end() == "success", order.errors
     assert order.task["try_number"] == 2
     fetched = order.bill.results
     order.clear()
-    assert order.ends() == "success", order.trouble
-    order.check_books()
+    assert order.wait_for_end() == "success", order.errors
+    order.check_consistency()
     assert order.statuses == {"generated": LIST}
     assert (order.bill.submits, order.bill.image_tasks, order.bill.results) == (2, LIST, fetched)
 
 
 def test_a_triggerer_killed_while_it_waits_costs_nothing(order: Order):
     late = order.stack.emulator.inject("late", times=2, seconds=3600)
-    order.place()
-    first = order.waits()
+    order.start()
+    first = order.wait_for_triggerer()
     order.stack.kill("triggerer")
     order.stack.services["triggerer"].start()
-    order.waits(other_than=first)
+    order.wait_for_triggerer(other_than=first)
     order.stack.emulator.advance(3600)
 
-    assert order.ends() == "success", order.trouble
+    assert order.wait_for_end() == "success", order.errors
     assert late.exhausted
-    assert Path(order.legs[0]["package"]).is_relative_to(sysconfig.get_path("purelib")), (
+    assert Path(order.executions[0]["package"]).is_relative_to(sysconfig.get_path("purelib")), (
         "Airflow runs the wheel"
     )
     assert order.task["try_number"] == 1
-    order.check_books()
+    order.check_consistency()
     assert order.statuses == {"generated": LIST}
     assert (order.bill.submits, order.bill.image_tasks) == (2, LIST)

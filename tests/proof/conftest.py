@@ -50,7 +50,7 @@ def stack(services: Services, s3_url: str, tmp_path_factory: pytest.TempPathFact
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
             f"AIRFLOW_CONN_{CONN_ID.upper()}": connection_json(s3_url),
         }
-        names = [DAG_ID, "nights", "nights_asked"]
+        names = [DAG_ID, "catalog_runs", "approved_runs"]
         with running_stack(services, home, [*DAGS.glob("*.py")], names, settings) as stack:
             yield stack
 

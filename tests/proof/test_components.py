@@ -10,7 +10,7 @@ from typing import Any
 
 from bgrep_harness import points
 from bgrep_harness.images import Images
-from bgrep_harness.orders import Order, kill, lives
+from bgrep_harness.orders import Order, is_running, kill
 from bgrep_harness.stack import eventually
 
 LIST = 12
@@ -21,15 +21,15 @@ Orders = Callable[[list[dict[str, Any]]], Order]
 def test_the_triggerer_killed_while_it_waits_costs_nothing(order: Orders, images: Images, name: str):
     placed = order(images.image_tasks(LIST, name))
     late = placed.stack.emulator.inject("late", times=2, seconds=3600)
-    placed.place()
-    first = placed.waits()
+    placed.start()
+    first = placed.wait_for_triggerer()
     placed.stack.kill("triggerer")
     assert placed.task["state"] == "deferred"
     placed.stack.services["triggerer"].start()
-    placed.waits(other_than=first)
+    placed.wait_for_triggerer(other_than=first)
     placed.stack.emulator.advance(3600)
 
-    assert placed.ends() == "success", placed.trouble
+    assert placed.wait_for_end() == "success", placed.errors
     assert late.exhausted
     assert placed.task["try_number"] == 1
     assert_bought_once(placed)
@@ -40,15 +40,15 @@ def test_the_scheduler_killed_while_the_triggerer_waits_costs_nothing(
 ):
     placed = order(images.image_tasks(LIST, name))
     late = placed.stack.emulator.inject("late", times=2, seconds=3600)
-    placed.place()
-    placed.waits()
+    placed.start()
+    placed.wait_for_triggerer()
     placed.stack.kill("scheduler")
     # It ends while nobody is there to start it again.
     placed.stack.emulator.advance(3600)
     eventually(lambda: placed.task["state"] != "deferred", "the trigger has fired")
     placed.stack.services["scheduler"].start()
 
-    assert placed.ends() == "success", placed.trouble
+    assert placed.wait_for_end() == "success", placed.errors
     assert late.exhausted
     assert_bought_once(placed)
 
@@ -56,13 +56,13 @@ def test_the_scheduler_killed_while_the_triggerer_waits_costs_nothing(
 def test_the_scheduler_killed_with_the_worker_below_it_costs_a_try_and_no_image(
     order: Orders, images: Images, name: str
 ):
-    placed = order(images.image_tasks(LIST, name)).place(point=points.LAST_KEY)
-    pids = placed.reached()
+    placed = order(images.image_tasks(LIST, name)).start(point=points.LAST_KEY)
+    pids = placed.wait_for_kill_point()
     placed.stack.kill("scheduler")
-    eventually(lambda: not lives(pids["task"]), "its workers have died with it")
+    eventually(lambda: not is_running(pids["task"]), "its workers have died with it")
     placed.stack.services["scheduler"].start()
 
-    assert placed.ends() == "success", placed.trouble
+    assert placed.wait_for_end() == "success", placed.errors
     assert placed.task["try_number"] == 2
     assert_bought_once(placed)
 
@@ -70,20 +70,20 @@ def test_the_scheduler_killed_with_the_worker_below_it_costs_a_try_and_no_image(
 def test_a_worker_that_froze_and_was_given_up_buys_nothing_when_it_wakes(
     order: Orders, images: Images, name: str
 ):
-    placed = order(images.image_tasks(LIST, name)).place(point=points.BEFORE_INTENT)
-    pids = placed.reached()
+    placed = order(images.image_tasks(LIST, name)).start(point=points.BEFORE_INTENT)
+    pids = placed.wait_for_kill_point()
     both = (pids["supervisor"], pids["task"])
     for pid in both:
         os.kill(pid, signal.SIGSTOP)
     try:
-        assert placed.ends() == "success", placed.trouble
+        assert placed.wait_for_end() == "success", placed.errors
         assert placed.task["try_number"] == 2
         assert_bought_once(placed)
-        placed.go_on()
+        placed.resume()
     finally:
         for pid in both:
             os.kill(pid, signal.SIGCONT)
-    eventually(lambda: not lives(pids["task"]), "the one that froze has ended")
+    eventually(lambda: not is_running(pids["task"]), "the one that froze has ended")
     assert placed.task["state"] == "success"
     assert_bought_once(placed)
 
@@ -91,22 +91,22 @@ def test_a_worker_that_froze_and_was_given_up_buys_nothing_when_it_wakes(
 def test_a_worker_that_lost_its_supervisor_buys_nothing_beside_the_next_try(
     order: Orders, images: Images, name: str
 ):
-    placed = order(images.image_tasks(LIST, name)).place(point=points.BEFORE_INTENT)
-    pids = placed.reached()
+    placed = order(images.image_tasks(LIST, name)).start(point=points.BEFORE_INTENT)
+    pids = placed.wait_for_kill_point()
     kill(pids["supervisor"])
     try:
-        assert placed.ends() == "success", placed.trouble
+        assert placed.wait_for_end() == "success", placed.errors
         assert_bought_once(placed)
-        assert lives(pids["task"])
-        placed.go_on()
-        eventually(lambda: not lives(pids["task"]), "the orphan has ended")
+        assert is_running(pids["task"])
+        placed.resume()
+        eventually(lambda: not is_running(pids["task"]), "the orphan has ended")
     finally:
-        if lives(pids["task"]):
+        if is_running(pids["task"]):
             kill(pids["task"])
     assert_bought_once(placed)
 
 
 def assert_bought_once(placed: Order) -> None:
-    placed.check_books()
+    placed.check_consistency()
     assert placed.statuses == {"generated": LIST}
     assert (placed.bill.submits, placed.bill.image_tasks) == (2, LIST)

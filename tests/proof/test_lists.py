@@ -23,25 +23,25 @@ def test_a_retry_with_a_changed_list_buys_what_is_new_and_keeps_what_was_bought(
         images.image_task(f"{name} new {i}, on silk", 100 + i, id=f"{name}-new-{i}", num_output=1)
         for i in range(3)
     ]
-    placed = order(first).place(point=points.LAST_KEY)
-    pids = placed.reached()
+    placed = order(first).start(point=points.LAST_KEY)
+    pids = placed.wait_for_kill_point()
     # Two are gone, the rest is in another order and signed anew, three are new.
     signed_anew = [
         {**one, "image": one["image"].replace(SIGNATURE, f"{SIGNATURE}2")} for one in reversed(first[2:])
     ]
-    placed.list_is([new[0], *signed_anew, *new[1:]])
-    placed.read_list_anew(downstream=False)
+    placed.write_list([new[0], *signed_anew, *new[1:]])
+    placed.clear_list(downstream=False)
     placed.stack.services.until(lambda: list_tasks_tries(placed) == 2, "the list is read anew", 90)
     kill(pids["task"])
 
-    assert placed.ends() == "success", placed.trouble
-    placed.check_books()
+    assert placed.wait_for_end() == "success", placed.errors
+    placed.check_consistency()
     assert placed.statuses == {"generated": LIST + 1}
     unlisted = [line for line in placed.manifest if not line["listed"]]
     assert [(line["id"], line["status"]) for line in unlisted] == [
         (one["id"], "generated") for one in first[:2]
     ]
-    assert set(placed.sold.values()) == {1}
+    assert set(placed.submitted.values()) == {1}
     assert (placed.bill.submits, placed.bill.image_tasks) == (3, LIST + 3)
 
 
@@ -55,56 +55,56 @@ def test_equal_image_tasks_are_bought_as_often_as_the_list_names_them(
 ):
     one, other = (images.image_task(f"{name} {i}, on snow", i, num_output=1) for i in range(2))
     tasks = [{**kind, "id": f"{name}-{i}"} for i, kind in enumerate((one, other, one, one, other))]
-    placed = order(tasks).place(point=points.FIRST_KEY)
-    kill(placed.reached()["task"])
+    placed = order(tasks).start(point=points.FIRST_KEY)
+    kill(placed.wait_for_kill_point()["task"])
 
-    assert placed.ends() == "success", placed.trouble
+    assert placed.wait_for_end() == "success", placed.errors
     assert placed.task["try_number"] == 2
-    placed.check_books()
+    placed.check_consistency()
     assert placed.statuses == {"generated": 5}
-    assert sorted(placed.sold.values()) == [2, 3]
+    assert sorted(placed.submitted.values()) == [2, 3]
     assert (placed.bill.submits, placed.bill.images) == (1, 5)
 
     # One more of the same is one more purchase, and no more than that.
-    placed.list_is([*tasks, {**one, "id": f"{name}-5"}])
-    placed.read_list_anew(downstream=True)
-    assert placed.ends() == "success", placed.trouble
-    placed.check_books()
-    assert sorted(placed.sold.values()) == [2, 4]
+    placed.write_list([*tasks, {**one, "id": f"{name}-5"}])
+    placed.clear_list(downstream=True)
+    assert placed.wait_for_end() == "success", placed.errors
+    placed.check_consistency()
+    assert sorted(placed.submitted.values()) == [2, 4]
     assert (placed.bill.submits, placed.bill.images) == (2, 6)
 
 
 def test_clearing_a_failed_task_buys_nothing_that_was_bought(order: Orders, images: Images, name: str):
     placed = order(images.image_tasks(LIST, name))
     failing = placed.stack.emulator.inject("fail_task", index=1)
-    placed.place()
-    assert placed.ends() == "failed"
+    placed.start()
+    assert placed.wait_for_end() == "failed"
     assert failing.exhausted
     assert placed.task["try_number"] == 1, "the service's verdict is final"
     expected = {"generated": LIST - 1, "failed": 1}
     for _ in range(2):
-        placed.check_books()
+        placed.check_consistency()
         assert placed.statuses == expected
         assert (placed.bill.submits, placed.bill.image_tasks) == (2, LIST)
         fetched = placed.bill.results
         placed.clear()
-        assert placed.ends() == "failed"
+        assert placed.wait_for_end() == "failed"
     assert placed.bill.results == fetched, "what lies in place is not fetched again"
 
 
 def test_clearing_a_deferred_task_collects_what_it_bought(order: Orders, images: Images, name: str):
     placed = order(images.image_tasks(LIST, name))
     late = placed.stack.emulator.inject("late", times=2, seconds=3600)
-    placed.place()
-    placed.waits()
+    placed.start()
+    placed.wait_for_triggerer()
     placed.clear()
-    placed.stack.services.until(lambda: len(placed.legs) == 2, "it begins anew", 90)
-    placed.waits()
+    placed.stack.services.until(lambda: len(placed.executions) == 2, "it begins anew", 90)
+    placed.wait_for_triggerer()
     placed.stack.emulator.advance(3600)
 
-    assert placed.ends() == "success", placed.trouble
+    assert placed.wait_for_end() == "success", placed.errors
     assert late.exhausted
-    placed.check_books()
+    placed.check_consistency()
     assert placed.statuses == {"generated": LIST}
     assert (placed.bill.submits, placed.bill.image_tasks) == (2, LIST)
 
@@ -112,46 +112,46 @@ def test_clearing_a_deferred_task_collects_what_it_bought(order: Orders, images:
 def test_clearing_a_finished_task_buys_nothing_and_mends_what_is_missing(
     order: Orders, images: Images, name: str
 ):
-    placed = order(images.image_tasks(LIST, name)).place()
-    assert placed.ends() == "success", placed.trouble
+    placed = order(images.image_tasks(LIST, name)).start()
+    assert placed.wait_for_end() == "success", placed.errors
     images_saved = len(placed.files)
     assert placed.bill.results == images_saved
     placed.files[0].unlink()
     placed.clear()
-    assert placed.ends() == "success", placed.trouble
-    placed.check_books()
+    assert placed.wait_for_end() == "success", placed.errors
+    placed.check_consistency()
     assert len(placed.files) == images_saved
     assert placed.bill.results == images_saved + 1
     assert (placed.bill.submits, placed.bill.image_tasks) == (2, LIST)
-    assert placed.summary["avoided"]["image_tasks"] == LIST
+    assert placed.summary["reused"]["image_tasks"] == LIST
 
 
 def test_regenerate_buys_a_finished_task_anew_and_only_then(order: Orders, images: Images, name: str):
-    placed = order(images.image_tasks(3, name)).place(regenerate="true")
-    assert placed.ends() == "success", placed.trouble
+    placed = order(images.image_tasks(3, name)).start(regenerate="true")
+    assert placed.wait_for_end() == "success", placed.errors
     assert placed.bill.submits == 1
     placed.clear()
-    assert placed.ends() == "success", placed.trouble
+    assert placed.wait_for_end() == "success", placed.errors
     assert placed.statuses == {"generated": 3}
-    assert set(placed.sold.values()) == {2}
+    assert set(placed.submitted.values()) == {2}
     assert placed.bill.submits == 2
 
 
 def test_an_unknown_outcome_is_bought_again_only_when_told_and_only_that(
     order: Orders, images: Images, name: str
 ):
-    placed = order(images.image_tasks(LIST, name)).place(point=points.AFTER_ANSWER)
-    kill(placed.reached()["task"])
-    assert placed.ends() == "failed"
+    placed = order(images.image_tasks(LIST, name)).start(point=points.AFTER_ANSWER)
+    kill(placed.wait_for_kill_point()["task"])
+    assert placed.wait_for_end() == "failed"
     lost = placed.statuses["unknown_outcome"]
     placed.clear()
-    assert placed.ends() == "failed"
+    assert placed.wait_for_end() == "failed"
     assert placed.statuses == {"unknown_outcome": lost, "generated": LIST - lost}
     assert (placed.bill.submits, placed.bill.image_tasks) == (2, LIST)
 
-    placed.options_are({"on_unknown_outcome": "resubmit"})
+    placed.write_options({"on_unknown_outcome": "resubmit"})
     placed.clear()
-    assert placed.ends() == "success", placed.trouble
-    placed.check_books(most=2)
+    assert placed.wait_for_end() == "success", placed.errors
+    placed.check_consistency(most=2)
     assert placed.statuses == {"generated": LIST}
     assert (placed.bill.submits, placed.bill.image_tasks) == (3, LIST + lost)

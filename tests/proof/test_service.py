@@ -21,11 +21,11 @@ def test_throttled_throughout_it_gets_all_of_it_and_buys_it_once(
 ):
     placed = order(images.image_tasks(35, name, prompts=5))
     placed.stack.emulator.configure(rate=0.5)
-    placed.place({"deferrable": deferrable})
+    placed.start({"deferrable": deferrable})
 
-    assert placed.ends() == "success", placed.trouble
+    assert placed.wait_for_end() == "success", placed.errors
     assert placed.task["try_number"] == 1
-    placed.check_books()
+    placed.check_consistency()
     assert placed.bill.refused > 0, "it was throttled"
     assert placed.statuses == {"generated": 35}
     assert (placed.bill.submits, placed.bill.image_tasks) == (4, 35)
@@ -38,12 +38,12 @@ def test_credit_gone_in_the_middle_of_35_saves_what_was_bought_and_a_clear_buys_
     placed = order(images.image_tasks(35, name))
     emulator, credit = placed.stack.emulator, 25
     emulator.configure(quota_images=emulator.counters.images + credit)
-    placed.place({"deferrable": deferrable})
+    placed.start({"deferrable": deferrable})
 
-    assert placed.ends() == "failed"
+    assert placed.wait_for_end() == "failed"
     assert placed.task["try_number"] == 1, "credit does not come back by itself"
     assert "BgRepQuotaError" in placed.log
-    placed.check_books()
+    placed.check_consistency()
     bought = placed.statuses["generated"]
     assert 0 < bought < 35
     assert placed.statuses == {"generated": bought, "not_submitted": 35 - bought}
@@ -52,10 +52,10 @@ def test_credit_gone_in_the_middle_of_35_saves_what_was_bought_and_a_clear_buys_
 
     emulator.configure(quota_images=None)
     placed.clear()
-    assert placed.ends() == "success", placed.trouble
-    placed.check_books()
+    assert placed.wait_for_end() == "success", placed.errors
+    placed.check_consistency()
     assert placed.statuses == {"generated": 35}
-    assert set(placed.sold.values()) == {1}
+    assert set(placed.submitted.values()) == {1}
     assert placed.bill.image_tasks == 35
 
 
@@ -69,22 +69,22 @@ def test_one_poison_in_23_is_found_and_the_22_are_bought_once(
     tasks = images.image_tasks(23, name)
     spoilt = {**tasks[13], "image": images_of(order(tasks), poison)}
     tasks[13] = {key: value for key, value in spoilt.items() if key != "mask"}
-    placed = order(tasks).place()
+    placed = order(tasks).start()
 
-    assert placed.ends() == "failed"
+    assert placed.wait_for_end() == "failed"
     assert placed.task["try_number"] == 1, "the image will not be another"
-    placed.check_books()
+    placed.check_consistency()
     assert placed.statuses == {"generated": 22, "refused": 1}
     (refused,) = [line for line in placed.manifest if line["status"] == "refused"]
     assert (refused["id"], refused["code"]) == (tasks[13]["id"], POISONS[poison])
-    assert (placed.bill.image_tasks, set(placed.sold.values())) == (22, {1})
+    assert (placed.bill.image_tasks, set(placed.submitted.values())) == (22, {1})
     assert placed.bill.refused > 0
 
     # Mended and cleared, it is all that is bought.
-    placed.list_is(images.image_tasks(23, name))
-    placed.read_list_anew(downstream=True)
-    assert placed.ends() == "success", placed.trouble
-    placed.check_books()
+    placed.write_list(images.image_tasks(23, name))
+    placed.clear_list(downstream=True)
+    assert placed.wait_for_end() == "success", placed.errors
+    placed.check_consistency()
     assert placed.statuses == {"generated": 23}
     assert placed.bill.image_tasks == 23
 

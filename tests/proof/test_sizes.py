@@ -33,14 +33,14 @@ def test_a_long_list_is_bought_once_and_saved_whole_in_bounded_memory(
 ):
     placed = order(images.image_tasks(count, name, prompts=10))
     with peaks(placed) as found:
-        placed.place({"deferrable": deferrable})
-        assert placed.ends(900) == "success", placed.trouble
+        placed.start({"deferrable": deferrable})
+        assert placed.wait_for_end(900) == "success", placed.errors
     with capsys.disabled():
         legs = ", ".join(f"{peak / 1024:.0f}" for peak in found.values())
         print(f"\n  {count} image tasks ({name}): peak memory of each leg in MB: {legs}")
 
     assert placed.task["try_number"] == 1
-    placed.check_books()
+    placed.check_consistency()
     assert placed.statuses == {"generated": count}
     assert (placed.bill.submits, placed.bill.image_tasks) == (count // 10, count)
     assert placed.summary["images"] == placed.bill.images == len(placed.files)
@@ -58,7 +58,7 @@ def peaks(placed: Order) -> Iterator[dict[int, int]]:
 
     def look() -> None:
         while not over.wait(0.05):
-            for leg in placed.legs:
+            for leg in placed.executions:
                 try:
                     status = Path(f"/proc/{leg['task']}/status").read_text()
                 except OSError:

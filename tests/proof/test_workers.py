@@ -43,14 +43,14 @@ KNOWN = [
 def test_killed_where_the_outcome_is_known_it_buys_once_and_saves_all(
     order: Orders, images: Images, point: Point, options: dict[str, Any], who: str, name: str
 ):
-    placed = order(images.image_tasks(LIST, name)).place(options, point)
-    kill_at(placed, placed.reached(), who)
+    placed = order(images.image_tasks(LIST, name)).start(options, point)
+    kill_at(placed, placed.wait_for_kill_point(), who)
 
-    assert placed.ends() == "success", placed.trouble
+    assert placed.wait_for_end() == "success", placed.errors
     assert placed.task["try_number"] == 2
-    placed.check_books()
+    placed.check_consistency()
     assert placed.statuses == {"generated": LIST}
-    assert set(placed.sold.values()) == {1}
+    assert set(placed.submitted.values()) == {1}
     assert (placed.bill.submits, placed.bill.image_tasks) == (2, LIST)
 
 
@@ -71,8 +71,8 @@ def test_killed_where_nobody_knows_the_outcome_it_says_so_and_buys_nothing_twice
     who: str,
     name: str,
 ):
-    placed = order(images.image_tasks(LIST, name)).place(options, point)
-    kill_at(placed, placed.reached(), who)
+    placed = order(images.image_tasks(LIST, name)).start(options, point)
+    kill_at(placed, placed.wait_for_kill_point(), who)
     assert_one_is_unknown(placed, is_sold=is_sold)
 
 
@@ -83,9 +83,9 @@ def test_killed_while_the_request_is_out_it_says_so_and_buys_nothing_twice(
 ):
     placed = order(images.image_tasks(LIST, name))
     out = placed.stack.emulator.inject("hang", seconds=600, accepted=is_sold)
-    placed.place(options, points.FIRST_KEY)
+    placed.start(options, points.FIRST_KEY)
     placed.stack.services.until(lambda: out.exhausted, "the emulator holds the request", 90)
-    kill_at(placed, placed.reached(), who)
+    kill_at(placed, placed.wait_for_kill_point(), who)
     assert_one_is_unknown(placed, is_sold=is_sold)
 
 
@@ -94,15 +94,15 @@ def test_killed_while_it_waits_in_the_worker_it_collects_what_it_bought(
 ):
     placed = order(images.image_tasks(LIST, name))
     late = placed.stack.emulator.inject("late", times=2, seconds=3600)
-    placed.place({"deferrable": False})
+    placed.start({"deferrable": False})
     placed.stack.services.until(lambda: placed.bill.queries >= 4, "it waits for both jobs", 90)
-    kill_at(placed, placed.begun(), "task")
-    placed.stack.services.until(lambda: placed.legs[-1]["try_number"] == 2, "it tries again", 90)
+    kill_at(placed, placed.wait_for_execution(), "task")
+    placed.stack.services.until(lambda: placed.executions[-1]["try_number"] == 2, "it tries again", 90)
     placed.stack.emulator.advance(3600)
 
-    assert placed.ends() == "success", placed.trouble
+    assert placed.wait_for_end() == "success", placed.errors
     assert late.exhausted
-    placed.check_books()
+    placed.check_consistency()
     assert placed.statuses == {"generated": LIST}
     assert placed.bill.submits == 2
 
@@ -113,11 +113,11 @@ def test_a_journal_in_a_folder_holds_what_airflows_own_store_holds(
 ):
     placed = order(images.image_tasks(LIST, name))
     journal = placed.folder / "journal"
-    placed.place({"journal_path": journal.as_uri()}, point)
-    kill_at(placed, placed.reached(), "task")
+    placed.start({"journal_path": journal.as_uri()}, point)
+    kill_at(placed, placed.wait_for_kill_point(), "task")
     if is_known:
-        assert placed.ends() == "success", placed.trouble
-        placed.check_books()
+        assert placed.wait_for_end() == "success", placed.errors
+        placed.check_consistency()
         assert (placed.statuses, placed.bill.submits) == ({"generated": LIST}, 2)
     else:
         assert_one_is_unknown(placed, is_sold=True)
@@ -133,10 +133,10 @@ def kill_at(placed: Order, pids: dict[str, int], who: str) -> None:
 
 def assert_one_is_unknown(placed: Order, *, is_sold: bool) -> None:
     """One of the two jobs is lost, which the emulator sold or did not; the other is bought and saved."""
-    assert placed.ends() == "failed"
+    assert placed.wait_for_end() == "failed"
     assert placed.task["try_number"] == 2, "an unknown outcome is not tried again"
     assert "BgRepUnknownOutcomeError" in placed.log
-    placed.check_books()
+    placed.check_consistency()
     lost = placed.statuses["unknown_outcome"]
     assert lost in (2, LIST - 2)
     assert placed.statuses == {"unknown_outcome": lost, "generated": LIST - lost}

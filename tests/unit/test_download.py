@@ -65,11 +65,11 @@ def test_what_cannot_be_read_is_refused(template):
 
 @pytest.mark.parametrize("folder", ["/", "/etc/", "../", "a/../", "./", "a//", "a/./b/"])
 def test_a_name_stays_inside_the_destination(folder):
-    assert "is no name inside the destination" in problems(folder + DEFAULT_TEMPLATE)
+    assert "is not a name inside the destination" in problems(folder + DEFAULT_TEMPLATE)
 
 
 def test_a_name_that_ends_in_a_slash_is_none():
-    assert "is no name inside the destination" in problems(DEFAULT_TEMPLATE + "/")
+    assert "is not a name inside the destination" in problems(DEFAULT_TEMPLATE + "/")
 
 
 def test_every_problem_is_told_at_once():

@@ -63,7 +63,7 @@ def test_the_core_loads_the_standard_library_and_nothing_else():
     assert foreign == set()
 
 
-@pytest.mark.parametrize("module", ["connection", "journal", "get_provider_info", "triggers.event"])
+@pytest.mark.parametrize("module", ["connection", "journal.journal", "get_provider_info", "triggers.event"])
 def test_what_knows_no_airflow_loads_none(module):
     modules = loaded_by(f"import airflow_provider_bgrep.{module}")
     assert of(modules, "airflow", "requests", "aiohttp") == []

@@ -25,6 +25,7 @@ from airflow_provider_bgrep.storage import (
     get_bytes,
     in_folder,
     is_local,
+    is_stored,
     put_bytes,
     put_file,
     safe_name,
@@ -368,3 +369,10 @@ def test_a_name_may_be_shorter_or_longer(value, most_bytes):
     name = safe_name(value, most_bytes)
     assert 1 <= len(name.encode()) <= most_bytes
     assert safe_name(name, most_bytes) == name
+
+
+def test_object_storage_is_known_by_its_scheme():
+    stored = ("s3://a/b", "S3://a/b", "gs://a", "oss://a/b", "abfs://a/b")
+    others = ("HTTP://a/b", "https://a/b", "file:///a", "s3://", "s3:/a", "a/b", "", None, 7)
+    assert all(map(is_stored, stored))
+    assert not any(map(is_stored, others))

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Holds an image task's images against their source, and says in words what is wrong with each."""
+"""Compares the generated images of an image task with its source and reports what differs.
+
+The comparison keeps no state between two calls, so any number of threads may run it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ from airflow_provider_bgrep.catalog.check.image import (
     Decoded,
     ScaledImage,
     Sized,
-    UnreadableError,
     decode,
     thumbnail,
 )
@@ -25,15 +27,16 @@ from airflow_provider_bgrep.catalog.check.metrics import (
 )
 from airflow_provider_bgrep.catalog.config.thresholds import MEASURES, Thresholds
 from airflow_provider_bgrep.catalog.model.states import Verdict
+from airflow_provider_bgrep.images.decode import UnreadableError
 
 
 @dataclass(frozen=True, slots=True)
 class Thumbs:
-    """Thumbnails: WebP, the longest side 160 pixels.
+    """Thumbnails as WebP files.
 
-    :param source: of the source; ``None`` if it cannot be had.
-    :param mask: of the mask; ``None`` if there is none.
-    :param candidates: of each image; ``None`` for those that cannot be decoded.
+    :param source: the source; ``None`` if it could not be fetched or decoded.
+    :param mask: the mask; ``None`` if there is none.
+    :param candidates: one for each generated image; ``None`` for an image that cannot be decoded.
     """
 
     source: bytes | None = None
@@ -43,12 +46,13 @@ class Thumbs:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the checks say of an image task's images.
+    """The result of the checks for one image task.
 
-    :param verdict: passed if at least one image passes.
-    :param chosen: the best of those that pass, from 0.
-    :param flags: what was found, for people. Images are counted from 1 there.
-    :param scores: an image's scores by the names of :data:`MEASURES`; none of one that cannot be decoded.
+    :param verdict: ``passed`` if at least one image passes every check.
+    :param chosen: index, from 0, of the best image that passes; ``None`` if no image passes.
+    :param flags: what was found, in words; images are numbered from 1 in them.
+    :param scores: one mapping of :data:`MEASURES` names to scores for each image; empty for an image that
+        cannot be decoded.
     :param thumbs: thumbnails.
     """
 
@@ -67,31 +71,32 @@ def judge(
     *,
     why_no_source: str = "",
 ) -> Judgement:
-    """Look at an image task's images. Hostile or broken files are told of; they do not raise.
+    """Compare generated images with their source. Hostile or broken files are reported, never raised.
 
-    Unchecked is what may come whole another time: a source that cannot be had, a source or mask that cannot
-    be decoded. A mask that can and says nothing (black or white all over, of another shape) is flagged: it
-    will say no more tomorrow.
+    The verdict is ``unchecked`` where a later attempt may succeed: the source could not be fetched, or the
+    source or mask could not be decoded. A mask that decodes but is unusable (all black, all white, another
+    aspect ratio) makes the verdict ``flagged``, because a later attempt would find the same mask.
 
-    :param source: the source image; ``None`` if it cannot be had.
-    :param mask: its mask; ``None`` if there is none. Then the source's transparency stands for it, if it has
-        any; else the product is not compared, and its score ``area`` is 0.
-    :param candidates: what was generated.
-    :param thresholds: what they are held against.
-    :param why_no_source: why there is no source, for people.
+    :param source: the source image file; ``None`` if it could not be fetched.
+    :param mask: the mask file; ``None`` if there is none. The alpha channel of the source is used instead, if
+        it has one. Otherwise the product is not compared, and the score ``area`` is 0.
+    :param candidates: the generated image files.
+    :param thresholds: the limits that the scores must keep.
+    :param why_no_source: why the source could not be fetched, in words.
+    :return: verdict, best image, flags, scores and thumbnails.
     """
-    look = ImageComparison(thresholds)
-    look.at_source(source, why_no_source)
-    look.at_mask(mask)
+    comparison = ImageComparison(thresholds)
+    comparison.add_source(source, why_no_source)
+    comparison.add_mask(mask)
     for candidate in candidates:
-        look.at_candidate(candidate)
-    return look.judgement()
+        comparison.add_candidate(candidate)
+    return comparison.result()
 
 
 class ImageComparison:
-    """One look at an image task's images: at the source, then at its mask, then at each candidate.
+    """Compares one image task: first the source is added, then its mask, then each candidate.
 
-    :param thresholds: what the candidates are held against.
+    :param thresholds: the limits that the scores must keep.
     """
 
     def __init__(self, thresholds: Thresholds) -> None:
@@ -106,11 +111,11 @@ class ImageComparison:
         self._mask_thumb: bytes | None = None
         self._thumbs: list[bytes | None] = []
 
-    def at_source(self, data: bytes | None, why: str) -> None:
-        """Look at the source, or say why there is none."""
+    def add_source(self, data: bytes | None, why: str) -> None:
+        """Decode the source, or note why there is none."""
         if data is None:
             self._is_unchecked = True
-            self._flags.append(f"the source could not be had: {why or 'nobody says why'}")
+            self._flags.append(f"the source could not be fetched: {why or 'no reason was given'}")
             return
         try:
             self._source = decode(data).shrunk()
@@ -120,8 +125,8 @@ class ImageComparison:
         else:
             self._source_thumb = thumbnail(self._source.small)
 
-    def at_mask(self, data: bytes | None) -> None:
-        """Look where the product is."""
+    def add_mask(self, data: bytes | None) -> None:
+        """Find product and background by the mask."""
         where = self._regions(data) if data is not None else self._regions_without()
         if self._source is not None:
             self._reference = Reference(self._source.small, where or everywhere(self._source.small.size))
@@ -146,17 +151,17 @@ class ImageComparison:
         return None
 
     def _regions_without(self) -> Regions | None:
-        """The source's transparency tells the product, if it has any."""
+        """Use the alpha channel of the source as its mask, if it has one."""
         if self._source is not None and self._source.alpha is not None:
             with contextlib.suppress(UnfitMaskError):
                 return regions(self._source.alpha)
         if self._thresholds.need_mask:
             self._is_unfit = True
-            self._flags.append("there is no mask: the product cannot be compared (need_mask is true)")
+            self._flags.append("there is no mask, so the product cannot be compared (need_mask is true)")
         return None
 
-    def at_candidate(self, data: bytes) -> None:
-        """Look at the next candidate."""
+    def add_candidate(self, data: bytes) -> None:
+        """Decode and score the next candidate."""
         index = len(self._scores)
         self._scores.append({})
         try:
@@ -169,7 +174,7 @@ class ImageComparison:
         scores = {name: round(found[name], 3) for name in MEASURES if name in found}
         self._scores[index] = scores
         missed = [name for name, score in scores.items() if not _is_met(name, score, self._thresholds)]
-        self._flags += [f"image {index + 1}: {self._told(name, scores[name], image)}" for name in missed]
+        self._flags += [f"image {index + 1}: {self._describe(name, scores[name], image)}" for name in missed]
         if not missed:
             self._passing.append(index)
 
@@ -180,7 +185,7 @@ class ImageComparison:
             scores["aspect"] = _aspect(image, source)
             scores["size"] = max(image.width, image.height) / max(source.width, source.height)
         if source is None or reference is None or not _is_met("aspect", scores["aspect"], self._thresholds):
-            # Nothing in it lies where it lies in the source.
+            # The aspect ratio differs, so nothing in it is where it is in the source.
             small = image.shrunk().small
             scores["detail"] = detail(small, everywhere(small.size).background)
         else:
@@ -189,27 +194,27 @@ class ImageComparison:
         self._thumbs.append(thumbnail(small))
         return scores
 
-    def _told(self, name: str, score: float, image: Decoded) -> str:
+    def _describe(self, name: str, score: float, image: Decoded) -> str:
         measure, limit = MEASURES[name], getattr(self._thresholds, name)
         found = measure.found.format(sides=image.sides, source=self._source.sides if self._source else "")
         return f"{found} ({name} {score:g}, {'at least' if measure.is_least else 'at most'} {limit:g})"
 
-    def judgement(self) -> Judgement:
-        """What all of it comes to."""
+    def result(self) -> Judgement:
+        """Return the verdict over everything that was added."""
         if not self._scores:
-            self._flags.append("there is no image")
+            self._flags.append("there is no generated image")
         verdict, chosen = Verdict.FLAGGED, None
         if self._is_unchecked:
             verdict = Verdict.UNCHECKED
         elif self._passing and not self._is_unfit:
-            # Where the product is not compared all are equal, and the first is taken.
+            # Without a product score all passing images are equal, and the first is chosen.
             verdict, chosen = Verdict.PASSED, min(self._passing, key=self._infidelity)
         thumbs = Thumbs(self._source_thumb, self._mask_thumb, tuple(self._thumbs))
         return Judgement(verdict, chosen, self._flags, self._scores, thumbs)
 
     def _infidelity(self, index: int) -> tuple[float, float, int]:
         scores = self._scores[index]
-        # What nobody can see does not decide.
+        # Rounded, so that differences that nobody can see do not decide.
         return -round(scores.get("ssim", 0.0), 2), round(scores.get("delta_e", 0.0), 1), index
 
 

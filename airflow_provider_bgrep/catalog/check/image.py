@@ -1,58 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images and masks of any make, decoded once and made small, for the checks and for thumbnails.
+"""Images and masks as the checks and the thumbnails need them: scaled, in RGB, as a viewer shows them.
 
-They are taken as a viewer shows them: turned as their EXIF says, on white where they are transparent, the
-first frame of several. Colour profiles are ignored, as services do that hand pixels on as they are.
+They are upright by their EXIF, and on white where they are transparent. Colour profiles are ignored, as by
+services that pass pixels on unchanged.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from airflow_provider_bgrep.protocol.errors import sanitize_message
-from airflow_provider_bgrep.protocol.limits import IMAGE_FORMATS
+from airflow_provider_bgrep.images.decode import UnreadableError, load
 
 SIDE: Final = 384
 """Longest side in pixels at which images are compared.
 
-Here what a service may do and what it may not lie farthest apart. Measured with ssim_low: a shift by a
-thousandth of the width has 0.83 at 256, 0.81 at 384, 0.64 at 512; a blur by half a hundredth of it 0.83,
-0.71, 0.60; a faint patch 0.72, 0.69, 0.69. And 512 costs twice as much.
+At this size, harmless changes and damage are farthest apart. Measured with ssim_low: a shift by a thousandth
+of the width scores 0.83 at 256, 0.81 at 384, 0.64 at 512; a blur by half a hundredth of it 0.83, 0.71, 0.60;
+a faint patch 0.72, 0.69, 0.69. And 512 costs twice as much.
 """
 
-MAX_PIXELS: Final = 40_000_000
-"""An image with more is not decoded. The API's largest has 4096 x 4096."""
-
-_FORMATS: Final = (*IMAGE_FORMATS, "BMP", "GIF", "TIFF")
-"""Those that the document names, and "other common formats". A closed list: Pillow knows formats that start
-programs, too."""
-
 _LEAST_SIDE: Final = 8
-"""Of an image made small: the window that the comparison needs."""
+"""Pixels that each side of a scaled image must have: the window of the comparison."""
 
 _THUMB_SIDE: Final = 256
 _THUMB_QUALITY: Final = 50
 _THUMB_METHOD: Final = 2
-"""WebP's own effort, 0 to 6: half of the default's time for files a twentieth larger."""
+"""WebP's effort, 0 to 6: half of the default's time, for files that are a twentieth larger."""
 
-_TOO_MANY: Final = ": more than any image of this API, so it is not looked at"
 _SMOOTH: Final = Image.Resampling.BILINEAR
-"""Of the filters that Pillow has, the cheapest that tells a shift from a blur as well as BICUBIC does."""
-
-
-class UnreadableError(ValueError):
-    """What came is no image, or not all of one. Its words follow "the source" or "image 1"."""
+"""The cheapest of Pillow's filters that distinguishes a shift from a blur as well as BICUBIC does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sized:
-    """What has sides.
+    """Something with a width and a height.
 
     :param width: pixels of the whole, as a viewer sees it.
     :param height: likewise.
@@ -63,13 +49,13 @@ class Sized:
 
     @property
     def sides(self) -> str:
-        """Width and height for people."""
+        """Width and height, for messages."""
         return f"{self.width} x {self.height}"
 
 
 @dataclass(frozen=True, slots=True)
 class ScaledImage(Sized):
-    """An image made small.
+    """A scaled image.
 
     :param small: ``RGB``.
     :param alpha: its transparency, as large as ``small``, ``L``; ``None`` if it has none.
@@ -81,7 +67,7 @@ class ScaledImage(Sized):
 
 @dataclass(frozen=True, slots=True)
 class Decoded(Sized):
-    """An image.
+    """A decoded image.
 
     :param pixels: ``L``, ``RGB`` or ``RGBA``, upright; of a JPEG they may be fewer than its sides say.
     """
@@ -89,9 +75,9 @@ class Decoded(Sized):
     pixels: Image.Image
 
     def shrunk(self, size: tuple[int, int] | None = None) -> ScaledImage:
-        """The image made small, on white.
+        """The image, scaled, on white.
 
-        :param size: how large; otherwise its longest side becomes :data:`SIDE`, or stays if it is shorter.
+        :param size: width and height. By default the longest side becomes :data:`SIDE`, or stays if shorter.
         """
         size = size or _fitted(self.width, self.height, SIDE)
         small = self.pixels.resize(size, _SMOOTH, reducing_gap=1.0)
@@ -104,54 +90,30 @@ class Decoded(Sized):
         return ScaledImage(self.width, self.height, white.convert("RGB"), None if is_solid else alpha)
 
     def shrunk_mask(self, size: tuple[int, int] | None = None) -> Image.Image:
-        """What any of the API's three forms of masks says, made small, in one channel: 255 is kept.
+        """The image as a mask, scaled, in one channel: 255 is kept. Takes the API's three forms of masks.
 
-        :param size: how large, as the source's; otherwise as :meth:`shrunk`.
+        :param size: width and height, the source's. By default as in :meth:`shrunk`.
         """
         mask = self.pixels
         if mask.mode == "RGBA" and mask.getchannel("A").getextrema() != (255, 255):
             mask = mask.getchannel("A")
-        # BOX: each pixel is the mean of what it covers, so that 255 says "all of it is kept"; enlarging, it
-        # is the nearest.
+        # BOX: each pixel is the mean of what it covers, so that 255 means "all of it is kept". Enlarging
+        # takes the nearest pixel.
         box = Image.Resampling.BOX
         return mask.convert("L").resize(size or _fitted(self.width, self.height, SIDE), box, reducing_gap=1.0)
 
 
 def decode(data: bytes) -> Decoded:
-    """Decode an image whole.
-
-    A JPEG is decoded at a half, a quarter or an eighth of its sides where that is still large enough: all of
-    the file is read, and most of the work is saved.
+    """Decode an image whole, and turn it upright.
 
     :param data: the file.
     :raises UnreadableError: if it cannot be decoded whole.
     """
-    if not data:
-        raise UnreadableError("is empty, or gone")
-    try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise UnreadableError(f"has {width} x {height} pixels{_TOO_MANY}")
-        if min(_fitted(width, height, SIDE)) < _LEAST_SIDE:
-            raise UnreadableError(f"is {width} x {height}: too narrow to be compared")
-        image.draft(None, _fitted(width, height, SIDE))
-        image.load()
-        lying = image.size
-        with contextlib.suppress(Exception):  # a broken EXIF does not keep viewers from the pixels
-            ImageOps.exif_transpose(image, in_place=True)
-        if image.size != lying:
-            width, height = height, width
-        return Decoded(width, height, _plain(image))
-    except UnreadableError:
-        raise
-    except UnidentifiedImageError:
-        raise UnreadableError(_no_image(data)) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise UnreadableError(f"has more pixels than are safe to decode{_TOO_MANY}") from None
-    except Exception as error:
-        # Pillow's decoders raise whatever a broken file leads them to: OSError, SyntaxError, struct.error.
-        raise UnreadableError(f"breaks off, or is damaged ({sanitize_message(error)})") from None
+    image = load(data, draft_side=SIDE)
+    width, height = image.info["full_size"]
+    if min(_fitted(width, height, SIDE)) < _LEAST_SIDE:
+        raise UnreadableError(f"is {width} x {height}: too narrow to be compared")
+    return Decoded(width, height, _plain(image))
 
 
 def thumbnail(small: Image.Image) -> bytes:
@@ -180,9 +142,3 @@ def _plain(image: Image.Image) -> Image.Image:
 def _fitted(width: int, height: int, side: int) -> tuple[int, int]:
     scale = min(1.0, side / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _no_image(data: bytes) -> str:
-    if data[:256].lstrip().startswith((b"<", b"{")):
-        return "is no image, but text such as a web page or a message"
-    return "is no image, or damaged from its beginning"

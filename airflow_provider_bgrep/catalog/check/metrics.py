@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures of an image beside its source, taken with scikit-image: product and background apart.
+"""Similarity metrics of a generated image and its source, computed with scikit-image.
 
-The product is where the mask is white, without a rim: there a service may blend. The background is where the
-mask is black, without a rim likewise.
+Product and background are measured separately. The product is the white area of the mask and the background
+its black area. A rim is cut off both, because the service may blend the two along the edge.
 """
 
 from __future__ import annotations
@@ -23,42 +23,42 @@ Flags = npt.NDArray[np.bool_]
 
 _WHITE: Final = 235
 _BLACK: Final = 20
-"""A mask's values from and up to which it says "kept" and "new": JPEG's ringing, and video's range."""
+"""Mask values from 235 count as "keep" and up to 20 as "generate": JPEG rings, and video uses 16 to 235."""
 _RIM: Final = 2
-"""Pixels of the small image, some five in a thousand of its side, that are taken off the product."""
+"""Width of the rim in pixels of the scaled image: about 0.5 % of its longest side."""
 _KEPT_SHARE: Final = 0.1
-"""If less than this is left of the product (a chain, a wire), a narrower rim is taken off."""
+"""A narrower rim is cut off where less than this share of the product would remain (a chain, a wire)."""
 _ALL: Final = 0.999
-"""Share of an image that is all of it, but for specks."""
+"""Share of white pixels from which a mask counts as white everywhere; specks are ignored."""
 _FEWEST: Final = 16
-"""Pixels that a region must have to be measured."""
+"""Minimum number of pixels of a region that is measured."""
 
 _FLOOR: Final = 32.0
-"""Levels added to both before SSIM. It compares brightness by ratio: near black, JPEG's ringing of 3 levels
-would weigh like a hole in the product."""
+"""Levels added to both images before SSIM, which compares brightness by ratio: near black, JPEG ringing of
+3 levels would otherwise weigh as much as a hole in the product."""
 _WINDOW: Final = 9
-"""Side of the part whose likeness is ``ssim_low``: a fortieth of the image's."""
+"""Side in pixels of the window that ``ssim_low`` averages over: 1/40 of the longest side."""
 _FILLED: Final = 0.3
-"""Share of such a part that must be product."""
+"""Minimum share of product pixels in a window or cell."""
 
 _CELL: Final = 3
-"""Side of the cells whose mean colours are compared: the eye sees colour coarsely, and noise averages out."""
+"""Side in pixels of the cells whose mean colours are compared. Eyes see colour coarsely; noise evens out."""
 _WIDE_CELL: Final = 8
-"""Of the background, where only "has it changed?" is asked."""
+"""The same for the background, for which only "has it changed?" matters."""
 
 _BEST_PSNR: Final = 100.0
 
 
 class UnfitMaskError(ValueError):
-    """A mask tells nothing. Says why in words that follow "the mask"."""
+    """A mask has no usable product or background area. The message continues the words "the mask"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Regions:
-    """Where the product is, and where the background, in the small image.
+    """Product and background pixels of the scaled image.
 
-    :param product: ``None`` where nobody knows.
-    :param background: all of the image where nobody knows.
+    :param product: boolean array, height x width; ``None`` if there is no mask.
+    :param background: boolean array, height x width; all true if there is no mask.
     """
 
     product: Flags | None
@@ -66,14 +66,15 @@ class Regions:
 
 
 def everywhere(size: tuple[int, int]) -> Regions:
-    """Regions of an image without a mask."""
+    """Return the regions of an image that has no mask."""
     return Regions(None, np.ones(size[::-1], bool))
 
 
 def regions(mask: Image.Image) -> Regions:
-    """Regions by a mask in one channel.
+    """Return the regions that a mask defines.
 
-    :raises UnfitMaskError: if all of it is kept, or nothing.
+    :param mask: the scaled mask, mode ``L``; 255 keeps the pixel.
+    :raises UnfitMaskError: if the mask keeps everything or nothing.
     """
     most = mask.width * mask.height
     share = np.count_nonzero(np.asarray(mask) >= 128) / most
@@ -83,9 +84,9 @@ def regions(mask: Image.Image) -> Regions:
         if np.count_nonzero(product) >= _KEPT_SHARE * share * most:
             break
     if np.count_nonzero(product) < _FEWEST:
-        raise UnfitMaskError("has no white area: there is no product to compare")
+        raise UnfitMaskError("has no white area, so there is no product to compare")
     if share > _ALL:
-        raise UnfitMaskError("is white all over: there is no background to be new")
+        raise UnfitMaskError("is white everywhere, so there is no background to generate")
     background = _shrunk(mask.point(lambda value: 255 if value <= _BLACK else 0), _RIM + 1)
     return Regions(product, background if np.count_nonzero(background) >= _FEWEST else np.ones_like(product))
 
@@ -96,9 +97,9 @@ def _shrunk(area: Image.Image, rim: int) -> Flags:
 
 
 class Reference:
-    """A source, made ready for its candidates.
+    """The source image, prepared for comparison with any number of candidates.
 
-    :param source: the source made small, ``RGB``.
+    :param source: the scaled source, mode ``RGB``.
     :param where: its regions.
     """
 
@@ -110,13 +111,13 @@ class Reference:
 
     @property
     def area(self) -> float:
-        """Share of the image on which the product is compared; 0 where nobody knows where it is."""
+        """Share of the image that is compared as product, 0 to 1; 0 if there is no mask."""
         return 0.0 if self._where.product is None else float(self._where.product.mean())
 
     def measure(self, candidate: Image.Image) -> dict[str, float]:
-        """Scores of a candidate; those of the product only where it is known where that is.
+        """Return the scores of a candidate by name; product scores only if there is a mask.
 
-        :param candidate: ``RGB``, as large as the source.
+        :param candidate: scaled to the size of the source, mode ``RGB``.
         """
         changes = _difference(self._background_colours, self._background.lab(candidate))
         return {
@@ -127,7 +128,7 @@ class Reference:
 
 
 class _Product:
-    """The product of a source. Only what holds it is compared, with as much around as SSIM's windows want."""
+    """The product of a source, cropped to its bounding box plus the margin that the SSIM windows need."""
 
     def __init__(self, source: Image.Image, where: Flags) -> None:
         rows, columns = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
@@ -152,8 +153,8 @@ class _Product:
     def measure(self, candidate: Image.Image) -> dict[str, float]:
         part, where = candidate.crop(self._box), self._where
         grey = _grey(part)
-        # Around the product both get the source's surroundings, in the candidate's light: the windows at its
-        # edge shall not see the new background.
+        # Both get the source's surroundings at the candidate's brightness, so that windows at the product's
+        # edge do not include the new background.
         levels = grey[where]
         around = np.where(where, grey, self._grey * (levels.mean() / self._light))
         _, alike = structural_similarity(  # type: ignore[no-untyped-call]
@@ -171,7 +172,7 @@ class _Product:
 
 
 def detail(image: Image.Image, where: Flags) -> float:
-    """How much there is to see: the standard deviation of the brightness, in levels of 0 to 255."""
+    """Return the standard deviation of brightness within a region, in levels of 0 to 255."""
     return float(ImageStat.Stat(image.convert("L"), Image.fromarray(where)).stddev[0])
 
 
@@ -189,29 +190,29 @@ def _psnr(source: Floats, candidate: Floats) -> float:
 
 
 class _Cells:
-    """Mean colours of a region, in cells.
+    """Mean colours of a region, cell by cell.
 
-    :param region: the pixels that count.
-    :param side: of a cell, in pixels.
+    :param region: boolean array of the pixels that count.
+    :param side: side of a cell in pixels.
     """
 
     def __init__(self, region: Flags, side: int) -> None:
         self._region, self._side = Image.fromarray(region), side
         shares = np.asarray(Image.fromarray(region.astype(np.uint8) * 255).reduce(side), np.float32) / 255
-        # A cell of which a pixel or two count is as noisy as they are.
+        # A cell with only one or two counted pixels is as noisy as those pixels.
         self._used = shares >= min(_FILLED, float(shares.max()))
         self._weights = np.where(self._used, shares, 0)
         self._around = uniform_filter(self._weights, 3)[self._used]
         self.weights = shares[self._used]
 
     def lab(self, image: Image.Image) -> Floats:
-        """Mean colours of the cells, as CIE Lab, one a row."""
+        """Return the mean colour of each cell as CIE Lab, one cell a row."""
         kept = Image.composite(image, Image.new("RGB", image.size), self._region)
         means = np.asarray(kept.reduce(self._side))[self._used] / self.weights[:, np.newaxis]
         return rgb2lab((means / np.float32(255)).clip(0, 1))  # type: ignore[no-any-return]
 
     def highest(self, differences: Floats) -> float:
-        """The mean of the 3 x 3 cells around a cell, where that is highest."""
+        """Return the highest weighted mean of the differences in any 3 x 3 block of cells."""
         weighted = np.zeros_like(self._weights)
         weighted[self._used] = differences * self.weights
         return float((uniform_filter(weighted, 3)[self._used] / self._around).max())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.catalog.check.comparison import Judgement, judge
 from airflow_provider_bgrep.catalog.config.thresholds import Thresholds
-from airflow_provider_bgrep.catalog.source.images import fetch
+from airflow_provider_bgrep.catalog.source.images import connection_settings, fetch
 from airflow_provider_bgrep.catalog.state.plan_store import read_options, read_plan, read_work_items
 from airflow_provider_bgrep.catalog.state.recovery import recover_shard
 from airflow_provider_bgrep.catalog.state.results import write_results
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+    from airflow_provider_bgrep.connection import Settings
 
 _AHEAD: Final = 4
 """Rows whose images are fetched while others are looked at."""
@@ -44,7 +45,8 @@ def check_shard(layout: CatalogPaths, plan_id: str, shard: int, *, log: Any) -> 
         _came_to(row, became.get(row["name"]), why_not.get(row["name"], ""))
         for row in read_work_items(files, plan, shard)
     ]
-    look = _Look(layout, options.checks, options.source_conn_id or None)
+    settings = connection_settings(options.bgrep_conn_id)
+    look = _Look(layout, options.checks, options.source_conn_id or None, settings)
     counts: Counter[str] = Counter(passed=0, flagged=0, unchecked=0, none=0)
 
     def looked_at() -> Iterator[dict[str, Any]]:
@@ -84,8 +86,11 @@ def _came_to(row: Mapping[str, Any], entry: Mapping[str, Any] | None, why_not: s
 class _Look:
     """Fetches a row's images and has them judged."""
 
-    def __init__(self, layout: CatalogPaths, thresholds: Thresholds, conn_id: str | None) -> None:
-        self._layout, self._thresholds, self._conn_id = layout, thresholds, conn_id
+    def __init__(
+        self, layout: CatalogPaths, thresholds: Thresholds, conn_id: str | None, settings: Settings | None
+    ) -> None:
+        self._layout, self._thresholds = layout, thresholds
+        self._conn_id, self._settings = conn_id, settings
 
     def fetch(self, row: Mapping[str, Any]) -> tuple[bytes | None, bytes | None, list[bytes], str]:
         """Source, mask and candidates as bytes; why there is no source, if there is none."""
@@ -95,9 +100,9 @@ class _Look:
         # One that is gone is judged as one that cannot be decoded.
         candidates = [get_bytes(in_folder(self._layout.destination, path)) or b"" for path in paths]
         try:
-            source = fetch(row["image_url"] or row["image"], self._conn_id, MAX_RESULT_BYTES)
+            source = fetch(row["image_url"] or row["image"], self._conn_id, MAX_RESULT_BYTES, self._settings)
             mask_url = row["mask_url"] or row["mask"]
-            mask = fetch(mask_url, self._conn_id, MAX_RESULT_BYTES) if mask_url else None
+            mask = fetch(mask_url, self._conn_id, MAX_RESULT_BYTES, self._settings) if mask_url else None
         except (OSError, ValueError) as error:
             return None, None, candidates, sanitize_message(error)
         return source, mask, candidates, ""

@@ -7,16 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from airflow_provider_bgrep.catalog.config.parsing import parse_number
 from airflow_provider_bgrep.catalog.config.prompt_template import columns_of, is_template
+from airflow_provider_bgrep.catalog.model.columns import TEXT_FIELDS, URL_FIELDS
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 from airflow_provider_bgrep.protocol.validation import validate_tasks
+from airflow_provider_bgrep.storage import SIGNED_STORES as SIGNED_STORES
+from airflow_provider_bgrep.storage import is_stored as is_stored
 
-SIGNED_STORES: Final = frozenset("s3 s3a gs gcs oss abfs abfss az r2".split())
-"""Schemes of object storage whose paths can be signed for the service to read."""
-
-URL_FIELDS: Final = tuple(one.name for one in IMAGE_TASK_FIELDS.values() if one.kind == "url")
-TEXT_FIELDS: Final = tuple(one.name for one in IMAGE_TASK_FIELDS.values() if one.kind == "text")
 PLACEHOLDER_URL: Final = "https://object.storage/image"
 
 
@@ -43,7 +42,15 @@ class FieldDefaults:
         """
         problems: list[Problem] = []
         _check_fields("defaults", defaults, problems)
+        seen: dict[str, str] = {}
         for name, values in categories.items():
+            other = seen.setdefault(str(name).strip().casefold(), str(name))
+            if other != str(name):
+                problems.append(
+                    Problem(
+                        f"categories[{name!r}]", f"is the same category as {other!r}; case does not matter"
+                    )
+                )
             if not str(name).strip():
                 problems.append(
                     Problem(f"categories[{name!r}]", "is no name; give a value of the column 'category'")
@@ -61,10 +68,6 @@ class FieldDefaults:
             {str(name).strip(): _drop_none(v) for name, v in categories.items()},
             edition,
         )
-
-    def fields(self, category: str) -> dict[str, Any]:
-        """What a row of a category has unless it says otherwise."""
-        return {**self.defaults, **self.categories.get(category, {})}
 
 
 def _drop_none(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,7 +89,8 @@ def _check_fields(where: str, values: Mapping[str, Any], problems: list[Problem]
             except ValueError as error:
                 problems.append(Problem(f"{where}.{name}", str(error)))
         elif value is not None:
-            probe[name] = parse_number(value) if name not in (*URL_FIELDS, *TEXT_FIELDS) else value
+            kind = IMAGE_TASK_FIELDS[name].kind
+            probe[name] = parse_number(value, kind) if kind in ("float", "integer") else value
     try:
         validate_tasks(
             [{**probe, **{name: PLACEHOLDER_URL for name in URL_FIELDS if is_stored(probe.get(name))}}]
@@ -99,31 +103,3 @@ def moved(problem: Problem, where: str = "") -> Problem:
     """The problem, named after the option or column that it was found in."""
     name = problem.where.rpartition(".")[2]
     return replace(problem, where=f"{where}.{name}" if where else name)
-
-
-def is_stored(value: Any) -> bool:
-    """Whether ``value`` is a path on object storage."""
-    if not isinstance(value, str):
-        return False
-    scheme, slashes, rest = value.partition("://")
-    return bool(slashes and rest) and scheme.lower() in SIGNED_STORES
-
-
-def parse_number(value: Any) -> Any:
-    """A cell as a number, where it is one; else as it is, for the check to name it."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if not text.isascii():
-        return value
-    if text.count(",") == 1 and "." not in text:
-        text = text.replace(",", ".")  # as spreadsheets of half the world write it
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        number = float(text)
-    except ValueError:
-        return value
-    return int(number) if number.is_integer() else number

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from airflow_provider_bgrep.catalog.model.paths import FOLDER
+from airflow_provider_bgrep.filenames import FilenameGrammar, fill
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.storage import safe_name
 
@@ -28,6 +28,8 @@ TEMPLATE_FIELDS: Final[dict[str, str]] = {
     "ext": "The extension of the image's format, such as png.",
 }
 """What a file-name template may name."""
+
+_GRAMMAR: Final = FilenameGrammar(TEMPLATE_FIELDS, required=(), example="{sku}/{view}-{version}.{ext}")
 
 _LONGEST: Final[dict[str, int]] = {
     **dict.fromkeys(("sku", "view"), 80),
@@ -65,7 +67,7 @@ class PublishRules:
     def __post_init__(self) -> None:
         problems = [
             Problem("filename_template", f"{self.filename_template!r} {what}")
-            for what in _wrong_with(self.filename_template)
+            for what in _problems(self.filename_template)
         ]
         if type(self.keep_versions) is not int or not 1 <= self.keep_versions <= 1000:
             problems.append(Problem("keep_versions", f"is {self.keep_versions!r}; give 1 to 1000 versions"))
@@ -91,8 +93,7 @@ class PublishRules:
             "seed": "random" if row["seed"] is None else row["seed"],
             "ext": ext,
         }
-        safe = {name: safe_name(value, _LONGEST[name]) for name, value in values.items()}
-        folder, *rest = (part.format(**safe) for part in self.filename_template.split("/"))
+        folder, *rest = (fill(part, values, _LONGEST) for part in self.filename_template.split("/"))
         taken = RESERVED if rest else frozenset()
         return "/".join([_component(folder, taken), *(_component(part) for part in rest)])
 
@@ -105,31 +106,26 @@ def _component(name: str, taken: frozenset[str] = frozenset()) -> str:
     return f"{name}_" if name.endswith(".") else name
 
 
-def _wrong_with(template: object) -> list[str]:
+def _problems(template: object) -> list[str]:
     """What is wrong with a file-name template, and what to do."""
-    if not isinstance(template, str):
-        return ["is no text; give a template such as {sku}/{view}-{version}.{ext}"]
-    try:
-        fields = [one for one in string.Formatter().parse(template) if one[1] is not None]
-    except ValueError as error:
-        return [f"cannot be read: {error}"]
-    wrong = [f"has {name!r} with a format; give {{{name}}} alone" for _, name, *rest in fields if any(rest)]
-    unknown = sorted({str(name) for _, name, *_ in fields} - TEMPLATE_FIELDS.keys())
-    if unknown:
-        wrong.append(f"has {', '.join(map(repr, unknown))}; the fields are {', '.join(TEMPLATE_FIELDS)}")
-    if wrong:
-        return wrong
+    problems = _GRAMMAR.field_problems(template)
+    if problems or not isinstance(template, str):
+        return problems
     *folders, file = template.split("/")
     if "{sku}" not in folders:
-        wrong.append("has no folder {sku}; give one: {sku}/…")
+        problems.append("has no folder {sku}; give one: {sku}/…")
     if "{version}" not in file:
-        wrong.append("lacks {version} in the file's name: images would overwrite each other")
+        problems.append("lacks {version} in the file's name: images would overwrite each other")
     if folders and folders[0].casefold() in RESERVED:
-        wrong.append(f"begins with {folders[0]!r}, which is not for images; give another folder")
+        problems.append(f"begins with {folders[0]!r}, which is not for images; give another folder")
     for part in (*folders, file):
         filled = part.format(**dict.fromkeys(TEMPLATE_FIELDS, "x"))
         if safe_name(filled, _MOST_BYTES) != filled or filled.endswith("."):
-            wrong.append(f"has {part!r}; besides fields, give letters, digits, '-', '_' and '.' within names")
+            problems.append(
+                f"has {part!r}; besides fields, give letters, digits, '-', '_' and '.' within names"
+            )
         if len(part.format(**{name: "x" * most for name, most in _LONGEST.items()}).encode()) > _MOST_BYTES:
-            wrong.append(f"has {part!r}, which may come to more than {_MOST_BYTES} bytes; give fewer fields")
-    return wrong
+            problems.append(
+                f"has {part!r}, which may come to more than {_MOST_BYTES} bytes; give fewer fields"
+            )
+    return problems

@@ -1,28 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a night is told, checked whole: Airflow's templates and params render everything to text."""
+"""The options of a run, validated as a whole: templates and trigger forms render everything to text."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final
 
 from airflow_provider_bgrep.catalog.config.defaults import FieldDefaults
 from airflow_provider_bgrep.catalog.config.filename_template import PublishRules
+from airflow_provider_bgrep.catalog.config.groups import FIXED, GROUPS, fields_of
+from airflow_provider_bgrep.catalog.config.parsing import (
+    choice,
+    decimal,
+    is_nothing,
+    number,
+    parse_bool,
+    parse_mapping,
+    parse_seconds,
+    parse_text,
+    shown,
+)
 from airflow_provider_bgrep.catalog.config.thresholds import Thresholds
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 
-_NOTHING: Final = frozenset({"", "none", "null"})
-_YES: Final = frozenset({"true", "yes", "on", "1"})
-_NO: Final = frozenset({"false", "no", "off", "0"})
+_MARKS: Final = ("{{", "{%")
+"""What begins a template of Airflow's."""
+
+_OF_ROWS: Final = ("defaults", "categories")
+"""Options in which a mapping's templates are over the rows, not over Airflow's context."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The options of a night. Their meaning is :func:`~.group.catalog_refresh`'s."""
+    """The options of a run, flat. Their meaning is :func:`~.task_group.catalog_refresh`'s and its groups'."""
 
     catalog: Any
     destination: str
@@ -47,45 +60,34 @@ class Options:
     thresholds: Mapping[str, Any] = field(default_factory=dict)
     filename_template: str = PublishRules.filename_template
     keep_versions: int = PublishRules.keep_versions
+    keep_plans: int = 30
     on_removed: str = PublishRules.on_removed
 
     @classmethod
     def checked(cls, given: Mapping[str, Any]) -> Options:
         """The options, from whatever they rendered to.
 
+        :param given: options by name; a group may be given as a mapping or as JSON.
         :raises InvalidInput: with every problem.
         """
         problems: list[Problem] = []
-        values: dict[str, Any] = {}
-        for one in fields(cls):
-            value = given.get(one.name)
-            if isinstance(value, str) and value.strip().lower() in _NOTHING:
-                value = None
-            if value is None:
-                if one.name in ("catalog", "destination"):
-                    problems.append(Problem(one.name, "is missing; give a path or a URL"))
-                continue
-            read: Callable[[Any], Any] = _READERS.get(one.name, _text)
-            try:
-                values[one.name] = read(value)
-            except ValueError as error:
-                problems.append(Problem(one.name, f"is {_shown(value)}; give {error}"))
-        problems += [
-            Problem(name, "is no option") for name in given.keys() - {one.name for one in fields(cls)}
-        ]
+        values = _parsed(_expanded(given, problems), problems)
+        for name in ("catalog", "destination"):
+            if name not in values and not any(one.where == name for one in problems):
+                problems.append(Problem(name, "is missing; give a path or a URL"))
         if not problems:
             options = cls(**values)
-            problems = options._problems()
+            problems = options.problems()
             if not problems:
                 return options
         raise InvalidInput(problems)
 
-    def _problems(self) -> list[Problem]:
-        """What the parts say that are made of several options."""
+    def problems(self) -> list[Problem]:
+        """The problems of what is made of several options."""
         problems: list[Problem] = []
-        for make in (lambda: self.recipe, lambda: self.checks, lambda: self.publishing):
+        for part in ("recipe", "checks", "publishing"):
             try:
-                make()
+                getattr(self, part)
             except InvalidInput as error:
                 problems += error.problems
         if self.approve_above is not None and self.price_per_image is None:
@@ -119,82 +121,88 @@ class Options:
         return {name: str(value) if isinstance(value, Decimal) else value for name, value in values.items()}
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
+def literal_problems(given: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with the options that are known when a DAG is parsed: all but templates and XComs.
+
+    :param given: options by name, flat.
+    """
+    problems: list[Problem] = []
+    literals = {
+        name: value
+        for name, value in given.items()
+        if is_literal(value) or (name in _OF_ROWS and isinstance(value, Mapping))
+    }
+    values = _parsed(literals, problems)
+    if not problems:
+        known = {"catalog": "", "destination": "", **values}
+        if "price_per_image" in given:
+            known.setdefault("price_per_image", Decimal(0))  # a template, and not missing
+        problems += Options(**known).problems()
+    return problems
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        return str(value)
-    return value.strip()
-
-
-def _bool(value: Any) -> bool:
-    text = str(value).strip().lower()
-    if text in _YES | _NO:
-        return text in _YES
-    raise ValueError("true or false")
-
-
-def _number(least: float, most: float, kind: Callable[[str], Any], words: str) -> Callable[[Any], Any]:
-    def read(value: Any) -> Any:
-        try:
-            number = kind(str(value).strip())
-            if least <= number <= most:
-                return number
-        except (ValueError, InvalidOperation):
-            pass
-        raise ValueError(words) from None
-
-    return read
-
-
-def _seconds(value: Any) -> float:
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    return float(_number(60, 31 * 86400, float, "60 to 2678400 seconds, or a timedelta")(value))
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
+def is_literal(value: Any) -> bool:
+    """Whether a value is known when the DAG is parsed: neither a template nor an XCom, nor made of them."""
     if isinstance(value, str):
+        return not any(mark in value for mark in _MARKS)
+    if isinstance(value, Mapping):
+        return all(map(is_literal, value.values()))
+    return value is None or isinstance(value, bool | int | float | Decimal | timedelta)
+
+
+def _expanded(given: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    """The options, flat; groups are taken apart."""
+    flat = {name: value for name, value in given.items() if name not in GROUPS}
+    for group in GROUPS.keys() & given.keys():
         try:
-            value = json.loads(value)
-        except ValueError:
-            raise ValueError("a mapping, or one as JSON") from None
-    if not isinstance(value, Mapping):
-        raise ValueError("a mapping, or one as JSON")  # noqa: TRY004 (all that is wrong is one kind of error)
-    return value
+            members = fields_of(group, None if is_nothing(given[group]) else given[group])
+        except ValueError as error:
+            problems.append(Problem(group, f"is {shown(given[group])}; give {error}"))
+            continue
+        for name, value in members.items():
+            if name in FIXED:
+                what = f"is fixed when the DAG is parsed; give {group} as a mapping to set it"
+                problems.append(Problem(f"{group}.{name}", what))
+            else:
+                flat[name] = value
+    return flat
 
 
-def _choice(*choices: str) -> Callable[[Any], str]:
-    def read(value: Any) -> str:
-        text = str(value).strip()
-        if text in choices:
-            return text
-        raise ValueError(f"one of {', '.join(choices)}")
-
-    return read
+def _parsed(given: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    """The values of the options that are given; what is wrong is added to ``problems``."""
+    names = {one.name for one in fields(Options)}
+    problems += [Problem(name, "is not an option") for name in given if name not in names]
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in names or is_nothing(value):
+            continue
+        parser: Callable[[Any], Any] = _PARSERS.get(name, parse_text)
+        try:
+            values[name] = parser(value)
+        except ValueError as error:
+            problems.append(Problem(name, f"is {shown(value)}; give {error}"))
+    return values
 
 
 def _catalog(value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
 
 
-_READERS: Final[dict[str, Callable[[Any], Any]]] = {
+_PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "catalog": _catalog,
-    "defaults": _mapping,
-    "categories": _mapping,
-    "shard_size": _number(1, 10_000, int, "1 to 10000 image tasks"),
-    "max_images_per_run": _number(0, 10**9, int, "0 or more images, or nothing"),
-    "price_per_image": _number(0, 10**6, Decimal, "what one image costs, such as 0.20"),
-    "approve_above": _number(0, 10**9, Decimal, "a sum of money, such as 50"),
-    "dry_run": _bool,
-    "max_attempts": _number(1, 100, int, "1 to 100 runs"),
-    "on_unknown_outcome": _choice("fail", "resubmit"),
-    "max_removed_share": _number(0, 1, float, "a share, 0 to 1"),
-    "valid_for": _seconds,
-    "thresholds": _mapping,
-    "keep_versions": _number(1, 1000, int, "1 to 1000 versions"),
-    "on_removed": _choice("retire", "delete", "keep"),
+    "defaults": parse_mapping,
+    "categories": parse_mapping,
+    "shard_size": number(1, 10_000, int, "1 to 10000 image tasks"),
+    "max_images_per_run": number(0, 10**9, int, "0 or more images, or nothing"),
+    "price_per_image": decimal(10**6, "what one image costs, such as 0.20"),
+    "approve_above": decimal(10**9, "a sum of money, such as 50"),
+    "dry_run": parse_bool,
+    "max_attempts": number(1, 100, int, "1 to 100 runs"),
+    "on_unknown_outcome": choice("fail", "resubmit"),
+    "max_removed_share": number(0, 1, float, "a share, 0 to 1"),
+    "valid_for": parse_seconds,
+    "thresholds": parse_mapping,
+    "keep_versions": number(1, 1000, int, "1 to 1000 versions"),
+    "keep_plans": number(1, 10_000, int, "1 to 10000 plans"),
+    "on_removed": choice("retire", "delete", "keep"),
 }

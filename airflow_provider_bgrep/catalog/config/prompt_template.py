@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, wraps
 from typing import Any, Final
@@ -38,12 +37,6 @@ _GONE: Final = (
 def is_template(text: str) -> bool:
     """Whether ``text`` is a template; other text is taken as it is."""
     return any(mark in text for mark in MARKS)
-
-
-def variable(column: str) -> str:
-    """A column's name as templates call it: ``Farbe (neu)`` is ``farbe_neu``."""
-    name = re.sub(r"\W+", "_", column.casefold()).strip("_")
-    return f"_{name}" if not name or name[0].isdigit() else name
 
 
 def _limited(filter: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
+from airflow_provider_bgrep.catalog.config.parsing import is_nothing, number, parse_bool, shown
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 
 
@@ -143,7 +143,7 @@ class Thresholds:
         :raises InvalidInput: with every problem.
         """
         if not isinstance(given, Mapping):
-            raise InvalidInput([Problem("thresholds", f"is {_shown(given)}; give a mapping")])
+            raise InvalidInput([Problem("thresholds", f"is {shown(given)}; give a mapping")])
         names = [one.name for one in fields(cls)]
         problems: list[Problem] = []
         values: dict[str, Any] = {}
@@ -155,7 +155,7 @@ class Thresholds:
             try:
                 found = _read(name, value)
             except ValueError as error:
-                problems.append(Problem(where, f"is {_shown(value)}; give {error}"))
+                problems.append(Problem(where, f"is {shown(value)}; give {error}"))
                 continue
             if found is not None:
                 values[name] = found
@@ -170,26 +170,10 @@ class Thresholds:
 
 def _read(name: str, value: Any) -> float | bool | None:
     """A threshold's value; ``None`` where none is given."""
-    text = "" if value is None else str(value).strip().lower()
-    if text in ("", "none", "null"):
+    if is_nothing(value):
         return None
     if name == "need_mask":
-        if text in ("true", "yes", "on", "1"):
-            return True
-        if text in ("false", "no", "off", "0"):
-            return False
-        raise ValueError("true or false")
+        return parse_bool(value)
     measure = MEASURES[name]
     words = f"a number from {measure.lowest:g} to {measure.highest:g}"
-    try:
-        number = math.nan if isinstance(value, bool) else float(text)
-    except ValueError:
-        number = math.nan
-    if not measure.lowest <= number <= measure.highest:
-        raise ValueError(words)
-    return number + 0.0  # -0 is 0
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
+    return float(number(measure.lowest, measure.highest, float, words)(value))

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The columns of a catalog, in one table: those of the API, and ours. Others are there for templates."""
+"""The columns of a catalog: their names, their meaning, and the name of a row."""
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 
 OWN: Final[dict[str, str]] = {
     "sku": "The product's key; required. Published files lie in a folder of this name.",
-    "view": "Which image of the product, where it has several; 'main' unless said.",
+    "view": "Which image of the product, where it has several; the default is 'main'.",
     "category": "Chooses the defaults of the task group's ``categories``.",
 }
 
@@ -21,8 +22,34 @@ COLUMNS: Final[dict[str, str]] = {
         for field in IMAGE_TASK_FIELDS.values()
     },
 }
-"""Meaning by name. A row's name is its sku and view; both together are there once in a catalog."""
+"""The meaning of each column, by name. A row's sku and view together identify it within the catalog."""
 
+URL_FIELDS: Final = tuple(one.name for one in IMAGE_TASK_FIELDS.values() if one.kind == "url")
+TEXT_FIELDS: Final = tuple(one.name for one in IMAGE_TASK_FIELDS.values() if one.kind == "text")
 REQUIRED: Final = ("sku", "image")
 MAX_NAME: Final = 100
 """Characters of a row's name."""
+
+MAIN: Final = "main"
+"""The view of a row that names none."""
+
+_INVISIBLE: Final = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
+"""Characters without a width. In a heading they can only be a mistake."""
+
+
+def column_name(heading: object) -> str:
+    """The name of a column as fields and templates use it: ``Positive-Prompt `` is ``positive_prompt``.
+
+    :param heading: the heading in the file.
+    :return: small letters and digits, joined by ``_``; ``''`` if the heading is blank.
+    """
+    text = str(heading).translate(_INVISIBLE).strip()
+    if not text:
+        return ""
+    name = re.sub(r"\W+", "_", text.casefold()).strip("_")
+    return f"_{name}" if not name or name[0].isdigit() else name
+
+
+def name_of(sku: str, view: str | None = None) -> str:
+    """The name of a row: its sku, followed by its view unless that is the main one."""
+    return sku if not view or view == MAIN else f"{sku}/{view}"

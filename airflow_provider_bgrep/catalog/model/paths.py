@@ -33,6 +33,11 @@ class CatalogPaths:
         return self.root / "ledger"
 
     @property
+    def ledger_copy(self) -> ObjectStoragePath:
+        """Copies of the segments; there are some once a plan's folder was deleted."""
+        return self.root / "ledger-copy"
+
+    @property
     def images(self) -> ObjectStoragePath:
         """What was generated, before it is checked and published."""
         return self.root / "images"

@@ -6,31 +6,23 @@ Nothing outside the given DuckDB changes here; :meth:`PlanDraft.write` writes th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit, urlunsplit
 
-import pyarrow as pa
-
-from airflow_provider_bgrep.catalog.model.columns import MAX_NAME
 from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, Quote
-from airflow_provider_bgrep.catalog.model.schema import BOUGHT, IDENTITY, WORK_ITEM, Column, arrow_schema, ddl
+from airflow_provider_bgrep.catalog.model.schema import WORK_ITEM, Column
 from airflow_provider_bgrep.catalog.model.states import TO_BUY, TO_DO, RowState
 from airflow_provider_bgrep.catalog.plan.decision import COUNTS, LAST, changes
 from airflow_provider_bgrep.catalog.plan.diff import Join, Versions
-from airflow_provider_bgrep.catalog.plan.image_tasks import ImageTaskBuilder
+from airflow_provider_bgrep.catalog.plan.render import MADE, render_changed_rows
 from airflow_provider_bgrep.catalog.source.reader import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS, as_lines
-from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
-from airflow_provider_bgrep.protocol.models import ImageTask
-from airflow_provider_bgrep.protocol.urls import strip_signature
 from airflow_provider_bgrep.storage import put_bytes, put_file
 
 if TYPE_CHECKING:
@@ -38,18 +30,11 @@ if TYPE_CHECKING:
 
     from airflow_provider_bgrep.catalog.config.options import Options
     from airflow_provider_bgrep.catalog.model.paths import PlanPaths
-    from airflow_provider_bgrep.journal.journal import SubmitRecord
+    from airflow_provider_bgrep.journal.records import SubmitRecord
 
-_CHUNK: Final = 2_000
 _GROUP: Final = 2_048
 """Rows of the list that are read at once; DuckDB's smallest group."""
 
-_FIELDS: Final = tuple(column.name for column in BOUGHT)
-_URLS: Final = ("image_url", "mask_url")
-_MADE: Final = tuple(
-    column for column in WORK_ITEM if column.name in ("line", *_URLS) or column in (*IDENTITY, *BOUGHT)
-)
-_MADE_SCHEMA: Final = arrow_schema(_MADE)
 _BUYS: Final = ", ".join(f"'{state.value}'" for state in TO_BUY)
 _WORK: Final = ", ".join(f"'{state.value}'" for state in TO_DO)
 
@@ -116,86 +101,11 @@ def build_plan(
     """
     join = Join(db, catalog, options, versions)
     join.make()
-    _render_changed_rows(join)
+    render_changed_rows(join)
     _decide(join, run)
-    note = join.remove_gone()
+    join.remove_gone()
     _list(join)
-    return PlanDraft(_frozen(join, run, (note,) if note else ()), db, catalog.invalid)
-
-
-# --- rows that are not known by their hash -----------------------------------------------------------
-
-
-def _render_changed_rows(join: Join) -> None:
-    """Fill ``made``: what each row that is not known by its hash asks for. Those that are bad are told."""
-    db, catalog = join.db, join.catalog
-    db.execute(f"CREATE OR REPLACE TABLE made ({ddl(_MADE)})")
-    preparer = ImageTaskBuilder(join.recipe, catalog.columns)
-    cells = ", ".join(f"cat.{column}" for column in join.columns.values())
-    given = ("line", "name", "sku", "view", "image_version", "mask_version", "row_hash")
-    cursor = db.cursor()
-    cursor.execute(
-        f"SELECT {', '.join(f'h.{name}' for name in given)}, {cells} FROM cat "
-        "JOIN hashed h ON h.line = cat.line ANTI JOIN known ON known.line = cat.line ORDER BY cat.line"
-    )
-    while some := cursor.fetchmany(_CHUNK):
-        rows = []
-        for values in some:
-            facts = dict(zip(given, values[: len(given)], strict=True))
-            row = _made(preparer, facts, values[len(given) :], catalog)
-            if row is not None:
-                rows.append(row)
-        if rows:
-            join.add("made", pa.Table.from_pylist(rows, schema=_MADE_SCHEMA))
-
-
-def _made(
-    preparer: ImageTaskBuilder, facts: dict[str, Any], cells: Sequence[str | None], catalog: Catalog
-) -> dict[str, Any] | None:
-    """What a row asks for; ``None`` of one that is bad, which is told."""
-    unread = [
-        Problem(name, f"cannot be read: {facts[f'{name}_version'][1:]}")
-        for name in ("image", "mask")
-        if facts[f"{name}_version"].startswith("!")
-    ]
-    try:
-        task = preparer.prepare(dict(zip(preparer.columns, cells, strict=True)))
-        if unread:
-            raise InvalidInput(unread)
-    except InvalidInput as error:
-        columns = ", ".join(dict.fromkeys(problem.where for problem in error.problems))
-        # Of a cell that stands in the wrong column a message shows the beginning: a signed URL's, say.
-        reason = "; ".join(f"{problem.where} {sanitize_message(problem.what)}" for problem in error.problems)
-        catalog.invalid.append(
-            InvalidRow(facts["line"], columns, reason, facts["sku"][:MAX_NAME], facts["view"])
-        )
-        return None
-    row = {**facts, **_fields(task)}
-    row["request_hash"] = _request_hash(row, preparer.recipe.edition)
-    return row
-
-
-def _fields(task: ImageTask) -> dict[str, Any]:
-    wire = task.as_wire()
-    fields = {name: wire.get(name) for name in _FIELDS if not name.endswith("_version")}
-    for name in ("image", "mask"):
-        url = fields[name] or ""
-        fields[name] = _without_secrets(url) if url[:4].lower() == "http" else url
-        fields[f"{name}_url"] = url if url != fields[name] else ""
-    fields["negative_prompt"] = fields["negative_prompt"] or ""
-    return fields
-
-
-def _without_secrets(url: str) -> str:
-    """A URL without its signature, user and password: which image, and not who may read it."""
-    parts = urlsplit(strip_signature(url))
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def _request_hash(row: Mapping[str, Any], edition: str) -> str:
-    # A scale of 7 and one of 7.0 are one scale: the ledger gives back what it was told as DOUBLE.
-    values = [float(row[name]) if name in ("guidance_scale", "strength") else row[name] for name in _FIELDS]
-    return hashlib.sha256(json.dumps([*values, edition], ensure_ascii=False).encode()).hexdigest()[:32]
+    return PlanDraft(_frozen(join, run, tuple(join.notes)), db, catalog.invalid)
 
 
 # --- what is to be done with them --------------------------------------------------------------------
@@ -260,7 +170,7 @@ def _list(join: Join) -> None:
     """Fill ``work_items``: rows to collect first, those of a job side by side; then rows to submit."""
     order = "CASE state WHEN 'pending' THEN 0 WHEN 'unpublished' THEN 1 WHEN 'new' THEN 2 ELSE 3 END"
     job = "CASE state WHEN 'pending' THEN b.result_key END"
-    of_row = {*(column.name for column in _MADE), "state", "change", "attempts"}
+    of_row = {*(column.name for column in MADE), "state", "change", "attempts"}
     columns = [f"row_number() OVER (ORDER BY {order}, {job}, d.line) - 1 AS position"]
     for column in WORK_ITEM[1:]:
         nothing = "''" if column.type == "VARCHAR" else "NULL"

@@ -1,28 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Joins a catalog with the ledger in DuckDB: what is known of each row, for a million rows at once.
+"""Compares a catalog with the ledger in DuckDB, a million rows at once.
 
-A row whose cells are those of a purchase is known by a hash of them. Only others are rendered and checked, in
-Python. Nothing outside the given DuckDB changes here.
+A row whose cells are those of a purchase is recognised by a hash of them. Only the others are rendered and
+validated, in Python. Nothing outside the given DuckDB changes here.
 
-Tables that are there when it is done: ``cat`` (the catalog), ``hashed`` (its rows and their hashes),
-``best`` (the purchase that counts, for each row and request_hash), ``known`` (rows that need no second look),
-``rows`` (those of them that are not simply unchanged).
+Tables that :meth:`Join.make` leaves: ``cat`` (the catalog's rows: ``line, name, view, image, mask, decision,
+change``; ``image`` and ``mask`` only where they are paths on object storage), ``versions`` (of those),
+``best`` (the purchase that counts, for each row and request_hash), ``known`` (rows that need not be rendered)
+and ``rows`` (those of them that are not simply unchanged).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from airflow_provider_bgrep.catalog.config.defaults import SIGNED_STORES
-from airflow_provider_bgrep.catalog.config.prompt_template import MARKS, columns_of, is_template, variable
+from airflow_provider_bgrep.catalog.config.prompt_template import MARKS, columns_of, is_template
+from airflow_provider_bgrep.catalog.model.columns import MAIN
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.plan.decision import COUNTS, DECIDE, REASON, Decision, decision
-from airflow_provider_bgrep.catalog.plan.image_tasks import MAIN
 from airflow_provider_bgrep.catalog.source.reader import Catalog, InvalidRow
+from airflow_provider_bgrep.catalog.source.rows import VARIABLE, NormalizedRows
+from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 
@@ -32,22 +34,28 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.config.options import Options
 
 Versions = Callable[[Sequence[str]], Mapping[str, str]]
-"""Tells images on object storage by their content: a version a path; ``!`` and why, where there is none."""
+"""Identifies the content of images on object storage: a version for each path; ``!`` and why if none."""
 
 _IMAGES: Final = ("image", "mask")
-_TEXTS: Final = tuple(field.name for field in IMAGE_TASK_FIELDS.values() if field.kind == "text")
 _KNOWN: Final = (Decision.UNCHANGED, Decision.FLAGGED, Decision.QUARANTINED)
-"""What needs no second look at the row."""
+"""Decisions for which a row need not be rendered."""
+
+_SKU: Final = f"CASE WHEN view = '{MAIN}' THEN name ELSE left(name, length(name) - length(view) - 1) END"
+_BATCH: Final = 4_096
+"""Rows that are handed over at once."""
+
+_SHOWN: Final = 10
+"""Categories that a note names."""
 
 
 class Join:
     """The join of a catalog with the ledger.
 
-    :param db: with the tables ``entries`` and ``live``, see :meth:`~.ledger.Ledger.read` and
-        :func:`~.opening.load_live`.
+    :param db: with the tables ``entries`` and ``live``, see :meth:`~.ledger.Ledger.reading` and
+        :func:`~.manifest.live_rows`.
     :param catalog: open; rows that cannot be used are added to its ``invalid``.
-    :param options: the night's.
-    :param versions: tells images on object storage by their content.
+    :param options: the run's.
+    :param versions: identifies the content of images on object storage.
     """
 
     def __init__(
@@ -55,18 +63,20 @@ class Join:
     ) -> None:
         self.db, self.catalog, self.options, self._versions_of = db, catalog, options, versions
         self.recipe = options.recipe
-        # Columns are known by their place: a catalog may call them what it likes.
-        self.columns = {name: f"c{place}" for place, name in enumerate(catalog.columns)}
+        self.rows = NormalizedRows(
+            catalog, self.recipe.defaults, self.recipe.categories, self._words_in_templates()
+        )
+        self.notes: list[str] = []
+        """What a person should know about the whole catalog."""
 
     def make(self) -> None:
         """Fill the tables."""
-        self._ingest()
-        self._drop_twice()
-        self._register_recipe()
-        self._tell_versions()
-        self._hash()
         self._choose_best()
-        self._know()
+        self._read_catalog()
+        self._compare_versions()
+        self._collapse()
+        self._drop_twice()
+        self._list_known()
 
     @property
     def decide(self) -> str:
@@ -79,47 +89,134 @@ class Join:
         return REASON.format(**decision(self.options))
 
     def one(self, query: str, values: Sequence[Any] = ()) -> tuple[Any, ...]:
-        """The one row that an aggregate has."""
+        """The single row of an aggregate."""
         found = self.db.execute(query, list(values)).fetchone()
         if found is None:
             raise AssertionError("an aggregate has a row")
         return found
 
-    def add(self, table: str, rows: pa.Table) -> None:
-        """Add rows to a table, by the names of their columns."""
+    def insert(self, table: str, rows: pa.Table) -> None:
+        """Add rows to a table, by the names of their columns; also while :meth:`unknown_rows` is read."""
         self.db.register("more", rows)
         self.db.execute(f"INSERT INTO {table} BY NAME SELECT * FROM more")
         self.db.unregister("more")
 
+    def unknown_rows(self) -> Iterator[list[dict[str, Any]]]:
+        """The normalised rows that have to be rendered, some at a time, with ``row_hash`` and versions."""
+        versions = [
+            f"coalesce((SELECT any_value(version) FROM versions WHERE url = cat.{one}), '') AS {one}_version"
+            for one in _IMAGES
+        ]
+        # Not on the same connection: rows are inserted while these are read.
+        with self.db.cursor() as cursor:
+            cursor.register("reader", self.rows.reader(again=True))
+            cursor.execute(
+                f"SELECT r.*, {self._row_hash('r')} AS row_hash, {', '.join(versions)} FROM reader r "
+                "JOIN cat ON cat.line = r.line WHERE cat.decision IS NULL"
+            )
+            names = [column[0] for column in cursor.description]
+            while some := cursor.fetchmany(_BATCH):
+                yield [dict(zip(names, values, strict=True)) for values in some]
+
     # --- the catalog ------------------------------------------------------------------------------
 
-    def _ingest(self) -> None:
-        renamed = pa.schema(
-            [*(pa.field(c, pa.string()) for c in self.columns.values()), ("line", pa.int64())]
-        )
-        batches = (
-            pa.RecordBatch.from_arrays([*map(_trimmed, one.columns[:-1]), one.columns[-1]], schema=renamed)
-            for one in self.catalog.batches()
-        )
-        reader = pa.RecordBatchReader.from_batches(renamed, batches)
-        sku, view = self.columns["sku"], self.columns.get("view", "NULL")
-        self.db.register("reader", reader)
+    def _words_in_templates(self) -> frozenset[str]:
+        """Columns that a template may read: one too many costs a second look, one too few a stale image."""
+        read: set[str] = set()
+        for fields in (self.recipe.defaults, *self.recipe.categories.values()):
+            for text in fields.values():
+                if isinstance(text, str) and is_template(text):
+                    read |= columns_of(text)
+        return frozenset(read | self.catalog.template_words(MARKS))
+
+    def _field(self, name: str) -> str:
+        """A field of the normalised row ``r`` as SQL."""
+        if name in self.rows.constants:
+            constant = self.rows.constants[name]
+            return "NULL" if constant is None else quoted(constant)
+        return f"r.{name}"
+
+    def _row_hash(self, alias: str) -> str:
+        """The expression that tells versions of a row apart: everything that decides its purchase.
+
+        Versions of images on object storage are not in it: they are compared by themselves.
+        """
+        columns = ["name", *IMAGE_TASK_FIELDS, *(f'"{VARIABLE}{one}"' for one in self.rows.variables)]
+        parts = [self._hashed(one, alias) for one in columns]
+        return f"md5(concat_ws('|', {', '.join(parts)}, {quoted(self.recipe.edition)}))"
+
+    def _hashed(self, name: str, alias: str) -> str:
+        """A column as the hash takes it: lengths keep ('a', 'bc') from ('ab', 'c'), and empty from none."""
+        if name not in self.rows.constants:
+            return f"coalesce(strlen({alias}.{name}) || ':' || {alias}.{name}, '-')"
+        text = self.rows.constants[name]
+        return quoted("-" if text is None else f"{len(text.encode())}:{text}")
+
+    def _read_catalog(self) -> None:
+        """Fill ``cat``; a row that a purchase decides about has its decision."""
+        schemes = ", ".join(f"'{scheme}'" for scheme in sorted(SIGNED_STORES))
+        stored = [
+            # Other schemes, and other machines that a catalog may name, are not asked about anything.
+            f"CASE WHEN NOT starts_with({cell}, 'http') AND contains({cell}, '://') "
+            f"AND lower(split_part({cell}, '://', 1)) IN ({schemes}) THEN {cell} END AS {name}"
+            for name, cell in ((one, self._field(one)) for one in _IMAGES)
+        ]
+        known = ", ".join(f"'{one.value}'" for one in _KNOWN)
+        self.db.register("reader", self.rows.reader())
         self.db.execute(
-            f"CREATE OR REPLACE TABLE cat AS SELECT *, coalesce({sku}, '') AS sku, "
-            f"coalesce({view}, '{MAIN}') AS view, "
-            f"sku || CASE WHEN view = '{MAIN}' THEN '' ELSE '/' || view END AS name FROM reader"
+            f"CREATE OR REPLACE TABLE cat AS SELECT r.line, r.name, r.view, {', '.join(stored)}, "
+            "b.image_version, b.mask_version, "
+            f"CASE WHEN {self.decide} IN ({known}) THEN {self.decide} END AS decision, "
+            f"CASE WHEN decision = 'quarantined' THEN {self.reason} ELSE '' END AS change "
+            f"FROM (SELECT r.*, {self._row_hash('r')} AS row_hash FROM reader r) r "
+            "LEFT JOIN best b ON b.row_hash = r.row_hash LEFT JOIN live l ON l.name = b.name"
         )
         self.db.unregister("reader")
-        (count,) = self.one("SELECT count(*) FROM cat")
-        if not count and not self.catalog.invalid:
+        if not self.rows.count and not self.catalog.invalid:
             raise InvalidInput([Problem("catalog", "has no row; nothing is planned, and nothing removed")])
+        unknown = self.rows.unknown_categories
+        if unknown:
+            named = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.most_common(_SHOWN))
+            more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+            self.notes.append(
+                f"{unknown.total()} rows are of a category that has no defaults of its own, and take "
+                f"everybody's: {named}{more}. Add it to categories, or correct the column."
+            )
+
+    def _compare_versions(self) -> None:
+        """A row is not known by its hash if the content of an image on object storage has changed."""
+        stored = " UNION ".join(f"SELECT {name} AS url FROM cat WHERE {name} IS NOT NULL" for name in _IMAGES)
+        urls = [str(url) for (url,) in self.db.execute(stored).fetchall()]
+        self.db.execute("CREATE OR REPLACE TABLE versions (url VARCHAR, version VARCHAR)")
+        found = self._versions_of(urls) if urls else {}
+        if found:
+            self.insert("versions", pa.table({"url": list(found), "version": list(found.values())}))
+        for name in _IMAGES if urls else ():
+            self.db.execute(
+                f"UPDATE cat SET decision = NULL WHERE decision IS NOT NULL AND {name}_version IS DISTINCT "
+                f"FROM coalesce((SELECT any_value(version) FROM versions WHERE url = cat.{name}), '')"
+            )
+
+    def _collapse(self) -> None:
+        """Keep one row for each line: purchases of one row may differ in the content of an image only."""
+        (count,) = self.one("SELECT count(*) FROM cat")
+        if count == self.rows.count:
+            return
+        # A hash that stands for two contents (made by two versions of this code) says nothing.
+        self.db.execute(
+            "CREATE OR REPLACE TABLE cat AS SELECT line, any_value(name) AS name, any_value(view) AS view, "
+            "any_value(image) AS image, any_value(mask) AS mask, "
+            "CASE WHEN count(decision) = 1 THEN any_value(decision) END AS decision, "
+            "CASE WHEN count(decision) = 1 THEN any_value(change) FILTER (decision IS NOT NULL) ELSE '' END "
+            "AS change FROM cat GROUP BY line"
+        )
 
     def _drop_twice(self) -> None:
         """Of rows with one name the first counts."""
         twice = self.db.execute(
-            "SELECT line, sku, view, first FROM (SELECT line, sku, view, min(line) OVER (PARTITION BY name) "
-            "AS first FROM cat WHERE name IN (SELECT name FROM cat WHERE sku <> '' GROUP BY name "
-            "HAVING count(*) > 1)) WHERE line > first ORDER BY line"
+            f"SELECT line, {_SKU}, view, first FROM (SELECT line, name, view, min(line) OVER "
+            "(PARTITION BY name) AS first FROM cat WHERE name IN (SELECT name FROM cat WHERE name <> '' "
+            "GROUP BY name HAVING count(*) > 1)) WHERE line > first ORDER BY line"
         ).fetchall()
         for line, sku, view, first in twice:
             reason = f"{sku!r} is in line {first} already; give images of one product different views"
@@ -129,81 +226,15 @@ class Join:
             self.db.execute("DELETE FROM cat WHERE line IN (SELECT line FROM twice)")
             self.db.unregister("twice")
 
-    def _tell_versions(self) -> None:
-        """What images on object storage hold, as far as that is cheap to know."""
-        cells = [(self.columns[name], "cat") for name in _IMAGES if name in self.columns]
-        # Of other schemes, and of other machines that a catalog may name, nothing is asked.
-        schemes = ", ".join(f"'{scheme}'" for scheme in sorted(SIGNED_STORES))
-        stored = " UNION ".join(
-            f"SELECT {cell} AS url FROM {table} "
-            f"WHERE contains({cell}, '://') AND lower(split_part({cell}, '://', 1)) IN ({schemes})"
-            for cell, table in [*cells, *((name, "recipe") for name in _IMAGES)]
-        )
-        urls = [str(url) for (url,) in self.db.execute(stored).fetchall()]
-        found = self._versions_of(urls) if urls else {}
-        self.db.execute("CREATE OR REPLACE TABLE versions (url VARCHAR, version VARCHAR)")
-        if found:
-            self.add("versions", pa.table({"url": list(found), "version": list(found.values())}))
-
-    # --- what tells two versions of a row apart ---------------------------------------------------
-
-    def _hash(self) -> None:
-        """Hash of each row what decides its purchase: its cells, or the defaults in their place."""
-        joins = ["JOIN recipe d ON d.category IS NULL"]
-        joins.append(f"LEFT JOIN recipe r ON r.category = {self.columns.get('category', 'NULL')}")
-        # What a row asks for: its cell, or its category's default, or everybody's.
-        fields = {
-            name: f"coalesce({self.columns.get(name, 'NULL')}, r.{name}, d.{name})"
-            for name in IMAGE_TASK_FIELDS
-        }
-        joins += [f"LEFT JOIN versions v_{name} ON v_{name}.url = {fields[name]}" for name in _IMAGES]
-        versions = [f"coalesce(v_{name}.version, '') AS {name}_version" for name in _IMAGES]
-        parts = ["name", *fields.values(), *(self.columns[name] for name in self._columns_in_templates())]
-        # Lengths keep ('a', 'bc') from ('ab', 'c'), and an empty cell from none.
-        texts = [f"coalesce(strlen({part}) || ':' || {part}, '-')" for part in parts]
-        texts += ["image_version", "mask_version", "?"]
-        self.db.execute(
-            f"CREATE OR REPLACE TABLE hashed AS SELECT line, name, sku, view, {', '.join(versions)}, "
-            f"md5(concat_ws('|', {', '.join(texts)})) AS row_hash FROM cat {' '.join(joins)}",
-            [self.recipe.edition],
-        )
-
-    def _register_recipe(self) -> None:
-        """The defaults as a table: for every row (no category), and for each category."""
-        rows = [{"category": None, **_as_texts(self.recipe.defaults)}]
-        rows += [{"category": name, **_as_texts(values)} for name, values in self.recipe.categories.items()]
-        columns = ("category", *IMAGE_TASK_FIELDS)
-        table = pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in columns})
-        self.db.execute(
-            f"CREATE OR REPLACE TABLE recipe ({', '.join(f'{name} VARCHAR' for name in columns)})"
-        )
-        self.add("recipe", table)
-
-    def _columns_in_templates(self) -> list[str]:
-        """Columns that a template may read: one too many costs a second look, one too few a stale image."""
-        read: set[str] = set()
-        for fields in (self.recipe.defaults, *self.recipe.categories.values()):
-            for text in fields.values():
-                if isinstance(text, str) and is_template(text):
-                    read |= columns_of(text)
-        for name in _TEXTS:
-            if name in self.columns:
-                cell = self.columns[name]
-                marked = " OR ".join(f"contains({cell}, '{mark}')" for mark in MARKS)
-                words = f"regexp_extract_all({cell}, '[\\pL\\pN\\pM_]+')"
-                found = self.db.execute(f"SELECT DISTINCT unnest({words}) FROM cat WHERE {marked}")
-                read |= {word for (word,) in found.fetchall()}
-        return [name for name in self.columns if variable(name) in read]
-
     # --- the ledger -------------------------------------------------------------------------------
 
     def _choose_best(self) -> None:
-        """Of several purchases of the same for a row one with images counts, then the last."""
+        """Of several purchases of one request of a row one with images counts, then the last."""
         columns = (
             "name, request_hash, row_hash, outcome, verdict, thresholds, account, "
-            "coalesce(attempts, 0) AS attempts, reason"
+            "image_version, mask_version, coalesce(attempts, 0) AS attempts, reason"
         )
-        # Most were bought once, and stay in their files; only the others are sorted.
+        # Most were submitted once, and stay in their files; only the others are sorted.
         self.db.execute(
             "CREATE OR REPLACE TABLE again AS SELECT name FROM entries GROUP BY name HAVING count(*) > 1"
         )
@@ -217,65 +248,45 @@ class Join:
             "UNION ALL FROM best_of_more"
         )
 
-    def _know(self) -> None:
-        """Fill ``known``, and ``rows`` with those of them that there is something to say of."""
-        names = ", ".join(f"'{one.value}'" for one in _KNOWN)
+    def _list_known(self) -> None:
+        """Make ``known``, and fill ``rows`` with those of them that are not simply unchanged."""
         self.db.execute(
-            f"CREATE OR REPLACE TABLE known AS SELECT h.line, {self.decide} AS decision, "
-            f"CASE WHEN decision = 'quarantined' THEN {self.reason} ELSE '' END AS change FROM hashed h "
-            "JOIN best b ON b.name = h.name AND b.row_hash = h.row_hash LEFT JOIN live l ON l.name = h.name "
-            f"WHERE decision IN ({names})"
-        )
-        # A hash that stands for two contents (made by two versions of this code) says nothing.
-        self.db.execute(
-            "DELETE FROM known WHERE line IN (SELECT line FROM known GROUP BY line HAVING count(*) > 1)"
+            "CREATE OR REPLACE TEMP VIEW known AS SELECT line, decision, change FROM cat "
+            "WHERE decision IS NOT NULL"
         )
         self.db.execute(
-            "CREATE OR REPLACE TABLE rows AS SELECT name, sku, view, line, decision AS state, change "
-            f"FROM known JOIN hashed USING (line) WHERE decision <> '{RowState.UNCHANGED.value}'"
+            f"CREATE OR REPLACE TABLE rows AS SELECT name, {_SKU} AS sku, view, line, "
+            f"decision AS state, change FROM cat WHERE decision <> '{RowState.UNCHANGED.value}'"
         )
 
     # --- what is gone -----------------------------------------------------------------------------
 
-    def remove_gone(self) -> str:
-        """Decide about rows that are published, and that the catalog does not name any more.
-
-        :return: why none is removed, if so.
-        """
+    def remove_gone(self) -> None:
+        """Decide about rows that are published, and that the catalog does not name any more."""
         if self.options.on_removed == "keep":
-            return ""
-        bad = pa.table({"sku": pa.array([row.sku for row in self.catalog.invalid], pa.string())})
-        self.db.register("bad_rows", bad)
+            return
+        skus = pa.table({"sku": pa.array([row.sku for row in self.catalog.invalid], pa.string())})
+        self.db.register("invalid_skus", skus)
         self.db.execute(
             "CREATE OR REPLACE TABLE gone AS SELECT l.name, l.sku, l.view FROM live l "
-            "ANTI JOIN cat ON cat.name = l.name ANTI JOIN bad_rows b ON b.sku = l.sku"
+            "ANTI JOIN cat ON cat.name = l.name ANTI JOIN invalid_skus i ON i.sku = l.sku"
         )
-        self.db.unregister("bad_rows")
+        self.db.unregister("invalid_skus")
         (gone,) = self.one("SELECT count(*) FROM gone")
         (live,) = self.one("SELECT count(*) FROM live")
         if not gone:
-            return ""
+            return
         most = self.options.max_removed_share
         if self.catalog.unreadable:
-            return (
+            self.notes.append(
                 f"{gone} published rows are not in the catalog; none is removed, because "
                 f"{self.catalog.unreadable} rows cannot be read, and may be theirs."
             )
-        if gone / live > most and gone > 1:
-            return (
+        elif gone / live > most and gone > 1:
+            self.notes.append(
                 f"{gone} of {live} published rows ({gone / live:.0%}) are not in the catalog; none is "
                 f"removed, because that is more than max_removed_share ({most:.0%})."
             )
-        removed = RowState.REMOVED.value
-        self.db.execute(f"INSERT INTO rows SELECT name, sku, view, NULL, '{removed}', '' FROM gone")
-        return ""
-
-
-def _trimmed(cells: pa.Array) -> pa.Array:
-    """Cells without blanks around them; null where nothing is left."""
-    trimmed = pc.utf8_trim_whitespace(cells)
-    return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
-
-
-def _as_texts(fields: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(value) for name, value in fields.items() if value is not None}
+        else:
+            removed = RowState.REMOVED.value
+            self.db.execute(f"INSERT INTO rows SELECT name, sku, view, NULL, '{removed}', '' FROM gone")

@@ -1,132 +1,129 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes image tasks of a catalog's rows: cells, defaults and templates in, a checked task or its problems
-out.
-"""
+"""Makes image tasks of normalised rows: renders templates, reads numbers, and validates every field."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
-from airflow_provider_bgrep.catalog.config.defaults import (
-    PLACEHOLDER_URL,
-    TEXT_FIELDS,
-    URL_FIELDS,
-    FieldDefaults,
-    is_stored,
-    moved,
-    parse_number,
-)
-from airflow_provider_bgrep.catalog.config.prompt_template import is_template, render, variable
-from airflow_provider_bgrep.catalog.model.columns import MAX_NAME
+from airflow_provider_bgrep.catalog.config.defaults import PLACEHOLDER_URL, is_stored
+from airflow_provider_bgrep.catalog.config.parsing import parse_number
+from airflow_provider_bgrep.catalog.config.prompt_template import is_template, render
+from airflow_provider_bgrep.catalog.model.columns import MAX_NAME, TEXT_FIELDS, URL_FIELDS
+from airflow_provider_bgrep.catalog.source.rows import VARIABLE
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS, URL_SCHEMES
 from airflow_provider_bgrep.protocol.models import ImageTask
-from airflow_provider_bgrep.protocol.urls import redact_url
 from airflow_provider_bgrep.protocol.validation import validate_tasks
 
-MAIN: Final = "main"
+_NUMBERS: Final = tuple(one for one in IMAGE_TASK_FIELDS.values() if one.kind in ("float", "integer"))
+_MAX_TEXT: Final = {name: int(IMAGE_TASK_FIELDS[name].maximum or 0) for name in TEXT_FIELDS}
 
-
-def name_of(sku: str, view: str | None = None) -> str:
-    """A row's name: its sku, and its view where that is not the main one."""
-    return sku if not view or view == MAIN else f"{sku}/{view}"
+PLAIN_URL: Final = re.compile(r"https?://[a-z0-9][a-z0-9.-]*(?:/[^\x00-\x20?#\x7f-\U0010ffff]*)?")
+"""A URL that is valid at first sight, and that no signature or password is a part of."""
 
 
 class ImageTaskBuilder:
     """Makes image tasks of rows.
 
-    :param recipe: what rows do not say themselves.
-    :param columns: the catalog's.
+    :param constants: fields that are the same for every row, as text.
+    :param variables: names of the columns that templates read.
     """
 
-    def __init__(self, recipe: FieldDefaults, columns: Iterable[str]) -> None:
-        self.recipe = recipe
-        self.columns = tuple(columns)
-        self._variables = {column: variable(column) for column in self.columns}
+    def __init__(self, constants: Mapping[str, str | None], variables: Sequence[str]) -> None:
+        self._constants = {name: text for name, text in constants.items() if text is not None}
+        self._variables = [(VARIABLE + name, name) for name in variables]
 
-    def prepare(self, cells: Mapping[str, str | None]) -> ImageTask:
+    def build(self, row: Mapping[str, Any]) -> ImageTask:
         """The image task of a row; its ``id`` is the row's name.
 
-        :param cells: the row's cells as text, ``None`` where one is empty.
+        :param row: a row of :class:`~airflow_provider_bgrep.catalog.source.rows.NormalizedRows`.
         :raises InvalidInput: with every problem; each is named after its column.
         """
-        given = {name: text for name, value in cells.items() if value and (text := value.strip())}
-        problems: list[Problem] = []
-        name = _name(given, problems)
-        fields: dict[str, Any] = dict(self.recipe.fields(given.get("category", "")))
-        fields |= {column: given[column] for column in IMAGE_TASK_FIELDS if column in given}
-        stored: dict[str, Any] = {}
-        for column in URL_FIELDS:
-            if isinstance(fields.get(column), str):
-                fields[column], path = _url(fields[column])
-                if path:
-                    stored[column] = path
-        for column, one in IMAGE_TASK_FIELDS.items():
-            value = fields.get(column)
-            if isinstance(value, str) and one.kind in ("float", "integer"):
-                fields[column] = parse_number(value)
-        self._render(fields, given, problems)
-        if fields.get("seed") is None:
-            fields["seed"] = _seed(name)
-        failed = {problem.where for problem in problems}
-        try:
-            (task,) = validate_tasks([{**fields, "id": name or None}])
-        except InvalidInput as error:
-            problems += [named for one in error.problems if (named := moved(one)).where not in failed]
-        if problems:
-            raise InvalidInput(problems)
-        return replace(task, **stored) if stored else task
-
-    def _render(self, fields: dict[str, Any], given: Mapping[str, str], problems: list[Problem]) -> None:
-        cells: dict[str, str] | None = None
-        for column in TEXT_FIELDS:
-            text = fields.get(column)
-            if not isinstance(text, str) or not is_template(text):
+        problems = _name_problems(row)
+        given = self._constants | {name: row[name] for name in IMAGE_TASK_FIELDS if row.get(name) is not None}
+        values: dict[str, Any] = {}
+        for name in URL_FIELDS:
+            values[name] = _url(name, given.get(name), problems)
+        for name in TEXT_FIELDS:
+            values[name] = self._text(name, given.get(name), row, problems)
+        for field in _NUMBERS:
+            text = given.get(field.name)
+            if text is None:
+                if field.name == "seed":
+                    values["seed"] = _seed(row["name"])
                 continue
-            if cells is None:
-                cells = {
-                    self._variables[name]: value for name, value in given.items() if name in self._variables
-                }
+            values[field.name], wrong = _number(field.name, text)
+            problems += wrong
+        if problems:
+            order = ["sku", *IMAGE_TASK_FIELDS]
+            raise InvalidInput(sorted(problems, key=lambda one: order.index(one.where)))
+        return ImageTask(**values, id=row["name"])
+
+    def _text(
+        self, name: str, text: str | None, row: Mapping[str, Any], problems: list[Problem]
+    ) -> str | None:
+        if text is not None and is_template(text):
+            cells = {
+                variable: cell for column, variable in self._variables if (cell := row[column]) is not None
+            }
             try:
-                fields[column] = render(text, cells, cells).strip()
+                text = render(text, cells, cells).strip()
             except ValueError as error:
-                problems.append(Problem(column, f"the template {error}"))
-                fields[column] = "x"  # its own problem is told; not that it is missing, too
+                problems.append(Problem(name, f"the template {error}"))
+                return None
+        if text and text.isascii() and len(text) <= _MAX_TEXT[name] and not text.isspace():
+            return text
+        checked, wrong = _validated(name, text)
+        problems += wrong
+        return checked  # type: ignore[no-any-return]
 
 
-def _name(given: Mapping[str, str], problems: list[Problem]) -> str:
-    sku = given.get("sku", "")
-    if not sku:
-        problems.append(Problem("sku", "is missing; give the product's key"))
-    name = name_of(sku, given.get("view"))
+def _name_problems(row: Mapping[str, Any]) -> list[Problem]:
+    name = row["name"]
+    if not row["sku"]:
+        return [Problem("sku", "is missing; give the product's key")]
     if len(name) > MAX_NAME:
-        problems.append(Problem("sku", f"with its view has {len(name)} characters; give at most {MAX_NAME}"))
-        return ""
-    if any(not c.isprintable() for c in name):
-        problems.append(Problem("sku", "holds a control character; give printable text"))
-        return ""
-    return name
+        what = f"with its view has {len(name)} characters; give at most {MAX_NAME}"
+        return [Problem("sku", what)]
+    if not name.isprintable():
+        hidden = next(c for c in name if not c.isprintable())
+        return [Problem("sku", f"holds the control character U+{ord(hidden):04X}; give printable text")]
+    return []
 
 
-def _url(text: str) -> tuple[str, str]:
-    """A URL as it can be checked; and the path on object storage that it stands for, if any."""
-    if is_stored(text):
-        if any(not c.isprintable() for c in text):
-            return text, ""
-        return PLACEHOLDER_URL, text
+def _url(name: str, text: str | None, problems: list[Problem]) -> str | None:
+    """A URL that can be sent, or the path on object storage that it will be signed for."""
+    if text is None or PLAIN_URL.fullmatch(text):
+        if text is None and IMAGE_TASK_FIELDS[name].required:
+            problems += _validated(name, None)[1]
+        return text
+    if is_stored(text) and text.isprintable():
+        return text
     scheme = text.partition("://")[0].lower()
-    # People paste addresses with blanks; a service cannot fetch them so.
-    return (text.replace(" ", "%20") if scheme in URL_SCHEMES else text), ""
+    # People paste addresses with blanks; a service cannot fetch them like that.
+    checked, wrong = _validated(name, text.replace(" ", "%20") if scheme in URL_SCHEMES else text)
+    problems += wrong
+    return checked  # type: ignore[no-any-return]
+
+
+@lru_cache(1024)
+def _number(name: str, text: str) -> tuple[Any, tuple[Problem, ...]]:
+    return _validated(name, parse_number(text, IMAGE_TASK_FIELDS[name].kind))
+
+
+def _validated(name: str, value: Any) -> tuple[Any, tuple[Problem, ...]]:
+    """A field as the API takes it, and what is wrong with it."""
+    try:
+        (task,) = validate_tasks([{"image": PLACEHOLDER_URL, "positive_prompt": "x", name: value}])
+    except InvalidInput as error:
+        return None, tuple(Problem(name, problem.what) for problem in error.problems)
+    return getattr(task, name), ()
 
 
 def _seed(name: str) -> int:
-    """A row's own seed: the same every night."""
+    """A row's own seed: the same in every run."""
     return int.from_bytes(hashlib.sha256(name.encode(errors="surrogatepass")).digest()[:4]) >> 1
-
-
-def shown(path: str | None) -> str:
-    """An image's URL or path as a message may show it."""
-    return redact_url(path or "")

@@ -1,63 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which manifest is in force: switched in one step, and what none needs any more is removed.
+"""Commits manifests, and deletes the files that no manifest needs any more.
 
-``manifests/{number}.json`` is the truth of those who publish: to switch is to create the next number, which
-of several that try at once one does. ``manifest.json`` is a copy of the newest for those who read, replaced
-after it: at worst they see for a moment the one before, which is whole, too, and so are its files.
+``manifests/{number}.json`` is a versioned file of headers (see
+:class:`~airflow_provider_bgrep.catalog.state.versioned_file.VersionedFile`), and decides which manifest is in
+force. ``manifest.json`` is a copy of the newest header for readers. It is replaced after the commit: a reader
+may see the previous manifest for a moment, which is complete, as are its files.
 
-Everything else in ``manifests/`` is named ``{number}-{token}`` after the number it was made for: the rows as
-Parquet and as JSON lines, and lists of images that are to be removed. A number's header tells the token
-that won it.
+Every other file in ``manifests/`` is named ``{number}-{token}``: the rows as Parquet and as JSON lines, and
+lists of images to delete. The header of a number names the token of the run that committed it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from airflow_provider_bgrep.catalog.config.filename_template import RESERVED
-from airflow_provider_bgrep.catalog.state.manifest import DamagedManifestError, Draft, Header
+from airflow_provider_bgrep.catalog.publish.manifest_writer import open_writer
+from airflow_provider_bgrep.catalog.state.manifest import DamagedManifestError, Header
+from airflow_provider_bgrep.catalog.state.versioned_file import VersionedFile, split_expired
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
-from airflow_provider_bgrep.storage import create_bytes, get_bytes, local_copy, names_in, put_bytes, remove
+from airflow_provider_bgrep.storage import get_bytes, names_in, put_bytes, remove
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
-
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 
-KEPT: Final = 10
-"""Manifests that stay. Every file that one of them names stays, too, unless its row was deleted."""
+KEEP_MANIFESTS: Final = 10
+"""Manifests that stay. Every file that one of them names stays as well, unless its row was deleted."""
 
 _THREADS: Final = 16
 _NAME: Final = re.compile(r"(\d{8,})(?:-([0-9a-f]{8}))?\.(json|parquet|jsonl|dropped\.txt|deleted\.txt)")
 _PART: Final = re.compile(rf"\.{_NAME.pattern}\.[0-9a-f]{{8}}\.part")
-"""What is left of a file whose writer was killed."""
+"""A file that was not complete when its writer was killed."""
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-def at_once(work: Callable[[_T], _R], things: Iterable[_T]) -> list[_R]:
-    """Do something with each of some things, several at a time; in their order."""
+def map_in_threads(function: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
+    """Call a function with each item, in several threads; the results have the items' order."""
     pool = ThreadPoolExecutor(_THREADS)
     try:
-        return list(pool.map(work, things))
+        return list(pool.map(function, items))
     finally:
-        # Who is told to stop does not first do all the rest.
+        # A task that is stopped does not work off the queue first.
         pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
-    """A file in the folder of manifests; of a header, and of a part of a file, the token is ``''``."""
+class ManifestFile:
+    """A file in the folder of manifests.
+
+    :param name: its name.
+    :param number: the manifest that it was made for.
+    :param token: the token of its writer; ``''`` of a header, and of a part.
+    :param kind: ``json`` (a header), ``parquet``, ``jsonl``, ``dropped.txt``, ``deleted.txt``, ``part``.
+    """
 
     name: str
     number: int
@@ -65,162 +69,204 @@ class _File:
     kind: str
 
 
-class Manifests:
+class ManifestLog:
     """The manifests of a destination.
 
-    :param layout: where everything lies.
+    :param layout: the catalog's paths.
     """
 
     def __init__(self, layout: CatalogPaths) -> None:
         self._layout, self._folder = layout, layout.manifests
-        self._known: dict[int, Header] = {}  # they never change
+        self._file = VersionedFile[Header](
+            layout.manifests,
+            "",
+            encode=lambda header, number: header.to_bytes(),
+            decode=lambda data, number, path: Header.from_bytes(data, path),
+            damaged=DamagedManifestError,
+        )
+        self._known: dict[int, Header] = {}  # a header never changes
 
-    def newest(self) -> Header | None:
+    def latest(self) -> Header | None:
         """The manifest in force; ``None`` before the first.
 
-        :raises DamagedManifestError: if it cannot be read, or is lost.
-        :raises InvalidInput: if the destination's ``manifest.json`` is somebody else's.
+        :raises DamagedManifestError: if it is missing or cannot be read.
+        :raises InvalidInput: if the destination has a ``manifest.json`` that this package did not write.
         """
-        # The copy first: a number that it has is in a list that is made later.
-        data = get_bytes(self._layout.manifest)
-        number = max(self._numbers(), default=0)
-        if data is not None:
-            shown = self._shown(data)
-            if shown is None and not number:
-                what = f"{self._layout.manifest} is not ours; give a folder of its own"
-                raise InvalidInput([Problem("destination", what)])
-            if shown is not None and shown.number > number:
-                raise DamagedManifestError(
-                    f"{self._layout.manifest} is a copy of manifest {shown.number}, and {self._folder} does "
-                    "not have that. Bring the folder back; or remove the copy, and all is published anew."
-                )
-        return self._header(number) if number else None
+        self._check_copy()
+        return self._file.latest()
 
-    @contextlib.contextmanager
-    def draft(self, base: Header | None) -> Iterator[Draft]:
-        """Work on the successor of a manifest."""
-        with tempfile.TemporaryDirectory(prefix="bgrep-") as folder, contextlib.ExitStack() as stack:
-            local = None
-            if base is not None:
-                local = stack.enter_context(local_copy(self._folder / base.file("parquet")))
-            draft = Draft(self._layout, base, Path(folder), local)
-            stack.callback(draft.db.close)
-            yield draft
+    def commit(self, change: Callable[[Header | None, int], Header | None]) -> Header | None:
+        """Put a manifest in force.
 
-    def commit(self, header: Header) -> bool:
-        """Put a manifest in force whose files are in place.
-
-        :return: whether it is; if not, another has its number.
+        :param change: called with the header in force and the next number. It uploads the next manifest's
+            files and returns its header, or returns the header in force if nothing changes. It is called
+            again each time that another run commits first.
+        :return: the header that is now in force.
+        :raises BgRepConflictError: if other runs committed first in every attempt.
         """
-        return create_bytes(header.to_bytes(), self._path(header.number))
+        self._check_copy()
+        return self._file.commit(change)[0]
 
-    def show(self) -> None:
-        """Make ``manifest.json`` a copy of the newest manifest."""
-        while newest := max(self._numbers(), default=0):
-            header, data = self._header(newest), get_bytes(self._layout.manifest)
-            shown = None if data is None else self._shown(data)
-            if shown is None or shown.number < newest or (shown.number == newest and shown != header):
+    def update_copy(self) -> None:
+        """Make ``manifest.json`` a copy of the newest header."""
+        while (header := self._file.latest()) is not None:
+            data = get_bytes(self._layout.manifest)
+            copy = None if data is None else self._header_in(data)
+            if (
+                copy is None
+                or copy.number < header.number
+                or (copy.number == header.number and copy != header)
+            ):
                 put_bytes(header.to_bytes(), self._layout.manifest)
-            # Somebody faster may have shown a newer one, and we have put ours over it.
-            if max(self._numbers(), default=0) == newest:
+            # Another run may have copied a newer header since, which ours has just replaced.
+            if self._file.latest_number() == header.number:
                 return
 
     def changed_by(self, plan_id: str, what: str) -> int:
-        """Rows that a plan's manifests have changed, as far as they are still there."""
-        return sum(one.changed[what] for one in self._headers().values() if one.plan_id == plan_id)
+        """Count the rows that a plan's manifests have changed, as far as these manifests still exist.
 
-    def tidy(self, images: Iterable[str] = ()) -> None:
-        """Remove files that nobody needs any more. What goes wrong here is told, and left to the next run.
+        :param what: ``published``, ``retired`` or ``deleted``.
+        """
+        headers = self._headers(self._file.numbers())
+        return sum(one.changed[what] for one in headers.values() if one.plan_id == plan_id)
 
-        :param images: paths that no manifest has ever named.
+    def expire(self, images: Iterable[str] = ()) -> None:
+        """Delete files that nobody needs any more. A failure is logged, and left to the next run.
+
+        :param images: published images that no manifest has ever named.
         """
         try:
-            self._remove_images(images)
-            self._tidy()
-        except Exception as error:  # who may write may not be allowed to delete
-            _log.warning("Not everything that is out of date could be removed: %s", sanitize_message(error))
+            self._delete_images(images)
+            self._expire()
+        except Exception as error:  # the store may not allow us to delete
+            _log.warning(
+                "Could not delete all expired files in %s: %s", self._folder, sanitize_message(error)
+            )
 
-    def _tidy(self) -> None:
-        listed, headers = list(self._listed()), self._headers()
+    def _expire(self) -> None:
+        listed = list(_listed(names_in(self._folder)))
+        headers = self._headers(one.number for one in listed if one.kind == "json")
         data = get_bytes(self._layout.manifest)
-        shown = None if data is None else self._shown(data)
-        if not headers or shown is None:
+        copy = None if data is None else self._header_in(data)
+        if not headers or copy is None:
             return
-        newest = max(headers)
-        oldest = min(newest - KEPT + 1, shown.number)
-        ours = [one for one in listed if one.number in headers and headers[one.number].token == one.token]
-        lists = [one for one in ours if one.kind.endswith(".txt")]
-        # Files that manifest n dropped are named by the one before.
-        due = [one for one in lists if one.kind == "deleted.txt" or one.number <= oldest]
+        expired, kept = split_expired(list(headers), KEEP_MANIFESTS, copy.number)
+        oldest = kept[0]
+        due, waiting = due_lists(listed, headers, oldest)
         if due:
-            waiting = [one for one in lists if one not in due]
-            with self.draft(headers[newest]) as draft:
-                paths = self._paths_in(due) - self._paths_in(waiting)
-                self._remove_images(paths - draft.named(paths))
-        # Of a number that is taken, whatever is not the winner's is of no use to anybody; what is still being
-        # written is left alone for a while.
-        strays = [
-            one
-            for one in listed
-            if one.kind != "json" and one not in ours and one.number < (newest + 1 if one.token else oldest)
-        ]
-        old = [one for one in ours if one.number < oldest]
-        for one in (*due, *strays, *old):
-            remove(self._folder / one.name)
-        for number in sorted(headers):
-            if number < oldest:
-                remove(self._path(number))
+            paths = self._paths_in(due) - self._paths_in(waiting)
+            with open_writer(self._layout, headers[kept[-1]]) as writer:
+                self._delete_images(paths - writer.named(paths))
+        gone = [*due, *stray_files(listed, headers, oldest), *expired_files(listed, headers, oldest)]
+        # The headers last, and the oldest first: whatever remains is found again by the next run.
+        self._file.delete([*(one.name for one in gone), *(self._file.path(one).name for one in expired)])
 
-    def _remove_images(self, paths: Iterable[str]) -> None:
-        at_once(lambda path: remove(self._layout.destination / path), sorted(filter(_is_image, paths)))
+    def _delete_images(self, paths: Iterable[str]) -> None:
+        map_in_threads(lambda path: remove(self._layout.destination / path), sorted(filter(_is_image, paths)))
 
-    def _paths_in(self, lists: Sequence[_File]) -> set[str]:
+    def _paths_in(self, lists: Sequence[ManifestFile]) -> set[str]:
         texts = ((get_bytes(self._folder / one.name) or b"").decode() for one in lists)
         return {path for text in texts for path in text.split("\n") if path}
 
-    def _listed(self) -> Iterator[_File]:
-        for name in names_in(self._folder):
-            if match := _PART.fullmatch(name):
-                yield _File(name, int(match[1]), "", "part")
-            elif (match := _NAME.fullmatch(name)) and (match[2] is None) == (match[3] == "json"):
-                yield _File(name, int(match[1]), match[2] or "", match[3])
+    def _headers(self, numbers: Iterable[int]) -> dict[int, Header]:
+        """The headers of some manifests, by number; without those that expired since they were listed."""
 
-    def _numbers(self) -> list[int]:
-        return [one.number for one in self._listed() if one.kind == "json"]
+        def read(number: int) -> Header | None:
+            return self._known.get(number) or self._file.read(number)
 
-    def _headers(self) -> dict[int, Header]:
-        """All that there are, by number."""
-        numbers = self._numbers()
-        # One that is not there any more is an old one, which another publisher has removed.
-        found = zip(numbers, at_once(self._read, numbers), strict=True)
-        return {number: header for number, header in found if header is not None}
+        wanted = list(numbers)
+        found = zip(wanted, map_in_threads(read, wanted), strict=True)
+        self._known.update((number, header) for number, header in found if header is not None)
+        return {number: self._known[number] for number in wanted if number in self._known}
 
-    def _path(self, number: int) -> ObjectStoragePath:
-        return self._folder / f"{number:08}.json"
+    def _check_copy(self) -> None:
+        """Compare ``manifest.json`` with the numbered headers.
 
-    def _header(self, number: int) -> Header:
-        header = self._read(number)
-        if header is None:
-            raise DamagedManifestError(f"{self._path(number)} is not there any more")
-        return header
+        :raises DamagedManifestError: if it is newer than they are: numbered headers are lost.
+        :raises InvalidInput: if this package did not write it.
+        """
+        # The copy is read first: its number is then in a listing that is made later.
+        data = get_bytes(self._layout.manifest)
+        number = self._file.latest_number()
+        if data is None:
+            return
+        copy = self._header_in(data)
+        if copy is None and not number:
+            what = (
+                f"{self._layout.manifest} exists, and was not written by this package. "
+                "Give a folder that nothing else writes to"
+            )
+            raise InvalidInput([Problem("destination", what)])
+        if copy is not None and copy.number > number:
+            raise DamagedManifestError(
+                f"{self._layout.manifest} is a copy of manifest {copy.number}, which {self._folder} does not "
+                "have. Restore that folder. Or delete the copy; then every row is published again."
+            )
 
-    def _read(self, number: int) -> Header | None:
-        if number not in self._known:
-            path = self._path(number)
-            data = get_bytes(path)
-            if data is None:
-                return None
-            self._known[number] = Header.from_bytes(data, path)
-        return self._known[number]
-
-    def _shown(self, data: bytes) -> Header | None:
+    def _header_in(self, data: bytes) -> Header | None:
         try:
             return Header.from_bytes(data, self._layout.manifest)
         except DamagedManifestError:
             return None
 
 
+def due_lists(
+    files: Iterable[ManifestFile], headers: Mapping[int, Header], oldest: int
+) -> tuple[list[ManifestFile], list[ManifestFile]]:
+    """Lists of images: those whose images can be deleted now, and those that have to wait.
+
+    The images of deleted rows go at once. Images that manifest n dropped are named by the manifest before it,
+    so they stay until that one expires.
+
+    :param headers: by number.
+    :param oldest: number of the oldest manifest that stays.
+    """
+    lists = [one for one in files if one.kind.endswith(".txt") and _is_committed(one, headers)]
+    due = [one for one in lists if one.kind == "deleted.txt" or one.number <= oldest]
+    return due, [one for one in lists if one not in due]
+
+
+def stray_files(
+    files: Iterable[ManifestFile], headers: Mapping[int, Header], oldest: int
+) -> list[ManifestFile]:
+    """Files of runs that did not commit the number that they wrote for, and parts of files.
+
+    Once a number is taken, nobody needs what other runs wrote for it. A part does not name its writer, so it
+    stays until its number expires: another run may be writing it.
+    """
+    newest = max(headers)
+    return [
+        one
+        for one in files
+        if one.kind != "json"
+        and not _is_committed(one, headers)
+        and (one.number <= newest if one.token else one.number < oldest)
+    ]
+
+
+def expired_files(
+    files: Iterable[ManifestFile], headers: Mapping[int, Header], oldest: int
+) -> list[ManifestFile]:
+    """Files of manifests that expired, without their headers."""
+    return [
+        one for one in files if one.number < oldest and one.kind != "json" and _is_committed(one, headers)
+    ]
+
+
+def _is_committed(file: ManifestFile, headers: Mapping[int, Header]) -> bool:
+    header = headers.get(file.number)
+    return header is not None and header.token == file.token
+
+
+def _listed(names: Iterable[str]) -> Iterator[ManifestFile]:
+    for name in names:
+        if match := _PART.fullmatch(name):
+            yield ManifestFile(name, int(match[1]), "", "part")
+        elif (match := _NAME.fullmatch(name)) and (match[2] is None) == (match[3] == "json"):
+            yield ManifestFile(name, int(match[1]), match[2] or "", match[3])
+
+
 def _is_image(path: str) -> bool:
-    """Whether a path is inside the destination, and a row's: somebody may have written to the list."""
+    """Whether a path is inside the destination, and a row's: anybody may have written to the list."""
     parts = PurePosixPath(path).parts
     return len(parts) > 1 and parts[0] not in {"/", *RESERVED} and ".." not in parts

@@ -21,6 +21,7 @@ from airflow_provider_bgrep.catalog.state.plan_store import (
     unfinished,
 )
 from airflow_provider_bgrep.catalog.state.recovery import recover_shard
+from airflow_provider_bgrep.catalog.state.retention import delete_unneeded
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
@@ -53,5 +54,6 @@ def publish_plan(layout: CatalogPaths, plan_id: str, *, log: Any) -> dict[str, A
             entry["verdict"] = ""  # the next plan checks and publishes it again
     is_done = time.time() >= plan.until or not unfinished(layout, plan)
     Ledger(layout).commit(plan_id, entries, keep_open=not is_done)
+    delete_unneeded(layout, plan_id, options.keep_plans)
     log.info("Published: %s.", ", ".join(f"{count} {name}" for name, count in published.counts.items()))
     return dict(published.counts)

@@ -1,27 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publishes images: puts them where consumers read, and switches the manifest that names them in one step.
+"""Publishes images: copies them to where consumers read, then commits the manifest that names them.
 
-In this order, each safe to be killed after: copy what is new; write the next manifest's files; create its
-header, which puts it in force; copy that to ``manifest.json``; remove what nobody needs any more. An image's
-path is used once: another image of a row, and the same one published again later, has another path. So
-whatever a manifest names stays what it was, and caches may keep it for ever.
+A run can be killed after each of these steps, and a retry completes it: compute the change; copy new images;
+upload the next manifest's files; commit its header, which puts it in force; update the copy
+``manifest.json``; delete what nobody needs any more. A path is used for one image only: another image of a
+row, and the same image published again later, has another path. So what a manifest names never changes, and
+caches may keep it for ever.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import random
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.catalog.config.filename_template import PublishRules
-from airflow_provider_bgrep.catalog.publish.manifest_log import Manifests, at_once
-from airflow_provider_bgrep.catalog.state.manifest import Change, Status, paths_of
-from airflow_provider_bgrep.client import sleep
+from airflow_provider_bgrep.catalog.publish.manifest_log import ManifestLog, map_in_threads
+from airflow_provider_bgrep.catalog.publish.manifest_writer import Change, open_writer
+from airflow_provider_bgrep.catalog.state.manifest import Header, Status, paths_of
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.protocol.urls import strip_signature
 from airflow_provider_bgrep.storage import copy_file, in_folder, size_of
@@ -34,24 +34,150 @@ __all__ = ["Published", "publish"]
 _OF_ENTRY: Final = ("name", "sku", "view", "request_hash", "positive_prompt", "result_key")
 _OF_IMAGE: Final = ("format", "width", "height", "size", "sha256")
 _OF_VERSION: Final = ("path", "request_hash", "sha256", "size", "published_at")
-_TRIES: Final = 50
-_AT_ONCE: Final = 1_000
-"""Images that are copied before the log is told."""
+_LOG_EVERY: Final = 1_000
+"""Images that are copied between two log lines."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What has been published.
+    """The result of publishing.
 
     :param counts: rows: ``published`` (made live by this plan), ``retired``, ``deleted`` (by this plan),
-        ``unchanged`` (nothing was to be done, or a newer plan has), ``failed``, and ``live`` in all.
-    :param failed: names of rows that could not be published, and why.
+        ``unchanged`` (already as wanted, or changed by a newer plan), ``failed``, and ``live`` in all.
+    :param failed: names of rows that could not be published, and the reasons.
     """
 
     counts: dict[str, int]
     failed: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class WantedImage:
+    """An image that is to be published.
+
+    :param source: path of the generated image.
+    :param ext: extension of its file.
+    :param facts: the columns of the manifest that describe it.
+    """
+
+    source: str
+    ext: str
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> WantedImage:
+        """The chosen image of a ledger entry.
+
+        :raises ValueError: if the entry names no image. Likewise ``LookupError``, ``TypeError`` and
+            ``AttributeError``.
+        """
+        files: Sequence[Mapping[str, Any]] = json.loads(entry["files"])
+        chosen = entry["chosen"]
+        if chosen is None or not 0 <= chosen < len(files):
+            raise ValueError(f"chosen is {chosen}, expected 0 to {len(files) - 1}")
+        file = files[chosen]
+        path, image, seed = str(file["path"]), entry["image"], entry["actual_seed"]
+        facts = {
+            **{column: entry[column] for column in _OF_ENTRY},
+            **{column: file[column] for column in _OF_IMAGE},
+            "image": strip_signature(image) if image.lower().startswith("http") else image,
+            "seed": entry["seed"] if seed is None else seed,
+        }
+        return cls(path, PurePosixPath(path).suffix[1:] or file["format"].lower() or "img", facts)
+
+
+# --- the change, without reading or writing anything ------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PublishPlan:
+    """What a plan brings to the manifest.
+
+    :param plan: ``plan_id``, ``run_id``, ``dag_id``, and ``at``, when the plan was made, ISO 8601 in UTC.
+    :param rules: how images are published.
+    :param published_at: the time that changed rows get, ISO 8601 in UTC.
+    """
+
+    plan: Mapping[str, str]
+    rules: PublishRules
+    published_at: str
+
+    def change(
+        self,
+        current: Mapping[str, Mapping[str, Any]],
+        wanted: Mapping[str, WantedImage],
+        removed: Iterable[str],
+    ) -> Change:
+        """Compute how the manifest is to change.
+
+        :param current: rows of the manifest in force, by name: at least those that are wanted or removed.
+        :param wanted: images to publish, by row name.
+        :param removed: names of rows that the catalog does not name any more.
+        """
+        change = Change()
+        for name, image in wanted.items():
+            row = self._published(image, current.get(name))
+            if row is not None:
+                change.rows.append(row)
+        for name in removed:
+            old = current.get(name)
+            if old is None or self.is_newer(old) or self.rules.on_removed == "keep":
+                continue
+            if self.rules.on_removed == "delete":
+                change.deleted.append(name)
+                change.removed |= paths_of(old)
+            elif old["status"] == Status.LIVE.value:
+                change.rows.append(self._retired(old))
+        for row in change.rows:
+            if row["name"] in current:
+                change.dropped |= paths_of(current[row["name"]]) - paths_of(row)
+        return change
+
+    def _published(self, wanted: WantedImage, old: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """The new contents of a row; ``None`` if it does not change."""
+        if old is None:
+            return self._live(wanted, "", [])
+        if self.is_newer(old):
+            return None
+        if old["sha256"] != wanted.facts["sha256"]:
+            versions = [{name: old[name] for name in _OF_VERSION}, *old["versions"]]
+            return self._live(wanted, old["path"], versions[: self.rules.keep_versions - 1])
+        if old["request_hash"] == wanted.facts["request_hash"] and old["status"] == Status.LIVE.value:
+            return None
+        # The same image keeps its path.
+        return {**self._live(wanted, "", old["versions"]), "path": old["path"]}
+
+    def is_newer(self, row: Mapping[str, Any]) -> bool:
+        """Whether a later plan has changed a row: an older run that is cleared must not change it back."""
+        return bool(row["planned_at"] > self.plan["at"])
+
+    def _live(self, wanted: WantedImage, replaces: str, versions: list[dict[str, Any]]) -> dict[str, Any]:
+        row = {
+            **wanted.facts,
+            "status": Status.LIVE.value,
+            "plan_id": self.plan["plan_id"],
+            "run_id": self.plan["run_id"],
+            "planned_at": self.plan["at"],
+            "published_at": self.published_at,
+            "retired_at": "",
+            "retired_by": "",
+            "versions": versions,
+        }
+        return {**row, "path": self.rules.path(row, wanted.ext, replaces)}
+
+    def _retired(self, old: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            **old,
+            "status": Status.RETIRED.value,
+            "retired_at": self.published_at,
+            "retired_by": self.plan["plan_id"],
+            "planned_at": self.plan["at"],
+        }
+
+
+# --- copy, then commit ------------------------------------------------------------------------------------
 
 
 def publish(
@@ -62,172 +188,123 @@ def publish(
     *,
     plan: Mapping[str, str],
 ) -> Published:
-    """Publish images. Called again it changes nothing more, and says the same.
+    """Publish images. A second call with the same arguments changes nothing, and returns the same.
 
-    :param entries: the ledger's, of rows whose image is chosen.
+    :param entries: ledger entries of rows whose image is chosen.
     :param removed: names of rows that the catalog does not name any more.
-    :param plan: ``plan_id``, ``run_id``, ``dag_id``, and ``at``, when it was made, ISO 8601 in UTC: what a
-        newer plan has changed stays.
-    :raises InvalidInput: if the destination has a ``manifest.json`` of somebody else's.
+    :param plan: ``plan_id``, ``run_id``, ``dag_id``, and ``at``, when it was made, ISO 8601 in UTC. Rows that
+        a newer plan has changed stay as they are.
+    :raises InvalidInput: if the destination has a ``manifest.json`` that this package did not write.
     :raises DamagedManifestError: if the manifest in force cannot be read.
+    :raises BgRepConflictError: if other runs committed first in every attempt.
     """
-    return _Publisher(layout, entries, removed, rules, plan).publish()
+    wanted: dict[str, WantedImage] = {}
+    failed: dict[str, str] = {}
+    for entry in entries:
+        try:
+            wanted[entry["name"]] = WantedImage.of(entry)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            failed[entry["name"]] = f"the ledger entry names no image: {sanitize_message(error)}"
+    publisher = _Publisher(layout, wanted, failed, rules, plan)
+    # A row that is in both lists is in the catalog again.
+    return publisher.publish(sorted(set(removed) - wanted.keys() - failed.keys()))
 
 
 class _Publisher:
     def __init__(
         self,
         layout: CatalogPaths,
-        entries: Iterable[Mapping[str, Any]],
-        removed: Iterable[str],
+        wanted: dict[str, WantedImage],
+        failed: dict[str, str],
         rules: PublishRules,
         plan: Mapping[str, str],
     ) -> None:
-        self._layout, self._rules, self._plan = layout, rules, plan
-        self._manifests = Manifests(layout)
-        self._failed: dict[str, str] = {}
-        self._wanted: dict[str, _Wanted] = {}
-        for entry in entries:
-            try:
-                self._wanted[entry["name"]] = _Wanted.of(entry)
-            except (ValueError, LookupError, TypeError, AttributeError) as error:
-                self._failed[entry["name"]] = f"the ledger's entry names no image ({sanitize_message(error)})"
-        self._given = self._wanted.keys() | self._failed.keys()
-        # What is both is in the catalog again.
-        gone = () if rules.on_removed == "keep" else removed
-        self._removed = sorted(set(gone) - self._given)
+        self._layout, self._wanted, self._failed = layout, wanted, failed
+        self._plan = PublishPlan(plan, rules, "")
+        self._log = ManifestLog(layout)
         self._copied: set[str] = set()
 
-    def publish(self) -> Published:
-        after = self._committed()
-        self._manifests.show()
-        # Copied for a manifest that another was faster than, and called otherwise since.
+    def publish(self, removed: Sequence[str]) -> Published:
+        given = self._wanted.keys() | self._failed.keys()
+        after: dict[str, dict[str, Any]] = {}
+        if self._wanted or removed:
+            after = self._commit(removed)
+        else:
+            self._log.latest()  # raises if the manifest is damaged, or is not ours
+        self._log.update_copy()
+        # An attempt that lost the race may have copied images to paths that the next attempt did not use.
         named = {path for row in after.values() for path in paths_of(row)}
-        self._manifests.tidy(self._copied - named)
-        return Published(self._counts(after), sorted(self._failed.items()))
+        self._log.expire(self._copied - named)
+        return Published(self._counts(after, given), sorted(self._failed.items()))
 
-    def _committed(self) -> dict[str, dict[str, Any]]:
-        """Put a manifest in force that says what this plan wants.
+    def _commit(self, removed: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Copy the wanted images and commit a manifest that names them.
 
-        :return: the plan's rows in it, by name.
+        :return: the plan's rows in the manifest in force, by name.
         """
-        for _ in range(_TRIES):
-            base = self._manifests.newest()
-            names = [*self._wanted, *self._removed]
-            if not names:
-                return {}
-            with self._manifests.draft(base) as draft:
-                now = datetime.now(UTC).isoformat(timespec="seconds")
-                before = draft.rows(names)
-                change = self._change(before, now)
-                header = draft.write(change, self._rules.keep_versions, self._plan, now) if change else None
-            if header is None or self._manifests.commit(header):
-                after = {**before, **{row["name"]: row for row in change.rows}}
-                return {name: row for name, row in after.items() if name not in change.deleted}
-            sleep(random.uniform(0.01, 0.2))  # noqa: S311 (not a secret)
-        raise OSError(f"The manifest in {self._layout.destination} could not be switched: others were faster")
+        after: dict[str, dict[str, Any]] = {}
 
-    def _counts(self, after: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
-        mine = self._plan["plan_id"]
+        def successor(base: Header | None, number: int) -> Header | None:
+            nonlocal after
+            with open_writer(self._layout, base) as writer:
+                current = writer.rows([*self._wanted, *removed])
+                plan = replace(self._plan, published_at=datetime.now(UTC).isoformat(timespec="seconds"))
+                self._copy(plan.change(current, self._wanted, ()).rows, current)
+                # Without the rows whose image could not be copied.
+                change = plan.change(current, self._wanted, removed)
+                after = {**current, **{row["name"]: row for row in change.rows}}
+                for name in change.deleted:
+                    del after[name]
+                if not change:
+                    return base
+                return writer.write(change, plan.rules.keep_versions, plan.plan, plan.published_at)
+
+        self._log.commit(successor)
+        return after
+
+    def _counts(self, after: Mapping[str, Mapping[str, Any]], given: Collection[str]) -> dict[str, int]:
+        mine = self._plan.plan["plan_id"]
         live = {name for name, row in after.items() if row["status"] == Status.LIVE.value}
         published = {name for name in live if after[name]["plan_id"] == mine}
-        newest = self._manifests.newest()
+        newest = self._log.latest()
         return {
             "published": len(published),
             "retired": sum(row["retired_by"] == mine for row in after.values()),
-            "deleted": self._manifests.changed_by(mine, "deleted"),
-            "unchanged": len(self._given - published - self._failed.keys()),
+            "deleted": self._log.changed_by(mine, "deleted"),
+            "unchanged": len(set(given) - published - self._failed.keys()),
             "failed": len(self._failed),
             "live": newest.counts[Status.LIVE.value] if newest else 0,
         }
 
-    # --- what is to differ ------------------------------------------------------------------------
+    def _copy(self, changed: Iterable[dict[str, Any]], current: Mapping[str, dict[str, Any]]) -> None:
+        """Copy the images of changed rows, and those of unchanged rows that somebody deleted.
 
-    def _change(self, before: Mapping[str, dict[str, Any]], now: str) -> Change:
-        rows = {name: self._row(wanted, before.get(name), now) for name, wanted in self._wanted.items()}
-        self._copy([row for row in rows.values() if row is not None], before)
-        change = Change()
-        for name, row in rows.items():
-            if row is not None and row is not before.get(name) and name not in self._failed:
-                change.rows.append(row)
-        for name in self._removed:
-            old = before.get(name)
-            if old is None or self._is_newer(old):
-                continue
-            if self._rules.on_removed == "delete":
-                change.deleted.append(name)
-                change.removed |= paths_of(old)
-            elif old["status"] == Status.LIVE.value:
-                change.rows.append(self._retired(old, now))
-        for row in change.rows:
-            if row["name"] in before:
-                change.dropped |= paths_of(before[row["name"]]) - paths_of(row)
-        return change
+        A row whose image cannot be copied moves from the wanted to the failed ones.
+        """
+        by_name = {row["name"]: row for row in changed}
+        for name in self._wanted:
+            if name not in by_name and name in current and not self._plan.is_newer(current[name]):
+                by_name[name] = current[name]
+        rows = list(by_name.values())
 
-    def _row(self, wanted: _Wanted, old: dict[str, Any] | None, now: str) -> dict[str, Any] | None:
-        """A row as it is to be; ``old`` itself where nothing is to be done, ``None`` if a newer plan has."""
-        if old is None:
-            return self._live(wanted, "", [], now)
-        if self._is_newer(old):
-            return None
-        if old["sha256"] != wanted.facts["sha256"]:
-            versions = [{name: old[name] for name in _OF_VERSION}, *old["versions"]]
-            return self._live(wanted, old["path"], versions[: self._rules.keep_versions - 1], now)
-        if old["request_hash"] == wanted.facts["request_hash"] and old["status"] == Status.LIVE.value:
-            return old
-        # The same image keeps its path.
-        return {**self._live(wanted, "", old["versions"], now), "path": old["path"]}
-
-    def _is_newer(self, row: Mapping[str, Any]) -> bool:
-        """Whether a plan made later has changed a row: that of a run which is cleared afterwards may not."""
-        return bool(row["planned_at"] > self._plan["at"])
-
-    def _live(
-        self, wanted: _Wanted, replaces: str, versions: list[dict[str, Any]], now: str
-    ) -> dict[str, Any]:
-        row = {
-            **wanted.facts,
-            "status": Status.LIVE.value,
-            "plan_id": self._plan["plan_id"],
-            "run_id": self._plan["run_id"],
-            "planned_at": self._plan["at"],
-            "published_at": now,
-            "retired_at": "",
-            "retired_by": "",
-            "versions": versions,
-        }
-        return {**row, "path": self._rules.path(row, wanted.ext, replaces)}
-
-    def _retired(self, old: Mapping[str, Any], now: str) -> dict[str, Any]:
-        return {
-            **old,
-            "status": Status.RETIRED.value,
-            "retired_at": now,
-            "retired_by": self._plan["plan_id"],
-            "planned_at": self._plan["at"],
-        }
-
-    # --- files ------------------------------------------------------------------------------------
-
-    def _copy(self, rows: Sequence[dict[str, Any]], before: Mapping[str, dict[str, Any]]) -> None:
-        """Put the rows' images into place; of one that cannot be, the reason is kept."""
-
-        def copy(row: dict[str, Any]) -> str:
-            old = before.get(row["name"])
+        def copy(row: Mapping[str, Any]) -> str:
+            old = current.get(row["name"])
             return self._copy_one(row, is_known=old is not None and old["path"] == row["path"])
 
-        for start in range(0, len(rows), _AT_ONCE):
-            some = rows[start : start + _AT_ONCE]
-            for row, reason in zip(some, at_once(copy, some), strict=True):
+        for start in range(0, len(rows), _LOG_EVERY):
+            some = rows[start : start + _LOG_EVERY]
+            for row, reason in zip(some, map_in_threads(copy, some), strict=True):
                 if reason:
                     self._failed[row["name"]] = reason
                     del self._wanted[row["name"]]
-            _log.info("%d of %d images are in place.", start + len(some), len(rows))
+            _log.info("Copied %d of %d images.", start + len(some), len(rows))
 
     def _copy_one(self, row: Mapping[str, Any], *, is_known: bool) -> str:
-        """Why an image is not in place; ``''`` if it is.
+        """Copy an image unless it is in place already.
 
-        :param is_known: whether the manifest names it already: it is there, unless somebody has removed it.
+        :param is_known: whether the manifest in force names the path: the image is there, unless somebody has
+            deleted it.
+        :return: why it could not be copied; ``''`` if it is in place.
         """
         source = in_folder(self._layout.destination, self._wanted[row["name"]].source)
         target = self._layout.destination / row["path"]
@@ -238,40 +315,12 @@ class _Publisher:
                 return ""
             size = size_of(source)
             if size != row["size"]:
-                now = "is not there any more" if size is None else f"has {size} bytes now, not {row['size']}"
+                now = (
+                    "does not exist any more" if size is None else f"has {size} bytes, expected {row['size']}"
+                )
                 return f"{source} {now}"
             copy_file(source, target)
         except Exception as error:  # one image must not stop the others
             return f"{source} could not be copied: {sanitize_message(error) or type(error).__name__}"
         self._copied.add(row["path"])
         return ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """An image that is to be published.
-
-    :param source: where it lies.
-    :param ext: its file's extension.
-    :param facts: what the manifest's row says of it.
-    """
-
-    source: str
-    ext: str
-    facts: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, entry: Mapping[str, Any]) -> _Wanted:
-        files: Sequence[Mapping[str, Any]] = json.loads(entry["files"])
-        chosen = entry["chosen"]
-        if chosen is None or not 0 <= chosen < len(files):
-            raise ValueError(f"chosen is {chosen}, of {len(files)}")
-        file = files[chosen]
-        path, image, seed = str(file["path"]), entry["image"], entry["actual_seed"]
-        facts = {
-            **{column: entry[column] for column in _OF_ENTRY},
-            **{column: file[column] for column in _OF_IMAGE},
-            "image": strip_signature(image) if image.lower().startswith("http") else image,
-            "seed": entry["seed"] if seed is None else seed,
-        }
-        return cls(path, PurePosixPath(path).suffix[1:] or file["format"].lower() or "img", facts)

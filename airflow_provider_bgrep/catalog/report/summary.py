@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a night has come to, in numbers and in a line for people: what needs them is said first."""
+"""Summarizes a run: counts, images and cost for ``summary.json``, and one line for the task log."""
 
 from __future__ import annotations
 
@@ -8,71 +8,72 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NotRequired, TypedDict
 
 from airflow_provider_bgrep.catalog.model.states import TO_DO, RowState, Verdict
 from airflow_provider_bgrep.generation.outcomes import Outcome
 
 VERSION: Final = 1
-_REASONS: Final = 10
-"""So many reasons why rows cannot be used the summary names, the most frequent ones."""
-_LONGEST: Final = 300
-"""Characters of a reason, or of an sku, in the summary."""
+_MAX_REASONS: Final = 10
+"""Most reasons in ``invalid_reasons``; the most frequent ones are kept."""
+_MAX_TEXT: Final = 300
+"""Most characters of a text in the summary: a reason, an sku, a note."""
+
+
+# --- the status of a row --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a row has come to, in one word for people.
+    """How a status is shown.
 
-    :param label: what stands on it in the gallery.
-    :param counted: the words after a number of such rows.
-    :param tone: how it is coloured: ``good``, ``look``, ``bad``, ``wait`` or ``quiet``.
-    :param needs_attention: whether a person has to do something.
+    :param tone: the colour of its label: ``success``, ``warning``, ``error``, ``waiting`` or ``neutral``.
+    :param needs_attention: whether a person has to act on such a row.
     """
 
-    label: str
-    counted: str
     tone: str
     needs_attention: bool = False
 
 
 STATUSES: Final[dict[str, Status]] = {
-    "flagged": Status("Flagged", "flagged", "look", True),
-    "unchecked": Status("Not checked", "not checked", "look", True),
-    "unknown_outcome": Status("Outcome unknown", "with an unknown outcome", "bad", True),
-    "failed": Status("Failed", "failed", "bad", True),
-    "refused": Status("Refused", "refused", "bad", True),
-    "expired": Status("Expired", "expired", "bad", True),
-    "not_submitted": Status("Not submitted", "not submitted", "bad", True),
-    "quarantined": Status("Quarantined", "quarantined", "look", True),
-    "invalid": Status("Invalid", "invalid", "bad", True),
-    "published": Status("Published", "published", "good"),
-    "unpublished": Status("Not published yet", "not published yet", "wait"),
-    "pending": Status("Not finished", "not finished", "wait"),
-    "to_buy": Status("To buy", "not bought", "wait"),
-    "over_budget": Status("Over the budget", "over the budget", "wait"),
-    "locked": Status("Locked", "locked by another run", "wait"),
-    "removed": Status("Removed", "removed", "quiet"),
-    "unchanged": Status("Unchanged", "unchanged", "quiet"),
+    "flagged": Status("warning", True),
+    "unchecked": Status("warning", True),
+    "unknown_outcome": Status("error", True),
+    "failed": Status("error", True),
+    "refused": Status("error", True),
+    "expired": Status("error", True),
+    "not_submitted": Status("error", True),
+    "quarantined": Status("warning", True),
+    "invalid": Status("error", True),
+    "published": Status("success"),
+    "new": Status("waiting"),
+    "changed": Status("waiting"),
+    "unpublished": Status("waiting"),
+    "pending": Status("waiting"),
+    "over_budget": Status("waiting"),
+    "locked": Status("waiting"),
+    "removed": Status("neutral"),
+    "unchanged": Status("neutral"),
 }
-"""Every status, what needs people first."""
+"""Every status, in the order in which the gallery and the log name them. A status is the row's verdict if it
+was checked, else the outcome of its image task, else its state in the plan. Rows that passed the checks are
+``published`` or, until they are, ``unpublished``.
+"""
 
-_OF_STATE: Final[dict[RowState, str]] = {
-    **{state: state.value for state in RowState},
-    RowState.NEW: "to_buy",
-    RowState.CHANGED: "to_buy",
-}
-_MAYBE_BILLED: Final = frozenset({Outcome.FAILED.value, Outcome.UNKNOWN.value})
+
+def in_words(name: str) -> str:
+    """Return a status or a state as it reads in a sentence: ``over_budget`` becomes ``over budget``."""
+    return name.replace("_", " ")
 
 
 def status_of(row: Mapping[str, Any]) -> str:
-    """A row's status: a key of :data:`STATUSES`.
+    """Return the status of a row, a key of :data:`STATUSES`.
 
-    :param row: with ``state``, and what it has of ``outcome``, ``verdict`` and ``published``.
+    :param row: has ``state``, and may have ``outcome``, ``verdict`` and ``published``.
     """
     state = RowState(row["state"])
     if state not in TO_DO:
-        return _OF_STATE[state]
+        return state.value
     verdict, outcome = row.get("verdict") or "", row.get("outcome") or ""
     if verdict == Verdict.PASSED.value:
         return "published" if row.get("published") else "unpublished"
@@ -80,14 +81,97 @@ def status_of(row: Mapping[str, Any]) -> str:
         return Verdict(verdict).value
     if outcome in (Outcome.GENERATED.value, Outcome.PARTIAL.value):
         return "unpublished"
-    if outcome:
-        return Outcome(outcome).value
-    return _OF_STATE[state]
+    return Outcome(outcome).value if outcome else state.value
 
 
 def needs_attention(row: Mapping[str, Any]) -> bool:
-    """Whether a person has to do something about a row."""
+    """Return whether a person has to act on a row."""
     return STATUSES[status_of(row)].needs_attention
+
+
+# --- the summary ----------------------------------------------------------------------------------
+
+
+class PlanHeader(TypedDict):
+    """The plan that a summary belongs to.
+
+    ``created_at`` is ISO 8601 in UTC.
+    """
+
+    plan_id: str
+    run_id: str
+    dag_id: str
+    catalog: str
+    created_at: str
+
+
+class ImageCounts(TypedDict):
+    """Numbers of images.
+
+    ``quoted`` is what the plan would submit, ``billable`` what its jobs are billed for at most.
+    """
+
+    quoted: int
+    billable: int
+
+
+class InvalidReason(TypedDict):
+    """A reason why rows are invalid; reasons that differ only in a value are counted together.
+
+    ``line`` and ``sku`` are those of the first such row.
+    """
+
+    column: str
+    reason: str
+    count: int
+    line: int | None
+    sku: str
+
+
+class Summary(TypedDict):
+    """What a run did, as ``summary.json`` holds it.
+
+    ``rows``
+        Rows in the catalog, invalid ones included.
+    ``states``, ``statuses``, ``outcomes``, ``verdicts``
+        Rows by state in the plan, by status, by outcome of their image task and by verdict of the checks.
+        Zeros are left out.
+    ``needs_attention``
+        Rows that a person has to act on.
+    ``listed``
+        Rows that the gallery may show: all but the unchanged ones.
+    ``price``, ``quoted``, ``cost``
+        Decimal numbers as text: the price of an image, the cost of the quoted images and of the billable
+        ones. ``''`` where ``price_per_image`` is not set.
+    ``backlog``
+        Images over budget, which later runs submit.
+
+    The report task adds the keys that are not required: the gallery's path, whether it was a dry run, why the
+    plan was cancelled (``''`` if it was not), the shards that did not finish, and the line for the log.
+    """
+
+    version: int
+    plan: PlanHeader
+    rows: int
+    states: dict[str, int]
+    statuses: dict[str, int]
+    outcomes: dict[str, int]
+    verdicts: dict[str, int]
+    needs_attention: int
+    listed: int
+    images: ImageCounts
+    price: str
+    quoted: str
+    cost: str
+    currency: str
+    backlog: int
+    invalid_reasons: list[InvalidReason]
+    notes: list[str]
+    gallery: NotRequired[str]
+    dry_run: NotRequired[bool]
+    cancelled: NotRequired[str]
+    unfinished: NotRequired[list[str]]
+    line: NotRequired[str]
 
 
 def summary_of(
@@ -96,54 +180,52 @@ def summary_of(
     rows: Iterable[Mapping[str, Any]],
     problems: Iterable[Mapping[str, Any]],
     currency: str,
-) -> dict[str, Any]:
-    """A night in numbers, as JSON has them.
+) -> Summary:
+    """Summarize a run in memory that does not grow with the number of rows.
 
-    :param plan: as :meth:`~.plan.Plan.to_dict` gives it.
-    :param rows: every row that there is something to say of, bad ones included; those that are unchanged are
-        known by the plan's counts. They are looked at one by one.
-    :param problems: the rows that cannot be used.
-    :param currency: of the cost.
-    :return: ``cost`` and ``price`` are decimal numbers as text, ``''`` where nobody told the price;
-        ``listed`` is the number of ``rows``.
+    :param plan: as :meth:`~.plan.Plan.to_dict` returns it.
+    :param rows: every row but the unchanged ones, which the plan counts. Each has ``state``, and may have
+        ``outcome``, ``verdict``, ``published``, ``billable`` (images) and ``cost`` (decimal text).
+    :param problems: the invalid rows, each with ``reason``, and possibly ``column``, ``line`` and ``sku``.
+    :param currency: the currency of ``cost``.
     """
-    tallies = {name: Counter[str]() for name in ("statuses", "outcomes", "verdicts")}
-    images, cost, listed = 0, Decimal(0), 0
+    counts = {name: Counter[str]() for name in ("statuses", "outcomes", "verdicts")}
+    billable, cost, listed = 0, Decimal(0), 0
     for row in rows:
         listed += 1
-        tallies["statuses"][status_of(row)] += 1
+        counts["statuses"][status_of(row)] += 1
         for name, column in (("outcomes", "outcome"), ("verdicts", "verdict")):
             if row.get(column):
-                tallies[name][row[column]] += 1
-        images += row.get("bought") or 0
+                counts[name][row[column]] += 1
+        billable += row.get("billable") or 0
         cost += Decimal(row.get("cost") or 0)
     states = {state: count for state, count in plan["counts"].items() if count}
-    statuses = tallies["statuses"] + Counter(unchanged=states.get(RowState.UNCHANGED.value, 0))
+    statuses = counts["statuses"] + Counter(unchanged=states.get(RowState.UNCHANGED.value, 0))
     quote = plan["quote"]
     price = quote["price"]
     return {
         "version": VERSION,
         "plan": {
-            "id": plan["plan_id"],
-            "run": plan["run_id"],
-            "dag": plan["dag_id"],
+            "plan_id": plan["plan_id"],
+            "run_id": plan["run_id"],
+            "dag_id": plan["dag_id"],
             "catalog": _text(plan["catalog"]),
-            "created": plan["created_at"],
+            "created_at": plan["created_at"],
         },
         "rows": sum(count for state, count in states.items() if state != RowState.REMOVED.value),
         "states": states,
         "statuses": {name: statuses[name] for name in STATUSES if statuses[name]},
-        "outcomes": dict(tallies["outcomes"]),
-        "verdicts": dict(tallies["verdicts"]),
+        "outcomes": dict(counts["outcomes"]),
+        "verdicts": dict(counts["verdicts"]),
         "needs_attention": sum(count for name, count in statuses.items() if STATUSES[name].needs_attention),
         "listed": listed,
-        "images": {"quoted": quote["images"], "bought": images},
+        "images": {"quoted": quote["images"], "billable": billable},
         "price": "" if price is None else str(price),
         "quoted": "" if price is None else f"{quote['images'] * Decimal(price):f}",
         "cost": "" if price is None else f"{cost:f}",
         "currency": _text(currency),
         "backlog": quote["backlog"],
-        "bad_reasons": _bad_reasons(problems),
+        "invalid_reasons": _invalid_reasons(problems),
         "notes": [_text(note) for note in plan["notes"]],
     }
 
@@ -151,8 +233,8 @@ def summary_of(
 _VALUES: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d.,]*")
 
 
-def _bad_reasons(problems: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Why rows cannot be used, the most frequent reason first: those that differ in values alone are one."""
+def _invalid_reasons(problems: Iterable[Mapping[str, Any]]) -> list[InvalidReason]:
+    """Count the reasons why rows are invalid, most frequent first, regardless of the values in them."""
     counts: Counter[tuple[str, str]] = Counter()
     first: dict[tuple[str, str], Mapping[str, Any]] = {}
     for problem in problems:
@@ -167,87 +249,93 @@ def _bad_reasons(problems: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "line": first[key].get("line"),
             "sku": _text(first[key].get("sku")),
         }
-        for key, count in counts.most_common(_REASONS)
+        for key, count in counts.most_common(_MAX_REASONS)
     ]
 
 
 def _text(value: Any) -> str:
-    """Text that can be written down: a catalog may hold halves of characters."""
+    """Return a value as a short text that can be encoded: a catalog may hold unpaired surrogates."""
     text = str(value or "").encode("utf-8", "replace").decode()
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 1]}…"
 
 
-# --- for people -----------------------------------------------------------------------------------
+# --- in words -------------------------------------------------------------------------------------
 
 
-def line_of(summary: Mapping[str, Any]) -> str:
-    """The night in one line."""
-    kinds = kinds_of(summary)
-    headline = headline_of(summary)
-    return f"{f'{headline[:-1]}: {kinds}.' if kinds else headline} {rest_of(summary)}"
+def line_of(summary: Summary) -> str:
+    """Return the summary as one line for the log: what needs attention, then what the run did."""
+    headline, kinds = headline_of(summary), kinds_of(summary)
+    if kinds:
+        headline = f"{headline.removesuffix('.')}: {kinds}."
+    return f"{headline} {rest_of(summary)}"
 
 
-def headline_of(summary: Mapping[str, Any]) -> str:
-    """What needs a person, or that nothing does; a sentence.
-
-    :param summary: as :func:`summary_of` gives it; ``unfinished`` names shards that did not come to an end.
-    """
+def headline_of(summary: Summary) -> str:
+    """Return what needs attention as one or two sentences."""
     unfinished = len(summary.get("unfinished") or ())
-    needs = summary["needs_attention"]
-    told = [f"{counted(unfinished, 'shard')} did not finish."] if unfinished else []
-    if needs:
-        told.append(f"{counted(needs, 'row')} {'needs' if needs == 1 else 'need'} you.")
-    return " ".join(told) or "Nothing needs you."
+    rows = summary["needs_attention"]
+    sentences = [f"{counted(unfinished, 'shard')} did not finish."] if unfinished else []
+    if rows:
+        sentences.append(f"{counted(rows, 'row')} {'needs' if rows == 1 else 'need'} attention.")
+    return " ".join(sentences) or "No rows need attention."
 
 
-def kinds_of(summary: Mapping[str, Any]) -> str:
-    """What is the matter with the rows that need a person; no sentence, '' if there are none."""
+def kinds_of(summary: Summary) -> str:
+    """Return the statuses of the rows that need attention, separated by commas; ``''`` if there are none."""
     found = summary["statuses"]
-    kinds = [name for name, status in STATUSES.items() if status.needs_attention and found.get(name)]
+    names = [name for name, status in STATUSES.items() if status.needs_attention and found.get(name)]
     if summary["needs_attention"] == 1:
-        return STATUSES[kinds[0]].counted
-    return ", ".join(_of_status(summary, name) for name in kinds)
+        return in_words(names[0])
+    return ", ".join(_count_of(summary, name) for name in names)
 
 
-def rest_of(summary: Mapping[str, Any]) -> str:
-    """What else there is to tell; a sentence."""
-    shown = [
-        name
+def rest_of(summary: Summary) -> str:
+    """Return what the run did, or in a dry run what it would do, as one sentence."""
+    rows = counted(summary["rows"], "row")
+    others = [
+        _count_of(summary, name)
         for name, status in STATUSES.items()
         if not status.needs_attention and summary["statuses"].get(name)
     ]
-    rows = counted(summary["rows"], "row")
     if summary.get("dry_run"):
-        quoted = counted(summary["images"]["quoted"], "image")
-        first = f"{quoted} to buy{_price(summary, 'quoted')}"
-        shown = [name for name in shown if name != "to_buy"]
-        told = f"Dry run of {rows}: {first}"
+        images = (
+            f"{counted(summary['images']['quoted'], 'image')} to submit{_price(summary, summary['quoted'])}"
+        )
+        start = f"Dry run of {rows}: {images}"
+    elif cancelled := summary.get("cancelled"):
+        start = f"Cancelled the refresh of {rows} ({cancelled}): {_billable(summary)}"
     else:
-        bought = summary["images"]["bought"]
-        # Nobody knows whether these were billed.
-        at_most = "at most " if any(summary["outcomes"].get(name) for name in _MAYBE_BILLED) else ""
-        first = f"{at_most}{counted(bought, 'image')} bought{_price(summary, 'cost')}"
-        stopped = summary.get("stopped")
-        nothing = f"nothing bought, because {stopped}" if stopped else "nothing bought"
-        told = f"Night of {rows}: {first if bought else nothing}"
-    return ", ".join([told, *(_of_status(summary, name) for name in shown)]) + "."
+        start = f"Refreshed {rows}: {_billable(summary)}"
+    return ", ".join([start, *others]) + "."
 
 
-def _of_status(summary: Mapping[str, Any], name: str) -> str:
-    return f"{summary['statuses'][name]:,} {STATUSES[name].counted}"
+_MAYBE_BILLED: Final = (Outcome.FAILED.value, Outcome.UNKNOWN.value)
 
 
-def _price(summary: Mapping[str, Any], name: str) -> str:
-    return f" ({money(summary[name], summary['currency'])})" if summary[name] else ""
+def _billable(summary: Summary) -> str:
+    images = summary["images"]["billable"]
+    if not images:
+        return "no billable images"
+    # The service does not say whether it bills for these outcomes.
+    at_most = "at most " if any(summary["outcomes"].get(name) for name in _MAYBE_BILLED) else ""
+    return f"{at_most}{counted(images, 'billable image')}{_price(summary, summary['cost'])}"
+
+
+def _count_of(summary: Summary, name: str) -> str:
+    return f"{summary['statuses'][name]:,} {in_words(name)}"
+
+
+def _price(summary: Summary, amount: str) -> str:
+    return f" ({money(amount, summary['currency'])})" if amount else ""
 
 
 def counted(count: int, noun: str) -> str:
-    """A number and its noun."""
+    """Return a number with its noun, in the plural unless the number is 1."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def money(amount: str, currency: str = "") -> str:
-    """A sum for people: two decimals, or as many as it has.
+    """Return a sum of money with two decimals, or with more if it has more.
 
     :param amount: a decimal number as text.
     """

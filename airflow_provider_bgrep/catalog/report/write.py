@@ -27,7 +27,7 @@ from airflow_provider_bgrep.catalog.state.plan_store import (
     why_cancelled,
 )
 from airflow_provider_bgrep.catalog.state.results import read_results
-from airflow_provider_bgrep.generation.outcomes import BOUGHT, MEANINGS, Outcome
+from airflow_provider_bgrep.generation.outcomes import BILLABLE, MEANINGS, Outcome
 from airflow_provider_bgrep.storage import put_bytes, put_file, size_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _OTHERS: Final = 2_000
 
 _LEFT: Final = frozenset({RowState.FLAGGED, RowState.QUARANTINED})
 _TOLD: Final = frozenset(RowState) - _LEFT - {RowState.UNCHANGED, RowState.INVALID}
-_MAYBE_BILLED: Final = frozenset(one.value for one in BOUGHT)
+_MAYBE_BILLED: Final = frozenset(one.value for one in BILLABLE)
 _JUDGED: Final = ("state", "outcome", "verdict")
 """Columns that say whether a row needs people."""
 _COUNTED: Final = (*_JUDGED, "name", "plan_id", "images")
@@ -67,7 +67,7 @@ def write_report(layout: CatalogPaths, plan_id: str, *, log: Any) -> dict[str, A
     summary |= {
         "gallery": str(files.report),
         "dry_run": options.dry_run,
-        "stopped": why_cancelled(files),
+        "cancelled": why_cancelled(files),
         "unfinished": unfinished(layout, plan),
     }
     summary["line"] = line_of(summary)
@@ -193,7 +193,7 @@ class _Reporter:
         images = (row["images"] or 0) if is_bought else 0
         path = self._published.get(row["name"], "")
         return {
-            "bought": images,
+            "billable": images,
             "cost": str(images * self._price) if self._price is not None else "",
             "published": f"{_UP}{quote(path)}" if path and row["verdict"] == Verdict.PASSED.value else "",
         }

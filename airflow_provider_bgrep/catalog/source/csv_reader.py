@@ -1,39 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CSV as spreadsheets write it: which encoding, which delimiter, and rows one by one, whatever one of them
-holds.
+"""CSV as spreadsheets write it: finds encoding, delimiter and header, and reads rows with their lines.
+
+Arrow's reader reads the bulk. It knows neither lines nor what is wrong with a quote, so a part of the file
+that is not plain (a quoted cell, a short row, an undecodable byte) is read by Python's reader.
 """
 
 from __future__ import annotations
 
 import codecs
 import csv
-import io
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import IO, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
+from airflow_provider_bgrep.catalog.source.cells import has_blank_row, trimmed
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 
-MOST_LINES: Final = 100
-"""Lines that one row may take; a quote that nobody closed would take the rest of the file."""
+MAX_LINES: Final = 100
+"""Lines of one row at most: without a limit, a quote that is not closed would take the rest of the file."""
 
 DELIMITERS: Final = (",", ";", "\t", "|")
-BLOCK: Final = 4_000
-"""Lines read at once."""
+CHUNK_BYTES: Final = 1 << 20
+"""Bytes that are read and parsed at once."""
 
-_CHUNK: Final = 1 << 20
 _BOMS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _UNDECODED: Final = "\ufffd"
+_QUOTED: Final = re.compile(r'"[^"]*"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,9 @@ class Dialect:
     """How a file is written.
 
     :param encoding: Python's name of it.
-    :param delimiter: between cells.
-    :param header: its columns' names.
-    :param skipped: lines up to and with the header.
+    :param delimiter: the character between cells.
+    :param header: the headings of its columns.
+    :param skipped: lines up to and including the header.
     """
 
     encoding: str
@@ -52,12 +54,13 @@ class Dialect:
     skipped: int
 
 
-def dialect_of(local: str, encoding: str = "", delimiter: str = "") -> Dialect:
+def detect_dialect(local: str, encoding: str = "", delimiter: str = "") -> Dialect:
     """How a file is written.
 
-    :param encoding: if it is known.
-    :param delimiter: if it is known.
-    :raises InvalidInput: if there is no header to be found.
+    :param local: the file's path.
+    :param encoding: its encoding; ``""`` to detect it.
+    :param delimiter: its delimiter; ``""`` to detect it.
+    :raises InvalidInput: if the file has no header, or an argument is wrong.
     """
     encoding = _known(encoding) if encoding else _encoding_of(local)
     given = {"tab": "\t", "\\t": "\t"}.get(delimiter.lower(), delimiter)
@@ -73,10 +76,20 @@ def dialect_of(local: str, encoding: str = "", delimiter: str = "") -> Dialect:
             elif text.strip(",;\t|"):
                 break
         else:
-            raise InvalidInput([Problem("catalog", "is empty; give a header and a row an image")])
-    found = given or max(DELIMITERS, key=lambda one: (text.count(one), -DELIMITERS.index(one)))
-    header = next(csv.reader([line.lstrip("\ufeff")], delimiter=found))
-    return Dialect(encoding, found, tuple(header), skipped)
+            raise InvalidInput([Problem("catalog", "is empty; give a header and one row for each image")])
+        lines = [line.lstrip("\ufeff")]
+        # A heading in quotes may have several lines.
+        for more in file:
+            if "".join(lines).count('"') % 2 == 0 or len(lines) == MAX_LINES:
+                break
+            lines.append(more)
+    unquoted = _QUOTED.sub("", "".join(lines))
+    found = given or max(DELIMITERS, key=lambda one: (unquoted.count(one), -DELIMITERS.index(one)))
+    try:
+        header = next(csv.reader(lines, delimiter=found))
+    except csv.Error as error:
+        raise InvalidInput([Problem("catalog", f"has a header that cannot be read: {error}")]) from None
+    return Dialect(encoding, found, tuple(header), skipped + len(lines) - 1)
 
 
 def _known(encoding: str) -> str:
@@ -95,7 +108,7 @@ def _encoding_of(local: str) -> str:
                 return encoding
         if _undecodable(file, "utf-8") is None:
             return "utf-8"
-        # What is neither, is UTF-8 with a damaged line: that line is reported, the others are read.
+        # A file that is neither is UTF-8 with a damaged line: that row is reported, the others are read.
         return "gb18030" if _undecodable(file, "gb18030") is None else "utf-8"
 
 
@@ -103,7 +116,7 @@ def _undecodable(file: IO[bytes], encoding: str) -> UnicodeDecodeError | None:
     file.seek(0)
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
-        while chunk := file.read(_CHUNK):
+        while chunk := file.read(CHUNK_BYTES):
             decoder.decode(chunk)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
@@ -115,56 +128,76 @@ def _opened(local: str, encoding: str) -> IO[str]:
     return Path(local).open(encoding=encoding, errors="replace", newline="")
 
 
+def holds(local: str, text: bytes) -> bool:
+    """Whether a file holds an ASCII text of one character, in any encoding that contains ASCII."""
+    with Path(local).open("rb") as file:
+        return any(text in chunk for chunk in iter(lambda: file.read(CHUNK_BYTES), b""))
+
+
 Row = tuple[int, Sequence[str], str]
 """The line that a row begins on, its cells, and what is wrong with it, if anything."""
 
 
-def blocks(local: str, dialect: Dialect, width: int) -> Iterator[tuple[int, list[pa.Array]] | list[Row]]:
+def read_blocks(
+    local: str, dialect: Dialect, width: int, wanted: Mapping[int, bool]
+) -> Iterator[tuple[int, list[pa.Array]] | Iterator[Row]]:
     """The rows after the header, some at a time.
 
-    A block in which every row is a line of ``width`` cells comes as its first line and the cells; any other
-    comes row by row. One is as fast as Python's reader, the other knows where it is.
+    A block in which every row is a line of ``width`` cells, and none is blank, comes as its first line and
+    the wanted columns, trimmed. Any other comes row by row, with all cells as they are, and has to be read to
+    its end before the next block is asked for.
 
-    :param width: cells that a row has to have.
+    :param width: cells that a row should have.
+    :param wanted: places of the columns to read, and whether each is a key.
     """
     with _opened(local, dialect.encoding) as file:
         for _ in range(dialect.skipped):
             next(file)
-        before = dialect.skipped
-        while block := list(islice(file, BLOCK)):
-            plain = _plain(block, dialect, width)
+        line, pending = dialect.skipped, list[str]()
+        while True:
+            lines = pending or file.readlines(CHUNK_BYTES)
+            if not lines:
+                return
+            pending = []
+            plain = _plain(lines, dialect, width, wanted)
             if plain is not None:
-                yield before + 1, plain
-                before += len(block)
+                yield line + 1, plain
+                line += len(lines)
             else:
-                slow = _Rows(chain(block, file), dialect, before)
-                yield list(slow.read(before + len(block)))
-                before = slow.line
+                rows = _Rows(chain(lines, file), dialect, line, list(wanted))
+                yield rows.read(line + len(lines))
+                line, pending = rows.line, rows.pending
 
 
-def _plain(block: list[str], dialect: Dialect, width: int) -> list[pa.Array] | None:
-    """The columns of a block in which every row is a line of ``width`` cells, and none is empty."""
-    text = "".join(block)
+def _plain(
+    lines: list[str], dialect: Dialect, width: int, wanted: Mapping[int, bool]
+) -> list[pa.Array] | None:
+    """The wanted columns of lines of which each is a row of ``width`` cells; ``None`` of others."""
+    text = "".join(lines)
     if _UNDECODED in text or "\0" in text:
         return None
-    columns = _quoted(block, dialect, width) if '"' in text else _unquoted(text, dialect, width)
-    if columns is None or len(columns[0]) != len(block):
+    read = _quoted if '"' in text else _unquoted
+    columns = read(lines, dialect, width, list(wanted))
+    if columns is None or len(columns[0]) != len(lines):
         return None
-    empty = pc.equal(columns[0], "")
-    for column in columns[1:]:
-        empty = pc.and_(empty, pc.equal(column, ""))
-    return None if pc.any(empty).as_py() else columns
+    columns = [trimmed(column, is_key) for column, is_key in zip(columns, wanted.values(), strict=True)]
+    return None if has_blank_row(columns) else columns
 
 
-def _unquoted(text: str, dialect: Dialect, width: int) -> list[pa.Array] | None:
+def _unquoted(lines: list[str], dialect: Dialect, width: int, wanted: Sequence[int]) -> list[pa.Array] | None:
     names = [str(place) for place in range(width)]
+    read = [str(place) for place in wanted]
+    data = "".join(lines).encode()
     try:
         table = pa_csv.read_csv(
-            io.BytesIO(text.encode()),
-            pa_csv.ReadOptions(use_threads=False, column_names=names, block_size=len(text) * 4 + 1),
+            pa.BufferReader(data),
+            pa_csv.ReadOptions(use_threads=False, column_names=names, block_size=len(data) + 1),
             pa_csv.ParseOptions(delimiter=dialect.delimiter, quote_char=False, ignore_empty_lines=False),
             pa_csv.ConvertOptions(
-                check_utf8=False, column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+                check_utf8=False,
+                column_types=dict.fromkeys(read, pa.string()),
+                include_columns=read,
+                strings_can_be_null=False,
             ),
         )
     except pa.ArrowInvalid:
@@ -172,35 +205,42 @@ def _unquoted(text: str, dialect: Dialect, width: int) -> list[pa.Array] | None:
     return [column.combine_chunks() for column in table.columns]
 
 
-def _quoted(block: list[str], dialect: Dialect, width: int) -> list[pa.Array] | None:
-    # Arrow takes what is wrong with quotes for something else, and says nothing; Python's reader does.
+def _quoted(lines: list[str], dialect: Dialect, width: int, wanted: Sequence[int]) -> list[pa.Array] | None:
+    # Arrow misreads a quote that is not closed without an error; Python's reader reports it.
     try:
-        rows = list(csv.reader(block, delimiter=dialect.delimiter, strict=True))
+        rows = list(csv.reader(lines, delimiter=dialect.delimiter, strict=True))
     except csv.Error:
         return None
-    if set(map(len, rows)) != {width}:
+    if len(rows) != len(lines) or set(map(len, rows)) != {width}:
         return None
-    return [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+    return [pa.array([row[place] for row in rows], pa.string()) for place in wanted]
 
 
 class _Rows:
-    """Reads rows with Python's reader, and begins anew after one that it cannot read.
+    """Reads rows with Python's reader, and starts again after one that it cannot read.
 
-    :param lines: the file's.
-    :param before: lines before those.
+    :param lines: lines of the file.
+    :param before: how many lines precede them.
+    :param wanted: places of the columns in which damage counts.
     """
 
-    def __init__(self, lines: Iterator[str], dialect: Dialect, before: int) -> None:
+    def __init__(self, lines: Iterator[str], dialect: Dialect, before: int, wanted: Sequence[int]) -> None:
         self._lines = _Lines(lines, before)
         self._dialect = dialect
+        self._wanted = wanted
 
     @property
     def line(self) -> int:
         """The last line that was read."""
         return self._lines.line
 
+    @property
+    def pending(self) -> list[str]:
+        """Lines that were taken from the file and belong to no row yet."""
+        return self._lines.pending
+
     def read(self, until: int) -> Iterator[Row]:
-        """Rows, until one ends on or after the line ``until``."""
+        """Yield rows until one ends on or after the line ``until``."""
         lines = self._lines
         while lines.line < until:
             reader = csv.reader(lines, delimiter=self._dialect.delimiter, strict=True)
@@ -209,18 +249,15 @@ class _Rows:
             except StopIteration:
                 return
             except csv.Error as error:
-                start, first = lines.given_up()
-                yield start, self._roughly(first), self._why(error)
+                start, first = lines.give_back()
+                yield start, self._split_roughly(first), self._reason(error)
                 continue
-            start = lines.taken()
-            if any(_UNDECODED in cell or "\0" in cell for cell in cells):
-                yield start, cells, self._what_is_in(cells)
-            else:
-                yield start, cells, ""
+            start = lines.accept()
+            yield start, cells, self._describe_damage(cells)
 
-    def _why(self, error: csv.Error) -> str:
-        if isinstance(error, _Endless):
-            return f"has a quote that is not closed within {MOST_LINES} lines; close it, or double it"
+    def _reason(self, error: csv.Error) -> str:
+        if isinstance(error, _TooManyLinesError):
+            return f"has a quote that is not closed within {MAX_LINES} lines; close it, or double it"
         words = str(error)
         if "unexpected end" in words:
             return "has a quote that is not closed; close it, or double it"
@@ -230,26 +267,33 @@ class _Rows:
             return "has a quote inside a quoted cell; double it"
         return f"cannot be read: {words}"
 
-    def _roughly(self, line: str) -> list[str]:
-        """The cells of a row that cannot be read, well enough to name its sku."""
+    def _split_roughly(self, line: str) -> list[str]:
+        """The cells of a row that cannot be read, split well enough to name its sku."""
         return [cell.strip('" \r\n') for cell in line.split(self._dialect.delimiter)]
 
-    def _what_is_in(self, cells: Sequence[str]) -> str:
-        number = next(i for i, cell in enumerate(cells) if _UNDECODED in cell or "\0" in cell)
-        name = self._dialect.header[number] if number < len(self._dialect.header) else f"{number + 1}"
-        what = "a NUL" if "\0" in cells[number] else f"bytes that are not {self._dialect.encoding}"
-        return f"holds {what} in column {name.strip()!r}; save the file as UTF-8"
+    def _describe_damage(self, cells: Sequence[str]) -> str:
+        """What is wrong with the bytes of a row; ``''`` if nothing is."""
+        if not any(_UNDECODED in cell or "\0" in cell for cell in cells):
+            return ""
+        for place in self._wanted:
+            cell = cells[place] if place < len(cells) else ""
+            if "\0" in cell or _UNDECODED in cell:
+                what = "a NUL" if "\0" in cell else f"bytes that are not {self._dialect.encoding}"
+                return (
+                    f"holds {what} in column {self._dialect.header[place].strip()!r}; save the file as UTF-8"
+                )
+        return ""
 
 
-class _Endless(csv.Error):
+class _TooManyLinesError(csv.Error):
     """A row takes too many lines."""
 
 
 class _Lines:
-    """A file's lines, of which those of the row being read can be given back."""
+    """The lines of a file; those of the row being read can be given back."""
 
     def __init__(self, lines: Iterator[str], before: int) -> None:
-        self._file, self._again = lines, list[str]()
+        self._file, self._returned = lines, list[str]()
         self._row: list[str] = []
         self.line = before
 
@@ -257,23 +301,28 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        if len(self._row) >= MOST_LINES:
-            raise _Endless
-        line = self._again.pop() if self._again else next(self._file)
+        if len(self._row) >= MAX_LINES:
+            raise _TooManyLinesError
+        line = self._returned.pop() if self._returned else next(self._file)
         self._row.append(line)
         return line
 
-    def taken(self) -> int:
-        """The row is read: its first line's number."""
+    @property
+    def pending(self) -> list[str]:
+        """Lines that were given back, in the file's order."""
+        return self._returned[::-1]
+
+    def accept(self) -> int:
+        """Keep the lines of a row that was read; the number of its first line."""
         start = self.line + 1
         self.line += len(self._row)
         self._row.clear()
         return start
 
-    def given_up(self) -> tuple[int, str]:
-        """The row cannot be read: its first line's number and that line; the others are read again."""
+    def give_back(self) -> tuple[int, str]:
+        """Give back the lines of a row that cannot be read, except its first; that line's number and text."""
         self.line += 1
         first, rest = self._row[0], self._row[1:]
-        self._again += reversed(rest)
+        self._returned += reversed(rest)
         self._row.clear()
         return self.line, first

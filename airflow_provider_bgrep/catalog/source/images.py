@@ -1,33 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The catalog's own images: what tells their content, a URL that the service can read, and their bytes."""
+"""Source images and masks: the version of their content, a URL that the service can read, their bytes."""
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
-import requests
-
 from airflow_provider_bgrep.protocol.errors import sanitize_message
-from airflow_provider_bgrep.protocol.limits import URL_SCHEMES
 from airflow_provider_bgrep.protocol.urls import redact_url
+from airflow_provider_bgrep.storage import is_stored
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
+    from airflow_provider_bgrep.connection import Settings
+
 _LISTED_ABOVE: Final = 20
-"""So many images of one folder are looked up by listing it."""
+"""Above this number, the images of one folder are found by listing it."""
 
-_AT_ONCE: Final = 16
-_CHUNK: Final = 256 * 1024
-_TIMEOUT: Final = (10, 60)
+_THREADS: Final = 16
 
-
-def is_stored(url: str) -> bool:
-    """Whether it is a path on object storage, not a URL."""
-    return url.partition("://")[0].lower() not in URL_SCHEMES
+_log = logging.getLogger(__name__)
 
 
 def _path(url: str, conn_id: str | None) -> ObjectStoragePath:
@@ -37,11 +33,11 @@ def _path(url: str, conn_id: str | None) -> ObjectStoragePath:
 
 
 def versions(urls: Iterable[str], conn_id: str | None = None) -> dict[str, str]:
-    """What tells the content of images on object storage.
+    """The version of the content of each image on object storage.
 
     :param urls: paths such as ``s3://shop/mug.jpg``.
-    :return: ``etag:…`` or another checksum, or size and time, by path; ``!`` and the reason where there is
-        none.
+    :param conn_id: the connection to read them with.
+    :return: by path: ``etag:…`` or another checksum, or size and time; ``!`` and the reason if there is none.
     """
     folders: dict[str, list[str]] = defaultdict(list)
     for url in urls:
@@ -53,7 +49,7 @@ def versions(urls: Iterable[str], conn_id: str | None = None) -> dict[str, str]:
             found |= _listed(folder, members, conn_id)
         else:
             single += members
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
+    with ThreadPoolExecutor(_THREADS) as threads:
         found |= zip(single, threads.map(lambda url: _version_of(url, conn_id), single), strict=True)
     return found
 
@@ -70,25 +66,26 @@ def _listed(folder: str, members: list[str], conn_id: str | None) -> dict[str, s
         return dict.fromkeys(members, f"!{sanitize_message(error)}")
     missing = "!no such object"
     return {
-        url: _told(infos[name]) if (name := url.rpartition("/")[2]) in infos else missing for url in members
+        url: _version(infos[name]) if (name := url.rpartition("/")[2]) in infos else missing
+        for url in members
     }
 
 
 def _version_of(url: str, conn_id: str | None) -> str:
     try:
         path = _path(url, conn_id)
-        return _told(path.fs.info(path.path))
+        return _version(path.fs.info(path.path))
     except FileNotFoundError:
         return "!no such object"
     except Exception as error:  # whatever a store's library raises
         return f"!{sanitize_message(error)}"
 
 
-def _told(info: dict[str, Any]) -> str:
+def _version(info: dict[str, Any]) -> str:
     if info.get("type") == "directory":
         return "!is a folder"
     lowered = {str(name).lower(): value for name, value in info.items()}
-    # An ETag comes last: of some stores it changes with an object's rights, too.
+    # An ETag comes last: in some stores it changes with an object's permissions, too.
     for name in ("md5", "md5hash", "crc32c", "checksum", "etag"):
         if lowered.get(name):
             return f"{name}:{str(lowered[name]).strip(chr(34))}"
@@ -97,53 +94,54 @@ def _told(info: dict[str, Any]) -> str:
 
 
 def readable_url(url: str, conn_id: str | None, seconds: int) -> str:
-    """A URL that the service can read: signed, if it is a path on object storage. To be shown to nobody."""
+    """A URL that the service can read. A path on object storage is signed: log it nowhere.
+
+    :param url: a URL, or a path on object storage.
+    :param conn_id: the connection to sign with.
+    :param seconds: how long the signature is valid.
+    """
     if not is_stored(url):
         return url
     path = _path(url, conn_id)
     return str(path.fs.sign(path.path, expiration=seconds))
 
 
-def fetch(url: str, conn_id: str | None, max_bytes: int) -> bytes:
-    """An image's bytes, for us to look at.
+def fetch(url: str, conn_id: str | None, max_bytes: int, settings: Settings | None = None) -> bytes:
+    """The bytes of an image, for a check.
 
-    :raises OSError: if it cannot be had, in words without what signs the URL.
+    :param url: a URL, or a path on object storage.
+    :param conn_id: the connection to read object storage with.
+    :param max_bytes: size limit.
+    :param settings: the ``bgrep`` connection, for its proxies, TLS verification and time-out.
+    :raises OSError: if it cannot be read. The message names the URL without what signs it.
     """
-    if is_stored(url):
-        path = _path(url, conn_id)
+    if not is_stored(url):
+        from airflow_provider_bgrep.images.fetch import Fetcher, FetchError
+
         try:
-            if int(path.fs.info(path.path).get("size") or 0) > max_bytes:
-                raise OSError(f"{redact_url(url)} has more than {max_bytes} bytes")
-            return bytes(path.fs.cat_file(path.path))
-        except FileNotFoundError:
-            raise OSError(f"{redact_url(url)} is not there") from None
+            with Fetcher(settings, max_bytes=max_bytes) as fetcher:
+                return fetcher.read(url)
+        except FetchError as error:
+            raise OSError(f"{redact_url(url)} {error}") from None
+    path = _path(url, conn_id)
     try:
-        return _downloaded(url, max_bytes)
-    except requests.RequestException as error:
-        raise OSError(f"{redact_url(url)} cannot be read: {_words(error)}") from None
+        if int(path.fs.info(path.path).get("size") or 0) > max_bytes:
+            raise OSError(f"{redact_url(url)} has more than {max_bytes} bytes")
+        return bytes(path.fs.cat_file(path.path))
+    except FileNotFoundError:
+        raise OSError(f"{redact_url(url)} is not there") from None
 
 
-def _downloaded(url: str, max_bytes: int) -> bytes:
-    with requests.Session() as session:
-        session.trust_env = True
-        session.auth = _no_auth  # nothing of a .netrc goes to a shop's images
-        with session.get(url, timeout=_TIMEOUT, stream=True) as answer:
-            if answer.status_code != requests.codes.ok:
-                raise OSError(f"{redact_url(url)} answers {answer.status_code}")
-            data = bytearray()
-            for chunk in answer.iter_content(_CHUNK):
-                data += chunk
-                if len(data) > max_bytes:
-                    raise OSError(f"{redact_url(url)} has more than {max_bytes} bytes")
-            return bytes(data)
+def connection_settings(bgrep_conn_id: str) -> Settings | None:
+    """The ``bgrep`` connection, ``None`` if it cannot be read: its proxies are then not used."""
+    from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 
-
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
-
-
-def _words(error: requests.RequestException) -> str:
-    # The library's words repeat the URL.
-    return {"ConnectionError": "no connection", "ReadTimeout": "no answer in time"}.get(
-        type(error).__name__, type(error).__name__
-    )
+    try:
+        return BgRepHook(bgrep_conn_id).settings
+    except Exception as error:  # a check does not need the connection
+        _log.warning(
+            "Connection %s cannot be read (%s): images are fetched with the environment's proxies.",
+            bgrep_conn_id,
+            type(error).__name__,
+        )
+        return None

@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads a catalog: CSV as spreadsheets write it, JSON lines, Parquet, or rows of an upstream task.
 
-Every cell comes as text, every row with the line it begins on. What cannot be read is reported with its line,
-and stops nothing else.
+Every cell comes as text by the rule of :mod:`~airflow_provider_bgrep.catalog.source.cells`, every row with
+the line it begins on. Only the columns that somebody asks for are read. A row that cannot be read is reported
+with its line; the others are still read.
 """
 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import gzip
 import json
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final
@@ -23,9 +25,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from airflow_provider_bgrep.catalog.model.columns import REQUIRED
-from airflow_provider_bgrep.catalog.source.csv_reader import BLOCK, Dialect, Row, blocks, dialect_of
+from airflow_provider_bgrep.catalog.model.columns import REQUIRED, TEXT_FIELDS, column_name
+from airflow_provider_bgrep.catalog.source.cells import (
+    BLANKS,
+    UnreadableCellError,
+    cell_text,
+    cell_texts,
+    has_blank_row,
+    trimmed,
+    whole_key,
+)
+from airflow_provider_bgrep.catalog.source.csv_reader import Row, detect_dialect, holds, read_blocks
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
+from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 from airflow_provider_bgrep.storage import local_copy, storage_path
 
 FORMATS: Final[dict[str, tuple[str, ...]]] = {
@@ -34,11 +46,22 @@ FORMATS: Final[dict[str, tuple[str, ...]]] = {
     "parquet": (".parquet", ".pq"),
 }
 LINE: Final = " line"
-"""Name of the column with a row's line: a catalog's own name never begins with a blank."""
+"""The column with a row's line. The name of a catalog's own column never begins with a blank."""
 
+KEYS: Final = ("sku", "view")
+"""Columns in which ``1001.0`` is ``1001``."""
 
-Block = tuple[Sequence[int], Sequence[Sequence[str | None]] | Sequence[pa.Array]]
-"""Lines, and the columns' cells of the rows that begin on them."""
+_ROWS: Final = 4_000
+"""Rows of JSON lines, of Parquet or of a task that are read at once."""
+
+_LIKELY: Final = 0.85
+"""A heading that is at least this similar to a field's name is taken for a misspelling of it."""
+
+_SUFFIXES: Final = ("url", "uri", "link", "path")
+"""``mask_url`` is taken for a misspelling of ``mask``."""
+
+Block = tuple[Sequence[int], Sequence[pa.Array]]
+"""Lines, and the wanted columns' cells of the rows that begin on them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +70,9 @@ class InvalidRow:
 
     :param line: line of the file that it begins on; of Parquet and of rows given as a list, its number from
         1.
-    :param column: the column at fault, if one is.
+    :param column: the column at fault; ``""`` if it is the row as a whole.
     :param reason: what is wrong, and what to do.
-    :param sku: the row's, where it can be told.
+    :param sku: the row's, where it can be read.
     :param view: the row's, likewise.
     """
 
@@ -69,63 +92,96 @@ class Catalog:
     """An open catalog.
 
     :param name: the file, as text.
-    :param columns: its columns' names, in small letters.
+    :param headings: its headings by the names of their columns, in the file's order.
+    :param reader: reads the wanted columns of the catalog, some rows at a time.
+    :param has_templates: whether a cell may be a template.
+    :param ambiguous: names that several headings have.
     :param invalid: rows that cannot be used; grows while it is read.
     """
 
     name: str
-    columns: tuple[str, ...]
-    rows: Callable[[Catalog], Iterable[Block]] = field(repr=False)
+    headings: Mapping[str, str]
+    reader: Callable[[Catalog, Sequence[str]], Iterable[Block]] = field(repr=False)
+    has_templates: bool = True
+    ambiguous: Mapping[str, Sequence[str]] = field(default_factory=dict)
     invalid: list[InvalidRow] = field(default_factory=list)
 
     @property
-    def unreadable(self) -> int:
-        """Bad rows whose sku cannot be told: while there are any, nobody knows what was removed."""
-        return sum(not row.sku for row in self.invalid)
+    def columns(self) -> tuple[str, ...]:
+        """The names of its columns, as fields and templates use them."""
+        return tuple(self.headings)
 
     @property
-    def schema(self) -> pa.Schema:
-        """Every column as text, and :data:`LINE`."""
-        return pa.schema([*(pa.field(name, pa.string()) for name in self.columns), (LINE, pa.int64())])
+    def unreadable(self) -> int:
+        """Invalid rows whose sku cannot be read: while there are any, nobody knows what was removed."""
+        return sum(not row.sku for row in self.invalid)
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows, some at a time."""
-        for lines, columns in self.rows(self):
+    def check_headings(self, used: Iterable[str]) -> None:
+        """Refuse headings that look like a misspelled field, and names that two headings share.
+
+        :param used: names of the columns that fields and templates read.
+        :raises InvalidInput: with every problem.
+        """
+        used = set(used)
+        problems = [
+            Problem("catalog", f"has {len(names)} columns {name!r} ({', '.join(names)}); rename all but one")
+            for name, names in self.ambiguous.items()
+            if name in used
+        ]
+        missing = [name for name in IMAGE_TASK_FIELDS if name not in self.headings]
+        for name, heading in self.headings.items():
+            close = "" if name in used else _misspelled(name, missing)
+            if close:
+                what = f"has a column {heading!r}, which is not read; did you mean {close!r}? Rename it"
+                problems.append(Problem("catalog", what))
+        if problems:
+            raise InvalidInput(problems)
+
+    def batches(
+        self, columns: Sequence[str] | None = None, *, reports: bool = True
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows, some at a time: every column as text, null for empty, and :data:`LINE`.
+
+        :param columns: the columns to read, ``sku`` among them; all, unless given.
+        :param reports: whether rows that cannot be read are added to ``invalid``.
+        """
+        wanted = tuple(self.columns if columns is None else columns)
+        schema = pa.schema([*(pa.field(name, pa.string()) for name in wanted), (LINE, pa.int64())])
+        known = len(self.invalid)
+        for lines, arrays in self.reader(self, wanted):
+            if not reports:
+                del self.invalid[known:]
             if len(lines):
-                yield self._batch(lines, columns)
+                yield pa.RecordBatch.from_arrays([*arrays, pa.array(lines, pa.int64())], schema=schema)
 
-    def _batch(self, lines: Sequence[int], columns: Sequence[Any]) -> pa.RecordBatch:
-        try:
-            return self._arrow(lines, columns)
-        except UnicodeEncodeError:
-            good = []
-            for line, row in zip(lines, zip(*columns, strict=True), strict=True):
-                column = next((n for n, c in zip(self.columns, row, strict=True) if not _is_text(c)), None)
-                if column is None:
-                    good.append((line, row))
-                else:
-                    self.invalid.append(InvalidRow(line, column, "holds a character that is no Unicode text"))
-            return self._arrow([line for line, _ in good], self.by_column(row for _, row in good))
+    def template_words(self, marks: Sequence[str]) -> frozenset[str]:
+        """Words in the cells that may be templates: every column that they read is among them.
 
-    def _arrow(self, lines: Sequence[int], columns: Sequence[Any]) -> pa.RecordBatch:
-        arrays = [_nothing_for_empty(pa.array(column, pa.string())) for column in columns]
-        return pa.RecordBatch.from_arrays([*arrays, pa.array(lines, pa.int64())], schema=self.schema)
-
-    def by_column(self, rows: Iterable[Sequence[str | None]]) -> list[Sequence[str | None]]:
-        """Rows as columns, also where there is no row."""
-        return list(zip(*rows, strict=True)) or [()] * len(self.columns)
+        :param marks: what begins a part of a template.
+        """
+        texts = [name for name in TEXT_FIELDS if name in self.headings]
+        if not texts or not self.has_templates:
+            return frozenset()
+        found: set[str] = set()
+        for batch in self.batches(["sku", *texts], reports=False):
+            for column in batch.columns[1:-1]:
+                for mark in marks:
+                    cells = column.filter(pc.match_substring(column, mark))
+                    found.update(*(map(_words, cells.unique().to_pylist())))
+        return frozenset(found)
 
 
-def _nothing_for_empty(cells: pa.Array) -> pa.Array:
-    return pc.if_else(pc.equal(cells, ""), pa.scalar(None, pa.string()), cells)
+def _words(text: str) -> list[str]:
+    return "".join(c if c.isalnum() or c == "_" else " " for c in text).split()
 
 
-def _is_text(cell: str | None) -> bool:
-    try:
-        (cell or "").encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _misspelled(name: str, fields: Sequence[str]) -> str:
+    """The field that a column's name is a misspelling of; ``""`` if it is none."""
+    close = difflib.get_close_matches(name, fields, n=1, cutoff=_LIKELY)
+    if close:
+        return close[0]
+    head, _, tail = name.rpartition("_")
+    return head if tail in _SUFFIXES and head in fields else ""
 
 
 @contextlib.contextmanager
@@ -135,13 +191,13 @@ def open_catalog(
     """Open a catalog.
 
     :param catalog: a path or URL, an ``ObjectStoragePath``, or a list of mappings.
-    :param format: ``csv``, ``jsonl`` or ``parquet``, where the name does not say it.
-    :param encoding: of CSV, where it is neither Unicode nor GB18030.
-    :param delimiter: of CSV, where the header does not say it.
+    :param format: ``csv``, ``jsonl`` or ``parquet``; ``""`` to take it from the file's name.
+    :param encoding: of CSV; ``""`` for Unicode or GB18030.
+    :param delimiter: of CSV; ``""`` to take it from the header.
     :raises InvalidInput: if it cannot be read at all.
     """
     if not isinstance(catalog, str) and isinstance(catalog, Iterable) and not hasattr(catalog, "fs"):
-        yield _listed(list(catalog))
+        yield _from_rows(list(catalog))
         return
     path = storage_path(catalog)
     kind = _format_of(str(path), format)
@@ -149,10 +205,10 @@ def open_catalog(
         with local_copy(path) as local, _unpacked(local, str(path)) as plain:
             yield _READERS[kind](str(path), plain, encoding, delimiter)
     except FileNotFoundError:
-        raise _wrong(f"{path} is not there; give a file that this worker can read") from None
+        raise _refusal(f"{path} does not exist; give a file that this worker can read") from None
 
 
-def _wrong(what: str) -> InvalidInput:
+def _refusal(what: str) -> InvalidInput:
     return InvalidInput([Problem("catalog", what)])
 
 
@@ -165,7 +221,7 @@ def _format_of(name: str, given: str) -> str:
     for kind, suffixes in FORMATS.items():
         if stem.endswith(suffixes):
             return kind
-    raise _wrong(f"{name!r} does not end as a CSV, JSONL or Parquet file does; say which in catalog_format")
+    raise _refusal(f"{name!r} does not end like a CSV, JSONL or Parquet file; set catalog_format")
 
 
 @contextlib.contextmanager
@@ -178,88 +234,129 @@ def _unpacked(local: str, name: str) -> Iterator[str]:
             with gzip.open(local) as packed:
                 shutil.copyfileobj(packed, plain)
         except (OSError, EOFError) as error:
-            raise _wrong(f"cannot be unpacked: {error}") from None
+            raise _refusal(f"cannot be unpacked: {error}") from None
         plain.flush()
         yield plain.name
 
 
-def _columns(names: Iterable[Any]) -> tuple[str, ...]:
-    """Names of columns as everything else knows them.
+@dataclass(frozen=True)
+class _Header:
+    """The headings of a file.
 
-    :raises InvalidInput: with everything that is wrong about them.
+    :param headings: by the names of their columns.
+    :param places: of the columns in the file, by name.
+    :param ambiguous: headings that share a name.
     """
-    columns = tuple(str(name).strip().casefold() for name in names)
-    problems = []
-    for name, count in Counter(columns).items():
-        if count > 1 and name:
-            problems.append(Problem("catalog", f"has {count} columns {name!r}; rename all but one"))
-    shown = ", ".join(name for name in columns[:20] if name)
-    for name in REQUIRED:
-        if name not in columns:
-            problems.append(Problem("catalog", f"has no column {name!r}; its columns are {shown}"))
-    if problems:
-        raise InvalidInput(problems)
-    return columns
+
+    headings: dict[str, str]
+    places: dict[str, int]
+    ambiguous: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, names: Sequence[Any]) -> _Header:
+        """The header.
+
+        :raises InvalidInput: with everything that is wrong with it.
+        """
+        by_name: dict[str, list[str]] = {}
+        places: dict[str, int] = {}
+        for place, heading in enumerate(names):
+            name = column_name(heading)
+            if name:
+                by_name.setdefault(name, []).append(str(heading).strip(BLANKS))
+                places.setdefault(name, place)
+        problems = [
+            Problem("catalog", f"has {len(by_name[name])} columns {name!r}; rename all but one")
+            for name in (*REQUIRED, *IMAGE_TASK_FIELDS, *KEYS, "category")
+            if len(by_name.get(name, ())) > 1
+        ]
+        shown = ", ".join(name for name in list(by_name)[:20])
+        for name in REQUIRED:
+            if name not in by_name:
+                close = next((one for one in by_name if _misspelled(one, [name])), "")
+                hint = f"; did you mean it by {close!r}?" if close else ""
+                problems.append(Problem("catalog", f"has no column {name!r}; its columns are {shown}{hint}"))
+        if problems:
+            raise InvalidInput(list(dict.fromkeys(problems)))
+        ambiguous = {name: found for name, found in by_name.items() if len(found) > 1}
+        return cls({name: found[0] for name, found in by_name.items()}, places, ambiguous)
 
 
 # --- CSV ------------------------------------------------------------------------------------------
 
 
 def _csv(name: str, local: str, encoding: str, delimiter: str) -> Catalog:
-    dialect = dialect_of(local, encoding, delimiter)
-    columns = list(_columns(dialect.header))
-    while columns and not columns[-1]:
-        columns.pop()
-    if "" in columns:
-        raise _wrong(f"has no name for its column {columns.index('') + 1}; give it one")
-    return Catalog(name, tuple(columns), lambda catalog: _csv_rows(catalog, local, dialect))
+    dialect = detect_dialect(local, encoding, delimiter)
+    headings = list(dialect.header)
+    header = _Header.of(headings)
+    while headings and not column_name(headings[-1]):
+        headings.pop()
+    unnamed = [place for place, heading in enumerate(headings) if not column_name(heading)]
+    if unnamed:
+        raise _refusal(f"has no name for its column {unnamed[0] + 1}; give it one")
+
+    width = len(headings)
+
+    def read(catalog: Catalog, wanted: Sequence[str]) -> Iterator[Block]:
+        places = {header.places[one]: one in KEYS for one in wanted}
+        for block in read_blocks(local, dialect, width, places):
+            if isinstance(block, tuple):
+                first, columns = block
+                yield range(first, first + len(columns[0])), columns
+            else:
+                good = [pair for row in block if (pair := _csv_row(catalog, header, width, row)) is not None]
+                cells = [[row[place] for _, row in good] for place in places]
+                arrays = [pa.array(column, pa.string()) for column in cells]
+                yield (
+                    [line for line, _ in good],
+                    [trimmed(array, is_key) for array, is_key in zip(arrays, places.values(), strict=True)],
+                )
+
+    return Catalog(name, header.headings, read, holds(local, b"{"), header.ambiguous)
 
 
-def _csv_rows(catalog: Catalog, local: str, dialect: Dialect) -> Iterator[Block]:
-    for block in blocks(local, dialect, len(catalog.columns)):
-        if isinstance(block, tuple):
-            first, columns = block
-            yield range(first, first + len(columns[0])), columns
-        else:
-            good = [pair for row in block if (pair := _one(catalog, row)) is not None]
-            yield [line for line, _ in good], catalog.by_column(cells for _, cells in good)
-
-
-def _one(catalog: Catalog, row: Row) -> tuple[int, Sequence[str]] | None:
-    """A row that can be used; any other is reported, unless it is empty."""
+def _csv_row(catalog: Catalog, header: _Header, width: int, row: Row) -> tuple[int, Sequence[str]] | None:
+    """A row of ``width`` cells; any other is reported, unless it is blank."""
     line, cells, wrong = row
-    width, place = len(catalog.columns), catalog.columns.index("sku")
-    if len(cells) > width and not any(cells[width:]):
+    if len(cells) > width and not any(cell.strip(BLANKS) for cell in cells[width:]):
         cells = cells[:width]
-    if not any(cells):
+    if not any(cell.strip(BLANKS) for cell in cells):
         return None
+    # Excel leaves out the delimiters of trailing empty cells.
+    if not wrong and len(cells) < width and len(cells) > max(header.places[name] for name in REQUIRED):
+        cells = [*cells, *[""] * (width - len(cells))]
     if not wrong and len(cells) == width:
         return line, cells
     wrong = wrong or f"has {len(cells)} cells, and the header {width}; quote a cell that holds the delimiter"
-    catalog.invalid.append(InvalidRow(line, "", wrong, *_sku(cells, place)))
+    place = header.places["sku"]
+    sku = (cell_text(cells[place].encode(errors="replace")) or "") if len(cells) > place else ""
+    catalog.invalid.append(InvalidRow(line, "", wrong, sku))
     return None
-
-
-def _sku(cells: Sequence[str], place: int) -> tuple[str]:
-    return (cells[place].strip() if len(cells) > place else "",)
 
 
 # --- JSON lines, and rows of a task ----------------------------------------------------------------
 
 
 def _jsonl(name: str, local: str, encoding: str, delimiter: str) -> Catalog:
-    columns: dict[str, None] = {}
+    names: dict[str, None] = {}
     with Path(local).open("rb") as file:
         for _, value, wrong in _objects(file):
             if not wrong:
-                columns |= dict.fromkeys(_names(value))
-    if not columns:
-        raise _wrong("holds no JSON object; give one object a line")
-    return Catalog(name, _columns(columns), lambda catalog: _jsonl_rows(catalog, local))
+                names |= dict.fromkeys(value)
+    if not names:
+        raise _refusal("holds no JSON object; give one object a line")
+
+    def read(catalog: Catalog, wanted: Sequence[str]) -> Iterator[Block]:
+        with Path(local).open("rb") as file:
+            yield from _in_blocks(_mapped(catalog, wanted, _objects(file)), len(wanted))
+
+    header = _Header.of(_distinct(names))
+    return Catalog(name, header.headings, read, holds(local, b"{{") or holds(local, b"{%"), header.ambiguous)
 
 
-def _names(value: Mapping[str, Any]) -> list[str]:
-    return [str(name).strip().casefold() for name in value]
+def _distinct(names: Iterable[Any]) -> list[str]:
+    """The names of a column, once each: objects may write one differently."""
+    return list({column_name(name): str(name) for name in names}.values())
 
 
 def _objects(file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any], str]]:
@@ -269,9 +366,9 @@ def _objects(file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any], str]]:
         if not text.strip():
             continue
         try:
-            value = json.loads(text, parse_float=str, parse_int=str, object_pairs_hook=_unique)
+            value = json.loads(text, parse_float=Decimal, parse_int=_Digits, object_pairs_hook=_unique)
         except ValueError as error:
-            yield line, {}, f"is no JSON: {sanitize_message(error)}"
+            yield line, {}, f"is not JSON: {sanitize_message(error)}"
             continue
         except RecursionError:
             yield line, {}, "is nested too deeply"
@@ -282,66 +379,86 @@ def _objects(file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any], str]]:
             yield line, {}, f"is a {type(value).__name__}; give an object with a row's columns"
 
 
+class _Digits(str):
+    """A whole number as it is written: Python makes no number of more than 4,300 digits."""
+
+    __slots__ = ()
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    if len({name.strip().casefold() for name in found}) != len(pairs):
-        raise ValueError("a column is there twice")
+    if len({column_name(name) for name in found}) != len(pairs):
+        raise ValueError("a column occurs twice")
     return found
 
 
-def _jsonl_rows(catalog: Catalog, local: str) -> Iterator[Block]:
-    with Path(local).open("rb") as file:
-        yield from _in_blocks(catalog, _mapped(catalog, _objects(file)))
-
-
-def _in_blocks(catalog: Catalog, rows: Iterator[tuple[int, Sequence[str | None]]]) -> Iterator[Block]:
-    while some := list(islice(rows, BLOCK)):
-        yield [line for line, _ in some], catalog.by_column(cells for _, cells in some)
+def _in_blocks(rows: Iterator[tuple[int, Sequence[str | None]]], width: int) -> Iterator[Block]:
+    while some := list(islice(rows, _ROWS)):
+        columns = list(zip(*(cells for _, cells in some), strict=True)) or [()] * width
+        yield [line for line, _ in some], [pa.array(column, pa.string()) for column in columns]
 
 
 def _mapped(
-    catalog: Catalog, objects: Iterable[tuple[int, Mapping[str, Any], str]]
+    catalog: Catalog, wanted: Sequence[str], objects: Iterable[tuple[int, Mapping[Any, Any], str]]
 ) -> Iterator[tuple[int, Sequence[str | None]]]:
+    """The wanted cells of each object; an object with a cell that has no text is reported."""
     for line, value, wrong in objects:
         if wrong:
             catalog.invalid.append(InvalidRow(line, "", wrong))
             continue
-        row = {str(name).strip().casefold(): cell for name, cell in value.items()}
-        nested = [name for name, cell in row.items() if isinstance(cell, dict | list | tuple | set)]
-        sku = _cell(row.get("sku")) or ""
-        if nested:
-            kind = type(row[nested[0]]).__name__
-            catalog.invalid.append(InvalidRow(line, nested[0], f"is a {kind}; give text or a number", sku))
-            continue
-        yield line, [_cell(row.get(name)) for name in catalog.columns]
+        row = {column_name(name): cell for name, cell in value.items()}
+        texts, problems = _texts_of(row, wanted)
+        if problems:
+            catalog.invalid.append(_invalid(line, problems, texts))
+        elif any(texts.values()) or any(not _is_blank(cell) for cell in row.values()):
+            yield line, list(texts.values())
 
 
-def _cell(value: Any) -> str | None:
-    if value is None or value == "" or value != value:
-        return None
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value)
+def _texts_of(row: Mapping[str, Any], wanted: Iterable[str]) -> tuple[dict[str, str | None], dict[str, str]]:
+    texts: dict[str, str | None] = {}
+    problems: dict[str, str] = {}
+    for name in wanted:
+        try:
+            texts[name] = (whole_key if name in KEYS else cell_text)(row.get(name))
+        except UnreadableCellError as error:
+            texts[name], problems[name] = None, str(error)
+    return texts, problems
 
 
-def _listed(rows: list[Any]) -> Catalog:
-    columns: dict[str, None] = {}
+def _invalid(line: int, problems: Mapping[str, str], texts: Mapping[str, str | None]) -> InvalidRow:
+    reason = "; ".join(problems.values() if len(problems) == 1 else (f"{n} {w}" for n, w in problems.items()))
+    return InvalidRow(line, ", ".join(problems), reason, texts.get("sku") or "", texts.get("view") or "")
+
+
+def _is_blank(value: Any) -> bool:
+    try:
+        return cell_text(value) is None
+    except UnreadableCellError:
+        return False
+
+
+def _from_rows(rows: list[Any]) -> Catalog:
+    names: dict[Any, None] = {}
     for row in rows:
         if isinstance(row, Mapping):
-            columns |= dict.fromkeys(_names(row))
-    if not columns:
-        raise _wrong("is a list without a row; give mappings of columns to cells")
+            names |= dict.fromkeys(row)
+    if not names:
+        raise _refusal("is a list without a row; give mappings of columns to cells")
 
-    def objects() -> Iterator[tuple[int, Mapping[str, Any], str]]:
+    def objects() -> Iterator[tuple[int, Mapping[Any, Any], str]]:
         for line, row in enumerate(rows, 1):
-            if isinstance(row, Mapping):
-                yield line, row, ""
-            else:
+            if not isinstance(row, Mapping):
                 yield line, {}, f"is a {type(row).__name__}; give a mapping of columns to cells"
+            elif len({column_name(name) for name in row}) != len(row):
+                yield line, {}, "has a column twice; rename one"
+            else:
+                yield line, row, ""
 
-    return Catalog(
-        "rows of a task", _columns(columns), lambda catalog: _in_blocks(catalog, _mapped(catalog, objects()))
-    )
+    def read(catalog: Catalog, wanted: Sequence[str]) -> Iterator[Block]:
+        yield from _in_blocks(_mapped(catalog, wanted, objects()), len(wanted))
+
+    header = _Header.of(_distinct(names))
+    return Catalog("rows of a task", header.headings, read, True, header.ambiguous)
 
 
 # --- Parquet --------------------------------------------------------------------------------------
@@ -351,25 +468,62 @@ def _parquet(name: str, local: str, encoding: str, delimiter: str) -> Catalog:
     try:
         file = pq.ParquetFile(local)
     except (pa.ArrowInvalid, OSError) as error:
-        raise _wrong(f"is no Parquet file: {sanitize_message(error)}") from None
-    return Catalog(
-        name, _columns(file.schema_arrow.names), lambda catalog: _parquet_rows(catalog, pq.ParquetFile(local))
-    )
+        raise _refusal(f"is not a Parquet file: {sanitize_message(error)}") from None
+    names = file.schema_arrow.names
+    header = _Header.of(names)
+
+    def read(catalog: Catalog, wanted: Sequence[str]) -> Iterator[Block]:
+        try:
+            yield from _parquet_blocks(catalog, local, [names[header.places[one]] for one in wanted], wanted)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _refusal(f"is a damaged Parquet file: {sanitize_message(error)}") from None
+
+    return Catalog(name, header.headings, read, True, header.ambiguous)
 
 
-def _parquet_rows(catalog: Catalog, file: pq.ParquetFile) -> Iterator[Block]:
+def _parquet_blocks(
+    catalog: Catalog, local: str, in_file: Sequence[str], wanted: Sequence[str]
+) -> Iterator[Block]:
+    file = pq.ParquetFile(local)
     line = 1
-    for batch in file.iter_batches(BLOCK):
-        yield range(line, line + batch.num_rows), list(map(_texts, batch.columns))
-        line += batch.num_rows
+    for group in range(file.num_row_groups):
+        for number, batch in enumerate(file.iter_batches(_ROWS, row_groups=[group], columns=in_file)):
+            columns, wrong = [], dict[int, dict[str, str]]()
+            for name, heading in zip(wanted, in_file, strict=True):
+                texts, unreadable = cell_texts(batch.column(heading), name in KEYS)
+                columns.append(texts)
+                for place, what in unreadable.items():
+                    wrong.setdefault(place, {})[name] = what
+            lines = range(line, line + batch.num_rows)
+            line += batch.num_rows
+            drop = set(wrong)
+            for place, problems in wrong.items():
+                texts_of = {name: column[place].as_py() for name, column in zip(wanted, columns, strict=True)}
+                catalog.invalid.append(_invalid(lines[place], problems, texts_of))
+            if has_blank_row(columns):
+                drop |= _blank_rows(file, group, number, columns)
+            if drop:
+                kept = [place for place in range(len(lines)) if place not in drop]
+                yield (
+                    [lines[place] for place in kept],
+                    [column.take(pa.array(kept, pa.int64())) for column in columns],
+                )
+            else:
+                yield lines, columns
 
 
-def _texts(column: pa.Array) -> pa.Array:
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return column.cast(pa.string())
-    return pa.array(map(_cell, column.to_pylist()), pa.string())
+def _blank_rows(file: pq.ParquetFile, group: int, number: int, columns: Sequence[pa.Array]) -> set[int]:
+    """Rows of a batch in which every column of the file is null or blank, not only those that are read."""
+    batch = next(islice(file.iter_batches(_ROWS, row_groups=[group]), number, None))
+    blank = [all(not column[place].is_valid for column in columns) for place in range(batch.num_rows)]
+    for column in batch.columns:
+        for place, valid in enumerate(column.is_valid().to_pylist()):
+            if blank[place] and valid:
+                try:
+                    blank[place] = not cell_texts(column.slice(place, 1))[0][0].is_valid
+                except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                    blank[place] = False
+    return {place for place, one in enumerate(blank) if one}
 
 
 _READERS: Final[dict[str, Callable[[str, str, str, str], Catalog]]] = {

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
-    from airflow_provider_bgrep.journal.journal import SubmitRecord
+    from airflow_provider_bgrep.journal.records import SubmitRecord
 
 COMPACT_ABOVE: Final = 16
 """So many segments are merged into one."""
@@ -124,7 +124,7 @@ class Ledger:
 
     def is_open(self, plan_id: str) -> bool:
         """Whether a plan may buy."""
-        pointer = self._pointers.newest()
+        pointer = self._pointers.latest()
         return pointer is not None and any(one.plan_id == plan_id for one in pointer.open)
 
     # --- reading ----------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ class Ledger:
     def _sound(self) -> LedgerMetadata:
         """The pointer in force, after a rebuild if it, or a segment, is lost."""
         try:
-            pointer = self._pointers.newest() or LedgerMetadata()
+            pointer = self._pointers.latest() or LedgerMetadata()
             latest = max(self._plans(), default="")
             if latest > pointer.latest:
                 raise DamagedLedgerError(f"no pointer knows plan {latest}")
@@ -349,7 +349,7 @@ class Ledger:
 
         :raises DamagedLedgerError: if what it was made of is not there any more.
         """
-        number = self._pointers.number()
+        number = self._pointers.latest_number()
         now, plans, unsure = self._readable(number), self._plans(), list[str]()
         with contextlib.ExitStack() as stack, engine() as db:
             whole = dict(self._whole(stack))
@@ -370,7 +370,7 @@ class Ledger:
             )
         made = replace(now, segments=(name,) if name else ())
         # On top of what was read, and of nothing newer: else what others have claimed since would be lost.
-        if not self._pointers.put(made, number + 1):
+        if not self._pointers.create(made, number + 1):
             return self._sound()
         return replace(made, number=number + 1)
 
@@ -385,7 +385,9 @@ class Ledger:
     ) -> None:
         """Refuse to go on without a lost segment, where the plans that it was made of are gone, too."""
         lost = [name for name in (now.segments if now else ()) if name not in whole]
-        if now and lost and not any(plan_id <= now.first for plan_id in plans):
+        # A folder without a header is what an interrupted clean-up has left of a plan.
+        early = [one for one in plans if now and one <= now.first and find_plan(self._layout.plan(one))]
+        if now and lost and not early:
             raise DamagedLedgerError(
                 f"{', '.join(lost)} cannot be made anew: the files of plan {now.first}, and maybe of others, "
                 f"are not in {self._layout.plans} any more. Put back what is missing there, or the segment; "
@@ -395,7 +397,9 @@ class Ledger:
 
     def _whole(self, stack: contextlib.ExitStack) -> Iterator[tuple[str, str]]:
         """Segments that can be read, in force or not: their names, and files of this machine."""
-        for name in names_in(self._layout.ledger):
+        folders = (self._layout.ledger_copy, self._layout.ledger)
+        listed = [(name, one) for one in folders for name in names_in(one)]
+        for name, folder in sorted(listed, key=lambda found: found[0]):
             if name.endswith(".parquet"):
                 with contextlib.suppress(DamagedLedgerError, FileNotFoundError):
-                    yield name, self._opened(name, stack)
+                    yield name, stack.enter_context(segments.opened(folder, name))

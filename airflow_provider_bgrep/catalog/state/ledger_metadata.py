@@ -1,62 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ledger's pointer: which segments count, and which plans may buy. Switched in one step.
+"""The ledger's metadata: which segments count, and which plans hold a lease. A change is one atomic commit.
 
-A pointer is a small file with a number in its name; the highest number is in force. To switch is to create
-the next number, which of several that try at once one does: a compare and swap on every store that can create
-exclusively.
+The metadata is a :class:`~.versioned_file.VersionedFile`, ``metadata-{number}.json`` in the ledger's folder.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import random
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bgrep.client import sleep
-from airflow_provider_bgrep.storage import create_bytes, get_bytes, names_in, remove
+from airflow_provider_bgrep.catalog.state.versioned_file import VersionedFile
+from airflow_provider_bgrep.exceptions import BgRepStateError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 VERSION: Final = 1
-KEPT: Final = 20
-"""Pointers that stay, and the segments they name: who began to read with one of them may go on."""
+"""Version of the metadata's format."""
 
-_NAME: Final = re.compile(r"metadata-([0-9]{8,})\.json")
-_TRIES: Final = 50
-
-
-class DamagedLedgerError(Exception):
-    """The ledger is there, and cannot be read: to be rebuilt, never to be taken for empty."""
+KEEP: Final = 20
+"""Versions of the metadata that stay, with the segments that they name, for readers that have opened one."""
 
 
-class NewerLedgerError(Exception):
-    """The ledger was written by a newer version of this code: not to be read, and not to be rebuilt."""
+class DamagedLedgerError(BgRepStateError):
+    """A file of the ledger is damaged or missing. It must be rebuilt, and never be treated as empty."""
+
+
+class NewerLedgerError(BgRepStateError):
+    """A newer version of this package wrote the ledger. It must neither be read nor rebuilt."""
 
 
 def check_version(what: object, version: object, ours: int) -> None:
-    """Refuse what a newer version wrote.
+    """Check that this package can read a format version.
 
-    :raises NewerLedgerError: if that is so.
+    :param what: the file, for the message.
+    :param version: the version that the file has.
+    :param ours: the newest version that this package can read.
+    :raises NewerLedgerError: if a newer version of this package wrote the file.
     """
     if isinstance(version, int) and version > ours:
         raise NewerLedgerError(
-            f"{what} has version {version}, and this airflow-provider-bgrep knows {ours}: install a newer one"
+            f"{what} has format version {version}, and this airflow-provider-bgrep can read versions up to "
+            f"{ours}. Install a newer airflow-provider-bgrep."
         )
 
 
 @dataclass(frozen=True, slots=True)
 class PlanLease:
-    """A plan that may buy.
+    """A plan's permission to submit image tasks.
 
     :param plan_id: the plan.
-    :param run_id: the DAG run it was made for.
+    :param run_id: the DAG run that the plan was made for.
     :param dag_id: its DAG.
-    :param until: when it lapses, wall clock in seconds.
+    :param until: when the lease expires, wall clock in seconds.
     """
 
     plan_id: str
@@ -67,14 +66,15 @@ class PlanLease:
 
 @dataclass(frozen=True, slots=True)
 class LedgerMetadata:
-    """What is in force.
+    """One version of the ledger's metadata.
 
-    :param number: of this pointer; 0 before there is any.
-    :param segments: file names, oldest first.
-    :param open: plans that may buy.
-    :param replaced: plans that may not any more, and whose purchases are not in a segment yet.
-    :param first: the first plan that was settled: where its files are gone, segments cannot be made anew.
-    :param latest: the last one that was let to buy: where there are later ones, pointers are lost.
+    :param number: the version's number; 0 before the first commit.
+    :param segments: file names of the segments that count, oldest first.
+    :param open: leases of the plans that may submit.
+    :param replaced: plans that may not submit any more, and whose submits are in no segment yet.
+    :param first: the first plan that was committed. Lost segments can be rebuilt only while its files, or
+        those of an earlier plan, exist.
+    :param latest: the last plan that acquired a lease. A later plan's folder means that metadata was lost.
     """
 
     number: int = 0
@@ -86,107 +86,113 @@ class LedgerMetadata:
 
     @property
     def unsettled(self) -> tuple[str, ...]:
-        """Plans of which something may not be in a segment yet, oldest first."""
+        """Plans with submits that may be in no segment yet, oldest first."""
         return tuple(sorted({*self.replaced, *(plan.plan_id for plan in self.open)}))
 
 
 class LedgerMetadataLog:
-    """The pointers in a folder.
+    """The versions of the metadata in a ledger's folder.
 
-    :param folder: the ledger's.
+    :param folder: the ledger's folder.
     """
 
     def __init__(self, folder: ObjectStoragePath) -> None:
-        self._folder = folder
+        self._file = VersionedFile(
+            folder, "metadata-", encode=_encode, decode=_decode, damaged=DamagedLedgerError
+        )
 
-    def newest(self) -> LedgerMetadata | None:
-        """The pointer in force; ``None`` if there never was one.
+    def latest(self) -> LedgerMetadata | None:
+        """The metadata in force; ``None`` before the first commit.
 
         :raises DamagedLedgerError: if it cannot be read.
         """
-        number = self.number()
-        return self.read(number) if number else None
+        return self._file.latest()
 
-    def number(self) -> int:
-        """The highest number there is, whatever that pointer holds; 0 before there is any."""
-        return max(self._numbers(), default=0)
+    def latest_number(self) -> int:
+        """The highest number, whether or not that version can be read; 0 before the first commit."""
+        return self._file.latest_number()
 
     def read(self, number: int) -> LedgerMetadata:
-        """The pointer of a number.
+        """The version with a number.
 
-        :raises DamagedLedgerError: if it cannot be read.
+        :raises DamagedLedgerError: if it is missing or cannot be read.
         """
-        path = self._folder / _name(number)
-        data = get_bytes(path)
-        try:
-            value = json.loads(data or b"")
-            check_version(path, value["version"], VERSION)
-            if value["version"] != VERSION:
-                raise ValueError(f"version {value['version']}")
-            return LedgerMetadata(
-                number,
-                tuple(value["segments"]),
-                tuple(PlanLease(**plan) for plan in value["open"]),
-                tuple(value["replaced"]),
-                str(value["first"]),
-                str(value["latest"]),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise DamagedLedgerError(f"{path} cannot be read ({error})") from None
+        found = self._file.read(number)
+        if found is None:
+            raise DamagedLedgerError(f"{self._file.path(number)} cannot be found")
+        return found
 
     def commit(self, change: Callable[[LedgerMetadata], LedgerMetadata]) -> LedgerMetadata:
-        """Put what ``change`` makes of the pointer in force into its place.
+        """Replace the metadata in force by what ``change`` computes from it.
 
-        :param change: called again with a newer one if somebody was faster.
-        :return: what is in force now.
+        :param change: called again with newer metadata each time that another run commits first.
+        :return: the metadata that is now in force.
+        :raises BgRepConflictError: if other runs committed first in every attempt.
+        :raises DamagedLedgerError: if the metadata in force cannot be read.
         """
-        for _ in range(_TRIES):
-            now = self.newest() or LedgerMetadata()
-            then = change(now)
-            if then == now:
-                return now
-            if self.put(then, now.number + 1):
-                return replace(then, number=now.number + 1)
-            sleep(random.uniform(0.01, 0.2))  # noqa: S311 (not a secret)
-        raise OSError(f"The ledger's pointer in {self._folder} could not be switched: others were faster")
+        is_new = False
 
-    def put(self, pointer: LedgerMetadata, number: int) -> bool:
-        """Create the pointer of a number.
+        def changed(current: LedgerMetadata | None, number: int) -> LedgerMetadata | None:
+            nonlocal is_new
+            now = current or LedgerMetadata()
+            new = change(now)
+            is_new = new != now
+            return replace(new, number=number) if is_new else current
 
-        :return: whether it was not there before.
+        committed = self._file.commit(changed)[0] or LedgerMetadata()
+        if is_new:
+            self._expire(committed)
+        return committed
+
+    def create(self, metadata: LedgerMetadata, number: int) -> bool:
+        """Create the version with a number, whatever the version before it is: only a rebuild does this.
+
+        :return: whether it was created; if not, it exists already.
         """
-        value: dict[str, Any] = {**asdict(pointer), "version": VERSION, "number": number}
-        is_ours = create_bytes(json.dumps(value, indent=1).encode(), self._folder / _name(number))
-        if is_ours:
-            # Who may write may not be allowed to delete; and it is in force by now, whatever becomes of this.
-            with contextlib.suppress(Exception):
-                self._tidy({*pointer.segments})
-        return is_ours
+        created = self._file.create(metadata, number)
+        if created:
+            self._expire(metadata)
+        return created
 
-    def _tidy(self, named: set[str]) -> None:
-        """Remove the oldest pointers, and the segments that only they name.
+    def _expire(self, committed: LedgerMetadata) -> None:
+        def dependents(expired: Sequence[LedgerMetadata], oldest: LedgerMetadata) -> list[str]:
+            return unneeded_segments(expired, (oldest, committed))
 
-        :param named: segments that stay in any case.
-        """
-        numbers = sorted(self._numbers())
-        gone, kept = numbers[:-KEPT], numbers[-KEPT:]
-        if gone:
-            # A segment that is out of the pointers does not come back into them.
-            stay = named | self._segments(kept[0])
-            for number in gone:
-                for name in self._segments(number) - stay:
-                    remove(self._folder / name)
-                remove(self._folder / _name(number))
-
-    def _segments(self, number: int) -> set[str]:
-        try:
-            return {*self.read(number).segments}
-        except DamagedLedgerError:
-            return set()
-
-    def _numbers(self) -> list[int]:
-        return [int(found[1]) for name in names_in(self._folder) if (found := _NAME.fullmatch(name))]
+        # The commit counts whether or not this succeeds: the store may not allow us to delete.
+        with contextlib.suppress(Exception):
+            self._file.expire(KEEP, dependents)
 
 
-def _name(number: int) -> str:
-    return f"metadata-{number:08}.json"
+def unneeded_segments(expired: Sequence[LedgerMetadata], kept: Sequence[LedgerMetadata]) -> list[str]:
+    """Segments that only expired metadata names, oldest first.
+
+    :param kept: the oldest version that stays, and the newest. The versions between them name no other
+        segment of the expired ones: a segment that was merged into another one does not return.
+    """
+    named = {name for one in kept for name in one.segments}
+    return [
+        name for name in dict.fromkeys(name for one in expired for name in one.segments) if name not in named
+    ]
+
+
+def _encode(metadata: LedgerMetadata, number: int) -> bytes:
+    value: dict[str, Any] = {**asdict(metadata), "version": VERSION, "number": number}
+    return json.dumps(value, indent=1).encode()
+
+
+def _decode(data: bytes, number: int, path: ObjectStoragePath) -> LedgerMetadata:
+    try:
+        value = json.loads(data)
+        check_version(path, value["version"], VERSION)
+        if value["version"] != VERSION:
+            raise ValueError(f"format version {value['version']}, expected {VERSION}")
+        return LedgerMetadata(
+            number,
+            tuple(value["segments"]),
+            tuple(PlanLease(**plan) for plan in value["open"]),
+            tuple(value["replaced"]),
+            str(value["first"]),
+            str(value["latest"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedLedgerError(f"{path} cannot be read: {error}") from None

@@ -16,7 +16,7 @@ from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.state.database import rows_of
 from airflow_provider_bgrep.catalog.state.results import read_results
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.journal.journal import SubmitRecord
+from airflow_provider_bgrep.journal.records import SubmitRecord
 from airflow_provider_bgrep.storage import get_bytes, local_copy, put_bytes, size_of
 
 if TYPE_CHECKING:

@@ -22,9 +22,11 @@ from airflow_provider_bgrep.catalog.state.plan_store import (
     read_shards,
     read_work_items,
 )
-from airflow_provider_bgrep.generation.outcomes import BOUGHT, Outcome
-from airflow_provider_bgrep.journal.journal import FileStore, State, SubmitRecord, records_of
-from airflow_provider_bgrep.storage import get_bytes, local_copy, names_in, put_bytes
+from airflow_provider_bgrep.generation.outcomes import BILLABLE, Outcome
+from airflow_provider_bgrep.journal.journal import read_records
+from airflow_provider_bgrep.journal.records import State, SubmitRecord
+from airflow_provider_bgrep.journal.stores import FileStore
+from airflow_provider_bgrep.storage import get_bytes, local_copy, names_in
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -36,7 +38,7 @@ _NAMES: Final = tuple(column.name for column in ENTRY)
 _IN_VAIN: Final = frozenset(
     one.value for one in (Outcome.FAILED, Outcome.EXPIRED, Outcome.PENDING, Outcome.REFUSED, Outcome.UNKNOWN)
 )
-_MAY_BE_BILLED: Final = frozenset(one.value for one in BOUGHT)
+_MAY_BE_BILLED: Final = frozenset(one.value for one in BILLABLE)
 
 _log = logging.getLogger(__name__)
 
@@ -133,15 +135,13 @@ def _checked(path: ObjectStoragePath) -> dict[str, dict[str, Any]]:
 
 def store_of(folder: ObjectStoragePath) -> FileStore:
     """A journal's store in a folder."""
-    return FileStore(
-        read=lambda name: get_bytes(folder / name), write=lambda name, data: put_bytes(data, folder / name)
-    )
+    return FileStore(folder)
 
 
 def _from_journal(folder: ObjectStoragePath) -> dict[str, list[dict[str, Any]]]:
     """What the journal knows of each row, by name: its purchases in order, or else how it was refused."""
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for record in records_of(store_of(folder)):
+    for record in read_records(store_of(folder)):
         for index, asked in enumerate(record.items):
             facts = _facts(record, index, asked.images)
             if facts:
@@ -237,6 +237,6 @@ def known_records(layout: CatalogPaths, plan_id: str) -> Iterator[SubmitRecord]:
     files = layout.plan(plan_id)
     yield from read_outstanding_jobs(files)
     for name in names_in(files.folder / "journal"):
-        for record in records_of(store_of(files.folder / "journal" / name)):
+        for record in read_records(store_of(files.folder / "journal" / name)):
             if record.state is State.ACCEPTED:
                 yield record

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all contenders share: the image tasks, cut into jobs, and how a plain DAG saves images."""
+"""What all subjects share: the image tasks, split into jobs, and how a plain DAG saves images."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ PARAMS = {"folder": ""}
 
 
 def image_tasks() -> list[dict[str, Any]]:
-    """All image tasks, as the benchmark wrote them beside this file."""
+    """Return all image tasks, which the benchmark wrote beside this file."""
     tasks: list[dict[str, Any]] = json.loads(Path(__file__).with_name("tasks.json").read_text())
     return tasks
 
 
 def jobs() -> list[list[dict[str, Any]]]:
-    """The same in jobs of ten, which is all that one submit takes."""
+    """Return the image tasks in jobs of ten, the most that a submit takes."""
     tasks = image_tasks()
     return [tasks[start : start + 10] for start in range(0, len(tasks), 10)]
 
 
 def save(urls: list[str], folder: str) -> int:
-    """Save images as most people do: fetched and written, not looked at."""
+    """Save images as most DAGs do: fetch and write, without any check."""
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     with requests.Session() as session:

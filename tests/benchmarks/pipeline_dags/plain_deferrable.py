@@ -11,7 +11,7 @@ from airflow.sdk import DAG, BaseOperator
 
 
 class JobOperator(BaseOperator):
-    """The least that a deferrable operator for this API is."""
+    """A minimal deferrable operator for this API."""
 
     template_fields = ("folder",)
 

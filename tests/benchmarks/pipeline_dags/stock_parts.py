@@ -24,13 +24,13 @@ class FreshNonceSensor(HttpSensor):
         return super().poke(context)
 
 
-def question(response: Any) -> str:
-    """The body that asks for the job just submitted."""
+def query_body(response: Any) -> str:
+    """Return the body of the query for the submitted job."""
     return json.dumps({"data": {"result_key": response.json()["data"]["result_key"]}})
 
 
 def finished(response: Any) -> PokeReturnValue:
-    """Whether every image task is done; then the URLs of its images go to XCom."""
+    """Return whether every image task is finished; then the URLs of its images go to XCom."""
     found = response.json()["data"]["task_list"]
     is_done = all(one["status"] in ("SUCCESS", "FAILED") for one in found)
     return PokeReturnValue(is_done, [url for one in found for url in one["results"]] if is_done else None)
@@ -52,7 +52,7 @@ def stock_dag(mode: str) -> DAG:
             endpoint="api/v1/bg-rep/submit",
             headers={**HEADERS, "X-Ca-Nonce": "{{ macros.uuid.uuid4().hex }}"},
             data=body,
-            response_filter=question,
+            response_filter=query_body,
         )
         wait = FreshNonceSensor(
             task_id="wait",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nobody's: a task that defers once, so that no contender pays for what a fresh Airflow does only once."""
+"""A task that defers once before the measurement, because a new Airflow does some work only once."""
 
 from __future__ import annotations
 

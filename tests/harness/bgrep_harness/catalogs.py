@@ -1,9 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A catalog with a hundred kinds of bad rows, between good ones."""
+"""A catalog with a hundred kinds of invalid rows between valid ones."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_bgrep.catalog.config.defaults import FieldDefaults
+from airflow_provider_bgrep.catalog.plan.image_tasks import ImageTaskBuilder
+from airflow_provider_bgrep.catalog.source.reader import Catalog, open_catalog
+from airflow_provider_bgrep.catalog.source.rows import NormalizedRows
+from airflow_provider_bgrep.protocol.errors import InvalidInput
+from airflow_provider_bgrep.protocol.models import ImageTask
 
 COLUMNS = (
     "sku,view,category,name,color,image,mask,positive_prompt,negative_prompt,guidance_scale,strength,seed,steps,"
@@ -14,12 +23,12 @@ LONG = "x" * 501
 
 
 @dataclass(frozen=True)
-class Bad:
-    """A row that cannot be used.
+class InvalidRow:
+    """An invalid row.
 
-    :param text: what stands in the file for it; one line or several.
-    :param column: the column that must be blamed, '' for the row as a whole.
-    :param words: what the reason must say.
+    :param text: its text in the file; one line or several.
+    :param column: the column that the report must name, ``''`` for the whole row.
+    :param words: words that the reason must contain.
     """
 
     text: bytes
@@ -28,7 +37,7 @@ class Bad:
 
 
 def cells(number: int, **given: str) -> str:
-    """A row as CSV: good but for what is given."""
+    """Return a row as CSV, valid except for what is given."""
     row = {
         "sku": f"BAD-{number:03}",
         "name": "mug",
@@ -134,7 +143,7 @@ CELLS: tuple[tuple[dict[str, str], str, str], ...] = (
     ({"num_output": "1.5"}, "num_output", "is a float"),
     ({"steps": "14", "strength": "2"}, "strength, steps", "out of range"),
 )
-"""What is wrong in a cell: the cells, the column to blame, words of the reason."""
+"""Rows with invalid cells: the cells, the column to name, words of the reason."""
 
 LINES: tuple[tuple[bytes, str, str], ...] = (
     (b"BAD-900,too,few", "", "has 3 cells, and the header 14"),
@@ -150,27 +159,60 @@ LINES: tuple[tuple[bytes, str, str], ...] = (
     (b"====== conflict ======", "", "has 1 cells"),
     (b"# a remark, of somebody's", "", "has 2 cells"),
 )
-"""What is wrong with a line: the line, the column to blame, words of the reason."""
+"""Invalid lines: the line, the column to name, words of the reason."""
 
 
-def hundred_kinds(good: str) -> tuple[bytes, dict[int, Bad], list[str]]:
-    """A catalog as a CSV file.
+def invalid_rows(image: str) -> tuple[bytes, dict[int, InvalidRow], list[str]]:
+    """Return a catalog as a CSV file.
 
-    :param good: the URL of an image that is there.
-    :return: the file; what is wrong on which line; names of the good rows.
+    :param image: URL of an image that exists.
+    :return: the file, the invalid rows by line, and the names of the valid rows.
     """
-    bads = [Bad(cells(i, **given).encode(), column, words) for i, (given, column, words) in enumerate(CELLS)]
-    bads += [Bad(*line) for line in LINES]
-    lines = [",".join(COLUMNS).encode(), cells(0, sku="DUP", image=good).encode()]
-    number, wrong, names = 2, {}, ["DUP"]
-    for place, bad in enumerate(bads):
+    rows = [
+        InvalidRow(cells(i, **given).encode(), column, words)
+        for i, (given, column, words) in enumerate(CELLS)
+    ]
+    rows += [InvalidRow(*line) for line in LINES]
+    lines = [",".join(COLUMNS).encode(), cells(0, sku="DUP", image=image).encode()]
+    number, invalid, names = 2, {}, ["DUP"]
+    for place, row in enumerate(rows):
         number += 1
-        wrong[number] = bad
-        lines.append(bad.text)
-        number += bad.text.count(b"\n")
+        invalid[number] = row
+        lines.append(row.text)
+        number += row.text.count(b"\n")
         if place % 5 == 4:
             name = f"GOOD-{place:03}"
-            lines.append(cells(0, sku=name, image=f"{good}?{place}").encode())
+            lines.append(cells(0, sku=name, image=f"{image}?{place}").encode())
             names.append(name)
             number += 1
-    return b"\r\n".join(lines) + b"\r\n", wrong, names
+    return b"\r\n".join(lines) + b"\r\n", invalid, names
+
+
+def image_tasks(
+    catalog: Catalog, defaults: FieldDefaults | None = None
+) -> Iterator[tuple[dict[str, Any], ImageTask | InvalidInput]]:
+    """The rows of an open catalog, normalised, each with its image task or with what is wrong with it.
+
+    :param defaults: what rows leave open. Every column is a variable of templates.
+    """
+    defaults = defaults or FieldDefaults()
+    rows = NormalizedRows(catalog, defaults.defaults, defaults.categories, catalog.columns)
+    builder = ImageTaskBuilder(rows.constants, rows.variables)
+    for batch in rows.batches():
+        for row in batch.to_pylist():
+            try:
+                yield row, builder.build(row)
+            except InvalidInput as error:
+                yield row, error
+
+
+def image_task(cells: Mapping[str, Any], defaults: FieldDefaults | None = None) -> ImageTask:
+    """The image task of one row.
+
+    :raises InvalidInput: if the row is invalid.
+    """
+    with open_catalog([cells]) as catalog:
+        ((_, task),) = image_tasks(catalog, defaults)
+    if isinstance(task, InvalidInput):
+        raise task
+    return task

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Galleries of made-up nights: rows as the report has them, with images that a test can tell apart."""
+"""Galleries of invented runs: rows as the report passes them on, with images that a test can tell apart."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image
 
 from airflow_provider_bgrep.catalog.report.gallery import BUDGET, write_gallery
-from airflow_provider_bgrep.catalog.report.summary import summary_of
+from airflow_provider_bgrep.catalog.report.summary import Summary, summary_of
 
 SOURCE, MASK, MADE = "red", "white", ("blue", "lime", "yellow", "magenta")
-"""The colours of a row's images."""
+"""The colours of a row's source, mask and output images."""
 
 PAGE = "_bgrep/plans/20260314T020003-1f2e3d4c/report.html"
-"""Where a gallery lies under its destination."""
+"""Path of a gallery below its destination."""
 
 
 @cache
 def image(colour: str, side: int = 64, form: str = "WEBP") -> bytes:
-    """An image of one colour."""
+    """Return an image of one colour."""
     out = io.BytesIO()
     Image.new("RGB", (side, side), colour).save(out, form)
     return out.getvalue()
 
 
 def row(sku: str, **given: Any) -> dict[str, Any]:
-    """A row that a shard has worked on: bought, checked and published, but for what is given.
+    """Return a row that was generated, checked and published, except for what is given.
 
-    :param given: ``made`` is the number of its images; anything else replaces a key.
+    :param given: ``made`` is the number of output images; anything else replaces a key.
     """
     made = given.pop("made", 1)
     view = given.get("view", "main")
@@ -62,7 +62,7 @@ def row(sku: str, **given: Any) -> dict[str, Any]:
         "scores": [{"ssim": 0.99 - n / 100, "delta_e": 0.5} for n in range(made)],
         "thresholds": '{"delta_e": 2.0, "need_mask": false, "ssim": 0.95}',
         "chosen": 0,
-        "bought": made,
+        "billable": made,
         "cost": f"{made * 0.2:.2f}",
         "published": f"../../../{sku}/{view}.png",
         "files": [f"../../images/{sku}-{view}-{n}.png" for n in range(made)],
@@ -77,27 +77,27 @@ def row(sku: str, **given: Any) -> dict[str, Any]:
         "nonce": f"nonce-{sku}",
         "submitted_at": "2026-03-14T02:01:00+00:00",
         "dag_id": "shop",
-        "run_id": "night-1",
+        "run_id": "run-1",
     }
     return values | given
 
 
 def flagged(sku: str, *flags: str, **given: Any) -> dict[str, Any]:
-    """A row whose images were found wanting."""
+    """Return a row whose image was flagged."""
     found = {"verdict": "flagged", "flags": list(flags), "chosen": None, "published": ""}
     return row(sku, **{**found, "scores": [{"ssim": 0.8, "delta_e": 3.0}], **given})
 
 
-def bad(sku: str, reason: str, **given: Any) -> dict[str, Any]:
-    """A row that cannot be used."""
+def invalid(sku: str, reason: str, **given: Any) -> dict[str, Any]:
+    """Return an invalid row."""
     return {"state": "invalid", "name": sku, "sku": sku, "view": "main", "line": 9, "reason": reason, **given}
 
 
 def plan_of(rows: Sequence[Mapping[str, Any]], *, unchanged: int = 0, **given: Any) -> dict[str, Any]:
-    """A plan, as it is stored, that has these rows."""
+    """Return a plan of these rows, as it is stored."""
     return {
         "plan_id": "20260314T020003-1f2e3d4c",
-        "run_id": "night-1",
+        "run_id": "run-1",
         "dag_id": "shop",
         "catalog": "s3://shop/catalog.csv",
         "created_at": "2026-03-14T02:00:03+00:00",
@@ -109,17 +109,18 @@ def plan_of(rows: Sequence[Mapping[str, Any]], *, unchanged: int = 0, **given: A
 
 
 def gallery(rows: Iterable[dict[str, Any]], destination: Path, *, budget: int = BUDGET, **given: Any) -> Path:
-    """Write the gallery of a night.
+    """Write the gallery of a run.
 
-    :param destination: the folder that consumers read; the gallery lies in it where a real one would.
-    :param given: see :func:`plan_of`; ``unfinished`` and ``dry_run`` go into the summary.
+    :param destination: the folder to publish to; the gallery gets its usual path below it.
+    :param given: see :func:`plan_of`; ``unfinished``, ``dry_run`` and ``cancelled`` go into the summary.
     :return: the page.
     """
     rows = list(rows)
-    told = {name: given.pop(name) for name in ("unfinished", "dry_run") if name in given}
+    extra = {name: given.pop(name) for name in ("unfinished", "dry_run", "cancelled") if name in given}
     problems = [row for row in rows if row["state"] == "invalid"]
     plan = plan_of(rows, **given)
-    summary = summary_of(plan=plan, rows=rows, problems=problems, currency="CNY") | told
+    summary = summary_of(plan=plan, rows=rows, problems=problems, currency="CNY")
+    summary |= cast("Summary", extra)
     page = destination / PAGE
     page.parent.mkdir(parents=True, exist_ok=True)
     write_gallery(rows, summary, str(page), budget=budget)
@@ -127,7 +128,7 @@ def gallery(rows: Iterable[dict[str, Any]], destination: Path, *, budget: int = 
 
 
 def save_images(rows: Iterable[Mapping[str, Any]], page: Path) -> None:
-    """Put the rows' full-size files where their gallery looks for them."""
+    """Write the rows' full-size files to the paths that their gallery links to."""
     for one in rows:
         for name, colour in zip(one.get("files", ()), MADE, strict=False):
             file = page.parent / name

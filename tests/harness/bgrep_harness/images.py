@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Source images for many image tasks: as small as the API takes them, from a server beside Airflow."""
+"""Source images for many image tasks: of the smallest allowed size, from a server beside Airflow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS, MIN_SIDE
 
 SIGNATURE = "canary0signature0of0a0source0url"
-"""What signs the URLs of sources; it must turn up nowhere that a user did not put it."""
+"""The signature in source URLs; it must not appear anywhere but where a user put it."""
 
 _SIGNED = f"Expires=4102444800&OSSAccessKeyId=LTAIcanary&Signature={SIGNATURE}"
 _OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
@@ -26,21 +26,22 @@ _OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 @dataclass(frozen=True)
 class Images:
-    """A server with one product and its mask.
+    """A server with an image of a product and its mask.
 
-    :param url: where it is.
-    :param query: of every image's URL.
+    :param url: its URL.
+    :param query: query string of every image URL.
     """
 
     url: str
     query: str = _SIGNED
 
     def image_tasks(self, count: int, name: str, *, prompts: int | None = None) -> list[dict[str, Any]]:
-        """Image tasks, no two of which are equal; every fifth asks for two images.
+        """Return distinct image tasks; every fifth asks for two images.
 
-        :param name: of the list: no two lists of one session may share it.
-        :param prompts: how many different prompts there are; as many as image tasks unless said. Of
-            image tasks with the same prompt, the emulator draws one.
+        :param count: number of image tasks.
+        :param name: name of the list, unique in the session.
+        :param prompts: number of distinct prompts, by default one for each image task. The emulator draws
+            image tasks with the same prompt once.
         """
         return [
             self.image_task(
@@ -53,9 +54,9 @@ class Images:
         ]
 
     def image_task(self, prompt: str, version: int, **fields: Any) -> dict[str, Any]:
-        """An image task.
+        """Return an image task.
 
-        :param version: tells one image's URL from another's.
+        :param version: makes the image's URL unique.
         """
         task: dict[str, Any] = {field.name: field.default for field in IMAGE_TASK_FIELDS.values()}
         task |= {
@@ -70,7 +71,7 @@ class Images:
 
 
 def draw_images(folder: Path, product: tuple[int, int, int] = (180, 60, 40)) -> None:
-    """Draw a product and its mask, as small as the API takes them.
+    """Draw a product and its mask in the smallest allowed size.
 
     :param product: its colour.
     """
@@ -87,19 +88,19 @@ def draw_images(folder: Path, product: tuple[int, int, int] = (180, 60, 40)) -> 
 
 
 def serve_images(services: Services, folder: Path, log: Path) -> Images:
-    """Draw a product and its mask, and serve them."""
+    """Draw a product and its mask and serve them."""
     draw_images(folder)
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", str(folder)]
     services.start(Service("images", [*command, str(port)], clean_environment(), log))
     images = Images(f"http://127.0.0.1:{port}")
 
-    def look() -> bool:
+    def is_served() -> bool:
         try:
-            with _OPEN(f"{images.url}/mask.png", timeout=10) as answer:
-                return bool(answer.status == 200)
+            with _OPEN(f"{images.url}/mask.png", timeout=10) as response:
+                return bool(response.status == 200)
         except urllib.error.URLError:
             return False
 
-    services.until(look, "the images are served", 30)
+    services.until(is_served, "the images are served", 30)
     return images

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One run of the one operator: its list, what the emulator sold it, and what lies on the disk."""
+"""A run of the generate operator: its task list, the jobs in the emulator and the files on disk."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from bgrep_harness.points import Point
 from bgrep_harness.stack import CANARY, Bill, Stack
 
 DAG_ID, TASK_ID = "generate", "generate"
-BOUGHT = ("generated", "partial", "failed", "expired", "pending")
+SUBMITTED = ("generated", "partial", "failed", "expired", "pending")
 
 
 @dataclass
 class Order:
-    """A list of image tasks, and the run that buys it.
+    """A list of image tasks and the run that generates it.
 
     :param stack: Airflow and the emulator.
-    :param bill: what was counted since the test began.
+    :param bill: the emulator's counters since the test started.
     :param folder: a folder of its own.
-    :param tasks: the list as it is now.
-    :param run_id: of the run, once it is placed.
+    :param tasks: the current list.
+    :param run_id: id of the run, once it is started.
+    :param lists: every list so far.
     """
 
     stack: Stack
@@ -45,24 +46,24 @@ class Order:
 
     @property
     def directory(self) -> Path:
-        """Where its images go."""
+        """The destination of its images."""
         return self.folder / "out"
 
-    def place(
+    def start(
         self,
         options: Mapping[str, Any] | None = None,
         point: Point | None = None,
         **conf: Any,
     ) -> Order:
-        """Start the run.
+        """Trigger the run.
 
-        :param options: attributes of the operator, other than the DAG's.
-        :param point: where the task's process stops at its first try.
-        :param conf: further parameters of the DAG.
+        :param options: attributes of the operator that differ from the DAG's.
+        :param point: the point at which the task's process stops in its first try.
+        :param conf: further parameters of the DAG run.
         """
         self.directory.mkdir(exist_ok=True)
-        self.list_is(self.tasks)
-        self.options_are(options or {})
+        self.write_list(self.tasks)
+        self.write_options(options or {})
         self.run_id = self.stack.airflow.trigger(
             DAG_ID,
             {
@@ -75,14 +76,14 @@ class Order:
         )
         return self
 
-    def list_is(self, tasks: Sequence[Mapping[str, Any]]) -> None:
-        """Change the list; it is read when the task before ours runs."""
+    def write_list(self, tasks: Sequence[Mapping[str, Any]]) -> None:
+        """Change the list, which the upstream task reads."""
         self.tasks = [dict(one) for one in tasks]
         self.lists.append(self.tasks)
         (self.folder / "list.json").write_text(json.dumps(self.tasks))
 
-    def options_are(self, options: Mapping[str, Any]) -> None:
-        """Change the operator's attributes, as an edit of the DAG does; each leg reads them anew."""
+    def write_options(self, options: Mapping[str, Any]) -> None:
+        """Change the operator's attributes, as an edit of the DAG would; each execution reads them again."""
         (self.folder / "options.json").write_text(json.dumps(dict(options)))
 
     # --- as Airflow sees it -----------------------------------------------------------------------
@@ -94,12 +95,12 @@ class Order:
 
     @property
     def log(self) -> str:
-        """All that the task logged."""
+        """The log of the task."""
         return self.stack.log(DAG_ID, self.run_id, TASK_ID)
 
     @property
-    def trouble(self) -> str:
-        """What it logged above the usual, for the reader of a failed test."""
+    def errors(self) -> str:
+        """What it logged above level info, for the message of a failed assertion."""
         lines = [json.loads(line) for line in self.log.splitlines()]
         return "\n".join(
             f"{one['event']} {one.get('error_detail', '')}" for one in lines if one["level"] != "info"
@@ -107,17 +108,17 @@ class Order:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What the task returned, or pushed before it failed."""
+        """The XCom that the task returned, or pushed before it failed."""
         found = self.stack.airflow.xcom(DAG_ID, self.run_id, TASK_ID)
         return dict(json.loads(found) if isinstance(found, str) else found)
 
-    def ends(self, seconds: float = 240) -> str:
-        """Wait for the end of the run: the task's last state."""
+    def wait_for_end(self, seconds: float = 240) -> str:
+        """Wait until the run ends, and return the final state of the task."""
         self.stack.airflow.wait_for_run(DAG_ID, self.run_id, seconds)
         return str(self.task["state"])
 
-    def waits(self, other_than: int | None = None) -> int:
-        """Wait until a triggerer has it: the triggerer's id."""
+    def wait_for_triggerer(self, other_than: int | None = None) -> int:
+        """Wait until a triggerer runs its trigger, and return the triggerer's id."""
         self._until(lambda: self.task["state"] == "deferred", "the task is deferred")
         return self.stack.until_triggerer(DAG_ID, self.run_id, TASK_ID, other_than)
 
@@ -125,81 +126,84 @@ class Order:
         """Clear the task."""
         self.stack.clear(DAG_ID, self.run_id, TASK_ID, downstream=False)
 
-    def read_list_anew(self, *, downstream: bool) -> None:
-        """Clear the task that reads the list, and ours after it or not."""
+    def clear_list(self, *, downstream: bool) -> None:
+        """Clear the task that reads the list.
+
+        :param downstream: clear the generate task too.
+        """
         self.stack.clear(DAG_ID, self.run_id, "image_tasks", downstream=downstream)
 
     # --- its processes ----------------------------------------------------------------------------
 
     @property
-    def legs(self) -> list[dict[str, Any]]:
-        """The processes that worked for it so far, oldest first."""
-        path = self.folder / "legs.jsonl"
+    def executions(self) -> list[dict[str, Any]]:
+        """The processes that have executed the task so far, oldest first."""
+        path = self.folder / "executions.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def begun(self) -> dict[str, Any]:
-        """Wait until a process works for it."""
-        self._until(lambda: bool(self.legs), "the task has begun")
-        return self.legs[-1]
+    def wait_for_execution(self) -> dict[str, Any]:
+        """Wait until a process executes the task, and return its description."""
+        self._until(lambda: bool(self.executions), "the task is executed")
+        return self.executions[-1]
 
-    def reached(self) -> dict[str, int]:
-        """Wait until its process stands at the point to be killed at."""
+    def wait_for_kill_point(self) -> dict[str, int]:
+        """Wait until its process stops at the kill point; return its process ids."""
         marker = self.folder / "reached.json"
-        self._until(marker.exists, "the point is reached")
+        self._until(marker.exists, "kill point reached")
         return dict(json.loads(marker.read_text()))
 
-    def go_on(self) -> None:
-        """Let the process go on from the point."""
+    def resume(self) -> None:
+        """Let the process continue from the kill point."""
         (self.folder / "reached.go").touch()
 
-    def _until(self, look: Callable[[], bool], what: str) -> None:
-        """Wait for something of a task that is not to end before it."""
+    def _until(self, poll: Callable[[], bool], what: str) -> None:
+        """Wait until a function returns true, and fail if the task ends before that."""
 
-        def look_at_both() -> bool:
-            if found := look():
+        def poll_both() -> bool:
+            if found := poll():
                 return found
             state = self.task["state"]
-            assert state not in TASK_FINISHED, f"{what}: not before the task ended as {state}: {self.trouble}"
+            assert state not in TASK_FINISHED, f"{what}: the task ended as {state} before: {self.errors}"
             return False
 
-        self.stack.services.until(look_at_both, what, 90)
+        self.stack.services.until(poll_both, what, 90)
 
-    # --- the books --------------------------------------------------------------------------------
+    # --- consistency ------------------------------------------------------------------------------
 
     @property
     def manifest(self) -> list[dict[str, Any]]:
-        """The manifest's lines."""
+        """The lines of the manifest."""
         (path,) = self.directory.glob("manifest-*.jsonl")
         return [json.loads(line) for line in path.read_text().splitlines()]
 
     @property
     def statuses(self) -> dict[str, int]:
-        """How many of the list's image tasks there are of each outcome."""
+        """The number of listed image tasks by outcome."""
         return dict(Counter(line["status"] for line in self.manifest if line["listed"]))
 
     @property
     def files(self) -> list[Path]:
-        """The images on the disk."""
+        """The image files on disk."""
         return [path for path in self.directory.iterdir() if path.suffix == ".png"]
 
     @property
-    def sold(self) -> Counter[str]:
-        """How often the emulator sold which image task, by its prompt."""
+    def submitted(self) -> Counter[str]:
+        """How often the emulator accepted each image task, by prompt."""
         own = {task["positive_prompt"] for tasks in self.lists for task in tasks}
         return Counter(
             prompt for job in self.stack.emulator.jobs for prompt in job["prompts"] if prompt in own
         )
 
-    def check_books(self, most: int = 1) -> None:
-        """Hold the manifest against what the emulator sold and what lies on the disk.
+    def check_consistency(self, most: int = 1) -> None:
+        """Compare the manifest with the emulator's jobs and with the files on disk.
 
-        :param most: how often an image task may have been bought.
+        :param most: how often an image task may have been submitted.
         """
         lines = self.manifest
         every = {json.dumps(task, sort_keys=True): task for tasks in self.lists for task in tasks}
         images = {task["positive_prompt"]: task["num_output"] for task in every.values()}
         listed = Counter(task["positive_prompt"] for task in self.tasks)
-        sold = self.sold
+        submitted = self.submitted
         assert [line["id"] for line in lines if line["listed"]] == [task.get("id", "") for task in self.tasks]
 
         statuses: dict[str, Counter[str]] = {}
@@ -207,13 +211,13 @@ class Order:
         for line in lines:
             statuses.setdefault(prompt_of[line["id"]], Counter())[line["status"]] += 1
         for prompt, found in statuses.items():
-            sure = sum(found[name] for name in BOUGHT)
-            assert sure <= sold[prompt] <= most * (sure + found["unknown_outcome"]), (
+            sure = sum(found[name] for name in SUBMITTED)
+            assert sure <= submitted[prompt] <= most * (sure + found["unknown_outcome"]), (
                 prompt,
                 found,
-                sold[prompt],
+                submitted[prompt],
             )
-        assert set(sold) <= set(statuses), "what was sold is in the manifest, listed or not"
+        assert set(submitted) <= set(statuses), "everything submitted is in the manifest, listed or not"
         assert set(listed) <= set(statuses)
 
         saved = [file for line in lines for file in line["files"]]
@@ -226,13 +230,13 @@ class Order:
             with Image.open(file["path"].removeprefix("file://")) as image:
                 image.load()
                 assert image.size == (file["width"], file["height"])
-        assert self.bill.images == sum(images[prompt] * count for prompt, count in sold.items())
-        assert self.bill.image_tasks == sum(sold.values())
+        assert self.bill.images == sum(images[prompt] * count for prompt, count in submitted.items())
+        assert self.bill.image_tasks == sum(submitted.values())
         assert self.bill.leaks == 0
-        self.check_silence()
+        self.check_no_secrets()
 
-    def check_silence(self) -> None:
-        """Nothing that signs or pays stands in what the operator writes."""
+    def check_no_secrets(self) -> None:
+        """Assert that the operator's files and log contain no signature and no AppCode."""
         texts = [path.read_text() for path in self.directory.rglob("*.json*")]
         secrets = (SIGNATURE, "Signature=", "OSSAccessKeyId", CANARY)
         assert texts
@@ -242,17 +246,17 @@ class Order:
 
 
 def kill(*pids: int) -> None:
-    """Kill -9, and see it done: the last process first, so that it cannot tell of the others' end."""
+    """Kill processes with SIGKILL and wait for their end; the last one first, so that it reports nothing."""
     for pid in reversed(pids):
         os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + 30
-    while any(map(lives, pids)):
-        assert time.monotonic() < deadline, "it does not die"
+    while any(map(is_running, pids)):
+        assert time.monotonic() < deadline, f"processes {pids} are still running"
         time.sleep(0.05)
 
 
-def lives(pid: int) -> bool:
-    """Whether a process runs."""
+def is_running(pid: int) -> bool:
+    """Return whether a process is running."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The points at which a worker is killed: which call or return, of what, and the how manieth."""
+"""The points at which tests kill a worker: the n-th call or return of a function."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _JOURNAL = "airflow_provider_bgrep.journal.journal"
 
 @dataclass(frozen=True)
 class Point:
-    """A point in the operator's work.
+    """A point in the execution of an operator.
 
     :param function: ``module:Class.method``.
-    :param event: ``call`` or ``return`` of it.
-    :param nth: the how manieth of these in the process.
-    :param keys: jobs whose keys are written down before the test is told: what the kill destroys is then
-        known, however fast the other threads were.
+    :param event: ``call`` or ``return``.
+    :param nth: number of the event in the process, from 1.
+    :param keys: number of result keys that must be in the journal before the point counts as reached, so that
+        the test knows what the kill destroys, regardless of the speed of other threads.
     """
 
     function: str
@@ -26,20 +26,20 @@ class Point:
     keys: int = 0
 
     def as_conf(self) -> dict[str, Any]:
-        """For the DAG's parameters."""
+        """Return the value of the DAG's parameter."""
         return {
             "function": self.function,
             "event": self.event,
             "nth": self.nth,
-            "after": {"function": f"{_JOURNAL}:SubmitEntry.accepted", "returns": self.keys},
+            "after": {"function": f"{_JOURNAL}:SubmitEntry.write_accepted", "returns": self.keys},
         }
 
 
-# Of two jobs: one is at the point, the other is bought and written down.
-BEFORE_INTENT = Point(f"{_JOURNAL}:SubmitEntry.intend", nth=2, keys=1)
-AFTER_INTENT = Point(f"{_JOURNAL}:SubmitEntry.intend", "return", nth=2, keys=1)
-AFTER_ANSWER = Point(f"{_JOURNAL}:SubmitEntry.accepted", nth=2, keys=1)
-FIRST_KEY = Point(f"{_JOURNAL}:SubmitEntry.accepted", "return")
-LAST_KEY = Point(f"{_JOURNAL}:SubmitEntry.accepted", "return", nth=2)
-DOWNLOADING = Point("airflow_provider_bgrep.download:looked_at", nth=5)
+# With two jobs: one is at the point, the key of the other is in the journal.
+BEFORE_INTENT = Point(f"{_JOURNAL}:SubmitEntry.write_intent", nth=2, keys=1)
+AFTER_INTENT = Point(f"{_JOURNAL}:SubmitEntry.write_intent", "return", nth=2, keys=1)
+AFTER_ANSWER = Point(f"{_JOURNAL}:SubmitEntry.write_accepted", nth=2, keys=1)
+FIRST_KEY = Point(f"{_JOURNAL}:SubmitEntry.write_accepted", "return")
+LAST_KEY = Point(f"{_JOURNAL}:SubmitEntry.write_accepted", "return", nth=2)
+DOWNLOADING = Point("airflow_provider_bgrep.images.decode:inspect", nth=5)
 BEFORE_MANIFEST = Point("airflow_provider_bgrep.generation.manifest:write_manifest")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A catalog's nights by hand: the task group's own operators, one after the other, in this process."""
+"""Runs of a catalog in this process: executes the operators of the task group one after the other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from airflow_provider_bgrep.storage import get_bytes, local_copy, put_bytes, sto
 
 
 def as_csv(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Rows as a spreadsheet program writes them."""
+    """Return rows as a spreadsheet program writes them."""
     listed = list(rows)
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, list(dict.fromkeys(name for row in listed for name in row)))
@@ -29,43 +29,43 @@ def as_csv(rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 @dataclass
-class Night:
-    """One run of the task group, and what came of it.
+class Run:
+    """A run of the task group and its results.
 
-    :param layout: where everything lies.
-    :param plan: what the task that plans pushed.
-    :param ended: how each task ended, by its name; shards as ``generate[0]``.
+    :param layout: paths of the destination.
+    :param plan: the XCom ``plan`` of the plan task.
+    :param results: the outcome of each task by name; those of shards are ``generate[0]`` and so on.
     """
 
     layout: CatalogPaths
     plan: Mapping[str, Any] = field(default_factory=dict)
-    ended: dict[str, Any] = field(default_factory=dict)
+    results: dict[str, Any] = field(default_factory=dict)
 
     @property
     def states(self) -> dict[str, str]:
-        """The state of each task."""
-        return {name: outcome.state for name, outcome in self.ended.items()}
+        """The final state of each task."""
+        return {name: outcome.state for name, outcome in self.results.items()}
 
     @property
     def counts(self) -> dict[str, int]:
-        """Rows by state, as planned."""
+        """Rows by state in the plan."""
         return dict(self.plan["counts"])
 
     @property
     def files(self) -> PlanPaths:
-        """The plan's files."""
+        """Paths of the plan's files."""
         return self.layout.plan(self.plan["plan_id"])
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The report's numbers."""
+        """The summary that the report task wrote."""
         data = get_bytes(self.files.summary)
-        assert data is not None, "there is no report"
+        assert data is not None, "the report task wrote no summary"
         return dict(json.loads(data))
 
     @property
-    def worked_on(self) -> list[dict[str, Any]]:
-        """The rows of all shards, with what became of them."""
+    def processed_rows(self) -> list[dict[str, Any]]:
+        """The result rows of all shards."""
         rows = []
         for shard in range(self.plan["shards"]):
             with local_copy(self.files.results(shard)) as local:
@@ -74,100 +74,114 @@ class Night:
 
     @property
     def outcomes(self) -> Counter[str]:
-        """The rows of all shards, by outcome and verdict."""
-        return Counter("/".join(filter(None, (row["outcome"], row["verdict"]))) for row in self.worked_on)
+        """The number of rows of all shards by outcome and verdict, such as ``generated/passed``."""
+        return Counter(
+            "/".join(filter(None, (row["outcome"], row["verdict"]))) for row in self.processed_rows
+        )
 
 
 @dataclass
 class Refresh:
-    """A task group over one destination.
+    """A catalog whose runs share a destination.
 
-    :param destination: its path or URL.
-    :param run_legs: runs one task to its end, deferrals included.
-    :param task_instance: makes a task instance.
-    :param options: as ``catalog_refresh`` takes them.
+    :param destination: path or URL.
+    :param run_task: runs a task to its end, through its deferrals.
+    :param task_instance: creates a task instance.
+    :param options: options of ``catalog_refresh``.
+    :param generate_options: arguments of the generate operator.
+    :param run_count: number of runs so far.
     """
 
     destination: str
-    run_legs: Callable[..., Any]
+    run_task: Callable[..., Any]
     task_instance: Callable[..., Any]
     options: dict[str, Any] = field(default_factory=dict)
-    generate: dict[str, Any] = field(default_factory=dict)
-    nights: int = 0
+    generate_options: dict[str, Any] = field(default_factory=dict)
+    run_count: int = 0
 
     @property
     def layout(self) -> CatalogPaths:
-        """Where everything lies."""
+        """Paths of the destination."""
         return CatalogPaths(storage_path(self.destination))
 
     def put_catalog(self, rows: Iterable[Mapping[str, Any]] | bytes) -> str:
-        """Write the catalog beside the destination. :return: its path."""
+        """Write the catalog beside the destination and return its path."""
         path = storage_path(self.destination).parent / "catalog.csv"
         put_bytes(rows if isinstance(rows, bytes) else as_csv(rows), path)
         return str(path)
 
-    def plan(self, rows: Sequence[Mapping[str, Any]] | bytes, **options: Any) -> Night:
-        """The first task of a new run."""
-        self.nights += 1
-        night = Night(self.layout)
+    def plan(self, rows: Sequence[Mapping[str, Any]] | bytes, **options: Any) -> Run:
+        """Start a run and execute its plan task."""
+        self.run_count += 1
+        run = Run(self.layout)
         given = {"destination": self.destination, **self.options, **options}
         given.setdefault("catalog", self.put_catalog(rows))
         plan = operators.BgRepPlanOperator(task_id="plan", options=given)
-        self._do(night, "plan", plan)
-        night.plan = night.ended["plan"].pushed.get("plan", {})
-        return night
+        self._execute(run, "plan", plan)
+        run.plan = run.results["plan"].pushed.get("plan", {})
+        return run
 
-    def buy(
-        self, night: Night, shard: int, *, try_number: int = 1, max_tries: int = 0, **generate: Any
+    def generate(
+        self, run: Run, shard: int, *, try_number: int = 1, max_tries: int = 0, **generate: Any
     ) -> Any:
-        """One shard's buying, at its so manieth try; a clear raises ``max_tries``."""
-        asked = {"deferrable": True, "poll_interval": 0.2, "timeout": 60, **self.generate, **generate}
+        """Execute the generate task of a shard.
+
+        :param try_number: number of the try, from 1.
+        :param max_tries: as Airflow counts them; clearing a task raises it.
+        """
+        arguments = {
+            "deferrable": True,
+            "poll_interval": 0.2,
+            "timeout": 60,
+            **self.generate_options,
+            **generate,
+        }
         task = operators.BgRepShardOperator(
             task_id="generate",
             destination=self.destination,
-            plan_id=night.plan["plan_id"],
+            plan_id=run.plan["plan_id"],
             shard=shard,
-            **asked,
+            **arguments,
         )
         tries = {"try_number": try_number, "max_tries": max_tries}
-        return self._do(night, f"generate[{shard}]", task, map_index=shard, **tries)
+        return self._execute(run, f"generate[{shard}]", task, map_index=shard, **tries)
 
-    def check(self, night: Night, shard: int) -> Any:
-        """One shard's check."""
+    def check(self, run: Run, shard: int) -> Any:
+        """Execute the check task of a shard."""
         task = operators.BgRepCheckOperator(
-            task_id="check", destination=self.destination, plan_id=night.plan["plan_id"], shard=shard
+            task_id="check", destination=self.destination, plan_id=run.plan["plan_id"], shard=shard
         )
-        return self._do(night, f"check[{shard}]", task, map_index=shard)
+        return self._execute(run, f"check[{shard}]", task, map_index=shard)
 
-    def close(self, night: Night) -> Night:
-        """Publish and report."""
+    def finish(self, run: Run) -> Run:
+        """Execute the publish and report tasks."""
         for name, kind in (
             ("publish", operators.BgRepPublishOperator),
             ("report", operators.BgRepReportOperator),
         ):
-            task = kind(task_id=name, destination=self.destination, plan_id=night.plan["plan_id"])
-            self._do(night, name, task)
-        return night
+            task = kind(task_id=name, destination=self.destination, plan_id=run.plan["plan_id"])
+            self._execute(run, name, task)
+        return run
 
-    def night(self, rows: Sequence[Mapping[str, Any]] | bytes, **options: Any) -> Night:
-        """A whole run."""
-        night = self.plan(rows, **options)
-        if "plan_id" not in night.plan:
-            return night
-        for shard in range(night.plan["shards"]):
-            self.buy(night, shard)
-            self.check(night, shard)
-        return self.close(night)
+    def run(self, rows: Sequence[Mapping[str, Any]] | bytes, **options: Any) -> Run:
+        """Execute all tasks of a run."""
+        run = self.plan(rows, **options)
+        if "plan_id" not in run.plan:
+            return run
+        for shard in range(run.plan["shards"]):
+            self.generate(run, shard)
+            self.check(run, shard)
+        return self.finish(run)
 
     def manifest(self) -> list[dict[str, Any]]:
-        """What consumers read."""
+        """Return the rows of the published manifest."""
         data = get_bytes(self.layout.manifest)
         if data is None:
             return []
         with local_copy(self.layout.destination / json.loads(data)["parquet"]) as local:
             return list(pq.ParquetFile(local).read().to_pylist())
 
-    def _do(self, night: Night, name: str, task: Any, **facts: Any) -> Any:
-        ti = self.task_instance(run_id=f"night-{self.nights}", task_id=task.task_id, **facts)
-        night.ended[name] = self.run_legs(task, ti, outlet_events={})
-        return night.ended[name]
+    def _execute(self, run: Run, name: str, task: Any, **facts: Any) -> Any:
+        ti = self.task_instance(run_id=f"run-{self.run_count}", task_id=task.task_id, **facts)
+        run.results[name] = self.run_task(task, ti, outlet_events={})
+        return run.results[name]

@@ -48,7 +48,9 @@ from airflow_provider_bgrep.generation.items import WorkItem, WorkItems
 from airflow_provider_bgrep.generation.job_store import JobRecord, TaskOutcome
 from airflow_provider_bgrep.generation.manifest import write_manifest
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.journal.journal import Journal, State, Store, SubmitRecord, SupersededError
+from airflow_provider_bgrep.journal.journal import Journal
+from airflow_provider_bgrep.journal.records import State, SubmitRecord, SupersededError
+from airflow_provider_bgrep.journal.stores import Store
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.storage import get_bytes, local_copy, put_bytes
 
@@ -310,11 +312,11 @@ class Leg:
         self.journal = Journal(
             _Dated(self.read.store, self.shop.sent, around), self.account, try_number=try_number
         )
-        self.journal.earlier = [*self.read.known, *self.journal.earlier]
+        self.journal.previous_records = [*self.read.known, *self.journal.previous_records]
         self.board = WorkItems(
             tasks,
             identities(tasks, self.account, ""),
-            self.journal.earlier,
+            self.journal.previous_records,
             account=self.account,
             try_number=try_number,
         )
@@ -353,26 +355,26 @@ class Leg:
         return self.fates.get(name, "generated")
 
     def _submit(self, batch: Sequence[WorkItem], fate: str) -> None:
-        purchase = self.journal.purchase([item.asked for item in batch])
+        purchase = self.journal.new_entry([item.submitted_task for item in batch])
         nonce = secrets.token_hex(16)
         # Each submit a second after the one before it.
         at = self.night.now + 60 + len(self.shop.sent)
         self.shop.sent[nonce] = datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
-        purchase.intend(nonce)
+        purchase.write_intent(nonce)
         if fate == "refused":
-            purchase.ended(State.REFUSED, reason="the image is too small", code="400")
+            purchase.write_failed(State.REFUSED, reason="the image is too small", code="400")
         else:
             self.shop.sold.update((item.id, self.contents[item.id]) for item in batch)
             if fate == "lost":
-                purchase.ended(State.UNKNOWN, reason="no answer", code="")
+                purchase.write_failed(State.UNKNOWN, reason="no answer", code="")
             else:
                 key = secrets.token_hex(16)
                 self.shop.jobs[key] = [(item.id, self.contents[item.id]) for item in batch]
                 self.answered.add(key)
-                purchase.accepted(key, "request", "gateway")
+                purchase.write_accepted(key, "request", "gateway")
                 self.board.jobs[key] = purchase.record
         for index, item in enumerate(batch):
-            item.seen(purchase.record, index, self.journal.try_number)
+            item.apply_record(purchase.record, index, self.journal.try_number)
 
     def collect(self) -> None:
         """Save what is finished."""
@@ -385,19 +387,22 @@ class Leg:
                 names = [name for name, _ in self.shop.jobs[record.result_key]]
                 self.shop.results[record.result_key] = list(map(self._fate, names))
             ended = tuple(self._ended(record, index) for index in range(len(record.items)))
-            self.board.take(record, JobRecord(ended, self.shop.sent[record.nonce]))
+            self.board.apply_job(record, JobRecord(ended, self.shop.sent[record.nonce]))
 
     def _ended(self, record: SubmitRecord, index: int) -> TaskOutcome:
         name, request_hash = self.shop.jobs[record.result_key][index]
         fate = self.shop.results[record.result_key][index]
         if fate in ("failed", "expired"):
             return TaskOutcome(Outcome(fate), f"it {fate}", 7)
-        data = f"{name} {request_hash} {record.result_key}".encode()
-        path = self.shop.layout.images / f"{record.result_key}_{index:02}_0.png"
-        put_bytes(data, path)
-        digest = hashlib.sha256(data).hexdigest()
-        image = SavedImage(index, 0, str(path), len(data), digest, "PNG", 1024, 768)
-        return TaskOutcome(Outcome.PARTIAL if fate == "partial" else Outcome.GENERATED, "", 7, (image,))
+        images = []
+        for output in range(record.items[index].images):
+            data = f"{name} {request_hash} {record.result_key} {output}".encode()
+            path = self.shop.layout.images / f"{record.result_key}_{index:02}_{output}.png"
+            put_bytes(data, path)
+            digest = hashlib.sha256(data).hexdigest()
+            images.append(SavedImage(index, output, str(path), len(data), digest, "PNG", 1024, 768))
+        outcome = Outcome.PARTIAL if fate == "partial" else Outcome.GENERATED
+        return TaskOutcome(outcome, "", 7, tuple(images))
 
     def write_manifest(self) -> None:
         """Write the manifest, as of the night."""
@@ -417,6 +422,7 @@ class _Dated:
         self, store: Store, sent: Mapping[str, str], around: Callable[[Callable[[], Any]], Any]
     ) -> None:
         self._store, self._sent, self._around = store, sent, around
+        self.location = store.location
 
     def get(self, key: str) -> Any:
         return self._around(lambda: self._store.get(key))

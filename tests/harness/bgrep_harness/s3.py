@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An S3 server beside Airflow, moto's, and the connection to it."""
+"""An S3 server of moto's beside Airflow, and the connection to it."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ _OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 def start_s3(services: Services, log: Path) -> str:
-    """Start the server. :return: its URL."""
+    """Start the server and return its URL."""
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     services.start(Service("s3", command, clean_environment(), log))
     url = f"http://127.0.0.1:{port}"
 
-    def look() -> bool:
+    def answers() -> bool:
         try:
             with _OPEN(f"{url}/moto-api/data.json", timeout=10):
                 return True
         except urllib.error.URLError:
             return False
 
-    services.until(look, "S3 answers", 60)
+    services.until(answers, "S3 answers", 60)
     return url
 
 
 def connection_json(url: str) -> str:
-    """Airflow's connection to it."""
+    """Return the Airflow connection to the server."""
     extra = {"endpoint_url": url, "region_name": "us-east-1"}
     return json.dumps({"conn_type": "aws", "login": "testing", "password": SECRET, "extra": extra})
 
 
 def make_bucket(url: str, name: str) -> None:
-    """Make a bucket."""
+    """Create a bucket."""
     _OPEN(urllib.request.Request(f"{url}/{name}", method="PUT"), timeout=10).close()

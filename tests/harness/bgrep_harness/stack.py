@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A running Airflow and the emulator that its connections point to."""
+"""A running Airflow and the emulator that its connections lead to."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from airflow_provider_bgrep.emulator.control import EmulatorClient
 from airflow_provider_bgrep.emulator.state import Counters
 
 CANARY = "canary0c0de0f0the0end2end0tests0a7f"
-"""The AppCode: a word that nothing else would write."""
+"""The AppCode: a word that appears nowhere else."""
 
 WRONG_CANARY = "canary0that0the0gateway0refuses0b81"
 
 SETTINGS = {
-    # A dead triggerer or worker is noticed in seconds, not in the minutes that suit production.
+    # Detect a dead triggerer or worker in seconds; the defaults are minutes.
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
@@ -39,44 +39,44 @@ SETTINGS = {
 
 @dataclass
 class Stack:
-    """A running Airflow and the emulator that its connections point to."""
+    """A running Airflow and the emulator that its connections lead to."""
 
     airflow: Airflow
     emulator: EmulatorClient
     services: Services
 
     def run(self, dag_id: str, conf: Mapping[str, Any], seconds: float = 180) -> tuple[str, str]:
-        """Run a DAG to its end: the run's id and its state."""
+        """Run a DAG to its end, and return run id and state."""
         run_id = self.airflow.trigger(dag_id, conf)
         return run_id, self.airflow.wait_for_run(dag_id, run_id, seconds)
 
     def task(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
-        """The one instance of a task."""
+        """Return the only instance of a task."""
         (found,) = [one for one in self.airflow.tasks(dag_id, run_id) if one["task_id"] == task_id]
         return found
 
     def until_task(self, dag_id: str, run_id: str, task_id: str, state: str, seconds: float = 90) -> Any:
         """Wait until a task is in a state."""
 
-        def look() -> dict[str, Any] | None:
+        def in_state() -> dict[str, Any] | None:
             found = self.task(dag_id, run_id, task_id)
             return found if found["state"] == state else None
 
-        return self.services.until(look, f"{dag_id}.{task_id} is {state}", seconds)
+        return self.services.until(in_state, f"{dag_id}.{task_id} is {state}", seconds)
 
     def until_triggerer(self, dag_id: str, run_id: str, task_id: str, other_than: int | None = None) -> int:
-        """Wait until a triggerer has a task's trigger: its id."""
+        """Wait until a triggerer runs the trigger of a task, and return the triggerer's id."""
 
-        def look() -> int | None:
+        def triggerer_id() -> int | None:
             job = self.task(dag_id, run_id, task_id)["triggerer_job"]
             return None if job is None or job["id"] == other_than else int(job["id"])
 
-        return self.services.until(look, f"a triggerer took {dag_id}.{task_id}", 90)
+        return self.services.until(triggerer_id, f"a triggerer took {dag_id}.{task_id}", 90)
 
     def clear(self, dag_id: str, run_id: str, task_id: str, *, downstream: bool) -> None:
-        """Clear a task as a person does in the UI, whatever state it is in; the run goes on.
+        """Clear a task in any state, as a person does in the UI; the run continues.
 
-        :param downstream: clear what comes after it, too.
+        :param downstream: clear its downstream tasks too.
         """
         body = {
             "dry_run": False,
@@ -89,29 +89,29 @@ class Stack:
         self.airflow.call("POST", f"/dags/{quote(dag_id)}/clearTaskInstances", body)
 
     def kill(self, component: str) -> None:
-        """Kill -9 one of Airflow's components, and see it dead."""
+        """Kill a component of Airflow with SIGKILL and wait for its end."""
         service = self.services[component]
         os.kill(service.pid, signal.SIGKILL)
         eventually(lambda: service.exit_code is not None, f"{component} is dead")
         assert service.exit_code == 128 + signal.SIGKILL
 
     def log(self, dag_id: str, run_id: str, task_id: str) -> str:
-        """All that a task logged, over all its tries."""
+        """Return the logs of all tries of a task."""
         folder = self.airflow.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
         return "".join(path.read_text() for path in sorted(folder.rglob("*.log")))
 
 
-def eventually(look: Callable[[], Any], what: str, seconds: float = 60) -> None:
-    """Wait for something while services may be dead, which :meth:`Services.until` takes for a failure."""
+def eventually(poll: Callable[[], Any], what: str, seconds: float = 60) -> None:
+    """Wait until a function returns true, while services may be dead (:meth:`Services.until` would fail)."""
     deadline = time.monotonic() + seconds
-    while not look():
+    while not poll():
         assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
         time.sleep(0.1)
 
 
 @dataclass
 class Bill:
-    """What was counted since the test began."""
+    """The emulator's counters since the test started."""
 
     emulator: EmulatorClient
     before: Counters
@@ -121,7 +121,7 @@ class Bill:
 
 
 def new_bill(stack: Stack) -> Bill:
-    """What a test will cost. Settings and faults of the one before are gone; jobs and counters stay."""
+    """Start counting for a test. Faults and settings are reset; jobs and counters stay."""
     stack.emulator.control("DELETE", "faults")
     stack.emulator.configure(timing="instant", rate=None, quota_images=None)
     return Bill(stack.emulator, stack.emulator.counters)
@@ -135,12 +135,12 @@ def running_stack(
     wait_for: Sequence[str],
     settings: Mapping[str, str] | None = None,
 ) -> Iterator[Stack]:
-    """Airflow with some DAGs; connections are in its database.
+    """Run Airflow with the given DAGs and the connections in its database.
 
-    :param home: Airflow's.
-    :param dag_files: what goes into its DAG folder.
-    :param wait_for: DAGs that must be parsed.
-    :param settings: of Airflow, over ours.
+    :param home: AIRFLOW_HOME.
+    :param dag_files: files to copy to its DAG folder.
+    :param wait_for: DAGs to wait for until they are parsed.
+    :param settings: settings of Airflow that override :data:`SETTINGS`.
     """
     dags = home / "dags"
     dags.mkdir(parents=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An object store in memory of which each call can be kept waiting, or be a worker's last."""
+"""An object store in memory. A test can delay each call, or let a worker crash in it."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from fsspec.implementations.memory import MemoryFileSystem
 from airflow_provider_bgrep.storage import storage_path
 
 WRITES = r"^(put|create|rm) "
-"""Calls that change something: who dies at another one leaves what the last of these left."""
+"""Calls that change something. A crash in any other call leaves the same files as the last of these."""
 
 T = TypeVar("T")
 Interceptor = Callable[[Callable[[], Any]], Any]
-"""Has a call to the store take effect, or not, or not yet."""
+"""Decides whether and when a call to the store takes effect."""
 
 
 def at_once(effect: Callable[[], T]) -> T:
-    """What a call does where nothing is in its way."""
+    """Execute a call immediately."""
     return effect()
 
 
 class Died(BaseException):
-    """The worker is gone: no handler of ours does anything after this."""
+    """The worker has crashed: no handler runs after this."""
 
 
 class CrashingStore:
-    """A process that dies at its n-th call to the store, before or after that took effect."""
+    """Lets a process crash at its n-th call to the store, before or after the call takes effect."""
 
     def __init__(self, dies_at: int, *, after: bool = False) -> None:
         self._dies_at, self._after = dies_at, after
@@ -50,7 +50,7 @@ class CrashingStore:
 
 
 class Counting:
-    """How many calls there were."""
+    """Counts calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -61,12 +61,12 @@ class Counting:
 
 
 class Files(MemoryFileSystem):
-    """The store as one process sees it; what it keeps others see too.
+    """The store as one process sees it; its files are shared with others.
 
-    :param files: what it keeps, by path.
-    :param around: each call goes through this.
-    :param only: but for calls in which this is not found, written as ``ls /shop/manifests``, say; those take
-        effect at once.
+    :param files: contents by path.
+    :param around: intercepts each call.
+    :param only: a regular expression for ``ls /shop/manifests`` and the like; calls without a match are not
+        intercepted.
     """
 
     cachable = False
@@ -163,7 +163,7 @@ def folder(files: dict[str, bytes], around: Interceptor = at_once, only: str = "
 class Actor:
     """A process in a thread of its own, of which each call to the store waits for the test's word.
 
-    :param work: what it does; it is given what its calls are to go through.
+    :param work: the work; its argument is the interceptor for its calls.
     """
 
     def __init__(self, work: Callable[[Interceptor], Any]) -> None:
@@ -189,20 +189,20 @@ class Actor:
         return effect()
 
     def step(self) -> None:
-        """Have the call it waits for take effect, and the process go on to the next."""
+        """Let the pending call take effect and the process continue to its next call."""
         if not self.has_ended:
             self._go.release()
             self._waits.acquire()
 
     def finish(self) -> None:
-        """Let it go on to its end."""
+        """Let the process run to its end."""
         while not self.has_ended:
             self.step()
         self._thread.join()
 
 
 def run_in_turns(actors: Sequence[Actor], turns: Iterable[int]) -> None:
-    """Have processes take turns, then let each finish."""
+    """Let processes take turns, one call each, then let each run to its end."""
     for turn in turns:
         actors[turn].step()
     for actor in actors:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The catalog's task group as it is, in situations that a test makes bad."""
+"""Runs ``catalog_refresh`` unchanged, in failures that a test causes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from airflow_provider_bgrep.catalog import catalog_refresh
 
 
 def prepare(context: Any) -> None:
-    """Watch for the point to be killed at, at the first try of the shard that is named."""
+    """Install the kill point in the first try of the first shard."""
     params, ti = context["params"], context["ti"]
     marker = Path(params["notes"], "reached.json")
     if params["kill_point"] and (ti.map_index, ti.try_number) == (0, 1) and not marker.exists():
         bgrep_kill_point.install(params["kill_point"], marker)
 
 
-def nights(dag_id: str, approve_above: str | None) -> DAG:
-    """The DAG.
+def catalog_runs(dag_id: str, approve_above: str | None) -> DAG:
+    """Return the DAG.
 
-    :param approve_above: above what sum a person is asked; nobody is, unless said.
+    :param approve_above: the cost above which a person must approve; by default never.
     """
     with DAG(
         dag_id,
@@ -46,18 +46,20 @@ def nights(dag_id: str, approve_above: str | None) -> DAG:
             catalog="{{ params.catalog }}",
             destination="{{ params.destination }}",
             defaults={"positive_prompt": "A {{ color }} {{ name }} on snow", "steps": 15},
-            shard_size="{{ params.shard_size }}",
             max_images_per_run="{{ params.max_images_per_run }}",
             price_per_image=0.2,
             currency="CNY",
-            approve_above=approve_above,
-            valid_for="{{ params.valid_for }}",
-            poll_interval=1,
-            timeout=900,
+            budget={"approve_above": approve_above},
+            execution={
+                "shard_size": "{{ params.shard_size }}",
+                "valid_for": "{{ params.valid_for }}",
+                "poll_interval": 1,
+                "timeout": 900,
+            },
         )
         dag.get_task("refresh.shards.generate")._pre_execute_hook = prepare
     return dag
 
 
-nights("nights", None)
-nights("nights_asked", "{{ params.approve_above }}")
+catalog_runs("catalog_runs", None)
+catalog_runs("approved_runs", "{{ params.approve_above }}")

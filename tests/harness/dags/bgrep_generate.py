@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one operator as it is, in situations that a test makes bad."""
+"""Runs the generate operator unchanged, in failures that a test causes."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
 
 @task
 def image_tasks(params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    """The list as the file says it now."""
+    """Read the list from the file."""
     return json.loads(Path((params or {})["list"]).read_text())
 
 
 def prepare(context: Any) -> None:
-    """Set what this run wants otherwise, say who works for it, and watch for the point to be killed at."""
+    """Set the operator's attributes for this run, record the process, and install the kill point."""
     params, operator = context["params"], context["task"]
     folder, try_number = Path(params["notes"]), context["ti"].try_number
     for name, value in json.loads((folder / "options.json").read_text()).items():
-        assert hasattr(operator, name), f"the operator has no {name}"
+        assert hasattr(operator, name), f"the operator has no attribute {name}"
         setattr(operator, name, value)
-    who: dict[str, Any] = {"task": os.getpid(), "supervisor": os.getppid(), "try_number": try_number}
-    who["package"] = airflow_provider_bgrep.__file__
-    with (folder / "legs.jsonl").open("a") as legs:
-        legs.write(json.dumps(who) + "\n")
+    process: dict[str, Any] = {"task": os.getpid(), "supervisor": os.getppid(), "try_number": try_number}
+    process["package"] = airflow_provider_bgrep.__file__
+    with (folder / "executions.jsonl").open("a") as executions:
+        executions.write(json.dumps(process) + "\n")
     marker = folder / "reached.json"
     if params["kill_point"] and try_number == 1 and not marker.exists():
         bgrep_kill_point.install(params["kill_point"], marker)
@@ -54,7 +54,7 @@ with DAG(
         task_id="generate",
         task_list=image_tasks(),
         destination="file://{{ params.directory }}",
-        regenerate="{{ params.regenerate }}",
+        options={"regenerate": "{{ params.regenerate }}"},
         deferrable=True,
         poll_interval=1,
         timeout=900,

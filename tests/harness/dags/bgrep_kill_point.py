@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stops a task's process at a precise point, for a test that kills it from outside.
 
-It observes and changes nothing: Python tells a profile function of every call and return, and the
-thread that comes to the point says so in a file, and goes no further until it is told to, or killed.
+It changes nothing: Python calls a profile function for every call and return. The thread that reaches the
+point writes a file and stops until the test lets it continue or kills the process.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from typing import Any
 
 
 def install(point: dict[str, Any], marker: Path) -> None:
-    """Watch for a point, in this thread and in those that begin after this.
+    """Watch for a point in this thread and in threads that start later.
 
     :param point: ``function`` (``module:Class.method``), ``event`` (``call`` or ``return``) and ``nth``;
-        and ``after``: another ``function``, and how many ``returns`` of it must be seen before it is told.
-    :param marker: the file that says the point is reached, and by whom. Once another of the same name
-        with ``.go`` is beside it, the thread goes on.
+        and ``after``: another ``function`` and the number of its ``returns`` to wait for before the file is
+        written.
+    :param marker: the file to write, with the process ids. The thread continues once a file of the same
+        name with the suffix ``.go`` exists.
     """
     code, event, nth = code_of(point["function"]), point["event"], point["nth"]
     before, returns = code_of(point["after"]["function"]), point["after"]["returns"]
@@ -39,7 +40,7 @@ def install(point: dict[str, Any], marker: Path) -> None:
             sys.setprofile(None)
             while len(seen) < returns:
                 time.sleep(0.01)
-            tell(marker, {"task": os.getpid(), "supervisor": os.getppid()})
+            write_whole(marker, {"task": os.getpid(), "supervisor": os.getppid()})
             go = marker.with_suffix(".go")
             while not go.exists():
                 time.sleep(0.1)
@@ -49,7 +50,7 @@ def install(point: dict[str, Any], marker: Path) -> None:
 
 
 def code_of(function: str) -> CodeType:
-    """The code of a function by its name, so that one that was renamed is an error and no miss."""
+    """Return the code of a function; a name that does not exist is an error."""
     module, _, name = function.partition(":")
     found: Any = importlib.import_module(module)
     for part in name.split("."):
@@ -58,8 +59,8 @@ def code_of(function: str) -> CodeType:
     return code
 
 
-def tell(path: Path, what: dict[str, Any]) -> None:
-    """Write a file whole or not at all."""
+def write_whole(path: Path, what: dict[str, Any]) -> None:
+    """Write a file atomically."""
     beside = path.with_suffix(f".{os.getpid()}.new")
     beside.write_text(json.dumps(what))
     beside.rename(path)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.journal.journal import State
+from airflow_provider_bgrep.journal.records import State
 
 SKUS = "abcde"
 MOST_TRIES, PATIENCE = 2, 6
@@ -185,7 +185,7 @@ class Account:
                 self.facts[item.id, key] = Facts(outcome, tried + 1 if is_in_vain else 0)
 
     def _by_journal(self, leg: Leg, name: str) -> str:
-        own = [one for one in leg.journal.records[len(leg.journal.earlier) :] if one.items]
+        own = [one for one in leg.journal.records[len(leg.journal.previous_records) :] if one.items]
         states = [one.state for one in own for asked in one.items if asked.id == name]
         told = {State.ACCEPTED: "pending", State.UNKNOWN: "unknown_outcome", State.REFUSED: "refused"}
         return told[states[-1]] if states else Outcome.NOT_SUBMITTED.value

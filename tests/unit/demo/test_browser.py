@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Chromium is found on the PATH under any of its names; where there is none, that is said."""
+"""A Chromium is found on the PATH under any of its names; without one, the error says how to install it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PostgreSQL is found where packages put it, the newest of several; where it is not, that is said."""
+"""The newest PostgreSQL is found where packages put it; without one, the error says how to install it."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import pytest
 from bgrep_demo import services as services_module
 from bgrep_demo.services import Service, ServiceEndedError, Services
 
-# Ignores SIGTERM, and forks a child that leaves for a session of its own, as daemons do.
+# Ignores SIGTERM and forks a child with a session of its own, as daemons do.
 STUBBORN = """
 import os, signal, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -31,7 +31,7 @@ print("ready", flush=True)
 time.sleep(600)
 """
 
-# Owns a service, and waits to be killed.
+# Owns a service and waits to be killed.
 OWNER = """
 import sys, time
 from pathlib import Path
@@ -61,9 +61,9 @@ def marked(mark: str) -> list[psutil.Process]:
     return found
 
 
-def until(look: Any) -> None:
+def until(poll: Any) -> None:
     deadline = time.monotonic() + 30
-    while not look():
+    while not poll():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -72,7 +72,7 @@ def start(services: Services, mark: str, tmp_path: Path, *options: str) -> Servi
     command = [sys.executable, "-c", STUBBORN, *options]
     service = services.start(Service("it", command, {"MARK": mark}, tmp_path / "log"))
     until(lambda: "ready" in service.tail())
-    assert len(marked(mark)) == 3, "the leash, the program, and what it left behind"
+    assert len(marked(mark)) == 3, "the subreaper, the program, and what it left behind"
     return service
 
 
@@ -96,7 +96,7 @@ def test_a_killed_program_takes_its_tree_along_and_is_noticed(mark: str, tmp_pat
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux hands orphans to an ancestor")
-def test_a_killed_leash_leaves_nothing_behind(mark: str, tmp_path: Path):
+def test_a_killed_subreaper_leaves_nothing_behind(mark: str, tmp_path: Path):
     with Services() as services:
         service = start(services, mark, tmp_path)
         os.kill(psutil.Process(service.pid).ppid(), signal.SIGKILL)
@@ -117,19 +117,21 @@ def test_a_killed_owner_leaves_nothing_behind(mark: str, tmp_path: Path):
     until(lambda: not marked(mark))
 
 
-def test_a_service_is_asked_to_end_by_the_signal_that_suits_it(tmp_path: Path):
-    told = "import signal; signal.signal(signal.SIGINT, lambda *_: exit(7)); print('ready'); signal.pause()"
-    command = [sys.executable, "-uc", told]
+def test_a_service_is_stopped_with_its_own_signal(tmp_path: Path):
+    program = (
+        "import signal; signal.signal(signal.SIGINT, lambda *_: exit(7)); print('ready'); signal.pause()"
+    )
+    command = [sys.executable, "-uc", program]
     with Services() as services:
         service = services.start(Service("it", command, {}, tmp_path / "log", end_with=signal.SIGINT))
         until(lambda: "ready" in service.tail())
-        service.ask_to_end()
+        service.terminate()
         until(lambda: service.exit_code is not None)
         assert service.exit_code == 7
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs programs as somebody else")
-def test_a_service_runs_as_whom_it_is_told_and_is_held_all_the_same(mark: str, tmp_path: Path):
+def test_a_service_of_another_user_is_supervised_too(mark: str, tmp_path: Path):
     # No Python: the interpreter of these tests may be closed to others.
     command = ["/bin/sh", "-c", "sleep 600 & echo ready; wait"]
     with Services() as services:
@@ -141,6 +143,6 @@ def test_a_service_runs_as_whom_it_is_told_and_is_held_all_the_same(mark: str, t
     assert marked(mark) == []
 
 
-def test_until_says_what_did_not_come():
+def test_until_names_what_did_not_happen():
     with Services() as services, pytest.raises(TimeoutError, match="the moon: not within 0 s"):
         services.until(lambda: None, "the moon", seconds=0)

@@ -16,8 +16,8 @@ from airflow_provider_bgrep.download import SavedImage
 from airflow_provider_bgrep.generation.items import WorkItem
 from airflow_provider_bgrep.generation.manifest import line
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.journal.journal import State, SubmitRecord, SubmittedTask
-from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
+from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
+from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator, GenerateOptions
 from airflow_provider_bgrep.protocol.validation import validate_tasks
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -60,11 +60,12 @@ def test_every_field_of_the_manifest_is_on_the_page(tmp_path: Path):
 
 def test_every_parameter_of_the_operator_is_on_the_page():
     parameters = set(inspect.signature(BgRepGenerateOperator.__init__).parameters) - {"self", "kwargs"}
+    parameters |= set(GenerateOptions.__dataclass_fields__)
     assert {name for name in parameters if f"``{name}" not in PAGE} == set()
 
 
 def test_every_part_of_the_summary_is_on_the_page():
-    told = re.search(r"Returns ``(.*?)``:", inspect.getdoc(BgRepGenerateOperator) or "", re.DOTALL)
+    told = re.search(r"Returns ``(.*?)``\.", inspect.getdoc(BgRepGenerateOperator) or "", re.DOTALL)
     assert told
     names = set(re.findall(r'"(\w+)":', told[1]))
     assert names

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 import requests
+from airflow.models import Connection
 
 from airflow_provider_bgrep.emulator.__main__ import main
 from airflow_provider_bgrep.testing import Emulator, EmulatorClient
@@ -309,7 +310,7 @@ def test_another_host_than_loopback_is_refused(host, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--host", host])
     assert ended.value.code == 2
-    assert "is no loopback address" in capsys.readouterr().err
+    assert "is not a loopback address" in capsys.readouterr().err
 
 
 def test_a_port_that_is_taken_is_an_error_and_no_traceback(emulator, capsys):
@@ -320,3 +321,23 @@ def test_a_port_that_is_taken_is_an_error_and_no_traceback(emulator, capsys):
 def test_a_wrong_option_is_an_error_and_no_traceback(capsys):
     assert main(["--polls", "-1"]) == 2
     assert capsys.readouterr().err == "error: polls cannot be -1\n"
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+def test_it_prints_its_url_the_appcode_and_a_connection():
+    process, client = started("--app-code", "an AppCode of 'ours'/&")
+    try:
+        app_code, connection = (process.stdout.readline().strip() for _ in range(2))
+        assert app_code == "AppCode: an AppCode of 'ours'/&"
+        name, _, value = connection.partition("=")
+        assert (name, value) == ("AIRFLOW_CONN_BGREP_DEFAULT", client.connection_uri)
+        connected = Connection(uri=value)  # noqa: AIR311 (the one of the SDK parses no URI)
+        assert (connected.conn_type, connected.schema) == ("bgrep", "http")
+        assert f"{connected.schema}://{connected.host}:{connected.port}" == client.url
+        assert connected.password == client.app_code == "an AppCode of 'ours'/&"
+        assert not set(value) & set(" '\"$\\&;`")
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)

@@ -18,7 +18,7 @@ ITEMS = st.lists(
         key=st.uuids().map(str),
         images=st.integers(1, 4),
         outcome=st.sampled_from(Outcome),
-        bought=st.integers(0, 4),
+        accepted_count=st.integers(0, 4),
         is_resubmitted=st.booleans(),
         is_refused=st.booleans(),
         is_suspect=st.booleans(),
@@ -33,7 +33,7 @@ def items(*images: int) -> list[WorkItem]:
 
 @given(ITEMS)
 def test_unasked_only_what_was_never_bought_is_wanted(some):
-    some = [item for item in some if item.outcome is not Outcome.FAILED or item.bought]
+    some = [item for item in some if item.outcome is not Outcome.FAILED or item.accepted_count]
     unbought = [i for i in some if i.outcome is Outcome.NOT_SUBMITTED and not i.is_refused]
     assert wanted(some, resubmit=False, retry_failed=0) == unbought
 
@@ -46,13 +46,13 @@ def test_told_to_what_is_lost_or_failed_is_bought_again_after_what_never_was(som
     assert found[: len(new)] == new
     assert {item.outcome for item in again} <= {Outcome.UNKNOWN, Outcome.FAILED}
     assert not any(item.is_resubmitted for item in again if item.outcome is Outcome.UNKNOWN)
-    assert all(item.bought <= retry_failed for item in again if item.outcome is Outcome.FAILED)
+    assert all(item.accepted_count <= retry_failed for item in again if item.outcome is Outcome.FAILED)
     assert not any(item.is_refused for item in found)
 
 
 @pytest.mark.parametrize(("bought", "retry_failed", "again"), [(1, 0, 0), (1, 1, 1), (2, 1, 0), (3, 3, 1)])
 def test_a_failed_item_is_bought_as_often_as_told(bought, retry_failed, again):
-    item = WorkItem("a", 1, outcome=Outcome.FAILED, bought=bought)
+    item = WorkItem("a", 1, outcome=Outcome.FAILED, accepted_count=bought)
     assert len(wanted([item], resubmit=False, retry_failed=retry_failed)) == again
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from airflow_provider_bgrep.download import SavedImage
 from airflow_provider_bgrep.generation.items import WorkItem, WorkItems
 from airflow_provider_bgrep.generation.job_store import JobRecord, TaskOutcome
-from airflow_provider_bgrep.generation.outcomes import BOUGHT, Outcome
-from airflow_provider_bgrep.journal.journal import State, SubmitRecord, SubmittedTask
+from airflow_provider_bgrep.generation.outcomes import BILLABLE, Outcome
+from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.protocol.models import ImageTask
 
 AT = "2026-01-01T00:00:00+00:00"
@@ -47,15 +47,18 @@ def outcomes(found: WorkItems) -> dict[str, str]:
 def test_without_records_nothing_is_submitted():
     found = board()
     assert outcomes(found) == dict.fromkeys("abc", "not_submitted")
-    assert [item.asked for item in found] == [SubmittedTask(key, 2, "") for key in "abc"]
-    assert (found.outstanding, found.avoided, found.foreign) == ([], [], [])
+    assert [item.submitted_task for item in found] == [SubmittedTask(key, 2, "") for key in "abc"]
+    assert (found.outstanding, found.reused, found.other_accounts) == ([], [], [])
 
 
 def test_an_accepted_submit_is_pending_until_it_is_saved():
     bought = record(State.ACCEPTED, "b", "a")
     found = board(bought)
     assert outcomes(found) == {"a": "pending", "b": "pending", "c": "not_submitted"}
-    assert [(item.record, item.index, item.bought) for item in found][:2] == [(bought, 1, 1), (bought, 0, 1)]
+    assert [(item.record, item.index, item.accepted_count) for item in found][:2] == [
+        (bought, 1, 1),
+        (bought, 0, 1),
+    ]
     assert found.outstanding == [bought]
 
 
@@ -63,7 +66,7 @@ def test_an_accepted_submit_is_pending_until_it_is_saved():
 def test_what_has_no_answer_is_unknown_and_says_why(state):
     found = board(record(state, "a"))
     assert outcomes(found)["a"] == "unknown_outcome"
-    assert found.items["a"].reason == "the worker ended before the answer was noted"
+    assert found.items["a"].reason == "the worker ended before the answer was written down"
     assert board(record(state, "a", reason="timed out")).items["a"].reason == "timed out"
 
 
@@ -87,7 +90,7 @@ def test_a_lost_answer_after_a_job_that_failed_is_what_counts():
     first, second = record(State.ACCEPTED, "a"), record(State.UNKNOWN, "a")
     found = board(first, second)
     assert outcomes(found)["a"] == "unknown_outcome"
-    assert found.items["a"].bought == 1
+    assert found.items["a"].accepted_count == 1
     assert found.outstanding == []
 
 
@@ -117,7 +120,7 @@ def test_refused_by_itself_in_an_earlier_try_is_asked_again_alone():
 @pytest.mark.parametrize("before", [State.ACCEPTED, State.UNKNOWN])
 def test_a_refusal_never_hides_what_was_or_may_have_been_bought_in_an_earlier_try(before):
     found = board(record(before, "a"), refusal("a", try_number=2), try_number=3)
-    assert found.items["a"].outcome in BOUGHT
+    assert found.items["a"].outcome in BILLABLE
     assert not found.items["a"].is_refused
     assert board(record(before, "a"), refusal("a", try_number=2), try_number=2).items["a"].is_refused
 
@@ -126,7 +129,7 @@ def test_what_another_connection_bought_is_kept_apart():
     foreign = record(State.ACCEPTED, "a", account="other")
     found = board(foreign)
     assert outcomes(found)["a"] == "not_submitted"
-    assert (found.foreign, found.outstanding) == ([foreign], [])
+    assert (found.other_accounts, found.outstanding) == ([foreign], [])
 
 
 def test_what_was_bought_and_is_not_listed_any_more_comes_last_and_is_collected():
@@ -145,12 +148,12 @@ def test_what_is_neither_listed_nor_bought_is_forgotten():
 
 def test_avoided_is_what_an_earlier_try_bought():
     records = [record(State.ACCEPTED, "a"), record(State.INTENT, "b"), refusal("c")]
-    assert board(*records, try_number=1).avoided == []
-    assert [item.key for item in board(*records, try_number=2).avoided] == ["a", "b"]
+    assert board(*records, try_number=1).reused == []
+    assert [item.key for item in board(*records, try_number=2).reused] == ["a", "b"]
 
 
 def test_what_the_list_does_not_ask_for_is_not_avoided():
-    assert board(record(State.ACCEPTED, "z"), try_number=2).avoided == []
+    assert board(record(State.ACCEPTED, "z"), try_number=2).reused == []
 
 
 # --- what became of a job -------------------------------------------------------------------------
@@ -163,7 +166,7 @@ def saved(*ended: TaskOutcome) -> JobRecord:
 def test_a_saved_job_tells_what_became_of_each_item():
     bought = record(State.ACCEPTED, "b", "a")
     found = board(bought)
-    taken = found.take(
+    taken = found.apply_job(
         bought,
         saved(
             TaskOutcome(Outcome.FAILED, "no foreground", 7), TaskOutcome(Outcome.GENERATED, "", 8, (IMAGE,))
@@ -179,7 +182,7 @@ def test_a_saved_job_tells_what_became_of_each_item():
 def test_an_image_that_another_try_may_still_save_keeps_its_item_pending():
     bought = record(State.ACCEPTED, "a")
     found = board(bought)
-    found.take(
+    found.apply_job(
         bought, saved(TaskOutcome(Outcome.PARTIAL, "disk full", None, (IMAGE,), ("output 1: disk full",)))
     )
     assert found.items["a"].outcome is Outcome.PENDING
@@ -191,15 +194,15 @@ def test_an_image_that_another_try_may_still_save_keeps_its_item_pending():
 def test_an_older_job_says_nothing_of_items_that_were_bought_anew():
     first, again = record(State.ACCEPTED, "a", "b"), record(State.ACCEPTED, "a", result_key="again")
     found = board(first, again)
-    assert [item.key for item in found.take(first, saved(*[TaskOutcome(Outcome.FAILED)] * 2))] == ["b"]
+    assert [item.key for item in found.apply_job(first, saved(*[TaskOutcome(Outcome.FAILED)] * 2))] == ["b"]
     assert outcomes(found) == {"a": "pending", "b": "failed", "c": "not_submitted"}
     assert found.outstanding == [again]
 
 
 def test_the_words_name_what_there_is_and_count_the_list_alone():
     found = board(record(State.ACCEPTED, "a", "z"), record(State.INTENT, "b"))
-    assert found.told == "1 unknown outcome, 1 not submitted, 1 pending"
-    assert found.progress == f"3 image tasks: {found.told}; 1 jobs are not collected."
+    assert found.description == "1 unknown outcome, 1 not submitted, 1 pending"
+    assert found.progress == f"3 image tasks: {found.description}; 1 jobs are outstanding."
     assert sum(found.counts().values()) == 3
     assert set(found.counts()) == {outcome.value for outcome in Outcome}
 
@@ -212,8 +215,8 @@ def test_an_id_of_nought_is_an_id():
 
 def test_outcomes_of_an_item_change_by_what_is_said_of_it_last():
     item = WorkItem("a", 1)
-    item.becomes(Outcome.REFUSED, "why")
-    item.becomes(Outcome.GENERATED)
+    item.set_outcome(Outcome.REFUSED, "why")
+    item.set_outcome(Outcome.GENERATED)
     assert (item.outcome, item.reason) == (Outcome.GENERATED, "")
 
 
@@ -233,11 +236,11 @@ def test_what_was_ever_accepted_or_in_doubt_is_never_taken_for_unbought(records)
     records.sort(key=lambda one: one.try_number)
     found = board(*records, try_number=4)
     bought = {key for one in records if one.state is not State.REFUSED for key in one.keys}
-    assert {item.key for item in found if item.outcome in BOUGHT} == bought
+    assert {item.key for item in found if item.outcome in BILLABLE} == bought
     assert {item.key for item in found.listed} == {"a", "b", "c"}
     for item in found:
         accepted = [one for one in records if one.state is State.ACCEPTED and item.key in one.keys]
-        assert item.bought == len(accepted)
+        assert item.accepted_count == len(accepted)
         if item.key in bought:
             assert item.record is not None
             assert item.record.keys[item.index] == item.key

@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -16,7 +21,7 @@ from airflow_provider_bgrep.connection import Settings
 from airflow_provider_bgrep.download import SavedImage
 from airflow_provider_bgrep.generation.job_store import FOLDER, JobRecord, JobStore, TaskOutcome
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.journal.journal import State, SubmitRecord, SubmittedTask
+from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, TaskResult
 from airflow_provider_bgrep.storage import storage_path
@@ -50,7 +55,7 @@ ENDED = st.builds(
 def test_a_jobs_record_survives_json(saved):
     again = JobRecord.from_json(json.loads(json.dumps(saved.to_json())))
     assert again == saved
-    assert again.is_complete == (not any(ended.missing for ended in saved.ended))
+    assert again.is_complete == (not any(ended.missing for ended in saved.outcomes))
 
 
 GOOD: dict[str, Any] = JobRecord(
@@ -64,10 +69,10 @@ GOOD: dict[str, Any] = JobRecord(
         *([], {}, "text", None, 7),
         {**GOOD, "version": 2},
         *({name: value for name, value in GOOD.items() if name != gone} for gone in GOOD),
-        {**GOOD, "ended": None},
-        {**GOOD, "ended": [{}]},
-        {**GOOD, "ended": [{**GOOD["ended"][0], "outcome": "done"}]},
-        {**GOOD, "ended": [{**GOOD["ended"][0], "files": [{"index": 0}]}]},
+        {**GOOD, "outcomes": None},
+        {**GOOD, "outcomes": [{}]},
+        {**GOOD, "outcomes": [{**GOOD["outcomes"][0], "outcome": "done"}]},
+        {**GOOD, "outcomes": [{**GOOD["outcomes"][0], "files": [{"index": 0}]}]},
     ],
     ids=str,
 )
@@ -121,10 +126,10 @@ def listed(some: list[ImageTask], edition: str = "") -> dict[str, ImageTask]:
 def test_a_job_is_written_down_and_read_again(saver, tmp_path):
     some = tasks(2)
     saved = saver.save(bought(some), failed(*some), listed(some))
-    assert [ended.reason for ended in saved.ended] == ["no foreground in 0.png", "no foreground in 1.png"]
-    assert {ended.outcome for ended in saved.ended} == {Outcome.FAILED}
+    assert [ended.reason for ended in saved.outcomes] == ["no foreground in 0.png", "no foreground in 1.png"]
+    assert {ended.outcome for ended in saved.outcomes} == {Outcome.FAILED}
     record = bought(some)
-    assert saver.load(record, look=True) == saver.load(record, look=False) == saved
+    assert saver.load(record, check_files=True) == saver.load(record, check_files=False) == saved
     text = (tmp_path / FOLDER / f"{KEY}.json").read_text()
     assert not any(word in text for word in ("http", "auth_key", "secret", "sea"))
 
@@ -137,14 +142,14 @@ def test_each_image_task_is_told_its_own_result_whatever_the_order(saver, order,
     some, now = tasks(3), tasks(3, signature)
     still = {key: task for i, (key, task) in enumerate(listed(now, edition).items()) if i not in gone}
     saved = saver.save(bought(some, edition), failed(*(some[i] for i in order)), still)
-    assert [ended.reason for ended in saved.ended] == [f"no foreground in {i}.png" for i in range(3)]
+    assert [ended.reason for ended in saved.outcomes] == [f"no foreground in {i}.png" for i in range(3)]
 
 
 def test_an_image_task_that_the_answer_leaves_out_has_failed(saver):
     some = tasks(2)
     saved = saver.save(bought(some), failed(some[1]), listed(some))
-    assert [ended.reason for ended in saved.ended] == [
-        "the finished job does not name this image task",
+    assert [ended.reason for ended in saved.outcomes] == [
+        "the finished job does not contain this image task",
         "no foreground in 1.png",
     ]
 
@@ -165,12 +170,12 @@ def test_a_result_that_may_be_anothers_is_not_saved_and_stays_pending(saver, gon
 def test_a_service_that_gives_no_reason_is_said_to_give_none(saver):
     some = tasks(1)
     job = Job(KEY, (TaskResult(0, "FAILED", (), " \n", {**some[0].as_wire(), "seed": 7}),))
-    (ended,) = saver.save(bought(some), job, listed(some)).ended
+    (ended,) = saver.save(bought(some), job, listed(some)).outcomes
     assert (ended.reason, ended.seed) == ("no reason given", 7)
 
 
 def test_what_was_never_saved_has_no_record(saver):
-    assert saver.load(bought(tasks(1)), look=False) is None
+    assert saver.load(bought(tasks(1)), check_files=False) is None
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff\xfe", b'{"version": 2}'], ids=repr)
@@ -178,7 +183,7 @@ def test_a_damaged_record_is_asked_for_again(saver, tmp_path, data):
     some = tasks(1)
     saver.save(bought(some), failed(*some), listed(some))
     (tmp_path / FOLDER / f"{KEY}.json").write_bytes(data)
-    assert saver.load(bought(some), look=False) is None
+    assert saver.load(bought(some), check_files=False) is None
 
 
 def test_an_image_that_is_gone_or_cut_is_missed_by_who_looks_and_no_other_with_it(saver, tmp_path):
@@ -192,11 +197,62 @@ def test_an_image_that_is_gone_or_cut_is_missed_by_who_looks_and_no_other_with_i
     (tmp_path / FOLDER).mkdir()
     saved = JobRecord(tuple(ended), "2026-01-01T00:00:00+00:00")
     (tmp_path / FOLDER / f"{KEY}.json").write_text(json.dumps(saved.to_json()))
-    assert saver.load(record, look=True) == saved
+    assert saver.load(record, check_files=True) == saved
     files[1].write_bytes(b"cut")
-    assert saver.load(record, look=False) == saved
-    looked = saver.load(record, look=True)
+    assert saver.load(record, check_files=False) == saved
+    looked = saver.load(record, check_files=True)
     assert looked is not None
     assert not looked.is_complete
-    assert looked.ended[0] == saved.ended[0]
-    assert looked.ended[1].missing
+    assert looked.outcomes[0] == saved.outcomes[0]
+    assert looked.outcomes[1].missing
+
+
+# --- the deadline ---------------------------------------------------------------------------------
+
+
+class Dripping(BaseHTTPRequestHandler):
+    """A results' host that sends a byte now and then, and would for hours."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while not self.server.ended.wait(0.05):
+                self.wfile.write(b"x")
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def dripping() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Dripping)
+    server.ended = threading.Event()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.ended.set()
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_host_that_drips_holds_nobody_past_the_deadline_and_its_images_are_not_given_up(dripping, tmp_path):
+    some = tasks(10)
+    results = tuple(
+        TaskResult(i, "SUCCESS", tuple(f"{dripping}/{i}-{j}.png" for j in range(4)), "", task.as_wire())
+        for i, task in enumerate(some)
+    )
+    store = JobStore(
+        storage_path(str(tmp_path)),
+        Settings(base_url="https://bgrep.invalid", app_code="secret"),
+        never_asked,
+        "{result_key}_{index}_{output}.{ext}",
+        10**6,
+        end_time=time.time() + 0.5,
+    )
+    began = time.monotonic()
+    saved = store.save(bought(some), Job(KEY, results), listed(some))
+    assert time.monotonic() - began < 20
+    assert not saved.is_complete
+    assert [len(outcome.missing) for outcome in saved.outcomes] == [4] * 10
+    assert [path.name for path in tmp_path.rglob("*.png")] == []

@@ -12,7 +12,7 @@ from airflow_provider_bgrep.generation.items import WorkItems
 from airflow_provider_bgrep.generation.job_store import JobRecord, TaskOutcome
 from airflow_provider_bgrep.generation.manifest import line, write_manifest
 from airflow_provider_bgrep.generation.outcomes import MEANINGS, Outcome
-from airflow_provider_bgrep.journal.journal import State, SubmitRecord, SubmittedTask
+from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.protocol.models import ImageTask
 from airflow_provider_bgrep.storage import storage_path
 
@@ -38,8 +38,8 @@ BOUGHT = SubmitRecord(
 def board() -> WorkItems:
     board = WorkItems(TASKS, ["a", "b", "c"], [BOUGHT], account="conn", try_number=1)
     ended = (TaskOutcome(Outcome.FAILED, "no foreground", 3), TaskOutcome(Outcome.GENERATED, "", 4, (IMAGE,)))
-    board.take(BOUGHT, JobRecord(ended, "2026-01-01T00:01:00+00:00"))
-    board.items["c"].becomes(Outcome.NOT_SUBMITTED, "over budget: max_images is 3")
+    board.apply_job(BOUGHT, JobRecord(ended, "2026-01-01T00:01:00+00:00"))
+    board.items["c"].set_outcome(Outcome.NOT_SUBMITTED, "over budget: max_images is 3")
     return board
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_bgrep.generation.outcomes import BOUGHT, MEANINGS, Outcome
+from airflow_provider_bgrep.generation.outcomes import BILLABLE, MEANINGS, Outcome
 
 
 def test_every_outcome_has_a_meaning():
@@ -27,5 +27,5 @@ def test_the_values_are_the_manifests_and_never_change_between_releases():
 
 
 def test_only_what_was_never_accepted_is_free():
-    assert set(Outcome) - BOUGHT == {Outcome.REFUSED, Outcome.NOT_SUBMITTED}
-    assert all("nothing was bought" in MEANINGS[outcome][0] for outcome in set(Outcome) - BOUGHT)
+    assert set(Outcome) - BILLABLE == {Outcome.REFUSED, Outcome.NOT_SUBMITTED}
+    assert all("not billable" in MEANINGS[outcome][0] for outcome in set(Outcome) - BILLABLE)

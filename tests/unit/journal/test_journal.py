@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import json
 import threading
@@ -17,25 +18,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_bgrep.journal.journal import (
-    PAGE_RECORDS,
-    FileStore,
-    GroupCommit,
-    Journal,
-    MemoryStore,
+from airflow_provider_bgrep.journal.journal import PAGE_RECORDS, GroupCommit, Journal
+from airflow_provider_bgrep.journal.records import (
+    JournalError,
     State,
     SubmitRecord,
     SubmittedTask,
     SupersededError,
     TaskMetadata,
 )
-from airflow_provider_bgrep.storage import get_bytes, put_bytes, storage_path
+from airflow_provider_bgrep.journal.stores import FileStore, MemoryStore
+from airflow_provider_bgrep.storage import storage_path
 
 T = TypeVar("T")
 Interceptor = Callable[[Callable[[], Any]], Any]
 """Has a call to the world outside take effect, or not, or not yet."""
 
-LEG, PAGE, NOTES = "bgrep-journal-0", "bgrep-journal-0-p0", "bgrep-journal-notes"
+EPOCH, PAGE, METADATA = "bgrep-journal-0", "bgrep-journal-0-p0", "bgrep-journal-metadata"
 
 
 class Died(BaseException):
@@ -47,6 +46,7 @@ class JsonStore:
 
     def __init__(self, values: dict[str, str], around: Interceptor | None = None) -> None:
         self.values, self._around = values, around or (lambda effect: effect())
+        self.location = "the test's store"
 
     def get(self, key: str) -> Any:
         value: str | None = self._around(lambda: self.values.get(key))
@@ -84,30 +84,32 @@ def at_once(effect: Callable[[], T]) -> T:
     return effect()
 
 
-def one_leg(
+def one_epoch(
     store: JsonStore, service: Service, keys: Sequence[str], size: int, around: Interceptor = at_once
 ) -> None:
-    """A leg as the journal's rules ask: read, buy what is neither accepted nor unknown, write."""
+    """An epoch as the journal's rules ask: read, buy what is neither accepted nor unknown, write."""
     journal = Journal(store, "conn")
-    known = {key for record in journal.earlier for key in record.keys if record.state is not State.REFUSED}
+    known = {
+        key for record in journal.previous_records for key in record.keys if record.state is not State.REFUSED
+    }
     missing = [key for key in keys if key not in known]
     for batch in (missing[i : i + size] for i in range(0, len(missing), size)):
-        purchase = journal.purchase([SubmittedTask(key) for key in batch])
+        purchase = journal.new_entry([SubmittedTask(key) for key in batch])
         for attempt in itertools.count():
-            purchase.intend(f"nonce-{attempt}")
+            purchase.write_intent(f"nonce-{attempt}")
             answer = around(lambda batch=batch: service.submit(batch))
             if answer != "refused":
                 break
-            purchase.ended(State.REFUSED, code="T429UR")
+            purchase.write_failed(State.REFUSED, code="T429UR")
         if answer == "lost":
-            purchase.ended(State.UNKNOWN)
+            purchase.write_failed(State.UNKNOWN)
         else:
-            purchase.accepted(answer, "request", "gateway")
+            purchase.write_accepted(answer, "request", "gateway")
 
 
 def check_nothing_is_lost_or_bought_twice(values: dict[str, str], service: Service) -> None:
     assert max(service.billed.values(), default=0) <= 1
-    records = Journal(JsonStore(values), "conn").earlier
+    records = Journal(JsonStore(values), "conn").previous_records
     found = {record.result_key: record.keys for record in records if record.state is State.ACCEPTED}
     assert found.items() <= service.accepted.items()
     in_doubt = {
@@ -142,7 +144,7 @@ class CrashingStore:
     answers=st.lists(st.sampled_from(["accepted", "accepted", "refused", "lost"]), max_size=20),
 )
 @settings(deadline=None, max_examples=300)
-def test_wherever_legs_die_nothing_is_bought_twice_and_all_that_was_bought_is_found_or_known_in_doubt(
+def test_wherever_epochs_die_nothing_is_bought_twice_and_all_that_was_bought_is_found_or_known_in_doubt(
     count, size, deaths, answers
 ):
     values: dict[str, str] = {}
@@ -151,32 +153,32 @@ def test_wherever_legs_die_nothing_is_bought_twice_and_all_that_was_bought_is_fo
     for dies_at, after in deaths:
         mortal = CrashingStore(dies_at, after=after)
         with contextlib.suppress(Died):
-            one_leg(JsonStore(values, mortal), service, keys, size, mortal)
+            one_epoch(JsonStore(values, mortal), service, keys, size, mortal)
         check_nothing_is_lost_or_bought_twice(dict(values), service)
-    one_leg(JsonStore(values), service, keys, size)
+    one_epoch(JsonStore(values), service, keys, size)
     check_nothing_is_lost_or_bought_twice(values, service)
-    # Nothing is forgotten either: after a leg that lived, each item has a record that says how it stands.
-    records = Journal(JsonStore(values), "conn").earlier
+    # Nothing is forgotten either: after an epoch that lived, each item has a record that says how it stands.
+    records = Journal(JsonStore(values), "conn").previous_records
     assert {key for one in records if one.state is not State.REFUSED for key in one.keys} == set(keys)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before it takes effect", "after it took effect"])
 @pytest.mark.parametrize("dies_at", range(1, 13))
-def test_a_crash_at_any_call_of_a_first_leg_never_buys_twice(dies_at, after):
+def test_a_crash_at_any_call_of_a_first_epoch_never_buys_twice(dies_at, after):
     # Five calls to enter, the notes read, the floor, the notes written, then these.
     intent, _floor, submit, key = 9, 10, 11, 12
     values: dict[str, str] = {}
     service = Service()
     mortal = CrashingStore(dies_at, after=after)
     with pytest.raises(Died):
-        one_leg(JsonStore(values, mortal), service, ["item"], 1, mortal)
+        one_epoch(JsonStore(values, mortal), service, ["item"], 1, mortal)
     is_sent = (dies_at, after) >= (submit, True)
     assert service.billed.total() == is_sent
-    one_leg(JsonStore(values), service, ["item"], 1)
+    one_epoch(JsonStore(values), service, ["item"], 1)
     check_nothing_is_lost_or_bought_twice(values, service)
     # From the intent to the key nobody knows what became of it. Before, it is bought now; after, it is found.
     in_doubt = (intent, True) <= (dies_at, after) < (key, True)
-    (found,) = Journal(JsonStore(values), "conn").earlier
+    (found,) = Journal(JsonStore(values), "conn").previous_records
     assert found.state is (State.INTENT if in_doubt else State.ACCEPTED)
     assert service.billed.total() == (is_sent or not in_doubt)
 
@@ -185,7 +187,7 @@ def test_a_crash_at_any_call_of_a_first_leg_never_buys_twice(dies_at, after):
 
 
 class Actor:
-    """A leg in a thread of its own, of which each call to the outside waits for the test's word."""
+    """An epoch in a thread of its own, of which each call to the outside waits for the test's word."""
 
     def __init__(self, values: dict[str, str], service: Service, keys: Sequence[str], size: int) -> None:
         self._go, self._waits = threading.Semaphore(0), threading.Semaphore(0)
@@ -199,7 +201,7 @@ class Actor:
 
     def _run(self, *arguments: Any) -> None:
         try:
-            one_leg(*arguments)
+            one_epoch(*arguments)
         except BaseException as error:
             self.error = error
         self.has_ended = True
@@ -213,7 +215,7 @@ class Actor:
         return effect()
 
     def step(self) -> None:
-        """Have the call it waits for take effect, and the leg go on to the next."""
+        """Have the call it waits for take effect, and the epoch go on to the next."""
         if not self.has_ended:
             self._go.release()
             self._waits.acquire()
@@ -230,53 +232,53 @@ class Actor:
         self._thread.join()
 
 
-def run_in_turns(legs: Sequence[Actor], turns: Iterable[int]) -> None:
+def run_in_turns(epochs: Sequence[Actor], turns: Iterable[int]) -> None:
     for turn in turns:
-        legs[turn].step()
-    for leg in legs:
-        leg.finish()
-    assert all(isinstance(leg.error, SupersededError | None) for leg in legs)
+        epochs[turn].step()
+    for epoch in epochs:
+        epoch.finish()
+    assert all(isinstance(epoch.error, SupersededError | None) for epoch in epochs)
 
 
 @pytest.mark.parametrize("before", [0, 3], ids=["the first two", "after others"])
-def test_two_legs_that_begin_at_once_in_every_order_of_their_calls(before):
+def test_two_epochs_that_begin_at_once_in_every_order_of_their_calls(before):
     calls = 5  # to look, ask for a number, see that it is free, take it, and see that nobody else asked
     for first in itertools.combinations(range(2 * calls), calls):
         values: dict[str, str] = {}
         service = Service()
         for number in range(before):
-            one_leg(JsonStore(values), service, [f"earlier-{number}"], 1)
-        legs = [Actor(values, service, ["item"], 1) for _ in range(2)]
-        for leg in legs:
+            one_epoch(JsonStore(values), service, [f"earlier-{number}"], 1)
+        epochs = [Actor(values, service, ["item"], 1) for _ in range(2)]
+        for epoch in epochs:
             for _ in range(before):
-                leg.step()
-        run_in_turns(legs, [turn in first for turn in range(2 * calls)])
+                epoch.step()
+        run_in_turns(epochs, [turn in first for turn in range(2 * calls)])
         check_nothing_is_lost_or_bought_twice(values, service)
-        assert legs[1].error is None or legs[0].error is None
+        assert epochs[1].error is None or epochs[0].error is None
 
 
-def test_a_leg_that_lives_on_beside_the_next_in_every_order_of_their_calls():
+def test_an_epoch_that_lives_on_beside_the_next_in_every_order_of_their_calls():
     # The older has entered and has four calls left: intent, floor, submit, key. The newer has up to 13.
     for older in itertools.combinations(range(17), 4):
         values: dict[str, str] = {}
         service = Service()
-        legs = [Actor(values, service, ["item"], 1) for _ in range(2)]
+        epochs = [Actor(values, service, ["item"], 1) for _ in range(2)]
         for _ in range(7):
-            legs[1].step()
-        run_in_turns(legs, [turn in older for turn in range(17)])
-        assert legs[0].error is None
+            epochs[1].step()
+        run_in_turns(epochs, [turn in older for turn in range(17)])
+        assert epochs[0].error is None
         check_nothing_is_lost_or_bought_twice(values, service)
 
 
 @given(
     count=st.integers(1, 4),
     size=st.integers(1, 3),
-    legs=st.integers(2, 4),
+    epochs=st.integers(2, 4),
     answers=st.lists(st.sampled_from(["accepted", "accepted", "refused", "lost"]), max_size=8),
     data=st.data(),
 )
 @settings(deadline=None, max_examples=200)
-def test_however_many_given_up_legs_live_on_nothing_is_bought_twice(count, size, legs, answers, data):
+def test_however_many_given_up_epochs_live_on_nothing_is_bought_twice(count, size, epochs, answers, data):
     values: dict[str, str] = {}
     service = Service(answers)
     keys = [f"item-{i}" for i in range(count)]
@@ -284,7 +286,7 @@ def test_however_many_given_up_legs_live_on_nothing_is_bought_twice(count, size,
     try:
         while True:
             living = [actor for actor in actors if not actor.has_ended]
-            moves = [*living, *([None] if len(actors) < legs else [])]
+            moves = [*living, *([None] if len(actors) < epochs else [])]
             if not moves:
                 break
             move = data.draw(st.sampled_from(moves), "who") if len(moves) > 1 else moves[0]
@@ -301,29 +303,29 @@ def test_however_many_given_up_legs_live_on_nothing_is_bought_twice(count, size,
     check_nothing_is_lost_or_bought_twice(values, service)
 
 
-def test_a_leg_that_was_replaced_buys_no_more_and_says_of_its_intent_that_it_was_not_sent():
+def test_an_epoch_that_was_replaced_buys_no_more_and_says_of_its_intent_that_it_was_not_sent():
     values: dict[str, str] = {}
     older = Journal(JsonStore(values), "conn")
-    purchase = older.purchase([SubmittedTask("item")])
+    purchase = older.new_entry([SubmittedTask("item")])
     newer = Journal(JsonStore(values), "conn")
-    with pytest.raises(SupersededError, match="buys no more"):
-        purchase.intend("nonce")
+    with pytest.raises(SupersededError, match="submits nothing more"):
+        purchase.write_intent("nonce")
     assert purchase.record.state is State.REFUSED
-    assert newer.earlier == []
-    assert [one.state for one in Journal(JsonStore(values), "conn").earlier] == [State.REFUSED]
-    newer_purchase = Journal(JsonStore(values), "conn").purchase([SubmittedTask("item")])
-    newer_purchase.intend("nonce")
+    assert newer.previous_records == []
+    assert [one.state for one in Journal(JsonStore(values), "conn").previous_records] == [State.REFUSED]
+    newer_purchase = Journal(JsonStore(values), "conn").new_entry([SubmittedTask("item")])
+    newer_purchase.write_intent("nonce")
 
 
-def test_a_leg_that_was_replaced_still_writes_down_what_its_last_submit_bought():
+def test_an_epoch_that_was_replaced_still_writes_down_what_its_last_submit_bought():
     values: dict[str, str] = {}
     older = Journal(JsonStore(values), "conn")
-    purchase = older.purchase([SubmittedTask("item")])
-    purchase.intend("nonce")
+    purchase = older.new_entry([SubmittedTask("item")])
+    purchase.write_intent("nonce")
     newer = Journal(JsonStore(values), "conn")
-    purchase.accepted("key", "request", "gateway")
-    assert [one.state for one in newer.earlier] == [State.INTENT]
-    assert [one.result_key for one in Journal(JsonStore(values), "conn").earlier] == ["key"]
+    purchase.write_accepted("key", "request", "gateway")
+    assert [one.state for one in newer.previous_records] == [State.INTENT]
+    assert [one.result_key for one in Journal(JsonStore(values), "conn").previous_records] == ["key"]
 
 
 # --- what a purchase writes -----------------------------------------------------------------------
@@ -340,21 +342,21 @@ def store(values: dict[str, str]) -> JsonStore:
 
 
 def read(store: JsonStore) -> list[SubmitRecord]:
-    return Journal(store, "conn").earlier
+    return Journal(store, "conn").previous_records
 
 
 def test_nothing_is_written_before_the_intent(store):
-    Journal(store, "conn").purchase([SubmittedTask("item")])
+    Journal(store, "conn").new_entry([SubmittedTask("item")])
     assert read(store) == []
 
 
 def test_an_intent_holds_all_by_which_a_purchase_is_found_again(store):
-    journal = Journal(store, "conn", edition="spring", try_number=3)
-    purchase = journal.purchase([SubmittedTask("a", 2, "sku"), SubmittedTask("b")])
-    purchase.intend("nonce")
+    journal = Journal(store, "conn", regenerate_key="spring", try_number=3)
+    purchase = journal.new_entry([SubmittedTask("a", 2, "sku"), SubmittedTask("b")])
+    purchase.write_intent("nonce")
     (found,) = read(store)
     assert found == purchase.record
-    assert (found.state, found.nonce, found.account, found.edition, found.try_number) == (
+    assert (found.state, found.nonce, found.account, found.regenerate_key, found.try_number) == (
         *(State.INTENT, "nonce", "conn", "spring", 3),
     )
     assert (found.keys, found.images, found.items[0].id) == (("a", "b"), 3, "sku")
@@ -363,11 +365,13 @@ def test_an_intent_holds_all_by_which_a_purchase_is_found_again(store):
 
 def test_a_key_is_written_in_the_place_of_its_intent(store):
     journal = Journal(store, "conn")
-    purchases = [journal.purchase([SubmittedTask(key)]) for key in "abc"]
+    purchases = [journal.new_entry([SubmittedTask(key)]) for key in "abc"]
     for purchase in purchases:
-        purchase.intend(f"nonce-{purchase.record.keys[0]}")
-    purchases[1].accepted("key", "request", "gateway")
-    purchases[2].ended(State.UNKNOWN, code="D504TO", http_status=504, reason="timed out", request_id="r")
+        purchase.write_intent(f"nonce-{purchase.record.keys[0]}")
+    purchases[1].write_accepted("key", "request", "gateway")
+    purchases[2].write_failed(
+        State.UNKNOWN, code="D504TO", http_status=504, reason="timed out", request_id="r"
+    )
     a, b, c = read(store)
     assert (a.state, b.state, c.state) == (State.INTENT, State.ACCEPTED, State.UNKNOWN)
     assert (b.result_key, b.request_id, b.gateway_request_id) == ("key", "request", "gateway")
@@ -377,39 +381,39 @@ def test_a_key_is_written_in_the_place_of_its_intent(store):
 
 
 def test_what_is_sent_again_says_nothing_of_how_it_was_refused_before(store):
-    purchase = Journal(store, "conn").purchase([SubmittedTask("a")])
-    purchase.intend("first")
-    purchase.ended(State.REFUSED, code="T429UR", http_status=429, reason="throttled", request_id="r")
-    purchase.intend("second")
+    purchase = Journal(store, "conn").new_entry([SubmittedTask("a")])
+    purchase.write_intent("first")
+    purchase.write_failed(State.REFUSED, code="T429UR", http_status=429, reason="throttled", request_id="r")
+    purchase.write_intent("second")
     (found,) = read(store)
     assert (found.state, found.nonce, found.code, found.http_status) == (State.INTENT, "second", "", None)
     assert (found.reason, found.request_id) == ("", "")
 
 
 def test_an_id_is_cut_so_that_a_page_stays_small(store):
-    purchase = Journal(store, "conn").purchase([SubmittedTask("a", 1, "x" * 5_000)])
-    purchase.intend("nonce")
+    purchase = Journal(store, "conn").new_entry([SubmittedTask("a", 1, "x" * 5_000)])
+    purchase.write_intent("nonce")
     assert read(store)[0].items[0].id == "x" * 100
 
 
-def test_pages_hold_sixteen_submits_of_one_leg_and_are_found_in_order(store, values):
-    for leg in range(3):
+def test_pages_hold_sixteen_submits_of_one_epoch_and_are_found_in_order(store, values):
+    for epoch in range(3):
         journal = Journal(store, "conn")
         for i in range(2 * PAGE_RECORDS + 1):
-            journal.purchase([SubmittedTask(f"{leg}-{i}")]).intend("nonce")
+            journal.new_entry([SubmittedTask(f"{epoch}-{i}")]).write_intent("nonce")
     assert PAGE_RECORDS == 16
     sizes = sorted(len(json.loads(text).get("submits", ())) for text in values.values())
     assert sizes == [*[0] * (1 + 3 * 2), 1, 1, 1, *[16] * 6]
-    wanted = [f"{leg}-{i}" for leg in range(3) for i in range(2 * PAGE_RECORDS + 1)]
+    wanted = [f"{epoch}-{i}" for epoch in range(3) for i in range(2 * PAGE_RECORDS + 1)]
     assert [record.keys[0] for record in read(store)] == wanted
 
 
 def test_a_full_page_stays_below_what_airflows_store_warns_at(store, values):
-    journal = Journal(store, "c" * 200, edition="e" * 50)
+    journal = Journal(store, "c" * 200, regenerate_key="e" * 50)
     for i in range(PAGE_RECORDS):
-        purchase = journal.purchase([SubmittedTask("k" * 34, 4, "x" * 100) for _ in range(10)])
-        purchase.intend("n" * 32)
-        purchase.ended(
+        purchase = journal.new_entry([SubmittedTask("k" * 34, 4, "x" * 100) for _ in range(10)])
+        purchase.write_intent("n" * 32)
+        purchase.write_failed(
             State.UNKNOWN, code="D504TO", http_status=504, reason="r" * 500, request_id=f"{i}" * 36
         )
     assert max(map(len, values.values())) < 64 * 1024
@@ -456,11 +460,11 @@ def test_writes_wanted_at_the_same_time_are_made_as_one_and_are_there_when_each_
             super().set(key, value)
 
     journal = Journal(Slow(values), "conn")
-    purchases = [journal.purchase([SubmittedTask(f"item-{i}")]) for i in range(PAGE_RECORDS)]
+    purchases = [journal.new_entry([SubmittedTask(f"item-{i}")]) for i in range(PAGE_RECORDS)]
     missing: list[str] = []
 
     def intend(purchase: Any) -> None:
-        purchase.intend("nonce")
+        purchase.write_intent("nonce")
         there = {key for one in json.loads(values[pages[0]])["submits"] for key, *_ in one["items"]}
         if not there.issuperset(purchase.record.keys):
             missing.extend(purchase.record.keys)
@@ -482,9 +486,9 @@ def test_many_threads_over_many_pages_lose_nothing(store, values):
 
     def buy(number: int) -> None:
         for i in range(10):
-            purchase = journal.purchase([SubmittedTask(f"{number}-{i}")])
-            purchase.intend("nonce")
-            purchase.accepted(f"key-{number}-{i}", "", "")
+            purchase = journal.new_entry([SubmittedTask(f"{number}-{i}")])
+            purchase.write_intent("nonce")
+            purchase.write_accepted(f"key-{number}-{i}", "", "")
 
     assert in_threads([lambda n=n: buy(n) for n in range(12)]) == [None] * 12
     found = {one.keys[0]: one.result_key for one in read(store)}
@@ -560,15 +564,15 @@ class Failing(JsonStore):
 
 def test_an_intent_that_cannot_be_written_is_not_sent_and_may_be_bought_later(values):
     store = Failing(values)
-    purchase = Journal(store, "conn").purchase([SubmittedTask("item")])
+    purchase = Journal(store, "conn").new_entry([SubmittedTask("item")])
     store.fails = lambda key, value: "submits" in value
     with pytest.raises(ConnectionError):
-        purchase.intend("nonce")
+        purchase.write_intent("nonce")
     assert purchase.record.state is State.REFUSED
     store.fails = lambda key, value: False
     assert [one for one in read(store) if one.state is not State.REFUSED] == []
-    purchase = Journal(store, "conn").purchase([SubmittedTask("item")])
-    purchase.intend("again")
+    purchase = Journal(store, "conn").new_entry([SubmittedTask("item")])
+    purchase.write_intent("again")
     assert read(store)[-1].state is State.INTENT
 
 
@@ -581,26 +585,26 @@ def test_an_intent_that_was_written_but_could_not_be_checked_is_taken_back(value
                 raise ConnectionError("the store is away")
             return super().get(key)
 
-    purchase = Journal(Unreadable(values), "conn").purchase([SubmittedTask("item")])
+    purchase = Journal(Unreadable(values), "conn").new_entry([SubmittedTask("item")])
     away.append("now")
     with pytest.raises(ConnectionError):
-        purchase.intend("nonce")
+        purchase.write_intent("nonce")
     assert [one.state for one in read(JsonStore(values))] == [State.REFUSED]
 
 
 def test_a_key_that_cannot_be_written_leaves_the_intent_and_is_written_with_the_next(values):
     store = Failing(values)
     journal = Journal(store, "conn")
-    purchase = journal.purchase([SubmittedTask("item")])
-    purchase.intend("nonce")
+    purchase = journal.new_entry([SubmittedTask("item")])
+    purchase.write_intent("nonce")
     store.fails = lambda key, value: "submits" in value
     with pytest.raises(ConnectionError):
-        purchase.accepted("key", "", "")
+        purchase.write_accepted("key", "", "")
     assert [json.loads(text)["submits"][0]["state"] for key, text in values.items() if "submits" in text] == [
         "intent"
     ]
     store.fails = lambda key, value: False
-    journal.purchase([SubmittedTask("other")]).intend("nonce")
+    journal.new_entry([SubmittedTask("other")]).write_intent("nonce")
     assert [(one.state, one.result_key) for one in read(store)] == [
         (State.ACCEPTED, "key"),
         (State.INTENT, ""),
@@ -610,36 +614,36 @@ def test_a_key_that_cannot_be_written_leaves_the_intent_and_is_written_with_the_
 # --- notes ----------------------------------------------------------------------------------------
 
 
-def test_a_first_leg_sets_the_deadline_and_its_generations_others_keep_it(store):
-    first = Journal(store, "conn", generation="0", end_time=100.0)
-    assert first.notes == TaskMetadata("0", 100.0, 1)
-    retry = Journal(store, "conn", generation="0", end_time=200.0, try_number=2)
-    assert retry.notes == TaskMetadata("0", 100.0, 1)
+def test_a_first_epoch_sets_the_deadline_and_its_generations_others_keep_it(store):
+    first = Journal(store, "conn", clear_id="0", end_time=100.0)
+    assert first.metadata == TaskMetadata("0", 100.0, 1)
+    retry = Journal(store, "conn", clear_id="0", end_time=200.0, try_number=2)
+    assert retry.metadata == TaskMetadata("0", 100.0, 1)
 
 
 def test_a_clear_begins_a_new_generation_with_a_deadline_of_its_own(store):
-    first = Journal(store, "conn", generation="0", end_time=100.0)
-    first.note(counts={"submit": 3}, stopped={"code": "B403MQ"})
-    cleared = Journal(store, "conn", generation="2", end_time=300.0, try_number=2)
-    assert cleared.notes == TaskMetadata("2", 300.0, 2)
-    assert Journal(store, "conn", generation="2", end_time=400.0, try_number=3).notes == cleared.notes
+    first = Journal(store, "conn", clear_id="0", end_time=100.0)
+    first.update_metadata(counts={"submit": 3}, stopped={"code": "B403MQ"})
+    cleared = Journal(store, "conn", clear_id="2", end_time=300.0, try_number=2)
+    assert cleared.metadata == TaskMetadata("2", 300.0, 2)
+    assert Journal(store, "conn", clear_id="2", end_time=400.0, try_number=3).metadata == cleared.metadata
 
 
-def test_a_note_is_there_for_the_next_leg_and_changes_nothing_else(store):
-    journal = Journal(store, "conn", generation="0", end_time=100.0)
-    journal.note(counts={"submit": 3})
-    journal.note(stopped={"code": "B403MQ", "http_status": 403})
+def test_a_note_is_there_for_the_next_epoch_and_changes_nothing_else(store):
+    journal = Journal(store, "conn", clear_id="0", end_time=100.0)
+    journal.update_metadata(counts={"submit": 3})
+    journal.update_metadata(stopped={"code": "B403MQ", "http_status": 403})
     written = TaskMetadata("0", 100.0, 1, {"submit": 3}, {"code": "B403MQ", "http_status": 403})
-    assert journal.notes == written
-    assert Journal(store, "conn", generation="0").notes == written
+    assert journal.metadata == written
+    assert Journal(store, "conn", clear_id="0").metadata == written
 
 
 def test_notes_lost_in_a_crash_are_begun_anew(values):
     mortal = CrashingStore(6, after=True)
     with pytest.raises(Died):
-        Journal(JsonStore(values, mortal), "conn", generation="0", end_time=100.0)
-    assert NOTES not in values
-    assert Journal(JsonStore(values), "conn", generation="0", end_time=200.0).notes.end_time == 200.0
+        Journal(JsonStore(values, mortal), "conn", clear_id="0", end_time=100.0)
+    assert METADATA not in values
+    assert Journal(JsonStore(values), "conn", clear_id="0", end_time=200.0).metadata.end_time == 200.0
 
 
 # --- what cannot be read --------------------------------------------------------------------------
@@ -652,28 +656,28 @@ UNREADABLE: list[Any] = [
     *([], "text", 7, True, {}),
     {"version": 2},
     {"version": "1"},
-    {"version": None, "legs": [], "submits": []},
+    {"version": None, "epochs": [], "submits": []},
 ]
 
 
 def damage(values: dict[str, str], key: str, value: Any) -> None:
-    Journal(JsonStore(values), "conn").purchase([SubmittedTask("k")]).intend("nonce")
+    Journal(JsonStore(values), "conn").new_entry([SubmittedTask("k")]).write_intent("nonce")
     assert key in values
     values[key] = json.dumps(value)
 
 
-@pytest.mark.parametrize("key", [LEG, PAGE, NOTES])
+@pytest.mark.parametrize("key", [EPOCH, PAGE, METADATA])
 @pytest.mark.parametrize("value", UNREADABLE, ids=str)
 def test_what_cannot_be_read_is_never_taken_for_none(values, key, value):
     damage(values, key, value)
-    with pytest.raises(ValueError, match="nothing was submitted"):
+    with pytest.raises(JournalError):
         Journal(JsonStore(values), "conn")
 
 
 @pytest.mark.parametrize("value", [{"version": 1}, {"version": 1, "submits": None}], ids=str)
 def test_a_page_that_lacks_its_list_is_never_taken_for_empty(values, value):
     damage(values, PAGE, value)
-    with pytest.raises(ValueError, match="nothing was submitted"):
+    with pytest.raises(JournalError):
         Journal(JsonStore(values), "conn")
 
 
@@ -695,25 +699,25 @@ def test_a_page_that_lacks_its_list_is_never_taken_for_empty(values, value):
 )
 def test_a_damaged_record_is_never_taken_for_none(values, record):
     damage(values, PAGE, {"version": 1, "submits": [GOOD, record]})
-    with pytest.raises(ValueError, match="nothing was submitted"):
+    with pytest.raises(JournalError):
         Journal(JsonStore(values), "conn")
 
 
 def test_a_journal_that_cannot_be_read_is_not_written_over(values):
     damage(values, PAGE, {"version": 2, "submits": [GOOD]})
     before = dict(values)
-    with pytest.raises(ValueError, match="nothing was submitted"):
+    with pytest.raises(JournalError):
         Journal(JsonStore(values), "conn")
     assert before.items() <= values.items()
 
 
 def test_what_a_newer_version_adds_is_passed_over(values):
     damage(values, PAGE, {"version": 1, "submits": [{**GOOD, "colour": "red"}], "colour": "red"})
-    notes = {"version": 1, "generation": "0", "end_time": 7.0, "first_try": 1, "colour": "red"}
-    values[NOTES] = json.dumps(notes)
-    journal = Journal(JsonStore(values), "conn", generation="0")
-    assert [one.result_key for one in journal.earlier] == ["key"]
-    assert journal.notes == TaskMetadata("0", 7.0, 1)
+    notes = {"version": 1, "clear_id": "0", "end_time": 7.0, "first_try": 1, "colour": "red"}
+    values[METADATA] = json.dumps(notes)
+    journal = Journal(JsonStore(values), "conn", clear_id="0")
+    assert [one.result_key for one in journal.previous_records] == ["key"]
+    assert journal.metadata == TaskMetadata("0", 7.0, 1)
 
 
 # --- in JSON, and in a folder ---------------------------------------------------------------------
@@ -727,7 +731,7 @@ RECORDS = st.builds(
         tuple
     ),
     account=TEXTS,
-    edition=TEXTS,
+    regenerate_key=TEXTS,
     try_number=st.integers(1, 99),
     nonce=TEXTS,
     result_key=TEXTS,
@@ -753,52 +757,50 @@ def test_a_record_of_fewest_fields_is_the_same_as_one_of_all(record):
 
 def test_an_accepted_job_without_its_key_is_damage():
     record = replace(SubmitRecord.from_json(GOOD), result_key="")
-    with pytest.raises(ValueError, match="without its key"):
+    with pytest.raises(JournalError):
         SubmitRecord.from_json(record.to_json())
 
 
 def file_store(folder: Any) -> FileStore:
-    path = storage_path(str(folder))
-    return FileStore(lambda name: get_bytes(path / name), lambda name, data: put_bytes(data, path / name))
+    return FileStore(storage_path(str(folder)))
 
 
 @given(records=st.lists(RECORDS, min_size=1, max_size=3))
 @settings(deadline=None, max_examples=6)
-def test_a_folder_keeps_what_a_leg_wrote(records, tmp_path_factory):
+def test_a_folder_keeps_what_a_epoch_wrote(records, tmp_path_factory):
     folder = tmp_path_factory.mktemp("journal")
-    journal = Journal(file_store(folder), "雪山", generation="0", end_time=7.5)
+    journal = Journal(file_store(folder), "雪山", clear_id="0", end_time=7.5)
     for record in records:
-        purchase = journal.purchase(record.items)
-        purchase.intend(record.nonce)
-        purchase.accepted("key", record.request_id, record.gateway_request_id)
-    found = Journal(file_store(folder), "雪山", generation="0")
-    assert found.earlier == journal.records
-    assert found.notes == journal.notes
+        purchase = journal.new_entry(record.items)
+        purchase.write_intent(record.nonce)
+        purchase.write_accepted("key", record.request_id, record.gateway_request_id)
+    found = Journal(file_store(folder), "雪山", clear_id="0")
+    assert found.previous_records == journal.records
+    assert found.metadata == journal.metadata
     assert all(path.name.startswith("bgrep-journal") and path.suffix == ".json" for path in folder.iterdir())
 
 
 def test_a_folder_that_is_not_there_yet_is_an_empty_journal(tmp_path):
-    assert Journal(file_store(tmp_path / "not" / "yet"), "conn").earlier == []
+    assert Journal(file_store(tmp_path / "not" / "yet"), "conn").previous_records == []
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b'{"version": 1', b"\xff\xfe", b"\x00" * 40], ids=repr)
-@pytest.mark.parametrize("key", [LEG, PAGE, NOTES])
+@pytest.mark.parametrize("key", [EPOCH, PAGE, METADATA])
 def test_a_damaged_file_is_never_taken_for_none(tmp_path, key, data):
     store = file_store(tmp_path)
-    Journal(store, "conn").purchase([SubmittedTask("k")]).intend("nonce")
+    Journal(store, "conn").new_entry([SubmittedTask("k")]).write_intent("nonce")
     (tmp_path / f"{key}.json").write_bytes(data)
-    with pytest.raises(ValueError, match="nothing was submitted"):
+    with pytest.raises(JournalError) as caught:
         Journal(store, "conn")
+    assert (caught.value.file, caught.value.location) == (f"{key}.json", str(tmp_path))
+    assert all(word in str(caught.value) for word in (str(tmp_path), f"{key}.json", "backup"))
+    assert copy.copy(caught.value).args == caught.value.args
 
 
-def test_a_folder_that_cannot_be_read_or_written_says_so():
-    def fail(*args: Any) -> Any:
-        raise PermissionError("no")
-
-    with pytest.raises(PermissionError):
-        Journal(FileStore(fail, fail), "conn")
-    with pytest.raises(PermissionError):
-        Journal(FileStore(lambda name: None, fail), "conn")
+def test_a_folder_that_cannot_be_read_or_written_says_so(tmp_path):
+    (tmp_path / "folder").write_text("it is a file")
+    with pytest.raises(OSError, match="folder"):
+        Journal(file_store(tmp_path / "folder"), "conn")
 
 
 def test_a_memory_store_keeps_what_it_is_given_and_knows_nothing_else():

@@ -1,157 +1,162 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A night as one HTML file: a page that asks for nothing from anywhere but the images beside it.
+"""Writes the gallery of a run: one HTML file that loads nothing but the images beside it.
 
-Rows are inert JSON, small images inert text, one block a row: the browser reads past them, and the page's
-script looks into those that it shows. What a catalog holds is text in there, and becomes text on the page.
+Jinja2 renders the page around the rows. The rows are JSON in ``script`` blocks, and their thumbnails are text
+in further blocks, one a row. A browser does not run such blocks; the page's script reads them. Whatever a
+catalog holds is data in them, and becomes text on the page.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
-import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
-from pathlib import Path
+from itertools import islice
 from typing import IO, Any, Final
 
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
 from airflow_provider_bgrep.catalog.config.thresholds import MEASURES
-from airflow_provider_bgrep.catalog.model.states import RowState
-from airflow_provider_bgrep.catalog.report.gallery.cells import FIELDS, SHARED, cells_of, in_words, main_of
-from airflow_provider_bgrep.catalog.report.gallery.summary import parts_of
-from airflow_provider_bgrep.catalog.report.summary import STATUSES
+from airflow_provider_bgrep.catalog.model.states import TO_DO, RowState
+from airflow_provider_bgrep.catalog.report.gallery.header import header_of
+from airflow_provider_bgrep.catalog.report.gallery.row import lead_image, row_to_json, score_label
+from airflow_provider_bgrep.catalog.report.summary import STATUSES, Summary, in_words
 
 BUDGET: Final = 64 * 1024 * 1024
-"""Bytes of small images in one page, as base64. The page can be used before it has been read to its end."""
+"""Most bytes of thumbnails in one page, as base64. The page is usable before it has loaded completely."""
 _TEXT_BUDGET: Final = 32 * 1024 * 1024
+"""Bytes of JSON after which texts are cut shorter."""
 _LONG, _SHORT = 4000, 200
-"""Characters of one text; the fewer once the rows' texts have used up their budget."""
-_BLOCK: Final = 200
-"""Rows of one block of JSON."""
-_WHY: Final = {
-    RowState.NEW.value: "New",
-    RowState.CHANGED.value: "Changed",
-    RowState.PENDING.value: "Collected",
-    RowState.UNPUBLISHED.value: "Checked again",
-}
-"""Why rows were worked on, by their states."""
-_SCRIPTS: Final = ("data.js", "list.js", "look.js")
-_PLACE: Final = re.compile(r"\[\[(\w+)\]\]")
+"""Most characters of a text, before and after the rows have used up the text budget."""
+_BLOCK_ROWS: Final = 200
+"""Rows in one block of JSON."""
+_CHUNK: Final = 1024 * 1024
+_SCRIPTS: Final = ("data.js", "list.js", "details.js")
 _ESCAPES: Final = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+"""Characters that could end a block of JSON, open a comment in it or break a line of it."""
 
 
 def write_gallery(
-    rows: Iterable[Mapping[str, Any]], summary: Mapping[str, Any], local: str, *, budget: int = BUDGET
+    rows: Iterable[Mapping[str, Any]], summary: Summary, local: str, *, budget: int = BUDGET
 ) -> None:
-    """Write the page.
+    """Write the page, in memory that does not grow with the number of rows.
 
-    :param rows: one dict a row, those that people should see first first; they are looked at one by one.
-        Keys: the ledger's (see :mod:`~airflow_provider_bgrep.catalog.model.schema`), ``state``, ``change``,
-        ``line``, ``column``, ``advice``, ``bought``, ``cost``, ``published``, ``files``, ``flags``,
-        ``scores``, ``thumbs``, ``report``; each may be missing, but ``state``. ``published``, ``files`` and
-        ``report`` are URLs relative to the page.
-    :param summary: as :func:`~airflow_provider_bgrep.catalog.report.summary.summary_of` gives it.
-    :param local: the file to write.
-    :param budget: most bytes of small images, as base64. Half of it is for all images of the first rows,
-        the rest for two a row: its source and the one that is published. Then rows show full-size files.
+    :param rows: one mapping a row, in the order in which they are shown. Keys: the ledger's (see
+        :mod:`~airflow_provider_bgrep.catalog.model.schema`), ``state``, ``change``, ``line``, ``column``,
+        ``advice``, ``billable``, ``cost``, ``published``, ``files``, ``flags``, ``scores``, ``thumbs``,
+        ``report``; only ``state`` is required. ``published``, ``files`` and ``report`` are URLs relative to
+        the page; ``thumbs`` has ``source``, ``mask`` and ``candidates``, images as bytes.
+    :param summary: the summary of the run.
+    :param local: path of the file to write.
+    :param budget: most bytes of thumbnails, as base64. The first half is for all images of the first rows,
+        the second half for two images a row: the source and the image shown first. After that, rows show
+        their full-size files.
     """
     script = f"(() => {{\n{''.join(map(_asset, _SCRIPTS))}}})();"
     style = _asset("page.css")
-    values = {"script": script, "style": style, "csp": _policy(script, style), **parts_of(summary)}
-    with Path(local).open("wb") as page, tempfile.TemporaryFile(prefix="bgrep-") as thumbs:
-        for text, place in _pieces(_asset("page.html")):
-            page.write(text.encode())
-            if place == "rows":
-                _write_rows(rows, page, _Images(thumbs, budget), summary)
-            elif place == "thumbs":
-                thumbs.seek(0)
-                while some := thumbs.read(1024 * 1024):
-                    page.write(some)
-            elif place:
-                page.write(values[place].encode("utf-8", "replace"))
+    with tempfile.TemporaryFile(prefix="bgrep-") as file:
+        thumbnails = _Thumbnails(file, budget)
+        page = _template().stream(
+            script=Markup(script),  # noqa: S704
+            script_hash=_hash(script),
+            style=Markup(style),  # noqa: S704
+            style_hash=_hash(style),
+            blocks=_blocks_of(rows, thumbnails, summary["currency"]),
+            meta=_json(_meta(summary)),
+            # The template reads this after the rows, when the thumbnails are complete.
+            thumbnails=thumbnails.chunks(),
+            **header_of(summary),
+        )
+        page.dump(local, encoding="utf-8", errors="replace")
+
+
+@functools.cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader(__name__),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("page.html")
 
 
 def _asset(name: str) -> str:
-    return (resources.files(__name__) / name).read_text("utf-8")
-
-
-def _pieces(template: str) -> Iterator[tuple[str, str]]:
-    """Texts of the template, each with the place after it; values are not looked at for places."""
-    start = 0
-    for place in _PLACE.finditer(template):
-        yield template[start : place.start()], place[1]
-        start = place.end()
-    yield template[start:], ""
-
-
-def _policy(script: str, style: str) -> str:
-    """What the browser may do: run this script, use this style, show images beside the page."""
-    return (
-        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
-        "img-src 'self' data:; base-uri 'none'; form-action 'none'; "
-        "require-trusted-types-for 'script'; trusted-types 'none'"
-    )
+    return (resources.files(__name__) / "assets" / name).read_text("utf-8")
 
 
 def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _write_rows(
-    rows: Iterable[Mapping[str, Any]],
-    page: IO[bytes],
-    images: _Images,
-    summary: Mapping[str, Any],
-) -> None:
-    """Write the rows' texts into the page, and their small images into a file that follows it."""
-    block: list[list[Any]] = []
-    shared: dict[Any, int] = {}
+def _blocks_of(rows: Iterable[Mapping[str, Any]], thumbnails: _Thumbnails, currency: str) -> Iterator[Markup]:
+    """Yield blocks of rows as JSON, and add the thumbnails of those rows."""
     written = 0
-    for number, row in enumerate(rows):
-        held = images.keep(number, row.get("thumbs") or {}, main_of(row))
-        most = _LONG if written < _TEXT_BUDGET else _SHORT
-        block.append(cells_of(row, most, held=held, currency=summary["currency"], shared=shared))
-        if len(block) == _BLOCK:
-            written += _write_json(page, block, 'class="rows"')
-            block = []
-    _write_json(page, block, 'class="rows"')
-    meta = {
-        "fields": FIELDS,
+    numbered = enumerate(rows)
+    while block := list(islice(numbered, _BLOCK_ROWS)):
+        values = []
+        for number, row in block:
+            thumbs = thumbnails.add(number, row.get("thumbs") or {}, lead_image(row))
+            longest = _LONG if written < _TEXT_BUDGET else _SHORT
+            values.append(row_to_json(row, longest, thumbs=thumbs, currency=currency))
+        text = _json(values)
+        written += len(text.encode("utf-8", "replace"))
+        yield text
+
+
+def _meta(summary: Summary) -> dict[str, Any]:
+    """Return what the page's script has to know besides the rows."""
+    return {
         "listed": summary["listed"],
         "statuses": {
-            name: {"label": one.label, "tone": one.tone, "needs": int(one.needs_attention)}
-            for name, one in STATUSES.items()
+            name: {
+                "label": in_words(name).capitalize(),
+                "tone": status.tone,
+                "attention": status.needs_attention,
+            }
+            for name, status in STATUSES.items()
         },
-        "states": {state.value: state.value.replace("_", " ").capitalize() for state in RowState} | _WHY,
-        "why": list(_WHY),
-        "measures": [[in_words(name), measure.meaning] for name, measure in MEASURES.items()],
-        "common": SHARED,
-        "shared": list(shared),
+        # The states that a row can have when a shard works on it.
+        "states": {state.value: in_words(state.value).capitalize() for state in RowState if state in TO_DO},
+        "scores": {
+            name: {"label": score_label(name), "meaning": measure.meaning}
+            for name, measure in MEASURES.items()
+        },
     }
-    _write_json(page, meta, 'id="meta"')
 
 
-class _Images:
-    """Small images on their way into the page, as long as there is room.
+def _json(value: Any) -> Markup:
+    """Return JSON that can stand in a ``script`` block."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.translate(_ESCAPES))  # noqa: S704
 
-    :param file: where they go.
+
+class _Thumbnails:
+    """Collects thumbnails in a file, as long as the budget allows, for the end of the page.
+
+    :param file: the file to collect them in.
     :param budget: most bytes of them.
     """
 
     def __init__(self, file: IO[bytes], budget: int) -> None:
         self._file, self._budget, self._used = file, budget, 0
 
-    def keep(self, number: int, thumbs: Mapping[str, Any], main: int) -> str:
-        """Write a row's images: source, mask, then what was made, a blank between them.
+    def add(self, number: int, thumbs: Mapping[str, Any], lead: int) -> str:
+        """Add a row's thumbnails: source, mask and output images, separated by blanks.
 
-        :param number: the row's.
-        :param main: which of what was made matters most.
-        :return: ``1`` for each that is in the page, ``0`` for each that is not; ``''`` for none at all.
+        :param number: the row's number on the page.
+        :param lead: which output image is shown first.
+        :return: one character for each, ``1`` if it is in the page and ``0`` if not; ``''`` if none is.
         """
         every = [thumbs.get("source"), thumbs.get("mask"), *(thumbs.get("candidates") or [])]
-        two = [one if place in (0, main + 2) else None for place, one in enumerate(every)]
+        two = [one if place in (0, lead + 2) else None for place, one in enumerate(every)]
         for images, limit in ((every, self._budget // 2), (two, self._budget)):
             texts = [base64.b64encode(one or b"").decode() for one in images]
             line = f'<script type="text/plain" id="t{number}">{" ".join(texts)}</script>\n'.encode()
@@ -160,9 +165,8 @@ class _Images:
                 return "".join("1" if text else "0" for text in texts)
         return ""
 
-
-def _write_json(page: IO[bytes], value: Any, attributes: str) -> int:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    # Neither the end of the block nor a comment can be in there.
-    data = text.translate(_ESCAPES).encode("utf-8", "replace")
-    return page.write(b'<script type="application/json" %s>%s</script>\n' % (attributes.encode(), data))
+    def chunks(self) -> Iterator[Markup]:
+        """Yield what was collected."""
+        self._file.seek(0)
+        while chunk := self._file.read(_CHUNK):
+            yield Markup(chunk.decode("ascii"))  # noqa: S704

@@ -267,12 +267,12 @@ WRONG: dict[str, tuple[Callable[[Scene], bytes], str]] = {
     "a part of a JPEG": (lambda it: jpeg(it.out)[:-20_000], "image 1 breaks off, or is damaged"),
     "a part of a WebP": (lambda it: encoded(it.out, "WEBP")[:-9000], "image 1 breaks off, or is damaged"),
     "a PNG's beginning": (lambda it: encoded(it.out)[:20], "image 1 breaks off, or is damaged"),
-    "noise": (lambda it: bytes(range(256)) * 40, "image 1 is no image, or damaged from its beginning"),
+    "noise": (lambda it: bytes(range(256)) * 40, "image 1 is not an image, or damaged from its beginning"),
     "a web page": (
         lambda it: b"\n<!DOCTYPE html><html><body>502 Bad Gateway</body></html>",
-        "image 1 is no image, but text such as a web page",
+        "image 1 is not an image, but text such as a web page",
     ),
-    "a message": (lambda it: b'{"code": 23500000}', "image 1 is no image, but text such as a web page"),
+    "a message": (lambda it: b'{"code": 23500000}', "image 1 is not an image, but text such as a web page"),
     "nothing": (lambda it: b"", "image 1 is empty, or gone"),
     "a bomb": (lambda it: crafted_bomb(60_000), "more pixels than are safe to decode: more than any image"),
     "a small bomb": (
@@ -343,7 +343,8 @@ def test_of_equals_the_first_is_chosen():
 
 def test_no_image_at_all_is_flagged():
     found = look("bottle")
-    assert (found.verdict, found.flags, found.scores) == (Verdict.FLAGGED, ["there is no image"], [])
+    assert (found.verdict, found.scores) == (Verdict.FLAGGED, [])
+    assert found.flags == ["there is no generated image"]
 
 
 # --- source and mask --------------------------------------------------------------------------------
@@ -354,8 +355,8 @@ def test_without_a_source_nothing_is_judged_and_the_reason_is_told():
     candidates = [generated("bottle"), b"<html>"]
     found = judge(None, mask, candidates, Thresholds(), why_no_source="the shop answers 404")
     assert (found.verdict, found.chosen) == (Verdict.UNCHECKED, None)
-    assert found.flags[0] == "the source could not be had: the shop answers 404"
-    assert "image 2 is no image" in found.flags[1]
+    assert found.flags[0] == "the source could not be fetched: the shop answers 404"
+    assert "image 2 is not an image" in found.flags[1]
     assert list(found.scores[0]) == ["detail"]
     assert found.thumbs.source is None
     assert found.thumbs.mask
@@ -382,7 +383,7 @@ def test_a_mask_that_cannot_be_decoded_leaves_it_unchecked(broken):
     [
         (Image.new("L", (900, 900), 0), "the mask has no white area"),
         (Image.new("L", (900, 900), 128), "the mask has no white area"),
-        (Image.new("L", (900, 900), 255), "the mask is white all over"),
+        (Image.new("L", (900, 900), 255), "the mask is white everywhere"),
         (Image.new("RGBA", (900, 900), (0, 0, 0, 255)), "the mask has no white area"),
         (Image.new("RGBA", (900, 900), (255, 255, 255, 0)), "the mask has no white area"),
         (Image.new("L", (900, 600), 255), "the mask is 900 x 600, another shape than the source's 900 x 900"),
@@ -446,7 +447,7 @@ def test_a_mask_can_be_asked_for():
     source, mask = sample("bottle")
     found = judge(source, None, [generated("bottle")], Thresholds(need_mask=True))
     assert (found.verdict, found.chosen) == (Verdict.FLAGGED, None)
-    assert found.flags == ["there is no mask: the product cannot be compared (need_mask is true)"]
+    assert found.flags == ["there is no mask, so the product cannot be compared (need_mask is true)"]
     assert judge(source, mask, [generated("bottle")], Thresholds(need_mask=True)).chosen == 0
 
 

@@ -14,8 +14,8 @@ from airflow_provider_bgrep.catalog.config.prompt_template import (
     columns_of,
     is_template,
     render,
-    variable,
 )
+from airflow_provider_bgrep.catalog.model.columns import column_name
 
 CELLS = {"name": "mug", "color": "Red", "farbe_neu": "rot", "long": "x" * MAX_RENDERED}
 
@@ -35,7 +35,7 @@ CELLS = {"name": "mug", "color": "Red", "farbe_neu": "rot", "long": "x" * MAX_RE
     ],
 )
 def test_a_columns_name_as_templates_call_it(column: str, name: str):
-    assert variable(column) == name
+    assert column_name(column) == name
 
 
 @pytest.mark.parametrize(

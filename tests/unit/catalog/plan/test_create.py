@@ -27,6 +27,7 @@ from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, explain,
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
 from airflow_provider_bgrep.catalog.state.ledger_metadata import LedgerMetadataLog
 from airflow_provider_bgrep.catalog.state.ledger_segments import merge
+from airflow_provider_bgrep.catalog.state.manifest import Header
 from airflow_provider_bgrep.catalog.state.plan_store import find_plan, read_shards, read_work_items
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.storage import connection_of, get_bytes, put_bytes, storage_path
@@ -537,10 +538,8 @@ COLUMNS = [
     *(
         "name",
         "line",
-        "_name",
         '"',
-        "'",
-        '"name"',
+        '"nome"',
         "c0",
         "c1",
         "row_hash",
@@ -549,7 +548,7 @@ COLUMNS = [
         "position",
         "url",
     ),
-    *(INJECTION, "select", "read_parquet('/etc/passwd')", "{}", "{{ sku }}", "%s", "?", "*", "日本", "a\tb"),
+    *(INJECTION, "select", "read_parquet('/etc/passwd')", "{{ sku_2 }}", "%s %s", "日本", "a\tb"),
     *("version", "decision", "locked", "entries", "best", "live", "h", "b", "l", "d", "r", "attempts", "\\"),
 ]
 
@@ -575,6 +574,49 @@ def test_columns_and_cells_may_be_called_and_hold_what_they_like(shop, tmp_path)
         assert planned.plan.counts["unchanged"] == len(hostile)
         assert planned.db.execute("SELECT count(*) FROM made").fetchone() == (0,)
     assert set(shop.published()) == set(hostile)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param(pa.array([1001, 1002]), id="integer"),
+        pytest.param(pa.array([1001.0, 1002.0]), id="double"),
+        pytest.param(pa.array([Decimal("1001.00"), Decimal("1002.00")], pa.decimal128(18, 2)), id="decimal"),
+        pytest.param(pa.array([b"1001", b"1002"], pa.binary()), id="binary"),
+    ],
+)
+def test_a_product_is_the_same_whatever_the_type_of_its_key(shop, tmp_path, key):
+    shop.night([{**one, "sku": sku} for one, sku in zip(rows_of("a", "b"), ("1001", "1002"), strict=True)])
+    columns = {name: [one[name] for one in rows_of("a", "b")] for name in ("image", "positive_prompt")}
+    pq.write_table(pa.table({"sku": key, **columns}), tmp_path / "c.parquet")
+    assert shop.plan(str(tmp_path / "c.parquet")).counts == {"unchanged": 2}
+    if pa.types.is_binary(key.type):
+        return
+    tasks = [{**one, "sku": sku} for one, sku in zip(rows_of("a", "b"), key.to_pylist(), strict=True)]
+    assert shop.plan(tasks).counts == {"unchanged": 2}
+    if pa.types.is_decimal(key.type):
+        return
+    (tmp_path / "c.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in tasks))
+    assert shop.plan(str(tmp_path / "c.jsonl")).counts == {"unchanged": 2}
+
+
+def test_a_key_with_a_fraction_is_reported(shop):
+    night = shop.plan([*rows_of("a"), {**row("b"), "sku": 1001.5}])
+    assert night.counts == {"new": 1, "invalid": 1}
+    assert [(one["line"], one["column"]) for one in night.problems] == [(2, "sku")]
+
+
+def test_a_category_without_defaults_is_noted_once_with_its_rows(shop):
+    catalog = [row(f"s{i}", category=name) for i, name in enumerate(("Outdoor", "indoor", "indoor", ""))]
+    night = shop.plan(catalog, categories={"outdoor": {"steps": 20}})
+    assert [one["steps"] for one in night.work_items] == [20, 50, 50, 50]
+    (note,) = night.plan.notes
+    assert "'indoor' (2 rows)" in note
+
+
+def test_a_misspelled_heading_is_refused_before_anything_is_planned(shop):
+    with pytest.raises(InvalidInput, match="positive_prompt"):
+        shop.plan([{"sku": "a", "image": "https://shop.example/a.jpg", "Positive Promt": "on ice"}])
 
 
 def test_three_hundred_columns_of_which_a_template_reads_two(shop):
@@ -659,14 +701,15 @@ def settle_as_published(night: Night) -> None:
         db.execute(f"CREATE TABLE entries AS SELECT {', '.join(columns)}, 0 AS seq FROM work_items")
         name = merge(db, layout.ledger, f"segment-{night.plan_id}")
     pointers = LedgerMetadataLog(layout.ledger)
-    pointer = pointers.newest()
+    pointer = pointers.latest()
     assert pointer is not None
-    assert pointers.put(replace(pointer, segments=(name,), open=()), pointer.number + 1)
+    assert pointers.create(replace(pointer, segments=(name,), open=()), pointer.number + 1)
     live = {column: todo[column] for column in ("name", "sku", "view", "request_hash")}
     data = io.BytesIO()
     pq.write_table(pa.table({**live, "status": ["live"] * todo.num_rows}), data)
-    put_bytes(data.getvalue(), layout.destination / "live.parquet")
-    put_bytes(json.dumps({"parquet": "live.parquet"}).encode(), layout.manifest)
+    header = Header(1, "x", night.plan_id, "run", "dag", "2026-01-01T00:00:00+00:00", {}, {})
+    put_bytes(data.getvalue(), layout.manifests / header.file("parquet"))
+    put_bytes(header.to_bytes(), layout.manifest)
 
 
 def test_a_plan_is_the_same_however_often_it_is_drawn_up(shop):

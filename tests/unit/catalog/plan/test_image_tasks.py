@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from bgrep_harness.catalogs import image_task
 
 from airflow_provider_bgrep.catalog.config.defaults import FieldDefaults
-from airflow_provider_bgrep.catalog.model.columns import MAX_NAME
-from airflow_provider_bgrep.catalog.plan.image_tasks import ImageTaskBuilder, name_of
+from airflow_provider_bgrep.catalog.model.columns import MAX_NAME, name_of
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.protocol.models import ImageTask
 
@@ -22,7 +22,7 @@ GOOD = {"sku": "mug", "image": IMAGE, "positive_prompt": "on marble"}
 
 def prepare(cells: dict[str, str | None], **recipe: Any) -> ImageTask:
     made = FieldDefaults.checked(recipe.get("defaults", {}), recipe.get("categories", {}))
-    return ImageTaskBuilder(made, cells).prepare(cells)
+    return image_task(cells, made)
 
 
 def problems(cells: dict[str, str | None], **recipe: Any) -> dict[str, str]:
@@ -96,6 +96,11 @@ def test_numbers_as_half_the_world_writes_them(cell: str, number: float):
         ("guidance_scale", "٧"),
         ("guidance_scale", "1.000,5"),
         ("steps", "20.5"),
+        ("seed", "1,000"),
+        ("seed", "1.000"),
+        ("seed", "12,345,678"),
+        ("steps", "20,000"),
+        ("num_output", "1,000"),
         ("steps", "1e400"),
         ("seed", "9" * 5000),
         ("seed", str(2**63)),

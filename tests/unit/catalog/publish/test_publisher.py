@@ -29,11 +29,11 @@ from hypothesis import strategies as st
 from airflow_provider_bgrep.catalog.config.filename_template import TEMPLATE_FIELDS, PublishRules
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, blank
-from airflow_provider_bgrep.catalog.publish.manifest_log import KEPT, Manifests
+from airflow_provider_bgrep.catalog.publish.manifest_log import KEEP_MANIFESTS, ManifestLog
+from airflow_provider_bgrep.catalog.publish.manifest_writer import Change, open_writer
 from airflow_provider_bgrep.catalog.publish.publisher import publish
 from airflow_provider_bgrep.catalog.state.manifest import (
     MANIFEST,
-    Change,
     DamagedManifestError,
     published_by,
     read_manifest,
@@ -269,7 +269,7 @@ def test_fewer_versions_are_kept_of_every_row_once_fewer_are_asked_for(local):
     assert published_by(local, plan(4)["plan_id"]) == {"mug": rows["mug"]["path"]}
     assert published_by(local, plan(3)["plan_id"]) == {"lamp": rows["lamp"]["path"]}
     assert before < images_of(local)
-    for night in range(5, 4 + KEPT):
+    for night in range(5, 4 + KEEP_MANIFESTS):
         publish(local, [bought(local, "other", str(night))], [], ONE, plan=plan(night))
     assert images_of(local) & before == {rows["lamp"]["path"]}
 
@@ -375,7 +375,7 @@ def test_a_deleted_row_that_comes_back_is_not_removed_with_what_it_was(local):
     publish(local, [bought(local, "mug", "b")], [], ONE, plan=plan(2))
     publish(local, [], ["mug"], ONE, plan=plan(3))
     publish(local, [bought(local, "mug", "a")], [], ONE, plan=plan(4))
-    for night in range(5, 5 + KEPT):
+    for night in range(5, 5 + KEEP_MANIFESTS):
         publish(local, [bought(local, "other", str(night))], [], ONE, plan=plan(night))
         assert {row["name"] for row in seen(local)} == {"mug", "other"}
 
@@ -385,7 +385,7 @@ def test_a_file_stays_for_as_long_as_any_manifest_that_is_kept_names_it(local):
     for night, what in ((1, "a"), (2, "b"), (4, "a"), (6, "c")):
         publish(local, [bought(local, "mug", what)], [], ONE, plan=plan(night))
         publish(local, [], ["mug"] if night == 2 else [], ONE, plan=plan(night + 1))
-    for night in range(8, 9 + 2 * KEPT):
+    for night in range(8, 9 + 2 * KEEP_MANIFESTS):
         publish(local, [bought(local, "other", str(night))], [], ONE, plan=plan(night))
         for name in names_in(local.manifests):
             if name.endswith(".parquet") and name >= f"{4:08}":  # the row that was deleted is in those before
@@ -414,7 +414,7 @@ def test_old_manifests_go_and_with_them_what_only_they_name(local):
         publish(local, entries, [f"sku-{night - 2}"], DELETE, plan=plan(night))
         seen(local)
     headers = sorted(name for name in names_in(local.manifests) if name.endswith(".json"))
-    assert headers == [f"{number:08}.json" for number in range(26 - KEPT, 26)]
+    assert headers == [f"{number:08}.json" for number in range(26 - KEEP_MANIFESTS, 26)]
     named: set[str] = set()
     for name in headers:
         header = json.loads(get_bytes(local.manifests / name))
@@ -428,26 +428,33 @@ def test_old_manifests_go_and_with_them_what_only_they_name(local):
         }
     live = {row["path"] for row in seen(local)}
     assert images_of(local) == named | live
-    assert len(named) == KEPT + 2  # ten manifests, each with three versions
+    assert len(named) == KEEP_MANIFESTS + 2  # ten manifests, each with three versions
     kinds = [name.partition(".")[2] for name in names_in(local.manifests)]
-    assert (kinds.count("parquet"), kinds.count("jsonl"), kinds.count("deleted.txt")) == (KEPT, KEPT, 0)
+    assert (kinds.count("parquet"), kinds.count("jsonl"), kinds.count("deleted.txt")) == (
+        KEEP_MANIFESTS,
+        KEEP_MANIFESTS,
+        0,
+    )
 
 
 def test_what_a_copy_of_the_manifest_names_stays_however_old_it_is(local):
     """Whoever switched may have died before it was replaced."""
     publish(local, [bought(local, "mug")], [], ONE, plan=plan(1))
-    manifests = Manifests(local)
-    for night in range(2, 4 + KEPT):
-        newest = manifests.newest()
-        with manifests.draft(newest) as draft:
-            (row,) = draft.rows(["mug"]).values()
-            change = Change(rows=[{**row, "path": f"mug/{night}.png"}], dropped={row["path"]})
-            assert manifests.commit(draft.write(change, 1, plan(night), plan(night)["at"]))
-        manifests.tidy()
+    log = ManifestLog(local)
+    for night in range(2, 4 + KEEP_MANIFESTS):
+
+        def successor(base: Any, number: int, night: int = night) -> Any:
+            with open_writer(local, base) as writer:
+                (row,) = writer.rows(["mug"]).values()
+                change = Change(rows=[{**row, "path": f"mug/{night}.png"}], dropped={row["path"]})
+                return writer.write(change, 1, plan(night), plan(night)["at"])
+
+        assert log.commit(successor).number == night
+        log.expire()
         assert [row["plan_id"] for row in seen(local)] == [plan(1)["plan_id"]]
-    manifests.show()
-    manifests.tidy()
-    assert len([name for name in names_in(local.manifests) if name.endswith(".parquet")]) == KEPT
+    log.update_copy()
+    log.expire()
+    assert len([name for name in names_in(local.manifests) if name.endswith(".parquet")]) == KEEP_MANIFESTS
     assert images_of(local) == set()
 
 
@@ -456,7 +463,7 @@ def test_a_part_of_a_manifest_goes_once_nobody_can_be_writing_it(local):
     parts = [".00000002-0123abcd.parquet.01234567.part", ".00000002.json.89abcdef.part"]
     for name in parts:
         put_bytes(b"PAR", local.manifests / name)
-    for night in range(2, 3 + KEPT):
+    for night in range(2, 3 + KEEP_MANIFESTS):
         assert set(parts) <= set(names_in(local.manifests))
         publish(local, [bought(local, "mug", str(night))], [], ONE, plan=plan(night))
         seen(local)
@@ -474,7 +481,7 @@ def test_what_is_not_ours_is_never_touched(local):
     ]
     for name in foreign:
         put_bytes(b"not ours", local.destination / name)
-    for night in range(2, 4 + KEPT):
+    for night in range(2, 4 + KEEP_MANIFESTS):
         publish(local, [bought(local, "mug", str(night))], [], ONE, plan=plan(night))
     publish(local, [], ["mug"], ONE, plan=plan(20))
     assert [get_bytes(local.destination / name) for name in foreign] == [b"not ours"] * len(foreign)
@@ -519,7 +526,7 @@ def test_a_published_file_that_somebody_removed_is_put_back_with_its_row(layout)
 def test_somebody_elses_manifest_is_not_overwritten(layout):
     for data in (b'{"name": "My web app", "icons": []}', b"not JSON", b"[]", b"\xff"):
         put_bytes(data, layout.manifest)
-        with pytest.raises(InvalidInput, match=r"destination: .*manifest\.json is not ours"):
+        with pytest.raises(InvalidInput, match=r"destination: .*manifest\.json"):
             publish(layout, [bought(layout, "mug")], [], RETIRE, plan=plan(1))
         assert files_of(layout) == ["manifest.json"]
         assert get_bytes(layout.manifest) == data
@@ -531,7 +538,7 @@ def test_a_lost_folder_of_manifests_is_not_taken_for_none(layout):
     publish(layout, [bought(layout, "mug")], [], RETIRE, plan=plan(1))
     for name in names_in(layout.manifests):
         remove(layout.manifests / name)
-    with pytest.raises(DamagedManifestError, match="copy of manifest 1"):
+    with pytest.raises(DamagedManifestError, match="manifest 1"):
         publish(layout, [bought(layout, "lamp")], [], RETIRE, plan=plan(2))
 
 
@@ -588,9 +595,9 @@ def test_an_image_that_cannot_be_copied_stops_no_other(layout):
     published = publish(layout, [*entries.values(), bought(layout, "mug")], [], RETIRE, plan=plan(1))
     assert [name for name, _ in published.failed] == sorted(bad)
     reasons = dict(published.failed)
-    assert "is not there any more" in reasons["gone"]
-    assert "has 4 bytes now" in reasons["short"]
-    assert "chosen is None, of 2" in reasons["unchosen"]
+    assert "does not exist" in reasons["gone"]
+    assert "has 4 bytes" in reasons["short"]
+    assert "chosen is None" in reasons["unchosen"]
     assert all(reasons.values())
     assert (published.counts["published"], published.counts["failed"]) == (1, len(bad))
     assert [row["name"] for row in seen(layout)] == ["mug"]
@@ -742,7 +749,7 @@ def test_a_template_may_name_all_there_is():
         ("{sku}/{sku}{sku}{sku}{version}", "more than 250 bytes"),
         ("{sku}/{version", "cannot be read"),
         ("", "has no folder"),
-        (None, "is no text"),
+        (None, "is not text"),
     ],
 )
 def test_a_template_that_cannot_work_is_refused(template, problem):
@@ -877,7 +884,7 @@ def test_readers_find_every_file_while_others_publish(local):
 def nights_before(layout: CatalogPaths) -> None:
     """So many that the next night has everything to remove."""
     publish(layout, [bought(layout, sku) for sku in ("mug", "stays", "gone", "lamp")], [], ONE, plan=plan(1))
-    for night in range(2, KEPT + 1):
+    for night in range(2, KEEP_MANIFESTS + 1):
         publish(layout, [bought(layout, "mug", str(night))], [], ONE, plan=plan(night))
 
 
@@ -886,7 +893,7 @@ def last_night(layout: CatalogPaths) -> dict[str, Any]:
         "entries": [bought(layout, "mug", "last"), bought(layout, "new"), bought(layout, "lamp", chosen=0)],
         "removed": ["gone"],
         "rules": ONE,
-        "plan": plan(KEPT + 1),
+        "plan": plan(KEEP_MANIFESTS + 1),
     }
 
 

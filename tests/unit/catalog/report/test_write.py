@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -111,10 +111,8 @@ def settled(layout: CatalogPaths, plan_id: str, rows: Sequence[Mapping[str, Any]
 def shown(layout: CatalogPaths, plan_id: str) -> list[dict[str, Any]]:
     """The rows of a plan's gallery."""
     page = Path(layout.plan(plan_id).report.path).read_text()
-    *blocks, meta = map(
-        json.loads, re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.S)
-    )
-    return [dict(zip(meta["fields"], cells, strict=True)) for block in blocks for cells in block]
+    blocks = re.findall(r'<script type="application/json" class="rows">(.*?)</script>', page, re.S)
+    return [defaultdict(str, row) for block in blocks for row in json.loads(block)]
 
 
 def test_page_summary_and_line_are_written(layout: CatalogPaths, caplog: pytest.LogCaptureFixture):
@@ -123,8 +121,8 @@ def test_page_summary_and_line_are_written(layout: CatalogPaths, caplog: pytest.
     with caplog.at_level(logging.INFO):
         told = write_report(layout, "p1", log=LOG)
     line = (
-        "1 row needs you: flagged. "
-        "Night of 7 rows: 2 images bought (0.40 CNY), 1 not published yet, 5 unchanged."
+        "1 row needs attention: flagged. "
+        "Refreshed 7 rows: 2 billable images (0.40 CNY), 1 unpublished, 5 unchanged."
     )
     assert told == {"line": line, "gallery": str(layout.plan("p1").report), "unfinished": []}
     assert line in caplog.text
@@ -159,15 +157,15 @@ def test_what_an_earlier_night_left_is_shown_as_that_night_had_it(layout: Catalo
     left = [state("B", "flagged"), state("D", "quarantined", "too dark"), state("E", "flagged")]
     night(layout, "p3", left)
     told = write_report(layout, "p3", log=LOG)
-    assert told["line"].startswith("3 rows need you: 2 flagged, 1 quarantined. Night of 8 rows: ")
+    assert told["line"].startswith("3 rows need attention: 2 flagged, 1 quarantined. Refreshed 8 rows: ")
     rows = {row["name"]: row for row in shown(layout, "p3")}
     b, d, e = rows["B"], rows["D"], rows["E"]
-    assert (b["status"], b["flags"], b["positive"]) == ("flagged", ["B is wanting"], "B on snow")
+    assert (b["status"], b["flags"], b["positive_prompt"]) == ("flagged", ["B is wanting"], "B on snow")
     assert b["files"] == ["../../../_bgrep/images/B.png"]
     assert b["report"] == "../p1/report.html"
     assert (b["result_key"], b["cost"]) == ("job of B", "")
     assert (d["status"], d["reason"], d["report"]) == ("quarantined", "too dark", "")
-    assert (e["status"], e["positive"]) == ("flagged", "")
+    assert (e["status"], e["positive_prompt"]) == ("flagged", "")
 
 
 def test_links_are_quoted_and_lead_nowhere_else(layout: CatalogPaths):
@@ -185,10 +183,10 @@ def test_a_shard_that_was_not_checked_is_told_and_its_rows_too(layout: CatalogPa
     night(layout, "p1", [done, state("B", "new"), state("C", "pending")], [[done], None])
     told = write_report(layout, "p1", log=LOG)
     assert told["unfinished"] == ["shard 1 was not checked"]
-    assert told["line"].startswith("1 shard did not finish. Night of 8 rows: 1 image bought (0.20 CNY)")
+    assert told["line"].startswith("1 shard did not finish. Refreshed 8 rows: 1 billable image (0.20 CNY)")
     assert [(row["name"], row["status"]) for row in shown(layout, "p1")] == [
         ("A", "unpublished"),
-        ("B", "to_buy"),
+        ("B", "new"),
         ("C", "pending"),
     ]
 
@@ -196,5 +194,5 @@ def test_a_shard_that_was_not_checked_is_told_and_its_rows_too(layout: CatalogPa
 def test_halves_of_characters_in_a_bad_row_do_not_break_the_report(layout: CatalogPaths):
     bad = [{"line": 2, "column": "\ud800", "reason": "\udfff", "sku": "\ud800", "view": "\ud800"}]
     night(layout, "p1", bad=bad)
-    assert write_report(layout, "p1", log=LOG)["line"].startswith("1 row needs you: invalid.")
+    assert write_report(layout, "p1", log=LOG)["line"].startswith("1 row needs attention: invalid.")
     assert [row["sku"] for row in shown(layout, "p1")] == ["?"]

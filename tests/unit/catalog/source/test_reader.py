@@ -16,12 +16,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bgrep_harness.catalogs import hundred_kinds
+from bgrep_harness.catalogs import image_tasks, invalid_rows
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_bgrep.catalog.config.defaults import FieldDefaults
-from airflow_provider_bgrep.catalog.plan.image_tasks import ImageTaskBuilder
+from airflow_provider_bgrep.catalog.source.cells import cell_text, whole_key
+from airflow_provider_bgrep.catalog.source.csv_reader import CHUNK_BYTES
 from airflow_provider_bgrep.catalog.source.reader import LINE, InvalidRow, open_catalog
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 
@@ -41,24 +41,21 @@ def put(folder: Path, data: bytes | str, name: str = "catalog.csv") -> str:
 
 
 def test_a_hundred_kinds_of_bad_rows_are_told_and_the_others_are_whole(tmp_path: Path):
-    data, wrong, names = hundred_kinds(IMAGE)
+    data, wrong, names = invalid_rows(IMAGE)
     assert len(wrong) >= 100
+    told, good, seen = {}, [], {}
     with open_catalog(put(tmp_path, data)) as catalog:
-        rows = [row for batch in catalog.batches() for row in batch.to_pylist()]
-    told = {bad.line: bad for bad in catalog.invalid}
-    preparer, good, seen = ImageTaskBuilder(FieldDefaults(), catalog.columns), [], {}
-    for row in rows:
-        try:
-            task = preparer.prepare({name: row[name] for name in catalog.columns})
-        except InvalidInput as error:
-            columns = ", ".join(dict.fromkeys(problem.where for problem in error.problems))
-            told[row[LINE]] = InvalidRow(row[LINE], columns, str(error))
-            continue
-        if task.id in seen:  # the planner's to tell
-            told[row[LINE]] = InvalidRow(row[LINE], "sku", f"is in line {seen[task.id]} already")
-        else:
-            seen[task.id] = row[LINE]
-            good.append(task.id)
+        for row, task in image_tasks(catalog):
+            line = row["line"]
+            if isinstance(task, InvalidInput):
+                columns = ", ".join(dict.fromkeys(problem.where for problem in task.problems))
+                told[line] = InvalidRow(line, columns, str(task))
+            elif task.id in seen:  # the planner's to report
+                told[line] = InvalidRow(line, "sku", f"is in line {seen[task.id]} already")
+            else:
+                seen[task.id] = line
+                good.append(task.id)
+    told |= {bad.line: bad for bad in catalog.invalid}
     missed = {line: bad.text[:80] for line, bad in wrong.items() if line not in told}
     assert missed == {}
     assert sorted(good) == sorted(names)
@@ -75,8 +72,8 @@ def test_what_spreadsheets_write(tmp_path: Path, encoding: str, delimiter: str, 
     rows, bad = read(put(tmp_path, text.encode(encoding)))
     assert bad == []
     assert rows == [
-        {"sku": "马克杯", "image": IMAGE, "farbe code": "红", LINE: 2},
-        {"sku": "b", "image": IMAGE, "farbe code": None, LINE: 3},
+        {"sku": "马克杯", "image": IMAGE, "farbe_code": "红", LINE: 2},
+        {"sku": "b", "image": IMAGE, "farbe_code": None, LINE: 3},
     ]
 
 
@@ -120,7 +117,8 @@ def test_what_python_writes_comes_back(tmp_path_factory, cells, delimiter, endin
     writer.writerows(cells)
     rows, bad = read(put(tmp_path_factory.mktemp("csv"), file.getvalue()))
     assert bad == []
-    assert [[row["sku"] or "", row["image"] or ""] for row in rows] == [row for row in cells if any(row)]
+    whole = [[whole_key(sku), cell_text(image)] for sku, image in cells]
+    assert [[row["sku"], row["image"]] for row in rows] == [row for row in whole if any(row)]
 
 
 def test_json_lines(tmp_path: Path):
@@ -154,7 +152,7 @@ def test_parquet_and_rows_of_a_task(tmp_path: Path):
     assert rows[0] == first
     assert rows[1]["steps"] is None
     listed, bad = read([{"sku": "a", "image": IMAGE, "steps": 20.0, "mask": float("nan")}, "no row"])
-    assert listed == [{"sku": "a", "image": IMAGE, "steps": "20.0", "mask": None, LINE: 1}]
+    assert listed == [{"sku": "a", "image": IMAGE, "steps": "20", "mask": None, LINE: 1}]
     assert [one.line for one in bad] == [2]
 
 
@@ -172,8 +170,8 @@ def test_packed(tmp_path: Path):
         ("c.csv", "a b c\n", "has no column 'sku'"),
         ("c.csv", "sku,image,Image\n", "2 columns 'image'"),
         ("c.csv", "sku,,image\n", "no name for its column 2"),
-        ("c.xlsx", "PK", "does not end as"),
-        ("c.parquet", "PAR0", "no Parquet file"),
+        ("c.xlsx", "PK", "does not end like"),
+        ("c.parquet", "PAR0", "not a Parquet file"),
         ("c.jsonl", "[]\n", "no JSON object"),
         ("c.csv.gz", "sku,image", "cannot be unpacked"),
     ],
@@ -181,5 +179,134 @@ def test_packed(tmp_path: Path):
 def test_what_cannot_be_read_at_all(tmp_path: Path, name: str, data: str, words: str):
     with pytest.raises(InvalidInput, match=words):
         read(put(tmp_path, data, name))
-    with pytest.raises(InvalidInput, match="is not there"):
+    with pytest.raises(InvalidInput, match="does not exist"):
         read(str(tmp_path / "nothing.csv"))
+
+
+# --- what programs write ---------------------------------------------------------------------------
+
+
+def test_excels_short_rows_are_read_and_those_that_lack_what_is_required_are_reported(tmp_path: Path):
+    lines = ["sku;image;mask;positive_prompt;seed", *(f"s{i};{IMAGE};;on ice;7" for i in range(16))]
+    lines += [f"t{i};{IMAGE}" for i in range(20)] + ["u;", f"v;{IMAGE};;on ice"]
+    rows, bad = read(put(tmp_path, "\r\n".join(lines)))
+    assert [row["sku"] for row in rows] == [
+        *(f"s{i}" for i in range(16)),
+        *(f"t{i}" for i in range(20)),
+        "u",
+        "v",
+    ]
+    assert rows[-1] == {
+        "sku": "v",
+        "image": IMAGE,
+        "mask": None,
+        "positive_prompt": "on ice",
+        "seed": None,
+        LINE: 39,
+    }
+    assert bad == []
+    _, bad = read(put(tmp_path, f"image,name,sku\n{IMAGE},mug\n"))
+    assert [(one.line, one.sku) for one in bad] == [(2, "")]
+
+
+def test_a_heading_of_two_lines(tmp_path: Path):
+    rows, bad = read(put(tmp_path, f'sku,image,"Farbe\r\nCode"\r\na,{IMAGE},r\r\n"b\nc",{IMAGE},g\r\n'))
+    assert bad == []
+    assert rows == [
+        {"sku": "a", "image": IMAGE, "farbe_code": "r", LINE: 3},
+        {"sku": "b\nc", "image": IMAGE, "farbe_code": "g", LINE: 4},
+    ]
+
+
+def test_delimiters_in_a_quoted_heading_are_not_counted(tmp_path: Path):
+    rows, bad = read(put(tmp_path, f'sku;image;mask;"L, W, H, D"\na;{IMAGE};;"1, 2, 3, 4"\n'))
+    assert (bad, rows[0]["l_w_h_d"]) == ([], "1, 2, 3, 4")
+
+
+def test_rows_of_blanks_are_empty_rows(tmp_path: Path):
+    text = f"sku,image,name\na,{IMAGE},x\n ,\u00a0,\u3000\n\u200b\nb,{IMAGE},\n , ,mug\n"
+    rows, bad = read(put(tmp_path, text))
+    assert [(row["sku"], row[LINE]) for row in rows] == [("a", 2), ("b", 5), (None, 6)]
+    assert bad == []
+    table = {
+        "sku": ["a", None, None],
+        "image": [IMAGE, None, " "],
+        "stock": pa.array([1, None, 7], pa.int64()),
+    }
+    pq.write_table(pa.table(table), tmp_path / "c.parquet")
+    with open_catalog(str(tmp_path / "c.parquet")) as catalog:
+        lines = [one for batch in catalog.batches(["sku", "image"]) for one in batch.column(LINE).to_pylist()]
+    assert lines == [1, 3], "a row is empty if every column is, those that are not read included"
+    rows, bad = read([{"sku": "a", "image": IMAGE}, {"sku": " ", "image": None, "more": ""}, {}])
+    assert ([row["sku"] for row in rows], bad) == (["a"], [])
+
+
+def test_blanks_that_can_only_be_a_mistake_are_trimmed(tmp_path: Path):
+    rows, _ = read(put(tmp_path, f"\ufeffs\u200bku\u00a0,IMAGE\u200b\n\u00a0a\u3000,{IMAGE}\u200b\n"))
+    assert rows == [{"sku": "a", "image": IMAGE, LINE: 2}]
+
+
+def test_an_undecodable_byte_costs_its_row_and_only_where_it_is_read(tmp_path: Path):
+    data = f"sku,image,name\na,{IMAGE},x\nb,{IMAGE},r\xf6d\nc,{IMAGE},y\n".encode("latin-1")
+    # Not GB18030 either.
+    path = put(tmp_path, data + b"d\xff,x,y\n")
+    rows, bad = read(path)
+    assert ([row["sku"] for row in rows], [one.line for one in bad]) == (["a", "c"], [3, 5])
+    with open_catalog(path) as catalog:
+        found = [row["sku"] for batch in catalog.batches(["sku", "image"]) for row in batch.to_pylist()]
+    assert (found, [one.line for one in catalog.invalid]) == (["a", "b", "c"], [5])
+    broken = pa.StringArray.from_buffers(
+        2, pa.array([0, 1, 2], pa.int32()).buffers()[1], pa.py_buffer(b"a\xf6"), None
+    )
+    pq.write_table(
+        pa.table({"sku": ["a", "b"], "image": [IMAGE, IMAGE], "name": broken}), tmp_path / "c.parquet"
+    )
+    rows, bad = read(str(tmp_path / "c.parquet"))
+    assert [row["sku"] for row in rows] == ["a"]
+    assert [(one.line, one.column, one.sku) for one in bad] == [(2, "name", "b")]
+
+
+def test_binary_columns_of_parquet_are_text(tmp_path: Path):
+    table = {
+        "sku": pa.array([b"S1"], pa.binary()),
+        "image": pa.array([IMAGE.encode()], pa.large_binary()),
+        "name": pa.array([b"red mug"], pa.binary()).dictionary_encode(),
+        "colour": pa.array([b"red"], pa.binary(3)),
+    }
+    pq.write_table(pa.table(table), tmp_path / "c.parquet")
+    rows, bad = read(str(tmp_path / "c.parquet"))
+    assert (rows, bad) == ([{"sku": "S1", "image": IMAGE, "name": "red mug", "colour": "red", LINE: 1}], [])
+
+
+def test_columns_that_nobody_reads_do_no_harm(tmp_path: Path):
+    table = {
+        "sku": ["a"],
+        "image": [IMAGE],
+        "ns": pa.array([1], pa.timestamp("ns")),
+        "far": pa.array([253402300799], pa.timestamp("s", "Asia/Shanghai")),
+        "zone": pa.array([1], pa.timestamp("us", "No/Where")),
+        "time": pa.array([1], pa.time64("ns")),
+        "duration": pa.array([1], pa.duration("ns")),
+        "nested": [[1]],
+        "object": [{"a": 1}],
+    }
+    pq.write_table(pa.table(table), tmp_path / "c.parquet")
+    lines = f'{{"sku": "a", "image": "{IMAGE}", "nested": [1], "object": {{"a": 1}}}}\n'
+    rows = {"sku": "a", "image": IMAGE, "nested": [1], "object": {"a": 1}}
+    for catalog in (str(tmp_path / "c.parquet"), put(tmp_path, lines, "c.jsonl"), [rows]):
+        with open_catalog(catalog) as opened:
+            found = [row for batch in opened.batches(["sku", "image"]) for row in batch.to_pylist()]
+        assert (found, opened.invalid) == ([{"sku": "a", "image": IMAGE, LINE: 1}], [])
+        with open_catalog(catalog) as opened:
+            found = [row for batch in opened.batches(["sku", "nested"]) for row in batch.to_pylist()]
+        assert (found, [(one.line, one.column) for one in opened.invalid]) == ([], [(1, "nested")])
+
+
+def test_a_quote_that_is_not_closed_at_the_end_of_a_block_costs_one_row(tmp_path: Path):
+    row = f"{{}},{IMAGE},x\n"
+    count = CHUNK_BYTES // len(row.format("s00000")) + 1
+    lines = [row.format(f"s{i:05}") for i in range(2 * count)]
+    lines[count - 1] = f'bad,{IMAGE},"not closed\n'
+    rows, bad = read(put(tmp_path, "sku,image,name\n" + "".join(lines)))
+    assert [one.sku for one in bad] == ["bad"]
+    assert [row[LINE] for row in rows] == [line for line in range(2, 2 * count + 2) if line != count + 1]

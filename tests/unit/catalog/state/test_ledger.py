@@ -46,7 +46,7 @@ from airflow_provider_bgrep.catalog.model.plan import Plan, Quote, new_plan_id
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, WORK_ITEM, arrow_schema, blank
 from airflow_provider_bgrep.catalog.state.ledger import COMPACT_ABOVE, Ledger, PlanInProgressError
 from airflow_provider_bgrep.catalog.state.ledger_metadata import (
-    KEPT,
+    KEEP,
     DamagedLedgerError,
     LedgerMetadata,
     LedgerMetadataLog,
@@ -56,7 +56,8 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
 from airflow_provider_bgrep.catalog.state.ledger_segments import SAME
 from airflow_provider_bgrep.catalog.state.recovery import recover_plan, recover_shard
 from airflow_provider_bgrep.client import without_waiting
-from airflow_provider_bgrep.journal.journal import Journal, State, SubmittedTask, SupersededError
+from airflow_provider_bgrep.journal.journal import Journal
+from airflow_provider_bgrep.journal.records import State, SubmittedTask, SupersededError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.storage import get_bytes, put_bytes, storage_path
 
@@ -151,7 +152,7 @@ def purchases(layout: CatalogPaths) -> dict[tuple[str, ...], str]:
 
 
 def pointer_of(layout: CatalogPaths) -> LedgerMetadata:
-    pointer = LedgerMetadataLog(layout.ledger).newest()
+    pointer = LedgerMetadataLog(layout.ledger).latest()
     assert pointer is not None
     return pointer
 
@@ -324,7 +325,7 @@ def test_a_plan_that_has_lapsed_is_taken_out_when_the_next_is_claimed_whatever_a
     assert shard.is_open  # by this machine's clock it is
     new = shop.plan([row("a")], now=shop.started + DAY)
     with pytest.raises(SupersededError, match="The plan is over"):
-        journal.purchase([SubmittedTask("key", 1, "a")]).intend("nonce")
+        journal.new_entry([SubmittedTask("key", 1, "a")]).write_intent("nonce")
     assert not Shard.read(shop.layout, old.plan_id, 0).is_open
     assert new.states == {"a": "new"}
 
@@ -341,15 +342,15 @@ def test_a_store_refuses_an_intent_once_the_plan_is_over_and_has_written_it_by_t
     layout, is_open = layout_of(files), [True]
     store = GuardedStore(layout.plan("plan").journal(0), lambda: is_open[0])
     journal = Journal(store, "conn")
-    first, second, third = (journal.purchase([SubmittedTask(key, 1, key)]) for key in "abc")
-    first.intend("nonce-1")
-    third.intend("nonce-3")
+    first, second, third = (journal.new_entry([SubmittedTask(key, 1, key)]) for key in "abc")
+    first.write_intent("nonce-1")
+    third.write_intent("nonce-3")
     is_open[0] = False
     with pytest.raises(SupersededError):
-        second.intend("nonce-2")
+        second.write_intent("nonce-2")
     # What is bought is written down all the same, and what was refused is not taken for bought.
-    first.accepted("key", "", "")
-    states = {one.nonce: one.state for one in Journal(store, "conn").earlier}
+    first.write_accepted("key", "", "")
+    states = {one.nonce: one.state for one in Journal(store, "conn").previous_records}
     assert states == {"nonce-1": State.ACCEPTED, "nonce-2": State.REFUSED, "nonce-3": State.INTENT}
 
 
@@ -363,7 +364,7 @@ def test_a_run_that_is_planned_anew_takes_over_what_it_had(shop):
     assert second.states == {"a": "unpublished", "b": "quarantined", "c": "new", "d": "new"}
     assert second.plan.merged_plans == (first.plan_id,)
     with pytest.raises(SupersededError):
-        journal.purchase([SubmittedTask("key", 1, "c")]).intend("nonce")
+        journal.new_entry([SubmittedTask("key", 1, "c")]).write_intent("nonce")
     second.run()
     assert max(shop.sold.values()) == 1
     assert shop.plan(catalog).counts == {"unchanged": 3, "quarantined": 1}
@@ -439,7 +440,7 @@ def test_what_a_shard_buys_while_its_plan_is_settled_is_refused_or_known(shop, f
             actor.step()
         bought.append(True)
         try:
-            journal.purchase([SubmittedTask("key", 1, "b")]).intend("nonce")
+            journal.new_entry([SubmittedTask("key", 1, "b")]).write_intent("nonce")
         except SupersededError:
             bought[-1] = False
         actor.finish()
@@ -583,7 +584,7 @@ def test_pointers_and_segments_do_not_pile_up_and_the_last_twenty_pointers_lead_
     for number in range(60):
         ledger.commit(new_plan_id(NOW + number), [entry_of(number)])
     numbers = [int(name[-13:-5]) for name in pointers_in(files)]
-    assert numbers == list(range(numbers[-1] - KEPT + 1, numbers[-1] + 1))
+    assert numbers == list(range(numbers[-1] - KEEP + 1, numbers[-1] + 1))
     kept = [LedgerMetadataLog(layout.ledger).read(number) for number in numbers]
     named = {name for pointer in kept for name in pointer.segments}
     assert named == {name.removeprefix(LEDGER) for name in segments_in(files)}
@@ -597,10 +598,10 @@ def test_a_store_that_lets_nobody_delete_is_written_to_all_the_same(files):
 
     kept = Kept(files)
     layout = layout_of(kept)
-    for number in range(KEPT + 3):
+    for number in range(KEEP + 3):
         Ledger(layout).commit(new_plan_id(NOW + number), [entry_of(number)])
-    assert len(purchases(layout)) == KEPT + 3
-    assert len(pointers_in(kept)) > KEPT
+    assert len(purchases(layout)) == KEEP + 3
+    assert len(pointers_in(kept)) > KEEP
 
 
 # --- losses ---------------------------------------------------------------------------------------------
@@ -748,7 +749,7 @@ def test_what_a_newer_version_wrote_is_neither_read_nor_rebuilt(past, what: str)
         name = f"segment-x-{hashlib.sha256(data.getvalue()).hexdigest()[:16]}.parquet"
         put_bytes(data.getvalue(), layout.ledger / name)
         pointer = pointer_of(layout)
-        assert LedgerMetadataLog(layout.ledger).put(
+        assert LedgerMetadataLog(layout.ledger).create(
             replace(pointer, segments=(*pointer.segments, name)), pointer.number + 1
         )
     before = dict(files)
@@ -757,7 +758,7 @@ def test_what_a_newer_version_wrote_is_neither_read_nor_rebuilt(past, what: str)
     if what == "pointer":
         works += [lambda: ledger.acquire_lease(late, NOW), lambda: ledger.commit(late.plan_id, [entry_of(1)])]
     for work in works:
-        with pytest.raises(NewerLedgerError, match="install a newer"):
+        with pytest.raises(NewerLedgerError):
             work()
     assert pointers_in(files) == pointers_in(before)
     assert before.items() <= files.items()
@@ -784,24 +785,24 @@ def test_while_the_pointer_is_lost_or_damaged_no_shard_buys(past):
     data = files[newest]
     files[newest] = b""
     with pytest.raises(DamagedLedgerError):
-        journal.purchase([SubmittedTask("key", 1, "never")]).intend("nonce")
+        journal.new_entry([SubmittedTask("key", 1, "never")]).write_intent("nonce")
     lose_all_pointers(files)
     with pytest.raises(SupersededError):
-        journal.purchase([SubmittedTask("key", 1, "never")]).intend("nonce")
+        journal.new_entry([SubmittedTask("key", 1, "never")]).write_intent("nonce")
     files[newest] = data
-    journal.purchase([SubmittedTask("key", 1, "never")]).intend("nonce")
+    journal.new_entry([SubmittedTask("key", 1, "never")]).write_intent("nonce")
 
 
 def test_the_answer_to_a_submit_that_was_under_way_when_the_pointer_was_lost_is_not_missed(shop, files):
     catalog = [row("a"), row("b")]
     night = shop.plan(catalog)
     journal = Journal(Shard.read(shop.layout, night.plan_id, 0).store, "bgrep_default")
-    purchase = journal.purchase([SubmittedTask("key-a", 1, "a")])
-    purchase.intend("nonce")
+    purchase = journal.new_entry([SubmittedTask("key-a", 1, "a")])
+    purchase.write_intent("nonce")
     lose_all_pointers(files)
     other = shop.plan(catalog, now=night.now + 60)
     assert other.states == {"a": "quarantined", "b": "new"}
-    purchase.accepted("result", "", "")
+    purchase.write_accepted("result", "", "")
     other.run()
     assert shop.plan(catalog).states == {"a": "pending"}
 
@@ -1002,13 +1003,13 @@ class Run:
         if not buys:
             return "nothing to buy"
         store = GuardedStore(layout.plan(plan_id).journal(0), lambda: ledger.is_open(plan_id))
-        purchase = Journal(store, "conn").purchase([SubmittedTask("key", 1, "row")])
+        purchase = Journal(store, "conn").new_entry([SubmittedTask("key", 1, "row")])
         try:
-            purchase.intend(secrets.token_hex(8))
+            purchase.write_intent(secrets.token_hex(8))
         except SupersededError:
             return "superseded"
         self.sold.append(run_id)
-        purchase.accepted(secrets.token_hex(8), "", "")
+        purchase.write_accepted(secrets.token_hex(8), "", "")
         if self.settles:
             ledger.commit(plan_id, [entry for shard in recover_plan(layout, plan) for entry in shard])
         return "bought"

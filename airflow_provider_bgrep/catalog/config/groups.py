@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of ``catalog_refresh`` that most users leave as they are, grouped by what they are about.
+
+Each group can be given as its class, as a mapping with the same names, or as JSON text (a template's, say).
+Every field may be a template unless it is listed in :data:`FIXED`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Any, Final
+
+from airflow_provider_bgrep.catalog.config.filename_template import PublishRules
+from airflow_provider_bgrep.catalog.config.parsing import parse_mapping
+from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """How the catalog and its images are read.
+
+    :param source_conn_id: the connection with which images on object storage are read and signed.
+    :param catalog_format: ``csv``, ``jsonl`` or ``parquet``; taken from the file's name unless given.
+    :param encoding: the encoding of a CSV file that is neither Unicode nor GB18030.
+    :param delimiter: the delimiter of a CSV file; taken from its header unless given.
+    """
+
+    source_conn_id: str | None = None
+    catalog_format: str | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetOptions:
+    """When a run asks a person, and when it submits a row again.
+
+    :param approve_above: ask a person if a run costs more than this sum (Airflow 3.1 and later; on earlier
+        versions such a run submits nothing). No answer within half of ``valid_for`` counts as a refusal.
+    :param max_attempts: runs in which a row may fail before it is quarantined, 1 to 100.
+    :param on_unknown_outcome: what to do if nobody knows whether a submit was accepted: ``fail`` (do not
+        submit it again) or ``resubmit``, which may pay twice.
+    """
+
+    approve_above: float | str | None = None
+    max_attempts: int | str = 2
+    on_unknown_outcome: str = "fail"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions:
+    """What images are compared against before they are published.
+
+    :param thresholds: see :class:`~airflow_provider_bgrep.catalog.config.thresholds.Thresholds`.
+    """
+
+    thresholds: Mapping[str, Any] | str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishOptions:
+    """How images are published, and when a published image is removed.
+
+    :param filename_template: names of published files, see
+        :class:`~airflow_provider_bgrep.catalog.config.filename_template.PublishRules`.
+    :param keep_versions: versions of a row's image that are kept, 1 to 1000.
+    :param keep_plans: number of latest runs whose plan folder, with its report, is kept, 1 to 10000. Older
+        folders are deleted once the ledger contains everything that they record.
+    :param on_removed: what becomes of a row that the catalog does not name any more: ``retire`` (its files
+        stay), ``delete`` or ``keep``.
+    :param max_removed_share: if a larger share of the rows (0 to 1) vanishes at once, none is removed.
+    :param outlets: assets that are updated when something was published. Default: ``bgrep://{group_id}``.
+    """
+
+    filename_template: str = PublishRules.filename_template
+    keep_versions: int | str = PublishRules.keep_versions
+    keep_plans: int | str = 30
+    on_removed: str = PublishRules.on_removed
+    max_removed_share: float | str = 0.2
+    outlets: Sequence[Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionOptions:
+    """How the tasks of a run share the work, and how long they may take.
+
+    :param shard_size: rows of a mapped task, 1 to 10000; grows where there would be more than 1,000 tasks.
+    :param valid_for: how long a plan may submit: 60 seconds to 31 days, as seconds or a ``timedelta``.
+        Choose less than the schedule's interval.
+    :param max_active_shards: shards of a run that work at once; they share the connection's rate.
+    :param pool: the pool of the shards' tasks. It must exist.
+    :param deferrable: whether shards wait in the triggerer.
+    :param poll_interval: seconds between two queries of one job.
+    :param timeout: seconds that a shard may take.
+    :param retry_failed: how often a failed image task is submitted again within a run, 0 to 3.
+    """
+
+    shard_size: int | str = 200
+    valid_for: timedelta | float | str = timedelta(hours=20)
+    max_active_shards: int = 4
+    pool: str | None = None
+    deferrable: bool = True
+    poll_interval: timedelta | float = DEFAULT_POLL_INTERVAL
+    timeout: timedelta | float = 2 * DEFAULT_TIMEOUT
+    retry_failed: int = 0
+
+
+GROUPS: Final[dict[str, type[Any]]] = {
+    "source": SourceOptions,
+    "budget": BudgetOptions,
+    "checks": CheckOptions,
+    "publish": PublishOptions,
+    "execution": ExecutionOptions,
+}
+"""The groups, by the name of the argument."""
+
+FIXED: Final = frozenset(
+    "approve_above outlets max_active_shards pool deferrable poll_interval timeout retry_failed".split()
+)
+"""Fields that the DAG is built of. They cannot come from a template of the whole group; ``approve_above`` may
+be a template of its own.
+"""
+
+
+def fields_of(group: str, value: Any) -> dict[str, Any]:
+    """The fields of a group, by name; those that are ``None`` are left out.
+
+    :param group: the argument's name.
+    :param value: an instance of the group's class, a mapping, JSON text or ``None``.
+    :raises ValueError: with the words that follow "give".
+    """
+    names = [one.name for one in fields(GROUPS[group])]
+    if value is None:
+        return {}
+    if isinstance(value, GROUPS[group]):
+        found: Mapping[str, Any] = {name: getattr(value, name) for name in names}
+    else:
+        found = parse_mapping(value)
+        unknown = [str(name) for name in found if name not in names]
+        if unknown:
+            raise ValueError(f"{', '.join(names)} only, not {', '.join(unknown)}")
+    return {name: one for name, one in found.items() if one is not None}

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the files of the next manifest: the rows as Parquet and, the same rows, as JSON lines."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import duckdb
+import pyarrow as pa
+
+from airflow_provider_bgrep.catalog.model.schema import ddl
+from airflow_provider_bgrep.catalog.state.database import quoted, rows_of
+from airflow_provider_bgrep.catalog.state.manifest import MANIFEST, OLDER, VERSION, Header, Status
+from airflow_provider_bgrep.storage import local_copy, put_bytes, put_file
+
+if TYPE_CHECKING:
+    from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+
+_MEMORY: Final = "256MB"
+_GROUP: Final = 20_480
+"""Rows of a Parquet row group. Two threads' groups fit into the memory, which those of 122,880 (the default)
+do not.
+"""
+
+_ARROW: Final = {"VARCHAR": pa.string(), "BIGINT": pa.int64()}
+_OLDER_TYPE: Final = pa.list_(pa.struct([pa.field(one.name, _ARROW[one.type]) for one in OLDER]))
+_SCHEMA: Final = pa.schema([pa.field(one.name, _ARROW.get(one.type, _OLDER_TYPE)) for one in MANIFEST])
+_NAMES: Final = tuple(one.name for one in MANIFEST)
+_COLUMNS: Final = ", ".join(f'"{name}"' for name in _NAMES)
+
+
+@dataclass
+class Change:
+    """How the next manifest differs from the one in force.
+
+    :param rows: new contents of rows, with every column but ``since``.
+    :param deleted: names of rows that leave the manifest.
+    :param dropped: files that the changed rows do not name any more.
+    :param removed: files of the deleted rows.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    dropped: set[str] = field(default_factory=set)
+    removed: set[str] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.deleted)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows that it publishes, retires and deletes."""
+        live = sum(row["status"] == Status.LIVE.value for row in self.rows)
+        return {"published": live, "retired": len(self.rows) - live, "deleted": len(self.deleted)}
+
+
+@contextlib.contextmanager
+def open_writer(layout: CatalogPaths, base: Header | None) -> Iterator[ManifestWriter]:
+    """Open a writer of a manifest's successor.
+
+    :param base: the manifest in force; ``None`` before the first.
+    """
+    with tempfile.TemporaryDirectory(prefix="bgrep-") as folder, contextlib.ExitStack() as stack:
+        local = None
+        if base is not None:
+            local = stack.enter_context(local_copy(layout.manifests / base.file("parquet")))
+        writer = ManifestWriter(layout, base, Path(folder), local)
+        stack.callback(writer.db.close)
+        yield writer
+
+
+class ManifestWriter:
+    """Computes a manifest's successor in DuckDB: rows that do not change are never Python objects.
+
+    :param layout: the catalog's paths.
+    :param base: the manifest in force; ``None`` before the first.
+    :param folder: a temporary folder.
+    :param local: the base's rows as a local file.
+    """
+
+    def __init__(self, layout: CatalogPaths, base: Header | None, folder: Path, local: str | None) -> None:
+        self._layout, self._base, self._folder = layout, base, folder
+        self.db = duckdb.connect()
+        self.db.execute(f"SET temp_directory = {quoted(str(folder / 'spilled'))}")
+        self.db.execute(f"SET memory_limit = '{_MEMORY}'")
+        self.db.execute("SET threads = 2")
+        if local is None:
+            self.db.execute(f"CREATE TABLE old ({ddl(MANIFEST)})")
+        else:
+            self.db.execute(f"CREATE VIEW old AS SELECT {_COLUMNS} FROM {rows_of(local)}")
+
+    def rows(self, names: Collection[str]) -> dict[str, dict[str, Any]]:
+        """The base's rows that have one of some names, by name."""
+        self._register("asked", names)
+        found = self._all(f"SELECT {_COLUMNS} FROM old SEMI JOIN asked USING (name)")
+        return {row[0]: dict(zip(_NAMES, row, strict=True)) for row in found}
+
+    def named(self, paths: Collection[str]) -> set[str]:
+        """Those of some files that a row of the base names."""
+        self._register("files", paths)
+        every = "SELECT path AS name FROM old UNION ALL SELECT unnest(versions).path FROM old"
+        return {path for (path,) in self._all(f"SELECT name FROM ({every}) SEMI JOIN files USING (name)")}
+
+    def write(self, change: Change, keep_versions: int, plan: Mapping[str, str], published_at: str) -> Header:
+        """Upload the files of the next manifest. It is in force once its header is committed.
+
+        :param keep_versions: how many versions of a row's image stay, the current one included.
+        :param plan: ``plan_id``, ``run_id`` and ``dag_id``.
+        :return: the header.
+        """
+        number = self._base.number + 1 if self._base else 1
+        dropped = change.dropped | self._rewrite(change, keep_versions, number)
+        counted = dict(self._all(f"SELECT status, count(*) FROM {self._new_rows()} GROUP BY status"))
+        header = Header(
+            number=number,
+            token=secrets.token_hex(4),
+            plan_id=plan["plan_id"],
+            run_id=plan["run_id"],
+            dag_id=plan["dag_id"],
+            published_at=published_at,
+            counts={one.value: counted.get(one.value, 0) for one in Status},
+            changed=change.counts,
+        )
+        folder = self._layout.manifests
+        for kind, paths in (("dropped.txt", dropped), ("deleted.txt", change.removed)):
+            if paths:
+                put_bytes("\n".join(sorted(paths)).encode(), folder / header.file(kind))
+        for kind in ("parquet", "jsonl"):
+            put_file(self._file(kind), folder / header.file(kind))
+        return header
+
+    def _rewrite(self, change: Change, keep_versions: int, number: int) -> set[str]:
+        """Write the new rows to local files.
+
+        :return: files of unchanged rows that exceed ``keep_versions``.
+        """
+        rows = [{**row, "since": number} for row in change.rows]
+        self.db.register("changed", pa.Table.from_pylist(rows, _SCHEMA))
+        self._register("replaced", [*(row["name"] for row in rows), *change.deleted])
+        unchanged = "FROM old ANTI JOIN replaced USING (name)"
+        kept = _COLUMNS.replace('"versions"', f"list_slice(versions, 1, {keep_versions - 1}) AS versions")
+        surplus = (
+            f"unnest(list_slice(versions, {keep_versions}, {2**31})).path {unchanged} "
+            f"WHERE len(versions) >= {keep_versions}"
+        )
+        self.db.execute(
+            f"COPY (SELECT {kept} {unchanged} UNION ALL SELECT {_COLUMNS} FROM changed) "
+            f"TO {quoted(self._file('parquet'))} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, "
+            f"ROW_GROUP_SIZE {_GROUP}, KV_METADATA {{'bgrep.manifest': '{VERSION}'}})"
+        )
+        self.db.execute(f"COPY (FROM {self._new_rows()}) TO {quoted(self._file('jsonl'))} (FORMAT json)")
+        return {path for (path,) in self._all(f"SELECT {surplus}")}
+
+    def _file(self, kind: str) -> str:
+        return str(self._folder / f"new.{kind}")
+
+    def _new_rows(self) -> str:
+        return rows_of(self._file("parquet"))
+
+    def _all(self, query: str) -> list[tuple[Any, ...]]:
+        return list(self.db.execute(query).fetchall())
+
+    def _register(self, table: str, names: Collection[str]) -> None:
+        self.db.register(table, pa.table({"name": pa.array(list(names), pa.string())}))

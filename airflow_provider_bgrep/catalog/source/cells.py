@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a cell is: one rule for CSV, JSON lines, Parquet and the rows of an upstream task.
+
+Every value becomes text, as a person would have written it, or is empty. :func:`cell_text` is the rule for
+one value, :func:`cell_texts` the same rule for an Arrow array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from numbers import Integral, Real
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+BLANKS: Final = (
+    "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u180e"
+    "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u200b"
+    "\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
+)
+"""Trimmed from both ends of a cell: what Unicode calls white space, and blanks without a width."""
+
+_MAX_DIGITS: Final = 18
+"""Whole numbers of at most this many digits are written without an exponent."""
+
+
+class UnreadableCellError(ValueError):
+    """A cell has no text; the message says what it holds and what to do."""
+
+
+def cell_text(value: Any) -> str | None:
+    """The text of a cell.
+
+    :param value: what a reader found: text, bytes, a number, a truth value, a date; NumPy's scalars too.
+    :return: the text without blanks around it; ``None`` of an empty cell.
+    :raises UnreadableCellError: if the value has no text: bytes that are not UTF-8, lists, mappings.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bytes | bytearray | memoryview):
+        try:
+            value = bytes(value).decode()
+        except UnicodeDecodeError:
+            raise UnreadableCellError("holds bytes that are not UTF-8; save the text as UTF-8") from None
+    if isinstance(value, str):
+        text = value.strip(BLANKS)
+        if not text.isascii():
+            _check_unicode(text)
+        return text or None
+    if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
+        return str(bool(value)).lower()
+    if isinstance(value, Decimal | Real):
+        return _number_text(value)
+    if isinstance(value, Mapping | list | tuple | set | frozenset) or hasattr(value, "__array__"):
+        if not _is_scalar(value):
+            raise UnreadableCellError(f"is a {type(value).__name__}; give text or a number")
+        return cell_text(value.item())
+    if value != value:  # pandas' NaT is not equal to itself
+        return None
+    text = str(value).strip(BLANKS)
+    return text or None
+
+
+def _is_scalar(value: Any) -> bool:
+    return hasattr(value, "item") and getattr(value, "shape", None) == ()
+
+
+def _check_unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UnreadableCellError("holds a character that is not Unicode text (a lone surrogate)") from None
+
+
+def _number_text(value: Any) -> str | None:
+    """A number as a person writes it: ``42`` for ``42.0``, ``19.9`` for the float32 nearest to it."""
+    if isinstance(value, Integral):
+        return str(int(value))
+    if value != value:
+        return None
+    number = value if isinstance(value, Decimal) else Decimal(str(value))
+    if number.is_finite() and number.adjusted() < _MAX_DIGITS and number == number.to_integral_value():
+        return str(int(number))
+    return str(value)
+
+
+def whole_key(value: Any) -> str | None:
+    """The text of a key column (``sku``, ``view``), in which ``1001`` and ``1001.0`` are one product.
+
+    :raises UnreadableCellError: if the value has no text, or is a number with a fraction.
+    """
+    text = cell_text(value)
+    if text is None or isinstance(value, str | bytes):
+        return _without_fraction(text) if text else text
+    is_number = type(value) is not bool and isinstance(value, Decimal | Real)
+    if is_number and not text.lstrip("-").isdigit():
+        raise UnreadableCellError(f"is the number {text}; give text or a whole number")
+    return text
+
+
+def _without_fraction(text: str) -> str:
+    """``1001`` for ``1001.0``: programs that know only floats write whole numbers like this."""
+    head = text.removesuffix(".0")
+    is_whole = head.isascii() and head.isdigit() and (head == "0" or head[0] != "0")
+    return head if head != text and is_whole and len(head) <= _MAX_DIGITS else text
+
+
+# --- arrays -----------------------------------------------------------------------------------------
+
+
+def cell_texts(array: pa.Array, is_key: bool = False) -> tuple[pa.Array, dict[int, str]]:
+    """The texts of an array's cells, by the rule of :func:`cell_text` or, for keys, :func:`whole_key`.
+
+    :param array: of any type that a Parquet file can have.
+    :param is_key: whether it is the column ``sku`` or ``view``.
+    :return: an array of strings, null for empty; and what is wrong with cells that have no text, by place.
+    """
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    texts = _cast(array)
+    if texts is None:
+        return _one_by_one(array, whole_key if is_key else cell_text)
+    if not isinstance(texts, pa.StringArray):
+        texts = texts.cast(pa.string())
+    return trimmed(texts, is_key), {}
+
+
+def trimmed(texts: pa.Array, is_key: bool = False) -> pa.Array:
+    """Texts without blanks around them; null where nothing is left.
+
+    :param texts: an array of strings, all of them UTF-8.
+    :param is_key: whether ``1001.0`` is ``1001``.
+    """
+    texts = pc.utf8_trim(texts, BLANKS)
+    texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+    if is_key and pc.any(pc.ends_with(texts, ".0")).as_py():
+        return pa.array([text and _without_fraction(text) for text in texts.to_pylist()], pa.string())
+    return texts
+
+
+def has_blank_row(columns: Sequence[pa.Array]) -> bool:
+    """Whether every column is empty in one of the rows."""
+    blank: Any = None
+    for column in columns:
+        if column.null_count == 0:
+            return False
+        empty = column.is_null()
+        blank = empty if blank is None else pc.and_(blank, empty)
+    return bool(pc.any(blank).as_py())
+
+
+def _cast(array: pa.Array) -> pa.Array | None:
+    """The cells as text where Arrow's own conversion follows the rule; else ``None``."""
+    kind = array.type
+    if pa.types.is_null(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return array.cast(pa.string())
+    if _is_text(kind):
+        try:
+            array.validate(full=True)
+        except pa.ArrowInvalid:
+            return None
+        return array.cast(pa.string())
+    if _is_binary(kind):
+        try:
+            return array.cast(pa.binary()).cast(pa.string())
+        except pa.ArrowInvalid:
+            return None
+    return None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or str(kind) == "string_view"
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+        or str(kind) == "binary_view"
+    )
+
+
+def _one_by_one(array: pa.Array, rule: Callable[[Any], str | None]) -> tuple[pa.Array, dict[int, str]]:
+    texts: list[str | None] = []
+    wrong: dict[int, str] = {}
+    for place, value in enumerate(_values(array)):
+        try:
+            texts.append(rule(value))
+        except UnreadableCellError as error:
+            wrong[place] = str(error)
+            texts.append(None)
+    return pa.array(texts, pa.string()), wrong
+
+
+def _values(array: pa.Array) -> Any:
+    """Python's values of an array's cells, each of which :func:`cell_text` understands."""
+    kind = array.type
+    if pa.types.is_float16(kind) or pa.types.is_float32(kind):
+        # Their own shortest text: as Python's float, the float32 19.9 is 19.899999618530273.
+        floats = array.to_numpy(zero_copy_only=False)
+        return (
+            None if not valid else one
+            for valid, one in zip(array.is_valid().to_pylist(), floats, strict=True)
+        )
+    if _is_text(kind):
+        return array.cast(pa.binary() if pa.types.is_string(kind) else pa.large_binary()).to_pylist()
+    if pa.types.is_temporal(kind):
+        return _times(array)
+    return array.to_pylist()
+
+
+def _times(array: pa.Array) -> Any:
+    """Dates and times as text, nanoseconds and far years included, for which Python has no value."""
+    if pa.types.is_duration(array.type):
+        return _read_by_python(array)
+    try:
+        texts = array.cast(pa.string()).to_pylist()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return _read_by_python(array)
+    return (text if text is None else _without_zeros(text) for text in texts)
+
+
+def _read_by_python(array: pa.Array) -> list[Any]:
+    try:
+        return [one if one is None else str(one) for one in array.to_pylist()]
+    except (ValueError, OverflowError, LookupError, ImportError):  # a zone that is not installed, for one
+        kind = str(array.type)
+        return [_Unreadable(kind) if valid else None for valid in array.is_valid().to_pylist()]
+
+
+def _without_zeros(text: str) -> str:
+    """``12:30:00`` for ``12:30:00.000000``; a zone that follows stays."""
+    head, dot, fraction = text.partition(".")
+    digits = fraction.rstrip("Z") if dot else ""
+    return head + fraction[len(digits) :] if dot and digits and not digits.strip("0") else text
+
+
+class _Unreadable:
+    """A cell that neither Arrow nor Python can read."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def __str__(self) -> str:
+        raise UnreadableCellError(f"is a {self._kind} that cannot be written as text; give text")

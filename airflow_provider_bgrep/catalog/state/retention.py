@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Retention: deletes what nobody needs any more under ``{destination}/_bgrep``. See ADR 0007.
+
+* Plan folders that are not among the ``keep_plans`` newest, once the ledger has everything that they know.
+* Generated images, job records and key files that no plan and no ledger entry needs.
+
+The ledger can be rebuilt from the plans' files. So before a plan folder goes, every segment that counts is
+copied to ``ledger-copy/``, and the copy is read back: from then on each entry exists twice, in two folders.
+
+A task that is killed between two deletes leaves files that the next run deletes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from airflow_provider_bgrep.catalog.model.plan import may_buy
+from airflow_provider_bgrep.catalog.model.states import Verdict
+from airflow_provider_bgrep.catalog.state import ledger_segments
+from airflow_provider_bgrep.catalog.state.database import engine, rows_of
+from airflow_provider_bgrep.catalog.state.ledger_metadata import (
+    DamagedLedgerError,
+    LedgerMetadata,
+    LedgerMetadataLog,
+)
+from airflow_provider_bgrep.catalog.state.manifest import live_rows
+from airflow_provider_bgrep.generation.outcomes import Outcome
+from airflow_provider_bgrep.journal.journal import read_records
+from airflow_provider_bgrep.journal.records import State, SubmitRecord
+from airflow_provider_bgrep.journal.stores import FileStore
+from airflow_provider_bgrep.protocol.errors import sanitize_message
+from airflow_provider_bgrep.storage import (
+    copy_file,
+    get_bytes,
+    is_local,
+    local_copy,
+    names_in,
+    remove,
+    safe_name,
+)
+
+if TYPE_CHECKING:
+    import duckdb
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    from airflow_provider_bgrep.catalog.model.paths import CatalogPaths, PlanPaths
+
+_DRY: Final = "-dry"
+_JOURNAL: Final = "journal"
+"""The one folder in a plan's folder."""
+
+_RECORDS: Final = "_bgrep"
+"""Folder of job records and key files, beside the images."""
+
+_COLUMNS: Final = "name, request_hash, result_key, nonce, plan_id, outcome, verdict, chosen, files"
+_COUNTS: Final = (
+    f"QUALIFY row_number() OVER (PARTITION BY {', '.join(ledger_segments.SAME)} "
+    "ORDER BY files <> '' DESC, seq DESC) = 1"
+)
+"""Of several entries about one submit, the one that counts; as the ledger decides."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What was deleted.
+
+    :param plans: plan folders.
+    :param images: files in the folder of generated images: images, job records, key files.
+    """
+
+    plans: int = 0
+    images: int = 0
+
+
+def delete_unneeded(paths: CatalogPaths, plan_id: str, keep_plans: int) -> Deleted:
+    """Delete plan folders and images that nobody needs any more.
+
+    A failure is logged as a warning, and left to the next run.
+
+    :param plan_id: the plan that the caller works on; its folder stays.
+    :param keep_plans: how many of the newest plan folders stay, at least 1; dry runs count.
+    """
+    try:
+        deleted = _Retention(paths).run(plan_id, keep_plans)
+    except Exception as error:  # the store may not allow us to delete; what was published counts nevertheless
+        _log.warning("Could not delete all unneeded files in %s: %s", paths.root, sanitize_message(error))
+        return Deleted()
+    if deleted.plans or deleted.images:
+        _log.info("Deleted %d plan folders and %d generated files.", deleted.plans, deleted.images)
+    return deleted
+
+
+# --- decisions, without reading or writing anything -------------------------------------------------------
+
+
+def expired_plans(folders: Iterable[str], keep_plans: int, needed: Collection[str]) -> list[str]:
+    """Plan folders that are not among the newest, oldest first.
+
+    :param folders: names of the plan folders. Their ids sort by time; other names are not plans.
+    :param keep_plans: how many of the newest stay, at least 1.
+    :param needed: plans that stay in any case.
+    """
+    plans = sorted(name for name in folders if may_buy(name.removesuffix(_DRY)))
+    return [plan_id for plan_id in plans[:-keep_plans] if plan_id not in needed]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerFact:
+    """What the ledger has of a submit.
+
+    :param plan_id: the plan that submitted it.
+    :param nonce: the submit's nonce.
+    :param result_key: the job; ``''`` while it is not known.
+    :param outcome: see :class:`~airflow_provider_bgrep.generation.outcomes.Outcome`.
+    """
+
+    plan_id: str
+    nonce: str
+    result_key: str
+    outcome: str
+
+
+def dispensable_plans(
+    journals: Mapping[str, Sequence[SubmitRecord]], facts: Iterable[LedgerFact], key_files: Collection[str]
+) -> set[str]:
+    """Plans whose journals have nothing that the ledger lacks.
+
+    A plan stays while a job of its is pending, since jobs are collected by their journal's records; while
+    its journal has a submit or a job's key that the ledger has not; and while a key file waits for a retry to
+    find out about a submit whose outcome is unknown.
+
+    :param journals: the submits in a plan's journals, by plan.
+    :param facts: entries of the ledger about these plans' submits.
+    :param key_files: nonces of the key files.
+    """
+    keys_of: dict[str, set[str]] = defaultdict(set)
+    pending: set[str] = set()
+    for fact in facts:
+        keys_of[fact.nonce].add(fact.result_key)
+        if fact.outcome == Outcome.PENDING.value:
+            pending |= {fact.plan_id, fact.nonce}
+
+    def is_known(record: SubmitRecord) -> bool:
+        if record.state is State.REFUSED:
+            return True  # nothing was billed
+        known = keys_of.get(record.nonce, set())
+        if record.state is State.ACCEPTED:
+            return record.result_key in known and record.nonce not in pending
+        return bool(known) and (any(known) or safe_name(record.nonce) not in key_files)
+
+    return {
+        plan_id
+        for plan_id, records in journals.items()
+        if plan_id not in pending and all(map(is_known, records))
+    }
+
+
+def job_of(name: str) -> str:
+    """The job of a generated image, as its file name says: ``{result_key}_{index}_{output}.{ext}``.
+
+    :return: ``''`` for a file with another name, which is not ours to delete.
+    """
+    stem, _, ext = name.rpartition(".")
+    parts = stem.rsplit("_", 2)
+    is_ours = len(parts) == 3 and bool(ext) and parts[1].isdecimal() and parts[2].isdecimal()
+    return parts[0] if is_ours else ""
+
+
+def unneeded_records(names: Iterable[str], jobs: Collection[str], nonces: Collection[str]) -> list[str]:
+    """Job records and key files that no plan needs.
+
+    :param names: of the files.
+    :param jobs: jobs that a plan may still read, as file names have them.
+    :param nonces: submits that a plan may still read, likewise.
+    """
+    unneeded = []
+    for name in names:
+        stem, _, ext = name.rpartition(".")
+        known, key = (nonces, stem.removeprefix("key-")) if stem.startswith("key-") else (jobs, stem)
+        if ext == "json" and key and key not in known:
+            unneeded.append(name)
+    return unneeded
+
+
+# --- reading, and the one delete loop ---------------------------------------------------------------------
+
+
+class _Retention:
+    def __init__(self, paths: CatalogPaths) -> None:
+        self._paths = paths
+        self._records = paths.images / _RECORDS
+
+    def run(self, plan_id: str, keep_plans: int) -> Deleted:
+        folders = names_in(self._paths.plans)
+        metadata = LedgerMetadataLog(self._paths.ledger).latest() or LedgerMetadata()
+        # Leases, and plans whose submits are in no segment yet.
+        expired = expired_plans(folders, keep_plans, {plan_id, *metadata.unsettled})
+        journals = {one: list(_submits(self._paths.plan(one))) for one in expired}
+        knowing = {one: records for one, records in journals.items() if records or self._has_results(one)}
+        if not knowing:
+            self._delete_plans(expired)
+            return Deleted(plans=len(expired))
+        # Listed before plans and ledger are read: the submit of an image that is listed is in one of them.
+        images, records = names_in(self._paths.images), names_in(self._records)
+        key_files = {name[4:-5] for name in records if name.startswith("key-") and name.endswith(".json")}
+        with contextlib.ExitStack() as stack, engine() as db:
+            self._open_ledger(db, metadata, stack)
+            nonces = {record.nonce for submits in knowing.values() for record in submits}
+            facts = _facts(db, nonces, knowing)
+            kept = knowing.keys() - dispensable_plans(knowing, facts, key_files)
+            gone = [one for one in expired if one not in kept]
+            stack.enter_context(live_rows(db, self._paths))
+            unneeded = list(self._unneeded_images(db, images, records, gone)) if knowing.keys() - kept else []
+        # The plans last: they are what makes the next run look for images again, if this one is killed.
+        _delete(unneeded)
+        self._delete_plans(gone)
+        return Deleted(plans=len(gone), images=len(unneeded))
+
+    def _has_results(self, plan_id: str) -> bool:
+        """Whether a plan had work to do: the ledger has entries that could be rebuilt from its files."""
+        names = names_in(self._paths.plan(plan_id).folder)
+        return any(name.startswith(("results-", "manifest-")) for name in names)
+
+    def _open_ledger(
+        self, db: duckdb.DuckDBPyConnection, metadata: LedgerMetadata, stack: contextlib.ExitStack
+    ) -> None:
+        """Give ``db`` the view ``entries``, one row a submit, over the copies of all segments that count.
+
+        :raises DamagedLedgerError: if a segment cannot be copied whole. Nothing may be deleted then.
+        """
+        folder = self._paths.ledger_copy
+        listed = names_in(folder)
+        db.register("blank", ledger_segments.table([]))
+        parts = [f"SELECT {_COLUMNS}, -1 AS seq FROM blank WHERE false"]
+        for seq, name in enumerate(metadata.segments):
+            local = self._copied(name, stack)
+            parts.append(f"SELECT {_COLUMNS}, {seq} AS seq FROM {rows_of(local)}")
+        db.execute(f"CREATE VIEW entries AS FROM ({' UNION ALL '.join(parts)}) {_COUNTS}")
+        # Only of those that were listed first: another run may have copied newer segments since.
+        _delete(
+            folder / name for name in listed if name.endswith(".parquet") and name not in metadata.segments
+        )
+
+    def _copied(self, name: str, stack: contextlib.ExitStack) -> str:
+        """The copy of a segment as a local file; it is made if it does not exist, or is damaged."""
+        folder = self._paths.ledger_copy
+        try:
+            return stack.enter_context(ledger_segments.opened(folder, name))
+        except (FileNotFoundError, DamagedLedgerError):
+            copy_file(self._paths.ledger / name, folder / name)
+            return stack.enter_context(ledger_segments.opened(folder, name))
+
+    def _unneeded_images(
+        self,
+        db: duckdb.DuckDBPyConnection,
+        images: Sequence[str],
+        records: Sequence[str],
+        gone: Collection[str],
+    ) -> Iterator[ObjectStoragePath]:
+        """Generated images that no plan and no entry needs, and their job records and key files.
+
+        :param images: names of all generated images.
+        :param records: names of all job records and key files.
+        :param gone: plans that are about to be deleted.
+
+        """
+        jobs, nonces, files = self._needed_by_plans(gone)
+        outstanding = db.execute(
+            "SELECT DISTINCT result_key, nonce FROM entries WHERE outcome IN (?, ?)",
+            [Outcome.PENDING.value, Outcome.UNKNOWN.value],
+        ).fetchall()
+        jobs |= {safe_name(key) for key, _ in outstanding}
+        nonces |= {safe_name(nonce) for _, nonce in outstanding}
+        candidates = [
+            name for name in images if (job := job_of(name)) and job not in jobs and name not in files
+        ]
+        db.register("listed", pa.table({"name": pa.array(candidates, pa.string())}))
+        # Of an entry that passed, and whose row is live, the images that were not chosen are not needed. The
+        # chosen one stays: a row that changes, or leaves the catalog, may return, and is published again from
+        # it without another submit.
+        found = db.execute(
+            "WITH paths AS (SELECT name, request_hash, verdict, chosen + 1 AS place, "
+            "json_extract_string(files, '$[*].path') AS paths FROM entries WHERE files <> ''), "
+            "needed AS (SELECT unnest(CASE WHEN p.verdict = ? AND l.name IS NOT NULL "
+            "AND p.paths[p.place] IS NOT NULL THEN [p.paths[p.place]] ELSE p.paths END) AS path "
+            "FROM paths p LEFT JOIN live l ON l.name = p.name AND l.request_hash = p.request_hash) "
+            "SELECT name FROM listed ANTI JOIN "
+            "(SELECT string_split(path, '/')[-1] AS name FROM needed) USING (name) ORDER BY name",
+            [Verdict.PASSED.value],
+        ).fetchall()
+        yield from (self._paths.images / name for (name,) in found)
+        yield from (self._records / name for name in unneeded_records(records, jobs, nonces))
+
+    def _needed_by_plans(self, gone: Collection[str]) -> tuple[set[str], set[str], set[str]]:
+        """Jobs, nonces and image files that the plan folders name, without those about to be deleted."""
+        jobs, nonces, files = set[str](), set[str](), set[str]()
+        for plan_id in set(names_in(self._paths.plans)).difference(gone):
+            plan = self._paths.plan(plan_id)
+            for record in (*_submits(plan), *_outstanding(plan)):
+                jobs.add(safe_name(record.result_key))
+                nonces.add(safe_name(record.nonce))
+            files |= _files_of(plan)
+        return jobs, nonces, files
+
+    def _delete_plans(self, plan_ids: Iterable[str]) -> None:
+        for plan_id in plan_ids:
+            plan = self._paths.plan(plan_id)
+            # The header first: without it the folder is a plan that was never finished, which nobody reads.
+            _delete([plan.header, *_files_in(plan)])
+            if is_local(plan.folder):
+                _delete_empty_folders(Path(plan.folder.path))
+
+
+def _delete(files: Iterable[ObjectStoragePath]) -> None:
+    for file in files:
+        remove(file)
+
+
+def _files_in(plan: PlanPaths) -> Iterator[ObjectStoragePath]:
+    """Every file in a plan's folder."""
+    yield from (plan.folder / name for name in names_in(plan.folder) if name != _JOURNAL)
+    journals = plan.folder / _JOURNAL
+    for shard in names_in(journals):
+        yield from (journals / shard / name for name in names_in(journals / shard))
+
+
+def _delete_empty_folders(folder: Path) -> None:
+    folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+    for path in sorted(folders, reverse=True):
+        with contextlib.suppress(OSError):  # somebody has written to it since
+            path.rmdir()
+
+
+def _submits(plan: PlanPaths) -> Iterator[SubmitRecord]:
+    """Yield every submit that the journals of a plan record."""
+    for name in names_in(plan.folder / _JOURNAL):
+        yield from read_records(FileStore(plan.folder / _JOURNAL / name))
+
+
+def _outstanding(plan: PlanPaths) -> Iterator[SubmitRecord]:
+    """The submits of earlier plans whose jobs a plan collects."""
+    for line in (get_bytes(plan.outstanding_jobs) or b"").splitlines():
+        yield SubmitRecord.from_json(json.loads(line))
+
+
+def _files_of(plan: PlanPaths) -> set[str]:
+    """Names of the images that earlier plans generated for a plan's work items."""
+    try:
+        with local_copy(plan.work_items) as local:
+            column = pq.read_table(local, columns=["files"]).column("files").to_pylist()
+    except FileNotFoundError:
+        return set()
+    return {file["path"].rpartition("/")[2] for files in column if files for file in json.loads(files)}
+
+
+def _facts(
+    db: duckdb.DuckDBPyConnection, nonces: Collection[str], plan_ids: Collection[str]
+) -> list[LedgerFact]:
+    """What the ledger has of some submits, and of some plans' pending ones."""
+    db.register("nonces", pa.table({"nonce": pa.array(sorted(nonces), pa.string())}))
+    db.register("plans", pa.table({"plan_id": pa.array(sorted(plan_ids), pa.string())}))
+    found = db.execute(
+        "SELECT plan_id, nonce, result_key, outcome FROM entries "
+        "WHERE nonce IN (FROM nonces) OR plan_id IN (FROM plans)"
+    ).fetchall()
+    return [LedgerFact(*values) for values in found]

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compare-and-swap on object storage: a value in numbered files, of which the highest number is in force.
+
+To commit is to create the file with the next number. Creating a file exclusively is atomic on local disks,
+S3 and Google Cloud Storage, so of several writers that try for the same number one succeeds. The others read
+what it wrote and try again. A version never changes once it is created.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from airflow_provider_bgrep.client import sleep
+from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
+from airflow_provider_bgrep.storage import create_bytes, get_bytes, names_in, remove
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+ATTEMPTS: Final = 50
+"""How often a commit is tried before it fails."""
+
+_JITTER: Final = (0.01, 0.2)
+"""Seconds between two attempts, at random, so that writers that collided do not collide again."""
+
+T = TypeVar("T")
+
+
+class VersionedFile(Generic[T]):
+    """A value in numbered files ``{prefix}{number}.json``; numbers start at 1 and have at least 8 digits.
+
+    :param folder: where the files are. Other files may be beside them.
+    :param prefix: what a file's name has before its number.
+    :param encode: the bytes of a value under a number.
+    :param decode: the value of a file: its bytes, its number, its path (for messages). Raises ``damaged`` for
+        a file that it cannot read.
+    :param damaged: the error for a file that is damaged or missing.
+    """
+
+    def __init__(
+        self,
+        folder: ObjectStoragePath,
+        prefix: str,
+        *,
+        encode: Callable[[T, int], bytes],
+        decode: Callable[[bytes, int, ObjectStoragePath], T],
+        damaged: type[BgRepStateError] = BgRepStateError,
+    ) -> None:
+        self._folder, self._prefix = folder, prefix
+        self._encode, self._decode, self._damaged = encode, decode, damaged
+        self._pattern = re.compile(rf"{re.escape(prefix)}(\d{{8,}})\.json")
+
+    def path(self, number: int) -> ObjectStoragePath:
+        """Path of the version with a number."""
+        return self._folder / f"{self._prefix}{number:08}.json"
+
+    def numbers(self, names: Iterable[str] | None = None) -> list[int]:
+        """Numbers of the versions that exist, ascending.
+
+        :param names: the folder's listing, where the caller has one already.
+        """
+        names = names_in(self._folder) if names is None else names
+        return sorted(int(found[1]) for name in names if (found := self._pattern.fullmatch(name)))
+
+    def latest_number(self) -> int:
+        """The highest number, whether or not its file can be read; 0 before the first commit."""
+        return max(self.numbers(), default=0)
+
+    def latest(self) -> T | None:
+        """The value in force; ``None`` before the first commit.
+
+        :raises BgRepStateError: if its file is damaged.
+        """
+        return self._latest()[1]
+
+    def read(self, number: int) -> T | None:
+        """The value of a version; ``None`` if it does not exist, or expired.
+
+        :raises BgRepStateError: if its file is damaged.
+        """
+        path = self.path(number)
+        data = get_bytes(path)
+        return None if data is None else self._decode(data, number, path)
+
+    def commit(self, change: Callable[[T | None, int], T | None]) -> tuple[T | None, int]:
+        """Replace the value in force by what ``change`` computes from it.
+
+        ``change`` runs again with a newer value each time that another writer commits first. It must make no
+        further change to a value that it made already: a store may create a file and fail to say so.
+
+        :param change: called with the value in force (``None`` before the first commit) and the number that a
+            new value would have. It returns the new value, or an equal one if there is nothing to change.
+        :return: the value now in force, and its number.
+        :raises BgRepConflictError: if other writers were first in all of 50 attempts.
+        :raises BgRepStateError: if the value in force is damaged.
+        """
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                sleep(random.uniform(*_JITTER))  # noqa: S311 (not a secret)
+            number, current = self._latest()
+            value = change(current, number + 1)
+            if value is None or value == current:
+                return current, number
+            if self.create(value, number + 1):
+                return value, number + 1
+        raise BgRepConflictError(
+            f"Could not commit to {self._folder} after {ATTEMPTS} attempts because other runs committed "
+            "first. Retry the task."
+        )
+
+    def create(self, value: T, number: int) -> bool:
+        """Create the version with a number.
+
+        :return: whether it was created; if not, it exists already.
+        """
+        return create_bytes(self._encode(value, number), self.path(number))
+
+    def expire(
+        self,
+        keep: int,
+        dependents: Callable[[Sequence[T], T], Iterable[str]],
+        *,
+        needed: int | None = None,
+    ) -> None:
+        """Delete versions that are not among the newest, after the files that only they name.
+
+        An interrupted call leaves versions that still name what remains to be deleted, for the next call.
+
+        :param keep: how many of the newest versions stay, at least 1.
+        :param dependents: computes the names of the files to delete first, from the expired values that can
+            be read and the oldest value that stays. Not called while the oldest value that stays is damaged.
+        :param needed: a number that stays with all numbers above it, however many there are.
+        """
+        expired, kept = split_expired(self.numbers(), keep, needed)
+        if not expired:
+            return
+        oldest = self._readable(kept[0])
+        if oldest is not None:
+            values = [value for value in map(self._readable, expired) if value is not None]
+            self.delete(dependents(values, oldest))
+        self.delete(self.path(number).name for number in expired)
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete files of the folder, in the order given; a file that is gone already is passed over."""
+        for name in names:
+            remove(self._folder / name)
+
+    def _latest(self) -> tuple[int, T | None]:
+        number = self.latest_number()
+        while number:
+            value = self.read(number)
+            if value is not None:
+                return number, value
+            # It expired since it was listed, unless somebody deleted it.
+            newest = self.latest_number()
+            if newest <= number:
+                raise self._damaged(f"{self.path(number)} was listed and cannot be found. Restore the file.")
+            number = newest
+        return 0, None
+
+    def _readable(self, number: int) -> T | None:
+        try:
+            return self.read(number)
+        except self._damaged:
+            return None
+
+
+def split_expired(
+    numbers: Sequence[int], keep: int, needed: int | None = None
+) -> tuple[list[int], list[int]]:
+    """Which versions expire, and which stay; both ascending.
+
+    :param numbers: of all versions.
+    :param keep: how many of the newest stay, at least 1.
+    :param needed: a number that stays with all numbers above it.
+    """
+    ordered = sorted(numbers)
+    first = ordered[-keep] if len(ordered) >= keep else 0
+    if needed is not None:
+        first = min(first, needed)
+    return [one for one in ordered if one < first], [one for one in ordered if one >= first]

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a journal holds: one record for each submit, and the metadata of the task as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class SupersededError(Exception):
+    """Another run of the same task instance has taken over, or the plan is over: submit nothing more."""
+
+
+class JournalError(ValueError):
+    """A journal cannot be read.
+
+    :param what: what is wrong with it.
+    :param file: the file, or the key in the store.
+    :param location: the folder, or the store's name.
+    """
+
+    def __init__(self, what: str, *, file: str = "", location: str = "") -> None:
+        self.what, self.file, self.location = what, file, location
+        where = " in ".join(filter(None, (file, location))) or "the journal"
+        super().__init__(
+            f"Cannot read {where}: {what}. The journal names what is billable, so nothing was submitted now. "
+            "Restore the file from a backup. If there is none, check the bill details in the cloud console, "
+            "then move the journal away: the task begins a new one, and submits the list again."
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_journal_error, (self.what, self.file, self.location))
+
+
+def _journal_error(what: str, file: str, location: str) -> JournalError:
+    return JournalError(what, file=file, location=location)
+
+
+class State(str, Enum):
+    """How far a submit came."""
+
+    INTENT = "intent"
+    """It was about to be sent. Read by a later epoch, it means that the outcome is unknown."""
+    ACCEPTED = "accepted"
+    """The ``result_key`` is known."""
+    REFUSED = "refused"
+    """It was certainly not accepted, and may be submitted again."""
+    UNKNOWN = "unknown"
+    """The answer was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittedTask:
+    """One image task of a submit.
+
+    :param key: its identity, see :func:`~airflow_provider_bgrep.protocol.identity.identities`.
+    :param images: how many images it asks for.
+    :param id: the user's own name for it, at most 100 characters.
+    """
+
+    key: str
+    images: int = 1
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitRecord:
+    """One submit.
+
+    :param state: how far it came.
+    :param at: when it was last sent, ISO 8601 in UTC.
+    :param items: its image tasks, in the order sent.
+    :param account: the connection that it was sent with.
+    :param regenerate_key: what distinguishes it from submits before ``regenerate``; empty without that.
+    :param try_number: Airflow's number of the try that sent it.
+    :param nonce: the nonce that it was sent with; support can find the call by it.
+    :param result_key: the job's key, once accepted.
+    :param request_id: the service's id of the call, if it answered.
+    :param gateway_request_id: the gateway's id of the call, if it answered.
+    :param code: the error code of a refusal or of a lost answer.
+    :param http_status: the HTTP status of that error.
+    :param reason: that error in words.
+    """
+
+    state: State
+    at: str
+    items: tuple[SubmittedTask, ...]
+    account: str = ""
+    regenerate_key: str = ""
+    try_number: int = 1
+    nonce: str = ""
+    result_key: str = ""
+    request_id: str = ""
+    gateway_request_id: str = ""
+    code: str = ""
+    http_status: int | None = None
+    reason: str = ""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The identities of its image tasks."""
+        return tuple(item.key for item in self.items)
+
+    @property
+    def images(self) -> int:
+        """How many images it asks for."""
+        return sum(item.images for item in self.items)
+
+    def to_json(self) -> dict[str, Any]:
+        """The stored form."""
+        items = [[item.key, item.images, item.id] for item in self.items]
+        values = {**asdict(self), "state": self.state.value, "items": items}
+        return {name: value for name, value in values.items() if value}
+
+    @classmethod
+    def from_json(cls, value: Any) -> SubmitRecord:
+        """The record from its stored form.
+
+        :raises JournalError: if it is damaged. A record that cannot be read is never skipped.
+        """
+        try:
+            known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+            items = tuple(SubmittedTask(*item) for item in value["items"])
+            record = cls(**{**known, "state": State(value["state"]), "items": items})
+        except (KeyError, TypeError, ValueError) as error:
+            raise JournalError(f"a record is damaged ({type(error).__name__}: {error})") from None
+        if record.state is State.ACCEPTED and not record.result_key:
+            raise JournalError("an accepted job has no result_key")
+        return record
+
+
+@dataclass(frozen=True, slots=True)
+class TaskMetadata:
+    """What holds for the task as a whole.
+
+    :param clear_id: distinguishes the task instance before a clear from the same one after it. Retries and
+        deferrals do not change it.
+    :param end_time: the deadline, wall clock in seconds.
+    :param first_try: Airflow's number of the first try since the last clear.
+    :param counts: calls since the last clear, by operation.
+    :param stopped: the answer after which nothing more is submitted until the next clear, if there was one.
+    """
+
+    clear_id: str = ""
+    end_time: float = 0.0
+    first_try: int = 1
+    counts: Mapping[str, int] = field(default_factory=dict)
+    stopped: Mapping[str, Any] | None = None

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of operators' arguments when the DAG file is parsed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import timedelta
+
+
+def one_of(name: str, value: str, choices: Sequence[str]) -> str:
+    """``value`` itself.
+
+    :raises ValueError: if it is not among ``choices``.
+    """
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; give one of {', '.join(choices)}")
+    return value
+
+
+def seconds_of(name: str, value: timedelta | float) -> float:
+    """A duration in seconds.
+
+    :raises ValueError: if it is not above 0.
+    """
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise ValueError(f"{name} is {value!r}; give seconds above 0, or a timedelta")
+    return float(seconds)
+
+
+def count_of(name: str, value: int | None, most: int | None = None) -> int | None:
+    """A number of things, or ``None``.
+
+    :raises ValueError: if it is not a whole number from 0 to ``most``.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0 or value > (most or value):
+        raise ValueError(f"{name} is {value!r}; give 0 {'or more' if most is None else f'to {most}'}")
+    return value

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the operators that generate images share: executions, deferrals and kills."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_bgrep.operators._arguments import seconds_of
+from airflow_provider_bgrep.operators.spec import KillSwitch
+from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, RESULT_URL_SECONDS
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_bgrep.operators._generate import Deferral, Resumed
+    from airflow_provider_bgrep.operators.spec import GenerateSpec
+
+BUSY_SECONDS: Final = 30.0
+"""While our own jobs keep the service busy: seconds after the first is finished until more is submitted."""
+
+
+class GenerateBase(BaseOperator):
+    """Runs a :class:`~airflow_provider_bgrep.operators.spec.GenerateSpec`, in the worker or deferred.
+
+    A subclass says what to run in :meth:`build_spec`.
+
+    :param deferrable: wait in the triggerer.
+    :param poll_interval: seconds between two queries of one job.
+    :param timeout: seconds until everything must be done.
+    """
+
+    ui_color = "#e8f4ec"
+
+    collect_after: float = RESULT_URL_SECONDS / 3
+    """Seconds that a finished job may wait for others before it is saved: its result URLs expire."""
+
+    def __init__(
+        self,
+        *,
+        deferrable: bool = False,
+        poll_interval: timedelta | float = DEFAULT_POLL_INTERVAL,
+        timeout: timedelta | float = DEFAULT_TIMEOUT,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.deferrable = deferrable
+        self.poll_interval = seconds_of("poll_interval", poll_interval)
+        self.timeout = seconds_of("timeout", timeout)
+        self._kill_switch = KillSwitch()
+
+    def build_spec(self, context: Context) -> GenerateSpec:
+        """What to run. Called once for each execution.
+
+        :param context: Airflow's.
+        """
+        raise NotImplementedError
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Submit what is not submitted yet, and save what is finished."""
+        return self._execute(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Continue after the trigger fired.
+
+        :param event: a :class:`~airflow_provider_bgrep.triggers.event.BgRepEvent`.
+        """
+        from airflow_provider_bgrep.operators._generate import Resumed
+        from airflow_provider_bgrep.triggers.bgrep import read_event
+        from airflow_provider_bgrep.triggers.event import Reason
+
+        # The event is a hint: the worker queries the jobs itself. Where the triggerer cannot query, it would
+        # report so again and again, so this worker waits instead.
+        fired = read_event(event)
+        self.log.info(
+            "Resumed (%s): %d jobs are finished, %d are not.",
+            fired.reason.value,
+            fired.finished,
+            fired.pending,
+        )
+        return self._execute(
+            context,
+            Resumed(
+                queries=fired.queries,
+                waits_here=fired.reason is Reason.ERROR,
+                is_finished=fired.reason is Reason.FINISHED,
+            ),
+        )
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Continue after a deferral, also where no triggerer was there to end it."""
+        if next_method == "__fail__" and "timeout" in str((next_kwargs or {}).get("error", "")).lower():
+            return self._execute(context)
+        return super().resume_execution(next_method, next_kwargs, context)
+
+    def on_kill(self) -> None:
+        """Submit nothing more. The API cannot cancel: accepted jobs go on, and a later run collects them."""
+        self._kill_switch.kill()
+
+    def _execute(self, context: Context, resumed: Resumed | None = None) -> dict[str, Any]:
+        from airflow_provider_bgrep.operators._errors import airflow_errors
+        from airflow_provider_bgrep.operators._generate import Deferral, Resumed, run_generate
+
+        with airflow_errors():
+            found = run_generate(
+                self.build_spec(context),
+                context,
+                log=self.log,
+                kill_switch=self._kill_switch,
+                resumed=resumed or Resumed(),
+            )
+        if isinstance(found, Deferral):
+            self.defer_on(found)
+        return found
+
+    def defer_on(self, deferral: Deferral) -> NoReturn:
+        """Wait in the triggerer.
+
+        :param deferral: for what, and how long.
+        """
+        from airflow_provider_bgrep.triggers.bgrep import GRACE_SECONDS, BgRepTrigger
+
+        keys, left = deferral.result_keys, max(0.0, deferral.end_time - time.time())
+        # The keys are in the log because before Airflow 3.3 nothing else names them when the deferred task is
+        # marked or cleared.
+        self.log.info("Waiting in the triggerer for %d jobs: %s", len(keys), ", ".join(keys))
+        self.defer(
+            trigger=BgRepTrigger(
+                result_keys=keys,
+                bgrep_conn_id=deferral.bgrep_conn_id,
+                poll_interval=self.poll_interval,
+                end_time=deferral.end_time,
+                collect_after=min(self.collect_after, BUSY_SECONDS)
+                if deferral.is_busy
+                else self.collect_after,
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=left + GRACE_SECONDS),
+        )
+        raise AssertionError("defer() raises")

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The border between this provider's core and Airflow: each error of the core becomes one of ours here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from airflow_provider_bgrep.exceptions import BgRepServiceError, BgRepStateError, input_error
+from airflow_provider_bgrep.journal.records import JournalError, SupersededError
+from airflow_provider_bgrep.protocol.errors import InvalidInput
+
+
+@contextmanager
+def airflow_errors() -> Iterator[None]:
+    """Raise the core's errors as classes of :mod:`airflow_provider_bgrep.exceptions`."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise input_error(error) from None
+    except JournalError as error:
+        raise BgRepStateError(str(error)) from None
+    except SupersededError as error:
+        raise BgRepServiceError(str(error)) from None

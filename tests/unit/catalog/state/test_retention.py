@@ -1,0 +1,488 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What nobody needs goes; whatever the ledger, a plan or a reader may still need stays, also after a kill."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bgrep_harness.runs import DAY, OUTCOMES, Shop, row
+from bgrep_harness.stores import (
+    Actor,
+    Counting,
+    CrashingStore,
+    Died,
+    Interceptor,
+    at_once,
+    folder,
+    run_in_turns,
+)
+
+from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+from airflow_provider_bgrep.catalog.state.ledger import Ledger
+from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError, LedgerMetadataLog
+from airflow_provider_bgrep.catalog.state.retention import (
+    Deleted,
+    LedgerFact,
+    delete_unneeded,
+    dispensable_plans,
+    expired_plans,
+    job_of,
+    unneeded_records,
+)
+from airflow_provider_bgrep.client import without_waiting
+from airflow_provider_bgrep.journal.journal import State, SubmitRecord
+from airflow_provider_bgrep.storage import names_in, put_bytes, storage_path
+
+ROOT = "/shop/_bgrep"
+CATALOG = [row(name) for name in "abc"]
+Files = dict[str, bytes]
+
+
+@pytest.fixture(autouse=True)
+def temporary_files_in_memory(monkeypatch, tmp_path_factory):
+    """DuckDB syncs every table to the disk, which no test here is about."""
+    tmp_path_factory.getbasetemp()  # pytest's own stay where they are
+    memory = "/dev/shm"  # noqa: S108
+    if os.access(memory, os.W_OK):
+        monkeypatch.setattr(tempfile, "tempdir", memory)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting() -> Iterator[None]:
+    with without_waiting():
+        yield
+
+
+@pytest.fixture
+def files() -> Files:
+    """What the store keeps."""
+    return {}
+
+
+@pytest.fixture
+def shop(files: Files) -> Shop:
+    return shop_of(files)
+
+
+def shop_of(files: Files, around: Interceptor = at_once, only: str = "", **options: Any) -> Shop:
+    return Shop(
+        CatalogPaths(folder(files, around, only)), {"keep_plans": 2, "max_removed_share": 1, **options}
+    )
+
+
+def copy_of(shop: Shop, files: Files, around: Interceptor = at_once, only: str = "") -> Shop:
+    """The same shop over another copy of its store."""
+    layout = CatalogPaths(folder(files, around, only))
+    return replace(shop, layout=layout, sold=shop.sold.copy(), sent=dict(shop.sent), jobs=dict(shop.jobs))
+
+
+def below(files: Files, name: str) -> list[str]:
+    return sorted(path for path in files if path.startswith(f"{ROOT}/{name}/"))
+
+
+def plans_in(files: Files) -> list[str]:
+    return sorted({path.split("/")[4] for path in below(files, "plans")})
+
+
+def images_in(files: Files) -> set[str]:
+    return {path for path in below(files, "images") if path.endswith(".png")}
+
+
+# --- decisions ------------------------------------------------------------------------------------------
+
+
+def ids(*days: int) -> list[str]:
+    return [f"203001{day:02}T020000-{day:08x}" for day in days]
+
+
+@pytest.mark.parametrize(
+    ("folders", "keep", "needed", "expired"),
+    [
+        ([], 1, (), []),
+        (ids(1), 1, (), []),
+        (ids(3, 1, 2), 2, (), ids(1)),
+        (ids(1, 2, 3, 4), 1, ids(2), ids(1, 3)),
+        (ids(1, 2, 3), 9, (), []),
+        ([*ids(1, 3), f"{ids(2)[0]}-dry"], 1, (), [ids(1)[0], f"{ids(2)[0]}-dry"]),
+        ([*ids(1, 2), "readme", "20300101", ".part"], 1, (), ids(1)),
+    ],
+)
+def test_the_newest_plans_and_those_in_use_stay(folders, keep, needed, expired):
+    assert expired_plans(folders, keep, needed) == expired
+
+
+def record(state: State, nonce: str = "n", result_key: str = "") -> SubmitRecord:
+    return SubmitRecord(state, "2030-01-01T00:00:00+00:00", (), nonce=nonce, result_key=result_key)
+
+
+ACCEPTED, UNKNOWN = record(State.ACCEPTED, result_key="k"), record(State.UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("records", "facts", "key_files", "is_dispensable"),
+    [
+        ([], [], (), True),
+        ([record(State.REFUSED)], [], (), True),
+        ([ACCEPTED], [("P", "n", "k", "generated")], (), True),
+        ([ACCEPTED], [("P", "n", "k", "failed")], (), True),
+        ([ACCEPTED], [("P", "n", "k", "pending")], (), False),
+        ([ACCEPTED], [("other", "n", "k", "pending")], (), False),
+        ([], [("P", "of another", "k", "pending")], (), False),
+        ([ACCEPTED], [], (), False),
+        ([ACCEPTED], [("P", "n", "", "unknown_outcome")], (), False),
+        ([ACCEPTED], [("P", "n", "", "unknown_outcome"), ("P", "n", "k", "generated")], (), True),
+        ([UNKNOWN], [], (), False),
+        ([record(State.INTENT)], [], (), False),
+        ([UNKNOWN], [("P", "n", "", "unknown_outcome")], (), True),
+        ([UNKNOWN], [("P", "n", "", "unknown_outcome")], ("n",), False),
+        ([UNKNOWN], [("P", "n", "k", "generated")], ("n",), True),
+        ([ACCEPTED, UNKNOWN], [("P", "n", "k", "generated")], (), True),
+        ([ACCEPTED, record(State.UNKNOWN, "other")], [("P", "n", "k", "generated")], (), False),
+    ],
+)
+def test_a_plan_goes_once_the_ledger_has_all_that_its_journals_know(
+    records, facts, key_files, is_dispensable
+):
+    found = dispensable_plans({"P": records}, [LedgerFact(*fact) for fact in facts], key_files)
+    assert found == ({"P"} if is_dispensable else set())
+
+
+@pytest.mark.parametrize(
+    ("name", "job"),
+    [
+        ("k_00_1.png", "k"),
+        ("a_b_3_0.jpg", "a_b"),
+        ("k_0_0", ""),
+        ("k_0.png", ""),
+        ("k_x_0.png", ""),
+        ("readme.txt", ""),
+        ("_bgrep", ""),
+        ("writable", ""),
+        (".k_0_0.png.0123abcd.part", ""),
+    ],
+)
+def test_only_names_of_generated_images_are_images(name, job):
+    assert job_of(name) == job
+
+
+def test_records_go_that_no_plan_can_read():
+    names = ["k.json", "old.json", "key-n.json", "key-gone.json", "key-.json", "readme", ".json", "x.txt"]
+    assert unneeded_records(names, {"k"}, {"n"}) == ["old.json", "key-gone.json"]
+
+
+# --- run after run --------------------------------------------------------------------------------------
+
+
+def test_storage_does_not_grow_while_a_catalog_does_not_change(shop, files):
+    sizes = []
+    for _ in range(12):
+        shop.night(CATALOG)
+        assert len(plans_in(files)) <= 2
+        sizes.append((len(files), sum(map(len, files.values()))))
+    assert shop.sold.total() == 3
+    assert sizes[-1][0] == sizes[7][0]
+    assert abs(sizes[-1][1] - sizes[7][1]) < 100  # numbers have more digits
+    assert len(images_in(files)) == 3
+    assert [path.rpartition("/")[2] for path in below(files, "images") if path.endswith(".json")] == []
+
+
+def test_dry_runs_count(shop, files):
+    shop.night(CATALOG)
+    for _ in range(3):
+        shop.plan(CATALOG, dry_run=True)
+    shop.night(CATALOG)
+    assert len(plans_in(files)) == 2
+    assert plans_in(files)[0].endswith("-dry")
+
+
+def history(shop: Shop) -> list[Any]:
+    """Runs with every outcome and verdict, a changed catalog, and a run that was given up."""
+    catalog = [row(name) for name in (*OUTCOMES, "flagged", "unchecked")]
+    outcomes = {name: name for name in OUTCOMES}
+    verdicts = {"flagged": "flagged", "unchecked": "unchecked"}
+    seen = []
+    for run in range(8):
+        cells = {"positive_prompt": "another"} if 3 <= run < 5 else {}
+        rows = [{**one, **(cells if one["sku"] == "generated" else {})} for one in catalog]
+        night = shop.plan([one for one in rows if run != 5 or one["sku"] != "generated"])
+        night.work({**outcomes, **({"pending": "generated"} if run > 4 else {})})
+        night.check(verdicts)
+        if run != 2:
+            night.publish()
+        seen.append((night.states, shop.sold.copy()))
+    return seen
+
+
+def test_what_is_submitted_and_published_does_not_depend_on_what_is_kept(files):
+    kept, cleaned = shop_of({}, keep_plans=1000), shop_of(files, keep_plans=1)
+    assert history(cleaned) == history(kept)
+    assert cleaned.published() == kept.published()
+    assert len(plans_in(files)) < 8
+
+
+def test_the_plan_of_a_pending_job_stays_until_it_is_collected(shop, files):
+    first = shop.night(CATALOG, {"b": "pending"})
+    for _ in range(3):
+        shop.night(CATALOG, {"b": "pending"})
+        assert first.plan_id in plans_in(files)
+    shop.night(CATALOG)
+    shop.night(CATALOG)
+    assert first.plan_id not in plans_in(files)
+    assert set(shop.published()) == {"a", "b", "c"}
+    assert shop.sold.total() == 3
+
+
+def test_the_plan_of_a_lease_stays_with_its_images(shop, files):
+    other = shop.plan([row("x")], dag_id="other", valid_for=30 * DAY)
+    other.work()
+    images = images_in(files)
+    assert len(images) == 1
+    for number in range(5):
+        shop.night([row("x"), row("a", seed=number)])
+    assert other.plan_id in plans_in(files)
+    assert images <= images_in(files)
+    other.check()
+    other.publish()
+    assert "x" in shop.published()
+
+
+def test_flagged_and_unchecked_images_stay_and_of_published_ones_the_chosen(shop, files):
+    rows = [row(name, num_output=2) for name in ("good", "flagged", "unchecked")]
+    night = shop.plan(rows)
+    night.run(verdicts={"flagged": "flagged", "unchecked": "unchecked"})
+    assert len(images_in(files)) == 6
+    for _ in range(2):
+        later = shop.plan([*rows, row("more", seed=shop.nights)])
+        later.work()
+        later.check({"flagged": "flagged", "unchecked": "unchecked"})
+        later.publish()
+    assert night.plan_id not in plans_in(files)
+    entries = {one["name"]: one for one in shop.entries() if one["name"] in ("good", "flagged", "unchecked")}
+    paths = {
+        name: [one["path"].split("shop")[-1] for one in json.loads(entries[name]["files"])]
+        for name in entries
+    }
+    left = {path.removeprefix("/shop") for path in images_in(files)}
+    assert {*paths["flagged"], *paths["unchecked"], paths["good"][0]} <= left
+    assert paths["good"][1] not in left
+
+
+def test_a_row_that_changes_and_returns_is_published_again_and_not_submitted(shop, files):
+    before = [row("a", num_output=2)]
+    shop.night(before)
+    content = shop.published()
+    for number in range(4):
+        shop.night([row("a", positive_prompt=f"another {number}")])
+    sold = shop.sold.copy()
+    shop.night(before)
+    assert shop.published() == content
+    assert shop.sold == sold
+
+
+def test_images_and_records_that_nothing_names_go_and_foreign_files_stay(shop, files):
+    shop.night(CATALOG)
+    images = shop.layout.images
+    ours = ["orphan_0_0.png", "_bgrep/orphan.json", "_bgrep/key-orphan.json"]
+    foreign = ["readme.txt", "_bgrep/notes.txt", "sub/folder_0_0.png"]
+    for name in (*ours, *foreign):
+        put_bytes(b"x", images / name)
+    for _ in range(2):
+        shop.night(CATALOG)
+    left = set(below(files, "images"))
+    assert left.isdisjoint(f"{ROOT}/images/{name}" for name in ours)
+    assert left >= {f"{ROOT}/images/{name}" for name in foreign}
+    assert len(images_in(files)) == 3 + 1  # and the one in a folder
+
+
+def test_a_key_file_stays_with_the_plan_that_it_is_for(shop, files):
+    first = shop.night(CATALOG, {"b": "lost"})
+    (nonce,) = {one["nonce"] for one in shop.entries() if one["outcome"] == "unknown_outcome"}
+    key_file = shop.layout.images / "_bgrep" / f"key-{nonce}.json"
+    put_bytes(b"{}", key_file)
+    for number in range(3):
+        shop.night([*CATALOG, row("d", seed=number)])
+    assert first.plan_id in plans_in(files)
+    assert key_file.path in files
+
+
+def test_a_store_that_refuses_deletes_is_published_to_nevertheless(caplog):
+    class Kept(dict[str, bytes]):
+        def __delitem__(self, name: str) -> None:
+            raise PermissionError(name)
+
+    files = Kept()
+    shop = shop_of(files)
+    with caplog.at_level(logging.WARNING):
+        for number in range(4):
+            assert shop.night([row("a", seed=number)]).shop.published().keys() == {"a"}
+    assert len(plans_in(files)) == 4
+    assert any(one.levelno == logging.WARNING for one in caplog.records)
+
+
+def test_on_s3_and_with_the_folder_itself_on_a_local_disk(s3_folder, tmp_path: Path):
+    for destination in (s3_folder, storage_path(str(tmp_path / "it's a [shop]"))):
+        shop = Shop(CatalogPaths(destination), {"keep_plans": 1})
+        for number in range(3):
+            night = shop.night([row("a", seed=number)])
+        assert names_in(shop.layout.plans) == [night.plan_id]
+        lose = sorted(names_in(shop.layout.ledger))
+        for name in lose:
+            shop.layout.ledger.fs.rm_file((shop.layout.ledger / name).path)
+        assert shop.plan([row("a", seed=2)]).counts == {"unchanged": 1}
+
+
+# --- the ledger after a loss ----------------------------------------------------------------------------
+
+
+def lose_a_segment(files: Files) -> None:
+    del files[next(path for path in below(files, "ledger") if path.endswith(".parquet"))]
+
+
+def lose_all_segments(files: Files) -> None:
+    for path in below(files, "ledger"):
+        if path.endswith(".parquet"):
+            del files[path]
+
+
+def lose_the_metadata(files: Files) -> None:
+    for path in below(files, "ledger"):
+        if path.endswith(".json"):
+            del files[path]
+
+
+def lose_the_ledger(files: Files) -> None:
+    for path in below(files, "ledger"):
+        del files[path]
+
+
+def lose_the_copies(files: Files) -> None:
+    for path in below(files, "ledger-copy"):
+        del files[path]
+
+
+def damage_a_copy(files: Files) -> None:
+    path = below(files, "ledger-copy")[0]
+    files[path] = files[path][:-9]
+
+
+LOSSES = [
+    lose_a_segment,
+    lose_all_segments,
+    lose_the_metadata,
+    lose_the_ledger,
+    lose_the_copies,
+    damage_a_copy,
+]
+
+
+@functools.cache
+def _some_runs() -> tuple[Files, Shop]:
+    files: Files = {}
+    shop = shop_of(files)
+    for number in range(5):
+        shop.night([*CATALOG, row("d", seed=number)], {"b": "failed"})
+    assert len(plans_in(files)) == 2
+    return files, shop
+
+
+def after_some_runs() -> tuple[Files, Shop]:
+    """A store whose older plans are deleted, and the shop over it: a copy for each test."""
+    files, shop = _some_runs()
+    copy = dict(files)
+    return copy, copy_of(shop, copy)
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+def test_a_ledger_that_is_damaged_after_plans_are_gone_loses_nothing(lose: Callable[[Files], None]):
+    files, shop = after_some_runs()
+    catalog = [*CATALOG, row("d", seed=4)]
+    wanted = copy_of(shop, dict(files)).plan(catalog).states
+    lose(files)
+    assert copy_of(shop, dict(files)).plan(catalog).states == wanted
+    sold = shop.sold.copy()
+    for _ in range(3):
+        shop.night(catalog, {"b": "failed"})
+    assert shop.sold == sold  # b is quarantined by now
+    copies = {path.rpartition("/")[2] for path in below(files, "ledger-copy")}
+    metadata = LedgerMetadataLog(shop.layout.ledger).latest()
+    assert metadata is not None
+    assert copies >= {name for name in metadata.segments if name.startswith("compacted")}
+
+
+def test_a_segment_that_is_lost_with_its_copy_is_an_error_and_not_submitted_again():
+    files, shop = after_some_runs()
+    lose_all_segments(files)
+    lose_the_copies(files)
+    with pytest.raises(DamagedLedgerError):
+        shop.plan(CATALOG)
+
+
+def test_a_damaged_segment_is_not_trusted_and_nothing_is_deleted(caplog):
+    files, shop = after_some_runs()
+    lose_the_copies(files)
+    path = next(path for path in below(files, "ledger") if path.endswith(".parquet"))
+    files[path] = files[path][:-9]
+    plans = plans_in(files)
+    with caplog.at_level(logging.WARNING):
+        assert delete_unneeded(shop.layout, plans[-1], 1) == Deleted()
+    assert plans_in(files) == plans
+    assert caplog.records
+
+
+# --- killed at every delete -----------------------------------------------------------------------------
+
+
+def test_killed_at_any_call_of_a_clean_up_nothing_is_lost_and_the_next_completes_it():
+    files: Files = {}
+    shop = shop_of(files, keep_plans=1000)
+    catalog = [row(name, num_output=2) for name in ("a", "flagged", "failed")]
+    for number in range(4):
+        night = shop.plan([*catalog, row("d", seed=number)])
+        night.run({"failed": "failed"}, {"flagged": "flagged"})
+    last, later = plans_in(files)[-1], [*catalog, row("d", seed=3)]
+    wanted = copy_of(shop, dict(files)).plan(later).states
+    counting = Counting()
+    undisturbed = dict(files)
+    delete_unneeded(copy_of(shop, undisturbed, counting, "^(put|rm) ").layout, last, 1)
+    assert counting.calls > 30
+    for dies_at in range(1, counting.calls + 1):
+        left = dict(files)
+        doomed = copy_of(shop, left, CrashingStore(dies_at), "^(put|rm) ").layout
+        with pytest.raises(Died):
+            delete_unneeded(doomed, last, 1)
+        if dies_at % 5 == 0:  # which costs more than the clean-up
+            broken = dict(left)
+            lose_all_segments(broken)
+            again = copy_of(shop, broken)
+            assert again.plan(later).states == wanted
+        delete_unneeded(copy_of(shop, left).layout, last, 1)
+        assert {path for path in left if "/ledger/" not in path} == {
+            path for path in undisturbed if "/ledger/" not in path
+        }
+
+
+def test_two_clean_ups_at_once_delete_the_same():
+    files, shop = after_some_runs()
+    last = plans_in(files)[-1]
+    wanted = dict(files)
+    delete_unneeded(copy_of(shop, wanted).layout, last, 1)
+    for turns in range(0, 60, 12):
+        left = dict(files)
+
+        def work(around: Interceptor, left: Files = left) -> Deleted:
+            return delete_unneeded(copy_of(shop, left, around).layout, last, 1)
+
+        actors = [Actor(work), Actor(work)]
+        run_in_turns(actors, [*[0] * turns, *[1] * 500])
+        assert [actor.error for actor in actors] == [None, None]
+        assert left.keys() == wanted.keys()
+        assert Ledger(copy_of(shop, left).layout).is_open(last) is False

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The run of a shard: a spec as any other, made from the plan."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_provider_bgrep.catalog.generate import Shard
+from airflow_provider_bgrep.catalog.operators import BgRepShardOperator
+from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
+from airflow_provider_bgrep.operators.spec import GenerateSpec
+from airflow_provider_bgrep.protocol.models import ImageTask
+
+TASK = ImageTask(image="https://a/mug.png", positive_prompt="sea", id="mug/main")
+
+
+def spec(*, is_open: bool = True, shards: int = 8, slots: int = 4, **facts: Any) -> GenerateSpec:
+    shard = Shard(
+        paths=SimpleNamespace(images="file:///shop/_bgrep/images"),
+        options=SimpleNamespace(bgrep_conn_id="shop", on_unknown_outcome="resubmit"),
+        shards=shards,
+        image_tasks=[TASK],
+        known=["record"],
+        store="store",
+        manifest="file:///shop/_bgrep/plans/p/manifest-0.jsonl",
+        is_open=is_open,
+    )
+    given = {"poll_interval": 5.0, "timeout": 60.0, "deferrable": True, "retry_failed": 1, **facts}
+    return shard.spec(slots=slots, **given)
+
+
+def test_a_shards_spec_is_what_its_plan_says():
+    made = spec()
+    assert (made.task_list, made.destination, made.bgrep_conn_id) == (
+        *([TASK], "file:///shop/_bgrep/images", "shop"),
+    )
+    assert (made.store, made.known_records, made.fail_on) == ("store", ("record",), "never")
+    assert (made.may_resubmit, made.deferrable, made.options.retry_failed) == (True, True, 1)
+    assert made.max_images is None
+
+
+def test_a_plan_that_is_over_collects_and_submits_nothing():
+    made = spec(is_open=False)
+    assert (made.max_images, made.options.over_budget) == (0, "trim")
+    assert made.known_records == ("record",)
+
+
+@pytest.mark.parametrize(("shards", "slots", "share"), [(8, 4, 1 / 4), (2, 4, 1 / 2), (1, 4, 1), (0, 0, 1)])
+def test_shards_at_work_at_once_share_the_connections_rate(shards, slots, share):
+    assert spec(shards=shards, slots=slots).rate_share == share
+
+
+def test_the_shard_operator_is_not_a_generate_operator_and_checks_its_arguments():
+    assert not issubclass(BgRepShardOperator, BgRepGenerateOperator)
+    with pytest.raises(ValueError, match="retry_failed is 4"):
+        BgRepShardOperator(task_id="t", destination="file:///a", plan_id="p", shard=0, retry_failed=4)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The grammar that all file-name templates share."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_bgrep.catalog.config.filename_template import TEMPLATE_FIELDS as PUBLISH_FIELDS
+from airflow_provider_bgrep.catalog.config.filename_template import PublishRules
+from airflow_provider_bgrep.download import check_template
+from airflow_provider_bgrep.filenames import FilenameGrammar, fill
+from airflow_provider_bgrep.protocol.errors import InvalidInput
+
+GRAMMAR = FilenameGrammar(("a", "b", "ext"), ("a", "b"), "{a}-{b}.{ext}")
+
+
+@pytest.mark.parametrize("template", ["{a}-{b}.{ext}", "{a}/{b}", "夏 {a}{b}", "{{{a}}}_{b}"])
+def test_a_template_without_problems(template):
+    assert GRAMMAR.problems(template) == []
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        (None, "not text"),
+        (7, "not text"),
+        ("{a}{b", "cannot be read"),
+        ("{a:02}{b}", "give {a} alone"),
+        ("{a!r}{b}", "give {a} alone"),
+        ("{a}{b}{c}", "has 'c'; the fields are a, b, ext"),
+        ("{a}", "lacks {b}"),
+        ("x", "lacks {a} and {b}"),
+        ("/{a}{b}", "inside the destination"),
+        ("../{a}{b}", "inside the destination"),
+        ("{a}//{b}", "inside the destination"),
+    ],
+)
+def test_each_problem_is_named(template, words):
+    assert any(words in problem for problem in GRAMMAR.problems(template))
+
+
+@given(st.text(max_size=300), st.text(max_size=300))
+def test_no_value_leaves_its_place(a, b):
+    folder, slash, name = fill("{a}/{b}", {"a": a, "b": b}, {"b": 20}).partition("/")
+    assert slash
+    assert "/" not in name
+    assert folder not in ("", ".", "..")
+    assert 0 < len(name.encode()) <= 20
+
+
+@pytest.mark.parametrize("template", ["{", "{index:02}{sku:>9}", "{price}"])
+def test_downloads_and_publishing_share_the_grammar(template):
+    with pytest.raises(InvalidInput) as download:
+        check_template(template)
+    with pytest.raises(InvalidInput) as publish:
+        PublishRules(filename_template=template)
+    kinds = [
+        {word for word in ("cannot be read", "with a format", "the fields are") if word in str(error.value)}
+        for error in (download, publish)
+    ]
+    assert kinds[0] == kinds[1]
+    assert "sku" in PUBLISH_FIELDS
