@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The only code that speaks HTTP to the API: two short drivers of the same flows.
+"""The only code that sends HTTP requests to the API: two short drivers of the same flows.
 
-Neither follows redirects, retries by itself or reads ``.netrc``: each of these would send the AppCode
-somewhere it does not belong, or one nonce twice.
+Neither follows redirects, retries on its own or reads ``.netrc``: that would send the AppCode to another
+host, or one nonce twice.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
@@ -35,12 +35,12 @@ from airflow_provider_bgrep.transport import (
     AttemptDeadline,
     Connector,
     current_attempt,
+    describe_error,
     is_small,
     read_capped,
     read_limited,
     reason,
     tls_and_proxy,
-    told,
 )
 
 if TYPE_CHECKING:
@@ -63,12 +63,12 @@ def new_runtime(first_nonce: str | None = None) -> Runtime:
 
 
 def new_nonce() -> str:
-    """32 hex digits from the system's entropy: two processes that were forked apart never agree."""
+    """Return 32 hex digits of the system's entropy, which differ in forked processes too."""
     return secrets.token_hex(16)
 
 
 class _Waits:
-    """How long a second of waiting is; tests make it nothing."""
+    """The length of a second of waiting; tests set it to zero."""
 
     scale = 1.0
 
@@ -86,7 +86,7 @@ async def pause(seconds: float, event: asyncio.Event) -> None:
 
 @contextmanager
 def without_waiting() -> Iterator[None]:
-    """Make back-off and poll spacing take no time: for tests, yours and ours. Deadlines stay real."""
+    """Make back-off and poll spacing take no time, for tests. Deadlines stay real."""
     before, _Waits.scale = _Waits.scale, 0.0
     try:
         yield
@@ -98,7 +98,7 @@ def without_waiting() -> Iterator[None]:
 
 
 class Rate:
-    """One rate for everything in this process that calls one API, from threads and event loops alike."""
+    """The rate limit that all callers of one API in this process share, in threads and event loops."""
 
     _all: ClassVar[dict[tuple[str, float], Rate]] = {}
     _lock = threading.Lock()
@@ -116,8 +116,8 @@ class Rate:
         with cls._lock:
             return cls._all.setdefault(key, cls(settings.max_requests_per_second))
 
-    def take(self) -> float:
-        """Take the next slot. :return: seconds until it begins."""
+    def reserve(self) -> float:
+        """Reserve the next request. :return: seconds until it may be sent."""
         with self._lock:
             wait, self._next_free = reserve(self._next_free, time.monotonic(), self._per_second)
         return wait
@@ -137,9 +137,9 @@ def drive(
     :param flow: what to do.
     :param settings: the connection.
     :param post: makes one POST of a path, a body and headers, and returns its streamed response.
-    :param sleep: waits for so many seconds.
+    :param sleep: waits for a number of seconds.
     :return: what the flow returns.
-    :raises CallError: as the flow does, without the AppCode, should a server have repeated it.
+    :raises CallError: as the flow does, with the AppCode removed if a server repeated it.
     """
     rate = Rate.of(settings)
     reply: Reply = None
@@ -156,7 +156,7 @@ def drive(
             sleep(step.seconds)
             reply = None
         else:
-            if rate is not None and (wait := rate.take()) > 0:
+            if rate is not None and (wait := rate.reserve()) > 0:
                 sleep(wait)
             reply = _post_once(step, settings, post)
 
@@ -165,15 +165,17 @@ def _post_once(
     step: Send, settings: Settings, post: Callable[[str, bytes, dict[str, str]], requests.Response]
 ) -> Reply:
     headers = request_headers(settings.app_code, step.nonce)
-    with AttemptDeadline(settings.timeout) as fuse:
+    with AttemptDeadline(settings.timeout) as deadline:
         try:
             with post(settings.paths[step.operation], step.body, headers) as response:
                 body = read_limited(response)
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-            return NoAnswer(sent=not (fuse.never_sent or isinstance(error, UNSENDABLE)), reason=reason(error))
-    if fuse.has_blown:
-        # What was cut off may look whole: a head without its end, a body that promised no length.
-        return NoAnswer(sent=True, reason=f"no whole answer within {settings.timeout:g} s")
+            return NoAnswer(
+                sent=not (deadline.never_sent or isinstance(error, UNSENDABLE)), reason=reason(error)
+            )
+    if deadline.has_passed:
+        # A response that was cut off may look complete, as a body without a stated length does.
+        return NoAnswer(sent=True, reason=f"no complete answer within {settings.timeout:g} s")
     return Response(response.status_code, response.headers, body)
 
 
@@ -184,7 +186,7 @@ class AsyncClient:
     """Runs flows with aiohttp, on connections it keeps.
 
     :param settings: the connection.
-    :param is_paced: keep to the connection's rate; a caller that takes its slots itself says no.
+    :param is_paced: keep to the connection's rate; false for a caller with a rate limiter of its own.
     """
 
     def __init__(self, settings: Settings, *, is_paced: bool = True) -> None:
@@ -193,7 +195,7 @@ class AsyncClient:
         self._timeout = aiohttp.ClientTimeout(
             total=settings.timeout, sock_connect=min(CONNECT_TIMEOUT, settings.timeout)
         )
-        # The time-out begins when an attempt has its turn, so that queueing is not failing.
+        # The time-out begins when an attempt has its turn, so that waiting in the queue does not use it up.
         self._turns = asyncio.Semaphore(MAX_SOCKETS)
         self._rate = Rate.of(settings) if is_paced else None
         self._sessions: dict[Operation, aiohttp.ClientSession] = {}
@@ -214,10 +216,21 @@ class AsyncClient:
         for session in sessions.values():
             await session.close()
 
-    async def drive(self, flow: Generator[Step, Reply, T], tally: RequestCounter | None = None) -> T:
+    async def drive(
+        self,
+        flow: Generator[Step, Reply, T],
+        counter: RequestCounter | None = None,
+        *,
+        before_send: Callable[[str], Awaitable[None]] | None = None,
+        wait: Callable[[float, CallError | None], Awaitable[None]] | None = None,
+    ) -> T:
         """Run a flow.
 
-        :param tally: counts its attempts, where somebody wants to know.
+        :param counter: counts its attempts.
+        :param before_send: called with the nonce of each attempt before it is made; what it raises ends the
+            flow, and the attempt is not made.
+        :param wait: waits between two attempts in place of a plain sleep: of the seconds, and of the error
+            that the wait follows.
         :return: what the flow returns.
         :raises CallError: as :func:`drive`.
         """
@@ -231,21 +244,25 @@ class AsyncClient:
             except CallError as error:
                 error.redact(self.settings.app_code)
                 raise
-            if type(step) is Sleep:
-                await asyncio.sleep(step.seconds * _Waits.scale)
+            if isinstance(step, Sleep):
+                if step.error is not None:
+                    step.error.redact(self.settings.app_code)
+                await (wait(step.seconds, step.error) if wait else asyncio.sleep(step.seconds * _Waits.scale))
                 reply = None
-            else:
-                if self._rate is not None and (wait := self._rate.take()) > 0:
-                    await asyncio.sleep(wait)
-                if tally is not None:
-                    tally.add(step.operation)  # type: ignore[union-attr]
-                reply = await self._post_once(step)  # type: ignore[arg-type]
+                continue
+            if before_send is not None:
+                await before_send(step.nonce)
+            if self._rate is not None and (seconds := self._rate.reserve()) > 0:
+                await asyncio.sleep(seconds)
+            if counter is not None:
+                counter.add(step.operation)
+            reply = await self._post_once(step)
 
     async def _post_once(self, step: Send) -> Reply:
         session = self._sessions.get(step.operation) or await self._open(step.operation)
         headers = request_headers(self.settings.app_code, step.nonce)
         current_attempt.set(attempt := Attempt())
-        await self._turns.acquire()  # not `async with`: this is done for every poll, and is half as dear
+        await self._turns.acquire()  # not `async with`: this runs for every poll, at half the cost
         try:
             async with session.post(
                 self._urls[step.operation],
@@ -259,7 +276,7 @@ class AsyncClient:
                 return Response(response.status, response.headers, body)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return NoAnswer(
-                sent=not (attempt.never_sent or isinstance(error, UNSENDABLE)), reason=told(error)
+                sent=not (attempt.never_sent or isinstance(error, UNSENDABLE)), reason=describe_error(error)
             )
         finally:
             self._turns.release()
@@ -269,8 +286,8 @@ class AsyncClient:
             if operation not in self._sessions:
                 # Certificates and the environment are read from files.
                 context, self._proxy = await asyncio.to_thread(tls_and_proxy, self.settings)
-                # A kept connection that the server closes meanwhile loses a request. A query is asked
-                # again; a submit would be an unknown outcome, so each has a connection of its own.
+                # A request is lost if the server closes a kept connection meanwhile. A query is repeated;
+                # a submit would have an unknown outcome, so each submit has a connection of its own.
                 fresh = operation is Operation.SUBMIT
                 kept: dict[str, Any] = {"force_close": True} if fresh else {"keepalive_timeout": 75}
                 self._sessions[operation] = aiohttp.ClientSession(

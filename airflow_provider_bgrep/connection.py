@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a ``bgrep`` connection may hold, in one table, and how it becomes settings.
+"""The fields of a ``bgrep`` connection, in one table, and the parser that turns them into settings.
 
 The form in the UI (``conn-fields`` on Airflow 3, the hook's form methods on 2.11), the reference page
-and the parser read the same table. Nothing here knows Airflow: a connection comes in as plain values.
+and the parser read the same table. Nothing here depends on Airflow: a connection is passed as plain values.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Extra:
     :param name: its key.
     :param label: its label in the form.
     :param description: one sentence for people.
-    :param types: JSON schema types for the form. One besides ``null``: for several, Airflow shows a JSON
-        editor, where the parser is content with text.
+    :param types: JSON schema types for the form. Only one besides ``null``: for several, Airflow shows a
+        JSON editor, although the parser takes text.
     :param placeholder: what the empty field of the form shows.
     """
 
@@ -59,7 +59,7 @@ EXTRAS: Final[dict[str, Extra]] = {
         Extra(
             "max_requests_per_second",
             "Requests per second",
-            "At most so many calls a second from one process; empty for no limit.",
+            "Most calls per second from one process; empty for no limit.",
             ("number", "null"),
             "no limit",
         ),
@@ -106,7 +106,7 @@ PLACEHOLDERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A connection, checked.
+    """A validated connection.
 
     :param base_url: scheme, host and port, no path.
     :param app_code: the bare AppCode; never shown by ``repr``.
@@ -138,7 +138,7 @@ def parse_connection(
     password: str | None,
     extra: Mapping[str, Any] | str | None,
 ) -> Settings:
-    """Settings from a connection's values.
+    """Return the settings of a connection.
 
     :raises InvalidInput: with every problem of the connection; it never shows the AppCode.
     """
@@ -179,10 +179,10 @@ def _base_url(
         parts = _split(host)
         name, own_port = parts.hostname or "", parts.port
     except ValueError:
-        # Python's own words are left out: they repeat what may be a password.
-        return bad("host", "is no domain and no URL, or its port is no number")
+        # Python's own message is left out: it repeats what may be a password.
+        return bad("host", "is neither a domain nor a URL, or its port is not a number")
     if not _is_name(name) or any(c.isspace() for c in host) or parts.scheme not in ("", "http", "https"):
-        return bad("host", "is no domain and no http(s) URL; give the API's domain")
+        return bad("host", "is neither a domain nor an http(s) URL; give the API's domain")
     if parts.username or parts.password:
         return bad("host", "holds credentials; put the AppCode into the password")
     if parts.path.strip("/") or parts.query or parts.fragment:
@@ -214,7 +214,7 @@ def _split(host: str) -> SplitResult:
 
 
 def _is_name(host: str) -> bool:
-    # Nothing that another parser could read as the end of the name: what is checked is what is called.
+    # Nothing that another parser could take for the end of the name: the host that is checked is called.
     if _is_ipv6(host):
         return True
     labels = host.removesuffix(".").split(".")
@@ -229,7 +229,7 @@ def _is_ipv6(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` is this machine by its very name."""
+    """Whether ``host`` names this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -247,7 +247,7 @@ def _app_code(password: str | None, problems: list[Problem]) -> str:
     if not code:
         problems.append(Problem("password", "is missing; give the AppCode"))
     elif not code.isascii() or not code.isprintable() or " " in code:
-        what = "is no AppCode: it holds a blank, a control character or one beyond ASCII; copy it anew"
+        what = "is not an AppCode: it has a blank, a control or a non-ASCII character; copy it again"
         problems.append(Problem("password", what))
     return code
 
@@ -258,9 +258,9 @@ def _extras(extra: Mapping[str, Any] | str | None, problems: list[Problem]) -> d
             extra = json.loads(extra) if extra.strip() else {}
         except ValueError:
             extra = None
-            problems.append(Problem("extra", "is no JSON object"))
+            problems.append(Problem("extra", "is not a JSON object"))
     if extra is not None and not isinstance(extra, Mapping):
-        problems.append(Problem("extra", "is no JSON object"))
+        problems.append(Problem("extra", "is not a JSON object"))
         extra = None
     out: dict[str, Any] = {}
     for name, value in (extra or {}).items():
@@ -305,7 +305,7 @@ def _from_json(value: Any) -> Any:
         try:
             return json.loads(value)
         except ValueError:
-            return None  # which is neither what a proxy nor what a certificate is
+            return None  # neither a proxy nor a certificate
     return value
 
 
@@ -313,12 +313,12 @@ def _proxies(value: Any) -> dict[str, str]:
     value = _from_json(value)
     if not isinstance(value, dict) or not all(isinstance(x, str) for x in (*value, *value.values())):
         # Not shown: a proxy's URL often holds its password.
-        raise ValueError('is no object of proxy URLs by scheme; give {"https": "http://host:port"}')
+        raise ValueError('is not an object of proxy URLs by scheme; give {"https": "http://host:port"}')
     return {scheme: _proxy(scheme, url.strip()) for scheme, url in value.items() if url.strip()}
 
 
 def _proxy(scheme: str, url: str) -> str:
-    # What is not understood is refused: aiohttp would go straight past a proxy without a host.
+    # What cannot be parsed is refused: aiohttp would bypass a proxy without a host.
     whole = url if "://" in url else f"http://{url}"
     try:
         parts = urlsplit(whole)

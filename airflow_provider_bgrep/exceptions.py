@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The errors users catch, split by what the caller can do about them.
+"""The errors that users catch, by what the caller can do about them.
 
 ::
 
@@ -7,15 +7,15 @@
     ├── BgRepAuthError             AppCode missing, wrong, not authorised     final
     ├── BgRepQuotaError            credit or subscription used up             final
     ├── BgRepThrottledError        too many calls                             Airflow retries
-    ├── BgRepServiceError          the service or the way to it failed        Airflow retries
-    ├── BgRepRequestError          this request is wrong                      final
+    ├── BgRepServiceError          the service or the network failed          Airflow retries
+    ├── BgRepRequestError          the request is invalid                     final
     │   └── BgRepConfigurationError    the connection or the API's side is    final
-    ├── BgRepContentError          the image was refused                    final
+    ├── BgRepContentError          the image was refused                      final
     ├── BgRepJobNotFoundError      no such job                                final
     ├── BgRepJobFailedError        the job, or image tasks of it, failed      final
     ├── BgRepJobNotFinishedError   asked for results too early                Airflow retries
     ├── BgRepUnmatchedError        results cannot be told apart               Airflow retries
-    ├── BgRepDownloadError         a finished image could not be saved      Airflow retries
+    ├── BgRepDownloadError         a finished image could not be saved        Airflow retries
     ├── BgRepUnknownOutcomeError   a submit whose answer was lost             final
     ├── BgRepStateError            kept state is damaged or missing           final
     ├── BgRepConflictError         another writer committed first             Airflow retries
@@ -34,13 +34,14 @@ from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
 )
 
-from airflow_provider_bgrep.protocol.codes import ErrorKind
+from airflow_provider_bgrep.protocol.codes import ErrorKind, RetryDecision
 from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput
 from airflow_provider_bgrep.protocol.matching import UnmatchedError
+from airflow_provider_bgrep.protocol.retry import Failure
 
 
 class BgRepError(AirflowException):
-    """Anything that went wrong with the background generation API.
+    """Base class of all errors of this provider.
 
     :param message: what happened and what to do.
     :param code: the service's 8 digits or the gateway's code, empty where none came.
@@ -89,20 +90,20 @@ class BgRepQuotaError(BgRepError, AirflowFailException):
 
 
 class BgRepThrottledError(BgRepError):
-    """Too many calls, for longer than a call waits by itself.
+    """Too many calls, for longer than a call is retried.
 
-    ``retry_after`` holds the seconds the server asked to wait, ``None`` where it did not say.
+    ``retry_after`` is the number of seconds that the server asked to wait, ``None`` if it did not say.
     """
 
     retry_after: float | None = None
 
 
 class BgRepServiceError(BgRepError):
-    """The service, or the way to it, failed; nothing was accepted. Another try may help."""
+    """The service or the network failed; nothing was accepted. A retry may help."""
 
 
 class BgRepRequestError(BgRepError, AirflowFailException):
-    """This request is wrong, and will be wrong again."""
+    """The request is invalid; a retry cannot help."""
 
 
 class BgRepConfigurationError(BgRepRequestError):
@@ -114,7 +115,7 @@ class BgRepContentError(BgRepError, AirflowFailException):
 
 
 class BgRepJobNotFoundError(BgRepError, AirflowFailException):
-    """There is no such job, or not any more."""
+    """The job does not exist, or no longer."""
 
 
 class BgRepJobFailedError(BgRepError, AirflowFailException):
@@ -122,7 +123,7 @@ class BgRepJobFailedError(BgRepError, AirflowFailException):
 
 
 class BgRepJobNotFinishedError(BgRepError):
-    """The results were asked for before the job was finished."""
+    """The results were requested before the job was finished."""
 
 
 class BgRepUnmatchedError(BgRepError):
@@ -133,11 +134,11 @@ class BgRepUnmatchedError(BgRepError):
 
 
 class BgRepDownloadError(BgRepError):
-    """A finished image could not be fetched or saved. It is paid for: try again soon."""
+    """A finished image could not be fetched or saved. It is paid for: retry soon, before its URL expires."""
 
 
 class BgRepUnknownOutcomeError(BgRepError, AirflowFailException):
-    """A submit whose answer was lost: it may have been accepted and billed. Never sent again by itself."""
+    """A submit whose answer was lost: it may be accepted and billed. It is not sent again automatically."""
 
 
 class BgRepStateError(BgRepError, AirflowFailException):
@@ -149,7 +150,7 @@ class BgRepConflictError(BgRepError):
 
 
 class BgRepTimeoutError(BgRepError, AirflowSensorTimeout):
-    """The job was not finished in time. It goes on, and its result key stays good."""
+    """The job was not finished in time. It continues, and its result key stays valid."""
 
 
 _CLASSES: Final[dict[ErrorKind, type[BgRepError]]] = {
@@ -167,7 +168,7 @@ _CLASSES: Final[dict[ErrorKind, type[BgRepError]]] = {
 
 
 def error_from(error: CallError) -> BgRepError:
-    """The exception users catch for what the core raised.
+    """Return the exception for a call that failed.
 
     :param error: how a call ended.
     """
@@ -183,18 +184,36 @@ def error_from(error: CallError) -> BgRepError:
     return raised
 
 
+def failure_of(error: BgRepError) -> Failure:
+    """What the retry decision needs to know of an exception that a hook raised."""
+    kind = next((kind for kind, cls in _CLASSES.items() if type(error) is cls), None)
+    if isinstance(error, AirflowFailException):
+        return Failure(RetryDecision.FINAL, kind)
+    if isinstance(error, BgRepThrottledError):
+        return Failure(RetryDecision.BACK_OFF, kind, error.retry_after or 0.0)
+    return Failure(RetryDecision.SEND_AGAIN, kind)
+
+
 def input_error(error: InvalidInput, subject: str = "") -> BgRepRequestError:
-    """The exception for input that cannot be sent."""
+    """Return the exception for input that cannot be sent."""
     return BgRepRequestError(f"{subject}{error}")
 
 
 def configuration_error(error: InvalidInput, conn_id: str) -> BgRepConfigurationError:
-    """The exception for a connection that cannot be used."""
+    """Return the exception for a connection that cannot be used."""
     return BgRepConfigurationError(f"Connection {conn_id!r} has {error}")
 
 
+def undefined_connection(conn_id: str) -> BgRepConfigurationError:
+    """Return the exception for a connection that Airflow does not have, or cannot read."""
+    return BgRepConfigurationError(
+        f"Connection {conn_id!r} is not defined, or cannot be read; expected a connection of type bgrep. "
+        f"Define it in the UI, as AIRFLOW_CONN_{conn_id.upper()}, or in a secrets backend"
+    )
+
+
 def unmatched_error(error: UnmatchedError) -> BgRepUnmatchedError:
-    """The exception for results that cannot be matched to the submitted image tasks."""
+    """Return the exception for results that cannot be matched to the submitted image tasks."""
     return BgRepUnmatchedError(
         f"Results of job {error.result_key} cannot be matched to task_list: {'; '.join(error.problems)}. "
         "They are paid for, and none was assigned by guess. Check that task_list is the list that was "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts the calls that are made: any of them may be billed."""
+"""Counts HTTP attempts by operation."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from airflow_provider_bgrep.protocol.codes import Operation
 
 
 class RequestCounter:
-    """HTTP attempts, by operation."""
+    """The number of HTTP attempts of each operation."""
 
     def __init__(self) -> None:
         self.counts = dict.fromkeys(Operation, 0)
 
     def add(self, operation: Operation) -> None:
-        """Count one."""
+        """Count one attempt."""
         self.counts[operation] += 1
 
     @property
     def queries(self) -> int:
-        """Attempts to query."""
+        """The number of queries."""
         return self.counts[Operation.QUERY]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a finished job means to a DAG: the summary that goes to XCom, and whether it is a failure."""
+"""How a finished job is reported to a DAG: the summary for XCom, and whether the task fails."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ FAIL_ON: Final = ("any", "all", "never")
 
 
 def check_fail_on(fail_on: str) -> str:
-    """``fail_on`` itself.
+    """Return ``fail_on``.
 
-    :raises ValueError: if it is none of ``any``, ``all``, ``never``.
+    :raises ValueError: if it is not ``any``, ``all`` or ``never``.
     """
     if fail_on not in FAIL_ON:
         raise ValueError(f"fail_on is {fail_on!r}; give one of {', '.join(FAIL_ON)}")
@@ -24,7 +24,7 @@ def check_fail_on(fail_on: str) -> str:
 
 
 def summary(job: Job, ids: Sequence[str | int | None] = ()) -> dict[str, Any]:
-    """A finished job as the sensor returns it: the one place where result URLs are kept on purpose.
+    """Return a finished job as the sensor returns it: the only XCom that keeps result URLs on purpose.
 
     :param ids: for each image task its ``id``, ``None`` where it has none.
     """
@@ -47,7 +47,7 @@ def summary(job: Job, ids: Sequence[str | int | None] = ()) -> dict[str, Any]:
 
 
 def task_ids(task_list: Iterable[ImageTask | Mapping[str, Any]] | None) -> list[str | int | None]:
-    """The ``id`` of each image task of a valid list; nothing where there is no list."""
+    """Return the ``id`` of each image task of a valid list; an empty list where there is none."""
     return [
         task.id if isinstance(task, ImageTask) else task.get("id")
         for task in (() if task_list is None else task_list)
@@ -55,9 +55,9 @@ def task_ids(task_list: Iterable[ImageTask | Mapping[str, Any]] | None) -> list[
 
 
 def raise_if_failed(job: Job, fail_on: str) -> None:
-    """Judge a finished job.
+    """Raise if a finished job counts as failed.
 
-    :raises BgRepJobFailedError: naming the image tasks that failed, if ``fail_on`` says so.
+    :raises BgRepJobFailedError: naming the image tasks that failed, if ``fail_on`` makes them an error.
     """
     failed = [task for task in job.tasks if task.status == JobStatus.FAILED]
     if not failed or fail_on == "never" or (fail_on == "all" and len(failed) < len(job.tasks)):

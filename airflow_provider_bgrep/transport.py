@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What requests and aiohttp are made to do, and not to do, for this API.
+"""How requests and aiohttp are configured for this API.
 
-One attempt is one request; it ends in time, in size, and knows whether anything of it was sent.
+One attempt is one request: it is bounded in time and size, and records whether anything of it was sent.
 """
 
 from __future__ import annotations
@@ -38,11 +38,10 @@ _CHUNK: Final = 64 * 1024
 
 
 class Attempt:
-    """One HTTP attempt, as far as its connection got.
+    """One HTTP attempt, and whether its connection was ever made.
 
-    That a connection was never made is known where it is made: the libraries' errors do not tell. An
-    SSLError is a handshake's and a read's, a time-out or a hang-up comes at any time, and an error's
-    context may be another attempt's.
+    That is recorded where connections are made, since the libraries' errors do not show it: an SSLError may
+    come from a handshake or a read, a time-out at any time, and an error's context may be another attempt's.
     """
 
     __slots__ = ("never_sent",)
@@ -61,30 +60,30 @@ UNSENDABLE: Final = (
     urllib3.exceptions.LocationValueError,
     aiohttp.InvalidURL,
 )
-"""What the libraries raise before they so much as look for a connection; where no redirect is followed,
-these are about our own URL and the proxy's."""
+"""What the libraries raise before they open a connection. Since no redirect is followed, these are about our
+own URL and the proxy's."""
 
 
 def _not_connected() -> None:
-    """Note that this attempt fails before a byte of its request is out."""
+    """Record that this attempt fails before a byte of its request is sent."""
     if (attempt := current_attempt.get()) is not None:
         attempt.never_sent = True
 
 
 class AttemptDeadline(Attempt):
-    """Cuts an attempt's connection when its time is up: requests' own time-out begins anew with each byte.
+    """Closes an attempt's connection when its time is up: requests' own time-out restarts with each byte.
 
     :param seconds: how long the attempt may take.
     """
 
-    __slots__ = ("_lock", "_socket", "_timer", "has_blown")
+    __slots__ = ("_lock", "_socket", "_timer", "has_passed")
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
-        self.has_blown = False
+        self.has_passed = False
         self._socket: Any = None
         self._lock = threading.Lock()
-        self._timer = threading.Timer(seconds, self._blow)
+        self._timer = threading.Timer(seconds, self._expire)
         self._timer.daemon = True
 
     def __enter__(self) -> AttemptDeadline:
@@ -98,29 +97,29 @@ class AttemptDeadline(Attempt):
 
     @staticmethod
     def watch(connected: Any) -> None:
-        """Have this thread's fuse, if one burns, cut this socket.
+        """Let this thread's deadline, if there is one, close this socket.
 
-        :raises TimeoutError: if it has blown already.
+        :raises TimeoutError: if it has passed already.
         """
-        fuse = current_attempt.get()
-        if isinstance(fuse, AttemptDeadline):
-            with fuse._lock:
-                if fuse.has_blown:
+        deadline = current_attempt.get()
+        if isinstance(deadline, AttemptDeadline):
+            with deadline._lock:
+                if deadline.has_passed:
                     raise TimeoutError("no connection in time")
                 # A proxy's TLS within TLS wraps the socket once more.
-                fuse._socket = getattr(connected, "socket", connected)
+                deadline._socket = getattr(connected, "socket", connected)
 
-    def _blow(self) -> None:
+    def _expire(self) -> None:
         with self._lock:
-            self.has_blown = True
+            self.has_passed = True
             if self._socket is not None:
                 with suppress(OSError):
-                    # Past ssl's own method, which is not made for another thread's socket.
+                    # Not ssl's own method, which is not safe for another thread's socket.
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
 class _Watched:
-    """A connection whose socket the attempt's fuse can cut, whether it is new or kept."""
+    """A connection whose socket the attempt's deadline can close, whether it is new or kept."""
 
     sock: Any
 
@@ -155,7 +154,7 @@ class _HTTPSPool(HTTPSConnectionPool):
 
 
 class _NoQueries(logging.Filter):
-    """Takes queries off the URLs that urllib3 logs at DEBUG: they sign."""
+    """Removes queries from the URLs that urllib3 logs at DEBUG: they hold signatures."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
@@ -170,7 +169,7 @@ logging.getLogger("urllib3.connectionpool").addFilter(_NoQueries())
 
 
 class OneAttemptAdapter(HTTPAdapter):
-    """An adapter that never sends a request twice, and tells a connection never made from a lost answer."""
+    """An adapter that never sends a request twice, and records whether a connection was made."""
 
     def __init__(self) -> None:
         super().__init__(max_retries=0)
@@ -188,26 +187,26 @@ class OneAttemptAdapter(HTTPAdapter):
 
 
 def reason(error: BaseException) -> str:
-    """The innermost cause in words, without the URL that the outer ones repeat."""
+    """Return the innermost cause in words, without the URL that the outer ones repeat."""
     innermost = error
     for _ in range(10):
         inner = getattr(innermost, "reason", None) or innermost.__cause__ or innermost.__context__
         if not isinstance(inner, BaseException):
             break
         innermost = inner
-    return told(innermost)
+    return describe_error(innermost)
 
 
 _USER_INFO: Final = re.compile(r"//[^/\s'\"]*@")
 
 
-def told(error: BaseException) -> str:
-    """An error in words, without a proxy's password."""
+def describe_error(error: BaseException) -> str:
+    """Return an error in words, without a proxy's password."""
     return _USER_INFO.sub("//***@", f"{type(error).__name__}: {error}").rstrip(": ")
 
 
 def read_limited(response: requests.Response, limit: int = MAX_RESPONSE_BYTES) -> bytes:
-    """The body of a streamed response, no longer than ``limit``."""
+    """Return the body of a streamed response of at most ``limit`` bytes."""
     body = bytearray()
     for chunk in response.iter_content(_CHUNK):
         body += chunk
@@ -220,7 +219,7 @@ def read_limited(response: requests.Response, limit: int = MAX_RESPONSE_BYTES) -
 
 
 class Connector(aiohttp.TCPConnector):
-    """aiohttp's, which notes where an attempt ends before its request is out."""
+    """aiohttp's connector, which records that an attempt ended before its request was sent."""
 
     async def connect(self, *args: Any, **kwargs: Any) -> Any:
         """As aiohttp's."""
@@ -233,7 +232,7 @@ class Connector(aiohttp.TCPConnector):
 
 def is_small(response: aiohttp.ClientResponse) -> bool:
     """Whether a body may be read in one go."""
-    # A small compressed body may be a large one: what is compressed is counted as it unfolds.
+    # A small compressed body may unpack to a large one: its size is counted while it is unpacked.
     length = response.content_length
     return length is not None and length <= MAX_RESPONSE_BYTES and "Content-Encoding" not in response.headers
 

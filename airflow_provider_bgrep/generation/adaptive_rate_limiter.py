@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When the next request may go out to a service that has a rate limit and tells it by refusing only.
+"""Adapts the rate of requests to a service whose rate limit shows only in its refusals.
 
-The limit is taken for a bucket of tokens, whatever its size. A request is refused when the bucket is
-empty, so what was let through between two refusals, by the time between them, *is* the rate. Hence the
-pace is set to a little less than that, not halved; it creeps to a little more, until the next refusal
-confirms or corrects the rate; and where none comes, the limit has been raised, and a search begins that
-grows e-fold in two seconds. Below the rate the bucket fills and above it that is spent: little is lost.
+The limit is modelled as a token bucket of unknown size. A request is refused when the bucket is empty, so the
+number of requests accepted between two refusals, divided by the time between them, *is* the rate. The pace is
+therefore set slightly below it, not halved. It then rises slowly to slightly above it, until the next refusal
+confirms or corrects the rate. If no refusal comes, the limit has been raised, and a search begins that grows
+e-fold in two seconds. Below the rate the bucket fills, and above it that is spent, so little is lost.
 
-Two processes that share one limit come to share it evenly, since both creep in the same time, and the
-faster one meets more of the refusals. Of a request a second or less, one of them may get nearly all.
+Two processes that share one limit come to share it evenly, since both rise in the same time, and the faster
+one gets more of the refusals. Of a limit of one request per second or less, one of them may get nearly all.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _CREEP_REQUESTS: Final = 50
 _CREEP_LONGEST: Final = 100.0
 _SEARCH_SECONDS: Final = 2.0
 _BURST_SECONDS: Final = 1.0
-"""How much a bucket is taken to hold where its level is not known."""
+"""Assumed size of a bucket whose level is not known."""
 _LATE_SECONDS: Final = 0.1
-"""How much a caller that comes late may catch up: sleeps are never exact."""
+"""How far a late caller may catch up: sleeps are never exact."""
 _FIRST_PAUSE: Final = 0.1
 _FIRST_OUTAGE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
@@ -38,11 +38,11 @@ _TICK: Final = 0.001
 
 
 class AdaptiveRateLimiter:
-    """The pace of one process. Times are seconds of one monotonic clock, ``rand`` is in [0, 1).
+    """The pace of one process. Times are seconds of one monotonic clock; ``rand`` is in [0, 1).
 
-    ``sent`` is when :meth:`wait` let the request go: what was under way at a refusal says nothing new,
-    so that refusals that were under way together count as one. A request whose answer is never known is
-    not reported at all.
+    ``sent`` is when :meth:`wait` allowed the request. Requests in flight at a refusal carry no new
+    information, so refusals of requests that were in flight together count as one. A request whose answer is
+    never known is not reported at all.
     """
 
     def __init__(self) -> None:
@@ -59,23 +59,23 @@ class AdaptiveRateLimiter:
         self._opening = 0.0  # seconds that the first count took
 
     def wait(self, now: float) -> float:
-        """Ask for the next slot.
+        """Acquire permission for one request.
 
-        :return: 0 where it is taken and the request is to go out now, else seconds after which to ask
-            again. Slots are not given ahead of time: a refusal would come too late for them.
+        :return: 0 if the request may go out now, else the seconds after which to ask again. Permission is not
+            given ahead of time: a refusal would come too late to revoke it.
         """
         if now < self._next:
             return min(self._next - now, _ASK_AGAIN)
         if self._since == math.inf:
             self._since, self._next = now - _BURST_SECONDS, now
-        # While nobody asks, the bucket fills, but not for longer than this.
+        # While no request is made, the bucket fills, but not for longer than this.
         self._since += max(0.0, now - self._next - self._burst())
         # In a pause one request at a time goes out to see whether it is over.
         self._next = max(self._next, now - _LATE_SECONDS) + (self._pause or 1 / self.pace)
         return 0.0
 
     def succeeded(self, sent: float, now: float) -> None:
-        """A request was let through: any answer but a throttled one, an error too."""
+        """Record that a request was accepted: any answer but a throttled one, errors included."""
         if sent < self._refused:
             if self._opening:  # of the first volley, the refusals may be answered first
                 self._rate += 1 / self._opening
@@ -90,13 +90,13 @@ class AdaptiveRateLimiter:
             self._quicken()
 
     def throttled(self, sent: float, now: float, retry_after: float | None, rand: float) -> None:
-        """A request was refused for load, and the server may have asked for so many seconds."""
+        """Record that a request was throttled, and how many seconds the server asked to wait."""
         if sent < self._refused:
             return
         if self._passed:
             self._learn(sent)
             self.pace = self._rate * (1 - self._dip())
-            # At the last success the bucket held nothing worse than nothing.
+            # After the last success the bucket was empty at worst.
             wait = max(self._latest[-1] + 1 / self.pace - now, 0.35 / self.pace)
             self._pause = 0.0
         else:
@@ -108,7 +108,7 @@ class AdaptiveRateLimiter:
         self._count_from(now, wait)
 
     def unreached(self, sent: float, now: float, rand: float) -> None:
-        """A request did not reach the service: all wait, longer and longer, until one gets through."""
+        """Record that a request did not reach the service: all wait, increasingly long, until one does."""
         if sent >= self._refused:
             self._count_from(now, self._back_off(_FIRST_OUTAGE, rand))
 
@@ -138,7 +138,7 @@ class AdaptiveRateLimiter:
         elif self._is_searching():
             self.pace *= 1 + min(1.0, 1 / self.pace / _SEARCH_SECONDS)
         else:
-            # A rate that few requests speak for is put to the test sooner.
+            # A rate that is based on few requests is tested sooner.
             seconds = min(self._agreed, _CREEP_REQUESTS) / self._rate
             self.pace += 1.8 * self._dip() / max(_CREEP_SECONDS, min(_CREEP_LONGEST, seconds))
 

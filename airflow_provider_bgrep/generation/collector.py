@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The half of a leg that waits for jobs and saves those that are finished."""
+"""Waits for jobs, and saves those that are finished."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
@@ -19,13 +20,14 @@ from airflow_provider_bgrep.journal.records import SubmitRecord
 from airflow_provider_bgrep.protocol import flows
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation, RetryDecision
 from airflow_provider_bgrep.protocol.errors import CallError
-from airflow_provider_bgrep.protocol.limits import JOB_LAG_SECONDS
 from airflow_provider_bgrep.protocol.models import Job
-from airflow_provider_bgrep.protocol.retry import ONCE, QUERY, next_wait, poll_wait
+from airflow_provider_bgrep.protocol.retry import COLLECT, ONCE, Action, Reason, decide, poll_wait
 
 LATE_SECONDS: Final = 60.0
+"""How long the last query of a job, made at the deadline, may take."""
+
 COLLECT_SECONDS: Final = 150.0
-"""While there is something to submit, a job is asked for this often: half of what results may wait."""
+"""Seconds between two queries of a job while there is something to submit: half of what results may wait."""
 
 
 class NotSavedError(Exception):
@@ -35,69 +37,77 @@ class NotSavedError(Exception):
 class Collector:
     """Waits for jobs, and saves them.
 
-    :param shift: the leg's state.
+    :param run: the execution's state.
     """
 
-    buy: Callable[[Sequence[WorkItem]], Coroutine[Any, Any, Any]]
-    """Buys image tasks; what failed is bought again with it, if told."""
+    submit: Callable[[Sequence[WorkItem]], Coroutine[Any, Any, Any]]
+    """Submits image tasks: what failed is submitted again with it, as ``retry_failed`` allows."""
 
-    def __init__(self, shift: RunContext) -> None:
-        self._shift = shift
+    def __init__(self, run: RunContext) -> None:
+        self._run = run
         self._saving = asyncio.Semaphore(AT_ONCE)
-        self._strange: set[str] = set()
+        self._unknown_statuses: set[str] = set()
 
     async def watch(self, record: SubmitRecord, *, is_new: bool = True) -> None:
-        """Ask for a job until it is finished and saved, or the leg leaves it to the next."""
-        end_time = self._shift.options.end_time
+        """Ask for a job until it is finished and saved, or is left to a later execution."""
+        end_time = self._run.options.end_time
         if is_new and await self._rest():
             return
         while True:
             is_last = time.time() >= end_time
-            with self._shift.busy():
-                is_done = await self._look(record)
+            with self._run.busy():
+                is_done = await self._ask(record)
             if is_done or is_last or await self._rest():
                 return
 
     async def _rest(self) -> bool:
-        """Wait between two queries of a job, not past the deadline. :return: whether the leg is over."""
-        interval, end_time = (
-            poll_wait(self._shift.options.poll_interval, self._shift.rand()),
-            self._shift.options.end_time,
-        )
-        # Submits come first: of a service that allows few calls, polls would take the better part.
-        await pause(min(COLLECT_SECONDS, max(0.0, end_time - time.time())), self._shift.buying.none)
-        await pause(min(interval, max(0.0, end_time - time.time())), self._shift.leave)
-        return self._shift.leave.is_set()
+        """Wait between two queries of a job, not past the deadline.
 
-    async def _look(self, record: SubmitRecord) -> bool:
+        :return: whether the rest of the wait is left to others.
+        """
+        interval, end_time = (
+            poll_wait(self._run.options.poll_interval, self._run.rand()),
+            self._run.options.end_time,
+        )
+        # Submits come first: polls would use up most of a low rate limit.
+        await pause(min(COLLECT_SECONDS, max(0.0, end_time - time.time())), self._run.submitting.none)
+        await pause(min(interval, max(0.0, end_time - time.time())), self._run.may_defer)
+        return self._run.may_defer.is_set()
+
+    async def _ask(self, record: SubmitRecord) -> bool:
         """Ask for a job once. :return: whether that settles it."""
         for attempt in itertools.count(1):
             # At the deadline each job is asked for once more, for as long as that takes within reason.
-            late = self._shift.options.end_time + LATE_SECONDS
-            sent = await self._shift.pace.slot(Operation.QUERY, self._shift.over, late)
+            late = self._run.options.end_time + LATE_SECONDS
+            sent = await self._run.rate_limiter.acquire(Operation.QUERY, self._run.finished, late)
             if sent is None:
                 return False
             flow = flows.query(record.result_key, new_runtime(), ONCE)
             try:
-                job = await self._shift.client.drive(flow, self._shift.tally)
+                job = await self._run.client.drive(flow, self._run.request_counter)
             except CallError as error:
-                self._shift.pace.heard(Operation.QUERY, sent, error)
-                if error.then is RetryDecision.BACK_OFF:
-                    if time.time() >= self._shift.options.end_time:
-                        return False
-                elif not error.code and error.then is RetryDecision.FINAL and attempt < QUERY.attempts:
-                    # Some proxy's word, not the service's: a stray one must not end everything.
-                    await pause(QUERY.base * attempt, self._shift.over)
-                elif error.then is RetryDecision.SEND_AGAIN:
-                    wait = next_wait(error, attempt, QUERY, self._shift.rand())
-                    if wait is None:
-                        self._shift.fail(error)
-                        return True
-                    await pause(wait, self._shift.over)
-                else:
-                    return await self._never(record, error)
+                self._run.rate_limiter.on_response(Operation.QUERY, sent, error)
+                now = time.time()
+                step = decide(
+                    error,
+                    COLLECT,
+                    attempt=attempt,
+                    elapsed=now - _sent_at(record),
+                    # Attempts of a query that is late may take LATE_SECONDS; throttled ones end it.
+                    time_left=self._run.options.end_time - now if _is_throttled(error) else math.inf,
+                    rand=self._run.rand(),
+                )
+                if step.action is Action.POLL or step.reason is Reason.DEADLINE:
+                    return False
+                if step.reason is Reason.FINAL:
+                    return await self._cannot_be_had(record, error)
+                if step.action is not Action.RETRY:
+                    self._run.fail(error)
+                    return True
+                if step.seconds:
+                    await pause(step.seconds, self._run.finished)
             else:
-                self._shift.pace.heard(Operation.QUERY, sent, None)
+                self._run.rate_limiter.on_response(Operation.QUERY, sent, None)
                 if not job.is_finished or len(job.tasks) < len(record.items):
                     self._note_unknown(job)
                     return False
@@ -105,52 +115,56 @@ class Collector:
                 return True
         raise AssertionError("unreachable")
 
-    async def _never(self, record: SubmitRecord, error: CallError) -> bool:
-        """A query's answer that asking again does not change. :return: whether that settles the job."""
+    async def _cannot_be_had(self, record: SubmitRecord, error: CallError) -> bool:
+        """Act on an answer that asking again does not change. :return: whether that settles the job."""
         is_gone = error.kind is ErrorKind.JOB_NOT_FOUND
-        if is_gone and time.time() - _sent_at(record) < 2 * JOB_LAG_SECONDS:
-            return False
         if is_gone or error.kind is ErrorKind.JOB_FAILED:
-            pending = [item for item in self._shift.board.current(record) if item.outcome is Outcome.PENDING]
+            pending = [
+                item for item in self._run.work_items.current(record) if item.outcome is Outcome.PENDING
+            ]
             for item in pending:
                 item.set_outcome(Outcome.EXPIRED if is_gone else Outcome.FAILED, words(error))
             self._settle(pending)
             return True
-        # The account is refused: so will be every other query.
-        self._shift.result.has_no_queries = True
-        self._shift.buy_no_more(error)
-        self._shift.leave.set()
+        # The account is refused, and so will be every other query.
+        self._run.result.has_no_queries = True
+        self._run.stop_submits(error)
+        self._run.may_defer.set()
         return True
 
     async def _collect(self, record: SubmitRecord, job: Job) -> None:
-        self._shift.result.unsaved.add(record.result_key)
+        self._run.result.unsaved.add(record.result_key)
         async with self._saving:
-            saved = await asyncio.to_thread(self._shift.saver.save, record, job, self._shift.board.tasks)
+            saved = await asyncio.to_thread(self._run.job_store.save, record, job, self._run.work_items.tasks)
         if saved.is_complete:
-            self._shift.result.unsaved.discard(record.result_key)
+            self._run.result.unsaved.discard(record.result_key)
         else:
             missing = "; ".join(one for ended in saved.outcomes for one in ended.missing)
-            self._shift.fail(NotSavedError(f"job {record.result_key}: {missing}"), buys_on=True)
-        self._settle(self._shift.board.apply_job(record, saved))
+            self._run.fail(NotSavedError(f"job {record.result_key}: {missing}"), submits_go_on=True)
+        self._settle(self._run.work_items.apply_job(record, saved))
 
     def _settle(self, items: Sequence[WorkItem]) -> None:
-        """Note how items ended, and buy those that failed again, if told."""
+        """Log how items ended, and submit those that failed again, as ``retry_failed`` allows."""
         failed = [item for item in items if item.outcome is Outcome.FAILED]
         for item in failed:
-            self._shift.log.warning("Image task %s failed: %s", name_of(item), item.reason)
+            self._run.log.warning("Image task %s failed: %s", name_of(item), item.reason)
         again = [
-            item for item in failed if item.task and item.accepted_count <= self._shift.options.retry_failed
+            item for item in failed if item.task and item.accepted_count <= self._run.options.retry_failed
         ]
-        if again and self._shift.afford(again) and self._shift.may_submit():
-            self._shift.log.info("Buying %d failed image tasks again, as told by retry_failed.", len(again))
-            self._shift.start(self.buy(again))
+        if again and self._run.afford(again) and self._run.may_submit():
+            self._run.log.info("Submitting %d failed image tasks again, as retry_failed allows.", len(again))
+            self._run.start(self.submit(again))
 
     def _note_unknown(self, job: Job) -> None:
-        for status in {task.status for task in job.tasks} - flows.KNOWN - self._strange:
-            self._strange.add(status)
-            self._shift.log.warning(
-                "Job %s has an undocumented status %r. Waiting on.", job.result_key, status
+        for status in {task.status for task in job.tasks} - flows.KNOWN - self._unknown_statuses:
+            self._unknown_statuses.add(status)
+            self._run.log.warning(
+                "Job %s has the undocumented status %r; waiting on.", job.result_key, status
             )
+
+
+def _is_throttled(error: CallError) -> bool:
+    return error.then is RetryDecision.BACK_OFF
 
 
 def _sent_at(record: SubmitRecord) -> float:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people are told."""
+"""Errors and image tasks in words, for logs and messages."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from airflow_provider_bgrep.protocol.urls import redact_url
 
 
 def words(error: CallError) -> str:
-    """An answer in words, and its code."""
+    """An error's message with its code."""
     return f"{error.message} ({error.code})" if error.code else error.message
 
 
 def name_of(item: WorkItem) -> str:
-    """What a person calls an image task: its id, or where there is none its image, unsigned."""
+    """The name of an image task for people: its ``id``, or else its image's URL without query."""
     return sanitize_message(item.id)[:100] or (redact_url(item.task.image) if item.task else item.key)

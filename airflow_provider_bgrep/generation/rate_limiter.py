@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When a leg's next request may go out: by the connection's rate, and by what the service bears."""
+"""When the next request may go out: by the connection's rate, and by the rate that the service accepts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class RateLimiter:
-    """The pace of all calls of a leg, and of its submits among them.
+    """The rate of all calls of one execution, and of its submits among them.
 
     :param settings: the connection.
     """
@@ -28,31 +28,31 @@ class RateLimiter:
         # A gateway limits calls; the service behind it limits jobs, and refuses submits only.
         self._calls, self._submits = AdaptiveRateLimiter(), AdaptiveRateLimiter()
 
-    async def slot(self, operation: Operation, given_up: asyncio.Event, end_time: float) -> float | None:
+    async def acquire(self, operation: Operation, cancelled: asyncio.Event, end_time: float) -> float | None:
         """Wait until a request may go out.
 
-        :param given_up: set when nobody wants to send it any more.
-        :param end_time: nor does anybody after this, wall clock in seconds.
-        :return: the time, for :meth:`heard`; ``None`` where it must not go out.
+        :param cancelled: set when the request is not wanted any more.
+        :param end_time: the request is not wanted after this, wall clock in seconds.
+        :return: the time on the monotonic clock, for :meth:`on_response`; ``None`` if it must not go out.
         """
 
         async def wait_for(seconds: float) -> None:
-            await pause(min(seconds, max(0.0, end_time - time.time())), given_up)
+            await pause(min(seconds, max(0.0, end_time - time.time())), cancelled)
 
         if self._rate is not None:
-            await wait_for(self._rate.take())
+            await wait_for(self._rate.reserve())
         is_submit = operation is Operation.SUBMIT
-        for throttle in (self._submits, self._calls) if is_submit else (self._calls,):
-            while (wait := throttle.wait(time.monotonic())) > 0:
+        for limiter in (self._submits, self._calls) if is_submit else (self._calls,):
+            while (wait := limiter.wait(time.monotonic())) > 0:
                 await wait_for(wait)
-                if given_up.is_set() or time.time() >= end_time:
+                if cancelled.is_set() or time.time() >= end_time:
                     return None
-        return None if given_up.is_set() or time.time() >= end_time else time.monotonic()
+        return None if cancelled.is_set() or time.time() >= end_time else time.monotonic()
 
-    def heard(self, operation: Operation, sent: float, error: CallError | None) -> None:
-        """Take in how a request was answered.
+    def on_response(self, operation: Operation, sent: float, error: CallError | None) -> None:
+        """Adapt the rate to how a request was answered.
 
-        :param sent: what :meth:`slot` returned.
+        :param sent: what :meth:`acquire` returned.
         :param error: ``None`` if it succeeded.
         """
         now, rand = time.monotonic(), self._rand()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What both halves of a leg share, the buying and the collecting: its limits, its events, its trouble."""
+"""What submitter and collector share in one execution: its limits, its events, its errors."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ AT_ONCE: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a leg works.
+    """How an execution works.
 
     :param poll_interval: seconds between two queries of one job.
     :param end_time: deadline, wall clock in seconds.
     :param waits_here: wait until every job is finished, rather than end when everything is submitted.
-    :param resubmit: buy once more, within a try, what was sent without a known outcome.
-    :param retry_failed: how often an image task that the service failed at is bought again.
-    :param budget: images that may still be bought; ``None`` for any number.
+    :param resubmit: submit once more, within a try, what was sent without a known outcome.
+    :param retry_failed: how often an image task that the service failed at is submitted again.
+    :param budget: images that may still be submitted again; ``None`` for any number.
     """
 
     poll_interval: float
@@ -69,14 +69,14 @@ class WaitGroup:
 
 
 class RunContext:
-    """One leg's state.
+    """The state of one execution: from one start of the task, or of its resumption, to its end.
 
     :param settings: the connection.
-    :param journal: where purchases are written down.
-    :param board: what is known of the items; kept up to date.
-    :param saver: saves finished jobs.
+    :param journal: where submits are written down.
+    :param work_items: what is known of each image task; kept up to date.
+    :param job_store: saves finished jobs.
     :param options: how to work.
-    :param log: a logger, told of what happens.
+    :param log: a logger.
     """
 
     client: AsyncClient
@@ -85,34 +85,39 @@ class RunContext:
         self,
         settings: Settings,
         journal: Journal,
-        board: WorkItems,
-        saver: JobStore,
+        work_items: WorkItems,
+        job_store: JobStore,
         options: Options,
         log: Any,
     ) -> None:
-        self.settings, self.journal, self.board, self.saver = settings, journal, board, saver
+        self.settings, self.journal, self.work_items, self.job_store = (
+            settings,
+            journal,
+            work_items,
+            job_store,
+        )
         self.options, self.log = options, log
-        self.pace, self.tally = RateLimiter(settings), RequestCounter()
+        self.rate_limiter, self.request_counter = RateLimiter(settings), RequestCounter()
         self.result = Result()
         self.tasks: set[asyncio.Task[Any]] = set()
-        self.over = asyncio.Event()
-        """The leg is over."""
-        self.leave = asyncio.Event()
-        """Nothing is left to do but wait for jobs, which others may do."""
-        self.stop = asyncio.Event()
+        self.finished = asyncio.Event()
+        """Everything is done, or is to be given up."""
+        self.may_defer = asyncio.Event()
+        """Nothing is left to do but to wait for jobs, which the triggerer may do."""
+        self.submits_stopped = asyncio.Event()
         """Nothing more is submitted."""
-        self.buying, self.flying = WaitGroup(), WaitGroup()
+        self.submitting, self.in_flight = WaitGroup(), WaitGroup()
         """Jobs that are to be submitted; submits whose outcome is not written down."""
         self.rand = random.random
         self._busy, self._budget = 0, options.budget
 
     @property
     def waits_here(self) -> bool:
-        """Whether the leg goes on until all jobs are finished."""
-        return self.options.waits_here or self.result.is_behind
+        """Whether this execution goes on until all jobs are finished."""
+        return self.options.waits_here or self.result.has_unjournaled_jobs
 
     def start(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Do something besides. What it raises ends the buying, and nothing that is under way."""
+        """Start a coroutine as a task. If it raises, no more is submitted; what is in flight goes on."""
         task = asyncio.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self._ended)
@@ -122,37 +127,37 @@ class RunContext:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.fail(error)
         if not self.tasks:
-            self.over.set()
+            self.finished.set()
 
     @contextlib.contextmanager
     def busy(self) -> Iterator[None]:
-        """Mark work that the leg does not leave undone."""
+        """Mark work that the execution completes before it ends."""
         self._busy += 1
         try:
             yield
         finally:
             self._busy -= 1
             if not self._busy and not self.waits_here:
-                self.leave.set()
+                self.may_defer.set()
 
-    def fail(self, error: BaseException, *, buys_on: bool = False) -> None:
-        """Note trouble that another try may mend; what is in flight goes on."""
+    def fail(self, error: BaseException, *, submits_go_on: bool = False) -> None:
+        """Note an error that may pass by the next try; what is in flight goes on."""
         if self.result.error is None or isinstance(error, SupersededError):
             self.result.error = error
-        if not buys_on:
-            self.stop.set()
+        if not submits_go_on:
+            self.submits_stopped.set()
 
-    def buy_no_more(self, error: CallError) -> None:
+    def stop_submits(self, error: CallError) -> None:
         """Submit nothing more, because of an answer."""
         self.result.stopped = self.result.stopped or error
-        self.stop.set()
+        self.submits_stopped.set()
 
     def may_submit(self) -> bool:
         """Whether anything more may be submitted."""
-        return not self.stop.is_set() and time.time() < self.options.end_time
+        return not self.submits_stopped.is_set() and time.time() < self.options.end_time
 
     def afford(self, items: Sequence[WorkItem]) -> bool:
-        """Take what is bought again out of the budget. :return: whether it allows that."""
+        """Take what is submitted again out of the budget. :return: whether the budget allows it."""
         if self._budget is None:
             return True
         images = sum(item.images for item in items)
@@ -163,16 +168,16 @@ class RunContext:
 
 
 class Result:
-    """How a leg went, besides what the board says."""
+    """How an execution went, besides the work items."""
 
     def __init__(self) -> None:
         self.stopped: CallError | None = None
         """The answer after which nothing more is submitted, if there was one."""
         self.error: BaseException | None = None
-        """The first trouble that another try may mend."""
+        """The first error that may pass by the next try."""
         self.is_killed = False
-        self.is_behind = False
-        """Whether the journal lacks a key that was paid for: only this leg knows it."""
+        self.has_unjournaled_jobs = False
+        """Whether the journal lacks a key that was paid for: only this process knows it."""
         self.unsaved: set[str] = set()
         """Finished jobs of which something could not be saved: waiting for them would not help."""
         self.has_no_queries = False

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One leg of the work: submits what is to be bought and saves what is finished, both at the same time.
+"""One execution: submits what is wanted and saves what is finished, both at the same time.
 
-An event loop in a thread of its own talks to the API; the journal and the images are written by other
-threads. Nothing that is under way is cut off: a stop lets the submits in flight come to their end, since
-an answer that nobody reads is an unknown outcome.
+An event loop in a thread of its own calls the API; other threads write the journal and the images. Nothing
+in flight is cut off: a stop lets the submits in flight end, since an answer that nobody reads is an unknown
+outcome.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ from airflow_provider_bgrep.generation.run_context import AT_ONCE, Result, RunCo
 from airflow_provider_bgrep.generation.submitter import Submitter
 
 REPORT_SECONDS: Final = 30.0
-_LAST_WORDS_SECONDS: Final = 4.0
-"""A killed leg has so long for the answers to what it has sent: Airflow ends it after five seconds."""
+_KILL_SECONDS: Final = 4.0
+"""How long a killed execution waits for the answers to its submits: Airflow ends it after five seconds."""
 
 
 class Runner:
-    """Does one leg.
+    """Runs one execution.
 
-    :param shift: the leg's state.
+    :param context: the execution's state.
     """
 
-    def __init__(self, shift: RunContext) -> None:
-        self._shift, self._result = shift, shift.result
+    def __init__(self, context: RunContext) -> None:
+        self._context, self._result = context, context.result
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._hurry = asyncio.Event()
-        self._is_through = threading.Event()
+        self._killed = asyncio.Event()
+        self._is_done = threading.Event()
 
     def run(self, wanted: Sequence[WorkItem]) -> Result:
-        """Work until the leg is over.
+        """Work until everything is done or left to others.
 
-        :param wanted: what is to be bought.
+        :param wanted: what is to be submitted.
         """
-        context = contextvars.copy_context()
-        thread = threading.Thread(target=context.run, args=(self._run, wanted), name="bgrep", daemon=True)
+        variables = contextvars.copy_context()
+        thread = threading.Thread(target=variables.run, args=(self._run, wanted), name="bgrep", daemon=True)
         thread.start()
         try:
-            self._is_through.wait()
+            self._is_done.wait()
         except BaseException:  # Airflow's own time-out arrives as an exception in this thread
             self.kill()
-            self._is_through.wait(_LAST_WORDS_SECONDS + 1)
+            self._is_done.wait(_KILL_SECONDS + 1)
             raise
         if not self._result.is_killed:
             thread.join()  # else it may be about to save an image, which is not waited for
@@ -63,55 +63,58 @@ class Runner:
         self._result.is_killed = True
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # it has ended by itself
-                self._loop.call_soon_threadsafe(self._hurry.set)
+                self._loop.call_soon_threadsafe(self._killed.set)
 
     def _run(self, wanted: Sequence[WorkItem]) -> None:
         try:
             asyncio.run(self._main(wanted))
         except BaseException as error:
-            self._shift.log.exception("The leg ended before its time.")
+            self._context.log.exception("The execution ended early.")
             self._result.error = self._result.error or error
         finally:
-            self._is_through.set()
+            self._is_done.set()
 
     async def _main(self, wanted: Sequence[WorkItem]) -> None:
-        self._loop, shift = asyncio.get_running_loop(), self._shift
+        self._loop, run = asyncio.get_running_loop(), self._context
         self._loop.set_default_executor(ThreadPoolExecutor(2 * AT_ONCE, "bgrep"))
-        collector = Collector(shift)
-        buyer = Submitter(shift, collector.watch)
-        collector.buy = buyer.buy
-        async with AsyncClient(shift.settings, is_paced=False) as shift.client:
-            for record in shift.board.outstanding:
-                shift.start(collector.watch(record, is_new=False))
+        collector = Collector(run)
+        submitter = Submitter(run, collector.watch)
+        collector.submit = submitter.submit
+        async with AsyncClient(run.settings, is_paced=False) as run.client:
+            for record in run.work_items.outstanding:
+                run.start(collector.watch(record, is_new=False))
             for batch in batches(wanted):
-                shift.start(buyer.buy(batch))
-            if not shift.tasks:
+                run.start(submitter.submit(batch))
+            if not run.tasks:
                 return
             if self._result.is_killed:
-                self._hurry.set()
-            besides = [asyncio.create_task(self._report()), asyncio.create_task(self._end_soon())]
-            await shift.over.wait()
-            left = [*besides, *shift.tasks]
+                self._killed.set()
+            helpers = [
+                asyncio.create_task(self._log_progress()),
+                asyncio.create_task(self._end_when_killed()),
+            ]
+            await run.finished.wait()
+            left = [*helpers, *run.tasks]
             for task in left:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
-            self._is_through.set()
+            self._is_done.set()
 
-    async def _end_soon(self) -> None:
-        """When somebody wants the leg to end: nothing more is sent, and what was sent is waited for."""
-        shift = self._shift
-        await self._hurry.wait()
-        shift.stop.set()
-        shift.leave.set()
+    async def _end_when_killed(self) -> None:
+        """End early once killed: nothing more is submitted, and answers to what was sent are waited for."""
+        run = self._context
+        await self._killed.wait()
+        run.submits_stopped.set()
+        run.may_defer.set()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(shift.flying.none.wait(), _LAST_WORDS_SECONDS)
-        shift.over.set()
+            await asyncio.wait_for(run.in_flight.none.wait(), _KILL_SECONDS)
+        run.finished.set()
 
-    async def _report(self) -> None:
-        said = ""
+    async def _log_progress(self) -> None:
+        last = ""
         while True:
             await asyncio.sleep(REPORT_SECONDS)
-            line = self._shift.board.progress
-            if line != said:
-                self._shift.log.info("%s", line)
-                said = line
+            line = self._context.work_items.progress
+            if line != last:
+                self._context.log.info("%s", line)
+                last = line

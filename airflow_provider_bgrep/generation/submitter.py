@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The half of a leg that submits: what is written down around it, and what an answer leads to."""
+"""Submits jobs: writes the intent before each attempt, and acts on the answer."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from airflow_provider_bgrep.client import new_nonce, new_runtime, pause
+from airflow_provider_bgrep.client import new_runtime, pause
 from airflow_provider_bgrep.generation.batches import halves
 from airflow_provider_bgrep.generation.descriptions import name_of, words
 from airflow_provider_bgrep.generation.items import WorkItem
@@ -21,40 +23,41 @@ from airflow_provider_bgrep.protocol import flows
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation, RetryDecision
 from airflow_provider_bgrep.protocol.errors import CallError
 from airflow_provider_bgrep.protocol.models import Job
-from airflow_provider_bgrep.protocol.retry import ONCE, SUBMIT, next_wait
+from airflow_provider_bgrep.protocol.retry import SUBMIT, Action, NextStep, Reason, Throttled, decide
 
 THROTTLED_SECONDS: Final = 60.0
-"""Refused for load for so long, a leg that can wait for its jobs elsewhere ends."""
+"""How long submits may be throttled before an execution that can wait for its jobs elsewhere ends."""
 
 MOST_LOST: Final = 3
-"""So many submits in a row without an answer, and no more are sent: each may be billed."""
+"""Submits in a row without an answer, after which no more are sent: each may be billed."""
 
 MOST_REFUSED: Final = {ErrorKind.REQUEST: 10, ErrorKind.CONTENT: 30}
-"""So many image tasks in a row refused by themselves, and none accepted, and no more are sent: what is wrong
-is not one of them."""
+"""Image tasks in a row that are refused by themselves, none accepted between them, after which no more are
+sent: the cause lies elsewhere."""
 
 _WRITES: Final = 3
+"""Attempts to write a key that was paid for into the journal."""
 
 
 class Submitter:
     """Submits jobs.
 
-    :param shift: the leg's state.
+    :param run: the execution's state.
     :param watch: waits for a job that was accepted.
     """
 
-    def __init__(self, shift: RunContext, watch: Callable[[SubmitRecord], Coroutine[Any, Any, None]]) -> None:
-        self._shift, self._watch = shift, watch
+    def __init__(self, run: RunContext, watch: Callable[[SubmitRecord], Coroutine[Any, Any, None]]) -> None:
+        self._run, self._watch = run, watch
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._lost_in_a_row = self._refused_in_a_row = 0
         self._accepted_at = time.monotonic()
 
-    async def buy(self, batch: Sequence[WorkItem]) -> bool:
-        """Submit a job. Refused for what is in it, it is split until the culprit stands alone.
+    async def submit(self, batch: Sequence[WorkItem]) -> bool:
+        """Submit a job. One that is refused for its content is split until the cause stands alone.
 
         :return: whether all of it was accepted.
         """
-        with self._shift.busy(), self._shift.buying.one():
+        with self._run.busy(), self._run.submitting.one():
             async with self._turns:
                 error = await self._submit(batch)
             if error is None:
@@ -62,86 +65,182 @@ class Submitter:
             if len(batch) > 1:
                 await self._split(batch)
             else:
-                self._shift.log.warning("Image task %s is refused: %s", name_of(batch[0]), words(error))
+                self._run.log.warning("Image task %s was refused: %s", name_of(batch[0]), words(error))
                 self._refused_in_a_row += 1
                 if self._refused_in_a_row >= MOST_REFUSED[error.kind]:
-                    self._shift.buy_no_more(error)
+                    self._run.stop_submits(error)
             return False
 
     async def _split(self, batch: Sequence[WorkItem]) -> None:
         left, right = halves(batch)
-        if await self.buy(left) and len(right) > 1:
-            # What was wrong with both together is in here: no need to ask for it whole once more.
+        if await self.submit(left) and len(right) > 1:
+            # The cause is in the right half: submitting it whole would only be refused again.
             await self._split(right)
         else:
-            await self.buy(right)
+            await self.submit(right)
 
     async def _submit(self, batch: Sequence[WorkItem]) -> CallError | None:
-        """Submit a job until its outcome is known, or nothing more shall be submitted.
+        """Submit a job until its outcome is known, or until nothing more is to be submitted.
 
-        :return: why it was refused for what is in it, ``None`` in any other case.
+        :return: why it was refused for its content, ``None`` in any other case.
         """
         tasks = [item.task for item in batch if item.task is not None]
-        purchase, attempt = self._shift.journal.new_entry([item.submitted_task for item in batch]), 0
-        while self._shift.may_submit():
-            end_time = self._shift.options.end_time
-            sent = await self._shift.pace.slot(Operation.SUBMIT, self._shift.stop, end_time)
-            if sent is None:
-                break
-            attempt += 1
-            with self._shift.flying.one():
-                nonce = new_nonce()
-                await asyncio.to_thread(purchase.write_intent, nonce)
-                if not self._shift.may_submit():
-                    await asyncio.to_thread(purchase.write_failed, State.REFUSED)
-                    break
-                try:
-                    flow = flows.submit(tasks, new_runtime(nonce), ONCE)
-                    job = await self._shift.client.drive(flow, self._shift.tally)
-                except CallError as error:
-                    self._shift.pace.heard(Operation.SUBMIT, sent, error)
-                    await self._not_accepted(batch, purchase, error)
-                    problem = error
-                else:
-                    self._shift.pace.heard(Operation.SUBMIT, sent, None)
-                    await self._accepted(batch, purchase, job)
+        while self._run.may_submit():
+            attempts = _Attempts(self._run, batch, self._next_step)
+            flow = flows.submit(tasks, new_runtime(), next_step=attempts.next_step)
+            try:
+                job = await self._run.client.drive(
+                    flow, self._run.request_counter, before_send=attempts.begin, wait=attempts.retry
+                )
+            except SubmitsStoppedError:
+                return None
+            except CallError as error:
+                await self._not_accepted(batch, attempts, error)
+                if _is_about_the_images(error):
+                    return error
+                if not self._may_resubmit(batch, error, attempts.step):
                     return None
-            if _is_about_the_images(problem):
-                return problem
-            if not await self._may_try_again(batch, problem, attempt):
-                break
-            if purchase.record.state is State.UNKNOWN:
-                purchase = self._shift.journal.new_entry([item.submitted_task for item in batch])
+            else:
+                attempts.answered(None)
+                await self._accepted(batch, attempts.entry, job)
+                return None
+            finally:
+                attempts.close()
         return None
 
-    async def _accepted(self, batch: Sequence[WorkItem], purchase: SubmitEntry, job: Job) -> None:
+    async def _accepted(self, batch: Sequence[WorkItem], entry: SubmitEntry, job: Job) -> None:
         self._lost_in_a_row = self._refused_in_a_row = 0
         self._accepted_at = time.monotonic()
         for attempt in range(1, _WRITES + 1):
             try:
                 await asyncio.to_thread(
-                    purchase.write_accepted, job.result_key, job.request_id, job.gateway_request_id
+                    entry.write_accepted, job.result_key, job.request_id, job.gateway_request_id
                 )
                 break
             except Exception as error:
-                self._shift.log.exception("Job %s is bought, but not written down.", job.result_key)
+                self._run.log.exception(
+                    "Job %s was accepted, but the journal could not be written.", job.result_key
+                )
                 if attempt == _WRITES:
-                    self._shift.result.is_behind = True
-                    self._shift.fail(error)
+                    self._run.result.has_unjournaled_jobs = True
+                    self._run.fail(error)
                     with contextlib.suppress(Exception):  # the two seldom fail together
-                        await asyncio.to_thread(self._shift.saver.keep_key, purchase.record)
+                        await asyncio.to_thread(self._run.job_store.keep_key, entry.record)
                 else:
-                    await pause(attempt, self._shift.over)
-        self._shift.board.jobs[job.result_key] = purchase.record
-        self._see(batch, purchase.record)
-        self._shift.start(self._watch(purchase.record))
+                    await pause(attempt, self._run.finished)
+        self._run.work_items.jobs[job.result_key] = entry.record
+        see(batch, entry.record, self._run)
+        self._run.start(self._watch(entry.record))
 
-    def _see(self, batch: Sequence[WorkItem], record: SubmitRecord) -> None:
-        for index, item in enumerate(batch):
-            item.apply_record(record, index, self._shift.journal.try_number)
-
-    async def _not_accepted(self, batch: Sequence[WorkItem], purchase: SubmitEntry, error: CallError) -> None:
+    async def _not_accepted(self, batch: Sequence[WorkItem], attempts: _Attempts, error: CallError) -> None:
         """Write down how a submit ended that brought no key."""
+        attempts.answered(error)
+        await attempts.write_failed(error)
+        if _is_lost(error):
+            self._lost_in_a_row += 1
+            self._run.log.warning(
+                "A submit of %d image tasks has an unknown outcome: %s", len(batch), words(error)
+            )
+
+    def _next_step(self, error: CallError, attempt: int) -> NextStep:
+        """What follows a failed attempt; throttled, it goes on where nobody else could wait for the jobs."""
+        has_to_stay = self._run.waits_here or not self._run.work_items.outstanding
+        seconds = math.inf if has_to_stay else THROTTLED_SECONDS
+        policy = replace(SUBMIT, throttled=Throttled.PACE, throttled_seconds=seconds)
+        elapsed = time.monotonic() - self._accepted_at
+        return decide(error, policy, attempt=attempt, elapsed=elapsed, rand=self._run.rand())
+
+    def _may_resubmit(self, batch: Sequence[WorkItem], error: CallError, step: NextStep) -> bool:
+        """Draw the consequences of a submit that failed for good.
+
+        :return: whether the same is submitted once more, as ``on_unknown_outcome`` allows.
+        """
+        if step.reason is Reason.THROTTLED:
+            # The jobs in hand may be what keeps the service busy: wait for them where it costs no slot.
+            self._run.submits_stopped.set()
+        elif step.reason in (Reason.ATTEMPTS, Reason.LONG_ASK):
+            self._run.fail(error)
+        elif not _is_lost(error) or self._lost_in_a_row >= MOST_LOST:
+            self._run.stop_submits(error)
+        elif (
+            self._run.options.resubmit
+            and not any(item.is_resubmitted for item in batch)
+            and self._run.afford(batch)
+        ):
+            self._run.log.warning(
+                "Submitting %d image tasks again, as on_unknown_outcome allows; they may be billed twice.",
+                len(batch),
+            )
+            return True
+        return False
+
+
+class SubmitsStoppedError(Exception):
+    """Nothing more is submitted: the attempt that was due was not made."""
+
+
+class _Attempts:
+    """The attempts of one submit, each with its intent in the journal before it.
+
+    From the intent until the outcome is written the submit counts as in flight, also while it is killed.
+
+    :param run: the execution's state.
+    :param batch: what is submitted.
+    :param next_step: decides what follows a failed attempt.
+    """
+
+    def __init__(
+        self,
+        run: RunContext,
+        batch: Sequence[WorkItem],
+        next_step: Callable[[CallError, int], NextStep],
+    ) -> None:
+        self._run, self._batch, self._next_step = run, batch, next_step
+        self.entry = run.journal.new_entry([item.submitted_task for item in batch])
+        self.step = NextStep(Action.GIVE_UP, reason=Reason.FINAL)
+        self._in_flight = contextlib.ExitStack()
+        self._sent_at = 0.0
+
+    def next_step(self, error: CallError, attempt: int) -> NextStep:
+        """Called by the flow after each failed attempt."""
+        self.step = self._next_step(error, attempt)
+        return self.step
+
+    async def begin(self, nonce: str) -> None:
+        """Called before each attempt: wait for its turn, then write its intent.
+
+        :raises SubmitsStoppedError: if nothing more is to be submitted.
+        """
+        run = self._run
+        acquired = None
+        if run.may_submit():
+            acquired = await run.rate_limiter.acquire(
+                Operation.SUBMIT, run.submits_stopped, run.options.end_time
+            )
+        if acquired is None:
+            raise SubmitsStoppedError
+        self._sent_at = acquired
+        self._in_flight.enter_context(run.in_flight.one())
+        await asyncio.to_thread(self.entry.write_intent, nonce)
+        if not run.may_submit():
+            await asyncio.to_thread(self.entry.write_failed, State.REFUSED)
+            raise SubmitsStoppedError
+
+    async def retry(self, seconds: float, error: CallError | None) -> None:
+        """Called between two attempts: write down that the last was not accepted, then wait."""
+        if error is not None:
+            self.answered(error)
+            await self.write_failed(error)
+        self.close()
+        if seconds:
+            await pause(seconds, self._run.submits_stopped)
+
+    def answered(self, error: CallError | None) -> None:
+        """Report an answer to the rate limiter."""
+        self._run.rate_limiter.on_response(Operation.SUBMIT, self._sent_at, error)
+
+    async def write_failed(self, error: CallError) -> None:
+        """Write down that the last attempt brought no key."""
         is_lost = _is_lost(error)
         facts: dict[str, Any] = {
             "request_id": error.request_id,
@@ -151,50 +250,25 @@ class Submitter:
             facts |= {"code": error.code, "http_status": error.http_status, "reason": words(error)}
         try:
             await asyncio.to_thread(
-                purchase.write_failed, State.UNKNOWN if is_lost else State.REFUSED, **facts
+                self.entry.write_failed, State.UNKNOWN if is_lost else State.REFUSED, **facts
             )
         finally:
-            self._see(batch, purchase.record)
-        if is_lost:
-            self._lost_in_a_row += 1
-            self._shift.log.warning(
-                "The outcome of a submit of %d image tasks is unknown: %s", len(batch), words(error)
-            )
+            see(self._batch, self.entry.record, self._run)
 
-    async def _may_try_again(self, batch: Sequence[WorkItem], error: CallError, attempt: int) -> bool:
-        """Wait for as long as an error asks, if the same may be sent again after it."""
-        if error.then is RetryDecision.BACK_OFF:
-            if self._shift.waits_here or time.monotonic() - self._accepted_at < THROTTLED_SECONDS:
-                return True
-            if not self._shift.board.outstanding:
-                return True
-            # The jobs that run may be what keeps the service busy: wait for them where it costs no slot.
-            self._shift.stop.set()
-            return False
-        if error.then is RetryDecision.SEND_AGAIN:
-            wait = next_wait(error, attempt, SUBMIT, self._shift.rand())
-            if wait is None:
-                self._shift.fail(error)
-                return False
-            await pause(wait, self._shift.stop)
-            return True
-        if _is_lost(error):
-            if self._lost_in_a_row >= MOST_LOST:
-                self._shift.buy_no_more(error)
-            elif self._may_resubmit(batch) and self._shift.afford(batch):
-                self._shift.log.warning("Submitting it again, as told: it may be paid twice.")
-                return True
-            return False
-        self._shift.buy_no_more(error)
-        return False
+    def close(self) -> None:
+        """The last attempt's outcome is written, or will not be."""
+        self._in_flight.close()
 
-    def _may_resubmit(self, batch: Sequence[WorkItem]) -> bool:
-        return self._shift.options.resubmit and not any(item.is_resubmitted for item in batch)
+
+def see(batch: Sequence[WorkItem], record: SubmitRecord, run: RunContext) -> None:
+    """Let each item of a submit take in its record."""
+    for index, item in enumerate(batch):
+        item.apply_record(record, index, run.journal.try_number)
 
 
 def _is_about_the_images(error: CallError) -> bool:
-    """Whether a job was refused for what is in it: it is split until the culprit stands alone."""
-    # A 4xx without a code is some proxy's, and not about images.
+    """Whether a job was refused for its content: it is split until the cause stands alone."""
+    # A 4xx without a code is a proxy's, and not about images.
     return (
         error.then is RetryDecision.FINAL
         and error.kind in (ErrorKind.CONTENT, ErrorKind.REQUEST)
@@ -204,5 +278,5 @@ def _is_about_the_images(error: CallError) -> bool:
 
 def _is_lost(error: CallError) -> bool:
     """Whether a submit that ended so may be accepted and billed."""
-    # A job that failed as a whole may be billed as well: buying it again is for a person to say.
+    # A job that failed as a whole may be billed as well: submitting it again is for a person to decide.
     return error.then is RetryDecision.UNKNOWN or error.kind is ErrorKind.JOB_FAILED

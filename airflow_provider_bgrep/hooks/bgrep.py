@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hooks: Airflow's connection in, jobs out."""
+"""The hooks: submit and query jobs through an Airflow connection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 import requests
-from airflow.providers.common.compat.sdk import BaseHook
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 from airflow.providers.http.hooks.http import HttpHook
 from requests.auth import AuthBase
 
@@ -28,7 +28,13 @@ from airflow_provider_bgrep.connection import (
     Settings,
     parse_connection,
 )
-from airflow_provider_bgrep.exceptions import configuration_error, error_from, input_error, unmatched_error
+from airflow_provider_bgrep.exceptions import (
+    configuration_error,
+    error_from,
+    input_error,
+    undefined_connection,
+    unmatched_error,
+)
 from airflow_provider_bgrep.get_provider_info import ui_field_behaviour
 from airflow_provider_bgrep.protocol import flows
 from airflow_provider_bgrep.protocol.codes import ErrorKind
@@ -50,7 +56,7 @@ T = TypeVar("T")
 
 
 def _settings(conn: Connection, conn_id: str) -> Settings:
-    """A connection's settings, its AppCode masked in every log of this process."""
+    """Return a connection's settings, and mask its AppCode in every log of this process."""
     try:
         settings = parse_connection(
             host=conn.host, schema=conn.schema, port=conn.port, password=conn.password, extra=conn.extra
@@ -65,9 +71,9 @@ def _settings(conn: Connection, conn_id: str) -> Settings:
 
 
 def _check_files(settings: Settings) -> None:
-    """Files that TLS needs are on each machine or they are not; the libraries would fail without our words.
+    """Check that the files that TLS needs are on this machine: the libraries' own errors would not say which.
 
-    :raises InvalidInput: for those that are not here.
+    :raises InvalidInput: naming those that are missing.
     """
     cert = (settings.cert,) if isinstance(settings.cert, str) else settings.cert or ()
     verify = (settings.verify,) if isinstance(settings.verify, str) else ()
@@ -92,7 +98,7 @@ def _matched(job: Job, submitted: Sequence[ImageTask] | None) -> Job:
 
 
 class AppCodeAuth(AuthBase):
-    """Puts the AppCode and a fresh nonce on a request that has none, and keeps ``.netrc`` off it."""
+    """Adds the AppCode and a fresh nonce to a request without them, and keeps ``.netrc`` from being used."""
 
     def __init__(self, app_code: str) -> None:
         self._app_code = app_code
@@ -105,10 +111,10 @@ class AppCodeAuth(AuthBase):
 
 
 class BgRepHook(HttpHook):
-    """Submits jobs of background generation, and asks for them.
+    """Submits jobs of background generation, and queries them.
 
-    What :class:`HttpHook` does by itself and this API cannot bear is overridden: it sends no extras as
-    headers, no credentials from ``login`` or ``.netrc``, follows no redirects, and defaults to https.
+    Unlike :class:`HttpHook` it sends no extras as headers and no credentials from ``login`` or ``.netrc``,
+    follows no redirects, and defaults to https.
 
     :param bgrep_conn_id: the ``bgrep`` connection.
     """
@@ -144,22 +150,26 @@ class BgRepHook(HttpHook):
 
     @property
     def settings(self) -> Settings:
-        """The connection, checked.
+        """The validated connection.
 
-        :raises BgRepConfigurationError: with everything that is wrong with it.
+        :raises BgRepConfigurationError: if it is missing, or naming everything that is wrong with it.
         """
         if self._parsed is None:
-            self._parsed = _settings(self.get_connection(self.bgrep_conn_id), self.bgrep_conn_id)
+            try:
+                conn = self.get_connection(self.bgrep_conn_id)
+            except AirflowNotFoundException:
+                raise undefined_connection(self.bgrep_conn_id) from None
+            self._parsed = _settings(conn, self.bgrep_conn_id)
         return self._parsed
 
     def submit(self, task_list: Iterable[ImageTask | Mapping[str, Any]], *, nonce: str | None = None) -> Job:
         """Submit one job. **This is what costs money.**
 
-        Sent again by itself only after a refusal for load or a connection that was never made.
+        It is sent again only after throttling, or if no connection was made.
 
         :param task_list: 1 to 10 image tasks.
-        :param nonce: nonce of the first attempt, should you want to write it down before; later ones
-            draw their own.
+        :param nonce: nonce of the first attempt, for a caller that records it before; later attempts have
+            their own.
         :return: the job, its tasks in the order given.
         :raises BgRepRequestError: if anything in ``task_list`` is wrong; nothing was sent.
         :raises BgRepUnknownOutcomeError: if the answer was lost: the job may be accepted and billed.
@@ -171,7 +181,7 @@ class BgRepHook(HttpHook):
             raise input_error(error) from None
 
     def query(self, result_key: str, task_list: Iterable[ImageTask | Mapping[str, Any]] | None = None) -> Job:
-        """Return one job as it is now. Asks again by itself after a failure that may pass.
+        """Return the current state of one job. The query is repeated after a transient failure.
 
         :param result_key: what the submit returned.
         :param task_list: the image tasks as submitted. The API promises no order: with ``task_list`` the
@@ -187,9 +197,9 @@ class BgRepHook(HttpHook):
             raise input_error(error) from None
 
     def test_connection(self) -> tuple[bool, str]:
-        """Tell whether the connection works, by one query for a job that does not exist.
+        """Check the connection with one query for a job that does not exist.
 
-        Nothing is generated, so nothing is paid for.
+        Nothing is generated, so nothing is billed.
 
         :return: whether it works, and a sentence for people.
         """
@@ -197,10 +207,13 @@ class BgRepHook(HttpHook):
             self._drive_raw(flows.query(secrets.token_hex(16), new_runtime(), ONCE))
         except CallError as error:
             if error.kind is ErrorKind.JOB_NOT_FOUND:
-                return True, "The AppCode works: the API knows this account. Nothing was generated or billed."
+                return (
+                    True,
+                    "The AppCode works: the API accepts this account. Nothing was generated or billed.",
+                )
             return False, f"{_diagnosis(error)}. {error_from(error)}"
         except Exception as error:
-            # The form shows whatever is returned; what is raised it may not.
+            # The form shows what is returned, but not always what is raised.
             return False, str(error)
         return True, "The API answered."
 
@@ -230,10 +243,10 @@ class BgRepHook(HttpHook):
     def get_conn(
         self, headers: dict[Any, Any] | None = None, extra_options: dict[str, Any] | None = None
     ) -> requests.Session:
-        """Make a session for this API alone; each call has its own, on a connection of its own.
+        """Return a session for this API alone; each call has its own session and connection.
 
         :param headers: headers of every request.
-        :param extra_options: as :class:`HttpHook`'s, of which ``check_response`` is heeded.
+        :param extra_options: as for :class:`HttpHook`; only ``check_response`` is used.
         """
         settings = self.settings
         self.base_url = settings.base_url
@@ -284,7 +297,7 @@ def _diagnosis(error: CallError) -> str:
 
 
 _ELSEWHERE: Final = (ErrorKind.CONFIGURATION, ErrorKind.REQUEST, ErrorKind.SERVICE)
-"""What a web server that is not this API may be taken for: it redirects, refuses, or shows a page."""
+"""Kinds of error that a web server other than this API causes: it redirects, refuses, or shows a page."""
 
 _DIAGNOSES: Final[dict[ErrorKind, str]] = {
     ErrorKind.AUTH: "Wrong AppCode",
@@ -296,9 +309,10 @@ _DIAGNOSES: Final[dict[ErrorKind, str]] = {
 
 
 class BgRepAsyncHook(BaseHook):
-    """The same calls for triggers and other coroutines: nothing in it blocks the event loop.
+    """Submits and queries jobs in triggers and other coroutines, without blocking the event loop.
 
-    Within ``async with`` it keeps its connections; hooks of one connection in one event loop share them.
+    Within ``async with`` it keeps its HTTP connections, which hooks of one Airflow connection in one event
+    loop share.
 
     :param bgrep_conn_id: the ``bgrep`` connection.
     """
@@ -342,18 +356,18 @@ class BgRepAsyncHook(BaseHook):
             raise input_error(error) from None
 
     async def wait(
-        self, result_key: str, *, poll_interval: float, end_time: float, tally: RequestCounter | None = None
+        self, result_key: str, *, poll_interval: float, end_time: float, counter: RequestCounter | None = None
     ) -> flows.Waited:
         """Ask for one job until it is finished or ``end_time`` has come.
 
         :param poll_interval: seconds between two queries.
         :param end_time: wall clock, seconds since the epoch.
-        :param tally: counts the calls that it takes, where somebody wants to know.
-        :raises CallError: what ends the wait, as the core's error: a trigger tells its code to the worker.
+        :param counter: counts the HTTP calls.
+        :raises CallError: what ends the wait; the trigger sends its code to the worker.
         """
 
         def unknown(status: str) -> None:
-            self.log.warning("Job %s has an undocumented status %r. Waiting on.", result_key, status)
+            self.log.warning("Job %s has the undocumented status %r; waiting on.", result_key, status)
 
         flow = flows.wait(
             result_key,
@@ -363,7 +377,7 @@ class BgRepAsyncHook(BaseHook):
             on_unknown_status=unknown,
         )
         async with self._client() as client:
-            return await client.drive(flow, tally)
+            return await client.drive(flow, counter)
 
     async def _drive(self, flow: Generator[flows.Step, flows.Reply, T]) -> T:
         async with self._client() as client:
@@ -385,7 +399,7 @@ class BgRepAsyncHook(BaseHook):
 
 
 FRESH_SECONDS: Final = 60.0
-"""A connection read so recently is not read again: a triggerer that starts a thousand triggers asks once."""
+"""Seconds before a connection is read again: a thousand triggers that start together read it once."""
 
 
 @dataclass
@@ -420,7 +434,10 @@ async def _take_share(conn_id: str) -> _Share:
         if share is None or time.monotonic() - share.read_at > FRESH_SECONDS:
             from airflow.providers.common.compat.connection import get_async_connection
 
-            conn = await get_async_connection(conn_id)
+            try:
+                conn = await get_async_connection(conn_id)
+            except AirflowNotFoundException:
+                raise undefined_connection(conn_id) from None
             # Masking may talk to the supervisor, which must not happen on the loop.
             settings = await asyncio.to_thread(_settings, conn, conn_id)
             if share is None or share.client.settings != settings:

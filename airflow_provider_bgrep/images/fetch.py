@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import os
 import threading
@@ -28,7 +29,9 @@ from requests.auth import HTTPBasicAuth
 from airflow_provider_bgrep import __version__
 from airflow_provider_bgrep.client import sleep
 from airflow_provider_bgrep.images.decode import UnreadableError
+from airflow_provider_bgrep.protocol.codes import RetryDecision
 from airflow_provider_bgrep.protocol.limits import DEFAULT_HTTP_TIMEOUT
+from airflow_provider_bgrep.protocol.retry import FETCH, Action, Failure, decide
 from airflow_provider_bgrep.transport import (
     CONNECT_TIMEOUT,
     AttemptDeadline,
@@ -52,10 +55,6 @@ CHUNK_SECONDS: Final = 30.0
 
 DEADLINE_TIMEOUTS: Final = 10
 """A transfer may take this many times the connection's time-out."""
-
-ATTEMPTS: Final = 3
-FIRST_WAIT: Final = 0.5
-"""Seconds before the second attempt; the wait grows by as much with each."""
 
 MAX_REDIRECTS: Final = 5
 
@@ -149,14 +148,16 @@ class Fetcher:
         :raises FetchError: if it cannot be fetched.
         :raises UnreadableError: if ``check`` refuses what comes, in every attempt.
         """
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in itertools.count(1):
             try:
                 return self._fetch(url, path), check(path)
             except (FetchError, UnreadableError) as error:
                 is_final = isinstance(error, FetchError) and error.is_final
-                if is_final or attempt == ATTEMPTS:
+                failure = Failure(RetryDecision.FINAL if is_final else RetryDecision.SEND_AGAIN)
+                step = decide(failure, FETCH, attempt=attempt)
+                if step.action is not Action.RETRY:
                     raise
-            sleep(FIRST_WAIT * attempt)
+            sleep(step.seconds)
         raise AssertionError("unreachable")
 
     def _fetch(self, url: str, path: str) -> Fetched:
@@ -168,11 +169,11 @@ class Fetcher:
             with deadline:
                 return self._transfer(url, path, deadline)
         except requests.RequestException as error:
-            if not deadline.has_blown:
+            if not deadline.has_passed:
                 is_final = isinstance(error, _UNFETCHABLE)
                 raise FetchError(_words(error), is_final=is_final) from None
         except TimeoutError:
-            if not deadline.has_blown:
+            if not deadline.has_passed:
                 raise
         raise FetchError(deadline.reason)
 
@@ -201,7 +202,7 @@ class Fetcher:
                 file.write(chunk)
             promised = response.headers.get("Content-Length")
             encoded = response.headers.get("Content-Encoding")
-        if deadline.has_blown:
+        if deadline.has_passed:
             raise FetchError(deadline.reason)
         if promised and promised.isdigit() and not encoded and int(promised) != size:
             raise FetchError(f"ended after {size} of {promised} bytes")
@@ -234,7 +235,7 @@ class _TransferDeadline(AttemptDeadline):
         """Headers or a chunk have arrived: the next chunk has its own time, up to the deadline."""
         self._timer.cancel()
         left = max(0.0, min(CHUNK_SECONDS, self._end - time.monotonic()))
-        self._timer = threading.Timer(left, self._blow)
+        self._timer = threading.Timer(left, self._expire)
         self._timer.daemon = True
         self._timer.start()
 

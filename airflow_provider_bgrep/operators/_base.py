@@ -69,11 +69,12 @@ class GenerateBase(BaseOperator):
         :param event: a :class:`~airflow_provider_bgrep.triggers.event.BgRepEvent`.
         """
         from airflow_provider_bgrep.operators._generate import Resumed
-        from airflow_provider_bgrep.triggers.event import BgRepEvent, Reason
+        from airflow_provider_bgrep.triggers.bgrep import read_event
+        from airflow_provider_bgrep.triggers.event import Reason
 
         # The event is a hint: the worker queries the jobs itself. Where the triggerer cannot query, it would
         # report so again and again, so this worker waits instead.
-        fired = BgRepEvent.from_dict(event)
+        fired = read_event(event)
         self.log.info(
             "Resumed (%s): %d jobs are finished, %d are not.",
             fired.reason.value,

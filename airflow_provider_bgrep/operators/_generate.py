@@ -180,7 +180,7 @@ class _Run:
             may_continue=not (result.has_no_queries or is_superseded)
             and time.time() < self._journal.metadata.end_time,
             waits_here=self._waits_here,
-            has_unjournaled_jobs=result.is_behind,
+            has_unjournaled_jobs=result.has_unjournaled_jobs,
             reported_finished=finished,
             has_advanced=has_advanced,
             has_error=result.error is not None,
@@ -218,11 +218,11 @@ class _Run:
                 "Airflow ended the task. Nothing more is submitted. Accepted jobs go on; the next run of the "
                 "task collects them and does not submit them again."
             )
-        if result.is_behind:
+        if result.has_unjournaled_jobs:
             self._write_missing_keys(result)
         if not isinstance(result.error, SupersededError):
             counts = {**journal.metadata.counts}
-            for operation, count in run_context.tally.counts.items():
+            for operation, count in run_context.request_counter.counts.items():
                 counts[operation.value] = counts.get(operation.value, 0) + count
             journal.update_metadata(
                 counts=counts, stopped=journal.metadata.stopped or stop_record(result.stopped)
@@ -249,7 +249,7 @@ class _Run:
         except Exception:
             self._log.exception("The journal still cannot be written; this try waits for its jobs itself.")
         else:
-            result.is_behind = False
+            result.has_unjournaled_jobs = False
 
     def _wanted(self) -> list[WorkItem]:
         """The items that are still to be submitted, and may be."""

@@ -62,7 +62,7 @@ class ErrorCode:
     :param kind: kind of error as a query reads it.
     :param submit: what may follow on a submit.
     :param query: what may follow on a query.
-    :param remedy: what a person should do, on a submit; :meth:`remedy_on` knows the query too.
+    :param remedy: what a person should do after a submit; :meth:`remedy_on` covers queries too.
     :param source: ``document``, ``gateway`` (read) or ``gateway (from memory)``.
     :param wait: seconds to wait at least before another attempt.
     """
@@ -215,7 +215,7 @@ _SERVICE: Final = (
         "23500011",
         500,
         "Job execution failed",
-        "The job itself failed and may be billed; submit it anew only if that is worth its price.",
+        "The job itself failed and may be billed; submit it again only if that is worth its price.",
         source=_DOCUMENT,
     ),
     _row("request", "23500012", 400, "Required request body is missing", source=_DOCUMENT),
@@ -364,7 +364,7 @@ _SIX_CHARACTERS: Final = re.compile(r"[A-Z]([0-9]{3})[A-Z0-9]{2}", re.IGNORECASE
 
 
 def gateway_text_rule(text: str, http_status: int) -> ErrorCode | None:
-    """The rule for an older gateway's text, ``None`` where it says nothing that the table knows.
+    """The rule for an older gateway's text, ``None`` if the table has no phrase of it.
 
     :param text: what it says; the table's phrases are looked for in it, whatever the case.
     :param http_status: the answer's HTTP status. "Service Unavailable" may be sent again only where it

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the core raises: bad input before anything is sent, and an answer that is not a success.
+"""Errors of the protocol: invalid input before anything is sent, and answers that are not a success.
 
-Neither knows Airflow; ``airflow_provider_bgrep.exceptions`` turns them into the classes users catch.
+Neither depends on Airflow; ``airflow_provider_bgrep.exceptions`` turns them into the classes users catch.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from airflow_provider_bgrep.protocol.codes import (
 )
 
 MAX_PROBLEMS = 50
-"""Problems that one message tells; the exception carries all."""
+"""Problems that one message names; the exception carries all."""
 
 MAX_MESSAGE = 500
-"""Characters of a foreign message that we repeat: enough to read, too few to flood a log."""
+"""Characters of a server's message that are repeated: enough to read, too few to flood a log."""
 
 
 _USER_INFO = re.compile(r"(\w://)[^/\s@]*@")
 _SIGNED = re.compile(r"(\w://[^\s?#]*)[?#][^\s'\"<>),;]*")
-"""Whoever repeats a URL repeats what signs it."""
+"""A repeated URL would repeat its signature."""
 
 
 def sanitize_message(text: object) -> str:
-    """One line of printable text out of whatever a server called its message."""
+    """Return a server's message as one line of printable text, without signatures and user names of URLs."""
     words = "".join(c if c.isprintable() else " " for c in str(text)).split()
     line = _SIGNED.sub(r"\1?…", _USER_INFO.sub(r"\1***@", " ".join(words)))
     return line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 1] + "…"
@@ -124,7 +124,7 @@ class CallError(Exception):
         return self.rule.then(self.operation)
 
     def redact(self, secret: str) -> None:
-        """Blot out a secret, should a server have repeated it anywhere."""
+        """Replace a secret by ``***`` wherever a server repeated it."""
         for name in ("code", "message", "request_id", "gateway_request_id"):
             setattr(self, name, _without(getattr(self, name), secret))
         self.args = (f"{self.operation.value}: {self.message}",)

@@ -1,24 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """Submit, query and wait, as generators that yield what to do next and return a value.
 
-A driver sends a :class:`Send` and answers with a :class:`~.wire.Response` or a :class:`NoAnswer`, or
-sleeps for a :class:`Sleep`. All that is decided, is decided here, once for every driver.
+A driver answers a :class:`Send` with a :class:`~.wire.Response` or a :class:`NoAnswer`, and waits for a
+:class:`Sleep`. Every decision is made here or in :mod:`.retry`, once for all drivers.
 """
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from airflow_provider_bgrep.protocol import wire
-from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation, RetryDecision
+from airflow_provider_bgrep.protocol.codes import Operation
 from airflow_provider_bgrep.protocol.errors import LOST, NOT_CONNECTED, CallError
-from airflow_provider_bgrep.protocol.limits import JOB_LAG_SECONDS
 from airflow_provider_bgrep.protocol.matching import match
 from airflow_provider_bgrep.protocol.models import FINISHED, ImageTask, Job
-from airflow_provider_bgrep.protocol.retry import QUERY, SUBMIT, RetryPolicy, next_wait, poll_wait
+from airflow_provider_bgrep.protocol.retry import (
+    QUERY,
+    SUBMIT,
+    WAIT,
+    Action,
+    NextStep,
+    Reason,
+    RetryPolicy,
+    decide,
+    poll_wait,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +41,19 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Wait for so many seconds."""
+    """Wait.
+
+    :param seconds: how long.
+    :param error: the failed attempt that the wait follows; ``None`` between two polls.
+    """
 
     seconds: float
+    error: CallError | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """An attempt that brought no response.
+    """An attempt without a response.
 
     :param sent: whether the request, or a part of it, may have gone out.
     :param reason: what the connection ran into, without secrets.
@@ -51,7 +65,7 @@ class NoAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Where the core gets what it cannot make itself.
+    """Sources of what a pure function cannot have: time and randomness.
 
     :param nonce: returns a string never returned before, for each HTTP attempt.
     :param rand: returns a number in [0, 1).
@@ -71,61 +85,77 @@ Answered: TypeAlias = tuple[wire.Response, dict[str, Any]]
 def call(
     operation: Operation,
     body: bytes,
-    chance: Runtime,
-    patience: RetryPolicy,
-    end_time: float = math.inf,
+    runtime: Runtime,
+    policy: RetryPolicy,
     *,
     result_key: str = "",
+    next_step: Callable[[CallError, int], NextStep] | None = None,
 ) -> Generator[Step, Reply, Answered]:
-    """One call, attempt after attempt for as long as the table of codes and ``patience`` allow.
+    """Make one call, attempt after attempt for as long as the table of codes and ``policy`` allow.
 
-    :param end_time: wall clock in seconds at which to give up rather than wait on.
+    :param next_step: decides after a failure in place of ``policy``: of the error and the number of attempts.
     :param result_key: the job that a query asks for: an answer about another one is asked for again.
     :return: the response and its envelope.
     :raises CallError: how the last attempt ended. A submit that may have been accepted ends at once.
     """
-    attempt = 0
-    while True:
-        attempt += 1
-        reply = yield Send(operation, body, chance.nonce())
+    began = runtime.now()
+    for attempt in itertools.count(1):
         try:
-            if isinstance(reply, wire.Response):
-                payload = wire.parse_envelope(operation, reply)
-                if result_key:
-                    wire.check_result_key(reply, payload, result_key)
-                return reply, payload
-            assert isinstance(reply, NoAnswer)  # noqa: S101 - a driver that answers otherwise is broken
-            raise CallError(operation, LOST if reply.sent else NOT_CONNECTED, message=reply.reason)
+            return (yield from _attempt(operation, body, runtime, result_key))
         except CallError as error:
-            wait = next_wait(error, attempt, patience, chance.rand())
-            if wait is None:
+            elapsed = runtime.now() - began
+            if next_step is not None:
+                step = next_step(error, attempt)
+            else:
+                step = decide(error, policy, attempt=attempt, elapsed=elapsed, rand=runtime.rand())
+            if step.action is not Action.RETRY:
                 raise
-            yield Sleep(min(wait, max(0.0, end_time - chance.now())))
-            if chance.now() >= end_time:
-                raise
+            yield Sleep(step.seconds, error)
+    raise AssertionError("unreachable")
+
+
+def _attempt(
+    operation: Operation, body: bytes, runtime: Runtime, result_key: str
+) -> Generator[Step, Reply, Answered]:
+    """Make one HTTP attempt.
+
+    :raises CallError: how it ended.
+    """
+    reply = yield Send(operation, body, runtime.nonce())
+    if not isinstance(reply, wire.Response):
+        assert isinstance(reply, NoAnswer)  # noqa: S101 - a driver that answers otherwise is broken
+        raise CallError(operation, LOST if reply.sent else NOT_CONNECTED, message=reply.reason)
+    payload = wire.parse_envelope(operation, reply)
+    if result_key:
+        wire.check_result_key(reply, payload, result_key)
+    return reply, payload
 
 
 def submit(
-    tasks: Sequence[ImageTask], chance: Runtime, patience: RetryPolicy = SUBMIT
+    tasks: Sequence[ImageTask],
+    runtime: Runtime,
+    policy: RetryPolicy = SUBMIT,
+    next_step: Callable[[CallError, int], NextStep] | None = None,
 ) -> Generator[Step, Reply, Job]:
-    """Submit one job of checked image tasks.
+    """Submit one job of validated image tasks.
 
+    :param next_step: as :func:`call`'s.
     :return: the job, its tasks in the order of ``tasks``.
     :raises CallError: of kind ``UNKNOWN_OUTCOME`` where the job may have been accepted all the same.
     """
-    response, payload = yield from call(Operation.SUBMIT, wire.submit_body(tasks), chance, patience)
+    body = wire.submit_body(tasks)
+    response, payload = yield from call(Operation.SUBMIT, body, runtime, policy, next_step=next_step)
     # Whatever the answer echoes, its key leads to what is paid for: nothing here may lose it.
     return match(wire.parse_job(Operation.SUBMIT, response, payload), tasks).job
 
 
-def query(result_key: str, chance: Runtime, patience: RetryPolicy = QUERY) -> Generator[Step, Reply, Job]:
+def query(result_key: str, runtime: Runtime, policy: RetryPolicy = QUERY) -> Generator[Step, Reply, Job]:
     """Ask for one job once.
 
     :raises CallError: if it cannot be had. An answer about another job is asked for again.
     """
-    response, payload = yield from call(
-        Operation.QUERY, wire.query_body(result_key), chance, patience, result_key=result_key
-    )
+    body = wire.query_body(result_key)
+    response, payload = yield from call(Operation.QUERY, body, runtime, policy, result_key=result_key)
     return wire.parse_job(Operation.QUERY, response, payload, result_key)
 
 
@@ -139,41 +169,51 @@ class Waited:
 
 def wait(
     result_key: str,
-    chance: Runtime,
+    runtime: Runtime,
     *,
     poll_interval: float,
     end_time: float,
-    patience: RetryPolicy = QUERY,
+    policy: RetryPolicy = WAIT,
     on_unknown_status: Callable[[str], None] = lambda status: None,
 ) -> Generator[Step, Reply, Waited]:
     """Ask for one job until every image task of it is finished, or until ``end_time``.
 
-    Asks at least once, so that a waiter that comes back late still sees what is finished. Throttling
-    only slows it down; "no such job" within a minute of the first query may be lag; and a failure that
-    may pass ends with the deadline, not past it.
+    Asks at least once, so that a wait that resumes late still sees what is finished. Throttling only slows
+    it down; "no such job" may be lag at first; a transient failure ends with the deadline, not past it.
 
     :param poll_interval: seconds between two queries.
     :param end_time: wall clock in seconds.
     :param on_unknown_status: called once with each status that the API's document does not name.
-    :raises CallError: what ends the wait: a final error, or more failures in a row than ``patience`` has.
+    :raises CallError: what ends the wait: a final error, or more failures in a row than ``policy`` allows.
     """
     body = wire.query_body(result_key)
-    began = chance.now()
+    began = runtime.now()
     seen: tuple[str, ...] = ()
     unknown: set[str] = set()
+    failures = 0
     while True:
         asked = 0.0
         try:
-            _, payload = yield from call(
-                Operation.QUERY, body, chance, patience, end_time, result_key=result_key
-            )
+            _, payload = yield from _attempt(Operation.QUERY, body, runtime, result_key)
         except CallError as error:
-            now = chance.now()
-            lag = error.kind is ErrorKind.JOB_NOT_FOUND and now - began < JOB_LAG_SECONDS
-            late = error.then is not RetryDecision.FINAL and now >= end_time
-            if not (lag or late or error.kind is ErrorKind.THROTTLED):
+            failures += 1
+            now = runtime.now()
+            step = decide(
+                error,
+                policy,
+                attempt=failures,
+                elapsed=now - began,
+                time_left=end_time - now,
+                rand=runtime.rand(),
+            )
+            if step.action is Action.RETRY or step.reason is Reason.DEADLINE:
+                if now >= end_time:
+                    return Waited(False, seen)
+                yield Sleep(step.seconds)
+                continue
+            if step.action is not Action.POLL:
                 raise
-            asked = error.retry_after or 0.0
+            asked = step.seconds
         else:
             seen = tuple(wire.statuses(payload))
             if seen and FINISHED.issuperset(seen):
@@ -181,11 +221,12 @@ def wait(
             for status in set(seen) - KNOWN - unknown:
                 unknown.add(status)
                 on_unknown_status(status)
-        left = end_time - chance.now()
+        failures = 0
+        left = end_time - runtime.now()
         if left <= 0:
             return Waited(False, seen)
         # The last query is at the deadline, not up to an interval before it.
-        yield Sleep(min(max(poll_wait(poll_interval, chance.rand()), asked), left))
+        yield Sleep(min(max(poll_wait(poll_interval, runtime.rand()), asked), left))
 
 
 KNOWN = frozenset({"WAITING", "RUNNING"}) | FINISHED

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is bought, as opposed to how it was written down: the same purchase has the same identity."""
+"""Identities of image tasks: two that would generate the same have the same one, however they are written."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from airflow_provider_bgrep.protocol.urls import strip_signature
 
 
 def fingerprint(tasks: Iterable[ImageTask]) -> str:
-    """64 hex digits that are equal for equal purchases: order counts, ``id`` and signatures do not."""
-    bought = []
+    """Return 64 hex digits that are equal for equal lists: order counts, ``id`` and signatures do not."""
+    canonical_tasks = []
     for task in tasks:
         wire = task.as_wire()
         for name, value in wire.items():
             if IMAGE_TASK_FIELDS[name].kind == "url":
                 wire[name] = strip_signature(value)
             elif isinstance(value, float) and value.is_integer():
-                wire[name] = int(value)  # 7 and 7.0 buy the same
-        bought.append(wire)
-    canonical = json.dumps(bought, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+                wire[name] = int(value)  # 7 and 7.0 generate the same
+        canonical_tasks.append(wire)
+    canonical = json.dumps(canonical_tasks, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def identities(tasks: Iterable[ImageTask], *scope: str) -> tuple[str, ...]:
-    """One identity for each image task, by which its purchase is found again.
+    """Return one identity for each image task, by which its submit is found again.
 
-    :param tasks: checked image tasks. Of equal ones each is a purchase of its own: the second's identity
-        ends in ``#1``, the third's in ``#2``.
-    :param scope: what else tells two purchases apart: the account, say.
+    :param tasks: validated image tasks. Equal ones are told apart: the second's identity ends in ``#1``, the
+        third's in ``#2``.
+    :param scope: what else the identity depends on, such as the account.
     :return: 32 hex digits each, which depend on neither position nor signature nor ``id``.
     """
     seen: Counter[str] = Counter()

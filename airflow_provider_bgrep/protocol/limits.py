@@ -147,9 +147,6 @@ MAX_RESULT_BYTES: Final = 256 * 1024 * 1024
 RESULT_URL_SECONDS: Final = 30 * 60
 """How long a result URL is assumed to stay readable (the document is silent). Source: gateway."""
 
-JOB_LAG_SECONDS: Final = 60
-"""How long after a waiter's first query "no such job" (23500008) may be lag. Source: gateway."""
-
 DEFAULT_POLL_INTERVAL: Final = 15.0
 """Seconds between two queries of one job. Source: ours; the document names no rate limit."""
 

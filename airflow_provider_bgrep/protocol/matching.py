@@ -282,4 +282,4 @@ def _problem(position: int, fit: frozenset[int]) -> str:
     if not fit:
         return f"{where} echoes fields of no submitted image task"
     indexes = ", ".join(map(str, sorted(fit)))
-    return f"{where} may belong to submitted image task {indexes}: its echo does not tell"
+    return f"{where} may belong to submitted image task {indexes}: its echo leaves that open"

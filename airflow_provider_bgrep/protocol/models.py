@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes over the wire, as frozen values: image tasks out, jobs back."""
+"""What goes over the wire, as frozen values: image tasks in requests, jobs in answers."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ FINISHED: Final = frozenset({JobStatus.SUCCESS.value, JobStatus.FAILED.value})
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTask:
-    """One element of the API's ``task_list``: an image, a prompt, and how many results to make.
+    """One element of the API's ``task_list``: an image, a prompt, and how many results to generate.
 
-    Nothing is checked when it is made, since a DAG file may hold templates in any field; it is
-    checked, whole lists at a time, before anything is sent.
+    Nothing is validated when it is created, since a DAG file may have templates in any field. Whole lists are
+    validated before anything is sent.
 
     :param image: URL of the source image, ``http`` or ``https``, each side 400 to 4096 px.
     :param positive_prompt: what the background should be; 1 to 500 characters, Chinese or English.
     :param mask: URL of the mask, of the image's resolution; foreground to keep is 255.
-    :param negative_prompt: what the background should not hold; at most 500 characters.
+    :param negative_prompt: what the background should not show; at most 500 characters.
     :param guidance_scale: prompt strength, [1, 20].
     :param strength: repaint strength, (0, 1].
     :param seed: random seed; left out, the service draws one. 0 is a real seed.
@@ -70,13 +70,13 @@ TASK_FIELD_NAMES: Final = tuple(f.name for f in fields(ImageTask))
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """What became of one image task.
+    """The result of one image task.
 
     :param index: position in the job, from 0.
-    :param status: ``WAITING``, ``RUNNING``, ``SUCCESS``, ``FAILED``, or upper-cased whatever else
-        the service said, which counts as not finished.
+    :param status: ``WAITING``, ``RUNNING``, ``SUCCESS`` or ``FAILED``. Any other status of the service, in
+        upper case, counts as not finished; so does ``MISSING``, see :mod:`.matching`.
     :param results: URLs of the generated images, in the order of their output number.
-    :param message: the service's words, often empty.
+    :param message: the service's message, often empty.
     :param echo: the submitted fields as the service repeated them.
     """
 
@@ -88,7 +88,7 @@ class TaskResult:
 
     @property
     def is_finished(self) -> bool:
-        """Whether this image task will not change any more."""
+        """Whether this image task is in a final state."""
         return self.status in FINISHED
 
 
@@ -109,7 +109,7 @@ class Job:
 
     @property
     def is_finished(self) -> bool:
-        """Whether every image task is ``SUCCESS`` or ``FAILED``; never of a job that names no tasks."""
+        """Whether every image task is ``SUCCESS`` or ``FAILED``; false for a job without tasks."""
         return bool(self.tasks) and all(task.is_finished for task in self.tasks)
 
     @property

@@ -56,9 +56,9 @@ _OSS: Final = frozenset(
 
 
 def strip_signature(url: str) -> str:
-    """``url`` without the parameters that merely sign it, and without its fragment.
+    """Return ``url`` without the parameters that only sign it, and without its fragment.
 
-    A URL signed anew is the same image. Parameters that choose what is served (``x-oss-process``,
+    A URL that is signed again names the same image. Parameters that choose what is served (``x-oss-process``,
     say) stay.
     """
     parts = urlsplit(url)
@@ -85,9 +85,9 @@ def _signs(name: str) -> bool:
 
 
 def canonical_url(url: str) -> str:
-    """One form of all URLs that name the same image: unsigned, and encoded as RFC 3986 normalizes it.
+    """Return one form for all URLs that name the same image: unsigned, and normalized by RFC 3986.
 
-    It is for comparing only: a server may refuse it. What is not a URL is returned as it is.
+    Use it for comparisons only: a server may refuse it. Text that is not a URL is returned unchanged.
     """
     try:
         parts = urlsplit(ascii_url(strip_signature(url.strip())))
@@ -105,7 +105,7 @@ def _decode_unreserved(escaped: re.Match[str]) -> str:
 
 
 def ascii_url(url: str) -> str:
-    """``url`` with what a URL may not hold percent-encoded as UTF-8, and its host name as IDNA.
+    """Return ``url`` in ASCII: other characters percent-encoded as UTF-8, the host name as IDNA.
 
     What is encoded already stays as it is, so that a signed URL keeps its signature.
     """
@@ -121,7 +121,7 @@ def ascii_url(url: str) -> str:
 
 
 def redact_url(url: str) -> str:
-    """``url`` as a message may show it: without credentials, query and fragment."""
+    """Return ``url`` as a message may show it: without credentials, query and fragment."""
     head = url.split("?", 1)[0].split("#", 1)[0]
     if head[:5].lower() == "data:":
         head = head.split(",", 1)[0]

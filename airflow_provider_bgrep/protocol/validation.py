@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks a whole list of image tasks before anything is sent, and reports every problem at once."""
+"""Validates a whole list of image tasks before anything is sent, and reports every problem at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHOWN = 60
 def validate_tasks(
     task_list: Any, *, least: int = MIN_TASKS, most: int | None = MAX_TASKS
 ) -> tuple[ImageTask, ...]:
-    """The image tasks of a list, each checked against the API's ranges.
+    """Return the image tasks of a list, each checked against the API's ranges.
 
     :param task_list: any iterable of :class:`ImageTask` or of mappings with the API's field names
         (and ``id``). What a mapping leaves out takes ``ImageTask``'s default.
@@ -80,7 +80,7 @@ def _checked(entry: Any, where: str, problems: list[Problem]) -> ImageTask | Non
     for name, field in IMAGE_TASK_FIELDS.items():
         value = values.get(name, field.default)
         if name == "negative_prompt" and isinstance(value, str) and not value:
-            value = None  # an empty cell of a spreadsheet says nothing, and means the same
+            value = None  # an empty cell of a spreadsheet means the same
         if value is None:
             if field.required:
                 problems.append(Problem(f"{where}.{name}", f"is missing; give {field.range}"))
@@ -101,7 +101,7 @@ def _checked(entry: Any, where: str, problems: list[Problem]) -> ImageTask | Non
 def _unknown_field(name: str) -> str:
     close = difflib.get_close_matches(name, TASK_FIELD_NAMES, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(TASK_FIELD_NAMES)}"
-    return f"is no field of an image task; {hint}"
+    return f"is not a field of an image task; {hint}"
 
 
 def _shown(value: Any) -> str:
@@ -125,7 +125,7 @@ def _is_no_text(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        return f"has a character that is no Unicode text (a lone surrogate) at {error.start}"
+        return f"has a character that is not Unicode text (a lone surrogate) at {error.start}"
     return ""
 
 
@@ -188,7 +188,7 @@ def _check_url(value: Any, field: Field) -> tuple[Any, str]:
         parts = urlsplit(value)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        # Neither shown nor in Python's words: what was taken for a port may be a password with a slash.
+        # Neither the value nor Python's message is shown: a supposed port may be part of a password.
         return None, f"cannot be read as a URL; give {field.range}"
     if parts.scheme.lower() not in URL_SCHEMES:
         return None, (

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models to and from HTTP, as plain bytes and mappings.
+"""Requests and answers as plain bytes and mappings.
 
-Decoding is as tolerant as the document's loose ends ask, and never guesses in a way that costs
-money: what cannot be read on a submit is an unknown outcome, not a refusal.
+Parsing tolerates what the API's document leaves open, and never guesses in a way that costs money: an answer
+to a submit that cannot be read is an unknown outcome, not a refusal.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NONCE_HEADER: Final = "X-Ca-Nonce"
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An HTTP response, whoever received it.
+    """An HTTP response, independent of the library that received it.
 
     :param status: HTTP status.
     :param headers: a mapping whose ``get`` ignores case.
@@ -47,7 +47,7 @@ class Response:
 
 
 def request_headers(app_code: str, nonce: str) -> dict[str, str]:
-    """The headers of one HTTP attempt.
+    """Return the headers of one HTTP attempt.
 
     :param app_code: the bare AppCode.
     :param nonce: a string that no other attempt has used.
@@ -61,7 +61,7 @@ def request_headers(app_code: str, nonce: str) -> dict[str, str]:
 
 
 def submit_body(tasks: Iterable[ImageTask]) -> bytes:
-    """The body of a submit.
+    """Return the body of a submit.
 
     :raises InvalidInput: if it is larger than what is let through to the API.
     """
@@ -73,7 +73,7 @@ def submit_body(tasks: Iterable[ImageTask]) -> bytes:
 
 
 def query_body(result_key: Any) -> bytes:
-    """The body of a query.
+    """Return the body of a query.
 
     :raises InvalidInput: if ``result_key`` is not text, or blank.
     """
@@ -88,7 +88,7 @@ def _dumped(payload: Any) -> bytes:
 
 
 def parse_envelope(operation: Operation, response: Response) -> dict[str, Any]:
-    """The envelope of a successful answer.
+    """Return the envelope of a successful answer.
 
     :raises CallError: if the gateway answered, the service refused, or the answer cannot be read.
     """
@@ -96,8 +96,8 @@ def parse_envelope(operation: Operation, response: Response) -> dict[str, Any]:
     gateway_code = (headers.get(CODE_HEADER) or "").strip()
     gateway_message = (headers.get(MESSAGE_HEADER) or "").strip()
     payload = _payload(response.body)
-    # The gateway's own answers often have no body: its headers come first. Where it sends a text alone,
-    # one that the table lacks does not outrank the service's own words.
+    # The gateway's own answers often have no body, so its headers come first. A text alone that the table
+    # lacks does not outrank the service's own message.
     if gateway_code or (
         status >= 400 and gateway_message and (payload is None or gateway_text_rule(gateway_message, status))
     ):
@@ -114,7 +114,7 @@ def parse_envelope(operation: Operation, response: Response) -> dict[str, Any]:
     if is_envelope and code == "0" and 200 <= status < 300 and not _is_false(payload.get("success")):
         return payload
     if code == "0":
-        code = ""  # a refusal that calls itself 0 says nothing; its status does
+        code = ""  # a refusal with code 0: only its status has a meaning
     rule = SERVICE_CODES.get(code) or by_status(status)
     message = payload.get("message") or rule.meaning
     raise _error(operation, rule, response, code=code, message=str(message), payload=payload)
@@ -125,7 +125,7 @@ _JSON: Final = json.JSONDecoder(strict=False)
 
 
 def _payload(body: bytes) -> dict[str, Any] | None:
-    """The body as a JSON object, ``None`` if it is none."""
+    """The body as a JSON object, ``None`` if it is not one."""
     try:
         try:
             payload = _JSON.decode(body.decode())
@@ -138,7 +138,7 @@ def _payload(body: bytes) -> dict[str, Any] | None:
 
 def _oddly_encoded(body: bytes) -> Any:
     try:
-        # Knows a byte order mark, and JSON's other encodings.
+        # This handles a byte order mark, and JSON's other encodings.
         return json.loads(body, strict=False)
     except UnicodeDecodeError:
         # Keys, statuses and URLs are ASCII: a prompt in another encoding must not cost a result_key.
@@ -170,7 +170,7 @@ def _error(
 ) -> CallError:
     named = _result_key(payload) if operation is Operation.SUBMIT and payload else ""
     if named:
-        # Contradictory, but should the job exist, this key is all that leads to what was paid for.
+        # Contradictory, but if the job exists, only this key leads to what was paid for.
         message = (sanitize_message(message) or rule.meaning)[:300]
         message = f"{message} (the answer names result_key {named[:_MAX_ID]})"
     return CallError(
@@ -199,7 +199,7 @@ def _result_key(payload: Mapping[str, Any]) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by ``Retry-After``: a number, or a date read against the answer's ``Date``."""
+    """Return the seconds of ``Retry-After``: a number, or a date relative to the answer's ``Date``."""
     value = (headers.get("Retry-After") or "").strip()
     if not value:
         return None
@@ -217,7 +217,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 def parse_job(
     operation: Operation, response: Response, payload: Mapping[str, Any], result_key: str = ""
 ) -> Job:
-    """The job that a successful answer describes.
+    """Return the job that a successful answer describes.
 
     :param payload: what :func:`parse_envelope` returned.
     :param result_key: the key that was asked for, where the answer repeats none.
@@ -254,12 +254,12 @@ def _entries(payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         return [entries]
     if not isinstance(entries, list):
         return []
-    # What cannot be read keeps its place and is not finished: left out, the others would move up.
+    # An unreadable entry keeps its place and is not finished: without it, the others would move up.
     return [entry if isinstance(entry, dict) else {} for entry in entries]
 
 
 def statuses(payload: Mapping[str, Any]) -> list[str]:
-    """The image tasks' statuses alone: what a poll needs, at a fraction of a whole job's cost."""
+    """Return the image tasks' statuses: all that a poll needs, at a fraction of the cost of a whole job."""
     return [_status(entry) for entry in _entries(payload)]
 
 
@@ -278,7 +278,7 @@ def _task(index: int, entry: Mapping[str, Any]) -> TaskResult:
     message = entry.get("message")
     message = message if isinstance(message, str) else ""
     if status == JobStatus.SUCCESS and not results:
-        # Nothing can be had of it, so to everyone above it is a failure.
+        # There is nothing to download, so to all callers it is a failure.
         status, message = JobStatus.FAILED.value, NO_RESULT
     return TaskResult(
         index=index,

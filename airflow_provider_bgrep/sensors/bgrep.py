@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -23,12 +24,12 @@ from airflow_provider_bgrep.connection import DEFAULT_CONNECTION_ID
 from airflow_provider_bgrep.exceptions import (
     BgRepConfigurationError,
     BgRepError,
-    BgRepJobNotFoundError,
-    BgRepThrottledError,
     BgRepTimeoutError,
     error_from,
+    failure_of,
 )
-from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, JOB_LAG_SECONDS
+from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
+from airflow_provider_bgrep.protocol.retry import POKE, Action, decide
 from airflow_provider_bgrep.results import check_fail_on, raise_if_failed, summary, task_ids
 from airflow_provider_bgrep.templates import ImageTaskTemplates
 
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
     """Waits until every image task of a job is ``SUCCESS`` or ``FAILED``, and returns the results.
 
-    ``poke``, ``reschedule`` and deferrable mode end alike: in the same XCom, and in the same errors,
-    which ``soft_fail`` and ``never_fail`` turn into a skip in the same cases.
+    ``poke``, ``reschedule`` and deferrable mode end with the same XCom and the same errors, and ``soft_fail``
+    and ``never_fail`` turn the same errors into a skip.
 
     Returns ``{"result_key": …, "counts": {"SUCCESS": n, "FAILED": m}, "tasks": [{"index": i, "status": …,
     "results": [url, …], "message": …, "id": … (where ``task_list`` gives one)}, …]}``. The value is pushed
@@ -85,18 +86,18 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
         self._began = 0.0
 
     def poke(self, context: Context) -> PokeReturnValue | bool:
-        """Ask once. Being throttled is not being finished, and a job may be young."""
+        """Query the job once. Throttling, and "no such job" at first, only mean "not finished yet"."""
         try:
             job = self._query()
-        except (BgRepThrottledError, BgRepJobNotFoundError) as error:
-            if isinstance(error, BgRepJobNotFoundError) and not self._is_lag(context):
+        except BgRepError as error:
+            if not self._may_poll_on(error, self._elapsed(context)):
                 raise
             self.log.warning("%s", error)
             return False
         return self._finished(context, job) if job.is_finished else False
 
     def execute(self, context: Context) -> Any:
-        """Wait in the way that was chosen."""
+        """Wait in the chosen mode."""
         if self.deferrable:
             return self._judged(self._execute_deferrable, context)
         self._began = time.time()
@@ -111,23 +112,24 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
             raise self._timed_out(None) from error
 
     def execute_complete(self, context: Context, event: dict[str, Any], end_time: float) -> Any:
-        """Called when the trigger fired.
+        """Resume after the trigger fired.
 
         :param event: a :class:`~airflow_provider_bgrep.triggers.event.BgRepEvent`.
         :param end_time: this wait's deadline, seconds since the epoch.
         """
-        from airflow_provider_bgrep.triggers.event import BgRepEvent, Reason
+        from airflow_provider_bgrep.triggers.bgrep import read_event
+        from airflow_provider_bgrep.triggers.event import Reason
 
-        fired = BgRepEvent.from_dict(event)
+        fired = read_event(event)
         try:
             if fired.input_error:
                 raise BgRepConfigurationError(fired.input_error)
             if fired.reason is Reason.ERROR:
                 raise error_from(fired.error())
-            # Even at the deadline: the job may have finished while no triggerer was running.
+            # Also at the deadline: the job may have finished while no triggerer was running.
             job = self._query()
         except BgRepError as error:
-            if self._may_wait_on(error) and time.time() < end_time:
+            if self._may_wait_on(error, elapsed=math.inf) and time.time() < end_time:
                 self.log.warning("%s", error)
                 return self._defer(end_time)
             raise
@@ -141,8 +143,8 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
         """Continue after a deferral; turns errors into a skip in the same cases as ``poke`` mode does."""
 
         def resume(context: Context) -> Any:
-            # Airflow's own word for a trigger that was never run in time; the class it would raise for
-            # that differs between its versions.
+            # This is how Airflow reports that no triggerer ran in time; the class that it would raise
+            # differs between versions.
             if next_method == "__fail__" and "timeout" in str((next_kwargs or {}).get("error", "")).lower():
                 raise self._timed_out(None)
             return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
@@ -154,8 +156,7 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
         try:
             job = self._query()
         except BgRepError as error:
-            # The trigger has the same patience with a job that is young.
-            if not (self._may_wait_on(error) or isinstance(error, BgRepJobNotFoundError)):
+            if not self._may_wait_on(error, elapsed=0.0):
                 raise
             self.log.warning("%s", error)
         else:
@@ -163,22 +164,26 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
                 return self._finished(context, job).xcom_value
         return self._defer(end_time)
 
-    def _may_wait_on(self, error: BgRepError) -> bool:
-        if isinstance(error, BgRepThrottledError):
-            return True
-        return self.silent_fail and not isinstance(error, AirflowFailException)
+    def _may_wait_on(self, error: BgRepError, elapsed: float) -> bool:
+        """Whether a deferred wait goes on after an error, as ``poke`` mode would."""
+        is_silent = self.silent_fail and not isinstance(error, AirflowFailException)
+        return is_silent or self._may_poll_on(error, elapsed)
 
-    def _is_lag(self, context: Context) -> bool:
-        """Whether this wait began so recently that "no such job" may only mean "not yet"."""
+    def _may_poll_on(self, error: BgRepError, elapsed: float) -> bool:
+        """Whether an error only means "not finished yet"."""
+        return decide(failure_of(error), POKE, attempt=1, elapsed=elapsed).action is Action.POLL
+
+    def _elapsed(self, context: Context) -> float:
+        """Seconds since this wait began; infinite where that is not known."""
         began = self._began
         if self.reschedule:
-            # Each poke is a process of its own. Airflow 2 does not tell when the first one was.
+            # Each poke is a process of its own. Airflow 2 does not record when the first one ran.
             first_reschedule = getattr(context["ti"], "get_first_reschedule_date", None)
             if first_reschedule is None:
-                return False
+                return math.inf
             first = first_reschedule(context)
             began = first.timestamp() if first else began
-        return time.time() - began < JOB_LAG_SECONDS
+        return time.time() - began
 
     def _defer(self, end_time: float) -> NoReturn:
         from airflow_provider_bgrep.triggers.bgrep import GRACE_SECONDS, BgRepTrigger
@@ -198,9 +203,9 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
         raise AssertionError("defer() raises")
 
     def _judged(self, wait: Callable[[Context], Any], context: Context) -> Any:
-        """Apply ``soft_fail`` and ``never_fail`` to a deferrable leg by the rules of ``poke`` mode.
+        """Apply ``soft_fail`` and ``never_fail`` to a deferrable wait by the rules of ``poke`` mode.
 
-        Airflow's own differ: deferred, ``soft_fail`` would skip a passing fault that ``poke`` mode
+        Airflow's own rules differ: deferred, ``soft_fail`` would skip on a transient error that ``poke`` mode
         leaves to a retry.
         """
         try:
@@ -231,8 +236,8 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
         return PokeReturnValue(is_done=True, xcom_value=result)
 
     def _timed_out(self, job: Job | None) -> BgRepTimeoutError:
-        counts = f" It was {job.counts} when last seen." if job else ""
+        counts = f" Its last known state is {job.counts}." if job else ""
         return BgRepTimeoutError(
-            f"Job {self.result_key} was not finished within {self.timeout:g} s.{counts} It goes on, and is "
-            "paid for: clear this task, with a longer timeout, to collect it under the same result key."
+            f"Job {self.result_key} was not finished within {self.timeout:g} s.{counts} It continues, and is "
+            "billed: to collect it under the same result key, clear this task with a longer timeout."
         )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.providers.common.compat.sdk import conf
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.hooks.bgrep import BgRepAsyncHook
 
 GRACE_SECONDS: Final = 300.0
-"""How long after the deadline Airflow ends the wait itself, should no triggerer be there to do it."""
+"""Seconds after the deadline at which Airflow ends the wait itself, if no triggerer is running."""
 
 _ENDS_ONE_JOB = frozenset({ErrorKind.JOB_NOT_FOUND, ErrorKind.JOB_FAILED})
-"""Errors that say something of one job only; the worker meets them again when it asks for that job."""
+"""Errors that concern one job only; the worker gets them again when it queries that job."""
 
 
 def _hook_class() -> type[BgRepAsyncHook]:
@@ -33,10 +33,23 @@ def _hook_class() -> type[BgRepAsyncHook]:
     return BgRepAsyncHook
 
 
+def read_event(payload: Mapping[str, Any]) -> BgRepEvent:
+    """Return the trigger's event.
+
+    :raises BgRepConfigurationError: if another version of this provider sent it.
+    """
+    from airflow_provider_bgrep.exceptions import BgRepConfigurationError
+
+    try:
+        return BgRepEvent.from_dict(payload)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BgRepConfigurationError(f"The trigger's event cannot be read: {error}") from error
+
+
 class BgRepTrigger(BaseTrigger):
     """Waits until jobs are finished, and fires one small event.
 
-    Restarted, it asks for every job once more and keeps its deadline.
+    After a restart it queries every job once more and keeps its deadline.
 
     :param result_keys: keys of the jobs to wait for.
     :param bgrep_conn_id: the ``bgrep`` connection.
@@ -79,7 +92,7 @@ class BgRepTrigger(BaseTrigger):
         """Wait, then fire."""
         from airflow_provider_bgrep.exceptions import BgRepConfigurationError
 
-        # In a fresh triggerer the import takes longer than every other trigger should have to wait.
+        # In a new triggerer the import would block all other triggers for too long.
         hook_class = await asyncio.to_thread(_hook_class)
         try:
             async with hook_class(self.bgrep_conn_id) as hook:
@@ -95,12 +108,12 @@ class BgRepTrigger(BaseTrigger):
         yield TriggerEvent(event.to_dict())  # type: ignore[no-untyped-call]
 
     async def _wait(self, hook: BgRepAsyncHook) -> BgRepEvent:
-        count, tally = len(self.result_keys), RequestCounter()
-        # A task that comes back before its supervisor has reported the end of its last leg is taken for
-        # dead, and spends a try: that report may take so long.
+        count, counter = len(self.result_keys), RequestCounter()
+        # A task that resumes before its supervisor has reported the deferral is taken for dead, and uses up
+        # a try. That report may take this long.
         settled = time.time() + conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0)
         waiters = [
-            asyncio.ensure_future(self._wait_for_one(hook, key, settled, tally)) for key in self.result_keys
+            asyncio.ensure_future(self._wait_for_one(hook, key, settled, counter)) for key in self.result_keys
         ]
         ended: asyncio.Queue[asyncio.Future[int]] = asyncio.Queue()
         for waiter in waiters:
@@ -113,26 +126,26 @@ class BgRepTrigger(BaseTrigger):
                 if finished and until is None and self.collect_after is not None:
                     until = time.time() + self.collect_after
         except TimeoutError:
-            return BgRepEvent(Reason.COLLECT, finished, count - finished, tally.queries)
+            return BgRepEvent(Reason.COLLECT, finished, count - finished, counter.queries)
         except CallError as error:
-            return BgRepEvent.of_error(error, finished, count - finished, tally.queries)
+            return BgRepEvent.of_error(error, finished, count - finished, counter.queries)
         finally:
             for waiter in waiters:
                 waiter.cancel()
             await asyncio.gather(*waiters, return_exceptions=True)
         reason = Reason.FINISHED if finished == count else Reason.DEADLINE
-        return BgRepEvent(reason, finished, count - finished, tally.queries)
+        return BgRepEvent(reason, finished, count - finished, counter.queries)
 
     async def on_kill(self) -> None:
-        """Called when somebody marks or clears the waiting task: the API has no cancel."""
+        """Log the jobs when the waiting task is marked or cleared: the API cannot cancel them."""
         self.log.warning(
-            "%d jobs go on and are paid for (the API cannot cancel them): %s",
+            "%d jobs continue and are billed, since the API cannot cancel them: %s",
             len(self.result_keys),
             ", ".join(self.result_keys),
         )
 
     async def _wait_for_one(
-        self, hook: BgRepAsyncHook, result_key: str, settled: float, tally: RequestCounter
+        self, hook: BgRepAsyncHook, result_key: str, settled: float, counter: RequestCounter
     ) -> int:
         """Wait for one job. :return: 1 if it is finished, 0 at the deadline."""
         # Each key has its own place in the interval. A thousand jobs, of one trigger or of a thousand that a
@@ -141,7 +154,7 @@ class BgRepTrigger(BaseTrigger):
         await asyncio.sleep(max(0.0, min(settled + place, self.end_time) - time.time()))
         try:
             waited = await hook.wait(
-                result_key, poll_interval=self.poll_interval, end_time=self.end_time, tally=tally
+                result_key, poll_interval=self.poll_interval, end_time=self.end_time, counter=counter
             )
         except CallError as error:
             if error.kind in _ENDS_ONE_JOB:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one event of :class:`~airflow_provider_bgrep.triggers.bgrep.BgRepTrigger`, versioned.
 
-It is logged and stored in clear, so it carries numbers and codes: no URL, no prompt, no message, and
+It is logged and stored unencrypted, so it carries numbers and codes only: no URL, no prompt, no message, and
 nothing that grows with the number of jobs.
 """
 
@@ -24,16 +24,16 @@ class Reason(str, Enum):
     FINISHED = "finished"
     """Every job is finished, or will never be (unknown to the service, failed as a whole)."""
     DEADLINE = "deadline"
-    """``end_time`` has come."""
+    """``end_time`` has passed."""
     COLLECT = "collect"
     """``collect_after`` seconds have passed since the first job finished."""
     ERROR = "error"
-    """A query failed in a way that waiting does not mend."""
+    """A query failed, and asking again cannot help."""
 
 
 @dataclass(frozen=True, slots=True)
 class BgRepEvent:
-    """What a trigger tells the worker.
+    """What a trigger sends to the worker.
 
     :param reason: why it fired.
     :param finished: jobs that are finished.
@@ -43,7 +43,7 @@ class BgRepEvent:
     :param http_status: its HTTP status, ``None`` where no answer came.
     :param request_id: the service's id of the failed call.
     :param gateway_request_id: the gateway's id of it.
-    :param input_error: a connection that cannot be used, in words (they hold no secret).
+    :param input_error: why the connection cannot be used, without secrets.
     :param version: of this format.
     """
 
@@ -59,12 +59,12 @@ class BgRepEvent:
     version: int = VERSION
 
     def to_dict(self) -> dict[str, Any]:
-        """The form that travels."""
+        """Return the event's payload."""
         return {**asdict(self), "reason": self.reason.value}
 
     @classmethod
     def from_dict(cls, event: Mapping[str, Any]) -> BgRepEvent:
-        """The event again.
+        """Return the event of a payload.
 
         :raises ValueError: if a newer version of this provider sent it.
         """
@@ -79,7 +79,7 @@ class BgRepEvent:
 
     @classmethod
     def of_error(cls, error: CallError, finished: int, pending: int, queries: int = 0) -> BgRepEvent:
-        """The event for a failed query."""
+        """Return the event for a failed query."""
         return cls(
             Reason.ERROR,
             finished,
@@ -92,7 +92,7 @@ class BgRepEvent:
         )
 
     def error(self) -> CallError:
-        """The failed query's error, rebuilt from its code."""
+        """Return the failed query's error, rebuilt from its code."""
         return CallError.rebuilt(
             Operation.QUERY,
             code=self.code,

@@ -528,9 +528,8 @@ def test_a_proxys_stray_answer_to_a_query_ends_nothing(plain_shop, no_waiting, s
 
 def test_an_answer_that_does_not_name_all_image_tasks_is_not_the_last_word(plain_shop):
     tasks = tasks_of(plain_shop.emulator, 2)
-    key = "0123456789abcdef0123456789abcdef"
     finished = {**tasks[0], "status": "SUCCESS", "results": ["http://127.0.0.1:9/a.png"]}
-    body = {"success": True, "code": 0, "data": {"result_key": key, "task_list": [finished]}}
+    body = {"success": True, "code": 0, "data": {"task_list": [finished]}}
     fault = plain_shop.emulator.inject("body", operation="query", body=json.dumps(body), times=2)
     outcome = plain_shop.run(tasks)
     assert fault.exhausted

@@ -266,6 +266,20 @@ def test_a_connection_that_cannot_be_used_is_named_at_once(sensor, run, ti, monk
     assert "password" in str(outcome.error)
 
 
+def test_a_connection_that_is_not_defined_is_named_at_once(sensor, run, ti):
+    outcome = run(sensor(result_key="k", bgrep_conn_id="no_such_shop"), ti)
+    assert outcome.state == "failed"
+    assert isinstance(outcome.error, BgRepConfigurationError)
+    assert "'no_such_shop'" in str(outcome.error)
+
+
+@pytest.mark.parametrize("event", [{"version": 99}, {"version": 1}, {"version": 1, "reason": "other"}])
+def test_an_event_of_another_version_is_final(ti, event, airflow_database):
+    sensor = BgRepSensor(task_id="wait", result_key="k", deferrable=True)
+    with pytest.raises(BgRepConfigurationError):
+        sensor.execute_complete({"ti": ti}, event, end_time=0.0)
+
+
 def test_a_trigger_that_nobody_ran_is_a_time_out_too(submit, connection, ti, airflow_database):
     connection.configure(timing="polls", polls=10_000)
     sensor = BgRepSensor(task_id="wait", result_key=submit(), deferrable=True, timeout=5)

@@ -82,15 +82,15 @@ def test_a_missing_host_is_asked_for_by_example(host):
         ({"host": f"user@{HOST}"}, "host", "credentials"),
         ({"host": f"https://:{CODE}@{HOST}"}, "host", "credentials"),
         ({"host": f"https://{CODE}:x@{HOST}"}, "host", "credentials"),
-        ({"host": f"{HOST}:{CODE}"}, "host", "no number"),
-        ({"host": f"{HOST}:99999"}, "host", "no number"),
-        ({"host": "https://[::1"}, "host", "no URL"),
-        ({"host": "two words"}, "host", "no domain"),
-        ({"host": "https://"}, "host", "no domain"),
-        ({"host": "ftp://example.com"}, "host", "no domain"),
-        ({"host": "evil.com\\.localhost", "schema": "http"}, "host", "no domain"),
-        ({"host": "evil.com%2f.localhost", "schema": "http"}, "host", "no domain"),
-        ({"host": "evil.com;.localhost", "schema": "http"}, "host", "no domain"),
+        ({"host": f"{HOST}:{CODE}"}, "host", "not a number"),
+        ({"host": f"{HOST}:99999"}, "host", "not a number"),
+        ({"host": "https://[::1"}, "host", "nor a URL"),
+        ({"host": "two words"}, "host", "neither a domain"),
+        ({"host": "https://"}, "host", "neither a domain"),
+        ({"host": "ftp://example.com"}, "host", "neither a domain"),
+        ({"host": "evil.com\\.localhost", "schema": "http"}, "host", "neither a domain"),
+        ({"host": "evil.com%2f.localhost", "schema": "http"}, "host", "neither a domain"),
+        ({"host": "evil.com;.localhost", "schema": "http"}, "host", "neither a domain"),
         ({"schema": "ftp"}, "schema", "give https"),
         ({"schema": "bgrep"}, "schema", "give https"),
         ({"schema": "http", "host": f"https://{HOST}"}, "schema", "leave one of them out"),
@@ -190,7 +190,7 @@ def test_a_missing_app_code_is_asked_for(password):
     ids=repr,
 )
 def test_what_cannot_be_an_app_code_is_refused_without_showing_it(password):
-    assert "copy it anew" in problems(password=password)["password"]
+    assert "copy it again" in problems(password=password)["password"]
 
 
 def test_an_app_code_is_in_no_repr():
@@ -204,7 +204,7 @@ def test_no_message_repeats_what_may_be_a_secret():
     extra = {"proxies": f"http://u:{CODE}@proxy", "appcode": CODE, "headers": {"Authorization": CODE}}
     found = problems(host=f"x:{CODE}", extra=extra)
     assert set(found) == {"host", "extra.proxies", "extra.appcode", "extra.headers"}
-    assert problems(extra=f'{{"appcode": "{CODE}"') == {"extra": "is no JSON object"}
+    assert problems(extra=f'{{"appcode": "{CODE}"') == {"extra": "is not a JSON object"}
 
 
 # --- extras -------------------------------------------------------------------------------------------
@@ -297,7 +297,7 @@ def test_no_extras_are_no_problem(extra):
 
 @pytest.mark.parametrize("extra", ["[]", "7", '"x"', "{", "{'a': 1}", "x"])
 def test_extras_that_are_no_object_are_refused(extra):
-    assert problems(extra=extra) == {"extra": "is no JSON object"}
+    assert problems(extra=extra) == {"extra": "is not a JSON object"}
 
 
 @pytest.mark.parametrize(

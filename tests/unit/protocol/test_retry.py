@@ -18,11 +18,19 @@ from airflow_provider_bgrep.protocol.codes import (
 )
 from airflow_provider_bgrep.protocol.errors import NOT_CONNECTED, CallError
 from airflow_provider_bgrep.protocol.retry import (
+    COLLECT,
+    JOB_NOT_FOUND_GRACE_SECONDS,
     ONCE,
+    POKE,
     QUERY,
     SUBMIT,
+    WAIT,
+    Action,
+    Failure,
+    Reason,
     RetryPolicy,
-    next_wait,
+    Throttled,
+    decide,
     poll_wait,
     reserve,
 )
@@ -43,6 +51,12 @@ patiences = st.sampled_from([SUBMIT, QUERY, ONCE]) | st.builds(
     cap=st.floats(10, 600),
     longest_ask=st.floats(1, 1000),
 )
+
+
+def next_wait(error: CallError, attempt: int, policy: RetryPolicy, rand: float) -> float | None:
+    step = decide(error, policy, attempt=attempt, rand=rand)
+    assert (step.reason is None) == (step.action is not Action.GIVE_UP)
+    return step.seconds if step.action is Action.RETRY else None
 
 
 @given(errors, st.integers(1, 2000), patiences, rands)
@@ -89,6 +103,64 @@ def test_a_submit_gives_up_within_a_minute_and_a_query_within_one_and_a_half():
         for rand in (0.0, 0.999):
             waits = [next_wait(error, n, patience, rand) for n in range(1, patience.attempts)]
             assert least <= sum(wait or 0 for wait in waits) <= most
+
+
+NO_JOB = CallError(Operation.QUERY, SERVICE_CODES["23500008"])
+BUSY = CallError(Operation.QUERY, SERVICE_CODES["23500004"])
+BROKEN = CallError(Operation.QUERY, SERVICE_CODES["23500000"])
+PROXY = CallError(Operation.QUERY, by_status(404))
+
+
+@given(errors, st.integers(1, 100), st.floats(0, 1e6), st.floats(-10, 1e6), rands)
+def test_an_unknown_outcome_is_never_sent_again_whatever_the_policy(error, attempt, elapsed, left, rand):
+    for policy in (SUBMIT, QUERY, ONCE, WAIT, POKE, COLLECT):
+        step = decide(error, policy, attempt=attempt, elapsed=elapsed, time_left=left, rand=rand)
+        if error.then is RetryDecision.UNKNOWN:
+            assert step.action is Action.UNKNOWN_OUTCOME
+        assert step.seconds >= 0
+        assert step.action is not Action.RETRY or step.seconds < max(left, 1e-9) or not error.code
+
+
+@pytest.mark.parametrize("policy", [WAIT, POKE, COLLECT])
+def test_no_such_job_is_lag_for_one_grace_period_everywhere(policy):
+    young = decide(NO_JOB, policy, attempt=1, elapsed=JOB_NOT_FOUND_GRACE_SECONDS - 1)
+    old = decide(NO_JOB, policy, attempt=1, elapsed=JOB_NOT_FOUND_GRACE_SECONDS)
+    assert young.action is Action.POLL
+    assert (old.action, old.reason) == (Action.GIVE_UP, Reason.FINAL)
+
+
+def test_a_single_query_does_not_wait_for_a_job_to_appear():
+    assert decide(NO_JOB, QUERY, attempt=1).reason is Reason.FINAL
+
+
+def test_throttling_gives_up_polls_or_is_paced():
+    assert decide(BUSY, QUERY, attempt=QUERY.attempts).reason is Reason.ATTEMPTS
+    assert decide(BUSY, WAIT, attempt=1).action is Action.RETRY
+    assert decide(BUSY, WAIT, attempt=WAIT.attempts).action is Action.POLL
+    assert decide(BUSY, POKE, attempt=1).action is Action.POLL
+    paced = RetryPolicy(attempts=1, throttled=Throttled.PACE, throttled_seconds=60)
+    assert decide(BUSY, paced, attempt=99, elapsed=59).action is Action.RETRY
+    assert decide(BUSY, paced, attempt=99, elapsed=60).reason is Reason.THROTTLED
+
+
+def test_a_deadline_ends_what_may_pass_and_hides_nothing_that_is_final():
+    assert decide(BROKEN, QUERY, attempt=1, time_left=0).reason is Reason.DEADLINE
+    assert decide(BROKEN, QUERY, attempt=1, time_left=0.1).reason is Reason.DEADLINE
+    assert decide(
+        CallError(Operation.QUERY, SERVICE_CODES["23500001"]), QUERY, attempt=1, time_left=0
+    ).reason is (Reason.FINAL)
+
+
+def test_a_proxys_refusal_is_tried_again_only_where_many_jobs_depend_on_it():
+    assert decide(PROXY, QUERY, attempt=1).reason is Reason.FINAL
+    assert decide(PROXY, COLLECT, attempt=1).action is Action.RETRY
+    assert decide(PROXY, COLLECT, attempt=COLLECT.attempts).reason is Reason.FINAL
+    assert decide(NO_JOB, COLLECT, attempt=1, elapsed=1e9).reason is Reason.FINAL
+
+
+def test_what_is_not_a_call_of_the_api_is_decided_alike():
+    assert decide(Failure(RetryDecision.SEND_AGAIN), QUERY, attempt=1).action is Action.RETRY
+    assert decide(Failure(RetryDecision.SEND_AGAIN), ONCE, attempt=1).reason is Reason.ATTEMPTS
 
 
 @given(st.floats(0, 3600), rands)
