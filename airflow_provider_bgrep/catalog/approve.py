@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asks a person before much is spent. Airflow 3.1 and later; importing this on an older one raises."""
+"""The approval task (Airflow 3.1 and later; on older ones, importing this module raises an error)."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-APPROVE, REFUSE = "Buy", "Do not buy"
+APPROVE, REFUSE = "Submit", "Do not submit"
 _LEAST_SECONDS: Final = 60.0
 
 
 class BgRepApprovalOperator(HITLOperator):
-    """Returns the numbers of a plan's shards, asking a person first if it costs more than was allowed.
+    """Returns the numbers of a plan's shards, after a person approved a plan that costs more than a limit.
 
-    Nobody's answer is a no, so that a night is over before the next is due.
+    Without an answer the plan is cancelled, so that the run ends before the next one is due.
 
-    :param plan: what the task that plans has pushed as ``plan``. Templated.
-    :param destination: the catalog's. Templated.
-    :param approve_above: a sum of money up to which nobody is asked; nothing asks nobody. Templated.
+    :param plan: what the plan task pushed as ``plan``. Templated.
+    :param destination: the catalog's destination. Templated.
+    :param approve_above: cost up to which a plan needs no approval; empty if none does. Templated.
     """
 
     template_fields: Sequence[str] = ("subject", "body", "destination", "plan", "approve_above")
@@ -37,29 +37,29 @@ class BgRepApprovalOperator(HITLOperator):
         self.approve_above = approve_above
 
     def execute(self, context: Context) -> Any:
-        """Ask, or go on at once."""
+        """Ask for approval, if it is needed."""
         limit = str(self.approve_above).strip()
         is_asked = limit.lower() not in ("", "none") and Decimal(self.plan["cost"] or 0) > Decimal(limit)
         if not is_asked or not self.plan["shards"]:
             return self._shards()
-        # A plan that lapses while it is asked about would buy nothing.
+        # A plan whose lease expires before the answer would submit nothing.
         left = self.plan["until"] - time.time()
         self.response_timeout = timedelta(seconds=max(_LEAST_SECONDS, left / 2))
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[int]:
-        """Go on, or not."""
+        """Return the shards, or cancel the plan."""
         from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
-        from airflow_provider_bgrep.catalog.state.plan_store import cancel_plan
+        from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
         from airflow_provider_bgrep.storage import absolute_path
 
         answer = super().execute_complete(context, event)
         if answer["chosen_options"] == [APPROVE]:
             return self._shards()
         reason = "it was not approved"
-        self.log.info("Nothing is bought: %s.", reason)
-        layout = CatalogPaths(absolute_path("destination", self.destination))
-        cancel_plan(layout.plan(self.plan["plan_id"]), reason)
+        paths = CatalogPaths(absolute_path("destination", self.destination))
+        PlanStore(paths, self.plan["plan_id"]).cancel(reason)
+        self.log.info("Cancelled plan %s: %s", self.plan["plan_id"], reason)
         return []
 
     def _shards(self) -> list[int]:

@@ -10,13 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.source.images import readable_url
-from airflow_provider_bgrep.catalog.state.ledger import Ledger
-from airflow_provider_bgrep.catalog.state.plan_store import (
-    read_options,
-    read_outstanding_jobs,
-    read_plan,
-    read_work_items,
-)
+from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
+from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SupersededError
 from airflow_provider_bgrep.journal.stores import FileStore, Store
 from airflow_provider_bgrep.operators.spec import GenerateOptions, GenerateSpec
@@ -66,17 +61,16 @@ class Shard:
         :param plan_id: the plan.
         :param shard: which shard, from 0.
         """
-        files = layout.plan(plan_id)
-        plan, options = read_plan(files), read_options(files)
-        ledger = Ledger(layout)
+        plan_store, ledger = PlanStore(layout, plan_id), LedgerReader(layout)
+        plan, options, files = plan_store.plan, plan_store.config, plan_store.files
 
         def is_open() -> bool:
-            return time.time() < plan.until and ledger.is_open(plan_id)
+            return time.time() < plan.until and ledger.has_lease(plan_id)
 
         rows = [
-            row for row in read_work_items(files, plan, shard) if row["state"] != RowState.UNPUBLISHED.value
+            dict(row) for row in plan_store.work_items(shard) if row["state"] != RowState.UNPUBLISHED.value
         ]
-        known = list(read_outstanding_jobs(files))
+        known = list(plan_store.outstanding_jobs())
         rows = _without_lost(rows, {record.result_key for record in known})
         image_tasks = [_image_task(row, options.source_conn_id or None) for row in rows]
         return cls(

@@ -1,52 +1,85 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tasks of a night, as Airflow's operators: a few lines each over the modules that do the work."""
+"""The tasks of a catalog refresh as operators. The packages named after the tasks do the work."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
-from airflow_provider_bgrep.exceptions import BgRepJobFailedError, BgRepServiceError, input_error
+from airflow_provider_bgrep.catalog.extra import require_catalog_extra
+from airflow_provider_bgrep.exceptions import BgRepError, BgRepJobFailedError, BgRepStateError, input_error
 from airflow_provider_bgrep.operators._arguments import count_of
 from airflow_provider_bgrep.operators._base import GenerateBase
 from airflow_provider_bgrep.operators.spec import MAX_RETRY_FAILED
-from airflow_provider_bgrep.protocol.errors import InvalidInput
+from airflow_provider_bgrep.protocol.errors import InvalidInput, sanitize_message
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+    from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
     from airflow_provider_bgrep.operators.spec import GenerateSpec
 
 _SHOWN = 10
-"""So many shards a message names."""
+"""Shards that a message names."""
 
-_NO_PLAN = "There is no plan for this run: see the task that plans."
+_REMEDY = "Restore it from a backup, or start a new run."
+_NO_PLAN = "This run has no plan: see the log of its plan task."
 
 
-def _layout(destination: str) -> CatalogPaths:
+@contextlib.contextmanager
+def state_errors() -> Iterator[None]:
+    """Raise what a task meets in the catalog's files as errors of this package.
+
+    A damaged or missing file is final: :class:`~airflow_provider_bgrep.exceptions.BgRepStateError`. Lost
+    races are retried: :class:`~airflow_provider_bgrep.exceptions.BgRepConflictError`. Errors of the store
+    itself are left alone, so that Airflow retries them.
+
+    :raises BgRepError: for input that cannot be used, and for files that cannot be read.
+    """
+    try:
+        yield
+    except BgRepError:
+        raise
+    except InvalidInput as error:
+        raise input_error(error) from None
+    except FileNotFoundError as error:
+        raise BgRepStateError(f"A file cannot be found: {sanitize_message(error)}. {_REMEDY}") from error
+    except ValueError as error:  # what JSON, Arrow and journals raise for bytes that they cannot read
+        raise BgRepStateError(f"A file cannot be read: {sanitize_message(error)}. {_REMEDY}") from error
+
+
+def _paths(destination: str) -> CatalogPaths:
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
     from airflow_provider_bgrep.storage import absolute_path
 
     return CatalogPaths(absolute_path("destination", destination))
 
 
+def _store(destination: str, plan_id: Any) -> PlanStore:
+    from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+
+    return PlanStore(_paths(destination), str(plan_id))
+
+
 def _is_missing(plan_id: Any) -> bool:
-    # What a template makes of an XCom that is not there.
+    # A template renders an XCom that does not exist as one of these.
     return plan_id is None or plan_id in ("", "None")
 
 
 class BgRepPlanOperator(BaseOperator):
-    """Reads the catalog and the ledger, and freezes a plan. Buys nothing.
+    """Compares the catalog with the ledger, and writes a plan. Submits nothing.
 
     Returns the numbers of its shards, for tasks to be mapped over; pushes ``{"plan_id": …, "shards": n,
     "until": seconds, "images": n, "cost": text, "counts": {state: n, …}, "explained": text}`` to XCom as
     ``plan``.
 
     :param options: see :class:`~airflow_provider_bgrep.catalog.config.options.Options`. Templated.
-    :param verbatim: further options, which Airflow does not render: their templates are over the rows.
+    :param verbatim: further options that Airflow does not render: their templates are over the catalog's
+        rows.
     """
 
     template_fields: Sequence[str] = ("options",)
@@ -56,26 +89,20 @@ class BgRepPlanOperator(BaseOperator):
     def __init__(
         self, *, options: Mapping[str, Any], verbatim: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> None:
+        require_catalog_extra()
         super().__init__(**kwargs)
         self.options = options
         self.verbatim = verbatim
 
     def execute(self, context: Context) -> list[int]:
-        """Plan the night."""
+        """Create the plan."""
         from airflow_provider_bgrep.catalog.config.options import Options
         from airflow_provider_bgrep.catalog.plan.create import create_plan
-        from airflow_provider_bgrep.catalog.state.ledger import PlanInProgressError
 
         ti = context["ti"]
-        try:
+        with state_errors():
             options = Options.checked({**self.options, **(self.verbatim or {})})
-            plan = create_plan(
-                options, _layout(options.destination), dag_id=ti.dag_id, run_id=ti.run_id, log=self.log
-            )
-        except InvalidInput as error:
-            raise input_error(error) from None
-        except PlanInProgressError as error:
-            raise BgRepServiceError(str(error)) from None
+            plan = create_plan(options, _paths(options.destination), dag_id=ti.dag_id, run_id=ti.run_id)
         ti.xcom_push(key="plan", value=plan)
         return list(range(plan["shards"]))
 
@@ -115,7 +142,7 @@ class BgRepShardOperator(GenerateBase):
         """The shard, as its plan and its journal are now."""
         from airflow_provider_bgrep.catalog.generate import Shard
 
-        shard = Shard.read(_layout(str(self.destination)), str(self.plan_id), int(self.shard))
+        shard = Shard.read(_paths(str(self.destination)), str(self.plan_id), int(self.shard))
         if not shard.is_open:
             self.log.warning(
                 "Plan %s is over. This task collects accepted jobs and submits nothing more. A new plan "
@@ -132,7 +159,7 @@ class BgRepShardOperator(GenerateBase):
 
 
 class _PlanTask(BaseOperator):
-    """A task that works on a plan, and buys nothing."""
+    """A task that works on a plan, and submits nothing."""
 
     template_fields: Sequence[str] = ("destination", "plan_id")
     ui_color = "#e8eef4"
@@ -143,13 +170,13 @@ class _PlanTask(BaseOperator):
 
 
 class BgRepCheckOperator(_PlanTask):
-    """Compares what a shard has generated with its sources. Buys nothing.
+    """Compares the images of a shard with their sources. Submits nothing.
 
     Returns ``{"passed": n, "flagged": n, "unchecked": n, "none": n}``.
 
-    :param destination: the catalog's. Templated.
+    :param destination: the catalog's destination. Templated.
     :param plan_id: the plan. Templated.
-    :param shard: which of its shards, from 0. Templated.
+    :param shard: number of the shard, from 0. Templated.
     """
 
     template_fields: Sequence[str] = ("destination", "plan_id", "shard")
@@ -162,53 +189,58 @@ class BgRepCheckOperator(_PlanTask):
         """Check the shard."""
         from airflow_provider_bgrep.catalog.check.shard import check_shard
 
-        return check_shard(_layout(self.destination), str(self.plan_id), int(self.shard), log=self.log)
+        with state_errors():
+            return check_shard(_store(self.destination, self.plan_id), int(self.shard))
 
 
 class BgRepPublishOperator(_PlanTask):
-    """Publishes what has passed, and settles the plan in the ledger. Buys nothing.
+    """Publishes the images that passed, and commits the plan to the ledger. Submits nothing.
 
-    Returns counts: ``{"published": n, "retired": n, …}``; skipped where nothing has changed, so that no asset
-    event is sent then.
+    Returns counts: ``{"published": n, "retired": n, …}``. It is skipped if the manifest does not change, so
+    that no asset event is sent.
 
-    :param destination: the catalog's. Templated.
+    :param destination: the catalog's destination. Templated.
     :param plan_id: the plan. Templated.
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Publish, then settle."""
+        """Publish, then commit."""
         from airflow_provider_bgrep.catalog.publish.plan import publish_plan
 
         if _is_missing(self.plan_id):
             raise AirflowSkipException(_NO_PLAN)
-        counts = publish_plan(_layout(self.destination), self.plan_id, log=self.log)
+        with state_errors():
+            counts = publish_plan(_store(self.destination, self.plan_id))
         if not any(counts[name] for name in ("published", "retired", "deleted")):
             context["ti"].xcom_push(key="return_value", value=counts)
-            raise AirflowSkipException("Nothing has changed for those who read the manifest.")
+            raise AirflowSkipException("The manifest does not change.")
         for outlet in self.outlets or ():
             context["outlet_events"][outlet].extra = {**counts, "plan_id": self.plan_id}
         return counts
 
 
 class BgRepReportOperator(_PlanTask):
-    """Writes the gallery and says how the night went. Fails if a shard did not come to its end.
+    """Writes the gallery and the summary. Fails if a shard did not finish.
 
     Returns the summary.
 
-    :param destination: the catalog's. Templated.
+    :param destination: the catalog's destination. Templated.
     :param plan_id: the plan. Templated.
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Report."""
+        """Write the report."""
         from airflow_provider_bgrep.catalog.report.write import write_report
 
         if _is_missing(self.plan_id):
             raise BgRepJobFailedError(_NO_PLAN)
-        summary = write_report(_layout(self.destination), self.plan_id, log=self.log)
-        if summary["unfinished"]:
+        with state_errors():
+            summary = write_report(_store(self.destination, self.plan_id))
+        unfinished = summary["unfinished"]
+        if unfinished:
             context["ti"].xcom_push(key="return_value", value=summary)
-            told = summary["unfinished"]
-            more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
-            raise BgRepJobFailedError(f"{'; '.join(told[:_SHOWN])}{more}. The next run takes what is left.")
+            more = f"; and {len(unfinished) - _SHOWN} more" if len(unfinished) > _SHOWN else ""
+            raise BgRepJobFailedError(
+                f"{'; '.join(unfinished[:_SHOWN])}{more}. The next run takes what is left."
+            )
         return summary

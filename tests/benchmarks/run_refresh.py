@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import logging
 import resource
 import sys
 import time
@@ -107,8 +106,7 @@ def ours(home: Path, run_id: str = "idle") -> dict[str, Any]:
             "valid_for": 3600,
         }
     )
-    log = logging.getLogger("bench")
-    return create_plan(options, layout_of(home), dag_id="bench", run_id=run_id, log=log)
+    return create_plan(options, layout_of(home), dag_id="bench", run_id=run_id)
 
 
 def digest(cells: dict[str, Any]) -> str:

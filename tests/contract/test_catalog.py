@@ -17,7 +17,7 @@ from bgrep_harness.catalogs import hundred_kinds
 from bgrep_harness.images import draw_images
 from bgrep_harness.refresh import Refresh
 
-from airflow_provider_bgrep.catalog.state.plan_store import read_rows
+from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.storage import connection_of, names_in, storage_path
 
 PROMPT = {"positive_prompt": "A {{ color }} mug on snow", "steps": 15}
@@ -119,7 +119,7 @@ def test_one_bad_image_never_sinks_the_others(refresh: Refresh, connection: Any,
     assert connection.counters.images == bought + 1
     three = refresh.night(rows)
     assert three.counts == {"unchanged": 7, "quarantined": 1}
-    (told,) = read_rows(three.files, ["quarantined"])
+    (told,) = PlanStore(three.layout, three.plan["plan_id"]).rows(["quarantined"])
     assert "compliance" in told["change"]
 
 

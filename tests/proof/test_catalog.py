@@ -105,7 +105,7 @@ def test_a_run_cleared_from_its_plan_on_while_it_works(shop: Shop, images: Image
     check_books(shop, rows)
 
 
-@pytest.mark.parametrize(("answer", "bought"), [("Buy", 3), ("Do not buy", 0)])
+@pytest.mark.parametrize(("answer", "bought"), [("Submit", 3), ("Do not submit", 0)])
 def test_a_person_is_asked_first(shop: Shop, images: Images, answer: str, bought: int):
     rows = shop.rows(images, 3)
     run_id = shop.begin(rows, dag_id="nights_asked", approve_above=0.5)

@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks at what a shard has generated, and writes down what the shard has come to. Buys nothing."""
+"""The check task: compares a shard's images with their sources, and writes its results. Submits nothing."""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bgrep.catalog.check.comparison import Judgement, judge
-from airflow_provider_bgrep.catalog.config.thresholds import Thresholds
 from airflow_provider_bgrep.catalog.source.images import fetch
-from airflow_provider_bgrep.catalog.state.plan_store import read_options, read_plan, read_work_items
-from airflow_provider_bgrep.catalog.state.recovery import recover_shard
-from airflow_provider_bgrep.catalog.state.results import write_results
-from airflow_provider_bgrep.generation.outcomes import Outcome
+from airflow_provider_bgrep.catalog.state.recovery import derive_shard
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
 from airflow_provider_bgrep.storage import get_bytes, in_folder
@@ -23,101 +21,107 @@ from airflow_provider_bgrep.storage import get_bytes, in_folder
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-    from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+    from airflow_provider_bgrep.catalog.config.thresholds import Thresholds
+    from airflow_provider_bgrep.catalog.model.rows import ResultRow
+    from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 
 _AHEAD: Final = 4
-"""Rows whose images are fetched while others are looked at."""
-_PLAN_OVER: Final = "the plan was over before it was submitted; the next run takes it"
+"""Rows whose images are fetched while others are compared."""
+
+_log = logging.getLogger(__name__)
 
 
-def check_shard(layout: CatalogPaths, plan_id: str, shard: int, *, log: Any) -> dict[str, int]:
-    """Look at every image of a shard, and write ``results-{shard}.parquet``.
+def check_shard(store: PlanStore, shard: int, checker: Checker | None = None) -> dict[str, int]:
+    """Compare the images of a shard with their sources, and write the shard's results.
 
-    :return: how many rows there are of each verdict; ``none`` have no image.
+    :param checker: compares the images; the catalog's own if not given.
+    :return: number of rows by verdict: ``passed``, ``flagged``, ``unchecked``; ``none`` for rows without
+        images.
+    :raises BgRepStateError: if a file of the plan is missing or damaged.
     """
-    files = layout.plan(plan_id)
-    options = read_options(files)
-    plan = read_plan(files)
-    became = {entry["name"]: entry for entry in recover_shard(layout, plan, shard, is_checked=False)}
-    why_not = _not_submitted(files.manifest(shard))
-    rows = [
-        _came_to(row, became.get(row["name"]), why_not.get(row["name"], ""))
-        for row in read_work_items(files, plan, shard)
-    ]
-    look = _Look(layout, options.checks, options.source_conn_id or None)
+    rows = derive_shard(store, shard)
+    config = store.config
+    if checker is None:
+        checker = Checker(store.paths.destination, config.checks, config.source_conn_id or None)
     counts: Counter[str] = Counter(passed=0, flagged=0, unchecked=0, none=0)
 
-    def looked_at() -> Iterator[dict[str, Any]]:
+    def checked() -> Iterator[ResultRow]:
         with ThreadPoolExecutor(_AHEAD) as threads:
             for start in range(0, len(rows), _AHEAD):
                 some = rows[start : start + _AHEAD]
-                for row, images in zip(some, threads.map(look.fetch, some), strict=True):
-                    # The catalog's signatures go no further than they must.
-                    done = {**look.at(row, images), "image_url": "", "mask_url": ""}
-                    counts[done["verdict"] or "none"] += 1
-                    yield done
+                for row, images in zip(some, threads.map(checker.fetch, some), strict=True):
+                    result = row.copy()  # thumbnails are not kept in memory
+                    checker.check(result, images)
+                    # The catalog's signatures must not be stored longer than necessary.
+                    result["image_url"] = result["mask_url"] = ""
+                    counts[result["verdict"] or "none"] += not result["superseded"]
+                    yield result
 
-    write_results(looked_at(), files.results(shard))
-    log.info("Shard %d: %s.", shard, ", ".join(f"{count} {name}" for name, count in counts.items() if count))
+    store.write_results(shard, checked())
+    _log.info(
+        "Checked shard %d: %s", shard, ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    )
     return dict(counts)
 
 
-def _not_submitted(manifest: ObjectStoragePath) -> dict[str, str]:
-    """Why rows were not submitted, by name."""
-    lines = map(json.loads, (get_bytes(manifest) or b"").splitlines())
-    # A shard has no budget but that of a plan that is over: none.
-    return {
-        line["id"]: _PLAN_OVER if line["reason"].startswith("over budget") else line["reason"]
-        for line in lines
-        if line["status"] == Outcome.NOT_SUBMITTED.value
-    }
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The images of a row, encoded.
+
+    :param source: the source image, ``None`` if it could not be fetched.
+    :param mask: the mask, if the row has one.
+    :param candidates: the output images; ``b""`` for one that is missing.
+    :param why_no_source: why there is no source.
+    """
+
+    source: bytes | None = None
+    mask: bytes | None = None
+    candidates: tuple[bytes, ...] = ()
+    why_no_source: str = ""
 
 
-def _came_to(row: Mapping[str, Any], entry: Mapping[str, Any] | None, why_not: str) -> dict[str, Any]:
-    """A row of the plan with what became of it."""
-    if entry is None:
-        reason = why_not or "the shard's task ended before it was submitted"
-        return {**row, "outcome": Outcome.NOT_SUBMITTED.value, "reason": reason}
-    return {**row, **entry}
+class Checker:
+    """Fetches the images of a row, and compares them.
 
+    :param destination: the catalog's destination.
+    :param thresholds: what the images must meet.
+    :param conn_id: the connection for sources on object storage.
+    """
 
-class _Look:
-    """Fetches a row's images and has them judged."""
+    def __init__(self, destination: ObjectStoragePath, thresholds: Thresholds, conn_id: str | None) -> None:
+        self._destination, self._thresholds, self._conn_id = destination, thresholds, conn_id
 
-    def __init__(self, layout: CatalogPaths, thresholds: Thresholds, conn_id: str | None) -> None:
-        self._layout, self._thresholds, self._conn_id = layout, thresholds, conn_id
-
-    def fetch(self, row: Mapping[str, Any]) -> tuple[bytes | None, bytes | None, list[bytes], str]:
-        """Source, mask and candidates as bytes; why there is no source, if there is none."""
+    def fetch(self, row: ResultRow) -> Images:
+        """The images of a row."""
         paths = [file["path"] for file in json.loads(row["files"] or "[]")]
-        if not paths:
-            return None, None, [], ""
-        # One that is gone is judged as one that cannot be decoded.
-        candidates = [get_bytes(in_folder(self._layout.destination, path)) or b"" for path in paths]
+        # A missing image is judged like one that cannot be decoded.
+        candidates = tuple(get_bytes(in_folder(self._destination, path)) or b"" for path in paths)
+        if not candidates:
+            return Images()
         try:
             source = fetch(row["image_url"] or row["image"], self._conn_id, MAX_RESULT_BYTES)
             mask_url = row["mask_url"] or row["mask"]
             mask = fetch(mask_url, self._conn_id, MAX_RESULT_BYTES) if mask_url else None
         except (OSError, ValueError) as error:
-            return None, None, candidates, sanitize_message(error)
-        return source, mask, candidates, ""
+            return Images(candidates=candidates, why_no_source=sanitize_message(error))
+        return Images(source, mask, candidates)
 
-    def at(
-        self, row: dict[str, Any], images: tuple[bytes | None, bytes | None, list[bytes], str]
-    ) -> dict[str, Any]:
-        """The row with its verdict and its thumbnails."""
-        source, mask, candidates, why = images
-        if not candidates:
-            return row
-        found: Judgement = judge(source, mask, candidates, self._thresholds, why_no_source=why)
-        return {
-            **row,
-            "verdict": found.verdict.value,
-            "chosen": found.chosen,
-            "flags": json.dumps(found.flags, ensure_ascii=False),
-            "scores": json.dumps(found.scores, ensure_ascii=False),
-            "thresholds": self._thresholds.to_json(),
-            "thumb_source": found.thumbs.source,
-            "thumb_mask": found.thumbs.mask,
-            "thumb_candidates": list(found.thumbs.candidates),
-        }
+    def check(self, row: ResultRow, images: Images) -> None:
+        """Fill in the verdict of a row, and its thumbnails."""
+        if not images.candidates:
+            return
+        found: Judgement = judge(
+            images.source,
+            images.mask,
+            images.candidates,
+            self._thresholds,
+            why_no_source=images.why_no_source,
+        )
+        row["verdict"] = found.verdict.value
+        row["chosen"] = found.chosen
+        row["flags"] = json.dumps(found.flags, ensure_ascii=False)
+        row["scores"] = json.dumps(found.scores, ensure_ascii=False)
+        row["thresholds"] = self._thresholds.to_json()
+        row["thumb_source"] = found.thumbs.source
+        row["thumb_mask"] = found.thumbs.mask
+        row["thumb_candidates"] = list(found.thumbs.candidates)

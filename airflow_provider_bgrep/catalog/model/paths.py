@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where everything lies under a catalog's destination: the one place that knows names of files."""
+"""The paths of all files under a catalog's destination. No other module knows their names."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 FOLDER: Final = "_bgrep"
-"""What is not published lies in here."""
+"""The folder of everything that is not published."""
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogPaths:
-    """Paths under a destination.
+    """The paths under a destination.
 
     :param destination: the folder that consumers read.
     """
@@ -29,7 +29,7 @@ class CatalogPaths:
 
     @property
     def ledger(self) -> ObjectStoragePath:
-        """Pointers and segments."""
+        """The ledger's metadata and segments."""
         return self.root / "ledger"
 
     @property
@@ -39,22 +39,22 @@ class CatalogPaths:
 
     @property
     def images(self) -> ObjectStoragePath:
-        """What was generated, before it is checked and published."""
+        """The generated images, before they are published."""
         return self.root / "images"
 
     @property
     def manifest(self) -> ObjectStoragePath:
-        """What consumers read first: it names the manifest in force."""
+        """The file that consumers read first: it names the manifest in force."""
         return self.destination / "manifest.json"
 
     @property
     def manifests(self) -> ObjectStoragePath:
-        """Manifests, each immutable."""
+        """The manifests; each is immutable."""
         return self.destination / "manifests"
 
     @property
     def plans(self) -> ObjectStoragePath:
-        """A folder for each plan."""
+        """The folder of the plans' folders."""
         return self.root / "plans"
 
     def plan(self, plan_id: str) -> PlanPaths:
@@ -64,7 +64,7 @@ class CatalogPaths:
 
 @dataclass(frozen=True, slots=True)
 class PlanPaths:
-    """Files of one plan, and of the shards that work on it.
+    """The files of one plan and its shards.
 
     :param folder: the plan's own.
     """
@@ -73,57 +73,57 @@ class PlanPaths:
 
     @property
     def header(self) -> ObjectStoragePath:
-        """The plan itself, JSON; written last, so that who finds it finds the rest."""
+        """The plan, JSON. It is written last: a plan with a header is complete."""
         return self.folder / "plan.json"
 
     @property
     def options(self) -> ObjectStoragePath:
-        """What the plan was made with, JSON."""
+        """The options that the plan was made with, JSON."""
         return self.folder / "options.json"
 
     @property
     def cancelled(self) -> ObjectStoragePath:
-        """Why nobody works on it, JSON; there is none if somebody does."""
+        """Why the plan was cancelled, JSON; missing if it was not."""
         return self.folder / "cancelled.json"
 
     @property
     def work_items(self) -> ObjectStoragePath:
-        """The list that shards work on: :data:`~.entries.WORK_ITEM`, Parquet."""
+        """The rows that the shards work on, Parquet: :data:`~.schema.WORK_ITEM`."""
         return self.folder / "work_items.parquet"
 
     @property
     def rows(self) -> ObjectStoragePath:
-        """The state of each of the catalog's rows, Parquet."""
+        """The state of each row that is not unchanged, Parquet."""
         return self.folder / "rows.parquet"
 
     @property
     def invalid_rows(self) -> ObjectStoragePath:
-        """The rows that cannot be used, a JSON line each."""
+        """The rows that cannot be used, JSON lines."""
         return self.folder / "invalid_rows.jsonl"
 
     @property
     def outstanding_jobs(self) -> ObjectStoragePath:
-        """Submits of earlier runs that are to be collected, a JSON line each."""
+        """Submits of earlier plans, whose jobs are to be collected, JSON lines."""
         return self.folder / "outstanding_jobs.jsonl"
 
     def journal(self, shard: int) -> ObjectStoragePath:
-        """Folder of a shard's journal."""
+        """The folder of a shard's journal."""
         return self.folder / "journal" / f"{shard:04}"
 
     def manifest(self, shard: int) -> ObjectStoragePath:
-        """A shard's manifest, as BgRepGenerateOperator writes it."""
+        """The manifest of a shard, as BgRepGenerateOperator writes it."""
         return self.folder / f"manifest-{shard:04}.jsonl"
 
     def results(self, shard: int) -> ObjectStoragePath:
-        """What a shard has come to, Parquet."""
+        """What each row of a shard came to, Parquet: :data:`~.schema.RESULT`."""
         return self.folder / f"results-{shard:04}.parquet"
 
     @property
     def report(self) -> ObjectStoragePath:
-        """The gallery."""
+        """The gallery, HTML."""
         return self.folder / "report.html"
 
     @property
     def summary(self) -> ObjectStoragePath:
-        """The report's numbers, JSON."""
+        """The numbers of the report, JSON."""
         return self.folder / "summary.json"

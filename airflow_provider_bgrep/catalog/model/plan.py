@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plan: what a run would do with each row, and what that costs. A frozen value; to explain it is to read
-it.
-"""
+"""A plan: what a run does with each row, and what that costs."""
 
 from __future__ import annotations
 
@@ -17,33 +15,34 @@ from airflow_provider_bgrep.catalog.model.states import RowState
 
 VERSION: Final = 1
 _DRY: Final = "-dry"
-_MAY_BUY: Final = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{8}")
+_MAY_SUBMIT: Final = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{8}")
 MAX_SHARDS: Final = 1000
-"""Mapped tasks of one run; Airflow's own limit is 1,024 unless configured."""
+"""Shards of a plan at most: Airflow maps a task up to 1,024 times unless configured otherwise."""
 
 
 def new_plan_id(now: float, *, dry: bool = False) -> str:
-    """A plan's id: they sort by time.
+    """A new plan id. Ids sort by time.
 
-    :param dry: whether it never buys.
+    :param now: wall clock in seconds.
+    :param dry: whether the plan is that of a dry run.
     """
     return f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}{_DRY if dry else ''}"
 
 
-def may_buy(plan_id: str) -> bool:
-    """Whether it is the id of a plan that may buy: the ledger has nothing of a dry run."""
-    return _MAY_BUY.fullmatch(plan_id) is not None
+def may_submit(plan_id: str) -> bool:
+    """Whether an id is that of a plan that may submit: dry runs never do."""
+    return _MAY_SUBMIT.fullmatch(plan_id) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What a plan buys, before it does.
+    """What a plan costs.
 
-    :param image_tasks: rows to buy for.
-    :param images: images to buy: each is paid for.
-    :param price: of one image; ``None`` if nobody said.
-    :param currency: of the price.
-    :param backlog: images that wait for a later run, at most.
+    :param image_tasks: rows to submit.
+    :param images: billable images.
+    :param price: price of an image; ``None`` if it is not known.
+    :param currency: currency of the price.
+    :param backlog: images that are left for later runs, at most.
     """
 
     image_tasks: int = 0
@@ -54,12 +53,12 @@ class Quote:
 
     @property
     def cost(self) -> Decimal | None:
-        """What the images cost."""
+        """Cost of the images; ``None`` if the price is not known."""
         return None if self.price is None else self.images * self.price
 
     @property
-    def told(self) -> str:
-        """In words."""
+    def description(self) -> str:
+        """The quote in words."""
         if self.cost is None:
             return f"{self.images} images (no price_per_image given)"
         currency = f" {self.currency}" if self.currency else ""
@@ -68,21 +67,21 @@ class Quote:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run would do.
+    """What a run does.
 
-    :param plan_id: its id.
-    :param dag_id: the DAG it is made for.
+    :param plan_id: the plan's id.
+    :param dag_id: the DAG that it was made for.
     :param run_id: the DAG run.
-    :param account: the connection to buy with.
+    :param account: the connection to submit with.
     :param catalog: the catalog's name.
-    :param created_at: when, ISO 8601 in UTC.
-    :param until: when it lapses, wall clock in seconds.
-    :param counts: rows by state.
-    :param quote: what it buys.
-    :param shards: how many tasks work on it.
-    :param shard_size: rows of each.
-    :param merged_plans: plans that are over, and whose purchases it takes into the ledger.
-    :param notes: what people should know.
+    :param created_at: when it was made, ISO 8601 in UTC.
+    :param until: when its lease expires, wall clock in seconds.
+    :param counts: number of rows by state.
+    :param quote: what it costs.
+    :param shards: number of shards.
+    :param shard_size: rows in a shard.
+    :param merged_plans: closed plans, whose submits this plan commits to the ledger.
+    :param notes: remarks for people.
     """
 
     plan_id: str
@@ -101,23 +100,23 @@ class Plan:
 
     @property
     def rows(self) -> int:
-        """Rows that the catalog has, those that cannot be used included."""
+        """Number of rows in the catalog, invalid ones included."""
         return sum(count for state, count in self.counts.items() if state != RowState.REMOVED.value)
 
     def to_dict(self) -> dict[str, Any]:
-        """The form that is stored."""
+        """The plan as JSON has it."""
         values = asdict(self)
         values["quote"]["price"] = None if self.quote.price is None else str(self.quote.price)
         return {"version": VERSION, **values}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Plan:
-        """The plan again.
+        """The plan from JSON.
 
-        :raises ValueError: if it is of another version.
+        :raises ValueError: if it has another format version.
         """
         if values.get("version") != VERSION:
-            raise ValueError(f"the plan has version {values.get('version')!r}; this can read {VERSION}")
+            raise ValueError(f"the plan has format version {values.get('version')!r}, expected {VERSION}")
         price = values["quote"]["price"]
         quote = Quote(**{**values["quote"], "price": None if price is None else Decimal(price)})
         rest = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
@@ -126,13 +125,14 @@ class Plan:
 
 
 def explain(plan: Plan) -> str:
-    """The plan in some lines for people: the quote first."""
+    """The plan in words, the quote first."""
     counted = ", ".join(
         f"{plan.counts[state.value]} {state.value.replace('_', ' ')}"
         for state in RowState
         if plan.counts.get(state.value)
     )
-    lines = [f"To buy: {plan.quote.told}.", f"Of {plan.rows} rows in {plan.catalog}: {counted or 'none'}."]
+    total = f"Of {plan.rows} rows in {plan.catalog}: {counted or 'none'}."
+    lines = [f"To submit: {plan.quote.description}.", total]
     if plan.quote.backlog:
         lines.append(f"Left for later runs: at most {plan.quote.backlog} images.")
     if plan.shards:

@@ -1,24 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the ledger keeps of one purchase for one row, column by column: the one table of its schema."""
+"""The columns of the ledger, of a plan's work items and of its results; :mod:`~.rows` has their types."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SCHEMA_VERSION: Final = 1
+_BLANK: Final = {"VARCHAR": "", "BOOLEAN": False}
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the ledger, of a plan's list and of what a shard has checked.
+    """A column of the ledger, of a plan's work items or of a shard's results.
 
     :param name: its name.
     :param type: DuckDB's type: ``VARCHAR`` (never null, ``''`` for none), ``BIGINT`` or ``DOUBLE`` (null for
-        none).
+        none), ``BOOLEAN``, ``BLOB`` or ``BLOB[]``.
     :param meaning: one sentence for people.
     """
 
@@ -36,17 +37,17 @@ IDENTITY: Final = _columns(
     name="The row: its sku, and its view where that is not 'main' (sku/view). The image task's id.",
     sku="The catalog's own key of the product.",
     view="Which image of the product, 'main' unless said.",
-    request_hash="What is bought, 32 hex digits: every field below, and what the images at the URLs were.",
-    row_hash="The catalog's cells, and the settings they were read with, 32 hex digits.",
+    request_hash="What is asked for, 32 hex digits: a hash of every field below, and of the edition.",
+    row_hash="A hash of the catalog's cells and of the settings that they were read with, 32 hex digits.",
 )
 
-BOUGHT: Final = (
+REQUEST: Final = (
     *_columns(
         "VARCHAR",
         image="Source image as the catalog names it, without its signature.",
-        image_version="What told its content: ETag, or size and time; '' where only the URL does.",
+        image_version="The version of its content: ETag, or size and time; '' if only the URL is known.",
         mask="Mask, likewise.",
-        mask_version="What told its content.",
+        mask_version="The version of its content.",
         positive_prompt="As sent, rendered.",
         negative_prompt="As sent, rendered.",
     ),
@@ -55,13 +56,13 @@ BOUGHT: Final = (
     *_columns("BIGINT", seed="As sent.", steps="As sent.", num_output="Images asked for."),
 )
 
-BECAME: Final = (
+OUTCOME: Final = (
     *_columns(
         "VARCHAR",
-        outcome="What became of it: an outcome of BgRepGenerateOperator's.",
+        outcome="What it came to: an outcome of BgRepGenerateOperator.",
         reason="Why, in words.",
         journal_key="Its identity in the journal.",
-        account="The connection it was bought with.",
+        account="The connection that it was submitted with.",
         result_key="The job.",
         nonce="The submit's nonce, by which support can find it.",
         request_id="The submit's request id.",
@@ -69,47 +70,57 @@ BECAME: Final = (
         submitted_at="When, ISO 8601 in UTC.",
         saved_at="When its images were saved, ISO 8601 in UTC.",
         files="The images: a JSON list of SavedImage.",
-        dag_id="The DAG that bought it.",
-        run_id="The DAG run that bought it.",
-        plan_id="The plan that bought it.",
+        dag_id="The DAG that submitted it.",
+        run_id="The DAG run that submitted it.",
+        plan_id="The plan that submitted it.",
     ),
     *_columns(
         "BIGINT",
         index="Its place in the job.",
-        shard="The plan's shard that bought it.",
-        images="Images billed, or maybe billed, for it.",
-        actual_seed="The seed it was made with, where the service tells.",
-        attempts="How many runs have ended on this content without an image.",
+        shard="The shard of the plan that submitted it.",
+        images="Billable images.",
+        actual_seed="The seed that it was generated with, if the service reports it.",
+        attempts="Runs that submitted or collected this request and ended without an image.",
     ),
 )
 
-CHECKED: Final = (
+CHECK: Final = (
     *_columns(
         "VARCHAR",
-        verdict="What the checks say: passed, flagged, unchecked; '' before.",
-        flags="What they found: a JSON list of texts.",
-        scores="Their measures, one JSON object an image, in a JSON list.",
-        thresholds="What they were held against, JSON.",
+        verdict="The verdict of the checks: passed, flagged, unchecked; '' before the check.",
+        flags="What the checks found: a JSON list of texts.",
+        scores="The metrics of each image: a JSON list of objects.",
+        thresholds="The thresholds of the checks, JSON.",
     ),
     Column("chosen", "BIGINT", "Which image is published, from 0."),
 )
 
-ENTRY: Final = (*IDENTITY, *BOUGHT, *BECAME, *CHECKED)
+ENTRY: Final = (*IDENTITY, *REQUEST, *OUTCOME, *CHECK)
 """An entry of the ledger. Of entries with equal name, request_hash, result_key and nonce, the last counts."""
 
 PLANNED: Final = (
-    Column("position", "BIGINT", "Place in the plan's list, from 0; a shard is a range of these."),
+    Column("position", "BIGINT", "Place among the plan's work items, from 0; a shard is a range of these."),
     *_columns("VARCHAR", state="See RowState.", change="What changed, in words."),
     Column("line", "BIGINT", "Line of the catalog's file that the row begins on."),
     *_columns(
         "VARCHAR",
-        image_url="The source with its signature, where the catalog gave one; in the plan's list only.",
+        image_url="The source with its signature, if the catalog has one; in work items only.",
         mask_url="The mask, likewise.",
     ),
 )
 
 WORK_ITEM: Final = (*PLANNED, *ENTRY)
-"""A row of the list that a plan hands to its shards; never bought, it has nothing from ``outcome`` on."""
+"""A row that a plan hands to a shard. If it was never submitted, it is blank from ``outcome`` on."""
+
+
+RESULT: Final = (
+    *WORK_ITEM,
+    Column("superseded", "BOOLEAN", "Whether a later submit of the same plan took this one's place."),
+    Column("thumb_source", "BLOB", "The source image, scaled down; null where there is none."),
+    Column("thumb_mask", "BLOB", "The mask, scaled down; null where there is none."),
+    Column("thumb_candidates", "BLOB[]", "The output images, scaled down."),
+)
+"""A row of a shard's results."""
 
 
 def ddl(columns: tuple[Column, ...]) -> str:
@@ -117,14 +128,21 @@ def ddl(columns: tuple[Column, ...]) -> str:
     return ", ".join(f'"{column.name}" {column.type}' for column in columns)
 
 
-def blank(columns: tuple[Column, ...] = ENTRY) -> dict[str, str | int | float | None]:
-    """A row with nothing in it."""
-    return {column.name: "" if column.type == "VARCHAR" else None for column in columns}
+def blank(columns: tuple[Column, ...] = ENTRY) -> dict[str, Any]:
+    """A row without values: ``''``, ``False`` or ``None``, by the column's type."""
+    return {column.name: _BLANK.get(column.type) for column in columns}
 
 
 def arrow_schema(columns: tuple[Column, ...] = ENTRY) -> pa.Schema:
     """The columns as Arrow's schema."""
     import pyarrow as pa
 
-    types = {"VARCHAR": pa.string(), "BIGINT": pa.int64(), "DOUBLE": pa.float64()}
+    types = {
+        "VARCHAR": pa.string(),
+        "BIGINT": pa.int64(),
+        "DOUBLE": pa.float64(),
+        "BOOLEAN": pa.bool_(),
+        "BLOB": pa.binary(),
+        "BLOB[]": pa.list_(pa.binary()),
+    }
     return pa.schema([pa.field(column.name, types[column.type]) for column in columns])

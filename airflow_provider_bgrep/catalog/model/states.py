@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a plan can say of a row, and a check of an image, each in one table."""
+"""The states of rows and the verdicts of checks, each with its meaning."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 
 class RowState(str, Enum):
-    """What a plan says of a row. Every one of the catalog's rows has one."""
+    """The state that a plan gives to each row of the catalog."""
 
     NEW = "new"
     CHANGED = "changed"
@@ -23,46 +23,52 @@ class RowState(str, Enum):
     INVALID = "invalid"
 
 
-TO_BUY: Final = frozenset({RowState.NEW, RowState.CHANGED})
-"""Rows that a plan buys images for."""
+TO_SUBMIT: Final = frozenset({RowState.NEW, RowState.CHANGED})
+"""States of the rows that a plan submits."""
 
-TO_DO: Final = TO_BUY | {RowState.PENDING, RowState.UNPUBLISHED}
-"""Rows that a plan hands to a shard."""
+TO_DO: Final = TO_SUBMIT | {RowState.PENDING, RowState.UNPUBLISHED}
+"""States of the rows that a plan hands to a shard."""
 
 ROW_MEANINGS: Final[dict[RowState, tuple[str, str]]] = {
-    # (what it means, what to do)
-    RowState.NEW: ("Never bought.", ""),
-    RowState.CHANGED: ("Bought before; what is to be bought has changed since.", ""),
-    RowState.PENDING: ("Bought by an earlier run and not collected yet; it is collected, not bought.", ""),
-    RowState.UNPUBLISHED: ("Bought and saved, not published; it is checked again, not bought.", ""),
-    RowState.UNCHANGED: ("Bought and published; nothing about it has changed.", ""),
+    # (meaning, remedy)
+    RowState.NEW: ("Never submitted.", ""),
+    RowState.CHANGED: ("Submitted before; the row asks for something else now.", ""),
+    RowState.PENDING: (
+        "Submitted by an earlier run, and not collected yet. It is collected, not submitted again.",
+        "",
+    ),
+    RowState.UNPUBLISHED: (
+        "Generated and saved, but not published. It is checked again, not submitted again.",
+        "",
+    ),
+    RowState.UNCHANGED: ("Published; nothing about the row has changed.", ""),
     RowState.FLAGGED: (
-        "Bought, and found wanting by the checks; not published, and not bought again.",
-        "Look at its images; another seed, prompt or image in the catalog buys anew.",
+        "The checks of an earlier run found fault with its images. They are not published.",
+        "Review the images. A new seed, prompt or image in the catalog submits the row again.",
     ),
     RowState.QUARANTINED: (
-        "Bought or asked for in vain earlier, for the reason given; nothing about it has changed since.",
-        "Mend what the reason names in the catalog's row; any change there tries again.",
+        "An earlier run failed, for the reason given, and nothing about the row has changed since.",
+        "Correct what the reason names in the catalog's row. Any change there submits the row again.",
     ),
     RowState.OVER_BUDGET: (
         "Not in this run: max_images_per_run is reached.",
-        "Nothing, a later run takes it; or raise max_images_per_run.",
+        "None: a later run submits it. To submit it sooner, raise max_images_per_run.",
     ),
     RowState.LOCKED: (
-        "In the hands of another run that is not over.",
-        "Nothing; a later run takes what that one leaves.",
+        "Another run that has not finished may submit it.",
+        "None: a later run submits it if that run does not.",
     ),
-    RowState.REMOVED: ("Published earlier; the catalog does not name it any more.", ""),
+    RowState.REMOVED: ("Published earlier; the catalog no longer has the row.", ""),
     RowState.INVALID: (
-        "The row cannot be used, for the reason given; nothing is bought for it.",
-        "Mend the row.",
+        "The row cannot be used, for the reason given. It is not submitted.",
+        "Correct the row.",
     ),
 }
-"""Each state in words: report, task log and documentation read this table."""
+"""Meaning and remedy of each state. Report, task log and documentation read this table."""
 
 
 class Verdict(str, Enum):
-    """What the checks say of an image task's images."""
+    """The verdict of the checks on the images of a row."""
 
     PASSED = "passed"
     FLAGGED = "flagged"
@@ -70,14 +76,14 @@ class Verdict(str, Enum):
 
 
 VERDICT_MEANINGS: Final[dict[Verdict, tuple[str, str]]] = {
-    Verdict.PASSED: ("At least one image passes every check; the best is published.", ""),
+    Verdict.PASSED: ("At least one image passes every check. The best one is published.", ""),
     Verdict.FLAGGED: (
-        "No image passes every check; none is published.",
-        "Look at its images; another seed, prompt or image in the catalog buys anew.",
+        "No image passes every check. None is published.",
+        "Review the images. A new seed, prompt or image in the catalog submits the row again.",
     ),
     Verdict.UNCHECKED: (
-        "The images could not be compared with their source, for the reason given; none is published.",
-        "Make the source readable to the workers; the next run checks again without buying.",
+        "The images could not be compared with their source, for the reason given. None is published.",
+        "Make the source readable for the workers. The next run checks the images again, at no cost.",
     ),
 }
-"""Each verdict in words."""
+"""Meaning and remedy of each verdict."""

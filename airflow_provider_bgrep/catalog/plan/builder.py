@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws up a plan: what the join leaves is rendered, checked and decided, within the budget.
+"""Builds a plan: renders and validates the rows that differ, and decides what to do within the budget.
 
-Nothing outside the given DuckDB changes here; :meth:`PlanDraft.write` writes the plan down.
+Nothing outside the given DuckDB connection changes here, until :meth:`PlanDraft.write` writes the plan.
 """
 
 from __future__ import annotations
@@ -20,49 +20,55 @@ import pyarrow as pa
 
 from airflow_provider_bgrep.catalog.model.columns import MAX_NAME
 from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, Quote
-from airflow_provider_bgrep.catalog.model.schema import BOUGHT, IDENTITY, WORK_ITEM, Column, arrow_schema, ddl
-from airflow_provider_bgrep.catalog.model.states import TO_BUY, TO_DO, RowState
+from airflow_provider_bgrep.catalog.model.schema import (
+    IDENTITY,
+    REQUEST,
+    WORK_ITEM,
+    Column,
+    arrow_schema,
+    ddl,
+)
+from airflow_provider_bgrep.catalog.model.states import TO_DO, TO_SUBMIT, RowState
 from airflow_provider_bgrep.catalog.plan.decision import COUNTS, LAST, changes
 from airflow_provider_bgrep.catalog.plan.diff import Join, Versions
 from airflow_provider_bgrep.catalog.plan.image_tasks import ImageTaskBuilder
 from airflow_provider_bgrep.catalog.source.reader import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.state.database import quoted
-from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS, as_lines
+from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
 from airflow_provider_bgrep.protocol.models import ImageTask
 from airflow_provider_bgrep.protocol.urls import strip_signature
-from airflow_provider_bgrep.storage import put_bytes, put_file
 
 if TYPE_CHECKING:
     import duckdb
 
     from airflow_provider_bgrep.catalog.config.options import Options
-    from airflow_provider_bgrep.catalog.model.paths import PlanPaths
+    from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
     from airflow_provider_bgrep.journal.records import SubmitRecord
 
 _CHUNK: Final = 2_000
 _GROUP: Final = 2_048
-"""Rows of the list that are read at once; DuckDB's smallest group."""
+"""Rows of a row group of the work items, which is read at once; DuckDB's smallest group."""
 
-_FIELDS: Final = tuple(column.name for column in BOUGHT)
+_FIELDS: Final = tuple(column.name for column in REQUEST)
 _URLS: Final = ("image_url", "mask_url")
 _MADE: Final = tuple(
-    column for column in WORK_ITEM if column.name in ("line", *_URLS) or column in (*IDENTITY, *BOUGHT)
+    column for column in WORK_ITEM if column.name in ("line", *_URLS) or column in (*IDENTITY, *REQUEST)
 )
 _MADE_SCHEMA: Final = arrow_schema(_MADE)
-_BUYS: Final = ", ".join(f"'{state.value}'" for state in TO_BUY)
+_SUBMITTED_STATES: Final = ", ".join(f"'{state.value}'" for state in TO_SUBMIT)
 _WORK: Final = ", ".join(f"'{state.value}'" for state in TO_DO)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Which run a plan is made for.
+    """The run that a plan is made for.
 
     :param plan_id: the plan's id.
     :param dag_id: the DAG.
     :param run_id: the DAG run.
     :param now: wall clock in seconds.
-    :param merged_plans: plans that are over, and in no segment.
+    :param merged_plans: closed plans whose submits are in no segment.
     """
 
     plan_id: str
@@ -72,46 +78,53 @@ class Run:
     merged_plans: tuple[str, ...] = ()
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class PlanDraft:
-    """A plan, and its rows in DuckDB's tables ``rows`` and ``work_items``.
+    """A plan that is not written yet, and its rows in DuckDB's tables ``rows`` and ``work_items``.
 
     :param plan: the plan.
-    :param db: where its rows are; those that are unchanged are in neither.
+    :param db: the connection to these tables; unchanged rows are in neither.
     :param invalid: rows that cannot be used.
+    :param outstanding_jobs: submits of earlier plans, whose jobs the plan collects.
     """
 
     plan: Plan
     db: duckdb.DuckDBPyConnection
     invalid: Sequence[InvalidRow]
+    outstanding_jobs: Sequence[SubmitRecord] = ()
 
-    def write(self, files: PlanPaths, known: Iterable[SubmitRecord]) -> None:
-        """Write the plan down, its header last: who finds that finds the rest."""
-        told = f"SELECT {', '.join(ROW_COLUMNS)} FROM rows"
-        self._copy(f"{told} ORDER BY line NULLS LAST, name", files.rows)
-        self._copy(
-            f"SELECT {', '.join(_quoted(WORK_ITEM))} FROM work_items ORDER BY position", files.work_items
-        )
-        put_bytes(as_lines(row.as_dict() for row in self.invalid), files.invalid_rows)
-        put_bytes(as_lines(record.to_json() for record in known), files.outstanding_jobs)
-        put_bytes(json.dumps(self.plan.to_dict(), ensure_ascii=False, indent=1).encode(), files.header)
+    def write(self, store: PlanStore, config: Options) -> None:
+        """Write the plan.
 
-    def _copy(self, query: str, path: Any) -> None:
+        :param config: the options that it was made with.
+        """
         with tempfile.TemporaryDirectory(prefix="bgrep-") as folder:
-            local = str(Path(folder) / "rows.parquet")
-            how = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_GROUP}"
-            self.db.execute(f"COPY ({query}) TO {quoted(local)} ({how})")
-            put_file(local, path)
+            rows, work_items = (str(Path(folder) / f"{name}.parquet") for name in ("rows", "work_items"))
+            self._copy(f"SELECT {', '.join(ROW_COLUMNS)} FROM rows ORDER BY line NULLS LAST, name", rows)
+            columns = ", ".join(_quoted(WORK_ITEM))
+            self._copy(f"SELECT {columns} FROM work_items ORDER BY position", work_items)
+            store.create(
+                self.plan,
+                config,
+                rows=rows,
+                work_items=work_items,
+                invalid_rows=(row.as_dict() for row in self.invalid),
+                outstanding_jobs=self.outstanding_jobs,
+            )
+
+    def _copy(self, query: str, local: str) -> None:
+        how = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_GROUP}"
+        self.db.execute(f"COPY ({query}) TO {quoted(local)} ({how})")
 
 
 def build_plan(
     db: duckdb.DuckDBPyConnection, catalog: Catalog, options: Options, run: Run, versions: Versions
 ) -> PlanDraft:
-    """Make a plan.
+    """Build a plan.
 
-    :param db: with the tables ``entries``, ``locked`` and ``live``.
-    :param catalog: open.
-    :param versions: tells images on object storage by their content.
+    :param db: a connection with the tables ``entries``, ``locked`` and ``live``.
+    :param catalog: the opened catalog.
+    :param versions: identifies the content of images on object storage.
     :raises InvalidInput: if the catalog has no row.
     """
     join = Join(db, catalog, options, versions)
@@ -120,14 +133,15 @@ def build_plan(
     _decide(join, run)
     note = join.remove_gone()
     _list(join)
-    return PlanDraft(_frozen(join, run, (note,) if note else ()), db, catalog.invalid)
+    plan = _plan_of(join, run, (note,) if note else ())
+    return PlanDraft(plan=plan, db=db, invalid=catalog.invalid)
 
 
-# --- rows that are not known by their hash -----------------------------------------------------------
+# --- rows that differ from what was submitted ---------------------------------------------------------
 
 
 def _render_changed_rows(join: Join) -> None:
-    """Fill ``made``: what each row that is not known by its hash asks for. Those that are bad are told."""
+    """Fill ``made``: what each row whose hash is unknown asks for. Invalid rows go to ``catalog.invalid``."""
     db, catalog = join.db, join.catalog
     db.execute(f"CREATE OR REPLACE TABLE made ({ddl(_MADE)})")
     preparer = ImageTaskBuilder(join.recipe, catalog.columns)
@@ -152,7 +166,7 @@ def _render_changed_rows(join: Join) -> None:
 def _made(
     preparer: ImageTaskBuilder, facts: dict[str, Any], cells: Sequence[str | None], catalog: Catalog
 ) -> dict[str, Any] | None:
-    """What a row asks for; ``None`` of one that is bad, which is told."""
+    """What a row asks for; ``None`` for an invalid row, which is added to the catalog's."""
     unread = [
         Problem(name, f"cannot be read: {facts[f'{name}_version'][1:]}")
         for name in ("image", "mask")
@@ -164,7 +178,7 @@ def _made(
             raise InvalidInput(unread)
     except InvalidInput as error:
         columns = ", ".join(dict.fromkeys(problem.where for problem in error.problems))
-        # Of a cell that stands in the wrong column a message shows the beginning: a signed URL's, say.
+        # A message shows the beginning of a cell, which may be a signed URL in the wrong column.
         reason = "; ".join(f"{problem.where} {sanitize_message(problem.what)}" for problem in error.problems)
         catalog.invalid.append(
             InvalidRow(facts["line"], columns, reason, facts["sku"][:MAX_NAME], facts["view"])
@@ -187,24 +201,24 @@ def _fields(task: ImageTask) -> dict[str, Any]:
 
 
 def _without_secrets(url: str) -> str:
-    """A URL without its signature, user and password: which image, and not who may read it."""
+    """A URL without its signature, user and password."""
     parts = urlsplit(strip_signature(url))
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _request_hash(row: Mapping[str, Any], edition: str) -> str:
-    # A scale of 7 and one of 7.0 are one scale: the ledger gives back what it was told as DOUBLE.
+    # A scale of 7 and one of 7.0 are equal: the ledger stores both as DOUBLE.
     values = [float(row[name]) if name in ("guidance_scale", "strength") else row[name] for name in _FIELDS]
     return hashlib.sha256(json.dumps([*values, edition], ensure_ascii=False).encode()).hexdigest()[:32]
 
 
-# --- what is to be done with them --------------------------------------------------------------------
+# --- decisions ----------------------------------------------------------------------------------------
 
 
 def _decide(join: Join, run: Run) -> None:
-    """Fill ``decided``, and add to ``rows``: never done first, as far as the budget goes."""
+    """Fill ``decided``, and add to ``rows``: within the budget, rows that were never submitted come first."""
     db, most = join.db, join.options.max_images_per_run
-    # Only of these rows all is needed that is known: of a million it would not fit.
+    # All entries of these rows alone are needed: those of a million rows would not fit into memory.
     db.execute("CREATE OR REPLACE TABLE before AS FROM entries WHERE name IN (SELECT name FROM made)")
     db.execute(
         "CREATE OR REPLACE TABLE shown AS SELECT name, request_hash FROM live "
@@ -228,10 +242,10 @@ def _decide(join: Join, run: Run) -> None:
         "LEFT JOIN shown l ON l.name = m.name"
     )
     left = "NULL" if most is None else str(max(0, most - _spent(join, run)))
-    # Of several runs that have it in their hands one will do.
+    # A row may be locked by several runs.
     is_locked = "judged.name IN (SELECT name FROM locked)"
-    buys = f"decision = 'buy' AND NOT {is_locked}"
-    total = f"sum(CASE WHEN {buys} THEN num_output ELSE 0 END) OVER (ORDER BY is_new DESC, line)"
+    submits = f"decision = 'buy' AND NOT {is_locked}"
+    total = f"sum(CASE WHEN {submits} THEN num_output ELSE 0 END) OVER (ORDER BY is_new DESC, line)"
     db.execute(
         f"CREATE OR REPLACE TABLE decided AS SELECT judged.*, CASE WHEN decision <> 'buy' THEN decision "
         f"WHEN {is_locked} THEN '{RowState.LOCKED.value}' "
@@ -248,7 +262,7 @@ def _decide(join: Join, run: Run) -> None:
 
 
 def _spent(join: Join, run: Run) -> int:
-    """Images that this run has bought already, where its plan is made anew."""
+    """Images that this run has submitted already, if its plan task was cleared."""
     (spent,) = join.one(
         "SELECT coalesce(sum(images), 0) FROM entries WHERE dag_id = ? AND run_id = ?",
         [run.dag_id, run.run_id],
@@ -257,14 +271,16 @@ def _spent(join: Join, run: Run) -> int:
 
 
 def _list(join: Join) -> None:
-    """Fill ``work_items``: rows to collect first, those of a job side by side; then rows to submit."""
+    """Fill ``work_items``: first the rows to collect, job by job, then the rows to submit."""
     order = "CASE state WHEN 'pending' THEN 0 WHEN 'unpublished' THEN 1 WHEN 'new' THEN 2 ELSE 3 END"
     job = "CASE state WHEN 'pending' THEN b.result_key END"
     of_row = {*(column.name for column in _MADE), "state", "change", "attempts"}
     columns = [f"row_number() OVER (ORDER BY {order}, {job}, d.line) - 1 AS position"]
     for column in WORK_ITEM[1:]:
         nothing = "''" if column.type == "VARCHAR" else "NULL"
-        of_purchase = f"CASE WHEN state IN ({_BUYS}) THEN {nothing} ELSE coalesce(b.{{0}}, {nothing}) END"
+        of_purchase = (
+            f"CASE WHEN state IN ({_SUBMITTED_STATES}) THEN {nothing} ELSE coalesce(b.{{0}}, {nothing}) END"
+        )
         expression = "d.{0}" if column.name in of_row else of_purchase
         columns.append(f"{expression} AS {{0}}".format(f'"{column.name}"'))
     join.db.execute(
@@ -276,7 +292,7 @@ def _list(join: Join) -> None:
 # --- the plan ----------------------------------------------------------------------------------------
 
 
-def _frozen(join: Join, run: Run, notes: tuple[str, ...]) -> Plan:
+def _plan_of(join: Join, run: Run, notes: tuple[str, ...]) -> Plan:
     options = join.options
     counts = dict(join.db.execute("SELECT state, count(*) FROM rows GROUP BY state").fetchall())
     unchanged = RowState.UNCHANGED.value
@@ -286,7 +302,7 @@ def _frozen(join: Join, run: Run, notes: tuple[str, ...]) -> Plan:
     )
     counts[RowState.INVALID.value] = len(join.catalog.invalid)
     images = "SELECT count(*), coalesce(sum(num_output), 0) FROM decided WHERE state"
-    tasks, to_buy = join.one(f"{images} IN ({_BUYS})")
+    tasks, to_buy = join.one(f"{images} IN ({_SUBMITTED_STATES})")
     _, backlog = join.one(f"{images} = '{RowState.OVER_BUDGET.value}'")
     (listed,) = join.one("SELECT count(*) FROM work_items")
     size = max(options.shard_size, -(-listed // MAX_SHARDS))

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first task of a night: claim, read, plan, write the plan down. Nothing is bought here."""
+"""The plan task: acquires a lease, compares catalog and ledger, and writes the plan. Submits nothing."""
 
 from __future__ import annotations
 
 import contextlib
-import json
+import logging
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bgrep.catalog.config.options import Options
 from airflow_provider_bgrep.catalog.model.plan import Plan, explain, new_plan_id
 from airflow_provider_bgrep.catalog.plan.builder import PlanDraft, Run, build_plan
 from airflow_provider_bgrep.catalog.source.images import versions
@@ -18,89 +18,108 @@ from airflow_provider_bgrep.catalog.state.database import engine
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_metadata import PlanLease
 from airflow_provider_bgrep.catalog.state.manifest import live_rows
-from airflow_provider_bgrep.catalog.state.plan_store import cancel_plan
+from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.compat import has_approval
-from airflow_provider_bgrep.storage import put_bytes
 
 if TYPE_CHECKING:
+    from airflow_provider_bgrep.catalog.config.options import Options
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+    from airflow_provider_bgrep.catalog.plan.diff import Versions
 
 _SHOWN: Final = 20
-"""So many bad rows the task log names; the report names all."""
+"""Invalid rows that the task log names; the report names all."""
+
+_log = logging.getLogger(__name__)
 
 
 def create_plan(
-    options: Options, layout: CatalogPaths, *, dag_id: str, run_id: str, log: Any, now: float | None = None
+    options: Options, paths: CatalogPaths, *, dag_id: str, run_id: str, now: float | None = None
 ) -> dict[str, Any]:
-    """Plan a run, and freeze the plan.
+    """Create the plan of a run.
 
-    :param now: wall clock in seconds, if it is not to be looked at.
-    :return: what the other tasks need to know, small.
+    :param now: wall clock in seconds; the current time if not given.
+    :return: what the other tasks need to know, small enough for XCom.
     :raises InvalidInput: if the catalog cannot be used.
-    :raises PlanInProgressError: while another run plans.
+    :raises PlanInProgressError: if another run's plan task is running.
+    :raises BgRepStateError: if the ledger is damaged and cannot be repaired.
     """
     now = time.time() if now is None else now
     run = Run(plan_id=new_plan_id(now, dry=options.dry_run), dag_id=dag_id, run_id=run_id, now=now)
-    ledger = Ledger(layout)
+    store, ledger = PlanStore(paths, run.plan_id), Ledger(paths)
     if options.dry_run:
-        planned = _planned(options, layout, run)
+        draft = _create(options, store, run)
     else:
-        # Claimed before anything is read: what others buy from here on, they buy in our sight or not at all.
-        ledger.acquire_lease(PlanLease(run.plan_id, run_id, dag_id, now + options.valid_for), now)
+        # Before anything is read: what others submit from here on, this plan sees, or it is refused.
+        lease = PlanLease(run.plan_id, run_id, dag_id, now + options.valid_for)
+        ledger.repaired(lambda: ledger.acquire_lease(lease, now))
         try:
-            planned = _planned(options, layout, run)
+            draft = _create(options, store, run)
         except BaseException:
-            # Else all other runs would wait for it until it lapses.
+            # Otherwise all other runs would wait for this plan until its lease expires.
             with contextlib.suppress(Exception):
                 ledger.release_lease(run.plan_id)
             raise
-    plan, problems = planned.plan, layout.plan(run.plan_id).invalid_rows
-    told = explain(plan)
-    log.info("Plan %s\n%s", plan.plan_id, told)
-    for bad in planned.invalid[:_SHOWN]:
-        log.warning("%s, line %d: %s", plan.catalog, bad.line, bad.reason)
-    if len(planned.invalid) > _SHOWN:
-        log.warning("and %d more rows that cannot be used: %s", len(planned.invalid) - _SHOWN, problems)
-    stopped = _why_not(options, plan)
-    if stopped:
-        cancel_plan(layout.plan(run.plan_id), stopped)
-        log.info("Nothing is bought: %s.", stopped)
+    plan, explained = draft.plan, explain(draft.plan)
+    _log.info("Created plan %s\n%s", plan.plan_id, explained)
+    for row in draft.invalid[:_SHOWN]:
+        _log.warning("%s, line %d: %s", plan.catalog, row.line, row.reason)
+    if len(draft.invalid) > _SHOWN:
+        rest = len(draft.invalid) - _SHOWN
+        _log.warning("%d more invalid rows are listed in %s", rest, store.files.invalid_rows)
+    cancelled = _cancelled_reason(options, plan)
+    if cancelled:
+        store.cancel(cancelled)
+        _log.info("Cancelled plan %s: %s", plan.plan_id, cancelled)
         if not options.dry_run:
             ledger.release_lease(plan.plan_id)
     return {
         "plan_id": plan.plan_id,
-        "shards": 0 if stopped else plan.shards,
+        "shards": 0 if cancelled else plan.shards,
         "until": plan.until,
         "images": plan.quote.images,
         "cost": "" if plan.quote.cost is None else f"{plan.quote.cost:f}",
         "counts": {state: count for state, count in plan.counts.items() if count},
-        "explained": told,
+        "explained": explained,
     }
 
 
-def _planned(options: Options, layout: CatalogPaths, run: Run) -> PlanDraft:
-    """Draw the plan up, and write it down."""
-    files, conn_id = layout.plan(run.plan_id), options.source_conn_id or None
-    with (
-        engine() as db,
-        open_catalog(
-            options.catalog,
-            format=options.catalog_format,
-            encoding=options.encoding,
-            delimiter=options.delimiter,
-        ) as catalog,
-        Ledger(layout).reading(db, own=run.plan_id, now=run.now) as standing,
-        live_rows(db, layout),
-    ):
-        run = replace(run, merged_plans=standing.over)
-        planned = build_plan(db, catalog, options, run, lambda urls: versions(urls, conn_id))
-        put_bytes(json.dumps(options.to_json(), ensure_ascii=False).encode(), files.options)
-        planned.write(files, standing.known)
-    return planned
+def _create(options: Options, store: PlanStore, run: Run) -> PlanDraft:
+    conn_id = options.source_conn_id or None
+    with draft_plan(options, store.paths, run, lambda urls: versions(urls, conn_id)) as draft:
+        draft.write(store, options)
+    return draft
 
 
-def _why_not(options: Options, plan: Plan) -> str:
-    """Why nobody is to work on the plan, if so."""
+@contextlib.contextmanager
+def draft_plan(
+    options: Options, paths: CatalogPaths, run: Run, image_versions: Versions
+) -> Iterator[PlanDraft]:
+    """Compare the catalog with the ledger. Nothing is written, but a damaged ledger is repaired.
+
+    :param image_versions: identifies the content of images on object storage.
+    :return: a context manager: as long as it lasts, the draft's tables can be read.
+    """
+    ledger = Ledger(paths)
+    with contextlib.ExitStack() as stack:
+        db = stack.enter_context(engine())
+        catalog = stack.enter_context(
+            open_catalog(
+                options.catalog,
+                format=options.catalog_format,
+                encoding=options.encoding,
+                delimiter=options.delimiter,
+            )
+        )
+        own, now = run.plan_id, run.now
+        snapshot = ledger.repaired(lambda: stack.enter_context(ledger.reader.snapshot(db, own=own, now=now)))
+        stack.enter_context(live_rows(db, paths))
+        run = replace(run, merged_plans=snapshot.closed_plans)
+        draft = build_plan(db, catalog, options, run, image_versions)
+        yield replace(draft, outstanding_jobs=snapshot.outstanding_jobs)
+
+
+def _cancelled_reason(options: Options, plan: Plan) -> str:
+    """Why the plan is cancelled; ``''`` if it is not."""
     if options.dry_run:
         return "it is a dry run"
     limit = options.approve_above

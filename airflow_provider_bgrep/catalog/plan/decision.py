@@ -6,7 +6,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bgrep.catalog.model.schema import BOUGHT
+from airflow_provider_bgrep.catalog.model.schema import REQUEST
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.state.database import quoted
 
@@ -77,7 +77,7 @@ def changes(before: str, now: str) -> str:
     :param now: the alias of what is wanted.
     """
     told = []
-    for name in (column.name for column in BOUGHT):
+    for name in (column.name for column in REQUEST):
         differs = f"{before}.{name} IS DISTINCT FROM {now}.{name}"
         words = name
         if name.endswith("_version"):

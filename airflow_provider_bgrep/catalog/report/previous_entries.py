@@ -1,51 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows that an earlier night has left for people: what the ledger knows of them."""
+"""Reads the ledger entries of the rows that an earlier run flagged or quarantined."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
 from airflow_provider_bgrep.catalog.model.states import RowState, Verdict
 from airflow_provider_bgrep.catalog.state.database import engine
-from airflow_provider_bgrep.catalog.state.ledger import Ledger, PlanInProgressError
+from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader, PlanInProgressError
+from airflow_provider_bgrep.exceptions import BgRepStateError
 
 if TYPE_CHECKING:
-    from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+    from airflow_provider_bgrep.catalog.model.rows import LedgerEntry
+    from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+
+_NAMES = tuple(column.name for column in ENTRY)
+
+_log = logging.getLogger(__name__)
 
 
-def left_by_earlier(
-    layout: CatalogPaths, plan_id: str, rows: Sequence[Mapping[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    """The last entry of each row that is as its state says, by name.
+def previous_entries(store: PlanStore, rows: Sequence[Mapping[str, Any]]) -> dict[str, LedgerEntry]:
+    """The latest entry of each row that agrees with the row's state, by name.
 
-    :param plan_id: the plan that asks.
+    :param store: the plan that is reported.
     :param rows: with ``name`` and ``state``: flagged or quarantined.
-    :return: none while another run makes its plan: nobody can read the ledger then.
+    :return: nothing if the ledger cannot be read now: another run's plan task is running, or a file is
+        damaged. The next plan task repairs it.
     """
     if not rows:
         return {}
-    names = [column.name for column in ENTRY]
-    columns = [f'e."{name}"' for name in names]
+    columns = ", ".join(f'e."{name}"' for name in _NAMES)
     wanted = pa.table(
         {
             "wanted": pa.array([row["name"] for row in rows], pa.string()),
             "is_flagged": [row["state"] == RowState.FLAGGED.value for row in rows],
         }
     )
+    reader = LedgerReader(store.paths)
     try:
-        with engine() as db, Ledger(layout).reading(db, own=plan_id, now=time.time()):
+        with engine() as db, reader.snapshot(db, own=store.plan_id, now=time.time()):
             db.register("wanted", wanted)
             found = db.execute(
-                f"SELECT {', '.join(columns)} FROM entries e JOIN wanted w ON w.wanted = e.name "
+                f"SELECT {columns} FROM entries e JOIN wanted w ON w.wanted = e.name "
                 f"WHERE w.is_flagged = (e.verdict = '{Verdict.FLAGGED.value}') "
                 "QUALIFY row_number() OVER (PARTITION BY e.name ORDER BY e.seq DESC) = 1"
             ).fetchall()
     except PlanInProgressError:
         return {}
-    entries = (dict(zip(names, row, strict=True)) for row in found)
+    except BgRepStateError as error:
+        _log.warning("The report does not show images of earlier runs: %s", error)
+        return {}
+    entries = (cast("LedgerEntry", dict(zip(_NAMES, row, strict=True))) for row in found)
     return {entry["name"]: entry for entry in entries}

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last task of a night: the gallery, the summary, and a line for the log."""
+"""The report task: writes the gallery and the summary, and logs a line. It reads, and repairs nothing."""
 
 from __future__ import annotations
 
 import json
-import os
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,155 +14,144 @@ from urllib.parse import quote
 
 from airflow_provider_bgrep.catalog.model.states import ROW_MEANINGS, VERDICT_MEANINGS, RowState, Verdict
 from airflow_provider_bgrep.catalog.report.gallery import write_gallery
-from airflow_provider_bgrep.catalog.report.previous_entries import left_by_earlier
+from airflow_provider_bgrep.catalog.report.previous_entries import previous_entries
 from airflow_provider_bgrep.catalog.report.summary import line_of, needs_attention, summary_of
 from airflow_provider_bgrep.catalog.state.manifest import published_by
-from airflow_provider_bgrep.catalog.state.plan_store import (
-    read_invalid_rows,
-    read_options,
-    read_plan,
-    read_rows,
-    unfinished,
-    why_cancelled,
-)
-from airflow_provider_bgrep.catalog.state.results import read_results
+from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.generation.outcomes import BOUGHT, MEANINGS, Outcome
-from airflow_provider_bgrep.storage import put_bytes, put_file, size_of
 
 if TYPE_CHECKING:
-    from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
-    from airflow_provider_bgrep.catalog.model.plan import Plan
+    from airflow_provider_bgrep.catalog.model.rows import LedgerEntry
 
 _MOST: Final = 10_000
 """Rows in a gallery."""
 _OTHERS: Final = 2_000
-"""Bad rows in a gallery, and rows that earlier nights left for people, while there is more to show."""
+"""Invalid rows in a gallery, and rows from earlier runs, as long as there are others to show."""
 
 _LEFT: Final = frozenset({RowState.FLAGGED, RowState.QUARANTINED})
-_TOLD: Final = frozenset(RowState) - _LEFT - {RowState.UNCHANGED, RowState.INVALID}
-_MAYBE_BILLED: Final = frozenset(one.value for one in BOUGHT)
-_JUDGED: Final = ("state", "outcome", "verdict")
-"""Columns that say whether a row needs people."""
-_COUNTED: Final = (*_JUDGED, "name", "plan_id", "images")
-"""Columns that the summary is made of."""
+_LISTED: Final = frozenset(RowState) - _LEFT - {RowState.UNCHANGED, RowState.INVALID}
+_BILLABLE: Final = frozenset(one.value for one in BOUGHT)
+_STATUS_COLUMNS: Final = ("state", "outcome", "verdict")
+"""Columns that decide whether a row needs attention."""
+_SUMMARY_COLUMNS: Final = (*_STATUS_COLUMNS, "name", "plan_id", "images")
+"""Columns that the summary is computed from."""
 _UP: Final = "../../../"
 """From a plan's folder to the destination."""
 
+_log = logging.getLogger(__name__)
 
-def write_report(layout: CatalogPaths, plan_id: str, *, log: Any) -> dict[str, Any]:
-    """Write ``report.html`` and ``summary.json`` of a plan.
 
-    :return: the line for people, the gallery's path, and what is unfinished.
+def write_report(store: PlanStore) -> dict[str, Any]:
+    """Write the gallery and the summary of a plan.
+
+    :return: the summary in one line, the gallery's path, and the shards that did not finish.
+    :raises BgRepStateError: if a file of the plan is missing or damaged.
     """
-    files = layout.plan(plan_id)
-    plan, options = read_plan(files), read_options(files)
-    reporter = _Reporter(layout, plan, options.price_per_image)
+    plan, config = store.plan, store.config
+    rows = _ReportRows(store)
     summary = summary_of(
         plan=plan.to_dict(),
-        rows=reporter.every(),
-        problems=read_invalid_rows(files),
-        currency=options.currency,
+        rows=rows.every(),
+        problems=store.invalid_rows(),
+        currency=config.currency,
     )
     summary |= {
-        "gallery": str(files.report),
-        "dry_run": options.dry_run,
-        "cancelled": why_cancelled(files),
-        "unfinished": unfinished(layout, plan),
+        "gallery": str(store.files.report),
+        "dry_run": config.dry_run,
+        "cancelled": store.cancelled_reason,
+        "unfinished": store.unfinished(),
     }
     summary["line"] = line_of(summary)
-    handle, local = tempfile.mkstemp(prefix="bgrep-", suffix=".html")
-    os.close(handle)
-    try:
-        write_gallery(islice(reporter.to_show(), _MOST), summary, local)
-        put_file(local, files.report)
-    finally:
-        Path(local).unlink(missing_ok=True)
-    data = json.dumps(summary, ensure_ascii=False, indent=1).encode("utf-8", "replace")
-    put_bytes(data, files.summary)
-    log.info("%s", summary["line"])
+    with tempfile.TemporaryDirectory(prefix="bgrep-") as folder:
+        local = str(Path(folder) / "report.html")
+        write_gallery(islice(rows.to_show(), _MOST), summary, local)
+        store.write_report(local, summary)
+    _log.info("%s", summary["line"])
     return {name: summary[name] for name in ("line", "gallery", "unfinished")}
 
 
-class _Reporter:
-    """Rows as the summary and the gallery take them."""
+class _ReportRows:
+    """The rows of a report, as the summary and the gallery take them.
 
-    def __init__(self, layout: CatalogPaths, plan: Plan, price: Decimal | None) -> None:
-        self._layout, self._plan, self._price = layout, plan, price
-        self._files = layout.plan(plan.plan_id)
-        self._is_there: dict[str, bool] = {}
-        self._published = published_by(layout, plan.plan_id)
+    :param store: the plan's files.
+    """
+
+    def __init__(self, store: PlanStore) -> None:
+        self._store, self._price = store, store.config.price_per_image
+        self._has_report: dict[str, bool] = {}
+        self._published = published_by(store.paths, store.plan_id)
 
     def every(self) -> Iterator[dict[str, Any]]:
-        """Every row that there is something to say of, without images."""
+        """Every row but the unchanged ones, without images."""
         names = set()
-        for shard in range(self._plan.shards):
-            for row in read_results(self._files.results(shard), _COUNTED):
+        for shard in range(self._store.plan.shards):
+            for row in self._store.results(shard, _SUMMARY_COLUMNS):
                 names.add(row["name"])
-                yield {**row, **self._bought(row)}
+                yield {**row, **self._billed(row)}
         yield from self._not_worked_on(names)
         yield from self._left()
-        yield from self._bad()
+        yield from self._invalid()
 
     def to_show(self) -> Iterator[dict[str, Any]]:
-        """The same with images, those first that need people, and without crowding out the night's own."""
+        """The same rows with images. Those that need attention come first, up to a limit."""
         names = set()
-        bad, left = self._bad(), self._left_with_images()
+        invalid, left = self._invalid(), self._left_with_images()
         yield from self._urgent()
-        yield from chain(islice(bad, _OTHERS), islice(left, _OTHERS))
-        for shard in range(self._plan.shards):
-            for row in read_results(self._files.results(shard)):
+        yield from chain(islice(invalid, _OTHERS), islice(left, _OTHERS))
+        for shard in range(self._store.plan.shards):
+            for row in self._store.results(shard):
                 names.add(row["name"])
                 if not needs_attention(row):
                     yield self._worked_on(row)
-        yield from chain(self._not_worked_on(names), bad, left)
+        yield from chain(self._not_worked_on(names), invalid, left)
 
     def _urgent(self) -> Iterator[dict[str, Any]]:
-        """Of what the shards worked on, the rows that need people."""
-        for shard in range(self._plan.shards):
-            path = self._files.results(shard)
-            # Few shards have any: the others' images stay unread.
-            if any(map(needs_attention, read_results(path, _JUDGED))):
-                yield from map(self._worked_on, filter(needs_attention, read_results(path)))
+        """The rows in shards that need attention."""
+        for shard in range(self._store.plan.shards):
+            # Few shards have any. The images of the others are not read.
+            if any(map(needs_attention, self._store.results(shard, _STATUS_COLUMNS))):
+                yield from map(self._worked_on, filter(needs_attention, self._store.results(shard)))
 
     def _not_worked_on(self, names: set[str]) -> Iterator[dict[str, Any]]:
-        """Rows that no shard has come to, and those that none has to do with."""
-        for row in read_rows(self._files, {state.value for state in _TOLD}):
+        """The rows that are in no results: those of unchecked shards, and those that are in no shard."""
+        for row in self._store.rows({state.value for state in _LISTED}):
             if row["name"] not in names:
                 yield {**row, "advice": ROW_MEANINGS[RowState(row["state"])][1]}
 
     def _left(self) -> Iterator[dict[str, Any]]:
-        """Rows that an earlier night has left for people."""
-        for row in read_rows(self._files, {state.value for state in _LEFT}):
+        """The rows that an earlier run flagged or quarantined."""
+        for row in self._store.rows({state.value for state in _LEFT}):
             advice = ROW_MEANINGS[RowState(row["state"])][1]
             yield {**row, "change": "", "reason": row["change"], "advice": advice}
 
     def _left_with_images(self) -> Iterator[dict[str, Any]]:
         rows = self._left()
         some = list(islice(rows, _OTHERS))
-        entries = left_by_earlier(self._layout, self._plan.plan_id, some)
+        entries = previous_entries(self._store, some)
         for row in some:
             if (entry := entries.get(row["name"])) is None:
                 yield row
             else:
-                told = {**row, "reason": row["reason"] or entry["reason"], "report": self._report(entry)}
-                yield {**self._worked_on({**entry, **row}), **told}
+                reason = row["reason"] or entry["reason"]
+                shown = self._worked_on({**entry, **row})
+                yield {**shown, **row, "reason": reason, "report": self._report(entry)}
         yield from rows
 
-    def _report(self, entry: Mapping[str, Any]) -> str:
-        """The gallery of the night that bought it, if it is still there."""
+    def _report(self, entry: LedgerEntry) -> str:
+        """A link to the gallery of the plan that submitted a row; ``''`` if it does not exist."""
         plan_id = entry["plan_id"]
         if not plan_id:
             return ""
-        if plan_id not in self._is_there:
-            self._is_there[plan_id] = size_of(self._layout.plan(plan_id).report) is not None
-        return f"../{quote(plan_id)}/report.html" if self._is_there[plan_id] else ""
+        if plan_id not in self._has_report:
+            self._has_report[plan_id] = PlanStore(self._store.paths, plan_id).has_report
+        return f"../{quote(plan_id)}/report.html" if self._has_report[plan_id] else ""
 
-    def _bad(self) -> Iterator[dict[str, Any]]:
+    def _invalid(self) -> Iterator[dict[str, Any]]:
         """The rows that cannot be used."""
-        for problem in read_invalid_rows(self._files):
+        for row in self._store.invalid_rows():
             yield {
-                **problem,
-                "name": problem.get("sku", ""),
+                **row,
+                "name": row.get("sku", ""),
                 "state": RowState.INVALID.value,
                 "advice": ROW_MEANINGS[RowState.INVALID][1],
             }
@@ -175,7 +163,7 @@ class _Reporter:
             advice = VERDICT_MEANINGS[Verdict(verdict)][1]
         return {
             **row,
-            **self._bought(row),
+            **self._billed(row),
             "flags": json.loads(row["flags"] or "[]"),
             "scores": json.loads(row["scores"] or "[]"),
             "advice": advice,
@@ -187,10 +175,10 @@ class _Reporter:
             },
         }
 
-    def _bought(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """What this plan has bought and published of a row."""
-        is_bought = row["plan_id"] == self._plan.plan_id and row["outcome"] in _MAYBE_BILLED
-        images = (row["images"] or 0) if is_bought else 0
+    def _billed(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What this plan was billed for a row, and what it published of it."""
+        is_billed = row["plan_id"] == self._store.plan_id and row["outcome"] in _BILLABLE
+        images = (row["images"] or 0) if is_billed else 0
         path = self._published.get(row["name"], "")
         return {
             "billable": images,
@@ -199,6 +187,6 @@ class _Reporter:
         }
 
     def _link(self, path: str) -> str:
-        """An image's path as the gallery can follow it; nothing for one that lies elsewhere."""
-        root = f"{str(self._layout.destination).rstrip('/')}/"
+        """A link to an image; ``''`` for one outside of the destination."""
+        root = f"{str(self._store.paths.destination).rstrip('/')}/"
         return f"{_UP}{quote(path.removeprefix(root))}" if path.startswith(root) else ""

@@ -70,24 +70,25 @@ class LedgerMetadata:
 
     :param number: the version's number; 0 before the first commit.
     :param segments: file names of the segments that count, oldest first.
-    :param open: leases of the plans that may submit.
-    :param replaced: plans that may not submit any more, and whose submits are in no segment yet.
-    :param first: the first plan that was committed. Lost segments can be rebuilt only while its files, or
-        those of an earlier plan, exist.
-    :param latest: the last plan that acquired a lease. A later plan's folder means that metadata was lost.
+    :param leases: leases of the plans that may submit.
+    :param closed_plans: plans that may not submit any more, and whose submits are in no segment yet.
+    :param first_committed: the first plan that was committed. Lost segments can be rebuilt only while its
+        files, or those of an earlier plan, exist.
+    :param latest_leased: the last plan that acquired a lease. The folder of a later plan means that metadata
+        was lost.
     """
 
     number: int = 0
     segments: tuple[str, ...] = ()
-    open: tuple[PlanLease, ...] = ()
-    replaced: tuple[str, ...] = ()
-    first: str = ""
-    latest: str = ""
+    leases: tuple[PlanLease, ...] = ()
+    closed_plans: tuple[str, ...] = ()
+    first_committed: str = ""
+    latest_leased: str = ""
 
     @property
-    def unsettled(self) -> tuple[str, ...]:
+    def uncommitted_plans(self) -> tuple[str, ...]:
         """Plans with submits that may be in no segment yet, oldest first."""
-        return tuple(sorted({*self.replaced, *(plan.plan_id for plan in self.open)}))
+        return tuple(sorted({*self.closed_plans, *(lease.plan_id for lease in self.leases)}))
 
 
 class LedgerMetadataLog:
@@ -189,10 +190,10 @@ def _decode(data: bytes, number: int, path: ObjectStoragePath) -> LedgerMetadata
         return LedgerMetadata(
             number,
             tuple(value["segments"]),
-            tuple(PlanLease(**plan) for plan in value["open"]),
-            tuple(value["replaced"]),
-            str(value["first"]),
-            str(value["latest"]),
+            tuple(PlanLease(**plan) for plan in value["leases"]),
+            tuple(value["closed_plans"]),
+            str(value["first_committed"]),
+            str(value["latest_leased"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedLedgerError(f"{path} cannot be read: {error}") from None

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A segment of the ledger: an immutable Parquet file of entries, with a checksum of itself in its name.
+"""A segment of the ledger: an immutable Parquet file of entries, with its own checksum in its name.
 
-Parquet as it is written here has no checksum of its own, and a byte that has changed may read as another sku,
-which would then be bought a second time.
+The Parquet files have no page checksums, and a byte that changed could read as another sku, which would then
+be submitted and billed a second time.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     import duckdb
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-SAME: Final = ("name", "request_hash", "result_key", "nonce")
-"""What tells one purchase from another."""
+SUBMIT: Final = ("name", "request_hash", "result_key", "nonce")
+"""Columns that identify a submit of a row."""
 
 COLUMNS: Final = ", ".join(f'"{column.name}"' for column in ENTRY)
 
 _GROUP: Final = 10_240
-"""Rows that are read at once, with all their columns: some 10 MB."""
+"""Rows of a row group, which is read at once: with all columns some 10 MB."""
 
 _VERSION: Final = b"bgrep.ledger"
 _NAME: Final = re.compile(r".+-([0-9a-f]{16})\.parquet")
@@ -41,26 +41,26 @@ _NAME: Final = re.compile(r".+-([0-9a-f]{16})\.parquet")
 
 @contextlib.contextmanager
 def opened(folder: ObjectStoragePath, name: str) -> Iterator[str]:
-    """A segment as a file of this machine, for as long as the context lasts.
+    """A segment as a local file, for as long as the context lasts.
 
-    :raises FileNotFoundError: if it is not there.
-    :raises DamagedLedgerError: if it is not what was written.
-    :raises NewerLedgerError: if a newer version of this code wrote it.
+    :raises FileNotFoundError: if it does not exist.
+    :raises DamagedLedgerError: if its checksum is wrong, or it cannot be read.
+    :raises NewerLedgerError: if a newer version of this package wrote it.
     """
     with local_copy(folder / name) as local:
-        _check(local, name)
+        _check(local, folder / name)
         yield local
 
 
-def _check(local: str, name: str) -> None:
-    found = _NAME.fullmatch(name)
+def _check(local: str, path: ObjectStoragePath) -> None:
+    found = _NAME.fullmatch(path.name)
     if found is None or found[1] != _checksum(local):
-        raise DamagedLedgerError(f"segment {name} is not what was written")
+        raise DamagedLedgerError(f"{path} is damaged: its checksum is {_checksum(local)}")
     try:
         version = int((pq.read_metadata(local).metadata or {})[_VERSION])
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise DamagedLedgerError(f"segment {name} cannot be read ({error})") from None
-    check_version(f"segment {name}", version, SCHEMA_VERSION)
+        raise DamagedLedgerError(f"{path} cannot be read: {error}") from None
+    check_version(path, version, SCHEMA_VERSION)
 
 
 def _checksum(local: str) -> str:
@@ -68,17 +68,17 @@ def _checksum(local: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def write(rows: Iterable[dict[str, Any]], folder: ObjectStoragePath, prefix: str) -> str:
+def write(rows: Iterable[Mapping[str, Any]], folder: ObjectStoragePath, prefix: str) -> str:
     """Write entries as a segment.
 
-    :param rows: of those about one purchase the last one counts.
-    :param prefix: what its name begins with.
-    :return: its name.
+    :param rows: of several entries about one submit, one with images counts, otherwise the last.
+    :param prefix: the beginning of the segment's name.
+    :return: the segment's name.
     """
-    last: dict[tuple[Any, ...], dict[str, Any]] = {}
+    last: dict[tuple[Any, ...], Mapping[str, Any]] = {}
     for row in rows:
-        same = tuple(row[column] for column in SAME)
-        # Who knows the images knows more, whenever that was written.
+        same = tuple(row[column] for column in SUBMIT)
+        # An entry with images knows more, whenever it was written.
         if row["files"] or not last.get(same, row)["files"]:
             last[same] = row
     with _temporary() as local:
@@ -89,16 +89,16 @@ def write(rows: Iterable[dict[str, Any]], folder: ObjectStoragePath, prefix: str
 
 
 def merge(db: duckdb.DuckDBPyConnection, folder: ObjectStoragePath, prefix: str) -> str:
-    """Write all of the view ``entries`` as one segment, of those about one purchase as :func:`write` does.
+    """Write the view ``entries`` as one segment; several entries about one submit count as in :func:`write`.
 
-    :param prefix: what its name begins with.
-    :return: its name.
+    :param prefix: the beginning of the segment's name.
+    :return: the segment's name.
     """
-    same = ", ".join(SAME)
+    same = ", ".join(SUBMIT)
     db.execute(
         f"CREATE OR REPLACE TABLE twice AS SELECT {same} FROM entries GROUP BY ALL HAVING count(*) > 1"
     )
-    # Only these are sorted: a million rows with all their columns would not fit.
+    # Only these are sorted: a million rows with all their columns would not fit into memory.
     last = f"QUALIFY row_number() OVER (PARTITION BY {same} ORDER BY files <> '' DESC, seq DESC) = 1"
     once = f"SELECT {COLUMNS} FROM entries ANTI JOIN twice USING ({same})"
     others = f"SELECT {COLUMNS} FROM entries SEMI JOIN twice USING ({same}) {last}"
@@ -112,7 +112,7 @@ def merge(db: duckdb.DuckDBPyConnection, folder: ObjectStoragePath, prefix: str)
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Entries as an Arrow table; what one lacks is nothing."""
+    """Entries as an Arrow table; a column that an entry lacks is blank."""
     empty = blank()
     return pa.Table.from_pylist(
         [{name: row.get(name, nothing) for name, nothing in empty.items()} for row in rows],
@@ -123,7 +123,7 @@ def table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
 def insert(db: duckdb.DuckDBPyConnection, rows: Sequence[Mapping[str, Any]], seq: int) -> None:
     """Add entries to the table ``recovered``.
 
-    :param seq: later is higher.
+    :param seq: the order of their source, higher is later.
     """
     if not rows:
         return

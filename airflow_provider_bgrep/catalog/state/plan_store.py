@@ -1,153 +1,300 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plan's files, read again: by its shards, by the ledger, by the report."""
+"""The files of one plan: every task of a run opens a :class:`PlanStore` and reads and writes through it."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airflow_provider_bgrep.catalog.config.options import Options
 from airflow_provider_bgrep.catalog.model.plan import Plan
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.state.database import rows_of
-from airflow_provider_bgrep.catalog.state.results import read_results
+from airflow_provider_bgrep.catalog.state.results import read_results, write_results
+from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.records import SubmitRecord
-from airflow_provider_bgrep.storage import get_bytes, local_copy, put_bytes, size_of
+from airflow_provider_bgrep.journal.stores import FileStore
+from airflow_provider_bgrep.protocol.errors import InvalidInput
+from airflow_provider_bgrep.storage import get_bytes, local_copy, names_in, put_bytes, put_file, size_of
 
 if TYPE_CHECKING:
-    from airflow_provider_bgrep.catalog.model.paths import CatalogPaths, PlanPaths
+    from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+    from airflow_provider_bgrep.catalog.model.rows import ResultRow, WorkItemRow
 
 ROW_COLUMNS: Final = ("name", "sku", "view", "line", "state", "change")
-"""What ``rows.parquet`` says of a row. Unchanged rows are not in it: there may be a million of them."""
+"""Columns of ``rows.parquet``. It does not list unchanged rows: there may be a million of them."""
 
 _CHUNK: Final = 2_000
+"""Rows that are in memory at once."""
+_NOT_DONE: Final = frozenset({Outcome.NOT_SUBMITTED.value, Outcome.PENDING.value})
 
 
-def read_options(files: PlanPaths) -> Options:
-    """The options that a plan was made with."""
-    data = get_bytes(files.options)
-    if data is None:
-        raise FileNotFoundError(f"{files.options} is not there: the plan is incomplete")
-    return Options.checked(json.loads(data))
+class PlanStore:
+    """One plan's files.
 
-
-def find_plan(files: PlanPaths) -> Plan | None:
-    """A plan; ``None`` if it was never finished.
-
-    :raises ValueError: if it is of another version, or damaged.
+    :param paths: the destination's paths.
+    :param plan_id: the plan's id.
     """
-    data = get_bytes(files.header)
-    try:
-        return None if data is None else Plan.from_dict(json.loads(data))
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"{files.header} cannot be read: {error}") from None
 
+    def __init__(self, paths: CatalogPaths, plan_id: str) -> None:
+        self.paths, self.plan_id = paths, plan_id
+        self.files = paths.plan(plan_id)
 
-def cancel_plan(files: PlanPaths, reason: str) -> None:
-    """Say that nobody is to work on a plan, and why."""
-    put_bytes(json.dumps({"reason": reason}, ensure_ascii=False).encode(), files.cancelled)
+    # --- the plan ---------------------------------------------------------------------------------
 
+    def create(
+        self,
+        plan: Plan,
+        config: Options,
+        *,
+        rows: str,
+        work_items: str,
+        invalid_rows: Iterable[Mapping[str, Any]],
+        outstanding_jobs: Iterable[SubmitRecord],
+    ) -> None:
+        """Write a plan. Its header is written last, so that a plan with a header is complete.
 
-def why_cancelled(files: PlanPaths) -> str:
-    """Why nobody works on a plan; ``''`` if somebody does."""
-    data = get_bytes(files.cancelled)
-    return "" if data is None else str(json.loads(data)["reason"])
+        :param rows: a local Parquet file with :data:`ROW_COLUMNS`; it is moved.
+        :param work_items: a local Parquet file with :data:`~.schema.WORK_ITEM`, by position; it is moved.
+        :param invalid_rows: the rows that cannot be used, as JSON has them.
+        :param outstanding_jobs: submits of earlier plans, whose jobs this plan collects.
+        """
+        put_bytes(json.dumps(config.to_json(), ensure_ascii=False).encode(), self.files.options)
+        put_file(rows, self.files.rows)
+        put_file(work_items, self.files.work_items)
+        put_bytes(as_lines(invalid_rows), self.files.invalid_rows)
+        put_bytes(as_lines(record.to_json() for record in outstanding_jobs), self.files.outstanding_jobs)
+        put_bytes(json.dumps(plan.to_dict(), ensure_ascii=False, indent=1).encode(), self.files.header)
 
+    def find_plan(self) -> Plan | None:
+        """The plan, or ``None`` if its plan task did not finish.
 
-def read_plan(files: PlanPaths) -> Plan:
-    """A plan.
+        :raises BgRepStateError: if the header is damaged or has another format version.
+        """
+        data = get_bytes(self.files.header)
+        try:
+            return None if data is None else Plan.from_dict(json.loads(data))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise BgRepStateError(f"{self.files.header} cannot be read: {error}") from None
 
-    :raises FileNotFoundError: if it was never finished.
-    """
-    plan = find_plan(files)
-    if plan is None:
-        raise FileNotFoundError(f"{files.header} is not there: the plan was never finished, or was removed")
-    return plan
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan.
 
+        :raises BgRepStateError: if its plan task did not finish, or its header is damaged.
+        """
+        plan = self.find_plan()
+        if plan is None:
+            raise self._missing(self.files.header)
+        return plan
 
-def read_work_items(files: PlanPaths, plan: Plan, shard: int) -> list[dict[str, Any]]:
-    """The rows of a shard, as :data:`~.entries.WORK_ITEM` has them."""
-    start, stop = shard * plan.shard_size, (shard + 1) * plan.shard_size
-    rows: list[dict[str, Any]] = []
-    seen = 0
-    with local_copy(files.work_items) as local:
-        file = pq.ParquetFile(local)
-        # Row groups are read one by one: a shard does not hold the whole list.
-        for group in range(file.num_row_groups):
-            count = file.metadata.row_group(group).num_rows
-            if seen < stop and start < seen + count:
-                of_group = file.read_row_group(group)
-                rows += of_group.slice(max(0, start - seen), stop - max(start, seen)).to_pylist()
-            seen += count
-    return rows
+    @cached_property
+    def config(self) -> Options:
+        """The options that the plan was made with.
 
+        :raises BgRepStateError: if they are missing or damaged.
+        """
+        data = get_bytes(self.files.options)
+        if data is None:
+            raise self._missing(self.files.options)
+        try:
+            return Options.checked(json.loads(data))
+        except (InvalidInput, ValueError, AttributeError) as error:
+            raise BgRepStateError(f"{self.files.options} cannot be read: {error}") from None
 
-def read_shards(files: PlanPaths, plan: Plan) -> Iterator[list[dict[str, Any]]]:
-    """The rows of every shard, one shard after the other: the list is fetched once."""
-    rows: list[dict[str, Any]] = []
-    with local_copy(files.work_items) as local:
-        for batch in pq.ParquetFile(local).iter_batches(_CHUNK):
-            rows += batch.to_pylist()
-            while len(rows) >= plan.shard_size:
-                yield rows[: plan.shard_size]
-                del rows[: plan.shard_size]
-    if rows:
-        yield rows
+    def cancel(self, reason: str) -> None:
+        """Record that no task is to work on the plan, and why."""
+        put_bytes(json.dumps({"reason": reason}, ensure_ascii=False).encode(), self.files.cancelled)
 
+    @property
+    def cancelled_reason(self) -> str:
+        """Why the plan was cancelled; ``''`` if it was not.
 
-def read_rows(files: PlanPaths, states: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Rows of some states: :data:`ROW_COLUMNS`."""
-    with local_copy(files.rows) as local, duckdb.connect() as db:
-        db.execute(
-            f"SELECT {', '.join(ROW_COLUMNS)} FROM {rows_of(local)} WHERE state IN (SELECT unnest(?))",
-            [sorted(states)],
+        :raises BgRepStateError: if the file that says so is damaged.
+        """
+        lines = list(self._json_lines(self.files.cancelled))
+        return str(lines[0].get("reason", "")) if lines else ""
+
+    # --- rows -------------------------------------------------------------------------------------
+
+    def work_items(self, shard: int) -> list[WorkItemRow]:
+        """The rows of a shard."""
+        size = self.plan.shard_size
+        start, stop = shard * size, (shard + 1) * size
+        rows: list[dict[str, Any]] = []
+        seen = 0
+        with self._parquet(self.files.work_items) as file:
+            # Row groups are read one by one: the rows of all shards may not fit into memory.
+            for group in range(file.num_row_groups):
+                count = file.metadata.row_group(group).num_rows
+                if seen < stop and start < seen + count:
+                    of_group = file.read_row_group(group)
+                    rows += of_group.slice(max(0, start - seen), stop - max(start, seen)).to_pylist()
+                seen += count
+        return cast("list[WorkItemRow]", rows)
+
+    def shards(self) -> Iterator[list[WorkItemRow]]:
+        """The rows of each shard, in order. The file is fetched once."""
+        rows: list[dict[str, Any]] = []
+        size = self.plan.shard_size
+        with self._parquet(self.files.work_items) as file:
+            for batch in file.iter_batches(_CHUNK):
+                rows += batch.to_pylist()
+                while len(rows) >= size:
+                    yield cast("list[WorkItemRow]", rows[:size])
+                    del rows[:size]
+        if rows:
+            yield cast("list[WorkItemRow]", rows)
+
+    def rows(self, states: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """Rows of the catalog, see :data:`ROW_COLUMNS`.
+
+        :param states: states of the rows to return.
+        """
+        query = f"SELECT {', '.join(ROW_COLUMNS)} FROM {{}} WHERE state IN (SELECT unnest(?))"
+        with self._local(self.files.rows) as local, duckdb.connect() as db:
+            db.execute(query.format(rows_of(local)), [sorted(states)])
+            while some := db.fetchmany(_CHUNK):
+                for row in some:
+                    yield dict(zip(ROW_COLUMNS, row, strict=True))
+
+    def removed_names(self) -> list[str]:
+        """Names of the published rows that the catalog no longer has."""
+        return [row["name"] for row in self.rows([RowState.REMOVED.value])]
+
+    def invalid_rows(self) -> Iterator[dict[str, Any]]:
+        """The rows that cannot be used: line, column, reason, sku, view."""
+        return self._json_lines(self.files.invalid_rows)
+
+    def outstanding_jobs(self) -> Iterator[SubmitRecord]:
+        """Submits of earlier plans, whose jobs this plan collects."""
+        for line in self._json_lines(self.files.outstanding_jobs):
+            try:
+                yield SubmitRecord.from_json(line)
+            except ValueError as error:
+                raise BgRepStateError(f"{self.files.outstanding_jobs} cannot be read: {error}") from None
+
+    # --- shards -----------------------------------------------------------------------------------
+
+    def journal(self, shard: int) -> FileStore:
+        """The store of a shard's journal."""
+        return FileStore(self.files.journal(shard))
+
+    def journals(self) -> Iterator[FileStore]:
+        """The stores of the journals of all shards that have one."""
+        folder = self.files.folder / "journal"
+        yield from (FileStore(folder / name) for name in names_in(folder) if name.isdigit())
+
+    def manifest_lines(self, shard: int) -> Iterator[dict[str, Any]]:
+        """The lines of the manifest that a shard's generate task wrote; none before it ended."""
+        return self._json_lines(self.files.manifest(shard))
+
+    def write_results(self, shard: int, rows: Iterable[ResultRow]) -> None:
+        """Write what each row of a shard came to. Only the check task does this."""
+        write_results(rows, self.files.results(shard))
+
+    def has_results(self, shard: int) -> bool:
+        """Whether the check task has written a shard's results."""
+        return size_of(self.files.results(shard)) is not None
+
+    def results(
+        self, shard: int, columns: Sequence[str] | None = None, *, superseded: bool = False
+    ) -> Iterator[ResultRow]:
+        """What each row of a shard came to, a few rows at a time; nothing if the shard was not checked.
+
+        :param columns: columns to read; all if not given.
+        :param superseded: whether to include submits whose place a later one took, see
+            :class:`~.rows.ResultRow`.
+        :raises BgRepStateError: if the file is damaged.
+        """
+        wanted = None if columns is None else [*columns, "superseded"]
+        try:
+            for row in read_results(self.files.results(shard), wanted):
+                if superseded or not row["superseded"]:
+                    yield cast("ResultRow", row)
+        except FileNotFoundError:
+            return
+
+    def unfinished(self) -> list[str]:
+        """The shards that did not finish, and why, one sentence each; none of a cancelled plan."""
+        if self.cancelled_reason:
+            return []
+        return [reason for shard in range(self.plan.shards) if (reason := self._unfinished(shard))]
+
+    def _unfinished(self, shard: int) -> str:
+        if not self.has_results(shard):
+            return f"shard {shard} was not checked"
+        try:
+            rows = list(self.results(shard, ("outcome", "reason")))
+        except BgRepStateError:
+            return f"shard {shard} has damaged results"
+        reasons = [row["reason"] for row in rows if row["outcome"] in _NOT_DONE]
+        if not reasons:
+            return ""
+        count = "1 row was" if len(reasons) == 1 else f"{len(reasons)} rows were"
+        return f"shard {shard}: {count} not done ({reasons[0] or 'still pending'})"
+
+    # --- the report -------------------------------------------------------------------------------
+
+    def write_report(self, gallery: str, summary: Mapping[str, Any]) -> None:
+        """Write the gallery and the summary.
+
+        :param gallery: a local HTML file; it is moved.
+        :param summary: as JSON has it.
+        """
+        put_file(gallery, self.files.report)
+        data = json.dumps(summary, ensure_ascii=False, indent=1).encode("utf-8", "replace")
+        put_bytes(data, self.files.summary)
+
+    @property
+    def has_report(self) -> bool:
+        """Whether the gallery exists."""
+        return size_of(self.files.report) is not None
+
+    # --- files ------------------------------------------------------------------------------------
+
+    def _missing(self, path: Any) -> BgRepStateError:
+        return BgRepStateError(
+            f"{path} cannot be found: the plan task did not finish, or the plan was removed. Clear the plan "
+            "task, or start a new run."
         )
-        while some := db.fetchmany(_CHUNK):
-            for row in some:
-                yield dict(zip(ROW_COLUMNS, row, strict=True))
 
+    def _json_lines(self, path: Any) -> Iterator[dict[str, Any]]:
+        for number, line in enumerate((get_bytes(path) or b"").splitlines(), 1):
+            try:
+                value = json.loads(line)
+                if not isinstance(value, dict):
+                    raise ValueError("expected a JSON object")  # noqa: TRY004 (all damage is one error)
+            except ValueError as error:
+                raise BgRepStateError(f"{path}, line {number}, cannot be read: {error}") from None
+            yield value
 
-def removed_names(files: PlanPaths) -> list[str]:
-    """Rows that the catalog does not name any more."""
-    return [row["name"] for row in read_rows(files, [RowState.REMOVED.value])]
+    @contextlib.contextmanager
+    def _local(self, path: Any) -> Iterator[str]:
+        """A file of the plan as a local file.
 
+        :raises BgRepStateError: if it is missing or damaged.
+        """
+        try:
+            with local_copy(path) as local:
+                yield local
+        except FileNotFoundError:
+            raise self._missing(path) from None
+        except (pa.ArrowException, duckdb.IOException, duckdb.InvalidInputException) as error:
+            raise BgRepStateError(f"{path} cannot be read: {error}") from None
 
-def read_invalid_rows(files: PlanPaths) -> Iterator[dict[str, Any]]:
-    """The rows that cannot be used."""
-    return map(json.loads, (get_bytes(files.invalid_rows) or b"").splitlines())
-
-
-def read_outstanding_jobs(files: PlanPaths) -> Iterator[SubmitRecord]:
-    """Submits of earlier plans whose jobs this plan collects."""
-    return map(
-        SubmitRecord.from_json, map(json.loads, (get_bytes(files.outstanding_jobs) or b"").splitlines())
-    )
-
-
-def unfinished(layout: CatalogPaths, plan: Plan) -> list[str]:
-    """Which shards did not come to their end, and why, in words."""
-    if why_cancelled(layout.plan(plan.plan_id)):
-        return []
-    told = []
-    for shard in range(plan.shards):
-        path = layout.plan(plan.plan_id).results(shard)
-        if size_of(path) is None:
-            told.append(f"shard {shard} was not checked")
-            continue
-        reasons = [
-            row["reason"]
-            for row in read_results(path, ("outcome", "reason"))
-            if row["outcome"] in (Outcome.NOT_SUBMITTED.value, Outcome.PENDING.value)
-        ]
-        if reasons:
-            rows = "1 row was" if len(reasons) == 1 else f"{len(reasons)} rows were"
-            told.append(f"shard {shard}: {rows} not done ({reasons[0] or 'still pending'})")
-    return told
+    @contextlib.contextmanager
+    def _parquet(self, path: Any) -> Iterator[pq.ParquetFile]:
+        with self._local(path) as local:
+            yield pq.ParquetFile(local)
 
 
 def as_lines(values: Iterable[Mapping[str, Any]]) -> bytes:

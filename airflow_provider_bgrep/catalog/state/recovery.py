@@ -1,163 +1,278 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a plan's shards have come to, from the best there is: what was checked, the manifest, the journal.
+"""Derives what each row of a shard came to from what its generate task wrote. Only this module reads
+journals.
 
-A journal is written before and after each submit, so it knows the last purchase; a manifest is written when a
-try ends, and knows images.
+A shard's results are written once, by its check task, and every other task reads those. They are missing or
+out of date if the run died before the check, if the generate task was cleared alone, or if the answer to a
+submit came late. Then the rows are derived here again, by these rules:
+
+1. Facts belong to submits. A submit of a row is known by the row's name and the submit's nonce. Neither the
+   time nor the place at which a fact was written decides anything.
+2. A submit only goes forward: unknown, pending, expired, failed, partial, generated. If several files
+   describe one submit, the one that is furthest along counts. At a tie the one with more detail counts:
+   results before manifest, manifest before journal, journal before the work item.
+3. The submits of a row are ordered as the journal lists them, after those that the journal does not know:
+   that of an earlier plan, which the work item carries, is the first. The last submit decides what the row
+   came to.
+4. The submits before it are superseded, and kept because they may be billed. A superseded submit that is
+   pending has failed, because only a failed image task is submitted again.
+5. A refused submit is not billed. It decides only what a row without any other submit came to.
+
+Results are complete if they name every submit that the journal and the manifest name, and are as far along.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
-from airflow_provider_bgrep.catalog.state.plan_store import (
-    read_outstanding_jobs,
-    read_shards,
-    read_work_items,
-)
+from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import BOUGHT, Outcome
 from airflow_provider_bgrep.journal.journal import read_records
-from airflow_provider_bgrep.journal.records import State, SubmitRecord
+from airflow_provider_bgrep.journal.records import JournalError, State, SubmitRecord
 from airflow_provider_bgrep.journal.stores import FileStore
-from airflow_provider_bgrep.storage import get_bytes, local_copy, names_in
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
-
-    from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
     from airflow_provider_bgrep.catalog.model.plan import Plan
+    from airflow_provider_bgrep.catalog.model.rows import LedgerEntry, ResultRow, WorkItemRow
+    from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+
+    Facts = dict[str, Any]
+    """Columns of an entry that a file says something about."""
+    Submits = dict[str, Facts]
+    """Facts of one row, by submit, in order."""
 
 _NAMES: Final = tuple(column.name for column in ENTRY)
-_IN_VAIN: Final = frozenset(
-    one.value for one in (Outcome.FAILED, Outcome.EXPIRED, Outcome.PENDING, Outcome.REFUSED, Outcome.UNKNOWN)
-)
-_MAY_BE_BILLED: Final = frozenset(one.value for one in BOUGHT)
+_PROGRESS: Final = {
+    outcome.value: step
+    for step, outcome in enumerate(
+        (
+            Outcome.REFUSED,
+            Outcome.UNKNOWN,
+            Outcome.PENDING,
+            Outcome.EXPIRED,
+            Outcome.FAILED,
+            Outcome.PARTIAL,
+            Outcome.GENERATED,
+        )
+    )
+}
+"""How far a submit is along, by its outcome (rule 2)."""
+_WITHOUT_IMAGE: Final = _PROGRESS.keys() - {Outcome.PARTIAL.value, Outcome.GENERATED.value}
+_BILLABLE: Final = frozenset(outcome.value for outcome in BOUGHT)
+_SUBMIT_FIELDS: Final = ("result_key", "nonce", "request_id", "gateway_request_id", "submitted_at")
+
+_PLAN_OVER: Final = "the plan's lease ended before the row was submitted; the next run submits it"
+_NEVER: Final = "the generate task ended before the row was submitted"
+_FAILED: Final = "failed, and was submitted again by the same run"
 
 _log = logging.getLogger(__name__)
 
 
-def recover_shard(
-    layout: CatalogPaths, plan: Plan, shard: int, *, is_checked: bool = True
-) -> list[dict[str, Any]]:
-    """The entries that a shard has come to; rows that were never submitted have none.
+# --- what other modules ask for -----------------------------------------------------------------------
 
-    Of a row that was bought more than once the last purchase comes last.
 
-    :param is_checked: whether to take what the checks wrote down, where they did.
+def derive_shard(store: PlanStore, shard: int) -> list[ResultRow]:
+    """What each row of a shard came to, by its journal and its manifest: the rows that a check starts from.
+
+    :return: a row for each work item; before it, rows for its superseded submits.
+    :raises BgRepStateError: if journal or manifest is damaged.
     """
-    return _recover(layout, plan, shard, read_work_items(layout.plan(plan.plan_id), plan, shard), is_checked)
+    facts, reasons = _facts(store, shard)
+    return list(_derive(store.plan, shard, store.work_items(shard), facts, reasons, {}))
 
 
-def recover_plan(layout: CatalogPaths, plan: Plan) -> Iterator[list[dict[str, Any]]]:
-    """The entries that a plan's shards have come to, shard by shard."""
-    for shard, todo in enumerate(read_shards(layout.plan(plan.plan_id), plan)):
-        yield _recover(layout, plan, shard, todo, is_checked=True)
+def shard_entries(
+    store: PlanStore, shard: int, items: Iterable[WorkItemRow] | None = None
+) -> list[LedgerEntry]:
+    """Ledger entries of a shard: from its results if they are complete, otherwise derived.
+
+    :param items: the shard's work items, if they have been read.
+    :return: an entry for each submit of each row, superseded ones first; none for rows without a submit.
+    :raises BgRepStateError: if journal or manifest is damaged.
+    """
+    facts, reasons = _facts(store, shard)
+    results = _results(store, shard)
+    if results is None or not is_complete(results, facts):
+        known = _by_submit(results or ())
+        items = store.work_items(shard) if items is None else items
+        results = list(_derive(store.plan, shard, items, facts, reasons, known))
+    return [_entry_of(row) for row in results if row["outcome"] in _PROGRESS]
 
 
-def left_out(
-    layout: CatalogPaths, plan: Plan, entries: Iterable[Mapping[str, Any]]
-) -> Iterator[dict[str, Any]]:
-    """What a plan has bought by its journals, and is not among ``entries``: those may be older."""
-    named = {(entry["name"], entry["nonce"]) for entry in entries}
-    for shard in range(plan.shards):
-        bought = _from_journal(layout.plan(plan.plan_id).journal(shard))
-        if not named.issuperset((name, one["nonce"]) for name, every in bought.items() for one in every):
-            for entry in recover_shard(layout, plan, shard, is_checked=False):
-                if (entry["name"], entry["nonce"]) not in named:
-                    yield entry
+def plan_entries(store: PlanStore) -> Iterator[list[LedgerEntry]]:
+    """Ledger entries of a plan, shard by shard, see :func:`shard_entries`; none if it was never finished."""
+    plan = store.find_plan()
+    if plan is not None and plan.shards:
+        for shard, items in enumerate(store.shards()):
+            yield shard_entries(store, shard, items)
 
 
-def _recover(
-    layout: CatalogPaths, plan: Plan, shard: int, todo: Iterable[dict[str, Any]], is_checked: bool
-) -> list[dict[str, Any]]:
-    files = layout.plan(plan.plan_id)
-    bought = _from_journal(files.journal(shard))
-    lines = _from_manifest(files.manifest(shard))
-    checked = _checked(files.results(shard)) if is_checked else {}
-    entries: list[dict[str, Any]] = []
-    for row in todo:
-        name = row["name"]
-        purchases = bought.get(name, [])
-        facts = _newer(lines.get(name), purchases[-1] if purchases else None)
-        last = _entry(row, facts, plan, shard) if facts else None
-        if last is None and (row["result_key"] or row["files"]):
-            last = {name: row[name] for name in _NAMES}
-        last = _newest(checked.get(name), last)
-        if last is None:
-            continue
-        entries += _passed_over(row, [_entry(row, one, plan, shard) for one in purchases], last)
-        entries.append(last)
-    return entries
+def accepted_submits(store: PlanStore) -> Iterator[SubmitRecord]:
+    """The accepted submits of a plan, by which its jobs can be collected, and those that it was given."""
+    yield from store.outstanding_jobs()
+    yield from (record for record in submits(store) if record.state is State.ACCEPTED)
 
 
-def _newest(checked: dict[str, Any] | None, now: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What the checks wrote down of a row, unless its task was cleared alone, and has gone on since."""
-    if checked is None or now is None:
-        return checked or now
-    if _same(checked, now):
-        return checked if checked["outcome"] == now["outcome"] else now
-    return now if now["submitted_at"] >= checked["submitted_at"] else checked
+def submits(store: PlanStore) -> Iterator[SubmitRecord]:
+    """All submits in the journals of a plan.
+
+    :raises BgRepStateError: if a journal is damaged.
+    """
+    for journal in store.journals():
+        yield from _records(journal)
 
 
-def _passed_over(
-    row: dict[str, Any], purchases: Iterable[dict[str, Any]], last: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
-    """The purchases of a row whose place a later one of this run has taken: they are paid for as well."""
-    before = [{name: row[name] for name in _NAMES}] if row["result_key"] else []
-    for entry in (*before, *purchases):
-        if not _same(entry, last) and entry["outcome"] in (Outcome.PENDING.value, Outcome.UNKNOWN.value):
-            # Only what had failed is bought again, or what nobody knows about.
-            is_known = entry["outcome"] == Outcome.PENDING.value
-            outcome = Outcome.FAILED if is_known else Outcome.UNKNOWN
-            reason = entry["reason"] or "failed, and bought again by the same run"
-            yield {**entry, "outcome": outcome.value, "reason": reason, "attempts": row["attempts"] or 0}
+def is_complete(results: Iterable[Mapping[str, Any]], facts: Mapping[str, Submits]) -> bool:
+    """Whether results name every submit of some facts, and are as far along.
+
+    :param results: rows with ``name``, ``nonce``, ``result_key`` and ``outcome``.
+    :param facts: by row and submit.
+    """
+    known: dict[str, dict[str, int]] = {}
+    for row in results:
+        known.setdefault(row["name"], {})[_submit_id(row)] = _PROGRESS.get(row["outcome"], -1)
+    for name, submits in facts.items():
+        found = known.get(name, {})
+        for submit, fact in submits.items():
+            if fact["outcome"] == Outcome.REFUSED.value:
+                if max(found.values(), default=-1) < 0:  # rule 5
+                    return False
+            elif found.get(submit, -1) < _PROGRESS[fact["outcome"]]:
+                return False
+    return True
 
 
-def _checked(path: ObjectStoragePath) -> dict[str, dict[str, Any]]:
-    """What the checks wrote down, by name."""
-    try:
-        with local_copy(path) as local:
-            rows = pq.ParquetFile(local).read(columns=list(_NAMES)).to_pylist()
-    except FileNotFoundError:
-        return {}
-    except pa.ArrowException as error:  # made of manifest and journal, which are there
-        _log.warning("%s cannot be read (%s): what it says is checked again.", path, error)
-        return {}
-    return {row["name"]: row for row in rows if row["outcome"] not in ("", Outcome.NOT_SUBMITTED.value)}
+# --- deriving ---------------------------------------------------------------------------------------------
 
 
-def store_of(folder: ObjectStoragePath) -> FileStore:
-    """A journal's store in a folder."""
-    return FileStore(folder)
+def _derive(
+    plan: Plan,
+    shard: int,
+    items: Iterable[WorkItemRow],
+    facts: Mapping[str, Submits],
+    reasons: Mapping[str, str],
+    results: Mapping[str, Submits],
+) -> Iterator[ResultRow]:
+    for item in items:
+        name = item["name"]
+        entries = _entries(item, facts.get(name, {}), results.get(name, {}), plan, shard)
+        for entry in entries[:-1]:
+            yield cast("ResultRow", {**item, **_superseded(item, entry), "superseded": True})
+        if entries:
+            yield cast("ResultRow", {**item, **entries[-1], "superseded": False})
+        else:
+            outcome = {"outcome": Outcome.NOT_SUBMITTED.value, "reason": reasons.get(name) or _NEVER}
+            yield cast("ResultRow", {**item, **outcome, "superseded": False})
 
 
-def _from_journal(folder: ObjectStoragePath) -> dict[str, list[dict[str, Any]]]:
-    """What the journal knows of each row, by name: its purchases in order, or else how it was refused."""
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for record in read_records(store_of(folder)):
-        for index, asked in enumerate(record.items):
-            facts = _facts(record, index, asked.images)
-            if facts:
-                found[asked.id].append({**facts, "journal_key": asked.key})
-    # A refusal says nothing of what was bought before.
-    refused = Outcome.REFUSED.value
-    return {
-        name: [one for one in every if one["outcome"] != refused] or every[-1:]
-        for name, every in found.items()
+def _entries(
+    item: WorkItemRow, facts: Submits, results: Submits, plan: Plan, shard: int
+) -> list[LedgerEntry]:
+    """The entries of one row's submits, in order (rules 2, 3 and 5)."""
+    candidates: dict[str, list[LedgerEntry]] = {}
+    if item["result_key"] or item["files"]:
+        candidates[_submit_id(item)] = [_entry_of(item)]
+    for submit in (*(one for one in results if one not in facts), *facts):
+        candidates.setdefault(submit, [])
+    for submit, fact in facts.items():
+        candidates[submit].append(_entry(item, fact, plan, shard))
+    for submit, result in results.items():
+        candidates[submit].append(cast("LedgerEntry", result))
+    # Of those that are equally far along, max() takes the first.
+    best = [max(reversed(some), key=_progress) for some in candidates.values()]
+    return [one for one in best if _progress(one) > 0] or best[-1:]
+
+
+def _entry(item: WorkItemRow, facts: Facts, plan: Plan, shard: int) -> LedgerEntry:
+    is_of_plan = _submit_id(facts) != _submit_id(item)
+    whose = {"dag_id": plan.dag_id, "run_id": plan.run_id, "plan_id": plan.plan_id, "shard": shard}
+    is_in_vain = facts["outcome"] in _WITHOUT_IMAGE and not facts["files"]
+    entry = {
+        **_entry_of(item),
+        **(whose if is_of_plan else {}),
+        **facts,
+        "account": facts.get("account") or item["account"] or plan.account,
+        "attempts": (item["attempts"] or 0) + 1 if is_in_vain else 0,
     }
+    return cast("LedgerEntry", entry)
 
 
-def _facts(record: SubmitRecord, index: int, images: int) -> dict[str, Any] | None:
+def _superseded(item: WorkItemRow, entry: LedgerEntry) -> Facts:
+    """An entry whose place a later submit took (rule 4)."""
+    changes: Facts = {"attempts": item["attempts"] or 0}
+    if entry["outcome"] == Outcome.PENDING.value:
+        changes |= {"outcome": Outcome.FAILED.value, "reason": entry["reason"] or _FAILED}
+    return {**entry, **changes}
+
+
+def _entry_of(row: Mapping[str, Any]) -> LedgerEntry:
+    return cast("LedgerEntry", {name: row[name] for name in _NAMES})
+
+
+def _submit_id(row: Mapping[str, Any]) -> str:
+    return str(row["nonce"] or row["result_key"])
+
+
+def _progress(row: Mapping[str, Any]) -> int:
+    return _PROGRESS.get(row["outcome"], -1)
+
+
+# --- reading ----------------------------------------------------------------------------------------------
+
+
+def _facts(store: PlanStore, shard: int) -> tuple[dict[str, Submits], dict[str, str]]:
+    """What journal and manifest say.
+
+    :return: facts by row and submit, in the order of rule 3; why rows were not submitted, by row.
+    """
+    journal: dict[str, Submits] = {}
+    for record in _records(store.journal(shard)):
+        for index, task in enumerate(record.items):
+            said = _from_record(record, index, task.images)
+            if said is not None:
+                said["journal_key"] = task.key
+                journal.setdefault(task.id, {})[_submit_id(said)] = said
+    manifest: dict[str, Submits] = {}
+    reasons: dict[str, str] = {}
+    for line in store.manifest_lines(shard):
+        try:
+            if line["status"] == Outcome.NOT_SUBMITTED.value:
+                # A shard has no budget of its own, but a plan whose lease ended has a budget of 0.
+                is_over = line["reason"].startswith("over budget")
+                reasons[line["id"]] = _PLAN_OVER if is_over else line["reason"]
+            elif line["listed"]:  # others describe a submit for what the row asked for earlier
+                facts = _from_line(line)
+                manifest[line["id"]] = {_submit_id(facts): facts}
+        except (KeyError, TypeError, AttributeError) as error:
+            path = store.files.manifest(shard)
+            raise BgRepStateError(
+                f"{path} cannot be read: {error!r} in the line of {line.get('id')}"
+            ) from None
+    found: dict[str, Submits] = {}
+    for name in dict.fromkeys((*manifest, *journal)):
+        lines, records = manifest.get(name, {}), journal.get(name, {})
+        found[name] = {submit: facts for submit, facts in lines.items() if submit not in records}
+        for submit, facts in records.items():
+            known = lines.get(submit, {"outcome": ""})
+            found[name][submit] = {**facts, **known} if _progress(known) >= _progress(facts) else facts
+    return found, reasons
+
+
+def _records(journal: FileStore) -> list[SubmitRecord]:
+    try:
+        return read_records(journal)
+    except JournalError as error:
+        raise BgRepStateError(f"{journal.location} cannot be read as a journal: {error}") from None
+
+
+def _from_record(record: SubmitRecord, index: int, images: int) -> Facts | None:
     if record.state is State.REFUSED:
         if not (record.reason and len(record.items) == 1):
-            return None
+            return None  # the refusal of several image tasks says nothing about any one of them
         outcome, images = Outcome.REFUSED, 0
     else:
         outcome = Outcome.PENDING if record.state is State.ACCEPTED else Outcome.UNKNOWN
@@ -177,66 +292,34 @@ def _facts(record: SubmitRecord, index: int, images: int) -> dict[str, Any] | No
     }
 
 
-def _from_manifest(path: ObjectStoragePath) -> dict[str, dict[str, Any]]:
-    found = {}
-    for text in (get_bytes(path) or b"").splitlines():
-        line = json.loads(text)
-        # What is not listed is another purchase for a row of that name: what it asked for before.
-        if line["status"] == Outcome.NOT_SUBMITTED.value or not line["listed"]:
-            continue
-        found[line["id"]] = {
-            "outcome": line["status"],
-            "reason": line["reason"],
-            "journal_key": line["key"],
-            "files": json.dumps(line["files"], ensure_ascii=False) if line["files"] else "",
-            "saved_at": line["saved_at"],
-            "actual_seed": line["seed"] if isinstance(line["seed"], int) else None,
-            "images": line["num_output"] if line["status"] in _MAY_BE_BILLED else 0,
-            **{
-                name: line.get(name) or (None if name == "index" else "")
-                for name in ("result_key", "nonce", "request_id", "gateway_request_id", "submitted_at")
-            },
-            "index": line.get("index"),
-        }
+def _from_line(line: Mapping[str, Any]) -> Facts:
+    return {
+        "outcome": line["status"],
+        "reason": line["reason"],
+        "journal_key": line["key"],
+        "index": line.get("index"),
+        "files": json.dumps(line["files"], ensure_ascii=False) if line["files"] else "",
+        "saved_at": line["saved_at"],
+        "actual_seed": line["seed"] if isinstance(line["seed"], int) else None,
+        "images": line["num_output"] if line["status"] in _BILLABLE else 0,
+        **{name: line.get(name) or "" for name in _SUBMIT_FIELDS},
+    }
+
+
+def _results(store: PlanStore, shard: int) -> list[ResultRow] | None:
+    """The results of a shard without thumbnails; ``None`` if they are missing or damaged."""
+    try:
+        return list(store.results(shard, _NAMES, superseded=True)) if store.has_results(shard) else None
+    except BgRepStateError as error:
+        _log.warning(
+            "The results of shard %d are derived again, and its images checked again: %s", shard, error
+        )
+        return None
+
+
+def _by_submit(results: Iterable[ResultRow]) -> dict[str, Submits]:
+    found: dict[str, Submits] = {}
+    for row in results:
+        if row["outcome"] in _PROGRESS:
+            found.setdefault(row["name"], {})[_submit_id(row)] = dict(_entry_of(row))
     return found
-
-
-def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two speak of one purchase: each submit has a nonce of its own."""
-    if one["nonce"] or other["nonce"]:
-        return bool(one["nonce"] == other["nonce"])
-    return bool(one["result_key"] == other["result_key"])
-
-
-def _newer(line: dict[str, Any] | None, journal: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The later of what the manifest and what the journal say of a row."""
-    if line is None or journal is None:
-        return line or journal
-    # Of one purchase the manifest knows more, but for a key that the journal has learnt since.
-    if _same(line, journal) and (line["outcome"] != Outcome.UNKNOWN.value or not journal["result_key"]):
-        return {**line, "account": journal["account"]}
-    return journal if journal["submitted_at"] >= line["submitted_at"] else line
-
-
-def _entry(row: dict[str, Any], facts: dict[str, Any], plan: Plan, shard: int) -> dict[str, Any]:
-    is_new = not _same(facts, row)
-    whose = (
-        {"dag_id": plan.dag_id, "run_id": plan.run_id, "plan_id": plan.plan_id, "shard": shard}
-        if is_new
-        else {}
-    )
-    is_in_vain = facts["outcome"] in _IN_VAIN and not facts["files"]
-    entry = {name: row[name] for name in _NAMES} | whose | {k: v for k, v in facts.items() if k in _NAMES}
-    entry["account"] = facts.get("account") or row["account"] or plan.account
-    entry["attempts"] = (row["attempts"] or 0) + 1 if is_in_vain else 0
-    return entry
-
-
-def known_records(layout: CatalogPaths, plan_id: str) -> Iterator[SubmitRecord]:
-    """The accepted submits of a plan, by which its jobs can be collected; those it was given, too."""
-    files = layout.plan(plan_id)
-    yield from read_outstanding_jobs(files)
-    for name in names_in(files.folder / "journal"):
-        for record in read_records(store_of(files.folder / "journal" / name)):
-            if record.state is State.ACCEPTED:
-                yield record

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from airflow_provider_bgrep.catalog.model.plan import may_buy
+from airflow_provider_bgrep.catalog.model.plan import may_submit
 from airflow_provider_bgrep.catalog.model.states import Verdict
 from airflow_provider_bgrep.catalog.state import ledger_segments
 from airflow_provider_bgrep.catalog.state.database import engine, rows_of
@@ -34,10 +34,10 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     LedgerMetadataLog,
 )
 from airflow_provider_bgrep.catalog.state.manifest import live_rows
+from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+from airflow_provider_bgrep.catalog.state.recovery import submits
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.journal.journal import read_records
 from airflow_provider_bgrep.journal.records import State, SubmitRecord
-from airflow_provider_bgrep.journal.stores import FileStore
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.storage import (
     copy_file,
@@ -64,7 +64,7 @@ _RECORDS: Final = "_bgrep"
 
 _COLUMNS: Final = "name, request_hash, result_key, nonce, plan_id, outcome, verdict, chosen, files"
 _COUNTS: Final = (
-    f"QUALIFY row_number() OVER (PARTITION BY {', '.join(ledger_segments.SAME)} "
+    f"QUALIFY row_number() OVER (PARTITION BY {', '.join(ledger_segments.SUBMIT)} "
     "ORDER BY files <> '' DESC, seq DESC) = 1"
 )
 """Of several entries about one submit, the one that counts; as the ledger decides."""
@@ -112,7 +112,7 @@ def expired_plans(folders: Iterable[str], keep_plans: int, needed: Collection[st
     :param keep_plans: how many of the newest stay, at least 1.
     :param needed: plans that stay in any case.
     """
-    plans = sorted(name for name in folders if may_buy(name.removesuffix(_DRY)))
+    plans = sorted(name for name in folders if may_submit(name.removesuffix(_DRY)))
     return [plan_id for plan_id in plans[:-keep_plans] if plan_id not in needed]
 
 
@@ -206,8 +206,8 @@ class _Retention:
         folders = names_in(self._paths.plans)
         metadata = LedgerMetadataLog(self._paths.ledger).latest() or LedgerMetadata()
         # Leases, and plans whose submits are in no segment yet.
-        expired = expired_plans(folders, keep_plans, {plan_id, *metadata.unsettled})
-        journals = {one: list(_submits(self._paths.plan(one))) for one in expired}
+        expired = expired_plans(folders, keep_plans, {plan_id, *metadata.uncommitted_plans})
+        journals = {one: list(submits(PlanStore(self._paths, one))) for one in expired}
         knowing = {one: records for one, records in journals.items() if records or self._has_results(one)}
         if not knowing:
             self._delete_plans(expired)
@@ -217,7 +217,7 @@ class _Retention:
         key_files = {name[4:-5] for name in records if name.startswith("key-") and name.endswith(".json")}
         with contextlib.ExitStack() as stack, engine() as db:
             self._open_ledger(db, metadata, stack)
-            nonces = {record.nonce for submits in knowing.values() for record in submits}
+            nonces = {record.nonce for found in knowing.values() for record in found}
             facts = _facts(db, nonces, knowing)
             kept = knowing.keys() - dispensable_plans(knowing, facts, key_files)
             gone = [one for one in expired if one not in kept]
@@ -308,7 +308,7 @@ class _Retention:
         jobs, nonces, files = set[str](), set[str](), set[str]()
         for plan_id in set(names_in(self._paths.plans)).difference(gone):
             plan = self._paths.plan(plan_id)
-            for record in (*_submits(plan), *_outstanding(plan)):
+            for record in (*submits(PlanStore(self._paths, plan_id)), *_outstanding(plan)):
                 jobs.add(safe_name(record.result_key))
                 nonces.add(safe_name(record.nonce))
             files |= _files_of(plan)
@@ -341,13 +341,6 @@ def _delete_empty_folders(folder: Path) -> None:
     for path in sorted(folders, reverse=True):
         with contextlib.suppress(OSError):  # somebody has written to it since
             path.rmdir()
-
-
-def _submits(plan: PlanPaths) -> Iterator[SubmitRecord]:
-    """The submits in all journals of a plan."""
-    journals = plan.folder / _JOURNAL
-    for shard in names_in(journals):
-        yield from read_records(FileStore(journals / shard))
 
 
 def _outstanding(plan: PlanPaths) -> Iterator[SubmitRecord]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any catalog over any nights, whoever dies in between: held against a plain account of what was bought."""
+"""Any catalog over any runs, killed at any point: compared with a plain account of what was billed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from bgrep_harness.runs import DAY, Leg, Night, Shop
+from bgrep_harness.runs import DAY, Destination, Execution, Run
 from bgrep_harness.stores import folder
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
@@ -51,15 +51,15 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Plot:
-    """What happens in a night.
+class Scenario:
+    """What happens in a run.
 
     :param lines: the catalog.
     :param default: everybody's prompt.
     :param negative: what a category leaves out, if anything.
     :param edition: of the catalog.
     :param budget: images.
-    :param fates: what becomes of image tasks, by sku.
+    :param outcomes: what becomes of image tasks, by sku.
     :param verdicts: of their images.
     :param ends: how it ends.
     """
@@ -69,7 +69,7 @@ class Plot:
     negative: str | None
     edition: str
     budget: int | None
-    fates: Mapping[str, str]
+    outcomes: Mapping[str, str]
     verdicts: Mapping[str, str]
     ends: str
 
@@ -86,8 +86,8 @@ LINES = st.lists(
     min_size=1,
     max_size=6,
 )
-PLOTS = st.builds(
-    Plot,
+SCENARIOS = st.builds(
+    Scenario,
     LINES,
     st.sampled_from(["default", "default in {{ color }}"]),
     st.sampled_from([None, "people"]),
@@ -129,15 +129,17 @@ class Account:
     live: dict[str, Key] = field(default_factory=dict)
     contents: dict[Key, str] = field(default_factory=dict)
 
-    def wants(self, plot: Plot) -> dict[str, Key | None]:
+    def wants(self, scenario: Scenario) -> dict[str, Key | None]:
         """What each row asks for, in the catalog's order; ``None`` of a bad one."""
         found: dict[str, Key | None] = {}
-        for line in plot.lines:
+        for line in scenario.lines:
             if line.sku not in found:
-                prompt = (line.prompt or plot.default).replace("{{ color }}", line.color)
-                negative = plot.negative if line.category == "cups" else None
+                prompt = (line.prompt or scenario.default).replace("{{ color }}", line.color)
+                negative = scenario.negative if line.category == "cups" else None
                 is_bad = line.image == "none"
-                found[line.sku] = None if is_bad else (line.sku, line.image, prompt, negative, plot.edition)
+                found[line.sku] = (
+                    None if is_bad else (line.sku, line.image, prompt, negative, scenario.edition)
+                )
         return found
 
     def state_of(self, name: str, key: Key) -> str:
@@ -153,142 +155,153 @@ class Account:
             return "pending"
         return "quarantined"
 
-    def states(self, plot: Plot, spent: int) -> dict[str, str]:
+    def states(self, scenario: Scenario, spent: int) -> dict[str, str]:
         """The state of each row that has one, bad ones aside."""
-        wants = self.wants(plot)
+        wants = self.wants(scenario)
         states = {name: self.state_of(name, key) for name, key in wants.items() if key is not None}
-        left = 10**6 if plot.budget is None else max(0, plot.budget - spent)
-        for buy in ("new", "changed"):
-            for name in [name for name, state in states.items() if state == buy]:
+        left = 10**6 if scenario.budget is None else max(0, scenario.budget - spent)
+        for submit in ("new", "changed"):
+            for name in [name for name, state in states.items() if state == submit]:
                 if left <= 0:
                     states[name] = "over_budget"
                 left -= 1
         states.update(dict.fromkeys(self.live.keys() - wants.keys(), "removed"))
         return states
 
-    def take(self, legs: Sequence[Leg], wants: Mapping[str, Key | None], before: Mapping[Any, Facts]) -> None:
-        """Take in what legs have come to, as far as they have lived to tell.
+    def take(
+        self, executions: Sequence[Execution], wants: Mapping[str, Key | None], before: Mapping[Any, Facts]
+    ) -> None:
+        """Take in what executions have come to, as far as they have lived to tell.
 
         :param before: the facts when the plan was made.
         """
-        for leg in legs:
-            for item in leg.board.listed:
+        for execution in executions:
+            for item in execution.board.listed:
                 key = wants[item.id]
                 assert key is not None
                 outcome = item.outcome.value
-                if not leg.writes_manifest:
-                    outcome = self._by_journal(leg, item.id)
+                if not execution.writes_manifest:
+                    outcome = self._by_journal(execution, item.id)
                 if outcome == Outcome.NOT_SUBMITTED.value:
                     continue
                 tried = before[item.id, key].attempts if (item.id, key) in before else 0
                 is_in_vain = outcome not in ("generated", "partial")
                 self.facts[item.id, key] = Facts(outcome, tried + 1 if is_in_vain else 0)
 
-    def _by_journal(self, leg: Leg, name: str) -> str:
-        own = [one for one in leg.journal.records[len(leg.journal.previous_records) :] if one.items]
+    def _by_journal(self, execution: Execution, name: str) -> str:
+        own = [
+            one for one in execution.journal.records[len(execution.journal.previous_records) :] if one.items
+        ]
         states = [one.state for one in own for asked in one.items if asked.id == name]
         told = {State.ACCEPTED: "pending", State.UNKNOWN: "unknown_outcome", State.REFUSED: "refused"}
         return told[states[-1]] if states else Outcome.NOT_SUBMITTED.value
 
 
-# --- the nights ---------------------------------------------------------------------------------------
+# --- the runs ---------------------------------------------------------------------------------------
 
 
 class World:
     """The shop, and the plain account of it."""
 
     def __init__(self) -> None:
-        self.shop = Shop(
+        self.shop = Destination(
             CatalogPaths(folder({})), {"shard_size": 2, "max_removed_share": 1, "max_attempts": MOST_TRIES}
         )
         self.account = Account()
 
-    def night(self, plot: Plot) -> None:
+    def refresh(self, scenario: Scenario) -> None:
         spent = 0
-        if plot.ends == "cleared":
+        if scenario.ends == "cleared":
             # The task that plans is cleared when one shard of the run has worked.
-            night = self.plan(plot, 0, now=self.shop.started + (self.shop.nights + 1) * DAY)
-            sold = self.shop.sold.total()
-            self.work(night, plot, shards=list(range(night.plan.shards))[:1])
-            spent = self.shop.sold.total() - sold
-            night = self.plan(plot, spent, run_id=night.plan.run_id, now=night.now + 60)
+            run = self.plan(scenario, 0, now=self.shop.started + (self.shop.runs + 1) * DAY)
+            billed = self.shop.billed.total()
+            self.work(run, scenario, shards=list(range(run.plan.shards))[:1])
+            spent = self.shop.billed.total() - billed
+            run = self.plan(scenario, spent, run_id=run.plan.run_id, now=run.now + 60)
         else:
-            night = self.plan(plot, 0)
-        shards = list(range(night.plan.shards))
-        if plot.ends == "in the shards":
-            self.work(night, plot, shards=shards[::2])
+            run = self.plan(scenario, 0)
+        shards = list(range(run.plan.shards))
+        if scenario.ends == "in the shards":
+            self.work(run, scenario, shards=shards[::2])
             return
-        before = self.work(night, plot, writes_manifest=plot.ends != "before the manifests")
-        if plot.ends == "before the manifests":
+        before = self.work(run, scenario, writes_manifest=scenario.ends != "before the manifests")
+        if scenario.ends == "before the manifests":
             return
-        night.check(plot.verdicts)
-        checked = {one["name"] for one in night.work_items if self.has_images(one["name"], plot)}
-        if plot.ends == "unchecked":
+        run.check(scenario.verdicts)
+        checked = {one["name"] for one in run.work_items if self.has_images(one["name"], scenario)}
+        if scenario.ends == "unchecked":
             # A shard's task is cleared alone: it goes on, and is not checked anew.
-            again = {sku: "generated" for sku in SKUS if plot.fates.get(sku) in ("never", "failed")}
-            self.work(night, plot, {**plot.fates, **again}, before=before, try_number=2, retry_failed=1)
-        self.judge(plot, checked)
-        if plot.ends != "unpublished":
-            self.publish(night, plot, checked)
+            again = {sku: "generated" for sku in SKUS if scenario.outcomes.get(sku) in ("never", "failed")}
+            self.work(
+                run, scenario, {**scenario.outcomes, **again}, before=before, try_number=2, retry_failed=1
+            )
+        self.judge(scenario, checked)
+        if scenario.ends != "unpublished":
+            self.publish(run, scenario, checked)
 
-    def plan(self, plot: Plot, spent: int, **when: Any) -> Night:
+    def plan(self, scenario: Scenario, spent: int, **when: Any) -> Run:
         """Plan, and hold the plan against the account."""
-        night = self.shop.plan(
-            [line.cells() for line in plot.lines],
-            defaults={"positive_prompt": plot.default},
-            categories={"cups": {"negative_prompt": plot.negative}},
-            edition=plot.edition,
-            max_images_per_run=plot.budget,
+        run = self.shop.plan(
+            [line.cells() for line in scenario.lines],
+            defaults={"positive_prompt": scenario.default},
+            categories={"cups": {"negative_prompt": scenario.negative}},
+            edition=scenario.edition,
+            max_images_per_run=scenario.budget,
             **when,
         )
-        wanted = self.account.states(plot, spent)
-        assert night.states == {name: state for name, state in wanted.items() if state != "unchanged"}
-        bad = len(plot.lines) - sum(state != "removed" for state in wanted.values())
-        assert night.counts == Counter(wanted.values()) + Counter(invalid=bad)
-        assert night.plan.rows == len(plot.lines)
-        for one in night.work_items:
+        wanted = self.account.states(scenario, spent)
+        assert run.states == {name: state for name, state in wanted.items() if state != "unchanged"}
+        bad = len(scenario.lines) - sum(state != "removed" for state in wanted.values())
+        assert run.counts == Counter(wanted.values()) + Counter(invalid=bad)
+        assert run.plan.rows == len(scenario.lines)
+        for one in run.work_items:
             # What was asked for and what the plan calls it are one to one.
-            key = self.account.wants(plot)[one["name"]]
+            key = self.account.wants(scenario)[one["name"]]
             assert key is not None
             assert self.account.contents.setdefault(key, one["request_hash"]) == one["request_hash"]
         assert len(set(self.account.contents.values())) == len(self.account.contents)
-        return night
+        return run
 
     def work(
-        self, night: Night, plot: Plot, fates: Mapping[str, str] | None = None, before: Any = None, **leg: Any
+        self,
+        run: Run,
+        scenario: Scenario,
+        outcomes: Mapping[str, str] | None = None,
+        before: Any = None,
+        **execution: Any,
     ) -> dict[Any, Facts]:
         before = dict(self.account.facts) if before is None else before
-        legs = night.work(plot.fates if fates is None else fates, **leg)
-        self.account.take(legs, self.account.wants(plot), before)
+        executions = run.work(scenario.outcomes if outcomes is None else outcomes, **execution)
+        self.account.take(executions, self.account.wants(scenario), before)
         return before
 
-    def has_images(self, name: str, plot: Plot) -> bool:
-        facts = self.account.facts.get((name, self.account.wants(plot)[name] or ()))
+    def has_images(self, name: str, scenario: Scenario) -> bool:
+        facts = self.account.facts.get((name, self.account.wants(scenario)[name] or ()))
         return facts is not None and facts.outcome in ("generated", "partial")
 
-    def judge(self, plot: Plot, checked: set[str]) -> None:
+    def judge(self, scenario: Scenario, checked: set[str]) -> None:
         for name in checked:
-            key = self.account.wants(plot)[name]
+            key = self.account.wants(scenario)[name]
             assert key is not None
-            self.account.facts[name, key].verdict = plot.verdicts.get(name, "passed")
+            self.account.facts[name, key].verdict = scenario.verdicts.get(name, "passed")
 
-    def publish(self, night: Night, plot: Plot, checked: set[str]) -> None:
-        removed = [name for name, state in night.states.items() if state == "removed"]
-        night.publish()
+    def publish(self, run: Run, scenario: Scenario, checked: set[str]) -> None:
+        removed = [name for name, state in run.states.items() if state == "removed"]
+        run.publish()
         for name in checked:
-            key = self.account.wants(plot)[name]
+            key = self.account.wants(scenario)[name]
             if key is not None and self.account.facts[name, key].verdict == "passed":
                 self.account.live[name] = key
         for name in removed:
             del self.account.live[name]
 
     def check_books(self) -> None:
-        """What was billed is known, and was bought twice only where it had failed."""
+        """What was billed is known, and was submitted twice only where it had failed."""
         entries = self.shop.entries()
-        # Of one purchase there may be several entries, from one night to the next.
-        bought = {(one["nonce"], one["name"], one["request_hash"]) for one in entries if one["images"]}
-        assert Counter((name, request_hash) for _, name, request_hash in bought) == self.shop.sold
-        assert max(self.shop.sold.values(), default=0) <= MOST_TRIES
+        # Of one purchase there may be several entries, from one run to the next.
+        submitted = {(one["nonce"], one["name"], one["request_hash"]) for one in entries if one["images"]}
+        assert Counter((name, request_hash) for _, name, request_hash in submitted) == self.shop.billed
+        assert max(self.shop.billed.values(), default=0) <= MOST_TRIES
         live = {name: self.account.contents[key] for name, key in self.account.live.items()}
         assert self.shop.published() == live
 
@@ -309,12 +322,14 @@ def temporary_files_in_memory(tmp_path_factory):
     max_examples=300 if settings.get_current_profile_name() == "thorough" else 8,
     suppress_health_check=[HealthCheck.too_slow],
 )
-@given(st.lists(PLOTS, min_size=2, max_size=5), st.sampled_from(["", "merged", "lost"]))
-def test_whatever_the_nights_bring_a_plan_says_what_a_plain_account_says(plots: list[Plot], between: str):
+@given(st.lists(SCENARIOS, min_size=2, max_size=5), st.sampled_from(["", "merged", "lost"]))
+def test_whatever_the_nights_bring_a_plan_says_what_a_plain_account_says(
+    scenarios: list[Scenario], between: str
+):
     world = World()
-    for plot in plots:
-        event(plot.ends)
-        world.night(plot)
+    for scenario in scenarios:
+        event(scenario.ends)
+        world.refresh(scenario)
         if between == "merged":
             Ledger(world.shop.layout).compact()
         elif between == "lost":
@@ -322,7 +337,7 @@ def test_whatever_the_nights_bring_a_plan_says_what_a_plain_account_says(plots: 
     world.check_books()
 
 
-def lose_pointers(shop: Shop) -> None:
+def lose_pointers(shop: Destination) -> None:
     ledger = shop.layout.ledger
     for name in list(ledger.fs.files):
         if "/ledger/metadata-" in name:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plan buys what is new or changed, and nothing that was paid for; every row has one state."""
+"""A plan submits what is new or changed, and nothing that was paid for; every row has one state."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bgrep_harness.runs import OUTCOMES, Night, Shop, row
+from bgrep_harness.runs import OUTCOMES, Destination, Run, row
 from bgrep_harness.stores import folder
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
-from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, explain, may_buy, new_plan_id
+from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, explain, may_submit, new_plan_id
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
 from airflow_provider_bgrep.catalog.state.ledger_metadata import LedgerMetadataLog
 from airflow_provider_bgrep.catalog.state.ledger_segments import merge
 from airflow_provider_bgrep.catalog.state.manifest import Header
-from airflow_provider_bgrep.catalog.state.plan_store import find_plan, read_shards, read_work_items
+from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.storage import connection_of, get_bytes, put_bytes, storage_path
 
@@ -52,35 +53,35 @@ def files() -> dict[str, bytes]:
 
 
 @pytest.fixture
-def shop(files: dict[str, bytes]) -> Shop:
-    return Shop(CatalogPaths(folder(files)))
+def shop(files: dict[str, bytes]) -> Destination:
+    return Destination(CatalogPaths(folder(files)))
 
 
 def rows_of(*names: str, **cells: Any) -> list[dict[str, Any]]:
     return [row(name, **cells) for name in names]
 
 
-def whats(night: Night) -> dict[str, str]:
-    return {name: one["change"] for name, one in night.rows.items() if one["change"]}
+def whats(run: Run) -> dict[str, str]:
+    return {name: one["change"] for name, one in run.rows.items() if one["change"]}
 
 
 # --- what became of a purchase decides about the next ----------------------------------------------
 
 
 def test_what_every_outcome_means_for_the_next_night(shop, files):
-    fates = {fate: fate for fate in OUTCOMES}
+    outcomes = {outcome: outcome for outcome in OUTCOMES}
     verdicts = {"flagged": "flagged", "unchecked": "unchecked", "gone": "passed"}
     catalog = rows_of(*OUTCOMES, "flagged", "unchecked", "gone")
-    night = shop.plan(catalog)
-    assert night.counts == {"new": 11}
-    night.work(fates)
-    night.check(verdicts)
-    gone = next(line for line in manifest_of(night) if line["id"] == "gone")
+    run = shop.plan(catalog)
+    assert run.counts == {"new": 11}
+    run.work(outcomes)
+    run.check(verdicts)
+    gone = next(line for line in manifest_of(run) if line["id"] == "gone")
     del files["/shop" + gone["files"][0]["path"].partition("/shop")[2]]
-    night.publish()
+    run.publish()
 
-    night = shop.plan(catalog)
-    assert night.states == {
+    run = shop.plan(catalog)
+    assert run.states == {
         "failed": "changed",
         "expired": "quarantined",
         "pending": "pending",
@@ -91,10 +92,10 @@ def test_what_every_outcome_means_for_the_next_night(shop, files):
         "unchecked": "unpublished",
         "gone": "unpublished",
     }
-    assert night.counts["unchanged"] == 2  # generated, partial
-    assert night.buys == ["never", "failed"]
-    assert night.plan.rows == len(catalog)
-    assert whats(night) == {
+    assert run.counts["unchanged"] == 2  # generated, partial
+    assert run.submits == ["never", "failed"]
+    assert run.plan.rows == len(catalog)
+    assert whats(run) == {
         "failed": "tried again: failed",
         "expired": "it expired",
         "refused": "the image is too small",
@@ -102,70 +103,70 @@ def test_what_every_outcome_means_for_the_next_night(shop, files):
     }
 
 
-def manifest_of(night: Night) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (get_bytes(night.files.manifest(0)) or b"").splitlines()]
+def manifest_of(run: Run) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (get_bytes(run.files.manifest(0)) or b"").splitlines()]
 
 
 def test_what_is_flagged_is_looked_at_again_by_other_thresholds_only(shop):
     catalog = rows_of("a", "b")
-    night = shop.plan(catalog)
-    night.work()
-    night.check({"a": "flagged"})
-    night.publish()
+    run = shop.plan(catalog)
+    run.work()
+    run.check({"a": "flagged"})
+    run.publish()
     assert shop.plan(catalog).states == {"a": "flagged"}
-    night = shop.plan(catalog, thresholds={"ssim": 0.5})
-    assert night.states == {"a": "unpublished"}
-    assert night.plan.quote.images == 0
-    night.run()
+    run = shop.plan(catalog, thresholds={"ssim": 0.5})
+    assert run.states == {"a": "unpublished"}
+    assert run.plan.quote.images == 0
+    run.complete()
     assert shop.plan(catalog, thresholds={"ssim": 0.5}).counts == {"unchanged": 2}
-    assert shop.sold.total() == 2
+    assert shop.billed.total() == 2
 
 
 def test_what_fails_is_tried_in_so_many_runs(shop):
     catalog = rows_of("a")
     for tried in range(2):
-        night = shop.plan(catalog)
-        assert night.states == {"a": "changed" if tried else "new"}
-        night.run({"a": "failed"})
-    night = shop.plan(catalog)
-    assert (night.states, whats(night)) == ({"a": "quarantined"}, {"a": "it failed"})
-    assert shop.sold.total() == 2
+        run = shop.plan(catalog)
+        assert run.states == {"a": "changed" if tried else "new"}
+        run.complete({"a": "failed"})
+    run = shop.plan(catalog)
+    assert (run.states, whats(run)) == ({"a": "quarantined"}, {"a": "it failed"})
+    assert shop.billed.total() == 2
     # More patience, and any change, try again.
     for others in (catalog, {"max_attempts": 3}), (rows_of("a", positive_prompt="on ice"), {}):
-        with shop.drawn_up(others[0], **others[1]) as planned:
+        with shop.draft(others[0], **others[1]) as planned:
             assert planned.plan.counts["changed"] == 1
 
 
 def test_what_is_pending_is_collected_with_patience_and_never_bought_again(shop):
     catalog = rows_of("a", "b")
     for state in ("new", "pending", "pending", "quarantined"):
-        night = shop.plan(catalog, max_attempts=1)
-        assert night.states == {"a": state, "b": state}
-        night.run({"a": "pending", "b": "pending"})
+        run = shop.plan(catalog, max_attempts=1)
+        assert run.states == {"a": state, "b": state}
+        run.complete({"a": "pending", "b": "pending"})
     # More patience collects it after all.
-    shop.night(catalog, max_attempts=2)
+    shop.refresh(catalog, max_attempts=2)
     assert shop.plan(catalog, max_attempts=1).counts == {"unchanged": 2}
-    assert shop.sold.total() == 2
+    assert shop.billed.total() == 2
 
 
 def test_an_unknown_outcome_is_bought_again_only_where_told_and_not_for_ever(shop):
     catalog = rows_of("a")
-    shop.night(catalog, {"a": "lost"})
+    shop.refresh(catalog, {"a": "lost"})
     assert shop.plan(catalog).states == {"a": "quarantined"}
-    night = shop.plan(catalog, on_unknown_outcome="resubmit")
-    assert (night.states, whats(night)) == ({"a": "changed"}, {"a": "tried again: unknown_outcome"})
-    night.run({"a": "lost"})
+    run = shop.plan(catalog, on_unknown_outcome="resubmit")
+    assert (run.states, whats(run)) == ({"a": "changed"}, {"a": "tried again: unknown_outcome"})
+    run.complete({"a": "lost"})
     assert shop.plan(catalog, on_unknown_outcome="resubmit").states == {"a": "quarantined"}
-    assert shop.sold.total() == 2
+    assert shop.billed.total() == 2
 
 
 def test_what_failed_and_was_bought_again_within_a_run_is_known_with_both_purchases(shop):
     catalog = rows_of("a", "b")
-    night = shop.plan(catalog)
-    night.work({"a": "failed"}, retry_failed=1)
-    night.check()
-    night.publish()
-    assert shop.sold == Counter({one: 2 if one[0] == "a" else 1 for one in shop.sold})
+    run = shop.plan(catalog)
+    run.work({"a": "failed"}, retry_failed=1)
+    run.check()
+    run.publish()
+    assert shop.billed == Counter({one: 2 if one[0] == "a" else 1 for one in shop.billed})
     entries = [(one["name"], one["outcome"], one["images"], one["attempts"]) for one in shop.entries()]
     assert entries == [("a", "failed", 1, 0), ("a", "failed", 1, 1), ("b", "generated", 1, 0)]
     assert shop.plan(catalog).states == {"a": "changed"}
@@ -173,59 +174,58 @@ def test_what_failed_and_was_bought_again_within_a_run_is_known_with_both_purcha
 
 def test_back_to_what_was_bought_once_is_published_again_and_not_bought(shop):
     old, new = rows_of("a", positive_prompt="old"), rows_of("a", positive_prompt="new")
-    shop.night(old)
+    shop.refresh(old)
     (request_hash,) = shop.published().values()
-    shop.night(new)
+    shop.refresh(new)
     assert shop.published()["a"] != request_hash
-    night = shop.plan(old)
-    assert night.states == {"a": "unpublished"}
-    night.run()
+    run = shop.plan(old)
+    assert run.states == {"a": "unpublished"}
+    run.complete()
     assert shop.published()["a"] == request_hash
     assert shop.plan(old).counts == {"unchanged": 1}
-    assert shop.sold.total() == 2
+    assert shop.billed.total() == 2
 
 
 def test_a_job_bought_with_another_connection_waits_for_that_one_and_is_not_bought_anew(shop):
     catalog = rows_of("a", "b")
-    shop.night(catalog, {"a": "pending", "b": "pending"}, bgrep_conn_id="first")
-    night = shop.plan(catalog, bgrep_conn_id="second")
-    assert night.states == {"a": "quarantined", "b": "quarantined"}
-    assert set(whats(night).values()) == {
-        "not collected yet, and only the connection it was bought with can: first"
-    }
-    night.run()
-    night = shop.night(catalog, bgrep_conn_id="first")
-    assert night.states == {"a": "pending", "b": "pending"}
+    shop.refresh(catalog, {"a": "pending", "b": "pending"}, bgrep_conn_id="first")
+    run = shop.plan(catalog, bgrep_conn_id="second")
+    assert run.states == {"a": "quarantined", "b": "quarantined"}
+    assert all(what.endswith(": first") for what in whats(run).values())
+    assert len(whats(run)) == 2
+    run.complete()
+    run = shop.refresh(catalog, bgrep_conn_id="first")
+    assert run.states == {"a": "pending", "b": "pending"}
     assert shop.plan(catalog, bgrep_conn_id="second").counts == {"unchanged": 2}
-    assert shop.sold.total() == 2
+    assert shop.billed.total() == 2
 
 
 def test_a_row_that_changes_while_its_job_runs_is_bought_as_it_is_now_and_gets_no_others_image(shop):
-    shop.night(rows_of("a", "b"), {"a": "pending", "b": "pending"})
+    shop.refresh(rows_of("a", "b"), {"a": "pending", "b": "pending"})
     catalog = [row("a", positive_prompt="new"), row("b")]
-    night = shop.plan(catalog)
-    assert night.states == {"a": "changed", "b": "pending"}
+    run = shop.plan(catalog)
+    assert run.states == {"a": "changed", "b": "pending"}
     # Both are in one shard, whose manifest names the old a, too, once the job is collected.
-    night.work({"a": "never"})
-    assert {(line["id"], line["listed"]) for line in manifest_of(night)} == {
+    run.work({"a": "never"})
+    assert {(line["id"], line["listed"]) for line in manifest_of(run)} == {
         *(("a", True), ("a", False), ("b", True))
     }
-    night.check()
-    night.publish()
+    run.check()
+    run.publish()
     assert set(shop.published()) == {"b"}
-    night = shop.night(catalog)
-    assert night.states == {"a": "changed"}
-    assert shop.published()["a"] == night.work_items[0]["request_hash"]
+    run = shop.refresh(catalog)
+    assert run.states == {"a": "changed"}
+    assert shop.published()["a"] == run.work_items[0]["request_hash"]
     assert shop.plan(catalog).counts == {"unchanged": 2}
 
 
 def test_rows_that_ask_for_the_same_are_each_bought_once_also_when_shards_are_cut_anew(shop):
     same = {"image": "https://shop.example/same.jpg", "positive_prompt": "same", "seed": "7"}
     catalog = rows_of("a", "b", "c", **same)
-    shop.night(catalog, {"a": "pending", "b": "pending", "c": "pending"}, shard_size=1)
-    night = shop.night(catalog, shard_size=10)
-    assert night.counts == {"pending": 3}
-    assert max(shop.sold.values()) == 1
+    shop.refresh(catalog, {"a": "pending", "b": "pending", "c": "pending"}, shard_size=1)
+    run = shop.refresh(catalog, shard_size=10)
+    assert run.counts == {"pending": 3}
+    assert max(shop.billed.values()) == 1
     assert shop.plan(catalog).counts == {"unchanged": 3}
 
 
@@ -245,10 +245,10 @@ def test_each_field_that_changes_is_named(shop):
         ({"num_output": "2"}, "num_output"),
         ({"steps": "20", "seed": "1"}, "seed, steps"),
     ]
-    shop.night(rows_of(*(str(i) for i in range(len(changes)))))
-    night = shop.plan([row(str(i), **cells) for i, (cells, _) in enumerate(changes)])
-    assert night.counts == {"changed": len(changes)}
-    assert whats(night) == {str(i): told for i, (_, told) in enumerate(changes)}
+    shop.refresh(rows_of(*(str(i) for i in range(len(changes)))))
+    run = shop.plan([row(str(i), **cells) for i, (cells, _) in enumerate(changes)])
+    assert run.counts == {"changed": len(changes)}
+    assert whats(run) == {str(i): told for i, (_, told) in enumerate(changes)}
 
 
 def test_the_same_in_other_words_is_no_change(shop):
@@ -262,8 +262,8 @@ def test_the_same_in_other_words_is_no_change(shop):
         {"positive_prompt": " 6 on marble\n"},
         {"image": "HTTPS://SHOP.example/7.jpg#top"},
     ]
-    shop.night(rows_of(*(str(i) for i in range(len(words)))))
-    with shop.drawn_up([row(str(i), **cells) for i, cells in enumerate(words)]) as planned:
+    shop.refresh(rows_of(*(str(i) for i in range(len(words)))))
+    with shop.draft([row(str(i), **cells) for i, cells in enumerate(words)]) as planned:
         assert planned.plan.counts["unchanged"] == len(words)
         # Those that were written otherwise have been looked at, blanks make no difference.
         assert planned.db.execute("SELECT count(*) FROM made").fetchone() == (len(words) - 4,)
@@ -271,11 +271,13 @@ def test_the_same_in_other_words_is_no_change(shop):
 
 def test_another_edition_buys_everything_anew_once(shop):
     catalog = rows_of("a", "b")
-    shop.night(catalog)
-    night = shop.night(catalog, edition="spring")
-    assert whats(night) == {"a": "edition", "b": "edition"}
+    shop.refresh(catalog)
+    run = shop.refresh(catalog, edition="spring")
+    assert whats(run) == {"a": "edition", "b": "edition"}
     assert shop.plan(catalog, edition="spring").counts == {"unchanged": 2}
-    assert shop.plan(catalog).counts == {"unpublished": 2}  # what was bought for the first edition is there
+    assert shop.plan(catalog).counts == {
+        "unpublished": 2
+    }  # what was submitted for the first edition is there
 
 
 def test_defaults_and_categories_change_the_rows_that_have_them_from_there(shop):
@@ -289,7 +291,7 @@ def test_defaults_and_categories_change_the_rows_that_have_them_from_there(shop)
         "defaults": {"positive_prompt": "plain", "negative_prompt": "people"},
         "categories": {"cups": {"positive_prompt": "in a kitchen"}, "hats": {"negative_prompt": None}},
     }
-    shop.night(catalog, **recipe)
+    shop.refresh(catalog, **recipe)
     assert shop.plan(catalog, **recipe).counts == {"unchanged": 4}
     kitchen = {**recipe, "categories": {**recipe["categories"], "cups": {"positive_prompt": "in a bar"}}}
     assert whats(shop.plan(catalog, **kitchen)) == {"cup": "positive_prompt"}
@@ -317,10 +319,10 @@ def test_a_change_that_a_template_reads_is_one_and_any_other_is_none_and_costs_n
         ]
 
     defaults = {"positive_prompt": "{% if color_name is defined %}{{ color_name }}{% endif %} mug"}
-    shop.night(catalog("Red", "1"), defaults=defaults)
-    night = shop.plan(catalog("Blue", "1"), defaults=defaults)
-    assert whats(night) == dict.fromkeys(["template", "default"], "positive_prompt")
-    with shop.drawn_up(catalog("Red", "2"), defaults=defaults) as planned:
+    shop.refresh(catalog("Red", "1"), defaults=defaults)
+    run = shop.plan(catalog("Blue", "1"), defaults=defaults)
+    assert whats(run) == dict.fromkeys(["template", "default"], "positive_prompt")
+    with shop.draft(catalog("Red", "2"), defaults=defaults) as planned:
         assert planned.plan.counts["unchanged"] == 3
         assert planned.db.execute("SELECT count(*) FROM known").fetchone() == (3,)
         assert planned.db.execute("SELECT count(*) FROM made").fetchone() == (0,)
@@ -328,9 +330,9 @@ def test_a_change_that_a_template_reads_is_one_and_any_other_is_none_and_costs_n
 
 def test_another_order_of_rows_and_columns_changes_nothing(shop):
     catalog = [row(f"s{i}", category=f"c{i % 3}", name=f"n{i}") for i in range(20)]
-    shop.night(catalog)
+    shop.refresh(catalog)
     shuffled = [dict(reversed(one.items())) for one in reversed(catalog)]
-    with shop.drawn_up(shuffled) as planned:
+    with shop.draft(shuffled) as planned:
         assert planned.plan.counts["unchanged"] == 20
         assert planned.db.execute("SELECT count(*) FROM made").fetchone() == (0,)
 
@@ -339,27 +341,27 @@ def test_another_order_of_rows_and_columns_changes_nothing(shop):
 
 
 def test_another_image_under_the_same_name_on_object_storage_is_bought_again(s3, s3_folder, tmp_path):
-    shop = Shop(
+    shop = Destination(
         CatalogPaths(storage_path(str(tmp_path / "shop"))), {"source_conn_id": connection_of(s3_folder)}
     )
     url = f"s3://{s3_folder.path}"
     for name in ("a", "b", "mask"):
         s3.pipe_file(f"{url}/{name}.png", name.encode())
     catalog = [row(name, image=f"{url}/{name}.png", mask=f"{url}/mask.png") for name in ("a", "b")]
-    shop.night(catalog)
-    with shop.drawn_up(catalog, versions=lambda urls: {}) as planned:
+    shop.refresh(catalog)
+    with shop.draft(catalog, versions=lambda urls: {}) as planned:
         assert planned.plan.counts["changed"] == 2  # nothing is known of their content: not the same
     s3.pipe_file(f"{url}/a.png", b"another image")
-    night = shop.night(catalog)
-    assert (night.counts, whats(night)) == ({"unchanged": 1, "changed": 1}, {"a": "image (its content)"})
+    run = shop.refresh(catalog)
+    assert (run.counts, whats(run)) == ({"unchanged": 1, "changed": 1}, {"a": "image (its content)"})
     s3.pipe_file(f"{url}/mask.png", b"another mask")
     assert whats(shop.plan(catalog)) == dict.fromkeys("ab", "mask (its content)")
     s3.pipe_file(f"{url}/mask.png", b"mask")
     assert shop.plan(catalog).counts == {"unchanged": 2}
     s3.rm_file(f"{url}/b.png")
-    night = shop.plan(catalog)
-    assert night.counts == {"unchanged": 1, "invalid": 1}
-    assert night.problems[0]["reason"] == "image cannot be read: no such object"
+    run = shop.plan(catalog)
+    assert run.counts == {"unchanged": 1, "invalid": 1}
+    assert run.problems[0]["reason"] == "image cannot be read: no such object"
 
 
 def test_nobody_is_asked_for_images_of_other_schemes(shop):
@@ -374,37 +376,37 @@ def test_nobody_is_asked_for_images_of_other_schemes(shop):
         row("web", image="HTTPS://shop.example/s3://x"),
         row("stored", image="S3://shop/a.jpg", mask="gs://shop/m.png"),
     ]
-    with shop.drawn_up(catalog, versions, defaults={"mask": "s3://shop/default.png"}) as planned:
+    with shop.draft(catalog, versions, defaults={"mask": "s3://shop/default.png"}) as planned:
         assert planned.plan.counts["new"] == 2
     assert sorted(asked) == ["S3://shop/a.jpg", "gs://shop/m.png", "s3://shop/default.png"]
 
 
-def signed(night: int) -> str:
+def signed(run: int) -> str:
     return (
-        f"https://user:{PASSWORD}{night}@shop.example/a.jpg?x-oss-process=image&Expires={night}"
-        f"&OSSAccessKeyId=LTAI&Signature={SIGNATURE}{night}"
+        f"https://user:{PASSWORD}{run}@shop.example/a.jpg?x-oss-process=image&Expires={run}"
+        f"&OSSAccessKeyId=LTAI&Signature={SIGNATURE}{run}"
     )
 
 
 def test_urls_signed_anew_are_the_same_images_and_what_signs_them_goes_to_the_shards_only(shop, files):
-    def catalog(night: int) -> list[dict[str, Any]]:
+    def catalog(run: int) -> list[dict[str, Any]]:
         return [
-            row("a", image=signed(night), mask=signed(night)),
-            row("pending", image=signed(night)),
-            row("over", image=signed(night)),
-            row("bad", image=signed(night), steps=signed(night)),
+            row("a", image=signed(run), mask=signed(run)),
+            row("pending", image=signed(run)),
+            row("over", image=signed(run)),
+            row("bad", image=signed(run), steps=signed(run)),
             row("moved", image="mug.jpg", seed=f"https://a.b/c?Signature={SIGNATURE}"),
         ]
 
-    fates = {"pending": "pending"}
-    night = shop.night(catalog(1), fates, max_images_per_run=2)
-    assert night.counts == {"new": 2, "over_budget": 1, "invalid": 2}
-    todo = {one["name"]: one for one in night.work_items}
+    outcomes = {"pending": "pending"}
+    run = shop.refresh(catalog(1), outcomes, max_images_per_run=2)
+    assert run.counts == {"new": 2, "over_budget": 1, "invalid": 2}
+    todo = {one["name"]: one for one in run.work_items}
     assert todo["a"]["image"] == "https://shop.example/a.jpg?x-oss-process=image"
     assert todo["a"]["image_url"] == todo["a"]["mask_url"] == signed(1)
-    night = shop.night(catalog(2), fates, max_images_per_run=0)
-    assert night.counts == {"unchanged": 1, "pending": 1, "over_budget": 1, "invalid": 2}
-    assert night.work_items[0]["image_url"] == signed(2)
+    run = shop.refresh(catalog(2), outcomes, max_images_per_run=0)
+    assert run.counts == {"unchanged": 1, "pending": 1, "over_budget": 1, "invalid": 2}
+    assert run.work_items[0]["image_url"] == signed(2)
 
     where = Counter()
     for path, data in files.items():
@@ -419,7 +421,7 @@ def test_urls_signed_anew_are_the_same_images_and_what_signs_them_goes_to_the_sh
 
 
 def test_the_budget_is_kept_to_the_image_and_what_was_never_done_comes_first(shop):
-    shop.night(rows_of("old-1", "old-2", "old-3"))
+    shop.refresh(rows_of("old-1", "old-2", "old-3"))
     catalog = [
         *rows_of("old-1", "old-2", "old-3", positive_prompt="changed"),
         row("new-1", num_output="2"),
@@ -427,7 +429,7 @@ def test_the_budget_is_kept_to_the_image_and_what_was_never_done_comes_first(sho
         row("new-3", num_output="3"),
         row("new-4"),
     ]
-    for most, buys in {
+    for most, submits in {
         0: [],
         1: [],  # the first does not fit, and nothing that comes after it goes before it
         5: ["new-1", "new-2"],
@@ -435,32 +437,32 @@ def test_the_budget_is_kept_to_the_image_and_what_was_never_done_comes_first(sho
         8: ["new-1", "new-2", "new-3", "new-4", "old-1"],
         10: ["new-1", "new-2", "new-3", "new-4", "old-1", "old-2", "old-3"],
     }.items():
-        with shop.drawn_up(catalog, max_images_per_run=most, price_per_image="0.2") as planned:
+        with shop.draft(catalog, max_images_per_run=most, price_per_image="0.2") as planned:
             listed = planned.db.execute("SELECT name FROM work_items ORDER BY position").fetchall()
-            assert [name for (name,) in listed] == buys
+            assert [name for (name,) in listed] == submits
         quote = planned.plan.quote
         assert quote.images + quote.backlog == 10
         assert quote.images <= most
-        assert quote.image_tasks == len(buys)
+        assert quote.image_tasks == len(submits)
         assert quote.cost == quote.images * Decimal("0.2")
-        assert planned.plan.counts["over_budget"] == 7 - len(buys)
-    with shop.drawn_up(catalog) as planned:
+        assert planned.plan.counts["over_budget"] == 7 - len(submits)
+    with shop.draft(catalog) as planned:
         assert planned.plan.quote.images == 10
 
 
 def test_a_run_that_is_planned_anew_counts_what_it_has_bought(shop):
     catalog = rows_of(*(f"s{i:02}" for i in range(10)))
-    night = shop.plan(catalog, run_id="run", max_images_per_run=6, shard_size=2)
-    assert len(night.buys) == 6
-    night.work(shards=[0])  # then somebody clears the task that plans
-    again = shop.plan(catalog, run_id="run", max_images_per_run=6, now=night.now + 60)
+    run = shop.plan(catalog, run_id="run", max_images_per_run=6, shard_size=2)
+    assert len(run.submits) == 6
+    run.work(shards=[0])  # then somebody clears the task that plans
+    again = shop.plan(catalog, run_id="run", max_images_per_run=6, now=run.now + 60)
     assert again.counts == {"unpublished": 2, "new": 4, "over_budget": 4}
-    again.run({"s02": "failed", "s03": "refused"})
-    third = shop.plan(catalog, run_id="run", max_images_per_run=6, now=night.now + 120)
+    again.complete({"s02": "failed", "s03": "refused"})
+    third = shop.plan(catalog, run_id="run", max_images_per_run=6, now=run.now + 120)
     # Two and three of four: what was refused is not billed. Of the six one is left.
-    assert third.buys == ["s06"]
+    assert third.submits == ["s06"]
     other = shop.plan(catalog, run_id="other", max_images_per_run=6)
-    assert len(other.buys) == 5
+    assert len(other.submits) == 5
 
 
 # --- rows that are gone, bad, or there twice ---------------------------------------------------------
@@ -468,7 +470,7 @@ def test_a_run_that_is_planned_anew_counts_what_it_has_bought(shop):
 
 def test_rows_that_are_gone_are_removed_up_to_a_share(shop):
     names = [f"s{i}" for i in range(10)]
-    shop.night(rows_of(*names))
+    shop.refresh(rows_of(*names))
     for left, options, removed in (
         (7, {}, 0),
         (7, {"max_removed_share": 0.3}, 3),
@@ -476,7 +478,7 @@ def test_rows_that_are_gone_are_removed_up_to_a_share(shop):
         (9, {"max_removed_share": 0}, 1),
         (2, {"on_removed": "keep"}, 0),
     ):
-        with shop.drawn_up(rows_of(*names[:left]), **options) as planned:
+        with shop.draft(rows_of(*names[:left]), **options) as planned:
             counts = {state: count for state, count in planned.plan.counts.items() if count}
         assert counts == {"unchanged": left, **({"removed": removed} if removed else {})}
         assert planned.plan.rows == left
@@ -484,50 +486,50 @@ def test_rows_that_are_gone_are_removed_up_to_a_share(shop):
             (note,) = planned.plan.notes
             assert "3 of 10 published rows (30%)" in note
             assert "max_removed_share (20%)" in note
-    shop.night(rows_of(*names[:8]))
+    shop.refresh(rows_of(*names[:8]))
     assert set(shop.published()) == set(names[:8])
-    # Back again, it is published and not bought.
-    night = shop.night(rows_of(*names))
-    assert night.counts == {"unchanged": 8, "unpublished": 2}
+    # Back again, it is published and not submitted.
+    run = shop.refresh(rows_of(*names))
+    assert run.counts == {"unchanged": 8, "unpublished": 2}
     assert set(shop.published()) == set(names)
-    assert shop.sold.total() == 10
+    assert shop.billed.total() == 10
 
 
 def test_nothing_is_removed_that_a_row_which_cannot_be_read_may_be(shop, tmp_path):
-    shop.night([row("a"), row("a", view="back"), row("b"), *rows_of("c", "d", "e", "f", "g", "h")])
+    shop.refresh([row("a"), row("a", view="back"), row("b"), *rows_of("c", "d", "e", "f", "g", "h")])
     rest = rows_of("c", "d", "e", "f", "g", "h")
     # A bad row keeps all that is published of its sku.
-    night = shop.plan([{"sku": "a", "image": "none"}, *rest])
-    assert night.counts == {"unchanged": 6, "removed": 1, "invalid": 1}
-    assert night.states == {"b": "removed"}
+    run = shop.plan([{"sku": "a", "image": "none"}, *rest])
+    assert run.counts == {"unchanged": 6, "removed": 1, "invalid": 1}
+    assert run.states == {"b": "removed"}
     # One that nobody can tell keeps everything.
     path = tmp_path / "catalog.jsonl"
     path.write_text("\n".join(["{", *(json.dumps(one) for one in rest)]))
-    night = shop.plan(str(path))
-    assert night.counts == {"unchanged": 6, "invalid": 1}
-    assert "3 published rows are not in the catalog; none is removed" in night.plan.notes[0]
+    run = shop.plan(str(path))
+    assert run.counts == {"unchanged": 6, "invalid": 1}
+    assert "3 published rows are not in the catalog; none is removed" in run.plan.notes[0]
 
 
 def test_of_two_rows_of_one_name_the_first_counts(shop):
     catalog = [row("a"), row("b"), row(" a ", view="main"), row("a", view="back"), row("a", view="back")]
-    night = shop.plan(catalog)
-    assert night.buys == ["a", "b", "a/back"]
-    assert [(one["line"], one["sku"], one["view"]) for one in night.problems] == [
+    run = shop.plan(catalog)
+    assert run.submits == ["a", "b", "a/back"]
+    assert [(one["line"], one["sku"], one["view"]) for one in run.problems] == [
         *((3, "a", "main"), (5, "a", "back"))
     ]
-    assert "in line 1 already" in night.problems[0]["reason"]
-    assert night.counts == {"new": 3, "invalid": 2}
+    assert "in line 1 already" in run.problems[0]["reason"]
+    assert run.counts == {"new": 3, "invalid": 2}
 
 
 def test_a_catalog_without_a_row_is_refused_and_one_of_bad_rows_only_removes_nothing(shop, tmp_path):
-    shop.night(rows_of("a"))
+    shop.refresh(rows_of("a"))
     path = tmp_path / "catalog.csv"
     path.write_text("sku,image\n")
     with pytest.raises(InvalidInput, match="has no row"):
         shop.plan(str(path))
     path.write_text('sku,image\n"a,x\n')
-    night = shop.plan(str(path))
-    assert night.counts == {"invalid": 1}
+    run = shop.plan(str(path))
+    assert run.counts == {"invalid": 1}
 
 
 # --- hostile catalogs ------------------------------------------------------------------------------
@@ -566,13 +568,13 @@ def test_columns_and_cells_may_be_called_and_hold_what_they_like(shop, tmp_path)
         writer.writerow([text, f"https://shop.example/{i}.jpg", prompt, *[text] * len(COLUMNS)])
     path = tmp_path / "catalog.csv"
     path.write_text(file.getvalue(), encoding="utf-8")
-    night = shop.night(str(path), categories={INJECTION: {"steps": 20}}, edition=INJECTION)
-    assert night.counts == {"new": len(hostile)}
-    assert {one["sku"]: one["positive_prompt"] for one in night.work_items} == {
+    run = shop.refresh(str(path), categories={INJECTION: {"steps": 20}}, edition=INJECTION)
+    assert run.counts == {"new": len(hostile)}
+    assert {one["sku"]: one["positive_prompt"] for one in run.work_items} == {
         text: "{{ 7*7 }}x" if "{{" in text else text for text in hostile
     }
     again = {"categories": {INJECTION: {"steps": 20}}, "edition": INJECTION}
-    with shop.drawn_up(str(path), **again) as planned:
+    with shop.draft(str(path), **again) as planned:
         assert planned.plan.counts["unchanged"] == len(hostile)
         assert planned.db.execute("SELECT count(*) FROM made").fetchone() == (0,)
     assert set(shop.published()) == set(hostile)
@@ -581,8 +583,8 @@ def test_columns_and_cells_may_be_called_and_hold_what_they_like(shop, tmp_path)
 def test_three_hundred_columns_of_which_a_template_reads_two(shop):
     columns = {f"Column {i}": f"v{i}" for i in range(300)}
     catalog = [row(f"s{i}", positive_prompt="{{ column_7 }} {{ column_299 }}", **columns) for i in range(5)]
-    night = shop.night(catalog)
-    assert {one["positive_prompt"] for one in night.work_items} == {"v7 v299"}
+    run = shop.refresh(catalog)
+    assert {one["positive_prompt"] for one in run.work_items} == {"v7 v299"}
     other = [{**one, "Column 8": "changed"} for one in catalog]
     assert shop.plan(other).counts == {"unchanged": 5}
     other = [{**one, "Column 299": "changed"} for one in catalog]
@@ -596,9 +598,9 @@ def test_one_rows_hostile_template_stops_no_other(shop):
         row("grows", positive_prompt="{{ sku" + "|replace('o','oooooooooooooooo')" * 60 + " }}"),
         row("good", positive_prompt="{{ sku }}"),
     ]
-    night = shop.plan(catalog)
-    assert night.buys == ["good"]
-    assert {one["sku"] for one in night.problems} == {"deep", "ifs", "grows"}
+    run = shop.plan(catalog)
+    assert run.submits == ["good"]
+    assert {one["sku"] for one in run.problems} == {"deep", "ifs", "grows"}
 
 
 # --- the list, and the plan's own files ----------------------------------------------------------------
@@ -606,20 +608,20 @@ def test_one_rows_hostile_template_stops_no_other(shop):
 
 def test_the_list_has_what_is_to_be_collected_first_job_by_job_and_shards_cut_it_without_a_gap(shop):
     old = rows_of(*(f"p{i:02}" for i in range(25)), *(f"u{i}" for i in range(3)))
-    night = shop.plan(old)
-    night.work({f"p{i:02}": "pending" for i in range(25)})
-    night.check({f"u{i}": "unchecked" for i in range(3)})
-    night.publish()
+    run = shop.plan(old)
+    run.work({f"p{i:02}": "pending" for i in range(25)})
+    run.check({f"u{i}": "unchecked" for i in range(3)})
+    run.publish()
     catalog = [row("new"), *reversed(old)]
-    night = shop.plan(catalog, shard_size=7)
-    todo = night.work_items
+    run = shop.plan(catalog, shard_size=7)
+    todo = run.work_items
     assert [one["position"] for one in todo] == list(range(29))
     assert [one["state"] for one in todo] == ["pending"] * 25 + ["unpublished"] * 3 + ["new"]
     jobs = [one["result_key"] for one in todo[:25]]
     assert sum(one != other for one, other in itertools.pairwise(jobs)) == len(set(jobs)) - 1
-    assert night.plan.shards == 5
-    assert [one for shard in read_shards(night.files, night.plan) for one in shard] == todo
-    assert {one["outcome"] for one in todo[-1:]} == {""}  # what was never bought has nothing of a purchase
+    assert run.plan.shards == 5
+    assert [one for shard in run.store.shards() for one in shard] == todo
+    assert {one["outcome"] for one in todo[-1:]} == {""}  # what was never submitted has nothing of a purchase
 
 
 def test_fifty_thousand_rows_are_listed_once_each_and_on_the_second_night_none_is_looked_at(shop, tmp_path):
@@ -629,44 +631,44 @@ def test_fifty_thousand_rows_are_listed_once_each_and_on_the_second_night_none_i
         file.write("sku,image,name\n")
         file.writelines(f"s{i},https://shop.example/{i}.jpg,n{i}\n" for i in range(count))
     defaults = {"positive_prompt": "{{ name }} on marble"}
-    night = shop.plan(str(path), defaults=defaults, shard_size=10)
-    assert night.counts == {"new": count}
-    assert night.plan.shards == MAX_SHARDS
-    listed = pq.read_table(io.BytesIO(get_bytes(night.files.work_items) or b""), columns=["position"])
+    run = shop.plan(str(path), defaults=defaults, shard_size=10)
+    assert run.counts == {"new": count}
+    assert run.plan.shards == MAX_SHARDS
+    listed = pq.read_table(io.BytesIO(get_bytes(run.files.work_items) or b""), columns=["position"])
     assert listed["position"].to_pylist() == list(range(count))
-    shard = read_work_items(night.files, night.plan, MAX_SHARDS - 1)
+    shard = run.store.work_items(MAX_SHARDS - 1)
     assert [one["position"] for one in shard] == list(range(count))[-len(shard) :]
-    settle_as_published(night)
-    with shop.drawn_up(str(path), defaults=defaults) as planned:
+    settle_as_published(run)
+    with shop.draft(str(path), defaults=defaults) as planned:
         assert planned.plan.counts["unchanged"] == count
         assert planned.db.execute("SELECT count(*) FROM made").fetchone() == (0,)
     # One more, one less, one changed: only those are looked at.
     lines = path.read_text().splitlines(keepends=True)
     lines[1:3] = ["s0,https://shop.example/0.jpg,changed\n", "new,https://shop.example/n.jpg,n\n"]
     path.write_text("".join(lines))
-    with shop.drawn_up(str(path), defaults=defaults) as planned:
+    with shop.draft(str(path), defaults=defaults) as planned:
         counts = {state: n for state, n in planned.plan.counts.items() if n}
         assert counts == {"unchanged": count - 2, "new": 1, "changed": 1, "removed": 1}
         assert planned.db.execute("SELECT count(*) FROM made").fetchone() == (2,)
 
 
-def settle_as_published(night: Night) -> None:
-    """Everything is bought, passes, and is live: written at once, and without a file for each image."""
-    layout, todo = night.shop.layout, pq.read_table(io.BytesIO(get_bytes(night.files.work_items) or b""))
+def settle_as_published(run: Run) -> None:
+    """Everything is submitted, passes, and is live: written at once, and without a file for each image."""
+    layout, todo = run.shop.layout, pq.read_table(io.BytesIO(get_bytes(run.files.work_items) or b""))
     became = {"outcome": "'generated'", "files": "'[]'", "nonce": "'n' || position", "verdict": "'passed'"}
     columns = [f'{became.get(one.name, one.name)} AS "{one.name}"' for one in ENTRY]
     with duckdb.connect() as db:
         db.register("work_items", todo)
         db.execute(f"CREATE TABLE entries AS SELECT {', '.join(columns)}, 0 AS seq FROM work_items")
-        name = merge(db, layout.ledger, f"segment-{night.plan_id}")
+        name = merge(db, layout.ledger, f"segment-{run.plan_id}")
     pointers = LedgerMetadataLog(layout.ledger)
     pointer = pointers.latest()
     assert pointer is not None
-    assert pointers.create(replace(pointer, segments=(name,), open=()), pointer.number + 1)
+    assert pointers.create(replace(pointer, segments=(name,), leases=()), pointer.number + 1)
     live = {column: todo[column] for column in ("name", "sku", "view", "request_hash")}
     data = io.BytesIO()
     pq.write_table(pa.table({**live, "status": ["live"] * todo.num_rows}), data)
-    header = Header(1, "x", night.plan_id, "run", "dag", "2026-01-01T00:00:00+00:00", {}, {})
+    header = Header(1, "x", run.plan_id, "run", "dag", "2026-01-01T00:00:00+00:00", {}, {})
     put_bytes(data.getvalue(), layout.manifests / header.file("parquet"))
     put_bytes(header.to_bytes(), layout.manifest)
 
@@ -674,14 +676,14 @@ def settle_as_published(night: Night) -> None:
 def test_a_plan_is_the_same_however_often_it_is_drawn_up(shop):
     rng = random.Random(7)  # noqa: S311 (not a secret)
     old = [row(f"s{i:03}", num_output=str(rng.randint(1, 4))) for i in range(60)]
-    shop.night(old, {one["sku"]: rng.choice(OUTCOMES) for one in old}, shard_size=7)
+    shop.refresh(old, {one["sku"]: rng.choice(OUTCOMES) for one in old}, shard_size=7)
     catalog = [
         {**one, "positive_prompt": rng.choice(["new", one["positive_prompt"]])} for one in rng.sample(old, 50)
     ]
     catalog += rows_of(*(f"n{i}" for i in range(20)))
     found = []
     for _ in range(3):
-        with shop.drawn_up(catalog, max_images_per_run=40) as planned:
+        with shop.draft(catalog, max_images_per_run=40) as planned:
             tables = [
                 planned.db.execute(f"SELECT * FROM {table} ORDER BY ALL").fetchall()
                 for table in ("rows", "work_items", "decided")
@@ -693,37 +695,37 @@ def test_a_plan_is_the_same_however_often_it_is_drawn_up(shop):
 
 
 def test_a_plan_is_found_again_as_it_was_and_one_of_another_version_is_not_taken_for_none(shop):
-    night = shop.plan(rows_of("a"), price_per_image="0.20", currency="CNY", max_images_per_run=5)
-    plan = night.plan
+    run = shop.plan(rows_of("a"), price_per_image="0.20", currency="CNY", max_images_per_run=5)
+    plan = run.plan
     assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
     assert plan.quote.price == Decimal("0.20")
-    assert find_plan(shop.layout.plan("never-made")) is None
-    header = night.files.header
+    assert PlanStore(shop.layout, "never-made").find_plan() is None
+    header = run.files.header
     for data in (b"", b"{", b"[]", b'{"version": 2}', b'{"version": 1}'):
         put_bytes(data, header)
-        with pytest.raises(ValueError, match=r"plan\.json cannot be read"):
-            find_plan(night.files)
+        with pytest.raises(BgRepStateError, match=r"plan\.json cannot be read"):
+            run.store.find_plan()
 
 
 def test_a_plan_is_explained_with_its_quote_first(shop):
-    night = shop.plan(
+    run = shop.plan(
         rows_of("a", "b", "c"), price_per_image="0.20", currency="CNY", max_images_per_run=2, shard_size=1
     )
-    assert explain(night.plan).splitlines() == [
-        "To buy: 2 images, 0.40 CNY at 0.20 an image.",
+    assert explain(run.plan).splitlines() == [
+        "To submit: 2 images, 0.40 CNY at 0.20 an image.",
         "Of 3 rows in rows of a task: 2 new, 1 over budget.",
         "Left for later runs: at most 1 images.",
         "In 2 shards of 1 rows.",
     ]
-    assert night.told["explained"] == explain(night.plan)
-    assert (night.told["shards"], night.told["images"], night.told["cost"]) == (2, 2, "0.40")
+    assert run.xcom["explained"] == explain(run.plan)
+    assert (run.xcom["shards"], run.xcom["images"], run.xcom["cost"]) == (2, 2, "0.40")
     unpriced = shop.plan(rows_of("z"), run_id="run-1")
-    assert explain(unpriced.plan).startswith("To buy: 1 images (no price_per_image given).")
+    assert explain(unpriced.plan).startswith("To submit: 1 images (no price_per_image given).")
 
 
 def test_ids_sort_by_time_and_say_whether_they_buy():
     ids = [new_plan_id(now) for now in (0.0, 1.0, 1e9, 1.8e9)]
     assert ids == sorted(ids)
-    assert all(map(may_buy, ids))
-    assert not may_buy(new_plan_id(0.0, dry=True))
-    assert not any(map(may_buy, ("", ".DS_Store", "zzz", f"{ids[0]}x", f"x{ids[0]}")))
+    assert all(map(may_submit, ids))
+    assert not may_submit(new_plan_id(0.0, dry=True))
+    assert not any(map(may_submit, ("", ".DS_Store", "zzz", f"{ids[0]}x", f"x{ids[0]}")))

@@ -21,11 +21,8 @@ from airflow_provider_bgrep.catalog.model.plan import Plan, Quote
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, blank
 from airflow_provider_bgrep.catalog.report.write import write_report
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
-from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS, as_lines
-from airflow_provider_bgrep.catalog.state.results import write_results
+from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS, PlanStore, as_lines
 from airflow_provider_bgrep.storage import put_bytes, put_file, storage_path
-
-LOG = logging.getLogger(__name__)
 
 
 @pytest.fixture
@@ -37,8 +34,8 @@ def state(name: str, state: str, what: str = "") -> dict[str, Any]:
     return {"name": name, "sku": name, "view": "main", "line": 2, "state": state, "change": what}
 
 
-def bought(layout: CatalogPaths, plan_id: str, name: str, verdict: str, **given: Any) -> dict[str, Any]:
-    """A row that a shard has bought one image for, and checked."""
+def submitted(layout: CatalogPaths, plan_id: str, name: str, verdict: str, **given: Any) -> dict[str, Any]:
+    """A row that a shard has submitted one image for, and checked."""
     file = {"path": f"{layout.destination}/_bgrep/images/{name}.png", "index": 0, "output": 0}
     return {
         **state(name, "new"),
@@ -57,7 +54,7 @@ def bought(layout: CatalogPaths, plan_id: str, name: str, verdict: str, **given:
     }
 
 
-def night(
+def run(
     layout: CatalogPaths,
     plan_id: str,
     rows: Sequence[Mapping[str, Any]] = (),
@@ -96,7 +93,7 @@ def night(
     put_file(local, files.rows)
     for number, shard in enumerate(shards):
         if shard is not None:
-            write_results(map(dict, shard), files.results(number))
+            PlanStore(layout, plan_id).write_results(number, map(dict, shard))
     put_bytes(json.dumps(plan.to_dict()).encode(), files.header)
 
 
@@ -108,6 +105,11 @@ def settled(layout: CatalogPaths, plan_id: str, rows: Sequence[Mapping[str, Any]
     )
 
 
+def summary_in(layout: CatalogPaths, plan_id: str) -> dict[str, Any]:
+    """The summary of a plan."""
+    return dict(json.loads(Path(layout.plan(plan_id).summary.path).read_text()))
+
+
 def shown(layout: CatalogPaths, plan_id: str) -> list[dict[str, Any]]:
     """The rows of a plan's gallery."""
     page = Path(layout.plan(plan_id).report.path).read_text()
@@ -116,30 +118,28 @@ def shown(layout: CatalogPaths, plan_id: str) -> list[dict[str, Any]]:
 
 
 def test_page_summary_and_line_are_written(layout: CatalogPaths, caplog: pytest.LogCaptureFixture):
-    rows = [bought(layout, "p1", "A", "passed"), bought(layout, "p1", "B", "flagged")]
-    night(layout, "p1", rows, [rows])
+    rows = [submitted(layout, "p1", "A", "passed"), submitted(layout, "p1", "B", "flagged")]
+    run(layout, "p1", rows, [rows])
     with caplog.at_level(logging.INFO):
-        told = write_report(layout, "p1", log=LOG)
-    line = (
-        "1 row needs attention: flagged. "
-        "Refreshed 7 rows: 2 billable images (0.40 CNY), 1 unpublished, 5 unchanged."
-    )
-    assert told == {"line": line, "gallery": str(layout.plan("p1").report), "unfinished": []}
+        xcom = write_report(PlanStore(layout, "p1"))
+    summary = summary_in(layout, "p1")
+    line = summary["line"]
+    assert xcom == {"line": line, "gallery": str(layout.plan("p1").report), "unfinished": []}
     assert line in caplog.text
-    summary = json.loads(Path(layout.plan("p1").summary.path).read_text())
-    assert (summary["line"], summary["cost"]) == (line, "0.4")
+    assert (summary["rows"], summary["needs_attention"], summary["cost"]) == (7, 1, "0.4")
+    assert summary["statuses"] == {"flagged": 1, "unpublished": 1, "unchanged": 5}
     assert [row["name"] for row in shown(layout, "p1")] == ["B", "A"]
 
 
 def test_rows_that_need_people_come_first_and_do_not_crowd_out_the_others(layout: CatalogPaths):
     shards = [
-        [bought(layout, "p1", "A", "passed"), bought(layout, "p1", "B", "passed")],
-        [bought(layout, "p1", "C", "passed"), bought(layout, "p1", "D", "flagged")],
+        [submitted(layout, "p1", "A", "passed"), submitted(layout, "p1", "B", "passed")],
+        [submitted(layout, "p1", "C", "passed"), submitted(layout, "p1", "D", "flagged")],
     ]
     rest = [state("R", "removed"), state("Q", "quarantined", "refused")]
     bad = [{"line": n, "column": "sku", "reason": "wrong", "sku": f"X{n}", "view": ""} for n in range(2100)]
-    night(layout, "p1", [*shards[0], *shards[1], *rest], shards, bad)
-    write_report(layout, "p1", log=LOG)
+    run(layout, "p1", [*shards[0], *shards[1], *rest], shards, bad)
+    write_report(PlanStore(layout, "p1"))
     names = [row["name"] for row in shown(layout, "p1")]
     assert names[:2] == ["D", "X0"]
     assert names[2000:2006] == ["X1999", "Q", "A", "B", "C", "R"]
@@ -147,17 +147,18 @@ def test_rows_that_need_people_come_first_and_do_not_crowd_out_the_others(layout
 
 
 def test_what_an_earlier_night_left_is_shown_as_that_night_had_it(layout: CatalogPaths):
-    first = [bought(layout, "p1", "B", "flagged"), bought(layout, "p1", "C", "flagged")]
-    night(layout, "p1", first, [first])
+    first = [submitted(layout, "p1", "B", "flagged"), submitted(layout, "p1", "C", "flagged")]
+    run(layout, "p1", first, [first])
     settled(layout, "p1", first)
-    write_report(layout, "p1", log=LOG)
-    failed = bought(layout, "p2", "D", "", outcome="failed", reason="too dark", files="")
-    night(layout, "p2", [failed], [[failed]])
+    write_report(PlanStore(layout, "p1"))
+    failed = submitted(layout, "p2", "D", "", outcome="failed", reason="too dark", files="")
+    run(layout, "p2", [failed], [[failed]])
     settled(layout, "p2", [failed])
     left = [state("B", "flagged"), state("D", "quarantined", "too dark"), state("E", "flagged")]
-    night(layout, "p3", left)
-    told = write_report(layout, "p3", log=LOG)
-    assert told["line"].startswith("3 rows need attention: 2 flagged, 1 quarantined. Refreshed 8 rows: ")
+    run(layout, "p3", left)
+    told = write_report(PlanStore(layout, "p3"))
+    assert told["line"].startswith("3 rows need ")
+    assert summary_in(layout, "p3")["statuses"] == {"flagged": 2, "quarantined": 1, "unchanged": 5}
     rows = {row["name"]: row for row in shown(layout, "p3")}
     b, d, e = rows["B"], rows["D"], rows["E"]
     assert (b["status"], b["flags"], b["positive_prompt"]) == ("flagged", ["B is wanting"], "B on snow")
@@ -169,21 +170,22 @@ def test_what_an_earlier_night_left_is_shown_as_that_night_had_it(layout: Catalo
 
 
 def test_links_are_quoted_and_lead_nowhere_else(layout: CatalogPaths):
-    strange = bought(layout, "p1", "a b#c?d%e", "passed")
-    elsewhere = bought(layout, "p1", "E", "passed", files=json.dumps([{"path": "s3://other/x.png"}]))
-    night(layout, "p1", [strange, elsewhere], [[strange, elsewhere]])
-    write_report(layout, "p1", log=LOG)
+    strange = submitted(layout, "p1", "a b#c?d%e", "passed")
+    elsewhere = submitted(layout, "p1", "E", "passed", files=json.dumps([{"path": "s3://other/x.png"}]))
+    run(layout, "p1", [strange, elsewhere], [[strange, elsewhere]])
+    write_report(PlanStore(layout, "p1"))
     one, other = shown(layout, "p1")
     assert one["files"] == ["../../../_bgrep/images/a%20b%23c%3Fd%25e.png"]
     assert other["files"] == [""]
 
 
 def test_a_shard_that_was_not_checked_is_told_and_its_rows_too(layout: CatalogPaths):
-    done = bought(layout, "p1", "A", "passed")
-    night(layout, "p1", [done, state("B", "new"), state("C", "pending")], [[done], None])
-    told = write_report(layout, "p1", log=LOG)
+    done = submitted(layout, "p1", "A", "passed")
+    run(layout, "p1", [done, state("B", "new"), state("C", "pending")], [[done], None])
+    told = write_report(PlanStore(layout, "p1"))
     assert told["unfinished"] == ["shard 1 was not checked"]
-    assert told["line"].startswith("1 shard did not finish. Refreshed 8 rows: 1 billable image (0.20 CNY)")
+    assert told["line"].startswith("1 shard did not finish.")
+    assert summary_in(layout, "p1")["cost"] == "0.2"
     assert [(row["name"], row["status"]) for row in shown(layout, "p1")] == [
         ("A", "unpublished"),
         ("B", "new"),
@@ -193,6 +195,7 @@ def test_a_shard_that_was_not_checked_is_told_and_its_rows_too(layout: CatalogPa
 
 def test_halves_of_characters_in_a_bad_row_do_not_break_the_report(layout: CatalogPaths):
     bad = [{"line": 2, "column": "\ud800", "reason": "\udfff", "sku": "\ud800", "view": "\ud800"}]
-    night(layout, "p1", bad=bad)
-    assert write_report(layout, "p1", log=LOG)["line"].startswith("1 row needs attention: invalid.")
+    run(layout, "p1", bad=bad)
+    write_report(PlanStore(layout, "p1"))
+    assert summary_in(layout, "p1")["statuses"]["invalid"] == 1
     assert [row["sku"] for row in shown(layout, "p1")] == ["?"]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ledger through every crash, beside every other run, after every loss: nothing is forgotten, nothing is
-bought twice.
+submitted twice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bgrep_harness.runs import DAY, OUTCOMES, Leg, Night, Shop, row
+from bgrep_harness.runs import DAY, OUTCOMES, Destination, Execution, Run, row
 from bgrep_harness.stores import (
     WRITES,
     Actor,
@@ -44,7 +44,7 @@ from airflow_provider_bgrep.catalog.generate import GuardedStore, Shard
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.plan import Plan, Quote, new_plan_id
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, WORK_ITEM, arrow_schema, blank
-from airflow_provider_bgrep.catalog.state.ledger import COMPACT_ABOVE, Ledger, PlanInProgressError
+from airflow_provider_bgrep.catalog.state.ledger import COMPACT_ABOVE, Ledger
 from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     KEEP,
     DamagedLedgerError,
@@ -53,9 +53,15 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     NewerLedgerError,
     PlanLease,
 )
-from airflow_provider_bgrep.catalog.state.ledger_segments import SAME
-from airflow_provider_bgrep.catalog.state.recovery import recover_plan, recover_shard
+from airflow_provider_bgrep.catalog.state.ledger_reader import (
+    LedgerSnapshot,
+    PlanInProgressError,
+)
+from airflow_provider_bgrep.catalog.state.ledger_segments import SUBMIT
+from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+from airflow_provider_bgrep.catalog.state.recovery import plan_entries, shard_entries
 from airflow_provider_bgrep.client import without_waiting
+from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.records import State, SubmittedTask, SupersededError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
@@ -88,8 +94,8 @@ def files() -> dict[str, bytes]:
 
 
 @pytest.fixture
-def shop(files: dict[str, bytes]) -> Shop:
-    return Shop(CatalogPaths(folder(files)))
+def shop(files: dict[str, bytes]) -> Destination:
+    return Destination(CatalogPaths(folder(files)))
 
 
 def layout_of(files: dict[str, bytes], around: Interceptor = at_once, only: str = "") -> CatalogPaths:
@@ -103,25 +109,25 @@ LAST_CATALOG = [*(one for one in CATALOG if one["sku"] != "partial"), row("late"
 
 
 @functools.cache
-def _past() -> tuple[dict[str, bytes], Shop]:
-    """Three nights with every outcome, of which the third was given up after its shards."""
+def _past() -> tuple[dict[str, bytes], Destination]:
+    """Three runs with every outcome, of which the third was given up after its shards."""
     files: dict[str, bytes] = {}
-    shop = Shop(CatalogPaths(folder(files)), {"shard_size": 4, "max_removed_share": 1})
+    shop = Destination(CatalogPaths(folder(files)), {"shard_size": 4, "max_removed_share": 1})
     for _ in range(2):
-        night = shop.plan(CATALOG)
-        night.work({fate: fate for fate in OUTCOMES})
-        night.check({"flagged": "flagged", "unchecked": "unchecked"})
-        night.publish()
+        run = shop.plan(CATALOG)
+        run.work({outcome: outcome for outcome in OUTCOMES})
+        run.check({"flagged": "flagged", "unchecked": "unchecked"})
+        run.publish()
     shop.plan(LAST_CATALOG).work({"never": "never", "pending": "pending", "late": "lost"})
     return files, shop
 
 
 @pytest.fixture
-def past() -> tuple[dict[str, bytes], Shop]:
+def past() -> tuple[dict[str, bytes], Destination]:
     """The store and the shop; what happens to them happens to no other test."""
     files, shop = _past()
     copy = dict(files)
-    return copy, replace(shop, layout=layout_of(copy), sold=shop.sold.copy(), sent=dict(shop.sent))
+    return copy, replace(shop, layout=layout_of(copy), billed=shop.billed.copy(), sent=dict(shop.sent))
 
 
 @functools.cache
@@ -130,9 +136,9 @@ def connection(number: int = 0) -> duckdb.DuckDBPyConnection:
     return duckdb.connect()
 
 
-def decisions(shop: Shop) -> dict[str, Any]:
+def decisions(shop: Destination) -> dict[str, Any]:
     """What a plan made now would do, row by row."""
-    with shop.drawn_up(LAST_CATALOG) as planned:
+    with shop.draft(LAST_CATALOG) as planned:
         told = planned.db.execute("SELECT name, state, change FROM rows ORDER BY ALL").fetchall()
         todo = planned.db.execute(
             "SELECT name, request_hash, state, result_key FROM work_items ORDER BY ALL"
@@ -140,10 +146,28 @@ def decisions(shop: Shop) -> dict[str, Any]:
     return {"counts": planned.plan.counts, "rows": told, "todo": todo}
 
 
+@contextlib.contextmanager
+def reading(
+    layout: CatalogPaths, db: duckdb.DuckDBPyConnection, *, own: str = "", now: float = NOW
+) -> Iterator[LedgerSnapshot]:
+    """Read the ledger as the plan task does: a damaged one is repaired once."""
+    ledger = Ledger(layout)
+    with contextlib.ExitStack() as stack:
+        yield ledger.repaired(lambda: stack.enter_context(ledger.reader.snapshot(db, own=own, now=now)))
+
+
+def settle(layout: CatalogPaths, plan_id: str) -> LedgerMetadata:
+    """Commit a plan as the publish task does: close it, read what it came to, commit that."""
+    ledger = Ledger(layout)
+    ledger.close(plan_id)
+    entries = [entry for shard in plan_entries(PlanStore(layout, plan_id)) for entry in shard]
+    return ledger.commit(plan_id, entries)
+
+
 def purchases(layout: CatalogPaths) -> dict[tuple[str, ...], str]:
     """Outcomes of all that the ledger knows, by what tells one purchase from another."""
-    db, same = connection(), ", ".join(SAME)
-    with Ledger(layout).reading(db, own="", now=NOW * 2):
+    db, same = connection(), ", ".join(SUBMIT)
+    with reading(layout, db, now=NOW * 2):
         found = db.execute(
             f"SELECT {same}, outcome FROM entries QUALIFY row_number() OVER "
             f"(PARTITION BY {same} ORDER BY files <> '' DESC, seq DESC) = 1"
@@ -180,9 +204,9 @@ def test_a_shop_with_a_past_is_what_the_other_tests_take_it_for(past):
         ("unchecked", "unpublished", ""),
     ]
     assert len(segments_in(files)) == 2
-    assert len(pointer_of(shop.layout).open) == 1
-    sold = {name for name, _ in shop.sold}
-    assert {name for name, *_ in purchases(shop.layout)} == sold | {"refused"}
+    assert len(pointer_of(shop.layout).leases) == 1
+    billed = {name for name, _ in shop.billed}
+    assert {name for name, *_ in purchases(shop.layout)} == billed | {"refused"}
 
 
 # --- readable by others --------------------------------------------------------------------------------
@@ -226,13 +250,13 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_a_dry_run_leaves_no_claim_and_the_run_after_it_starts_clean(shop, files, caplog):
     catalog = [row("a"), row("b")]
     for _ in range(2):
-        night = shop.plan(catalog, dry_run=True)
-        assert (night.counts, night.told["shards"]) == ({"new": 2}, 0)
+        run = shop.plan(catalog, dry_run=True)
+        assert (run.counts, run.xcom["shards"]) == ({"new": 2}, 0)
         assert [name for name in files if name.startswith(LEDGER)] == []
-        assert night.publish() == {"published": 0, "retired": 0, "deleted": 0}
+        assert run.publish() == {"published": 0, "retired": 0, "deleted": 0}
     with caplog.at_level(logging.WARNING):
-        night = shop.night(catalog)
-    assert night.counts == {"new": 2}
+        run = shop.refresh(catalog)
+    assert run.counts == {"new": 2}
     assert warnings(caplog) == []
     pointers = pointers_in(files)
     shop.plan(catalog, dry_run=True)
@@ -241,8 +265,8 @@ def test_a_dry_run_leaves_no_claim_and_the_run_after_it_starts_clean(shop, files
 
 def test_a_dry_run_sees_what_others_have_in_hand(shop):
     shop.plan([row("a")], now=shop.started)
-    night = shop.plan([row("a"), row("b")], now=shop.started + 60, dry_run=True)
-    assert night.states == {"a": "locked", "b": "new"}
+    run = shop.plan([row("a"), row("b")], now=shop.started + 60, dry_run=True)
+    assert run.states == {"a": "locked", "b": "new"}
 
 
 # --- claims ---------------------------------------------------------------------------------------------
@@ -255,18 +279,18 @@ def test_what_another_run_has_in_hand_is_held_until_it_is_over(shop):
     assert second.states == {"a": "locked", "b": "locked", "c": "new"}
     first.work(shards=[0])
     third = shop.plan([*catalog, row("c")], now=shop.started + 120)
-    # The first has bought them; the second has c in hand, still.
+    # The first has submitted them; the second has c in hand, still.
     assert third.states == {"a": "unpublished", "b": "unpublished", "c": "locked"}
     later = shop.plan([*catalog, row("c")], now=shop.started + DAY)
     assert later.states == {"a": "unpublished", "b": "unpublished", "c": "new"}
     assert set(later.plan.merged_plans) == {first.plan_id, second.plan_id, third.plan_id}
 
 
-@pytest.mark.parametrize("fate", ["failed", "lost"])
-def test_what_another_run_may_still_buy_again_is_held(shop, fate: str):
+@pytest.mark.parametrize("outcome", ["failed", "lost"])
+def test_what_another_run_may_still_buy_again_is_held(shop, outcome: str):
     # Its submit is on its way, or it may be told to try again.
     first = shop.plan([row("a")], now=shop.started, on_unknown_outcome="resubmit")
-    first.work({"a": fate})
+    first.work({"a": outcome})
     catalog = [row("a")]
     second = shop.plan(catalog, now=shop.started + 60, on_unknown_outcome="resubmit")
     assert second.states == {"a": "locked"}
@@ -278,9 +302,9 @@ def test_what_two_other_runs_have_in_hand_is_held_once(shop):
     changed = [row("a", positive_prompt="other")]
     first = shop.plan([row("a")], now=shop.started)
     first.work({"a": "pending"})
-    second = shop.plan(changed, now=shop.started + 1)  # what the first has bought is done; this is another
+    second = shop.plan(changed, now=shop.started + 1)  # what the first has submitted is done; this is another
     assert second.states == {"a": "changed"}
-    first.work({"a": "failed"}, try_number=2)  # and now it may buy that again
+    first.work({"a": "failed"}, try_number=2)  # and now it may submit that again
     third = shop.plan([row("a", positive_prompt="third")], now=shop.started + 2)
     assert third.states == {"a": "locked"}
     assert third.plan.rows == 1
@@ -299,22 +323,22 @@ def test_a_run_that_is_making_its_plan_keeps_later_ones_waiting_and_no_earlier_o
     ledger.acquire_lease(first, NOW)
     ledger.acquire_lease(second, NOW)
     with duckdb.connect() as db:
-        with ledger.reading(db, own=first.plan_id, now=NOW):
+        with ledger.reader.snapshot(db, own=first.plan_id, now=NOW):
             pass
         with (
             pytest.raises(PlanInProgressError, match="Run run-0 of DAG dag is making its plan"),
-            ledger.reading(db, own=second.plan_id, now=NOW),
+            ledger.reader.snapshot(db, own=second.plan_id, now=NOW),
         ):
             pass
         # Cleared, it comes to stand behind the other.
         again = replace(first, plan_id=new_plan_id(NOW + 5))
         ledger.acquire_lease(again, NOW)
-        with ledger.reading(db, own=second.plan_id, now=NOW):
+        with ledger.reader.snapshot(db, own=second.plan_id, now=NOW):
             pass
         ledger.release_lease(second.plan_id)
-        with ledger.reading(db, own=again.plan_id, now=NOW):
+        with ledger.reader.snapshot(db, own=again.plan_id, now=NOW):
             pass
-        with ledger.reading(db, own=second.plan_id, now=NOW + 2 * DAY):
+        with ledger.reader.snapshot(db, own=second.plan_id, now=NOW + 2 * DAY):
             pass  # who has died while it planned is waited for until its plan lapses
 
 
@@ -331,10 +355,10 @@ def test_a_plan_that_has_lapsed_is_taken_out_when_the_next_is_claimed_whatever_a
 
 
 def test_a_plan_lapses_by_the_clock_too(shop):
-    night = shop.plan([row("a")], now=shop.started - DAY, valid_for=3600)
-    assert not Shard.read(shop.layout, night.plan_id, 0).is_open
-    night.work()
-    assert shop.sold.total() == 0
+    run = shop.plan([row("a")], now=shop.started - DAY, valid_for=3600)
+    assert not Shard.read(shop.layout, run.plan_id, 0).is_open
+    run.work()
+    assert shop.billed.total() == 0
     assert Shard.read(shop.layout, shop.plan([row("a")], now=shop.started).plan_id, 0).is_open
 
 
@@ -348,7 +372,7 @@ def test_a_store_refuses_an_intent_once_the_plan_is_over_and_has_written_it_by_t
     is_open[0] = False
     with pytest.raises(SupersededError):
         second.write_intent("nonce-2")
-    # What is bought is written down all the same, and what was refused is not taken for bought.
+    # What is submitted is written down all the same, and what was refused is not taken for submitted.
     first.write_accepted("key", "", "")
     states = {one.nonce: one.state for one in Journal(store, "conn").previous_records}
     assert states == {"nonce-1": State.ACCEPTED, "nonce-2": State.REFUSED, "nonce-3": State.INTENT}
@@ -365,8 +389,8 @@ def test_a_run_that_is_planned_anew_takes_over_what_it_had(shop):
     assert second.plan.merged_plans == (first.plan_id,)
     with pytest.raises(SupersededError):
         journal.new_entry([SubmittedTask("key", 1, "c")]).write_intent("nonce")
-    second.run()
-    assert max(shop.sold.values()) == 1
+    second.complete()
+    assert max(shop.billed.values()) == 1
     assert shop.plan(catalog).counts == {"unchanged": 3, "quarantined": 1}
 
 
@@ -377,28 +401,28 @@ def test_a_plan_settled_twice_forgets_nothing_of_those_it_took_over(shop):
     catalog = [row(name) for name in ("lost", "failed", "refused", "a")]
     dead = shop.plan(catalog)
     dead.work({"lost": "lost", "failed": "failed", "refused": "refused"})
-    night = shop.plan(catalog, max_attempts=1)  # none of the three is in its list
-    night.work()
-    night.check()
+    run = shop.plan(catalog, max_attempts=1)  # none of the three is in its list
+    run.work()
+    run.check()
     before = purchases(shop.layout)
     for _ in range(3):
-        night.publish()
+        run.publish()
         assert purchases(shop.layout) == before
-        assert pointer_of(shop.layout).unsettled == ()
+        assert pointer_of(shop.layout).uncommitted_plans == ()
     assert shop.plan(catalog, max_attempts=1).counts == {"unchanged": 1, "quarantined": 3}
 
 
 def test_settled_again_it_adds_what_has_become_known_since(shop, files):
     catalog = [row("a"), row("b"), row("c")]
-    night = shop.plan(catalog, shard_size=1)
-    night.work({"b": "never", "c": "pending"})
-    night.check()
-    night.publish()
-    assert pointer_of(shop.layout).unsettled == (night.plan_id,)  # it may go on to buy
-    night.work(try_number=2)
-    night.check()
-    night.publish()
-    assert pointer_of(shop.layout).unsettled == ()
+    run = shop.plan(catalog, shard_size=1)
+    run.work({"b": "never", "c": "pending"})
+    run.check()
+    run.publish()
+    assert pointer_of(shop.layout).uncommitted_plans == (run.plan_id,)  # it may go on to submit
+    run.work(try_number=2)
+    run.check()
+    run.publish()
+    assert pointer_of(shop.layout).uncommitted_plans == ()
     assert {(name, outcome) for (name, *_), outcome in purchases(shop.layout).items()} == {
         (name, "generated") for name in "abc"
     }
@@ -408,45 +432,42 @@ def test_settled_again_it_adds_what_has_become_known_since(shop, files):
 
 def test_a_shard_that_was_cleared_alone_and_not_checked_anew_is_not_forgotten(shop):
     catalog = [row("a"), row("b"), row("c")]
-    night = shop.plan(catalog)
-    night.work({"a": "failed", "b": "never", "c": "never"})
-    night.check()
-    # It is cleared, buys what was left, and dies: what the checks wrote is older than what was bought.
-    night.work({"c": "pending"}, try_number=2, retry_failed=1)
-    came_to = [(one["name"], one["outcome"]) for one in recover_shard(shop.layout, night.plan, 0)]
+    run = shop.plan(catalog)
+    run.work({"a": "failed", "b": "never", "c": "never"})
+    run.check()
+    # It is cleared, submits what was left, and dies: what the checks wrote is older than what was submitted.
+    run.work({"c": "pending"}, try_number=2, retry_failed=1)
+    came_to = [(one["name"], one["outcome"]) for one in shard_entries(run.store, 0)]
     assert came_to == [("a", "failed"), ("a", "generated"), ("b", "generated"), ("c", "pending")]
-    night.publish()
-    night = shop.plan(catalog)
-    assert night.states == {"a": "unpublished", "b": "unpublished", "c": "pending"}
-    night.run()
-    assert shop.sold.total() == 4  # the failed one twice, as told
+    run.publish()
+    run = shop.plan(catalog)
+    assert run.states == {"a": "unpublished", "b": "unpublished", "c": "pending"}
+    run.complete()
+    assert shop.billed.total() == 4  # the failed one twice, as told
     assert shop.plan(catalog).counts == {"unchanged": 3}
 
 
 def test_what_a_shard_buys_while_its_plan_is_settled_is_refused_or_known(shop, files):
-    night = shop.plan([row("a"), row("b")])
-    night.work({"b": "never"})
-    entries = recover_shard(shop.layout, night.plan, 0)
+    run = shop.plan([row("a"), row("b")])
+    run.work({"b": "never"})
     counting, works = Counting(), dict(files)
-    Ledger(layout_of(dict(files), counting)).commit(night.plan_id, entries)
-    bought = []
+    settle(layout_of(dict(files), counting), run.plan_id)
+    submitted = []
     for turns in range(counting.calls + 1):
         files = dict(works)
-        journal = Journal(Shard.read(layout_of(files), night.plan_id, 0).store, "bgrep_default")
-        actor = Actor(
-            lambda around, files=files: Ledger(layout_of(files, around)).commit(night.plan_id, entries)
-        )
+        journal = Journal(Shard.read(layout_of(files), run.plan_id, 0).store, "bgrep_default")
+        actor = Actor(lambda around, files=files: settle(layout_of(files, around), run.plan_id))
         for _ in range(turns):
             actor.step()
-        bought.append(True)
+        submitted.append(True)
         try:
             journal.new_entry([SubmittedTask("key", 1, "b")]).write_intent("nonce")
         except SupersededError:
-            bought[-1] = False
+            submitted[-1] = False
         actor.finish()
         known = {name: outcome for (name, *_), outcome in purchases(layout_of(files)).items()}
-        assert known == {"a": "generated", **({"b": "unknown_outcome"} if bought[-1] else {})}
-    assert (bought[0], bought[-1], bought) == (True, False, sorted(bought, reverse=True))
+        assert known == {"a": "generated", **({"b": "unknown_outcome"} if submitted[-1] else {})}
+    assert (submitted[0], submitted[-1], submitted) == (True, False, sorted(submitted, reverse=True))
 
 
 @pytest.mark.parametrize("point", ["before", "after the shards", "after the checks", "after publishing"])
@@ -463,44 +484,44 @@ def test_a_run_that_died_midway_is_taken_over_by_the_next(shop, files, point: st
         for name in [name for name in files if name.startswith(LEDGER)]:
             del files[name]
         files |= kept
-    night = shop.plan(catalog)
-    assert night.plan.merged_plans == (dead.plan_id,)
+    run = shop.plan(catalog)
+    assert run.plan.merged_plans == (dead.plan_id,)
     done = "unchanged" if point == "after publishing" else "unpublished"
-    assert night.counts == ({"new": 4} if point == "before" else {done: 2, "pending": 1, "quarantined": 1})
-    night.run()
-    assert max(shop.sold.values()) == 1
-    assert pointer_of(shop.layout).unsettled == ()
+    assert run.counts == ({"new": 4} if point == "before" else {done: 2, "pending": 1, "quarantined": 1})
+    run.complete()
+    assert max(shop.billed.values()) == 1
+    assert pointer_of(shop.layout).uncommitted_plans == ()
     left = {} if point == "before" else {"quarantined": 1}
     assert shop.plan(catalog).counts == {"unchanged": 4 - len(left), **left}
 
 
 def test_a_job_of_which_no_journal_is_left_is_not_bought_again(shop, files):
     catalog = [row("a"), row("b")]
-    shop.night(catalog, {"a": "pending"})
+    shop.refresh(catalog, {"a": "pending"})
     for name in [name for name in files if "/journal/" in name or name.endswith("/outstanding_jobs.jsonl")]:
         del files[name]
     for _ in range(2):
-        night = shop.plan(catalog)
-        assert night.counts == {"unchanged": 1, "pending": 1}
-        night.run()
-    assert shop.sold.total() == 2
+        run = shop.plan(catalog)
+        assert run.counts == {"unchanged": 1, "pending": 1}
+        run.complete()
+    assert shop.billed.total() == 2
     assert [one["result_key"] != "" for one in shop.entries() if one["name"] == "a"] == [True] * 3
 
 
 def test_a_plan_that_was_never_written_down_is_taken_over_as_nothing(shop):
     Ledger(shop.layout).acquire_lease(PlanLease(new_plan_id(NOW), "run", "dag", NOW), NOW)
-    night = shop.plan([row("a")], now=NOW + DAY)
-    assert len(night.plan.merged_plans) == 1
-    night.run()
-    assert pointer_of(shop.layout).unsettled == ()
+    run = shop.plan([row("a")], now=NOW + DAY)
+    assert len(run.plan.merged_plans) == 1
+    run.complete()
+    assert pointer_of(shop.layout).uncommitted_plans == ()
 
 
 def test_what_is_written_down_late_of_a_purchase_with_images_takes_none_of_them(shop):
     catalog = [row("a")]
-    shop.night(catalog, {"a": "pending"})
-    night = shop.plan(catalog)
-    night.run()
-    # The task of an earlier night writes what it knew: that it is pending.
+    shop.refresh(catalog, {"a": "pending"})
+    run = shop.plan(catalog)
+    run.complete()
+    # The task of an earlier run writes what it knew: that it is pending.
     late = {**shop.entries()[0], "files": "", "verdict": "", "outcome": "pending"}
     ledger = Ledger(shop.layout)
     ledger.commit(new_plan_id(NOW), [late])
@@ -512,8 +533,8 @@ def test_what_is_written_down_late_of_a_purchase_with_images_takes_none_of_them(
 
 def test_of_two_purchases_of_one_second_the_one_counts_that_buys_nothing(shop):
     catalog = [row("a")]
-    night = shop.plan(catalog)
-    request_hash = night.work_items[0]["request_hash"]
+    run = shop.plan(catalog)
+    request_hash = run.work_items[0]["request_hash"]
     base = {**blank(), "name": "a", "request_hash": request_hash, "attempts": 1, "account": "bgrep_default"}
     at = {"submitted_at": "2030-01-01T00:00:00+00:00"}
     failed = {**base, **at, "nonce": "1", "outcome": "failed", "result_key": "1"}
@@ -523,9 +544,9 @@ def test_of_two_purchases_of_one_second_the_one_counts_that_buys_nothing(shop):
         [([failed], "changed"), ([lost, failed], "quarantined"), ([failed, pending, lost], "pending")]
     ):
         files: dict[str, bytes] = {}
-        other = Shop(layout_of(files))
+        other = Destination(layout_of(files))
         Ledger(other.layout).commit(new_plan_id(NOW + number), entries)
-        with other.drawn_up(catalog) as planned:
+        with other.draft(catalog) as planned:
             assert planned.plan.counts[state] == 1
 
 
@@ -551,7 +572,7 @@ def test_segments_are_merged_and_those_who_read_before_read_on(files):
     for number in range(COMPACT_ABOVE):
         ledger.commit(new_plan_id(NOW + number), [entry_of(number)])
     assert len(pointer_of(layout).segments) == COMPACT_ABOVE
-    with duckdb.connect() as db, ledger.reading(db, own="", now=NOW):
+    with duckdb.connect() as db, ledger.reader.snapshot(db, own="", now=NOW):
         ledger.commit(new_plan_id(NOW + 100), [entry_of(100)])
         assert len(pointer_of(layout).segments) == 1
         assert db.execute("SELECT count(*) FROM entries").fetchone() == (COMPACT_ABOVE,)
@@ -572,7 +593,7 @@ def test_of_a_purchase_that_is_in_several_segments_the_last_one_stays(files):
     before = purchases(layout)
     ledger.compact()
     assert purchases(layout) == before
-    with duckdb.connect() as db, ledger.reading(db, own="", now=NOW):
+    with duckdb.connect() as db, ledger.reader.snapshot(db, own="", now=NOW):
         found = db.execute("SELECT outcome, verdict FROM entries WHERE name = 's1'").fetchall()
     assert found == [("generated", "passed")]
     assert ledger.compact() == pointer_of(layout)
@@ -628,7 +649,7 @@ def cut_the_pointer(files: dict[str, bytes]) -> None:
 
 
 def put_something_else_for_the_pointer(files: dict[str, bytes]) -> None:
-    files[pointers_in(files)[-1]] = b'{"version": 1, "segments": "none", "open": [1], "replaced": []}'
+    files[pointers_in(files)[-1]] = b'{"version": 1, "segments": "none", "leases": [1], "closed_plans": []}'
 
 
 def lose_a_segment(files: dict[str, bytes]) -> None:
@@ -697,9 +718,9 @@ def test_a_ledger_that_is_lost_or_damaged_is_rebuilt_and_decides_as_before(past,
 def test_after_a_loss_buys_go_on_where_they_were(past):
     files, shop = past
     lose_the_whole_ledger(files)
-    night = shop.plan(LAST_CATALOG, now=shop.later)
-    assert night.buys == ["never"]
-    night.run()
+    run = shop.plan(LAST_CATALOG, now=shop.later)
+    assert run.submits == ["never"]
+    run.complete()
     assert shop.plan(LAST_CATALOG).counts == {"unchanged": 4, "flagged": 1, "quarantined": 5}
 
 
@@ -714,7 +735,7 @@ def test_a_byte_that_changed_is_found_where_parquet_itself_finds_nothing(files):
         data[place] ^= 0x10
         files[name] = bytes(data)
         # There is no plan's file to make it anew from.
-        with pytest.raises(DamagedLedgerError, match="cannot be made anew"):
+        with pytest.raises(DamagedLedgerError, match="cannot be rebuilt"):
             purchases(layout)
         with contextlib.suppress(Exception):
             silent += pq.read_table(io.BytesIO(data)).num_rows == 40
@@ -767,20 +788,20 @@ def test_what_a_newer_version_wrote_is_neither_read_nor_rebuilt(past, what: str)
 @pytest.mark.parametrize("lose", [lose_all_pointers, empty_the_pointer, lose_the_newest_pointers])
 def test_a_pointer_that_was_lost_while_a_plan_was_worked_on_takes_nothing_with_it(shop, files, lose):
     catalog = [row("a"), row("b")]
-    shop.night(catalog, {"b": "lost"})
-    night = shop.plan([*catalog, row("c")])
-    night.work()
-    night.check()
+    shop.refresh(catalog, {"b": "lost"})
+    run = shop.plan([*catalog, row("c")])
+    run.work()
+    run.check()
     lose(files)
-    night.publish()
+    run.publish()
     assert {name for name, *_ in purchases(shop.layout)} == {"a", "b", "c"}
     assert shop.plan([*catalog, row("c")]).counts == {"unchanged": 2, "quarantined": 1}
 
 
 def test_while_the_pointer_is_lost_or_damaged_no_shard_buys(past):
     files, shop = past
-    night = shop.plan(LAST_CATALOG, now=shop.later)
-    journal = Journal(Shard.read(shop.layout, night.plan_id, 0).store, "bgrep_default")
+    run = shop.plan(LAST_CATALOG, now=shop.later)
+    journal = Journal(Shard.read(shop.layout, run.plan_id, 0).store, "bgrep_default")
     newest = pointers_in(files)[-1]
     data = files[newest]
     files[newest] = b""
@@ -795,15 +816,15 @@ def test_while_the_pointer_is_lost_or_damaged_no_shard_buys(past):
 
 def test_the_answer_to_a_submit_that_was_under_way_when_the_pointer_was_lost_is_not_missed(shop, files):
     catalog = [row("a"), row("b")]
-    night = shop.plan(catalog)
-    journal = Journal(Shard.read(shop.layout, night.plan_id, 0).store, "bgrep_default")
+    run = shop.plan(catalog)
+    journal = Journal(Shard.read(shop.layout, run.plan_id, 0).store, "bgrep_default")
     purchase = journal.new_entry([SubmittedTask("key-a", 1, "a")])
     purchase.write_intent("nonce")
     lose_all_pointers(files)
-    other = shop.plan(catalog, now=night.now + 60)
+    other = shop.plan(catalog, now=run.now + 60)
     assert other.states == {"a": "quarantined", "b": "new"}
     purchase.write_accepted("result", "", "")
-    other.run()
+    other.complete()
     assert shop.plan(catalog).states == {"a": "pending"}
 
 
@@ -829,7 +850,7 @@ def test_a_plan_whose_header_is_damaged_is_never_taken_for_one_that_bought_nothi
     name = next(name for name in files if name.endswith("/plan.json"))
     files[name] = files[name][:50]
     lose_the_whole_ledger(files)
-    with pytest.raises(ValueError, match=r"plan\.json cannot be read"):
+    with pytest.raises(BgRepStateError, match=r"plan\.json cannot be read"):
         decisions(shop)
     assert pointers_in(files) == []
 
@@ -846,14 +867,14 @@ def test_what_the_checks_wrote_is_checked_again_where_it_is_damaged(past):
 
 def test_where_folders_have_names_that_mean_something_to_duckdb(tmp_path):
     place = tmp_path / "name=x" / "a*b[1]?'{}"
-    shop = Shop(CatalogPaths(storage_path(str(place))))
+    shop = Destination(CatalogPaths(storage_path(str(place))))
     catalog = [row("a"), row("b")]
-    shop.night(catalog, {"b": "pending"})
-    night = shop.plan(catalog)
-    assert night.counts == {"unchanged": 1, "pending": 1}
+    shop.refresh(catalog, {"b": "pending"})
+    run = shop.plan(catalog)
+    assert run.counts == {"unchanged": 1, "pending": 1}
     assert {one["name"] for one in shop.entries()} == {"a", "b"}
     Ledger(shop.layout).compact()
-    night.run()
+    run.complete()
     assert shop.plan(catalog).counts == {"unchanged": 2}
 
 
@@ -881,29 +902,28 @@ def test_killed_at_any_call_a_claim_is_made_or_is_not(past):
     before = purchases(shop.layout)
     claims = []
     for _, layout in every_death(files, lambda layout: Ledger(layout).acquire_lease(plan, NOW)):
-        claims.append(Ledger(layout).is_open(plan.plan_id))
+        claims.append(Ledger(layout).reader.has_lease(plan.plan_id))
         Ledger(layout).acquire_lease(plan, NOW)
-        assert Ledger(layout).is_open(plan.plan_id)
+        assert Ledger(layout).reader.has_lease(plan.plan_id)
         assert purchases(layout) == before
     assert claims == [False, True]
 
 
 def test_killed_at_any_call_of_settling_nothing_is_forgotten_and_nothing_doubles(past):
     files, shop = past
-    night = shop.plan(LAST_CATALOG, now=shop.later)
-    night.work()
-    night.check()
-    plan = night.plan
-    entries = [entry for shard in recover_plan(shop.layout, plan) for entry in shard]
+    run = shop.plan(LAST_CATALOG, now=shop.later)
+    run.work()
+    run.check()
+    plan = run.plan
     wanted = purchases(shop.layout)
-    for _, layout in every_death(files, lambda layout: Ledger(layout).commit(plan.plan_id, entries)):
+    for _, layout in every_death(files, lambda layout: settle(layout, plan.plan_id)):
         assert purchases(layout) == wanted
-        Ledger(layout).commit(plan.plan_id, entries)
+        settle(layout, plan.plan_id)
         assert purchases(layout) == wanted
         pointer = pointer_of(layout)
-        assert pointer.unsettled == ()
+        assert pointer.uncommitted_plans == ()
         assert len(Ledger(layout).compact().segments) == 1
-        with Ledger(layout).reading(connection(), own="", now=NOW):
+        with reading(layout, connection()):
             count = connection().execute("SELECT count(*) FROM entries").fetchone()
         assert count == (len(wanted),)
     assert {name for name, *_ in wanted} == {one["sku"] for one in (*CATALOG, *LAST_CATALOG)}
@@ -940,25 +960,25 @@ def test_killed_at_any_call_of_planning_the_same_run_plans_again(past):
     for _, layout in every_death(files, plan):
         again = PlanLease(new_plan_id(shop.later + 60), "killed", "nightly", shop.later + DAY)
         Ledger(layout).acquire_lease(again, shop.later + 60)
-        with Ledger(layout).reading(connection(), own=again.plan_id, now=shop.later + 60):
+        with reading(layout, connection(), own=again.plan_id, now=shop.later + 60):
             assert connection().execute("SELECT count(*) FROM locked").fetchone() == (0,)
         assert purchases(layout) == before
-    night = replace(shop, layout=layout).plan(LAST_CATALOG, run_id="killed", now=shop.later + 120)
-    assert night.buys == ["never"]
+    run = replace(shop, layout=layout).plan(LAST_CATALOG, run_id="killed", now=shop.later + 120)
+    assert run.submits == ["never"]
 
 
 def test_killed_at_any_call_of_a_journal_what_was_sent_is_known_in_doubt_or_for_sure(shop, files):
     catalog = [row(f"s{i}") for i in range(3)]
-    night = shop.plan(catalog)
+    run = shop.plan(catalog)
     seen = set()
 
-    def leg(layout: CatalogPaths) -> None:
-        shop.sold.clear()
-        Leg(replace(night, shop=replace(shop, layout=layout)), 0, {}, writes_manifest=False).work()
+    def execution(layout: CatalogPaths) -> None:
+        shop.billed.clear()
+        Execution(replace(run, shop=replace(shop, layout=layout)), 0, {}, writes_manifest=False).work()
 
-    for _, layout in every_death(files, leg):
+    for _, layout in every_death(files, execution):
         known = {name: outcome for (name, *_), outcome in purchases(layout).items()}
-        assert {name for name, _ in shop.sold} <= known.keys()
+        assert {name for name, _ in shop.billed} <= known.keys()
         seen.add(tuple(known.values()))
     # Nothing; an intent; a key.
     assert seen == {(), ("unknown_outcome",) * 3, ("pending",) * 3}
@@ -968,19 +988,19 @@ def test_killed_at_any_call_of_a_journal_what_was_sent_is_known_in_doubt_or_for_
 
 
 @dataclass
-class Run:
+class SingleRowRun:
     """A run of one row as the rules of plans and shards ask, without the reading of a catalog.
 
     :param number: the process's.
-    :param sold: whoever buys is written down here.
+    :param billed: whoever submits is written down here.
     :param run_id: the DAG run.
     :param now: when it plans.
-    :param resubmit: whether it buys again what nobody knows the outcome of.
+    :param resubmit: whether it submits again what nobody knows the outcome of.
     :param settles: whether it lives to settle its plan.
     """
 
     number: int
-    sold: list[str]
+    billed: list[str]
     run_id: str = ""
     now: float = NOW
     resubmit: bool = False
@@ -992,34 +1012,34 @@ class Run:
         ledger.acquire_lease(PlanLease(plan_id, run_id, "dag", self.now + DAY / 2), self.now)
         db = connection(self.number + 1)
         try:
-            with ledger.reading(db, own=plan_id, now=self.now) as standing:
+            with ledger.reader.snapshot(db, own=plan_id, now=self.now) as standing:
                 found = {outcome for (outcome,) in db.execute("SELECT outcome FROM entries").fetchall()}
                 is_locked = db.execute("SELECT count(*) FROM locked").fetchone() != (0,)
-            buys = not is_locked and (not found or (self.resubmit and found == {"unknown_outcome"}))
-            plan = self._plan(layout, plan_id, run_id, standing.over, buys=buys)
+            submits = not is_locked and (not found or (self.resubmit and found == {"unknown_outcome"}))
+            self._plan(layout, plan_id, run_id, standing.closed_plans, submits=submits)
         except PlanInProgressError:
             ledger.release_lease(plan_id)
             return "refused"
-        if not buys:
-            return "nothing to buy"
-        store = GuardedStore(layout.plan(plan_id).journal(0), lambda: ledger.is_open(plan_id))
+        if not submits:
+            return "nothing to submit"
+        store = GuardedStore(layout.plan(plan_id).journal(0), lambda: ledger.reader.has_lease(plan_id))
         purchase = Journal(store, "conn").new_entry([SubmittedTask("key", 1, "row")])
         try:
             purchase.write_intent(secrets.token_hex(8))
         except SupersededError:
             return "superseded"
-        self.sold.append(run_id)
+        self.billed.append(run_id)
         purchase.write_accepted(secrets.token_hex(8), "", "")
         if self.settles:
-            ledger.commit(plan_id, [entry for shard in recover_plan(layout, plan) for entry in shard])
-        return "bought"
+            settle(layout, plan_id)
+        return "submitted"
 
     def _plan(
-        self, layout: CatalogPaths, plan_id: str, run_id: str, over: tuple[str, ...], *, buys: bool
-    ) -> Plan:
+        self, layout: CatalogPaths, plan_id: str, run_id: str, over: tuple[str, ...], *, submits: bool
+    ) -> None:
         files, data = layout.plan(plan_id), io.BytesIO()
         listed = [{**blank(WORK_ITEM), "name": "row", "request_hash": "c", "position": 0, "state": "new"}]
-        pq.write_table(pa.Table.from_pylist(listed if buys else [], arrow_schema(WORK_ITEM)), data)
+        pq.write_table(pa.Table.from_pylist(listed if submits else [], arrow_schema(WORK_ITEM)), data)
         put_bytes(data.getvalue(), files.work_items)
         plan = Plan(
             plan_id=plan_id,
@@ -1031,43 +1051,44 @@ class Run:
             until=self.now + DAY / 2,
             counts={},
             quote=Quote(),
-            shards=int(buys),
+            shards=int(submits),
             shard_size=1,
             merged_plans=over,
         )
         put_bytes(json.dumps(plan.to_dict()).encode(), files.header)
-        return plan
 
 
 CRITICAL = r"^ls \S+/ledger$|^create |/plan\.json$|^put \S+-p0\.json$|^cat \S+-0\.json$"
-"""Calls whose order between two runs decides who buys: others read what does not change, or write what nobody
-looks at before one of these.
+"""Calls whose order between two runs decides which one submits. Other calls read what does not change, or
+write what nobody reads before one of these.
 """
 
 
-def beside(files: dict[str, bytes], runs: list[Run], only: str) -> list[Actor]:
+def beside(files: dict[str, bytes], runs: list[SingleRowRun], only: str) -> list[Actor]:
     """The runs at once, each at its first call."""
 
-    def work_of(run: Run) -> Callable[[Interceptor], str]:
+    def work_of(run: SingleRowRun) -> Callable[[Interceptor], str]:
         return lambda around: run(layout_of(files, around, only))
 
     return [Actor(work_of(run)) for run in runs]
 
 
-def check_one_has_bought(files: dict[str, bytes], actors: list[Actor], runs: list[Run]) -> None:
-    told, sold = [actor.value for actor in actors], runs[0].sold
+def check_one_has_bought(files: dict[str, bytes], actors: list[Actor], runs: list[SingleRowRun]) -> None:
+    told, billed = [actor.value for actor in actors], runs[0].billed
     assert [actor.error for actor in actors] == [None] * len(actors)
-    assert len(sold) <= 1, told
+    assert len(billed) <= 1, told
     assert set(told) != {"refused"}, "somebody goes on"
     # Who had to give way tries again, and by then nothing is in its way.
     for run, value in zip(runs, told, strict=True):
         if value in ("refused", "superseded"):
             assert run(layout_of(files)) != "refused"
-    assert len(sold) == 1
+    assert len(billed) == 1
     assert [*purchases(layout_of(files)).values()] == ["pending"]
 
 
-def orders(runs: Callable[[], list[Run]]) -> Iterator[tuple[dict[str, bytes], list[Actor], list[Run]]]:
+def orders(
+    runs: Callable[[], list[SingleRowRun]],
+) -> Iterator[tuple[dict[str, bytes], list[Actor], list[SingleRowRun]]]:
     """Two runs in every order in which the second interrupts the first once, and once the other way."""
     counting = Counting()
     runs()[0](layout_of({}, counting, CRITICAL))
@@ -1081,9 +1102,9 @@ def orders(runs: Callable[[], list[Run]]) -> Iterator[tuple[dict[str, bytes], li
 
 @pytest.mark.thorough
 def test_of_two_runs_at_once_one_buys_in_whatever_order_their_calls_come():
-    def runs() -> list[Run]:
-        sold: list[str] = []
-        return [Run(0, sold, settles=False), Run(1, sold, settles=False)]
+    def runs() -> list[SingleRowRun]:
+        billed: list[str] = []
+        return [SingleRowRun(0, billed, settles=False), SingleRowRun(1, billed, settles=False)]
 
     for files, actors, both in orders(runs):
         check_one_has_bought(files, actors, both)
@@ -1091,16 +1112,16 @@ def test_of_two_runs_at_once_one_buys_in_whatever_order_their_calls_come():
 
 @pytest.mark.thorough
 def test_a_plan_that_has_lapsed_and_the_next_in_whatever_order_their_calls_come():
-    # By the clock of its shards it has not; and it dies once it has bought.
-    def runs() -> list[Run]:
-        sold: list[str] = []
-        return [Run(0, sold, settles=False), Run(1, sold, now=NOW + DAY, settles=False)]
+    # By the clock of its shards it has not; and it dies once it has submitted.
+    def runs() -> list[SingleRowRun]:
+        billed: list[str] = []
+        return [SingleRowRun(0, billed, settles=False), SingleRowRun(1, billed, now=NOW + DAY, settles=False)]
 
     for files, actors, both in orders(runs):
         assert [actor.error for actor in actors] == [None, None]
-        assert len(both[0].sold) <= 1
-        Run(2, both[0].sold, now=NOW + 2 * DAY)(layout_of(files))
-        assert len(both[0].sold) == 1
+        assert len(both[0].billed) <= 1
+        SingleRowRun(2, both[0].billed, now=NOW + 2 * DAY)(layout_of(files))
+        assert len(both[0].billed) == 1
 
 
 @settings(deadline=None, max_examples=300 if settings.get_current_profile_name() == "thorough" else 25)
@@ -1114,11 +1135,12 @@ def test_of_three_runs_at_once_one_buys_in_whatever_order_all_their_calls_come(
     turns: list[int], is_cleared: bool, days: float, resubmit: bool
 ):
     # The second is the first, planned anew; or they come when the plan before has lapsed.
-    sold: list[str] = []
-    # Told to buy again what nobody knows of, who takes over may pay twice, as it says.
+    billed: list[str] = []
+    # Told to submit again what nobody knows of, who takes over may pay twice, as it says.
     resubmit = resubmit and not is_cleared and not days
     runs = [
-        Run(i, sold, "run-0" if i == 1 and is_cleared else "", NOW + i * days, resubmit) for i in range(3)
+        SingleRowRun(i, billed, "run-0" if i == 1 and is_cleared else "", NOW + i * days, resubmit)
+        for i in range(3)
     ]
     files: dict[str, bytes] = {}
     actors = beside(files, runs, "")
@@ -1130,17 +1152,17 @@ def test_of_three_runs_at_once_one_buys_in_whatever_order_all_their_calls_come(
 def test_of_two_nights_that_are_planned_at_once_each_row_is_in_one_plan(files, turns: int):
     catalog = [row("a"), row("b")]
 
-    def plan(run_id: str) -> Callable[[Interceptor], Night]:
-        return lambda around: Shop(layout_of(files, around), started=NOW).plan(catalog, run_id=run_id)
+    def plan(run_id: str) -> Callable[[Interceptor], Run]:
+        return lambda around: Destination(layout_of(files, around), started=NOW).plan(catalog, run_id=run_id)
 
     actors = [Actor(plan("first")), Actor(plan("second"))]
     run_in_turns(actors, [*[0] * turns, *[1] * 100])
     refused = [actor for actor in actors if isinstance(actor.error, PlanInProgressError)]
     assert [actor.error for actor in actors if actor not in refused] == [None] * (2 - len(refused))
     assert len(refused) < 2
-    shop = Shop(layout_of(files), started=NOW)
-    nights = [replace(actor.value, shop=shop) for actor in actors if actor not in refused]
-    assert sorted(name for night in nights for name in night.buys) == ["a", "b"]
+    shop = Destination(layout_of(files), started=NOW)
+    runs = [replace(actor.value, shop=shop) for actor in actors if actor not in refused]
+    assert sorted(name for run in runs for name in run.submits) == ["a", "b"]
     # Who was refused has left nothing behind that anybody waits for.
     third = shop.plan(catalog, run_id="third")
     assert third.states == dict.fromkeys("ab", "locked")
@@ -1153,7 +1175,11 @@ def test_a_rebuild_takes_back_nothing_that_was_claimed_or_settled_meanwhile(past
     plan = PlanLease(new_plan_id(NOW), "run", "dag", NOW + DAY)
 
     def compact(files: dict[str, bytes]) -> Callable[[Interceptor], LedgerMetadata]:
-        return lambda around: Ledger(layout_of(files, around, r"^ls \S+/ledger$|^create ")).compact()
+        def work(around: Interceptor) -> LedgerMetadata:
+            ledger = Ledger(layout_of(files, around, r"^ls \S+/ledger$|^create "))
+            return ledger.repaired(ledger.compact)
+
+        return work
 
     counting = Counting()
     compact(dict(broken))(counting)
@@ -1164,11 +1190,11 @@ def test_a_rebuild_takes_back_nothing_that_was_claimed_or_settled_meanwhile(past
         for _ in range(turns):
             actor.step()
         ledger = Ledger(layout_of(files))
-        ledger.acquire_lease(plan, NOW)
+        ledger.repaired(lambda ledger=ledger: ledger.acquire_lease(plan, NOW))
         ledger.commit(new_plan_id(NOW - 5), [entry_of(1)])
         actor.finish()
         assert actor.error is None
-        assert ledger.is_open(plan.plan_id)
+        assert ledger.reader.has_lease(plan.plan_id)
         ledger.release_lease(plan.plan_id)
         assert set(purchases(layout_of(files))) == {*before, ("s1", "c1", "", "n1")}
 
@@ -1183,21 +1209,21 @@ def test_on_s3_of_many_claims_at_once_none_is_lost(s3_folder):
         thread.start()
     for thread in threads:
         thread.join()
-    assert set(pointer_of(layout).open) == set(plans)
+    assert set(pointer_of(layout).leases) == set(plans)
     assert pointer_of(layout).number == len(plans)
 
 
 def test_on_s3_two_nights(s3_folder):
-    shop = Shop(CatalogPaths(s3_folder))
+    shop = Destination(CatalogPaths(s3_folder))
     catalog = [row(name) for name in "abc"]
-    shop.night(catalog, {"b": "pending", "c": "failed"})
+    shop.refresh(catalog, {"b": "pending", "c": "failed"})
     assert shop.plan(catalog).states == {"b": "pending", "c": "changed"}
     assert set(shop.published()) == {"a"}
 
 
 def test_a_local_destination_has_no_leftovers(tmp_path: Path):
-    shop = Shop(CatalogPaths(storage_path(str(tmp_path))))
+    shop = Destination(CatalogPaths(storage_path(str(tmp_path))))
     for _ in range(2):
-        shop.night([row("a"), row("b")], {"b": "lost"})
+        shop.refresh([row("a"), row("b")], {"b": "lost"})
     assert [path for path in tmp_path.rglob("*") if path.name.endswith(".part")] == []
     assert get_bytes(shop.layout.ledger / "metadata-00000001.json")

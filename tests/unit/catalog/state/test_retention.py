@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bgrep_harness.runs import DAY, OUTCOMES, Shop, row
+from bgrep_harness.runs import DAY, OUTCOMES, Destination, row
 from bgrep_harness.stores import (
     Actor,
     Counting,
@@ -27,8 +27,8 @@ from bgrep_harness.stores import (
 )
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
-from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError, LedgerMetadataLog
+from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.retention import (
     Deleted,
     LedgerFact,
@@ -69,20 +69,20 @@ def files() -> Files:
 
 
 @pytest.fixture
-def shop(files: Files) -> Shop:
+def shop(files: Files) -> Destination:
     return shop_of(files)
 
 
-def shop_of(files: Files, around: Interceptor = at_once, only: str = "", **options: Any) -> Shop:
-    return Shop(
+def shop_of(files: Files, around: Interceptor = at_once, only: str = "", **options: Any) -> Destination:
+    return Destination(
         CatalogPaths(folder(files, around, only)), {"keep_plans": 2, "max_removed_share": 1, **options}
     )
 
 
-def copy_of(shop: Shop, files: Files, around: Interceptor = at_once, only: str = "") -> Shop:
+def copy_of(shop: Destination, files: Files, around: Interceptor = at_once, only: str = "") -> Destination:
     """The same shop over another copy of its store."""
     layout = CatalogPaths(folder(files, around, only))
-    return replace(shop, layout=layout, sold=shop.sold.copy(), sent=dict(shop.sent), jobs=dict(shop.jobs))
+    return replace(shop, layout=layout, billed=shop.billed.copy(), sent=dict(shop.sent), jobs=dict(shop.jobs))
 
 
 def below(files: Files, name: str) -> list[str]:
@@ -185,10 +185,10 @@ def test_records_go_that_no_plan_can_read():
 def test_storage_does_not_grow_while_a_catalog_does_not_change(shop, files):
     sizes = []
     for _ in range(12):
-        shop.night(CATALOG)
+        shop.refresh(CATALOG)
         assert len(plans_in(files)) <= 2
         sizes.append((len(files), sum(map(len, files.values()))))
-    assert shop.sold.total() == 3
+    assert shop.billed.total() == 3
     assert sizes[-1][0] == sizes[7][0]
     assert abs(sizes[-1][1] - sizes[7][1]) < 100  # numbers have more digits
     assert len(images_in(files)) == 3
@@ -196,29 +196,29 @@ def test_storage_does_not_grow_while_a_catalog_does_not_change(shop, files):
 
 
 def test_dry_runs_count(shop, files):
-    shop.night(CATALOG)
+    shop.refresh(CATALOG)
     for _ in range(3):
         shop.plan(CATALOG, dry_run=True)
-    shop.night(CATALOG)
+    shop.refresh(CATALOG)
     assert len(plans_in(files)) == 2
     assert plans_in(files)[0].endswith("-dry")
 
 
-def history(shop: Shop) -> list[Any]:
+def history(shop: Destination) -> list[Any]:
     """Runs with every outcome and verdict, a changed catalog, and a run that was given up."""
     catalog = [row(name) for name in (*OUTCOMES, "flagged", "unchecked")]
     outcomes = {name: name for name in OUTCOMES}
     verdicts = {"flagged": "flagged", "unchecked": "unchecked"}
     seen = []
-    for run in range(8):
-        cells = {"positive_prompt": "another"} if 3 <= run < 5 else {}
+    for number in range(8):
+        cells = {"positive_prompt": "another"} if 3 <= number < 5 else {}
         rows = [{**one, **(cells if one["sku"] == "generated" else {})} for one in catalog]
-        night = shop.plan([one for one in rows if run != 5 or one["sku"] != "generated"])
-        night.work({**outcomes, **({"pending": "generated"} if run > 4 else {})})
-        night.check(verdicts)
-        if run != 2:
-            night.publish()
-        seen.append((night.states, shop.sold.copy()))
+        run = shop.plan([one for one in rows if number != 5 or one["sku"] != "generated"])
+        run.work({**outcomes, **({"pending": "generated"} if number > 4 else {})})
+        run.check(verdicts)
+        if number != 2:
+            run.publish()
+        seen.append((run.states, shop.billed.copy()))
     return seen
 
 
@@ -230,15 +230,15 @@ def test_what_is_submitted_and_published_does_not_depend_on_what_is_kept(files):
 
 
 def test_the_plan_of_a_pending_job_stays_until_it_is_collected(shop, files):
-    first = shop.night(CATALOG, {"b": "pending"})
+    first = shop.refresh(CATALOG, {"b": "pending"})
     for _ in range(3):
-        shop.night(CATALOG, {"b": "pending"})
+        shop.refresh(CATALOG, {"b": "pending"})
         assert first.plan_id in plans_in(files)
-    shop.night(CATALOG)
-    shop.night(CATALOG)
+    shop.refresh(CATALOG)
+    shop.refresh(CATALOG)
     assert first.plan_id not in plans_in(files)
     assert set(shop.published()) == {"a", "b", "c"}
-    assert shop.sold.total() == 3
+    assert shop.billed.total() == 3
 
 
 def test_the_plan_of_a_lease_stays_with_its_images(shop, files):
@@ -247,7 +247,7 @@ def test_the_plan_of_a_lease_stays_with_its_images(shop, files):
     images = images_in(files)
     assert len(images) == 1
     for number in range(5):
-        shop.night([row("x"), row("a", seed=number)])
+        shop.refresh([row("x"), row("a", seed=number)])
     assert other.plan_id in plans_in(files)
     assert images <= images_in(files)
     other.check()
@@ -257,15 +257,15 @@ def test_the_plan_of_a_lease_stays_with_its_images(shop, files):
 
 def test_flagged_and_unchecked_images_stay_and_of_published_ones_the_chosen(shop, files):
     rows = [row(name, num_output=2) for name in ("good", "flagged", "unchecked")]
-    night = shop.plan(rows)
-    night.run(verdicts={"flagged": "flagged", "unchecked": "unchecked"})
+    run = shop.plan(rows)
+    run.complete(verdicts={"flagged": "flagged", "unchecked": "unchecked"})
     assert len(images_in(files)) == 6
     for _ in range(2):
-        later = shop.plan([*rows, row("more", seed=shop.nights)])
+        later = shop.plan([*rows, row("more", seed=shop.runs)])
         later.work()
         later.check({"flagged": "flagged", "unchecked": "unchecked"})
         later.publish()
-    assert night.plan_id not in plans_in(files)
+    assert run.plan_id not in plans_in(files)
     entries = {one["name"]: one for one in shop.entries() if one["name"] in ("good", "flagged", "unchecked")}
     paths = {
         name: [one["path"].split("shop")[-1] for one in json.loads(entries[name]["files"])]
@@ -278,25 +278,25 @@ def test_flagged_and_unchecked_images_stay_and_of_published_ones_the_chosen(shop
 
 def test_a_row_that_changes_and_returns_is_published_again_and_not_submitted(shop, files):
     before = [row("a", num_output=2)]
-    shop.night(before)
+    shop.refresh(before)
     content = shop.published()
     for number in range(4):
-        shop.night([row("a", positive_prompt=f"another {number}")])
-    sold = shop.sold.copy()
-    shop.night(before)
+        shop.refresh([row("a", positive_prompt=f"another {number}")])
+    billed = shop.billed.copy()
+    shop.refresh(before)
     assert shop.published() == content
-    assert shop.sold == sold
+    assert shop.billed == billed
 
 
 def test_images_and_records_that_nothing_names_go_and_foreign_files_stay(shop, files):
-    shop.night(CATALOG)
+    shop.refresh(CATALOG)
     images = shop.layout.images
     ours = ["orphan_0_0.png", "_bgrep/orphan.json", "_bgrep/key-orphan.json"]
     foreign = ["readme.txt", "_bgrep/notes.txt", "sub/folder_0_0.png"]
     for name in (*ours, *foreign):
         put_bytes(b"x", images / name)
     for _ in range(2):
-        shop.night(CATALOG)
+        shop.refresh(CATALOG)
     left = set(below(files, "images"))
     assert left.isdisjoint(f"{ROOT}/images/{name}" for name in ours)
     assert left >= {f"{ROOT}/images/{name}" for name in foreign}
@@ -304,12 +304,12 @@ def test_images_and_records_that_nothing_names_go_and_foreign_files_stay(shop, f
 
 
 def test_a_key_file_stays_with_the_plan_that_it_is_for(shop, files):
-    first = shop.night(CATALOG, {"b": "lost"})
+    first = shop.refresh(CATALOG, {"b": "lost"})
     (nonce,) = {one["nonce"] for one in shop.entries() if one["outcome"] == "unknown_outcome"}
     key_file = shop.layout.images / "_bgrep" / f"key-{nonce}.json"
     put_bytes(b"{}", key_file)
     for number in range(3):
-        shop.night([*CATALOG, row("d", seed=number)])
+        shop.refresh([*CATALOG, row("d", seed=number)])
     assert first.plan_id in plans_in(files)
     assert key_file.path in files
 
@@ -323,17 +323,17 @@ def test_a_store_that_refuses_deletes_is_published_to_nevertheless(caplog):
     shop = shop_of(files)
     with caplog.at_level(logging.WARNING):
         for number in range(4):
-            assert shop.night([row("a", seed=number)]).shop.published().keys() == {"a"}
+            assert shop.refresh([row("a", seed=number)]).shop.published().keys() == {"a"}
     assert len(plans_in(files)) == 4
     assert any(one.levelno == logging.WARNING for one in caplog.records)
 
 
 def test_on_s3_and_with_the_folder_itself_on_a_local_disk(s3_folder, tmp_path: Path):
     for destination in (s3_folder, storage_path(str(tmp_path / "it's a [shop]"))):
-        shop = Shop(CatalogPaths(destination), {"keep_plans": 1})
+        shop = Destination(CatalogPaths(destination), {"keep_plans": 1})
         for number in range(3):
-            night = shop.night([row("a", seed=number)])
-        assert names_in(shop.layout.plans) == [night.plan_id]
+            run = shop.refresh([row("a", seed=number)])
+        assert names_in(shop.layout.plans) == [run.plan_id]
         lose = sorted(names_in(shop.layout.ledger))
         for name in lose:
             shop.layout.ledger.fs.rm_file((shop.layout.ledger / name).path)
@@ -385,16 +385,16 @@ LOSSES = [
 
 
 @functools.cache
-def _some_runs() -> tuple[Files, Shop]:
+def _some_runs() -> tuple[Files, Destination]:
     files: Files = {}
     shop = shop_of(files)
     for number in range(5):
-        shop.night([*CATALOG, row("d", seed=number)], {"b": "failed"})
+        shop.refresh([*CATALOG, row("d", seed=number)], {"b": "failed"})
     assert len(plans_in(files)) == 2
     return files, shop
 
 
-def after_some_runs() -> tuple[Files, Shop]:
+def after_some_runs() -> tuple[Files, Destination]:
     """A store whose older plans are deleted, and the shop over it: a copy for each test."""
     files, shop = _some_runs()
     copy = dict(files)
@@ -408,10 +408,10 @@ def test_a_ledger_that_is_damaged_after_plans_are_gone_loses_nothing(lose: Calla
     wanted = copy_of(shop, dict(files)).plan(catalog).states
     lose(files)
     assert copy_of(shop, dict(files)).plan(catalog).states == wanted
-    sold = shop.sold.copy()
+    billed = shop.billed.copy()
     for _ in range(3):
-        shop.night(catalog, {"b": "failed"})
-    assert shop.sold == sold  # b is quarantined by now
+        shop.refresh(catalog, {"b": "failed"})
+    assert shop.billed == billed  # b is quarantined by now
     copies = {path.rpartition("/")[2] for path in below(files, "ledger-copy")}
     metadata = LedgerMetadataLog(shop.layout.ledger).latest()
     assert metadata is not None
@@ -446,8 +446,8 @@ def test_killed_at_any_call_of_a_clean_up_nothing_is_lost_and_the_next_completes
     shop = shop_of(files, keep_plans=1000)
     catalog = [row(name, num_output=2) for name in ("a", "flagged", "failed")]
     for number in range(4):
-        night = shop.plan([*catalog, row("d", seed=number)])
-        night.run({"failed": "failed"}, {"flagged": "flagged"})
+        run = shop.plan([*catalog, row("d", seed=number)])
+        run.complete({"failed": "failed"}, {"flagged": "flagged"})
     last, later = plans_in(files)[-1], [*catalog, row("d", seed=3)]
     wanted = copy_of(shop, dict(files)).plan(later).states
     counting = Counting()
@@ -485,4 +485,4 @@ def test_two_clean_ups_at_once_delete_the_same():
         run_in_turns(actors, [*[0] * turns, *[1] * 500])
         assert [actor.error for actor in actors] == [None, None]
         assert left.keys() == wanted.keys()
-        assert Ledger(copy_of(shop, left).layout).is_open(last) is False
+        assert LedgerReader(copy_of(shop, left).layout).has_lease(last) is False

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A plan's files: what is missing or damaged is named, and never taken for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from bgrep_harness.runs import Destination, Run, row
+from bgrep_harness.stores import folder
+
+from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+from airflow_provider_bgrep.catalog.model.rows import LedgerEntry, ResultRow, WorkItemRow
+from airflow_provider_bgrep.catalog.model.schema import ENTRY, RESULT, WORK_ITEM, Column
+from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+from airflow_provider_bgrep.exceptions import BgRepStateError
+
+TYPES = {
+    "VARCHAR": "str",
+    "BIGINT": "int | None",
+    "DOUBLE": "float | None",
+    "BOOLEAN": "bool",
+    "BLOB": "bytes | None",
+    "BLOB[]": "list[bytes | None] | None",
+}
+
+
+@pytest.fixture
+def files() -> dict[str, bytes]:
+    return {}
+
+
+@pytest.fixture
+def run(files: dict[str, bytes]) -> Run:
+    shop = Destination(CatalogPaths(folder(files)))
+    shop.refresh([row("a")], {"a": "pending"})
+    run = shop.plan([row("a"), row("b"), row("bad", steps="x")])
+    run.work({"a": "pending"})
+    run.check()
+    return run
+
+
+@pytest.mark.parametrize(
+    ("columns", "kind"), [(ENTRY, LedgerEntry), (WORK_ITEM, WorkItemRow), (RESULT, ResultRow)]
+)
+def test_the_types_of_rows_have_the_columns_of_their_files(columns: tuple[Column, ...], kind: type):
+    fields: dict[str, Any] = {}
+    for one in reversed([kind, *getattr(kind, "__orig_bases__", ())]):
+        fields |= getattr(one, "__annotations__", {})
+    named = {name: getattr(value, "__forward_arg__", value) for name, value in kind.__annotations__.items()}
+    wanted = {one.name: TYPES[one.type] for one in columns}
+    wanted |= {"position": "int"} if "position" in wanted else {}
+    assert named == wanted
+
+
+READS: dict[str, Callable[[PlanStore], Any]] = {
+    "plan.json": lambda store: store.plan,
+    "options.json": lambda store: store.config,
+    "work_items.parquet": lambda store: store.work_items(0),
+    "rows.parquet": lambda store: list(store.rows(["new"])),
+    "invalid_rows.jsonl": lambda store: list(store.invalid_rows()),
+    "outstanding_jobs.jsonl": lambda store: list(store.outstanding_jobs()),
+    "manifest-0000.jsonl": lambda store: list(store.manifest_lines(0)),
+    "results-0000.parquet": lambda store: list(store.results(0)),
+}
+REQUIRED = ("plan.json", "options.json", "work_items.parquet", "rows.parquet")
+
+
+def test_every_file_of_a_plan_is_read(run, files):
+    for name, read in READS.items():
+        assert any(path.endswith(f"/{run.plan_id}/{name}") for path in files), name
+        assert read(run.store), name
+
+
+@pytest.mark.parametrize("name", READS)
+@pytest.mark.parametrize("cut", [0.5, 1.5])
+def test_a_damaged_file_of_a_plan_is_named(run, files, name: str, cut: float):
+    (path,) = [one for one in files if one.endswith(f"/{run.plan_id}/{name}")]
+    whole = files[path]
+    files[path] = whole[: int(len(whole) * cut)] if cut < 1 else b"\x00" + whole[1:] + b"{"
+    with pytest.raises(BgRepStateError, match=name.replace(".", r"\.")):
+        READS[name](run.store)
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_missing_file_of_a_plan_is_named(run, files, name: str):
+    (path,) = [one for one in files if one.endswith(f"/{run.plan_id}/{name}")]
+    del files[path]
+    with pytest.raises(BgRepStateError, match=rf"{name} cannot be found.*Clear the plan task"):
+        READS[name](run.store)
+
+
+def test_a_plan_that_is_cancelled_says_why_and_is_not_unfinished(run):
+    assert run.store.cancelled_reason == ""
+    (reason,) = run.store.unfinished()
+    assert reason.startswith("shard 0: 1 row was not done (")
+    run.store.cancel("it was not approved")
+    assert run.store.cancelled_reason == "it was not approved"
+    assert run.store.unfinished() == []
+
+
+def test_results_have_a_row_for_each_work_item_and_show_superseded_ones_when_asked(run):
+    run.work({"a": "failed"}, try_number=2, retry_failed=1)
+    run.check()
+    assert [one["name"] for one in run.store.results(0, ("name",))] == ["a", "b"]
+    every = list(run.store.results(0, superseded=True))
+    assert [(one["name"], one["superseded"]) for one in every] == [("a", True), ("a", False), ("b", False)]
+    assert all(one["image_url"] == "" for one in every)

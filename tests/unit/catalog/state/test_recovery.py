@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the results of a shard are derived: which submit counts, and when results are complete."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bgrep_harness.runs import Destination, Run, row
+from bgrep_harness.stores import folder
+
+from airflow_provider_bgrep import catalog
+from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+from airflow_provider_bgrep.catalog.state.recovery import derive_shard, is_complete, shard_entries
+from airflow_provider_bgrep.client import without_waiting
+from airflow_provider_bgrep.exceptions import BgRepStateError
+from airflow_provider_bgrep.generation.outcomes import Outcome
+from airflow_provider_bgrep.journal.journal import Journal
+from airflow_provider_bgrep.journal.records import State, SubmittedTask
+from airflow_provider_bgrep.storage import get_bytes, put_bytes
+
+CATALOG = Path(catalog.__file__).parent
+PROGRESS = [
+    *(Outcome.UNKNOWN, Outcome.PENDING, Outcome.EXPIRED),
+    *(Outcome.FAILED, Outcome.PARTIAL, Outcome.GENERATED),
+]
+
+
+@pytest.fixture(autouse=True)
+def no_waiting() -> Iterator[None]:
+    with without_waiting():
+        yield
+
+
+@pytest.fixture
+def files() -> dict[str, bytes]:
+    return {}
+
+
+@pytest.fixture
+def shop(files: dict[str, bytes]) -> Destination:
+    return Destination(CatalogPaths(folder(files)))
+
+
+@pytest.fixture
+def run(shop: Destination) -> Run:
+    """A plan of two rows in one shard."""
+    return shop.plan([row("a"), row("b")])
+
+
+def submit(store: PlanStore, name: str, nonce: str, **result: str) -> None:
+    """Write a submit into the journal: its intent, and its ``result_key`` or ``reason`` of a refusal."""
+    entry = Journal(store.journal(0), "bgrep_default").new_entry([SubmittedTask(f"key-{name}", 1, name)])
+    entry.write_intent(nonce)
+    if "result_key" in result:
+        entry.write_accepted(result["result_key"], "", "")
+    elif "reason" in result:
+        entry.write_failed(State.REFUSED, reason=result["reason"], code="400")
+
+
+def manifest(store: PlanStore, name: str, nonce: str, outcome: Outcome, **cells: Any) -> None:
+    """Write the manifest of a shard with one line."""
+    file = {"path": "/images/x.png", "index": 0, "output": 0}
+    line = {
+        "id": name,
+        "key": f"key-{name}",
+        "listed": True,
+        "status": outcome.value,
+        "reason": "",
+        "seed": 7,
+        "nonce": nonce,
+        "result_key": "job",
+        "num_output": 1,
+        "saved_at": "",
+        "index": 0,
+        "files": [file] if outcome in (Outcome.GENERATED, Outcome.PARTIAL) else [],
+        **cells,
+    }
+    put_bytes(json.dumps(line).encode(), store.files.manifest(0))
+
+
+def came_to(store: PlanStore) -> list[tuple[str, str, str]]:
+    return [(one["name"], one["nonce"], one["outcome"]) for one in shard_entries(store, 0)]
+
+
+def test_a_row_without_a_submit_has_a_result_and_no_entry(run):
+    rows = derive_shard(run.store, 0)
+    assert [(one["name"], one["outcome"], one["superseded"]) for one in rows] == [
+        ("a", "not_submitted", False),
+        ("b", "not_submitted", False),
+    ]
+    assert shard_entries(run.store, 0) == []
+
+
+def test_the_reason_for_which_a_row_was_not_submitted_is_in_its_result(run):
+    manifest(run.store, "a", "", Outcome.NOT_SUBMITTED, reason="the quota is used up")
+    assert next(one["reason"] for one in derive_shard(run.store, 0)) == "the quota is used up"
+
+
+@pytest.mark.parametrize(("journal", "line"), itertools.product([Outcome.UNKNOWN, Outcome.PENDING], PROGRESS))
+def test_of_one_submit_the_file_counts_that_is_further_along(run, journal, line):
+    submit(run.store, "a", "n1", **({"result_key": "job"} if journal is Outcome.PENDING else {}))
+    manifest(run.store, "a", "n1", line)
+    wanted = max(journal, line, key=PROGRESS.index)
+    assert came_to(run.store) == [("a", "n1", wanted.value)]
+    (entry,) = shard_entries(run.store, 0)
+    assert entry["attempts"] == (0 if wanted in (Outcome.GENERATED, Outcome.PARTIAL) else 1)
+    assert (entry["plan_id"], entry["account"]) == (run.plan_id, "bgrep_default")
+
+
+def test_the_last_submit_in_the_journal_decides_whatever_the_clocks_say(run):
+    submit(run.store, "a", "n1", result_key="first")
+    submit(run.store, "a", "n2", result_key="second")
+    # The worker that wrote the manifest has a clock that is years behind.
+    manifest(run.store, "a", "n2", Outcome.GENERATED, submitted_at="2001-01-01T00:00:00+00:00")
+    results = [(one["nonce"], one["outcome"], one["superseded"]) for one in derive_shard(run.store, 0)]
+    assert results[:2] == [("n1", "failed", True), ("n2", "generated", False)]
+
+
+def test_a_superseded_submit_keeps_what_is_known_of_it(run):
+    submit(run.store, "a", "n1", result_key="first")
+    manifest(run.store, "a", "n1", Outcome.FAILED, reason="too dark")
+    run.check()
+    submit(run.store, "a", "n2")
+    first, second = shard_entries(run.store, 0)
+    assert (first["outcome"], first["reason"], first["attempts"]) == ("failed", "too dark", 0)
+    assert (second["outcome"], second["attempts"]) == ("unknown_outcome", 1)
+
+
+def test_a_refusal_decides_only_for_a_row_without_another_submit(run):
+    submit(run.store, "a", "n1", result_key="job")
+    submit(run.store, "a", "n2", reason="the image is too small")
+    submit(run.store, "b", "n3", reason="the image is too small")
+    assert came_to(run.store) == [("a", "n1", "pending"), ("b", "n3", "refused")]
+
+
+def test_complete_results_are_taken_as_they_are(run):
+    run.work({"b": "failed"})
+    run.check({"a": "flagged"})
+    assert [one["verdict"] for one in shard_entries(run.store, 0)] == ["flagged", ""]
+
+
+def test_results_are_complete_if_they_name_every_submit_and_are_as_far_along():
+    def results(**outcomes: str) -> list[dict[str, str]]:
+        return [{"name": "a", "nonce": n, "result_key": "", "outcome": one} for n, one in outcomes.items()]
+
+    facts = {"a": {"n1": {"outcome": "failed"}, "n2": {"outcome": "pending"}}}
+    assert is_complete([], {})
+    assert is_complete(results(n1="failed", n2="generated"), facts)
+    assert is_complete(results(n1="failed", n2="pending", n3="pending"), facts)
+    assert not is_complete(results(n2="generated"), facts)
+    assert not is_complete(results(n1="failed", n2="unknown_outcome"), facts)
+    refused = {"a": {"n1": {"outcome": "refused"}}}
+    assert is_complete(results(n2="pending"), refused)
+    assert not is_complete(
+        [{"name": "a", "nonce": "", "result_key": "", "outcome": "not_submitted"}], refused
+    )
+
+
+def test_a_late_answer_and_images_that_were_collected_after_the_check_make_results_incomplete(run):
+    entry = Journal(run.store.journal(0), "bgrep_default").new_entry([SubmittedTask("key-a", 1, "a")])
+    entry.write_intent("n1")
+    run.check()
+    assert came_to(run.store) == [("a", "n1", "unknown_outcome")]
+    entry.write_accepted("job", "", "")
+    assert came_to(run.store) == [("a", "n1", "pending")]
+    manifest(run.store, "a", "n1", Outcome.GENERATED)
+    assert came_to(run.store) == [("a", "n1", "generated")]
+
+
+def test_damaged_results_are_derived_again(run, caplog):
+    run.work()
+    run.check()
+    path = run.files.results(0)
+    put_bytes((get_bytes(path) or b"")[:100], path)
+    assert {outcome for _, _, outcome in came_to(run.store)} == {"generated"}
+    assert "derived again" in caplog.text
+    assert run.store.unfinished() == ["shard 0 has damaged results"]
+
+
+@pytest.mark.parametrize("data", [b"{", b"[1]\n", b'{"id": "a"}', b"\xff"])
+def test_a_damaged_manifest_of_a_shard_is_named(run, data):
+    put_bytes(data, run.files.manifest(0))
+    with pytest.raises(BgRepStateError, match=r"manifest-0000\.jsonl"):
+        derive_shard(run.store, 0)
+
+
+@pytest.mark.parametrize("data", [b"{", b"[1]", b'{"version": 99}'])
+def test_a_damaged_journal_is_named_and_never_taken_for_an_empty_one(run, files, data):
+    submit(run.store, "a", "n1", result_key="job")
+    (page,) = [name for name in files if name.endswith("-0-p0.json")]
+    files[page] = data
+    with pytest.raises(BgRepStateError, match="journal"):
+        shard_entries(run.store, 0)
+
+
+def test_no_other_module_of_the_catalog_reads_journals():
+    readers = [path for path in CATALOG.rglob("*.py") if "read_records" in path.read_text()]
+    assert [path.relative_to(CATALOG).as_posix() for path in readers] == ["state/recovery.py"]
