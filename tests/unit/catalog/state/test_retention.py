@@ -27,8 +27,8 @@ from bgrep_harness.stores import (
 )
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
-from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError, LedgerMetadataLog
+from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.retention import (
     Deleted,
     LedgerFact,
@@ -210,8 +210,8 @@ def history(shop: Destination) -> list[Any]:
     outcomes = {name: name for name in OUTCOMES}
     verdicts = {"flagged": "flagged", "unchecked": "unchecked"}
     seen = []
-    for run in range(8):
-        cells = {"positive_prompt": "another"} if 3 <= run < 5 else {}
+    for number in range(8):
+        cells = {"positive_prompt": "another"} if 3 <= number < 5 else {}
         rows = [{**one, **(cells if one["sku"] == "generated" else {})} for one in catalog]
         planned = shop.plan([one for one in rows if run != 5 or one["sku"] != "generated"])
         planned.work({**outcomes, **({"pending": "generated"} if run > 4 else {})})
@@ -485,4 +485,4 @@ def test_two_clean_ups_at_once_delete_the_same():
         run_in_turns(actors, [*[0] * turns, *[1] * 500])
         assert [actor.error for actor in actors] == [None, None]
         assert left.keys() == wanted.keys()
-        assert Ledger(copy_of(shop, left).layout).is_open(last) is False
+        assert LedgerReader(copy_of(shop, left).layout).has_lease(last) is False
