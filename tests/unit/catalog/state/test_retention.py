@@ -213,12 +213,12 @@ def history(shop: Destination) -> list[Any]:
     for number in range(8):
         cells = {"positive_prompt": "another"} if 3 <= number < 5 else {}
         rows = [{**one, **(cells if one["sku"] == "generated" else {})} for one in catalog]
-        planned = shop.plan([one for one in rows if run != 5 or one["sku"] != "generated"])
-        planned.work({**outcomes, **({"pending": "generated"} if run > 4 else {})})
-        planned.check(verdicts)
-        if run != 2:
-            planned.publish()
-        seen.append((planned.states, shop.billed.copy()))
+        run = shop.plan([one for one in rows if number != 5 or one["sku"] != "generated"])
+        run.work({**outcomes, **({"pending": "generated"} if number > 4 else {})})
+        run.check(verdicts)
+        if number != 2:
+            run.publish()
+        seen.append((run.states, shop.billed.copy()))
     return seen
 
 
@@ -257,15 +257,15 @@ def test_the_plan_of_a_lease_stays_with_its_images(shop, files):
 
 def test_flagged_and_unchecked_images_stay_and_of_published_ones_the_chosen(shop, files):
     rows = [row(name, num_output=2) for name in ("good", "flagged", "unchecked")]
-    planned = shop.plan(rows)
-    planned.complete(verdicts={"flagged": "flagged", "unchecked": "unchecked"})
+    run = shop.plan(rows)
+    run.complete(verdicts={"flagged": "flagged", "unchecked": "unchecked"})
     assert len(images_in(files)) == 6
     for _ in range(2):
         later = shop.plan([*rows, row("more", seed=shop.runs)])
         later.work()
         later.check({"flagged": "flagged", "unchecked": "unchecked"})
         later.publish()
-    assert planned.plan_id not in plans_in(files)
+    assert run.plan_id not in plans_in(files)
     entries = {one["name"]: one for one in shop.entries() if one["name"] in ("good", "flagged", "unchecked")}
     paths = {
         name: [one["path"].split("shop")[-1] for one in json.loads(entries[name]["files"])]
@@ -332,8 +332,8 @@ def test_on_s3_and_with_the_folder_itself_on_a_local_disk(s3_folder, tmp_path: P
     for destination in (s3_folder, storage_path(str(tmp_path / "it's a [shop]"))):
         shop = Destination(CatalogPaths(destination), {"keep_plans": 1})
         for number in range(3):
-            planned = shop.refresh([row("a", seed=number)])
-        assert names_in(shop.layout.plans) == [planned.plan_id]
+            run = shop.refresh([row("a", seed=number)])
+        assert names_in(shop.layout.plans) == [run.plan_id]
         lose = sorted(names_in(shop.layout.ledger))
         for name in lose:
             shop.layout.ledger.fs.rm_file((shop.layout.ledger / name).path)
@@ -446,8 +446,8 @@ def test_killed_at_any_call_of_a_clean_up_nothing_is_lost_and_the_next_completes
     shop = shop_of(files, keep_plans=1000)
     catalog = [row(name, num_output=2) for name in ("a", "flagged", "failed")]
     for number in range(4):
-        planned = shop.plan([*catalog, row("d", seed=number)])
-        planned.complete({"failed": "failed"}, {"flagged": "flagged"})
+        run = shop.plan([*catalog, row("d", seed=number)])
+        run.complete({"failed": "failed"}, {"flagged": "flagged"})
     last, later = plans_in(files)[-1], [*catalog, row("d", seed=3)]
     wanted = copy_of(shop, dict(files)).plan(later).states
     counting = Counting()
