@@ -22,6 +22,7 @@ from airflow_provider_bgrep.exceptions import (
 )
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.protocol.models import ImageTask
+from airflow_provider_bgrep.protocol.retry import JOB_NOT_FOUND_GRACE_SECONDS
 from airflow_provider_bgrep.sensors.bgrep import BgRepSensor
 
 MODES = {
@@ -187,17 +188,17 @@ def test_a_job_that_is_not_known_yet_is_waited_for(sensor, submit, connection, r
     assert outcome.state == "success", outcome.error
 
 
-def test_a_job_that_is_not_known_after_a_minute_is_final(sensor, connection, run, ti, monkeypatch):
+def test_a_job_that_is_not_known_after_the_grace_period_is_final(sensor, connection, run, ti, monkeypatch):
     clock = time.time
     outcome_of_first = []
 
-    def a_minute_later_each_time():
+    def a_grace_period_later_each_time():
         outcome_of_first.append(None)
-        return clock() + 61 * len(outcome_of_first)
+        return clock() + (JOB_NOT_FOUND_GRACE_SECONDS + 1) * len(outcome_of_first)
 
     if sensor.mode == "reschedule":
-        ti.first_reschedule = datetime.now(UTC) - timedelta(seconds=61)
-    monkeypatch.setattr(time, "time", a_minute_later_each_time)
+        ti.first_reschedule = datetime.now(UTC) - timedelta(seconds=JOB_NOT_FOUND_GRACE_SECONDS + 1)
+    monkeypatch.setattr(time, "time", a_grace_period_later_each_time)
     outcome = run(sensor(result_key="0" * 32, timeout=86_400), ti)
     assert outcome.state == "failed"
     assert isinstance(outcome.error, BgRepJobNotFoundError)

@@ -227,5 +227,5 @@ def test_killed_it_names_the_jobs_that_go_on(caplog, capsys):
     trigger = BgRepTrigger(result_keys=["one", "two"], bgrep_conn_id="c", poll_interval=1, end_time=0)
     asyncio.run(trigger.on_kill())
     said = caplog.text + capsys.readouterr().out
-    assert "2 jobs go on and are paid for" in said
+    assert "2 jobs continue and are billed" in said
     assert "one, two" in said

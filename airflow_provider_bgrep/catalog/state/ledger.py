@@ -230,13 +230,11 @@ class Ledger:
     ) -> None:
         """Check that the files of the plans in each lost segment may still exist."""
         lost = [name for name in (now.segments if now else ()) if name not in intact]
-        # A folder without a header is what an interrupted deletion has left of a plan.
-        early = [
-            one
-            for one in plans
-            if now and one <= now.first_committed and PlanStore(self._paths, one).find_plan()
-        ]
-        if now and lost and not early:
+        # A folder without a header is what an interrupted clean-up has left of a plan.
+        is_early = any(
+            now and one <= now.first_committed and PlanStore(self._paths, one).find_plan() for one in plans
+        )
+        if now and lost and not is_early:
             raise DamagedLedgerError(
                 f"{', '.join(lost)} in {self._paths.ledger} cannot be rebuilt: the files of plan "
                 f"{now.first_committed}, and maybe of later ones, are no longer in {self._paths.plans}. "

@@ -41,6 +41,7 @@ from airflow_provider_bgrep.journal.records import State, SubmitRecord
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.storage import (
     copy_file,
+    get_bytes,
     is_local,
     local_copy,
     names_in,
@@ -216,7 +217,7 @@ class _Retention:
         key_files = {name[4:-5] for name in records if name.startswith("key-") and name.endswith(".json")}
         with contextlib.ExitStack() as stack, engine() as db:
             self._open_ledger(db, metadata, stack)
-            nonces = {record.nonce for known in knowing.values() for record in known}
+            nonces = {record.nonce for found in knowing.values() for record in found}
             facts = _facts(db, nonces, knowing)
             kept = knowing.keys() - dispensable_plans(knowing, facts, key_files)
             gone = [one for one in expired if one not in kept]
@@ -307,8 +308,7 @@ class _Retention:
         jobs, nonces, files = set[str](), set[str](), set[str]()
         for plan_id in set(names_in(self._paths.plans)).difference(gone):
             plan = self._paths.plan(plan_id)
-            store = PlanStore(self._paths, plan_id)
-            for record in (*submits(store), *store.outstanding_jobs()):
+            for record in (*submits(PlanStore(self._paths, plan_id)), *_outstanding(plan)):
                 jobs.add(safe_name(record.result_key))
                 nonces.add(safe_name(record.nonce))
             files |= _files_of(plan)
@@ -341,6 +341,12 @@ def _delete_empty_folders(folder: Path) -> None:
     for path in sorted(folders, reverse=True):
         with contextlib.suppress(OSError):  # somebody has written to it since
             path.rmdir()
+
+
+def _outstanding(plan: PlanPaths) -> Iterator[SubmitRecord]:
+    """The submits of earlier plans whose jobs a plan collects."""
+    for line in (get_bytes(plan.outstanding_jobs) or b"").splitlines():
+        yield SubmitRecord.from_json(json.loads(line))
 
 
 def _files_of(plan: PlanPaths) -> set[str]:
