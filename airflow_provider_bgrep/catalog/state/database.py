@@ -14,8 +14,8 @@ import duckdb
 if TYPE_CHECKING:
     pass
 
-MEMORY: Final = "384MB"
-"""DuckDB's share; what does not fit goes to a temporary folder. With 256 a join of a million rows gave up."""
+MEMORY: Final = "256MB"
+"""DuckDB's share; what does not fit goes to a temporary folder."""
 
 
 @contextlib.contextmanager

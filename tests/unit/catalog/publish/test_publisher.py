@@ -742,7 +742,7 @@ def test_a_template_may_name_all_there_is():
         ("{sku}/{sku}{sku}{sku}{version}", "more than 250 bytes"),
         ("{sku}/{version", "cannot be read"),
         ("", "has no folder"),
-        (None, "is no text"),
+        (None, "is not text"),
     ],
 )
 def test_a_template_that_cannot_work_is_refused(template, problem):
