@@ -65,9 +65,7 @@ def measure(
             shop.mkdir()
             made = run_once("make", shop, home, str(size))
             first = made["first"]["cpu"]
-            say(
-                f"a shop of {size} rows, made in {made['wall']:.0f} s; its first plan took {first:.0f} s of CPU"
-            )
+            say(f"a shop of {size} rows, made in {made['wall']:.0f} s; its first plan: {first:.0f} s of CPU")
             for round_number in range(repetitions):
                 quiet.wait()
                 for name in names:

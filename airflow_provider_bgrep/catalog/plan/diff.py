@@ -164,7 +164,7 @@ class Join:
             for name, cell in ((one, self._field(one)) for one in _IMAGES)
         ]
         self.db.register("reader", self.rows.reader())
-        # DuckDB knows nothing of the file's size, and would keep all of it in memory to join it.
+        # DuckDB knows nothing of the file's size, and might keep all of it in memory for the join.
         self.db.execute(f"SET disabled_optimizers = '{_REORDERING}'")
         try:
             self.db.execute(
@@ -256,7 +256,7 @@ class Join:
         """Fill ``purchases`` with those that decide about their row as long as its cells stay the same."""
         known = ", ".join(f"'{one.value}'" for one in _KNOWN)
         self.db.execute(
-            "CREATE OR REPLACE TABLE purchases AS SELECT b.row_hash, b.image_version, b.mask_version, "
+            "CREATE OR REPLACE TEMP TABLE purchases AS SELECT b.row_hash, b.image_version, b.mask_version, "
             f"{self.decide} AS decision, CASE WHEN decision = 'quarantined' THEN {self.reason} ELSE '' END "
             f"AS change FROM best b LEFT JOIN live l ON l.name = b.name WHERE decision IN ({known})"
         )
