@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What does a night cost on which nothing has changed?"""
+"""What does a run cost that has nothing to do?"""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_SECONDS, MAX_MB = 10.0, 512.0
 
 
 def run_once(what: str, home: Path, airflow_home: str, *more: str) -> dict[str, Any]:
-    """One contender's night in a fresh interpreter."""
+    """One subject's run in a fresh interpreter."""
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("run_refresh.py"), what, str(home), *more],
         capture_output=True,
@@ -47,24 +47,25 @@ def measure(
     only: set[str] | None = None,
     patience: float = 60.0,
 ) -> tuple[Table, list[dict[str, Any]]]:
-    """Let each contender plan an unchanged night, at each size, round after round.
+    """Let each subject plan a run with nothing to do, at each size, round after round.
 
     :param repetitions: rounds.
     :param home: a directory for Airflow.
     :param say: shows progress.
-    :param only: contenders to run beside ours and the limit.
+    :param only: subjects to run beside ours and the limit.
     :param patience: seconds to wait for other programs to end; then it is measured beside them.
-    :return: the table, and every night.
+    :return: the table, and every run.
     """
     runs: list[dict[str, Any]] = []
     quiet = QuietMachine(patience)
     names = [name for name in NAMES if only is None or name in only | {OURS, LIMIT}]
-    with tempfile.TemporaryDirectory(prefix="bgrep-nights-") as folder:
+    with tempfile.TemporaryDirectory(prefix="bgrep-runs-") as folder:
         for size in SIZES:
             shop = Path(folder) / str(size)
             shop.mkdir()
             made = run_once("make", shop, home, str(size))
-            say(f"a shop of {size} rows, its first night planned and settled in {made['wall']:.0f} s")
+            first = made["first"]["cpu"]
+            say(f"a shop of {size} rows, made in {made['wall']:.0f} s; its first plan: {first:.0f} s of CPU")
             for round_number in range(repetitions):
                 quiet.wait()
                 for name in names:
@@ -77,9 +78,9 @@ def measure(
 
 
 def table(runs: list[dict[str, Any]], names: list[str]) -> Table:
-    """The answer."""
+    """The table."""
     out = Table(
-        "A night on which nothing has changed",
+        "A run with nothing to do",
         ["rows; median (lowest-highest round)", "wall s", "CPU s", "times the limit's CPU", "peak MB"],
     )
     seen: dict[tuple[str, int], list[dict[str, Any]]] = {}
@@ -111,7 +112,7 @@ def table(runs: list[dict[str, Any]], names: list[str]) -> Table:
     out.notes.append(
         f"A process each; of ours {largest[0]['base_mb']:.0f} MB are taken before it begins (Python, "
         "Airflow, DuckDB, Arrow). The catalog is CSV of ten columns, its prompt a template over two of them; "
-        "the ledger is in segments, merged above 16. Neither the script nor the limit checks "
-        "a row or tells a line."
+        "the ledger is in segments, merged above 16. Neither the script nor the limit "
+        "checks a row or knows its line."
     )
     return out

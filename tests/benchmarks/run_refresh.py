@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One contender plans one night, in a process of its own. Started by ``nights.py``; prints a line of JSON.
+"""Plans one run with one subject, in a process of its own. Started by ``catalog_runs.py``; prints JSON.
 
-``make`` makes what a shop has that had all its rows bought: a catalog, a ledger, a manifest.
+``make`` makes a shop of which every row was submitted and published: a catalog, a ledger, a manifest.
 """
 
 from __future__ import annotations
@@ -28,13 +28,22 @@ def rows(count: int) -> Any:
         yield (f"SKU-{i:07}", f"c{i % 20}", f"enamel mug {i}", "red", *urls, "", "", i % 17, f"{i % 90}.99")
 
 
-def make(home: Path, count: int) -> None:
-    """Make the shop: plan a first night, then write down that all of it was bought and published."""
+def make(home: Path, count: int) -> dict[str, float]:
+    """Make the shop: plan a first run, then record that all of it was generated and published.
+
+    :return: what planning the first run cost.
+    """
     with (home / "catalog.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows(rows(count))
-    told = ours(home, run_id="first")
+    wall, cpu = time.perf_counter(), time.process_time()
+    plan = ours(home, run_id="first")
+    first = {
+        "wall": time.perf_counter() - wall,
+        "cpu": time.process_time() - cpu,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
     import duckdb
 
     from airflow_provider_bgrep.catalog.model.schema import ENTRY
@@ -42,12 +51,12 @@ def make(home: Path, count: int) -> None:
     from airflow_provider_bgrep.catalog.state.manifest import MANIFEST, Header
 
     layout = layout_of(home)
-    todo = layout.plan(told["plan_id"]).work_items.path
+    todo = layout.plan(plan["plan_id"]).work_items.path
     file = (
         """'[{"index": 0, "output": 0, "path": "/shop/' || name || '.png", "size": 1000000, "sha256": "' """
         """|| request_hash || request_hash || '", "format": "PNG", "width": 1024, "height": 1024}]'"""
     )
-    bought = {
+    generated = {
         "outcome": "'generated'",
         "verdict": "'passed'",
         "thresholds": "'{}'",
@@ -59,7 +68,7 @@ def make(home: Path, count: int) -> None:
         "attempts": "0",
         "chosen": "0",
     }
-    entry = ", ".join(f"{bought.get(one.name, one.name)} AS {one.name}" for one in ENTRY)
+    entry = ", ".join(f"{generated.get(one.name, one.name)} AS {one.name}" for one in ENTRY)
     live = {"status": "'live'", "path": "sku || '/main.png'", "versions": "[]"}
     known = {column.name for column in ENTRY}
     shown = ", ".join(
@@ -70,19 +79,20 @@ def make(home: Path, count: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with duckdb.connect() as db:
         how = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 10240"
-        bought_rows = db.sql(f"SELECT {entry} FROM read_parquet('{todo}')").to_arrow_reader(50_000)
-        for number, batch in enumerate(bought_rows):
-            # Through the ledger's own door, as a night does; what it writes of one plan replaces itself.
-            Ledger(layout).commit(f"night-{number:04}", batch.to_pylist())
+        entries = db.sql(f"SELECT {entry} FROM read_parquet('{todo}')").to_arrow_reader(50_000)
+        for number, batch in enumerate(entries):
+            # As a run does it; a second commit of one plan would replace the first.
+            Ledger(layout).commit(f"run-{number:04}", batch.to_pylist())
         target = folder / header.file("parquet")
         db.execute(f"COPY (SELECT {shown} FROM read_parquet('{todo}')) TO '{target}' ({how})")
-    Ledger(layout).commit(told["plan_id"], [])
+    Ledger(layout).commit(plan["plan_id"], [])
     (home / "images" / "manifest.json").write_bytes(header.to_bytes())
     with (home / "known.csv").open("w", newline="") as known_file:
         writer = csv.writer(known_file)
         for row in rows(count):
             cells = dict(zip(COLUMNS, row, strict=True))
             writer.writerow([cells["sku"], digest(cells)])
+    return first
 
 
 def layout_of(home: Path) -> Any:
@@ -94,7 +104,7 @@ def layout_of(home: Path) -> Any:
 
 
 def ours(home: Path, run_id: str = "idle") -> dict[str, Any]:
-    """Plan a night."""
+    """Plan a run."""
     from airflow_provider_bgrep.catalog.config.options import Options
     from airflow_provider_bgrep.catalog.plan.create import create_plan
 
@@ -110,7 +120,7 @@ def ours(home: Path, run_id: str = "idle") -> dict[str, Any]:
 
 
 def digest(cells: dict[str, Any]) -> str:
-    """What tells two versions of a row apart, as a script would do it."""
+    """The hash of a row, as a script would compute it."""
     return hashlib.md5("|".join(str(cells[name]) for name in USED).encode()).hexdigest()  # noqa: S324
 
 
@@ -126,7 +136,7 @@ def script(home: Path) -> dict[str, Any]:
 
 
 def limit(home: Path) -> dict[str, Any]:
-    """The least: DuckDB's own reader, its hash, one join. It checks nothing, and knows no line."""
+    """The limit: DuckDB's own reader, its hash, one join. It checks nothing, and knows no line."""
     import duckdb
 
     hashed = f"md5(concat_ws('|', {', '.join(f'coalesce({name}, chr(0))' for name in USED)}))"
@@ -148,22 +158,22 @@ def main() -> None:
     what, home = sys.argv[1], Path(sys.argv[2])
     if what == "make":
         began = time.perf_counter()
-        make(home, int(sys.argv[3]))
-        print(json.dumps({"wall": time.perf_counter() - began}))
+        first = make(home, int(sys.argv[3]))
+        print(json.dumps({"wall": time.perf_counter() - began, "first": first}))
         return
     if what == "ours":
-        import airflow_provider_bgrep.catalog.plan.create  # noqa: F401 (a task's start is not the night's)
+        import airflow_provider_bgrep.catalog.plan.create  # noqa: F401 (a task's start is not the run's)
 
         layout_of(home)
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     wall, cpu = time.perf_counter(), time.process_time()
-    told = SUBJECTS[what](home)
+    found = SUBJECTS[what](home)
     out = {
         "wall": time.perf_counter() - wall,
         "cpu": time.process_time() - cpu,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "base_mb": base,
-        "unchanged": told["counts"].get("unchanged", 0),
+        "unchanged": found["counts"].get("unchanged", 0),
     }
     print(json.dumps(out))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What rows do not say themselves: fields of the API for every row, and by category."""
+"""Defaults of the API's fields: for every row, and by category."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ PLACEHOLDER_URL: Final = "https://object.storage/image"
 
 @dataclass(frozen=True)
 class FieldDefaults:
-    """What rows do not say themselves.
+    """Defaults for the fields that a row leaves open.
 
     :param defaults: the API's fields for every row; prompts may be templates.
     :param categories: the same by the value of the column ``category``.
-    :param edition: another one buys everything anew.
+    :param edition: a change submits every row again.
     """
 
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class FieldDefaults:
     def checked(
         cls, defaults: Mapping[str, Any], categories: Mapping[str, Any], edition: str = ""
     ) -> FieldDefaults:
-        """A recipe.
+        """The defaults, from whatever a DAG gives.
 
         :raises InvalidInput: with every problem.
         """
@@ -53,7 +53,7 @@ class FieldDefaults:
                 )
             if not str(name).strip():
                 problems.append(
-                    Problem(f"categories[{name!r}]", "is no name; give a value of the column 'category'")
+                    Problem(f"categories[{name!r}]", "is not a name; give a value of the column 'category'")
                 )
             elif isinstance(values, Mapping):
                 _check_fields(f"categories[{name!r}]", values, problems)
@@ -71,7 +71,7 @@ class FieldDefaults:
 
 
 def _drop_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields that something is said of: nothing leaves them as they would be."""
+    """The fields that have a value: ``None`` leaves a field to the API's default."""
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -81,7 +81,10 @@ def _check_fields(where: str, values: Mapping[str, Any], problems: list[Problem]
     for name, value in values.items():
         if name not in allowed:
             problems.append(
-                Problem(f"{where}.{name}", f"is no field to default; they are {', '.join(allowed)}")
+                Problem(
+                    f"{where}.{name}",
+                    f"is not a field that can have a default; those are {', '.join(allowed)}",
+                )
             )
         elif name in TEXT_FIELDS and isinstance(value, str) and is_template(value):
             try:

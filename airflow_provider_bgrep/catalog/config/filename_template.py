@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How published files are called, and what becomes of those of before."""
+"""Names of published files, and how many versions of them are kept."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.storage import safe_name
 
 RESERVED: Final = frozenset({"manifest.json", "manifests", FOLDER})
-"""Names at the destination that are no row's."""
+"""Names at the destination that belong to no row."""
 
 TEMPLATE_FIELDS: Final[dict[str, str]] = {
     "sku": "The product's key; must be a folder by itself.",
     "view": "Which image of the product.",
     "version": "12 hex digits that no other image of any row has; must be in the file's name.",
-    "request_hash": "The first 12 hex digits of what was bought.",
-    "seed": "The seed it was made with, 'random' where nobody knows.",
+    "request_hash": "The first 12 hex digits of the request's hash.",
+    "seed": "The seed it was made with, 'random' where it is not known.",
     "width": "Pixels.",
     "height": "Pixels.",
     "ext": "The extension of the image's format, such as png.",
@@ -53,8 +53,8 @@ class PublishRules:
 
     :param filename_template: paths of published files, of :data:`TEMPLATE_FIELDS`; a new one is used for new
         images.
-    :param keep_versions: so many versions of a row's image the manifest names in all, 1 to 1000. Files stay
-        until no manifest that is kept names them.
+    :param keep_versions: versions of a row's image that the manifest names, 1 to 1000. Files stay until no
+        kept manifest names them.
     :param on_removed: of a row that the catalog does not name any more: ``retire`` (its files stay, its row
         says so), ``delete`` (row and files go) or ``keep`` (nothing happens).
     :raises InvalidInput: with every problem.

@@ -18,19 +18,19 @@ _SHOWN: Final = 20
 """Columns that a message names."""
 
 MARKS: Final = ("{{", "{%", "{#")
-"""What begins a template's part; text without one is taken as it is."""
+"""What begins a part of a template; text without one is taken as it is."""
 
 _FORBIDDEN: Final = (
     *(nodes.For, nodes.Macro, nodes.CallBlock, nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends),
     *(nodes.Mul, nodes.Pow, nodes.Mod),
-    # A text that is put together of itself doubles with each of them.
+    # A text that is assembled from itself doubles with each of them.
     *(nodes.Assign, nodes.AssignBlock, nodes.With),
 )
-"""What takes long or much: a catalog may come from anybody."""
+"""Not allowed, because it may take long or need much memory: a catalog may come from anybody."""
 
 _GONE: Final = (
     *("batch", "slice", "format", "center", "indent", "wordwrap", "pprint", "tojson", "xmlattr", "urlize"),
-    "random",  # what differs from night to night is bought again
+    "random",  # what differs in each run is submitted again
 )
 
 
@@ -56,12 +56,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str | int | float | Undefined):
         return value
     raise TemplateRuntimeError(
-        f"a {type(value).__name__} is no text; a filter makes one of it, such as | join"
+        f"a {type(value).__name__} is not text; convert it with a filter such as | join"
     )
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, without what takes long or much."""
+    """Jinja's sandbox, without what may take long or need much memory."""
 
     def __init__(self) -> None:
         # Not HTML: the service takes plain text.
@@ -89,9 +89,9 @@ def _compiled(text: str) -> Template:
 
 @lru_cache(4096)
 def columns_of(text: str) -> frozenset[str]:
-    """What a template reads, by the names that templates use.
+    """The columns that a template reads.
 
-    :raises ValueError: if it is no template of Jinja's.
+    :raises ValueError: if it is not a valid template.
     """
     try:
         _compiled(text)
@@ -103,8 +103,8 @@ def columns_of(text: str) -> frozenset[str]:
 def render(text: str, cells: Mapping[str, Any], columns: Iterable[str]) -> str:
     """The template's text for a row.
 
-    :param cells: the row's, by the names that templates use; empty cells are missing.
-    :param columns: names there are, for the message.
+    :param cells: the row's cells by column; empty cells are missing.
+    :param columns: names of the columns, for the message.
     :raises ValueError: if it cannot be rendered, in words.
     """
     size = 0

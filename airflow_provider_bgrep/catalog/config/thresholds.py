@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked of an image, every score and threshold in one table; and what the answer looks like."""
+"""The scores of an image and their thresholds, in one table."""
 
 from __future__ import annotations
 
@@ -120,9 +120,9 @@ def _default(name: str) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """What images are held against; their meaning is :data:`MEASURES`'.
+    """Thresholds that images are compared against; :data:`MEASURES` has their meaning.
 
-    :param need_mask: whether an image without a mask is flagged, for its product cannot be compared.
+    :param need_mask: whether an image without a mask is flagged, because its product cannot be compared.
     """
 
     ssim: float = _default("ssim")
@@ -150,7 +150,7 @@ class Thresholds:
         for name, value in given.items():
             where = f"thresholds.{name}"
             if name not in names:
-                problems.append(Problem(where, f"is no threshold; give one of {', '.join(names)}"))
+                problems.append(Problem(where, f"is not a threshold; give one of {', '.join(names)}"))
                 continue
             try:
                 found = _read(name, value)
@@ -164,7 +164,7 @@ class Thresholds:
         return cls(**values)
 
     def to_json(self) -> str:
-        """The form that is stored, and compared with an earlier night's: equal thresholds, equal text."""
+        """The form that is stored, and compared with an earlier run's: equal thresholds, equal text."""
         return json.dumps(asdict(self), sort_keys=True)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the last purchase of a row means for it: one SQL expression, for millions of rows at once."""
+"""What the purchase of a row means for the next run: one SQL expression, for millions of rows at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Decision(str, Enum):
-    """What is to be done with a row."""
+    """What a run does with a row."""
 
     BUY = "buy"
     PENDING = RowState.PENDING.value
@@ -48,19 +48,19 @@ COUNTS: Final = (
     "files <> '' DESC, seq DESC, submitted_at DESC, "
     "CASE outcome WHEN 'pending' THEN 0 WHEN 'unknown_outcome' THEN 1 ELSE 2 END, nonce"
 )
-"""Of several purchases of one request_hash the first in this order counts: one with images, then the last; of
-those of the same second what is not bought again.
+"""Of several purchases of one request_hash, the first in this order counts: one with images, then the last;
+within one second, the one that is not submitted again.
 """
 
 LAST: Final = COUNTS.partition(", ")[2]
-"""Of several purchases the last, whatever it was for."""
+"""The order in which the last purchase of a row comes first, whatever it asked for."""
 
 _PATIENCE: Final = 3
-"""A job that was paid for is asked for so many times as often as a failed one is bought again."""
+"""A pending job is queried in this many times more runs than a failed image task is submitted in."""
 
 
 def decision(options: Options) -> dict[str, Any]:
-    """What :data:`DECIDE` depends on."""
+    """The values that :data:`DECIDE` and :data:`REASON` are formatted with."""
     return {
         "account": quoted(options.bgrep_conn_id),
         "thresholds": quoted(options.checks.to_json()),
@@ -71,12 +71,12 @@ def decision(options: Options) -> dict[str, Any]:
 
 
 def changes(before: str, now: str) -> str:
-    """The expression that says in words what differs between a purchase and what is wanted.
+    """The expression that names what differs between a purchase and the current request.
 
     :param before: the purchase's alias.
-    :param now: the alias of what is wanted.
+    :param now: the alias of the current request.
     """
-    told = []
+    differences = []
     for name in (column.name for column in REQUEST):
         differs = f"{before}.{name} IS DISTINCT FROM {now}.{name}"
         words = name
@@ -84,7 +84,7 @@ def changes(before: str, now: str) -> str:
             image = name.removesuffix("_version")
             differs += f" AND {before}.{image} = {now}.{image}"
             words = f"{image} (its content)"
-        told.append(f"CASE WHEN {differs} THEN '{words}' END")
+        differences.append(f"CASE WHEN {differs} THEN '{words}' END")
     again = f"{before}.request_hash = {now}.request_hash THEN 'tried again: ' || {before}.outcome"
     same = f"CASE WHEN {again} ELSE 'edition' END"
-    return f"coalesce(nullif(concat_ws(', ', {', '.join(told)}), ''), {same})"
+    return f"coalesce(nullif(concat_ws(', ', {', '.join(differences)}), ''), {same})"

@@ -4,10 +4,11 @@
 A row whose cells are those of a purchase is recognised by a hash of them. Only the others are rendered and
 validated, in Python. Nothing outside the given DuckDB changes here.
 
-Tables that :meth:`Join.make` leaves: ``cat`` (the catalog's rows: ``line, name, view, image, mask, decision,
-change``; ``image`` and ``mask`` only where they are paths on object storage), ``versions`` (of those),
-``best`` (the purchase that counts, for each row and request_hash), ``known`` (rows that need not be rendered)
-and ``rows`` (those of them that are not simply unchanged).
+Tables that :meth:`Join.make` leaves: ``best`` (the purchase that counts, for each row and request_hash),
+``purchases`` (those of them that decide about a row whose cells have not changed), ``cat`` (the catalog's
+rows: ``line, name, view, image, mask, purchase``; ``image`` and ``mask`` only where they are paths on object
+storage, ``purchase`` the place of the one that decides), ``versions`` (of those images), ``known`` (rows that
+need not be rendered) and ``rows`` (those of them that are not simply unchanged).
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ _KNOWN: Final = (Decision.UNCHANGED, Decision.FLAGGED, Decision.QUARANTINED)
 """Decisions for which a row need not be rendered."""
 
 _SKU: Final = f"CASE WHEN view = '{MAIN}' THEN name ELSE left(name, length(name) - length(view) - 1) END"
+_REORDERING: Final = "join_order,build_side_probe_side"
+"""DuckDB's optimizers that choose which side of a join is kept in memory."""
+
 _BATCH: Final = 4_096
 """Rows that are handed over at once."""
 
@@ -72,6 +76,7 @@ class Join:
     def make(self) -> None:
         """Fill the tables."""
         self._choose_best()
+        self._judge_purchases()
         self._read_catalog()
         self._compare_versions()
         self._collapse()
@@ -90,10 +95,9 @@ class Join:
 
     def one(self, query: str, values: Sequence[Any] = ()) -> tuple[Any, ...]:
         """The single row of an aggregate."""
-        found = self.db.execute(query, list(values)).fetchone()
-        if found is None:
-            raise AssertionError("an aggregate has a row")
-        return found
+        # All of it: a result that is not read to its end keeps the connection busy.
+        (found,) = self.db.execute(query, list(values)).fetchall()
+        return tuple(found)
 
     def insert(self, table: str, rows: pa.Table) -> None:
         """Add rows to a table, by the names of their columns; also while :meth:`unknown_rows` is read."""
@@ -107,12 +111,15 @@ class Join:
             f"coalesce((SELECT any_value(version) FROM versions WHERE url = cat.{one}), '') AS {one}_version"
             for one in _IMAGES
         ]
+        (unknown,) = self.one("SELECT count(*) FROM cat WHERE purchase IS NULL")
+        if not unknown:
+            return
         # Not on the same connection: rows are inserted while these are read.
         with self.db.cursor() as cursor:
             cursor.register("reader", self.rows.reader(again=True))
             cursor.execute(
                 f"SELECT r.*, {self._row_hash('r')} AS row_hash, {', '.join(versions)} FROM reader r "
-                "JOIN cat ON cat.line = r.line WHERE cat.decision IS NULL"
+                "JOIN cat ON cat.line = r.line WHERE cat.purchase IS NULL"
             )
             names = [column[0] for column in cursor.description]
             while some := cursor.fetchmany(_BATCH):
@@ -129,12 +136,12 @@ class Join:
                     read |= columns_of(text)
         return frozenset(read | self.catalog.template_words(MARKS))
 
-    def _field(self, name: str) -> str:
-        """A field of the normalised row ``r`` as SQL."""
+    def _field(self, name: str, alias: str = "r") -> str:
+        """A column of the normalised rows as SQL; text, if it is the same for all of them."""
         if name in self.rows.constants:
             constant = self.rows.constants[name]
-            return "NULL" if constant is None else quoted(constant)
-        return f"r.{name}"
+            return "NULL::VARCHAR" if constant is None else quoted(constant)
+        return f"{alias}.{name}"
 
     def _row_hash(self, alias: str) -> str:
         """The expression that tells versions of a row apart: everything that decides its purchase.
@@ -142,18 +149,13 @@ class Join:
         Versions of images on object storage are not in it: they are compared by themselves.
         """
         columns = ["name", *IMAGE_TASK_FIELDS, *(f'"{VARIABLE}{one}"' for one in self.rows.variables)]
-        parts = [self._hashed(one, alias) for one in columns]
-        return f"md5(concat_ws('|', {', '.join(parts)}, {quoted(self.recipe.edition)}))"
-
-    def _hashed(self, name: str, alias: str) -> str:
-        """A column as the hash takes it: lengths keep ('a', 'bc') from ('ab', 'c'), and empty from none."""
-        if name not in self.rows.constants:
-            return f"coalesce(strlen({alias}.{name}) || ':' || {alias}.{name}, '-')"
-        text = self.rows.constants[name]
-        return quoted("-" if text is None else f"{len(text.encode())}:{text}")
+        texts = [self._field(one, alias) for one in columns]
+        # Lengths keep ('a', 'bc') from ('ab', 'c'), and an empty cell, which concat_ws leaves out, from none.
+        lengths = [f"coalesce(strlen({text}), -1)" for text in texts]
+        return f"md5(concat_ws('|', {', '.join([*lengths, *texts])}, {quoted(self.recipe.edition)}))"
 
     def _read_catalog(self) -> None:
-        """Fill ``cat``; a row that a purchase decides about has its decision."""
+        """Fill ``cat``, in one pass over the file."""
         schemes = ", ".join(f"'{scheme}'" for scheme in sorted(SIGNED_STORES))
         stored = [
             # Other schemes, and other machines that a catalog may name, are not asked about anything.
@@ -161,17 +163,19 @@ class Join:
             f"AND lower(split_part({cell}, '://', 1)) IN ({schemes}) THEN {cell} END AS {name}"
             for name, cell in ((one, self._field(one)) for one in _IMAGES)
         ]
-        known = ", ".join(f"'{one.value}'" for one in _KNOWN)
         self.db.register("reader", self.rows.reader())
-        self.db.execute(
-            f"CREATE OR REPLACE TABLE cat AS SELECT r.line, r.name, r.view, {', '.join(stored)}, "
-            "b.image_version, b.mask_version, "
-            f"CASE WHEN {self.decide} IN ({known}) THEN {self.decide} END AS decision, "
-            f"CASE WHEN decision = 'quarantined' THEN {self.reason} ELSE '' END AS change "
-            f"FROM (SELECT r.*, {self._row_hash('r')} AS row_hash FROM reader r) r "
-            "LEFT JOIN best b ON b.row_hash = r.row_hash LEFT JOIN live l ON l.name = b.name"
-        )
-        self.db.unregister("reader")
+        # DuckDB knows nothing of the file's size, and might keep all of it in memory for the join.
+        self.db.execute(f"SET disabled_optimizers = '{_REORDERING}'")
+        try:
+            self.db.execute(
+                f"CREATE OR REPLACE TABLE cat AS SELECT r.line, r.name, r.view, {', '.join(stored)}, "
+                "p.place AS purchase "
+                "FROM reader r LEFT JOIN (SELECT row_hash, rowid AS place FROM purchases) p "
+                f"ON p.row_hash = {self._row_hash('r')}"
+            )
+        finally:
+            self.db.execute("SET disabled_optimizers = ''")
+            self.db.unregister("reader")
         if not self.rows.count and not self.catalog.invalid:
             raise InvalidInput([Problem("catalog", "has no row; nothing is planned, and nothing removed")])
         unknown = self.rows.unknown_categories
@@ -191,10 +195,12 @@ class Join:
         found = self._versions_of(urls) if urls else {}
         if found:
             self.insert("versions", pa.table({"url": list(found), "version": list(found.values())}))
-        for name in _IMAGES if urls else ():
+        if urls:
+            joins = [f"LEFT JOIN versions v_{one} ON v_{one}.url = c.{one}" for one in _IMAGES]
+            differ = [f"p.{one}_version IS DISTINCT FROM coalesce(v_{one}.version, '')" for one in _IMAGES]
             self.db.execute(
-                f"UPDATE cat SET decision = NULL WHERE decision IS NOT NULL AND {name}_version IS DISTINCT "
-                f"FROM coalesce((SELECT any_value(version) FROM versions WHERE url = cat.{name}), '')"
+                "UPDATE cat SET purchase = NULL WHERE rowid IN (SELECT c.rowid FROM cat c "
+                f"JOIN purchases p ON p.rowid = c.purchase {' '.join(joins)} WHERE {' OR '.join(differ)})"
             )
 
     def _collapse(self) -> None:
@@ -206,9 +212,7 @@ class Join:
         self.db.execute(
             "CREATE OR REPLACE TABLE cat AS SELECT line, any_value(name) AS name, any_value(view) AS view, "
             "any_value(image) AS image, any_value(mask) AS mask, "
-            "CASE WHEN count(decision) = 1 THEN any_value(decision) END AS decision, "
-            "CASE WHEN count(decision) = 1 THEN any_value(change) FILTER (decision IS NOT NULL) ELSE '' END "
-            "AS change FROM cat GROUP BY line"
+            "CASE WHEN count(purchase) = 1 THEN any_value(purchase) END AS purchase FROM cat GROUP BY line"
         )
 
     def _drop_twice(self) -> None:
@@ -248,15 +252,24 @@ class Join:
             "UNION ALL FROM best_of_more"
         )
 
+    def _judge_purchases(self) -> None:
+        """Fill ``purchases`` with those that decide about their row as long as its cells stay the same."""
+        known = ", ".join(f"'{one.value}'" for one in _KNOWN)
+        self.db.execute(
+            "CREATE OR REPLACE TEMP TABLE purchases AS SELECT b.row_hash, b.image_version, b.mask_version, "
+            f"{self.decide} AS decision, CASE WHEN decision = 'quarantined' THEN {self.reason} ELSE '' END "
+            f"AS change FROM best b LEFT JOIN live l ON l.name = b.name WHERE decision IN ({known})"
+        )
+
     def _list_known(self) -> None:
         """Make ``known``, and fill ``rows`` with those of them that are not simply unchanged."""
         self.db.execute(
-            "CREATE OR REPLACE TEMP VIEW known AS SELECT line, decision, change FROM cat "
-            "WHERE decision IS NOT NULL"
+            "CREATE OR REPLACE TEMP VIEW known AS SELECT line, name, view, decision, change FROM cat "
+            "JOIN purchases ON purchases.rowid = cat.purchase"
         )
         self.db.execute(
             f"CREATE OR REPLACE TABLE rows AS SELECT name, {_SKU} AS sku, view, line, "
-            f"decision AS state, change FROM cat WHERE decision <> '{RowState.UNCHANGED.value}'"
+            f"decision AS state, change FROM known WHERE decision <> '{RowState.UNCHANGED.value}'"
         )
 
     # --- what is gone -----------------------------------------------------------------------------

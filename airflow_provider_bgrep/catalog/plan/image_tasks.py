@@ -75,6 +75,8 @@ class ImageTaskBuilder:
             except ValueError as error:
                 problems.append(Problem(name, f"the template {error}"))
                 return None
+        if text is None and not IMAGE_TASK_FIELDS[name].required:
+            return None
         if text and text.isascii() and len(text) <= _MAX_TEXT[name] and not text.isspace():
             return text
         checked, wrong = _validated(name, text)

@@ -274,7 +274,7 @@ class _Header:
         for name in REQUIRED:
             if name not in by_name:
                 close = next((one for one in by_name if _misspelled(one, [name])), "")
-                hint = f"; did you mean it by {close!r}?" if close else ""
+                hint = f"; rename {close!r} if you meant that" if close else ""
                 problems.append(Problem("catalog", f"has no column {name!r}; its columns are {shown}{hint}"))
         if problems:
             raise InvalidInput(list(dict.fromkeys(problems)))

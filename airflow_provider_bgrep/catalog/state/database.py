@@ -11,8 +11,8 @@ from typing import Final
 
 import duckdb
 
-MEMORY: Final = "384MB"
-"""DuckDB's memory limit; the rest goes to a temporary folder. With 256 MB a join of a million rows failed."""
+MEMORY: Final = "256MB"
+"""DuckDB's memory limit; what does not fit goes to a temporary folder."""
 
 
 @contextlib.contextmanager

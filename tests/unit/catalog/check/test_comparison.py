@@ -713,7 +713,7 @@ def test_all_that_is_wrong_with_thresholds_is_told_at_once():
     assert told["thresholds.delta_e"] == "is True; give a number from 0 to 200"
     assert told["thresholds.psnr"] == "is nan; give a number from 0 to 100"
     assert told["thresholds.need_mask"] == "is 'perhaps'; give true or false"
-    assert told["thresholds.area"].startswith("is no threshold; give one of ssim, ")
+    assert told["thresholds.area"].startswith("is not a threshold; give one of ssim, ")
     assert set(told) == {
         f"thresholds.{name}"
         for name in ("ssim", "ssim_low", "delta_e", "psnr", "size", "detail", "need_mask", "area", "SSIM", 7)

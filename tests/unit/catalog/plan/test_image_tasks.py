@@ -147,8 +147,8 @@ def test_a_name_is_printable_and_no_longer_than_a_file_name_bears():
 @pytest.mark.parametrize(
     ("recipe", "where", "words"),
     [
-        ({"defaults": {"image": IMAGE}}, "defaults.image", "is no field to default"),
-        ({"defaults": {"colour": "red"}}, "defaults.colour", "is no field to default"),
+        ({"defaults": {"image": IMAGE}}, "defaults.image", "is not a field"),
+        ({"defaults": {"colour": "red"}}, "defaults.colour", "is not a field"),
         ({"defaults": {"steps": 1}}, "defaults.steps", "out of range"),
         ({"defaults": {"steps": "many"}}, "defaults.steps", "is text"),
         ({"defaults": {"mask": "mask.png"}}, "defaults.mask", "is not http or https"),
@@ -156,7 +156,7 @@ def test_a_name_is_printable_and_no_longer_than_a_file_name_bears():
         ({"defaults": {"positive_prompt": "x" * 501}}, "defaults.positive_prompt", "is too long"),
         ({"categories": {"cups": "plain"}}, "categories['cups']", "is a str"),
         ({"categories": {"cups": {"steps": 1}}}, "categories['cups'].steps", "out of range"),
-        ({"categories": {" ": {"steps": 20}}}, "categories[' ']", "is no name"),
+        ({"categories": {" ": {"steps": 20}}}, "categories[' ']", "is not a name"),
     ],
 )
 def test_defaults_that_could_never_do_are_refused_before_any_row_is_read(
