@@ -24,6 +24,7 @@ from airflow_provider_bgrep.connection import Settings
 from airflow_provider_bgrep.images import fetch
 from airflow_provider_bgrep.images.decode import UnreadableError
 from airflow_provider_bgrep.images.fetch import Fetcher, FetchError, UrlExpiredError
+from airflow_provider_bgrep.protocol.retry import FETCH
 
 SIGNATURE = "canary0signature"
 PASSWORD = "canary0password"
@@ -240,7 +241,7 @@ def test_a_host_that_drips_is_cut_at_the_deadline(web):
     with pytest.raises(FetchError, match="did not arrive within"):
         read(f"{web.url}/drips", settings_of(timeout=0.2))
     assert time.monotonic() - began < 30
-    assert len(web.requests) == fetch.ATTEMPTS
+    assert len(web.requests) == FETCH.attempts
 
 
 def test_a_host_that_drips_is_cut_at_the_minimum_speed(web, monkeypatch):

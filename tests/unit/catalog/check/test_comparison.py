@@ -267,7 +267,7 @@ WRONG: dict[str, tuple[Callable[[Scene], bytes], str]] = {
     "a part of a JPEG": (lambda it: jpeg(it.out)[:-20_000], "image 1 breaks off, or is damaged"),
     "a part of a WebP": (lambda it: encoded(it.out, "WEBP")[:-9000], "image 1 breaks off, or is damaged"),
     "a PNG's beginning": (lambda it: encoded(it.out)[:20], "image 1 breaks off, or is damaged"),
-    "noise": (lambda it: bytes(range(256)) * 40, "image 1 is not an image, or damaged from its beginning"),
+    "noise": (lambda it: bytes(range(256)) * 40, "image 1 is not an image, or is damaged from its beginning"),
     "a web page": (
         lambda it: b"\n<!DOCTYPE html><html><body>502 Bad Gateway</body></html>",
         "image 1 is not an image, but text such as a web page",

@@ -588,7 +588,7 @@ def test_columns_and_cells_may_be_called_and_hold_what_they_like(shop, tmp_path)
     ],
 )
 def test_a_product_is_the_same_whatever_the_type_of_its_key(shop, tmp_path, key):
-    shop.night([{**one, "sku": sku} for one, sku in zip(rows_of("a", "b"), ("1001", "1002"), strict=True)])
+    shop.refresh([{**one, "sku": sku} for one, sku in zip(rows_of("a", "b"), ("1001", "1002"), strict=True)])
     columns = {name: [one[name] for one in rows_of("a", "b")] for name in ("image", "positive_prompt")}
     pq.write_table(pa.table({"sku": key, **columns}), tmp_path / "c.parquet")
     assert shop.plan(str(tmp_path / "c.parquet")).counts == {"unchanged": 2}
