@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
-from airflow_provider_bgrep.catalog.extra import require_catalog_extra
+from airflow_provider_bgrep.catalog.config.extra import require_catalog_extra
 from airflow_provider_bgrep.exceptions import BgRepError, BgRepJobFailedError, BgRepStateError, input_error
 from airflow_provider_bgrep.operators._arguments import count_of
 from airflow_provider_bgrep.operators._base import GenerateBase

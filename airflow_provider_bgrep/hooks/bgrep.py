@@ -39,7 +39,7 @@ from airflow_provider_bgrep.get_provider_info import ui_field_behaviour
 from airflow_provider_bgrep.protocol import flows
 from airflow_provider_bgrep.protocol.codes import ErrorKind
 from airflow_provider_bgrep.protocol.errors import NOT_CONNECTED, CallError, InvalidInput, Problem
-from airflow_provider_bgrep.protocol.matching import UnmatchedError
+from airflow_provider_bgrep.protocol.matching import UnmatchedError, match
 from airflow_provider_bgrep.protocol.models import ImageTask, Job
 from airflow_provider_bgrep.protocol.retry import ONCE
 from airflow_provider_bgrep.protocol.validation import validate_tasks
@@ -92,7 +92,7 @@ def _matched(job: Job, submitted: Sequence[ImageTask] | None) -> Job:
     if submitted is None:
         return job
     try:
-        return job.matched_to(submitted)
+        return match(job, submitted).checked()
     except UnmatchedError as error:
         raise unmatched_error(error) from None
 

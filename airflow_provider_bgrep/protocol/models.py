@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, Final
@@ -97,7 +97,7 @@ class Job:
     """A submitted job, as one answer describes it.
 
     :param result_key: the job's id.
-    :param tasks: its image tasks, in the answer's order unless :meth:`matched_to` was used.
+    :param tasks: its image tasks, in the answer's order unless they were matched to the submitted list.
     :param request_id: the service's id of the call.
     :param gateway_request_id: the gateway's id of the call; support asks for both.
     """
@@ -119,13 +119,3 @@ class Job:
         for task in self.tasks:
             counts[task.status] = counts.get(task.status, 0) + 1
         return counts
-
-    def matched_to(self, submitted: Sequence[ImageTask | None]) -> Job:
-        """The same job with its tasks in the order in which they were submitted.
-
-        :param submitted: the image tasks as submitted, see :func:`~.matching.match`.
-        :raises UnmatchedError: if it is in doubt which result belongs to which image task.
-        """
-        from airflow_provider_bgrep.protocol.matching import match
-
-        return match(self, submitted).checked()

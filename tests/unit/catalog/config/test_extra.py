@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from airflow_provider_bgrep.catalog.extra import require_catalog_extra
+from airflow_provider_bgrep.catalog.config.extra import require_catalog_extra
 
 PARSE = """
 import sys
