@@ -21,8 +21,8 @@ demo: ## run a catalog refresh twice on a real Airflow against the emulator; KEE
 	@exec .demo/venv/bin/python demo/run.py $(if $(KEEP),--keep) $(ARGS)
 
 test: check chromium ## linters, then all default tests against the built wheel
-	$(BIN)/pytest tests/unit tests/browser -n 2 --dist loadfile $(ARGS)
-	$(BIN)/pytest tests/contract tests/e2e $(ARGS)
+	$(BIN)/pytest tests/unit tests/browser tests/contract -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest tests/e2e $(ARGS)
 
 # Always runs: the script decides whether anything has changed.
 .PHONY: environment
