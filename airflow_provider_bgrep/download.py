@@ -115,7 +115,7 @@ def save_job(
     settings: Settings,
     template: str = DEFAULT_TEMPLATE,
     max_bytes: int = MAX_RESULT_BYTES,
-    is_matched: bool = False,
+    order: str = "",
     log: Callable[[str], None] = lambda line: None,
 ) -> Saved:
     """Save a finished job's images. Images that an earlier run saved are not fetched again.
@@ -125,14 +125,14 @@ def save_job(
     :param settings: the connection, for its proxies and its time-out; its AppCode is not sent.
     :param template: file names; fields ``result_key``, ``index``, ``output``, ``seed``, ``ext``.
     :param max_bytes: most bytes that one image may have.
-    :param is_matched: whether ``query`` returns the tasks in the order submitted. Images that were saved in
-        another order are not reused for it.
+    :param order: what identifies the order of the tasks that ``query`` returns; ``""`` for the order of the
+        answer. Images that were saved in another order are not reused: their indexes mean something else.
     :param log: called with a line for each event.
     :raises InvalidInput: if ``template`` cannot be used.
     """
     check_template(template)
     manifest = destination / f"{safe_name(result_key)}.manifest.json"
-    known = _known(manifest, template, is_matched)
+    known = _known(manifest, template, order)
     if known is not None and known.is_complete:
         log("An earlier run saved every image; nothing is fetched.")
         return Saved(known.images, known.failed, ())
@@ -153,7 +153,7 @@ def save_job(
         if task.status == JobStatus.FAILED
     )
     # Written even if something is lost: the next try fetches only that.
-    _write_manifest(manifest, template, is_matched, _Known(ordered, failed, not lost))
+    _write_manifest(manifest, template, order, _Known(ordered, failed, not lost))
     return Saved(ordered, failed, lost)
 
 
@@ -280,7 +280,7 @@ class _Known:
     is_complete: bool
 
 
-def _known(manifest: ObjectStoragePath, template: str, is_matched: bool) -> _Known | None:
+def _known(manifest: ObjectStoragePath, template: str, order: str) -> _Known | None:
     """The images that an earlier run saved under this template, in this order, and that are still there."""
     data = get_bytes(manifest)
     if data is None:
@@ -289,7 +289,7 @@ def _known(manifest: ObjectStoragePath, template: str, is_matched: bool) -> _Kno
         value = json.loads(data)
         if value["version"] != 1 or value["filename_template"] != template:
             return None
-        if value.get("is_matched", False) != is_matched:
+        if value.get("order", "") != order:
             return None
         listed = [SavedImage(**image) for image in value["files"]]
         known = _Known(tuple(listed), tuple(value["failed"]), bool(value["is_complete"]))
@@ -300,11 +300,11 @@ def _known(manifest: ObjectStoragePath, template: str, is_matched: bool) -> _Kno
     return replace(known, images=there, is_complete=known.is_complete and len(there) == len(listed))
 
 
-def _write_manifest(manifest: ObjectStoragePath, template: str, is_matched: bool, known: _Known) -> None:
+def _write_manifest(manifest: ObjectStoragePath, template: str, order: str, known: _Known) -> None:
     value = {
         "version": 1,
         "filename_template": template,
-        "is_matched": is_matched,
+        "order": order,
         "is_complete": known.is_complete,
         "files": [asdict(image) for image in known.images],
         "failed": list(known.failed),

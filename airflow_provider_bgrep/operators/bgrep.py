@@ -280,7 +280,9 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
         )
         from airflow_provider_bgrep.hooks.bgrep import BgRepHook
         from airflow_provider_bgrep.protocol.errors import InvalidInput
+        from airflow_provider_bgrep.protocol.identity import fingerprint
         from airflow_provider_bgrep.protocol.models import Job
+        from airflow_provider_bgrep.protocol.validation import validate_tasks
         from airflow_provider_bgrep.storage import storage_path
 
         hook = BgRepHook(self.bgrep_conn_id)
@@ -301,7 +303,7 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
                 settings=hook.settings,
                 template=self.filename_template,
                 max_bytes=self.max_bytes,
-                is_matched=self.task_list is not None,
+                order="" if self.task_list is None else fingerprint(validate_tasks(self.task_list)),
                 log=self.log.info,
             )
         except InvalidInput as error:

@@ -303,6 +303,21 @@ def test_with_the_submitted_list_images_are_saved_under_its_indexes_and_ids(down
     assert again.value == outcome.value
 
 
+def test_images_saved_under_another_list_are_not_reused_for_this_one(download, connection, folder):
+    tasks = [connection.image_task(seed=seed, id=f"sku-{seed}") for seed in (1, 2, 3)]
+    key = BgRepHook().submit(tasks).result_key
+    first = download(key, task_list=tasks[::-1])
+    outcome = download(key, task_list=tasks)
+
+    def checksums(value):
+        return {file["id"]: file["sha256"] for file in value["files"]}
+
+    assert outcome.state == "success", outcome.error
+    assert [file["id"] for file in outcome.value["files"]] == ["sku-1", "sku-2", "sku-3"]
+    assert checksums(outcome.value) == checksums(first.value)
+    assert len(set(checksums(first.value).values())) == 3
+
+
 def test_nothing_is_saved_of_results_in_doubt(download, connection, folder):
     connection.inject("order", order=[2, 0, 1])
     connection.inject("echo", form="none", index=0)

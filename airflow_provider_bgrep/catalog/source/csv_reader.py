@@ -134,6 +134,11 @@ def holds(local: str, text: bytes) -> bool:
         return any(text in chunk for chunk in iter(lambda: file.read(CHUNK_BYTES), b""))
 
 
+def is_damaged(cell: str) -> bool:
+    """Whether a cell holds bytes that could not be decoded, or a NUL."""
+    return "\0" in cell or _UNDECODED in cell
+
+
 Row = tuple[int, Sequence[str], str]
 """The line that a row begins on, its cells, and what is wrong with it, if anything."""
 
@@ -273,11 +278,11 @@ class _Rows:
 
     def _describe_damage(self, cells: Sequence[str]) -> str:
         """What is wrong with the bytes of a row; ``''`` if nothing is."""
-        if not any(_UNDECODED in cell or "\0" in cell for cell in cells):
+        if not any(map(is_damaged, cells)):
             return ""
         for place in self._wanted:
             cell = cells[place] if place < len(cells) else ""
-            if "\0" in cell or _UNDECODED in cell:
+            if is_damaged(cell):
                 what = "a NUL" if "\0" in cell else f"bytes that are not {self._dialect.encoding}"
                 return (
                     f"holds {what} in column {self._dialect.header[place].strip()!r}; save the file as UTF-8"

@@ -35,7 +35,13 @@ from airflow_provider_bgrep.catalog.source.cells import (
     trimmed,
     whole_key,
 )
-from airflow_provider_bgrep.catalog.source.csv_reader import Row, detect_dialect, holds, read_blocks
+from airflow_provider_bgrep.catalog.source.csv_reader import (
+    Row,
+    detect_dialect,
+    holds,
+    is_damaged,
+    read_blocks,
+)
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 from airflow_provider_bgrep.storage import local_copy, storage_path
@@ -328,10 +334,17 @@ def _csv_row(catalog: Catalog, header: _Header, width: int, row: Row) -> tuple[i
     if not wrong and len(cells) == width:
         return line, cells
     wrong = wrong or f"has {len(cells)} cells, and the header {width}; quote a cell that holds the delimiter"
-    place = header.places["sku"]
-    sku = (cell_text(cells[place].encode(errors="replace")) or "") if len(cells) > place else ""
-    catalog.invalid.append(InvalidRow(line, "", wrong, sku))
+    catalog.invalid.append(InvalidRow(line, "", wrong, _readable_sku(cells, header.places["sku"])))
     return None
+
+
+def _readable_sku(cells: Sequence[str], place: int) -> str:
+    """The sku of a row that is reported, as a valid row has it; ``""`` where it is damaged or missing."""
+    cell = cells[place] if len(cells) > place else ""
+    # A damaged sku names no product: as long as nobody knows whose row this is, no row is removed.
+    if is_damaged(cell):
+        return ""
+    return whole_key(cell.encode(errors="replace")) or ""
 
 
 # --- JSON lines, and rows of a task ----------------------------------------------------------------

@@ -495,6 +495,32 @@ def test_rows_that_are_gone_are_removed_up_to_a_share(shop):
     assert shop.billed.total() == 10
 
 
+@pytest.mark.parametrize(
+    ("published", "line"),
+    [
+        ("1001.0", b"1001.0,https://shop.example/1.jpg,p,too,many,cells"),
+        ("1001.0", b'"1001.0,https://shop.example/1.jpg,p'),
+        ("caf\u00e9", b"caf\xe9,https://shop.example/1.jpg,p"),
+        ("caf\u00e9", b"caf\0,https://shop.example/1.jpg,p"),
+    ],
+)
+def test_a_csv_row_that_is_reported_is_not_taken_for_a_removed_one(shop, tmp_path, published, line):
+    header, others = (
+        "sku,image,positive_prompt\n",
+        "".join(f"{n},https://shop.example/{n}.jpg,p\n" for n in "23"),
+    )
+    catalog = tmp_path / "catalog.csv"
+    catalog.write_text(f"{header}{published},https://shop.example/1.jpg,p\n{others}", "utf-8")
+    shop.refresh(str(catalog), max_removed_share=1)
+    # The last line keeps the file from being GB18030.
+    catalog.write_bytes(
+        header.encode() + line + b"\n" + others.encode() + b"9,https://shop.example/\xff,\xff\n"
+    )
+    run = shop.refresh(str(catalog), max_removed_share=1)
+    assert run.counts == {"unchanged": 2, "invalid": 2}
+    assert len(shop.published()) == 3
+
+
 def test_nothing_is_removed_that_a_row_which_cannot_be_read_may_be(shop, tmp_path):
     shop.refresh([row("a"), row("a", view="back"), row("b"), *rows_of("c", "d", "e", "f", "g", "h")])
     rest = rows_of("c", "d", "e", "f", "g", "h")
