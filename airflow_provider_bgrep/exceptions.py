@@ -14,7 +14,7 @@
     ├── BgRepJobNotFoundError      no such job                                final
     ├── BgRepJobFailedError        the job, or image tasks of it, failed      final
     ├── BgRepJobNotFinishedError   asked for results too early                Airflow retries
-    ├── BgRepUnmatchedError        results cannot be told apart               Airflow retries
+    ├── BgRepUnmatchedError        result without a certain image task       Airflow retries
     ├── BgRepDownloadError         a finished image could not be saved        Airflow retries
     ├── BgRepUnknownOutcomeError   a submit whose answer was lost             final
     ├── BgRepStateError            kept state is damaged or missing           final

@@ -24,7 +24,7 @@ os.environ.update(
         "AIRFLOW_HOME": _HOME,
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
-        # Legs that are run by hand have no supervisor to wait for.
+        # Executions that are run by hand have no supervisor to wait for.
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "0",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_HOME}/airflow.db?timeout=60",
     }

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any number of image tasks, bought once, waited for and saved: the one operator's work, without Airflow."""
+"""Submits any number of image tasks once, waits for them and saves them, without Airflow."""

@@ -33,7 +33,7 @@ MOST_LOST: Final = 3
 
 MOST_REFUSED: Final = {ErrorKind.REQUEST: 10, ErrorKind.CONTENT: 30}
 """Image tasks in a row that are refused by themselves, none accepted between them, after which no more are
-sent: the cause lies elsewhere."""
+sent: the cause is not a single image task."""
 
 _WRITES: Final = 3
 """Attempts to write a key that was paid for into the journal."""

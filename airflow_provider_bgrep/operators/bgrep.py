@@ -308,11 +308,11 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
             )
         except InvalidInput as error:
             raise input_error(error) from None
-        self.log.info("%d images of job %s lie in place.", len(saved.images), self.result_key)
+        self.log.info("Saved %d images of job %s.", len(saved.images), self.result_key)
         if saved.lost:
             raise BgRepDownloadError(
                 f"{len(saved.lost)} images of job {self.result_key} could not be saved, "
-                f"{len(saved.images)} lie in place: {'; '.join(map(str, saved.lost))}"
+                f"{len(saved.images)} were saved: {'; '.join(map(str, saved.lost))}"
             )
         ids = dict(enumerate(task_ids(self.task_list)))
 

@@ -31,7 +31,7 @@ def fingerprint(tasks: Iterable[ImageTask]) -> str:
 def identities(tasks: Iterable[ImageTask], *scope: str) -> tuple[str, ...]:
     """Return one identity for each image task, by which its submit is found again.
 
-    :param tasks: validated image tasks. Equal ones are told apart: the second's identity ends in ``#1``, the
+    :param tasks: validated image tasks. Equal ones are numbered: the second's identity ends in ``#1``, the
         third's in ``#2``.
     :param scope: what else the identity depends on, such as the account.
     :return: 32 hex digits each, which depend on neither position nor signature nor ``id``.

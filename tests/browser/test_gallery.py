@@ -84,7 +84,7 @@ def test_every_image_is_there_and_says_what_it_is(run: Path, visit: Visit):
     expect(page.locator("#row0 .film .chosen img")).to_have_attribute("alt", "Image 2 of MUG-10, published")
 
 
-def test_a_quiet_night_says_so_and_a_night_without_rows_too(tmp_path: Path, visit: Visit):
+def test_a_quiet_run_says_so_and_a_run_without_rows_too(tmp_path: Path, visit: Visit):
     page = visit(gallery([row("A")], tmp_path / "quiet"))
     expect(page.locator("h1")).to_have_text("No rows need attention.")
     page = visit(gallery([], tmp_path / "empty", unchanged=5))
@@ -93,7 +93,7 @@ def test_a_quiet_night_says_so_and_a_night_without_rows_too(tmp_path: Path, visi
     expect(page.locator("#tools")).to_be_hidden()
 
 
-def test_notes_unfinished_shards_and_reasons_are_told(tmp_path: Path, visit: Visit):
+def test_notes_unfinished_shards_and_reasons_are_reported(tmp_path: Path, visit: Visit):
     rows = [invalid(f"B{n}", f"'{n}' is not http or https", column="image", line=n + 2) for n in range(3)]
     page = visit(gallery(rows, tmp_path, notes=["a note"], unfinished=["shard 3 was not checked"]))
     expect(page.locator(".note")).to_have_text(["shard 3 was not checked", "a note"])
@@ -323,7 +323,7 @@ def test_rows_are_gone_through_across_pages(three_pages: Path, visit: Visit):
     expect(page).to_have_url(re.compile("#page=2$"))
 
 
-def test_flags_are_those_of_the_image_that_is_looked_at(tmp_path: Path, visit: Visit):
+def test_flags_are_those_of_the_image_that_is_checked(tmp_path: Path, visit: Visit):
     flags = (
         "the mask is too small",
         "image 1: blank",
@@ -346,7 +346,7 @@ def test_flags_are_those_of_the_image_that_is_looked_at(tmp_path: Path, visit: V
     expect(page.locator(".side .flags li")).to_have_text([flags[0], flags[1]])
 
 
-def test_everything_that_is_known_of_a_row_is_told(run: Path, visit: Visit):
+def test_everything_that_is_known_of_a_row_is_reported(run: Path, visit: Visit):
     page = visit(run, "#row=2")
     told = page.locator(".side").inner_text()
     for words in (

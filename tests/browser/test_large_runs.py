@@ -77,7 +77,7 @@ def test_images_that_a_page_has_no_room_for_come_from_their_files(tmp_path: Path
     expect(page.locator("#row8 .film")).to_have_text("12")
 
 
-def test_files_that_cannot_be_reached_are_told_not_shown_broken(tmp_path: Path, visitor: Any):
+def test_files_that_cannot_be_reached_are_reported_not_shown_broken(tmp_path: Path, visitor: Any):
     rows = [row("A"), row("B")]
     page = visitor.open(gallery(rows, tmp_path, budget=bytes_of_a_row(rows, tmp_path)), "#row=0")
     message = "The full-size file cannot be loaded from here"

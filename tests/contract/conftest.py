@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rim, driven by hand: an Airflow task's legs in one process, against the emulator over HTTP.
+"""The rim, driven by hand: the executions of an Airflow task in one process, against the emulator over HTTP.
 
 A task instance is Airflow's to make, and costs a database; the few things that our classes ask of one
 are stood in for here. What a real Airflow makes of all this is for tests/e2e.
@@ -81,7 +81,7 @@ class Outcome:
 
 
 def run_legs(task: Any, ti: TaskInstance, **context: Any) -> Outcome:
-    """Run a task as Airflow would, from leg to leg."""
+    """Run a task as Airflow would, from one execution to the next."""
     context = {"ti": ti, "task_instance": ti, "task": task, **context}
     leg, deferrals = (lambda: task.execute(context)), 0
     while True:
@@ -121,7 +121,7 @@ def _note_reschedule(ti: TaskInstance, until: datetime) -> None:
 
 
 async def _first_event(trigger: Any) -> Any:
-    # As the triggerer does: made anew from what was serialized.
+    # As the triggerer does: made again from what was serialized.
     path, kwargs = trigger.serialize()
     module, _, name = path.rpartition(".")
     trigger_class = getattr(importlib.import_module(module), name)
@@ -156,7 +156,7 @@ def no_waiting():
 
 @pytest.fixture(scope="session")
 def airflow_database():
-    """A metadata database where a leg by hand needs one: Airflow 2's sensors ask it for reschedules."""
+    """A metadata database, which the sensors of Airflow 2 ask for reschedules."""
     if airflow.__version__ < "3":
         subprocess.run(["airflow", "db", "migrate"], check=True, capture_output=True)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole nights of a catalog by hand, against the emulator: what is bought, published and told."""
+"""Whole runs of a catalog by hand, against the emulator: what is submitted, published and reported."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A web shop's URL, and the folder that its images lie in: as small as the API takes them."""
+    """A web shop's URL, and the folder that its images are in: as small as the API takes them."""
     folder = tmp_path_factory.mktemp("site")
     draw_images(folder)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
@@ -70,10 +70,10 @@ def texts_below(folder: Path) -> str:
     return "".join(path.read_bytes().decode(errors="replace") for path in folder.rglob("*") if path.is_file())
 
 
-# --- nights ---------------------------------------------------------------------------------------
+# --- runs --------------------------------------------------------------------------------------
 
 
-def test_three_nights_pay_for_exactly_what_changed(refresh: Refresh, connection: Any, site: str):
+def test_three_runs_pay_for_exactly_what_changed(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 9)
     one = refresh.run(rows)
     assert set(one.states.values()) == {"success"}, one.results
@@ -123,24 +123,24 @@ def test_one_bad_image_never_sinks_the_others(refresh: Refresh, connection: Any,
     assert "compliance" in told["change"]
 
 
-def test_a_lost_answer_is_neither_bought_again_nor_forgotten(refresh: Refresh, connection: Any, site: str):
+def test_a_lost_answer_is_neither_submitted_again_nor_forgotten(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 6)
     lost = connection.inject("gateway_timeout")
     one = refresh.run(rows)
     assert lost.exhausted
     assert sorted(one.states.items())[2:4] == [("generate[0]", "failed"), ("generate[1]", "success")]
     assert one.outcomes["unknown_outcome"] == 4
-    assert one.states["report"] == "success", "the others are published, and all is told"
+    assert one.states["report"] == "success", "the others are published, and every row is reported"
     assert connection.counters.images == 6
     two = refresh.run(rows)
     assert two.counts == {"unchanged": 2, "quarantined": 4}
     assert connection.counters.images == 6
     told = refresh.run(rows, on_unknown_outcome="resubmit")
     assert told.counts == {"unchanged": 2, "changed": 4}
-    assert connection.counters.images == 10, "as told, and only then"
+    assert connection.counters.images == 10, "as configured, and only then"
 
 
-def test_the_budget_is_kept_and_the_next_nights_go_on(refresh: Refresh, connection: Any, site: str):
+def test_the_budget_is_kept_and_the_next_runs_go_on(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 7)
     bought = []
     for _ in range(4):
@@ -159,7 +159,7 @@ def test_never_done_rows_come_before_changed_ones(refresh: Refresh, connection: 
     assert night.counts == {"new": 1, "changed": 1, "over_budget": 2}
 
 
-def test_a_dry_run_says_what_it_would_cost_and_buys_nothing(refresh: Refresh, connection: Any, site: str):
+def test_a_dry_run_says_what_it_would_cost_and_submits_nothing(refresh: Refresh, connection: Any, site: str):
     night = refresh.run(rows_of(site, 5), dry_run="true")
     assert set(night.states.values()) == {"success", "skipped"}, night.results
     assert night.plan["images"] == 5
@@ -170,7 +170,7 @@ def test_a_dry_run_says_what_it_would_cost_and_buys_nothing(refresh: Refresh, co
     assert connection.counters.images == 5
 
 
-def test_a_shard_that_was_killed_is_collected_by_the_next_night(refresh: Refresh, connection: Any, site: str):
+def test_a_shard_that_was_killed_is_collected_by_the_next_run(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 4)
     late = connection.inject("late", seconds=3600)
     night = refresh.plan(rows)
@@ -188,7 +188,7 @@ def test_a_shard_that_was_killed_is_collected_by_the_next_night(refresh: Refresh
     assert len(refresh.manifest()) == 4
 
 
-def test_a_plan_that_was_replaced_buys_no_more(refresh: Refresh, connection: Any, site: str):
+def test_a_plan_that_was_replaced_submits_no_more(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 8)
     first = refresh.plan(rows)
     refresh.generate(first, 0)
@@ -221,7 +221,7 @@ def test_a_task_that_is_run_again_changes_nothing(refresh: Refresh, connection: 
 # --- checks ---------------------------------------------------------------------------------------
 
 
-def test_what_the_checks_find_wanting_is_not_published_and_not_bought_again(
+def test_what_the_checks_find_wanting_is_not_published_and_not_submitted_again(
     refresh: Refresh, connection: Any, site: str
 ):
     rows = rows_of(site, 3)
@@ -232,12 +232,12 @@ def test_what_the_checks_find_wanting_is_not_published_and_not_bought_again(
     strict = refresh.plan(rows, thresholds={"background_changed": 150})
     assert strict.counts == {"flagged": 3}
     mild = refresh.run(rows)
-    assert mild.counts == {"unpublished": 3}, "other thresholds look at it again"
+    assert mild.counts == {"unpublished": 3}, "other thresholds check it again"
     assert connection.counters.images == 3
     assert len(refresh.manifest()) == 3
 
 
-def test_a_source_that_cannot_be_read_is_unchecked_and_looked_at_again(
+def test_a_source_that_cannot_be_read_is_unchecked_and_checked_again(
     refresh: Refresh, connection: Any, site: str, served: tuple[str, Path]
 ):
     source = served[1] / "passing.png"
@@ -258,7 +258,7 @@ def test_a_source_that_cannot_be_read_is_unchecked_and_looked_at_again(
     assert len(refresh.manifest()) == 1
 
 
-def test_a_shard_that_was_cleared_alone_after_its_check_is_not_bought_again(
+def test_a_shard_that_was_cleared_alone_after_its_check_is_not_submitted_again(
     refresh: Refresh, connection: Any, site: str
 ):
     rows = rows_of(site, 4)
@@ -280,7 +280,7 @@ def test_a_shard_that_was_cleared_alone_after_its_check_is_not_bought_again(
 # --- what goes in ---------------------------------------------------------------------------------
 
 
-def test_a_hundred_kinds_of_bad_rows_end_green_with_every_one_told(
+def test_a_hundred_kinds_of_bad_rows_end_green_with_every_one_reported(
     refresh: Refresh, connection: Any, site: str
 ):
     data, wrong, names = invalid_rows(f"{site}/product.png")
@@ -311,7 +311,9 @@ def test_rows_of_a_task_and_hostile_text(refresh: Refresh, connection: Any, site
     assert "<script>alert" not in Path(night.files.report.path).read_text()
 
 
-def test_bad_options_are_told_all_at_once_and_nothing_is_done(refresh: Refresh, connection: Any, site: str):
+def test_bad_options_are_reported_all_at_once_and_nothing_is_done(
+    refresh: Refresh, connection: Any, site: str
+):
     night = refresh.plan(
         rows_of(site, 1),
         shard_size="0",
@@ -332,7 +334,7 @@ def test_bad_options_are_told_all_at_once_and_nothing_is_done(refresh: Refresh, 
 # --- secrets, and object storage ------------------------------------------------------------------
 
 
-def test_neither_the_appcode_nor_a_signature_lies_in_any_file(
+def test_neither_the_appcode_nor_a_signature_is_in_any_file(
     refresh: Refresh, connection: Any, site: str, tmp_path: Path, caplog: Any
 ):
     rows = rows_of(site, 3)
@@ -346,10 +348,10 @@ def test_neither_the_appcode_nor_a_signature_lies_in_any_file(
     assert connection.app_code not in everything
     assert "s3cr3t" not in everything
     again = [{**row, "image": row["image"].replace("s3cr3t", "0ther")} for row in rows]
-    assert refresh.run(again).counts == {"unchanged": 3}, "signed anew, it is the same image"
+    assert refresh.run(again).counts == {"unchanged": 3}, "signed again, it is the same image"
 
 
-def test_on_s3_sources_are_signed_and_told_apart_by_their_content(
+def test_on_s3_sources_are_signed_and_reported_apart_by_their_content(
     refresh: Refresh, connection: Any, site: str, s3_folder: Any, tmp_path: Path, caplog: Any
 ):
     fs, bucket = s3_folder.fs, connection_of(s3_folder)

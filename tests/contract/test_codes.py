@@ -210,7 +210,7 @@ class Cause:
 
     :param settings: what is the matter on the API's side.
     :param before: a call that had to come before.
-    :param lasts: seconds after which it is over by itself; else it is over when someone mends it.
+    :param lasts: seconds after which it is over by itself; else it is over when someone fixes it.
     :param connection: what is the matter with the connection.
     :param task: images of the image task that are refused, by field; ``None`` leaves a field out.
     :param result_key: what a query asks for, if not for the job that was made before.
@@ -351,7 +351,7 @@ FAULTS: dict[str, tuple[Operation, ...]] = {
     **dict.fromkeys("D502FC X504TO X504VE X500ER X400PM X403DG X500ED X500AM A403FC".split(), BOTH),
     # Kinds of caller that this API's customers are not: other key types, private networks, the blocked.
     **dict.fromkeys("A403IS I403AA A403VN A403AC A403CO A403IN B451DO B451GO".split(), BOTH),
-    # What the seller withdrew, and checks of parameters that this API's gateway has not declared.
+    # What the seller cancelled, and checks of parameters that this API's gateway has not declared.
     **dict.fromkeys("I404SR I410GG I400MP I400IP I400JP".split(), BOTH),
     "Internal Error": BOTH,
     # A query has no images, costs no credit and starts nothing; a submit names no job.
@@ -497,7 +497,7 @@ def assert_says_all_but_the_app_code(error: exceptions.BgRepError, *texts: str) 
 
 @DRIVERS
 @pytest.mark.parametrize(("code", "operation"), MET, ids=[f"{code}-{op.value}" for code, op in MET])
-def test_a_row_is_told_as_it_is_and_tried_as_often_as_it_may_be(bench, caplog, call, code, operation):
+def test_a_row_is_reported_as_it_is_and_tried_as_often_as_it_may_be(bench, caplog, call, code, operation):
     caplog.set_level("DEBUG")
     rule = ROWS[code]
     bench.bring_about(code, operation)

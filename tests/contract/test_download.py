@@ -70,7 +70,7 @@ def test_images_are_saved_checked_and_described(submit, download, connection, fo
     assert "Signature" not in (folder / f"{key}.manifest.json").read_text()
 
 
-def test_a_second_run_asks_nobody(submit, download, connection, folder):
+def test_a_second_run_asks_no_one(submit, download, connection, folder):
     key = submit(connection.image_task(num_output=2))
     first = download(key)
     before = connection.counters.requests

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a broken network does to both drivers: nothing is bought twice, and they never disagree.
+"""What a broken network does to both drivers: nothing is submitted twice, and they never disagree.
 
 Each scenario runs through both drivers, and what a caller can see of it and is billed for must be the same.
 A submit is sent again only where it certainly never left; a query is asked again.
@@ -453,7 +453,7 @@ SCENARIOS: dict[str, Scenario] = {
         for status in (500, 502, 503, 504)
         for when, taken in (("before", False), ("after", True))
     },
-    "JSON that is no envelope": lost(fault("body", body="[]", accepted=True), 200, IMAGES),
+    "JSON that is not an envelope": lost(fault("body", body="[]", accepted=True), 200, IMAGES),
     "oversized": lost(fault("body", body=TOO_LONG, accepted=True), billed=IMAGES),
     "oversized when unzipped": lost(
         fault("body", body=gzip.compress(TOO_LONG), headers=ZIPPED, accepted=True), billed=IMAGES
@@ -502,7 +502,7 @@ SCENARIOS: dict[str, Scenario] = {
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 @BOTH
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_both_drivers_tell_the_same_and_nothing_is_bought_twice(world, no_waiting, name, operation):
+def test_both_drivers_reports_the_same_and_nothing_is_submitted_twice(world, no_waiting, name, operation):
     scenario = SCENARIOS[name]
     told, took = {}, {}
     for driver in DRIVERS:

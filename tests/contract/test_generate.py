@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one operator: everything is bought once, nothing that was bought is lost, and all of it is told."""
+"""The generate operator: everything is submitted once, nothing submitted is lost, and all is reported."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def plain_shop(connection: Any, run: Any, ti: Any, tmp_path: Path) -> Shop:
 # --- the main job -------------------------------------------------------------------------------
 
 
-def test_any_number_of_image_tasks_is_bought_waited_for_and_saved(shop):
+def test_any_number_of_image_tasks_is_submitted_waited_for_and_saved(shop):
     outcome = shop.run(tasks_of(shop.emulator, 23, num_output=2))
     assert outcome.state == "success", outcome.error
     assert outcome.deferrals == (1 if shop.deferrable else 0)
@@ -149,7 +149,7 @@ def test_a_finished_task_that_is_cleared_lands_the_same_results_at_no_cost(shop)
     assert shop.summary["images"] == 0
 
 
-def test_images_that_were_deleted_are_fetched_again_and_not_bought(plain_shop):
+def test_images_that_were_deleted_are_fetched_again_and_not_submitted(plain_shop):
     plain_shop.run(tasks_of(plain_shop.emulator, 12))
     gone = plain_shop.images[0]
     gone.unlink()
@@ -159,7 +159,7 @@ def test_images_that_were_deleted_are_fetched_again_and_not_bought(plain_shop):
     assert plain_shop.emulator.counters.images == 12
 
 
-def test_regenerate_buys_anew_once_a_name_or_once_a_clear(plain_shop):
+def test_regenerate_submits_again_once_a_name_or_once_a_clear(plain_shop):
     tasks = tasks_of(plain_shop.emulator, 2)
     bought = []
 
@@ -192,7 +192,7 @@ def test_equal_items_are_as_many_purchases_and_stay_so(shop):
     assert [line["id"] for line in shop.lines] == ["a", "b", "c"]
 
 
-def test_a_changed_list_buys_only_what_is_new_and_still_reports_what_was_paid_for(shop):
+def test_a_changed_list_submits_only_what_is_new_and_still_reports_what_was_paid_for(shop):
     tasks = tasks_of(shop.emulator, 6)
     shop.run(tasks[:4])
     shop.clear()
@@ -246,7 +246,7 @@ def test_one_poison_in_23_is_refused_alone(shop, name, code):
 
 
 @pytest.mark.parametrize("position", range(10))
-def test_wherever_the_poison_is_the_others_are_bought(plain_shop, position):
+def test_wherever_the_poison_is_the_others_are_submitted(plain_shop, position):
     tasks = tasks_of(plain_shop.emulator, 10)
     tasks[position]["image"] = plain_shop.emulator.bad_image("missing")
     outcome = plain_shop.run(tasks, fail_on="all")
@@ -256,7 +256,7 @@ def test_wherever_the_poison_is_the_others_are_bought(plain_shop, position):
     assert plain_shop.summary["submits"] <= 1 + 7
 
 
-def test_nothing_but_poison_is_told_and_bills_nothing(plain_shop):
+def test_nothing_but_poison_is_reported_and_bills_nothing(plain_shop):
     bad = plain_shop.emulator.bad_image("missing")
     tasks = [{**task, "image": f"{bad}?n={i}"} for i, task in enumerate(tasks_of(plain_shop.emulator, 7))]
     outcome = plain_shop.run(tasks, fail_on="all")
@@ -287,7 +287,7 @@ def test_an_image_task_that_fails_does_not_take_its_job_along(shop):
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_what_failed_is_bought_again_alone_if_told_and_no_more_often(shop, times):
+def test_what_failed_is_submitted_again_alone_if_reported_and_no_more_often(shop, times):
     faults = shop.emulator.inject("fail_task", index=0, times=times)
     outcome = shop.run(tasks_of(shop.emulator, 10), options={"retry_failed": 1})
     assert faults.exhausted
@@ -324,7 +324,7 @@ def test_a_job_that_failed_as_a_whole_is_failed_and_not_asked_for_for_ever(plain
 # --- unknown outcomes -----------------------------------------------------------------------------
 
 
-def test_an_unknown_outcome_is_told_after_everything_else_is_done(shop):
+def test_an_unknown_outcome_is_reported_after_everything_else_is_done(shop):
     fault = shop.emulator.inject("code", code="D504TO", accepted=True)
     outcome = shop.run(tasks_of(shop.emulator, 25))
     assert fault.exhausted
@@ -342,7 +342,7 @@ def test_an_unknown_outcome_is_told_after_everything_else_is_done(shop):
     assert shop.emulator.counters.images == 25
 
 
-def test_told_to_resubmit_it_buys_what_is_unknown_again_and_only_that(shop):
+def test_reported_to_resubmit_it_submits_what_is_unknown_again_and_only_that(shop):
     fault = shop.emulator.inject("reset", accepted=True)
     outcome = shop.run(tasks_of(shop.emulator, 15), on_unknown_outcome="resubmit")
     assert fault.exhausted
@@ -426,7 +426,7 @@ def test_trimmed_to_max_images_the_rest_is_not_submitted_now_nor_by_a_retry(shop
         shop.retry()
 
 
-def test_what_failed_is_not_bought_again_beyond_max_images(plain_shop):
+def test_what_failed_is_not_submitted_again_beyond_max_images(plain_shop):
     fault = plain_shop.emulator.inject("fail_task", index=0)
     outcome = plain_shop.run(tasks_of(plain_shop.emulator, 5), options={"retry_failed": 1}, max_images=5)
     assert fault.exhausted
@@ -474,7 +474,7 @@ def test_finished_jobs_are_saved_in_waves_while_others_still_run(shop):
         assert outcome.deferrals == 2
 
 
-def test_urls_that_expire_while_a_full_pool_is_in_the_way_are_asked_for_anew(connection, run, ti, tmp_path):
+def test_urls_that_expire_while_a_full_pool_is_in_the_way_are_asked_for_again(connection, run, ti, tmp_path):
     connection.configure(result_seconds=0.5)
     waits = []
 
@@ -506,7 +506,7 @@ def test_a_result_url_that_has_expired_is_asked_for_once_more(plain_shop):
     assert plain_shop.emulator.counters.images == 3
 
 
-def test_results_that_are_gone_for_good_are_expired_and_their_key_is_told(plain_shop):
+def test_results_that_are_gone_for_good_are_expired_and_their_key_is_reported(plain_shop):
     fault = plain_shop.emulator.inject("expired", operation="result", times=99)
     outcome = plain_shop.run(tasks_of(plain_shop.emulator, 2))
     assert fault.consumed
@@ -515,7 +515,7 @@ def test_results_that_are_gone_for_good_are_expired_and_their_key_is_told(plain_
     assert plain_shop.lines[0]["result_key"]
 
 
-# --- trouble that passes --------------------------------------------------------------------------
+# --- errors that pass --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [302, 401, 403, 404])
@@ -655,7 +655,7 @@ def test_a_key_that_cannot_be_written_down_at_once_is_written_down_later(connect
     assert shop.statuses == ["generated"] * 3
 
 
-def test_a_key_that_the_journal_cannot_take_lies_beside_the_images(connection, run, ti, tmp_path):
+def test_a_key_that_the_journal_cannot_take_is_beside_the_images(connection, run, ti, tmp_path):
     class Down(dict):
         """A store that takes intents and no keys."""
 
@@ -693,7 +693,7 @@ def test_airflows_own_time_out_ends_it_like_a_kill(plain_shop):
     error: BaseException | None = None
     try:
         error = plain_shop.run(tasks_of(plain_shop.emulator, 3)).error
-    except AirflowTaskTimeout as rung:  # which is no Exception
+    except AirflowTaskTimeout as rung:  # which is not an Exception
         error = rung
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -706,10 +706,10 @@ def test_airflows_own_time_out_ends_it_like_a_kill(plain_shop):
     assert plain_shop.emulator.counters.images == 3
 
 
-# --- told to end ----------------------------------------------------------------------------------
+# --- asked to end ------------------------------------------------------------------------------
 
 
-def test_told_to_end_it_hears_out_what_it_has_sent_and_submits_nothing_more(shop, caplog, capsys):
+def test_reported_to_end_it_hears_out_what_it_has_sent_and_submits_nothing_more(shop, caplog, capsys):
     shop.emulator.configure(backend_seconds=1.0)
     tasks = tasks_of(shop.emulator, 200)
     killer = threading.Timer(0.5, lambda: shop.operator.on_kill())
@@ -731,7 +731,7 @@ def test_told_to_end_it_hears_out_what_it_has_sent_and_submits_nothing_more(shop
     assert set(shop.statuses) == {"generated"}
 
 
-def test_told_to_end_before_it_has_begun_it_buys_nothing(plain_shop):
+def test_reported_to_end_before_it_has_begun_it_submits_nothing(plain_shop):
     tasks = tasks_of(plain_shop.emulator, 3)
 
     def list_of_tasks() -> Any:
@@ -847,7 +847,7 @@ def test_with_nothing_to_remember_by_it_waits_here_and_a_second_try_sends_nothin
         ({"timeout": "1h"}, "timeout is '1h'; give seconds above 0"),
     ],
 )
-def test_what_a_dag_file_gets_wrong_is_told_when_it_is_parsed(given, said):
+def test_what_a_dag_file_gets_wrong_is_reported_when_it_is_parsed(given, said):
     with pytest.raises(ValueError, match=said):
         BgRepGenerateOperator(task_id="g", task_list=[], destination="file:///tmp", **given)
 

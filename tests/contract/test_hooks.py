@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``HttpHook`` does by itself and this API cannot bear is overridden, and secrets stay in."""
+"""What ``HttpHook`` does by itself and this API does not accept is overridden, and secrets stay in."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from airflow_provider_bgrep.hooks.bgrep import BgRepAsyncHook, BgRepHook
 
 
 class Recorder:
-    """A server that keeps what it is sent, and answers as told."""
+    """A server that keeps what it is sent, and answers as configured."""
 
     def __init__(self) -> None:
         self.requests: list[dict[str, str]] = []
@@ -123,7 +123,7 @@ def test_neither_login_nor_netrc_replaces_the_appcode(query, recorder, connect, 
     assert recorder.requests[0]["Authorization"] == "APPCODE the-app-code"
 
 
-def test_no_extra_becomes_a_header_and_a_number_is_no_trouble(query, recorder, connect):
+def test_no_extra_becomes_a_header_and_a_number_is_no_errors(query, recorder, connect):
     connect(recorder.port, extra=json.dumps({"timeout": 5, "max_requests_per_second": 50}))
     query()
     assert not {"timeout", "max_requests_per_second"} & {name.lower() for name in recorder.requests[0]}
@@ -290,7 +290,7 @@ def test_with_the_submitted_list_results_follow_it(query_matched, connection, fo
     ] * 3
 
 
-def test_results_that_cannot_be_told_apart_are_refused(query_matched, connection):
+def test_results_that_cannot_be_reported_apart_are_refused(query_matched, connection):
     connection.inject("order", order=[2, 0, 1])
     connection.inject("echo", form="none", index=0)
     connection.inject("echo", form="none", index=1)
@@ -324,6 +324,6 @@ def test_an_answer_about_another_job_is_asked_for_again(query_matched, connectio
 
 
 def _images(emulator, count):
-    """So many URLs of images that are different to whoever compares URLs."""
+    """URLs of images that are different to whoever compares URLs."""
     url = emulator.image_task()["image"]
     return [f"{url}{'&' if '?' in url else '?'}copy={i}" for i in range(count)]

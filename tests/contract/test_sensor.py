@@ -281,7 +281,7 @@ def test_an_event_of_another_version_is_final(ti, event, airflow_database):
         sensor.execute_complete({"ti": ti}, event, end_time=0.0)
 
 
-def test_a_trigger_that_nobody_ran_is_a_time_out_too(submit, connection, ti, airflow_database):
+def test_a_trigger_that_no_one_ran_is_a_time_out_too(submit, connection, ti, airflow_database):
     connection.configure(timing="polls", polls=10_000)
     sensor = BgRepSensor(task_id="wait", result_key=submit(), deferrable=True, timeout=5)
     context = {"ti": ti}

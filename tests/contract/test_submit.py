@@ -61,7 +61,7 @@ def test_a_second_try_returns_the_same_key_and_sends_nothing(submit, connection,
     assert connection.counters.requests == 1
 
 
-def test_an_image_signed_anew_is_the_same_purchase(submit, connection):
+def test_an_image_signed_again_is_the_same_purchase(submit, connection):
     task = connection.image_task()
     first = submit([{**task, "image": task["image"] + "?Expires=1&OSSAccessKeyId=k&Signature=one"}])
     second = submit([{**task, "image": task["image"] + "?Expires=2&OSSAccessKeyId=k&Signature=two"}])
@@ -87,7 +87,7 @@ def test_another_list_is_another_purchase(submit, connection):
         ("html", {"accepted": True}),
     ],
 )
-def test_a_lost_answer_is_never_bought_again(submit, connection, ti, fault, params):
+def test_a_lost_answer_is_never_submitted_again(submit, connection, ti, fault, params):
     injected = connection.inject(fault, **params)
     first = submit([connection.image_task()])
     assert injected.consumed == 1
@@ -102,7 +102,7 @@ def test_a_lost_answer_is_never_bought_again(submit, connection, ti, fault, para
     assert connection.counters.requests == 1
 
 
-def test_told_to_resubmit_it_buys_again_and_says_so(submit, connection, caplog, capsys):
+def test_reported_to_resubmit_it_submits_again_and_says_so(submit, connection, caplog, capsys):
     injected = connection.inject("reset", accepted=True)
     outcome = submit([connection.image_task()], on_unknown_outcome="resubmit")
     assert injected.consumed == 1
@@ -145,7 +145,7 @@ def test_a_key_that_cannot_be_written_down_is_handed_on_all_the_same(
     def block(line, *args):
         log(line, *args)
         if "is accepted" in line:
-            # After the intent, before the key: a file now lies where the record's folder was.
+            # After the intent, before the key: a file now is where the record's folder was.
             (folder,) = {path.parent for path in journal.rglob("*.json")}
             shutil.rmtree(folder)
             folder.write_text("")
@@ -158,7 +158,7 @@ def test_a_key_that_cannot_be_written_down_is_handed_on_all_the_same(
     assert connection.counters.images == 1
 
 
-def test_a_job_that_failed_as_a_whole_is_bought_again_only_when_told(submit, connection, ti):
+def test_a_job_that_failed_as_a_whole_is_submitted_again_only_when_reported(submit, connection, ti):
     fault = connection.inject("code", code="23500011", accepted=True)
     first = submit([connection.image_task()])
     assert fault.consumed == 1

@@ -198,7 +198,7 @@ def test_nothing_in_a_trigger_blocks_the_event_loop(connection, submit):
     assert [name for name, _ in blocked] == ["sqlite3.connect"], blocked
 
 
-def test_a_newer_trigger_is_told_apart_from_an_older_worker():
+def test_a_newer_trigger_is_reported_apart_from_an_older_worker():
     with pytest.raises(ValueError, match="same version"):
         BgRepEvent.from_dict({"version": 2, "reason": "finished"})
 
@@ -211,7 +211,7 @@ def test_a_connection_that_cannot_be_used_fires_in_words(monkeypatch):
     assert "s3cr3t" not in event.input_error
 
 
-def test_it_lets_the_last_leg_settle_before_it_asks(connection, submit, monkeypatch):
+def test_it_lets_the_last_execution_settle_before_it_asks(connection, submit, monkeypatch):
     monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "3600")
     keys = submit()
     # Not before an hour has passed, but at the deadline in any case.

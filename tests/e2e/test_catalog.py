@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A catalog on a real Airflow, night after night: exactly what changed is paid for, whatever is killed."""
+"""A catalog on a real Airflow, run after run: exactly what changed is paid for, whatever is killed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def shop(stack: Any, bill: Any, tmp_path: Path) -> Shop:
     return Shop(stack, bill, tmp_path, f"file://{tmp_path}/shop-{tmp_path.name}")
 
 
-def test_three_nights_with_a_worker_killed_and_other_shards(shop: Shop, images: Images):
+def test_three_runs_with_a_worker_killed_and_other_shards(shop: Shop, images: Images):
     rows = shop.rows(images, ROWS)
     first = shop.trigger(rows, shard_size=8, point=points.DOWNLOADING)
     kill(shop.wait_for_kill_point()["task"])
@@ -34,7 +34,7 @@ def test_three_nights_with_a_worker_killed_and_other_shards(shop: Shop, images: 
 
     second = shop.run(rows, shard_size=8)
     assert shop.plan(second)["counts"] == {"unchanged": ROWS}
-    assert (shop.bill.submits, shop.bill.images) == (2, ROWS), "an unchanged night buys nothing"
+    assert (shop.bill.submits, shop.bill.images) == (2, ROWS), "an unchanged run submits nothing"
     assert shop.states(second)["publish"] == {"skipped": 1}, "and sends no event"
 
     rows[3]["color"] += " and blue"
@@ -51,7 +51,7 @@ def test_three_nights_with_a_worker_killed_and_other_shards(shop: Shop, images: 
     assert "removed" in shop.report(third)["line"]
 
 
-def test_a_hundred_kinds_of_bad_rows_end_green_and_are_all_told(shop: Shop, images: Images):
+def test_a_hundred_kinds_of_bad_rows_end_green_and_are_all_reported(shop: Shop, images: Images):
     data, wrong, names = invalid_rows(f"{images.url}/product.png")
     run_id = shop.run(
         data,

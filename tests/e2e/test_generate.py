@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one operator's promise, in short: bought once, saved whole, or a clear word about what is unknown.
+"""The one operator's promise, in short: submitted once, saved whole, or a clear word about what is unknown.
 
 `make proof` has the whole matrix, on PostgreSQL.
 """
@@ -24,7 +24,7 @@ def order(stack: Any, bill: Any, images: Images, tmp_path: Path) -> Order:
     return Order(stack, bill, tmp_path, images.image_tasks(LIST, tmp_path.name))
 
 
-def test_killed_before_the_answer_is_written_down_it_says_so_and_buys_nothing_twice(order: Order):
+def test_killed_before_the_answer_is_written_down_it_says_so_and_submits_nothing_twice(order: Order):
     order.start(point=points.AFTER_ANSWER)
     pids = order.wait_for_kill_point()
     kill(pids["task"])

@@ -47,7 +47,7 @@ def test_poke_reschedule_and_deferrable_agree_in_everything_a_dag_can_see(
 
     states = {name: {mode: tasks[f"{name}-{mode}"]["state"] for mode in MODES} for name in ENDS}
     assert states == {name: dict.fromkeys(MODES, state) for name, state in ENDS.items()}
-    # Of poke mode alone: in the others a busy scheduler may take the end of one leg for a death.
+    # Of poke mode alone: in the others a busy scheduler may take the end of one execution for a death.
     tries = {name: tasks[f"{name}-poke"]["try_number"] for name in ENDS}
     assert set(tries.values()) == {1}, f"what is final is not tried again: {tries}"
     for name in ENDS:

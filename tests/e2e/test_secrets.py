@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The AppCode is in the connection and nowhere else, whatever goes wrong.
 
-Runs after the other end-to-end tests, and so looks at what they left behind, too.
+Runs after the other end-to-end tests, and so searches what they left behind, too.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A catalog on a real Airflow with PostgreSQL and S3: nights, kills, two runs at once, a person's word."""
+"""A catalog on a real Airflow with PostgreSQL and S3: runs, kills, two runs at once, an approval."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def shop(stack: Any, bill: Any, s3_url: str, tmp_path: Path) -> Iterator[Shop]:
 
 
 def check_books(shop: Shop, rows: list[dict[str, Any]]) -> None:
-    """Everything was bought once, and is published."""
+    """Everything was submitted once, and is published."""
     assert (shop.bill.image_tasks, shop.bill.images) == (len(rows), len(rows))
     assert set(shop.submitted.values()) == {1}
     assert {row["name"] for row in shop.manifest() if row["status"] == "live"} == {row["sku"] for row in rows}
 
 
-def test_three_nights(shop: Shop, images: Images):
+def test_three_runs(shop: Shop, images: Images):
     rows = shop.rows(images, ROWS)
     shop.run(rows, shard_size=5)
     check_books(shop, rows)
@@ -80,10 +80,10 @@ def test_a_shard_killed_before_the_answer_is_written_down(shop: Shop, images: Im
     assert lost in (2, 10), "one of its two jobs"
     second = shop.run(rows)
     assert shop.plan(second)["counts"] == {"unchanged": ROWS - lost, "quarantined": lost}
-    assert shop.bill.image_tasks == ROWS, "what may be bought is not bought again"
+    assert shop.bill.image_tasks == ROWS, "what may have been accepted is not submitted again"
 
 
-def test_two_runs_at_once_buy_each_row_once(shop: Shop, images: Images):
+def test_two_runs_at_once_submit_each_row_once(shop: Shop, images: Images):
     rows = shop.rows(images, 24)
     runs = [shop.trigger(rows, shard_size=6), shop.trigger(rows, shard_size=6)]
     states = [shop.wait_for_end(run_id) for run_id in runs]
@@ -105,8 +105,8 @@ def test_a_run_cleared_from_its_plan_on_while_it_works(shop: Shop, images: Image
     check_books(shop, rows)
 
 
-@pytest.mark.parametrize(("answer", "bought"), [("Submit", 3), ("Do not submit", 0)])
-def test_a_person_is_asked_first(shop: Shop, images: Images, answer: str, bought: int):
+@pytest.mark.parametrize(("answer", "submitted"), [("Submit", 3), ("Do not submit", 0)])
+def test_a_person_is_asked_first(shop: Shop, images: Images, answer: str, submitted: int):
     rows = shop.rows(images, 3)
     run_id = shop.trigger(rows, dag_id="approved_runs", approve_above=0.5)
     path = (
@@ -120,13 +120,13 @@ def test_a_person_is_asked_first(shop: Shop, images: Images, answer: str, bought
     time.sleep(10)
     shop.stack.airflow.call("PATCH", path, {"chosen_options": [answer], "params_input": {}})
     assert shop.wait_for_end(run_id, "approved_runs") == "success", shop.errors(run_id, "approved_runs")
-    assert shop.bill.images == bought
-    if not bought:
+    assert shop.bill.images == submitted
+    if not submitted:
         assert shop.run(rows, dag_id="catalog_runs"), "what was not approved holds nobody back"
         assert shop.bill.images == 3
 
 
-def test_a_cheap_night_asks_nobody(shop: Shop, images: Images):
+def test_a_cheap_run_asks_no_one(shop: Shop, images: Images):
     run_id = shop.run(shop.rows(images, 2), dag_id="approved_runs", approve_above=0.5)
     assert shop.bill.images == 2
     assert shop.states(run_id, "approved_runs")["approve"] == {"success": 1}

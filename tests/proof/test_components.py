@@ -67,7 +67,7 @@ def test_the_scheduler_killed_with_the_worker_below_it_costs_a_try_and_no_image(
     assert_bought_once(placed)
 
 
-def test_a_worker_that_froze_and_was_given_up_buys_nothing_when_it_wakes(
+def test_a_worker_that_froze_and_was_given_up_submits_nothing_when_it_wakes(
     order: Orders, images: Images, name: str
 ):
     placed = order(images.image_tasks(LIST, name)).start(point=points.BEFORE_INTENT)
@@ -88,7 +88,7 @@ def test_a_worker_that_froze_and_was_given_up_buys_nothing_when_it_wakes(
     assert_bought_once(placed)
 
 
-def test_a_worker_that_lost_its_supervisor_buys_nothing_beside_the_next_try(
+def test_a_worker_that_lost_its_supervisor_submits_nothing_beside_the_next_try(
     order: Orders, images: Images, name: str
 ):
     placed = order(images.image_tasks(LIST, name)).start(point=points.BEFORE_INTENT)

@@ -15,7 +15,7 @@ LIST = 12
 Orders = Callable[[list[dict[str, Any]]], Order]
 
 
-def test_a_retry_with_a_changed_list_buys_what_is_new_and_keeps_what_was_bought(
+def test_a_retry_with_a_changed_list_submits_what_is_new_and_keeps_what_was_submitted(
     order: Orders, images: Images, name: str
 ):
     first = images.image_tasks(LIST, name)
@@ -25,13 +25,13 @@ def test_a_retry_with_a_changed_list_buys_what_is_new_and_keeps_what_was_bought(
     ]
     placed = order(first).start(point=points.LAST_KEY)
     pids = placed.wait_for_kill_point()
-    # Two are gone, the rest is in another order and signed anew, three are new.
+    # Two are gone, the rest is in another order and signed again, three are new.
     signed_anew = [
         {**one, "image": one["image"].replace(SIGNATURE, f"{SIGNATURE}2")} for one in reversed(first[2:])
     ]
     placed.write_list([new[0], *signed_anew, *new[1:]])
     placed.clear_list(downstream=False)
-    placed.stack.services.until(lambda: list_tasks_tries(placed) == 2, "the list is read anew", 90)
+    placed.stack.services.until(lambda: list_tasks_tries(placed) == 2, "the list is read again", 90)
     kill(pids["task"])
 
     assert placed.wait_for_end() == "success", placed.errors
@@ -50,7 +50,7 @@ def list_tasks_tries(placed: Order) -> int:
     return int(found["try_number"]) if found["state"] == "success" else 0
 
 
-def test_equal_image_tasks_are_bought_as_often_as_the_list_names_them(
+def test_equal_image_tasks_are_submitted_as_often_as_the_list_names_them(
     order: Orders, images: Images, name: str
 ):
     one, other = (images.image_task(f"{name} {i}, on snow", i, num_output=1) for i in range(2))
@@ -74,7 +74,7 @@ def test_equal_image_tasks_are_bought_as_often_as_the_list_names_them(
     assert (placed.bill.submits, placed.bill.images) == (2, 6)
 
 
-def test_clearing_a_failed_task_buys_nothing_that_was_bought(order: Orders, images: Images, name: str):
+def test_clearing_a_failed_task_submits_nothing_that_was_submitted(order: Orders, images: Images, name: str):
     placed = order(images.image_tasks(LIST, name))
     failing = placed.stack.emulator.inject("fail_task", index=1)
     placed.start()
@@ -89,16 +89,16 @@ def test_clearing_a_failed_task_buys_nothing_that_was_bought(order: Orders, imag
         fetched = placed.bill.results
         placed.clear()
         assert placed.wait_for_end() == "failed"
-    assert placed.bill.results == fetched, "what lies in place is not fetched again"
+    assert placed.bill.results == fetched, "what is saved is not fetched again"
 
 
-def test_clearing_a_deferred_task_collects_what_it_bought(order: Orders, images: Images, name: str):
+def test_clearing_a_deferred_task_collects_what_it_submitted(order: Orders, images: Images, name: str):
     placed = order(images.image_tasks(LIST, name))
     late = placed.stack.emulator.inject("late", times=2, seconds=3600)
     placed.start()
     placed.wait_for_triggerer()
     placed.clear()
-    placed.stack.services.until(lambda: len(placed.executions) == 2, "it begins anew", 90)
+    placed.stack.services.until(lambda: len(placed.executions) == 2, "it starts again", 90)
     placed.wait_for_triggerer()
     placed.stack.emulator.advance(3600)
 
@@ -109,7 +109,7 @@ def test_clearing_a_deferred_task_collects_what_it_bought(order: Orders, images:
     assert (placed.bill.submits, placed.bill.image_tasks) == (2, LIST)
 
 
-def test_clearing_a_finished_task_buys_nothing_and_mends_what_is_missing(
+def test_clearing_a_finished_task_submits_nothing_and_fixes_what_is_missing(
     order: Orders, images: Images, name: str
 ):
     placed = order(images.image_tasks(LIST, name)).start()
@@ -126,7 +126,7 @@ def test_clearing_a_finished_task_buys_nothing_and_mends_what_is_missing(
     assert placed.summary["reused"]["image_tasks"] == LIST
 
 
-def test_regenerate_buys_a_finished_task_anew_and_only_then(order: Orders, images: Images, name: str):
+def test_regenerate_submits_a_finished_task_again_and_only_then(order: Orders, images: Images, name: str):
     placed = order(images.image_tasks(3, name)).start(regenerate="true")
     assert placed.wait_for_end() == "success", placed.errors
     assert placed.bill.submits == 1
@@ -137,7 +137,7 @@ def test_regenerate_buys_a_finished_task_anew_and_only_then(order: Orders, image
     assert placed.bill.submits == 2
 
 
-def test_an_unknown_outcome_is_bought_again_only_when_told_and_only_that(
+def test_an_unknown_outcome_is_submitted_again_only_when_reported_and_only_that(
     order: Orders, images: Images, name: str
 ):
     placed = order(images.image_tasks(LIST, name)).start(point=points.AFTER_ANSWER)

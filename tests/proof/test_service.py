@@ -16,7 +16,7 @@ MODES = [pytest.param(True, id="deferrable"), pytest.param(False, id="waiting_he
 
 
 @pytest.mark.parametrize("deferrable", MODES)
-def test_throttled_throughout_it_gets_all_of_it_and_buys_it_once(
+def test_throttled_throughout_it_gets_all_of_it_and_submits_it_once(
     order: Orders, images: Images, name: str, deferrable: bool
 ):
     placed = order(images.image_tasks(35, name, prompts=5))
@@ -32,7 +32,7 @@ def test_throttled_throughout_it_gets_all_of_it_and_buys_it_once(
 
 
 @pytest.mark.parametrize("deferrable", MODES)
-def test_credit_gone_in_the_middle_of_35_saves_what_was_bought_and_a_clear_buys_the_rest(
+def test_credit_gone_in_the_middle_of_35_saves_what_was_submitted_and_a_clear_submits_the_rest(
     order: Orders, images: Images, name: str, deferrable: bool
 ):
     placed = order(images.image_tasks(35, name))
@@ -63,7 +63,7 @@ POISONS = {"refused": "23500005", "missing": "23500006", "too-small": "23500007"
 
 
 @pytest.mark.parametrize("poison", POISONS)
-def test_one_poison_in_23_is_found_and_the_22_are_bought_once(
+def test_one_poison_in_23_is_found_and_the_22_are_submitted_once(
     order: Orders, images: Images, name: str, poison: str
 ):
     tasks = images.image_tasks(23, name)
@@ -80,7 +80,7 @@ def test_one_poison_in_23_is_found_and_the_22_are_bought_once(
     assert (placed.bill.image_tasks, set(placed.submitted.values())) == (22, {1})
     assert placed.bill.refused > 0
 
-    # Mended and cleared, it is all that is bought.
+    # Fixed and cleared, it is all that is submitted.
     placed.write_list(images.image_tasks(23, name))
     placed.clear_list(downstream=True)
     assert placed.wait_for_end() == "success", placed.errors

@@ -23,7 +23,7 @@ MOST_MB = 400
 
 @pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "waiting_here"])
 @pytest.mark.parametrize("count", [10, 500, 2000])
-def test_a_long_list_is_bought_once_and_saved_whole_in_bounded_memory(
+def test_a_long_list_is_submitted_once_and_saved_whole_in_bounded_memory(
     order: Orders,
     images: Images,
     name: str,
@@ -37,7 +37,7 @@ def test_a_long_list_is_bought_once_and_saved_whole_in_bounded_memory(
         assert placed.wait_for_end(900) == "success", placed.errors
     with capsys.disabled():
         legs = ", ".join(f"{peak / 1024:.0f}" for peak in found.values())
-        print(f"\n  {count} image tasks ({name}): peak memory of each leg in MB: {legs}")
+        print(f"\n  {count} image tasks ({name}): peak memory of each execution in MB: {legs}")
 
     assert placed.task["try_number"] == 1
     placed.check_consistency()

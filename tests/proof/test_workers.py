@@ -40,7 +40,7 @@ KNOWN = [
 
 @pytest.mark.parametrize(("options", "who"), WAYS)
 @pytest.mark.parametrize("point", KNOWN)
-def test_killed_where_the_outcome_is_known_it_buys_once_and_saves_all(
+def test_killed_where_the_outcome_is_known_it_submits_once_and_saves_all(
     order: Orders, images: Images, point: Point, options: dict[str, Any], who: str, name: str
 ):
     placed = order(images.image_tasks(LIST, name)).start(options, point)
@@ -62,7 +62,7 @@ LOST = [
 
 @pytest.mark.parametrize(("options", "who"), WAYS)
 @pytest.mark.parametrize(("point", "is_sold"), LOST)
-def test_killed_where_nobody_knows_the_outcome_it_says_so_and_buys_nothing_twice(
+def test_killed_where_no_one_knows_the_outcome_it_says_so_and_submits_nothing_twice(
     order: Orders,
     images: Images,
     point: Point,
@@ -78,7 +78,7 @@ def test_killed_where_nobody_knows_the_outcome_it_says_so_and_buys_nothing_twice
 
 @pytest.mark.parametrize(("options", "who"), WAYS)
 @pytest.mark.parametrize("is_sold", [True, False], ids=["accepted", "not_accepted"])
-def test_killed_while_the_request_is_out_it_says_so_and_buys_nothing_twice(
+def test_killed_while_the_request_is_out_it_says_so_and_submits_nothing_twice(
     order: Orders, images: Images, is_sold: bool, options: dict[str, Any], who: str, name: str
 ):
     placed = order(images.image_tasks(LIST, name))
@@ -89,7 +89,7 @@ def test_killed_while_the_request_is_out_it_says_so_and_buys_nothing_twice(
     assert_one_is_unknown(placed, is_sold=is_sold)
 
 
-def test_killed_while_it_waits_in_the_worker_it_collects_what_it_bought(
+def test_killed_while_it_waits_in_the_worker_it_collects_what_it_submitted(
     order: Orders, images: Images, name: str
 ):
     placed = order(images.image_tasks(LIST, name))
@@ -132,7 +132,7 @@ def kill_at(placed: Order, pids: dict[str, int], who: str) -> None:
 
 
 def assert_one_is_unknown(placed: Order, *, is_sold: bool) -> None:
-    """One of the two jobs is lost, which the emulator sold or did not; the other is bought and saved."""
+    """One of the two jobs is lost, which the emulator sold or did not; the other is submitted and saved."""
     assert placed.wait_for_end() == "failed"
     assert placed.task["try_number"] == 2, "an unknown outcome is not tried again"
     assert "BgRepUnknownOutcomeError" in placed.log

@@ -137,7 +137,7 @@ def test_plain_http_is_refused_to_any_host_that_is_not_this_machine_by_its_very_
         assert "allow_http" in found.get("schema", "allow_http")
 
 
-def test_loopback_is_told_by_the_name_alone():
+def test_loopback_is_reported_by_the_name_alone():
     assert all(map(is_loopback, ("localhost", "a.localhost", "127.0.0.1", "127.255.255.254", "::1")))
     assert not any(
         map(is_loopback, ("", "localhost.", "xlocalhost", "127.0.0.1.", "1.0.0.127", "::ffff:8.8.8.8"))

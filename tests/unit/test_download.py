@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""File-name templates: what cannot work is refused before anything is bought."""
+"""File-name templates: what cannot work is refused before anything is submitted."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_what_gives_each_image_its_own_name_is_good(template, with_id):
     check_template(template, with_id=with_id)
 
 
-def test_the_key_tells_images_of_several_jobs_apart():
+def test_the_key_reports_images_of_several_jobs_apart():
     check_template("{index}_{output}.{ext}")
     told = problems("{index}_{output}.{ext}", with_id=True)
     assert "lacks {result_key}: images would overwrite each other" in told
@@ -54,7 +54,7 @@ def test_an_unknown_field_is_named_beside_the_known_ones(name):
 @pytest.mark.parametrize(
     "field", ["{output:02d}", "{output:.0}", "{output:>3}", "{output!r}", "{output!x}", "{output:{index}}"]
 )
-def test_a_format_could_fail_when_all_is_bought_or_make_two_names_one(field):
+def test_a_format_could_fail_when_all_is_submitted_or_make_two_names_one(field):
     assert "give {output} alone" in problems(f"{{result_key}}_{{index}}_{field}.{{ext}}")
 
 
@@ -72,7 +72,7 @@ def test_a_name_that_ends_in_a_slash_is_none():
     assert "is not a name inside the destination" in problems(DEFAULT_TEMPLATE + "/")
 
 
-def test_every_problem_is_told_at_once():
+def test_every_problem_is_reported_at_once():
     told = problems("/{sku}")
     assert "3 problems, nothing was sent" in told
     assert all(word in told for word in ("'sku'", "{index} and {output}", "inside the destination"))

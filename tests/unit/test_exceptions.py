@@ -165,7 +165,7 @@ def test_an_error_says_what_happened_and_what_to_do():
     assert (error.request_id, error.gateway_request_id) == ("r", "g")
 
 
-def test_a_throttled_error_tells_how_long_the_server_asked_for():
+def test_a_throttled_error_reports_how_long_the_server_asked_for():
     rule = SERVICE_CODES["23500004"]
     assert error_from(CallError(Operation.SUBMIT, rule, retry_after=7200.0)).retry_after == 7200.0  # type: ignore[attr-defined]
     assert error_from(CallError(Operation.SUBMIT, rule)).retry_after is None  # type: ignore[attr-defined]

@@ -24,7 +24,7 @@ def test_airflows_own_schema_accepts_it():
     jsonschema.validate(INFO, json.loads(schema.read_text("utf-8")))
 
 
-def test_it_is_plain_json_and_made_anew_for_each_caller():
+def test_it_is_plain_json_and_made_again_for_each_caller():
     assert json.loads(json.dumps(INFO)) == INFO
     get_provider_info()["connection-types"].clear()
     assert get_provider_info() == INFO

@@ -128,7 +128,7 @@ def test_a_file_that_is_put_is_ours_and_gone_afterwards(folder, temporary_files)
     assert not local.exists()
 
 
-def test_other_trouble_than_absence_is_raised(tmp_path):
+def test_other_errors_than_absence_is_raised(tmp_path):
     (tmp_path / "dir").mkdir()
     with pytest.raises(IsADirectoryError):
         get_bytes(storage_path(str(tmp_path / "dir")))
@@ -137,7 +137,7 @@ def test_other_trouble_than_absence_is_raised(tmp_path):
         get_bytes(storage_path(str(tmp_path / "file" / "below")))
 
 
-def test_local_is_told_from_remote(tmp_path):
+def test_local_is_reported_from_remote(tmp_path):
     assert is_local(storage_path(str(tmp_path)))
     assert is_local(storage_path(f"file://{tmp_path}"))
     assert not is_local(storage_path("memory://bucket/x"))
@@ -233,7 +233,7 @@ def test_what_was_written_down_as_text_is_found_again_as_its_folder_is_reached(f
     assert str(in_folder(folder, text)) == text
 
 
-def test_a_connection_of_a_folder_is_that_of_what_lies_in_it():
+def test_a_connection_of_a_folder_is_that_of_what_is_in_it():
     folder = type(storage_path("memory://bucket/out"))("memory://bucket/out", conn_id="bucket")
     inside = "memory://bucket/out/a.bin"
     assert connection_of(in_folder(folder, inside)) == "bucket"

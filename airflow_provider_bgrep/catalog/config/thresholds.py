@@ -96,7 +96,7 @@ MEASURES: Final[dict[str, Measure]] = {
 }
 """Every score, in the order of reports: the one table that code, gallery and documentation read.
 
-The defaults lie between what was measured on the emulator's ten products, 900 pixels wide.
+The defaults are between the values that were measured on the emulator's ten products, 900 pixels wide.
 
 Worst of what shall pass (as JPEG of quality 60 or WebP of 75; scaled by 0.8 to 1.5; shifted by a thousandth
 of the width; 5 % darker; 4 % warmer): ssim 0.97, ssim_low 0.81, delta_e 3.6, delta_e_high 8.0, psnr 28.

@@ -9,7 +9,7 @@ from typing import Final
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 
 OWN: Final[dict[str, str]] = {
-    "sku": "The product's key; required. Published files lie in a folder of this name.",
+    "sku": "The product's key; required. Published files are in a folder of this name.",
     "view": "Which image of the product, where it has several; the default is 'main'.",
     "category": "Chooses the defaults of the task group's ``categories``.",
 }

@@ -36,7 +36,7 @@ IDENTITY: Final = _columns(
     "VARCHAR",
     name="The row: its sku, and its view where that is not 'main' (sku/view). The image task's id.",
     sku="The catalog's own key of the product.",
-    view="Which image of the product, 'main' unless said.",
+    view="Which image of the product; 'main' by default.",
     request_hash="What is asked for, 32 hex digits: a hash of every field below, and of the edition.",
     row_hash="A hash of the catalog's cells and of the settings that they were read with, 32 hex digits.",
 )

@@ -146,15 +146,15 @@ def _decide(join: Join, run: Run) -> None:
     left = "NULL" if most is None else str(max(0, most - _spent(join, run)))
     # A row may be locked by several runs.
     is_locked = "judged.name IN (SELECT name FROM locked)"
-    submits = f"decision = 'buy' AND NOT {is_locked}"
+    submits = f"decision = 'submit' AND NOT {is_locked}"
     total = f"sum(CASE WHEN {submits} THEN num_output ELSE 0 END) OVER (ORDER BY is_new DESC, line)"
     db.execute(
-        f"CREATE OR REPLACE TABLE decided AS SELECT judged.*, CASE WHEN decision <> 'buy' THEN decision "
+        f"CREATE OR REPLACE TABLE decided AS SELECT judged.*, CASE WHEN decision <> 'submit' THEN decision "
         f"WHEN {is_locked} THEN '{RowState.LOCKED.value}' "
         f"WHEN {total} > {left} THEN '{RowState.OVER_BUDGET.value}' "
         f"WHEN is_new THEN '{RowState.NEW.value}' ELSE '{RowState.CHANGED.value}' END AS state, "
         f"CASE WHEN decision = '{RowState.QUARANTINED.value}' THEN reason "
-        "WHEN decision <> 'buy' OR is_new THEN '' ELSE changed END AS change "
+        "WHEN decision <> 'submit' OR is_new THEN '' ELSE changed END AS change "
         "FROM judged"
     )
     db.execute(

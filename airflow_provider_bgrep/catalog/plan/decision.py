@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Decision(str, Enum):
     """What a run does with a row."""
 
-    BUY = "buy"
+    SUBMIT = "submit"
     PENDING = RowState.PENDING.value
     UNPUBLISHED = RowState.UNPUBLISHED.value
     UNCHANGED = RowState.UNCHANGED.value
@@ -26,23 +26,24 @@ class Decision(str, Enum):
 
 
 DECIDE: Final = """CASE
-    WHEN b.outcome IS NULL THEN 'buy'
+    WHEN b.outcome IS NULL THEN 'submit'
     WHEN b.outcome IN ('generated', 'partial') THEN CASE
         WHEN b.verdict = 'passed' AND l.request_hash = b.request_hash THEN 'unchanged'
         WHEN b.verdict = 'flagged' AND b.thresholds = {thresholds} THEN 'flagged'
         ELSE 'unpublished' END
     WHEN b.outcome = 'pending' THEN CASE
         WHEN b.account = {account} AND b.attempts < {patience} THEN 'pending' ELSE 'quarantined' END
-    WHEN b.outcome = 'failed' THEN CASE WHEN b.attempts < {most} THEN 'buy' ELSE 'quarantined' END
-    WHEN b.outcome = 'unknown_outcome' THEN CASE WHEN b.attempts < {unknown} THEN 'buy' ELSE 'quarantined' END
+    WHEN b.outcome = 'failed' THEN CASE WHEN b.attempts < {most} THEN 'submit' ELSE 'quarantined' END
+    WHEN b.outcome = 'unknown_outcome' THEN CASE
+        WHEN b.attempts < {unknown} THEN 'submit' ELSE 'quarantined' END
     ELSE 'quarantined' END"""
 """``b`` is the purchase, ``l`` what is published of the row."""
 
 REASON: Final = """CASE
     WHEN b.outcome = 'pending' AND b.account <> {account}
-        THEN 'not collected yet, and only the connection it was bought with can: ' || b.account
+        THEN 'not collected yet; only the connection that submitted it can collect it: ' || b.account
     ELSE b.reason END"""
-"""Why it is quarantined."""
+"""The reason for which a row is quarantined."""
 
 COUNTS: Final = (
     "files <> '' DESC, seq DESC, submitted_at DESC, "

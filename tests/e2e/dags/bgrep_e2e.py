@@ -96,7 +96,7 @@ with DAG("e2e_mapped", schedule=None, params=form(), default_args=AT_ONCE):
     ).expand(result_key=keys.output)
     waits >> downloads
 
-# Where a task comes back sooner than the scheduler has heard of the end of its last leg, Airflow takes
+# Where a task comes back sooner than the scheduler has heard of the end of its last execution, Airflow takes
 # that end for a death, and spends a try. Waits that are meant to end by themselves are longer than that.
 LATE_SECONDS = 20
 

@@ -230,7 +230,7 @@ class World:
         run.check(scenario.verdicts)
         checked = {one["name"] for one in run.work_items if self.has_images(one["name"], scenario)}
         if scenario.ends == "unchecked":
-            # A shard's task is cleared alone: it goes on, and is not checked anew.
+            # A shard's task is cleared alone: it goes on, and is not checked again.
             again = {sku: "generated" for sku in SKUS if scenario.outcomes.get(sku) in ("never", "failed")}
             self.work(
                 run, scenario, {**scenario.outcomes, **again}, before=before, try_number=2, retry_failed=1
@@ -323,7 +323,7 @@ def temporary_files_in_memory(tmp_path_factory):
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(st.lists(SCENARIOS, min_size=2, max_size=5), st.sampled_from(["", "merged", "lost"]))
-def test_whatever_the_nights_bring_a_plan_says_what_a_plain_account_says(
+def test_whatever_the_runs_bring_a_plan_says_what_a_plain_account_says(
     scenarios: list[Scenario], between: str
 ):
     world = World()

@@ -32,7 +32,7 @@ def rendered(dag: Any, environment: Any = SandboxedEnvironment, **answers: Any) 
     return Options.checked(texts)
 
 
-def test_it_runs_every_night_one_at_a_time(dag: Any):
+def test_it_runs_every_run_one_at_a_time(dag: Any):
     assert dag.max_active_runs == 1
     assert dag.catchup is False
     assert (getattr(dag, "schedule", None) or dag.schedule_interval) == "@daily"

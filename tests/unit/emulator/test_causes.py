@@ -267,13 +267,13 @@ def test_the_charset_of_the_content_type_may_be_said(api):
     assert once(api, Content_Type="application/json; charset=utf-8").json()["code"] == "23500008"
 
 
-def test_what_was_wrong_is_told_to_people_in_a_header_and_not_in_the_body(api, task):
+def test_what_was_wrong_is_reported_to_people_in_a_header_and_not_in_the_body(api, task):
     answer = api.submit(task(), task(steps=51))
     assert answer.headers["X-Emulator-Detail"] == "task 1: steps is 51, [15, 50] is allowed"
     assert set(json.loads(answer.content)) == {"code", "message", "requestId", "severity", "success"}
 
 
-def test_a_path_with_control_characters_is_refused_and_told_in_plain_letters(api):
+def test_a_path_with_control_characters_is_refused_and_reported_in_plain_letters(api):
     answer = requests.get(api.url + "/%00%0d%0aX-Evil:1", timeout=9)
     assert answer.headers["X-Ca-Error-Code"] == "I404NF"
     assert "X-Evil" not in answer.headers

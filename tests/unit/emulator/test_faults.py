@@ -45,7 +45,7 @@ def test_a_fault_strikes_a_submit_before_or_after_it_is_taken(name, accepted, ap
 
 
 @pytest.mark.parametrize("name", ANSWER_FAULTS)
-def test_a_fault_strikes_as_often_as_it_was_told_to(name, api, emulator, task):
+def test_a_fault_strikes_as_often_as_it_was_reported_to(name, api, emulator, task):
     key = api.job(task())
     fault = emulator.inject(name, operation="query", times=2, **PARAMS.get(name, {}))
     for _ in range(3):

@@ -303,7 +303,7 @@ def test_in_a_pause_one_request_at_a_time_sees_whether_it_is_over():
     assert throttle.wait(now) == 0
 
 
-def test_a_pace_is_kept_while_nobody_asks_and_the_time_is_not_made_up_for():
+def test_a_pace_is_kept_while_no_one_asks_and_the_time_is_not_made_up_for():
     throttle, now = at_ten_a_second()
     now = until_free(throttle, now)
     throttle.succeeded(now, now)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is bought, within which budget, and in which jobs."""
+"""What is submitted, within which budget, and in which jobs."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def items(*images: int) -> list[WorkItem]:
 
 
 @given(ITEMS)
-def test_unasked_only_what_was_never_bought_is_wanted(some):
+def test_unasked_only_what_was_never_submitted_is_wanted(some):
     some = [item for item in some if item.outcome is not Outcome.FAILED or item.accepted_count]
     unbought = [i for i in some if i.outcome is Outcome.NOT_SUBMITTED and not i.is_refused]
     assert wanted(some, resubmit=False, retry_failed=0) == unbought
 
 
 @given(ITEMS, st.integers(0, 3))
-def test_told_to_what_is_lost_or_failed_is_bought_again_after_what_never_was(some, retry_failed):
+def test_reported_to_what_is_lost_or_failed_is_submitted_again_after_what_never_was(some, retry_failed):
     found = wanted(some, resubmit=True, retry_failed=retry_failed)
     new = [item for item in found if item.outcome is Outcome.NOT_SUBMITTED]
     again = found[len(new) :]
@@ -50,8 +50,8 @@ def test_told_to_what_is_lost_or_failed_is_bought_again_after_what_never_was(som
     assert not any(item.is_refused for item in found)
 
 
-@pytest.mark.parametrize(("bought", "retry_failed", "again"), [(1, 0, 0), (1, 1, 1), (2, 1, 0), (3, 3, 1)])
-def test_a_failed_item_is_bought_as_often_as_told(bought, retry_failed, again):
+@pytest.mark.parametrize(("submitted", "retry_failed", "again"), [(1, 0, 0), (1, 1, 1), (2, 1, 0), (3, 3, 1)])
+def test_a_failed_item_is_submitted_as_often_as_reported(bought, retry_failed, again):
     item = WorkItem("a", 1, outcome=Outcome.FAILED, accepted_count=bought)
     assert len(wanted([item], resubmit=False, retry_failed=retry_failed)) == again
 
@@ -59,7 +59,7 @@ def test_a_failed_item_is_bought_as_often_as_told(bought, retry_failed, again):
 # --- budget ---------------------------------------------------------------------------------------
 
 
-def test_without_a_budget_all_is_bought():
+def test_without_a_budget_all_is_submitted():
     some = items(1, 4, 2)
     assert within_budget(some, spent=1000, max_images=None, over_budget="refuse") == some
 
@@ -87,7 +87,7 @@ def test_a_budget_that_was_raised_since_takes_the_reason_away():
 
 @pytest.mark.parametrize("over_budget", ["refuse", "trim"])
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.UNKNOWN])
-def test_what_is_to_be_bought_again_is_left_out_where_it_does_not_fit(outcome, over_budget):
+def test_what_is_to_be_submitted_again_is_left_out_where_it_does_not_fit(outcome, over_budget):
     again = WorkItem("again", 2, outcome=outcome, reason="why")
     new = items(1, 1)
     assert within_budget([*new, again], spent=2, max_images=5, over_budget=over_budget) == new
@@ -96,7 +96,7 @@ def test_what_is_to_be_bought_again_is_left_out_where_it_does_not_fit(outcome, o
     assert within_budget([*new, again], spent=2, max_images=6, over_budget=over_budget) == [*new, again]
 
 
-def test_trimmed_it_is_bought_from_the_lists_beginning_and_the_rest_says_why_not():
+def test_trimmed_it_is_submitted_from_the_lists_beginning_and_the_rest_says_why_not():
     some = items(2, 3, 1, 1)
     assert within_budget(some, spent=1, max_images=4, over_budget="trim") == some[:1]
     assert [item.is_over_budget for item in some] == [False, True, True, True]

@@ -71,7 +71,7 @@ def test_what_has_no_answer_is_unknown_and_says_why(state):
 
 
 @pytest.mark.parametrize("again", [State.UNKNOWN, State.ACCEPTED])
-def test_a_lost_answer_is_bought_again_once_a_try(again):
+def test_a_lost_answer_is_submitted_again_once_a_try(again):
     first = record(State.UNKNOWN, "a")
     assert not board(first).items["a"].is_resubmitted
     assert board(first, record(again, "a")).items["a"].is_resubmitted
@@ -79,7 +79,7 @@ def test_a_lost_answer_is_bought_again_once_a_try(again):
     assert board(first, record(again, "a", try_number=2), try_number=2).items["a"].is_resubmitted
 
 
-def test_what_was_bought_after_a_lost_answer_is_pending():
+def test_what_was_submitted_after_a_lost_answer_is_pending():
     again = record(State.ACCEPTED, "a")
     found = board(record(State.UNKNOWN, "a"), again)
     assert outcomes(found)["a"] == "pending"
@@ -118,21 +118,21 @@ def test_refused_by_itself_in_an_earlier_try_is_asked_again_alone():
 
 
 @pytest.mark.parametrize("before", [State.ACCEPTED, State.UNKNOWN])
-def test_a_refusal_never_hides_what_was_or_may_have_been_bought_in_an_earlier_try(before):
+def test_a_refusal_never_hides_what_was_or_may_have_been_submitted_in_an_earlier_try(before):
     found = board(record(before, "a"), refusal("a", try_number=2), try_number=3)
     assert found.items["a"].outcome in BILLABLE
     assert not found.items["a"].is_refused
     assert board(record(before, "a"), refusal("a", try_number=2), try_number=2).items["a"].is_refused
 
 
-def test_what_another_connection_bought_is_kept_apart():
+def test_what_another_connection_submitted_is_kept_apart():
     foreign = record(State.ACCEPTED, "a", account="other")
     found = board(foreign)
     assert outcomes(found)["a"] == "not_submitted"
     assert (found.other_accounts, found.outstanding) == ([foreign], [])
 
 
-def test_what_was_bought_and_is_not_listed_any_more_comes_last_and_is_collected():
+def test_what_was_submitted_and_is_not_listed_any_more_comes_last_and_is_collected():
     bought = record(State.ACCEPTED, "z", "a")
     found = board(bought, record(State.INTENT, "y"))
     assert [item.key for item in found] == ["a", "b", "c", "z", "y"]
@@ -142,11 +142,11 @@ def test_what_was_bought_and_is_not_listed_any_more_comes_last_and_is_collected(
     assert found.outstanding == [bought]
 
 
-def test_what_is_neither_listed_nor_bought_is_forgotten():
+def test_what_is_neither_listed_nor_submitted_is_forgotten():
     assert set(board(refusal("z"), record(State.REFUSED, "y")).items) == {"a", "b", "c"}
 
 
-def test_avoided_is_what_an_earlier_try_bought():
+def test_avoided_is_what_an_earlier_try_submitted():
     records = [record(State.ACCEPTED, "a"), record(State.INTENT, "b"), refusal("c")]
     assert board(*records, try_number=1).reused == []
     assert [item.key for item in board(*records, try_number=2).reused] == ["a", "b"]
@@ -163,7 +163,7 @@ def saved(*ended: TaskOutcome) -> JobRecord:
     return JobRecord(ended, AT)
 
 
-def test_a_saved_job_tells_what_became_of_each_item():
+def test_a_saved_job_reports_what_became_of_each_item():
     bought = record(State.ACCEPTED, "b", "a")
     found = board(bought)
     taken = found.apply_job(
@@ -191,7 +191,7 @@ def test_an_image_that_another_try_may_still_save_keeps_its_item_pending():
     assert found.outstanding == [bought]
 
 
-def test_an_older_job_says_nothing_of_items_that_were_bought_anew():
+def test_an_older_job_says_nothing_of_items_that_were_submitted_again():
     first, again = record(State.ACCEPTED, "a", "b"), record(State.ACCEPTED, "a", result_key="again")
     found = board(first, again)
     assert [item.key for item in found.apply_job(first, saved(*[TaskOutcome(Outcome.FAILED)] * 2))] == ["b"]

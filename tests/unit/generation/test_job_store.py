@@ -135,10 +135,12 @@ def test_a_job_is_written_down_and_read_again(saver, tmp_path):
 
 
 @pytest.mark.parametrize("order", [*itertools.permutations(range(3))], ids=str)
-@pytest.mark.parametrize("signature", ["1", "2"], ids=["signed as then", "signed anew"])
+@pytest.mark.parametrize("signature", ["1", "2"], ids=["signed as then", "signed again"])
 @pytest.mark.parametrize("edition", ["", "spring"])
 @pytest.mark.parametrize("gone", [(), (1,), (0, 1, 2)], ids=["all listed", "one unlisted", "none listed"])
-def test_each_image_task_is_told_its_own_result_whatever_the_order(saver, order, signature, edition, gone):
+def test_each_image_task_is_reported_its_own_result_whatever_the_order(
+    saver, order, signature, edition, gone
+):
     some, now = tasks(3), tasks(3, signature)
     still = {key: task for i, (key, task) in enumerate(listed(now, edition).items()) if i not in gone}
     saved = saver.save(bought(some, edition), failed(*(some[i] for i in order)), still)
@@ -236,7 +238,7 @@ def dripping() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_host_that_drips_holds_nobody_past_the_deadline_and_its_images_are_not_given_up(dripping, tmp_path):
+def test_a_host_that_drips_holds_no_one_past_the_deadline_and_its_images_are_not_given_up(dripping, tmp_path):
     some = tasks(10)
     results = tuple(
         TaskResult(i, "SUCCESS", tuple(f"{dripping}/{i}-{j}.png" for j in range(4)), "", task.as_wire())

@@ -43,7 +43,7 @@ def board() -> WorkItems:
     return board
 
 
-def test_a_line_holds_all_that_is_known_of_what_was_bought(board):
+def test_a_line_holds_all_that_is_known_of_what_was_submitted(board):
     assert line(board.items["b"]) == {
         "id": "台灯 1",
         "key": "b",

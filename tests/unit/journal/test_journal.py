@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal through every crash, beside every zombie: nothing is bought twice or forgotten."""
+"""The journal through every crash, beside every zombie: nothing is submitted twice or forgotten."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def at_once(effect: Callable[[], T]) -> T:
 def one_epoch(
     store: JsonStore, service: Service, keys: Sequence[str], size: int, around: Interceptor = at_once
 ) -> None:
-    """An epoch as the journal's rules ask: read, buy what is neither accepted nor unknown, write."""
+    """An epoch as the journal's rules ask: read, submit what is neither accepted nor unknown, write."""
     journal = Journal(store, "conn")
     known = {
         key for record in journal.previous_records for key in record.keys if record.state is not State.REFUSED
@@ -144,7 +144,7 @@ class CrashingStore:
     answers=st.lists(st.sampled_from(["accepted", "accepted", "refused", "lost"]), max_size=20),
 )
 @settings(deadline=None, max_examples=300)
-def test_wherever_epochs_die_nothing_is_bought_twice_and_all_that_was_bought_is_found_or_known_in_doubt(
+def test_wherever_epochs_die_nothing_is_submitted_twice_and_all_that_was_submitted_is_found_or_known_in_doubt(
     count, size, deaths, answers
 ):
     values: dict[str, str] = {}
@@ -164,7 +164,7 @@ def test_wherever_epochs_die_nothing_is_bought_twice_and_all_that_was_bought_is_
 
 @pytest.mark.parametrize("after", [False, True], ids=["before it takes effect", "after it took effect"])
 @pytest.mark.parametrize("dies_at", range(1, 13))
-def test_a_crash_at_any_call_of_a_first_epoch_never_buys_twice(dies_at, after):
+def test_a_crash_at_any_call_of_a_first_epoch_never_submits_twice(dies_at, after):
     # Five calls to enter, the notes read, the floor, the notes written, then these.
     intent, _floor, submit, key = 9, 10, 11, 12
     values: dict[str, str] = {}
@@ -176,7 +176,7 @@ def test_a_crash_at_any_call_of_a_first_epoch_never_buys_twice(dies_at, after):
     assert service.billed.total() == is_sent
     one_epoch(JsonStore(values), service, ["item"], 1)
     check_nothing_is_lost_or_bought_twice(values, service)
-    # From the intent to the key nobody knows what became of it. Before, it is bought now; after, it is found.
+    # Between intent and key the outcome is unknown. Before, it is submitted now; after, it is found.
     in_doubt = (intent, True) <= (dies_at, after) < (key, True)
     (found,) = Journal(JsonStore(values), "conn").previous_records
     assert found.state is (State.INTENT if in_doubt else State.ACCEPTED)
@@ -278,7 +278,7 @@ def test_an_epoch_that_lives_on_beside_the_next_in_every_order_of_their_calls():
     data=st.data(),
 )
 @settings(deadline=None, max_examples=200)
-def test_however_many_given_up_epochs_live_on_nothing_is_bought_twice(count, size, epochs, answers, data):
+def test_however_many_given_up_epochs_live_on_nothing_is_submitted_twice(count, size, epochs, answers, data):
     values: dict[str, str] = {}
     service = Service(answers)
     keys = [f"item-{i}" for i in range(count)]
@@ -303,7 +303,7 @@ def test_however_many_given_up_epochs_live_on_nothing_is_bought_twice(count, siz
     check_nothing_is_lost_or_bought_twice(values, service)
 
 
-def test_an_epoch_that_was_replaced_buys_no_more_and_says_of_its_intent_that_it_was_not_sent():
+def test_an_epoch_that_was_replaced_submits_no_more_and_says_of_its_intent_that_it_was_not_sent():
     values: dict[str, str] = {}
     older = Journal(JsonStore(values), "conn")
     purchase = older.new_entry([SubmittedTask("item")])
@@ -317,7 +317,7 @@ def test_an_epoch_that_was_replaced_buys_no_more_and_says_of_its_intent_that_it_
     newer_purchase.write_intent("nonce")
 
 
-def test_an_epoch_that_was_replaced_still_writes_down_what_its_last_submit_bought():
+def test_an_epoch_that_was_replaced_still_writes_down_what_its_last_submit_submitted():
     values: dict[str, str] = {}
     older = Journal(JsonStore(values), "conn")
     purchase = older.new_entry([SubmittedTask("item")])
@@ -525,7 +525,7 @@ def test_one_after_the_other_each_has_a_run_of_its_own():
     assert len(runs) == 3
 
 
-def test_a_run_that_fails_is_told_to_whom_it_was_for_and_the_others_try_themselves():
+def test_a_run_that_fails_is_reported_to_whom_it_was_for_and_the_others_try_themselves():
     runs, failed, written, told = itertools.count(), [], [0], []
 
     def work() -> None:
@@ -562,7 +562,7 @@ class Failing(JsonStore):
         super().set(key, value)
 
 
-def test_an_intent_that_cannot_be_written_is_not_sent_and_may_be_bought_later(values):
+def test_an_intent_that_cannot_be_written_is_not_sent_and_may_be_submitted_later(values):
     store = Failing(values)
     purchase = Journal(store, "conn").new_entry([SubmittedTask("item")])
     store.fails = lambda key, value: "submits" in value
@@ -638,7 +638,7 @@ def test_a_note_is_there_for_the_next_epoch_and_changes_nothing_else(store):
     assert Journal(store, "conn", clear_id="0").metadata == written
 
 
-def test_notes_lost_in_a_crash_are_begun_anew(values):
+def test_notes_lost_in_a_crash_are_begun_again(values):
     mortal = CrashingStore(6, after=True)
     with pytest.raises(Died):
         Journal(JsonStore(values, mortal), "conn", clear_id="0", end_time=100.0)

@@ -234,7 +234,7 @@ def test_a_caller_may_decide_what_follows_a_failed_submit_and_sees_each_failure(
     assert step.error.code == "23500004"
 
 
-def test_attempts_end_and_the_last_error_is_told():
+def test_attempts_end_and_the_last_error_is_reported():
     run = Run().submit(THROTTLED, NEVER_SENT, gateway("T429PA"))
     assert len(run.sent) == SUBMIT.attempts
     assert run.error is not None
@@ -406,7 +406,7 @@ def test_backing_off_does_not_carry_a_wait_past_its_deadline(reply, timeout):
         assert len(run.sent) == 1 + QUERY.attempts
 
 
-def test_an_error_that_waiting_does_not_mend_ends_a_wait():
+def test_an_error_that_waiting_does_not_fixes_ends_a_wait():
     for code in ("23500001", "23500003", "23500011", "23500013"):
         run = Run().wait(job("RUNNING"), answer(SERVICE_CODES[code].http_status, code))
         assert run.error is not None
@@ -414,7 +414,7 @@ def test_an_error_that_waiting_does_not_mend_ends_a_wait():
         assert len(run.sent) == 2
 
 
-def test_a_final_error_at_the_deadline_is_told_and_not_taken_for_a_time_out():
+def test_a_final_error_at_the_deadline_is_reported_and_not_taken_for_a_time_out():
     run = Run().wait(answer(401, "23500001"), timeout=-1)
     assert run.error is not None
     assert run.error.kind is ErrorKind.AUTH
@@ -433,7 +433,7 @@ def test_failures_that_pass_are_forgotten():
     assert run.result.is_finished
 
 
-def test_an_unknown_status_is_told_once_and_waited_on():
+def test_an_unknown_status_is_reported_once_and_waited_on():
     replies = [
         job("queued", "Paused"),
         job("queued", "Paused"),
@@ -479,7 +479,7 @@ def test_an_error_rebuilt_from_code_and_status_is_of_the_same_kind(reply):
     assert (again.kind, again.then, again.code) == (error.kind, error.then, error.code)
 
 
-def test_an_error_rebuilt_without_a_status_does_not_claim_to_know_how_the_answer_was_missed():
+def test_an_error_rebuilt_without_a_status_does_not_lease_to_know_how_the_answer_was_missed():
     error = Run().query(LOST).error
     assert error is not None
     assert "lost" in CallError.rebuilt(Operation.QUERY, code="", http_status=None).message

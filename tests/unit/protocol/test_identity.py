@@ -54,7 +54,7 @@ SIGNED = {
 
 @pytest.mark.parametrize("signature", SIGNED.values(), ids=SIGNED)
 @pytest.mark.parametrize("kept", ["", "x-oss-process=image/resize,w_800", "versionId=3&a=b"])
-def test_a_url_signed_anew_is_the_same_image(signature, kept):
+def test_a_url_signed_again_is_the_same_image(signature, kept):
     one, other = ("?" + "&".join(filter(None, [kept, signature.format(n=n)])) for n in (1, 2))
     assert strip_signature(IMAGE + one) == strip_signature(IMAGE + other) == IMAGE + (kept and f"?{kept}")
     first, second = replace(TASK, image=IMAGE + one), replace(TASK, image=IMAGE + other)
@@ -108,12 +108,12 @@ DIFFERENT: list[dict[str, Any]] = [
 ]
 
 
-def test_whatever_is_bought_differently_has_another_identity():
+def test_whatever_is_submitted_differently_has_another_identity():
     prints = [fingerprint([replace(TASK, **change)]) for change in DIFFERENT]
     assert len(set(prints)) == len(DIFFERENT)
 
 
-def test_an_id_is_not_bought():
+def test_an_id_is_not_submitted():
     assert fingerprint([replace(TASK, id="sku")]) == fingerprint([TASK])
 
 
@@ -123,12 +123,12 @@ def test_order_and_number_count():
     assert fingerprint([TASK]) != fingerprint([TASK, TASK])
 
 
-def test_seven_buys_what_seven_point_zero_buys():
+def test_seven_submits_what_seven_point_zero_submits():
     as_int, as_float = ({"guidance_scale": 7, "strength": 1}, {"guidance_scale": 7.0, "strength": 1.0})
     assert fingerprint([replace(TASK, **as_int)]) == fingerprint([replace(TASK, **as_float)])
 
 
-def test_an_empty_negative_prompt_buys_what_none_buys():
+def test_an_empty_negative_prompt_submits_what_none_submits():
     mapping = {"image": IMAGE, "positive_prompt": "sea"}
     assert fingerprint(validate_tasks([{**mapping, "negative_prompt": ""}])) == fingerprint(
         validate_tasks([mapping])
@@ -151,7 +151,7 @@ OTHER = replace(TASK, positive_prompt="snow")
 
 
 def test_an_identity_never_changes_between_releases():
-    # Journals find purchases by it: a change here buys everything on record once more.
+    # Journals find purchases by it: a change here submits everything on record once more.
     assert identities([TASK]) == ("81a8f04009cf64fc25a8f8adb633e18a",)
     assert identities([TASK], "bgrep_default", "") == ("bca7051617087d9c065353c430c6a079",)
     assert identities([TASK], "bgrep_default", "spring") == ("d5b6594571e9df1e48af6c9b1e742773",)
@@ -172,7 +172,7 @@ def test_identities_are_unique_and_the_same_in_any_order(tasks):
     assert identities([*tasks, TASK], "conn", "")[: len(tasks)] == found
 
 
-def test_scope_tells_purchases_apart_wherever_it_is_cut():
+def test_scope_reports_purchases_apart_wherever_it_is_cut():
     scopes = [(), ("a",), ("b",), ("a", ""), ("", "a"), ("a", "b"), ("ab", ""), ("", "ab"), ("", "")]
     assert len({identities([TASK], *scope) for scope in scopes}) == len(scopes)
 

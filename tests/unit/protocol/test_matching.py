@@ -213,7 +213,7 @@ def test_whole_echoes_place_every_result_in_any_order_and_form(sent, data):
     echoes = [data.draw(st.sampled_from(FORMS))(sent[index].as_wire()) for index in order]
     matching = match(job(*echoes), [*sent])
     if matching.problems:
-        # Only a task without a mask or seed is ever open: what the service adds cannot be told from it.
+        # Only a task without a mask or seed is ever open: the service may have added either.
         assert any(task.mask is None or task.seed is None for task in sent)
         return
     for index, task in enumerate(matching.checked().tasks):

@@ -523,7 +523,7 @@ def test_what_passes_can_be_sent_and_what_is_refused_is_named(task_list):
     assert 1 <= len(tasks) <= 10
     assert len(tasks) == len(task_list)
     body = wire.submit_body(tasks)
-    sent = json.loads(body, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
+    sent = json.loads(body, parse_constant=lambda constant: pytest.fail(f"{constant} is not JSON"))
     for one, given_task in zip(sent["data"]["task_list"], task_list, strict=True):
         assert set(one) <= set(IMAGE_TASK_FIELDS)
         assert None not in one.values()

@@ -189,7 +189,7 @@ def word(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int]) -> None:
 
 
 def without_thin_parts(it: Scene) -> Image.Image:
-    """Legs, a handle, a knob: what a wide brush does not reach into is background."""
+    """Chair legs, a handle, a knob: what a wide brush does not reach into is background."""
     kept = it.mask.filter(ImageFilter.MinFilter(25)).filter(ImageFilter.MaxFilter(29))
     gone = ImageChops.darker(it.mask, ImageChops.invert(kept))
     return Image.composite(it.out.transpose(Image.Transpose.FLIP_TOP_BOTTOM), it.out, gone)
@@ -226,7 +226,7 @@ def test_a_product_that_was_touched_is_flagged_in_words(name, how):
     assert any(flag.startswith("image 1: ") and words in flag for flag in found.flags), found.flags
 
 
-def test_a_chair_without_its_legs_is_flagged():
+def test_a_chair_without_its_executions_is_flagged():
     found = look("chair", encoded(without_thin_parts(scene("chair"))))
     assert found.verdict is Verdict.FLAGGED
     assert "a part of the product has changed" in found.flags[0]
@@ -293,7 +293,7 @@ def test_what_is_no_result_is_flagged_in_words(what):
     assert any(words in flag for flag in found.flags), found.flags
 
 
-def test_a_warning_that_is_an_error_is_told_too():
+def test_a_warning_that_is_an_error_is_reported_too():
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         found = look("bottle", crafted_bomb(10_000))
@@ -350,7 +350,7 @@ def test_no_image_at_all_is_flagged():
 # --- source and mask --------------------------------------------------------------------------------
 
 
-def test_without_a_source_nothing_is_judged_and_the_reason_is_told():
+def test_without_a_source_nothing_is_judged_and_the_reason_is_reported():
     mask = sample("bottle")[1]
     candidates = [generated("bottle"), b"<html>"]
     found = judge(None, mask, candidates, Thresholds(), why_no_source="the shop answers 404")
@@ -422,7 +422,7 @@ FORMS: dict[str, Callable[[Image.Image], bytes]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_mask_tells_the_product(form):
+def test_every_form_of_mask_reports_the_product(form):
     source, mask = sample("bottle")
     same = FORMS[form](opened(mask))
     good, bad = generated("bottle"), encoded(scene("bottle").patched(stain))
@@ -491,7 +491,7 @@ def test_a_product_as_thin_as_a_chain_is_compared(width):
 
 
 def turned(image: Image.Image, orientation: int, back: Image.Transpose) -> bytes:
-    """A JPEG that lies on its side, and says so."""
+    """A JPEG that is rotated, and says so."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     return encoded(image.transpose(back), "JPEG", quality=95, exif=exif)
@@ -517,7 +517,7 @@ def test_images_are_taken_as_their_orientation_says():
     assert opened(found.thumbs.candidates[2]).size == (256, 199)
 
 
-def test_a_square_image_that_lies_on_its_side_is_flagged():
+def test_a_square_image_that_is_on_its_side_is_flagged():
     found = look("bottle", encoded(scene("bottle").out.transpose(Image.Transpose.ROTATE_90)))
     assert found.verdict is Verdict.FLAGGED
 
@@ -563,7 +563,7 @@ MAKES: dict[str, tuple[Callable[[Image.Image], bytes], bool]] = {
 
 
 @pytest.mark.parametrize("make", MAKES)
-def test_images_of_every_make_are_looked_at(make):
+def test_images_of_every_make_are_checked(make):
     it = scene("lamp")
     convert, is_faithful = MAKES[make]
     source, candidate = convert(it.source), convert(it.out)
@@ -573,7 +573,7 @@ def test_images_of_every_make_are_looked_at(make):
         json.dumps(found.scores, allow_nan=False)
     if is_faithful:
         assert as_candidate.verdict is as_source.verdict is Verdict.PASSED, as_candidate.flags
-    elif make != "one bit":  # whose dots depend on what lies beside them
+    elif make != "one bit":  # whose dots depend on their neighbours
         # Both are alike, whatever was lost.
         assert as_source.scores[0]["ssim"] > 0.9
         assert as_candidate.scores[0]["ssim"] > 0.5
@@ -589,7 +589,7 @@ def test_16_bits_are_scaled_not_cut_off():
     assert scores[0] == scores[1]
 
 
-def test_an_image_as_large_as_the_api_takes_is_looked_at():
+def test_an_image_as_large_as_the_api_takes_is_checked():
     it = scene("lamp")
     large = it.out.resize((4096, 4096), Image.Resampling.BICUBIC)
     found = look("lamp", jpeg(large, 90))
@@ -690,7 +690,7 @@ def test_thresholds_come_as_text_too():
     assert Thresholds.checked({}) == Thresholds()
 
 
-def test_all_that_is_wrong_with_thresholds_is_told_at_once():
+def test_all_that_is_wrong_with_thresholds_is_reported_at_once():
     with pytest.raises(InvalidInput) as caught:
         Thresholds.checked(
             {

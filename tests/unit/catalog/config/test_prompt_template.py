@@ -128,7 +128,7 @@ def test_a_hostile_template_is_refused_in_words(text: str):
         "{{ none }}",
     ],
 )
-def test_what_would_read_differently_another_night_is_no_prompt(text: str):
+def test_what_would_read_differently_another_run_is_no_prompt(text: str):
     with pytest.raises(ValueError, match="cannot be rendered"):
         render(text, CELLS, CELLS)
 

@@ -68,7 +68,7 @@ def whats(run: Run) -> dict[str, str]:
 # --- what became of a purchase decides about the next ----------------------------------------------
 
 
-def test_what_every_outcome_means_for_the_next_night(shop, files):
+def test_what_every_outcome_means_for_the_next_run(shop, files):
     outcomes = {outcome: outcome for outcome in OUTCOMES}
     verdicts = {"flagged": "flagged", "unchecked": "unchecked", "gone": "passed"}
     catalog = rows_of(*OUTCOMES, "flagged", "unchecked", "gone")
@@ -107,7 +107,7 @@ def manifest_of(run: Run) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (get_bytes(run.files.manifest(0)) or b"").splitlines()]
 
 
-def test_what_is_flagged_is_looked_at_again_by_other_thresholds_only(shop):
+def test_what_is_flagged_is_checked_again_by_other_thresholds_only(shop):
     catalog = rows_of("a", "b")
     run = shop.plan(catalog)
     run.work()
@@ -137,7 +137,7 @@ def test_what_fails_is_tried_in_so_many_runs(shop):
             assert planned.plan.counts["changed"] == 1
 
 
-def test_what_is_pending_is_collected_with_patience_and_never_bought_again(shop):
+def test_what_is_pending_is_collected_with_patience_and_never_submitted_again(shop):
     catalog = rows_of("a", "b")
     for state in ("new", "pending", "pending", "quarantined"):
         run = shop.plan(catalog, max_attempts=1)
@@ -149,7 +149,7 @@ def test_what_is_pending_is_collected_with_patience_and_never_bought_again(shop)
     assert shop.billed.total() == 2
 
 
-def test_an_unknown_outcome_is_bought_again_only_where_told_and_not_for_ever(shop):
+def test_an_unknown_outcome_is_submitted_again_only_where_reported_and_not_for_ever(shop):
     catalog = rows_of("a")
     shop.refresh(catalog, {"a": "lost"})
     assert shop.plan(catalog).states == {"a": "quarantined"}
@@ -160,7 +160,7 @@ def test_an_unknown_outcome_is_bought_again_only_where_told_and_not_for_ever(sho
     assert shop.billed.total() == 2
 
 
-def test_what_failed_and_was_bought_again_within_a_run_is_known_with_both_purchases(shop):
+def test_what_failed_and_was_submitted_again_within_a_run_is_known_with_both_purchases(shop):
     catalog = rows_of("a", "b")
     run = shop.plan(catalog)
     run.work({"a": "failed"}, retry_failed=1)
@@ -172,7 +172,7 @@ def test_what_failed_and_was_bought_again_within_a_run_is_known_with_both_purcha
     assert shop.plan(catalog).states == {"a": "changed"}
 
 
-def test_back_to_what_was_bought_once_is_published_again_and_not_bought(shop):
+def test_back_to_what_was_submitted_once_is_published_again_and_not_submitted(shop):
     old, new = rows_of("a", positive_prompt="old"), rows_of("a", positive_prompt="new")
     shop.refresh(old)
     (request_hash,) = shop.published().values()
@@ -186,7 +186,7 @@ def test_back_to_what_was_bought_once_is_published_again_and_not_bought(shop):
     assert shop.billed.total() == 2
 
 
-def test_a_job_bought_with_another_connection_waits_for_that_one_and_is_not_bought_anew(shop):
+def test_a_job_submitted_with_another_connection_waits_for_that_one_and_is_not_submitted_again(shop):
     catalog = rows_of("a", "b")
     shop.refresh(catalog, {"a": "pending", "b": "pending"}, bgrep_conn_id="first")
     run = shop.plan(catalog, bgrep_conn_id="second")
@@ -200,7 +200,7 @@ def test_a_job_bought_with_another_connection_waits_for_that_one_and_is_not_boug
     assert shop.billed.total() == 2
 
 
-def test_a_row_that_changes_while_its_job_runs_is_bought_as_it_is_now_and_gets_no_others_image(shop):
+def test_a_row_that_changes_while_its_job_runs_is_submitted_as_it_is_now_and_gets_no_others_image(shop):
     shop.refresh(rows_of("a", "b"), {"a": "pending", "b": "pending"})
     catalog = [row("a", positive_prompt="new"), row("b")]
     run = shop.plan(catalog)
@@ -219,7 +219,7 @@ def test_a_row_that_changes_while_its_job_runs_is_bought_as_it_is_now_and_gets_n
     assert shop.plan(catalog).counts == {"unchanged": 2}
 
 
-def test_rows_that_ask_for_the_same_are_each_bought_once_also_when_shards_are_cut_anew(shop):
+def test_rows_that_ask_for_the_same_are_each_submitted_once_also_when_shards_are_cut_again(shop):
     same = {"image": "https://shop.example/same.jpg", "positive_prompt": "same", "seed": "7"}
     catalog = rows_of("a", "b", "c", **same)
     shop.refresh(catalog, {"a": "pending", "b": "pending", "c": "pending"}, shard_size=1)
@@ -265,11 +265,11 @@ def test_the_same_in_other_words_is_no_change(shop):
     shop.refresh(rows_of(*(str(i) for i in range(len(words)))))
     with shop.draft([row(str(i), **cells) for i, cells in enumerate(words)]) as planned:
         assert planned.plan.counts["unchanged"] == len(words)
-        # Those that were written otherwise have been looked at, blanks make no difference.
+        # Those that were written otherwise have been rendered, blanks make no difference.
         assert planned.db.execute("SELECT count(*) FROM made").fetchone() == (len(words) - 4,)
 
 
-def test_another_edition_buys_everything_anew_once(shop):
+def test_another_edition_submits_everything_again_once(shop):
     catalog = rows_of("a", "b")
     shop.refresh(catalog)
     run = shop.refresh(catalog, edition="spring")
@@ -340,7 +340,7 @@ def test_another_order_of_rows_and_columns_changes_nothing(shop):
 # --- images ------------------------------------------------------------------------------------------
 
 
-def test_another_image_under_the_same_name_on_object_storage_is_bought_again(s3, s3_folder, tmp_path):
+def test_another_image_under_the_same_name_on_object_storage_is_submitted_again(s3, s3_folder, tmp_path):
     shop = Destination(
         CatalogPaths(storage_path(str(tmp_path / "shop"))), {"source_conn_id": connection_of(s3_folder)}
     )
@@ -364,7 +364,7 @@ def test_another_image_under_the_same_name_on_object_storage_is_bought_again(s3,
     assert run.problems[0]["reason"] == "image cannot be read: no such object"
 
 
-def test_nobody_is_asked_for_images_of_other_schemes(shop):
+def test_no_one_is_asked_for_images_of_other_schemes(shop):
     asked: list[str] = []
 
     def versions(urls: Any) -> dict[str, str]:
@@ -388,7 +388,7 @@ def signed(run: int) -> str:
     )
 
 
-def test_urls_signed_anew_are_the_same_images_and_what_signs_them_goes_to_the_shards_only(shop, files):
+def test_urls_signed_again_are_the_same_images_and_what_signs_them_goes_to_the_shards_only(shop, files):
     def catalog(run: int) -> list[dict[str, Any]]:
         return [
             row("a", image=signed(run), mask=signed(run)),
@@ -450,7 +450,7 @@ def test_the_budget_is_kept_to_the_image_and_what_was_never_done_comes_first(sho
         assert planned.plan.quote.images == 10
 
 
-def test_a_run_that_is_planned_anew_counts_what_it_has_bought(shop):
+def test_a_run_that_is_planned_again_counts_what_it_has_submitted(shop):
     catalog = rows_of(*(f"s{i:02}" for i in range(10)))
     run = shop.plan(catalog, run_id="run", max_images_per_run=6, shard_size=2)
     assert len(run.submits) == 6
@@ -691,7 +691,7 @@ def test_the_list_has_what_is_to_be_collected_first_job_by_job_and_shards_cut_it
     assert {one["outcome"] for one in todo[-1:]} == {""}  # what was never submitted has nothing of a purchase
 
 
-def test_fifty_thousand_rows_are_listed_once_each_and_on_the_second_night_none_is_looked_at(shop, tmp_path):
+def test_fifty_thousand_rows_are_listed_once_each_and_on_the_second_run_none_is_checked(shop, tmp_path):
     count = 50_000
     path = tmp_path / "catalog.csv"
     with path.open("w") as file:
@@ -709,7 +709,7 @@ def test_fifty_thousand_rows_are_listed_once_each_and_on_the_second_night_none_i
     with shop.draft(str(path), defaults=defaults) as planned:
         assert planned.plan.counts["unchanged"] == count
         assert planned.db.execute("SELECT count(*) FROM made").fetchone() == (0,)
-    # One more, one less, one changed: only those are looked at.
+    # One more, one less, one changed: only those are rendered.
     lines = path.read_text().splitlines(keepends=True)
     lines[1:3] = ["s0,https://shop.example/0.jpg,changed\n", "new,https://shop.example/n.jpg,n\n"]
     path.write_text("".join(lines))
@@ -790,7 +790,7 @@ def test_a_plan_is_explained_with_its_quote_first(shop):
     assert explain(unpriced.plan).startswith("To submit: 1 images (no price_per_image given).")
 
 
-def test_ids_sort_by_time_and_say_whether_they_buy():
+def test_ids_sort_by_time_and_say_whether_they_submit():
     ids = [new_plan_id(now) for now in (0.0, 1.0, 1e9, 1.8e9)]
     assert ids == sorted(ids)
     assert all(map(may_submit, ids))

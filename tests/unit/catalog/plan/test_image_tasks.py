@@ -69,14 +69,14 @@ def test_templates_read_the_rows_columns_also_from_defaults_and_empty_cells_are_
     assert prepare(cells).positive_prompt == "1-{{ a }}"  # what a cell holds is not rendered twice
 
 
-def test_a_rows_seed_is_its_own_and_the_same_every_night():
+def test_a_rows_seed_is_its_own_and_the_same_every_run():
     seeds = {sku: prepare({**GOOD, "sku": sku}).seed for sku in ("a", "b", "c", "d")}
     assert len(set(seeds.values())) == 4
     assert seeds == {sku: prepare({**GOOD, "sku": sku, "image": IMAGE + "2"}).seed for sku in seeds}
     assert all(0 <= seed < 2**31 for seed in seeds.values() if seed is not None)
     assert prepare({**GOOD, "seed": "0"}).seed == 0
     assert prepare(GOOD, defaults={"seed": 7}).seed == 7
-    # What it was yesterday, or all is bought anew.
+    # What it was yesterday, or everything is submitted again.
     assert seeds["a"] == 0xCA978112 >> 1
 
 
@@ -108,11 +108,11 @@ def test_numbers_as_half_the_world_writes_them(cell: str, number: float):
         ("strength", "nan"),
     ],
 )
-def test_what_is_no_number_or_out_of_range_is_told_by_its_column(column: str, cell: str):
+def test_what_is_no_number_or_out_of_range_is_reported_by_its_column(column: str, cell: str):
     assert list(problems({**GOOD, column: cell})) == [column]
 
 
-def test_all_that_is_wrong_is_told_at_once():
+def test_all_that_is_wrong_is_reported_at_once():
     told = problems({"sku": "", "image": "mug.jpg", "positive_prompt": "{{ x }}", "steps": "1", "seed": "a"})
     assert set(told) == {"sku", "image", "positive_prompt", "steps", "seed"}
 
@@ -123,7 +123,7 @@ def test_no_message_shows_what_signs_a_url(image: str):
     assert "canary0signature" not in str(problems(cells))
 
 
-def test_a_blank_in_an_address_is_escaped_and_what_an_address_cannot_hold_is_told():
+def test_a_blank_in_an_address_is_escaped_and_what_an_address_cannot_hold_is_reported():
     assert prepare({**GOOD, "image": "https://shop.example/a b.jpg"}).image.endswith("/a%20b.jpg")
     assert "control character" in problems({**GOOD, "image": "https://shop.example/a\nb.jpg"})["image"]
 
@@ -169,7 +169,7 @@ def test_defaults_that_could_never_do_are_refused_before_any_row_is_read(
     assert words in problem.what
 
 
-def test_every_problem_of_the_defaults_is_told_at_once():
+def test_every_problem_of_the_defaults_is_reported_at_once():
     with pytest.raises(InvalidInput) as refused:
         FieldDefaults.checked({"steps": 1, "colour": "red"}, {"a": 7, "b": {"seed": "x"}})
     assert {problem.where for problem in refused.value.problems} == {

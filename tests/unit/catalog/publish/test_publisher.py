@@ -205,10 +205,10 @@ def state_of(layout: CatalogPaths) -> tuple[Any, ...]:
     return sorted(rows, key=lambda row: row["name"]), names, told
 
 
-# --- one night after the other --------------------------------------------------------------------
+# --- one run after the other -------------------------------------------------------------------
 
 
-def test_what_is_published_lies_under_its_sku_and_is_named_by_the_manifest(layout):
+def test_what_is_published_is_under_its_sku_and_is_named_by_the_manifest(layout):
     entries = [
         bought(layout, "mug", actual_seed=11),
         bought(layout, "mug", view="back"),
@@ -286,7 +286,7 @@ def test_the_same_again_changes_nothing_and_says_the_same(layout):
     assert (state_of(layout), files_of(layout)) == (before, files)
 
 
-def test_a_night_on_which_nothing_changed_writes_nothing(layout):
+def test_a_run_on_which_nothing_changed_writes_nothing(layout):
     def written() -> list[Any]:
         found = layout.destination.fs.find(layout.destination.path, detail=True)
         return [(path, info.get("ino") or info["LastModified"]) for path, info in found.items()]
@@ -458,7 +458,7 @@ def test_what_a_copy_of_the_manifest_names_stays_however_old_it_is(local):
     assert images_of(local) == set()
 
 
-def test_a_part_of_a_manifest_goes_once_nobody_can_be_writing_it(local):
+def test_a_part_of_a_manifest_goes_once_no_one_can_be_writing_it(local):
     publish(local, [bought(local, "mug")], [], ONE, plan=plan(1))
     parts = [".00000002-0123abcd.parquet.01234567.part", ".00000002.json.89abcdef.part"]
     for name in parts:
@@ -757,7 +757,7 @@ def test_a_template_that_cannot_work_is_refused(template, problem):
         PublishRules(filename_template=template)
 
 
-def test_all_that_is_wrong_with_the_rules_is_told_at_once():
+def test_all_that_is_wrong_with_the_rules_is_reported_at_once():
     with pytest.raises(InvalidInput) as caught:
         PublishRules(filename_template="{view}", keep_versions=0, on_removed="burn")
     assert [one.where for one in caught.value.problems] == [
@@ -832,7 +832,7 @@ def test_of_two_who_publish_the_same_row_at_once_one_is_later_and_no_file_is_lef
 
 
 def test_who_shows_an_old_manifest_over_a_newer_one_shows_the_newer_again():
-    """The slower of two: between its look at manifest.json and its writing, the other has come and gone."""
+    """The slower of two: the other commits between its read of manifest.json and its write."""
     layout = CatalogPaths(storage_path("overtaken://bucket/shop"))
     entries = {sku: bought(layout, sku) for sku in ("mug", "lamp")}
 
@@ -882,7 +882,7 @@ def test_readers_find_every_file_while_others_publish(local):
 
 
 def nights_before(layout: CatalogPaths) -> None:
-    """So many that the next night has everything to remove."""
+    """Enough that the next run has everything to remove."""
     publish(layout, [bought(layout, sku) for sku in ("mug", "stays", "gone", "lamp")], [], ONE, plan=plan(1))
     for night in range(2, KEEP_MANIFESTS + 1):
         publish(layout, [bought(layout, "mug", str(night))], [], ONE, plan=plan(night))
@@ -921,7 +921,7 @@ for line in sys.stdin:
     child = os.fork()
     if not child:
         left = int(line)
-        os.dup2(2, 1)  # the log is no answer
+        os.dup2(2, 1)  # the log is not an answer
 
         def is_change(event, args):
             if not any(str(arg).startswith(task["root"]) for arg in args):
@@ -949,7 +949,7 @@ for line in sys.stdin:
 
 @pytest.fixture
 def killer(local, tmp_path) -> Iterator[Any]:
-    """Publishes the last night in a process that dies before its n-th change to the destination."""
+    """Publishes the last run in a process that dies before its n-th change to the destination."""
     task = {**last_night(local), "rules": {"keep_versions": 1, "on_removed": "delete"}}
     (tmp_path / "task.json").write_text(json.dumps({**task, "root": str(local.destination)}))
     (tmp_path / "temporary").mkdir()
@@ -972,7 +972,7 @@ def killer(local, tmp_path) -> Iterator[Any]:
         process.stdin.close()
 
 
-def test_who_is_killed_at_any_step_leaves_nothing_that_the_next_try_does_not_mend(local, killer, tmp_path):
+def test_who_is_killed_at_any_step_leaves_nothing_that_the_next_try_does_not_fixes(local, killer, tmp_path):
     nights_before(local)
     pristine, root = tmp_path / "pristine", Path(local.destination.path)
     night = last_night(local)
@@ -1026,7 +1026,7 @@ def mortal(s3_endpoint, s3_folder):
 
 
 @pytest.mark.thorough
-def test_who_dies_at_any_step_on_s3_leaves_nothing_that_the_next_try_does_not_mend(s3, s3_folder, mortal):
+def test_who_dies_at_any_step_on_s3_leaves_nothing_that_the_next_try_does_not_fixes(s3, s3_folder, mortal):
     layout = CatalogPaths(s3_folder)
     nights_before(layout)
     night = last_night(layout)

@@ -146,7 +146,7 @@ def test_rows_that_need_people_come_first_and_do_not_crowd_out_the_others(layout
     assert names[2006:] == [f"X{n}" for n in range(2000, 2100)]
 
 
-def test_what_an_earlier_night_left_is_shown_as_that_night_had_it(layout: CatalogPaths):
+def test_what_an_earlier_run_left_is_shown_as_that_run_had_it(layout: CatalogPaths):
     first = [submitted(layout, "p1", "B", "flagged"), submitted(layout, "p1", "C", "flagged")]
     run(layout, "p1", first, [first])
     settled(layout, "p1", first)
@@ -179,7 +179,7 @@ def test_links_are_quoted_and_lead_nowhere_else(layout: CatalogPaths):
     assert other["files"] == [""]
 
 
-def test_a_shard_that_was_not_checked_is_told_and_its_rows_too(layout: CatalogPaths):
+def test_a_shard_that_was_not_checked_is_reported_and_its_rows_too(layout: CatalogPaths):
     done = submitted(layout, "p1", "A", "passed")
     run(layout, "p1", [done, state("B", "new"), state("C", "pending")], [[done], None])
     told = write_report(PlanStore(layout, "p1"))

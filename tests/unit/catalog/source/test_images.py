@@ -67,7 +67,7 @@ def test_a_folder_is_no_image(shop):
     assert set(versions([folder, f"{folder}/"], conn_id).values()) == {"!is a folder"}
 
 
-def test_what_a_store_does_not_let_us_see_is_told_and_hides_no_other(shop, s3_folder):
+def test_what_a_store_does_not_let_us_see_is_reported_and_hides_no_other(shop, s3_folder):
     folder, conn_id = shop
     # s3fs takes what has no bucket for a fault of ours, and not for something missing.
     found = versions([f"{folder}/a.jpg", "s3:///"], conn_id)

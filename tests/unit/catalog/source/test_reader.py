@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A catalog is read as spreadsheets write it; a row that cannot be read is told by its line, and stops no
-other.
-"""
+"""A catalog is read as spreadsheets write it; an unreadable row is reported, and stops no other."""
 
 from __future__ import annotations
 
@@ -40,7 +38,7 @@ def put(folder: Path, data: bytes | str, name: str = "catalog.csv") -> str:
     return str(path)
 
 
-def test_a_hundred_kinds_of_bad_rows_are_told_and_the_others_are_whole(tmp_path: Path):
+def test_a_hundred_kinds_of_bad_rows_are_reported_and_the_others_are_whole(tmp_path: Path):
     data, wrong, names = invalid_rows(IMAGE)
     assert len(wrong) >= 100
     told, good, seen = {}, [], {}
@@ -91,7 +89,7 @@ def test_a_given_encoding_and_delimiter(tmp_path: Path):
     assert rows[0]["name"] == "x,y"
 
 
-def test_a_quote_that_nobody_closed_does_not_swallow_the_rest(tmp_path: Path):
+def test_a_quote_that_no_one_closed_does_not_swallow_the_rest(tmp_path: Path):
     lines = ["sku,image,name", f'a,{IMAGE},"never closed', *(f"s{i},{IMAGE},x" for i in range(9000))]
     rows, bad = read(put(tmp_path, "\n".join(lines)))
     assert [(one.line, one.sku) for one in bad] == [(2, "a")]
@@ -278,7 +276,7 @@ def test_binary_columns_of_parquet_are_text(tmp_path: Path):
     assert (rows, bad) == ([{"sku": "S1", "image": IMAGE, "name": "red mug", "colour": "red", LINE: 1}], [])
 
 
-def test_columns_that_nobody_reads_do_no_harm(tmp_path: Path):
+def test_columns_that_no_one_reads_do_no_harm(tmp_path: Path):
     table = {
         "sku": ["a"],
         "image": [IMAGE],

@@ -247,7 +247,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
 
 
-def test_a_dry_run_leaves_no_claim_and_the_run_after_it_starts_clean(shop, files, caplog):
+def test_a_dry_run_leaves_no_lease_and_the_run_after_it_starts_clean(shop, files, caplog):
     catalog = [row("a"), row("b")]
     for _ in range(2):
         run = shop.plan(catalog, dry_run=True)
@@ -287,8 +287,8 @@ def test_what_another_run_has_in_hand_is_held_until_it_is_over(shop):
 
 
 @pytest.mark.parametrize("outcome", ["failed", "lost"])
-def test_what_another_run_may_still_buy_again_is_held(shop, outcome: str):
-    # Its submit is on its way, or it may be told to try again.
+def test_what_another_run_may_still_submit_again_is_held(shop, outcome: str):
+    # Its submit is on its way, or it may be asked to try again.
     first = shop.plan([row("a")], now=shop.started, on_unknown_outcome="resubmit")
     first.work({"a": outcome})
     catalog = [row("a")]
@@ -339,10 +339,10 @@ def test_a_run_that_is_making_its_plan_keeps_later_ones_waiting_and_no_earlier_o
         with ledger.reader.snapshot(db, own=again.plan_id, now=NOW):
             pass
         with ledger.reader.snapshot(db, own=second.plan_id, now=NOW + 2 * DAY):
-            pass  # who has died while it planned is waited for until its plan lapses
+            pass  # who has died while it planned is waited for until its lease expires
 
 
-def test_a_plan_that_has_lapsed_is_taken_out_when_the_next_is_claimed_whatever_a_shards_clock_says(shop):
+def test_a_plan_that_has_lapsed_is_taken_out_when_the_next_is_leased_whatever_a_shards_clock_says(shop):
     old = shop.plan([row("a"), row("b")], now=shop.started)
     shard = Shard.read(shop.layout, old.plan_id, 0)
     journal = Journal(shard.store, "bgrep_default")
@@ -378,7 +378,7 @@ def test_a_store_refuses_an_intent_once_the_plan_is_over_and_has_written_it_by_t
     assert states == {"nonce-1": State.ACCEPTED, "nonce-2": State.REFUSED, "nonce-3": State.INTENT}
 
 
-def test_a_run_that_is_planned_anew_takes_over_what_it_had(shop):
+def test_a_run_that_is_planned_again_takes_over_what_it_had(shop):
     catalog = [row(name) for name in "abcd"]
     first = shop.plan(catalog, run_id="run", shard_size=1, now=shop.started)
     first.work({"b": "lost"}, shards=[0, 1])
@@ -397,7 +397,7 @@ def test_a_run_that_is_planned_anew_takes_over_what_it_had(shop):
 # --- settling -------------------------------------------------------------------------------------------
 
 
-def test_a_plan_settled_twice_forgets_nothing_of_those_it_took_over(shop):
+def test_a_plan_committed_twice_forgets_nothing_of_those_it_took_over(shop):
     catalog = [row(name) for name in ("lost", "failed", "refused", "a")]
     dead = shop.plan(catalog)
     dead.work({"lost": "lost", "failed": "failed", "refused": "refused"})
@@ -412,7 +412,7 @@ def test_a_plan_settled_twice_forgets_nothing_of_those_it_took_over(shop):
     assert shop.plan(catalog, max_attempts=1).counts == {"unchanged": 1, "quarantined": 3}
 
 
-def test_settled_again_it_adds_what_has_become_known_since(shop, files):
+def test_committed_again_it_adds_what_has_become_known_since(shop, files):
     catalog = [row("a"), row("b"), row("c")]
     run = shop.plan(catalog, shard_size=1)
     run.work({"b": "never", "c": "pending"})
@@ -430,7 +430,7 @@ def test_settled_again_it_adds_what_has_become_known_since(shop, files):
     assert len(segments_in(files)) == 2
 
 
-def test_a_shard_that_was_cleared_alone_and_not_checked_anew_is_not_forgotten(shop):
+def test_a_shard_that_was_cleared_alone_and_not_checked_again_is_not_forgotten(shop):
     catalog = [row("a"), row("b"), row("c")]
     run = shop.plan(catalog)
     run.work({"a": "failed", "b": "never", "c": "never"})
@@ -443,11 +443,11 @@ def test_a_shard_that_was_cleared_alone_and_not_checked_anew_is_not_forgotten(sh
     run = shop.plan(catalog)
     assert run.states == {"a": "unpublished", "b": "unpublished", "c": "pending"}
     run.complete()
-    assert shop.billed.total() == 4  # the failed one twice, as told
+    assert shop.billed.total() == 4  # the failed one twice, as configured
     assert shop.plan(catalog).counts == {"unchanged": 3}
 
 
-def test_what_a_shard_buys_while_its_plan_is_settled_is_refused_or_known(shop, files):
+def test_what_a_shard_submits_while_its_plan_is_committed_is_refused_or_known(shop, files):
     run = shop.plan([row("a"), row("b")])
     run.work({"b": "never"})
     counting, works = Counting(), dict(files)
@@ -495,7 +495,7 @@ def test_a_run_that_died_midway_is_taken_over_by_the_next(shop, files, point: st
     assert shop.plan(catalog).counts == {"unchanged": 4 - len(left), **left}
 
 
-def test_a_job_of_which_no_journal_is_left_is_not_bought_again(shop, files):
+def test_a_job_of_which_no_journal_is_left_is_not_submitted_again(shop, files):
     catalog = [row("a"), row("b")]
     shop.refresh(catalog, {"a": "pending"})
     for name in [name for name in files if "/journal/" in name or name.endswith("/outstanding_jobs.jsonl")]:
@@ -531,7 +531,7 @@ def test_what_is_written_down_late_of_a_purchase_with_images_takes_none_of_them(
     assert set(purchases(shop.layout).values()) == {"generated"}
 
 
-def test_of_two_purchases_of_one_second_the_one_counts_that_buys_nothing(shop):
+def test_of_two_purchases_of_one_second_the_one_counts_that_submits_nothing(shop):
     catalog = [row("a")]
     run = shop.plan(catalog)
     request_hash = run.work_items[0]["request_hash"]
@@ -550,7 +550,7 @@ def test_of_two_purchases_of_one_second_the_one_counts_that_buys_nothing(shop):
             assert planned.plan.counts[state] == 1
 
 
-# --- merging, and tidying ------------------------------------------------------------------------------
+# --- merging, and expiring ----------------------------------------------------------------------
 
 
 def entry_of(number: int, **cells: Any) -> dict[str, Any]:
@@ -612,7 +612,7 @@ def test_pointers_and_segments_do_not_pile_up_and_the_last_twenty_pointers_lead_
     assert len(purchases(layout)) == 60
 
 
-def test_a_store_that_lets_nobody_delete_is_written_to_all_the_same(files):
+def test_a_store_that_lets_no_one_delete_is_written_to_all_the_same(files):
     class Kept(dict[str, bytes]):
         def __delitem__(self, name: str) -> None:
             raise PermissionError(name)
@@ -715,7 +715,7 @@ def test_a_ledger_that_is_lost_or_damaged_is_rebuilt_and_decides_as_before(past,
     assert warnings(caplog) == []  # once: then it is whole
 
 
-def test_after_a_loss_buys_go_on_where_they_were(past):
+def test_after_a_loss_submits_go_on_where_they_were(past):
     files, shop = past
     lose_the_whole_ledger(files)
     run = shop.plan(LAST_CATALOG, now=shop.later)
@@ -734,7 +734,7 @@ def test_a_byte_that_changed_is_found_where_parquet_itself_finds_nothing(files):
         data = bytearray(whole)
         data[place] ^= 0x10
         files[name] = bytes(data)
-        # There is no plan's file to make it anew from.
+        # There is no plan's file to make it from.
         with pytest.raises(DamagedLedgerError, match="cannot be rebuilt"):
             purchases(layout)
         with contextlib.suppress(Exception):
@@ -798,7 +798,7 @@ def test_a_pointer_that_was_lost_while_a_plan_was_worked_on_takes_nothing_with_i
     assert shop.plan([*catalog, row("c")]).counts == {"unchanged": 2, "quarantined": 1}
 
 
-def test_while_the_pointer_is_lost_or_damaged_no_shard_buys(past):
+def test_while_the_pointer_is_lost_or_damaged_no_shard_submits(past):
     files, shop = past
     run = shop.plan(LAST_CATALOG, now=shop.later)
     journal = Journal(Shard.read(shop.layout, run.plan_id, 0).store, "bgrep_default")
@@ -845,7 +845,7 @@ def test_files_that_are_none_of_ours_are_passed_over(past):
     assert decisions(shop) == before
 
 
-def test_a_plan_whose_header_is_damaged_is_never_taken_for_one_that_bought_nothing(past):
+def test_a_plan_whose_header_is_damaged_is_never_taken_for_one_that_submitted_nothing(past):
     files, shop = past
     name = next(name for name in files if name.endswith("/plan.json"))
     files[name] = files[name][:50]
@@ -896,7 +896,7 @@ def every_death(
             yield left, layout_of(left)
 
 
-def test_killed_at_any_call_a_claim_is_made_or_is_not(past):
+def test_killed_at_any_call_a_lease_is_made_or_is_not(past):
     files, shop = past
     plan = PlanLease(new_plan_id(NOW), "run", "dag", NOW + DAY)
     before = purchases(shop.layout)
@@ -909,7 +909,7 @@ def test_killed_at_any_call_a_claim_is_made_or_is_not(past):
     assert claims == [False, True]
 
 
-def test_killed_at_any_call_of_settling_nothing_is_forgotten_and_nothing_doubles(past):
+def test_killed_at_any_call_of_committing_nothing_is_forgotten_and_nothing_doubles(past):
     files, shop = past
     run = shop.plan(LAST_CATALOG, now=shop.later)
     run.work()
@@ -1101,7 +1101,7 @@ def orders(
 
 
 @pytest.mark.thorough
-def test_of_two_runs_at_once_one_buys_in_whatever_order_their_calls_come():
+def test_of_two_runs_at_once_one_submits_in_whatever_order_their_calls_come():
     def runs() -> list[SingleRowRun]:
         billed: list[str] = []
         return [SingleRowRun(0, billed, settles=False), SingleRowRun(1, billed, settles=False)]
@@ -1131,12 +1131,12 @@ def test_a_plan_that_has_lapsed_and_the_next_in_whatever_order_their_calls_come(
     days=st.sampled_from([0.0, DAY]),
     resubmit=st.booleans(),
 )
-def test_of_three_runs_at_once_one_buys_in_whatever_order_all_their_calls_come(
+def test_of_three_runs_at_once_one_submits_in_whatever_order_all_their_calls_come(
     turns: list[int], is_cleared: bool, days: float, resubmit: bool
 ):
-    # The second is the first, planned anew; or they come when the plan before has lapsed.
+    # The second is the first, planned again; or they come when the plan before has expired.
     billed: list[str] = []
-    # Told to submit again what nobody knows of, who takes over may pay twice, as it says.
+    # Asked to submit again what nobody knows of, who takes over may pay twice, as it says.
     resubmit = resubmit and not is_cleared and not days
     runs = [
         SingleRowRun(i, billed, "run-0" if i == 1 and is_cleared else "", NOW + i * days, resubmit)
@@ -1149,7 +1149,7 @@ def test_of_three_runs_at_once_one_buys_in_whatever_order_all_their_calls_come(
 
 
 @pytest.mark.parametrize("turns", range(0, 28, 4))
-def test_of_two_nights_that_are_planned_at_once_each_row_is_in_one_plan(files, turns: int):
+def test_of_two_runs_that_are_planned_at_once_each_row_is_in_one_plan(files, turns: int):
     catalog = [row("a"), row("b")]
 
     def plan(run_id: str) -> Callable[[Interceptor], Run]:
@@ -1168,7 +1168,7 @@ def test_of_two_nights_that_are_planned_at_once_each_row_is_in_one_plan(files, t
     assert third.states == dict.fromkeys("ab", "locked")
 
 
-def test_a_rebuild_takes_back_nothing_that_was_claimed_or_settled_meanwhile(past):
+def test_a_rebuild_takes_back_nothing_that_was_leased_or_committed_meanwhile(past):
     broken, shop = past
     before = purchases(shop.layout)
     lose_a_segment(broken)
@@ -1213,7 +1213,7 @@ def test_on_s3_of_many_claims_at_once_none_is_lost(s3_folder):
     assert pointer_of(layout).number == len(plans)
 
 
-def test_on_s3_two_nights(s3_folder):
+def test_on_s3_two_runs(s3_folder):
     shop = Destination(CatalogPaths(s3_folder))
     catalog = [row(name) for name in "abc"]
     shop.refresh(catalog, {"b": "pending", "c": "failed"})
