@@ -6,6 +6,8 @@
 
 The ledger can be rebuilt from the plans' files. So before a plan folder goes, every segment that counts is
 copied to ``ledger-copy/``, and the copy is read back: from then on each entry exists twice, in two folders.
+Later segments are copied as soon as they are committed: whether one can be rebuilt is not known once any plan
+folder is gone.
 
 A task that is killed between two deletes leaves files that the next run deletes.
 """
@@ -207,6 +209,10 @@ class _Retention:
         metadata = LedgerMetadataLog(self._paths.ledger).latest() or LedgerMetadata()
         # Leases, and plans whose submits are in no segment yet.
         expired = expired_plans(folders, keep_plans, {plan_id, *metadata.uncommitted_plans})
+        copies = names_in(self._paths.ledger_copy)
+        if not expired and not copies:
+            return Deleted()
+        self._copy_segments(metadata, copies)
         journals = {one: list(submits(PlanStore(self._paths, one))) for one in expired}
         knowing = {one: records for one, records in journals.items() if records or self._has_results(one)}
         if not knowing:
@@ -233,6 +239,23 @@ class _Retention:
         names = names_in(self._paths.plan(plan_id).folder)
         return any(name.startswith(("results-", "manifest-")) for name in names)
 
+    def _copy_segments(self, metadata: LedgerMetadata, copies: Sequence[str]) -> None:
+        """Copy the segments that count and have no copy, and delete the copies of those that do not.
+
+        :param copies: names of the copies that exist.
+        :raises DamagedLedgerError: if a segment cannot be copied whole. Nothing may be deleted then.
+        """
+        with contextlib.ExitStack() as stack:
+            for name in metadata.segments:
+                if name not in copies:
+                    self._copied(name, stack)
+        # Only of those that were listed first: another run may have copied newer segments since.
+        _delete(
+            self._paths.ledger_copy / name
+            for name in copies
+            if name.endswith(".parquet") and name not in metadata.segments
+        )
+
     def _open_ledger(
         self, db: duckdb.DuckDBPyConnection, metadata: LedgerMetadata, stack: contextlib.ExitStack
     ) -> None:
@@ -240,18 +263,12 @@ class _Retention:
 
         :raises DamagedLedgerError: if a segment cannot be copied whole. Nothing may be deleted then.
         """
-        folder = self._paths.ledger_copy
-        listed = names_in(folder)
         db.register("blank", ledger_segments.table([]))
         parts = [f"SELECT {_COLUMNS}, -1 AS seq FROM blank WHERE false"]
         for seq, name in enumerate(metadata.segments):
             local = self._copied(name, stack)
             parts.append(f"SELECT {_COLUMNS}, {seq} AS seq FROM {rows_of(local)}")
         db.execute(f"CREATE VIEW entries AS FROM ({' UNION ALL '.join(parts)}) {_COUNTS}")
-        # Only of those that were listed first: another run may have copied newer segments since.
-        _delete(
-            folder / name for name in listed if name.endswith(".parquet") and name not in metadata.segments
-        )
 
     def _copied(self, name: str, stack: contextlib.ExitStack) -> str:
         """The copy of a segment as a local file; it is made if it does not exist, or is damaged."""

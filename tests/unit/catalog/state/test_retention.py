@@ -418,6 +418,23 @@ def test_a_ledger_that_is_damaged_after_plans_are_gone_loses_nothing(lose: Calla
     assert copies >= {name for name in metadata.segments if name.startswith("compacted")}
 
 
+@pytest.mark.parametrize("first", [[*CATALOG, row("d")], [{"sku": "a"}]])
+def test_any_segment_may_be_lost_once_the_first_plan_is_gone(files, first):
+    shop = shop_of(files)
+    shop.refresh([{"image": "none", "positive_prompt": "", **one} for one in first])
+    catalog = [*CATALOG, row("d", seed=1)]
+    # The plans that expire with the last run had nothing to submit.
+    for rows in (catalog, catalog, catalog, catalog, [*CATALOG, row("d", seed=2)]):
+        shop.refresh(rows)
+    metadata = LedgerMetadataLog(shop.layout.ledger).latest()
+    assert metadata is not None
+    for name in metadata.segments:
+        damaged = dict(files)
+        del damaged[f"{ROOT}/ledger/{name}"]
+        run = copy_of(shop, damaged).plan([*CATALOG, row("d", seed=2)])
+        assert run.counts == {"unchanged": 4}
+
+
 def test_a_segment_that_is_lost_with_its_copy_is_an_error_and_not_submitted_again():
     files, shop = after_some_runs()
     lose_all_segments(files)
