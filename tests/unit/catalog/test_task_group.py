@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_bgrep.catalog import catalog_refresh
-from airflow_provider_bgrep.catalog.config.groups import (
+from airflow_provider_bgrep.catalog import (
     BudgetOptions,
     ExecutionOptions,
     PublishOptions,
     SourceOptions,
+    catalog_refresh,
 )
 from airflow_provider_bgrep.catalog.config.options import Options
 from airflow_provider_bgrep.exceptions import BgRepRequestError
