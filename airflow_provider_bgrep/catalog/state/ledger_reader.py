@@ -31,7 +31,7 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
 from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS, SUBMIT, insert, opened
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.recovery import accepted_submits, plan_entries
-from airflow_provider_bgrep.exceptions import BgRepConflictError
+from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.storage import local_copy, names_in, size_of
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _SUBMITTED_STATES: Final = ", ".join(f"'{state.value}'" for state in TO_SUBMIT)
 _SUBMIT: Final = ", ".join(SUBMIT)
 _ATTEMPTS: Final = 5
-"""How often segments are opened that another run merges and removes meanwhile."""
+"""How often the ledger is read while other runs commit, and remove segments and plans, meanwhile."""
 
 _DONE: Final = frozenset(
     outcome.value for outcome in (Outcome.GENERATED, Outcome.PARTIAL, Outcome.PENDING, Outcome.EXPIRED)
@@ -134,12 +134,42 @@ class LedgerReader:
         :raises NewerLedgerError: if a newer version of this package wrote the ledger.
         """
         with contextlib.ExitStack() as stack:
+            yield self._read(db, stack, own, now)
+
+    def _read(
+        self, db: duckdb.DuckDBPyConnection, stack: contextlib.ExitStack, own: str, now: float
+    ) -> LedgerSnapshot:
+        """Fill the tables.
+
+        :param stack: closes the files of the segments.
+        """
+        for _ in range(_ATTEMPTS):
             metadata = self.open_segments(db, stack)
-            self._read_uncommitted(db, metadata, own, now)
-            active = {lease.plan_id for lease in metadata.leases if lease.until > now}
-            uncommitted = [plan_id for plan_id in metadata.uncommitted_plans if plan_id != own]
-            closed = tuple(plan_id for plan_id in uncommitted if plan_id not in active)
-            yield LedgerSnapshot(tuple(self._outstanding_jobs(db, uncommitted)), closed)
+            try:
+                found = self._read_plans(db, metadata, own, now)
+            except BgRepStateError:
+                if not self._has_committed_since(metadata):
+                    raise
+            else:
+                if not self._has_committed_since(metadata):
+                    return found
+        raise self._conflict()
+
+    def _read_plans(
+        self, db: duckdb.DuckDBPyConnection, metadata: LedgerMetadata, own: str, now: float
+    ) -> LedgerSnapshot:
+        self._read_uncommitted(db, metadata, own, now)
+        active = {lease.plan_id for lease in metadata.leases if lease.until > now}
+        uncommitted = [plan_id for plan_id in metadata.uncommitted_plans if plan_id != own]
+        closed = tuple(plan_id for plan_id in uncommitted if plan_id not in active)
+        return LedgerSnapshot(tuple(self._outstanding_jobs(db, uncommitted)), closed)
+
+    def _has_committed_since(self, metadata: LedgerMetadata) -> bool:
+        """Whether another run has committed a plan since: it may have deleted files that were to be read."""
+        latest = self._metadata.latest() or LedgerMetadata()
+        return latest.segments != metadata.segments or not (
+            set(metadata.uncommitted_plans) <= set(latest.uncommitted_plans)
+        )
 
     # --- steps, which the writer takes as well ----------------------------------------------------
 
@@ -161,8 +191,8 @@ class LedgerReader:
 
     def _conflict(self) -> BgRepConflictError:
         return BgRepConflictError(
-            f"Could not read {self._paths.ledger} in {_ATTEMPTS} attempts because other runs removed "
-            "segments meanwhile. Retry the task."
+            f"Could not read {self._paths.ledger} in {_ATTEMPTS} attempts because other runs committed "
+            "meanwhile. Retry the task."
         )
 
     def plan_entries(self, plan_id: str) -> Iterator[list[LedgerEntry]]:

@@ -205,11 +205,10 @@ class _Retention:
         self._records = paths.images / _RECORDS
 
     def run(self, plan_id: str, keep_plans: int) -> Deleted:
-        folders = names_in(self._paths.plans)
+        folders, copies = names_in(self._paths.plans), names_in(self._paths.ledger_copy)
         metadata = LedgerMetadataLog(self._paths.ledger).latest() or LedgerMetadata()
         # Leases, and plans whose submits are in no segment yet.
         expired = expired_plans(folders, keep_plans, {plan_id, *metadata.uncommitted_plans})
-        copies = names_in(self._paths.ledger_copy)
         if not expired and not copies:
             return Deleted()
         self._copy_segments(metadata, copies)
@@ -242,7 +241,7 @@ class _Retention:
     def _copy_segments(self, metadata: LedgerMetadata, copies: Sequence[str]) -> None:
         """Copy the segments that count and have no copy, and delete the copies of those that do not.
 
-        :param copies: names of the copies that exist.
+        :param copies: names of the copies that existed before the metadata was read.
         :raises DamagedLedgerError: if a segment cannot be copied whole. Nothing may be deleted then.
         """
         with contextlib.ExitStack() as stack:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import logging
 import os
@@ -503,3 +504,30 @@ def test_two_clean_ups_at_once_delete_the_same():
         assert [actor.error for actor in actors] == [None, None]
         assert left.keys() == wanted.keys()
         assert LedgerReader(copy_of(shop, left).layout).has_lease(last) is False
+
+
+def test_a_plan_that_is_committed_and_deleted_while_another_run_plans_is_not_submitted_again():
+    before: Files = {}
+    shop = shop_of(before, keep_plans=1)
+    left = shop.plan(CATALOG)  # a run that dies before it publishes
+    left.work({"b": "pending", "c": "lost"})
+    left.check()
+    newer = shop.plan(CATALOG)
+    newer.work()
+    newer.check()
+    for place in itertools.count():
+        files = dict(before)
+        counting = Counting()
+
+        def around(
+            effect: Callable[[], Any], place: int = place, files: Files = files, counting: Counting = counting
+        ) -> Any:
+            if counting.calls == place:
+                replace(newer, shop=copy_of(shop, files)).publish()
+            return counting(effect)
+
+        one = copy_of(shop, files, around, only=f"{ROOT}/plans/{left.plan_id}")
+        run = one.plan(CATALOG, now=newer.now + 60, dag_id="other")
+        if counting.calls <= place:
+            return
+        assert run.submits == [], place
