@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -158,41 +159,53 @@ def read_blocks(
     with _opened(local, dialect.encoding) as file:
         for _ in range(dialect.skipped):
             next(file)
-        line, pending = dialect.skipped, list[str]()
+        line, pending = dialect.skipped, ""
         while True:
-            lines = pending or file.readlines(CHUNK_BYTES)
-            if not lines:
+            text = pending or file.read(CHUNK_BYTES) + file.readline()
+            if not text:
                 return
-            pending = []
-            plain = _plain(lines, dialect, width, wanted)
+            pending, count = "", _count_lines(text)
+            plain = _plain(text, count, dialect, width, wanted)
             if plain is not None:
                 yield line + 1, plain
-                line += len(lines)
+                line += count
             else:
-                rows = _Rows(chain(lines, file), dialect, line, list(wanted))
-                yield rows.read(line + len(lines))
-                line, pending = rows.line, rows.pending
+                rows = _Rows(chain(_lines(text), file), dialect, line, list(wanted))
+                yield rows.read(line + count)
+                line, pending = rows.line, "".join(rows.pending)
+
+
+def _count_lines(text: str) -> int:
+    """How many lines a text has, as Python's files count them."""
+    ends = text.count("\n")
+    if "\r" in text:
+        ends += text.count("\r") - text.count("\r\n")
+    return ends + (text[-1] not in "\r\n")
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a text, with their ends, as Python's files split it."""
+    return io.StringIO(text, newline="").readlines()
 
 
 def _plain(
-    lines: list[str], dialect: Dialect, width: int, wanted: Mapping[int, bool]
+    text: str, count: int, dialect: Dialect, width: int, wanted: Mapping[int, bool]
 ) -> list[pa.Array] | None:
-    """The wanted columns of lines of which each is a row of ``width`` cells; ``None`` of others."""
-    text = "".join(lines)
+    """The wanted columns of ``count`` lines if each is a row of ``width`` cells; otherwise ``None``."""
     if _UNDECODED in text or "\0" in text:
         return None
     read = _quoted if '"' in text else _unquoted
-    columns = read(lines, dialect, width, list(wanted))
-    if columns is None or len(columns[0]) != len(lines):
+    columns = read(text, dialect, width, list(wanted))
+    if columns is None or len(columns[0]) != count:
         return None
     columns = [trimmed(column, is_key) for column, is_key in zip(columns, wanted.values(), strict=True)]
     return None if has_blank_row(columns) else columns
 
 
-def _unquoted(lines: list[str], dialect: Dialect, width: int, wanted: Sequence[int]) -> list[pa.Array] | None:
+def _unquoted(text: str, dialect: Dialect, width: int, wanted: Sequence[int]) -> list[pa.Array] | None:
     names = [str(place) for place in range(width)]
     read = [str(place) for place in wanted]
-    data = "".join(lines).encode()
+    data = text.encode()
     try:
         table = pa_csv.read_csv(
             pa.BufferReader(data),
@@ -210,8 +223,9 @@ def _unquoted(lines: list[str], dialect: Dialect, width: int, wanted: Sequence[i
     return [column.combine_chunks() for column in table.columns]
 
 
-def _quoted(lines: list[str], dialect: Dialect, width: int, wanted: Sequence[int]) -> list[pa.Array] | None:
+def _quoted(text: str, dialect: Dialect, width: int, wanted: Sequence[int]) -> list[pa.Array] | None:
     # Arrow misreads a quote that is not closed without an error; Python's reader reports it.
+    lines = _lines(text)
     try:
         rows = list(csv.reader(lines, delimiter=dialect.delimiter, strict=True))
     except csv.Error:

@@ -308,3 +308,14 @@ def test_a_quote_that_is_not_closed_at_the_end_of_a_block_costs_one_row(tmp_path
     rows, bad = read(put(tmp_path, "sku,image,name\n" + "".join(lines)))
     assert [one.sku for one in bad] == ["bad"]
     assert [row[LINE] for row in rows] == [line for line in range(2, 2 * count + 2) if line != count + 1]
+
+
+@pytest.mark.parametrize("last", ["", "\n", "\r\n", "\r"])
+def test_lines_are_counted_whatever_ends_them_and_wherever_a_block_ends(tmp_path: Path, last: str):
+    ends = ["\n", "\r\n", "\r"]
+    count = 2 * CHUNK_BYTES // len(IMAGE)
+    lines = [f"s{i},{IMAGE}{ends[i % 3]}" for i in range(count)]
+    rows, bad = read(put(tmp_path, f"sku,image\n{''.join(lines)}last,{IMAGE}{last}"))
+    assert bad == []
+    assert [row[LINE] for row in rows] == list(range(2, count + 3))
+    assert rows[-1]["sku"] == "last"
