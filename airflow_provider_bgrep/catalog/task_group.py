@@ -211,6 +211,9 @@ def _approval(plan: BgRepPlanOperator, pulled: str, destination: str, approve_ab
         destination=destination,
         plan=plan.output["plan"],  # type: ignore[index]  # an idiom that Airflow's types do not know
         approve_above=approve_above,
-        subject=f"Submit {{{{ {pulled}['images'] }}}} image(s) for {{{{ {pulled}['cost'] }}}}?",
+        subject=(
+            f"Submit {{{{ {pulled}['images'] }}}} image{{{{ '' if {pulled}['images'] == 1 else 's' }}}} "
+            f"for {{{{ {pulled}['cost'] }}}}?"
+        ),
         body=f"{{{{ {pulled}['explained'] }}}}",
     )

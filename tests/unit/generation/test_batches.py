@@ -39,7 +39,7 @@ def test_unasked_only_what_was_never_submitted_is_wanted(some):
 
 
 @given(ITEMS, st.integers(0, 3))
-def test_reported_to_what_is_lost_or_failed_is_submitted_again_after_what_never_was(some, retry_failed):
+def test_as_configured_what_is_lost_or_failed_is_submitted_again_after_what_never_was(some, retry_failed):
     found = wanted(some, resubmit=True, retry_failed=retry_failed)
     new = [item for item in found if item.outcome is Outcome.NOT_SUBMITTED]
     again = found[len(new) :]
@@ -51,8 +51,8 @@ def test_reported_to_what_is_lost_or_failed_is_submitted_again_after_what_never_
 
 
 @pytest.mark.parametrize(("submitted", "retry_failed", "again"), [(1, 0, 0), (1, 1, 1), (2, 1, 0), (3, 3, 1)])
-def test_a_failed_item_is_submitted_as_often_as_reported(bought, retry_failed, again):
-    item = WorkItem("a", 1, outcome=Outcome.FAILED, accepted_count=bought)
+def test_a_failed_item_is_submitted_as_often_as_configured(submitted, retry_failed, again):
+    item = WorkItem("a", 1, outcome=Outcome.FAILED, accepted_count=submitted)
     assert len(wanted([item], resubmit=False, retry_failed=retry_failed)) == again
 
 
