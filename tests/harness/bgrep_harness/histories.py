@@ -287,9 +287,7 @@ class World:
         freeze = Freeze(max(1, step.dies_at))
         refresh = self._refresh(freeze, one)
         work = threading.Thread(
-            target=lambda: self._suppressed(
-                lambda: self._generate_of(refresh, one, step.shard % one.shards)
-            ),
+            target=lambda: self._suppressed(lambda: self._generate_of(refresh, one, step.shard % one.shards)),
             daemon=True,
         )
         before = self.emulator.counters.images
@@ -397,8 +395,10 @@ class World:
         for number, task in enumerate(tasks):
             is_it = crash is not None and number == (crash.shard - 1) % len(tasks)
             assert crash is not None or not is_it
-            step = Step("task", dies_at=crash.dies_at, after=crash.after, hours=hours) if is_it and crash else (
-                Step("task", hours=hours)
+            step = (
+                Step("task", dies_at=crash.dies_at, after=crash.after, hours=hours)
+                if is_it and crash
+                else (Step("task", hours=hours))
             )
             self._execute(one, step, task)
         self.check_report(one)
@@ -549,7 +549,9 @@ class World:
         found: dict[tuple[str, int], set[str]] = {}
         reader = LedgerReader(self._refresh(at_once).layout)
         with duckdb.connect() as db, reader.snapshot(db, own="", now=time.time() + 10**8):
-            for key, index, outcome in db.execute('SELECT result_key, "index", outcome FROM entries').fetchall():
+            for key, index, outcome in db.execute(
+                'SELECT result_key, "index", outcome FROM entries'
+            ).fetchall():
                 found.setdefault((key, index), set()).add(outcome)
         return found
 
@@ -568,7 +570,9 @@ class World:
             f"{'' if key in self.known else ' (key unknown)'}"
             for key, index, task in self._jobs()
         ]
-        runs = [f"  {one.run_id}: {one.run.states} {dict(one.run.plan.get('counts', {}))}" for one in self.runs]
+        runs = [
+            f"  {one.run_id}: {one.run.states} {dict(one.run.plan.get('counts', {}))}" for one in self.runs
+        ]
         errors = [
             f"    {one.run_id} {name}: {str(outcome.error)[:300]}"
             for one in self.runs
