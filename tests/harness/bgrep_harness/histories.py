@@ -394,13 +394,8 @@ class World:
         tasks.append(lambda refresh: refresh.report(one.run))
         for number, task in enumerate(tasks):
             is_it = crash is not None and number == (crash.shard - 1) % len(tasks)
-            assert crash is not None or not is_it
-            step = (
-                Step("task", dies_at=crash.dies_at, after=crash.after, hours=hours)
-                if is_it and crash
-                else (Step("task", hours=hours))
-            )
-            self._execute(one, step, task)
+            dies_at, after = (crash.dies_at, crash.after) if crash is not None and is_it else (0, False)
+            self._execute(one, Step("task", dies_at=dies_at, after=after, hours=hours), task)
         self.check_report(one)
 
     def _refresh(self, around: Interceptor, one: OneRun | None = None) -> Refresh:
@@ -530,7 +525,7 @@ class World:
     def _result(self, key: str, index: int, output: int) -> bytes:
         state = self.emulator.core.state
         path = sign(f"{key}/{index}-{output}.png", int(state.now() + HOUR), state.secret)
-        with urllib.request.urlopen(self.emulator.url + path, timeout=30) as response:  # noqa: S310
+        with urllib.request.urlopen(self.emulator.url + path, timeout=30) as response:
             return bytes(response.read())
 
     def _check_purchase(self, key: str, index: int, task: TaskState, entries: Mapping[Any, set[str]]) -> None:
