@@ -195,7 +195,7 @@ class AsyncClient:
         self._timeout = aiohttp.ClientTimeout(
             total=settings.timeout, sock_connect=min(CONNECT_TIMEOUT, settings.timeout)
         )
-        # The time-out begins when an attempt has its turn, so that waiting in the queue does not use it up.
+        # The timeout begins when an attempt has its turn, so that waiting in the queue does not use it up.
         self._turns = asyncio.Semaphore(MAX_SOCKETS)
         self._rate = Rate.of(settings) if is_paced else None
         self._sessions: dict[Operation, aiohttp.ClientSession] = {}

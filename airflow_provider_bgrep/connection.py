@@ -51,7 +51,7 @@ EXTRAS: Final[dict[str, Extra]] = {
     for extra in (
         Extra(
             "timeout",
-            "Time-out (seconds)",
+            "Timeout (seconds)",
             "Seconds that one HTTP attempt may take.",
             ("number", "null"),
             f"{DEFAULT_HTTP_TIMEOUT:g}",

@@ -122,7 +122,7 @@ def save_job(
 
     :param destination: folder to save to.
     :param query: queries a job; called once, and again if URLs have expired.
-    :param settings: the connection, for its proxies and its time-out; its AppCode is not sent.
+    :param settings: the connection, for its proxies and its timeout; its AppCode is not sent.
     :param template: file names; fields ``result_key``, ``index``, ``output``, ``seed``, ``ext``.
     :param max_bytes: most bytes that one image may have.
     :param order: what identifies the order of the tasks that ``query`` returns; ``""`` for the order of the

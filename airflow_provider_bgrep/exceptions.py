@@ -4,7 +4,7 @@
 ::
 
     BgRepError
-    ├── BgRepAuthError             AppCode missing, wrong, not authorised     final
+    ├── BgRepAuthError             AppCode missing, wrong, not authorized     final
     ├── BgRepQuotaError            credit or subscription used up             final
     ├── BgRepThrottledError        too many calls                             Airflow retries
     ├── BgRepServiceError          the service or the network failed          Airflow retries
@@ -82,7 +82,7 @@ class BgRepError(AirflowException):
 
 
 class BgRepAuthError(BgRepError, AirflowFailException):
-    """The AppCode is missing, unknown, expired, or not authorised for this API."""
+    """The AppCode is missing, unknown, expired, or not authorized for this API."""
 
 
 class BgRepQuotaError(BgRepError, AirflowFailException):
@@ -107,7 +107,7 @@ class BgRepRequestError(BgRepError, AirflowFailException):
 
 
 class BgRepConfigurationError(BgRepRequestError):
-    """The connection, the network's rules or the API's own set-up is wrong."""
+    """The connection, the network's rules or the API's own setup is wrong."""
 
 
 class BgRepContentError(BgRepError, AirflowFailException):

@@ -79,7 +79,7 @@ def is_local(path: ObjectStoragePath) -> bool:
 def put_file(local: str, path: ObjectStoragePath) -> None:
     """Move a local file to ``path``, replacing what is there in one step.
 
-    :param local: a file of ours; gone afterwards.
+    :param local: a file of ours; gone afterward.
     """
     try:
         if is_local(path):

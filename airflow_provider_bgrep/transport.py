@@ -41,7 +41,7 @@ class Attempt:
     """One HTTP attempt, and whether its connection was ever made.
 
     That is recorded where connections are made, since the libraries' errors do not show it: an SSLError may
-    come from a handshake or a read, a time-out at any time, and an error's context may be another attempt's.
+    come from a handshake or a read, a timeout at any time, and an error's context may be another attempt's.
     """
 
     __slots__ = ("never_sent",)
@@ -71,7 +71,7 @@ def _not_connected() -> None:
 
 
 class AttemptDeadline(Attempt):
-    """Closes an attempt's connection when its time is up: requests' own time-out restarts with each byte.
+    """Closes an attempt's connection when its time is up: requests' own timeout restarts with each byte.
 
     :param seconds: how long the attempt may take.
     """
@@ -225,7 +225,7 @@ class Connector(aiohttp.TCPConnector):
         """As aiohttp's."""
         try:
             return await super().connect(*args, **kwargs)
-        except BaseException:  # a time-out arrives as a cancellation
+        except BaseException:  # a timeout arrives as a cancellation
             _not_connected()
             raise
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the demo: a real Airflow runs ``bgrep_catalog_refresh`` twice against the emulator.
 
-``make demo`` calls it; ``make demo KEEP=1`` leaves Airflow's UI up afterwards.
+``make demo`` calls it; ``make demo KEEP=1`` leaves Airflow's UI up afterward.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _LEAST_SECONDS: Final = 60.0
 class BgRepApprovalOperator(HITLOperator):
     """Returns the numbers of a plan's shards, after a person approved a plan that costs more than a limit.
 
-    Without an answer the plan is cancelled, so that the run ends before the next one is due.
+    Without an answer the plan is canceled, so that the run ends before the next one is due.
 
     :param plan: what the plan task pushed as ``plan``. Templated.
     :param destination: the catalog's destination. Templated.
@@ -59,7 +59,7 @@ class BgRepApprovalOperator(HITLOperator):
         reason = "it was not approved"
         paths = CatalogPaths(absolute_path("destination", self.destination))
         PlanStore(paths, self.plan["plan_id"]).cancel(reason)
-        self.log.info("Cancelled plan %s: %s", self.plan["plan_id"], reason)
+        self.log.info("Canceled plan %s: %s", self.plan["plan_id"], reason)
         return []
 
     def _shards(self) -> list[int]:

@@ -102,7 +102,7 @@ class JobStore:
     """Saves jobs under one destination.
 
     :param destination: folder for the images.
-    :param settings: the connection, for its proxies and its time-out; its AppCode is not sent.
+    :param settings: the connection, for its proxies and its timeout; its AppCode is not sent.
     :param query: queries a job.
     :param template: file names, see :func:`~airflow_provider_bgrep.download.check_template`.
     :param max_bytes: most bytes that one image may have.
@@ -214,7 +214,7 @@ def _matched(record: SubmitRecord, job: Job, tasks: Mapping[str, ImageTask]) -> 
     """The job with its tasks in the order they were submitted, as far as that is certain."""
     submitted = [tasks.get(item.key) for item in record.items]
     if None in submitted:
-        # Those that are not listed any more are recognised by the fields that the answer echoes.
+        # Those that are not listed any more are recognized by the fields that the answer echoes.
         echoed = dict(filter(None, (_echoed(record, task) for task in job.tasks)))
         keys = (item.key.partition("#")[0] for item in record.items)
         submitted = [task or echoed.get(key) for task, key in zip(submitted, keys, strict=True)]

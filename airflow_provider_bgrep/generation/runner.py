@@ -50,7 +50,7 @@ class Runner:
         thread.start()
         try:
             self._is_done.wait()
-        except BaseException:  # Airflow's own time-out arrives as an exception in this thread
+        except BaseException:  # Airflow's own timeout arrives as an exception in this thread
             self.kill()
             self._is_done.wait(_KILL_SECONDS + 1)
             raise

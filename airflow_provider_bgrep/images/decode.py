@@ -28,7 +28,7 @@ MAX_PIXELS: Final = 40_000_000
 """An image with more is not decoded. The API's largest has 4096 x 4096."""
 
 MAX_PROFILE_BYTES: Final = 1024 * 1024
-"""A colour profile that unpacks to more is ignored: Pillow would refuse the whole file."""
+"""A color profile that unpacks to more is ignored: Pillow would refuse the whole file."""
 
 
 def _has_avif() -> bool:

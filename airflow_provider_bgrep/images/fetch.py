@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fetches image files over HTTP: generated images, sources and masks. The only code that does.
 
-*   Proxies, TLS verification and time-out are the connection's. Its AppCode and client certificate are never
+*   Proxies, TLS verification and timeout are the connection's. Its AppCode and client certificate are never
     sent, nor is anything from ``.netrc``; only ``user:password@`` in the URL itself is, to that host.
 *   A transfer ends: it has a deadline, a minimum speed, a size limit and a bounded number of attempts.
 *   No message names the URL, which may be signed. Callers name it with what they may show.
@@ -54,7 +54,7 @@ CHUNK_SECONDS: Final = 30.0
 """A transfer ends if 64 KiB take longer than this: that is 2 KiB/s."""
 
 DEADLINE_TIMEOUTS: Final = 10
-"""A transfer may take this many times the connection's time-out."""
+"""A transfer may take this many times the connection's timeout."""
 
 MAX_REDIRECTS: Final = 5
 
@@ -95,7 +95,7 @@ class Fetched:
 class Fetcher:
     """Fetches files. For one thread; a context manager.
 
-    :param settings: the connection, for its proxies, TLS verification and time-out. ``None``: the
+    :param settings: the connection, for its proxies, TLS verification and timeout. ``None``: the
         environment's.
     :param max_bytes: size limit of one file.
     :param end_time: no transfer goes on after this, wall clock in seconds.

@@ -234,7 +234,7 @@ _GATEWAY_ROWS: Final = (
     *_rows(
         "credentials",
         "A400AC A401AC A400MA A400IK A403IS A403EP A403PR A401OT I403AA",
-        "AppCode unknown, missing, expired, or not authorised for this API",
+        "AppCode unknown, missing, expired, or not authorized for this API",
     ),
     *_rows("caller", "A403IP A403VN A403AC A403CO A403IN B451DO B451GO", "Refused by address or by law"),
     *_rows("money", "B403MQ", "Subscription used up"),
@@ -276,7 +276,7 @@ _GATEWAY_ROWS: Final = (
     *_rows(
         "not reached",
         "D503CB",
-        "The gateway's breaker is open (1,000 backend time-outs in 30 s open it for 90 s)",
+        "The gateway's breaker is open (1,000 backend timeouts in 30 s open it for 90 s)",
         wait=90.0,
     ),
     *_rows(
@@ -294,8 +294,8 @@ _TEXTS: Final = (
     _row("money", "Quota Exhausted", 403, "Subscription used up"),
     _row("money", "Quota Expired", 403, "Subscription expired"),
     _row("money", "User Arrears", 403, "Account overdue"),
-    _row("money", "Expiry of Authorization", 403, "Authorisation expired"),
-    _row("credentials", "Unauthorized", 403, "Not authorised for this API"),
+    _row("money", "Expiry of Authorization", 403, "Authorization expired"),
+    _row("credentials", "Unauthorized", 403, "Not authorized for this API"),
     _row("credentials", "Invalid AppCode", 400, "AppCode unknown"),
     _row(
         "lost",
@@ -333,7 +333,7 @@ def by_status(http_status: int) -> ErrorCode:
         meaning = "Redirected; credentials are never sent to another address"
         return _row("address", "", http_status, meaning)
     if http_status == 401:
-        return _row("credentials", "", 401, "Not authorised")
+        return _row("credentials", "", 401, "Not authorized")
     if 400 <= http_status < 500:
         return _row("request", "", http_status, "Refused", "Check the request and the connection.")
     is_success = http_status < 300

@@ -180,4 +180,4 @@ LOST = ErrorCode(
     by_status(500).remedy,
     "gateway",
 )
-"""A time-out or a broken connection after the request went out."""
+"""A timeout or a broken connection after the request went out."""

@@ -102,7 +102,7 @@ IMAGE_TASK_FIELDS: Final[dict[str, Field]] = {
             False,
             "Random seed; left out, the service draws one. 0 is a real seed.",
         ),
-        Field("steps", "integer", True, "Optimisation steps.", default=50, minimum=15, maximum=50),
+        Field("steps", "integer", True, "Optimization steps.", default=50, minimum=15, maximum=50),
         Field("num_output", "integer", True, "Images per image task.", default=1, minimum=1, maximum=4),
     )
 }
@@ -154,4 +154,4 @@ DEFAULT_TIMEOUT: Final = 60 * 60.0
 """Seconds a waiter waits for a job. Source: ours; the document does not say how long a job takes."""
 
 DEFAULT_HTTP_TIMEOUT: Final = 60.0
-"""Seconds one HTTP attempt may take. Source: ours; the backend's time-out is the provider's choice."""
+"""Seconds one HTTP attempt may take. Source: ours; the backend's timeout is the provider's choice."""

@@ -100,7 +100,7 @@ def match(job: Job, submitted: Sequence[ImageTask | None]) -> Matching:
 
 
 def echoed_task(echo: Mapping[str, Any]) -> ImageTask | None:
-    """The image task that an echo describes, its numbers and text normalised; ``None`` where it lacks one."""
+    """The image task that an echo describes, its numbers and text normalized; ``None`` where it lacks one."""
     values = _normalized(echo)
     if "image" not in values or "positive_prompt" not in values:
         return None

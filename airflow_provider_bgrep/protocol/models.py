@@ -37,7 +37,7 @@ class ImageTask:
     :param guidance_scale: prompt strength, [1, 20].
     :param strength: repaint strength, (0, 1].
     :param seed: random seed; left out, the service draws one. 0 is a real seed.
-    :param steps: optimisation steps, [15, 50].
+    :param steps: optimization steps, [15, 50].
     :param num_output: images to make, [1, 4]. Each is paid for.
     :param id: your own name for it (a sku, say). Never sent.
 

@@ -106,7 +106,7 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
         except BgRepError:
             raise
         except AirflowSensorTimeout as error:
-            # Airflow has applied soft_fail by now, but leaves a time-out out of never_fail.
+            # Airflow has applied soft_fail by now, but leaves a timeout out of never_fail.
             if self.never_fail:
                 raise AirflowSkipException(f"never_fail is set: {error}") from error
             raise self._timed_out(None) from error

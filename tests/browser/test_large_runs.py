@@ -24,7 +24,7 @@ ROWS = 10_000
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The gallery of a run of 10,000 rows."""
     rows = [row(f"R{n:05}", line=n, made=2, positive_prompt=f"prompt of {n} " * 20) for n in range(ROWS - 1)]
-    rows.append(flagged("WANTING", "the product has other colours", line=ROWS))
+    rows.append(flagged("WANTING", "the product has other colors", line=ROWS))
     return gallery(rows, tmp_path_factory.mktemp("large"))
 
 

@@ -320,12 +320,12 @@ def test_bad_options_are_reported_all_at_once_and_nothing_is_done(
         on_removed="burn",
         thresholds={"sim": 1},
         defaults={"step": 1},
-        colour="red",
+        color="red",
         approve_above="5",
         price_per_image="-1",
     )
     message = str(night.results["plan"].error)
-    for word in ("shard_size", "on_removed", "colour", "price_per_image"):
+    for word in ("shard_size", "on_removed", "color", "price_per_image"):
         assert word in message
     assert night.states == {"plan": "failed"}
     assert not (storage_path(refresh.destination) / "_bgrep").exists()

@@ -41,7 +41,7 @@ APP_CODE = "canary-9b2d4c77"
 PROXY_USER = "user:canary-proxy"
 IMAGES = 2
 SHORT, SHORTEST = 0.5, 0.2
-"""Time-outs that tests can wait for: one that an answer keeps, and one where none will come."""
+"""Timeouts that tests can wait for: one that an answer keeps, and one where none will come."""
 AT_LAST = 1.5
 """Seconds after which either has certainly been missed."""
 

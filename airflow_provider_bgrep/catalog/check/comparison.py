@@ -45,7 +45,7 @@ class Thumbs:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgment:
     """The result of the checks for one image task.
 
     :param verdict: ``passed`` if at least one image passes every check.
@@ -70,7 +70,7 @@ def judge(
     thresholds: Thresholds,
     *,
     why_no_source: str = "",
-) -> Judgement:
+) -> Judgment:
     """Compare generated images with their source. Hostile or broken files are reported, never raised.
 
     The verdict is ``unchecked`` where a later attempt may succeed: the source could not be fetched, or the
@@ -199,7 +199,7 @@ class ImageComparison:
         found = measure.found.format(sides=image.sides, source=self._source.sides if self._source else "")
         return f"{found} ({name} {score:g}, {'at least' if measure.is_least else 'at most'} {limit:g})"
 
-    def result(self) -> Judgement:
+    def result(self) -> Judgment:
         """Return the verdict over everything that was added."""
         if not self._scores:
             self._flags.append("there is no generated image")
@@ -210,7 +210,7 @@ class ImageComparison:
             # Without a product score all passing images are equal, and the first is chosen.
             verdict, chosen = Verdict.PASSED, min(self._passing, key=self._infidelity)
         thumbs = Thumbs(self._source_thumb, self._mask_thumb, tuple(self._thumbs))
-        return Judgement(verdict, chosen, self._flags, self._scores, thumbs)
+        return Judgment(verdict, chosen, self._flags, self._scores, thumbs)
 
     def _infidelity(self, index: int) -> tuple[float, float, int]:
         scores = self._scores[index]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images and masks as the checks and the thumbnails need them: scaled, in RGB, as a viewer shows them.
 
-They are upright by their EXIF, and on white where they are transparent. Colour profiles are ignored, as by
+They are upright by their EXIF, and on white where they are transparent. Color profiles are ignored, as by
 services that pass pixels on unchanged.
 """
 

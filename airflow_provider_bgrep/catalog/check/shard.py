@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_bgrep.catalog.check.comparison import Judgement, judge
+from airflow_provider_bgrep.catalog.check.comparison import Judgment, judge
 from airflow_provider_bgrep.catalog.source.images import connection_settings, fetch
 from airflow_provider_bgrep.catalog.state.recovery import derive_shard
 from airflow_provider_bgrep.protocol.errors import sanitize_message
@@ -124,7 +124,7 @@ class Checker:
         """Fill in the verdict of a row, and its thumbnails."""
         if not images.candidates:
             return
-        found: Judgement = judge(
+        found: Judgment = judge(
             images.source,
             images.mask,
             images.candidates,

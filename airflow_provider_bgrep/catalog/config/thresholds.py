@@ -49,14 +49,14 @@ MEASURES: Final[dict[str, Measure]] = {
         highest=1,
     ),
     "delta_e": Measure(
-        "Mean colour difference of the product, CIEDE2000: 1 is hardly seen, 5 at once.",
-        "the product's colours have changed",
+        "Mean color difference of the product, CIEDE2000: 1 is hardly seen, 5 at once.",
+        "the product's colors have changed",
         4.5,
         is_least=False,
     ),
     "delta_e_high": Measure(
         "The same for the part that differs most, a fortieth of the image's side wide.",
-        "the colour of a part of the product has changed",
+        "the color of a part of the product has changed",
         9.0,
         is_least=False,
     ),
@@ -67,7 +67,7 @@ MEASURES: Final[dict[str, Measure]] = {
         highest=100,
     ),
     "background_changed": Measure(
-        "Mean colour difference of the background, CIEDE2000; of all the image if there is no mask.",
+        "Mean color difference of the background, CIEDE2000; of all the image if there is no mask.",
         "the background is still the source's",
         1.5,
     ),

@@ -83,7 +83,7 @@ class PlanPaths:
 
     @property
     def cancelled(self) -> ObjectStoragePath:
-        """Why the plan was cancelled, JSON; missing if it was not."""
+        """Why the plan was canceled, JSON; missing if it was not."""
         return self.folder / "cancelled.json"
 
     @property

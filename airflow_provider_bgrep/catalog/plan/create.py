@@ -69,7 +69,7 @@ def create_plan(
     cancelled = _cancelled_reason(options, plan)
     if cancelled:
         store.cancel(cancelled)
-        _log.info("Cancelled plan %s: %s", plan.plan_id, cancelled)
+        _log.info("Canceled plan %s: %s", plan.plan_id, cancelled)
         if not options.dry_run:
             ledger.release_lease(plan.plan_id)
     return {
@@ -119,7 +119,7 @@ def draft_plan(
 
 
 def _cancelled_reason(options: Options, plan: Plan) -> str:
-    """Why the plan is cancelled; ``''`` if it is not."""
+    """Why the plan is canceled; ``''`` if it is not."""
     if options.dry_run:
         return "it is a dry run"
     limit = options.approve_above

@@ -5,7 +5,7 @@ A run can be killed after each of these steps, and a retry completes it: compute
 upload the next manifest's files; commit its header, which puts it in force; update the copy
 ``manifest.json``; delete what nobody needs any more. A path is used for one image only: another image of a
 row, and the same image published again later, has another path. So what a manifest names never changes, and
-caches may keep it for ever.
+caches may keep it forever.
 """
 
 from __future__ import annotations

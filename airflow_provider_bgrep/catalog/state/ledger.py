@@ -230,7 +230,7 @@ class Ledger:
     ) -> None:
         """Check that the files of the plans in each lost segment may still exist."""
         lost = [name for name in (now.segments if now else ()) if name not in intact]
-        # A folder without a header is what an interrupted clean-up has left of a plan.
+        # A folder without a header is what an interrupted cleanup has left of a plan.
         is_early = any(
             now and one <= now.first_committed and PlanStore(self._paths, one).find_plan() for one in plans
         )

@@ -87,7 +87,7 @@ CELLS: tuple[tuple[dict[str, str], str, str], ...] = (
     ({"positive_prompt": LONG}, "positive_prompt", "is too long"),
     ({"positive_prompt": "雪" * 501}, "positive_prompt", "is too long"),
     ({"positive_prompt": "{{ 'x' ~ name }}" + "y" * 500}, "positive_prompt", "is too long"),
-    ({"positive_prompt": "A {{ colour }} mug"}, "positive_prompt", "'colour' is undefined"),
+    ({"positive_prompt": "A {{ shade }} mug"}, "positive_prompt", "'shade' is undefined"),
     ({"positive_prompt": "A {{ color }"}, "positive_prompt", "template"),
     ({"positive_prompt": "A {% if color %} mug"}, "positive_prompt", "template"),
     ({"positive_prompt": "A {{ category }} mug"}, "positive_prompt", "'category' is undefined"),
@@ -191,7 +191,7 @@ def invalid_rows(image: str) -> tuple[bytes, dict[int, InvalidRow], list[str]]:
 def image_tasks(
     catalog: Catalog, defaults: FieldDefaults | None = None
 ) -> Iterator[tuple[dict[str, Any], ImageTask | InvalidInput]]:
-    """The rows of an open catalog, normalised, each with its image task or with what is wrong with it.
+    """The rows of an open catalog, normalized, each with its image task or with what is wrong with it.
 
     :param defaults: what rows leave open. Every column is a variable of templates.
     """

@@ -40,7 +40,7 @@ def options(**arguments: Any) -> Options:
     [
         ({"publish": {"on_removed": "drop"}}, ["on_removed"]),
         ({"defaults": {"prompt": "on ice"}}, ["defaults.prompt"]),
-        ({"defaults": {"positive_prompt": "{{ colour"}}, ["defaults.positive_prompt"]),
+        ({"defaults": {"positive_prompt": "{{ color"}}, ["defaults.positive_prompt"]),
         ({"categories": {"a": {"steps": 1}}}, ["categories['a'].steps"]),
         ({"checks": {"thresholds": {"ssim": 2}}}, ["thresholds.ssim"]),
         ({"publish": PublishOptions(filename_template="{sku}")}, ["filename_template"] * 2),

@@ -37,12 +37,12 @@ def packed(image, form="PNG", **options):
 
 
 def product(mode="RGB", size=(SIDE, SIDE)):
-    """A red disc on grey, and its mask."""
+    """A red disc on gray, and its mask."""
     y, x = np.mgrid[0 : size[1], 0 : size[0]]
     inside = (x - size[0] / 2) ** 2 + (y - size[1] / 2) ** 2 < (min(size) / 3) ** 2
-    colours = np.where(inside[:, :, None], (200, 30, 30), (190, 190, 190)).astype(np.uint8)
+    colors = np.where(inside[:, :, None], (200, 30, 30), (190, 190, 190)).astype(np.uint8)
     mask = Image.fromarray((inside * 255).astype(np.uint8))
-    return Image.fromarray(colours).convert(mode), mask
+    return Image.fromarray(colors).convert(mode), mask
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_a_side_out_of_range_is_refused(size, strict, api, task, host):
 
 @pytest.mark.parametrize(("name", "field"), [
     ("too-small", "image"), ("too-large", "image"), ("gif", "image"), ("no-image", "image"),
-    ("broken", "image"), ("mask-size", "mask"), ("mask-colour", "mask"), ("mask-grey", "mask"),
+    ("broken", "image"), ("mask-size", "mask"), ("mask-color", "mask"), ("mask-gray", "mask"),
 ])  # fmt: skip
 def test_what_is_unfit_is_refused(name, field, strict, api, task):
     assert code(api.submit(task(**{field: strict.bad_image(name)}))) == "23500007"
@@ -284,7 +284,7 @@ def test_what_was_taken_unchecked_is_drawn_as_well_as_it_can_be(strict, api, tas
     strict.configure(fetch=False)
     (url,) = api.results(api.job(task(image=strict.bad_image("no-image"), mask=None)))
     assert image(url).size == (1024, 1024)
-    (url,) = api.results(api.job(task(image=urls[0], mask=strict.bad_image("mask-grey"))))
+    (url,) = api.results(api.job(task(image=urls[0], mask=strict.bad_image("mask-gray"))))
     assert image(url).size == (1024, 1024)
 
 

@@ -180,9 +180,9 @@ def test_a_refused_submit_is_refused_whole_and_counts_nothing(api, task, emulato
 
 
 def test_a_job_belongs_to_the_appcode_that_submitted_it(api, task, emulator):
-    emulator.configure(app_codes={"neighbour": "active"})
+    emulator.configure(app_codes={"neighbor": "active"})
     key = api.job(task())
-    assert code(api.query(key, Authorization="APPCODE neighbour")) == "23500008"
+    assert code(api.query(key, Authorization="APPCODE neighbor")) == "23500008"
 
 
 def test_a_job_is_forgotten_after_its_time(api, task, emulator):

@@ -712,8 +712,8 @@ def test_a_journal_that_cannot_be_read_is_not_written_over(values):
 
 
 def test_what_a_newer_version_adds_is_passed_over(values):
-    damage(values, PAGE, {"version": 1, "submits": [{**GOOD, "colour": "red"}], "colour": "red"})
-    notes = {"version": 1, "clear_id": "0", "end_time": 7.0, "first_try": 1, "colour": "red"}
+    damage(values, PAGE, {"version": 1, "submits": [{**GOOD, "color": "red"}], "color": "red"})
+    notes = {"version": 1, "clear_id": "0", "end_time": 7.0, "first_try": 1, "color": "red"}
     values[METADATA] = json.dumps(notes)
     journal = Journal(JsonStore(values), "conn", clear_id="0")
     assert [one.result_key for one in journal.previous_records] == ["key"]

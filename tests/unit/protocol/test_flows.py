@@ -73,7 +73,7 @@ class Run:
         )
 
     def drive(self, flow: Generator[Any, Any, Any], replies: Iterable[Any] | Callable[[Send], Any]) -> Run:
-        """Answer each attempt with the next reply; the last one goes on for ever."""
+        """Answer each attempt with the next reply; the last one goes on forever."""
         script = iter(replies) if not callable(replies) else None
         reply, last = None, None
         try:

@@ -484,7 +484,7 @@ mappings = st.fixed_dictionaries(
         "steps": numbers | st.integers(14, 51),
         "num_output": numbers | st.integers(0, 5),
         "id": st.text() | st.integers() | st.none() | st.booleans(),
-        "colour": st.none(),
+        "color": st.none(),
     },
 )
 good = st.fixed_dictionaries(

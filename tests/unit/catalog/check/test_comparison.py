@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from airflow_provider_bgrep.catalog.check.comparison import Judgement, judge
+from airflow_provider_bgrep.catalog.check.comparison import Judgment, judge
 from airflow_provider_bgrep.catalog.config.thresholds import MEASURES, Thresholds
 from airflow_provider_bgrep.catalog.model.states import Verdict
 from airflow_provider_bgrep.emulator.render.compose import compose
@@ -119,7 +119,7 @@ def lit(image: Image.Image, red: float, green: float, blue: float) -> Image.Imag
     return Image.fromarray((levels + 0.5).clip(0, 255).astype(np.uint8))
 
 
-def recoloured(image: Image.Image, degrees: float) -> Image.Image:
+def recolored(image: Image.Image, degrees: float) -> Image.Image:
     hue, saturation, value = image.convert("HSV").split()
     turned = (np.asarray(hue).astype(int) + round(degrees / 360 * 256)) % 256
     hue = Image.fromarray(turned.astype(np.uint8))
@@ -130,7 +130,7 @@ def jpeg(image: Image.Image, quality: int = 75) -> bytes:
     return encoded(image, "JPEG", quality=quality)
 
 
-def look(name: str, *candidates: bytes, **thresholds: Any) -> Judgement:
+def look(name: str, *candidates: bytes, **thresholds: Any) -> Judgment:
     return judge(*sample(name), candidates, Thresholds(**thresholds))
 
 
@@ -196,9 +196,9 @@ def without_thin_parts(it: Scene) -> Image.Image:
 
 
 TOUCHED: dict[str, tuple[Callable[[Scene], Image.Image], str]] = {
-    "recoloured": (lambda it: it.with_product(recoloured(it.source, 20)), "colour of a part of the product"),
-    "recoloured, the other way": (lambda it: it.with_product(recoloured(it.source, -20)), "delta_e_high"),
-    "darkened": (lambda it: it.with_product(lit(it.source, 0.8, 0.8, 0.8)), "colours have changed"),
+    "recolored": (lambda it: it.with_product(recolored(it.source, 20)), "color of a part of the product"),
+    "recolored, the other way": (lambda it: it.with_product(recolored(it.source, -20)), "delta_e_high"),
+    "darkened": (lambda it: it.with_product(lit(it.source, 0.8, 0.8, 0.8)), "colors have changed"),
     "blurred": (
         lambda it: it.with_product(it.source.filter(ImageFilter.GaussianBlur(it.width * 0.005))),
         "a part of the product has changed",
@@ -247,9 +247,9 @@ WRONG: dict[str, tuple[Callable[[Scene], bytes], str]] = {
     "the source": (lambda it: encoded(it.source), "the background is still the source's (background_changed"),
     "the source, as JPEG": (lambda it: jpeg(it.source), "the background is still the source's"),
     "the source, darker": (lambda it: jpeg(lit(it.source, 0.99, 0.99, 0.99)), "still the source's"),
-    "on a flat colour": (lambda it: encoded(it.on("navy")), "the background is blank (detail 0, at least 1)"),
+    "on a flat color": (lambda it: encoded(it.on("navy")), "the background is blank (detail 0, at least 1)"),
     "on white, as JPEG": (lambda it: jpeg(it.on("white")), "the background is blank"),
-    "blank": (lambda it: encoded(Image.new("RGB", it.source.size, "grey")), "the background is blank"),
+    "blank": (lambda it: encoded(Image.new("RGB", it.source.size, "gray")), "the background is blank"),
     "white": (lambda it: encoded(Image.new("RGB", it.source.size, "white")), "the background is blank"),
     "transparent": (
         lambda it: encoded(Image.merge("RGBA", (*it.source.split(), it.mask))),
@@ -407,7 +407,7 @@ FORMS: dict[str, Callable[[Image.Image], bytes]] = {
     "alpha": lambda mask: encoded(Image.merge("RGBA", (mask, mask, mask, mask))),
     "a cut-out's alpha": lambda mask: drawn("bottle-mask-rgba.png")[0],
     "three channels and an alpha that says nothing": lambda mask: encoded(mask.convert("RGBA")),
-    "grey and alpha": lambda mask: encoded(Image.merge("LA", (mask, mask))),
+    "gray and alpha": lambda mask: encoded(Image.merge("LA", (mask, mask))),
     "one bit": lambda mask: encoded(mask.convert("1")),
     "a palette": lambda mask: encoded(mask.convert("P")),
     "16 bits": lambda mask: encoded(Image.fromarray(np.asarray(mask).astype(np.uint16) * 257)),
@@ -475,16 +475,16 @@ def test_a_product_as_thin_as_a_chain_is_compared(width):
     ImageDraw.Draw(mask).arc((200, 200, 700, 700), 0, 360, fill=255, width=width)
     mask = mask.filter(ImageFilter.GaussianBlur(0.7))
 
-    def with_chain(ground: Image.Image, colour: str) -> bytes:
+    def with_chain(ground: Image.Image, color: str) -> bytes:
         image = ground.copy()
-        image.paste(Image.new("RGB", image.size, colour), mask=mask)
+        image.paste(Image.new("RGB", image.size, color), mask=mask)
         return encoded(image)
 
     candidates = [with_chain(it.out, "gold"), with_chain(it.out, "orange"), encoded(it.out)]
     found = judge(with_chain(it.source, "gold"), encoded(mask), candidates, Thresholds())
     assert (found.verdict, found.chosen) == (Verdict.PASSED, 0), found.flags
     for number in (2, 3):
-        assert any(flag.startswith(f"image {number}: the product's colours") for flag in found.flags)
+        assert any(flag.startswith(f"image {number}: the product's colors") for flag in found.flags)
 
 
 # --- images of every make -------------------------------------------------------------------------
@@ -534,7 +534,7 @@ def many(image: Image.Image, kind: str, **how: Any) -> bytes:
 
 
 MAKES: dict[str, tuple[Callable[[Image.Image], bytes], bool]] = {
-    # how it is made, and whether the colours survive that
+    # how it is made, and whether the colors survive that
     "CMYK, JPEG": (lambda image: encoded(image.convert("CMYK"), "JPEG", quality=95), True),
     "CMYK, TIFF": (lambda image: encoded(image.convert("CMYK"), "TIFF"), True),
     "YCbCr, TIFF": (lambda image: encoded(image.convert("YCbCr"), "TIFF", compression="jpeg"), True),
@@ -550,14 +550,14 @@ MAKES: dict[str, tuple[Callable[[Image.Image], bytes], bool]] = {
         lambda image: encoded(image.convert("P", palette=Image.Palette.ADAPTIVE), transparency=3),
         False,
     ),
-    "grey": (lambda image: encoded(image.convert("L")), False),
-    "grey, 16 bits": (
+    "gray": (lambda image: encoded(image.convert("L")), False),
+    "gray, 16 bits": (
         lambda image: encoded(Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)),
         False,
     ),
-    "grey, 32 bits": (lambda image: encoded(image.convert("I"), "TIFF"), False),
-    "grey, floats": (lambda image: encoded(image.convert("F"), "TIFF"), False),
-    "grey and alpha": (lambda image: encoded(image.convert("LA")), False),
+    "gray, 32 bits": (lambda image: encoded(image.convert("I"), "TIFF"), False),
+    "gray, floats": (lambda image: encoded(image.convert("F"), "TIFF"), False),
+    "gray and alpha": (lambda image: encoded(image.convert("LA")), False),
     "one bit": (lambda image: encoded(image.convert("1")), False),
 }
 
@@ -573,18 +573,18 @@ def test_images_of_every_make_are_checked(make):
         json.dumps(found.scores, allow_nan=False)
     if is_faithful:
         assert as_candidate.verdict is as_source.verdict is Verdict.PASSED, as_candidate.flags
-    elif make != "one bit":  # whose dots depend on their neighbours
+    elif make != "one bit":  # whose dots depend on their neighbors
         # Both are alike, whatever was lost.
         assert as_source.scores[0]["ssim"] > 0.9
         assert as_candidate.scores[0]["ssim"] > 0.5
 
 
 def test_16_bits_are_scaled_not_cut_off():
-    grey = scene("lamp").source.convert("L")
-    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    gray = scene("lamp").source.convert("L")
+    deep = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
     scores = [
         judge(encoded(one), sample("lamp")[1], [generated("lamp")], Thresholds()).scores
-        for one in (grey, deep)
+        for one in (gray, deep)
     ]
     assert scores[0] == scores[1]
 

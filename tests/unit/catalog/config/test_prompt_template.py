@@ -89,7 +89,7 @@ HOSTILE = {
     "a power": "{{ 9 ** 9 ** 9 }}",
     "a format": "{{ '%1000000000d' % 1 }}",
     "a format's filter": "{{ '%1000000000d' | format(1) }}",
-    "centred": "{{ name | center(10000000000) }}",
+    "centered": "{{ name | center(10000000000) }}",
     "an endless number": "{{ " + "9" * 5000 + " }}",
     "a call": "{{ name.upper() }}",
     "a macro": "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}",
@@ -142,8 +142,8 @@ def test_a_cell_that_is_too_long_is_named_if_the_template_reads_it():
 
 def test_a_message_names_the_columns_there_are_but_not_three_hundred():
     cells = {f"column_{i}": "x" for i in range(300)}
-    with pytest.raises(ValueError, match=r"'colour' is undefined.*column_0, column_1,.* and 280 more"):
-        render("{{ colour }}", cells, cells)
+    with pytest.raises(ValueError, match=r"'color' is undefined.*column_0, column_1,.* and 280 more"):
+        render("{{ color }}", cells, cells)
 
 
 @settings(deadline=None, max_examples=200)

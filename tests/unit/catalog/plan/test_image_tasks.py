@@ -148,7 +148,7 @@ def test_a_name_is_printable_and_no_longer_than_a_file_name_bears():
     ("recipe", "where", "words"),
     [
         ({"defaults": {"image": IMAGE}}, "defaults.image", "is not a field"),
-        ({"defaults": {"colour": "red"}}, "defaults.colour", "is not a field"),
+        ({"defaults": {"color": "red"}}, "defaults.color", "is not a field"),
         ({"defaults": {"steps": 1}}, "defaults.steps", "out of range"),
         ({"defaults": {"steps": "many"}}, "defaults.steps", "is text"),
         ({"defaults": {"mask": "mask.png"}}, "defaults.mask", "is not http or https"),
@@ -171,9 +171,9 @@ def test_defaults_that_could_never_do_are_refused_before_any_row_is_read(
 
 def test_every_problem_of_the_defaults_is_reported_at_once():
     with pytest.raises(InvalidInput) as refused:
-        FieldDefaults.checked({"steps": 1, "colour": "red"}, {"a": 7, "b": {"seed": "x"}})
+        FieldDefaults.checked({"steps": 1, "color": "red"}, {"a": 7, "b": {"seed": "x"}})
     assert {problem.where for problem in refused.value.problems} == {
-        *("defaults.steps", "defaults.colour", "categories['a']", "categories['b'].seed")
+        *("defaults.steps", "defaults.color", "categories['a']", "categories['b'].seed")
     }
 
 

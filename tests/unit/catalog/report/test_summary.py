@@ -226,7 +226,7 @@ def test_unfinished_shards_come_first():
 def test_a_cancelled_plan_names_its_reason():
     extra: Any = {"cancelled": "rejected by ann"}
     assert line_of(summed([of_state("new")]) | extra) == (
-        "No rows need attention. Cancelled the refresh of 1 row (rejected by ann): no billable images, 1 new."
+        "No rows need attention. Canceled the refresh of 1 row (rejected by ann): no billable images, 1 new."
     )
 
 

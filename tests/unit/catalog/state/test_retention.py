@@ -477,7 +477,7 @@ def test_killed_at_any_call_of_a_clean_up_nothing_is_lost_and_the_next_completes
         doomed = copy_of(shop, left, CrashingStore(dies_at), "^(put|rm) ").layout
         with pytest.raises(Died):
             delete_unneeded(doomed, last, 1)
-        if dies_at % 5 == 0:  # which costs more than the clean-up
+        if dies_at % 5 == 0:  # which costs more than the cleanup
             broken = dict(left)
             lose_all_segments(broken)
             again = copy_of(shop, broken)
