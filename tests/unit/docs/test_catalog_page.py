@@ -30,7 +30,7 @@ def test_every_option_is_a_parameter_or_in_a_group_and_is_described():
     for group in GROUPS.values():
         described = set(re.findall(r":param (\w+):", inspect.getdoc(group) or ""))
         assert described == {one.name for one in fields(group)}
-        assert f"catalog.config.groups.{group.__name__}" in PAGE
+        assert f"airflow_provider_bgrep.catalog.{group.__name__}" in PAGE
 
 
 def test_at_most_a_dozen_arguments_stand_alone():
