@@ -18,16 +18,16 @@ RESERVED: Final = frozenset({"manifest.json", "manifests", FOLDER})
 """Names at the destination that belong to no row."""
 
 TEMPLATE_FIELDS: Final[dict[str, str]] = {
-    "sku": "The product's key; must be a folder by itself.",
-    "view": "Which image of the product.",
-    "version": "12 hex digits that no other image of any row has; must be in the file's name.",
+    "sku": "The product's key. It must be a folder of its own.",
+    "view": "The view: which image of the product.",
+    "version": "12 hexadecimal digits that are unique to this image. They must be in the file name.",
     "request_hash": "The first 12 hex digits of the request's hash.",
-    "seed": "The seed it was made with, 'random' where it is not known.",
+    "seed": "The seed that the image was generated with, or 'random' if it is not known.",
     "width": "Pixels.",
     "height": "Pixels.",
     "ext": "The extension of the image's format, such as png.",
 }
-"""What a file-name template may name."""
+"""Fields of a file-name template."""
 
 _GRAMMAR: Final = FilenameGrammar(TEMPLATE_FIELDS, required=(), example="{sku}/{view}-{version}.{ext}")
 
@@ -51,12 +51,11 @@ _ON_REMOVED: Final = ("retire", "delete", "keep")
 class PublishRules:
     """How images are published.
 
-    :param filename_template: paths of published files, of :data:`TEMPLATE_FIELDS`; a new one is used for new
-        images.
-    :param keep_versions: versions of a row's image that the manifest names, 1 to 1000. Files stay until no
-        kept manifest names them.
-    :param on_removed: of a row that the catalog does not name any more: ``retire`` (its files stay, its row
-        says so), ``delete`` (row and files go) or ``keep`` (nothing happens).
+    :param filename_template: paths of published files. A changed template applies to new images only.
+    :param keep_versions: number of versions of a row's image that the manifest lists, 1 to 1000. A file
+        is deleted when no manifest that is kept lists it.
+    :param on_removed: what to do with a row that is no longer in the catalog: ``retire`` (mark it as
+        retired and keep its files), ``delete`` (delete the row and its files) or ``keep`` (do nothing).
     :raises InvalidInput: with every problem.
     """
 
