@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operators: one that generates images for a list, one that submits a job, one that saves a finished job."""
+"""The operators: one generates images for a list, one submits a job, one saves a finished job."""
 
 from __future__ import annotations
 
@@ -62,8 +62,9 @@ class BgRepSubmitOperator(ImageTaskTemplates, BaseOperator):
     :param bgrep_conn_id: the id of the ``bgrep`` connection. Templated.
     :param on_unknown_outcome: what to do if an earlier submit may have been accepted: ``fail`` (default) or
         ``resubmit``, which may be billed twice.
-    :param journal_path: folder for the journal, on any ``ObjectStoragePath``. Required on Airflow before
-        3.3 if a retry must not send nothing. Templated.
+    :param journal_path: folder for the journal, on any ``ObjectStoragePath``. Default: Airflow's task
+        state store. Airflow before 3.3 has no such store: without this folder, a retry sends nothing.
+        Templated.
     """
 
     template_fields: Sequence[str] = ("task_list", "bgrep_conn_id", "journal_path")
@@ -137,8 +138,9 @@ class BgRepGenerateOperator(GenerateTemplates, GenerateBase):
         tries count.
     :param on_unknown_outcome: what to do if a submit may have been accepted: ``fail`` (default) after
         everything else is done, or ``resubmit``, which may be billed twice.
-    :param journal_path: folder for the journal, on any ``ObjectStoragePath``. Required on Airflow before
-        3.3 if a retry must not send nothing. Templated.
+    :param journal_path: folder for the journal, on any ``ObjectStoragePath``. Default: Airflow's task
+        state store. Airflow before 3.3 has no such store: without this folder, a retry sends nothing.
+        Templated.
     :param options: options that most users leave at their defaults: a :class:`GenerateOptions` object, a
         mapping with the same names, or JSON text, for example from a trigger form. Templated.
     """

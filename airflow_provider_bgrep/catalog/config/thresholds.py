@@ -100,7 +100,8 @@ The defaults are between the values that were measured on the emulator's ten pro
 
 Worst scores of images that should pass (as JPEG of quality 60 or WebP of 75; scaled by 0.8 to 1.5;
 shifted by a thousandth of the width; 5 % darker; 4 % warmer): ssim 0.97, ssim_low 0.81, delta_e 3.6,
-delta_e_high 8.0, psnr 28. Photographs of fine texture, 450 to 740 pixels wide, shifted by half a pixel: ssim 0.95, ssim_low 0.80.
+delta_e_high 8.0, psnr 28.
+Photographs of fine texture, 450 to 740 pixels wide, shifted by half a pixel: ssim 0.95, ssim_low 0.80.
 
 Best scores of images that should not pass, by the score that detects the damage: blurred by half a
 hundredth of the width, ssim_low 0.71; a patch of 3 % of the product made 15 % darker, ssim_low 0.69; hue
