@@ -55,7 +55,7 @@ def absolute_path(name: str, path: str | ObjectStoragePath) -> ObjectStoragePath
     """
     text = str(path)
     if not text.startswith("/") and "://" not in text:
-        what = f"{text!r} is relative to wherever a worker runs; give a URL, such as file:///images or s3://…"
+        what = f"{text!r} is a relative path; give a URL, such as file:///images or s3://…"
         raise InvalidInput([Problem(name, what)])
     return storage_path(path)
 

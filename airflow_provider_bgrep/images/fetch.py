@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 USER_AGENT: Final = f"airflow-provider-bgrep/{__version__} (+https://airflow.apache.org/ecosystem/)"
-"""Many hosts refuse the names of HTTP libraries. Environment variable ``BGREP_USER_AGENT`` replaces it."""
+"""The ``User-Agent``, because many hosts refuse those of HTTP libraries. The environment variable
+``BGREP_USER_AGENT`` replaces it."""
 
 CHUNK_BYTES: Final = 64 * 1024
 CHUNK_SECONDS: Final = 30.0
@@ -74,7 +75,7 @@ class FetchError(OSError):
 
 
 class UrlExpiredError(FetchError):
-    """The host does not serve this URL, or not any more: HTTP 403, 404 or 410."""
+    """The host does not serve this URL, or does not serve it any more: HTTP 403, 404 or 410."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"answers HTTP {status}", is_final=True)

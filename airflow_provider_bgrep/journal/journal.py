@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The journal of submits: an intent before each, the ``result_key`` after it.
 
-The API has no idempotency key and cannot list jobs, so only the journal keeps a second try of an Airflow task
-from submitting again. Records are found by what was submitted, never by a position in a list.
+The API has no idempotency keys and cannot list jobs, so only the journal prevents a second try of an
+Airflow task from submitting again. Records are found by what was submitted, never by a position in a
+list.
 
 A store can only get and set, so the keys are numbered::
 
@@ -174,7 +175,7 @@ class Journal:
     def _check_not_fenced(self) -> None:
         if self._get(_requested(self._epoch + 1)):
             raise SupersededError(
-                "Another run of this task instance has taken over; this one submits nothing more."
+                "Another process has taken over this task instance. This one submits nothing more."
             )
 
     def _read_metadata(self) -> TaskMetadata | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 
 class SupersededError(Exception):
-    """Another run of the same task instance has taken over, or the plan is over: submit nothing more."""
+    """Another process has taken over the task instance, or the plan has ended: submit nothing more."""
 
 
 class JournalError(ValueError):
@@ -25,9 +25,9 @@ class JournalError(ValueError):
         self.what, self.file, self.location = what, file, location
         where = " in ".join(filter(None, (file, location))) or "the journal"
         super().__init__(
-            f"Cannot read {where}: {what}. The journal names what is billable, so nothing was submitted now. "
+            f"Cannot read {where}: {what}. The journal records what is billable, so nothing was submitted. "
             "Restore the file from a backup. If there is none, check the bill details in the cloud console, "
-            "then move the journal away: the task begins a new one, and submits the list again."
+            "then move the journal away: the task starts a new one, and submits the list again."
         )
 
     def __reduce__(self) -> tuple[object, ...]:

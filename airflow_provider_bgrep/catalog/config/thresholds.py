@@ -79,14 +79,14 @@ MEASURES: Final[dict[str, Measure]] = {
     ),
     "aspect": Measure(
         "Deviation of the aspect ratio from the source's, as a fraction of it.",
-        "it is {sides}, another shape than the source's {source}",
+        "it is {sides}, with another aspect ratio than the source ({source})",
         0.02,
         is_least=False,
         highest=10,
     ),
     "size": Measure(
         "Ratio of the image's longer side to the source's.",
-        "it is {sides}, smaller than the source's {source}",
+        "it is {sides}, smaller than the source ({source})",
         0.7,
         highest=10,
     ),

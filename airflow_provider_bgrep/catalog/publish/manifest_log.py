@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commits manifests, and deletes the files that no manifest needs any more.
+"""Commits manifests, and deletes files that no manifest needs any more.
 
 ``manifests/{number}.json`` is a versioned file of headers (see
 :class:`~airflow_provider_bgrep.catalog.state.versioned_file.VersionedFile`), and decides which manifest is in
@@ -36,7 +36,7 @@ KEEP_MANIFESTS: Final = 10
 _THREADS: Final = 16
 _NAME: Final = re.compile(r"(\d{8,})(?:-([0-9a-f]{8}))?\.(json|parquet|jsonl|dropped\.txt|deleted\.txt)")
 _PART: Final = re.compile(rf"\.{_NAME.pattern}\.[0-9a-f]{{8}}\.part")
-"""A file that was not complete when its writer was killed."""
+"""A partial file, left by a writer that was killed."""
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -49,7 +49,7 @@ def map_in_threads(function: Callable[[_T], _R], items: Iterable[_T]) -> list[_R
     try:
         return list(pool.map(function, items))
     finally:
-        # A task that is stopped does not work off the queue first.
+        # A task that is stopped does not finish the queue first.
         pool.shutdown(cancel_futures=True)
 
 
@@ -84,7 +84,7 @@ class ManifestLog:
             decode=lambda data, number, path: Header.from_bytes(data, path),
             damaged=DamagedManifestError,
         )
-        self._known: dict[int, Header] = {}  # a header never changes
+        self._known: dict[int, Header] = {}  # headers are immutable
 
     def latest(self) -> Header | None:
         """The manifest in force; ``None`` before the first.
@@ -96,7 +96,7 @@ class ManifestLog:
         return self._file.latest()
 
     def commit(self, change: Callable[[Header | None, int], Header | None]) -> Header | None:
-        """Put a manifest in force.
+        """Commit a manifest.
 
         :param change: called with the header in force and the next number. It uploads the next manifest's
             files and returns its header, or returns the header in force if nothing changes. It is called
@@ -131,14 +131,14 @@ class ManifestLog:
         return sum(one.changed[what] for one in headers.values() if one.plan_id == plan_id)
 
     def expire(self, images: Iterable[str] = ()) -> None:
-        """Delete files that nobody needs any more. A failure is logged, and left to the next run.
+        """Delete files that are no longer needed. After a failure, which is logged, the next run continues.
 
         :param images: published images that no manifest has ever named.
         """
         try:
             self._delete_images(images)
             self._expire()
-        except Exception as error:  # the store may not allow us to delete
+        except Exception as error:  # the storage may not allow deletes
             _log.warning(
                 "Could not delete all expired files in %s: %s", self._folder, sanitize_message(error)
             )
@@ -193,7 +193,7 @@ class ManifestLog:
         copy = self._header_in(data)
         if copy is None and not number:
             what = (
-                f"{self._layout.manifest} exists, and was not written by this package. "
+                f"{self._layout.manifest} exists, but was not written by this package.  "
                 "Give a folder that nothing else writes to"
             )
             raise InvalidInput([Problem("destination", what)])

@@ -27,7 +27,7 @@ _MAX_TEXT: Final = 300
 class Status:
     """How a status is shown.
 
-    :param tone: the color of its label: ``success``, ``warning``, ``error``, ``waiting`` or ``neutral``.
+    :param tone: color of its label: ``success``, ``warning``, ``error``, ``waiting`` or ``neutral``.
     :param needs_attention: whether a person has to act on such a row.
     """
 

@@ -43,7 +43,7 @@ def check_version(what: object, version: object, ours: int) -> None:
     """
     if isinstance(version, int) and version > ours:
         raise NewerLedgerError(
-            f"{what} has format version {version}, and this airflow-provider-bgrep can read versions up to "
+            f"{what} has format version {version}, but this airflow-provider-bgrep reads versions up to "
             f"{ours}. Install a newer airflow-provider-bgrep."
         )
 

@@ -263,8 +263,8 @@ class PlanStore:
 
     def _missing(self, path: Any) -> BgRepStateError:
         return BgRepStateError(
-            f"{path} cannot be found: the plan task did not finish, or the plan was removed. Clear the plan "
-            "task, or start a new run."
+            f"{path} cannot be found: the plan task did not finish, or the plan was deleted. Clear the plan "
+            "task, or start a new DAG run."
         )
 
     def _json_lines(self, path: Any) -> Iterator[dict[str, Any]]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 ATTEMPTS: Final = 50
-"""How often a commit is tried before it fails."""
+"""Number of attempts before a commit fails."""
 
 _JITTER: Final = (0.01, 0.2)
 """Seconds between two attempts, at random, so that writers that collided do not collide again."""
@@ -107,7 +107,7 @@ class VersionedFile(Generic[T]):
             if self.create(value, number + 1):
                 return value, number + 1
         raise BgRepConflictError(
-            f"Could not commit to {self._folder} after {ATTEMPTS} attempts because other runs committed "
+            f"Could not commit to {self._folder} after {ATTEMPTS} attempts, because other runs committed "
             "first. Retry the task."
         )
 
