@@ -15,7 +15,7 @@ _COLORS = {"bold": "1", "dim": "2", "green": "32", "yellow": "33", "cyan": "36",
 _STATES = {
     "success": ("green", "success"),
     "failed": ("red", "failed"),
-    "deferred": ("yellow", "deferred: the triggerer waits and no worker slot is held"),
+    "deferred": ("yellow", "deferred: waits in the triggerer, without a worker slot"),
     "running": ("cyan", "running"),
     "up_for_retry": ("yellow", "up for retry"),
     "skipped": ("dim", "skipped: nothing to do"),
@@ -37,7 +37,7 @@ class Console:
         return time.monotonic() - self._start
 
     def paint(self, color: str, text: str) -> str:
-        """Return text in a color, or as it is where the output is not a terminal."""
+        """Return text in a color, or unchanged if the output is not a terminal."""
         return f"\033[{_COLORS[color]}m{text}\033[0m" if self._colored else text
 
     def heading(self, text: str) -> None:

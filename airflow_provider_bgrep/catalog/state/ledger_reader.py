@@ -109,8 +109,8 @@ class LedgerReader:
             metadata = self._metadata.latest() or LedgerMetadata()
             if latest > metadata.latest_leased:
                 raise DamagedLedgerError(
-                    f"The metadata in {self._paths.ledger} does not contain plan {latest}, which has a folder "
-                    f"in {self._paths.plans}: metadata was lost"
+                    f"The metadata in {self._paths.ledger} does not contain plan {latest}, which has a "
+                    f"folder in {self._paths.plans}: metadata was lost"
                 )
             lost = [name for name in metadata.segments if size_of(self._paths.ledger / name) is None]
             if not lost:

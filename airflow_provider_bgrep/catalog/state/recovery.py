@@ -13,8 +13,8 @@ a submit came late. Then the results are derived again, by these rules:
    counts: results before manifest, manifest before journal, journal before work item.
 3. The submits of a row have the order of the journal. Submits that are not in the journal come first: a
    submit of an earlier plan is in the work item. The last submit determines the result of the row.
-4. Earlier submits are superseded, and kept because they may be billed. A superseded submit that is pending has
-   failed, because only a failed image task is submitted again.
+4. Earlier submits are superseded, and kept because they may be billed. A superseded submit that is pending
+   has failed, because only a failed image task is submitted again.
 5. A refused submit is not billed. It determines the result only if the row has no other submit.
 
 Results are complete if they contain every submit of journal and manifest, and are as far along.
