@@ -6,23 +6,24 @@
     BgRepError
     ├── BgRepAuthError                 AppCode missing, wrong or not authorized     final
     ├── BgRepQuotaError                credit or subscription used up               final
-    ├── BgRepThrottledError            too many calls                               Airflow retries
-    ├── BgRepServiceError              the service or the network failed            Airflow retries
+    ├── BgRepThrottledError            too many calls                               retried
+    ├── BgRepServiceError              the service or the network failed            retried
     ├── BgRepRequestError              the request is invalid                       final
     │   └── BgRepConfigurationError    the connection or the API is misconfigured   final
     ├── BgRepContentError              the image was refused                        final
     ├── BgRepJobNotFoundError          the job does not exist                       final
     ├── BgRepJobFailedError            the job, or some of its image tasks, failed  final
-    ├── BgRepJobNotFinishedError       the job is not finished yet                  Airflow retries
-    ├── BgRepUnmatchedError            unclear which image task a result is for     Airflow retries
-    ├── BgRepDownloadError             a generated image could not be saved         Airflow retries
+    ├── BgRepJobNotFinishedError       the job is not finished yet                  retried
+    ├── BgRepUnmatchedError            unclear which image task a result is for     retried
+    ├── BgRepDownloadError             a generated image could not be saved         retried
     ├── BgRepUnknownOutcomeError       the response to a submit was lost            final
     ├── BgRepStateError                a file or record is damaged or missing       final
-    ├── BgRepConflictError             another writer committed first               Airflow retries
+    ├── BgRepConflictError             another writer committed first               retried
     └── BgRepTimeoutError              the job was not finished in time             final
 
-A final exception fails the Airflow task without a retry: it also derives from ``AirflowFailException`` or, in
-the case of ``BgRepTimeoutError``, from ``AirflowSensorTimeout``.
+*Retried* means that Airflow retries the task as configured. A *final* exception fails the task without a
+retry: it also derives from ``AirflowFailException`` or, in the case of ``BgRepTimeoutError``, from
+``AirflowSensorTimeout``.
 """
 
 from __future__ import annotations

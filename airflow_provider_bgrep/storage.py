@@ -249,7 +249,7 @@ def _part_name(name: str) -> str:
 
 
 def _sync(path: Path) -> None:
-    # A rename may reach the disk before the data: an image that is paid for must not end up empty.
+    # A rename may reach the disk before the data: a billed image must not end up empty.
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

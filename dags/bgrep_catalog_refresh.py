@@ -95,7 +95,7 @@ with DAG(
         group_id="refresh",
         catalog="{{ params.catalog }}",
         destination="{{ params.destination }}",
-        # The template of the prompt refers to the columns of each row, so only the JSON is rendered here.
+        # Renders the JSON only: the prompt's template refers to the columns of each row.
         defaults="{{ {'positive_prompt': params.positive_prompt} | tojson }}",
         max_images_per_run="{{ params.max_images_per_run }}",
         price_per_image="{{ params.price_per_image }}",

@@ -40,7 +40,7 @@ def _has_avif() -> bool:
 
 
 FORMATS: Final = (*IMAGE_FORMATS, "BMP", "GIF", "TIFF", *(["AVIF"] if _has_avif() else []))
-"""The formats that are decoded, by Pillow's names: those that the API's document names, and "other common
+"""The formats that are decoded, by Pillow's names: those that the API documentation names, and "other common
 formats"."""
 
 _EXIF_ORIENTATION: Final = 0x0112
@@ -71,7 +71,7 @@ class ImageInfo:
 
     :param format: Pillow's name of its format.
     :param width: pixels, as stored: before the EXIF orientation is applied.
-    :param height: likewise.
+    :param height: pixels, as stored.
     """
 
     format: str

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encodes requests and decodes responses, as plain bytes and mappings.
 
-Parsing tolerates what the API documentation leaves open, and never guesses in a way that costs money: if
-the response to a submit cannot be read, the outcome is unknown, not a refusal.
+Parsing tolerates what the API documentation leaves open, but never guesses where that could be billed: if
+the response to a submit cannot be read, its outcome is unknown, not a refusal.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The download operator: every image that was paid for ends up whole, or is named."""
+"""The download operator: every billed image ends up whole, or is named."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def test_reported_to_resubmit_it_submits_again_and_says_so(submit, connection, c
     assert injected.consumed == 1
     assert outcome.state == "success", outcome.error
     assert connection.counters.images == 2
-    assert "paid twice" in caplog.text + capsys.readouterr().out
+    assert "billed twice" in caplog.text + capsys.readouterr().out
 
 
 def test_a_worker_killed_before_it_wrote_the_key_leaves_an_unknown_outcome(submit, connection, memory, ti):

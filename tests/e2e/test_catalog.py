@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A catalog on a real Airflow, run after run: exactly what changed is paid for, whatever is killed."""
+"""A catalog on a real Airflow, run after run: exactly what changed is billed, whatever is killed."""
 
 from __future__ import annotations
 

@@ -40,8 +40,8 @@ _SMOOTH: Final = Image.Resampling.BILINEAR
 class Sized:
     """Something with a width and a height.
 
-    :param width: pixels of the whole, as a viewer sees it.
-    :param height: likewise.
+    :param width: pixels of the whole image, as a viewer shows it.
+    :param height: pixels of the whole image, as a viewer shows it.
     """
 
     width: int

@@ -44,7 +44,7 @@ class CatalogPaths:
 
     @property
     def manifest(self) -> ObjectStoragePath:
-        """The file that consumers read first: it names the manifest in force."""
+        """The file that consumers read first: it names the current manifest."""
         return self.destination / "manifest.json"
 
     @property

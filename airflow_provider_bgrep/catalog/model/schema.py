@@ -105,7 +105,7 @@ PLANNED: Final = (
     *_columns(
         "VARCHAR",
         image_url="The source with its signature, if the catalog has one; in work items only.",
-        mask_url="The mask, likewise.",
+        mask_url="The mask with its signature, if the catalog has one; in work items only.",
     ),
 )
 

@@ -2,9 +2,9 @@
 """Commits manifests, and deletes files that no manifest needs any more.
 
 ``manifests/{number}.json`` is a versioned file of headers (see
-:class:`~airflow_provider_bgrep.catalog.state.versioned_file.VersionedFile`), and decides which manifest is in
-force. ``manifest.json`` is a copy of the newest header for readers. It is replaced after the commit: a reader
-may see the previous manifest for a moment, which is complete, as are its files.
+:class:`~airflow_provider_bgrep.catalog.state.versioned_file.VersionedFile`), and decides which manifest is
+current. ``manifest.json`` is a copy of the newest header for readers. It is replaced after the commit, so for
+a moment a reader may see the previous manifest, which is complete, as are its files.
 
 Every other file in ``manifests/`` is named ``{number}-{token}``: the rows as Parquet and as JSON lines, and
 lists of images to delete. The header of a number names the token of the run that committed it.
@@ -87,7 +87,7 @@ class ManifestLog:
         self._known: dict[int, Header] = {}  # headers are immutable
 
     def latest(self) -> Header | None:
-        """The manifest in force; ``None`` before the first.
+        """The current manifest; ``None`` before the first.
 
         :raises DamagedManifestError: if it is missing or cannot be read.
         :raises InvalidInput: if the destination has a ``manifest.json`` that this package did not write.
@@ -98,10 +98,10 @@ class ManifestLog:
     def commit(self, change: Callable[[Header | None, int], Header | None]) -> Header | None:
         """Commit a manifest.
 
-        :param change: called with the header in force and the next number. It uploads the next manifest's
-            files and returns its header, or returns the header in force if nothing changes. It is called
+        :param change: called with the current header and the next number. It uploads the next manifest's
+            files and returns its header, or returns the current header if nothing changes. It is called
             again each time that another run commits first.
-        :return: the header that is now in force.
+        :return: the header that is current now.
         :raises BgRepConflictError: if other runs committed first in every attempt.
         """
         self._check_copy()

@@ -37,7 +37,7 @@ _COLUMNS: Final = ", ".join(f'"{name}"' for name in _NAMES)
 
 @dataclass
 class Change:
-    """How the next manifest differs from the one in force.
+    """How the next manifest differs from the current one.
 
     :param rows: new contents of rows, with every column but ``since``.
     :param deleted: names of rows that leave the manifest.
@@ -64,7 +64,7 @@ class Change:
 def open_writer(layout: CatalogPaths, base: Header | None) -> Iterator[ManifestWriter]:
     """Open a writer of a manifest's successor.
 
-    :param base: the manifest in force; ``None`` before the first.
+    :param base: the current manifest; ``None`` before the first.
     """
     with tempfile.TemporaryDirectory(prefix="bgrep-") as folder, contextlib.ExitStack() as stack:
         local = None
@@ -79,7 +79,7 @@ class ManifestWriter:
     """Computes a manifest's successor in DuckDB: rows that do not change are never Python objects.
 
     :param layout: the catalog's paths.
-    :param base: the manifest in force; ``None`` before the first.
+    :param base: the current manifest; ``None`` before the first.
     :param folder: a temporary folder.
     :param local: the base's rows as a local file.
     """
@@ -108,7 +108,7 @@ class ManifestWriter:
         return {path for (path,) in self._all(f"SELECT name FROM ({every}) SEMI JOIN files USING (name)")}
 
     def write(self, change: Change, keep_versions: int, plan: Mapping[str, str], published_at: str) -> Header:
-        """Upload the files of the next manifest. It is in force once its header is committed.
+        """Upload the files of the next manifest. It is current once its header is committed.
 
         :param keep_versions: how many versions of a row's image stay, the current one included.
         :param plan: ``plan_id``, ``run_id`` and ``dag_id``.

@@ -70,7 +70,7 @@ class WantedImage:
     def of(cls, entry: Mapping[str, Any]) -> WantedImage:
         """The chosen image of a ledger entry.
 
-        :raises ValueError: if the entry names no image. Likewise ``LookupError``, ``TypeError`` and
+        :raises ValueError: if the entry names no image. The same for ``LookupError``, ``TypeError`` and
             ``AttributeError``.
         """
         files: Sequence[Mapping[str, Any]] = json.loads(entry["files"])
@@ -112,7 +112,7 @@ class PublishPlan:
     ) -> Change:
         """Compute how the manifest is to change.
 
-        :param current: rows of the manifest in force, by name: at least those that are wanted or removed.
+        :param current: rows of the current manifest, by name: at least those that are wanted or removed.
         :param wanted: images to publish, by name of the row.
         :param removed: names of rows that are no longer in the catalog.
         """
@@ -197,7 +197,7 @@ def publish(
     :param plan: ``plan_id``, ``run_id``, ``dag_id``, and ``at``, when it was made, ISO 8601 in UTC. Rows that
         a newer plan has changed stay as they are.
     :raises InvalidInput: if the destination has a ``manifest.json`` that this package did not write.
-    :raises DamagedManifestError: if the manifest in force cannot be read.
+    :raises DamagedManifestError: if the current manifest cannot be read.
     :raises BgRepConflictError: if other runs committed first in every attempt.
     """
     wanted: dict[str, WantedImage] = {}
@@ -242,7 +242,7 @@ class _Publisher:
     def _commit(self, removed: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Copy the wanted images and commit a manifest that names them.
 
-        :return: the plan's rows in the manifest in force, by name.
+        :return: the plan's rows in the current manifest, by name.
         """
         after: dict[str, dict[str, Any]] = {}
 

@@ -61,7 +61,7 @@ class MetadataSource(Protocol):
     """What the reader needs of :class:`~.ledger_metadata.LedgerMetadataLog`: it cannot commit."""
 
     def latest(self) -> LedgerMetadata | None:
-        """The metadata in force; ``None`` before the first commit."""
+        """The current metadata; ``None`` before the first commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class LedgerReader:
         return [name for name in names_in(self._paths.plans) if may_submit(name)]
 
     def metadata(self) -> LedgerMetadata:
-        """The metadata in force, once it is certain that neither it nor a segment was lost.
+        """The current metadata, once it is certain that neither it nor a segment was lost.
 
         :raises DamagedLedgerError: if one was.
         """
@@ -174,7 +174,7 @@ class LedgerReader:
     # --- steps, which the writer takes as well ----------------------------------------------------
 
     def open_segments(self, db: duckdb.DuckDBPyConnection, stack: contextlib.ExitStack) -> LedgerMetadata:
-        """Create the view ``entries`` over the segments in force.
+        """Create the view ``entries`` over the current segments.
 
         :param stack: closes the files.
         :raises DamagedLedgerError: if a file is damaged or missing.

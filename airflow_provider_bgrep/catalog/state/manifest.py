@@ -201,7 +201,7 @@ def paths_of(row: Mapping[str, Any]) -> set[str]:
 
 
 def _in_force(layout: CatalogPaths) -> ObjectStoragePath | None:
-    """The Parquet file of the manifest in force."""
+    """The Parquet file of the current manifest."""
     data = get_bytes(layout.manifest)
     if data is None:
         return None

@@ -186,7 +186,7 @@ def unneeded_records(names: Iterable[str], jobs: Collection[str], nonces: Collec
 
     :param names: of the files.
     :param jobs: jobs that a plan may still read, as file names have them.
-    :param nonces: submits that a plan may still read, likewise.
+    :param nonces: submits that a plan may still read, as file names have them.
     """
     unneeded = []
     for name in names:

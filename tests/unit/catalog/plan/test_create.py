@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plan submits what is new or changed, and nothing that was paid for; every row has one state."""
+"""A plan submits what is new or changed, and nothing that was billed; every row has one state."""
 
 from __future__ import annotations
 

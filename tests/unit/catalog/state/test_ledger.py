@@ -1136,7 +1136,7 @@ def test_of_three_runs_at_once_one_submits_in_whatever_order_all_their_calls_com
 ):
     # The second is the first, planned again; or they come when the plan before has expired.
     billed: list[str] = []
-    # Asked to submit again what nobody knows of, who takes over may pay twice, as it says.
+    # Asked to submit again what nobody knows of, who takes over may be billed twice, as it says.
     resubmit = resubmit and not is_cleared and not days
     runs = [
         SingleRowRun(i, billed, "run-0" if i == 1 and is_cleared else "", NOW + i * days, resubmit)
