@@ -722,7 +722,7 @@ def test_reported_to_end_it_hears_out_what_it_has_sent_and_submits_nothing_more(
     said = caplog.text + capsys.readouterr().out
     keys = [job["result_key"] for job in shop.emulator.jobs]
     assert all(key in said for key in keys)
-    assert "8 jobs go on and are billable" in said
+    assert "8 jobs continue and are billable" in said
 
     shop.emulator.configure(backend_seconds=0)
     shop.clear()

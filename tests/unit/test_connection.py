@@ -77,8 +77,8 @@ def test_a_missing_host_is_asked_for_by_example(host):
     ("values", "where", "says"),
     [
         ({"host": f"{HOST}/api/v1/bg-rep/submit"}, "host", "submit_path"),
-        ({"host": f"https://{HOST}?a=b"}, "host", "holds a path"),
-        ({"host": f"https://{HOST}#a"}, "host", "holds a path"),
+        ({"host": f"https://{HOST}?a=b"}, "host", "contains a path"),
+        ({"host": f"https://{HOST}#a"}, "host", "contains a path"),
         ({"host": f"user@{HOST}"}, "host", "credentials"),
         ({"host": f"https://:{CODE}@{HOST}"}, "host", "credentials"),
         ({"host": f"https://{CODE}:x@{HOST}"}, "host", "credentials"),

@@ -160,7 +160,7 @@ def test_an_error_says_what_happened_and_what_to_do():
         )
     )
     assert "Query: User credit points are exhausted" in str(error)
-    assert "Top up" in str(error)
+    assert "add credit" in str(error)
     assert (error.code, error.http_status) == ("23500003", 403)
     assert (error.request_id, error.gateway_request_id) == ("r", "g")
 

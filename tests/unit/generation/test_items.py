@@ -66,7 +66,7 @@ def test_an_accepted_submit_is_pending_until_it_is_saved():
 def test_what_has_no_answer_is_unknown_and_says_why(state):
     found = board(record(state, "a"))
     assert outcomes(found)["a"] == "unknown_outcome"
-    assert found.items["a"].reason == "the worker ended before the answer was written down"
+    assert found.items["a"].reason == "the worker ended before it recorded the response"
     assert board(record(state, "a", reason="timed out")).items["a"].reason == "timed out"
 
 
@@ -202,7 +202,7 @@ def test_an_older_job_says_nothing_of_items_that_were_submitted_again():
 def test_the_words_name_what_there_is_and_count_the_list_alone():
     found = board(record(State.ACCEPTED, "a", "z"), record(State.INTENT, "b"))
     assert found.description == "1 unknown outcome, 1 not submitted, 1 pending"
-    assert found.progress == f"3 image tasks: {found.description}; 1 jobs are outstanding."
+    assert found.progress == f"3 image tasks: {found.description}. Outstanding jobs: 1."
     assert sum(found.counts().values()) == 3
     assert set(found.counts()) == {outcome.value for outcome in Outcome}
 

@@ -165,7 +165,7 @@ def test_a_result_that_may_be_anothers_is_not_saved_and_stays_pending(saver, gon
     saved = saver.save(bought(some), job, still)
     assert [ended.outcome for ended in saved.outcomes] == [Outcome.PENDING, Outcome.PENDING, Outcome.FAILED]
     assert not saved.is_complete
-    assert all("cannot tell" in ended.missing[0] for ended in saved.outcomes[:2])
+    assert all("it is unclear" in ended.missing[0] for ended in saved.outcomes[:2])
     assert saver.load(bought(some), check_files=False) == saved
 
 

@@ -257,11 +257,11 @@ WRONG: dict[str, tuple[Callable[[Scene], bytes], str]] = {
     ),
     "cropped": (
         lambda it: encoded(it.out.crop((0, 0, round(it.width * 0.9), it.height))),
-        "it is 810 x 900, another shape than the source's 900 x 900 (aspect 0.1, at most 0.02)",
+        "it is 810 x 900, with another aspect ratio than the source (900 x 900) (aspect 0.1, at most 0.02)",
     ),
     "half as large": (
         lambda it: encoded(resized(it.out, 0.5)),
-        "it is 450 x 450, smaller than the source's 900 x 900 (size 0.5, at least 0.7)",
+        "it is 450 x 450, smaller than the source (900 x 900) (size 0.5, at least 0.7)",
     ),
     "a part of a PNG": (lambda it: encoded(it.out)[:-20_000], "image 1 breaks off, or is damaged"),
     "a part of a JPEG": (lambda it: jpeg(it.out)[:-20_000], "image 1 breaks off, or is damaged"),
@@ -386,7 +386,7 @@ def test_a_mask_that_cannot_be_decoded_leaves_it_unchecked(broken):
         (Image.new("L", (900, 900), 255), "the mask is white everywhere"),
         (Image.new("RGBA", (900, 900), (0, 0, 0, 255)), "the mask has no white area"),
         (Image.new("RGBA", (900, 900), (255, 255, 255, 0)), "the mask has no white area"),
-        (Image.new("L", (900, 600), 255), "the mask is 900 x 600, another shape than the source's 900 x 900"),
+        (Image.new("L", (900, 600), 255), "the mask is 900 x 600, with another aspect ratio than the source"),
     ],
 )
 def test_a_mask_that_says_nothing_is_flagged(mask, words):
@@ -511,7 +511,7 @@ def test_images_are_taken_as_their_orientation_says():
     found = judge(lying, mask, candidates, Thresholds())
     assert (found.verdict, found.chosen) == (Verdict.PASSED, 0)
     (flag,) = found.flags
-    assert flag.startswith("image 3: it is 900 x 700, another shape than the source's 700 x 900")
+    assert flag.startswith("image 3: it is 900 x 700, with another aspect ratio than the source (700 x 900)")
     for thumb in (found.thumbs.source, found.thumbs.mask, *found.thumbs.candidates[:2]):
         assert opened(thumb).size == (199, 256)
     assert opened(found.thumbs.candidates[2]).size == (256, 199)

@@ -348,7 +348,7 @@ def test_a_plan_that_has_lapsed_is_taken_out_when_the_next_is_leased_whatever_a_
     journal = Journal(shard.store, "bgrep_default")
     assert shard.is_open  # by this machine's clock it is
     new = shop.plan([row("a")], now=shop.started + DAY)
-    with pytest.raises(SupersededError, match="The plan is over"):
+    with pytest.raises(SupersededError, match="The plan has ended"):
         journal.new_entry([SubmittedTask("key", 1, "a")]).write_intent("nonce")
     assert not Shard.read(shop.layout, old.plan_id, 0).is_open
     assert new.states == {"a": "new"}
@@ -709,7 +709,7 @@ def test_a_ledger_that_is_lost_or_damaged_is_rebuilt_and_decides_as_before(past,
     lose(files)
     with caplog.at_level(logging.WARNING):
         assert decisions(shop) == _decisions_before()
-    assert "The ledger is rebuilt" in caplog.text
+    assert "The ledger is damaged and is rebuilt" in caplog.text
     caplog.clear()
     assert purchases(shop.layout) == before
     assert warnings(caplog) == []  # once: then it is whole

@@ -117,7 +117,7 @@ def test_the_writer_repairs_a_damaged_ledger_once_with_a_warning(files, damage, 
     with caplog.at_level(logging.WARNING):
         assert ledger.repaired(lambda: entries(ledger.reader)) == 2
         assert ledger.repaired(lambda: entries(ledger.reader)) == 2
-    assert caplog.text.count("The ledger is rebuilt") == 1
+    assert caplog.text.count("The ledger is damaged and is rebuilt") == 1
 
 
 def test_a_repair_that_does_not_help_is_not_repeated(files):
