@@ -15,7 +15,7 @@ from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.storage import safe_name
 
 RESERVED: Final = frozenset({"manifest.json", "manifests", FOLDER})
-"""Names at the destination that belong to no row."""
+"""Reserved names at the destination."""
 
 TEMPLATE_FIELDS: Final[dict[str, str]] = {
     "sku": "The product's key. It must be a folder of its own.",
@@ -37,13 +37,13 @@ _LONGEST: Final[dict[str, int]] = {
     "seed": 20,
     **dict.fromkeys(("width", "height", "ext"), 10),
 }
-"""Most bytes of a field's value; what is longer is cut, and a hash added."""
+"""Largest size of a field's value in bytes. A longer value is truncated, and a hash is added."""
 _MOST_BYTES: Final = 250
-"""Of a folder's or a file's name: file systems take 255."""
+"""Largest size of a name in bytes; file systems allow 255."""
 _DEVICES: Final = frozenset(
     {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 )
-"""Names that Windows does not take, whatever follows the first dot."""
+"""Names that Windows does not allow, whatever follows the first dot."""
 _ON_REMOVED: Final = ("retire", "delete", "keep")
 
 
@@ -78,7 +78,7 @@ class PublishRules:
             raise InvalidInput(problems)
 
     def path(self, row: Mapping[str, Any], ext: str, replaces: str) -> str:
-        """Where a row's image goes, relative to the destination.
+        """Return the path of a row's image, relative to the destination.
 
         :param row: with the columns of the manifest that the template may name.
         :param replaces: path of the image that the row had before, ``''`` for none.
@@ -106,7 +106,7 @@ def _component(name: str, taken: frozenset[str] = frozenset()) -> str:
 
 
 def _problems(template: object) -> list[str]:
-    """What is wrong with a file-name template, and what to do."""
+    """Return the problems of a file-name template, and what to do."""
     problems = _GRAMMAR.field_problems(template)
     if problems or not isinstance(template, str):
         return problems
@@ -116,7 +116,7 @@ def _problems(template: object) -> list[str]:
     if "{version}" not in file:
         problems.append("lacks {version} in the file's name: images would overwrite each other")
     if folders and folders[0].casefold() in RESERVED:
-        problems.append(f"begins with {folders[0]!r}, which is not for images; give another folder")
+        problems.append(f"begins with {folders[0]!r}, which is reserved; give another folder")
     for part in (*folders, file):
         filled = part.format(**dict.fromkeys(TEMPLATE_FIELDS, "x"))
         if safe_name(filled, _MOST_BYTES) != filled or filled.endswith("."):
@@ -124,7 +124,5 @@ def _problems(template: object) -> list[str]:
                 f"has {part!r}; besides fields, give letters, digits, '-', '_' and '.' within names"
             )
         if len(part.format(**{name: "x" * most for name, most in _LONGEST.items()}).encode()) > _MOST_BYTES:
-            problems.append(
-                f"has {part!r}, which may come to more than {_MOST_BYTES} bytes; give fewer fields"
-            )
+            problems.append(f"has {part!r}, which can be longer than {_MOST_BYTES} bytes; give fewer fields")
     return problems

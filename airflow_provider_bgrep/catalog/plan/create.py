@@ -126,6 +126,6 @@ def _cancelled_reason(options: Options, plan: Plan) -> str:
     if limit is None or has_approval() or (plan.quote.cost or 0) <= limit:
         return ""
     return (
-        f"it costs more than approve_above ({limit:f}), and this Airflow cannot ask anybody (3.1 and later "
-        "can); raise approve_above for this run to approve"
+        f"it costs more than approve_above ({limit:f}), and this Airflow version cannot ask for approval "
+        "(3.1 and later can); to approve it, raise approve_above"
     )

@@ -183,8 +183,8 @@ class Join:
             named = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.most_common(_SHOWN))
             more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
             self.notes.append(
-                f"{unknown.total()} rows are of a category that has no defaults of its own, and take "
-                f"everybody's: {named}{more}. Add it to categories, or correct the column."
+                f"{unknown.total()} rows have a category that is not in categories, so defaults apply: "
+                f"{named}{more}. Add the category, or correct the column."
             )
 
     def _compare_versions(self) -> None:
