@@ -11,8 +11,9 @@ A store can only get and set, so the keys are numbered::
     {n}-p0, -p1 …    up to 16 submits each, written in epoch n only
     metadata         what holds for the task as a whole: its deadline, why it stopped
 
-An *epoch* is what one process writes. Two processes may run the same task instance at once, such as a worker
-that Airflow has given up but that still runs. Two known algorithms keep them apart:
+An *epoch* is the part of the journal that one process writes. Two processes may run the same task
+instance at the same time, for example if Airflow considers a worker dead that is still running. Two known
+algorithms keep them apart:
 
 *   The number of an epoch is acquired with a *splitter*, the core of Lamport's fast mutual exclusion (1987;
     Moir and Anderson's renaming, 1995). Each process writes its name, checks that nobody took the number,

@@ -229,7 +229,7 @@ def parse_job(
     """
     key = _result_key(payload)
     if not key and operation is Operation.SUBMIT:
-        message = f"HTTP {response.status} that reports success without a result_key"
+        message = f"HTTP {response.status} that reports success but has no result_key"
         raise _error(operation, by_status(response.status), response, message=message, payload=payload)
     return Job(
         result_key=key or result_key,

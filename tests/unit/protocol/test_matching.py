@@ -98,7 +98,7 @@ def test_two_results_for_one_submitted_task_are_both_in_doubt():
 def test_an_answer_that_leaves_finished_tasks_out_is_not_complete():
     sent = [submitted(positive_prompt="a"), submitted(positive_prompt="b")]
     assert placed(sent, sent[1].as_wire()) == [None, 0]
-    with pytest.raises(UnmatchedError, match="names 1 of 2"):
+    with pytest.raises(UnmatchedError, match="contains 1 of 2"):
         match(job(sent[1].as_wire()), [*sent]).checked()
     waiting = match(job(sent[1].as_wire(), status="WAITING"), [*sent]).checked()
     assert not waiting.is_finished
