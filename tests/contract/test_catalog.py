@@ -221,9 +221,7 @@ def test_a_task_that_is_run_again_changes_nothing(refresh: Refresh, connection: 
 # --- checks ---------------------------------------------------------------------------------------
 
 
-def test_what_the_checks_find_wanting_is_not_published_and_not_submitted_again(
-    refresh: Refresh, connection: Any, site: str
-):
+def test_flagged_images_are_not_published_and_not_resubmitted(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 3)
     one = refresh.run(rows, thresholds={"background_changed": 150})
     assert one.outcomes == {"generated/flagged": 3}
@@ -237,7 +235,7 @@ def test_what_the_checks_find_wanting_is_not_published_and_not_submitted_again(
     assert len(refresh.manifest()) == 3
 
 
-def test_a_source_that_cannot_be_read_is_unchecked_and_checked_again(
+def test_images_without_a_readable_source_are_checked_again(
     refresh: Refresh, connection: Any, site: str, served: tuple[str, Path]
 ):
     source = served[1] / "passing.png"
@@ -258,9 +256,7 @@ def test_a_source_that_cannot_be_read_is_unchecked_and_checked_again(
     assert len(refresh.manifest()) == 1
 
 
-def test_a_shard_that_was_cleared_alone_after_its_check_is_not_submitted_again(
-    refresh: Refresh, connection: Any, site: str
-):
+def test_a_shard_cleared_after_its_check_is_not_resubmitted(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 4)
     connection.configure(quota_images=0)
     one = refresh.run(rows)
@@ -280,9 +276,7 @@ def test_a_shard_that_was_cleared_alone_after_its_check_is_not_submitted_again(
 # --- what goes in ---------------------------------------------------------------------------------
 
 
-def test_a_hundred_kinds_of_bad_rows_end_green_with_every_one_reported(
-    refresh: Refresh, connection: Any, site: str
-):
+def test_a_hundred_kinds_of_invalid_rows_are_all_reported(refresh: Refresh, connection: Any, site: str):
     data, wrong, names = invalid_rows(f"{site}/product.png")
     night = refresh.run(data, shard_size=50)
     assert set(night.states.values()) == {"success"}, night.results
@@ -311,9 +305,7 @@ def test_rows_of_a_task_and_hostile_text(refresh: Refresh, connection: Any, site
     assert "<script>alert" not in Path(night.files.report.path).read_text()
 
 
-def test_bad_options_are_reported_all_at_once_and_nothing_is_done(
-    refresh: Refresh, connection: Any, site: str
-):
+def test_invalid_options_are_all_reported_and_nothing_is_done(refresh: Refresh, connection: Any, site: str):
     night = refresh.plan(
         rows_of(site, 1),
         shard_size="0",
@@ -351,7 +343,7 @@ def test_neither_the_appcode_nor_a_signature_is_in_any_file(
     assert refresh.run(again).counts == {"unchanged": 3}, "signed again, it is the same image"
 
 
-def test_on_s3_sources_are_signed_and_reported_apart_by_their_content(
+def test_s3_sources_are_signed_and_identified_by_content(
     refresh: Refresh, connection: Any, site: str, s3_folder: Any, tmp_path: Path, caplog: Any
 ):
     fs, bucket = s3_folder.fs, connection_of(s3_folder)

@@ -502,7 +502,7 @@ SCENARIOS: dict[str, Scenario] = {
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 @BOTH
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_both_drivers_reports_the_same_and_nothing_is_submitted_twice(world, no_waiting, name, operation):
+def test_both_drivers_report_the_same_and_never_submit_twice(world, no_waiting, name, operation):
     scenario = SCENARIOS[name]
     told, took = {}, {}
     for driver in DRIVERS:
@@ -537,9 +537,7 @@ def test_both_drivers_reports_the_same_and_nothing_is_submitted_twice(world, no_
         ({"proxies": {"http": f"socks5://{PROXY_USER}@127.0.0.1:9"}}, "proxies"),
     ],
 )
-def test_what_the_drivers_would_fail_at_each_in_its_way_is_refused_before_anything_is_sent(
-    world, no_waiting, driver, operation, wrong, named
-):
+def test_what_any_driver_would_fail_at_is_refused_unsent(world, no_waiting, driver, operation, wrong, named):
     world.start()
     world.connect(**wrong)
     assert tell(world, driver, operation) == Told("BgRepConfigurationError", attempts=0)
@@ -563,7 +561,7 @@ def test_the_app_code_is_not_sent_where_an_answer_redirects_to(world, no_waiting
 
 @BOTH
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_a_service_that_is_restarted_is_waited_for_and_charges_once(
+def test_a_restarted_service_is_waited_for_and_charges_once(
     tmp_path, monkeypatch, certificate, driver, operation
 ):
     """With its real waits: the first is one second or two at most."""

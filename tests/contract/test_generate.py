@@ -105,7 +105,7 @@ def plain_shop(connection: Any, run: Any, ti: Any, tmp_path: Path) -> Shop:
 # --- the main job -------------------------------------------------------------------------------
 
 
-def test_any_number_of_image_tasks_is_submitted_waited_for_and_saved(shop):
+def test_any_number_of_image_tasks_is_submitted_and_saved(shop):
     outcome = shop.run(tasks_of(shop.emulator, 23, num_output=2))
     assert outcome.state == "success", outcome.error
     assert outcome.deferrals == (1 if shop.deferrable else 0)
@@ -137,7 +137,7 @@ def test_no_signature_stands_in_manifest_journal_or_xcom(shop, state_store, tmp_
     assert shop.emulator.app_code not in said
 
 
-def test_a_finished_task_that_is_cleared_lands_the_same_results_at_no_cost(shop):
+def test_clearing_a_finished_task_costs_nothing(shop):
     shop.run(tasks_of(shop.emulator, 12))
     before, bill = shop.lines, shop.emulator.counters
     shop.clear()
@@ -149,7 +149,7 @@ def test_a_finished_task_that_is_cleared_lands_the_same_results_at_no_cost(shop)
     assert shop.summary["images"] == 0
 
 
-def test_images_that_were_deleted_are_fetched_again_and_not_submitted(plain_shop):
+def test_deleted_images_are_downloaded_again_not_resubmitted(plain_shop):
     plain_shop.run(tasks_of(plain_shop.emulator, 12))
     gone = plain_shop.images[0]
     gone.unlink()
@@ -180,7 +180,7 @@ def test_regenerate_submits_again_once_a_name_or_once_a_clear(plain_shop):
     assert bought == [2, 2, 4, 4, 6, 6, 8]
 
 
-def test_equal_items_are_as_many_purchases_and_stay_so(shop):
+def test_equal_items_are_each_submitted_and_stay_apart(shop):
     one = tasks_of(shop.emulator, 1)[0]
     tasks = [{**one, "id": "a"}, {**one, "id": "b"}]
     shop.run(tasks)
@@ -192,7 +192,7 @@ def test_equal_items_are_as_many_purchases_and_stay_so(shop):
     assert [line["id"] for line in shop.lines] == ["a", "b", "c"]
 
 
-def test_a_changed_list_submits_only_what_is_new_and_still_reports_what_was_paid_for(shop):
+def test_a_changed_list_submits_only_new_tasks_and_reports_all(shop):
     tasks = tasks_of(shop.emulator, 6)
     shop.run(tasks[:4])
     shop.clear()
@@ -206,7 +206,7 @@ def test_a_changed_list_submits_only_what_is_new_and_still_reports_what_was_paid
     assert shop.summary["orphaned"] == 2
 
 
-def test_what_is_no_longer_listed_is_collected_all_the_same(plain_shop):
+def test_a_task_no_longer_listed_is_still_collected(plain_shop):
     tasks = tasks_of(plain_shop.emulator, 4)
     late = plain_shop.emulator.inject("late", seconds=3600)
     assert isinstance(plain_shop.run(tasks, timeout=0.5).error, BgRepTimeoutError)
@@ -265,7 +265,7 @@ def test_nothing_but_poison_is_reported_and_bills_nothing(plain_shop):
     assert plain_shop.emulator.counters.images == 0
 
 
-def test_what_was_refused_by_itself_is_asked_again_alone_by_a_later_try(plain_shop):
+def test_a_task_refused_alone_is_retried_alone_by_a_later_try(plain_shop):
     tasks = tasks_of(plain_shop.emulator, 10)
     tasks[4]["image"] = plain_shop.emulator.bad_image("missing")
     plain_shop.run(tasks)
@@ -287,7 +287,7 @@ def test_an_image_task_that_fails_does_not_take_its_job_along(shop):
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_what_failed_is_submitted_again_alone_if_reported_and_no_more_often(shop, times):
+def test_a_failed_task_is_resubmitted_alone_up_to_retry_failed(shop, times):
     faults = shop.emulator.inject("fail_task", index=0, times=times)
     outcome = shop.run(tasks_of(shop.emulator, 10), options={"retry_failed": 1})
     assert faults.exhausted
@@ -313,7 +313,7 @@ def test_success_without_a_result_is_a_failure(plain_shop):
     assert plain_shop.statuses == ["failed", "generated"]
 
 
-def test_a_job_that_failed_as_a_whole_is_failed_and_not_asked_for_for_ever(plain_shop):
+def test_a_job_that_failed_as_a_whole_is_not_polled_for_ever(plain_shop):
     fault = plain_shop.emulator.inject("code", operation="query", code="23500011")
     outcome = plain_shop.run(tasks_of(plain_shop.emulator, 2))
     assert fault.exhausted
@@ -324,7 +324,7 @@ def test_a_job_that_failed_as_a_whole_is_failed_and_not_asked_for_for_ever(plain
 # --- unknown outcomes -----------------------------------------------------------------------------
 
 
-def test_an_unknown_outcome_is_reported_after_everything_else_is_done(shop):
+def test_an_unknown_outcome_is_raised_after_all_else_is_done(shop):
     fault = shop.emulator.inject("code", code="D504TO", accepted=True)
     outcome = shop.run(tasks_of(shop.emulator, 25))
     assert fault.exhausted
@@ -342,7 +342,7 @@ def test_an_unknown_outcome_is_reported_after_everything_else_is_done(shop):
     assert shop.emulator.counters.images == 25
 
 
-def test_reported_to_resubmit_it_submits_what_is_unknown_again_and_only_that(shop):
+def test_resubmit_submits_only_what_is_unknown_again(shop):
     fault = shop.emulator.inject("reset", accepted=True)
     outcome = shop.run(tasks_of(shop.emulator, 15), on_unknown_outcome="resubmit")
     assert fault.exhausted
@@ -351,7 +351,7 @@ def test_reported_to_resubmit_it_submits_what_is_unknown_again_and_only_that(sho
     assert shop.statuses == ["generated"] * 15
 
 
-def test_resubmitting_is_not_done_for_ever(plain_shop):
+def test_resubmitting_has_an_end(plain_shop):
     fault = plain_shop.emulator.inject("reset", accepted=True, times=9)
     outcome = plain_shop.run(tasks_of(plain_shop.emulator, 5), on_unknown_outcome="resubmit")
     assert isinstance(outcome.error, BgRepUnknownOutcomeError)
@@ -372,7 +372,7 @@ def test_when_answer_after_answer_is_lost_no_more_is_sent(plain_shop):
 # --- money ----------------------------------------------------------------------------------------
 
 
-def test_out_of_credit_in_the_middle_of_35_collects_what_was_paid(shop):
+def test_out_of_credit_amid_35_tasks_collects_what_was_paid(shop):
     shop.emulator.configure(quota_images=20)
     outcome = shop.run(tasks_of(shop.emulator, 35))
     assert isinstance(outcome.error, BgRepQuotaError)
@@ -390,7 +390,7 @@ def test_out_of_credit_in_the_middle_of_35_collects_what_was_paid(shop):
     assert shop.statuses == ["generated"] * 35
 
 
-def test_with_queries_refused_too_the_keys_stay_and_are_collected_after_a_top_up(shop):
+def test_with_queries_refused_keys_are_collected_after_a_top_up(shop):
     late = shop.emulator.inject("late", seconds=1)
     used_up = shop.emulator.inject("code", operation="query", code="B403MQ", times=99)
     outcome = shop.run(tasks_of(shop.emulator, 5))
@@ -415,7 +415,7 @@ def test_more_than_max_images_is_refused_before_anything_is_sent(shop):
     assert shop.emulator.counters.requests == 0
 
 
-def test_trimmed_to_max_images_the_rest_is_not_submitted_now_nor_by_a_retry(shop):
+def test_what_max_images_trims_is_not_submitted_by_a_retry(shop):
     tasks = tasks_of(shop.emulator, 5, num_output=2)
     for _ in range(2):
         outcome = shop.run(tasks, max_images=7, options={"over_budget": "trim"})
@@ -437,7 +437,7 @@ def test_what_failed_is_not_submitted_again_beyond_max_images(plain_shop):
 # --- time -----------------------------------------------------------------------------------------
 
 
-def test_at_the_deadline_everything_is_kept_and_a_clear_collects_it(shop):
+def test_at_the_deadline_all_is_kept_and_a_clear_collects_it(shop):
     late = shop.emulator.inject("late", seconds=3600)
     outcome = shop.run(tasks_of(shop.emulator, 12), timeout=1.5)
     assert late.exhausted
@@ -474,7 +474,7 @@ def test_finished_jobs_are_saved_in_waves_while_others_still_run(shop):
         assert outcome.deferrals == 2
 
 
-def test_urls_that_expire_while_a_full_pool_is_in_the_way_are_asked_for_again(connection, run, ti, tmp_path):
+def test_urls_that_expire_behind_a_full_pool_are_queried_again(connection, run, ti, tmp_path):
     connection.configure(result_seconds=0.5)
     waits = []
 
@@ -506,7 +506,7 @@ def test_a_result_url_that_has_expired_is_asked_for_once_more(plain_shop):
     assert plain_shop.emulator.counters.images == 3
 
 
-def test_results_that_are_gone_for_good_are_expired_and_their_key_is_reported(plain_shop):
+def test_results_gone_for_good_are_expired_with_their_key(plain_shop):
     fault = plain_shop.emulator.inject("expired", operation="result", times=99)
     outcome = plain_shop.run(tasks_of(plain_shop.emulator, 2))
     assert fault.consumed
@@ -526,7 +526,7 @@ def test_a_proxys_stray_answer_to_a_query_ends_nothing(plain_shop, no_waiting, s
     assert plain_shop.emulator.counters.images == 2
 
 
-def test_an_answer_that_does_not_name_all_image_tasks_is_not_the_last_word(plain_shop):
+def test_an_answer_that_omits_image_tasks_is_not_final(plain_shop):
     tasks = tasks_of(plain_shop.emulator, 2)
     finished = {**tasks[0], "status": "SUCCESS", "results": ["http://127.0.0.1:9/a.png"]}
     body = {"success": True, "code": 0, "data": {"task_list": [finished]}}
@@ -547,7 +547,7 @@ def test_a_long_retry_after_does_not_outlast_the_deadline(plain_shop):
     assert plain_shop.statuses == ["not_submitted"] * 2
 
 
-def test_a_list_of_nothing_but_refused_images_is_not_asked_through(plain_shop):
+def test_a_list_of_refused_images_stops_before_its_end(plain_shop):
     bad = plain_shop.emulator.bad_image("missing")
     tasks = [{**task, "image": f"{bad}?n={i}"} for i, task in enumerate(tasks_of(plain_shop.emulator, 300))]
     outcome = plain_shop.run(tasks)
@@ -578,7 +578,7 @@ def test_throttling_all_the_way_loses_nothing(shop):
     assert shop.statuses == ["generated"] * 70
 
 
-def test_a_service_that_takes_few_jobs_at_once_gets_them_in_waves(shop):
+def test_a_service_that_accepts_few_jobs_gets_them_in_waves(shop):
     shop.emulator.configure(timing="lifelike", seconds=[1.0, 0.0], busy_jobs=2)
     outcome = shop.run(tasks_of(shop.emulator, 40))
     assert outcome.state == "success", outcome.error
@@ -586,9 +586,7 @@ def test_a_service_that_takes_few_jobs_at_once_gets_them_in_waves(shop):
     assert shop.emulator.counters.images == 40
 
 
-def test_while_the_service_takes_no_more_it_is_waited_for_in_the_triggerer(
-    connection, run, ti, tmp_path, monkeypatch
-):
+def test_a_busy_service_is_waited_for_in_the_triggerer(connection, run, ti, tmp_path, monkeypatch):
     monkeypatch.setattr(submitter, "THROTTLED_SECONDS", 0.3)
     monkeypatch.setattr(_base, "BUSY_SECONDS", 0.1)
     memory = ({"journal_path": f"file://{tmp_path}/journal"}, {})
@@ -616,7 +614,7 @@ def test_an_image_that_cannot_be_fetched_is_left_to_the_next_try(plain_shop):
     assert plain_shop.emulator.counters.images == 3
 
 
-def test_a_service_that_cannot_be_reached_is_left_to_the_next_try(plain_shop, no_waiting):
+def test_an_unreachable_service_is_left_to_the_next_try(plain_shop, no_waiting):
     plain_shop.emulator.configure(backend="unreachable")
     outcome = plain_shop.run(tasks_of(plain_shop.emulator, 3))
     assert isinstance(outcome.error, BgRepServiceError)
@@ -627,7 +625,7 @@ def test_a_service_that_cannot_be_reached_is_left_to_the_next_try(plain_shop, no
     assert plain_shop.emulator.counters.images == 3
 
 
-def test_a_key_that_cannot_be_written_down_at_once_is_written_down_later(connection, run, ti, tmp_path):
+def test_a_key_that_cannot_be_written_is_written_later(connection, run, ti, tmp_path):
     class Failing(dict):
         """A store that is down from the first key to the last try at writing it."""
 
@@ -709,7 +707,7 @@ def test_airflows_own_time_out_ends_it_like_a_kill(plain_shop):
 # --- asked to end ------------------------------------------------------------------------------
 
 
-def test_reported_to_end_it_hears_out_what_it_has_sent_and_submits_nothing_more(shop, caplog, capsys):
+def test_on_kill_awaits_open_submits_and_submits_nothing_more(shop, caplog, capsys):
     shop.emulator.configure(backend_seconds=1.0)
     tasks = tasks_of(shop.emulator, 200)
     killer = threading.Timer(0.5, lambda: shop.operator.on_kill())
@@ -731,7 +729,7 @@ def test_reported_to_end_it_hears_out_what_it_has_sent_and_submits_nothing_more(
     assert set(shop.statuses) == {"generated"}
 
 
-def test_reported_to_end_before_it_has_begun_it_submits_nothing(plain_shop):
+def test_on_kill_before_the_start_nothing_is_submitted(plain_shop):
     tasks = tasks_of(plain_shop.emulator, 3)
 
     def list_of_tasks() -> Any:
@@ -821,9 +819,7 @@ def test_every_problem_of_a_list_is_named_and_nothing_is_sent(shop):
     assert shop.emulator.counters.requests == 0
 
 
-def test_with_nothing_to_remember_by_it_waits_here_and_a_second_try_sends_nothing(
-    connection, run, ti, tmp_path
-):
+def test_without_a_journal_a_second_try_submits_nothing(connection, run, ti, tmp_path):
     shop = Shop(connection, run, ti, tmp_path / "images", ({}, {}), deferrable=True)
     first = shop.run(tasks_of(connection, 12))
     assert first.state == "success", first.error
@@ -847,12 +843,12 @@ def test_with_nothing_to_remember_by_it_waits_here_and_a_second_try_sends_nothin
         ({"timeout": "1h"}, "timeout is '1h'; give seconds above 0"),
     ],
 )
-def test_what_a_dag_file_gets_wrong_is_reported_when_it_is_parsed(given, said):
+def test_invalid_arguments_are_reported_when_the_dag_is_parsed(given, said):
     with pytest.raises(ValueError, match=said):
         BgRepGenerateOperator(task_id="g", task_list=[], destination="file:///tmp", **given)
 
 
-def test_what_is_not_protected_is_said_when_the_dag_file_is_parsed():
+def test_a_missing_journal_is_warned_of_when_the_dag_is_parsed():
     def said(**more: Any) -> list[str]:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

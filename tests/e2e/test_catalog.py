@@ -51,7 +51,7 @@ def test_three_runs_with_a_worker_killed_and_other_shards(shop: Shop, images: Im
     assert "removed" in shop.report(third)["line"]
 
 
-def test_a_hundred_kinds_of_bad_rows_end_green_and_are_all_reported(shop: Shop, images: Images):
+def test_a_hundred_kinds_of_invalid_rows_are_all_reported(shop: Shop, images: Images):
     data, wrong, names = invalid_rows(f"{images.url}/product.png")
     run_id = shop.run(
         data,

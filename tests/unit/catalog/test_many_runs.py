@@ -323,9 +323,7 @@ def temporary_files_in_memory(tmp_path_factory):
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(st.lists(SCENARIOS, min_size=2, max_size=5), st.sampled_from(["", "merged", "lost"]))
-def test_whatever_the_runs_bring_a_plan_says_what_a_plain_account_says(
-    scenarios: list[Scenario], between: str
-):
+def test_plans_agree_with_a_plain_account_after_any_runs(scenarios: list[Scenario], between: str):
     world = World()
     for scenario in scenarios:
         event(scenario.ends)

@@ -138,9 +138,7 @@ def test_a_job_is_written_down_and_read_again(saver, tmp_path):
 @pytest.mark.parametrize("signature", ["1", "2"], ids=["signed as then", "signed again"])
 @pytest.mark.parametrize("edition", ["", "spring"])
 @pytest.mark.parametrize("gone", [(), (1,), (0, 1, 2)], ids=["all listed", "one unlisted", "none listed"])
-def test_each_image_task_is_reported_its_own_result_whatever_the_order(
-    saver, order, signature, edition, gone
-):
+def test_each_image_task_gets_its_own_result_in_any_order(saver, order, signature, edition, gone):
     some, now = tasks(3), tasks(3, signature)
     still = {key: task for i, (key, task) in enumerate(listed(now, edition).items()) if i not in gone}
     saved = saver.save(bought(some, edition), failed(*(some[i] for i in order)), still)
@@ -157,7 +155,7 @@ def test_an_image_task_that_the_answer_leaves_out_has_failed(saver):
 
 
 @pytest.mark.parametrize("gone", [(), (1,)], ids=["all listed", "one unlisted"])
-def test_a_result_that_may_be_anothers_is_not_saved_and_stays_pending(saver, gone):
+def test_an_ambiguous_result_is_not_saved_and_stays_pending(saver, gone):
     some = tasks(3)
     job = failed(some[2], some[0], some[1])
     job = replace(job, tasks=(job.tasks[0], *(replace(task, echo={}) for task in job.tasks[1:])))
@@ -188,7 +186,7 @@ def test_a_damaged_record_is_asked_for_again(saver, tmp_path, data):
     assert saver.load(bought(some), check_files=False) is None
 
 
-def test_an_image_that_is_gone_or_cut_is_missed_by_who_looks_and_no_other_with_it(saver, tmp_path):
+def test_only_a_deleted_or_truncated_image_counts_as_missing(saver, tmp_path):
     files = [tmp_path / f"{KEY}_0{i}_0.png" for i in range(2)]
     ended, record = [], bought(tasks(2))
     for i, file in enumerate(files):
@@ -238,7 +236,7 @@ def dripping() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_host_that_drips_holds_no_one_past_the_deadline_and_its_images_are_not_given_up(dripping, tmp_path):
+def test_a_slow_host_delays_nothing_past_the_deadline(dripping, tmp_path):
     some = tasks(10)
     results = tuple(
         TaskResult(i, "SUCCESS", tuple(f"{dripping}/{i}-{j}.png" for j in range(4)), "", task.as_wire())

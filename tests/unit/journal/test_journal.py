@@ -144,9 +144,7 @@ class CrashingStore:
     answers=st.lists(st.sampled_from(["accepted", "accepted", "refused", "lost"]), max_size=20),
 )
 @settings(deadline=None, max_examples=300)
-def test_wherever_epochs_die_nothing_is_submitted_twice_and_all_that_was_submitted_is_found_or_known_in_doubt(
-    count, size, deaths, answers
-):
+def test_wherever_epochs_crash_submits_are_recorded_and_unique(count, size, deaths, answers):
     values: dict[str, str] = {}
     service = Service(answers)
     keys = [f"item-{i}" for i in range(count)]
@@ -164,7 +162,7 @@ def test_wherever_epochs_die_nothing_is_submitted_twice_and_all_that_was_submitt
 
 @pytest.mark.parametrize("after", [False, True], ids=["before it takes effect", "after it took effect"])
 @pytest.mark.parametrize("dies_at", range(1, 13))
-def test_a_crash_at_any_call_of_a_first_epoch_never_submits_twice(dies_at, after):
+def test_a_crash_at_any_call_of_an_epoch_never_submits_twice(dies_at, after):
     # Five calls to enter, the notes read, the floor, the notes written, then these.
     intent, _floor, submit, key = 9, 10, 11, 12
     values: dict[str, str] = {}
@@ -241,7 +239,7 @@ def run_in_turns(epochs: Sequence[Actor], turns: Iterable[int]) -> None:
 
 
 @pytest.mark.parametrize("before", [0, 3], ids=["the first two", "after others"])
-def test_two_epochs_that_begin_at_once_in_every_order_of_their_calls(before):
+def test_two_epochs_that_begin_at_once_in_every_order(before):
     calls = 5  # to look, ask for a number, see that it is free, take it, and see that nobody else asked
     for first in itertools.combinations(range(2 * calls), calls):
         values: dict[str, str] = {}
@@ -257,7 +255,7 @@ def test_two_epochs_that_begin_at_once_in_every_order_of_their_calls(before):
         assert epochs[1].error is None or epochs[0].error is None
 
 
-def test_an_epoch_that_lives_on_beside_the_next_in_every_order_of_their_calls():
+def test_an_epoch_that_survives_beside_the_next_in_every_order():
     # The older has entered and has four calls left: intent, floor, submit, key. The newer has up to 13.
     for older in itertools.combinations(range(17), 4):
         values: dict[str, str] = {}
@@ -278,7 +276,7 @@ def test_an_epoch_that_lives_on_beside_the_next_in_every_order_of_their_calls():
     data=st.data(),
 )
 @settings(deadline=None, max_examples=200)
-def test_however_many_given_up_epochs_live_on_nothing_is_submitted_twice(count, size, epochs, answers, data):
+def test_any_number_of_surviving_epochs_never_submits_twice(count, size, epochs, answers, data):
     values: dict[str, str] = {}
     service = Service(answers)
     keys = [f"item-{i}" for i in range(count)]
@@ -303,7 +301,7 @@ def test_however_many_given_up_epochs_live_on_nothing_is_submitted_twice(count, 
     check_nothing_is_lost_or_bought_twice(values, service)
 
 
-def test_an_epoch_that_was_replaced_submits_no_more_and_says_of_its_intent_that_it_was_not_sent():
+def test_a_replaced_epoch_marks_its_intent_as_not_sent():
     values: dict[str, str] = {}
     older = Journal(JsonStore(values), "conn")
     purchase = older.new_entry([SubmittedTask("item")])
@@ -317,7 +315,7 @@ def test_an_epoch_that_was_replaced_submits_no_more_and_says_of_its_intent_that_
     newer_purchase.write_intent("nonce")
 
 
-def test_an_epoch_that_was_replaced_still_writes_down_what_its_last_submit_submitted():
+def test_a_replaced_epoch_still_records_its_last_submit():
     values: dict[str, str] = {}
     older = Journal(JsonStore(values), "conn")
     purchase = older.new_entry([SubmittedTask("item")])
@@ -350,7 +348,7 @@ def test_nothing_is_written_before_the_intent(store):
     assert read(store) == []
 
 
-def test_an_intent_holds_all_by_which_a_purchase_is_found_again(store):
+def test_an_intent_holds_all_that_identifies_its_submit(store):
     journal = Journal(store, "conn", regenerate_key="spring", try_number=3)
     purchase = journal.new_entry([SubmittedTask("a", 2, "sku"), SubmittedTask("b")])
     purchase.write_intent("nonce")
@@ -380,7 +378,7 @@ def test_a_key_is_written_in_the_place_of_its_intent(store):
     assert journal.records == [a, b, c]
 
 
-def test_what_is_sent_again_says_nothing_of_how_it_was_refused_before(store):
+def test_a_new_intent_forgets_the_refusal_before_it(store):
     purchase = Journal(store, "conn").new_entry([SubmittedTask("a")])
     purchase.write_intent("first")
     purchase.write_failed(State.REFUSED, code="T429UR", http_status=429, reason="throttled", request_id="r")
@@ -396,7 +394,7 @@ def test_an_id_is_cut_so_that_a_page_stays_small(store):
     assert read(store)[0].items[0].id == "x" * 100
 
 
-def test_pages_hold_sixteen_submits_of_one_epoch_and_are_found_in_order(store, values):
+def test_pages_hold_sixteen_submits_of_one_epoch_in_order(store, values):
     for epoch in range(3):
         journal = Journal(store, "conn")
         for i in range(2 * PAGE_RECORDS + 1):
@@ -448,7 +446,7 @@ def in_threads(works: Sequence[Callable[[], None]]) -> list[BaseException | None
     return raised
 
 
-def test_writes_wanted_at_the_same_time_are_made_as_one_and_are_there_when_each_caller_goes_on(values):
+def test_concurrent_writes_are_committed_as_a_group(values):
     pages: list[str] = []
     has_all_asked = threading.Event()
 
@@ -495,7 +493,7 @@ def test_many_threads_over_many_pages_lose_nothing(store, values):
     assert found == {f"{n}-{i}": f"key-{n}-{i}" for n in range(12) for i in range(10)}
 
 
-def test_who_asks_while_a_run_is_under_way_waits_for_the_next():
+def test_a_write_during_a_commit_waits_for_the_next_group():
     under_way, go_on = threading.Event(), threading.Event()
     state, seen = ["old"], []
 
@@ -525,7 +523,7 @@ def test_one_after_the_other_each_has_a_run_of_its_own():
     assert len(runs) == 3
 
 
-def test_a_run_that_fails_is_reported_to_whom_it_was_for_and_the_others_try_themselves():
+def test_a_failed_group_commit_fails_its_caller_only():
     runs, failed, written, told = itertools.count(), [], [0], []
 
     def work() -> None:
@@ -562,7 +560,7 @@ class Failing(JsonStore):
         super().set(key, value)
 
 
-def test_an_intent_that_cannot_be_written_is_not_sent_and_may_be_submitted_later(values):
+def test_an_intent_that_cannot_be_written_is_refused_not_sent(values):
     store = Failing(values)
     purchase = Journal(store, "conn").new_entry([SubmittedTask("item")])
     store.fails = lambda key, value: "submits" in value
@@ -576,7 +574,7 @@ def test_an_intent_that_cannot_be_written_is_not_sent_and_may_be_submitted_later
     assert read(store)[-1].state is State.INTENT
 
 
-def test_an_intent_that_was_written_but_could_not_be_checked_is_taken_back(values):
+def test_an_intent_that_could_not_be_verified_is_taken_back(values):
     away: list[str] = []
 
     class Unreadable(JsonStore):
@@ -592,7 +590,7 @@ def test_an_intent_that_was_written_but_could_not_be_checked_is_taken_back(value
     assert [one.state for one in read(JsonStore(values))] == [State.REFUSED]
 
 
-def test_a_key_that_cannot_be_written_leaves_the_intent_and_is_written_with_the_next(values):
+def test_a_key_that_cannot_be_written_is_written_with_the_next(values):
     store = Failing(values)
     journal = Journal(store, "conn")
     purchase = journal.new_entry([SubmittedTask("item")])
@@ -614,14 +612,14 @@ def test_a_key_that_cannot_be_written_leaves_the_intent_and_is_written_with_the_
 # --- notes ----------------------------------------------------------------------------------------
 
 
-def test_a_first_epoch_sets_the_deadline_and_its_generations_others_keep_it(store):
+def test_the_first_epoch_sets_the_deadline_and_retries_keep_it(store):
     first = Journal(store, "conn", clear_id="0", end_time=100.0)
     assert first.metadata == TaskMetadata("0", 100.0, 1)
     retry = Journal(store, "conn", clear_id="0", end_time=200.0, try_number=2)
     assert retry.metadata == TaskMetadata("0", 100.0, 1)
 
 
-def test_a_clear_begins_a_new_generation_with_a_deadline_of_its_own(store):
+def test_a_clear_sets_a_new_deadline(store):
     first = Journal(store, "conn", clear_id="0", end_time=100.0)
     first.update_metadata(counts={"submit": 3}, stopped={"code": "B403MQ"})
     cleared = Journal(store, "conn", clear_id="2", end_time=300.0, try_number=2)
@@ -629,7 +627,7 @@ def test_a_clear_begins_a_new_generation_with_a_deadline_of_its_own(store):
     assert Journal(store, "conn", clear_id="2", end_time=400.0, try_number=3).metadata == cleared.metadata
 
 
-def test_a_note_is_there_for_the_next_epoch_and_changes_nothing_else(store):
+def test_task_metadata_is_read_by_the_next_epoch(store):
     journal = Journal(store, "conn", clear_id="0", end_time=100.0)
     journal.update_metadata(counts={"submit": 3})
     journal.update_metadata(stopped={"code": "B403MQ", "http_status": 403})
@@ -803,7 +801,7 @@ def test_a_folder_that_cannot_be_read_or_written_says_so(tmp_path):
         Journal(file_store(tmp_path / "folder"), "conn")
 
 
-def test_a_memory_store_keeps_what_it_is_given_and_knows_nothing_else():
+def test_a_memory_store_returns_what_was_set():
     store = MemoryStore()
     store.set("a", {"b": 1})
     assert store.get("a") == {"b": 1}

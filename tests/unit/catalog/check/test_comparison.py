@@ -138,7 +138,7 @@ def look(name: str, *candidates: bytes, **thresholds: Any) -> Judgement:
 
 
 @pytest.mark.parametrize("name", PROMPTS)
-def test_what_the_emulator_makes_of_each_sample_passes_with_room_to_spare(name):
+def test_the_emulators_image_of_each_sample_passes_by_a_margin(name):
     found = look(name, generated(name))
     assert (found.verdict, found.chosen, found.flags) == (Verdict.PASSED, 0, [])
     (scores,) = found.scores
@@ -286,7 +286,7 @@ WRONG: dict[str, tuple[Callable[[Scene], bytes], str]] = {
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("what", WRONG)
-def test_what_is_no_result_is_flagged_in_words(what):
+def test_what_is_not_an_image_is_flagged_in_words(what):
     make, words = WRONG[what]
     found = look("bottle", make(scene("bottle")))
     assert (found.verdict, found.chosen) == (Verdict.FLAGGED, None)
@@ -321,7 +321,7 @@ def test_each_threshold_flags_by_its_name(name):
 # --- several images -------------------------------------------------------------------------------
 
 
-def test_of_several_the_one_that_keeps_the_product_best_is_chosen():
+def test_the_image_that_keeps_the_product_best_is_chosen():
     it = scene("bottle")
     found = look(
         "bottle",
@@ -350,7 +350,7 @@ def test_no_image_at_all_is_flagged():
 # --- source and mask --------------------------------------------------------------------------------
 
 
-def test_without_a_source_nothing_is_judged_and_the_reason_is_reported():
+def test_without_a_source_the_verdict_is_unchecked_with_a_reason():
     mask = sample("bottle")[1]
     candidates = [generated("bottle"), b"<html>"]
     found = judge(None, mask, candidates, Thresholds(), why_no_source="the shop answers 404")
@@ -389,7 +389,7 @@ def test_a_mask_that_cannot_be_decoded_leaves_it_unchecked(broken):
         (Image.new("L", (900, 600), 255), "the mask is 900 x 600, another shape than the source's 900 x 900"),
     ],
 )
-def test_a_mask_that_says_nothing_is_flagged(mask, words):
+def test_an_uninformative_mask_is_flagged(mask, words):
     found = judge(sample("bottle")[0], encoded(mask), [generated("bottle")], Thresholds())
     assert (found.verdict, found.chosen) == (Verdict.FLAGGED, None)
     assert words in found.flags[0]
@@ -422,7 +422,7 @@ FORMS: dict[str, Callable[[Image.Image], bytes]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_mask_reports_the_product(form):
+def test_every_form_of_mask_selects_the_product(form):
     source, mask = sample("bottle")
     same = FORMS[form](opened(mask))
     good, bad = generated("bottle"), encoded(scene("bottle").patched(stain))
@@ -461,7 +461,7 @@ def test_the_sources_own_transparency_stands_for_a_mask():
 
 
 @pytest.mark.parametrize("alpha", [0, 255])
-def test_a_transparency_that_says_nothing_stands_for_no_mask(alpha):
+def test_an_uninformative_alpha_channel_is_not_a_mask(alpha):
     image = scene("bottle").source.convert("RGBA")
     image.putalpha(alpha)
     found = judge(encoded(image), None, [generated("bottle")], Thresholds())
@@ -497,7 +497,7 @@ def turned(image: Image.Image, orientation: int, back: Image.Transpose) -> bytes
     return encoded(image.transpose(back), "JPEG", quality=95, exif=exif)
 
 
-def test_images_are_taken_as_their_orientation_says():
+def test_exif_orientation_is_applied():
     it = scene("bottle")
     box = (100, 0, 800, 900)
     lying = turned(it.source.crop(box), 6, Image.Transpose.ROTATE_90)
@@ -523,7 +523,7 @@ def test_a_square_image_that_is_on_its_side_is_flagged():
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-def test_a_broken_exif_does_not_keep_from_looking():
+def test_a_damaged_exif_does_not_stop_the_comparison():
     data = encoded(scene("bottle").out, "JPEG", quality=95, exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff")
     assert look("bottle", data).verdict is Verdict.PASSED
 
@@ -735,7 +735,7 @@ def test_equal_thresholds_have_equal_json_that_reads_back():
     assert Thresholds.checked(values) == one
 
 
-def test_who_only_plans_does_not_load_what_compares():
+def test_planning_does_not_import_the_comparison():
     code = (
         "import sys, airflow_provider_bgrep.catalog.plan.create; "
         "print({'scipy', 'skimage', 'PIL'} & set(sys.modules))"

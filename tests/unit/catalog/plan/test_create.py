@@ -107,7 +107,7 @@ def manifest_of(run: Run) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (get_bytes(run.files.manifest(0)) or b"").splitlines()]
 
 
-def test_what_is_flagged_is_checked_again_by_other_thresholds_only(shop):
+def test_a_flagged_row_is_checked_again_only_by_other_thresholds(shop):
     catalog = rows_of("a", "b")
     run = shop.plan(catalog)
     run.work()
@@ -137,7 +137,7 @@ def test_what_fails_is_tried_in_so_many_runs(shop):
             assert planned.plan.counts["changed"] == 1
 
 
-def test_what_is_pending_is_collected_with_patience_and_never_submitted_again(shop):
+def test_a_pending_row_is_collected_and_never_resubmitted(shop):
     catalog = rows_of("a", "b")
     for state in ("new", "pending", "pending", "quarantined"):
         run = shop.plan(catalog, max_attempts=1)
@@ -149,7 +149,7 @@ def test_what_is_pending_is_collected_with_patience_and_never_submitted_again(sh
     assert shop.billed.total() == 2
 
 
-def test_an_unknown_outcome_is_submitted_again_only_where_reported_and_not_for_ever(shop):
+def test_an_unknown_outcome_is_resubmitted_at_most_once(shop):
     catalog = rows_of("a")
     shop.refresh(catalog, {"a": "lost"})
     assert shop.plan(catalog).states == {"a": "quarantined"}
@@ -160,7 +160,7 @@ def test_an_unknown_outcome_is_submitted_again_only_where_reported_and_not_for_e
     assert shop.billed.total() == 2
 
 
-def test_what_failed_and_was_submitted_again_within_a_run_is_known_with_both_purchases(shop):
+def test_a_failed_task_resubmitted_in_a_run_has_two_entries(shop):
     catalog = rows_of("a", "b")
     run = shop.plan(catalog)
     run.work({"a": "failed"}, retry_failed=1)
@@ -172,7 +172,7 @@ def test_what_failed_and_was_submitted_again_within_a_run_is_known_with_both_pur
     assert shop.plan(catalog).states == {"a": "changed"}
 
 
-def test_back_to_what_was_submitted_once_is_published_again_and_not_submitted(shop):
+def test_a_row_that_returns_to_an_old_request_is_republished(shop):
     old, new = rows_of("a", positive_prompt="old"), rows_of("a", positive_prompt="new")
     shop.refresh(old)
     (request_hash,) = shop.published().values()
@@ -186,7 +186,7 @@ def test_back_to_what_was_submitted_once_is_published_again_and_not_submitted(sh
     assert shop.billed.total() == 2
 
 
-def test_a_job_submitted_with_another_connection_waits_for_that_one_and_is_not_submitted_again(shop):
+def test_a_job_of_another_connection_waits_for_that_connection(shop):
     catalog = rows_of("a", "b")
     shop.refresh(catalog, {"a": "pending", "b": "pending"}, bgrep_conn_id="first")
     run = shop.plan(catalog, bgrep_conn_id="second")
@@ -200,7 +200,7 @@ def test_a_job_submitted_with_another_connection_waits_for_that_one_and_is_not_s
     assert shop.billed.total() == 2
 
 
-def test_a_row_that_changes_while_its_job_runs_is_submitted_as_it_is_now_and_gets_no_others_image(shop):
+def test_a_row_that_changes_while_pending_is_submitted_as_it_is(shop):
     shop.refresh(rows_of("a", "b"), {"a": "pending", "b": "pending"})
     catalog = [row("a", positive_prompt="new"), row("b")]
     run = shop.plan(catalog)
@@ -219,7 +219,7 @@ def test_a_row_that_changes_while_its_job_runs_is_submitted_as_it_is_now_and_get
     assert shop.plan(catalog).counts == {"unchanged": 2}
 
 
-def test_rows_that_ask_for_the_same_are_each_submitted_once_also_when_shards_are_cut_again(shop):
+def test_rows_with_equal_requests_are_each_submitted_once(shop):
     same = {"image": "https://shop.example/same.jpg", "positive_prompt": "same", "seed": "7"}
     catalog = rows_of("a", "b", "c", **same)
     shop.refresh(catalog, {"a": "pending", "b": "pending", "c": "pending"}, shard_size=1)
@@ -251,7 +251,7 @@ def test_each_field_that_changes_is_named(shop):
     assert whats(run) == {str(i): told for i, (_, told) in enumerate(changes)}
 
 
-def test_the_same_in_other_words_is_no_change(shop):
+def test_the_same_request_written_differently_is_not_a_change(shop):
     words: list[dict[str, str]] = [
         {"guidance_scale": "7.50"},
         {"strength": "0,5"},
@@ -280,7 +280,7 @@ def test_another_edition_submits_everything_again_once(shop):
     }  # what was submitted for the first edition is there
 
 
-def test_defaults_and_categories_change_the_rows_that_have_them_from_there(shop):
+def test_defaults_and_categories_change_only_rows_that_use_them(shop):
     catalog = [
         row("own", category="cups"),
         row("cup", category="cups", positive_prompt=""),
@@ -305,7 +305,7 @@ def test_defaults_and_categories_change_the_rows_that_have_them_from_there(shop)
     assert whats(shop.plan(moved, **recipe)) == dict.fromkeys(["hat", "bare"], "positive_prompt")
 
 
-def test_a_change_that_a_template_reads_is_one_and_any_other_is_none_and_costs_no_second_look(shop):
+def test_only_a_change_that_a_template_reads_is_a_change(shop):
     def catalog(color: str, price: str) -> list[dict[str, Any]]:
         return [
             row(
@@ -340,7 +340,7 @@ def test_another_order_of_rows_and_columns_changes_nothing(shop):
 # --- images ------------------------------------------------------------------------------------------
 
 
-def test_another_image_under_the_same_name_on_object_storage_is_submitted_again(s3, s3_folder, tmp_path):
+def test_a_replaced_source_on_object_storage_is_resubmitted(s3, s3_folder, tmp_path):
     shop = Destination(
         CatalogPaths(storage_path(str(tmp_path / "shop"))), {"source_conn_id": connection_of(s3_folder)}
     )
@@ -388,7 +388,7 @@ def signed(run: int) -> str:
     )
 
 
-def test_urls_signed_again_are_the_same_images_and_what_signs_them_goes_to_the_shards_only(shop, files):
+def test_signatures_change_no_row_and_reach_only_the_shards(shop, files):
     def catalog(run: int) -> list[dict[str, Any]]:
         return [
             row("a", image=signed(run), mask=signed(run)),
@@ -420,7 +420,7 @@ def test_urls_signed_again_are_the_same_images_and_what_signs_them_goes_to_the_s
 # --- the budget ------------------------------------------------------------------------------------
 
 
-def test_the_budget_is_kept_to_the_image_and_what_was_never_done_comes_first(shop):
+def test_the_budget_is_exact_and_new_rows_come_first(shop):
     shop.refresh(rows_of("old-1", "old-2", "old-3"))
     catalog = [
         *rows_of("old-1", "old-2", "old-3", positive_prompt="changed"),
@@ -450,7 +450,7 @@ def test_the_budget_is_kept_to_the_image_and_what_was_never_done_comes_first(sho
         assert planned.plan.quote.images == 10
 
 
-def test_a_run_that_is_planned_again_counts_what_it_has_submitted(shop):
+def test_a_run_planned_again_counts_what_it_has_submitted(shop):
     catalog = rows_of(*(f"s{i:02}" for i in range(10)))
     run = shop.plan(catalog, run_id="run", max_images_per_run=6, shard_size=2)
     assert len(run.submits) == 6
@@ -504,7 +504,7 @@ def test_rows_that_are_gone_are_removed_up_to_a_share(shop):
         ("caf\u00e9", b"caf\0,https://shop.example/1.jpg,p"),
     ],
 )
-def test_a_csv_row_that_is_reported_is_not_taken_for_a_removed_one(shop, tmp_path, published, line):
+def test_an_invalid_csv_row_does_not_count_as_removed(shop, tmp_path, published, line):
     header, others = (
         "sku,image,positive_prompt\n",
         "".join(f"{n},https://shop.example/{n}.jpg,p\n" for n in "23"),
@@ -521,7 +521,7 @@ def test_a_csv_row_that_is_reported_is_not_taken_for_a_removed_one(shop, tmp_pat
     assert len(shop.published()) == 3
 
 
-def test_nothing_is_removed_that_a_row_which_cannot_be_read_may_be(shop, tmp_path):
+def test_nothing_is_removed_that_an_unreadable_row_may_be(shop, tmp_path):
     shop.refresh([row("a"), row("a", view="back"), row("b"), *rows_of("c", "d", "e", "f", "g", "h")])
     rest = rows_of("c", "d", "e", "f", "g", "h")
     # A bad row keeps all that is published of its sku.
@@ -547,7 +547,7 @@ def test_of_two_rows_of_one_name_the_first_counts(shop):
     assert run.counts == {"new": 3, "invalid": 2}
 
 
-def test_a_catalog_without_a_row_is_refused_and_one_of_bad_rows_only_removes_nothing(shop, tmp_path):
+def test_a_catalog_without_valid_rows_removes_nothing(shop, tmp_path):
     shop.refresh(rows_of("a"))
     path = tmp_path / "catalog.csv"
     path.write_text("sku,image\n")
@@ -642,7 +642,7 @@ def test_a_category_without_defaults_is_noted_once_with_its_rows(shop):
     assert "'indoor' (2 rows)" in note
 
 
-def test_a_misspelled_heading_is_refused_before_anything_is_planned(shop):
+def test_a_misspelled_heading_is_refused_before_planning(shop):
     with pytest.raises(InvalidInput, match="positive_prompt"):
         shop.plan([{"sku": "a", "image": "https://shop.example/a.jpg", "Positive Promt": "on ice"}])
 
@@ -673,7 +673,7 @@ def test_one_rows_hostile_template_stops_no_other(shop):
 # --- the list, and the plan's own files ----------------------------------------------------------------
 
 
-def test_the_list_has_what_is_to_be_collected_first_job_by_job_and_shards_cut_it_without_a_gap(shop):
+def test_work_items_start_with_outstanding_jobs_and_have_no_gap(shop):
     old = rows_of(*(f"p{i:02}" for i in range(25)), *(f"u{i}" for i in range(3)))
     run = shop.plan(old)
     run.work({f"p{i:02}": "pending" for i in range(25)})
@@ -691,7 +691,7 @@ def test_the_list_has_what_is_to_be_collected_first_job_by_job_and_shards_cut_it
     assert {one["outcome"] for one in todo[-1:]} == {""}  # what was never submitted has nothing of a purchase
 
 
-def test_fifty_thousand_rows_are_listed_once_each_and_on_the_second_run_none_is_checked(shop, tmp_path):
+def test_50_000_rows_are_each_listed_once_and_then_unchanged(shop, tmp_path):
     count = 50_000
     path = tmp_path / "catalog.csv"
     with path.open("w") as file:
@@ -761,7 +761,7 @@ def test_a_plan_is_the_same_however_often_it_is_drawn_up(shop):
     assert plan.rows == sum(plan.counts.values()) - plan.counts["removed"] == 70
 
 
-def test_a_plan_is_found_again_as_it_was_and_one_of_another_version_is_not_taken_for_none(shop):
+def test_a_plan_is_read_as_written_and_other_versions_are_errors(shop):
     run = shop.plan(rows_of("a"), price_per_image="0.20", currency="CNY", max_images_per_run=5)
     plan = run.plan
     assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan

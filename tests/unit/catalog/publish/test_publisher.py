@@ -208,7 +208,7 @@ def state_of(layout: CatalogPaths) -> tuple[Any, ...]:
 # --- one run after the other -------------------------------------------------------------------
 
 
-def test_what_is_published_is_under_its_sku_and_is_named_by_the_manifest(layout):
+def test_published_files_are_under_their_sku_and_in_the_manifest(layout):
     entries = [
         bought(layout, "mug", actual_seed=11),
         bought(layout, "mug", view="back"),
@@ -232,14 +232,14 @@ def test_what_is_published_is_under_its_sku_and_is_named_by_the_manifest(layout)
     assert (header["version"], header["number"], header["plan_id"]) == (1, 1, plan(1)["plan_id"])
 
 
-def test_before_anything_is_published_there_is_nothing_to_read_and_nothing_is_written(layout):
+def test_an_empty_destination_reads_as_empty_and_stays_empty(layout):
     assert list(read_manifest(layout.destination)) == []
     assert published_by(layout, plan(1)["plan_id"]) == {}
     assert publish(layout, [], ["mug"], RETIRE, plan=plan(1)).counts["live"] == 0
     assert files_of(layout) == []
 
 
-def test_a_changed_image_has_another_path_and_older_ones_stay_as_many_as_are_kept(layout):
+def test_a_changed_image_gets_a_new_path_and_keep_versions_stay(layout):
     paths = []
     for night in range(1, 6):
         publish(layout, [bought(layout, "mug", str(night))], [], RETIRE, plan=plan(night))
@@ -258,7 +258,7 @@ def test_only_the_current_version_is_kept_where_one_is_asked_for(layout):
     assert row["versions"] == []
 
 
-def test_fewer_versions_are_kept_of_every_row_once_fewer_are_asked_for(local):
+def test_a_lower_keep_versions_applies_to_every_row(local):
     for night in (1, 2, 3):
         entries = [bought(local, sku, str(night)) for sku in ("mug", "lamp")]
         publish(local, entries, [], RETIRE, plan=plan(night))
@@ -300,7 +300,7 @@ def test_a_run_on_which_nothing_changed_writes_nothing(layout):
     assert written() == before
 
 
-def test_the_same_image_of_another_purchase_keeps_its_path(layout):
+def test_an_equal_image_of_another_submit_keeps_its_path(layout):
     publish(layout, [bought(layout, "mug")], [], RETIRE, plan=plan(1))
     (before,) = seen(layout)
     publish(layout, [bought(layout, "mug", request_hash="e" * 32)], [], RETIRE, plan=plan(2))
@@ -309,7 +309,7 @@ def test_the_same_image_of_another_purchase_keeps_its_path(layout):
     assert (row["request_hash"], row["plan_id"]) == ("e" * 32, plan(2)["plan_id"])
 
 
-def test_another_image_of_the_same_purchase_has_another_path(layout):
+def test_another_image_of_the_same_submit_has_another_path(layout):
     publish(layout, [bought(layout, "mug")], [], RETIRE, plan=plan(1))
     (before,) = seen(layout)
     publish(layout, [bought(layout, "mug", chosen=0)], [], RETIRE, plan=plan(2))
@@ -329,7 +329,7 @@ def test_an_image_that_comes_back_has_a_path_of_its_own(layout):
 # --- rows that the catalog does not name any more -------------------------------------------------
 
 
-def test_a_retired_row_keeps_its_files_and_says_so(layout):
+def test_a_retired_row_keeps_its_files_and_is_marked(layout):
     publish(layout, [bought(layout, "mug"), bought(layout, "lamp")], [], RETIRE, plan=plan(1))
     images = images_of(layout)
     counts = publish(layout, [], ["mug"], RETIRE, plan=plan(2)).counts
@@ -369,7 +369,7 @@ def test_a_deleted_row_is_gone_with_all_its_versions(layout):
     assert not any(name.endswith(".txt") for name in names_in(layout.manifests) if "deleted" in name)
 
 
-def test_a_deleted_row_that_comes_back_is_not_removed_with_what_it_was(local):
+def test_a_deleted_row_that_returns_keeps_its_file(local):
     """Its path may be that of before, which an older list says to remove."""
     publish(local, [bought(local, "mug", "a")], [], ONE, plan=plan(1))
     publish(local, [bought(local, "mug", "b")], [], ONE, plan=plan(2))
@@ -380,7 +380,7 @@ def test_a_deleted_row_that_comes_back_is_not_removed_with_what_it_was(local):
         assert {row["name"] for row in seen(local)} == {"mug", "other"}
 
 
-def test_a_file_stays_for_as_long_as_any_manifest_that_is_kept_names_it(local):
+def test_a_file_stays_while_any_kept_manifest_names_it(local):
     """Also one that an older list says to remove, and a newer one says to remove later."""
     for night, what in ((1, "a"), (2, "b"), (4, "a"), (6, "c")):
         publish(local, [bought(local, "mug", what)], [], ONE, plan=plan(night))
@@ -437,7 +437,7 @@ def test_old_manifests_go_and_with_them_what_only_they_name(local):
     )
 
 
-def test_what_a_copy_of_the_manifest_names_stays_however_old_it_is(local):
+def test_files_named_by_an_old_manifest_json_stay(local):
     """Whoever switched may have died before it was replaced."""
     publish(local, [bought(local, "mug")], [], ONE, plan=plan(1))
     log = ManifestLog(local)
@@ -514,7 +514,7 @@ def test_a_lost_copy_of_the_manifest_is_written_again(layout):
     assert get_bytes(layout.manifest) == before
 
 
-def test_a_published_file_that_somebody_removed_is_put_back_with_its_row(layout):
+def test_a_published_file_that_was_deleted_is_restored(layout):
     entries = [bought(layout, "mug")]
     publish(layout, entries, [], RETIRE, plan=plan(1))
     (row,) = seen(layout)
@@ -709,7 +709,7 @@ def test_any_sku_makes_a_path_that_every_store_takes(sku, view):
             assert part.partition(".")[0].casefold() not in ("con", "nul", "prn", "aux", "com1")
 
 
-def test_two_rows_never_share_a_file_even_where_case_does_not_count():
+def test_two_rows_never_share_a_file_even_ignoring_case():
     paths = [path_of(RETIRE, sku, view) for sku in HOSTILE for view in ("main", "MAIN", *HOSTILE)]
     assert len({path.casefold() for path in paths}) == len(paths)
 
@@ -771,7 +771,7 @@ def test_a_number_of_versions_that_is_none_is_refused(versions):
         PublishRules(keep_versions=versions)
 
 
-def test_a_destination_may_be_called_anything_that_a_file_system_takes(tmp_path):
+def test_a_destination_may_have_any_name_of_the_file_system(tmp_path):
     layout = CatalogPaths(storage_path(str(tmp_path / "it's [a] *shop*?" / "status=live" / "x")))
     for night in (1, 2):
         publish(layout, [bought(layout, f"mug{night}")], ["mug1"], ONE, plan=plan(night))
@@ -796,7 +796,7 @@ def together(*works: Any) -> None:
             done.result()
 
 
-def test_of_two_who_publish_at_once_none_loses_a_row(layout):
+def test_two_concurrent_publishers_lose_no_row(layout):
     expected: set[str] = set()
     nights = 4 if layout.destination.protocol == "s3" else 12
     for night in range(1, nights + 1):
@@ -817,7 +817,7 @@ def test_of_two_who_publish_at_once_none_loses_a_row(layout):
     ) == (3 * len(headers))
 
 
-def test_of_two_who_publish_the_same_row_at_once_one_is_later_and_no_file_is_left_over(local):
+def test_two_concurrent_publishers_of_a_row_leave_no_extra_file(local):
     for night in range(1, 15, 2):
         works = [
             lambda one=one: publish(
@@ -831,7 +831,7 @@ def test_of_two_who_publish_the_same_row_at_once_one_is_later_and_no_file_is_lef
         assert images_of(local) == set(named_by([row]))
 
 
-def test_who_shows_an_old_manifest_over_a_newer_one_shows_the_newer_again():
+def test_an_old_manifest_json_over_a_newer_one_is_replaced():
     """The slower of two: the other commits between its read of manifest.json and its write."""
     layout = CatalogPaths(storage_path("overtaken://bucket/shop"))
     entries = {sku: bought(layout, sku) for sku in ("mug", "lamp")}
@@ -972,7 +972,7 @@ def killer(local, tmp_path) -> Iterator[Any]:
         process.stdin.close()
 
 
-def test_who_is_killed_at_any_step_leaves_nothing_that_the_next_try_does_not_fixes(local, killer, tmp_path):
+def test_killed_at_any_step_the_next_try_completes_the_publish(local, killer, tmp_path):
     nights_before(local)
     pristine, root = tmp_path / "pristine", Path(local.destination.path)
     night = last_night(local)
@@ -1026,7 +1026,7 @@ def mortal(s3_endpoint, s3_folder):
 
 
 @pytest.mark.thorough
-def test_who_dies_at_any_step_on_s3_leaves_nothing_that_the_next_try_does_not_fixes(s3, s3_folder, mortal):
+def test_killed_at_any_step_on_s3_the_next_try_completes_it(s3, s3_folder, mortal):
     layout = CatalogPaths(s3_folder)
     nights_before(layout)
     night = last_night(layout)

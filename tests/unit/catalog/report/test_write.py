@@ -131,7 +131,7 @@ def test_page_summary_and_line_are_written(layout: CatalogPaths, caplog: pytest.
     assert [row["name"] for row in shown(layout, "p1")] == ["B", "A"]
 
 
-def test_rows_that_need_people_come_first_and_do_not_crowd_out_the_others(layout: CatalogPaths):
+def test_rows_that_need_attention_come_first_but_leave_room(layout: CatalogPaths):
     shards = [
         [submitted(layout, "p1", "A", "passed"), submitted(layout, "p1", "B", "passed")],
         [submitted(layout, "p1", "C", "passed"), submitted(layout, "p1", "D", "flagged")],
@@ -179,7 +179,7 @@ def test_links_are_quoted_and_lead_nowhere_else(layout: CatalogPaths):
     assert other["files"] == [""]
 
 
-def test_a_shard_that_was_not_checked_is_reported_and_its_rows_too(layout: CatalogPaths):
+def test_an_unchecked_shard_is_reported_with_its_rows(layout: CatalogPaths):
     done = submitted(layout, "p1", "A", "passed")
     run(layout, "p1", [done, state("B", "new"), state("C", "pending")], [[done], None])
     told = write_report(PlanStore(layout, "p1"))
@@ -193,7 +193,7 @@ def test_a_shard_that_was_not_checked_is_reported_and_its_rows_too(layout: Catal
     ]
 
 
-def test_halves_of_characters_in_a_bad_row_do_not_break_the_report(layout: CatalogPaths):
+def test_lone_surrogates_in_an_invalid_row_can_be_reported(layout: CatalogPaths):
     bad = [{"line": 2, "column": "\ud800", "reason": "\udfff", "sku": "\ud800", "view": "\ud800"}]
     run(layout, "p1", bad=bad)
     write_report(PlanStore(layout, "p1"))

@@ -27,7 +27,7 @@ def shop(s3, s3_folder) -> tuple[str, str]:
     return f"s3://{s3_folder.path}", connection_of(s3_folder)
 
 
-def test_an_image_is_known_by_its_content_whatever_its_name_and_however_many_there_are(shop):
+def test_versions_are_the_same_read_one_by_one_or_by_listing(shop):
     folder, conn_id = shop
     few = versions([f"{folder}/{name}" for name in NAMES], conn_id)
     assert len(set(few.values())) == len(NAMES)
@@ -39,7 +39,7 @@ def test_an_image_is_known_by_its_content_whatever_its_name_and_however_many_the
     assert {many[url] for url in missing} == {"!no such object"}
 
 
-def test_another_image_under_the_same_name_is_another_content_and_the_same_one_again_is_not(s3, shop):
+def test_an_image_is_identified_by_its_content_not_by_its_name(s3, shop):
     folder, conn_id = shop
     url = f"{folder}/a.jpg"
     (before,) = versions([url], conn_id).values()
@@ -51,7 +51,7 @@ def test_another_image_under_the_same_name_is_another_content_and_the_same_one_a
 
 
 @pytest.mark.parametrize("count", [1, 30], ids=["one by one", "by listing"])
-def test_what_is_not_there_says_why(shop, count: int):
+def test_a_missing_object_has_a_reason(shop, count: int):
     folder, conn_id = shop
     found = {
         place: set(versions([f"{place}/{i}.jpg" for i in range(count)], conn_id).values())
@@ -62,12 +62,12 @@ def test_what_is_not_there_says_why(shop, count: int):
     assert told.startswith("!")
 
 
-def test_a_folder_is_no_image(shop):
+def test_a_folder_is_not_an_image(shop):
     folder, conn_id = shop
     assert set(versions([folder, f"{folder}/"], conn_id).values()) == {"!is a folder"}
 
 
-def test_what_a_store_does_not_let_us_see_is_reported_and_hides_no_other(shop, s3_folder):
+def test_an_unreadable_path_is_reported_and_hides_no_other(shop, s3_folder):
     folder, conn_id = shop
     # s3fs takes what has no bucket for a fault of ours, and not for something missing.
     found = versions([f"{folder}/a.jpg", "s3:///"], conn_id)
@@ -130,7 +130,7 @@ def test_a_source_is_fetched_through_the_connections_proxy(web):
     assert Handler.seen == [("http://shop.example/image.jpg", "")]
 
 
-def test_a_source_with_credentials_in_its_url_is_fetched_and_they_are_in_no_message(web):
+def test_credentials_in_a_url_are_used_but_not_in_any_message(web):
     url = web.replace("http://", "http://shop:canary0password@")
     assert fetch(f"{url}/image.jpg", None, 100) == b"image"
     assert Handler.seen[0][1].startswith("Basic ")
@@ -141,7 +141,7 @@ def test_a_source_with_credentials_in_its_url_is_fetched_and_they_are_in_no_mess
     assert "canary0password" not in str(caught.value)
 
 
-def test_a_host_that_is_not_there_says_so_without_what_signs_the_url():
+def test_an_unreachable_host_is_reported_without_the_signature():
     with without_waiting(), pytest.raises(OSError, match="cannot be fetched: no connection") as caught:
         fetch(f"http://127.0.0.1:9/x.jpg?Signature={SIGNATURE}", None, 100)
     assert SIGNATURE not in str(caught.value)

@@ -189,7 +189,7 @@ def segments_in(files: dict[str, bytes]) -> list[str]:
     return sorted(name for name in files if name.startswith(LEDGER) and name.endswith(".parquet"))
 
 
-def test_a_shop_with_a_past_is_what_the_other_tests_take_it_for(past):
+def test_the_prepared_history_is_what_other_tests_expect(past):
     files, shop = past
     assert decisions(shop)["rows"] == [
         ("expired", "quarantined", "it expired"),
@@ -216,7 +216,7 @@ def columns_of(table: pa.Table) -> list[tuple[str, pa.DataType]]:
     return [(field.name, field.type) for field in table.schema]
 
 
-def test_a_segment_is_read_by_anybody_who_reads_parquet(past, tmp_path):
+def test_a_segment_is_plain_parquet(past, tmp_path):
     files, _ = past
     for name in segments_in(files):
         path = tmp_path / "segment.parquet"
@@ -247,7 +247,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
 
 
-def test_a_dry_run_leaves_no_lease_and_the_run_after_it_starts_clean(shop, files, caplog):
+def test_a_dry_run_leaves_no_lease(shop, files, caplog):
     catalog = [row("a"), row("b")]
     for _ in range(2):
         run = shop.plan(catalog, dry_run=True)
@@ -310,13 +310,13 @@ def test_what_two_other_runs_have_in_hand_is_held_once(shop):
     assert third.plan.rows == 1
 
 
-def test_a_catalog_that_cannot_be_used_does_not_keep_others_waiting(shop):
+def test_an_unusable_catalog_does_not_block_later_runs(shop):
     with pytest.raises(InvalidInput):
         shop.plan("/nowhere/catalog.csv", now=shop.started)
     assert shop.plan([row("a")], now=shop.started + 1).states == {"a": "new"}
 
 
-def test_a_run_that_is_making_its_plan_keeps_later_ones_waiting_and_no_earlier_one(files):
+def test_a_run_that_is_planning_blocks_later_runs_only(files):
     layout = layout_of(files)
     ledger = Ledger(layout)
     first, second = (PlanLease(new_plan_id(NOW + i), f"run-{i}", "dag", NOW + DAY) for i in range(2))
@@ -342,7 +342,7 @@ def test_a_run_that_is_making_its_plan_keeps_later_ones_waiting_and_no_earlier_o
             pass  # who has died while it planned is waited for until its lease expires
 
 
-def test_a_plan_that_has_lapsed_is_taken_out_when_the_next_is_leased_whatever_a_shards_clock_says(shop):
+def test_an_expired_plan_is_removed_whatever_a_shards_clock_says(shop):
     old = shop.plan([row("a"), row("b")], now=shop.started)
     shard = Shard.read(shop.layout, old.plan_id, 0)
     journal = Journal(shard.store, "bgrep_default")
@@ -354,7 +354,7 @@ def test_a_plan_that_has_lapsed_is_taken_out_when_the_next_is_leased_whatever_a_
     assert new.states == {"a": "new"}
 
 
-def test_a_plan_lapses_by_the_clock_too(shop):
+def test_a_plan_expires_by_the_clock_too(shop):
     run = shop.plan([row("a")], now=shop.started - DAY, valid_for=3600)
     assert not Shard.read(shop.layout, run.plan_id, 0).is_open
     run.work()
@@ -362,7 +362,7 @@ def test_a_plan_lapses_by_the_clock_too(shop):
     assert Shard.read(shop.layout, shop.plan([row("a")], now=shop.started).plan_id, 0).is_open
 
 
-def test_a_store_refuses_an_intent_once_the_plan_is_over_and_has_written_it_by_then(files):
+def test_a_store_refuses_an_intent_once_the_plan_is_over(files):
     layout, is_open = layout_of(files), [True]
     store = GuardedStore(layout.plan("plan").journal(0), lambda: is_open[0])
     journal = Journal(store, "conn")
@@ -397,7 +397,7 @@ def test_a_run_that_is_planned_again_takes_over_what_it_had(shop):
 # --- settling -------------------------------------------------------------------------------------------
 
 
-def test_a_plan_committed_twice_forgets_nothing_of_those_it_took_over(shop):
+def test_a_plan_committed_twice_keeps_what_it_took_over(shop):
     catalog = [row(name) for name in ("lost", "failed", "refused", "a")]
     dead = shop.plan(catalog)
     dead.work({"lost": "lost", "failed": "failed", "refused": "refused"})
@@ -430,7 +430,7 @@ def test_committed_again_it_adds_what_has_become_known_since(shop, files):
     assert len(segments_in(files)) == 2
 
 
-def test_a_shard_that_was_cleared_alone_and_not_checked_again_is_not_forgotten(shop):
+def test_a_shard_cleared_alone_and_not_checked_again_is_kept(shop):
     catalog = [row("a"), row("b"), row("c")]
     run = shop.plan(catalog)
     run.work({"a": "failed", "b": "never", "c": "never"})
@@ -447,7 +447,7 @@ def test_a_shard_that_was_cleared_alone_and_not_checked_again_is_not_forgotten(s
     assert shop.plan(catalog).counts == {"unchanged": 3}
 
 
-def test_what_a_shard_submits_while_its_plan_is_committed_is_refused_or_known(shop, files):
+def test_a_submit_during_the_commit_is_refused_or_recorded(shop, files):
     run = shop.plan([row("a"), row("b")])
     run.work({"b": "never"})
     counting, works = Counting(), dict(files)
@@ -495,7 +495,7 @@ def test_a_run_that_died_midway_is_taken_over_by_the_next(shop, files, point: st
     assert shop.plan(catalog).counts == {"unchanged": 4 - len(left), **left}
 
 
-def test_a_job_of_which_no_journal_is_left_is_not_submitted_again(shop, files):
+def test_a_job_without_its_journal_is_not_resubmitted(shop, files):
     catalog = [row("a"), row("b")]
     shop.refresh(catalog, {"a": "pending"})
     for name in [name for name in files if "/journal/" in name or name.endswith("/outstanding_jobs.jsonl")]:
@@ -508,7 +508,7 @@ def test_a_job_of_which_no_journal_is_left_is_not_submitted_again(shop, files):
     assert [one["result_key"] != "" for one in shop.entries() if one["name"] == "a"] == [True] * 3
 
 
-def test_a_plan_that_was_never_written_down_is_taken_over_as_nothing(shop):
+def test_a_plan_that_was_never_written_is_merged_as_empty(shop):
     Ledger(shop.layout).acquire_lease(PlanLease(new_plan_id(NOW), "run", "dag", NOW), NOW)
     run = shop.plan([row("a")], now=NOW + DAY)
     assert len(run.plan.merged_plans) == 1
@@ -516,7 +516,7 @@ def test_a_plan_that_was_never_written_down_is_taken_over_as_nothing(shop):
     assert pointer_of(shop.layout).uncommitted_plans == ()
 
 
-def test_what_is_written_down_late_of_a_purchase_with_images_takes_none_of_them(shop):
+def test_a_late_entry_removes_no_images_of_a_submit(shop):
     catalog = [row("a")]
     shop.refresh(catalog, {"a": "pending"})
     run = shop.plan(catalog)
@@ -531,7 +531,7 @@ def test_what_is_written_down_late_of_a_purchase_with_images_takes_none_of_them(
     assert set(purchases(shop.layout).values()) == {"generated"}
 
 
-def test_of_two_purchases_of_one_second_the_one_counts_that_submits_nothing(shop):
+def test_of_two_entries_of_one_second_the_safer_one_counts(shop):
     catalog = [row("a")]
     run = shop.plan(catalog)
     request_hash = run.work_items[0]["request_hash"]
@@ -566,7 +566,7 @@ def entry_of(number: int, **cells: Any) -> dict[str, Any]:
     }
 
 
-def test_segments_are_merged_and_those_who_read_before_read_on(files):
+def test_segments_are_merged_beside_open_readers(files):
     layout = layout_of(files)
     ledger = Ledger(layout)
     for number in range(COMPACT_ABOVE):
@@ -580,7 +580,7 @@ def test_segments_are_merged_and_those_who_read_before_read_on(files):
     assert purchases(layout) == wanted
 
 
-def test_of_a_purchase_that_is_in_several_segments_the_last_one_stays(files):
+def test_the_last_of_several_segments_with_an_entry_counts(files):
     layout = layout_of(files)
     ledger = Ledger(layout)
     steps = [
@@ -599,7 +599,7 @@ def test_of_a_purchase_that_is_in_several_segments_the_last_one_stays(files):
     assert ledger.compact() == pointer_of(layout)
 
 
-def test_pointers_and_segments_do_not_pile_up_and_the_last_twenty_pointers_lead_to_their_segments(files):
+def test_metadata_and_segments_expire_and_kept_ones_are_complete(files):
     layout = layout_of(files)
     ledger = Ledger(layout)
     for number in range(60):
@@ -612,7 +612,7 @@ def test_pointers_and_segments_do_not_pile_up_and_the_last_twenty_pointers_lead_
     assert len(purchases(layout)) == 60
 
 
-def test_a_store_that_lets_no_one_delete_is_written_to_all_the_same(files):
+def test_a_store_that_refuses_deletes_is_still_written(files):
     class Kept(dict[str, bytes]):
         def __delitem__(self, name: str) -> None:
             raise PermissionError(name)
@@ -703,7 +703,7 @@ def _decisions_before() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("lose", LOSSES, ids=lambda lose: lose.__name__)
-def test_a_ledger_that_is_lost_or_damaged_is_rebuilt_and_decides_as_before(past, lose, caplog):
+def test_a_lost_or_damaged_ledger_is_rebuilt_and_decides_equally(past, lose, caplog):
     files, shop = past
     before = purchases(shop.layout)
     lose(files)
@@ -724,7 +724,7 @@ def test_after_a_loss_submits_go_on_where_they_were(past):
     assert shop.plan(LAST_CATALOG).counts == {"unchanged": 4, "flagged": 1, "quarantined": 5}
 
 
-def test_a_byte_that_changed_is_found_where_parquet_itself_finds_nothing(files):
+def test_a_changed_byte_is_found_where_parquet_finds_nothing(files):
     layout = layout_of(files)
     Ledger(layout).commit(new_plan_id(NOW), [entry_of(number) for number in range(40)])
     (name,) = segments_in(files)
@@ -786,7 +786,7 @@ def test_what_a_newer_version_wrote_is_neither_read_nor_rebuilt(past, what: str)
 
 
 @pytest.mark.parametrize("lose", [lose_all_pointers, empty_the_pointer, lose_the_newest_pointers])
-def test_a_pointer_that_was_lost_while_a_plan_was_worked_on_takes_nothing_with_it(shop, files, lose):
+def test_metadata_lost_during_a_run_loses_no_entry(shop, files, lose):
     catalog = [row("a"), row("b")]
     shop.refresh(catalog, {"b": "lost"})
     run = shop.plan([*catalog, row("c")])
@@ -798,7 +798,7 @@ def test_a_pointer_that_was_lost_while_a_plan_was_worked_on_takes_nothing_with_i
     assert shop.plan([*catalog, row("c")]).counts == {"unchanged": 2, "quarantined": 1}
 
 
-def test_while_the_pointer_is_lost_or_damaged_no_shard_submits(past):
+def test_without_intact_metadata_no_shard_submits(past):
     files, shop = past
     run = shop.plan(LAST_CATALOG, now=shop.later)
     journal = Journal(Shard.read(shop.layout, run.plan_id, 0).store, "bgrep_default")
@@ -814,7 +814,7 @@ def test_while_the_pointer_is_lost_or_damaged_no_shard_submits(past):
     journal.new_entry([SubmittedTask("key", 1, "never")]).write_intent("nonce")
 
 
-def test_the_answer_to_a_submit_that_was_under_way_when_the_pointer_was_lost_is_not_missed(shop, files):
+def test_the_answer_to_a_submit_survives_lost_metadata(shop, files):
     catalog = [row("a"), row("b")]
     run = shop.plan(catalog)
     journal = Journal(Shard.read(shop.layout, run.plan_id, 0).store, "bgrep_default")
@@ -845,7 +845,7 @@ def test_files_that_are_none_of_ours_are_passed_over(past):
     assert decisions(shop) == before
 
 
-def test_a_plan_whose_header_is_damaged_is_never_taken_for_one_that_submitted_nothing(past):
+def test_a_plan_with_a_damaged_header_is_an_error_and_not_empty(past):
     files, shop = past
     name = next(name for name in files if name.endswith("/plan.json"))
     files[name] = files[name][:50]
@@ -855,7 +855,7 @@ def test_a_plan_whose_header_is_damaged_is_never_taken_for_one_that_submitted_no
     assert pointers_in(files) == []
 
 
-def test_what_the_checks_wrote_is_checked_again_where_it_is_damaged(past):
+def test_damaged_results_are_derived_and_checked_again(past):
     files, shop = past
     before = purchases(shop.layout)
     for name in [name for name in files if "/results-" in name]:
@@ -896,7 +896,7 @@ def every_death(
             yield left, layout_of(left)
 
 
-def test_killed_at_any_call_a_lease_is_made_or_is_not(past):
+def test_killed_at_any_call_a_lease_is_complete_or_absent(past):
     files, shop = past
     plan = PlanLease(new_plan_id(NOW), "run", "dag", NOW + DAY)
     before = purchases(shop.layout)
@@ -909,7 +909,7 @@ def test_killed_at_any_call_a_lease_is_made_or_is_not(past):
     assert claims == [False, True]
 
 
-def test_killed_at_any_call_of_committing_nothing_is_forgotten_and_nothing_doubles(past):
+def test_killed_at_any_call_of_a_commit_entries_are_kept_once(past):
     files, shop = past
     run = shop.plan(LAST_CATALOG, now=shop.later)
     run.work()
@@ -941,7 +941,7 @@ def test_killed_at_any_call_of_merging_nothing_is_forgotten(past):
 
 
 @pytest.mark.parametrize("lose", [lose_all_pointers, lose_a_segment, empty_the_pointer])
-def test_killed_at_any_call_of_rebuilding_it_is_rebuilt_by_the_next(past, lose):
+def test_killed_at_any_call_of_a_rebuild_the_next_rebuilds_it(past, lose):
     files, shop = past
     before = purchases(shop.layout)
     lose(files)
@@ -967,7 +967,7 @@ def test_killed_at_any_call_of_planning_the_same_run_plans_again(past):
     assert run.submits == ["never"]
 
 
-def test_killed_at_any_call_of_a_journal_what_was_sent_is_known_in_doubt_or_for_sure(shop, files):
+def test_killed_at_any_call_of_a_journal_each_submit_is_recorded(shop, files):
     catalog = [row(f"s{i}") for i in range(3)]
     run = shop.plan(catalog)
     seen = set()
@@ -1101,7 +1101,7 @@ def orders(
 
 
 @pytest.mark.thorough
-def test_of_two_runs_at_once_one_submits_in_whatever_order_their_calls_come():
+def test_of_two_concurrent_runs_one_submits_in_any_order():
     def runs() -> list[SingleRowRun]:
         billed: list[str] = []
         return [SingleRowRun(0, billed, settles=False), SingleRowRun(1, billed, settles=False)]
@@ -1111,7 +1111,7 @@ def test_of_two_runs_at_once_one_submits_in_whatever_order_their_calls_come():
 
 
 @pytest.mark.thorough
-def test_a_plan_that_has_lapsed_and_the_next_in_whatever_order_their_calls_come():
+def test_an_expired_plan_and_the_next_submit_once_in_any_order():
     # By the clock of its shards it has not; and it dies once it has submitted.
     def runs() -> list[SingleRowRun]:
         billed: list[str] = []
@@ -1131,7 +1131,7 @@ def test_a_plan_that_has_lapsed_and_the_next_in_whatever_order_their_calls_come(
     days=st.sampled_from([0.0, DAY]),
     resubmit=st.booleans(),
 )
-def test_of_three_runs_at_once_one_submits_in_whatever_order_all_their_calls_come(
+def test_of_three_concurrent_runs_one_submits_in_any_order(
     turns: list[int], is_cleared: bool, days: float, resubmit: bool
 ):
     # The second is the first, planned again; or they come when the plan before has expired.
@@ -1149,7 +1149,7 @@ def test_of_three_runs_at_once_one_submits_in_whatever_order_all_their_calls_com
 
 
 @pytest.mark.parametrize("turns", range(0, 28, 4))
-def test_of_two_runs_that_are_planned_at_once_each_row_is_in_one_plan(files, turns: int):
+def test_of_two_runs_planned_at_once_each_row_is_in_one_plan(files, turns: int):
     catalog = [row("a"), row("b")]
 
     def plan(run_id: str) -> Callable[[Interceptor], Run]:
@@ -1168,7 +1168,7 @@ def test_of_two_runs_that_are_planned_at_once_each_row_is_in_one_plan(files, tur
     assert third.states == dict.fromkeys("ab", "locked")
 
 
-def test_a_rebuild_takes_back_nothing_that_was_leased_or_committed_meanwhile(past):
+def test_a_rebuild_reverts_no_concurrent_lease_or_commit(past):
     broken, shop = past
     before = purchases(shop.layout)
     lose_a_segment(broken)

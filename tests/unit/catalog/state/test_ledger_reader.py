@@ -89,7 +89,7 @@ def test_a_store_that_cannot_be_written_to_can_be_read(files):
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_a_damaged_ledger_is_reported_by_the_reader_and_left_alone(files, damage):
+def test_a_damaged_ledger_is_an_error_and_the_reader_leaves_it(files, damage):
     damage(files)
     before = dict(files)
     with pytest.raises(DamagedLedgerError, match=r"_bgrep"):

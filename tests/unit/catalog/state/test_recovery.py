@@ -97,7 +97,7 @@ def test_a_row_without_a_submit_has_a_result_and_no_entry(run):
     assert shard_entries(run.store, 0) == []
 
 
-def test_the_reason_for_which_a_row_was_not_submitted_is_in_its_result(run):
+def test_the_reason_why_a_row_was_not_submitted_is_in_its_result(run):
     manifest(run.store, "a", "", Outcome.NOT_SUBMITTED, reason="the quota is used up")
     assert next(one["reason"] for one in derive_shard(run.store, 0)) == "the quota is used up"
 
@@ -113,7 +113,7 @@ def test_of_one_submit_the_file_counts_that_is_further_along(run, journal, line)
     assert (entry["plan_id"], entry["account"]) == (run.plan_id, "bgrep_default")
 
 
-def test_the_last_submit_in_the_journal_decides_whatever_the_clocks_say(run):
+def test_the_last_submit_in_the_journal_decides_not_the_clocks(run):
     submit(run.store, "a", "n1", result_key="first")
     submit(run.store, "a", "n2", result_key="second")
     # The worker that wrote the manifest has a clock that is years behind.
@@ -145,7 +145,7 @@ def test_complete_results_are_taken_as_they_are(run):
     assert [one["verdict"] for one in shard_entries(run.store, 0)] == ["flagged", ""]
 
 
-def test_results_are_complete_if_they_name_every_submit_and_are_as_far_along():
+def test_results_are_complete_if_every_submit_is_as_far_along():
     def results(**outcomes: str) -> list[dict[str, str]]:
         return [{"name": "a", "nonce": n, "result_key": "", "outcome": one} for n, one in outcomes.items()]
 
@@ -162,7 +162,7 @@ def test_results_are_complete_if_they_name_every_submit_and_are_as_far_along():
     )
 
 
-def test_a_late_answer_and_images_that_were_collected_after_the_check_make_results_incomplete(run):
+def test_what_arrives_after_the_check_makes_results_incomplete(run):
     entry = Journal(run.store.journal(0), "bgrep_default").new_entry([SubmittedTask("key-a", 1, "a")])
     entry.write_intent("n1")
     run.check()
@@ -191,7 +191,7 @@ def test_a_damaged_manifest_of_a_shard_is_named(run, data):
 
 
 @pytest.mark.parametrize("data", [b"{", b"[1]", b'{"version": 99}'])
-def test_a_damaged_journal_is_named_and_never_taken_for_an_empty_one(run, files, data):
+def test_a_damaged_journal_is_an_error_and_not_an_empty_one(run, files, data):
     submit(run.store, "a", "n1", result_key="job")
     (page,) = [name for name in files if name.endswith("-0-p0.json")]
     files[page] = data

@@ -150,9 +150,7 @@ ACCEPTED, UNKNOWN = record(State.ACCEPTED, result_key="k"), record(State.UNKNOWN
         ([ACCEPTED, record(State.UNKNOWN, "other")], [("P", "n", "k", "generated")], (), False),
     ],
 )
-def test_a_plan_goes_once_the_ledger_has_all_that_its_journals_know(
-    records, facts, key_files, is_dispensable
-):
+def test_a_plan_is_deleted_once_the_ledger_has_all_its_records(records, facts, key_files, is_dispensable):
     found = dispensable_plans({"P": records}, [LedgerFact(*fact) for fact in facts], key_files)
     assert found == ({"P"} if is_dispensable else set())
 
@@ -223,7 +221,7 @@ def history(shop: Destination) -> list[Any]:
     return seen
 
 
-def test_what_is_submitted_and_published_does_not_depend_on_what_is_kept(files):
+def test_keep_plans_changes_nothing_submitted_or_published(files):
     kept, cleaned = shop_of({}, keep_plans=1000), shop_of(files, keep_plans=1)
     assert history(cleaned) == history(kept)
     assert cleaned.published() == kept.published()
@@ -256,7 +254,7 @@ def test_the_plan_of_a_lease_stays_with_its_images(shop, files):
     assert "x" in shop.published()
 
 
-def test_flagged_and_unchecked_images_stay_and_of_published_ones_the_chosen(shop, files):
+def test_flagged_unchecked_and_chosen_images_stay(shop, files):
     rows = [row(name, num_output=2) for name in ("good", "flagged", "unchecked")]
     run = shop.plan(rows)
     run.complete(verdicts={"flagged": "flagged", "unchecked": "unchecked"})
@@ -277,7 +275,7 @@ def test_flagged_and_unchecked_images_stay_and_of_published_ones_the_chosen(shop
     assert paths["good"][1] not in left
 
 
-def test_a_row_that_changes_and_returns_is_published_again_and_not_submitted(shop, files):
+def test_a_row_that_changes_and_returns_is_republished(shop, files):
     before = [row("a", num_output=2)]
     shop.refresh(before)
     content = shop.published()
@@ -289,7 +287,7 @@ def test_a_row_that_changes_and_returns_is_published_again_and_not_submitted(sho
     assert shop.billed == billed
 
 
-def test_images_and_records_that_nothing_names_go_and_foreign_files_stay(shop, files):
+def test_unreferenced_images_are_deleted_and_foreign_files_stay(shop, files):
     shop.refresh(CATALOG)
     images = shop.layout.images
     ours = ["orphan_0_0.png", "_bgrep/orphan.json", "_bgrep/key-orphan.json"]
@@ -315,7 +313,7 @@ def test_a_key_file_stays_with_the_plan_that_it_is_for(shop, files):
     assert key_file.path in files
 
 
-def test_a_store_that_refuses_deletes_is_published_to_nevertheless(caplog):
+def test_a_store_that_refuses_deletes_is_still_published_to(caplog):
     class Kept(dict[str, bytes]):
         def __delitem__(self, name: str) -> None:
             raise PermissionError(name)
@@ -403,7 +401,7 @@ def after_some_runs() -> tuple[Files, Destination]:
 
 
 @pytest.mark.parametrize("lose", LOSSES)
-def test_a_ledger_that_is_damaged_after_plans_are_gone_loses_nothing(lose: Callable[[Files], None]):
+def test_a_ledger_damaged_after_plans_are_gone_loses_nothing(lose: Callable[[Files], None]):
     files, shop = after_some_runs()
     catalog = [*CATALOG, row("d", seed=4)]
     wanted = copy_of(shop, dict(files)).plan(catalog).states
@@ -436,7 +434,7 @@ def test_any_segment_may_be_lost_once_the_first_plan_is_gone(files, first):
         assert run.counts == {"unchanged": 4}
 
 
-def test_a_segment_that_is_lost_with_its_copy_is_an_error_and_not_submitted_again():
+def test_a_segment_lost_with_its_copy_is_an_error():
     files, shop = after_some_runs()
     lose_all_segments(files)
     lose_the_copies(files)
@@ -459,7 +457,7 @@ def test_a_damaged_segment_is_not_trusted_and_nothing_is_deleted(caplog):
 # --- killed at every delete -----------------------------------------------------------------------------
 
 
-def test_killed_at_any_call_of_a_clean_up_nothing_is_lost_and_the_next_completes_it():
+def test_killed_at_any_call_of_a_clean_up_the_next_completes_it():
     files: Files = {}
     shop = shop_of(files, keep_plans=1000)
     catalog = [row(name, num_output=2) for name in ("a", "flagged", "failed")]
@@ -506,7 +504,7 @@ def test_two_clean_ups_at_once_delete_the_same():
         assert LedgerReader(copy_of(shop, left).layout).has_lease(last) is False
 
 
-def test_a_plan_that_is_committed_and_deleted_while_another_run_plans_is_not_submitted_again():
+def test_a_plan_deleted_while_another_run_plans_is_not_repeated():
     before: Files = {}
     shop = shop_of(before, keep_plans=1)
     left = shop.plan(CATALOG)  # a run that dies before it publishes
