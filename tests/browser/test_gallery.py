@@ -348,7 +348,7 @@ def test_flags_are_those_of_the_image_that_is_checked(tmp_path: Path, visit: Vis
 
 def test_the_details_show_all_that_is_known_of_a_row(run: Path, visit: Visit):
     page = visit(run, "#row=2")
-    told = page.locator(".side").inner_text()
+    shown = page.locator(".side").inner_text()
     for words in (
         "the product’s colours have shifted",
         "LAMP on a marble table",
@@ -362,7 +362,7 @@ def test_the_details_show_all_that_is_known_of_a_row(run: Path, visit: Visit):
         "gateway-LAMP",
         "nonce-LAMP",
     ):
-        assert words in told
+        assert words in shown
     source = page.get_by_role("link", name="https://shop.example/LAMP.jpg")
     expect(source).to_have_attribute("rel", "noopener noreferrer")
     expect(source).to_have_attribute("referrerpolicy", "no-referrer")

@@ -491,8 +491,8 @@ def bench(apparatus, monkeypatch, no_waiting):
 
 
 def assert_says_all_but_the_app_code(error: exceptions.BgRepError, *texts: str) -> None:
-    told = ["".join(traceback.format_exception(error)), repr(error), repr(vars(error)), *texts]
-    assert not [text for text in told if "canary-" in text]
+    texts_of_error = ["".join(traceback.format_exception(error)), repr(error), repr(vars(error)), *texts]
+    assert not [text for text in texts_of_error if "canary-" in text]
 
 
 @DRIVERS

@@ -61,7 +61,7 @@ def test_equal_image_tasks_are_submitted_once_each(order: Orders, images: Images
     assert sorted(placed.submitted.values()) == [2, 3]
     assert (placed.bill.submits, placed.bill.images) == (1, 5)
 
-    # One more of the same is one more purchase, and no more than that.
+    # One more of the same is one more submit, and no more than that.
     placed.write_list([*tasks, {**one, "id": f"{name}-5"}])
     placed.clear_list(downstream=True)
     assert placed.wait_for_end() == "success", placed.errors

@@ -44,9 +44,9 @@ def test_out_of_credit_amid_35_tasks_a_clear_submits_the_rest(
     assert placed.task["try_number"] == 1, "credit does not come back by itself"
     assert "BgRepQuotaError" in placed.log
     placed.check_consistency()
-    bought = placed.statuses["generated"]
-    assert 0 < bought < 35
-    assert placed.statuses == {"generated": bought, "not_submitted": 35 - bought}
+    saved = placed.statuses["generated"]
+    assert 0 < saved < 35
+    assert placed.statuses == {"generated": saved, "not_submitted": 35 - saved}
     assert 0 < placed.bill.images <= credit
     assert placed.bill.refused > 0
 

@@ -47,7 +47,7 @@ def product(mode="RGB", size=(SIDE, SIDE)):
 
 @pytest.fixture
 def host():
-    """Serves bytes by name on loopback, as a shop's own host would."""
+    """Serves bytes by name on loopback, as an image host would."""
     files: dict[str, bytes] = {}
 
     class Handler(http.server.BaseHTTPRequestHandler):

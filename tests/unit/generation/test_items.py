@@ -31,8 +31,8 @@ def record(state: State, *keys: str, try_number: int = 1, **facts: Any) -> Submi
 
 
 def refusal(*keys: str, **facts: Any) -> SubmitRecord:
-    told = {"code": "23500005", "http_status": 403, "reason": "not compliant (23500005)"}
-    return record(State.REFUSED, *keys, **{**told, **facts})
+    fields = {"code": "23500005", "http_status": 403, "reason": "not compliant (23500005)"}
+    return record(State.REFUSED, *keys, **{**fields, **facts})
 
 
 def board(*records: SubmitRecord, keys: Sequence[str] = ("a", "b", "c"), try_number: int = 1) -> WorkItems:
@@ -52,14 +52,14 @@ def test_without_records_nothing_is_submitted():
 
 
 def test_an_accepted_submit_is_pending_until_it_is_saved():
-    bought = record(State.ACCEPTED, "b", "a")
-    found = board(bought)
+    accepted = record(State.ACCEPTED, "b", "a")
+    found = board(accepted)
     assert outcomes(found) == {"a": "pending", "b": "pending", "c": "not_submitted"}
     assert [(item.record, item.index, item.accepted_count) for item in found][:2] == [
-        (bought, 1, 1),
-        (bought, 0, 1),
+        (accepted, 1, 1),
+        (accepted, 0, 1),
     ]
-    assert found.outstanding == [bought]
+    assert found.outstanding == [accepted]
 
 
 @pytest.mark.parametrize("state", [State.INTENT, State.UNKNOWN])
@@ -133,13 +133,13 @@ def test_what_another_connection_submitted_is_kept_apart():
 
 
 def test_submitted_items_no_longer_listed_come_last():
-    bought = record(State.ACCEPTED, "z", "a")
-    found = board(bought, record(State.INTENT, "y"))
+    accepted = record(State.ACCEPTED, "z", "a")
+    found = board(accepted, record(State.INTENT, "y"))
     assert [item.key for item in found] == ["a", "b", "c", "z", "y"]
     assert [item.key for item in found.listed] == ["a", "b", "c"]
     assert (found.items["z"].id, found.items["z"].images, found.items["z"].task) == ("id-z", 2, None)
     assert set(found.tasks) == {"a", "b", "c"}
-    assert found.outstanding == [bought]
+    assert found.outstanding == [accepted]
 
 
 def test_what_is_neither_listed_nor_submitted_is_forgotten():
@@ -164,10 +164,10 @@ def saved(*ended: TaskOutcome) -> JobRecord:
 
 
 def test_a_saved_job_reports_what_became_of_each_item():
-    bought = record(State.ACCEPTED, "b", "a")
-    found = board(bought)
+    accepted = record(State.ACCEPTED, "b", "a")
+    found = board(accepted)
     taken = found.apply_job(
-        bought,
+        accepted,
         saved(
             TaskOutcome(Outcome.FAILED, "no foreground", 7), TaskOutcome(Outcome.GENERATED, "", 8, (IMAGE,))
         ),
@@ -180,15 +180,15 @@ def test_a_saved_job_reports_what_became_of_each_item():
 
 
 def test_an_image_that_may_still_be_saved_keeps_an_item_pending():
-    bought = record(State.ACCEPTED, "a")
-    found = board(bought)
+    accepted = record(State.ACCEPTED, "a")
+    found = board(accepted)
     found.apply_job(
-        bought, saved(TaskOutcome(Outcome.PARTIAL, "disk full", None, (IMAGE,), ("output 1: disk full",)))
+        accepted, saved(TaskOutcome(Outcome.PARTIAL, "disk full", None, (IMAGE,), ("output 1: disk full",)))
     )
     assert found.items["a"].outcome is Outcome.PENDING
     assert found.items["a"].reason == "output 1: disk full"
     assert found.items["a"].files == (IMAGE,)
-    assert found.outstanding == [bought]
+    assert found.outstanding == [accepted]
 
 
 def test_an_older_job_does_not_change_resubmitted_items():
@@ -235,12 +235,12 @@ RECORDS = st.lists(
 def test_what_was_accepted_or_in_doubt_always_stays_billable(records):
     records.sort(key=lambda one: one.try_number)
     found = board(*records, try_number=4)
-    bought = {key for one in records if one.state is not State.REFUSED for key in one.keys}
-    assert {item.key for item in found if item.outcome in BILLABLE} == bought
+    billable = {key for one in records if one.state is not State.REFUSED for key in one.keys}
+    assert {item.key for item in found if item.outcome in BILLABLE} == billable
     assert {item.key for item in found.listed} == {"a", "b", "c"}
     for item in found:
         accepted = [one for one in records if one.state is State.ACCEPTED and item.key in one.keys]
         assert item.accepted_count == len(accepted)
-        if item.key in bought:
+        if item.key in billable:
             assert item.record is not None
             assert item.record.keys[item.index] == item.key

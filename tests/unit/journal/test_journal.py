@@ -94,17 +94,17 @@ def one_epoch(
     }
     missing = [key for key in keys if key not in known]
     for batch in (missing[i : i + size] for i in range(0, len(missing), size)):
-        purchase = journal.new_entry([SubmittedTask(key) for key in batch])
+        entry = journal.new_entry([SubmittedTask(key) for key in batch])
         for attempt in itertools.count():
-            purchase.write_intent(f"nonce-{attempt}")
+            entry.write_intent(f"nonce-{attempt}")
             answer = around(lambda batch=batch: service.submit(batch))
             if answer != "refused":
                 break
-            purchase.write_failed(State.REFUSED, code="T429UR")
+            entry.write_failed(State.REFUSED, code="T429UR")
         if answer == "lost":
-            purchase.write_failed(State.UNKNOWN)
+            entry.write_failed(State.UNKNOWN)
         else:
-            purchase.write_accepted(answer, "request", "gateway")
+            entry.write_accepted(answer, "request", "gateway")
 
 
 def check_nothing_is_lost_or_bought_twice(values: dict[str, str], service: Service) -> None:
@@ -149,9 +149,9 @@ def test_wherever_epochs_crash_submits_are_recorded_and_unique(count, size, deat
     service = Service(answers)
     keys = [f"item-{i}" for i in range(count)]
     for dies_at, after in deaths:
-        mortal = CrashingStore(dies_at, after=after)
+        crashing = CrashingStore(dies_at, after=after)
         with contextlib.suppress(Died):
-            one_epoch(JsonStore(values, mortal), service, keys, size, mortal)
+            one_epoch(JsonStore(values, crashing), service, keys, size, crashing)
         check_nothing_is_lost_or_bought_twice(dict(values), service)
     one_epoch(JsonStore(values), service, keys, size)
     check_nothing_is_lost_or_bought_twice(values, service)
@@ -167,9 +167,9 @@ def test_a_crash_at_any_call_of_an_epoch_never_submits_twice(dies_at, after):
     intent, _floor, submit, key = 9, 10, 11, 12
     values: dict[str, str] = {}
     service = Service()
-    mortal = CrashingStore(dies_at, after=after)
+    crashing = CrashingStore(dies_at, after=after)
     with pytest.raises(Died):
-        one_epoch(JsonStore(values, mortal), service, ["item"], 1, mortal)
+        one_epoch(JsonStore(values, crashing), service, ["item"], 1, crashing)
     is_sent = (dies_at, after) >= (submit, True)
     assert service.billed.total() == is_sent
     one_epoch(JsonStore(values), service, ["item"], 1)
@@ -304,11 +304,11 @@ def test_any_number_of_surviving_epochs_never_submits_twice(count, size, epochs,
 def test_a_replaced_epoch_marks_its_intent_as_not_sent():
     values: dict[str, str] = {}
     older = Journal(JsonStore(values), "conn")
-    purchase = older.new_entry([SubmittedTask("item")])
+    entry = older.new_entry([SubmittedTask("item")])
     newer = Journal(JsonStore(values), "conn")
     with pytest.raises(SupersededError, match="submits nothing more"):
-        purchase.write_intent("nonce")
-    assert purchase.record.state is State.REFUSED
+        entry.write_intent("nonce")
+    assert entry.record.state is State.REFUSED
     assert newer.previous_records == []
     assert [one.state for one in Journal(JsonStore(values), "conn").previous_records] == [State.REFUSED]
     newer_purchase = Journal(JsonStore(values), "conn").new_entry([SubmittedTask("item")])
@@ -318,15 +318,15 @@ def test_a_replaced_epoch_marks_its_intent_as_not_sent():
 def test_a_replaced_epoch_still_records_its_last_submit():
     values: dict[str, str] = {}
     older = Journal(JsonStore(values), "conn")
-    purchase = older.new_entry([SubmittedTask("item")])
-    purchase.write_intent("nonce")
+    entry = older.new_entry([SubmittedTask("item")])
+    entry.write_intent("nonce")
     newer = Journal(JsonStore(values), "conn")
-    purchase.write_accepted("key", "request", "gateway")
+    entry.write_accepted("key", "request", "gateway")
     assert [one.state for one in newer.previous_records] == [State.INTENT]
     assert [one.result_key for one in Journal(JsonStore(values), "conn").previous_records] == ["key"]
 
 
-# --- what a purchase writes -----------------------------------------------------------------------
+# --- what an entry writes -------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -350,10 +350,10 @@ def test_nothing_is_written_before_the_intent(store):
 
 def test_an_intent_holds_all_that_identifies_its_submit(store):
     journal = Journal(store, "conn", regenerate_key="spring", try_number=3)
-    purchase = journal.new_entry([SubmittedTask("a", 2, "sku"), SubmittedTask("b")])
-    purchase.write_intent("nonce")
+    entry = journal.new_entry([SubmittedTask("a", 2, "sku"), SubmittedTask("b")])
+    entry.write_intent("nonce")
     (found,) = read(store)
-    assert found == purchase.record
+    assert found == entry.record
     assert (found.state, found.nonce, found.account, found.regenerate_key, found.try_number) == (
         *(State.INTENT, "nonce", "conn", "spring", 3),
     )
@@ -363,13 +363,11 @@ def test_an_intent_holds_all_that_identifies_its_submit(store):
 
 def test_a_key_is_written_in_the_place_of_its_intent(store):
     journal = Journal(store, "conn")
-    purchases = [journal.new_entry([SubmittedTask(key)]) for key in "abc"]
-    for purchase in purchases:
-        purchase.write_intent(f"nonce-{purchase.record.keys[0]}")
-    purchases[1].write_accepted("key", "request", "gateway")
-    purchases[2].write_failed(
-        State.UNKNOWN, code="D504TO", http_status=504, reason="timed out", request_id="r"
-    )
+    entries = [journal.new_entry([SubmittedTask(key)]) for key in "abc"]
+    for entry in entries:
+        entry.write_intent(f"nonce-{entry.record.keys[0]}")
+    entries[1].write_accepted("key", "request", "gateway")
+    entries[2].write_failed(State.UNKNOWN, code="D504TO", http_status=504, reason="timed out", request_id="r")
     a, b, c = read(store)
     assert (a.state, b.state, c.state) == (State.INTENT, State.ACCEPTED, State.UNKNOWN)
     assert (b.result_key, b.request_id, b.gateway_request_id) == ("key", "request", "gateway")
@@ -379,18 +377,18 @@ def test_a_key_is_written_in_the_place_of_its_intent(store):
 
 
 def test_a_new_intent_forgets_the_refusal_before_it(store):
-    purchase = Journal(store, "conn").new_entry([SubmittedTask("a")])
-    purchase.write_intent("first")
-    purchase.write_failed(State.REFUSED, code="T429UR", http_status=429, reason="throttled", request_id="r")
-    purchase.write_intent("second")
+    entry = Journal(store, "conn").new_entry([SubmittedTask("a")])
+    entry.write_intent("first")
+    entry.write_failed(State.REFUSED, code="T429UR", http_status=429, reason="throttled", request_id="r")
+    entry.write_intent("second")
     (found,) = read(store)
     assert (found.state, found.nonce, found.code, found.http_status) == (State.INTENT, "second", "", None)
     assert (found.reason, found.request_id) == ("", "")
 
 
 def test_an_id_is_cut_so_that_a_page_stays_small(store):
-    purchase = Journal(store, "conn").new_entry([SubmittedTask("a", 1, "x" * 5_000)])
-    purchase.write_intent("nonce")
+    entry = Journal(store, "conn").new_entry([SubmittedTask("a", 1, "x" * 5_000)])
+    entry.write_intent("nonce")
     assert read(store)[0].items[0].id == "x" * 100
 
 
@@ -409,9 +407,9 @@ def test_pages_hold_sixteen_submits_of_one_epoch_in_order(store, values):
 def test_a_full_page_stays_below_what_airflows_store_warns_at(store, values):
     journal = Journal(store, "c" * 200, regenerate_key="e" * 50)
     for i in range(PAGE_RECORDS):
-        purchase = journal.new_entry([SubmittedTask("k" * 34, 4, "x" * 100) for _ in range(10)])
-        purchase.write_intent("n" * 32)
-        purchase.write_failed(
+        entry = journal.new_entry([SubmittedTask("k" * 34, 4, "x" * 100) for _ in range(10)])
+        entry.write_intent("n" * 32)
+        entry.write_failed(
             State.UNKNOWN, code="D504TO", http_status=504, reason="r" * 500, request_id=f"{i}" * 36
         )
     assert max(map(len, values.values())) < 64 * 1024
@@ -458,21 +456,21 @@ def test_concurrent_writes_are_committed_as_a_group(values):
             super().set(key, value)
 
     journal = Journal(Slow(values), "conn")
-    purchases = [journal.new_entry([SubmittedTask(f"item-{i}")]) for i in range(PAGE_RECORDS)]
+    entries = [journal.new_entry([SubmittedTask(f"item-{i}")]) for i in range(PAGE_RECORDS)]
     missing: list[str] = []
 
-    def intend(purchase: Any) -> None:
-        purchase.write_intent("nonce")
+    def intend(entry: Any) -> None:
+        entry.write_intent("nonce")
         there = {key for one in json.loads(values[pages[0]])["submits"] for key, *_ in one["items"]}
-        if not there.issuperset(purchase.record.keys):
-            missing.extend(purchase.record.keys)
+        if not there.issuperset(entry.record.keys):
+            missing.extend(entry.record.keys)
 
     def watch() -> None:
         while len(journal.records) < PAGE_RECORDS and not has_all_asked.wait(0.001):
             pass
         has_all_asked.set()
 
-    works = [lambda purchase=purchase: intend(purchase) for purchase in purchases]
+    works = [lambda entry=entry: intend(entry) for entry in entries]
     assert in_threads([*works, watch]) == [None] * (PAGE_RECORDS + 1)
     assert missing == []
     assert len(pages) < PAGE_RECORDS
@@ -482,13 +480,13 @@ def test_concurrent_writes_are_committed_as_a_group(values):
 def test_many_threads_over_many_pages_lose_nothing(store, values):
     journal = Journal(store, "conn")
 
-    def buy(number: int) -> None:
+    def submit(number: int) -> None:
         for i in range(10):
-            purchase = journal.new_entry([SubmittedTask(f"{number}-{i}")])
-            purchase.write_intent("nonce")
-            purchase.write_accepted(f"key-{number}-{i}", "", "")
+            entry = journal.new_entry([SubmittedTask(f"{number}-{i}")])
+            entry.write_intent("nonce")
+            entry.write_accepted(f"key-{number}-{i}", "", "")
 
-    assert in_threads([lambda n=n: buy(n) for n in range(12)]) == [None] * 12
+    assert in_threads([lambda n=n: submit(n) for n in range(12)]) == [None] * 12
     found = {one.keys[0]: one.result_key for one in read(store)}
     assert found == {f"{n}-{i}": f"key-{n}-{i}" for n in range(12) for i in range(10)}
 
@@ -524,7 +522,7 @@ def test_one_after_the_other_each_has_a_run_of_its_own():
 
 
 def test_a_failed_group_commit_fails_its_caller_only():
-    runs, failed, written, told = itertools.count(), [], [0], []
+    runs, failed, written, raised = itertools.count(), [], [0], []
 
     def work() -> None:
         time.sleep(0)  # others come to wait
@@ -541,12 +539,12 @@ def test_a_failed_group_commit_fails_its_caller_only():
             try:
                 together()
             except ConnectionError:
-                told.append(1)
+                raised.append(1)
             else:
                 assert written[0] > before
 
     assert in_threads([ask] * 8) == [None] * 8
-    assert len(told) == len(failed) > 0
+    assert len(raised) == len(failed) > 0
 
 
 class Failing(JsonStore):
@@ -562,15 +560,15 @@ class Failing(JsonStore):
 
 def test_an_intent_that_cannot_be_written_is_refused_not_sent(values):
     store = Failing(values)
-    purchase = Journal(store, "conn").new_entry([SubmittedTask("item")])
+    entry = Journal(store, "conn").new_entry([SubmittedTask("item")])
     store.fails = lambda key, value: "submits" in value
     with pytest.raises(ConnectionError):
-        purchase.write_intent("nonce")
-    assert purchase.record.state is State.REFUSED
+        entry.write_intent("nonce")
+    assert entry.record.state is State.REFUSED
     store.fails = lambda key, value: False
     assert [one for one in read(store) if one.state is not State.REFUSED] == []
-    purchase = Journal(store, "conn").new_entry([SubmittedTask("item")])
-    purchase.write_intent("again")
+    entry = Journal(store, "conn").new_entry([SubmittedTask("item")])
+    entry.write_intent("again")
     assert read(store)[-1].state is State.INTENT
 
 
@@ -583,21 +581,21 @@ def test_an_intent_that_could_not_be_verified_is_taken_back(values):
                 raise ConnectionError("the store is away")
             return super().get(key)
 
-    purchase = Journal(Unreadable(values), "conn").new_entry([SubmittedTask("item")])
+    entry = Journal(Unreadable(values), "conn").new_entry([SubmittedTask("item")])
     away.append("now")
     with pytest.raises(ConnectionError):
-        purchase.write_intent("nonce")
+        entry.write_intent("nonce")
     assert [one.state for one in read(JsonStore(values))] == [State.REFUSED]
 
 
 def test_a_key_that_cannot_be_written_is_written_with_the_next(values):
     store = Failing(values)
     journal = Journal(store, "conn")
-    purchase = journal.new_entry([SubmittedTask("item")])
-    purchase.write_intent("nonce")
+    entry = journal.new_entry([SubmittedTask("item")])
+    entry.write_intent("nonce")
     store.fails = lambda key, value: "submits" in value
     with pytest.raises(ConnectionError):
-        purchase.write_accepted("key", "", "")
+        entry.write_accepted("key", "", "")
     assert [json.loads(text)["submits"][0]["state"] for key, text in values.items() if "submits" in text] == [
         "intent"
     ]
@@ -637,9 +635,9 @@ def test_task_metadata_is_read_by_the_next_epoch(store):
 
 
 def test_notes_lost_in_a_crash_are_begun_again(values):
-    mortal = CrashingStore(6, after=True)
+    crashing = CrashingStore(6, after=True)
     with pytest.raises(Died):
-        Journal(JsonStore(values, mortal), "conn", clear_id="0", end_time=100.0)
+        Journal(JsonStore(values, crashing), "conn", clear_id="0", end_time=100.0)
     assert METADATA not in values
     assert Journal(JsonStore(values), "conn", clear_id="0", end_time=200.0).metadata.end_time == 200.0
 
@@ -769,9 +767,9 @@ def test_a_folder_keeps_what_a_epoch_wrote(records, tmp_path_factory):
     folder = tmp_path_factory.mktemp("journal")
     journal = Journal(file_store(folder), "雪山", clear_id="0", end_time=7.5)
     for record in records:
-        purchase = journal.new_entry(record.items)
-        purchase.write_intent(record.nonce)
-        purchase.write_accepted("key", record.request_id, record.gateway_request_id)
+        entry = journal.new_entry(record.items)
+        entry.write_intent(record.nonce)
+        entry.write_accepted("key", record.request_id, record.gateway_request_id)
     found = Journal(file_store(folder), "雪山", clear_id="0")
     assert found.previous_records == journal.records
     assert found.metadata == journal.metadata

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same purchase has the same identity, however it is signed and written; any other has another."""
+"""The same submit has the same identity, however it is signed and written; any other has another."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_an_empty_negative_prompt_submits_what_none_submits():
 
 
 def test_a_fingerprint_never_changes_between_releases():
-    # Written to journals and ledgers: a change here makes every purchase on record a new one.
+    # Written to journals and ledgers: a change here makes every submit on record a new one.
     assert fingerprint([TASK]) == "a831ccd183d16dc7ef127aa253b8fb8a665a6f5d3e92735c57a39f8143bea71b"
 
 
@@ -151,7 +151,7 @@ OTHER = replace(TASK, positive_prompt="snow")
 
 
 def test_an_identity_never_changes_between_releases():
-    # Journals find purchases by it: a change here submits everything on record once more.
+    # Journals find submits by it: a change here submits everything on record once more.
     assert identities([TASK]) == ("81a8f04009cf64fc25a8f8adb633e18a",)
     assert identities([TASK], "bgrep_default", "") == ("bca7051617087d9c065353c430c6a079",)
     assert identities([TASK], "bgrep_default", "spring") == ("d5b6594571e9df1e48af6c9b1e742773",)

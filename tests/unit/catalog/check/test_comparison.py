@@ -353,9 +353,9 @@ def test_no_image_at_all_is_flagged():
 def test_without_a_source_the_verdict_is_unchecked_with_a_reason():
     mask = sample("bottle")[1]
     candidates = [generated("bottle"), b"<html>"]
-    found = judge(None, mask, candidates, Thresholds(), why_no_source="the shop answers 404")
+    found = judge(None, mask, candidates, Thresholds(), why_no_source="the host answers 404")
     assert (found.verdict, found.chosen) == (Verdict.UNCHECKED, None)
-    assert found.flags[0] == "the source could not be fetched: the shop answers 404"
+    assert found.flags[0] == "the source could not be fetched: the host answers 404"
     assert "image 2 is not an image" in found.flags[1]
     assert list(found.scores[0]) == ["detail"]
     assert found.thumbs.source is None
@@ -707,14 +707,14 @@ def test_all_that_is_wrong_with_thresholds_is_reported_at_once():
                 "aspect": 0.01,
             }
         )
-    told = {problem.where: problem.what for problem in caught.value.problems}
-    assert told["thresholds.ssim"] == "is 'high'; give a number from -1 to 1"
-    assert told["thresholds.ssim_low"] == "is 1.5; give a number from -1 to 1"
-    assert told["thresholds.delta_e"] == "is True; give a number from 0 to 200"
-    assert told["thresholds.psnr"] == "is nan; give a number from 0 to 100"
-    assert told["thresholds.need_mask"] == "is 'perhaps'; give true or false"
-    assert told["thresholds.area"].startswith("is not a threshold; give one of ssim, ")
-    assert set(told) == {
+    found = {problem.where: problem.what for problem in caught.value.problems}
+    assert found["thresholds.ssim"] == "is 'high'; give a number from -1 to 1"
+    assert found["thresholds.ssim_low"] == "is 1.5; give a number from -1 to 1"
+    assert found["thresholds.delta_e"] == "is True; give a number from 0 to 200"
+    assert found["thresholds.psnr"] == "is nan; give a number from 0 to 100"
+    assert found["thresholds.need_mask"] == "is 'perhaps'; give true or false"
+    assert found["thresholds.area"].startswith("is not a threshold; give one of ssim, ")
+    assert set(found) == {
         f"thresholds.{name}"
         for name in ("ssim", "ssim_low", "delta_e", "psnr", "size", "detail", "need_mask", "area", "SSIM", 7)
     }

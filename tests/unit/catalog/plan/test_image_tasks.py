@@ -63,8 +63,8 @@ def test_templates_read_all_columns_and_empty_cells_are_missing():
     recipe = {"defaults": {"positive_prompt": "A {{ farbe_neu | lower }} {{ sku }}"}}
     bare = {"sku": "Mug", "image": IMAGE}
     assert prepare({**bare, "farbe (neu)": " Rot "}, **recipe).positive_prompt == "A rot Mug"
-    told = problems({**bare, "farbe (neu)": " "}, **recipe)
-    assert "'farbe_neu' is undefined" in told["positive_prompt"]
+    found = problems({**bare, "farbe (neu)": " "}, **recipe)
+    assert "'farbe_neu' is undefined" in found["positive_prompt"]
     cells = {**bare, "positive_prompt": "{{ a }}-{{ b }}", "a": "1", "b": "{{ a }}"}
     assert prepare(cells).positive_prompt == "1-{{ a }}"  # what a cell holds is not rendered twice
 
@@ -113,8 +113,8 @@ def test_a_number_out_of_range_is_reported_by_its_column(column: str, cell: str)
 
 
 def test_all_that_is_wrong_is_reported_at_once():
-    told = problems({"sku": "", "image": "mug.jpg", "positive_prompt": "{{ x }}", "steps": "1", "seed": "a"})
-    assert set(told) == {"sku", "image", "positive_prompt", "steps", "seed"}
+    found = problems({"sku": "", "image": "mug.jpg", "positive_prompt": "{{ x }}", "steps": "1", "seed": "a"})
+    assert set(found) == {"sku", "image", "positive_prompt", "steps", "seed"}
 
 
 @pytest.mark.parametrize("image", [SIGNED, SIGNED.replace("https", "ftp"), f"mug.jpg?{SIGNED}"])

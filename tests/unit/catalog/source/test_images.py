@@ -20,15 +20,15 @@ SIGNATURE = "canary0signature"
 
 
 @pytest.fixture
-def shop(s3, s3_folder) -> tuple[str, str]:
+def source_folder(s3, s3_folder) -> tuple[str, str]:
     """A folder of images on S3, and the connection it is reached with."""
     for name in NAMES:
         s3.pipe_file(f"{s3_folder.path}/{name}", name.encode())
     return f"s3://{s3_folder.path}", connection_of(s3_folder)
 
 
-def test_versions_are_the_same_read_one_by_one_or_by_listing(shop):
-    folder, conn_id = shop
+def test_versions_are_the_same_read_one_by_one_or_by_listing(source_folder):
+    folder, conn_id = source_folder
     few = versions([f"{folder}/{name}" for name in NAMES], conn_id)
     assert len(set(few.values())) == len(NAMES)
     assert all(version.startswith("etag:") for version in few.values())
@@ -39,8 +39,8 @@ def test_versions_are_the_same_read_one_by_one_or_by_listing(shop):
     assert {many[url] for url in missing} == {"!no such object"}
 
 
-def test_an_image_is_identified_by_its_content_not_by_its_name(s3, shop):
-    folder, conn_id = shop
+def test_an_image_is_identified_by_its_content_not_by_its_name(s3, source_folder):
+    folder, conn_id = source_folder
     url = f"{folder}/a.jpg"
     (before,) = versions([url], conn_id).values()
     s3.pipe_file(url, b"another image")
@@ -51,32 +51,32 @@ def test_an_image_is_identified_by_its_content_not_by_its_name(s3, shop):
 
 
 @pytest.mark.parametrize("count", [1, 30], ids=["one by one", "by listing"])
-def test_a_missing_object_has_a_reason(shop, count: int):
-    folder, conn_id = shop
+def test_a_missing_object_has_a_reason(source_folder, count: int):
+    folder, conn_id = source_folder
     found = {
         place: set(versions([f"{place}/{i}.jpg" for i in range(count)], conn_id).values())
         for place in (f"{folder}/nothing", "s3://no-such-bucket-of-ours/x")
     }
     assert set(map(tuple, found.values())) == {("!no such object",)}
-    (told,) = versions(["s3://"], conn_id).values()
-    assert told.startswith("!")
+    (version,) = versions(["s3://"], conn_id).values()
+    assert version.startswith("!")
 
 
-def test_a_folder_is_not_an_image(shop):
-    folder, conn_id = shop
+def test_a_folder_is_not_an_image(source_folder):
+    folder, conn_id = source_folder
     assert set(versions([folder, f"{folder}/"], conn_id).values()) == {"!is a folder"}
 
 
-def test_an_unreadable_path_is_reported_and_hides_no_other(shop, s3_folder):
-    folder, conn_id = shop
+def test_an_unreadable_path_is_reported_and_hides_no_other(source_folder, s3_folder):
+    folder, conn_id = source_folder
     # s3fs takes what has no bucket for a fault of ours, and not for something missing.
     found = versions([f"{folder}/a.jpg", "s3:///"], conn_id)
     assert found[f"{folder}/a.jpg"].startswith("etag:")
     assert found["s3:///"].startswith("!")
 
 
-def test_a_signed_url_is_what_the_service_can_read(shop):
-    folder, conn_id = shop
+def test_a_signed_url_is_what_the_service_can_read(source_folder):
+    folder, conn_id = source_folder
     for name in NAMES:
         url = readable_url(f"{folder}/{name}", conn_id, 600)
         assert url.startswith("http://")
@@ -85,8 +85,8 @@ def test_a_signed_url_is_what_the_service_can_read(shop):
     assert readable_url("https://shop.example/a.jpg?x=1", conn_id, 600) == "https://shop.example/a.jpg?x=1"
 
 
-def test_images_on_object_storage_are_fetched_within_bounds(shop):
-    folder, conn_id = shop
+def test_images_on_object_storage_are_fetched_within_bounds(source_folder):
+    folder, conn_id = source_folder
     for name in NAMES:
         assert fetch(f"{folder}/{name}", conn_id, 1_000) == name.encode()
     with pytest.raises(OSError, match=r"a\.jpg has more than 4 bytes"):
@@ -99,7 +99,7 @@ def test_images_on_object_storage_are_fetched_within_bounds(shop):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """A shop's web server behind a proxy's door: it sees whole URLs."""
+    """An image host behind a proxy: it sees whole URLs."""
 
     seen: list[tuple[str, str]] = []  # noqa: RUF012 - one list a server
 

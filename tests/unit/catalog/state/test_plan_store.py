@@ -33,9 +33,9 @@ def files() -> dict[str, bytes]:
 
 @pytest.fixture
 def run(files: dict[str, bytes]) -> Run:
-    shop = Destination(CatalogPaths(folder(files)))
-    shop.refresh([row("a")], {"a": "pending"})
-    run = shop.plan([row("a"), row("b"), row("bad", steps="x")])
+    destination = Destination(CatalogPaths(folder(files)))
+    destination.refresh([row("a")], {"a": "pending"})
+    run = destination.plan([row("a"), row("b"), row("bad", steps="x")])
     run.work({"a": "pending"})
     run.check()
     return run

@@ -43,14 +43,14 @@ def files() -> dict[str, bytes]:
 
 
 @pytest.fixture
-def shop(files: dict[str, bytes]) -> Destination:
+def destination(files: dict[str, bytes]) -> Destination:
     return Destination(CatalogPaths(folder(files)))
 
 
 @pytest.fixture
-def run(shop: Destination) -> Run:
+def run(destination: Destination) -> Run:
     """A plan of two rows in one shard."""
-    return shop.plan([row("a"), row("b")])
+    return destination.plan([row("a"), row("b")])
 
 
 def submit(store: PlanStore, name: str, nonce: str, **result: str) -> None:
