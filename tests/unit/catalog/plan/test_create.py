@@ -7,9 +7,7 @@ import csv
 import io
 import itertools
 import json
-import os
 import random
-import tempfile
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
@@ -20,7 +18,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from bgrep_harness.runs import OUTCOMES, Destination, Run, row
-from bgrep_harness.stores import folder
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, explain, may_submit, new_plan_id
@@ -33,28 +30,10 @@ from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.storage import connection_of, get_bytes, put_bytes, storage_path
 
+pytestmark = pytest.mark.usefixtures("temporary_files_in_memory")
+
 SIGNATURE = "canary0signature"
 PASSWORD = "canary0password"
-
-
-@pytest.fixture(autouse=True)
-def temporary_files_in_memory(monkeypatch, tmp_path_factory):
-    """DuckDB syncs every table to the disk, which no test here is about."""
-    tmp_path_factory.getbasetemp()  # pytest's own stay where they are
-    memory = "/dev/shm"  # noqa: S108
-    if os.access(memory, os.W_OK):
-        monkeypatch.setattr(tempfile, "tempdir", memory)
-
-
-@pytest.fixture
-def files() -> dict[str, bytes]:
-    """What the store keeps."""
-    return {}
-
-
-@pytest.fixture
-def destination(files: dict[str, bytes]) -> Destination:
-    return Destination(CatalogPaths(folder(files)))
 
 
 def rows_of(*names: str, **cells: Any) -> list[dict[str, Any]]:

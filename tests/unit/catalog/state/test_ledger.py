@@ -12,9 +12,7 @@ import io
 import itertools
 import json
 import logging
-import os
 import secrets
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -33,6 +31,7 @@ from bgrep_harness.stores import (
     CrashingStore,
     Died,
     Interceptor,
+    UndeletableFiles,
     at_once,
     folder,
     run_in_turns,
@@ -60,42 +59,17 @@ from airflow_provider_bgrep.catalog.state.ledger_reader import (
 from airflow_provider_bgrep.catalog.state.ledger_segments import SUBMIT
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.recovery import plan_entries, shard_entries
-from airflow_provider_bgrep.client import without_waiting
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.records import State, SubmittedTask, SupersededError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.storage import get_bytes, put_bytes, storage_path
 
+pytestmark = pytest.mark.usefixtures("no_waiting", "temporary_files_in_memory")
+
 LEDGER = "/shop/_bgrep/ledger/"
 PLANS = "/shop/_bgrep/plans/"
 NOW = 1_900_000_000.0
-
-
-@pytest.fixture(autouse=True)
-def temporary_files_in_memory(monkeypatch, tmp_path_factory):
-    """DuckDB syncs every table to the disk, which no test here is about."""
-    tmp_path_factory.getbasetemp()  # pytest's own stay where they are
-    memory = "/dev/shm"  # noqa: S108
-    if os.access(memory, os.W_OK):
-        monkeypatch.setattr(tempfile, "tempdir", memory)
-
-
-@pytest.fixture(autouse=True)
-def no_waiting() -> Iterator[None]:
-    with without_waiting():
-        yield
-
-
-@pytest.fixture
-def files() -> dict[str, bytes]:
-    """What the store keeps."""
-    return {}
-
-
-@pytest.fixture
-def destination(files: dict[str, bytes]) -> Destination:
-    return Destination(CatalogPaths(folder(files)))
 
 
 def paths_of(files: dict[str, bytes], around: Interceptor = at_once, only: str = "") -> CatalogPaths:
@@ -619,11 +593,7 @@ def test_metadata_and_segments_expire_and_kept_ones_are_complete(files):
 
 
 def test_a_store_that_refuses_deletes_is_still_written(files):
-    class Kept(dict[str, bytes]):
-        def __delitem__(self, name: str) -> None:
-            raise PermissionError(name)
-
-    kept = Kept(files)
+    kept = UndeletableFiles(files)
     paths = paths_of(kept)
     for number in range(KEEP + 3):
         Ledger(paths).commit(new_plan_id(NOW + number), [entry_of(number)])

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 from bgrep_harness.runs import Destination, Run, row
-from bgrep_harness.stores import folder
 
-from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.rows import LedgerEntry, ResultRow, WorkItemRow
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, RESULT, WORK_ITEM, Column
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
@@ -27,13 +25,7 @@ TYPES = {
 
 
 @pytest.fixture
-def files() -> dict[str, bytes]:
-    return {}
-
-
-@pytest.fixture
-def run(files: dict[str, bytes]) -> Run:
-    destination = Destination(CatalogPaths(folder(files)))
+def run(destination: Destination) -> Run:
     destination.refresh([row("a")], {"a": "pending"})
     run = destination.plan([row("a"), row("b"), row("bad", steps="x")])
     run.work({"a": "pending"})

@@ -5,46 +5,28 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bgrep_harness.runs import Destination, Run, row
-from bgrep_harness.stores import folder
 
 from airflow_provider_bgrep import catalog
-from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.recovery import derive_shard, is_complete, shard_entries
-from airflow_provider_bgrep.client import without_waiting
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.records import State, SubmittedTask
 from airflow_provider_bgrep.storage import get_bytes, put_bytes
 
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
 CATALOG = Path(catalog.__file__).parent
 PROGRESS = [
     *(Outcome.UNKNOWN, Outcome.PENDING, Outcome.EXPIRED),
     *(Outcome.FAILED, Outcome.PARTIAL, Outcome.GENERATED),
 ]
-
-
-@pytest.fixture(autouse=True)
-def no_waiting() -> Iterator[None]:
-    with without_waiting():
-        yield
-
-
-@pytest.fixture
-def files() -> dict[str, bytes]:
-    return {}
-
-
-@pytest.fixture
-def destination(files: dict[str, bytes]) -> Destination:
-    return Destination(CatalogPaths(folder(files)))
 
 
 @pytest.fixture

@@ -7,9 +7,7 @@ import functools
 import itertools
 import json
 import logging
-import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from bgrep_harness.stores import (
     CrashingStore,
     Died,
     Interceptor,
+    UndeletableFiles,
     at_once,
     folder,
     run_in_turns,
@@ -39,34 +38,14 @@ from airflow_provider_bgrep.catalog.state.retention import (
     job_of,
     unneeded_records,
 )
-from airflow_provider_bgrep.client import without_waiting
 from airflow_provider_bgrep.journal.records import State, SubmitRecord
 from airflow_provider_bgrep.storage import names_in, put_bytes, storage_path
+
+pytestmark = pytest.mark.usefixtures("no_waiting", "temporary_files_in_memory")
 
 ROOT = "/shop/_bgrep"
 CATALOG = [row(name) for name in "abc"]
 Files = dict[str, bytes]
-
-
-@pytest.fixture(autouse=True)
-def temporary_files_in_memory(monkeypatch, tmp_path_factory):
-    """DuckDB syncs every table to the disk, which no test here is about."""
-    tmp_path_factory.getbasetemp()  # pytest's own stay where they are
-    memory = "/dev/shm"  # noqa: S108
-    if os.access(memory, os.W_OK):
-        monkeypatch.setattr(tempfile, "tempdir", memory)
-
-
-@pytest.fixture(autouse=True)
-def no_waiting() -> Iterator[None]:
-    with without_waiting():
-        yield
-
-
-@pytest.fixture
-def files() -> Files:
-    """What the store keeps."""
-    return {}
 
 
 @pytest.fixture
@@ -326,11 +305,7 @@ def test_a_key_file_stays_with_the_plan_that_it_is_for(destination, files):
 
 
 def test_a_store_that_refuses_deletes_is_still_published_to(caplog):
-    class Kept(dict[str, bytes]):
-        def __delitem__(self, name: str) -> None:
-            raise PermissionError(name)
-
-    files = Kept()
+    files = UndeletableFiles()
     destination = destination_of(files)
     with caplog.at_level(logging.WARNING):
         for number in range(4):

@@ -30,17 +30,13 @@ from airflow_provider_bgrep.client import without_waiting
 from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
 from airflow_provider_bgrep.storage import names_in, put_bytes, storage_path
 
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
 Names = list[str]
 
 
 class LostError(BgRepStateError):
     """What the subject is given for damaged files."""
-
-
-@pytest.fixture(autouse=True)
-def no_waiting() -> Iterator[None]:
-    with without_waiting():
-        yield
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
