@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import itertools
 import json
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pytest
@@ -27,8 +26,6 @@ from airflow_provider_bgrep.journal.records import (
     SupersededError,
     TaskMetadata,
 )
-from airflow_provider_bgrep.journal.stores import FileStore, MemoryStore
-from airflow_provider_bgrep.storage import storage_path
 
 T = TypeVar("T")
 Interceptor = Callable[[Callable[[], Any]], Any]
@@ -714,93 +711,3 @@ def test_what_a_newer_version_adds_is_passed_over(values):
     journal = Journal(JsonStore(values), "conn", clear_id="0")
     assert [one.result_key for one in journal.previous_records] == ["key"]
     assert journal.metadata == TaskMetadata("0", 7.0, 1)
-
-
-# --- in JSON, and in a folder ---------------------------------------------------------------------
-
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-RECORDS = st.builds(
-    SubmitRecord,
-    state=st.sampled_from(State),
-    at=TEXTS,
-    items=st.lists(st.builds(SubmittedTask, TEXTS, st.integers(1, 4), TEXTS), min_size=1, max_size=10).map(
-        tuple
-    ),
-    account=TEXTS,
-    regenerate_key=TEXTS,
-    try_number=st.integers(1, 99),
-    nonce=TEXTS,
-    result_key=TEXTS,
-    request_id=TEXTS,
-    gateway_request_id=TEXTS,
-    code=TEXTS,
-    http_status=st.none() | st.integers(100, 599),
-    reason=TEXTS,
-).filter(lambda record: record.at and (record.result_key or record.state is not State.ACCEPTED))
-
-
-@given(RECORDS)
-def test_a_record_survives_json(record):
-    value = json.loads(json.dumps(record.to_json()))
-    assert SubmitRecord.from_json(value) == record
-    assert all(value.values())
-
-
-@given(RECORDS)
-def test_a_record_of_fewest_fields_is_the_same_as_one_of_all(record):
-    assert SubmitRecord.from_json({**record.to_json(), "http_status": record.http_status}) == record
-
-
-def test_an_accepted_job_without_its_key_is_damage():
-    record = replace(SubmitRecord.from_json(GOOD), result_key="")
-    with pytest.raises(JournalError):
-        SubmitRecord.from_json(record.to_json())
-
-
-def file_store(folder: Any) -> FileStore:
-    return FileStore(storage_path(str(folder)))
-
-
-@given(records=st.lists(RECORDS, min_size=1, max_size=3))
-@settings(deadline=None, max_examples=6)
-def test_a_folder_keeps_what_a_epoch_wrote(records, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("journal")
-    journal = Journal(file_store(folder), "雪山", clear_id="0", end_time=7.5)
-    for record in records:
-        entry = journal.new_entry(record.items)
-        entry.write_intent(record.nonce)
-        entry.write_accepted("key", record.request_id, record.gateway_request_id)
-    found = Journal(file_store(folder), "雪山", clear_id="0")
-    assert found.previous_records == journal.records
-    assert found.metadata == journal.metadata
-    assert all(path.name.startswith("bgrep-journal") and path.suffix == ".json" for path in folder.iterdir())
-
-
-def test_a_folder_that_is_not_there_yet_is_an_empty_journal(tmp_path):
-    assert Journal(file_store(tmp_path / "not" / "yet"), "conn").previous_records == []
-
-
-@pytest.mark.parametrize("data", [b"", b"{", b'{"version": 1', b"\xff\xfe", b"\x00" * 40], ids=repr)
-@pytest.mark.parametrize("key", [EPOCH, PAGE, METADATA])
-def test_a_damaged_file_is_never_taken_for_none(tmp_path, key, data):
-    store = file_store(tmp_path)
-    Journal(store, "conn").new_entry([SubmittedTask("k")]).write_intent("nonce")
-    (tmp_path / f"{key}.json").write_bytes(data)
-    with pytest.raises(JournalError) as caught:
-        Journal(store, "conn")
-    assert (caught.value.file, caught.value.location) == (f"{key}.json", str(tmp_path))
-    assert all(word in str(caught.value) for word in (str(tmp_path), f"{key}.json", "backup"))
-    assert copy.copy(caught.value).args == caught.value.args
-
-
-def test_a_folder_that_cannot_be_read_or_written_says_so(tmp_path):
-    (tmp_path / "folder").write_text("it is a file")
-    with pytest.raises(OSError, match="folder"):
-        Journal(file_store(tmp_path / "folder"), "conn")
-
-
-def test_a_memory_store_returns_what_was_set():
-    store = MemoryStore()
-    store.set("a", {"b": 1})
-    assert store.get("a") == {"b": 1}
-    assert store.get("b") is None

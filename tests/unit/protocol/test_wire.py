@@ -180,8 +180,9 @@ def test_a_number_that_json_has_not_is_refused():
 def test_a_request_too_large_for_the_gateway_is_not_sent():
     long_url = "https://example.com/" + "a" * 300_000
     tasks = [ImageTask(image=long_url, positive_prompt="x")] * 10
-    with pytest.raises(InvalidInput, match=r"task_list: makes a request of \d+ bytes"):
+    with pytest.raises(InvalidInput) as raised:
         wire.submit_body(tasks)
+    assert [problem.where for problem in raised.value.problems] == ["task_list"]
 
 
 def test_a_query_asks_for_the_key_without_the_blanks_around_it():
@@ -190,8 +191,9 @@ def test_a_query_asks_for_the_key_without_the_blanks_around_it():
 
 @pytest.mark.parametrize("key", ["", "  ", None, 7, ["k"], b"k"])
 def test_a_key_that_is_none_is_refused_before_anything_is_sent(key):
-    with pytest.raises(InvalidInput, match="result_key: is "):
+    with pytest.raises(InvalidInput) as raised:
         wire.query_body(key)
+    assert [problem.where for problem in raised.value.problems] == ["result_key"]
 
 
 def test_the_headers_are_as_documented_without_a_timestamp():

@@ -751,7 +751,7 @@ def test_a_plan_is_read_as_written_and_other_versions_are_errors(destination):
     header = run.files.header
     for data in (b"", b"{", b"[]", b'{"version": 2}', b'{"version": 1}'):
         put_bytes(data, header)
-        with pytest.raises(BgRepStateError, match=r"plan\.json cannot be read"):
+        with pytest.raises(BgRepStateError, match=r"plan\.json"):
             run.store.find_plan()
 
 

@@ -304,7 +304,7 @@ def test_a_run_that_is_planning_blocks_later_runs_only(files):
         with ledger.reader.snapshot(db, own=first.plan_id, now=NOW):
             pass
         with (
-            pytest.raises(PlanInProgressError, match="Run run-0 of DAG dag is making its plan"),
+            pytest.raises(PlanInProgressError, match="run-0"),
             ledger.reader.snapshot(db, own=second.plan_id, now=NOW),
         ):
             pass
@@ -326,7 +326,7 @@ def test_an_expired_plan_is_removed_whatever_a_shards_clock_says(destination):
     journal = Journal(shard.store, "bgrep_default")
     assert shard.is_open  # by this machine's clock it is
     new = destination.plan([row("a")], now=destination.started + DAY)
-    with pytest.raises(SupersededError, match="The plan is over"):
+    with pytest.raises(SupersededError, match="plan is over"):
         journal.new_entry([SubmittedTask("key", 1, "a")]).write_intent("nonce")
     assert not Shard.read(destination.paths, old.plan_id, 0).is_open
     assert new.states == {"a": "new"}
@@ -828,7 +828,7 @@ def test_a_plan_with_a_damaged_header_is_an_error_and_not_empty(past):
     name = next(name for name in files if name.endswith("/plan.json"))
     files[name] = files[name][:50]
     lose_the_whole_ledger(files)
-    with pytest.raises(BgRepStateError, match=r"plan\.json cannot be read"):
+    with pytest.raises(BgRepStateError, match=r"plan\.json"):
         decisions(destination)
     assert metadata_files(files) == []
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_a_damaged_file_of_a_plan_is_named(run, files, name: str, cut: float):
 def test_a_missing_file_of_a_plan_is_named(run, files, name: str):
     (path,) = [one for one in files if one.endswith(f"/{run.plan_id}/{name}")]
     del files[path]
-    with pytest.raises(BgRepStateError, match=rf"{name} cannot be found.*Clear the plan task"):
+    with pytest.raises(BgRepStateError, match=re.escape(name)):
         READS[name](run.store)
 
 
