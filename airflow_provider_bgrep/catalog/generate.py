@@ -54,14 +54,14 @@ class Shard:
     is_open: bool
 
     @classmethod
-    def read(cls, layout: CatalogPaths, plan_id: str, shard: int) -> Shard:
+    def read(cls, paths: CatalogPaths, plan_id: str, shard: int) -> Shard:
         """Read a shard.
 
-        :param layout: the catalog's folders.
+        :param paths: the catalog's folders.
         :param plan_id: the plan.
         :param shard: number of the shard, from 0.
         """
-        plan_store, ledger = PlanStore(layout, plan_id), LedgerReader(layout)
+        plan_store, ledger = PlanStore(paths, plan_id), LedgerReader(paths)
         plan, options, files = plan_store.plan, plan_store.config, plan_store.files
 
         def is_open() -> bool:
@@ -74,7 +74,7 @@ class Shard:
         rows = _without_lost(rows, {record.result_key for record in known})
         image_tasks = [_image_task(row, options.source_conn_id or None) for row in rows]
         return cls(
-            paths=layout,
+            paths=paths,
             options=options,
             shards=plan.shards,
             image_tasks=image_tasks,

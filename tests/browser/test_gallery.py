@@ -57,7 +57,7 @@ def run(tmp_path: Path) -> Path:
 # --- looking --------------------------------------------------------------------------------------
 
 
-def test_what_needs_people_is_said_and_shown_first(run: Path, visit: Visit):
+def test_rows_that_need_attention_are_named_and_shown_first(run: Path, visit: Visit):
     page = visit(run)
     expect(page.locator("h1")).to_have_text("3 rows need attention.")
     expect(page.locator(".lead")).to_contain_text("1 flagged, 1 failed, 1 invalid. Refreshed 10 rows:")
@@ -118,7 +118,7 @@ def test_chips_filter_by_what_became_of_rows_several_at_once(run: Path, visit: V
     expect(page.locator("#rows h2")).to_have_count(8)
 
 
-def test_what_needs_people_is_a_filter_of_its_own(run: Path, visit: Visit):
+def test_rows_that_need_attention_are_a_filter(run: Path, visit: Visit):
     page = visit(run)
     expect(chip(page, "attention")).to_have_text("Needs attention 3")
     chip(page, "attention").click()
@@ -202,7 +202,7 @@ def test_arrow_keys_belong_to_the_search_while_one_types(three_pages: Path, visi
     expect(page.locator("#count")).to_have_text("1 to 10 of 10 rows (100 in total)")
 
 
-def test_a_view_is_in_the_address_is_restored_and_can_be_gone_back_from(three_pages: Path, visit: Visit):
+def test_a_view_is_in_the_url_and_survives_reload_and_back(three_pages: Path, visit: Visit):
     page = visit(three_pages, "#status=published&q=r0&sort=name&page=2")
     expect(page.locator("#count")).to_have_text("49 to 96 of 100 rows")
     expect(page.get_by_label("Search")).to_have_value("r0")
@@ -346,9 +346,9 @@ def test_flags_are_those_of_the_image_that_is_checked(tmp_path: Path, visit: Vis
     expect(page.locator(".side .flags li")).to_have_text([flags[0], flags[1]])
 
 
-def test_everything_that_is_known_of_a_row_is_reported(run: Path, visit: Visit):
+def test_the_details_show_all_that_is_known_of_a_row(run: Path, visit: Visit):
     page = visit(run, "#row=2")
-    told = page.locator(".side").inner_text()
+    shown = page.locator(".side").inner_text()
     for words in (
         "the product’s colors have shifted",
         "LAMP on a marble table",
@@ -362,7 +362,7 @@ def test_everything_that_is_known_of_a_row_is_reported(run: Path, visit: Visit):
         "gateway-LAMP",
         "nonce-LAMP",
     ):
-        assert words in told
+        assert words in shown
     source = page.get_by_role("link", name="https://shop.example/LAMP.jpg")
     expect(source).to_have_attribute("rel", "noopener noreferrer")
     expect(source).to_have_attribute("referrerpolicy", "no-referrer")

@@ -362,7 +362,7 @@ FAULTS: dict[str, tuple[Operation, ...]] = {
 MET = [(code, operation) for code in ROWS for operation in BOTH]
 
 
-def test_every_row_is_met_once_on_each_operation_and_by_a_fault_only_without_a_cause():
+def test_every_code_is_met_once_and_by_a_fault_only_if_needed():
     by_cause = [(code, operation) for code, cause in CAUSES.items() for operation in cause.on]
     by_fault = [(code, operation) for code, operations in FAULTS.items() for operation in operations]
     assert sorted(by_cause + by_fault) == sorted(MET)
@@ -491,13 +491,13 @@ def bench(apparatus, monkeypatch, no_waiting):
 
 
 def assert_says_all_but_the_app_code(error: exceptions.BgRepError, *texts: str) -> None:
-    told = ["".join(traceback.format_exception(error)), repr(error), repr(vars(error)), *texts]
-    assert not [text for text in told if "canary-" in text]
+    texts_of_error = ["".join(traceback.format_exception(error)), repr(error), repr(vars(error)), *texts]
+    assert not [text for text in texts_of_error if "canary-" in text]
 
 
 @DRIVERS
 @pytest.mark.parametrize(("code", "operation"), MET, ids=[f"{code}-{op.value}" for code, op in MET])
-def test_a_row_is_reported_as_it_is_and_tried_as_often_as_it_may_be(bench, caplog, call, code, operation):
+def test_a_code_has_its_class_its_message_and_its_attempts(bench, caplog, call, code, operation):
     caplog.set_level("DEBUG")
     rule = ROWS[code]
     bench.bring_about(code, operation)

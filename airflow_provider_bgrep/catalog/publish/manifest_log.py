@@ -72,13 +72,13 @@ class ManifestFile:
 class ManifestLog:
     """The manifests of a destination.
 
-    :param layout: the catalog's paths.
+    :param paths: the catalog's paths.
     """
 
-    def __init__(self, layout: CatalogPaths) -> None:
-        self._layout, self._folder = layout, layout.manifests
+    def __init__(self, paths: CatalogPaths) -> None:
+        self._paths, self._folder = paths, paths.manifests
         self._file = VersionedFile[Header](
-            layout.manifests,
+            paths.manifests,
             "",
             encode=lambda header, number: header.to_bytes(),
             decode=lambda data, number, path: Header.from_bytes(data, path),
@@ -110,14 +110,14 @@ class ManifestLog:
     def update_copy(self) -> None:
         """Make ``manifest.json`` a copy of the newest header."""
         while (header := self._file.latest()) is not None:
-            data = get_bytes(self._layout.manifest)
+            data = get_bytes(self._paths.manifest)
             copy = None if data is None else self._header_in(data)
             if (
                 copy is None
                 or copy.number < header.number
                 or (copy.number == header.number and copy != header)
             ):
-                put_bytes(header.to_bytes(), self._layout.manifest)
+                put_bytes(header.to_bytes(), self._paths.manifest)
             # Another run may have copied a newer header since, which ours has just replaced.
             if self._file.latest_number() == header.number:
                 return
@@ -146,7 +146,7 @@ class ManifestLog:
     def _expire(self) -> None:
         listed = list(_listed(names_in(self._folder)))
         headers = self._headers(one.number for one in listed if one.kind == "json")
-        data = get_bytes(self._layout.manifest)
+        data = get_bytes(self._paths.manifest)
         copy = None if data is None else self._header_in(data)
         if not headers or copy is None:
             return
@@ -155,14 +155,14 @@ class ManifestLog:
         due, waiting = due_lists(listed, headers, oldest)
         if due:
             paths = self._paths_in(due) - self._paths_in(waiting)
-            with open_writer(self._layout, headers[kept[-1]]) as writer:
+            with open_writer(self._paths, headers[kept[-1]]) as writer:
                 self._delete_images(paths - writer.named(paths))
         gone = [*due, *stray_files(listed, headers, oldest), *expired_files(listed, headers, oldest)]
         # The headers last, and the oldest first: whatever remains is found again by the next run.
         self._file.delete([*(one.name for one in gone), *(self._file.path(one).name for one in expired)])
 
     def _delete_images(self, paths: Iterable[str]) -> None:
-        map_in_threads(lambda path: remove(self._layout.destination / path), sorted(filter(_is_image, paths)))
+        map_in_threads(lambda path: remove(self._paths.destination / path), sorted(filter(_is_image, paths)))
 
     def _paths_in(self, lists: Sequence[ManifestFile]) -> set[str]:
         texts = ((get_bytes(self._folder / one.name) or b"").decode() for one in lists)
@@ -186,26 +186,26 @@ class ManifestLog:
         :raises InvalidInput: if this package did not write it.
         """
         # The copy is read first: its number is then in a listing that is made later.
-        data = get_bytes(self._layout.manifest)
+        data = get_bytes(self._paths.manifest)
         number = self._file.latest_number()
         if data is None:
             return
         copy = self._header_in(data)
         if copy is None and not number:
             what = (
-                f"{self._layout.manifest} exists, but was not written by this package.  "
+                f"{self._paths.manifest} exists, but was not written by this package. "
                 "Give a folder that nothing else writes to"
             )
             raise InvalidInput([Problem("destination", what)])
         if copy is not None and copy.number > number:
             raise DamagedManifestError(
-                f"{self._layout.manifest} is a copy of manifest {copy.number}, which {self._folder} does not "
+                f"{self._paths.manifest} is a copy of manifest {copy.number}, which {self._folder} does not "
                 "have. Restore that folder. Or delete the copy; then every row is published again."
             )
 
     def _header_in(self, data: bytes) -> Header | None:
         try:
-            return Header.from_bytes(data, self._layout.manifest)
+            return Header.from_bytes(data, self._paths.manifest)
         except DamagedManifestError:
             return None
 

@@ -183,7 +183,7 @@ class PublishPlan:
 
 
 def publish(
-    layout: CatalogPaths,
+    paths: CatalogPaths,
     entries: Iterable[Mapping[str, Any]],
     removed: Iterable[str],
     rules: PublishRules,
@@ -207,7 +207,7 @@ def publish(
             wanted[entry["name"]] = WantedImage.of(entry)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             failed[entry["name"]] = f"the ledger entry names no image: {sanitize_message(error)}"
-    publisher = _Publisher(layout, wanted, failed, rules, plan)
+    publisher = _Publisher(paths, wanted, failed, rules, plan)
     # A row in both lists is in the catalog again.
     return publisher.publish(sorted(set(removed) - wanted.keys() - failed.keys()))
 
@@ -215,15 +215,15 @@ def publish(
 class _Publisher:
     def __init__(
         self,
-        layout: CatalogPaths,
+        paths: CatalogPaths,
         wanted: dict[str, WantedImage],
         failed: dict[str, str],
         rules: PublishRules,
         plan: Mapping[str, str],
     ) -> None:
-        self._layout, self._wanted, self._failed = layout, wanted, failed
+        self._paths, self._wanted, self._failed = paths, wanted, failed
         self._plan = PublishPlan(plan, rules, "")
-        self._log = ManifestLog(layout)
+        self._log = ManifestLog(paths)
         self._copied: set[str] = set()
 
     def publish(self, removed: Sequence[str]) -> Published:
@@ -248,7 +248,7 @@ class _Publisher:
 
         def successor(base: Header | None, number: int) -> Header | None:
             nonlocal after
-            with open_writer(self._layout, base) as writer:
+            with open_writer(self._paths, base) as writer:
                 current = writer.rows([*self._wanted, *removed])
                 plan = replace(self._plan, published_at=datetime.now(UTC).isoformat(timespec="seconds"))
                 self._copy(plan.change(current, self._wanted, ()).rows, current)
@@ -308,8 +308,8 @@ class _Publisher:
             somebody has deleted it.
         :return: why it could not be copied; ``''`` if it exists.
         """
-        source = in_folder(self._layout.destination, self._wanted[row["name"]].source)
-        target = self._layout.destination / row["path"]
+        source = in_folder(self._paths.destination, self._wanted[row["name"]].source)
+        target = self._paths.destination / row["path"]
         if row["path"] in self._copied:
             return ""
         try:

@@ -160,12 +160,12 @@ def read_manifest(destination: str | ObjectStoragePath) -> Iterator[dict[str, An
 
 
 @contextlib.contextmanager
-def live_rows(db: duckdb.DuckDBPyConnection, layout: CatalogPaths) -> Iterator[None]:
+def live_rows(db: duckdb.DuckDBPyConnection, paths: CatalogPaths) -> Iterator[None]:
     """Give ``db`` the view ``live`` of the live rows: name, sku, view, request_hash.
 
     The view can be used for as long as the context lasts.
     """
-    rows = _in_force(layout)
+    rows = _in_force(paths)
     if rows is None:
         nothing = "NULL::VARCHAR"
         db.execute(
@@ -182,12 +182,12 @@ def live_rows(db: duckdb.DuckDBPyConnection, layout: CatalogPaths) -> Iterator[N
         yield
 
 
-def published_by(layout: CatalogPaths, plan_id: str) -> dict[str, str]:
+def published_by(paths: CatalogPaths, plan_id: str) -> dict[str, str]:
     """The paths of the rows that a plan has published, by row name.
 
     DuckDB selects them: a manifest may have a million rows that other plans published.
     """
-    rows = _in_force(layout)
+    rows = _in_force(paths)
     if rows is None:
         return {}
     with local_copy(rows) as local, duckdb.connect() as db:
@@ -200,9 +200,9 @@ def paths_of(row: Mapping[str, Any]) -> set[str]:
     return {row["path"], *(version["path"] for version in row["versions"])}
 
 
-def _in_force(layout: CatalogPaths) -> ObjectStoragePath | None:
+def _in_force(paths: CatalogPaths) -> ObjectStoragePath | None:
     """The Parquet file of the current manifest."""
-    data = get_bytes(layout.manifest)
+    data = get_bytes(paths.manifest)
     if data is None:
         return None
-    return layout.manifests / Header.from_bytes(data, layout.manifest).file("parquet")
+    return paths.manifests / Header.from_bytes(data, paths.manifest).file("parquet")

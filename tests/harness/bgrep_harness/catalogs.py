@@ -216,3 +216,50 @@ def image_task(cells: Mapping[str, Any], defaults: FieldDefaults | None = None) 
     if isinstance(task, InvalidInput):
         raise task
     return task
+
+
+HOSTILE_SKUS = [
+    *(
+        "a/b",
+        "a_b",
+        "../../etc",
+        "..",
+        ".",
+        "",
+        ".hidden",
+        "manifests",
+        "manifest.json",
+        "_bgrep",
+        "Manifests",
+    ),
+    *(
+        "CON",
+        "con.png",
+        "NUL",
+        "lpt1",
+        "ABC",
+        "abc",
+        "aBc",
+        "é",
+        "e\u0301",
+        "雪" * 100,
+        "雪" * 100 + "1",
+        "a" * 300,
+    ),
+    *(
+        "🏮",
+        "x\\y",
+        "a b",
+        "-rf",
+        "~",
+        "$(x)",
+        "%2e%2e",
+        "name.",
+        "name..",
+        "a\u202eb",
+        "?x=1#y",
+        "{sku}",
+        "\ud83d",
+    ),
+]
+"""Skus that a path must not be built from as they are."""

@@ -22,7 +22,7 @@ PARAMETERS = inspect.signature(catalog_refresh).parameters
 GROUPED = {one.name: one.default for group in GROUPS.values() for one in fields(group)}
 
 
-def test_every_option_is_a_parameter_or_in_a_group_and_is_described():
+def test_every_option_is_a_parameter_or_grouped_and_described():
     assert {one.name for one in fields(Options)} <= {*PARAMETERS, *GROUPED}
     assert not PARAMETERS.keys() & GROUPED.keys()
     described = set(re.findall(r":param (\w+):", inspect.getdoc(catalog_refresh) or ""))

@@ -75,7 +75,7 @@ def test_arrays_follow_the_rule_for_one_row(catalog, defaults, categories):
         assert row["view"] == (given_row.get("view") or "main")
 
 
-def test_categories_are_the_same_in_any_case_and_unknown_ones_are_counted():
+def test_categories_ignore_case_and_unknown_ones_are_counted():
     names = ("Outdoor", "OUTDOOR ", "indoor", "indoor", "", None)
     catalog = [{"sku": f"{i}", "image": IMAGE, "category": name} for i, name in enumerate(names)]
     rows, how = normalized(catalog, {"steps": 20}, {"outdoor": {"steps": 30}})
