@@ -336,7 +336,7 @@ class World:
         return planned[-1 - step.run % len(planned)] if planned else None
 
     def _new_run(self, step: Step) -> OneRun:
-        one = OneRun(f"run-{len(self.runs)}", len(self.runs), Run(self._refresh(at_once).layout))
+        one = OneRun(f"run-{len(self.runs)}", len(self.runs), Run(self._refresh(at_once).paths))
         self.runs.append(one)
         self._plan_for(one, step)
         return one
@@ -542,7 +542,7 @@ class World:
         import duckdb
 
         found: dict[tuple[str, int], set[str]] = {}
-        reader = LedgerReader(self._refresh(at_once).layout)
+        reader = LedgerReader(self._refresh(at_once).paths)
         with duckdb.connect() as db, reader.snapshot(db, own="", now=time.time() + 10**8):
             for key, index, outcome in db.execute(
                 'SELECT result_key, "index", outcome FROM entries'
@@ -554,7 +554,7 @@ class World:
         from airflow_provider_bgrep.catalog.model.states import RowState
         from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 
-        store = PlanStore(self._refresh(at_once).layout, last.plan_id)
+        store = PlanStore(self._refresh(at_once).paths, last.plan_id)
         return {row["sku"]: row["state"] for row in store.rows([state.value for state in RowState])}
 
     @property
