@@ -21,7 +21,7 @@ from airflow_provider_bgrep.client import without_waiting
 from airflow_provider_bgrep.testing import Emulator
 
 COLORS = {"a": (180, 60, 40), "b": (40, 120, 60), "c": (60, 60, 170)}
-"""The color of each product: its images can be told apart."""
+"""The color of each product: its images differ."""
 
 
 class _Quiet(SimpleHTTPRequestHandler):

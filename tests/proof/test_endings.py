@@ -44,8 +44,8 @@ def live(refresh: AirflowRefresh) -> dict[str, dict[str, Any]]:
 def clear(
     refresh: AirflowRefresh, run_id: str, task: str, *, downstream: bool = False, dag_id: str = DAG_ID
 ) -> str:
-    """Clear a task, and return the state in which the run ends."""
-    refresh.stack.clear(dag_id, run_id, f"refresh.{task}", downstream=downstream)
+    """Clear a task alone, and return the state in which the run ends."""
+    refresh.stack.clear(dag_id, run_id, f"refresh.{task}", downstream=False)
     return refresh.wait_for_end(run_id, dag_id)
 
 
@@ -147,7 +147,7 @@ def sha256(url: str) -> str:
 
 
 def test_a_run_whose_publish_failed_is_red(refresh: AirflowRefresh, images: Images) -> None:
-    """K1: the manifest in force is damaged."""
+    """K1: the current manifest is damaged."""
     rows = refresh.rows(images, ROWS)
     refresh.run(rows)
     head = storage_path(f"{refresh.root}/images") / "manifests" / "00000001.json"
@@ -162,7 +162,7 @@ def test_a_run_whose_publish_failed_is_red(refresh: AirflowRefresh, images: Imag
     assert billed in (ROWS, 2 * ROWS)
     put_bytes(whole, head)
     refresh.run(rows)
-    assert refresh.bill.images == 2 * ROWS, "what was paid for is published, and nothing is paid for again"
+    assert refresh.bill.images == 2 * ROWS, "what was billed is published, and nothing is billed again"
     assert {"gold" in row["positive_prompt"] for row in live(refresh).values()} == {True}
 
 

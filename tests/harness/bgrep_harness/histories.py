@@ -463,7 +463,7 @@ class World:
                 and not (key not in self.known and self.may_resubmit)
             ]
             if len(alive) > 1:
-                raise Violation(f"paid twice: {content}: {alive}\n" + self.story)
+                raise Violation(f"billed twice: {content}: {alive}\n" + self.story)
             most = MAX_ATTEMPTS + 3
             if len(tasks) > most:
                 raise Violation(f"{len(tasks)} submits of {content}\n" + self.story)
@@ -480,7 +480,7 @@ class World:
             raise Violation(f"{one.run_id}: publish failed, and the report is green\n" + self.story)
 
     def check_end(self, last: OneRun) -> None:
-        """Every image that was paid for is published, or named with a reason."""
+        """Every billed image is published, or named with a reason."""
         manifest = {row["name"]: row for row in self._refresh(at_once).manifest() if row["status"] == "live"}
         tasks = {(key, index): task for key, index, task in self._jobs()}
         for name, row in manifest.items():
@@ -500,9 +500,9 @@ class World:
             ]
             state = states.get(sku, "unchanged")
             if good and not self.is_damaged and (state != "unchanged" or sku not in manifest):
-                raise Violation(f"{sku} is paid for and {state}, not published\n" + self.story)
+                raise Violation(f"{sku} is billed and {state}, not published\n" + self.story)
             if not good and state == "unchanged":
-                raise Violation(f"{sku} is unchanged, and nobody paid for it\n" + self.story)
+                raise Violation(f"{sku} is unchanged, and nothing was billed\n" + self.story)
 
     def _check_bytes(self, name: str, row: Mapping[str, Any], tasks: Mapping[Any, TaskState]) -> None:
         """A published file is what the service generated for that row."""
@@ -533,7 +533,7 @@ class World:
             return
         outcomes = entries.get((key, index), set())
         if task.outcome == "SUCCESS" and task.outputs and not outcomes & {"generated", "partial"}:
-            raise Violation(f"image task {index} of {key} is paid for and {outcomes}\n" + self.story)
+            raise Violation(f"image task {index} of {key} is billed and {outcomes}\n" + self.story)
         if not outcomes:
             raise Violation(f"image task {index} of {key} is billed and in no ledger\n" + self.story)
 
