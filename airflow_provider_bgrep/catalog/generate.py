@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bgrep.catalog.model.states import RowState
+from airflow_provider_bgrep.catalog.model.states import TO_COLLECT, RowState
 from airflow_provider_bgrep.catalog.source.images import readable_url
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.config.options import Options
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 
+_TO_COLLECT = frozenset(state.value for state in TO_COLLECT)
 SIGNED_SECONDS = 4 * RESULT_URL_SECONDS
 """Seconds for which the URLs that we sign are valid: jobs wait in the service's queue."""
 
@@ -65,7 +65,7 @@ class Shard:
         plan, options, files = plan_store.plan, plan_store.config, plan_store.files
 
         def is_open() -> bool:
-            return time.time() < plan.until and ledger.has_lease(plan_id)
+            return ledger.has_lease(plan_id)
 
         rows = [
             dict(row) for row in plan_store.work_items(shard) if row["state"] != RowState.UNPUBLISHED.value
@@ -117,8 +117,7 @@ class Shard:
 
 def _without_lost(rows: list[dict[str, Any]], jobs: set[str]) -> list[dict[str, Any]]:
     """The rows, without pending ones whose job no journal knows any more: they would be submitted twice."""
-    pending = RowState.PENDING.value
-    return [row for row in rows if row["state"] != pending or row["result_key"] in jobs]
+    return [row for row in rows if row["state"] not in _TO_COLLECT or row["result_key"] in jobs]
 
 
 def _to_collect(
@@ -133,7 +132,7 @@ def _to_collect(
     pending = {
         (row["result_key"], row["name"]): key
         for row, key in zip(rows, keys, strict=True)
-        if row["state"] == RowState.PENDING.value
+        if row["state"] in _TO_COLLECT
     }
     jobs = {result_key for result_key, _ in pending}
     for record in records:

@@ -108,6 +108,8 @@ def catalog_refresh(
     fixed = {name: options.pop(name, None) for name in FIXED}
     if (approve_above := fixed.pop("approve_above")) is not None:
         options["approve_above"] = approve_above
+    if fixed.get("retry_failed"):  # the plan's quote and limits depend on it
+        options["retry_failed"] = fixed["retry_failed"]
     return _group(group_id, options, approve_above, **fixed)
 
 

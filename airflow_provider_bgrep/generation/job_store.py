@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.download import Lost, SavedImage, save_images
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.journal.records import State, SubmitRecord
+from airflow_provider_bgrep.journal.key_files import FOLDER, keep_key, with_key
+from airflow_provider_bgrep.journal.records import SubmitRecord
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.matching import MISSING, Matching, echoed_task, match
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.connection import Settings
 
 VERSION: Final = 1
-FOLDER: Final = "_bgrep"
-"""The records' folder in the destination. Most readers of folders skip names with a leading underscore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +97,16 @@ class JobRecord:
             raise ValueError(f"damaged ({error})") from None
 
 
+def read_job_record(destination: ObjectStoragePath, result_key: str) -> JobRecord | None:
+    """A job's record, ``None`` if it has none.
+
+    :param destination: folder of the images.
+    :raises ValueError: if the record is damaged.
+    """
+    data = get_bytes(destination / FOLDER / f"{safe_name(result_key)}.json")
+    return None if data is None else JobRecord.from_json(json.loads(data))
+
+
 class JobStore:
     """Saves jobs under one destination.
 
@@ -123,24 +132,11 @@ class JobStore:
 
     def keep_key(self, record: SubmitRecord) -> None:
         """Write a job's key beside the images, because the journal could not be written."""
-        put_bytes(json.dumps({"version": VERSION, **record.to_json()}).encode(), self._key_path(record))
+        keep_key(self._destination, record)
 
     def with_key(self, record: SubmitRecord) -> SubmitRecord:
-        """A submit with an unknown outcome, with the key that :meth:`keep_key` wrote for it, if it did.
-
-        :return: the record with its key, or ``record`` itself.
-        """
-        if record.state not in (State.INTENT, State.UNKNOWN) or not record.nonce:
-            return record
-        data = get_bytes(self._key_path(record))
-        try:
-            found = None if data is None else SubmitRecord.from_json(json.loads(data))
-        except ValueError:
-            return record
-        return found if found is not None and found.keys == record.keys else record
-
-    def _key_path(self, record: SubmitRecord) -> ObjectStoragePath:
-        return self._destination / FOLDER / f"key-{safe_name(record.nonce)}.json"
+        """A submit with an unknown outcome, with the key that :meth:`keep_key` wrote for it, if it did."""
+        return with_key(self._destination, record)
 
     def load(self, record: SubmitRecord, *, check_files: bool) -> JobRecord | None:
         """A job's record, ``None`` if it has none that can be used.

@@ -14,11 +14,12 @@ from airflow_provider_bgrep.download import check_template
 from airflow_provider_bgrep.exceptions import BgRepServiceError
 from airflow_provider_bgrep.generation.batches import wanted, within_budget
 from airflow_provider_bgrep.generation.items import WorkItem, WorkItems
-from airflow_provider_bgrep.generation.job_store import FOLDER, JobStore
+from airflow_provider_bgrep.generation.job_store import JobStore
 from airflow_provider_bgrep.generation.run_context import AT_ONCE, Options, Result, RunContext
 from airflow_provider_bgrep.generation.runner import Runner
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.journal.journal import Journal
+from airflow_provider_bgrep.journal.key_files import FOLDER
 from airflow_provider_bgrep.journal.records import State, SupersededError
 from airflow_provider_bgrep.journal.stores import MemoryStore
 from airflow_provider_bgrep.operators._outcome import FinishedRun, finish, stop_record

@@ -65,6 +65,8 @@ class ErrorCode:
     :param remedy: what a person should do after a submit; :meth:`remedy_on` covers queries too.
     :param source: ``document``, ``gateway`` (read) or ``gateway (from memory)``.
     :param wait: seconds to wait at least before another attempt.
+    :param may_pass: whether the cause of a refusal may pass by itself, so that the same request, sent hours
+        or days later, may be accepted.
     """
 
     code: str
@@ -76,6 +78,7 @@ class ErrorCode:
     remedy: str
     source: str
     wait: float = 0.0
+    may_pass: bool = False
 
     def then(self, operation: Operation) -> RetryDecision:
         """What may follow on ``operation``."""
@@ -142,9 +145,11 @@ def _row(
     *,
     source: str = _GATEWAY,
     wait: float = 0.0,
+    may_pass: bool = False,
 ) -> ErrorCode:
     kind, submit, query, usual_remedy = _READINGS[reading]
-    return ErrorCode(code, http_status, meaning, kind, submit, query, remedy or usual_remedy, source, wait)
+    remedy = remedy or usual_remedy
+    return ErrorCode(code, http_status, meaning, kind, submit, query, remedy, source, wait, may_pass)
 
 
 def _rows(
@@ -184,6 +189,7 @@ _SERVICE: Final = (
         "The image url provided is invalid or non-accessible",
         "Check that the image's and the mask's URLs can be read from the internet without a login.",
         source=_DOCUMENT,
+        may_pass=True,  # the server of the images may have been down
     ),
     _row(
         "image",
@@ -312,6 +318,9 @@ _TEXTS: Final = (
 
 SERVICE_CODES: Final[dict[str, ErrorCode]] = {rule.code: rule for rule in _SERVICE}
 """The service's error codes, by code. ``0`` is success and no row."""
+
+MAY_PASS: Final = frozenset(rule.code for rule in _SERVICE if rule.may_pass)
+"""Codes of refusals whose cause may pass by itself."""
 
 GATEWAY_CODES: Final[dict[str, ErrorCode]] = {rule.code: rule for rule in _GATEWAY_ROWS}
 """The gateway's 6-character codes, by code."""

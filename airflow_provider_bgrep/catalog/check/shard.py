@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bgrep.catalog.check.comparison import Judgement, judge
+from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.source.images import connection_settings, fetch
 from airflow_provider_bgrep.catalog.state.recovery import derive_shard
 from airflow_provider_bgrep.protocol.errors import sanitize_message
@@ -57,7 +58,8 @@ def check_shard(store: PlanStore, shard: int, checker: Checker | None = None) ->
                 some = rows[start : start + _AHEAD]
                 for row, images in zip(some, threads.map(checker.fetch, some), strict=True):
                     result = row.copy()  # thumbnails are not kept in memory
-                    checker.check(result, images)
+                    if result["state"] != RowState.ORPHANED.value:  # nothing is published of these
+                        checker.check(result, images)
                     # The catalog's signatures must not be stored longer than necessary.
                     result["image_url"] = result["mask_url"] = ""
                     counts[result["verdict"] or "none"] += not result["superseded"]

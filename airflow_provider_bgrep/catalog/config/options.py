@@ -57,6 +57,7 @@ class Options:
     on_unknown_outcome: str = "fail"
     max_removed_share: float = 0.2
     valid_for: float = 20 * 3600.0
+    retry_failed: int = 0
     thresholds: Mapping[str, Any] = field(default_factory=dict)
     filename_template: str = PublishRules.filename_template
     keep_versions: int = PublishRules.keep_versions
@@ -201,6 +202,7 @@ _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "on_unknown_outcome": choice("fail", "resubmit"),
     "max_removed_share": number(0, 1, float, "a share, 0 to 1"),
     "valid_for": parse_seconds,
+    "retry_failed": number(0, 3, int, "0 to 3 times"),
     "thresholds": parse_mapping,
     "keep_versions": number(1, 1000, int, "1 to 1000 versions"),
     "keep_plans": number(1, 10_000, int, "1 to 10000 plans"),

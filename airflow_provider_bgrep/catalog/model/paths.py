@@ -77,6 +77,21 @@ class PlanPaths:
         return self.folder / "plan.json"
 
     @property
+    def header_copy(self) -> ObjectStoragePath:
+        """A copy of the plan, written just before it. A plan whose header is lost is read from it."""
+        return self.folder / "plan-copy.json"
+
+    @property
+    def given_up(self) -> ObjectStoragePath:
+        """A file that a person creates for a plan whose files are lost for good: the plan counts as empty."""
+        return self.folder / "given_up.json"
+
+    @property
+    def approved(self) -> ObjectStoragePath:
+        """A file that the approval task writes, if the plan needs approval and got it."""
+        return self.folder / "approved.json"
+
+    @property
     def options(self) -> ObjectStoragePath:
         """The options that the plan was made with, JSON."""
         return self.folder / "options.json"

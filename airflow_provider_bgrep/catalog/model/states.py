@@ -21,12 +21,16 @@ class RowState(str, Enum):
     LOCKED = "locked"
     REMOVED = "removed"
     INVALID = "invalid"
+    ORPHANED = "orphaned"
 
 
 TO_SUBMIT: Final = frozenset({RowState.NEW, RowState.CHANGED})
 """States of the rows that a plan submits."""
 
-TO_DO: Final = TO_SUBMIT | {RowState.PENDING, RowState.UNPUBLISHED}
+TO_COLLECT: Final = frozenset({RowState.PENDING, RowState.ORPHANED})
+"""States of the rows whose job a plan queries. They are never submitted by the same plan."""
+
+TO_DO: Final = TO_SUBMIT | TO_COLLECT | {RowState.UNPUBLISHED}
 """States of the rows that a plan hands to a shard."""
 
 ROW_MEANINGS: Final[dict[RowState, tuple[str, str]]] = {
@@ -62,6 +66,10 @@ ROW_MEANINGS: Final[dict[RowState, tuple[str, str]]] = {
     RowState.INVALID: (
         "The row cannot be used, for the reason given. It is not submitted.",
         "Correct the row.",
+    ),
+    RowState.ORPHANED: (
+        "Submitted by an earlier run; the catalog no longer asks for it. Its images are saved only.",
+        "None. To publish it, let the row ask for it again: it is then not submitted again.",
     ),
 }
 """Meaning and remedy of each state. Report, task log and documentation read this table."""

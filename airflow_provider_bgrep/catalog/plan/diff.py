@@ -22,7 +22,7 @@ from airflow_provider_bgrep.catalog.config.defaults import SIGNED_STORES
 from airflow_provider_bgrep.catalog.config.prompt_template import MARKS, columns_of, is_template
 from airflow_provider_bgrep.catalog.model.columns import MAIN
 from airflow_provider_bgrep.catalog.model.states import RowState
-from airflow_provider_bgrep.catalog.plan.decision import COUNTS, DECIDE, REASON, Decision, decision
+from airflow_provider_bgrep.catalog.plan.decision import ALONE, DECIDE, REASON, Decision, decision, judged
 from airflow_provider_bgrep.catalog.source.reader import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.source.rows import VARIABLE, NormalizedRows
 from airflow_provider_bgrep.catalog.state.database import quoted
@@ -235,10 +235,10 @@ class Join:
     # --- the ledger -------------------------------------------------------------------------------
 
     def _choose_best(self) -> None:
-        """Of several purchases of one request of a row one with images counts, then the last."""
+        """Choose the purchase that decides about each request of a row, see :func:`~.decision.judged`."""
         columns = (
-            "name, request_hash, row_hash, outcome, verdict, thresholds, account, "
-            "image_version, mask_version, coalesce(attempts, 0) AS attempts, reason"
+            "name, request_hash, row_hash, outcome, verdict, thresholds, account, image_version, "
+            "mask_version, reason, code"
         )
         # Most were submitted once, and stay in their files; only the others are sorted. Two names that share
         # a hash are sorted as well, which changes nothing.
@@ -246,13 +246,14 @@ class Join:
             "CREATE OR REPLACE TABLE again AS SELECT hash(name) AS name_hash FROM entries "
             "GROUP BY name_hash HAVING count(*) > 1"
         )
-        self.db.execute(
-            f"CREATE OR REPLACE TABLE best_of_more AS SELECT {columns} FROM entries "
-            "SEMI JOIN again ON name_hash = hash(name) QUALIFY row_number() OVER "
-            f"(PARTITION BY name, request_hash ORDER BY {COUNTS}) = 1"
+        records = (
+            f"SELECT {columns}, attempts, nonce, result_key, seq FROM entries "
+            "SEMI JOIN again ON name_hash = hash(name)"
         )
+        chosen = judged(records).format(**decision(self.options))
+        self.db.execute(f"CREATE OR REPLACE TABLE best_of_more AS SELECT {columns}, attempts FROM ({chosen})")
         self.db.execute(
-            f"CREATE OR REPLACE VIEW best AS SELECT {columns} FROM entries "
+            f"CREATE OR REPLACE VIEW best AS SELECT {columns}, {ALONE} FROM entries "
             "ANTI JOIN again ON name_hash = hash(name) UNION ALL FROM best_of_more"
         )
 

@@ -52,6 +52,7 @@ STATUSES: Final[dict[str, Status]] = {
     "pending": Status("waiting"),
     "over_budget": Status("waiting"),
     "locked": Status("waiting"),
+    "orphaned": Status("neutral"),
     "removed": Status("neutral"),
     "unchanged": Status("neutral"),
 }

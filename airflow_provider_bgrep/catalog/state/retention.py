@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from airflow_provider_bgrep.catalog.model.plan import may_submit
+from airflow_provider_bgrep.catalog.model.plan import is_plan_id
 from airflow_provider_bgrep.catalog.model.states import Verdict
 from airflow_provider_bgrep.catalog.state import ledger_segments
 from airflow_provider_bgrep.catalog.state.database import engine, rows_of
@@ -37,6 +37,7 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
 )
 from airflow_provider_bgrep.catalog.state.manifest import live_rows
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+from airflow_provider_bgrep.catalog.state.progress import UNSURE, in_sql, merged
 from airflow_provider_bgrep.catalog.state.recovery import submits
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.records import State, SubmitRecord
@@ -57,19 +58,13 @@ if TYPE_CHECKING:
 
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths, PlanPaths
 
-_DRY: Final = "-dry"
 _JOURNAL: Final = "journal"
 """The one folder in a plan's folder."""
 
 _RECORDS: Final = "_bgrep"
 """Folder of job records and key files, beside the images."""
 
-_COLUMNS: Final = "name, request_hash, result_key, nonce, plan_id, outcome, verdict, chosen, files"
-_COUNTS: Final = (
-    f"QUALIFY row_number() OVER (PARTITION BY {', '.join(ledger_segments.SUBMIT)} "
-    "ORDER BY files <> '' DESC, seq DESC) = 1"
-)
-"""Of several entries about one submit, the one that counts; as the ledger decides."""
+_COLUMNS: Final = "name, request_hash, result_key, nonce, plan_id, outcome, attempts, verdict, chosen, files"
 
 _log = logging.getLogger(__name__)
 
@@ -110,11 +105,12 @@ def delete_unneeded(paths: CatalogPaths, plan_id: str, keep_plans: int) -> Delet
 def expired_plans(folders: Iterable[str], keep_plans: int, needed: Collection[str]) -> list[str]:
     """Plan folders that are not among the newest, oldest first.
 
-    :param folders: names of the plan folders. Their ids sort by time; other names are not plans.
+    :param folders: names of the plan folders. Their ids sort by the ledger's sequence; other names are not
+        plans.
     :param keep_plans: how many of the newest stay, at least 1.
     :param needed: plans that stay in any case.
     """
-    plans = sorted(name for name in folders if may_submit(name.removesuffix(_DRY)))
+    plans = sorted(name for name in folders if is_plan_id(name))
     return [plan_id for plan_id in plans[:-keep_plans] if plan_id not in needed]
 
 
@@ -267,7 +263,7 @@ class _Retention:
         for seq, name in enumerate(metadata.segments):
             local = self._copied(name, stack)
             parts.append(f"SELECT {_COLUMNS}, {seq} AS seq FROM {rows_of(local)}")
-        db.execute(f"CREATE VIEW entries AS FROM ({' UNION ALL '.join(parts)}) {_COUNTS}")
+        db.execute(f"CREATE VIEW entries AS {merged(' UNION ALL '.join(parts))}")
 
     def _copied(self, name: str, stack: contextlib.ExitStack) -> str:
         """The copy of a segment as a local file; it is made if it does not exist, or is damaged."""
@@ -294,8 +290,7 @@ class _Retention:
         """
         jobs, nonces, files = self._needed_by_plans(gone)
         outstanding = db.execute(
-            "SELECT DISTINCT result_key, nonce FROM entries WHERE outcome IN (?, ?)",
-            [Outcome.PENDING.value, Outcome.UNKNOWN.value],
+            f"SELECT DISTINCT result_key, nonce FROM entries WHERE outcome IN {in_sql(UNSURE)}",
         ).fetchall()
         jobs |= {safe_name(key) for key, _ in outstanding}
         nonces |= {safe_name(nonce) for _, nonce in outstanding}

@@ -388,7 +388,10 @@ class Execution:
                 names = [name for name, _ in self.shop.jobs[record.result_key]]
                 self.shop.results[record.result_key] = list(map(self._outcome_of, names))
             ended = tuple(self._ended(record, index) for index in range(len(record.items)))
-            self.board.apply_job(record, JobRecord(ended, self.shop.sent[record.nonce]))
+            saved = JobRecord(ended, self.shop.sent[record.nonce])
+            path = self.shop.layout.images / "_bgrep" / f"{record.result_key}.json"
+            put_bytes(json.dumps(saved.to_json()).encode(), path)
+            self.board.apply_job(record, saved)
 
     def _ended(self, record: SubmitRecord, index: int) -> TaskOutcome:
         name, request_hash = self.shop.jobs[record.result_key][index]

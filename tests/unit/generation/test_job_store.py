@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from airflow_provider_bgrep.connection import Settings
 from airflow_provider_bgrep.download import SavedImage
-from airflow_provider_bgrep.generation.job_store import FOLDER, JobRecord, JobStore, TaskOutcome
+from airflow_provider_bgrep.generation.job_store import JobRecord, JobStore, TaskOutcome
 from airflow_provider_bgrep.generation.outcomes import Outcome
+from airflow_provider_bgrep.journal.key_files import FOLDER
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, TaskResult

@@ -42,7 +42,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_bgrep.catalog.generate import GuardedStore, Shard
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
-from airflow_provider_bgrep.catalog.model.plan import Plan, Quote, new_plan_id
+from airflow_provider_bgrep.catalog.model.plan import Plan, Quote, new_plan_id, number_of
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, WORK_ITEM, arrow_schema, blank
 from airflow_provider_bgrep.catalog.state.ledger import COMPACT_ABOVE, Ledger
 from airflow_provider_bgrep.catalog.state.ledger_metadata import (
@@ -57,8 +57,8 @@ from airflow_provider_bgrep.catalog.state.ledger_reader import (
     LedgerSnapshot,
     PlanInProgressError,
 )
-from airflow_provider_bgrep.catalog.state.ledger_segments import SUBMIT
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+from airflow_provider_bgrep.catalog.state.progress import merged
 from airflow_provider_bgrep.catalog.state.recovery import plan_entries, shard_entries
 from airflow_provider_bgrep.client import without_waiting
 from airflow_provider_bgrep.exceptions import BgRepStateError
@@ -166,11 +166,10 @@ def settle(layout: CatalogPaths, plan_id: str) -> LedgerMetadata:
 
 def purchases(layout: CatalogPaths) -> dict[tuple[str, ...], str]:
     """Outcomes of all that the ledger knows, by what tells one purchase from another."""
-    db, same = connection(), ", ".join(SUBMIT)
+    db = connection()
     with reading(layout, db, now=NOW * 2):
         found = db.execute(
-            f"SELECT {same}, outcome FROM entries QUALIFY row_number() OVER "
-            f"(PARTITION BY {same} ORDER BY files <> '' DESC, seq DESC) = 1"
+            f"SELECT name, request_hash, result_key, nonce, outcome FROM ({merged('FROM entries')})"
         ).fetchall()
     return {tuple(values[:-1]): values[-1] for values in found}
 
@@ -319,9 +318,7 @@ def test_a_catalog_that_cannot_be_used_does_not_keep_others_waiting(shop):
 def test_a_run_that_is_making_its_plan_keeps_later_ones_waiting_and_no_earlier_one(files):
     layout = layout_of(files)
     ledger = Ledger(layout)
-    first, second = (PlanLease(new_plan_id(NOW + i), f"run-{i}", "dag", NOW + DAY) for i in range(2))
-    ledger.acquire_lease(first, NOW)
-    ledger.acquire_lease(second, NOW)
+    first, second = (ledger.acquire_lease("dag", f"run-{i}", NOW) for i in range(2))
     with duckdb.connect() as db:
         with ledger.reader.snapshot(db, own=first.plan_id, now=NOW):
             pass
@@ -331,15 +328,12 @@ def test_a_run_that_is_making_its_plan_keeps_later_ones_waiting_and_no_earlier_o
         ):
             pass
         # Cleared, it comes to stand behind the other.
-        again = replace(first, plan_id=new_plan_id(NOW + 5))
-        ledger.acquire_lease(again, NOW)
+        again = ledger.acquire_lease("dag", "run-0", NOW)
         with ledger.reader.snapshot(db, own=second.plan_id, now=NOW):
             pass
         ledger.release_lease(second.plan_id)
         with ledger.reader.snapshot(db, own=again.plan_id, now=NOW):
             pass
-        with ledger.reader.snapshot(db, own=second.plan_id, now=NOW + 2 * DAY):
-            pass  # who has died while it planned is waited for until its lease expires
 
 
 def test_a_plan_that_has_lapsed_is_taken_out_when_the_next_is_leased_whatever_a_shards_clock_says(shop):
@@ -354,12 +348,15 @@ def test_a_plan_that_has_lapsed_is_taken_out_when_the_next_is_leased_whatever_a_
     assert new.states == {"a": "new"}
 
 
-def test_a_plan_lapses_by_the_clock_too(shop):
-    run = shop.plan([row("a")], now=shop.started - DAY, valid_for=3600)
+def test_whatever_a_shards_clock_says_it_submits_until_another_plan_closes_its_own(shop):
+    # By the clock of the shard's worker the lease expired a day ago.
+    run = shop.plan([row("a"), row("b")], now=shop.started - DAY, valid_for=3600)
+    assert Shard.read(shop.layout, run.plan_id, 0).is_open
+    run.work({"b": "never"})
+    assert shop.billed.total() == 1
+    later = shop.plan([row("a"), row("b")], now=shop.started)
     assert not Shard.read(shop.layout, run.plan_id, 0).is_open
-    run.work()
-    assert shop.billed.total() == 0
-    assert Shard.read(shop.layout, shop.plan([row("a")], now=shop.started).plan_id, 0).is_open
+    assert later.states == {"a": "unpublished", "b": "new"}
 
 
 def test_a_store_refuses_an_intent_once_the_plan_is_over_and_has_written_it_by_then(files):
@@ -509,9 +506,9 @@ def test_a_job_of_which_no_journal_is_left_is_not_submitted_again(shop, files):
 
 
 def test_a_plan_that_was_never_written_down_is_taken_over_as_nothing(shop):
-    Ledger(shop.layout).acquire_lease(PlanLease(new_plan_id(NOW), "run", "dag", NOW), NOW)
+    Ledger(shop.layout).acquire_lease("dag", "run", NOW)
     run = shop.plan([row("a")], now=NOW + DAY)
-    assert len(run.plan.merged_plans) == 1
+    assert run.plan.merged_plans == ()
     run.complete()
     assert pointer_of(shop.layout).uncommitted_plans == ()
 
@@ -524,7 +521,7 @@ def test_what_is_written_down_late_of_a_purchase_with_images_takes_none_of_them(
     # The task of an earlier run writes what it knew: that it is pending.
     late = {**shop.entries()[0], "files": "", "verdict": "", "outcome": "pending"}
     ledger = Ledger(shop.layout)
-    ledger.commit(new_plan_id(NOW), [late])
+    ledger.commit(new_plan_id(3, NOW), [late])
     assert shop.plan(catalog).counts == {"unchanged": 1}
     ledger.compact()
     assert shop.plan(catalog).counts == {"unchanged": 1}
@@ -545,7 +542,7 @@ def test_of_two_purchases_of_one_second_the_one_counts_that_submits_nothing(shop
     ):
         files: dict[str, bytes] = {}
         other = Destination(layout_of(files))
-        Ledger(other.layout).commit(new_plan_id(NOW + number), entries)
+        Ledger(other.layout).commit(new_plan_id(number + 1, NOW), entries)
         with other.draft(catalog) as planned:
             assert planned.plan.counts[state] == 1
 
@@ -570,10 +567,10 @@ def test_segments_are_merged_and_those_who_read_before_read_on(files):
     layout = layout_of(files)
     ledger = Ledger(layout)
     for number in range(COMPACT_ABOVE):
-        ledger.commit(new_plan_id(NOW + number), [entry_of(number)])
+        ledger.commit(new_plan_id(number + 1, NOW), [entry_of(number)])
     assert len(pointer_of(layout).segments) == COMPACT_ABOVE
     with duckdb.connect() as db, ledger.reader.snapshot(db, own="", now=NOW):
-        ledger.commit(new_plan_id(NOW + 100), [entry_of(100)])
+        ledger.commit(new_plan_id(101, NOW), [entry_of(100)])
         assert len(pointer_of(layout).segments) == 1
         assert db.execute("SELECT count(*) FROM entries").fetchone() == (COMPACT_ABOVE,)
     wanted = {(f"s{i}", f"c{i}", "", f"n{i}"): "failed" for i in (*range(COMPACT_ABOVE), 100)}
@@ -589,7 +586,7 @@ def test_of_a_purchase_that_is_in_several_segments_the_last_one_stays(files):
         {"outcome": "generated", "result_key": "k", "files": "[1]", "verdict": "passed"},
     ]
     for number, cells in enumerate(steps):
-        ledger.commit(new_plan_id(NOW + number), [entry_of(1, **cells), entry_of(2 + number)])
+        ledger.commit(new_plan_id(number + 1, NOW), [entry_of(1, **cells), entry_of(2 + number)])
     before = purchases(layout)
     ledger.compact()
     assert purchases(layout) == before
@@ -603,7 +600,7 @@ def test_pointers_and_segments_do_not_pile_up_and_the_last_twenty_pointers_lead_
     layout = layout_of(files)
     ledger = Ledger(layout)
     for number in range(60):
-        ledger.commit(new_plan_id(NOW + number), [entry_of(number)])
+        ledger.commit(new_plan_id(number + 1, NOW), [entry_of(number)])
     numbers = [int(name[-13:-5]) for name in pointers_in(files)]
     assert numbers == list(range(numbers[-1] - KEEP + 1, numbers[-1] + 1))
     kept = [LedgerMetadataLog(layout.ledger).read(number) for number in numbers]
@@ -620,7 +617,7 @@ def test_a_store_that_lets_no_one_delete_is_written_to_all_the_same(files):
     kept = Kept(files)
     layout = layout_of(kept)
     for number in range(KEEP + 3):
-        Ledger(layout).commit(new_plan_id(NOW + number), [entry_of(number)])
+        Ledger(layout).commit(new_plan_id(number + 1, NOW), [entry_of(number)])
     assert len(purchases(layout)) == KEEP + 3
     assert len(pointers_in(kept)) > KEEP
 
@@ -726,7 +723,7 @@ def test_after_a_loss_submits_go_on_where_they_were(past):
 
 def test_a_byte_that_changed_is_found_where_parquet_itself_finds_nothing(files):
     layout = layout_of(files)
-    Ledger(layout).commit(new_plan_id(NOW), [entry_of(number) for number in range(40)])
+    Ledger(layout).commit(new_plan_id(1, NOW), [entry_of(number) for number in range(40)])
     (name,) = segments_in(files)
     whole = files[name]
     silent = 0
@@ -771,13 +768,16 @@ def test_what_a_newer_version_wrote_is_neither_read_nor_rebuilt(past, what: str)
         put_bytes(data.getvalue(), layout.ledger / name)
         pointer = pointer_of(layout)
         assert LedgerMetadataLog(layout.ledger).create(
-            replace(pointer, segments=(*pointer.segments, name)), pointer.number + 1
+            pointer.with_segments({**pointer.plans_by_segment, name: ()}), pointer.number + 1
         )
     before = dict(files)
-    ledger, late = Ledger(shop.layout), PlanLease(new_plan_id(NOW), "run", "dag", NOW)
+    ledger = Ledger(shop.layout)
     works: list[Callable[[], Any]] = [lambda: decisions(shop), ledger.compact]
     if what == "pointer":
-        works += [lambda: ledger.acquire_lease(late, NOW), lambda: ledger.commit(late.plan_id, [entry_of(1)])]
+        works += [
+            lambda: ledger.acquire_lease("dag", "run", NOW),
+            lambda: ledger.commit(new_plan_id(99, NOW), [entry_of(1)]),
+        ]
     for work in works:
         with pytest.raises(NewerLedgerError):
             work()
@@ -898,15 +898,21 @@ def every_death(
 
 def test_killed_at_any_call_a_lease_is_made_or_is_not(past):
     files, shop = past
-    plan = PlanLease(new_plan_id(NOW), "run", "dag", NOW + DAY)
     before = purchases(shop.layout)
-    claims = []
-    for _, layout in every_death(files, lambda layout: Ledger(layout).acquire_lease(plan, NOW)):
-        claims.append(Ledger(layout).reader.has_lease(plan.plan_id))
-        Ledger(layout).acquire_lease(plan, NOW)
-        assert Ledger(layout).reader.has_lease(plan.plan_id)
+
+    def lease(layout: CatalogPaths) -> None:
+        ledger = Ledger(layout)
+        ledger.activate(ledger.acquire_lease("dag", "run", NOW).plan_id, NOW + DAY)
+
+    planned = []
+    for _, layout in every_death(files, lease):
+        planned.append([one.planned for one in pointer_of(layout).leases if one.dag_id == "dag"])
+        lease(layout)
+        (active,) = (one.plan_id for one in pointer_of(layout).leases if one.dag_id == "dag")
+        assert Ledger(layout).reader.has_lease(active)
+        Ledger(layout).release_lease(active)
         assert purchases(layout) == before
-    assert claims == [False, True]
+    assert planned == [[], [False], [True]]
 
 
 def test_killed_at_any_call_of_committing_nothing_is_forgotten_and_nothing_doubles(past):
@@ -958,8 +964,7 @@ def test_killed_at_any_call_of_planning_the_same_run_plans_again(past):
         replace(shop, layout=layout).plan(LAST_CATALOG, run_id="killed", now=shop.later)
 
     for _, layout in every_death(files, plan):
-        again = PlanLease(new_plan_id(shop.later + 60), "killed", "nightly", shop.later + DAY)
-        Ledger(layout).acquire_lease(again, shop.later + 60)
+        again = Ledger(layout).acquire_lease("nightly", "killed", shop.later + 60)
         with reading(layout, connection(), own=again.plan_id, now=shop.later + 60):
             assert connection().execute("SELECT count(*) FROM locked").fetchone() == (0,)
         assert purchases(layout) == before
@@ -1007,9 +1012,9 @@ class SingleRowRun:
     settles: bool = True
 
     def __call__(self, layout: CatalogPaths) -> str:
-        ledger, plan_id = Ledger(layout), new_plan_id(self.now)
+        ledger = Ledger(layout)
         run_id = self.run_id or f"run-{self.number}"
-        ledger.acquire_lease(PlanLease(plan_id, run_id, "dag", self.now + DAY / 2), self.now)
+        plan_id = ledger.acquire_lease("dag", run_id, self.now).plan_id
         db = connection(self.number + 1)
         try:
             with ledger.reader.snapshot(db, own=plan_id, now=self.now) as standing:
@@ -1017,6 +1022,7 @@ class SingleRowRun:
                 is_locked = db.execute("SELECT count(*) FROM locked").fetchone() != (0,)
             submits = not is_locked and (not found or (self.resubmit and found == {"unknown_outcome"}))
             self._plan(layout, plan_id, run_id, standing.closed_plans, submits=submits)
+            ledger.activate(plan_id, self.now + DAY / 2)
         except PlanInProgressError:
             ledger.release_lease(plan_id)
             return "refused"
@@ -1172,7 +1178,6 @@ def test_a_rebuild_takes_back_nothing_that_was_leased_or_committed_meanwhile(pas
     broken, shop = past
     before = purchases(shop.layout)
     lose_a_segment(broken)
-    plan = PlanLease(new_plan_id(NOW), "run", "dag", NOW + DAY)
 
     def compact(files: dict[str, bytes]) -> Callable[[Interceptor], LedgerMetadata]:
         def work(around: Interceptor) -> LedgerMetadata:
@@ -1190,8 +1195,9 @@ def test_a_rebuild_takes_back_nothing_that_was_leased_or_committed_meanwhile(pas
         for _ in range(turns):
             actor.step()
         ledger = Ledger(layout_of(files))
-        ledger.repaired(lambda ledger=ledger: ledger.acquire_lease(plan, NOW))
-        ledger.commit(new_plan_id(NOW - 5), [entry_of(1)])
+        plan = ledger.repaired(lambda ledger=ledger: ledger.acquire_lease("dag", "run", NOW))
+        ledger.activate(plan.plan_id, NOW + DAY)
+        ledger.commit(new_plan_id(1, NOW - 5), [entry_of(1)])
         actor.finish()
         assert actor.error is None
         assert ledger.reader.has_lease(plan.plan_id)
@@ -1201,16 +1207,20 @@ def test_a_rebuild_takes_back_nothing_that_was_leased_or_committed_meanwhile(pas
 
 def test_on_s3_of_many_claims_at_once_none_is_lost(s3_folder):
     layout = CatalogPaths(s3_folder)
-    plans = [PlanLease(new_plan_id(NOW + i), f"run-{i}", "dag", NOW + DAY) for i in range(8)]
+    plans: list[PlanLease] = []
     threads = [
-        threading.Thread(target=lambda plan=plan: Ledger(layout).acquire_lease(plan, NOW)) for plan in plans
+        threading.Thread(
+            target=lambda i=i: plans.append(Ledger(layout).acquire_lease("dag", f"run-{i}", NOW))
+        )
+        for i in range(8)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert set(pointer_of(layout).leases) == set(plans)
-    assert pointer_of(layout).number == len(plans)
+    assert pointer_of(layout).number == len(plans) == 8
+    assert sorted(number_of(plan.plan_id) for plan in plans) == [*range(1, 9)]
 
 
 def test_on_s3_two_runs(s3_folder):
