@@ -188,9 +188,10 @@ class LedgerReader:
     def _check_planning(self, metadata: LedgerMetadata, own: str) -> None:
         """Check that no other plan is being made that acquired its lease first.
 
-        Plans that acquired theirs later wait for this one, or see what it will submit.
+        Plans that acquired theirs later wait for this one, or see what it will submit. Who has no lease
+        submits nothing, and need not wait.
         """
-        for lease in metadata.leases:
+        for lease in metadata.leases if metadata.lease(own) is not None else ():
             if lease.plan_id == own:
                 return
             if not lease.planned:
@@ -286,7 +287,7 @@ class LedgerReader:
         """Purchases with some outcomes."""
         listed = f"outcome IN {in_sql(outcomes)}"
         # In most runs there are none, and this reads one column only.
-        if db.execute(f"SELECT count(*) FROM entries WHERE {listed}").fetchone() == (0,):
+        if db.execute(f"SELECT count(*) FROM entries WHERE {listed}").fetchall() == [(0,)]:
             return []
         records = (
             "SELECT name, nonce, result_key, outcome, attempts, plan_id, shard, seq FROM entries "
@@ -392,7 +393,7 @@ def drop_committed(db: duckdb.DuckDBPyConnection, segments: int) -> None:
 
     :param segments: how many there are.
     """
-    if db.execute("SELECT count(*) FROM recovered").fetchone() != (0,):
+    if db.execute("SELECT count(*) FROM recovered").fetchall() != [(0,)]:
         name, purchase = PURCHASE.split(", ", 1)
         most = f"max(attempts) FILTER (WHERE outcome IN {in_sql(COLLECTED)})"
         db.execute(
@@ -401,7 +402,10 @@ def drop_committed(db: duckdb.DuckDBPyConnection, segments: int) -> None:
             f"FROM entries WHERE seq < {segments} AND name IN (SELECT name FROM recovered) GROUP BY ALL"
         )
         is_known = f"c.name = recovered.name AND c.purchase = {purchase} AND c.progress >= {PROGRESS}"
-        is_new = f"outcome IN {in_sql(COLLECTED)} AND recovered.attempts > coalesce(c.attempts, 0)"
+        is_new = (
+            f"outcome IN {in_sql(COLLECTED)} AND c.progress = {PROGRESS} "
+            "AND recovered.attempts > coalesce(c.attempts, 0)"
+        )
         db.execute(
             f"DELETE FROM recovered WHERE EXISTS (FROM committed c WHERE {is_known} AND NOT ({is_new}))"
         )

@@ -118,12 +118,13 @@ def accepted_submits(store: PlanStore) -> Iterator[SubmitRecord]:
 
 
 def submits(store: PlanStore) -> Iterator[SubmitRecord]:
-    """All submits in the journals of a plan.
+    """All submits in the journals of a plan, with the keys that lie beside the images.
 
     :raises BgRepStateError: if a journal is damaged.
     """
     for journal in store.journals():
-        yield from _records(journal)
+        for record in _records(journal):
+            yield with_key(store.paths.images, record)
 
 
 def is_complete(results: Iterable[Mapping[str, Any]], facts: Mapping[str, Submits]) -> bool:
