@@ -187,6 +187,10 @@ def _find_orphans(join: Join) -> None:
     """
     waiting = WAITING.format(**decision(join.options))
     names = f"SELECT name FROM entries WHERE outcome IN {in_sql(COLLECTED)}"
+    # In most runs there is none, and this reads one column only.
+    if join.one(f"SELECT count(*) FROM ({names})") == (0,):
+        join.db.execute("CREATE OR REPLACE TABLE orphans AS FROM before LIMIT 0")
+        return
     found = merged(f"FROM entries WHERE name IN ({names})")
     taken = (
         "SELECT b.name, b.result_key FROM decided d JOIN before b ON b.rowid = d.entry "

@@ -909,7 +909,7 @@ def every_death(
 
 
 def test_killed_at_any_call_a_lease_is_made_or_is_not(past):
-    files, shop = past
+    files, _ = past
 
     def lease(layout: CatalogPaths) -> None:
         ledger = Ledger(layout)
