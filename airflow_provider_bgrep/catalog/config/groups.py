@@ -39,7 +39,8 @@ class BudgetOptions:
 
     :param approve_above: ask a person if a run costs more than this sum (Airflow 3.1 and later; on earlier
         versions such a run submits nothing). No answer within half of ``valid_for`` counts as a refusal.
-    :param max_attempts: runs in which a row may fail before it is quarantined, 1 to 100.
+    :param max_attempts: submits of a row that may fail, in all runs together, before it is quarantined, 1 to
+        100. A job that does not finish is collected in three times as many runs.
     :param on_unknown_outcome: what to do if nobody knows whether a submit was accepted: ``fail`` (do not
         submit it again) or ``resubmit``, which may pay twice.
     """

@@ -30,7 +30,7 @@ class Event:
     """What ends a state.
 
     :param event: what happens.
-    :param by: who may cause it: a task, the service, another run, a person.
+    :param by: who can cause it: a task, the service, another run, a person.
     :param to: the state that follows.
     """
 
@@ -237,7 +237,7 @@ PURCHASE: Final = Lifecycle(
         LifecycleState(
             Outcome.FAILED.value,
             "The job failed. It may be billable.",
-            "Nothing, until the row has max_attempts purchases in vain; then the row is not submitted again.",
+            "Nothing, until the row has max_attempts purchases without success; then it stays as it is.",
             "The row changes.",
             (
                 Event(

@@ -54,7 +54,7 @@ WAITING: Final = f"outcome IN {in_sql(COLLECTED)} AND account = {{account}} AND 
 """Whether a purchase is collected by this run, as :data:`DECIDE` decides about the row."""
 
 _COUNTED: Final = in_sql({"failed", "unknown_outcome", "refused"})
-"""Outcomes of purchases that were made in vain: their row may be submitted again."""
+"""Outcomes of purchases without success: their row may be submitted again."""
 
 ALONE: Final = f"CASE WHEN outcome IN {_COUNTED} THEN 1 ELSE coalesce(attempts, 0) END AS attempts"
 """The attempts of a row's only purchase for a request; otherwise see :func:`judged`."""
@@ -67,7 +67,8 @@ def judged(records: str) -> str:
     """The query for the purchase that decides, for each request of a row: see :func:`~.progress.rank_of`.
 
     It depends on the purchases only, and not on when or where they were written. ``attempts`` is the number
-    of purchases that were made in vain; of a job that is still collected, the runs that asked for it in vain.
+    of purchases without success; of a job that is still collected, the number of runs that asked for it
+    without success.
 
     :param records: a query whose rows are entries of the ledger, to be formatted with :func:`decision`.
     """

@@ -48,6 +48,7 @@ from airflow_provider_bgrep.catalog.state.ledger_reader import (
 from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import UNSURE
+from airflow_provider_bgrep.catalog.state.recovery import plan_entries
 from airflow_provider_bgrep.client import sleep
 from airflow_provider_bgrep.storage import get_bytes, names_in, put_bytes, remove, size_of
 
@@ -148,14 +149,14 @@ class Ledger:
         self._metadata.commit(lambda now: replace(now, leases=_without(now.leases, {plan_id})))
         self._forget_renewals(plan_id)
 
-    def close(self, plan_id: str) -> None:
+    def close(self, plan_id: str) -> LedgerMetadata:
         """End the lease of a plan, so that its journals can be read for the last time.
 
         What it did not submit is free for the next plan at once; what is pending, the next plan collects.
 
         :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
         """
-        self._commit(lambda now: _close(now, {plan_id}))
+        return self._commit(lambda now: _close(now, {plan_id}))
 
     def reopen(self, plan_id: str, now: float | None = None) -> bool:
         """Give a plan its lease back, so that a task of its run that was cleared can submit what is left.
@@ -177,7 +178,13 @@ class Ledger:
                 return metadata
             lease = PlanLease(plan_id, plan.run_id, plan.dag_id, until, planned=True)
             closed = tuple(one for one in metadata.closed_plans if one != plan_id)
-            return replace(metadata, leases=(*metadata.leases, lease), closed_plans=closed)
+            return replace(
+                metadata,
+                leases=(*metadata.leases, lease),
+                closed_plans=closed,
+                reopened=plan_id,
+                reopens=metadata.reopens + 1,
+            )
 
         lease = self._commit(change).lease(plan_id)
         return lease is not None and lease.planned
@@ -275,16 +282,21 @@ class Ledger:
         :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
         :raises BgRepConflictError: if other runs committed first in every attempt.
         """
-        if not keep_open:
-            self.close(plan_id)
-        plan = PlanStore(self._paths, plan_id).find_plan()
+        before = self._commit(lambda now: now) if keep_open else self.close(plan_id)
+        store = PlanStore(self._paths, plan_id)
+        plan = store.find_plan()
         merged_plans = [one for one in (plan.merged_plans if plan else ()) if one != plan_id]
-        rows = [*self._uncommitted(merged_plans), *entries]
+        for one in merged_plans:
+            if one in before.uncommitted_plans:
+                self.reader.written_plan(one)  # raises if what it submitted is not known
+        rows = [*self._uncommitted(merged_plans), *self._reopened(store, before), *entries]
         name = segments.write(rows, self._paths.ledger, f"segment-{plan_id}") if rows else ""
         numbers = {number_of(plan_id), *map(number_of, merged_plans)} - {0}
 
         def change(now: LedgerMetadata) -> LedgerMetadata:
-            committed = set(merged_plans) if keep_open else {*merged_plans, plan_id}
+            # A plan that was opened again meanwhile may submit more, which is not among the entries.
+            is_open = keep_open or (now.reopened == plan_id and now.reopens != before.reopens)
+            committed = set(merged_plans) if is_open else {*merged_plans, plan_id}
             if name and name not in now.segments:
                 now = now.with_segments({**now.plans_by_segment, name: numbers})
             return replace(
@@ -295,6 +307,16 @@ class Ledger:
 
         metadata = self._commit(change)
         return self.compact() if len(metadata.segments) > COMPACT_ABOVE else metadata
+
+    @staticmethod
+    def _reopened(store: PlanStore, closed: LedgerMetadata) -> Iterator[Mapping[str, Any]]:
+        """The entries of a plan that was once opened again: the caller may have read them before that.
+
+        :param closed: the metadata after the plan was closed.
+        """
+        if closed.reopened == store.plan_id:
+            for entries in plan_entries(store):
+                yield from entries
 
     def _commit(self, change: Callable[[LedgerMetadata], LedgerMetadata]) -> LedgerMetadata:
         # Metadata that was lost must not be taken for metadata that never existed.

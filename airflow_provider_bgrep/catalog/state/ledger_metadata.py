@@ -79,6 +79,8 @@ class LedgerMetadata:
     :param closed_plans: plans that may not submit any more, and whose submits are in no segment yet.
     :param segment_plans: for each segment, the numbers of the plans whose entries are in it. A lost segment
         can be rebuilt only while the files of all of them exist.
+    :param reopened: the plan that got its lease back last; ``''`` if none ever did.
+    :param reopens: how often plans got their lease back.
     :param latest_leased: the last plan that acquired a lease; its number is the ledger's sequence. The folder
         of a later plan means that metadata was lost.
     """
@@ -89,6 +91,8 @@ class LedgerMetadata:
     closed_plans: tuple[str, ...] = ()
     segment_plans: tuple[tuple[int, ...], ...] = ()
     latest_leased: str = ""
+    reopened: str = ""
+    reopens: int = 0
 
     @property
     def uncommitted_plans(self) -> tuple[str, ...]:
@@ -223,6 +227,8 @@ def _decode(data: bytes, number: int, path: ObjectStoragePath) -> LedgerMetadata
             tuple(value["closed_plans"]),
             tuple(tuple(map(int, one)) for one in value["segment_plans"]),
             str(value["latest_leased"]),
+            str(value["reopened"]),
+            int(value["reopens"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedLedgerError(f"{path} cannot be read: {error}") from None

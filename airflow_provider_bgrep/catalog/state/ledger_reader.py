@@ -389,7 +389,7 @@ def create_view(db: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
 def drop_committed(db: duckdb.DuckDBPyConnection, segments: int) -> None:
     """Delete from ``recovered`` what a segment knows as well: the segment knows whether it was published.
 
-    What says that a purchase was asked for in vain once more stays.
+    What says that a purchase was asked for once more without success stays.
 
     :param segments: how many there are.
     """

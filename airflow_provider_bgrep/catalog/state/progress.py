@@ -5,7 +5,8 @@ A purchase is one submit of one row. It is known by the row's name and the submi
 ``result_key`` where there is no nonce. Journal, manifest, results and ledger may each have a record of it,
 and an old record may be written after a newer one. Therefore the record that is furthest along counts,
 wherever and whenever it was written; of several that are equally far along, the one that is later in the
-ledger's sequence. The number of runs that asked for it in vain is the highest that any of its records has.
+ledger's sequence. The number of runs that asked for it without success is the highest that any of its records
+has.
 """
 
 from __future__ import annotations

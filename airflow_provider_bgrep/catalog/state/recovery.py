@@ -44,7 +44,6 @@ from airflow_provider_bgrep.catalog.state.progress import (
     rank_of,
 )
 from airflow_provider_bgrep.exceptions import BgRepStateError
-from airflow_provider_bgrep.generation.job_store import read_job_record
 from airflow_provider_bgrep.generation.outcomes import BILLABLE, Outcome
 from airflow_provider_bgrep.journal.journal import read_records
 from airflow_provider_bgrep.journal.key_files import with_key
@@ -118,7 +117,7 @@ def accepted_submits(store: PlanStore) -> Iterator[SubmitRecord]:
 
 
 def submits(store: PlanStore) -> Iterator[SubmitRecord]:
-    """All submits in the journals of a plan, with the keys that lie beside the images.
+    """All submits in the journals of a plan, with the keys that are stored beside the images.
 
     :raises BgRepStateError: if a journal is damaged.
     """
@@ -286,6 +285,9 @@ def _add_replaced(store: PlanStore, submits: Submits) -> None:
 
 def _from_job_record(store: PlanStore, facts: Facts) -> Facts:
     """What the record of a finished job says of an image task; nothing if there is no record."""
+    # It loads what decodes images. Few plans need it.
+    from airflow_provider_bgrep.generation.job_store import read_job_record
+
     try:
         ended = read_job_record(store.paths.images, facts["result_key"])
         task = ended.outcomes[facts["index"]] if ended is not None else None

@@ -204,7 +204,8 @@ class _Retention:
         folders, copies = names_in(self._paths.plans), names_in(self._paths.ledger_copy)
         metadata = LedgerMetadataLog(self._paths.ledger).latest() or LedgerMetadata()
         # Leases, and plans whose submits are in no segment yet.
-        expired = expired_plans(folders, keep_plans, {plan_id, *metadata.uncommitted_plans})
+        leased = {lease.plan_id for lease in metadata.leases}
+        expired = expired_plans(folders, keep_plans, {plan_id, *leased, *metadata.uncommitted_plans})
         if not expired and not copies:
             return Deleted()
         self._copy_segments(metadata, copies)
@@ -329,7 +330,7 @@ class _Retention:
         for plan_id in plan_ids:
             plan = self._paths.plan(plan_id)
             # The header first: without it the folder is a plan that was never finished, which nobody reads.
-            _delete([plan.header, *_files_in(plan)])
+            _delete([plan.header, plan.header_copy, *_files_in(plan)])
             if is_local(plan.folder):
                 _delete_empty_folders(Path(plan.folder.path))
 

@@ -308,7 +308,11 @@ class Execution:
         self.shard = shard
         self.retry_failed, self.writes_manifest = retry_failed, writes_manifest
         self.read = Shard.read(self.shop.layout, run.plan_id, shard)
-        self.contents = {one["name"]: one["request_hash"] for one in run.store.work_items(shard)}
+        self.contents = {
+            one["name"]: one["request_hash"]
+            for one in run.store.work_items(shard)
+            if one["state"] != RowState.ORPHANED.value
+        }
         tasks, self.account = self.read.image_tasks, self.read.options.bgrep_conn_id
         self.journal = Journal(
             _Dated(self.read.store, self.shop.sent, around), self.account, try_number=try_number

@@ -385,6 +385,49 @@ def test_a_closed_plan_is_opened_again_unless_a_later_one_was_leased(shop):
     assert shop.billed.total() == 2
 
 
+@pytest.mark.parametrize("when", ["before the commit", "after the entries are read"])
+def test_what_a_plan_submits_that_is_opened_again_while_it_is_committed_is_not_forgotten(shop, when: str):
+    catalog = [row("a"), row("b")]
+    run = shop.plan(catalog)
+    run.work({"b": "never"})
+    run.check()
+    ledger = Ledger(shop.layout)
+    ledger.close(run.plan_id)
+    entries = [entry for shard in plan_entries(run.store) for entry in shard]
+
+    def reopened() -> Iterator[dict[str, Any]]:
+        if when == "after the entries are read":
+            work()
+        yield from map(dict, entries)
+
+    def work() -> None:
+        assert ledger.reopen(run.plan_id)
+        run.work({"b": "lost"}, try_number=2)
+
+    if when == "before the commit":
+        work()
+    ledger.commit(run.plan_id, reopened())
+    assert shop.plan(catalog).states == {"a": "unpublished", "b": "quarantined"}
+    assert shop.billed.total() == 2
+
+
+def test_a_plan_that_is_lost_before_its_successor_is_committed_is_not_forgotten(shop, files):
+    catalog = [row("a"), row("b")]
+    lost = shop.plan(catalog)
+    lost.work({"a": "lost"})
+    run = shop.plan(catalog)
+    assert run.plan.merged_plans == (lost.plan_id,)
+    run.work()
+    run.check()
+    kept = {name: data for name, data in files.items() if PLANS + lost.plan_id in name}
+    delete(files, PLANS + lost.plan_id)
+    with pytest.raises(BgRepStateError, match="given_up"):
+        run.publish()
+    files |= kept
+    run.publish()
+    assert shop.plan(catalog).counts == {"quarantined": 1, "unchanged": 1}
+
+
 def test_a_closed_plan_locks_nothing(shop):
     """H1, as far as the ledger goes."""
     run = shop.plan([row("a")], now=shop.started)
