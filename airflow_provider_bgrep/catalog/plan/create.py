@@ -130,7 +130,7 @@ def draft_plan(
 
 
 def _cancelled_reason(options: Options, plan: Plan) -> str:
-    """Why the plan is cancelled; ``''`` if it is not."""
+    """Why the plan is canceled; ``''`` if it is not."""
     if options.dry_run:
         return "it is a dry run"
     if not plan.needs_approval or has_approval():

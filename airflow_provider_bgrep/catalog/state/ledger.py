@@ -362,7 +362,7 @@ class Ledger:
         try:
             return work()
         except DamagedLedgerError as error:
-            _log.warning("The ledger is rebuilt from the files of the plans: %s", error)
+            _log.warning("The ledger is damaged and is rebuilt from the files of the plans: %s", error)
             self.repair()
             return work()
 
@@ -414,7 +414,7 @@ class Ledger:
         if now is None or not lost:
             return
         needed = now.plans_in(lost)
-        # A folder without a header is what an interrupted clean-up has left of a plan.
+        # A folder without a header is what an interrupted cleanup has left of a plan.
         found = {number_of(one) for one in plans if number_of(one) in needed and self._is_known(one)}
         if gone := sorted(needed - found):
             numbers = ", ".join(map(str, gone[:_SHOWN]))

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Derives what each row of a shard came to from what its generate task wrote. Only this module reads
+"""Derives the result of each row of a shard from the files of its generate task. Only this module reads
 journals.
 
-A shard's results are written once, by its check task, and every other task reads those. They are missing or
-out of date if the run died before the check, if the generate task was cleared alone, or if the answer to a
-submit came late. Then the rows are derived here again, by these rules:
+A shard's results are written once, by its check task, and all other tasks read them. They are missing or
+out of date if the run died before the check, if only the generate task was cleared, or if the response to
+a submit came late. Then the results are derived again, by these rules:
 
 1. Facts belong to purchases: submits of a row, known by the row's name and the submit's nonce. Neither the
    time nor the place at which a fact was written decides anything.
@@ -22,7 +22,7 @@ submit came late. Then the rows are derived here again, by these rules:
 A shard may work on two requests of one row: on what the row asks for now, and on a job that was submitted for
 what it asked for earlier, which is orphaned. An orphaned work item has no other purchase than its own.
 
-Results are complete if they name every submit that the journal and the manifest name, and are as far along.
+Results are complete if they contain every submit of journal and manifest, and are as far along.
 """
 
 from __future__ import annotations
@@ -349,9 +349,7 @@ def _results(store: PlanStore, shard: int) -> list[ResultRow] | None:
     try:
         return list(store.results(shard, _NAMES, superseded=True)) if store.has_results(shard) else None
     except BgRepStateError as error:
-        _log.warning(
-            "The results of shard %d are derived again, and its images checked again: %s", shard, error
-        )
+        _log.warning("The results of shard %d are derived and its images checked again: %s", shard, error)
         return None
 
 

@@ -42,7 +42,7 @@ def test_every_event_leads_to_a_state_and_every_state_can_be_reached(life: Lifec
 def test_every_state_that_locks_says_until_when_and_what_a_person_can_do(life: Lifecycle):
     for one in life.states:
         assert all((one.meaning, one.locks, one.until, one.person))
-        if one.locks != "Nothing." and one.until != "For ever: it is what was paid for.":
+        if one.locks != "Nothing." and one.until != "Forever: it is billed.":
             assert one.events
 
 
