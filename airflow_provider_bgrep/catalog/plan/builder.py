@@ -199,8 +199,7 @@ def _plan_of(join: Join, run: Run, notes: tuple[str, ...]) -> Plan:
     counts = dict(join.db.execute("SELECT state, count(*) FROM rows GROUP BY state").fetchall())
     unchanged = RowState.UNCHANGED.value
     (counts[unchanged],) = join.one(
-        f"SELECT (SELECT count(*) FROM known WHERE decision = '{unchanged}') "
-        f"+ (SELECT count(*) FROM decided WHERE state = '{unchanged}')"
+        f"SELECT {join.unchanged} + count(*) FROM decided WHERE state = '{unchanged}'"
     )
     counts[RowState.INVALID.value] = len(join.catalog.invalid)
     images = "SELECT count(*), coalesce(sum(num_output), 0) FROM decided WHERE state"

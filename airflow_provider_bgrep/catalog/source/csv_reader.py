@@ -11,12 +11,14 @@ import codecs
 import csv
 import io
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import IO, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
@@ -37,6 +39,7 @@ _BOMS: Final = (
 )
 _UNDECODED: Final = "\ufffd"
 _QUOTED: Final = re.compile(r'"[^"]*"')
+_LINE: Final = re.compile(rb"[^\r\n]*(?:\r\n?|\n|\Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,8 @@ def _undecodable(file: IO[bytes], encoding: str) -> UnicodeDecodeError | None:
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
         while chunk := file.read(CHUNK_BYTES):
-            decoder.decode(chunk)
+            if decoder.getstate()[0] or not chunk.isascii():
+                decoder.decode(chunk)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         return error
@@ -156,56 +160,121 @@ def read_blocks(
     :param width: cells that a row should have.
     :param wanted: places of the columns to read, and whether each is a key.
     """
-    with _opened(local, dialect.encoding) as file:
-        for _ in range(dialect.skipped):
-            next(file)
-        line, pending = dialect.skipped, ""
-        while True:
-            text = pending or file.read(CHUNK_BYTES) + file.readline()
-            if not text:
-                return
-            pending, count = "", _count_lines(text)
-            plain = _plain(text, count, dialect, width, wanted)
-            if plain is not None:
-                yield line + 1, plain
-                line += count
-            else:
-                rows = _Rows(chain(_lines(text), file), dialect, line, list(wanted))
-                yield rows.read(line + count)
-                line, pending = rows.line, "".join(rows.pending)
+    source = _Source(local, dialect)
+    line = dialect.skipped
+    while data := source.read():
+        count = _count_lines(data)
+        plain = _plain(data, count, dialect, width, wanted)
+        if plain is not None:
+            yield line + 1, plain
+            line += count
+        else:
+            source.unread(_lines(data))
+            rows = _Rows(source, dialect, line, list(wanted))
+            yield rows.read(line + count)
+            source.unread(rows.pending)
+            line = rows.line
 
 
-def _count_lines(text: str) -> int:
+class _Source:
+    """The file after its header: in blocks of whole lines, as UTF-8, or line by line."""
+
+    def __init__(self, local: str, dialect: Dialect) -> None:
+        self._blocks = _blocks(local, dialect)
+        self._lines: deque[str] = deque()
+
+    def read(self) -> bytes:
+        """The next lines; nothing at the end."""
+        data = "".join(self._lines).encode()
+        self._lines.clear()
+        return data or next(self._blocks, b"")
+
+    def unread(self, lines: Sequence[str]) -> None:
+        """Give lines back."""
+        self._lines.extendleft(reversed(lines))
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if not self._lines:
+            self._lines.extend(_lines(next(self._blocks)))
+        return self._lines.popleft()
+
+
+def _blocks(local: str, dialect: Dialect) -> Iterator[bytes]:
+    """The lines after the header as UTF-8, some at a time; each of a block ends in it."""
+    skipped, parts = dialect.skipped, list[bytes]()
+    for data in chain(_utf8(local, dialect.encoding), [b""]):
+        # A line may end with "\r"; the last one of the data may be half of "\r\n".
+        end = max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1 if data else 0
+        if data and not end:
+            parts.append(data)
+            continue
+        block, start = b"".join([*parts, data[:end]]), 0
+        parts = [data[end:]]
+        while skipped and start < len(block):
+            found = _LINE.match(block, start)
+            start = found.end() if found else len(block)
+            skipped -= 1
+        if start < len(block):
+            yield block[start:]
+
+
+def _utf8(local: str, encoding: str) -> Iterator[bytes]:
+    """A file as UTF-8; bytes that are not UTF-8 stay as they are, those of other encodings are replaced."""
+    with Path(local).open("rb") as file:
+        chunks = iter(lambda: file.read(CHUNK_BYTES), b"")
+        if encoding == "utf-8":
+            yield from chunks
+            return
+        decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+        for chunk in chunks:
+            yield decoder.decode(chunk).encode(errors="replace")
+        yield decoder.decode(b"", final=True).encode(errors="replace")
+
+
+def _count_lines(data: bytes) -> int:
     """How many lines a text has, as Python's files count them."""
-    ends = text.count("\n")
-    if "\r" in text:
-        ends += text.count("\r") - text.count("\r\n")
-    return ends + (text[-1] not in "\r\n")
+    characters = np.frombuffer(data, np.uint8)
+    ends = np.count_nonzero(characters == ord("\n"))
+    if b"\r" in data:
+        returns = characters == ord("\r")
+        ends += np.count_nonzero(returns[:-1] & (characters[1:] != ord("\n"))) + int(returns[-1])
+    return int(ends) + (data[-1:] not in b"\r\n")
 
 
-def _lines(text: str) -> list[str]:
+def _lines(data: bytes) -> list[str]:
     """The lines of a text, with their ends, as Python's files split it."""
-    return io.StringIO(text, newline="").readlines()
+    return io.StringIO(data.decode(errors="replace"), newline="").readlines()
 
 
 def _plain(
-    text: str, count: int, dialect: Dialect, width: int, wanted: Mapping[int, bool]
+    data: bytes, count: int, dialect: Dialect, width: int, wanted: Mapping[int, bool]
 ) -> list[pa.Array] | None:
     """The wanted columns of ``count`` lines if each is a row of ``width`` cells; otherwise ``None``."""
-    if _UNDECODED in text or "\0" in text:
+    if b"\0" in data or _is_damaged(data):
         return None
-    read = _quoted if '"' in text else _unquoted
-    columns = read(text, dialect, width, list(wanted))
+    read = _quoted if b'"' in data else _unquoted
+    columns = read(data, dialect, width, list(wanted))
     if columns is None or len(columns[0]) != count:
         return None
     columns = [trimmed(column, is_key) for column, is_key in zip(columns, wanted.values(), strict=True)]
     return None if has_blank_row(columns) else columns
 
 
-def _unquoted(text: str, dialect: Dialect, width: int, wanted: Sequence[int]) -> list[pa.Array] | None:
+def _is_damaged(data: bytes) -> bool:
+    if data.isascii():
+        return False
+    try:
+        return _UNDECODED in data.decode()
+    except UnicodeDecodeError:
+        return True
+
+
+def _unquoted(data: bytes, dialect: Dialect, width: int, wanted: Sequence[int]) -> list[pa.Array] | None:
     names = [str(place) for place in range(width)]
     read = [str(place) for place in wanted]
-    data = text.encode()
     try:
         table = pa_csv.read_csv(
             pa.BufferReader(data),
@@ -223,9 +292,9 @@ def _unquoted(text: str, dialect: Dialect, width: int, wanted: Sequence[int]) ->
     return [column.combine_chunks() for column in table.columns]
 
 
-def _quoted(text: str, dialect: Dialect, width: int, wanted: Sequence[int]) -> list[pa.Array] | None:
+def _quoted(data: bytes, dialect: Dialect, width: int, wanted: Sequence[int]) -> list[pa.Array] | None:
     # Arrow misreads a quote that is not closed without an error; Python's reader reports it.
-    lines = _lines(text)
+    lines = _lines(data)
     try:
         rows = list(csv.reader(lines, delimiter=dialect.delimiter, strict=True))
     except csv.Error:

@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -66,7 +67,7 @@ _LIKELY: Final = 0.85
 _SUFFIXES: Final = ("url", "uri", "link", "path")
 """``mask_url`` is taken for a misspelling of ``mask``."""
 
-Block = tuple[Sequence[int], Sequence[pa.Array]]
+Block = tuple[Sequence[int] | np.ndarray[Any, np.dtype[np.int64]], Sequence[pa.Array]]
 """Lines, and the wanted columns' cells of the rows that begin on them."""
 
 
@@ -158,7 +159,8 @@ class Catalog:
             if not reports:
                 del self.invalid[known:]
             if len(lines):
-                yield pa.RecordBatch.from_arrays([*arrays, pa.array(lines, pa.int64())], schema=schema)
+                numbers = np.asarray(lines, np.int64)
+                yield pa.RecordBatch.from_arrays([*arrays, pa.array(numbers)], schema=schema)
 
     def template_words(self, marks: Sequence[str]) -> frozenset[str]:
         """Words in the cells that may be templates: every column that they read is among them.
@@ -308,7 +310,7 @@ def _csv(name: str, local: str, encoding: str, delimiter: str) -> Catalog:
         for block in read_blocks(local, dialect, width, places):
             if isinstance(block, tuple):
                 first, columns = block
-                yield range(first, first + len(columns[0])), columns
+                yield np.arange(first, first + len(columns[0]), dtype=np.int64), columns
             else:
                 good = [pair for row in block if (pair := _csv_row(catalog, header, width, row)) is not None]
                 cells = [[row[place] for _, row in good] for place in places]
