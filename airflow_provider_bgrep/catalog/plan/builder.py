@@ -19,7 +19,7 @@ from airflow_provider_bgrep.catalog.model.states import TO_DO, TO_SUBMIT, RowSta
 from airflow_provider_bgrep.catalog.plan.decision import COUNTS, LAST, changes
 from airflow_provider_bgrep.catalog.plan.diff import Join, Versions
 from airflow_provider_bgrep.catalog.plan.render import MADE, render_changed_rows
-from airflow_provider_bgrep.catalog.source.reader import Catalog, InvalidRow
+from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS
 

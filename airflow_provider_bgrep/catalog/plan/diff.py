@@ -24,7 +24,7 @@ from airflow_provider_bgrep.catalog.config.prompt_template import MARKS, columns
 from airflow_provider_bgrep.catalog.model.columns import MAIN, URL_FIELDS
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.plan.decision import COUNTS, DECIDE, REASON, Decision, decision
-from airflow_provider_bgrep.catalog.source.reader import Catalog, InvalidRow
+from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.source.rows import NormalizedRows
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 Versions = Callable[[Sequence[str]], Mapping[str, str]]
 """Identifies the content of images on object storage: a version for each path; ``!`` and why if none."""
 
+_NAMED: Final = ("name", "view")
 _ROW_HASH: Final = "md5(r.content)"
 """The expression that tells versions of a row apart: everything that decides its purchase.
 
@@ -160,7 +161,7 @@ class Join:
             for name in URL_FIELDS
         }
         # A million names take their time, and most rows are found by their hash.
-        columns = [f"CASE WHEN p.place IS NULL THEN r.{name} END AS {name}" for name in ("name", "view")]
+        columns = [f"CASE WHEN p.place IS NULL THEN r.{name} END AS {name}" for name in _NAMED]
         columns += [f"{one} AS {name}" for name, one in stored.items()]
         with self._streamed(self.rows.key_reader()):
             self.db.execute(
@@ -284,14 +285,17 @@ class Join:
     def _judge_purchases(self) -> None:
         """Fill ``purchases`` with those that decide about their row as long as its cells stay the same."""
         known = ", ".join(f"'{one.value}'" for one in _KNOWN)
-        is_unchanged = f"decision = '{RowState.UNCHANGED.value}'"
-        named = [f"CASE WHEN NOT {is_unchanged} THEN b.{one} END AS {one}" for one in ("name", "view")]
+        named = [f"CASE WHEN decision <> '{RowState.UNCHANGED.value}' THEN b.{one} END" for one in _NAMED]
+        # Of a million request hashes, eight bytes each: only those of one row are compared.
+        live = "SELECT name, place, hash(request_hash) AS request_hash FROM live"
+        best = "SELECT * REPLACE (hash(request_hash) AS request_hash) FROM best"
         self.db.execute(
             "CREATE OR REPLACE TEMP TABLE purchases AS SELECT hash(b.name) AS name_hash, "
             "hash(b.row_hash) AS row_key, l.place AS live, b.image_version, b.mask_version, "
-            f"{self.decide} AS decision, CASE WHEN decision = 'quarantined' THEN {self.reason} ELSE '' END "
-            f"AS change, {', '.join(named)} FROM best b LEFT JOIN live l ON l.name = b.name "
-            f"WHERE decision IN ({known})"
+            f"({self.decide})::ENUM({known}) AS decision, "
+            f"CASE WHEN decision = 'quarantined' THEN {self.reason} ELSE '' END AS change, "
+            f"{named[0]} AS name, {named[1]} AS view "
+            f"FROM ({best}) b LEFT JOIN ({live}) l ON l.name = b.name WHERE {self.decide} IN ({known})"
         )
 
     def _list_known(self) -> None:
@@ -303,7 +307,7 @@ class Join:
         unchanged = RowState.UNCHANGED.value
         self.db.execute(
             f"CREATE OR REPLACE TABLE rows AS SELECT name, {_SKU} AS sku, view, line, "
-            f"decision AS state, change FROM known WHERE decision <> '{unchanged}'"
+            f"decision::VARCHAR AS state, change FROM known WHERE decision <> '{unchanged}'"
         )
         (self.unchanged,) = self.one(f"SELECT count(*) FROM known WHERE decision = '{unchanged}'")
 

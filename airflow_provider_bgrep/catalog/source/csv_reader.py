@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CSV as spreadsheets write it: finds encoding, delimiter and header, and reads rows with their lines.
+"""Reads CSV as spreadsheets write it, each row with the line that it begins on.
 
 Arrow's reader reads the bulk. It knows neither lines nor what is wrong with a quote, so a part of the file
 that is not plain (a quoted cell, a short row, an undecodable byte) is read by Python's reader.
@@ -13,139 +13,101 @@ import io
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from airflow_provider_bgrep.catalog.source.cells import has_blank_row, trimmed
-from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
-
-MAX_LINES: Final = 100
-"""Lines of one row at most: without a limit, a quote that is not closed would take the rest of the file."""
-
-DELIMITERS: Final = (",", ";", "\t", "|")
-CHUNK_BYTES: Final = 1 << 20
-"""Bytes that are read and parsed at once."""
-
-_BOMS: Final = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
+from airflow_provider_bgrep.catalog.model.columns import REQUIRED, column_name
+from airflow_provider_bgrep.catalog.source.catalog import (
+    CHUNK_BYTES,
+    KEYS,
+    Block,
+    Catalog,
+    Header,
+    InvalidRow,
+    holds,
+    refusal,
 )
+from airflow_provider_bgrep.catalog.source.cells import BLANKS, has_blank_row, trimmed, whole_key
+from airflow_provider_bgrep.catalog.source.csv_dialect import MAX_LINES, Dialect, detect_dialect
+
 _UNDECODED: Final = "\ufffd"
-_QUOTED: Final = re.compile(r'"[^"]*"')
 _LINE: Final = re.compile(rb"[^\r\n]*(?:\r\n?|\n|\Z)")
+Row = tuple[int, Sequence[str], str]
+"""The line that a row begins on, its cells, and what is wrong with it, if anything."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """How a file is written.
+def open_csv(name: str, local: str, encoding: str = "", delimiter: str = "") -> Catalog:
+    """Open a CSV file.
 
-    :param encoding: Python's name of it.
-    :param delimiter: the character between cells.
-    :param header: the headings of its columns.
-    :param skipped: lines up to and including the header.
-    """
-
-    encoding: str
-    delimiter: str
-    header: tuple[str, ...]
-    skipped: int
-
-
-def detect_dialect(local: str, encoding: str = "", delimiter: str = "") -> Dialect:
-    """How a file is written.
-
+    :param name: the catalog, for messages.
     :param local: the file's path.
     :param encoding: its encoding; ``""`` to detect it.
     :param delimiter: its delimiter; ``""`` to detect it.
     :raises InvalidInput: if the file has no header, or an argument is wrong.
     """
-    encoding = _known(encoding) if encoding else _encoding_of(local)
-    given = {"tab": "\t", "\\t": "\t"}.get(delimiter.lower(), delimiter)
-    if given and len(given) != 1:
-        raise InvalidInput([Problem("delimiter", f"is {delimiter!r}; give one character, or tab")])
-    with _opened(local, encoding) as file:
-        skipped = 0
-        for line in file:
-            skipped += 1
-            text = line.strip("\r\n\ufeff ")
-            if skipped == 1 and text.lower().startswith("sep=") and len(text) == 5:
-                given = given or text[4]
-            elif text.strip(",;\t|"):
-                break
-        else:
-            raise InvalidInput([Problem("catalog", "is empty; give a header and one row for each image")])
-        lines = [line.lstrip("\ufeff")]
-        # A heading in quotes may have several lines.
-        for more in file:
-            if "".join(lines).count('"') % 2 == 0 or len(lines) == MAX_LINES:
-                break
-            lines.append(more)
-    unquoted = _QUOTED.sub("", "".join(lines))
-    found = given or max(DELIMITERS, key=lambda one: (unquoted.count(one), -DELIMITERS.index(one)))
-    try:
-        header = next(csv.reader(lines, delimiter=found))
-    except csv.Error as error:
-        raise InvalidInput([Problem("catalog", f"has a header that cannot be read: {error}")]) from None
-    return Dialect(encoding, found, tuple(header), skipped + len(lines) - 1)
+    dialect = detect_dialect(local, encoding, delimiter)
+    headings = list(dialect.header)
+    header = Header.of(headings)
+    while headings and not column_name(headings[-1]):
+        headings.pop()
+    unnamed = [place for place, heading in enumerate(headings) if not column_name(heading)]
+    if unnamed:
+        raise refusal(f"has no name for its column {unnamed[0] + 1}; give it one")
+
+    width = len(headings)
+
+    def read(catalog: Catalog, wanted: Sequence[str]) -> Iterator[Block]:
+        places = {header.places[one]: one in KEYS for one in wanted}
+        for block in read_blocks(local, dialect, width, places):
+            if isinstance(block, tuple):
+                first, columns = block
+                yield np.arange(first, first + len(columns[0]), dtype=np.int64), columns
+            else:
+                good = [pair for row in block if (pair := _complete(catalog, header, width, row)) is not None]
+                cells = [[row[place] for _, row in good] for place in places]
+                arrays = [pa.array(column, pa.string()) for column in cells]
+                yield (
+                    [line for line, _ in good],
+                    [trimmed(array, is_key) for array, is_key in zip(arrays, places.values(), strict=True)],
+                )
+
+    return Catalog(name, header.headings, read, holds(local, b"{"), header.ambiguous)
 
 
-def _known(encoding: str) -> str:
-    try:
-        return codecs.lookup(encoding).name
-    except LookupError:
-        what = f"is {encoding!r}, which Python does not know; give utf-8, gb18030, cp1252 or another"
-        raise InvalidInput([Problem("encoding", what)]) from None
-
-
-def _encoding_of(local: str) -> str:
-    with Path(local).open("rb") as file:
-        start = file.read(4)
-        for bom, encoding in _BOMS:
-            if start.startswith(bom):
-                return encoding
-        if _undecodable(file, "utf-8") is None:
-            return "utf-8"
-        # A file that is neither is UTF-8 with a damaged line: that row is reported, the others are read.
-        return "gb18030" if _undecodable(file, "gb18030") is None else "utf-8"
-
-
-def _undecodable(file: IO[bytes], encoding: str) -> UnicodeDecodeError | None:
-    file.seek(0)
-    decoder = codecs.getincrementaldecoder(encoding)()
-    try:
-        while chunk := file.read(CHUNK_BYTES):
-            if decoder.getstate()[0] or not chunk.isascii():
-                decoder.decode(chunk)
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        return error
+def _complete(catalog: Catalog, header: Header, width: int, row: Row) -> tuple[int, Sequence[str]] | None:
+    """A row of ``width`` cells; any other is reported, unless it is blank."""
+    line, cells, wrong = row
+    if len(cells) > width and not any(cell.strip(BLANKS) for cell in cells[width:]):
+        cells = cells[:width]
+    if not any(cell.strip(BLANKS) for cell in cells):
+        return None
+    # Excel leaves out the delimiters of trailing empty cells.
+    if not wrong and len(cells) < width and len(cells) > max(header.places[name] for name in REQUIRED):
+        cells = [*cells, *[""] * (width - len(cells))]
+    if not wrong and len(cells) == width:
+        return line, cells
+    wrong = wrong or f"has {len(cells)} cells, and the header {width}; quote a cell that holds the delimiter"
+    catalog.invalid.append(InvalidRow(line, "", wrong, _readable_sku(cells, header.places["sku"])))
     return None
 
 
-def _opened(local: str, encoding: str) -> IO[str]:
-    return Path(local).open(encoding=encoding, errors="replace", newline="")
-
-
-def holds(local: str, text: bytes) -> bool:
-    """Whether a file holds an ASCII text of one character, in any encoding that contains ASCII."""
-    with Path(local).open("rb") as file:
-        return any(text in chunk for chunk in iter(lambda: file.read(CHUNK_BYTES), b""))
+def _readable_sku(cells: Sequence[str], place: int) -> str:
+    """The sku of a row that is reported, as a valid row has it; ``""`` where it is damaged or missing."""
+    cell = cells[place] if len(cells) > place else ""
+    # A damaged sku names no product: as long as nobody knows whose row this is, no row is removed.
+    if is_damaged(cell):
+        return ""
+    return whole_key(cell.encode(errors="replace")) or ""
 
 
 def is_damaged(cell: str) -> bool:
     """Whether a cell holds bytes that could not be decoded, or a NUL."""
     return "\0" in cell or _UNDECODED in cell
-
-
-Row = tuple[int, Sequence[str], str]
-"""The line that a row begins on, its cells, and what is wrong with it, if anything."""
 
 
 def read_blocks(

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_provider_bgrep.catalog.model.columns import MAIN, URL_FIELDS
+from airflow_provider_bgrep.catalog.source.catalog import LINE, Catalog
 from airflow_provider_bgrep.catalog.source.cells import cell_text
-from airflow_provider_bgrep.catalog.source.reader import LINE, Catalog
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 
 VARIABLE: Final = "$"
