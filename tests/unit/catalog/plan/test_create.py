@@ -547,6 +547,19 @@ def test_of_two_rows_of_one_name_the_first_counts(shop):
     assert run.counts == {"new": 3, "invalid": 2}
 
 
+def test_the_first_of_two_rows_counts_also_where_a_purchase_decides_about_both(shop):
+    shop.refresh(rows_of("a", "b"))
+    shop.refresh([row("a", seed=2), row("b")])
+    # The last three rows are known by their hash: two of what is published, one of what was before.
+    run = shop.plan([row("a", seed=2), row("b"), row("b"), row("a", seed=2), row("a")])
+    assert [(one["line"], one["sku"]) for one in run.problems] == [(3, "b"), (4, "a"), (5, "a")]
+    assert run.counts == {"unchanged": 2, "invalid": 3}
+    run = shop.plan([row("a"), row("a", seed=2), row("b")])
+    assert [(one["line"], one["sku"]) for one in run.problems] == [(2, "a")]
+    assert run.counts == {"unpublished": 1, "unchanged": 1, "invalid": 1}
+    assert shop.plan([row("c"), row("b")], max_removed_share=1).states == {"a": "removed", "c": "new"}
+
+
 def test_a_catalog_without_a_row_is_refused_and_one_of_bad_rows_only_removes_nothing(shop, tmp_path):
     shop.refresh(rows_of("a"))
     path = tmp_path / "catalog.csv"
