@@ -6,8 +6,9 @@ validated, in Python. Nothing outside the given DuckDB changes here.
 
 Tables that :meth:`Join.make` leaves: ``best`` (the purchase that counts, for each row and request_hash),
 ``purchases`` (those of them that decide about a row whose cells have not changed), ``cat`` (the catalog's
-rows: ``line, name, view, image, mask, purchase``; ``image`` and ``mask`` only where they are paths on object
-storage, ``purchase`` the place of the one that decides), ``versions`` (of those images), ``known`` (rows that
+rows: ``line, name_hash, name, view, image, mask, purchase``; ``name`` and ``view`` only where no purchase
+decides, ``image`` and ``mask`` only where they are paths on object storage, ``purchase`` the place of the one
+that decides), ``versions`` (of those images), ``known`` (rows that
 need not be rendered) and ``rows`` (those of them that are not simply unchanged).
 """
 
@@ -160,7 +161,7 @@ class Join:
             f"AND lower(split_part(r.{name}, '://', 1)) IN ({schemes}) THEN r.{name} END"
             for name in URL_FIELDS
         }
-        # A million names take their time, and most rows are found by their hash.
+        # Storing a million names takes time and memory. A row that a purchase decides about needs none.
         columns = [f"CASE WHEN p.place IS NULL THEN r.{name} END AS {name}" for name in _NAMED]
         columns += [f"{one} AS {name}" for name, one in stored.items()]
         with self._streamed(self.rows.key_reader()):
@@ -195,7 +196,10 @@ class Join:
             self.db.unregister("reader")
 
     def _restore_names(self, condition: str) -> None:
-        """Read the names of rows of ``cat`` that were taken for unchanged."""
+        """Read the names of rows of ``cat`` that were not stored because a purchase decided about them.
+
+        :param condition: which of them.
+        """
         wanted = f"SELECT line FROM cat WHERE name IS NULL AND ({condition})"
         (found,) = self.one(f"SELECT count(*) FROM ({wanted})")
         if not found:
@@ -243,11 +247,14 @@ class Join:
     def _drop_twice(self) -> None:
         """Of rows with one name the first counts."""
         # Hashes of names only find candidates, in less memory; names decide.
-        candidates = "SELECT name_hash FROM cat GROUP BY name_hash HAVING count(*) > 1"
-        self._restore_names(f"purchase IS NULL OR name_hash IN ({candidates})")
+        self.db.execute(
+            "CREATE OR REPLACE TEMP TABLE repeated AS SELECT name_hash FROM cat "
+            "GROUP BY name_hash HAVING count(*) > 1"
+        )
+        self._restore_names("purchase IS NULL OR name_hash IN (FROM repeated)")
         twice = self.db.execute(
             f"SELECT line, {_SKU}, view, first FROM (SELECT line, name, view, min(line) OVER "
-            f"(PARTITION BY name) AS first FROM cat WHERE name <> '' AND name_hash IN ({candidates})) "
+            f"(PARTITION BY name) AS first FROM cat WHERE name <> '' AND name_hash IN (FROM repeated)) "
             "WHERE line > first ORDER BY line"
         ).fetchall()
         for line, sku, view, first in twice:
@@ -286,13 +293,14 @@ class Join:
         """Fill ``purchases`` with those that decide about their row as long as its cells stay the same."""
         known = ", ".join(f"'{one.value}'" for one in _KNOWN)
         named = [f"CASE WHEN decision <> '{RowState.UNCHANGED.value}' THEN b.{one} END" for one in _NAMED]
-        # Of a million request hashes, eight bytes each: only those of one row are compared.
+        # A million request hashes are kept in memory for this join: as numbers they take a sixth. Only those
+        # of one name are compared.
         live = "SELECT name, place, hash(request_hash) AS request_hash FROM live"
         best = "SELECT * REPLACE (hash(request_hash) AS request_hash) FROM best"
         self.db.execute(
             "CREATE OR REPLACE TEMP TABLE purchases AS SELECT hash(b.name) AS name_hash, "
             "hash(b.row_hash) AS row_key, l.place AS live, b.image_version, b.mask_version, "
-            f"({self.decide})::ENUM({known}) AS decision, "
+            f"TRY_CAST({self.decide} AS ENUM({known})) AS decision, "
             f"CASE WHEN decision = 'quarantined' THEN {self.reason} ELSE '' END AS change, "
             f"{named[0]} AS name, {named[1]} AS view "
             f"FROM ({best}) b LEFT JOIN ({live}) l ON l.name = b.name WHERE {self.decide} IN ({known})"
@@ -309,7 +317,7 @@ class Join:
             f"CREATE OR REPLACE TABLE rows AS SELECT name, {_SKU} AS sku, view, line, "
             f"decision::VARCHAR AS state, change FROM known WHERE decision <> '{unchanged}'"
         )
-        (self.unchanged,) = self.one(f"SELECT count(*) FROM known WHERE decision = '{unchanged}'")
+        (self.unchanged,) = self.one("SELECT count(purchase) - (SELECT count(*) FROM rows) FROM cat")
 
     # --- what is gone -----------------------------------------------------------------------------
 

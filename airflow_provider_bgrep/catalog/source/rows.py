@@ -26,7 +26,7 @@ VARIABLE: Final = "$"
 _TEXT: Final = pa.string()
 _SEPARATOR: Final = "\x1f"
 _ESCAPE: Final = "\x1e"
-"""Between the parts of a row's content, and before each of the two in a part."""
+"""The separator stands between the parts of a row's content; in a part, both are escaped."""
 
 _SETTINGS_BYTES: Final = 16 << 20
 """About how much the defaults of the rows of a batch may take."""
