@@ -18,27 +18,30 @@ from airflow_provider_bgrep.protocol.errors import InvalidInput
 IMAGE = "https://shop.example/mug.jpg"
 
 
-def test_a_hundred_kinds_of_bad_rows_are_reported_and_the_others_are_whole(tmp_path: Path):
+def test_a_hundred_kinds_of_invalid_rows_leave_the_others_intact(tmp_path: Path):
     data, wrong, names = invalid_rows(IMAGE)
     assert len(wrong) >= 100
-    told, good, seen = {}, [], {}
+    reported, good, seen = {}, [], {}
     with open_catalog(write_file(tmp_path, data)) as catalog:
         for row, task in image_tasks(catalog):
             line = row["line"]
             if isinstance(task, InvalidInput):
                 columns = ", ".join(dict.fromkeys(problem.where for problem in task.problems))
-                told[line] = InvalidRow(line, columns, str(task))
+                reported[line] = InvalidRow(line, columns, str(task))
             elif task.id in seen:  # the planner's to report
-                told[line] = InvalidRow(line, "sku", f"is in line {seen[task.id]} already")
+                reported[line] = InvalidRow(line, "sku", f"is in line {seen[task.id]} already")
             else:
                 seen[task.id] = line
                 good.append(task.id)
-    told |= {bad.line: bad for bad in catalog.invalid}
-    missed = {line: bad.text[:80] for line, bad in wrong.items() if line not in told}
+    reported |= {bad.line: bad for bad in catalog.invalid}
+    missed = {line: bad.text[:80] for line, bad in wrong.items() if line not in reported}
     assert missed == {}
     assert sorted(good) == sorted(names)
     for line, bad in wrong.items():
-        assert (told[line].column, bad.words in told[line].reason) == (bad.column, True), (bad, told[line])
+        assert (reported[line].column, bad.words in reported[line].reason) == (bad.column, True), (
+            bad,
+            reported[line],
+        )
 
 
 def test_packed(tmp_path: Path):
