@@ -157,7 +157,7 @@ def _may_have_blank_ends(texts: pa.StringArray) -> bool:
         return False
     characters = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
     offsets = offsets - offsets[0]
-    # An empty text stands for its neighbours' bytes, which are ends as well.
+    # An empty text stands for its neighbors' bytes, which are ends as well.
     firsts = characters.take(offsets[:-1], mode="clip")
     lasts = characters.take(offsets[1:] - 1, mode="clip")
     return bool(_FIRST_BYTES.take(firsts).any() or _LAST_BYTES.take(lasts).any())

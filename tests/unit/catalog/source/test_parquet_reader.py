@@ -38,8 +38,8 @@ def test_binary_columns_of_parquet_are_text(tmp_path: Path):
         "sku": pa.array([b"S1"], pa.binary()),
         "image": pa.array([IMAGE.encode()], pa.large_binary()),
         "name": pa.array([b"red mug"], pa.binary()).dictionary_encode(),
-        "colour": pa.array([b"red"], pa.binary(3)),
+        "color": pa.array([b"red"], pa.binary(3)),
     }
     pq.write_table(pa.table(table), tmp_path / "c.parquet")
     rows, bad = read_catalog(str(tmp_path / "c.parquet"))
-    assert (rows, bad) == ([{"sku": "S1", "image": IMAGE, "name": "red mug", "colour": "red", LINE: 1}], [])
+    assert (rows, bad) == ([{"sku": "S1", "image": IMAGE, "name": "red mug", "color": "red", LINE: 1}], [])
