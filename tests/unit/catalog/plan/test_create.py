@@ -526,7 +526,7 @@ def test_of_two_rows_of_one_name_the_first_counts(destination):
     assert run.counts == {"new": 3, "invalid": 2}
 
 
-def test_the_first_of_two_rows_counts_also_where_a_purchase_decides_about_both(destination):
+def test_of_two_rows_with_one_purchase_the_first_counts(destination):
     destination.refresh(rows_of("a", "b"))
     destination.refresh([row("a", seed=2), row("b")])
     # The last three rows are known by their hash: two of what is published, one of what was before.

@@ -15,7 +15,7 @@ from airflow_provider_bgrep.protocol.errors import InvalidInput
 IMAGE = "https://shop.example/mug.jpg"
 
 
-def test_words_of_templates_in_cells_are_found_and_reported_rows_are_not_reported_twice(tmp_path: Path):
+def test_template_words_are_found_and_rows_are_reported_once(tmp_path: Path):
     text = f"sku,image,positive_prompt,name\na,{IMAGE},A {{{{ farbe_code|lower }}}} mug,{{{{ no }}}}\nb\n"
     with open_catalog(write_file(tmp_path, text)) as catalog:
         assert {"farbe_code", "lower"} <= catalog.template_words(("{{",))

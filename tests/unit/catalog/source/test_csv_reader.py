@@ -69,7 +69,7 @@ def test_what_python_writes_comes_back(tmp_path_factory, cells, delimiter, endin
     assert [[row["sku"], row["image"]] for row in rows] == [row for row in whole if any(row)]
 
 
-def test_excels_short_rows_are_read_and_those_that_lack_what_is_required_are_reported(tmp_path: Path):
+def test_short_rows_are_read_if_they_reach_what_is_required(tmp_path: Path):
     lines = ["sku;image;mask;positive_prompt;seed", *(f"s{i};{IMAGE};;on ice;7" for i in range(16))]
     lines += [f"t{i};{IMAGE}" for i in range(20)] + ["u;", f"v;{IMAGE};;on ice"]
     rows, bad = read_catalog(write_file(tmp_path, "\r\n".join(lines)))
@@ -99,7 +99,7 @@ def test_blanks_that_can_only_be_a_mistake_are_trimmed(tmp_path: Path):
     assert rows == [{"sku": "a", "image": IMAGE, LINE: 2}]
 
 
-def test_a_quote_that_is_not_closed_at_the_end_of_a_block_costs_one_row(tmp_path: Path):
+def test_an_open_quote_at_the_end_of_a_block_costs_one_row(tmp_path: Path):
     row = f"{{}},{IMAGE},x\n"
     count = CHUNK_BYTES // len(row.format("s00000")) + 1
     lines = [row.format(f"s{i:05}") for i in range(2 * count)]
@@ -110,7 +110,7 @@ def test_a_quote_that_is_not_closed_at_the_end_of_a_block_costs_one_row(tmp_path
 
 
 @pytest.mark.parametrize("last", ["", "\n", "\r\n", "\r"])
-def test_lines_are_counted_whatever_ends_them_and_wherever_a_block_ends(tmp_path: Path, last: str):
+def test_lines_are_counted_whatever_ends_lines_and_blocks(tmp_path: Path, last: str):
     ends = ["\n", "\r\n", "\r"]
     count = 2 * CHUNK_BYTES // len(IMAGE)
     lines = [f"s{i},{IMAGE}{ends[i % 3]}" for i in range(count)]

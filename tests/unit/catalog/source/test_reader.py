@@ -91,7 +91,7 @@ def test_rows_of_blanks_are_empty_rows(tmp_path: Path):
     assert ([row["sku"] for row in rows], bad) == (["a"], [])
 
 
-def test_an_undecodable_byte_costs_its_row_and_only_where_it_is_read_catalog(tmp_path: Path):
+def test_an_undecodable_byte_costs_its_row_where_it_is_read(tmp_path: Path):
     data = f"sku,image,name\na,{IMAGE},x\nb,{IMAGE},r\xf6d\nc,{IMAGE},y\n".encode("latin-1")
     # Not GB18030 either.
     path = write_file(tmp_path, data + b"d\xff,x,y\n")

@@ -135,7 +135,7 @@ TRICKY = st.text("\x1e\x1fa0", max_size=3)
 
 
 @given(st.lists(st.tuples(TRICKY, TRICKY, TRICKY), min_size=1, max_size=8))
-def test_rows_have_the_same_content_exactly_if_they_ask_for_the_same(cells):
+def test_content_is_equal_exactly_where_requests_are(cells):
     catalog = [{"sku": "a", "image": IMAGE, "mask": mask, "x": x, "y": y} for mask, x, y in cells]
     asked, contents = [], []
     # A row's content does not depend on the rows that are read together with it.
@@ -172,7 +172,7 @@ def test_a_content_holds_whatever_decides_about_a_row():
     assert len({same, *others}) == 1 + len(others)
 
 
-def test_only_what_may_be_on_object_storage_is_compared_by_its_version():
+def test_only_images_on_object_storage_have_versions():
     catalog = [{"sku": "a", "image": IMAGE, "mask": None}, {"sku": "b", "image": IMAGE, "mask": "s3://b/m"}]
     with open_catalog(catalog) as opened:
         keys = NormalizedRows(opened, {}, {}).key_reader().read_all()
