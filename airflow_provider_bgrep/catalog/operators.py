@@ -27,6 +27,8 @@ _SHOWN = 10
 """Shards that a message names."""
 
 _REMEDY = "Restore it from a backup, or start a new run."
+_NEW_PLAN = "A new plan takes the remaining rows: start a new run, or clear plan with its downstream tasks."
+_APPROVE = "To have it approved, clear approve; for another plan, clear plan with its downstream tasks."
 _NO_PLAN = "This run has no plan: see the log of its plan task."
 
 
@@ -137,17 +139,20 @@ class BgRepShardOperator(GenerateBase):
         self.shard = shard
         self.slots = slots
         self.retry_failed = count_of("retry_failed", retry_failed, MAX_RETRY_FAILED) or 0
+        self._is_approved = True
 
     def build_spec(self, context: Context) -> GenerateSpec:
         """The shard, as its plan and its journal are now."""
         from airflow_provider_bgrep.catalog.generate import Shard
 
         shard = Shard.read(_paths(str(self.destination)), str(self.plan_id), int(self.shard))
+        self._is_approved = shard.is_approved
         if not shard.is_open:
             self.log.warning(
-                "Plan %s is over. This task collects accepted jobs and submits nothing more. A new plan "
-                "takes the remaining rows: clear the plan task, or wait for the next run.",
+                "Plan %s %s. This task collects accepted jobs and submits nothing. %s",
                 self.plan_id,
+                "is over" if shard.is_approved else "is not approved",
+                _NEW_PLAN if shard.is_approved else _APPROVE,
             )
         return shard.spec(
             poll_interval=self.poll_interval,
@@ -155,6 +160,20 @@ class BgRepShardOperator(GenerateBase):
             deferrable=self.deferrable,
             retry_failed=self.retry_failed,
             slots=self.slots,
+        )
+
+    def concluded(self, summary: dict[str, Any], context: Context) -> dict[str, Any]:
+        """The summary, if the plan had the approval that it needs.
+
+        :raises BgRepStateError: if it had not, and rows were not submitted for that reason.
+        """
+        left = summary["items"]["not_submitted"]
+        if self._is_approved or not left:
+            return summary
+        context["ti"].xcom_push(key="return_value", value=summary)
+        raise BgRepStateError(
+            f"Plan {self.plan_id} needs approval and has none: {left} image tasks were not submitted. "
+            f"{_APPROVE}"
         )
 
 

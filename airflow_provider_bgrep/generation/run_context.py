@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +17,8 @@ from airflow_provider_bgrep.generation.rate_limiter import RateLimiter
 from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.records import SupersededError
 from airflow_provider_bgrep.protocol.errors import CallError
+from airflow_provider_bgrep.protocol.limits import RESULT_URL_SECONDS
+from airflow_provider_bgrep.protocol.models import ImageTask
 from airflow_provider_bgrep.request_counter import RequestCounter
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ class Options:
     :param resubmit: submit once more, within a try, what was sent without a known outcome.
     :param retry_failed: how often an image task that the service failed at is submitted again.
     :param budget: images that may still be submitted again; ``None`` for any number.
+    :param collect_after: seconds that a finished image task may wait for the others of its job before it is
+        saved: its result URLs expire.
+    :param sign: called in a thread before each submit: gives an image task the URLs to send.
     """
 
     poll_interval: float
@@ -45,6 +50,8 @@ class Options:
     resubmit: bool = False
     retry_failed: int = 0
     budget: int | None = None
+    collect_after: float = RESULT_URL_SECONDS / 3
+    sign: Callable[[ImageTask], ImageTask] | None = None
 
 
 class WaitGroup:

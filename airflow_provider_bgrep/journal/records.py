@@ -58,11 +58,21 @@ class SubmittedTask:
     :param key: its identity, see :func:`~airflow_provider_bgrep.protocol.identity.identities`.
     :param images: how many images it asks for.
     :param id: the user's own name for it, at most 100 characters.
+    :param image: digest of the source image's URL, where that was made for this submit only; see
+        :func:`~airflow_provider_bgrep.protocol.identity.url_digest`.
+    :param mask: likewise of the mask's.
     """
 
     key: str
     images: int = 1
     id: str = ""
+    image: str = ""
+    mask: str = ""
+
+    def to_json(self) -> list[Any]:
+        """The stored form."""
+        urls = [self.image, self.mask] if self.image else []
+        return [self.key, self.images, self.id, *urls]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +120,7 @@ class SubmitRecord:
 
     def to_json(self) -> dict[str, Any]:
         """The stored form."""
-        items = [[item.key, item.images, item.id] for item in self.items]
+        items = [item.to_json() for item in self.items]
         values = {**asdict(self), "state": self.state.value, "items": items}
         return {name: value for name, value in values.items() if value}
 

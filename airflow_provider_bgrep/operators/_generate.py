@@ -14,11 +14,12 @@ from airflow_provider_bgrep.download import check_template
 from airflow_provider_bgrep.exceptions import BgRepServiceError
 from airflow_provider_bgrep.generation.batches import wanted, within_budget
 from airflow_provider_bgrep.generation.items import WorkItem, WorkItems
-from airflow_provider_bgrep.generation.job_store import FOLDER, JobStore
+from airflow_provider_bgrep.generation.job_store import JobStore
 from airflow_provider_bgrep.generation.run_context import AT_ONCE, Options, Result, RunContext
 from airflow_provider_bgrep.generation.runner import Runner
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.journal.journal import Journal
+from airflow_provider_bgrep.journal.key_files import FOLDER
 from airflow_provider_bgrep.journal.records import State, SupersededError
 from airflow_provider_bgrep.journal.stores import MemoryStore
 from airflow_provider_bgrep.operators._outcome import FinishedRun, finish, stop_record
@@ -61,12 +62,16 @@ class Deferral:
 
     :param bgrep_conn_id: the connection to query with.
     :param result_keys: the jobs.
+    :param tasks: how many image tasks each of them has.
+    :param settled: how many image tasks of each of them there is nothing left to collect of.
     :param end_time: the deadline, wall clock in seconds.
     :param is_busy: whether there is more to submit as soon as the service accepts it.
     """
 
     bgrep_conn_id: str
     result_keys: tuple[str, ...]
+    tasks: tuple[int, ...]
+    settled: tuple[int, ...]
     end_time: float
     is_busy: bool
 
@@ -99,7 +104,10 @@ class _Run:
     def __init__(self, spec: GenerateSpec, context: Context, log: Any, kill_switch: KillSwitch) -> None:
         self._spec, self._context, self._log, self._kill_switch = spec, context, log, kill_switch
         check_template(spec.options.filename_template, with_id=True)
-        tasks = validate_tasks(spec.task_list, least=0, most=None)
+        if spec.sign is None:
+            tasks = validate_tasks(spec.task_list, least=0, most=None)
+        else:
+            tasks = tuple(spec.task_list)
         self._destination = absolute_path("destination", spec.destination)
         hook = BgRepHook(spec.bgrep_conn_id)
         # Read before anything is written: a connection that cannot be used leaves nothing behind.
@@ -124,16 +132,21 @@ class _Run:
             MAX_RESULT_BYTES,
             # Also a run that begins after its deadline collects what is paid for.
             max(journal.metadata.end_time, time.time()) + DOWNLOAD_GRACE_SECONDS,
+            spec.sign,
         )
         # Where the journal could not be written, the key may be in a file beside the images.
-        records = [*spec.known_records, *journal.previous_records]
-        journal.previous_records = [self._job_store.with_key(record) for record in records]
+        completed = self._job_store.with_key
+        journal.previous_records = list(map(completed, journal.previous_records))
+        keys = spec.keys
+        if keys is None:
+            keys = identities(tasks, journal.account, journal.regenerate_key)
         self._work_items = WorkItems(
             tasks,
-            identities(tasks, journal.account, journal.regenerate_key),
-            journal.previous_records,
+            keys,
+            [*map(completed, spec.known_records), *journal.previous_records],
             account=journal.account,
             try_number=journal.try_number,
+            collect_only=spec.collect_only,
         )
         self._waits_here = False
 
@@ -165,9 +178,13 @@ class _Run:
                     return self._finish(result)
 
     def _deferral(self, result_keys: tuple[str, ...]) -> Deferral:
+        items = self._work_items
+        jobs = [items.jobs[key] for key in result_keys]
         return Deferral(
             self._spec.bgrep_conn_id,
             result_keys,
+            tuple(len(record.items) for record in jobs),
+            tuple(map(items.settled, jobs)),
             self._journal.metadata.end_time,
             is_busy=bool(self._wanted()),
         )
@@ -240,6 +257,8 @@ class _Run:
             budget=None
             if spec.max_images is None
             else spec.max_images - self._journal.billable_images - images,
+            collect_after=spec.collect_after,
+            sign=spec.sign,
         )
 
     def _write_missing_keys(self, result: Result) -> None:

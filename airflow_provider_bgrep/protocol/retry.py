@@ -2,7 +2,8 @@
 """The one retry decision, poll spacing and rate: pure functions of error, attempt and time.
 
 Whoever sends a request asks :func:`decide` after a failure: the flows, the submitter, the collector, the
-sensor and the download of images. They differ in their :class:`RetryPolicy` only. ``rand`` is in [0, 1).
+sensor, the download of images and the journal of paid keys. They differ in their :class:`RetryPolicy` only.
+``rand`` is in [0, 1).
 """
 
 from __future__ import annotations
@@ -21,6 +22,15 @@ JOB_NOT_FOUND_GRACE_SECONDS: Final = 120.0
 The gateway's pages speak of a minute from the first query. Where it is counted from the submit, the time
 until that query comes on top. The larger of the two is used everywhere, since asking again costs nothing and
 giving up loses what is paid for.
+"""
+
+
+GONE_ATTEMPTS: Final = 9
+"""Answers in a row that something paid for is gone, before it is taken to be gone.
+
+A job unknown after its grace, a result that even a fresh URL does not lead to, a SUCCESS without all its
+results: replication lag and proxies cause each of them for a while. The growing waits between nine answers
+come to about a minute and a half.
 """
 
 
@@ -45,6 +55,7 @@ class RetryPolicy:
     :param throttled: what follows when throttling outlasts ``attempts``.
     :param throttled_seconds: how long :attr:`Throttled.PACE` goes on.
     :param job_not_found_seconds: how long "no such job" is taken for "not yet".
+    :param gone_attempts: answers "no such job" in a row, after that, before it is final.
     :param retries_uncoded: try a final refusal without a code again: it is a proxy's, not the service's.
     """
 
@@ -55,6 +66,7 @@ class RetryPolicy:
     throttled: Throttled = Throttled.GIVE_UP
     throttled_seconds: float = math.inf
     job_not_found_seconds: float = 0.0
+    gone_attempts: int = 1
     retries_uncoded: bool = False
 
 
@@ -66,10 +78,15 @@ QUERY: Final = RetryPolicy(attempts=8)
 
 ONCE: Final = RetryPolicy(attempts=1)
 
-WAIT: Final = replace(QUERY, throttled=Throttled.POLL, job_not_found_seconds=JOB_NOT_FOUND_GRACE_SECONDS)
+WAIT: Final = replace(
+    QUERY,
+    throttled=Throttled.POLL,
+    job_not_found_seconds=JOB_NOT_FOUND_GRACE_SECONDS,
+    gone_attempts=GONE_ATTEMPTS,
+)
 """Queries of a wait for one job."""
 
-POKE: Final = replace(WAIT, attempts=1)
+POKE: Final = replace(WAIT, attempts=1, gone_attempts=1)
 """One poke of the sensor, whose query has made its own attempts."""
 
 COLLECT: Final = replace(WAIT, throttled=Throttled.PACE, retries_uncoded=True)
@@ -77,6 +94,12 @@ COLLECT: Final = replace(WAIT, throttled=Throttled.PACE, retries_uncoded=True)
 
 FETCH: Final = RetryPolicy(attempts=3, base=1.0)
 """Downloads of one result image."""
+
+RESULTS: Final = replace(QUERY, attempts=GONE_ATTEMPTS, gone_attempts=GONE_ATTEMPTS)
+"""Answers about a finished job that lead to no results, or not to all of them."""
+
+JOURNAL: Final = RetryPolicy(attempts=3)
+"""Writes of a key that was paid for into the journal."""
 
 
 class Action(Enum):
@@ -161,6 +184,8 @@ def decide(
     if failure.kind is ErrorKind.JOB_NOT_FOUND and elapsed < policy.job_not_found_seconds:
         return NextStep(Action.POLL)
     has_attempts = attempt < policy.attempts
+    if failure.kind is ErrorKind.JOB_NOT_FOUND and attempt < policy.gone_attempts:
+        return _retry(_backoff(policy, attempt, rand), time_left)
     if failure.then is RetryDecision.FINAL:
         if policy.retries_uncoded and not failure.is_coded and has_attempts:
             return NextStep(Action.RETRY, _backoff(policy, attempt, rand))
@@ -179,8 +204,12 @@ def decide(
     if reason is not None:
         return NextStep(Action.GIVE_UP, reason=reason)
     seconds = max(_backoff(policy, attempt, rand), failure.asked and failure.asked + policy.base * rand)
+    return _retry(seconds, time_left)
+
+
+def _retry(seconds: float, time_left: float) -> NextStep:
     if seconds >= time_left:
-        return NextStep(Action.GIVE_UP, time_left, Reason.DEADLINE)
+        return NextStep(Action.GIVE_UP, max(0.0, time_left), Reason.DEADLINE)
     return NextStep(Action.RETRY, seconds)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.providers.common.compat.sdk import conf
@@ -14,6 +14,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_bgrep.protocol.codes import ErrorKind
 from airflow_provider_bgrep.protocol.errors import CallError
+from airflow_provider_bgrep.protocol.models import FINISHED
 from airflow_provider_bgrep.request_counter import RequestCounter
 from airflow_provider_bgrep.triggers.event import BgRepEvent, Reason
 
@@ -55,8 +56,11 @@ class BgRepTrigger(BaseTrigger):
     :param bgrep_conn_id: the ``bgrep`` connection.
     :param poll_interval: seconds between two queries of one job.
     :param end_time: deadline on the wall clock, in seconds since the epoch.
-    :param collect_after: fire this many seconds after the first job finished, so that the worker saves
-        what is finished before its URLs expire; ``None`` waits for all.
+    :param collect_after: fire this many seconds after the first image task finished, so that the worker saves
+        what is finished before its URLs expire; ``None`` waits for all jobs.
+    :param tasks: how many image tasks each job has: an answer with fewer is not the end of it. By default it
+        is.
+    :param settled: how many image tasks of each job are saved already: they start no clock.
     """
 
     def __init__(
@@ -67,6 +71,8 @@ class BgRepTrigger(BaseTrigger):
         poll_interval: float,
         end_time: float,
         collect_after: float | None = None,
+        tasks: Sequence[int] | None = None,
+        settled: Sequence[int] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.result_keys = list(result_keys)
@@ -74,6 +80,8 @@ class BgRepTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.end_time = end_time
         self.collect_after = collect_after
+        self.tasks = list(tasks) if tasks is not None else [0] * len(self.result_keys)
+        self.settled = list(settled) if settled is not None else [0] * len(self.result_keys)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments: keys and numbers, nothing secret."""
@@ -85,6 +93,8 @@ class BgRepTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "end_time": self.end_time,
                 "collect_after": self.collect_after,
+                "tasks": self.tasks,
+                "settled": self.settled,
             },
         )
 
@@ -100,10 +110,11 @@ class BgRepTrigger(BaseTrigger):
         except BgRepConfigurationError as error:
             event = BgRepEvent(Reason.ERROR, pending=len(self.result_keys), input_error=error.message)
         self.log.info(
-            "%s: %d of %d jobs finished.",
+            "%s: %d of %d jobs finished; %d image tasks of the others.",
             event.reason.value,
             event.finished,
             event.finished + event.pending,
+            event.finished_tasks,
         )
         yield TriggerEvent(event.to_dict())  # type: ignore[no-untyped-call]
 
@@ -112,21 +123,27 @@ class BgRepTrigger(BaseTrigger):
         # A task that resumes before its supervisor has reported the deferral is taken for dead, and uses up
         # a try. That report may take this long.
         settled = time.time() + conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0)
+        ended: asyncio.Queue[asyncio.Future[int] | None] = asyncio.Queue()
+        seen = _FinishedTasks(self.settled, lambda: ended.put_nowait(None))
         waiters = [
-            asyncio.ensure_future(self._wait_for_one(hook, key, settled, counter)) for key in self.result_keys
+            asyncio.ensure_future(self._wait_for_one(hook, index, settled, counter, seen))
+            for index in range(count)
         ]
-        ended: asyncio.Queue[asyncio.Future[int]] = asyncio.Queue()
         for waiter in waiters:
             waiter.add_done_callback(ended.put_nowait)
-        finished, until = 0, None
+        finished, left, until = 0, count, None
         try:
-            for _ in waiters:
+            while left:
                 timeout = None if until is None else max(0.0, until - time.time())
-                finished += (await asyncio.wait_for(ended.get(), timeout)).result()
-                if finished and until is None and self.collect_after is not None:
+                waiter_or_none = await asyncio.wait_for(ended.get(), timeout)
+                if waiter_or_none is not None:
+                    finished, left = finished + waiter_or_none.result(), left - 1
+                if (finished or seen.count) and until is None and self.collect_after is not None:
                     until = time.time() + self.collect_after
         except TimeoutError:
-            return BgRepEvent(Reason.COLLECT, finished, count - finished, counter.queries)
+            return BgRepEvent(
+                Reason.COLLECT, finished, count - finished, counter.queries, finished_tasks=seen.count
+            )
         except CallError as error:
             return BgRepEvent.of_error(error, finished, count - finished, counter.queries)
         finally:
@@ -134,7 +151,7 @@ class BgRepTrigger(BaseTrigger):
                 waiter.cancel()
             await asyncio.gather(*waiters, return_exceptions=True)
         reason = Reason.FINISHED if finished == count else Reason.DEADLINE
-        return BgRepEvent(reason, finished, count - finished, counter.queries)
+        return BgRepEvent(reason, finished, count - finished, counter.queries, finished_tasks=seen.count)
 
     async def on_kill(self) -> None:
         """Log the jobs when the waiting task is marked or cleared: the API cannot cancel them."""
@@ -145,19 +162,67 @@ class BgRepTrigger(BaseTrigger):
         )
 
     async def _wait_for_one(
-        self, hook: BgRepAsyncHook, result_key: str, settled: float, counter: RequestCounter
+        self,
+        hook: BgRepAsyncHook,
+        index: int,
+        settled: float,
+        counter: RequestCounter,
+        seen: _FinishedTasks,
     ) -> int:
         """Wait for one job. :return: 1 if it is finished, 0 at the deadline."""
         # Each key has its own place in the interval. A thousand jobs, of one trigger or of a thousand that a
         # triggerer starts together, are not asked for in one instant, then or later.
+        result_key = self.result_keys[index]
         place = self.poll_interval * zlib.crc32(result_key.encode()) / 2**32
         await asyncio.sleep(max(0.0, min(settled + place, self.end_time) - time.time()))
         try:
             waited = await hook.wait(
-                result_key, poll_interval=self.poll_interval, end_time=self.end_time, counter=counter
+                result_key,
+                poll_interval=self.poll_interval,
+                end_time=self.end_time,
+                counter=counter,
+                tasks=self.tasks[index],
+                on_unfinished=lambda statuses: seen.note(index, statuses),
             )
         except CallError as error:
             if error.kind in _ENDS_ONE_JOB:
+                seen.drop(index)
                 return 1
             raise
+        if waited.is_finished:
+            seen.drop(index)
         return int(waited.is_finished)
+
+
+class _FinishedTasks:
+    """The image tasks that are finished and not saved, of jobs that are not finished.
+
+    :param settled: how many of each job's are saved already.
+    :param on_first: called when the first is seen.
+    """
+
+    def __init__(self, settled: Sequence[int], on_first: Callable[[], None]) -> None:
+        self._settled, self._on_first = settled, on_first
+        self._by_job: dict[int, int] = {}
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(self._by_job.values())
+
+    def note(self, job: int, statuses: Sequence[str]) -> None:
+        """Note an answer about a job.
+
+        :param job: which one.
+        :param statuses: the statuses of its image tasks.
+        """
+        is_first = not self._by_job
+        more = sum(status in FINISHED for status in statuses) - self._settled[job]
+        if more > 0:
+            self._by_job[job] = more
+            if is_first:
+                self._on_first()
+
+    def drop(self, job: int) -> None:
+        """Forget a job: it is finished."""
+        self._by_job.pop(job, None)

@@ -26,7 +26,7 @@ class Reason(str, Enum):
     DEADLINE = "deadline"
     """``end_time`` has passed."""
     COLLECT = "collect"
-    """``collect_after`` seconds have passed since the first job finished."""
+    """``collect_after`` seconds have passed since the first image task finished."""
     ERROR = "error"
     """A query failed, and asking again cannot help."""
 
@@ -43,6 +43,7 @@ class BgRepEvent:
     :param http_status: its HTTP status, ``None`` where no answer came.
     :param request_id: the service's id of the failed call.
     :param gateway_request_id: the gateway's id of it.
+    :param finished_tasks: image tasks that are finished, and not saved yet, of jobs that are not.
     :param input_error: why the connection cannot be used, without secrets.
     :param version: of this format.
     """
@@ -55,6 +56,7 @@ class BgRepEvent:
     http_status: int | None = None
     request_id: str = ""
     gateway_request_id: str = ""
+    finished_tasks: int = 0
     input_error: str = ""
     version: int = VERSION
 

@@ -77,6 +77,11 @@ class PlanPaths:
         return self.folder / "plan.json"
 
     @property
+    def approved(self) -> ObjectStoragePath:
+        """A file that the approval task writes, if the plan needs approval and got it."""
+        return self.folder / "approved.json"
+
+    @property
     def options(self) -> ObjectStoragePath:
         """The options that the plan was made with, JSON."""
         return self.folder / "options.json"

@@ -81,6 +81,8 @@ class Plan:
     :param shards: number of shards.
     :param shard_size: rows in a shard.
     :param merged_plans: closed plans, whose submits this plan commits to the ledger.
+    :param limits: images that each shard may submit at most; together they are ``quote.most_images``.
+    :param needs_approval: whether no shard may submit before a person has approved the plan.
     :param notes: remarks for people.
     """
 
@@ -96,6 +98,8 @@ class Plan:
     shards: int
     shard_size: int
     merged_plans: tuple[str, ...] = ()
+    limits: tuple[int, ...] = ()
+    needs_approval: bool = False
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -120,7 +124,7 @@ class Plan:
         price = values["quote"]["price"]
         quote = Quote(**{**values["quote"], "price": None if price is None else Decimal(price)})
         rest = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-        tuples = {name: tuple(values[name]) for name in ("merged_plans", "notes")}
+        tuples = {name: tuple(values[name]) for name in ("merged_plans", "limits", "notes")}
         return cls(**{**rest, **tuples, "quote": quote})
 
 

@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from airflow_provider_bgrep.catalog.model.plan import may_submit
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
 from airflow_provider_bgrep.catalog.state import ledger_segments as segments
 from airflow_provider_bgrep.catalog.state.database import engine
@@ -102,6 +104,30 @@ class Ledger:
             return replace(now, leases=leases, closed_plans=(*now.closed_plans, plan_id))
 
         self._commit(change)
+
+    def reopen(self, plan_id: str, now: float | None = None) -> bool:
+        """Give a plan its lease back, so that a task of its run that was cleared can submit what is left.
+
+        This is allowed while no later plan was ever leased: a later one may have submitted the same rows.
+
+        :param now: wall clock in seconds; the current time if not given.
+        :return: whether the plan may submit.
+        :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
+        """
+        store = PlanStore(self._paths, plan_id)
+        plan = store.find_plan()
+        if plan is None or store.cancelled_reason or not may_submit(plan_id):
+            return False
+        until = (time.time() if now is None else now) + store.config.valid_for
+
+        def change(metadata: LedgerMetadata) -> LedgerMetadata:
+            if metadata.latest_leased != plan_id or any(one.plan_id == plan_id for one in metadata.leases):
+                return metadata
+            closed = tuple(one for one in metadata.closed_plans if one != plan_id)
+            lease = PlanLease(plan_id, plan.run_id, plan.dag_id, until)
+            return replace(metadata, leases=(*metadata.leases, lease), closed_plans=closed)
+
+        return any(one.plan_id == plan_id for one in self._commit(change).leases)
 
     # --- entries ----------------------------------------------------------------------------------
 

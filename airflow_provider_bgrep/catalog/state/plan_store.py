@@ -123,6 +123,15 @@ class PlanStore:
         lines = list(self._json_lines(self.files.cancelled))
         return str(lines[0].get("reason", "")) if lines else ""
 
+    def approve(self) -> None:
+        """Record that a person has approved the plan. Only the approval task does this."""
+        put_bytes(b"{}", self.files.approved)
+
+    @property
+    def is_approved(self) -> bool:
+        """Whether the plan may submit: it needs no approval, or it has been approved."""
+        return not self.plan.needs_approval or size_of(self.files.approved) is not None
+
     # --- rows -------------------------------------------------------------------------------------
 
     def work_items(self, shard: int) -> list[WorkItemRow]:
