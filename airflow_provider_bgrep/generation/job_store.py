@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from airflow_provider_bgrep.download import Lost, SavedImage, save_images
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.generation.submitted import submitted_tasks
 from airflow_provider_bgrep.generation.task_outcomes import TaskOutcome, TaskResults, Undecodable, further
+from airflow_provider_bgrep.images.fetch import FetchError
 from airflow_provider_bgrep.journal.key_files import FOLDER, keep_key, with_key
 from airflow_provider_bgrep.journal.records import SubmitRecord
 from airflow_provider_bgrep.protocol.matching import Matching, match
@@ -162,7 +164,7 @@ class JobStore:
         images, lost = save_images(
             job,
             self._destination,
-            query=lambda key: self._matched(record, self._query(key), tasks).job,
+            query=lambda key: self._matched(record, self._queried(key), tasks).job,
             settings=self._settings,
             template=self._template,
             max_bytes=self._max_bytes,
@@ -187,6 +189,11 @@ class JobStore:
             undecodable = self._undecodable(record, known[index], found.lost)
             outcomes.append(further(known[index], found.outcome(undecodable)))
         return self._put(record, tuple(outcomes))
+
+    def _queried(self, result_key: str) -> Job:
+        if time.time() >= self._end_time:
+            raise FetchError("has expired, and the deadline has passed", is_final=True)
+        return self._query(result_key)
 
     def _undecodable(
         self, record: SubmitRecord, known: TaskOutcome, lost: Sequence[Lost]

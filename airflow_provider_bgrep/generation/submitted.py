@@ -20,7 +20,7 @@ def with_digests(items: Sequence[SubmittedTask], sent: Sequence[ImageTask]) -> l
     :param sent: the image tasks as they are sent.
     """
     return [
-        replace(item, image=url_digest(task.image), mask=url_digest(task.mask))
+        replace(item, image_digest=url_digest(task.image), mask_digest=url_digest(task.mask))
         for item, task in zip(items, sent, strict=True)
     ]
 
@@ -46,9 +46,9 @@ def submitted_tasks(
     listed = [tasks.get(item.key) for item in record.items]
     found: list[ImageTask | None] = []
     for item, task in zip(record.items, listed, strict=True):
-        if task is not None and item.image:
-            mask = urls.get(item.mask, task.mask) if item.mask else None
-            task = replace(task, image=urls.get(item.image, task.image), mask=mask)
+        if task is not None and item.image_digest:
+            mask = urls.get(item.mask_digest, task.mask) if item.mask_digest else None
+            task = replace(task, image=urls.get(item.image_digest, task.image), mask=mask)
         elif task is not None and sign is not None:
             task = sign(task)  # a submit of which the digests are not known
         found.append(task)
@@ -57,7 +57,9 @@ def submitted_tasks(
     by_content = dict(filter(None, (_echoed(record, task) for task in job.tasks)))
     by_urls = _told_by_urls(record, job)
     return [
-        task or by_content.get(item.key.partition("#")[0]) or by_urls.get((item.image, item.mask))
+        task
+        or by_content.get(item.key.partition("#")[0])
+        or by_urls.get((item.image_digest, item.mask_digest))
         for task, item in zip(found, record.items, strict=True)
     ]
 
@@ -76,7 +78,7 @@ def _echoed(record: SubmitRecord, task: TaskResult) -> tuple[str, ImageTask] | N
 
 def _told_by_urls(record: SubmitRecord, job: Job) -> dict[tuple[str, str], ImageTask]:
     """The echoed image tasks whose URLs no other image task of the submit has, by the URLs' digests."""
-    counts = Counter((item.image, item.mask) for item in record.items if item.image)
+    counts = Counter((item.image_digest, item.mask_digest) for item in record.items if item.image_digest)
     found = {}
     for task in filter(None, (echoed_task(one.echo) for one in job.tasks)):
         urls = url_digest(task.image), url_digest(task.mask)

@@ -27,7 +27,7 @@ from airflow_provider_bgrep.operators._steps import Continue, Defer, Progress, n
 from airflow_provider_bgrep.operators._stores import check_first_try, task_name
 from airflow_provider_bgrep.protocol.codes import Operation
 from airflow_provider_bgrep.protocol.identity import identities
-from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
+from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES, MAX_TASKS
 from airflow_provider_bgrep.protocol.validation import validate_tasks
 from airflow_provider_bgrep.storage import absolute_path, check_writable, safe_name
 
@@ -62,16 +62,16 @@ class Deferral:
 
     :param bgrep_conn_id: the connection to query with.
     :param result_keys: the jobs.
-    :param tasks: how many image tasks each of them has.
-    :param settled: how many image tasks of each of them there is nothing left to collect of.
+    :param tasks: how many image tasks they have, by key; only those that are not full.
+    :param settled: how many of these there is nothing left to collect of, by key; only above 0.
     :param end_time: the deadline, wall clock in seconds.
     :param is_busy: whether there is more to submit as soon as the service accepts it.
     """
 
     bgrep_conn_id: str
     result_keys: tuple[str, ...]
-    tasks: tuple[int, ...]
-    settled: tuple[int, ...]
+    tasks: dict[str, int]
+    settled: dict[str, int]
     end_time: float
     is_busy: bool
 
@@ -179,12 +179,13 @@ class _Run:
 
     def _deferral(self, result_keys: tuple[str, ...]) -> Deferral:
         items = self._work_items
-        jobs = [items.jobs[key] for key in result_keys]
+        tasks = {key: len(items.jobs[key].items) for key in result_keys}
+        settled = {key: items.settled(items.jobs[key]) for key in result_keys}
         return Deferral(
             self._spec.bgrep_conn_id,
             result_keys,
-            tuple(len(record.items) for record in jobs),
-            tuple(map(items.settled, jobs)),
+            {key: count for key, count in tasks.items() if count != MAX_TASKS},
+            {key: count for key, count in settled.items() if count},
             self._journal.metadata.end_time,
             is_busy=bool(self._wanted()),
         )

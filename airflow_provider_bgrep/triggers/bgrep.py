@@ -14,6 +14,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_bgrep.protocol.codes import ErrorKind
 from airflow_provider_bgrep.protocol.errors import CallError
+from airflow_provider_bgrep.protocol.limits import MAX_TASKS
 from airflow_provider_bgrep.protocol.models import FINISHED
 from airflow_provider_bgrep.request_counter import RequestCounter
 from airflow_provider_bgrep.triggers.event import BgRepEvent, Reason
@@ -58,9 +59,9 @@ class BgRepTrigger(BaseTrigger):
     :param end_time: deadline on the wall clock, in seconds since the epoch.
     :param collect_after: fire this many seconds after the first image task finished, so that the worker saves
         what is finished before its URLs expire; ``None`` waits for all jobs.
-    :param tasks: how many image tasks each job has: an answer with fewer is not the end of it. By default it
-        is.
-    :param settled: how many image tasks of each job are saved already: they start no clock.
+    :param tasks: how many image tasks the jobs have, by key, if they are not full: an answer with fewer is
+        not the end of a job. ``None`` if that is not known: then it is.
+    :param settled: how many image tasks of a job are saved already, by key: they start no clock.
     """
 
     def __init__(
@@ -71,8 +72,8 @@ class BgRepTrigger(BaseTrigger):
         poll_interval: float,
         end_time: float,
         collect_after: float | None = None,
-        tasks: Sequence[int] | None = None,
-        settled: Sequence[int] | None = None,
+        tasks: Mapping[str, int] | None = None,
+        settled: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.result_keys = list(result_keys)
@@ -80,8 +81,8 @@ class BgRepTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.end_time = end_time
         self.collect_after = collect_after
-        self.tasks = list(tasks) if tasks is not None else [0] * len(self.result_keys)
-        self.settled = list(settled) if settled is not None else [0] * len(self.result_keys)
+        self.tasks = tasks
+        self.settled = dict(settled or {})
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments: keys and numbers, nothing secret."""
@@ -126,8 +127,8 @@ class BgRepTrigger(BaseTrigger):
         ended: asyncio.Queue[asyncio.Future[int] | None] = asyncio.Queue()
         seen = _FinishedTasks(self.settled, lambda: ended.put_nowait(None))
         waiters = [
-            asyncio.ensure_future(self._wait_for_one(hook, index, settled, counter, seen))
-            for index in range(count)
+            asyncio.ensure_future(self._wait_for_one(hook, key, settled, counter, seen))
+            for key in self.result_keys
         ]
         for waiter in waiters:
             waiter.add_done_callback(ended.put_nowait)
@@ -164,7 +165,7 @@ class BgRepTrigger(BaseTrigger):
     async def _wait_for_one(
         self,
         hook: BgRepAsyncHook,
-        index: int,
+        result_key: str,
         settled: float,
         counter: RequestCounter,
         seen: _FinishedTasks,
@@ -172,7 +173,6 @@ class BgRepTrigger(BaseTrigger):
         """Wait for one job. :return: 1 if it is finished, 0 at the deadline."""
         # Each key has its own place in the interval. A thousand jobs, of one trigger or of a thousand that a
         # triggerer starts together, are not asked for in one instant, then or later.
-        result_key = self.result_keys[index]
         place = self.poll_interval * zlib.crc32(result_key.encode()) / 2**32
         await asyncio.sleep(max(0.0, min(settled + place, self.end_time) - time.time()))
         try:
@@ -181,48 +181,48 @@ class BgRepTrigger(BaseTrigger):
                 poll_interval=self.poll_interval,
                 end_time=self.end_time,
                 counter=counter,
-                tasks=self.tasks[index],
-                on_unfinished=lambda statuses: seen.note(index, statuses),
+                tasks=0 if self.tasks is None else self.tasks.get(result_key, MAX_TASKS),
+                on_unfinished=lambda statuses: seen.note(result_key, statuses),
             )
         except CallError as error:
             if error.kind in _ENDS_ONE_JOB:
-                seen.drop(index)
+                seen.drop(result_key)
                 return 1
             raise
         if waited.is_finished:
-            seen.drop(index)
+            seen.drop(result_key)
         return int(waited.is_finished)
 
 
 class _FinishedTasks:
     """The image tasks that are finished and not saved, of jobs that are not finished.
 
-    :param settled: how many of each job's are saved already.
+    :param settled: how many of a job's are saved already, by key.
     :param on_first: called when the first is seen.
     """
 
-    def __init__(self, settled: Sequence[int], on_first: Callable[[], None]) -> None:
+    def __init__(self, settled: Mapping[str, int], on_first: Callable[[], None]) -> None:
         self._settled, self._on_first = settled, on_first
-        self._by_job: dict[int, int] = {}
+        self._by_job: dict[str, int] = {}
 
     @property
     def count(self) -> int:
         """How many there are."""
         return sum(self._by_job.values())
 
-    def note(self, job: int, statuses: Sequence[str]) -> None:
+    def note(self, result_key: str, statuses: Sequence[str]) -> None:
         """Note an answer about a job.
 
-        :param job: which one.
+        :param result_key: the job.
         :param statuses: the statuses of its image tasks.
         """
         is_first = not self._by_job
-        more = sum(status in FINISHED for status in statuses) - self._settled[job]
+        more = sum(status in FINISHED for status in statuses) - self._settled.get(result_key, 0)
         if more > 0:
-            self._by_job[job] = more
+            self._by_job[result_key] = more
             if is_first:
                 self._on_first()
 
-    def drop(self, job: int) -> None:
+    def drop(self, result_key: str) -> None:
         """Forget a job: it is finished."""
-        self._by_job.pop(job, None)
+        self._by_job.pop(result_key, None)

@@ -296,7 +296,7 @@ def test_what_failed_is_submitted_again_alone_if_reported_and_no_more_often(shop
     assert shop.statuses[0] == ("generated" if times == 1 else "failed")
 
 
-def test_fewer_images_than_asked_for_are_partial(plain_shop):
+def test_fewer_images_than_asked_for_are_partial(plain_shop, no_waiting):
     fault = plain_shop.emulator.inject("partial", index=1, count=2)
     outcome = plain_shop.run(tasks_of(plain_shop.emulator, 3, num_output=3), fail_on="all")
     assert fault.exhausted
@@ -306,7 +306,7 @@ def test_fewer_images_than_asked_for_are_partial(plain_shop):
     assert plain_shop.summary["saved"] == 8
 
 
-def test_success_without_a_result_is_a_failure(plain_shop):
+def test_success_without_a_result_is_a_failure(plain_shop, no_waiting):
     fault = plain_shop.emulator.inject("no_results", index=0)
     assert plain_shop.run(tasks_of(plain_shop.emulator, 2), fail_on="never").state == "success"
     assert fault.exhausted
@@ -506,7 +506,7 @@ def test_a_result_url_that_has_expired_is_asked_for_once_more(plain_shop):
     assert plain_shop.emulator.counters.images == 3
 
 
-def test_results_that_are_gone_for_good_are_expired_and_their_key_is_reported(plain_shop):
+def test_results_that_are_gone_for_good_are_expired_and_their_key_is_reported(plain_shop, no_waiting):
     fault = plain_shop.emulator.inject("expired", operation="result", times=99)
     outcome = plain_shop.run(tasks_of(plain_shop.emulator, 2))
     assert fault.consumed
