@@ -122,7 +122,7 @@ def test_what_is_pending_is_collected_without_an_approval(refresh, connection, s
     connection.inject("late", seconds=3600)
     rows = rows_of(site, 3)
     first = refresh.plan(rows)
-    refresh.generate(first, 0, timeout=1)
+    refresh.generate(first, 0, timeout=3)
     finished(refresh, first)
     connection.advance(3601)
     second = refresh.plan(rows)
@@ -141,7 +141,7 @@ def test_a_row_that_another_run_submitted_is_not_submitted_again_by_those_that_c
     connection.inject("fail_task", index=None)
     rows = rows_of(site, 2)
     first = refresh.plan(rows)
-    refresh.generate(first, 0, timeout=1)
+    refresh.generate(first, 0, timeout=3)
     finished(refresh, first)
     second, third = refresh.plan(rows), refresh.plan(rows)
     connection.advance(3601)
@@ -171,7 +171,7 @@ def test_a_source_at_another_endpoint_is_not_submitted_again(
     rows = rows_of("", 3, image=f"s3://{bucket}/in/product.png", mask=f"s3://{bucket}/in/mask.png")
     connection.inject("late", seconds=3600)
     run = refresh.plan(rows, source_conn_id=bucket)
-    refresh.generate(run, 0, timeout=1)
+    refresh.generate(run, 0, timeout=3)
     assert connection.counters.images == 3
     moved = s3_endpoint.replace("127.0.0.1", "localhost")
     attach("s3", conn_id=bucket, fs=S3FileSystem(endpoint_url=moved, skip_instance_cache=True))
@@ -253,12 +253,12 @@ def test_a_cleared_shard_of_a_cancelled_plan_submits_nothing(refresh, connection
 def test_rows_that_are_finished_are_published_although_another_never_ends(refresh, connection, site):
     connection.inject("never_ends", index=1)
     run = refresh.plan(rows_of(site, 3))
-    refresh.generate(run, 0, timeout=2)
+    refresh.generate(run, 0, timeout=4)
     finished(refresh, run)
     assert {row["name"] for row in refresh.manifest()} == {"S0", "S2"}
     again = refresh.plan(rows_of(site, 3))
     assert again.counts == {"unchanged": 2, "pending": 1}
-    refresh.generate(again, 0, timeout=2)
+    refresh.generate(again, 0, timeout=4)
     assert connection.counters.images == 3
 
 

@@ -161,7 +161,7 @@ def test_what_is_refused_until_the_deadline_stays_pending(generation):
 @pytest.mark.parametrize("times", [1, GONE_ATTEMPTS - 1])
 def test_an_old_job_that_is_unknown_for_a_while_is_collected(times, generation, no_waiting):
     generation.emulator.inject("late", seconds=3600)
-    generation.run(tasks_of(generation.emulator, 1), timeout=1)
+    generation.run(tasks_of(generation.emulator, 1), timeout=3)
     assert generation.statuses == ["pending"]
     generation.age_journal(3600)
     generation.emulator.advance(3601)
@@ -247,16 +247,16 @@ def test_what_is_finished_is_saved_in_time_though_one_never_ends(status, generat
 @pytest.mark.parametrize("status", ["WAITING", None])
 def test_what_is_finished_is_saved_at_the_deadline_at_the_latest(status, generation):
     generation.emulator.inject("never_ends", index=0, status=status)
-    generation.run(tasks_of(generation.emulator, 3), timeout=2)
+    generation.run(tasks_of(generation.emulator, 3), timeout=4)
     assert generation.statuses == ["pending", "generated", "generated"]
 
 
 def test_a_job_saved_in_part_is_completed_without_fetching_again(generation):
-    generation.emulator.configure(timing="polls", polls=1, stagger=40)
-    generation.run(tasks_of(generation.emulator, 3), timeout=2)
+    generation.emulator.configure(timing="polls", polls=1, stagger=60)
+    generation.run(tasks_of(generation.emulator, 3), timeout=4)
     assert generation.statuses == ["generated", "pending", "pending"]
     generation.emulator.configure(timing="instant")
-    for _ in range(100):
+    for _ in range(130):
         BgRepHook().query(generation.lines[0]["result_key"])
     assert generation.clear(tasks_of(generation.emulator, 3)).state == "success"
     assert generation.statuses == ["generated"] * 3
@@ -268,7 +268,7 @@ def test_a_failed_image_task_is_submitted_again_once_although_another_never_ends
     monkeypatch.setattr(BgRepGenerateOperator, "collect_after", 0.2)
     generation.emulator.inject("never_ends", index=0)
     generation.emulator.inject("fail_task", index=1)
-    generation.run(tasks_of(generation.emulator, 3), timeout=4, options={"retry_failed": 1})
+    generation.run(tasks_of(generation.emulator, 3), timeout=15, options={"retry_failed": 1})
     assert generation.statuses == ["pending", "generated", "generated"]
     assert generation.emulator.counters.images == 4
 
