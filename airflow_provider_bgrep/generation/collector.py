@@ -99,7 +99,7 @@ class Collector:
             except CallError as error:
                 self._run.rate_limiter.on_response(Operation.QUERY, sent, error)
                 failures += 1
-                step = self._after(error, watched.record, failures)
+                step = self._after(error, watched, failures)
                 if step.action is Action.POLL or step.reason is Reason.DEADLINE:
                     return False
                 if step.reason is Reason.FINAL:
@@ -110,7 +110,7 @@ class Collector:
                 seconds = step.seconds
             else:
                 self._run.rate_limiter.on_response(Operation.QUERY, sent, None)
-                failures = 0
+                failures = watched.gone_answers = 0
                 found = await self._take(watched, job, is_last=is_last)
                 if isinstance(found, bool):
                     return found
@@ -118,17 +118,19 @@ class Collector:
             if seconds:
                 await pause(seconds, self._run.finished)
 
-    def _after(self, error: CallError, record: SubmitRecord, failures: int) -> NextStep:
+    def _after(self, error: CallError, watched: _Watched, failures: int) -> NextStep:
         """What follows a query that failed."""
         now = time.time()
+        is_gone = error.kind is ErrorKind.JOB_NOT_FOUND
+        watched.gone_answers = watched.gone_answers + 1 if is_gone else 0
         # Attempts of a query that is late may take LATE_SECONDS; throttled ones end it. What seems to be
         # gone at the deadline is not asked for long enough to be sure.
-        is_bounded = error.then is RetryDecision.BACK_OFF or error.kind is ErrorKind.JOB_NOT_FOUND
+        is_bounded = error.then is RetryDecision.BACK_OFF or is_gone
         return decide(
             error,
             COLLECT,
-            attempt=failures,
-            elapsed=now - _sent_at(record),
+            attempt=watched.gone_answers or failures,
+            elapsed=now - _sent_at(watched.record),
             time_left=self._run.options.end_time - now if is_bounded else math.inf,
             rand=self._run.rand(),
         )
@@ -235,6 +237,8 @@ class _Watched:
 
     def __init__(self, record: SubmitRecord, is_new: bool) -> None:
         self.record = record
+        self.gone_answers = 0
+        """Answers in a row that there is no such job."""
         self.vain_answers = 0
         """Answers that led to no result, or not to all of them."""
         self._due_at: float | None = None if is_new else -math.inf

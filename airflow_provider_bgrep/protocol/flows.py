@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from airflow_provider_bgrep.protocol import wire
-from airflow_provider_bgrep.protocol.codes import Operation
+from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation
 from airflow_provider_bgrep.protocol.errors import LOST, NOT_CONNECTED, CallError
 from airflow_provider_bgrep.protocol.matching import MISSING, match
 from airflow_provider_bgrep.protocol.models import FINISHED, ImageTask, Job, TaskResult
@@ -215,18 +215,19 @@ def wait(
     began = runtime.now()
     seen: tuple[str, ...] = ()
     unknown: set[str] = set()
-    failures = 0
+    failures = gone = 0
     while True:
         asked = 0.0
         try:
             _, payload = yield from _attempt(Operation.QUERY, body, runtime, result_key)
         except CallError as error:
             failures += 1
+            gone = gone + 1 if error.kind is ErrorKind.JOB_NOT_FOUND else 0
             now = runtime.now()
             step = decide(
                 error,
                 policy,
-                attempt=failures,
+                attempt=gone or failures,
                 elapsed=now - began,
                 time_left=end_time - now,
                 rand=runtime.rand(),
@@ -240,6 +241,7 @@ def wait(
                 raise
             asked = step.seconds
         else:
+            gone = 0
             seen = tuple(wire.statuses(payload))
             if seen and FINISHED.issuperset(seen) and len(seen) >= tasks:
                 return Waited(True, seen)
