@@ -66,14 +66,14 @@ class Shard:
     is_approved: bool = True
 
     @classmethod
-    def read(cls, layout: CatalogPaths, plan_id: str, shard: int) -> Shard:
+    def read(cls, paths: CatalogPaths, plan_id: str, shard: int) -> Shard:
         """Read a shard. A plan that was closed is opened again for it, if no later plan was made.
 
-        :param layout: the catalog's folders.
+        :param paths: the catalog's folders.
         :param plan_id: the plan.
-        :param shard: which shard, from 0.
+        :param shard: number of the shard, from 0.
         """
-        plan_store, ledger = PlanStore(layout, plan_id), LedgerReader(layout)
+        plan_store, ledger = PlanStore(paths, plan_id), LedgerReader(paths)
         plan, options, files = plan_store.plan, plan_store.config, plan_store.files
         rows: list[dict[str, Any]] = [
             dict(row) for row in plan_store.work_items(shard) if row["state"] != RowState.UNPUBLISHED.value
@@ -86,10 +86,10 @@ class Shard:
         may_submit = is_approved and not plan_store.cancelled_reason
         is_open = may_submit and ledger.has_lease(plan_id)
         if may_submit and not is_open and to_submit:
-            is_open = Ledger(layout).reopen(plan_id)
+            is_open = Ledger(paths).reopen(plan_id)
         own = sum(row["num_output"] for row in to_submit)
         return cls(
-            paths=layout,
+            paths=paths,
             options=options,
             shards=plan.shards,
             image_tasks=list(map(_image_task, rows)),
@@ -110,13 +110,13 @@ class Shard:
     def spec(
         self, *, poll_interval: float, timeout: float, deferrable: bool, retry_failed: int, slots: int
     ) -> GenerateSpec:
-        """The run of this shard. A plan that is over, or not approved, collects and submits nothing.
+        """The run of this shard. A plan that has ended, or is not approved, submits nothing and collects.
 
         :param poll_interval: seconds between two queries of one job.
-        :param timeout: seconds until everything must be done.
+        :param timeout: seconds to the deadline.
         :param deferrable: whether the run may wait in the triggerer.
         :param retry_failed: how often a failed image task is submitted again, 0 to 3.
-        :param slots: how many shards work at once: they share the connection's rate.
+        :param slots: number of shards that are active at a time; they share the connection's rate.
         """
         conn_id = self.options.source_conn_id or None
         # The service reads the source while the job runs, which is within the timeout or never.
@@ -161,9 +161,9 @@ def _without_lost(rows: list[dict[str, Any]], jobs: set[str]) -> list[dict[str, 
 def _to_collect(
     records: Iterable[SubmitRecord], rows: Iterable[Mapping[str, Any]], keys: Iterable[str]
 ) -> Iterator[SubmitRecord]:
-    """The earlier submits whose results belong to rows of this shard.
+    """Return the earlier submits whose results belong to rows of this shard.
 
-    :param records: the submits of the jobs that the plan found outstanding.
+    :param records: the submits of the plan's outstanding jobs.
     :param rows: the shard's rows.
     :param keys: the rows' identities.
     """
@@ -178,7 +178,7 @@ def _to_collect(
             items = tuple(
                 replace(item, key=_key_in(members, index, item)) for index, item in enumerate(record.items)
             )
-            # Another task's try made it: it does not count as this task's.
+            # It was submitted by a try of another task, so it does not count as this task's.
             yield replace(record, try_number=0, items=items)
 
 
@@ -211,9 +211,9 @@ def _image_task(row: Mapping[str, Any]) -> ImageTask:
 class GuardedStore(FileStore):
     """A journal's store that rejects intents once the plan may not submit.
 
-    The intent is written first, then the plan is checked. Whoever replaces a plan closes it first, then reads
-    its journals. So either the successor sees the intent, or the intent is rejected: no row is submitted for
-    two plans.
+    The intent is written first, then the plan is checked. A run that replaces a plan first closes it,
+    then reads its journals. So either the new run sees the intent, or the intent is rejected: no row is
+    submitted for two plans.
 
     :param folder: the journal's folder.
     :param is_open: whether the plan may still submit: it has its lease, and the approval that it needs.
@@ -225,12 +225,12 @@ class GuardedStore(FileStore):
         self._accepted: set[str] = set()
 
     def set(self, key: str, value: Any) -> None:
-        """Keep the value.
+        """Store the value.
 
         :raises SupersededError: if it contains a new intent, and the plan may not submit.
         """
         super().set(key, value)
-        # A page holds other submits too. Their outcomes are written whether or not the plan is over.
+        # A page contains other submits as well. Their outcomes are written even if the plan has ended.
         intents = {
             submit.get("nonce", "")
             for submit in value.get("submits", ())
@@ -240,6 +240,6 @@ class GuardedStore(FileStore):
             return
         if not self._is_open():
             raise SupersededError(
-                "The plan is over, was replaced, or is not approved: nothing more is submitted for it."
+                "The plan has ended, was replaced, or is not approved: nothing more is submitted for it."
             )
         self._accepted |= intents

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tasks of a catalog refresh as operators. The packages named after the tasks do the work."""
+"""The tasks of a catalog refresh as operators. The work is done in the packages that are named after the
+tasks.
+"""
 
 from __future__ import annotations
 
@@ -24,23 +26,23 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.operators.spec import GenerateSpec
 
 _SHOWN = 10
-"""Shards that a message names."""
+"""Number of shards that a message names."""
 
-_REMEDY = "Restore it from a backup, or start a new run."
+_REMEDY = "Restore it from a backup, or start a new DAG run."
 _NEW_PLAN = "A new plan takes the remaining rows: start a new run, or clear plan with its downstream tasks."
 _APPROVE = "To have it approved, clear approve; for another plan, clear plan with its downstream tasks."
-_NO_PLAN = "This run has no plan: see the log of its plan task."
+_NO_PLAN = "This DAG run has no plan: see the log of its plan task."
 
 
 @contextlib.contextmanager
 def state_errors() -> Iterator[None]:
-    """Raise what a task meets in the catalog's files as errors of this package.
+    """Translate errors in the catalog's files to exceptions of this package.
 
-    A damaged or missing file is final: :class:`~airflow_provider_bgrep.exceptions.BgRepStateError`. Lost
-    races are retried: :class:`~airflow_provider_bgrep.exceptions.BgRepConflictError`. Errors of the store
-    itself are left alone, so that Airflow retries them.
+    A damaged or missing file is final: :class:`~airflow_provider_bgrep.exceptions.BgRepStateError`. A
+    conflict with another run is retried: :class:`~airflow_provider_bgrep.exceptions.BgRepConflictError`.
+    Errors of the storage itself are not translated, so that Airflow retries them.
 
-    :raises BgRepError: for input that cannot be used, and for files that cannot be read.
+    :raises BgRepError: for invalid input and unreadable files.
     """
     try:
         yield
@@ -50,7 +52,7 @@ def state_errors() -> Iterator[None]:
         raise input_error(error) from None
     except FileNotFoundError as error:
         raise BgRepStateError(f"A file cannot be found: {sanitize_message(error)}. {_REMEDY}") from error
-    except ValueError as error:  # what JSON, Arrow and journals raise for bytes that they cannot read
+    except ValueError as error:  # JSON, Arrow and journals raise these for unreadable bytes
         raise BgRepStateError(f"A file cannot be read: {sanitize_message(error)}. {_REMEDY}") from error
 
 
@@ -68,20 +70,20 @@ def _store(destination: str, plan_id: Any) -> PlanStore:
 
 
 def _is_missing(plan_id: Any) -> bool:
-    # A template renders an XCom that does not exist as one of these.
+    # A template renders a missing XCom as one of these.
     return plan_id is None or plan_id in ("", "None")
 
 
 class BgRepPlanOperator(BaseOperator):
-    """Compares the catalog with the ledger, and writes a plan. Submits nothing.
+    """Compares the catalog with the ledger, and writes a plan. Does not submit anything.
 
-    Returns the numbers of its shards, for tasks to be mapped over; pushes ``{"plan_id": …, "shards": n,
+    Returns the numbers of the shards, over which tasks are mapped. Pushes ``{"plan_id": …, "shards": n,
     "until": seconds, "images": n, "cost": text, "counts": {state: n, …}, "explained": text}`` to XCom as
     ``plan``.
 
     :param options: see :class:`~airflow_provider_bgrep.catalog.config.options.Options`. Templated.
-    :param verbatim: further options that Airflow does not render: their templates are over the catalog's
-        rows.
+    :param verbatim: further options, which Airflow does not render: their templates refer to the
+        catalog's columns.
     """
 
     template_fields: Sequence[str] = ("options",)
@@ -112,13 +114,14 @@ class BgRepPlanOperator(BaseOperator):
 class BgRepShardOperator(GenerateBase):
     """Generates the images of one shard of a plan. **Submits are billable.**
 
-    Works as :class:`~airflow_provider_bgrep.operators.bgrep.BgRepGenerateOperator` does. The list is the
-    plan's rows, the journal is in the plan's folder, and nothing is submitted once the plan is over.
+    Works like :class:`~airflow_provider_bgrep.operators.bgrep.BgRepGenerateOperator`. The list consists
+    of the shard's rows, the journal is in the plan's folder, and nothing is submitted once the plan has
+    ended.
 
     :param destination: the catalog's destination. Templated.
     :param plan_id: the plan. Templated.
-    :param shard: which of its shards, from 0. Templated.
-    :param slots: how many shards work at once: they share the connection's rate.
+    :param shard: number of the shard, from 0. Templated.
+    :param slots: number of shards that are active at a time; they share the connection's rate.
     :param retry_failed: how often a failed image task is submitted again, 0 (default) to 3.
     """
 
@@ -142,7 +145,7 @@ class BgRepShardOperator(GenerateBase):
         self._is_approved = True
 
     def build_spec(self, context: Context) -> GenerateSpec:
-        """The shard, as its plan and its journal are now."""
+        """Return the run of the shard, from the current state of plan and journal."""
         from airflow_provider_bgrep.catalog.generate import Shard
 
         shard = Shard.read(_paths(str(self.destination)), str(self.plan_id), int(self.shard))
@@ -151,7 +154,7 @@ class BgRepShardOperator(GenerateBase):
             self.log.warning(
                 "Plan %s %s. This task collects accepted jobs and submits nothing. %s",
                 self.plan_id,
-                "is over" if shard.is_approved else "is not approved",
+                "has ended" if shard.is_approved else "is not approved",
                 _NEW_PLAN if shard.is_approved else _APPROVE,
             )
         return shard.spec(
@@ -178,7 +181,7 @@ class BgRepShardOperator(GenerateBase):
 
 
 class _PlanTask(BaseOperator):
-    """A task that works on a plan, and submits nothing."""
+    """Base class of the tasks that work on a plan and do not submit anything."""
 
     template_fields: Sequence[str] = ("destination", "plan_id")
     ui_color = "#e8eef4"
@@ -189,7 +192,7 @@ class _PlanTask(BaseOperator):
 
 
 class BgRepCheckOperator(_PlanTask):
-    """Compares the images of a shard with their sources. Submits nothing.
+    """Compares the images of a shard with their sources. Does not submit anything.
 
     Returns ``{"passed": n, "flagged": n, "unchecked": n, "none": n}``.
 
@@ -213,10 +216,10 @@ class BgRepCheckOperator(_PlanTask):
 
 
 class BgRepPublishOperator(_PlanTask):
-    """Publishes the images that passed, and commits the plan to the ledger. Submits nothing.
+    """Publishes the images that passed, and commits the plan to the ledger. Does not submit anything.
 
-    Returns counts: ``{"published": n, "retired": n, …}``. It is skipped if the manifest does not change, so
-    that no asset event is sent.
+    Returns counts: ``{"published": n, "retired": n, …}``. If the manifest does not change, the task is
+    skipped, so that no asset event is created.
 
     :param destination: the catalog's destination. Templated.
     :param plan_id: the plan. Templated.
@@ -260,6 +263,6 @@ class BgRepReportOperator(_PlanTask):
             context["ti"].xcom_push(key="return_value", value=summary)
             more = f"; and {len(unfinished) - _SHOWN} more" if len(unfinished) > _SHOWN else ""
             raise BgRepJobFailedError(
-                f"{'; '.join(unfinished[:_SHOWN])}{more}. The next run takes what is left."
+                f"{'; '.join(unfinished[:_SHOWN])}{more}. The next run continues with the rest."
             )
         return summary

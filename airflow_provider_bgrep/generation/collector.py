@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waits for jobs, and saves those that are finished."""
+"""Waits for jobs, and saves finished ones."""
 
 from __future__ import annotations
 
@@ -33,24 +33,25 @@ from airflow_provider_bgrep.protocol.retry import (
 )
 
 LATE_SECONDS: Final = 60.0
-"""How long the last query of a job, made at the deadline, may take."""
+"""Seconds that the last query of a job, at the deadline, may take."""
 
 COLLECT_SECONDS: Final = 150.0
-"""Seconds between two queries of a job while there is something to submit: half of what results may wait."""
+"""Seconds between two queries of a job while there is something to submit: half of the time that results
+may wait."""
 
 
 class NotSavedError(Exception):
-    """Finished images could not be saved; another try may."""
+    """Generated images could not be saved. Another try may succeed."""
 
 
 class Collector:
-    """Waits for jobs, and saves them.
+    """Waits for jobs, and saves their images.
 
     :param run: the execution's state.
     """
 
     submit: Callable[[Sequence[WorkItem]], Coroutine[Any, Any, Any]]
-    """Submits image tasks: what failed is submitted again with it, as ``retry_failed`` allows."""
+    """Submits image tasks; used to submit failed ones again, as ``retry_failed`` allows."""
 
     def __init__(self, run: RunContext) -> None:
         self._run = run
@@ -58,7 +59,7 @@ class Collector:
         self._unknown_statuses: set[str] = set()
 
     async def watch(self, record: SubmitRecord, *, is_new: bool = True) -> None:
-        """Ask for a job until it is finished and saved, or is left to a later execution."""
+        """Query a job until it is finished and saved, or left to a later execution."""
         end_time = self._run.options.end_time
         if is_new and await self._rest():
             return
@@ -71,9 +72,9 @@ class Collector:
                 return
 
     async def _rest(self) -> bool:
-        """Wait between two queries of a job, not past the deadline.
+        """Wait between two queries of a job, until the deadline at most.
 
-        :return: whether the rest of the wait is left to others.
+        :return: whether the rest of the wait is left to a later execution.
         """
         interval, end_time = (
             poll_wait(self._run.options.poll_interval, self._run.rand()),
@@ -136,7 +137,7 @@ class Collector:
         )
 
     async def _cannot_be_had(self, record: SubmitRecord, error: CallError) -> bool:
-        """Act on an answer that asking again does not change. :return: whether that settles the job."""
+        """Handle a final error of a query. :return: whether the job is done."""
         is_gone = error.kind is ErrorKind.JOB_NOT_FOUND
         if is_gone or error.kind is ErrorKind.JOB_FAILED:
             pending = [
@@ -146,7 +147,7 @@ class Collector:
                 item.set_outcome(Outcome.EXPIRED if is_gone else Outcome.FAILED, words(error))
             self._settle(pending)
             return True
-        # The account is refused, and so will be every other query.
+        # The account is refused, so every other query would be refused as well.
         self._run.result.has_no_queries = True
         self._run.stop_submits(error)
         self._run.may_defer.set()
@@ -202,7 +203,7 @@ class Collector:
             self._run.result.unsaved.discard(record.result_key)
 
     def _settle(self, items: Sequence[WorkItem]) -> None:
-        """Log how items ended, and submit those that failed again, as ``retry_failed`` allows."""
+        """Log the outcomes of items, and submit failed ones again, as ``retry_failed`` allows."""
         failed = [item for item in items if item.outcome is Outcome.FAILED]
         for item in failed:
             self._run.log.warning("Image task %s failed: %s", name_of(item), item.reason)
@@ -220,7 +221,7 @@ class Collector:
         for status in {task.status for task in job.tasks} - flows.KNOWN - self._unknown_statuses:
             self._unknown_statuses.add(status)
             self._run.log.warning(
-                "Job %s has the undocumented status %r; waiting on.", job.result_key, status
+                "Job %s has the undocumented status %r; continuing to wait.", job.result_key, status
             )
 
 

@@ -38,8 +38,8 @@ VERSION: Final = 1
 class JobRecord:
     """A job's record: of all its image tasks, also of those that are not finished yet.
 
-    :param outcomes: of each image task, in the order submitted.
-    :param saved_at: when, ISO 8601 in UTC.
+    :param outcomes: outcome of each image task, in the submitted order.
+    :param saved_at: when it was saved, ISO 8601 in UTC.
     """
 
     outcomes: tuple[TaskOutcome, ...]
@@ -85,7 +85,7 @@ class JobStore:
     """Saves jobs under one destination.
 
     :param destination: folder for the images.
-    :param settings: the connection, for its proxies and its time-out; its AppCode is not sent.
+    :param settings: the connection, for its proxies and its timeout; its AppCode is not sent.
     :param query: queries a job.
     :param template: file names, see :func:`~airflow_provider_bgrep.download.check_template`.
     :param max_bytes: most bytes that one image may have.
@@ -117,10 +117,10 @@ class JobStore:
         return with_key(self._destination, record)
 
     def load(self, record: SubmitRecord, *, check_files: bool) -> JobRecord | None:
-        """A job's record, ``None`` if it has none that can be used.
+        """Return the record of a job; ``None`` if it has no usable record.
 
-        :param check_files: for a new try: mark what is not in place any more, and results that had expired,
-            as missing, so that they are fetched again.
+        :param check_files: whether to mark images that do not exist any more, and expired results, as
+            missing, so that a new try downloads them again.
         """
         data = get_bytes(self._path(record.result_key))
         if data is None:
@@ -137,7 +137,9 @@ class JobStore:
         def checked(outcome: TaskOutcome) -> TaskOutcome:
             if not outcome.is_gone and all(map(self._is_there, outcome.files)):
                 return outcome
-            return replace(outcome, missing=outcome.missing or ("is not in place, or not any more",))
+            return replace(
+                outcome, missing=outcome.missing or ("does not exist, or does not exist any more",)
+            )
 
         return replace(saved, outcomes=tuple(map(checked, saved.outcomes)))
 

@@ -131,7 +131,7 @@ class TaskResults:
     def _unfinished(self) -> TaskOutcome:
         if self.doubt:
             # Finished, but perhaps another image task's result: it stays pending, with the reason.
-            what = f"cannot tell which result is its own: {self.doubt}"
+            what = f"it is unclear which result belongs to it: {self.doubt}"
             return TaskOutcome(Outcome.PENDING, "", None, (), (what,))
         is_named = self.result.status != MISSING
         status = sanitize_message(self.result.status)[:40] or "unreadable"

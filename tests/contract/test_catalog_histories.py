@@ -63,7 +63,7 @@ def rows_of(site: str, count: int, **cells: Any) -> list[dict[str, Any]]:
 
 
 def store_of(refresh: Refresh, run: Run) -> PlanStore:
-    return PlanStore(refresh.layout, run.plan["plan_id"])
+    return PlanStore(refresh.paths, run.plan["plan_id"])
 
 
 def finished(refresh: Refresh, run: Run) -> Run:
@@ -76,7 +76,7 @@ def finished(refresh: Refresh, run: Run) -> Run:
 # --- one gate for every submit (I4, I5, I6) -------------------------------------------------------
 
 
-def test_the_cap_bounds_what_is_submitted_again_after_failures(refresh, connection, site):
+def test_the_cap_bounds_resubmits_of_failures(refresh, connection, site):
     connection.inject("fail_task", index=None, times=9)
     run = refresh.plan(rows_of(site, 5), max_images_per_run="2")
     refresh.generate(run, 0, retry_failed=3)
@@ -84,7 +84,7 @@ def test_the_cap_bounds_what_is_submitted_again_after_failures(refresh, connecti
     assert connection.counters.images == 2
 
 
-def test_the_cap_bounds_what_is_submitted_again_after_lost_answers(refresh, connection, site):
+def test_the_cap_bounds_resubmits_of_lost_answers(refresh, connection, site):
     connection.inject("gateway_timeout", times=9)
     run = refresh.plan(rows_of(site, 5), max_images_per_run="2", on_unknown_outcome="resubmit")
     refresh.generate(run, 0)
@@ -111,7 +111,7 @@ def test_a_shard_of_a_plan_that_nobody_approved_submits_nothing(refresh, connect
     assert connection.counters.images == 3
 
 
-def test_a_plan_that_was_refused_submits_nothing_although_it_is_open(refresh, connection, site):
+def test_a_refused_plan_submits_nothing_although_it_is_open(refresh, connection, site):
     run = refresh.plan(rows_of(site, 3))
     store_of(refresh, run).cancel("it was not approved")
     refresh.generate(run, 0)
@@ -134,9 +134,7 @@ def test_what_is_pending_is_collected_without_an_approval(refresh, connection, s
     assert connection.counters.images == 3
 
 
-def test_a_row_that_another_run_submitted_is_not_submitted_again_by_those_that_collect_it(
-    refresh, connection, site
-):
+def test_runs_that_collect_a_row_do_not_submit_it_again(refresh, connection, site):
     connection.inject("late", seconds=3600)
     connection.inject("fail_task", index=None)
     rows = rows_of(site, 2)
@@ -223,17 +221,17 @@ def test_urls_are_signed_at_each_attempt_to_submit(connection, run, ti, tmp_path
 
 def test_a_cleared_shard_of_a_closed_plan_submits_what_is_left(refresh, connection, site):
     run = refresh.plan(rows_of(site, 3))
-    Ledger(refresh.layout).close(run.plan["plan_id"])
+    Ledger(refresh.paths).close(run.plan["plan_id"])
     assert refresh.generate(run, 0).state == "success"
     assert connection.counters.images == 3
     finished(refresh, run)
     assert len(refresh.manifest()) == 3
 
 
-def test_a_cleared_shard_submits_nothing_once_there_is_a_later_plan(refresh, connection, site):
+def test_a_cleared_shard_submits_nothing_after_a_later_plan(refresh, connection, site):
     rows = rows_of(site, 3)
     run = refresh.plan(rows)
-    Ledger(refresh.layout).close(run.plan["plan_id"])
+    Ledger(refresh.paths).close(run.plan["plan_id"])
     refresh.plan(rows)
     refresh.generate(run, 0)
     assert connection.counters.submits == 0
@@ -242,7 +240,7 @@ def test_a_cleared_shard_submits_nothing_once_there_is_a_later_plan(refresh, con
 def test_a_cleared_shard_of_a_cancelled_plan_submits_nothing(refresh, connection, site):
     run = refresh.plan(rows_of(site, 3))
     store_of(refresh, run).cancel("it was not approved")
-    Ledger(refresh.layout).close(run.plan["plan_id"])
+    Ledger(refresh.paths).close(run.plan["plan_id"])
     refresh.generate(run, 0)
     assert connection.counters.submits == 0
 
@@ -250,7 +248,7 @@ def test_a_cleared_shard_of_a_cancelled_plan_submits_nothing(refresh, connection
 # --- what ends in part (I14, I15) -----------------------------------------------------------------
 
 
-def test_rows_that_are_finished_are_published_although_another_never_ends(refresh, connection, site):
+def test_finished_rows_are_published_while_another_never_ends(refresh, connection, site):
     connection.inject("never_ends", index=1)
     run = refresh.plan(rows_of(site, 3))
     refresh.generate(run, 0, timeout=4)
@@ -262,9 +260,7 @@ def test_rows_that_are_finished_are_published_although_another_never_ends(refres
     assert connection.counters.images == 3
 
 
-def test_a_candidate_that_is_no_image_does_not_keep_the_other_from_being_published(
-    refresh, connection, site, no_waiting
-):
+def test_an_undecodable_candidate_does_not_block_the_other(refresh, connection, site, no_waiting):
     connection.inject("undecodable", index=0, output=1)
     rows = rows_of(site, 1, num_output="2")
     counts = []

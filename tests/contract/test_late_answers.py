@@ -109,7 +109,7 @@ def test_both_hooks_keep_the_key_that_a_refusal_names(code, is_async, connection
     assert connection.counters.images == 1
 
 
-def test_the_submit_operator_returns_the_key_that_a_refusal_names(connection, run, ti, tmp_path):
+def test_the_submit_operator_returns_the_key_of_a_refusal(connection, run, ti, tmp_path):
     connection.inject("code", code="23500004", accepted=True, names_key=True)
     submit = BgRepSubmitOperator(
         task_id="submit", task_list=tasks_of(connection, 1), journal_path=f"file://{tmp_path}"
@@ -142,7 +142,7 @@ def test_results_that_are_refused_for_a_while_are_saved(status, generation, no_w
     assert (generation.emulator.counters.images, generation.emulator.counters.results) == (4, 4)
 
 
-def test_results_that_are_always_refused_expire_after_many_answers(generation, no_waiting):
+def test_results_that_are_always_refused_expire_in_the_end(generation, no_waiting):
     fault = generation.emulator.inject("refused", times=1000)
     assert isinstance(generation.run(tasks_of(generation.emulator, 1)).error, BgRepJobFailedError)
     assert generation.statuses == ["expired"]
@@ -264,7 +264,7 @@ def test_a_job_saved_in_part_is_completed_without_fetching_again(generation):
     assert (counters.submits, counters.images, counters.results) == (1, 3, 3)
 
 
-def test_a_failed_image_task_is_submitted_again_once_although_another_never_ends(generation, monkeypatch):
+def test_a_failed_image_task_is_retried_while_another_never_ends(generation, monkeypatch):
     monkeypatch.setattr(BgRepGenerateOperator, "collect_after", 0.2)
     generation.emulator.inject("never_ends", index=0)
     generation.emulator.inject("fail_task", index=1)
@@ -277,7 +277,7 @@ def test_a_failed_image_task_is_submitted_again_once_although_another_never_ends
 
 
 @pytest.mark.parametrize(("num_output", "status"), [(2, "partial"), (1, "failed")])
-def test_an_undecodable_result_is_given_up_after_three_executions(num_output, status, generation, no_waiting):
+def test_an_undecodable_result_is_given_up_in_the_third_run(num_output, status, generation, no_waiting):
     generation.emulator.inject("undecodable", index=0, output=num_output - 1)
     tasks = tasks_of(generation.emulator, 1, num_output=num_output)
     first = generation.run(tasks)
@@ -353,7 +353,7 @@ TASK = {"image": "https://shop.example/mug.jpg", "positive_prompt": "sea", "num_
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_a_host_that_drips_holds_the_worker_no_longer_than_the_deadline(
+def test_a_dripping_host_holds_the_worker_to_the_deadline_only(
     deferrable, dripping, run, ti, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(_generate, "DOWNLOAD_GRACE_SECONDS", 3.0)
@@ -363,7 +363,7 @@ def test_a_host_that_drips_holds_the_worker_no_longer_than_the_deadline(
     assert isinstance(outcome.error, BgRepDownloadError)
 
 
-def test_a_host_that_drips_holds_the_download_no_longer_than_its_timeout(dripping, run, ti, tmp_path):
+def test_a_dripping_host_holds_the_download_to_its_timeout_only(dripping, run, ti, tmp_path):
     download = BgRepDownloadOperator(
         task_id="download",
         result_key=KEY,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The check task: compares a shard's images with their sources, and writes its results. Submits nothing."""
+"""The check task: compares a shard's images with their sources, and writes its results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_bgrep.catalog.check.comparison import Judgement, judge
+from airflow_provider_bgrep.catalog.check.comparison import Judgment, judge
 from airflow_provider_bgrep.catalog.source.images import connection_settings, fetch
 from airflow_provider_bgrep.catalog.state.recovery import derive_shard
 from airflow_provider_bgrep.protocol.errors import sanitize_message
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.connection import Settings
 
 _AHEAD: Final = 4
-"""Rows whose images are fetched while others are compared."""
+"""Number of rows whose images are fetched while others are compared."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 def check_shard(store: PlanStore, shard: int, checker: Checker | None = None) -> dict[str, int]:
     """Compare the images of a shard with their sources, and write the shard's results.
 
-    :param checker: compares the images; the catalog's own if not given.
+    :param checker: compares the images; by default, the checker of the catalog.
     :return: number of rows by verdict: ``passed``, ``flagged``, ``unchecked``; ``none`` for rows without
         images.
     :raises BgRepStateError: if a file of the plan is missing or damaged.
@@ -58,7 +58,7 @@ def check_shard(store: PlanStore, shard: int, checker: Checker | None = None) ->
                 for row, images in zip(some, threads.map(checker.fetch, some), strict=True):
                     result = row.copy()  # thumbnails are not kept in memory
                     checker.check(result, images)
-                    # The catalog's signatures must not be stored longer than necessary.
+                    # The signatures of the catalog must not be stored longer than necessary.
                     result["image_url"] = result["mask_url"] = ""
                     counts[result["verdict"] or "none"] += not result["superseded"]
                     yield result
@@ -77,7 +77,7 @@ class Images:
     :param source: the source image, ``None`` if it could not be fetched.
     :param mask: the mask, if the row has one.
     :param candidates: the output images; ``b""`` for one that is missing.
-    :param why_no_source: why there is no source.
+    :param why_no_source: why the source could not be fetched.
     """
 
     source: bytes | None = None
@@ -90,9 +90,9 @@ class Checker:
     """Fetches the images of a row, and compares them.
 
     :param destination: the catalog's destination.
-    :param thresholds: what the images must meet.
+    :param thresholds: the thresholds of the scores.
     :param conn_id: the connection for sources on object storage.
-    :param settings: the ``bgrep`` connection, for its proxies and its CA; ``None`` for none.
+    :param settings: the ``bgrep`` connection, for its proxies and its CA bundle; ``None`` for none.
     """
 
     def __init__(
@@ -106,9 +106,9 @@ class Checker:
         self._conn_id, self._settings = conn_id, settings
 
     def fetch(self, row: ResultRow) -> Images:
-        """The images of a row."""
+        """Return the images of a row."""
         paths = [file["path"] for file in json.loads(row["files"] or "[]")]
-        # A missing image is judged like one that cannot be decoded.
+        # A missing image is handled like one that cannot be decoded.
         candidates = tuple(get_bytes(in_folder(self._destination, path)) or b"" for path in paths)
         if not candidates:
             return Images()
@@ -121,10 +121,10 @@ class Checker:
         return Images(source, mask, candidates)
 
     def check(self, row: ResultRow, images: Images) -> None:
-        """Fill in the verdict of a row, and its thumbnails."""
+        """Add the verdict and the thumbnails to a row."""
         if not images.candidates:
             return
-        found: Judgement = judge(
+        found: Judgment = judge(
             images.source,
             images.mask,
             images.candidates,

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commits manifests, and deletes the files that no manifest needs any more.
+"""Commits manifests, and deletes files that no manifest needs any more.
 
 ``manifests/{number}.json`` is a versioned file of headers (see
-:class:`~airflow_provider_bgrep.catalog.state.versioned_file.VersionedFile`), and decides which manifest is in
-force. ``manifest.json`` is a copy of the newest header for readers. It is replaced after the commit: a reader
-may see the previous manifest for a moment, which is complete, as are its files.
+:class:`~airflow_provider_bgrep.catalog.state.versioned_file.VersionedFile`), and decides which manifest is
+current. ``manifest.json`` is a copy of the newest header for readers. It is replaced after the commit, so for
+a moment a reader may see the previous manifest, which is complete, as are its files.
 
 Every other file in ``manifests/`` is named ``{number}-{token}``: the rows as Parquet and as JSON lines, and
 lists of images to delete. The header of a number names the token of the run that committed it.
@@ -36,7 +36,7 @@ KEEP_MANIFESTS: Final = 10
 _THREADS: Final = 16
 _NAME: Final = re.compile(r"(\d{8,})(?:-([0-9a-f]{8}))?\.(json|parquet|jsonl|dropped\.txt|deleted\.txt)")
 _PART: Final = re.compile(rf"\.{_NAME.pattern}\.[0-9a-f]{{8}}\.part")
-"""A file that was not complete when its writer was killed."""
+"""A partial file, left by a writer that was killed."""
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -49,7 +49,7 @@ def map_in_threads(function: Callable[[_T], _R], items: Iterable[_T]) -> list[_R
     try:
         return list(pool.map(function, items))
     finally:
-        # A task that is stopped does not work off the queue first.
+        # A task that is stopped does not finish the queue first.
         pool.shutdown(cancel_futures=True)
 
 
@@ -72,22 +72,22 @@ class ManifestFile:
 class ManifestLog:
     """The manifests of a destination.
 
-    :param layout: the catalog's paths.
+    :param paths: the catalog's paths.
     """
 
-    def __init__(self, layout: CatalogPaths) -> None:
-        self._layout, self._folder = layout, layout.manifests
+    def __init__(self, paths: CatalogPaths) -> None:
+        self._paths, self._folder = paths, paths.manifests
         self._file = VersionedFile[Header](
-            layout.manifests,
+            paths.manifests,
             "",
             encode=lambda header, number: header.to_bytes(),
             decode=lambda data, number, path: Header.from_bytes(data, path),
             damaged=DamagedManifestError,
         )
-        self._known: dict[int, Header] = {}  # a header never changes
+        self._known: dict[int, Header] = {}  # headers are immutable
 
     def latest(self) -> Header | None:
-        """The manifest in force; ``None`` before the first.
+        """The current manifest; ``None`` before the first.
 
         :raises DamagedManifestError: if it is missing or cannot be read.
         :raises InvalidInput: if the destination has a ``manifest.json`` that this package did not write.
@@ -96,12 +96,12 @@ class ManifestLog:
         return self._file.latest()
 
     def commit(self, change: Callable[[Header | None, int], Header | None]) -> Header | None:
-        """Put a manifest in force.
+        """Commit a manifest.
 
-        :param change: called with the header in force and the next number. It uploads the next manifest's
-            files and returns its header, or returns the header in force if nothing changes. It is called
+        :param change: called with the current header and the next number. It uploads the next manifest's
+            files and returns its header, or returns the current header if nothing changes. It is called
             again each time that another run commits first.
-        :return: the header that is now in force.
+        :return: the header that is current now.
         :raises BgRepConflictError: if other runs committed first in every attempt.
         """
         self._check_copy()
@@ -110,14 +110,14 @@ class ManifestLog:
     def update_copy(self) -> None:
         """Make ``manifest.json`` a copy of the newest header."""
         while (header := self._file.latest()) is not None:
-            data = get_bytes(self._layout.manifest)
+            data = get_bytes(self._paths.manifest)
             copy = None if data is None else self._header_in(data)
             if (
                 copy is None
                 or copy.number < header.number
                 or (copy.number == header.number and copy != header)
             ):
-                put_bytes(header.to_bytes(), self._layout.manifest)
+                put_bytes(header.to_bytes(), self._paths.manifest)
             # Another run may have copied a newer header since, which ours has just replaced.
             if self._file.latest_number() == header.number:
                 return
@@ -131,14 +131,14 @@ class ManifestLog:
         return sum(one.changed[what] for one in headers.values() if one.plan_id == plan_id)
 
     def expire(self, images: Iterable[str] = ()) -> None:
-        """Delete files that nobody needs any more. A failure is logged, and left to the next run.
+        """Delete files that are no longer needed. After a failure, which is logged, the next run continues.
 
         :param images: published images that no manifest has ever named.
         """
         try:
             self._delete_images(images)
             self._expire()
-        except Exception as error:  # the store may not allow us to delete
+        except Exception as error:  # the storage may not allow deletes
             _log.warning(
                 "Could not delete all expired files in %s: %s", self._folder, sanitize_message(error)
             )
@@ -146,7 +146,7 @@ class ManifestLog:
     def _expire(self) -> None:
         listed = list(_listed(names_in(self._folder)))
         headers = self._headers(one.number for one in listed if one.kind == "json")
-        data = get_bytes(self._layout.manifest)
+        data = get_bytes(self._paths.manifest)
         copy = None if data is None else self._header_in(data)
         if not headers or copy is None:
             return
@@ -155,14 +155,14 @@ class ManifestLog:
         due, waiting = due_lists(listed, headers, oldest)
         if due:
             paths = self._paths_in(due) - self._paths_in(waiting)
-            with open_writer(self._layout, headers[kept[-1]]) as writer:
+            with open_writer(self._paths, headers[kept[-1]]) as writer:
                 self._delete_images(paths - writer.named(paths))
         gone = [*due, *stray_files(listed, headers, oldest), *expired_files(listed, headers, oldest)]
         # The headers last, and the oldest first: whatever remains is found again by the next run.
         self._file.delete([*(one.name for one in gone), *(self._file.path(one).name for one in expired)])
 
     def _delete_images(self, paths: Iterable[str]) -> None:
-        map_in_threads(lambda path: remove(self._layout.destination / path), sorted(filter(_is_image, paths)))
+        map_in_threads(lambda path: remove(self._paths.destination / path), sorted(filter(_is_image, paths)))
 
     def _paths_in(self, lists: Sequence[ManifestFile]) -> set[str]:
         texts = ((get_bytes(self._folder / one.name) or b"").decode() for one in lists)
@@ -186,26 +186,26 @@ class ManifestLog:
         :raises InvalidInput: if this package did not write it.
         """
         # The copy is read first: its number is then in a listing that is made later.
-        data = get_bytes(self._layout.manifest)
+        data = get_bytes(self._paths.manifest)
         number = self._file.latest_number()
         if data is None:
             return
         copy = self._header_in(data)
         if copy is None and not number:
             what = (
-                f"{self._layout.manifest} exists, and was not written by this package. "
+                f"{self._paths.manifest} exists, but was not written by this package. "
                 "Give a folder that nothing else writes to"
             )
             raise InvalidInput([Problem("destination", what)])
         if copy is not None and copy.number > number:
             raise DamagedManifestError(
-                f"{self._layout.manifest} is a copy of manifest {copy.number}, which {self._folder} does not "
+                f"{self._paths.manifest} is a copy of manifest {copy.number}, which {self._folder} does not "
                 "have. Restore that folder. Or delete the copy; then every row is published again."
             )
 
     def _header_in(self, data: bytes) -> Header | None:
         try:
-            return Header.from_bytes(data, self._layout.manifest)
+            return Header.from_bytes(data, self._paths.manifest)
         except DamagedManifestError:
             return None
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The publish task: publishes the images that passed, then commits the plan to the ledger. Submits nothing.
+"""The publish task: publishes the images that passed, then commits the plan to the ledger.
 
-The order matters: a verdict is in the ledger only once its image is published. A task that dies in between
-publishes the same again, which changes nothing.
+The order matters: a verdict is in the ledger only once its image is published. If the task dies in
+between, the next try publishes the same images again, which changes nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     ledger = Ledger(store.paths)
     is_done = time.time() >= plan.until or not store.unfinished()
     if is_done:
-        # From here on the plan submits nothing: what is read next is final.
+        # From here on, the plan submits nothing, so what is read next is final.
         ledger.repaired(lambda: ledger.close(plan.plan_id))
     entries = [entry for shard in plan_entries(store) for entry in shard]
     published = publish(

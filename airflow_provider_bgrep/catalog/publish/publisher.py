@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Publishes images: copies them to where consumers read, then commits the manifest that names them.
 
-A run can be killed after each of these steps, and a retry completes it: compute the change; copy new images;
-upload the next manifest's files; commit its header, which puts it in force; update the copy
-``manifest.json``; delete what nobody needs any more. A path is used for one image only: another image of a
-row, and the same image published again later, has another path. So what a manifest names never changes, and
-caches may keep it for ever.
+A run can be killed after each of these steps, and a retry completes it: compute the change; copy new
+images; upload the files of the next manifest; commit its header, which makes it current; update the copy
+``manifest.json``; delete files that are no longer needed. A path is used for one image only: another
+image of a row, or the same image published again later, has another path. Therefore, the files of a
+manifest never change, and caches may keep them forever.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _OF_ENTRY: Final = ("name", "sku", "view", "request_hash", "positive_prompt", "r
 _OF_IMAGE: Final = ("format", "width", "height", "size", "sha256")
 _OF_VERSION: Final = ("path", "request_hash", "sha256", "size", "published_at")
 _LOG_EVERY: Final = 1_000
-"""Images that are copied between two log lines."""
+"""Number of images that are copied between two log lines."""
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class WantedImage:
     def of(cls, entry: Mapping[str, Any]) -> WantedImage:
         """The chosen image of a ledger entry.
 
-        :raises ValueError: if the entry names no image. Likewise ``LookupError``, ``TypeError`` and
+        :raises ValueError: if the entry names no image. The same for ``LookupError``, ``TypeError`` and
             ``AttributeError``.
         """
         files: Sequence[Mapping[str, Any]] = json.loads(entry["files"])
@@ -93,7 +93,7 @@ class WantedImage:
 
 @dataclass(frozen=True, slots=True)
 class PublishPlan:
-    """What a plan brings to the manifest.
+    """The changes of a plan to the manifest.
 
     :param plan: ``plan_id``, ``run_id``, ``dag_id``, and ``at``, when the plan was made, ISO 8601 in UTC.
     :param rules: how images are published.
@@ -112,9 +112,9 @@ class PublishPlan:
     ) -> Change:
         """Compute how the manifest is to change.
 
-        :param current: rows of the manifest in force, by name: at least those that are wanted or removed.
-        :param wanted: images to publish, by row name.
-        :param removed: names of rows that the catalog does not name any more.
+        :param current: rows of the current manifest, by name: at least those that are wanted or removed.
+        :param wanted: images to publish, by name of the row.
+        :param removed: names of rows that are no longer in the catalog.
         """
         change = Change()
         for name, image in wanted.items():
@@ -150,7 +150,9 @@ class PublishPlan:
         return {**self._live(wanted, "", old["versions"]), "path": old["path"]}
 
     def is_newer(self, row: Mapping[str, Any]) -> bool:
-        """Whether a later plan has changed a row: an older run that is cleared must not change it back."""
+        """Return whether a later plan has changed a row. An older run that is cleared must not change it
+        back.
+        """
         return bool(row["planned_at"] > self.plan["at"])
 
     def _live(self, wanted: WantedImage, replaces: str, versions: list[dict[str, Any]]) -> dict[str, Any]:
@@ -181,7 +183,7 @@ class PublishPlan:
 
 
 def publish(
-    layout: CatalogPaths,
+    paths: CatalogPaths,
     entries: Iterable[Mapping[str, Any]],
     removed: Iterable[str],
     rules: PublishRules,
@@ -191,11 +193,11 @@ def publish(
     """Publish images. A second call with the same arguments changes nothing, and returns the same.
 
     :param entries: ledger entries of rows whose image is chosen.
-    :param removed: names of rows that the catalog does not name any more.
+    :param removed: names of rows that are no longer in the catalog.
     :param plan: ``plan_id``, ``run_id``, ``dag_id``, and ``at``, when it was made, ISO 8601 in UTC. Rows that
         a newer plan has changed stay as they are.
     :raises InvalidInput: if the destination has a ``manifest.json`` that this package did not write.
-    :raises DamagedManifestError: if the manifest in force cannot be read.
+    :raises DamagedManifestError: if the current manifest cannot be read.
     :raises BgRepConflictError: if other runs committed first in every attempt.
     """
     wanted: dict[str, WantedImage] = {}
@@ -205,23 +207,23 @@ def publish(
             wanted[entry["name"]] = WantedImage.of(entry)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             failed[entry["name"]] = f"the ledger entry names no image: {sanitize_message(error)}"
-    publisher = _Publisher(layout, wanted, failed, rules, plan)
-    # A row that is in both lists is in the catalog again.
+    publisher = _Publisher(paths, wanted, failed, rules, plan)
+    # A row in both lists is in the catalog again.
     return publisher.publish(sorted(set(removed) - wanted.keys() - failed.keys()))
 
 
 class _Publisher:
     def __init__(
         self,
-        layout: CatalogPaths,
+        paths: CatalogPaths,
         wanted: dict[str, WantedImage],
         failed: dict[str, str],
         rules: PublishRules,
         plan: Mapping[str, str],
     ) -> None:
-        self._layout, self._wanted, self._failed = layout, wanted, failed
+        self._paths, self._wanted, self._failed = paths, wanted, failed
         self._plan = PublishPlan(plan, rules, "")
-        self._log = ManifestLog(layout)
+        self._log = ManifestLog(paths)
         self._copied: set[str] = set()
 
     def publish(self, removed: Sequence[str]) -> Published:
@@ -230,9 +232,9 @@ class _Publisher:
         if self._wanted or removed:
             after = self._commit(removed)
         else:
-            self._log.latest()  # raises if the manifest is damaged, or is not ours
+            self._log.latest()  # raises if the manifest is damaged, or was written by other software
         self._log.update_copy()
-        # An attempt that lost the race may have copied images to paths that the next attempt did not use.
+        # A failed attempt to commit may have copied images to paths that the next attempt did not use.
         named = {path for row in after.values() for path in paths_of(row)}
         self._log.expire(self._copied - named)
         return Published(self._counts(after, given), sorted(self._failed.items()))
@@ -240,13 +242,13 @@ class _Publisher:
     def _commit(self, removed: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Copy the wanted images and commit a manifest that names them.
 
-        :return: the plan's rows in the manifest in force, by name.
+        :return: the plan's rows in the current manifest, by name.
         """
         after: dict[str, dict[str, Any]] = {}
 
         def successor(base: Header | None, number: int) -> Header | None:
             nonlocal after
-            with open_writer(self._layout, base) as writer:
+            with open_writer(self._paths, base) as writer:
                 current = writer.rows([*self._wanted, *removed])
                 plan = replace(self._plan, published_at=datetime.now(UTC).isoformat(timespec="seconds"))
                 self._copy(plan.change(current, self._wanted, ()).rows, current)
@@ -277,7 +279,7 @@ class _Publisher:
         }
 
     def _copy(self, changed: Iterable[dict[str, Any]], current: Mapping[str, dict[str, Any]]) -> None:
-        """Copy the images of changed rows, and those of unchanged rows that somebody deleted.
+        """Copy the images of changed rows, and missing images of unchanged rows.
 
         A row whose image cannot be copied moves from the wanted to the failed ones.
         """
@@ -300,14 +302,14 @@ class _Publisher:
             _log.info("Copied %d of %d images.", start + len(some), len(rows))
 
     def _copy_one(self, row: Mapping[str, Any], *, is_known: bool) -> str:
-        """Copy an image unless it is in place already.
+        """Copy an image, unless it exists already.
 
-        :param is_known: whether the manifest in force names the path: the image is there, unless somebody has
-            deleted it.
-        :return: why it could not be copied; ``''`` if it is in place.
+        :param is_known: whether the current manifest names the path. Then the image exists, unless
+            somebody has deleted it.
+        :return: why it could not be copied; ``''`` if it exists.
         """
-        source = in_folder(self._layout.destination, self._wanted[row["name"]].source)
-        target = self._layout.destination / row["path"]
+        source = in_folder(self._paths.destination, self._wanted[row["name"]].source)
+        target = self._paths.destination / row["path"]
         if row["path"] in self._copied:
             return ""
         try:

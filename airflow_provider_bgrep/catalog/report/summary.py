@@ -27,7 +27,7 @@ _MAX_TEXT: Final = 300
 class Status:
     """How a status is shown.
 
-    :param tone: the colour of its label: ``success``, ``warning``, ``error``, ``waiting`` or ``neutral``.
+    :param tone: color of its label: ``success``, ``warning``, ``error``, ``waiting`` or ``neutral``.
     :param needs_attention: whether a person has to act on such a row.
     """
 
@@ -147,7 +147,7 @@ class Summary(TypedDict):
         Images over budget, which later runs submit.
 
     The report task adds the keys that are not required: the gallery's path, whether it was a dry run, why the
-    plan was cancelled (``''`` if it was not), the shards that did not finish, and the line for the log.
+    plan was canceled (``''`` if it was not), the shards that did not finish, and the line for the log.
     """
 
     version: int
@@ -303,7 +303,7 @@ def rest_of(summary: Summary) -> str:
         )
         start = f"Dry run of {rows}: {images}"
     elif cancelled := summary.get("cancelled"):
-        start = f"Cancelled the refresh of {rows} ({cancelled}): {_billable(summary)}"
+        start = f"Canceled the refresh of {rows} ({cancelled}): {_billable(summary)}"
     else:
         start = f"Refreshed {rows}: {_billable(summary)}"
     return ", ".join([start, *others]) + "."

@@ -53,12 +53,12 @@ def test_results_are_matched_wherever_the_sources_are_today(order, host):
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
-def test_a_submit_without_digests_is_matched_by_what_would_be_sent_now(order):
+def test_a_submit_without_digests_is_matched_by_todays_urls(order):
     tasks = dict(zip(KEYS, LISTED, strict=True))
     assert placed(record(digests=False), answer(*order), tasks, signed) == ["0", "1", "2"]
 
 
-def test_an_image_task_that_is_not_listed_is_told_by_its_own_urls_only():
+def test_an_unlisted_image_task_is_recognised_by_its_own_urls():
     found = placed(
         record(keys=["a", "b", ""]), answer(2, 1, 0), dict(zip("ab", LISTED, strict=False)), signed
     )

@@ -74,7 +74,7 @@ def test_an_image_that_another_try_may_fetch_is_not_given_up(may_pass):
     ("count", "ends"), [(UNDECODABLE_EXECUTIONS - 1, False), (UNDECODABLE_EXECUTIONS, True)]
 )
 @pytest.mark.parametrize(("files", "final"), [(FILES[:1], Outcome.PARTIAL), ((), Outcome.FAILED)])
-def test_a_result_that_is_no_image_is_given_up_after_some_executions(count, ends, files, final):
+def test_an_undecodable_result_is_given_up_after_executions(count, ends, files, final):
     lost = (NO_IMAGE,) if files else (Lost(0, 0, "is no image", sha256="a"), NO_IMAGE)
     bad = tuple(Undecodable(one.output, "a", count) for one in lost)
     found = outcome(files=files, lost=lost, undecodable=bad)
@@ -84,7 +84,7 @@ def test_a_result_that_is_no_image_is_given_up_after_some_executions(count, ends
     assert not ends or "is no image" in found.reason
 
 
-def test_one_result_that_is_given_up_does_not_hide_another_that_is_not():
+def test_a_result_that_is_given_up_does_not_hide_another():
     lost = (Lost(0, 0, "no connection"), NO_IMAGE)
     found = outcome(lost=lost, undecodable=(Undecodable(1, "a", UNDECODABLE_EXECUTIONS),))
     assert (found.outcome, found.missing) == (Outcome.PENDING, (str(lost[0]),))
@@ -92,7 +92,7 @@ def test_one_result_that_is_given_up_does_not_hide_another_that_is_not():
 
 @pytest.mark.parametrize("known", [Outcome.FAILED, Outcome.PARTIAL, Outcome.GENERATED])
 @pytest.mark.parametrize("found", [Outcome.PENDING, Outcome.EXPIRED])
-def test_an_answer_that_is_behind_changes_nothing_that_is_settled(known, found):
+def test_an_older_answer_changes_nothing_that_is_settled(known, found):
     settled, late = TaskOutcome(known), TaskOutcome(found)
     assert further(settled, late) is settled
     assert further(late, settled) is settled
