@@ -332,14 +332,15 @@ def test_an_expired_plan_is_removed_whatever_a_shards_clock_says(destination):
     assert new.states == {"a": "new"}
 
 
-def test_a_plan_expires_by_the_clock_too(destination):
-    run = destination.plan([row("a")], now=destination.started - DAY, valid_for=3600)
+def test_a_shard_submits_until_another_plan_closes_its_own(destination):
+    # By the clock of the shard's worker the lease expired a day ago.
+    run = destination.plan([row("a"), row("b")], now=destination.started - DAY, valid_for=3600)
+    assert Shard.read(destination.paths, run.plan_id, 0).is_open
+    run.work({"b": "never"})
+    assert destination.billed.total() == 1
+    later = destination.plan([row("a"), row("b")], now=destination.started)
     assert not Shard.read(destination.paths, run.plan_id, 0).is_open
-    run.work()
-    assert destination.billed.total() == 0
-    assert Shard.read(
-        destination.paths, destination.plan([row("a")], now=destination.started).plan_id, 0
-    ).is_open
+    assert later.states == {"a": "unpublished", "b": "new"}
 
 
 def test_a_store_refuses_an_intent_once_the_plan_is_over(files):
