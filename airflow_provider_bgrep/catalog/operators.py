@@ -29,6 +29,8 @@ _SHOWN = 10
 """Number of shards that a message names."""
 
 _REMEDY = "Restore it from a backup, or start a new DAG run."
+_NEW_PLAN = "A new plan takes the remaining rows: start a new run, or clear plan with its downstream tasks."
+_APPROVE = "To have it approved, clear approve; for another plan, clear plan with its downstream tasks."
 _NO_PLAN = "This DAG run has no plan: see the log of its plan task."
 
 
@@ -140,17 +142,20 @@ class BgRepShardOperator(GenerateBase):
         self.shard = shard
         self.slots = slots
         self.retry_failed = count_of("retry_failed", retry_failed, MAX_RETRY_FAILED) or 0
+        self._is_approved = True
 
     def build_spec(self, context: Context) -> GenerateSpec:
         """Return the run of the shard, from the current state of plan and journal."""
         from airflow_provider_bgrep.catalog.generate import Shard
 
         shard = Shard.read(_paths(str(self.destination)), str(self.plan_id), int(self.shard))
+        self._is_approved = shard.is_approved
         if not shard.is_open:
             self.log.warning(
-                "Plan %s has ended. This task collects accepted jobs and submits nothing more. A new plan "
-                "takes the remaining rows: clear the plan task, or wait for the next run.",
+                "Plan %s %s. This task collects accepted jobs and submits nothing. %s",
                 self.plan_id,
+                "has ended" if shard.is_approved else "is not approved",
+                _NEW_PLAN if shard.is_approved else _APPROVE,
             )
         return shard.spec(
             poll_interval=self.poll_interval,
@@ -158,6 +163,20 @@ class BgRepShardOperator(GenerateBase):
             deferrable=self.deferrable,
             retry_failed=self.retry_failed,
             slots=self.slots,
+        )
+
+    def concluded(self, summary: dict[str, Any], context: Context) -> dict[str, Any]:
+        """The summary, if the plan had the approval that it needs.
+
+        :raises BgRepStateError: if it had not, and rows were not submitted for that reason.
+        """
+        left = summary["items"]["not_submitted"]
+        if self._is_approved or not left:
+            return summary
+        context["ti"].xcom_push(key="return_value", value=summary)
+        raise BgRepStateError(
+            f"Plan {self.plan_id} needs approval and has none: {left} image tasks were not submitted. "
+            f"{_APPROVE}"
         )
 
 

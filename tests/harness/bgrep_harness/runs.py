@@ -44,7 +44,6 @@ from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SupersededError
 from airflow_provider_bgrep.journal.stores import Store
-from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.storage import get_bytes, local_copy, put_bytes
 
 if TYPE_CHECKING:
@@ -321,10 +320,11 @@ class Execution:
         self.journal.previous_records = [*self.read.known, *self.journal.previous_records]
         self.board = WorkItems(
             tasks,
-            identities(tasks, self.account, ""),
+            self.read.keys,
             self.journal.previous_records,
             account=self.account,
             try_number=try_number,
+            collect_only=self.read.collect_only,
         )
         self.answered: set[str] = set()
 

@@ -326,7 +326,7 @@ def test_an_expired_plan_is_removed_whatever_a_shards_clock_says(destination):
     assert new.states == {"a": "new"}
 
 
-def test_whatever_a_shards_clock_says_it_submits_until_another_plan_closes_its_own(destination):
+def test_a_shard_submits_until_another_plan_closes_its_own(destination):
     # By the clock of the shard's worker the lease expired a day ago.
     run = destination.plan([row("a"), row("b")], now=destination.started - DAY, valid_for=3600)
     assert Shard.read(destination.paths, run.plan_id, 0).is_open
