@@ -38,7 +38,7 @@ Versions = Callable[[Sequence[str]], Mapping[str, str]]
 """Identifies the content of images on object storage: a version for each path; ``!`` and why if none."""
 
 _IMAGES: Final = ("image", "mask")
-_KNOWN: Final = (Decision.UNCHANGED, Decision.FLAGGED, Decision.QUARANTINED)
+_KNOWN: Final = (Decision.UNCHANGED, Decision.FLAGGED, Decision.UNMASKED, Decision.QUARANTINED)
 """Decisions for which a row need not be rendered."""
 
 _SKU: Final = f"CASE WHEN view = '{MAIN}' THEN name ELSE left(name, length(name) - length(view) - 1) END"

@@ -44,6 +44,7 @@ from airflow_provider_bgrep.catalog.source.csv_reader import (
 )
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
+from airflow_provider_bgrep.protocol.models import ImageTask
 from airflow_provider_bgrep.storage import local_copy, storage_path
 
 FORMATS: Final[dict[str, tuple[str, ...]]] = {
@@ -450,7 +451,16 @@ def _is_blank(value: Any) -> bool:
         return False
 
 
+def _row_of(value: Any) -> Any:
+    """A row as a mapping: of an image task, the id is the sku."""
+    if isinstance(value, ImageTask):
+        fields = value.as_dict()
+        return {"sku": fields.pop("id", None), **fields}
+    return value
+
+
 def _from_rows(rows: list[Any]) -> Catalog:
+    rows = list(map(_row_of, rows))
     names: dict[Any, None] = {}
     for row in rows:
         if isinstance(row, Mapping):

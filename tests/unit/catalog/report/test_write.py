@@ -60,8 +60,14 @@ def run(
     rows: Sequence[Mapping[str, Any]] = (),
     shards: Sequence[Sequence[Mapping[str, Any]] | None] = (),
     bad: Sequence[Mapping[str, Any]] = (),
+    published: Mapping[str, Any] | None = {},
+    **more: Any,
 ) -> None:
-    """Write a plan's files down, as its tasks do; a shard that is ``None`` was never checked."""
+    """Write a plan's files down, as its tasks do; a shard that is ``None`` was never checked.
+
+    :param published: what the publish task left; ``None`` if it has not ended.
+    :param more: further options.
+    """
     files = layout.plan(plan_id)
     counts = dict(Counter(row["state"] for row in rows) + Counter(bad=len(bad), unchanged=5))
     plan = Plan(
@@ -82,7 +88,10 @@ def run(
         "destination": str(layout.destination),
         "price_per_image": "0.2",
         "currency": "CNY",
+        **more,
     }
+    if published is not None:
+        PlanStore(layout, plan_id).mark_published(published)
     put_bytes(json.dumps(options).encode(), files.options)
     put_bytes(as_lines(bad), files.invalid_rows)
     types = {"line": pa.int64()}
@@ -124,7 +133,22 @@ def test_page_summary_and_line_are_written(layout: CatalogPaths, caplog: pytest.
         xcom = write_report(PlanStore(layout, "p1"))
     summary = summary_in(layout, "p1")
     line = summary["line"]
-    assert xcom == {"line": line, "gallery": str(layout.plan("p1").report), "unfinished": []}
+    assert xcom == {
+        "line": line,
+        "gallery": str(layout.plan("p1").report),
+        "rows": 7,
+        "states": summary["states"],
+        "statuses": summary["statuses"],
+        "outcomes": {"generated": 2},
+        "verdicts": {"passed": 1, "flagged": 1},
+        "needs_attention": 1,
+        "images": {"quoted": 0, "billable": 2},
+        "cost": "0.4",
+        "currency": "CNY",
+        "unfinished": [],
+        "is_published": True,
+        "failures": [],
+    }
     assert line in caplog.text
     assert (summary["rows"], summary["needs_attention"], summary["cost"]) == (7, 1, "0.4")
     assert summary["statuses"] == {"flagged": 1, "unpublished": 1, "unchanged": 5}
@@ -199,3 +223,46 @@ def test_halves_of_characters_in_a_bad_row_do_not_break_the_report(layout: Catal
     write_report(PlanStore(layout, "p1"))
     assert summary_in(layout, "p1")["statuses"]["invalid"] == 1
     assert [row["sku"] for row in shown(layout, "p1")] == ["?"]
+
+
+def test_a_publish_task_that_did_not_end_is_a_failure_and_the_report_is_written(layout: CatalogPaths):
+    row = submitted(layout, "p1", "A", "passed")
+    run(layout, "p1", [row], [[row]], published=None)
+    found = write_report(PlanStore(layout, "p1"))
+    assert found["line"].startswith("The publish task did not finish.")
+    (failure,) = found["failures"]
+    assert "clear publish and report" in failure
+    assert not found["is_published"]
+    assert PlanStore(layout, "p1").has_report
+
+
+@pytest.mark.parametrize(
+    ("limit", "fails"), [(None, False), ("1", True), (2, True), (3, False), (0.25, True), ("0.3", False)]
+)
+def test_so_many_rows_that_need_attention_fail_the_run(layout: CatalogPaths, limit: Any, fails: bool):
+    rows = [submitted(layout, "p1", sku, "flagged") for sku in "AB"]
+    rows.append(submitted(layout, "p1", "C", "passed"))
+    run(layout, "p1", rows, [rows], fail_on_attention=limit)  # with those that are unchanged, 8 rows
+    failures = write_report(PlanStore(layout, "p1"))["failures"]
+    assert bool(failures) is fails
+    if fails:
+        assert "2 rows of 8 need attention (2 flagged)" in failures[0]
+
+
+def test_rows_without_a_mask_are_counted_and_need_attention(layout: CatalogPaths):
+    rows = [submitted(layout, "p1", sku, "unmasked") for sku in "AB"]
+    run(layout, "p1", [*rows, state("C", "unmasked")], [rows])
+    found = write_report(PlanStore(layout, "p1"))
+    assert (found["statuses"]["unmasked"], found["needs_attention"]) == (3, 3)
+    assert found["verdicts"] == {"unmasked": 2}
+    assert found["line"].startswith("3 rows need attention: 3 not compared: no mask.")
+
+
+def test_lost_and_restored_files_are_reported(layout: CatalogPaths):
+    result = {"lost": [["A", "A/x.png does not exist any more"]], "healed": ["B"]}
+    run(layout, "p1", published=result)
+    found = write_report(PlanStore(layout, "p1"))
+    assert (found["statuses"]["lost"], found["needs_attention"]) == (1, 1)
+    notes = summary_in(layout, "p1")["notes"]
+    assert notes[0].startswith("The published image of A is lost: A/x.png")
+    assert notes[1] == "Restored 1 published image: B"
