@@ -191,14 +191,9 @@ def _check_url(value: Any, field: Field) -> tuple[Any, str]:
         # Neither the value nor Python's message is shown: a supposed port may be part of a password.
         return None, f"cannot be read as a URL; give {field.range}"
     if parts.scheme.lower() not in URL_SCHEMES:
-        if parts.scheme.lower() in ("", "file", "local"):
-            return None, (
-                f"{redact_url(value)} is a path on one machine; the service downloads images itself, so give "
-                f"{field.range} that it can reach, or in a catalog a path on object storage such as s3://…"
-            )
         return None, (
-            f"{redact_url(value)} is not http or https; the service downloads images itself, so give "
-            f"{field.range} that it can reach"
+            f"{redact_url(value)} is not http or https; the service downloads images itself and reads no "
+            f"local file, so give {field.range} that it can reach, or in a catalog a path such as s3://…"
         )
     if not host:
         return None, f"{redact_url(value)} names no host; give {field.range}"
