@@ -64,7 +64,8 @@ class CheckOptions:
 
     :param thresholds: see :class:`~airflow_provider_bgrep.catalog.config.thresholds.Thresholds`.
     :param fail_on_attention: the report fails if at least this number of rows need attention: from 1, or a
-        share of all rows below 1. Default: it does not fail for that.
+        share of all rows below 1; also if the run was cancelled, because nobody approved it, or could.
+        Default: it does not fail for that.
     """
 
     thresholds: Mapping[str, Any] | str | None = None

@@ -39,12 +39,14 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
         return counts
     ledger = Ledger(store.paths)
     ledger.repaired(lambda: ledger.close(plan.plan_id))
+    is_newest = ledger.reader.metadata().latest_leased == plan.plan_id
     entries = [entry for shard in plan_entries(store) for entry in shard]
     verdicts = {Verdict.PASSED.value, *([Verdict.UNMASKED.value] if config.publish_unmasked else ())}
     published = publish(
         store.paths,
         [entry for entry in entries if entry["verdict"] in verdicts],
-        store.removed_names(),
+        # Each plan decides again what is removed. A newer one may have found a row in the catalog again.
+        store.removed_names() if is_newest else [],
         config.publishing,
         plan={"plan_id": plan.plan_id, "run_id": plan.run_id, "dag_id": plan.dag_id},
         oldest_plan=min(ledger.reader.plans(), default=""),

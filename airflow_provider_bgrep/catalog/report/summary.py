@@ -321,6 +321,8 @@ def failures_of(summary: Summary, fail_on_attention: float | None = None) -> lis
             "the publish task did not finish: see its log, correct the cause, then clear publish and report"
         )
     rows, limit = summary["needs_attention"], fail_on_attention
+    if limit is not None and summary.get("cancelled") and not summary.get("dry_run"):
+        failures.append(f"the run was cancelled: {summary['cancelled']}")
     if limit is not None and rows and rows >= (limit if limit >= 1 else limit * summary["rows"]):
         failures.append(
             f"{counted(rows, 'row')} of {summary['rows']:,} {'needs' if rows == 1 else 'need'} attention "

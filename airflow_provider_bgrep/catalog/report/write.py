@@ -44,7 +44,7 @@ _SUMMARY_COLUMNS: Final = (*_STATUS_COLUMNS, "name", "plan_id", "images")
 """Columns that the summary is computed from."""
 _XCOM: Final = (
     *("line", "gallery", "rows", "states", "statuses", "outcomes", "verdicts", "needs_attention", "images"),
-    *("cost", "currency", "unfinished", "is_published"),
+    *("cost", "currency", "unfinished", "is_published", "cancelled"),
 )
 """Keys of the summary that the report task returns: small, whatever the size of the catalog."""
 _UP: Final = "../../../"

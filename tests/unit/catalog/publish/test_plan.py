@@ -188,3 +188,15 @@ def test_a_publish_task_that_is_cleared_does_not_bring_deleted_rows_back(local):
     local.refresh(CATALOG, **delete)
     assert set(local.published()) == {"lamp", "mug", "vase"}
     assert sum(local.billed.values()) == 3
+
+
+def test_a_plan_that_a_newer_one_has_replaced_removes_nothing(local):
+    """What is removed is decided by each plan again: the newer one sees the catalog as it is now."""
+    delete = {"publish": {"on_removed": "delete", "max_removed_share": 1}}
+    local.refresh(CATALOG, **delete)
+    late = local.plan(CATALOG[:2], **delete)
+    assert late.states == {"vase": "removed"}
+    newer = local.refresh(CATALOG, **delete)
+    assert newer.counts == {"unchanged": 3}
+    late.publish()
+    assert set(local.published()) == {"lamp", "mug", "vase"}

@@ -957,31 +957,33 @@ MANY = 10_000
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("what", ["same", "other"])
 @pytest.mark.parametrize("slow", ["who deletes", "who adds"])
-def test_a_row_that_is_deleted_and_added_again_is_whole_at_every_interleaving(slow):
+def test_a_row_that_is_deleted_and_added_again_is_whole_at_every_interleaving(slow, what):
     """J3: one run cleans up after a deleted row, and another one publishes the row again."""
     deletes = {"entries": ["other"], "removed": ["mug"], "rules": ONE, "plan": plan(3)}
     adds = {"entries": ["mug"], "removed": [], "rules": ONE, "plan": plan(4)}
     first, second = (deletes, adds) if slow == "who deletes" else (adds, deletes)
     for n in range(MANY):
-        layout = CatalogPaths(storage_path(f"interleaved://bucket/{slow[4:]}/{n}"))
+        layout = CatalogPaths(storage_path(f"interleaved://bucket/{slow[4:]}-{what}/{n}"))
 
         def run(work: dict[str, Any], layout: CatalogPaths = layout) -> None:
-            publish(layout, **{**work, "entries": [bought(layout, sku) for sku in work["entries"]]})
+            publish(layout, **{**work, "entries": [bought(layout, sku, what) for sku in work["entries"]]})
 
         Interleaved.happens = None
         publish(layout, [bought(layout, "mug", "old"), bought(layout, "stays")], [], ONE, plan=plan(1))
-        publish(layout, [bought(layout, "mug")], [], ONE, plan=plan(2))
+        publish(layout, [bought(layout, "mug", "same")], [], ONE, plan=plan(2))
         Interleaved.left, Interleaved.happens = n, lambda: run(second)
         run(first)
         if Interleaved.happens is not None:
             Interleaved.happens = None
             assert n > 15
             break
-        assert {row["name"] for row in seen(layout)} == {"mug", "stays", "other"}
-        for night in (5, 6):
+        for night in (5, 6, 7):
+            names = {row["name"] for row in seen(layout)}
+            # Who adds an image that is live changes nothing; the plan would not have asked for it.
+            assert names == {"mug", "stays", "other"} or (what == "same" and names == {"stays", "other"})
             publish(layout, [bought(layout, "other", str(night))], [], ONE, plan=plan(night))
-            assert {row["name"] for row in seen(layout)} == {"mug", "stays", "other"}
 
 
 # --- death ----------------------------------------------------------------------------------------

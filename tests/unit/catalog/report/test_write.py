@@ -147,6 +147,7 @@ def test_page_summary_and_line_are_written(layout: CatalogPaths, caplog: pytest.
         "currency": "CNY",
         "unfinished": [],
         "is_published": True,
+        "cancelled": "",
         "failures": [],
     }
     assert line in caplog.text
@@ -266,3 +267,12 @@ def test_lost_and_restored_files_are_reported(layout: CatalogPaths):
     notes = summary_in(layout, "p1")["notes"]
     assert notes[0].startswith("The published image of A is lost: A/x.png")
     assert notes[1] == "Restored 1 published image: B"
+
+
+@pytest.mark.parametrize(("limit", "fails"), [(None, False), (1, True)])
+def test_a_run_that_nobody_could_approve_fails_if_so_chosen(layout: CatalogPaths, limit: Any, fails: bool):
+    run(layout, "p1", fail_on_attention=limit)
+    PlanStore(layout, "p1").cancel("this Airflow cannot ask anybody")
+    found = write_report(PlanStore(layout, "p1"))
+    assert found["cancelled"] == "this Airflow cannot ask anybody"
+    assert (found["failures"] == ["the run was cancelled: this Airflow cannot ask anybody"]) is fails
