@@ -14,7 +14,7 @@ __all__ = ["ImageTask", "Job", "__version__"]
 
 
 def __getattr__(name: str) -> object:
-    # Imports nothing by itself: a DAG file pays only for what it names.
+    # Imported on first use, so that a DAG file loads only what it uses.
     if name in ("ImageTask", "Job"):
         from airflow_provider_bgrep.protocol import models
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The only code that sends HTTP requests to the API: two short drivers of the same flows.
 
-Neither follows redirects, retries on its own or reads ``.netrc``: that would send the AppCode to another
-host, or one nonce twice.
+Neither driver follows redirects, retries on its own or reads ``.netrc``, because that would send the
+AppCode to another host, or one nonce twice.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_SOCKETS: Final = 32
-"""Connections that one process keeps to one API, however many jobs it waits for."""
+"""Largest number of connections of one process to one API, no matter how many jobs it waits for."""
 
 
 def new_runtime(first_nonce: str | None = None) -> Runtime:
-    """Fresh nonces, real randomness, the wall clock.
+    """Return a runtime with new nonces, real randomness and the wall clock.
 
-    :param first_nonce: the nonce of the first attempt, where it was made before.
+    :param first_nonce: the nonce of the first attempt, if the caller has created it.
     """
     first = [first_nonce] if first_nonce else []
     nonce = (lambda: first.pop() if first else new_nonce()) if first else new_nonce
@@ -63,12 +63,12 @@ def new_runtime(first_nonce: str | None = None) -> Runtime:
 
 
 def new_nonce() -> str:
-    """Return 32 hex digits of the system's entropy, which differ in forked processes too."""
+    """Return 32 random hexadecimal digits, which also differ in forked processes."""
     return secrets.token_hex(16)
 
 
 class _Waits:
-    """The length of a second of waiting; tests set it to zero."""
+    """The factor for waiting times; tests set it to zero."""
 
     scale = 1.0
 
@@ -86,7 +86,7 @@ async def pause(seconds: float, event: asyncio.Event) -> None:
 
 @contextmanager
 def without_waiting() -> Iterator[None]:
-    """Make back-off and poll spacing take no time, for tests. Deadlines stay real."""
+    """Skip back-off and poll spacing, for tests. Deadlines are not affected."""
     before, _Waits.scale = _Waits.scale, 0.0
     try:
         yield
@@ -109,7 +109,7 @@ class Rate:
 
     @classmethod
     def of(cls, settings: Settings) -> Rate | None:
-        """The rate of a connection, shared by all that use it; ``None`` where it sets none."""
+        """Return the shared rate limit of a connection; ``None`` if it has none."""
         if settings.max_requests_per_second is None:
             return None
         key = (settings.base_url, settings.max_requests_per_second)
@@ -132,14 +132,14 @@ def drive(
     post: Callable[[str, bytes, dict[str, str]], requests.Response],
     sleep: Callable[[float], None] = sleep,
 ) -> T:
-    """Run a flow with requests.
+    """Run a flow with the requests library.
 
-    :param flow: what to do.
+    :param flow: the flow.
     :param settings: the connection.
-    :param post: makes one POST of a path, a body and headers, and returns its streamed response.
+    :param post: sends one POST request and returns its streamed response.
     :param sleep: waits for a number of seconds.
-    :return: what the flow returns.
-    :raises CallError: as the flow does, with the AppCode removed if a server repeated it.
+    :return: the result of the flow.
+    :raises CallError: if the flow fails. The AppCode is removed from the message.
     """
     rate = Rate.of(settings)
     reply: Reply = None
@@ -174,8 +174,8 @@ def _post_once(
                 sent=not (deadline.never_sent or isinstance(error, UNSENDABLE)), reason=reason(error)
             )
     if deadline.has_passed:
-        # A response that was cut off may look complete, as a body without a stated length does.
-        return NoAnswer(sent=True, reason=f"no complete answer within {settings.timeout:g} s")
+        # A response that was cut off may look complete, if it has no Content-Length.
+        return NoAnswer(sent=True, reason=f"no complete response within {settings.timeout:g} s")
     return Response(response.status_code, response.headers, body)
 
 
@@ -183,10 +183,10 @@ def _post_once(
 
 
 class AsyncClient:
-    """Runs flows with aiohttp, on connections it keeps.
+    """Runs flows with aiohttp, and keeps its connections.
 
     :param settings: the connection.
-    :param is_paced: keep to the connection's rate; false for a caller with a rate limiter of its own.
+    :param is_paced: whether to limit the rate; false if the caller has its own rate limiter.
     """
 
     def __init__(self, settings: Settings, *, is_paced: bool = True) -> None:
@@ -195,7 +195,7 @@ class AsyncClient:
         self._timeout = aiohttp.ClientTimeout(
             total=settings.timeout, sock_connect=min(CONNECT_TIMEOUT, settings.timeout)
         )
-        # The time-out begins when an attempt has its turn, so that waiting in the queue does not use it up.
+        # The timeout begins when an attempt leaves the queue, so that waiting does not use it up.
         self._turns = asyncio.Semaphore(MAX_SOCKETS)
         self._rate = Rate.of(settings) if is_paced else None
         self._sessions: dict[Operation, aiohttp.ClientSession] = {}
@@ -226,12 +226,12 @@ class AsyncClient:
     ) -> T:
         """Run a flow.
 
-        :param counter: counts its attempts.
-        :param before_send: called with the nonce of each attempt before it is made; what it raises ends the
-            flow, and the attempt is not made.
-        :param wait: waits between two attempts in place of a plain sleep: of the seconds, and of the error
-            that the wait follows.
-        :return: what the flow returns.
+        :param counter: counts the attempts.
+        :param before_send: called with the nonce before each attempt. If it raises, the attempt is not
+            made and the flow ends.
+        :param wait: waits between two attempts instead of a sleep. Called with the seconds and the
+            preceding error.
+        :return: the result of the flow.
         :raises CallError: as :func:`drive`.
         """
         reply: Reply = None
@@ -262,7 +262,8 @@ class AsyncClient:
         session = self._sessions.get(step.operation) or await self._open(step.operation)
         headers = request_headers(self.settings.app_code, step.nonce)
         current_attempt.set(attempt := Attempt())
-        await self._turns.acquire()  # not `async with`: this runs for every poll, at half the cost
+        await self._turns.acquire()  # not `async with`, which costs twice as much: this runs for every
+        # poll
         try:
             async with session.post(
                 self._urls[step.operation],
@@ -284,15 +285,15 @@ class AsyncClient:
     async def _open(self, operation: Operation) -> aiohttp.ClientSession:
         async with self._opening:
             if operation not in self._sessions:
-                # Certificates and the environment are read from files.
+                # Reads certificates and the environment from files.
                 context, self._proxy = await asyncio.to_thread(tls_and_proxy, self.settings)
-                # A request is lost if the server closes a kept connection meanwhile. A query is repeated;
-                # a submit would have an unknown outcome, so each submit has a connection of its own.
+                # If the server closes a kept connection, a request is lost. A query is repeated; a submit
+                # would have an unknown outcome, so each submit opens a new connection.
                 fresh = operation is Operation.SUBMIT
                 kept: dict[str, Any] = {"force_close": True} if fresh else {"keepalive_timeout": 75}
                 self._sessions[operation] = aiohttp.ClientSession(
                     connector=Connector(limit=MAX_SOCKETS, ssl=context, **kept),
                     cookie_jar=aiohttp.DummyCookieJar(),
-                    trust_env=False,  # it would put .netrc's credentials in place of ours
+                    trust_env=False,  # it would replace the AppCode with credentials from .netrc
                 )
             return self._sessions[operation]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fields of a ``bgrep`` connection, in one table, and the parser that turns them into settings.
 
-The form in the UI (``conn-fields`` on Airflow 3, the hook's form methods on 2.11), the reference page
-and the parser read the same table. Nothing here depends on Airflow: a connection is passed as plain values.
+The form in the UI (``conn-fields`` on Airflow 3, the hook's form methods on 2.11), the documentation and
+the parser read this table. Nothing here depends on Airflow: a connection is passed as plain values.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Extra:
 
     :param name: its key.
     :param label: its label in the form.
-    :param description: one sentence for people.
-    :param types: JSON schema types for the form. Only one besides ``null``: for several, Airflow shows a
-        JSON editor, although the parser takes text.
+    :param description: its meaning, in one sentence.
+    :param types: JSON schema types for the form. Besides ``null``, only one is given: for several,
+        Airflow shows a JSON editor, although the parser accepts text.
     :param placeholder: what the empty field of the form shows.
     """
 
@@ -51,7 +51,7 @@ EXTRAS: Final[dict[str, Extra]] = {
     for extra in (
         Extra(
             "timeout",
-            "Time-out (seconds)",
+            "Timeout (seconds)",
             "Seconds that one HTTP attempt may take.",
             ("number", "null"),
             f"{DEFAULT_HTTP_TIMEOUT:g}",
@@ -59,21 +59,21 @@ EXTRAS: Final[dict[str, Extra]] = {
         Extra(
             "max_requests_per_second",
             "Requests per second",
-            "Most calls per second from one process; empty for no limit.",
+            "Most calls per second from one process. Empty: no limit.",
             ("number", "null"),
             "no limit",
         ),
         Extra(
             "verify",
             "Verify TLS",
-            "true, false, or the path of a CA bundle.",
+            "Whether to verify TLS certificates: true, false, or the path of a CA bundle.",
             ("string", "null"),
             "true",
         ),
         Extra(
             "proxies",
             "Proxies",
-            "JSON object of proxy URLs by scheme; empty for the environment's.",
+            "JSON object of proxy URLs by scheme. Empty: the proxies of the environment.",
             ("string", "null"),
             '{"https": "http://proxy:3128"}',
         ),
@@ -88,7 +88,7 @@ EXTRAS: Final[dict[str, Extra]] = {
         Extra(
             "allow_http",
             "Allow plain http",
-            "Send the AppCode without encryption to a host that is not this machine. For tests only.",
+            "Send the AppCode unencrypted to a host other than this machine. For tests only.",
             ("boolean", "null"),
             "false",
         ),
@@ -109,13 +109,13 @@ class Settings:
     """A validated connection.
 
     :param base_url: scheme, host and port, no path.
-    :param app_code: the bare AppCode; never shown by ``repr``.
+    :param app_code: the AppCode without its prefix; ``repr`` does not show it.
     :param timeout: seconds that one HTTP attempt may take.
     :param verify: whether to verify TLS, or the path of a CA bundle.
-    :param proxies: proxy URLs by scheme; ``None`` for the environment's.
+    :param proxies: proxy URLs by scheme; ``None`` for those of the environment.
     :param cert: path of a client certificate, or of certificate and key.
     :param paths: path of each operation.
-    :param max_requests_per_second: rate of one process; ``None`` for no limit.
+    :param max_requests_per_second: rate limit of one process; ``None`` for no limit.
     """
 
     base_url: str
@@ -140,7 +140,7 @@ def parse_connection(
 ) -> Settings:
     """Return the settings of a connection.
 
-    :raises InvalidInput: with every problem of the connection; it never shows the AppCode.
+    :raises InvalidInput: with every problem of the connection, without the AppCode.
     """
     problems: list[Problem] = []
     extras = _extras(extra, problems)
@@ -179,15 +179,16 @@ def _base_url(
         parts = _split(host)
         name, own_port = parts.hostname or "", parts.port
     except ValueError:
-        # Python's own message is left out: it repeats what may be a password.
+        # Python's message is omitted, because it may contain a password.
         return bad("host", "is neither a domain nor a URL, or its port is not a number")
     if not _is_name(name) or any(c.isspace() for c in host) or parts.scheme not in ("", "http", "https"):
         return bad("host", "is neither a domain nor an http(s) URL; give the API's domain")
     if parts.username or parts.password:
-        return bad("host", "holds credentials; put the AppCode into the password")
+        return bad("host", "contains credentials; put the AppCode into the password")
     if parts.path.strip("/") or parts.query or parts.fragment:
         return bad(
-            "host", "holds a path; give the bare domain, and other paths as extras submit_path and query_path"
+            "host",
+            "contains a path; give the domain only, and other paths as extras submit_path and query_path",
         )
     if parts.scheme and schema and parts.scheme != schema:
         return bad("schema", f"is {schema!r}, but the host says {parts.scheme!r}; leave one of them out")
@@ -200,8 +201,8 @@ def _base_url(
     if scheme == "http" and not (allow_http or is_loopback(name)):
         return bad(
             "schema",
-            f"is http, which would send the AppCode to {name} in the clear; use https, or extra allow_http "
-            "if that is a test server of yours",
+            f"is http, which would send the AppCode to {name} unencrypted; use https, or extra allow_http "
+            "if this is your own test server",
         )
     shown = f"[{name}]" if ":" in name else name
     return f"{scheme}://{shown}" + (f":{port}" if port else "")
@@ -229,7 +230,7 @@ def _is_ipv6(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` names this machine."""
+    """Whether ``host`` is this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -242,12 +243,12 @@ _PREFIX = re.compile(r"^appcode(\s+|$)", re.IGNORECASE)
 
 
 def _app_code(password: str | None, problems: list[Problem]) -> str:
-    # Copied from a web page, it often comes with a newline, and sometimes with the prefix.
+    # If it is copied from a web page, it often has a newline at the end, and sometimes the prefix.
     code = _PREFIX.sub("", (password or "").strip())
     if not code:
         problems.append(Problem("password", "is missing; give the AppCode"))
     elif not code.isascii() or not code.isprintable() or " " in code:
-        what = "is not an AppCode: it has a blank, a control or a non-ASCII character; copy it again"
+        what = "is not an AppCode: it contains a blank, a control or a non-ASCII character; copy it again"
         problems.append(Problem("password", what))
     return code
 
@@ -269,7 +270,7 @@ def _extras(extra: Mapping[str, Any] | str | None, problems: list[Problem]) -> d
             hint = f"did you mean {close[0]!r}?" if close else f"the extras are {', '.join(EXTRAS)}"
             problems.append(Problem(f"extra.{name}", f"is unknown; {hint}"))
         elif value is not None and value != "":
-            # A form leaves null or an empty text where nothing was filled in.
+            # A form returns null or empty text for a field that was not filled in.
             try:
                 out[name] = _PARSERS[name](value)
             except ValueError as error:
@@ -312,13 +313,13 @@ def _from_json(value: Any) -> Any:
 def _proxies(value: Any) -> dict[str, str]:
     value = _from_json(value)
     if not isinstance(value, dict) or not all(isinstance(x, str) for x in (*value, *value.values())):
-        # Not shown: a proxy's URL often holds its password.
+        # Not shown: the URL of a proxy often contains a password.
         raise ValueError('is not an object of proxy URLs by scheme; give {"https": "http://host:port"}')
     return {scheme: _proxy(scheme, url.strip()) for scheme, url in value.items() if url.strip()}
 
 
 def _proxy(scheme: str, url: str) -> str:
-    # What cannot be parsed is refused: aiohttp would bypass a proxy without a host.
+    # An invalid URL is refused, because aiohttp would bypass a proxy without a host.
     whole = url if "://" in url else f"http://{url}"
     try:
         parts = urlsplit(whole)
@@ -326,7 +327,7 @@ def _proxy(scheme: str, url: str) -> str:
     except ValueError:
         is_proxy = False
     if not is_proxy:
-        raise ValueError(f"names no http(s) proxy for {scheme!r}; give http://host:port")
+        raise ValueError(f"is not an http(s) proxy URL for {scheme!r}; give http://host:port")
     return whole
 
 
@@ -336,7 +337,7 @@ def _cert(value: Any) -> str | tuple[str, str]:
         return parsed
     if isinstance(parsed, list) and len(parsed) == 2 and all(isinstance(x, str) for x in parsed):
         return parsed[0], parsed[1]
-    raise ValueError(f"is {value!r}; give a path, or a list of the certificate's and the key's")
+    raise ValueError(f"is {value!r}; give a path, or a list of the paths of certificate and key")
 
 
 def _path(value: Any) -> str:
@@ -350,7 +351,7 @@ def _path(value: Any) -> str:
 
 _CHARACTER: Final = r"(?:[\w.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
 _PATH: Final = re.compile(rf"(?:/(?!\.\.?(?:[/?]|$)){_CHARACTER}*)+(?:\?(?:{_CHARACTER}|[/?])*)?", re.ASCII)
-"""A path with or without a query, which every library sends as it stands."""
+"""A path with or without a query string, which every HTTP library sends unchanged."""
 
 
 _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Saves the images of a finished job: fetches each, decodes it whole, and puts it in place in one step.
+"""Saves the images of a finished job: fetches each, decodes it completely, and moves it into place
+atomically.
 
-Result URLs are signed, so no message here repeats one.
+Result URLs are signed, so messages do not contain them.
 """
 
 from __future__ import annotations
@@ -40,14 +41,14 @@ _EXTENSIONS: Final = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
 
 @dataclass(frozen=True, slots=True)
 class SavedImage:
-    """One generated image, saved.
+    """A saved image.
 
     :param index: position of its image task in the job, from 0.
     :param output: which of the image task's images, from 0.
     :param path: its path.
     :param size: bytes.
     :param sha256: checksum of the file, hex.
-    :param format: Pillow's name of the format that the file really has.
+    :param format: Pillow's name of the file's actual format.
     :param width: pixels.
     :param height: pixels.
     """
@@ -66,9 +67,9 @@ class SavedImage:
 class Saved:
     """The images of a job after saving.
 
-    :param images: those that are in place, by index and output.
-    :param failed: image tasks that have no images: index and the service's message.
-    :param lost: images that could not be saved this time, and why.
+    :param images: saved images, by index and output.
+    :param failed: image tasks without images: index and the service's message.
+    :param lost: images that could not be saved, and why.
     """
 
     images: tuple[SavedImage, ...]
@@ -78,12 +79,12 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """One generated image that could not be saved.
+    """An image that could not be saved.
 
     :param index: position of its image task in the job, from 0.
     :param output: which of the image task's images, from 0.
     :param reason: why, without its URL.
-    :param is_gone: whether a fresh URL was refused too; otherwise another try may help.
+    :param is_gone: whether a new URL was refused as well; otherwise another try may help.
     """
 
     index: int
@@ -98,9 +99,10 @@ class Lost:
 def check_template(template: str, *, with_id: bool = False) -> None:
     """Check a file-name template.
 
-    :param with_id: for images of several jobs. ``{id}`` is then an image task's own id, which may be that of
-        another too.
-    :raises InvalidInput: if it names an unknown field, gives two images one name, or leaves the folder.
+    :param with_id: whether to allow ``{id}``, the image task's own id, which several image tasks may
+        share.
+    :raises InvalidInput: if it has an unknown field, could give two images the same name, or leaves the
+        folder.
     """
     problems = (_MANY_JOBS if with_id else _ONE_JOB).problems(template)
     if problems:
@@ -118,15 +120,16 @@ def save_job(
     order: str = "",
     log: Callable[[str], None] = lambda line: None,
 ) -> Saved:
-    """Save a finished job's images. Images that an earlier run saved are not fetched again.
+    """Save the images of a finished job. Images that an earlier try saved are not fetched again.
 
     :param destination: folder to save to.
-    :param query: queries a job; called once, and again if URLs have expired.
-    :param settings: the connection, for its proxies and its time-out; its AppCode is not sent.
-    :param template: file names; fields ``result_key``, ``index``, ``output``, ``seed``, ``ext``.
-    :param max_bytes: most bytes that one image may have.
-    :param order: what identifies the order of the tasks that ``query`` returns; ``""`` for the order of the
-        answer. Images that were saved in another order are not reused: their indexes mean something else.
+    :param query: queries the job; called once, and again if URLs have expired.
+    :param settings: the connection, for its proxies and its timeout; its AppCode is not sent.
+    :param template: file names, with the fields ``result_key``, ``index``, ``output``, ``seed``, ``ext``.
+    :param max_bytes: largest size of one image in bytes.
+    :param order: identifies the order of the tasks that ``query`` returns; ``""`` for the order of the
+        response. Images that were saved in another order are not reused, because their indexes have
+        another meaning.
     :param log: called with a line for each event.
     :raises InvalidInput: if ``template`` cannot be used.
     """
@@ -134,7 +137,7 @@ def save_job(
     manifest = destination / f"{safe_name(result_key)}.manifest.json"
     known = _known(manifest, template, order)
     if known is not None and known.is_complete:
-        log("An earlier run saved every image; nothing is fetched.")
+        log("All images are already saved; nothing is downloaded.")
         return Saved(known.images, known.failed, ())
     job = query(result_key)
     ordered, lost = save_images(
@@ -152,7 +155,7 @@ def save_job(
         for task in job.tasks
         if task.status == JobStatus.FAILED
     )
-    # Written even if something is lost: the next try fetches only that.
+    # Written even if images are missing, so that the next try fetches only those.
     _write_manifest(manifest, template, order, _Known(ordered, failed, not lost))
     return Saved(ordered, failed, lost)
 
@@ -173,11 +176,12 @@ def save_images(
     """Save the images of a finished job, one after the other.
 
     :param query: queries the job again, if a URL has expired; not again once a fresh URL is refused.
-    :param had: images that are in place already.
-    :param ids: for each image task what ``{id}`` of the template stands for.
-    :param end_time: no image is fetched after this, wall clock in seconds; what is left is lost for now.
+    :param had: images that are already saved.
+    :param ids: value of ``{id}`` for each image task.
+    :param end_time: deadline for downloads, wall clock in seconds; the remaining images are reported as
+        lost.
     :param log: called with a line for each event.
-    :return: the images that are in place now, by index and output, and those that could not be saved.
+    :return: the saved images, by index and output, and those that could not be saved.
     """
     images = {(image.index, image.output): image for image in had}
     lost: list[Lost] = []
@@ -194,13 +198,13 @@ def save_images(
                 except UrlExpiredError:
                     if not may_query:
                         raise
-                    # Of many images, the last URLs of a fresh answer may expire as well.
-                    log("A result URL has expired; querying the job for fresh ones.")
+                    # With many images, the last URLs of a new response may expire as well.
+                    log("A result URL has expired; querying the job for new ones.")
                     answer, may_query = query(job.result_key), False
                     saved = _save(fetcher, _url_of(answer, index, output), destination, name)
                     may_query = True
             except Exception as error:
-                # Whatever it is: one bad image must not stop the others.
+                # One bad image must not stop the others, whatever the error.
                 lost.append(Lost(index, output, _words(error), isinstance(error, UrlExpiredError)))
             else:
                 images[index, output] = saved
@@ -217,7 +221,7 @@ def _url_of(job: Job, index: int, output: int) -> str:
     for i, o, url, _ in _wanted(job):
         if (i, o) == (index, output):
             return url
-    raise FetchError("has expired, and the service does not name it now")
+    raise FetchError("has expired, and the service does not return a new one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +270,7 @@ def _save(fetcher: Fetcher, url: str, destination: ObjectStoragePath, name: _Nam
 
 def _words(error: BaseException) -> str:
     if isinstance(error, UrlExpiredError):
-        return f"its URL {error}, and so does a fresh one"
+        return f"its URL {error}, and so does a new one"
     if isinstance(error, FetchError | UnreadableError | OSError):
         return str(error)
     # Its own words may hold the URL.

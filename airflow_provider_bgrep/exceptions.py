@@ -1,27 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The errors that users catch, by what the caller can do about them.
+"""The exceptions of this provider, divided by what the caller can do.
 
 ::
 
     BgRepError
-    ├── BgRepAuthError             AppCode missing, wrong, not authorised     final
-    ├── BgRepQuotaError            credit or subscription used up             final
-    ├── BgRepThrottledError        too many calls                             Airflow retries
-    ├── BgRepServiceError          the service or the network failed          Airflow retries
-    ├── BgRepRequestError          the request is invalid                     final
-    │   └── BgRepConfigurationError    the connection or the API's side is    final
-    ├── BgRepContentError          the image was refused                      final
-    ├── BgRepJobNotFoundError      no such job                                final
-    ├── BgRepJobFailedError        the job, or image tasks of it, failed      final
-    ├── BgRepJobNotFinishedError   asked for results too early                Airflow retries
-    ├── BgRepUnmatchedError        result without a certain image task       Airflow retries
-    ├── BgRepDownloadError         a finished image could not be saved        Airflow retries
-    ├── BgRepUnknownOutcomeError   a submit whose answer was lost             final
-    ├── BgRepStateError            kept state is damaged or missing           final
-    ├── BgRepConflictError         another writer committed first             Airflow retries
-    └── BgRepTimeoutError          waited too long (AirflowSensorTimeout)
+    ├── BgRepAuthError                 AppCode missing, wrong or not authorized     final
+    ├── BgRepQuotaError                credit or subscription used up               final
+    ├── BgRepThrottledError            too many calls                               retried
+    ├── BgRepServiceError              the service or the network failed            retried
+    ├── BgRepRequestError              the request is invalid                       final
+    │   └── BgRepConfigurationError    the connection or the API is misconfigured   final
+    ├── BgRepContentError              the image was refused                        final
+    ├── BgRepJobNotFoundError          the job does not exist                       final
+    ├── BgRepJobFailedError            the job, or some of its image tasks, failed  final
+    ├── BgRepJobNotFinishedError       the job is not finished yet                  retried
+    ├── BgRepUnmatchedError            unclear which image task a result is for     retried
+    ├── BgRepDownloadError             a generated image could not be saved         retried
+    ├── BgRepUnknownOutcomeError       the response to a submit was lost            final
+    ├── BgRepStateError                a file or record is damaged or missing       final
+    ├── BgRepConflictError             another writer committed first               retried
+    └── BgRepTimeoutError              the job was not finished in time             final
 
-A final error ends the Airflow task without a retry.
+*Retried* means that Airflow retries the task as configured. A *final* exception fails the task without a
+retry: it also derives from ``AirflowFailException`` or, in the case of ``BgRepTimeoutError``, from
+``AirflowSensorTimeout``.
 """
 
 from __future__ import annotations
@@ -41,13 +43,13 @@ from airflow_provider_bgrep.protocol.retry import Failure
 
 
 class BgRepError(AirflowException):
-    """Base class of all errors of this provider.
+    """Base class of all exceptions of this provider.
 
     :param message: what happened and what to do.
-    :param code: the service's 8 digits or the gateway's code, empty where none came.
-    :param http_status: HTTP status of the answer, ``None`` where none came.
-    :param request_id: the service's id of the call.
-    :param gateway_request_id: the gateway's id of the call; support asks for both.
+    :param code: error code of the service (8 digits) or of the gateway; empty if there is none.
+    :param http_status: HTTP status of the response; ``None`` if there was none.
+    :param request_id: the service's id of the request.
+    :param gateway_request_id: the gateway's id of the request. Support asks for both ids.
     """
 
     def __init__(
@@ -82,44 +84,45 @@ class BgRepError(AirflowException):
 
 
 class BgRepAuthError(BgRepError, AirflowFailException):
-    """The AppCode is missing, unknown, expired, or not authorised for this API."""
+    """The AppCode is missing, unknown, expired, or not authorized for this API."""
 
 
 class BgRepQuotaError(BgRepError, AirflowFailException):
-    """Credit or subscription used up or overdue: nothing more is accepted until it is topped up."""
+    """Credit or subscription is used up or overdue. No submit is accepted until it is renewed."""
 
 
 class BgRepThrottledError(BgRepError):
-    """Too many calls, for longer than a call is retried.
+    """The service throttled a request for longer than the provider repeats it.
 
-    ``retry_after`` is the number of seconds that the server asked to wait, ``None`` if it did not say.
+    ``retry_after`` is the number of seconds to wait that the server requested; ``None`` if it did not
+    request any.
     """
 
     retry_after: float | None = None
 
 
 class BgRepServiceError(BgRepError):
-    """The service or the network failed; nothing was accepted. A retry may help."""
+    """The service or the network failed. Nothing was accepted, and a retry may help."""
 
 
 class BgRepRequestError(BgRepError, AirflowFailException):
-    """The request is invalid; a retry cannot help."""
+    """The request is invalid. A retry cannot help."""
 
 
 class BgRepConfigurationError(BgRepRequestError):
-    """The connection, the network's rules or the API's own set-up is wrong."""
+    """The Airflow connection, the network or the API itself is configured wrongly."""
 
 
 class BgRepContentError(BgRepError, AirflowFailException):
-    """The image was refused: compliance, unreachable URL, size, format or mask."""
+    """The service refused an image because of its content, URL, size, format or mask."""
 
 
 class BgRepJobNotFoundError(BgRepError, AirflowFailException):
-    """The job does not exist, or no longer."""
+    """The job does not exist, or does not exist any more."""
 
 
 class BgRepJobFailedError(BgRepError, AirflowFailException):
-    """The job, or image tasks of it, failed. It may be billed."""
+    """The job, or some of its image tasks, failed. The job may be billed."""
 
 
 class BgRepJobNotFinishedError(BgRepError):
@@ -127,26 +130,27 @@ class BgRepJobNotFinishedError(BgRepError):
 
 
 class BgRepUnmatchedError(BgRepError):
-    """An answer's results cannot be matched to the submitted image tasks, or are another job's.
+    """Results cannot be matched to the submitted image tasks, or belong to another job.
 
-    They are paid for, and none is taken for another's. Check that ``task_list`` is what was submitted.
+    The results are billed, and are not assigned to any image task by guess. Check that ``task_list`` is the
+    list that was submitted.
     """
 
 
 class BgRepDownloadError(BgRepError):
-    """A finished image could not be fetched or saved. It is paid for: retry soon, before its URL expires."""
+    """A generated image could not be saved. It is billed: retry soon, before its URL expires."""
 
 
 class BgRepUnknownOutcomeError(BgRepError, AirflowFailException):
-    """A submit whose answer was lost: it may be accepted and billed. It is not sent again automatically."""
+    """The response to a submit was lost. It may be billed, and is not sent again automatically."""
 
 
 class BgRepStateError(BgRepError, AirflowFailException):
-    """A file or record that this package keeps (journal, ledger, manifest, plan) is damaged or missing."""
+    """A file or record of this package (journal, ledger, manifest or plan) is damaged or missing."""
 
 
 class BgRepConflictError(BgRepError):
-    """Another writer committed first. Nothing was changed; a retry reads the new state."""
+    """Another writer committed first. Nothing was changed, and a retry reads the new state."""
 
 
 class BgRepTimeoutError(BgRepError, AirflowSensorTimeout):
@@ -170,7 +174,7 @@ _CLASSES: Final[dict[ErrorKind, type[BgRepError]]] = {
 def error_from(error: CallError) -> BgRepError:
     """Return the exception for a call that failed.
 
-    :param error: how a call ended.
+    :param error: the error of the call.
     """
     raised = _CLASSES[error.kind](
         f"{error.operation.value.capitalize()}: {error.message}. {error.rule.remedy_on(error.operation)}",
@@ -185,7 +189,7 @@ def error_from(error: CallError) -> BgRepError:
 
 
 def failure_of(error: BgRepError) -> Failure:
-    """What the retry decision needs to know of an exception that a hook raised."""
+    """Return what the retry decision needs to know about an exception that a hook raised."""
     kind = next((kind for kind, cls in _CLASSES.items() if type(error) is cls), None)
     if isinstance(error, AirflowFailException):
         return Failure(RetryDecision.FINAL, kind)
@@ -205,7 +209,7 @@ def configuration_error(error: InvalidInput, conn_id: str) -> BgRepConfiguration
 
 
 def undefined_connection(conn_id: str) -> BgRepConfigurationError:
-    """Return the exception for a connection that Airflow does not have, or cannot read."""
+    """Return the exception for a connection that is not defined or cannot be read."""
     return BgRepConfigurationError(
         f"Connection {conn_id!r} is not defined, or cannot be read; expected a connection of type bgrep. "
         f"Define it in the UI, as AIRFLOW_CONN_{conn_id.upper()}, or in a secrets backend"
@@ -216,6 +220,6 @@ def unmatched_error(error: UnmatchedError) -> BgRepUnmatchedError:
     """Return the exception for results that cannot be matched to the submitted image tasks."""
     return BgRepUnmatchedError(
         f"Results of job {error.result_key} cannot be matched to task_list: {'; '.join(error.problems)}. "
-        "They are paid for, and none was assigned by guess. Check that task_list is the list that was "
-        "submitted, in the same order; if it is, ask again, or fetch the job without task_list and compare."
+        "They are billed, and none was assigned by guess. Check that task_list is the list that was "
+        "submitted, in the same order. If it is, retry, or query the job without task_list and compare."
     )

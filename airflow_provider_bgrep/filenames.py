@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The grammar of file-name templates: ``{field}`` in text, folders parted by ``/``.
+"""The grammar of file-name templates: text with ``{field}``; ``/`` separates folders.
 
-A template names files in a folder. Its fields have no format (``{index:03}``) and no conversion (``{id!r}``):
-cut or padded, two names could become one. Each value is made safe for every file system.
+Fields cannot have a format (``{index:03}``) or a conversion (``{id!r}``), because two names could become
+equal if values were truncated or padded. Each value is made safe for every file system.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ class FilenameGrammar:
         """What is wrong with a template, and what to do. Each follows the template in a message."""
         problems = self.field_problems(template)
         if isinstance(template, str) and any(part in ("", ".", "..") for part in template.split("/")):
-            problems.append("is not a name inside the destination; give one without '..' and a leading '/'")
+            problems.append(
+                "is not a name inside the destination; give one without '..' and without a leading '/'"
+            )
         return problems
 
     def field_problems(self, template: object) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a finished job is reported to a DAG: the summary for XCom, and whether the task fails."""
+"""Reports a finished job to a DAG: the summary for XCom, and whether the task fails."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def check_fail_on(fail_on: str) -> str:
 
 
 def summary(job: Job, ids: Sequence[str | int | None] = ()) -> dict[str, Any]:
-    """Return a finished job as the sensor returns it: the only XCom that keeps result URLs on purpose.
+    """Return a finished job as the sensor returns it. This is the only XCom with result URLs.
 
-    :param ids: for each image task its ``id``, ``None`` where it has none.
+    :param ids: the ``id`` of each image task; ``None`` if it has none.
     """
     counts = job.counts
     ids = [*ids, *[None] * (len(job.tasks) - len(ids))]
@@ -47,7 +47,7 @@ def summary(job: Job, ids: Sequence[str | int | None] = ()) -> dict[str, Any]:
 
 
 def task_ids(task_list: Iterable[ImageTask | Mapping[str, Any]] | None) -> list[str | int | None]:
-    """Return the ``id`` of each image task of a valid list; an empty list where there is none."""
+    """Return the ``id`` of each image task of a valid list; an empty list for ``None``."""
     return [
         task.id if isinstance(task, ImageTask) else task.get("id")
         for task in (() if task_list is None else task_list)
@@ -57,7 +57,7 @@ def task_ids(task_list: Iterable[ImageTask | Mapping[str, Any]] | None) -> list[
 def raise_if_failed(job: Job, fail_on: str) -> None:
     """Raise if a finished job counts as failed.
 
-    :raises BgRepJobFailedError: naming the image tasks that failed, if ``fail_on`` makes them an error.
+    :raises BgRepJobFailedError: if ``fail_on`` makes the failed image tasks an error; names them.
     """
     failed = [task for task in job.tasks if task.status == JobStatus.FAILED]
     if not failed or fail_on == "never" or (fail_on == "all" and len(failed) < len(job.tasks)):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files on an ``ObjectStoragePath``: written whole or not at all, under names that are safe everywhere.
+"""Files on an ``ObjectStoragePath``: written atomically, with names that are safe everywhere.
 
-Everything goes through ``path.fs``. The path's own ``read_bytes`` or ``mkdir`` would, on Airflow 3 and
-without a ``conn_id``, use a file system of universal-pathlib's instead of the one attached to Airflow.
+All access uses ``path.fs``. On Airflow 3, without a ``conn_id``, the methods of the path such as
+``read_bytes`` would use a file system of universal-pathlib instead of the one attached to Airflow.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 _LOCAL: Final = frozenset({"", "file", "local"})
 _WHOLE_BY_NATURE: Final = frozenset("s3 s3a gs gcs oss abfs abfss az adl wasb r2 memory".split())
-"""Stores on which an object appears only when its upload is complete."""
+"""Schemes of stores on which an object appears only when its upload is complete."""
 
 
 SIGNED_STORES: Final = frozenset("s3 s3a gs gcs oss abfs abfss az r2".split())
-"""Schemes of stores that can sign a URL for a while, so that the service can read an object."""
+"""Schemes of stores that can sign URLs, so that the service can read an object."""
 
 
 def is_stored(value: object) -> bool:
-    """Whether ``value`` is a path on object storage, such as ``s3://shop/mug.jpg``, and not a URL."""
+    """Return whether ``value`` is a path on object storage, such as ``s3://shop/mug.jpg``, and not a URL."""
     if not isinstance(value, str):
         return False
     scheme, slashes, rest = value.partition("://")
@@ -41,7 +41,7 @@ def is_stored(value: object) -> bool:
 
 
 def storage_path(path: str | ObjectStoragePath) -> ObjectStoragePath:
-    """``path`` as an ``ObjectStoragePath``."""
+    """Return ``path`` as an ``ObjectStoragePath``."""
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     return path if isinstance(path, ObjectStoragePath) else ObjectStoragePath(path)
@@ -55,7 +55,7 @@ def relative_problem(text: str) -> str:
 
 
 def absolute_path(name: str, path: str | ObjectStoragePath) -> ObjectStoragePath:
-    """``path`` as an ``ObjectStoragePath`` that means the same on every worker.
+    """Return ``path`` as an ``ObjectStoragePath`` that is the same on every worker.
 
     :param name: the parameter it is given as.
     :raises InvalidInput: if it is a relative path, or this Airflow cannot reach its store.
@@ -87,25 +87,25 @@ def _missing_store(scheme: str, error: Exception) -> str:
 
 
 def in_folder(folder: ObjectStoragePath, path: str) -> ObjectStoragePath:
-    """A path from its text, with the connection of ``folder``."""
+    """Return a path from its text, with the connection of ``folder``."""
     return type(folder)(path, conn_id=connection_of(folder))
 
 
 def connection_of(path: ObjectStoragePath) -> str | None:
-    """The connection of ``path``, if it names one."""
+    """Return the connection of ``path``, if it has one."""
     # An attribute since Airflow 3.3; before, an option like any other.
     return getattr(path, "conn_id", None) or path.storage_options.get("conn_id")
 
 
 def is_local(path: ObjectStoragePath) -> bool:
-    """Whether ``path`` is in this machine's file system."""
+    """Return whether ``path`` is in the file system of this machine."""
     return path.protocol in _LOCAL
 
 
 def put_file(local: str, path: ObjectStoragePath) -> None:
-    """Move a local file to ``path``, replacing what is there in one step.
+    """Move a local file to ``path``, and replace an existing file atomically.
 
-    :param local: a file of ours; gone afterwards.
+    :param local: the file, which is moved.
     """
     try:
         if is_local(path):
@@ -130,20 +130,21 @@ def _put_local(local: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(_part_name(target.name))
     try:
-        # Copied, not moved: a temporary file has its owner's permissions only, a result has the umask's.
+        # Copied, not moved: a temporary file is readable by its owner only, a result according to the
+        # umask.
         shutil.copyfile(local, part)
         _sync(part)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # some network file systems cannot
+    with contextlib.suppress(OSError):  # not supported by some network file systems
         _sync(target.parent)
 
 
 def copy_file(source: ObjectStoragePath, target: ObjectStoragePath) -> None:
-    """Copy a file to ``target``, replacing what is there in one step; within a store the store itself copies.
+    """Copy a file to ``target`` atomically. Within a store, the store itself copies.
 
-    :raises FileNotFoundError: if there is no such file.
+    :raises FileNotFoundError: if the file does not exist.
     """
     if source.fs is target.fs and target.protocol in _WHOLE_BY_NATURE:
         source.fs.cp_file(source.path, target.path)
@@ -155,14 +156,14 @@ def copy_file(source: ObjectStoragePath, target: ObjectStoragePath) -> None:
         handle, own = tempfile.mkstemp(prefix="bgrep-")
         os.close(handle)
         try:
-            shutil.copyfile(local, own)  # put_file removes its file, and a local source is not ours
+            shutil.copyfile(local, own)  # put_file moves its file, but the source must stay
             put_file(own, target)
         finally:
             Path(own).unlink(missing_ok=True)
 
 
 def put_bytes(data: bytes, path: ObjectStoragePath) -> None:
-    """Write ``data`` to ``path``, replacing what is there in one step."""
+    """Write ``data`` to ``path``, and replace an existing file atomically."""
     handle, local = tempfile.mkstemp(prefix="bgrep-")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -173,7 +174,7 @@ def put_bytes(data: bytes, path: ObjectStoragePath) -> None:
 
 
 def create_bytes(data: bytes, path: ObjectStoragePath) -> bool:
-    """Write ``data`` to ``path`` if no file is there. Of several callers at once, one does.
+    """Write ``data`` to ``path`` if the file does not exist. Of several concurrent callers, one succeeds.
 
     Atomic in a local file system and on stores that support conditional writes in fsspec (s3, gs). On others,
     two callers at the same instant may both write.
@@ -199,7 +200,7 @@ def _create_local(data: bytes, target: Path) -> bool:
     try:
         part.write_bytes(data)
         _sync(part)
-        os.link(part, target)  # fails where there is one, unlike a rename
+        os.link(part, target)  # fails if the target exists, unlike a rename
     except FileExistsError:
         return False
     finally:
@@ -208,7 +209,7 @@ def _create_local(data: bytes, target: Path) -> bool:
 
 
 def names_in(folder: ObjectStoragePath) -> list[str]:
-    """The names in ``folder``, sorted; none if there is no such folder."""
+    """Return the names in ``folder``, sorted; an empty list if the folder does not exist."""
     with contextlib.suppress(Exception):  # not every file system keeps listings
         folder.fs.invalidate_cache(folder.path)
     try:
@@ -220,9 +221,9 @@ def names_in(folder: ObjectStoragePath) -> list[str]:
 
 @contextlib.contextmanager
 def local_copy(path: ObjectStoragePath) -> Iterator[str]:
-    """The file at ``path`` as a local file, for as long as the context lasts. Do not change it.
+    """Provide the file at ``path`` as a local file while the context lasts. Do not change it.
 
-    :raises FileNotFoundError: if there is none.
+    :raises FileNotFoundError: if the file does not exist.
     """
     if is_local(path):
         if not Path(path.path).is_file():
@@ -239,21 +240,21 @@ def local_copy(path: ObjectStoragePath) -> Iterator[str]:
 
 
 def remove(path: ObjectStoragePath) -> None:
-    """Remove a file, if it is there."""
+    """Remove a file if it exists."""
     with contextlib.suppress(FileNotFoundError):
         path.fs.rm_file(path.path)
 
 
 def check_writable(folder: ObjectStoragePath) -> None:
-    """Write an empty file in ``folder``, and raise what the store raises."""
+    """Write an empty file to ``folder``, and raise the error of the store if that fails."""
     probe = folder / "writable"
     put_bytes(b"", probe)
-    with contextlib.suppress(Exception):  # a right to write may not include deleting
+    with contextlib.suppress(Exception):  # the permission to write may not include deleting
         probe.fs.rm_file(probe.path)
 
 
 def get_bytes(path: ObjectStoragePath) -> bytes | None:
-    """The content of the file at ``path``, ``None`` if there is none. Any other error raises."""
+    """Return the content of the file at ``path``; ``None`` if it does not exist."""
     try:
         data: bytes = path.fs.cat_file(path.path)
     except FileNotFoundError:
@@ -262,7 +263,7 @@ def get_bytes(path: ObjectStoragePath) -> bytes | None:
 
 
 def size_of(path: ObjectStoragePath) -> int | None:
-    """Size of the file at ``path`` in bytes, or ``None`` if there is none."""
+    """Return the size of the file at ``path`` in bytes; ``None`` if it does not exist."""
     try:
         return int(path.fs.info(path.path)["size"])
     except FileNotFoundError:
@@ -270,12 +271,12 @@ def size_of(path: ObjectStoragePath) -> int | None:
 
 
 def _part_name(name: str) -> str:
-    # At most 255 bytes, as file systems take them.
+    # At most 255 bytes, which file systems allow.
     return f".{_cut(name, 200)}.{secrets.token_hex(4)}.part"
 
 
 def _sync(path: Path) -> None:
-    # A rename may reach the disk before the data: an image that is paid for must not end up empty.
+    # A rename may reach the disk before the data: a billed image must not end up empty.
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -288,9 +289,10 @@ _MOST_BYTES: Final = 120
 
 
 def safe_name(value: object, most_bytes: int = _MOST_BYTES) -> str:
-    """``value`` as one component of a path: letters, digits, ``.-_``; never hidden, never empty.
+    """Return ``value`` as one component of a path: letters, digits, ``.-_``; never hidden, never empty.
 
-    Where that loses something, a hash of the whole keeps two values from sharing one name.
+    If characters are replaced or truncated, a hash is added, so that different values have different
+    names.
 
     :param most_bytes: of the name in UTF-8, at least 10.
     """

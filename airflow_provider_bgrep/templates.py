@@ -12,9 +12,9 @@ allow_in_xcom(ImageTask)  # so that an upstream task can return them
 
 
 class ImageTaskTemplates:
-    """Mixin that renders :class:`ImageTask` values given in a DAG file; Airflow alone would skip them.
+    """Mixin that renders :class:`ImageTask` values in a DAG file, which Airflow itself does not render.
 
-    What comes from an XCom is not rendered, by Airflow's own rule: a prompt from a catalog is text.
+    Airflow does not render values from XCom, so a prompt from a catalog stays as it is.
     """
 
     def render_template(self, content: Any, *args: Any, **kwargs: Any) -> Any:

@@ -7,14 +7,15 @@ In ``conftest.py``::
 
 and in a test::
 
-    def test_the_summer_images(bgrep_emulator, monkeypatch):
+    def test_summer_images(bgrep_emulator, monkeypatch):
         monkeypatch.setenv("AIRFLOW_CONN_BGREP_DEFAULT", bgrep_emulator.connection_uri)
         fault = bgrep_emulator.inject("throttle", operation="query")
         ...
         assert fault.exhausted
         assert bgrep_emulator.counters.images == 3
 
-It needs the extra ``emulator`` and does not import Airflow. The classes also work without pytest.
+This module requires the extra ``emulator`` and does not import Airflow. The classes also work without
+pytest.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ else:
 
     @pytest.fixture
     def bgrep_emulator() -> Iterator[Emulator]:
-        """Run an emulator of the API on a free loopback port, a new one for each test."""
+        """Run an emulator of the API on a free loopback port; each test gets a new one."""
         with Emulator() as emulator:
             yield emulator
 

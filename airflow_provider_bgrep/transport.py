@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How requests and aiohttp are configured for this API.
+"""Configures requests and aiohttp for this API.
 
-One attempt is one request: it is bounded in time and size, and records whether anything of it was sent.
+An attempt is one request. It is limited in time and size, and records whether any part of it was sent.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from airflow_provider_bgrep.connection import Settings
 from airflow_provider_bgrep.protocol.limits import MAX_RESPONSE_BYTES
 
 CONNECT_TIMEOUT: Final = 10.0
-"""Seconds to make a connection, at most."""
+"""Seconds after which establishing a connection times out."""
 
 _CHUNK: Final = 64 * 1024
 
@@ -38,10 +38,11 @@ _CHUNK: Final = 64 * 1024
 
 
 class Attempt:
-    """One HTTP attempt, and whether its connection was ever made.
+    """One HTTP attempt, which records whether its connection was established.
 
-    That is recorded where connections are made, since the libraries' errors do not show it: an SSLError may
-    come from a handshake or a read, a time-out at any time, and an error's context may be another attempt's.
+    This is recorded where connections are established, because the libraries' errors do not show it: an
+    SSLError can come from a handshake or a read, a timeout can occur at any time, and the context of an
+    error can belong to another attempt.
     """
 
     __slots__ = ("never_sent",)
@@ -60,8 +61,8 @@ UNSENDABLE: Final = (
     urllib3.exceptions.LocationValueError,
     aiohttp.InvalidURL,
 )
-"""What the libraries raise before they open a connection. Since no redirect is followed, these are about our
-own URL and the proxy's."""
+"""Errors that the libraries raise before they open a connection. Redirects are not followed, so these
+errors concern the URL of the API or of the proxy."""
 
 
 def _not_connected() -> None:
@@ -71,7 +72,7 @@ def _not_connected() -> None:
 
 
 class AttemptDeadline(Attempt):
-    """Closes an attempt's connection when its time is up: requests' own time-out restarts with each byte.
+    """Closes the connection of an attempt at its deadline, because requests' timeout restarts with each byte.
 
     :param seconds: how long the attempt may take.
     """
@@ -97,7 +98,7 @@ class AttemptDeadline(Attempt):
 
     @staticmethod
     def watch(connected: Any) -> None:
-        """Let this thread's deadline, if there is one, close this socket.
+        """Let the deadline of this thread, if there is one, close this socket.
 
         :raises TimeoutError: if it has passed already.
         """
@@ -106,7 +107,7 @@ class AttemptDeadline(Attempt):
             with deadline._lock:
                 if deadline.has_passed:
                     raise TimeoutError("no connection in time")
-                # A proxy's TLS within TLS wraps the socket once more.
+                # TLS through a TLS proxy wraps the socket twice.
                 deadline._socket = getattr(connected, "socket", connected)
 
     def _expire(self) -> None:
@@ -114,7 +115,7 @@ class AttemptDeadline(Attempt):
             self.has_passed = True
             if self._socket is not None:
                 with suppress(OSError):
-                    # Not ssl's own method, which is not safe for another thread's socket.
+                    # Not the method of ssl, which is not thread-safe.
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
@@ -154,7 +155,7 @@ class _HTTPSPool(HTTPSConnectionPool):
 
 
 class _NoQueries(logging.Filter):
-    """Removes queries from the URLs that urllib3 logs at DEBUG: they hold signatures."""
+    """Removes query strings from the URLs that urllib3 logs at DEBUG, because they contain signatures."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
@@ -175,19 +176,19 @@ class OneAttemptAdapter(HTTPAdapter):
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """As requests', with our connections."""
+        """Override: use our connections."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        """As requests', with our connections."""
+        """Override: use our connections."""
         manager = super().proxy_manager_for(*args, **kwargs)
         manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
         return manager
 
 
 def reason(error: BaseException) -> str:
-    """Return the innermost cause in words, without the URL that the outer ones repeat."""
+    """Return the innermost cause, without the URL that the outer errors contain."""
     innermost = error
     for _ in range(10):
         inner = getattr(innermost, "reason", None) or innermost.__cause__ or innermost.__context__
@@ -201,7 +202,7 @@ _USER_INFO: Final = re.compile(r"//[^/\s'\"]*@")
 
 
 def describe_error(error: BaseException) -> str:
-    """Return an error in words, without a proxy's password."""
+    """Return a description of an error, without a proxy's password."""
     return _USER_INFO.sub("//***@", f"{type(error).__name__}: {error}").rstrip(": ")
 
 
@@ -211,7 +212,7 @@ def read_limited(response: requests.Response, limit: int = MAX_RESPONSE_BYTES) -
     for chunk in response.iter_content(_CHUNK):
         body += chunk
         if len(body) > limit:
-            raise requests.exceptions.ContentDecodingError(f"answer of more than {limit} bytes")
+            raise requests.exceptions.ContentDecodingError(f"response of more than {limit} bytes")
     return bytes(body)
 
 
@@ -219,36 +220,36 @@ def read_limited(response: requests.Response, limit: int = MAX_RESPONSE_BYTES) -
 
 
 class Connector(aiohttp.TCPConnector):
-    """aiohttp's connector, which records that an attempt ended before its request was sent."""
+    """A connector that records that an attempt ended before its request was sent."""
 
     async def connect(self, *args: Any, **kwargs: Any) -> Any:
-        """As aiohttp's."""
+        """Override: record a failed connection."""
         try:
             return await super().connect(*args, **kwargs)
-        except BaseException:  # a time-out arrives as a cancellation
+        except BaseException:  # a timeout arrives as a cancellation
             _not_connected()
             raise
 
 
 def is_small(response: aiohttp.ClientResponse) -> bool:
-    """Whether a body may be read in one go."""
-    # A small compressed body may unpack to a large one: its size is counted while it is unpacked.
+    """Return whether a body may be read in one step."""
+    # A small compressed body can be large when decompressed, so its size is checked during decompression.
     length = response.content_length
     return length is not None and length <= MAX_RESPONSE_BYTES and "Content-Encoding" not in response.headers
 
 
 async def read_capped(response: aiohttp.ClientResponse) -> bytes:
-    """The body of a response, as :func:`read_limited`."""
+    """Return the body of a response, like :func:`read_limited`."""
     body = bytearray()
     async for chunk in response.content.iter_chunked(_CHUNK):
         body += chunk
         if len(body) > MAX_RESPONSE_BYTES:
-            raise aiohttp.ClientPayloadError(f"answer of more than {MAX_RESPONSE_BYTES} bytes")
+            raise aiohttp.ClientPayloadError(f"response of more than {MAX_RESPONSE_BYTES} bytes")
     return bytes(body)
 
 
 def tls_and_proxy(settings: Settings) -> tuple[ssl.SSLContext | bool, str | None]:
-    """TLS and proxy for aiohttp as requests would choose them: connection first, then environment."""
+    """Return TLS and proxy for aiohttp, chosen as by requests: from the connection, then the environment."""
     proxies = settings.proxies
     if proxies is None:
         proxies = get_environ_proxies(settings.base_url)
@@ -273,6 +274,6 @@ def tls_and_proxy(settings: Settings) -> tuple[ssl.SSLContext | bool, str | None
 
 
 def environment_bundle() -> str:
-    """Path of the CA bundle that requests would use."""
+    """Return the path of the CA bundle that requests would use."""
     named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     return named or DEFAULT_CA_BUNDLE_PATH

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-### A catalog's images, kept up to date
+### Keep the images of a catalog up to date
 
-Each run reads the catalog, generates new backgrounds for rows that are new or have changed, compares the
-images with their sources, publishes those that pass, and writes a gallery. No image is paid for twice.
+Each run reads the catalog, generates new backgrounds for new and changed rows, compares the images with
+their sources, publishes those that pass, and writes an HTML report. Unchanged rows are not submitted again.
 
-**This costs money** against the real API. The task `plan` reports how much before anything is submitted; a
-*dry run* stops there. The connection is `bgrep_default`.
+**Each run is billed** by the real API. The task `plan` logs a quote before anything is submitted; a *dry run*
+stops after the quote. The DAG uses the connection `bgrep_default`.
 
-To change what the scheduled runs do, change the defaults below. A run that you trigger by hand has a form.
+Scheduled runs use the defaults below. If you trigger a run manually, you can change them in the form.
 """
 
 from __future__ import annotations
@@ -37,15 +37,16 @@ with DAG(
             type="string",
             minLength=1,
             title="Catalog",
-            description="CSV, JSONL or Parquet, anywhere your Airflow can read: file://, s3://, gs://, … "
-            "One row for each image: sku, image, and mask, category, view or any of the API's fields.",
+            description="A CSV, JSON Lines or Parquet file that the workers can read: file://, s3://, gs://. "
+            "One row for each image, with the columns sku and image; optional are mask, category, view "
+            "and the API's fields.",
         ),
         "destination": Param(
             (HOME / "catalog").as_uri(),
             type="string",
             minLength=1,
             title="Destination",
-            description="Folder for images, manifest, ledger and reports, anywhere your Airflow can write.",
+            description="Folder for images, manifest, ledger and reports, which the workers can write to.",
         ),
         "positive_prompt": Param(
             "on a marble table, soft studio light",
@@ -53,7 +54,7 @@ with DAG(
             minLength=1,
             maxLength=500,
             title="Prompt",
-            description="For rows without one of their own. A template over the row's columns: "
+            description="For rows without a prompt of their own. It can use the row's columns: "
             "A {{ color }} {{ name }} on a marble table.",
         ),
         "max_images_per_run": Param(
@@ -61,23 +62,26 @@ with DAG(
             type=["null", "integer"],
             minimum=0,
             title="Budget",
-            description="Images that one run may submit; the next run continues from there. Empty: no limit.",
+            description="Images that one run may submit; the next run continues. Empty: no limit.",
         ),
         "price_per_image": Param(
             None,
             type=["null", "number"],
             minimum=0,
             title="Price of an image",
-            description="For the quote: the API does not report it.",
+            description="For the quote, because the API does not report prices.",
         ),
         "currency": Param(
-            None, type=["null", "string"], title="Currency", description="Of the price: CNY, €."
+            None,
+            type=["null", "string"],
+            title="Currency",
+            description="Currency of the price, such as CNY or €.",
         ),
         "thresholds": Param(
             {},
             type="object",
             title="Thresholds",
-            description='What images must reach to be published, such as {"ssim": 0.9}. Empty: defaults.',
+            description='Scores that an image needs to be published, such as {"ssim": 0.9}. Empty: defaults.',
         ),
         "dry_run": Param(
             False,
@@ -91,7 +95,7 @@ with DAG(
         group_id="refresh",
         catalog="{{ params.catalog }}",
         destination="{{ params.destination }}",
-        # Not rendered here: the row's own columns are.
+        # Renders the JSON only: the prompt's template refers to the columns of each row.
         defaults="{{ {'positive_prompt': params.positive_prompt} | tojson }}",
         max_images_per_run="{{ params.max_images_per_run }}",
         price_per_image="{{ params.price_per_image }}",

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-### One image, a new background
+### Generate a new background for one image
 
-Submits one image task, waits for it in the triggerer, and saves what was generated.
-Press **Trigger** and fill in the form; every field explains itself.
+Submits one image task, waits for it in the triggerer, and saves the generated images.
+Press **Trigger** and fill in the form.
 
-**This costs money** against the real API: each run pays for `num_output` images. A retry does not
-pay again. The connection is `bgrep_default`.
+**Each run is billed** by the real API, for `num_output` images. A retry is not billed again. The DAG uses the
+connection `bgrep_default`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from airflow_provider_bgrep.sensors.bgrep import BgRepSensor
 
 
 def form_field(name: str, title: str, *, choose: bool = False, **schema: Any) -> Param:
-    """A field of the trigger form, with the range, the default and the meaning of the API's field.
+    """Return a field of the trigger form, with the range, the default and the meaning of the API's field.
 
     :param name: the API's field name.
-    :param title: what the form calls it.
-    :param choose: offer the allowed numbers as a list to choose from.
-    :param schema: further JSON schema, for Airflow's form; ``default`` in place of the API field's own.
+    :param title: its title in the form.
+    :param choose: whether to offer the allowed numbers as a list.
+    :param schema: further JSON schema for the form; ``default`` replaces the default of the API's field.
     """
     field = IMAGE_TASK_FIELDS[name]
     kind = {"url": "string", "text": "string", "float": "number", "integer": "integer"}[field.kind]
@@ -83,27 +83,27 @@ with DAG(
             type="string",
             minLength=1,
             title="Destination",
-            description="Folder for the images, anywhere your Airflow can write: file://, s3://, gs://, …",
+            description="Folder for the images, which the workers can write to: file://, s3://, gs://, …",
         ),
     },
 ) as dag:
-    # Built by a task rather than by templates: "{{ params.steps }}" would come out as the string "50",
-    # and rendering to native objects would turn a prompt that looks like a list into one. What comes
-    # from a task keeps its types, and is not rendered again: a prompt with "{%" in it stays text.
+    # A task builds the list, not templates: "{{ params.steps }}" would render to the text "50", and
+    # rendering to native objects would turn a prompt that looks like a list into a list. The output of a
+    # task keeps its types and is not rendered again, so a prompt that contains "{%" stays as it is.
     @task
     def image_tasks(params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """The job: one image task, from what the form holds."""
+        """Return the task list: one image task with the values of the form."""
         form = params or {}
         return [{name: form[name] for name in IMAGE_TASK_FIELDS if form.get(name) not in (None, "")}]
 
     tasks = image_tasks()
     submit = BgRepSubmitOperator(task_id="submit", task_list=tasks)
-    # The API promises no order: with task_list each result is matched to the image task it belongs to.
+    # The API does not promise an order. With task_list, each result is matched to its image task.
     wait = BgRepSensor(
         task_id="wait",
         result_key=submit.output,
         task_list=tasks,
-        deferrable=True,  # no worker is held: the triggerer waits
+        deferrable=True,  # the triggerer waits, and no worker is occupied
         poke_interval=5,
         timeout=30 * 60,
     )

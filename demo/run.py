@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the demo: a real Airflow runs ``bgrep_catalog_refresh`` twice against the emulator.
 
-``make demo`` calls it; ``make demo KEEP=1`` leaves Airflow's UI up afterwards.
+``make demo`` calls it; ``make demo KEEP=1`` leaves Airflow's UI up afterward.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def run_demo(console: Console, services: Services, out: Path, *, keep: bool) -> bool:
-    """Start the emulator and Airflow in empty folders, run the DAG twice, print where the galleries are.
+    """Start the emulator and Airflow in empty folders, run the DAG twice, and print the paths of the reports.
 
     :param out: folder for Airflow's home and the shop's files.
     :param keep: leave the UI up at the end, until a signal.
@@ -96,7 +96,7 @@ def run_demo(console: Console, services: Services, out: Path, *, keep: bool) -> 
         run = Run(f"run-{number}", catalog_rows, shop)
         before = emulator.counters.images
         if not run.execute(console, airflow):
-            console.line(console.paint("red", f"The run failed; its logs are in {home / 'logs'}."))
+            console.line(console.paint("red", f"The run failed. Its logs are in {home / 'logs'}."))
             return False
         run.billed = emulator.counters.images - before
         runs.append(run)
@@ -105,17 +105,17 @@ def run_demo(console: Console, services: Services, out: Path, *, keep: bool) -> 
 
     console.heading("5  Results")
     for run in runs:
-        console.line(f"Gallery of {run.run_id}: {console.paint('bold', run.gallery.as_uri())}")
-    console.line(f"Manifest for the shop's pages: {shop / DESTINATION / 'manifest.json'}")
+        console.line(f"Report of {run.run_id}: {console.paint('bold', run.gallery.as_uri())}")
+    console.line(f"Manifest of the published images: {shop / DESTINATION / 'manifest.json'}")
     billed, expected = [run.billed for run in runs], [len(rows), CHANGED_IMAGES]
     if billed != expected:
-        console.line(console.paint("red", f"Billed images were {billed}, expected {expected}."))
+        console.line(console.paint("red", f"Billed images: {billed}, expected {expected}."))
     if keep:
         console.heading(
             f"Airflow stays up at {console.paint('bold', airflow.url)} (no login). Ctrl-C stops it."
         )
         console.line(f"To refresh again, change {shop / CATALOG} and trigger {DAG_ID}.")
-        console.line("The trigger forms hold working values: this catalog, and the emulator's sample images.")
+        console.line("The trigger forms are filled in: with this catalog, and with the emulator's samples.")
         wait_for_signal(services)
     return billed == expected
 

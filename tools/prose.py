@@ -55,6 +55,24 @@ WORDS: Final[Mapping[str, str]] = {
     r"withdr(?:aw|aws|ew|awn)": "release",
     r"tid(?:y|ies|ied|ying)": "sanitize, clean up, expire",
     r"as (?:long|often) as (?:it|they) likes?": "any number of times",
+    r"costs? money": "is billed",
+    r"paid for": "billed",
+    r"pa(?:ys?|id) twice": "is billed twice",
+    r"in force": "current",
+    r"waiting on": "waiting for, continues to wait",
+    r"the API's document": "the API documentation",
+    # American spelling, as in Airflow's documentation.
+    r"(?:re|un|dis)?colour(?:s|ed|ful|less)?": "color",
+    r"(?:behavi|neighb|fav|hon)our(?:s|ed|ing|able|al|hood)?": "-or",
+    r"grey(?:s|scale)?": "gray",
+    r"(?:un)?(?:author|final|general|initial|maxim|minim|normal|optim|organ|recogn|serial|special|summar)"
+    r"is(?:e[ds]?|ing|ation)": "-ize",
+    r"cancelling|(?:model|label|travel)l(?:ed|ing)": "canceling, modeled, labeled",
+    r"judgements?": "judgment",
+    r"time-outs?": "timeout",
+    r"for ever": "forever",
+    r"clean-ups?": "cleanup",
+    r"towards|afterwards|backwards|downwards|upwards": "toward, afterward, …",
 }
 """Regular expressions of what not to write, each with what to write instead."""
 

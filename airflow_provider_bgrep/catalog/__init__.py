@@ -2,7 +2,7 @@
 """The catalog refresh: generate images for new and changed rows, check them, publish them, report.
 
 ``catalog_refresh`` is the task group, the classes named ``…Options`` group its arguments, and
-``read_manifest`` reads what it has published. They need ``airflow-provider-bgrep[catalog]``.
+``read_manifest`` reads what it has published. They require ``airflow-provider-bgrep[catalog]``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ _GROUPS: Final = "airflow_provider_bgrep.catalog.config.groups"
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use: workers need no task group, and a DAG file needs neither DuckDB nor Arrow.
+    # Imported on first use: workers do not need the task group, and DAG files need neither DuckDB nor
+    # Arrow.
     if name in __all__:
         return getattr(import_module(_MODULES.get(name, _GROUPS)), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The approval task (Airflow 3.1 and later; on older ones, importing this module raises an error)."""
+"""The approval task. On Airflow before 3.1, importing this module raises an error."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ _LEAST_SECONDS: Final = 60.0
 
 
 class BgRepApprovalOperator(HITLOperator):
-    """Returns the numbers of a plan's shards, after a person approved a plan that costs more than a limit.
+    """Asks a person to approve a plan that costs more than a limit, and returns the numbers of its
+    shards.
 
-    Without an answer the plan is cancelled, so that the run ends before the next one is due.
+    If nobody answers in time, the plan is canceled, so that the run ends before the next one starts.
 
-    :param plan: what the plan task pushed as ``plan``. Templated.
+    :param plan: the XCom ``plan`` of the plan task. Templated.
     :param destination: the catalog's destination. Templated.
-    :param approve_above: cost up to which a plan needs no approval; empty if none does. Templated.
+    :param approve_above: cost above which a plan needs approval; empty for no limit. Templated.
     """
 
     template_fields: Sequence[str] = ("subject", "body", "destination", "plan", "approve_above")
@@ -59,7 +60,7 @@ class BgRepApprovalOperator(HITLOperator):
         reason = "it was not approved"
         paths = CatalogPaths(absolute_path("destination", self.destination))
         PlanStore(paths, self.plan["plan_id"]).cancel(reason)
-        self.log.info("Cancelled plan %s: %s", self.plan["plan_id"], reason)
+        self.log.info("Canceled plan %s: %s", self.plan["plan_id"], reason)
         return []
 
     def _shards(self) -> list[int]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 
 SIGNED_SECONDS = 4 * RESULT_URL_SECONDS
-"""Seconds for which the URLs that we sign are valid: jobs wait in the service's queue."""
+"""Seconds for which the URLs that we sign are valid, since jobs wait in the service's queue."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Shard:
     """One shard of a plan, read from its files.
 
     :param paths: the catalog's folders.
-    :param options: the plan's.
-    :param shards: how many shards the plan has.
-    :param image_tasks: the shard's rows. Sources on object storage have signed URLs, which go to the service
-        and nowhere else.
-    :param known: submits of earlier runs that contain this shard's rows.
+    :param options: the options of the plan.
+    :param shards: number of shards of the plan.
+    :param image_tasks: the rows of the shard. Sources on object storage have signed URLs, which are sent
+        to the service only.
+    :param known: submits of earlier runs that contain rows of this shard.
     :param store: the store of its journal.
     :param manifest: the path of its manifest.
     :param is_open: whether the plan may still submit.
@@ -54,14 +54,14 @@ class Shard:
     is_open: bool
 
     @classmethod
-    def read(cls, layout: CatalogPaths, plan_id: str, shard: int) -> Shard:
+    def read(cls, paths: CatalogPaths, plan_id: str, shard: int) -> Shard:
         """Read a shard.
 
-        :param layout: the catalog's folders.
+        :param paths: the catalog's folders.
         :param plan_id: the plan.
-        :param shard: which shard, from 0.
+        :param shard: number of the shard, from 0.
         """
-        plan_store, ledger = PlanStore(layout, plan_id), LedgerReader(layout)
+        plan_store, ledger = PlanStore(paths, plan_id), LedgerReader(paths)
         plan, options, files = plan_store.plan, plan_store.config, plan_store.files
 
         def is_open() -> bool:
@@ -74,7 +74,7 @@ class Shard:
         rows = _without_lost(rows, {record.result_key for record in known})
         image_tasks = [_image_task(row, options.source_conn_id or None) for row in rows]
         return cls(
-            paths=layout,
+            paths=paths,
             options=options,
             shards=plan.shards,
             image_tasks=image_tasks,
@@ -87,13 +87,13 @@ class Shard:
     def spec(
         self, *, poll_interval: float, timeout: float, deferrable: bool, retry_failed: int, slots: int
     ) -> GenerateSpec:
-        """The run of this shard. A plan that is over collects, and submits nothing.
+        """Return the run of this shard. If the plan has ended, the run collects, and submits nothing.
 
         :param poll_interval: seconds between two queries of one job.
-        :param timeout: seconds until everything must be done.
+        :param timeout: seconds to the deadline.
         :param deferrable: whether the run may wait in the triggerer.
         :param retry_failed: how often a failed image task is submitted again, 0 to 3.
-        :param slots: how many shards work at once: they share the connection's rate.
+        :param slots: number of shards that are active at a time; they share the connection's rate.
         """
         return GenerateSpec(
             task_list=self.image_tasks,
@@ -116,7 +116,9 @@ class Shard:
 
 
 def _without_lost(rows: list[dict[str, Any]], jobs: set[str]) -> list[dict[str, Any]]:
-    """The rows, without pending ones whose job no journal knows any more: they would be submitted twice."""
+    """Return the rows without pending ones whose job is in no journal any more: they would be submitted
+    twice.
+    """
     pending = RowState.PENDING.value
     return [row for row in rows if row["state"] != pending or row["result_key"] in jobs]
 
@@ -124,9 +126,9 @@ def _without_lost(rows: list[dict[str, Any]], jobs: set[str]) -> list[dict[str, 
 def _to_collect(
     records: Iterable[SubmitRecord], rows: Iterable[Mapping[str, Any]], keys: Iterable[str]
 ) -> Iterator[SubmitRecord]:
-    """The earlier submits whose results belong to rows of this shard.
+    """Return the earlier submits whose results belong to rows of this shard.
 
-    :param records: the submits of the jobs that the plan found outstanding.
+    :param records: the submits of the plan's outstanding jobs.
     :param rows: the shard's rows.
     :param keys: the rows' identities in this shard's list.
     """
@@ -138,10 +140,10 @@ def _to_collect(
     jobs = {result_key for result_key, _ in pending}
     for record in records:
         if record.result_key in jobs:
-            # Rows are matched by name, not by identity: of several equal rows each had another identity in
-            # the list of that run. A row that is not to be collected gets an identity that no row has, since
-            # an image that was replaced under its old URL has the same identity as before. The part after
-            # '#' only tells equal rows apart.
+            # Rows are matched by name, not by identity: several equal rows may have had other identities
+            # in the list of that run. A row that must not be collected gets an identity that no row has,
+            # because an image that was replaced under the same URL has the same identity as before. The
+            # part after '#' only distinguishes equal rows.
             items = tuple(
                 replace(
                     item,
@@ -151,7 +153,7 @@ def _to_collect(
                 )
                 for item in record.items
             )
-            # Another task's try made it: it does not count as this task's.
+            # It was submitted by a try of another task, so it does not count as this task's.
             yield replace(record, try_number=0, items=items)
 
 
@@ -175,11 +177,11 @@ def _image_task(row: dict[str, Any], conn_id: str | None) -> ImageTask:
 
 
 class GuardedStore(FileStore):
-    """A journal's store that rejects intents once the plan is over.
+    """A journal's store that rejects intents once the plan has ended.
 
-    The intent is written first, then the plan is checked. Whoever replaces a plan closes it first, then reads
-    its journals. So either the successor sees the intent, or the intent is rejected: no row is submitted for
-    two plans.
+    The intent is written first, then the plan is checked. A run that replaces a plan first closes it,
+    then reads its journals. So either the new run sees the intent, or the intent is rejected: no row is
+    submitted for two plans.
 
     :param folder: the journal's folder.
     :param is_open: whether the plan may still submit.
@@ -191,12 +193,12 @@ class GuardedStore(FileStore):
         self._accepted: set[str] = set()
 
     def set(self, key: str, value: Any) -> None:
-        """Keep the value.
+        """Store the value.
 
-        :raises SupersededError: if it contains a new intent, and the plan is over.
+        :raises SupersededError: if it contains a new intent, and the plan has ended.
         """
         super().set(key, value)
-        # A page holds other submits too. Their outcomes are written whether or not the plan is over.
+        # A page contains other submits as well. Their outcomes are written even if the plan has ended.
         intents = {
             submit.get("nonce", "")
             for submit in value.get("submits", ())
@@ -205,5 +207,7 @@ class GuardedStore(FileStore):
         if intents <= self._accepted:
             return
         if not self._is_open():
-            raise SupersededError("The plan is over, or another plan replaced it: nothing more is submitted.")
+            raise SupersededError(
+                "The plan has ended, or another plan replaced it: nothing more is submitted."
+            )
         self._accepted |= intents

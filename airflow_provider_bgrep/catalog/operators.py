@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tasks of a catalog refresh as operators. The packages named after the tasks do the work."""
+"""The tasks of a catalog refresh as operators. The work is done in the packages that are named after the
+tasks.
+"""
 
 from __future__ import annotations
 
@@ -38,21 +40,21 @@ _log = logging.getLogger(__name__)
 allow_in_xcom(ImageTask)  # so that an upstream task can return the catalog's rows as image tasks
 
 _SHOWN = 10
-"""Shards that a message names."""
+"""Number of shards that a message names."""
 
-_REMEDY = "Restore it from a backup, or start a new run."
-_NO_PLAN = "This run has no plan: see the log of its plan task."
+_REMEDY = "Restore it from a backup, or start a new DAG run."
+_NO_PLAN = "This DAG run has no plan: see the log of its plan task."
 
 
 @contextlib.contextmanager
 def state_errors() -> Iterator[None]:
-    """Raise what a task meets in the catalog's files as errors of this package.
+    """Translate errors in the catalog's files to exceptions of this package.
 
     A damaged or missing file is final: :class:`~airflow_provider_bgrep.exceptions.BgRepStateError`. Lost
     races are retried: :class:`~airflow_provider_bgrep.exceptions.BgRepConflictError`. Errors of the store
     itself are left alone, so that Airflow retries them. Errors of DuckDB and Arrow never leave a task.
 
-    :raises BgRepError: for input that cannot be used, and for files that cannot be read.
+    :raises BgRepError: for invalid input and unreadable files.
     """
     try:
         yield
@@ -62,7 +64,7 @@ def state_errors() -> Iterator[None]:
         raise input_error(error) from None
     except FileNotFoundError as error:
         raise BgRepStateError(f"A file cannot be found: {sanitize_message(error)}. {_REMEDY}") from error
-    except ValueError as error:  # what JSON, Arrow and journals raise for bytes that they cannot read
+    except ValueError as error:  # JSON, Arrow and journals raise these for unreadable bytes
         raise BgRepStateError(f"A file cannot be read: {sanitize_message(error)}. {_REMEDY}") from error
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in ("duckdb", "_duckdb", "pyarrow"):
@@ -125,20 +127,20 @@ def _store(destination: str, plan_id: Any) -> PlanStore:
 
 
 def _is_missing(plan_id: Any) -> bool:
-    # A template renders an XCom that does not exist as one of these.
+    # A template renders a missing XCom as one of these.
     return plan_id is None or plan_id in ("", "None")
 
 
 class BgRepPlanOperator(BaseOperator):
-    """Compares the catalog with the ledger, and writes a plan. Submits nothing.
+    """Compares the catalog with the ledger, and writes a plan. Does not submit anything.
 
-    Returns the numbers of its shards, for tasks to be mapped over; pushes ``{"plan_id": …, "shards": n,
+    Returns the numbers of the shards, over which tasks are mapped. Pushes ``{"plan_id": …, "shards": n,
     "until": seconds, "images": n, "cost": text, "counts": {state: n, …}, "explained": text}`` to XCom as
     ``plan``.
 
     :param options: see :class:`~airflow_provider_bgrep.catalog.config.options.Options`. Templated.
-    :param verbatim: further options that Airflow does not render: their templates are over the catalog's
-        rows.
+    :param verbatim: further options, which Airflow does not render: their templates refer to the
+        catalog's columns.
     """
 
     template_fields: Sequence[str] = ("options",)
@@ -176,13 +178,14 @@ class BgRepPlanOperator(BaseOperator):
 class BgRepShardOperator(GenerateBase):
     """Generates the images of one shard of a plan. **Submits are billable.**
 
-    Works as :class:`~airflow_provider_bgrep.operators.bgrep.BgRepGenerateOperator` does. The list is the
-    plan's rows, the journal is in the plan's folder, and nothing is submitted once the plan is over.
+    Works like :class:`~airflow_provider_bgrep.operators.bgrep.BgRepGenerateOperator`. The list consists
+    of the shard's rows, the journal is in the plan's folder, and nothing is submitted once the plan has
+    ended.
 
     :param destination: the catalog's destination. Templated.
     :param plan_id: the plan. Templated.
-    :param shard: which of its shards, from 0. Templated.
-    :param slots: how many shards work at once: they share the connection's rate.
+    :param shard: number of the shard, from 0. Templated.
+    :param slots: number of shards that are active at a time; they share the connection's rate.
     :param retry_failed: how often a failed image task is submitted again, 0 (default) to 3.
     """
 
@@ -205,13 +208,13 @@ class BgRepShardOperator(GenerateBase):
         self.retry_failed = count_of("retry_failed", retry_failed, MAX_RETRY_FAILED) or 0
 
     def build_spec(self, context: Context) -> GenerateSpec:
-        """The shard, as its plan and its journal are now."""
+        """Return the run of the shard, from the current state of plan and journal."""
         from airflow_provider_bgrep.catalog.generate import Shard
 
         shard = Shard.read(_paths(str(self.destination)), str(self.plan_id), int(self.shard))
         if not shard.is_open:
             self.log.warning(
-                "Plan %s is over. This task collects accepted jobs and submits nothing more. A new plan "
+                "Plan %s has ended. This task collects accepted jobs and submits nothing more. A new plan "
                 "takes the remaining rows: clear the plan task, or wait for the next run.",
                 self.plan_id,
             )
@@ -225,7 +228,7 @@ class BgRepShardOperator(GenerateBase):
 
 
 class _PlanTask(BaseOperator):
-    """A task that works on a plan, and submits nothing."""
+    """Base class of the tasks that work on a plan and do not submit anything."""
 
     template_fields: Sequence[str] = ("destination", "plan_id")
     ui_color = "#e8eef4"
@@ -236,7 +239,7 @@ class _PlanTask(BaseOperator):
 
 
 class BgRepCheckOperator(_PlanTask):
-    """Compares the images of a shard with their sources. Submits nothing.
+    """Compares the images of a shard with their sources. Does not submit anything.
 
     Returns ``{"passed": n, "flagged": n, "unmasked": n, "unchecked": n, "none": n}``.
 
@@ -260,10 +263,10 @@ class BgRepCheckOperator(_PlanTask):
 
 
 class BgRepPublishOperator(_PlanTask):
-    """Publishes the images that passed, and commits the plan to the ledger. Submits nothing.
+    """Publishes the images that passed, and commits the plan to the ledger. Does not submit anything.
 
-    Returns counts: ``{"published": n, "retired": n, …}``. It is skipped if the manifest does not change, so
-    that no asset event is sent.
+    Returns counts: ``{"published": n, "retired": n, …}``. If the manifest does not change, the task is
+    skipped, so that no asset event is created.
 
     :param destination: the catalog's destination. Templated.
     :param plan_id: the plan. Templated.

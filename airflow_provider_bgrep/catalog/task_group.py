@@ -59,34 +59,39 @@ def catalog_refresh(
     publish: PublishOptions | Mapping[str, Any] | str | None = None,
     execution: ExecutionOptions | Mapping[str, Any] | str | None = None,
 ) -> TaskGroup:
-    """Keep a catalog's images up to date: submit what changed, publish what passes the checks, report.
+    """Keep a catalog's images up to date: submit changed rows, check and publish the images, report.
 
-    **This costs money.** All arguments except ``group_id`` are templated; ``defaults`` and ``categories``
-    only if they are text: in a mapping, templates are over the rows' columns. Arguments that are not
-    templates are validated when the DAG is parsed. The last five take an instance, a mapping or JSON text.
+    **A refresh is billed.** All arguments except ``group_id`` are templated. ``defaults`` and
+    ``categories`` are templated only if they are text: in a mapping, templates refer to the columns of a
+    row. Arguments that are not templates are validated when the DAG is parsed. Each of the last five
+    arguments is a group of options: an instance of its class, a mapping or JSON text.
 
     :param group_id: the group's id.
     :param catalog: CSV, JSONL or Parquet on any ``ObjectStoragePath``, or rows from an upstream task. One row
         for each image: ``sku``, ``image``, and optionally ``view``, ``category``, ``mask`` and any of the
         API's fields. Prompts may be Jinja templates over the row's columns.
     :param destination: folder on any ``ObjectStoragePath`` for images, manifest and ledger.
-    :param bgrep_conn_id: the ``bgrep`` connection.
-    :param defaults: fields of the API for every row, e.g. ``{"positive_prompt": "A {{ color }} {{ name }} on
-        marble"}``.
-    :param categories: the same by the value of the column ``category``, in any case. They take precedence
-        over ``defaults``, and a row's own cells over both.
-    :param edition: any text. A change submits every row again.
+    :param bgrep_conn_id: the id of the ``bgrep`` connection.
+    :param defaults: fields of the API for every row, for example ``{"positive_prompt": "A {{ color }} {{
+        name }} on marble"}``.
+    :param categories: the same for each value of the column ``category``; case does not matter. They take
+        precedence over ``defaults``, and a row's own cells over both.
+    :param edition: any text. If it changes, every row is submitted again.
     :param max_images_per_run: images that one run may submit, new rows first; ``None`` for no limit.
     :param price_per_image: what one image costs, for the quote.
-    :param currency: the currency of the price, in words or as a sign.
-    :param dry_run: stop after the plan and its quote.
-    :param source: see :class:`~airflow_provider_bgrep.catalog.config.groups.SourceOptions`.
-    :param budget: see :class:`~airflow_provider_bgrep.catalog.config.groups.BudgetOptions`.
-    :param checks: see :class:`~airflow_provider_bgrep.catalog.config.groups.CheckOptions`.
-    :param publish: see :class:`~airflow_provider_bgrep.catalog.config.groups.PublishOptions`.
-    :param execution: see :class:`~airflow_provider_bgrep.catalog.config.groups.ExecutionOptions`.
+    :param currency: the currency of the price, such as ``EUR`` or ``€``.
+    :param dry_run: stop after the plan and its quote; submit nothing.
+    :param source: how the catalog and its images are read. See
+        :class:`~airflow_provider_bgrep.catalog.SourceOptions`.
+    :param budget: approval and repeated submits. See
+        :class:`~airflow_provider_bgrep.catalog.BudgetOptions`.
+    :param checks: how images are checked. See :class:`~airflow_provider_bgrep.catalog.CheckOptions`.
+    :param publish: how images are published and removed. See
+        :class:`~airflow_provider_bgrep.catalog.PublishOptions`.
+    :param execution: shards, deadlines and waiting. See
+        :class:`~airflow_provider_bgrep.catalog.ExecutionOptions`.
     :return: the task group.
-    :raises BgRepRequestError: if an argument that is not a template is wrong, with every problem.
+    :raises BgRepRequestError: if an argument that is not a template is invalid; lists every problem.
     """
     options = {
         "catalog": catalog,

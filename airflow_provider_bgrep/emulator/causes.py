@@ -49,7 +49,7 @@ def _service() -> list[Cause]:
               "``bad_image(\"missing\")``."),
         Cause("23500007", "An image or mask of the wrong size, format or kind, such as "
               "``bad_image(\"too-small\")``."),
-        Cause("23500008", "A query for a key that was never given out, belongs to another AppCode, or is "
+        Cause("23500008", "A query for a key that does not exist, belongs to another AppCode, or is "
               "older than ``job_seconds``."),
         Cause("23500009", "A required field is missing, null or empty."),
         Cause("23500012", "The body is empty."),
@@ -62,50 +62,51 @@ def _service() -> list[Cause]:
 def _gateway() -> list[Cause]:
     rows = [
         Cause("A400MA", "No ``Authorization``."),
-        Cause("A400AC", "An ``Authorization`` that is not ``APPCODE``, one space and a code."),
-        Cause("A401AC", "An AppCode that nobody has."),
-        Cause("A400IK", "``X-Ca-Key`` in the place of ``Authorization``."),
+        Cause("A400AC", "An ``Authorization`` header that is not of the form ``APPCODE code``."),
+        Cause("A401AC", "An unknown AppCode."),
+        Cause("A400IK", "``X-Ca-Key`` instead of ``Authorization``."),
         Cause("A401OT", "A bearer token."),
         Cause("A403EP", "An expired AppCode.", {"app_codes": {"old": "expired"}}),
-        Cause("A403PR", "An AppCode that may not call this API.", {"app_codes": {"other": "unauthorised"}}),
-        Cause("A403IP", "A caller from elsewhere.", {"allowed_addresses": ["10.0.0.0/8"]}),
-        Cause("S403NU", "A nonce seen within 15 minutes; ``advance`` moves the clock."),
-        Cause("S403TE", "An ``X-Ca-Timestamp`` more than 15 minutes off."),
+        Cause("A403PR", "An AppCode that may not call this API.", {"app_codes": {"other": "unauthorized"}}),
+        Cause("A403IP", "A caller whose address is not allowed.", {"allowed_addresses": ["10.0.0.0/8"]}),
+        Cause("S403NU", "A nonce that was used within the last 15 minutes; ``advance`` moves the clock."),
+        Cause("S403TE", "An ``X-Ca-Timestamp`` that differs from the clock by more than 15 minutes."),
         Cause("I400NC", "No ``X-Ca-Nonce``, or an empty one."),
-        Cause("I403PT", "http where https is demanded.", {"https_only": True}),
+        Cause("I403PT", "A request over http where https is required.", {"https_only": True}),
         Cause("I404DO", "A ``Host`` that is not served.", {"domains": ["api.example.com"]}),
-        Cause("I404NF", "A path that leads to no API."),
-        Cause("I404NR", "``X-Ca-Stage: TEST`` or ``PRE``: the API is released in neither."),
+        Cause("I404NF", "A path that is not part of an API."),
+        Cause("I404NR", "``X-Ca-Stage: TEST`` or ``PRE``: the API is not released there."),
         Cause("I400SG", "An ``X-Ca-Stage`` that does not exist."),
-        Cause("I400BD", "A body that cannot be read, such as one that is not packed as ``Content-Encoding`` "
-              "says."),
-        Cause("I405UM", "Another method than POST."),
+        Cause("I400BD", "A body that cannot be read, such as one that is not compressed as "
+              "``Content-Encoding`` says."),
+        Cause("I405UM", "A method other than POST."),
         Cause("I400HD", "``Authorization``, ``X-Ca-Nonce`` or ``Content-Type`` given twice."),
         Cause("I400MH", "No ``Content-Type``."),
-        Cause("I400CT", "Another ``Content-Type`` than ``application/json``."),
-        Cause("I400PA", "A path with an empty or a ``..`` segment."),
-        Cause("I400RU", "A path or query with a bad percent escape."),
+        Cause("I400CT", "A ``Content-Type`` other than ``application/json``."),
+        Cause("I400PA", "A path with an empty segment or a ``..`` segment."),
+        Cause("I400RU", "A path or query string with an invalid percent escape."),
         Cause("I413RL", "A body larger than allowed."),
         Cause("I413UL", "URL and headers larger than allowed."),
-        Cause("D503CB", "Enough time-outs of the service within 30 seconds; closed again after 90.",
+        Cause("D503CB", "The circuit breaker is open, after several timeouts of the service within 30 "
+              "seconds. It closes after 90 seconds.",
               {"breaker_timeouts": 1, "backend_seconds": 0.02, "backend_timeout": 0.01}),
-        Cause("D504TO", "The service takes longer than the gateway waits. It takes the job all the same.",
+        Cause("D504TO", "The service takes longer than the gateway waits, but accepts the job.",
               {"backend_seconds": 0.02, "backend_timeout": 0.01}),
-        Cause("T429ID", "More calls than the public test domain takes in a day.", {"daily_calls": 0}),
+        Cause("T429ID", "More calls in a day than the public test domain allows.", {"daily_calls": 0}),
     ]  # fmt: skip
     rows += [
-        Cause(code, f"The subscription is {state}.", {"subscription": state})
+        Cause(code, f"The subscription is in the state ``{state}``.", {"subscription": state})
         for state, code in SUBSCRIPTIONS.items()
         if code
     ]
     rows += [
-        Cause(code, f"More calls in a second than this limit allows: scope {scope}.",
+        Cause(code, f"More calls per second than allowed, with the limit's scope ``{scope}``.",
               {"rate": 0.001, "rate_scope": scope})
         for scope, (code, _) in RATE_SCOPES.items()
         if scope != "domain"
     ]  # fmt: skip
     rows += [
-        Cause(code, f"The service behind the gateway: {state}.", {"backend": state})
+        Cause(code, f"The service behind the gateway is in the state ``{state}``.", {"backend": state})
         for state, code in BACKENDS.items()
         if code
     ]
@@ -115,7 +116,7 @@ def _gateway() -> list[Cause]:
 def _texts() -> list[Cause]:
     old = {"gateway": "texts"}
     rows = [
-        Cause(text, f"More calls in a second than this limit allows: scope {scope}.",
+        Cause(text, f"More calls per second than allowed, with the limit's scope ``{scope}``.",
               {**old, "rate": 0.001, "rate_scope": scope})
         for scope, (_, text) in list(RATE_SCOPES.items())[:5]
     ]  # fmt: skip
@@ -126,9 +127,9 @@ def _texts() -> list[Cause]:
         Cause("User Arrears", "The subscription is overdue.", {**old, "subscription": "overdue"}),
         Cause("Expiry of Authorization", "An expired AppCode.", {**old, "app_codes": {"old": "expired"}}),
         Cause("Unauthorized", "No ``Authorization``, or an AppCode that may not call this API.", old),
-        Cause("Invalid AppCode", "An AppCode that nobody has.", old),
-        Cause("Nonce Used", "A nonce seen within 15 minutes.", old),
-        Cause("Failed To Invoke Backend Service", "The service cannot be reached, or breaks the connection.",
+        Cause("Invalid AppCode", "An unknown AppCode.", old),
+        Cause("Nonce Used", "A nonce that was used within the last 15 minutes.", old),
+        Cause("Failed To Invoke Backend Service", "The service cannot be reached, or drops the connection.",
               {**old, "backend": "drops"}),
         Cause("Async Service", "The service takes longer than the gateway waits.",
               {**old, "backend_seconds": 0.02, "backend_timeout": 0.01}),
@@ -149,10 +150,10 @@ CAUSES: Final = _whole()
 def as_rst() -> str:
     """Return the table as reStructuredText, for ``docs/emulator.rst``."""
     lines = [".. list-table::", "   :header-rows: 1", "   :widths: 20 50 30", ""]
-    rows = [("code", "its cause", "settings")]
+    rows = [("Code", "Cause", "Settings")]
     for cause in CAUSES.values():
         settings = ", ".join(f"``{name}={value!r}``" for name, value in cause.configure.items())
-        rows.append((f"``{cause.code}``", cause.how or "*by a fault only*", settings))
+        rows.append((f"``{cause.code}``", cause.how or "*only by injection*", settings))
     for row in rows:
         for number, cell in enumerate(row):
             lines.append((("   * - " if number == 0 else "     - ") + cell).rstrip())

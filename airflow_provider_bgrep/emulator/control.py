@@ -148,7 +148,7 @@ class Controls(abc.ABC):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings in force."""
+        """The current settings."""
         answer: dict[str, Any] = self.control("GET", "settings")
         return answer
 

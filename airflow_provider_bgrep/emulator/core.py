@@ -274,15 +274,15 @@ class Core:
 
     # -- results ---------------------------------------------------------------------------------
 
-    async def result(self, name: str, query: str, *, authorised: bool) -> Answer:
+    async def result(self, name: str, query: str, *, authorized: bool) -> Answer:
         """Answer the download of a result image.
 
         :param name: the path after the prefix of results.
         :param query: the query string, with expiry and signature.
-        :param authorised: whether the request carried an Authorization header.
+        :param authorized: whether the request carried an Authorization header.
         """
         now = self.state.now()
-        refusal = self._refuse_result(name, query, authorised, now)
+        refusal = self._refuse_result(name, query, authorized, now)
         if refusal:
             return refusal
         fault = self.faults.take({**ANSWER_FAULTS, **RESULT_FAULTS}, "result")
@@ -304,8 +304,8 @@ class Core:
         self._write({"add": {"results": 1}})
         return answer
 
-    def _refuse_result(self, name: str, query: str, authorised: bool, now: float) -> Answer | None:
-        if authorised:
+    def _refuse_result(self, name: str, query: str, authorized: bool, now: float) -> Answer | None:
+        if authorized:
             # Storage accepts one signature only, and this header leaks the AppCode to it.
             self.state.counters.leaks += 1
             self._write({"add": {"leaks": 1}})

@@ -115,7 +115,7 @@ class Gateway:
     def refuse_backend(self, settings: Settings, now: float) -> tuple[str, str] | None:
         """Check whether the service can be reached; return a code and details, or ``None``."""
         if now < self.opened + BREAKER_OPEN_SECONDS:
-            return "D503CB", "breaker open after time-outs"
+            return "D503CB", "breaker open after timeouts"
         if settings.backend not in ("up", "drops"):
             return BACKENDS[settings.backend], f"backend is {settings.backend}"
         return None

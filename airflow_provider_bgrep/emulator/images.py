@@ -175,7 +175,7 @@ def as_mask(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         bands = np.asarray(image).astype(np.int16)
         if int((bands.max(axis=2) - bands.min(axis=2)).max()) > _SOFT:
-            raise UnfitError("the mask has colours")
+            raise UnfitError("the mask has colors")
     elif image.mode not in ("1", "L"):
         raise UnfitError(f"the mask has mode {image.mode}, expected one or three channels or alpha")
     single = image.convert("L")

@@ -87,8 +87,8 @@ class Server:
             return await _sample(request, path.removeprefix(SAMPLES_PREFIX))
         if path.startswith(RESULTS_PREFIX):
             name = path.removeprefix(RESULTS_PREFIX)
-            authorised = "Authorization" in request.headers
-            return await self._core.result(name, request.rel_url.raw_query_string, authorised=authorised)
+            authorized = "Authorization" in request.headers
+            return await self._core.result(name, request.rel_url.raw_query_string, authorized=authorized)
         if path == "/" and request.method in ("GET", "HEAD"):
             return Answer(200, page.index(self._core).encode(), {"Content-Type": answers.HTML})
         call = Call(

@@ -16,7 +16,7 @@ GATEWAYS: Final = ("codes", "texts", "none")
 APP_CODE_STATES: Final = {
     "active": "",
     "expired": "A403EP",
-    "unauthorised": "A403PR",
+    "unauthorized": "A403PR",
     "unknown to the service": "23500001",
 }
 """States of an AppCode, and the code that answers a call with it."""
@@ -86,7 +86,7 @@ class Settings:
     :param backend: one of :data:`BACKENDS`.
     :param backend_seconds: seconds that the service takes to answer.
     :param backend_timeout: seconds that the gateway waits for it (D504TO); ``None`` for no limit.
-    :param breaker_timeouts: time-outs within 30 s that open the gateway's breaker (D503CB).
+    :param breaker_timeouts: timeouts within 30 s that open the gateway's breaker (D503CB).
     """
 
     timing: str = "instant"

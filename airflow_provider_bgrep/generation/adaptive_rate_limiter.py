@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Adapts the rate of requests to a service whose rate limit shows only in its refusals.
 
-The limit is modelled as a token bucket of unknown size. A request is refused when the bucket is empty, so the
+The limit is modeled as a token bucket of unknown size. A request is refused when the bucket is empty, so the
 number of requests accepted between two refusals, divided by the time between them, *is* the rate. The pace is
 therefore set slightly below it, not halved. It then rises slowly to slightly above it, until the next refusal
 confirms or corrects the rate. If no refusal comes, the limit has been raised, and a search begins that grows

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to submit, within which budget, and in which jobs. Pure: nothing is sent here."""
+"""Selects the items to submit, within the budget, and groups them into jobs. Pure functions."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from airflow_provider_bgrep.protocol.limits import MAX_TASKS
 
 
 def wanted(items: Iterable[WorkItem], *, resubmit: bool, retry_failed: int) -> list[WorkItem]:
-    """The items that are still to be submitted. Those that never were come first.
+    """Return the items that still have to be submitted. Those that were never submitted come first.
 
-    :param resubmit: whether an item with an unknown outcome is submitted again; once within a try.
-    :param retry_failed: how often an item that the service failed at is submitted again.
+    :param resubmit: whether an item with an unknown outcome is submitted again, once in a try.
+    :param retry_failed: how often a failed item is submitted again.
     """
     items = [item for item in items if not item.is_refused]
     return [
@@ -28,12 +28,13 @@ def wanted(items: Iterable[WorkItem], *, resubmit: bool, retry_failed: int) -> l
 def within_budget(
     items: Sequence[WorkItem], *, spent: int, max_images: int | None, over_budget: str
 ) -> list[WorkItem]:
-    """The items that the budget allows, from the beginning.
+    """Return the items that the budget allows, from the beginning of the list.
 
-    :param spent: images that are billable, or may be, already.
-    :param max_images: images that may be submitted in all; ``None`` for any number.
-    :param over_budget: ``trim`` leaves out what does not fit. ``refuse`` leaves out everything, if the items
-        that never were submitted do not fit. Repeated items that do not fit are always left out.
+    :param spent: number of images that are, or may be, billable already.
+    :param max_images: number of images that may be submitted in total; ``None`` for no limit.
+    :param over_budget: ``trim`` leaves out items that exceed the budget. ``refuse`` leaves out all items
+        if those that were never submitted exceed the budget. Repeated items that exceed it are always
+        left out.
     """
     if max_images is None:
         return list(items)
@@ -50,22 +51,22 @@ def within_budget(
 
 
 def within(items: Sequence[WorkItem], images: int) -> list[WorkItem]:
-    """The items from the beginning that together ask for at most this number of images."""
+    """Return the first items that together request at most this number of images."""
     totals = itertools.accumulate(item.images for item in items)
     return [item for item, total in zip(items, totals, strict=True) if total <= images]
 
 
 def batches(items: Sequence[WorkItem], size: int = MAX_TASKS) -> list[list[WorkItem]]:
-    """The items in jobs of ten. A few that were refused alone before are each alone again."""
+    """Return the items in jobs of ten. Items that were refused individually before are submitted alone."""
     suspects = [item for item in items if item.is_suspect]
     if len(suspects) > size:
-        suspects = []  # then the images were not the reason
+        suspects = []  # then the images were not the cause
     alone = {item.key for item in suspects}
     good = [item for item in items if item.key not in alone]
     return [good[i : i + size] for i in range(0, len(good), size)] + [[item] for item in suspects]
 
 
 def halves(batch: Sequence[WorkItem]) -> tuple[list[WorkItem], list[WorkItem]]:
-    """A refused job in two halves. The first is never the larger one."""
+    """Return a refused job in two halves. The first is never the larger one."""
     middle = len(batch) // 2
     return list(batch[:middle]), list(batch[middle:])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waits for jobs, and saves those that are finished."""
+"""Waits for jobs, and saves finished ones."""
 
 from __future__ import annotations
 
@@ -24,24 +24,25 @@ from airflow_provider_bgrep.protocol.models import Job
 from airflow_provider_bgrep.protocol.retry import COLLECT, ONCE, Action, Reason, decide, poll_wait
 
 LATE_SECONDS: Final = 60.0
-"""How long the last query of a job, made at the deadline, may take."""
+"""Seconds that the last query of a job, at the deadline, may take."""
 
 COLLECT_SECONDS: Final = 150.0
-"""Seconds between two queries of a job while there is something to submit: half of what results may wait."""
+"""Seconds between two queries of a job while there is something to submit: half of the time that results
+may wait."""
 
 
 class NotSavedError(Exception):
-    """Finished images could not be saved; another try may."""
+    """Generated images could not be saved. Another try may succeed."""
 
 
 class Collector:
-    """Waits for jobs, and saves them.
+    """Waits for jobs, and saves their images.
 
     :param run: the execution's state.
     """
 
     submit: Callable[[Sequence[WorkItem]], Coroutine[Any, Any, Any]]
-    """Submits image tasks: what failed is submitted again with it, as ``retry_failed`` allows."""
+    """Submits image tasks; used to submit failed ones again, as ``retry_failed`` allows."""
 
     def __init__(self, run: RunContext) -> None:
         self._run = run
@@ -49,7 +50,7 @@ class Collector:
         self._unknown_statuses: set[str] = set()
 
     async def watch(self, record: SubmitRecord, *, is_new: bool = True) -> None:
-        """Ask for a job until it is finished and saved, or is left to a later execution."""
+        """Query a job until it is finished and saved, or left to a later execution."""
         end_time = self._run.options.end_time
         if is_new and await self._rest():
             return
@@ -61,9 +62,9 @@ class Collector:
                 return
 
     async def _rest(self) -> bool:
-        """Wait between two queries of a job, not past the deadline.
+        """Wait between two queries of a job, until the deadline at most.
 
-        :return: whether the rest of the wait is left to others.
+        :return: whether the rest of the wait is left to a later execution.
         """
         interval, end_time = (
             poll_wait(self._run.options.poll_interval, self._run.rand()),
@@ -75,9 +76,9 @@ class Collector:
         return self._run.may_defer.is_set()
 
     async def _ask(self, record: SubmitRecord) -> bool:
-        """Ask for a job once. :return: whether that settles it."""
+        """Query a job once. :return: whether the job is done."""
         for attempt in itertools.count(1):
-            # At the deadline each job is asked for once more, for as long as that takes within reason.
+            # At the deadline, each job is queried once more, even if that takes a little longer.
             late = self._run.options.end_time + LATE_SECONDS
             sent = await self._run.rate_limiter.acquire(Operation.QUERY, self._run.finished, late)
             if sent is None:
@@ -93,7 +94,8 @@ class Collector:
                     COLLECT,
                     attempt=attempt,
                     elapsed=now - _sent_at(record),
-                    # Attempts of a query that is late may take LATE_SECONDS; throttled ones end it.
+                    # The attempts of such a late query may take LATE_SECONDS. If it is throttled, it
+                    # ends.
                     time_left=self._run.options.end_time - now if _is_throttled(error) else math.inf,
                     rand=self._run.rand(),
                 )
@@ -116,7 +118,7 @@ class Collector:
         raise AssertionError("unreachable")
 
     async def _cannot_be_had(self, record: SubmitRecord, error: CallError) -> bool:
-        """Act on an answer that asking again does not change. :return: whether that settles the job."""
+        """Handle a final error of a query. :return: whether the job is done."""
         is_gone = error.kind is ErrorKind.JOB_NOT_FOUND
         if is_gone or error.kind is ErrorKind.JOB_FAILED:
             pending = [
@@ -126,7 +128,7 @@ class Collector:
                 item.set_outcome(Outcome.EXPIRED if is_gone else Outcome.FAILED, words(error))
             self._settle(pending)
             return True
-        # The account is refused, and so will be every other query.
+        # The account is refused, so every other query would be refused as well.
         self._run.result.has_no_queries = True
         self._run.stop_submits(error)
         self._run.may_defer.set()
@@ -144,7 +146,7 @@ class Collector:
         self._settle(self._run.work_items.apply_job(record, saved))
 
     def _settle(self, items: Sequence[WorkItem]) -> None:
-        """Log how items ended, and submit those that failed again, as ``retry_failed`` allows."""
+        """Log the outcomes of items, and submit failed ones again, as ``retry_failed`` allows."""
         failed = [item for item in items if item.outcome is Outcome.FAILED]
         for item in failed:
             self._run.log.warning("Image task %s failed: %s", name_of(item), item.reason)
@@ -159,7 +161,7 @@ class Collector:
         for status in {task.status for task in job.tasks} - flows.KNOWN - self._unknown_statuses:
             self._unknown_statuses.add(status)
             self._run.log.warning(
-                "Job %s has the undocumented status %r; waiting on.", job.result_key, status
+                "Job %s has the undocumented status %r; continuing to wait.", job.result_key, status
             )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state of every image task of a list: read from the journal, kept up to date by the engine."""
+"""The state of each image task of a list, read from the journal and updated by the engine."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ class WorkItem:
     """One image task.
 
     :param key: its identity.
-    :param images: how many images it asks for.
+    :param images: number of images that it requests.
     :param id: the user's own name for it.
-    :param task: what to submit; ``None`` if the list does not contain it any more, and only the journal does.
+    :param task: the image task to submit; ``None`` if it is no longer in the list, only in the journal.
     :param outcome: its outcome so far.
-    :param reason: why, in words, mostly the service's.
-    :param record: the submit that was accepted with it, or else the last attempt.
+    :param reason: the reason for the outcome, usually the service's message.
+    :param record: the accepted submit that contains it, otherwise the last attempt.
     :param index: its position in that submit.
-    :param accepted_count: how many submits with it were accepted.
+    :param accepted_count: number of accepted submits that contain it.
     :param is_resubmitted: whether this try submitted it again while an earlier outcome was unknown.
-    :param is_refused: whether the service refused it alone in this try: this try does not ask again.
-    :param is_suspect: whether the service refused it alone in any try: it is submitted alone.
+    :param is_refused: whether the service refused it individually in this try, which then does not submit
+        it again.
+    :param is_suspect: whether the service refused it individually in any try, so that it is submitted
+        alone.
     :param is_over_budget: whether it is not submitted because of ``max_images``.
-    :param seed: the seed it was generated with, if known.
-    :param files: its images that are in place.
-    :param saved_at: since when, ISO 8601 in UTC.
+    :param seed: the seed that it was generated with, if known.
+    :param files: its saved images.
+    :param saved_at: when they were saved, ISO 8601 in UTC.
     """
 
     key: str
@@ -61,7 +63,7 @@ class WorkItem:
         return SubmittedTask(self.key, self.images, self.id)
 
     def set_outcome(self, outcome: Outcome, reason: str = "") -> None:
-        """Set the outcome, and why."""
+        """Set the outcome and its reason."""
         self.outcome, self.reason = outcome, reason
 
     def apply_record(self, record: SubmitRecord, index: int, try_number: int) -> None:
@@ -73,8 +75,9 @@ class WorkItem:
         """
         is_now = record.try_number == try_number
         if record.state is State.REFUSED:
-            # Refused alone: a later try may submit it again, alone. A refused job of several says nothing
-            # about each of them, and a refusal says nothing about earlier submits.
+            # Refused individually: a later try may submit it again, alone. The refusal of a job with
+            # several image tasks says nothing about each of them, and a refusal says nothing about
+            # earlier submits.
             if record.reason and len(record.items) == 1:
                 self.is_suspect, self.is_refused = True, self.is_refused or is_now
                 if self.outcome is Outcome.NOT_SUBMITTED:
@@ -90,7 +93,7 @@ class WorkItem:
             self.set_outcome(Outcome.PENDING)
         else:
             self.set_outcome(
-                Outcome.UNKNOWN, record.reason or "the worker ended before the answer was written down"
+                Outcome.UNKNOWN, record.reason or "the worker ended before it recorded the response"
             )
 
 
@@ -98,7 +101,7 @@ class WorkItems:
     """All items of one task instance: the list's, in its order, then the orphaned ones that only the journal
     contains.
 
-    :param tasks: the list, checked.
+    :param tasks: the validated list.
     :param keys: the identity of each.
     :param records: the journal's, oldest first.
     :param account: the connection. Jobs of another connection cannot be queried with this one.
@@ -134,7 +137,7 @@ class WorkItems:
                 item.apply_record(record, index, try_number)
         for key, item in list(self.items.items()):
             if item.task is None and item.outcome not in BILLABLE:
-                del self.items[key]  # neither listed nor billable
+                del self.items[key]  # neither in the list nor billable
             elif (
                 item.task and item.record and item.record.try_number < try_number and item.outcome in BILLABLE
             ):
@@ -151,7 +154,7 @@ class WorkItems:
     def apply_job(self, record: SubmitRecord, saved: JobRecord) -> list[WorkItem]:
         """Apply the record of a finished job.
 
-        :return: its items, without those that a later submit has replaced.
+        :return: its items, except those that a later submit has replaced.
         """
         taken = self.current(record)
         for item in taken:
@@ -164,17 +167,17 @@ class WorkItems:
         return taken
 
     def current(self, record: SubmitRecord) -> list[WorkItem]:
-        """The items of a submit, without those that a later one has replaced."""
+        """Return the items of a submit, except those that a later submit has replaced."""
         items = (self.items.get(asked.key) for asked in record.items)
         return [item for item in items if item is not None and item.record is record]
 
     def is_open(self, record: SubmitRecord) -> bool:
-        """Whether a job's results are still to be collected: not saved, and not submitted again since."""
+        """Return whether a job still has to be collected: it is not saved, and not submitted again since."""
         return any(item.outcome is Outcome.PENDING for item in self.current(record))
 
     @property
     def outstanding(self) -> list[SubmitRecord]:
-        """The jobs whose results are still to be collected."""
+        """Return the jobs whose results still have to be collected."""
         return [record for record in self.jobs.values() if self.is_open(record)]
 
     @property
@@ -192,7 +195,7 @@ class WorkItems:
     def progress(self) -> str:
         """The progress, as one line for the task log."""
         jobs = len(self.outstanding)
-        return f"{len(self.listed)} image tasks: {self.description}; {jobs} jobs are outstanding."
+        return f"{len(self.listed)} image tasks: {self.description}. Outstanding jobs: {jobs}."
 
     def counts(self) -> dict[str, int]:
         """The number of the list's items by outcome."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Saves a finished job: its images, and beside them a record of each image task's outcome.
+"""Saves a finished job: its images, and next to them a record of the outcome of each image task.
 
-Later executions and tries read the record: a job that has one is never queried again, and an image that it
-names is never fetched again while it is in place.
+Later executions and tries read the record: they do not query such a job again, and do not download its
+images again as long as they exist.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 FOLDER: Final = "_bgrep"
-"""The records' folder in the destination. Most readers of folders skip names with a leading underscore."""
+"""Folder of the records in the destination. Most readers of folders ignore names with a leading
+underscore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,11 @@ class TaskOutcome:
     """The outcome of one image task of a finished job.
 
     :param outcome: generated, partial, failed or expired.
-    :param reason: why, in words, mostly the service's.
-    :param seed: the seed it was generated with, if known.
-    :param files: its images that are in place.
-    :param missing: images that another try may still save, and why they are not.
-    :param is_gone: whether an image is missing because its URL was refused, and so was a fresh one.
+    :param reason: the reason for the outcome, usually the service's message.
+    :param seed: the seed that it was generated with, if known.
+    :param files: its saved images.
+    :param missing: images that another try may still save, and the reasons why they are not saved.
+    :param is_gone: whether an image is missing because its URL and a new URL were both refused.
     """
 
     outcome: Outcome
@@ -57,8 +58,8 @@ class TaskOutcome:
 class JobRecord:
     """A job's record.
 
-    :param outcomes: of each image task, in the order submitted.
-    :param saved_at: when, ISO 8601 in UTC.
+    :param outcomes: outcome of each image task, in the submitted order.
+    :param saved_at: when it was saved, ISO 8601 in UTC.
     """
 
     outcomes: tuple[TaskOutcome, ...]
@@ -66,7 +67,7 @@ class JobRecord:
 
     @property
     def is_complete(self) -> bool:
-        """Whether no image is left to be fetched."""
+        """Whether no image is left to download."""
         return not any(outcome.missing for outcome in self.outcomes)
 
     def to_json(self) -> dict[str, Any]:
@@ -102,11 +103,11 @@ class JobStore:
     """Saves jobs under one destination.
 
     :param destination: folder for the images.
-    :param settings: the connection, for its proxies and its time-out; its AppCode is not sent.
+    :param settings: the connection, for its proxies and its timeout; its AppCode is not sent.
     :param query: queries a job.
     :param template: file names, see :func:`~airflow_provider_bgrep.download.check_template`.
-    :param max_bytes: most bytes that one image may have.
-    :param end_time: no image is fetched after this, wall clock in seconds.
+    :param max_bytes: largest size of one image in bytes.
+    :param end_time: deadline for downloads, wall clock in seconds.
     """
 
     def __init__(
@@ -122,11 +123,11 @@ class JobStore:
         self._template, self._max_bytes, self._end_time = template, max_bytes, end_time
 
     def keep_key(self, record: SubmitRecord) -> None:
-        """Write a job's key beside the images, because the journal could not be written."""
+        """Write the key of a job next to the images, because the journal could not be written."""
         put_bytes(json.dumps({"version": VERSION, **record.to_json()}).encode(), self._key_path(record))
 
     def with_key(self, record: SubmitRecord) -> SubmitRecord:
-        """A submit with an unknown outcome, with the key that :meth:`keep_key` wrote for it, if it did.
+        """Add the key that :meth:`keep_key` may have written to a submit with an unknown outcome.
 
         :return: the record with its key, or ``record`` itself.
         """
@@ -143,10 +144,10 @@ class JobStore:
         return self._destination / FOLDER / f"key-{safe_name(record.nonce)}.json"
 
     def load(self, record: SubmitRecord, *, check_files: bool) -> JobRecord | None:
-        """A job's record, ``None`` if it has none that can be used.
+        """Return the record of a job; ``None`` if it has no usable record.
 
-        :param check_files: for a new try: mark what is not in place any more, and results that had expired,
-            as missing, so that they are fetched again.
+        :param check_files: whether to mark images that do not exist any more, and expired results, as
+            missing, so that a new try downloads them again.
         """
         data = get_bytes(self._path(record.result_key))
         if data is None:
@@ -163,7 +164,9 @@ class JobStore:
         def checked(outcome: TaskOutcome) -> TaskOutcome:
             if not outcome.is_gone and all(map(self._is_there, outcome.files)):
                 return outcome
-            return replace(outcome, missing=outcome.missing or ("is not in place, or not any more",))
+            return replace(
+                outcome, missing=outcome.missing or ("does not exist, or does not exist any more",)
+            )
 
         return replace(saved, outcomes=tuple(map(checked, saved.outcomes)))
 
@@ -171,12 +174,12 @@ class JobStore:
         return size_of(in_folder(self._destination, image.path)) == image.size
 
     def save(self, record: SubmitRecord, job: Job, tasks: Mapping[str, ImageTask]) -> JobRecord:
-        """Save a finished job's images, then its record.
+        """Save the images of a finished job, then its record.
 
-        :param record: its submit.
-        :param job: the job, as queried.
-        :param tasks: the list's image tasks by identity.
-        :return: its record.
+        :param record: the submit of the job.
+        :param job: the response to the query.
+        :param tasks: the image tasks of the list, by identity.
+        :return: the record.
         """
         matching = _matched(record, job, tasks)
         job, doubt = matching.job, "; ".join(matching.problems)
@@ -211,10 +214,11 @@ class JobStore:
 
 
 def _matched(record: SubmitRecord, job: Job, tasks: Mapping[str, ImageTask]) -> Matching:
-    """The job with its tasks in the order they were submitted, as far as that is certain."""
+    """Return the job with its tasks in the submitted order, as far as that is certain."""
     submitted = [tasks.get(item.key) for item in record.items]
     if None in submitted:
-        # Those that are not listed any more are recognised by the fields that the answer echoes.
+        # Image tasks that are no longer in the list are recognized by the fields that the response
+        # echoes.
         echoed = dict(filter(None, (_echoed(record, task) for task in job.tasks)))
         keys = (item.key.partition("#")[0] for item in record.items)
         submitted = [task or echoed.get(key) for task, key in zip(submitted, keys, strict=True)]
@@ -238,8 +242,10 @@ def _outcome(
     doubt: str,
 ) -> TaskOutcome:
     if result.status == MISSING and doubt:
-        # Finished, but perhaps another image task's result: it stays pending, with the reason.
-        return TaskOutcome(Outcome.PENDING, "", None, (), (f"cannot tell which result is its own: {doubt}",))
+        # The result may belong to another image task: the outcome is pending, with this reason.
+        return TaskOutcome(
+            Outcome.PENDING, "", None, (), (f"it is unclear which result belongs to it: {doubt}",)
+        )
     if result.status == MISSING:
         return TaskOutcome(Outcome.FAILED, "the finished job does not contain this image task")
     seed = result.echo.get("seed", task.seed if task else None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manifest: one JSON line for each image task, beside the images. It contains no result URL."""
+"""Writes the manifest: one JSON line for each image task, next to the images, without result URLs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def write_manifest(work_items: WorkItems, path: ObjectStoragePath) -> None:
-    """Write the manifest, replacing an earlier one in one step: the list's items, then the orphaned ones."""
+    """Write the manifest atomically: first the items of the list, then the orphaned ones."""
     text = "".join(json.dumps(line(item), ensure_ascii=False) + "\n" for item in work_items)
     put_bytes(text.encode(errors="surrogatepass"), path)
 
 
 def line(item: WorkItem) -> dict[str, Any]:
-    """An item's line of the manifest."""
+    """Return the manifest line of an item."""
     happened, advice = MEANINGS[item.outcome]
     record = item.record
     submit = (

@@ -8,7 +8,7 @@ from typing import Final
 
 
 class Outcome(str, Enum):
-    """How an image task ended. Each ends as one of these."""
+    """The outcome of an image task. Each image task has one of these."""
 
     GENERATED = "generated"
     PARTIAL = "partial"
@@ -22,37 +22,37 @@ class Outcome(str, Enum):
 
 MEANINGS: Final[dict[Outcome, tuple[str, str]]] = {
     # (what happened, what to do)
-    Outcome.GENERATED: ("Every image asked for is saved.", ""),
+    Outcome.GENERATED: ("All requested images are saved.", ""),
     Outcome.PARTIAL: (
         "The service generated fewer images than requested; those are saved.",
         "Nothing to do; regenerate submits it again.",
     ),
     Outcome.REFUSED: (
-        "The service refused this image task alone; it is not billable.",
-        "Correct what the reason names, then clear the task.",
+        "The service refused this image task individually; it is not billable.",
+        "Correct the cause that the reason names, then clear the task.",
     ),
     Outcome.FAILED: (
-        "The service accepted the image task and failed at it; it may be billable.",
+        "The service accepted the image task, but failed to generate it; it may be billable.",
         "Raise retry_failed and clear the task, or use another image.",
     ),
     Outcome.EXPIRED: (
-        "It is billable, but its results cannot be downloaded any more.",
-        "Ask the API's seller, with the result key; regenerate submits it again.",
+        "Its results cannot be downloaded any more; it is billable.",
+        "Contact the API's seller with the result key; regenerate submits it again.",
     ),
     Outcome.UNKNOWN: (
-        "The outcome of its submit is unknown: it may be accepted and billable.",
+        "The response to its submit was lost; it may be accepted and billable.",
         "Check the bill details in the cloud console; on_unknown_outcome='resubmit' may be billed twice.",
     ),
     Outcome.NOT_SUBMITTED: (
-        "Never submitted, for the reason given; it is not billable.",
-        "Remove the reason, then clear the task: only what is missing is submitted.",
+        "Not submitted, for the given reason; it is not billable.",
+        "Remove the cause, then clear the task: only what is missing is submitted.",
     ),
     Outcome.PENDING: (
-        "Accepted, and neither finished nor saved when the task ended; its result key is kept.",
-        "Let the task retry, or clear it: the job is collected, not submitted again.",
+        "Accepted, but not finished or not saved when the task ended. Its result key is in the journal.",
+        "Retry or clear the task: the job is collected, not submitted again.",
     ),
 }
-"""Each outcome in words, for the manifest, the task log and the documentation."""
+"""Meaning of each outcome and what to do, for the manifest, the task log and the documentation."""
 
 BILLABLE: Final = frozenset(
     {
@@ -64,4 +64,4 @@ BILLABLE: Final = frozenset(
         Outcome.PENDING,
     }
 )
-"""Outcomes of what is billable, or may be."""
+"""Outcomes of image tasks that are billable, or may be."""

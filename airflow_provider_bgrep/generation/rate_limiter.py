@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When the next request may go out: by the connection's rate, and by the rate that the service accepts."""
+"""Limits the rate of requests: to the connection's rate, and to the rate that the service accepts."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ if TYPE_CHECKING:
 
 
 class RateLimiter:
-    """The rate of all calls of one execution, and of its submits among them.
+    """Limits the rate of all calls of one execution, and separately of its submits.
 
     :param settings: the connection.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._rate, self._rand = Rate.of(settings), random.random
-        # A gateway limits calls; the service behind it limits jobs, and refuses submits only.
+        # The gateway limits calls. The service behind it limits jobs, and refuses submits only.
         self._calls, self._submits = AdaptiveRateLimiter(), AdaptiveRateLimiter()
 
     async def acquire(self, operation: Operation, cancelled: asyncio.Event, end_time: float) -> float | None:
-        """Wait until a request may go out.
+        """Wait until a request may be sent.
 
-        :param cancelled: set when the request is not wanted any more.
-        :param end_time: the request is not wanted after this, wall clock in seconds.
-        :return: the time on the monotonic clock, for :meth:`on_response`; ``None`` if it must not go out.
+        :param cancelled: set when the request is no longer needed.
+        :param end_time: deadline for sending the request, wall clock in seconds.
+        :return: the time on the monotonic clock, for :meth:`on_response`; ``None`` if it must not be
+            sent.
         """
 
         async def wait_for(seconds: float) -> None:
@@ -50,10 +51,10 @@ class RateLimiter:
         return None if cancelled.is_set() or time.time() >= end_time else time.monotonic()
 
     def on_response(self, operation: Operation, sent: float, error: CallError | None) -> None:
-        """Adapt the rate to how a request was answered.
+        """Adapt the rate to the response to a request.
 
-        :param sent: what :meth:`acquire` returned.
-        :param error: ``None`` if it succeeded.
+        :param sent: the time that :meth:`acquire` returned.
+        :param error: the error; ``None`` if the request succeeded.
         """
         now, rand = time.monotonic(), self._rand()
         if error is not None and error.rule is NOT_CONNECTED:

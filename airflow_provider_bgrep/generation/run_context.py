@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What submitter and collector share in one execution: its limits, its events, its errors."""
+"""The state that submitter and collector share in one execution: limits, events and errors."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.generation.job_store import JobStore
 
 AT_ONCE: Final = 8
-"""Submits in flight, and jobs being saved, at once."""
+"""Largest number of submits in flight, and of jobs that are saved at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How an execution works.
+    """The options of an execution.
 
     :param poll_interval: seconds between two queries of one job.
     :param end_time: deadline, wall clock in seconds.
-    :param waits_here: wait until every job is finished, rather than end when everything is submitted.
-    :param resubmit: submit once more, within a try, what was sent without a known outcome.
-    :param retry_failed: how often an image task that the service failed at is submitted again.
-    :param budget: images that may still be submitted again; ``None`` for any number.
+    :param waits_here: whether to wait until every job is finished, instead of ending when everything is
+        submitted.
+    :param resubmit: whether to submit image tasks with an unknown outcome once more within a try.
+    :param retry_failed: how often a failed image task is submitted again.
+    :param budget: number of images that may still be submitted again; ``None`` for no limit.
     """
 
     poll_interval: float
@@ -48,7 +49,7 @@ class Options:
 
 
 class WaitGroup:
-    """Counts what is under way, and has an event for when nothing is."""
+    """Counts operations in progress, and has an event that is set while there are none."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -57,7 +58,7 @@ class WaitGroup:
 
     @contextlib.contextmanager
     def one(self) -> Iterator[None]:
-        """One more, for as long as this lasts."""
+        """Count one operation while the context lasts."""
         self._count += 1
         self.none.clear()
         try:
@@ -69,13 +70,13 @@ class WaitGroup:
 
 
 class RunContext:
-    """The state of one execution: from one start of the task, or of its resumption, to its end.
+    """The state of one execution: from a start or a resumption of the task to its end or deferral.
 
     :param settings: the connection.
-    :param journal: where submits are written down.
-    :param work_items: what is known of each image task; kept up to date.
+    :param journal: the record of submits.
+    :param work_items: the state of each image task; kept up to date.
     :param job_store: saves finished jobs.
-    :param options: how to work.
+    :param options: the options of the execution.
     :param log: a logger.
     """
 
@@ -101,23 +102,23 @@ class RunContext:
         self.result = Result()
         self.tasks: set[asyncio.Task[Any]] = set()
         self.finished = asyncio.Event()
-        """Everything is done, or is to be given up."""
+        """Set when everything is done, or the execution gives up."""
         self.may_defer = asyncio.Event()
-        """Nothing is left to do but to wait for jobs, which the triggerer may do."""
+        """Set when only waiting is left, which the triggerer can do."""
         self.submits_stopped = asyncio.Event()
-        """Nothing more is submitted."""
+        """Set when nothing more may be submitted."""
         self.submitting, self.in_flight = WaitGroup(), WaitGroup()
-        """Jobs that are to be submitted; submits whose outcome is not written down."""
+        """Jobs to submit, and submits whose outcome is not written yet."""
         self.rand = random.random
         self._busy, self._budget = 0, options.budget
 
     @property
     def waits_here(self) -> bool:
-        """Whether this execution goes on until all jobs are finished."""
+        """Whether this execution continues until all jobs are finished."""
         return self.options.waits_here or self.result.has_unjournaled_jobs
 
     def start(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Start a coroutine as a task. If it raises, no more is submitted; what is in flight goes on."""
+        """Start a coroutine as a task. If it raises, submits stop, and requests in flight continue."""
         task = asyncio.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self._ended)
@@ -131,7 +132,7 @@ class RunContext:
 
     @contextlib.contextmanager
     def busy(self) -> Iterator[None]:
-        """Mark work that the execution completes before it ends."""
+        """Mark work that the execution has to complete before it ends."""
         self._busy += 1
         try:
             yield
@@ -141,14 +142,14 @@ class RunContext:
                 self.may_defer.set()
 
     def fail(self, error: BaseException, *, submits_go_on: bool = False) -> None:
-        """Note an error that may pass by the next try; what is in flight goes on."""
+        """Record a transient error. Requests in flight continue."""
         if self.result.error is None or isinstance(error, SupersededError):
             self.result.error = error
         if not submits_go_on:
             self.submits_stopped.set()
 
     def stop_submits(self, error: CallError) -> None:
-        """Submit nothing more, because of an answer."""
+        """Stop submitting because of a response."""
         self.result.stopped = self.result.stopped or error
         self.submits_stopped.set()
 
@@ -157,7 +158,7 @@ class RunContext:
         return not self.submits_stopped.is_set() and time.time() < self.options.end_time
 
     def afford(self, items: Sequence[WorkItem]) -> bool:
-        """Take what is submitted again out of the budget. :return: whether the budget allows it."""
+        """Reserve budget for items that are submitted again. :return: whether the budget allows it."""
         if self._budget is None:
             return True
         images = sum(item.images for item in items)
@@ -168,17 +169,17 @@ class RunContext:
 
 
 class Result:
-    """How an execution went, besides the work items."""
+    """The result of an execution, besides the work items."""
 
     def __init__(self) -> None:
         self.stopped: CallError | None = None
-        """The answer after which nothing more is submitted, if there was one."""
+        """The response after which nothing more was submitted, if there was one."""
         self.error: BaseException | None = None
-        """The first error that may pass by the next try."""
+        """The first transient error."""
         self.is_killed = False
         self.has_unjournaled_jobs = False
-        """Whether the journal lacks a key that was paid for: only this process knows it."""
+        """Whether the journal lacks the key of a billed job, which only this process knows."""
         self.unsaved: set[str] = set()
-        """Finished jobs of which something could not be saved: waiting for them would not help."""
+        """Finished jobs whose images could not all be saved. Waiting for them would not help."""
         self.has_no_queries = False
-        """Whether the account is refused queries too."""
+        """Whether the service refuses this account's queries as well."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One execution: submits what is wanted and saves what is finished, both at the same time.
+"""Runs one execution: submits image tasks and saves finished jobs at the same time.
 
-An event loop in a thread of its own calls the API; other threads write the journal and the images. Nothing
-in flight is cut off: a stop lets the submits in flight end, since an answer that nobody reads is an unknown
-outcome.
+An event loop in its own thread calls the API; other threads write the journal and the images. Requests in
+flight are not aborted: a stopped execution waits for the submits in flight, because a response that is
+not read is an unknown outcome.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from airflow_provider_bgrep.generation.submitter import Submitter
 
 REPORT_SECONDS: Final = 30.0
 _KILL_SECONDS: Final = 4.0
-"""How long a killed execution waits for the answers to its submits: Airflow ends it after five seconds."""
+"""Seconds that a stopped execution waits for the responses to its submits. Airflow kills it after five
+seconds."""
 
 
 class Runner:
@@ -41,25 +42,25 @@ class Runner:
         self._is_done = threading.Event()
 
     def run(self, wanted: Sequence[WorkItem]) -> Result:
-        """Work until everything is done or left to others.
+        """Run until everything is done, or left to a later execution.
 
-        :param wanted: what is to be submitted.
+        :param wanted: the image tasks to submit.
         """
         variables = contextvars.copy_context()
         thread = threading.Thread(target=variables.run, args=(self._run, wanted), name="bgrep", daemon=True)
         thread.start()
         try:
             self._is_done.wait()
-        except BaseException:  # Airflow's own time-out arrives as an exception in this thread
+        except BaseException:  # Airflow's own timeout arrives as an exception in this thread
             self.kill()
             self._is_done.wait(_KILL_SECONDS + 1)
             raise
         if not self._result.is_killed:
-            thread.join()  # else it may be about to save an image, which is not waited for
+            thread.join()  # otherwise it may be saving an image, which is not waited for
         return self._result
 
     def kill(self) -> None:
-        """Submit nothing more, and end as soon as the submits in flight are answered. From any thread."""
+        """Submit nothing more, and end as soon as the submits in flight have a response. Thread-safe."""
         self._result.is_killed = True
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # it has ended by itself
@@ -69,7 +70,7 @@ class Runner:
         try:
             asyncio.run(self._main(wanted))
         except BaseException as error:
-            self._context.log.exception("The execution ended early.")
+            self._context.log.exception("The execution was stopped before it was done.")
             self._result.error = self._result.error or error
         finally:
             self._is_done.set()
@@ -101,7 +102,7 @@ class Runner:
             self._is_done.set()
 
     async def _end_when_killed(self) -> None:
-        """End early once killed: nothing more is submitted, and answers to what was sent are waited for."""
+        """End early once stopped: submit nothing more, and wait for the responses to submits in flight."""
         run = self._context
         await self._killed.wait()
         run.submits_stopped.set()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Submits jobs: writes the intent before each attempt, and acts on the answer."""
+"""Submits jobs: writes the intent before each attempt, and handles the response."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from airflow_provider_bgrep.protocol.models import Job
 from airflow_provider_bgrep.protocol.retry import SUBMIT, Action, NextStep, Reason, Throttled, decide
 
 THROTTLED_SECONDS: Final = 60.0
-"""How long submits may be throttled before an execution that can wait for its jobs elsewhere ends."""
+"""Seconds for which submits may be throttled before an execution ends that can wait in the triggerer."""
 
 MOST_LOST: Final = 3
-"""Submits in a row without an answer, after which no more are sent: each may be billed."""
+"""Consecutive submits without a response after which no more are sent, because each may be billed."""
 
 MOST_REFUSED: Final = {ErrorKind.REQUEST: 10, ErrorKind.CONTENT: 30}
-"""Image tasks in a row that are refused by themselves, none accepted between them, after which no more are
-sent: the cause is not a single image task."""
+"""Consecutive image tasks that are refused individually after which no more are sent: the cause is not a
+single image task."""
 
 _WRITES: Final = 3
-"""Attempts to write a key that was paid for into the journal."""
+"""Attempts to write the key of a billed job to the journal."""
 
 
 class Submitter:
     """Submits jobs.
 
     :param run: the execution's state.
-    :param watch: waits for a job that was accepted.
+    :param watch: waits for an accepted job.
     """
 
     def __init__(self, run: RunContext, watch: Callable[[SubmitRecord], Coroutine[Any, Any, None]]) -> None:
@@ -53,9 +53,9 @@ class Submitter:
         self._accepted_at = time.monotonic()
 
     async def submit(self, batch: Sequence[WorkItem]) -> bool:
-        """Submit a job. One that is refused for its content is split until the cause stands alone.
+        """Submit a job. If it is refused because of its content, split it until the cause is isolated.
 
-        :return: whether all of it was accepted.
+        :return: whether all image tasks were accepted.
         """
         with self._run.busy(), self._run.submitting.one():
             async with self._turns:
@@ -74,15 +74,15 @@ class Submitter:
     async def _split(self, batch: Sequence[WorkItem]) -> None:
         left, right = halves(batch)
         if await self.submit(left) and len(right) > 1:
-            # The cause is in the right half: submitting it whole would only be refused again.
+            # The cause is in the right half, which would be refused if it were submitted as a whole.
             await self._split(right)
         else:
             await self.submit(right)
 
     async def _submit(self, batch: Sequence[WorkItem]) -> CallError | None:
-        """Submit a job until its outcome is known, or until nothing more is to be submitted.
+        """Submit a job until its outcome is known, or until no more submits are allowed.
 
-        :return: why it was refused for its content, ``None`` in any other case.
+        :return: the error if it was refused because of its content; otherwise ``None``.
         """
         tasks = [item.task for item in batch if item.task is not None]
         while self._run.may_submit():
@@ -124,7 +124,8 @@ class Submitter:
                 if attempt == _WRITES:
                     self._run.result.has_unjournaled_jobs = True
                     self._run.fail(error)
-                    with contextlib.suppress(Exception):  # the two seldom fail together
+                    with contextlib.suppress(Exception):  # the journal and the image storage rarely fail
+                        # at the same time
                         await asyncio.to_thread(self._run.job_store.keep_key, entry.record)
                 else:
                     await pause(attempt, self._run.finished)
@@ -133,7 +134,7 @@ class Submitter:
         self._run.start(self._watch(entry.record))
 
     async def _not_accepted(self, batch: Sequence[WorkItem], attempts: _Attempts, error: CallError) -> None:
-        """Write down how a submit ended that brought no key."""
+        """Record the outcome of a submit that did not return a key."""
         attempts.answered(error)
         await attempts.write_failed(error)
         if _is_lost(error):
@@ -143,7 +144,9 @@ class Submitter:
             )
 
     def _next_step(self, error: CallError, attempt: int) -> NextStep:
-        """What follows a failed attempt; throttled, it goes on where nobody else could wait for the jobs."""
+        """Return what follows a failed attempt. Throttled submits continue if the jobs cannot be waited
+        for elsewhere.
+        """
         has_to_stay = self._run.waits_here or not self._run.work_items.outstanding
         seconds = math.inf if has_to_stay else THROTTLED_SECONDS
         policy = replace(SUBMIT, throttled=Throttled.PACE, throttled_seconds=seconds)
@@ -151,12 +154,12 @@ class Submitter:
         return decide(error, policy, attempt=attempt, elapsed=elapsed, rand=self._run.rand())
 
     def _may_resubmit(self, batch: Sequence[WorkItem], error: CallError, step: NextStep) -> bool:
-        """Draw the consequences of a submit that failed for good.
+        """Handle a submit that finally failed.
 
-        :return: whether the same is submitted once more, as ``on_unknown_outcome`` allows.
+        :return: whether to submit the same job once more, as ``on_unknown_outcome`` allows.
         """
         if step.reason is Reason.THROTTLED:
-            # The jobs in hand may be what keeps the service busy: wait for them where it costs no slot.
+            # The service may be busy with our own jobs: wait for them in the triggerer.
             self._run.submits_stopped.set()
         elif step.reason in (Reason.ATTEMPTS, Reason.LONG_ASK):
             self._run.fail(error)
@@ -168,7 +171,7 @@ class Submitter:
             and self._run.afford(batch)
         ):
             self._run.log.warning(
-                "Submitting %d image tasks again, as on_unknown_outcome allows; they may be billed twice.",
+                "Submitting %d image tasks again (on_unknown_outcome='resubmit'). They may be billed twice.",
                 len(batch),
             )
             return True
@@ -176,13 +179,14 @@ class Submitter:
 
 
 class SubmitsStoppedError(Exception):
-    """Nothing more is submitted: the attempt that was due was not made."""
+    """No more submits are allowed; the attempt was not made."""
 
 
 class _Attempts:
-    """The attempts of one submit, each with its intent in the journal before it.
+    """The attempts of one submit. Before each, its intent is written to the journal.
 
-    From the intent until the outcome is written the submit counts as in flight, also while it is killed.
+    A submit is in flight from its intent until its outcome is written, even while the execution is being
+    stopped.
 
     :param run: the execution's state.
     :param batch: what is submitted.
@@ -202,14 +206,14 @@ class _Attempts:
         self._sent_at = 0.0
 
     def next_step(self, error: CallError, attempt: int) -> NextStep:
-        """Called by the flow after each failed attempt."""
+        """Decide what follows a failed attempt. The flow calls this after each one."""
         self.step = self._next_step(error, attempt)
         return self.step
 
     async def begin(self, nonce: str) -> None:
-        """Called before each attempt: wait for its turn, then write its intent.
+        """Wait for the turn of an attempt, then write its intent.
 
-        :raises SubmitsStoppedError: if nothing more is to be submitted.
+        :raises SubmitsStoppedError: if no more submits are allowed.
         """
         run = self._run
         acquired = None
@@ -227,7 +231,7 @@ class _Attempts:
             raise SubmitsStoppedError
 
     async def retry(self, seconds: float, error: CallError | None) -> None:
-        """Called between two attempts: write down that the last was not accepted, then wait."""
+        """Record that the last attempt was not accepted, then wait."""
         if error is not None:
             self.answered(error)
             await self.write_failed(error)
@@ -236,11 +240,11 @@ class _Attempts:
             await pause(seconds, self._run.submits_stopped)
 
     def answered(self, error: CallError | None) -> None:
-        """Report an answer to the rate limiter."""
+        """Report a response to the rate limiter."""
         self._run.rate_limiter.on_response(Operation.SUBMIT, self._sent_at, error)
 
     async def write_failed(self, error: CallError) -> None:
-        """Write down that the last attempt brought no key."""
+        """Record that the last attempt did not return a key."""
         is_lost = _is_lost(error)
         facts: dict[str, Any] = {
             "request_id": error.request_id,
@@ -256,19 +260,19 @@ class _Attempts:
             see(self._batch, self.entry.record, self._run)
 
     def close(self) -> None:
-        """The last attempt's outcome is written, or will not be."""
+        """Mark the submit as no longer in flight."""
         self._in_flight.close()
 
 
 def see(batch: Sequence[WorkItem], record: SubmitRecord, run: RunContext) -> None:
-    """Let each item of a submit take in its record."""
+    """Apply the record of a submit to each of its items."""
     for index, item in enumerate(batch):
         item.apply_record(record, index, run.journal.try_number)
 
 
 def _is_about_the_images(error: CallError) -> bool:
-    """Whether a job was refused for its content: it is split until the cause stands alone."""
-    # A 4xx without a code is a proxy's, and not about images.
+    """Return whether a job was refused because of its content, so that it is split."""
+    # A 4xx response without a code comes from a proxy and is not about images.
     return (
         error.then is RetryDecision.FINAL
         and error.kind in (ErrorKind.CONTENT, ErrorKind.REQUEST)
@@ -277,6 +281,7 @@ def _is_about_the_images(error: CallError) -> bool:
 
 
 def _is_lost(error: CallError) -> bool:
-    """Whether a submit that ended so may be accepted and billed."""
-    # A job that failed as a whole may be billed as well: submitting it again is for a person to decide.
+    """Return whether a submit with this error may be accepted and billed."""
+    # A job that failed as a whole may be billed as well: a person has to decide whether to submit it
+    # again.
     return error.then is RetryDecision.UNKNOWN or error.kind is ErrorKind.JOB_FAILED

@@ -57,7 +57,7 @@ T = TypeVar("T")
 
 
 def _settings(conn: Connection, conn_id: str) -> Settings:
-    """Return a connection's settings, and mask its AppCode in every log of this process."""
+    """Return the settings of a connection, and mask its AppCode in all logs of this process."""
     try:
         settings = parse_connection(
             host=conn.host, schema=conn.schema, port=conn.port, password=conn.password, extra=conn.extra
@@ -66,20 +66,20 @@ def _settings(conn: Connection, conn_id: str) -> Settings:
     except InvalidInput as error:
         raise configuration_error(error, conn_id) from None
     if settings.app_code != conn.password:
-        # Airflow masks the password as it was typed: with its prefix, say, or a newline.
+        # Airflow masks the password as it was entered, for example with its prefix or a newline.
         mask_secret(settings.app_code)
     return settings
 
 
 def _check_files(settings: Settings) -> None:
-    """Check that the files that TLS needs are on this machine: the libraries' own errors would not say which.
+    """Check that the TLS files exist on this machine. The libraries' errors do not name the missing file.
 
-    :raises InvalidInput: naming those that are missing.
+    :raises InvalidInput: if files are missing; names them.
     """
     cert = (settings.cert,) if isinstance(settings.cert, str) else settings.cert or ()
     verify = (settings.verify,) if isinstance(settings.verify, str) else ()
     problems = [
-        Problem(f"extra.{name}", f"names {path!r}, which is not on this machine")
+        Problem(f"extra.{name}", f"is {path!r}, which does not exist on this machine")
         for name, paths in (("verify", verify), ("cert", cert))
         for path in paths
         if not Path(path).exists()
@@ -89,7 +89,7 @@ def _check_files(settings: Settings) -> None:
 
 
 def _matched(job: Job, submitted: Sequence[ImageTask] | None) -> Job:
-    """The job, its tasks in the order submitted, where that is known."""
+    """Return the job with its tasks in the submitted order, if the submitted tasks are known."""
     if submitted is None:
         return job
     try:
@@ -99,25 +99,25 @@ def _matched(job: Job, submitted: Sequence[ImageTask] | None) -> Job:
 
 
 class AppCodeAuth(AuthBase):
-    """Adds the AppCode and a fresh nonce to a request without them, and keeps ``.netrc`` from being used."""
+    """Adds the AppCode and a new nonce to requests that lack them, and prevents the use of ``.netrc``."""
 
     def __init__(self, app_code: str) -> None:
         self._app_code = app_code
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Called by requests for every prepared request."""
+        """Add the headers. The requests library calls this for every request."""
         if NONCE_HEADER not in request.headers:
             request.headers.update(request_headers(self._app_code, new_nonce()))
         return request
 
 
 class BgRepHook(HttpHook):
-    """Submits jobs of background generation, and queries them.
+    """Submits and queries jobs.
 
-    Unlike :class:`HttpHook` it sends no extras as headers and no credentials from ``login`` or ``.netrc``,
-    follows no redirects, and defaults to https.
+    Unlike :class:`HttpHook`, it does not send extras as headers, does not use credentials from ``login``
+    or ``.netrc``, does not follow redirects, and defaults to https.
 
-    :param bgrep_conn_id: the ``bgrep`` connection.
+    :param bgrep_conn_id: the id of the ``bgrep`` connection.
     """
 
     conn_name_attr = "bgrep_conn_id"
@@ -132,7 +132,7 @@ class BgRepHook(HttpHook):
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Fields of the connection form on Airflow 2; Airflow 3 reads ``conn-fields``."""
+        """Return the fields of the connection form on Airflow 2. Airflow 3 reads ``conn-fields``."""
         from flask_appbuilder.fieldwidgets import BS3TextFieldWidget  # type: ignore[import-not-found]
         from flask_babel import lazy_gettext  # type: ignore[import-not-found]
         from wtforms import StringField  # type: ignore[import-untyped]
@@ -146,14 +146,14 @@ class BgRepHook(HttpHook):
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """How the standard fields of the connection form look on Airflow 2."""
+        """Return how the standard fields of the connection form look on Airflow 2."""
         return {name.replace("-", "_"): value for name, value in ui_field_behaviour().items()}
 
     @property
     def settings(self) -> Settings:
         """The validated connection.
 
-        :raises BgRepConfigurationError: if it is missing, or naming everything that is wrong with it.
+        :raises BgRepConfigurationError: if it is missing or invalid; lists every problem.
         """
         if self._parsed is None:
             try:
@@ -164,16 +164,16 @@ class BgRepHook(HttpHook):
         return self._parsed
 
     def submit(self, task_list: Iterable[ImageTask | Mapping[str, Any]], *, nonce: str | None = None) -> Job:
-        """Submit one job. **This is what costs money.**
+        """Submit one job. **Submits are billable.**
 
-        It is sent again only after throttling, or if no connection was made.
+        The request is repeated only if it was throttled, or if no connection could be established.
 
         :param task_list: 1 to 10 image tasks.
-        :param nonce: nonce of the first attempt, for a caller that records it before; later attempts have
-            their own.
-        :return: the job, its tasks in the order given.
-        :raises BgRepRequestError: if anything in ``task_list`` is wrong; nothing was sent.
-        :raises BgRepUnknownOutcomeError: if the answer was lost: the job may be accepted and billed.
+        :param nonce: nonce of the first attempt, for a caller that records it beforehand; each further
+            attempt has a new one.
+        :return: the job, with its tasks in the order of ``task_list``.
+        :raises BgRepRequestError: if ``task_list`` is invalid; nothing is sent.
+        :raises BgRepUnknownOutcomeError: if the response was lost; the job may be accepted and billed.
         """
         try:
             tasks = validate_tasks(task_list)
@@ -184,12 +184,12 @@ class BgRepHook(HttpHook):
     def query(self, result_key: str, task_list: Iterable[ImageTask | Mapping[str, Any]] | None = None) -> Job:
         """Return the current state of one job. The query is repeated after a transient failure.
 
-        :param result_key: what the submit returned.
-        :param task_list: the image tasks as submitted. The API promises no order: with ``task_list`` the
-            job's tasks are in its order, without it they are in the order of the answer. A submitted task
-            that the answer does not name yet has the status ``MISSING``.
-        :raises BgRepJobNotFoundError: if there is no such job.
-        :raises BgRepUnmatchedError: if it is in doubt which result belongs to which image task.
+        :param result_key: the key that the submit returned.
+        :param task_list: the image tasks as submitted. The job's tasks follow this list; without it, they
+            follow the response, whose order the API does not promise. A submitted image task that the
+            response does not contain yet has the status ``MISSING``.
+        :raises BgRepJobNotFoundError: if the job does not exist.
+        :raises BgRepUnmatchedError: if it is not certain which result belongs to which image task.
         """
         try:
             submitted = None if task_list is None else validate_tasks(task_list)
@@ -202,7 +202,7 @@ class BgRepHook(HttpHook):
 
         Nothing is generated, so nothing is billed.
 
-        :return: whether it works, and a sentence for people.
+        :return: whether the connection works, and a message.
         """
         try:
             self._drive_raw(flows.query(secrets.token_hex(16), new_runtime(), ONCE))
@@ -252,7 +252,7 @@ class BgRepHook(HttpHook):
     def get_conn(
         self, headers: dict[Any, Any] | None = None, extra_options: dict[str, Any] | None = None
     ) -> requests.Session:
-        """Return a session for this API alone; each call has its own session and connection.
+        """Return a session for this API only. Each call has its own session and connection.
 
         :param headers: headers of every request.
         :param extra_options: as for :class:`HttpHook`; only ``check_response`` is used.
@@ -270,7 +270,8 @@ class BgRepHook(HttpHook):
             session.mount(scheme, OneAttemptAdapter())
         session.verify, session.cert, session.stream = settings.verify, settings.cert, True
         if settings.proxies is not None:
-            # The connection's proxies replace the environment's; its CA bundle still counts.
+            # The connection's proxies replace those of the environment. The CA bundle of the environment
+            # still applies.
             session.trust_env, session.proxies = False, dict(settings.proxies)
             if settings.verify is True:
                 session.verify = environment_bundle()
@@ -283,8 +284,8 @@ class BgRepHook(HttpHook):
         prepped_request: requests.PreparedRequest,
         extra_options: dict[Any, Any],
     ) -> requests.Response:
-        """Send one request, once, to this API's host and no other."""
-        # HttpHook's own logs a broken connection as one that will be retried, which is not so here.
+        """Send one request once, to the API's host only."""
+        # HttpHook logs that a broken connection will be retried, which is not the case here.
         settings = session.merge_environment_settings(
             prepped_request.url, {}, session.stream, session.verify, session.cert
         )
@@ -298,19 +299,19 @@ class BgRepHook(HttpHook):
 
 def _diagnosis(error: CallError) -> str:
     if error.rule is NOT_CONNECTED:
-        return "No route to the API"
+        return "The API cannot be reached"
     is_theirs = error.code or error.request_id or error.gateway_request_id
     if error.kind in _ELSEWHERE and (error.http_status or 500) < 500 and not is_theirs:
-        return "Wrong domain or path: what answers there is not this API"
+        return "Wrong domain or path: another server answers there"
     return _DIAGNOSES.get(error.kind, "No answer")
 
 
 _ELSEWHERE: Final = (ErrorKind.CONFIGURATION, ErrorKind.REQUEST, ErrorKind.SERVICE)
-"""Kinds of error that a web server other than this API causes: it redirects, refuses, or shows a page."""
+"""Kinds of errors that a web server other than this API causes: it redirects, refuses, or returns a page."""
 
 _DIAGNOSES: Final[dict[ErrorKind, str]] = {
     ErrorKind.AUTH: "Wrong AppCode",
-    ErrorKind.QUOTA: "No subscription, or nothing left of it",
+    ErrorKind.QUOTA: "No subscription, or the subscription is used up",
     ErrorKind.CONFIGURATION: "Wrong domain or path, or this address is refused",
     ErrorKind.THROTTLED: "The API is busy; the AppCode was not checked",
     ErrorKind.REQUEST: "The API refused the query",
@@ -320,10 +321,10 @@ _DIAGNOSES: Final[dict[ErrorKind, str]] = {
 class BgRepAsyncHook(BaseHook):
     """Submits and queries jobs in triggers and other coroutines, without blocking the event loop.
 
-    Within ``async with`` it keeps its HTTP connections, which hooks of one Airflow connection in one event
-    loop share.
+    Within ``async with``, the hook keeps its HTTP connections. Hooks of the same Airflow connection in
+    one event loop share them.
 
-    :param bgrep_conn_id: the ``bgrep`` connection.
+    :param bgrep_conn_id: the id of the ``bgrep`` connection.
     """
 
     conn_name_attr = "bgrep_conn_id"
@@ -367,16 +368,16 @@ class BgRepAsyncHook(BaseHook):
     async def wait(
         self, result_key: str, *, poll_interval: float, end_time: float, counter: RequestCounter | None = None
     ) -> flows.Waited:
-        """Ask for one job until it is finished or ``end_time`` has come.
+        """Query one job until it is finished, or until ``end_time``.
 
         :param poll_interval: seconds between two queries.
-        :param end_time: wall clock, seconds since the epoch.
+        :param end_time: deadline, in seconds since the epoch.
         :param counter: counts the HTTP calls.
-        :raises CallError: what ends the wait; the trigger sends its code to the worker.
+        :raises CallError: the error that ends the wait. The trigger sends its code to the worker.
         """
 
         def unknown(status: str) -> None:
-            self.log.warning("Job %s has the undocumented status %r; waiting on.", result_key, status)
+            self.log.warning("Job %s has the undocumented status %r; continuing to wait.", result_key, status)
 
         flow = flows.wait(
             result_key,
@@ -408,12 +409,12 @@ class BgRepAsyncHook(BaseHook):
 
 
 FRESH_SECONDS: Final = 60.0
-"""Seconds before a connection is read again: a thousand triggers that start together read it once."""
+"""Seconds for which a connection is cached: a thousand triggers that start together read it once."""
 
 
 @dataclass
 class _Share:
-    """A client that several hooks use, closed with the last of them."""
+    """A client that several hooks share; it is closed with the last of them."""
 
     client: AsyncClient
     read_at: float
@@ -447,7 +448,7 @@ async def _take_share(conn_id: str) -> _Share:
                 conn = await get_async_connection(conn_id)
             except AirflowNotFoundException:
                 raise undefined_connection(conn_id) from None
-            # Masking may talk to the supervisor, which must not happen on the loop.
+            # Masking may call the supervisor, which must not block the event loop.
             settings = await asyncio.to_thread(_settings, conn, conn_id)
             if share is None or share.client.settings != settings:
                 share = _Share(AsyncClient(settings), 0.0)

@@ -25,10 +25,11 @@ from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.protocol.limits import IMAGE_FORMATS
 
 MAX_PIXELS: Final = 40_000_000
-"""An image with more is not decoded. The API's largest has 4096 x 4096."""
+"""Largest number of pixels that are decoded. The largest image of the API has 4096 x 4096."""
 
 MAX_PROFILE_BYTES: Final = 1024 * 1024
-"""A colour profile that unpacks to more is ignored: Pillow would refuse the whole file."""
+"""Largest size of a decompressed color profile. A larger one is ignored, because Pillow would refuse the
+file."""
 
 
 def _has_avif() -> bool:
@@ -40,7 +41,7 @@ def _has_avif() -> bool:
 
 
 FORMATS: Final = (*IMAGE_FORMATS, "BMP", "GIF", "TIFF", *(["AVIF"] if _has_avif() else []))
-"""The formats that are decoded, by Pillow's names: those that the API's document names, and "other common
+"""The formats that are decoded, by Pillow's names: those that the API documentation names, and "other common
 formats"."""
 
 _EXIF_ORIENTATION: Final = 0x0112
@@ -59,19 +60,19 @@ _TOO_MANY: Final = ": more than any image of this API, so it is not decoded"
 
 
 class UnreadableError(ValueError):
-    """A file is not an image that can be decoded, or not all of one.
+    """A file is not an image that can be decoded completely.
 
-    Its message follows a noun: "the source", "image 1".
+    The message continues a sentence that begins with a noun, such as "the source" or "image 1".
     """
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What an image file really is.
+    """The facts of an image file, whatever its name says.
 
     :param format: Pillow's name of its format.
     :param width: pixels, as stored: before the EXIF orientation is applied.
-    :param height: likewise.
+    :param height: pixels, as stored.
     """
 
     format: str
@@ -80,26 +81,26 @@ class ImageInfo:
 
 
 def inspect(path: str) -> ImageInfo:
-    """Decode a local file whole, whatever its name or its host says it is.
+    """Decode a local file completely, whatever its name or its host says.
 
     :param path: the file.
-    :raises UnreadableError: if it cannot be decoded whole.
+    :raises UnreadableError: if it cannot be decoded completely.
     """
     with open(path, "rb") as file, _opened(file) as image:  # noqa: PTH123 (a file object, not a path)
         return ImageInfo(image.format or "", image.width, image.height)
 
 
 def load(data: bytes, *, draft_side: int | None = None) -> Image.Image:
-    """Decode a file whole, and turn the image upright.
+    """Decode a file completely, and turn the image upright.
 
     :param data: the file.
     :param draft_side: a JPEG may be decoded at a half, a quarter or an eighth of its sides if the longest one
         is still at least this. All of the file is read; most of the work is saved.
     :return: the image, of any mode. Its ``info`` has ``full_size``: width and height as a viewer shows them.
-    :raises UnreadableError: if it cannot be decoded whole.
+    :raises UnreadableError: if it cannot be decoded completely.
     """
     if not data:
-        raise UnreadableError("is empty, or gone")
+        raise UnreadableError("is empty or missing")
     image = _opened(io.BytesIO(data), draft_side=draft_side)
     # Pillow turns a TIFF by itself.
     width, height = image.size if image.format == "TIFF" else image.info["full_size"]
@@ -135,7 +136,7 @@ def _opened(file: IO[bytes], *, draft_side: int | None = None) -> Image.Image:
         raise UnreadableError(f"has more pixels than are safe to decode{_TOO_MANY}") from None
     except Exception as error:
         # Pillow's decoders raise whatever a broken file leads them to: OSError, SyntaxError, struct.error.
-        raise UnreadableError(f"breaks off, or is damaged ({sanitize_message(error)})") from None
+        raise UnreadableError(f"is incomplete or damaged ({sanitize_message(error)})") from None
     return image
 
 
@@ -227,7 +228,7 @@ _MAGIC: Final = (
 
 
 def _describe(head: bytes) -> str:
-    """What a file is that no format of ours takes, by its beginning."""
+    """Return what an unsupported file is, judging by its beginning."""
     formats = ", ".join(name for name in FORMATS if name != "TIFF")
     if head[4:8] == b"ftyp":
         name = _BRANDS.get(head[8:12]) or next(
@@ -238,13 +239,13 @@ def _describe(head: bytes) -> str:
         if name == "an AVIF image":
             return "is an AVIF image, which this Pillow cannot read: install Pillow 11.3 or newer"
         if name:
-            return f"is {name}, which cannot be read: convert it to one of {formats}"
+            return f"is {name}, which is not supported: convert it to one of {formats}"
     text = head.lstrip()
     if text[:4].lower() == b"<svg" or b"<svg" in head.lower():
-        return f"is an SVG drawing, which cannot be read: convert it to one of {formats}"
+        return f"is an SVG drawing, which is not supported: convert it to one of {formats}"
     if text.startswith((b"<", b"{")):
         return "is not an image, but text such as a web page or a message"
     for magic, name in _MAGIC:
         if head.startswith(magic):
-            return f"is {name}, which cannot be read: convert it to one of {formats}"
+            return f"is {name}, which is not supported: convert it to one of {formats}"
     return "is not an image, or is damaged from its beginning"

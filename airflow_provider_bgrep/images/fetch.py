@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetches image files over HTTP: generated images, sources and masks. The only code that does.
+"""Fetches image files over HTTP: generated images, sources and masks. No other code does this.
 
-*   Proxies, TLS verification and time-out are the connection's. Its AppCode and client certificate are never
+*   Proxies, TLS verification and timeout are the connection's. Its AppCode and client certificate are never
     sent, nor is anything from ``.netrc``; only ``user:password@`` in the URL itself is, to that host.
 *   A transfer ends: it has a deadline, a minimum speed, a size limit and a bounded number of attempts.
-*   No message names the URL, which may be signed. Callers name it with what they may show.
+*   Messages do not contain the URL, which may be signed. Callers add what they may show.
 """
 
 from __future__ import annotations
@@ -47,14 +47,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 USER_AGENT: Final = f"airflow-provider-bgrep/{__version__} (+https://airflow.apache.org/ecosystem/)"
-"""Many hosts refuse the names of HTTP libraries. Environment variable ``BGREP_USER_AGENT`` replaces it."""
+"""The ``User-Agent``, because many hosts refuse those of HTTP libraries. The environment variable
+``BGREP_USER_AGENT`` replaces it."""
 
 CHUNK_BYTES: Final = 64 * 1024
 CHUNK_SECONDS: Final = 30.0
-"""A transfer ends if 64 KiB take longer than this: that is 2 KiB/s."""
+"""Seconds within which 64 KiB must arrive, otherwise the transfer is aborted: 2 KiB/s."""
 
 DEADLINE_TIMEOUTS: Final = 10
-"""A transfer may take this many times the connection's time-out."""
+"""Deadline of a transfer, as a multiple of the connection's timeout."""
 
 MAX_REDIRECTS: Final = 5
 
@@ -65,7 +66,7 @@ class FetchError(OSError):
     """A file could not be fetched. The message follows the file's name, and does not contain the URL.
 
     :param reason: why.
-    :param is_final: whether another attempt would end the same way.
+    :param is_final: whether another attempt would fail in the same way.
     """
 
     def __init__(self, reason: str, *, is_final: bool = False) -> None:
@@ -74,7 +75,7 @@ class FetchError(OSError):
 
 
 class UrlExpiredError(FetchError):
-    """The host does not serve this URL, or not any more: HTTP 403, 404 or 410."""
+    """The host does not serve this URL, or does not serve it any more: HTTP 403, 404 or 410."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"answers HTTP {status}", is_final=True)
@@ -93,12 +94,12 @@ class Fetched:
 
 
 class Fetcher:
-    """Fetches files. For one thread; a context manager.
+    """Fetches files. A context manager, for use in one thread.
 
-    :param settings: the connection, for its proxies, TLS verification and time-out. ``None``: the
+    :param settings: the connection, for its proxies, TLS verification and timeout. ``None``: the
         environment's.
     :param max_bytes: size limit of one file.
-    :param end_time: no transfer goes on after this, wall clock in seconds.
+    :param end_time: deadline for all transfers, wall clock in seconds.
     :param user_agent: the ``User-Agent`` to send.
     """
 
@@ -128,7 +129,7 @@ class Fetcher:
         self._session.close()
 
     def read(self, url: str) -> bytes:
-        """A file's content.
+        """Return the content of a file.
 
         :raises FetchError: if it cannot be fetched.
         """

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The journal of submits: an intent before each, the ``result_key`` after it.
 
-The API has no idempotency key and cannot list jobs, so only the journal keeps a second try of an Airflow task
-from submitting again. Records are found by what was submitted, never by a position in a list.
+The API has no idempotency keys and cannot list jobs, so only the journal prevents a second try of an
+Airflow task from submitting again. Records are found by what was submitted, never by a position in a
+list.
 
 A store can only get and set, so the keys are numbered::
 
@@ -10,8 +11,9 @@ A store can only get and set, so the keys are numbered::
     {n}-p0, -p1 …    up to 16 submits each, written in epoch n only
     metadata         what holds for the task as a whole: its deadline, why it stopped
 
-An *epoch* is what one process writes. Two processes may run the same task instance at once, such as a worker
-that Airflow has given up but that still runs. Two known algorithms keep them apart:
+An *epoch* is the part of the journal that one process writes. Two processes may run the same task
+instance at the same time, for example if Airflow considers a worker dead that is still running. Two known
+algorithms keep them apart:
 
 *   The number of an epoch is acquired with a *splitter*, the core of Lamport's fast mutual exclusion (1987;
     Moir and Anderson's renaming, 1995). Each process writes its name, checks that nobody took the number,
@@ -174,7 +176,7 @@ class Journal:
     def _check_not_fenced(self) -> None:
         if self._get(_requested(self._epoch + 1)):
             raise SupersededError(
-                "Another run of this task instance has taken over; this one submits nothing more."
+                "Another process has taken over this task instance. This one submits nothing more."
             )
 
     def _read_metadata(self) -> TaskMetadata | None:

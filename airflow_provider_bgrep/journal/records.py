@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a journal holds: one record for each submit, and the metadata of the task as a whole."""
+"""The contents of a journal: one record for each submit, and the metadata of the task."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class SupersededError(Exception):
-    """Another run of the same task instance has taken over, or the plan is over: submit nothing more."""
+    """Another process has taken over the task instance, or the plan has ended: submit nothing more."""
 
 
 class JournalError(ValueError):
@@ -25,9 +25,9 @@ class JournalError(ValueError):
         self.what, self.file, self.location = what, file, location
         where = " in ".join(filter(None, (file, location))) or "the journal"
         super().__init__(
-            f"Cannot read {where}: {what}. The journal names what is billable, so nothing was submitted now. "
+            f"Cannot read {where}: {what}. The journal records what is billable, so nothing was submitted. "
             "Restore the file from a backup. If there is none, check the bill details in the cloud console, "
-            "then move the journal away: the task begins a new one, and submits the list again."
+            "then move the journal away: the task starts a new one, and submits the list again."
         )
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -39,16 +39,16 @@ def _journal_error(what: str, file: str, location: str) -> JournalError:
 
 
 class State(str, Enum):
-    """How far a submit came."""
+    """The state of a submit."""
 
     INTENT = "intent"
-    """It was about to be sent. Read by a later epoch, it means that the outcome is unknown."""
+    """It was about to be sent. For a later epoch, this means that the outcome is unknown."""
     ACCEPTED = "accepted"
     """The ``result_key`` is known."""
     REFUSED = "refused"
     """It was certainly not accepted, and may be submitted again."""
     UNKNOWN = "unknown"
-    """The answer was lost."""
+    """The response was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class SubmittedTask:
     """One image task of a submit.
 
     :param key: its identity, see :func:`~airflow_provider_bgrep.protocol.identity.identities`.
-    :param images: how many images it asks for.
+    :param images: number of images that it requests.
     :param id: the user's own name for it, at most 100 characters.
     """
 
@@ -69,19 +69,19 @@ class SubmittedTask:
 class SubmitRecord:
     """One submit.
 
-    :param state: how far it came.
+    :param state: its state.
     :param at: when it was last sent, ISO 8601 in UTC.
     :param items: its image tasks, in the order sent.
     :param account: the connection that it was sent with.
     :param regenerate_key: what distinguishes it from submits before ``regenerate``; empty without that.
     :param try_number: Airflow's number of the try that sent it.
-    :param nonce: the nonce that it was sent with; support can find the call by it.
+    :param nonce: the nonce of the request, by which support can find it.
     :param result_key: the job's key, once accepted.
-    :param request_id: the service's id of the call, if it answered.
-    :param gateway_request_id: the gateway's id of the call, if it answered.
-    :param code: the error code of a refusal or of a lost answer.
+    :param request_id: the service's id of the request, if it responded.
+    :param gateway_request_id: the gateway's id of the request, if it responded.
+    :param code: the error code of a refusal or of a lost response.
     :param http_status: the HTTP status of that error.
-    :param reason: that error in words.
+    :param reason: the message of that error.
     """
 
     state: State
@@ -105,7 +105,7 @@ class SubmitRecord:
 
     @property
     def images(self) -> int:
-        """How many images it asks for."""
+        """Number of images that it requests."""
         return sum(item.images for item in self.items)
 
     def to_json(self) -> dict[str, Any]:
@@ -133,14 +133,15 @@ class SubmitRecord:
 
 @dataclass(frozen=True, slots=True)
 class TaskMetadata:
-    """What holds for the task as a whole.
+    """The metadata of the task as a whole.
 
     :param clear_id: distinguishes the task instance before a clear from the same one after it. Retries and
         deferrals do not change it.
     :param end_time: the deadline, wall clock in seconds.
     :param first_try: Airflow's number of the first try since the last clear.
     :param counts: calls since the last clear, by operation.
-    :param stopped: the answer after which nothing more is submitted until the next clear, if there was one.
+    :param stopped: the response after which nothing more is submitted until the next clear, if there was
+        one.
     """
 
     clear_id: str = ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a journal is kept: in memory, in a folder, or in Airflow's task state store. Imports no Airflow."""
+"""Stores of a journal: memory, a folder, or Airflow's task state store. Does not import Airflow."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class Store(Protocol):
 
     @property
     def location(self) -> str:
-        """Where it is, for messages."""
+        """The location, for messages."""
 
     def get(self, key: str) -> Any:
-        """The value, or ``None``."""
+        """Return the value; ``None`` if there is none."""
 
     def set(self, key: str, value: Any) -> None:
-        """Keep the value. When this returns, a crash does not lose it."""
+        """Store the value. When this returns, a crash does not lose it."""
 
 
 class MemoryStore:
-    """A store that lasts as long as the process, for where there is no other."""
+    """A store in the memory of this process, if there is no other."""
 
     location = "this process's memory"
 
@@ -36,11 +36,11 @@ class MemoryStore:
         self._values: dict[str, Any] = {}
 
     def get(self, key: str) -> Any:
-        """The value, or ``None``."""
+        """Return the value; ``None`` if there is none."""
         return self._values.get(key)
 
     def set(self, key: str, value: Any) -> None:
-        """Keep the value until the process ends."""
+        """Store the value until the process ends."""
         self._values[key] = value
 
 
@@ -73,7 +73,7 @@ class FileStore:
             raise JournalError(f"it is not JSON ({error})", file=file, location=self.location) from None
 
     def set(self, key: str, value: Any) -> None:
-        """Keep the value."""
+        """Store the value."""
         data = json.dumps(value, indent=1, ensure_ascii=False).encode()
         put_bytes(data, self._folder / f"{key}.json")
 
@@ -92,9 +92,9 @@ class TaskStateStore:
         self._accessor, self._retention = accessor, retention
 
     def get(self, key: str) -> Any:
-        """The value, or ``None``."""
+        """Return the value; ``None`` if there is none."""
         return self._accessor.get(key)
 
     def set(self, key: str, value: Any) -> None:
-        """Keep the value."""
+        """Store the value."""
         self._accessor.set(key, value, retention=self._retention)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of operators' arguments when the DAG file is parsed."""
+"""Validates arguments of operators when the DAG file is parsed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import timedelta
 
 
 def one_of(name: str, value: str, choices: Sequence[str]) -> str:
-    """``value`` itself.
+    """Return ``value``.
 
     :raises ValueError: if it is not among ``choices``.
     """
@@ -19,7 +19,7 @@ def one_of(name: str, value: str, choices: Sequence[str]) -> str:
 
 
 def seconds_of(name: str, value: timedelta | float) -> float:
-    """A duration in seconds.
+    """Return a duration in seconds.
 
     :raises ValueError: if it is not above 0.
     """
@@ -30,7 +30,7 @@ def seconds_of(name: str, value: timedelta | float) -> float:
 
 
 def count_of(name: str, value: int | None, most: int | None = None) -> int | None:
-    """A number of things, or ``None``.
+    """Return a count, or ``None``.
 
     :raises ValueError: if it is not a whole number from 0 to ``most``.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the operators that generate images share: executions, deferrals and kills."""
+"""Base class of the operators that generate images: executions, deferrals and stops."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.operators.spec import GenerateSpec
 
 BUSY_SECONDS: Final = 30.0
-"""While our own jobs keep the service busy: seconds after the first is finished until more is submitted."""
+"""If the service is busy with our own jobs: seconds from the first finished job until more is submitted."""
 
 
 class GenerateBase(BaseOperator):
-    """Runs a :class:`~airflow_provider_bgrep.operators.spec.GenerateSpec`, in the worker or deferred.
+    """Runs a :class:`~airflow_provider_bgrep.operators.spec.GenerateSpec` in the worker, or deferred.
 
-    A subclass says what to run in :meth:`build_spec`.
+    A subclass returns what to run from :meth:`build_spec`.
 
-    :param deferrable: wait in the triggerer.
+    :param deferrable: whether to wait in the triggerer.
     :param poll_interval: seconds between two queries of one job.
-    :param timeout: seconds until everything must be done.
+    :param timeout: seconds to the deadline.
     """
 
     ui_color = "#e8f4ec"
 
     collect_after: float = RESULT_URL_SECONDS / 3
-    """Seconds that a finished job may wait for others before it is saved: its result URLs expire."""
+    """Seconds that a finished job may wait for others before it is saved, because its result URLs expire."""
 
     def __init__(
         self,
@@ -53,14 +53,14 @@ class GenerateBase(BaseOperator):
         self._kill_switch = KillSwitch()
 
     def build_spec(self, context: Context) -> GenerateSpec:
-        """What to run. Called once for each execution.
+        """Return what to run. Called once for each execution.
 
-        :param context: Airflow's.
+        :param context: Airflow's context.
         """
         raise NotImplementedError
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Submit what is not submitted yet, and save what is finished."""
+        """Submit what is not submitted yet, and save finished jobs."""
         return self._execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -72,11 +72,11 @@ class GenerateBase(BaseOperator):
         from airflow_provider_bgrep.triggers.bgrep import read_event
         from airflow_provider_bgrep.triggers.event import Reason
 
-        # The event is a hint: the worker queries the jobs itself. Where the triggerer cannot query, it would
-        # report so again and again, so this worker waits instead.
+        # The event is a hint: the worker queries the jobs itself. If the triggerer cannot query, it would
+        # report this repeatedly, so this worker waits instead.
         fired = read_event(event)
         self.log.info(
-            "Resumed (%s): %d jobs are finished, %d are not.",
+            "Resumed (%s): %d jobs finished, %d unfinished.",
             fired.reason.value,
             fired.finished,
             fired.pending,
@@ -91,13 +91,13 @@ class GenerateBase(BaseOperator):
         )
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Continue after a deferral, also where no triggerer was there to end it."""
+        """Continue after a deferral, even if no triggerer was running to end it."""
         if next_method == "__fail__" and "timeout" in str((next_kwargs or {}).get("error", "")).lower():
             return self._execute(context)
         return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
-        """Submit nothing more. The API cannot cancel: accepted jobs go on, and a later run collects them."""
+        """Submit nothing more. The API cannot cancel jobs: they continue, and a later try collects them."""
         self._kill_switch.kill()
 
     def _execute(self, context: Context, resumed: Resumed | None = None) -> dict[str, Any]:
@@ -119,12 +119,12 @@ class GenerateBase(BaseOperator):
     def defer_on(self, deferral: Deferral) -> NoReturn:
         """Wait in the triggerer.
 
-        :param deferral: for what, and how long.
+        :param deferral: the jobs to wait for, and the deadline.
         """
         from airflow_provider_bgrep.triggers.bgrep import GRACE_SECONDS, BgRepTrigger
 
         keys, left = deferral.result_keys, max(0.0, deferral.end_time - time.time())
-        # The keys are in the log because before Airflow 3.3 nothing else names them when the deferred task is
+        # The keys are logged because before Airflow 3.3, nothing else logs them if the deferred task is
         # marked or cleared.
         self.log.info("Waiting in the triggerer for %d jobs: %s", len(keys), ", ".join(keys))
         self.defer(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The border between this provider's core and Airflow: each error of the core becomes one of ours here."""
+"""Translates the errors of the core, which does not know Airflow, to the exceptions that users catch."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a :class:`~airflow_provider_bgrep.operators.spec.GenerateSpec`: between Airflow's context and the
-engine. Knows no operator.
+"""Runs a :class:`~airflow_provider_bgrep.operators.spec.GenerateSpec`: connects Airflow's context with the
+engine. It does not depend on an operator.
 """
 
 from __future__ import annotations
@@ -38,16 +38,17 @@ if TYPE_CHECKING:
 
 
 DOWNLOAD_GRACE_SECONDS: Final = 300.0
-"""Seconds after the deadline in which images may still be fetched: what is finished is paid for."""
+"""Seconds after the deadline in which finished images may still be downloaded, because they are billed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """What the trigger reported, if one fired.
+    """The report of the trigger, if one fired.
 
-    :param queries: how many queries it made.
-    :param waits_here: whether the run must wait in the worker from now on: the triggerer cannot query.
-    :param is_finished: whether the trigger found every job finished that it waited for.
+    :param queries: number of its queries.
+    :param waits_here: whether the run must wait in the worker from now on, because the triggerer cannot
+        query.
+    :param is_finished: whether all jobs that the trigger waited for were finished.
     """
 
     queries: int = 0
@@ -57,7 +58,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Deferral:
-    """The run is not over: it waits for jobs in the triggerer.
+    """A request to wait for jobs in the triggerer.
 
     :param bgrep_conn_id: the connection to query with.
     :param result_keys: the jobs.
@@ -79,16 +80,16 @@ def run_generate(
     kill_switch: KillSwitch,
     resumed: Resumed = Resumed(),
 ) -> dict[str, Any] | Deferral:
-    """Submit what is not submitted yet and save what is finished, up to a deferral or to the end.
+    """Submit what is not submitted yet and save finished jobs, until the run defers or ends.
 
     :param spec: the run.
-    :param context: Airflow's.
+    :param context: Airflow's context.
     :param log: the task's logger.
-    :param kill_switch: ends the run from another thread.
-    :param resumed: what the trigger reported.
-    :return: the summary, or what to defer on.
-    :raises InvalidInput: with every problem of the input; nothing is sent then.
-    :raises BgRepError: if the run ends in an error.
+    :param kill_switch: stops the run from another thread.
+    :param resumed: the report of the trigger.
+    :return: the summary, or the deferral.
+    :raises InvalidInput: with every problem of the input; nothing is sent.
+    :raises BgRepError: if the run fails.
     """
     return _Run(spec, context, log, kill_switch).run(resumed)
 
@@ -102,7 +103,7 @@ class _Run:
         tasks = validate_tasks(spec.task_list, least=0, most=None)
         self._destination = absolute_path("destination", spec.destination)
         hook = BgRepHook(spec.bgrep_conn_id)
-        # Read before anything is written: a connection that cannot be used leaves nothing behind.
+        # Read the connection before anything is written, so that an invalid one leaves nothing behind.
         self._settings = with_share(hook.settings, spec.rate_share)
         if spec.store is None:
             check_first_try(context, may_resubmit=spec.may_resubmit, log=log)
@@ -122,10 +123,10 @@ class _Run:
             hook.query,
             spec.options.filename_template,
             MAX_RESULT_BYTES,
-            # Also a run that begins after its deadline collects what is paid for.
+            # A run that begins after its deadline still collects billed images.
             max(journal.metadata.end_time, time.time()) + DOWNLOAD_GRACE_SECONDS,
         )
-        # Where the journal could not be written, the key may be in a file beside the images.
+        # If the journal could not be written, the key may be in a file next to the images.
         records = [*spec.known_records, *journal.previous_records]
         journal.previous_records = [self._job_store.with_key(record) for record in records]
         self._work_items = WorkItems(
@@ -138,8 +139,8 @@ class _Run:
         self._waits_here = False
 
     def run(self, resumed: Resumed) -> dict[str, Any] | Deferral:
-        """Do rounds until the run defers or ends."""
-        # A journal in this process's memory cannot be handed on.
+        """Run rounds of the engine until the run defers or ends."""
+        # A journal in the memory of this process is not available after a deferral.
         may_defer = self._spec.deferrable and self._spec.store is not None
         self._waits_here = resumed.waits_here or not may_defer
         self._load_saved()
@@ -188,17 +189,17 @@ class _Run:
         )
 
     def _position(self) -> tuple[int, ...]:
-        """What a round can change."""
+        """Return the values that a round can change."""
         return len(self._work_items.jobs), *self._work_items.counts().values()
 
     # --- a round of the engine --------------------------------------------------------------------
 
     def _round(self) -> Result:
-        """Submit what is to be submitted, and save what is finished."""
+        """Submit image tasks, and save finished jobs."""
         journal = self._journal
         items = self._wanted()
         if items:
-            # What cannot be saved must not be billed.
+            # Images that cannot be saved must not be billed.
             check_writable(self._destination / FOLDER)
             images = sum(item.images for item in items)
             self._log.info("Submitting %d image tasks (%d images).", len(items), images)
@@ -215,8 +216,8 @@ class _Run:
         if result.is_killed:
             self._log_outstanding()
             raise BgRepServiceError(
-                "Airflow ended the task. Nothing more is submitted. Accepted jobs go on; the next run of the "
-                "task collects them and does not submit them again."
+                "The task is being stopped. Nothing more is submitted. Accepted jobs continue; the next try "
+                "collects them and does not submit them again."
             )
         if result.has_unjournaled_jobs:
             self._write_missing_keys(result)
@@ -243,16 +244,18 @@ class _Run:
         )
 
     def _write_missing_keys(self, result: Result) -> None:
-        """Write the keys into the journal that could not be written before, now that time has passed."""
+        """Try again to write the keys to the journal that could not be written before."""
         try:
             self._journal.flush()
         except Exception:
-            self._log.exception("The journal still cannot be written; this try waits for its jobs itself.")
+            self._log.exception(
+                "The journal still cannot be written. This try waits for its jobs in the worker."
+            )
         else:
             result.has_unjournaled_jobs = False
 
     def _wanted(self) -> list[WorkItem]:
-        """The items that are still to be submitted, and may be."""
+        """Return the items to submit, within the budget."""
         if self._journal.metadata.stopped or time.time() >= self._journal.metadata.end_time:
             return []
         spec = self._spec
@@ -269,8 +272,8 @@ class _Run:
     # --- what earlier tries left ------------------------------------------------------------------
 
     def _load_saved(self) -> None:
-        """Take over the jobs whose images are saved already."""
-        # A new try checks that the images are still there; the executions of one try trust each other.
+        """Load the jobs whose images are already saved."""
+        # A new try checks that the images still exist. Within a try, later executions rely on this check.
         is_new_try = all(
             record.try_number < self._journal.try_number for record in self._journal.previous_records
         )
@@ -293,7 +296,7 @@ class _Run:
         others = [one.result_key for one in self._work_items.other_accounts if one.state is State.ACCEPTED]
         if others:
             self._log.warning(
-                "%d jobs were submitted with another connection, and cannot be collected with this one: %s",
+                "%d jobs were submitted with another connection and cannot be collected with this one: %s",
                 len(others),
                 ", ".join(others),
             )
@@ -302,7 +305,9 @@ class _Run:
         keys = [record.result_key for record in self._work_items.outstanding]
         if keys:
             self._log.warning(
-                "%d jobs go on and are billable (the API cannot cancel them): %s", len(keys), ", ".join(keys)
+                "%d jobs continue and are billable, because the API cannot cancel them: %s",
+                len(keys),
+                ", ".join(keys),
             )
 
     def _finish(self, result: Result) -> dict[str, Any]:
@@ -312,7 +317,7 @@ class _Run:
 
 
 def manifest_name(context: Context) -> str:
-    """File name of a task instance's manifest."""
+    """Return the file name of a task instance's manifest."""
     *parts, map_index = task_name(context)
     if int(map_index) >= 0:
         parts.append(f"map_{map_index}")
@@ -320,24 +325,24 @@ def manifest_name(context: Context) -> str:
 
 
 def with_share(settings: Settings, share: float) -> Settings:
-    """The settings of a connection whose rate this task shares with others."""
+    """Return the settings of a connection, with this task's share of its rate."""
     rate = settings.max_requests_per_second
     return settings if rate is None else replace(settings, max_requests_per_second=rate * share)
 
 
 def clear_id_of(context: Context) -> str:
-    """What distinguishes a task instance before a clear from the same one after it; equal for all retries."""
-    # A clear raises the number of tries that the task may come to. It gives a run that had ended
-    # another start date; so does a run that was deleted and created again under its old name.
+    """Return an id that a clear of the task instance changes, and a retry does not."""
+    # A clear increases the maximum number of tries. It gives a DAG run that had ended a new start date,
+    # as does deleting a DAG run and creating it again with the same id.
     started = getattr(context.get("dag_run"), "start_date", None)
     return f"{getattr(context['ti'], 'max_tries', '')} {started.isoformat() if started else ''}".strip()
 
 
 def regenerate_key(regenerate: Any, clear_id: str) -> str:
-    """What distinguishes image tasks that are to be submitted again from those submitted before.
+    """Return the key that distinguishes image tasks to submit again from those submitted before.
 
-    :param regenerate: nothing or false: no difference. True: each clear of the task submits again, its
-        retries do not. Any other text is the key itself.
+    :param regenerate: ``None`` or false: nothing is submitted again. True: each clear of the task submits
+        again, its retries do not. Any other text is the key itself.
     :param clear_id: see :func:`clear_id_of`.
     """
     text = "" if regenerate is None else str(regenerate).strip()

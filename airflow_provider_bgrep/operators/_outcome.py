@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a run ends: the manifest, the summary, and the error if there is one. Knows no operator."""
+"""Ends a run: writes the manifest, then returns the summary or raises the error."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.operators.spec import GenerateSpec
 
 _SHOWN: Final = 10
-"""Image tasks that a message names at most; the manifest names all."""
+"""Number of image tasks that a message names; the manifest has all of them."""
 
 _GOOD: Final = frozenset({Outcome.GENERATED})
 _SOME: Final = frozenset({Outcome.GENERATED, Outcome.PARTIAL})
@@ -44,13 +44,13 @@ _SOME: Final = frozenset({Outcome.GENERATED, Outcome.PARTIAL})
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """Everything that decides how the task ends.
+    """Everything that determines how the task ends.
 
     :param spec: the run.
     :param work_items: the outcome of each image task.
-    :param journal: what was submitted.
-    :param result: how the last round went.
-    :param manifest: where to write the manifest.
+    :param journal: the record of submits.
+    :param result: the result of the last round.
+    :param manifest: path of the manifest.
     """
 
     spec: GenerateSpec
@@ -60,25 +60,25 @@ class FinishedRun:
     manifest: ObjectStoragePath
 
     def of(self, outcome: Outcome) -> list[WorkItem]:
-        """The list's items with this outcome."""
+        """Return the items of the list with this outcome."""
         return [item for item in self.work_items.listed if item.outcome is outcome]
 
     @property
     def totals(self) -> str:
-        """The outcomes in words, and where to read them one by one."""
+        """The number of items by outcome, and the path of the manifest."""
         items = self.work_items
-        return f"Of {len(items.listed)} image tasks: {items.description}. All are in {self.manifest}."
+        return f"Of {len(items.listed)} image tasks: {items.description}. Details: {self.manifest}."
 
     @property
     def stop(self) -> CallError | None:
-        """The answer after which nothing more was submitted, in this execution or an earlier one."""
+        """The response after which nothing more was submitted, in this execution or an earlier one."""
         return self.result.stopped or stop_error(self.journal.metadata.stopped)
 
 
 def finish(run: FinishedRun, context: Context, *, log: Any) -> dict[str, Any]:
-    """Write the manifest, then return the summary or raise what went wrong.
+    """Write the manifest, then return the summary or raise the error.
 
-    The summary is pushed to XCom even where the task fails: the images that succeeded are paid for.
+    The summary is pushed to XCom even if the task fails, because the generated images are billed.
     """
     for item in run.of(Outcome.NOT_SUBMITTED):
         item.set_outcome(item.outcome, item.reason or _why_not_submitted(run))
@@ -97,7 +97,7 @@ def finish(run: FinishedRun, context: Context, *, log: Any) -> dict[str, Any]:
 
 
 def summarize(run: FinishedRun) -> dict[str, Any]:
-    """The run in counts, for XCom."""
+    """Return the summary of the run for XCom."""
     metadata, items = run.journal.metadata, run.work_items
     accepted = [
         record
@@ -122,7 +122,7 @@ def summarize(run: FinishedRun) -> dict[str, Any]:
 
 
 def stop_record(error: CallError | None) -> dict[str, Any] | None:
-    """The answer after which nothing more is submitted, as the journal keeps it."""
+    """Return the response after which nothing more is submitted, as the journal stores it."""
     if error is None:
         return None
     return {
@@ -136,7 +136,7 @@ def stop_record(error: CallError | None) -> dict[str, Any] | None:
 
 
 def stop_error(record: Any) -> CallError | None:
-    """The answer again that :func:`stop_record` wrote down."""
+    """Return the error that :func:`stop_record` stored."""
     if record is None:
         return None
     facts = {name: value for name, value in record.items() if name not in ("operation", "message")}
@@ -149,7 +149,7 @@ def stop_error(record: Any) -> CallError | None:
 
 
 def error_of(run: FinishedRun) -> BaseException | None:
-    """What to raise: first what another try may not meet, then what kept the list from being done."""
+    """Return the exception to raise: first transient errors, then errors that left the list incomplete."""
     if run.result.error is not None:
         return _transient(run.result.error)
     over = [item for item in run.work_items.listed if item.is_over_budget]
@@ -172,8 +172,8 @@ def _transient(error: BaseException) -> BaseException:
         return error_from(error)
     if isinstance(error, NotSavedError):
         return BgRepDownloadError(
-            f"Finished images could not be saved: {error}. They are paid for, and their URLs expire: let the "
-            "task retry, or clear it, soon."
+            f"Generated images could not be saved: {error}. They are billed, and their URLs expire: retry or "
+            "clear the task soon."
         )
     return BgRepServiceError(str(error)) if isinstance(error, SupersededError) else error
 
@@ -182,7 +182,7 @@ def _over_budget(run: FinishedRun, over: Sequence[WorkItem]) -> BgRepError:
     asked = sum(item.images for item in over)
     spent = run.journal.billable_images
     before = f", {spent} were submitted before" if spent else ""
-    what = f"is {run.spec.max_images}, but task_list asks for {asked} images more{before}"
+    what = f"is {run.spec.max_images}, but task_list requests {asked} more images{before}"
     problem = Problem("max_images", f"{what}; raise it, or set over_budget to 'trim' in options")
     return input_error(InvalidInput([problem]))
 
@@ -196,7 +196,7 @@ def _refused(run: FinishedRun, stop: CallError, not_submitted: Sequence[WorkItem
         keys = ", ".join(record.result_key for record in pending[:_SHOWN])
         more = f" and {len(pending) - _SHOWN} more" if len(pending) > _SHOWN else ""
         error.message += f" {len(pending)} jobs are billable and not collected: {keys}{more}."
-    error.message += f" Then clear this task: accepted jobs are not submitted again. {run.totals}"
+    error.message += f" Then clear this task. Accepted jobs are not submitted again. {run.totals}"
     return error
 
 
@@ -212,7 +212,7 @@ def _unknown(
         names = _names(item for item in unknown if item.record is record)
         submits.append(f"sent at {record.at} (nonce {record.nonce}, {ids}): {names}")
     more = f"; and {len(records) - _SHOWN} more submits" if len(records) > _SHOWN else ""
-    rest = f" {len(not_submitted)} more were not submitted after that." if not_submitted else ""
+    rest = f" After that, {len(not_submitted)} image tasks were not submitted." if not_submitted else ""
     return BgRepUnknownOutcomeError(
         f"{len(unknown)} image tasks have an unknown outcome: {'; '.join(submits)}{more}.{rest} "
         f"{ADVICE} {run.totals}",
@@ -223,7 +223,7 @@ def _unknown(
 
 def _timed_out(run: FinishedRun) -> BgRepTimeoutError:
     return BgRepTimeoutError(
-        f"The run did not finish within {run.spec.timeout:g} s. Accepted jobs go on: clear this task to "
+        f"The run did not finish within {run.spec.timeout:g} s. Accepted jobs continue: clear this task to "
         f"collect them and to submit the rest. {run.totals}"
     )
 
@@ -247,9 +247,9 @@ def _why_not_submitted(run: FinishedRun) -> str:
     if run.stop is not None:
         return f"nothing more was submitted after: {run.stop.message}"
     if run.result.error is not None:
-        return "the task ended before, on an error that may not occur again"
+        return "the task ended before, with a transient error"
     if time.time() >= run.journal.metadata.end_time:
-        return "the deadline passed before"
+        return "the deadline had passed"
     return MEANINGS[Outcome.NOT_SUBMITTED][0]
 
 

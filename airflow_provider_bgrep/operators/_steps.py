@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run does after a round of the engine: a value, decided by a pure function."""
+"""Decides what a run does after a round of the engine: a pure function that returns a value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Defer:
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """Do another round.
+    """Run another round.
 
     :param waits_here: whether that round waits in this worker until its jobs are finished.
     """
@@ -33,17 +33,17 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What one round came to.
+    """The result of one round.
 
-    :param collectable: keys of accepted jobs that a query could still bring results of.
-    :param may_continue: whether another round is allowed: the deadline is ahead, the account may query, and
-        no other run of the task instance has taken over.
+    :param collectable: keys of accepted jobs whose results can still be collected.
+    :param may_continue: whether another round is allowed: the deadline has not passed, the account may
+        query, and no other process has taken over the task instance.
     :param waits_here: whether the round waited in this worker until its jobs were finished.
     :param has_unjournaled_jobs: whether the journal lacks the key of an accepted job. Only this process
-        knows it, so it must not defer.
+        knows the key, so it must not defer.
     :param reported_finished: keys that the trigger reported as finished.
-    :param has_advanced: whether any image task or job changed since the round before.
-    :param has_error: whether something went wrong that another try may not meet.
+    :param has_advanced: whether any image task or job has changed since the previous round.
+    :param has_error: whether there was a transient error.
     :param has_work: whether something may still be submitted.
     """
 
@@ -58,10 +58,10 @@ class Progress:
 
 
 def next_step(progress: Progress) -> Defer | Continue | Finish:
-    """The step that follows a round."""
+    """Return the step that follows a round."""
     if progress.collectable and progress.may_continue and not progress.waits_here:
-        # Where the trigger finds a job finished and the worker does not, the two would hand the job to each
-        # other forever. The worker waits for it then.
+        # If the trigger finds a job finished and the worker does not, they would pass the job to each
+        # other forever. In this case, the worker waits for it.
         is_disputed = not progress.reported_finished.isdisjoint(progress.collectable)
         if progress.has_unjournaled_jobs or is_disputed:
             return Continue(waits_here=True)

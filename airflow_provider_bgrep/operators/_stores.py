@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where an operator keeps its journal: Airflow's task state store, or a folder."""
+"""Selects the store of an operator's journal: Airflow's task state store, or a folder."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 ADVICE = (
-    "The API can neither list nor cancel jobs: check the bill details in the cloud console for that time. If "
-    "the job was not billed, or to submit it again, run with on_unknown_outcome='resubmit'."
+    "The API cannot list jobs: check the bill details in the cloud console for that time. If the job was not "
+    "billed, or to submit it again in any case, clear the task with on_unknown_outcome='resubmit'."
 )
 
 
 def task_name(context: Context) -> tuple[str, ...]:
-    """The parts that together identify a task instance."""
+    """Return the parts that together identify a task instance."""
     ti = context["ti"]
     return (ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index))
 
 
 def open_store(journal_path: Any, context: Context) -> Store | None:
-    """The store of a task instance's journal.
+    """Return the store of a task instance's journal.
 
-    :param journal_path: the user's folder, if any; it wins over Airflow's store.
-    :param context: Airflow's.
-    :return: the store, ``None`` if there is neither.
+    :param journal_path: the folder that the user has set, if any; it takes precedence over Airflow's
+        store.
+    :param context: Airflow's context.
+    :return: the store; ``None`` if there is none.
     """
     if journal_path:
         folder = storage_path(journal_path).joinpath(*map(safe_name, task_name(context)))
@@ -43,17 +44,17 @@ def open_store(journal_path: Any, context: Context) -> Store | None:
 
 
 def check_first_try(context: Context, *, may_resubmit: bool, log: Any) -> None:
-    """Without a journal, let only the first try submit.
+    """Check that this is the first try, because the task has no journal.
 
-    :raises BgRepUnknownOutcomeError: if this is a later try, and it may not submit again.
+    :raises BgRepUnknownOutcomeError: if this is a later try, and may not submit again.
     """
     log.warning(
         "This task has no journal: Airflow before 3.3 has no task state store, and journal_path is not set. "
-        "If the worker dies, a second try will send nothing."
+        "If the worker dies, the next try sends nothing."
     )
     if context["ti"].try_number > 1 and not may_resubmit:
         raise BgRepUnknownOutcomeError(
-            "This is not the first try. Without a journal it is unknown whether an earlier one submitted. "
-            "Nothing was sent now. Set journal_path: later runs will have a journal, although not of this "
-            f"one. {ADVICE}"
+            "This is not the first try, and without a journal it is unknown what an earlier try submitted. "
+            "Nothing was sent now. Set journal_path, so that later runs have a journal. "
+            f"{ADVICE}"
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Submits one job, with a journal entry before and after it, so that a retry is not billed again."""
+"""Submits one job, and records it before and after, so that a retry is not billed again."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def submit_once(spec: SubmitSpec, context: Context, *, log: Any) -> str:
     """Submit the image tasks, unless an earlier try of this task instance did.
 
     :param spec: the job.
-    :param context: Airflow's.
+    :param context: Airflow's context.
     :param log: the task's logger.
     :return: the job's ``result_key``.
-    :raises InvalidInput: with every problem of the list; nothing is sent then.
+    :raises InvalidInput: with every problem of the list; nothing is sent.
     :raises BgRepUnknownOutcomeError: if an earlier try may have submitted, and ``spec`` does not allow a
         second submit.
     """
@@ -53,7 +53,7 @@ def submit_once(spec: SubmitSpec, context: Context, *, log: Any) -> str:
         if not spec.may_resubmit:
             raise _unknown(sent[-1])
         log.warning(
-            "Submitting again what was sent at %s (on_unknown_outcome='resubmit'): it may be paid twice.",
+            "Submitting again what was sent at %s (on_unknown_outcome='resubmit'). It may be billed twice.",
             sent[-1].at,
         )
     items = [
@@ -78,7 +78,8 @@ def _submit_journaled(
         try:
             job = hook.submit(tasks, nonce=nonce)
         except BgRepError as error:
-            # A job that failed as a whole may be billed as well: only a person can decide to submit it again.
+            # A job that failed as a whole may be billed as well: a person has to decide whether to submit
+            # it again.
             is_unknown = isinstance(error, BgRepUnknownOutcomeError | BgRepJobFailedError)
             entry.write_failed(
                 State.UNKNOWN if is_unknown else State.REFUSED,
@@ -87,16 +88,17 @@ def _submit_journaled(
             )
             if not is_unknown or attempt == 2 or not may_resubmit:
                 raise
-            log.warning("%s Submitting again (on_unknown_outcome='resubmit'): it may be paid twice.", error)
+            log.warning("%s Submitting again (on_unknown_outcome='resubmit'). It may be billed twice.", error)
         else:
             # Any other exception leaves the intent behind: the outcome is unknown.
-            log.info("Submitted job %s (%d image tasks): it is accepted.", job.result_key, len(tasks))
+            log.info("Submitted job %s (%d image tasks).", job.result_key, len(tasks))
             try:
                 entry.write_accepted(job.result_key, job.request_id, job.gateway_request_id)
             except Exception:
-                # The key is paid for. It goes on to XCom, and the intent keeps a later try from submitting.
+                # The job is billed. Its key is still pushed to XCom, and the intent prevents a later try
+                # from submitting.
                 log.exception(
-                    "Job %s could not be written to the journal; a later try will not find it.",
+                    "Job %s could not be written to the journal. A later try will not find it.",
                     job.result_key,
                 )
             return job.result_key
@@ -106,7 +108,7 @@ def _submit_journaled(
 def _unknown(found: SubmitRecord) -> BgRepUnknownOutcomeError:
     return BgRepUnknownOutcomeError(
         f"A submit of {len(found.items)} image tasks at {found.at} (nonce {found.nonce}) has an unknown "
-        "outcome: its answer was lost, or the worker died before it was written down. Nothing was sent now. "
+        "outcome: its response was lost, or the worker died before it was recorded. Nothing was sent now. "
         f"{ADVICE}",
         request_id=found.request_id,
         gateway_request_id=found.gateway_request_id,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operators: one that does the whole job, and two that submit a job and save a finished one."""
+"""The operators: one generates images for a list, one submits a job, one saves a finished job."""
 
 from __future__ import annotations
 
@@ -50,20 +50,21 @@ class GenerateTemplates(ImageTaskTemplates):
 class BgRepSubmitOperator(ImageTaskTemplates, BaseOperator):
     """Submits one job of 1 to 10 image tasks. **Submits are billable.**
 
-    Returns the ``result_key``, and pushes it to XCom under ``result_key`` too.
+    Returns the ``result_key``, and also pushes it to XCom under the key ``result_key``.
 
     A retry of the same task instance does not submit an accepted job again. The journal of submits is kept
     in Airflow's task state store (Airflow 3.3 and later) or under ``journal_path``. Without either, a second
     try sends nothing and ends with :class:`~airflow_provider_bgrep.exceptions.BgRepUnknownOutcomeError`,
     unless ``on_unknown_outcome`` is ``resubmit``.
 
-    :param task_list: image tasks as :class:`ImageTask` or mappings with the API's field names, or an
-        ``XComArg`` of such a list. Templated.
-    :param bgrep_conn_id: the ``bgrep`` connection. Templated.
+    :param task_list: image tasks: :class:`~airflow_provider_bgrep.ImageTask` objects or mappings with the
+        API's field names, or an ``XComArg`` of such a list. Templated.
+    :param bgrep_conn_id: the id of the ``bgrep`` connection. Templated.
     :param on_unknown_outcome: what to do if an earlier submit may have been accepted: ``fail`` (default) or
         ``resubmit``, which may be billed twice.
-    :param journal_path: folder on an ``ObjectStoragePath`` for the journal, for Airflow before 3.3 or to
-        have it readable. Templated.
+    :param journal_path: folder for the journal, on any ``ObjectStoragePath``. Default: Airflow's task
+        state store. Airflow before 3.3 has no such store: without this folder, a retry sends nothing.
+        Templated.
     """
 
     template_fields: Sequence[str] = ("task_list", "bgrep_conn_id", "journal_path")
@@ -86,7 +87,7 @@ class BgRepSubmitOperator(ImageTaskTemplates, BaseOperator):
         self.journal_path = journal_path
 
     def execute(self, context: Context) -> str:
-        """Submit, unless an earlier try did."""
+        """Submit the job, unless an earlier try has submitted it."""
         from airflow_provider_bgrep.operators._errors import airflow_errors
         from airflow_provider_bgrep.operators._stores import open_store
         from airflow_provider_bgrep.operators._submit import submit_once
@@ -106,40 +107,42 @@ class BgRepSubmitOperator(ImageTaskTemplates, BaseOperator):
 class BgRepGenerateOperator(GenerateTemplates, GenerateBase):
     """Generates images for any number of image tasks: submits, waits, saves. **Submits are billable.**
 
-    Image tasks are submitted in jobs of up to 10, at the rate that the service accepts. A journal entry is
-    written before and after each submit. A retry, a run after a kill and a cleared task read it, and do not
-    submit an image task again unless an argument says so. A job that the service refuses because of one
-    image is split until that image is alone in its job. Finished jobs are saved while others are still being
-    generated.
+    Image tasks are submitted in jobs of up to 10, at the rate that the service accepts. Each submit is
+    recorded in a journal before and after it is sent. A retry, a try after a killed worker, and a cleared
+    task read the journal, and do not submit an image task again unless a parameter requests it. A job
+    that the service refuses because of one image is split until only that image task is refused. Finished
+    jobs are saved while others are still being generated.
 
-    Every image task ends as one of ``generated``, ``partial``, ``refused``, ``failed``, ``expired``,
-    ``unknown_outcome``, ``not_submitted`` and ``pending``. The manifest
+    Every image task has one of the outcomes ``generated``, ``partial``, ``refused``, ``failed``,
+    ``expired``, ``unknown_outcome``, ``not_submitted`` and ``pending``. The manifest
     (``{destination}/manifest-{dag}.{run}.{task}.jsonl``, one line for each image task) gives the outcome, the
     reason and what to do.
 
     Returns ``{"manifest": path, "items": {outcome: count, …}, "orphaned": n, "submits": calls, "queries":
     calls, "jobs": n, "image_tasks": n, "images": n, "saved": n, "reused": {"image_tasks": n, "images":
-    n}}``. ``items`` counts the list; ``orphaned`` are image tasks that only the journal knows; ``submits`` to
-    ``saved`` count since the task was last cleared; ``reused`` was submitted by an earlier try. The summary
-    is pushed even where the task fails.
+    n}}``. ``items`` counts the image tasks of the list; ``orphaned`` counts image tasks that are only in
+    the journal; ``submits`` to ``saved`` count since the task was last cleared; ``reused`` counts what an
+    earlier try submitted. The summary is pushed to XCom even if the task fails.
 
-    :param task_list: image tasks as :class:`ImageTask` or mappings with the API's field names, or an
-        ``XComArg`` of such a list. Templated.
-    :param destination: folder on any ``ObjectStoragePath`` (local, s3, gs, oss, …). Templated.
-    :param bgrep_conn_id: the ``bgrep`` connection. Templated.
-    :param deferrable: wait in the triggerer. Default: ``[operators] default_deferrable``.
+    :param task_list: image tasks: :class:`~airflow_provider_bgrep.ImageTask` objects or mappings with the
+        API's field names, or an ``XComArg`` of such a list. Templated.
+    :param destination: folder for the images, on any ``ObjectStoragePath``. Templated.
+    :param bgrep_conn_id: the id of the ``bgrep`` connection. Templated.
+    :param deferrable: whether to wait in the triggerer. Default: ``[operators] default_deferrable``.
     :param poll_interval: seconds between two queries of one job.
-    :param timeout: seconds from the first try's start until everything must be done. A retry keeps the
-        deadline; a clear starts a new one.
-    :param fail_on: fail if ``any`` image task is not ``generated`` (default), if ``all`` are without an
-        image, or ``never`` for that reason. Decided when everything is saved.
-    :param max_images: images that may be submitted, ``None`` for any number. Those of earlier tries count.
+    :param timeout: seconds from the start of the first try to the deadline. A retry keeps the deadline; a
+        clear starts a new one.
+    :param fail_on: when to fail because of outcomes: if ``any`` image task is not ``generated``
+        (default), if ``all`` image tasks are without an image, or ``never``. Everything is saved first.
+    :param max_images: number of images that may be submitted; ``None`` for no limit. Images of earlier
+        tries count.
     :param on_unknown_outcome: what to do if a submit may have been accepted: ``fail`` (default) after
         everything else is done, or ``resubmit``, which may be billed twice.
-    :param journal_path: folder on an ``ObjectStoragePath`` for the journal, for Airflow before 3.3 or to
-        have it readable. Templated.
-    :param options: the options that most users leave as they are: a :class:`GenerateOptions`, a mapping with
-        its names, or the JSON text of one, for instance from a trigger form. Templated.
+    :param journal_path: folder for the journal, on any ``ObjectStoragePath``. Default: Airflow's task
+        state store. Airflow before 3.3 has no such store: without this folder, a retry sends nothing.
+        Templated.
+    :param options: options that most users leave at their defaults: a :class:`GenerateOptions` object, a
+        mapping with the same names, or JSON text, for example from a trigger form. Templated.
     """
 
     template_fields: Sequence[str] = (
@@ -188,7 +191,7 @@ class BgRepGenerateOperator(GenerateTemplates, GenerateBase):
             )
 
     def build_spec(self, context: Context) -> GenerateSpec:
-        """This operator's arguments, rendered."""
+        """Return the run that the rendered arguments describe."""
         from airflow_provider_bgrep.operators._stores import open_store
 
         return GenerateSpec(
@@ -207,7 +210,7 @@ class BgRepGenerateOperator(GenerateTemplates, GenerateBase):
 
 
 def _is_templated(options: Any) -> bool:
-    """Whether options are known only when the task runs: an upstream task's output, or templates."""
+    """Whether options are known only at run time: the output of an upstream task, or templates."""
     if isinstance(options, GenerateOptions):
         options = asdict(options)
     if isinstance(options, Mapping):
@@ -219,26 +222,31 @@ def _is_templated(options: Any) -> bool:
 
 
 class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
-    """Saves a finished job's images.
+    """Saves the images of a finished job.
 
-    Each is fetched without credentials, decoded whole, and put in place in one step. A second run finds
-    what is there; URLs that have expired are asked for once more.
+    Each image is downloaded without credentials, decoded completely, and moved into place atomically. If
+    the task runs again, it downloads only what is missing. If a URL has expired, the job is queried once
+    more.
 
     Returns ``{"result_key": …, "files": [{"index": i, "output": j, "path": …, "size": bytes, "sha256": …,
-    "format": …, "width": …, "height": …}, …], "failed": [{"index": i, "message": …}, …]}``; each entry has
-    the ``id`` of its image task too, where ``task_list`` gives one.
+    "format": …, "width": …, "height": …}, …], "failed": [{"index": i, "message": …}, …]}``; each entry
+    also has the ``id`` of its image task, if ``task_list`` gives one.
 
-    :param result_key: what the submit returned. Templated.
-    :param destination: folder on any ``ObjectStoragePath`` (local, s3, gs, oss, …). Templated.
-    :param task_list: the image tasks as submitted, or an ``XComArg`` of them. The API promises no order:
-        with ``task_list`` indexes and file names follow it, without it they follow the answer. Templated.
-    :param bgrep_conn_id: the ``bgrep`` connection. Templated.
-    :param filename_template: file names, with fields ``{result_key}``, ``{index}`` (of the image task, two
-        digits), ``{output}`` (0 to 3), ``{seed}`` and ``{ext}`` (by content). Templated.
-    :param max_bytes: most bytes that one image may have.
-    :raises BgRepJobNotFinishedError: if the job is not finished: put a ``BgRepSensor`` before.
-    :raises BgRepUnmatchedError: if it is in doubt which result belongs to which image task; nothing is saved.
-    :raises BgRepDownloadError: if an image could not be saved; the others are, and stay.
+    :param result_key: the key that the submit returned. Templated.
+    :param destination: folder for the images, on any ``ObjectStoragePath``. Templated.
+    :param task_list: the image tasks as submitted, or an ``XComArg`` of them. Indexes and file names
+        follow this list; without it, they follow the response, whose order the API does not promise.
+        Templated.
+    :param bgrep_conn_id: the id of the ``bgrep`` connection. Templated.
+    :param filename_template: file names, with the fields ``{result_key}``, ``{index}`` (of the image
+        task, two digits), ``{output}`` (0 to 3), ``{seed}`` and ``{ext}`` (from the file's content).
+        Templated.
+    :param max_bytes: largest size of one image in bytes.
+    :raises BgRepJobNotFinishedError: if the job is not finished. Wait for it with a ``BgRepSensor``
+        first.
+    :raises BgRepUnmatchedError: if it is not certain which result belongs to which image task. Nothing is
+        saved.
+    :raises BgRepDownloadError: if an image could not be saved. The others are saved.
     """
 
     template_fields: Sequence[str] = (
@@ -271,7 +279,7 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
         self.max_bytes = max_bytes
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Save what is not saved yet."""
+        """Save the images that are not saved yet."""
         from airflow_provider_bgrep.download import save_job
         from airflow_provider_bgrep.exceptions import (
             BgRepDownloadError,
@@ -311,7 +319,7 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
         self.log.info("Saved %d images of job %s.", len(saved.images), self.result_key)
         if saved.lost:
             raise BgRepDownloadError(
-                f"{len(saved.lost)} images of job {self.result_key} could not be saved, "
+                f"{len(saved.lost)} images of job {self.result_key} could not be saved, and "
                 f"{len(saved.images)} were saved: {'; '.join(map(str, saved.lost))}"
             )
         ids = dict(enumerate(task_ids(self.task_list)))

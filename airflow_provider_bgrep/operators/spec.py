@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run needs to know, as frozen values: no operator and no class of Airflow's is part of them."""
+"""The inputs of a run, as immutable values without operators or other Airflow classes."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ MAX_RETRY_FAILED: Final = 3
 
 @dataclass(frozen=True)
 class GenerateOptions:
-    """What most users of a ``BgRepGenerateOperator`` leave as it is.
+    """Options of ``BgRepGenerateOperator`` that most users leave at their defaults.
 
-    The operator also takes a mapping with these names, or its JSON text, so that the options can come from
-    a template or from a trigger form. A number may be given as text.
+    The operator also accepts a mapping with these names, or its JSON text, so that the options can come
+    from a template or from a trigger form. A number may be given as text.
 
-    :param over_budget: what to do if the list asks for more than ``max_images``: ``refuse`` (default)
-        submits nothing; ``trim`` submits from the list's beginning and leaves the rest ``not_submitted``.
-    :param retry_failed: how often an image task that ended ``FAILED`` is submitted again, 0 (default) to 3.
-        Each time is billable.
-    :param regenerate: submit again what was submitted before. ``True``: once for each time the task is
-        cleared. Any other text: once for that text.
+    :param over_budget: what to do if the list requests more than ``max_images``: ``refuse`` (default)
+        submits nothing; ``trim`` submits from the beginning of the list and leaves the rest
+        ``not_submitted``.
+    :param retry_failed: how often a failed image task is submitted again, 0 (default) to 3. Each time is
+        billable.
+    :param regenerate: whether to submit the whole list again. ``True`` does so once each time the task is
+        cleared; any other text does so once for that text.
     :param filename_template: names of the image files, with the fields ``{result_key}``, ``{index}`` (the
         image task's position in its job, two digits), ``{output}`` (0 to 3), ``{id}``, ``{seed}`` and
         ``{ext}`` (from the file's content). It must contain the first three.
@@ -48,9 +49,9 @@ class GenerateOptions:
 
     @classmethod
     def parse(cls, value: GenerateOptions | Mapping[str, Any] | str | None) -> GenerateOptions:
-        """The options from whatever a DAG file, a template or a trigger form gives.
+        """Return the options from the value that a DAG file, a template or a trigger form gives.
 
-        :param value: the options, a mapping with their names, JSON text of one, or nothing for the defaults.
+        :param value: the options, a mapping with their names, JSON text, or ``None`` for the defaults.
         :raises InvalidInput: with every problem.
         """
         given = _mapping(value)
@@ -106,22 +107,23 @@ def _integer(value: Any) -> int | None:
 
 @dataclass(frozen=True)
 class GenerateSpec:
-    """One run of a list of image tasks.
+    """A run of ``BgRepGenerateOperator``, or of one shard of a catalog.
 
     :param task_list: the image tasks, not validated yet.
     :param destination: the folder for the images; absolute.
     :param bgrep_conn_id: the connection.
-    :param store: where the journal is kept; ``None`` if this Airflow offers none and the user named none.
+    :param store: the store of the journal; ``None`` if there is none.
     :param poll_interval: seconds between two queries of one job.
-    :param timeout: seconds from the first try's start to the deadline.
+    :param timeout: seconds from the start of the first try to the deadline.
     :param deferrable: whether the run may wait in the triggerer.
     :param fail_on: ``any``, ``all`` or ``never``.
-    :param max_images: images that may be submitted in all, ``None`` for any number.
+    :param max_images: number of images that may be submitted in all tries; ``None`` for no limit.
     :param on_unknown_outcome: ``fail`` or ``resubmit``.
-    :param options: the rest.
-    :param known_records: submits that other tasks made of this list's image tasks. They are collected, not
+    :param options: further options.
+    :param known_records: submits of this list's image tasks by other tasks. They are collected, not
         submitted again.
-    :param manifest: the manifest's path; ``None`` for one in the destination, named after the task.
+    :param manifest: path of the manifest; ``None`` for a file in the destination that is named after the
+        task.
     :param rate_share: this task's share of the connection's ``max_requests_per_second``, above 0, at most 1.
     """
 
@@ -142,7 +144,7 @@ class GenerateSpec:
 
     @property
     def may_resubmit(self) -> bool:
-        """Whether a submit without a known outcome may be repeated, which may be billed twice."""
+        """Whether a submit with an unknown outcome may be repeated, which may be billed twice."""
         return self.on_unknown_outcome == "resubmit"
 
 
@@ -152,7 +154,7 @@ class SubmitSpec:
 
     :param task_list: 1 to 10 image tasks, not validated yet.
     :param bgrep_conn_id: the connection.
-    :param store: where the journal is kept; ``None`` if this Airflow offers none and the user named none.
+    :param store: the store of the journal; ``None`` if there is none.
     :param on_unknown_outcome: ``fail`` or ``resubmit``.
     """
 
@@ -163,25 +165,25 @@ class SubmitSpec:
 
     @property
     def may_resubmit(self) -> bool:
-        """Whether a submit without a known outcome may be repeated, which may be billed twice."""
+        """Whether a submit with an unknown outcome may be repeated, which may be billed twice."""
         return self.on_unknown_outcome == "resubmit"
 
 
 class KillSwitch:
-    """Ends a run from another thread, at whatever point the run is."""
+    """Stops a run from another thread, at any point of the run."""
 
     def __init__(self) -> None:
         self.is_killed = False
         self._engine: Runner | None = None
 
     def kill(self) -> None:
-        """Submit nothing more, and end as soon as the submits in flight are answered."""
+        """Submit nothing more, and end as soon as the submits in flight have a response."""
         self.is_killed = True
         if self._engine is not None:
             self._engine.kill()
 
     def attach(self, engine: Runner) -> None:
-        """Kill this engine too, now if the switch was used before."""
+        """Also stop this engine; immediately, if the switch was used before."""
         self._engine = engine
         if self.is_killed:
             engine.kill()

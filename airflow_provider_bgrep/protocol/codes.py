@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one table of the service's and the gateway's codes: what each means and what may be done.
+"""The table of the error codes of service and gateway: their meaning, and what a client may do.
 
-A row says its :class:`ErrorKind` (which decides the exception users catch) and, for a submit and for a
-query apart, what :class:`RetryDecision` follows. The difference matters: a submit whose outcome is unknown
-must never be sent again by itself, since it may be billed; a query may always be asked again.
+Each row has an :class:`ErrorKind`, which determines the exception that users catch, and a
+:class:`RetryDecision` for submits and one for queries. They differ: a submit whose outcome is unknown
+must never be sent again automatically, because it may be billed; a query can always be repeated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from airflow_provider_bgrep.protocol.limits import MAX_SIDE, MIN_SIDE
 
 
 class ErrorKind(str, Enum):
-    """What went wrong, by what the caller can do about it."""
+    """Kinds of errors, divided by what the caller can do."""
 
     AUTH = "auth"
     QUOTA = "quota"
@@ -32,16 +32,16 @@ class ErrorKind(str, Enum):
 
 
 class RetryDecision(str, Enum):
-    """What a client may do after an answer."""
+    """What a client may do after a response."""
 
     FINAL = "final"
-    """Sending the same again cannot help."""
+    """Repeating the request cannot help."""
     BACK_OFF = "back_off"
-    """Refused for load and not accepted: send again after a wait."""
+    """Refused because of load, and not accepted: send again after a wait."""
     SEND_AGAIN = "send_again"
     """Not accepted (on a submit), or harmless (on a query): send again after a short wait."""
     UNKNOWN = "unknown"
-    """A submit only: it may have been accepted and billed. Never sent again by itself."""
+    """For submits only: it may have been accepted and billed. Never sent again automatically."""
 
 
 class Operation(str, Enum):
@@ -55,16 +55,16 @@ class Operation(str, Enum):
 class ErrorCode:
     """One row of the table.
 
-    :param code: the service's 8 digits, the gateway's 6 characters, or for an older gateway's
-        text the part of ``X-Ca-Error-Message`` to look for.
-    :param http_status: the HTTP status it comes with.
-    :param meaning: what it says, in a few words.
-    :param kind: kind of error as a query reads it.
-    :param submit: what may follow on a submit.
-    :param query: what may follow on a query.
-    :param remedy: what a person should do after a submit; :meth:`remedy_on` covers queries too.
-    :param source: ``document``, ``gateway`` (read) or ``gateway (from memory)``.
-    :param wait: seconds to wait at least before another attempt.
+    :param code: the service's 8 digits, the gateway's 6 characters, or, for an older gateway, the part of
+        ``X-Ca-Error-Message`` to search for.
+    :param http_status: the HTTP status of the response.
+    :param meaning: its meaning, in a few words.
+    :param kind: kind of the error for a query.
+    :param submit: what may follow a submit.
+    :param query: what may follow a query.
+    :param remedy: what a person should do after a submit; :meth:`remedy_on` also covers queries.
+    :param source: ``document``, ``gateway``, or ``gateway (from memory)`` for unverified rows.
+    :param wait: minimum number of seconds before another attempt.
     """
 
     code: str
@@ -78,35 +78,39 @@ class ErrorCode:
     wait: float = 0.0
 
     def then(self, operation: Operation) -> RetryDecision:
-        """What may follow on ``operation``."""
+        """Return what may follow ``operation``."""
         return self.submit if operation is Operation.SUBMIT else self.query
 
     def kind_on(self, operation: Operation) -> ErrorKind:
-        """The kind of error on ``operation``: a submit that may have been accepted is unknown."""
+        """Return the kind of the error for ``operation``. A submit that may have been accepted has an
+        unknown outcome.
+        """
         return ErrorKind.UNKNOWN_OUTCOME if self.then(operation) is RetryDecision.UNKNOWN else self.kind
 
     def remedy_on(self, operation: Operation) -> str:
-        """What a person should do on ``operation``: a query accepts nothing, and leaves a job as it is."""
+        """Return what a person should do after ``operation``. A failed query does not affect the job."""
         return self.remedy if operation is Operation.SUBMIT else self.remedy.replace(_LOOK_UP, _ASK_AGAIN)
 
 
 _DOCUMENT, _GATEWAY, _MEMORY = "document", "gateway", "gateway (from memory)"
 
 _LOOK_UP = (
-    "The job may have been accepted and billed, and cannot be looked up: the API has no list. Check "
-    "the bill details in the cloud console before submitting again."
+    "The job may have been accepted and billed, and cannot be found, because the API cannot list jobs. "
+    "Check the bill details in the cloud console before you submit again."
 )
-_ASK_AGAIN = "The job is not affected. Ask again later."
-_WAIT = "Wait; lower max_requests_per_second on the connection if it recurs."
+_ASK_AGAIN = "The job is not affected. Query it again later."
+_WAIT = "Wait. If it recurs, lower max_requests_per_second on the connection."
 _CREDENTIALS = (
-    "Check the AppCode in the connection's password: 'purchased services' in the cloud console "
-    "shows it, and whether this API is among them."
+    "Check the AppCode in the connection's password. The cloud console shows it under 'purchased "
+    "services', if this API is one of them."
 )
-_MONEY = "Top up or renew the subscription in the cloud console; nothing more is accepted until then."
+_MONEY = "Renew the subscription or add credit in the cloud console. No submit is accepted before that."
 _CONNECTION = "Check host, schema, port, submit_path and query_path of the connection."
-_NETWORK = "The gateway refuses this address or caller; ask the API's seller which are allowed."
-_SELLER = "The API's seller configured it wrongly; report the gateway request id to their support."
-_OUR_REQUEST = "The request itself is malformed; report it with both request ids."
+_NETWORK = "The gateway refuses this caller or its address. Ask the API's seller which ones are allowed."
+_SELLER = "The API's seller configured the API wrongly. Report the gateway request id to their support."
+_OUR_REQUEST = (
+    "The request is malformed. Report this to the maintainers of this provider, with both request ids."
+)
 
 
 _FINAL, _BACK_OFF, _AGAIN, _UNKNOWN = (
@@ -174,7 +178,7 @@ _SERVICE: Final = (
         "23500005",
         403,
         "The image did not pass the content compliance check",
-        "Use another image: this one is suspected of illegal content.",
+        "Use another image. The service suspects illegal content in this one.",
         source=_DOCUMENT,
     ),
     _row(
@@ -182,7 +186,7 @@ _SERVICE: Final = (
         "23500006",
         400,
         "The image url provided is invalid or non-accessible",
-        "Check that the image's and the mask's URLs can be read from the internet without a login.",
+        "Check that the URLs of image and mask can be read from the internet without a login.",
         source=_DOCUMENT,
     ),
     _row(
@@ -191,7 +195,7 @@ _SERVICE: Final = (
         400,
         "The uploaded image does not meet the requirements",
         f"Check size (each side {MIN_SIDE} to {MAX_SIDE} px), format (jpg, jpeg, png, webp) and that the "
-        "mask has the image's resolution.",
+        "mask has the resolution of the image.",
         source=_DOCUMENT,
     ),
     _row(
@@ -199,7 +203,7 @@ _SERVICE: Final = (
         "23500008",
         400,
         "No records found related to the specified resultKey parameter",
-        "Check the result key and that it was submitted with the same account; old jobs may be gone.",
+        "Check the result key, and that the same account submitted the job. Old jobs may be deleted.",
         source=_DOCUMENT,
     ),
     _row(
@@ -207,7 +211,7 @@ _SERVICE: Final = (
         "23500009",
         400,
         "Required parameters cannot be empty",
-        "Give every required field of the image task.",
+        "Give all required fields of the image task.",
         source=_DOCUMENT,
     ),
     _row(
@@ -215,7 +219,7 @@ _SERVICE: Final = (
         "23500011",
         500,
         "Job execution failed",
-        "The job itself failed and may be billed; submit it again only if that is worth its price.",
+        "The job failed and may be billed. If you submit it again, it may be billed again.",
         source=_DOCUMENT,
     ),
     _row("request", "23500012", 400, "Required request body is missing", source=_DOCUMENT),
@@ -234,9 +238,13 @@ _GATEWAY_ROWS: Final = (
     *_rows(
         "credentials",
         "A400AC A401AC A400MA A400IK A403IS A403EP A403PR A401OT I403AA",
-        "AppCode unknown, missing, expired, or not authorised for this API",
+        "AppCode unknown, missing, expired, or not authorized for this API",
     ),
-    *_rows("caller", "A403IP A403VN A403AC A403CO A403IN B451DO B451GO", "Refused by address or by law"),
+    *_rows(
+        "caller",
+        "A403IP A403VN A403AC A403CO A403IN B451DO B451GO",
+        "Refused because of the caller's address or for legal reasons",
+    ),
     *_rows("money", "B403MQ", "Subscription used up"),
     *_rows("money", "B403ME", "Subscription expired"),
     *_rows("money", "B403MI", "Subscription invalid"),
@@ -244,7 +252,7 @@ _GATEWAY_ROWS: Final = (
     *_rows(
         "throttled",
         "T429ID",
-        "Throttled: the public test domain takes 1,000 calls a day",
+        "Throttled: the public test domain allows 1,000 calls per day",
         "Use the API's own domain in the connection's host, not the gateway's test domain.",
     ),
     *_rows("throttled", "T429IN T429GR T429PA T429PR T429SR T429MR", "Throttled"),
@@ -252,76 +260,80 @@ _GATEWAY_ROWS: Final = (
     *_rows(
         "lost",
         "S403NU",
-        "The nonce was seen in the last 15 minutes: the first request did arrive",
-        "Something between here and the gateway sent a request twice. " + _LOOK_UP,
+        "The nonce was used in the last 15 minutes: an earlier copy of the request arrived",
+        "A proxy in front of the gateway sent a request twice.  " + _LOOK_UP,
         source=_MEMORY,
     ),
     *_rows(
         "address",
         "S403TE",
         "The timestamp is too old",
-        "We send no X-Ca-Timestamp; something in between adds one.",
+        "The provider does not send X-Ca-Timestamp. Find the proxy that adds it.",
         source=_MEMORY,
     ),
-    *_rows("address", "I400NC", "The nonce is missing", "Something in between drops X-Ca-Nonce."),
-    *_rows("address", "I403PT", "http where https is demanded", "Set the connection's schema to https."),
+    *_rows("address", "I400NC", "The nonce is missing", "Find the proxy that removes X-Ca-Nonce."),
+    *_rows(
+        "address", "I403PT", "http is used, but https is required", "Set the connection's schema to https."
+    ),
     *_rows("address", "I404DO I404NF I404NR I404SR I405UM I410GG", "Wrong domain, path or method"),
     *_rows(
         "request",
         "I400HD I400MH I400BD I400PA I400RU I400CT I400SG I400MP I400IP I400JP I413RL I413UL",
-        "Malformed or too large a request",
+        "The request is malformed or too large",
     ),
-    *_rows("seller", "X400PM X403DG X500ED X500AM A403FC", "The API's provider misconfigured it"),
-    *_rows("not reached", "D504CO D504RE D504IL D504CS X503BZ D503BB", "Never reached the service"),
+    *_rows("seller", "X400PM X403DG X500ED X500AM A403FC", "The API is misconfigured by its seller"),
+    *_rows(
+        "not reached", "D504CO D504RE D504IL D504CS X503BZ D503BB", "The request did not reach the service"
+    ),
     *_rows(
         "not reached",
         "D503CB",
-        "The gateway's breaker is open (1,000 backend time-outs in 30 s open it for 90 s)",
+        "The gateway's circuit breaker is open (1,000 timeouts in 30 s open it for 90 s)",
         wait=90.0,
     ),
     *_rows(
         "lost",
         "D504TO X504TO X504VE D502FC N502RE X500ER",
-        "Timed out or the answer was lost: the service may have taken the job",
+        "Timeout, or the response was lost: the service may have accepted the job",
     ),
 )
 
 _TEXTS: Final = (
     *(
-        _row("throttled", f"Throttled by {what} Flow Control", 403, "Throttled, although it is a 403")
+        _row("throttled", f"Throttled by {what} Flow Control", 403, "Throttled, with the HTTP status 403")
         for what in ("USER", "APP", "API", "DOMAIN", "GROUP")
     ),
     _row("money", "Quota Exhausted", 403, "Subscription used up"),
     _row("money", "Quota Expired", 403, "Subscription expired"),
     _row("money", "User Arrears", 403, "Account overdue"),
-    _row("money", "Expiry of Authorization", 403, "Authorisation expired"),
-    _row("credentials", "Unauthorized", 403, "Not authorised for this API"),
+    _row("money", "Expiry of Authorization", 403, "Authorization expired"),
+    _row("credentials", "Unauthorized", 403, "Not authorized for this API"),
     _row("credentials", "Invalid AppCode", 400, "AppCode unknown"),
     _row(
         "lost",
         "Nonce Used",
         403,
-        "The nonce was seen in the last 15 minutes: the first request did arrive",
-        "Something between here and the gateway sent a request twice. " + _LOOK_UP,
+        "The nonce was used in the last 15 minutes: an earlier copy of the request arrived",
+        "A proxy in front of the gateway sent a request twice.  " + _LOOK_UP,
     ),
-    _row("lost", "Internal Error", 500, "The gateway's own fault"),
-    _row("lost", "Failed To Invoke Backend Service", 500, "The answer was lost"),
+    _row("lost", "Internal Error", 500, "The gateway failed"),
+    _row("lost", "Failed To Invoke Backend Service", 500, "The response was lost"),
     _row("lost", "Async Service", 504, "Timed out"),
-    _row("not reached", "Service Unavailable", 503, "Never reached the service"),
+    _row("not reached", "Service Unavailable", 503, "The request did not reach the service"),
 )
 
 SERVICE_CODES: Final[dict[str, ErrorCode]] = {rule.code: rule for rule in _SERVICE}
-"""The service's error codes, by code. ``0`` is success and no row."""
+"""The service's error codes, by code. ``0`` means success and is not in the table."""
 
 GATEWAY_CODES: Final[dict[str, ErrorCode]] = {rule.code: rule for rule in _GATEWAY_ROWS}
 """The gateway's 6-character codes, by code."""
 
 GATEWAY_TEXTS: Final[tuple[ErrorCode, ...]] = _TEXTS
-"""Older gateways' texts: ``code`` is the part of ``X-Ca-Error-Message`` to look for, any case."""
+"""Texts of older gateways. ``code`` is the part of ``X-Ca-Error-Message`` to search for, in any case."""
 
 
 def by_status(http_status: int) -> ErrorCode:
-    """The rule for a code that no table has: classed by its HTTP status alone.
+    """Return the row for a code that is not in the tables, based on its HTTP status.
 
     :param http_status: the answer's HTTP status.
     :return: 429 is throttling, any 5xx an unknown outcome (on a query: transient), a 3xx a wrong
@@ -330,19 +342,21 @@ def by_status(http_status: int) -> ErrorCode:
     if http_status == 429:
         return _row("throttled", "", 429, "Throttled")
     if 300 <= http_status < 400:
-        meaning = "Redirected; credentials are never sent to another address"
+        meaning = "Redirected; the provider does not follow redirects"
         return _row("address", "", http_status, meaning)
     if http_status == 401:
-        return _row("credentials", "", 401, "Not authorised")
+        return _row("credentials", "", 401, "Not authorized")
     if 400 <= http_status < 500:
         return _row("request", "", http_status, "Refused", "Check the request and the connection.")
     is_success = http_status < 300
-    meaning = "No readable answer" if is_success else "The service or something before it failed"
+    meaning = (
+        "The response cannot be read" if is_success else "The service, or a server in front of it, failed"
+    )
     return _row("lost", "", http_status, meaning)
 
 
 def gateway_rule(code: str, message: str, http_status: int) -> ErrorCode:
-    """The rule for an answer of the gateway.
+    """Return the row for a response of the gateway.
 
     :param code: ``X-Ca-Error-Code``.
     :param message: ``X-Ca-Error-Message``, or an empty string.
@@ -364,7 +378,7 @@ _SIX_CHARACTERS: Final = re.compile(r"[A-Z]([0-9]{3})[A-Z0-9]{2}", re.IGNORECASE
 
 
 def gateway_text_rule(text: str, http_status: int) -> ErrorCode | None:
-    """The rule for an older gateway's text, ``None`` if the table has no phrase of it.
+    """Return the row for a text of an older gateway; ``None`` if the table does not contain it.
 
     :param text: what it says; the table's phrases are looked for in it, whatever the case.
     :param http_status: the answer's HTTP status. "Service Unavailable" may be sent again only where it

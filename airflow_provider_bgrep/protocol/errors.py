@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of the protocol: invalid input before anything is sent, and answers that are not a success.
+"""Errors of the protocol: invalid input, found before anything is sent, and failed calls.
 
 Neither depends on Airflow; ``airflow_provider_bgrep.exceptions`` turns them into the classes users catch.
 """
@@ -21,19 +21,19 @@ from airflow_provider_bgrep.protocol.codes import (
 )
 
 MAX_PROBLEMS = 50
-"""Problems that one message names; the exception carries all."""
+"""Number of problems in a message. The exception has all of them."""
 
 MAX_MESSAGE = 500
-"""Characters of a server's message that are repeated: enough to read, too few to flood a log."""
+"""Number of characters of a server's message that are quoted in logs and errors."""
 
 
 _USER_INFO = re.compile(r"(\w://)[^/\s@]*@")
 _SIGNED = re.compile(r"(\w://[^\s?#]*)[?#][^\s'\"<>),;]*")
-"""A repeated URL would repeat its signature."""
+"""A quoted URL would expose its signature."""
 
 
 def sanitize_message(text: object) -> str:
-    """Return a server's message as one line of printable text, without signatures and user names of URLs."""
+    """Return a server's message as one line of printable text, without credentials and signatures in URLs."""
     words = "".join(c if c.isprintable() else " " for c in str(text)).split()
     line = _SIGNED.sub(r"\1?…", _USER_INFO.sub(r"\1***@", " ".join(words)))
     return line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 1] + "…"
@@ -51,7 +51,7 @@ def _without(text: str, secret: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with the input.
+    """One problem of the input.
 
     :param where: position and field, such as ``task_list[3].steps``.
     :param what: what is wrong, with the value, the range and what to do.
@@ -65,9 +65,9 @@ class Problem:
 
 
 class InvalidInput(ValueError):
-    """The input cannot be sent. Carries every problem, not only the first.
+    """The input is invalid. Contains every problem, not only the first.
 
-    :param problems: all that is wrong, at least one.
+    :param problems: the problems, at least one.
     """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
@@ -79,16 +79,16 @@ class InvalidInput(ValueError):
 
 
 class CallError(Exception):
-    """A call did not succeed.
+    """A call failed.
 
     :param operation: which call.
-    :param rule: the row of the table of codes that says what it means.
-    :param code: the code as received, empty where none came.
-    :param http_status: HTTP status, ``None`` where no answer came.
-    :param message: the server's words, or what the connection ran into.
+    :param rule: the row of the table of codes.
+    :param code: the received code; empty if there is none.
+    :param http_status: HTTP status; ``None`` if there was no response.
+    :param message: the server's message, or the error of the connection.
     :param request_id: the service's ``requestId``.
     :param gateway_request_id: the gateway's ``X-Ca-Request-Id``.
-    :param retry_after: seconds the server asked to wait, from ``Retry-After``.
+    :param retry_after: seconds to wait that the server requested in ``Retry-After``.
     """
 
     def __init__(
@@ -115,16 +115,16 @@ class CallError(Exception):
 
     @property
     def kind(self) -> ErrorKind:
-        """What kind of error it is on this operation."""
+        """The kind of the error for this operation."""
         return self.rule.kind_on(self.operation)
 
     @property
     def then(self) -> RetryDecision:
-        """What may follow."""
+        """What may follow the error."""
         return self.rule.then(self.operation)
 
     def redact(self, secret: str) -> None:
-        """Replace a secret by ``***`` wherever a server repeated it."""
+        """Replace a secret with ``***`` wherever the message contains it."""
         for name in ("code", "message", "request_id", "gateway_request_id"):
             setattr(self, name, _without(getattr(self, name), secret))
         self.args = (f"{self.operation.value}: {self.message}",)
@@ -139,7 +139,7 @@ class CallError(Exception):
         request_id: str = "",
         gateway_request_id: str = "",
     ) -> CallError:
-        """The same error again from what travels in an event: its code and status, never its text."""
+        """Return an error from the data in a trigger's event: its code and status, without its text."""
         rule = SERVICE_CODES.get(code)
         if rule is None and code:
             rule = gateway_rule(code, "", http_status or 0)
@@ -158,26 +158,26 @@ class CallError(Exception):
 NOT_CONNECTED = ErrorCode(
     "",
     0,
-    "No connection could be made",
+    "No connection could be established",
     ErrorKind.SERVICE,
     RetryDecision.SEND_AGAIN,
     RetryDecision.SEND_AGAIN,
-    "Check the connection's host and port, proxies and certificates, and that this machine reaches it.",
+    "Check host, port, proxies and certificates of the connection, and that this machine can reach the host.",
     "gateway",
 )
-"""A connection that was never made: refused, no such name, TLS handshake. Nothing was sent."""
+"""A connection that was never established: refused, unknown host, failed TLS handshake. Nothing was sent."""
 
-NO_ANSWER = replace(NOT_CONNECTED, meaning="No connection could be made, or the answer was lost")
-"""Either of the two, on a query: an event does not say which."""
+NO_ANSWER = replace(NOT_CONNECTED, meaning="No connection could be established, or the response was lost")
+"""Either of the two, for a query: an event does not say which."""
 
 LOST = ErrorCode(
     "",
     0,
-    "The answer was lost",
+    "The response was lost",
     ErrorKind.SERVICE,
     RetryDecision.UNKNOWN,
     RetryDecision.SEND_AGAIN,
     by_status(500).remedy,
     "gateway",
 )
-"""A time-out or a broken connection after the request went out."""
+"""A timeout or a broken connection after the request went out."""

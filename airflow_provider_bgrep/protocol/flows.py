@@ -2,7 +2,7 @@
 """Submit, query and wait, as generators that yield what to do next and return a value.
 
 A driver answers a :class:`Send` with a :class:`~.wire.Response` or a :class:`NoAnswer`, and waits for a
-:class:`Sleep`. Every decision is made here or in :mod:`.retry`, once for all drivers.
+:class:`Sleep`. All decisions are made here or in :mod:`.retry`, for all drivers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from airflow_provider_bgrep.protocol.retry import (
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """One HTTP attempt to make. ``nonce`` is its own: another attempt is another ``Send``."""
+    """One HTTP attempt to make. Each attempt is a ``Send`` with its own ``nonce``."""
 
     operation: Operation
     body: bytes
@@ -56,7 +56,7 @@ class NoAnswer:
     """An attempt without a response.
 
     :param sent: whether the request, or a part of it, may have gone out.
-    :param reason: what the connection ran into, without secrets.
+    :param reason: the error of the connection, without secrets.
     """
 
     sent: bool
@@ -65,9 +65,9 @@ class NoAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Sources of what a pure function cannot have: time and randomness.
+    """Sources of time and randomness, which a pure function does not have.
 
-    :param nonce: returns a string never returned before, for each HTTP attempt.
+    :param nonce: returns a new unique string, for each HTTP attempt.
     :param rand: returns a number in [0, 1).
     :param now: returns the wall clock in seconds.
     """
@@ -91,12 +91,14 @@ def call(
     result_key: str = "",
     next_step: Callable[[CallError, int], NextStep] | None = None,
 ) -> Generator[Step, Reply, Answered]:
-    """Make one call, attempt after attempt for as long as the table of codes and ``policy`` allow.
+    """Make one call, with as many attempts as the table of codes and ``policy`` allow.
 
-    :param next_step: decides after a failure in place of ``policy``: of the error and the number of attempts.
-    :param result_key: the job that a query asks for: an answer about another one is asked for again.
+    :param next_step: decides after a failure instead of ``policy``, from the error and the number of
+        attempts.
+    :param result_key: the queried job. After a response about another job, the query is repeated.
     :return: the response and its envelope.
-    :raises CallError: how the last attempt ended. A submit that may have been accepted ends at once.
+    :raises CallError: the error of the last attempt. A submit that may have been accepted is not
+        repeated.
     """
     began = runtime.now()
     for attempt in itertools.count(1):
@@ -119,7 +121,7 @@ def _attempt(
 ) -> Generator[Step, Reply, Answered]:
     """Make one HTTP attempt.
 
-    :raises CallError: how it ended.
+    :raises CallError: if it failed.
     """
     reply = yield Send(operation, body, runtime.nonce())
     if not isinstance(reply, wire.Response):
@@ -140,19 +142,19 @@ def submit(
     """Submit one job of validated image tasks.
 
     :param next_step: as :func:`call`'s.
-    :return: the job, its tasks in the order of ``tasks``.
-    :raises CallError: of kind ``UNKNOWN_OUTCOME`` where the job may have been accepted all the same.
+    :return: the job, with its tasks in the order of ``tasks``.
+    :raises CallError: of kind ``UNKNOWN_OUTCOME`` if the job may have been accepted nevertheless.
     """
     body = wire.submit_body(tasks)
     response, payload = yield from call(Operation.SUBMIT, body, runtime, policy, next_step=next_step)
-    # Whatever the answer echoes, its key leads to what is paid for: nothing here may lose it.
+    # The key must not be lost, whatever the response echoes: only it leads to the billed images.
     return match(wire.parse_job(Operation.SUBMIT, response, payload), tasks).job
 
 
 def query(result_key: str, runtime: Runtime, policy: RetryPolicy = QUERY) -> Generator[Step, Reply, Job]:
-    """Ask for one job once.
+    """Query one job once.
 
-    :raises CallError: if it cannot be had. An answer about another job is asked for again.
+    :raises CallError: if the query fails. After a response about another job, the query is repeated.
     """
     body = wire.query_body(result_key)
     response, payload = yield from call(Operation.QUERY, body, runtime, policy, result_key=result_key)
@@ -161,7 +163,7 @@ def query(result_key: str, runtime: Runtime, policy: RetryPolicy = QUERY) -> Gen
 
 @dataclass(frozen=True, slots=True)
 class Waited:
-    """How a wait ended: whether the job is finished, and the statuses last seen."""
+    """The result of a wait: whether the job is finished, and the last known statuses."""
 
     is_finished: bool
     statuses: tuple[str, ...]
@@ -176,15 +178,17 @@ def wait(
     policy: RetryPolicy = WAIT,
     on_unknown_status: Callable[[str], None] = lambda status: None,
 ) -> Generator[Step, Reply, Waited]:
-    """Ask for one job until every image task of it is finished, or until ``end_time``.
+    """Query one job until all its image tasks are finished, or until ``end_time``.
 
-    Asks at least once, so that a wait that resumes late still sees what is finished. Throttling only slows
-    it down; "no such job" may be lag at first; a transient failure ends with the deadline, not past it.
+    The job is queried at least once, so that a wait that resumes late finds what is finished. Throttling
+    only slows down the wait, and "no such job" may be a delay at first. Transient failures are repeated
+    until the deadline at most.
 
     :param poll_interval: seconds between two queries.
     :param end_time: wall clock in seconds.
-    :param on_unknown_status: called once with each status that the API's document does not name.
-    :raises CallError: what ends the wait: a final error, or more failures in a row than ``policy`` allows.
+    :param on_unknown_status: called once with each undocumented status.
+    :raises CallError: the error that ends the wait: a final one, or more consecutive failures than
+        ``policy`` allows.
     """
     body = wire.query_body(result_key)
     began = runtime.now()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Identities of image tasks: two that would generate the same have the same one, however they are written."""
+"""Identities of image tasks. Tasks that would generate the same images have the same identity."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one table of the API's limits and of our defaults.
+"""The table of the API's limits and of this provider's defaults.
 
-Validation, the emulator, the trigger form of the example DAGs, the reference pages and the tests
-read these; none of them repeats a number. ``source`` says where a number comes from: ``document``
-is the API's own document, ``gateway`` the API gateway's public pages, ``ours`` a choice made here.
+Validation, the emulator, the trigger form of the example DAGs, the documentation and the tests read this
+table, and do not repeat its numbers. ``source`` says where a number comes from: ``document`` is the API
+documentation, ``gateway`` the public documentation of the API gateway, ``ours`` a choice of this project.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from typing import Any, Final
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of an image task, as the API takes it.
+    """One field of an image task, as the API defines it.
 
     :param name: the API's field name.
     :param kind: ``url``, ``text``, ``float`` or ``integer``.
-    :param required: whether the API demands the field on the wire.
-    :param default: what :class:`ImageTask` sends when nothing was said; ``None`` leaves an
-        optional field out.
+    :param required: whether the API requires the field.
+    :param default: what :class:`ImageTask` sends if the field is not set; ``None`` omits an optional field.
     :param minimum: smallest allowed number.
-    :param maximum: largest allowed number, or for text the most Unicode code points.
-    :param exclusive_minimum: whether ``minimum`` itself is refused.
+    :param maximum: largest allowed number; for text, the largest number of Unicode code points.
+    :param exclusive_minimum: whether ``minimum`` itself is not allowed.
     :param meaning: one sentence for people.
     :param source: where the range comes from.
     """
@@ -40,7 +39,7 @@ class Field:
 
     @property
     def range(self) -> str:
-        """The allowed range in words and interval notation, empty where there is none."""
+        """The allowed range, in words or as an interval."""
         if self.kind == "url":
             return "an http or https URL"
         if self.kind == "text":
@@ -60,8 +59,9 @@ IMAGE_TASK_FIELDS: Final[dict[str, Field]] = {
             "mask",
             "url",
             False,
-            "URL of the mask, of the image's resolution: black and white in three channels or in "
-            "one (foreground to keep 255, background to generate 0), or RGBA whose alpha is the mask.",
+            "URL of the mask, with the resolution of the image. It is black and white with one or three "
+            "channels (255: foreground to keep, 0: background to generate), or RGBA with the mask as its "
+            "alpha channel.",
         ),
         Field(
             "positive_prompt",
@@ -74,14 +74,14 @@ IMAGE_TASK_FIELDS: Final[dict[str, Field]] = {
             "negative_prompt",
             "text",
             False,
-            "What the background should not hold, in Chinese or English.",
+            "What the background should not contain, in Chinese or English.",
             maximum=500,
         ),
         Field(
             "guidance_scale",
             "float",
             True,
-            "Prompt strength: higher follows the prompt more, too high hurts quality.",
+            "Prompt strength. A higher value follows the prompt more closely, but can reduce quality.",
             default=7.5,
             minimum=1,
             maximum=20,
@@ -90,7 +90,7 @@ IMAGE_TASK_FIELDS: Final[dict[str, Field]] = {
             "strength",
             "float",
             True,
-            "Repaint strength: higher changes more of the source.",
+            "Repaint strength. A higher value changes more of the source image.",
             default=0.5,
             minimum=0,
             maximum=1,
@@ -100,10 +100,12 @@ IMAGE_TASK_FIELDS: Final[dict[str, Field]] = {
             "seed",
             "integer",
             False,
-            "Random seed; left out, the service draws one. 0 is a real seed.",
+            "Random seed. If it is not set, the service chooses one. 0 is a valid seed.",
         ),
-        Field("steps", "integer", True, "Optimisation steps.", default=50, minimum=15, maximum=50),
-        Field("num_output", "integer", True, "Images per image task.", default=1, minimum=1, maximum=4),
+        Field("steps", "integer", True, "Number of optimization steps.", default=50, minimum=15, maximum=50),
+        Field(
+            "num_output", "integer", True, "Number of images to generate.", default=1, minimum=1, maximum=4
+        ),
     )
 }
 
@@ -116,7 +118,7 @@ MAX_SIDE: Final = 4096
 """Pixels of each side of an image. Source: document."""
 
 IMAGE_FORMATS: Final = ("JPEG", "PNG", "WEBP")
-"""Formats the document names; it adds "and other common formats". Names are Pillow's."""
+"""Formats that the API documentation names; it adds "and other common formats". The names are Pillow's."""
 
 URL_SCHEMES: Final = ("http", "https")
 
@@ -124,34 +126,36 @@ SUBMIT_PATH: Final = "/api/v1/bg-rep/submit"
 QUERY_PATH: Final = "/api/v1/bg-rep/query"
 
 APPCODE_PREFIX: Final = "APPCODE "
-"""What stands before the AppCode in ``Authorization``, its one space included. Source: document."""
+"""Prefix of the AppCode in ``Authorization``, with its space. Source: document."""
 
 NONCE_WINDOW_SECONDS: Final = 15 * 60
-"""How long the gateway remembers a nonce. Source: gateway."""
+"""Seconds for which the gateway remembers a nonce. Source: gateway."""
 
 BREAKER_OPEN_SECONDS: Final = 90
-"""How long the gateway's breaker stays open (``D503CB``). Source: gateway."""
+"""Seconds for which the gateway's circuit breaker stays open (``D503CB``). Source: gateway."""
 
 MAX_REQUEST_BYTES: Final = 2 * 1024 * 1024
-"""Smallest body limit seen in front of the API (2 to 8 MB). Source: gateway."""
+"""Largest body of a request: the lowest of the limits that the gateway may have (2 to 8 MB). Source:
+gateway."""
 
 MAX_HEADER_BYTES: Final = 8 * 1024
-"""URL and headers of a request together. Source: gateway."""
+"""Largest size of the URL and the headers of a request together. Source: gateway."""
 
 MAX_RESPONSE_BYTES: Final = 8 * 1024 * 1024
-"""More than this is not an answer of the API: ten image tasks echo at most some 100 KB. Source: ours."""
+"""Largest response. Ten image tasks echo at most about 100 KB. Source: ours."""
 
 MAX_RESULT_BYTES: Final = 256 * 1024 * 1024
-"""Default cap of one downloaded image: 4096 x 4096 pixels, 4 channels, 4 bytes each. Source: ours."""
+"""Default size limit of one downloaded image: 4096 x 4096 pixels, 4 channels, 4 bytes each. Source: ours."""
 
 RESULT_URL_SECONDS: Final = 30 * 60
-"""How long a result URL is assumed to stay readable (the document is silent). Source: gateway."""
+"""Seconds for which a result URL is assumed to be valid; the API documentation does not say. Source:
+gateway."""
 
 DEFAULT_POLL_INTERVAL: Final = 15.0
-"""Seconds between two queries of one job. Source: ours; the document names no rate limit."""
+"""Seconds between two queries of one job. Source: ours; the API documentation does not name a rate limit."""
 
 DEFAULT_TIMEOUT: Final = 60 * 60.0
-"""Seconds a waiter waits for a job. Source: ours; the document does not say how long a job takes."""
+"""Seconds to wait for a job. Source: ours; the API documentation does not say how long a job takes."""
 
 DEFAULT_HTTP_TIMEOUT: Final = 60.0
-"""Seconds one HTTP attempt may take. Source: ours; the backend's time-out is the provider's choice."""
+"""Seconds that one HTTP attempt may take. Source: ours; the API's seller chooses the gateway's."""

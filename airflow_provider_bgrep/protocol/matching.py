@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Matches the image tasks of an answer to those that were submitted. Pure.
+"""Matches the image tasks of a response to the submitted ones. Pure functions.
 
-The API promises no order, so an answer's tasks are matched by the fields that they echo:
+The API does not promise an order, so the tasks of a response are matched by the fields that they echo:
 
-1. An echoed ``image`` decides. A result never goes to a submitted task with another image.
-2. Among submitted tasks with the same image, the other echoed fields decide. Equal submitted tasks take
-   their results in the order of the answer.
-3. What the echoes leave open is decided by elimination, then by position. Position counts only if every
-   task of the answer fits the submitted task at its own position: one that does not fit proves that the
-   answer has another order.
-4. What is still open is reported, never guessed.
+1. An echoed ``image`` decides. A result is never assigned to a submitted task with another image.
+2. Among submitted tasks with the same image, the other echoed fields decide. Equal submitted tasks get their
+   results in the order of the response.
+3. Tasks that the echoes leave open are matched by elimination, then by position. Position counts only if each
+   task of the response fits the submitted task at its own position: one that does not fit proves that the
+   response has another order.
+4. Tasks that are still open are reported, never guessed.
 
-An echo may differ in form from what was sent: numbers as text or as 32-bit floats, text with other
-whitespace, URLs signed again or percent-encoded differently. A field that is missing, empty or of an
-unreadable form says nothing.
+An echo may have another form than the submitted value: numbers as text or as 32-bit floats, text with
+other white space, URLs with another signature or percent-encoding. A field that is missing, empty or
+unreadable is ignored.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from airflow_provider_bgrep.protocol.models import ImageTask, Job, TaskResult
 from airflow_provider_bgrep.protocol.urls import canonical_url
 
 MISSING: Final = "MISSING"
-"""Status that a submitted task has while no task of the answer is matched to it. It is not finished."""
+"""Status of a submitted task to which no task of the response is matched. It counts as not finished."""
 
 Fits: TypeAlias = Mapping[int, frozenset[int]]
 """By position in the answer, the indexes of the submitted tasks that a task may belong to."""
 
 
 class UnmatchedError(Exception):
-    """Tasks of an answer cannot be matched to the submitted ones.
+    """Tasks of a response cannot be matched to the submitted ones.
 
     :param result_key: the job.
-    :param problems: one sentence for each task of the answer that is not matched.
+    :param problems: one sentence for each task of the response that is not matched.
     """
 
     def __init__(self, result_key: str, problems: Sequence[str]) -> None:
@@ -50,26 +50,28 @@ class UnmatchedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """An answer, matched as far as it can be without a guess.
+    """A response, matched as far as possible without a guess.
 
-    :param job: the job with one task for each submitted one, in their order; status :data:`MISSING` where
-        no task of the answer belongs to it for certain.
-    :param problems: one sentence for each task of the answer that is not matched.
+    :param job: the job with one task for each submitted one, in their order. The status is
+        :data:`MISSING` if no task of the response certainly belongs to it.
+    :param problems: one sentence for each task of the response that is not matched.
     """
 
     job: Job
     problems: tuple[str, ...] = ()
 
     def checked(self) -> Job:
-        """The job, if it is matched without doubt.
+        """Return the job, if it is matched completely.
 
-        :raises UnmatchedError: if a task of the answer is not matched, or if the answer has finished tasks
-            only, but not all that were submitted.
+        :raises UnmatchedError: if a task of the response is not matched, or if all tasks of the response
+            are finished, but some submitted ones are missing.
         """
         named = [task for task in self.job.tasks if task.status != MISSING]
         problems = list(self.problems)
         if named and len(named) < len(self.job.tasks) and all(task.is_finished for task in named):
-            problems.append(f"the answer names {len(named)} of {len(self.job.tasks)} submitted image tasks")
+            problems.append(
+                f"the response contains {len(named)} of {len(self.job.tasks)} submitted image tasks"
+            )
         if problems:
             raise UnmatchedError(self.job.result_key, problems)
         return self.job
@@ -78,9 +80,9 @@ class Matching:
 def match(job: Job, submitted: Sequence[ImageTask | None]) -> Matching:
     """Match a job's tasks to the submitted ones.
 
-    :param job: the job as the answer describes it.
+    :param job: the job as the response describes it.
     :param submitted: the image tasks as submitted, in their order; ``None`` for one whose fields are not
-        known any more, which any task fits whose image is not another's.
+        known any more. A task fits it if its image is not that of another submitted task.
     """
     wanted = [None if task is None else _normalized(task.as_wire()) for task in submitted]
     echoes = [_normalized(task.echo) for task in job.tasks]
@@ -100,7 +102,7 @@ def match(job: Job, submitted: Sequence[ImageTask | None]) -> Matching:
 
 
 def echoed_task(echo: Mapping[str, Any]) -> ImageTask | None:
-    """The image task that an echo describes, its numbers and text normalised; ``None`` where it lacks one."""
+    """Return the image task that an echo describes, normalized; ``None`` if the echo is incomplete."""
     values = _normalized(echo)
     if "image" not in values or "positive_prompt" not in values:
         return None
@@ -112,7 +114,7 @@ def echoed_task(echo: Mapping[str, Any]) -> ImageTask | None:
 
 
 def _normalized(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that say something, each in one form."""
+    """Return the fields that are present, each in one form."""
     values = {name: _FORMS[field.kind](fields.get(name)) for name, field in IMAGE_TASK_FIELDS.items()}
     return {name: value for name, value in values.items() if value is not None}
 
@@ -178,7 +180,7 @@ def _fitting(
     wanted: Sequence[Mapping[str, Any] | None],
     submitted: Sequence[ImageTask | None],
 ) -> frozenset[int]:
-    """The submitted tasks that a task of the answer may belong to."""
+    """Return the submitted tasks that a task of the response may belong to."""
     unknown = {index for index, fields in enumerate(wanted) if fields is None}
     known = {index: fields for index, fields in enumerate(wanted) if fields is not None}
     if "image" in echo:
@@ -210,7 +212,7 @@ def _sent_image(task: ImageTask | None) -> str | None:
 
 
 def _assign(fits: Sequence[frozenset[int]], wanted: Sequence[Mapping[str, Any] | None]) -> dict[int, int]:
-    """The certain part of the assignment: the submitted index by the position in the answer."""
+    """Return the certain part of the assignment: submitted indexes by position in the response."""
     placeable = _placeable(fits)
     positions = set(range(len(wanted)))
     if placeable.keys() == positions == set(range(len(fits))) and all(
@@ -234,12 +236,12 @@ def _assign(fits: Sequence[frozenset[int]], wanted: Sequence[Mapping[str, Any] |
 
 
 def _given(fits: Fits, position: int, index: int) -> Fits:
-    """The fits, once a submitted task is given to a task of the answer."""
+    """Return the fits after a submitted task is assigned to a task of the response."""
     return {other: frozenset({index}) if other == position else fit - {index} for other, fit in fits.items()}
 
 
 def _completes(fits: Fits) -> bool:
-    """Whether every task of the answer can have a submitted task of its own (by augmenting paths)."""
+    """Return whether every task of the response can have its own submitted task (by augmenting paths)."""
     owner: dict[int, int] = {}
 
     def place(position: int, seen: set[int]) -> bool:
@@ -255,7 +257,7 @@ def _completes(fits: Fits) -> bool:
 
 
 def _placeable(fits: Sequence[frozenset[int]]) -> Fits:
-    """The fits of the answer's tasks, without those that compete for too few submitted tasks."""
+    """Return the fits of the tasks, without those that compete for too few submitted tasks."""
     groups: list[tuple[dict[int, frozenset[int]], frozenset[int]]] = []
     for position, fit in enumerate(fits):
         joined = [group for group in groups if group[1] & fit]
@@ -269,7 +271,7 @@ def _placeable(fits: Sequence[frozenset[int]]) -> Fits:
 
 
 def _equal(wanted: Sequence[Mapping[str, Any] | None]) -> list[int]:
-    """For each submitted task, the index of the first that is equal to it."""
+    """Return, for each submitted task, the index of the first task that is equal to it."""
     first: list[int] = []
     for index, fields in enumerate(wanted):
         same = (i for i in range(index) if fields is not None and wanted[i] == fields)
@@ -278,8 +280,8 @@ def _equal(wanted: Sequence[Mapping[str, Any] | None]) -> list[int]:
 
 
 def _problem(position: int, fit: frozenset[int]) -> str:
-    where = f"task {position} of the answer"
+    where = f"task {position} of the response"
     if not fit:
-        return f"{where} echoes fields of no submitted image task"
+        return f"{where} does not fit any submitted image task"
     indexes = ", ".join(map(str, sorted(fit)))
-    return f"{where} may belong to submitted image task {indexes}: its echo leaves that open"
+    return f"{where} fits several submitted image tasks: {indexes}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes over the wire, as frozen values: image tasks in requests, jobs in answers."""
+"""The data of the API, as immutable values: image tasks in requests, jobs in responses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 
 
 class JobStatus(str, Enum):
-    """The states the API names for an image task. A job as a whole has no state of its own."""
+    """The statuses of an image task. A job as a whole does not have a status."""
 
     WAITING = "WAITING"
     RUNNING = "RUNNING"
@@ -25,23 +25,21 @@ FINISHED: Final = frozenset({JobStatus.SUCCESS.value, JobStatus.FAILED.value})
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTask:
-    """One element of the API's ``task_list``: an image, a prompt, and how many results to generate.
+    """One element of the API's ``task_list``: a source image, a prompt, and the number of images to generate.
 
-    Nothing is validated when it is created, since a DAG file may have templates in any field. Whole lists are
-    validated before anything is sent.
+    Fields are not validated when the object is created, because in a DAG file they can be templates. The
+    whole list is validated before anything is sent. The ranges come from the API documentation.
 
-    :param image: URL of the source image, ``http`` or ``https``, each side 400 to 4096 px.
-    :param positive_prompt: what the background should be; 1 to 500 characters, Chinese or English.
-    :param mask: URL of the mask, of the image's resolution; foreground to keep is 255.
-    :param negative_prompt: what the background should not show; at most 500 characters.
-    :param guidance_scale: prompt strength, [1, 20].
-    :param strength: repaint strength, (0, 1].
-    :param seed: random seed; left out, the service draws one. 0 is a real seed.
-    :param steps: optimisation steps, [15, 50].
-    :param num_output: images to make, [1, 4]. Each is paid for.
-    :param id: your own name for it (a sku, say). Never sent.
-
-    The ranges are the API's document's.
+    :param image: URL of the source image, ``http`` or ``https``. Each side has 400 to 4096 pixels.
+    :param positive_prompt: what the background should be, in 1 to 500 characters of Chinese or English.
+    :param mask: URL of the mask, with the resolution of the image. 255 keeps the foreground.
+    :param negative_prompt: what the background should not contain, in at most 500 characters.
+    :param guidance_scale: prompt strength, 1 to 20.
+    :param strength: repaint strength, above 0, at most 1.
+    :param seed: random seed. If it is not set, the service chooses one. 0 is a valid seed.
+    :param steps: number of optimization steps, 15 to 50.
+    :param num_output: number of images to generate, 1 to 4. Each is billed.
+    :param id: your own name for the image task, such as a sku. It is never sent.
     """
 
     image: str
@@ -56,12 +54,12 @@ class ImageTask:
     id: str | int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The form for XCom and for the ``task_list`` of mapped tasks: fields with no value are left out."""
+        """Return a mapping without unset fields, for XCom and for the ``task_list`` of mapped tasks."""
         values = ((name, getattr(self, name)) for name in TASK_FIELD_NAMES)
         return {name: value for name, value in values if value is not None}
 
     def as_wire(self) -> dict[str, Any]:
-        """The form the API takes: as :meth:`as_dict`, without ``id``."""
+        """Return the form that the API accepts: as :meth:`as_dict`, without ``id``."""
         return {name: value for name, value in self.as_dict().items() if name in IMAGE_TASK_FIELDS}
 
 
@@ -73,11 +71,11 @@ class TaskResult:
     """The result of one image task.
 
     :param index: position in the job, from 0.
-    :param status: ``WAITING``, ``RUNNING``, ``SUCCESS`` or ``FAILED``. Any other status of the service, in
-        upper case, counts as not finished; so does ``MISSING``, see :mod:`.matching`.
-    :param results: URLs of the generated images, in the order of their output number.
-    :param message: the service's message, often empty.
-    :param echo: the submitted fields as the service repeated them.
+    :param status: ``WAITING``, ``RUNNING``, ``SUCCESS`` or ``FAILED``. Any other status counts as not
+        finished. ``MISSING`` means that the response does not contain the image task.
+    :param results: URLs of the generated images.
+    :param message: the service's message; often empty.
+    :param echo: the submitted fields, as the response repeats them.
     """
 
     index: int
@@ -88,18 +86,19 @@ class TaskResult:
 
     @property
     def is_finished(self) -> bool:
-        """Whether this image task is in a final state."""
+        """Whether this image task is ``SUCCESS`` or ``FAILED``."""
         return self.status in FINISHED
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A submitted job, as one answer describes it.
+    """A submitted job, as one response describes it.
 
-    :param result_key: the job's id.
-    :param tasks: its image tasks, in the answer's order unless they were matched to the submitted list.
-    :param request_id: the service's id of the call.
-    :param gateway_request_id: the gateway's id of the call; support asks for both.
+    :param result_key: the key that identifies the job.
+    :param tasks: its image tasks, in the order of the response unless they were matched to the submitted
+        list.
+    :param request_id: the service's id of the request.
+    :param gateway_request_id: the gateway's id of the request. Support asks for both ids.
     """
 
     result_key: str
@@ -109,12 +108,12 @@ class Job:
 
     @property
     def is_finished(self) -> bool:
-        """Whether every image task is ``SUCCESS`` or ``FAILED``; false for a job without tasks."""
+        """Whether every image task is ``SUCCESS`` or ``FAILED``; false for a job without image tasks."""
         return bool(self.tasks) and all(task.is_finished for task in self.tasks)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many image tasks are in each status, by status."""
+        """Number of image tasks in each status."""
         counts: dict[str, int] = {}
         for task in self.tasks:
             counts[task.status] = counts.get(task.status, 0) + 1

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one retry decision, poll spacing and rate: pure functions of error, attempt and time.
+"""The retry decision, poll spacing and rate limit: pure functions of error, attempt and time.
 
-Whoever sends a request asks :func:`decide` after a failure: the flows, the submitter, the collector, the
-sensor and the download of images. They differ in their :class:`RetryPolicy` only. ``rand`` is in [0, 1).
+Everything that sends requests calls :func:`decide` after a failure: the flows, the submitter, the
+collector, the sensor and the download of images. They differ only in their :class:`RetryPolicy`. ``rand``
+is in [0, 1).
 """
 
 from __future__ import annotations
@@ -16,36 +17,37 @@ from airflow_provider_bgrep.protocol.codes import ErrorKind, RetryDecision
 from airflow_provider_bgrep.protocol.errors import CallError
 
 JOB_NOT_FOUND_GRACE_SECONDS: Final = 120.0
-"""How long "no such job" (23500008) may mean "not yet".
+"""Seconds for which "no such job" (23500008) may mean "not yet".
 
-The gateway's pages speak of a minute from the first query. Where it is counted from the submit, the time
-until that query comes on top. The larger of the two is used everywhere, since asking again costs nothing and
-giving up loses what is paid for.
+The documentation of the gateway says one minute from the first query. If it is counted from the submit,
+the time until that query is added. The larger value is used everywhere, because another query costs
+nothing, while giving up loses images that are billed.
 """
 
 
 class Throttled(Enum):
-    """What a policy does when throttling outlasts its attempts."""
+    """What a policy does if throttling continues after its last attempt."""
 
     GIVE_UP = "give up"
     POLL = "poll"
-    """Ask again at the next poll: throttling only slows a wait down."""
+    """Query again at the next poll: throttling only slows down a wait."""
     PACE = "pace"
-    """A rate limiter spaces the requests: send again at once, for ``throttled_seconds``."""
+    """Send again immediately, for ``throttled_seconds``, because a rate limiter spaces the requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long a request is tried again before its error is handed on.
+    """How long a request is repeated before its error is raised.
 
-    :param attempts: attempts at most, the first included.
-    :param base: seconds that the first wait is drawn from; it doubles with every attempt.
-    :param cap: longest single wait in seconds, unless the server asks for a longer one.
-    :param longest_ask: a server that asks for a longer wait than this is not waited for.
-    :param throttled: what follows when throttling outlasts ``attempts``.
-    :param throttled_seconds: how long :attr:`Throttled.PACE` goes on.
-    :param job_not_found_seconds: how long "no such job" is taken for "not yet".
-    :param retries_uncoded: try a final refusal without a code again: it is a proxy's, not the service's.
+    :param attempts: maximum number of attempts, including the first.
+    :param base: upper bound of the first wait in seconds; it doubles with every attempt.
+    :param cap: longest single wait in seconds, unless the server requests a longer one.
+    :param longest_ask: longest wait in seconds that a server may request; after a longer one, give up.
+    :param throttled: what to do if throttling continues after ``attempts``.
+    :param throttled_seconds: seconds for which :attr:`Throttled.PACE` continues.
+    :param job_not_found_seconds: seconds for which "no such job" counts as "not yet".
+    :param retries_uncoded: whether to repeat a request after a final refusal without a code, which comes
+        from a proxy.
     """
 
     attempts: int
@@ -59,10 +61,11 @@ class RetryPolicy:
 
 
 SUBMIT: Final = RetryPolicy(attempts=6, base=2.0)
-"""Only refusals and connections never made are tried again: for up to a minute, or as the server asks."""
+"""Submits. Only refusals and connections that were never established are repeated, for up to a minute or
+as long as the server requests."""
 
 QUERY: Final = RetryPolicy(attempts=8)
-"""A query may always be asked again: up to a minute and a half covers a restart of the service."""
+"""Queries. They can always be repeated; a minute and a half covers a restart of the service."""
 
 ONCE: Final = RetryPolicy(attempts=1)
 
@@ -70,10 +73,10 @@ WAIT: Final = replace(QUERY, throttled=Throttled.POLL, job_not_found_seconds=JOB
 """Queries of a wait for one job."""
 
 POKE: Final = replace(WAIT, attempts=1)
-"""One poke of the sensor, whose query has made its own attempts."""
+"""One poke of the sensor. Its query makes its own attempts."""
 
 COLLECT: Final = replace(WAIT, throttled=Throttled.PACE, retries_uncoded=True)
-"""Queries of many jobs behind a rate limiter. One stray answer of a proxy must not end them all."""
+"""Queries of many jobs behind a rate limiter. One stray response of a proxy must not end all of them."""
 
 FETCH: Final = RetryPolicy(attempts=3, base=1.0)
 """Downloads of one result image."""
@@ -83,21 +86,21 @@ class Action(Enum):
     """What to do after a failure."""
 
     RETRY = "retry"
-    """Send the same again, ``seconds`` later."""
+    """Send the same request again, ``seconds`` later."""
     POLL = "poll"
-    """Not a failure of the wait: ask at the next poll, at least ``seconds`` later."""
+    """Query again at the next poll, at least ``seconds`` later: the wait has not failed."""
     GIVE_UP = "give up"
     UNKNOWN_OUTCOME = "unknown outcome"
-    """A submit that may be accepted and billed: it is never sent again unless a person allows it."""
+    """A submit that may be accepted and billed. It is not sent again unless a person allows it."""
 
 
 class Reason(Enum):
     """Why :attr:`Action.GIVE_UP`."""
 
-    FINAL = "sending the same again cannot help"
+    FINAL = "repeating the request cannot help"
     ATTEMPTS = "no attempts are left"
-    DEADLINE = "no time is left"
-    LONG_ASK = "the server asks for too long a wait"
+    DEADLINE = "the deadline has passed"
+    LONG_ASK = "the server requests too long a wait"
     THROTTLED = "throttled for too long"
 
 
@@ -106,8 +109,8 @@ class NextStep:
     """What follows a failure.
 
     :param action: what to do.
-    :param seconds: how long to wait before.
-    :param reason: why to give up; ``None`` for every other action.
+    :param seconds: seconds to wait before the action.
+    :param reason: why to give up; ``None`` for other actions.
     """
 
     action: Action
@@ -117,12 +120,12 @@ class NextStep:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What the decision needs to know of an error.
+    """What the decision needs to know about an error.
 
-    :param then: what may follow it.
-    :param kind: its kind; ``None`` for what is not a call of the API.
-    :param asked: seconds that the server or the table of codes asks to wait.
-    :param is_coded: whether the service or the gateway gave it a code.
+    :param then: what may follow the error.
+    :param kind: kind of the error; ``None`` if it is not an error of the API.
+    :param asked: seconds to wait that the server or the table of codes requests.
+    :param is_coded: whether the error has a code of the service or the gateway.
     """
 
     then: RetryDecision
@@ -132,7 +135,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: CallError) -> Failure:
-        """The failure that a call's error is."""
+        """Return the failure for the error of a call."""
         asked = max(error.retry_after or 0.0, error.rule.wait)
         return cls(error.then, error.kind, asked, bool(error.code))
 
@@ -146,14 +149,15 @@ def decide(
     time_left: float = math.inf,
     rand: float = 0.5,
 ) -> NextStep:
-    """Decide what follows a failure.
+    """Return what follows a failure.
 
-    :param failure: how the last attempt ended.
-    :param policy: how long to go on.
-    :param attempt: how many attempts failed in a row.
-    :param elapsed: seconds since the work began that the policy's own limits in seconds are counted from.
+    :param failure: the error of the last attempt.
+    :param policy: how long to continue.
+    :param attempt: number of consecutive failed attempts.
+    :param elapsed: seconds since the start, from which the policy's limits in seconds are counted.
     :param time_left: seconds until the caller's deadline.
-    :param rand: a random number in [0, 1): clients that were refused together come back at different times.
+    :param rand: a random number in [0, 1), so that clients that were refused together return at different
+        times.
     """
     failure = Failure.of(failure) if isinstance(failure, CallError) else failure
     if failure.then is RetryDecision.UNKNOWN:
@@ -190,17 +194,17 @@ def _backoff(policy: RetryPolicy, attempt: int, rand: float) -> float:
 
 
 def poll_wait(interval: float, rand: float) -> float:
-    """Seconds until the next poll: ``interval``, a tenth more or less so that jobs drift apart."""
+    """Return the seconds until the next poll: ``interval`` with 10 % jitter, which spreads the polls."""
     return interval * (0.9 + 0.2 * rand)
 
 
 def reserve(next_free: float, now: float, per_second: float) -> tuple[float, float]:
-    """Take the next free slot of a rate.
+    """Reserve the next free slot of a rate limit.
 
     :param next_free: when the next slot is free, on the clock of ``now``.
-    :param now: the time.
-    :param per_second: requests a second that are allowed.
-    :return: seconds to wait for the slot, and when the one after it is free.
+    :param now: the current time.
+    :param per_second: allowed requests per second.
+    :return: seconds to wait for the slot, and the time at which the following slot is free.
     """
     slot = max(next_free, now)
     return slot - now, slot + 1.0 / per_second

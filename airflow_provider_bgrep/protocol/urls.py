@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""URLs: which resource one names apart from its signature, how it is encoded, how it may be shown."""
+"""Removes signatures from URLs, normalizes and encodes them, and redacts them for messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 _MAX_SHOWN: Final = 60
-"""Characters of a URL that a message shows."""
+"""Number of characters of a URL that a message shows."""
 
 _URL_SAFE: Final = "".join(map(chr, range(0x21, 0x7F)))
 _ESCAPED: Final = re.compile("%([0-9A-Fa-f]{2})")
@@ -58,8 +58,8 @@ _OSS: Final = frozenset(
 def strip_signature(url: str) -> str:
     """Return ``url`` without the parameters that only sign it, and without its fragment.
 
-    A URL that is signed again names the same image. Parameters that choose what is served (``x-oss-process``,
-    say) stay.
+    A URL with another signature names the same image. Parameters that determine the content, such as
+    ``x-oss-process``, are kept.
     """
     parts = urlsplit(url)
     pairs = [pair for pair in parts.query.split("&") if pair]
@@ -80,14 +80,15 @@ def strip_signature(url: str) -> str:
 
 
 def _signs(name: str) -> bool:
-    # Volcengine's x-tos-process chooses what is served, as Alibaba's x-oss-process does.
+    # Volcengine's x-tos-process determines the content, like Alibaba's x-oss-process.
     return name.startswith(_PREFIXES) and not name.endswith("-process")
 
 
 def canonical_url(url: str) -> str:
     """Return one form for all URLs that name the same image: unsigned, and normalized by RFC 3986.
 
-    Use it for comparisons only: a server may refuse it. Text that is not a URL is returned unchanged.
+    Use it for comparisons only, because a server may refuse it. Text that is not a URL is returned
+    unchanged.
     """
     try:
         parts = urlsplit(ascii_url(strip_signature(url.strip())))
@@ -107,7 +108,7 @@ def _decode_unreserved(escaped: re.Match[str]) -> str:
 def ascii_url(url: str) -> str:
     """Return ``url`` in ASCII: other characters percent-encoded as UTF-8, the host name as IDNA.
 
-    What is encoded already stays as it is, so that a signed URL keeps its signature.
+    Encoded characters are not changed, so that a signed URL keeps its signature.
     """
     if url.isascii():
         return url

@@ -28,13 +28,13 @@ _SHOWN = 60
 def validate_tasks(
     task_list: Any, *, least: int = MIN_TASKS, most: int | None = MAX_TASKS
 ) -> tuple[ImageTask, ...]:
-    """Return the image tasks of a list, each checked against the API's ranges.
+    """Return the image tasks of a list, validated against the API's ranges.
 
     :param task_list: any iterable of :class:`ImageTask` or of mappings with the API's field names
         (and ``id``). What a mapping leaves out takes ``ImageTask``'s default.
-    :param least: how few are allowed.
-    :param most: how many are allowed; ``None`` for any number.
-    :return: the tasks; characters that a URL may not hold unescaped are percent-encoded.
+    :param least: smallest allowed number of image tasks.
+    :param most: largest allowed number; ``None`` for no limit.
+    :return: the image tasks. Characters that are not allowed in URLs are percent-encoded.
     :raises InvalidInput: with every problem of the whole list.
     """
     if isinstance(task_list, str | bytes):
@@ -48,7 +48,7 @@ def validate_tasks(
         problems.append(Problem("task_list", f"is empty; give at least {least} image task"))
     if most is not None and len(entries) > most:
         problems.append(
-            Problem("task_list", f"has {len(entries)} image tasks; one job takes {MIN_TASKS} to {most}")
+            Problem("task_list", f"has {len(entries)} image tasks; a job has {MIN_TASKS} to {most}")
         )
     tasks = [_checked(entry, f"task_list[{i}]", problems) for i, entry in enumerate(entries)]
     if problems:
@@ -80,7 +80,7 @@ def _checked(entry: Any, where: str, problems: list[Problem]) -> ImageTask | Non
     for name, field in IMAGE_TASK_FIELDS.items():
         value = values.get(name, field.default)
         if name == "negative_prompt" and isinstance(value, str) and not value:
-            value = None  # an empty cell of a spreadsheet means the same
+            value = None  # an empty cell of a spreadsheet also means: not set
         if value is None:
             if field.required:
                 problems.append(Problem(f"{where}.{name}", f"is missing; give {field.range}"))
@@ -116,7 +116,7 @@ def _check_text(value: Any, field: Field) -> tuple[Any, str]:
         return None, f"is blank; give {field.range}"
     if field.maximum is not None and len(value) > field.maximum:
         return None, (
-            f"{_shown(value)} is too long; at most {field.maximum:g} characters (it is never cut for you)"
+            f"{_shown(value)} is too long; give at most {field.maximum:g} characters (text is not truncated)"
         )
     return value, _is_no_text(value)
 
@@ -180,15 +180,19 @@ def _check_url(value: Any, field: Field) -> tuple[Any, str]:
         return None, f"{_shown_any(value)} is a {type(value).__name__}; give {field.range}"
     if not value.strip():
         return None, f"is empty; give {field.range}" + ("" if field.required else ", or leave it out")
-    # Of all blanks only the space is printable.
+    # Of all white space, only the space character is printable.
     if " " in value or not value.isprintable():
         shown = redact_url(value)
-        return None, f"{shown} holds a blank or a control character; give {field.range}, a space as %20"
+        return (
+            None,
+            f"{shown} contains a blank or a control character; give {field.range}, with a space as %20",
+        )
     try:
         parts = urlsplit(value)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        # Neither the value nor Python's message is shown: a supposed port may be part of a password.
+        # Neither the value nor Python's message is shown: what looks like a port may be part of a
+        # password.
         return None, f"cannot be read as a URL; give {field.range}"
     if parts.scheme.lower() not in URL_SCHEMES:
         return None, (
@@ -196,7 +200,7 @@ def _check_url(value: Any, field: Field) -> tuple[Any, str]:
             f"local file, so give {field.range} that it can reach, or in a catalog a path such as s3://…"
         )
     if not host:
-        return None, f"{redact_url(value)} names no host; give {field.range}"
+        return None, f"{redact_url(value)} has no host; give {field.range}"
     try:
         return ascii_url(value), ""
     except UnicodeError:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests and answers as plain bytes and mappings.
+"""Encodes requests and decodes responses, as plain bytes and mappings.
 
-Parsing tolerates what the API's document leaves open, and never guesses in a way that costs money: an answer
-to a submit that cannot be read is an unknown outcome, not a refusal.
+Parsing tolerates what the API documentation leaves open, but never guesses where that could be billed: if
+the response to a submit cannot be read, its outcome is unknown, not a refusal.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NONCE_HEADER: Final = "X-Ca-Nonce"
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An HTTP response, independent of the library that received it.
+    """An HTTP response, independent of the HTTP library.
 
     :param status: HTTP status.
     :param headers: a mapping whose ``get`` ignores case.
@@ -63,11 +63,13 @@ def request_headers(app_code: str, nonce: str) -> dict[str, str]:
 def submit_body(tasks: Iterable[ImageTask]) -> bytes:
     """Return the body of a submit.
 
-    :raises InvalidInput: if it is larger than what is let through to the API.
+    :raises InvalidInput: if it is larger than the gateway allows.
     """
     body = _dumped({"data": {"task_list": [task.as_wire() for task in tasks]}})
     if len(body) > MAX_REQUEST_BYTES:
-        what = f"makes a request of {len(body)} bytes, over {MAX_REQUEST_BYTES}; shorten its URLs"
+        what = (
+            f"makes a request of {len(body)} bytes; at most {MAX_REQUEST_BYTES} are allowed: shorten its URLs"
+        )
         raise InvalidInput([Problem("task_list", what)])
     return body
 
@@ -75,10 +77,10 @@ def submit_body(tasks: Iterable[ImageTask]) -> bytes:
 def query_body(result_key: Any) -> bytes:
     """Return the body of a query.
 
-    :raises InvalidInput: if ``result_key`` is not text, or blank.
+    :raises InvalidInput: if ``result_key`` is not text or is blank.
     """
     if not isinstance(result_key, str) or not result_key.strip():
-        what = f"is {result_key!r}; give the text that the submit returned"
+        what = f"is {result_key!r}; give the result_key that the submit returned"
         raise InvalidInput([Problem("result_key", what)])
     return _dumped({"data": {"result_key": result_key.strip()}})
 
@@ -88,21 +90,22 @@ def _dumped(payload: Any) -> bytes:
 
 
 def parse_envelope(operation: Operation, response: Response) -> dict[str, Any]:
-    """Return the envelope of a successful answer.
+    """Return the envelope of a successful response.
 
-    :raises CallError: if the gateway answered, the service refused, or the answer cannot be read.
+    :raises CallError: if the gateway answered, the service refused the call, or the response cannot be
+        read.
     """
     status, headers = response.status, response.headers
     gateway_code = (headers.get(CODE_HEADER) or "").strip()
     gateway_message = (headers.get(MESSAGE_HEADER) or "").strip()
     payload = _payload(response.body)
-    # The gateway's own answers often have no body, so its headers come first. A text alone that the table
-    # lacks does not outrank the service's own message.
+    # Responses of the gateway often have no body, so its headers are checked first. A text that is not in
+    # the table does not take precedence over the service's message.
     if gateway_code or (
         status >= 400 and gateway_message and (payload is None or gateway_text_rule(gateway_message, status))
     ):
         rule = gateway_rule(gateway_code, gateway_message, status)
-        # An older gateway's code is only the status; its text is what tells one refusal from another.
+        # The code of an older gateway is only the status. Its text distinguishes the refusals.
         code = rule.code or gateway_code
         raise _error(operation, rule, response, code=code, message=gateway_message, payload=payload)
     if payload is None:
@@ -121,11 +124,11 @@ def parse_envelope(operation: Operation, response: Response) -> dict[str, Any]:
 
 
 _JSON: Final = json.JSONDecoder(strict=False)
-"""Made once: given an option, ``json.loads`` makes a decoder for every call."""
+"""Created once: with an option, ``json.loads`` creates a decoder for each call."""
 
 
 def _payload(body: bytes) -> dict[str, Any] | None:
-    """The body as a JSON object, ``None`` if it is not one."""
+    """Return the body as a JSON object; ``None`` if it is not one."""
     try:
         try:
             payload = _JSON.decode(body.decode())
@@ -141,12 +144,12 @@ def _oddly_encoded(body: bytes) -> Any:
         # This handles a byte order mark, and JSON's other encodings.
         return json.loads(body, strict=False)
     except UnicodeDecodeError:
-        # Keys, statuses and URLs are ASCII: a prompt in another encoding must not cost a result_key.
+        # Keys, statuses and URLs are ASCII: a result_key must not be lost because of a prompt's encoding.
         return _JSON.decode(body.decode(errors="replace"))
 
 
 def _code(value: Any) -> str:
-    """The code as a string of digits; ``0`` where there is none."""
+    """Return the code as a string of digits; ``0`` if there is none."""
     if value is None or value == "" or isinstance(value, bool):
         return "0"
     if isinstance(value, float) and value.is_integer():
@@ -170,9 +173,9 @@ def _error(
 ) -> CallError:
     named = _result_key(payload) if operation is Operation.SUBMIT and payload else ""
     if named:
-        # Contradictory, but if the job exists, only this key leads to what was paid for.
+        # This is contradictory, but if the job exists, its images can only be collected with this key.
         message = (sanitize_message(message) or rule.meaning)[:300]
-        message = f"{message} (the answer names result_key {named[:_MAX_ID]})"
+        message = f"{message} (the response contains result_key {named[:_MAX_ID]})"
     return CallError(
         operation,
         rule,
@@ -199,7 +202,7 @@ def _result_key(payload: Mapping[str, Any]) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of ``Retry-After``: a number, or a date relative to the answer's ``Date``."""
+    """Return the seconds of ``Retry-After``: a number, or a date relative to the response's ``Date``."""
     value = (headers.get("Retry-After") or "").strip()
     if not value:
         return None
@@ -217,15 +220,16 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 def parse_job(
     operation: Operation, response: Response, payload: Mapping[str, Any], result_key: str = ""
 ) -> Job:
-    """Return the job that a successful answer describes.
+    """Return the job that a successful response describes.
 
     :param payload: what :func:`parse_envelope` returned.
-    :param result_key: the key that was asked for, where the answer repeats none.
-    :raises CallError: a submit's answer without a ``result_key``: an unknown outcome.
+    :param result_key: the requested key, for a response that does not repeat it.
+    :raises CallError: if the response to a submit does not contain a ``result_key``: the outcome is
+        unknown.
     """
     key = _result_key(payload)
     if not key and operation is Operation.SUBMIT:
-        message = f"HTTP {response.status} that says success but has no result_key"
+        message = f"HTTP {response.status} that reports success but has no result_key"
         raise _error(operation, by_status(response.status), response, message=message, payload=payload)
     return Job(
         result_key=key or result_key,
@@ -236,14 +240,15 @@ def parse_job(
 
 
 def check_result_key(response: Response, payload: Mapping[str, Any], result_key: str) -> None:
-    """Check that a query's answer is about the job that was asked for.
+    """Check that the response to a query is about the requested job.
 
-    :param result_key: the key that was asked for; an answer that repeats none is taken to be about it.
-    :raises CallError: if it names another; of kind ``SERVICE``, since asking again may help.
+    :param result_key: the requested key. A response without a key counts as a response about it.
+    :raises CallError: if the response names another job; of kind ``SERVICE``, because another query may
+        help.
     """
     key = _result_key(payload)
     if key and key.casefold() != result_key.strip().casefold():
-        message = f"the answer is about job {key[:_MAX_ID]}, not about job {result_key.strip()[:_MAX_ID]}"
+        message = f"the response is about job {key[:_MAX_ID]}, not about job {result_key.strip()[:_MAX_ID]}"
         raise _error(Operation.QUERY, by_status(response.status), response, message=message, payload=payload)
 
 
@@ -254,12 +259,13 @@ def _entries(payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         return [entries]
     if not isinstance(entries, list):
         return []
-    # An unreadable entry keeps its place and is not finished: without it, the others would move up.
+    # An unreadable entry keeps its place and counts as not finished. Without it, the others would move
+    # up.
     return [entry if isinstance(entry, dict) else {} for entry in entries]
 
 
 def statuses(payload: Mapping[str, Any]) -> list[str]:
-    """Return the image tasks' statuses: all that a poll needs, at a fraction of the cost of a whole job."""
+    """Return the statuses of the image tasks, which cost less than a whole job. A poll needs only these."""
     return [_status(entry) for entry in _entries(payload)]
 
 
@@ -278,7 +284,7 @@ def _task(index: int, entry: Mapping[str, Any]) -> TaskResult:
     message = entry.get("message")
     message = message if isinstance(message, str) else ""
     if status == JobStatus.SUCCESS and not results:
-        # There is nothing to download, so to all callers it is a failure.
+        # There is nothing to download, so it is a failure for all callers.
         status, message = JobStatus.FAILED.value, NO_RESULT
     return TaskResult(
         index=index,

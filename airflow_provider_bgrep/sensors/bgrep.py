@@ -42,23 +42,24 @@ if TYPE_CHECKING:
 class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
     """Waits until every image task of a job is ``SUCCESS`` or ``FAILED``, and returns the results.
 
-    ``poke``, ``reschedule`` and deferrable mode end with the same XCom and the same errors, and ``soft_fail``
-    and ``never_fail`` turn the same errors into a skip.
+    The modes ``poke`` and ``reschedule`` and deferrable mode return the same XCom and raise the same
+    exceptions, and ``soft_fail`` and ``never_fail`` skip the task in the same cases.
 
     Returns ``{"result_key": …, "counts": {"SUCCESS": n, "FAILED": m}, "tasks": [{"index": i, "status": …,
-    "results": [url, …], "message": …, "id": … (where ``task_list`` gives one)}, …]}``. The value is pushed
-    even where ``fail_on`` fails the task, since the images that succeeded are paid for. Result URLs expire
-    after about half an hour: download them soon.
+    "results": [url, …], "message": …, "id": … (where ``task_list`` gives one)}, …]}``. The value is
+    pushed to XCom even if the task fails because of ``fail_on``, because the generated images are billed.
+    Result URLs expire after about 30 minutes: download the images before that.
 
-    :param result_key: what the submit returned. Templated.
-    :param task_list: the image tasks as submitted, or an ``XComArg`` of them. The API promises no order:
-        with ``task_list`` the tasks of the return value are in its order, each with its ``id`` where it
-        has one; without it they are in the order of the answer. Templated.
-    :param bgrep_conn_id: the ``bgrep`` connection. Templated.
-    :param fail_on: fail if ``any`` image task failed (default), if ``all`` did, or ``never`` for that reason.
-    :param deferrable: wait in the triggerer. Default: ``[operators] default_deferrable``.
+    :param result_key: the key that the submit returned. Templated.
+    :param task_list: the image tasks as submitted, or an ``XComArg`` of them. The results follow this
+        list, each with its ``id`` if it has one; without it, they follow the response, whose order the
+        API does not promise. Templated.
+    :param bgrep_conn_id: the id of the ``bgrep`` connection. Templated.
+    :param fail_on: when to fail because of results: if ``any`` image task failed (default), if ``all``
+        failed, or ``never``.
+    :param deferrable: whether to wait in the triggerer. Default: ``[operators] default_deferrable``.
     :param poke_interval: seconds between two queries.
-    :param timeout: seconds to wait at most.
+    :param timeout: seconds after which the sensor times out.
     """
 
     template_fields: Sequence[str] = ("result_key", "task_list", "bgrep_conn_id")
@@ -86,7 +87,7 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
         self._began = 0.0
 
     def poke(self, context: Context) -> PokeReturnValue | bool:
-        """Query the job once. Throttling, and "no such job" at first, only mean "not finished yet"."""
+        """Query the job once. Throttling, and "no such job" at first, count as "not finished yet"."""
         try:
             job = self._query()
         except BgRepError as error:
@@ -97,7 +98,7 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
         return self._finished(context, job) if job.is_finished else False
 
     def execute(self, context: Context) -> Any:
-        """Wait in the chosen mode."""
+        """Wait for the job."""
         if self.deferrable:
             return self._judged(self._execute_deferrable, context)
         self._began = time.time()
@@ -106,7 +107,7 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
         except BgRepError:
             raise
         except AirflowSensorTimeout as error:
-            # Airflow has applied soft_fail by now, but leaves a time-out out of never_fail.
+            # Airflow has applied soft_fail by now, but leaves a timeout out of never_fail.
             if self.never_fail:
                 raise AirflowSkipException(f"never_fail is set: {error}") from error
             raise self._timed_out(None) from error
@@ -115,7 +116,7 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
         """Resume after the trigger fired.
 
         :param event: a :class:`~airflow_provider_bgrep.triggers.event.BgRepEvent`.
-        :param end_time: this wait's deadline, seconds since the epoch.
+        :param end_time: the deadline of this wait, in seconds since the epoch.
         """
         from airflow_provider_bgrep.triggers.bgrep import read_event
         from airflow_provider_bgrep.triggers.event import Reason
@@ -140,7 +141,7 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
         return self._defer(end_time)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Continue after a deferral; turns errors into a skip in the same cases as ``poke`` mode does."""
+        """Continue after a deferral, and skip the task after the same errors as in ``poke`` mode."""
 
         def resume(context: Context) -> Any:
             # This is how Airflow reports that no triggerer ran in time; the class that it would raise
@@ -165,16 +166,16 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
         return self._defer(end_time)
 
     def _may_wait_on(self, error: BgRepError, elapsed: float) -> bool:
-        """Whether a deferred wait goes on after an error, as ``poke`` mode would."""
+        """Whether a deferred wait continues after an error, as in ``poke`` mode."""
         is_silent = self.silent_fail and not isinstance(error, AirflowFailException)
         return is_silent or self._may_poll_on(error, elapsed)
 
     def _may_poll_on(self, error: BgRepError, elapsed: float) -> bool:
-        """Whether an error only means "not finished yet"."""
+        """Whether an error counts as "not finished yet"."""
         return decide(failure_of(error), POKE, attempt=1, elapsed=elapsed).action is Action.POLL
 
     def _elapsed(self, context: Context) -> float:
-        """Seconds since this wait began; infinite where that is not known."""
+        """Seconds since this wait began; infinite if that is not known."""
         began = self._began
         if self.reschedule:
             # Each poke is a process of its own. Airflow 2 does not record when the first one ran.
@@ -205,8 +206,8 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
     def _judged(self, wait: Callable[[Context], Any], context: Context) -> Any:
         """Apply ``soft_fail`` and ``never_fail`` to a deferrable wait by the rules of ``poke`` mode.
 
-        Airflow's own rules differ: deferred, ``soft_fail`` would skip on a transient error that ``poke`` mode
-        leaves to a retry.
+        Airflow's own rules differ by mode: in a deferred task, ``soft_fail`` would skip the task after a
+        transient error, which is retried in ``poke`` mode.
         """
         try:
             return wait(context)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trigger: waits for any number of jobs in the triggerer, and fires once."""
+"""The trigger: waits for any number of jobs in the triggerer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GRACE_SECONDS: Final = 300.0
 """Seconds after the deadline at which Airflow ends the wait itself, if no triggerer is running."""
 
 _ENDS_ONE_JOB = frozenset({ErrorKind.JOB_NOT_FOUND, ErrorKind.JOB_FAILED})
-"""Errors that concern one job only; the worker gets them again when it queries that job."""
+"""Errors that concern one job only. The worker meets them again when it queries that job."""
 
 
 def _hook_class() -> type[BgRepAsyncHook]:
@@ -49,14 +49,14 @@ def read_event(payload: Mapping[str, Any]) -> BgRepEvent:
 class BgRepTrigger(BaseTrigger):
     """Waits until jobs are finished, and fires one small event.
 
-    After a restart it queries every job once more and keeps its deadline.
+    After a restart of the triggerer, it queries every job once more, and keeps its deadline.
 
     :param result_keys: keys of the jobs to wait for.
-    :param bgrep_conn_id: the ``bgrep`` connection.
+    :param bgrep_conn_id: the id of the ``bgrep`` connection.
     :param poll_interval: seconds between two queries of one job.
-    :param end_time: deadline on the wall clock, in seconds since the epoch.
-    :param collect_after: fire this many seconds after the first job finished, so that the worker saves
-        what is finished before its URLs expire; ``None`` waits for all.
+    :param end_time: deadline, in seconds since the epoch.
+    :param collect_after: seconds after the first finished job at which to fire, so that the worker can
+        save finished jobs before their URLs expire; ``None`` waits for all jobs.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class BgRepTrigger(BaseTrigger):
         self.collect_after = collect_after
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class path and arguments: keys and numbers, nothing secret."""
+        """Return the class path and the arguments: keys and numbers, no secrets."""
         return (
             "airflow_provider_bgrep.triggers.bgrep.BgRepTrigger",
             {
@@ -92,7 +92,7 @@ class BgRepTrigger(BaseTrigger):
         """Wait, then fire."""
         from airflow_provider_bgrep.exceptions import BgRepConfigurationError
 
-        # In a new triggerer the import would block all other triggers for too long.
+        # In a new triggerer, this import would block all other triggers for more than a second.
         hook_class = await asyncio.to_thread(_hook_class)
         try:
             async with hook_class(self.bgrep_conn_id) as hook:
@@ -109,8 +109,8 @@ class BgRepTrigger(BaseTrigger):
 
     async def _wait(self, hook: BgRepAsyncHook) -> BgRepEvent:
         count, counter = len(self.result_keys), RequestCounter()
-        # A task that resumes before its supervisor has reported the deferral is taken for dead, and uses up
-        # a try. That report may take this long.
+        # If a task resumes before its supervisor has reported the deferral, Airflow marks it as failed,
+        # which uses up a try. That report can take this long.
         settled = time.time() + conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0)
         waiters = [
             asyncio.ensure_future(self._wait_for_one(hook, key, settled, counter)) for key in self.result_keys
@@ -137,9 +137,9 @@ class BgRepTrigger(BaseTrigger):
         return BgRepEvent(reason, finished, count - finished, counter.queries)
 
     async def on_kill(self) -> None:
-        """Log the jobs when the waiting task is marked or cleared: the API cannot cancel them."""
+        """Log the jobs when the waiting task is marked or cleared, because the API cannot cancel them."""
         self.log.warning(
-            "%d jobs continue and are billed, since the API cannot cancel them: %s",
+            "%d jobs continue and are billed, because the API cannot cancel them: %s",
             len(self.result_keys),
             ", ".join(self.result_keys),
         )
@@ -148,8 +148,8 @@ class BgRepTrigger(BaseTrigger):
         self, hook: BgRepAsyncHook, result_key: str, settled: float, counter: RequestCounter
     ) -> int:
         """Wait for one job. :return: 1 if it is finished, 0 at the deadline."""
-        # Each key has its own place in the interval. A thousand jobs, of one trigger or of a thousand that a
-        # triggerer starts together, are not asked for in one instant, then or later.
+        # Each key has its own place in the interval, so that a triggerer does not query a thousand jobs
+        # at the same moment, whether they belong to one trigger or to a thousand.
         place = self.poll_interval * zlib.crc32(result_key.encode()) / 2**32
         await asyncio.sleep(max(0.0, min(settled + place, self.end_time) - time.time()))
         try:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one event of :class:`~airflow_provider_bgrep.triggers.bgrep.BgRepTrigger`, versioned.
 
-It is logged and stored unencrypted, so it carries numbers and codes only: no URL, no prompt, no message, and
-nothing that grows with the number of jobs.
+Airflow logs the event and stores it unencrypted, so it contains numbers and codes only: no URL, no prompt, no
+message, and nothing that grows with the number of jobs.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ class Reason(str, Enum):
     """Why a trigger fired."""
 
     FINISHED = "finished"
-    """Every job is finished, or will never be (unknown to the service, failed as a whole)."""
+    """Every job is finished, or never will be (unknown to the service, or failed as a whole)."""
     DEADLINE = "deadline"
     """``end_time`` has passed."""
     COLLECT = "collect"
     """``collect_after`` seconds have passed since the first job finished."""
     ERROR = "error"
-    """A query failed, and asking again cannot help."""
+    """A query failed, and repeating it cannot help."""
 
 
 @dataclass(frozen=True, slots=True)
 class BgRepEvent:
-    """What a trigger sends to the worker.
+    """The event that the trigger sends to the worker.
 
     :param reason: why it fired.
     :param finished: jobs that are finished.
     :param pending: jobs that are not.
-    :param queries: HTTP calls made to find that out.
-    :param code: code of the error, empty where there is none.
-    :param http_status: its HTTP status, ``None`` where no answer came.
-    :param request_id: the service's id of the failed call.
-    :param gateway_request_id: the gateway's id of it.
+    :param queries: number of HTTP requests of the trigger.
+    :param code: error code; empty if there is none.
+    :param http_status: HTTP status of the error; ``None`` if there was no response.
+    :param request_id: the service's id of the failed request.
+    :param gateway_request_id: the gateway's id of the failed request.
     :param input_error: why the connection cannot be used, without secrets.
-    :param version: of this format.
+    :param version: format version of the event.
     """
 
     reason: Reason
@@ -64,14 +64,14 @@ class BgRepEvent:
 
     @classmethod
     def from_dict(cls, event: Mapping[str, Any]) -> BgRepEvent:
-        """Return the event of a payload.
+        """Return the event from a payload.
 
         :raises ValueError: if a newer version of this provider sent it.
         """
         version = event.get("version")
         if version != VERSION:
             raise ValueError(
-                f"The trigger's event has version {version!r}, this worker reads {VERSION}: "
+                f"The trigger's event has version {version!r}, but this worker reads version {VERSION}: "
                 "install the same version of airflow-provider-bgrep on triggerer and workers"
             )
         known = {name: event[name] for name in cls.__dataclass_fields__ if name in event}

@@ -11,11 +11,11 @@ from typing import Any
 
 from bgrep_demo.airflow import TASK_FINISHED
 
-_COLOURS = {"bold": "1", "dim": "2", "green": "32", "yellow": "33", "cyan": "36", "red": "31"}
+_COLORS = {"bold": "1", "dim": "2", "green": "32", "yellow": "33", "cyan": "36", "red": "31"}
 _STATES = {
     "success": ("green", "success"),
     "failed": ("red", "failed"),
-    "deferred": ("yellow", "deferred: the triggerer waits and no worker slot is held"),
+    "deferred": ("yellow", "deferred: waits in the triggerer, without a worker slot"),
     "running": ("cyan", "running"),
     "up_for_retry": ("yellow", "up for retry"),
     "skipped": ("dim", "skipped: nothing to do"),
@@ -28,7 +28,7 @@ class Console:
 
     def __init__(self) -> None:
         self._start = time.monotonic()
-        self._coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        self._colored = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         self._states: dict[tuple[str, str], str] = {}
 
     @property
@@ -36,9 +36,9 @@ class Console:
         """Seconds since the console was created."""
         return time.monotonic() - self._start
 
-    def paint(self, colour: str, text: str) -> str:
-        """Return text in a colour, or as it is where the output is not a terminal."""
-        return f"\033[{_COLOURS[colour]}m{text}\033[0m" if self._coloured else text
+    def paint(self, color: str, text: str) -> str:
+        """Return text in a color, or unchanged if the output is not a terminal."""
+        return f"\033[{_COLORS[color]}m{text}\033[0m" if self._colored else text
 
     def heading(self, text: str) -> None:
         """Print the heading of a section."""
@@ -62,9 +62,9 @@ class Console:
             if state not in _STATES or previous == state:
                 continue
             self._states[run_id, task] = state
-            colour, words = _STATES[state]
+            color, words = _STATES[state]
             if state == "running" and previous == "deferred":
                 words = "resumed: jobs have finished"
             if state in TASK_FINISHED and instance.get("duration"):
                 words = f"{words} ({instance['duration']:.1f} s)"
-            self.line(f"{run_id:<12} {task:<20} {self.paint(colour, words)}")
+            self.line(f"{run_id:<12} {task:<20} {self.paint(color, words)}")

@@ -33,7 +33,7 @@ RANGE = {
     "chair": ("Chair", "beige", ("autumn", "home", "seaside")),
     "handbag": ("Handbag", "pink", ("seaside", "silk", "city")),
 }
-"""The shop's products: name, colour and views of each."""
+"""The shop's products: name, color and views of each."""
 
 COLUMNS = ("sku", "view", "name", "color", "image", "mask", "positive_prompt", "seed")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turns the signals that end a program into an exception, so that clean-up runs once and completely."""
+"""Turns the signals that end a program into an exception, so that cleanup runs once and completely."""
 
 from __future__ import annotations
 

@@ -69,15 +69,16 @@ class Table(SphinxDirective):
 class Fields(Table):
     """The fields of an image task."""
 
-    header = ("Field", "Type", "Sent", "Range", "Default", "Meaning")
-    widths = "18 8 10 16 8 40"
+    header = ("Field", "Meaning", "Type and range", "Default")
+    widths = "20 45 22 13"
 
     def rows(self) -> Iterable[tuple[str, ...]]:
         """One row for each field."""
         for field in limits.IMAGE_TASK_FIELDS.values():
-            required = "always" if field.required else "if given"
-            default = "–" if field.default is None else f"``{field.default}``"
-            yield (f"``{field.name}``", field.kind, required, _cell(field.range), default, field.meaning)
+            kind = f"{field.kind} in " if field.range[0] in "[(" else ""
+            none = "required" if field.required else "–"
+            default = none if field.default is None else f"``{field.default}``"
+            yield (f"``{field.name}``", field.meaning, f"{kind}{_cell(field.range)}", default)
 
 
 class Extras(Table):
@@ -126,14 +127,14 @@ class Codes(Table):
 class Outcomes(Table):
     """The outcomes of an image task."""
 
-    header = ("Outcome", "Meaning", "What to do", "Billed")
+    header = ("Outcome", "Meaning", "What to do", "Billable")
     widths = "18 36 36 10"
 
     def rows(self) -> Iterable[tuple[str, ...]]:
         """One row for each outcome."""
         for outcome, (happened, advice) in MEANINGS.items():
-            is_paid = "assume yes" if outcome in BILLABLE else "no"
-            yield (f"``{outcome.value}``", _cell(happened), _cell(advice), is_paid)
+            is_billable = "assume yes" if outcome in BILLABLE else "no"
+            yield (f"``{outcome.value}``", _cell(happened), _cell(advice), is_billable)
 
 
 class Words(Table):

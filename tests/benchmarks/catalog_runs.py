@@ -61,15 +61,15 @@ def measure(
     names = [name for name in NAMES if only is None or name in only | {OURS, LIMIT}]
     with tempfile.TemporaryDirectory(prefix="bgrep-runs-") as folder:
         for size in SIZES:
-            shop = Path(folder) / str(size)
-            shop.mkdir()
-            made = run_once("make", shop, home, str(size))
+            catalog_home = Path(folder) / str(size)
+            catalog_home.mkdir()
+            made = run_once("make", catalog_home, home, str(size))
             first = made["first"]["cpu"]
-            say(f"a shop of {size} rows, made in {made['wall']:.0f} s; its first plan: {first:.0f} s of CPU")
+            say(f"a catalog of {size} rows; made in {made['wall']:.0f} s; first plan: {first:.0f} s of CPU")
             for round_number in range(repetitions):
                 quiet.wait()
                 for name in names:
-                    seen = run_once(name, shop, home)
+                    seen = run_once(name, catalog_home, home)
                     if seen["unchanged"] != size:
                         raise AssertionError(f"{name} found {seen['unchanged']} of {size} rows unchanged")
                     runs.append({"contender": name, "size": size, **seen})

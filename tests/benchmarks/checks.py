@@ -97,10 +97,10 @@ def ours(source: bytes, mask: bytes, candidates: Sequence[bytes]) -> list[float]
 def naive(source: bytes, mask: bytes, candidates: Sequence[bytes]) -> list[float]:
     """Compute SSIM and CIEDE2000 as in scikit-image's examples, and their means over the product."""
     kept = np.asarray(decoded(mask)) > 127
-    before = colours(source)
+    before = colors(source)
     found = []
     for candidate in candidates:
-        after = colours(candidate)
+        after = colors(candidate)
         _, alike = structural_similarity(rgb2gray(before), rgb2gray(after), data_range=1, full=True)
         difference = deltaE_ciede2000(rgb2lab(before), rgb2lab(after))
         found.append(float(alike[kept].mean()))
@@ -108,7 +108,7 @@ def naive(source: bytes, mask: bytes, candidates: Sequence[bytes]) -> list[float
     return found
 
 
-def colours(data: bytes) -> npt.NDArray[np.uint8]:
+def colors(data: bytes) -> npt.NDArray[np.uint8]:
     """Return the pixels of an image."""
     return np.asarray(decoded(data).convert("RGB"))
 

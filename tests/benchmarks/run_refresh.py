@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plans one run with one subject, in a process of its own. Started by ``catalog_runs.py``; prints JSON.
 
-``make`` makes a shop of which every row was submitted and published: a catalog, a ledger, a manifest.
+``make`` makes a catalog of which every row was submitted and published: a catalog, a ledger, a manifest.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def rows(count: int) -> Any:
 
 
 def make(home: Path, count: int) -> dict[str, float]:
-    """Make the shop: plan a first run, then record that all of it was generated and published.
+    """Make the catalog: plan a first run, then record that all of it was generated and published.
 
     :return: what planning the first run cost.
     """
@@ -50,8 +50,8 @@ def make(home: Path, count: int) -> dict[str, float]:
     from airflow_provider_bgrep.catalog.state.ledger import Ledger
     from airflow_provider_bgrep.catalog.state.manifest import MANIFEST, Header
 
-    layout = layout_of(home)
-    todo = layout.plan(plan["plan_id"]).work_items.path
+    paths = paths_of(home)
+    todo = paths.plan(plan["plan_id"]).work_items.path
     file = (
         """'[{"index": 0, "output": 0, "path": "/shop/' || name || '.png", "size": 1000000, "sha256": "' """
         """|| request_hash || request_hash || '", "format": "PNG", "width": 1024, "height": 1024}]'"""
@@ -82,10 +82,10 @@ def make(home: Path, count: int) -> dict[str, float]:
         entries = db.sql(f"SELECT {entry} FROM read_parquet('{todo}')").to_arrow_reader(50_000)
         for number, batch in enumerate(entries):
             # As a run does it; a second commit of one plan would replace the first.
-            Ledger(layout).commit(f"run-{number:04}", batch.to_pylist())
+            Ledger(paths).commit(f"run-{number:04}", batch.to_pylist())
         target = folder / header.file("parquet")
         db.execute(f"COPY (SELECT {shown} FROM read_parquet('{todo}')) TO '{target}' ({how})")
-    Ledger(layout).commit(plan["plan_id"], [])
+    Ledger(paths).commit(plan["plan_id"], [])
     (home / "images" / "manifest.json").write_bytes(header.to_bytes())
     with (home / "known.csv").open("w", newline="") as known_file:
         writer = csv.writer(known_file)
@@ -95,8 +95,8 @@ def make(home: Path, count: int) -> dict[str, float]:
     return first
 
 
-def layout_of(home: Path) -> Any:
-    """Where the shop's files are."""
+def paths_of(home: Path) -> Any:
+    """Paths of the catalog's files."""
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
     from airflow_provider_bgrep.storage import storage_path
 
@@ -116,7 +116,7 @@ def ours(home: Path, run_id: str = "idle") -> dict[str, Any]:
             "valid_for": 3600,
         }
     )
-    return create_plan(options, layout_of(home), dag_id="bench", run_id=run_id)
+    return create_plan(options, paths_of(home), dag_id="bench", run_id=run_id)
 
 
 def digest(cells: dict[str, Any]) -> str:
@@ -164,7 +164,7 @@ def main() -> None:
     if what == "ours":
         import airflow_provider_bgrep.catalog.plan.create  # noqa: F401 (a task's start is not the run's)
 
-        layout_of(home)
+        paths_of(home)
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     wall, cpu = time.perf_counter(), time.process_time()
     found = SUBJECTS[what](home)

@@ -3,10 +3,10 @@
 () => {
   const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
   const context = canvas.getContext("2d", { willReadFrequently: true });
-  const over = (colours) => {
+  const over = (colors) => {
     context.clearRect(0, 0, 1, 1);
-    for (const colour of colours) {
-      context.fillStyle = colour;
+    for (const color of colors) {
+      context.fillStyle = color;
       context.fillRect(0, 0, 1, 1);
     }
     return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);

@@ -40,7 +40,7 @@ def run(tmp_path: Path) -> Path:
     rows = [
         row("MUG-10", line=2, made=3, chosen=1, positive_prompt="A red mug in fresh snow"),
         row("MUG-9", line=3, state="changed", change="positive_prompt"),
-        flagged("LAMP", "the product’s colours have shifted: ΔE 3.0", line=4),
+        flagged("LAMP", "the product’s colors have shifted: ΔE 3.0", line=4),
         row(
             "SHOE", view="side", line=5, outcome="failed", verdict="", reason="image quality too low", made=0
         ),
@@ -57,14 +57,14 @@ def run(tmp_path: Path) -> Path:
 # --- looking --------------------------------------------------------------------------------------
 
 
-def test_what_needs_people_is_said_and_shown_first(run: Path, visit: Visit):
+def test_rows_that_need_attention_are_named_and_shown_first(run: Path, visit: Visit):
     page = visit(run)
     expect(page.locator("h1")).to_have_text("3 rows need attention.")
     expect(page.locator(".lead")).to_contain_text("1 flagged, 1 failed, 1 invalid. Refreshed 10 rows:")
     expect(page.locator(".figures div", has_text="Unchanged")).to_contain_text("3")
     see(page, "LAMP", "SHOE side", "no sku", "MUG-10", "MUG-9", "雪山", "OLD", "LATER")
     expect(page.locator("#row2 .pill")).to_have_text("Flagged")
-    expect(page.locator("#row2 .flags")).to_have_text("the product’s colours have shifted: ΔE 3.0")
+    expect(page.locator("#row2 .flags")).to_have_text("the product’s colors have shifted: ΔE 3.0")
 
 
 def test_every_image_is_there_and_says_what_it_is(run: Path, visit: Visit):
@@ -118,7 +118,7 @@ def test_chips_filter_by_what_became_of_rows_several_at_once(run: Path, visit: V
     expect(page.locator("#rows h2")).to_have_count(8)
 
 
-def test_what_needs_people_is_a_filter_of_its_own(run: Path, visit: Visit):
+def test_rows_that_need_attention_are_a_filter(run: Path, visit: Visit):
     page = visit(run)
     expect(chip(page, "attention")).to_have_text("Needs attention 3")
     chip(page, "attention").click()
@@ -141,7 +141,7 @@ def test_search_finds_words_of_sku_prompt_reason_flags_and_job(run: Path, visit:
         ("shoe/side", ["SHOE side"]),
         ("蓝天", ["雪山"]),
         ("positive_prompt", ["MUG-9"]),
-        ("colours", ["LAMP"]),
+        ("colors", ["LAMP"]),
         ("job-MUG-9", ["MUG-9"]),
         ("ＭＵＧ－９", ["MUG-9"]),
         ("<nothing>", []),
@@ -202,7 +202,7 @@ def test_arrow_keys_belong_to_the_search_while_one_types(three_pages: Path, visi
     expect(page.locator("#count")).to_have_text("1 to 10 of 10 rows (100 in total)")
 
 
-def test_a_view_is_in_the_address_is_restored_and_can_be_gone_back_from(three_pages: Path, visit: Visit):
+def test_a_view_is_in_the_url_and_survives_reload_and_back(three_pages: Path, visit: Visit):
     page = visit(three_pages, "#status=published&q=r0&sort=name&page=2")
     expect(page.locator("#count")).to_have_text("49 to 96 of 100 rows")
     expect(page.get_by_label("Search")).to_have_value("r0")
@@ -240,23 +240,23 @@ def test_an_address_of_nonsense_shows_rows_all_the_same(three_pages: Path, visit
 # --- one row, large -------------------------------------------------------------------------------
 
 
-def colours(page: Page) -> list[tuple[int, ...]]:
-    """The colours at a quarter and at three quarters of what is wiped."""
+def colors(page: Page) -> list[tuple[int, ...]]:
+    """The colors at a quarter and at three quarters of what is wiped."""
     shot = Image.open(io.BytesIO(page.locator("#wipe").screenshot())).convert("RGB")
     return [shot.getpixel((shot.width * n // 8, shot.height * 3 // 4)) for n in (2, 6)]
 
 
-def is_near(pixel: tuple[int, ...], colour: str) -> bool:
-    return all(abs(a - b) < 40 for a, b in zip(pixel, ImageColor.getrgb(colour), strict=True))
+def is_near(pixel: tuple[int, ...], color: str) -> bool:
+    return all(abs(a - b) < 40 for a, b in zip(pixel, ImageColor.getrgb(color), strict=True))
 
 
 def wipes(page: Page, left: str, right: str) -> None:
-    """Wait until these colours are left and right of the edge."""
+    """Wait until these colors are left and right of the edge."""
     for _ in range(100):
-        if all(map(is_near, colours(page), (left, right))):
+        if all(map(is_near, colors(page), (left, right))):
             return
         page.wait_for_timeout(50)
-    pytest.fail(f"{colours(page)} are not {left} and {right}")
+    pytest.fail(f"{colors(page)} are not {left} and {right}")
 
 
 def test_an_image_opens_large_and_is_wiped_by_mouse_and_by_keys(run: Path, visit: Visit):
@@ -327,7 +327,7 @@ def test_flags_are_those_of_the_image_that_is_checked(tmp_path: Path, visit: Vis
     flags = (
         "the mask is too small",
         "image 1: blank",
-        "image 2: other colours",
+        "image 2: other colors",
         "image 2 cannot be decoded",
     )
     rows = [
@@ -346,11 +346,11 @@ def test_flags_are_those_of_the_image_that_is_checked(tmp_path: Path, visit: Vis
     expect(page.locator(".side .flags li")).to_have_text([flags[0], flags[1]])
 
 
-def test_everything_that_is_known_of_a_row_is_reported(run: Path, visit: Visit):
+def test_the_details_show_all_that_is_known_of_a_row(run: Path, visit: Visit):
     page = visit(run, "#row=2")
-    told = page.locator(".side").inner_text()
+    shown = page.locator(".side").inner_text()
     for words in (
-        "the product’s colours have shifted",
+        "the product’s colors have shifted",
         "LAMP on a marble table",
         "SSIM ≥ 0.95\t✗ 0.8",
         "ΔE ≤ 2\t✗ 3",
@@ -362,7 +362,7 @@ def test_everything_that_is_known_of_a_row_is_reported(run: Path, visit: Visit):
         "gateway-LAMP",
         "nonce-LAMP",
     ):
-        assert words in told
+        assert words in shown
     source = page.get_by_role("link", name="https://shop.example/LAMP.jpg")
     expect(source).to_have_attribute("rel", "noopener noreferrer")
     expect(source).to_have_attribute("referrerpolicy", "no-referrer")

@@ -77,7 +77,7 @@ def test_text_is_shown_as_text_wherever_it_stands(tmp_path: Path, visit: Visit):
     expect(page.locator("body")).to_be_visible()
 
 
-def test_only_web_addresses_and_files_beside_the_page_become_links(tmp_path: Path, visit: Visit):
+def test_only_web_urls_and_files_beside_the_page_are_links(tmp_path: Path, visit: Visit):
     names = ("image", "mask", "published", "report")
     rows = [row(f"X{n}", **dict.fromkeys(names, url), files=[url]) for n, url in enumerate(URLS)]
     page = visit(gallery(rows, tmp_path), "#row=0")

@@ -24,11 +24,11 @@ ROWS = 10_000
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The gallery of a run of 10,000 rows."""
     rows = [row(f"R{n:05}", line=n, made=2, positive_prompt=f"prompt of {n} " * 20) for n in range(ROWS - 1)]
-    rows.append(flagged("WANTING", "the product has other colours", line=ROWS))
+    rows.append(flagged("WANTING", "the product has other colors", line=ROWS))
     return gallery(rows, tmp_path_factory.mktemp("large"))
 
 
-def test_every_one_of_10_000_rows_is_reached_on_pages_of_bounded_size(large: Path, visit: Visit):
+def test_each_of_10_000_rows_is_reached_on_bounded_pages(large: Path, visit: Visit):
     page = visit(large)
     expect(page.locator("#rows h2").first).to_have_text("WANTING")
     seen, most = page.evaluate(
@@ -56,7 +56,7 @@ def bytes_of_a_row(rows: list[dict[str, Any]], folder: Path) -> int:
     return len(first)
 
 
-def test_images_that_a_page_has_no_room_for_come_from_their_files(tmp_path: Path, visit: Visit):
+def test_images_over_the_page_budget_come_from_their_files(tmp_path: Path, visit: Visit):
     rows = [row(f"R{n}", made=2, chosen=1) for n in range(9)]
     page_file = gallery(rows, tmp_path, budget=4 * bytes_of_a_row(rows, tmp_path))
     save_images(rows, page_file)
@@ -77,7 +77,7 @@ def test_images_that_a_page_has_no_room_for_come_from_their_files(tmp_path: Path
     expect(page.locator("#row8 .film")).to_have_text("12")
 
 
-def test_files_that_cannot_be_reached_are_reported_not_shown_broken(tmp_path: Path, visitor: Any):
+def test_unreachable_files_are_reported_and_not_shown_broken(tmp_path: Path, visitor: Any):
     rows = [row("A"), row("B")]
     page = visitor.open(gallery(rows, tmp_path, budget=bytes_of_a_row(rows, tmp_path)), "#row=0")
     message = "The full-size file cannot be loaded from here"

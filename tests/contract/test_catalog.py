@@ -30,7 +30,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A web shop's URL, and the folder that its images are in: as small as the API takes them."""
+    """An image host's URL, and the folder that its images are in: as small as the API takes them."""
     folder = tmp_path_factory.mktemp("site")
     draw_images(folder)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
@@ -44,7 +44,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
 
 @pytest.fixture
 def site(served: tuple[str, Path]) -> str:
-    """The web shop's URL."""
+    """The image host's URL."""
     return served[0]
 
 
@@ -110,17 +110,17 @@ def test_one_bad_image_never_sinks_the_others(refresh: Refresh, connection: Any,
     assert failed.exhausted
     assert set(one.states.values()) == {"success"}, one.results
     assert one.outcomes == {"generated/passed": 6, "refused": 1, "failed": 1}
-    bought = connection.counters.images
+    billed = connection.counters.images
     (broken,) = [row["name"] for row in one.processed_rows if row["outcome"] == "failed"]
 
     two = refresh.run(rows)
     assert two.counts == {"unchanged": 6, "changed": 1, "quarantined": 1}, "a failed row gets one more try"
     assert [row["name"] for row in two.processed_rows] == [broken]
-    assert connection.counters.images == bought + 1
+    assert connection.counters.images == billed + 1
     three = refresh.run(rows)
     assert three.counts == {"unchanged": 7, "quarantined": 1}
-    (told,) = PlanStore(three.layout, three.plan["plan_id"]).rows(["quarantined"])
-    assert "compliance" in told["change"]
+    (resubmitted,) = PlanStore(three.paths, three.plan["plan_id"]).rows(["quarantined"])
+    assert "compliance" in resubmitted["change"]
 
 
 def test_a_lost_answer_is_neither_submitted_again_nor_forgotten(refresh: Refresh, connection: Any, site: str):
@@ -135,18 +135,18 @@ def test_a_lost_answer_is_neither_submitted_again_nor_forgotten(refresh: Refresh
     two = refresh.run(rows)
     assert two.counts == {"unchanged": 2, "quarantined": 4}
     assert connection.counters.images == 6
-    told = refresh.run(rows, on_unknown_outcome="resubmit")
-    assert told.counts == {"unchanged": 2, "changed": 4}
+    resubmitted = refresh.run(rows, on_unknown_outcome="resubmit")
+    assert resubmitted.counts == {"unchanged": 2, "changed": 4}
     assert connection.counters.images == 10, "as configured, and only then"
 
 
 def test_the_budget_is_kept_and_the_next_runs_go_on(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 7)
-    bought = []
+    billed = []
     for _ in range(4):
         refresh.run(rows, max_images_per_run="3")
-        bought.append(connection.counters.images)
-    assert bought == [3, 6, 7, 7]
+        billed.append(connection.counters.images)
+    assert billed == [3, 6, 7, 7]
     assert len(refresh.manifest()) == 7
 
 
@@ -155,15 +155,15 @@ def test_never_done_rows_come_before_changed_ones(refresh: Refresh, connection: 
     refresh.run(rows[:3])
     for row in rows:
         row["color"] += "!"
-    night = refresh.plan(rows, max_images_per_run="2")
-    assert night.counts == {"new": 1, "changed": 1, "over_budget": 2}
+    run = refresh.plan(rows, max_images_per_run="2")
+    assert run.counts == {"new": 1, "changed": 1, "over_budget": 2}
 
 
 def test_a_dry_run_says_what_it_would_cost_and_submits_nothing(refresh: Refresh, connection: Any, site: str):
-    night = refresh.run(rows_of(site, 5), dry_run="true")
-    assert set(night.states.values()) == {"success", "skipped"}, night.results
-    assert night.plan["images"] == 5
-    assert "1.00 CNY" in night.plan["explained"]
+    run = refresh.run(rows_of(site, 5), dry_run="true")
+    assert set(run.states.values()) == {"success", "skipped"}, run.results
+    assert run.plan["images"] == 5
+    assert "1.00 CNY" in run.plan["explained"]
     assert connection.counters.requests == 0
     assert refresh.manifest() == []
     assert refresh.run(rows_of(site, 5)).counts == {"new": 5}
@@ -173,13 +173,13 @@ def test_a_dry_run_says_what_it_would_cost_and_submits_nothing(refresh: Refresh,
 def test_a_shard_that_was_killed_is_collected_by_the_next_run(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 4)
     late = connection.inject("late", seconds=3600)
-    night = refresh.plan(rows)
-    timed_out = refresh.generate(night, 0, timeout=1)
+    run = refresh.plan(rows)
+    timed_out = refresh.generate(run, 0, timeout=1)
     assert timed_out.state == "failed"
-    refresh.check(night, 0)
-    refresh.finish(night)
+    refresh.check(run, 0)
+    refresh.finish(run)
     assert late.exhausted
-    assert night.states["report"] == "failed", "what is not done is not green"
+    assert run.states["report"] == "failed", "what is not done is not green"
     connection.advance(3600)
     two = refresh.run(rows, shard_size=1)
     assert two.counts == {"pending": 4}
@@ -207,13 +207,13 @@ def test_a_plan_that_was_replaced_submits_no_more(refresh: Refresh, connection: 
 
 
 def test_a_task_that_is_run_again_changes_nothing(refresh: Refresh, connection: Any, site: str):
-    night = refresh.run(rows_of(site, 4))
+    run = refresh.run(rows_of(site, 4))
     manifest = refresh.manifest()
-    again = refresh.finish(night)
+    again = refresh.finish(run)
     assert again.states["publish"] == "success", "the event of this plan may not have been sent"
-    refresh.check(night, 0)
-    refresh.generate(night, 0)
-    refresh.finish(night)
+    refresh.check(run, 0)
+    refresh.generate(run, 0)
+    refresh.finish(run)
     assert refresh.manifest() == manifest
     assert connection.counters.images == 4
 
@@ -221,9 +221,7 @@ def test_a_task_that_is_run_again_changes_nothing(refresh: Refresh, connection: 
 # --- checks ---------------------------------------------------------------------------------------
 
 
-def test_what_the_checks_find_wanting_is_not_published_and_not_submitted_again(
-    refresh: Refresh, connection: Any, site: str
-):
+def test_flagged_images_are_not_published_and_not_resubmitted(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 3)
     one = refresh.run(rows, thresholds={"background_changed": 150})
     assert one.outcomes == {"generated/flagged": 3}
@@ -237,7 +235,7 @@ def test_what_the_checks_find_wanting_is_not_published_and_not_submitted_again(
     assert len(refresh.manifest()) == 3
 
 
-def test_a_source_that_cannot_be_read_is_unchecked_and_checked_again(
+def test_images_without_a_readable_source_are_checked_again(
     refresh: Refresh, connection: Any, site: str, served: tuple[str, Path]
 ):
     source = served[1] / "passing.png"
@@ -258,9 +256,7 @@ def test_a_source_that_cannot_be_read_is_unchecked_and_checked_again(
     assert len(refresh.manifest()) == 1
 
 
-def test_a_shard_that_was_cleared_alone_after_its_check_is_not_submitted_again(
-    refresh: Refresh, connection: Any, site: str
-):
+def test_a_shard_cleared_after_its_check_is_not_resubmitted(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 4)
     connection.configure(quota_images=0)
     one = refresh.run(rows)
@@ -280,20 +276,21 @@ def test_a_shard_that_was_cleared_alone_after_its_check_is_not_submitted_again(
 # --- what goes in ---------------------------------------------------------------------------------
 
 
-def test_a_hundred_kinds_of_bad_rows_end_green_with_every_one_reported(
-    refresh: Refresh, connection: Any, site: str
-):
+def test_a_hundred_kinds_of_invalid_rows_are_all_reported(refresh: Refresh, connection: Any, site: str):
     data, wrong, names = invalid_rows(f"{site}/product.png")
-    night = refresh.run(data, shard_size=50)
-    assert set(night.states.values()) == {"success"}, night.results
-    assert night.counts == {"new": len(names), "invalid": len(wrong)}
-    problems = [json.loads(line) for line in Path(night.files.invalid_rows.path).read_text().splitlines()]
-    told = {problem["line"]: problem for problem in problems}
-    assert told.keys() == wrong.keys()
+    run = refresh.run(data, shard_size=50)
+    assert set(run.states.values()) == {"success"}, run.results
+    assert run.counts == {"new": len(names), "invalid": len(wrong)}
+    problems = [json.loads(line) for line in Path(run.files.invalid_rows.path).read_text().splitlines()]
+    resubmitted = {problem["line"]: problem for problem in problems}
+    assert resubmitted.keys() == wrong.keys()
     for line, bad in wrong.items():
-        assert (told[line]["column"], bad.words in told[line]["reason"]) == (bad.column, True), told[line]
+        assert (resubmitted[line]["column"], bad.words in resubmitted[line]["reason"]) == (
+            bad.column,
+            True,
+        ), resubmitted[line]
     assert connection.counters.images == len(names)
-    page = Path(night.files.report.path).read_text()
+    page = Path(run.files.report.path).read_text()
     assert "BAD-007" in page
 
 
@@ -303,31 +300,29 @@ def test_rows_of_a_task_and_hostile_text(refresh: Refresh, connection: Any, site
     rows = [
         {**row, "sku": "../../etc/passwd", "view": hostile[:60], "positive_prompt": "snow", "name": hostile}
     ]
-    night = refresh.run((), catalog=rows)
-    assert night.outcomes == {"generated/passed": 1}, night.results
+    run = refresh.run((), catalog=rows)
+    assert run.outcomes == {"generated/passed": 1}, run.results
     (published,) = refresh.manifest()
     root = Path(storage_path(refresh.destination).path)
     assert (root / published["path"]).resolve().is_relative_to(root)
-    assert "<script>alert" not in Path(night.files.report.path).read_text()
+    assert "<script>alert" not in Path(run.files.report.path).read_text()
 
 
-def test_bad_options_are_reported_all_at_once_and_nothing_is_done(
-    refresh: Refresh, connection: Any, site: str
-):
-    night = refresh.plan(
+def test_invalid_options_are_all_reported_and_nothing_is_done(refresh: Refresh, connection: Any, site: str):
+    run = refresh.plan(
         rows_of(site, 1),
         shard_size="0",
         on_removed="burn",
         thresholds={"sim": 1},
         defaults={"step": 1},
-        colour="red",
+        color="red",
         approve_above="5",
         price_per_image="-1",
     )
-    message = str(night.results["plan"].error)
-    for word in ("shard_size", "on_removed", "colour", "price_per_image"):
+    message = str(run.results["plan"].error)
+    for word in ("shard_size", "on_removed", "color", "price_per_image"):
         assert word in message
-    assert night.states == {"plan": "failed"}
+    assert run.states == {"plan": "failed"}
     assert not (storage_path(refresh.destination) / "_bgrep").exists()
 
 
@@ -340,18 +335,18 @@ def test_neither_the_appcode_nor_a_signature_is_in_any_file(
     rows = rows_of(site, 3)
     for row in rows:
         row["image"] += "&Expires=4102444800&OSSAccessKeyId=k&Signature=s3cr3t"
-    night = refresh.run(rows)
-    assert night.outcomes == {"generated/passed": 3}, night.results
+    run = refresh.run(rows)
+    assert run.outcomes == {"generated/passed": 3}, run.results
     (tmp_path / "shop" / "catalog.csv").unlink()
-    Path(night.files.work_items.path).unlink()  # the one file that must hold what the catalog signed
-    everything = texts_below(tmp_path) + caplog.text + json.dumps([o.pushed for o in night.results.values()])
+    Path(run.files.work_items.path).unlink()  # the one file that must hold what the catalog signed
+    everything = texts_below(tmp_path) + caplog.text + json.dumps([o.pushed for o in run.results.values()])
     assert connection.app_code not in everything
     assert "s3cr3t" not in everything
     again = [{**row, "image": row["image"].replace("s3cr3t", "0ther")} for row in rows]
     assert refresh.run(again).counts == {"unchanged": 3}, "signed again, it is the same image"
 
 
-def test_on_s3_sources_are_signed_and_reported_apart_by_their_content(
+def test_s3_sources_are_signed_and_identified_by_content(
     refresh: Refresh, connection: Any, site: str, s3_folder: Any, tmp_path: Path, caplog: Any
 ):
     fs, bucket = s3_folder.fs, connection_of(s3_folder)
@@ -385,4 +380,4 @@ def test_on_s3_sources_are_signed_and_reported_apart_by_their_content(
     assert len(files) > 20
     assert not any(b"X-Amz-Signature" in data or b"AWSAccessKeyId" in data for data in files)
     assert "Signature" not in caplog.text
-    assert names_in(refresh.layout.ledger)
+    assert names_in(refresh.paths.ledger)

@@ -285,7 +285,7 @@ CAUSES: dict[str, Cause] = {
     "A400IK": Cause(meddle=replaced("Authorization", "23456789", by="X-Ca-Key")),
     "A401OT": Cause(meddle=replaced("Authorization", "Bearer token")),
     "A403EP": _account("expired"),
-    "A403PR": _account("unauthorised"),
+    "A403PR": _account("unauthorized"),
     "A403IP": Cause({"allowed_addresses": ["10.0.0.0/8"]}),
     "B403MQ": Cause({"subscription_calls": 0}),
     "B403ME": Cause({"subscription": "expired"}),
@@ -335,7 +335,7 @@ CAUSES: dict[str, Cause] = {
     "Quota Expired": Cause({"subscription": "expired", **_OLD}),
     "User Arrears": Cause({"subscription": "overdue", **_OLD}),
     "Expiry of Authorization": _account("expired", **_OLD),
-    "Unauthorized": _account("unauthorised", **_OLD),
+    "Unauthorized": _account("unauthorized", **_OLD),
     "Invalid AppCode": Cause(_OLD, connection=_WRONG),
     "Nonce Used": Cause(_OLD, meddle=sent_twice),
     "Failed To Invoke Backend Service": Cause({"backend": "drops", **_OLD}),
@@ -351,7 +351,7 @@ FAULTS: dict[str, tuple[Operation, ...]] = {
     **dict.fromkeys("D502FC X504TO X504VE X500ER X400PM X403DG X500ED X500AM A403FC".split(), BOTH),
     # Kinds of caller that this API's customers are not: other key types, private networks, the blocked.
     **dict.fromkeys("A403IS I403AA A403VN A403AC A403CO A403IN B451DO B451GO".split(), BOTH),
-    # What the seller cancelled, and checks of parameters that this API's gateway has not declared.
+    # What the seller canceled, and checks of parameters that this API's gateway has not declared.
     **dict.fromkeys("I404SR I410GG I400MP I400IP I400JP".split(), BOTH),
     "Internal Error": BOTH,
     # A query has no images, costs no credit and starts nothing; a submit names no job.
@@ -362,7 +362,7 @@ FAULTS: dict[str, tuple[Operation, ...]] = {
 MET = [(code, operation) for code in ROWS for operation in BOTH]
 
 
-def test_every_row_is_met_once_on_each_operation_and_by_a_fault_only_without_a_cause():
+def test_every_code_is_met_once_and_by_a_fault_only_if_needed():
     by_cause = [(code, operation) for code, cause in CAUSES.items() for operation in cause.on]
     by_fault = [(code, operation) for code, operations in FAULTS.items() for operation in operations]
     assert sorted(by_cause + by_fault) == sorted(MET)
@@ -491,13 +491,13 @@ def bench(apparatus, monkeypatch, no_waiting):
 
 
 def assert_says_all_but_the_app_code(error: exceptions.BgRepError, *texts: str) -> None:
-    told = ["".join(traceback.format_exception(error)), repr(error), repr(vars(error)), *texts]
-    assert not [text for text in told if "canary-" in text]
+    texts_of_error = ["".join(traceback.format_exception(error)), repr(error), repr(vars(error)), *texts]
+    assert not [text for text in texts_of_error if "canary-" in text]
 
 
 @DRIVERS
 @pytest.mark.parametrize(("code", "operation"), MET, ids=[f"{code}-{op.value}" for code, op in MET])
-def test_a_row_is_reported_as_it_is_and_tried_as_often_as_it_may_be(bench, caplog, call, code, operation):
+def test_a_code_has_its_class_its_message_and_its_attempts(bench, caplog, call, code, operation):
     caplog.set_level("DEBUG")
     rule = ROWS[code]
     bench.bring_about(code, operation)

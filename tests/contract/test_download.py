@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The download operator: every image that was paid for ends up whole, or is named."""
+"""The download operator: every billed image ends up whole, or is named."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_one_bad_image_does_not_take_the_others_along(submit, download, connecti
 
 
 @pytest.mark.parametrize("fault", ["truncated", "html", "empty", "reset"])
-def test_what_is_no_whole_image_is_fetched_again(submit, download, connection, fault, no_waiting):
+def test_a_damaged_image_is_downloaded_again(submit, download, connection, fault, no_waiting):
     key = submit(connection.image_task())
     injected = connection.inject(fault, operation="result")
     outcome = download(key)
@@ -226,9 +226,7 @@ def test_file_names_follow_the_template(submit, download, connection, folder):
         ("{index}_{output", "cannot be read"),
     ],
 )
-def test_a_template_that_cannot_work_is_refused_before_anything_is_asked(
-    download, connection, template, problem
-):
+def test_an_invalid_template_is_refused_before_any_request(download, connection, template, problem):
     outcome = download("f" * 32, filename_template=template)
     assert isinstance(outcome.error, BgRepRequestError)
     assert problem in str(outcome.error)
@@ -280,7 +278,7 @@ def test_at_debug_no_result_url_is_logged_with_its_signature(submit, download, c
     assert not any("Signature" in line for line in lines)
 
 
-def test_with_the_submitted_list_images_are_saved_under_its_indexes_and_ids(download, connection, folder):
+def test_with_task_list_files_have_its_indexes_and_ids(download, connection, folder):
     connection.inject("order")
     connection.inject("echo", form="float32")
     connection.inject("fail_task", index=1)
@@ -303,7 +301,7 @@ def test_with_the_submitted_list_images_are_saved_under_its_indexes_and_ids(down
     assert again.value == outcome.value
 
 
-def test_images_saved_under_another_list_are_not_reused_for_this_one(download, connection, folder):
+def test_images_saved_with_another_task_list_are_not_reused(download, connection, folder):
     tasks = [connection.image_task(seed=seed, id=f"sku-{seed}") for seed in (1, 2, 3)]
     key = BgRepHook().submit(tasks).result_key
     first = download(key, task_list=tasks[::-1])

@@ -41,7 +41,7 @@ APP_CODE = "canary-9b2d4c77"
 PROXY_USER = "user:canary-proxy"
 IMAGES = 2
 SHORT, SHORTEST = 0.5, 0.2
-"""Time-outs that tests can wait for: one that an answer keeps, and one where none will come."""
+"""Timeouts that tests can wait for: one that an answer keeps, and one where none will come."""
 AT_LAST = 1.5
 """Seconds after which either has certainly been missed."""
 
@@ -233,7 +233,7 @@ class World:
 
 
 @dataclass(frozen=True)
-class Told:
+class Observed:
     """What a caller sees of a call, how often it was sent, and what it costs."""
 
     error: str = ""
@@ -243,7 +243,7 @@ class Told:
     billed: int = 0
 
 
-def tell(world: World, driver: str, operation: str) -> Told:
+def observe(world: World, driver: str, operation: str) -> Observed:
     """Make the call, and tell how it went."""
     argument = [world.task] if operation == "submit" else world.result_key
     error, job = None, None
@@ -256,10 +256,10 @@ def tell(world: World, driver: str, operation: str) -> Told:
         assert job.result_key == (
             world.result_key if operation == "query" else world.emulator.jobs[-1]["result_key"]
         )
-        return Told(attempts=attempts, billed=billed)
+        return Observed(attempts=attempts, billed=billed)
     said = "".join(traceback.format_exception(error)) + repr(vars(error))
     assert "canary-" not in said
-    return Told(type(error).__name__, error.code, error.http_status, attempts, billed)
+    return Observed(type(error).__name__, error.code, error.http_status, attempts, billed)
 
 
 @pytest.fixture(scope="module")
@@ -321,19 +321,19 @@ class Scenario:
     """Something that goes wrong, and what each operation makes of it."""
 
     arrange: Arrange
-    submit: Told
-    query: Told
+    submit: Observed
+    query: Observed
 
 
 def lost(arrange: Arrange, http_status: int | None = None, billed: int = 0) -> Scenario:
     """The request went out, and its answer was lost: once."""
-    unknown = Told("BgRepUnknownOutcomeError", http_status=http_status, billed=billed)
-    return Scenario(arrange, submit=unknown, query=Told(attempts=2))
+    unknown = Observed("BgRepUnknownOutcomeError", http_status=http_status, billed=billed)
+    return Scenario(arrange, submit=unknown, query=Observed(attempts=2))
 
 
 def never_sent(arrange: Arrange) -> Scenario:
     """No connection comes about, try as one may."""
-    failed = Told("BgRepServiceError")
+    failed = Observed("BgRepServiceError")
     return Scenario(
         arrange, replace(failed, attempts=SUBMIT.attempts), replace(failed, attempts=QUERY.attempts)
     )
@@ -341,12 +341,12 @@ def never_sent(arrange: Arrange) -> Scenario:
 
 def never_sent_twice(arrange: Arrange) -> Scenario:
     """No connection comes about, twice; then one does."""
-    return Scenario(arrange, Told(attempts=3, billed=IMAGES), Told(attempts=3))
+    return Scenario(arrange, Observed(attempts=3, billed=IMAGES), Observed(attempts=3))
 
 
 def final(arrange: Arrange, error: str, http_status: int) -> Scenario:
     """An answer that another attempt would not change."""
-    return Scenario(arrange, *[Told(error, http_status=http_status)] * 2)
+    return Scenario(arrange, *[Observed(error, http_status=http_status)] * 2)
 
 
 def fault(name: str, **params: Any) -> Arrange:
@@ -486,36 +486,38 @@ SCENARIOS: dict[str, Scenario] = {
     "hangs up on TLS, twice": never_sent_twice(tls(hang_up, hang_up)),
     "silent at TLS, twice": never_sent_twice(tls(keep_silent, keep_silent, timeout=SHORT)),
     "the proxy finds no way, twice": never_sent_twice(proxied(*[proxy_says("503 Unavailable")] * 2)),
-    "a certificate that was made known": Scenario(tls(), Told(billed=IMAGES), Told()),
-    "no certificate is asked for": Scenario(tls(known=False, verify=False), Told(billed=IMAGES), Told()),
-    "through a proxy without a scheme": Scenario(proxied(scheme=""), Told(billed=IMAGES), Told()),
+    "a certificate that was made known": Scenario(tls(), Observed(billed=IMAGES), Observed()),
+    "no certificate is asked for": Scenario(
+        tls(known=False, verify=False), Observed(billed=IMAGES), Observed()
+    ),
+    "through a proxy without a scheme": Scenario(proxied(scheme=""), Observed(billed=IMAGES), Observed()),
     "through the environment's proxy": Scenario(
-        proxied_by_the_environment(f"http://{PROXY_USER}@"), Told(billed=IMAGES), Told()
+        proxied_by_the_environment(f"http://{PROXY_USER}@"), Observed(billed=IMAGES), Observed()
     ),
     "through the environment's proxy without a scheme": Scenario(
-        proxied_by_the_environment(""), Told(billed=IMAGES), Told()
+        proxied_by_the_environment(""), Observed(billed=IMAGES), Observed()
     ),
-    "through a proxy": Scenario(proxied(), Told(billed=IMAGES), Told()),
+    "through a proxy": Scenario(proxied(), Observed(billed=IMAGES), Observed()),
 }
 
 
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 @BOTH
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_both_drivers_reports_the_same_and_nothing_is_submitted_twice(world, no_waiting, name, operation):
+def test_both_drivers_report_the_same_and_never_submit_twice(world, no_waiting, name, operation):
     scenario = SCENARIOS[name]
-    told, took = {}, {}
+    observed, took = {}, {}
     for driver in DRIVERS:
         world.start()
         scenario.arrange(world, operation)
         began = time.monotonic()
-        told[driver] = tell(world, driver, operation)
+        observed[driver] = observe(world, driver, operation)
         took[driver] = time.monotonic() - began
         world.close()
     expected = scenario.submit if operation == "submit" else scenario.query
     if not world.can_count:
         expected = replace(expected, attempts=None)
-    assert told == dict.fromkeys(DRIVERS, expected)
+    assert observed == dict.fromkeys(DRIVERS, expected)
     assert max(took.values()) < AT_LAST * (expected.attempts or 4), took
 
 
@@ -537,12 +539,10 @@ def test_both_drivers_reports_the_same_and_nothing_is_submitted_twice(world, no_
         ({"proxies": {"http": f"socks5://{PROXY_USER}@127.0.0.1:9"}}, "proxies"),
     ],
 )
-def test_what_the_drivers_would_fail_at_each_in_its_way_is_refused_before_anything_is_sent(
-    world, no_waiting, driver, operation, wrong, named
-):
+def test_what_any_driver_would_fail_at_is_refused_unsent(world, no_waiting, driver, operation, wrong, named):
     world.start()
     world.connect(**wrong)
-    assert tell(world, driver, operation) == Told("BgRepConfigurationError", attempts=0)
+    assert observe(world, driver, operation) == Observed("BgRepConfigurationError", attempts=0)
     with pytest.raises(BgRepError, match=named):
         DRIVERS[driver](operation, [world.task] if operation == "submit" else world.result_key)
 
@@ -555,15 +555,15 @@ def test_the_app_code_is_not_sent_where_an_answer_redirects_to(world, no_waiting
     elsewhere = Front(1, always=answers(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
     location = {"Location": f"http://localhost:{elsewhere.port}/api"}
     world.emulator.inject("body", operation=operation, times=9, status=status, headers=location)
-    told = tell(world, driver, operation)
+    observed = observe(world, driver, operation)
     elsewhere.close()
-    assert told == Told("BgRepConfigurationError", http_status=status)
+    assert observed == Observed("BgRepConfigurationError", http_status=status)
     assert elsewhere.connections == 0
 
 
 @BOTH
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_a_service_that_is_restarted_is_waited_for_and_charges_once(
+def test_a_restarted_service_is_waited_for_and_charges_once(
     tmp_path, monkeypatch, certificate, driver, operation
 ):
     """With its real waits: the first is one second or two at most."""
@@ -572,5 +572,5 @@ def test_a_service_that_is_restarted_is_waited_for_and_charges_once(
         world.start()
         emulator.stop()
         threading.Timer(0.3, emulator.start).start()
-        told = tell(world, driver, operation)
-    assert told == Told(billed=IMAGES if operation == "submit" else 0)
+        observed = observe(world, driver, operation)
+    assert observed == Observed(billed=IMAGES if operation == "submit" else 0)

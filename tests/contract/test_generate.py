@@ -38,8 +38,8 @@ def tasks_of(emulator: Any, count: int, **fields: Any) -> list[dict[str, Any]]:
     return [{**task, "image": f"{task['image']}?n={i}", "id": f"sku-{i}"} for i in range(count)]
 
 
-class Shop:
-    """One task instance of the operator, run as often as a test likes."""
+class GenerateTask:
+    """One task instance of the operator, run any number of times."""
 
     def __init__(self, emulator: Any, run: Any, ti: Any, folder: Path, memory: Any, deferrable: bool) -> None:
         self.emulator, self._run, self.ti, self.folder = emulator, run, ti, folder
@@ -83,143 +83,149 @@ class Shop:
         return [path for path in self.folder.iterdir() if path.suffix not in (".jsonl", "")]
 
 
-# Each way to wait, with the place where purchases are then remembered unless somebody says otherwise.
+# Each way to wait, with the store that then holds the journal by default.
 STORE = "Airflow's store" if has_task_state_store() else "files"
 
 
 @pytest.fixture(params=["in the worker, files", f"deferred, {STORE}"])
-def shop(request: Any, connection: Any, run: Any, ti: Any, tmp_path: Path, state_store: Any) -> Shop:
+def generate(
+    request: Any, connection: Any, run: Any, ti: Any, tmp_path: Path, state_store: Any
+) -> GenerateTask:
     files = ({"journal_path": f"file://{tmp_path}/journal"}, {})
     own = ({}, {"task_state_store": state_store})
     memory = files if "files" in request.param else own
-    return Shop(connection, run, ti, tmp_path / "images", memory, "deferred" in request.param)
+    return GenerateTask(connection, run, ti, tmp_path / "images", memory, "deferred" in request.param)
 
 
 @pytest.fixture
-def plain_shop(connection: Any, run: Any, ti: Any, tmp_path: Path) -> Shop:
+def plain_generate(connection: Any, run: Any, ti: Any, tmp_path: Path) -> GenerateTask:
     """In the worker, its journal in files: where neither makes a difference."""
     memory = ({"journal_path": f"file://{tmp_path}/journal"}, {})
-    return Shop(connection, run, ti, tmp_path / "images", memory, False)
+    return GenerateTask(connection, run, ti, tmp_path / "images", memory, False)
 
 
 # --- the main job -------------------------------------------------------------------------------
 
 
-def test_any_number_of_image_tasks_is_submitted_waited_for_and_saved(shop):
-    outcome = shop.run(tasks_of(shop.emulator, 23, num_output=2))
+def test_any_number_of_image_tasks_is_submitted_and_saved(generate):
+    outcome = generate.run(tasks_of(generate.emulator, 23, num_output=2))
     assert outcome.state == "success", outcome.error
-    assert outcome.deferrals == (1 if shop.deferrable else 0)
-    counters = shop.emulator.counters
+    assert outcome.deferrals == (1 if generate.deferrable else 0)
+    counters = generate.emulator.counters
     assert (counters.submits, counters.image_tasks, counters.images) == (3, 23, 46)
-    assert shop.statuses == ["generated"] * 23
-    assert [line["id"] for line in shop.lines] == [f"sku-{i}" for i in range(23)]
-    for line in shop.lines:
+    assert generate.statuses == ["generated"] * 23
+    assert [line["id"] for line in generate.lines] == [f"sku-{i}" for i in range(23)]
+    for line in generate.lines:
         assert [file["output"] for file in line["files"]] == [0, 1]
         for file in line["files"]:
             assert Path(file["path"].removeprefix("file://")).stat().st_size == file["size"]
-    assert len(shop.images) == 46
-    assert shop.summary["items"]["generated"] == 23
-    assert (shop.summary["submits"], shop.summary["image_tasks"], shop.summary["images"]) == (3, 23, 46)
-    assert shop.summary["queries"] == counters.queries
-    assert shop.summary["reused"] == {"image_tasks": 0, "images": 0}
+    assert len(generate.images) == 46
+    assert generate.summary["items"]["generated"] == 23
+    assert (generate.summary["submits"], generate.summary["image_tasks"], generate.summary["images"]) == (
+        3,
+        23,
+        46,
+    )
+    assert generate.summary["queries"] == counters.queries
+    assert generate.summary["reused"] == {"image_tasks": 0, "images": 0}
 
 
-def test_no_signature_stands_in_manifest_journal_or_xcom(shop, state_store, tmp_path):
+def test_no_signature_stands_in_manifest_journal_or_xcom(generate, state_store, tmp_path):
     signed = [
         {**task, "image": task["image"] + "&Expires=1&OSSAccessKeyId=k&Signature=s3cr3t"}
-        for task in tasks_of(shop.emulator, 3)
+        for task in tasks_of(generate.emulator, 3)
     ]
-    assert shop.run(signed).state == "success"
-    said = json.dumps(state_store.values) + json.dumps(shop.summary)
+    assert generate.run(signed).state == "success"
+    said = json.dumps(state_store.values) + json.dumps(generate.summary)
     said += "".join(path.read_text(errors="replace") for path in tmp_path.rglob("*.json*"))
     assert "s3cr3t" not in said
     assert "Signature" not in said
-    assert shop.emulator.app_code not in said
+    assert generate.emulator.app_code not in said
 
 
-def test_a_finished_task_that_is_cleared_lands_the_same_results_at_no_cost(shop):
-    shop.run(tasks_of(shop.emulator, 12))
-    before, bill = shop.lines, shop.emulator.counters
-    shop.clear()
-    outcome = shop.run(tasks_of(shop.emulator, 12))
+def test_clearing_a_finished_task_costs_nothing(generate):
+    generate.run(tasks_of(generate.emulator, 12))
+    before, bill = generate.lines, generate.emulator.counters
+    generate.clear()
+    outcome = generate.run(tasks_of(generate.emulator, 12))
     assert outcome.state == "success", outcome.error
-    assert shop.lines == before
-    assert shop.emulator.counters.requests == bill.requests
-    assert shop.summary["reused"] == {"image_tasks": 12, "images": 12}
-    assert shop.summary["images"] == 0
+    assert generate.lines == before
+    assert generate.emulator.counters.requests == bill.requests
+    assert generate.summary["reused"] == {"image_tasks": 12, "images": 12}
+    assert generate.summary["images"] == 0
 
 
-def test_images_that_were_deleted_are_fetched_again_and_not_submitted(plain_shop):
-    plain_shop.run(tasks_of(plain_shop.emulator, 12))
-    gone = plain_shop.images[0]
+def test_deleted_images_are_downloaded_again_not_resubmitted(plain_generate):
+    plain_generate.run(tasks_of(plain_generate.emulator, 12))
+    gone = plain_generate.images[0]
     gone.unlink()
-    plain_shop.clear()
-    assert plain_shop.run(tasks_of(plain_shop.emulator, 12)).state == "success"
+    plain_generate.clear()
+    assert plain_generate.run(tasks_of(plain_generate.emulator, 12)).state == "success"
     assert gone.exists()
-    assert plain_shop.emulator.counters.images == 12
+    assert plain_generate.emulator.counters.images == 12
 
 
-def test_regenerate_submits_again_once_a_name_or_once_a_clear(plain_shop):
-    tasks = tasks_of(plain_shop.emulator, 2)
-    bought = []
+def test_regenerate_submits_again_once_a_name_or_once_a_clear(plain_generate):
+    tasks = tasks_of(plain_generate.emulator, 2)
+    billed = []
 
     def run(**more):
-        assert plain_shop.run(tasks, **more).state == "success"
-        bought.append(plain_shop.emulator.counters.images)
+        assert plain_generate.run(tasks, **more).state == "success"
+        billed.append(plain_generate.emulator.counters.images)
 
     run()
     run(options={"regenerate": ""})
     run(options={"regenerate": "summer"})
-    plain_shop.retry()
+    plain_generate.retry()
     run(options={"regenerate": "summer"})
     run(options={"regenerate": True})
-    plain_shop.retry()
+    plain_generate.retry()
     run(options={"regenerate": "True"})
-    plain_shop.clear()
+    plain_generate.clear()
     run(options={"regenerate": True})
-    assert bought == [2, 2, 4, 4, 6, 6, 8]
+    assert billed == [2, 2, 4, 4, 6, 6, 8]
 
 
-def test_equal_items_are_as_many_purchases_and_stay_so(shop):
-    one = tasks_of(shop.emulator, 1)[0]
+def test_equal_items_are_each_submitted_and_stay_apart(generate):
+    one = tasks_of(generate.emulator, 1)[0]
     tasks = [{**one, "id": "a"}, {**one, "id": "b"}]
-    shop.run(tasks)
-    assert shop.emulator.counters.images == 2
-    assert [line["id"] for line in shop.lines] == ["a", "b"]
-    shop.clear()
-    shop.run([*tasks, {**one, "id": "c"}])
-    assert shop.emulator.counters.images == 3
-    assert [line["id"] for line in shop.lines] == ["a", "b", "c"]
+    generate.run(tasks)
+    assert generate.emulator.counters.images == 2
+    assert [line["id"] for line in generate.lines] == ["a", "b"]
+    generate.clear()
+    generate.run([*tasks, {**one, "id": "c"}])
+    assert generate.emulator.counters.images == 3
+    assert [line["id"] for line in generate.lines] == ["a", "b", "c"]
 
 
-def test_a_changed_list_submits_only_what_is_new_and_still_reports_what_was_paid_for(shop):
-    tasks = tasks_of(shop.emulator, 6)
-    shop.run(tasks[:4])
-    shop.clear()
-    outcome = shop.run(tasks[2:])
+def test_a_changed_list_submits_only_new_tasks_and_reports_all(generate):
+    tasks = tasks_of(generate.emulator, 6)
+    generate.run(tasks[:4])
+    generate.clear()
+    outcome = generate.run(tasks[2:])
     assert outcome.state == "success", outcome.error
-    assert shop.emulator.counters.images == 6
-    assert [(line["id"], line["listed"], line["status"]) for line in shop.lines] == [
+    assert generate.emulator.counters.images == 6
+    assert [(line["id"], line["listed"], line["status"]) for line in generate.lines] == [
         *((f"sku-{i}", True, "generated") for i in range(2, 6)),
         *((f"sku-{i}", False, "generated") for i in range(2)),
     ]
-    assert shop.summary["orphaned"] == 2
+    assert generate.summary["orphaned"] == 2
 
 
-def test_what_is_no_longer_listed_is_collected_all_the_same(plain_shop):
-    tasks = tasks_of(plain_shop.emulator, 4)
-    late = plain_shop.emulator.inject("late", seconds=3600)
-    assert isinstance(plain_shop.run(tasks, timeout=0.5).error, BgRepTimeoutError)
+def test_a_task_no_longer_listed_is_still_collected(plain_generate):
+    tasks = tasks_of(plain_generate.emulator, 4)
+    late = plain_generate.emulator.inject("late", seconds=3600)
+    assert isinstance(plain_generate.run(tasks, timeout=0.5).error, BgRepTimeoutError)
     assert late.exhausted
-    assert plain_shop.statuses == ["pending"] * 4
-    plain_shop.emulator.advance(3600)
-    plain_shop.clear()
-    assert plain_shop.run(tasks[3:]).state == "success"
-    assert plain_shop.emulator.counters.images == 4
-    assert sorted((line["id"], line["status"]) for line in plain_shop.lines) == [
+    assert plain_generate.statuses == ["pending"] * 4
+    plain_generate.emulator.advance(3600)
+    plain_generate.clear()
+    assert plain_generate.run(tasks[3:]).state == "success"
+    assert plain_generate.emulator.counters.images == 4
+    assert sorted((line["id"], line["status"]) for line in plain_generate.lines) == [
         (f"sku-{i}", "generated") for i in range(4)
     ]
-    by_id = {line["id"]: line for line in plain_shop.lines}
+    by_id = {line["id"]: line for line in plain_generate.lines}
     assert [by_id[f"sku-{i}"]["index"] for i in range(4)] == [0, 1, 2, 3]
 
 
@@ -229,252 +235,254 @@ def test_what_is_no_longer_listed_is_collected_all_the_same(plain_shop):
 @pytest.mark.parametrize(
     ("name", "code"), [("refused", "23500005"), ("missing", "23500006"), ("too-small", "23500007")]
 )
-def test_one_poison_in_23_is_refused_alone(shop, name, code):
-    tasks = tasks_of(shop.emulator, 23)
-    tasks[13]["image"] = shop.emulator.bad_image(name)
+def test_one_poison_in_23_is_refused_alone(generate, name, code):
+    tasks = tasks_of(generate.emulator, 23)
+    tasks[13]["image"] = generate.emulator.bad_image(name)
     del tasks[13]["mask"]
-    outcome = shop.run(tasks)
+    outcome = generate.run(tasks)
     assert isinstance(outcome.error, BgRepJobFailedError)
     assert "sku-13" in str(outcome.error)
-    assert shop.statuses == ["refused" if i == 13 else "generated" for i in range(23)]
-    assert shop.lines[13]["code"] == code
-    assert code in shop.lines[13]["reason"]
-    counters = shop.emulator.counters
+    assert generate.statuses == ["refused" if i == 13 else "generated" for i in range(23)]
+    assert generate.lines[13]["code"] == code
+    assert code in generate.lines[13]["reason"]
+    counters = generate.emulator.counters
     assert counters.images == 22
     # Three jobs, and what it takes to find one in ten.
-    assert shop.summary["submits"] <= 3 + 7
+    assert generate.summary["submits"] <= 3 + 7
 
 
 @pytest.mark.parametrize("position", range(10))
-def test_wherever_the_poison_is_the_others_are_submitted(plain_shop, position):
-    tasks = tasks_of(plain_shop.emulator, 10)
-    tasks[position]["image"] = plain_shop.emulator.bad_image("missing")
-    outcome = plain_shop.run(tasks, fail_on="all")
+def test_wherever_the_poison_is_the_others_are_submitted(plain_generate, position):
+    tasks = tasks_of(plain_generate.emulator, 10)
+    tasks[position]["image"] = plain_generate.emulator.bad_image("missing")
+    outcome = plain_generate.run(tasks, fail_on="all")
     assert outcome.state == "success", outcome.error
-    assert plain_shop.statuses == ["refused" if i == position else "generated" for i in range(10)]
-    assert plain_shop.emulator.counters.images == 9
-    assert plain_shop.summary["submits"] <= 1 + 7
+    assert plain_generate.statuses == ["refused" if i == position else "generated" for i in range(10)]
+    assert plain_generate.emulator.counters.images == 9
+    assert plain_generate.summary["submits"] <= 1 + 7
 
 
-def test_nothing_but_poison_is_reported_and_bills_nothing(plain_shop):
-    bad = plain_shop.emulator.bad_image("missing")
-    tasks = [{**task, "image": f"{bad}?n={i}"} for i, task in enumerate(tasks_of(plain_shop.emulator, 7))]
-    outcome = plain_shop.run(tasks, fail_on="all")
+def test_nothing_but_poison_is_reported_and_bills_nothing(plain_generate):
+    bad = plain_generate.emulator.bad_image("missing")
+    tasks = [{**task, "image": f"{bad}?n={i}"} for i, task in enumerate(tasks_of(plain_generate.emulator, 7))]
+    outcome = plain_generate.run(tasks, fail_on="all")
     assert isinstance(outcome.error, BgRepJobFailedError)
-    assert plain_shop.statuses == ["refused"] * 7
-    assert plain_shop.emulator.counters.images == 0
+    assert plain_generate.statuses == ["refused"] * 7
+    assert plain_generate.emulator.counters.images == 0
 
 
-def test_what_was_refused_by_itself_is_asked_again_alone_by_a_later_try(plain_shop):
-    tasks = tasks_of(plain_shop.emulator, 10)
-    tasks[4]["image"] = plain_shop.emulator.bad_image("missing")
-    plain_shop.run(tasks)
-    before = plain_shop.emulator.counters
-    plain_shop.clear()
-    plain_shop.run(tasks)
-    after = plain_shop.emulator.counters
+def test_a_task_refused_alone_is_retried_alone_by_a_later_try(plain_generate):
+    tasks = tasks_of(plain_generate.emulator, 10)
+    tasks[4]["image"] = plain_generate.emulator.bad_image("missing")
+    plain_generate.run(tasks)
+    before = plain_generate.emulator.counters
+    plain_generate.clear()
+    plain_generate.run(tasks)
+    after = plain_generate.emulator.counters
     assert (after.images, after.refused - before.refused) == (before.images, 1)
 
 
-def test_an_image_task_that_fails_does_not_take_its_job_along(shop):
-    fault = shop.emulator.inject("fail_task", index=3, message="no foreground found")
-    outcome = shop.run(tasks_of(shop.emulator, 10))
+def test_an_image_task_that_fails_does_not_take_its_job_along(generate):
+    fault = generate.emulator.inject("fail_task", index=3, message="no foreground found")
+    outcome = generate.run(tasks_of(generate.emulator, 10))
     assert fault.exhausted
     assert isinstance(outcome.error, BgRepJobFailedError)
-    assert shop.statuses.count("generated") == 9
-    assert (shop.lines[3]["status"], shop.lines[3]["reason"]) == ("failed", "no foreground found")
-    assert shop.emulator.counters.images == 10
+    assert generate.statuses.count("generated") == 9
+    assert (generate.lines[3]["status"], generate.lines[3]["reason"]) == ("failed", "no foreground found")
+    assert generate.emulator.counters.images == 10
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_what_failed_is_submitted_again_alone_if_reported_and_no_more_often(shop, times):
-    faults = shop.emulator.inject("fail_task", index=0, times=times)
-    outcome = shop.run(tasks_of(shop.emulator, 10), options={"retry_failed": 1})
+def test_a_failed_task_is_resubmitted_alone_up_to_retry_failed(generate, times):
+    faults = generate.emulator.inject("fail_task", index=0, times=times)
+    outcome = generate.run(tasks_of(generate.emulator, 10), options={"retry_failed": 1})
     assert faults.exhausted
-    assert shop.emulator.counters.images == 11
+    assert generate.emulator.counters.images == 11
     assert outcome.state == ("success" if times == 1 else "failed")
-    assert shop.statuses[0] == ("generated" if times == 1 else "failed")
+    assert generate.statuses[0] == ("generated" if times == 1 else "failed")
 
 
-def test_fewer_images_than_asked_for_are_partial(plain_shop):
-    fault = plain_shop.emulator.inject("partial", index=1, count=2)
-    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 3, num_output=3), fail_on="all")
+def test_fewer_images_than_asked_for_are_partial(plain_generate):
+    fault = plain_generate.emulator.inject("partial", index=1, count=2)
+    outcome = plain_generate.run(tasks_of(plain_generate.emulator, 3, num_output=3), fail_on="all")
     assert fault.exhausted
     assert outcome.state == "success"
-    assert plain_shop.statuses == ["generated", "partial", "generated"]
-    assert len(plain_shop.lines[1]["files"]) == 2
-    assert plain_shop.summary["saved"] == 8
+    assert plain_generate.statuses == ["generated", "partial", "generated"]
+    assert len(plain_generate.lines[1]["files"]) == 2
+    assert plain_generate.summary["saved"] == 8
 
 
-def test_success_without_a_result_is_a_failure(plain_shop):
-    fault = plain_shop.emulator.inject("no_results", index=0)
-    assert plain_shop.run(tasks_of(plain_shop.emulator, 2), fail_on="never").state == "success"
+def test_success_without_a_result_is_a_failure(plain_generate):
+    fault = plain_generate.emulator.inject("no_results", index=0)
+    assert plain_generate.run(tasks_of(plain_generate.emulator, 2), fail_on="never").state == "success"
     assert fault.exhausted
-    assert plain_shop.statuses == ["failed", "generated"]
+    assert plain_generate.statuses == ["failed", "generated"]
 
 
-def test_a_job_that_failed_as_a_whole_is_failed_and_not_asked_for_for_ever(plain_shop):
-    fault = plain_shop.emulator.inject("code", operation="query", code="23500011")
-    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 2))
+def test_a_job_that_failed_as_a_whole_is_not_polled_for_ever(plain_generate):
+    fault = plain_generate.emulator.inject("code", operation="query", code="23500011")
+    outcome = plain_generate.run(tasks_of(plain_generate.emulator, 2))
     assert fault.exhausted
     assert isinstance(outcome.error, BgRepJobFailedError)
-    assert plain_shop.statuses == ["failed"] * 2
+    assert plain_generate.statuses == ["failed"] * 2
 
 
 # --- unknown outcomes -----------------------------------------------------------------------------
 
 
-def test_an_unknown_outcome_is_reported_after_everything_else_is_done(shop):
-    fault = shop.emulator.inject("code", code="D504TO", accepted=True)
-    outcome = shop.run(tasks_of(shop.emulator, 25))
+def test_an_unknown_outcome_is_raised_after_all_else_is_done(generate):
+    fault = generate.emulator.inject("code", code="D504TO", accepted=True)
+    outcome = generate.run(tasks_of(generate.emulator, 25))
     assert fault.exhausted
     assert isinstance(outcome.error, BgRepUnknownOutcomeError)
-    assert shop.statuses.count("generated") in (15, 20)
-    unknown = [line for line in shop.lines if line["status"] == "unknown_outcome"]
-    assert shop.statuses.count("generated") + len(unknown) == 25
+    assert generate.statuses.count("generated") in (15, 20)
+    unknown = [line for line in generate.lines if line["status"] == "unknown_outcome"]
+    assert generate.statuses.count("generated") + len(unknown) == 25
     for word in (unknown[0]["id"], unknown[0]["nonce"], unknown[0]["gateway_request_id"], "bill details"):
         assert word in str(outcome.error)
-    assert shop.emulator.counters.images == 25
+    assert generate.emulator.counters.images == 25
 
-    shop.clear()
-    again = shop.run(tasks_of(shop.emulator, 25))
+    generate.clear()
+    again = generate.run(tasks_of(generate.emulator, 25))
     assert isinstance(again.error, BgRepUnknownOutcomeError)
-    assert shop.emulator.counters.images == 25
+    assert generate.emulator.counters.images == 25
 
 
-def test_reported_to_resubmit_it_submits_what_is_unknown_again_and_only_that(shop):
-    fault = shop.emulator.inject("reset", accepted=True)
-    outcome = shop.run(tasks_of(shop.emulator, 15), on_unknown_outcome="resubmit")
+def test_resubmit_submits_only_what_is_unknown_again(generate):
+    fault = generate.emulator.inject("reset", accepted=True)
+    outcome = generate.run(tasks_of(generate.emulator, 15), on_unknown_outcome="resubmit")
     assert fault.exhausted
     assert outcome.state == "success", outcome.error
-    assert shop.emulator.counters.images in (20, 25)
-    assert shop.statuses == ["generated"] * 15
+    assert generate.emulator.counters.images in (20, 25)
+    assert generate.statuses == ["generated"] * 15
 
 
-def test_resubmitting_is_not_done_for_ever(plain_shop):
-    fault = plain_shop.emulator.inject("reset", accepted=True, times=9)
-    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 5), on_unknown_outcome="resubmit")
+def test_resubmitting_has_an_end(plain_generate):
+    fault = plain_generate.emulator.inject("reset", accepted=True, times=9)
+    outcome = plain_generate.run(tasks_of(plain_generate.emulator, 5), on_unknown_outcome="resubmit")
     assert isinstance(outcome.error, BgRepUnknownOutcomeError)
     assert fault.consumed == 2
-    assert plain_shop.emulator.counters.images == 10
+    assert plain_generate.emulator.counters.images == 10
 
 
-def test_when_answer_after_answer_is_lost_no_more_is_sent(plain_shop):
-    fault = plain_shop.emulator.inject("status", status=502, times=99)
-    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 300))
+def test_when_answer_after_answer_is_lost_no_more_is_sent(plain_generate):
+    fault = plain_generate.emulator.inject("status", status=502, times=99)
+    outcome = plain_generate.run(tasks_of(plain_generate.emulator, 300))
     assert isinstance(outcome.error, BgRepUnknownOutcomeError)
     # What was in flight with the third comes back too.
     assert 3 <= fault.consumed <= 3 + 8
-    assert plain_shop.statuses.count("unknown_outcome") == 10 * fault.consumed
-    assert plain_shop.statuses.count("not_submitted") == 300 - 10 * fault.consumed
+    assert plain_generate.statuses.count("unknown_outcome") == 10 * fault.consumed
+    assert plain_generate.statuses.count("not_submitted") == 300 - 10 * fault.consumed
 
 
 # --- money ----------------------------------------------------------------------------------------
 
 
-def test_out_of_credit_in_the_middle_of_35_collects_what_was_paid(shop):
-    shop.emulator.configure(quota_images=20)
-    outcome = shop.run(tasks_of(shop.emulator, 35))
+def test_out_of_credit_amid_35_tasks_collects_what_was_paid(generate):
+    generate.emulator.configure(quota_images=20)
+    outcome = generate.run(tasks_of(generate.emulator, 35))
     assert isinstance(outcome.error, BgRepQuotaError)
     assert outcome.state == "failed"
-    bought = shop.emulator.counters.images
-    assert 10 <= bought <= 20
-    assert shop.statuses.count("generated") == bought
-    assert shop.statuses.count("not_submitted") == 35 - bought
-    assert f"{35 - bought} image tasks were not submitted" in str(outcome.error)
+    billed = generate.emulator.counters.images
+    assert 10 <= billed <= 20
+    assert generate.statuses.count("generated") == billed
+    assert generate.statuses.count("not_submitted") == 35 - billed
+    assert f"{35 - billed} image tasks were not submitted" in str(outcome.error)
 
-    shop.emulator.configure(quota_images=None)
-    shop.clear()
-    assert shop.run(tasks_of(shop.emulator, 35)).state == "success"
-    assert shop.emulator.counters.images == 35
-    assert shop.statuses == ["generated"] * 35
+    generate.emulator.configure(quota_images=None)
+    generate.clear()
+    assert generate.run(tasks_of(generate.emulator, 35)).state == "success"
+    assert generate.emulator.counters.images == 35
+    assert generate.statuses == ["generated"] * 35
 
 
-def test_with_queries_refused_too_the_keys_stay_and_are_collected_after_a_top_up(shop):
-    late = shop.emulator.inject("late", seconds=1)
-    used_up = shop.emulator.inject("code", operation="query", code="B403MQ", times=99)
-    outcome = shop.run(tasks_of(shop.emulator, 5))
+def test_with_queries_refused_keys_are_collected_after_a_top_up(generate):
+    late = generate.emulator.inject("late", seconds=1)
+    used_up = generate.emulator.inject("code", operation="query", code="B403MQ", times=99)
+    outcome = generate.run(tasks_of(generate.emulator, 5))
     assert late.exhausted
     assert used_up.consumed
     assert isinstance(outcome.error, BgRepQuotaError)
-    assert shop.statuses == ["pending"] * 5
-    assert shop.lines[0]["result_key"] in str(outcome.error)
+    assert generate.statuses == ["pending"] * 5
+    assert generate.lines[0]["result_key"] in str(outcome.error)
 
-    shop.emulator.control("DELETE", "faults")
-    shop.emulator.advance(1)
-    shop.clear()
-    assert shop.run(tasks_of(shop.emulator, 5)).state == "success"
-    assert shop.emulator.counters.images == 5
+    generate.emulator.control("DELETE", "faults")
+    generate.emulator.advance(1)
+    generate.clear()
+    assert generate.run(tasks_of(generate.emulator, 5)).state == "success"
+    assert generate.emulator.counters.images == 5
 
 
-def test_more_than_max_images_is_refused_before_anything_is_sent(shop):
-    outcome = shop.run(tasks_of(shop.emulator, 5, num_output=2), max_images=9)
+def test_more_than_max_images_is_refused_before_anything_is_sent(generate):
+    outcome = generate.run(tasks_of(generate.emulator, 5, num_output=2), max_images=9)
     assert isinstance(outcome.error, BgRepRequestError)
     for word in ("max_images", "9", "10 images", "trim"):
         assert word in str(outcome.error)
-    assert shop.emulator.counters.requests == 0
+    assert generate.emulator.counters.requests == 0
 
 
-def test_trimmed_to_max_images_the_rest_is_not_submitted_now_nor_by_a_retry(shop):
-    tasks = tasks_of(shop.emulator, 5, num_output=2)
+def test_what_max_images_trims_is_not_submitted_by_a_retry(generate):
+    tasks = tasks_of(generate.emulator, 5, num_output=2)
     for _ in range(2):
-        outcome = shop.run(tasks, max_images=7, options={"over_budget": "trim"})
+        outcome = generate.run(tasks, max_images=7, options={"over_budget": "trim"})
         assert outcome.state == "success", outcome.error
-        assert shop.statuses == ["generated"] * 3 + ["not_submitted"] * 2
-        assert "max_images is 7" in shop.lines[4]["reason"]
-        assert shop.emulator.counters.images == 6
-        shop.retry()
+        assert generate.statuses == ["generated"] * 3 + ["not_submitted"] * 2
+        assert "max_images is 7" in generate.lines[4]["reason"]
+        assert generate.emulator.counters.images == 6
+        generate.retry()
 
 
-def test_what_failed_is_not_submitted_again_beyond_max_images(plain_shop):
-    fault = plain_shop.emulator.inject("fail_task", index=0)
-    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 5), options={"retry_failed": 1}, max_images=5)
+def test_what_failed_is_not_submitted_again_beyond_max_images(plain_generate):
+    fault = plain_generate.emulator.inject("fail_task", index=0)
+    outcome = plain_generate.run(
+        tasks_of(plain_generate.emulator, 5), options={"retry_failed": 1}, max_images=5
+    )
     assert fault.exhausted
     assert outcome.state == "failed"
-    assert plain_shop.emulator.counters.images == 5
+    assert plain_generate.emulator.counters.images == 5
 
 
 # --- time -----------------------------------------------------------------------------------------
 
 
-def test_at_the_deadline_everything_is_kept_and_a_clear_collects_it(shop):
-    late = shop.emulator.inject("late", seconds=3600)
-    outcome = shop.run(tasks_of(shop.emulator, 12), timeout=1.5)
+def test_at_the_deadline_all_is_kept_and_a_clear_collects_it(generate):
+    late = generate.emulator.inject("late", seconds=3600)
+    outcome = generate.run(tasks_of(generate.emulator, 12), timeout=1.5)
     assert late.exhausted
     assert isinstance(outcome.error, BgRepTimeoutError)
-    assert set(shop.statuses) == {"generated", "pending"}
-    shop.emulator.advance(3600)
-    shop.clear()
-    assert shop.run(tasks_of(shop.emulator, 12)).state == "success"
-    assert shop.emulator.counters.images == 12
+    assert set(generate.statuses) == {"generated", "pending"}
+    generate.emulator.advance(3600)
+    generate.clear()
+    assert generate.run(tasks_of(generate.emulator, 12)).state == "success"
+    assert generate.emulator.counters.images == 12
 
 
-def test_a_retry_keeps_the_deadline_and_a_clear_begins_a_new_one(plain_shop):
-    late = plain_shop.emulator.inject("late", seconds=10**7)
-    plain_shop.run(tasks_of(plain_shop.emulator, 2), timeout=0.5)
+def test_a_retry_keeps_the_deadline_and_a_clear_begins_a_new_one(plain_generate):
+    late = plain_generate.emulator.inject("late", seconds=10**7)
+    plain_generate.run(tasks_of(plain_generate.emulator, 2), timeout=0.5)
     assert late.exhausted
-    plain_shop.retry()
-    retried = plain_shop.run(tasks_of(plain_shop.emulator, 3), timeout=3600)
+    plain_generate.retry()
+    retried = plain_generate.run(tasks_of(plain_generate.emulator, 3), timeout=3600)
     assert isinstance(retried.error, BgRepTimeoutError)
-    assert plain_shop.statuses == ["pending", "pending", "not_submitted"]
-    assert plain_shop.emulator.counters.images == 2
+    assert plain_generate.statuses == ["pending", "pending", "not_submitted"]
+    assert plain_generate.emulator.counters.images == 2
 
 
-def test_finished_jobs_are_saved_in_waves_while_others_still_run(shop):
-    late = shop.emulator.inject("late", seconds=10**7)
+def test_finished_jobs_are_saved_in_waves_while_others_still_run(generate):
+    late = generate.emulator.inject("late", seconds=10**7)
     BgRepGenerateOperator.collect_after, before = 0.5, BgRepGenerateOperator.collect_after
     try:
-        outcome = shop.run(tasks_of(shop.emulator, 12), timeout=8)
+        outcome = generate.run(tasks_of(generate.emulator, 12), timeout=8)
     finally:
         BgRepGenerateOperator.collect_after = before
     assert late.exhausted
     assert isinstance(outcome.error, BgRepTimeoutError)
-    assert set(shop.statuses) == {"generated", "pending"}
-    if shop.deferrable:
+    assert set(generate.statuses) == {"generated", "pending"}
+    if generate.deferrable:
         assert outcome.deferrals == 2
 
 
-def test_urls_that_expire_while_a_full_pool_is_in_the_way_are_asked_for_again(connection, run, ti, tmp_path):
+def test_urls_that_expire_behind_a_full_pool_are_queried_again(connection, run, ti, tmp_path):
     connection.configure(result_seconds=0.5)
     waits = []
 
@@ -499,102 +507,102 @@ def test_urls_that_expire_while_a_full_pool_is_in_the_way_are_asked_for_again(co
     assert outcome.value["saved"] == connection.counters.images == 12
 
 
-def test_a_result_url_that_has_expired_is_asked_for_once_more(plain_shop):
-    fault = plain_shop.emulator.inject("expired", operation="result")
-    assert plain_shop.run(tasks_of(plain_shop.emulator, 3)).state == "success"
+def test_a_result_url_that_has_expired_is_asked_for_once_more(plain_generate):
+    fault = plain_generate.emulator.inject("expired", operation="result")
+    assert plain_generate.run(tasks_of(plain_generate.emulator, 3)).state == "success"
     assert fault.exhausted
-    assert plain_shop.emulator.counters.images == 3
+    assert plain_generate.emulator.counters.images == 3
 
 
-def test_results_that_are_gone_for_good_are_expired_and_their_key_is_reported(plain_shop):
-    fault = plain_shop.emulator.inject("expired", operation="result", times=99)
-    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 2))
+def test_results_gone_for_good_are_expired_with_their_key(plain_generate):
+    fault = plain_generate.emulator.inject("expired", operation="result", times=99)
+    outcome = plain_generate.run(tasks_of(plain_generate.emulator, 2))
     assert fault.consumed
     assert isinstance(outcome.error, BgRepJobFailedError)
-    assert plain_shop.statuses == ["expired"] * 2
-    assert plain_shop.lines[0]["result_key"]
+    assert plain_generate.statuses == ["expired"] * 2
+    assert plain_generate.lines[0]["result_key"]
 
 
 # --- errors that pass --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [302, 401, 403, 404])
-def test_a_proxys_stray_answer_to_a_query_ends_nothing(plain_shop, no_waiting, status):
-    fault = plain_shop.emulator.inject("status", operation="query", status=status, times=3)
-    assert plain_shop.run(tasks_of(plain_shop.emulator, 2)).state == "success"
+def test_a_proxys_stray_answer_to_a_query_ends_nothing(plain_generate, no_waiting, status):
+    fault = plain_generate.emulator.inject("status", operation="query", status=status, times=3)
+    assert plain_generate.run(tasks_of(plain_generate.emulator, 2)).state == "success"
     assert fault.exhausted
-    assert plain_shop.emulator.counters.images == 2
+    assert plain_generate.emulator.counters.images == 2
 
 
-def test_an_answer_that_does_not_name_all_image_tasks_is_not_the_last_word(plain_shop):
-    tasks = tasks_of(plain_shop.emulator, 2)
+def test_an_answer_that_omits_image_tasks_is_not_final(plain_generate):
+    tasks = tasks_of(plain_generate.emulator, 2)
     finished = {**tasks[0], "status": "SUCCESS", "results": ["http://127.0.0.1:9/a.png"]}
     body = {"success": True, "code": 0, "data": {"task_list": [finished]}}
-    fault = plain_shop.emulator.inject("body", operation="query", body=json.dumps(body), times=2)
-    outcome = plain_shop.run(tasks)
+    fault = plain_generate.emulator.inject("body", operation="query", body=json.dumps(body), times=2)
+    outcome = plain_generate.run(tasks)
     assert fault.exhausted
     assert outcome.state == "success", outcome.error
-    assert plain_shop.statuses == ["generated"] * 2
+    assert plain_generate.statuses == ["generated"] * 2
 
 
-def test_a_long_retry_after_does_not_outlast_the_deadline(plain_shop):
-    fault = plain_shop.emulator.inject("throttle", retry_after=600, times=9)
+def test_a_long_retry_after_does_not_outlast_the_deadline(plain_generate):
+    fault = plain_generate.emulator.inject("throttle", retry_after=600, times=9)
     began = time.monotonic()
-    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 2), timeout=2)
+    outcome = plain_generate.run(tasks_of(plain_generate.emulator, 2), timeout=2)
     assert fault.consumed
     assert isinstance(outcome.error, BgRepTimeoutError)
     assert time.monotonic() - began < 60
-    assert plain_shop.statuses == ["not_submitted"] * 2
+    assert plain_generate.statuses == ["not_submitted"] * 2
 
 
-def test_a_list_of_nothing_but_refused_images_is_not_asked_through(plain_shop):
-    bad = plain_shop.emulator.bad_image("missing")
-    tasks = [{**task, "image": f"{bad}?n={i}"} for i, task in enumerate(tasks_of(plain_shop.emulator, 300))]
-    outcome = plain_shop.run(tasks)
+def test_a_list_of_refused_images_stops_before_its_end(plain_generate):
+    bad = plain_generate.emulator.bad_image("missing")
+    tasks = [
+        {**task, "image": f"{bad}?n={i}"} for i, task in enumerate(tasks_of(plain_generate.emulator, 300))
+    ]
+    outcome = plain_generate.run(tasks)
     assert isinstance(outcome.error, BgRepContentError)
     assert "not submitted" in str(outcome.error)
-    assert plain_shop.statuses.count("refused") >= 30
-    assert plain_shop.statuses.count("not_submitted") > 150
-    assert plain_shop.emulator.counters.refused < 150
+    assert plain_generate.statuses.count("refused") >= 30
+    assert plain_generate.statuses.count("not_submitted") > 150
+    assert plain_generate.emulator.counters.refused < 150
 
 
-def test_what_the_service_quotes_is_quoted_without_its_signature(plain_shop, tmp_path, caplog, capsys):
+def test_what_the_service_quotes_is_quoted_without_its_signature(plain_generate, tmp_path, caplog, capsys):
     quoted = "cannot read https://u:pw@b/x.jpg?Expires=1&Signature=S3CR3T of yours"
-    fault = plain_shop.emulator.inject("fail_task", index=0, message=quoted)
-    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 1))
+    fault = plain_generate.emulator.inject("fail_task", index=0, message=quoted)
+    outcome = plain_generate.run(tasks_of(plain_generate.emulator, 1))
     assert fault.exhausted
-    assert "cannot read https://***@b/x.jpg?… of yours" in plain_shop.lines[0]["reason"]
+    assert "cannot read https://***@b/x.jpg?… of yours" in plain_generate.lines[0]["reason"]
     said = str(outcome.error) + caplog.text + capsys.readouterr().out
     said += "".join(path.read_text(errors="replace") for path in tmp_path.rglob("*.json*"))
     assert "S3CR3T" not in said
 
 
-def test_throttling_all_the_way_loses_nothing(shop):
-    shop.emulator.configure(rate=5)
-    outcome = shop.run(tasks_of(shop.emulator, 70))
+def test_throttling_all_the_way_loses_nothing(generate):
+    generate.emulator.configure(rate=5)
+    outcome = generate.run(tasks_of(generate.emulator, 70))
     assert outcome.state == "success", outcome.error
-    assert shop.emulator.counters.refused
-    assert shop.emulator.counters.images == 70
-    assert shop.statuses == ["generated"] * 70
+    assert generate.emulator.counters.refused
+    assert generate.emulator.counters.images == 70
+    assert generate.statuses == ["generated"] * 70
 
 
-def test_a_service_that_takes_few_jobs_at_once_gets_them_in_waves(shop):
-    shop.emulator.configure(timing="lifelike", seconds=[1.0, 0.0], busy_jobs=2)
-    outcome = shop.run(tasks_of(shop.emulator, 40))
+def test_a_service_that_accepts_few_jobs_gets_them_in_waves(generate):
+    generate.emulator.configure(timing="lifelike", seconds=[1.0, 0.0], busy_jobs=2)
+    outcome = generate.run(tasks_of(generate.emulator, 40))
     assert outcome.state == "success", outcome.error
-    assert shop.emulator.counters.refused
-    assert shop.emulator.counters.images == 40
+    assert generate.emulator.counters.refused
+    assert generate.emulator.counters.images == 40
 
 
-def test_while_the_service_takes_no_more_it_is_waited_for_in_the_triggerer(
-    connection, run, ti, tmp_path, monkeypatch
-):
+def test_a_busy_service_is_waited_for_in_the_triggerer(connection, run, ti, tmp_path, monkeypatch):
     monkeypatch.setattr(submitter, "THROTTLED_SECONDS", 0.3)
     monkeypatch.setattr(_base, "BUSY_SECONDS", 0.1)
     memory = ({"journal_path": f"file://{tmp_path}/journal"}, {})
-    shop = Shop(connection, run, ti, tmp_path / "images", memory, deferrable=True)
+    generate = GenerateTask(connection, run, ti, tmp_path / "images", memory, deferrable=True)
     connection.configure(timing="lifelike", seconds=[1.5, 0.0], busy_jobs=1)
-    outcome = shop.run(tasks_of(connection, 150), max_images=40, options={"over_budget": "trim"})
+    outcome = generate.run(tasks_of(connection, 150), max_images=40, options={"over_budget": "trim"})
     assert outcome.state == "success", outcome.error
     assert outcome.deferrals >= 2
     assert connection.counters.images == 40
@@ -602,32 +610,32 @@ def test_while_the_service_takes_no_more_it_is_waited_for_in_the_triggerer(
     assert connection.counters.refused < 40
 
 
-def test_an_image_that_cannot_be_fetched_is_left_to_the_next_try(plain_shop):
-    fault = plain_shop.emulator.inject("status", operation="result", status=500, times=3)
-    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 1, num_output=3))
+def test_an_image_that_cannot_be_fetched_is_left_to_the_next_try(plain_generate):
+    fault = plain_generate.emulator.inject("status", operation="result", status=500, times=3)
+    outcome = plain_generate.run(tasks_of(plain_generate.emulator, 1, num_output=3))
     assert fault.exhausted
     assert outcome.state == "up_for_retry"
     assert isinstance(outcome.error, BgRepDownloadError)
-    assert plain_shop.statuses == ["pending"]
-    before = plain_shop.emulator.counters.results
-    plain_shop.retry()
-    assert plain_shop.run(tasks_of(plain_shop.emulator, 1, num_output=3)).state == "success"
-    assert plain_shop.emulator.counters.results - before == 1
-    assert plain_shop.emulator.counters.images == 3
+    assert plain_generate.statuses == ["pending"]
+    before = plain_generate.emulator.counters.results
+    plain_generate.retry()
+    assert plain_generate.run(tasks_of(plain_generate.emulator, 1, num_output=3)).state == "success"
+    assert plain_generate.emulator.counters.results - before == 1
+    assert plain_generate.emulator.counters.images == 3
 
 
-def test_a_service_that_cannot_be_reached_is_left_to_the_next_try(plain_shop, no_waiting):
-    plain_shop.emulator.configure(backend="unreachable")
-    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 3))
+def test_an_unreachable_service_is_left_to_the_next_try(plain_generate, no_waiting):
+    plain_generate.emulator.configure(backend="unreachable")
+    outcome = plain_generate.run(tasks_of(plain_generate.emulator, 3))
     assert isinstance(outcome.error, BgRepServiceError)
     assert outcome.state == "up_for_retry"
-    plain_shop.emulator.configure(backend="up")
-    plain_shop.retry()
-    assert plain_shop.run(tasks_of(plain_shop.emulator, 3)).state == "success"
-    assert plain_shop.emulator.counters.images == 3
+    plain_generate.emulator.configure(backend="up")
+    plain_generate.retry()
+    assert plain_generate.run(tasks_of(plain_generate.emulator, 3)).state == "success"
+    assert plain_generate.emulator.counters.images == 3
 
 
-def test_a_key_that_cannot_be_written_down_at_once_is_written_down_later(connection, run, ti, tmp_path):
+def test_a_key_that_cannot_be_written_is_written_later(connection, run, ti, tmp_path):
     class Failing(dict):
         """A store that is down from the first key to the last try at writing it."""
 
@@ -645,14 +653,14 @@ def test_a_key_that_cannot_be_written_down_at_once_is_written_down_later(connect
     if not has_task_state_store():
         pytest.skip("this Airflow has no task state store")
     store = Failing()
-    shop = Shop(connection, run, ti, tmp_path / "images", ({}, {"task_state_store": store}), True)
-    first = shop.run(tasks_of(connection, 3))
+    generate = GenerateTask(connection, run, ti, tmp_path / "images", ({}, {"task_state_store": store}), True)
+    first = generate.run(tasks_of(connection, 3))
     assert store.fails == 3
     assert first.state == "up_for_retry"
-    shop.retry()
-    assert shop.run(tasks_of(connection, 3)).state == "success"
+    generate.retry()
+    assert generate.run(tasks_of(connection, 3)).state == "success"
     assert connection.counters.images == 3
-    assert shop.statuses == ["generated"] * 3
+    assert generate.statuses == ["generated"] * 3
 
 
 def test_a_key_that_the_journal_cannot_take_is_beside_the_images(connection, run, ti, tmp_path):
@@ -672,18 +680,18 @@ def test_a_key_that_the_journal_cannot_take_is_beside_the_images(connection, run
     if not has_task_state_store():
         pytest.skip("this Airflow has no task state store")
     store = Down()
-    shop = Shop(connection, run, ti, tmp_path / "images", ({}, {"task_state_store": store}), True)
-    assert shop.run(tasks_of(connection, 3)).state == "up_for_retry"
-    assert shop.statuses == ["generated"] * 3
+    generate = GenerateTask(connection, run, ti, tmp_path / "images", ({}, {"task_state_store": store}), True)
+    assert generate.run(tasks_of(connection, 3)).state == "up_for_retry"
+    assert generate.statuses == ["generated"] * 3
     store.is_down = False
-    shop.retry()
-    assert shop.run(tasks_of(connection, 3)).state == "success"
-    assert shop.statuses == ["generated"] * 3
+    generate.retry()
+    assert generate.run(tasks_of(connection, 3)).state == "success"
+    assert generate.statuses == ["generated"] * 3
     assert connection.counters.images == 3
 
 
-def test_airflows_own_time_out_ends_it_like_a_kill(plain_shop):
-    late = plain_shop.emulator.inject("late", seconds=3600)
+def test_airflows_own_time_out_ends_it_like_a_kill(plain_generate):
+    late = plain_generate.emulator.inject("late", seconds=3600)
 
     def ring(*_: object) -> None:
         raise AirflowTaskTimeout("execution_timeout")
@@ -692,7 +700,7 @@ def test_airflows_own_time_out_ends_it_like_a_kill(plain_shop):
     signal.setitimer(signal.ITIMER_REAL, 1.0)
     error: BaseException | None = None
     try:
-        error = plain_shop.run(tasks_of(plain_shop.emulator, 3)).error
+        error = plain_generate.run(tasks_of(plain_generate.emulator, 3)).error
     except AirflowTaskTimeout as rung:  # which is not an Exception
         error = rung
     finally:
@@ -700,136 +708,134 @@ def test_airflows_own_time_out_ends_it_like_a_kill(plain_shop):
         signal.signal(signal.SIGALRM, before)
     assert late.exhausted
     assert isinstance(error, AirflowTaskTimeout)
-    plain_shop.emulator.advance(3600)
-    plain_shop.retry()
-    assert plain_shop.run(tasks_of(plain_shop.emulator, 3)).state == "success"
-    assert plain_shop.emulator.counters.images == 3
+    plain_generate.emulator.advance(3600)
+    plain_generate.retry()
+    assert plain_generate.run(tasks_of(plain_generate.emulator, 3)).state == "success"
+    assert plain_generate.emulator.counters.images == 3
 
 
 # --- asked to end ------------------------------------------------------------------------------
 
 
-def test_reported_to_end_it_hears_out_what_it_has_sent_and_submits_nothing_more(shop, caplog, capsys):
-    shop.emulator.configure(backend_seconds=1.0)
-    tasks = tasks_of(shop.emulator, 200)
-    killer = threading.Timer(0.5, lambda: shop.operator.on_kill())
+def test_on_kill_awaits_open_submits_and_submits_nothing_more(generate, caplog, capsys):
+    generate.emulator.configure(backend_seconds=1.0)
+    tasks = tasks_of(generate.emulator, 200)
+    killer = threading.Timer(0.5, lambda: generate.operator.on_kill())
     killer.start()
-    outcome = shop.run(tasks)
+    outcome = generate.run(tasks)
     killer.join()
     assert isinstance(outcome.error, BgRepServiceError)
-    sent = shop.emulator.counters
+    sent = generate.emulator.counters
     assert (sent.submits, sent.images) == (8, 80)
     said = caplog.text + capsys.readouterr().out
-    keys = [job["result_key"] for job in shop.emulator.jobs]
+    keys = [job["result_key"] for job in generate.emulator.jobs]
     assert all(key in said for key in keys)
-    assert "8 jobs go on and are billable" in said
+    assert "8 jobs continue and are billable" in said
 
-    shop.emulator.configure(backend_seconds=0)
-    shop.clear()
-    assert shop.run(tasks[:80]).state == "success"
-    assert shop.emulator.counters.images == 80
-    assert set(shop.statuses) == {"generated"}
+    generate.emulator.configure(backend_seconds=0)
+    generate.clear()
+    assert generate.run(tasks[:80]).state == "success"
+    assert generate.emulator.counters.images == 80
+    assert set(generate.statuses) == {"generated"}
 
 
-def test_reported_to_end_before_it_has_begun_it_submits_nothing(plain_shop):
-    tasks = tasks_of(plain_shop.emulator, 3)
+def test_on_kill_before_the_start_nothing_is_submitted(plain_generate):
+    tasks = tasks_of(plain_generate.emulator, 3)
 
     def list_of_tasks() -> Any:
-        plain_shop.operator.on_kill()
+        plain_generate.operator.on_kill()
         yield from tasks
 
-    outcome = plain_shop.run(list_of_tasks())
+    outcome = plain_generate.run(list_of_tasks())
     assert isinstance(outcome.error, BgRepServiceError)
-    assert plain_shop.emulator.counters.submits == 0
+    assert plain_generate.emulator.counters.submits == 0
 
 
-def test_a_kill_during_the_wait_leaves_the_jobs_for_the_next_run(shop):
-    late = shop.emulator.inject("late", seconds=3600)
-    killer = threading.Timer(1.0, lambda: shop.operator.on_kill())
+def test_a_kill_during_the_wait_leaves_the_jobs_for_the_next_run(generate):
+    late = generate.emulator.inject("late", seconds=3600)
+    killer = threading.Timer(1.0, lambda: generate.operator.on_kill())
     killer.start()
-    outcome = shop.run(tasks_of(shop.emulator, 3), deferrable=False)
+    outcome = generate.run(tasks_of(generate.emulator, 3), deferrable=False)
     killer.join()
     assert late.exhausted
     assert isinstance(outcome.error, BgRepServiceError)
-    shop.emulator.advance(3600)
-    shop.clear()
-    assert shop.run(tasks_of(shop.emulator, 3)).state == "success"
-    assert shop.emulator.counters.images == 3
+    generate.emulator.advance(3600)
+    generate.clear()
+    assert generate.run(tasks_of(generate.emulator, 3)).state == "success"
+    assert generate.emulator.counters.images == 3
 
 
 # --- a damaged journal ----------------------------------------------------------------------------
 
 
-def test_a_damaged_journal_is_final_and_submits_nothing(plain_shop, tmp_path):
-    tasks = tasks_of(plain_shop.emulator, 2)
-    plain_shop.run(tasks)
+def test_a_damaged_journal_is_final_and_submits_nothing(plain_generate, tmp_path):
+    tasks = tasks_of(plain_generate.emulator, 2)
+    plain_generate.run(tasks)
     (page,) = (tmp_path / "journal").rglob("*-p0.json")
     page.write_bytes(page.read_bytes()[:40])
-    submits = plain_shop.emulator.counters.submits
-    plain_shop.clear()
-    outcome = plain_shop.run(tasks)
+    submits = plain_generate.emulator.counters.submits
+    plain_generate.clear()
+    outcome = plain_generate.run(tasks)
     assert isinstance(outcome.error, BgRepStateError)
     assert outcome.state == "failed"
     assert page.name in outcome.error.message
     assert str(page.parent.name) in outcome.error.message
-    assert plain_shop.emulator.counters.submits == submits
+    assert plain_generate.emulator.counters.submits == submits
 
 
 # --- before anything is paid ----------------------------------------------------------------------
 
 
-def test_a_destination_that_cannot_be_written_costs_nothing(plain_shop, tmp_path):
+def test_a_destination_that_cannot_be_written_costs_nothing(plain_generate, tmp_path):
     (tmp_path / "blocked").write_text("")
-    outcome = plain_shop.run(
-        tasks_of(plain_shop.emulator, 2), destination=f"file://{tmp_path}/blocked/images"
+    outcome = plain_generate.run(
+        tasks_of(plain_generate.emulator, 2), destination=f"file://{tmp_path}/blocked/images"
     )
     assert isinstance(outcome.error, OSError)
-    assert plain_shop.emulator.counters.requests == 0
+    assert plain_generate.emulator.counters.requests == 0
 
 
-def test_an_empty_list_is_done_at_once(shop):
-    assert shop.run([]).state == "success"
-    assert shop.lines == []
-    assert shop.summary["images"] == 0
-    assert shop.emulator.counters.requests == 0
+def test_an_empty_list_is_done_at_once(generate):
+    assert generate.run([]).state == "success"
+    assert generate.lines == []
+    assert generate.summary["images"] == 0
+    assert generate.emulator.counters.requests == 0
 
 
-def test_a_destination_relative_to_wherever_is_refused(plain_shop):
-    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 1), destination="images")
+def test_a_destination_relative_to_wherever_is_refused(plain_generate):
+    outcome = plain_generate.run(tasks_of(plain_generate.emulator, 1), destination="images")
     assert isinstance(outcome.error, BgRepRequestError)
     assert "'images' is relative" in str(outcome.error)
-    assert plain_shop.emulator.counters.requests == 0
+    assert plain_generate.emulator.counters.requests == 0
 
 
-def test_a_wrong_app_code_stops_at_once_and_is_final(plain_shop, monkeypatch):
-    wrong = json.dumps({**json.loads(plain_shop.emulator.connection_json), "password": "another"})
+def test_a_wrong_app_code_stops_at_once_and_is_final(plain_generate, monkeypatch):
+    wrong = json.dumps({**json.loads(plain_generate.emulator.connection_json), "password": "another"})
     monkeypatch.setenv("AIRFLOW_CONN_BGREP_DEFAULT", wrong)
-    outcome = plain_shop.run(tasks_of(plain_shop.emulator, 200))
+    outcome = plain_generate.run(tasks_of(plain_generate.emulator, 200))
     assert isinstance(outcome.error, BgRepAuthError)
     assert outcome.state == "failed"
-    assert plain_shop.statuses == ["not_submitted"] * 200
-    assert plain_shop.summary["submits"] <= 8
+    assert plain_generate.statuses == ["not_submitted"] * 200
+    assert plain_generate.summary["submits"] <= 8
 
 
-def test_every_problem_of_a_list_is_named_and_nothing_is_sent(shop):
-    tasks = tasks_of(shop.emulator, 12)
+def test_every_problem_of_a_list_is_named_and_nothing_is_sent(generate):
+    tasks = tasks_of(generate.emulator, 12)
     tasks[3]["steps"], tasks[11]["image"] = 5, "ftp://host/a.png"
-    outcome = shop.run(tasks)
+    outcome = generate.run(tasks)
     assert isinstance(outcome.error, BgRepRequestError)
     for word in ("task_list[3].steps", "task_list[11].image"):
         assert word in str(outcome.error)
-    assert shop.emulator.counters.requests == 0
+    assert generate.emulator.counters.requests == 0
 
 
-def test_with_nothing_to_remember_by_it_waits_here_and_a_second_try_sends_nothing(
-    connection, run, ti, tmp_path
-):
-    shop = Shop(connection, run, ti, tmp_path / "images", ({}, {}), deferrable=True)
-    first = shop.run(tasks_of(connection, 12))
+def test_without_a_journal_a_second_try_submits_nothing(connection, run, ti, tmp_path):
+    generate = GenerateTask(connection, run, ti, tmp_path / "images", ({}, {}), deferrable=True)
+    first = generate.run(tasks_of(connection, 12))
     assert first.state == "success", first.error
     assert first.deferrals == 0
-    shop.retry()
-    second = shop.run(tasks_of(connection, 12))
+    generate.retry()
+    second = generate.run(tasks_of(connection, 12))
     assert isinstance(second.error, BgRepUnknownOutcomeError)
     assert "journal_path" in str(second.error)
     assert connection.counters.images == 12
@@ -847,12 +853,12 @@ def test_with_nothing_to_remember_by_it_waits_here_and_a_second_try_sends_nothin
         ({"timeout": "1h"}, "timeout is '1h'; give seconds above 0"),
     ],
 )
-def test_what_a_dag_file_gets_wrong_is_reported_when_it_is_parsed(given, said):
+def test_invalid_arguments_are_reported_when_the_dag_is_parsed(given, said):
     with pytest.raises(ValueError, match=said):
         BgRepGenerateOperator(task_id="g", task_list=[], destination="file:///tmp", **given)
 
 
-def test_what_is_not_protected_is_said_when_the_dag_file_is_parsed():
+def test_a_missing_journal_is_warned_of_when_the_dag_is_parsed():
     def said(**more: Any) -> list[str]:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -873,7 +879,7 @@ def test_what_is_not_protected_is_said_when_the_dag_file_is_parsed():
 
 def test_what_airflow_stores_hardly_grows_with_the_list(connection, run, ti, tmp_path, monkeypatch):
     memory = ({"journal_path": f"file://{tmp_path}/journal"}, {})
-    shop = Shop(connection, run, ti, tmp_path / "images", memory, deferrable=True)
+    generate = GenerateTask(connection, run, ti, tmp_path / "images", memory, deferrable=True)
     sizes = []
     defer_on = BgRepGenerateOperator.defer_on
 
@@ -888,9 +894,9 @@ def test_what_airflow_stores_hardly_grows_with_the_list(connection, run, ti, tmp
     monkeypatch.setattr(BgRepGenerateOperator, "defer_on", measured)
     xcoms = []
     for count in (10, 300):
-        assert shop.run(tasks_of(connection, count)).state == "success"
-        xcoms.append(len(json.dumps(shop.summary)))
-        shop.clear()
+        assert generate.run(tasks_of(connection, count)).state == "success"
+        xcoms.append(len(json.dumps(generate.summary)))
+        generate.clear()
     (few, small, _), (many, large, kwargs) = sizes
     assert (few, many) == (1, 29)
     assert (large - small) / (many - few) <= 40

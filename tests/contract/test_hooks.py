@@ -93,7 +93,7 @@ def test_the_hook_is_an_http_hook():
     assert (BgRepHook.conn_type, BgRepHook.default_conn_name) == ("bgrep", "bgrep_default")
 
 
-def test_each_request_has_the_documents_headers_and_a_nonce_of_its_own(query, recorder, connect):
+def test_each_request_has_the_documented_headers_and_a_new_nonce(query, recorder, connect):
     connect(recorder.port)
     query()
     query()
@@ -183,7 +183,7 @@ def test_every_problem_of_a_connection_is_named_and_no_secret(query, connect):
     assert "two words" not in text
 
 
-def test_a_result_key_that_is_none_is_refused_before_anything_is_sent(query, recorder, connect):
+def test_an_empty_result_key_is_refused_before_any_request(query, recorder, connect):
     connect(recorder.port)
     for key in ("", "  ", None):
         with pytest.raises(BgRepRequestError, match="result_key"):
@@ -213,9 +213,7 @@ def test_the_rate_of_the_connection_holds_across_hooks(recorder, connect):
     assert len(recorder.requests) == 6
 
 
-def test_the_environments_proxy_is_used_by_both_and_the_connections_replaces_it(
-    query, recorder, connect, monkeypatch
-):
+def test_the_connections_proxy_replaces_the_environments(query, recorder, connect, monkeypatch):
     # A plain proxy is sent the whole URL; this one answers for it.
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "")
@@ -242,7 +240,7 @@ def test_on_airflow_2_the_hook_makes_the_same_form():
     assert set(BgRepHook.get_connection_form_widgets()) == set(EXTRAS)
 
 
-def test_the_appcode_is_masked_as_it_is_sent_not_only_as_it_was_typed(recorder, connect, capsys):
+def test_the_appcode_is_masked_as_typed_and_as_sent(recorder, connect, capsys):
     for module in ("sdk.log", "sdk.execution_time.secrets_masker", "utils.log.secrets_masker"):
         try:
             redact = importlib.import_module(f"airflow.{module}").redact
@@ -290,7 +288,7 @@ def test_with_the_submitted_list_results_follow_it(query_matched, connection, fo
     ] * 3
 
 
-def test_results_that_cannot_be_reported_apart_are_refused(query_matched, connection):
+def test_results_that_cannot_be_matched_are_refused(query_matched, connection):
     connection.inject("order", order=[2, 0, 1])
     connection.inject("echo", form="none", index=0)
     connection.inject("echo", form="none", index=1)

@@ -73,7 +73,7 @@ def test_every_mode_waits_and_returns_the_results(sensor, submit, connection, ru
     assert (outcome.deferrals > 0) == (sensor.mode == "deferrable")
 
 
-def test_with_the_submitted_list_the_results_follow_it_and_carry_its_ids(sensor, connection, run, ti):
+def test_with_task_list_results_have_its_order_and_ids(sensor, connection, run, ti):
     connection.configure(timing="polls", polls=2)
     connection.inject("order")
     connection.inject("echo", form="text")
@@ -235,7 +235,7 @@ def test_being_throttled_is_waited_out(sensor, submit, connection, run, ti, no_w
     assert (outcome.state, fault.consumed) == ("success", 20), outcome.error
 
 
-def test_an_error_that_comes_while_waiting_is_the_same_in_every_mode(sensor, submit, connection, run, ti):
+def test_an_error_while_waiting_is_the_same_in_every_mode(sensor, submit, connection, run, ti):
     connection.configure(timing="polls", polls=10_000)
     key = submit()
     # The first query is the worker's in every mode; the second, the triggerer's in one of them.
@@ -292,7 +292,7 @@ def test_a_trigger_that_no_one_ran_is_a_time_out_too(submit, connection, ti, air
         sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, context)
 
 
-def test_the_deadline_of_a_wait_does_not_move_when_it_defers_again(submit, connection, ti, airflow_database):
+def test_deferring_again_does_not_move_the_deadline(submit, connection, ti, airflow_database):
     connection.configure(timing="polls", polls=10_000)
     sensor = BgRepSensor(task_id="wait", result_key=submit(), deferrable=True, timeout=50)
     context = {"ti": ti}
@@ -323,5 +323,5 @@ def test_deferrable_follows_airflows_configuration():
 
 
 def test_fail_on_is_one_of_three():
-    with pytest.raises(ValueError, match="'some'; give one of any, all, never"):
+    with pytest.raises(ValueError, match="'some'"):
         BgRepSensor(task_id="wait", result_key="k", fail_on="some")

@@ -54,7 +54,7 @@ def test_one_event_when_all_are_finished(connection, submit):
     assert connection.counters.queries >= 10
 
 
-def test_the_deadline_is_on_the_wall_clock_and_a_late_trigger_still_asks_once(connection, submit):
+def test_a_trigger_past_its_wall_clock_deadline_queries_once(connection, submit):
     done = submit()
     connection.configure(timing="polls", polls=10_000)
     event = fire([*done, *submit()], seconds=-60)
@@ -71,7 +71,7 @@ def test_collect_after_fires_before_all_are_finished(connection, submit):
     assert time.time() - began >= 0.5
 
 
-def test_a_job_that_will_never_be_finished_does_not_hold_up_the_others(connection, submit, no_waiting):
+def test_a_job_that_never_finishes_does_not_delay_the_others(connection, submit, no_waiting):
     keys = submit(2)
     fault = connection.inject("code", operation="query", code="23500011", times=1)
     event = fire(keys)
@@ -99,7 +99,7 @@ def test_more_errors_than_that_fire_the_error_by_its_code(connection, submit, no
     assert event.gateway_request_id
 
 
-def test_events_and_arguments_hold_no_secret_and_no_url_and_do_not_grow(connection, submit):
+def test_events_and_arguments_are_small_without_secret_or_url(connection, submit):
     keys = submit(30)
     event = fire(keys)
     sent = json.dumps(event.to_dict())
@@ -198,7 +198,7 @@ def test_nothing_in_a_trigger_blocks_the_event_loop(connection, submit):
     assert [name for name, _ in blocked] == ["sqlite3.connect"], blocked
 
 
-def test_a_newer_trigger_is_reported_apart_from_an_older_worker():
+def test_the_event_of_another_version_is_refused():
     with pytest.raises(ValueError, match="same version"):
         BgRepEvent.from_dict({"version": 2, "reason": "finished"})
 

@@ -24,7 +24,7 @@ def order(stack: Any, bill: Any, images: Images, tmp_path: Path) -> Order:
     return Order(stack, bill, tmp_path, images.image_tasks(LIST, tmp_path.name))
 
 
-def test_killed_before_the_answer_is_written_down_it_says_so_and_submits_nothing_twice(order: Order):
+def test_killed_before_the_key_is_written_nothing_is_resubmitted(order: Order):
     order.start(point=points.AFTER_ANSWER)
     pids = order.wait_for_kill_point()
     kill(pids["task"])
@@ -38,7 +38,7 @@ def test_killed_before_the_answer_is_written_down_it_says_so_and_submits_nothing
     assert (order.bill.submits, order.bill.image_tasks) == (2, LIST)
 
 
-def test_lost_with_its_machine_while_it_saves_it_fetches_the_rest_and_a_clear_changes_nothing(order: Order):
+def test_lost_with_its_machine_while_saving_the_rest_is_saved(order: Order):
     order.start(point=points.DOWNLOADING)
     pids = order.wait_for_kill_point()
     kill(pids["task"], pids["supervisor"])

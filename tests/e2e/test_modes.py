@@ -27,7 +27,7 @@ ENDS = {
 }
 
 
-def test_poke_reschedule_and_deferrable_agree_in_everything_a_dag_can_see(
+def test_all_sensor_modes_agree_in_everything_a_dag_can_see(
     stack: Any, bill: Any, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("AIRFLOW_CONN_BGREP_DEFAULT", stack.emulator.connection_json)

@@ -35,9 +35,7 @@ def test_the_triggerer_killed_while_it_waits_costs_nothing(order: Orders, images
     assert_bought_once(placed)
 
 
-def test_the_scheduler_killed_while_the_triggerer_waits_costs_nothing(
-    order: Orders, images: Images, name: str
-):
+def test_killing_the_scheduler_during_a_deferral_costs_nothing(order: Orders, images: Images, name: str):
     placed = order(images.image_tasks(LIST, name))
     late = placed.stack.emulator.inject("late", times=2, seconds=3600)
     placed.start()
@@ -53,9 +51,7 @@ def test_the_scheduler_killed_while_the_triggerer_waits_costs_nothing(
     assert_bought_once(placed)
 
 
-def test_the_scheduler_killed_with_the_worker_below_it_costs_a_try_and_no_image(
-    order: Orders, images: Images, name: str
-):
+def test_killing_scheduler_and_worker_costs_a_try_but_no_image(order: Orders, images: Images, name: str):
     placed = order(images.image_tasks(LIST, name)).start(point=points.LAST_KEY)
     pids = placed.wait_for_kill_point()
     placed.stack.kill("scheduler")
@@ -67,9 +63,7 @@ def test_the_scheduler_killed_with_the_worker_below_it_costs_a_try_and_no_image(
     assert_bought_once(placed)
 
 
-def test_a_worker_that_froze_and_was_given_up_submits_nothing_when_it_wakes(
-    order: Orders, images: Images, name: str
-):
+def test_a_worker_frozen_and_given_up_submits_nothing_on_waking(order: Orders, images: Images, name: str):
     placed = order(images.image_tasks(LIST, name)).start(point=points.BEFORE_INTENT)
     pids = placed.wait_for_kill_point()
     both = (pids["supervisor"], pids["task"])
@@ -88,9 +82,7 @@ def test_a_worker_that_froze_and_was_given_up_submits_nothing_when_it_wakes(
     assert_bought_once(placed)
 
 
-def test_a_worker_that_lost_its_supervisor_submits_nothing_beside_the_next_try(
-    order: Orders, images: Images, name: str
-):
+def test_an_orphaned_worker_submits_nothing_beside_the_next_try(order: Orders, images: Images, name: str):
     placed = order(images.image_tasks(LIST, name)).start(point=points.BEFORE_INTENT)
     pids = placed.wait_for_kill_point()
     kill(pids["supervisor"])

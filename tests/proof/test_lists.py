@@ -15,9 +15,7 @@ LIST = 12
 Orders = Callable[[list[dict[str, Any]]], Order]
 
 
-def test_a_retry_with_a_changed_list_submits_what_is_new_and_keeps_what_was_submitted(
-    order: Orders, images: Images, name: str
-):
+def test_a_retry_with_a_changed_list_submits_only_new_tasks(order: Orders, images: Images, name: str):
     first = images.image_tasks(LIST, name)
     new = [
         images.image_task(f"{name} new {i}, on silk", 100 + i, id=f"{name}-new-{i}", num_output=1)
@@ -50,9 +48,7 @@ def list_tasks_tries(placed: Order) -> int:
     return int(found["try_number"]) if found["state"] == "success" else 0
 
 
-def test_equal_image_tasks_are_submitted_as_often_as_the_list_names_them(
-    order: Orders, images: Images, name: str
-):
+def test_equal_image_tasks_are_submitted_once_each(order: Orders, images: Images, name: str):
     one, other = (images.image_task(f"{name} {i}, on snow", i, num_output=1) for i in range(2))
     tasks = [{**kind, "id": f"{name}-{i}"} for i, kind in enumerate((one, other, one, one, other))]
     placed = order(tasks).start(point=points.FIRST_KEY)
@@ -65,7 +61,7 @@ def test_equal_image_tasks_are_submitted_as_often_as_the_list_names_them(
     assert sorted(placed.submitted.values()) == [2, 3]
     assert (placed.bill.submits, placed.bill.images) == (1, 5)
 
-    # One more of the same is one more purchase, and no more than that.
+    # One more of the same is one more submit, and no more than that.
     placed.write_list([*tasks, {**one, "id": f"{name}-5"}])
     placed.clear_list(downstream=True)
     assert placed.wait_for_end() == "success", placed.errors
@@ -74,7 +70,7 @@ def test_equal_image_tasks_are_submitted_as_often_as_the_list_names_them(
     assert (placed.bill.submits, placed.bill.images) == (2, 6)
 
 
-def test_clearing_a_failed_task_submits_nothing_that_was_submitted(order: Orders, images: Images, name: str):
+def test_clearing_a_failed_task_resubmits_nothing(order: Orders, images: Images, name: str):
     placed = order(images.image_tasks(LIST, name))
     failing = placed.stack.emulator.inject("fail_task", index=1)
     placed.start()
@@ -109,9 +105,7 @@ def test_clearing_a_deferred_task_collects_what_it_submitted(order: Orders, imag
     assert (placed.bill.submits, placed.bill.image_tasks) == (2, LIST)
 
 
-def test_clearing_a_finished_task_submits_nothing_and_fixes_what_is_missing(
-    order: Orders, images: Images, name: str
-):
+def test_clearing_a_finished_task_restores_missing_files_only(order: Orders, images: Images, name: str):
     placed = order(images.image_tasks(LIST, name)).start()
     assert placed.wait_for_end() == "success", placed.errors
     images_saved = len(placed.files)
@@ -137,9 +131,7 @@ def test_regenerate_submits_a_finished_task_again_and_only_then(order: Orders, i
     assert placed.bill.submits == 2
 
 
-def test_an_unknown_outcome_is_submitted_again_only_when_reported_and_only_that(
-    order: Orders, images: Images, name: str
-):
+def test_an_unknown_outcome_alone_is_resubmitted_with_resubmit(order: Orders, images: Images, name: str):
     placed = order(images.image_tasks(LIST, name)).start(point=points.AFTER_ANSWER)
     kill(placed.wait_for_kill_point()["task"])
     assert placed.wait_for_end() == "failed"

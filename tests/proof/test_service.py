@@ -16,7 +16,7 @@ MODES = [pytest.param(True, id="deferrable"), pytest.param(False, id="waiting_he
 
 
 @pytest.mark.parametrize("deferrable", MODES)
-def test_throttled_throughout_it_gets_all_of_it_and_submits_it_once(
+def test_throttled_throughout_every_task_is_submitted_once(
     order: Orders, images: Images, name: str, deferrable: bool
 ):
     placed = order(images.image_tasks(35, name, prompts=5))
@@ -32,7 +32,7 @@ def test_throttled_throughout_it_gets_all_of_it_and_submits_it_once(
 
 
 @pytest.mark.parametrize("deferrable", MODES)
-def test_credit_gone_in_the_middle_of_35_saves_what_was_submitted_and_a_clear_submits_the_rest(
+def test_out_of_credit_amid_35_tasks_a_clear_submits_the_rest(
     order: Orders, images: Images, name: str, deferrable: bool
 ):
     placed = order(images.image_tasks(35, name))
@@ -44,9 +44,9 @@ def test_credit_gone_in_the_middle_of_35_saves_what_was_submitted_and_a_clear_su
     assert placed.task["try_number"] == 1, "credit does not come back by itself"
     assert "BgRepQuotaError" in placed.log
     placed.check_consistency()
-    bought = placed.statuses["generated"]
-    assert 0 < bought < 35
-    assert placed.statuses == {"generated": bought, "not_submitted": 35 - bought}
+    saved = placed.statuses["generated"]
+    assert 0 < saved < 35
+    assert placed.statuses == {"generated": saved, "not_submitted": 35 - saved}
     assert 0 < placed.bill.images <= credit
     assert placed.bill.refused > 0
 

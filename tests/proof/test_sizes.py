@@ -23,7 +23,7 @@ MOST_MB = 400
 
 @pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "waiting_here"])
 @pytest.mark.parametrize("count", [10, 500, 2000])
-def test_a_long_list_is_submitted_once_and_saved_whole_in_bounded_memory(
+def test_a_long_list_is_submitted_once_in_bounded_memory(
     order: Orders,
     images: Images,
     name: str,

@@ -40,7 +40,7 @@ KNOWN = [
 
 @pytest.mark.parametrize(("options", "who"), WAYS)
 @pytest.mark.parametrize("point", KNOWN)
-def test_killed_where_the_outcome_is_known_it_submits_once_and_saves_all(
+def test_killed_with_a_known_outcome_it_submits_once(
     order: Orders, images: Images, point: Point, options: dict[str, Any], who: str, name: str
 ):
     placed = order(images.image_tasks(LIST, name)).start(options, point)
@@ -62,7 +62,7 @@ LOST = [
 
 @pytest.mark.parametrize(("options", "who"), WAYS)
 @pytest.mark.parametrize(("point", "is_sold"), LOST)
-def test_killed_where_no_one_knows_the_outcome_it_says_so_and_submits_nothing_twice(
+def test_killed_with_an_unknown_outcome_it_resubmits_nothing(
     order: Orders,
     images: Images,
     point: Point,
@@ -78,7 +78,7 @@ def test_killed_where_no_one_knows_the_outcome_it_says_so_and_submits_nothing_tw
 
 @pytest.mark.parametrize(("options", "who"), WAYS)
 @pytest.mark.parametrize("is_sold", [True, False], ids=["accepted", "not_accepted"])
-def test_killed_while_the_request_is_out_it_says_so_and_submits_nothing_twice(
+def test_killed_during_a_request_it_resubmits_nothing(
     order: Orders, images: Images, is_sold: bool, options: dict[str, Any], who: str, name: str
 ):
     placed = order(images.image_tasks(LIST, name))
@@ -89,9 +89,7 @@ def test_killed_while_the_request_is_out_it_says_so_and_submits_nothing_twice(
     assert_one_is_unknown(placed, is_sold=is_sold)
 
 
-def test_killed_while_it_waits_in_the_worker_it_collects_what_it_submitted(
-    order: Orders, images: Images, name: str
-):
+def test_killed_while_waiting_in_the_worker_it_collects_its_jobs(order: Orders, images: Images, name: str):
     placed = order(images.image_tasks(LIST, name))
     late = placed.stack.emulator.inject("late", times=2, seconds=3600)
     placed.start({"deferrable": False})
@@ -108,7 +106,7 @@ def test_killed_while_it_waits_in_the_worker_it_collects_what_it_submitted(
 
 
 @pytest.mark.parametrize(("point", "is_known"), [(points.LAST_KEY, True), (points.AFTER_ANSWER, False)])
-def test_a_journal_in_a_folder_holds_what_airflows_own_store_holds(
+def test_a_journal_in_a_folder_holds_what_airflows_store_holds(
     order: Orders, images: Images, point: Point, is_known: bool, name: str
 ):
     placed = order(images.image_tasks(LIST, name))

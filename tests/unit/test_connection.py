@@ -77,8 +77,8 @@ def test_a_missing_host_is_asked_for_by_example(host):
     ("values", "where", "says"),
     [
         ({"host": f"{HOST}/api/v1/bg-rep/submit"}, "host", "submit_path"),
-        ({"host": f"https://{HOST}?a=b"}, "host", "holds a path"),
-        ({"host": f"https://{HOST}#a"}, "host", "holds a path"),
+        ({"host": f"https://{HOST}?a=b"}, "host", "contains a path"),
+        ({"host": f"https://{HOST}#a"}, "host", "contains a path"),
         ({"host": f"user@{HOST}"}, "host", "credentials"),
         ({"host": f"https://:{CODE}@{HOST}"}, "host", "credentials"),
         ({"host": f"https://{CODE}:x@{HOST}"}, "host", "credentials"),
@@ -101,7 +101,7 @@ def test_a_missing_host_is_asked_for_by_example(host):
     ],
     ids=str,
 )
-def test_what_is_no_address_is_refused_with_what_to_do(values, where, says):
+def test_an_invalid_address_is_refused_with_advice(values, where, says):
     found = problems(**values)
     assert list(found) == [where]
     assert says in found[where]
@@ -130,14 +130,14 @@ def test_what_is_no_address_is_refused_with_what_to_do(values, where, says):
     ],
 )
 @pytest.mark.parametrize("extra", [None, {"allow_http": False}, {"allow_http": "false"}])
-def test_plain_http_is_refused_to_any_host_that_is_not_this_machine_by_its_very_name(host, extra):
+def test_plain_http_is_refused_to_any_host_but_loopback(host, extra):
     for values in ({"host": host, "schema": "http"}, {"host": f"http://{host}"}):
         found = problems(**values, extra=extra)
         assert set(found) <= {"schema", "host"}
         assert "allow_http" in found.get("schema", "allow_http")
 
 
-def test_loopback_is_reported_by_the_name_alone():
+def test_loopback_is_recognised_by_the_name_alone():
     assert all(map(is_loopback, ("localhost", "a.localhost", "127.0.0.1", "127.255.255.254", "::1")))
     assert not any(
         map(is_loopback, ("", "localhost.", "xlocalhost", "127.0.0.1.", "1.0.0.127", "::ffff:8.8.8.8"))
@@ -189,7 +189,7 @@ def test_a_missing_app_code_is_asked_for(password):
     ],
     ids=repr,
 )
-def test_what_cannot_be_an_app_code_is_refused_without_showing_it(password):
+def test_an_invalid_app_code_is_refused_without_showing_it(password):
     assert "copy it again" in problems(password=password)["password"]
 
 
@@ -280,7 +280,7 @@ def test_paths_may_be_moved():
         ("allow_http", 1),
     ],
 )
-def test_an_extra_that_cannot_be_meant_is_refused_with_what_to_give(name, value):
+def test_an_invalid_extra_is_refused_with_what_to_give(name, value):
     assert " give " in problems(extra={name: value})[f"extra.{name}"]
 
 
@@ -349,7 +349,7 @@ def test_settings_compare_and_survive_pickling():
         st.none() | st.booleans() | st.floats() | st.text(max_size=9) | st.lists(st.text(max_size=3)),
     ),
 )
-def test_whatever_a_connection_holds_it_is_read_or_refused_and_never_leaks(host, schema, port, extra):
+def test_any_connection_is_read_or_refused_and_never_leaks(host, schema, port, extra):
     values = {"host": host, "schema": schema, "port": port, "extra": extra}
     try:
         settings = parse(**values)

@@ -31,13 +31,13 @@ def test_what_gives_each_image_its_own_name_is_good(template, with_id):
     check_template(template, with_id=with_id)
 
 
-def test_the_key_reports_images_of_several_jobs_apart():
+def test_result_key_separates_the_images_of_several_jobs():
     check_template("{index}_{output}.{ext}")
-    told = problems("{index}_{output}.{ext}", with_id=True)
-    assert "lacks {result_key}: images would overwrite each other" in told
+    found = problems("{index}_{output}.{ext}", with_id=True)
+    assert "lacks {result_key}: images would overwrite each other" in found
 
 
-def test_an_id_is_for_several_jobs_and_is_no_name_by_itself():
+def test_an_id_alone_does_not_make_a_unique_name():
     check_template("{id}_{result_key}_{index}_{output}.{ext}", with_id=True)
     assert "lacks {result_key} and {index} and {output}" in problems("{id}.{ext}", with_id=True)
     assert "has 'id'; the fields are result_key, index, output, seed, ext" in problems(
@@ -47,14 +47,14 @@ def test_an_id_is_for_several_jobs_and_is_no_name_by_itself():
 
 @pytest.mark.parametrize("name", ["sku", "", "0", "index.real", "index[0]", "Index"])
 def test_an_unknown_field_is_named_beside_the_known_ones(name):
-    told = problems(f"{{{name}}}_{DEFAULT_TEMPLATE}", with_id=True)
-    assert f"has {name!r}; the fields are {', '.join(TEMPLATE_FIELDS)}, id" in told
+    found = problems(f"{{{name}}}_{DEFAULT_TEMPLATE}", with_id=True)
+    assert f"has {name!r}; the fields are {', '.join(TEMPLATE_FIELDS)}, id" in found
 
 
 @pytest.mark.parametrize(
     "field", ["{output:02d}", "{output:.0}", "{output:>3}", "{output!r}", "{output!x}", "{output:{index}}"]
 )
-def test_a_format_could_fail_when_all_is_submitted_or_make_two_names_one(field):
+def test_a_format_specification_in_a_template_is_refused(field):
     assert "give {output} alone" in problems(f"{{result_key}}_{{index}}_{field}.{{ext}}")
 
 
@@ -73,6 +73,6 @@ def test_a_name_that_ends_in_a_slash_is_none():
 
 
 def test_every_problem_is_reported_at_once():
-    told = problems("/{sku}")
-    assert "3 problems, nothing was sent" in told
-    assert all(word in told for word in ("'sku'", "{index} and {output}", "inside the destination"))
+    found = problems("/{sku}")
+    assert "3 problems, nothing was sent" in found
+    assert all(word in found for word in ("'sku'", "{index} and {output}", "inside the destination"))

@@ -43,7 +43,7 @@ def test_every_module_it_names_is_there(part):
         importlib.import_module(module)
 
 
-def test_the_hook_it_names_is_there_and_has_the_same_connection_type():
+def test_the_named_hook_exists_and_has_its_connection_type():
     module, _, name = CONNECTION["hook-class-name"].rpartition(".")
     hook = getattr(importlib.import_module(module), name)
     assert hook.conn_type == CONNECTION["connection-type"] == "bgrep"
@@ -68,7 +68,7 @@ def test_the_form_has_a_field_for_every_extra_and_no_other():
     )
 
 
-def test_the_form_hides_what_is_unused_and_calls_the_password_by_its_name():
+def test_the_form_hides_unused_fields_and_labels_the_password():
     form = CONNECTION["ui-field-behaviour"]
     assert "login" in form["hidden-fields"]
     assert form["relabeling"]["password"] == "AppCode"

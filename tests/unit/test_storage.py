@@ -137,7 +137,7 @@ def test_other_errors_than_absence_is_raised(tmp_path):
         get_bytes(storage_path(str(tmp_path / "file" / "below")))
 
 
-def test_local_is_reported_from_remote(tmp_path):
+def test_local_and_remote_paths_are_distinguished(tmp_path):
     assert is_local(storage_path(str(tmp_path)))
     assert is_local(storage_path(f"file://{tmp_path}"))
     assert not is_local(storage_path("memory://bucket/x"))
@@ -226,7 +226,7 @@ def test_a_folder_that_cannot_be_written_to_says_why(tmp_path, monkeypatch):
         check_writable(storage_path("torn://bucket/out"))
 
 
-def test_what_was_written_down_as_text_is_found_again_as_its_folder_is_reached(folder):
+def test_a_path_kept_as_text_is_found_again_in_its_folder(folder):
     put_bytes(b"one", folder / "雪山" / "a.bin")
     text = str(folder / "雪山" / "a.bin")
     assert get_bytes(in_folder(folder, text)) == b"one"
@@ -261,7 +261,7 @@ def test_a_file_is_copied_from_any_store_to_any_other(source, target, tmp_path, 
     assert list(temporary_files.iterdir()) == []
 
 
-def test_a_file_that_is_not_there_is_not_copied_and_makes_no_folder(folder):
+def test_a_missing_file_is_not_copied_and_makes_no_folder(folder):
     put_bytes(b"old", folder / "old.bin")
     with pytest.raises(FileNotFoundError):
         copy_file(folder / "none.bin", folder / "old.bin")
@@ -301,7 +301,7 @@ def test_of_several_that_create_at_once_one_does(tmp_path, s3_folder):
             assert get_bytes(path) == b"%d" % created.index(True)
 
 
-def test_on_s3_what_is_copied_is_there_and_what_is_created_is_not_replaced(s3_folder):
+def test_on_s3_a_copy_exists_and_a_created_file_is_not_replaced(s3_folder):
     put_bytes(b"image", s3_folder / "a.bin")
     copy_file(s3_folder / "a.bin", s3_folder / "雪山" / "b.bin")
     assert get_bytes(s3_folder / "雪山" / "b.bin") == b"image"
@@ -330,7 +330,7 @@ def test_a_harmless_name_stays_as_it_is(value):
     ],
     ids=ascii,
 )
-def test_a_hostile_name_becomes_a_component_that_stays_in_its_folder(value, tmp_path):
+def test_a_hostile_name_becomes_one_component_in_its_folder(value, tmp_path):
     name = safe_name(value)
     assert name not in ("", ".", "..")
     assert not name.startswith(".")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares the generated images of an image task with its source and reports what differs.
 
-The comparison keeps no state between two calls, so any number of threads may run it.
+The comparison does not keep state between calls, so any number of threads may run it.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ class Thumbs:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgment:
     """The result of the checks for one image task.
 
     :param verdict: ``passed`` if at least one image passes every check; ``unmasked`` if it passes those that
         need no mask, and there is none.
     :param chosen: index, from 0, of the best image that passes; ``None`` if no image passes.
-    :param flags: what was found, in words; images are numbered from 1 in them.
+    :param flags: what is wrong, in words; images are numbered from 1.
     :param scores: one mapping of :data:`MEASURES` names to scores for each image; empty for an image that
         cannot be decoded.
     :param thumbs: thumbnails.
@@ -71,10 +71,10 @@ def judge(
     thresholds: Thresholds,
     *,
     why_no_source: str = "",
-) -> Judgement:
-    """Compare generated images with their source. Hostile or broken files are reported, never raised.
+) -> Judgment:
+    """Compare generated images with their source. Broken files are reported, not raised.
 
-    The verdict is ``unchecked`` where a later attempt may succeed: the source could not be fetched, or the
+    The verdict is ``unchecked`` if a later attempt may succeed: the source could not be fetched, or the
     source or mask could not be decoded. A mask that decodes but is unusable (all black, all white, another
     aspect ratio) makes the verdict ``flagged``, because a later attempt would find the same mask.
 
@@ -83,8 +83,8 @@ def judge(
         it has one. Otherwise the product is not compared: the score ``area`` is 0, and the verdict is
         ``unmasked`` if an image passes the other checks.
     :param candidates: the generated image files.
-    :param thresholds: the limits that the scores must keep.
-    :param why_no_source: why the source could not be fetched, in words.
+    :param thresholds: the thresholds of the scores.
+    :param why_no_source: why the source could not be fetched.
     :return: verdict, best image, flags, scores and thumbnails.
     """
     comparison = ImageComparison(thresholds)
@@ -98,7 +98,7 @@ def judge(
 class ImageComparison:
     """Compares one image task: first the source is added, then its mask, then each candidate.
 
-    :param thresholds: the limits that the scores must keep.
+    :param thresholds: the thresholds of the scores.
     """
 
     def __init__(self, thresholds: Thresholds) -> None:
@@ -114,7 +114,7 @@ class ImageComparison:
         self._thumbs: list[bytes | None] = []
 
     def add_source(self, data: bytes | None, why: str) -> None:
-        """Decode the source, or note why there is none."""
+        """Decode the source, or record why there is none."""
         if data is None:
             self._is_unchecked = True
             self._flags.append(f"the source could not be fetched: {why or 'no reason was given'}")
@@ -142,7 +142,9 @@ class ImageComparison:
             if source is None:
                 return None
             if not _is_met("aspect", _aspect(mask, source), self._thresholds):
-                raise UnfitMaskError(f"is {mask.sides}, another shape than the source's {source.sides}")
+                raise UnfitMaskError(
+                    f"is {mask.sides}, with another aspect ratio than the source ({source.sides})"
+                )
             return regions(small)
         except UnreadableError as error:
             self._is_unchecked = True
@@ -188,7 +190,7 @@ class ImageComparison:
             scores["aspect"] = _aspect(image, source)
             scores["size"] = max(image.width, image.height) / max(source.width, source.height)
         if source is None or reference is None or not _is_met("aspect", scores["aspect"], self._thresholds):
-            # The aspect ratio differs, so nothing in it is where it is in the source.
+            # The aspect ratio differs, so positions in the image do not correspond to the source.
             small = image.shrunk().small
             scores["detail"] = detail(small, everywhere(small.size).background)
         else:
@@ -202,8 +204,8 @@ class ImageComparison:
         found = measure.found.format(sides=image.sides, source=self._source.sides if self._source else "")
         return f"{found} ({name} {score:g}, {'at least' if measure.is_least else 'at most'} {limit:g})"
 
-    def result(self) -> Judgement:
-        """Return the verdict over everything that was added."""
+    def result(self) -> Judgment:
+        """Return the verdict."""
         if not self._scores:
             self._flags.append("there is no generated image")
         verdict, chosen = Verdict.FLAGGED, None
@@ -216,11 +218,11 @@ class ImageComparison:
             if self._is_unmasked:
                 self._flags.append("the product was not compared: there is no mask")
         thumbs = Thumbs(self._source_thumb, self._mask_thumb, tuple(self._thumbs))
-        return Judgement(verdict, chosen, self._flags, self._scores, thumbs)
+        return Judgment(verdict, chosen, self._flags, self._scores, thumbs)
 
     def _infidelity(self, index: int) -> tuple[float, float, int]:
         scores = self._scores[index]
-        # Rounded, so that differences that nobody can see do not decide.
+        # Rounded, so that invisible differences do not matter.
         return -round(scores.get("ssim", 0.0), 2), round(scores.get("delta_e", 0.0), 1), index
 
 

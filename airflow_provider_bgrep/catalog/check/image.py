@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images and masks as the checks and the thumbnails need them: scaled, in RGB, as a viewer shows them.
 
-They are upright by their EXIF, and on white where they are transparent. Colour profiles are ignored, as by
+They are upright by their EXIF, and on white where they are transparent. Color profiles are ignored, as by
 services that pass pixels on unchanged.
 """
 
@@ -40,8 +40,8 @@ _SMOOTH: Final = Image.Resampling.BILINEAR
 class Sized:
     """Something with a width and a height.
 
-    :param width: pixels of the whole, as a viewer sees it.
-    :param height: likewise.
+    :param width: pixels of the whole image, as a viewer shows it.
+    :param height: pixels of the whole image, as a viewer shows it.
     """
 
     width: int

@@ -42,7 +42,7 @@ _FILLED: Final = 0.3
 """Minimum share of product pixels in a window or cell."""
 
 _CELL: Final = 3
-"""Side in pixels of the cells whose mean colours are compared. Eyes see colour coarsely; noise evens out."""
+"""Side in pixels of the cells whose mean colors are compared. Eyes see color coarsely; noise evens out."""
 _WIDE_CELL: Final = 8
 """The same for the background, for which only "has it changed?" matters."""
 
@@ -106,7 +106,7 @@ class Reference:
     def __init__(self, source: Image.Image, where: Regions) -> None:
         self._where = where
         self._background = _Cells(where.background, _WIDE_CELL)
-        self._background_colours = self._background.lab(source)
+        self._background_colors = self._background.lab(source)
         self._product = None if where.product is None else _Product(source, where.product)
 
     @property
@@ -119,7 +119,7 @@ class Reference:
 
         :param candidate: scaled to the size of the source, mode ``RGB``.
         """
-        changes = _difference(self._background_colours, self._background.lab(candidate))
+        changes = _difference(self._background_colors, self._background.lab(candidate))
         return {
             **(self._product.measure(candidate) if self._product else {}),
             "background_changed": float(changes.mean()),
@@ -144,24 +144,24 @@ class _Product:
         self._parts = self._where & (filled >= min(_FILLED, float(filled[self._where].max())))
         self._filled = filled[self._parts]
         part = source.crop(self._box)
-        self._grey = _grey(part)
-        self._levels = self._grey[self._where]
+        self._gray = _gray(part)
+        self._levels = self._gray[self._where]
         self._light = self._levels.mean()
         self._cells = _Cells(self._where, _CELL)
-        self._colours = self._cells.lab(part)
+        self._colors = self._cells.lab(part)
 
     def measure(self, candidate: Image.Image) -> dict[str, float]:
         part, where = candidate.crop(self._box), self._where
-        grey = _grey(part)
+        gray = _gray(part)
         # Both get the source's surroundings at the candidate's brightness, so that windows at the product's
         # edge do not include the new background.
-        levels = grey[where]
-        around = np.where(where, grey, self._grey * (levels.mean() / self._light))
+        levels = gray[where]
+        around = np.where(where, gray, self._gray * (levels.mean() / self._light))
         _, alike = structural_similarity(  # type: ignore[no-untyped-call]
-            self._grey, around, data_range=255, full=True
+            self._gray, around, data_range=255, full=True
         )
         sums = uniform_filter(np.where(where, alike, np.float32(0)), _WINDOW)
-        differences = _difference(self._colours, self._cells.lab(part))
+        differences = _difference(self._colors, self._cells.lab(part))
         return {
             "ssim": float(alike[where].mean()),
             "ssim_low": float((sums[self._parts] / self._filled).min()),
@@ -176,7 +176,7 @@ def detail(image: Image.Image, where: Flags) -> float:
     return float(ImageStat.Stat(image.convert("L"), Image.fromarray(where)).stddev[0])
 
 
-def _grey(image: Image.Image) -> npt.NDArray[np.float32]:
+def _gray(image: Image.Image) -> npt.NDArray[np.float32]:
     return np.asarray(image.convert("L"), np.float32) + np.float32(_FLOOR)
 
 
@@ -190,7 +190,7 @@ def _psnr(source: Floats, candidate: Floats) -> float:
 
 
 class _Cells:
-    """Mean colours of a region, cell by cell.
+    """Mean colors of a region, cell by cell.
 
     :param region: boolean array of the pixels that count.
     :param side: side of a cell in pixels.
@@ -206,7 +206,7 @@ class _Cells:
         self.weights = shares[self._used]
 
     def lab(self, image: Image.Image) -> Floats:
-        """Return the mean colour of each cell as CIE Lab, one cell a row."""
+        """Return the mean color of each cell as CIE Lab, one cell a row."""
         kept = Image.composite(image, Image.new("RGB", image.size), self._region)
         means = np.asarray(kept.reduce(self._side))[self._used] / self.weights[:, np.newaxis]
         return rgb2lab((means / np.float32(255)).clip(0, 1))  # type: ignore[no-any-return]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The check task: compares a shard's images with their sources, and writes its results. Submits nothing."""
+"""The check task: compares a shard's images with their sources, and writes its results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.connection import Settings
 
 _AHEAD: Final = 4
-"""Rows whose images are fetched while others are compared."""
+"""Number of rows whose images are fetched while others are compared."""
 
 _log = logging.getLogger(__name__)
 
@@ -122,9 +122,9 @@ class Checker:
     """Fetches the images of a row, and compares them.
 
     :param destination: the catalog's destination.
-    :param thresholds: what the images must meet.
+    :param thresholds: the thresholds of the scores.
     :param conn_id: the connection for sources on object storage.
-    :param settings: the ``bgrep`` connection, for its proxies and its CA; ``None`` for none.
+    :param settings: the ``bgrep`` connection, for its proxies and its CA bundle; ``None`` for none.
     """
 
     def __init__(
@@ -163,10 +163,10 @@ class Checker:
         return data, ""
 
     def check(self, row: ResultRow, images: Images) -> None:
-        """Fill in the verdict of a row, and its thumbnails."""
+        """Add the verdict and the thumbnails to a row."""
         if not images.candidates:
             return
-        found: Judgement = judge(
+        found: Judgment = judge(
             images.source,
             images.mask,
             images.candidates,

@@ -21,11 +21,11 @@ PLACEHOLDER_URL: Final = "https://object.storage/image"
 
 @dataclass(frozen=True)
 class FieldDefaults:
-    """Defaults for the fields that a row leaves open.
+    """Defaults for the fields that a row leaves empty.
 
     :param defaults: the API's fields for every row; prompts may be templates.
     :param categories: the same by the value of the column ``category``.
-    :param edition: a change submits every row again.
+    :param edition: any text. If it changes, every row is submitted again.
     """
 
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class FieldDefaults:
     def checked(
         cls, defaults: Mapping[str, Any], categories: Mapping[str, Any], edition: str = ""
     ) -> FieldDefaults:
-        """The defaults, from whatever a DAG gives.
+        """Return the defaults from the values that a DAG gives.
 
         :raises InvalidInput: with every problem.
         """
@@ -48,7 +48,8 @@ class FieldDefaults:
             if other != str(name):
                 problems.append(
                     Problem(
-                        f"categories[{name!r}]", f"is the same category as {other!r}; case does not matter"
+                        f"categories[{name!r}]",
+                        f"is the same category as {other!r}, because case does not matter",
                     )
                 )
             if not str(name).strip():

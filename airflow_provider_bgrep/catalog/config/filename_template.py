@@ -15,19 +15,19 @@ from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.storage import safe_name
 
 RESERVED: Final = frozenset({"manifest.json", "manifests", FOLDER})
-"""Names at the destination that belong to no row."""
+"""Reserved names at the destination."""
 
 TEMPLATE_FIELDS: Final[dict[str, str]] = {
-    "sku": "The product's key; must be a folder by itself.",
-    "view": "Which image of the product.",
-    "version": "12 hex digits that no other image of any row has; must be in the file's name.",
+    "sku": "The product's key. It must be a folder of its own.",
+    "view": "The view: which image of the product.",
+    "version": "12 hexadecimal digits that are unique to this image. They must be in the file name.",
     "request_hash": "The first 12 hex digits of the request's hash.",
-    "seed": "The seed it was made with, 'random' where it is not known.",
+    "seed": "The seed that the image was generated with, or 'random' if it is not known.",
     "width": "Pixels.",
     "height": "Pixels.",
     "ext": "The extension of the image's format, such as png.",
 }
-"""What a file-name template may name."""
+"""Fields of a file-name template."""
 
 _GRAMMAR: Final = FilenameGrammar(TEMPLATE_FIELDS, required=(), example="{sku}/{view}-{version}.{ext}")
 
@@ -37,13 +37,13 @@ _LONGEST: Final[dict[str, int]] = {
     "seed": 20,
     **dict.fromkeys(("width", "height", "ext"), 10),
 }
-"""Most bytes of a field's value; what is longer is cut, and a hash added."""
+"""Largest size of a field's value in bytes. A longer value is truncated, and a hash is added."""
 _MOST_BYTES: Final = 250
-"""Of a folder's or a file's name: file systems take 255."""
+"""Largest size of a name in bytes; file systems allow 255."""
 _DEVICES: Final = frozenset(
     {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 )
-"""Names that Windows does not take, whatever follows the first dot."""
+"""Names that Windows does not allow, whatever follows the first dot."""
 _ON_REMOVED: Final = ("retire", "delete", "keep")
 
 
@@ -51,12 +51,11 @@ _ON_REMOVED: Final = ("retire", "delete", "keep")
 class PublishRules:
     """How images are published.
 
-    :param filename_template: paths of published files, of :data:`TEMPLATE_FIELDS`; a new one is used for new
-        images.
-    :param keep_versions: versions of a row's image that the manifest names, 1 to 1000. Files stay until no
-        kept manifest names them.
-    :param on_removed: of a row that the catalog does not name any more: ``retire`` (its files stay, its row
-        says so), ``delete`` (row and files go) or ``keep`` (nothing happens).
+    :param filename_template: paths of published files. A changed template applies to new images only.
+    :param keep_versions: number of versions of a row's image that the manifest lists, 1 to 1000. A file
+        is deleted when no manifest that is kept lists it.
+    :param on_removed: what to do with a row that is no longer in the catalog: ``retire`` (mark it as
+        retired and keep its files), ``delete`` (delete the row and its files) or ``keep`` (do nothing).
     :raises InvalidInput: with every problem.
     """
 
@@ -79,7 +78,7 @@ class PublishRules:
             raise InvalidInput(problems)
 
     def path(self, row: Mapping[str, Any], ext: str, replaces: str) -> str:
-        """Where a row's image goes, relative to the destination.
+        """Return the path of a row's image, relative to the destination.
 
         :param row: with the columns of the manifest that the template may name, and the plan's id.
         :param replaces: path of the image that the row had before, ``''`` for none.
@@ -107,7 +106,7 @@ def _component(name: str, taken: frozenset[str] = frozenset()) -> str:
 
 
 def _problems(template: object) -> list[str]:
-    """What is wrong with a file-name template, and what to do."""
+    """Return the problems of a file-name template, and what to do."""
     problems = _GRAMMAR.field_problems(template)
     if problems or not isinstance(template, str):
         return problems
@@ -117,7 +116,7 @@ def _problems(template: object) -> list[str]:
     if "{version}" not in file:
         problems.append("lacks {version} in the file's name: images would overwrite each other")
     if folders and folders[0].casefold() in RESERVED:
-        problems.append(f"begins with {folders[0]!r}, which is not for images; give another folder")
+        problems.append(f"begins with {folders[0]!r}, which is reserved; give another folder")
     for part in (*folders, file):
         filled = part.format(**dict.fromkeys(TEMPLATE_FIELDS, "x"))
         if safe_name(filled, _MOST_BYTES) != filled or filled.endswith("."):
@@ -125,7 +124,5 @@ def _problems(template: object) -> list[str]:
                 f"has {part!r}; besides fields, give letters, digits, '-', '_' and '.' within names"
             )
         if len(part.format(**{name: "x" * most for name, most in _LONGEST.items()}).encode()) > _MOST_BYTES:
-            problems.append(
-                f"has {part!r}, which may come to more than {_MOST_BYTES} bytes; give fewer fields"
-            )
+            problems.append(f"has {part!r}, which can be longer than {_MOST_BYTES} bytes; give fewer fields")
     return problems

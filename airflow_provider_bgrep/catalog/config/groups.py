@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of ``catalog_refresh`` that most users leave as they are, grouped by what they are about.
+"""Options of ``catalog_refresh`` that most users leave at their defaults, in groups.
 
-Each group can be given as its class, as a mapping with the same names, or as JSON text (a template's, say).
-Every field may be a template unless it is listed in :data:`FIXED`.
+Each group can be an instance of its class, a mapping with the same names, or JSON text, for example from
+a template. Every field may be a template unless it is listed in :data:`FIXED`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAUL
 class SourceOptions:
     """How the catalog and its images are read.
 
-    :param source_conn_id: the connection with which images on object storage are read and signed.
-    :param catalog_format: ``csv``, ``jsonl`` or ``parquet``; taken from the file's name unless given.
+    :param source_conn_id: the Airflow connection with which images on object storage are read and signed.
+    :param catalog_format: ``csv``, ``jsonl`` or ``parquet``. Default: from the file name.
     :param encoding: the encoding of a CSV file that is neither Unicode nor GB18030.
-    :param delimiter: the delimiter of a CSV file; taken from its header unless given.
+    :param delimiter: the delimiter of a CSV file. Default: detected in its header.
     """
 
     source_conn_id: str | None = None
@@ -44,13 +44,14 @@ class SourceOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetOptions:
-    """When a run asks a person, and when it submits a row again.
+    """When a run needs approval, and when it submits a row again.
 
-    :param approve_above: ask a person if a run costs more than this sum (Airflow 3.1 and later; on earlier
-        versions such a run submits nothing). No answer within half of ``valid_for`` counts as a refusal.
-    :param max_attempts: runs in which a row may fail before it is quarantined, 1 to 100.
-    :param on_unknown_outcome: what to do if nobody knows whether a submit was accepted: ``fail`` (do not
-        submit it again) or ``resubmit``, which may pay twice.
+    :param approve_above: ask for approval if a run costs more than this sum. Requires Airflow 3.1 or
+        later; on earlier versions, such a run submits nothing. If nobody answers within half of
+        ``valid_for``, the run is not approved.
+    :param max_attempts: number of runs in which a row may fail before it is quarantined, 1 to 100.
+    :param on_unknown_outcome: what to do if it is unknown whether a submit was accepted: ``fail`` (do not
+        submit it again) or ``resubmit``, which may be billed twice.
     """
 
     approve_above: float | str | None = None
@@ -60,7 +61,7 @@ class BudgetOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckOptions:
-    """What images are compared against before they are published.
+    """How images are checked before they are published.
 
     :param thresholds: see :class:`~airflow_provider_bgrep.catalog.config.thresholds.Thresholds`.
     :param fail_on_attention: the report fails if at least this number of rows need attention: from 1, or a
@@ -78,8 +79,8 @@ class PublishOptions:
 
     :param filename_template: names of published files, see
         :class:`~airflow_provider_bgrep.catalog.config.filename_template.PublishRules`.
-    :param keep_versions: versions of a row's image that are kept, 1 to 1000.
-    :param keep_plans: number of latest runs whose plan folder, with its report, is kept, 1 to 10000. Older
+    :param keep_versions: number of versions of a row's image that are kept, 1 to 1000.
+    :param keep_plans: number of latest runs whose plan folder is kept, with its report, 1 to 10000. Older
         folders are deleted once the ledger contains everything that they record.
     :param on_removed: what becomes of a row that the catalog does not name any more: ``retire`` (its files
         stay), ``delete`` or ``keep``.
@@ -101,16 +102,18 @@ class PublishOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutionOptions:
-    """How the tasks of a run share the work, and how long they may take.
+    """How the tasks of a run divide the work, and how long they may take.
 
-    :param shard_size: rows of a mapped task, 1 to 10000; grows where there would be more than 1,000 tasks.
+    :param shard_size: number of rows for each mapped task, 1 to 10000. It is increased if there would be
+        more than 1,000 tasks.
     :param valid_for: how long a plan may submit: 60 seconds to 31 days, as seconds or a ``timedelta``.
         Choose less than the schedule's interval.
-    :param max_active_shards: shards of a run that work at once; they share the connection's rate.
-    :param pool: the pool of the shards' tasks. It must exist.
+    :param max_active_shards: number of shards of a run that are active at a time. They share the
+        connection's ``max_requests_per_second``.
+    :param pool: the Airflow pool of the shards' tasks. It must exist.
     :param deferrable: whether shards wait in the triggerer.
     :param poll_interval: seconds between two queries of one job.
-    :param timeout: seconds that a shard may take.
+    :param timeout: seconds after which a shard's ``generate`` task fails.
     :param retry_failed: how often a failed image task is submitted again within a run, 0 to 3.
     """
 
@@ -136,8 +139,8 @@ GROUPS: Final[dict[str, type[Any]]] = {
 FIXED: Final = frozenset(
     "approve_above outlets max_active_shards pool deferrable poll_interval timeout retry_failed".split()
 )
-"""Fields that the DAG is built of. They cannot come from a template of the whole group; ``approve_above`` may
-be a template of its own.
+"""Fields that are needed when the DAG is parsed. They cannot come from a template of the whole group;
+``approve_above`` alone may be a template.
 """
 
 _FIXED_PARSERS: Final[dict[str, Callable[[Any], Any]]] = {

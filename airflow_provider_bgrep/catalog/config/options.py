@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of a run, validated as a whole: templates and trigger forms render everything to text."""
+"""The options of a run, validated as a whole."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.storage import relative_problem
 
 _MARKS: Final = ("{{", "{%")
-"""What begins a template of Airflow's."""
+"""Beginnings of the parts of an Airflow template."""
 
 _OF_ROWS: Final = ("defaults", "categories")
-"""Options in which a mapping's templates are over the rows, not over Airflow's context."""
+"""Options in whose mappings templates refer to the columns of a row, not to Airflow's context."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class Options:
 
     @classmethod
     def checked(cls, given: Mapping[str, Any]) -> Options:
-        """The options, from whatever they rendered to.
+        """Return the options from their rendered values.
 
         :param given: options by name; a group may be given as a mapping or as JSON.
         :raises InvalidInput: with every problem.
@@ -87,7 +87,7 @@ class Options:
         raise InvalidInput(problems)
 
     def problems(self) -> list[Problem]:
-        """The problems of what is made of several options."""
+        """Return the problems that involve several options."""
         problems: list[Problem] = []
         for part in ("recipe", "checks", "publishing"):
             try:
@@ -95,17 +95,17 @@ class Options:
             except InvalidInput as error:
                 problems += error.problems
         if self.approve_above is not None and self.price_per_image is None:
-            problems.append(Problem("approve_above", "is a sum of money; give price_per_image, too"))
+            problems.append(Problem("approve_above", "is a sum of money, which requires price_per_image"))
         return problems
 
     @property
     def recipe(self) -> FieldDefaults:
-        """How rows become image tasks."""
+        """The defaults of the API's fields."""
         return FieldDefaults.checked(defaults=self.defaults, categories=self.categories, edition=self.edition)
 
     @property
     def checks(self) -> Thresholds:
-        """What images are held against."""
+        """The thresholds of the checks."""
         return Thresholds.checked(self.thresholds)
 
     @property
@@ -118,7 +118,7 @@ class Options:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The form that is frozen with a plan; rows that were given themselves are left out."""
+        """Return the form that is stored with a plan, without the rows of an upstream task."""
         values = asdict(self)
         if not isinstance(self.catalog, str):
             values["catalog"] = "rows of an upstream task"
@@ -126,7 +126,8 @@ class Options:
 
 
 def literal_problems(given: Mapping[str, Any]) -> list[Problem]:
-    """What is wrong with the options that are known when a DAG is parsed: all but templates and XComs.
+    """Return the problems of the options that are known when a DAG is parsed: all except templates and
+    XComs.
 
     :param given: options by name, flat.
     """
@@ -159,7 +160,7 @@ def path_problems(given: Mapping[str, Any]) -> list[Problem]:
 
 
 def is_literal(value: Any) -> bool:
-    """Whether a value is known when the DAG is parsed: neither a template nor an XCom, nor made of them."""
+    """Return whether a value is known when the DAG is parsed: it does not contain a template or an XCom."""
     if isinstance(value, str):
         return not any(mark in value for mark in _MARKS)
     if isinstance(value, Mapping):
@@ -168,7 +169,7 @@ def is_literal(value: Any) -> bool:
 
 
 def _expanded(given: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
-    """The options, flat; groups are taken apart."""
+    """Return the options without groups."""
     flat = {name: value for name, value in given.items() if name not in GROUPS}
     for group in GROUPS.keys() & given.keys():
         try:
@@ -178,7 +179,7 @@ def _expanded(given: Mapping[str, Any], problems: list[Problem]) -> dict[str, An
             continue
         for name, value in members.items():
             if name in FIXED:
-                what = f"is fixed when the DAG is parsed; give {group} as a mapping to set it"
+                what = f"is needed when the DAG is parsed; give {group} as a mapping instead of a template"
                 problems.append(Problem(f"{group}.{name}", what))
             else:
                 flat[name] = value
@@ -186,7 +187,7 @@ def _expanded(given: Mapping[str, Any], problems: list[Problem]) -> dict[str, An
 
 
 def _parsed(given: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
-    """The values of the options that are given; what is wrong is added to ``problems``."""
+    """Return the values of the given options, and add problems to ``problems``."""
     names = {one.name for one in fields(Options)}
     problems += [Problem(name, "is not an option") for name in given if name not in names]
     values: dict[str, Any] = {}

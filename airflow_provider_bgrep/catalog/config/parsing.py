@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the values of options: Airflow's templates and trigger forms render everything to text.
+"""Parses the values of options, because Airflow's templates and trigger forms render everything to text.
 
-Each parser takes a value as a DAG file, a template or a form gives it, and raises ``ValueError`` with the
-words that follow "give" in a message.
+Each parser accepts a value from a DAG file, a template or a form. It raises ``ValueError`` with the words
+that follow "give" in a message.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ _THOUSANDS: Final = {
     "float": re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+"),
     "integer": re.compile(r"[+-]?[1-9]\d{0,2}([,.]\d{3})+"),
 }
-"""``1,000`` may be a thousand or one: it is taken for neither, nor is ``1.000`` for an integer."""
+"""``1,000`` can mean one thousand or one, so it is not accepted, nor is ``1.000`` as an integer."""
 
 
 def is_nothing(value: Any) -> bool:
-    """Whether an option is not given: ``None``, or what a template renders ``None`` to."""
+    """Return whether an option is not set: ``None``, or the text to which a template renders ``None``."""
     return value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING)
 
 
 def shown(value: Any) -> str:
-    """A value as a message shows it."""
+    """Return a value as a message shows it."""
     text = repr(value)
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
 def parse_text(value: Any) -> str:
-    """Text without blanks around it."""
+    """Return text without surrounding white space."""
     return str(value).strip()
 
 
 def parse_bool(value: Any) -> bool:
-    """A truth value: ``true``, ``yes``, ``on``, ``1`` or their opposites, in any case."""
+    """Return a truth value: ``true``, ``yes``, ``on``, ``1`` or their opposites, in any case."""
     text = str(value).strip().lower()
     if text in _TRUE | _FALSE:
         return text in _TRUE
@@ -50,12 +50,12 @@ def parse_bool(value: Any) -> bool:
 
 
 def number(least: float, most: float, kind: Callable[[str], Any], words: str) -> Callable[[Any], Any]:
-    """A parser of numbers.
+    """Return a parser of numbers.
 
     :param least: the smallest number allowed.
-    :param most: the largest.
-    :param kind: makes a number of text: ``int``, ``float`` or ``Decimal``.
-    :param words: what to give, for the message.
+    :param most: the largest number allowed.
+    :param kind: converts text to a number: ``int``, ``float`` or ``Decimal``.
+    :param words: the expected value, for the message.
     """
 
     def parse(value: Any) -> Any:
@@ -72,12 +72,12 @@ def number(least: float, most: float, kind: Callable[[str], Any], words: str) ->
 
 
 def decimal(most: float, words: str) -> Callable[[Any], Decimal]:
-    """A parser of sums of money, from 0."""
+    """Return a parser of sums of money, from 0."""
     return number(0, most, Decimal, words)
 
 
 def parse_seconds(value: Any) -> float:
-    """A duration of a minute to 31 days: seconds or a ``timedelta``."""
+    """Return a duration of a minute to 31 days in seconds, from seconds or a ``timedelta``."""
     if isinstance(value, timedelta):
         value = value.total_seconds()
     return float(number(60, 31 * 86400, float, "60 to 2678400 seconds, or a timedelta")(value))
@@ -104,19 +104,19 @@ def parse_limit(value: Any) -> float:
 
 
 def parse_mapping(value: Any) -> Mapping[str, Any]:
-    """A mapping, or one as JSON."""
+    """Return a mapping, from a mapping or JSON text."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except ValueError:
-            raise ValueError("a mapping, or one as JSON") from None
+            raise ValueError("a mapping or its JSON text") from None
     if not isinstance(value, Mapping):
-        raise ValueError("a mapping, or one as JSON")  # noqa: TRY004 (everything wrong is one kind of error)
+        raise ValueError("a mapping or its JSON text")  # noqa: TRY004 (everything wrong is one kind of error)
     return value
 
 
 def choice(*choices: str) -> Callable[[Any], str]:
-    """A parser of one word out of several."""
+    """Return a parser of one word out of several."""
 
     def parse(value: Any) -> str:
         text = str(value).strip()
@@ -128,9 +128,10 @@ def choice(*choices: str) -> Callable[[Any], str]:
 
 
 def parse_number(value: Any, kind: str) -> Any:
-    """A cell or a default as a number, if it is one; else as it is, for the validation to name it.
+    """Return a cell or a default as a number, if it is one; otherwise unchanged, so that validation
+    reports it.
 
-    :param value: text as half the world writes numbers, with a point or a comma.
+    :param value: text with a decimal point or a decimal comma.
     :param kind: ``float`` or ``integer``.
     """
     if not isinstance(value, str):

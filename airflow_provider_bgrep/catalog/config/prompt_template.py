@@ -28,7 +28,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MAX_RENDERED: Final = 10_000
-"""Characters; a prompt has at most 500."""
+"""Largest number of characters of a template; a prompt has at most 500."""
 
 MAX_TEMPLATE: Final = 10_000
 MAX_ARGUMENT: Final = 1_000
@@ -37,10 +37,10 @@ SECONDS: Final = 2.0
 """Time that rendering one template for one row may take. Each step within it is bounded."""
 
 _SHOWN: Final = 20
-"""Columns that a message names."""
+"""Number of columns that a message names."""
 
 MARKS: Final = ("{{", "{%", "{#")
-"""What begins a part of a template; text without one is taken as it is."""
+"""Beginnings of the parts of a template. Text without any of them is not a template."""
 
 _FORBIDDEN: Final = (
     *(nodes.For, nodes.Macro, nodes.CallBlock, nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends),
@@ -48,7 +48,7 @@ _FORBIDDEN: Final = (
     # A text that is assembled from itself doubles with each of them.
     *(nodes.Assign, nodes.AssignBlock, nodes.With),
 )
-"""Not allowed, because it may take long or need much memory: a catalog may come from anybody."""
+"""Not allowed, because it can take much time or memory, and a catalog may come from an untrusted source."""
 
 _GONE: Final = (
     *("batch", "slice", "format", "center", "indent", "wordwrap", "pprint", "tojson", "xmlattr", "urlize"),
@@ -60,7 +60,7 @@ _clock = threading.local()
 
 
 def is_template(text: str) -> bool:
-    """Whether ``text`` is a template; other text is taken as it is."""
+    """Return whether ``text`` is a template."""
     return any(mark in text for mark in MARKS)
 
 
@@ -108,12 +108,12 @@ def _plain(context: Context, value: Any) -> Any:
     if isinstance(value, str | int | float | Undefined):
         return value
     raise TemplateRuntimeError(
-        f"a {type(value).__name__} is not text; convert it with a filter such as | join"
+        f"a {type(value).__name__} is not text; convert it with a filter, such as | join"
     )
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, without what may take long or need much memory."""
+    """Jinja's sandbox, without features that can take much time or memory."""
 
     def __init__(self) -> None:
         # Not HTML: the service takes plain text.
@@ -130,18 +130,20 @@ _ENVIRONMENT: Final = _Environment()
 @lru_cache(4096)
 def _compiled(text: str) -> Template:
     if len(text) > MAX_TEMPLATE:
-        raise TemplateError(f"the template has {len(text)} characters; at most {MAX_TEMPLATE}")
+        raise TemplateError(f"the template has {len(text)} characters; at most {MAX_TEMPLATE} are allowed")
     tree = _ENVIRONMENT.parse(text)
     for node in tree.find_all(_FORBIDDEN):
-        raise TemplateError(f"'{type(node).__name__.lower()}' is not for prompts")
+        raise TemplateError(f"'{type(node).__name__.lower()}' is not allowed in prompts")
     for node in tree.find_all(nodes.Call):
-        raise TemplateError(f"calls are not for prompts (line {node.lineno}); filters are, such as | lower")
+        raise TemplateError(
+            f"calls are not allowed in prompts (line {node.lineno}); use filters, such as | lower"
+        )
     return _ENVIRONMENT.from_string(tree)
 
 
 @lru_cache(4096)
 def columns_of(text: str) -> frozenset[str]:
-    """The columns that a template reads.
+    """Return the columns that a template reads.
 
     :raises ValueError: if it is not a valid template.
     """
@@ -157,11 +159,11 @@ def columns_of(text: str) -> frozenset[str]:
 
 
 def render(text: str, cells: Mapping[str, Any], columns: Iterable[str]) -> str:
-    """The template's text for a row.
+    """Return the rendered template for a row.
 
-    :param cells: the row's cells by column; empty cells are missing.
-    :param columns: names of the columns, for the message.
-    :raises ValueError: if it cannot be rendered, in words.
+    :param cells: the row's cells by column, without empty cells.
+    :param columns: names of the columns, for messages.
+    :raises ValueError: if it cannot be rendered.
     """
     size = 0
     parts: list[str] = []
@@ -173,12 +175,12 @@ def render(text: str, cells: Mapping[str, Any], columns: Iterable[str]) -> str:
         for part in _compiled(text).generate(cells):
             size += len(part)
             if size > MAX_RENDERED:
-                raise TemplateError(f"it makes more than {MAX_RENDERED} characters")
+                raise TemplateError(f"it renders to more than {MAX_RENDERED} characters")
             parts.append(part)
             _check_time()
     except TemplateError as error:
         raise ValueError(_explained(error, columns)) from None
-    except Exception as error:  # whatever a stranger's template sets off: it stops its own row
+    except Exception as error:  # whatever the template raises, it makes only its own row invalid
         raise ValueError(f"cannot be rendered: {_words(error)}") from None
     finally:
         del _clock.deadline
@@ -188,7 +190,7 @@ def render(text: str, cells: Mapping[str, Any], columns: Iterable[str]) -> str:
 def _explained(error: TemplateError, columns: Iterable[str]) -> str:
     names = list(columns)
     known = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-    return f"cannot be rendered: {_words(error)} (the row's columns that hold something: {known})"
+    return f"cannot be rendered: {_words(error)} (columns of the row that are not empty: {known})"
 
 
 def _words(error: Exception) -> str:

@@ -16,13 +16,13 @@ from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 class Measure:
     """One score of an image, and the threshold of the same name.
 
-    :param meaning: what it says, for people.
-    :param found: what is wrong with an image on the wrong side of the threshold; ``{sides}`` and
-        ``{source}`` may stand in it.
+    :param meaning: its meaning, for the documentation.
+    :param found: what is wrong with an image that does not pass; may contain ``{sides}`` and
+        ``{source}``.
     :param default: the threshold; ``None`` if there is none.
-    :param is_least: whether the threshold is the lowest score that passes, else it is the highest.
-    :param lowest: the threshold's range.
-    :param highest: the threshold's range.
+    :param is_least: whether the threshold is the lowest score that passes; otherwise it is the highest.
+    :param lowest: lowest value of the threshold.
+    :param highest: highest value of the threshold.
     """
 
     meaning: str
@@ -35,76 +35,78 @@ class Measure:
 
 MEASURES: Final[dict[str, Measure]] = {
     "ssim": Measure(
-        "Structural similarity of the product with the source's, 1 is equal.",
+        "Structural similarity (SSIM) of the product and the source's product. 1 means identical.",
         "the product has changed",
         0.92,
         lowest=-1,
         highest=1,
     ),
     "ssim_low": Measure(
-        "The same for the part that is least alike, a fortieth of the image's side wide.",
+        "The same for the least similar part of the product. A part is 1/40 of the image's side wide.",
         "a part of the product has changed",
         0.75,
         lowest=-1,
         highest=1,
     ),
     "delta_e": Measure(
-        "Mean colour difference of the product, CIEDE2000: 1 is hardly seen, 5 at once.",
-        "the product's colours have changed",
+        "Mean color difference of the product (CIEDE2000). 1 is barely visible, 5 is obvious.",
+        "the product's colors have changed",
         4.5,
         is_least=False,
     ),
     "delta_e_high": Measure(
-        "The same for the part that differs most, a fortieth of the image's side wide.",
-        "the colour of a part of the product has changed",
+        "The same for the part of the product that differs most. A part is 1/40 of the image's side wide.",
+        "the color of a part of the product has changed",
         9.0,
         is_least=False,
     ),
     "psnr": Measure(
-        "Peak signal-to-noise ratio of the product's brightness in dB, 100 is equal.",
+        "Peak signal-to-noise ratio of the product's brightness in dB. 100 means identical.",
         "the product's brightness has changed",
         20.0,
         highest=100,
     ),
     "background_changed": Measure(
-        "Mean colour difference of the background, CIEDE2000; of all the image if there is no mask.",
+        "Mean color difference of the background (CIEDE2000), or of the whole image if there is no mask.",
         "the background is still the source's",
         1.5,
     ),
     "detail": Measure(
-        "Standard deviation of the background's brightness; of all the image if there is no mask.",
+        "Standard deviation of the background's brightness, or of the whole image's if there is no mask.",
         "the background is blank",
         1.0,
         highest=128,
     ),
     "aspect": Measure(
-        "How far width by height is from the source's, as a share of it.",
-        "it is {sides}, another shape than the source's {source}",
+        "Deviation of the aspect ratio from the source's, as a fraction of it.",
+        "it is {sides}, with another aspect ratio than the source ({source})",
         0.02,
         is_least=False,
         highest=10,
     ),
     "size": Measure(
-        "Its longer side over the source's.",
-        "it is {sides}, smaller than the source's {source}",
+        "Ratio of the image's longer side to the source's.",
+        "it is {sides}, smaller than the source ({source})",
         0.7,
         highest=10,
     ),
     "area": Measure(
-        "Share of the image in which the product was compared; 0: it was not, for there is no mask."
+        "Fraction of the image in which the product was compared. 0 means that there is no mask."
     ),
 }
-"""Every score, in the order of reports: the one table that code, gallery and documentation read.
+"""All scores, in the order of reports. Code, gallery and documentation read this table.
 
 The defaults are between the values that were measured on the emulator's ten products, 900 pixels wide.
 
-Worst of what shall pass (as JPEG of quality 60 or WebP of 75; scaled by 0.8 to 1.5; shifted by a thousandth
-of the width; 5 % darker; 4 % warmer): ssim 0.97, ssim_low 0.81, delta_e 3.6, delta_e_high 8.0, psnr 28.
+Worst scores of images that should pass (as JPEG of quality 60 or WebP of 75; scaled by 0.8 to 1.5;
+shifted by a thousandth of the width; 5 % darker; 4 % warmer): ssim 0.97, ssim_low 0.81, delta_e 3.6,
+delta_e_high 8.0, psnr 28.
 Photographs of fine texture, 450 to 740 pixels wide, shifted by half a pixel: ssim 0.95, ssim_low 0.80.
 
-Best of what shall not, by the measure that sees it: blurred by half a hundredth of the width ssim_low 0.71;
-a patch of 3 % of the product made 15 % darker ssim_low 0.69; hue turned by 20 degrees delta_e_high 13; all
-made 15 % darker delta_e 5.4; shifted by a hundredth of the width ssim_low 0.
+Best scores of images that should not pass, by the score that detects the damage: blurred by half a
+hundredth of the width, ssim_low 0.71; a patch of 3 % of the product made 15 % darker, ssim_low 0.69; hue
+turned by 20 degrees, delta_e_high 13; all made 15 % darker, delta_e 5.4; shifted by a hundredth of the
+width, ssim_low 0.
 
 A background that is the source's, as JPEG of quality 60: background_changed up to 1.0. The emulator's
 studio on a studio image at its lowest strength, 0.05: 2.5; no scene of it has less detail than 9.
@@ -120,7 +122,9 @@ def _default(name: str) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """Thresholds that images are compared against; :data:`MEASURES` has their meaning.
+    """Thresholds that the scores of an image are compared with.
+
+    Each field is the threshold of the score with the same name, see the table of scores in :doc:`/catalog`.
 
     :param need_mask: whether an image without a mask is flagged, because its product cannot be compared.
     """
@@ -138,7 +142,7 @@ class Thresholds:
 
     @classmethod
     def checked(cls, given: Mapping[str, Any]) -> Thresholds:
-        """The thresholds, from whatever a DAG's templates rendered to; defaults for what is not given.
+        """Return the thresholds from the rendered values of a DAG, with defaults for missing values.
 
         :raises InvalidInput: with every problem.
         """
@@ -164,7 +168,7 @@ class Thresholds:
         return cls(**values)
 
     def to_json(self) -> str:
-        """The form that is stored, and compared with an earlier run's: equal thresholds, equal text."""
+        """Return the stored form. Equal thresholds have equal text."""
         return json.dumps(asdict(self), sort_keys=True)
 
 

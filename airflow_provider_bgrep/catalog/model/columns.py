@@ -9,9 +9,9 @@ from typing import Final
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 
 OWN: Final[dict[str, str]] = {
-    "sku": "The product's key; required. Published files are in a folder of this name.",
-    "view": "Which image of the product, where it has several; the default is 'main'.",
-    "category": "Chooses the defaults of the task group's ``categories``.",
+    "sku": "The product's key. Published files are in a folder with this name.",
+    "view": "Which image of the product, if it has several. Default: 'main'.",
+    "category": "Selects defaults from ``categories``.",
 }
 
 COLUMNS: Final[dict[str, str]] = {
@@ -22,7 +22,7 @@ COLUMNS: Final[dict[str, str]] = {
         for field in IMAGE_TASK_FIELDS.values()
     },
 }
-"""The meaning of each column, by name. A row's sku and view together identify it within the catalog."""
+"""The meaning of each column, by name. Sku and view together identify a row of the catalog."""
 
 URL_FIELDS: Final = tuple(one.name for one in IMAGE_TASK_FIELDS.values() if one.kind == "url")
 TEXT_FIELDS: Final = tuple(one.name for one in IMAGE_TASK_FIELDS.values() if one.kind == "text")
@@ -51,5 +51,5 @@ def column_name(heading: object) -> str:
 
 
 def name_of(sku: str, view: str | None = None) -> str:
-    """The name of a row: its sku, followed by its view unless that is the main one."""
+    """Return the name of a row: its sku, followed by its view unless that is 'main'."""
     return sku if not view or view == MAIN else f"{sku}/{view}"

@@ -44,7 +44,7 @@ class CatalogPaths:
 
     @property
     def manifest(self) -> ObjectStoragePath:
-        """The file that consumers read first: it names the manifest in force."""
+        """The file that consumers read first: it names the current manifest."""
         return self.destination / "manifest.json"
 
     @property
@@ -88,7 +88,7 @@ class PlanPaths:
 
     @property
     def cancelled(self) -> ObjectStoragePath:
-        """Why the plan was cancelled, JSON; missing if it was not."""
+        """Why the plan was canceled, JSON; missing if it was not."""
         return self.folder / "cancelled.json"
 
     @property

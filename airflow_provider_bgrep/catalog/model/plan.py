@@ -17,7 +17,7 @@ VERSION: Final = 1
 _DRY: Final = "-dry"
 _MAY_SUBMIT: Final = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{8}")
 MAX_SHARDS: Final = 1000
-"""Shards of a plan at most: Airflow maps a task up to 1,024 times unless configured otherwise."""
+"""Maximum number of shards: by default, Airflow maps a task up to 1,024 times."""
 
 
 def new_plan_id(now: float, *, dry: bool = False) -> str:
@@ -30,7 +30,7 @@ def new_plan_id(now: float, *, dry: bool = False) -> str:
 
 
 def may_submit(plan_id: str) -> bool:
-    """Whether an id is that of a plan that may submit: dry runs never do."""
+    """Return whether the plan with this id may submit: dry runs may not."""
     return _MAY_SUBMIT.fullmatch(plan_id) is not None
 
 
@@ -38,11 +38,11 @@ def may_submit(plan_id: str) -> bool:
 class Quote:
     """What a plan costs.
 
-    :param image_tasks: rows to submit.
-    :param images: billable images.
+    :param image_tasks: number of rows to submit.
+    :param images: number of billable images.
     :param price: price of an image; ``None`` if it is not known.
     :param currency: currency of the price.
-    :param backlog: images that are left for later runs, at most.
+    :param backlog: maximum number of images that are left for later runs.
     """
 
     image_tasks: int = 0
@@ -67,7 +67,7 @@ class Quote:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run does.
+    """What a run does with each row.
 
     :param plan_id: the plan's id.
     :param dag_id: the DAG that it was made for.
@@ -81,7 +81,7 @@ class Plan:
     :param shards: number of shards.
     :param shard_size: rows in a shard.
     :param merged_plans: closed plans, whose submits this plan commits to the ledger.
-    :param notes: remarks for people.
+    :param notes: remarks on the whole catalog.
     """
 
     plan_id: str
@@ -104,14 +104,14 @@ class Plan:
         return sum(count for state, count in self.counts.items() if state != RowState.REMOVED.value)
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as JSON has it."""
+        """Return the plan in its JSON form."""
         values = asdict(self)
         values["quote"]["price"] = None if self.quote.price is None else str(self.quote.price)
         return {"version": VERSION, **values}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Plan:
-        """The plan from JSON.
+        """Return the plan from its JSON form.
 
         :raises ValueError: if it has another format version.
         """
@@ -125,7 +125,7 @@ class Plan:
 
 
 def explain(plan: Plan) -> str:
-    """The plan in words, the quote first."""
+    """Describe the plan, for the log and the approval."""
     counted = ", ".join(
         f"{plan.counts[state.value]} {state.value.replace('_', ' ')}"
         for state in RowState

@@ -34,40 +34,40 @@ def _columns(kind: str, **meanings: str) -> tuple[Column, ...]:
 
 IDENTITY: Final = _columns(
     "VARCHAR",
-    name="The row: its sku, and its view where that is not 'main' (sku/view). The image task's id.",
-    sku="The catalog's own key of the product.",
+    name="Name of the row, and id of the image task: sku, or sku/view unless the view is 'main'.",
+    sku="The product's key in the catalog.",
     view="Which image of the product; 'main' by default.",
-    request_hash="What is asked for, 32 hex digits: a hash of every field below, and of the edition.",
-    row_hash="A hash of the catalog's cells and of the settings that they were read with, 32 hex digits.",
+    request_hash="Hash of the request: all fields below and the edition. 32 hexadecimal digits.",
+    row_hash="Hash of the catalog's cells and of the options used to read them. 32 hexadecimal digits.",
 )
 
 REQUEST: Final = (
     *_columns(
         "VARCHAR",
-        image="Source image as the catalog names it, without its signature.",
-        image_version="The version of its content: ETag, or size and time; '' if only the URL is known.",
-        mask="Mask, likewise.",
-        mask_version="The version of its content.",
-        positive_prompt="As sent, rendered.",
-        negative_prompt="As sent, rendered.",
+        image="Source image as in the catalog, without its signature.",
+        image_version="Version of its content: ETag, or size and time; '' if only the URL is known.",
+        mask="Mask as in the catalog, without its signature.",
+        mask_version="Version of the mask's content.",
+        positive_prompt="The rendered prompt, as sent.",
+        negative_prompt="The rendered prompt, as sent.",
     ),
     Column("guidance_scale", "DOUBLE", "As sent."),
     Column("strength", "DOUBLE", "As sent."),
-    *_columns("BIGINT", seed="As sent.", steps="As sent.", num_output="Images asked for."),
+    *_columns("BIGINT", seed="As sent.", steps="As sent.", num_output="Number of requested images."),
 )
 
 OUTCOME: Final = (
     *_columns(
         "VARCHAR",
-        outcome="What it came to: an outcome of BgRepGenerateOperator.",
-        reason="Why, in words.",
-        journal_key="Its identity in the journal.",
-        account="The connection that it was submitted with.",
+        outcome="Outcome of the submit, one of those of BgRepGenerateOperator.",
+        reason="Reason for the outcome.",
+        journal_key="Identity of the image task in the journal.",
+        account="Connection that it was submitted with.",
         result_key="The job.",
-        nonce="The submit's nonce, by which support can find it.",
-        request_id="The submit's request id.",
-        gateway_request_id="The gateway's id of it.",
-        submitted_at="When, ISO 8601 in UTC.",
+        nonce="Nonce of the submit, by which support can find it.",
+        request_id="The service's request id of the submit.",
+        gateway_request_id="The gateway's request id of the submit.",
+        submitted_at="When it was submitted, ISO 8601 in UTC.",
         saved_at="When its images were saved, ISO 8601 in UTC.",
         files="The images: a JSON list of SavedImage.",
         dag_id="The DAG that submitted it.",
@@ -76,23 +76,23 @@ OUTCOME: Final = (
     ),
     *_columns(
         "BIGINT",
-        index="Its place in the job.",
+        index="Its position in the job.",
         shard="The shard of the plan that submitted it.",
-        images="Billable images.",
-        actual_seed="The seed that it was generated with, if the service reports it.",
-        attempts="Runs that submitted or collected this request and ended without an image.",
+        images="Number of billable images.",
+        actual_seed="Seed that it was generated with, if the service reports it.",
+        attempts="Number of runs that submitted or collected this request and ended without an image.",
     ),
 )
 
 CHECK: Final = (
     *_columns(
         "VARCHAR",
-        verdict="The verdict of the checks: passed, flagged, unchecked; '' before the check.",
-        flags="What the checks found: a JSON list of texts.",
-        scores="The metrics of each image: a JSON list of objects.",
-        thresholds="The thresholds of the checks, JSON.",
+        verdict="Verdict of the checks: passed, flagged, unchecked; '' before the check.",
+        flags="What is wrong with the images: a JSON list of texts.",
+        scores="Scores of each image: a JSON list of objects.",
+        thresholds="Thresholds of the checks, as JSON.",
     ),
-    Column("chosen", "BIGINT", "Which image is published, from 0."),
+    Column("chosen", "BIGINT", "Index of the published image, from 0."),
 )
 
 ENTRY: Final = (*IDENTITY, *REQUEST, *OUTCOME, *CHECK)
@@ -105,7 +105,7 @@ PLANNED: Final = (
     *_columns(
         "VARCHAR",
         image_url="The source with its signature, if the catalog has one; in work items only.",
-        mask_url="The mask, likewise.",
+        mask_url="The mask with its signature, if the catalog has one; in work items only.",
     ),
 )
 

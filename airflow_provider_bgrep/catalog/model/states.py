@@ -38,18 +38,18 @@ _UNMASKED_REMEDY: Final = (
 ROW_MEANINGS: Final[dict[RowState, tuple[str, str]]] = {
     # (meaning, remedy)
     RowState.NEW: ("Never submitted.", ""),
-    RowState.CHANGED: ("Submitted before; the row asks for something else now.", ""),
+    RowState.CHANGED: ("Submitted before; the row's request has changed since.", ""),
     RowState.PENDING: (
-        "Submitted by an earlier run, and not collected yet. It is collected, not submitted again.",
+        "Submitted by an earlier run, but not collected yet. It is collected, not submitted again.",
         "",
     ),
     RowState.UNPUBLISHED: (
         "Generated and saved, but not published. It is checked again, not submitted again.",
         "",
     ),
-    RowState.UNCHANGED: ("Published; nothing about the row has changed.", ""),
+    RowState.UNCHANGED: ("Published; the row has not changed since.", ""),
     RowState.FLAGGED: (
-        "The checks of an earlier run found fault with its images. They are not published.",
+        "Its images did not pass the checks of an earlier run. They are not published.",
         "Review the images. A new seed, prompt or image in the catalog submits the row again.",
     ),
     RowState.UNMASKED: (
@@ -57,20 +57,20 @@ ROW_MEANINGS: Final[dict[RowState, tuple[str, str]]] = {
         _UNMASKED_REMEDY,
     ),
     RowState.QUARANTINED: (
-        "An earlier run failed, for the reason given, and nothing about the row has changed since.",
-        "Correct what the reason names in the catalog's row. Any change there submits the row again.",
+        "It failed in earlier runs, for the given reason, and has not changed since.",
+        "Correct the cause that the reason names. Any change of the catalog's row submits it again.",
     ),
     RowState.OVER_BUDGET: (
-        "Not in this run: max_images_per_run is reached.",
+        "Not submitted in this run, because max_images_per_run is reached.",
         "None: a later run submits it. To submit it sooner, raise max_images_per_run.",
     ),
     RowState.LOCKED: (
-        "Another run that has not finished may submit it.",
+        "Another run, which has not finished, may submit it.",
         "None: a later run submits it if that run does not.",
     ),
     RowState.REMOVED: ("Published earlier; the catalog no longer has the row.", ""),
     RowState.INVALID: (
-        "The row cannot be used, for the reason given. It is not submitted.",
+        "The row cannot be used, for the given reason. It is not submitted.",
         "Correct the row.",
     ),
 }

@@ -69,7 +69,7 @@ def create_plan(
     cancelled = _cancelled_reason(options, plan)
     if cancelled:
         store.cancel(cancelled)
-        _log.info("Cancelled plan %s: %s", plan.plan_id, cancelled)
+        _log.info("Canceled plan %s: %s", plan.plan_id, cancelled)
         if not options.dry_run:
             ledger.release_lease(plan.plan_id)
     return {
@@ -119,13 +119,13 @@ def draft_plan(
 
 
 def _cancelled_reason(options: Options, plan: Plan) -> str:
-    """Why the plan is cancelled; ``''`` if it is not."""
+    """Why the plan is canceled; ``''`` if it is not."""
     if options.dry_run:
         return "it is a dry run"
     limit = options.approve_above
     if limit is None or has_approval() or (plan.quote.cost or 0) <= limit:
         return ""
     return (
-        f"it costs more than approve_above ({limit:f}), and this Airflow cannot ask anybody (3.1 and later "
-        "can); raise approve_above for this run to approve"
+        f"it costs more than approve_above ({limit:f}), and this Airflow version cannot ask for approval "
+        "(3.1 and later can); to approve it, raise approve_above"
     )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares a catalog with the ledger in DuckDB, a million rows at once.
 
-A row whose cells are those of a purchase is recognised by a hash of them. Only the others are rendered and
+A row whose cells are those of a purchase is recognized by a hash of them. Only the others are rendered and
 validated, in Python. Nothing outside the given DuckDB changes here.
 
 Tables that :meth:`Join.make` leaves: ``best`` (the purchase that counts, for each row and request_hash),
@@ -106,7 +106,7 @@ class Join:
         self.db.unregister("more")
 
     def unknown_rows(self) -> Iterator[list[dict[str, Any]]]:
-        """The normalised rows that have to be rendered, some at a time, with ``row_hash`` and versions."""
+        """The normalized rows that have to be rendered, some at a time, with ``row_hash`` and versions."""
         versions = [
             f"coalesce((SELECT any_value(version) FROM versions WHERE url = cat.{one}), '') AS {one}_version"
             for one in _IMAGES
@@ -137,7 +137,7 @@ class Join:
         return frozenset(read | self.catalog.template_words(MARKS))
 
     def _field(self, name: str, alias: str = "r") -> str:
-        """A column of the normalised rows as SQL; text, if it is the same for all of them."""
+        """A column of the normalized rows as SQL; text, if it is the same for all of them."""
         if name in self.rows.constants:
             constant = self.rows.constants[name]
             return "NULL::VARCHAR" if constant is None else quoted(constant)
@@ -183,8 +183,8 @@ class Join:
             named = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.most_common(_SHOWN))
             more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
             self.notes.append(
-                f"{unknown.total()} rows are of a category that has no defaults of its own, and take "
-                f"everybody's: {named}{more}. Add it to categories, or correct the column."
+                f"{unknown.total()} rows have a category that is not in categories, so defaults apply: "
+                f"{named}{more}. Add the category, or correct the column."
             )
 
     def _compare_versions(self) -> None:

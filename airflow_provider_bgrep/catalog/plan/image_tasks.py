@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes image tasks of normalised rows: renders templates, reads numbers, and validates every field."""
+"""Makes image tasks of normalized rows: renders templates, reads numbers, and validates every field."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commits manifests, and deletes the files that no manifest needs any more.
+"""Commits manifests, and deletes files that no manifest needs any more.
 
 ``manifests/{number}.json`` is a versioned file of headers (see
-:class:`~airflow_provider_bgrep.catalog.state.versioned_file.VersionedFile`), and decides which manifest is in
-force. ``manifest.json`` is a copy of the newest header for readers. It is replaced after the commit: a reader
-may see the previous manifest for a moment, which is complete, as are its files.
+:class:`~airflow_provider_bgrep.catalog.state.versioned_file.VersionedFile`), and decides which manifest is
+current. ``manifest.json`` is a copy of the newest header for readers. It is replaced after the commit, so for
+a moment a reader may see the previous manifest, which is complete, as are its files.
 
 Every other file in ``manifests/`` is named ``{number}-{token}``: the rows as Parquet and as JSON lines, the
 tombstones, and lists of images to delete. The header of a number names the token of the run that committed
@@ -48,7 +48,7 @@ _NAME: Final = re.compile(
     r"(\d{8,})(?:-([0-9a-f]{8}))?\.(json|parquet|jsonl|tombstones\.parquet|(?:dropped|deleted)\.txt)"
 )
 _PART: Final = re.compile(rf"\.{_NAME.pattern}\.[0-9a-f]{{8}}\.part")
-"""A file that was not complete when its writer was killed."""
+"""A partial file, left by a writer that was killed."""
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -61,7 +61,7 @@ def map_in_threads(function: Callable[[_T], _R], items: Iterable[_T]) -> list[_R
     try:
         return list(pool.map(function, items))
     finally:
-        # A task that is stopped does not work off the queue first.
+        # A task that is stopped does not finish the queue first.
         pool.shutdown(cancel_futures=True)
 
 
@@ -85,7 +85,7 @@ class ManifestFile:
 class ManifestLog:
     """The manifests of a destination.
 
-    :param layout: the catalog's paths.
+    :param paths: the catalog's paths.
     """
 
     def __init__(self, layout: CatalogPaths) -> None:
@@ -94,7 +94,7 @@ class ManifestLog:
         self._known: dict[int, Header] = {}  # a header never changes
 
     def latest(self) -> Header | None:
-        """The manifest in force; ``None`` before the first.
+        """The current manifest; ``None`` before the first.
 
         :raises DamagedManifestError: if it is missing or cannot be read.
         :raises InvalidInput: if the destination has a ``manifest.json`` that this package did not write.
@@ -102,12 +102,12 @@ class ManifestLog:
         return header_in_force(self._layout, self._file)
 
     def commit(self, change: Callable[[Header | None, int], Header | None]) -> Header | None:
-        """Put a manifest in force.
+        """Commit a manifest.
 
-        :param change: called with the header in force and the next number. It uploads the next manifest's
-            files and returns its header, or returns the header in force if nothing changes. It is called
+        :param change: called with the current header and the next number. It uploads the next manifest's
+            files and returns its header, or returns the current header if nothing changes. It is called
             again each time that another run commits first.
-        :return: the header that is now in force.
+        :return: the header that is current now.
         :raises BgRepConflictError: if other runs committed first in every attempt.
         """
         self.latest()  # raises if the manifest is damaged, or is not ours
@@ -127,7 +127,7 @@ class ManifestLog:
                 or copy.number < header.number
                 or (copy.number == header.number and copy != header)
             ):
-                put_bytes(header.to_bytes(), self._layout.manifest)
+                put_bytes(header.to_bytes(), self._paths.manifest)
             # Another run may have copied a newer header since, which ours has just replaced.
             if self._file.latest_number() == header.number:
                 return
@@ -143,7 +143,7 @@ class ManifestLog:
             if images:
                 self._delete_images(set(images) - self._named_since(since, images))
             self._expire()
-        except Exception as error:  # the store may not allow us to delete
+        except Exception as error:  # the storage may not allow deletes
             _log.warning(
                 "Could not delete all expired files in %s: %s", self._folder, sanitize_message(error)
             )
@@ -168,14 +168,14 @@ class ManifestLog:
         due, waiting = due_lists(listed, headers, oldest)
         if due:
             paths = self._paths_in(due) - self._paths_in(waiting)
-            with open_writer(self._layout, headers[kept[-1]]) as writer:
+            with open_writer(self._paths, headers[kept[-1]]) as writer:
                 self._delete_images(paths - writer.named(paths))
         gone = [*due, *stray_files(listed, headers, oldest), *expired_files(listed, headers, oldest)]
         # The headers last, and the oldest first: whatever remains is found again by the next run.
         self._file.delete([*(one.name for one in gone), *(self._file.path(one).name for one in expired)])
 
     def _delete_images(self, paths: Iterable[str]) -> None:
-        map_in_threads(lambda path: remove(self._layout.destination / path), sorted(filter(_is_image, paths)))
+        map_in_threads(lambda path: remove(self._paths.destination / path), sorted(filter(_is_image, paths)))
 
     def _paths_in(self, lists: Sequence[ManifestFile]) -> set[str]:
         texts = ((get_bytes(self._folder / one.name) or b"").decode() for one in lists)

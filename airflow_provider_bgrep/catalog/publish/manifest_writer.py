@@ -49,7 +49,7 @@ _COLUMNS: Final = ", ".join(f'"{name}"' for name in _NAMES)
 
 @dataclass
 class Change:
-    """How the next manifest differs from the one in force.
+    """How the next manifest differs from the current one.
 
     :param rows: new contents of rows, with every column but ``since``.
     :param deleted: names of rows that leave the manifest.
@@ -73,10 +73,10 @@ class Change:
 
 
 @contextlib.contextmanager
-def open_writer(layout: CatalogPaths, base: Header | None) -> Iterator[ManifestWriter]:
+def open_writer(paths: CatalogPaths, base: Header | None) -> Iterator[ManifestWriter]:
     """Open a writer of a manifest's successor.
 
-    :param base: the manifest in force; ``None`` before the first.
+    :param base: the current manifest; ``None`` before the first.
     """
     with tempfile.TemporaryDirectory(prefix="bgrep-") as folder, contextlib.ExitStack() as stack:
         local = None if base is None else stack.enter_context(open_rows(layout, base))
@@ -88,14 +88,14 @@ def open_writer(layout: CatalogPaths, base: Header | None) -> Iterator[ManifestW
 class ManifestWriter:
     """Computes a manifest's successor in DuckDB: rows that do not change are never Python objects.
 
-    :param layout: the catalog's paths.
-    :param base: the manifest in force; ``None`` before the first.
+    :param paths: the catalog's paths.
+    :param base: the current manifest; ``None`` before the first.
     :param folder: a temporary folder.
     :param local: the base's rows as a local file.
     """
 
-    def __init__(self, layout: CatalogPaths, base: Header | None, folder: Path, local: str | None) -> None:
-        self._layout, self._base, self._folder = layout, base, folder
+    def __init__(self, paths: CatalogPaths, base: Header | None, folder: Path, local: str | None) -> None:
+        self._paths, self._base, self._folder = paths, base, folder
         self.db = duckdb.connect()
         self.db.execute(f"SET temp_directory = {quoted(str(folder / 'spilled'))}")
         self.db.execute(f"SET memory_limit = '{_MEMORY}'")
@@ -177,7 +177,7 @@ class ManifestWriter:
             changed=change.counts,
             sha256={kind: _sha256(self._file(kind)) for kind in kinds},
         )
-        folder = self._layout.manifests
+        folder = self._paths.manifests
         for kind, paths in (("dropped.txt", dropped), ("deleted.txt", change.removed)):
             if paths:
                 put_bytes("\n".join(sorted(paths)).encode(), folder / header.file(kind))

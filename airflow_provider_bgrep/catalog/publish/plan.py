@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The publish task: publishes the images that passed, then commits the plan to the ledger. Submits nothing.
+"""The publish task: publishes the images that passed, then commits the plan to the ledger.
 
 The order matters: a verdict is in the ledger only once its image is published. A task that dies in between
 publishes the same again, which changes nothing. The plan is closed first, finished or not: from then on it

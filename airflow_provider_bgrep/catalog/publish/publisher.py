@@ -39,7 +39,7 @@ _OF_ENTRY: Final = ("name", "sku", "view", "request_hash", "positive_prompt", "r
 _OF_IMAGE: Final = ("format", "width", "height", "size", "sha256")
 _OF_VERSION: Final = ("path", "request_hash", "sha256", "size", "published_at")
 _LOG_EVERY: Final = 1_000
-"""Images that are copied between two log lines."""
+"""Number of images that are copied between two log lines."""
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class WantedImage:
 
 @dataclass(frozen=True, slots=True)
 class PublishPlan:
-    """What a plan brings to the manifest.
+    """The changes of a plan to the manifest.
 
     :param plan: ``plan_id``, ``run_id`` and ``dag_id``. Of two plans, the one with the higher id is newer.
     :param rules: how images are published.
@@ -188,7 +188,7 @@ class PublishPlan:
 
 
 def publish(
-    layout: CatalogPaths,
+    paths: CatalogPaths,
     entries: Iterable[Mapping[str, Any]],
     removed: Iterable[str],
     rules: PublishRules,
@@ -205,7 +205,7 @@ def publish(
     :param oldest_plan: the oldest plan that can still publish. The manifest remembers rows that were deleted
         for as long as an older plan could publish them again.
     :raises InvalidInput: if the destination has a ``manifest.json`` that this package did not write.
-    :raises DamagedManifestError: if the manifest in force cannot be read.
+    :raises DamagedManifestError: if the current manifest cannot be read.
     :raises BgRepConflictError: if other runs committed first in every attempt.
     """
     wanted: dict[str, WantedImage] = {}
@@ -223,7 +223,7 @@ def publish(
 class _Publisher:
     def __init__(
         self,
-        layout: CatalogPaths,
+        paths: CatalogPaths,
         wanted: dict[str, WantedImage],
         failed: dict[str, str],
         plan: PublishPlan,
@@ -242,9 +242,9 @@ class _Publisher:
         if self._wanted or removed:
             after = self._commit(removed)
         else:
-            self._log.latest()  # raises if the manifest is damaged, or is not ours
+            self._log.latest()  # raises if the manifest is damaged, or was written by other software
         self._log.update_copy()
-        # An attempt that lost the race may have copied images to paths that the next attempt did not use.
+        # A failed attempt to commit may have copied images to paths that the next attempt did not use.
         named = {path for row in after.values() for path in paths_of(row)}
         self._log.expire(self._copied - named, self._first_number)
         return Published(self._counts(after, given), sorted(self._failed.items()))
@@ -252,7 +252,7 @@ class _Publisher:
     def _commit(self, removed: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Copy the wanted images and commit a manifest that names them.
 
-        :return: the plan's rows in the manifest in force, by name.
+        :return: the plan's rows in the current manifest, by name.
         """
         after: dict[str, dict[str, Any]] = {}
 
@@ -295,7 +295,7 @@ class _Publisher:
         }
 
     def _copy(self, changed: Iterable[dict[str, Any]], current: Mapping[str, dict[str, Any]]) -> None:
-        """Copy the images of changed rows, and those of unchanged rows that somebody deleted.
+        """Copy the images of changed rows, and missing images of unchanged rows.
 
         A row whose image cannot be copied moves from the wanted to the failed ones.
         """
@@ -318,14 +318,14 @@ class _Publisher:
             _log.info("Copied %d of %d images.", start + len(some), len(rows))
 
     def _copy_one(self, row: Mapping[str, Any], *, is_known: bool) -> str:
-        """Copy an image unless it is in place already.
+        """Copy an image, unless it exists already.
 
-        :param is_known: whether the manifest in force names the path: the image is there, unless somebody has
-            deleted it.
-        :return: why it could not be copied; ``''`` if it is in place.
+        :param is_known: whether the current manifest names the path. Then the image exists, unless
+            somebody has deleted it.
+        :return: why it could not be copied; ``''`` if it exists.
         """
-        source = in_folder(self._layout.destination, self._wanted[row["name"]].source)
-        target = self._layout.destination / row["path"]
+        source = in_folder(self._paths.destination, self._wanted[row["name"]].source)
+        target = self._paths.destination / row["path"]
         if row["path"] in self._copied:
             return ""
         try:

@@ -27,7 +27,7 @@ _MAX_TEXT: Final = 300
 class Status:
     """How a status is shown.
 
-    :param tone: the colour of its label: ``success``, ``warning``, ``error``, ``waiting`` or ``neutral``.
+    :param tone: color of its label: ``success``, ``warning``, ``error``, ``waiting`` or ``neutral``.
     :param needs_attention: whether a person has to act on such a row.
     """
 
@@ -354,7 +354,7 @@ def rest_of(summary: Summary) -> str:
         )
         start = f"Dry run of {rows}: {images}"
     elif cancelled := summary.get("cancelled"):
-        start = f"Cancelled the refresh of {rows} ({cancelled}): {_billable(summary)}"
+        start = f"Canceled the refresh of {rows} ({cancelled}): {_billable(summary)}"
     else:
         start = f"Refreshed {rows}: {_billable(summary)}"
     return ", ".join([start, *others]) + "."

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report task: writes the gallery and the summary, and logs a line. It reads, and repairs nothing."""
+"""The report task: writes the gallery and the summary, and logs a line. It does not repair anything."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def fetch(url: str, conn_id: str | None, max_bytes: int, settings: Settings | No
     :param url: a URL, or a path on object storage.
     :param conn_id: the connection to read object storage with.
     :param max_bytes: size limit.
-    :param settings: the ``bgrep`` connection, for its proxies, TLS verification and time-out.
+    :param settings: the ``bgrep`` connection, for its proxies, TLS verification and timeout.
     :raises OSError: if it cannot be read. The message names the URL without what signs it.
     """
     if not is_stored(url):

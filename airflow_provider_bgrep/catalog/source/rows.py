@@ -26,7 +26,7 @@ _TEXT: Final = pa.string()
 
 
 class NormalizedRows:
-    """The rows of a catalog, normalised.
+    """The rows of a catalog, normalized.
 
     Each row has its ``line``, ``name``, ``sku`` and ``view``; for each field of the API that the catalog has,
     or that a category changes, its own cell, else its category's default, else everybody's; and the cells

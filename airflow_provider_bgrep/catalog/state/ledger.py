@@ -169,7 +169,7 @@ class Ledger:
 
         def change(now: LedgerMetadata) -> LedgerMetadata:
             if not merged <= set(now.segments):
-                return now  # another run compacted
+                return now  # another run has compacted the segments
             return replace(now, segments=(name, *(one for one in now.segments if one not in merged)))
 
         return self._metadata.commit(change)
@@ -181,7 +181,7 @@ class Ledger:
         try:
             return work()
         except DamagedLedgerError as error:
-            _log.warning("The ledger is rebuilt from the files of the plans: %s", error)
+            _log.warning("The ledger is damaged and is rebuilt from the files of the plans: %s", error)
             self.repair()
             return work()
 
@@ -230,17 +230,17 @@ class Ledger:
     ) -> None:
         """Check that the files of the plans in each lost segment may still exist."""
         lost = [name for name in (now.segments if now else ()) if name not in intact]
-        # A folder without a header is what an interrupted clean-up has left of a plan.
+        # A folder without a header is what an interrupted cleanup has left of a plan.
         is_early = any(
             now and one <= now.first_committed and PlanStore(self._paths, one).find_plan() for one in plans
         )
         if now and lost and not is_early:
             raise DamagedLedgerError(
                 f"{', '.join(lost)} in {self._paths.ledger} cannot be rebuilt: the files of plan "
-                f"{now.first_committed}, and maybe of later ones, are no longer in {self._paths.plans}. "
-                "Restore them or the segment from a backup. To go on without them, remove every metadata "
-                f"file from {self._paths.ledger}: what only the lost segment knew is then submitted and "
-                "billed again."
+                f"{now.first_committed}, and possibly of later plans, are no longer in {self._paths.plans}. "
+                "Restore them or the segment from a backup. To continue without them, delete all metadata "
+                f"files in {self._paths.ledger}: rows that were recorded only in the lost segment are then "
+                "submitted and billed again."
             )
 
     def _intact(self, stack: contextlib.ExitStack) -> Iterator[tuple[str, str]]:

@@ -43,7 +43,7 @@ def check_version(what: object, version: object, ours: int) -> None:
     """
     if isinstance(version, int) and version > ours:
         raise NewerLedgerError(
-            f"{what} has format version {version}, and this airflow-provider-bgrep can read versions up to "
+            f"{what} has format version {version}, but this airflow-provider-bgrep reads versions up to "
             f"{ours}. Install a newer airflow-provider-bgrep."
         )
 
@@ -103,7 +103,7 @@ class LedgerMetadataLog:
         )
 
     def latest(self) -> LedgerMetadata | None:
-        """The metadata in force; ``None`` before the first commit.
+        """The current metadata; ``None`` before the first commit.
 
         :raises DamagedLedgerError: if it cannot be read.
         """
@@ -124,12 +124,12 @@ class LedgerMetadataLog:
         return found
 
     def commit(self, change: Callable[[LedgerMetadata], LedgerMetadata]) -> LedgerMetadata:
-        """Replace the metadata in force by what ``change`` computes from it.
+        """Replace the current metadata by what ``change`` computes from it.
 
         :param change: called again with newer metadata each time that another run commits first.
-        :return: the metadata that is now in force.
+        :return: the metadata that is current now.
         :raises BgRepConflictError: if other runs committed first in every attempt.
-        :raises DamagedLedgerError: if the metadata in force cannot be read.
+        :raises DamagedLedgerError: if the current metadata cannot be read.
         """
         is_new = False
 

@@ -61,7 +61,7 @@ class MetadataSource(Protocol):
     """What the reader needs of :class:`~.ledger_metadata.LedgerMetadataLog`: it cannot commit."""
 
     def latest(self) -> LedgerMetadata | None:
-        """The metadata in force; ``None`` before the first commit."""
+        """The current metadata; ``None`` before the first commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class LedgerReader:
         return [name for name in names_in(self._paths.plans) if may_submit(name)]
 
     def metadata(self) -> LedgerMetadata:
-        """The metadata in force, once it is certain that neither it nor a segment was lost.
+        """The current metadata, once it is certain that neither it nor a segment was lost.
 
         :raises DamagedLedgerError: if one was.
         """
@@ -109,8 +109,8 @@ class LedgerReader:
             metadata = self._metadata.latest() or LedgerMetadata()
             if latest > metadata.latest_leased:
                 raise DamagedLedgerError(
-                    f"The metadata in {self._paths.ledger} does not know plan {latest}, with a folder in "
-                    f"{self._paths.plans}: metadata was lost"
+                    f"The metadata in {self._paths.ledger} does not contain plan {latest}, which has a "
+                    f"folder in {self._paths.plans}: metadata was lost"
                 )
             lost = [name for name in metadata.segments if size_of(self._paths.ledger / name) is None]
             if not lost:
@@ -174,7 +174,7 @@ class LedgerReader:
     # --- steps, which the writer takes as well ----------------------------------------------------
 
     def open_segments(self, db: duckdb.DuckDBPyConnection, stack: contextlib.ExitStack) -> LedgerMetadata:
-        """Create the view ``entries`` over the segments in force.
+        """Create the view ``entries`` over the current segments.
 
         :param stack: closes the files.
         :raises DamagedLedgerError: if a file is damaged or missing.
@@ -191,7 +191,7 @@ class LedgerReader:
 
     def _conflict(self) -> BgRepConflictError:
         return BgRepConflictError(
-            f"Could not read {self._paths.ledger} in {_ATTEMPTS} attempts because other runs committed "
+            f"Could not read {self._paths.ledger} in {_ATTEMPTS} attempts, because other runs committed "
             "meanwhile. Retry the task."
         )
 
@@ -227,8 +227,8 @@ class LedgerReader:
             if is_later:
                 return
             raise PlanInProgressError(
-                f"Run {lease.run_id} of DAG {lease.dag_id} is making its plan for "
-                f"{self._paths.destination}. Retry when it has finished. If it died, clear its plan task, or "
+                f"The plan task of run {lease.run_id} of DAG {lease.dag_id} is running for "
+                f"{self._paths.destination}. Retry when it has finished. If it was killed, clear it, or "
                 "wait until its lease expires."
             )
         with local_copy(store.files.work_items) as local:

@@ -55,7 +55,7 @@ class Status(str, Enum):
 
 
 OLDER: Final = (
-    Column("path", "VARCHAR", "The file, relative to the destination."),
+    Column("path", "VARCHAR", "Path of the file, relative to the destination."),
     Column("request_hash", "VARCHAR", "Hash of the request that the image was submitted with."),
     Column("sha256", "VARCHAR", "Checksum of the file, hex."),
     Column("size", "BIGINT", "Bytes."),
@@ -64,26 +64,34 @@ OLDER: Final = (
 """Columns of an older version of a row's image."""
 
 MANIFEST: Final = (
-    Column("name", "VARCHAR", "The row: its sku, and its view where that is not 'main' (sku/view)."),
-    Column("sku", "VARCHAR", "The catalog's own key of the product."),
+    Column("name", "VARCHAR", "Name of the row: sku, or sku/view unless the view is 'main'."),
+    Column("sku", "VARCHAR", "The product's key in the catalog."),
     Column("view", "VARCHAR", "Which image of the product; 'main' by default."),
-    Column("request_hash", "VARCHAR", "Hash of the request, 32 hex digits: with the name, the ledger's key."),
-    Column("status", "VARCHAR", "'live'; 'retired' once the catalog does not name the row any more."),
-    Column("path", "VARCHAR", "The file, relative to the destination. Another image has another path."),
-    Column("format", "VARCHAR", "The image's format as Pillow calls it: JPEG, PNG, WEBP."),
+    Column(
+        "request_hash",
+        "VARCHAR",
+        "Hash of the request, 32 hexadecimal digits. Name and hash identify the row in the ledger.",
+    ),
+    Column("status", "VARCHAR", "'live', or 'retired' if the row is no longer in the catalog."),
+    Column(
+        "path",
+        "VARCHAR",
+        "Path of the file, relative to the destination. A path is never reused for another image.",
+    ),
+    Column("format", "VARCHAR", "Format of the image: JPEG, PNG or WEBP."),
     Column("width", "BIGINT", "Pixels."),
     Column("height", "BIGINT", "Pixels."),
     Column("size", "BIGINT", "Bytes."),
     Column("sha256", "VARCHAR", "Checksum of the file, hex."),
-    Column("seed", "BIGINT", "The seed that the image was generated with; null where it is not known."),
-    Column("image", "VARCHAR", "The source image as the catalog names it, without its signature."),
-    Column("positive_prompt", "VARCHAR", "The prompt that the image was generated with."),
-    Column("result_key", "VARCHAR", "The job that generated it."),
-    Column("plan_id", "VARCHAR", "The plan that published the row last."),
-    Column("run_id", "VARCHAR", "That plan's DAG run."),
-    Column("published_at", "VARCHAR", "When the row was published last, ISO 8601 in UTC."),
-    Column("retired_at", "VARCHAR", "When it was retired, likewise; '' while it is live."),
-    Column("retired_by", "VARCHAR", "The plan that retired it; '' while it is live."),
+    Column("seed", "BIGINT", "Seed that the image was generated with; null if it is not known."),
+    Column("image", "VARCHAR", "Source image as in the catalog, without its signature."),
+    Column("positive_prompt", "VARCHAR", "Prompt that the image was generated with."),
+    Column("result_key", "VARCHAR", "Result key of the job that generated it."),
+    Column("plan_id", "VARCHAR", "Plan that last published the row."),
+    Column("run_id", "VARCHAR", "DAG run of that plan."),
+    Column("published_at", "VARCHAR", "When the row was last published, ISO 8601 in UTC."),
+    Column("retired_at", "VARCHAR", "When the row was retired, ISO 8601 in UTC; '' while it is live."),
+    Column("retired_by", "VARCHAR", "Plan that retired the row; '' while it is live."),
     Column(
         "planned_by",
         "VARCHAR",
@@ -92,9 +100,9 @@ MANIFEST: Final = (
     Column(
         "since",
         "BIGINT",
-        "Number of the manifest that changed the row last: a reader that has read a later one has the row.",
+        "Number of the manifest that last changed the row.",
     ),
-    Column("versions", f"STRUCT({ddl(OLDER)})[]", "Older versions of its image that are kept, newest first."),
+    Column("versions", f"STRUCT({ddl(OLDER)})[]", "Older versions of the image that are kept, newest first."),
 )
 """Every column of the manifest. A text is never null."""
 
@@ -274,9 +282,9 @@ def _rebuilt_rows(layout: CatalogPaths, header: Header, damage: str) -> Iterator
 
 
 def read_manifest(destination: str | ObjectStoragePath) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the manifest in force, as :data:`MANIFEST`; none if nothing was ever published.
+    """Yield the rows of the current manifest; none if nothing has been published.
 
-    :param destination: the folder of ``manifest.json``.
+    :param destination: the folder that contains ``manifest.json``.
     :raises DamagedManifestError: if the manifest cannot be read.
     """
     layout = CatalogPaths(storage_path(destination))
@@ -293,7 +301,7 @@ def read_manifest(destination: str | ObjectStoragePath) -> Iterator[dict[str, An
 
 
 @contextlib.contextmanager
-def live_rows(db: duckdb.DuckDBPyConnection, layout: CatalogPaths) -> Iterator[None]:
+def live_rows(db: duckdb.DuckDBPyConnection, paths: CatalogPaths) -> Iterator[None]:
     """Give ``db`` the view ``live`` of the live rows: name, sku, view, request_hash.
 
     The view can be used for as long as the context lasts.
@@ -315,7 +323,7 @@ def live_rows(db: duckdb.DuckDBPyConnection, layout: CatalogPaths) -> Iterator[N
         yield
 
 
-def published_by(layout: CatalogPaths, plan_id: str) -> dict[str, str]:
+def published_by(paths: CatalogPaths, plan_id: str) -> dict[str, str]:
     """The paths of the rows that a plan has published, by row name.
 
     DuckDB selects them: a manifest may have a million rows that other plans published.

@@ -124,7 +124,7 @@ class PlanStore:
 
     @property
     def cancelled_reason(self) -> str:
-        """Why the plan was cancelled; ``''`` if it was not.
+        """Why the plan was canceled; ``''`` if it was not.
 
         :raises BgRepStateError: if the file that says so is damaged.
         """
@@ -232,7 +232,7 @@ class PlanStore:
             return
 
     def unfinished(self) -> list[str]:
-        """The shards that did not finish, and why, one sentence each; none of a cancelled plan."""
+        """The shards that did not finish, and why, one sentence each; none of a canceled plan."""
         if self.cancelled_reason:
             return []
         return [reason for shard in range(self.plan.shards) if (reason := self._unfinished(shard))]
@@ -298,8 +298,8 @@ class PlanStore:
 
     def _missing(self, path: Any) -> BgRepStateError:
         return BgRepStateError(
-            f"{path} cannot be found: the plan task did not finish, or the plan was removed. Clear the plan "
-            "task, or start a new run."
+            f"{path} cannot be found: the plan task did not finish, or the plan was deleted. Clear the plan "
+            "task, or start a new DAG run."
         )
 
     def _json_lines(self, path: Any) -> Iterator[dict[str, Any]]:

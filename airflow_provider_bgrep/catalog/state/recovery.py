@@ -1,24 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Derives what each row of a shard came to from what its generate task wrote. Only this module reads
+"""Derives the result of each row of a shard from the files of its generate task. Only this module reads
 journals.
 
-A shard's results are written once, by its check task, and every other task reads those. They are missing or
-out of date if the run died before the check, if the generate task was cleared alone, or if the answer to a
-submit came late. Then the rows are derived here again, by these rules:
+A shard's results are written once, by its check task, and all other tasks read them. They are missing or
+out of date if the run died before the check, if only the generate task was cleared, or if the response to
+a submit came late. Then the results are derived again, by these rules:
 
-1. Facts belong to submits. A submit of a row is known by the row's name and the submit's nonce. Neither the
-   time nor the place at which a fact was written decides anything.
-2. A submit only goes forward: unknown, pending, expired, failed, partial, generated. If several files
-   describe one submit, the one that is furthest along counts. At a tie the one with more detail counts:
-   results before manifest, manifest before journal, journal before the work item.
-3. The submits of a row are ordered as the journal lists them, after those that the journal does not know:
-   that of an earlier plan, which the work item carries, is the first. The last submit decides what the row
-   came to.
-4. The submits before it are superseded, and kept because they may be billed. A superseded submit that is
-   pending has failed, because only a failed image task is submitted again.
-5. A refused submit is not billed. It decides only what a row without any other submit came to.
+1. Facts belong to submits. A submit of a row is identified by the row's name and the submit's nonce. When
+   and where a fact was written does not matter.
+2. A submit only moves forward: unknown, pending, expired, failed, partial, generated. If several files
+   describe a submit, the one that is furthest along counts. If they are equal, the one with more detail
+   counts: results before manifest, manifest before journal, journal before work item.
+3. The submits of a row have the order of the journal. Submits that are not in the journal come first: a
+   submit of an earlier plan is in the work item. The last submit determines the result of the row.
+4. Earlier submits are superseded, and kept because they may be billed. A superseded submit that is pending
+   has failed, because only a failed image task is submitted again.
+5. A refused submit is not billed. It determines the result only if the row has no other submit.
 
-Results are complete if they name every submit that the journal and the manifest name, and are as far along.
+Results are complete if they contain every submit of journal and manifest, and are as far along.
 """
 
 from __future__ import annotations
@@ -311,9 +310,7 @@ def _results(store: PlanStore, shard: int) -> list[ResultRow] | None:
     try:
         return list(store.results(shard, _NAMES, superseded=True)) if store.has_results(shard) else None
     except BgRepStateError as error:
-        _log.warning(
-            "The results of shard %d are derived again, and its images checked again: %s", shard, error
-        )
+        _log.warning("The results of shard %d are derived and its images checked again: %s", shard, error)
         return None
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Retention: deletes what nobody needs any more under ``{destination}/_bgrep``. See ADR 0007.
+"""Retention: deletes what is no longer needed under ``{destination}/_bgrep``. See ADR 0007.
 
 * Plan folders that are not among the ``keep_plans`` newest, once the ledger has everything that they know.
 * Generated images, job records and key files that no plan and no ledger entry needs.
@@ -87,16 +87,17 @@ class Deleted:
 
 
 def delete_unneeded(paths: CatalogPaths, plan_id: str, keep_plans: int) -> Deleted:
-    """Delete plan folders and images that nobody needs any more.
+    """Delete plan folders and images that are no longer needed.
 
-    A failure is logged as a warning, and left to the next run.
+    A failure is logged as a warning, and the next run continues.
 
-    :param plan_id: the plan that the caller works on; its folder stays.
-    :param keep_plans: how many of the newest plan folders stay, at least 1; dry runs count.
+    :param plan_id: the plan of the caller, whose folder stays.
+    :param keep_plans: number of newest plan folders that stay, at least 1. Dry runs count.
     """
     try:
         deleted = _Retention(paths).run(plan_id, keep_plans)
-    except Exception as error:  # the store may not allow us to delete; what was published counts nevertheless
+    except Exception as error:  # the storage may not allow deletes, which does not affect what was
+        # published
         _log.warning("Could not delete all unneeded files in %s: %s", paths.root, sanitize_message(error))
         return Deleted()
     if deleted.plans or deleted.images:
@@ -185,7 +186,7 @@ def unneeded_records(names: Iterable[str], jobs: Collection[str], nonces: Collec
 
     :param names: of the files.
     :param jobs: jobs that a plan may still read, as file names have them.
-    :param nonces: submits that a plan may still read, likewise.
+    :param nonces: submits that a plan may still read, as file names have them.
     """
     unneeded = []
     for name in names:

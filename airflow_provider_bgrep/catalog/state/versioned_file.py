@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compare-and-swap on object storage: a value in numbered files, of which the highest number is in force.
+"""Compare-and-swap on object storage: a value in numbered files, of which the highest number is current.
 
 To commit is to create the file with the next number. Creating a file exclusively is atomic on local disks,
 S3 and Google Cloud Storage, so of several writers that try for the same number one succeeds. The others read
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 ATTEMPTS: Final = 50
-"""How often a commit is tried before it fails."""
+"""Number of attempts before a commit fails."""
 
 _JITTER: Final = (0.01, 0.2)
 """Seconds between two attempts, at random, so that writers that collided do not collide again."""
@@ -70,7 +70,7 @@ class VersionedFile(Generic[T]):
         return max(self.numbers(), default=0)
 
     def latest(self) -> T | None:
-        """The value in force; ``None`` before the first commit.
+        """The current value; ``None`` before the first commit.
 
         :raises BgRepStateError: if its file is damaged.
         """
@@ -86,16 +86,16 @@ class VersionedFile(Generic[T]):
         return None if data is None else self._decode(data, number, path)
 
     def commit(self, change: Callable[[T | None, int], T | None]) -> tuple[T | None, int]:
-        """Replace the value in force by what ``change`` computes from it.
+        """Replace the current value by what ``change`` computes from it.
 
         ``change`` runs again with a newer value each time that another writer commits first. It must make no
         further change to a value that it made already: a store may create a file and fail to say so.
 
-        :param change: called with the value in force (``None`` before the first commit) and the number that a
+        :param change: called with the current value (``None`` before the first commit) and the number that a
             new value would have. It returns the new value, or an equal one if there is nothing to change.
-        :return: the value now in force, and its number.
+        :return: the current value, and its number.
         :raises BgRepConflictError: if other writers were first in all of 50 attempts.
-        :raises BgRepStateError: if the value in force is damaged.
+        :raises BgRepStateError: if the current value is damaged.
         """
         for attempt in range(ATTEMPTS):
             if attempt:
@@ -107,7 +107,7 @@ class VersionedFile(Generic[T]):
             if self.create(value, number + 1):
                 return value, number + 1
         raise BgRepConflictError(
-            f"Could not commit to {self._folder} after {ATTEMPTS} attempts because other runs committed "
+            f"Could not commit to {self._folder} after {ATTEMPTS} attempts, because other runs committed "
             "first. Retry the task."
         )
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
-from airflow_provider_bgrep.emulator.render.words import Colour, Wish
+from airflow_provider_bgrep.emulator.render.words import Color, Wish
 
 Array = npt.NDArray[Any]
 
@@ -23,7 +23,7 @@ class Canvas:
     :param width: pixels.
     :param height: pixels.
     :param rng: the only random generator of the scene.
-    :param wish: scene, light and colours of the prompt.
+    :param wish: scene, light and colors of the prompt.
     :param base: where the product stands, as a share of the height.
     :param top: where it ends.
     """
@@ -60,7 +60,7 @@ class Canvas:
         down = across / self.aspect if down is None else down
         return fractal(self.rng, self.height, self.width, across, down, octaves, gain)
 
-    def vertical(self, *stops: tuple[float, Colour]) -> Array:
+    def vertical(self, *stops: tuple[float, Color]) -> Array:
         """A gradient from top to bottom, as an image."""
         places = [stop[0] for stop in stops]
         bands = [np.interp(self.y[:, 0], places, [stop[1][i] for stop in stops]) for i in range(3)]
@@ -111,13 +111,13 @@ def fractal(
     return np.asarray(np.clip(total / np.float32(whole), 0, 1))
 
 
-def rgb(colour: Any) -> Array:
-    """Return a colour as an array."""
-    return np.asarray(colour, np.float32)
+def rgb(color: Any) -> Array:
+    """Return a color as an array."""
+    return np.asarray(color, np.float32)
 
 
 def mix(a: Any, b: Any, share: Any) -> Array:
-    """Two images, or colours, by a share between 0 and 1."""
+    """Two images, or colors, by a share between 0 and 1."""
     share = np.asarray(share, np.float32)
     if share.ndim == 2:
         share = share[:, :, None]
@@ -174,7 +174,7 @@ def _boxed(plane: Array, radius: float) -> Array:
 
 
 def _soft(drawing: Image.Image, radius: float) -> Image.Image:
-    """A painting out of focus: its colours are weighed by its coverage, or edges would turn black."""
+    """A painting out of focus: its colors are weighed by its coverage, or edges would turn black."""
     return (
         drawing.convert("RGBa")
         .filter(ImageFilter.BoxBlur(radius))
@@ -194,19 +194,19 @@ def lit(height: Array, light: Sequence[float] = (-0.6, -0.5, 0.6), relief: float
 def terrain(
     canvas: Canvas,
     heights: Array,
-    colours: Array,
+    colors: Array,
     *,
     eye: float,
     near: float,
     far: float,
     lift: float,
     fog: Callable[[Array], Array],
-    haze: Colour,
+    haze: Color,
 ) -> tuple[Array, Array]:
     """A height map seen in perspective.
 
     :param heights: the map between 0 and 1; its last row is nearest.
-    :param colours: its colours, lit.
+    :param colors: its colors, lit.
     :param eye: the eye's height above 0.
     :param near: distance of the last row.
     :param far: distance of the first.
@@ -230,7 +230,7 @@ def terrain(
     covered = index < len(distance)
     index = np.minimum(index, len(distance) - 1)
     columns = np.arange(canvas.width)[None, :]
-    image = colours[np.rint(row).astype(int)[index], np.rint(col).astype(int)[index, columns]]
+    image = colors[np.rint(row).astype(int)[index], np.rint(col).astype(int)[index, columns]]
     thick = fog(distance / np.float32(far))[index]
     return mix(image, np.array(haze, np.float32), thick), covered.astype(np.float32)
 

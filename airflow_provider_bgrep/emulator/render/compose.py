@@ -137,7 +137,7 @@ def _shadow(canvas: Canvas, alpha: Array, scene: str) -> Array:
     if base - top < 2:
         return np.zeros_like(alpha)
     solid = (alpha > 0.5).astype(np.float32)
-    # Feet: where the product ends downwards, within its lower third.
+    # Feet: where the product ends downward, within its lower third.
     feet = solid.copy()
     feet[:-1] *= 1 - solid[1:]
     feet *= smooth(
@@ -169,8 +169,8 @@ def _shadow(canvas: Canvas, alpha: Array, scene: str) -> Array:
 def _developed(canvas: Canvas, scene: Array, task: dict[str, Any]) -> Array:
     """Apply guidance and steps: saturation and contrast; grain if the steps are few."""
     guidance, steps = float(task["guidance_scale"]), int(task["steps"])
-    grey = scene.mean(2, keepdims=True)
-    scene = grey + (scene - grey) * np.float32(0.82 + 0.024 * guidance)
+    gray = scene.mean(2, keepdims=True)
+    scene = gray + (scene - gray) * np.float32(0.82 + 0.024 * guidance)
     scene = 0.5 + (scene - 0.5) * np.float32(0.94 + 0.008 * guidance)
     rough = 0.006 + max(0, 50 - steps) * 0.0012
     grain = canvas.rng.normal(0, rough, scene.shape[:2]).astype(np.float32)[:, :, None]
@@ -179,19 +179,19 @@ def _developed(canvas: Canvas, scene: Array, task: dict[str, Any]) -> Array:
 
 
 def _without_fringe(source: Image.Image, keep: Image.Image) -> Image.Image:
-    """Return the source with the product's colours extended over its soft edge.
+    """Return the source with the product's colors extended over its soft edge.
 
     Pixels that the mask keeps whole are pasted as they are; only half-kept ones, which have some of
-    the old background in them, take their colour from whole ones beside them.
+    the old background in them, take their color from whole ones beside them.
     """
     solid = (np.asarray(keep) == 255).astype(np.float32)
     if not solid.any() or solid.all():
         return source
     radius = max(1.5, source.width / 400)
-    colours = np.asarray(source).astype(np.float32)
+    colors = np.asarray(source).astype(np.float32)
     weight = blurred(solid, radius)[:, :, None]
-    spread = blurred(colours * solid[:, :, None], radius) / np.maximum(weight, 1e-4)
-    return Image.fromarray(np.clip(np.where(weight > 0.01, spread, colours), 0, 255).astype(np.uint8))
+    spread = blurred(colors * solid[:, :, None], radius) / np.maximum(weight, 1e-4)
+    return Image.fromarray(np.clip(np.where(weight > 0.01, spread, colors), 0, 255).astype(np.uint8))
 
 
 def _png(image: Image.Image, task: dict[str, Any], number: int) -> bytes:

@@ -19,11 +19,11 @@ from airflow_provider_bgrep.emulator.render.canvas import (
     smooth,
 )
 from airflow_provider_bgrep.emulator.render.streets import bokeh
-from airflow_provider_bgrep.emulator.render.words import Colour
+from airflow_provider_bgrep.emulator.render.words import Color
 
 
 def silk(canvas: Canvas) -> Array:
-    """Folds of soft cloth in the colour the prompt names."""
+    """Folds of soft cloth in the color the prompt names."""
     rng = canvas.rng
     x, y = canvas.x * canvas.aspect, canvas.y
     bend_x, bend_y = canvas.noise(1.6, 1.6, 3, 0.4) - 0.5, canvas.noise(1.6, 1.6, 3, 0.4) - 0.5
@@ -41,7 +41,7 @@ def silk(canvas: Canvas) -> Array:
     relief = canvas.width / 16
     shade = lit(height, (-0.55, -0.65, 0.52), relief)
     gloss = lit(height, (0.20, -0.72, 0.66), relief) ** 14
-    base = rgb(canvas.wish.colour)
+    base = rgb(canvas.wish.color)
     if canvas.wish.has("pale|soft|light|浅|淡"):
         base = mix(base, (1, 1, 1), 0.30)
     dark = base**1.9 * 0.50
@@ -61,7 +61,7 @@ def living_room(canvas: Canvas) -> Array:
         (0.80, 0.82, 0.86),
         (0.83, 0.84, 0.76),
     )
-    wall = rgb(mix(wish.colour, (1, 1, 1), 0.35) if wish.named else walls[int(rng.integers(len(walls)))])
+    wall = rgb(mix(wish.color, (1, 1, 1), 0.35) if wish.named else walls[int(rng.integers(len(walls)))])
     image = (
         np.broadcast_to(wall, (canvas.height, canvas.width, 3))
         * (0.97 + 0.05 * canvas.noise(5, 5, 3))[:, :, None]
@@ -108,7 +108,7 @@ def _boards(canvas: Canvas, floor: float) -> Array:
     tone = np.sin(board * 12.9898 + np.floor(v + board * 0.37) * 4.1) * 0.5 + 0.5
     grain = fractal(canvas.rng, 256, 512, 90, 4, 4, 0.6)
     fine = grain[(v * 80 % 256).astype(int) + np.zeros_like(u, int), (u * 60 % 512).astype(int)]
-    woods: tuple[tuple[Colour, Colour], ...] = (
+    woods: tuple[tuple[Color, Color], ...] = (
         ((0.62, 0.46, 0.31), (0.80, 0.64, 0.46)),
         ((0.42, 0.27, 0.17), (0.58, 0.40, 0.26)),
         ((0.70, 0.60, 0.48), (0.85, 0.76, 0.64)),
@@ -155,13 +155,11 @@ def _framed(canvas: Canvas, draw: Any, w: int, h: int, x: float) -> None:
 def _sofa(canvas: Canvas, draw: Any, w: int, h: int, floor: float, x: float) -> None:
     hue, rng = canvas.rng.random(), canvas.rng
 
-    def tone(value: float, grey: float = 0.26) -> tuple[int, ...]:
-        return (*(int(255 * c) for c in colorsys.hsv_to_rgb(hue, grey, value)), 255)
+    def tone(value: float, gray: float = 0.26) -> tuple[int, ...]:
+        return (*(int(255 * c) for c in colorsys.hsv_to_rgb(hue, gray, value)), 255)
 
-    def cushion(a: float, b: float, c: float, d: float, colour: tuple[int, ...]) -> None:
-        draw.rounded_rectangle(
-            ((x + a) * w, (floor + b) * h, (x + c) * w, (floor + d) * h), 0.022 * w, colour
-        )
+    def cushion(a: float, b: float, c: float, d: float, color: tuple[int, ...]) -> None:
+        draw.rounded_rectangle(((x + a) * w, (floor + b) * h, (x + c) * w, (floor + d) * h), 0.022 * w, color)
 
     draw.ellipse(((x - 0.01) * w, (floor + 0.035) * h, (x + 0.57) * w, (floor + 0.085) * h), (30, 25, 20, 90))
     for foot in (0.04, 0.51):
@@ -230,7 +228,7 @@ def table(canvas: Canvas) -> Array:
     edge = float(np.clip(canvas.base - 0.30 * (canvas.base - canvas.top), 0.45, 0.85))
     image = canvas.vertical((0, (0.42, 0.30, 0.22)), (edge, (0.72, 0.55, 0.38)), (1, (0.5, 0.35, 0.2)))
     if canvas.wish.named:
-        image = mix(image, canvas.wish.colour, 0.45)
+        image = mix(image, canvas.wish.color, 0.45)
     shapes, draw, k = canvas.painting()
     for _ in range(9):
         x, wide, top = (
@@ -268,12 +266,12 @@ def table(canvas: Canvas) -> Array:
 
 
 def studio(canvas: Canvas) -> Array:
-    """A podium before coloured paper, with the shadow of leaves on it."""
+    """A podium before colored paper, with the shadow of leaves on it."""
     rng = canvas.rng
-    base = mix(canvas.wish.colour, (1, 1, 1), 0.15)
+    base = mix(canvas.wish.color, (1, 1, 1), 0.15)
     image: Array
-    hue, grey, value = colorsys.rgb_to_hsv(*(float(c) for c in base))
-    near = rgb(colorsys.hsv_to_rgb((hue + rng.uniform(-0.05, 0.05)) % 1, grey * 0.75, min(1, value * 1.05)))
+    hue, gray, value = colorsys.rgb_to_hsv(*(float(c) for c in base))
+    near = rgb(colorsys.hsv_to_rgb((hue + rng.uniform(-0.05, 0.05)) % 1, gray * 0.75, min(1, value * 1.05)))
     image = mix(near, base, smooth(0, 1, canvas.y + 0.3 * canvas.x)[:, :, None]) * np.float32(0.94)
     light = np.exp(-np.hypot((canvas.x - 0.35) * canvas.aspect, canvas.y - 0.3) * 1.6)
     image = image * (0.86 + 0.24 * light)[:, :, None]
@@ -313,7 +311,7 @@ def _leaf_shadows(canvas: Canvas, image: Array) -> Array:
     return np.asarray(image * (1 - 0.22 * blurred(shadow, canvas.width / 110))[:, :, None], np.float32)
 
 
-def _podium(canvas: Canvas, image: Array, colour: Array) -> Array:
+def _podium(canvas: Canvas, image: Array, color: Array) -> Array:
     middle, wide, flat = 0.5, 0.48, 0.125
     low = canvas.base - 0.05
     across = (canvas.x - middle) / wide
@@ -321,7 +319,7 @@ def _podium(canvas: Canvas, image: Array, colour: Array) -> Array:
     rim = low + flat * np.sqrt(np.clip(1 - across**2, 0, 1))
     side = (np.abs(across) < 1) & (canvas.y > low) & (canvas.y < rim + 0.10)
     shade = 0.97 - 0.32 * np.clip(across, -1, 1) ** 2 * np.sign(across) - 0.10
-    white = mix(colour, (1, 1, 1), 0.45)
+    white = mix(color, (1, 1, 1), 0.45)
     marble = 1 - 0.10 * smooth(0.035, 0.0, np.abs(canvas.noise(4, 4, 5, 0.6) - 0.5)) * canvas.wish.has(
         "marble|大理石"
     )

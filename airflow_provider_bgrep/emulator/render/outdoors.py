@@ -19,9 +19,9 @@ from airflow_provider_bgrep.emulator.render.canvas import (
     stretch,
     terrain,
 )
-from airflow_provider_bgrep.emulator.render.words import Colour
+from airflow_provider_bgrep.emulator.render.words import Color
 
-_SKIES: Final[dict[str, tuple[Colour, Colour, Colour]]] = {
+_SKIES: Final[dict[str, tuple[Color, Color, Color]]] = {
     # zenith, middle, horizon
     "day": ((0.16, 0.40, 0.76), (0.44, 0.66, 0.90), (0.83, 0.91, 0.96)),
     "warm": ((0.30, 0.50, 0.76), (0.62, 0.74, 0.86), (0.98, 0.91, 0.80)),
@@ -75,7 +75,7 @@ def _clouds(canvas: Canvas, image: Array, cover: float) -> Array:
 
 
 def _tone(canvas: Canvas) -> Array:
-    """The colour of what the light falls on."""
+    """The color of what the light falls on."""
     tones = {
         "day": (1, 1, 1),
         "warm": (1.06, 1.0, 0.90),
@@ -99,15 +99,15 @@ def mountains(canvas: Canvas) -> Array:
     green = "meadow" in canvas.wish.others or canvas.wish.has("grass|grasslands?|草原|草")
     steep = np.hypot(*np.gradient(heights * 95))
     bare = smooth(0.90, 1.55, steep + 0.7 * (_map(canvas, 40, 4) - 0.5)) * smooth(1.0, 0.55, heights)
-    colours = mix(snow, rock, bare * 0.85)
+    colors = mix(snow, rock, bare * 0.85)
     if green:
         grass = mix((0.20, 0.31, 0.10), (0.55, 0.62, 0.26), _map(canvas, 50, 4)) * (
             0.45 + 0.75 * shade[:, :, None]
         )
         line = 0.20 + 0.16 * _map(canvas, 16, 4)
-        colours = mix(colours, grass, smooth(0.03, -0.03, heights - line))
+        colors = mix(colors, grass, smooth(0.03, -0.03, heights - line))
     view, covered = terrain(
-        canvas, heights, colours * _tone(canvas), eye=0.30, near=0.6, far=5.0, lift=1.9,
+        canvas, heights, colors * _tone(canvas), eye=0.30, near=0.6, far=5.0, lift=1.9,
         fog=lambda d: np.clip(0.60 * d - 0.10, 0, 0.5), haze=_SKIES[canvas.wish.light][2],
     )  # fmt: skip
     image = mix(image, view, covered)
@@ -176,17 +176,17 @@ def _flowers(canvas: Canvas, image: Array) -> Array:
     drawing, draw, k = canvas.painting()
     rng, edge = canvas.rng, canvas.base - 0.22 * (canvas.base - canvas.top)
     petals = [(250, 250, 245), (245, 190, 60), (236, 120, 150), (170, 130, 220), (235, 90, 80)]
-    named = tuple(int(255 * c) for c in canvas.wish.colour)
+    named = tuple(int(255 * c) for c in canvas.wish.color)
     for depth in np.sort(rng.random(420)) ** 1.6:
         size = (2 + 13 * depth) * k * canvas.width / 1000
         x, y = rng.random() * canvas.width * k, (edge + 0.02 + depth * (1.02 - edge)) * canvas.height * k
-        colour = named if canvas.wish.named and rng.random() < 0.6 else petals[int(rng.integers(len(petals)))]
+        color = named if canvas.wish.named and rng.random() < 0.6 else petals[int(rng.integers(len(petals)))]
         draw.line((x, y, x + rng.normal() * size, y + size * 2), (60, 95, 30, 200), max(1, int(size / 5)))
         for turn in range(5):
             a = turn * 2 * np.pi / 5 + depth * 9
             px, py = x + np.cos(a) * size * 0.55, y + np.sin(a) * size * 0.36
             draw.ellipse(
-                (px - size * 0.42, py - size * 0.32, px + size * 0.42, py + size * 0.32), (*colour[:3], 245)
+                (px - size * 0.42, py - size * 0.32, px + size * 0.42, py + size * 0.32), (*color[:3], 245)
             )
         draw.ellipse((x - size * 0.28, y - size * 0.2, x + size * 0.28, y + size * 0.2), (250, 215, 90, 255))
     return canvas.over(image, drawing, 0.7)
@@ -248,8 +248,8 @@ def _far_shore(canvas: Canvas, image: Array) -> Array:
     for layer in range(3):
         ridge = fractal(canvas.rng, 2, canvas.width, 3 + 3 * layer, 1, 6, 0.5)[0]
         top = canvas.horizon - (0.15 - 0.045 * layer) * stretch(ridge[None])[0] - 0.012
-        colour = mix((0.58, 0.68, 0.80), (0.24, 0.38, 0.44), layer / 2) * _tone(canvas)
-        image = mix(image, colour, smooth(0, 0.003, canvas.y - top[None, :]))
+        color = mix((0.58, 0.68, 0.80), (0.24, 0.38, 0.44), layer / 2) * _tone(canvas)
+        image = mix(image, color, smooth(0, 0.003, canvas.y - top[None, :]))
     return image
 
 
@@ -288,7 +288,7 @@ def _gulls(canvas: Canvas, image: Array) -> Array:
 def forest(canvas: Canvas) -> Array:
     """Trunks in mist, leaves on the ground."""
     autumn = canvas.wish.has("autumn|golden|leaves|fall|秋|落叶|金")
-    leaves: tuple[Colour, Colour] = (
+    leaves: tuple[Color, Color] = (
         ((0.55, 0.22, 0.05), (0.98, 0.70, 0.20)) if autumn else ((0.10, 0.24, 0.07), (0.55, 0.70, 0.25))
     )
     haze = mix((0.86, 0.90, 0.80), (0.99, 0.88, 0.66), 1.0 if autumn else 0.25)
@@ -312,7 +312,7 @@ def forest(canvas: Canvas) -> Array:
 
 def _trunks(canvas: Canvas, image: Array, near: float, ground: float, haze: Array) -> Array:
     drawing, draw, k = canvas.painting()
-    colour = tuple(int(255 * c) for c in mix(haze, (0.13, 0.09, 0.07), 0.25 + 0.65 * near))
+    color = tuple(int(255 * c) for c in mix(haze, (0.13, 0.09, 0.07), 0.25 + 0.65 * near))
     for _ in range(int(13 - 8 * near)):
         x = canvas.rng.uniform(-0.02, 1.02) * canvas.width * k
         wide = (0.006 + 0.024 * near) * canvas.rng.uniform(0.6, 1.5) * canvas.width * k
@@ -320,14 +320,14 @@ def _trunks(canvas: Canvas, image: Array, near: float, ground: float, haze: Arra
         lean = canvas.rng.normal(0, 0.02) * canvas.width * k
         draw.polygon(
             [(x - wide, foot), (x + wide, foot), (x + lean + wide * 0.6, 0), (x + lean - wide * 0.6, 0)],
-            (*colour, 255),
+            (*color, 255),
         )
     return canvas.over(image, drawing, 0.5)
 
 
 def space(canvas: Canvas) -> Array:
     """A nebula over a moon's dust."""
-    base = rgb(canvas.wish.colour if canvas.wish.named else (0.35, 0.30, 0.75))
+    base = rgb(canvas.wish.color if canvas.wish.named else (0.35, 0.30, 0.75))
     clouds = stretch(canvas.noise(2.6, 2.6, 6, 0.55)) ** 2
     other = stretch(canvas.noise(3.4, 3.0, 6, 0.55)) ** 2.5
     image = rgb((0.012, 0.014, 0.04)) + clouds[:, :, None] * base * 0.75

@@ -47,9 +47,9 @@ def graffiti(canvas: Canvas) -> Array:
         wall
         * (1.05 - 0.30 * np.abs(canvas.x - 0.4) - 0.25 * smooth(floor - 0.25, floor, canvas.y))[:, :, None]
     )
-    grey = 0.42 + 0.16 * stretch(canvas.noise(120, 60, 4, 0.7)) - 0.10 * smooth(0.02, 0.0, canvas.y - floor)
+    gray = 0.42 + 0.16 * stretch(canvas.noise(120, 60, 4, 0.7)) - 0.10 * smooth(0.02, 0.0, canvas.y - floor)
     slabs = np.abs(((canvas.x - 0.5) / np.clip(canvas.y - floor + 0.25, 0.05, 1) * 0.9) % 1 - 0.5) < 0.006
-    pavement = (grey * (1 - 0.35 * slabs))[:, :, None] * rgb((1.0, 0.98, 0.95))
+    pavement = (gray * (1 - 0.35 * slabs))[:, :, None] * rgb((1.0, 0.98, 0.95))
     return np.clip(mix(wall, pavement, smooth(floor, floor + 0.003, canvas.y)), 0, 1)
 
 
@@ -67,11 +67,11 @@ def _bricks(canvas: Canvas) -> Array:
 
 def _cloud_of_paint(canvas: Canvas, draw: Any, w: float, h: float, hue: float) -> None:
     rng = canvas.rng
-    colour = tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.65, 0.95))
+    color = tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.65, 0.95))
     x, y, size = rng.uniform(0, w), rng.uniform(0, h), rng.uniform(0.06, 0.15) * w
     for _ in range(9):
         dx, dy, r = rng.normal(0, size * 0.4), rng.normal(0, size * 0.25), size * rng.uniform(0.3, 0.6)
-        draw.ellipse((x + dx - r, y + dy - r, x + dx + r, y + dy + r), (*colour, 215))
+        draw.ellipse((x + dx - r, y + dy - r, x + dx + r, y + dy + r), (*color, 215))
 
 
 def _bubble(canvas: Canvas, draw: Any, x: float, y: float, size: float, hue: float) -> None:
@@ -92,14 +92,14 @@ def _bubble(canvas: Canvas, draw: Any, x: float, y: float, size: float, hue: flo
     wide = size * 0.34
     bright = tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.80, 0.98))
     pale = tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.35, 1.0))
-    for dx, width, colour in (
+    for dx, width, color in (
         (size * 0.07, wide * 1.32, (20, 18, 30)), (0, wide * 1.32, (20, 18, 30)),
         (0, wide * 1.10, (250, 250, 250)), (0, wide, bright),
     ):  # fmt: skip
         moved = [(px + dx, py + dx) for px, py in points]
-        draw.line(moved, (*colour, 255), int(width), joint="curve")
+        draw.line(moved, (*color, 255), int(width), joint="curve")
         for px, py in moved:
-            draw.ellipse((px - width / 2, py - width / 2, px + width / 2, py + width / 2), (*colour, 255))
+            draw.ellipse((px - width / 2, py - width / 2, px + width / 2, py + width / 2), (*color, 255))
     draw.line(
         [(px - wide * 0.16, py - wide * 0.16) for px, py in points],
         (*pale, 255),
@@ -180,7 +180,7 @@ def bokeh(canvas: Canvas, count: int, band: tuple[float, float], bright: float, 
         radius = rng.uniform(0.006, 0.030) * canvas.width * k
         x, y = rng.uniform(0, 1) * canvas.width * k, rng.uniform(*band) * canvas.height * k
         hue = rng.random() if hues is None else rng.uniform(*hues)
-        colour = tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, rng.uniform(0.35, 0.9), 1.0))
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), (*colour, int(rng.integers(40, 130))))
+        color = tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, rng.uniform(0.35, 0.9), 1.0))
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), (*color, int(rng.integers(40, 130))))
     black = np.zeros((canvas.height, canvas.width, 3), np.float32)
     return canvas.over(black, drawing, 1.0) * np.float32(bright)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What words of a prompt mean to the renderer: a scene, a light, a colour.
+"""What words of a prompt mean to the renderer: a scene, a light, a color.
 
 Words are looked for as they are written, in English and Chinese. This is all the understanding of
 language there is.
@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 
 SCENES: Final[dict[str, str]] = {
     "graffiti": "graffiti|street art|mural|brick wall|涂鸦|艺术墙|砖墙",
@@ -38,7 +38,7 @@ LIGHTS: Final[dict[str, str]] = {
     "warm": "warm|cosy|cozy|candle|暖|温馨",
 }
 
-COLOURS: Final[dict[str, Colour]] = {
+COLORS: Final[dict[str, Color]] = {
     "yellow|黄|golden|gold|金": (0.93, 0.80, 0.50),
     "pink|粉|rose|玫瑰": (0.93, 0.66, 0.71),
     "red|红|scarlet|crimson": (0.74, 0.16, 0.17),
@@ -66,15 +66,15 @@ class Wish:
     :param scene: one of :data:`SCENES`.
     :param others: further scenes whose words it has, in their order.
     :param light: one of :data:`LIGHTS`, or ``day``.
-    :param colour: the first colour it names, or one drawn from its text.
-    :param named: whether it names a colour.
+    :param color: the first color it names, or one drawn from its text.
+    :param named: whether it names a color.
     :param words: the text itself, in small letters.
     """
 
     scene: str
     others: tuple[str, ...]
     light: str
-    colour: Colour
+    color: Color
     named: bool
     words: str
 
@@ -87,20 +87,20 @@ def understand(positive: str, negative: str = "") -> Wish:
     """Read a prompt.
 
     :param positive: what the background should be.
-    :param negative: what it should not hold: words of scenes, lights and colours are struck out.
+    :param negative: what it should not hold: words of scenes, lights and colors are struck out.
     """
     text = positive.casefold()
     unwanted = negative.casefold()
     scenes = _found(SCENES, text, unwanted)
     lights = _found(LIGHTS, text, unwanted)
-    colours = _found({words: words for words in COLOURS}, text, unwanted)
+    colors = _found({words: words for words in COLORS}, text, unwanted)
     digest = hashlib.sha256(text.encode("utf-8", "replace")).digest()
     return Wish(
         scene=scenes[0] if scenes else "studio",
         others=tuple(scenes[1:]),
         light=lights[0] if lights else "day",
-        colour=COLOURS[colours[0]] if colours else _OTHERS[digest[0] % len(_OTHERS)],
-        named=bool(colours),
+        color=COLORS[colors[0]] if colors else _OTHERS[digest[0] % len(_OTHERS)],
+        named=bool(colors),
         words=text,
     )
 

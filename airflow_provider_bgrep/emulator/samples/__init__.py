@@ -106,11 +106,11 @@ def _mask_size() -> tuple[bytes, str]:
     return _png(Image.new("L", (MIN_SIDE, MIN_SIDE), 255)), "image/png"
 
 
-def _mask_colour() -> tuple[bytes, str]:
+def _mask_color() -> tuple[bytes, str]:
     return _png(Image.new("RGB", (SIDE, SIDE), "red")), "image/png"
 
 
-def _mask_grey() -> tuple[bytes, str]:
+def _mask_gray() -> tuple[bytes, str]:
     return _png(Image.new("L", (SIDE, SIDE), 128)), "image/png"
 
 
@@ -122,8 +122,8 @@ BAD: Final = {
     "no-image": _no_image,
     "broken": _broken,
     "mask-size": _mask_size,
-    "mask-colour": _mask_colour,
-    "mask-grey": _mask_grey,
+    "mask-color": _mask_color,
+    "mask-gray": _mask_gray,
 }
 """Images and masks that are refused, by what is wrong; masks are for the sample ``bottle``."""
 

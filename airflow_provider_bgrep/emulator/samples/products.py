@@ -28,14 +28,14 @@ from airflow_provider_bgrep.emulator.samples.solids import (
     within,
     without,
 )
-from airflow_provider_bgrep.emulator.samples.studio import Colour, Paint, Part, Shot
+from airflow_provider_bgrep.emulator.samples.studio import Color, Paint, Part, Shot
 
 GOLD: Final = (0.83, 0.58, 0.24)
 STEEL: Final = (0.62, 0.64, 0.67)
 BLACK: Final = (0.018, 0.018, 0.022)
 
 
-def wood(light: Colour = (0.46, 0.25, 0.11), dark: Colour = (0.27, 0.125, 0.05), axis: str = "x") -> Paint:
+def wood(light: Color = (0.46, 0.25, 0.11), dark: Color = (0.27, 0.125, 0.05), axis: str = "x") -> Paint:
     """Grain along an axis."""
     near, far = np.array(light, np.float32), np.array(dark, np.float32)
 
@@ -50,9 +50,9 @@ def wood(light: Colour = (0.46, 0.25, 0.11), dark: Colour = (0.27, 0.125, 0.05),
     return paint
 
 
-def cloth(colour: Colour, threads: float = 120.0) -> Paint:
+def cloth(color: Color, threads: float = 120.0) -> Paint:
     """A weave."""
-    base = np.array(colour, np.float32)
+    base = np.array(color, np.float32)
 
     def paint(x: Array, y: Array, z: Array) -> Array:
         weave = np.sin((x + z * 0.6) * threads) * np.sin((y + z * 0.4) * threads)
@@ -66,7 +66,7 @@ def bottle() -> Shot:
     body = box(0.36, 0.40, 0.19, 0.075)
 
     def amber(x: Array, y: Array, z: Array) -> Array:
-        # Lighter towards the foot and the edges, where glass gathers light: painted, not traced.
+        # Lighter toward the foot and the edges, where glass gathers light: painted, not traced.
         edge = np.clip(np.abs(x) / 0.36, 0, 1) ** 4
         foot = np.clip((0.16 - y) / 0.12, 0, 1)
         level = np.clip((y - 0.66) / 0.01, 0, 1)
@@ -142,7 +142,7 @@ def lamp() -> Shot:
 
 
 def chair() -> Shot:
-    """A dining chair: a moulded seat on slanted legs."""
+    """A dining chair: a molded seat on slanted legs."""
     seat = blend(
         0.16,
         at(box(0.33, 0.030, 0.31, 0.03), 0, 0.62, 0),

@@ -19,9 +19,9 @@ Solid = Callable[[Array, Array, Array], Array]
 Vector = tuple[float, float, float]
 
 
-def rgb(colour: Any) -> Array:
-    """A colour to reckon with."""
-    return np.asarray(colour, np.float32)
+def rgb(color: Any) -> Array:
+    """A color to reckon with."""
+    return np.asarray(color, np.float32)
 
 
 def ball(radius: float) -> Solid:

@@ -17,9 +17,9 @@ from PIL import Image
 
 from airflow_provider_bgrep.emulator.samples.solids import Array, Solid
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 Paint = Callable[[Array, Array, Array], Array]
-"""A pattern: of points, their colours as an array of three columns."""
+"""A pattern: of points, their colors as an array of three columns."""
 
 _FAR: Final = 12.0
 _KEY: Final = np.array((-0.52, 0.74, 0.43), np.float32) / np.float32(1.0006)
@@ -31,14 +31,14 @@ class Part:
     """A solid and what it is made of.
 
     :param solid: its shape.
-    :param colour: its colour, linear, or a pattern.
+    :param color: its color, linear, or a pattern.
     :param gloss: how strongly it reflects at a right angle, 0.04 for most things, near 1 for metal.
     :param sharp: how sharp reflections are, 0 to 1.
     :param glow: how much light it gives by itself.
     """
 
     solid: Solid
-    colour: Colour | Paint
+    color: Color | Paint
     gloss: float = 0.04
     sharp: float = 0.5
     glow: float = 0.0
@@ -53,7 +53,7 @@ class Shot:
     :param distance: how far away it is.
     :param azimuth: from how far to the right it looks, in degrees.
     :param elevation: from how far above, in degrees.
-    :param backdrop: colour of the studio, linear.
+    :param backdrop: color of the studio, linear.
     """
 
     parts: Sequence[Part]
@@ -61,7 +61,7 @@ class Shot:
     distance: float = 4.2
     azimuth: float = 25.0
     elevation: float = 14.0
-    backdrop: Colour = (0.80, 0.80, 0.81)
+    backdrop: Color = (0.80, 0.80, 0.81)
 
 
 class Studio:
@@ -86,17 +86,17 @@ class Studio:
         start = self._cones()
         v, u = np.mgrid[0:size, 0:size].astype(np.float32)
         live = np.isfinite(start)
-        colour = np.zeros((size, size, 3), np.float32)
+        color = np.zeros((size, size, 3), np.float32)
         alpha = np.zeros((size, size), np.float32)
         depth = np.full((size, size), np.float32(_FAR))
-        colour[live], alpha[live], depth[live] = self._look(u[live], v[live], start[live])
-        again = _edges(colour, alpha) & live
+        color[live], alpha[live], depth[live] = self._look(u[live], v[live], start[live])
+        again = _edges(color, alpha) & live
         if again.any():
             near = _eroded(np.where(live, start, _FAR))[again]
             many = [self._look(u[again] + du, v[again] + dv, near) for du, dv in _OFFSETS]
-            colour[again] = sum(one[0] * one[1][:, None] for one in many) / len(many)
+            color[again] = sum(one[0] * one[1][:, None] for one in many) / len(many)
             alpha[again] = sum(one[1] for one in many) / len(many)
-        whole = colour + (1 - alpha[:, :, None]) * self._backdrop()
+        whole = color + (1 - alpha[:, :, None]) * self._backdrop()
         grain = np.random.default_rng(7).normal(0, 0.0035, (size, size, 1)).astype(np.float32)
         return _developed(whole, grain), Image.fromarray(np.round(alpha * 255).astype(np.uint8))
 
@@ -155,14 +155,14 @@ class Studio:
         return out
 
     def _look(self, u: Array, v: Array, start: Array) -> tuple[Array, Array, Array]:
-        """Colour, coverage and depth of rays."""
+        """Color, coverage and depth of rays."""
         t = self._march(u, v, start, np.float32(0.25 * self._lens / self._size))
         hit = np.isfinite(t)
-        colour = np.zeros((len(t), 3), np.float32)
+        color = np.zeros((len(t), 3), np.float32)
         if hit.any():
             ray = np.stack(self._rays(u[hit], v[hit]), 1)
-            colour[hit] = self._shade(self._eye + ray * t[hit][:, None], ray)
-        return colour, hit.astype(np.float32), np.where(hit, t, np.float32(_FAR))
+            color[hit] = self._shade(self._eye + ray * t[hit][:, None], ray)
+        return color, hit.astype(np.float32), np.where(hit, t, np.float32(_FAR))
 
     # -- light -----------------------------------------------------------------------------------
 
@@ -201,7 +201,7 @@ class Studio:
         for index, part in enumerate(self._shot.parts):
             mine = which == index
             if mine.any():
-                paint = part.colour
+                paint = part.color
                 albedo[mine] = paint(x[mine], y[mine], z[mine]) if callable(paint) else paint
         numbers = np.array([(part.gloss, part.sharp, part.glow) for part in self._shot.parts], np.float32)[
             which
@@ -263,7 +263,7 @@ class Studio:
 
 
 def _surroundings(direction: Array, sharp: Array) -> Array:
-    """What a product mirrors: a bright ceiling panel, two strips of light, grey walls, pale floor."""
+    """What a product mirrors: a bright ceiling panel, two strips of light, gray walls, pale floor."""
     x, y, z = direction.T
     soft = np.float32(0.04) + np.float32(0.5) * (1 - sharp) ** 2
 
@@ -280,8 +280,8 @@ def _surroundings(direction: Array, sharp: Array) -> Array:
     return np.asarray(base + ceiling + left + right, np.float32)
 
 
-def _edges(colour: Array, alpha: Array) -> npt.NDArray[np.bool_]:
-    tone = np.sqrt(np.clip(colour.mean(2), 0, 1)) + alpha
+def _edges(color: Array, alpha: Array) -> npt.NDArray[np.bool_]:
+    tone = np.sqrt(np.clip(color.mean(2), 0, 1)) + alpha
     across = np.abs(np.diff(tone, axis=1)) > 0.045
     down = np.abs(np.diff(tone, axis=0)) > 0.045
     edge = np.zeros(tone.shape, bool)
@@ -293,7 +293,7 @@ def _edges(colour: Array, alpha: Array) -> npt.NDArray[np.bool_]:
 
 
 def _eroded(depth: Array) -> Array:
-    """The smallest of each pixel's neighbours."""
+    """The smallest of each pixel's neighbors."""
     padded = np.pad(depth, 2, mode="edge")
     height, width = depth.shape
     near = [padded[j : j + height, i : i + width] for j in (0, 2, 4) for i in (0, 2, 4)]

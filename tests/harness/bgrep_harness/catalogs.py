@@ -70,8 +70,8 @@ CELLS: tuple[tuple[dict[str, str], str, str], ...] = (
     ({"image": "ftp://shop.example/mug.jpg"}, "image", "is not http or https"),
     ({"image": "data:image/png;base64,iVBORw0KGgo="}, "image", "is not http or https"),
     ({"image": "javascript:alert(1)"}, "image", "is not http or https"),
-    ({"image": "https://"}, "image", "names no host"),
-    ({"image": "https:///mug.jpg"}, "image", "names no host"),
+    ({"image": "https://"}, "image", "has no host"),
+    ({"image": "https:///mug.jpg"}, "image", "has no host"),
     ({"image": "https://[::1/mug.jpg"}, "image", "cannot be read"),
     ({"image": "https://shop.example:port/mug.jpg"}, "image", "cannot be read"),
     ({"image": "https://shop.example/a\nb.jpg"}, "image", "blank or a control"),
@@ -80,26 +80,26 @@ CELLS: tuple[tuple[dict[str, str], str, str], ...] = (
     ({"image": "#REF!"}, "image", "is not http or https"),
     ({"image": "=HYPERLINK(A1)"}, "image", "is not http or https"),
     ({"image": "n/a"}, "image", "is not http or https"),
-    ({"image": "https://user:secret@/mug.jpg"}, "image", "names no host"),
+    ({"image": "https://user:secret@/mug.jpg"}, "image", "has no host"),
     ({"mask": "mask.png"}, "mask", "is not http or https"),
     ({"mask": "none"}, "mask", "is not http or https"),
     ({"mask": "file:///mask.png"}, "mask", "is not http or https"),
     ({"positive_prompt": LONG}, "positive_prompt", "is too long"),
     ({"positive_prompt": "雪" * 501}, "positive_prompt", "is too long"),
     ({"positive_prompt": "{{ 'x' ~ name }}" + "y" * 500}, "positive_prompt", "is too long"),
-    ({"positive_prompt": "A {{ colour }} mug"}, "positive_prompt", "'colour' is undefined"),
+    ({"positive_prompt": "A {{ shade }} mug"}, "positive_prompt", "'shade' is undefined"),
     ({"positive_prompt": "A {{ color }"}, "positive_prompt", "template"),
     ({"positive_prompt": "A {% if color %} mug"}, "positive_prompt", "template"),
     ({"positive_prompt": "A {{ category }} mug"}, "positive_prompt", "'category' is undefined"),
     ({"positive_prompt": "{{ ''.__class__ }}"}, "positive_prompt", "template"),
     ({"positive_prompt": "{{ name.__class__.__mro__ }}"}, "positive_prompt", "template"),
-    ({"positive_prompt": "{% for i in name %}{{ name }}{% endfor %}"}, "positive_prompt", "not for prompts"),
-    ({"positive_prompt": "{{ name * 1000000000 }}"}, "positive_prompt", "not for prompts"),
-    ({"positive_prompt": "{{ 9 ** 9 ** 9 }}"}, "positive_prompt", "not for prompts"),
-    ({"positive_prompt": "{{ range(10) }}"}, "positive_prompt", "not for prompts"),
-    ({"positive_prompt": "{{ name.upper() }}"}, "positive_prompt", "not for prompts"),
-    ({"positive_prompt": "{% include 'x' %}"}, "positive_prompt", "not for prompts"),
-    ({"positive_prompt": "{% macro a() %}x{% endmacro %}x"}, "positive_prompt", "not for prompts"),
+    ({"positive_prompt": "{% for i in name %}{{ name }}{% endfor %}"}, "positive_prompt", "not allowed"),
+    ({"positive_prompt": "{{ name * 1000000000 }}"}, "positive_prompt", "not allowed"),
+    ({"positive_prompt": "{{ 9 ** 9 ** 9 }}"}, "positive_prompt", "not allowed"),
+    ({"positive_prompt": "{{ range(10) }}"}, "positive_prompt", "not allowed"),
+    ({"positive_prompt": "{{ name.upper() }}"}, "positive_prompt", "not allowed"),
+    ({"positive_prompt": "{% include 'x' %}"}, "positive_prompt", "not allowed"),
+    ({"positive_prompt": "{% macro a() %}x{% endmacro %}x"}, "positive_prompt", "not allowed"),
     ({"positive_prompt": "{{ name | nosuchfilter }}"}, "positive_prompt", "nosuchfilter"),
     ({"positive_prompt": "{{ name / 2 }}"}, "positive_prompt", "cannot be rendered"),
     ({"positive_prompt": "{{ 1 / 0 }}"}, "positive_prompt", "cannot be rendered"),
@@ -191,7 +191,7 @@ def invalid_rows(image: str) -> tuple[bytes, dict[int, InvalidRow], list[str]]:
 def image_tasks(
     catalog: Catalog, defaults: FieldDefaults | None = None
 ) -> Iterator[tuple[dict[str, Any], ImageTask | InvalidInput]]:
-    """The rows of an open catalog, normalised, each with its image task or with what is wrong with it.
+    """The rows of an open catalog, normalized, each with its image task or with what is wrong with it.
 
     :param defaults: what rows leave open. Every column is a variable of templates.
     """
@@ -216,3 +216,50 @@ def image_task(cells: Mapping[str, Any], defaults: FieldDefaults | None = None) 
     if isinstance(task, InvalidInput):
         raise task
     return task
+
+
+HOSTILE_SKUS = [
+    *(
+        "a/b",
+        "a_b",
+        "../../etc",
+        "..",
+        ".",
+        "",
+        ".hidden",
+        "manifests",
+        "manifest.json",
+        "_bgrep",
+        "Manifests",
+    ),
+    *(
+        "CON",
+        "con.png",
+        "NUL",
+        "lpt1",
+        "ABC",
+        "abc",
+        "aBc",
+        "é",
+        "e\u0301",
+        "雪" * 100,
+        "雪" * 100 + "1",
+        "a" * 300,
+    ),
+    *(
+        "🏮",
+        "x\\y",
+        "a b",
+        "-rf",
+        "~",
+        "$(x)",
+        "%2e%2e",
+        "name.",
+        "name..",
+        "a\u202eb",
+        "?x=1#y",
+        "{sku}",
+        "\ud83d",
+    ),
+]
+"""Skus that a path must not be built from as they are."""

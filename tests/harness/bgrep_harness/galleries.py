@@ -16,17 +16,17 @@ from airflow_provider_bgrep.catalog.report.gallery import BUDGET, write_gallery
 from airflow_provider_bgrep.catalog.report.summary import Summary, summary_of
 
 SOURCE, MASK, MADE = "red", "white", ("blue", "lime", "yellow", "magenta")
-"""The colours of a row's source, mask and output images."""
+"""The colors of a row's source, mask and output images."""
 
 PAGE = "_bgrep/plans/20260314T020003-1f2e3d4c/report.html"
 """Path of a gallery below its destination."""
 
 
 @cache
-def image(colour: str, side: int = 64, form: str = "WEBP") -> bytes:
-    """Return an image of one colour."""
+def image(color: str, side: int = 64, form: str = "WEBP") -> bytes:
+    """Return an image of one color."""
     out = io.BytesIO()
-    Image.new("RGB", (side, side), colour).save(out, form)
+    Image.new("RGB", (side, side), color).save(out, form)
     return out.getvalue()
 
 
@@ -69,7 +69,7 @@ def row(sku: str, **given: Any) -> dict[str, Any]:
         "thumbs": {
             "source": image(SOURCE),
             "mask": image(MASK),
-            "candidates": [image(colour) for colour in MADE[:made]],
+            "candidates": [image(color) for color in MADE[:made]],
         },
         "result_key": f"job-{sku}",
         "request_id": f"request-{sku}",
@@ -130,7 +130,7 @@ def gallery(rows: Iterable[dict[str, Any]], destination: Path, *, budget: int = 
 def save_images(rows: Iterable[Mapping[str, Any]], page: Path) -> None:
     """Write the rows' full-size files to the paths that their gallery links to."""
     for one in rows:
-        for name, colour in zip(one.get("files", ()), MADE, strict=False):
+        for name, color in zip(one.get("files", ()), MADE, strict=False):
             file = page.parent / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(image(colour, 256, "PNG"))
+            file.write_bytes(image(color, 256, "PNG"))

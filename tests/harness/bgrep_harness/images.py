@@ -73,7 +73,7 @@ class Images:
 def draw_images(folder: Path, product: tuple[int, int, int] = (180, 60, 40)) -> None:
     """Draw a product and its mask in the smallest allowed size.
 
-    :param product: its colour.
+    :param product: its color.
     """
     folder.mkdir(parents=True, exist_ok=True)
     box = [MIN_SIDE // 3, MIN_SIDE // 4, 2 * MIN_SIDE // 3, MIN_SIDE - 40]

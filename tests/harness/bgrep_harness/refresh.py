@@ -32,12 +32,12 @@ def as_csv(rows: Iterable[Mapping[str, Any]]) -> bytes:
 class Run:
     """A run of the task group and its results.
 
-    :param layout: paths of the destination.
+    :param paths: paths of the destination.
     :param plan: the XCom ``plan`` of the plan task.
     :param results: the outcome of each task by name; those of shards are ``generate[0]`` and so on.
     """
 
-    layout: CatalogPaths
+    paths: CatalogPaths
     plan: Mapping[str, Any] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
 
@@ -54,7 +54,7 @@ class Run:
     @property
     def files(self) -> PlanPaths:
         """Paths of the plan's files."""
-        return self.layout.plan(self.plan["plan_id"])
+        return self.paths.plan(self.plan["plan_id"])
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class Refresh:
     run_count: int = 0
 
     @property
-    def layout(self) -> CatalogPaths:
+    def paths(self) -> CatalogPaths:
         """Paths of the destination."""
         return CatalogPaths(storage_path(self.destination))
 
@@ -113,7 +113,7 @@ class Refresh:
     def plan(self, rows: Sequence[Mapping[str, Any]] | bytes, **options: Any) -> Run:
         """Start a run and execute its plan task."""
         self.run_count += 1
-        run = Run(self.layout)
+        run = Run(self.paths)
         given = {"destination": self.destination, **self.options, **options}
         given.setdefault("catalog", self.put_catalog(rows))
         plan = operators.BgRepPlanOperator(task_id="plan", options=given)
@@ -175,10 +175,10 @@ class Refresh:
 
     def manifest(self) -> list[dict[str, Any]]:
         """Return the rows of the published manifest."""
-        data = get_bytes(self.layout.manifest)
+        data = get_bytes(self.paths.manifest)
         if data is None:
             return []
-        with local_copy(self.layout.destination / json.loads(data)["parquet"]) as local:
+        with local_copy(self.paths.destination / json.loads(data)["parquet"]) as local:
             return list(pq.ParquetFile(local).read().to_pylist())
 
     def _execute(self, run: Run, name: str, task: Any, **facts: Any) -> Any:

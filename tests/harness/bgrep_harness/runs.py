@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs of a catalog refresh without an API: plan, check and publish are those of production.
 
-Journals, manifests and results are written by the code that writes them in production. Only the service is
-played:
-:class:`Execution` decides what becomes of image tasks, and :class:`Destination` counts what was billed.
+Journals, manifests and results are written by the code that writes them in production. Only the generate
+task is played: :class:`Execution` decides what becomes of image tasks, and :class:`Destination` counts what
+was billed. Its calls to the store come one after another, so that a test can crash it at each of them and
+repeat thousands of runs. ``tests/contract/test_runs.py`` compares its records with those of the operator.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def row(sku: str, **cells: Any) -> dict[str, Any]:
 class Destination:
     """A destination, and what was billed for its images.
 
-    :param layout: the destination's paths.
+    :param paths: the destination's paths.
     :param options: options of every run, beside catalog and destination.
     :param billed: billed image tasks, by row and request_hash.
     :param jobs: rows and request hashes, by job.
@@ -80,7 +81,7 @@ class Destination:
     :param runs: number of runs so far.
     """
 
-    layout: CatalogPaths
+    paths: CatalogPaths
     options: dict[str, Any] = field(default_factory=dict)
     billed: Counter[tuple[str, str]] = field(default_factory=Counter)
     jobs: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
@@ -108,7 +109,7 @@ class Destination:
         if now is None:
             now = self.started + self.runs * DAY
         given = Options.checked({"catalog": catalog, "destination": "/nowhere", **self.options, **options})
-        xcom = create_plan(given, self.layout, dag_id=dag_id, run_id=run_id or f"run-{self.runs}", now=now)
+        xcom = create_plan(given, self.paths, dag_id=dag_id, run_id=run_id or f"run-{self.runs}", now=now)
         return Run(self, xcom["plan_id"], now, xcom)
 
     def refresh(self, catalog: Any, outcomes: Mapping[str, str] | None = None, **options: Any) -> Run:
@@ -133,12 +134,12 @@ class Destination:
         """
         given = Options.checked({"catalog": catalog, "destination": "/nowhere", **self.options, **options})
         run = PlannedRun(plan_id="", dag_id="nightly", run_id="run", now=self.later)
-        with draft_plan(given, self.layout, run, versions) as draft:
+        with draft_plan(given, self.paths, run, versions) as draft:
             yield draft
 
     def entries(self) -> list[dict[str, Any]]:
         """All entries of the ledger, as a reader without a plan sees them."""
-        ledger = Ledger(self.layout)
+        ledger = Ledger(self.paths)
         with contextlib.ExitStack() as stack, duckdb.connect() as db:
             ledger.repaired(lambda: stack.enter_context(ledger.reader.snapshot(db, own="", now=self.later)))
             found = db.execute("SELECT * FROM entries ORDER BY name, seq, submitted_at")
@@ -147,10 +148,10 @@ class Destination:
 
     def published(self) -> dict[str, str]:
         """Request hashes of the live rows, by name."""
-        data = get_bytes(self.layout.manifest)
+        data = get_bytes(self.paths.manifest)
         if data is None:
             return {}
-        with local_copy(self.layout.destination / json.loads(data)["parquet"]) as local:
+        with local_copy(self.paths.destination / json.loads(data)["parquet"]) as local:
             rows = pq.read_table(local, columns=["name", "request_hash", "status"]).to_pylist()
         return {one["name"]: one["request_hash"] for one in rows if one["status"] == "live"}
 
@@ -159,13 +160,13 @@ class Destination:
 class Run:
     """A planned run.
 
-    :param shop: its destination.
+    :param destination: its destination.
     :param plan_id: its plan.
     :param now: when it was planned.
     :param xcom: what the plan task returned.
     """
 
-    shop: Destination
+    destination: Destination
     plan_id: str
     now: float
     xcom: dict[str, Any]
@@ -173,12 +174,12 @@ class Run:
     @property
     def files(self) -> Any:
         """The plan's files."""
-        return self.shop.layout.plan(self.plan_id)
+        return self.destination.paths.plan(self.plan_id)
 
     @property
     def store(self) -> PlanStore:
         """The plan's files, opened as a task does."""
-        return PlanStore(self.shop.layout, self.plan_id)
+        return PlanStore(self.destination.paths, self.plan_id)
 
     @property
     def plan(self) -> Plan:
@@ -304,14 +305,14 @@ class Execution:
         retry_failed: int = 0,
         writes_manifest: bool = True,
     ) -> None:
-        self.run, self.shop, self.outcomes = run, run.shop, outcomes
+        self.run, self.destination, self.outcomes = run, run.destination, outcomes
         self.shard = shard
         self.retry_failed, self.writes_manifest = retry_failed, writes_manifest
-        self.read = Shard.read(self.shop.layout, run.plan_id, shard)
+        self.read = Shard.read(self.destination.paths, run.plan_id, shard)
         self.contents = {one["name"]: one["request_hash"] for one in run.store.work_items(shard)}
         tasks, self.account = self.read.image_tasks, self.read.options.bgrep_conn_id
         self.journal = Journal(
-            _Dated(self.read.store, self.shop.sent, around), self.account, try_number=try_number
+            _Dated(self.read.store, self.destination.sent, around), self.account, try_number=try_number
         )
         self.journal.previous_records = [*self.read.known, *self.journal.previous_records]
         self.board = WorkItems(
@@ -359,18 +360,18 @@ class Execution:
         entry = self.journal.new_entry([item.submitted_task for item in batch])
         nonce = secrets.token_hex(16)
         # Each submit is a second after the one before it.
-        at = self.run.now + 60 + len(self.shop.sent)
-        self.shop.sent[nonce] = datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+        at = self.run.now + 60 + len(self.destination.sent)
+        self.destination.sent[nonce] = datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
         entry.write_intent(nonce)
         if outcome == "refused":
             entry.write_failed(State.REFUSED, reason="the image is too small", code="400")
         else:
-            self.shop.billed.update((item.id, self.contents[item.id]) for item in batch)
+            self.destination.billed.update((item.id, self.contents[item.id]) for item in batch)
             if outcome == "lost":
                 entry.write_failed(State.UNKNOWN, reason="no answer", code="")
             else:
                 key = secrets.token_hex(16)
-                self.shop.jobs[key] = [(item.id, self.contents[item.id]) for item in batch]
+                self.destination.jobs[key] = [(item.id, self.contents[item.id]) for item in batch]
                 self.answered.add(key)
                 entry.write_accepted(key, "request", "gateway")
                 self.board.jobs[key] = entry.record
@@ -380,25 +381,28 @@ class Execution:
     def collect(self) -> None:
         """Save the images of finished jobs."""
         for record in self.board.outstanding:
-            if record.result_key not in self.shop.results:
+            if record.result_key not in self.destination.results:
                 listed = [item for item in self.board.current(record) if item.task is not None]
                 if any(self._outcome_of(item.id) == "pending" for item in listed):
                     continue
                 # The outcome of a finished job does not change.
-                names = [name for name, _ in self.shop.jobs[record.result_key]]
-                self.shop.results[record.result_key] = list(map(self._outcome_of, names))
+                names = [name for name, _ in self.destination.jobs[record.result_key]]
+                self.destination.results[record.result_key] = list(map(self._outcome_of, names))
             ended = tuple(self._ended(record, index) for index in range(len(record.items)))
-            self.board.apply_job(record, JobRecord(ended, self.shop.sent[record.nonce]))
+            self.board.apply_job(record, JobRecord(ended, self.destination.sent[record.nonce]))
 
     def _ended(self, record: SubmitRecord, index: int) -> TaskOutcome:
-        name, request_hash = self.shop.jobs[record.result_key][index]
-        outcome = self.shop.results[record.result_key][index]
+        name, request_hash = self.destination.jobs[record.result_key][index]
+        outcome = self.destination.results[record.result_key][index]
         if outcome in ("failed", "expired"):
             return TaskOutcome(Outcome(outcome), f"it {outcome}", 7)
         images = []
-        for output in range(record.items[index].images):
+        count = record.items[index].images
+        if outcome == "partial":
+            count = max(1, count - 1)
+        for output in range(count):
             data = f"{name} {request_hash} {record.result_key} {output}".encode()
-            path = self.shop.layout.images / f"{record.result_key}_{index:02}_{output}.png"
+            path = self.destination.paths.images / f"{record.result_key}_{index:02}_{output}.png"
             put_bytes(data, path)
             digest = hashlib.sha256(data).hexdigest()
             images.append(SavedImage(index, output, str(path), len(data), digest, "PNG", 1024, 768))
@@ -412,7 +416,7 @@ class Execution:
         lines = [json.loads(line) for line in (get_bytes(path) or b"").splitlines()]
         for line in lines:
             if line.get("nonce"):
-                line["submitted_at"] = self.shop.sent[line["nonce"]]
+                line["submitted_at"] = self.destination.sent[line["nonce"]]
         put_bytes("".join(json.dumps(line) + "\n" for line in lines).encode(), path)
 
 

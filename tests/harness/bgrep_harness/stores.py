@@ -148,6 +148,13 @@ class Files(MemoryFileSystem):
         self._call("rm", path, remove)
 
 
+class UndeletableFiles(dict[str, bytes]):
+    """The files of a store that refuses deletes."""
+
+    def __delitem__(self, name: str) -> None:
+        raise PermissionError(name)
+
+
 def folder(files: dict[str, bytes], around: Interceptor = at_once, only: str = "") -> Any:
     """A folder in a store, as a process of its own sees it; see :class:`Files`."""
     try:

@@ -53,7 +53,7 @@ def test_shards_at_work_at_once_share_the_connections_rate(shards, slots, share)
     assert spec(shards=shards, slots=slots).rate_share == share
 
 
-def test_the_shard_operator_is_not_a_generate_operator_and_checks_its_arguments():
+def test_the_shard_operator_checks_its_arguments():
     assert not issubclass(BgRepShardOperator, BgRepGenerateOperator)
     with pytest.raises(ValueError, match="retry_failed is 4"):
         BgRepShardOperator(task_id="t", destination="file:///a", plan_id="p", shard=0, retry_failed=4)

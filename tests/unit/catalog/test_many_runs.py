@@ -109,7 +109,7 @@ SCENARIOS = st.builds(
 
 @dataclass
 class Facts:
-    """What became of the last purchase for a row's request_hash."""
+    """The outcome of the last submit for a row's request_hash."""
 
     outcome: str
     attempts: int = 0
@@ -118,7 +118,7 @@ class Facts:
 
 @dataclass
 class Account:
-    """What is known of a shop, in plain dictionaries.
+    """What is known of a destination, in plain dictionaries.
 
     :param facts: by row and what it asked for.
     :param live: what is published.
@@ -193,18 +193,18 @@ class Account:
             one for one in execution.journal.records[len(execution.journal.previous_records) :] if one.items
         ]
         states = [one.state for one in own for asked in one.items if asked.id == name]
-        told = {State.ACCEPTED: "pending", State.UNKNOWN: "unknown_outcome", State.REFUSED: "refused"}
-        return told[states[-1]] if states else Outcome.NOT_SUBMITTED.value
+        outcomes = {State.ACCEPTED: "pending", State.UNKNOWN: "unknown_outcome", State.REFUSED: "refused"}
+        return outcomes[states[-1]] if states else Outcome.NOT_SUBMITTED.value
 
 
 # --- the runs ---------------------------------------------------------------------------------------
 
 
 class World:
-    """The shop, and the plain account of it."""
+    """The destination, and the plain account of it."""
 
     def __init__(self) -> None:
-        self.shop = Destination(
+        self.destination = Destination(
             CatalogPaths(folder({})), {"shard_size": 2, "max_removed_share": 1, "max_attempts": MOST_TRIES}
         )
         self.account = Account()
@@ -213,10 +213,10 @@ class World:
         spent = 0
         if scenario.ends == "cleared":
             # The task that plans is cleared when one shard of the run has worked.
-            run = self.plan(scenario, 0, now=self.shop.started + (self.shop.runs + 1) * DAY)
-            billed = self.shop.billed.total()
+            run = self.plan(scenario, 0, now=self.destination.started + (self.destination.runs + 1) * DAY)
+            billed = self.destination.billed.total()
             self.work(run, scenario, shards=list(range(run.plan.shards))[:1])
-            spent = self.shop.billed.total() - billed
+            spent = self.destination.billed.total() - billed
             run = self.plan(scenario, spent, run_id=run.plan.run_id, now=run.now + 60)
         else:
             run = self.plan(scenario, 0)
@@ -241,7 +241,7 @@ class World:
 
     def plan(self, scenario: Scenario, spent: int, **when: Any) -> Run:
         """Plan, and hold the plan against the account."""
-        run = self.shop.plan(
+        run = self.destination.plan(
             [line.cells() for line in scenario.lines],
             defaults={"positive_prompt": scenario.default},
             categories={"cups": {"negative_prompt": scenario.negative}},
@@ -297,13 +297,13 @@ class World:
 
     def check_books(self) -> None:
         """What was billed is known, and was submitted twice only where it had failed."""
-        entries = self.shop.entries()
-        # Of one purchase there may be several entries, from one run to the next.
+        entries = self.destination.entries()
+        # Of one submit there may be several entries, from one run to the next.
         submitted = {(one["nonce"], one["name"], one["request_hash"]) for one in entries if one["images"]}
-        assert Counter((name, request_hash) for _, name, request_hash in submitted) == self.shop.billed
-        assert max(self.shop.billed.values(), default=0) <= MOST_TRIES
+        assert Counter((name, request_hash) for _, name, request_hash in submitted) == self.destination.billed
+        assert max(self.destination.billed.values(), default=0) <= MOST_TRIES
         live = {name: self.account.contents[key] for name, key in self.account.live.items()}
-        assert self.shop.published() == live
+        assert self.destination.published() == live
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -323,22 +323,20 @@ def temporary_files_in_memory(tmp_path_factory):
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(st.lists(SCENARIOS, min_size=2, max_size=5), st.sampled_from(["", "merged", "lost"]))
-def test_whatever_the_runs_bring_a_plan_says_what_a_plain_account_says(
-    scenarios: list[Scenario], between: str
-):
+def test_plans_agree_with_a_plain_account_after_any_runs(scenarios: list[Scenario], between: str):
     world = World()
     for scenario in scenarios:
         event(scenario.ends)
         world.refresh(scenario)
         if between == "merged":
-            Ledger(world.shop.layout).compact()
+            Ledger(world.destination.paths).compact()
         elif between == "lost":
-            lose_pointers(world.shop)
+            lose_metadata(world.destination)
     world.check_books()
 
 
-def lose_pointers(shop: Destination) -> None:
-    ledger = shop.layout.ledger
+def lose_metadata(destination: Destination) -> None:
+    ledger = destination.paths.ledger
     for name in list(ledger.fs.files):
         if "/ledger/metadata-" in name:
             del ledger.fs.files[name]

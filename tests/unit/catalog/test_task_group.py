@@ -41,7 +41,7 @@ def options(**arguments: Any) -> Options:
     [
         ({"publish": {"on_removed": "drop"}}, ["on_removed"]),
         ({"defaults": {"prompt": "on ice"}}, ["defaults.prompt"]),
-        ({"defaults": {"positive_prompt": "{{ colour"}}, ["defaults.positive_prompt"]),
+        ({"defaults": {"positive_prompt": "{{ color"}}, ["defaults.positive_prompt"]),
         ({"categories": {"a": {"steps": 1}}}, ["categories['a'].steps"]),
         ({"checks": {"thresholds": {"ssim": 2}}}, ["thresholds.ssim"]),
         ({"publish": PublishOptions(filename_template="{sku}")}, ["filename_template"] * 2),
@@ -94,7 +94,7 @@ def test_a_group_is_a_class_a_mapping_or_json(form: str):
     assert dag.get_task("catalog_refresh.shards.generate").poll_interval == 5
 
 
-def test_a_group_that_was_rendered_is_read_and_what_the_dag_is_built_of_is_refused():
+def test_a_rendered_group_is_read_without_dag_level_options():
     read = Options.checked({**PLACES, "execution": '{"shard_size": "7", "valid_for": null}'})
     assert (read.shard_size, read.valid_for) == (7, 20 * 3600)
     assert Options.checked({**PLACES, "execution": "None"}).shard_size == 200

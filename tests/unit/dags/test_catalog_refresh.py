@@ -50,7 +50,7 @@ def test_its_tasks(dag: Any):
 
 
 @pytest.mark.parametrize("environment", [SandboxedEnvironment, NativeEnvironment])
-def test_what_the_form_says_by_itself(dag: Any, environment: Any):
+def test_the_forms_defaults(dag: Any, environment: Any):
     options = rendered(dag, environment)
     assert options.max_images_per_run == 1000
     assert options.price_per_image is None

@@ -22,7 +22,7 @@ PARAMETERS = inspect.signature(catalog_refresh).parameters
 GROUPED = {one.name: one.default for group in GROUPS.values() for one in fields(group)}
 
 
-def test_every_option_is_a_parameter_or_in_a_group_and_is_described():
+def test_every_option_is_a_parameter_or_grouped_and_described():
     assert {one.name for one in fields(Options)} <= {*PARAMETERS, *GROUPED}
     assert not PARAMETERS.keys() & GROUPED.keys()
     described = set(re.findall(r":param (\w+):", inspect.getdoc(catalog_refresh) or ""))
@@ -30,7 +30,7 @@ def test_every_option_is_a_parameter_or_in_a_group_and_is_described():
     for group in GROUPS.values():
         described = set(re.findall(r":param (\w+):", inspect.getdoc(group) or ""))
         assert described == {one.name for one in fields(group)}
-        assert f"catalog.config.groups.{group.__name__}" in PAGE
+        assert f"airflow_provider_bgrep.catalog.{group.__name__}" in PAGE
 
 
 def test_at_most_a_dozen_arguments_stand_alone():

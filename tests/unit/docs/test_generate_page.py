@@ -65,8 +65,8 @@ def test_every_parameter_of_the_operator_is_on_the_page():
 
 
 def test_every_part_of_the_summary_is_on_the_page():
-    told = re.search(r"Returns ``(.*?)``\.", inspect.getdoc(BgRepGenerateOperator) or "", re.DOTALL)
-    assert told
-    names = set(re.findall(r'"(\w+)":', told[1]))
+    match = re.search(r"Returns ``(.*?)``\.", inspect.getdoc(BgRepGenerateOperator) or "", re.DOTALL)
+    assert match
+    names = set(re.findall(r'"(\w+)":', match[1]))
     assert names
     assert {name for name in names if f"``{name}``" not in PAGE} == set()

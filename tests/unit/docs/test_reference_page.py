@@ -21,7 +21,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "reference.rst").read_text(encoding
 DOCUMENTED = set(re.findall(r"^\.\. (?:py:|auto)(?:class|function):: (?:\S+\.)?(\w+)$", PAGE, re.MULTILINE))
 
 
-def test_every_exported_name_of_the_operators_is_in_the_reference():
+def test_every_exported_operator_name_is_in_the_reference():
     assert set(operators.__all__) <= DOCUMENTED
 
 

@@ -45,7 +45,7 @@ def test_a_fault_strikes_a_submit_before_or_after_it_is_taken(name, accepted, ap
 
 
 @pytest.mark.parametrize("name", ANSWER_FAULTS)
-def test_a_fault_strikes_as_often_as_it_was_reported_to(name, api, emulator, task):
+def test_a_fault_strikes_the_given_number_of_times(name, api, emulator, task):
     key = api.job(task())
     fault = emulator.inject(name, operation="query", times=2, **PARAMS.get(name, {}))
     for _ in range(3):
@@ -86,7 +86,7 @@ def test_a_status_comes_with_a_page_as_a_proxy_sends_it(api, emulator, task):
     assert "X-Ca-Error-Code" not in answer.headers
 
 
-def test_a_truncated_answer_breaks_off_in_its_body_or_in_its_json(api, emulator, task):
+def test_a_truncated_answer_ends_in_its_body_or_in_its_json(api, emulator, task):
     emulator.inject("truncated")
     assert outcome(lambda: api.submit(task())) in ("ChunkedEncodingError", "ConnectionError")
     emulator.inject("truncated", how="json")
@@ -103,7 +103,7 @@ def test_any_body_status_and_headers_can_be_answered(api, emulator, task):
     assert (answer.status_code, answer.content, answer.headers["X-Quirk"]) == (203, b"\xff\x00", "yes")
 
 
-def test_an_accepted_fault_is_not_consumed_by_a_submit_that_is_refused(api, emulator, task):
+def test_an_accepted_fault_is_not_consumed_by_a_refused_submit(api, emulator, task):
     fault = emulator.inject("reset", accepted=True)
     assert api.submit(task(steps=1)).json()["code"] == "23500013"
     assert fault.consumed == 0
@@ -111,7 +111,7 @@ def test_an_accepted_fault_is_not_consumed_by_a_submit_that_is_refused(api, emul
     assert fault.exhausted
 
 
-def test_a_fault_is_not_consumed_by_a_call_that_the_gateway_refuses(api, emulator, task):
+def test_a_call_refused_by_the_gateway_consumes_no_fault(api, emulator, task):
     fault = emulator.inject("reset", operation="any")
     assert api.submit(task(), X_Ca_Nonce=None).status_code == 400
     assert fault.consumed == 0

@@ -37,17 +37,17 @@ def packed(image, form="PNG", **options):
 
 
 def product(mode="RGB", size=(SIDE, SIDE)):
-    """A red disc on grey, and its mask."""
+    """A red disc on gray, and its mask."""
     y, x = np.mgrid[0 : size[1], 0 : size[0]]
     inside = (x - size[0] / 2) ** 2 + (y - size[1] / 2) ** 2 < (min(size) / 3) ** 2
-    colours = np.where(inside[:, :, None], (200, 30, 30), (190, 190, 190)).astype(np.uint8)
+    colors = np.where(inside[:, :, None], (200, 30, 30), (190, 190, 190)).astype(np.uint8)
     mask = Image.fromarray((inside * 255).astype(np.uint8))
-    return Image.fromarray(colours).convert(mode), mask
+    return Image.fromarray(colors).convert(mode), mask
 
 
 @pytest.fixture
 def host():
-    """Serves bytes by name on loopback, as a shop's own host would."""
+    """Serves bytes by name on loopback, as an image host would."""
     files: dict[str, bytes] = {}
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -126,7 +126,7 @@ def test_a_side_out_of_range_is_refused(size, strict, api, task, host):
 
 @pytest.mark.parametrize(("name", "field"), [
     ("too-small", "image"), ("too-large", "image"), ("gif", "image"), ("no-image", "image"),
-    ("broken", "image"), ("mask-size", "mask"), ("mask-colour", "mask"), ("mask-grey", "mask"),
+    ("broken", "image"), ("mask-size", "mask"), ("mask-color", "mask"), ("mask-gray", "mask"),
 ])  # fmt: skip
 def test_what_is_unfit_is_refused(name, field, strict, api, task):
     assert code(api.submit(task(**{field: strict.bad_image(name)}))) == "23500007"
@@ -176,7 +176,7 @@ def arrays(data):
 
 
 @pytest.mark.parametrize("scene", DRAWN)
-def test_each_scene_keeps_the_product_to_the_pixel_and_draws_around_it(scene, drawn):
+def test_each_scene_keeps_the_product_and_replaces_the_rest(scene, drawn):
     image, mask = product()
     keep = np.asarray(mask) == 255
     prompt = SCENES[scene].split("|")[0]
@@ -188,7 +188,7 @@ def test_each_scene_keeps_the_product_to_the_pixel_and_draws_around_it(scene, dr
     assert result[~keep].std() > 5
 
 
-def test_the_same_request_with_the_same_seed_gives_the_same_bytes(drawn):
+def test_the_same_request_and_seed_give_the_same_bytes(drawn):
     first, again = drawn(seed=5, num_output=2), drawn(seed=5, num_output=2)
     assert first == again
     assert first[0] != first[1]
@@ -284,7 +284,7 @@ def test_what_was_taken_unchecked_is_drawn_as_well_as_it_can_be(strict, api, tas
     strict.configure(fetch=False)
     (url,) = api.results(api.job(task(image=strict.bad_image("no-image"), mask=None)))
     assert image(url).size == (1024, 1024)
-    (url,) = api.results(api.job(task(image=urls[0], mask=strict.bad_image("mask-grey"))))
+    (url,) = api.results(api.job(task(image=urls[0], mask=strict.bad_image("mask-gray"))))
     assert image(url).size == (1024, 1024)
 
 
@@ -315,13 +315,13 @@ def test_words_choose_scene_and_light(prompt, negative, scene, light):
 # --- the samples --------------------------------------------------------------------------------
 
 
-def test_there_are_at_least_eight_samples_and_each_has_a_prompt_that_chooses_a_scene(strict):
+def test_at_least_eight_samples_have_a_prompt_that_sets_a_scene(strict):
     assert len(strict.samples) >= 8
     assert all(understand(sample.prompt).scene != "studio" for sample in strict.samples)
 
 
 @pytest.mark.parametrize("name", ["bottle", "mug"])
-def test_a_sample_has_an_image_and_the_same_mask_in_all_three_forms(name, strict):
+def test_a_sample_has_an_image_and_one_mask_in_three_forms(name, strict):
     (sample,) = [one for one in strict.samples if one.name == name]
     source, single = image(sample.image), image(sample.mask)
     three, cut = image(sample.mask_rgb), image(sample.mask_rgba)

@@ -78,7 +78,7 @@ def test_lifelike_time_is_spread_around_its_median(api, task, emulator):
 # --- result URLs --------------------------------------------------------------------------------
 
 
-def test_a_result_url_lives_for_its_time_and_a_new_query_gives_a_fresh_one(api, task, emulator):
+def test_a_result_url_expires_and_a_new_query_returns_another(api, task, emulator):
     emulator.configure(result_seconds=60)
     key = api.job(task())
     (old,) = api.results(key)
@@ -101,7 +101,7 @@ def test_a_result_url_cannot_be_changed(change, api, task):
     assert requests.get(url.replace(*change), timeout=20).status_code == 403
 
 
-def test_a_download_that_carries_the_appcode_is_refused_and_counted(api, task, emulator):
+def test_a_download_with_the_appcode_is_refused_and_counted(api, task, emulator):
     (url,) = api.results(api.job(task()))
     assert requests.get(url, headers=api.headers(), timeout=20).status_code == 400
     assert emulator.counters.leaks == 1
@@ -149,7 +149,7 @@ def test_controls_and_images_are_no_calls(api, emulator):
     assert set(emulator.counters.as_dict().values()) == {0}
 
 
-def test_many_at_once_are_counted_exactly_and_never_past_the_credit(api, task, emulator):
+def test_concurrent_submits_are_counted_and_stay_within_credit(api, task, emulator):
     emulator.configure(quota_images=50)
 
     async def submit(session):
@@ -228,7 +228,7 @@ def test_the_connection_says_where_the_emulator_is(emulator):
     }
 
 
-def test_the_index_page_shows_samples_counters_and_jobs_and_escapes_prompts(api, task, emulator):
+def test_the_index_page_lists_all_and_escapes_prompts(api, task, emulator):
     key = api.job(task(positive_prompt="<script>snow</script>"))
     page = requests.get(emulator.url, timeout=9)
     assert page.headers["Content-Type"].startswith("text/html")
@@ -278,7 +278,7 @@ def test_what_was_answered_survives_a_kill(tmp_path, speak):
     process.communicate(timeout=10)
 
 
-def test_a_file_that_is_no_state_is_not_overwritten(tmp_path):
+def test_a_file_that_is_not_a_state_is_not_overwritten(tmp_path):
     file = tmp_path / "notes.txt"
     file.write_text("dear diary\nit snowed\n")
     with pytest.raises(ValueError, match="not a state file"):

@@ -88,7 +88,7 @@ def test_any_integer_is_a_seed(seed, api, task):
     ],
     ids=str,
 )
-def test_a_field_of_the_wrong_type_or_an_unknown_one_refuses_the_submit(wrong, api, task):
+def test_a_wrong_type_or_an_unknown_field_refuses_the_submit(wrong, api, task):
     assert code(api.submit({**task(), **wrong})) == "23500013"
 
 
@@ -103,7 +103,7 @@ def test_an_optional_field_may_be_left_out_and_may_not_be_null(name, api, task):
 
 @pytest.mark.parametrize("url", ["ftp://a/b.png", "a.png", "http://", "https:///x.png", "http://a b/c.png"])
 @pytest.mark.parametrize("name", ["image", "mask"])
-def test_what_is_no_url_is_refused_as_such(url, name, api, task):
+def test_an_invalid_url_is_refused(url, name, api, task):
     assert code(api.submit(task(**{name: url}))) == "23500006"
 
 
@@ -180,9 +180,9 @@ def test_a_refused_submit_is_refused_whole_and_counts_nothing(api, task, emulato
 
 
 def test_a_job_belongs_to_the_appcode_that_submitted_it(api, task, emulator):
-    emulator.configure(app_codes={"neighbour": "active"})
+    emulator.configure(app_codes={"neighbor": "active"})
     key = api.job(task())
-    assert code(api.query(key, Authorization="APPCODE neighbour")) == "23500008"
+    assert code(api.query(key, Authorization="APPCODE neighbor")) == "23500008"
 
 
 def test_a_job_is_forgotten_after_its_time(api, task, emulator):
@@ -201,7 +201,7 @@ def test_credit_is_spent_by_images_and_refuses_what_is_beyond(api, task, emulato
     assert api.submit(task(num_output=1)).status_code == 200
 
 
-def test_a_busy_service_takes_jobs_again_when_others_are_finished(api, task, emulator):
+def test_a_busy_service_accepts_jobs_when_others_are_finished(api, task, emulator):
     emulator.configure(busy_jobs=1, timing="polls", polls=1)
     key = api.job(task())
     assert code(api.submit(task())) == "23500004"

@@ -259,7 +259,7 @@ def test_refusals_that_were_under_way_together_are_one():
 
 
 @given(st.lists(rands, min_size=1, max_size=20))
-def test_refusal_after_refusal_waits_longer_and_longer_up_to_half_a_minute(draws):
+def test_each_refusal_doubles_the_wait_up_to_half_a_minute(draws):
     throttle, now = at_ten_a_second()
     sent = until_free(throttle, now)
     for count, rand in enumerate(draws):
@@ -278,7 +278,7 @@ def test_what_the_server_asks_for_is_waited_up_to_two_minutes(asked, rand):
 
 
 @given(st.lists(rands, min_size=8, max_size=20))
-def test_a_service_that_is_not_reached_is_tried_ever_more_seldom_until_one_gets_through(draws):
+def test_an_unreachable_service_is_tried_less_and_less_often(draws):
     throttle, now = at_ten_a_second()
     pace = throttle.pace
     sent = until_free(throttle, now)
@@ -292,7 +292,7 @@ def test_a_service_that_is_not_reached_is_tried_ever_more_seldom_until_one_gets_
     assert throttle.pace >= pace
 
 
-def test_in_a_pause_one_request_at_a_time_sees_whether_it_is_over():
+def test_during_a_pause_one_request_at_a_time_probes():
     throttle, now = at_ten_a_second()
     for _ in range(6):
         now = until_free(throttle, now)
@@ -303,7 +303,7 @@ def test_in_a_pause_one_request_at_a_time_sees_whether_it_is_over():
     assert throttle.wait(now) == 0
 
 
-def test_a_pace_is_kept_while_no_one_asks_and_the_time_is_not_made_up_for():
+def test_an_idle_limiter_keeps_its_pace_and_saves_up_no_burst():
     throttle, now = at_ten_a_second()
     now = until_free(throttle, now)
     throttle.succeeded(now, now)

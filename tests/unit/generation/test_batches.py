@@ -39,7 +39,7 @@ def test_unasked_only_what_was_never_submitted_is_wanted(some):
 
 
 @given(ITEMS, st.integers(0, 3))
-def test_as_configured_what_is_lost_or_failed_is_submitted_again_after_what_never_was(some, retry_failed):
+def test_lost_and_failed_tasks_are_resubmitted_after_new_ones(some, retry_failed):
     found = wanted(some, resubmit=True, retry_failed=retry_failed)
     new = [item for item in found if item.outcome is Outcome.NOT_SUBMITTED]
     again = found[len(new) :]
@@ -87,7 +87,7 @@ def test_a_budget_that_was_raised_since_takes_the_reason_away():
 
 @pytest.mark.parametrize("over_budget", ["refuse", "trim"])
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.UNKNOWN])
-def test_what_is_to_be_submitted_again_is_left_out_where_it_does_not_fit(outcome, over_budget):
+def test_a_resubmit_is_left_out_if_it_exceeds_the_budget(outcome, over_budget):
     again = WorkItem("again", 2, outcome=outcome, reason="why")
     new = items(1, 1)
     assert within_budget([*new, again], spent=2, max_images=5, over_budget=over_budget) == new
@@ -96,7 +96,7 @@ def test_what_is_to_be_submitted_again_is_left_out_where_it_does_not_fit(outcome
     assert within_budget([*new, again], spent=2, max_images=6, over_budget=over_budget) == [*new, again]
 
 
-def test_trimmed_it_is_submitted_from_the_lists_beginning_and_the_rest_says_why_not():
+def test_trim_keeps_the_start_of_the_list_and_gives_reasons():
     some = items(2, 3, 1, 1)
     assert within_budget(some, spent=1, max_images=4, over_budget="trim") == some[:1]
     assert [item.is_over_budget for item in some] == [False, True, True, True]
@@ -124,7 +124,7 @@ def test_within_takes_from_the_beginning(some, images):
 
 
 @given(ITEMS)
-def test_each_item_is_in_one_job_of_at_most_ten_and_a_few_suspects_alone(some):
+def test_each_item_is_in_one_job_and_a_few_suspects_alone(some):
     jobs = batches(some)
     assert sorted(item.key for job in jobs for item in job) == sorted(item.key for item in some)
     assert all(1 <= len(job) <= MAX_TASKS for job in jobs)

@@ -31,8 +31,8 @@ def record(state: State, *keys: str, try_number: int = 1, **facts: Any) -> Submi
 
 
 def refusal(*keys: str, **facts: Any) -> SubmitRecord:
-    told = {"code": "23500005", "http_status": 403, "reason": "not compliant (23500005)"}
-    return record(State.REFUSED, *keys, **{**told, **facts})
+    fields = {"code": "23500005", "http_status": 403, "reason": "not compliant (23500005)"}
+    return record(State.REFUSED, *keys, **{**fields, **facts})
 
 
 def board(*records: SubmitRecord, keys: Sequence[str] = ("a", "b", "c"), try_number: int = 1) -> WorkItems:
@@ -52,21 +52,21 @@ def test_without_records_nothing_is_submitted():
 
 
 def test_an_accepted_submit_is_pending_until_it_is_saved():
-    bought = record(State.ACCEPTED, "b", "a")
-    found = board(bought)
+    accepted = record(State.ACCEPTED, "b", "a")
+    found = board(accepted)
     assert outcomes(found) == {"a": "pending", "b": "pending", "c": "not_submitted"}
     assert [(item.record, item.index, item.accepted_count) for item in found][:2] == [
-        (bought, 1, 1),
-        (bought, 0, 1),
+        (accepted, 1, 1),
+        (accepted, 0, 1),
     ]
-    assert found.outstanding == [bought]
+    assert found.outstanding == [accepted]
 
 
 @pytest.mark.parametrize("state", [State.INTENT, State.UNKNOWN])
 def test_what_has_no_answer_is_unknown_and_says_why(state):
     found = board(record(state, "a"))
     assert outcomes(found)["a"] == "unknown_outcome"
-    assert found.items["a"].reason == "the worker ended before the answer was written down"
+    assert found.items["a"].reason == "the worker ended before it recorded the response"
     assert board(record(state, "a", reason="timed out")).items["a"].reason == "timed out"
 
 
@@ -94,7 +94,7 @@ def test_a_lost_answer_after_a_job_that_failed_is_what_counts():
     assert found.outstanding == []
 
 
-def test_a_refusal_for_load_or_of_many_leaves_an_item_to_be_submitted():
+def test_a_refusal_for_load_or_of_many_leaves_items_to_submit():
     found = board(record(State.REFUSED, "a"), refusal("b", "c"))
     assert outcomes(found) == dict.fromkeys("abc", "not_submitted")
     assert not any(item.is_suspect for item in found)
@@ -111,14 +111,14 @@ def test_a_refusal_without_a_code_is_one():
     assert outcomes(board(refusal("a", code="", http_status=413, reason="too large")))["a"] == "refused"
 
 
-def test_refused_by_itself_in_an_earlier_try_is_asked_again_alone():
+def test_an_item_refused_alone_in_an_earlier_try_is_a_suspect():
     found = board(refusal("a"), try_number=2)
     assert outcomes(found)["a"] == "not_submitted"
     assert [(item.is_suspect, item.is_refused) for item in found][:2] == [(True, False), (False, False)]
 
 
 @pytest.mark.parametrize("before", [State.ACCEPTED, State.UNKNOWN])
-def test_a_refusal_never_hides_what_was_or_may_have_been_submitted_in_an_earlier_try(before):
+def test_a_refusal_never_hides_an_earlier_billable_submit(before):
     found = board(record(before, "a"), refusal("a", try_number=2), try_number=3)
     assert found.items["a"].outcome in BILLABLE
     assert not found.items["a"].is_refused
@@ -132,14 +132,14 @@ def test_what_another_connection_submitted_is_kept_apart():
     assert (found.other_accounts, found.outstanding) == ([foreign], [])
 
 
-def test_what_was_submitted_and_is_not_listed_any_more_comes_last_and_is_collected():
-    bought = record(State.ACCEPTED, "z", "a")
-    found = board(bought, record(State.INTENT, "y"))
+def test_submitted_items_no_longer_listed_come_last():
+    accepted = record(State.ACCEPTED, "z", "a")
+    found = board(accepted, record(State.INTENT, "y"))
     assert [item.key for item in found] == ["a", "b", "c", "z", "y"]
     assert [item.key for item in found.listed] == ["a", "b", "c"]
     assert (found.items["z"].id, found.items["z"].images, found.items["z"].task) == ("id-z", 2, None)
     assert set(found.tasks) == {"a", "b", "c"}
-    assert found.outstanding == [bought]
+    assert found.outstanding == [accepted]
 
 
 def test_what_is_neither_listed_nor_submitted_is_forgotten():
@@ -164,10 +164,10 @@ def saved(*ended: TaskOutcome) -> JobRecord:
 
 
 def test_a_saved_job_reports_what_became_of_each_item():
-    bought = record(State.ACCEPTED, "b", "a")
-    found = board(bought)
+    accepted = record(State.ACCEPTED, "b", "a")
+    found = board(accepted)
     taken = found.apply_job(
-        bought,
+        accepted,
         saved(
             TaskOutcome(Outcome.FAILED, "no foreground", 7), TaskOutcome(Outcome.GENERATED, "", 8, (IMAGE,))
         ),
@@ -179,19 +179,19 @@ def test_a_saved_job_reports_what_became_of_each_item():
     assert found.outstanding == []
 
 
-def test_an_image_that_another_try_may_still_save_keeps_its_item_pending():
-    bought = record(State.ACCEPTED, "a")
-    found = board(bought)
+def test_an_image_that_may_still_be_saved_keeps_an_item_pending():
+    accepted = record(State.ACCEPTED, "a")
+    found = board(accepted)
     found.apply_job(
-        bought, saved(TaskOutcome(Outcome.PARTIAL, "disk full", None, (IMAGE,), ("output 1: disk full",)))
+        accepted, saved(TaskOutcome(Outcome.PARTIAL, "disk full", None, (IMAGE,), ("output 1: disk full",)))
     )
     assert found.items["a"].outcome is Outcome.PENDING
     assert found.items["a"].reason == "output 1: disk full"
     assert found.items["a"].files == (IMAGE,)
-    assert found.outstanding == [bought]
+    assert found.outstanding == [accepted]
 
 
-def test_an_older_job_says_nothing_of_items_that_were_submitted_again():
+def test_an_older_job_does_not_change_resubmitted_items():
     first, again = record(State.ACCEPTED, "a", "b"), record(State.ACCEPTED, "a", result_key="again")
     found = board(first, again)
     assert [item.key for item in found.apply_job(first, saved(*[TaskOutcome(Outcome.FAILED)] * 2))] == ["b"]
@@ -202,7 +202,7 @@ def test_an_older_job_says_nothing_of_items_that_were_submitted_again():
 def test_the_words_name_what_there_is_and_count_the_list_alone():
     found = board(record(State.ACCEPTED, "a", "z"), record(State.INTENT, "b"))
     assert found.description == "1 unknown outcome, 1 not submitted, 1 pending"
-    assert found.progress == f"3 image tasks: {found.description}; 1 jobs are outstanding."
+    assert found.progress == f"3 image tasks: {found.description}. Outstanding jobs: 1."
     assert sum(found.counts().values()) == 3
     assert set(found.counts()) == {outcome.value for outcome in Outcome}
 
@@ -213,7 +213,7 @@ def test_an_id_of_nought_is_an_id():
     assert item.id == "0"
 
 
-def test_outcomes_of_an_item_change_by_what_is_said_of_it_last():
+def test_the_last_record_of_an_item_sets_its_outcome():
     item = WorkItem("a", 1)
     item.set_outcome(Outcome.REFUSED, "why")
     item.set_outcome(Outcome.GENERATED)
@@ -232,15 +232,15 @@ RECORDS = st.lists(
 
 
 @given(RECORDS)
-def test_what_was_ever_accepted_or_in_doubt_is_never_taken_for_unbought(records):
+def test_what_was_accepted_or_in_doubt_always_stays_billable(records):
     records.sort(key=lambda one: one.try_number)
     found = board(*records, try_number=4)
-    bought = {key for one in records if one.state is not State.REFUSED for key in one.keys}
-    assert {item.key for item in found if item.outcome in BILLABLE} == bought
+    billable = {key for one in records if one.state is not State.REFUSED for key in one.keys}
+    assert {item.key for item in found if item.outcome in BILLABLE} == billable
     assert {item.key for item in found.listed} == {"a", "b", "c"}
     for item in found:
         accepted = [one for one in records if one.state is State.ACCEPTED and item.key in one.keys]
         assert item.accepted_count == len(accepted)
-        if item.key in bought:
+        if item.key in billable:
             assert item.record is not None
             assert item.record.keys[item.index] == item.key

@@ -91,7 +91,7 @@ def tasks(count: int, signature: str = "1") -> list[ImageTask]:
     ]
 
 
-def bought(some: list[ImageTask], edition: str = "") -> SubmitRecord:
+def accepted_record(some: list[ImageTask], edition: str = "") -> SubmitRecord:
     keys = identities(some, "conn", edition)
     items = tuple(SubmittedTask(key, 1, str(task.id)) for key, task in zip(keys, some, strict=True))
     return SubmitRecord(State.ACCEPTED, "2026-01-01T00:00:00+00:00", items, "conn", edition, result_key=KEY)
@@ -125,10 +125,10 @@ def listed(some: list[ImageTask], edition: str = "") -> dict[str, ImageTask]:
 
 def test_a_job_is_written_down_and_read_again(saver, tmp_path):
     some = tasks(2)
-    saved = saver.save(bought(some), failed(*some), listed(some))
+    saved = saver.save(accepted_record(some), failed(*some), listed(some))
     assert [ended.reason for ended in saved.outcomes] == ["no foreground in 0.png", "no foreground in 1.png"]
     assert {ended.outcome for ended in saved.outcomes} == {Outcome.FAILED}
-    record = bought(some)
+    record = accepted_record(some)
     assert saver.load(record, check_files=True) == saver.load(record, check_files=False) == saved
     text = (tmp_path / FOLDER / f"{KEY}.json").read_text()
     assert not any(word in text for word in ("http", "auth_key", "secret", "sea"))
@@ -138,18 +138,16 @@ def test_a_job_is_written_down_and_read_again(saver, tmp_path):
 @pytest.mark.parametrize("signature", ["1", "2"], ids=["signed as then", "signed again"])
 @pytest.mark.parametrize("edition", ["", "spring"])
 @pytest.mark.parametrize("gone", [(), (1,), (0, 1, 2)], ids=["all listed", "one unlisted", "none listed"])
-def test_each_image_task_is_reported_its_own_result_whatever_the_order(
-    saver, order, signature, edition, gone
-):
+def test_each_image_task_gets_its_own_result_in_any_order(saver, order, signature, edition, gone):
     some, now = tasks(3), tasks(3, signature)
     still = {key: task for i, (key, task) in enumerate(listed(now, edition).items()) if i not in gone}
-    saved = saver.save(bought(some, edition), failed(*(some[i] for i in order)), still)
+    saved = saver.save(accepted_record(some, edition), failed(*(some[i] for i in order)), still)
     assert [ended.reason for ended in saved.outcomes] == [f"no foreground in {i}.png" for i in range(3)]
 
 
 def test_an_image_task_that_the_answer_leaves_out_has_failed(saver):
     some = tasks(2)
-    saved = saver.save(bought(some), failed(some[1]), listed(some))
+    saved = saver.save(accepted_record(some), failed(some[1]), listed(some))
     assert [ended.reason for ended in saved.outcomes] == [
         "the finished job does not contain this image task",
         "no foreground in 1.png",
@@ -157,40 +155,40 @@ def test_an_image_task_that_the_answer_leaves_out_has_failed(saver):
 
 
 @pytest.mark.parametrize("gone", [(), (1,)], ids=["all listed", "one unlisted"])
-def test_a_result_that_may_be_anothers_is_not_saved_and_stays_pending(saver, gone):
+def test_an_ambiguous_result_is_not_saved_and_stays_pending(saver, gone):
     some = tasks(3)
     job = failed(some[2], some[0], some[1])
     job = replace(job, tasks=(job.tasks[0], *(replace(task, echo={}) for task in job.tasks[1:])))
     still = {key: task for i, (key, task) in enumerate(listed(some).items()) if i not in gone}
-    saved = saver.save(bought(some), job, still)
+    saved = saver.save(accepted_record(some), job, still)
     assert [ended.outcome for ended in saved.outcomes] == [Outcome.PENDING, Outcome.PENDING, Outcome.FAILED]
     assert not saved.is_complete
-    assert all("cannot tell" in ended.missing[0] for ended in saved.outcomes[:2])
-    assert saver.load(bought(some), check_files=False) == saved
+    assert all("it is unclear" in ended.missing[0] for ended in saved.outcomes[:2])
+    assert saver.load(accepted_record(some), check_files=False) == saved
 
 
 def test_a_service_that_gives_no_reason_is_said_to_give_none(saver):
     some = tasks(1)
     job = Job(KEY, (TaskResult(0, "FAILED", (), " \n", {**some[0].as_wire(), "seed": 7}),))
-    (ended,) = saver.save(bought(some), job, listed(some)).outcomes
+    (ended,) = saver.save(accepted_record(some), job, listed(some)).outcomes
     assert (ended.reason, ended.seed) == ("no reason given", 7)
 
 
 def test_what_was_never_saved_has_no_record(saver):
-    assert saver.load(bought(tasks(1)), check_files=False) is None
+    assert saver.load(accepted_record(tasks(1)), check_files=False) is None
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff\xfe", b'{"version": 2}'], ids=repr)
 def test_a_damaged_record_is_asked_for_again(saver, tmp_path, data):
     some = tasks(1)
-    saver.save(bought(some), failed(*some), listed(some))
+    saver.save(accepted_record(some), failed(*some), listed(some))
     (tmp_path / FOLDER / f"{KEY}.json").write_bytes(data)
-    assert saver.load(bought(some), check_files=False) is None
+    assert saver.load(accepted_record(some), check_files=False) is None
 
 
-def test_an_image_that_is_gone_or_cut_is_missed_by_who_looks_and_no_other_with_it(saver, tmp_path):
+def test_only_a_deleted_or_truncated_image_counts_as_missing(saver, tmp_path):
     files = [tmp_path / f"{KEY}_0{i}_0.png" for i in range(2)]
-    ended, record = [], bought(tasks(2))
+    ended, record = [], accepted_record(tasks(2))
     for i, file in enumerate(files):
         file.write_bytes(b"image")
         ended.append(
@@ -238,7 +236,7 @@ def dripping() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_host_that_drips_holds_no_one_past_the_deadline_and_its_images_are_not_given_up(dripping, tmp_path):
+def test_a_slow_host_delays_nothing_past_the_deadline(dripping, tmp_path):
     some = tasks(10)
     results = tuple(
         TaskResult(i, "SUCCESS", tuple(f"{dripping}/{i}-{j}.png" for j in range(4)), "", task.as_wire())
@@ -253,7 +251,7 @@ def test_a_host_that_drips_holds_no_one_past_the_deadline_and_its_images_are_not
         end_time=time.time() + 0.5,
     )
     began = time.monotonic()
-    saved = store.save(bought(some), Job(KEY, results), listed(some))
+    saved = store.save(accepted_record(some), Job(KEY, results), listed(some))
     assert time.monotonic() - began < 20
     assert not saved.is_complete
     assert [len(outcome.missing) for outcome in saved.outcomes] == [4] * 10

@@ -85,7 +85,7 @@ def test_a_line_says_why_not_and_what_to_do(board):
     assert line(board.items["a"])["reason"] == MEANINGS[Outcome.NOT_SUBMITTED][0]
 
 
-def test_the_list_comes_in_its_order_and_then_what_it_does_not_name(board, tmp_path):
+def test_listed_items_come_in_list_order_before_all_others(board, tmp_path):
     write_manifest(board, storage_path(str(tmp_path / "deep" / "manifest.jsonl")))
     text = (tmp_path / "deep" / "manifest.jsonl").read_text("utf-8")
     assert text.endswith("}\n")

@@ -13,13 +13,13 @@ def test_every_outcome_has_a_meaning():
 
 
 @pytest.mark.parametrize("outcome", Outcome, ids=lambda outcome: outcome.value)
-def test_a_meaning_is_a_sentence_and_what_is_not_done_says_what_to_do(outcome):
+def test_each_meaning_is_a_sentence_with_advice(outcome):
     happened, advice = MEANINGS[outcome]
     assert happened.endswith(".")
     assert advice.endswith(".") or outcome is Outcome.GENERATED
 
 
-def test_the_values_are_the_manifests_and_never_change_between_releases():
+def test_the_values_of_the_manifest_never_change():
     assert [outcome.value for outcome in Outcome] == [
         *("generated", "partial", "refused", "failed", "expired", "unknown_outcome"),
         *("not_submitted", "pending"),

@@ -152,7 +152,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_what_is_outside_the_closed_list_is_named_and_given_to_no_plugin(name, saved, tmp_path, monkeypatch):
+def test_a_format_outside_the_closed_list_reaches_no_plugin(name, saved, tmp_path, monkeypatch):
     data, words = FOREIGN[name]
     # Ghostscript, if it were started, would leave a trace.
     (tmp_path / "bin").mkdir()
@@ -168,7 +168,7 @@ def test_what_is_outside_the_closed_list_is_named_and_given_to_no_plugin(name, s
     assert shutil.which("gs") == f"{tmp_path}/bin/gs"
 
 
-def test_an_avif_is_read_where_pillow_can_and_named_where_it_cannot():
+def test_an_avif_is_read_if_pillow_can_and_else_named():
     damaged = b"\0\0\0\x1cftypavif\0\0\0\0avifmif1" + b"\0" * 100
     with pytest.raises(UnreadableError, match="AVIF" if "AVIF" not in FORMATS else "AVIF|damaged"):
         load(damaged)

@@ -117,7 +117,7 @@ def test_a_file_is_fetched_with_its_facts(web, tmp_path):
 # --- credentials ----------------------------------------------------------------------------------
 
 
-def test_credentials_in_the_url_are_sent_to_its_host_and_appear_nowhere(web, caplog):
+def test_credentials_in_a_url_are_sent_to_its_host_and_hidden(web, caplog):
     caplog.set_level("DEBUG")
     url = web.url.replace("http://", f"http://shop:{PASSWORD}@")
     assert read(f"{url}/private") == b"image"
@@ -264,7 +264,7 @@ def test_no_transfer_goes_on_after_the_end_time(web):
     assert len(web.requests) == count
 
 
-def test_what_fails_for_now_is_tried_again_a_bounded_number_of_times(web):
+def test_a_transient_failure_is_retried_a_few_times(web):
     assert read(f"{web.url}/flaky") == b"image"
     assert len(web.requests) == 3
 

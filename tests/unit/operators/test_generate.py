@@ -32,7 +32,7 @@ def context(**facts: Any) -> Any:
     return {"ti": SimpleNamespace(**ti)}
 
 
-def test_a_clear_and_a_run_made_again_have_another_id_and_a_retry_has_not():
+def test_a_clear_or_a_rerun_changes_clear_id_and_a_retry_not():
     started = {"dag_run": SimpleNamespace(start_date=datetime(2026, 1, 1, tzinfo=UTC))}
     ids = [clear_id_of(context()), clear_id_of(context(max_tries=3)), clear_id_of({**context(), **started})]
     assert len(set(ids)) == 3

@@ -47,7 +47,7 @@ def test_next_step(facts, step):
         reported_finished=st.frozensets(st.sampled_from("abc")),
     )
 )
-def test_no_step_repeats_itself_for_ever(progress):
+def test_no_step_repeats_without_end(progress):
     step = next_step(progress)
     if not progress.may_continue:
         assert step == Finish()

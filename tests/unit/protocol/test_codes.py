@@ -116,7 +116,7 @@ def test_a_gateway_code_has_the_specs_class_and_its_own_status(code, name):
 
 
 @pytest.mark.parametrize(("text", "name"), TEXT_ROWS)
-def test_an_older_gateways_text_is_known_whatever_the_case_and_in_part(text, name):
+def test_a_gateway_text_is_found_in_any_case_and_in_a_sentence(text, name):
     status = TEXT_STATUS.get(text, 403)
     for said in (text, text.lower(), text.upper(), f"Sorry: {text} (12 of 10)"):
         for code in ("", str(status)):
@@ -205,7 +205,7 @@ def test_a_code_in_neither_list_is_classed_by_its_status():
         ("A403XXX", 429, "throttled"),
     ],
 )
-def test_characters_2_to_4_of_an_unknown_6_character_code_are_its_status(code, http_status, name):
+def test_an_unknown_code_of_six_characters_contains_its_status(code, http_status, name):
     assert policy(gateway_rule(code, "", http_status)) == CLASSES[name]
 
 
@@ -219,7 +219,7 @@ def test_a_code_in_lower_case_is_the_same_code():
 
 
 @pytest.mark.parametrize("status", [500, 502, 504, 403, 200])
-def test_service_unavailable_is_sent_again_only_where_it_is_the_gateways_own_503(status):
+def test_service_unavailable_is_retried_only_with_a_503(status):
     assert gateway_rule("", "Service Unavailable", status).submit is not RetryDecision.SEND_AGAIN
 
 
@@ -229,6 +229,6 @@ def test_no_text_makes_a_plain_refusal_of_a_5xx():
             assert gateway_rule("", text, status).submit is RetryDecision.UNKNOWN, (text, status)
 
 
-def test_of_two_texts_the_one_that_leaves_the_outcome_open_counts():
+def test_of_two_texts_the_one_with_unknown_outcome_counts():
     rule = gateway_rule("", "Failed To Invoke Backend Service: Service Unavailable", 503)
     assert rule.submit is RetryDecision.UNKNOWN

@@ -73,7 +73,7 @@ class Run:
         )
 
     def drive(self, flow: Generator[Any, Any, Any], replies: Iterable[Any] | Callable[[Send], Any]) -> Run:
-        """Answer each attempt with the next reply; the last one goes on for ever."""
+        """Answer each attempt with the next reply; the last one goes on forever."""
         script = iter(replies) if not callable(replies) else None
         reply, last = None, None
         try:
@@ -175,7 +175,7 @@ MAY_BE_SENT_AGAIN = {
 
 
 @pytest.mark.parametrize("reply", MAY_BE_SENT_AGAIN.values(), ids=MAY_BE_SENT_AGAIN)
-def test_a_submit_that_was_not_accepted_is_sent_again_after_a_wait(reply):
+def test_a_submit_that_was_not_accepted_is_retried_after_a_wait(reply):
     run = Run().submit(reply, reply, ACCEPTED)
     assert run.result.result_key == "k"
     assert len(run.sent) == 3
@@ -214,7 +214,7 @@ def test_every_attempt_has_a_nonce_of_its_own_and_the_same_body(call):
     assert len({step.body for step in run.sent}) == 1
 
 
-def test_a_caller_may_decide_what_follows_a_failed_submit_and_sees_each_failure():
+def test_a_caller_sees_each_failed_submit_and_decides_what_next():
     seen = []
 
     def next_step(error: CallError, attempt: int) -> NextStep:
@@ -241,7 +241,7 @@ def test_attempts_end_and_the_last_error_is_reported():
     assert (run.error.kind, run.error.code) == (ErrorKind.THROTTLED, "T429PA")
 
 
-def test_a_connection_never_made_is_no_unknown_outcome_in_the_end_either():
+def test_a_connection_that_was_never_made_is_a_service_error():
     run = Run().submit(NEVER_SENT)
     assert len(run.sent) == SUBMIT.attempts
     assert run.error is not None
@@ -312,7 +312,7 @@ def test_a_query_that_is_made_once_is_made_once():
     assert len(run.sent) == 1
 
 
-def test_a_query_keeps_the_key_it_asked_for_where_the_answer_repeats_none():
+def test_a_query_keeps_its_key_if_the_answer_has_none():
     assert Run().query(answer(data={"task_list": {"status": "RUNNING"}})).result.result_key == "k"
 
 
@@ -354,7 +354,7 @@ def test_a_wait_asks_once_even_when_its_deadline_has_long_passed():
     assert len(run.sent) == 1
 
 
-def test_the_last_query_is_made_at_the_deadline_and_none_after_it():
+def test_the_last_query_is_made_at_the_deadline():
     run = Run().wait(job("RUNNING"), timeout=95, poll_interval=20)
     assert run.result == flows.Waited(False, ("RUNNING",))
     assert run.sent_at[-1] == 95
@@ -406,7 +406,7 @@ def test_backing_off_does_not_carry_a_wait_past_its_deadline(reply, timeout):
         assert len(run.sent) == 1 + QUERY.attempts
 
 
-def test_an_error_that_waiting_does_not_fixes_ends_a_wait():
+def test_an_error_that_waiting_cannot_fix_ends_a_wait():
     for code in ("23500001", "23500003", "23500011", "23500013"):
         run = Run().wait(job("RUNNING"), answer(SERVICE_CODES[code].http_status, code))
         assert run.error is not None
@@ -414,7 +414,7 @@ def test_an_error_that_waiting_does_not_fixes_ends_a_wait():
         assert len(run.sent) == 2
 
 
-def test_a_final_error_at_the_deadline_is_reported_and_not_taken_for_a_time_out():
+def test_a_final_error_at_the_deadline_is_not_a_timeout():
     run = Run().wait(answer(401, "23500001"), timeout=-1)
     assert run.error is not None
     assert run.error.kind is ErrorKind.AUTH
@@ -472,14 +472,14 @@ def test_an_answer_about_another_job_is_asked_for_again():
     "reply",
     [NO_JOB, BROKEN, THROTTLED, LOST, NEVER_SENT, gateway("B403MQ"), gateway("Z403QQ"), answer(418, "x")],
 )
-def test_an_error_rebuilt_from_code_and_status_is_of_the_same_kind(reply):
+def test_an_error_rebuilt_from_code_and_status_has_its_kind(reply):
     error = Run().query(reply).error
     assert error is not None
     again = CallError.rebuilt(Operation.QUERY, code=error.code, http_status=error.http_status)
     assert (again.kind, again.then, again.code) == (error.kind, error.then, error.code)
 
 
-def test_an_error_rebuilt_without_a_status_does_not_lease_to_know_how_the_answer_was_missed():
+def test_an_error_rebuilt_without_a_status_says_lost():
     error = Run().query(LOST).error
     assert error is not None
     assert "lost" in CallError.rebuilt(Operation.QUERY, code="", http_status=None).message

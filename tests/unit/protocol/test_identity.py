@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same purchase has the same identity, however it is signed and written; any other has another."""
+"""The same submit has the same identity, however it is signed and written; any other has another."""
 
 from __future__ import annotations
 
@@ -135,8 +135,8 @@ def test_an_empty_negative_prompt_submits_what_none_submits():
     )
 
 
-def test_a_fingerprint_is_64_hex_digits_and_never_changes_between_releases():
-    # Written to journals and ledgers: a change here makes every purchase on record a new one.
+def test_a_fingerprint_never_changes_between_releases():
+    # Written to journals and ledgers: a change here makes every submit on record a new one.
     assert fingerprint([TASK]) == "a831ccd183d16dc7ef127aa253b8fb8a665a6f5d3e92735c57a39f8143bea71b"
 
 
@@ -151,13 +151,13 @@ OTHER = replace(TASK, positive_prompt="snow")
 
 
 def test_an_identity_never_changes_between_releases():
-    # Journals find purchases by it: a change here submits everything on record once more.
+    # Journals find submits by it: a change here submits everything on record once more.
     assert identities([TASK]) == ("81a8f04009cf64fc25a8f8adb633e18a",)
     assert identities([TASK], "bgrep_default", "") == ("bca7051617087d9c065353c430c6a079",)
     assert identities([TASK], "bgrep_default", "spring") == ("d5b6594571e9df1e48af6c9b1e742773",)
 
 
-def test_of_equal_image_tasks_each_is_a_purchase_of_its_own():
+def test_equal_image_tasks_have_identities_of_their_own():
     first, other, second, third = identities([TASK, OTHER, replace(TASK, id="sku"), TASK])
     assert (second, third) == (f"{first}#1", f"{first}#2")
     assert "#" not in other
@@ -172,7 +172,7 @@ def test_identities_are_unique_and_the_same_in_any_order(tasks):
     assert identities([*tasks, TASK], "conn", "")[: len(tasks)] == found
 
 
-def test_scope_reports_purchases_apart_wherever_it_is_cut():
+def test_scope_separates_identities_wherever_it_is_cut():
     scopes = [(), ("a",), ("b",), ("a", ""), ("", "a"), ("a", "b"), ("ab", ""), ("", "ab"), ("", "")]
     assert len({identities([TASK], *scope) for scope in scopes}) == len(scopes)
 

@@ -44,13 +44,13 @@ def test_an_echo_with_a_mask_is_not_that_of_the_task_without_one():
     assert placed(sent, sent[1].as_wire(), sent[0].as_wire()) == [1, 0]
 
 
-def test_a_seed_that_the_service_drew_does_not_take_the_place_of_one_that_was_asked_for():
+def test_a_seed_drawn_by_the_service_does_not_match_a_given_one():
     sent = [submitted(), submitted(seed=0)]
     drawn = {**sent[0].as_wire(), "seed": 91823}
     assert placed(sent, sent[1].as_wire(), drawn) == [1, 0]
 
 
-def test_equal_tasks_take_their_results_in_the_order_of_the_answer():
+def test_equal_tasks_get_results_in_the_order_of_the_answer():
     sent = [submitted(), submitted(seed=1), submitted()]
     echoes = [task.as_wire() for task in sent]
     assert placed(sent, echoes[1], echoes[0], echoes[2]) == [1, 0, 2]
@@ -66,7 +66,7 @@ def test_one_that_is_left_over_is_matched_by_elimination():
     assert placed(sent, {"steps": 50}, sent[0].as_wire()) == [1, 0]
 
 
-def test_position_does_not_count_in_an_answer_that_has_another_order():
+def test_position_is_ignored_if_the_answer_has_another_order():
     sent = [submitted(image=f"https://a/{i}.png") for i in range(4)]
     matching = match(job({}, {}, sent[0].as_wire(), sent[3].as_wire()), [*sent])
     assert [task.status for task in matching.job.tasks] == ["SUCCESS", MISSING, MISSING, "SUCCESS"]
@@ -95,17 +95,17 @@ def test_two_results_for_one_submitted_task_are_both_in_doubt():
     assert placed([submitted()], submitted().as_wire(), {"image": "https://other/"}) == [0]
 
 
-def test_an_answer_that_leaves_finished_tasks_out_is_not_complete():
+def test_an_answer_that_omits_finished_tasks_is_incomplete():
     sent = [submitted(positive_prompt="a"), submitted(positive_prompt="b")]
     assert placed(sent, sent[1].as_wire()) == [None, 0]
-    with pytest.raises(UnmatchedError, match="names 1 of 2"):
+    with pytest.raises(UnmatchedError, match="contains 1 of 2"):
         match(job(sent[1].as_wire()), [*sent]).checked()
     waiting = match(job(sent[1].as_wire(), status="WAITING"), [*sent]).checked()
     assert not waiting.is_finished
     assert match(Job("k", ()), [*sent]).checked().counts == {MISSING: 2}
 
 
-def test_what_is_not_known_takes_what_is_left_and_nothing_that_is_anothers():
+def test_an_unknown_task_gets_only_an_unclaimed_result():
     sent = [None, submitted(image="https://a/2.png")]
     assert placed(sent, submitted().as_wire(), sent[1].as_wire()) == [0, 1]
     assert placed(sent, sent[1].as_wire(), submitted().as_wire()) == [1, 0]
@@ -198,7 +198,7 @@ def test_a_result_never_goes_to_another_image(case):
 
 
 @given(answers())
-def test_a_result_goes_to_its_own_task_or_to_none_unless_nothing_shows_the_order(case):
+def test_a_result_is_placed_at_its_own_task_or_not_at_all(case):
     sent, order, echoes, _ = case
     found = placed([*sent], *echoes)
     shows_no_other_order = found == list(range(len(sent)))

@@ -60,7 +60,7 @@ def next_wait(error: CallError, attempt: int, policy: RetryPolicy, rand: float) 
 
 
 @given(errors, st.integers(1, 2000), patiences, rands)
-def test_only_what_was_refused_for_load_or_never_taken_is_tried_again(error, attempt, patience, rand):
+def test_final_and_unknown_outcomes_are_not_retried(error, attempt, patience, rand):
     wait = next_wait(error, attempt, patience, rand)
     if error.then in (RetryDecision.FINAL, RetryDecision.UNKNOWN):
         assert wait is None
@@ -69,7 +69,7 @@ def test_only_what_was_refused_for_load_or_never_taken_is_tried_again(error, att
 
 
 @given(errors, st.integers(1, 2000), patiences, rands)
-def test_a_wait_is_at_least_what_was_asked_and_at_most_what_patience_has(error, attempt, patience, rand):
+def test_a_wait_honours_retry_after_and_the_policys_cap(error, attempt, patience, rand):
     wait = next_wait(error, attempt, patience, rand)
     if wait is not None:
         asked = max(error.retry_after or 0.0, error.rule.wait)
@@ -80,7 +80,7 @@ def test_a_wait_is_at_least_what_was_asked_and_at_most_what_patience_has(error, 
 
 
 @given(st.integers(1, 100), rands, rands)
-def test_a_later_attempt_never_waits_for_less_than_half_of_an_earlier_ones(attempt, rand, later):
+def test_a_later_wait_is_at_least_half_of_an_earlier_one(attempt, rand, later):
     error = CallError(Operation.QUERY, SERVICE_CODES["23500004"])
     patience = RetryPolicy(attempts=1000)
     first = next_wait(error, attempt, patience, rand)
@@ -97,7 +97,7 @@ def test_clients_refused_together_come_back_apart(one, other):
     assert len(waits) == len({90 + 2 * rand for rand in (one, other)})
 
 
-def test_a_submit_gives_up_within_a_minute_and_a_query_within_one_and_a_half():
+def test_a_submit_gives_up_in_60_s_and_a_query_in_90_s():
     for patience, least, most in ((SUBMIT, 30, 60), (QUERY, 45, 91)):
         error = CallError(Operation.QUERY, SERVICE_CODES["23500004"])
         for rand in (0.0, 0.999):
@@ -112,7 +112,7 @@ PROXY = CallError(Operation.QUERY, by_status(404))
 
 
 @given(errors, st.integers(1, 100), st.floats(0, 1e6), st.floats(-10, 1e6), rands)
-def test_an_unknown_outcome_is_never_sent_again_whatever_the_policy(error, attempt, elapsed, left, rand):
+def test_an_unknown_outcome_is_never_retried_by_any_policy(error, attempt, elapsed, left, rand):
     for policy in (SUBMIT, QUERY, ONCE, WAIT, POKE, COLLECT):
         step = decide(error, policy, attempt=attempt, elapsed=elapsed, time_left=left, rand=rand)
         if error.then is RetryDecision.UNKNOWN:
@@ -143,7 +143,7 @@ def test_throttling_gives_up_polls_or_is_paced():
     assert decide(BUSY, paced, attempt=99, elapsed=60).reason is Reason.THROTTLED
 
 
-def test_a_deadline_ends_what_may_pass_and_hides_nothing_that_is_final():
+def test_a_deadline_ends_retries_and_hides_no_final_error():
     assert decide(BROKEN, QUERY, attempt=1, time_left=0).reason is Reason.DEADLINE
     assert decide(BROKEN, QUERY, attempt=1, time_left=0.1).reason is Reason.DEADLINE
     assert decide(
@@ -151,7 +151,7 @@ def test_a_deadline_ends_what_may_pass_and_hides_nothing_that_is_final():
     ).reason is (Reason.FINAL)
 
 
-def test_a_proxys_refusal_is_tried_again_only_where_many_jobs_depend_on_it():
+def test_a_proxys_refusal_is_retried_only_while_collecting():
     assert decide(PROXY, QUERY, attempt=1).reason is Reason.FINAL
     assert decide(PROXY, COLLECT, attempt=1).action is Action.RETRY
     assert decide(PROXY, COLLECT, attempt=COLLECT.attempts).reason is Reason.FINAL

@@ -113,7 +113,7 @@ def test_what_a_poll_reads_agrees_with_the_whole_job(sample, operation):
     assert job.is_finished == (bool(statuses) and {"SUCCESS", "FAILED"}.issuperset(statuses))
 
 
-def test_no_answer_to_a_submit_that_cannot_be_read_is_ever_sent_again():
+def test_a_submit_with_an_unreadable_answer_is_never_resent():
     # Whatever the status says short of 429 and of plain refusals: nothing here may lead to a second bill.
     for status in (*range(200, 300), *range(500, 600)):
         for body in (b"", b"{}", b"<html>", b'{"success":true,"data":{}}', b'{"code":0,"success":true'):
@@ -177,11 +177,12 @@ def test_a_number_that_json_has_not_is_refused():
         wire.submit_body([ImageTask(image="https://a/b", positive_prompt="x", strength=float("nan"))])
 
 
-def test_a_request_too_large_for_the_gateway_is_refused_before_it_is_sent():
+def test_a_request_too_large_for_the_gateway_is_not_sent():
     long_url = "https://example.com/" + "a" * 300_000
     tasks = [ImageTask(image=long_url, positive_prompt="x")] * 10
-    with pytest.raises(InvalidInput, match=r"task_list: makes a request of \d+ bytes"):
+    with pytest.raises(InvalidInput) as raised:
         wire.submit_body(tasks)
+    assert [problem.where for problem in raised.value.problems] == ["task_list"]
 
 
 def test_a_query_asks_for_the_key_without_the_blanks_around_it():
@@ -190,11 +191,12 @@ def test_a_query_asks_for_the_key_without_the_blanks_around_it():
 
 @pytest.mark.parametrize("key", ["", "  ", None, 7, ["k"], b"k"])
 def test_a_key_that_is_none_is_refused_before_anything_is_sent(key):
-    with pytest.raises(InvalidInput, match="result_key: is "):
+    with pytest.raises(InvalidInput) as raised:
         wire.query_body(key)
+    assert [problem.where for problem in raised.value.problems] == ["result_key"]
 
 
-def test_the_headers_are_the_documents_and_no_clock_is_among_them():
+def test_the_headers_are_as_documented_without_a_timestamp():
     assert wire.request_headers("d1xx2a", "n-1") == {
         "Content-Type": "application/json",
         "Accept": "application/json",
@@ -212,7 +214,7 @@ def test_an_answer_about_the_job_that_was_asked_for_is_taken(key):
     wire.check_result_key(answer, json.loads(answer.body), "k1")
 
 
-def test_an_answer_about_another_job_is_refused_and_asked_for_again():
+def test_an_answer_about_another_job_is_queried_again():
     answer = response(200, _about("k2"))
     with pytest.raises(CallError) as raised:
         wire.check_result_key(answer, json.loads(answer.body), "k1")

@@ -65,6 +65,12 @@ print(f"{told} lies here", "look "
         ),
         pytest.param(".md", "Nightly and overnight, legal, Troubleshooting, bearer, builds, unlisted.\n", []),
         pytest.param(".md", "Look\nat it\n", [(1, "Look at")], id="across lines"),
+        pytest.param(
+            ".md",
+            "A colour, normalised, after a time-out; raised, promised, four hours.\n",
+            [(1, "colour"), (1, "normalised"), (1, "time-out")],
+            id="British spelling",
+        ),
     ],
 )
 def test_words_are_found_in_prose(prose: Any, suffix: str, text: str, expected: list[tuple[int, str]]):

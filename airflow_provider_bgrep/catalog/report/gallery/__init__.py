@@ -2,8 +2,8 @@
 """Writes the gallery of a run: one HTML file that loads nothing but the images beside it.
 
 Jinja2 renders the page around the rows. The rows are JSON in ``script`` blocks, and their thumbnails are text
-in further blocks, one a row. A browser does not run such blocks; the page's script reads them. Whatever a
-catalog holds is data in them, and becomes text on the page.
+in further blocks, one a row. A browser does not run such blocks; the page's script reads them. The
+content of a catalog is data in these blocks, and becomes text on the page.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plan submits what is new or changed, and nothing that was paid for; every row has one state."""
+"""A plan submits what is new or changed, and nothing that was billed; every row has one state."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import csv
 import io
 import itertools
 import json
-import os
 import random
-import tempfile
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
@@ -20,7 +18,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from bgrep_harness.runs import OUTCOMES, Destination, Run, row
-from bgrep_harness.stores import folder
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, explain, may_submit, new_plan_id
@@ -33,28 +30,10 @@ from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.storage import connection_of, get_bytes, put_bytes, storage_path
 
+pytestmark = pytest.mark.usefixtures("temporary_files_in_memory")
+
 SIGNATURE = "canary0signature"
 PASSWORD = "canary0password"
-
-
-@pytest.fixture(autouse=True)
-def temporary_files_in_memory(monkeypatch, tmp_path_factory):
-    """DuckDB syncs every table to the disk, which no test here is about."""
-    tmp_path_factory.getbasetemp()  # pytest's own stay where they are
-    memory = "/dev/shm"  # noqa: S108
-    if os.access(memory, os.W_OK):
-        monkeypatch.setattr(tempfile, "tempdir", memory)
-
-
-@pytest.fixture
-def files() -> dict[str, bytes]:
-    """What the store keeps."""
-    return {}
-
-
-@pytest.fixture
-def shop(files: dict[str, bytes]) -> Destination:
-    return Destination(CatalogPaths(folder(files)))
 
 
 def rows_of(*names: str, **cells: Any) -> list[dict[str, Any]]:
@@ -65,14 +44,14 @@ def whats(run: Run) -> dict[str, str]:
     return {name: one["change"] for name, one in run.rows.items() if one["change"]}
 
 
-# --- what became of a purchase decides about the next ----------------------------------------------
+# --- the outcome of a submit decides about the next ------------------------------------------------
 
 
-def test_what_every_outcome_means_for_the_next_run(shop, files):
+def test_what_every_outcome_means_for_the_next_run(destination, files):
     outcomes = {outcome: outcome for outcome in OUTCOMES}
     verdicts = {"flagged": "flagged", "unchecked": "unchecked", "gone": "passed"}
     catalog = rows_of(*OUTCOMES, "flagged", "unchecked", "gone")
-    run = shop.plan(catalog)
+    run = destination.plan(catalog)
     assert run.counts == {"new": 11}
     run.work(outcomes)
     run.check(verdicts)
@@ -80,7 +59,7 @@ def test_what_every_outcome_means_for_the_next_run(shop, files):
     del files["/shop" + gone["files"][0]["path"].partition("/shop")[2]]
     run.publish()
 
-    run = shop.plan(catalog)
+    run = destination.plan(catalog)
     assert run.states == {
         "failed": "changed",
         "expired": "quarantined",
@@ -107,103 +86,103 @@ def manifest_of(run: Run) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (get_bytes(run.files.manifest(0)) or b"").splitlines()]
 
 
-def test_what_is_flagged_is_checked_again_by_other_thresholds_only(shop):
+def test_a_flagged_row_is_checked_again_only_by_other_thresholds(destination):
     catalog = rows_of("a", "b")
-    run = shop.plan(catalog)
+    run = destination.plan(catalog)
     run.work()
     run.check({"a": "flagged"})
     run.publish()
-    assert shop.plan(catalog).states == {"a": "flagged"}
-    run = shop.plan(catalog, thresholds={"ssim": 0.5})
+    assert destination.plan(catalog).states == {"a": "flagged"}
+    run = destination.plan(catalog, thresholds={"ssim": 0.5})
     assert run.states == {"a": "unpublished"}
     assert run.plan.quote.images == 0
     run.complete()
-    assert shop.plan(catalog, thresholds={"ssim": 0.5}).counts == {"unchanged": 2}
-    assert shop.billed.total() == 2
+    assert destination.plan(catalog, thresholds={"ssim": 0.5}).counts == {"unchanged": 2}
+    assert destination.billed.total() == 2
 
 
-def test_what_fails_is_tried_in_so_many_runs(shop):
+def test_what_fails_is_tried_in_so_many_runs(destination):
     catalog = rows_of("a")
     for tried in range(2):
-        run = shop.plan(catalog)
+        run = destination.plan(catalog)
         assert run.states == {"a": "changed" if tried else "new"}
         run.complete({"a": "failed"})
-    run = shop.plan(catalog)
+    run = destination.plan(catalog)
     assert (run.states, whats(run)) == ({"a": "quarantined"}, {"a": "it failed"})
-    assert shop.billed.total() == 2
+    assert destination.billed.total() == 2
     # More patience, and any change, try again.
     for others in (catalog, {"max_attempts": 3}), (rows_of("a", positive_prompt="on ice"), {}):
-        with shop.draft(others[0], **others[1]) as planned:
+        with destination.draft(others[0], **others[1]) as planned:
             assert planned.plan.counts["changed"] == 1
 
 
-def test_what_is_pending_is_collected_with_patience_and_never_submitted_again(shop):
+def test_a_pending_row_is_collected_and_never_resubmitted(destination):
     catalog = rows_of("a", "b")
     for state in ("new", "pending", "pending", "quarantined"):
-        run = shop.plan(catalog, max_attempts=1)
+        run = destination.plan(catalog, max_attempts=1)
         assert run.states == {"a": state, "b": state}
         run.complete({"a": "pending", "b": "pending"})
     # More patience collects it after all.
-    shop.refresh(catalog, max_attempts=2)
-    assert shop.plan(catalog, max_attempts=1).counts == {"unchanged": 2}
-    assert shop.billed.total() == 2
+    destination.refresh(catalog, max_attempts=2)
+    assert destination.plan(catalog, max_attempts=1).counts == {"unchanged": 2}
+    assert destination.billed.total() == 2
 
 
-def test_an_unknown_outcome_is_submitted_again_only_where_reported_and_not_for_ever(shop):
+def test_an_unknown_outcome_is_resubmitted_at_most_once(destination):
     catalog = rows_of("a")
-    shop.refresh(catalog, {"a": "lost"})
-    assert shop.plan(catalog).states == {"a": "quarantined"}
-    run = shop.plan(catalog, on_unknown_outcome="resubmit")
+    destination.refresh(catalog, {"a": "lost"})
+    assert destination.plan(catalog).states == {"a": "quarantined"}
+    run = destination.plan(catalog, on_unknown_outcome="resubmit")
     assert (run.states, whats(run)) == ({"a": "changed"}, {"a": "tried again: unknown_outcome"})
     run.complete({"a": "lost"})
-    assert shop.plan(catalog, on_unknown_outcome="resubmit").states == {"a": "quarantined"}
-    assert shop.billed.total() == 2
+    assert destination.plan(catalog, on_unknown_outcome="resubmit").states == {"a": "quarantined"}
+    assert destination.billed.total() == 2
 
 
-def test_what_failed_and_was_submitted_again_within_a_run_is_known_with_both_purchases(shop):
+def test_a_failed_task_resubmitted_in_a_run_has_two_entries(destination):
     catalog = rows_of("a", "b")
-    run = shop.plan(catalog)
+    run = destination.plan(catalog)
     run.work({"a": "failed"}, retry_failed=1)
     run.check()
     run.publish()
-    assert shop.billed == Counter({one: 2 if one[0] == "a" else 1 for one in shop.billed})
-    entries = [(one["name"], one["outcome"], one["images"], one["attempts"]) for one in shop.entries()]
+    assert destination.billed == Counter({one: 2 if one[0] == "a" else 1 for one in destination.billed})
+    entries = [(one["name"], one["outcome"], one["images"], one["attempts"]) for one in destination.entries()]
     assert entries == [("a", "failed", 1, 0), ("a", "failed", 1, 1), ("b", "generated", 1, 0)]
-    assert shop.plan(catalog).states == {"a": "changed"}
+    assert destination.plan(catalog).states == {"a": "changed"}
 
 
-def test_back_to_what_was_submitted_once_is_published_again_and_not_submitted(shop):
+def test_a_row_that_returns_to_an_old_request_is_republished(destination):
     old, new = rows_of("a", positive_prompt="old"), rows_of("a", positive_prompt="new")
-    shop.refresh(old)
-    (request_hash,) = shop.published().values()
-    shop.refresh(new)
-    assert shop.published()["a"] != request_hash
-    run = shop.plan(old)
+    destination.refresh(old)
+    (request_hash,) = destination.published().values()
+    destination.refresh(new)
+    assert destination.published()["a"] != request_hash
+    run = destination.plan(old)
     assert run.states == {"a": "unpublished"}
     run.complete()
-    assert shop.published()["a"] == request_hash
-    assert shop.plan(old).counts == {"unchanged": 1}
-    assert shop.billed.total() == 2
+    assert destination.published()["a"] == request_hash
+    assert destination.plan(old).counts == {"unchanged": 1}
+    assert destination.billed.total() == 2
 
 
-def test_a_job_submitted_with_another_connection_waits_for_that_one_and_is_not_submitted_again(shop):
+def test_a_job_of_another_connection_waits_for_that_connection(destination):
     catalog = rows_of("a", "b")
-    shop.refresh(catalog, {"a": "pending", "b": "pending"}, bgrep_conn_id="first")
-    run = shop.plan(catalog, bgrep_conn_id="second")
+    destination.refresh(catalog, {"a": "pending", "b": "pending"}, bgrep_conn_id="first")
+    run = destination.plan(catalog, bgrep_conn_id="second")
     assert run.states == {"a": "quarantined", "b": "quarantined"}
     assert all(what.endswith(": first") for what in whats(run).values())
     assert len(whats(run)) == 2
     run.complete()
-    run = shop.refresh(catalog, bgrep_conn_id="first")
+    run = destination.refresh(catalog, bgrep_conn_id="first")
     assert run.states == {"a": "pending", "b": "pending"}
-    assert shop.plan(catalog, bgrep_conn_id="second").counts == {"unchanged": 2}
-    assert shop.billed.total() == 2
+    assert destination.plan(catalog, bgrep_conn_id="second").counts == {"unchanged": 2}
+    assert destination.billed.total() == 2
 
 
-def test_a_row_that_changes_while_its_job_runs_is_submitted_as_it_is_now_and_gets_no_others_image(shop):
-    shop.refresh(rows_of("a", "b"), {"a": "pending", "b": "pending"})
+def test_a_row_that_changes_while_pending_is_submitted_as_it_is(destination):
+    destination.refresh(rows_of("a", "b"), {"a": "pending", "b": "pending"})
     catalog = [row("a", positive_prompt="new"), row("b")]
-    run = shop.plan(catalog)
+    run = destination.plan(catalog)
     assert run.states == {"a": "changed", "b": "pending"}
     # Both are in one shard, whose manifest names the old a, too, once the job is collected.
     run.work({"a": "never"})
@@ -212,27 +191,27 @@ def test_a_row_that_changes_while_its_job_runs_is_submitted_as_it_is_now_and_get
     }
     run.check()
     run.publish()
-    assert set(shop.published()) == {"b"}
-    run = shop.refresh(catalog)
+    assert set(destination.published()) == {"b"}
+    run = destination.refresh(catalog)
     assert run.states == {"a": "changed"}
-    assert shop.published()["a"] == run.work_items[0]["request_hash"]
-    assert shop.plan(catalog).counts == {"unchanged": 2}
+    assert destination.published()["a"] == run.work_items[0]["request_hash"]
+    assert destination.plan(catalog).counts == {"unchanged": 2}
 
 
-def test_rows_that_ask_for_the_same_are_each_submitted_once_also_when_shards_are_cut_again(shop):
+def test_rows_with_equal_requests_are_each_submitted_once(destination):
     same = {"image": "https://shop.example/same.jpg", "positive_prompt": "same", "seed": "7"}
     catalog = rows_of("a", "b", "c", **same)
-    shop.refresh(catalog, {"a": "pending", "b": "pending", "c": "pending"}, shard_size=1)
-    run = shop.refresh(catalog, shard_size=10)
+    destination.refresh(catalog, {"a": "pending", "b": "pending", "c": "pending"}, shard_size=1)
+    run = destination.refresh(catalog, shard_size=10)
     assert run.counts == {"pending": 3}
-    assert max(shop.billed.values()) == 1
-    assert shop.plan(catalog).counts == {"unchanged": 3}
+    assert max(destination.billed.values()) == 1
+    assert destination.plan(catalog).counts == {"unchanged": 3}
 
 
 # --- what has changed, in words --------------------------------------------------------------------
 
 
-def test_each_field_that_changes_is_named(shop):
+def test_each_field_that_changes_is_named(destination):
     changes: list[tuple[dict[str, str], str]] = [
         ({"image": "https://shop.example/b.jpg"}, "image"),
         ({"mask": "https://shop.example/m.png"}, "mask"),
@@ -245,13 +224,13 @@ def test_each_field_that_changes_is_named(shop):
         ({"num_output": "2"}, "num_output"),
         ({"steps": "20", "seed": "1"}, "seed, steps"),
     ]
-    shop.refresh(rows_of(*(str(i) for i in range(len(changes)))))
-    run = shop.plan([row(str(i), **cells) for i, (cells, _) in enumerate(changes)])
+    destination.refresh(rows_of(*(str(i) for i in range(len(changes)))))
+    run = destination.plan([row(str(i), **cells) for i, (cells, _) in enumerate(changes)])
     assert run.counts == {"changed": len(changes)}
-    assert whats(run) == {str(i): told for i, (_, told) in enumerate(changes)}
+    assert whats(run) == {str(i): reason for i, (_, reason) in enumerate(changes)}
 
 
-def test_the_same_in_other_words_is_no_change(shop):
+def test_the_same_request_written_differently_is_not_a_change(destination):
     words: list[dict[str, str]] = [
         {"guidance_scale": "7.50"},
         {"strength": "0,5"},
@@ -262,25 +241,25 @@ def test_the_same_in_other_words_is_no_change(shop):
         {"positive_prompt": " 6 on marble\n"},
         {"image": "HTTPS://SHOP.example/7.jpg#top"},
     ]
-    shop.refresh(rows_of(*(str(i) for i in range(len(words)))))
-    with shop.draft([row(str(i), **cells) for i, cells in enumerate(words)]) as planned:
+    destination.refresh(rows_of(*(str(i) for i in range(len(words)))))
+    with destination.draft([row(str(i), **cells) for i, cells in enumerate(words)]) as planned:
         assert planned.plan.counts["unchanged"] == len(words)
         # Those that were written otherwise have been rendered, blanks make no difference.
         assert planned.db.execute("SELECT count(*) FROM made").fetchone() == (len(words) - 4,)
 
 
-def test_another_edition_submits_everything_again_once(shop):
+def test_another_edition_submits_everything_again_once(destination):
     catalog = rows_of("a", "b")
-    shop.refresh(catalog)
-    run = shop.refresh(catalog, edition="spring")
+    destination.refresh(catalog)
+    run = destination.refresh(catalog, edition="spring")
     assert whats(run) == {"a": "edition", "b": "edition"}
-    assert shop.plan(catalog, edition="spring").counts == {"unchanged": 2}
-    assert shop.plan(catalog).counts == {
+    assert destination.plan(catalog, edition="spring").counts == {"unchanged": 2}
+    assert destination.plan(catalog).counts == {
         "unpublished": 2
     }  # what was submitted for the first edition is there
 
 
-def test_defaults_and_categories_change_the_rows_that_have_them_from_there(shop):
+def test_defaults_and_categories_change_only_rows_that_use_them(destination):
     catalog = [
         row("own", category="cups"),
         row("cup", category="cups", positive_prompt=""),
@@ -291,21 +270,21 @@ def test_defaults_and_categories_change_the_rows_that_have_them_from_there(shop)
         "defaults": {"positive_prompt": "plain", "negative_prompt": "people"},
         "categories": {"cups": {"positive_prompt": "in a kitchen"}, "hats": {"negative_prompt": None}},
     }
-    shop.refresh(catalog, **recipe)
-    assert shop.plan(catalog, **recipe).counts == {"unchanged": 4}
+    destination.refresh(catalog, **recipe)
+    assert destination.plan(catalog, **recipe).counts == {"unchanged": 4}
     kitchen = {**recipe, "categories": {**recipe["categories"], "cups": {"positive_prompt": "in a bar"}}}
-    assert whats(shop.plan(catalog, **kitchen)) == {"cup": "positive_prompt"}
+    assert whats(destination.plan(catalog, **kitchen)) == {"cup": "positive_prompt"}
     plain = {**recipe, "defaults": {**recipe["defaults"], "positive_prompt": "plainer"}}
-    assert whats(shop.plan(catalog, **plain)) == dict.fromkeys(["hat", "bare"], "positive_prompt")
+    assert whats(destination.plan(catalog, **plain)) == dict.fromkeys(["hat", "bare"], "positive_prompt")
     nobody = {**recipe, "defaults": {"positive_prompt": "plain"}}
-    assert whats(shop.plan(catalog, **nobody)) == dict.fromkeys(
+    assert whats(destination.plan(catalog, **nobody)) == dict.fromkeys(
         ["own", "cup", "hat", "bare"], "negative_prompt"
     )
     moved = [{**one, "category": "cups"} for one in catalog]
-    assert whats(shop.plan(moved, **recipe)) == dict.fromkeys(["hat", "bare"], "positive_prompt")
+    assert whats(destination.plan(moved, **recipe)) == dict.fromkeys(["hat", "bare"], "positive_prompt")
 
 
-def test_a_change_that_a_template_reads_is_one_and_any_other_is_none_and_costs_no_second_look(shop):
+def test_only_a_change_that_a_template_reads_is_a_change(destination):
     def catalog(color: str, price: str) -> list[dict[str, Any]]:
         return [
             row(
@@ -319,20 +298,20 @@ def test_a_change_that_a_template_reads_is_one_and_any_other_is_none_and_costs_n
         ]
 
     defaults = {"positive_prompt": "{% if color_name is defined %}{{ color_name }}{% endif %} mug"}
-    shop.refresh(catalog("Red", "1"), defaults=defaults)
-    run = shop.plan(catalog("Blue", "1"), defaults=defaults)
+    destination.refresh(catalog("Red", "1"), defaults=defaults)
+    run = destination.plan(catalog("Blue", "1"), defaults=defaults)
     assert whats(run) == dict.fromkeys(["template", "default"], "positive_prompt")
-    with shop.draft(catalog("Red", "2"), defaults=defaults) as planned:
+    with destination.draft(catalog("Red", "2"), defaults=defaults) as planned:
         assert planned.plan.counts["unchanged"] == 3
         assert planned.db.execute("SELECT count(*) FROM known").fetchone() == (3,)
         assert planned.db.execute("SELECT count(*) FROM made").fetchone() == (0,)
 
 
-def test_another_order_of_rows_and_columns_changes_nothing(shop):
+def test_another_order_of_rows_and_columns_changes_nothing(destination):
     catalog = [row(f"s{i}", category=f"c{i % 3}", name=f"n{i}") for i in range(20)]
-    shop.refresh(catalog)
+    destination.refresh(catalog)
     shuffled = [dict(reversed(one.items())) for one in reversed(catalog)]
-    with shop.draft(shuffled) as planned:
+    with destination.draft(shuffled) as planned:
         assert planned.plan.counts["unchanged"] == 20
         assert planned.db.execute("SELECT count(*) FROM made").fetchone() == (0,)
 
@@ -340,31 +319,31 @@ def test_another_order_of_rows_and_columns_changes_nothing(shop):
 # --- images ------------------------------------------------------------------------------------------
 
 
-def test_another_image_under_the_same_name_on_object_storage_is_submitted_again(s3, s3_folder, tmp_path):
-    shop = Destination(
+def test_a_replaced_source_on_object_storage_is_resubmitted(s3, s3_folder, tmp_path):
+    destination = Destination(
         CatalogPaths(storage_path(str(tmp_path / "shop"))), {"source_conn_id": connection_of(s3_folder)}
     )
     url = f"s3://{s3_folder.path}"
     for name in ("a", "b", "mask"):
         s3.pipe_file(f"{url}/{name}.png", name.encode())
     catalog = [row(name, image=f"{url}/{name}.png", mask=f"{url}/mask.png") for name in ("a", "b")]
-    shop.refresh(catalog)
-    with shop.draft(catalog, versions=lambda urls: {}) as planned:
+    destination.refresh(catalog)
+    with destination.draft(catalog, versions=lambda urls: {}) as planned:
         assert planned.plan.counts["changed"] == 2  # nothing is known of their content: not the same
     s3.pipe_file(f"{url}/a.png", b"another image")
-    run = shop.refresh(catalog)
+    run = destination.refresh(catalog)
     assert (run.counts, whats(run)) == ({"unchanged": 1, "changed": 1}, {"a": "image (its content)"})
     s3.pipe_file(f"{url}/mask.png", b"another mask")
-    assert whats(shop.plan(catalog)) == dict.fromkeys("ab", "mask (its content)")
+    assert whats(destination.plan(catalog)) == dict.fromkeys("ab", "mask (its content)")
     s3.pipe_file(f"{url}/mask.png", b"mask")
-    assert shop.plan(catalog).counts == {"unchanged": 2}
+    assert destination.plan(catalog).counts == {"unchanged": 2}
     s3.rm_file(f"{url}/b.png")
-    run = shop.plan(catalog)
+    run = destination.plan(catalog)
     assert run.counts == {"unchanged": 1, "invalid": 1}
     assert run.problems[0]["reason"] == "image cannot be read: no such object"
 
 
-def test_no_one_is_asked_for_images_of_other_schemes(shop):
+def test_no_one_is_asked_for_images_of_other_schemes(destination):
     asked: list[str] = []
 
     def versions(urls: Any) -> dict[str, str]:
@@ -376,7 +355,7 @@ def test_no_one_is_asked_for_images_of_other_schemes(shop):
         row("web", image="HTTPS://shop.example/s3://x"),
         row("stored", image="S3://shop/a.jpg", mask="gs://shop/m.png"),
     ]
-    with shop.draft(catalog, versions, defaults={"mask": "s3://shop/default.png"}) as planned:
+    with destination.draft(catalog, versions, defaults={"mask": "s3://shop/default.png"}) as planned:
         assert planned.plan.counts["new"] == 2
     assert sorted(asked) == ["S3://shop/a.jpg", "gs://shop/m.png", "s3://shop/default.png"]
 
@@ -388,7 +367,7 @@ def signed(run: int) -> str:
     )
 
 
-def test_urls_signed_again_are_the_same_images_and_what_signs_them_goes_to_the_shards_only(shop, files):
+def test_signatures_change_no_row_and_reach_only_the_shards(destination, files):
     def catalog(run: int) -> list[dict[str, Any]]:
         return [
             row("a", image=signed(run), mask=signed(run)),
@@ -399,12 +378,12 @@ def test_urls_signed_again_are_the_same_images_and_what_signs_them_goes_to_the_s
         ]
 
     outcomes = {"pending": "pending"}
-    run = shop.refresh(catalog(1), outcomes, max_images_per_run=2)
+    run = destination.refresh(catalog(1), outcomes, max_images_per_run=2)
     assert run.counts == {"new": 2, "over_budget": 1, "invalid": 2}
     todo = {one["name"]: one for one in run.work_items}
     assert todo["a"]["image"] == "https://shop.example/a.jpg?x-oss-process=image"
     assert todo["a"]["image_url"] == todo["a"]["mask_url"] == signed(1)
-    run = shop.refresh(catalog(2), outcomes, max_images_per_run=0)
+    run = destination.refresh(catalog(2), outcomes, max_images_per_run=0)
     assert run.counts == {"unchanged": 1, "pending": 1, "over_budget": 1, "invalid": 2}
     assert run.work_items[0]["image_url"] == signed(2)
 
@@ -420,8 +399,8 @@ def test_urls_signed_again_are_the_same_images_and_what_signs_them_goes_to_the_s
 # --- the budget ------------------------------------------------------------------------------------
 
 
-def test_the_budget_is_kept_to_the_image_and_what_was_never_done_comes_first(shop):
-    shop.refresh(rows_of("old-1", "old-2", "old-3"))
+def test_the_budget_is_exact_and_new_rows_come_first(destination):
+    destination.refresh(rows_of("old-1", "old-2", "old-3"))
     catalog = [
         *rows_of("old-1", "old-2", "old-3", positive_prompt="changed"),
         row("new-1", num_output="2"),
@@ -437,7 +416,7 @@ def test_the_budget_is_kept_to_the_image_and_what_was_never_done_comes_first(sho
         8: ["new-1", "new-2", "new-3", "new-4", "old-1"],
         10: ["new-1", "new-2", "new-3", "new-4", "old-1", "old-2", "old-3"],
     }.items():
-        with shop.draft(catalog, max_images_per_run=most, price_per_image="0.2") as planned:
+        with destination.draft(catalog, max_images_per_run=most, price_per_image="0.2") as planned:
             listed = planned.db.execute("SELECT name FROM work_items ORDER BY position").fetchall()
             assert [name for (name,) in listed] == submits
         quote = planned.plan.quote
@@ -446,31 +425,31 @@ def test_the_budget_is_kept_to_the_image_and_what_was_never_done_comes_first(sho
         assert quote.image_tasks == len(submits)
         assert quote.cost == quote.images * Decimal("0.2")
         assert planned.plan.counts["over_budget"] == 7 - len(submits)
-    with shop.draft(catalog) as planned:
+    with destination.draft(catalog) as planned:
         assert planned.plan.quote.images == 10
 
 
-def test_a_run_that_is_planned_again_counts_what_it_has_submitted(shop):
+def test_a_run_planned_again_counts_what_it_has_submitted(destination):
     catalog = rows_of(*(f"s{i:02}" for i in range(10)))
-    run = shop.plan(catalog, run_id="run", max_images_per_run=6, shard_size=2)
+    run = destination.plan(catalog, run_id="run", max_images_per_run=6, shard_size=2)
     assert len(run.submits) == 6
     run.work(shards=[0])  # then somebody clears the task that plans
-    again = shop.plan(catalog, run_id="run", max_images_per_run=6, now=run.now + 60)
+    again = destination.plan(catalog, run_id="run", max_images_per_run=6, now=run.now + 60)
     assert again.counts == {"unpublished": 2, "new": 4, "over_budget": 4}
     again.complete({"s02": "failed", "s03": "refused"})
-    third = shop.plan(catalog, run_id="run", max_images_per_run=6, now=run.now + 120)
+    third = destination.plan(catalog, run_id="run", max_images_per_run=6, now=run.now + 120)
     # Two and three of four: what was refused is not billed. Of the six one is left.
     assert third.submits == ["s06"]
-    other = shop.plan(catalog, run_id="other", max_images_per_run=6)
+    other = destination.plan(catalog, run_id="other", max_images_per_run=6)
     assert len(other.submits) == 5
 
 
 # --- rows that are gone, bad, or there twice ---------------------------------------------------------
 
 
-def test_rows_that_are_gone_are_removed_up_to_a_share(shop):
+def test_rows_that_are_gone_are_removed_up_to_a_share(destination):
     names = [f"s{i}" for i in range(10)]
-    shop.refresh(rows_of(*names))
+    destination.refresh(rows_of(*names))
     for left, options, removed in (
         (7, {}, 0),
         (7, {"max_removed_share": 0.3}, 3),
@@ -478,7 +457,7 @@ def test_rows_that_are_gone_are_removed_up_to_a_share(shop):
         (9, {"max_removed_share": 0}, 1),
         (2, {"on_removed": "keep"}, 0),
     ):
-        with shop.draft(rows_of(*names[:left]), **options) as planned:
+        with destination.draft(rows_of(*names[:left]), **options) as planned:
             counts = {state: count for state, count in planned.plan.counts.items() if count}
         assert counts == {"unchanged": left, **({"removed": removed} if removed else {})}
         assert planned.plan.rows == left
@@ -486,13 +465,13 @@ def test_rows_that_are_gone_are_removed_up_to_a_share(shop):
             (note,) = planned.plan.notes
             assert "3 of 10 published rows (30%)" in note
             assert "max_removed_share (20%)" in note
-    shop.refresh(rows_of(*names[:8]))
-    assert set(shop.published()) == set(names[:8])
+    destination.refresh(rows_of(*names[:8]))
+    assert set(destination.published()) == set(names[:8])
     # Back again, it is published and not submitted.
-    run = shop.refresh(rows_of(*names))
+    run = destination.refresh(rows_of(*names))
     assert run.counts == {"unchanged": 8, "unpublished": 2}
-    assert set(shop.published()) == set(names)
-    assert shop.billed.total() == 10
+    assert set(destination.published()) == set(names)
+    assert destination.billed.total() == 10
 
 
 @pytest.mark.parametrize(
@@ -504,41 +483,41 @@ def test_rows_that_are_gone_are_removed_up_to_a_share(shop):
         ("caf\u00e9", b"caf\0,https://shop.example/1.jpg,p"),
     ],
 )
-def test_a_csv_row_that_is_reported_is_not_taken_for_a_removed_one(shop, tmp_path, published, line):
+def test_an_invalid_csv_row_does_not_count_as_removed(destination, tmp_path, published, line):
     header, others = (
         "sku,image,positive_prompt\n",
         "".join(f"{n},https://shop.example/{n}.jpg,p\n" for n in "23"),
     )
     catalog = tmp_path / "catalog.csv"
     catalog.write_text(f"{header}{published},https://shop.example/1.jpg,p\n{others}", "utf-8")
-    shop.refresh(str(catalog), max_removed_share=1)
+    destination.refresh(str(catalog), max_removed_share=1)
     # The last line keeps the file from being GB18030.
     catalog.write_bytes(
         header.encode() + line + b"\n" + others.encode() + b"9,https://shop.example/\xff,\xff\n"
     )
-    run = shop.refresh(str(catalog), max_removed_share=1)
+    run = destination.refresh(str(catalog), max_removed_share=1)
     assert run.counts == {"unchanged": 2, "invalid": 2}
-    assert len(shop.published()) == 3
+    assert len(destination.published()) == 3
 
 
-def test_nothing_is_removed_that_a_row_which_cannot_be_read_may_be(shop, tmp_path):
-    shop.refresh([row("a"), row("a", view="back"), row("b"), *rows_of("c", "d", "e", "f", "g", "h")])
+def test_nothing_is_removed_that_an_unreadable_row_may_be(destination, tmp_path):
+    destination.refresh([row("a"), row("a", view="back"), row("b"), *rows_of("c", "d", "e", "f", "g", "h")])
     rest = rows_of("c", "d", "e", "f", "g", "h")
     # A bad row keeps all that is published of its sku.
-    run = shop.plan([{"sku": "a", "image": "none"}, *rest])
+    run = destination.plan([{"sku": "a", "image": "none"}, *rest])
     assert run.counts == {"unchanged": 6, "removed": 1, "invalid": 1}
     assert run.states == {"b": "removed"}
     # One that nobody can tell keeps everything.
     path = tmp_path / "catalog.jsonl"
     path.write_text("\n".join(["{", *(json.dumps(one) for one in rest)]))
-    run = shop.plan(str(path))
+    run = destination.plan(str(path))
     assert run.counts == {"unchanged": 6, "invalid": 1}
     assert "3 published rows are not in the catalog; none is removed" in run.plan.notes[0]
 
 
-def test_of_two_rows_of_one_name_the_first_counts(shop):
+def test_of_two_rows_of_one_name_the_first_counts(destination):
     catalog = [row("a"), row("b"), row(" a ", view="main"), row("a", view="back"), row("a", view="back")]
-    run = shop.plan(catalog)
+    run = destination.plan(catalog)
     assert run.submits == ["a", "b", "a/back"]
     assert [(one["line"], one["sku"], one["view"]) for one in run.problems] == [
         *((3, "a", "main"), (5, "a", "back"))
@@ -547,14 +526,14 @@ def test_of_two_rows_of_one_name_the_first_counts(shop):
     assert run.counts == {"new": 3, "invalid": 2}
 
 
-def test_a_catalog_without_a_row_is_refused_and_one_of_bad_rows_only_removes_nothing(shop, tmp_path):
-    shop.refresh(rows_of("a"))
+def test_a_catalog_without_valid_rows_removes_nothing(destination, tmp_path):
+    destination.refresh(rows_of("a"))
     path = tmp_path / "catalog.csv"
     path.write_text("sku,image\n")
     with pytest.raises(InvalidInput, match="has no row"):
-        shop.plan(str(path))
+        destination.plan(str(path))
     path.write_text('sku,image\n"a,x\n')
-    run = shop.plan(str(path))
+    run = destination.plan(str(path))
     assert run.counts == {"invalid": 1}
 
 
@@ -581,7 +560,7 @@ COLUMNS = [
 ]
 
 
-def test_columns_and_cells_may_be_called_and_hold_what_they_like(shop, tmp_path):
+def test_columns_and_cells_may_be_called_and_hold_what_they_like(destination, tmp_path):
     hostile = [INJECTION, "' OR 1=1 --", '"; DROP TABLE entries; "', "\\", "{{ 7*7 }}x", "%00", "😀", "a/b"]
     columns = ["sku ", "image", "positive_prompt", *COLUMNS]
     file = io.StringIO()
@@ -592,16 +571,16 @@ def test_columns_and_cells_may_be_called_and_hold_what_they_like(shop, tmp_path)
         writer.writerow([text, f"https://shop.example/{i}.jpg", prompt, *[text] * len(COLUMNS)])
     path = tmp_path / "catalog.csv"
     path.write_text(file.getvalue(), encoding="utf-8")
-    run = shop.refresh(str(path), categories={INJECTION: {"steps": 20}}, edition=INJECTION)
+    run = destination.refresh(str(path), categories={INJECTION: {"steps": 20}}, edition=INJECTION)
     assert run.counts == {"new": len(hostile)}
     assert {one["sku"]: one["positive_prompt"] for one in run.work_items} == {
         text: "{{ 7*7 }}x" if "{{" in text else text for text in hostile
     }
     again = {"categories": {INJECTION: {"steps": 20}}, "edition": INJECTION}
-    with shop.draft(str(path), **again) as planned:
+    with destination.draft(str(path), **again) as planned:
         assert planned.plan.counts["unchanged"] == len(hostile)
         assert planned.db.execute("SELECT count(*) FROM made").fetchone() == (0,)
-    assert set(shop.published()) == set(hostile)
+    assert set(destination.published()) == set(hostile)
 
 
 @pytest.mark.parametrize(
@@ -613,59 +592,61 @@ def test_columns_and_cells_may_be_called_and_hold_what_they_like(shop, tmp_path)
         pytest.param(pa.array([b"1001", b"1002"], pa.binary()), id="binary"),
     ],
 )
-def test_a_product_is_the_same_whatever_the_type_of_its_key(shop, tmp_path, key):
-    shop.refresh([{**one, "sku": sku} for one, sku in zip(rows_of("a", "b"), ("1001", "1002"), strict=True)])
+def test_a_product_is_the_same_whatever_the_type_of_its_key(destination, tmp_path, key):
+    destination.refresh(
+        [{**one, "sku": sku} for one, sku in zip(rows_of("a", "b"), ("1001", "1002"), strict=True)]
+    )
     columns = {name: [one[name] for one in rows_of("a", "b")] for name in ("image", "positive_prompt")}
     pq.write_table(pa.table({"sku": key, **columns}), tmp_path / "c.parquet")
-    assert shop.plan(str(tmp_path / "c.parquet")).counts == {"unchanged": 2}
+    assert destination.plan(str(tmp_path / "c.parquet")).counts == {"unchanged": 2}
     if pa.types.is_binary(key.type):
         return
     tasks = [{**one, "sku": sku} for one, sku in zip(rows_of("a", "b"), key.to_pylist(), strict=True)]
-    assert shop.plan(tasks).counts == {"unchanged": 2}
+    assert destination.plan(tasks).counts == {"unchanged": 2}
     if pa.types.is_decimal(key.type):
         return
     (tmp_path / "c.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in tasks))
-    assert shop.plan(str(tmp_path / "c.jsonl")).counts == {"unchanged": 2}
+    assert destination.plan(str(tmp_path / "c.jsonl")).counts == {"unchanged": 2}
 
 
-def test_a_key_with_a_fraction_is_reported(shop):
-    night = shop.plan([*rows_of("a"), {**row("b"), "sku": 1001.5}])
-    assert night.counts == {"new": 1, "invalid": 1}
-    assert [(one["line"], one["column"]) for one in night.problems] == [(2, "sku")]
+def test_a_key_with_a_fraction_is_reported(destination):
+    run = destination.plan([*rows_of("a"), {**row("b"), "sku": 1001.5}])
+    assert run.counts == {"new": 1, "invalid": 1}
+    assert [(one["line"], one["column"]) for one in run.problems] == [(2, "sku")]
 
 
-def test_a_category_without_defaults_is_noted_once_with_its_rows(shop):
+def test_a_category_without_defaults_is_noted_once_with_its_rows(destination):
     catalog = [row(f"s{i}", category=name) for i, name in enumerate(("Outdoor", "indoor", "indoor", ""))]
-    night = shop.plan(catalog, categories={"outdoor": {"steps": 20}})
-    assert [one["steps"] for one in night.work_items] == [20, 50, 50, 50]
-    (note,) = night.plan.notes
+    run = destination.plan(catalog, categories={"outdoor": {"steps": 20}})
+    assert [one["steps"] for one in run.work_items] == [20, 50, 50, 50]
+    (note,) = run.plan.notes
     assert "'indoor' (2 rows)" in note
 
 
-def test_a_misspelled_heading_is_refused_before_anything_is_planned(shop):
+def test_a_misspelled_heading_is_refused_before_planning(destination):
     with pytest.raises(InvalidInput, match="positive_prompt"):
-        shop.plan([{"sku": "a", "image": "https://shop.example/a.jpg", "Positive Promt": "on ice"}])
+        destination.plan([{"sku": "a", "image": "https://shop.example/a.jpg", "Positive Promt": "on ice"}])
 
 
-def test_three_hundred_columns_of_which_a_template_reads_two(shop):
+def test_three_hundred_columns_of_which_a_template_reads_two(destination):
     columns = {f"Column {i}": f"v{i}" for i in range(300)}
     catalog = [row(f"s{i}", positive_prompt="{{ column_7 }} {{ column_299 }}", **columns) for i in range(5)]
-    run = shop.refresh(catalog)
+    run = destination.refresh(catalog)
     assert {one["positive_prompt"] for one in run.work_items} == {"v7 v299"}
     other = [{**one, "Column 8": "changed"} for one in catalog]
-    assert shop.plan(other).counts == {"unchanged": 5}
+    assert destination.plan(other).counts == {"unchanged": 5}
     other = [{**one, "Column 299": "changed"} for one in catalog]
-    assert shop.plan(other).counts == {"changed": 5}
+    assert destination.plan(other).counts == {"changed": 5}
 
 
-def test_one_rows_hostile_template_stops_no_other(shop):
+def test_one_rows_hostile_template_stops_no_other(destination):
     catalog = [
         row("deep", positive_prompt="{{ " + "(" * 4000 + "sku" + ")" * 4000 + " }}"),
         row("ifs", positive_prompt="{% if sku %}" * 200 + "x" + "{% endif %}" * 200),
         row("grows", positive_prompt="{{ sku" + "|replace('o','oooooooooooooooo')" * 60 + " }}"),
         row("good", positive_prompt="{{ sku }}"),
     ]
-    run = shop.plan(catalog)
+    run = destination.plan(catalog)
     assert run.submits == ["good"]
     assert {one["sku"] for one in run.problems} == {"deep", "ifs", "grows"}
 
@@ -673,14 +654,14 @@ def test_one_rows_hostile_template_stops_no_other(shop):
 # --- the list, and the plan's own files ----------------------------------------------------------------
 
 
-def test_the_list_has_what_is_to_be_collected_first_job_by_job_and_shards_cut_it_without_a_gap(shop):
+def test_work_items_start_with_outstanding_jobs_and_have_no_gap(destination):
     old = rows_of(*(f"p{i:02}" for i in range(25)), *(f"u{i}" for i in range(3)))
-    run = shop.plan(old)
+    run = destination.plan(old)
     run.work({f"p{i:02}": "pending" for i in range(25)})
     run.check({f"u{i}": "unchecked" for i in range(3)})
     run.publish()
     catalog = [row("new"), *reversed(old)]
-    run = shop.plan(catalog, shard_size=7)
+    run = destination.plan(catalog, shard_size=7)
     todo = run.work_items
     assert [one["position"] for one in todo] == list(range(29))
     assert [one["state"] for one in todo] == ["pending"] * 25 + ["unpublished"] * 3 + ["new"]
@@ -688,17 +669,17 @@ def test_the_list_has_what_is_to_be_collected_first_job_by_job_and_shards_cut_it
     assert sum(one != other for one, other in itertools.pairwise(jobs)) == len(set(jobs)) - 1
     assert run.plan.shards == 5
     assert [one for shard in run.store.shards() for one in shard] == todo
-    assert {one["outcome"] for one in todo[-1:]} == {""}  # what was never submitted has nothing of a purchase
+    assert {one["outcome"] for one in todo[-1:]} == {""}  # what was never submitted has no such columns
 
 
-def test_fifty_thousand_rows_are_listed_once_each_and_on_the_second_run_none_is_checked(shop, tmp_path):
+def test_50_000_rows_are_each_listed_once_and_then_unchanged(destination, tmp_path):
     count = 50_000
     path = tmp_path / "catalog.csv"
     with path.open("w") as file:
         file.write("sku,image,name\n")
         file.writelines(f"s{i},https://shop.example/{i}.jpg,n{i}\n" for i in range(count))
     defaults = {"positive_prompt": "{{ name }} on marble"}
-    run = shop.plan(str(path), defaults=defaults, shard_size=10)
+    run = destination.plan(str(path), defaults=defaults, shard_size=10)
     assert run.counts == {"new": count}
     assert run.plan.shards == MAX_SHARDS
     listed = pq.read_table(io.BytesIO(get_bytes(run.files.work_items) or b""), columns=["position"])
@@ -706,14 +687,14 @@ def test_fifty_thousand_rows_are_listed_once_each_and_on_the_second_run_none_is_
     shard = run.store.work_items(MAX_SHARDS - 1)
     assert [one["position"] for one in shard] == list(range(count))[-len(shard) :]
     settle_as_published(run)
-    with shop.draft(str(path), defaults=defaults) as planned:
+    with destination.draft(str(path), defaults=defaults) as planned:
         assert planned.plan.counts["unchanged"] == count
         assert planned.db.execute("SELECT count(*) FROM made").fetchone() == (0,)
     # One more, one less, one changed: only those are rendered.
     lines = path.read_text().splitlines(keepends=True)
     lines[1:3] = ["s0,https://shop.example/0.jpg,changed\n", "new,https://shop.example/n.jpg,n\n"]
     path.write_text("".join(lines))
-    with shop.draft(str(path), defaults=defaults) as planned:
+    with destination.draft(str(path), defaults=defaults) as planned:
         counts = {state: n for state, n in planned.plan.counts.items() if n}
         assert counts == {"unchanged": count - 2, "new": 1, "changed": 1, "removed": 1}
         assert planned.db.execute("SELECT count(*) FROM made").fetchone() == (2,)
@@ -721,36 +702,36 @@ def test_fifty_thousand_rows_are_listed_once_each_and_on_the_second_run_none_is_
 
 def settle_as_published(run: Run) -> None:
     """Everything is submitted, passes, and is live: written at once, and without a file for each image."""
-    layout, todo = run.shop.layout, pq.read_table(io.BytesIO(get_bytes(run.files.work_items) or b""))
+    paths, todo = run.destination.paths, pq.read_table(io.BytesIO(get_bytes(run.files.work_items) or b""))
     became = {"outcome": "'generated'", "files": "'[]'", "nonce": "'n' || position", "verdict": "'passed'"}
     columns = [f'{became.get(one.name, one.name)} AS "{one.name}"' for one in ENTRY]
     with duckdb.connect() as db:
         db.register("work_items", todo)
         db.execute(f"CREATE TABLE entries AS SELECT {', '.join(columns)}, 0 AS seq FROM work_items")
-        name = merge(db, layout.ledger, f"segment-{run.plan_id}")
-    pointers = LedgerMetadataLog(layout.ledger)
-    pointer = pointers.latest()
-    assert pointer is not None
-    assert pointers.create(replace(pointer, segments=(name,), leases=()), pointer.number + 1)
+        name = merge(db, paths.ledger, f"segment-{run.plan_id}")
+    log = LedgerMetadataLog(paths.ledger)
+    metadata = log.latest()
+    assert metadata is not None
+    assert log.create(replace(metadata, segments=(name,), leases=()), metadata.number + 1)
     live = {column: todo[column] for column in ("name", "sku", "view", "request_hash")}
     data = io.BytesIO()
     pq.write_table(pa.table({**live, "status": ["live"] * todo.num_rows}), data)
     header = Header(1, "x", run.plan_id, "run", "dag", "2026-01-01T00:00:00+00:00", {}, {})
-    put_bytes(data.getvalue(), layout.manifests / header.file("parquet"))
-    put_bytes(header.to_bytes(), layout.manifest)
+    put_bytes(data.getvalue(), paths.manifests / header.file("parquet"))
+    put_bytes(header.to_bytes(), paths.manifest)
 
 
-def test_a_plan_is_the_same_however_often_it_is_drawn_up(shop):
+def test_a_plan_is_the_same_however_often_it_is_drawn_up(destination):
     rng = random.Random(7)  # noqa: S311 (not a secret)
     old = [row(f"s{i:03}", num_output=str(rng.randint(1, 4))) for i in range(60)]
-    shop.refresh(old, {one["sku"]: rng.choice(OUTCOMES) for one in old}, shard_size=7)
+    destination.refresh(old, {one["sku"]: rng.choice(OUTCOMES) for one in old}, shard_size=7)
     catalog = [
         {**one, "positive_prompt": rng.choice(["new", one["positive_prompt"]])} for one in rng.sample(old, 50)
     ]
     catalog += rows_of(*(f"n{i}" for i in range(20)))
     found = []
     for _ in range(3):
-        with shop.draft(catalog, max_images_per_run=40) as planned:
+        with destination.draft(catalog, max_images_per_run=40) as planned:
             tables = [
                 planned.db.execute(f"SELECT * FROM {table} ORDER BY ALL").fetchall()
                 for table in ("rows", "work_items", "decided")
@@ -761,21 +742,21 @@ def test_a_plan_is_the_same_however_often_it_is_drawn_up(shop):
     assert plan.rows == sum(plan.counts.values()) - plan.counts["removed"] == 70
 
 
-def test_a_plan_is_found_again_as_it_was_and_one_of_another_version_is_not_taken_for_none(shop):
-    run = shop.plan(rows_of("a"), price_per_image="0.20", currency="CNY", max_images_per_run=5)
+def test_a_plan_is_read_as_written_and_other_versions_are_errors(destination):
+    run = destination.plan(rows_of("a"), price_per_image="0.20", currency="CNY", max_images_per_run=5)
     plan = run.plan
     assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
     assert plan.quote.price == Decimal("0.20")
-    assert PlanStore(shop.layout, "never-made").find_plan() is None
+    assert PlanStore(destination.paths, "never-made").find_plan() is None
     header = run.files.header
     for data in (b"", b"{", b"[]", b'{"version": 2}', b'{"version": 1}'):
         put_bytes(data, header)
-        with pytest.raises(BgRepStateError, match=r"plan\.json cannot be read"):
+        with pytest.raises(BgRepStateError, match=r"plan\.json"):
             run.store.find_plan()
 
 
-def test_a_plan_is_explained_with_its_quote_first(shop):
-    run = shop.plan(
+def test_a_plan_is_explained_with_its_quote_first(destination):
+    run = destination.plan(
         rows_of("a", "b", "c"), price_per_image="0.20", currency="CNY", max_images_per_run=2, shard_size=1
     )
     assert explain(run.plan).splitlines() == [
@@ -786,7 +767,7 @@ def test_a_plan_is_explained_with_its_quote_first(shop):
     ]
     assert run.xcom["explained"] == explain(run.plan)
     assert (run.xcom["shards"], run.xcom["images"], run.xcom["cost"]) == (2, 2, "0.40")
-    unpriced = shop.plan(rows_of("z"), run_id="run-1")
+    unpriced = destination.plan(rows_of("z"), run_id="run-1")
     assert explain(unpriced.plan).startswith("To submit: 1 images (no price_per_image given).")
 
 

@@ -31,14 +31,14 @@ def problems(cells: dict[str, str | None], **recipe: Any) -> dict[str, str]:
     return {problem.where: problem.what for problem in refused.value.problems}
 
 
-def test_a_row_is_called_by_its_sku_and_by_its_view_where_that_is_another():
+def test_a_row_is_named_by_its_sku_and_by_a_view_but_main():
     assert [name_of("a"), name_of("a", None), name_of("a", ""), name_of("a", "main")] == ["a"] * 4
     assert name_of("a", "back") == "a/back"
     assert prepare({**GOOD, "view": "back"}).id == "mug/back"
     assert prepare({**GOOD, "sku": "  mug\u3000", "view": " main "}).id == "mug"
 
 
-def test_a_rows_own_cells_win_over_its_categorys_and_those_over_everybodys():
+def test_a_cell_overrides_its_category_which_overrides_defaults():
     recipe = {
         "defaults": {"positive_prompt": "plain", "steps": 20, "strength": 0.3},
         "categories": {"cups": {"positive_prompt": "in a kitchen", "steps": "30"}},
@@ -59,12 +59,12 @@ def test_nothing_in_a_categorys_defaults_leaves_everybodys():
     assert prepare({**GOOD, "category": "cups"}, **recipe).negative_prompt == "people"
 
 
-def test_templates_read_the_rows_columns_also_from_defaults_and_empty_cells_are_missing():
+def test_templates_read_all_columns_and_empty_cells_are_missing():
     recipe = {"defaults": {"positive_prompt": "A {{ farbe_neu | lower }} {{ sku }}"}}
     bare = {"sku": "Mug", "image": IMAGE}
     assert prepare({**bare, "farbe (neu)": " Rot "}, **recipe).positive_prompt == "A rot Mug"
-    told = problems({**bare, "farbe (neu)": " "}, **recipe)
-    assert "'farbe_neu' is undefined" in told["positive_prompt"]
+    found = problems({**bare, "farbe (neu)": " "}, **recipe)
+    assert "'farbe_neu' is undefined" in found["positive_prompt"]
     cells = {**bare, "positive_prompt": "{{ a }}-{{ b }}", "a": "1", "b": "{{ a }}"}
     assert prepare(cells).positive_prompt == "1-{{ a }}"  # what a cell holds is not rendered twice
 
@@ -108,13 +108,13 @@ def test_numbers_as_half_the_world_writes_them(cell: str, number: float):
         ("strength", "nan"),
     ],
 )
-def test_what_is_no_number_or_out_of_range_is_reported_by_its_column(column: str, cell: str):
+def test_a_number_out_of_range_is_reported_by_its_column(column: str, cell: str):
     assert list(problems({**GOOD, column: cell})) == [column]
 
 
 def test_all_that_is_wrong_is_reported_at_once():
-    told = problems({"sku": "", "image": "mug.jpg", "positive_prompt": "{{ x }}", "steps": "1", "seed": "a"})
-    assert set(told) == {"sku", "image", "positive_prompt", "steps", "seed"}
+    found = problems({"sku": "", "image": "mug.jpg", "positive_prompt": "{{ x }}", "steps": "1", "seed": "a"})
+    assert set(found) == {"sku", "image", "positive_prompt", "steps", "seed"}
 
 
 @pytest.mark.parametrize("image", [SIGNED, SIGNED.replace("https", "ftp"), f"mug.jpg?{SIGNED}"])
@@ -123,12 +123,12 @@ def test_no_message_shows_what_signs_a_url(image: str):
     assert "canary0signature" not in str(problems(cells))
 
 
-def test_a_blank_in_an_address_is_escaped_and_what_an_address_cannot_hold_is_reported():
+def test_a_blank_in_a_url_is_escaped_and_a_control_is_reported():
     assert prepare({**GOOD, "image": "https://shop.example/a b.jpg"}).image.endswith("/a%20b.jpg")
     assert "control character" in problems({**GOOD, "image": "https://shop.example/a\nb.jpg"})["image"]
 
 
-def test_a_path_on_object_storage_stays_as_it_is_and_other_paths_are_none():
+def test_only_paths_on_object_storage_are_accepted_as_they_are():
     for path in ("s3://shop/a b.jpg", "gs://shop/ü.jpg", "OSS://shop/a.jpg", "s3://conn@shop/x#y?z.jpg"):
         assert prepare({**GOOD, "image": path, "mask": path}).image == path
         assert prepare({**GOOD, "image": path, "mask": path}).mask == path
@@ -136,7 +136,7 @@ def test_a_path_on_object_storage_stays_as_it_is_and_other_paths_are_none():
         assert set(problems({**GOOD, "image": path})) == {"image"}
 
 
-def test_a_name_is_printable_and_no_longer_than_a_file_name_bears():
+def test_a_name_is_printable_and_fits_into_a_file_name():
     assert prepare({**GOOD, "sku": "雪" * MAX_NAME}).id == "雪" * MAX_NAME
     assert "101 characters" in problems({**GOOD, "sku": "x" * (MAX_NAME + 1)})["sku"]
     assert "at most" in problems({**GOOD, "sku": "x" * 60, "view": "y" * 60})["sku"]
@@ -148,7 +148,7 @@ def test_a_name_is_printable_and_no_longer_than_a_file_name_bears():
     ("recipe", "where", "words"),
     [
         ({"defaults": {"image": IMAGE}}, "defaults.image", "is not a field"),
-        ({"defaults": {"colour": "red"}}, "defaults.colour", "is not a field"),
+        ({"defaults": {"color": "red"}}, "defaults.color", "is not a field"),
         ({"defaults": {"steps": 1}}, "defaults.steps", "out of range"),
         ({"defaults": {"steps": "many"}}, "defaults.steps", "is text"),
         ({"defaults": {"mask": "mask.png"}}, "defaults.mask", "is not http or https"),
@@ -159,9 +159,7 @@ def test_a_name_is_printable_and_no_longer_than_a_file_name_bears():
         ({"categories": {" ": {"steps": 20}}}, "categories[' ']", "is not a name"),
     ],
 )
-def test_defaults_that_could_never_do_are_refused_before_any_row_is_read(
-    recipe: dict, where: str, words: str
-):
+def test_invalid_defaults_are_refused_before_any_row_is_read(recipe: dict, where: str, words: str):
     with pytest.raises(InvalidInput) as refused:
         FieldDefaults.checked(recipe.get("defaults", {}), recipe.get("categories", {}))
     (problem,) = refused.value.problems
@@ -171,9 +169,9 @@ def test_defaults_that_could_never_do_are_refused_before_any_row_is_read(
 
 def test_every_problem_of_the_defaults_is_reported_at_once():
     with pytest.raises(InvalidInput) as refused:
-        FieldDefaults.checked({"steps": 1, "colour": "red"}, {"a": 7, "b": {"seed": "x"}})
+        FieldDefaults.checked({"steps": 1, "color": "red"}, {"a": 7, "b": {"seed": "x"}})
     assert {problem.where for problem in refused.value.problems} == {
-        *("defaults.steps", "defaults.colour", "categories['a']", "categories['b'].seed")
+        *("defaults.steps", "defaults.color", "categories['a']", "categories['b'].seed")
     }
 
 

@@ -23,11 +23,10 @@ from typing import Any
 import fsspec
 import pyarrow.parquet as pq
 import pytest
+from bgrep_harness.catalogs import HOSTILE_SKUS
 from fsspec.implementations.memory import MemoryFileSystem
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from airflow_provider_bgrep.catalog.config.filename_template import TEMPLATE_FIELDS, PublishRules
+from airflow_provider_bgrep.catalog.config.filename_template import PublishRules
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, blank
 from airflow_provider_bgrep.catalog.publish.manifest_log import KEEP_MANIFESTS, ManifestLog
@@ -47,7 +46,6 @@ from airflow_provider_bgrep.storage import (
     names_in,
     put_bytes,
     remove,
-    safe_name,
     storage_path,
 )
 
@@ -118,7 +116,7 @@ ONE = PublishRules(keep_versions=1, on_removed="delete")
 
 
 @pytest.fixture(params=["local", "s3"])
-def layout(request, tmp_path) -> CatalogPaths:
+def paths(request, tmp_path) -> CatalogPaths:
     if request.param == "s3":
         return CatalogPaths(request.getfixturevalue("s3_folder"))
     return CatalogPaths(storage_path(str(tmp_path / "shop")))
@@ -131,21 +129,21 @@ def local(tmp_path) -> CatalogPaths:
 
 def plan(night: int) -> dict[str, str]:
     return {
-        "plan_id": f"202501{night:02}T020000-{night:08x}",
-        "run_id": f"scheduled__2025-01-{night:02}",
+        "plan_id": f"202501{run:02}T020000-{run:08x}",
+        "run_id": f"scheduled__2025-01-{run:02}",
         "dag_id": "nightly",
     }
 
 
-def bought(
-    layout: CatalogPaths, sku: str, what: str = "1", view: str = "main", **changes: Any
+def entry_of(
+    paths: CatalogPaths, sku: str, what: str = "1", view: str = "main", **changes: Any
 ) -> dict[str, Any]:
     """A ledger's entry, and the images it names: of two the second is chosen."""
     name = sku if view == "main" else f"{sku}/{view}"
     files = []
     for output in range(2):
         data = f"image {output} of {name!r}: {what}".encode()
-        path = layout.images / f"{hashlib.sha256(data).hexdigest()[:32]}_00_{output}.png"
+        path = paths.images / f"{hashlib.sha256(data).hexdigest()[:32]}_00_{output}.png"
         put_bytes(data, path)
         files.append(
             {
@@ -181,8 +179,8 @@ def counts_of(**counts: int) -> dict[str, int]:
     return {**dict.fromkeys(names, 0), **counts}
 
 
-def rows_of(layout: CatalogPaths) -> dict[str, dict[str, Any]]:
-    return {row["name"]: row for row in read_manifest(layout.destination)}
+def rows_of(paths: CatalogPaths) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in read_manifest(paths.destination)}
 
 
 def named_by(rows: list[dict[str, Any]]) -> dict[str, str]:
@@ -192,18 +190,18 @@ def named_by(rows: list[dict[str, Any]]) -> dict[str, str]:
     return {image["path"]: image["sha256"] for image in images}
 
 
-def seen(layout: CatalogPaths) -> list[dict[str, Any]]:
+def seen(paths: CatalogPaths) -> list[dict[str, Any]]:
     """What a consumer sees who knows manifest.json only; every file it leads to is there, and is right."""
-    data = get_bytes(layout.manifest)
+    data = get_bytes(paths.manifest)
     if data is None:
         return []
     header = json.loads(data)
-    with local_copy(layout.destination / header["parquet"]) as file:
+    with local_copy(paths.destination / header["parquet"]) as file:
         rows = pq.ParquetFile(file).read().to_pylist()
-    lines = get_bytes(layout.destination / header["jsonl"]).splitlines()
+    lines = get_bytes(paths.destination / header["jsonl"]).splitlines()
     assert list(map(json.loads, lines)) == rows
     for path, sha256 in named_by(rows).items():
-        image = get_bytes(layout.destination / path)
+        image = get_bytes(paths.destination / path)
         assert image is not None, f"{path} is not there"
         assert hashlib.sha256(image).hexdigest() == sha256
     assert header["counts"] == {
@@ -212,186 +210,186 @@ def seen(layout: CatalogPaths) -> list[dict[str, Any]]:
     return rows
 
 
-def files_of(layout: CatalogPaths) -> list[str]:
+def files_of(paths: CatalogPaths) -> list[str]:
     """Every file at the destination, but for what is not published."""
-    root = layout.destination
+    root = paths.destination
     found = (path.removeprefix(root.path).lstrip("/") for path in root.fs.find(root.path))
     return sorted(path for path in found if not path.startswith("_bgrep/"))
 
 
-def images_of(layout: CatalogPaths) -> set[str]:
-    return {path for path in files_of(layout) if not path.startswith("manifest")}
+def images_of(paths: CatalogPaths) -> set[str]:
+    return {path for path in files_of(paths) if not path.startswith("manifest")}
 
 
-def state_of(layout: CatalogPaths) -> tuple[Any, ...]:
+def state_of(paths: CatalogPaths) -> tuple[Any, ...]:
     """Everything that two runs to the same end have in common."""
-    rows = [{**row, "published_at": "", "retired_at": ""} for row in seen(layout)]
+    rows = [{**row, "published_at": "", "retired_at": ""} for row in seen(paths)]
     for row in rows:
         row["versions"] = [{**version, "published_at": ""} for version in row["versions"]]
-    names = [re.sub(r"-[0-9a-f]{8}\.", "-token.", path) for path in files_of(layout)]
-    header = json.loads(get_bytes(layout.manifest) or b"{}")
-    told = {name: header.get(name) for name in ("number", "plan_id", "counts", "changed")}
-    return sorted(rows, key=lambda row: row["name"]), names, told
+    names = [re.sub(r"-[0-9a-f]{8}\.", "-token.", path) for path in files_of(paths)]
+    header = json.loads(get_bytes(paths.manifest) or b"{}")
+    facts = {name: header.get(name) for name in ("number", "plan_id", "counts", "changed")}
+    return sorted(rows, key=lambda row: row["name"]), names, facts
 
 
 # --- one run after the other -------------------------------------------------------------------
 
 
-def test_what_is_published_is_under_its_sku_and_is_named_by_the_manifest(layout):
+def test_published_files_are_under_their_sku_and_in_the_manifest(paths):
     entries = [
-        bought(layout, "mug", actual_seed=11),
-        bought(layout, "mug", view="back"),
-        bought(layout, "杯"),
+        entry_of(paths, "mug", actual_seed=11),
+        entry_of(paths, "mug", view="back"),
+        entry_of(paths, "杯"),
     ]
-    published = publish(layout, entries, [], RETIRE, plan=plan(1))
+    published = publish(paths, entries, [], RETIRE, plan=plan(1))
     assert published.failed == []
     assert published.counts == counts_of(published=3, live=3)
-    assert [row["name"] for row in seen(layout)] == ["mug", "mug/back", "杯"]
-    mug = rows_of(layout)["mug"]
+    assert [row["name"] for row in seen(paths)] == ["mug", "mug/back", "杯"]
+    mug = rows_of(paths)["mug"]
     assert list(mug) == [column.name for column in MANIFEST]
     assert re.fullmatch(r"mug/main-[0-9a-f]{12}\.png", mug["path"])
-    assert re.fullmatch(r"mug/back-[0-9a-f]{12}\.png", rows_of(layout)["mug/back"]["path"])
-    assert get_bytes(layout.destination / mug["path"]) == b"image 1 of 'mug': 1"
+    assert re.fullmatch(r"mug/back-[0-9a-f]{12}\.png", rows_of(paths)["mug/back"]["path"])
+    assert get_bytes(paths.destination / mug["path"]) == b"image 1 of 'mug': 1"
     assert (mug["width"], mug["height"], mug["format"], mug["status"]) == (1024, 768, "PNG", "live")
     assert (mug["plan_id"], mug["run_id"], mug["since"]) == (plan(1)["plan_id"], plan(1)["run_id"], 1)
-    assert (mug["seed"], rows_of(layout)["杯"]["seed"]) == (11, 7)
+    assert (mug["seed"], rows_of(paths)["杯"]["seed"]) == (11, 7)
     assert mug["versions"] == []
-    assert list(read_manifest(str(layout.destination))) == seen(layout)
-    header = json.loads(get_bytes(layout.manifest))
+    assert list(read_manifest(str(paths.destination))) == seen(paths)
+    header = json.loads(get_bytes(paths.manifest))
     assert (header["version"], header["number"], header["plan_id"]) == (1, 1, plan(1)["plan_id"])
 
 
-def test_before_anything_is_published_there_is_nothing_to_read_and_nothing_is_written(layout):
-    assert list(read_manifest(layout.destination)) == []
-    assert published_by(layout, plan(1)["plan_id"]) == {}
-    assert publish(layout, [], ["mug"], RETIRE, plan=plan(1)).counts["live"] == 0
-    assert files_of(layout) == []
+def test_an_empty_destination_reads_as_empty_and_stays_empty(paths):
+    assert list(read_manifest(paths.destination)) == []
+    assert published_by(paths, plan(1)["plan_id"]) == {}
+    assert publish(paths, [], ["mug"], RETIRE, plan=plan(1)).counts["live"] == 0
+    assert files_of(paths) == []
 
 
-def test_a_changed_image_has_another_path_and_older_ones_stay_as_many_as_are_kept(layout):
-    paths = []
-    for night in range(1, 6):
-        publish(layout, [bought(layout, "mug", str(night))], [], RETIRE, plan=plan(night))
-        (row,) = seen(layout)
-        paths.insert(0, row["path"])
-        assert [row["path"], *(version["path"] for version in row["versions"])] == paths[:3]
-        assert row["since"] == night
-    assert len(set(paths)) == 5
-    assert images_of(layout) == set(paths)  # those before are named by manifests that are kept
+def test_a_changed_image_gets_a_new_path_and_keep_versions_stay(paths):
+    image_paths = []
+    for run in range(1, 6):
+        publish(paths, [entry_of(paths, "mug", str(run))], [], RETIRE, plan=plan(run))
+        (row,) = seen(paths)
+        image_paths.insert(0, row["path"])
+        assert [row["path"], *(version["path"] for version in row["versions"])] == image_paths[:3]
+        assert row["since"] == run
+    assert len(set(image_paths)) == 5
+    assert images_of(paths) == set(image_paths)  # those before are named by manifests that are kept
 
 
-def test_only_the_current_version_is_kept_where_one_is_asked_for(layout):
-    for night in (1, 2):
-        publish(layout, [bought(layout, "mug", str(night))], [], ONE, plan=plan(night))
-    (row,) = seen(layout)
+def test_only_the_current_version_is_kept_where_one_is_asked_for(paths):
+    for run in (1, 2):
+        publish(paths, [entry_of(paths, "mug", str(run))], [], ONE, plan=plan(run))
+    (row,) = seen(paths)
     assert row["versions"] == []
 
 
-def test_fewer_versions_are_kept_of_every_row_once_fewer_are_asked_for(local):
-    for night in (1, 2, 3):
-        entries = [bought(local, sku, str(night)) for sku in ("mug", "lamp")]
-        publish(local, entries, [], RETIRE, plan=plan(night))
+def test_a_lower_keep_versions_applies_to_every_row(local):
+    for run in (1, 2, 3):
+        entries = [entry_of(local, sku, str(run)) for sku in ("mug", "lamp")]
+        publish(local, entries, [], RETIRE, plan=plan(run))
     before = images_of(local)
-    publish(local, [bought(local, "mug", "4")], [], ONE, plan=plan(4))
+    publish(local, [entry_of(local, "mug", "4")], [], ONE, plan=plan(4))
     rows = rows_of(local)
     assert (rows["mug"]["versions"], rows["lamp"]["versions"]) == ([], [])
     assert published_by(local, plan(4)["plan_id"]) == {"mug": rows["mug"]["path"]}
     assert published_by(local, plan(3)["plan_id"]) == {"lamp": rows["lamp"]["path"]}
     assert before < images_of(local)
-    for night in range(5, 4 + KEEP_MANIFESTS):
-        publish(local, [bought(local, "other", str(night))], [], ONE, plan=plan(night))
+    for run in range(5, 4 + KEEP_MANIFESTS):
+        publish(local, [entry_of(local, "other", str(run))], [], ONE, plan=plan(run))
     assert images_of(local) & before == {rows["lamp"]["path"]}
 
 
-def test_the_same_again_changes_nothing_and_says_the_same(layout):
-    publish(layout, [bought(layout, "vase"), bought(layout, "old")], [], DELETE, plan=plan(1))
-    entries = [bought(layout, "mug"), bought(layout, "lamp"), bought(layout, "gone")]
+def test_the_same_again_changes_nothing_and_says_the_same(paths):
+    publish(paths, [entry_of(paths, "vase"), entry_of(paths, "old")], [], DELETE, plan=plan(1))
+    entries = [entry_of(paths, "mug"), entry_of(paths, "lamp"), entry_of(paths, "gone")]
     image = json.loads(entries[2]["files"])[1]["path"]
-    remove(in_folder(layout.destination, image))
-    first = publish(layout, entries, ["old"], DELETE, plan=plan(2))
-    before, files = state_of(layout), files_of(layout)
+    remove(in_folder(paths.destination, image))
+    first = publish(paths, entries, ["old"], DELETE, plan=plan(2))
+    before, files = state_of(paths), files_of(paths)
     assert first.counts == counts_of(published=2, deleted=1, failed=1, live=3)
-    assert publish(layout, entries, ["old"], DELETE, plan=plan(2)) == first
-    assert (state_of(layout), files_of(layout)) == (before, files)
+    assert publish(paths, entries, ["old"], DELETE, plan=plan(2)) == first
+    assert (state_of(paths), files_of(paths)) == (before, files)
 
 
-def test_a_run_on_which_nothing_changed_writes_nothing(layout):
+def test_a_run_on_which_nothing_changed_writes_nothing(paths):
     def written() -> list[Any]:
-        found = layout.destination.fs.find(layout.destination.path, detail=True)
+        found = paths.destination.fs.find(paths.destination.path, detail=True)
         return [(path, info.get("ino") or info["LastModified"]) for path, info in found.items()]
 
-    entry = bought(layout, "mug")
-    publish(layout, [entry], [], RETIRE, plan=plan(1))
+    entry = entry_of(paths, "mug")
+    publish(paths, [entry], [], RETIRE, plan=plan(1))
     before = written()
-    assert publish(layout, [], [], RETIRE, plan=plan(2)).counts == counts_of(live=1)
-    counts = publish(layout, [entry], ["unknown"], RETIRE, plan=plan(3)).counts
+    assert publish(paths, [], [], RETIRE, plan=plan(2)).counts == counts_of(live=1)
+    counts = publish(paths, [entry], ["unknown"], RETIRE, plan=plan(3)).counts
     assert counts == counts_of(unchanged=1, live=1)
     assert written() == before
 
 
-def test_the_same_image_of_another_purchase_keeps_its_path(layout):
-    publish(layout, [bought(layout, "mug")], [], RETIRE, plan=plan(1))
-    (before,) = seen(layout)
-    publish(layout, [bought(layout, "mug", request_hash="e" * 32)], [], RETIRE, plan=plan(2))
-    (row,) = seen(layout)
+def test_an_equal_image_of_another_submit_keeps_its_path(paths):
+    publish(paths, [entry_of(paths, "mug")], [], RETIRE, plan=plan(1))
+    (before,) = seen(paths)
+    publish(paths, [entry_of(paths, "mug", request_hash="e" * 32)], [], RETIRE, plan=plan(2))
+    (row,) = seen(paths)
     assert (row["path"], row["versions"]) == (before["path"], [])
     assert (row["request_hash"], row["plan_id"]) == ("e" * 32, plan(2)["plan_id"])
 
 
-def test_another_image_of_the_same_purchase_has_another_path(layout):
-    publish(layout, [bought(layout, "mug")], [], RETIRE, plan=plan(1))
-    (before,) = seen(layout)
-    publish(layout, [bought(layout, "mug", chosen=0)], [], RETIRE, plan=plan(2))
-    (row,) = seen(layout)
+def test_another_image_of_the_same_submit_has_another_path(paths):
+    publish(paths, [entry_of(paths, "mug")], [], RETIRE, plan=plan(1))
+    (before,) = seen(paths)
+    publish(paths, [entry_of(paths, "mug", chosen=0)], [], RETIRE, plan=plan(2))
+    (row,) = seen(paths)
     assert row["request_hash"] == before["request_hash"]
     assert [version["path"] for version in row["versions"]] == [before["path"]]
     assert row["path"] != before["path"]
 
 
-def test_an_image_that_comes_back_has_a_path_of_its_own(layout):
-    for night, what in enumerate("aba", 1):
-        publish(layout, [bought(layout, "mug", what)], [], RETIRE, plan=plan(night))
-    (row,) = seen(layout)
+def test_an_image_that_comes_back_has_a_path_of_its_own(paths):
+    for run, what in enumerate("aba", 1):
+        publish(paths, [entry_of(paths, "mug", what)], [], RETIRE, plan=plan(run))
+    (row,) = seen(paths)
     assert len({row["path"], *(version["path"] for version in row["versions"])}) == 3
 
 
 # --- rows that the catalog does not name any more -------------------------------------------------
 
 
-def test_a_retired_row_keeps_its_files_and_says_so(layout):
-    publish(layout, [bought(layout, "mug"), bought(layout, "lamp")], [], RETIRE, plan=plan(1))
-    images = images_of(layout)
-    counts = publish(layout, [], ["mug"], RETIRE, plan=plan(2)).counts
+def test_a_retired_row_keeps_its_files_and_is_marked(paths):
+    publish(paths, [entry_of(paths, "mug"), entry_of(paths, "lamp")], [], RETIRE, plan=plan(1))
+    images = images_of(paths)
+    counts = publish(paths, [], ["mug"], RETIRE, plan=plan(2)).counts
     assert (counts["retired"], counts["published"], counts["live"]) == (1, 0, 1)
-    assert publish(layout, [], ["mug"], RETIRE, plan=plan(2)).counts == counts
-    rows = rows_of(layout)
-    assert [row["status"] for row in seen(layout)].count("retired") == 1
+    assert publish(paths, [], ["mug"], RETIRE, plan=plan(2)).counts == counts
+    rows = rows_of(paths)
+    assert [row["status"] for row in seen(paths)].count("retired") == 1
     assert (rows["mug"]["status"], rows["mug"]["retired_by"]) == ("retired", plan(2)["plan_id"])
     assert rows["mug"]["plan_id"] == plan(1)["plan_id"]
     assert rows["mug"]["retired_at"] > ""
-    assert images_of(layout) == images
+    assert images_of(paths) == images
 
 
-def test_a_retired_row_that_comes_back_is_live_again(layout):
-    publish(layout, [bought(layout, "mug")], [], RETIRE, plan=plan(1))
-    (before,) = seen(layout)
-    publish(layout, [], ["mug"], RETIRE, plan=plan(2))
-    counts = publish(layout, [bought(layout, "mug")], [], RETIRE, plan=plan(3)).counts
-    (row,) = seen(layout)
+def test_a_retired_row_that_comes_back_is_live_again(paths):
+    publish(paths, [entry_of(paths, "mug")], [], RETIRE, plan=plan(1))
+    (before,) = seen(paths)
+    publish(paths, [], ["mug"], RETIRE, plan=plan(2))
+    counts = publish(paths, [entry_of(paths, "mug")], [], RETIRE, plan=plan(3)).counts
+    (row,) = seen(paths)
     assert (counts["published"], counts["live"]) == (1, 1)
     assert (row["status"], row["path"], row["versions"]) == ("live", before["path"], [])
     assert (row["retired_at"], row["retired_by"], row["plan_id"]) == ("", "", plan(3)["plan_id"])
-    publish(layout, [], ["mug"], RETIRE, plan=plan(4))
-    publish(layout, [bought(layout, "mug", "2")], [], RETIRE, plan=plan(5))
-    (row,) = seen(layout)
+    publish(paths, [], ["mug"], RETIRE, plan=plan(4))
+    publish(paths, [entry_of(paths, "mug", "2")], [], RETIRE, plan=plan(5))
+    (row,) = seen(paths)
     assert (row["status"], [one["path"] for one in row["versions"]]) == ("live", [before["path"]])
 
 
-def test_a_deleted_row_is_gone_with_all_its_versions(layout):
-    for night in (1, 2):
-        entries = [bought(layout, "mug", str(night)), bought(layout, "lamp")]
-        publish(layout, entries, [], DELETE, plan=plan(night))
-    counts = publish(layout, [], ["mug"], DELETE, plan=plan(3)).counts
+def test_a_deleted_row_is_gone_with_all_its_versions(paths):
+    for run in (1, 2):
+        entries = [entry_of(paths, "mug", str(run)), entry_of(paths, "lamp")]
+        publish(paths, entries, [], DELETE, plan=plan(run))
+    counts = publish(paths, [], ["mug"], DELETE, plan=plan(3)).counts
     assert (counts["deleted"], counts["retired"], counts["live"]) == (1, 0, 1)
     (row,) = seen(layout)
     assert len(images_of(layout)) == 3, "a consumer may be reading the manifest before"
@@ -435,47 +433,47 @@ def test_a_row_that_is_deleted_and_added_again_has_a_path_of_its_own(local):
 
 def test_a_deleted_row_that_comes_back_is_not_removed_with_what_it_was(local):
     """Its path may be that of before, which an older list says to remove."""
-    publish(local, [bought(local, "mug", "a")], [], ONE, plan=plan(1))
-    publish(local, [bought(local, "mug", "b")], [], ONE, plan=plan(2))
+    publish(local, [entry_of(local, "mug", "a")], [], ONE, plan=plan(1))
+    publish(local, [entry_of(local, "mug", "b")], [], ONE, plan=plan(2))
     publish(local, [], ["mug"], ONE, plan=plan(3))
-    publish(local, [bought(local, "mug", "a")], [], ONE, plan=plan(4))
-    for night in range(5, 5 + KEEP_MANIFESTS):
-        publish(local, [bought(local, "other", str(night))], [], ONE, plan=plan(night))
+    publish(local, [entry_of(local, "mug", "a")], [], ONE, plan=plan(4))
+    for run in range(5, 5 + KEEP_MANIFESTS):
+        publish(local, [entry_of(local, "other", str(run))], [], ONE, plan=plan(run))
         assert {row["name"] for row in seen(local)} == {"mug", "other"}
 
 
-def test_a_file_stays_for_as_long_as_any_manifest_that_is_kept_names_it(local):
+def test_a_file_stays_while_any_kept_manifest_names_it(local):
     """Also one that an older list says to remove, and a newer one says to remove later."""
-    for night, what in ((1, "a"), (2, "b"), (4, "a"), (6, "c")):
-        publish(local, [bought(local, "mug", what)], [], ONE, plan=plan(night))
-        publish(local, [], ["mug"] if night == 2 else [], ONE, plan=plan(night + 1))
-    for night in range(8, 9 + 2 * KEEP_MANIFESTS):
-        publish(local, [bought(local, "other", str(night))], [], ONE, plan=plan(night))
+    for run, what in ((1, "a"), (2, "b"), (4, "a"), (6, "c")):
+        publish(local, [entry_of(local, "mug", what)], [], ONE, plan=plan(run))
+        publish(local, [], ["mug"] if run == 2 else [], ONE, plan=plan(run + 1))
+    for run in range(8, 9 + 2 * KEEP_MANIFESTS):
+        publish(local, [entry_of(local, "other", str(run))], [], ONE, plan=plan(run))
         for name in names_in(local.manifests):
             if name.endswith(".parquet") and name >= f"{4:08}":  # the row that was deleted is in those before
                 rows = pq.ParquetFile(local.manifests.path + "/" + name).read().to_pylist()
                 assert named_by(rows).keys() <= images_of(local)
 
 
-def test_a_removed_row_may_be_kept(layout):
-    publish(layout, [bought(layout, "mug")], [], KEEP, plan=plan(1))
-    before = state_of(layout)
-    assert publish(layout, [], ["mug"], KEEP, plan=plan(2)).counts["live"] == 1
-    assert state_of(layout) == before
+def test_a_removed_row_may_be_kept(paths):
+    publish(paths, [entry_of(paths, "mug")], [], KEEP, plan=plan(1))
+    before = state_of(paths)
+    assert publish(paths, [], ["mug"], KEEP, plan=plan(2)).counts["live"] == 1
+    assert state_of(paths) == before
 
 
-def test_a_row_that_is_published_is_not_removed_by_the_same_plan(layout):
-    publish(layout, [bought(layout, "mug")], ["mug"], DELETE, plan=plan(1))
-    assert [row["status"] for row in seen(layout)] == ["live"]
+def test_a_row_that_is_published_is_not_removed_by_the_same_plan(paths):
+    publish(paths, [entry_of(paths, "mug")], ["mug"], DELETE, plan=plan(1))
+    assert [row["status"] for row in seen(paths)] == ["live"]
 
 
 # --- the manifests before -------------------------------------------------------------------------
 
 
 def test_old_manifests_go_and_with_them_what_only_they_name(local):
-    for night in range(1, 26):
-        entries = [bought(local, "mug", str(night)), bought(local, f"sku-{night}")]
-        publish(local, entries, [f"sku-{night - 2}"], DELETE, plan=plan(night))
+    for run in range(1, 26):
+        entries = [entry_of(local, "mug", str(run)), entry_of(local, f"sku-{run}")]
+        publish(local, entries, [f"sku-{run - 2}"], DELETE, plan=plan(run))
         seen(local)
     headers = sorted(name for name in names_in(local.manifests) if name.endswith(".json"))
     assert headers == [f"{number:08}.json" for number in range(26 - KEEP_MANIFESTS, 26)]
@@ -502,19 +500,19 @@ def test_old_manifests_go_and_with_them_what_only_they_name(local):
     )
 
 
-def test_what_a_copy_of_the_manifest_names_stays_however_old_it_is(local):
+def test_files_named_by_an_old_manifest_json_stay(local):
     """Whoever switched may have died before it was replaced."""
-    publish(local, [bought(local, "mug")], [], ONE, plan=plan(1))
+    publish(local, [entry_of(local, "mug")], [], ONE, plan=plan(1))
     log = ManifestLog(local)
-    for night in range(2, 4 + KEEP_MANIFESTS):
+    for run in range(2, 4 + KEEP_MANIFESTS):
 
-        def successor(base: Any, number: int, night: int = night) -> Any:
+        def successor(base: Any, number: int, run: int = run) -> Any:
             with open_writer(local, base) as writer:
                 (row,) = writer.rows(["mug"]).values()
                 change = Change(rows=[{**row, "path": f"mug/{night}.png"}], dropped={row["path"]})
                 return writer.write(change, 1, plan(night), "2025-01-01T02:00:00+00:00")
 
-        assert log.commit(successor).number == night
+        assert log.commit(successor).number == run
         log.expire()
         assert [row["plan_id"] for row in seen(local)] == [plan(1)["plan_id"]]
     log.update_copy()
@@ -524,19 +522,19 @@ def test_what_a_copy_of_the_manifest_names_stays_however_old_it_is(local):
 
 
 def test_a_part_of_a_manifest_goes_once_no_one_can_be_writing_it(local):
-    publish(local, [bought(local, "mug")], [], ONE, plan=plan(1))
+    publish(local, [entry_of(local, "mug")], [], ONE, plan=plan(1))
     parts = [".00000002-0123abcd.parquet.01234567.part", ".00000002.json.89abcdef.part"]
     for name in parts:
         put_bytes(b"PAR", local.manifests / name)
-    for night in range(2, 3 + KEEP_MANIFESTS):
+    for run in range(2, 3 + KEEP_MANIFESTS):
         assert set(parts) <= set(names_in(local.manifests))
-        publish(local, [bought(local, "mug", str(night))], [], ONE, plan=plan(night))
+        publish(local, [entry_of(local, "mug", str(run))], [], ONE, plan=plan(run))
         seen(local)
     assert not any(name.endswith(".part") for name in names_in(local.manifests))
 
 
 def test_what_is_not_ours_is_never_touched(local):
-    publish(local, [bought(local, "mug")], [], ONE, plan=plan(1))
+    publish(local, [entry_of(local, "mug")], [], ONE, plan=plan(1))
     foreign = [
         "mug/by-hand.png",
         "manifests/readme.txt",
@@ -546,14 +544,14 @@ def test_what_is_not_ours_is_never_touched(local):
     ]
     for name in foreign:
         put_bytes(b"not ours", local.destination / name)
-    for night in range(2, 4 + KEEP_MANIFESTS):
-        publish(local, [bought(local, "mug", str(night))], [], ONE, plan=plan(night))
+    for run in range(2, 4 + KEEP_MANIFESTS):
+        publish(local, [entry_of(local, "mug", str(run))], [], ONE, plan=plan(run))
     publish(local, [], ["mug"], ONE, plan=plan(20))
     assert [get_bytes(local.destination / name) for name in foreign] == [b"not ours"] * len(foreign)
 
 
 def test_a_list_that_was_tampered_with_removes_nothing_else(local, tmp_path):
-    publish(local, [bought(local, "mug"), bought(local, "lamp")], [], ONE, plan=plan(1))
+    publish(local, [entry_of(local, "mug"), entry_of(local, "lamp")], [], ONE, plan=plan(1))
     token = json.loads(get_bytes(local.manifest))["token"]
     outside = tmp_path / "outside"
     outside.write_bytes(b"outside")
@@ -572,74 +570,74 @@ def test_a_list_that_was_tampered_with_removes_nothing_else(local, tmp_path):
     assert not any(name.endswith("deleted.txt") for name in names_in(local.manifests))
 
 
-def test_a_lost_copy_of_the_manifest_is_written_again(layout):
-    publish(layout, [bought(layout, "mug")], [], RETIRE, plan=plan(1))
-    before = get_bytes(layout.manifest)
-    remove(layout.manifest)
-    publish(layout, [], [], RETIRE, plan=plan(2))
-    assert get_bytes(layout.manifest) == before
-    put_bytes(b"{}", layout.manifest)
-    publish(layout, [], [], RETIRE, plan=plan(3))
-    assert get_bytes(layout.manifest) == before
+def test_a_lost_copy_of_the_manifest_is_written_again(paths):
+    publish(paths, [entry_of(paths, "mug")], [], RETIRE, plan=plan(1))
+    before = get_bytes(paths.manifest)
+    remove(paths.manifest)
+    publish(paths, [], [], RETIRE, plan=plan(2))
+    assert get_bytes(paths.manifest) == before
+    put_bytes(b"{}", paths.manifest)
+    publish(paths, [], [], RETIRE, plan=plan(3))
+    assert get_bytes(paths.manifest) == before
 
 
-def test_a_published_file_that_somebody_removed_is_put_back_with_its_row(layout):
-    entries = [bought(layout, "mug")]
-    publish(layout, entries, [], RETIRE, plan=plan(1))
-    (row,) = seen(layout)
-    remove(layout.destination / row["path"])
-    assert publish(layout, entries, [], RETIRE, plan=plan(2)).counts["unchanged"] == 1
-    seen(layout)
+def test_a_published_file_that_was_deleted_is_restored(paths):
+    entries = [entry_of(paths, "mug")]
+    publish(paths, entries, [], RETIRE, plan=plan(1))
+    (row,) = seen(paths)
+    remove(paths.destination / row["path"])
+    assert publish(paths, entries, [], RETIRE, plan=plan(2)).counts["unchanged"] == 1
+    seen(paths)
 
 
-def test_somebody_elses_manifest_is_not_overwritten(layout):
+def test_somebody_elses_manifest_is_not_overwritten(paths):
     for data in (b'{"name": "My web app", "icons": []}', b"not JSON", b"[]", b"\xff"):
-        put_bytes(data, layout.manifest)
+        put_bytes(data, paths.manifest)
         with pytest.raises(InvalidInput, match=r"destination: .*manifest\.json"):
-            publish(layout, [bought(layout, "mug")], [], RETIRE, plan=plan(1))
-        assert files_of(layout) == ["manifest.json"]
-        assert get_bytes(layout.manifest) == data
+            publish(paths, [entry_of(paths, "mug")], [], RETIRE, plan=plan(1))
+        assert files_of(paths) == ["manifest.json"]
+        assert get_bytes(paths.manifest) == data
         with pytest.raises(DamagedManifestError):
-            list(read_manifest(layout.destination))
+            list(read_manifest(paths.destination))
 
 
-def test_a_lost_folder_of_manifests_is_not_taken_for_none(layout):
-    publish(layout, [bought(layout, "mug")], [], RETIRE, plan=plan(1))
-    for name in names_in(layout.manifests):
-        remove(layout.manifests / name)
+def test_a_lost_folder_of_manifests_is_not_taken_for_none(paths):
+    publish(paths, [entry_of(paths, "mug")], [], RETIRE, plan=plan(1))
+    for name in names_in(paths.manifests):
+        remove(paths.manifests / name)
     with pytest.raises(DamagedManifestError, match="manifest 1"):
-        publish(layout, [bought(layout, "lamp")], [], RETIRE, plan=plan(2))
+        publish(paths, [entry_of(paths, "lamp")], [], RETIRE, plan=plan(2))
 
 
 def test_a_manifest_of_a_later_version_is_not_written_over(local):
-    publish(local, [bought(local, "mug")], [], RETIRE, plan=plan(1))
+    publish(local, [entry_of(local, "mug")], [], RETIRE, plan=plan(1))
     for path in (local.manifest, local.manifests / "00000001.json"):
         put_bytes(get_bytes(path).replace(b'"version": 1', b'"version": 2'), path)
     before = files_of(local)
     with pytest.raises(DamagedManifestError, match="version 2"):
-        publish(local, [bought(local, "lamp")], [], RETIRE, plan=plan(2))
+        publish(local, [entry_of(local, "lamp")], [], RETIRE, plan=plan(2))
     assert files_of(local) == before
 
 
 # --- a plan that is late --------------------------------------------------------------------------
 
 
-def test_an_older_plan_changes_nothing_that_a_newer_one_has(layout):
-    old = [bought(layout, "mug", "old"), bought(layout, "vase")]
-    publish(layout, [bought(layout, "mug", "new"), bought(layout, "lamp")], [], DELETE, plan=plan(2))
-    counts = publish(layout, old, ["lamp"], DELETE, plan=plan(1)).counts
+def test_an_older_plan_changes_nothing_that_a_newer_one_has(paths):
+    old = [entry_of(paths, "mug", "old"), entry_of(paths, "vase")]
+    publish(paths, [entry_of(paths, "mug", "new"), entry_of(paths, "lamp")], [], DELETE, plan=plan(2))
+    counts = publish(paths, old, ["lamp"], DELETE, plan=plan(1)).counts
     assert (counts["published"], counts["unchanged"], counts["deleted"]) == (1, 1, 0)
-    rows = rows_of(layout)
+    rows = rows_of(paths)
     assert sorted(rows) == ["lamp", "mug", "vase"]
-    assert rows["mug"]["request_hash"] == bought(layout, "mug", "new")["request_hash"]
-    assert len(images_of(layout)) == 3
-    assert publish(layout, old, ["lamp"], DELETE, plan=plan(1)).counts == counts
+    assert rows["mug"]["request_hash"] == entry_of(paths, "mug", "new")["request_hash"]
+    assert len(images_of(paths)) == 3
+    assert publish(paths, old, ["lamp"], DELETE, plan=plan(1)).counts == counts
 
 
 # --- images that cannot be published ------------------------------------------------------------
 
 
-def test_an_image_that_cannot_be_copied_stops_no_other(layout):
+def test_an_image_that_cannot_be_copied_stops_no_other(paths):
     bad = {
         "gone": {},
         "short": {},
@@ -653,10 +651,10 @@ def test_an_image_that_cannot_be_copied_stops_no_other(layout):
         "no path": {"files": '[{}, {"size": 1}]'},
         "a folder": {},
     }
-    entries = {name: bought(layout, name, **changes) for name, changes in bad.items()}
+    entries = {name: entry_of(paths, name, **changes) for name, changes in bad.items()}
 
     def image(name: str) -> Any:
-        return in_folder(layout.destination, json.loads(entries[name]["files"])[1]["path"])
+        return in_folder(paths.destination, json.loads(entries[name]["files"])[1]["path"])
 
     remove(image("gone"))
     put_bytes(b"half", image("short"))
@@ -664,7 +662,7 @@ def test_an_image_that_cannot_be_copied_stops_no_other(layout):
     put_bytes(bytes([data[0] ^ 1]) + data[1:], image("flipped"))
     remove(image("a folder"))
     put_bytes(b"", image("a folder") / "x")
-    published = publish(layout, [*entries.values(), bought(layout, "mug")], [], RETIRE, plan=plan(1))
+    published = publish(paths, [*entries.values(), entry_of(paths, "mug")], [], RETIRE, plan=plan(1))
     assert [name for name, _ in published.failed] == sorted(bad)
     reasons = dict(published.failed)
     assert "does not exist" in reasons["gone"]
@@ -673,25 +671,25 @@ def test_an_image_that_cannot_be_copied_stops_no_other(layout):
     assert "chosen is None" in reasons["unchosen"]
     assert all(reasons.values())
     assert (published.counts["published"], published.counts["failed"]) == (1, len(bad))
-    assert [row["name"] for row in seen(layout)] == ["mug"]
-    assert len(images_of(layout)) == 1
+    assert [row["name"] for row in seen(paths)] == ["mug"]
+    assert len(images_of(paths)) == 1
 
 
-def test_a_row_whose_new_image_cannot_be_copied_stays_as_it_was(layout):
-    publish(layout, [bought(layout, "mug")], [], RETIRE, plan=plan(1))
-    before = state_of(layout)
-    entry = bought(layout, "mug", "2")
-    remove(in_folder(layout.destination, json.loads(entry["files"])[1]["path"]))
-    published = publish(layout, [entry], ["mug"], RETIRE, plan=plan(2))
+def test_a_row_whose_new_image_cannot_be_copied_stays_as_it_was(paths):
+    publish(paths, [entry_of(paths, "mug")], [], RETIRE, plan=plan(1))
+    before = state_of(paths)
+    entry = entry_of(paths, "mug", "2")
+    remove(in_folder(paths.destination, json.loads(entry["files"])[1]["path"]))
+    published = publish(paths, [entry], ["mug"], RETIRE, plan=plan(2))
     assert [name for name, _ in published.failed] == ["mug"]
-    assert state_of(layout) == before
+    assert state_of(paths) == before
 
 
 def test_what_signs_an_image_is_not_published(local):
     for number, image in enumerate(
         ("https://b.example/a.jpg?Expires=1&OSSAccessKeyId=k&Signature=s3cr3t", "s3://b/a?x")
     ):
-        publish(local, [bought(local, f"mug{number}", image=image)], [], RETIRE, plan=plan(number + 1))
+        publish(local, [entry_of(local, f"mug{number}", image=image)], [], RETIRE, plan=plan(number + 1))
     assert [row["image"] for row in seen(local)] == ["https://b.example/a.jpg", "s3://b/a?x"]
     root = Path(local.destination.path)
     published = [root / name for name in files_of(local)]
@@ -701,55 +699,10 @@ def test_what_signs_an_image_is_not_published(local):
 
 # --- names ----------------------------------------------------------------------------------------
 
-HOSTILE = [
-    *(
-        "a/b",
-        "a_b",
-        "../../etc",
-        "..",
-        ".",
-        "",
-        ".hidden",
-        "manifests",
-        "manifest.json",
-        "_bgrep",
-        "Manifests",
-    ),
-    *(
-        "CON",
-        "con.png",
-        "NUL",
-        "lpt1",
-        "ABC",
-        "abc",
-        "aBc",
-        "é",
-        "e\u0301",
-        "雪" * 100,
-        "雪" * 100 + "1",
-        "a" * 300,
-    ),
-    *(
-        "🏮",
-        "x\\y",
-        "a b",
-        "-rf",
-        "~",
-        "$(x)",
-        "%2e%2e",
-        "name.",
-        "name..",
-        "a\u202eb",
-        "?x=1#y",
-        "{sku}",
-        "\ud83d",
-    ),
-]
-
 
 def test_hostile_skus_become_files_that_stay_in_their_folder(local):
-    skus = [sku for sku in HOSTILE if sku.isprintable() and sku]
-    entries = [bought(local, sku, view=view) for sku in skus for view in ("main", "..", "CON", "雪" * 99)]
+    skus = [sku for sku in HOSTILE_SKUS if sku.isprintable() and sku]
+    entries = [entry_of(local, sku, view=view) for sku in skus for view in ("main", "..", "CON", "雪" * 99)]
     published = publish(local, entries, [], RETIRE, plan=plan(1))
     assert published.failed == []
     rows = seen(local)
@@ -852,7 +805,7 @@ def test_a_destination_may_be_called_anything_that_a_file_system_takes(tmp_path)
         publish(layout, [bought(layout, f"mug{night}")], ["mug1"], ONE, plan=plan(night))
     (row,) = seen(layout)
     assert row["name"] == "mug2"
-    assert published_by(layout, plan(2)["plan_id"]) == {"mug2": row["path"]}
+    assert published_by(paths, plan(2)["plan_id"]) == {"mug2": row["path"]}
 
 
 # --- several at once ------------------------------------------------------------------------------
@@ -871,71 +824,73 @@ def together(*works: Any) -> None:
             done.result()
 
 
-def test_of_two_who_publish_at_once_none_loses_a_row(layout):
+def test_two_concurrent_publishers_lose_no_row(paths):
     expected: set[str] = set()
-    nights = 4 if layout.destination.protocol == "s3" else 12
-    for night in range(1, nights + 1):
+    runs = 4 if paths.destination.protocol == "s3" else 12
+    for run in range(1, runs + 1):
         works = []
         for who in "ab":
-            entries = [bought(layout, f"{who}-{night}"), bought(layout, f"{who}-changes", str(night))]
-            whose = {**plan(night), "plan_id": f"{plan(night)['plan_id']}{who}"}
-            works.append(
-                lambda entries=entries, whose=whose: publish(layout, entries, [], RETIRE, plan=whose)
-            )
+            entries = [entry_of(paths, f"{who}-{run}"), entry_of(paths, f"{who}-changes", str(run))]
+            whose = {**plan(run), "plan_id": f"{plan(run)['plan_id']}{who}"}
+            works.append(lambda entries=entries, whose=whose: publish(paths, entries, [], RETIRE, plan=whose))
             expected |= {entry["name"] for entry in entries}
         together(*works)
-        assert {row["name"] for row in seen(layout)} == expected
-    assert json.loads(get_bytes(layout.manifest))["number"] == 2 * nights
-    headers = [name for name in names_in(layout.manifests) if name.endswith(".json")]
-    assert len(names_in(layout.manifests)) - sum(
-        name.endswith(".txt") for name in names_in(layout.manifests)
+        assert {row["name"] for row in seen(paths)} == expected
+    assert json.loads(get_bytes(paths.manifest))["number"] == 2 * runs
+    headers = [name for name in names_in(paths.manifests) if name.endswith(".json")]
+    assert len(names_in(paths.manifests)) - sum(
+        name.endswith(".txt") for name in names_in(paths.manifests)
     ) == (3 * len(headers))
 
 
-def test_of_two_who_publish_the_same_row_at_once_one_is_later_and_no_file_is_left_over(local):
-    for night in range(1, 15, 2):
+def test_two_concurrent_publishers_of_a_row_leave_no_extra_file(local):
+    for run in range(1, 15, 2):
         works = [
             lambda one=one: publish(
-                local, [bought(local, "mug", str(one))], [], PublishRules(keep_versions=1000), plan=plan(one)
+                local,
+                [entry_of(local, "mug", str(one))],
+                [],
+                PublishRules(keep_versions=1000),
+                plan=plan(one),
             )
-            for one in (night, night + 1)
+            for one in (run, run + 1)
         ]
         together(*works)
         (row,) = seen(local)
-        assert row["plan_id"] == plan(night + 1)["plan_id"]
+        assert row["plan_id"] == plan(run + 1)["plan_id"]
         assert images_of(local) == set(named_by([row]))
 
 
-def test_who_shows_an_old_manifest_over_a_newer_one_shows_the_newer_again():
+def test_an_old_manifest_json_over_a_newer_one_is_replaced():
     """The slower of two: the other commits between its read of manifest.json and its write."""
-    layout = CatalogPaths(storage_path("overtaken://bucket/shop"))
-    entries = {sku: bought(layout, sku) for sku in ("mug", "lamp")}
+    paths = CatalogPaths(storage_path("overtaken://bucket/shop"))
+    entries = {sku: entry_of(paths, sku) for sku in ("mug", "lamp")}
 
     def other() -> None:
-        publish(layout, [entries["lamp"]], [], RETIRE, plan=plan(2))
-        assert json.loads(get_bytes(layout.manifest))["number"] == 2
+        publish(paths, [entries["lamp"]], [], RETIRE, plan=plan(2))
+        assert json.loads(get_bytes(paths.manifest))["number"] == 2
 
     Overtaken.before_manifest = other
-    publish(layout, [entries["mug"]], [], RETIRE, plan=plan(1))
-    assert {row["name"] for row in seen(layout)} == {"mug", "lamp"}
+    publish(paths, [entries["mug"]], [], RETIRE, plan=plan(1))
+    assert {row["name"] for row in seen(paths)} == {"mug", "lamp"}
 
 
 def test_a_task_that_runs_twice_at_once_publishes_once(local):
-    for night in range(1, 8):
-        entries = [bought(local, f"mug-{number}", str(night)) for number in range(3)]
-        together(*[lambda: publish(local, entries, [], RETIRE, plan=plan(night))] * 3)  # noqa: B023
-        assert json.loads(get_bytes(local.manifest))["number"] == night
+    for run in range(1, 8):
+        entries = [entry_of(local, f"mug-{number}", str(run)) for number in range(3)]
+        together(*[lambda: publish(local, entries, [], RETIRE, plan=plan(run))] * 3)  # noqa: B023
+        assert json.loads(get_bytes(local.manifest))["number"] == run
         seen(local)
 
 
 def test_readers_find_every_file_while_others_publish(local):
-    publish(local, [bought(local, f"mug-{number}") for number in range(5)], [], RETIRE, plan=plan(1))
+    publish(local, [entry_of(local, f"mug-{number}") for number in range(5)], [], RETIRE, plan=plan(1))
     is_over = threading.Event()
 
-    def nights(who: int) -> None:
-        for night in range(2, 12):
-            entries = [bought(local, f"mug-{number}", f"{night}") for number in range(who, 5, 2)]
-            publish(local, entries, [], PublishRules(keep_versions=1), plan=plan(night))
+    def publish_runs(who: int) -> None:
+        for run in range(2, 12):
+            entries = [entry_of(local, f"mug-{number}", f"{run}") for number in range(who, 5, 2)]
+            publish(local, entries, [], PublishRules(keep_versions=1), plan=plan(run))
 
     def read() -> int:
         count = 0
@@ -947,7 +902,7 @@ def test_readers_find_every_file_while_others_publish(local):
     with ThreadPoolExecutor(1) as pool:
         reads = pool.submit(read)
         try:
-            together(lambda: nights(0), lambda: nights(1))
+            together(lambda: publish_runs(0), lambda: publish_runs(1))
         finally:
             is_over.set()
         assert reads.result() > 5
@@ -989,16 +944,20 @@ def test_a_row_that_is_deleted_and_added_again_is_whole_at_every_interleaving(sl
 # --- death ----------------------------------------------------------------------------------------
 
 
-def nights_before(layout: CatalogPaths) -> None:
+def runs_before(paths: CatalogPaths) -> None:
     """Enough that the next run has everything to remove."""
-    publish(layout, [bought(layout, sku) for sku in ("mug", "stays", "gone", "lamp")], [], ONE, plan=plan(1))
-    for night in range(2, KEEP_MANIFESTS + 1):
-        publish(layout, [bought(layout, "mug", str(night))], [], ONE, plan=plan(night))
+    publish(paths, [entry_of(paths, sku) for sku in ("mug", "stays", "gone", "lamp")], [], ONE, plan=plan(1))
+    for run in range(2, KEEP_MANIFESTS + 1):
+        publish(paths, [entry_of(paths, "mug", str(run))], [], ONE, plan=plan(run))
 
 
-def last_night(layout: CatalogPaths) -> dict[str, Any]:
+def last_run(paths: CatalogPaths) -> dict[str, Any]:
     return {
-        "entries": [bought(layout, "mug", "last"), bought(layout, "new"), bought(layout, "lamp", chosen=0)],
+        "entries": [
+            entry_of(paths, "mug", "last"),
+            entry_of(paths, "new"),
+            entry_of(paths, "lamp", chosen=0),
+        ],
         "removed": ["gone"],
         "rules": ONE,
         "plan": plan(KEEP_MANIFESTS + 1),
@@ -1006,12 +965,12 @@ def last_night(layout: CatalogPaths) -> dict[str, Any]:
 
 
 def check_after_death(
-    layout: CatalogPaths, night: dict[str, Any], undisturbed: tuple[Any, ...], counts: dict[str, int]
+    paths: CatalogPaths, run: dict[str, Any], undisturbed: tuple[Any, ...], counts: dict[str, int]
 ) -> None:
     """Readers find everything; and once somebody runs again, it is as if nobody had died."""
-    assert len(seen(layout)) == 4
-    assert publish(layout, **night).counts == counts
-    assert state_of(layout) == undisturbed
+    assert len(seen(paths)) == 4
+    assert publish(paths, **run).counts == counts
+    assert state_of(paths) == undisturbed
 
 
 CHILD = """
@@ -1022,8 +981,8 @@ from airflow_provider_bgrep.catalog.publish.publisher import publish
 from airflow_provider_bgrep.storage import storage_path
 
 task = json.load(open(sys.argv[1]))
-layout = CatalogPaths(storage_path(task["root"]))
-layout.destination.fs.exists(task["root"])  # what is imported once is not imported by each child
+paths = CatalogPaths(storage_path(task["root"]))
+paths.destination.fs.exists(task["root"])  # what is imported once is not imported by each child
 lock = threading.Lock()
 for line in sys.stdin:
     child = os.fork()
@@ -1049,7 +1008,7 @@ for line in sys.stdin:
                         os._exit(9)
 
         sys.addaudithook(hook)
-        publish(layout, task["entries"], task["removed"], PublishRules(**task["rules"]), plan=task["plan"])
+        publish(paths, task["entries"], task["removed"], PublishRules(**task["rules"]), plan=task["plan"])
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
@@ -1058,7 +1017,7 @@ for line in sys.stdin:
 @pytest.fixture
 def killer(local, tmp_path) -> Iterator[Any]:
     """Publishes the last run in a process that dies before its n-th change to the destination."""
-    task = {**last_night(local), "rules": {"keep_versions": 1, "on_removed": "delete"}}
+    task = {**last_run(local), "rules": {"keep_versions": 1, "on_removed": "delete"}}
     (tmp_path / "task.json").write_text(json.dumps({**task, "root": str(local.destination)}))
     (tmp_path / "temporary").mkdir()
     with subprocess.Popen(
@@ -1080,12 +1039,12 @@ def killer(local, tmp_path) -> Iterator[Any]:
         process.stdin.close()
 
 
-def test_who_is_killed_at_any_step_leaves_nothing_that_the_next_try_does_not_fixes(local, killer, tmp_path):
-    nights_before(local)
+def test_killed_at_any_step_the_next_try_completes_the_publish(local, killer, tmp_path):
+    runs_before(local)
     pristine, root = tmp_path / "pristine", Path(local.destination.path)
-    night = last_night(local)
+    run = last_run(local)
     shutil.copytree(root, pristine)
-    counts = publish(local, **night).counts
+    counts = publish(local, **run).counts
     undisturbed = state_of(local)
     assert counts == counts_of(published=3, deleted=1, live=4)
     deaths = 0
@@ -1095,18 +1054,18 @@ def test_who_is_killed_at_any_step_leaves_nothing_that_the_next_try_does_not_fix
         if not killer(deaths):
             break
         remove_parts(local)
-        check_after_death(local, night, undisturbed, counts)
+        check_after_death(local, run, undisturbed, counts)
         deaths += 1
     assert deaths > 25
 
 
-def remove_parts(layout: CatalogPaths) -> None:
-    for path in Path(layout.destination.path).rglob(".*.part"):
+def remove_parts(paths: CatalogPaths) -> None:
+    for path in Path(paths.destination.path).rglob(".*.part"):
         path.unlink()
 
 
 @pytest.fixture
-def mortal(s3_endpoint, s3_folder):
+def crashing_store(s3_endpoint, s3_folder):
     """Reaches the folder through a client that dies at its n-th change: from then on nothing answers it."""
     from s3fs import S3FileSystem
 
@@ -1125,7 +1084,7 @@ def mortal(s3_endpoint, s3_folder):
     def make(n: int) -> tuple[CrashingStore, CatalogPaths, Any]:
         fs = CrashingStore(endpoint_url=s3_endpoint, skip_instance_cache=True, use_listings_cache=False)
         fs.left = n
-        conn_id = f"mortal-{secrets.token_hex(4)}"
+        conn_id = f"crashing-{secrets.token_hex(4)}"
         attach("s3", conn_id=conn_id, fs=fs)
         doomed = type(s3_folder)(f"s3://{s3_folder.bucket}/shop", conn_id=conn_id)
         return fs, CatalogPaths(doomed), lambda text: text.replace(str(s3_folder), str(doomed))
@@ -1134,14 +1093,14 @@ def mortal(s3_endpoint, s3_folder):
 
 
 @pytest.mark.thorough
-def test_who_dies_at_any_step_on_s3_leaves_nothing_that_the_next_try_does_not_fixes(s3, s3_folder, mortal):
-    layout = CatalogPaths(s3_folder)
-    nights_before(layout)
-    night = last_night(layout)
+def test_killed_at_any_step_on_s3_the_next_try_completes_it(s3, s3_folder, crashing_store):
+    paths = CatalogPaths(s3_folder)
+    runs_before(paths)
+    run = last_run(paths)
     root = s3_folder.path.rstrip("/")
     pristine = {path: (info["ETag"], s3.cat_file(path)) for path, info in s3.find(root, detail=True).items()}
-    counts = publish(layout, **night).counts
-    undisturbed = state_of(layout)
+    counts = publish(paths, **run).counts
+    undisturbed = state_of(paths)
     deaths = 0
     while True:
         after = {path: info["ETag"] for path, info in s3.find(root, detail=True).items()}
@@ -1150,14 +1109,14 @@ def test_who_dies_at_any_step_on_s3_leaves_nothing_that_the_next_try_does_not_fi
         for path, (etag, data) in pristine.items():
             if after.get(path) != etag:
                 s3.pipe_file(path, data)
-        fs, doomed, told = mortal(deaths)
-        entries = json.loads(told(json.dumps(night["entries"])))
+        fs, doomed, moved = crashing_store(deaths)
+        entries = json.loads(moved(json.dumps(run["entries"])))
         try:
-            publish(doomed, **{**night, "entries": entries})
+            publish(doomed, **{**run, "entries": entries})
         except OSError:
             assert fs.is_dead
         if not fs.is_dead:
             break
-        check_after_death(layout, night, undisturbed, counts)
+        check_after_death(paths, run, undisturbed, counts)
         deaths += 1
     assert deaths > 12

@@ -159,7 +159,7 @@ def test_reasons_that_differ_in_values_are_counted_as_one():
     assert len(reasons) == 10
 
 
-def test_halves_of_characters_and_long_reasons_can_be_written_down():
+def test_lone_surrogates_and_long_reasons_can_be_written():
     rows = [invalid("\ud800" * 1000, "\udfff" * 1000, column="sku", line=2)]
     summary = summed(rows, notes=["\ud800"], catalog="\ud800.csv")
     assert len(json.dumps(summary, ensure_ascii=False).encode()) < 2500
@@ -198,7 +198,7 @@ def test_a_run_without_attention_in_a_line():
     )
 
 
-def test_rows_that_need_attention_come_first_with_the_right_plurals():
+def test_rows_that_need_attention_come_first_in_the_line():
     assert line_of(summed([invalid("A", "wrong")], unchanged=1)) == (
         "1 row needs attention: invalid. Refreshed 2 rows: no billable images, 1 unchanged."
     )
@@ -226,7 +226,7 @@ def test_unfinished_shards_come_first():
 def test_a_cancelled_plan_names_its_reason():
     extra: Any = {"cancelled": "rejected by ann"}
     assert line_of(summed([of_state("new")]) | extra) == (
-        "No rows need attention. Cancelled the refresh of 1 row (rejected by ann): no billable images, 1 new."
+        "No rows need attention. Canceled the refresh of 1 row (rejected by ann): no billable images, 1 new."
     )
 
 
@@ -300,7 +300,7 @@ def test_numbers_that_json_does_not_know_are_words(tmp_path: Path):
     assert cells["seed"] == "9223372036854775807"
 
 
-def test_scores_are_held_against_their_thresholds_and_the_worst_is_known(tmp_path: Path):
+def test_scores_are_compared_with_their_thresholds(tmp_path: Path):
     thresholds = '{"ssim": 0.8, "delta_e": 4.0, "need_mask": true}'
     rows = [
         row("A", scores=[{"ssim": 0.88, "delta_e": 3.0, "area": 0.4}], thresholds=thresholds),

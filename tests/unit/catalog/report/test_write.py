@@ -26,7 +26,7 @@ from airflow_provider_bgrep.storage import put_bytes, put_file, storage_path
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> CatalogPaths:
+def paths(tmp_path: Path) -> CatalogPaths:
     return CatalogPaths(storage_path(f"file://{tmp_path}/shop/images"))
 
 
@@ -34,9 +34,9 @@ def state(name: str, state: str, what: str = "") -> dict[str, Any]:
     return {"name": name, "sku": name, "view": "main", "line": 2, "state": state, "change": what}
 
 
-def submitted(layout: CatalogPaths, plan_id: str, name: str, verdict: str, **given: Any) -> dict[str, Any]:
+def submitted(paths: CatalogPaths, plan_id: str, name: str, verdict: str, **given: Any) -> dict[str, Any]:
     """A row that a shard has submitted one image for, and checked."""
-    file = {"path": f"{layout.destination}/_bgrep/images/{name}.png", "index": 0, "output": 0}
+    file = {"path": f"{paths.destination}/_bgrep/images/{name}.png", "index": 0, "output": 0}
     return {
         **state(name, "new"),
         "request_hash": f"request_hash of {name}",
@@ -55,7 +55,7 @@ def submitted(layout: CatalogPaths, plan_id: str, name: str, verdict: str, **giv
 
 
 def run(
-    layout: CatalogPaths,
+    paths: CatalogPaths,
     plan_id: str,
     rows: Sequence[Mapping[str, Any]] = (),
     shards: Sequence[Sequence[Mapping[str, Any]] | None] = (),
@@ -85,7 +85,7 @@ def run(
     )
     options = {
         "catalog": "c.csv",
-        "destination": str(layout.destination),
+        "destination": str(paths.destination),
         "price_per_image": "0.2",
         "currency": "CNY",
         **more,
@@ -96,42 +96,42 @@ def run(
     put_bytes(as_lines(bad), files.invalid_rows)
     types = {"line": pa.int64()}
     schema = pa.schema([pa.field(name, types.get(name, pa.string())) for name in ROW_COLUMNS])
-    local = str(Path(layout.destination.path).parent / "rows.parquet")
+    local = str(Path(paths.destination.path).parent / "rows.parquet")
     Path(local).parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), local)
     put_file(local, files.rows)
     for number, shard in enumerate(shards):
         if shard is not None:
-            PlanStore(layout, plan_id).write_results(number, map(dict, shard))
+            PlanStore(paths, plan_id).write_results(number, map(dict, shard))
     put_bytes(json.dumps(plan.to_dict()).encode(), files.header)
 
 
-def settled(layout: CatalogPaths, plan_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def settled(paths: CatalogPaths, plan_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Put what a plan has come to into the ledger."""
     names = {column.name for column in ENTRY}
-    Ledger(layout).commit(
+    Ledger(paths).commit(
         plan_id, [{**blank(), **{k: v for k, v in row.items() if k in names}} for row in rows]
     )
 
 
-def summary_in(layout: CatalogPaths, plan_id: str) -> dict[str, Any]:
+def summary_in(paths: CatalogPaths, plan_id: str) -> dict[str, Any]:
     """The summary of a plan."""
-    return dict(json.loads(Path(layout.plan(plan_id).summary.path).read_text()))
+    return dict(json.loads(Path(paths.plan(plan_id).summary.path).read_text()))
 
 
-def shown(layout: CatalogPaths, plan_id: str) -> list[dict[str, Any]]:
+def shown(paths: CatalogPaths, plan_id: str) -> list[dict[str, Any]]:
     """The rows of a plan's gallery."""
-    page = Path(layout.plan(plan_id).report.path).read_text()
+    page = Path(paths.plan(plan_id).report.path).read_text()
     blocks = re.findall(r'<script type="application/json" class="rows">(.*?)</script>', page, re.S)
     return [defaultdict(str, row) for block in blocks for row in json.loads(block)]
 
 
-def test_page_summary_and_line_are_written(layout: CatalogPaths, caplog: pytest.LogCaptureFixture):
-    rows = [submitted(layout, "p1", "A", "passed"), submitted(layout, "p1", "B", "flagged")]
-    run(layout, "p1", rows, [rows])
+def test_page_summary_and_line_are_written(paths: CatalogPaths, caplog: pytest.LogCaptureFixture):
+    rows = [submitted(paths, "p1", "A", "passed"), submitted(paths, "p1", "B", "flagged")]
+    run(paths, "p1", rows, [rows])
     with caplog.at_level(logging.INFO):
-        xcom = write_report(PlanStore(layout, "p1"))
-    summary = summary_in(layout, "p1")
+        xcom = write_report(PlanStore(paths, "p1"))
+    summary = summary_in(paths, "p1")
     line = summary["line"]
     assert xcom == {
         "line": line,
@@ -153,38 +153,38 @@ def test_page_summary_and_line_are_written(layout: CatalogPaths, caplog: pytest.
     assert line in caplog.text
     assert (summary["rows"], summary["needs_attention"], summary["cost"]) == (7, 1, "0.4")
     assert summary["statuses"] == {"flagged": 1, "unpublished": 1, "unchanged": 5}
-    assert [row["name"] for row in shown(layout, "p1")] == ["B", "A"]
+    assert [row["name"] for row in shown(paths, "p1")] == ["B", "A"]
 
 
-def test_rows_that_need_people_come_first_and_do_not_crowd_out_the_others(layout: CatalogPaths):
+def test_rows_that_need_attention_come_first_but_leave_room(paths: CatalogPaths):
     shards = [
-        [submitted(layout, "p1", "A", "passed"), submitted(layout, "p1", "B", "passed")],
-        [submitted(layout, "p1", "C", "passed"), submitted(layout, "p1", "D", "flagged")],
+        [submitted(paths, "p1", "A", "passed"), submitted(paths, "p1", "B", "passed")],
+        [submitted(paths, "p1", "C", "passed"), submitted(paths, "p1", "D", "flagged")],
     ]
     rest = [state("R", "removed"), state("Q", "quarantined", "refused")]
     bad = [{"line": n, "column": "sku", "reason": "wrong", "sku": f"X{n}", "view": ""} for n in range(2100)]
-    run(layout, "p1", [*shards[0], *shards[1], *rest], shards, bad)
-    write_report(PlanStore(layout, "p1"))
-    names = [row["name"] for row in shown(layout, "p1")]
+    run(paths, "p1", [*shards[0], *shards[1], *rest], shards, bad)
+    write_report(PlanStore(paths, "p1"))
+    names = [row["name"] for row in shown(paths, "p1")]
     assert names[:2] == ["D", "X0"]
     assert names[2000:2006] == ["X1999", "Q", "A", "B", "C", "R"]
     assert names[2006:] == [f"X{n}" for n in range(2000, 2100)]
 
 
-def test_what_an_earlier_run_left_is_shown_as_that_run_had_it(layout: CatalogPaths):
-    first = [submitted(layout, "p1", "B", "flagged"), submitted(layout, "p1", "C", "flagged")]
-    run(layout, "p1", first, [first])
-    settled(layout, "p1", first)
-    write_report(PlanStore(layout, "p1"))
-    failed = submitted(layout, "p2", "D", "", outcome="failed", reason="too dark", files="")
-    run(layout, "p2", [failed], [[failed]])
-    settled(layout, "p2", [failed])
+def test_what_an_earlier_run_left_is_shown_as_that_run_had_it(paths: CatalogPaths):
+    first = [submitted(paths, "p1", "B", "flagged"), submitted(paths, "p1", "C", "flagged")]
+    run(paths, "p1", first, [first])
+    settled(paths, "p1", first)
+    write_report(PlanStore(paths, "p1"))
+    failed = submitted(paths, "p2", "D", "", outcome="failed", reason="too dark", files="")
+    run(paths, "p2", [failed], [[failed]])
+    settled(paths, "p2", [failed])
     left = [state("B", "flagged"), state("D", "quarantined", "too dark"), state("E", "flagged")]
-    run(layout, "p3", left)
-    told = write_report(PlanStore(layout, "p3"))
-    assert told["line"].startswith("3 rows need ")
-    assert summary_in(layout, "p3")["statuses"] == {"flagged": 2, "quarantined": 1, "unchanged": 5}
-    rows = {row["name"]: row for row in shown(layout, "p3")}
+    run(paths, "p3", left)
+    reported = write_report(PlanStore(paths, "p3"))
+    assert reported["line"].startswith("3 rows need ")
+    assert summary_in(paths, "p3")["statuses"] == {"flagged": 2, "quarantined": 1, "unchanged": 5}
+    rows = {row["name"]: row for row in shown(paths, "p3")}
     b, d, e = rows["B"], rows["D"], rows["E"]
     assert (b["status"], b["flags"], b["positive_prompt"]) == ("flagged", ["B is wanting"], "B on snow")
     assert b["files"] == ["../../../_bgrep/images/B.png"]
@@ -194,31 +194,31 @@ def test_what_an_earlier_run_left_is_shown_as_that_run_had_it(layout: CatalogPat
     assert (e["status"], e["positive_prompt"]) == ("flagged", "")
 
 
-def test_links_are_quoted_and_lead_nowhere_else(layout: CatalogPaths):
-    strange = submitted(layout, "p1", "a b#c?d%e", "passed")
-    elsewhere = submitted(layout, "p1", "E", "passed", files=json.dumps([{"path": "s3://other/x.png"}]))
-    run(layout, "p1", [strange, elsewhere], [[strange, elsewhere]])
-    write_report(PlanStore(layout, "p1"))
-    one, other = shown(layout, "p1")
+def test_links_are_quoted_and_lead_nowhere_else(paths: CatalogPaths):
+    strange = submitted(paths, "p1", "a b#c?d%e", "passed")
+    elsewhere = submitted(paths, "p1", "E", "passed", files=json.dumps([{"path": "s3://other/x.png"}]))
+    run(paths, "p1", [strange, elsewhere], [[strange, elsewhere]])
+    write_report(PlanStore(paths, "p1"))
+    one, other = shown(paths, "p1")
     assert one["files"] == ["../../../_bgrep/images/a%20b%23c%3Fd%25e.png"]
     assert other["files"] == [""]
 
 
-def test_a_shard_that_was_not_checked_is_reported_and_its_rows_too(layout: CatalogPaths):
-    done = submitted(layout, "p1", "A", "passed")
-    run(layout, "p1", [done, state("B", "new"), state("C", "pending")], [[done], None])
-    told = write_report(PlanStore(layout, "p1"))
-    assert told["unfinished"] == ["shard 1 was not checked"]
-    assert told["line"].startswith("1 shard did not finish.")
-    assert summary_in(layout, "p1")["cost"] == "0.2"
-    assert [(row["name"], row["status"]) for row in shown(layout, "p1")] == [
+def test_an_unchecked_shard_is_reported_with_its_rows(paths: CatalogPaths):
+    done = submitted(paths, "p1", "A", "passed")
+    run(paths, "p1", [done, state("B", "new"), state("C", "pending")], [[done], None])
+    reported = write_report(PlanStore(paths, "p1"))
+    assert reported["unfinished"] == ["shard 1 was not checked"]
+    assert reported["line"].startswith("1 shard did not finish.")
+    assert summary_in(paths, "p1")["cost"] == "0.2"
+    assert [(row["name"], row["status"]) for row in shown(paths, "p1")] == [
         ("A", "unpublished"),
         ("B", "new"),
         ("C", "pending"),
     ]
 
 
-def test_halves_of_characters_in_a_bad_row_do_not_break_the_report(layout: CatalogPaths):
+def test_lone_surrogates_in_an_invalid_row_can_be_reported(paths: CatalogPaths):
     bad = [{"line": 2, "column": "\ud800", "reason": "\udfff", "sku": "\ud800", "view": "\ud800"}]
     run(layout, "p1", bad=bad)
     write_report(PlanStore(layout, "p1"))

@@ -72,7 +72,7 @@ def test_what_has_no_text_is_refused(value: Any):
         (None, None),
     ],
 )
-def test_a_key_that_is_a_whole_number_is_one_key_whatever_its_type(value: Any, text: str | None):
+def test_a_whole_number_is_the_same_key_in_every_type(value: Any, text: str | None):
     assert whole_key(value) == text
 
 
@@ -138,7 +138,7 @@ def test_types_of_parquet(array: pa.Array, texts: list[str | None]):
     assert cell_texts(array) == (pa.array(texts, pa.string()), {})
 
 
-def test_an_undecodable_cell_is_reported_by_its_place_and_leaves_the_others():
+def test_an_undecodable_cell_is_reported_by_position():
     texts = pa.StringArray.from_buffers(
         3, pa.array([0, 1, 2, 3], pa.int32()).buffers()[1], pa.py_buffer(b"a\xf6c"), None
     )

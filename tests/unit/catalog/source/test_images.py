@@ -20,15 +20,15 @@ SIGNATURE = "canary0signature"
 
 
 @pytest.fixture
-def shop(s3, s3_folder) -> tuple[str, str]:
+def source_folder(s3, s3_folder) -> tuple[str, str]:
     """A folder of images on S3, and the connection it is reached with."""
     for name in NAMES:
         s3.pipe_file(f"{s3_folder.path}/{name}", name.encode())
     return f"s3://{s3_folder.path}", connection_of(s3_folder)
 
 
-def test_an_image_is_known_by_its_content_whatever_its_name_and_however_many_there_are(shop):
-    folder, conn_id = shop
+def test_versions_are_the_same_read_one_by_one_or_by_listing(source_folder):
+    folder, conn_id = source_folder
     few = versions([f"{folder}/{name}" for name in NAMES], conn_id)
     assert len(set(few.values())) == len(NAMES)
     assert all(version.startswith("etag:") for version in few.values())
@@ -39,8 +39,8 @@ def test_an_image_is_known_by_its_content_whatever_its_name_and_however_many_the
     assert {many[url] for url in missing} == {"!no such object"}
 
 
-def test_another_image_under_the_same_name_is_another_content_and_the_same_one_again_is_not(s3, shop):
-    folder, conn_id = shop
+def test_an_image_is_identified_by_its_content_not_by_its_name(s3, source_folder):
+    folder, conn_id = source_folder
     url = f"{folder}/a.jpg"
     (before,) = versions([url], conn_id).values()
     s3.pipe_file(url, b"another image")
@@ -51,32 +51,32 @@ def test_another_image_under_the_same_name_is_another_content_and_the_same_one_a
 
 
 @pytest.mark.parametrize("count", [1, 30], ids=["one by one", "by listing"])
-def test_what_is_not_there_says_why(shop, count: int):
-    folder, conn_id = shop
+def test_a_missing_object_has_a_reason(source_folder, count: int):
+    folder, conn_id = source_folder
     found = {
         place: set(versions([f"{place}/{i}.jpg" for i in range(count)], conn_id).values())
         for place in (f"{folder}/nothing", "s3://no-such-bucket-of-ours/x")
     }
     assert set(map(tuple, found.values())) == {("!no such object",)}
-    (told,) = versions(["s3://"], conn_id).values()
-    assert told.startswith("!")
+    (version,) = versions(["s3://"], conn_id).values()
+    assert version.startswith("!")
 
 
-def test_a_folder_is_no_image(shop):
-    folder, conn_id = shop
+def test_a_folder_is_not_an_image(source_folder):
+    folder, conn_id = source_folder
     assert set(versions([folder, f"{folder}/"], conn_id).values()) == {"!is a folder"}
 
 
-def test_what_a_store_does_not_let_us_see_is_reported_and_hides_no_other(shop, s3_folder):
-    folder, conn_id = shop
+def test_an_unreadable_path_is_reported_and_hides_no_other(source_folder, s3_folder):
+    folder, conn_id = source_folder
     # s3fs takes what has no bucket for a fault of ours, and not for something missing.
     found = versions([f"{folder}/a.jpg", "s3:///"], conn_id)
     assert found[f"{folder}/a.jpg"].startswith("etag:")
     assert found["s3:///"].startswith("!")
 
 
-def test_a_signed_url_is_what_the_service_can_read(shop):
-    folder, conn_id = shop
+def test_a_signed_url_is_what_the_service_can_read(source_folder):
+    folder, conn_id = source_folder
     for name in NAMES:
         url = readable_url(f"{folder}/{name}", conn_id, 600)
         assert url.startswith("http://")
@@ -85,8 +85,8 @@ def test_a_signed_url_is_what_the_service_can_read(shop):
     assert readable_url("https://shop.example/a.jpg?x=1", conn_id, 600) == "https://shop.example/a.jpg?x=1"
 
 
-def test_images_on_object_storage_are_fetched_within_bounds(shop):
-    folder, conn_id = shop
+def test_images_on_object_storage_are_fetched_within_bounds(source_folder):
+    folder, conn_id = source_folder
     for name in NAMES:
         assert fetch(f"{folder}/{name}", conn_id, 1_000) == name.encode()
     with pytest.raises(OSError, match=r"a\.jpg has more than 4 bytes"):
@@ -99,7 +99,7 @@ def test_images_on_object_storage_are_fetched_within_bounds(shop):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """A shop's web server behind a proxy's door: it sees whole URLs."""
+    """An image host behind a proxy: it sees whole URLs."""
 
     seen: list[tuple[str, str]] = []  # noqa: RUF012 - one list a server
 
@@ -130,7 +130,7 @@ def test_a_source_is_fetched_through_the_connections_proxy(web):
     assert Handler.seen == [("http://shop.example/image.jpg", "")]
 
 
-def test_a_source_with_credentials_in_its_url_is_fetched_and_they_are_in_no_message(web):
+def test_credentials_in_a_url_are_used_but_not_in_any_message(web):
     url = web.replace("http://", "http://shop:canary0password@")
     assert fetch(f"{url}/image.jpg", None, 100) == b"image"
     assert Handler.seen[0][1].startswith("Basic ")
@@ -141,7 +141,7 @@ def test_a_source_with_credentials_in_its_url_is_fetched_and_they_are_in_no_mess
     assert "canary0password" not in str(caught.value)
 
 
-def test_a_host_that_is_not_there_says_so_without_what_signs_the_url():
+def test_an_unreachable_host_is_reported_without_the_signature():
     with without_waiting(), pytest.raises(OSError, match="cannot be fetched: no connection") as caught:
         fetch(f"http://127.0.0.1:9/x.jpg?Signature={SIGNATURE}", None, 100)
     assert SIGNATURE not in str(caught.value)

@@ -38,27 +38,30 @@ def put(folder: Path, data: bytes | str, name: str = "catalog.csv") -> str:
     return str(path)
 
 
-def test_a_hundred_kinds_of_bad_rows_are_reported_and_the_others_are_whole(tmp_path: Path):
+def test_a_hundred_kinds_of_invalid_rows_leave_the_others_intact(tmp_path: Path):
     data, wrong, names = invalid_rows(IMAGE)
     assert len(wrong) >= 100
-    told, good, seen = {}, [], {}
+    reported, good, seen = {}, [], {}
     with open_catalog(put(tmp_path, data)) as catalog:
         for row, task in image_tasks(catalog):
             line = row["line"]
             if isinstance(task, InvalidInput):
                 columns = ", ".join(dict.fromkeys(problem.where for problem in task.problems))
-                told[line] = InvalidRow(line, columns, str(task))
+                reported[line] = InvalidRow(line, columns, str(task))
             elif task.id in seen:  # the planner's to report
-                told[line] = InvalidRow(line, "sku", f"is in line {seen[task.id]} already")
+                reported[line] = InvalidRow(line, "sku", f"is in line {seen[task.id]} already")
             else:
                 seen[task.id] = line
                 good.append(task.id)
-    told |= {bad.line: bad for bad in catalog.invalid}
-    missed = {line: bad.text[:80] for line, bad in wrong.items() if line not in told}
+    reported |= {bad.line: bad for bad in catalog.invalid}
+    missed = {line: bad.text[:80] for line, bad in wrong.items() if line not in reported}
     assert missed == {}
     assert sorted(good) == sorted(names)
     for line, bad in wrong.items():
-        assert (told[line].column, bad.words in told[line].reason) == (bad.column, True), (bad, told[line])
+        assert (reported[line].column, bad.words in reported[line].reason) == (bad.column, True), (
+            bad,
+            reported[line],
+        )
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gb18030"])
@@ -184,7 +187,7 @@ def test_what_cannot_be_read_at_all(tmp_path: Path, name: str, data: str, words:
 # --- what programs write ---------------------------------------------------------------------------
 
 
-def test_excels_short_rows_are_read_and_those_that_lack_what_is_required_are_reported(tmp_path: Path):
+def test_excels_short_rows_are_read_if_required_cells_are_there(tmp_path: Path):
     lines = ["sku;image;mask;positive_prompt;seed", *(f"s{i};{IMAGE};;on ice;7" for i in range(16))]
     lines += [f"t{i};{IMAGE}" for i in range(20)] + ["u;", f"v;{IMAGE};;on ice"]
     rows, bad = read(put(tmp_path, "\r\n".join(lines)))
@@ -244,7 +247,7 @@ def test_blanks_that_can_only_be_a_mistake_are_trimmed(tmp_path: Path):
     assert rows == [{"sku": "a", "image": IMAGE, LINE: 2}]
 
 
-def test_an_undecodable_byte_costs_its_row_and_only_where_it_is_read(tmp_path: Path):
+def test_an_undecodable_byte_costs_its_row_only_if_it_is_read(tmp_path: Path):
     data = f"sku,image,name\na,{IMAGE},x\nb,{IMAGE},r\xf6d\nc,{IMAGE},y\n".encode("latin-1")
     # Not GB18030 either.
     path = put(tmp_path, data + b"d\xff,x,y\n")
@@ -269,11 +272,11 @@ def test_binary_columns_of_parquet_are_text(tmp_path: Path):
         "sku": pa.array([b"S1"], pa.binary()),
         "image": pa.array([IMAGE.encode()], pa.large_binary()),
         "name": pa.array([b"red mug"], pa.binary()).dictionary_encode(),
-        "colour": pa.array([b"red"], pa.binary(3)),
+        "color": pa.array([b"red"], pa.binary(3)),
     }
     pq.write_table(pa.table(table), tmp_path / "c.parquet")
     rows, bad = read(str(tmp_path / "c.parquet"))
-    assert (rows, bad) == ([{"sku": "S1", "image": IMAGE, "name": "red mug", "colour": "red", LINE: 1}], [])
+    assert (rows, bad) == ([{"sku": "S1", "image": IMAGE, "name": "red mug", "color": "red", LINE: 1}], [])
 
 
 def test_columns_that_no_one_reads_do_no_harm(tmp_path: Path):
@@ -300,7 +303,7 @@ def test_columns_that_no_one_reads_do_no_harm(tmp_path: Path):
         assert (found, [(one.line, one.column) for one in opened.invalid]) == ([], [(1, "nested")])
 
 
-def test_a_quote_that_is_not_closed_at_the_end_of_a_block_costs_one_row(tmp_path: Path):
+def test_an_unclosed_quote_at_the_end_of_a_block_costs_one_row(tmp_path: Path):
     row = f"{{}},{IMAGE},x\n"
     count = CHUNK_BYTES // len(row.format("s00000")) + 1
     lines = [row.format(f"s{i:05}") for i in range(2 * count)]
@@ -311,7 +314,7 @@ def test_a_quote_that_is_not_closed_at_the_end_of_a_block_costs_one_row(tmp_path
 
 
 @pytest.mark.parametrize("last", ["", "\n", "\r\n", "\r"])
-def test_lines_are_counted_whatever_ends_them_and_wherever_a_block_ends(tmp_path: Path, last: str):
+def test_lines_are_counted_with_any_line_ending_and_block_size(tmp_path: Path, last: str):
     ends = ["\n", "\r\n", "\r"]
     count = 2 * CHUNK_BYTES // len(IMAGE)
     lines = [f"s{i},{IMAGE}{ends[i % 3]}" for i in range(count)]

@@ -75,7 +75,7 @@ def test_arrays_follow_the_rule_for_one_row(catalog, defaults, categories):
         assert row["view"] == (given_row.get("view") or "main")
 
 
-def test_categories_are_the_same_in_any_case_and_unknown_ones_are_counted():
+def test_categories_ignore_case_and_unknown_ones_are_counted():
     names = ("Outdoor", "OUTDOOR ", "indoor", "indoor", "", None)
     catalog = [{"sku": f"{i}", "image": IMAGE, "category": name} for i, name in enumerate(names)]
     rows, how = normalized(catalog, {"steps": 20}, {"outdoor": {"steps": 30}})
@@ -85,10 +85,10 @@ def test_categories_are_the_same_in_any_case_and_unknown_ones_are_counted():
 
 
 def test_variables_are_a_rows_own_cells():
-    catalog = [{"sku": "a", "image": IMAGE, "steps": "", "Colour Code": "r", "unread": [1]}]
-    rows, how = normalized(catalog, {"steps": 20}, variables=("steps", "colour_code", "nothing"))
-    assert how.variables == ("colour_code", "steps")
-    assert rows[0][f"{VARIABLE}colour_code"] == "r"
+    catalog = [{"sku": "a", "image": IMAGE, "steps": "", "Color Code": "r", "unread": [1]}]
+    rows, how = normalized(catalog, {"steps": 20}, variables=("steps", "color_code", "nothing"))
+    assert how.variables == ("color_code", "steps")
+    assert rows[0][f"{VARIABLE}color_code"] == "r"
     assert (rows[0]["steps"], rows[0][f"{VARIABLE}steps"]) == ("20", None)
 
 
@@ -106,7 +106,7 @@ def test_a_heading_that_is_nearly_a_field_is_refused(heading: str):
     "columns",
     [
         {"mask_url": "x", "mask": "https://shop.example/mask.png"},  # the field itself is there
-        {"promoted": "yes", "stock": 1, "colour": "red", "image_2": "x", "title": "x"},
+        {"promoted": "yes", "stock": 1, "color": "red", "image_2": "x", "title": "x"},
         {"Positive-Prompt": "x", "NEGATIVE PROMPT": "x", "Num Output": 1, "\u200bseed\u200b": 1},
     ],
 )

@@ -12,9 +12,7 @@ import io
 import itertools
 import json
 import logging
-import os
 import secrets
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -33,6 +31,7 @@ from bgrep_harness.stores import (
     CrashingStore,
     Died,
     Interceptor,
+    UndeletableFiles,
     at_once,
     folder,
     run_in_turns,
@@ -60,49 +59,24 @@ from airflow_provider_bgrep.catalog.state.ledger_reader import (
 from airflow_provider_bgrep.catalog.state.ledger_segments import SUBMIT
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.recovery import plan_entries, shard_entries
-from airflow_provider_bgrep.client import without_waiting
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.records import State, SubmittedTask, SupersededError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.storage import get_bytes, put_bytes, storage_path
 
+pytestmark = pytest.mark.usefixtures("no_waiting", "temporary_files_in_memory")
+
 LEDGER = "/shop/_bgrep/ledger/"
 PLANS = "/shop/_bgrep/plans/"
 NOW = 1_900_000_000.0
 
 
-@pytest.fixture(autouse=True)
-def temporary_files_in_memory(monkeypatch, tmp_path_factory):
-    """DuckDB syncs every table to the disk, which no test here is about."""
-    tmp_path_factory.getbasetemp()  # pytest's own stay where they are
-    memory = "/dev/shm"  # noqa: S108
-    if os.access(memory, os.W_OK):
-        monkeypatch.setattr(tempfile, "tempdir", memory)
-
-
-@pytest.fixture(autouse=True)
-def no_waiting() -> Iterator[None]:
-    with without_waiting():
-        yield
-
-
-@pytest.fixture
-def files() -> dict[str, bytes]:
-    """What the store keeps."""
-    return {}
-
-
-@pytest.fixture
-def shop(files: dict[str, bytes]) -> Destination:
-    return Destination(CatalogPaths(folder(files)))
-
-
-def layout_of(files: dict[str, bytes], around: Interceptor = at_once, only: str = "") -> CatalogPaths:
+def paths_of(files: dict[str, bytes], around: Interceptor = at_once, only: str = "") -> CatalogPaths:
     return CatalogPaths(folder(files, around, only))
 
 
-# --- a shop with a past ----------------------------------------------------------------------------
+# --- a destination with a history -------------------------------------------------------------------
 
 CATALOG = [row(name) for name in (*OUTCOMES, "flagged", "unchecked")]
 LAST_CATALOG = [*(one for one in CATALOG if one["sku"] != "partial"), row("late")]
@@ -112,22 +86,24 @@ LAST_CATALOG = [*(one for one in CATALOG if one["sku"] != "partial"), row("late"
 def _past() -> tuple[dict[str, bytes], Destination]:
     """Three runs with every outcome, of which the third was given up after its shards."""
     files: dict[str, bytes] = {}
-    shop = Destination(CatalogPaths(folder(files)), {"shard_size": 4, "max_removed_share": 1})
+    destination = Destination(CatalogPaths(folder(files)), {"shard_size": 4, "max_removed_share": 1})
     for _ in range(2):
-        run = shop.plan(CATALOG)
+        run = destination.plan(CATALOG)
         run.work({outcome: outcome for outcome in OUTCOMES})
         run.check({"flagged": "flagged", "unchecked": "unchecked"})
         run.publish()
-    shop.plan(LAST_CATALOG).work({"never": "never", "pending": "pending", "late": "lost"})
-    return files, shop
+    destination.plan(LAST_CATALOG).work({"never": "never", "pending": "pending", "late": "lost"})
+    return files, destination
 
 
 @pytest.fixture
 def past() -> tuple[dict[str, bytes], Destination]:
-    """The store and the shop; what happens to them happens to no other test."""
-    files, shop = _past()
+    """The store and the destination; what happens to them happens to no other test."""
+    files, destination = _past()
     copy = dict(files)
-    return copy, replace(shop, layout=layout_of(copy), billed=shop.billed.copy(), sent=dict(shop.sent))
+    return copy, replace(
+        destination, paths=paths_of(copy), billed=destination.billed.copy(), sent=dict(destination.sent)
+    )
 
 
 @functools.cache
@@ -136,38 +112,38 @@ def connection(number: int = 0) -> duckdb.DuckDBPyConnection:
     return duckdb.connect()
 
 
-def decisions(shop: Destination) -> dict[str, Any]:
+def decisions(destination: Destination) -> dict[str, Any]:
     """What a plan made now would do, row by row."""
-    with shop.draft(LAST_CATALOG) as planned:
-        told = planned.db.execute("SELECT name, state, change FROM rows ORDER BY ALL").fetchall()
+    with destination.draft(LAST_CATALOG) as planned:
+        rows = planned.db.execute("SELECT name, state, change FROM rows ORDER BY ALL").fetchall()
         todo = planned.db.execute(
             "SELECT name, request_hash, state, result_key FROM work_items ORDER BY ALL"
         ).fetchall()
-    return {"counts": planned.plan.counts, "rows": told, "todo": todo}
+    return {"counts": planned.plan.counts, "rows": rows, "todo": todo}
 
 
 @contextlib.contextmanager
 def reading(
-    layout: CatalogPaths, db: duckdb.DuckDBPyConnection, *, own: str = "", now: float = NOW
+    paths: CatalogPaths, db: duckdb.DuckDBPyConnection, *, own: str = "", now: float = NOW
 ) -> Iterator[LedgerSnapshot]:
     """Read the ledger as the plan task does: a damaged one is repaired once."""
-    ledger = Ledger(layout)
+    ledger = Ledger(paths)
     with contextlib.ExitStack() as stack:
         yield ledger.repaired(lambda: stack.enter_context(ledger.reader.snapshot(db, own=own, now=now)))
 
 
-def settle(layout: CatalogPaths, plan_id: str) -> LedgerMetadata:
+def settle(paths: CatalogPaths, plan_id: str) -> LedgerMetadata:
     """Commit a plan as the publish task does: close it, read what it came to, commit that."""
-    ledger = Ledger(layout)
+    ledger = Ledger(paths)
     ledger.close(plan_id)
-    entries = [entry for shard in plan_entries(PlanStore(layout, plan_id)) for entry in shard]
+    entries = [entry for shard in plan_entries(PlanStore(paths, plan_id)) for entry in shard]
     return ledger.commit(plan_id, entries)
 
 
-def purchases(layout: CatalogPaths) -> dict[tuple[str, ...], str]:
-    """Outcomes of all that the ledger knows, by what tells one purchase from another."""
+def outcomes_in(paths: CatalogPaths) -> dict[tuple[str, ...], str]:
+    """Outcomes of all submits in the ledger, by what identifies a submit."""
     db, same = connection(), ", ".join(SUBMIT)
-    with reading(layout, db, now=NOW * 2):
+    with reading(paths, db, now=NOW * 2):
         found = db.execute(
             f"SELECT {same}, outcome FROM entries QUALIFY row_number() OVER "
             f"(PARTITION BY {same} ORDER BY files <> '' DESC, seq DESC) = 1"
@@ -175,13 +151,13 @@ def purchases(layout: CatalogPaths) -> dict[tuple[str, ...], str]:
     return {tuple(values[:-1]): values[-1] for values in found}
 
 
-def pointer_of(layout: CatalogPaths) -> LedgerMetadata:
-    pointer = LedgerMetadataLog(layout.ledger).latest()
-    assert pointer is not None
-    return pointer
+def metadata_of(paths: CatalogPaths) -> LedgerMetadata:
+    metadata = LedgerMetadataLog(paths.ledger).latest()
+    assert metadata is not None
+    return metadata
 
 
-def pointers_in(files: dict[str, bytes]) -> list[str]:
+def metadata_files(files: dict[str, bytes]) -> list[str]:
     return sorted(name for name in files if name.startswith(f"{LEDGER}metadata-"))
 
 
@@ -189,9 +165,9 @@ def segments_in(files: dict[str, bytes]) -> list[str]:
     return sorted(name for name in files if name.startswith(LEDGER) and name.endswith(".parquet"))
 
 
-def test_a_shop_with_a_past_is_what_the_other_tests_take_it_for(past):
-    files, shop = past
-    assert decisions(shop)["rows"] == [
+def test_the_prepared_history_is_what_other_tests_expect(past):
+    files, destination = past
+    assert decisions(destination)["rows"] == [
         ("expired", "quarantined", "it expired"),
         ("failed", "quarantined", "it failed"),
         ("flagged", "flagged", ""),
@@ -204,9 +180,9 @@ def test_a_shop_with_a_past_is_what_the_other_tests_take_it_for(past):
         ("unchecked", "unpublished", ""),
     ]
     assert len(segments_in(files)) == 2
-    assert len(pointer_of(shop.layout).leases) == 1
-    billed = {name for name, _ in shop.billed}
-    assert {name for name, *_ in purchases(shop.layout)} == billed | {"refused"}
+    assert len(metadata_of(destination.paths).leases) == 1
+    billed = {name for name, _ in destination.billed}
+    assert {name for name, *_ in outcomes_in(destination.paths)} == billed | {"refused"}
 
 
 # --- readable by others --------------------------------------------------------------------------------
@@ -216,7 +192,7 @@ def columns_of(table: pa.Table) -> list[tuple[str, pa.DataType]]:
     return [(field.name, field.type) for field in table.schema]
 
 
-def test_a_segment_is_read_by_anybody_who_reads_parquet(past, tmp_path):
+def test_a_segment_is_plain_parquet(past, tmp_path):
     files, _ = past
     for name in segments_in(files):
         path = tmp_path / "segment.parquet"
@@ -232,9 +208,9 @@ def test_a_segment_is_read_by_anybody_who_reads_parquet(past, tmp_path):
 
 
 def test_a_merged_segment_has_the_same_columns(past):
-    files, shop = past
-    Ledger(shop.layout).compact()
-    (name,) = [f"{LEDGER}{one}" for one in pointer_of(shop.layout).segments]
+    files, destination = past
+    Ledger(destination.paths).compact()
+    (name,) = [f"{LEDGER}{one}" for one in metadata_of(destination.paths).segments]
     table = pq.read_table(io.BytesIO(files[name]))
     assert columns_of(table) == columns_of(arrow_schema().empty_table())
     assert all(table[one.name].null_count == 0 for one in ENTRY if one.type == "VARCHAR")
@@ -247,78 +223,80 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
 
 
-def test_a_dry_run_leaves_no_lease_and_the_run_after_it_starts_clean(shop, files, caplog):
+def test_a_dry_run_leaves_no_lease(destination, files, caplog):
     catalog = [row("a"), row("b")]
     for _ in range(2):
-        run = shop.plan(catalog, dry_run=True)
+        run = destination.plan(catalog, dry_run=True)
         assert (run.counts, run.xcom["shards"]) == ({"new": 2}, 0)
         assert [name for name in files if name.startswith(LEDGER)] == []
         assert run.publish() == {"published": 0, "retired": 0, "deleted": 0}
     with caplog.at_level(logging.WARNING):
-        run = shop.refresh(catalog)
+        run = destination.refresh(catalog)
     assert run.counts == {"new": 2}
     assert warnings(caplog) == []
-    pointers = pointers_in(files)
-    shop.plan(catalog, dry_run=True)
-    assert pointers_in(files) == pointers
+    names = metadata_files(files)
+    destination.plan(catalog, dry_run=True)
+    assert metadata_files(files) == names
 
 
-def test_a_dry_run_sees_what_others_have_in_hand(shop):
-    shop.plan([row("a")], now=shop.started)
-    run = shop.plan([row("a"), row("b")], now=shop.started + 60, dry_run=True)
+def test_a_dry_run_sees_what_others_have_in_hand(destination):
+    destination.plan([row("a")], now=destination.started)
+    run = destination.plan([row("a"), row("b")], now=destination.started + 60, dry_run=True)
     assert run.states == {"a": "locked", "b": "new"}
 
 
 # --- claims ---------------------------------------------------------------------------------------------
 
 
-def test_what_another_run_has_in_hand_is_held_until_it_is_over(shop):
+def test_what_another_run_has_in_hand_is_held_until_it_is_over(destination):
     catalog = [row("a"), row("b")]
-    first = shop.plan(catalog, now=shop.started)
-    second = shop.plan([*catalog, row("c")], now=shop.started + 60)
+    first = destination.plan(catalog, now=destination.started)
+    second = destination.plan([*catalog, row("c")], now=destination.started + 60)
     assert second.states == {"a": "locked", "b": "locked", "c": "new"}
     first.work(shards=[0])
-    third = shop.plan([*catalog, row("c")], now=shop.started + 120)
+    third = destination.plan([*catalog, row("c")], now=destination.started + 120)
     # The first has submitted them; the second has c in hand, still.
     assert third.states == {"a": "unpublished", "b": "unpublished", "c": "locked"}
-    later = shop.plan([*catalog, row("c")], now=shop.started + DAY)
+    later = destination.plan([*catalog, row("c")], now=destination.started + DAY)
     assert later.states == {"a": "unpublished", "b": "unpublished", "c": "new"}
     assert set(later.plan.merged_plans) == {first.plan_id, second.plan_id, third.plan_id}
 
 
 @pytest.mark.parametrize("outcome", ["failed", "lost"])
-def test_what_another_run_may_still_submit_again_is_held(shop, outcome: str):
+def test_what_another_run_may_still_submit_again_is_held(destination, outcome: str):
     # Its submit is on its way, or it may be asked to try again.
-    first = shop.plan([row("a")], now=shop.started, on_unknown_outcome="resubmit")
+    first = destination.plan([row("a")], now=destination.started, on_unknown_outcome="resubmit")
     first.work({"a": outcome})
     catalog = [row("a")]
-    second = shop.plan(catalog, now=shop.started + 60, on_unknown_outcome="resubmit")
+    second = destination.plan(catalog, now=destination.started + 60, on_unknown_outcome="resubmit")
     assert second.states == {"a": "locked"}
-    third = shop.plan(catalog, now=shop.started + DAY, on_unknown_outcome="resubmit")
+    third = destination.plan(catalog, now=destination.started + DAY, on_unknown_outcome="resubmit")
     assert third.states == {"a": "changed"}
 
 
-def test_what_two_other_runs_have_in_hand_is_held_once(shop):
+def test_what_two_other_runs_have_in_hand_is_held_once(destination):
     changed = [row("a", positive_prompt="other")]
-    first = shop.plan([row("a")], now=shop.started)
+    first = destination.plan([row("a")], now=destination.started)
     first.work({"a": "pending"})
-    second = shop.plan(changed, now=shop.started + 1)  # what the first has submitted is done; this is another
+    second = destination.plan(
+        changed, now=destination.started + 1
+    )  # what the first has submitted is done; this is another
     assert second.states == {"a": "changed"}
     first.work({"a": "failed"}, try_number=2)  # and now it may submit that again
-    third = shop.plan([row("a", positive_prompt="third")], now=shop.started + 2)
+    third = destination.plan([row("a", positive_prompt="third")], now=destination.started + 2)
     assert third.states == {"a": "locked"}
     assert third.plan.rows == 1
 
 
-def test_a_catalog_that_cannot_be_used_does_not_keep_others_waiting(shop):
+def test_an_unusable_catalog_does_not_block_later_runs(destination):
     with pytest.raises(InvalidInput):
-        shop.plan("/nowhere/catalog.csv", now=shop.started)
-    assert shop.plan([row("a")], now=shop.started + 1).states == {"a": "new"}
+        destination.plan("/nowhere/catalog.csv", now=destination.started)
+    assert destination.plan([row("a")], now=destination.started + 1).states == {"a": "new"}
 
 
-def test_a_run_that_is_making_its_plan_keeps_later_ones_waiting_and_no_earlier_one(files):
-    layout = layout_of(files)
-    ledger = Ledger(layout)
+def test_a_run_that_is_planning_blocks_later_runs_only(files):
+    paths = paths_of(files)
+    ledger = Ledger(paths)
     first, second = (PlanLease(new_plan_id(NOW + i), f"run-{i}", "dag", NOW + DAY) for i in range(2))
     ledger.acquire_lease(first, NOW)
     ledger.acquire_lease(second, NOW)
@@ -326,7 +304,7 @@ def test_a_run_that_is_making_its_plan_keeps_later_ones_waiting_and_no_earlier_o
         with ledger.reader.snapshot(db, own=first.plan_id, now=NOW):
             pass
         with (
-            pytest.raises(PlanInProgressError, match="Run run-0 of DAG dag is making its plan"),
+            pytest.raises(PlanInProgressError, match="run-0"),
             ledger.reader.snapshot(db, own=second.plan_id, now=NOW),
         ):
             pass
@@ -342,29 +320,31 @@ def test_a_run_that_is_making_its_plan_keeps_later_ones_waiting_and_no_earlier_o
             pass  # who has died while it planned is waited for until its lease expires
 
 
-def test_a_plan_that_has_lapsed_is_taken_out_when_the_next_is_leased_whatever_a_shards_clock_says(shop):
-    old = shop.plan([row("a"), row("b")], now=shop.started)
-    shard = Shard.read(shop.layout, old.plan_id, 0)
+def test_an_expired_plan_is_removed_whatever_a_shards_clock_says(destination):
+    old = destination.plan([row("a"), row("b")], now=destination.started)
+    shard = Shard.read(destination.paths, old.plan_id, 0)
     journal = Journal(shard.store, "bgrep_default")
     assert shard.is_open  # by this machine's clock it is
-    new = shop.plan([row("a")], now=shop.started + DAY)
-    with pytest.raises(SupersededError, match="The plan is over"):
+    new = destination.plan([row("a")], now=destination.started + DAY)
+    with pytest.raises(SupersededError, match="The plan has ended"):
         journal.new_entry([SubmittedTask("key", 1, "a")]).write_intent("nonce")
-    assert not Shard.read(shop.layout, old.plan_id, 0).is_open
+    assert not Shard.read(destination.paths, old.plan_id, 0).is_open
     assert new.states == {"a": "new"}
 
 
-def test_a_plan_lapses_by_the_clock_too(shop):
-    run = shop.plan([row("a")], now=shop.started - DAY, valid_for=3600)
-    assert not Shard.read(shop.layout, run.plan_id, 0).is_open
+def test_a_plan_expires_by_the_clock_too(destination):
+    run = destination.plan([row("a")], now=destination.started - DAY, valid_for=3600)
+    assert not Shard.read(destination.paths, run.plan_id, 0).is_open
     run.work()
-    assert shop.billed.total() == 0
-    assert Shard.read(shop.layout, shop.plan([row("a")], now=shop.started).plan_id, 0).is_open
+    assert destination.billed.total() == 0
+    assert Shard.read(
+        destination.paths, destination.plan([row("a")], now=destination.started).plan_id, 0
+    ).is_open
 
 
-def test_a_store_refuses_an_intent_once_the_plan_is_over_and_has_written_it_by_then(files):
-    layout, is_open = layout_of(files), [True]
-    store = GuardedStore(layout.plan("plan").journal(0), lambda: is_open[0])
+def test_a_store_refuses_an_intent_once_the_plan_is_over(files):
+    paths, is_open = paths_of(files), [True]
+    store = GuardedStore(paths.plan("plan").journal(0), lambda: is_open[0])
     journal = Journal(store, "conn")
     first, second, third = (journal.new_entry([SubmittedTask(key, 1, key)]) for key in "abc")
     first.write_intent("nonce-1")
@@ -378,43 +358,43 @@ def test_a_store_refuses_an_intent_once_the_plan_is_over_and_has_written_it_by_t
     assert states == {"nonce-1": State.ACCEPTED, "nonce-2": State.REFUSED, "nonce-3": State.INTENT}
 
 
-def test_a_run_that_is_planned_again_takes_over_what_it_had(shop):
+def test_a_run_that_is_planned_again_takes_over_what_it_had(destination):
     catalog = [row(name) for name in "abcd"]
-    first = shop.plan(catalog, run_id="run", shard_size=1, now=shop.started)
+    first = destination.plan(catalog, run_id="run", shard_size=1, now=destination.started)
     first.work({"b": "lost"}, shards=[0, 1])
-    shard = Shard.read(shop.layout, first.plan_id, 2)
+    shard = Shard.read(destination.paths, first.plan_id, 2)
     journal = Journal(shard.store, "bgrep_default")
-    second = shop.plan(catalog, run_id="run", shard_size=1, now=shop.started + 60)
+    second = destination.plan(catalog, run_id="run", shard_size=1, now=destination.started + 60)
     assert second.states == {"a": "unpublished", "b": "quarantined", "c": "new", "d": "new"}
     assert second.plan.merged_plans == (first.plan_id,)
     with pytest.raises(SupersededError):
         journal.new_entry([SubmittedTask("key", 1, "c")]).write_intent("nonce")
     second.complete()
-    assert max(shop.billed.values()) == 1
-    assert shop.plan(catalog).counts == {"unchanged": 3, "quarantined": 1}
+    assert max(destination.billed.values()) == 1
+    assert destination.plan(catalog).counts == {"unchanged": 3, "quarantined": 1}
 
 
 # --- settling -------------------------------------------------------------------------------------------
 
 
-def test_a_plan_committed_twice_forgets_nothing_of_those_it_took_over(shop):
+def test_a_plan_committed_twice_keeps_what_it_took_over(destination):
     catalog = [row(name) for name in ("lost", "failed", "refused", "a")]
-    dead = shop.plan(catalog)
+    dead = destination.plan(catalog)
     dead.work({"lost": "lost", "failed": "failed", "refused": "refused"})
-    run = shop.plan(catalog, max_attempts=1)  # none of the three is in its list
+    run = destination.plan(catalog, max_attempts=1)  # none of the three is in its list
     run.work()
     run.check()
-    before = purchases(shop.layout)
+    before = outcomes_in(destination.paths)
     for _ in range(3):
         run.publish()
-        assert purchases(shop.layout) == before
-        assert pointer_of(shop.layout).uncommitted_plans == ()
-    assert shop.plan(catalog, max_attempts=1).counts == {"unchanged": 1, "quarantined": 3}
+        assert outcomes_in(destination.paths) == before
+        assert metadata_of(destination.paths).uncommitted_plans == ()
+    assert destination.plan(catalog, max_attempts=1).counts == {"unchanged": 1, "quarantined": 3}
 
 
-def test_committed_again_it_adds_what_has_become_known_since(shop, files):
+def test_committed_again_it_adds_what_has_become_known_since(destination, files):
     catalog = [row("a"), row("b"), row("c")]
-    run = shop.plan(catalog, shard_size=1)
+    run = destination.plan(catalog, shard_size=1)
     run.work({"b": "never", "c": "pending"})
     run.check()
     run.publish()
@@ -432,9 +412,9 @@ def test_committed_again_it_adds_what_has_become_known_since(shop, files):
     assert shop.billed.total() == 3
 
 
-def test_a_shard_that_was_cleared_alone_and_not_checked_again_is_not_forgotten(shop):
+def test_a_shard_cleared_alone_and_not_checked_again_is_kept(destination):
     catalog = [row("a"), row("b"), row("c")]
-    run = shop.plan(catalog)
+    run = destination.plan(catalog)
     run.work({"a": "failed", "b": "never", "c": "never"})
     run.check()
     # It is cleared, submits what was left, and dies: what the checks wrote is older than what was submitted.
@@ -442,23 +422,23 @@ def test_a_shard_that_was_cleared_alone_and_not_checked_again_is_not_forgotten(s
     came_to = [(one["name"], one["outcome"]) for one in shard_entries(run.store, 0)]
     assert came_to == [("a", "failed"), ("a", "generated"), ("b", "generated"), ("c", "pending")]
     run.publish()
-    run = shop.plan(catalog)
+    run = destination.plan(catalog)
     assert run.states == {"a": "unpublished", "b": "unpublished", "c": "pending"}
     run.complete()
-    assert shop.billed.total() == 4  # the failed one twice, as configured
-    assert shop.plan(catalog).counts == {"unchanged": 3}
+    assert destination.billed.total() == 4  # the failed one twice, as configured
+    assert destination.plan(catalog).counts == {"unchanged": 3}
 
 
-def test_what_a_shard_submits_while_its_plan_is_committed_is_refused_or_known(shop, files):
-    run = shop.plan([row("a"), row("b")])
+def test_a_submit_during_the_commit_is_refused_or_recorded(destination, files):
+    run = destination.plan([row("a"), row("b")])
     run.work({"b": "never"})
     counting, works = Counting(), dict(files)
-    settle(layout_of(dict(files), counting), run.plan_id)
+    settle(paths_of(dict(files), counting), run.plan_id)
     submitted = []
     for turns in range(counting.calls + 1):
         files = dict(works)
-        journal = Journal(Shard.read(layout_of(files), run.plan_id, 0).store, "bgrep_default")
-        actor = Actor(lambda around, files=files: settle(layout_of(files, around), run.plan_id))
+        journal = Journal(Shard.read(paths_of(files), run.plan_id, 0).store, "bgrep_default")
+        actor = Actor(lambda around, files=files: settle(paths_of(files, around), run.plan_id))
         for _ in range(turns):
             actor.step()
         submitted.append(True)
@@ -467,15 +447,15 @@ def test_what_a_shard_submits_while_its_plan_is_committed_is_refused_or_known(sh
         except SupersededError:
             submitted[-1] = False
         actor.finish()
-        known = {name: outcome for (name, *_), outcome in purchases(layout_of(files)).items()}
+        known = {name: outcome for (name, *_), outcome in outcomes_in(paths_of(files)).items()}
         assert known == {"a": "generated", **({"b": "unknown_outcome"} if submitted[-1] else {})}
     assert (submitted[0], submitted[-1], submitted) == (True, False, sorted(submitted, reverse=True))
 
 
 @pytest.mark.parametrize("point", ["before", "after the shards", "after the checks", "after publishing"])
-def test_a_run_that_died_midway_is_taken_over_by_the_next(shop, files, point: str):
+def test_a_run_that_died_midway_is_taken_over_by_the_next(destination, files, point: str):
     catalog = [row("a"), row("b"), row("c"), row("d")]
-    dead = shop.plan(catalog, shard_size=2)
+    dead = destination.plan(catalog, shard_size=2)
     if point != "before":
         dead.work({"b": "pending", "c": "lost"})
     if point.endswith(("checks", "publishing")):
@@ -486,56 +466,56 @@ def test_a_run_that_died_midway_is_taken_over_by_the_next(shop, files, point: st
         for name in [name for name in files if name.startswith(LEDGER)]:
             del files[name]
         files |= kept
-    run = shop.plan(catalog)
+    run = destination.plan(catalog)
     assert run.plan.merged_plans == (dead.plan_id,)
     done = "unchanged" if point == "after publishing" else "unpublished"
     assert run.counts == ({"new": 4} if point == "before" else {done: 2, "pending": 1, "quarantined": 1})
     run.complete()
-    assert max(shop.billed.values()) == 1
-    assert pointer_of(shop.layout).uncommitted_plans == ()
+    assert max(destination.billed.values()) == 1
+    assert metadata_of(destination.paths).uncommitted_plans == ()
     left = {} if point == "before" else {"quarantined": 1}
-    assert shop.plan(catalog).counts == {"unchanged": 4 - len(left), **left}
+    assert destination.plan(catalog).counts == {"unchanged": 4 - len(left), **left}
 
 
-def test_a_job_of_which_no_journal_is_left_is_not_submitted_again(shop, files):
+def test_a_job_without_its_journal_is_not_resubmitted(destination, files):
     catalog = [row("a"), row("b")]
-    shop.refresh(catalog, {"a": "pending"})
+    destination.refresh(catalog, {"a": "pending"})
     for name in [name for name in files if "/journal/" in name or name.endswith("/outstanding_jobs.jsonl")]:
         del files[name]
     for _ in range(2):
-        run = shop.plan(catalog)
+        run = destination.plan(catalog)
         assert run.counts == {"unchanged": 1, "pending": 1}
         run.complete()
-    assert shop.billed.total() == 2
-    assert [one["result_key"] != "" for one in shop.entries() if one["name"] == "a"] == [True] * 3
+    assert destination.billed.total() == 2
+    assert [one["result_key"] != "" for one in destination.entries() if one["name"] == "a"] == [True] * 3
 
 
-def test_a_plan_that_was_never_written_down_is_taken_over_as_nothing(shop):
-    Ledger(shop.layout).acquire_lease(PlanLease(new_plan_id(NOW), "run", "dag", NOW), NOW)
-    run = shop.plan([row("a")], now=NOW + DAY)
+def test_a_plan_that_was_never_written_is_merged_as_empty(destination):
+    Ledger(destination.paths).acquire_lease(PlanLease(new_plan_id(NOW), "run", "dag", NOW), NOW)
+    run = destination.plan([row("a")], now=NOW + DAY)
     assert len(run.plan.merged_plans) == 1
     run.complete()
-    assert pointer_of(shop.layout).uncommitted_plans == ()
+    assert metadata_of(destination.paths).uncommitted_plans == ()
 
 
-def test_what_is_written_down_late_of_a_purchase_with_images_takes_none_of_them(shop):
+def test_a_late_entry_removes_no_images_of_a_submit(destination):
     catalog = [row("a")]
-    shop.refresh(catalog, {"a": "pending"})
-    run = shop.plan(catalog)
+    destination.refresh(catalog, {"a": "pending"})
+    run = destination.plan(catalog)
     run.complete()
     # The task of an earlier run writes what it knew: that it is pending.
-    late = {**shop.entries()[0], "files": "", "verdict": "", "outcome": "pending"}
-    ledger = Ledger(shop.layout)
+    late = {**destination.entries()[0], "files": "", "verdict": "", "outcome": "pending"}
+    ledger = Ledger(destination.paths)
     ledger.commit(new_plan_id(NOW), [late])
-    assert shop.plan(catalog).counts == {"unchanged": 1}
+    assert destination.plan(catalog).counts == {"unchanged": 1}
     ledger.compact()
-    assert shop.plan(catalog).counts == {"unchanged": 1}
-    assert set(purchases(shop.layout).values()) == {"generated"}
+    assert destination.plan(catalog).counts == {"unchanged": 1}
+    assert set(outcomes_in(destination.paths).values()) == {"generated"}
 
 
-def test_of_two_purchases_of_one_second_the_one_counts_that_submits_nothing(shop):
+def test_of_two_entries_of_one_second_the_safer_one_counts(destination):
     catalog = [row("a")]
-    run = shop.plan(catalog)
+    run = destination.plan(catalog)
     request_hash = run.work_items[0]["request_hash"]
     base = {**blank(), "name": "a", "request_hash": request_hash, "attempts": 1, "account": "bgrep_default"}
     at = {"submitted_at": "2030-01-01T00:00:00+00:00"}
@@ -546,8 +526,8 @@ def test_of_two_purchases_of_one_second_the_one_counts_that_submits_nothing(shop
         [([failed], "changed"), ([lost, failed], "quarantined"), ([failed, pending, lost], "pending")]
     ):
         files: dict[str, bytes] = {}
-        other = Destination(layout_of(files))
-        Ledger(other.layout).commit(new_plan_id(NOW + number), entries)
+        other = Destination(paths_of(files))
+        Ledger(other.paths).commit(new_plan_id(NOW + number), entries)
         with other.draft(catalog) as planned:
             assert planned.plan.counts[state] == 1
 
@@ -568,23 +548,23 @@ def entry_of(number: int, **cells: Any) -> dict[str, Any]:
     }
 
 
-def test_segments_are_merged_and_those_who_read_before_read_on(files):
-    layout = layout_of(files)
-    ledger = Ledger(layout)
+def test_segments_are_merged_beside_open_readers(files):
+    paths = paths_of(files)
+    ledger = Ledger(paths)
     for number in range(COMPACT_ABOVE):
         ledger.commit(new_plan_id(NOW + number), [entry_of(number)])
-    assert len(pointer_of(layout).segments) == COMPACT_ABOVE
+    assert len(metadata_of(paths).segments) == COMPACT_ABOVE
     with duckdb.connect() as db, ledger.reader.snapshot(db, own="", now=NOW):
         ledger.commit(new_plan_id(NOW + 100), [entry_of(100)])
-        assert len(pointer_of(layout).segments) == 1
+        assert len(metadata_of(paths).segments) == 1
         assert db.execute("SELECT count(*) FROM entries").fetchone() == (COMPACT_ABOVE,)
     wanted = {(f"s{i}", f"c{i}", "", f"n{i}"): "failed" for i in (*range(COMPACT_ABOVE), 100)}
-    assert purchases(layout) == wanted
+    assert outcomes_in(paths) == wanted
 
 
-def test_of_a_purchase_that_is_in_several_segments_the_last_one_stays(files):
-    layout = layout_of(files)
-    ledger = Ledger(layout)
+def test_the_last_of_several_segments_with_an_entry_counts(files):
+    paths = paths_of(files)
+    ledger = Ledger(paths)
     steps = [
         {"outcome": "pending", "result_key": "k"},
         {"outcome": "generated", "result_key": "k", "files": "[1]"},
@@ -592,66 +572,64 @@ def test_of_a_purchase_that_is_in_several_segments_the_last_one_stays(files):
     ]
     for number, cells in enumerate(steps):
         ledger.commit(new_plan_id(NOW + number), [entry_of(1, **cells), entry_of(2 + number)])
-    before = purchases(layout)
+    before = outcomes_in(paths)
     ledger.compact()
-    assert purchases(layout) == before
+    assert outcomes_in(paths) == before
     with duckdb.connect() as db, ledger.reader.snapshot(db, own="", now=NOW):
         found = db.execute("SELECT outcome, verdict FROM entries WHERE name = 's1'").fetchall()
     assert found == [("generated", "passed")]
-    assert ledger.compact() == pointer_of(layout)
+    assert ledger.compact() == metadata_of(paths)
 
 
-def test_pointers_and_segments_do_not_pile_up_and_the_last_twenty_pointers_lead_to_their_segments(files):
-    layout = layout_of(files)
-    ledger = Ledger(layout)
+def test_metadata_and_segments_expire_and_kept_ones_are_complete(files):
+    paths = paths_of(files)
+    ledger = Ledger(paths)
     for number in range(60):
         ledger.commit(new_plan_id(NOW + number), [entry_of(number)])
-    numbers = [int(name[-13:-5]) for name in pointers_in(files)]
+    numbers = [int(name[-13:-5]) for name in metadata_files(files)]
     assert numbers == list(range(numbers[-1] - KEEP + 1, numbers[-1] + 1))
-    kept = [LedgerMetadataLog(layout.ledger).read(number) for number in numbers]
-    named = {name for pointer in kept for name in pointer.segments}
+    kept = [LedgerMetadataLog(paths.ledger).read(number) for number in numbers]
+    named = {name for metadata in kept for name in metadata.segments}
     assert named == {name.removeprefix(LEDGER) for name in segments_in(files)}
-    assert len(purchases(layout)) == 60
+    assert len(outcomes_in(paths)) == 60
 
 
-def test_a_store_that_lets_no_one_delete_is_written_to_all_the_same(files):
-    class Kept(dict[str, bytes]):
-        def __delitem__(self, name: str) -> None:
-            raise PermissionError(name)
-
-    kept = Kept(files)
-    layout = layout_of(kept)
+def test_a_store_that_refuses_deletes_is_still_written(files):
+    kept = UndeletableFiles(files)
+    paths = paths_of(kept)
     for number in range(KEEP + 3):
-        Ledger(layout).commit(new_plan_id(NOW + number), [entry_of(number)])
-    assert len(purchases(layout)) == KEEP + 3
-    assert len(pointers_in(kept)) > KEEP
+        Ledger(paths).commit(new_plan_id(NOW + number), [entry_of(number)])
+    assert len(outcomes_in(paths)) == KEEP + 3
+    assert len(metadata_files(kept)) > KEEP
 
 
 # --- losses ---------------------------------------------------------------------------------------------
 
 
-def lose_all_pointers(files: dict[str, bytes]) -> None:
-    for name in pointers_in(files):
+def lose_all_metadata(files: dict[str, bytes]) -> None:
+    for name in metadata_files(files):
         del files[name]
 
 
-def lose_the_newest_pointers(files: dict[str, bytes]) -> None:
+def lose_the_newest_metadata(files: dict[str, bytes]) -> None:
     """As a store does that was put back to a day before."""
-    for name in pointers_in(files)[2:]:
+    for name in metadata_files(files)[2:]:
         del files[name]
 
 
-def empty_the_pointer(files: dict[str, bytes]) -> None:
-    files[pointers_in(files)[-1]] = b""
+def empty_the_metadata(files: dict[str, bytes]) -> None:
+    files[metadata_files(files)[-1]] = b""
 
 
-def cut_the_pointer(files: dict[str, bytes]) -> None:
-    name = pointers_in(files)[-1]
+def cut_the_metadata(files: dict[str, bytes]) -> None:
+    name = metadata_files(files)[-1]
     files[name] = files[name][: len(files[name]) // 2]
 
 
-def put_something_else_for_the_pointer(files: dict[str, bytes]) -> None:
-    files[pointers_in(files)[-1]] = b'{"version": 1, "segments": "none", "leases": [1], "closed_plans": []}'
+def put_something_else_for_the_metadata(files: dict[str, bytes]) -> None:
+    files[metadata_files(files)[-1]] = (
+        b'{"version": 1, "segments": "none", "leases": [1], "closed_plans": []}'
+    )
 
 
 def lose_a_segment(files: dict[str, bytes]) -> None:
@@ -665,7 +643,7 @@ def lose_all_segments(files: dict[str, bytes]) -> None:
 
 def lose_the_whole_ledger(files: dict[str, bytes]) -> None:
     lose_all_segments(files)
-    lose_all_pointers(files)
+    lose_all_metadata(files)
 
 
 def cut_a_segment(files: dict[str, bytes]) -> None:
@@ -692,43 +670,43 @@ def put_another_file_in_its_place(files: dict[str, bytes]) -> None:
 
 
 LOSSES = [
-    *(lose_all_pointers, lose_the_newest_pointers, empty_the_pointer, cut_the_pointer),
-    *(put_something_else_for_the_pointer, lose_a_segment, lose_all_segments, lose_the_whole_ledger),
+    *(lose_all_metadata, lose_the_newest_metadata, empty_the_metadata, cut_the_metadata),
+    *(put_something_else_for_the_metadata, lose_a_segment, lose_all_segments, lose_the_whole_ledger),
     *(cut_a_segment, empty_a_segment, flip_a_byte, put_another_file_in_its_place),
 ]
 
 
 @functools.cache
 def _decisions_before() -> dict[str, Any]:
-    files, shop = _past()
-    return decisions(replace(shop, layout=layout_of(dict(files))))
+    files, destination = _past()
+    return decisions(replace(destination, paths=paths_of(dict(files))))
 
 
 @pytest.mark.parametrize("lose", LOSSES, ids=lambda lose: lose.__name__)
-def test_a_ledger_that_is_lost_or_damaged_is_rebuilt_and_decides_as_before(past, lose, caplog):
-    files, shop = past
-    before = purchases(shop.layout)
+def test_a_lost_or_damaged_ledger_is_rebuilt_and_decides_equally(past, lose, caplog):
+    files, destination = past
+    before = outcomes_in(destination.paths)
     lose(files)
     with caplog.at_level(logging.WARNING):
-        assert decisions(shop) == _decisions_before()
-    assert "The ledger is rebuilt" in caplog.text
+        assert decisions(destination) == _decisions_before()
+    assert "The ledger is damaged and is rebuilt" in caplog.text
     caplog.clear()
-    assert purchases(shop.layout) == before
+    assert outcomes_in(destination.paths) == before
     assert warnings(caplog) == []  # once: then it is whole
 
 
 def test_after_a_loss_submits_go_on_where_they_were(past):
-    files, shop = past
+    files, destination = past
     lose_the_whole_ledger(files)
-    run = shop.plan(LAST_CATALOG, now=shop.later)
+    run = destination.plan(LAST_CATALOG, now=destination.later)
     assert run.submits == ["never"]
     run.complete()
-    assert shop.plan(LAST_CATALOG).counts == {"unchanged": 4, "flagged": 1, "quarantined": 5}
+    assert destination.plan(LAST_CATALOG).counts == {"unchanged": 4, "flagged": 1, "quarantined": 5}
 
 
-def test_a_byte_that_changed_is_found_where_parquet_itself_finds_nothing(files):
-    layout = layout_of(files)
-    Ledger(layout).commit(new_plan_id(NOW), [entry_of(number) for number in range(40)])
+def test_a_changed_byte_is_found_where_parquet_finds_nothing(files):
+    paths = paths_of(files)
+    Ledger(paths).commit(new_plan_id(NOW), [entry_of(number) for number in range(40)])
     (name,) = segments_in(files)
     whole = files[name]
     silent = 0
@@ -738,101 +716,101 @@ def test_a_byte_that_changed_is_found_where_parquet_itself_finds_nothing(files):
         files[name] = bytes(data)
         # There is no plan's file to make it from.
         with pytest.raises(DamagedLedgerError, match="cannot be rebuilt"):
-            purchases(layout)
+            outcomes_in(paths)
         with contextlib.suppress(Exception):
             silent += pq.read_table(io.BytesIO(data)).num_rows == 40
     assert silent > 0
     files[name] = whole
-    assert len(purchases(layout)) == 40
+    assert len(outcomes_in(paths)) == 40
 
 
 def test_what_only_segments_know_survives_the_loss_of_another(past):
-    files, shop = past
-    before = purchases(shop.layout)
-    # Plans' files of last year are gone; and now the pointer, too.
+    files, destination = past
+    before = outcomes_in(destination.paths)
+    # Plans' files of last year are gone; and now the metadata, too.
     for name in [name for name in files if name.startswith(PLANS) and name.endswith((".jsonl", ".json"))]:
         if "plan.json" not in name:
             del files[name]
-    lose_all_pointers(files)
+    lose_all_metadata(files)
     settled = {one for one in before if one[0] not in ("late", "never")}
-    assert settled <= purchases(shop.layout).keys()
+    assert settled <= outcomes_in(destination.paths).keys()
 
 
-@pytest.mark.parametrize("what", ["pointer", "segment"])
+@pytest.mark.parametrize("what", ["metadata", "segment"])
 def test_what_a_newer_version_wrote_is_neither_read_nor_rebuilt(past, what: str):
-    files, shop = past
-    if what == "pointer":
-        name = pointers_in(files)[-1]
+    files, destination = past
+    if what == "metadata":
+        name = metadata_files(files)[-1]
         files[name] = json.dumps({**json.loads(files[name]), "version": 2, "more": 1}).encode()
     else:
-        layout = shop.layout
+        paths = destination.paths
         table = pq.read_table(io.BytesIO(files[segments_in(files)[0]]))
         data = io.BytesIO()
         pq.write_table(table.replace_schema_metadata({b"bgrep.ledger": b"2"}), data)
         name = f"segment-x-{hashlib.sha256(data.getvalue()).hexdigest()[:16]}.parquet"
-        put_bytes(data.getvalue(), layout.ledger / name)
-        pointer = pointer_of(layout)
-        assert LedgerMetadataLog(layout.ledger).create(
-            replace(pointer, segments=(*pointer.segments, name)), pointer.number + 1
+        put_bytes(data.getvalue(), paths.ledger / name)
+        metadata = metadata_of(paths)
+        assert LedgerMetadataLog(paths.ledger).create(
+            replace(metadata, segments=(*metadata.segments, name)), metadata.number + 1
         )
     before = dict(files)
-    ledger, late = Ledger(shop.layout), PlanLease(new_plan_id(NOW), "run", "dag", NOW)
-    works: list[Callable[[], Any]] = [lambda: decisions(shop), ledger.compact]
-    if what == "pointer":
+    ledger, late = Ledger(destination.paths), PlanLease(new_plan_id(NOW), "run", "dag", NOW)
+    works: list[Callable[[], Any]] = [lambda: decisions(destination), ledger.compact]
+    if what == "metadata":
         works += [lambda: ledger.acquire_lease(late, NOW), lambda: ledger.commit(late.plan_id, [entry_of(1)])]
     for work in works:
         with pytest.raises(NewerLedgerError):
             work()
-    assert pointers_in(files) == pointers_in(before)
+    assert metadata_files(files) == metadata_files(before)
     assert before.items() <= files.items()
 
 
-@pytest.mark.parametrize("lose", [lose_all_pointers, empty_the_pointer, lose_the_newest_pointers])
-def test_a_pointer_that_was_lost_while_a_plan_was_worked_on_takes_nothing_with_it(shop, files, lose):
+@pytest.mark.parametrize("lose", [lose_all_metadata, empty_the_metadata, lose_the_newest_metadata])
+def test_metadata_lost_during_a_run_loses_no_entry(destination, files, lose):
     catalog = [row("a"), row("b")]
-    shop.refresh(catalog, {"b": "lost"})
-    run = shop.plan([*catalog, row("c")])
+    destination.refresh(catalog, {"b": "lost"})
+    run = destination.plan([*catalog, row("c")])
     run.work()
     run.check()
     lose(files)
     run.publish()
-    assert {name for name, *_ in purchases(shop.layout)} == {"a", "b", "c"}
-    assert shop.plan([*catalog, row("c")]).counts == {"unchanged": 2, "quarantined": 1}
+    assert {name for name, *_ in outcomes_in(destination.paths)} == {"a", "b", "c"}
+    assert destination.plan([*catalog, row("c")]).counts == {"unchanged": 2, "quarantined": 1}
 
 
-def test_while_the_pointer_is_lost_or_damaged_no_shard_submits(past):
-    files, shop = past
-    run = shop.plan(LAST_CATALOG, now=shop.later)
-    journal = Journal(Shard.read(shop.layout, run.plan_id, 0).store, "bgrep_default")
-    newest = pointers_in(files)[-1]
+def test_without_intact_metadata_no_shard_submits(past):
+    files, destination = past
+    run = destination.plan(LAST_CATALOG, now=destination.later)
+    journal = Journal(Shard.read(destination.paths, run.plan_id, 0).store, "bgrep_default")
+    newest = metadata_files(files)[-1]
     data = files[newest]
     files[newest] = b""
     with pytest.raises(DamagedLedgerError):
         journal.new_entry([SubmittedTask("key", 1, "never")]).write_intent("nonce")
-    lose_all_pointers(files)
+    lose_all_metadata(files)
     with pytest.raises(SupersededError):
         journal.new_entry([SubmittedTask("key", 1, "never")]).write_intent("nonce")
     files[newest] = data
     journal.new_entry([SubmittedTask("key", 1, "never")]).write_intent("nonce")
 
 
-def test_the_answer_to_a_submit_that_was_under_way_when_the_pointer_was_lost_is_not_missed(shop, files):
+def test_the_answer_to_a_submit_survives_lost_metadata(destination, files):
     catalog = [row("a"), row("b")]
-    run = shop.plan(catalog)
-    journal = Journal(Shard.read(shop.layout, run.plan_id, 0).store, "bgrep_default")
-    purchase = journal.new_entry([SubmittedTask("key-a", 1, "a")])
-    purchase.write_intent("nonce")
-    lose_all_pointers(files)
-    other = shop.plan(catalog, now=run.now + 60)
+    run = destination.plan(catalog)
+    journal = Journal(Shard.read(destination.paths, run.plan_id, 0).store, "bgrep_default")
+    entry = journal.new_entry([SubmittedTask("key-a", 1, "a")])
+    entry.write_intent("nonce")
+    lose_all_metadata(files)
+    other = destination.plan(catalog, now=run.now + 60)
     assert other.states == {"a": "quarantined", "b": "new"}
-    purchase.write_accepted("result", "", "")
+    entry.write_accepted("result", "", "")
     other.complete()
-    assert shop.plan(catalog).states == {"a": "pending"}
+    assert destination.plan(catalog).states == {"a": "pending"}
 
 
 def test_files_that_are_none_of_ours_are_passed_over(past):
-    files, shop = past
-    before = decisions(shop)
+    files, destination = past
+    before = decisions(destination)
     for name in (
         "metadata-99999999.json.part",
         ".metadata-00000009.json.ab12.part",
@@ -842,42 +820,42 @@ def test_files_that_are_none_of_ours_are_passed_over(past):
         files[f"{LEDGER}{name}"] = b"x"
     files[f"{LEDGER}.segment-x.parquet.ab12.part"] = b"x"
     files[f"{PLANS}.DS_Store"] = files[f"{PLANS}zzz/plan.json"] = b"x"
-    assert decisions(shop) == before
-    lose_all_pointers(files)
-    assert decisions(shop) == before
+    assert decisions(destination) == before
+    lose_all_metadata(files)
+    assert decisions(destination) == before
 
 
-def test_a_plan_whose_header_is_damaged_is_never_taken_for_one_that_submitted_nothing(past):
-    files, shop = past
+def test_a_plan_with_a_damaged_header_is_an_error_and_not_empty(past):
+    files, destination = past
     name = next(name for name in files if name.endswith("/plan.json"))
     files[name] = files[name][:50]
     lose_the_whole_ledger(files)
-    with pytest.raises(BgRepStateError, match=r"plan\.json cannot be read"):
-        decisions(shop)
-    assert pointers_in(files) == []
+    with pytest.raises(BgRepStateError, match=r"plan\.json"):
+        decisions(destination)
+    assert metadata_files(files) == []
 
 
-def test_what_the_checks_wrote_is_checked_again_where_it_is_damaged(past):
-    files, shop = past
-    before = purchases(shop.layout)
+def test_damaged_results_are_derived_and_checked_again(past):
+    files, destination = past
+    before = outcomes_in(destination.paths)
     for name in [name for name in files if "/results-" in name]:
         files[name] = files[name][:100]
     lose_the_whole_ledger(files)
-    assert purchases(shop.layout) == before
-    assert decisions(shop)["counts"]["unpublished"] == 3  # what was published, flagged, unchecked
+    assert outcomes_in(destination.paths) == before
+    assert decisions(destination)["counts"]["unpublished"] == 3  # what was published, flagged, unchecked
 
 
 def test_where_folders_have_names_that_mean_something_to_duckdb(tmp_path):
     place = tmp_path / "name=x" / "a*b[1]?'{}"
-    shop = Destination(CatalogPaths(storage_path(str(place))))
+    destination = Destination(CatalogPaths(storage_path(str(place))))
     catalog = [row("a"), row("b")]
-    shop.refresh(catalog, {"b": "pending"})
-    run = shop.plan(catalog)
+    destination.refresh(catalog, {"b": "pending"})
+    run = destination.plan(catalog)
     assert run.counts == {"unchanged": 1, "pending": 1}
-    assert {one["name"] for one in shop.entries()} == {"a", "b"}
-    Ledger(shop.layout).compact()
+    assert {one["name"] for one in destination.entries()} == {"a", "b"}
+    Ledger(destination.paths).compact()
     run.complete()
-    assert shop.plan(catalog).counts == {"unchanged": 2}
+    assert destination.plan(catalog).counts == {"unchanged": 2}
 
 
 # --- killed at every call --------------------------------------------------------------------------------
@@ -888,99 +866,101 @@ def every_death(
 ) -> Iterator[tuple[dict[str, bytes], CatalogPaths]]:
     """The store after each death: before anything is written, after the first write, and so on."""
     counting = Counting()
-    work(layout_of(dict(files), counting, WRITES))
+    work(paths_of(dict(files), counting, WRITES))
     assert counting.calls > 0
     for dies_at in range(1, counting.calls + 1):
         for after in (False, True)[dies_at > 1 :]:
             left = dict(files)
             with pytest.raises(Died):
-                work(layout_of(left, CrashingStore(dies_at, after=after), WRITES))
-            yield left, layout_of(left)
+                work(paths_of(left, CrashingStore(dies_at, after=after), WRITES))
+            yield left, paths_of(left)
 
 
-def test_killed_at_any_call_a_lease_is_made_or_is_not(past):
-    files, shop = past
+def test_killed_at_any_call_a_lease_is_complete_or_absent(past):
+    files, destination = past
     plan = PlanLease(new_plan_id(NOW), "run", "dag", NOW + DAY)
-    before = purchases(shop.layout)
+    before = outcomes_in(destination.paths)
     claims = []
-    for _, layout in every_death(files, lambda layout: Ledger(layout).acquire_lease(plan, NOW)):
-        claims.append(Ledger(layout).reader.has_lease(plan.plan_id))
-        Ledger(layout).acquire_lease(plan, NOW)
-        assert Ledger(layout).reader.has_lease(plan.plan_id)
-        assert purchases(layout) == before
+    for _, paths in every_death(files, lambda paths: Ledger(paths).acquire_lease(plan, NOW)):
+        claims.append(Ledger(paths).reader.has_lease(plan.plan_id))
+        Ledger(paths).acquire_lease(plan, NOW)
+        assert Ledger(paths).reader.has_lease(plan.plan_id)
+        assert outcomes_in(paths) == before
     assert claims == [False, True]
 
 
-def test_killed_at_any_call_of_committing_nothing_is_forgotten_and_nothing_doubles(past):
-    files, shop = past
-    run = shop.plan(LAST_CATALOG, now=shop.later)
+def test_killed_at_any_call_of_a_commit_entries_are_kept_once(past):
+    files, destination = past
+    run = destination.plan(LAST_CATALOG, now=destination.later)
     run.work()
     run.check()
     plan = run.plan
-    wanted = purchases(shop.layout)
-    for _, layout in every_death(files, lambda layout: settle(layout, plan.plan_id)):
-        assert purchases(layout) == wanted
-        settle(layout, plan.plan_id)
-        assert purchases(layout) == wanted
-        pointer = pointer_of(layout)
-        assert pointer.uncommitted_plans == ()
-        assert len(Ledger(layout).compact().segments) == 1
-        with reading(layout, connection()):
+    wanted = outcomes_in(destination.paths)
+    for _, paths in every_death(files, lambda paths: settle(paths, plan.plan_id)):
+        assert outcomes_in(paths) == wanted
+        settle(paths, plan.plan_id)
+        assert outcomes_in(paths) == wanted
+        metadata = metadata_of(paths)
+        assert metadata.uncommitted_plans == ()
+        assert len(Ledger(paths).compact().segments) == 1
+        with reading(paths, connection()):
             count = connection().execute("SELECT count(*) FROM entries").fetchone()
         assert count == (len(wanted),)
     assert {name for name, *_ in wanted} == {one["sku"] for one in (*CATALOG, *LAST_CATALOG)}
 
 
 def test_killed_at_any_call_of_merging_nothing_is_forgotten(past):
-    files, shop = past
-    before = purchases(shop.layout)
-    for left, layout in every_death(files, lambda layout: Ledger(layout).compact()):
-        assert purchases(layout) == before
-        Ledger(layout).compact()
-        assert purchases(layout) == before
-        assert len(pointer_of(layout).segments) == 1
+    files, destination = past
+    before = outcomes_in(destination.paths)
+    for left, paths in every_death(files, lambda paths: Ledger(paths).compact()):
+        assert outcomes_in(paths) == before
+        Ledger(paths).compact()
+        assert outcomes_in(paths) == before
+        assert len(metadata_of(paths).segments) == 1
         assert set(segments_in(files)) < set(segments_in(left))  # there for who reads them
 
 
-@pytest.mark.parametrize("lose", [lose_all_pointers, lose_a_segment, empty_the_pointer])
-def test_killed_at_any_call_of_rebuilding_it_is_rebuilt_by_the_next(past, lose):
-    files, shop = past
-    before = purchases(shop.layout)
+@pytest.mark.parametrize("lose", [lose_all_metadata, lose_a_segment, empty_the_metadata])
+def test_killed_at_any_call_of_a_rebuild_the_next_rebuilds_it(past, lose):
+    files, destination = past
+    before = outcomes_in(destination.paths)
     lose(files)
 
-    for _, layout in every_death(files, purchases):
-        assert purchases(layout) == before
+    for _, paths in every_death(files, outcomes_in):
+        assert outcomes_in(paths) == before
 
 
 def test_killed_at_any_call_of_planning_the_same_run_plans_again(past):
-    files, shop = past
-    before = purchases(shop.layout)
+    files, destination = past
+    before = outcomes_in(destination.paths)
 
-    def plan(layout: CatalogPaths) -> None:
-        replace(shop, layout=layout).plan(LAST_CATALOG, run_id="killed", now=shop.later)
+    def plan(paths: CatalogPaths) -> None:
+        replace(destination, paths=paths).plan(LAST_CATALOG, run_id="killed", now=destination.later)
 
-    for _, layout in every_death(files, plan):
-        again = PlanLease(new_plan_id(shop.later + 60), "killed", "nightly", shop.later + DAY)
-        Ledger(layout).acquire_lease(again, shop.later + 60)
-        with reading(layout, connection(), own=again.plan_id, now=shop.later + 60):
+    for _, paths in every_death(files, plan):
+        again = PlanLease(new_plan_id(destination.later + 60), "killed", "nightly", destination.later + DAY)
+        Ledger(paths).acquire_lease(again, destination.later + 60)
+        with reading(paths, connection(), own=again.plan_id, now=destination.later + 60):
             assert connection().execute("SELECT count(*) FROM locked").fetchone() == (0,)
-        assert purchases(layout) == before
-    run = replace(shop, layout=layout).plan(LAST_CATALOG, run_id="killed", now=shop.later + 120)
+        assert outcomes_in(paths) == before
+    run = replace(destination, paths=paths).plan(LAST_CATALOG, run_id="killed", now=destination.later + 120)
     assert run.submits == ["never"]
 
 
-def test_killed_at_any_call_of_a_journal_what_was_sent_is_known_in_doubt_or_for_sure(shop, files):
+def test_killed_at_any_call_of_a_journal_each_submit_is_recorded(destination, files):
     catalog = [row(f"s{i}") for i in range(3)]
-    run = shop.plan(catalog)
+    run = destination.plan(catalog)
     seen = set()
 
-    def execution(layout: CatalogPaths) -> None:
-        shop.billed.clear()
-        Execution(replace(run, shop=replace(shop, layout=layout)), 0, {}, writes_manifest=False).work()
+    def execution(paths: CatalogPaths) -> None:
+        destination.billed.clear()
+        Execution(
+            replace(run, destination=replace(destination, paths=paths)), 0, {}, writes_manifest=False
+        ).work()
 
-    for _, layout in every_death(files, execution):
-        known = {name: outcome for (name, *_), outcome in purchases(layout).items()}
-        assert {name for name, _ in shop.billed} <= known.keys()
+    for _, paths in every_death(files, execution):
+        known = {name: outcome for (name, *_), outcome in outcomes_in(paths).items()}
+        assert {name for name, _ in destination.billed} <= known.keys()
         seen.add(tuple(known.values()))
     # Nothing; an intent; a key.
     assert seen == {(), ("unknown_outcome",) * 3, ("pending",) * 3}
@@ -1008,8 +988,8 @@ class SingleRowRun:
     resubmit: bool = False
     settles: bool = True
 
-    def __call__(self, layout: CatalogPaths) -> str:
-        ledger, plan_id = Ledger(layout), new_plan_id(self.now)
+    def __call__(self, paths: CatalogPaths) -> str:
+        ledger, plan_id = Ledger(paths), new_plan_id(self.now)
         run_id = self.run_id or f"run-{self.number}"
         ledger.acquire_lease(PlanLease(plan_id, run_id, "dag", self.now + DAY / 2), self.now)
         db = connection(self.number + 1)
@@ -1018,28 +998,28 @@ class SingleRowRun:
                 found = {outcome for (outcome,) in db.execute("SELECT outcome FROM entries").fetchall()}
                 is_locked = db.execute("SELECT count(*) FROM locked").fetchone() != (0,)
             submits = not is_locked and (not found or (self.resubmit and found == {"unknown_outcome"}))
-            self._plan(layout, plan_id, run_id, standing.closed_plans, submits=submits)
+            self._plan(paths, plan_id, run_id, standing.closed_plans, submits=submits)
         except PlanInProgressError:
             ledger.release_lease(plan_id)
             return "refused"
         if not submits:
             return "nothing to submit"
-        store = GuardedStore(layout.plan(plan_id).journal(0), lambda: ledger.reader.has_lease(plan_id))
-        purchase = Journal(store, "conn").new_entry([SubmittedTask("key", 1, "row")])
+        store = GuardedStore(paths.plan(plan_id).journal(0), lambda: ledger.reader.has_lease(plan_id))
+        entry = Journal(store, "conn").new_entry([SubmittedTask("key", 1, "row")])
         try:
-            purchase.write_intent(secrets.token_hex(8))
+            entry.write_intent(secrets.token_hex(8))
         except SupersededError:
             return "superseded"
         self.billed.append(run_id)
-        purchase.write_accepted(secrets.token_hex(8), "", "")
+        entry.write_accepted(secrets.token_hex(8), "", "")
         if self.settles:
-            settle(layout, plan_id)
+            settle(paths, plan_id)
         return "submitted"
 
     def _plan(
-        self, layout: CatalogPaths, plan_id: str, run_id: str, over: tuple[str, ...], *, submits: bool
+        self, paths: CatalogPaths, plan_id: str, run_id: str, over: tuple[str, ...], *, submits: bool
     ) -> None:
-        files, data = layout.plan(plan_id), io.BytesIO()
+        files, data = paths.plan(plan_id), io.BytesIO()
         listed = [{**blank(WORK_ITEM), "name": "row", "request_hash": "c", "position": 0, "state": "new"}]
         pq.write_table(pa.Table.from_pylist(listed if submits else [], arrow_schema(WORK_ITEM)), data)
         put_bytes(data.getvalue(), files.work_items)
@@ -1070,22 +1050,22 @@ def beside(files: dict[str, bytes], runs: list[SingleRowRun], only: str) -> list
     """The runs at once, each at its first call."""
 
     def work_of(run: SingleRowRun) -> Callable[[Interceptor], str]:
-        return lambda around: run(layout_of(files, around, only))
+        return lambda around: run(paths_of(files, around, only))
 
     return [Actor(work_of(run)) for run in runs]
 
 
 def check_one_has_bought(files: dict[str, bytes], actors: list[Actor], runs: list[SingleRowRun]) -> None:
-    told, billed = [actor.value for actor in actors], runs[0].billed
+    results, billed = [actor.value for actor in actors], runs[0].billed
     assert [actor.error for actor in actors] == [None] * len(actors)
-    assert len(billed) <= 1, told
-    assert set(told) != {"refused"}, "somebody goes on"
+    assert len(billed) <= 1, results
+    assert set(results) != {"refused"}, "somebody goes on"
     # Who had to give way tries again, and by then nothing is in its way.
-    for run, value in zip(runs, told, strict=True):
+    for run, value in zip(runs, results, strict=True):
         if value in ("refused", "superseded"):
-            assert run(layout_of(files)) != "refused"
+            assert run(paths_of(files)) != "refused"
     assert len(billed) == 1
-    assert [*purchases(layout_of(files)).values()] == ["pending"]
+    assert [*outcomes_in(paths_of(files)).values()] == ["pending"]
 
 
 def orders(
@@ -1093,7 +1073,7 @@ def orders(
 ) -> Iterator[tuple[dict[str, bytes], list[Actor], list[SingleRowRun]]]:
     """Two runs in every order in which the second interrupts the first once, and once the other way."""
     counting = Counting()
-    runs()[0](layout_of({}, counting, CRITICAL))
+    runs()[0](paths_of({}, counting, CRITICAL))
     for first, second in itertools.product(range(counting.calls + 1), repeat=2):
         files: dict[str, bytes] = {}
         both = runs()
@@ -1103,7 +1083,7 @@ def orders(
 
 
 @pytest.mark.thorough
-def test_of_two_runs_at_once_one_submits_in_whatever_order_their_calls_come():
+def test_of_two_concurrent_runs_one_submits_in_any_order():
     def runs() -> list[SingleRowRun]:
         billed: list[str] = []
         return [SingleRowRun(0, billed, settles=False), SingleRowRun(1, billed, settles=False)]
@@ -1113,7 +1093,7 @@ def test_of_two_runs_at_once_one_submits_in_whatever_order_their_calls_come():
 
 
 @pytest.mark.thorough
-def test_a_plan_that_has_lapsed_and_the_next_in_whatever_order_their_calls_come():
+def test_an_expired_plan_and_the_next_submit_once_in_any_order():
     # By the clock of its shards it has not; and it dies once it has submitted.
     def runs() -> list[SingleRowRun]:
         billed: list[str] = []
@@ -1122,7 +1102,7 @@ def test_a_plan_that_has_lapsed_and_the_next_in_whatever_order_their_calls_come(
     for files, actors, both in orders(runs):
         assert [actor.error for actor in actors] == [None, None]
         assert len(both[0].billed) <= 1
-        SingleRowRun(2, both[0].billed, now=NOW + 2 * DAY)(layout_of(files))
+        SingleRowRun(2, both[0].billed, now=NOW + 2 * DAY)(paths_of(files))
         assert len(both[0].billed) == 1
 
 
@@ -1133,12 +1113,12 @@ def test_a_plan_that_has_lapsed_and_the_next_in_whatever_order_their_calls_come(
     days=st.sampled_from([0.0, DAY]),
     resubmit=st.booleans(),
 )
-def test_of_three_runs_at_once_one_submits_in_whatever_order_all_their_calls_come(
+def test_of_three_concurrent_runs_one_submits_in_any_order(
     turns: list[int], is_cleared: bool, days: float, resubmit: bool
 ):
     # The second is the first, planned again; or they come when the plan before has expired.
     billed: list[str] = []
-    # Asked to submit again what nobody knows of, who takes over may pay twice, as it says.
+    # Asked to submit again what nobody knows of, who takes over may be billed twice, as it says.
     resubmit = resubmit and not is_cleared and not days
     runs = [
         SingleRowRun(i, billed, "run-0" if i == 1 and is_cleared else "", NOW + i * days, resubmit)
@@ -1151,34 +1131,34 @@ def test_of_three_runs_at_once_one_submits_in_whatever_order_all_their_calls_com
 
 
 @pytest.mark.parametrize("turns", range(0, 28, 4))
-def test_of_two_runs_that_are_planned_at_once_each_row_is_in_one_plan(files, turns: int):
+def test_of_two_runs_planned_at_once_each_row_is_in_one_plan(files, turns: int):
     catalog = [row("a"), row("b")]
 
     def plan(run_id: str) -> Callable[[Interceptor], Run]:
-        return lambda around: Destination(layout_of(files, around), started=NOW).plan(catalog, run_id=run_id)
+        return lambda around: Destination(paths_of(files, around), started=NOW).plan(catalog, run_id=run_id)
 
     actors = [Actor(plan("first")), Actor(plan("second"))]
     run_in_turns(actors, [*[0] * turns, *[1] * 100])
     refused = [actor for actor in actors if isinstance(actor.error, PlanInProgressError)]
     assert [actor.error for actor in actors if actor not in refused] == [None] * (2 - len(refused))
     assert len(refused) < 2
-    shop = Destination(layout_of(files), started=NOW)
-    runs = [replace(actor.value, shop=shop) for actor in actors if actor not in refused]
+    destination = Destination(paths_of(files), started=NOW)
+    runs = [replace(actor.value, destination=destination) for actor in actors if actor not in refused]
     assert sorted(name for run in runs for name in run.submits) == ["a", "b"]
     # Who was refused has left nothing behind that anybody waits for.
-    third = shop.plan(catalog, run_id="third")
+    third = destination.plan(catalog, run_id="third")
     assert third.states == dict.fromkeys("ab", "locked")
 
 
-def test_a_rebuild_takes_back_nothing_that_was_leased_or_committed_meanwhile(past):
-    broken, shop = past
-    before = purchases(shop.layout)
+def test_a_rebuild_reverts_no_concurrent_lease_or_commit(past):
+    broken, destination = past
+    before = outcomes_in(destination.paths)
     lose_a_segment(broken)
     plan = PlanLease(new_plan_id(NOW), "run", "dag", NOW + DAY)
 
     def compact(files: dict[str, bytes]) -> Callable[[Interceptor], LedgerMetadata]:
         def work(around: Interceptor) -> LedgerMetadata:
-            ledger = Ledger(layout_of(files, around, r"^ls \S+/ledger$|^create "))
+            ledger = Ledger(paths_of(files, around, r"^ls \S+/ledger$|^create "))
             return ledger.repaired(ledger.compact)
 
         return work
@@ -1191,41 +1171,41 @@ def test_a_rebuild_takes_back_nothing_that_was_leased_or_committed_meanwhile(pas
         actor = Actor(compact(files))
         for _ in range(turns):
             actor.step()
-        ledger = Ledger(layout_of(files))
+        ledger = Ledger(paths_of(files))
         ledger.repaired(lambda ledger=ledger: ledger.acquire_lease(plan, NOW))
         ledger.commit(new_plan_id(NOW - 5), [entry_of(1)])
         actor.finish()
         assert actor.error is None
         assert ledger.reader.has_lease(plan.plan_id)
         ledger.release_lease(plan.plan_id)
-        assert set(purchases(layout_of(files))) == {*before, ("s1", "c1", "", "n1")}
+        assert set(outcomes_in(paths_of(files))) == {*before, ("s1", "c1", "", "n1")}
 
 
 def test_on_s3_of_many_claims_at_once_none_is_lost(s3_folder):
-    layout = CatalogPaths(s3_folder)
+    paths = CatalogPaths(s3_folder)
     plans = [PlanLease(new_plan_id(NOW + i), f"run-{i}", "dag", NOW + DAY) for i in range(8)]
     threads = [
-        threading.Thread(target=lambda plan=plan: Ledger(layout).acquire_lease(plan, NOW)) for plan in plans
+        threading.Thread(target=lambda plan=plan: Ledger(paths).acquire_lease(plan, NOW)) for plan in plans
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert set(pointer_of(layout).leases) == set(plans)
-    assert pointer_of(layout).number == len(plans)
+    assert set(metadata_of(paths).leases) == set(plans)
+    assert metadata_of(paths).number == len(plans)
 
 
 def test_on_s3_two_runs(s3_folder):
-    shop = Destination(CatalogPaths(s3_folder))
+    destination = Destination(CatalogPaths(s3_folder))
     catalog = [row(name) for name in "abc"]
-    shop.refresh(catalog, {"b": "pending", "c": "failed"})
-    assert shop.plan(catalog).states == {"b": "pending", "c": "changed"}
-    assert set(shop.published()) == {"a"}
+    destination.refresh(catalog, {"b": "pending", "c": "failed"})
+    assert destination.plan(catalog).states == {"b": "pending", "c": "changed"}
+    assert set(destination.published()) == {"a"}
 
 
 def test_a_local_destination_has_no_leftovers(tmp_path: Path):
-    shop = Destination(CatalogPaths(storage_path(str(tmp_path))))
+    destination = Destination(CatalogPaths(storage_path(str(tmp_path))))
     for _ in range(2):
-        shop.refresh([row("a"), row("b")], {"b": "lost"})
+        destination.refresh([row("a"), row("b")], {"b": "lost"})
     assert [path for path in tmp_path.rglob("*") if path.name.endswith(".part")] == []
-    assert get_bytes(shop.layout.ledger / "metadata-00000001.json")
+    assert get_bytes(destination.paths.ledger / "metadata-00000001.json")

@@ -7,7 +7,7 @@ import contextlib
 import inspect
 import logging
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import duckdb
@@ -22,16 +22,11 @@ from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader, MetadataSource
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
-from airflow_provider_bgrep.client import without_waiting
 from airflow_provider_bgrep.exceptions import BgRepConflictError
 
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
 LEDGER = "/shop/_bgrep/ledger/"
-
-
-@pytest.fixture(autouse=True)
-def no_waiting() -> Iterator[None]:
-    with without_waiting():
-        yield
 
 
 @pytest.fixture
@@ -89,7 +84,7 @@ def test_a_store_that_cannot_be_written_to_can_be_read(files):
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_a_damaged_ledger_is_reported_by_the_reader_and_left_alone(files, damage):
+def test_a_damaged_ledger_is_an_error_and_the_reader_leaves_it(files, damage):
     damage(files)
     before = dict(files)
     with pytest.raises(DamagedLedgerError, match=r"_bgrep"):
@@ -117,7 +112,7 @@ def test_the_writer_repairs_a_damaged_ledger_once_with_a_warning(files, damage, 
     with caplog.at_level(logging.WARNING):
         assert ledger.repaired(lambda: entries(ledger.reader)) == 2
         assert ledger.repaired(lambda: entries(ledger.reader)) == 2
-    assert caplog.text.count("The ledger is rebuilt") == 1
+    assert caplog.text.count("The ledger is damaged and is rebuilt") == 1
 
 
 def test_a_repair_that_does_not_help_is_not_repeated(files):

@@ -5,24 +5,22 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bgrep_harness.runs import Destination, Run, row
-from bgrep_harness.stores import folder
 
 from airflow_provider_bgrep import catalog
-from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.recovery import derive_shard, is_complete, shard_entries
-from airflow_provider_bgrep.client import without_waiting
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.records import State, SubmittedTask
 from airflow_provider_bgrep.storage import get_bytes, put_bytes
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
 
 CATALOG = Path(catalog.__file__).parent
 PROGRESS = [
@@ -31,26 +29,10 @@ PROGRESS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def no_waiting() -> Iterator[None]:
-    with without_waiting():
-        yield
-
-
 @pytest.fixture
-def files() -> dict[str, bytes]:
-    return {}
-
-
-@pytest.fixture
-def shop(files: dict[str, bytes]) -> Destination:
-    return Destination(CatalogPaths(folder(files)))
-
-
-@pytest.fixture
-def run(shop: Destination) -> Run:
+def run(destination: Destination) -> Run:
     """A plan of two rows in one shard."""
-    return shop.plan([row("a"), row("b")])
+    return destination.plan([row("a"), row("b")])
 
 
 def submit(store: PlanStore, name: str, nonce: str, **result: str) -> None:
@@ -97,7 +79,7 @@ def test_a_row_without_a_submit_has_a_result_and_no_entry(run):
     assert shard_entries(run.store, 0) == []
 
 
-def test_the_reason_for_which_a_row_was_not_submitted_is_in_its_result(run):
+def test_the_reason_why_a_row_was_not_submitted_is_in_its_result(run):
     manifest(run.store, "a", "", Outcome.NOT_SUBMITTED, reason="the quota is used up")
     assert next(one["reason"] for one in derive_shard(run.store, 0)) == "the quota is used up"
 
@@ -113,7 +95,7 @@ def test_of_one_submit_the_file_counts_that_is_further_along(run, journal, line)
     assert (entry["plan_id"], entry["account"]) == (run.plan_id, "bgrep_default")
 
 
-def test_the_last_submit_in_the_journal_decides_whatever_the_clocks_say(run):
+def test_the_last_submit_in_the_journal_decides_not_the_clocks(run):
     submit(run.store, "a", "n1", result_key="first")
     submit(run.store, "a", "n2", result_key="second")
     # The worker that wrote the manifest has a clock that is years behind.
@@ -145,7 +127,7 @@ def test_complete_results_are_taken_as_they_are(run):
     assert [one["verdict"] for one in shard_entries(run.store, 0)] == ["flagged", ""]
 
 
-def test_results_are_complete_if_they_name_every_submit_and_are_as_far_along():
+def test_results_are_complete_if_every_submit_is_as_far_along():
     def results(**outcomes: str) -> list[dict[str, str]]:
         return [{"name": "a", "nonce": n, "result_key": "", "outcome": one} for n, one in outcomes.items()]
 
@@ -162,7 +144,7 @@ def test_results_are_complete_if_they_name_every_submit_and_are_as_far_along():
     )
 
 
-def test_a_late_answer_and_images_that_were_collected_after_the_check_make_results_incomplete(run):
+def test_what_arrives_after_the_check_makes_results_incomplete(run):
     entry = Journal(run.store.journal(0), "bgrep_default").new_entry([SubmittedTask("key-a", 1, "a")])
     entry.write_intent("n1")
     run.check()
@@ -191,7 +173,7 @@ def test_a_damaged_manifest_of_a_shard_is_named(run, data):
 
 
 @pytest.mark.parametrize("data", [b"{", b"[1]", b'{"version": 99}'])
-def test_a_damaged_journal_is_named_and_never_taken_for_an_empty_one(run, files, data):
+def test_a_damaged_journal_is_an_error_and_not_an_empty_one(run, files, data):
     submit(run.store, "a", "n1", result_key="job")
     (page,) = [name for name in files if name.endswith("-0-p0.json")]
     files[page] = data

@@ -7,9 +7,7 @@ import functools
 import itertools
 import json
 import logging
-import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from bgrep_harness.stores import (
     CrashingStore,
     Died,
     Interceptor,
+    UndeletableFiles,
     at_once,
     folder,
     run_in_turns,
@@ -39,51 +38,41 @@ from airflow_provider_bgrep.catalog.state.retention import (
     job_of,
     unneeded_records,
 )
-from airflow_provider_bgrep.client import without_waiting
 from airflow_provider_bgrep.journal.records import State, SubmitRecord
 from airflow_provider_bgrep.storage import names_in, put_bytes, storage_path
+
+pytestmark = pytest.mark.usefixtures("no_waiting", "temporary_files_in_memory")
 
 ROOT = "/shop/_bgrep"
 CATALOG = [row(name) for name in "abc"]
 Files = dict[str, bytes]
 
 
-@pytest.fixture(autouse=True)
-def temporary_files_in_memory(monkeypatch, tmp_path_factory):
-    """DuckDB syncs every table to the disk, which no test here is about."""
-    tmp_path_factory.getbasetemp()  # pytest's own stay where they are
-    memory = "/dev/shm"  # noqa: S108
-    if os.access(memory, os.W_OK):
-        monkeypatch.setattr(tempfile, "tempdir", memory)
-
-
-@pytest.fixture(autouse=True)
-def no_waiting() -> Iterator[None]:
-    with without_waiting():
-        yield
-
-
 @pytest.fixture
-def files() -> Files:
-    """What the store keeps."""
-    return {}
+def destination(files: Files) -> Destination:
+    return destination_of(files)
 
 
-@pytest.fixture
-def shop(files: Files) -> Destination:
-    return shop_of(files)
-
-
-def shop_of(files: Files, around: Interceptor = at_once, only: str = "", **options: Any) -> Destination:
+def destination_of(
+    files: Files, around: Interceptor = at_once, only: str = "", **options: Any
+) -> Destination:
     return Destination(
         CatalogPaths(folder(files, around, only)), {"keep_plans": 2, "max_removed_share": 1, **options}
     )
 
 
-def copy_of(shop: Destination, files: Files, around: Interceptor = at_once, only: str = "") -> Destination:
-    """The same shop over another copy of its store."""
-    layout = CatalogPaths(folder(files, around, only))
-    return replace(shop, layout=layout, billed=shop.billed.copy(), sent=dict(shop.sent), jobs=dict(shop.jobs))
+def copy_of(
+    destination: Destination, files: Files, around: Interceptor = at_once, only: str = ""
+) -> Destination:
+    """The same destination over another copy of its store."""
+    paths = CatalogPaths(folder(files, around, only))
+    return replace(
+        destination,
+        paths=paths,
+        billed=destination.billed.copy(),
+        sent=dict(destination.sent),
+        jobs=dict(destination.jobs),
+    )
 
 
 def below(files: Files, name: str) -> list[str]:
@@ -150,9 +139,7 @@ ACCEPTED, UNKNOWN = record(State.ACCEPTED, result_key="k"), record(State.UNKNOWN
         ([ACCEPTED, record(State.UNKNOWN, "other")], [("P", "n", "k", "generated")], (), False),
     ],
 )
-def test_a_plan_goes_once_the_ledger_has_all_that_its_journals_know(
-    records, facts, key_files, is_dispensable
-):
+def test_a_plan_is_deleted_once_the_ledger_has_all_its_records(records, facts, key_files, is_dispensable):
     found = dispensable_plans({"P": records}, [LedgerFact(*fact) for fact in facts], key_files)
     assert found == ({"P"} if is_dispensable else set())
 
@@ -183,29 +170,29 @@ def test_records_go_that_no_plan_can_read():
 # --- run after run --------------------------------------------------------------------------------------
 
 
-def test_storage_does_not_grow_while_a_catalog_does_not_change(shop, files):
+def test_storage_does_not_grow_while_a_catalog_does_not_change(destination, files):
     sizes = []
     for _ in range(12):
-        shop.refresh(CATALOG)
+        destination.refresh(CATALOG)
         assert len(plans_in(files)) <= 2
         sizes.append((len(files), sum(map(len, files.values()))))
-    assert shop.billed.total() == 3
+    assert destination.billed.total() == 3
     assert sizes[-1][0] == sizes[7][0]
     assert abs(sizes[-1][1] - sizes[7][1]) < 100  # numbers have more digits
     assert len(images_in(files)) == 3
     assert [path.rpartition("/")[2] for path in below(files, "images") if path.endswith(".json")] == []
 
 
-def test_dry_runs_count(shop, files):
-    shop.refresh(CATALOG)
+def test_dry_runs_count(destination, files):
+    destination.refresh(CATALOG)
     for _ in range(3):
-        shop.plan(CATALOG, dry_run=True)
-    shop.refresh(CATALOG)
+        destination.plan(CATALOG, dry_run=True)
+    destination.refresh(CATALOG)
     assert len(plans_in(files)) == 2
     assert plans_in(files)[0].endswith("-dry")
 
 
-def history(shop: Destination) -> list[Any]:
+def history(destination: Destination) -> list[Any]:
     """Runs with every outcome and verdict, a changed catalog, and a run that was given up."""
     catalog = [row(name) for name in (*OUTCOMES, "flagged", "unchecked")]
     outcomes = {name: name for name in OUTCOMES}
@@ -214,131 +201,129 @@ def history(shop: Destination) -> list[Any]:
     for number in range(8):
         cells = {"positive_prompt": "another"} if 3 <= number < 5 else {}
         rows = [{**one, **(cells if one["sku"] == "generated" else {})} for one in catalog]
-        run = shop.plan([one for one in rows if number != 5 or one["sku"] != "generated"])
+        run = destination.plan([one for one in rows if number != 5 or one["sku"] != "generated"])
         run.work({**outcomes, **({"pending": "generated"} if number > 4 else {})})
         run.check(verdicts)
         if number != 2:
             run.publish()
-        seen.append((run.states, shop.billed.copy()))
+        seen.append((run.states, destination.billed.copy()))
     return seen
 
 
-def test_what_is_submitted_and_published_does_not_depend_on_what_is_kept(files):
-    kept, cleaned = shop_of({}, keep_plans=1000), shop_of(files, keep_plans=1)
+def test_keep_plans_changes_nothing_submitted_or_published(files):
+    kept, cleaned = destination_of({}, keep_plans=1000), destination_of(files, keep_plans=1)
     assert history(cleaned) == history(kept)
     assert cleaned.published() == kept.published()
     assert len(plans_in(files)) < 8
 
 
-def test_the_plan_of_a_pending_job_stays_until_it_is_collected(shop, files):
-    first = shop.refresh(CATALOG, {"b": "pending"})
+def test_the_plan_of_a_pending_job_stays_until_it_is_collected(destination, files):
+    first = destination.refresh(CATALOG, {"b": "pending"})
     for _ in range(3):
-        shop.refresh(CATALOG, {"b": "pending"})
+        destination.refresh(CATALOG, {"b": "pending"})
         assert first.plan_id in plans_in(files)
-    shop.refresh(CATALOG)
-    shop.refresh(CATALOG)
+    destination.refresh(CATALOG)
+    destination.refresh(CATALOG)
     assert first.plan_id not in plans_in(files)
-    assert set(shop.published()) == {"a", "b", "c"}
-    assert shop.billed.total() == 3
+    assert set(destination.published()) == {"a", "b", "c"}
+    assert destination.billed.total() == 3
 
 
-def test_the_plan_of_a_lease_stays_with_its_images(shop, files):
-    other = shop.plan([row("x")], dag_id="other", valid_for=30 * DAY)
+def test_the_plan_of_a_lease_stays_with_its_images(destination, files):
+    other = destination.plan([row("x")], dag_id="other", valid_for=30 * DAY)
     other.work()
     images = images_in(files)
     assert len(images) == 1
     for number in range(5):
-        shop.refresh([row("x"), row("a", seed=number)])
+        destination.refresh([row("x"), row("a", seed=number)])
     assert other.plan_id in plans_in(files)
     assert images <= images_in(files)
     other.check()
     other.publish()
-    assert "x" in shop.published()
+    assert "x" in destination.published()
 
 
-def test_flagged_and_unchecked_images_stay_and_of_published_ones_the_chosen(shop, files):
+def test_flagged_unchecked_and_chosen_images_stay(destination, files):
     rows = [row(name, num_output=2) for name in ("good", "flagged", "unchecked")]
-    run = shop.plan(rows)
+    run = destination.plan(rows)
     run.complete(verdicts={"flagged": "flagged", "unchecked": "unchecked"})
     assert len(images_in(files)) == 6
     for _ in range(2):
-        later = shop.plan([*rows, row("more", seed=shop.runs)])
+        later = destination.plan([*rows, row("more", seed=destination.runs)])
         later.work()
         later.check({"flagged": "flagged", "unchecked": "unchecked"})
         later.publish()
     assert run.plan_id not in plans_in(files)
-    entries = {one["name"]: one for one in shop.entries() if one["name"] in ("good", "flagged", "unchecked")}
-    paths = {
+    entries = {
+        one["name"]: one for one in destination.entries() if one["name"] in ("good", "flagged", "unchecked")
+    }
+    image_paths = {
         name: [one["path"].split("shop")[-1] for one in json.loads(entries[name]["files"])]
         for name in entries
     }
     left = {path.removeprefix("/shop") for path in images_in(files)}
-    assert {*paths["flagged"], *paths["unchecked"], paths["good"][0]} <= left
-    assert paths["good"][1] not in left
+    assert {*image_paths["flagged"], *image_paths["unchecked"], image_paths["good"][0]} <= left
+    assert image_paths["good"][1] not in left
 
 
-def test_a_row_that_changes_and_returns_is_published_again_and_not_submitted(shop, files):
+def test_a_row_that_changes_and_returns_is_republished(destination, files):
     before = [row("a", num_output=2)]
-    shop.refresh(before)
-    content = shop.published()
+    destination.refresh(before)
+    content = destination.published()
     for number in range(4):
-        shop.refresh([row("a", positive_prompt=f"another {number}")])
-    billed = shop.billed.copy()
-    shop.refresh(before)
-    assert shop.published() == content
-    assert shop.billed == billed
+        destination.refresh([row("a", positive_prompt=f"another {number}")])
+    billed = destination.billed.copy()
+    destination.refresh(before)
+    assert destination.published() == content
+    assert destination.billed == billed
 
 
-def test_images_and_records_that_nothing_names_go_and_foreign_files_stay(shop, files):
-    shop.refresh(CATALOG)
-    images = shop.layout.images
+def test_unreferenced_images_are_deleted_and_foreign_files_stay(destination, files):
+    destination.refresh(CATALOG)
+    images = destination.paths.images
     ours = ["orphan_0_0.png", "_bgrep/orphan.json", "_bgrep/key-orphan.json"]
     foreign = ["readme.txt", "_bgrep/notes.txt", "sub/folder_0_0.png"]
     for name in (*ours, *foreign):
         put_bytes(b"x", images / name)
     for _ in range(2):
-        shop.refresh(CATALOG)
+        destination.refresh(CATALOG)
     left = set(below(files, "images"))
     assert left.isdisjoint(f"{ROOT}/images/{name}" for name in ours)
     assert left >= {f"{ROOT}/images/{name}" for name in foreign}
     assert len(images_in(files)) == 3 + 1  # and the one in a folder
 
 
-def test_a_key_file_stays_with_the_plan_that_it_is_for(shop, files):
-    first = shop.refresh(CATALOG, {"b": "lost"})
-    (nonce,) = {one["nonce"] for one in shop.entries() if one["outcome"] == "unknown_outcome"}
-    key_file = shop.layout.images / "_bgrep" / f"key-{nonce}.json"
+def test_a_key_file_stays_with_the_plan_that_it_is_for(destination, files):
+    first = destination.refresh(CATALOG, {"b": "lost"})
+    (nonce,) = {one["nonce"] for one in destination.entries() if one["outcome"] == "unknown_outcome"}
+    key_file = destination.paths.images / "_bgrep" / f"key-{nonce}.json"
     put_bytes(b"{}", key_file)
     for number in range(3):
-        shop.refresh([*CATALOG, row("d", seed=number)])
+        destination.refresh([*CATALOG, row("d", seed=number)])
     assert first.plan_id in plans_in(files)
     assert key_file.path in files
 
 
-def test_a_store_that_refuses_deletes_is_published_to_nevertheless(caplog):
-    class Kept(dict[str, bytes]):
-        def __delitem__(self, name: str) -> None:
-            raise PermissionError(name)
-
-    files = Kept()
-    shop = shop_of(files)
+def test_a_store_that_refuses_deletes_is_still_published_to(caplog):
+    files = UndeletableFiles()
+    destination = destination_of(files)
     with caplog.at_level(logging.WARNING):
         for number in range(4):
-            assert shop.refresh([row("a", seed=number)]).shop.published().keys() == {"a"}
+            assert destination.refresh([row("a", seed=number)]).destination.published().keys() == {"a"}
     assert len(plans_in(files)) == 4
     assert any(one.levelno == logging.WARNING for one in caplog.records)
 
 
 def test_on_s3_and_with_the_folder_itself_on_a_local_disk(s3_folder, tmp_path: Path):
-    for destination in (s3_folder, storage_path(str(tmp_path / "it's a [shop]"))):
-        shop = Destination(CatalogPaths(destination), {"keep_plans": 1})
+    for root in (s3_folder, storage_path(str(tmp_path / "it's a [shop]"))):
+        destination = Destination(CatalogPaths(root), {"keep_plans": 1})
         for number in range(3):
-            run = shop.refresh([row("a", seed=number)])
-        assert names_in(shop.layout.plans) == [run.plan_id]
-        lose = sorted(names_in(shop.layout.ledger))
+            run = destination.refresh([row("a", seed=number)])
+        assert names_in(destination.paths.plans) == [run.plan_id]
+        lose = sorted(names_in(destination.paths.ledger))
         for name in lose:
-            shop.layout.ledger.fs.rm_file((shop.layout.ledger / name).path)
-        assert shop.plan([row("a", seed=2)]).counts == {"unchanged": 1}
+            destination.paths.ledger.fs.rm_file((destination.paths.ledger / name).path)
+        assert destination.plan([row("a", seed=2)]).counts == {"unchanged": 1}
 
 
 # --- the ledger after a loss ----------------------------------------------------------------------------
@@ -388,70 +373,70 @@ LOSSES = [
 @functools.cache
 def _some_runs() -> tuple[Files, Destination]:
     files: Files = {}
-    shop = shop_of(files)
+    destination = destination_of(files)
     for number in range(5):
-        shop.refresh([*CATALOG, row("d", seed=number)], {"b": "failed"})
+        destination.refresh([*CATALOG, row("d", seed=number)], {"b": "failed"})
     assert len(plans_in(files)) == 2
-    return files, shop
+    return files, destination
 
 
 def after_some_runs() -> tuple[Files, Destination]:
-    """A store whose older plans are deleted, and the shop over it: a copy for each test."""
-    files, shop = _some_runs()
+    """A store whose older plans are deleted, and the destination over it: a copy for each test."""
+    files, destination = _some_runs()
     copy = dict(files)
-    return copy, copy_of(shop, copy)
+    return copy, copy_of(destination, copy)
 
 
 @pytest.mark.parametrize("lose", LOSSES)
-def test_a_ledger_that_is_damaged_after_plans_are_gone_loses_nothing(lose: Callable[[Files], None]):
-    files, shop = after_some_runs()
+def test_a_ledger_damaged_after_plans_are_gone_loses_nothing(lose: Callable[[Files], None]):
+    files, destination = after_some_runs()
     catalog = [*CATALOG, row("d", seed=4)]
-    wanted = copy_of(shop, dict(files)).plan(catalog).states
+    wanted = copy_of(destination, dict(files)).plan(catalog).states
     lose(files)
-    assert copy_of(shop, dict(files)).plan(catalog).states == wanted
-    billed = shop.billed.copy()
+    assert copy_of(destination, dict(files)).plan(catalog).states == wanted
+    billed = destination.billed.copy()
     for _ in range(3):
-        shop.refresh(catalog, {"b": "failed"})
-    assert shop.billed == billed  # b is quarantined by now
+        destination.refresh(catalog, {"b": "failed"})
+    assert destination.billed == billed  # b is quarantined by now
     copies = {path.rpartition("/")[2] for path in below(files, "ledger-copy")}
-    metadata = LedgerMetadataLog(shop.layout.ledger).latest()
+    metadata = LedgerMetadataLog(destination.paths.ledger).latest()
     assert metadata is not None
     assert copies >= {name for name in metadata.segments if name.startswith("compacted")}
 
 
 @pytest.mark.parametrize("first", [[*CATALOG, row("d")], [{"sku": "a"}]])
 def test_any_segment_may_be_lost_once_the_first_plan_is_gone(files, first):
-    shop = shop_of(files)
-    shop.refresh([{"image": "none", "positive_prompt": "", **one} for one in first])
+    destination = destination_of(files)
+    destination.refresh([{"image": "none", "positive_prompt": "", **one} for one in first])
     catalog = [*CATALOG, row("d", seed=1)]
     # The plans that expire with the last run had nothing to submit.
     for rows in (catalog, catalog, catalog, catalog, [*CATALOG, row("d", seed=2)]):
-        shop.refresh(rows)
-    metadata = LedgerMetadataLog(shop.layout.ledger).latest()
+        destination.refresh(rows)
+    metadata = LedgerMetadataLog(destination.paths.ledger).latest()
     assert metadata is not None
     for name in metadata.segments:
         damaged = dict(files)
         del damaged[f"{ROOT}/ledger/{name}"]
-        run = copy_of(shop, damaged).plan([*CATALOG, row("d", seed=2)])
+        run = copy_of(destination, damaged).plan([*CATALOG, row("d", seed=2)])
         assert run.counts == {"unchanged": 4}
 
 
-def test_a_segment_that_is_lost_with_its_copy_is_an_error_and_not_submitted_again():
-    files, shop = after_some_runs()
+def test_a_segment_lost_with_its_copy_is_an_error():
+    files, destination = after_some_runs()
     lose_all_segments(files)
     lose_the_copies(files)
     with pytest.raises(DamagedLedgerError):
-        shop.plan(CATALOG)
+        destination.plan(CATALOG)
 
 
 def test_a_damaged_segment_is_not_trusted_and_nothing_is_deleted(caplog):
-    files, shop = after_some_runs()
+    files, destination = after_some_runs()
     lose_the_copies(files)
     path = next(path for path in below(files, "ledger") if path.endswith(".parquet"))
     files[path] = files[path][:-9]
     plans = plans_in(files)
     with caplog.at_level(logging.WARNING):
-        assert delete_unneeded(shop.layout, plans[-1], 1) == Deleted()
+        assert delete_unneeded(destination.paths, plans[-1], 1) == Deleted()
     assert plans_in(files) == plans
     assert caplog.records
 
@@ -459,60 +444,60 @@ def test_a_damaged_segment_is_not_trusted_and_nothing_is_deleted(caplog):
 # --- killed at every delete -----------------------------------------------------------------------------
 
 
-def test_killed_at_any_call_of_a_clean_up_nothing_is_lost_and_the_next_completes_it():
+def test_killed_at_any_call_of_a_clean_up_the_next_completes_it():
     files: Files = {}
-    shop = shop_of(files, keep_plans=1000)
+    destination = destination_of(files, keep_plans=1000)
     catalog = [row(name, num_output=2) for name in ("a", "flagged", "failed")]
     for number in range(4):
-        run = shop.plan([*catalog, row("d", seed=number)])
+        run = destination.plan([*catalog, row("d", seed=number)])
         run.complete({"failed": "failed"}, {"flagged": "flagged"})
     last, later = plans_in(files)[-1], [*catalog, row("d", seed=3)]
-    wanted = copy_of(shop, dict(files)).plan(later).states
+    wanted = copy_of(destination, dict(files)).plan(later).states
     counting = Counting()
     undisturbed = dict(files)
-    delete_unneeded(copy_of(shop, undisturbed, counting, "^(put|rm) ").layout, last, 1)
+    delete_unneeded(copy_of(destination, undisturbed, counting, "^(put|rm) ").paths, last, 1)
     assert counting.calls > 30
     for dies_at in range(1, counting.calls + 1):
         left = dict(files)
-        doomed = copy_of(shop, left, CrashingStore(dies_at), "^(put|rm) ").layout
+        doomed = copy_of(destination, left, CrashingStore(dies_at), "^(put|rm) ").paths
         with pytest.raises(Died):
             delete_unneeded(doomed, last, 1)
-        if dies_at % 5 == 0:  # which costs more than the clean-up
+        if dies_at % 5 == 0:  # which costs more than the cleanup
             broken = dict(left)
             lose_all_segments(broken)
-            again = copy_of(shop, broken)
+            again = copy_of(destination, broken)
             assert again.plan(later).states == wanted
-        delete_unneeded(copy_of(shop, left).layout, last, 1)
+        delete_unneeded(copy_of(destination, left).paths, last, 1)
         assert {path for path in left if "/ledger/" not in path} == {
             path for path in undisturbed if "/ledger/" not in path
         }
 
 
 def test_two_clean_ups_at_once_delete_the_same():
-    files, shop = after_some_runs()
+    files, destination = after_some_runs()
     last = plans_in(files)[-1]
     wanted = dict(files)
-    delete_unneeded(copy_of(shop, wanted).layout, last, 1)
+    delete_unneeded(copy_of(destination, wanted).paths, last, 1)
     for turns in range(0, 60, 12):
         left = dict(files)
 
         def work(around: Interceptor, left: Files = left) -> Deleted:
-            return delete_unneeded(copy_of(shop, left, around).layout, last, 1)
+            return delete_unneeded(copy_of(destination, left, around).paths, last, 1)
 
         actors = [Actor(work), Actor(work)]
         run_in_turns(actors, [*[0] * turns, *[1] * 500])
         assert [actor.error for actor in actors] == [None, None]
         assert left.keys() == wanted.keys()
-        assert LedgerReader(copy_of(shop, left).layout).has_lease(last) is False
+        assert LedgerReader(copy_of(destination, left).paths).has_lease(last) is False
 
 
-def test_a_plan_that_is_committed_and_deleted_while_another_run_plans_is_not_submitted_again():
+def test_a_plan_deleted_while_another_run_plans_is_not_repeated():
     before: Files = {}
-    shop = shop_of(before, keep_plans=1)
-    left = shop.plan(CATALOG)  # a run that dies before it publishes
+    destination = destination_of(before, keep_plans=1)
+    left = destination.plan(CATALOG)  # a run that dies before it publishes
     left.work({"b": "pending", "c": "lost"})
     left.check()
-    newer = shop.plan(CATALOG)
+    newer = destination.plan(CATALOG)
     newer.work()
     newer.check()
     for place in itertools.count():
@@ -523,10 +508,10 @@ def test_a_plan_that_is_committed_and_deleted_while_another_run_plans_is_not_sub
             effect: Callable[[], Any], place: int = place, files: Files = files, counting: Counting = counting
         ) -> Any:
             if counting.calls == place:
-                replace(newer, shop=copy_of(shop, files)).publish()
+                replace(newer, destination=copy_of(destination, files)).publish()
             return counting(effect)
 
-        one = copy_of(shop, files, around, only=f"{ROOT}/plans/{left.plan_id}")
+        one = copy_of(destination, files, around, only=f"{ROOT}/plans/{left.plan_id}")
         run = one.plan(CATALOG, now=newer.now + 60, dag_id="other")
         if counting.calls <= place:
             return

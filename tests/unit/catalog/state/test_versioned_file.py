@@ -30,17 +30,13 @@ from airflow_provider_bgrep.client import without_waiting
 from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
 from airflow_provider_bgrep.storage import names_in, put_bytes, storage_path
 
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
 Names = list[str]
 
 
 class LostError(BgRepStateError):
     """What the subject is given for damaged files."""
-
-
-@pytest.fixture(autouse=True)
-def no_waiting() -> Iterator[None]:
-    with without_waiting():
-        yield
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
@@ -156,7 +152,7 @@ def test_a_number_has_more_than_eight_digits_if_need_be(place):
     assert log.latest() == ["a", "b"]
 
 
-def test_after_fifty_lost_races_the_error_says_that_a_retry_helps(place):
+def test_after_fifty_lost_races_the_error_suggests_a_retry(place):
     log = log_in(place)
     calls = []
 
@@ -274,7 +270,7 @@ def test_killed_at_any_call_a_commit_is_made_or_is_not():
     assert sorted(map(len, seen)) == [1] * (len(seen) - 1) + [2]
 
 
-def test_killed_at_any_call_of_expiry_what_stays_is_whole_and_the_next_completes_it():
+def test_killed_at_any_call_of_expire_the_next_completes_it():
     files: dict[str, bytes] = {}
     log = log_of(files)
     for number in range(1, 6):
@@ -327,7 +323,7 @@ def calls_of_one() -> int:
     return counting.calls
 
 
-def test_two_writers_in_every_order_of_their_calls_lose_no_commit():
+def test_two_writers_in_every_order_of_calls_lose_no_commit():
     count = calls_of_one()
     for places in itertools.combinations(range(2 * count), count):
         files: dict[str, bytes] = {}
@@ -338,7 +334,7 @@ def test_two_writers_in_every_order_of_their_calls_lose_no_commit():
 
 @settings(deadline=None, max_examples=1000 if settings.get_current_profile_name() == "thorough" else 100)
 @given(turns=st.lists(st.integers(0, 2), max_size=60))
-def test_three_writers_in_any_order_of_their_calls_lose_no_commit(turns: list[int]):
+def test_three_writers_in_any_order_of_calls_lose_no_commit(turns: list[int]):
     files: dict[str, bytes] = {}
     with without_waiting():
         actors = writers(files, "xyz")

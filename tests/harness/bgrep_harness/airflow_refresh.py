@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A shop whose catalog a real Airflow refreshes."""
+"""Runs of a catalog on a real Airflow."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ DAG_ID, GENERATE = "catalog_runs", "refresh.shards.generate"
 
 
 @dataclass
-class Shop:
-    """A catalog and its destination.
+class AirflowRefresh:
+    """A catalog that a real Airflow refreshes, and its destination.
 
     :param stack: Airflow and the emulator.
     :param bill: the emulator's counters since the test started.
@@ -39,7 +39,7 @@ class Shop:
     runs: list[str] = field(default_factory=list)
 
     def rows(self, images: Images, count: int) -> list[dict[str, Any]]:
-        """Return distinct rows, which differ from those of other shops too."""
+        """Return distinct rows, which differ from those of other catalogs too."""
         name = self.root.rpartition("/")[2]
         return [
             {
@@ -184,7 +184,7 @@ class Shop:
 
     @property
     def submitted(self) -> Counter[str]:
-        """How often the emulator accepted each prompt of this shop."""
+        """How often the emulator accepted each prompt of this catalog."""
         name = self.root.rpartition("/")[2]
         return Counter(
             prompt for job in self.stack.emulator.jobs for prompt in job["prompts"] if f" {name} " in prompt
