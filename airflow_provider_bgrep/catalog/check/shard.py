@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bgrep.catalog.check.comparison import Judgement, judge
+from airflow_provider_bgrep.catalog.check.comparison import Judgment, judge
 from airflow_provider_bgrep.catalog.model.states import Verdict
 from airflow_provider_bgrep.catalog.source.images import connection_settings, fetch
 from airflow_provider_bgrep.catalog.state.recovery import derive_shard

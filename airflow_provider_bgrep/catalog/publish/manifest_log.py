@@ -11,7 +11,7 @@ tombstones, and lists of images to delete. The header of a number names the toke
 it.
 
 Nothing that a manifest still names is deleted by the run that commits the next one: files of deleted rows go
-once a later manifest is in force, other files once no kept manifest names them.
+once a later manifest is committed, other files once no kept manifest names them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from airflow_provider_bgrep.catalog.state.manifest import (
     DamagedManifestError,
     Header,
     copied_header,
-    header_in_force,
+    current_header,
     header_log,
 )
 from airflow_provider_bgrep.catalog.state.versioned_file import split_expired
@@ -88,9 +88,9 @@ class ManifestLog:
     :param paths: the catalog's paths.
     """
 
-    def __init__(self, layout: CatalogPaths) -> None:
-        self._layout, self._folder = layout, layout.manifests
-        self._file = header_log(layout)
+    def __init__(self, paths: CatalogPaths) -> None:
+        self._paths, self._folder = paths, paths.manifests
+        self._file = header_log(paths)
         self._known: dict[int, Header] = {}  # a header never changes
 
     def latest(self) -> Header | None:
@@ -99,7 +99,7 @@ class ManifestLog:
         :raises DamagedManifestError: if it is missing or cannot be read.
         :raises InvalidInput: if the destination has a ``manifest.json`` that this package did not write.
         """
-        return header_in_force(self._layout, self._file)
+        return current_header(self._paths, self._file)
 
     def commit(self, change: Callable[[Header | None, int], Header | None]) -> Header | None:
         """Commit a manifest.
@@ -116,12 +116,10 @@ class ManifestLog:
     def update_copy(self) -> None:
         """Make ``manifest.json`` a copy of the newest header."""
         while (header := self._file.latest()) is not None:
-            data = get_bytes(self._layout.manifest)
-            copy = None if data is None else copied_header(self._layout, data)
+            data = get_bytes(self._paths.manifest)
+            copy = None if data is None else copied_header(self._paths, data)
             if data is not None and copy is None:
-                _log.warning(
-                    "%s is damaged. Repaired from manifest %d.", self._layout.manifest, header.number
-                )
+                _log.warning("%s is damaged. Repaired from manifest %d.", self._paths.manifest, header.number)
             if (
                 copy is None
                 or copy.number < header.number
@@ -135,7 +133,7 @@ class ManifestLog:
     def expire(self, images: Collection[str] = (), since: int = 0) -> None:
         """Delete files that nobody needs any more. A failure is logged, and left to the next run.
 
-        :param images: images that this run has copied, and that the manifest in force does not name.
+        :param images: images that this run has copied, and that the current manifest does not name.
         :param since: the first manifest that may name them: another task of the same plan may have committed
             it.
         """
@@ -152,15 +150,15 @@ class ManifestLog:
         """Those of some images that one of the manifests from a number on names."""
         named = set[str]()
         for header in self._headers(one for one in self._file.numbers() if one >= number).values():
-            with open_writer(self._layout, header) as writer:
+            with open_writer(self._paths, header) as writer:
                 named |= writer.named(images)
         return named
 
     def _expire(self) -> None:
         listed = list(_listed(names_in(self._folder)))
         headers = self._headers(one.number for one in listed if one.kind == "json")
-        data = get_bytes(self._layout.manifest)
-        copy = None if data is None else copied_header(self._layout, data)
+        data = get_bytes(self._paths.manifest)
+        copy = None if data is None else copied_header(self._paths, data)
         if not headers or copy is None:
             return
         expired, kept = split_expired(list(headers), KEEP_MANIFESTS, copy.number)
@@ -201,7 +199,7 @@ def due_lists(
 ) -> tuple[list[ManifestFile], list[ManifestFile]]:
     """Lists of images: those whose images can be deleted now, and those that have to wait.
 
-    Images of rows that manifest n deleted stay until a later one is in force: a consumer may be reading
+    Images of rows that manifest n deleted stay until a later one is committed: a consumer may be reading
     manifest n - 1. Images that manifest n dropped stay until that one expires.
 
     :param headers: by number.

@@ -79,8 +79,8 @@ def open_writer(paths: CatalogPaths, base: Header | None) -> Iterator[ManifestWr
     :param base: the current manifest; ``None`` before the first.
     """
     with tempfile.TemporaryDirectory(prefix="bgrep-") as folder, contextlib.ExitStack() as stack:
-        local = None if base is None else stack.enter_context(open_rows(layout, base))
-        writer = ManifestWriter(layout, base, Path(folder), local)
+        local = None if base is None else stack.enter_context(open_rows(paths, base))
+        writer = ManifestWriter(paths, base, Path(folder), local)
         stack.callback(writer.db.close)
         yield writer
 
@@ -106,7 +106,7 @@ class ManifestWriter:
             self.db.execute(f"CREATE VIEW old AS SELECT {_COLUMNS} FROM {rows_of(local)}")
         self.db.execute("CREATE TABLE tombstones (name VARCHAR, planned_by VARCHAR)")
         if base is not None and TOMBSTONES in base.sha256:
-            path = layout.manifests / base.file(TOMBSTONES)
+            path = paths.manifests / base.file(TOMBSTONES)
             try:
                 with local_copy(path) as copy:
                     self.db.execute(f"INSERT INTO tombstones FROM {rows_of(copy)}")
@@ -154,7 +154,7 @@ class ManifestWriter:
         published_at: str,
         oldest_plan: str = "",
     ) -> Header:
-        """Upload the files of the next manifest. It is in force once its header is committed.
+        """Upload the files of the next manifest. It is the current one once its header is committed.
 
         :param keep_versions: how many versions of a row's image stay, the current one included.
         :param plan: ``plan_id``, ``run_id`` and ``dag_id``.

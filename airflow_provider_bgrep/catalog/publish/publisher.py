@@ -2,10 +2,10 @@
 """Publishes images: copies them to where consumers read, then commits the manifest that names them.
 
 A run can be killed after each of these steps, and a retry completes it: compute the change; copy new images;
-upload the next manifest's files; commit its header, which puts it in force; update the copy
+upload the next manifest's files; commit its header, which makes it the current one; update the copy
 ``manifest.json``; delete what nobody needs any more. A path is used for one image of one plan only: another
 image of a row, and the same image published again by a later plan, has another path. So what a manifest names
-never changes, caches may keep it for ever, and a file that is deleted late is never one of a newer manifest.
+never changes, caches may keep it forever, and a file that is deleted late is never one of a newer manifest.
 
 What is copied is what was checked: the bytes of an image are compared with its checksum before they are
 published.
@@ -116,7 +116,7 @@ class PublishPlan:
     ) -> Change:
         """Compute how the manifest is to change.
 
-        :param current: rows of the manifest in force, by name: at least those that are wanted or removed.
+        :param current: rows of the current manifest, by name: at least those that are wanted or removed.
         :param wanted: images to publish, by row name.
         :param removed: names of rows that the catalog does not name any more.
         :param tombstones: plans that deleted rows, by row name.
@@ -215,7 +215,7 @@ def publish(
             wanted[entry["name"]] = WantedImage.of(entry)
         except Exception as error:  # one row must not stop the others
             failed[entry["name"]] = f"the ledger entry names no image: {_reason(error)}"
-    publisher = _Publisher(layout, wanted, failed, PublishPlan(plan, rules, ""), oldest_plan)
+    publisher = _Publisher(paths, wanted, failed, PublishPlan(plan, rules, ""), oldest_plan)
     # A row that is in both lists is in the catalog again.
     return publisher.publish(sorted(set(removed) - wanted.keys() - failed.keys()))
 
@@ -229,9 +229,9 @@ class _Publisher:
         plan: PublishPlan,
         oldest_plan: str,
     ) -> None:
-        self._layout, self._wanted, self._failed = layout, wanted, failed
+        self._paths, self._wanted, self._failed = paths, wanted, failed
         self._plan, self._oldest_plan = plan, oldest_plan
-        self._log = ManifestLog(layout)
+        self._log = ManifestLog(paths)
         self._copied: set[str] = set()
         self._deleted: set[str] = set()
         self._first_number = 0
@@ -259,7 +259,7 @@ class _Publisher:
         def successor(base: Header | None, number: int) -> Header | None:
             nonlocal after
             self._first_number = self._first_number or number
-            with open_writer(self._layout, base) as writer:
+            with open_writer(self._paths, base) as writer:
                 current = writer.rows([*self._wanted, *removed])
                 tombstones = writer.tombstones([*self._wanted, *removed])
                 plan = replace(self._plan, published_at=datetime.now(UTC).isoformat(timespec="seconds"))

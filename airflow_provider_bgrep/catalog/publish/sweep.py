@@ -141,7 +141,7 @@ def _wrong_checksum(paths: CatalogPaths, row: Row) -> str:
 
 
 def _still_live(paths: CatalogPaths, header: Header, rows: Mapping[str, Row]) -> set[str]:
-    """Names of the rows that the manifest in force still publishes under the same path."""
+    """Names of the rows that the current manifest still publishes under the same path."""
     with open_writer(paths, header) as writer:
         current = writer.rows(list(rows))
     return {

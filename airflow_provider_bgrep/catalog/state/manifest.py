@@ -167,10 +167,10 @@ class Header:
         return header
 
 
-def header_log(layout: CatalogPaths) -> VersionedFile[Header]:
-    """The numbered headers; the highest number is in force."""
+def header_log(paths: CatalogPaths) -> VersionedFile[Header]:
+    """The numbered headers; the highest number is the current one."""
     return VersionedFile[Header](
-        layout.manifests,
+        paths.manifests,
         "",
         encode=lambda header, number: header.to_bytes(),
         decode=lambda data, number, path: Header.from_bytes(data, path),
@@ -178,8 +178,8 @@ def header_log(layout: CatalogPaths) -> VersionedFile[Header]:
     )
 
 
-def header_in_force(layout: CatalogPaths, headers: VersionedFile[Header] | None = None) -> Header | None:
-    """The header of the manifest in force; ``None`` before the first. Of it and its copy, one may be damaged.
+def current_header(paths: CatalogPaths, headers: VersionedFile[Header] | None = None) -> Header | None:
+    """The header of the current manifest; ``None`` before the first. Of it and its copy, one may be damaged.
 
     A damaged header is written again from ``manifest.json``, if that is its copy.
 
@@ -187,20 +187,20 @@ def header_in_force(layout: CatalogPaths, headers: VersionedFile[Header] | None 
     :raises DamagedManifestError: if it is missing, or cannot be read.
     :raises InvalidInput: if the destination has a ``manifest.json`` that this package did not write.
     """
-    headers = headers or header_log(layout)
+    headers = headers or header_log(paths)
     # The copy is read first: its number is then in a listing that is made later.
-    data = get_bytes(layout.manifest)
+    data = get_bytes(paths.manifest)
     number = headers.latest_number()
-    copy = None if data is None else copied_header(layout, data)
+    copy = None if data is None else copied_header(paths, data)
     if data is not None and copy is None and not number:
         what = (
-            f"{layout.manifest} exists, and was not written by this package. "
+            f"{paths.manifest} exists, and was not written by this package. "
             "Give a folder that nothing else writes to"
         )
         raise InvalidInput([Problem("destination", what)])
     if copy is not None and copy.number > number:
         raise DamagedManifestError(
-            f"{layout.manifest} is a copy of manifest {copy.number}, which {layout.manifests} does not "
+            f"{paths.manifest} is a copy of manifest {copy.number}, which {paths.manifests} does not "
             "have. Restore that folder. Or delete the copy; then every row is published again."
         )
     try:
@@ -208,31 +208,31 @@ def header_in_force(layout: CatalogPaths, headers: VersionedFile[Header] | None 
     except DamagedManifestError as error:
         if copy is None or copy.number != number:
             raise DamagedManifestError(f"{error} {_REMEDY}") from None
-        _log.warning("%s Repaired from %s.", error, layout.manifest)
+        _log.warning("%s Repaired from %s.", error, paths.manifest)
         put_bytes(copy.to_bytes(), headers.path(number))
         return copy
 
 
-def copied_header(layout: CatalogPaths, data: bytes) -> Header | None:
+def copied_header(paths: CatalogPaths, data: bytes) -> Header | None:
     """The header in ``manifest.json``; ``None`` if it cannot be read.
 
     :param data: content of the file.
     """
     try:
-        return Header.from_bytes(data, layout.manifest)
+        return Header.from_bytes(data, paths.manifest)
     except DamagedManifestError:
         return None
 
 
 @contextlib.contextmanager
-def open_rows(layout: CatalogPaths, header: Header) -> Iterator[str]:
+def open_rows(paths: CatalogPaths, header: Header) -> Iterator[str]:
     """The rows of a manifest as a local Parquet file, for as long as the context lasts.
 
     A lost or damaged Parquet file is written again from the JSON lines, which contain the same rows.
 
     :raises DamagedManifestError: if neither can be read.
     """
-    path = layout.manifests / header.file("parquet")
+    path = paths.manifests / header.file("parquet")
     with contextlib.ExitStack() as stack:
         try:
             local = stack.enter_context(local_copy(path))
@@ -240,7 +240,7 @@ def open_rows(layout: CatalogPaths, header: Header) -> Iterator[str]:
         except FileNotFoundError:
             local, damage = "", "it cannot be found"
         if damage:
-            local = stack.enter_context(_rebuilt_rows(layout, header, f"{path} is damaged: {damage}"))
+            local = stack.enter_context(_rebuilt_rows(paths, header, f"{path} is damaged: {damage}"))
         yield local
 
 
@@ -258,9 +258,9 @@ def _damage(local: str, header: Header, kind: str) -> str:
 
 
 @contextlib.contextmanager
-def _rebuilt_rows(layout: CatalogPaths, header: Header, damage: str) -> Iterator[str]:
+def _rebuilt_rows(paths: CatalogPaths, header: Header, damage: str) -> Iterator[str]:
     """The rows of a manifest from its JSON lines, as a local Parquet file; replaces the damaged file."""
-    lines = layout.manifests / header.file("jsonl")
+    lines = paths.manifests / header.file("jsonl")
     columns = ", ".join(f"{quoted(one.name)}: {quoted(one.type)}" for one in MANIFEST)
     names = ", ".join(f'"{one.name}"' for one in MANIFEST)
     with tempfile.TemporaryDirectory(prefix="bgrep-") as folder:
@@ -277,7 +277,7 @@ def _rebuilt_rows(layout: CatalogPaths, header: Header, damage: str) -> Iterator
         except FileNotFoundError:
             raise DamagedManifestError(f"{damage}. {lines} cannot be found either. {_REMEDY}") from None
         _log.warning("%s. Repaired from %s.", damage, lines)
-        put_bytes(Path(rebuilt).read_bytes(), layout.manifests / header.file("parquet"))
+        put_bytes(Path(rebuilt).read_bytes(), paths.manifests / header.file("parquet"))
         yield rebuilt
 
 
@@ -287,11 +287,11 @@ def read_manifest(destination: str | ObjectStoragePath) -> Iterator[dict[str, An
     :param destination: the folder that contains ``manifest.json``.
     :raises DamagedManifestError: if the manifest cannot be read.
     """
-    layout = CatalogPaths(storage_path(destination))
-    data = get_bytes(layout.manifest)
+    paths = CatalogPaths(storage_path(destination))
+    data = get_bytes(paths.manifest)
     if data is None:
         return
-    path = layout.manifests / Header.from_bytes(data, layout.manifest).file("parquet")
+    path = paths.manifests / Header.from_bytes(data, paths.manifest).file("parquet")
     try:
         with local_copy(path) as local:
             for batch in pq.ParquetFile(local).iter_batches(_BATCH):
@@ -306,7 +306,7 @@ def live_rows(db: duckdb.DuckDBPyConnection, paths: CatalogPaths) -> Iterator[No
 
     The view can be used for as long as the context lasts.
     """
-    header = header_in_force(layout)
+    header = current_header(paths)
     if header is None:
         nothing = "NULL::VARCHAR"
         db.execute(
@@ -315,7 +315,7 @@ def live_rows(db: duckdb.DuckDBPyConnection, paths: CatalogPaths) -> Iterator[No
         )
         yield
         return
-    with open_rows(layout, header) as local:
+    with open_rows(paths, header) as local:
         db.execute(
             "CREATE OR REPLACE VIEW live AS SELECT name, sku, view, request_hash "
             f"FROM {rows_of(local)} WHERE status = '{Status.LIVE.value}'"
@@ -328,10 +328,10 @@ def published_by(paths: CatalogPaths, plan_id: str) -> dict[str, str]:
 
     DuckDB selects them: a manifest may have a million rows that other plans published.
     """
-    header = header_in_force(layout)
+    header = current_header(paths)
     if header is None:
         return {}
-    with open_rows(layout, header) as local, duckdb.connect() as db:
+    with open_rows(paths, header) as local, duckdb.connect() as db:
         found = db.execute(f"SELECT name, path FROM {rows_of(local)} WHERE plan_id = ?", [plan_id])
         return dict(found.fetchall())
 

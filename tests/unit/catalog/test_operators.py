@@ -110,7 +110,7 @@ def test_errors_of_libraries_never_leave_a_task():
             raise error
 
 
-def test_the_report_fails_if_publish_did_not_end_and_is_written_and_closes_the_plan(emulator, tmp_path):
+def test_the_report_fails_and_closes_the_plan_if_publish_died(emulator, tmp_path):
     ti = planned(tmp_path / "shop")
     plan_id = ti.pushed["plan"]["plan_id"]
     report = BgRepReportOperator(task_id="report", destination=str(tmp_path / "shop"), plan_id=plan_id)

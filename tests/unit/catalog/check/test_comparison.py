@@ -442,7 +442,7 @@ def test_without_a_mask_all_but_the_product_is_checked():
     assert found.thumbs.mask is None
 
 
-def test_without_a_mask_an_image_that_fails_another_check_is_flagged():
+def test_without_a_mask_a_failed_check_is_flagged():
     it = scene("bottle")
     found = judge(sample("bottle")[0], None, [encoded(it.source)], Thresholds())
     assert (found.verdict, found.chosen) == (Verdict.FLAGGED, None)

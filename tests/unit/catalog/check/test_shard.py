@@ -48,7 +48,7 @@ class Failing(Checker):
     "error",
     [Unforeseen("at https://shop.example/a.jpg?Signature=s3cr3t"), MemoryError(), RecursionError("deep")],
 )
-def test_a_row_that_raises_anything_is_unchecked_and_the_others_are_published(shop, step, error):
+def test_a_row_that_raises_anything_is_unchecked_alone(shop, step, error):
     run = shop.plan(CATALOG)
     run.work()
     counts = check_shard(run.store, 0, Failing(run, step, error))
@@ -66,10 +66,10 @@ def test_a_row_that_raises_anything_is_unchecked_and_the_others_are_published(sh
 
 
 @pytest.mark.parametrize("harm", ["lost", "flipped"])
-def test_an_image_that_is_not_what_was_saved_is_unchecked_and_named(shop, harm):
+def test_an_image_that_is_not_what_was_saved_is_unchecked(shop, harm):
     run = shop.plan([row("mug")])
     run.work()
-    (path,) = map(storage_path, shop.layout.images.fs.find(shop.layout.images.path))
+    (path,) = map(storage_path, shop.paths.images.fs.find(shop.paths.images.path))
     data = get_bytes(path) or b""
     if harm == "lost":
         remove(path)

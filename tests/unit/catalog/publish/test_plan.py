@@ -32,8 +32,8 @@ def local(tmp_path) -> Destination:
 
 
 def image(shop: Destination, name: str) -> Any:
-    (path,) = (one["path"] for one in read_manifest(shop.layout.destination) if one["name"] == name)
-    return shop.layout.destination / path
+    (path,) = (one["path"] for one in read_manifest(shop.paths.destination) if one["name"] == name)
+    return shop.paths.destination / path
 
 
 def flip(path: Any) -> bytes:
@@ -50,10 +50,10 @@ def test_the_marker_is_written_last_and_removed_first(local):
     run.publish()
     assert run.store.is_published
     assert run.store.publish_result()["counts"]["published"] == 3
-    header = local.layout.manifests / "00000001.json"
+    header = local.paths.manifests / "00000001.json"
     data = get_bytes(header)
     put_bytes(b"{", header)
-    put_bytes(b"{", local.layout.manifest)
+    put_bytes(b"{", local.paths.manifest)
     with pytest.raises(BgRepStateError):
         run.publish()
     assert not run.store.is_published
@@ -66,9 +66,9 @@ def test_a_plan_is_closed_at_the_end_of_its_run_finished_or_not(local):
     run = local.plan(CATALOG)
     run.work({"mug": "never", "vase": "pending"})
     run.check()
-    assert LedgerReader(local.layout).has_lease(run.plan_id)
+    assert LedgerReader(local.paths).has_lease(run.plan_id)
     run.publish()
-    assert not LedgerReader(local.layout).has_lease(run.plan_id)
+    assert not LedgerReader(local.paths).has_lease(run.plan_id)
     second = local.plan(CATALOG, now=run.now + 60)
     assert second.states == {"mug": "new", "vase": "pending"}
 
@@ -88,12 +88,12 @@ def test_lost_published_files_are_restored_from_their_originals(shop, harm):
     assert sum(shop.billed.values()) == 3
 
 
-def test_a_lost_file_without_an_original_is_reported_in_every_run_that_verifies_it(local):
+def test_a_lost_file_without_an_original_is_reported(local):
     local.refresh(CATALOG)
     path = image(local, "mug")
     before = get_bytes(path)
     remove(path)
-    for entry in local.layout.images.fs.find(local.layout.images.path):
+    for entry in local.paths.images.fs.find(local.paths.images.path):
         original = storage_path(entry)
         if get_bytes(original) == before:
             flip(original)
@@ -112,21 +112,21 @@ def test_a_sweep_goes_on_where_the_last_one_stopped(local, monkeypatch):
     local.refresh([row(name) for name in names])  # has verified sku0 and sku1, and sku0 by checksum
     for name in names:
         remove(image(local, name))
-    healed = [sweep(local.layout).healed for _ in range(3)]
+    healed = [sweep(local.paths).healed for _ in range(3)]
     assert healed[0] == ["sku1", "sku2", "sku3"]
     assert sorted({name for some in healed for name in some}) == names
-    remove(local.layout.sweep)
-    put_bytes(b"{", local.layout.sweep)
-    assert sweep(local.layout).healed == []
+    remove(local.paths.sweep)
+    put_bytes(b"{", local.paths.sweep)
+    assert sweep(local.paths).healed == []
 
 
-def test_an_original_that_changed_since_the_check_is_not_published(local):
+def test_an_original_that_changed_is_not_published(local):
     run = local.plan(CATALOG)
     run.work()
     run.check()
     original = next(
         storage_path(path)
-        for path in local.layout.images.fs.find(local.layout.images.path)
+        for path in local.paths.images.fs.find(local.paths.images.path)
         if (get_bytes(storage_path(path)) or b"").startswith(b"mug ")
     )
     data = flip(original)
@@ -169,7 +169,7 @@ def test_rows_that_were_not_compared_wait_for_a_person(local):
     assert sum(local.billed.values()) == 3
 
 
-def test_rows_that_were_not_compared_are_published_where_the_user_chose_so(local):
+def test_rows_that_were_not_compared_are_published_if_chosen(local):
     refreshed(local, publish={"publish_unmasked": True})
     assert set(local.published()) == {"lamp", "mug", "vase"}
 
@@ -177,7 +177,7 @@ def test_rows_that_were_not_compared_are_published_where_the_user_chose_so(local
 # --- a plan that is late ----------------------------------------------------------------------------
 
 
-def test_a_publish_task_that_is_cleared_does_not_bring_deleted_rows_back(local):
+def test_a_cleared_publish_does_not_bring_deleted_rows_back(local):
     delete = {"publish": {"on_removed": "delete", "max_removed_share": 1}}
     first = local.refresh(CATALOG, **delete)
     second = local.refresh(CATALOG[:2], **delete)

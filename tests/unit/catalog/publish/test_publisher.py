@@ -127,7 +127,7 @@ def local(tmp_path) -> CatalogPaths:
     return CatalogPaths(storage_path(str(tmp_path / "shop")))
 
 
-def plan(night: int) -> dict[str, str]:
+def plan(run: int) -> dict[str, str]:
     return {
         "plan_id": f"202501{run:02}T020000-{run:08x}",
         "run_id": f"scheduled__2025-01-{run:02}",
@@ -391,47 +391,47 @@ def test_a_deleted_row_is_gone_with_all_its_versions(paths):
         publish(paths, entries, [], DELETE, plan=plan(run))
     counts = publish(paths, [], ["mug"], DELETE, plan=plan(3)).counts
     assert (counts["deleted"], counts["retired"], counts["live"]) == (1, 0, 1)
-    (row,) = seen(layout)
-    assert len(images_of(layout)) == 3, "a consumer may be reading the manifest before"
-    publish(layout, [bought(layout, "vase")], [], DELETE, plan=plan(4))
-    assert images_of(layout) == {row["path"], rows_of(layout)["vase"]["path"]}
-    assert not any(name.endswith(".txt") for name in names_in(layout.manifests) if "deleted" in name)
+    (row,) = seen(paths)
+    assert len(images_of(paths)) == 3, "a consumer may be reading the manifest before"
+    publish(paths, [entry_of(paths, "vase")], [], DELETE, plan=plan(4))
+    assert images_of(paths) == {row["path"], rows_of(paths)["vase"]["path"]}
+    assert not any(name.endswith(".txt") for name in names_in(paths.manifests) if "deleted" in name)
 
 
 @pytest.mark.parametrize("rules", [DELETE, KEEP])
-def test_an_older_plan_does_not_bring_back_a_row_that_a_newer_one_has_deleted(layout, rules):
-    entry = bought(layout, "mug")
-    publish(layout, [entry], [], DELETE, plan=plan(1), oldest_plan=plan(1)["plan_id"])
-    publish(layout, [], ["mug"], DELETE, plan=plan(3), oldest_plan=plan(1)["plan_id"])
+def test_an_older_plan_does_not_bring_back_a_deleted_row(paths, rules):
+    entry = entry_of(paths, "mug")
+    publish(paths, [entry], [], DELETE, plan=plan(1), oldest_plan=plan(1)["plan_id"])
+    publish(paths, [], ["mug"], DELETE, plan=plan(3), oldest_plan=plan(1)["plan_id"])
     for late in (1, 2, 1):
-        published = publish(layout, [entry], [], rules, plan=plan(late), oldest_plan=plan(1)["plan_id"])
+        published = publish(paths, [entry], [], rules, plan=plan(late), oldest_plan=plan(1)["plan_id"])
         assert published.counts == counts_of(unchanged=1)
         assert published.failed == []
-        assert seen(layout) == []
-    again = publish(layout, [entry], [], rules, plan=plan(4), oldest_plan=plan(4)["plan_id"])
+        assert seen(paths) == []
+    again = publish(paths, [entry], [], rules, plan=plan(4), oldest_plan=plan(4)["plan_id"])
     assert again.counts == counts_of(published=1, live=1)
-    assert publish(layout, [], ["mug"], DELETE, plan=plan(3)).counts["deleted"] == 0
-    assert rows_of(layout)["mug"]["planned_by"] == plan(4)["plan_id"]
+    assert publish(paths, [], ["mug"], DELETE, plan=plan(3)).counts["deleted"] == 0
+    assert rows_of(paths)["mug"]["planned_by"] == plan(4)["plan_id"]
 
 
 def test_tombstones_go_once_no_older_plan_can_publish(local):
-    publish(local, [bought(local, "mug")], [], DELETE, plan=plan(1))
+    publish(local, [entry_of(local, "mug")], [], DELETE, plan=plan(1))
     publish(local, [], ["mug"], DELETE, plan=plan(2), oldest_plan=plan(1)["plan_id"])
     assert "tombstones.parquet" in ManifestLog(local).latest().sha256
-    publish(local, [bought(local, "vase")], [], DELETE, plan=plan(3), oldest_plan=plan(2)["plan_id"])
+    publish(local, [entry_of(local, "vase")], [], DELETE, plan=plan(3), oldest_plan=plan(2)["plan_id"])
     assert "tombstones.parquet" not in ManifestLog(local).latest().sha256
 
 
-def test_a_row_that_is_deleted_and_added_again_has_a_path_of_its_own(local):
+def test_a_row_added_again_has_a_path_of_its_own(local):
     paths = []
-    for night in (1, 3, 5):
-        publish(local, [bought(local, "mug")], [], ONE, plan=plan(night))
+    for run in (1, 3, 5):
+        publish(local, [entry_of(local, "mug")], [], ONE, plan=plan(run))
         paths.append(rows_of(local)["mug"]["path"])
-        publish(local, [], ["mug"], ONE, plan=plan(night + 1))
+        publish(local, [], ["mug"], ONE, plan=plan(run + 1))
     assert len(set(paths)) == 3
 
 
-def test_a_deleted_row_that_comes_back_is_not_removed_with_what_it_was(local):
+def test_a_deleted_row_that_returns_keeps_its_file(local):
     """Its path may be that of before, which an older list says to remove."""
     publish(local, [entry_of(local, "mug", "a")], [], ONE, plan=plan(1))
     publish(local, [entry_of(local, "mug", "b")], [], ONE, plan=plan(2))
@@ -509,8 +509,8 @@ def test_files_named_by_an_old_manifest_json_stay(local):
         def successor(base: Any, number: int, run: int = run) -> Any:
             with open_writer(local, base) as writer:
                 (row,) = writer.rows(["mug"]).values()
-                change = Change(rows=[{**row, "path": f"mug/{night}.png"}], dropped={row["path"]})
-                return writer.write(change, 1, plan(night), "2025-01-01T02:00:00+00:00")
+                change = Change(rows=[{**row, "path": f"mug/{run}.png"}], dropped={row["path"]})
+                return writer.write(change, 1, plan(run), "2025-01-01T02:00:00+00:00")
 
         assert log.commit(successor).number == run
         log.expire()
@@ -562,7 +562,7 @@ def test_a_list_that_was_tampered_with_removes_nothing_else(local, tmp_path):
     put_bytes(rows_of(local)["lamp"]["path"].encode(), local.manifests / "00000001-0123abcd.deleted.txt")
     images = names_in(local.images)
     publish(local, [], ["unknown"], ONE, plan=plan(2))
-    entry = bought(local, "vase")
+    entry = entry_of(local, "vase")
     publish(local, [entry], [], ONE, plan=plan(3))
     assert outside.read_bytes() == b"outside"
     assert images_of(local) > {path for path in before if not path.startswith("manifest")}
@@ -714,96 +714,11 @@ def test_hostile_skus_become_files_that_stay_in_their_folder(local):
     )
 
 
-def path_of(rules: PublishRules, sku: str, view: str = "main", **changes: Any) -> str:
-    row = {"name": f"{sku}/{view}", "sku": sku, "view": view, "width": 1, "height": 1, "seed": None}
-    return rules.path(
-        {**row, "request_hash": "c" * 32, "sha256": "0" * 64, "plan_id": "", **changes}, "png", ""
-    )
-
-
-@given(st.text(max_size=300), st.text(max_size=300))
-@example("manifests", "main")
-@example("雪" * 300, "雪" * 300)
-@example("CON", "nul.x")
-def test_any_sku_makes_a_path_that_every_store_takes(sku, view):
-    longest = PublishRules(filename_template="{sku}/{sku}-{view}-{version}-{request_hash}.{ext}")
-    for rules in (RETIRE, longest, PublishRules(filename_template="{view}/{sku}/{version}")):
-        parts = path_of(rules, sku, view).split("/")
-        assert parts[0].casefold() not in ("manifests", "manifest.json", "_bgrep")
-        for part in parts:
-            assert 0 < len(part.encode()) <= 255
-            assert safe_name(part, 255) == part
-            assert not part.endswith(".")
-            assert part.partition(".")[0].casefold() not in ("con", "nul", "prn", "aux", "com1")
-
-
-def test_two_rows_never_share_a_file_even_where_case_does_not_count():
-    paths = [path_of(RETIRE, sku, view) for sku in HOSTILE for view in ("main", "MAIN", *HOSTILE)]
-    assert len({path.casefold() for path in paths}) == len(paths)
-
-
-def test_a_template_may_name_all_there_is():
-    template = (
-        "shop/{sku}/{view}/" + "-".join(f"{{{name}}}" for name in TEMPLATE_FIELDS if name != "ext") + ".{ext}"
-    )
-    path = path_of(PublishRules(filename_template=template), "mug", "back", seed=5, width=640)
-    assert re.fullmatch(r"shop/mug/back/mug-back-[0-9a-f]{12}-c{12}-5-640-1\.png", path)
-
-
-@pytest.mark.parametrize(
-    ("template", "problem"),
-    [
-        ("{view}-{version}.{ext}", "has no folder {sku}"),
-        ("x{sku}/{version}.{ext}", "has no folder {sku}"),
-        ("{sku}/{view}.{ext}", "lacks {version}"),
-        ("{sku}/{version}/{view}.{ext}", "lacks {version}"),
-        ("{sku}/{version:.2}.{ext}", "with a format"),
-        ("{sku}/{version!r}.{ext}", "with a format"),
-        ("{sku}/{version}.{price}", "'price'; the fields are sku, view"),
-        ("{sku}/{version}-{}.{ext}", "''; the fields are"),
-        ("{sku}/{version}-{sku.x}", "'sku.x'"),
-        ("/{sku}/{version}", "besides fields"),
-        ("../{sku}/{version}", "besides fields"),
-        ("{sku}/./{version}", "besides fields"),
-        ("{sku}//{version}", "besides fields"),
-        ("{sku}/.{version}", "besides fields"),
-        ("{sku}/a b{version}", "besides fields"),
-        ("{sku}/a\\b{version}", "besides fields"),
-        ("{sku}/{{version}}{version}", "besides fields"),
-        ("{sku}/{version}.", "besides fields"),
-        ("manifests/{sku}/{version}", "which is not for images"),
-        ("_bgrep/{sku}/{version}", "which is not for images"),
-        ("Manifest.json/{sku}/{version}", "which is not for images"),
-        ("{sku}/{sku}{sku}{sku}{version}", "more than 250 bytes"),
-        ("{sku}/{version", "cannot be read"),
-        ("", "has no folder"),
-        (None, "is not text"),
-    ],
-)
-def test_a_template_that_cannot_work_is_refused(template, problem):
-    with pytest.raises(InvalidInput, match=re.escape(problem)):
-        PublishRules(filename_template=template)
-
-
-def test_all_that_is_wrong_with_the_rules_is_reported_at_once():
-    with pytest.raises(InvalidInput) as caught:
-        PublishRules(filename_template="{view}", keep_versions=0, on_removed="burn")
-    assert [one.where for one in caught.value.problems] == [
-        *("filename_template", "filename_template", "keep_versions", "on_removed")
-    ]
-
-
-@pytest.mark.parametrize("versions", [0, -1, 1001, 1.5, "3", True, None])
-def test_a_number_of_versions_that_is_none_is_refused(versions):
-    with pytest.raises(InvalidInput, match="keep_versions"):
-        PublishRules(keep_versions=versions)
-
-
-def test_a_destination_may_be_called_anything_that_a_file_system_takes(tmp_path):
-    layout = CatalogPaths(storage_path(str(tmp_path / "it's [a] *shop*?" / "status=live" / "x")))
-    for night in (1, 2):
-        publish(layout, [bought(layout, f"mug{night}")], ["mug1"], ONE, plan=plan(night))
-    (row,) = seen(layout)
+def test_a_destination_may_have_any_name_of_the_file_system(tmp_path):
+    paths = CatalogPaths(storage_path(str(tmp_path / "it's [a] *shop*?" / "status=live" / "x")))
+    for run in (1, 2):
+        publish(paths, [entry_of(paths, f"mug{run}")], ["mug1"], ONE, plan=plan(run))
+    (row,) = seen(paths)
     assert row["name"] == "mug2"
     assert published_by(paths, plan(2)["plan_id"]) == {"mug2": row["path"]}
 
@@ -914,31 +829,31 @@ MANY = 10_000
 @pytest.mark.thorough
 @pytest.mark.parametrize("what", ["same", "other"])
 @pytest.mark.parametrize("slow", ["who deletes", "who adds"])
-def test_a_row_that_is_deleted_and_added_again_is_whole_at_every_interleaving(slow, what):
+def test_a_row_added_again_is_whole_at_every_interleaving(slow, what):
     """J3: one run cleans up after a deleted row, and another one publishes the row again."""
     deletes = {"entries": ["other"], "removed": ["mug"], "rules": ONE, "plan": plan(3)}
     adds = {"entries": ["mug"], "removed": [], "rules": ONE, "plan": plan(4)}
     first, second = (deletes, adds) if slow == "who deletes" else (adds, deletes)
     for n in range(MANY):
-        layout = CatalogPaths(storage_path(f"interleaved://bucket/{slow[4:]}-{what}/{n}"))
+        paths = CatalogPaths(storage_path(f"interleaved://bucket/{slow[4:]}-{what}/{n}"))
 
-        def run(work: dict[str, Any], layout: CatalogPaths = layout) -> None:
-            publish(layout, **{**work, "entries": [bought(layout, sku, what) for sku in work["entries"]]})
+        def publish_work(work: dict[str, Any], paths: CatalogPaths = paths) -> None:
+            publish(paths, **{**work, "entries": [entry_of(paths, sku, what) for sku in work["entries"]]})
 
         Interleaved.happens = None
-        publish(layout, [bought(layout, "mug", "old"), bought(layout, "stays")], [], ONE, plan=plan(1))
-        publish(layout, [bought(layout, "mug", "same")], [], ONE, plan=plan(2))
-        Interleaved.left, Interleaved.happens = n, lambda: run(second)
-        run(first)
+        publish(paths, [entry_of(paths, "mug", "old"), entry_of(paths, "stays")], [], ONE, plan=plan(1))
+        publish(paths, [entry_of(paths, "mug", "same")], [], ONE, plan=plan(2))
+        Interleaved.left, Interleaved.happens = n, lambda: publish_work(second)
+        publish_work(first)
         if Interleaved.happens is not None:
             Interleaved.happens = None
             assert n > 15
             break
-        for night in (5, 6, 7):
-            names = {row["name"] for row in seen(layout)}
+        for run in (5, 6, 7):
+            names = {row["name"] for row in seen(paths)}
             # Who adds an image that is live changes nothing; the plan would not have asked for it.
             assert names == {"mug", "stays", "other"} or (what == "same" and names == {"stays", "other"})
-            publish(layout, [bought(layout, "other", str(night))], [], ONE, plan=plan(night))
+            publish(paths, [entry_of(paths, "other", str(run))], [], ONE, plan=plan(run))
 
 
 # --- death ----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from bgrep_harness.runs import Destination, row
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.state.manifest import (
     DamagedManifestError,
-    header_in_force,
+    current_header,
     live_rows,
     published_by,
     read_manifest,
@@ -32,8 +32,8 @@ def shop(tmp_path) -> Destination:
 
 
 def file(shop: Destination, suffix: str) -> Any:
-    (name,) = (name for name in names_in(shop.layout.manifests) if name.endswith(suffix))
-    return shop.layout.manifests / name
+    (name,) = (name for name in names_in(shop.paths.manifests) if name.endswith(suffix))
+    return shop.paths.manifests / name
 
 
 def damage(path: Any, kind: str) -> None:
@@ -53,13 +53,13 @@ KINDS = ["lost", "truncated", "empty", "flipped"]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_rows_are_written_again_from_the_other_form(shop, caplog, kind):
-    before = list(read_manifest(shop.layout.destination))
+    before = list(read_manifest(shop.paths.destination))
     damage(file(shop, ".parquet"), kind)
     with caplog.at_level(logging.WARNING):
         run = shop.plan(CATALOG)
     assert run.counts == {"unchanged": 2}
     assert "Repaired from" in caplog.text
-    assert list(read_manifest(shop.layout.destination)) == before
+    assert list(read_manifest(shop.paths.destination)) == before
     caplog.clear()
     run.complete()
     shop.refresh([*CATALOG, row("lamp")])
@@ -67,13 +67,13 @@ def test_damaged_rows_are_written_again_from_the_other_form(shop, caplog, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_damaged_copy_of_the_header_does_not_stop_a_run_and_is_repaired(shop, kind):
-    before = get_bytes(shop.layout.manifest)
-    damage(shop.layout.manifest, kind)
+def test_a_damaged_copy_of_the_header_is_repaired(shop, kind):
+    before = get_bytes(shop.paths.manifest)
+    damage(shop.paths.manifest, kind)
     run = shop.plan(CATALOG)
     assert run.counts == {"unchanged": 2}
     run.complete()
-    assert get_bytes(shop.layout.manifest) == before
+    assert get_bytes(shop.paths.manifest) == before
 
 
 @pytest.mark.parametrize("kind", ["truncated", "empty"])
@@ -85,7 +85,7 @@ def test_a_damaged_header_is_repaired_from_its_copy(shop, kind):
     assert get_bytes(path) == before
 
 
-def test_what_cannot_be_repaired_is_reported_before_anything_is_submitted(shop):
+def test_what_cannot_be_repaired_is_reported_before_submits(shop):
     damage(file(shop, ".parquet"), "truncated")
     damage(file(shop, ".jsonl"), "lost")
     with pytest.raises(DamagedManifestError, match="at no cost") as refused:
@@ -94,11 +94,11 @@ def test_what_cannot_be_repaired_is_reported_before_anything_is_submitted(shop):
     assert ".jsonl" in str(refused.value)
     assert sum(shop.billed.values()) == 2
     with pytest.raises(DamagedManifestError):
-        list(read_manifest(shop.layout.destination))
+        list(read_manifest(shop.paths.destination))
     # What the message says to do.
-    remove(shop.layout.manifest)
-    for name in names_in(shop.layout.manifests):
-        remove(shop.layout.manifests / name)
+    remove(shop.paths.manifest)
+    for name in names_in(shop.paths.manifests):
+        remove(shop.paths.manifests / name)
     shop.refresh(CATALOG)
     assert set(shop.published()) == {"mug", "vase"}
     assert sum(shop.billed.values()) == 2
@@ -106,15 +106,15 @@ def test_what_cannot_be_repaired_is_reported_before_anything_is_submitted(shop):
 
 def test_header_and_copy_damaged_is_one_message(shop):
     damage(file(shop, "1.json"), "truncated")
-    damage(shop.layout.manifest, "truncated")
+    damage(shop.paths.manifest, "truncated")
     with pytest.raises(DamagedManifestError, match="Restore it from a backup"):
-        header_in_force(shop.layout)
+        current_header(shop.paths)
 
 
 def test_stray_files_are_ignored(shop):
-    root = shop.layout.destination
+    root = shop.paths.destination
     folders = {path.rpartition("/")[0] for path in root.fs.find(root.path)}
-    folders |= {str(one.path) for one in (shop.layout.plans, shop.layout.root)}
+    folders |= {str(one.path) for one in (shop.paths.plans, shop.paths.root)}
     for folder in folders:
         for name in (".DS_Store", "._00000001.json", "Thumbs.db", "x.tmp", "00000009.json.tmp"):
             put_bytes(b"\0\1stray", storage_path(f"{folder}/{name}"))
@@ -127,8 +127,8 @@ def test_stray_files_are_ignored(shop):
     assert sum(shop.billed.values()) == 3
 
 
-def test_readers_within_the_package_see_what_is_in_force(shop):
-    with duckdb.connect() as db, live_rows(db, shop.layout):
+def test_readers_within_the_package_see_what_is_current(shop):
+    with duckdb.connect() as db, live_rows(db, shop.paths):
         assert db.execute("SELECT count(*) FROM live").fetchone() == (2,)
-    plan_id = json.loads(get_bytes(shop.layout.manifest))["plan_id"]
-    assert set(published_by(shop.layout, plan_id)) == {"mug", "vase"}
+    plan_id = json.loads(get_bytes(shop.paths.manifest))["plan_id"]
+    assert set(published_by(shop.paths, plan_id)) == {"mug", "vase"}
