@@ -82,7 +82,7 @@ def test_a_template_may_name_all_there_is():
         ("manifests/{sku}/{version}", "which is reserved"),
         ("_bgrep/{sku}/{version}", "which is reserved"),
         ("Manifest.json/{sku}/{version}", "which is reserved"),
-        ("{sku}/{sku}{sku}{sku}{version}", "more than 250 bytes"),
+        ("{sku}/{sku}{sku}{sku}{version}", "longer than 250 bytes"),
         ("{sku}/{version", "cannot be read"),
         ("", "has no folder"),
         (None, "is not text"),
