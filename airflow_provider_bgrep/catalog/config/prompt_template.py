@@ -59,6 +59,10 @@ _clock = threading.local()
 """When the template that this thread renders must be done, by the monotonic clock."""
 
 
+_RESERVED: Final = frozenset({"caller", "kwargs", "loop", "self", "super", "varargs"})
+"""Names that Jinja may give a meaning of its own."""
+
+
 def is_template(text: str) -> bool:
     """Return whether ``text`` is a template."""
     return any(mark in text for mark in MARKS)
@@ -158,6 +162,38 @@ def columns_of(text: str) -> frozenset[str]:
         raise ValueError(_words(error)) from None
 
 
+@lru_cache(4096)
+def _plain_parts(text: str) -> tuple[tuple[str, bool], ...] | None:
+    """The parts of a template of text and columns alone, and whether each is a column; else ``None``."""
+    parts: list[tuple[str, bool]] = []
+    for node in _ENVIRONMENT.parse(text).body:
+        if not isinstance(node, nodes.Output):
+            return None
+        for part in node.nodes:
+            if isinstance(part, nodes.TemplateData):
+                parts.append((part.data, False))
+            elif isinstance(part, nodes.Name) and part.name not in _RESERVED:
+                parts.append((part.name, True))
+            else:
+                return None
+    return tuple(parts)
+
+
+def _joined(text: str, cells: Mapping[str, Any]) -> str | None:
+    """The text of a plain template, without Jinja; ``None`` of others, and if anything is wrong."""
+    if len(text) > MAX_TEMPLATE:
+        return None
+    try:
+        parts = _plain_parts(text)
+        found = None if parts is None else [cells[part] if is_column else part for part, is_column in parts]
+    except Exception:  # Jinja says what is wrong
+        return None
+    if found is None or not all(isinstance(part, str) for part in found):
+        return None
+    joined = "".join(found)
+    return joined if len(joined) <= MAX_RENDERED else None
+
+
 def render(text: str, cells: Mapping[str, Any], columns: Iterable[str]) -> str:
     """Return the rendered template for a row.
 
@@ -165,6 +201,9 @@ def render(text: str, cells: Mapping[str, Any], columns: Iterable[str]) -> str:
     :param columns: names of the columns, for messages.
     :raises ValueError: if it cannot be rendered.
     """
+    joined = _joined(text, cells)
+    if joined is not None:
+        return joined
     size = 0
     parts: list[str] = []
     _clock.deadline = time.monotonic() + SECONDS

@@ -19,7 +19,7 @@ from airflow_provider_bgrep.catalog.model.states import TO_DO, TO_SUBMIT, RowSta
 from airflow_provider_bgrep.catalog.plan.decision import COUNTS, LAST, changes
 from airflow_provider_bgrep.catalog.plan.diff import Join, Versions
 from airflow_provider_bgrep.catalog.plan.render import MADE, render_changed_rows
-from airflow_provider_bgrep.catalog.source.reader import Catalog, InvalidRow
+from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS
 
@@ -199,8 +199,7 @@ def _plan_of(join: Join, run: Run, notes: tuple[str, ...]) -> Plan:
     counts = dict(join.db.execute("SELECT state, count(*) FROM rows GROUP BY state").fetchall())
     unchanged = RowState.UNCHANGED.value
     (counts[unchanged],) = join.one(
-        f"SELECT (SELECT count(*) FROM known WHERE decision = '{unchanged}') "
-        f"+ (SELECT count(*) FROM decided WHERE state = '{unchanged}')"
+        f"SELECT {join.unchanged} + count(*) FROM decided WHERE state = '{unchanged}'"
     )
     counts[RowState.INVALID.value] = len(join.catalog.invalid)
     images = "SELECT count(*), coalesce(sum(num_output), 0) FROM decided WHERE state"

@@ -302,7 +302,7 @@ def read_manifest(destination: str | ObjectStoragePath) -> Iterator[dict[str, An
 
 @contextlib.contextmanager
 def live_rows(db: duckdb.DuckDBPyConnection, paths: CatalogPaths) -> Iterator[None]:
-    """Give ``db`` the view ``live`` of the live rows: name, sku, view, request_hash.
+    """Give ``db`` the view ``live`` of the live rows: name, sku, view, request_hash, place (in the file).
 
     The view can be used for as long as the context lasts.
     """
@@ -311,14 +311,15 @@ def live_rows(db: duckdb.DuckDBPyConnection, paths: CatalogPaths) -> Iterator[No
         nothing = "NULL::VARCHAR"
         db.execute(
             f"CREATE OR REPLACE VIEW live AS SELECT {nothing} AS name, {nothing} AS sku, {nothing} AS view, "
-            f"{nothing} AS request_hash WHERE false"
+            f"{nothing} AS request_hash, NULL::BIGINT AS place WHERE false"
         )
         yield
         return
     with open_rows(paths, header) as local:
         db.execute(
-            "CREATE OR REPLACE VIEW live AS SELECT name, sku, view, request_hash "
-            f"FROM {rows_of(local)} WHERE status = '{Status.LIVE.value}'"
+            "CREATE OR REPLACE VIEW live AS SELECT name, sku, view, request_hash, "
+            f"file_row_number AS place FROM {rows_of(local, numbered=True)} "
+            f"WHERE status = '{Status.LIVE.value}'"
         )
         yield
 

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_bgrep.connection import Settings
@@ -51,6 +51,7 @@ ENDED = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.builds(JobRecord, st.lists(ENDED, min_size=1, max_size=4).map(tuple), TEXTS))
 def test_a_jobs_record_survives_json(saved):
     again = JobRecord.from_json(json.loads(json.dumps(saved.to_json())))

@@ -526,6 +526,19 @@ def test_of_two_rows_of_one_name_the_first_counts(destination):
     assert run.counts == {"new": 3, "invalid": 2}
 
 
+def test_of_two_rows_with_one_purchase_the_first_counts(destination):
+    destination.refresh(rows_of("a", "b"))
+    destination.refresh([row("a", seed=2), row("b")])
+    # The last three rows are known by their hash: two of what is published, one of what was before.
+    run = destination.plan([row("a", seed=2), row("b"), row("b"), row("a", seed=2), row("a")])
+    assert [(one["line"], one["sku"]) for one in run.problems] == [(3, "b"), (4, "a"), (5, "a")]
+    assert run.counts == {"unchanged": 2, "invalid": 3}
+    run = destination.plan([row("a"), row("a", seed=2), row("b")])
+    assert [(one["line"], one["sku"]) for one in run.problems] == [(2, "a")]
+    assert run.counts == {"unpublished": 1, "unchanged": 1, "invalid": 1}
+    assert destination.plan([row("c"), row("b")], max_removed_share=1).states == {"a": "removed", "c": "new"}
+
+
 def test_a_catalog_without_valid_rows_removes_nothing(destination, tmp_path):
     destination.refresh(rows_of("a"))
     path = tmp_path / "catalog.csv"
