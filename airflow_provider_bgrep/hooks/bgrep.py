@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
@@ -29,6 +30,7 @@ from airflow_provider_bgrep.connection import (
     parse_connection,
 )
 from airflow_provider_bgrep.exceptions import (
+    BgRepJobNotFoundError,
     configuration_error,
     error_from,
     input_error,
@@ -225,6 +227,14 @@ class BgRepHook(HttpHook):
             return False, str(error)
         return True, "The API answered."
 
+    def check_account(self) -> None:
+        """Query a job that does not exist, to check that the API accepts this account. Nothing is billed.
+
+        :raises BgRepError: if the connection is missing or wrong, or the API does not accept the account.
+        """
+        with contextlib.suppress(BgRepJobNotFoundError):
+            self._drive(flows.query(secrets.token_hex(16), new_runtime(), ONCE))
+
     def _drive(self, flow: Generator[flows.Step, flows.Reply, T]) -> T:
         try:
             return self._drive_raw(flow)
@@ -409,7 +419,7 @@ class BgRepAsyncHook(BaseHook):
             except CallError as error:
                 raise error_from(error) from None
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def _client(self) -> AsyncIterator[AsyncClient]:
         if self._share is not None:
             yield self._share.client

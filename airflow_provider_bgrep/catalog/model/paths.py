@@ -53,6 +53,11 @@ class CatalogPaths:
         return self.destination / "manifests"
 
     @property
+    def sweep(self) -> ObjectStoragePath:
+        """How far the published files were verified, JSON."""
+        return self.root / "sweep.json"
+
+    @property
     def plans(self) -> ObjectStoragePath:
         """The folder of the plans' folders."""
         return self.root / "plans"
@@ -132,6 +137,11 @@ class PlanPaths:
     def results(self, shard: int) -> ObjectStoragePath:
         """What each row of a shard came to, Parquet: :data:`~.schema.RESULT`."""
         return self.folder / f"results-{shard:04}.parquet"
+
+    @property
+    def published(self) -> ObjectStoragePath:
+        """What the publish task did, JSON; missing until it has ended."""
+        return self.folder / "published.json"
 
     @property
     def report(self) -> ObjectStoragePath:

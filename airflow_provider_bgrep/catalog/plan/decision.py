@@ -24,14 +24,17 @@ class Decision(str, Enum):
     UNPUBLISHED = RowState.UNPUBLISHED.value
     UNCHANGED = RowState.UNCHANGED.value
     FLAGGED = RowState.FLAGGED.value
+    UNMASKED = RowState.UNMASKED.value
     QUARANTINED = RowState.QUARANTINED.value
 
 
 DECIDE: Final = f"""CASE
     WHEN b.outcome IS NULL THEN 'submit'
     WHEN b.outcome IN {in_sql(WITH_IMAGES)} THEN CASE
-        WHEN b.verdict = 'passed' AND l.request_hash = b.request_hash THEN 'unchanged'
+        WHEN b.verdict IN ('passed', 'unmasked') AND l.request_hash = b.request_hash THEN 'unchanged'
         WHEN b.verdict = 'flagged' AND b.thresholds = {{thresholds}} THEN 'flagged'
+        WHEN b.verdict = 'unmasked' AND NOT {{publish_unmasked}} AND b.thresholds = {{thresholds}}
+            THEN 'unmasked'
         ELSE 'unpublished' END
     WHEN b.outcome IN {in_sql(COLLECTED)} THEN CASE
         WHEN b.account = {{account}} AND b.attempts < {{patience}} THEN 'pending' ELSE 'quarantined' END
@@ -96,6 +99,7 @@ def decision(options: Options) -> dict[str, Any]:
     return {
         "account": quoted(options.bgrep_conn_id),
         "thresholds": quoted(options.checks.to_json()),
+        "publish_unmasked": str(options.publish_unmasked),
         "patience": _PATIENCE * options.max_attempts,
         "most": options.max_attempts,
         "unknown": options.max_attempts if options.on_unknown_outcome == "resubmit" else 0,

@@ -44,7 +44,7 @@ _ROW_HASH: Final = "md5(r.content)"
 Versions of images on object storage are not in it: they are compared by themselves.
 """
 
-_KNOWN: Final = (Decision.UNCHANGED, Decision.FLAGGED, Decision.QUARANTINED)
+_KNOWN: Final = (Decision.UNCHANGED, Decision.FLAGGED, Decision.UNMASKED, Decision.QUARANTINED)
 """Decisions for which a row need not be rendered."""
 
 _SKU: Final = f"CASE WHEN view = '{MAIN}' THEN name ELSE left(name, length(name) - length(view) - 1) END"

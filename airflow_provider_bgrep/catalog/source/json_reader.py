@@ -26,6 +26,7 @@ from airflow_provider_bgrep.catalog.source.catalog import (
 )
 from airflow_provider_bgrep.catalog.source.cells import UnreadableCellError, cell_text, whole_key
 from airflow_provider_bgrep.protocol.errors import sanitize_message
+from airflow_provider_bgrep.protocol.models import ImageTask
 
 
 def open_jsonl(name: str, local: str) -> Catalog:
@@ -129,11 +130,20 @@ def _is_blank(value: Any) -> bool:
         return False
 
 
+def _row_of(value: Any) -> Any:
+    """Return a row as a mapping: of an image task, the id is the sku."""
+    if isinstance(value, ImageTask):
+        fields = value.as_dict()
+        return {"sku": fields.pop("id", None), **fields}
+    return value
+
+
 def open_rows(rows: Sequence[Any]) -> Catalog:
-    """Open the rows of an upstream task.
+    """Open the rows of an upstream task: mappings or image tasks.
 
     :raises InvalidInput: if there is none.
     """
+    rows = list(map(_row_of, rows))
     names: dict[Any, None] = {}
     for row in rows:
         if isinstance(row, Mapping):

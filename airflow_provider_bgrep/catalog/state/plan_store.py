@@ -23,7 +23,15 @@ from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.records import SubmitRecord
 from airflow_provider_bgrep.journal.stores import FileStore
 from airflow_provider_bgrep.protocol.errors import InvalidInput
-from airflow_provider_bgrep.storage import get_bytes, local_copy, names_in, put_bytes, put_file, size_of
+from airflow_provider_bgrep.storage import (
+    get_bytes,
+    local_copy,
+    names_in,
+    put_bytes,
+    put_file,
+    remove,
+    size_of,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
@@ -265,6 +273,33 @@ class PlanStore:
             return ""
         count = "1 row was" if len(reasons) == 1 else f"{len(reasons)} rows were"
         return f"shard {shard}: {count} not done ({reasons[0] or 'still pending'})"
+
+    # --- publishing -------------------------------------------------------------------------------
+
+    def forget_published(self) -> None:
+        """Remove what :meth:`mark_published` wrote: the publish task has begun again."""
+        remove(self.files.published)
+
+    def mark_published(self, result: Mapping[str, Any]) -> None:
+        """Record that the publish task has ended.
+
+        :param result: what it did, as JSON has it.
+        """
+        put_bytes(json.dumps(result, ensure_ascii=False).encode(errors="replace"), self.files.published)
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the publish task has ended, and has not begun again since."""
+        return size_of(self.files.published) is not None
+
+    def publish_result(self) -> dict[str, Any]:
+        """What the publish task did; empty until it has ended."""
+        data = get_bytes(self.files.published)
+        with contextlib.suppress(ValueError):
+            found = json.loads(data or b"{}")
+            if isinstance(found, dict):
+                return found
+        return {}
 
     # --- the report -------------------------------------------------------------------------------
 

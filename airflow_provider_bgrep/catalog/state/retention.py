@@ -306,12 +306,12 @@ class _Retention:
         found = db.execute(
             "WITH paths AS (SELECT name, request_hash, verdict, chosen + 1 AS place, "
             "json_extract_string(files, '$[*].path') AS paths FROM entries WHERE files <> ''), "
-            "needed AS (SELECT unnest(CASE WHEN p.verdict = ? AND l.name IS NOT NULL "
+            "needed AS (SELECT unnest(CASE WHEN p.verdict IN (?, ?) AND l.name IS NOT NULL "
             "AND p.paths[p.place] IS NOT NULL THEN [p.paths[p.place]] ELSE p.paths END) AS path "
             "FROM paths p LEFT JOIN live l ON l.name = p.name AND l.request_hash = p.request_hash) "
             "SELECT name FROM listed ANTI JOIN "
             "(SELECT string_split(path, '/')[-1] AS name FROM needed) USING (name) ORDER BY name",
-            [Verdict.PASSED.value],
+            [Verdict.PASSED.value, Verdict.UNMASKED.value],
         ).fetchall()
         yield from (self._paths.images / name for (name,) in found)
         yield from (self._records / name for name in unneeded_records(records, jobs, nonces))

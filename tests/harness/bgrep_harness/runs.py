@@ -275,7 +275,7 @@ class _FixedVerdicts(Checker):
         if row["files"]:
             row["verdict"] = self._verdicts.get(row["name"], "passed")
             is_passed = row["verdict"] == "passed"
-            row["chosen"] = 0 if is_passed else None
+            row["chosen"] = None if row["verdict"] in ("flagged", "unchecked") else 0
             row["flags"] = "[]" if is_passed else '["it is red"]'
             row["scores"] = "[]"
             row["thresholds"] = self._thresholds.to_json()
