@@ -92,7 +92,7 @@ class Lost:
     :param output: which of the image task's images, from 0.
     :param reason: why, without its URL.
     :param is_gone: whether a fresh URL was refused too; otherwise another try may help.
-    :param sha256: checksum of what came and is no image, hex.
+    :param sha256: checksum of an undecodable response, hex.
     """
 
     index: int
@@ -136,7 +136,7 @@ def save_job(
 
     :param destination: folder to save to.
     :param query: queries a job; called once, and again if URLs have expired.
-    :param settings: the connection, for its proxies and its time-out; its AppCode is not sent.
+    :param settings: the connection, for its proxies and its timeout; its AppCode is not sent.
     :param template: file names; fields ``result_key``, ``index``, ``output``, ``seed``, ``ext``.
     :param max_bytes: most bytes that one image may have.
     :param order: what identifies the order of the tasks that ``query`` returns; ``""`` for the order of the

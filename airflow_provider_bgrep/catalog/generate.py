@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.config.options import Options
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 
-_TO_COLLECT = frozenset(state.value for state in TO_COLLECT)
 SIGNED_SECONDS = 4 * RESULT_URL_SECONDS
 """Seconds for which a URL that we sign is valid at least: a job may wait that long in the service's queue."""
 

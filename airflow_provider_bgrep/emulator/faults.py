@@ -36,7 +36,7 @@ JOB_FAULTS: Final = {
     "partial": "an image task of the next accepted job has fewer results than it asked for",
     "late_results": "the first answers after an image task's SUCCESS name fewer results than later ones",
     "never_ends": "an image task of the next accepted job keeps a status, or is left out of the answers",
-    "undecodable": "a result of the next accepted job is no image, however often it is downloaded",
+    "undecodable": "a result of the next accepted job cannot be decoded, however often it is downloaded",
     "unknown_job": "the first queries of the next accepted job are answered with 23500008: no such job",
     "order": "answers about the next accepted job list its image tasks in another order",
     "other_key": "queries of the next accepted job are answered with another result_key",

@@ -210,7 +210,7 @@ class JobStore:
     def _undecodable(
         self, record: SubmitRecord, known: TaskOutcome, lost: Sequence[Lost]
     ) -> tuple[Undecodable, ...]:
-        """The results of an image task that are no images, counted once for each execution."""
+        """The results of an image task that cannot be decoded, counted once for each execution."""
         before = {one.output: one for one in known.undecodable}
         found = []
         for one in lost:

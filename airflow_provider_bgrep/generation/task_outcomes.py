@@ -19,7 +19,7 @@ UNDECODABLE_EXECUTIONS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Undecodable:
-    """A result that is no image.
+    """A result that cannot be decoded.
 
     :param output: which of the image task's results, from 0.
     :param sha256: checksum of what came, hex.
@@ -47,7 +47,7 @@ class TaskOutcome:
     :param missing: images that another try may still save, and why they are not.
     :param is_gone: whether an image is missing because its URL was refused, and so was a fresh one.
     :param asks_again: whether the answer is one that may pass soon: the job is to be queried again.
-    :param undecodable: its results that are no images.
+    :param undecodable: its results that cannot be decoded.
     """
 
     outcome: Outcome
@@ -107,7 +107,7 @@ class TaskResults:
     def outcome(self, undecodable: tuple[Undecodable, ...]) -> TaskOutcome:
         """The outcome.
 
-        :param undecodable: its results that are no images.
+        :param undecodable: its results that cannot be decoded.
         """
         if not self.result.is_finished:
             return self._unfinished()

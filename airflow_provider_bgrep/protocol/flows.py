@@ -145,7 +145,7 @@ def submit(
 
     :param next_step: as :func:`call`'s.
     :return: the job, its tasks in the order of ``tasks``. An answer that is an error and names a
-        ``result_key`` counts as accepted, with ``doubt``: what may be paid for is not sent again.
+        ``result_key`` counts as accepted, with ``doubt``: what may be billed is not sent again.
     :raises CallError: of kind ``UNKNOWN_OUTCOME`` where the job may have been accepted all the same.
     """
     body = wire.submit_body(tasks)
@@ -155,7 +155,7 @@ def submit(
         if not error.result_key:
             raise
         return _contradictory(error, len(tasks))
-    # Whatever the answer echoes, its key leads to what is paid for: nothing here may lose it.
+    # Whatever the answer echoes, its key leads to what is billed: nothing here may lose it.
     return match(wire.parse_job(Operation.SUBMIT, response, payload), tasks).job
 
 
@@ -210,7 +210,7 @@ def wait(
     :param end_time: wall clock in seconds.
     :param tasks: how many image tasks the job has, if that is known: an answer with fewer is not the last.
     :param on_unfinished: called with the statuses in each answer about a job that is not finished.
-    :param on_unknown_status: called once with each status that the API's document does not name.
+    :param on_unknown_status: called once with each status that the API documentation does not name.
     :raises CallError: what ends the wait: a final error, or more failures in a row than ``policy`` allows.
     """
     body = wire.query_body(result_key)

@@ -29,7 +29,7 @@ def fingerprint(tasks: Iterable[ImageTask]) -> str:
 
 
 def url_digest(url: str | None) -> str:
-    """Return 16 hex digits by which a URL is recognised in an answer, whatever signs it; ``""`` for none."""
+    """Return 16 hex digits by which a URL is recognized in an answer, whatever signs it; ``""`` for none."""
     return hashlib.sha256(canonical_url(url).encode()).hexdigest()[:16] if url else ""
 
 

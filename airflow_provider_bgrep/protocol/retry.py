@@ -26,7 +26,7 @@ nothing, while giving up loses images that are billed.
 
 
 GONE_ATTEMPTS: Final = 9
-"""Answers in a row that something paid for is gone, before it is taken to be gone.
+"""Answers in a row that something billed is gone, before it is taken to be gone.
 
 A job unknown after its grace, a result that even a fresh URL does not lead to, a SUCCESS without all its
 results: replication lag and proxies cause each of them for a while. The growing waits between nine answers
@@ -100,7 +100,7 @@ RESULTS: Final = replace(QUERY, attempts=GONE_ATTEMPTS, gone_attempts=GONE_ATTEM
 """Answers about a finished job that lead to no results, or not to all of them."""
 
 JOURNAL: Final = RetryPolicy(attempts=3)
-"""Writes of a key that was paid for into the journal."""
+"""Writes of the key of a billed job into the journal."""
 
 
 class Action(Enum):

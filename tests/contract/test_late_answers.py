@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers that contradict themselves, come late or never: what is paid for is neither lost nor paid twice."""
+"""Answers that contradict themselves, come late or never: what is billed is neither lost nor billed twice."""
 
 from __future__ import annotations
 
@@ -273,7 +273,7 @@ def test_a_failed_image_task_is_retried_while_another_never_ends(generation, mon
     assert generation.emulator.counters.images == 4
 
 
-# --- a result that is no image (I15) --------------------------------------------------------------
+# --- a result that cannot be decoded (I15) --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("num_output", "status"), [(2, "partial"), (1, "failed")])

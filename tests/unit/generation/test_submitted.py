@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The image tasks of a submit, recognised in an answer whatever signs their URLs, and wherever those lead."""
+"""The image tasks of a submit, recognized in an answer whatever signs their URLs, and wherever those lead."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_submit_without_digests_is_matched_by_todays_urls(order):
     assert placed(record(digests=False), answer(*order), tasks, signed) == ["0", "1", "2"]
 
 
-def test_an_unlisted_image_task_is_recognised_by_its_own_urls():
+def test_an_unlisted_image_task_is_recognized_by_its_own_urls():
     found = placed(
         record(keys=["a", "b", ""]), answer(2, 1, 0), dict(zip("ab", LISTED, strict=False)), signed
     )

@@ -23,7 +23,7 @@ from airflow_provider_bgrep.protocol.wire import NO_RESULT
 FILES = tuple(SavedImage(0, output, f"/{output}.png", 5, "0", "PNG", 1, 1) for output in range(2))
 GONE = Lost(0, 1, "answers HTTP 403", is_gone=True)
 NETWORK = Lost(0, 1, "no connection")
-NO_IMAGE = Lost(0, 1, "is no image", sha256="a")
+NO_IMAGE = Lost(0, 1, "cannot be decoded", sha256="a")
 
 
 def outcome(
@@ -75,13 +75,13 @@ def test_an_image_that_another_try_may_fetch_is_not_given_up(may_pass):
 )
 @pytest.mark.parametrize(("files", "final"), [(FILES[:1], Outcome.PARTIAL), ((), Outcome.FAILED)])
 def test_an_undecodable_result_is_given_up_after_executions(count, ends, files, final):
-    lost = (NO_IMAGE,) if files else (Lost(0, 0, "is no image", sha256="a"), NO_IMAGE)
+    lost = (NO_IMAGE,) if files else (Lost(0, 0, "cannot be decoded", sha256="a"), NO_IMAGE)
     bad = tuple(Undecodable(one.output, "a", count) for one in lost)
     found = outcome(files=files, lost=lost, undecodable=bad)
     assert found.outcome is (final if ends else Outcome.PENDING)
     assert found.undecodable == bad
     assert found.is_settled is ends
-    assert not ends or "is no image" in found.reason
+    assert not ends or "cannot be decoded" in found.reason
 
 
 def test_a_result_that_is_given_up_does_not_hide_another():
