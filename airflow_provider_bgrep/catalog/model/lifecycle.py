@@ -272,6 +272,7 @@ PURCHASE: Final = Lifecycle(
 _SUBMITTED: Final = (
     Event("its images pass the checks and are published", _PUBLISH, RowState.UNCHANGED.value),
     Event("the checks find fault with its images", _CHECK, RowState.FLAGGED.value),
+    Event("its images pass, and there is no mask to compare the product", _CHECK, RowState.UNMASKED.value),
     Event("its job has not ended when the run ends", _GENERATE, RowState.PENDING.value),
     Event("it fails, and max_attempts is not reached", _SERVICE, RowState.CHANGED.value),
     Event("it fails too often, is refused, or its outcome is unknown", _SERVICE, RowState.QUARANTINED.value),
@@ -335,6 +336,18 @@ ROW: Final = Lifecycle(
             "The row or the thresholds change.",
             (_CHANGE, Event("the thresholds change", _PERSON, RowState.UNPUBLISHED.value)),
             "Review the images; change the row, or the thresholds.",
+        ),
+        LifecycleState(
+            RowState.UNMASKED.value,
+            "Generated, and not compared: there is no mask.",
+            "No run submits it.",
+            "The row or the thresholds change, or publish_unmasked is set.",
+            (
+                _CHANGE,
+                Event("publish_unmasked is set", _PERSON, RowState.UNPUBLISHED.value),
+                Event("the thresholds change", _PERSON, RowState.UNPUBLISHED.value),
+            ),
+            "Review the images; set publish_unmasked, or give the row a mask.",
         ),
         LifecycleState(
             RowState.QUARANTINED.value,
