@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import aiohttp
@@ -221,17 +222,17 @@ class AsyncClient:
         flow: Generator[Step, Reply, T],
         counter: RequestCounter | None = None,
         *,
-        before_send: Callable[[str], Awaitable[None]] | None = None,
+        before_send: Callable[[str], Awaitable[bytes | None]] | None = None,
         wait: Callable[[float, CallError | None], Awaitable[None]] | None = None,
     ) -> T:
         """Run a flow.
 
-        :param counter: counts the attempts.
-        :param before_send: called with the nonce before each attempt. If it raises, the attempt is not
-            made and the flow ends.
-        :param wait: waits between two attempts instead of a sleep. Called with the seconds and the
-            preceding error.
-        :return: the result of the flow.
+        :param counter: counts its attempts.
+        :param before_send: called with the nonce of each attempt before it is made. It may return a body to
+            send in place of the flow's. What it raises ends the flow, and the attempt is not made.
+        :param wait: waits between two attempts in place of a plain sleep: of the seconds, and of the error
+            that the wait follows.
+        :return: what the flow returns.
         :raises CallError: as :func:`drive`.
         """
         reply: Reply = None
@@ -251,7 +252,8 @@ class AsyncClient:
                 reply = None
                 continue
             if before_send is not None:
-                await before_send(step.nonce)
+                body = await before_send(step.nonce)
+                step = step if body is None else replace(step, body=body)
             if self._rate is not None and (seconds := self._rate.reserve()) > 0:
                 await asyncio.sleep(seconds)
             if counter is not None:

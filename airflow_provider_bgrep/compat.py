@@ -41,3 +41,18 @@ def has_approval() -> bool:
     except Exception:  # an older Airflow raises an error of its own here
         return False
     return True
+
+
+def allow_in_xcom(cls: type) -> None:
+    """Let a task read instances of a class from XCom. Airflow refuses classes that are not listed.
+
+    :param cls: a dataclass that can be imported by its name.
+    """
+    for module in ("airflow.sdk.serde", "airflow.serialization.serde"):  # 3.2 and later, before
+        with suppress(ImportError, AttributeError):
+            serde = import_module(module)
+            if hasattr(serde, "allow_class"):  # 3.3
+                serde.allow_class(cls)
+            else:
+                serde._extra_allowed.add(f"{cls.__module__}.{cls.__qualname__}")
+            return

@@ -7,21 +7,28 @@ Result URLs are signed, so messages do not contain them.
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import math
 import os
+import random
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_bgrep.client import sleep
 from airflow_provider_bgrep.filenames import FilenameGrammar, fill
 from airflow_provider_bgrep.images.decode import UnreadableError, inspect
 from airflow_provider_bgrep.images.fetch import Fetcher, FetchError, UrlExpiredError
+from airflow_provider_bgrep.protocol.codes import RetryDecision
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
 from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
 from airflow_provider_bgrep.protocol.models import Job, JobStatus
+from airflow_provider_bgrep.protocol.retry import RESULTS, Action, Failure, decide
 from airflow_provider_bgrep.storage import get_bytes, in_folder, put_bytes, put_file, safe_name, size_of
 
 if TYPE_CHECKING:
@@ -84,13 +91,15 @@ class Lost:
     :param index: position of its image task in the job, from 0.
     :param output: which of the image task's images, from 0.
     :param reason: why, without its URL.
-    :param is_gone: whether a new URL was refused as well; otherwise another try may help.
+    :param is_gone: whether a fresh URL was refused too; otherwise another try may help.
+    :param sha256: checksum of an undecodable response, hex.
     """
 
     index: int
     output: int
     reason: str
     is_gone: bool = False
+    sha256: str = ""
 
     def __str__(self) -> str:
         return f"[{self.index}] output {self.output}: {self.reason}"
@@ -118,18 +127,21 @@ def save_job(
     template: str = DEFAULT_TEMPLATE,
     max_bytes: int = MAX_RESULT_BYTES,
     order: str = "",
+    end_time: float = math.inf,
     log: Callable[[str], None] = lambda line: None,
 ) -> Saved:
     """Save the images of a finished job. Images that an earlier try saved are not fetched again.
 
+    Where even fresh URLs are refused, they are asked for again for a while: that may be replication lag.
+
     :param destination: folder to save to.
-    :param query: queries the job; called once, and again if URLs have expired.
+    :param query: queries a job; called once, and again if URLs have expired.
     :param settings: the connection, for its proxies and its timeout; its AppCode is not sent.
-    :param template: file names, with the fields ``result_key``, ``index``, ``output``, ``seed``, ``ext``.
-    :param max_bytes: largest size of one image in bytes.
-    :param order: identifies the order of the tasks that ``query`` returns; ``""`` for the order of the
-        response. Images that were saved in another order are not reused, because their indexes have
-        another meaning.
+    :param template: file names; fields ``result_key``, ``index``, ``output``, ``seed``, ``ext``.
+    :param max_bytes: most bytes that one image may have.
+    :param order: what identifies the order of the tasks that ``query`` returns; ``""`` for the order of the
+        answer. Images that were saved in another order are not reused: their indexes mean something else.
+    :param end_time: no image is fetched after this, wall clock in seconds.
     :param log: called with a line for each event.
     :raises InvalidInput: if ``template`` cannot be used.
     """
@@ -139,17 +151,27 @@ def save_job(
     if known is not None and known.is_complete:
         log("All images are already saved; nothing is downloaded.")
         return Saved(known.images, known.failed, ())
-    job = query(result_key)
-    ordered, lost = save_images(
-        job,
-        destination,
-        query=query,
-        settings=settings,
-        template=template,
-        max_bytes=max_bytes,
-        had=known.images if known else (),
-        log=log,
-    )
+    ordered: tuple[SavedImage, ...] = known.images if known else ()
+    lost: tuple[Lost, ...] = ()
+    for attempt in itertools.count(1):
+        job = query(result_key)
+        ordered, lost = save_images(
+            job,
+            destination,
+            query=query,
+            settings=settings,
+            template=template,
+            max_bytes=max_bytes,
+            had=ordered,
+            end_time=end_time,
+            log=log,
+        )
+        failure, left = Failure(RetryDecision.SEND_AGAIN), end_time - time.time()
+        step = decide(failure, RESULTS, attempt=attempt, time_left=left, rand=random.random())  # noqa: S311
+        if step.action is not Action.RETRY or not any(one.is_gone for one in lost):
+            break
+        log("The results' host refuses fresh URLs too; asking again, in case that passes.")
+        sleep(step.seconds)
     failed = tuple(
         {"index": task.index, "message": sanitize_message(task.message)}
         for task in job.tasks
@@ -204,8 +226,10 @@ def save_images(
                     saved = _save(fetcher, _url_of(answer, index, output), destination, name)
                     may_query = True
             except Exception as error:
-                # One bad image must not stop the others, whatever the error.
-                lost.append(Lost(index, output, _words(error), isinstance(error, UrlExpiredError)))
+                # Whatever it is: one bad image must not stop the others.
+                digest = error.sha256 if isinstance(error, NoImageError) else ""
+                is_gone = isinstance(error, UrlExpiredError)
+                lost.append(Lost(index, output, _words(error), is_gone, digest))
             else:
                 images[index, output] = saved
     return tuple(images[key] for key in sorted(images)), tuple(lost)
@@ -247,11 +271,27 @@ class _Name:
         return fill(self.template, values)
 
 
+class NoImageError(UnreadableError):
+    """A result that is fetched whole, again and again, and cannot be decoded.
+
+    :param reason: why not.
+    :param sha256: checksum of what came, hex.
+    """
+
+    def __init__(self, reason: str, sha256: str) -> None:
+        super().__init__(reason)
+        self.sha256 = sha256
+
+
 def _save(fetcher: Fetcher, url: str, destination: ObjectStoragePath, name: _Name) -> SavedImage:
     handle, local = tempfile.mkstemp(prefix="bgrep-")
     os.close(handle)
     try:
-        fetched, image = fetcher.download(url, local, inspect)
+        try:
+            fetched, image = fetcher.download(url, local, inspect)
+        except UnreadableError as error:
+            with Path(local).open("rb") as file:
+                raise NoImageError(str(error), hashlib.file_digest(file, "sha256").hexdigest()) from None
         path = destination / name.with_extension(_EXTENSIONS.get(image.format, image.format.lower()))
         put_file(local, path)
     finally:

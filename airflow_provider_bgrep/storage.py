@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
+from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -47,17 +47,43 @@ def storage_path(path: str | ObjectStoragePath) -> ObjectStoragePath:
     return path if isinstance(path, ObjectStoragePath) else ObjectStoragePath(path)
 
 
+def relative_problem(text: str) -> str:
+    """What to give instead of a relative path; ``''`` if a path is not relative."""
+    if text.startswith("/") or "://" in text:
+        return ""
+    return "an absolute path or a URL, such as file:///shop/images or s3://shop/images: it is relative"
+
+
 def absolute_path(name: str, path: str | ObjectStoragePath) -> ObjectStoragePath:
     """Return ``path`` as an ``ObjectStoragePath`` that is the same on every worker.
 
-    :param name: name of the parameter, for the message.
-    :raises InvalidInput: if it is a relative path.
+    :param name: the parameter it is given as.
+    :raises InvalidInput: if it is a relative path, or this Airflow cannot reach its store.
     """
     text = str(path)
-    if not text.startswith("/") and "://" not in text:
-        what = f"{text!r} is a relative path; give a URL, such as file:///images or s3://…"
-        raise InvalidInput([Problem(name, what)])
-    return storage_path(path)
+    if problem := relative_problem(text):
+        raise InvalidInput([Problem(name, f"is {text!r}; give {problem}")])
+    try:
+        found = storage_path(path)
+        _ = found.fs
+    except (ValueError, ImportError) as error:
+        raise InvalidInput([Problem(name, _missing_store(text.partition("://")[0], error))]) from None
+    return found
+
+
+_PROVIDERS: Final = {
+    **dict.fromkeys(("s3", "s3a"), "apache-airflow-providers-amazon[s3fs]"),
+    **dict.fromkeys(("gs", "gcs"), "apache-airflow-providers-google"),
+    **dict.fromkeys(("abfs", "abfss", "adl"), "apache-airflow-providers-microsoft-azure"),
+}
+"""Packages that connect Airflow to a store, by scheme."""
+
+
+def _missing_store(scheme: str, error: Exception) -> str:
+    what = f"is on a store, {scheme}://, that this Airflow cannot reach ({sanitize_message(error)})"
+    if scheme in _PROVIDERS:
+        return f"{what}. Run on every worker: pip install '{_PROVIDERS[scheme]}'"
+    return f"{what}. Install an Airflow provider that supports it, or give another store"
 
 
 def in_folder(folder: ObjectStoragePath, path: str) -> ObjectStoragePath:

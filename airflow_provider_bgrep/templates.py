@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_bgrep.compat import allow_in_xcom
 from airflow_provider_bgrep.protocol.models import ImageTask
+
+allow_in_xcom(ImageTask)  # so that an upstream task can return them
 
 
 class ImageTaskTemplates:

@@ -39,9 +39,7 @@ class BgRepApprovalOperator(HITLOperator):
 
     def execute(self, context: Context) -> Any:
         """Ask for approval, if it is needed."""
-        limit = str(self.approve_above).strip()
-        is_asked = limit.lower() not in ("", "none") and Decimal(self.plan["cost"] or 0) > Decimal(limit)
-        if not is_asked or not self.plan["shards"]:
+        if not self._is_needed() or not self.plan["shards"]:
             return self._shards()
         # A plan whose lease expires before the answer would submit nothing.
         left = self.plan["until"] - time.time()
@@ -49,19 +47,28 @@ class BgRepApprovalOperator(HITLOperator):
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[int]:
-        """Return the shards, or cancel the plan."""
+        """Record the approval and return the shards, or cancel the plan."""
         from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
         from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
         from airflow_provider_bgrep.storage import absolute_path
 
         answer = super().execute_complete(context, event)
+        paths = CatalogPaths(absolute_path("destination", self.destination))
+        store = PlanStore(paths, self.plan["plan_id"])
         if answer["chosen_options"] == [APPROVE]:
+            store.approve()
             return self._shards()
         reason = "it was not approved"
-        paths = CatalogPaths(absolute_path("destination", self.destination))
-        PlanStore(paths, self.plan["plan_id"]).cancel(reason)
+        store.cancel(reason)
         self.log.info("Canceled plan %s: %s", self.plan["plan_id"], reason)
         return []
+
+    def _is_needed(self) -> bool:
+        # The plan decides: its shards submit nothing without the approval that it needs.
+        if "needs_approval" in self.plan:
+            return bool(self.plan["needs_approval"])
+        limit = str(self.approve_above).strip()
+        return limit.lower() not in ("", "none") and Decimal(self.plan["cost"] or 0) > Decimal(limit)
 
     def _shards(self) -> list[int]:
         return list(range(self.plan["shards"]))

@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
-import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bgrep.catalog.model.states import RowState
+from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT, RowState
 from airflow_provider_bgrep.catalog.source.images import readable_url
+from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
-from airflow_provider_bgrep.journal.records import State, SubmitRecord, SupersededError
+from airflow_provider_bgrep.journal.journal import MAX_ID
+from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask, SupersededError
 from airflow_provider_bgrep.journal.stores import FileStore, Store
 from airflow_provider_bgrep.operators.spec import GenerateOptions, GenerateSpec
-from airflow_provider_bgrep.protocol.identity import identities
+from airflow_provider_bgrep.protocol.identity import key_of
 from airflow_provider_bgrep.protocol.limits import RESULT_URL_SECONDS
 from airflow_provider_bgrep.protocol.models import ImageTask
 
@@ -26,7 +28,10 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 
 SIGNED_SECONDS = 4 * RESULT_URL_SECONDS
-"""Seconds for which the URLs that we sign are valid, since jobs wait in the service's queue."""
+"""Seconds for which a URL that we sign is valid at least: a job may wait that long in the service's queue."""
+
+MOST_SIGNED_SECONDS = 7 * 24 * 60 * 60
+"""Seconds for which S3 signs a URL at most."""
 
 
 @dataclass(frozen=True)
@@ -34,28 +39,35 @@ class Shard:
     """One shard of a plan, read from its files.
 
     :param paths: the catalog's folders.
-    :param options: the options of the plan.
-    :param shards: number of shards of the plan.
-    :param image_tasks: the rows of the shard. Sources on object storage have signed URLs, which are sent
-        to the service only.
-    :param known: submits of earlier runs that contain rows of this shard.
+    :param options: the plan's.
+    :param shards: how many shards the plan has.
+    :param image_tasks: the shard's rows. Sources on object storage are paths, which :meth:`spec` signs.
+    :param keys: the rows' identities: of name and ``request_hash``, whatever a source's URL is today.
+    :param collect_only: the identities of the rows that another plan submitted.
+    :param known: submits of earlier runs that contain this shard's rows.
     :param store: the store of its journal.
     :param manifest: the path of its manifest.
+    :param limit: images that it may submit, whatever the reason.
     :param is_open: whether the plan may still submit.
+    :param is_approved: whether the plan needs no approval, or has it.
     """
 
     paths: CatalogPaths
     options: Options
     shards: int
     image_tasks: list[ImageTask]
+    keys: tuple[str, ...]
+    collect_only: frozenset[str]
     known: list[SubmitRecord]
     store: Store
     manifest: ObjectStoragePath
+    limit: int
     is_open: bool
+    is_approved: bool = True
 
     @classmethod
     def read(cls, paths: CatalogPaths, plan_id: str, shard: int) -> Shard:
-        """Read a shard.
+        """Read a shard. A plan that was closed is opened again for it, if no later plan was made.
 
         :param paths: the catalog's folders.
         :param plan_id: the plan.
@@ -63,31 +75,42 @@ class Shard:
         """
         plan_store, ledger = PlanStore(paths, plan_id), LedgerReader(paths)
         plan, options, files = plan_store.plan, plan_store.config, plan_store.files
-
-        def is_open() -> bool:
-            return time.time() < plan.until and ledger.has_lease(plan_id)
-
-        rows = [
+        rows: list[dict[str, Any]] = [
             dict(row) for row in plan_store.work_items(shard) if row["state"] != RowState.UNPUBLISHED.value
         ]
         known = list(plan_store.outstanding_jobs())
         rows = _without_lost(rows, {record.result_key for record in known})
-        image_tasks = [_image_task(row, options.source_conn_id or None) for row in rows]
+        keys = tuple(key_of(row["name"], row["request_hash"]) for row in rows)
+        is_approved = plan_store.is_approved
+        to_submit = [row for row in rows if RowState(row["state"]) in TO_SUBMIT]
+        may_submit = is_approved and not plan_store.cancelled_reason
+        is_open = may_submit and ledger.has_lease(plan_id)
+        if may_submit and not is_open and to_submit:
+            is_open = Ledger(paths).reopen(plan_id)
+        own = sum(row["num_output"] for row in to_submit)
         return cls(
             paths=paths,
             options=options,
             shards=plan.shards,
-            image_tasks=image_tasks,
-            known=list(_to_collect(known, rows, identities(image_tasks, options.bgrep_conn_id, ""))),
-            store=GuardedStore(files.journal(shard), is_open),
+            image_tasks=list(map(_image_task, rows)),
+            keys=keys,
+            collect_only=frozenset(
+                key for row, key in zip(rows, keys, strict=True) if RowState(row["state"]) not in TO_SUBMIT
+            ),
+            known=list(_to_collect(known, rows, keys)),
+            store=GuardedStore(
+                files.journal(shard), lambda: plan_store.is_approved and ledger.has_lease(plan_id)
+            ),
             manifest=files.manifest(shard),
-            is_open=is_open(),
+            limit=plan.limits[shard] if shard < len(plan.limits) else own,
+            is_open=is_open,
+            is_approved=is_approved,
         )
 
     def spec(
         self, *, poll_interval: float, timeout: float, deferrable: bool, retry_failed: int, slots: int
     ) -> GenerateSpec:
-        """Return the run of this shard. If the plan has ended, the run collects, and submits nothing.
+        """The run of this shard. A plan that has ended, or is not approved, submits nothing and collects.
 
         :param poll_interval: seconds between two queries of one job.
         :param timeout: seconds to the deadline.
@@ -95,6 +118,9 @@ class Shard:
         :param retry_failed: how often a failed image task is submitted again, 0 to 3.
         :param slots: number of shards that are active at a time; they share the connection's rate.
         """
+        conn_id = self.options.source_conn_id or None
+        # The service reads the source while the job runs, which is within the timeout or never.
+        seconds = int(min(MOST_SIGNED_SECONDS, timeout + SIGNED_SECONDS))
         return GenerateSpec(
             task_list=self.image_tasks,
             destination=self.paths.images,
@@ -104,23 +130,32 @@ class Shard:
             timeout=timeout,
             deferrable=deferrable,
             fail_on="never",
-            max_images=None if self.is_open else 0,
+            max_images=self.limit if self.is_open else 0,
             on_unknown_outcome=self.options.on_unknown_outcome,
-            options=GenerateOptions(
-                retry_failed=retry_failed, over_budget="refuse" if self.is_open else "trim"
-            ),
+            options=GenerateOptions(retry_failed=retry_failed, over_budget="trim"),
             known_records=tuple(self.known),
             manifest=self.manifest,
             rate_share=1 / max(1, min(slots, self.shards)),
+            keys=self.keys,
+            collect_only=self.collect_only,
+            sign=lambda task: signed(task, conn_id, seconds),
         )
 
 
-def _without_lost(rows: list[dict[str, Any]], jobs: set[str]) -> list[dict[str, Any]]:
-    """Return the rows without pending ones whose job is in no journal any more: they would be submitted
-    twice.
+def signed(task: ImageTask, conn_id: str | None, seconds: int) -> ImageTask:
+    """An image task with URLs that the service can read.
+
+    :param task: its image and mask are URLs or paths on object storage.
+    :param conn_id: the connection to sign with.
+    :param seconds: how long the signatures are valid.
     """
-    pending = RowState.PENDING.value
-    return [row for row in rows if row["state"] != pending or row["result_key"] in jobs]
+    mask = readable_url(task.mask, conn_id, seconds) if task.mask else None
+    return replace(task, image=readable_url(task.image, conn_id, seconds), mask=mask)
+
+
+def _without_lost(rows: list[dict[str, Any]], jobs: set[str]) -> list[dict[str, Any]]:
+    """The rows, without those to collect whose job no journal knows any more."""
+    return [row for row in rows if RowState(row["state"]) in TO_SUBMIT or row["result_key"] in jobs]
 
 
 def _to_collect(
@@ -130,42 +165,39 @@ def _to_collect(
 
     :param records: the submits of the plan's outstanding jobs.
     :param rows: the shard's rows.
-    :param keys: the rows' identities in this shard's list.
+    :param keys: the rows' identities.
     """
-    pending = {
-        (row["result_key"], row["name"]): key
-        for row, key in zip(rows, keys, strict=True)
-        if row["state"] == RowState.PENDING.value
-    }
-    jobs = {result_key for result_key, _ in pending}
+    by_job: dict[str, list[tuple[Mapping[str, Any], str]]] = defaultdict(list)
+    for row, key in zip(rows, keys, strict=True):
+        if RowState(row["state"]) not in TO_SUBMIT:
+            by_job[row["result_key"]].append((row, key))
     for record in records:
-        if record.result_key in jobs:
-            # Rows are matched by name, not by identity: several equal rows may have had other identities
-            # in the list of that run. A row that must not be collected gets an identity that no row has,
-            # because an image that was replaced under the same URL has the same identity as before. The
-            # part after '#' only distinguishes equal rows.
+        if members := by_job.get(record.result_key):
+            # What is not to be collected here has no identity: a row that was submitted with it may be
+            # submitted again by this plan, for instance because its image was replaced.
             items = tuple(
-                replace(
-                    item,
-                    key=pending.get(
-                        (record.result_key, item.id), f"{item.key.partition('#')[0]}#{record.result_key}"
-                    ),
-                )
-                for item in record.items
+                replace(item, key=_key_in(members, index, item)) for index, item in enumerate(record.items)
             )
             # It was submitted by a try of another task, so it does not count as this task's.
             yield replace(record, try_number=0, items=items)
 
 
-def _image_task(row: dict[str, Any], conn_id: str | None) -> ImageTask:
-    def url(name: str) -> str | None:
-        path = row[f"{name}_url"] or row[name]
-        return readable_url(path, conn_id, SIGNED_SECONDS) if path else None
+def _key_in(members: Iterable[tuple[Mapping[str, Any], str]], index: int, item: SubmittedTask) -> str:
+    """The identity of the row that an item of a job is; ``""`` if it is none of them.
 
+    :param members: the rows that the job's results belong to, with their identities.
+    :param index: the item's position in the job.
+    """
+    named = [(row, key) for row, key in members if row["name"][:MAX_ID] == item.id]
+    at_index = [key for row, key in named if row["index"] == index]
+    return at_index[0] if at_index else named[0][1] if len(named) == 1 else ""
+
+
+def _image_task(row: Mapping[str, Any]) -> ImageTask:
     return ImageTask(
-        image=url("image") or "",
+        image=row["image_url"] or row["image"] or "",
         positive_prompt=row["positive_prompt"],
-        mask=url("mask"),
+        mask=row["mask_url"] or row["mask"] or None,
         negative_prompt=row["negative_prompt"] or None,
         guidance_scale=row["guidance_scale"],
         strength=row["strength"],
@@ -177,14 +209,14 @@ def _image_task(row: dict[str, Any], conn_id: str | None) -> ImageTask:
 
 
 class GuardedStore(FileStore):
-    """A journal's store that rejects intents once the plan has ended.
+    """A journal's store that rejects intents once the plan may not submit.
 
     The intent is written first, then the plan is checked. A run that replaces a plan first closes it,
     then reads its journals. So either the new run sees the intent, or the intent is rejected: no row is
     submitted for two plans.
 
     :param folder: the journal's folder.
-    :param is_open: whether the plan may still submit.
+    :param is_open: whether the plan may still submit: it has its lease, and the approval that it needs.
     """
 
     def __init__(self, folder: ObjectStoragePath, is_open: Callable[[], bool]) -> None:
@@ -195,7 +227,7 @@ class GuardedStore(FileStore):
     def set(self, key: str, value: Any) -> None:
         """Store the value.
 
-        :raises SupersededError: if it contains a new intent, and the plan has ended.
+        :raises SupersededError: if it contains a new intent, and the plan may not submit.
         """
         super().set(key, value)
         # A page contains other submits as well. Their outcomes are written even if the plan has ended.
@@ -208,6 +240,6 @@ class GuardedStore(FileStore):
             return
         if not self._is_open():
             raise SupersededError(
-                "The plan has ended, or another plan replaced it: nothing more is submitted."
+                "The plan has ended, was replaced, or is not approved: nothing more is submitted for it."
             )
         self._accepted |= intents

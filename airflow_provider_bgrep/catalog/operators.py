@@ -6,17 +6,27 @@ tasks.
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, BaseOperator
 
 from airflow_provider_bgrep.catalog.config.extra import require_catalog_extra
-from airflow_provider_bgrep.exceptions import BgRepError, BgRepJobFailedError, BgRepStateError, input_error
+from airflow_provider_bgrep.compat import allow_in_xcom
+from airflow_provider_bgrep.exceptions import (
+    BgRepConfigurationError,
+    BgRepError,
+    BgRepJobFailedError,
+    BgRepStateError,
+    input_error,
+)
 from airflow_provider_bgrep.operators._arguments import count_of
 from airflow_provider_bgrep.operators._base import GenerateBase
 from airflow_provider_bgrep.operators.spec import MAX_RETRY_FAILED
 from airflow_provider_bgrep.protocol.errors import InvalidInput, sanitize_message
+from airflow_provider_bgrep.protocol.models import ImageTask
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -25,10 +35,16 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
     from airflow_provider_bgrep.operators.spec import GenerateSpec
 
+_log = logging.getLogger(__name__)
+
+allow_in_xcom(ImageTask)  # so that an upstream task can return the catalog's rows as image tasks
+
 _SHOWN = 10
 """Number of shards that a message names."""
 
 _REMEDY = "Restore it from a backup, or start a new DAG run."
+_NEW_PLAN = "A new plan takes the remaining rows: start a new run, or clear plan with its downstream tasks."
+_APPROVE = "To have it approved, clear approve; for another plan, clear plan with its downstream tasks."
 _NO_PLAN = "This DAG run has no plan: see the log of its plan task."
 
 
@@ -36,9 +52,9 @@ _NO_PLAN = "This DAG run has no plan: see the log of its plan task."
 def state_errors() -> Iterator[None]:
     """Translate errors in the catalog's files to exceptions of this package.
 
-    A damaged or missing file is final: :class:`~airflow_provider_bgrep.exceptions.BgRepStateError`. A
-    conflict with another run is retried: :class:`~airflow_provider_bgrep.exceptions.BgRepConflictError`.
-    Errors of the storage itself are not translated, so that Airflow retries them.
+    A damaged or missing file is final: :class:`~airflow_provider_bgrep.exceptions.BgRepStateError`. Lost
+    races are retried: :class:`~airflow_provider_bgrep.exceptions.BgRepConflictError`. Errors of the store
+    itself are left alone, so that Airflow retries them. Errors of DuckDB and Arrow never leave a task.
 
     :raises BgRepError: for invalid input and unreadable files.
     """
@@ -52,6 +68,11 @@ def state_errors() -> Iterator[None]:
         raise BgRepStateError(f"A file cannot be found: {sanitize_message(error)}. {_REMEDY}") from error
     except ValueError as error:  # JSON, Arrow and journals raise these for unreadable bytes
         raise BgRepStateError(f"A file cannot be read: {sanitize_message(error)}. {_REMEDY}") from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("duckdb", "_duckdb", "pyarrow"):
+            raise
+        text = sanitize_message(error)
+        raise BgRepStateError(f"A file cannot be read ({type(error).__name__}): {text}. {_REMEDY}") from error
 
 
 def _paths(destination: str) -> CatalogPaths:
@@ -59,6 +80,46 @@ def _paths(destination: str) -> CatalogPaths:
     from airflow_provider_bgrep.storage import absolute_path
 
     return CatalogPaths(absolute_path("destination", destination))
+
+
+def _check_writable(paths: CatalogPaths) -> None:
+    """Write and delete a file at the destination, before anything else is done.
+
+    :raises BgRepConfigurationError: if the worker may not write there, or there is no such bucket.
+    """
+    from airflow_provider_bgrep.storage import check_writable
+
+    try:
+        check_writable(paths.root)
+    except (FileNotFoundError, PermissionError, NotADirectoryError, FileExistsError) as error:
+        refused: Exception = error
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
+            raise  # the store does not answer, or the disk is full: Airflow retries
+        refused = error
+    else:
+        return
+    raise BgRepConfigurationError(
+        f"destination {paths.destination} cannot be written to ({type(refused).__name__}: "
+        f"{sanitize_message(refused)}). Create the folder or bucket and let the workers write to it, or give "
+        "another destination. Nothing was submitted."
+    ) from None
+
+
+def _check_connection(bgrep_conn_id: str) -> None:
+    """Look the connection up and query a job that does not exist, which is free.
+
+    :raises BgRepError: if the connection is missing or wrong, or the service refuses it. What may pass is
+        logged: the shards retry.
+    """
+    from airflow_provider_bgrep.hooks.bgrep import BgRepHook
+
+    try:
+        BgRepHook(bgrep_conn_id).check_account()
+    except BgRepError as error:
+        if isinstance(error, AirflowFailException):
+            raise
+        _log.warning("Could not check connection %s: %s", bgrep_conn_id, error)
 
 
 def _store(destination: str, plan_id: Any) -> PlanStore:
@@ -98,13 +159,20 @@ class BgRepPlanOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[int]:
         """Create the plan."""
-        from airflow_provider_bgrep.catalog.config.options import Options
+        from airflow_provider_bgrep.catalog.config.options import Options, path_problems
         from airflow_provider_bgrep.catalog.plan.create import create_plan
 
         ti = context["ti"]
         with state_errors():
             options = Options.checked({**self.options, **(self.verbatim or {})})
-            plan = create_plan(options, _paths(options.destination), dag_id=ti.dag_id, run_id=ti.run_id)
+            given = {"catalog": options.catalog, "destination": options.destination}
+            if problems := path_problems(given):
+                raise InvalidInput(problems)
+            paths = _paths(options.destination)
+            _check_writable(paths)
+            if not options.dry_run:
+                _check_connection(options.bgrep_conn_id)
+            plan = create_plan(options, paths, dag_id=ti.dag_id, run_id=ti.run_id)
         ti.xcom_push(key="plan", value=plan)
         return list(range(plan["shards"]))
 
@@ -140,17 +208,20 @@ class BgRepShardOperator(GenerateBase):
         self.shard = shard
         self.slots = slots
         self.retry_failed = count_of("retry_failed", retry_failed, MAX_RETRY_FAILED) or 0
+        self._is_approved = True
 
     def build_spec(self, context: Context) -> GenerateSpec:
         """Return the run of the shard, from the current state of plan and journal."""
         from airflow_provider_bgrep.catalog.generate import Shard
 
         shard = Shard.read(_paths(str(self.destination)), str(self.plan_id), int(self.shard))
+        self._is_approved = shard.is_approved
         if not shard.is_open:
             self.log.warning(
-                "Plan %s has ended. This task collects accepted jobs and submits nothing more. A new plan "
-                "takes the remaining rows: clear the plan task, or wait for the next run.",
+                "Plan %s %s. This task collects accepted jobs and submits nothing. %s",
                 self.plan_id,
+                "has ended" if shard.is_approved else "is not approved",
+                _NEW_PLAN if shard.is_approved else _APPROVE,
             )
         return shard.spec(
             poll_interval=self.poll_interval,
@@ -158,6 +229,20 @@ class BgRepShardOperator(GenerateBase):
             deferrable=self.deferrable,
             retry_failed=self.retry_failed,
             slots=self.slots,
+        )
+
+    def concluded(self, summary: dict[str, Any], context: Context) -> dict[str, Any]:
+        """The summary, if the plan had the approval that it needs.
+
+        :raises BgRepStateError: if it had not, and rows were not submitted for that reason.
+        """
+        left = summary["items"]["not_submitted"]
+        if self._is_approved or not left:
+            return summary
+        context["ti"].xcom_push(key="return_value", value=summary)
+        raise BgRepStateError(
+            f"Plan {self.plan_id} needs approval and has none: {left} image tasks were not submitted. "
+            f"{_APPROVE}"
         )
 
 
@@ -175,7 +260,7 @@ class _PlanTask(BaseOperator):
 class BgRepCheckOperator(_PlanTask):
     """Compares the images of a shard with their sources. Does not submit anything.
 
-    Returns ``{"passed": n, "flagged": n, "unchecked": n, "none": n}``.
+    Returns ``{"passed": n, "flagged": n, "unmasked": n, "unchecked": n, "none": n}``.
 
     :param destination: the catalog's destination. Templated.
     :param plan_id: the plan. Templated.
@@ -223,9 +308,12 @@ class BgRepPublishOperator(_PlanTask):
 
 
 class BgRepReportOperator(_PlanTask):
-    """Writes the gallery and the summary. Fails if a shard did not finish.
+    """Writes the gallery and the summary. Fails if a shard or the publish task did not finish.
 
-    Returns the summary.
+    Returns ``{"line": text, "gallery": path, "rows": n, "states": {…}, "statuses": {…}, "outcomes": {…},
+    "verdicts": {…}, "needs_attention": n, "images": {…}, "cost": text, "unfinished": […], "is_published":
+    bool, …}``, also to XCom if it fails: rows are counted by state in the plan, by status, by outcome and by
+    verdict. It also fails if as many rows need attention as ``fail_on_attention`` says.
 
     :param destination: the catalog's destination. Templated.
     :param plan_id: the plan. Templated.
@@ -238,12 +326,22 @@ class BgRepReportOperator(_PlanTask):
         if _is_missing(self.plan_id):
             raise BgRepJobFailedError(_NO_PLAN)
         with state_errors():
-            summary = write_report(_store(self.destination, self.plan_id))
-        unfinished = summary["unfinished"]
-        if unfinished:
+            store = _store(self.destination, self.plan_id)
+            summary = write_report(store)
+            if not summary["is_published"] and not store.config.dry_run:
+                self._close(store)
+        failures = summary.pop("failures")
+        if failures:
             context["ti"].xcom_push(key="return_value", value=summary)
-            more = f"; and {len(unfinished) - _SHOWN} more" if len(unfinished) > _SHOWN else ""
-            raise BgRepJobFailedError(
-                f"{'; '.join(unfinished[:_SHOWN])}{more}. The next run continues with the rest."
-            )
+            more = f"; and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
+            raise BgRepJobFailedError(f"{'; '.join(failures[:_SHOWN])}{more}.")
         return summary
+
+    def _close(self, store: PlanStore) -> None:
+        """Close the plan in place of the publish task: a plan whose run is over locks no row."""
+        from airflow_provider_bgrep.catalog.state.ledger import Ledger
+
+        try:
+            Ledger(store.paths).close(store.plan_id)
+        except Exception as error:  # the report is written, and fails for another reason
+            self.log.warning("Could not close plan %s: %s", store.plan_id, sanitize_message(error))

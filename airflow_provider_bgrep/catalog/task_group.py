@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
+from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import Asset, TaskGroup, task_group
 
@@ -18,6 +20,7 @@ from airflow_provider_bgrep.catalog.config.groups import (
     PublishOptions,
     SourceOptions,
     fields_of,
+    parse_fixed,
 )
 from airflow_provider_bgrep.catalog.config.options import is_literal, literal_problems
 from airflow_provider_bgrep.catalog.config.parsing import shown
@@ -113,6 +116,8 @@ def catalog_refresh(
     fixed = {name: options.pop(name, None) for name in FIXED}
     if (approve_above := fixed.pop("approve_above")) is not None:
         options["approve_above"] = approve_above
+    if fixed.get("retry_failed"):  # the plan's quote and limits depend on it
+        options["retry_failed"] = fixed["retry_failed"]
     return _group(group_id, options, approve_above, **fixed)
 
 
@@ -139,6 +144,7 @@ def _checked(options: dict[str, Any], groups: Mapping[str, Any]) -> dict[str, An
     flat = {name: value for name, value in flat.items() if value is not None}
     if isinstance(flat.get("valid_for"), timedelta):
         flat["valid_for"] = flat["valid_for"].total_seconds()
+    flat |= parse_fixed(flat, problems)
     of_plan = {name: value for name, value in flat.items() if name == "approve_above" or name not in FIXED}
     problems += literal_problems(of_plan)
     if problems:
@@ -196,13 +202,37 @@ def _group(
             destination=destination,
             plan_id=plan_id,
             trigger_rule="all_done",
-            outlets=list(outlets) if outlets is not None else [Asset(f"bgrep://{group_id}")],
+            outlets=list(outlets) if outlets is not None else [Asset(default_asset_uri(destination))],
         )
         report = BgRepReportOperator(
             task_id="report", destination=destination, plan_id=plan_id, trigger_rule="all_done"
         )
         shards.expand(shard=upstream.output) >> publish >> report
     return group
+
+
+def default_asset_uri(destination: str) -> str:
+    """The URI of the asset that a catalog's publish task updates, the same in every DAG and task group.
+
+    ``s3://shop/images`` has ``bgrep://s3/shop/images``, and the folder ``/data/images`` has
+    ``bgrep://file/data/images``. User, password, connection id and query are left out. A destination that is
+    a template is not known when the DAG is parsed: its asset is named after the template's text.
+    """
+    text = str(destination).strip()
+    if not is_literal(text):
+        return f"bgrep://template/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        scheme, rest = "file", text
+    scheme = _ALIASES.get(scheme.lower(), scheme.lower())
+    place = rest.partition("?")[0].partition("#")[0]
+    host, slash, path = place.partition("/")
+    parts = [part for part in f"{host.rpartition('@')[2]}{slash}{path}".split("/") if part not in ("", ".")]
+    return f"bgrep://{'/'.join(quote(part, safe='') for part in (scheme, *parts))}"
+
+
+_ALIASES: Final = {"": "file", "local": "file", "s3a": "s3", "gcs": "gs"}
+"""Schemes that mean the same store."""
 
 
 def _approval(plan: BgRepPlanOperator, pulled: str, destination: str, approve_above: Any) -> Any:

@@ -265,6 +265,9 @@ class Core:
         life = self.settings.job_seconds
         if job is None or job.app_code != call.app_code or (life is not None and now > job.created + life):
             raise RefusalError("23500008", f"no job {key}")
+        if job.unknown_answers:
+            job.unknown_answers -= 1
+            raise RefusalError("23500008", f"no job {key} yet")
         data = jobs.queried(job, now, self.base, self.state.secret, self.settings.result_seconds)
         job.polls += 1
         self.state.counters.queries += 1
@@ -285,7 +288,9 @@ class Core:
         refusal = self._refuse_result(name, query, authorized, now)
         if refusal:
             return refusal
-        fault = self.faults.take({**ANSWER_FAULTS, **RESULT_FAULTS}, "result")
+        fault = self.faults.take({**ANSWER_FAULTS, **RESULT_FAULTS}, "result", now)
+        if fault and fault.name == "refused":
+            return answers.storage_error(int(fault.params["status"]), "AccessDenied", "Refused.", now)
         if fault and fault.name == "expired":
             return answers.storage_error(403, "AccessDenied", "Request has expired.", now, now - 1)
         if fault and fault.name not in ("oversized", "truncated"):
@@ -294,6 +299,8 @@ class Core:
         index, _, number = rest.removesuffix(".png").partition("-")
         task = self.state.jobs[key].tasks[int(index)]
         image = await self.renderer.image(task.echo, int(number), seed=f"{key}/{index}")
+        if int(number) in task.undecodable:
+            image = image[: len(image) // 2]
         answer = Answer(200, image, {"Content-Type": "image/png", "Server": "AliyunOSS"})
         if fault and fault.name == "oversized":
             # Readers ignore bytes after the end of a PNG: only the size is wrong.

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -32,6 +34,10 @@ JOB_FAULTS: Final = {
     "late": "the next accepted job takes longer",
     "no_results": "an image task of the next accepted job is SUCCESS without a result",
     "partial": "an image task of the next accepted job has fewer results than it asked for",
+    "late_results": "the first answers after an image task's SUCCESS name fewer results than later ones",
+    "never_ends": "an image task of the next accepted job keeps a status, or is left out of the answers",
+    "undecodable": "a result of the next accepted job cannot be decoded, however often it is downloaded",
+    "unknown_job": "the first queries of the next accepted job are answered with 23500008: no such job",
     "order": "answers about the next accepted job list its image tasks in another order",
     "other_key": "queries of the next accepted job are answered with another result_key",
     "echo": "answers about the next accepted job repeat what was submitted in another form",
@@ -48,12 +54,20 @@ ECHO_FORMS: Final = {
 
 RESULT_FAULTS: Final = {
     "expired": "the result URL answers the XML 403 of an expired one",
+    "refused": "result URLs, fresh ones too, are refused with a status for some seconds",
     "oversized": "the result is larger than it should be",
 }
 """Faults of a download."""
 
 _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
-    "code": {"code": None, "retry_after": None, "accepted": False, "message": None, "code_header": None},
+    "code": {
+        "code": None,
+        "retry_after": None,
+        "accepted": False,
+        "message": None,
+        "code_header": None,
+        "names_key": False,
+    },
     "throttle": {
         "code": "T429UR",
         "retry_after": None,
@@ -79,17 +93,25 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "late": {"seconds": 0.0, "polls": 0},
     "no_results": {"index": None},
     "partial": {"index": None, "count": 1},
+    "late_results": {"index": None, "count": 0, "answers": 1},
+    "never_ends": {"index": 0, "status": "WAITING"},
+    "undecodable": {"index": 0, "output": 0},
+    "unknown_job": {"answers": 1},
     "order": {"order": None},
     "other_key": {},
     "echo": {"form": "text", "index": None},
     "expired": {},
+    "refused": {"status": 403, "seconds": 0.0},
     "oversized": {"bytes": 0},
 }
 
 
 @dataclass(slots=True)
 class Fault:
-    """An injected fault and how often it has occurred."""
+    """An injected fault and how often it has occurred.
+
+    :param until: when a fault that lasts for some seconds ends; 0 before it has occurred.
+    """
 
     id: str
     name: str
@@ -97,11 +119,18 @@ class Fault:
     times: int
     params: dict[str, Any]
     consumed: int = 0
+    until: float = 0.0
+    is_over: bool = False
 
     @property
     def exhausted(self) -> bool:
-        """Whether it has occurred as often as it was injected for."""
-        return self.consumed >= self.times
+        """Whether it has occurred as often, or for as long, as it was injected for."""
+        return self.is_over if self.seconds else self.consumed >= self.times
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts; 0 for a fault that occurs ``times`` times."""
+        return float(self.params["seconds"]) if self.name == "refused" else 0.0
 
     @property
     def accepted(self) -> bool:
@@ -156,10 +185,19 @@ class Faults:
         self.active.append(fault)
         return fault
 
-    def take(self, names: Mapping[str, str], operation: str) -> Fault | None:
-        """Return the oldest fault of these names that applies to the operation, and count it; or ``None``."""
-        for fault in self.active:
+    def take(self, names: Mapping[str, str], operation: str, now: float = 0.0) -> Fault | None:
+        """Return the oldest fault of these names that applies to the operation, and count it; or ``None``.
+
+        :param now: the emulator's clock, for faults that last for some seconds from their first occurrence.
+        """
+        for fault in list(self.active):
             if fault.name in names and fault.operation in (operation, "any"):
+                if fault.seconds:
+                    fault.until = fault.until or now + fault.seconds
+                    if now >= fault.until:
+                        fault.is_over = True
+                        self.active.remove(fault)
+                        continue
                 fault.consumed += 1
                 if fault.exhausted:
                     self.active.remove(fault)
@@ -194,7 +232,7 @@ def strike(fault: Fault, regular: Answer | None) -> Answer:
     """
     params, name = fault.params, fault.name
     if name in ("code", "throttle", "gateway_timeout"):
-        return _coded(params)
+        return _naming_key(_coded(params), regular) if params.get("names_key") else _coded(params)
     if name == "status":
         return _retry_after(answers.html(int(params["status"])), params)
     if name == "reset":
@@ -221,6 +259,14 @@ def _coded(params: Mapping[str, Any]) -> Answer:
     if params.get("code_header") is not None:
         answer.headers["X-Ca-Error-Code"] = str(params["code_header"])
     return _retry_after(answer, params)
+
+
+def _naming_key(answer: Answer, regular: Answer | None) -> Answer:
+    """The refusal, naming the job that was accepted all the same."""
+    body = json.loads(answer.body or b"{}")
+    key = json.loads(regular.body)["data"]["result_key"] if regular else uuid.uuid4().hex
+    answer.body = json.dumps({**body, "data": {"result_key": key}}).encode()
+    return answer
 
 
 def _retry_after(answer: Answer, params: Mapping[str, Any]) -> Answer:

@@ -52,7 +52,7 @@ def plan(
             takes = draw.lognormvariate(math.log(median), sigma) + index * settings.stagger
             state.start, state.end = now + takes * _WAITING_SHARE, now + takes
     order: tuple[int, ...] = ()
-    answered_key = ""
+    answered_key, unknown_answers = "", 0
     for fault in faults:
         if fault.name == "order":
             given = fault.params["order"]
@@ -60,9 +60,19 @@ def plan(
             order = tuple(index for index in order if 0 <= index < len(states))
         elif fault.name == "other_key":
             answered_key = uuid.uuid4().hex
+        elif fault.name == "unknown_job":
+            unknown_answers = int(fault.params["answers"])
         else:
             _apply(states, fault)
-    return Job(key, app_code, now, states, order=order, answered_key=answered_key)
+    return Job(
+        key,
+        app_code,
+        now,
+        states,
+        order=order,
+        answered_key=answered_key,
+        unknown_answers=unknown_answers,
+    )
 
 
 def _apply(states: list[TaskState], fault: Fault) -> None:
@@ -84,6 +94,13 @@ def _apply(states: list[TaskState], fault: Fault) -> None:
             state.outputs = 0
         elif fault.name == "partial":
             state.outputs = min(state.outputs, int(params["count"]))
+        elif fault.name == "late_results":
+            state.late_outputs, state.late_answers = int(params["count"]), int(params["answers"])
+        elif fault.name == "undecodable":
+            state.undecodable = (int(params["output"]),)
+        elif fault.name == "never_ends":
+            state.is_left_out = params["status"] is None
+            state.kept_status = str(params["status"] or "WAITING")
 
 
 def submitted(job: Job) -> bytes:
@@ -95,7 +112,8 @@ def submitted(job: Job) -> bytes:
 
 
 def _ordered(job: Job, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [tasks[index] for index in job.order] if job.order else tasks
+    order = job.order or range(len(tasks))
+    return [tasks[index] for index in order if not job.tasks[index].is_left_out]
 
 
 def _echo(task: TaskState) -> dict[str, Any]:
@@ -136,17 +154,22 @@ def queried(job: Job, now: float, base: str, secret: str, life: float) -> bytes:
             return written
     expires = math.ceil(now + life)
     tasks: list[dict[str, Any]] = []
+    is_late = False
     for index, (task, status) in enumerate(zip(job.tasks, statuses, strict=True)):
         results = []
         if status == "SUCCESS":
-            names = [f"{job.key}/{index}-{number}.png" for number in range(task.outputs)]
+            outputs = task.outputs
+            if task.late_answers:
+                task.late_answers -= 1
+                is_late, outputs = True, min(outputs, task.late_outputs)
+            names = [f"{job.key}/{index}-{number}.png" for number in range(outputs)]
             results = [base + sign(name, expires, secret) for name in names]
             signed_until = now + life * _RESIGN_SHARE
         message = task.message if status in ("SUCCESS", "FAILED") else "success"
         whole = {**_echo(task), "status": status, "results": results, "message": message}
         tasks.append(dict(sorted(whole.items())))
     written = _json({"result_key": job.answered_key or job.key, "task_list": _ordered(job, tasks)})
-    job.cached = ((statuses, (base, life), signed_until or math.inf), written)
+    job.cached = None if is_late else ((statuses, (base, life), signed_until or math.inf), written)
     return written
 
 

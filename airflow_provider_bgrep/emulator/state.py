@@ -56,6 +56,11 @@ class TaskState:
 
     It is WAITING before its start, RUNNING before its end, by polls *and* by the clock, then it has
     its outcome. ``outputs`` is how many images it has if that is SUCCESS.
+
+    :param kept_status: the status that it has forever; empty for one that ends.
+    :param is_left_out: whether answers leave it out.
+    :param late_outputs: how many images the next ``late_answers`` answers name.
+    :param undecodable: the numbers of the images that cannot be decoded.
     """
 
     echo: dict[str, Any]
@@ -67,9 +72,16 @@ class TaskState:
     start: float = 0
     end: float = 0
     echo_form: str = ""
+    kept_status: str = ""
+    is_left_out: bool = False
+    late_outputs: int = 0
+    late_answers: int = 0
+    undecodable: tuple[int, ...] = ()
 
     def status(self, polls: int, now: float) -> str:
         """Return its status after a number of polls, at a time."""
+        if self.kept_status:
+            return self.kept_status
         if polls < self.start_poll or now < self.start:
             return "WAITING"
         if polls < self.end_poll or now < self.end:
@@ -83,6 +95,7 @@ class Job:
 
     :param order: submitted indexes in the order of its answers; empty for the submitted order.
     :param answered_key: the result key in answers to queries; empty for the job's own.
+    :param unknown_answers: how many of the next queries are answered as if there were no such job.
     :param cached: JSON of the last answer, until a status changes.
     """
 
@@ -93,6 +106,7 @@ class Job:
     polls: int = 0
     order: tuple[int, ...] = ()
     answered_key: str = ""
+    unknown_answers: int = 0
     cached: tuple[Any, bytes] | None = None
 
     def statuses(self, now: float) -> tuple[str, ...]:
@@ -112,6 +126,7 @@ class Job:
             "polls": self.polls,
             "order": list(self.order),
             "answered_key": self.answered_key,
+            "unknown_answers": self.unknown_answers,
             # Not asdict, which copies deeply: it would be most of a submit's time.
             "tasks": [{name: getattr(task, name) for name in TaskState.__slots__} for task in self.tasks],
         }

@@ -17,7 +17,7 @@ def wanted(items: Iterable[WorkItem], *, resubmit: bool, retry_failed: int) -> l
     :param resubmit: whether an item with an unknown outcome is submitted again, once in a try.
     :param retry_failed: how often a failed item is submitted again.
     """
-    items = [item for item in items if not item.is_refused]
+    items = [item for item in items if not (item.is_refused or item.is_collected_only)]
     return [
         *(item for item in items if item.outcome is Outcome.NOT_SUBMITTED),
         *(i for i in items if resubmit and i.outcome is Outcome.UNKNOWN and not i.is_resubmitted),

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import math
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -21,7 +20,17 @@ from airflow_provider_bgrep.protocol import flows
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation, RetryDecision
 from airflow_provider_bgrep.protocol.errors import CallError
 from airflow_provider_bgrep.protocol.models import Job
-from airflow_provider_bgrep.protocol.retry import COLLECT, ONCE, Action, Reason, decide, poll_wait
+from airflow_provider_bgrep.protocol.retry import (
+    COLLECT,
+    ONCE,
+    RESULTS,
+    Action,
+    Failure,
+    NextStep,
+    Reason,
+    decide,
+    poll_wait,
+)
 
 LATE_SECONDS: Final = 60.0
 """Seconds that the last query of a job, at the deadline, may take."""
@@ -54,10 +63,11 @@ class Collector:
         end_time = self._run.options.end_time
         if is_new and await self._rest():
             return
+        watched = _Watched(record, is_new)
         while True:
             is_last = time.time() >= end_time
             with self._run.busy():
-                is_done = await self._ask(record)
+                is_done = await self._ask(watched, is_last=is_last)
             if is_done or is_last or await self._rest():
                 return
 
@@ -75,47 +85,56 @@ class Collector:
         await pause(min(interval, max(0.0, end_time - time.time())), self._run.may_defer)
         return self._run.may_defer.is_set()
 
-    async def _ask(self, record: SubmitRecord) -> bool:
-        """Query a job once. :return: whether the job is done."""
-        for attempt in itertools.count(1):
-            # At the deadline, each job is queried once more, even if that takes a little longer.
+    async def _ask(self, watched: _Watched, *, is_last: bool) -> bool:
+        """Ask for a job until it is to be asked for at the next poll. :return: whether that settles it."""
+        failures = 0
+        while True:
+            # At the deadline each job is asked for once more, for as long as that takes within reason.
             late = self._run.options.end_time + LATE_SECONDS
             sent = await self._run.rate_limiter.acquire(Operation.QUERY, self._run.finished, late)
             if sent is None:
                 return False
-            flow = flows.query(record.result_key, new_runtime(), ONCE)
+            flow = flows.query(watched.record.result_key, new_runtime(), ONCE)
             try:
                 job = await self._run.client.drive(flow, self._run.request_counter)
             except CallError as error:
                 self._run.rate_limiter.on_response(Operation.QUERY, sent, error)
-                now = time.time()
-                step = decide(
-                    error,
-                    COLLECT,
-                    attempt=attempt,
-                    elapsed=now - _sent_at(record),
-                    # The attempts of such a late query may take LATE_SECONDS. If it is throttled, it
-                    # ends.
-                    time_left=self._run.options.end_time - now if _is_throttled(error) else math.inf,
-                    rand=self._run.rand(),
-                )
+                failures += 1
+                step = self._after(error, watched, failures)
                 if step.action is Action.POLL or step.reason is Reason.DEADLINE:
                     return False
                 if step.reason is Reason.FINAL:
-                    return await self._cannot_be_had(record, error)
+                    return await self._cannot_be_had(watched.record, error)
                 if step.action is not Action.RETRY:
                     self._run.fail(error)
                     return True
-                if step.seconds:
-                    await pause(step.seconds, self._run.finished)
+                seconds = step.seconds
             else:
                 self._run.rate_limiter.on_response(Operation.QUERY, sent, None)
-                if not job.is_finished or len(job.tasks) < len(record.items):
-                    self._note_unknown(job)
-                    return False
-                await self._collect(record, job)
-                return True
-        raise AssertionError("unreachable")
+                failures = watched.gone_answers = 0
+                found = await self._take(watched, job, is_last=is_last)
+                if isinstance(found, bool):
+                    return found
+                seconds = found
+            if seconds:
+                await pause(seconds, self._run.finished)
+
+    def _after(self, error: CallError, watched: _Watched, failures: int) -> NextStep:
+        """What follows a query that failed."""
+        now = time.time()
+        is_gone = error.kind is ErrorKind.JOB_NOT_FOUND
+        watched.gone_answers = watched.gone_answers + 1 if is_gone else 0
+        # Attempts of a query that is late may take LATE_SECONDS; throttled ones end it. What seems to be
+        # gone at the deadline is not asked for long enough to be sure.
+        is_bounded = error.then is RetryDecision.BACK_OFF or is_gone
+        return decide(
+            error,
+            COLLECT,
+            attempt=watched.gone_answers or failures,
+            elapsed=now - _sent_at(watched.record),
+            time_left=self._run.options.end_time - now if is_bounded else math.inf,
+            rand=self._run.rand(),
+        )
 
     async def _cannot_be_had(self, record: SubmitRecord, error: CallError) -> bool:
         """Handle a final error of a query. :return: whether the job is done."""
@@ -134,24 +153,65 @@ class Collector:
         self._run.may_defer.set()
         return True
 
-    async def _collect(self, record: SubmitRecord, job: Job) -> None:
-        self._run.result.unsaved.add(record.result_key)
+    # --- saving -----------------------------------------------------------------------------------
+
+    async def _take(self, watched: _Watched, job: Job, *, is_last: bool) -> bool | float:
+        """Save what is finished, as soon as it is time to.
+
+        :return: whether that settles the job; or seconds after which to ask again, before the next poll.
+        """
+        record, run = watched.record, self._run
+        is_finished = job.is_finished and len(job.tasks) >= len(record.items)
+        if not is_finished:
+            self._note_unknown(job)
+            finished = sum(task.is_finished for task in job.tasks)
+            due = run.options.collect_after
+            if finished <= run.work_items.settled(record) or not (is_last or watched.is_due(due)):
+                return False
+        step = decide(
+            Failure(RetryDecision.SEND_AGAIN),
+            RESULTS,
+            attempt=watched.vain_answers + 1,
+            time_left=run.options.end_time - time.time(),
+            rand=run.rand(),
+        )
+        is_over = step.reason is Reason.ATTEMPTS
         async with self._saving:
-            saved = await asyncio.to_thread(self._run.job_store.save, record, job, self._run.work_items.tasks)
-        if saved.is_complete:
-            self._run.result.unsaved.discard(record.result_key)
+            tasks, store = run.work_items.tasks, run.job_store
+            saved = await asyncio.to_thread(store.save, record, job, tasks, may_pass=not is_over)
+        changed = run.work_items.apply_job(record, saved)
+        ended = [saved.outcomes[item.index] for item in run.work_items.current(record)]
+        self._settle(changed)
+        if any(one.asks_again for one in ended):
+            watched.vain_answers += 1
+            if is_finished and step.action is Action.RETRY:
+                run.log.info("Job %s has no results yet, or not all; asking again.", record.result_key)
+                return step.seconds
+        missing = "; ".join(one for each in ended for one in each.missing)
+        if is_finished:
+            self._note_missing(record, missing)
         else:
-            missing = "; ".join(one for ended in saved.outcomes for one in ended.missing)
+            watched.wait(max(step.seconds, run.options.poll_interval) if missing else None)
+        return is_finished
+
+    def _note_missing(self, record: SubmitRecord, missing: str) -> None:
+        """Note whether images of a finished job are left to another try."""
+        if missing:
+            self._run.result.unsaved.add(record.result_key)
             self._run.fail(NotSavedError(f"job {record.result_key}: {missing}"), submits_go_on=True)
-        self._settle(self._run.work_items.apply_job(record, saved))
+        else:
+            self._run.result.unsaved.discard(record.result_key)
 
     def _settle(self, items: Sequence[WorkItem]) -> None:
         """Log the outcomes of items, and submit failed ones again, as ``retry_failed`` allows."""
         failed = [item for item in items if item.outcome is Outcome.FAILED]
         for item in failed:
             self._run.log.warning("Image task %s failed: %s", name_of(item), item.reason)
+        retry_failed = self._run.options.retry_failed
         again = [
-            item for item in failed if item.task and item.accepted_count <= self._run.options.retry_failed
+            item
+            for item in failed
+            if item.task and not item.is_collected_only and item.accepted_count <= retry_failed
         ]
         if again and self._run.afford(again) and self._run.may_submit():
             self._run.log.info("Submitting %d failed image tasks again, as retry_failed allows.", len(again))
@@ -165,9 +225,34 @@ class Collector:
             )
 
 
-def _is_throttled(error: CallError) -> bool:
-    return error.then is RetryDecision.BACK_OFF
-
-
 def _sent_at(record: SubmitRecord) -> float:
     return datetime.fromisoformat(record.at).timestamp()
+
+
+class _Watched:
+    """A job that is watched, and what this execution has seen of it.
+
+    :param record: its submit.
+    :param is_new: whether this execution submitted it: then it knows since when results are finished.
+    """
+
+    def __init__(self, record: SubmitRecord, is_new: bool) -> None:
+        self.record = record
+        self.gone_answers = 0
+        """Answers in a row that there is no such job."""
+        self.vain_answers = 0
+        """Answers that led to no result, or not to all of them."""
+        self._due_at: float | None = None if is_new else -math.inf
+
+    def is_due(self, collect_after: float) -> bool:
+        """Whether finished image tasks of an unfinished job are to be saved now.
+
+        :param collect_after: seconds that they may wait for the others.
+        """
+        if self._due_at is None:
+            self._due_at = time.monotonic() + collect_after
+        return time.monotonic() >= self._due_at
+
+    def wait(self, seconds: float | None) -> None:
+        """Let results wait: those that could not be saved for some seconds, others as at first (``None``)."""
+        self._due_at = None if seconds is None else time.monotonic() + seconds

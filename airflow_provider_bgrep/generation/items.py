@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +35,10 @@ class WorkItem:
     :param is_suspect: whether the service refused it individually in any try, so that it is submitted
         alone.
     :param is_over_budget: whether it is not submitted because of ``max_images``.
-    :param seed: the seed that it was generated with, if known.
-    :param files: its saved images.
-    :param saved_at: when they were saved, ISO 8601 in UTC.
+    :param is_collected_only: whether another run submitted it: this one collects it, and never submits it.
+    :param seed: the seed it was generated with, if known.
+    :param files: its images that are in place.
+    :param saved_at: since when, ISO 8601 in UTC.
     """
 
     key: str
@@ -53,6 +54,7 @@ class WorkItem:
     is_refused: bool = False
     is_suspect: bool = False
     is_over_budget: bool = False
+    is_collected_only: bool = False
     seed: Any = None
     files: tuple[SavedImage, ...] = ()
     saved_at: str = ""
@@ -106,6 +108,7 @@ class WorkItems:
     :param records: the journal's, oldest first.
     :param account: the connection. Jobs of another connection cannot be queried with this one.
     :param try_number: Airflow's number of this try.
+    :param collect_only: identities of the image tasks that are never submitted.
     """
 
     def __init__(
@@ -116,11 +119,13 @@ class WorkItems:
         *,
         account: str,
         try_number: int,
+        collect_only: Collection[str] = (),
     ) -> None:
         self.items: dict[str, WorkItem] = {}
         for key, task in zip(keys, tasks, strict=True):
             own = "" if task.id is None else str(task.id)
-            self.items[key] = WorkItem(key, task.num_output, own, task)
+            item = WorkItem(key, task.num_output, own, task, is_collected_only=key in collect_only)
+            self.items[key] = item
         self.jobs: dict[str, SubmitRecord] = {}
         self.other_accounts: list[SubmitRecord] = []
         self.reused: list[WorkItem] = []
@@ -131,10 +136,11 @@ class WorkItems:
             if record.state is State.ACCEPTED:
                 self.jobs[record.result_key] = record
             for index, asked in enumerate(record.items):
-                item = self.items.get(asked.key)
-                if item is None:
-                    item = self.items[asked.key] = WorkItem(asked.key, asked.images, asked.id)
-                item.apply_record(record, index, try_number)
+                if not asked.key:
+                    continue  # of a submit of another run, and not for this one to collect
+                if asked.key not in self.items:
+                    self.items[asked.key] = WorkItem(asked.key, asked.images, asked.id)
+                self.items[asked.key].apply_record(record, index, try_number)
         for key, item in list(self.items.items()):
             if item.task is None and item.outcome not in BILLABLE:
                 del self.items[key]  # neither in the list nor billable
@@ -152,19 +158,21 @@ class WorkItems:
         return [item for item in self if item.task is not None]
 
     def apply_job(self, record: SubmitRecord, saved: JobRecord) -> list[WorkItem]:
-        """Apply the record of a finished job.
+        """Apply the record of a job.
 
-        :return: its items, except those that a later submit has replaced.
+        :return: its items with another outcome than before, without those that a later submit has replaced.
         """
-        taken = self.current(record)
-        for item in taken:
-            ended = saved.outcomes[item.index]
+        changed = []
+        for item in self.current(record):
+            ended, before = saved.outcomes[item.index], item.outcome
             item.seed, item.files, item.saved_at = ended.seed, ended.files, saved.saved_at
             if ended.missing:
                 item.set_outcome(Outcome.PENDING, "; ".join(ended.missing))
             else:
                 item.set_outcome(ended.outcome, ended.reason)
-        return taken
+            if item.outcome is not before:
+                changed.append(item)
+        return changed
 
     def current(self, record: SubmitRecord) -> list[WorkItem]:
         """Return the items of a submit, except those that a later submit has replaced."""
@@ -174,6 +182,11 @@ class WorkItems:
     def is_open(self, record: SubmitRecord) -> bool:
         """Return whether a job still has to be collected: it is not saved, and not submitted again since."""
         return any(item.outcome is Outcome.PENDING for item in self.current(record))
+
+    def settled(self, record: SubmitRecord) -> int:
+        """How many image tasks of a job there is nothing left to collect of."""
+        pending = sum(item.outcome is Outcome.PENDING for item in self.current(record))
+        return len(record.items) - pending
 
     @property
     def outstanding(self) -> list[SubmitRecord]:

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Saves a finished job: its images, and next to them a record of the outcome of each image task.
+"""Saves a job: the images of its finished image tasks, and beside them a record of each task's outcome.
 
-Later executions and tries read the record: they do not query such a job again, and do not download its
-images again as long as they exist.
+Later executions and tries read the record: a job whose record is complete is never queried again, and an
+image that it names is never fetched again while it is in place.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -16,11 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.download import Lost, SavedImage, save_images
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.journal.records import State, SubmitRecord
-from airflow_provider_bgrep.protocol.errors import sanitize_message
-from airflow_provider_bgrep.protocol.identity import identities
-from airflow_provider_bgrep.protocol.matching import MISSING, Matching, echoed_task, match
-from airflow_provider_bgrep.protocol.models import ImageTask, Job, JobStatus, TaskResult
+from airflow_provider_bgrep.generation.submitted import submitted_tasks
+from airflow_provider_bgrep.generation.task_outcomes import TaskOutcome, TaskResults, Undecodable, further
+from airflow_provider_bgrep.images.fetch import FetchError
+from airflow_provider_bgrep.journal.key_files import FOLDER, keep_key, with_key
+from airflow_provider_bgrep.journal.records import SubmitRecord
+from airflow_provider_bgrep.protocol.matching import Matching, match
+from airflow_provider_bgrep.protocol.models import ImageTask, Job
 from airflow_provider_bgrep.storage import get_bytes, in_folder, put_bytes, safe_name, size_of
 
 if TYPE_CHECKING:
@@ -29,34 +32,11 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.connection import Settings
 
 VERSION: Final = 1
-FOLDER: Final = "_bgrep"
-"""Folder of the records in the destination. Most readers of folders ignore names with a leading
-underscore."""
-
-
-@dataclass(frozen=True, slots=True)
-class TaskOutcome:
-    """The outcome of one image task of a finished job.
-
-    :param outcome: generated, partial, failed or expired.
-    :param reason: the reason for the outcome, usually the service's message.
-    :param seed: the seed that it was generated with, if known.
-    :param files: its saved images.
-    :param missing: images that another try may still save, and the reasons why they are not saved.
-    :param is_gone: whether an image is missing because its URL and a new URL were both refused.
-    """
-
-    outcome: Outcome
-    reason: str = ""
-    seed: Any = None
-    files: tuple[SavedImage, ...] = ()
-    missing: tuple[str, ...] = ()
-    is_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A job's record.
+    """A job's record: of all its image tasks, also of those that are not finished yet.
 
     :param outcomes: outcome of each image task, in the submitted order.
     :param saved_at: when it was saved, ISO 8601 in UTC.
@@ -67,8 +47,8 @@ class JobRecord:
 
     @property
     def is_complete(self) -> bool:
-        """Whether no image is left to download."""
-        return not any(outcome.missing for outcome in self.outcomes)
+        """Whether every image task is finished, and no image is left to be fetched."""
+        return not any(one.missing or one.outcome is Outcome.PENDING for one in self.outcomes)
 
     def to_json(self) -> dict[str, Any]:
         """The stored form."""
@@ -91,12 +71,24 @@ class JobRecord:
                     tuple(SavedImage(**file) for file in one["files"]),
                     tuple(one["missing"]),
                     bool(one["is_gone"]),
+                    bool(one.get("asks_again")),
+                    tuple(Undecodable(**each) for each in one.get("undecodable", ())),
                 )
                 for one in value["outcomes"]
             )
             return cls(outcomes, value["saved_at"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"damaged ({error})") from None
+
+
+def read_job_record(destination: ObjectStoragePath, result_key: str) -> JobRecord | None:
+    """A job's record, ``None`` if it has none.
+
+    :param destination: folder of the images.
+    :raises ValueError: if the record is damaged.
+    """
+    data = get_bytes(destination / FOLDER / f"{safe_name(result_key)}.json")
+    return None if data is None else JobRecord.from_json(json.loads(data))
 
 
 class JobStore:
@@ -106,8 +98,9 @@ class JobStore:
     :param settings: the connection, for its proxies and its timeout; its AppCode is not sent.
     :param query: queries a job.
     :param template: file names, see :func:`~airflow_provider_bgrep.download.check_template`.
-    :param max_bytes: largest size of one image in bytes.
-    :param end_time: deadline for downloads, wall clock in seconds.
+    :param max_bytes: most bytes that one image may have.
+    :param end_time: no image is fetched after this, wall clock in seconds.
+    :param sign: what gave an image task the URLs that were sent, if its own are not those.
     """
 
     def __init__(
@@ -118,30 +111,20 @@ class JobStore:
         template: str,
         max_bytes: int,
         end_time: float = math.inf,
+        sign: Callable[[ImageTask], ImageTask] | None = None,
     ) -> None:
         self._destination, self._settings, self._query = destination, settings, query
         self._template, self._max_bytes, self._end_time = template, max_bytes, end_time
+        self._sign = sign
+        self._counted: set[tuple[str, int, int]] = set()
 
     def keep_key(self, record: SubmitRecord) -> None:
-        """Write the key of a job next to the images, because the journal could not be written."""
-        put_bytes(json.dumps({"version": VERSION, **record.to_json()}).encode(), self._key_path(record))
+        """Write a job's key beside the images, because the journal could not be written."""
+        keep_key(self._destination, record)
 
     def with_key(self, record: SubmitRecord) -> SubmitRecord:
-        """Add the key that :meth:`keep_key` may have written to a submit with an unknown outcome.
-
-        :return: the record with its key, or ``record`` itself.
-        """
-        if record.state not in (State.INTENT, State.UNKNOWN) or not record.nonce:
-            return record
-        data = get_bytes(self._key_path(record))
-        try:
-            found = None if data is None else SubmitRecord.from_json(json.loads(data))
-        except ValueError:
-            return record
-        return found if found is not None and found.keys == record.keys else record
-
-    def _key_path(self, record: SubmitRecord) -> ObjectStoragePath:
-        return self._destination / FOLDER / f"key-{safe_name(record.nonce)}.json"
+        """A submit with an unknown outcome, with the key that :meth:`keep_key` wrote for it, if it did."""
+        return with_key(self._destination, record)
 
     def load(self, record: SubmitRecord, *, check_files: bool) -> JobRecord | None:
         """Return the record of a job; ``None`` if it has no usable record.
@@ -173,35 +156,80 @@ class JobStore:
     def _is_there(self, image: SavedImage) -> bool:
         return size_of(in_folder(self._destination, image.path)) == image.size
 
-    def save(self, record: SubmitRecord, job: Job, tasks: Mapping[str, ImageTask]) -> JobRecord:
-        """Save the images of a finished job, then its record.
+    def save(
+        self, record: SubmitRecord, job: Job, tasks: Mapping[str, ImageTask], *, may_pass: bool = False
+    ) -> JobRecord:
+        """Save the images of a job's finished image tasks, then its record.
 
-        :param record: the submit of the job.
-        :param job: the response to the query.
-        :param tasks: the image tasks of the list, by identity.
-        :return: the record.
+        :param record: its submit.
+        :param job: the job, as queried.
+        :param tasks: the list's image tasks by identity.
+        :param may_pass: whether answers that lead to no result, or not to all of them, may still pass. If
+            not, they decide.
+        :return: its record.
         """
-        matching = _matched(record, job, tasks)
+        matching = self._matched(record, job, tasks)
+        is_finished = job.is_finished and len(job.tasks) >= len(record.items)
         job, doubt = matching.job, "; ".join(matching.problems)
         before = self.load(record, check_files=False)
-        had = [image for outcome in before.outcomes for image in outcome.files] if before else []
+        known = before.outcomes if before else (TaskOutcome(Outcome.PENDING),) * len(record.items)
         images, lost = save_images(
             job,
             self._destination,
-            query=lambda key: _matched(record, self._query(key), tasks).job,
+            query=lambda key: self._matched(record, self._queried(key), tasks).job,
             settings=self._settings,
             template=self._template,
             max_bytes=self._max_bytes,
-            had=[image for image in had if self._is_there(image)],
+            had=[image for one in known for image in one.files if self._is_there(image)],
             ids=[item.id or item.key for item in record.items],
             end_time=self._end_time,
         )
         by_index = {task.index: task for task in job.tasks}
-        outcomes = tuple(
-            _outcome(by_index[index], tasks.get(item.key), item.images, index, images, lost, doubt)
-            for index, item in enumerate(record.items)
-        )
-        return self._put(record, outcomes)
+        outcomes = []
+        for index, item in enumerate(record.items):
+            result = by_index[index]
+            task = tasks.get(item.key)
+            found = TaskResults(
+                result=result,
+                requested=item.images,
+                seed=result.echo.get("seed", task.seed if task else None),
+                files=tuple(image for image in images if image.index == index),
+                lost=tuple(one for one in lost if one.index == index),
+                doubt=doubt if is_finished else "",
+                may_pass=may_pass,
+            )
+            undecodable = self._undecodable(record, known[index], found.lost)
+            outcomes.append(further(known[index], found.outcome(undecodable)))
+        return self._put(record, tuple(outcomes))
+
+    def _queried(self, result_key: str) -> Job:
+        if time.time() >= self._end_time:
+            raise FetchError("has expired, and the deadline has passed", is_final=True)
+        return self._query(result_key)
+
+    def _undecodable(
+        self, record: SubmitRecord, known: TaskOutcome, lost: Sequence[Lost]
+    ) -> tuple[Undecodable, ...]:
+        """The results of an image task that cannot be decoded, counted once for each execution."""
+        before = {one.output: one for one in known.undecodable}
+        found = []
+        for one in lost:
+            last = before.get(one.output)
+            if not one.sha256:
+                found += [last] if last is not None else []  # this time it did not arrive
+                continue
+            place = (record.result_key, one.index, one.output)
+            is_same = last is not None and last.sha256 == one.sha256
+            executions = last.executions if last is not None and is_same else 0
+            if not executions or place not in self._counted:
+                executions += 1
+            self._counted.add(place)
+            found.append(Undecodable(one.output, one.sha256, executions))
+        return tuple(found)
+
+    def _matched(self, record: SubmitRecord, job: Job, tasks: Mapping[str, ImageTask]) -> Matching:
+        """The job with its tasks in the order they were submitted, as far as that is certain."""
+        return match(job, submitted_tasks(record, job, tasks, self._sign))
 
     def _put(self, record: SubmitRecord, outcomes: tuple[TaskOutcome, ...]) -> JobRecord:
         saved = JobRecord(outcomes, datetime.now(UTC).isoformat(timespec="seconds"))
@@ -211,55 +239,3 @@ class JobStore:
 
     def _path(self, result_key: str) -> ObjectStoragePath:
         return self._destination / FOLDER / f"{safe_name(result_key)}.json"
-
-
-def _matched(record: SubmitRecord, job: Job, tasks: Mapping[str, ImageTask]) -> Matching:
-    """Return the job with its tasks in the submitted order, as far as that is certain."""
-    submitted = [tasks.get(item.key) for item in record.items]
-    if None in submitted:
-        # Image tasks that are no longer in the list are recognized by the fields that the response
-        # echoes.
-        echoed = dict(filter(None, (_echoed(record, task) for task in job.tasks)))
-        keys = (item.key.partition("#")[0] for item in record.items)
-        submitted = [task or echoed.get(key) for task, key in zip(submitted, keys, strict=True)]
-    return match(job, submitted)
-
-
-def _echoed(record: SubmitRecord, task: TaskResult) -> tuple[str, ImageTask] | None:
-    image_task = echoed_task(task.echo)
-    if image_task is None:
-        return None
-    return identities([image_task], record.account, record.regenerate_key)[0], image_task
-
-
-def _outcome(
-    result: TaskResult,
-    task: ImageTask | None,
-    requested: int,
-    index: int,
-    images: Sequence[SavedImage],
-    lost: Sequence[Lost],
-    doubt: str,
-) -> TaskOutcome:
-    if result.status == MISSING and doubt:
-        # The result may belong to another image task: the outcome is pending, with this reason.
-        return TaskOutcome(
-            Outcome.PENDING, "", None, (), (f"it is unclear which result belongs to it: {doubt}",)
-        )
-    if result.status == MISSING:
-        return TaskOutcome(Outcome.FAILED, "the finished job does not contain this image task")
-    seed = result.echo.get("seed", task.seed if task else None)
-    files = tuple(image for image in images if image.index == index)
-    not_saved = [one for one in lost if one.index == index]
-    missing = tuple(str(one) for one in not_saved if not one.is_gone)
-    if result.status == JobStatus.FAILED:
-        return TaskOutcome(Outcome.FAILED, sanitize_message(result.message) or "no reason given", seed)
-    if not_saved:
-        reason = "; ".join(map(str, not_saved))
-        outcome = Outcome.PARTIAL if files else Outcome.EXPIRED
-        return TaskOutcome(outcome, reason, seed, files, missing, is_gone=True)
-    if not files:
-        return TaskOutcome(Outcome.FAILED, "SUCCESS without a result", seed)
-    if len(files) < requested:
-        return TaskOutcome(Outcome.PARTIAL, f"{len(files)} of {requested} images", seed, files)
-    return TaskOutcome(Outcome.GENERATED, "", seed, files)

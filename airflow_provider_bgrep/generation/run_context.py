@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +17,8 @@ from airflow_provider_bgrep.generation.rate_limiter import RateLimiter
 from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.records import SupersededError
 from airflow_provider_bgrep.protocol.errors import CallError
+from airflow_provider_bgrep.protocol.limits import RESULT_URL_SECONDS
+from airflow_provider_bgrep.protocol.models import ImageTask
 from airflow_provider_bgrep.request_counter import RequestCounter
 
 if TYPE_CHECKING:
@@ -33,11 +35,13 @@ class Options:
 
     :param poll_interval: seconds between two queries of one job.
     :param end_time: deadline, wall clock in seconds.
-    :param waits_here: whether to wait until every job is finished, instead of ending when everything is
-        submitted.
-    :param resubmit: whether to submit image tasks with an unknown outcome once more within a try.
-    :param retry_failed: how often a failed image task is submitted again.
-    :param budget: number of images that may still be submitted again; ``None`` for no limit.
+    :param waits_here: wait until every job is finished, rather than end when everything is submitted.
+    :param resubmit: submit once more, within a try, what was sent without a known outcome.
+    :param retry_failed: how often an image task that the service failed at is submitted again.
+    :param budget: images that may still be submitted again; ``None`` for any number.
+    :param collect_after: seconds that a finished image task may wait for the others of its job before it is
+        saved: its result URLs expire.
+    :param sign: called in a thread before each submit: gives an image task the URLs to send.
     """
 
     poll_interval: float
@@ -46,6 +50,8 @@ class Options:
     resubmit: bool = False
     retry_failed: int = 0
     budget: int | None = None
+    collect_after: float = RESULT_URL_SECONDS / 3
+    sign: Callable[[ImageTask], ImageTask] | None = None
 
 
 class WaitGroup:

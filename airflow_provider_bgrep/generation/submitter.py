@@ -17,13 +17,24 @@ from airflow_provider_bgrep.generation.descriptions import name_of, words
 from airflow_provider_bgrep.generation.items import WorkItem
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.generation.run_context import AT_ONCE, RunContext
+from airflow_provider_bgrep.generation.submitted import with_digests
 from airflow_provider_bgrep.journal.journal import SubmitEntry
 from airflow_provider_bgrep.journal.records import State, SubmitRecord
-from airflow_provider_bgrep.protocol import flows
+from airflow_provider_bgrep.protocol import flows, wire
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation, RetryDecision
 from airflow_provider_bgrep.protocol.errors import CallError
-from airflow_provider_bgrep.protocol.models import Job
-from airflow_provider_bgrep.protocol.retry import SUBMIT, Action, NextStep, Reason, Throttled, decide
+from airflow_provider_bgrep.protocol.models import ImageTask, Job
+from airflow_provider_bgrep.protocol.retry import (
+    JOURNAL,
+    SUBMIT,
+    Action,
+    Failure,
+    NextStep,
+    Reason,
+    Throttled,
+    decide,
+)
+from airflow_provider_bgrep.protocol.validation import validate_tasks
 
 THROTTLED_SECONDS: Final = 60.0
 """Seconds for which submits may be throttled before an execution ends that can wait in the triggerer."""
@@ -34,9 +45,6 @@ MOST_LOST: Final = 3
 MOST_REFUSED: Final = {ErrorKind.REQUEST: 10, ErrorKind.CONTENT: 30}
 """Consecutive image tasks that are refused individually after which no more are sent: the cause is not a
 single image task."""
-
-_WRITES: Final = 3
-"""Attempts to write the key of a billed job to the journal."""
 
 
 class Submitter:
@@ -86,7 +94,7 @@ class Submitter:
         """
         tasks = [item.task for item in batch if item.task is not None]
         while self._run.may_submit():
-            attempts = _Attempts(self._run, batch, self._next_step)
+            attempts = _Attempts(self._run, batch, tasks, self._next_step)
             flow = flows.submit(tasks, new_runtime(), next_step=attempts.next_step)
             try:
                 job = await self._run.client.drive(
@@ -102,6 +110,8 @@ class Submitter:
                     return None
             else:
                 attempts.answered(None)
+                if job.doubt:
+                    self._run.log.warning("Job %s counts as accepted: %s.", job.result_key, job.doubt)
                 await self._accepted(batch, attempts.entry, job)
                 return None
             finally:
@@ -111,27 +121,28 @@ class Submitter:
     async def _accepted(self, batch: Sequence[WorkItem], entry: SubmitEntry, job: Job) -> None:
         self._lost_in_a_row = self._refused_in_a_row = 0
         self._accepted_at = time.monotonic()
-        for attempt in range(1, _WRITES + 1):
-            try:
-                await asyncio.to_thread(
-                    entry.write_accepted, job.result_key, job.request_id, job.gateway_request_id
-                )
-                break
-            except Exception as error:
-                self._run.log.exception(
-                    "Job %s was accepted, but the journal could not be written.", job.result_key
-                )
-                if attempt == _WRITES:
-                    self._run.result.has_unjournaled_jobs = True
-                    self._run.fail(error)
-                    with contextlib.suppress(Exception):  # the journal and the image storage rarely fail
-                        # at the same time
-                        await asyncio.to_thread(self._run.job_store.keep_key, entry.record)
-                else:
-                    await pause(attempt, self._run.finished)
+        await self._write_accepted(entry, job)
         self._run.work_items.jobs[job.result_key] = entry.record
         see(batch, entry.record, self._run)
         self._run.start(self._watch(entry.record))
+
+    async def _write_accepted(self, entry: SubmitEntry, job: Job) -> None:
+        """Write a job's key into the journal; beside the images too, if that fails at first."""
+        attempt = 1
+        while error := await asyncio.to_thread(_error_of, lambda: _write_key(entry, job)):
+            self._run.log.error(
+                "Job %s was accepted, but the journal could not be written.", job.result_key, exc_info=error
+            )
+            if attempt == 1:  # the two seldom fail together
+                await asyncio.to_thread(_error_of, lambda: self._run.job_store.keep_key(entry.record))
+            failure = Failure(RetryDecision.SEND_AGAIN)
+            step = decide(failure, JOURNAL, attempt=attempt, rand=self._run.rand())
+            if step.action is not Action.RETRY:
+                self._run.result.has_unjournaled_jobs = True
+                self._run.fail(error)
+                return
+            await pause(step.seconds, self._run.finished)
+            attempt += 1
 
     async def _not_accepted(self, batch: Sequence[WorkItem], attempts: _Attempts, error: CallError) -> None:
         """Record the outcome of a submit that did not return a key."""
@@ -190,6 +201,7 @@ class _Attempts:
 
     :param run: the execution's state.
     :param batch: what is submitted.
+    :param tasks: its image tasks.
     :param next_step: decides what follows a failed attempt.
     """
 
@@ -197,9 +209,10 @@ class _Attempts:
         self,
         run: RunContext,
         batch: Sequence[WorkItem],
+        tasks: Sequence[ImageTask],
         next_step: Callable[[CallError, int], NextStep],
     ) -> None:
-        self._run, self._batch, self._next_step = run, batch, next_step
+        self._run, self._batch, self._tasks, self._next_step = run, batch, tasks, next_step
         self.entry = run.journal.new_entry([item.submitted_task for item in batch])
         self.step = NextStep(Action.GIVE_UP, reason=Reason.FINAL)
         self._in_flight = contextlib.ExitStack()
@@ -210,10 +223,11 @@ class _Attempts:
         self.step = self._next_step(error, attempt)
         return self.step
 
-    async def begin(self, nonce: str) -> None:
-        """Wait for the turn of an attempt, then write its intent.
+    async def begin(self, nonce: str) -> bytes | None:
+        """Called before each attempt: wait for its turn, then write its intent.
 
-        :raises SubmitsStoppedError: if no more submits are allowed.
+        :return: the body to send, if the image tasks' URLs are made for each attempt.
+        :raises SubmitsStoppedError: if nothing more is to be submitted.
         """
         run = self._run
         acquired = None
@@ -225,10 +239,22 @@ class _Attempts:
             raise SubmitsStoppedError
         self._sent_at = acquired
         self._in_flight.enter_context(run.in_flight.one())
-        await asyncio.to_thread(self.entry.write_intent, nonce)
+        body = await asyncio.to_thread(self._write_intent, nonce)
         if not run.may_submit():
             await asyncio.to_thread(self.entry.write_failed, State.REFUSED)
             raise SubmitsStoppedError
+        return body
+
+    def _write_intent(self, nonce: str) -> bytes | None:
+        sign = self._run.options.sign
+        if sign is None:
+            self.entry.write_intent(nonce)
+            return None
+        # Signed after the wait: a signature must outlast the job's own time in the queue, not ours too.
+        sent = validate_tasks([sign(task) for task in self._tasks])
+        body = wire.submit_body(sent)
+        self.entry.write_intent(nonce, with_digests([item.submitted_task for item in self._batch], sent))
+        return body
 
     async def retry(self, seconds: float, error: CallError | None) -> None:
         """Record that the last attempt was not accepted, then wait."""
@@ -262,6 +288,19 @@ class _Attempts:
     def close(self) -> None:
         """Mark the submit as no longer in flight."""
         self._in_flight.close()
+
+
+def _write_key(entry: SubmitEntry, job: Job) -> None:
+    entry.write_accepted(job.result_key, job.request_id, job.gateway_request_id)
+
+
+def _error_of(work: Callable[[], None]) -> Exception | None:
+    """Do something. :return: the error that it ended in, if it did."""
+    try:
+        work()
+    except Exception as error:
+        return error
+    return None
 
 
 def see(batch: Sequence[WorkItem], record: SubmitRecord, run: RunContext) -> None:

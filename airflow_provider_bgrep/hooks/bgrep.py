@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -29,6 +29,7 @@ from airflow_provider_bgrep.connection import (
     parse_connection,
 )
 from airflow_provider_bgrep.exceptions import (
+    BgRepJobNotFoundError,
     configuration_error,
     error_from,
     input_error,
@@ -85,6 +86,11 @@ def _check_files(settings: Settings) -> None:
     ]
     if problems:
         raise InvalidInput(problems)
+
+
+def _warn_of_doubt(job: Job, log: Any) -> None:
+    if job.doubt:
+        log.warning("Job %s counts as accepted: %s. A query decides.", job.result_key, job.doubt)
 
 
 def _matched(job: Job, submitted: Sequence[ImageTask] | None) -> Job:
@@ -168,17 +174,20 @@ class BgRepHook(HttpHook):
         The request is repeated only if it was throttled, or if no connection could be established.
 
         :param task_list: 1 to 10 image tasks.
-        :param nonce: nonce of the first attempt, for a caller that records it beforehand; each further
-            attempt has a new one.
-        :return: the job, with its tasks in the order of ``task_list``.
-        :raises BgRepRequestError: if ``task_list`` is invalid; nothing is sent.
-        :raises BgRepUnknownOutcomeError: if the response was lost; the job may be accepted and billed.
+        :param nonce: nonce of the first attempt, for a caller that records it before; later attempts have
+            their own.
+        :return: the job, its tasks in the order given. If the answer is an error and names a job all the
+            same, it is that job: only a query can tell whether it exists.
+        :raises BgRepRequestError: if anything in ``task_list`` is wrong; nothing was sent.
+        :raises BgRepUnknownOutcomeError: if the answer was lost: the job may be accepted and billed.
         """
         try:
             tasks = validate_tasks(task_list)
-            return self._drive(flows.submit(tasks, new_runtime(nonce)))
+            job = self._drive(flows.submit(tasks, new_runtime(nonce)))
         except InvalidInput as error:
             raise input_error(error) from None
+        _warn_of_doubt(job, self.log)
+        return job
 
     def query(self, result_key: str, task_list: Iterable[ImageTask | Mapping[str, Any]] | None = None) -> Job:
         """Return the current state of one job. The query is repeated after a transient failure.
@@ -216,6 +225,14 @@ class BgRepHook(HttpHook):
             # The form shows what is returned, but not always what is raised.
             return False, str(error)
         return True, "The API answered."
+
+    def check_account(self) -> None:
+        """Query a job that does not exist, to check that the API accepts this account. Nothing is billed.
+
+        :raises BgRepError: if the connection is missing or wrong, or the API does not accept the account.
+        """
+        with contextlib.suppress(BgRepJobNotFoundError):
+            self._drive(flows.query(secrets.token_hex(16), new_runtime(), ONCE))
 
     def _drive(self, flow: Generator[flows.Step, flows.Reply, T]) -> T:
         try:
@@ -342,9 +359,11 @@ class BgRepAsyncHook(BaseHook):
     async def submit(self, task_list: Iterable[ImageTask | Mapping[str, Any]]) -> Job:
         """As :meth:`BgRepHook.submit`."""
         try:
-            return await self._drive(flows.submit(validate_tasks(task_list), new_runtime()))
+            job = await self._drive(flows.submit(validate_tasks(task_list), new_runtime()))
         except InvalidInput as error:
             raise input_error(error) from None
+        _warn_of_doubt(job, self.log)
+        return job
 
     async def query(
         self, result_key: str, task_list: Iterable[ImageTask | Mapping[str, Any]] | None = None
@@ -357,14 +376,24 @@ class BgRepAsyncHook(BaseHook):
             raise input_error(error) from None
 
     async def wait(
-        self, result_key: str, *, poll_interval: float, end_time: float, counter: RequestCounter | None = None
+        self,
+        result_key: str,
+        *,
+        poll_interval: float,
+        end_time: float,
+        counter: RequestCounter | None = None,
+        tasks: int = 0,
+        on_unfinished: Callable[[Sequence[str]], None] = lambda statuses: None,
     ) -> flows.Waited:
         """Query one job until it is finished, or until ``end_time``.
 
         :param poll_interval: seconds between two queries.
         :param end_time: deadline, in seconds since the epoch.
         :param counter: counts the HTTP calls.
-        :raises CallError: the error that ends the wait. The trigger sends its code to the worker.
+        :param tasks: how many image tasks the job has: an answer with fewer is not the last. 0 if that is not
+            known.
+        :param on_unfinished: called with the statuses in each answer about a job that is not finished.
+        :raises CallError: what ends the wait; the trigger sends its code to the worker.
         """
 
         def unknown(status: str) -> None:
@@ -375,7 +404,9 @@ class BgRepAsyncHook(BaseHook):
             new_runtime(),
             poll_interval=poll_interval,
             end_time=end_time,
+            tasks=tasks,
             on_unknown_status=unknown,
+            on_unfinished=on_unfinished,
         )
         async with self._client() as client:
             return await client.drive(flow, counter)
@@ -387,7 +418,7 @@ class BgRepAsyncHook(BaseHook):
             except CallError as error:
                 raise error_from(error) from None
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def _client(self) -> AsyncIterator[AsyncClient]:
         if self._share is not None:
             yield self._share.client

@@ -31,7 +31,7 @@ import contextlib
 import itertools
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -52,7 +52,7 @@ PAGE_RECORDS: Final = 16
 
 _PREFIX: Final = "bgrep-journal"
 _METADATA: Final = f"{_PREFIX}-metadata"
-_MAX_ID: Final = 100
+MAX_ID: Final = 100
 
 
 def _requested(epoch: int) -> str:
@@ -121,8 +121,9 @@ class Journal:
 
         :param items: the image tasks, in the order sent.
         """
-        cut = tuple(replace(item, id=str(item.id)[:_MAX_ID]) for item in items)
-        blank = SubmitRecord(State.REFUSED, "", cut, self.account, self.regenerate_key, self.try_number)
+        blank = SubmitRecord(
+            State.REFUSED, "", _cut(items), self.account, self.regenerate_key, self.try_number
+        )
         return SubmitEntry(self, blank)
 
     def update_metadata(self, **changes: Any) -> None:
@@ -245,12 +246,15 @@ class SubmitEntry:
         self._journal, self._blank, self.record = journal, blank, blank
         self.place: tuple[_Page, int] | None = None
 
-    def write_intent(self, nonce: str) -> None:
+    def write_intent(self, nonce: str, items: Sequence[SubmittedTask] | None = None) -> None:
         """Write that this is about to be sent. If this raises, it must not be sent.
 
         :param nonce: the nonce that it will be sent with. A repeated send writes another intent.
+        :param items: the image tasks, if more is known of them than when the entry was made.
         :raises SupersededError: if another run of the same task instance has taken over.
         """
+        if items is not None:
+            self._blank = replace(self._blank, items=_cut(items))
         try:
             self._write(State.INTENT, at=_now(), nonce=nonce)
         except BaseException:
@@ -319,6 +323,10 @@ class GroupCommit:
                 mine = self._begun
             self._work()
             self._done = mine
+
+
+def _cut(items: Iterable[SubmittedTask]) -> tuple[SubmittedTask, ...]:
+    return tuple(replace(item, id=str(item.id)[:MAX_ID]) for item in items)
 
 
 def _now() -> str:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
@@ -58,11 +58,31 @@ class SubmittedTask:
     :param key: its identity, see :func:`~airflow_provider_bgrep.protocol.identity.identities`.
     :param images: number of images that it requests.
     :param id: the user's own name for it, at most 100 characters.
+    :param image_digest: digest of the source image's URL, where that was made for this submit only; see
+        :func:`~airflow_provider_bgrep.protocol.identity.url_digest`.
+    :param mask_digest: likewise of the mask's.
     """
 
     key: str
     images: int = 1
     id: str = ""
+    image_digest: str = ""
+    mask_digest: str = ""
+
+    def to_json(self) -> list[Any]:
+        """The stored form."""
+        digests = [self.image_digest, self.mask_digest] if self.image_digest else []
+        return [self.key, self.images, self.id, *digests]
+
+    @classmethod
+    def from_json(cls, value: Sequence[Any]) -> SubmittedTask:
+        """The image task from its stored form.
+
+        :raises TypeError: if it is damaged.
+        """
+        if len(value) == 4:
+            raise TypeError("an image task has one digest instead of two")
+        return cls(*value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +130,7 @@ class SubmitRecord:
 
     def to_json(self) -> dict[str, Any]:
         """The stored form."""
-        items = [[item.key, item.images, item.id] for item in self.items]
+        items = [item.to_json() for item in self.items]
         values = {**asdict(self), "state": self.state.value, "items": items}
         return {name: value for name, value in values.items() if value}
 
@@ -122,7 +142,7 @@ class SubmitRecord:
         """
         try:
             known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
-            items = tuple(SubmittedTask(*item) for item in value["items"])
+            items = tuple(map(SubmittedTask.from_json, value["items"]))
             record = cls(**{**known, "state": State(value["state"]), "items": items})
         except (KeyError, TypeError, ValueError) as error:
             raise JournalError(f"a record is damaged ({type(error).__name__}: {error})") from None

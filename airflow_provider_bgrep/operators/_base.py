@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -36,7 +37,7 @@ class GenerateBase(BaseOperator):
     ui_color = "#e8f4ec"
 
     collect_after: float = RESULT_URL_SECONDS / 3
-    """Seconds that a finished job may wait for others before it is saved, because its result URLs expire."""
+    """Seconds that a finished image task may wait for others before it is saved: its result URLs expire."""
 
     def __init__(
         self,
@@ -76,10 +77,11 @@ class GenerateBase(BaseOperator):
         # report this repeatedly, so this worker waits instead.
         fired = read_event(event)
         self.log.info(
-            "Resumed (%s): %d jobs finished, %d unfinished.",
+            "Resumed (%s): %d jobs finished, %d unfinished; %d image tasks of these finished.",
             fired.reason.value,
             fired.finished,
             fired.pending,
+            fired.finished_tasks,
         )
         return self._execute(
             context,
@@ -105,8 +107,9 @@ class GenerateBase(BaseOperator):
         from airflow_provider_bgrep.operators._generate import Deferral, Resumed, run_generate
 
         with airflow_errors():
+            spec = replace(self.build_spec(context), collect_after=self.collect_after)
             found = run_generate(
-                self.build_spec(context),
+                spec,
                 context,
                 log=self.log,
                 kill_switch=self._kill_switch,
@@ -114,7 +117,16 @@ class GenerateBase(BaseOperator):
             )
         if isinstance(found, Deferral):
             self.defer_on(found)
-        return found
+        return self.concluded(found, context)
+
+    def concluded(self, summary: dict[str, Any], context: Context) -> dict[str, Any]:
+        """What the task returns once the run is over.
+
+        :param summary: the run in counts.
+        :param context: Airflow's.
+        :raises BgRepError: if the task is to fail for a reason that the run does not know.
+        """
+        return summary
 
     def defer_on(self, deferral: Deferral) -> NoReturn:
         """Wait in the triggerer.
@@ -136,6 +148,8 @@ class GenerateBase(BaseOperator):
                 collect_after=min(self.collect_after, BUSY_SECONDS)
                 if deferral.is_busy
                 else self.collect_after,
+                tasks=deferral.tasks,
+                settled=deferral.settled,
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=left + GRACE_SECONDS),

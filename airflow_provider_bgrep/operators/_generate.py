@@ -14,11 +14,12 @@ from airflow_provider_bgrep.download import check_template
 from airflow_provider_bgrep.exceptions import BgRepServiceError
 from airflow_provider_bgrep.generation.batches import wanted, within_budget
 from airflow_provider_bgrep.generation.items import WorkItem, WorkItems
-from airflow_provider_bgrep.generation.job_store import FOLDER, JobStore
+from airflow_provider_bgrep.generation.job_store import JobStore
 from airflow_provider_bgrep.generation.run_context import AT_ONCE, Options, Result, RunContext
 from airflow_provider_bgrep.generation.runner import Runner
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.journal.journal import Journal
+from airflow_provider_bgrep.journal.key_files import FOLDER
 from airflow_provider_bgrep.journal.records import State, SupersededError
 from airflow_provider_bgrep.journal.stores import MemoryStore
 from airflow_provider_bgrep.operators._outcome import FinishedRun, finish, stop_record
@@ -26,7 +27,7 @@ from airflow_provider_bgrep.operators._steps import Continue, Defer, Progress, n
 from airflow_provider_bgrep.operators._stores import check_first_try, task_name
 from airflow_provider_bgrep.protocol.codes import Operation
 from airflow_provider_bgrep.protocol.identity import identities
-from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
+from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES, MAX_TASKS
 from airflow_provider_bgrep.protocol.validation import validate_tasks
 from airflow_provider_bgrep.storage import absolute_path, check_writable, safe_name
 
@@ -62,12 +63,16 @@ class Deferral:
 
     :param bgrep_conn_id: the connection to query with.
     :param result_keys: the jobs.
+    :param tasks: how many image tasks they have, by key; only those that are not full.
+    :param settled: how many of these there is nothing left to collect of, by key; only above 0.
     :param end_time: the deadline, wall clock in seconds.
     :param is_busy: whether there is more to submit as soon as the service accepts it.
     """
 
     bgrep_conn_id: str
     result_keys: tuple[str, ...]
+    tasks: dict[str, int]
+    settled: dict[str, int]
     end_time: float
     is_busy: bool
 
@@ -100,7 +105,10 @@ class _Run:
     def __init__(self, spec: GenerateSpec, context: Context, log: Any, kill_switch: KillSwitch) -> None:
         self._spec, self._context, self._log, self._kill_switch = spec, context, log, kill_switch
         check_template(spec.options.filename_template, with_id=True)
-        tasks = validate_tasks(spec.task_list, least=0, most=None)
+        if spec.sign is None:
+            tasks = validate_tasks(spec.task_list, least=0, most=None)
+        else:
+            tasks = tuple(spec.task_list)
         self._destination = absolute_path("destination", spec.destination)
         hook = BgRepHook(spec.bgrep_conn_id)
         # Read the connection before anything is written, so that an invalid one leaves nothing behind.
@@ -125,16 +133,21 @@ class _Run:
             MAX_RESULT_BYTES,
             # A run that begins after its deadline still collects billed images.
             max(journal.metadata.end_time, time.time()) + DOWNLOAD_GRACE_SECONDS,
+            spec.sign,
         )
-        # If the journal could not be written, the key may be in a file next to the images.
-        records = [*spec.known_records, *journal.previous_records]
-        journal.previous_records = [self._job_store.with_key(record) for record in records]
+        # Where the journal could not be written, the key may be in a file beside the images.
+        completed = self._job_store.with_key
+        journal.previous_records = list(map(completed, journal.previous_records))
+        keys = spec.keys
+        if keys is None:
+            keys = identities(tasks, journal.account, journal.regenerate_key)
         self._work_items = WorkItems(
             tasks,
-            identities(tasks, journal.account, journal.regenerate_key),
-            journal.previous_records,
+            keys,
+            [*map(completed, spec.known_records), *journal.previous_records],
             account=journal.account,
             try_number=journal.try_number,
+            collect_only=spec.collect_only,
         )
         self._waits_here = False
 
@@ -166,9 +179,14 @@ class _Run:
                     return self._finish(result)
 
     def _deferral(self, result_keys: tuple[str, ...]) -> Deferral:
+        items = self._work_items
+        tasks = {key: len(items.jobs[key].items) for key in result_keys}
+        settled = {key: items.settled(items.jobs[key]) for key in result_keys}
         return Deferral(
             self._spec.bgrep_conn_id,
             result_keys,
+            {key: count for key, count in tasks.items() if count != MAX_TASKS},
+            {key: count for key, count in settled.items() if count},
             self._journal.metadata.end_time,
             is_busy=bool(self._wanted()),
         )
@@ -241,6 +259,8 @@ class _Run:
             budget=None
             if spec.max_images is None
             else spec.max_images - self._journal.billable_images - images,
+            collect_after=spec.collect_after,
+            sign=spec.sign,
         )
 
     def _write_missing_keys(self, result: Result) -> None:

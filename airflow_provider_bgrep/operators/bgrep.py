@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -224,9 +226,10 @@ def _is_templated(options: Any) -> bool:
 class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
     """Saves the images of a finished job.
 
-    Each image is downloaded without credentials, decoded completely, and moved into place atomically. If
-    the task runs again, it downloads only what is missing. If a URL has expired, the job is queried once
-    more.
+    Each is fetched without credentials, decoded whole, and put in place in one step. A second run finds
+    what is there; URLs that have expired are asked for once more. If fresh URLs are refused too, or the
+    service does not know the job, that may pass: the task asks again for a minute or two, then fails so that
+    Airflow retries it. It fetches for an hour at most, or for its ``execution_timeout``.
 
     Returns ``{"result_key": …, "files": [{"index": i, "output": j, "path": …, "size": bytes, "sha256": …,
     "format": …, "width": …, "height": …}, …], "failed": [{"index": i, "message": …}, …]}``; each entry
@@ -279,24 +282,45 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
         self.max_bytes = max_bytes
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Save the images that are not saved yet."""
+        """Save what is not saved yet."""
+        from airflow_provider_bgrep.client import sleep
         from airflow_provider_bgrep.download import save_job
         from airflow_provider_bgrep.exceptions import (
             BgRepDownloadError,
             BgRepJobNotFinishedError,
+            BgRepJobNotFoundError,
+            failure_of,
             input_error,
         )
         from airflow_provider_bgrep.hooks.bgrep import BgRepHook
         from airflow_provider_bgrep.protocol.errors import InvalidInput
         from airflow_provider_bgrep.protocol.identity import fingerprint
         from airflow_provider_bgrep.protocol.models import Job
+        from airflow_provider_bgrep.protocol.retry import RESULTS, Action, decide
         from airflow_provider_bgrep.protocol.validation import validate_tasks
         from airflow_provider_bgrep.storage import storage_path
 
         hook = BgRepHook(self.bgrep_conn_id)
+        limit = self.execution_timeout
+        end_time = time.time() + (limit.total_seconds() if limit else DEFAULT_TIMEOUT)
+
+        def known(result_key: str) -> Job:
+            for attempt in itertools.count(1):
+                try:
+                    return hook.query(result_key, self.task_list)
+                except BgRepJobNotFoundError as error:
+                    left = end_time - time.time()
+                    step = decide(failure_of(error), RESULTS, attempt=attempt, time_left=left)
+                    if step.action is not Action.RETRY:
+                        raise BgRepDownloadError(
+                            f"{error} The task can be retried: an answer like this may pass."
+                        ) from error
+                    self.log.warning("%s Asking again.", error)
+                sleep(step.seconds)
+            raise AssertionError("unreachable")
 
         def finished(result_key: str) -> Job:
-            job = hook.query(result_key, self.task_list)
+            job = known(result_key)
             if not job.is_finished:
                 raise BgRepJobNotFinishedError(
                     f"Job {result_key} is not finished ({job.counts}): wait for it with a BgRepSensor first"
@@ -312,6 +336,7 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
                 template=self.filename_template,
                 max_bytes=self.max_bytes,
                 order="" if self.task_list is None else fingerprint(validate_tasks(self.task_list)),
+                end_time=end_time,
                 log=self.log.info,
             )
         except InvalidInput as error:

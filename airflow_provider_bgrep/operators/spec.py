@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
+from airflow_provider_bgrep.protocol.limits import RESULT_URL_SECONDS
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.generation.runner import Runner
     from airflow_provider_bgrep.journal.records import SubmitRecord
     from airflow_provider_bgrep.journal.stores import Store
+    from airflow_provider_bgrep.protocol.models import ImageTask
 
 ON_UNKNOWN_OUTCOME: Final = ("fail", "resubmit")
 OVER_BUDGET: Final = ("refuse", "trim")
@@ -125,6 +127,13 @@ class GenerateSpec:
     :param manifest: path of the manifest; ``None`` for a file in the destination that is named after the
         task.
     :param rate_share: this task's share of the connection's ``max_requests_per_second``, above 0, at most 1.
+    :param keys: identities of the image tasks, in the caller's own terms; ``None`` to derive them from what
+        is sent.
+    :param collect_only: identities of image tasks that another run submitted: they are collected, and never
+        submitted.
+    :param sign: gives an image task the URLs that are sent. Called in a thread just before each submit. The
+        list is then taken to be valid, and may hold paths that only this makes readable.
+    :param collect_after: seconds that a finished image task may wait for others before it is saved.
     """
 
     task_list: Any
@@ -141,6 +150,10 @@ class GenerateSpec:
     known_records: tuple[SubmitRecord, ...] = ()
     manifest: ObjectStoragePath | None = None
     rate_share: float = 1.0
+    keys: tuple[str, ...] | None = None
+    collect_only: frozenset[str] = frozenset()
+    sign: Callable[[ImageTask], ImageTask] | None = None
+    collect_after: float = RESULT_URL_SECONDS / 3
 
     @property
     def may_resubmit(self) -> bool:

@@ -55,16 +55,18 @@ class Operation(str, Enum):
 class ErrorCode:
     """One row of the table.
 
-    :param code: the service's 8 digits, the gateway's 6 characters, or, for an older gateway, the part of
-        ``X-Ca-Error-Message`` to search for.
-    :param http_status: the HTTP status of the response.
-    :param meaning: its meaning, in a few words.
-    :param kind: kind of the error for a query.
-    :param submit: what may follow a submit.
-    :param query: what may follow a query.
-    :param remedy: what a person should do after a submit; :meth:`remedy_on` also covers queries.
-    :param source: ``document``, ``gateway``, or ``gateway (from memory)`` for unverified rows.
-    :param wait: minimum number of seconds before another attempt.
+    :param code: the service's 8 digits, the gateway's 6 characters, or for an older gateway's
+        text the part of ``X-Ca-Error-Message`` to look for.
+    :param http_status: the HTTP status it comes with.
+    :param meaning: what it says, in a few words.
+    :param kind: kind of error as a query reads it.
+    :param submit: what may follow on a submit.
+    :param query: what may follow on a query.
+    :param remedy: what a person should do after a submit; :meth:`remedy_on` covers queries too.
+    :param source: ``document``, ``gateway`` (read) or ``gateway (from memory)``.
+    :param wait: seconds to wait at least before another attempt.
+    :param may_pass: whether the cause of a refusal may pass by itself, so that the same request, sent hours
+        or days later, may be accepted.
     """
 
     code: str
@@ -76,6 +78,7 @@ class ErrorCode:
     remedy: str
     source: str
     wait: float = 0.0
+    may_pass: bool = False
 
     def then(self, operation: Operation) -> RetryDecision:
         """Return what may follow ``operation``."""
@@ -146,9 +149,11 @@ def _row(
     *,
     source: str = _GATEWAY,
     wait: float = 0.0,
+    may_pass: bool = False,
 ) -> ErrorCode:
     kind, submit, query, usual_remedy = _READINGS[reading]
-    return ErrorCode(code, http_status, meaning, kind, submit, query, remedy or usual_remedy, source, wait)
+    remedy = remedy or usual_remedy
+    return ErrorCode(code, http_status, meaning, kind, submit, query, remedy, source, wait, may_pass)
 
 
 def _rows(
@@ -188,6 +193,7 @@ _SERVICE: Final = (
         "The image url provided is invalid or non-accessible",
         "Check that the URLs of image and mask can be read from the internet without a login.",
         source=_DOCUMENT,
+        may_pass=True,  # the server of the images may have been down
     ),
     _row(
         "image",
@@ -324,6 +330,9 @@ _TEXTS: Final = (
 
 SERVICE_CODES: Final[dict[str, ErrorCode]] = {rule.code: rule for rule in _SERVICE}
 """The service's error codes, by code. ``0`` means success and is not in the table."""
+
+MAY_PASS: Final = frozenset(rule.code for rule in _SERVICE if rule.may_pass)
+"""Codes of refusals whose cause may pass by itself."""
 
 GATEWAY_CODES: Final[dict[str, ErrorCode]] = {rule.code: rule for rule in _GATEWAY_ROWS}
 """The gateway's 6-character codes, by code."""

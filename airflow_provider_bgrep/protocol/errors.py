@@ -88,7 +88,8 @@ class CallError(Exception):
     :param message: the server's message, or the error of the connection.
     :param request_id: the service's ``requestId``.
     :param gateway_request_id: the gateway's ``X-Ca-Request-Id``.
-    :param retry_after: seconds to wait that the server requested in ``Retry-After``.
+    :param retry_after: seconds the server asked to wait, from ``Retry-After``.
+    :param result_key: the job that the answer to a submit names although it is an error.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class CallError(Exception):
         request_id: str = "",
         gateway_request_id: str = "",
         retry_after: float | None = None,
+        result_key: str = "",
     ) -> None:
         self.operation = operation
         self.rule = rule
@@ -111,6 +113,7 @@ class CallError(Exception):
         self.request_id = request_id
         self.gateway_request_id = gateway_request_id
         self.retry_after = retry_after
+        self.result_key = result_key
         super().__init__(f"{operation.value}: {self.message}")
 
     @property

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from airflow_provider_bgrep.protocol import wire
-from airflow_provider_bgrep.protocol.codes import Operation
+from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation
 from airflow_provider_bgrep.protocol.errors import LOST, NOT_CONNECTED, CallError
-from airflow_provider_bgrep.protocol.matching import match
-from airflow_provider_bgrep.protocol.models import FINISHED, ImageTask, Job
+from airflow_provider_bgrep.protocol.matching import MISSING, match
+from airflow_provider_bgrep.protocol.models import FINISHED, ImageTask, Job, TaskResult
 from airflow_provider_bgrep.protocol.retry import (
     QUERY,
     SUBMIT,
@@ -97,14 +97,16 @@ def call(
         attempts.
     :param result_key: the queried job. After a response about another job, the query is repeated.
     :return: the response and its envelope.
-    :raises CallError: the error of the last attempt. A submit that may have been accepted is not
-        repeated.
+    :raises CallError: how the last attempt ended. A submit that may have been accepted ends at once, and so
+        does one whose answer names a job.
     """
     began = runtime.now()
     for attempt in itertools.count(1):
         try:
             return (yield from _attempt(operation, body, runtime, result_key))
         except CallError as error:
+            if error.result_key:
+                raise
             elapsed = runtime.now() - began
             if next_step is not None:
                 step = next_step(error, attempt)
@@ -142,13 +144,31 @@ def submit(
     """Submit one job of validated image tasks.
 
     :param next_step: as :func:`call`'s.
-    :return: the job, with its tasks in the order of ``tasks``.
-    :raises CallError: of kind ``UNKNOWN_OUTCOME`` if the job may have been accepted nevertheless.
+    :return: the job, its tasks in the order of ``tasks``. An answer that is an error and names a
+        ``result_key`` counts as accepted, with ``doubt``: what may be billed is not sent again.
+    :raises CallError: of kind ``UNKNOWN_OUTCOME`` where the job may have been accepted all the same.
     """
     body = wire.submit_body(tasks)
-    response, payload = yield from call(Operation.SUBMIT, body, runtime, policy, next_step=next_step)
-    # The key must not be lost, whatever the response echoes: only it leads to the billed images.
+    try:
+        response, payload = yield from call(Operation.SUBMIT, body, runtime, policy, next_step=next_step)
+    except CallError as error:
+        if not error.result_key:
+            raise
+        return _contradictory(error, len(tasks))
+    # Whatever the answer echoes, its key leads to what is billed: nothing here may lose it.
     return match(wire.parse_job(Operation.SUBMIT, response, payload), tasks).job
+
+
+def _contradictory(error: CallError, count: int) -> Job:
+    # The table's words, not the server's: those may repeat a secret.
+    code = f"code {error.rule.code}, " if error.rule.code else ""
+    return Job(
+        error.result_key,
+        tuple(TaskResult(index, MISSING) for index in range(count)),
+        error.request_id,
+        error.gateway_request_id,
+        doubt=f"its answer is an error ({code}HTTP {error.http_status}: {error.rule.meaning}) and names it",
+    )
 
 
 def query(result_key: str, runtime: Runtime, policy: RetryPolicy = QUERY) -> Generator[Step, Reply, Job]:
@@ -176,7 +196,9 @@ def wait(
     poll_interval: float,
     end_time: float,
     policy: RetryPolicy = WAIT,
+    tasks: int = 0,
     on_unknown_status: Callable[[str], None] = lambda status: None,
+    on_unfinished: Callable[[Sequence[str]], None] = lambda statuses: None,
 ) -> Generator[Step, Reply, Waited]:
     """Query one job until all its image tasks are finished, or until ``end_time``.
 
@@ -186,26 +208,28 @@ def wait(
 
     :param poll_interval: seconds between two queries.
     :param end_time: wall clock in seconds.
-    :param on_unknown_status: called once with each undocumented status.
-    :raises CallError: the error that ends the wait: a final one, or more consecutive failures than
-        ``policy`` allows.
+    :param tasks: how many image tasks the job has, if that is known: an answer with fewer is not the last.
+    :param on_unfinished: called with the statuses in each answer about a job that is not finished.
+    :param on_unknown_status: called once with each status that the API documentation does not name.
+    :raises CallError: what ends the wait: a final error, or more failures in a row than ``policy`` allows.
     """
     body = wire.query_body(result_key)
     began = runtime.now()
     seen: tuple[str, ...] = ()
     unknown: set[str] = set()
-    failures = 0
+    failures = gone = 0
     while True:
         asked = 0.0
         try:
             _, payload = yield from _attempt(Operation.QUERY, body, runtime, result_key)
         except CallError as error:
             failures += 1
+            gone = gone + 1 if error.kind is ErrorKind.JOB_NOT_FOUND else 0
             now = runtime.now()
             step = decide(
                 error,
                 policy,
-                attempt=failures,
+                attempt=gone or failures,
                 elapsed=now - began,
                 time_left=end_time - now,
                 rand=runtime.rand(),
@@ -219,9 +243,11 @@ def wait(
                 raise
             asked = step.seconds
         else:
+            gone = 0
             seen = tuple(wire.statuses(payload))
-            if seen and FINISHED.issuperset(seen):
+            if seen and FINISHED.issuperset(seen) and len(seen) >= tasks:
                 return Waited(True, seen)
+            on_unfinished(seen)
             for status in set(seen) - KNOWN - unknown:
                 unknown.add(status)
                 on_unknown_status(status)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 from airflow_provider_bgrep.protocol.models import ImageTask
-from airflow_provider_bgrep.protocol.urls import strip_signature
+from airflow_provider_bgrep.protocol.urls import canonical_url, strip_signature
 
 
 def fingerprint(tasks: Iterable[ImageTask]) -> str:
@@ -26,6 +26,16 @@ def fingerprint(tasks: Iterable[ImageTask]) -> str:
         canonical_tasks.append(wire)
     canonical = json.dumps(canonical_tasks, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def url_digest(url: str | None) -> str:
+    """Return 16 hex digits by which a URL is recognized in an answer, whatever signs it; ``""`` for none."""
+    return hashlib.sha256(canonical_url(url).encode()).hexdigest()[:16] if url else ""
+
+
+def key_of(*parts: str) -> str:
+    """Return an identity of 32 hex digits for what a caller knows an image task by."""
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def identities(tasks: Iterable[ImageTask], *scope: str) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The retry decision, poll spacing and rate limit: pure functions of error, attempt and time.
 
-Everything that sends requests calls :func:`decide` after a failure: the flows, the submitter, the
-collector, the sensor and the download of images. They differ only in their :class:`RetryPolicy`. ``rand``
-is in [0, 1).
+Whoever sends a request asks :func:`decide` after a failure: the flows, the submitter, the collector, the
+sensor, the download of images and the journal of paid keys. They differ in their :class:`RetryPolicy` only.
+``rand`` is in [0, 1).
 """
 
 from __future__ import annotations
@@ -25,6 +25,15 @@ nothing, while giving up loses images that are billed.
 """
 
 
+GONE_ATTEMPTS: Final = 9
+"""Answers in a row that something billed is gone, before it is taken to be gone.
+
+A job unknown after its grace, a result that even a fresh URL does not lead to, a SUCCESS without all its
+results: replication lag and proxies cause each of them for a while. The growing waits between nine answers
+come to about a minute and a half.
+"""
+
+
 class Throttled(Enum):
     """What a policy does if throttling continues after its last attempt."""
 
@@ -37,17 +46,17 @@ class Throttled(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long a request is repeated before its error is raised.
+    """How long a request is tried again before its error is handed on.
 
-    :param attempts: maximum number of attempts, including the first.
-    :param base: upper bound of the first wait in seconds; it doubles with every attempt.
-    :param cap: longest single wait in seconds, unless the server requests a longer one.
-    :param longest_ask: longest wait in seconds that a server may request; after a longer one, give up.
-    :param throttled: what to do if throttling continues after ``attempts``.
-    :param throttled_seconds: seconds for which :attr:`Throttled.PACE` continues.
-    :param job_not_found_seconds: seconds for which "no such job" counts as "not yet".
-    :param retries_uncoded: whether to repeat a request after a final refusal without a code, which comes
-        from a proxy.
+    :param attempts: attempts at most, the first included.
+    :param base: seconds that the first wait is drawn from; it doubles with every attempt.
+    :param cap: longest single wait in seconds, unless the server asks for a longer one.
+    :param longest_ask: a server that asks for a longer wait than this is not waited for.
+    :param throttled: what follows when throttling outlasts ``attempts``.
+    :param throttled_seconds: how long :attr:`Throttled.PACE` goes on.
+    :param job_not_found_seconds: how long "no such job" is taken for "not yet".
+    :param gone_attempts: answers "no such job" in a row, after that, before it is final.
+    :param retries_uncoded: try a final refusal without a code again: it is a proxy's, not the service's.
     """
 
     attempts: int
@@ -57,6 +66,7 @@ class RetryPolicy:
     throttled: Throttled = Throttled.GIVE_UP
     throttled_seconds: float = math.inf
     job_not_found_seconds: float = 0.0
+    gone_attempts: int = 1
     retries_uncoded: bool = False
 
 
@@ -69,17 +79,28 @@ QUERY: Final = RetryPolicy(attempts=8)
 
 ONCE: Final = RetryPolicy(attempts=1)
 
-WAIT: Final = replace(QUERY, throttled=Throttled.POLL, job_not_found_seconds=JOB_NOT_FOUND_GRACE_SECONDS)
+WAIT: Final = replace(
+    QUERY,
+    throttled=Throttled.POLL,
+    job_not_found_seconds=JOB_NOT_FOUND_GRACE_SECONDS,
+    gone_attempts=GONE_ATTEMPTS,
+)
 """Queries of a wait for one job."""
 
-POKE: Final = replace(WAIT, attempts=1)
-"""One poke of the sensor. Its query makes its own attempts."""
+POKE: Final = replace(WAIT, attempts=1, gone_attempts=1)
+"""One poke of the sensor, whose query has made its own attempts."""
 
 COLLECT: Final = replace(WAIT, throttled=Throttled.PACE, retries_uncoded=True)
 """Queries of many jobs behind a rate limiter. One stray response of a proxy must not end all of them."""
 
 FETCH: Final = RetryPolicy(attempts=3, base=1.0)
 """Downloads of one result image."""
+
+RESULTS: Final = replace(QUERY, attempts=GONE_ATTEMPTS, gone_attempts=GONE_ATTEMPTS)
+"""Answers about a finished job that lead to no results, or not to all of them."""
+
+JOURNAL: Final = RetryPolicy(attempts=3)
+"""Writes of the key of a billed job into the journal."""
 
 
 class Action(Enum):
@@ -165,6 +186,8 @@ def decide(
     if failure.kind is ErrorKind.JOB_NOT_FOUND and elapsed < policy.job_not_found_seconds:
         return NextStep(Action.POLL)
     has_attempts = attempt < policy.attempts
+    if failure.kind is ErrorKind.JOB_NOT_FOUND and attempt < policy.gone_attempts:
+        return _retry(_backoff(policy, attempt, rand), time_left)
     if failure.then is RetryDecision.FINAL:
         if policy.retries_uncoded and not failure.is_coded and has_attempts:
             return NextStep(Action.RETRY, _backoff(policy, attempt, rand))
@@ -183,8 +206,12 @@ def decide(
     if reason is not None:
         return NextStep(Action.GIVE_UP, reason=reason)
     seconds = max(_backoff(policy, attempt, rand), failure.asked and failure.asked + policy.base * rand)
+    return _retry(seconds, time_left)
+
+
+def _retry(seconds: float, time_left: float) -> NextStep:
     if seconds >= time_left:
-        return NextStep(Action.GIVE_UP, time_left, Reason.DEADLINE)
+        return NextStep(Action.GIVE_UP, max(0.0, time_left), Reason.DEADLINE)
     return NextStep(Action.RETRY, seconds)
 
 

@@ -171,11 +171,6 @@ def _error(
     message: str = "",
     payload: Mapping[str, Any] | None = None,
 ) -> CallError:
-    named = _result_key(payload) if operation is Operation.SUBMIT and payload else ""
-    if named:
-        # This is contradictory, but if the job exists, its images can only be collected with this key.
-        message = (sanitize_message(message) or rule.meaning)[:300]
-        message = f"{message} (the response contains result_key {named[:_MAX_ID]})"
     return CallError(
         operation,
         rule,
@@ -185,6 +180,8 @@ def _error(
         request_id=_request_id(payload),
         gateway_request_id=response.headers.get(GATEWAY_ID_HEADER) or "",
         retry_after=retry_after(response.headers),
+        # Contradictory, but if the job exists, only this key leads to what is billed.
+        result_key=_result_key(payload) if operation is Operation.SUBMIT and payload else "",
     )
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.providers.common.compat.sdk import conf
@@ -14,6 +14,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_bgrep.protocol.codes import ErrorKind
 from airflow_provider_bgrep.protocol.errors import CallError
+from airflow_provider_bgrep.protocol.limits import MAX_TASKS
+from airflow_provider_bgrep.protocol.models import FINISHED
 from airflow_provider_bgrep.request_counter import RequestCounter
 from airflow_provider_bgrep.triggers.event import BgRepEvent, Reason
 
@@ -54,9 +56,12 @@ class BgRepTrigger(BaseTrigger):
     :param result_keys: keys of the jobs to wait for.
     :param bgrep_conn_id: the id of the ``bgrep`` connection.
     :param poll_interval: seconds between two queries of one job.
-    :param end_time: deadline, in seconds since the epoch.
-    :param collect_after: seconds after the first finished job at which to fire, so that the worker can
-        save finished jobs before their URLs expire; ``None`` waits for all jobs.
+    :param end_time: deadline on the wall clock, in seconds since the epoch.
+    :param collect_after: fire this many seconds after the first image task finished, so that the worker saves
+        what is finished before its URLs expire; ``None`` waits for all jobs.
+    :param tasks: how many image tasks the jobs have, by key, if they are not full: an answer with fewer is
+        not the end of a job. ``None`` if that is not known: then it is.
+    :param settled: how many image tasks of a job are saved already, by key: they start no clock.
     """
 
     def __init__(
@@ -67,6 +72,8 @@ class BgRepTrigger(BaseTrigger):
         poll_interval: float,
         end_time: float,
         collect_after: float | None = None,
+        tasks: Mapping[str, int] | None = None,
+        settled: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.result_keys = list(result_keys)
@@ -74,6 +81,8 @@ class BgRepTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.end_time = end_time
         self.collect_after = collect_after
+        self.tasks = tasks
+        self.settled = dict(settled or {})
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments: keys and numbers, no secrets."""
@@ -85,6 +94,8 @@ class BgRepTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "end_time": self.end_time,
                 "collect_after": self.collect_after,
+                "tasks": self.tasks,
+                "settled": self.settled,
             },
         )
 
@@ -100,10 +111,11 @@ class BgRepTrigger(BaseTrigger):
         except BgRepConfigurationError as error:
             event = BgRepEvent(Reason.ERROR, pending=len(self.result_keys), input_error=error.message)
         self.log.info(
-            "%s: %d of %d jobs finished.",
+            "%s: %d of %d jobs finished; %d image tasks of the others.",
             event.reason.value,
             event.finished,
             event.finished + event.pending,
+            event.finished_tasks,
         )
         yield TriggerEvent(event.to_dict())  # type: ignore[no-untyped-call]
 
@@ -112,21 +124,27 @@ class BgRepTrigger(BaseTrigger):
         # If a task resumes before its supervisor has reported the deferral, Airflow marks it as failed,
         # which uses up a try. That report can take this long.
         settled = time.time() + conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0)
+        ended: asyncio.Queue[asyncio.Future[int] | None] = asyncio.Queue()
+        seen = _FinishedTasks(self.settled, lambda: ended.put_nowait(None))
         waiters = [
-            asyncio.ensure_future(self._wait_for_one(hook, key, settled, counter)) for key in self.result_keys
+            asyncio.ensure_future(self._wait_for_one(hook, key, settled, counter, seen))
+            for key in self.result_keys
         ]
-        ended: asyncio.Queue[asyncio.Future[int]] = asyncio.Queue()
         for waiter in waiters:
             waiter.add_done_callback(ended.put_nowait)
-        finished, until = 0, None
+        finished, left, until = 0, count, None
         try:
-            for _ in waiters:
+            while left:
                 timeout = None if until is None else max(0.0, until - time.time())
-                finished += (await asyncio.wait_for(ended.get(), timeout)).result()
-                if finished and until is None and self.collect_after is not None:
+                waiter_or_none = await asyncio.wait_for(ended.get(), timeout)
+                if waiter_or_none is not None:
+                    finished, left = finished + waiter_or_none.result(), left - 1
+                if (finished or seen.count) and until is None and self.collect_after is not None:
                     until = time.time() + self.collect_after
         except TimeoutError:
-            return BgRepEvent(Reason.COLLECT, finished, count - finished, counter.queries)
+            return BgRepEvent(
+                Reason.COLLECT, finished, count - finished, counter.queries, finished_tasks=seen.count
+            )
         except CallError as error:
             return BgRepEvent.of_error(error, finished, count - finished, counter.queries)
         finally:
@@ -134,7 +152,7 @@ class BgRepTrigger(BaseTrigger):
                 waiter.cancel()
             await asyncio.gather(*waiters, return_exceptions=True)
         reason = Reason.FINISHED if finished == count else Reason.DEADLINE
-        return BgRepEvent(reason, finished, count - finished, counter.queries)
+        return BgRepEvent(reason, finished, count - finished, counter.queries, finished_tasks=seen.count)
 
     async def on_kill(self) -> None:
         """Log the jobs when the waiting task is marked or cleared, because the API cannot cancel them."""
@@ -145,7 +163,12 @@ class BgRepTrigger(BaseTrigger):
         )
 
     async def _wait_for_one(
-        self, hook: BgRepAsyncHook, result_key: str, settled: float, counter: RequestCounter
+        self,
+        hook: BgRepAsyncHook,
+        result_key: str,
+        settled: float,
+        counter: RequestCounter,
+        seen: _FinishedTasks,
     ) -> int:
         """Wait for one job. :return: 1 if it is finished, 0 at the deadline."""
         # Each key has its own place in the interval, so that a triggerer does not query a thousand jobs
@@ -154,10 +177,52 @@ class BgRepTrigger(BaseTrigger):
         await asyncio.sleep(max(0.0, min(settled + place, self.end_time) - time.time()))
         try:
             waited = await hook.wait(
-                result_key, poll_interval=self.poll_interval, end_time=self.end_time, counter=counter
+                result_key,
+                poll_interval=self.poll_interval,
+                end_time=self.end_time,
+                counter=counter,
+                tasks=0 if self.tasks is None else self.tasks.get(result_key, MAX_TASKS),
+                on_unfinished=lambda statuses: seen.note(result_key, statuses),
             )
         except CallError as error:
             if error.kind in _ENDS_ONE_JOB:
+                seen.drop(result_key)
                 return 1
             raise
+        if waited.is_finished:
+            seen.drop(result_key)
         return int(waited.is_finished)
+
+
+class _FinishedTasks:
+    """The image tasks that are finished and not saved, of jobs that are not finished.
+
+    :param settled: how many of a job's are saved already, by key.
+    :param on_first: called when the first is seen.
+    """
+
+    def __init__(self, settled: Mapping[str, int], on_first: Callable[[], None]) -> None:
+        self._settled, self._on_first = settled, on_first
+        self._by_job: dict[str, int] = {}
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(self._by_job.values())
+
+    def note(self, result_key: str, statuses: Sequence[str]) -> None:
+        """Note an answer about a job.
+
+        :param result_key: the job.
+        :param statuses: the statuses of its image tasks.
+        """
+        is_first = not self._by_job
+        more = sum(status in FINISHED for status in statuses) - self._settled.get(result_key, 0)
+        if more > 0:
+            self._by_job[result_key] = more
+            if is_first:
+                self._on_first()
+
+    def drop(self, result_key: str) -> None:
+        """Forget a job: it is finished."""
+        self._by_job.pop(result_key, None)

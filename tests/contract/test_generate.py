@@ -302,7 +302,7 @@ def test_a_failed_task_is_resubmitted_alone_up_to_retry_failed(generate, times):
     assert generate.statuses[0] == ("generated" if times == 1 else "failed")
 
 
-def test_fewer_images_than_asked_for_are_partial(plain_generate):
+def test_fewer_images_than_asked_for_are_partial(plain_generate, no_waiting):
     fault = plain_generate.emulator.inject("partial", index=1, count=2)
     outcome = plain_generate.run(tasks_of(plain_generate.emulator, 3, num_output=3), fail_on="all")
     assert fault.exhausted
@@ -312,7 +312,7 @@ def test_fewer_images_than_asked_for_are_partial(plain_generate):
     assert plain_generate.summary["saved"] == 8
 
 
-def test_success_without_a_result_is_a_failure(plain_generate):
+def test_success_without_a_result_is_a_failure(plain_generate, no_waiting):
     fault = plain_generate.emulator.inject("no_results", index=0)
     assert plain_generate.run(tasks_of(plain_generate.emulator, 2), fail_on="never").state == "success"
     assert fault.exhausted
@@ -514,7 +514,7 @@ def test_a_result_url_that_has_expired_is_asked_for_once_more(plain_generate):
     assert plain_generate.emulator.counters.images == 3
 
 
-def test_results_gone_for_good_are_expired_with_their_key(plain_generate):
+def test_results_gone_for_good_are_expired_with_their_key(plain_generate, no_waiting):
     fault = plain_generate.emulator.inject("expired", operation="result", times=99)
     outcome = plain_generate.run(tasks_of(plain_generate.emulator, 2))
     assert fault.consumed

@@ -48,7 +48,8 @@ class Thumbs:
 class Judgment:
     """The result of the checks for one image task.
 
-    :param verdict: ``passed`` if at least one image passes every check.
+    :param verdict: ``passed`` if at least one image passes every check; ``unmasked`` if it passes those that
+        need no mask, and there is none.
     :param chosen: index, from 0, of the best image that passes; ``None`` if no image passes.
     :param flags: what is wrong, in words; images are numbered from 1.
     :param scores: one mapping of :data:`MEASURES` names to scores for each image; empty for an image that
@@ -79,7 +80,8 @@ def judge(
 
     :param source: the source image file; ``None`` if it could not be fetched.
     :param mask: the mask file; ``None`` if there is none. The alpha channel of the source is used instead, if
-        it has one. Otherwise the product is not compared, and the score ``area`` is 0.
+        it has one. Otherwise the product is not compared: the score ``area`` is 0, and the verdict is
+        ``unmasked`` if an image passes the other checks.
     :param candidates: the generated image files.
     :param thresholds: the thresholds of the scores.
     :param why_no_source: why the source could not be fetched.
@@ -104,7 +106,7 @@ class ImageComparison:
         self._flags: list[str] = []
         self._scores: list[dict[str, float]] = []
         self._passing: list[int] = []
-        self._is_unchecked = self._is_unfit = False
+        self._is_unchecked = self._is_unfit = self._is_unmasked = False
         self._source: ScaledImage | None = None
         self._reference: Reference | None = None
         self._source_thumb: bytes | None = None
@@ -157,6 +159,7 @@ class ImageComparison:
         if self._source is not None and self._source.alpha is not None:
             with contextlib.suppress(UnfitMaskError):
                 return regions(self._source.alpha)
+        self._is_unmasked = True
         if self._thresholds.need_mask:
             self._is_unfit = True
             self._flags.append("there is no mask, so the product cannot be compared (need_mask is true)")
@@ -209,8 +212,11 @@ class ImageComparison:
         if self._is_unchecked:
             verdict = Verdict.UNCHECKED
         elif self._passing and not self._is_unfit:
-            # Without a product score, all passing images are equal, and the first is chosen.
-            verdict, chosen = Verdict.PASSED, min(self._passing, key=self._infidelity)
+            # Without a product score all passing images are equal, and the first is chosen.
+            verdict = Verdict.UNMASKED if self._is_unmasked else Verdict.PASSED
+            chosen = min(self._passing, key=self._infidelity)
+            if self._is_unmasked:
+                self._flags.append("the product was not compared: there is no mask")
         thumbs = Thumbs(self._source_thumb, self._mask_thumb, tuple(self._thumbs))
         return Judgment(verdict, chosen, self._flags, self._scores, thumbs)
 

@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.catalog.check.comparison import Judgment, judge
+from airflow_provider_bgrep.catalog.model.states import RowState, Verdict
 from airflow_provider_bgrep.catalog.source.images import connection_settings, fetch
 from airflow_provider_bgrep.catalog.state.recovery import derive_shard
 from airflow_provider_bgrep.protocol.errors import sanitize_message
@@ -35,9 +37,9 @@ _log = logging.getLogger(__name__)
 def check_shard(store: PlanStore, shard: int, checker: Checker | None = None) -> dict[str, int]:
     """Compare the images of a shard with their sources, and write the shard's results.
 
-    :param checker: compares the images; by default, the checker of the catalog.
-    :return: number of rows by verdict: ``passed``, ``flagged``, ``unchecked``; ``none`` for rows without
-        images.
+    :param checker: compares the images; the catalog's own if not given.
+    :return: number of rows by verdict: ``passed``, ``flagged``, ``unmasked``, ``unchecked``; ``none`` for
+        rows without images.
     :raises BgRepStateError: if a file of the plan is missing or damaged.
     """
     rows = derive_shard(store, shard)
@@ -49,16 +51,18 @@ def check_shard(store: PlanStore, shard: int, checker: Checker | None = None) ->
             config.source_conn_id or None,
             connection_settings(config.bgrep_conn_id),
         )
-    counts: Counter[str] = Counter(passed=0, flagged=0, unchecked=0, none=0)
+    counts: Counter[str] = Counter(passed=0, flagged=0, unmasked=0, unchecked=0, none=0)
 
     def checked() -> Iterator[ResultRow]:
         with ThreadPoolExecutor(_AHEAD) as threads:
             for start in range(0, len(rows), _AHEAD):
                 some = rows[start : start + _AHEAD]
-                for row, images in zip(some, threads.map(checker.fetch, some), strict=True):
+                fetched = threads.map(lambda row: _fetch_row(checker, row), some)
+                for row, images in zip(some, fetched, strict=True):
                     result = row.copy()  # thumbnails are not kept in memory
-                    checker.check(result, images)
-                    # The signatures of the catalog must not be stored longer than necessary.
+                    if result["state"] != RowState.ORPHANED.value:  # nothing is published of these
+                        _check_row(checker, result, images)
+                    # The catalog's signatures must not be stored longer than necessary.
                     result["image_url"] = result["mask_url"] = ""
                     counts[result["verdict"] or "none"] += not result["superseded"]
                     yield result
@@ -70,20 +74,49 @@ def check_shard(store: PlanStore, shard: int, checker: Checker | None = None) ->
     return dict(counts)
 
 
+def _fetch_row(checker: Checker, row: ResultRow) -> Images | str:
+    """The images of a row, or why they cannot be read: one row must not stop its shard."""
+    try:
+        return checker.fetch(row)
+    except Exception as error:  # of whatever class: a file may set off anything
+        return _reason(error)
+
+
+def _check_row(checker: Checker, row: ResultRow, images: Images | str) -> None:
+    """Fill in the verdict of a row; ``unchecked`` with the reason if that raises anything."""
+    why = images if isinstance(images, str) else ""
+    if not isinstance(images, str):
+        try:
+            checker.check(row, images)
+        except Exception as error:  # of whatever class: a file may set off anything
+            why = _reason(error)
+    if why and row["files"]:
+        _log.warning("Could not check row %s: %s", row["name"], why)
+        row["verdict"], row["chosen"] = Verdict.UNCHECKED.value, None
+        row["flags"] = json.dumps([f"the row could not be checked: {why}"], ensure_ascii=False)
+        row["scores"] = "[]"
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {sanitize_message(error)}".removesuffix(": ")
+
+
 @dataclass(frozen=True, slots=True)
 class Images:
     """The images of a row, encoded.
 
     :param source: the source image, ``None`` if it could not be fetched.
     :param mask: the mask, if the row has one.
-    :param candidates: the output images; ``b""`` for one that is missing.
-    :param why_no_source: why the source could not be fetched.
+    :param candidates: the output images; ``b""`` for one that is missing or damaged.
+    :param why_no_source: why there is no source.
+    :param lost: output images that are missing, or are not what was saved: their paths, and what is wrong.
     """
 
     source: bytes | None = None
     mask: bytes | None = None
     candidates: tuple[bytes, ...] = ()
     why_no_source: str = ""
+    lost: tuple[str, ...] = ()
 
 
 class Checker:
@@ -106,19 +139,29 @@ class Checker:
         self._conn_id, self._settings = conn_id, settings
 
     def fetch(self, row: ResultRow) -> Images:
-        """Return the images of a row."""
-        paths = [file["path"] for file in json.loads(row["files"] or "[]")]
-        # A missing image is handled like one that cannot be decoded.
-        candidates = tuple(get_bytes(in_folder(self._destination, path)) or b"" for path in paths)
-        if not candidates:
+        """The images of a row."""
+        found = [self._read(file) for file in json.loads(row["files"] or "[]")]
+        if not found:
             return Images()
+        # A missing or damaged image is judged like one that cannot be decoded.
+        candidates = tuple(data for data, _ in found)
+        lost = tuple(problem for _, problem in found if problem)
         try:
             source = fetch(row["image_url"] or row["image"], self._conn_id, MAX_RESULT_BYTES, self._settings)
             mask_url = row["mask_url"] or row["mask"]
             mask = fetch(mask_url, self._conn_id, MAX_RESULT_BYTES, self._settings) if mask_url else None
         except (OSError, ValueError) as error:
-            return Images(candidates=candidates, why_no_source=sanitize_message(error))
-        return Images(source, mask, candidates)
+            return Images(candidates=candidates, why_no_source=sanitize_message(error), lost=lost)
+        return Images(source, mask, candidates, lost=lost)
+
+    def _read(self, file: Mapping[str, Any]) -> tuple[bytes, str]:
+        """A saved image, and what is wrong with it; ``b""`` if anything is."""
+        data = get_bytes(in_folder(self._destination, file["path"]))
+        if data is None:
+            return b"", f"{file['path']} does not exist any more"
+        if hashlib.sha256(data).hexdigest() != file.get("sha256", ""):
+            return b"", f"{file['path']} has changed since it was saved"
+        return data, ""
 
     def check(self, row: ResultRow, images: Images) -> None:
         """Add the verdict and the thumbnails to a row."""
@@ -131,9 +174,14 @@ class Checker:
             self._thresholds,
             why_no_source=images.why_no_source,
         )
-        row["verdict"] = found.verdict.value
+        verdict, flags = found.verdict, found.flags
+        if images.lost:
+            flags = [*flags, *(f"{problem}; restore it from a backup" for problem in images.lost)]
+        if len(images.lost) == len(images.candidates):
+            verdict = Verdict.UNCHECKED  # not the image's fault: it may be restored
+        row["verdict"] = verdict.value
         row["chosen"] = found.chosen
-        row["flags"] = json.dumps(found.flags, ensure_ascii=False)
+        row["flags"] = json.dumps(flags, ensure_ascii=False)
         row["scores"] = json.dumps(found.scores, ensure_ascii=False)
         row["thresholds"] = self._thresholds.to_json()
         row["thumb_source"] = found.thumbs.source

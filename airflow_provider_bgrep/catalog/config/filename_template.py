@@ -80,14 +80,14 @@ class PublishRules:
     def path(self, row: Mapping[str, Any], ext: str, replaces: str) -> str:
         """Return the path of a row's image, relative to the destination.
 
-        :param row: with the columns of the manifest that the template may name.
+        :param row: with the columns of the manifest that the template may name, and the plan's id.
         :param replaces: path of the image that the row had before, ``''`` for none.
         """
-        # With what it replaces, no path comes again: not even that of an image which does.
-        told = json.dumps([row["name"], row["sha256"], replaces]).encode()
+        # With the plan and with what it replaces, no path comes again: not even that of an image which does.
+        unique = json.dumps([row["name"], row["sha256"], replaces, row["plan_id"]]).encode()
         values = {
             **{name: row[name] for name in ("sku", "view", "width", "height")},
-            "version": hashlib.sha256(told).hexdigest()[:12],
+            "version": hashlib.sha256(unique).hexdigest()[:12],
             "request_hash": row["request_hash"][:12],
             "seed": "random" if row["seed"] is None else row["seed"],
             "ext": ext,

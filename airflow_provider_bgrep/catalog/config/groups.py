@@ -7,13 +7,22 @@ a template. Every field may be a template unless it is listed in :data:`FIXED`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any, Final
 
 from airflow_provider_bgrep.catalog.config.filename_template import PublishRules
-from airflow_provider_bgrep.catalog.config.parsing import parse_mapping
+from airflow_provider_bgrep.catalog.config.parsing import (
+    number,
+    parse_bool,
+    parse_mapping,
+    parse_positive_seconds,
+    parse_text,
+    shown,
+)
+from airflow_provider_bgrep.operators.spec import MAX_RETRY_FAILED
+from airflow_provider_bgrep.protocol.errors import Problem
 from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
 
 
@@ -37,11 +46,11 @@ class SourceOptions:
 class BudgetOptions:
     """When a run needs approval, and when it submits a row again.
 
-    :param approve_above: ask for approval if a run costs more than this sum. Requires Airflow 3.1 or
-        later; on earlier versions, such a run submits nothing. If nobody answers within half of
-        ``valid_for``, the run is not approved.
-    :param max_attempts: number of runs in which a row may fail before it is quarantined, 1 to 100.
-    :param on_unknown_outcome: what to do if it is unknown whether a submit was accepted: ``fail`` (do not
+    :param approve_above: ask a person if a run costs more than this sum (Airflow 3.1 and later; on earlier
+        versions such a run submits nothing). No answer within half of ``valid_for`` counts as a refusal.
+    :param max_attempts: submits of a row that may fail, in all runs together, before it is quarantined, 1 to
+        100. A job that does not finish is collected in three times as many runs.
+    :param on_unknown_outcome: what to do if nobody knows whether a submit was accepted: ``fail`` (do not
         submit it again) or ``resubmit``, which may be billed twice.
     """
 
@@ -55,9 +64,13 @@ class CheckOptions:
     """How images are checked before they are published.
 
     :param thresholds: see :class:`~airflow_provider_bgrep.catalog.config.thresholds.Thresholds`.
+    :param fail_on_attention: the report fails if at least this number of rows need attention: from 1, or a
+        share of all rows below 1; also if the run was cancelled, because nobody approved it, or could.
+        Default: it does not fail for that.
     """
 
     thresholds: Mapping[str, Any] | str | None = None
+    fail_on_attention: float | str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,17 +82,20 @@ class PublishOptions:
     :param keep_versions: number of versions of a row's image that are kept, 1 to 1000.
     :param keep_plans: number of latest runs whose plan folder is kept, with its report, 1 to 10000. Older
         folders are deleted once the ledger contains everything that they record.
-    :param on_removed: what to do with a row that is no longer in the catalog: ``retire`` (keep its
-        files), ``delete`` or ``keep`` (do nothing).
-    :param max_removed_share: if a larger share of the published rows (0 to 1) disappears from the catalog
-        at once, no row is retired or deleted.
-    :param outlets: assets that are updated when something is published. Default: ``bgrep://{group_id}``.
+    :param on_removed: what becomes of a row that the catalog does not name any more: ``retire`` (its files
+        stay), ``delete`` or ``keep``.
+    :param publish_unmasked: whether to publish images whose product was not compared with the source's,
+        because there is no mask. Otherwise they need attention.
+    :param max_removed_share: if a larger share of the rows (0 to 1) vanishes at once, none is removed.
+    :param outlets: assets that are updated when something was published. Default: one asset of
+        the destination, see :func:`~airflow_provider_bgrep.catalog.task_group.default_asset_uri`.
     """
 
     filename_template: str = PublishRules.filename_template
     keep_versions: int | str = PublishRules.keep_versions
     keep_plans: int | str = 30
     on_removed: str = PublishRules.on_removed
+    publish_unmasked: bool | str = False
     max_removed_share: float | str = 0.2
     outlets: Sequence[Any] | None = None
 
@@ -126,6 +142,32 @@ FIXED: Final = frozenset(
 """Fields that are needed when the DAG is parsed. They cannot come from a template of the whole group;
 ``approve_above`` alone may be a template.
 """
+
+_FIXED_PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
+    "max_active_shards": number(1, 1000, int, "1 to 1000 shards"),
+    "pool": parse_text,
+    "deferrable": parse_bool,
+    "poll_interval": parse_positive_seconds,
+    "timeout": parse_positive_seconds,
+    "retry_failed": number(0, MAX_RETRY_FAILED, int, f"0 to {MAX_RETRY_FAILED}"),
+}
+
+
+def parse_fixed(values: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    """The fields that the DAG is built of, as the operators take them.
+
+    :param values: fields by name; those that are not in :data:`FIXED` are left out, and ``approve_above`` and
+        ``outlets`` stay as they are.
+    :param problems: gets a problem for each value that is wrong. A template is wrong, too: it is not rendered
+        before the DAG is built.
+    """
+    found: dict[str, Any] = {}
+    for name in FIXED & values.keys():
+        try:
+            found[name] = _FIXED_PARSERS.get(name, lambda value: value)(values[name])
+        except ValueError as error:
+            problems.append(Problem(name, f"is {shown(values[name])}; give {error}"))
+    return found
 
 
 def fields_of(group: str, value: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from airflow_provider_bgrep.catalog.config.parsing import (
     is_nothing,
     number,
     parse_bool,
+    parse_limit,
     parse_mapping,
     parse_seconds,
     parse_text,
@@ -25,6 +26,7 @@ from airflow_provider_bgrep.catalog.config.parsing import (
 )
 from airflow_provider_bgrep.catalog.config.thresholds import Thresholds
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
+from airflow_provider_bgrep.storage import relative_problem
 
 _MARKS: Final = ("{{", "{%")
 """Beginnings of the parts of an Airflow template."""
@@ -57,11 +59,14 @@ class Options:
     on_unknown_outcome: str = "fail"
     max_removed_share: float = 0.2
     valid_for: float = 20 * 3600.0
+    retry_failed: int = 0
     thresholds: Mapping[str, Any] = field(default_factory=dict)
     filename_template: str = PublishRules.filename_template
     keep_versions: int = PublishRules.keep_versions
     keep_plans: int = 30
     on_removed: str = PublishRules.on_removed
+    publish_unmasked: bool = False
+    fail_on_attention: float | None = None
 
     @classmethod
     def checked(cls, given: Mapping[str, Any]) -> Options:
@@ -134,12 +139,25 @@ def literal_problems(given: Mapping[str, Any]) -> list[Problem]:
         if is_literal(value) or (name in _OF_ROWS and isinstance(value, Mapping))
     }
     values = _parsed(literals, problems)
+    problems += path_problems(values)
     if not problems:
         known = {"catalog": "", "destination": "", **values}
         if "price_per_image" in given:
             known.setdefault("price_per_image", Decimal(0))  # a template, and not missing
         problems += Options(**known).problems()
     return problems
+
+
+def path_problems(given: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with the paths among the options: a relative one is another one on each worker.
+
+    :param given: options by name; a catalog may be rows instead.
+    """
+    return [
+        Problem(name, f"is {shown(value)}; give {problem}")
+        for name in ("catalog", "destination")
+        if isinstance(value := given.get(name), str) and value and (problem := relative_problem(value))
+    ]
 
 
 def is_literal(value: Any) -> bool:
@@ -202,8 +220,11 @@ _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "on_unknown_outcome": choice("fail", "resubmit"),
     "max_removed_share": number(0, 1, float, "a share, 0 to 1"),
     "valid_for": parse_seconds,
+    "retry_failed": number(0, 3, int, "0 to 3 times"),
     "thresholds": parse_mapping,
     "keep_versions": number(1, 1000, int, "1 to 1000 versions"),
     "keep_plans": number(1, 10_000, int, "1 to 10000 plans"),
     "on_removed": choice("retire", "delete", "keep"),
+    "publish_unmasked": parse_bool,
+    "fail_on_attention": parse_limit,
 }

@@ -83,6 +83,26 @@ def parse_seconds(value: Any) -> float:
     return float(number(60, 31 * 86400, float, "60 to 2678400 seconds, or a timedelta")(value))
 
 
+def parse_positive_seconds(value: Any) -> float:
+    """A duration above 0: seconds or a ``timedelta``."""
+    words = "seconds above 0, or a timedelta"
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    found = float(number(0, 10**9, float, words)(value))
+    if not found:
+        raise ValueError(words)
+    return found
+
+
+def parse_limit(value: Any) -> float:
+    """A number of rows from 1, or a share of them between 0 and 1."""
+    words = "a number of rows from 1, or a share below 1 such as 0.05"
+    found = float(number(0, 10**9, float, words)(value))
+    if found == 0 or (found > 1 and not found.is_integer()):
+        raise ValueError(words)
+    return found
+
+
 def parse_mapping(value: Any) -> Mapping[str, Any]:
     """Return a mapping, from a mapping or JSON text."""
     if isinstance(value, str):

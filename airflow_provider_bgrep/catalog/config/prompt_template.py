@@ -1,19 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prompts that are templates over a row's columns, in Jinja's sandbox."""
+"""Prompts that are templates over a row's columns, in Jinja's sandbox.
+
+A catalog may come from anybody, so a template can neither take long nor need much memory: it is not evaluated
+when it is compiled, what multiplies is not allowed, the arguments and the result of every filter are bounded,
+and rendering has :data:`SECONDS`. A row whose template exceeds a bound is invalid; the plan goes on.
+"""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, wraps
 from typing import Any, Final
 
-from jinja2 import StrictUndefined, Template, TemplateError, TemplateRuntimeError, Undefined, meta, nodes
+from jinja2 import (
+    StrictUndefined,
+    Template,
+    TemplateError,
+    TemplateRuntimeError,
+    Undefined,
+    meta,
+    nodes,
+    pass_context,
+)
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MAX_RENDERED: Final = 10_000
 """Largest number of characters of a template; a prompt has at most 500."""
 
 MAX_TEMPLATE: Final = 10_000
+MAX_ARGUMENT: Final = 1_000
+"""A filter's argument at most: characters of a text, a number's amount."""
+SECONDS: Final = 2.0
+"""Time that rendering one template for one row may take. Each step within it is bounded."""
+
 _SHOWN: Final = 20
 """Number of columns that a message names."""
 
@@ -33,6 +55,13 @@ _GONE: Final = (
     "random",  # what differs in each run is submitted again
 )
 
+_clock = threading.local()
+"""When the template that this thread renders must be done, by the monotonic clock."""
+
+
+_RESERVED: Final = frozenset({"caller", "kwargs", "loop", "self", "super", "varargs"})
+"""Names that Jinja may give a meaning of its own."""
+
 
 def is_template(text: str) -> bool:
     """Return whether ``text`` is a template."""
@@ -40,21 +69,46 @@ def is_template(text: str) -> bool:
 
 
 def _limited(filter: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a filter that refuses text that is too long, because a chain of ``replace`` grows without
-    limit.
-    """
+    """A filter whose arguments and result are bounded: ``replace`` upon ``replace`` grows without end."""
+    # Before the value, Jinja passes some filters its context or environment.
+    first = 1 + hasattr(filter, "jinja_pass_arg")
 
     @wraps(filter)
     def limited(*args: Any, **kwargs: Any) -> Any:
+        _check_time()
+        for argument in (*args[first:], *kwargs.values()):
+            _check_argument(argument)
+        for value in args[first - 1 : first]:
+            _check_length(value, "takes")
         found = filter(*args, **kwargs)
-        if isinstance(found, str) and len(found) > MAX_RENDERED:
-            raise TemplateRuntimeError(f"a filter returns more than {MAX_RENDERED} characters")
+        _check_length(found, "makes")
         return found
 
     return limited
 
 
-def _plain(value: Any) -> Any:
+def _check_time() -> None:
+    if time.monotonic() > getattr(_clock, "deadline", float("inf")):
+        raise TemplateRuntimeError(f"it takes longer than {SECONDS:g} seconds")
+
+
+def _check_argument(value: Any) -> None:
+    is_number = isinstance(value, int | float)
+    if (is_number and not -MAX_ARGUMENT <= value <= MAX_ARGUMENT) or (
+        isinstance(value, str | bytes | list | tuple | dict) and len(value) > MAX_ARGUMENT
+    ):
+        what = "a number" if is_number else "an argument"
+        raise TemplateRuntimeError(f"{what} of a filter is larger than {MAX_ARGUMENT}")
+
+
+def _check_length(value: Any, verb: str) -> None:
+    if isinstance(value, str | bytes | list | tuple | dict) and len(value) > MAX_RENDERED:
+        raise TemplateRuntimeError(f"a filter {verb} more than {MAX_RENDERED} characters")
+
+
+@pass_context  # so that Jinja does not evaluate constants when it compiles a template
+def _plain(context: Context, value: Any) -> Any:
+    _check_time()
     if isinstance(value, str | int | float | Undefined):
         return value
     raise TemplateRuntimeError(
@@ -66,8 +120,8 @@ class _Environment(ImmutableSandboxedEnvironment):
     """Jinja's sandbox, without features that can take much time or memory."""
 
     def __init__(self) -> None:
-        # Not HTML: the service expects plain text.
-        super().__init__(undefined=StrictUndefined, autoescape=False, finalize=_plain)
+        # Not HTML: the service takes plain text.
+        super().__init__(undefined=StrictUndefined, autoescape=False, finalize=_plain, optimized=False)
         self.globals.clear()
         for name in _GONE:
             self.filters.pop(name, None)
@@ -99,9 +153,45 @@ def columns_of(text: str) -> frozenset[str]:
     """
     try:
         _compiled(text)
-        return frozenset(meta.find_undeclared_variables(_ENVIRONMENT.parse(text)))
+        # As meta.find_undeclared_variables does, but without evaluating constants.
+        generator = meta.TrackingCodeGenerator(_ENVIRONMENT)
+        generator.optimizer = None
+        generator.visit(_ENVIRONMENT.parse(text))
+        return frozenset(generator.undeclared_identifiers)
     except Exception as error:  # nested too deeply, say: it is Python that reads what Jinja makes of it
         raise ValueError(_words(error)) from None
+
+
+@lru_cache(4096)
+def _plain_parts(text: str) -> tuple[tuple[str, bool], ...] | None:
+    """The parts of a template of text and columns alone, and whether each is a column; else ``None``."""
+    parts: list[tuple[str, bool]] = []
+    for node in _ENVIRONMENT.parse(text).body:
+        if not isinstance(node, nodes.Output):
+            return None
+        for part in node.nodes:
+            if isinstance(part, nodes.TemplateData):
+                parts.append((part.data, False))
+            elif isinstance(part, nodes.Name) and part.name not in _RESERVED:
+                parts.append((part.name, True))
+            else:
+                return None
+    return tuple(parts)
+
+
+def _joined(text: str, cells: Mapping[str, Any]) -> str | None:
+    """The text of a plain template, without Jinja; ``None`` of others, and if anything is wrong."""
+    if len(text) > MAX_TEMPLATE:
+        return None
+    try:
+        parts = _plain_parts(text)
+        found = None if parts is None else [cells[part] if is_column else part for part, is_column in parts]
+    except Exception:  # Jinja says what is wrong
+        return None
+    if found is None or not all(isinstance(part, str) for part in found):
+        return None
+    joined = "".join(found)
+    return joined if len(joined) <= MAX_RENDERED else None
 
 
 def render(text: str, cells: Mapping[str, Any], columns: Iterable[str]) -> str:
@@ -111,8 +201,12 @@ def render(text: str, cells: Mapping[str, Any], columns: Iterable[str]) -> str:
     :param columns: names of the columns, for messages.
     :raises ValueError: if it cannot be rendered.
     """
+    joined = _joined(text, cells)
+    if joined is not None:
+        return joined
     size = 0
     parts: list[str] = []
+    _clock.deadline = time.monotonic() + SECONDS
     try:
         for name, cell in cells.items():
             if len(str(cell)) > MAX_RENDERED and name in columns_of(text):
@@ -122,10 +216,13 @@ def render(text: str, cells: Mapping[str, Any], columns: Iterable[str]) -> str:
             if size > MAX_RENDERED:
                 raise TemplateError(f"it renders to more than {MAX_RENDERED} characters")
             parts.append(part)
+            _check_time()
     except TemplateError as error:
         raise ValueError(_explained(error, columns)) from None
     except Exception as error:  # whatever the template raises, it makes only its own row invalid
         raise ValueError(f"cannot be rendered: {_words(error)}") from None
+    finally:
+        del _clock.deadline
     return "".join(parts)
 
 

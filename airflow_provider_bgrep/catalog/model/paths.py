@@ -53,6 +53,11 @@ class CatalogPaths:
         return self.destination / "manifests"
 
     @property
+    def sweep(self) -> ObjectStoragePath:
+        """How far the published files were verified, JSON."""
+        return self.root / "sweep.json"
+
+    @property
     def plans(self) -> ObjectStoragePath:
         """The folder of the plans' folders."""
         return self.root / "plans"
@@ -75,6 +80,21 @@ class PlanPaths:
     def header(self) -> ObjectStoragePath:
         """The plan, JSON. It is written last: a plan with a header is complete."""
         return self.folder / "plan.json"
+
+    @property
+    def header_copy(self) -> ObjectStoragePath:
+        """A copy of the plan, written just before it. A plan whose header is lost is read from it."""
+        return self.folder / "plan-copy.json"
+
+    @property
+    def given_up(self) -> ObjectStoragePath:
+        """A file that a person creates for a plan whose files are lost for good: the plan counts as empty."""
+        return self.folder / "given_up.json"
+
+    @property
+    def approved(self) -> ObjectStoragePath:
+        """A file that the approval task writes, if the plan needs approval and got it."""
+        return self.folder / "approved.json"
 
     @property
     def options(self) -> ObjectStoragePath:
@@ -117,6 +137,11 @@ class PlanPaths:
     def results(self, shard: int) -> ObjectStoragePath:
         """What each row of a shard came to, Parquet: :data:`~.schema.RESULT`."""
         return self.folder / f"results-{shard:04}.parquet"
+
+    @property
+    def published(self) -> ObjectStoragePath:
+        """What the publish task did, JSON; missing until it has ended."""
+        return self.folder / "published.json"
 
     @property
     def report(self) -> ObjectStoragePath:

@@ -15,18 +15,22 @@ from airflow_provider_bgrep.catalog.model.states import RowState
 
 VERSION: Final = 1
 _DRY: Final = "-dry"
-_MAY_SUBMIT: Final = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{8}")
+_MAY_SUBMIT: Final = re.compile(r"[0-9]{8,}-[0-9]{8}T[0-9]{6}-[0-9a-f]{8}")
 MAX_SHARDS: Final = 1000
 """Maximum number of shards: by default, Airflow maps a task up to 1,024 times."""
 
 
-def new_plan_id(now: float, *, dry: bool = False) -> str:
-    """A new plan id. Ids sort by time.
+def new_plan_id(number: int, now: float, token: str = "", *, dry: bool = False) -> str:
+    """A new plan id: ``{number}-{YYYYMMDDTHHMMSS}-{token}``. Ids sort by number: by the ledger's sequence.
 
-    :param now: wall clock in seconds.
+    :param number: the plan's place in the ledger's sequence, from 1. A dry run has the number of the plan
+        that was leased last.
+    :param now: wall clock in seconds, for people: nothing is ordered by it.
+    :param token: 8 hex digits that no other plan has; random if not given.
     :param dry: whether the plan is that of a dry run.
     """
-    return f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}{_DRY if dry else ''}"
+    at = datetime.fromtimestamp(now, UTC)
+    return f"{number:08}-{at:%Y%m%dT%H%M%S}-{token or secrets.token_hex(4)}{_DRY if dry else ''}"
 
 
 def may_submit(plan_id: str) -> bool:
@@ -34,12 +38,28 @@ def may_submit(plan_id: str) -> bool:
     return _MAY_SUBMIT.fullmatch(plan_id) is not None
 
 
+def is_plan_id(name: str) -> bool:
+    """Whether a folder's name is that of a plan, dry runs included."""
+    return may_submit(name.removesuffix(_DRY))
+
+
+def number_of(plan_id: str) -> int:
+    """The place of a plan in the ledger's sequence; 0 for a name that is not a plan's."""
+    return int(plan_id.partition("-")[0]) if is_plan_id(plan_id) else 0
+
+
+_NOT_OF_CATALOG: Final = frozenset({RowState.REMOVED.value, RowState.ORPHANED.value})
+"""States of rows that the catalog does not have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Quote:
     """What a plan costs.
 
-    :param image_tasks: number of rows to submit.
-    :param images: number of billable images.
+    :param image_tasks: rows to submit.
+    :param images: billable images, if each row is submitted once.
+    :param most_images: billable images at most: with everything that ``retry_failed`` and
+        ``on_unknown_outcome="resubmit"`` allow to be submitted again, within ``max_images_per_run``.
     :param price: price of an image; ``None`` if it is not known.
     :param currency: currency of the price.
     :param backlog: maximum number of images that are left for later runs.
@@ -50,6 +70,7 @@ class Quote:
     price: Decimal | None = None
     currency: str = ""
     backlog: int = 0
+    most_images: int = 0
 
     @property
     def cost(self) -> Decimal | None:
@@ -57,12 +78,25 @@ class Quote:
         return None if self.price is None else self.images * self.price
 
     @property
+    def most_cost(self) -> Decimal | None:
+        """Cost of the images at most; ``None`` if the price is not known."""
+        return None if self.price is None else self.most_images * self.price
+
+    @property
     def description(self) -> str:
         """The quote in words."""
-        if self.cost is None:
-            return f"{self.images} images (no price_per_image given)"
+        most = f", at most {self.most_images} with retries" if self.most_images > self.images else ""
+        if self.cost is None or self.most_cost is None:
+            return f"{self.images} images{most} (no price_per_image given)"
         currency = f" {self.currency}" if self.currency else ""
-        return f"{self.images} images, {self.cost:,.2f}{currency} at {self.price:f} an image"
+        cost = f"{self.cost:,.2f}{currency}"
+        if most:
+            cost += f", at most {self.most_cost:,.2f}{currency},"
+        return (
+            f"{self.images} images{most}; {cost} at {self.price:f} an image"
+            if most
+            else (f"{self.images} images, {cost} at {self.price:f} an image")
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +114,10 @@ class Plan:
     :param quote: what it costs.
     :param shards: number of shards.
     :param shard_size: rows in a shard.
-    :param merged_plans: closed plans, whose submits this plan commits to the ledger.
-    :param notes: remarks on the whole catalog.
+    :param merged_plans: earlier plans, whose submits this plan commits to the ledger.
+    :param limits: images that each shard may submit at most; together they are ``quote.most_images``.
+    :param needs_approval: whether no shard may submit before a person has approved the plan.
+    :param notes: remarks for people.
     """
 
     plan_id: str
@@ -96,12 +132,14 @@ class Plan:
     shards: int
     shard_size: int
     merged_plans: tuple[str, ...] = ()
+    limits: tuple[int, ...] = ()
+    needs_approval: bool = False
     notes: tuple[str, ...] = field(default=())
 
     @property
     def rows(self) -> int:
         """Number of rows in the catalog, invalid ones included."""
-        return sum(count for state, count in self.counts.items() if state != RowState.REMOVED.value)
+        return sum(count for state, count in self.counts.items() if state not in _NOT_OF_CATALOG)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan in its JSON form."""
@@ -120,7 +158,7 @@ class Plan:
         price = values["quote"]["price"]
         quote = Quote(**{**values["quote"], "price": None if price is None else Decimal(price)})
         rest = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-        tuples = {name: tuple(values[name]) for name in ("merged_plans", "notes")}
+        tuples = {name: tuple(values[name]) for name in ("merged_plans", "limits", "notes")}
         return cls(**{**rest, **tuples, "quote": quote})
 
 

@@ -29,6 +29,7 @@ class LedgerEntry(TypedDict):
 
     outcome: str
     reason: str
+    code: str
     journal_key: str
     account: str
     result_key: str

@@ -59,10 +59,11 @@ REQUEST: Final = (
 OUTCOME: Final = (
     *_columns(
         "VARCHAR",
-        outcome="Outcome of the submit, one of those of BgRepGenerateOperator.",
-        reason="Reason for the outcome.",
-        journal_key="Identity of the image task in the journal.",
-        account="Connection that it was submitted with.",
+        outcome="What it came to: an outcome of BgRepGenerateOperator.",
+        reason="Why, in words.",
+        code="The service's code of a refusal or of a lost answer.",
+        journal_key="Its identity in the journal.",
+        account="The connection that it was submitted with.",
         result_key="The job.",
         nonce="Nonce of the submit, by which support can find it.",
         request_id="The service's request id of the submit.",
@@ -78,9 +79,9 @@ OUTCOME: Final = (
         "BIGINT",
         index="Its position in the job.",
         shard="The shard of the plan that submitted it.",
-        images="Number of billable images.",
-        actual_seed="Seed that it was generated with, if the service reports it.",
-        attempts="Number of runs that submitted or collected this request and ended without an image.",
+        images="Billable images.",
+        actual_seed="The seed that it was generated with, if the service reports it.",
+        attempts="Runs that submitted it, or asked for its images, and ended without one.",
     ),
 )
 
@@ -96,7 +97,7 @@ CHECK: Final = (
 )
 
 ENTRY: Final = (*IDENTITY, *REQUEST, *OUTCOME, *CHECK)
-"""An entry of the ledger. Of entries with equal name, request_hash, result_key and nonce, the last counts."""
+"""An entry of the ledger: a record of one purchase. :mod:`~..state.progress` says which of several counts."""
 
 PLANNED: Final = (
     Column("position", "BIGINT", "Place among the plan's work items, from 0; a shard is a range of these."),

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, Quote
-from airflow_provider_bgrep.catalog.model.schema import WORK_ITEM, Column
+from airflow_provider_bgrep.catalog.model.schema import ENTRY, WORK_ITEM, Column
 from airflow_provider_bgrep.catalog.model.states import TO_DO, TO_SUBMIT, RowState
-from airflow_provider_bgrep.catalog.plan.decision import COUNTS, LAST, changes
+from airflow_provider_bgrep.catalog.plan.decision import LAST, WAITING, changes, decision, judged
 from airflow_provider_bgrep.catalog.plan.diff import Join, Versions
 from airflow_provider_bgrep.catalog.plan.render import MADE, render_changed_rows
-from airflow_provider_bgrep.catalog.source.reader import Catalog, InvalidRow
+from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS
+from airflow_provider_bgrep.catalog.state.progress import COLLECTED, in_sql, merged
 
 if TYPE_CHECKING:
     import duckdb
@@ -109,6 +110,7 @@ def build_plan(
     render_changed_rows(join)
     _decide(join, run)
     join.remove_gone()
+    _find_orphans(join)
     _list(join)
     plan = _plan_of(join, run, tuple(join.notes))
     return PlanDraft(plan=plan, db=db, invalid=catalog.invalid)
@@ -119,31 +121,29 @@ def build_plan(
 
 def _decide(join: Join, run: Run) -> None:
     """Fill ``decided``, and add to ``rows``: within the budget, rows that were never submitted come first."""
-    db, most = join.db, join.options.max_images_per_run
-    # All entries of these rows alone are needed: those of a million rows would not fit into memory.
-    db.execute("CREATE OR REPLACE TABLE before AS FROM entries WHERE name IN (SELECT name FROM made)")
+    db = join.db
+    # All purchases of these rows alone are needed: those of a million rows would not fit into memory.
+    values = decision(join.options)
+    of_made = "FROM entries WHERE name IN (SELECT name FROM made)"
+    db.execute(f"CREATE OR REPLACE TABLE before AS {judged(of_made).format(**values)}")
     db.execute(
         "CREATE OR REPLACE TABLE shown AS SELECT name, request_hash FROM live "
         "WHERE name IN (SELECT name FROM made)"
     )
-    for table, what, order in (
-        ("chosen", "name, request_hash", COUNTS),
-        ("latest", "name", LAST),
-    ):
-        db.execute(
-            f"CREATE OR REPLACE TABLE {table} AS SELECT name, request_hash, rowid AS entry FROM before "
-            f"QUALIFY row_number() OVER (PARTITION BY {what} ORDER BY {order}) = 1"
-        )
+    db.execute(
+        "CREATE OR REPLACE TABLE latest AS SELECT name, rowid AS entry FROM before "
+        f"QUALIFY row_number() OVER (PARTITION BY name ORDER BY {LAST}) = 1"
+    )
     db.execute(
         "CREATE OR REPLACE TABLE judged AS SELECT m.*, b.rowid AS entry, b.attempts, "
         f"{join.reason} AS reason, {join.decide} AS decision, "
         f"t.name IS NULL AS is_new, {changes('t', 'm')} AS changed FROM made m "
-        "LEFT JOIN chosen c ON c.name = m.name AND c.request_hash = m.request_hash "
-        "LEFT JOIN before b ON b.rowid = c.entry "
+        "LEFT JOIN before b ON b.name = m.name AND b.request_hash = m.request_hash "
         "LEFT JOIN latest ON latest.name = m.name LEFT JOIN before t ON t.rowid = latest.entry "
         "LEFT JOIN shown l ON l.name = m.name"
     )
-    left = "NULL" if most is None else str(max(0, most - _spent(join, run)))
+    most = _left(join, run)
+    left = "NULL" if most is None else str(most)
     # A row may be locked by several runs.
     is_locked = "judged.name IN (SELECT name FROM locked)"
     submits = f"decision = 'submit' AND NOT {is_locked}"
@@ -163,21 +163,55 @@ def _decide(join: Join, run: Run) -> None:
     )
 
 
+def _left(join: Join, run: Run) -> int | None:
+    """Images that the run may still submit; ``None`` for any number."""
+    most = join.options.max_images_per_run
+    return None if most is None else max(0, most - _spent(join, run))
+
+
 def _spent(join: Join, run: Run) -> int:
     """Images that this run has submitted already, if its plan task was cleared."""
-    (spent,) = join.one(
-        "SELECT coalesce(sum(images), 0) FROM entries WHERE dag_id = ? AND run_id = ?",
-        [run.dag_id, run.run_id],
+    # A purchase that is in a segment and in the run's files is counted once.
+    records = merged(
+        "SELECT name, nonce, result_key, outcome, attempts, images, seq FROM entries "
+        "WHERE dag_id = ? AND run_id = ?"
     )
+    (spent,) = join.one(f"SELECT coalesce(sum(images), 0) FROM ({records})", [run.dag_id, run.run_id])
     return int(spent)
 
 
+def _find_orphans(join: Join) -> None:
+    """Fill ``orphans`` with the purchases to collect that no row of the catalog asks for any more.
+
+    Those of plans that may still submit are left to them.
+    """
+    waiting = WAITING.format(**decision(join.options))
+    names = f"SELECT name FROM entries WHERE outcome IN {in_sql(COLLECTED)}"
+    # In most runs there is none, and this reads one column only.
+    if join.one(f"SELECT count(*) FROM ({names})") == (0,):
+        join.db.execute("CREATE OR REPLACE TABLE orphans AS FROM before LIMIT 0")
+        return
+    found = merged(f"FROM entries WHERE name IN ({names})")
+    taken = (
+        "SELECT b.name, b.result_key FROM decided d JOIN before b ON b.rowid = d.entry "
+        f"WHERE d.state = '{RowState.PENDING.value}'"
+    )
+    join.db.execute(
+        f"CREATE OR REPLACE TABLE orphans AS FROM ({found}) WHERE {waiting} "
+        f"AND (name, result_key) NOT IN ({taken}) AND plan_id NOT IN (FROM active)"
+    )
+
+
 def _list(join: Join) -> None:
-    """Fill ``work_items``: first the rows to collect, job by job, then the rows to submit."""
+    """Fill ``work_items``: first rows to collect, job by job, then rows to submit, then orphans."""
     order = "CASE state WHEN 'pending' THEN 0 WHEN 'unpublished' THEN 1 WHEN 'new' THEN 2 ELSE 3 END"
     job = "CASE state WHEN 'pending' THEN b.result_key END"
     of_row = {*(column.name for column in MADE), "state", "change", "attempts"}
     columns = [f"row_number() OVER (ORDER BY {order}, {job}, d.line) - 1 AS position"]
+    place = "row_number() OVER (ORDER BY result_key, name) - 1"
+    of_orphan = [f"(SELECT count(*) FROM items) + {place} AS position"]
+    constants = {"state": f"'{RowState.ORPHANED.value}'", "line": "NULL"}
+    in_ledger = {column.name for column in ENTRY}
     for column in WORK_ITEM[1:]:
         nothing = "''" if column.type == "VARCHAR" else "NULL"
         of_purchase = (
@@ -185,9 +219,16 @@ def _list(join: Join) -> None:
         )
         expression = "d.{0}" if column.name in of_row else of_purchase
         columns.append(f"{expression} AS {{0}}".format(f'"{column.name}"'))
+        quoted_name = f'"{column.name}"'
+        value = quoted_name if column.name in in_ledger else constants.get(column.name, nothing)
+        of_orphan.append(f"{value} AS {quoted_name}")
     join.db.execute(
-        f"CREATE OR REPLACE TABLE work_items AS SELECT {', '.join(columns)} FROM decided d "
+        f"CREATE OR REPLACE TABLE items AS SELECT {', '.join(columns)} FROM decided d "
         f"LEFT JOIN before b ON b.rowid = d.entry WHERE d.state IN ({_WORK})"
+    )
+    join.db.execute(
+        "CREATE OR REPLACE TABLE work_items AS FROM items UNION ALL "
+        f"SELECT {', '.join(of_orphan)} FROM orphans"
     )
 
 
@@ -199,15 +240,27 @@ def _plan_of(join: Join, run: Run, notes: tuple[str, ...]) -> Plan:
     counts = dict(join.db.execute("SELECT state, count(*) FROM rows GROUP BY state").fetchall())
     unchanged = RowState.UNCHANGED.value
     (counts[unchanged],) = join.one(
-        f"SELECT (SELECT count(*) FROM known WHERE decision = '{unchanged}') "
-        f"+ (SELECT count(*) FROM decided WHERE state = '{unchanged}')"
+        f"SELECT {join.unchanged} + count(*) FROM decided WHERE state = '{unchanged}'"
     )
     counts[RowState.INVALID.value] = len(join.catalog.invalid)
+    (counts[RowState.ORPHANED.value],) = join.one("SELECT count(*) FROM orphans")
     images = "SELECT count(*), coalesce(sum(num_output), 0) FROM decided WHERE state"
-    tasks, to_buy = join.one(f"{images} IN ({_SUBMITTED_STATES})")
+    tasks, to_submit = map(int, join.one(f"{images} IN ({_SUBMITTED_STATES})"))
     _, backlog = join.one(f"{images} = '{RowState.OVER_BUDGET.value}'")
     (listed,) = join.one("SELECT count(*) FROM work_items")
     size = max(options.shard_size, -(-listed // MAX_SHARDS))
+    shards = -(-listed // size)
+    by_shard = dict(
+        join.db.execute(
+            f"SELECT position // {size}, sum(num_output) FROM work_items "
+            f"WHERE state IN ({_SUBMITTED_STATES}) GROUP BY ALL"
+        ).fetchall()
+    )
+    spare = most_spare(options, to_submit, _left(join, run))
+    quote = Quote(
+        tasks, to_submit, options.price_per_image, options.currency, int(backlog), to_submit + spare
+    )
+    limit = options.approve_above
     return Plan(
         plan_id=run.plan_id,
         dag_id=run.dag_id,
@@ -217,12 +270,44 @@ def _plan_of(join: Join, run: Run, notes: tuple[str, ...]) -> Plan:
         created_at=datetime.fromtimestamp(run.now, UTC).isoformat(timespec="seconds"),
         until=run.now + options.valid_for,
         counts={state.value: counts.get(state.value, 0) for state in RowState},
-        quote=Quote(tasks, int(to_buy), options.price_per_image, options.currency, int(backlog)),
-        shards=-(-listed // size),
+        quote=quote,
+        shards=shards,
         shard_size=size,
         merged_plans=run.merged_plans,
+        limits=shard_limits([int(by_shard.get(shard, 0)) for shard in range(shards)], spare, _extra(options)),
+        needs_approval=limit is not None and (quote.most_cost or 0) > limit,
         notes=notes,
     )
+
+
+def _extra(options: Options) -> int:
+    """How often an image task may be submitted again within a run."""
+    return options.retry_failed + (options.on_unknown_outcome == "resubmit")
+
+
+def most_spare(options: Options, images: int, left: int | None) -> int:
+    """How many images a run may submit again, beside those that it submits once.
+
+    :param images: images that are submitted once.
+    :param left: images that ``max_images_per_run`` still allows; ``None`` for any number.
+    """
+    spare = images * _extra(options)
+    return spare if left is None else max(0, min(spare, left - images))
+
+
+def shard_limits(images: Sequence[int], spare: int, extra: int) -> tuple[int, ...]:
+    """How many images each shard may submit at most.
+
+    :param images: for each shard, the images that it submits once.
+    :param spare: how many images all shards together may submit again; the first shards take what they can.
+    :param extra: how often one image task may be submitted again.
+    """
+    limits = []
+    for own in images:
+        share = min(own * extra, spare)
+        spare -= share
+        limits.append(own + share)
+    return tuple(limits)
 
 
 def _quoted(columns: Iterable[Column]) -> Iterator[str]:

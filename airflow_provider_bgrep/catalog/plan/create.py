@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bgrep.catalog.model.plan import Plan, explain, new_plan_id
+from airflow_provider_bgrep.catalog.model.plan import Plan, explain, new_plan_id, number_of
 from airflow_provider_bgrep.catalog.plan.builder import PlanDraft, Run, build_plan
 from airflow_provider_bgrep.catalog.source.images import versions
 from airflow_provider_bgrep.catalog.source.reader import open_catalog
 from airflow_provider_bgrep.catalog.state.database import engine
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
-from airflow_provider_bgrep.catalog.state.ledger_metadata import PlanLease
 from airflow_provider_bgrep.catalog.state.manifest import live_rows
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.compat import has_approval
@@ -40,24 +39,29 @@ def create_plan(
     :param now: wall clock in seconds; the current time if not given.
     :return: what the other tasks need to know, small enough for XCom.
     :raises InvalidInput: if the catalog cannot be used.
-    :raises PlanInProgressError: if another run's plan task is running.
+    :raises PlanInProgressError: if another run's plan task has been running for minutes, or closed this plan.
     :raises BgRepStateError: if the ledger is damaged and cannot be repaired.
     """
     now = time.time() if now is None else now
-    run = Run(plan_id=new_plan_id(now, dry=options.dry_run), dag_id=dag_id, run_id=run_id, now=now)
-    store, ledger = PlanStore(paths, run.plan_id), Ledger(paths)
+    ledger = Ledger(paths)
     if options.dry_run:
-        draft = _create(options, store, run)
+        latest = ledger.repaired(ledger.reader.metadata).latest_leased
+        plan_id = new_plan_id(number_of(latest), now, dry=True)
+        store = PlanStore(paths, plan_id)
+        draft = _create(options, store, Run(plan_id=plan_id, dag_id=dag_id, run_id=run_id, now=now))
     else:
         # Before anything is read: what others submit from here on, this plan sees, or it is refused.
-        lease = PlanLease(run.plan_id, run_id, dag_id, now + options.valid_for)
-        ledger.repaired(lambda: ledger.acquire_lease(lease, now))
+        lease = ledger.repaired(lambda: ledger.acquire_lease(dag_id, run_id, now))
+        store = PlanStore(paths, lease.plan_id)
+        run = Run(plan_id=lease.plan_id, dag_id=dag_id, run_id=run_id, now=now)
         try:
-            draft = _create(options, store, run)
+            with ledger.renewing(lease.plan_id):
+                ledger.wait_for_planners(lease.plan_id)
+                draft = _create(options, store, run)
         except BaseException:
-            # Otherwise all other runs would wait for this plan until its lease expires.
+            # Otherwise all other runs would wait for this plan until they find that its task has died.
             with contextlib.suppress(Exception):
-                ledger.release_lease(run.plan_id)
+                ledger.release_lease(lease.plan_id)
             raise
     plan, explained = draft.plan, explain(draft.plan)
     _log.info("Created plan %s\n%s", plan.plan_id, explained)
@@ -69,15 +73,22 @@ def create_plan(
     cancelled = _cancelled_reason(options, plan)
     if cancelled:
         store.cancel(cancelled)
-        _log.info("Canceled plan %s: %s", plan.plan_id, cancelled)
-        if not options.dry_run:
+        _log.info("Cancelled plan %s: %s", plan.plan_id, cancelled)
+    if not options.dry_run:
+        if cancelled:
             ledger.release_lease(plan.plan_id)
+        else:
+            ledger.activate(plan.plan_id, plan.until)
+    quote = plan.quote
     return {
         "plan_id": plan.plan_id,
         "shards": 0 if cancelled else plan.shards,
         "until": plan.until,
-        "images": plan.quote.images,
-        "cost": "" if plan.quote.cost is None else f"{plan.quote.cost:f}",
+        "images": quote.images,
+        "most_images": quote.most_images,
+        "cost": "" if quote.cost is None else f"{quote.cost:f}",
+        "most_cost": "" if quote.most_cost is None else f"{quote.most_cost:f}",
+        "needs_approval": plan.needs_approval,
         "counts": {state: count for state, count in plan.counts.items() if count},
         "explained": explained,
     }
@@ -122,10 +133,9 @@ def _cancelled_reason(options: Options, plan: Plan) -> str:
     """Why the plan is canceled; ``''`` if it is not."""
     if options.dry_run:
         return "it is a dry run"
-    limit = options.approve_above
-    if limit is None or has_approval() or (plan.quote.cost or 0) <= limit:
+    if not plan.needs_approval or has_approval():
         return ""
     return (
-        f"it costs more than approve_above ({limit:f}), and this Airflow version cannot ask for approval "
-        "(3.1 and later can); to approve it, raise approve_above"
+        f"it may cost more than approve_above ({options.approve_above:f}), and this Airflow cannot ask "
+        "anybody (3.1 and later can); raise approve_above for this run to approve"
     )

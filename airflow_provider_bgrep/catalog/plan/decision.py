@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_provider_bgrep.catalog.model.schema import REQUEST
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.state.database import quoted
+from airflow_provider_bgrep.catalog.state.progress import COLLECTED, RANK, WITH_IMAGES, in_sql, merged
+from airflow_provider_bgrep.protocol.codes import MAY_PASS
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.config.options import Options
@@ -22,49 +24,82 @@ class Decision(str, Enum):
     UNPUBLISHED = RowState.UNPUBLISHED.value
     UNCHANGED = RowState.UNCHANGED.value
     FLAGGED = RowState.FLAGGED.value
+    UNMASKED = RowState.UNMASKED.value
     QUARANTINED = RowState.QUARANTINED.value
 
 
-DECIDE: Final = """CASE
+DECIDE: Final = f"""CASE
     WHEN b.outcome IS NULL THEN 'submit'
-    WHEN b.outcome IN ('generated', 'partial') THEN CASE
-        WHEN b.verdict = 'passed' AND l.request_hash = b.request_hash THEN 'unchanged'
-        WHEN b.verdict = 'flagged' AND b.thresholds = {thresholds} THEN 'flagged'
+    WHEN b.outcome IN {in_sql(WITH_IMAGES)} THEN CASE
+        WHEN b.verdict IN ('passed', 'unmasked') AND l.request_hash = b.request_hash THEN 'unchanged'
+        WHEN b.verdict = 'flagged' AND b.thresholds = {{thresholds}} THEN 'flagged'
+        WHEN b.verdict = 'unmasked' AND NOT {{publish_unmasked}} AND b.thresholds = {{thresholds}}
+            THEN 'unmasked'
         ELSE 'unpublished' END
-    WHEN b.outcome = 'pending' THEN CASE
-        WHEN b.account = {account} AND b.attempts < {patience} THEN 'pending' ELSE 'quarantined' END
-    WHEN b.outcome = 'failed' THEN CASE WHEN b.attempts < {most} THEN 'submit' ELSE 'quarantined' END
+    WHEN b.outcome IN {in_sql(COLLECTED)} THEN CASE
+        WHEN b.account = {{account}} AND b.attempts < {{patience}} THEN 'pending' ELSE 'quarantined' END
+    WHEN b.outcome = 'failed' THEN CASE WHEN b.attempts < {{most}} THEN 'submit' ELSE 'quarantined' END
     WHEN b.outcome = 'unknown_outcome' THEN CASE
-        WHEN b.attempts < {unknown} THEN 'submit' ELSE 'quarantined' END
+        WHEN b.attempts < {{unknown}} THEN 'submit' ELSE 'quarantined' END
+    WHEN b.outcome = 'refused' AND b.code IN {in_sql(MAY_PASS)} AND b.attempts < {{most}} THEN 'submit'
     ELSE 'quarantined' END"""
-"""``b`` is the purchase, ``l`` what is published of the row."""
+"""What a run does with a row: ``b`` is the purchase that decides, ``l`` what is published of the row."""
 
-REASON: Final = """CASE
-    WHEN b.outcome = 'pending' AND b.account <> {account}
+REASON: Final = f"""CASE
+    WHEN b.outcome IN {in_sql(COLLECTED)} AND b.account <> {{account}}
         THEN 'not collected yet; only the connection that submitted it can collect it: ' || b.account
+    WHEN b.outcome = 'pending' AND b.reason = ''
+        THEN 'the job was queried in ' || b.attempts || ' runs, and has not finished'
     ELSE b.reason END"""
 """The reason for which a row is quarantined."""
 
-COUNTS: Final = (
-    "files <> '' DESC, seq DESC, submitted_at DESC, "
-    "CASE outcome WHEN 'pending' THEN 0 WHEN 'unknown_outcome' THEN 1 ELSE 2 END, nonce"
-)
-"""Of several purchases of one request_hash, the first in this order counts: one with images, then the last;
-within one second, the one that is not submitted again.
-"""
+WAITING: Final = f"outcome IN {in_sql(COLLECTED)} AND account = {{account}} AND attempts < {{patience}}"
+"""Whether a purchase is collected by this run, as :data:`DECIDE` decides about the row."""
 
-LAST: Final = COUNTS.partition(", ")[2]
+_COUNTED: Final = in_sql({"failed", "unknown_outcome", "refused"})
+"""Outcomes of purchases without success: their row may be submitted again."""
+
+ALONE: Final = f"CASE WHEN outcome IN {_COUNTED} THEN 1 ELSE coalesce(attempts, 0) END AS attempts"
+"""The attempts of a row's only purchase for a request; otherwise see :func:`judged`."""
+
+LAST: Final = f"plan_id DESC, seq DESC, {RANK}, nonce"
 """The order in which the last purchase of a row comes first, whatever it asked for."""
+
+
+def judged(records: str) -> str:
+    """The query for the purchase that decides, for each request of a row: see :func:`~.progress.rank_of`.
+
+    It depends on the purchases only, and not on when or where they were written. ``attempts`` is the number
+    of purchases without success; of a job that is still collected, the number of runs that asked for it
+    without success.
+
+    :param records: a query whose rows are entries of the ledger, to be formatted with :func:`decision`.
+    """
+    request = "PARTITION BY name, request_hash"
+    # Of several jobs that are collected each gets its turn. Of several with images a verdict counts first.
+    order = (
+        f"{RANK}, CASE WHEN outcome IN {in_sql(WITH_IMAGES)} AND verdict <> 'passed' THEN 1 ELSE 0 END, "
+        f"CASE WHEN outcome IN {in_sql(COLLECTED)} THEN CASE WHEN account = {{account}} THEN attempts "
+        "ELSE 1000000 END END, seq DESC, nonce"
+    )
+    return (
+        "SELECT * EXCLUDE (vain, place) REPLACE "
+        f"(CASE WHEN outcome IN {_COUNTED} THEN vain ELSE coalesce(attempts, 0) END AS attempts) FROM "
+        f"(SELECT *, count(*) FILTER (WHERE outcome IN {_COUNTED}) OVER ({request}) AS vain, "
+        f"row_number() OVER ({request} ORDER BY {order}) AS place FROM ({merged(records)})) WHERE place = 1"
+    )
+
 
 _PATIENCE: Final = 3
 """A pending job is queried in this many times more runs than a failed image task is submitted in."""
 
 
 def decision(options: Options) -> dict[str, Any]:
-    """The values that :data:`DECIDE` and :data:`REASON` are formatted with."""
+    """The values that the expressions of this module are formatted with."""
     return {
         "account": quoted(options.bgrep_conn_id),
         "thresholds": quoted(options.checks.to_json()),
+        "publish_unmasked": str(options.publish_unmasked),
         "patience": _PATIENCE * options.max_attempts,
         "most": options.max_attempts,
         "unknown": options.max_attempts if options.on_unknown_outcome == "resubmit" else 0,

@@ -6,13 +6,15 @@ validated, in Python. Nothing outside the given DuckDB changes here.
 
 Tables that :meth:`Join.make` leaves: ``best`` (the purchase that counts, for each row and request_hash),
 ``purchases`` (those of them that decide about a row whose cells have not changed), ``cat`` (the catalog's
-rows: ``line, name, view, image, mask, purchase``; ``image`` and ``mask`` only where they are paths on object
-storage, ``purchase`` the place of the one that decides), ``versions`` (of those images), ``known`` (rows that
+rows: ``line, name_hash, name, view, image, mask, purchase``; ``name`` and ``view`` only where no purchase
+decides, ``image`` and ``mask`` only where they are paths on object storage, ``purchase`` the place of the one
+that decides), ``versions`` (of those images), ``known`` (rows that
 need not be rendered) and ``rows`` (those of them that are not simply unchanged).
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,14 +22,12 @@ import pyarrow as pa
 
 from airflow_provider_bgrep.catalog.config.defaults import SIGNED_STORES
 from airflow_provider_bgrep.catalog.config.prompt_template import MARKS, columns_of, is_template
-from airflow_provider_bgrep.catalog.model.columns import MAIN
+from airflow_provider_bgrep.catalog.model.columns import MAIN, URL_FIELDS
 from airflow_provider_bgrep.catalog.model.states import RowState
-from airflow_provider_bgrep.catalog.plan.decision import COUNTS, DECIDE, REASON, Decision, decision
-from airflow_provider_bgrep.catalog.source.reader import Catalog, InvalidRow
-from airflow_provider_bgrep.catalog.source.rows import VARIABLE, NormalizedRows
-from airflow_provider_bgrep.catalog.state.database import quoted
+from airflow_provider_bgrep.catalog.plan.decision import ALONE, DECIDE, REASON, Decision, decision, judged
+from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
+from airflow_provider_bgrep.catalog.source.rows import NormalizedRows
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
-from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 
 if TYPE_CHECKING:
     import duckdb
@@ -37,8 +37,14 @@ if TYPE_CHECKING:
 Versions = Callable[[Sequence[str]], Mapping[str, str]]
 """Identifies the content of images on object storage: a version for each path; ``!`` and why if none."""
 
-_IMAGES: Final = ("image", "mask")
-_KNOWN: Final = (Decision.UNCHANGED, Decision.FLAGGED, Decision.QUARANTINED)
+_NAMED: Final = ("name", "view")
+_ROW_HASH: Final = "md5(r.content)"
+"""The expression that tells versions of a row apart: everything that decides its purchase.
+
+Versions of images on object storage are not in it: they are compared by themselves.
+"""
+
+_KNOWN: Final = (Decision.UNCHANGED, Decision.FLAGGED, Decision.UNMASKED, Decision.QUARANTINED)
 """Decisions for which a row need not be rendered."""
 
 _SKU: Final = f"CASE WHEN view = '{MAIN}' THEN name ELSE left(name, length(name) - length(view) - 1) END"
@@ -68,10 +74,16 @@ class Join:
         self.db, self.catalog, self.options, self._versions_of = db, catalog, options, versions
         self.recipe = options.recipe
         self.rows = NormalizedRows(
-            catalog, self.recipe.defaults, self.recipe.categories, self._words_in_templates()
+            catalog,
+            self.recipe.defaults,
+            self.recipe.categories,
+            self._words_in_templates(),
+            self.recipe.edition,
         )
         self.notes: list[str] = []
         """What a person should know about the whole catalog."""
+        self.unchanged = 0
+        """Rows that a purchase, which is published, decides about."""
 
     def make(self) -> None:
         """Fill the tables."""
@@ -108,18 +120,22 @@ class Join:
     def unknown_rows(self) -> Iterator[list[dict[str, Any]]]:
         """The normalized rows that have to be rendered, some at a time, with ``row_hash`` and versions."""
         versions = [
-            f"coalesce((SELECT any_value(version) FROM versions WHERE url = cat.{one}), '') AS {one}_version"
-            for one in _IMAGES
+            f"coalesce((SELECT any_value(version) FROM versions WHERE url = u.{one}), '') AS {one}_version"
+            for one in URL_FIELDS
         ]
-        (unknown,) = self.one("SELECT count(*) FROM cat WHERE purchase IS NULL")
-        if not unknown:
+        # Another connection has no access to the temporary table.
+        self.db.execute(
+            f"CREATE OR REPLACE TABLE unknown AS SELECT line, {', '.join(URL_FIELDS)} FROM cat "
+            "WHERE purchase IS NULL"
+        )
+        if self.one("SELECT count(*) FROM unknown") == (0,):
             return
         # Not on the same connection: rows are inserted while these are read.
         with self.db.cursor() as cursor:
-            cursor.register("reader", self.rows.reader(again=True))
+            cursor.register("reader", self.rows.reader())
             cursor.execute(
-                f"SELECT r.*, {self._row_hash('r')} AS row_hash, {', '.join(versions)} FROM reader r "
-                "JOIN cat ON cat.line = r.line WHERE cat.purchase IS NULL"
+                f"SELECT r.* EXCLUDE (content), {_ROW_HASH} AS row_hash, {', '.join(versions)} FROM reader r "
+                "JOIN unknown u ON u.line = r.line"
             )
             names = [column[0] for column in cursor.description]
             while some := cursor.fetchmany(_BATCH):
@@ -136,46 +152,26 @@ class Join:
                     read |= columns_of(text)
         return frozenset(read | self.catalog.template_words(MARKS))
 
-    def _field(self, name: str, alias: str = "r") -> str:
-        """A column of the normalized rows as SQL; text, if it is the same for all of them."""
-        if name in self.rows.constants:
-            constant = self.rows.constants[name]
-            return "NULL::VARCHAR" if constant is None else quoted(constant)
-        return f"{alias}.{name}"
-
-    def _row_hash(self, alias: str) -> str:
-        """The expression that tells versions of a row apart: everything that decides its purchase.
-
-        Versions of images on object storage are not in it: they are compared by themselves.
-        """
-        columns = ["name", *IMAGE_TASK_FIELDS, *(f'"{VARIABLE}{one}"' for one in self.rows.variables)]
-        texts = [self._field(one, alias) for one in columns]
-        # Lengths keep ('a', 'bc') from ('ab', 'c'), and an empty cell, which concat_ws leaves out, from none.
-        lengths = [f"coalesce(strlen({text}), -1)" for text in texts]
-        return f"md5(concat_ws('|', {', '.join([*lengths, *texts])}, {quoted(self.recipe.edition)}))"
-
     def _read_catalog(self) -> None:
         """Fill ``cat``, in one pass over the file."""
         schemes = ", ".join(f"'{scheme}'" for scheme in sorted(SIGNED_STORES))
-        stored = [
+        stored = {
             # Other schemes, and other machines that a catalog may name, are not asked about anything.
-            f"CASE WHEN NOT starts_with({cell}, 'http') AND contains({cell}, '://') "
-            f"AND lower(split_part({cell}, '://', 1)) IN ({schemes}) THEN {cell} END AS {name}"
-            for name, cell in ((one, self._field(one)) for one in _IMAGES)
-        ]
-        self.db.register("reader", self.rows.reader())
-        # DuckDB knows nothing of the file's size, and might keep all of it in memory for the join.
-        self.db.execute(f"SET disabled_optimizers = '{_REORDERING}'")
-        try:
+            name: f"CASE WHEN NOT starts_with(r.{name}, 'http') AND contains(r.{name}, '://') "
+            f"AND lower(split_part(r.{name}, '://', 1)) IN ({schemes}) THEN r.{name} END"
+            for name in URL_FIELDS
+        }
+        # Storing a million names takes time and memory. A row that a purchase decides about needs none.
+        columns = [f"CASE WHEN p.place IS NULL THEN r.{name} END AS {name}" for name in _NAMED]
+        columns += [f"{one} AS {name}" for name, one in stored.items()]
+        with self._streamed(self.rows.key_reader()):
             self.db.execute(
-                f"CREATE OR REPLACE TABLE cat AS SELECT r.line, r.name, r.view, {', '.join(stored)}, "
-                "p.place AS purchase "
-                "FROM reader r LEFT JOIN (SELECT row_key, rowid AS place FROM purchases) p "
-                f"ON p.row_key = {_key(self._row_hash('r'))}"
+                "CREATE OR REPLACE TEMP TABLE cat AS SELECT r.line, r.name_hash, "
+                f"{', '.join(columns)}, p.place AS purchase FROM "
+                f"(SELECT *, hash(name) AS name_hash, hash({_ROW_HASH}) AS row_key FROM reader r) r "
+                "LEFT JOIN (SELECT name_hash, row_key, rowid AS place FROM purchases) p "
+                "ON p.row_key = r.row_key AND p.name_hash = r.name_hash"
             )
-        finally:
-            self.db.execute("SET disabled_optimizers = ''")
-            self.db.unregister("reader")
         if not self.rows.count and not self.catalog.invalid:
             raise InvalidInput([Problem("catalog", "has no row; nothing is planned, and nothing removed")])
         unknown = self.rows.unknown_categories
@@ -187,17 +183,49 @@ class Join:
                 f"{named}{more}. Add the category, or correct the column."
             )
 
+    @contextlib.contextmanager
+    def _streamed(self, rows: pa.RecordBatchReader) -> Iterator[None]:
+        """For as long as the context lasts, rows of the catalog are the left side of joins, as ``reader``."""
+        self.db.register("reader", rows)
+        # DuckDB knows nothing of the file's size, and might keep all of it in memory for the join.
+        self.db.execute(f"SET disabled_optimizers = '{_REORDERING}'")
+        try:
+            yield
+        finally:
+            self.db.execute("SET disabled_optimizers = ''")
+            self.db.unregister("reader")
+
+    def _restore_names(self, condition: str) -> None:
+        """Read the names of rows of ``cat`` that were not stored because a purchase decided about them.
+
+        :param condition: which of them.
+        """
+        wanted = f"SELECT line FROM cat WHERE name IS NULL AND ({condition})"
+        (found,) = self.one(f"SELECT count(*) FROM ({wanted})")
+        if not found:
+            return
+        with self._streamed(self.rows.reader()):
+            self.db.execute(
+                "CREATE OR REPLACE TEMP TABLE named AS SELECT r.line, r.name, r.view FROM reader r "
+                f"SEMI JOIN ({wanted}) w ON w.line = r.line"
+            )
+        self.db.execute(
+            "UPDATE cat SET name = named.name, view = named.view FROM named WHERE named.line = cat.line"
+        )
+
     def _compare_versions(self) -> None:
         """A row is not known by its hash if the content of an image on object storage has changed."""
-        stored = " UNION ".join(f"SELECT {name} AS url FROM cat WHERE {name} IS NOT NULL" for name in _IMAGES)
+        stored = " UNION ".join(
+            f"SELECT {name} AS url FROM cat WHERE {name} IS NOT NULL" for name in URL_FIELDS
+        )
         urls = [str(url) for (url,) in self.db.execute(stored).fetchall()]
         self.db.execute("CREATE OR REPLACE TABLE versions (url VARCHAR, version VARCHAR)")
         found = self._versions_of(urls) if urls else {}
         if found:
             self.insert("versions", pa.table({"url": list(found), "version": list(found.values())}))
         if urls:
-            joins = [f"LEFT JOIN versions v_{one} ON v_{one}.url = c.{one}" for one in _IMAGES]
-            differ = [f"p.{one}_version IS DISTINCT FROM coalesce(v_{one}.version, '')" for one in _IMAGES]
+            joins = [f"LEFT JOIN versions v_{one} ON v_{one}.url = c.{one}" for one in URL_FIELDS]
+            differ = [f"p.{one}_version IS DISTINCT FROM coalesce(v_{one}.version, '')" for one in URL_FIELDS]
             self.db.execute(
                 "UPDATE cat SET purchase = NULL WHERE rowid IN (SELECT c.rowid FROM cat c "
                 f"JOIN purchases p ON p.rowid = c.purchase {' '.join(joins)} WHERE {' OR '.join(differ)})"
@@ -210,18 +238,23 @@ class Join:
             return
         # A hash that stands for two contents (made by two versions of this code) says nothing.
         self.db.execute(
-            "CREATE OR REPLACE TABLE cat AS SELECT line, any_value(name) AS name, any_value(view) AS view, "
-            "any_value(image) AS image, any_value(mask) AS mask, "
+            "CREATE OR REPLACE TEMP TABLE cat AS SELECT line, any_value(name_hash) AS name_hash, "
+            "any_value(name) AS name, any_value(view) AS view, any_value(image) AS image, "
+            "any_value(mask) AS mask, "
             "CASE WHEN count(purchase) = 1 THEN any_value(purchase) END AS purchase FROM cat GROUP BY line"
         )
 
     def _drop_twice(self) -> None:
         """Of rows with one name the first counts."""
         # Hashes of names only find candidates, in less memory; names decide.
+        self.db.execute(
+            "CREATE OR REPLACE TEMP TABLE repeated AS SELECT name_hash FROM cat "
+            "GROUP BY name_hash HAVING count(*) > 1"
+        )
+        self._restore_names("purchase IS NULL OR name_hash IN (FROM repeated)")
         twice = self.db.execute(
             f"SELECT line, {_SKU}, view, first FROM (SELECT line, name, view, min(line) OVER "
-            "(PARTITION BY name) AS first FROM cat WHERE name <> '' AND hash(name) IN "
-            "(SELECT hash(name) FROM cat GROUP BY hash(name) HAVING count(*) > 1)) "
+            f"(PARTITION BY name) AS first FROM cat WHERE name <> '' AND name_hash IN (FROM repeated)) "
             "WHERE line > first ORDER BY line"
         ).fetchall()
         for line, sku, view, first in twice:
@@ -235,10 +268,10 @@ class Join:
     # --- the ledger -------------------------------------------------------------------------------
 
     def _choose_best(self) -> None:
-        """Of several purchases of one request of a row one with images counts, then the last."""
+        """Choose the purchase that decides about each request of a row, see :func:`~.decision.judged`."""
         columns = (
-            "name, request_hash, row_hash, outcome, verdict, thresholds, account, "
-            "image_version, mask_version, coalesce(attempts, 0) AS attempts, reason"
+            "name, view, request_hash, row_hash, outcome, verdict, thresholds, account, image_version, "
+            "mask_version, reason, code"
         )
         # Most were submitted once, and stay in their files; only the others are sorted. Two names that share
         # a hash are sorted as well, which changes nothing.
@@ -246,36 +279,46 @@ class Join:
             "CREATE OR REPLACE TABLE again AS SELECT hash(name) AS name_hash FROM entries "
             "GROUP BY name_hash HAVING count(*) > 1"
         )
-        self.db.execute(
-            f"CREATE OR REPLACE TABLE best_of_more AS SELECT {columns} FROM entries "
-            "SEMI JOIN again ON name_hash = hash(name) QUALIFY row_number() OVER "
-            f"(PARTITION BY name, request_hash ORDER BY {COUNTS}) = 1"
+        records = (
+            f"SELECT {columns}, attempts, nonce, result_key, seq FROM entries "
+            "SEMI JOIN again ON name_hash = hash(name)"
         )
+        chosen = judged(records).format(**decision(self.options))
+        self.db.execute(f"CREATE OR REPLACE TABLE best_of_more AS SELECT {columns}, attempts FROM ({chosen})")
         self.db.execute(
-            f"CREATE OR REPLACE VIEW best AS SELECT {columns} FROM entries "
+            f"CREATE OR REPLACE VIEW best AS SELECT {columns}, {ALONE} FROM entries "
             "ANTI JOIN again ON name_hash = hash(name) UNION ALL FROM best_of_more"
         )
 
     def _judge_purchases(self) -> None:
         """Fill ``purchases`` with those that decide about their row as long as its cells stay the same."""
         known = ", ".join(f"'{one.value}'" for one in _KNOWN)
+        named = [f"CASE WHEN decision <> '{RowState.UNCHANGED.value}' THEN b.{one} END" for one in _NAMED]
+        # A million request hashes are kept in memory for this join: as numbers they take a sixth. Only those
+        # of one name are compared.
+        live = "SELECT name, place, hash(request_hash) AS request_hash FROM live"
+        best = "SELECT * REPLACE (hash(request_hash) AS request_hash) FROM best"
         self.db.execute(
-            f"CREATE OR REPLACE TEMP TABLE purchases AS SELECT {_key('b.row_hash')} AS row_key, "
-            "b.image_version, b.mask_version, "
-            f"{self.decide} AS decision, CASE WHEN decision = 'quarantined' THEN {self.reason} ELSE '' END "
-            f"AS change FROM best b LEFT JOIN live l ON l.name = b.name WHERE decision IN ({known})"
+            "CREATE OR REPLACE TEMP TABLE purchases AS SELECT hash(b.name) AS name_hash, "
+            "hash(b.row_hash) AS row_key, l.place AS live, b.image_version, b.mask_version, "
+            f"TRY_CAST({self.decide} AS ENUM({known})) AS decision, "
+            f"CASE WHEN decision = 'quarantined' THEN {self.reason} ELSE '' END AS change, "
+            f"{named[0]} AS name, {named[1]} AS view "
+            f"FROM ({best}) b LEFT JOIN ({live}) l ON l.name = b.name WHERE {self.decide} IN ({known})"
         )
 
     def _list_known(self) -> None:
         """Make ``known``, and fill ``rows`` with those of them that are not simply unchanged."""
         self.db.execute(
-            "CREATE OR REPLACE TEMP VIEW known AS SELECT line, name, view, decision, change FROM cat "
-            "JOIN purchases ON purchases.rowid = cat.purchase"
+            "CREATE OR REPLACE TEMP VIEW known AS SELECT line, p.name, p.view, decision, change, live "
+            "FROM cat JOIN purchases p ON p.rowid = cat.purchase"
         )
+        unchanged = RowState.UNCHANGED.value
         self.db.execute(
             f"CREATE OR REPLACE TABLE rows AS SELECT name, {_SKU} AS sku, view, line, "
-            f"decision AS state, change FROM known WHERE decision <> '{RowState.UNCHANGED.value}'"
+            f"decision::VARCHAR AS state, change FROM known WHERE decision <> '{unchanged}'"
         )
+        (self.unchanged,) = self.one("SELECT count(purchase) - (SELECT count(*) FROM rows) FROM cat")
 
     # --- what is gone -----------------------------------------------------------------------------
 
@@ -283,15 +326,18 @@ class Join:
         """Decide about rows that are published, and that the catalog does not name any more."""
         if self.options.on_removed == "keep":
             return
+        (live,) = self.one("SELECT count(*) FROM live")
+        if live == self.unchanged:
+            return  # each unchanged row is live, under a name of its own
         skus = pa.table({"sku": pa.array([row.sku for row in self.catalog.invalid], pa.string())})
         self.db.register("invalid_skus", skus)
         self.db.execute(
             "CREATE OR REPLACE TABLE gone AS SELECT l.name, l.sku, l.view FROM live l "
+            "ANTI JOIN known k ON k.live = l.place "
             "ANTI JOIN cat ON cat.name = l.name ANTI JOIN invalid_skus i ON i.sku = l.sku"
         )
         self.db.unregister("invalid_skus")
         (gone,) = self.one("SELECT count(*) FROM gone")
-        (live,) = self.one("SELECT count(*) FROM live")
         if not gone:
             return
         most = self.options.max_removed_share
@@ -308,8 +354,3 @@ class Join:
         else:
             removed = RowState.REMOVED.value
             self.db.execute(f"INSERT INTO rows SELECT name, sku, view, NULL, '{removed}', '' FROM gone")
-
-
-def _key(row_hash: str) -> str:
-    """The expression for a row hash as a join key of 16 bytes, instead of a text of 32 digits."""
-    return f"TRY_CAST({row_hash} AS UUID)"

@@ -20,6 +20,7 @@ from airflow_provider_bgrep.protocol.models import ImageTask
 from airflow_provider_bgrep.protocol.validation import validate_tasks
 
 _NUMBERS: Final = tuple(one for one in IMAGE_TASK_FIELDS.values() if one.kind in ("float", "integer"))
+_NUMBER_NAMES: Final = frozenset(field.name for field in _NUMBERS)
 _MAX_TEXT: Final = {name: int(IMAGE_TASK_FIELDS[name].maximum or 0) for name in TEXT_FIELDS}
 
 PLAIN_URL: Final = re.compile(r"https?://[a-z0-9][a-z0-9.-]*(?:/[^\x00-\x20?#\x7f-\U0010ffff]*)?")
@@ -34,8 +35,22 @@ class ImageTaskBuilder:
     """
 
     def __init__(self, constants: Mapping[str, str | None], variables: Sequence[str]) -> None:
-        self._constants = {name: text for name, text in constants.items() if text is not None}
         self._variables = [(VARIABLE + name, name) for name in variables]
+        self._constants = constants
+        self._fixed: dict[str, Any] = dict.fromkeys(IMAGE_TASK_FIELDS)
+        self._fixed |= {field.name: field.default for field in _NUMBERS}
+        varying = [name for name in IMAGE_TASK_FIELDS if name not in constants]
+        for name, text in constants.items():
+            if name in TEXT_FIELDS and text is not None and is_template(text):
+                varying.append(name)
+                continue
+            value, problems = _field(name, text)
+            if problems:
+                varying.append(name)
+            elif text is not None or name not in _NUMBER_NAMES:
+                self._fixed[name] = value
+        self._texts = [name for name in TEXT_FIELDS if name in varying]
+        self._others = [name for name in (*URL_FIELDS, *_NUMBER_NAMES) if name in varying]
 
     def build(self, row: Mapping[str, Any]) -> ImageTask:
         """The image task of a row; its ``id`` is the row's name.
@@ -43,25 +58,29 @@ class ImageTaskBuilder:
         :param row: a row of :class:`~airflow_provider_bgrep.catalog.source.rows.NormalizedRows`.
         :raises InvalidInput: with every problem; each is named after its column.
         """
+        return ImageTask(**self.fields(row), id=row["name"])
+
+    def fields(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of a row's image task, as :meth:`build` sets them.
+
+        :raises InvalidInput: with every problem; each is named after its column.
+        """
         problems = _name_problems(row)
-        given = self._constants | {name: row[name] for name in IMAGE_TASK_FIELDS if row.get(name) is not None}
-        values: dict[str, Any] = {}
-        for name in URL_FIELDS:
-            values[name] = _url(name, given.get(name), problems)
-        for name in TEXT_FIELDS:
-            values[name] = self._text(name, given.get(name), row, problems)
-        for field in _NUMBERS:
-            text = given.get(field.name)
-            if text is None:
-                if field.name == "seed":
-                    values["seed"] = _seed(row["name"])
-                continue
-            values[field.name], wrong = _number(field.name, text)
-            problems += wrong
+        values = self._fixed.copy()
+        for name in self._others:
+            text = row[name] if name in row else self._constants[name]
+            if text is not None or name == "image":
+                values[name], wrong = _field(name, text)
+                problems += wrong
+        for name in self._texts:
+            text = row[name] if name in row else self._constants[name]
+            values[name] = self._text(name, text, row, problems)
+        if values["seed"] is None:
+            values["seed"] = _seed(row["name"])
         if problems:
             order = ["sku", *IMAGE_TASK_FIELDS]
             raise InvalidInput(sorted(problems, key=lambda one: order.index(one.where)))
-        return ImageTask(**values, id=row["name"])
+        return values
 
     def _text(
         self, name: str, text: str | None, row: Mapping[str, Any], problems: list[Problem]
@@ -75,13 +94,22 @@ class ImageTaskBuilder:
             except ValueError as error:
                 problems.append(Problem(name, f"the template {error}"))
                 return None
-        if text is None and not IMAGE_TASK_FIELDS[name].required:
-            return None
-        if text and text.isascii() and len(text) <= _MAX_TEXT[name] and not text.isspace():
-            return text
-        checked, wrong = _validated(name, text)
+        checked, wrong = _field(name, text)
         problems += wrong
         return checked  # type: ignore[no-any-return]
+
+
+def _field(name: str, text: str | None) -> tuple[Any, Sequence[Problem]]:
+    """A field's value, from its text without a template, and what is wrong with it."""
+    if name in _NUMBER_NAMES:
+        return (None, ()) if text is None else _number(name, text)
+    if text is None:
+        return _validated(name, None) if IMAGE_TASK_FIELDS[name].required else (None, ())
+    if name in URL_FIELDS:
+        return _url(name, text)
+    if text and text.isascii() and len(text) <= _MAX_TEXT[name] and not text.isspace():
+        return text, ()
+    return _validated(name, text)
 
 
 def _name_problems(row: Mapping[str, Any]) -> list[Problem]:
@@ -97,19 +125,13 @@ def _name_problems(row: Mapping[str, Any]) -> list[Problem]:
     return []
 
 
-def _url(name: str, text: str | None, problems: list[Problem]) -> str | None:
+def _url(name: str, text: str) -> tuple[Any, Sequence[Problem]]:
     """A URL that can be sent, or the path on object storage that it will be signed for."""
-    if text is None or PLAIN_URL.fullmatch(text):
-        if text is None and IMAGE_TASK_FIELDS[name].required:
-            problems += _validated(name, None)[1]
-        return text
-    if is_stored(text) and text.isprintable():
-        return text
+    if PLAIN_URL.fullmatch(text) or (is_stored(text) and text.isprintable()):
+        return text, ()
     scheme = text.partition("://")[0].lower()
     # People paste addresses with blanks; a service cannot fetch them like that.
-    checked, wrong = _validated(name, text.replace(" ", "%20") if scheme in URL_SCHEMES else text)
-    problems += wrong
-    return checked  # type: ignore[no-any-return]
+    return _validated(name, text.replace(" ", "%20") if scheme in URL_SCHEMES else text)
 
 
 @lru_cache(1024)

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from json.encoder import encode_basestring
+from operator import itemgetter
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -15,15 +17,17 @@ from airflow_provider_bgrep.catalog.model.columns import MAX_NAME, URL_FIELDS
 from airflow_provider_bgrep.catalog.model.schema import IDENTITY, REQUEST, WORK_ITEM, arrow_schema, ddl
 from airflow_provider_bgrep.catalog.plan.diff import Join
 from airflow_provider_bgrep.catalog.plan.image_tasks import PLAIN_URL, ImageTaskBuilder
-from airflow_provider_bgrep.catalog.source.reader import Catalog, InvalidRow
+from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
-from airflow_provider_bgrep.protocol.models import ImageTask
 from airflow_provider_bgrep.protocol.urls import strip_signature
 
-_FIELDS: Final = tuple(column.name for column in REQUEST)
-_OF_TASK: Final = tuple(name for name in _FIELDS if not name.endswith("_version"))
 _VERSIONS: Final = tuple(f"{name}_version" for name in URL_FIELDS)
-_FLOATS: Final = frozenset(column.name for column in REQUEST if column.type == "DOUBLE")
+_TEXTS_OF, _FLOATS_OF, _INTEGERS_OF = (
+    itemgetter(*(column.name for column in REQUEST if column.type == one))
+    for one in ("VARCHAR", "DOUBLE", "BIGINT")
+)
+"""The cells of a request by the type of their columns, in the order of its hash."""
+
 MADE: Final = tuple(
     column
     for column in WORK_ITEM
@@ -32,6 +36,7 @@ MADE: Final = tuple(
 """The columns of the table ``made``."""
 
 _SCHEMA: Final = arrow_schema(MADE)
+_COLUMNS_OF: Final = itemgetter(*_SCHEMA.names)
 
 
 def render_changed_rows(join: Join) -> None:
@@ -50,30 +55,33 @@ def _rendered(
     rows: Iterable[dict[str, Any]], builder: ImageTaskBuilder, catalog: Catalog, edition: str
 ) -> pa.Table:
     """Rows of ``made``; those that are invalid are left out, and reported."""
-    columns: dict[str, list[Any]] = {column.name: [] for column in MADE}
+    made: list[Sequence[Any]] = []
+    encoded_edition = _encoded(edition)
     for row in rows:
         try:
-            task = _task(row, builder)
+            fields = _checked(row, builder)
         except InvalidInput as error:
             catalog.invalid.append(_invalid(row, error))
             continue
-        row |= _fields(task)
-        row["request_hash"] = _request_hash(row, edition)
-        for name, column in columns.items():
-            column.append(row[name])
-    return pa.table([pa.array(columns[one.name], one.type) for one in _SCHEMA], schema=_SCHEMA)
+        row |= fields
+        _split_urls(row)
+        row["request_hash"] = _request_hash(row, encoded_edition)
+        made.append(_COLUMNS_OF(row))
+    columns = list(zip(*made, strict=True)) or [()] * len(MADE)
+    arrays = [pa.array(cells, one.type) for cells, one in zip(columns, _SCHEMA, strict=True)]
+    return pa.table(arrays, schema=_SCHEMA)
 
 
-def _task(row: Mapping[str, Any], builder: ImageTaskBuilder) -> ImageTask:
+def _checked(row: Mapping[str, Any], builder: ImageTaskBuilder) -> dict[str, Any]:
     unread = [
         Problem(name, f"cannot be read: {row[version][1:]}")
         for name, version in zip(URL_FIELDS, _VERSIONS, strict=True)
         if row[version].startswith("!")
     ]
-    task = builder.build(row)
+    fields = builder.fields(row)
     if unread:
         raise InvalidInput(unread)
-    return task
+    return fields
 
 
 def _invalid(row: Mapping[str, Any], error: InvalidInput) -> InvalidRow:
@@ -83,15 +91,14 @@ def _invalid(row: Mapping[str, Any], error: InvalidInput) -> InvalidRow:
     return InvalidRow(row["line"], columns, reason, row["sku"][:MAX_NAME], row["view"])
 
 
-def _fields(task: ImageTask) -> dict[str, Any]:
-    fields: dict[str, Any] = {name: getattr(task, name) for name in _OF_TASK}
+def _split_urls(row: dict[str, Any]) -> None:
+    """Keep the signature of a URL apart from what the ledger knows of it."""
     for name in URL_FIELDS:
-        url = fields[name] or ""
-        is_plain = not url or url[:4].lower() != "http" or PLAIN_URL.fullmatch(url)
-        fields[name] = url if is_plain else _without_secrets(url)
-        fields[f"{name}_url"] = url if url != fields[name] else ""
-    fields["negative_prompt"] = fields["negative_prompt"] or ""
-    return fields
+        url = row[name] or ""
+        is_plain = not url or PLAIN_URL.fullmatch(url) or url[:4].lower() != "http"
+        row[name] = url if is_plain else _without_secrets(url)
+        row[f"{name}_url"] = "" if is_plain or row[name] == url else url
+    row["negative_prompt"] = row["negative_prompt"] or ""
 
 
 def _without_secrets(url: str) -> str:
@@ -100,9 +107,16 @@ def _without_secrets(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def _request_hash(row: Mapping[str, Any], edition: str) -> str:
-    # A scale of 7 and one of 7.0 are one scale: the ledger returns DOUBLE.
-    values = [float(row[name]) if name in _FLOATS else row[name] for name in _FIELDS]
+def _request_hash(row: Mapping[str, Any], encoded_edition: str) -> str:
     # As json.dumps(…, ensure_ascii=False) writes them, in a third of its time.
-    parts = [encode_basestring(one) if isinstance(one, str) else repr(one) for one in (*values, edition)]
-    return hashlib.sha256(f"[{', '.join(parts)}]".encode()).hexdigest()[:32]
+    parts = [encode_basestring(one) for one in _TEXTS_OF(row)]
+    parts += [_encoded(one) for one in _FLOATS_OF(row)]
+    parts += [repr(one) for one in _INTEGERS_OF(row)]
+    text = f"[{', '.join(parts)}, {encoded_edition}]"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@lru_cache(1024)
+def _encoded(value: Any) -> str:
+    # A scale of 7 and one of 7.0 are one scale: the ledger returns DOUBLE.
+    return encode_basestring(value) if isinstance(value, str) else repr(float(value))

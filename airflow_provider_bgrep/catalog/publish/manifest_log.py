@@ -6,15 +6,19 @@
 current. ``manifest.json`` is a copy of the newest header for readers. It is replaced after the commit, so for
 a moment a reader may see the previous manifest, which is complete, as are its files.
 
-Every other file in ``manifests/`` is named ``{number}-{token}``: the rows as Parquet and as JSON lines, and
-lists of images to delete. The header of a number names the token of the run that committed it.
+Every other file in ``manifests/`` is named ``{number}-{token}``: the rows as Parquet and as JSON lines, the
+tombstones, and lists of images to delete. The header of a number names the token of the run that committed
+it.
+
+Nothing that a manifest still names is deleted by the run that commits the next one: files of deleted rows go
+once a later manifest is committed, other files once no kept manifest names them.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -22,9 +26,15 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from airflow_provider_bgrep.catalog.config.filename_template import RESERVED
 from airflow_provider_bgrep.catalog.publish.manifest_writer import open_writer
-from airflow_provider_bgrep.catalog.state.manifest import DamagedManifestError, Header
-from airflow_provider_bgrep.catalog.state.versioned_file import VersionedFile, split_expired
-from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
+from airflow_provider_bgrep.catalog.state.manifest import (
+    DamagedManifestError,
+    Header,
+    copied_header,
+    current_header,
+    header_log,
+)
+from airflow_provider_bgrep.catalog.state.versioned_file import split_expired
+from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.storage import get_bytes, names_in, put_bytes, remove
 
 if TYPE_CHECKING:
@@ -34,7 +44,9 @@ KEEP_MANIFESTS: Final = 10
 """Manifests that stay. Every file that one of them names stays as well, unless its row was deleted."""
 
 _THREADS: Final = 16
-_NAME: Final = re.compile(r"(\d{8,})(?:-([0-9a-f]{8}))?\.(json|parquet|jsonl|dropped\.txt|deleted\.txt)")
+_NAME: Final = re.compile(
+    r"(\d{8,})(?:-([0-9a-f]{8}))?\.(json|parquet|jsonl|tombstones\.parquet|(?:dropped|deleted)\.txt)"
+)
 _PART: Final = re.compile(rf"\.{_NAME.pattern}\.[0-9a-f]{{8}}\.part")
 """A partial file, left by a writer that was killed."""
 
@@ -60,7 +72,8 @@ class ManifestFile:
     :param name: its name.
     :param number: the manifest that it was made for.
     :param token: the token of its writer; ``''`` of a header, and of a part.
-    :param kind: ``json`` (a header), ``parquet``, ``jsonl``, ``dropped.txt``, ``deleted.txt``, ``part``.
+    :param kind: ``json`` (a header), ``parquet``, ``jsonl``, ``tombstones.parquet``, ``dropped.txt``,
+        ``deleted.txt``, ``part``.
     """
 
     name: str
@@ -77,14 +90,8 @@ class ManifestLog:
 
     def __init__(self, paths: CatalogPaths) -> None:
         self._paths, self._folder = paths, paths.manifests
-        self._file = VersionedFile[Header](
-            paths.manifests,
-            "",
-            encode=lambda header, number: header.to_bytes(),
-            decode=lambda data, number, path: Header.from_bytes(data, path),
-            damaged=DamagedManifestError,
-        )
-        self._known: dict[int, Header] = {}  # headers are immutable
+        self._file = header_log(paths)
+        self._known: dict[int, Header] = {}  # a header never changes
 
     def latest(self) -> Header | None:
         """The current manifest; ``None`` before the first.
@@ -92,8 +99,7 @@ class ManifestLog:
         :raises DamagedManifestError: if it is missing or cannot be read.
         :raises InvalidInput: if the destination has a ``manifest.json`` that this package did not write.
         """
-        self._check_copy()
-        return self._file.latest()
+        return current_header(self._paths, self._file)
 
     def commit(self, change: Callable[[Header | None, int], Header | None]) -> Header | None:
         """Commit a manifest.
@@ -104,14 +110,16 @@ class ManifestLog:
         :return: the header that is current now.
         :raises BgRepConflictError: if other runs committed first in every attempt.
         """
-        self._check_copy()
+        self.latest()  # raises if the manifest is damaged, or is not ours
         return self._file.commit(change)[0]
 
     def update_copy(self) -> None:
         """Make ``manifest.json`` a copy of the newest header."""
         while (header := self._file.latest()) is not None:
             data = get_bytes(self._paths.manifest)
-            copy = None if data is None else self._header_in(data)
+            copy = None if data is None else copied_header(self._paths, data)
+            if data is not None and copy is None:
+                _log.warning("%s is damaged. Repaired from manifest %d.", self._paths.manifest, header.number)
             if (
                 copy is None
                 or copy.number < header.number
@@ -122,32 +130,35 @@ class ManifestLog:
             if self._file.latest_number() == header.number:
                 return
 
-    def changed_by(self, plan_id: str, what: str) -> int:
-        """Count the rows that a plan's manifests have changed, as far as these manifests still exist.
+    def expire(self, images: Collection[str] = (), since: int = 0) -> None:
+        """Delete files that nobody needs any more. A failure is logged, and left to the next run.
 
-        :param what: ``published``, ``retired`` or ``deleted``.
-        """
-        headers = self._headers(self._file.numbers())
-        return sum(one.changed[what] for one in headers.values() if one.plan_id == plan_id)
-
-    def expire(self, images: Iterable[str] = ()) -> None:
-        """Delete files that are no longer needed. After a failure, which is logged, the next run continues.
-
-        :param images: published images that no manifest has ever named.
+        :param images: images that this run has copied, and that the current manifest does not name.
+        :param since: the first manifest that may name them: another task of the same plan may have committed
+            it.
         """
         try:
-            self._delete_images(images)
+            if images:
+                self._delete_images(set(images) - self._named_since(since, images))
             self._expire()
         except Exception as error:  # the storage may not allow deletes
             _log.warning(
                 "Could not delete all expired files in %s: %s", self._folder, sanitize_message(error)
             )
 
+    def _named_since(self, number: int, images: Collection[str]) -> set[str]:
+        """Those of some images that one of the manifests from a number on names."""
+        named = set[str]()
+        for header in self._headers(one for one in self._file.numbers() if one >= number).values():
+            with open_writer(self._paths, header) as writer:
+                named |= writer.named(images)
+        return named
+
     def _expire(self) -> None:
         listed = list(_listed(names_in(self._folder)))
         headers = self._headers(one.number for one in listed if one.kind == "json")
         data = get_bytes(self._paths.manifest)
-        copy = None if data is None else self._header_in(data)
+        copy = None if data is None else copied_header(self._paths, data)
         if not headers or copy is None:
             return
         expired, kept = split_expired(list(headers), KEEP_MANIFESTS, copy.number)
@@ -169,45 +180,18 @@ class ManifestLog:
         return {path for text in texts for path in text.split("\n") if path}
 
     def _headers(self, numbers: Iterable[int]) -> dict[int, Header]:
-        """The headers of some manifests, by number; without those that expired since they were listed."""
+        """The headers of some manifests, by number; without those that are damaged or expired."""
 
         def read(number: int) -> Header | None:
-            return self._known.get(number) or self._file.read(number)
+            try:
+                return self._known.get(number) or self._file.read(number)
+            except DamagedManifestError:
+                return None
 
         wanted = list(numbers)
         found = zip(wanted, map_in_threads(read, wanted), strict=True)
         self._known.update((number, header) for number, header in found if header is not None)
         return {number: self._known[number] for number in wanted if number in self._known}
-
-    def _check_copy(self) -> None:
-        """Compare ``manifest.json`` with the numbered headers.
-
-        :raises DamagedManifestError: if it is newer than they are: numbered headers are lost.
-        :raises InvalidInput: if this package did not write it.
-        """
-        # The copy is read first: its number is then in a listing that is made later.
-        data = get_bytes(self._paths.manifest)
-        number = self._file.latest_number()
-        if data is None:
-            return
-        copy = self._header_in(data)
-        if copy is None and not number:
-            what = (
-                f"{self._paths.manifest} exists, but was not written by this package. "
-                "Give a folder that nothing else writes to"
-            )
-            raise InvalidInput([Problem("destination", what)])
-        if copy is not None and copy.number > number:
-            raise DamagedManifestError(
-                f"{self._paths.manifest} is a copy of manifest {copy.number}, which {self._folder} does not "
-                "have. Restore that folder. Or delete the copy; then every row is published again."
-            )
-
-    def _header_in(self, data: bytes) -> Header | None:
-        try:
-            return Header.from_bytes(data, self._paths.manifest)
-        except DamagedManifestError:
-            return None
 
 
 def due_lists(
@@ -215,14 +199,15 @@ def due_lists(
 ) -> tuple[list[ManifestFile], list[ManifestFile]]:
     """Lists of images: those whose images can be deleted now, and those that have to wait.
 
-    The images of deleted rows go at once. Images that manifest n dropped are named by the manifest before it,
-    so they stay until that one expires.
+    Images of rows that manifest n deleted stay until a later one is committed: a consumer may be reading
+    manifest n - 1. Images that manifest n dropped stay until that one expires.
 
     :param headers: by number.
     :param oldest: number of the oldest manifest that stays.
     """
     lists = [one for one in files if one.kind.endswith(".txt") and _is_committed(one, headers)]
-    due = [one for one in lists if one.kind == "deleted.txt" or one.number <= oldest]
+    newest = max(headers)
+    due = [one for one in lists if one.number <= (newest - 1 if one.kind == "deleted.txt" else oldest)]
     return due, [one for one in lists if one not in due]
 
 

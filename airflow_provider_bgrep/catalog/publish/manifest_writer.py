@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import logging
 import secrets
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
@@ -16,11 +18,21 @@ import pyarrow as pa
 
 from airflow_provider_bgrep.catalog.model.schema import ddl
 from airflow_provider_bgrep.catalog.state.database import quoted, rows_of
-from airflow_provider_bgrep.catalog.state.manifest import MANIFEST, OLDER, VERSION, Header, Status
+from airflow_provider_bgrep.catalog.state.manifest import (
+    MANIFEST,
+    OLDER,
+    TOMBSTONES,
+    VERSION,
+    Header,
+    Status,
+    open_rows,
+)
 from airflow_provider_bgrep.storage import local_copy, put_bytes, put_file
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+
+_log = logging.getLogger(__name__)
 
 _MEMORY: Final = "256MB"
 _GROUP: Final = 20_480
@@ -67,9 +79,7 @@ def open_writer(paths: CatalogPaths, base: Header | None) -> Iterator[ManifestWr
     :param base: the current manifest; ``None`` before the first.
     """
     with tempfile.TemporaryDirectory(prefix="bgrep-") as folder, contextlib.ExitStack() as stack:
-        local = None
-        if base is not None:
-            local = stack.enter_context(local_copy(paths.manifests / base.file("parquet")))
+        local = None if base is None else stack.enter_context(open_rows(paths, base))
         writer = ManifestWriter(paths, base, Path(folder), local)
         stack.callback(writer.db.close)
         yield writer
@@ -94,6 +104,15 @@ class ManifestWriter:
             self.db.execute(f"CREATE TABLE old ({ddl(MANIFEST)})")
         else:
             self.db.execute(f"CREATE VIEW old AS SELECT {_COLUMNS} FROM {rows_of(local)}")
+        self.db.execute("CREATE TABLE tombstones (name VARCHAR, planned_by VARCHAR)")
+        if base is not None and TOMBSTONES in base.sha256:
+            path = paths.manifests / base.file(TOMBSTONES)
+            try:
+                with local_copy(path) as copy:
+                    self.db.execute(f"INSERT INTO tombstones FROM {rows_of(copy)}")
+            except (FileNotFoundError, duckdb.Error) as error:
+                # They only keep an older plan from publishing deleted rows again.
+                _log.warning("%s cannot be read, and is left out: %s", path, type(error).__name__)
 
     def rows(self, names: Collection[str]) -> dict[str, dict[str, Any]]:
         """The base's rows that have one of some names, by name."""
@@ -101,21 +120,51 @@ class ManifestWriter:
         found = self._all(f"SELECT {_COLUMNS} FROM old SEMI JOIN asked USING (name)")
         return {row[0]: dict(zip(_NAMES, row, strict=True)) for row in found}
 
+    def tombstones(self, names: Collection[str]) -> dict[str, str]:
+        """The plans that deleted rows, by row name.
+
+        :param names: rows to return.
+        """
+        self._register("asked", names)
+        return dict(self._all("SELECT name, planned_by FROM tombstones SEMI JOIN asked USING (name)"))
+
+    def live_after(self, name: str, count: int) -> list[dict[str, Any]]:
+        """The live rows that follow a name in alphabetical order: name, path, size, sha256.
+
+        :param name: ``''`` for the first rows.
+        :param count: rows at most.
+        """
+        found = self._all(
+            f"SELECT name, path, size, sha256 FROM old WHERE status = '{Status.LIVE.value}' "
+            f"AND name > {quoted(name)} ORDER BY name LIMIT {count}"
+        )
+        return [dict(zip(("name", "path", "size", "sha256"), row, strict=True)) for row in found]
+
     def named(self, paths: Collection[str]) -> set[str]:
         """Those of some files that a row of the base names."""
         self._register("files", paths)
         every = "SELECT path AS name FROM old UNION ALL SELECT unnest(versions).path FROM old"
         return {path for (path,) in self._all(f"SELECT name FROM ({every}) SEMI JOIN files USING (name)")}
 
-    def write(self, change: Change, keep_versions: int, plan: Mapping[str, str], published_at: str) -> Header:
-        """Upload the files of the next manifest. It is current once its header is committed.
+    def write(
+        self,
+        change: Change,
+        keep_versions: int,
+        plan: Mapping[str, str],
+        published_at: str,
+        oldest_plan: str = "",
+    ) -> Header:
+        """Upload the files of the next manifest. It is the current one once its header is committed.
 
         :param keep_versions: how many versions of a row's image stay, the current one included.
         :param plan: ``plan_id``, ``run_id`` and ``dag_id``.
+        :param oldest_plan: the oldest plan that can still publish; tombstones of older plans are left out.
         :return: the header.
         """
         number = self._base.number + 1 if self._base else 1
         dropped = change.dropped | self._rewrite(change, keep_versions, number)
+        has_tombstones = self._bury(change, plan["plan_id"], oldest_plan)
+        kinds = ("parquet", "jsonl", *([TOMBSTONES] if has_tombstones else []))
         counted = dict(self._all(f"SELECT status, count(*) FROM {self._new_rows()} GROUP BY status"))
         header = Header(
             number=number,
@@ -126,12 +175,13 @@ class ManifestWriter:
             published_at=published_at,
             counts={one.value: counted.get(one.value, 0) for one in Status},
             changed=change.counts,
+            sha256={kind: _sha256(self._file(kind)) for kind in kinds},
         )
         folder = self._paths.manifests
         for kind, paths in (("dropped.txt", dropped), ("deleted.txt", change.removed)):
             if paths:
                 put_bytes("\n".join(sorted(paths)).encode(), folder / header.file(kind))
-        for kind in ("parquet", "jsonl"):
+        for kind in kinds:
             put_file(self._file(kind), folder / header.file(kind))
         return header
 
@@ -157,6 +207,20 @@ class ManifestWriter:
         self.db.execute(f"COPY (FROM {self._new_rows()}) TO {quoted(self._file('jsonl'))} (FORMAT json)")
         return {path for (path,) in self._all(f"SELECT {surplus}")}
 
+    def _bury(self, change: Change, plan_id: str, oldest_plan: str) -> bool:
+        """Write the tombstones to a local file.
+
+        :return: whether there are any.
+        """
+        self._register("deleted", change.deleted)
+        kept = "FROM tombstones ANTI JOIN replaced USING (name)"
+        self.db.execute(
+            f"COPY (SELECT name, planned_by {kept} WHERE planned_by > {quoted(oldest_plan)} "
+            f"UNION ALL SELECT name, {quoted(plan_id)} FROM deleted) "
+            f"TO {quoted(self._file(TOMBSTONES))} (FORMAT parquet)"
+        )
+        return self._all(f"SELECT count(*) FROM {rows_of(self._file(TOMBSTONES))}") != [(0,)]
+
     def _file(self, kind: str) -> str:
         return str(self._folder / f"new.{kind}")
 
@@ -168,3 +232,8 @@ class ManifestWriter:
 
     def _register(self, table: str, names: Collection[str]) -> None:
         self.db.register(table, pa.table({"name": pa.array(list(names), pa.string())}))
+
+
+def _sha256(local: str) -> str:
+    with Path(local).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Publishes images: copies them to where consumers read, then commits the manifest that names them.
 
-A run can be killed after each of these steps, and a retry completes it: compute the change; copy new
-images; upload the files of the next manifest; commit its header, which makes it current; update the copy
-``manifest.json``; delete files that are no longer needed. A path is used for one image only: another
-image of a row, or the same image published again later, has another path. Therefore, the files of a
-manifest never change, and caches may keep them forever.
+A run can be killed after each of these steps, and a retry completes it: compute the change; copy new images;
+upload the next manifest's files; commit its header, which makes it the current one; update the copy
+``manifest.json``; delete what nobody needs any more. A path is used for one image of one plan only: another
+image of a row, and the same image published again by a later plan, has another path. So what a manifest names
+never changes, caches may keep it forever, and a file that is deleted late is never one of a newer manifest.
+
+What is copied is what was checked: the bytes of an image are compared with its checksum before they are
+published.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -24,7 +28,7 @@ from airflow_provider_bgrep.catalog.publish.manifest_writer import Change, open_
 from airflow_provider_bgrep.catalog.state.manifest import Header, Status, paths_of
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.protocol.urls import strip_signature
-from airflow_provider_bgrep.storage import copy_file, in_folder, size_of
+from airflow_provider_bgrep.storage import get_bytes, in_folder, put_bytes, size_of
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
@@ -70,8 +74,7 @@ class WantedImage:
     def of(cls, entry: Mapping[str, Any]) -> WantedImage:
         """The chosen image of a ledger entry.
 
-        :raises ValueError: if the entry names no image. The same for ``LookupError``, ``TypeError`` and
-            ``AttributeError``.
+        :raises Exception: if the entry names no image: ``ValueError``, ``LookupError``, ``TypeError``, ….
         """
         files: Sequence[Mapping[str, Any]] = json.loads(entry["files"])
         chosen = entry["chosen"]
@@ -95,7 +98,7 @@ class WantedImage:
 class PublishPlan:
     """The changes of a plan to the manifest.
 
-    :param plan: ``plan_id``, ``run_id``, ``dag_id``, and ``at``, when the plan was made, ISO 8601 in UTC.
+    :param plan: ``plan_id``, ``run_id`` and ``dag_id``. Of two plans, the one with the higher id is newer.
     :param rules: how images are published.
     :param published_at: the time that changed rows get, ISO 8601 in UTC.
     """
@@ -109,15 +112,19 @@ class PublishPlan:
         current: Mapping[str, Mapping[str, Any]],
         wanted: Mapping[str, WantedImage],
         removed: Iterable[str],
+        tombstones: Mapping[str, str],
     ) -> Change:
         """Compute how the manifest is to change.
 
         :param current: rows of the current manifest, by name: at least those that are wanted or removed.
-        :param wanted: images to publish, by name of the row.
-        :param removed: names of rows that are no longer in the catalog.
+        :param wanted: images to publish, by row name.
+        :param removed: names of rows that the catalog does not name any more.
+        :param tombstones: plans that deleted rows, by row name.
         """
         change = Change()
         for name, image in wanted.items():
+            if tombstones.get(name, "") > self.plan["plan_id"]:
+                continue  # a newer plan has deleted the row
             row = self._published(image, current.get(name))
             if row is not None:
                 change.rows.append(row)
@@ -150,18 +157,16 @@ class PublishPlan:
         return {**self._live(wanted, "", old["versions"]), "path": old["path"]}
 
     def is_newer(self, row: Mapping[str, Any]) -> bool:
-        """Return whether a later plan has changed a row. An older run that is cleared must not change it
-        back.
-        """
-        return bool(row["planned_at"] > self.plan["at"])
+        """Whether a later plan has changed a row: an older run that is cleared must not change it back."""
+        return bool(row["planned_by"] > self.plan["plan_id"])
 
     def _live(self, wanted: WantedImage, replaces: str, versions: list[dict[str, Any]]) -> dict[str, Any]:
-        row = {
+        row: dict[str, Any] = {
             **wanted.facts,
             "status": Status.LIVE.value,
             "plan_id": self.plan["plan_id"],
             "run_id": self.plan["run_id"],
-            "planned_at": self.plan["at"],
+            "planned_by": self.plan["plan_id"],
             "published_at": self.published_at,
             "retired_at": "",
             "retired_by": "",
@@ -175,7 +180,7 @@ class PublishPlan:
             "status": Status.RETIRED.value,
             "retired_at": self.published_at,
             "retired_by": self.plan["plan_id"],
-            "planned_at": self.plan["at"],
+            "planned_by": self.plan["plan_id"],
         }
 
 
@@ -189,13 +194,16 @@ def publish(
     rules: PublishRules,
     *,
     plan: Mapping[str, str],
+    oldest_plan: str = "",
 ) -> Published:
     """Publish images. A second call with the same arguments changes nothing, and returns the same.
 
     :param entries: ledger entries of rows whose image is chosen.
-    :param removed: names of rows that are no longer in the catalog.
-    :param plan: ``plan_id``, ``run_id``, ``dag_id``, and ``at``, when it was made, ISO 8601 in UTC. Rows that
-        a newer plan has changed stay as they are.
+    :param removed: names of rows that the catalog does not name any more.
+    :param plan: ``plan_id``, ``run_id`` and ``dag_id``. Rows that a newer plan, one with a higher id, has
+        changed or deleted stay as they are.
+    :param oldest_plan: the oldest plan that can still publish. The manifest remembers rows that were deleted
+        for as long as an older plan could publish them again.
     :raises InvalidInput: if the destination has a ``manifest.json`` that this package did not write.
     :raises DamagedManifestError: if the current manifest cannot be read.
     :raises BgRepConflictError: if other runs committed first in every attempt.
@@ -205,10 +213,10 @@ def publish(
     for entry in entries:
         try:
             wanted[entry["name"]] = WantedImage.of(entry)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            failed[entry["name"]] = f"the ledger entry names no image: {sanitize_message(error)}"
-    publisher = _Publisher(paths, wanted, failed, rules, plan)
-    # A row in both lists is in the catalog again.
+        except Exception as error:  # one row must not stop the others
+            failed[entry["name"]] = f"the ledger entry names no image: {_reason(error)}"
+    publisher = _Publisher(paths, wanted, failed, PublishPlan(plan, rules, ""), oldest_plan)
+    # A row that is in both lists is in the catalog again.
     return publisher.publish(sorted(set(removed) - wanted.keys() - failed.keys()))
 
 
@@ -218,13 +226,15 @@ class _Publisher:
         paths: CatalogPaths,
         wanted: dict[str, WantedImage],
         failed: dict[str, str],
-        rules: PublishRules,
-        plan: Mapping[str, str],
+        plan: PublishPlan,
+        oldest_plan: str,
     ) -> None:
         self._paths, self._wanted, self._failed = paths, wanted, failed
-        self._plan = PublishPlan(plan, rules, "")
+        self._plan, self._oldest_plan = plan, oldest_plan
         self._log = ManifestLog(paths)
         self._copied: set[str] = set()
+        self._deleted: set[str] = set()
+        self._first_number = 0
 
     def publish(self, removed: Sequence[str]) -> Published:
         given = self._wanted.keys() | self._failed.keys()
@@ -236,7 +246,7 @@ class _Publisher:
         self._log.update_copy()
         # A failed attempt to commit may have copied images to paths that the next attempt did not use.
         named = {path for row in after.values() for path in paths_of(row)}
-        self._log.expire(self._copied - named)
+        self._log.expire(self._copied - named, self._first_number)
         return Published(self._counts(after, given), sorted(self._failed.items()))
 
     def _commit(self, removed: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -248,18 +258,24 @@ class _Publisher:
 
         def successor(base: Header | None, number: int) -> Header | None:
             nonlocal after
+            self._first_number = self._first_number or number
             with open_writer(self._paths, base) as writer:
                 current = writer.rows([*self._wanted, *removed])
+                tombstones = writer.tombstones([*self._wanted, *removed])
                 plan = replace(self._plan, published_at=datetime.now(UTC).isoformat(timespec="seconds"))
-                self._copy(plan.change(current, self._wanted, ()).rows, current)
+                self._copy(plan.change(current, self._wanted, (), tombstones).rows, current)
                 # Without the rows whose image could not be copied.
-                change = plan.change(current, self._wanted, removed)
+                change = plan.change(current, self._wanted, removed, tombstones)
+                mine = {name for name, by in tombstones.items() if by == plan.plan["plan_id"]}
+                self._deleted = {*mine, *change.deleted} - {row["name"] for row in change.rows}
                 after = {**current, **{row["name"]: row for row in change.rows}}
                 for name in change.deleted:
                     del after[name]
                 if not change:
                     return base
-                return writer.write(change, plan.rules.keep_versions, plan.plan, plan.published_at)
+                return writer.write(
+                    change, plan.rules.keep_versions, plan.plan, plan.published_at, self._oldest_plan
+                )
 
         self._log.commit(successor)
         return after
@@ -272,7 +288,7 @@ class _Publisher:
         return {
             "published": len(published),
             "retired": sum(row["retired_by"] == mine for row in after.values()),
-            "deleted": self._log.changed_by(mine, "deleted"),
+            "deleted": len(self._deleted),
             "unchanged": len(set(given) - published - self._failed.keys()),
             "failed": len(self._failed),
             "live": newest.counts[Status.LIVE.value] if newest else 0,
@@ -315,14 +331,19 @@ class _Publisher:
         try:
             if is_known and size_of(target) == row["size"]:
                 return ""
-            size = size_of(source)
-            if size != row["size"]:
-                now = (
-                    "does not exist any more" if size is None else f"has {size} bytes, expected {row['size']}"
-                )
-                return f"{source} {now}"
-            copy_file(source, target)
+            data = get_bytes(source)
+            if data is None:
+                return f"{source} does not exist any more"
+            if len(data) != row["size"]:
+                return f"{source} has {len(data)} bytes, expected {row['size']}"
+            if (found := hashlib.sha256(data).hexdigest()) != row["sha256"]:
+                return f"{source} has changed since it was saved: checksum {found}, expected {row['sha256']}"
+            put_bytes(data, target)
         except Exception as error:  # one image must not stop the others
-            return f"{source} could not be copied: {sanitize_message(error) or type(error).__name__}"
+            return f"{source} could not be copied: {_reason(error)}"
         self._copied.add(row["path"])
         return ""
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {sanitize_message(error)}".removesuffix(": ")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pyarrow as pa
 
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
-from airflow_provider_bgrep.catalog.model.states import RowState, Verdict
+from airflow_provider_bgrep.catalog.model.states import Verdict
 from airflow_provider_bgrep.catalog.state.database import engine
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader, PlanInProgressError
 from airflow_provider_bgrep.exceptions import BgRepStateError
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 
 _NAMES = tuple(column.name for column in ENTRY)
+_JUDGED = frozenset({Verdict.FLAGGED.value, Verdict.UNMASKED.value})
+"""Verdicts that are states of the row in later runs, under the same name."""
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ def previous_entries(store: PlanStore, rows: Sequence[Mapping[str, Any]]) -> dic
     """The latest entry of each row that agrees with the row's state, by name.
 
     :param store: the plan that is reported.
-    :param rows: with ``name`` and ``state``: flagged or quarantined.
+    :param rows: with ``name`` and ``state``: flagged, unmasked or quarantined.
     :return: nothing if the ledger cannot be read now: another run's plan task is running, or a file is
         damaged. The next plan task repairs it.
     """
@@ -39,16 +41,17 @@ def previous_entries(store: PlanStore, rows: Sequence[Mapping[str, Any]]) -> dic
     wanted = pa.table(
         {
             "wanted": pa.array([row["name"] for row in rows], pa.string()),
-            "is_flagged": [row["state"] == RowState.FLAGGED.value for row in rows],
+            "verdict": [row["state"] if row["state"] in _JUDGED else "" for row in rows],
         }
     )
+    judged = ", ".join(f"'{one}'" for one in sorted(_JUDGED))
     reader = LedgerReader(store.paths)
     try:
         with engine() as db, reader.snapshot(db, own=store.plan_id, now=time.time()):
             db.register("wanted", wanted)
             found = db.execute(
                 f"SELECT {columns} FROM entries e JOIN wanted w ON w.wanted = e.name "
-                f"WHERE w.is_flagged = (e.verdict = '{Verdict.FLAGGED.value}') "
+                f"WHERE w.verdict = CASE WHEN e.verdict IN ({judged}) THEN e.verdict ELSE '' END "
                 "QUALIFY row_number() OVER (PARTITION BY e.name ORDER BY e.seq DESC) = 1"
             ).fetchall()
     except PlanInProgressError:

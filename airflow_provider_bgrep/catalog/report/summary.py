@@ -37,11 +37,13 @@ class Status:
 
 STATUSES: Final[dict[str, Status]] = {
     "flagged": Status("warning", True),
+    "unmasked": Status("warning", True),
     "unchecked": Status("warning", True),
     "unknown_outcome": Status("error", True),
     "failed": Status("error", True),
     "refused": Status("error", True),
     "expired": Status("error", True),
+    "lost": Status("error", True),
     "not_submitted": Status("error", True),
     "quarantined": Status("warning", True),
     "invalid": Status("error", True),
@@ -52,17 +54,21 @@ STATUSES: Final[dict[str, Status]] = {
     "pending": Status("waiting"),
     "over_budget": Status("waiting"),
     "locked": Status("waiting"),
+    "orphaned": Status("neutral"),
     "removed": Status("neutral"),
     "unchanged": Status("neutral"),
 }
 """Every status, in the order in which the gallery and the log name them. A status is the row's verdict if it
 was checked, else the outcome of its image task, else its state in the plan. Rows that passed the checks are
-``published`` or, until they are, ``unpublished``.
+``published`` or, until they are, ``unpublished``. Rows without a mask are ``unmasked`` unless they are
+published. The published images of ``lost`` rows are missing, and cannot be restored.
 """
 
 
 def in_words(name: str) -> str:
     """Return a status or a state as it reads in a sentence: ``over_budget`` becomes ``over budget``."""
+    if name == "unmasked":
+        return "not compared: no mask"
     return name.replace("_", " ")
 
 
@@ -75,7 +81,7 @@ def status_of(row: Mapping[str, Any]) -> str:
     if state not in TO_DO:
         return state.value
     verdict, outcome = row.get("verdict") or "", row.get("outcome") or ""
-    if verdict == Verdict.PASSED.value:
+    if verdict == Verdict.PASSED.value or (verdict == Verdict.UNMASKED.value and row.get("published")):
         return "published" if row.get("published") else "unpublished"
     if verdict:
         return Verdict(verdict).value
@@ -147,7 +153,8 @@ class Summary(TypedDict):
         Images over budget, which later runs submit.
 
     The report task adds the keys that are not required: the gallery's path, whether it was a dry run, why the
-    plan was canceled (``''`` if it was not), the shards that did not finish, and the line for the log.
+    plan was cancelled (``''`` if it was not), the shards that did not finish, whether the publish task has
+    ended, and the line for the log.
     """
 
     version: int
@@ -171,6 +178,7 @@ class Summary(TypedDict):
     dry_run: NotRequired[bool]
     cancelled: NotRequired[str]
     unfinished: NotRequired[list[str]]
+    is_published: NotRequired[bool]
     line: NotRequired[str]
 
 
@@ -230,6 +238,25 @@ def summary_of(
     }
 
 
+def add_publish_result(summary: Summary, result: Mapping[str, Any]) -> None:
+    """Add what the publish task found to a summary: published files that are lost, and those restored.
+
+    :param result: as :meth:`~.plan_store.PlanStore.publish_result` returns it.
+    """
+    lost, healed = result.get("lost") or [], result.get("healed") or []
+    if lost:
+        summary["statuses"]["lost"] = len(lost)
+        summary["needs_attention"] += len(lost)
+    summary["notes"] += [
+        _text(f"The published image of {name} is lost: {reason}. Restore it, or change the row.")
+        for name, reason in lost[:_MAX_REASONS]
+    ]
+    if healed:
+        summary["notes"].append(
+            _text(f"Restored {counted(len(healed), 'published image')}: {', '.join(healed[:_MAX_REASONS])}")
+        )
+
+
 _VALUES: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d.,]*")
 
 
@@ -275,16 +302,41 @@ def headline_of(summary: Summary) -> str:
     unfinished = len(summary.get("unfinished") or ())
     rows = summary["needs_attention"]
     sentences = [f"{counted(unfinished, 'shard')} did not finish."] if unfinished else []
+    if not summary.get("is_published", True):
+        sentences.append("The publish task did not finish.")
     if rows:
         sentences.append(f"{counted(rows, 'row')} {'needs' if rows == 1 else 'need'} attention.")
     return " ".join(sentences) or "No rows need attention."
+
+
+def failures_of(summary: Summary, fail_on_attention: float | None = None) -> list[str]:
+    """Return why the run is not a success, one sentence each; none if it is one.
+
+    :param fail_on_attention: how many rows may not need attention: a number from 1, or a share below 1.
+    """
+    failures = list(summary.get("unfinished") or ())
+    if failures:
+        failures.append("the next run takes what is left")
+    if not summary.get("is_published", True):
+        failures.append(
+            "the publish task did not finish: see its log, correct the cause, then clear publish and report"
+        )
+    rows, limit = summary["needs_attention"], fail_on_attention
+    if limit is not None and summary.get("cancelled") and not summary.get("dry_run"):
+        failures.append(f"the run was cancelled: {summary['cancelled']}")
+    if limit is not None and rows and rows >= (limit if limit >= 1 else limit * summary["rows"]):
+        failures.append(
+            f"{counted(rows, 'row')} of {summary['rows']:,} {'needs' if rows == 1 else 'need'} attention "
+            f"({kinds_of(summary)}), fail_on_attention is {limit:g}"
+        )
+    return failures
 
 
 def kinds_of(summary: Summary) -> str:
     """Return the statuses of the rows that need attention, separated by commas; ``''`` if there are none."""
     found = summary["statuses"]
     names = [name for name, status in STATUSES.items() if status.needs_attention and found.get(name)]
-    if summary["needs_attention"] == 1:
+    if len(names) == 1 and summary["needs_attention"] == 1:
         return in_words(names[0])
     return ", ".join(_count_of(summary, name) for name in names)
 
@@ -293,7 +345,7 @@ def rest_of(summary: Summary) -> str:
     """Return what the run did, or in a dry run what it would do, as one sentence."""
     rows = counted(summary["rows"], "row")
     others = [
-        _count_of(summary, name)
+        _count_of(summary, name) + (_unmasked(summary) if name == "published" else "")
         for name, status in STATUSES.items()
         if not status.needs_attention and summary["statuses"].get(name)
     ]
@@ -307,6 +359,12 @@ def rest_of(summary: Summary) -> str:
     else:
         start = f"Refreshed {rows}: {_billable(summary)}"
     return ", ".join([start, *others]) + "."
+
+
+def _unmasked(summary: Summary) -> str:
+    """How many of the published rows were not compared."""
+    count = summary["verdicts"].get("unmasked", 0) - summary["statuses"].get("unmasked", 0)
+    return f" ({count:,} not compared: no mask)" if count > 0 else ""
 
 
 _MAYBE_BILLED: Final = (Outcome.FAILED.value, Outcome.UNKNOWN.value)

@@ -15,7 +15,13 @@ from urllib.parse import quote
 from airflow_provider_bgrep.catalog.model.states import ROW_MEANINGS, VERDICT_MEANINGS, RowState, Verdict
 from airflow_provider_bgrep.catalog.report.gallery import write_gallery
 from airflow_provider_bgrep.catalog.report.previous_entries import previous_entries
-from airflow_provider_bgrep.catalog.report.summary import line_of, needs_attention, summary_of
+from airflow_provider_bgrep.catalog.report.summary import (
+    add_publish_result,
+    failures_of,
+    line_of,
+    needs_attention,
+    summary_of,
+)
 from airflow_provider_bgrep.catalog.state.manifest import published_by
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.generation.outcomes import BILLABLE, MEANINGS, Outcome
@@ -28,13 +34,19 @@ _MOST: Final = 10_000
 _OTHERS: Final = 2_000
 """Invalid rows in a gallery, and rows from earlier runs, as long as there are others to show."""
 
-_LEFT: Final = frozenset({RowState.FLAGGED, RowState.QUARANTINED})
+_LEFT: Final = frozenset({RowState.FLAGGED, RowState.UNMASKED, RowState.QUARANTINED})
 _LISTED: Final = frozenset(RowState) - _LEFT - {RowState.UNCHANGED, RowState.INVALID}
+_PUBLISHABLE: Final = frozenset({Verdict.PASSED.value, Verdict.UNMASKED.value})
 _BILLABLE: Final = frozenset(one.value for one in BILLABLE)
 _STATUS_COLUMNS: Final = ("state", "outcome", "verdict")
 """Columns that decide whether a row needs attention."""
 _SUMMARY_COLUMNS: Final = (*_STATUS_COLUMNS, "name", "plan_id", "images")
 """Columns that the summary is computed from."""
+_XCOM: Final = (
+    *("line", "gallery", "rows", "states", "statuses", "outcomes", "verdicts", "needs_attention", "images"),
+    *("cost", "currency", "unfinished", "is_published", "cancelled"),
+)
+"""Keys of the summary that the report task returns: small, whatever the size of the catalog."""
 _UP: Final = "../../../"
 """From a plan's folder to the destination."""
 
@@ -44,7 +56,8 @@ _log = logging.getLogger(__name__)
 def write_report(store: PlanStore) -> dict[str, Any]:
     """Write the gallery and the summary of a plan.
 
-    :return: the summary in one line, the gallery's path, and the shards that did not finish.
+    :return: the summary without what only the gallery needs, and ``failures``: why the run is not a success,
+        one sentence each.
     :raises BgRepStateError: if a file of the plan is missing or damaged.
     """
     plan, config = store.plan, store.config
@@ -60,14 +73,17 @@ def write_report(store: PlanStore) -> dict[str, Any]:
         "dry_run": config.dry_run,
         "cancelled": store.cancelled_reason,
         "unfinished": store.unfinished(),
+        "is_published": store.is_published,
     }
+    add_publish_result(summary, store.publish_result())
     summary["line"] = line_of(summary)
     with tempfile.TemporaryDirectory(prefix="bgrep-") as folder:
         local = str(Path(folder) / "report.html")
         write_gallery(islice(rows.to_show(), _MOST), summary, local)
         store.write_report(local, summary)
     _log.info("%s", summary["line"])
-    return {name: summary[name] for name in ("line", "gallery", "unfinished")}
+    found = {name: summary[name] for name in _XCOM}
+    return {**found, "failures": failures_of(summary, config.fail_on_attention)}
 
 
 class _ReportRows:
@@ -119,7 +135,7 @@ class _ReportRows:
                 yield {**row, "advice": ROW_MEANINGS[RowState(row["state"])][1]}
 
     def _left(self) -> Iterator[dict[str, Any]]:
-        """The rows that an earlier run flagged or quarantined."""
+        """The rows that an earlier run flagged, could not compare, or quarantined."""
         for row in self._store.rows({state.value for state in _LEFT}):
             advice = ROW_MEANINGS[RowState(row["state"])][1]
             yield {**row, "change": "", "reason": row["change"], "advice": advice}
@@ -179,11 +195,11 @@ class _ReportRows:
         """What this plan was billed for a row, and what it published of it."""
         is_billed = row["plan_id"] == self._store.plan_id and row["outcome"] in _BILLABLE
         images = (row["images"] or 0) if is_billed else 0
-        path = self._published.get(row["name"], "")
+        path = self._published.get(row["name"], "") if row["verdict"] in _PUBLISHABLE else ""
         return {
             "billable": images,
             "cost": str(images * self._price) if self._price is not None else "",
-            "published": f"{_UP}{quote(path)}" if path and row["verdict"] == Verdict.PASSED.value else "",
+            "published": f"{_UP}{quote(path)}" if path else "",
         }
 
     def _link(self, path: str) -> str:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,6 +22,10 @@ BLANKS: Final = (
     "\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
 )
 """Trimmed from both ends of a cell: what Unicode calls white space, and blanks without a width."""
+
+_FIRST_BYTES: Final = np.isin(np.arange(256), [one.encode()[0] for one in BLANKS])
+_LAST_BYTES: Final = np.isin(np.arange(256), [one.encode()[-1] for one in BLANKS])
+"""For each byte, whether a blank begins or ends with it in UTF-8."""
 
 _MAX_DIGITS: Final = 18
 """Whole numbers of at most this many digits are written without an exponent."""
@@ -135,11 +140,41 @@ def trimmed(texts: pa.Array, is_key: bool = False) -> pa.Array:
     :param texts: an array of strings, all of them UTF-8.
     :param is_key: whether ``1001.0`` is ``1001``.
     """
-    texts = pc.utf8_trim(texts, BLANKS)
-    texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+    # Most columns have no blank at either end, and no empty text: both are known from a few bytes of each.
+    if _may_have_blank_ends(texts):
+        texts = pc.utf8_trim(texts, BLANKS)
+    if _has_empty(texts):
+        texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
     if is_key and pc.any(pc.ends_with(texts, ".0")).as_py():
         return pa.array([text and _without_fraction(text) for text in texts.to_pylist()], pa.string())
     return texts
+
+
+def _may_have_blank_ends(texts: pa.StringArray) -> bool:
+    """Whether a text may begin or end with a blank; true of some texts that do not."""
+    offsets, data = _offsets(texts), texts.buffers()[2]
+    if offsets[0] == offsets[-1]:
+        return False
+    characters = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
+    offsets = offsets - offsets[0]
+    # An empty text stands for its neighbors' bytes, which are ends as well.
+    firsts = characters.take(offsets[:-1], mode="clip")
+    lasts = characters.take(offsets[1:] - 1, mode="clip")
+    return bool(_FIRST_BYTES.take(firsts).any() or _LAST_BYTES.take(lasts).any())
+
+
+def _has_empty(texts: pa.StringArray) -> bool:
+    """Whether a text is empty; nulls are not."""
+    if texts.null_count:
+        return bool(pc.any(pc.equal(texts, "")).as_py())
+    offsets = _offsets(texts)
+    return bool((offsets[1:] == offsets[:-1]).any())
+
+
+def _offsets(texts: pa.StringArray) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """Where each text begins in the array's bytes, and where the last ends."""
+    found = np.frombuffer(texts.buffers()[1] or b"\0\0\0\0", np.int32)
+    return found[texts.offset : texts.offset + len(texts) + 1]
 
 
 def has_blank_row(columns: Sequence[pa.Array]) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CSV as spreadsheets write it: finds encoding, delimiter and header, and reads rows with their lines.
+"""Reads CSV as spreadsheets write it, each row with the line that it begins on.
 
 Arrow's reader reads the bulk. It knows neither lines nor what is wrong with a quote, so a part of the file
 that is not plain (a quoted cell, a short row, an undecodable byte) is read by Python's reader.
@@ -11,137 +11,103 @@ import codecs
 import csv
 import io
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from airflow_provider_bgrep.catalog.source.cells import has_blank_row, trimmed
-from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
-
-MAX_LINES: Final = 100
-"""Lines of one row at most: without a limit, a quote that is not closed would take the rest of the file."""
-
-DELIMITERS: Final = (",", ";", "\t", "|")
-CHUNK_BYTES: Final = 1 << 20
-"""Bytes that are read and parsed at once."""
-
-_BOMS: Final = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
+from airflow_provider_bgrep.catalog.model.columns import REQUIRED, column_name
+from airflow_provider_bgrep.catalog.source.catalog import (
+    CHUNK_BYTES,
+    KEYS,
+    Block,
+    Catalog,
+    Header,
+    InvalidRow,
+    holds,
+    refusal,
 )
+from airflow_provider_bgrep.catalog.source.cells import BLANKS, has_blank_row, trimmed, whole_key
+from airflow_provider_bgrep.catalog.source.csv_dialect import MAX_LINES, Dialect, detect_dialect
+
 _UNDECODED: Final = "\ufffd"
-_QUOTED: Final = re.compile(r'"[^"]*"')
+_LINE: Final = re.compile(rb"[^\r\n]*(?:\r\n?|\n|\Z)")
+Row = tuple[int, Sequence[str], str]
+"""The line that a row begins on, its cells, and what is wrong with it, if anything."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """How a file is written.
+def open_csv(name: str, local: str, encoding: str = "", delimiter: str = "") -> Catalog:
+    """Open a CSV file.
 
-    :param encoding: Python's name of it.
-    :param delimiter: the character between cells.
-    :param header: the headings of its columns.
-    :param skipped: lines up to and including the header.
-    """
-
-    encoding: str
-    delimiter: str
-    header: tuple[str, ...]
-    skipped: int
-
-
-def detect_dialect(local: str, encoding: str = "", delimiter: str = "") -> Dialect:
-    """How a file is written.
-
+    :param name: the catalog, for messages.
     :param local: the file's path.
     :param encoding: its encoding; ``""`` to detect it.
     :param delimiter: its delimiter; ``""`` to detect it.
     :raises InvalidInput: if the file has no header, or an argument is wrong.
     """
-    encoding = _known(encoding) if encoding else _encoding_of(local)
-    given = {"tab": "\t", "\\t": "\t"}.get(delimiter.lower(), delimiter)
-    if given and len(given) != 1:
-        raise InvalidInput([Problem("delimiter", f"is {delimiter!r}; give one character, or tab")])
-    with _opened(local, encoding) as file:
-        skipped = 0
-        for line in file:
-            skipped += 1
-            text = line.strip("\r\n\ufeff ")
-            if skipped == 1 and text.lower().startswith("sep=") and len(text) == 5:
-                given = given or text[4]
-            elif text.strip(",;\t|"):
-                break
-        else:
-            raise InvalidInput([Problem("catalog", "is empty; give a header and one row for each image")])
-        lines = [line.lstrip("\ufeff")]
-        # A heading in quotes may have several lines.
-        for more in file:
-            if "".join(lines).count('"') % 2 == 0 or len(lines) == MAX_LINES:
-                break
-            lines.append(more)
-    unquoted = _QUOTED.sub("", "".join(lines))
-    found = given or max(DELIMITERS, key=lambda one: (unquoted.count(one), -DELIMITERS.index(one)))
-    try:
-        header = next(csv.reader(lines, delimiter=found))
-    except csv.Error as error:
-        raise InvalidInput([Problem("catalog", f"has a header that cannot be read: {error}")]) from None
-    return Dialect(encoding, found, tuple(header), skipped + len(lines) - 1)
+    dialect = detect_dialect(local, encoding, delimiter)
+    headings = list(dialect.header)
+    header = Header.of(headings)
+    while headings and not column_name(headings[-1]):
+        headings.pop()
+    unnamed = [place for place, heading in enumerate(headings) if not column_name(heading)]
+    if unnamed:
+        raise refusal(f"has no name for its column {unnamed[0] + 1}; give it one")
+
+    width = len(headings)
+
+    def read(catalog: Catalog, wanted: Sequence[str]) -> Iterator[Block]:
+        places = {header.places[one]: one in KEYS for one in wanted}
+        for block in read_blocks(local, dialect, width, places):
+            if isinstance(block, tuple):
+                first, columns = block
+                yield np.arange(first, first + len(columns[0]), dtype=np.int64), columns
+            else:
+                good = [pair for row in block if (pair := _complete(catalog, header, width, row)) is not None]
+                cells = [[row[place] for _, row in good] for place in places]
+                arrays = [pa.array(column, pa.string()) for column in cells]
+                yield (
+                    [line for line, _ in good],
+                    [trimmed(array, is_key) for array, is_key in zip(arrays, places.values(), strict=True)],
+                )
+
+    return Catalog(name, header.headings, read, holds(local, b"{"), header.ambiguous)
 
 
-def _known(encoding: str) -> str:
-    try:
-        return codecs.lookup(encoding).name
-    except LookupError:
-        what = f"is {encoding!r}, which Python does not know; give utf-8, gb18030, cp1252 or another"
-        raise InvalidInput([Problem("encoding", what)]) from None
-
-
-def _encoding_of(local: str) -> str:
-    with Path(local).open("rb") as file:
-        start = file.read(4)
-        for bom, encoding in _BOMS:
-            if start.startswith(bom):
-                return encoding
-        if _undecodable(file, "utf-8") is None:
-            return "utf-8"
-        # A file that is neither is UTF-8 with a damaged line: that row is reported, the others are read.
-        return "gb18030" if _undecodable(file, "gb18030") is None else "utf-8"
-
-
-def _undecodable(file: IO[bytes], encoding: str) -> UnicodeDecodeError | None:
-    file.seek(0)
-    decoder = codecs.getincrementaldecoder(encoding)()
-    try:
-        while chunk := file.read(CHUNK_BYTES):
-            decoder.decode(chunk)
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        return error
+def _complete(catalog: Catalog, header: Header, width: int, row: Row) -> tuple[int, Sequence[str]] | None:
+    """A row of ``width`` cells; any other is reported, unless it is blank."""
+    line, cells, wrong = row
+    if len(cells) > width and not any(cell.strip(BLANKS) for cell in cells[width:]):
+        cells = cells[:width]
+    if not any(cell.strip(BLANKS) for cell in cells):
+        return None
+    # Excel leaves out the delimiters of trailing empty cells.
+    if not wrong and len(cells) < width and len(cells) > max(header.places[name] for name in REQUIRED):
+        cells = [*cells, *[""] * (width - len(cells))]
+    if not wrong and len(cells) == width:
+        return line, cells
+    wrong = wrong or f"has {len(cells)} cells, and the header {width}; quote a cell that holds the delimiter"
+    catalog.invalid.append(InvalidRow(line, "", wrong, _readable_sku(cells, header.places["sku"])))
     return None
 
 
-def _opened(local: str, encoding: str) -> IO[str]:
-    return Path(local).open(encoding=encoding, errors="replace", newline="")
-
-
-def holds(local: str, text: bytes) -> bool:
-    """Whether a file holds an ASCII text of one character, in any encoding that contains ASCII."""
-    with Path(local).open("rb") as file:
-        return any(text in chunk for chunk in iter(lambda: file.read(CHUNK_BYTES), b""))
+def _readable_sku(cells: Sequence[str], place: int) -> str:
+    """The sku of a row that is reported, as a valid row has it; ``""`` where it is damaged or missing."""
+    cell = cells[place] if len(cells) > place else ""
+    # A damaged sku names no product: as long as nobody knows whose row this is, no row is removed.
+    if is_damaged(cell):
+        return ""
+    return whole_key(cell.encode(errors="replace")) or ""
 
 
 def is_damaged(cell: str) -> bool:
     """Whether a cell holds bytes that could not be decoded, or a NUL."""
     return "\0" in cell or _UNDECODED in cell
-
-
-Row = tuple[int, Sequence[str], str]
-"""The line that a row begins on, its cells, and what is wrong with it, if anything."""
 
 
 def read_blocks(
@@ -156,56 +122,121 @@ def read_blocks(
     :param width: cells that a row should have.
     :param wanted: places of the columns to read, and whether each is a key.
     """
-    with _opened(local, dialect.encoding) as file:
-        for _ in range(dialect.skipped):
-            next(file)
-        line, pending = dialect.skipped, ""
-        while True:
-            text = pending or file.read(CHUNK_BYTES) + file.readline()
-            if not text:
-                return
-            pending, count = "", _count_lines(text)
-            plain = _plain(text, count, dialect, width, wanted)
-            if plain is not None:
-                yield line + 1, plain
-                line += count
-            else:
-                rows = _Rows(chain(_lines(text), file), dialect, line, list(wanted))
-                yield rows.read(line + count)
-                line, pending = rows.line, "".join(rows.pending)
+    source = _Source(local, dialect)
+    line = dialect.skipped
+    while data := source.read():
+        count = _count_lines(data)
+        plain = _plain(data, count, dialect, width, wanted)
+        if plain is not None:
+            yield line + 1, plain
+            line += count
+        else:
+            source.unread(_lines(data))
+            rows = _Rows(source, dialect, line, list(wanted))
+            yield rows.read(line + count)
+            source.unread(rows.pending)
+            line = rows.line
 
 
-def _count_lines(text: str) -> int:
+class _Source:
+    """The file after its header: in blocks of whole lines, as UTF-8, or line by line."""
+
+    def __init__(self, local: str, dialect: Dialect) -> None:
+        self._blocks = _blocks(local, dialect)
+        self._lines: deque[str] = deque()
+
+    def read(self) -> bytes:
+        """The next lines; nothing at the end."""
+        data = "".join(self._lines).encode()
+        self._lines.clear()
+        return data or next(self._blocks, b"")
+
+    def unread(self, lines: Sequence[str]) -> None:
+        """Give lines back."""
+        self._lines.extendleft(reversed(lines))
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if not self._lines:
+            self._lines.extend(_lines(next(self._blocks)))
+        return self._lines.popleft()
+
+
+def _blocks(local: str, dialect: Dialect) -> Iterator[bytes]:
+    """The lines after the header as UTF-8, some at a time; each of a block ends in it."""
+    skipped, parts = dialect.skipped, list[bytes]()
+    for data in chain(_utf8(local, dialect.encoding), [b""]):
+        # A line may end with "\r"; the last one of the data may be half of "\r\n".
+        end = max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1 if data else 0
+        if data and not end:
+            parts.append(data)
+            continue
+        block, start = b"".join([*parts, data[:end]]), 0
+        parts = [data[end:]]
+        while skipped and start < len(block):
+            found = _LINE.match(block, start)
+            start = found.end() if found else len(block)
+            skipped -= 1
+        if start < len(block):
+            yield block[start:]
+
+
+def _utf8(local: str, encoding: str) -> Iterator[bytes]:
+    """A file as UTF-8; bytes that are not UTF-8 stay as they are, those of other encodings are replaced."""
+    with Path(local).open("rb") as file:
+        chunks = iter(lambda: file.read(CHUNK_BYTES), b"")
+        if encoding == "utf-8":
+            yield from chunks
+            return
+        decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+        for chunk in chunks:
+            yield decoder.decode(chunk).encode(errors="replace")
+        yield decoder.decode(b"", final=True).encode(errors="replace")
+
+
+def _count_lines(data: bytes) -> int:
     """How many lines a text has, as Python's files count them."""
-    ends = text.count("\n")
-    if "\r" in text:
-        ends += text.count("\r") - text.count("\r\n")
-    return ends + (text[-1] not in "\r\n")
+    characters = np.frombuffer(data, np.uint8)
+    ends = np.count_nonzero(characters == ord("\n"))
+    if b"\r" in data:
+        returns = characters == ord("\r")
+        ends += np.count_nonzero(returns[:-1] & (characters[1:] != ord("\n"))) + int(returns[-1])
+    return int(ends) + (data[-1:] not in b"\r\n")
 
 
-def _lines(text: str) -> list[str]:
+def _lines(data: bytes) -> list[str]:
     """The lines of a text, with their ends, as Python's files split it."""
-    return io.StringIO(text, newline="").readlines()
+    return io.StringIO(data.decode(errors="replace"), newline="").readlines()
 
 
 def _plain(
-    text: str, count: int, dialect: Dialect, width: int, wanted: Mapping[int, bool]
+    data: bytes, count: int, dialect: Dialect, width: int, wanted: Mapping[int, bool]
 ) -> list[pa.Array] | None:
     """The wanted columns of ``count`` lines if each is a row of ``width`` cells; otherwise ``None``."""
-    if _UNDECODED in text or "\0" in text:
+    if b"\0" in data or _is_damaged(data):
         return None
-    read = _quoted if '"' in text else _unquoted
-    columns = read(text, dialect, width, list(wanted))
+    read = _quoted if b'"' in data else _unquoted
+    columns = read(data, dialect, width, list(wanted))
     if columns is None or len(columns[0]) != count:
         return None
     columns = [trimmed(column, is_key) for column, is_key in zip(columns, wanted.values(), strict=True)]
     return None if has_blank_row(columns) else columns
 
 
-def _unquoted(text: str, dialect: Dialect, width: int, wanted: Sequence[int]) -> list[pa.Array] | None:
+def _is_damaged(data: bytes) -> bool:
+    if data.isascii():
+        return False
+    try:
+        return _UNDECODED in data.decode()
+    except UnicodeDecodeError:
+        return True
+
+
+def _unquoted(data: bytes, dialect: Dialect, width: int, wanted: Sequence[int]) -> list[pa.Array] | None:
     names = [str(place) for place in range(width)]
     read = [str(place) for place in wanted]
-    data = text.encode()
     try:
         table = pa_csv.read_csv(
             pa.BufferReader(data),
@@ -223,9 +254,9 @@ def _unquoted(text: str, dialect: Dialect, width: int, wanted: Sequence[int]) ->
     return [column.combine_chunks() for column in table.columns]
 
 
-def _quoted(text: str, dialect: Dialect, width: int, wanted: Sequence[int]) -> list[pa.Array] | None:
+def _quoted(data: bytes, dialect: Dialect, width: int, wanted: Sequence[int]) -> list[pa.Array] | None:
     # Arrow misreads a quote that is not closed without an error; Python's reader reports it.
-    lines = _lines(text)
+    lines = _lines(data)
     try:
         rows = list(csv.reader(lines, delimiter=dialect.delimiter, strict=True))
     except csv.Error:

@@ -8,34 +8,48 @@ rules.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_provider_bgrep.catalog.model.columns import MAIN
+from airflow_provider_bgrep.catalog.model.columns import MAIN, URL_FIELDS
+from airflow_provider_bgrep.catalog.source.catalog import LINE, Catalog
 from airflow_provider_bgrep.catalog.source.cells import cell_text
-from airflow_provider_bgrep.catalog.source.reader import LINE, Catalog
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 
 VARIABLE: Final = "$"
 """What precedes the name of a column that templates read. Other columns are a row's name or a field."""
 
 _TEXT: Final = pa.string()
+_SEPARATOR: Final = "\x1f"
+_ESCAPE: Final = "\x1e"
+"""The separator stands between the parts of a row's content; in a part, both are escaped."""
+
+_SETTINGS_BYTES: Final = 16 << 20
+"""About how much the defaults of the rows of a batch may take."""
+
+_LEAST_ROWS: Final = 256
+
+Texts: TypeAlias = "pa.Array | pa.Scalar"
+"""A text for each row, or one for all of them; null for empty."""
 
 
 class NormalizedRows:
     """The rows of a catalog, normalized.
 
     Each row has its ``line``, ``name``, ``sku`` and ``view``; for each field of the API that the catalog has,
-    or that a category changes, its own cell, else its category's default, else everybody's; and the cells
-    that templates read, after :data:`VARIABLE`. All are text, null for empty.
+    or that a category changes, its own cell, else its category's default, else everybody's; the cells that
+    templates read, after :data:`VARIABLE`; and ``content``, one text of everything that decides what it asks
+    for, except for the versions of images on object storage. All are text, null for empty.
 
     :param catalog: the open catalog.
     :param defaults: fields for every row.
     :param categories: fields by the value of the column ``category``; case does not matter.
     :param variables: names of columns that templates may read.
+    :param edition: a text that is part of each row's content.
     :raises InvalidInput: if a heading is a misspelled field, or two that are read share a name.
     """
 
@@ -45,8 +59,10 @@ class NormalizedRows:
         defaults: Mapping[str, Any],
         categories: Mapping[str, Mapping[str, Any]],
         variables: Iterable[str] = (),
+        edition: str = "",
     ) -> None:
         self._catalog = catalog
+        self._edition = pa.scalar(edition, _TEXT)
         self._default = {name: cell_text(value) for name, value in defaults.items()}
         self._by_category = {
             name.casefold(): {field: cell_text(value) for field, value in fields.items()}
@@ -84,38 +100,61 @@ class NormalizedRows:
     @property
     def schema(self) -> pa.Schema:
         """The columns of :meth:`batches`."""
-        names = [*self.fields, *(VARIABLE + name for name in self.variables)]
-        own = [pa.field("line", pa.int64()), *(pa.field(name, _TEXT) for name in ("name", "sku", "view"))]
-        return pa.schema([*own, *(pa.field(name, _TEXT) for name in names)])
+        return _schema("sku", "view", *self.fields, *(VARIABLE + name for name in self.variables))
 
-    def reader(self, *, again: bool = False) -> pa.RecordBatchReader:
-        """The rows as a stream that DuckDB reads once.
+    def batches(self, *, again: bool = False) -> Iterator[pa.RecordBatch]:
+        """The rows, some at a time.
 
         :param again: whether the rows were read before: then nothing is reported a second time.
         """
-        return pa.RecordBatchReader.from_batches(self.schema, self.batches(again=again))
+        return self._batches(self.schema, again=again)
 
-    def batches(self, *, again: bool = False) -> Iterator[pa.RecordBatch]:
-        """The rows, some at a time; see :meth:`reader`."""
-        for batch in self._catalog.batches(self._cells, reports=not again):
+    def reader(self) -> pa.RecordBatchReader:
+        """The rows once more, as a stream that DuckDB reads once."""
+        return pa.RecordBatchReader.from_batches(self.schema, self._batches(self.schema, again=True))
+
+    def key_reader(self) -> pa.RecordBatchReader:
+        """What the rows are compared by, as a stream that DuckDB reads once.
+
+        Each row has its ``line``, ``name``, ``view`` and ``content``; ``image`` and ``mask`` are null for all
+        rows of a batch in which they are URLs.
+        """
+        schema = _schema("view", *URL_FIELDS)
+        return pa.RecordBatchReader.from_batches(schema, self._batches(schema, urls=False))
+
+    def _batches(
+        self, schema: pa.Schema, *, again: bool = False, urls: bool = True
+    ) -> Iterator[pa.RecordBatch]:
+        for batch in self._slices(again):
             self.count += 0 if again else batch.num_rows
-            yield self._normalized(batch, not again)
+            texts = self._normalized(batch, not again)
+            if not urls:
+                texts |= {name: _without_urls(texts[name]) for name in URL_FIELDS}
+            columns = [_array(texts[name], batch.num_rows) for name in schema.names[1:]]
+            yield pa.RecordBatch.from_arrays([batch.column(LINE), *columns], schema=schema)
 
-    def _normalized(self, batch: pa.RecordBatch, counts: bool) -> pa.RecordBatch:
+    def _slices(self, again: bool) -> Iterator[pa.RecordBatch]:
+        """The catalog's batches, none so large that a long default for each row takes much memory."""
+        texts = [*self._default.values(), *(one for of in self._by_category.values() for one in of.values())]
+        most = max(_LEAST_ROWS, _SETTINGS_BYTES // (1 + sum(len(text or "") for text in texts)))
+        for batch in self._catalog.batches(self._cells, reports=not again):
+            for start in range(0, batch.num_rows, most):
+                yield batch.slice(start, most)
+
+    def _normalized(self, batch: pa.RecordBatch, counts: bool) -> dict[str, Texts]:
         cells = dict(zip(self._cells, batch.columns, strict=False))
         categories = self._categories(cells["category"], counts) if self._has_category else None
         sku = pc.fill_null(cells["sku"], "")
+        view: Texts = pa.scalar(MAIN, _TEXT)
+        name = sku
         if "view" in cells:
             view = pc.fill_null(cells["view"], MAIN)
             is_bare = pc.or_(pc.equal(view, MAIN), pc.equal(sku, ""))
             name = pc.if_else(is_bare, sku, pc.binary_join_element_wise(sku, view, "/"))
-        else:
-            view, name = pa.repeat(pa.scalar(MAIN, _TEXT), len(sku)), sku
-        fields = [self._field(one, cells.get(one), categories) for one in self.fields]
-        variables = [cells[one] for one in self.variables]
-        return pa.RecordBatch.from_arrays(
-            [batch.column(LINE), name, sku, view, *fields, *variables], schema=self.schema
-        )
+        fields = {one: self._field(one, cells.get(one), categories) for one in IMAGE_TASK_FIELDS}
+        variables = {VARIABLE + one: cells[one] for one in self.variables}
+        content = _joined([name, *fields.values(), *variables.values(), self._edition], batch.num_rows)
+        return {"name": name, "sku": sku, "view": view, "content": content, **fields, **variables}
 
     def _categories(self, cells: pa.Array, counts: bool) -> pa.Array:
         """The place of each row's category among those that have defaults; 0 for others."""
@@ -128,17 +167,52 @@ class NormalizedRows:
         places = pa.array([*known, 0], pa.int64())
         return places.take(pc.fill_null(encoded.indices, len(known)))
 
-    def _field(self, field: str, cells: pa.Array | None, categories: pa.Array | None) -> pa.Array:
+    def _field(self, field: str, cells: pa.Array | None, categories: pa.Array | None) -> Texts:
         """A field of each row: its cell, else its category's default, else everybody's."""
         default = self._default.get(field)
         of_categories = [fields.get(field) or default for fields in self._by_category.values()]
+        fallback: Texts = pa.scalar(default, _TEXT)
         if categories is not None and any(one != default for one in of_categories):
-            fallback: Any = pa.array([default, *of_categories], _TEXT).take(categories)
-        else:
-            fallback = pa.scalar(default, _TEXT)
-        if cells is None:  # only categories have the field
-            is_same = isinstance(fallback, pa.Scalar) and categories is not None
-            return pa.repeat(fallback, len(categories or ())) if is_same else fallback
-        if default is None and isinstance(fallback, pa.Scalar):
-            return cells
-        return pc.coalesce(cells, fallback)
+            fallback = pa.array([default, *of_categories], _TEXT).take(categories)
+        if cells is None or cells.null_count == len(cells):
+            return fallback
+        is_nothing = isinstance(fallback, pa.Scalar) and not fallback.is_valid
+        return cells if is_nothing or not cells.null_count else pc.coalesce(cells, fallback)
+
+
+def _schema(*texts: str) -> pa.Schema:
+    names = ("name", "content", *texts)
+    return pa.schema([pa.field("line", pa.int64()), *(pa.field(name, _TEXT) for name in names)])
+
+
+def _array(texts: Texts, size: int) -> pa.Array:
+    return pa.repeat(texts, size) if isinstance(texts, pa.Scalar) else texts
+
+
+def _without_urls(texts: Texts) -> Texts:
+    """No text if all are URLs; otherwise the texts."""
+    is_url = pc.fill_null(pc.starts_with(texts, "http"), True)
+    found = is_url if isinstance(is_url, pa.Scalar) else pc.all(is_url)
+    return pa.scalar(None, _TEXT) if found.as_py() else texts
+
+
+def _joined(parts: Sequence[Texts], size: int) -> pa.Array:
+    """One text of several. Different parts make a different text, and equal ones an equal text."""
+    joined = _join(parts, size)
+    offsets, data = joined.buffers()[1:]
+    characters = np.frombuffer(data, np.uint8)[: np.frombuffer(offsets, np.int32)[size]]
+    separators = np.count_nonzero(characters == ord(_SEPARATOR))
+    if separators > size * (len(parts) - 1) or (characters == ord(_ESCAPE)).any():
+        return _join([_escaped(one) for one in parts], size)
+    return joined
+
+
+def _join(parts: Sequence[Texts], size: int) -> pa.Array:
+    return _array(
+        pc.binary_join_element_wise(*parts, _SEPARATOR, null_handling="replace", null_replacement=""), size
+    )
+
+
+def _escaped(texts: Texts) -> Texts:
+    texts = pc.replace_substring(texts, _ESCAPE, f"{_ESCAPE}0")
+    return pc.replace_substring(texts, _SEPARATOR, f"{_ESCAPE}1")

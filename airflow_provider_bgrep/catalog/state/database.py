@@ -29,11 +29,14 @@ def engine() -> Iterator[duckdb.DuckDBPyConnection]:
         yield db
 
 
-def rows_of(local: str) -> str:
-    """The SQL that reads a local Parquet file, whatever characters its path has."""
+def rows_of(local: str, *, numbered: bool = False) -> str:
+    """The SQL that reads a local Parquet file, whatever characters its path has.
+
+    :param numbered: whether rows have a column ``file_row_number``.
+    """
     # DuckDB takes '*' for a pattern and a folder 'name=x' for a column.
     plain = "".join(f"[{c}]" if c in "*?[" else c for c in local)
-    return f"read_parquet({quoted(plain)}, hive_partitioning = false)"
+    return f"read_parquet({quoted(plain)}, hive_partitioning = false, file_row_number = {numbered})"
 
 
 def quoted(text: str) -> str:

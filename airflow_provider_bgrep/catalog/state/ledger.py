@@ -3,8 +3,14 @@
 
 A plan acquires its lease before it reads anything. A shard writes its intent to submit, then checks that its
 plan still has the lease. So of two runs that meet, either the later one sees what the earlier one intends, or
-the earlier one submits nothing more. Of two plan tasks that run at once, the one with the later lease waits.
-A plan is closed before it is committed, and its journals are read after that.
+the earlier one submits nothing more. A plan is closed before it is committed, and its journals are read after
+that.
+
+A plan gets its number, and with it its id, in the commit that gives it the lease. This is the ledger's
+sequence, and what *earlier* and *later* mean everywhere: no order depends on the clocks of several machines.
+
+Of two plan tasks that run at once, the one with the later lease waits: see :meth:`Ledger.wait_for_planners`.
+A plan task shows that it is alive by a counter, which the one that waits watches. It never compares clocks.
 
 Nothing is ever removed from the ledger. A segment is known by its checksum. Segments or metadata that are
 lost or damaged are rebuilt from the files of every plan, and from all segments that are intact: see
@@ -14,11 +20,16 @@ lost or damaged are rebuilt from the files of every plan, and from all segments 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
+import secrets
+import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from airflow_provider_bgrep.catalog.model.plan import may_submit, new_plan_id, number_of
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
 from airflow_provider_bgrep.catalog.state import ledger_segments as segments
 from airflow_provider_bgrep.catalog.state.database import engine
@@ -28,20 +39,41 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     LedgerMetadataLog,
     PlanLease,
 )
-from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader, create_view, drop_committed
+from airflow_provider_bgrep.catalog.state.ledger_reader import (
+    LedgerReader,
+    PlanInProgressError,
+    create_view,
+    drop_committed,
+)
 from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
-from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.storage import names_in
+from airflow_provider_bgrep.catalog.state.progress import UNSURE
+from airflow_provider_bgrep.catalog.state.recovery import plan_entries
+from airflow_provider_bgrep.client import sleep
+from airflow_provider_bgrep.storage import get_bytes, names_in, put_bytes, remove, size_of
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 
 COMPACT_ABOVE: Final = 16
 """A commit that leaves more segments than this merges them into one."""
 
 _NAMES: Final = tuple(column.name for column in ENTRY)
-_UNSURE: Final = frozenset(outcome.value for outcome in (Outcome.PENDING, Outcome.UNKNOWN))
+
+RENEW_SECONDS: Final = 20.0
+"""Seconds between two renewals of a plan that is being made."""
+
+ABANDONED_SECONDS: Final = 60.0
+"""A plan that is being made, and was not renewed for these seconds, is closed."""
+
+MOST_WAIT_SECONDS: Final = 240.0
+"""How long a plan task waits for others."""
+
+_POLL_SECONDS: Final = 5.0
+_SHOWN: Final = 10
+"""Plans that a message names."""
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -60,48 +92,181 @@ class Ledger:
 
     # --- leases -----------------------------------------------------------------------------------
 
-    def acquire_lease(self, lease: PlanLease, now: float) -> LedgerMetadata:
-        """Let a plan submit. An earlier plan of the same DAG run, and plans whose lease expired, are closed.
+    def acquire_lease(self, dag_id: str, run_id: str, now: float) -> PlanLease:
+        """Give a DAG run's new plan a number and a lease. Nothing may be submitted until :meth:`activate`.
+
+        An earlier plan of the same DAG run, and plans whose lease expired, are closed.
 
         :param now: wall clock in seconds.
         :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
         :raises BgRepConflictError: if other runs committed first in every attempt.
         """
+        token = secrets.token_hex(4)
 
         def change(metadata: LedgerMetadata) -> LedgerMetadata:
-            others = [one for one in metadata.leases if one.plan_id != lease.plan_id]
-            # An expired lease is removed, because the clock of a shard's worker may be behind ours.
-            closed = [
-                one
-                for one in others
-                if (one.dag_id, one.run_id) == (lease.dag_id, lease.run_id) or one.until <= now
-            ]
-            return replace(
-                metadata,
-                leases=(*(one for one in others if one not in closed), lease),
-                closed_plans=(*metadata.closed_plans, *(one.plan_id for one in closed)),
-                latest_leased=max(metadata.latest_leased, lease.plan_id),
-            )
+            if _lease_of(metadata, token) is not None:
+                return metadata  # the store created the file, and failed to say so
+            plan_id = new_plan_id(number_of(metadata.latest_leased) + 1, now, token)
+            over = {
+                one.plan_id
+                for one in metadata.leases
+                if (one.dag_id, one.run_id) == (dag_id, run_id) or (one.planned and one.until <= now)
+            }
+            closed = _close(metadata, over)
+            leases = (*closed.leases, PlanLease(plan_id, run_id, dag_id))
+            return replace(closed, leases=leases, latest_leased=plan_id)
 
-        return self._commit(change)
+        lease = _lease_of(self._commit(change), token)
+        if lease is None:
+            raise PlanInProgressError(f"Another plan task of run {run_id} (DAG {dag_id}) has started since.")
+        return lease
+
+    def activate(self, plan_id: str, until: float) -> None:
+        """Let a plan submit that is written now.
+
+        :param until: when the lease expires, wall clock in seconds.
+        :raises PlanInProgressError: if another run has closed the plan while it was made. A retry makes
+            another plan.
+        """
+
+        def change(now: LedgerMetadata) -> LedgerMetadata:
+            if now.lease(plan_id) is None:
+                raise PlanInProgressError(
+                    f"Plan {plan_id} was closed by another run while it was being made. Nothing was "
+                    "submitted. Retry the plan task."
+                )
+            active = (
+                replace(one, planned=True, until=until) if one.plan_id == plan_id and not one.planned else one
+                for one in now.leases
+            )
+            return replace(now, leases=tuple(active))
+
+        self._metadata.commit(change)
+        self._forget_renewals(plan_id)
 
     def release_lease(self, plan_id: str) -> None:
         """Give back the lease of a plan that has submitted nothing."""
         self._metadata.commit(lambda now: replace(now, leases=_without(now.leases, {plan_id})))
+        self._forget_renewals(plan_id)
 
-    def close(self, plan_id: str) -> None:
+    def close(self, plan_id: str) -> LedgerMetadata:
         """End the lease of a plan, so that its journals can be read for the last time.
+
+        What it did not submit is free for the next plan at once; what is pending, the next plan collects.
 
         :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
         """
+        return self._commit(lambda now: _close(now, {plan_id}))
 
-        def change(now: LedgerMetadata) -> LedgerMetadata:
-            if all(lease.plan_id != plan_id for lease in now.leases):
-                return now
-            leases = _without(now.leases, {plan_id})
-            return replace(now, leases=leases, closed_plans=(*now.closed_plans, plan_id))
+    def reopen(self, plan_id: str, now: float | None = None) -> bool:
+        """Give a plan its lease back, so that a task of its run that was cleared can submit what is left.
 
-        self._commit(change)
+        This is allowed while no later plan was ever leased: a later one may have submitted the same rows.
+
+        :param now: wall clock in seconds; the current time if not given.
+        :return: whether the plan may submit.
+        :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
+        """
+        store = PlanStore(self._paths, plan_id)
+        plan = store.find_plan()
+        if plan is None or store.cancelled_reason or not may_submit(plan_id):
+            return False
+        until = (time.time() if now is None else now) + store.config.valid_for
+
+        def change(metadata: LedgerMetadata) -> LedgerMetadata:
+            if metadata.latest_leased != plan_id or metadata.lease(plan_id) is not None:
+                return metadata
+            lease = PlanLease(plan_id, plan.run_id, plan.dag_id, until, planned=True)
+            closed = tuple(one for one in metadata.closed_plans if one != plan_id)
+            return replace(
+                metadata,
+                leases=(*metadata.leases, lease),
+                closed_plans=closed,
+                reopened=plan_id,
+                reopens=metadata.reopens + 1,
+            )
+
+        lease = self._commit(change).lease(plan_id)
+        return lease is not None and lease.planned
+
+    # --- plan tasks that run at once ---------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def renewing(self, plan_id: str, every: float = RENEW_SECONDS) -> Iterator[None]:
+        """As long as the context lasts, other plan tasks see that this one is alive.
+
+        :param every: seconds between two renewals.
+        """
+        ended = threading.Event()
+
+        def renew() -> None:
+            for count in itertools.count(1):
+                if ended.wait(every):
+                    return
+                with contextlib.suppress(Exception):  # the next renewal may succeed
+                    put_bytes(b"%d" % count, self._renewals(plan_id))
+
+        thread = threading.Thread(target=renew, name=f"renew-{plan_id}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join(_POLL_SECONDS)
+
+    def wait_for_planners(self, own: str) -> None:
+        """Wait until no plan is being made that acquired its lease before ours.
+
+        A plan whose counter stands still for :data:`ABANDONED_SECONDS` is closed: its task has died. Seconds
+        are those that this process waits, so that no clock is compared with another one.
+
+        :param own: the plan that waits.
+        :raises PlanInProgressError: if another plan is still being made after :data:`MOST_WAIT_SECONDS`.
+        """
+        seen: dict[str, tuple[bytes | None, float]] = {}
+        waited = 0.0
+        while others := self._planning_before(own):
+            for lease in others:
+                count = get_bytes(self._renewals(lease.plan_id))
+                if lease.plan_id not in seen or seen[lease.plan_id][0] != count:
+                    seen[lease.plan_id] = (count, waited)
+                elif waited - seen[lease.plan_id][1] >= ABANDONED_SECONDS:
+                    self._abandon(lease)
+            if waited >= MOST_WAIT_SECONDS:
+                raise PlanInProgressError(
+                    f"Run {others[0].run_id} of DAG {others[0].dag_id} is making its plan for "
+                    f"{self._paths.destination}. Retry when it has finished."
+                )
+            sleep(_POLL_SECONDS)
+            waited += _POLL_SECONDS
+
+    def _planning_before(self, own: str) -> list[PlanLease]:
+        before = itertools.takewhile(lambda one: one.plan_id != own, self._leases())
+        return [one for one in before if not one.planned]
+
+    def _leases(self) -> tuple[PlanLease, ...]:
+        return (self._metadata.latest() or LedgerMetadata()).leases
+
+    def _abandon(self, lease: PlanLease) -> None:
+        _log.warning(
+            "Closed plan %s of run %s (DAG %s): its plan task has died.",
+            lease.plan_id,
+            lease.run_id,
+            lease.dag_id,
+        )
+        # Not if it has become active since.
+        self._metadata.commit(
+            lambda now: replace(now, leases=tuple(one for one in now.leases if one != lease))
+        )
+        self._forget_renewals(lease.plan_id)
+
+    def _renewals(self, plan_id: str) -> ObjectStoragePath:
+        return self._paths.ledger / f"renewals-{plan_id}"
+
+    def _forget_renewals(self, plan_id: str) -> None:
+        with contextlib.suppress(Exception):  # a file that is left behind does no harm
+            if size_of(self._renewals(plan_id)) is not None:
+                remove(self._renewals(plan_id))
 
     # --- entries ----------------------------------------------------------------------------------
 
@@ -117,26 +282,41 @@ class Ledger:
         :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
         :raises BgRepConflictError: if other runs committed first in every attempt.
         """
-        if not keep_open:
-            self.close(plan_id)
-        plan = PlanStore(self._paths, plan_id).find_plan()
+        before = self._commit(lambda now: now) if keep_open else self.close(plan_id)
+        store = PlanStore(self._paths, plan_id)
+        plan = store.find_plan()
         merged_plans = [one for one in (plan.merged_plans if plan else ()) if one != plan_id]
-        rows = [*self._uncommitted(merged_plans), *entries]
+        for one in merged_plans:
+            if one in before.uncommitted_plans:
+                self.reader.written_plan(one)  # raises if what it submitted is not known
+        rows = [*self._uncommitted(merged_plans), *self._reopened(store, before), *entries]
         name = segments.write(rows, self._paths.ledger, f"segment-{plan_id}") if rows else ""
+        numbers = {number_of(plan_id), *map(number_of, merged_plans)} - {0}
 
         def change(now: LedgerMetadata) -> LedgerMetadata:
-            committed = set(merged_plans) if keep_open else {*merged_plans, plan_id}
-            is_new = name and name not in now.segments
+            # A plan that was opened again meanwhile may submit more, which is not among the entries.
+            is_open = keep_open or (now.reopened == plan_id and now.reopens != before.reopens)
+            committed = set(merged_plans) if is_open else {*merged_plans, plan_id}
+            if name and name not in now.segments:
+                now = now.with_segments({**now.plans_by_segment, name: numbers})
             return replace(
                 now,
-                segments=(*now.segments, name) if is_new else now.segments,
-                first_committed=min(now.first_committed or plan_id, plan_id),
                 leases=_without(now.leases, committed),
                 closed_plans=tuple(one for one in now.closed_plans if one not in committed),
             )
 
         metadata = self._commit(change)
         return self.compact() if len(metadata.segments) > COMPACT_ABOVE else metadata
+
+    @staticmethod
+    def _reopened(store: PlanStore, closed: LedgerMetadata) -> Iterator[Mapping[str, Any]]:
+        """The entries of a plan that was once opened again: the caller may have read them before that.
+
+        :param closed: the metadata after the plan was closed.
+        """
+        if closed.reopened == store.plan_id:
+            for entries in plan_entries(store):
+                yield from entries
 
     def _commit(self, change: Callable[[LedgerMetadata], LedgerMetadata]) -> LedgerMetadata:
         # Metadata that was lost must not be taken for metadata that never existed.
@@ -169,8 +349,9 @@ class Ledger:
 
         def change(now: LedgerMetadata) -> LedgerMetadata:
             if not merged <= set(now.segments):
-                return now  # another run has compacted the segments
-            return replace(now, segments=(name, *(one for one in now.segments if one not in merged)))
+                return now  # another run compacted
+            others = {one: plans for one, plans in now.plans_by_segment.items() if one not in merged}
+            return now.with_segments({name: now.plans_in(merged), **others})
 
         return self._metadata.commit(change)
 
@@ -195,25 +376,25 @@ class Ledger:
         number = self._metadata.latest_number()
         now, plans, unsure = self._readable(number), self.reader.plans(), list[str]()
         with contextlib.ExitStack() as stack, engine() as db:
-            intact = dict(self._intact(stack))
+            intact = dict(self._intact(stack, now))
             self._check_recoverable(now, intact, plans)
             create_view(db, list(intact.values()))
-            for seq, plan_id in enumerate(plans, len(intact)):
+            # Before the segments: of what the checks found, a segment knows whether it was published.
+            for seq, plan_id in enumerate(plans, -len(plans)):
                 for entries in self.reader.plan_entries(plan_id):
                     segments.insert(db, entries, seq)
-                    if any(entry["outcome"] in _UNSURE for entry in entries):
+                    if any(entry["outcome"] in UNSURE for entry in entries):
                         unsure.append(plan_id)
             is_empty = db.execute("SELECT count(*) FROM entries").fetchone() == (0,)
             name = "" if is_empty else segments.merge(db, self._paths.ledger, "compacted-rebuilt")
         latest = max(plans, default="")
+        numbers = {number_of(plan_id) for plan_id in plans}
         if now is None or latest > now.latest_leased:
             # Which plans had a lease is not known, so none has. The answers to their submits may still come.
-            now = LedgerMetadata(
-                closed_plans=tuple(dict.fromkeys(unsure)),
-                first_committed=min(plans, default=""),
-                latest_leased=latest,
-            )
-        rebuilt = replace(now, segments=(name,) if name else ())
+            now = LedgerMetadata(closed_plans=tuple(dict.fromkeys(unsure)), latest_leased=latest)
+        else:
+            numbers |= now.plans_in(now.segments)
+        rebuilt = now.with_segments({name: numbers} if name else {})
         # The next number after the one that was read: if another run committed since, its commit must stay.
         if not self._metadata.create(rebuilt, number + 1):
             return self.reader.metadata()
@@ -228,29 +409,54 @@ class Ledger:
     def _check_recoverable(
         self, now: LedgerMetadata | None, intact: Collection[str], plans: Sequence[str]
     ) -> None:
-        """Check that the files of the plans in each lost segment may still exist."""
+        """Check that the files of every plan exist whose entries were in a lost segment."""
         lost = [name for name in (now.segments if now else ()) if name not in intact]
+        if now is None or not lost:
+            return
+        needed = now.plans_in(lost)
         # A folder without a header is what an interrupted cleanup has left of a plan.
-        is_early = any(
-            now and one <= now.first_committed and PlanStore(self._paths, one).find_plan() for one in plans
-        )
-        if now and lost and not is_early:
+        found = {number_of(one) for one in plans if number_of(one) in needed and self._is_known(one)}
+        if gone := sorted(needed - found):
+            numbers = ", ".join(map(str, gone[:_SHOWN]))
             raise DamagedLedgerError(
-                f"{', '.join(lost)} in {self._paths.ledger} cannot be rebuilt: the files of plan "
-                f"{now.first_committed}, and possibly of later plans, are no longer in {self._paths.plans}. "
-                "Restore them or the segment from a backup. To continue without them, delete all metadata "
-                f"files in {self._paths.ledger}: rows that were recorded only in the lost segment are then "
-                "submitted and billed again."
+                f"{', '.join(lost)} in {self._paths.ledger} cannot be rebuilt: the files of {len(gone)} "
+                f"plans (with the numbers {numbers}{' …' if len(gone) > _SHOWN else ''}) are no longer in "
+                f"{self._paths.plans}. Restore them or the segment from a backup. To go on without them, "
+                f"remove every metadata file from {self._paths.ledger}: what only the lost segment knew is "
+                "then submitted and billed again."
             )
 
-    def _intact(self, stack: contextlib.ExitStack) -> Iterator[tuple[str, str]]:
-        """The segments that can be read, whether they count or not: their names, and local files."""
+    def _is_known(self, plan_id: str) -> bool:
+        store = PlanStore(self._paths, plan_id)
+        return store.find_plan() is not None or store.is_given_up
+
+    def _intact(self, stack: contextlib.ExitStack, now: LedgerMetadata | None) -> Iterator[tuple[str, str]]:
+        """The segments that can be read, whether they count or not: their names, and local files.
+
+        They are in the ledger's sequence: those that count as the metadata lists them, after the others. The
+        name of a segment begins with the number of its plan, which is its place while no metadata is left.
+        """
+        places = {name: place for place, name in enumerate(now.segments if now else ())}
         folders = (self._paths.ledger_copy, self._paths.ledger)
-        listed = [(name, one) for one in folders for name in names_in(one)]
-        for name, folder in sorted(listed, key=lambda found: found[0]):
+        listed = [(places.get(name, -1), name, one) for one in folders for name in names_in(one)]
+        for _, name, folder in sorted(listed, key=lambda found: found[:2]):
             if name.endswith(".parquet"):
                 with contextlib.suppress(DamagedLedgerError, FileNotFoundError):
                     yield name, stack.enter_context(segments.opened(folder, name))
+
+
+def _lease_of(metadata: LedgerMetadata, token: str) -> PlanLease | None:
+    return next((one for one in metadata.leases if one.plan_id.endswith(token)), None)
+
+
+def _close(metadata: LedgerMetadata, plans: Collection[str]) -> LedgerMetadata:
+    """The metadata without the leases of some plans. One that was still being made has submitted nothing."""
+    closed = (one.plan_id for one in metadata.leases if one.plan_id in plans and one.planned)
+    return replace(
+        metadata,
+        leases=_without(metadata.leases, plans),
+        closed_plans=tuple(dict.fromkeys((*metadata.closed_plans, *closed))),
+    )
 
 
 def _without(leases: Iterable[PlanLease], plans: Collection[str]) -> tuple[PlanLease, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,16 +52,21 @@ def check_version(what: object, version: object, ours: int) -> None:
 class PlanLease:
     """A plan's permission to submit image tasks.
 
+    A lease is acquired in the state *planning*: nothing may be submitted yet. It becomes active when the plan
+    is written.
+
     :param plan_id: the plan.
     :param run_id: the DAG run that the plan was made for.
     :param dag_id: its DAG.
-    :param until: when the lease expires, wall clock in seconds.
+    :param until: when an active lease expires, wall clock in seconds; 0 while the plan is being made.
+    :param planned: whether the plan is written: whether the lease is active.
     """
 
     plan_id: str
     run_id: str
     dag_id: str
-    until: float
+    until: float = 0.0
+    planned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +75,51 @@ class LedgerMetadata:
 
     :param number: the version's number; 0 before the first commit.
     :param segments: file names of the segments that count, oldest first.
-    :param leases: leases of the plans that may submit.
+    :param leases: leases of the plans that may submit, or are being made.
     :param closed_plans: plans that may not submit any more, and whose submits are in no segment yet.
-    :param first_committed: the first plan that was committed. Lost segments can be rebuilt only while its
-        files, or those of an earlier plan, exist.
-    :param latest_leased: the last plan that acquired a lease. The folder of a later plan means that metadata
-        was lost.
+    :param segment_plans: for each segment, the numbers of the plans whose entries are in it. A lost segment
+        can be rebuilt only while the files of all of them exist.
+    :param reopened: the plan that got its lease back last; ``''`` if none ever did.
+    :param reopens: how often plans got their lease back.
+    :param latest_leased: the last plan that acquired a lease; its number is the ledger's sequence. The folder
+        of a later plan means that metadata was lost.
     """
 
     number: int = 0
     segments: tuple[str, ...] = ()
     leases: tuple[PlanLease, ...] = ()
     closed_plans: tuple[str, ...] = ()
-    first_committed: str = ""
+    segment_plans: tuple[tuple[int, ...], ...] = ()
     latest_leased: str = ""
+    reopened: str = ""
+    reopens: int = 0
 
     @property
     def uncommitted_plans(self) -> tuple[str, ...]:
-        """Plans with submits that may be in no segment yet, oldest first."""
-        return tuple(sorted({*self.closed_plans, *(lease.plan_id for lease in self.leases)}))
+        """Plans with submits that may be in no segment yet, oldest first; none that is being made."""
+        return tuple(sorted({*self.closed_plans, *(one.plan_id for one in self.leases if one.planned)}))
+
+    def lease(self, plan_id: str) -> PlanLease | None:
+        """The lease of a plan; ``None`` if it has none."""
+        return next((one for one in self.leases if one.plan_id == plan_id), None)
+
+    def plans_in(self, segments: Collection[str]) -> set[int]:
+        """The numbers of the plans whose entries are in some segments."""
+        found = zip(self.segments, self.segment_plans, strict=True)
+        return {number for name, numbers in found if name in segments for number in numbers}
+
+    def with_segments(self, segments: Mapping[str, Collection[int]]) -> LedgerMetadata:
+        """The metadata with other segments.
+
+        :param segments: for each, oldest first, the numbers of the plans whose entries are in it.
+        """
+        numbers = tuple(tuple(sorted(one)) for one in segments.values())
+        return replace(self, segments=tuple(segments), segment_plans=numbers)
+
+    @property
+    def plans_by_segment(self) -> dict[str, tuple[int, ...]]:
+        """For each segment, oldest first, the numbers of the plans whose entries are in it."""
+        return dict(zip(self.segments, self.segment_plans, strict=True))
 
 
 class LedgerMetadataLog:
@@ -187,13 +218,17 @@ def _decode(data: bytes, number: int, path: ObjectStoragePath) -> LedgerMetadata
         check_version(path, value["version"], VERSION)
         if value["version"] != VERSION:
             raise ValueError(f"format version {value['version']}, expected {VERSION}")
+        if len(value["segments"]) != len(value["segment_plans"]):
+            raise ValueError("expected the plans of each segment")
         return LedgerMetadata(
             number,
             tuple(value["segments"]),
             tuple(PlanLease(**plan) for plan in value["leases"]),
             tuple(value["closed_plans"]),
-            str(value["first_committed"]),
+            tuple(tuple(map(int, one)) for one in value["segment_plans"]),
             str(value["latest_leased"]),
+            str(value["reopened"]),
+            int(value["reopens"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedLedgerError(f"{path} cannot be read: {error}") from None

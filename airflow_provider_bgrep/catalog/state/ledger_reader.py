@@ -6,15 +6,17 @@ segments (Parquet, one for each committed plan) and metadata that says which of 
 submitted and did not commit yet is read from the plan's own files, so that no reader waits for a task that
 may never run.
 
-Of several entries about one submit, one with images counts, otherwise the latest.
+Several entries may describe one purchase: :mod:`~.progress` says which of them counts.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pyarrow as pa
 
@@ -28,11 +30,20 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     LedgerMetadataLog,
     PlanLease,
 )
-from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS, SUBMIT, insert, opened
+from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS, insert, opened
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
-from airflow_provider_bgrep.catalog.state.recovery import accepted_submits, plan_entries
+from airflow_provider_bgrep.catalog.state.progress import (
+    COLLECTED,
+    PROGRESS,
+    PURCHASE,
+    UNSURE,
+    WITH_IMAGES,
+    in_sql,
+    merged,
+)
+from airflow_provider_bgrep.catalog.state.recovery import accepted_submits, plan_entries, shard_entries
 from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
-from airflow_provider_bgrep.generation.outcomes import Outcome
+from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.storage import local_copy, names_in, size_of
 
 if TYPE_CHECKING:
@@ -40,16 +51,13 @@ if TYPE_CHECKING:
 
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
     from airflow_provider_bgrep.catalog.model.rows import LedgerEntry
-    from airflow_provider_bgrep.journal.records import SubmitRecord
 
-_SUBMITTED_STATES: Final = ", ".join(f"'{state.value}'" for state in TO_SUBMIT)
-_SUBMIT: Final = ", ".join(SUBMIT)
+_SUBMITTED_STATES: Final = in_sql(state.value for state in TO_SUBMIT)
+_log = logging.getLogger(__name__)
 _ATTEMPTS: Final = 5
 """How often the ledger is read while other runs commit, and remove segments and plans, meanwhile."""
 
-_DONE: Final = frozenset(
-    outcome.value for outcome in (Outcome.GENERATED, Outcome.PARTIAL, Outcome.PENDING, Outcome.EXPIRED)
-)
+_DONE: Final = WITH_IMAGES | COLLECTED
 """Outcomes after which a plan does not submit the row again. After others, it may: the row stays locked."""
 
 
@@ -69,7 +77,7 @@ class LedgerSnapshot:
     """What the ledger says beside its entries.
 
     :param outstanding_jobs: submits whose jobs are to be collected.
-    :param closed_plans: plans that submit nothing more, and whose submits are in no segment yet.
+    :param closed_plans: plans that submit nothing more, and whose files know more than the segments.
     """
 
     outstanding_jobs: tuple[SubmitRecord, ...]
@@ -87,12 +95,13 @@ class LedgerReader:
         self._metadata: MetadataSource = LedgerMetadataLog(paths.ledger)
 
     def has_lease(self, plan_id: str) -> bool:
-        """Whether a plan may submit.
+        """Whether a plan may submit. No clock decides that: who replaces a plan takes its lease away.
 
         :raises DamagedLedgerError: if the metadata cannot be read.
         """
         metadata = self._metadata.latest()
-        return metadata is not None and any(lease.plan_id == plan_id for lease in metadata.leases)
+        lease = None if metadata is None else metadata.lease(plan_id)
+        return lease is not None and lease.planned
 
     def plans(self) -> list[str]:
         """The plans that have a folder, oldest first."""
@@ -121,10 +130,11 @@ class LedgerReader:
 
     @contextlib.contextmanager
     def snapshot(self, db: duckdb.DuckDBPyConnection, *, own: str, now: float) -> Iterator[LedgerSnapshot]:
-        """For as long as the context lasts, ``db`` has the tables ``entries`` and ``locked``.
+        """For as long as the context lasts, ``db`` has the tables ``entries``, ``locked`` and ``active``.
 
-        ``entries`` has the columns of :data:`~.schema.ENTRY` and ``seq``, higher is later; ``locked``
-        (``name, plan_id, run_id``) has the rows that another run may submit.
+        ``entries`` has the columns of :data:`~.schema.ENTRY` and ``seq``, the ledger's sequence: higher is
+        later. ``locked`` (``name, plan_id, run_id``) has the rows that another run may submit; ``active``
+        (``plan_id``) has the plans that may submit.
 
         :param own: the plan that reads.
         :param now: wall clock in seconds.
@@ -158,11 +168,37 @@ class LedgerReader:
     def _read_plans(
         self, db: duckdb.DuckDBPyConnection, metadata: LedgerMetadata, own: str, now: float
     ) -> LedgerSnapshot:
-        self._read_uncommitted(db, metadata, own, now)
-        active = {lease.plan_id for lease in metadata.leases if lease.until > now}
+        active = {one.plan_id for one in metadata.leases if one.planned and one.until > now} - {own}
+        self._check_planning(metadata, own)
         uncommitted = [plan_id for plan_id in metadata.uncommitted_plans if plan_id != own]
-        closed = tuple(plan_id for plan_id in uncommitted if plan_id not in active)
-        return LedgerSnapshot(tuple(self._outstanding_jobs(db, uncommitted)), closed)
+        unsure = self._unsure_shards(db)
+        sources = sorted({*uncommitted, *unsure} - {own})
+        for seq, plan_id in enumerate(sources, len(metadata.segments)):
+            if plan_id in uncommitted:
+                self._insert_plan(db, plan_id, seq)
+            else:
+                self._insert_shards(db, plan_id, unsure[plan_id], seq)
+        self._lock(db, [one for one in metadata.leases if one.plan_id in active])
+        drop_committed(db, len(metadata.segments))
+        found = db.execute("SELECT DISTINCT seq FROM recovered").fetchall()
+        knowing = {sources[seq - len(metadata.segments)] for (seq,) in found}
+        closed = tuple(one for one in sources if one not in active and (one in uncommitted or one in knowing))
+        return LedgerSnapshot(tuple(self._outstanding_jobs(db, sources)), closed)
+
+    def _check_planning(self, metadata: LedgerMetadata, own: str) -> None:
+        """Check that no other plan is being made that acquired its lease first.
+
+        Plans that acquired theirs later wait for this one, or see what it will submit. Who has no lease
+        submits nothing, and need not wait.
+        """
+        for lease in metadata.leases if metadata.lease(own) is not None else ():
+            if lease.plan_id == own:
+                return
+            if not lease.planned:
+                raise PlanInProgressError(
+                    f"Run {lease.run_id} of DAG {lease.dag_id} is making its plan for "
+                    f"{self._paths.destination}. Retry when it has finished."
+                )
 
     def _has_committed_since(self, metadata: LedgerMetadata) -> bool:
         """Whether another run has committed a plan since: it may have deleted files that were to be read."""
@@ -199,63 +235,144 @@ class LedgerReader:
         """Entries of a plan, shard by shard; none of a plan that was never finished."""
         return plan_entries(PlanStore(self._paths, plan_id))
 
-    def _read_uncommitted(
-        self, db: duckdb.DuckDBPyConnection, metadata: LedgerMetadata, own: str, now: float
-    ) -> None:
-        db.execute("CREATE OR REPLACE TABLE locked (name VARCHAR, plan_id VARCHAR, run_id VARCHAR)")
-        leases = {lease.plan_id: lease for lease in metadata.leases}
-        # Plans that acquired their lease after ours wait for us, or see what we will submit.
-        later = {*list(leases)[list(leases).index(own) :]} if own in leases else set()
-        for seq, plan_id in enumerate(metadata.uncommitted_plans, len(metadata.segments)):
-            if plan_id == own:
-                continue
-            done: list[str] = []
-            for entries in self.plan_entries(plan_id):
-                insert(db, entries, seq)
-                done += [entry["name"] for entry in entries if entry["outcome"] in _DONE]
-            lease = leases.get(plan_id)
-            if lease is not None and lease.until > now:
-                self._lock(db, lease, done, is_later=plan_id in later)
-        drop_committed(db, len(metadata.segments))
+    def written_plan(self, plan_id: str) -> PlanStore | None:
+        """The files of a plan that was written; ``None`` if a person has given it up.
 
-    def _lock(
-        self, db: duckdb.DuckDBPyConnection, lease: PlanLease, done: Sequence[str], *, is_later: bool
+        :raises BgRepStateError: if its header is missing or damaged: what it submitted is not known.
+        """
+        store = PlanStore(self._paths, plan_id)
+        if store.find_plan() is not None:
+            return store
+        if store.is_given_up:
+            return None
+        raise BgRepStateError(
+            f"{store.files.header} and its copy cannot be found, and the ledger does not have yet what plan "
+            f"{plan_id} submitted. Nothing is submitted until it is known. Restore the plan's folder from a "
+            f"backup. If there is none, create an empty file {store.files.given_up}: what only this plan "
+            "knew is then submitted and billed again."
+        )
+
+    def _insert_plan(self, db: duckdb.DuckDBPyConnection, plan_id: str, seq: int) -> None:
+        store = self.written_plan(plan_id)
+        if store is not None:
+            for entries in plan_entries(store):
+                insert(db, entries, seq)
+
+    def _insert_shards(
+        self, db: duckdb.DuckDBPyConnection, plan_id: str, shards: Iterable[int], seq: int
     ) -> None:
-        """Fill ``locked`` with the rows that a plan may still submit."""
-        store = PlanStore(self._paths, lease.plan_id)
-        if store.find_plan() is None:
-            if is_later:
-                return
-            raise PlanInProgressError(
-                f"The plan task of run {lease.run_id} of DAG {lease.dag_id} is running for "
-                f"{self._paths.destination}. Retry when it has finished. If it was killed, clear it, or "
-                "wait until its lease expires."
-            )
-        with local_copy(store.files.work_items) as local:
-            db.register("done", pa.table({"name": pa.array(done, pa.string())}))
-            db.execute(
-                f"INSERT INTO locked SELECT name, ?, ? FROM {rows_of(local)} ANTI JOIN done "
-                f"USING (name) WHERE state IN ({_SUBMITTED_STATES})",
-                [lease.plan_id, lease.run_id],
-            )
-            db.unregister("done")
+        """Read some shards of a committed plan again, if its files still exist: an answer may have come."""
+        store = PlanStore(self._paths, plan_id)
+        try:
+            plan = store.find_plan()
+            for shard in sorted(shards) if plan is not None else ():
+                if plan is not None and shard < plan.shards:
+                    insert(db, shard_entries(store, shard), seq)
+        except BgRepStateError as error:
+            # The ledger has its submits. Rows whose outcome is unknown stay as they are.
+            _log.warning("Plan %s cannot be read again: %s", plan_id, error)
+
+    def _unsure_shards(self, db: duckdb.DuckDBPyConnection) -> dict[str, set[int]]:
+        """The shards, by plan, with purchases of which more may be known now than the segments have."""
+        found: dict[str, set[int]] = {}
+        for plan_id, shard in self._purchases(db, UNSURE, "DISTINCT plan_id, shard"):
+            if shard is not None and may_submit(plan_id):
+                found.setdefault(plan_id, set()).add(shard)
+        return found
+
+    @staticmethod
+    def _purchases(
+        db: duckdb.DuckDBPyConnection, outcomes: Collection[str], columns: str
+    ) -> list[tuple[Any, ...]]:
+        """Purchases with some outcomes."""
+        listed = f"outcome IN {in_sql(outcomes)}"
+        # In most runs there are none, and this reads one column only.
+        if db.execute(f"SELECT count(*) FROM entries WHERE {listed}").fetchall() == [(0,)]:
+            return []
+        records = (
+            "SELECT name, nonce, result_key, outcome, attempts, plan_id, shard, seq FROM entries "
+            f"WHERE name IN (SELECT name FROM entries WHERE {listed})"
+        )
+        return db.execute(f"SELECT {columns} FROM ({merged(records)}) WHERE {listed}").fetchall()
+
+    def _lock(self, db: duckdb.DuckDBPyConnection, leases: Sequence[PlanLease]) -> None:
+        """Fill ``locked`` with the rows that active plans may still submit."""
+        db.execute("CREATE OR REPLACE TABLE locked (name VARCHAR, plan_id VARCHAR, run_id VARCHAR)")
+        db.execute("CREATE OR REPLACE TABLE active (plan_id VARCHAR)")
+        for lease in leases:
+            db.execute("INSERT INTO active VALUES (?)", [lease.plan_id])
+            store = self.written_plan(lease.plan_id)
+            if store is None:
+                continue
+            done = f"SELECT name FROM recovered WHERE plan_id = ? AND outcome IN {in_sql(_DONE)}"
+            with local_copy(store.files.work_items) as local:
+                db.execute(
+                    f"INSERT INTO locked SELECT name, ?, ? FROM {rows_of(local)} ANTI JOIN ({done}) "
+                    f"USING (name) WHERE state IN {_SUBMITTED_STATES}",
+                    [lease.plan_id, lease.run_id, lease.plan_id],
+                )
 
     def _outstanding_jobs(
-        self, db: duckdb.DuckDBPyConnection, uncommitted: Sequence[str]
+        self, db: duckdb.DuckDBPyConnection, sources: Sequence[str]
     ) -> Iterator[SubmitRecord]:
-        """The submits of the entries that are pending."""
-        pending = f"outcome = '{Outcome.PENDING.value}'"
-        wanted = db.execute(
-            "SELECT DISTINCT plan_id, result_key FROM (FROM entries WHERE name IN "
-            f"(SELECT name FROM entries WHERE {pending}) QUALIFY row_number() OVER "
-            f"(PARTITION BY {_SUBMIT} ORDER BY files <> '' DESC, seq DESC) = 1) WHERE {pending}"
-        ).fetchall()
-        keys = {key for _, key in wanted}
-        for plan_id in sorted({plan for plan, _ in wanted} | set(uncommitted)):
+        """The submits of the purchases that are to be collected, from the ledger's entries.
+
+        A job with an image task that no entry describes is taken from the journals.
+
+        :param sources: plans that are not committed, whose journals are read if need be.
+        """
+        wanted = self._purchases(db, COLLECTED, "DISTINCT result_key, plan_id")
+        if not wanted:
+            return
+        keys = pa.array(sorted({key for key, _ in wanted if key}), pa.string())
+        db.register("wanted", pa.table({"result_key": keys}))
+        records = f"SELECT {COLUMNS}, seq FROM entries WHERE result_key IN (SELECT result_key FROM wanted)"
+        columns = [column.name for column in ENTRY]
+        found = db.execute(f"SELECT {COLUMNS} FROM ({merged(records)})").fetchall()
+        db.unregister("wanted")
+        jobs: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for values in found:
+            entry = dict(zip(columns, values, strict=True))
+            jobs[entry["result_key"]].append(entry)
+        missing = set[str]()
+        for result_key, entries in sorted(jobs.items()):
+            record = submit_of(entries)
+            if record is None:
+                missing.add(result_key)
+            else:
+                yield record
+        for plan_id in (
+            sorted({plan for key, plan in wanted if key in missing} | set(sources)) if missing else ()
+        ):
             for record in accepted_submits(PlanStore(self._paths, plan_id)):
-                if record.result_key in keys:
-                    keys.discard(record.result_key)
+                if record.result_key in missing:
+                    missing.discard(record.result_key)
                     yield record
+
+
+def submit_of(entries: Iterable[Mapping[str, Any]]) -> SubmitRecord | None:
+    """The accepted submit of a job.
+
+    :param entries: of its image tasks, in any order.
+    :return: ``None`` if an image task has no entry.
+    """
+    items: dict[int, SubmittedTask] = {}
+    entry: Mapping[str, Any] = {}
+    for entry in entries:
+        images = entry["images"] or entry["num_output"] or 1
+        items[entry["index"]] = SubmittedTask(entry["journal_key"], images, entry["name"])
+    if set(items) != set(range(len(items))):
+        return None
+    return SubmitRecord(
+        State.ACCEPTED,
+        entry["submitted_at"],
+        tuple(items[index] for index in range(len(items))),
+        account=entry["account"],
+        nonce=entry["nonce"],
+        result_key=entry["result_key"],
+        request_id=entry["request_id"],
+        gateway_request_id=entry["gateway_request_id"],
+    )
 
 
 def create_view(db: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
@@ -270,10 +387,25 @@ def create_view(db: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
 
 
 def drop_committed(db: duckdb.DuckDBPyConnection, segments: int) -> None:
-    """Delete from ``recovered`` what a segment has too: the segment knows whether it was published.
+    """Delete from ``recovered`` what a segment knows as well: the segment knows whether it was published.
+
+    What says that a purchase was asked for once more without success stays.
 
     :param segments: how many there are.
     """
-    if db.execute("SELECT count(*) FROM recovered").fetchone() != (0,):
-        same = " AND ".join(f"e.{name} = recovered.{name}" for name in (*SUBMIT, "outcome"))
-        db.execute(f"DELETE FROM recovered WHERE EXISTS (FROM entries e WHERE e.seq < {segments} AND {same})")
+    if db.execute("SELECT count(*) FROM recovered").fetchall() != [(0,)]:
+        name, purchase = PURCHASE.split(", ", 1)
+        most = f"max(attempts) FILTER (WHERE outcome IN {in_sql(COLLECTED)})"
+        db.execute(
+            f"CREATE OR REPLACE TEMP TABLE committed AS SELECT {name}, {purchase} AS purchase, "
+            f"max({PROGRESS}) AS progress, {most} AS attempts "
+            f"FROM entries WHERE seq < {segments} AND name IN (SELECT name FROM recovered) GROUP BY ALL"
+        )
+        is_known = f"c.name = recovered.name AND c.purchase = {purchase} AND c.progress >= {PROGRESS}"
+        is_new = (
+            f"outcome IN {in_sql(COLLECTED)} AND c.progress = {PROGRESS} "
+            "AND recovered.attempts > coalesce(c.attempts, 0)"
+        )
+        db.execute(
+            f"DELETE FROM recovered WHERE EXISTS (FROM committed c WHERE {is_known} AND NOT ({is_new}))"
+        )

@@ -21,14 +21,12 @@ import pyarrow.parquet as pq
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, SCHEMA_VERSION, arrow_schema, blank
 from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError, check_version
+from airflow_provider_bgrep.catalog.state.progress import PURCHASE, merged, progress_of, purchase_of
 from airflow_provider_bgrep.storage import local_copy, put_file
 
 if TYPE_CHECKING:
     import duckdb
     from airflow.providers.common.compat.sdk import ObjectStoragePath
-
-SUBMIT: Final = ("name", "request_hash", "result_key", "nonce")
-"""Columns that identify a submit of a row."""
 
 COLUMNS: Final = ", ".join(f'"{column.name}"' for column in ENTRY)
 
@@ -71,37 +69,37 @@ def _checksum(local: str) -> str:
 def write(rows: Iterable[Mapping[str, Any]], folder: ObjectStoragePath, prefix: str) -> str:
     """Write entries as a segment.
 
-    :param rows: of several entries about one submit, one with images counts, otherwise the last.
+    :param rows: of several entries about one purchase, the one that is furthest along counts, otherwise the
+        last.
     :param prefix: the beginning of the segment's name.
     :return: the segment's name.
     """
-    last: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    best: dict[tuple[str, str], Mapping[str, Any]] = {}
     for row in rows:
-        same = tuple(row[column] for column in SUBMIT)
-        # An entry with images knows more, whenever it was written.
-        if row["files"] or not last.get(same, row)["files"]:
-            last[same] = row
+        purchase = (row["name"], purchase_of(row))
+        known = best.get(purchase, row)
+        if progress_of(row) >= progress_of(known):
+            best[purchase] = row
     with _temporary() as local:
         metadata = {_VERSION: str(SCHEMA_VERSION).encode()}
-        found = table(last.values()).replace_schema_metadata(metadata)
+        found = table(best.values()).replace_schema_metadata(metadata)
         pq.write_table(found, local, compression="zstd", row_group_size=_GROUP)
         return _put(local, folder, prefix)
 
 
 def merge(db: duckdb.DuckDBPyConnection, folder: ObjectStoragePath, prefix: str) -> str:
-    """Write the view ``entries`` as one segment; several entries about one submit count as in :func:`write`.
+    """Write the view ``entries`` as one segment, with one entry for each purchase: see :mod:`~.progress`.
 
     :param prefix: the beginning of the segment's name.
     :return: the segment's name.
     """
-    same = ", ".join(SUBMIT)
     db.execute(
-        f"CREATE OR REPLACE TABLE twice AS SELECT {same} FROM entries GROUP BY ALL HAVING count(*) > 1"
+        f"CREATE OR REPLACE TABLE twice AS SELECT {PURCHASE} FROM entries GROUP BY ALL HAVING count(*) > 1"
     )
     # Only these are sorted: a million rows with all their columns would not fit into memory.
-    last = f"QUALIFY row_number() OVER (PARTITION BY {same} ORDER BY files <> '' DESC, seq DESC) = 1"
-    once = f"SELECT {COLUMNS} FROM entries ANTI JOIN twice USING ({same})"
-    others = f"SELECT {COLUMNS} FROM entries SEMI JOIN twice USING ({same}) {last}"
+    twice = f"({PURCHASE}) IN (FROM twice)"
+    once = f"SELECT {COLUMNS} FROM entries WHERE NOT ({twice})"
+    others = f"SELECT {COLUMNS} FROM ({merged(f'FROM entries WHERE {twice}')})"
     version = f"KV_METADATA {{'{_VERSION.decode()}': '{SCHEMA_VERSION}'}}"
     with _temporary() as local:
         db.execute(

@@ -4,21 +4,27 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import logging
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.schema import Column, ddl
-from airflow_provider_bgrep.catalog.state.database import rows_of
+from airflow_provider_bgrep.catalog.state.database import quoted, rows_of
+from airflow_provider_bgrep.catalog.state.versioned_file import VersionedFile
 from airflow_provider_bgrep.exceptions import BgRepStateError
-from airflow_provider_bgrep.protocol.errors import sanitize_message
-from airflow_provider_bgrep.storage import get_bytes, local_copy, storage_path
+from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
+from airflow_provider_bgrep.storage import get_bytes, local_copy, put_bytes, storage_path
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -26,7 +32,19 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 """Format version of header and columns."""
 
+TOMBSTONES: Final = "tombstones.parquet"
+"""Kind of the file with the names of deleted rows, and the plans that deleted them."""
+
 _BATCH: Final = 2_000
+_REMEDY: Final = (
+    "Restore it from a backup. Or remove manifest.json and the folder manifests: the next run then publishes "
+    "every row again from the generated images, at no cost."
+)
+
+_REBUILT: Final = b"bgrep.rebuilt"
+"""Marks a Parquet file that was written again from the JSON lines: its checksum is another one."""
+
+_log = logging.getLogger(__name__)
 
 
 class Status(str, Enum):
@@ -75,9 +93,9 @@ MANIFEST: Final = (
     Column("retired_at", "VARCHAR", "When the row was retired, ISO 8601 in UTC; '' while it is live."),
     Column("retired_by", "VARCHAR", "Plan that retired the row; '' while it is live."),
     Column(
-        "planned_at",
+        "planned_by",
         "VARCHAR",
-        "When the plan that last changed the row was created. An older plan cannot change the row.",
+        "The plan that changed the row last. A plan with a lower id cannot change it any more.",
     ),
     Column(
         "since",
@@ -105,6 +123,8 @@ class Header:
     :param published_at: when, ISO 8601 in UTC.
     :param counts: rows in it: ``live`` and ``retired``.
     :param changed: rows that differ from the manifest before: ``published``, ``retired``, ``deleted``.
+    :param sha256: checksums of its files, hex, by kind: ``parquet``, ``jsonl``, and ``tombstones.parquet`` if
+        it has tombstones: names of deleted rows, with the plans that deleted them.
     """
 
     number: int
@@ -115,6 +135,7 @@ class Header:
     published_at: str
     counts: Mapping[str, int]
     changed: Mapping[str, int]
+    sha256: Mapping[str, str]
 
     def file(self, kind: str) -> str:
         """Name of its file of a kind (``parquet``, ``jsonl``, …), in the folder of manifests."""
@@ -146,38 +167,159 @@ class Header:
         return header
 
 
+def header_log(paths: CatalogPaths) -> VersionedFile[Header]:
+    """The numbered headers; the highest number is the current one."""
+    return VersionedFile[Header](
+        paths.manifests,
+        "",
+        encode=lambda header, number: header.to_bytes(),
+        decode=lambda data, number, path: Header.from_bytes(data, path),
+        damaged=DamagedManifestError,
+    )
+
+
+def current_header(paths: CatalogPaths, headers: VersionedFile[Header] | None = None) -> Header | None:
+    """The header of the current manifest; ``None`` before the first. Of it and its copy, one may be damaged.
+
+    A damaged header is written again from ``manifest.json``, if that is its copy.
+
+    :param headers: the numbered headers, where the caller has them.
+    :raises DamagedManifestError: if it is missing, or cannot be read.
+    :raises InvalidInput: if the destination has a ``manifest.json`` that this package did not write.
+    """
+    headers = headers or header_log(paths)
+    # The copy is read first: its number is then in a listing that is made later.
+    data = get_bytes(paths.manifest)
+    number = headers.latest_number()
+    copy = None if data is None else copied_header(paths, data)
+    if data is not None and copy is None and not number:
+        what = (
+            f"{paths.manifest} exists, and was not written by this package. "
+            "Give a folder that nothing else writes to"
+        )
+        raise InvalidInput([Problem("destination", what)])
+    if copy is not None and copy.number > number:
+        raise DamagedManifestError(
+            f"{paths.manifest} is a copy of manifest {copy.number}, which {paths.manifests} does not "
+            "have. Restore that folder. Or delete the copy; then every row is published again."
+        )
+    try:
+        return headers.latest()
+    except DamagedManifestError as error:
+        if copy is None or copy.number != number:
+            raise DamagedManifestError(f"{error} {_REMEDY}") from None
+        _log.warning("%s Repaired from %s.", error, paths.manifest)
+        put_bytes(copy.to_bytes(), headers.path(number))
+        return copy
+
+
+def copied_header(paths: CatalogPaths, data: bytes) -> Header | None:
+    """The header in ``manifest.json``; ``None`` if it cannot be read.
+
+    :param data: content of the file.
+    """
+    try:
+        return Header.from_bytes(data, paths.manifest)
+    except DamagedManifestError:
+        return None
+
+
+@contextlib.contextmanager
+def open_rows(paths: CatalogPaths, header: Header) -> Iterator[str]:
+    """The rows of a manifest as a local Parquet file, for as long as the context lasts.
+
+    A lost or damaged Parquet file is written again from the JSON lines, which contain the same rows.
+
+    :raises DamagedManifestError: if neither can be read.
+    """
+    path = paths.manifests / header.file("parquet")
+    with contextlib.ExitStack() as stack:
+        try:
+            local = stack.enter_context(local_copy(path))
+            damage = _damage(local, header, "parquet")
+        except FileNotFoundError:
+            local, damage = "", "it cannot be found"
+        if damage:
+            local = stack.enter_context(_rebuilt_rows(paths, header, f"{path} is damaged: {damage}"))
+        yield local
+
+
+def _damage(local: str, header: Header, kind: str) -> str:
+    """What is wrong with a manifest's file; ``''`` if it is intact."""
+    with Path(local).open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found == header.sha256[kind]:
+        return ""
+    if kind == "parquet":
+        with contextlib.suppress(ValueError, pa.ArrowException):
+            if _REBUILT in (pq.read_metadata(local).metadata or {}):
+                return ""
+    return f"its checksum is {found}, expected {header.sha256[kind]}"
+
+
+@contextlib.contextmanager
+def _rebuilt_rows(paths: CatalogPaths, header: Header, damage: str) -> Iterator[str]:
+    """The rows of a manifest from its JSON lines, as a local Parquet file; replaces the damaged file."""
+    lines = paths.manifests / header.file("jsonl")
+    columns = ", ".join(f"{quoted(one.name)}: {quoted(one.type)}" for one in MANIFEST)
+    names = ", ".join(f'"{one.name}"' for one in MANIFEST)
+    with tempfile.TemporaryDirectory(prefix="bgrep-") as folder:
+        rebuilt = str(Path(folder) / "rows.parquet")
+        try:
+            with local_copy(lines) as local, duckdb.connect() as db:
+                if why := _damage(local, header, "jsonl"):
+                    raise DamagedManifestError(f"{damage}. {lines} is damaged, too: {why}. {_REMEDY}")
+                db.execute(
+                    f"COPY (SELECT {names} FROM read_json({quoted(local)}, format = 'newline_delimited', "
+                    f"columns = {{{columns}}})) TO {quoted(rebuilt)} (FORMAT parquet, COMPRESSION zstd, "
+                    f"KV_METADATA {{{quoted(_REBUILT.decode())}: 'jsonl'}})"
+                )
+        except FileNotFoundError:
+            raise DamagedManifestError(f"{damage}. {lines} cannot be found either. {_REMEDY}") from None
+        _log.warning("%s. Repaired from %s.", damage, lines)
+        put_bytes(Path(rebuilt).read_bytes(), paths.manifests / header.file("parquet"))
+        yield rebuilt
+
+
 def read_manifest(destination: str | ObjectStoragePath) -> Iterator[dict[str, Any]]:
     """Yield the rows of the current manifest; none if nothing has been published.
 
     :param destination: the folder that contains ``manifest.json``.
     :raises DamagedManifestError: if the manifest cannot be read.
     """
-    rows = _in_force(CatalogPaths(storage_path(destination)))
-    if rows is not None:
-        with local_copy(rows) as local:
+    paths = CatalogPaths(storage_path(destination))
+    data = get_bytes(paths.manifest)
+    if data is None:
+        return
+    path = paths.manifests / Header.from_bytes(data, paths.manifest).file("parquet")
+    try:
+        with local_copy(path) as local:
             for batch in pq.ParquetFile(local).iter_batches(_BATCH):
                 yield from batch.to_pylist()
+    except (FileNotFoundError, pa.ArrowException) as error:
+        raise DamagedManifestError(f"{path} cannot be read: {sanitize_message(error)}. {_REMEDY}") from None
 
 
 @contextlib.contextmanager
 def live_rows(db: duckdb.DuckDBPyConnection, paths: CatalogPaths) -> Iterator[None]:
-    """Give ``db`` the view ``live`` of the live rows: name, sku, view, request_hash.
+    """Give ``db`` the view ``live`` of the live rows: name, sku, view, request_hash, place (in the file).
 
     The view can be used for as long as the context lasts.
     """
-    rows = _in_force(paths)
-    if rows is None:
+    header = current_header(paths)
+    if header is None:
         nothing = "NULL::VARCHAR"
         db.execute(
             f"CREATE OR REPLACE VIEW live AS SELECT {nothing} AS name, {nothing} AS sku, {nothing} AS view, "
-            f"{nothing} AS request_hash WHERE false"
+            f"{nothing} AS request_hash, NULL::BIGINT AS place WHERE false"
         )
         yield
         return
-    with local_copy(rows) as local:
+    with open_rows(paths, header) as local:
         db.execute(
-            "CREATE OR REPLACE VIEW live AS SELECT name, sku, view, request_hash "
-            f"FROM {rows_of(local)} WHERE status = '{Status.LIVE.value}'"
+            "CREATE OR REPLACE VIEW live AS SELECT name, sku, view, request_hash, "
+            f"file_row_number AS place FROM {rows_of(local, numbered=True)} "
+            f"WHERE status = '{Status.LIVE.value}'"
         )
         yield
 
@@ -187,10 +329,10 @@ def published_by(paths: CatalogPaths, plan_id: str) -> dict[str, str]:
 
     DuckDB selects them: a manifest may have a million rows that other plans published.
     """
-    rows = _in_force(paths)
-    if rows is None:
+    header = current_header(paths)
+    if header is None:
         return {}
-    with local_copy(rows) as local, duckdb.connect() as db:
+    with open_rows(paths, header) as local, duckdb.connect() as db:
         found = db.execute(f"SELECT name, path FROM {rows_of(local)} WHERE plan_id = ?", [plan_id])
         return dict(found.fetchall())
 
@@ -198,11 +340,3 @@ def published_by(paths: CatalogPaths, plan_id: str) -> dict[str, str]:
 def paths_of(row: Mapping[str, Any]) -> set[str]:
     """Every file that a row names: its image, and the older versions."""
     return {row["path"], *(version["path"] for version in row["versions"])}
-
-
-def _in_force(paths: CatalogPaths) -> ObjectStoragePath | None:
-    """The Parquet file of the current manifest."""
-    data = get_bytes(paths.manifest)
-    if data is None:
-        return None
-    return paths.manifests / Header.from_bytes(data, paths.manifest).file("parquet")

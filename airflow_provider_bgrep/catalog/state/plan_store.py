@@ -23,7 +23,15 @@ from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.records import SubmitRecord
 from airflow_provider_bgrep.journal.stores import FileStore
 from airflow_provider_bgrep.protocol.errors import InvalidInput
-from airflow_provider_bgrep.storage import get_bytes, local_copy, names_in, put_bytes, put_file, size_of
+from airflow_provider_bgrep.storage import (
+    get_bytes,
+    local_copy,
+    names_in,
+    put_bytes,
+    put_file,
+    remove,
+    size_of,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
@@ -72,18 +80,33 @@ class PlanStore:
         put_file(work_items, self.files.work_items)
         put_bytes(as_lines(invalid_rows), self.files.invalid_rows)
         put_bytes(as_lines(record.to_json() for record in outstanding_jobs), self.files.outstanding_jobs)
-        put_bytes(json.dumps(plan.to_dict(), ensure_ascii=False, indent=1).encode(), self.files.header)
+        header = json.dumps(plan.to_dict(), ensure_ascii=False, indent=1).encode()
+        put_bytes(header, self.files.header_copy)
+        put_bytes(header, self.files.header)
 
     def find_plan(self) -> Plan | None:
         """The plan, or ``None`` if its plan task did not finish.
 
-        :raises BgRepStateError: if the header is damaged or has another format version.
+        A header that is missing or damaged is read from its copy.
+
+        :raises BgRepStateError: if header and copy are damaged, or have another format version.
         """
-        data = get_bytes(self.files.header)
-        try:
-            return None if data is None else Plan.from_dict(json.loads(data))
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise BgRepStateError(f"{self.files.header} cannot be read: {error}") from None
+        problem: Exception | None = None
+        for path in (self.files.header, self.files.header_copy):
+            data = get_bytes(path)
+            try:
+                if data is not None:
+                    return Plan.from_dict(json.loads(data))
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                problem = problem or error
+        if problem is not None:
+            raise BgRepStateError(f"{self.files.header} cannot be read: {problem}")
+        return None
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether a person has declared that the plan's files are lost for good."""
+        return size_of(self.files.given_up) is not None
 
     @cached_property
     def plan(self) -> Plan:
@@ -122,6 +145,15 @@ class PlanStore:
         """
         lines = list(self._json_lines(self.files.cancelled))
         return str(lines[0].get("reason", "")) if lines else ""
+
+    def approve(self) -> None:
+        """Record that a person has approved the plan. Only the approval task does this."""
+        put_bytes(b"{}", self.files.approved)
+
+    @property
+    def is_approved(self) -> bool:
+        """Whether the plan may submit: it needs no approval, or it has been approved."""
+        return not self.plan.needs_approval or size_of(self.files.approved) is not None
 
     # --- rows -------------------------------------------------------------------------------------
 
@@ -241,6 +273,33 @@ class PlanStore:
             return ""
         count = "1 row was" if len(reasons) == 1 else f"{len(reasons)} rows were"
         return f"shard {shard}: {count} not done ({reasons[0] or 'still pending'})"
+
+    # --- publishing -------------------------------------------------------------------------------
+
+    def forget_published(self) -> None:
+        """Remove what :meth:`mark_published` wrote: the publish task has begun again."""
+        remove(self.files.published)
+
+    def mark_published(self, result: Mapping[str, Any]) -> None:
+        """Record that the publish task has ended.
+
+        :param result: what it did, as JSON has it.
+        """
+        put_bytes(json.dumps(result, ensure_ascii=False).encode(errors="replace"), self.files.published)
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the publish task has ended, and has not begun again since."""
+        return size_of(self.files.published) is not None
+
+    def publish_result(self) -> dict[str, Any]:
+        """What the publish task did; empty until it has ended."""
+        data = get_bytes(self.files.published)
+        with contextlib.suppress(ValueError):
+            found = json.loads(data or b"{}")
+            if isinstance(found, dict):
+                return found
+        return {}
 
     # --- the report -------------------------------------------------------------------------------
 

@@ -6,16 +6,21 @@ A shard's results are written once, by its check task, and all other tasks read 
 out of date if the run died before the check, if only the generate task was cleared, or if the response to
 a submit came late. Then the results are derived again, by these rules:
 
-1. Facts belong to submits. A submit of a row is identified by the row's name and the submit's nonce. When
-   and where a fact was written does not matter.
-2. A submit only moves forward: unknown, pending, expired, failed, partial, generated. If several files
-   describe a submit, the one that is furthest along counts. If they are equal, the one with more detail
-   counts: results before manifest, manifest before journal, journal before work item.
-3. The submits of a row have the order of the journal. Submits that are not in the journal come first: a
-   submit of an earlier plan is in the work item. The last submit determines the result of the row.
-4. Earlier submits are superseded, and kept because they may be billed. A superseded submit that is pending
-   has failed, because only a failed image task is submitted again.
-5. A refused submit is not billed. It determines the result only if the row has no other submit.
+1. Facts belong to purchases: submits of a row, known by the row's name and the submit's nonce. Neither the
+   time nor the place at which a fact was written decides anything.
+2. A purchase only goes forward, see :mod:`~.progress`. If several files describe one, the one that is
+   furthest along counts. At a tie the one with more detail counts: results before manifest, manifest before
+   journal, journal before the work item.
+3. Of the purchases of a row the one decides what the row came to that decides about its next submit:
+   see :func:`~.progress.rank_of`. Of equal ones the last in the journal does. The purchase of an earlier
+   plan, which the work item carries, comes before those of the journal.
+4. The others are superseded, and kept because they may be billed.
+5. A refused submit is not billed. It decides only what a row without any other submit came to.
+6. A key that could not be written to the journal is beside the images. What became of an image task that the
+   manifest does not describe, because it was submitted again, is in its job's record there.
+
+A shard may work on two requests of one row: on what the row asks for now, and on a job that was submitted for
+what it asked for earlier, which is orphaned. An orphaned work item has no other purchase than its own.
 
 Results are complete if they contain every submit of journal and manifest, and are as far along.
 """
@@ -24,13 +29,24 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
+from airflow_provider_bgrep.catalog.model.states import RowState
+from airflow_provider_bgrep.catalog.state.progress import (
+    COLLECTED,
+    STEPS,
+    WITH_IMAGES,
+    progress_of,
+    purchase_of,
+    rank_of,
+)
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import BILLABLE, Outcome
 from airflow_provider_bgrep.journal.journal import read_records
+from airflow_provider_bgrep.journal.key_files import with_key
 from airflow_provider_bgrep.journal.records import JournalError, State, SubmitRecord
 from airflow_provider_bgrep.journal.stores import FileStore
 
@@ -45,28 +61,12 @@ if TYPE_CHECKING:
     """Facts of one row, by submit, in order."""
 
 _NAMES: Final = tuple(column.name for column in ENTRY)
-_PROGRESS: Final = {
-    outcome.value: step
-    for step, outcome in enumerate(
-        (
-            Outcome.REFUSED,
-            Outcome.UNKNOWN,
-            Outcome.PENDING,
-            Outcome.EXPIRED,
-            Outcome.FAILED,
-            Outcome.PARTIAL,
-            Outcome.GENERATED,
-        )
-    )
-}
-"""How far a submit is along, by its outcome (rule 2)."""
-_WITHOUT_IMAGE: Final = _PROGRESS.keys() - {Outcome.PARTIAL.value, Outcome.GENERATED.value}
+_WITHOUT_IMAGE: Final = STEPS.keys() - WITH_IMAGES
 _BILLABLE: Final = frozenset(outcome.value for outcome in BILLABLE)
-_SUBMIT_FIELDS: Final = ("result_key", "nonce", "request_id", "gateway_request_id", "submitted_at")
+_SUBMIT_FIELDS: Final = ("code", "result_key", "nonce", "request_id", "gateway_request_id", "submitted_at")
 
 _PLAN_OVER: Final = "the plan's lease ended before the row was submitted; the next run submits it"
 _NEVER: Final = "the generate task ended before the row was submitted"
-_FAILED: Final = "failed, and was submitted again by the same run"
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def shard_entries(
         known = _by_submit(results or ())
         items = store.work_items(shard) if items is None else items
         results = list(_derive(store.plan, shard, items, facts, reasons, known))
-    return [_entry_of(row) for row in results if row["outcome"] in _PROGRESS]
+    return [_entry_of(row) for row in results if row["outcome"] in STEPS]
 
 
 def plan_entries(store: PlanStore) -> Iterator[list[LedgerEntry]]:
@@ -117,30 +117,31 @@ def accepted_submits(store: PlanStore) -> Iterator[SubmitRecord]:
 
 
 def submits(store: PlanStore) -> Iterator[SubmitRecord]:
-    """All submits in the journals of a plan.
+    """All submits in the journals of a plan, with the keys that are stored beside the images.
 
     :raises BgRepStateError: if a journal is damaged.
     """
     for journal in store.journals():
-        yield from _records(journal)
+        for record in _records(journal):
+            yield with_key(store.paths.images, record)
 
 
 def is_complete(results: Iterable[Mapping[str, Any]], facts: Mapping[str, Submits]) -> bool:
     """Whether results name every submit of some facts, and are as far along.
 
     :param results: rows with ``name``, ``nonce``, ``result_key`` and ``outcome``.
-    :param facts: by row and submit.
+    :param facts: by row and purchase.
     """
     known: dict[str, dict[str, int]] = {}
     for row in results:
-        known.setdefault(row["name"], {})[_submit_id(row)] = _PROGRESS.get(row["outcome"], -1)
+        known.setdefault(row["name"], {})[purchase_of(row)] = progress_of(row)
     for name, submits in facts.items():
         found = known.get(name, {})
         for submit, fact in submits.items():
             if fact["outcome"] == Outcome.REFUSED.value:
                 if max(found.values(), default=-1) < 0:  # rule 5
                     return False
-            elif found.get(submit, -1) < _PROGRESS[fact["outcome"]]:
+            elif found.get(submit, -1) < progress_of(fact):
                 return False
     return True
 
@@ -156,11 +157,19 @@ def _derive(
     reasons: Mapping[str, str],
     results: Mapping[str, Submits],
 ) -> Iterator[ResultRow]:
+    items = list(items)
+    orphaned: dict[str, set[str]] = {}
+    for item in items:
+        if item["state"] == RowState.ORPHANED.value:
+            orphaned.setdefault(item["name"], set()).add(purchase_of(item))
     for item in items:
         name = item["name"]
-        entries = _entries(item, facts.get(name, {}), results.get(name, {}), plan, shard)
+        own = _own(item, facts.get(name, {}), orphaned.get(name, set()))
+        entries = _entries(
+            item, own, _own(item, results.get(name, {}), orphaned.get(name, set())), plan, shard
+        )
         for entry in entries[:-1]:
-            yield cast("ResultRow", {**item, **_superseded(item, entry), "superseded": True})
+            yield cast("ResultRow", {**item, **entry, "superseded": True})
         if entries:
             yield cast("ResultRow", {**item, **entries[-1], "superseded": False})
         else:
@@ -168,56 +177,59 @@ def _derive(
             yield cast("ResultRow", {**item, **outcome, "superseded": False})
 
 
+def _own(item: WorkItemRow, submits: Submits, orphaned: Collection[str]) -> Submits:
+    """The purchases of a row that belong to one of its work items.
+
+    :param orphaned: the purchases of the row's orphaned work items.
+    """
+    if item["state"] == RowState.ORPHANED.value:
+        orphaned = submits.keys() - {purchase_of(item)}
+    return {submit: fact for submit, fact in submits.items() if submit not in orphaned}
+
+
 def _entries(
     item: WorkItemRow, facts: Submits, results: Submits, plan: Plan, shard: int
 ) -> list[LedgerEntry]:
-    """The entries of one row's submits, in order (rules 2, 3 and 5)."""
+    """The entries of one row's purchases; the last one decides what the row came to (rules 2, 3 and 5)."""
     candidates: dict[str, list[LedgerEntry]] = {}
     if item["result_key"] or item["files"]:
-        candidates[_submit_id(item)] = [_entry_of(item)]
+        candidates[purchase_of(item)] = [_entry_of(item)]
     for submit in (*(one for one in results if one not in facts), *facts):
         candidates.setdefault(submit, [])
     for submit, fact in facts.items():
         candidates[submit].append(_entry(item, fact, plan, shard))
     for submit, result in results.items():
         candidates[submit].append(cast("LedgerEntry", result))
-    # Of those that are equally far along, max() takes the first.
-    best = [max(reversed(some), key=_progress) for some in candidates.values()]
-    return [one for one in best if _progress(one) > 0] or best[-1:]
+    best = [_merged(some) for some in candidates.values()]
+    billable = [one for one in best if progress_of(one) > 0] or best[-1:]
+    return sorted(billable, key=rank_of, reverse=True)  # stable: of equal ones the last stays last
+
+
+def _merged(records: Sequence[LedgerEntry]) -> LedgerEntry:
+    """Of records of one purchase, the one that counts (rule 2); later ones have more detail."""
+    best = max(reversed(records), key=progress_of)
+    if best["outcome"] in COLLECTED:
+        best = cast("LedgerEntry", {**best, "attempts": max(one["attempts"] or 0 for one in records)})
+    return best
 
 
 def _entry(item: WorkItemRow, facts: Facts, plan: Plan, shard: int) -> LedgerEntry:
-    is_of_plan = _submit_id(facts) != _submit_id(item)
+    is_of_plan = purchase_of(facts) != purchase_of(item)
     whose = {"dag_id": plan.dag_id, "run_id": plan.run_id, "plan_id": plan.plan_id, "shard": shard}
     is_in_vain = facts["outcome"] in _WITHOUT_IMAGE and not facts["files"]
+    asked_before = 0 if is_of_plan else item["attempts"] or 0
     entry = {
         **_entry_of(item),
         **(whose if is_of_plan else {}),
         **facts,
         "account": facts.get("account") or item["account"] or plan.account,
-        "attempts": (item["attempts"] or 0) + 1 if is_in_vain else 0,
+        "attempts": asked_before + 1 if is_in_vain else 0,
     }
     return cast("LedgerEntry", entry)
 
 
-def _superseded(item: WorkItemRow, entry: LedgerEntry) -> Facts:
-    """An entry whose place a later submit took (rule 4)."""
-    changes: Facts = {"attempts": item["attempts"] or 0}
-    if entry["outcome"] == Outcome.PENDING.value:
-        changes |= {"outcome": Outcome.FAILED.value, "reason": entry["reason"] or _FAILED}
-    return {**entry, **changes}
-
-
 def _entry_of(row: Mapping[str, Any]) -> LedgerEntry:
     return cast("LedgerEntry", {name: row[name] for name in _NAMES})
-
-
-def _submit_id(row: Mapping[str, Any]) -> str:
-    return str(row["nonce"] or row["result_key"])
-
-
-def _progress(row: Mapping[str, Any]) -> int:
-    return _PROGRESS.get(row["outcome"], -1)
 
 
 # --- reading ----------------------------------------------------------------------------------------------
@@ -230,11 +242,12 @@ def _facts(store: PlanStore, shard: int) -> tuple[dict[str, Submits], dict[str, 
     """
     journal: dict[str, Submits] = {}
     for record in _records(store.journal(shard)):
-        for index, task in enumerate(record.items):
-            said = _from_record(record, index, task.images)
+        known = with_key(store.paths.images, record)
+        for index, task in enumerate(known.items):
+            said = _from_record(known, index, task.images)
             if said is not None:
                 said["journal_key"] = task.key
-                journal.setdefault(task.id, {})[_submit_id(said)] = said
+                journal.setdefault(task.id, {})[purchase_of(said)] = said
     manifest: dict[str, Submits] = {}
     reasons: dict[str, str] = {}
     for line in store.manifest_lines(shard):
@@ -245,7 +258,7 @@ def _facts(store: PlanStore, shard: int) -> tuple[dict[str, Submits], dict[str, 
                 reasons[line["id"]] = _PLAN_OVER if is_over else line["reason"]
             elif line["listed"]:  # others describe a submit for what the row asked for earlier
                 facts = _from_line(line)
-                manifest[line["id"]] = {_submit_id(facts): facts}
+                manifest.setdefault(line["id"], {})[purchase_of(facts)] = facts
         except (KeyError, TypeError, AttributeError) as error:
             path = store.files.manifest(shard)
             raise BgRepStateError(
@@ -256,9 +269,34 @@ def _facts(store: PlanStore, shard: int) -> tuple[dict[str, Submits], dict[str, 
         lines, records = manifest.get(name, {}), journal.get(name, {})
         found[name] = {submit: facts for submit, facts in lines.items() if submit not in records}
         for submit, facts in records.items():
-            known = lines.get(submit, {"outcome": ""})
-            found[name][submit] = {**facts, **known} if _progress(known) >= _progress(facts) else facts
+            line_facts = lines.get(submit, {"outcome": ""})
+            is_further = progress_of(line_facts) >= progress_of(facts)
+            found[name][submit] = {**facts, **line_facts} if is_further else facts
+        _add_replaced(store, found[name])
     return found, reasons
+
+
+def _add_replaced(store: PlanStore, submits: Submits) -> None:
+    """Find out what became of image tasks that were submitted again since (rule 6)."""
+    for facts in list(submits.values())[:-1]:
+        if facts["outcome"] == Outcome.PENDING.value:
+            facts |= _from_job_record(store, facts)
+
+
+def _from_job_record(store: PlanStore, facts: Facts) -> Facts:
+    """What the record of a finished job says of an image task; nothing if there is no record."""
+    # It loads what decodes images. Few plans need it.
+    from airflow_provider_bgrep.generation.job_store import read_job_record
+
+    try:
+        ended = read_job_record(store.paths.images, facts["result_key"])
+        task = ended.outcomes[facts["index"]] if ended is not None else None
+    except (ValueError, IndexError):
+        return {}
+    if ended is None or task is None or task.missing:
+        return {}
+    files = json.dumps([asdict(file) for file in task.files], ensure_ascii=False) if task.files else ""
+    return {"outcome": task.outcome.value, "reason": task.reason, "files": files, "saved_at": ended.saved_at}
 
 
 def _records(journal: FileStore) -> list[SubmitRecord]:
@@ -278,6 +316,7 @@ def _from_record(record: SubmitRecord, index: int, images: int) -> Facts | None:
     return {
         "outcome": outcome.value,
         "reason": record.reason,
+        "code": record.code,
         "account": record.account,
         "result_key": record.result_key,
         "index": index,
@@ -317,6 +356,6 @@ def _results(store: PlanStore, shard: int) -> list[ResultRow] | None:
 def _by_submit(results: Iterable[ResultRow]) -> dict[str, Submits]:
     found: dict[str, Submits] = {}
     for row in results:
-        if row["outcome"] in _PROGRESS:
-            found.setdefault(row["name"], {})[_submit_id(row)] = dict(_entry_of(row))
+        if row["outcome"] in STEPS:
+            found.setdefault(row["name"], {})[purchase_of(row)] = dict(_entry_of(row))
     return found

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from airflow_provider_bgrep.catalog.model.plan import may_submit
+from airflow_provider_bgrep.catalog.model.plan import is_plan_id
 from airflow_provider_bgrep.catalog.model.states import Verdict
 from airflow_provider_bgrep.catalog.state import ledger_segments
 from airflow_provider_bgrep.catalog.state.database import engine, rows_of
@@ -37,6 +37,7 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
 )
 from airflow_provider_bgrep.catalog.state.manifest import live_rows
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+from airflow_provider_bgrep.catalog.state.progress import UNSURE, in_sql, merged
 from airflow_provider_bgrep.catalog.state.recovery import submits
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.records import State, SubmitRecord
@@ -57,19 +58,13 @@ if TYPE_CHECKING:
 
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths, PlanPaths
 
-_DRY: Final = "-dry"
 _JOURNAL: Final = "journal"
 """The one folder in a plan's folder."""
 
 _RECORDS: Final = "_bgrep"
 """Folder of job records and key files, beside the images."""
 
-_COLUMNS: Final = "name, request_hash, result_key, nonce, plan_id, outcome, verdict, chosen, files"
-_COUNTS: Final = (
-    f"QUALIFY row_number() OVER (PARTITION BY {', '.join(ledger_segments.SUBMIT)} "
-    "ORDER BY files <> '' DESC, seq DESC) = 1"
-)
-"""Of several entries about one submit, the one that counts; as the ledger decides."""
+_COLUMNS: Final = "name, request_hash, result_key, nonce, plan_id, outcome, attempts, verdict, chosen, files"
 
 _log = logging.getLogger(__name__)
 
@@ -111,11 +106,12 @@ def delete_unneeded(paths: CatalogPaths, plan_id: str, keep_plans: int) -> Delet
 def expired_plans(folders: Iterable[str], keep_plans: int, needed: Collection[str]) -> list[str]:
     """Plan folders that are not among the newest, oldest first.
 
-    :param folders: names of the plan folders. Their ids sort by time; other names are not plans.
+    :param folders: names of the plan folders. Their ids sort by the ledger's sequence; other names are not
+        plans.
     :param keep_plans: how many of the newest stay, at least 1.
     :param needed: plans that stay in any case.
     """
-    plans = sorted(name for name in folders if may_submit(name.removesuffix(_DRY)))
+    plans = sorted(name for name in folders if is_plan_id(name))
     return [plan_id for plan_id in plans[:-keep_plans] if plan_id not in needed]
 
 
@@ -209,7 +205,8 @@ class _Retention:
         folders, copies = names_in(self._paths.plans), names_in(self._paths.ledger_copy)
         metadata = LedgerMetadataLog(self._paths.ledger).latest() or LedgerMetadata()
         # Leases, and plans whose submits are in no segment yet.
-        expired = expired_plans(folders, keep_plans, {plan_id, *metadata.uncommitted_plans})
+        leased = {lease.plan_id for lease in metadata.leases}
+        expired = expired_plans(folders, keep_plans, {plan_id, *leased, *metadata.uncommitted_plans})
         if not expired and not copies:
             return Deleted()
         self._copy_segments(metadata, copies)
@@ -268,7 +265,7 @@ class _Retention:
         for seq, name in enumerate(metadata.segments):
             local = self._copied(name, stack)
             parts.append(f"SELECT {_COLUMNS}, {seq} AS seq FROM {rows_of(local)}")
-        db.execute(f"CREATE VIEW entries AS FROM ({' UNION ALL '.join(parts)}) {_COUNTS}")
+        db.execute(f"CREATE VIEW entries AS {merged(' UNION ALL '.join(parts))}")
 
     def _copied(self, name: str, stack: contextlib.ExitStack) -> str:
         """The copy of a segment as a local file; it is made if it does not exist, or is damaged."""
@@ -295,8 +292,7 @@ class _Retention:
         """
         jobs, nonces, files = self._needed_by_plans(gone)
         outstanding = db.execute(
-            "SELECT DISTINCT result_key, nonce FROM entries WHERE outcome IN (?, ?)",
-            [Outcome.PENDING.value, Outcome.UNKNOWN.value],
+            f"SELECT DISTINCT result_key, nonce FROM entries WHERE outcome IN {in_sql(UNSURE)}",
         ).fetchall()
         jobs |= {safe_name(key) for key, _ in outstanding}
         nonces |= {safe_name(nonce) for _, nonce in outstanding}
@@ -310,12 +306,12 @@ class _Retention:
         found = db.execute(
             "WITH paths AS (SELECT name, request_hash, verdict, chosen + 1 AS place, "
             "json_extract_string(files, '$[*].path') AS paths FROM entries WHERE files <> ''), "
-            "needed AS (SELECT unnest(CASE WHEN p.verdict = ? AND l.name IS NOT NULL "
+            "needed AS (SELECT unnest(CASE WHEN p.verdict IN (?, ?) AND l.name IS NOT NULL "
             "AND p.paths[p.place] IS NOT NULL THEN [p.paths[p.place]] ELSE p.paths END) AS path "
             "FROM paths p LEFT JOIN live l ON l.name = p.name AND l.request_hash = p.request_hash) "
             "SELECT name FROM listed ANTI JOIN "
             "(SELECT string_split(path, '/')[-1] AS name FROM needed) USING (name) ORDER BY name",
-            [Verdict.PASSED.value],
+            [Verdict.PASSED.value, Verdict.UNMASKED.value],
         ).fetchall()
         yield from (self._paths.images / name for (name,) in found)
         yield from (self._records / name for name in unneeded_records(records, jobs, nonces))
@@ -335,7 +331,7 @@ class _Retention:
         for plan_id in plan_ids:
             plan = self._paths.plan(plan_id)
             # The header first: without it the folder is a plan that was never finished, which nobody reads.
-            _delete([plan.header, *_files_in(plan)])
+            _delete([plan.header, plan.header_copy, *_files_in(plan)])
             if is_local(plan.folder):
                 _delete_empty_folders(Path(plan.folder.path))
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from airflow_provider_bgrep.catalog.config.defaults import FieldDefaults
 from airflow_provider_bgrep.catalog.plan.image_tasks import ImageTaskBuilder
-from airflow_provider_bgrep.catalog.source.reader import Catalog, open_catalog
+from airflow_provider_bgrep.catalog.source.catalog import Catalog
+from airflow_provider_bgrep.catalog.source.catalog import InvalidRow as ReportedRow
+from airflow_provider_bgrep.catalog.source.reader import open_catalog
 from airflow_provider_bgrep.catalog.source.rows import NormalizedRows
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.protocol.models import ImageTask
@@ -216,6 +219,23 @@ def image_task(cells: Mapping[str, Any], defaults: FieldDefaults | None = None) 
     if isinstance(task, InvalidInput):
         raise task
     return task
+
+
+def read_catalog(catalog: Any, **how: str) -> tuple[list[dict[str, Any]], list[ReportedRow]]:
+    """All rows of a catalog, and those that cannot be read.
+
+    :param how: as for :func:`~airflow_provider_bgrep.catalog.source.reader.open_catalog`.
+    """
+    with open_catalog(catalog, **how) as opened:
+        rows = [row for batch in opened.batches() for row in batch.to_pylist()]
+    return rows, opened.invalid
+
+
+def write_file(folder: Path, data: bytes | str, name: str = "catalog.csv") -> str:
+    """Write a file; its path."""
+    path = folder / name
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return str(path)
 
 
 HOSTILE_SKUS = [

@@ -44,7 +44,6 @@ from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SupersededError
 from airflow_provider_bgrep.journal.stores import Store
-from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.storage import get_bytes, local_copy, put_bytes
 
 if TYPE_CHECKING:
@@ -276,7 +275,7 @@ class _FixedVerdicts(Checker):
         if row["files"]:
             row["verdict"] = self._verdicts.get(row["name"], "passed")
             is_passed = row["verdict"] == "passed"
-            row["chosen"] = 0 if is_passed else None
+            row["chosen"] = None if row["verdict"] in ("flagged", "unchecked") else 0
             row["flags"] = "[]" if is_passed else '["it is red"]'
             row["scores"] = "[]"
             row["thresholds"] = self._thresholds.to_json()
@@ -309,7 +308,11 @@ class Execution:
         self.shard = shard
         self.retry_failed, self.writes_manifest = retry_failed, writes_manifest
         self.read = Shard.read(self.destination.paths, run.plan_id, shard)
-        self.contents = {one["name"]: one["request_hash"] for one in run.store.work_items(shard)}
+        self.contents = {
+            one["name"]: one["request_hash"]
+            for one in run.store.work_items(shard)
+            if one["state"] != RowState.ORPHANED.value
+        }
         tasks, self.account = self.read.image_tasks, self.read.options.bgrep_conn_id
         self.journal = Journal(
             _Dated(self.read.store, self.destination.sent, around), self.account, try_number=try_number
@@ -317,10 +320,11 @@ class Execution:
         self.journal.previous_records = [*self.read.known, *self.journal.previous_records]
         self.board = WorkItems(
             tasks,
-            identities(tasks, self.account, ""),
+            self.read.keys,
             self.journal.previous_records,
             account=self.account,
             try_number=try_number,
+            collect_only=self.read.collect_only,
         )
         self.answered: set[str] = set()
 
@@ -389,7 +393,10 @@ class Execution:
                 names = [name for name, _ in self.destination.jobs[record.result_key]]
                 self.destination.results[record.result_key] = list(map(self._outcome_of, names))
             ended = tuple(self._ended(record, index) for index in range(len(record.items)))
-            self.board.apply_job(record, JobRecord(ended, self.destination.sent[record.nonce]))
+            saved = JobRecord(ended, self.destination.sent[record.nonce])
+            path = self.destination.paths.images / "_bgrep" / f"{record.result_key}.json"
+            put_bytes(json.dumps(saved.to_json()).encode(), path)
+            self.board.apply_job(record, saved)
 
     def _ended(self, record: SubmitRecord, index: int) -> TaskOutcome:
         name, request_hash = self.destination.jobs[record.result_key][index]

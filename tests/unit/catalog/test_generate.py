@@ -20,12 +20,15 @@ TASK = ImageTask(image="https://a/mug.png", positive_prompt="sea", id="mug/main"
 def spec(*, is_open: bool = True, shards: int = 8, slots: int = 4, **facts: Any) -> GenerateSpec:
     shard = Shard(
         paths=SimpleNamespace(images="file:///shop/_bgrep/images"),
-        options=SimpleNamespace(bgrep_conn_id="shop", on_unknown_outcome="resubmit"),
+        options=SimpleNamespace(bgrep_conn_id="shop", source_conn_id="", on_unknown_outcome="resubmit"),
         shards=shards,
         image_tasks=[TASK],
+        keys=("key",),
+        collect_only=frozenset(),
         known=["record"],
         store="store",
         manifest="file:///shop/_bgrep/plans/p/manifest-0.jsonl",
+        limit=7,
         is_open=is_open,
     )
     given = {"poll_interval": 5.0, "timeout": 60.0, "deferrable": True, "retry_failed": 1, **facts}
@@ -39,7 +42,9 @@ def test_a_shards_spec_is_what_its_plan_says():
     )
     assert (made.store, made.known_records, made.fail_on) == ("store", ("record",), "never")
     assert (made.may_resubmit, made.deferrable, made.options.retry_failed) == (True, True, 1)
-    assert made.max_images is None
+    assert (made.max_images, made.options.over_budget) == (7, "trim")
+    assert (made.keys, made.collect_only) == (("key",), frozenset())
+    assert made.sign(TASK) == TASK
 
 
 def test_a_plan_that_is_over_collects_and_submits_nothing():

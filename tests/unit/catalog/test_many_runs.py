@@ -116,6 +116,11 @@ class Facts:
     verdict: str = ""
 
 
+def is_waiting(facts: Facts) -> bool:
+    """Whether a job is asked for once more."""
+    return facts.outcome in ("pending", "expired") and facts.attempts < PATIENCE
+
+
 @dataclass
 class Account:
     """What is known of a destination, in plain dictionaries.
@@ -123,11 +128,13 @@ class Account:
     :param facts: by row and what it asked for.
     :param live: what is published.
     :param contents: the plan's own word for what was asked for.
+    :param billed: the bill.
     """
 
     facts: dict[tuple[str, Key], Facts] = field(default_factory=dict)
     live: dict[str, Key] = field(default_factory=dict)
     contents: dict[Key, str] = field(default_factory=dict)
+    billed: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def wants(self, scenario: Scenario) -> dict[str, Key | None]:
         """What each row asks for, in the catalog's order; ``None`` of a bad one."""
@@ -145,15 +152,22 @@ class Account:
     def state_of(self, name: str, key: Key) -> str:
         """What a row is to be, budget aside."""
         facts = self.facts.get((name, key))
-        if facts is None or (facts.outcome == "failed" and facts.attempts < MOST_TRIES):
+        if facts is None or (facts.outcome == "failed" and self.tries(name, key) < MOST_TRIES):
             return "changed" if any(other == name for other, _ in self.facts) else "new"
         if facts.outcome in ("generated", "partial"):
             if facts.verdict == "passed" and self.live.get(name) == key:
                 return "unchanged"
             return "flagged" if facts.verdict == "flagged" else "unpublished"
-        if facts.outcome == "pending" and facts.attempts < PATIENCE:
-            return "pending"
-        return "quarantined"
+        return "pending" if is_waiting(facts) else "quarantined"
+
+    def tries(self, name: str, key: Key) -> int:
+        """How often a row was submitted for a request."""
+        return self.billed[name, self.contents[key]]
+
+    def orphans(self, scenario: Scenario) -> int:
+        """How many jobs are collected that no row asks for any more."""
+        wants = self.wants(scenario)
+        return sum(is_waiting(facts) and wants.get(name) != key for (name, key), facts in self.facts.items())
 
     def states(self, scenario: Scenario, spent: int) -> dict[str, str]:
         """The state of each row that has one, bad ones aside."""
@@ -176,17 +190,20 @@ class Account:
         :param before: the facts when the plan was made.
         """
         for execution in executions:
-            for item in execution.board.listed:
-                key = wants[item.id]
-                assert key is not None
+            work_items = execution.run.store.work_items(execution.shard)
+            listed = [one for one in work_items if one["state"] != "unpublished"]
+            keys = {request_hash: key for key, request_hash in self.contents.items()}
+            for item, work_item in zip(execution.board.listed, listed, strict=True):
+                key = keys[work_item["request_hash"]]
+                assert work_item["state"] == "orphaned" or key == wants[item.id]
                 outcome = item.outcome.value
                 if not execution.writes_manifest:
                     outcome = self._by_journal(execution, item.id)
                 if outcome == Outcome.NOT_SUBMITTED.value:
                     continue
-                tried = before[item.id, key].attempts if (item.id, key) in before else 0
-                is_in_vain = outcome not in ("generated", "partial")
-                self.facts[item.id, key] = Facts(outcome, tried + 1 if is_in_vain else 0)
+                known = before.get((item.id, key))
+                asked = known.attempts if known is not None and is_waiting(known) else 0
+                self.facts[item.id, key] = Facts(outcome, asked + 1)
 
     def _by_journal(self, execution: Execution, name: str) -> str:
         own = [
@@ -207,7 +224,7 @@ class World:
         self.destination = Destination(
             CatalogPaths(folder({})), {"shard_size": 2, "max_removed_share": 1, "max_attempts": MOST_TRIES}
         )
-        self.account = Account()
+        self.account = Account(billed=self.destination.billed)
 
     def refresh(self, scenario: Scenario) -> None:
         spent = 0
@@ -228,7 +245,11 @@ class World:
         if scenario.ends == "before the manifests":
             return
         run.check(scenario.verdicts)
-        checked = {one["name"] for one in run.work_items if self.has_images(one["name"], scenario)}
+        checked = {
+            one["name"]
+            for one in run.work_items
+            if one["state"] != "orphaned" and self.has_images(one["name"], scenario)
+        }
         if scenario.ends == "unchecked":
             # A shard's task is cleared alone: it goes on, and is not checked again.
             again = {sku: "generated" for sku in SKUS if scenario.outcomes.get(sku) in ("never", "failed")}
@@ -252,9 +273,12 @@ class World:
         wanted = self.account.states(scenario, spent)
         assert run.states == {name: state for name, state in wanted.items() if state != "unchanged"}
         bad = len(scenario.lines) - sum(state != "removed" for state in wanted.values())
-        assert run.counts == Counter(wanted.values()) + Counter(invalid=bad)
+        orphaned = self.account.orphans(scenario)
+        assert run.counts == Counter(wanted.values()) + Counter(invalid=bad, orphaned=orphaned)
         assert run.plan.rows == len(scenario.lines)
         for one in run.work_items:
+            if one["state"] == "orphaned":
+                continue
             # What was asked for and what the plan calls it are one to one.
             key = self.account.wants(scenario)[one["name"]]
             assert key is not None

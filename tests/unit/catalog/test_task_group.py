@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, Asset
 
 from airflow_provider_bgrep.catalog import (
     BudgetOptions,
@@ -18,6 +18,7 @@ from airflow_provider_bgrep.catalog import (
     catalog_refresh,
 )
 from airflow_provider_bgrep.catalog.config.options import Options
+from airflow_provider_bgrep.catalog.task_group import default_asset_uri
 from airflow_provider_bgrep.exceptions import BgRepRequestError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 
@@ -47,6 +48,16 @@ def options(**arguments: Any) -> Options:
         ({"execution": {"shards": 7}}, ["execution"]),
         ({"source": "[1]"}, ["source"]),
         ({"budget": {"approve_above": 5}}, ["approve_above"]),
+        ({"execution": {"max_active_shards": "many"}}, ["max_active_shards"]),
+        ({"execution": {"max_active_shards": 0, "retry_failed": 9}}, ["max_active_shards"] * 2),
+        ({"execution": ExecutionOptions(timeout=0, deferrable="maybe")}, ["timeout"] * 2),
+        ({"execution": {"poll_interval": "{{ params.x }}"}}, ["poll_interval"]),
+        ({"checks": {"check_fail_on": "any"}}, ["checks"]),
+        ({"checks": {"fail_on_attention": 1.5}}, ["fail_on_attention"]),
+        ({"checks": {"fail_on_attention": "0"}}, ["fail_on_attention"]),
+        ({"publish": {"publish_unmasked": "perhaps"}}, ["publish_unmasked"]),
+        ({"destination": "shop/images", "catalog": "catalog.csv"}, ["destination"] * 2),
+        ({"publish": {"on_removed": "drop"}, "execution": {"timeout": -1}}, ["on_removed"] * 2),
         ({"dry_run": "maybe", "max_images_per_run": -1, "budget": {"max_attempts": 0}}, ["dry_run"] * 3),
     ],
 )
@@ -103,3 +114,50 @@ def test_what_is_given_is_what_the_plan_reads():
     assert (read.encoding, read.max_attempts, read.keep_versions, read.valid_for) == ("cp1252", 3, 5, 3600)
     assert read.recipe.defaults == {"positive_prompt": "A {{ color }} mug"}
     assert options() == Options(**PLACES)
+
+
+def test_fields_that_the_dag_is_built_of_may_be_text():
+    dag = parsed(
+        execution={"max_active_shards": "9", "timeout": "60", "deferrable": "no", "retry_failed": "2"}
+    )
+    generate = dag.get_task("catalog_refresh.shards.generate")
+    assert generate.max_active_tis_per_dagrun == 9
+    assert generate.timeout == 60.0
+    assert not generate.deferrable
+
+
+# --- the asset ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("destination", "uri"),
+    [
+        ("s3://shop/images", "bgrep://s3/shop/images"),
+        ("s3a://shop//images/./", "bgrep://s3/shop/images"),
+        ("S3://aws_default@shop/images/", "bgrep://s3/shop/images"),
+        ("s3://key:s3cr3t@shop/images?x=s3cr3t#s3cr3t", "bgrep://s3/shop/images"),
+        ("gcs://shop/images", "bgrep://gs/shop/images"),
+        ("/data/images", "bgrep://file/data/images"),
+        ("file:///data/images", "bgrep://file/data/images"),
+        ("/data/杯 1", "bgrep://file/data/%E6%9D%AF%201"),
+    ],
+)
+def test_the_asset_is_the_destinations(destination: str, uri: str):
+    assert default_asset_uri(destination) == uri
+    for arguments in ({}, {"group_id": "other"}):
+        dag = parsed(destination=destination, **arguments)
+        (publish,) = (task for task in dag.tasks if task.task_id.endswith(".publish"))
+        assert [asset.uri for asset in publish.outlets] == [uri]
+
+
+def test_shops_with_other_destinations_have_other_assets():
+    destinations = [
+        "s3://a/images",
+        "s3://b/images",
+        "s3://a/images2",
+        "{{ var.value.a }}",
+        "{{ var.value.b }}",
+    ]
+    assert len({default_asset_uri(one) for one in destinations}) == len(destinations)
+    (asset,) = parsed(publish={"outlets": [Asset("mine")]}).get_task("catalog_refresh.publish").outlets
+    assert asset.uri != default_asset_uri(PLACES["destination"])

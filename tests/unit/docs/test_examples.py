@@ -39,3 +39,19 @@ def test_the_example_of_a_consumer_reads_columns_of_the_manifest(tmp_path: Path)
     assert columns
     assert columns <= {column.name for column in MANIFEST}
     assert list(runpy.run_path(str(file))["changed_images"](str(tmp_path), 0)) == []
+
+
+def test_the_example_of_an_alert_says_what_the_report_found():
+    module = runpy.run_path(str(DOCS / "examples" / "alert.py"))
+    sent: list[str] = []
+
+    class Report:
+        dag_id, task_id = "shop_images", "catalog_refresh.report"
+
+        def xcom_pull(self, *, task_ids: str, key: str) -> dict[str, str]:
+            assert (task_ids, key) == (self.task_id, "return_value")
+            return {"line": "3 rows need attention: 3 flagged."}
+
+    module["alert"]({"ti": Report()}, sent.append)
+    assert sent == ["shop_images, catalog_refresh.report: 3 rows need attention: 3 flagged."]
+    assert all(task.on_failure_callback for task in module["dag"].tasks)

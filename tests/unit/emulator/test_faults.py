@@ -263,3 +263,85 @@ def test_a_query_is_answered_for_another_job(api, emulator, task):
     assert answered(api, key)[0] == other
     key = api.job(task())
     assert answered(api, key)[0] == key
+
+
+def test_a_refusal_can_name_the_accepted_job(api, emulator, task):
+    emulator.inject("code", code="23500004", accepted=True, names_key=True)
+    answer = api.submit(task(num_output=2))
+    key = answer.json()["data"]["result_key"]
+    assert (answer.status_code, answer.json()["code"]) == (403, "23500004")
+    assert api.states(key) == ["SUCCESS"]
+    assert emulator.counters.images == 2
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_refusal_of_the_gateway_can_name_a_key_too(accepted, api, emulator, task):
+    emulator.inject("code", code="T429UR", accepted=accepted, names_key=True)
+    key = api.submit(task()).json()["data"]["result_key"]
+    assert api.query(key).status_code == (200 if accepted else 400)
+
+
+@pytest.mark.parametrize(
+    ("status", "seen"),
+    [("WAITING", ["WAITING", "SUCCESS"]), ("LOST", ["LOST", "SUCCESS"]), (None, ["SUCCESS"])],
+)
+def test_an_image_task_may_never_end(status, seen, api, emulator, task):
+    emulator.inject("never_ends", index=0, status=status)
+    key = api.job(task(), task())
+    emulator.advance(86_400)
+    assert [api.states(key) for _ in range(2)] == [seen, seen]
+
+
+def test_results_may_be_named_late(api, emulator, task):
+    emulator.inject("late_results", index=1, count=1, answers=2)
+    key = api.job(task(num_output=2), task(num_output=2))
+    assert [len(api.results(key)) for _ in range(4)] == [3, 3, 4, 4]
+    assert api.states(key) == ["SUCCESS", "SUCCESS"]
+
+
+def test_a_result_may_be_half_a_file_however_often_it_is_fetched(api, emulator, task):
+    emulator.inject("undecodable", index=0, output=1)
+    urls = api.results(api.job(task(num_output=2)))
+    whole, half, again = (requests.get(url, timeout=20).content for url in (urls[0], urls[1], urls[1]))
+    assert half == again
+    assert whole.endswith(b"IEND\xaeB`\x82")
+    assert not half.endswith(b"IEND\xaeB`\x82")
+
+
+def test_a_job_may_be_unknown_at_first(api, emulator, task):
+    emulator.inject("unknown_job", answers=2)
+    key, other = api.job(task()), api.job(task())
+    assert [api.query(key).status_code for _ in range(3)] == [400, 400, 200]
+    assert api.query(other).status_code == 200
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_results_may_be_refused_for_a_time_under_fresh_urls_too(status, api, emulator, task):
+    fault = emulator.inject("refused", status=status, seconds=60)
+    key = api.job(task())
+    first = [requests.get(api.results(key)[0], timeout=20).status_code for _ in range(2)]
+    emulator.advance(61)
+    assert (first, fault.exhausted) == ([status, status], False)
+    assert requests.get(api.results(key)[0], timeout=20).status_code == 200
+    assert fault.exhausted
+
+
+def test_a_download_may_be_refused_as_often_as_was_asked(api, emulator, task):
+    emulator.inject("refused", status=404, times=2)
+    (url,) = api.results(api.job(task()))
+    assert [requests.get(url, timeout=20).status_code for _ in range(3)] == [404, 404, 200]
+
+
+def test_what_the_faults_of_a_job_left_survives_a_restart(tmp_path, speak):
+    from airflow_provider_bgrep.testing import Emulator
+
+    def started():
+        return Emulator(state_file=tmp_path / "state", fetch=False)
+
+    with started() as emulator:
+        emulator.inject("never_ends", index=0, status="STUCK")
+        emulator.inject("undecodable", index=1, output=0)
+        emulator.inject("unknown_job", answers=5)
+        key = speak(emulator).job(emulator.image_task(), emulator.image_task())
+    with started() as emulator:
+        assert speak(emulator).query(key).status_code == 400

@@ -415,7 +415,7 @@ def test_a_full_page_stays_below_what_airflows_store_warns_at(store, values):
 def test_no_secret_no_url_and_no_prompt_can_be_written_down():
     # Whatever is written comes from these: an identity, a number, an id, and what the service calls things.
     assert set(SubmitRecord.__dataclass_fields__).isdisjoint({"image", "mask", "url", "prompt", "app_code"})
-    assert set(SubmittedTask.__dataclass_fields__) == {"key", "images", "id"}
+    assert set(SubmittedTask.__dataclass_fields__) == {"key", "images", "id", "image_digest", "mask_digest"}
 
 
 # --- writes made together -------------------------------------------------------------------------

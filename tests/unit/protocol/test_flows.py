@@ -14,9 +14,10 @@ import pytest
 from airflow_provider_bgrep.protocol import flows, wire
 from airflow_provider_bgrep.protocol.codes import GATEWAY_CODES, SERVICE_CODES, ErrorKind, Operation
 from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput
-from airflow_provider_bgrep.protocol.flows import NoAnswer, Send, Sleep
+from airflow_provider_bgrep.protocol.flows import NoAnswer, Send, Sleep, Waited
 from airflow_provider_bgrep.protocol.models import ImageTask
 from airflow_provider_bgrep.protocol.retry import (
+    GONE_ATTEMPTS,
     JOB_NOT_FOUND_GRACE_SECONDS,
     ONCE,
     QUERY,
@@ -366,6 +367,24 @@ def test_no_such_job_may_be_lag_within_the_grace_period():
     assert run.result.is_finished
 
 
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(403, "23500004"), (500, "23500000"), (403, "23500005"), (503, "999"), (429, "T429UR")],
+)
+def test_a_submit_whose_refusal_names_a_job_is_not_repeated(status, code):
+    refusal = answer(status, code, {"result_key": "k9"})
+    run = Run().submit(refusal, answer(data={"result_key": "other"}))
+    assert (run.result.result_key, len(run.sent)) == ("k9", 1)
+    assert f"HTTP {status}" in run.result.doubt
+    assert not run.result.is_finished
+
+
+def test_a_refused_query_that_names_a_job_is_a_refusal():
+    run = Run().query(answer(403, "23500003", {"result_key": "k"}))
+    assert run.error is not None
+    assert run.error.kind is ErrorKind.QUOTA
+
+
 def test_no_such_job_is_final_after_the_grace_period():
     run = Run().wait(NO_JOB, poll_interval=7)
     assert run.error is not None
@@ -373,11 +392,25 @@ def test_no_such_job_is_final_after_the_grace_period():
     assert 0 <= run.sent_at[-1] - JOB_NOT_FOUND_GRACE_SECONDS < 8
 
 
-def test_a_job_that_vanishes_later_is_final_at_once():
+def test_a_job_that_vanishes_later_is_final_after_many_answers():
     run = Run().wait(*[job("RUNNING")] * 13, NO_JOB)
     assert run.error is not None
     assert run.error.kind is ErrorKind.JOB_NOT_FOUND
-    assert len(run.sent) == 14
+    assert len(run.sent) == 13 + GONE_ATTEMPTS
+    assert run.sent_at[-1] - run.sent_at[13] > 45
+
+
+def test_a_job_that_is_unknown_for_a_while_is_waited_for():
+    run = Run().wait(*[job("RUNNING")] * 13, *[NO_JOB] * (GONE_ATTEMPTS - 1), job("SUCCESS"))
+    assert run.result.is_finished
+
+
+def test_an_answer_that_leaves_image_tasks_out_is_not_the_last():
+    seen = []
+    answers = job("SUCCESS"), job("SUCCESS", "WAITING"), job("SUCCESS", "SUCCESS")
+    run = Run().wait(*answers, tasks=2, on_unfinished=seen.append)
+    assert run.result == Waited(True, ("SUCCESS", "SUCCESS"))
+    assert seen == [("SUCCESS",), ("SUCCESS", "WAITING")]
 
 
 def test_throttling_slows_a_wait_down_and_does_not_end_it():

@@ -19,10 +19,12 @@ from airflow_provider_bgrep.protocol.codes import (
 from airflow_provider_bgrep.protocol.errors import NOT_CONNECTED, CallError
 from airflow_provider_bgrep.protocol.retry import (
     COLLECT,
+    GONE_ATTEMPTS,
     JOB_NOT_FOUND_GRACE_SECONDS,
     ONCE,
     POKE,
     QUERY,
+    RESULTS,
     SUBMIT,
     WAIT,
     Action,
@@ -124,9 +126,20 @@ def test_an_unknown_outcome_is_never_retried_by_any_policy(error, attempt, elaps
 @pytest.mark.parametrize("policy", [WAIT, POKE, COLLECT])
 def test_no_such_job_is_lag_for_one_grace_period_everywhere(policy):
     young = decide(NO_JOB, policy, attempt=1, elapsed=JOB_NOT_FOUND_GRACE_SECONDS - 1)
-    old = decide(NO_JOB, policy, attempt=1, elapsed=JOB_NOT_FOUND_GRACE_SECONDS)
+    old = decide(NO_JOB, policy, attempt=policy.gone_attempts, elapsed=JOB_NOT_FOUND_GRACE_SECONDS)
     assert young.action is Action.POLL
     assert (old.action, old.reason) == (Action.GIVE_UP, Reason.FINAL)
+
+
+@pytest.mark.parametrize("policy", [WAIT, COLLECT, RESULTS])
+def test_what_is_gone_is_asked_for_again_at_growing_pauses(policy):
+    steps = [decide(NO_JOB, policy, attempt=n, elapsed=1e9) for n in range(1, GONE_ATTEMPTS)]
+    seconds = [step.seconds for step in steps]
+    assert {step.action for step in steps} == {Action.RETRY}
+    assert seconds == sorted(seconds)
+    assert 60 < sum(seconds) < JOB_NOT_FOUND_GRACE_SECONDS
+    late = decide(NO_JOB, policy, attempt=3, elapsed=1e9, time_left=0.1)
+    assert (late.action, late.reason) == (Action.GIVE_UP, Reason.DEADLINE)
 
 
 def test_a_single_query_does_not_wait_for_a_job_to_appear():
@@ -155,7 +168,7 @@ def test_a_proxys_refusal_is_retried_only_while_collecting():
     assert decide(PROXY, QUERY, attempt=1).reason is Reason.FINAL
     assert decide(PROXY, COLLECT, attempt=1).action is Action.RETRY
     assert decide(PROXY, COLLECT, attempt=COLLECT.attempts).reason is Reason.FINAL
-    assert decide(NO_JOB, COLLECT, attempt=1, elapsed=1e9).reason is Reason.FINAL
+    assert decide(NO_JOB, COLLECT, attempt=GONE_ATTEMPTS, elapsed=1e9).reason is Reason.FINAL
 
 
 def test_what_is_not_a_call_of_the_api_is_decided_alike():

@@ -436,10 +436,16 @@ def test_without_a_mask_all_but_the_product_is_checked():
     it = scene("bottle")
     candidates = [encoded(it.patched(stain)), encoded(it.source), encoded(resized(it.out, 0.5))]
     found = judge(sample("bottle")[0], None, candidates, Thresholds())
-    assert (found.verdict, found.chosen) == (Verdict.PASSED, 0)
-    assert [flag[:9] for flag in found.flags] == ["image 2: ", "image 3: "]
+    assert (found.verdict, found.chosen) == (Verdict.UNMASKED, 0)
+    assert [flag[:9] for flag in found.flags] == ["image 2: ", "image 3: ", "the produ"]
     assert all(scores["area"] == 0.0 and "ssim" not in scores for scores in found.scores)
     assert found.thumbs.mask is None
+
+
+def test_without_a_mask_a_failed_check_is_flagged():
+    it = scene("bottle")
+    found = judge(sample("bottle")[0], None, [encoded(it.source)], Thresholds())
+    assert (found.verdict, found.chosen) == (Verdict.FLAGGED, None)
 
 
 def test_a_mask_can_be_asked_for():
@@ -464,7 +470,7 @@ def test_an_uninformative_alpha_channel_is_not_a_mask(alpha):
     image = scene("bottle").source.convert("RGBA")
     image.putalpha(alpha)
     found = judge(encoded(image), None, [generated("bottle")], Thresholds())
-    assert (found.verdict, found.scores[0]["area"]) == (Verdict.PASSED, 0.0)
+    assert (found.verdict, found.scores[0]["area"]) == (Verdict.UNMASKED, 0.0)
 
 
 @pytest.mark.parametrize("width", [5, 9, 13])

@@ -22,7 +22,9 @@ RETIRE = PublishRules()
 
 def path_of(rules: PublishRules, sku: str, view: str = "main", **changes: Any) -> str:
     row = {"name": f"{sku}/{view}", "sku": sku, "view": view, "width": 1, "height": 1, "seed": None}
-    return rules.path({**row, "request_hash": "c" * 32, "sha256": "0" * 64, **changes}, "png", "")
+    return rules.path(
+        {**row, "request_hash": "c" * 32, "sha256": "0" * 64, "plan_id": "", **changes}, "png", ""
+    )
 
 
 @given(st.text(max_size=300), st.text(max_size=300))
@@ -80,7 +82,7 @@ def test_a_template_may_name_all_there_is():
         ("manifests/{sku}/{version}", "which is reserved"),
         ("_bgrep/{sku}/{version}", "which is reserved"),
         ("Manifest.json/{sku}/{version}", "which is reserved"),
-        ("{sku}/{sku}{sku}{sku}{version}", "more than 250 bytes"),
+        ("{sku}/{sku}{sku}{sku}{version}", "longer than 250 bytes"),
         ("{sku}/{version", "cannot be read"),
         ("", "has no folder"),
         (None, "is not text"),

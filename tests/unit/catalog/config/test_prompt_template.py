@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+from time import monotonic, sleep
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_bgrep.catalog.config import prompt_template
 from airflow_provider_bgrep.catalog.config.prompt_template import (
     MAX_RENDERED,
     columns_of,
@@ -99,6 +101,11 @@ HOSTILE = {
     "python by a filter": "{{ name | attr('__class__') }}",
     "python by map": "{{ [name] | map(attribute='__class__') | list | join }}",
     "truncated to less than its end": "{{ name | truncate(2, true, long) }}",
+    "rounded to 30,000,000 places": "{{ 1 | round(30000000, 'ceil') }}",
+    "rounded by map": "{{ [1] | map('round', 30000000, 'ceil') | first }}",
+    "rounded by name": "{{ 1 | round(precision=30000000, method='floor') }}",
+    "rounded to a cell": "{{ 1 | round(digits, 'ceil') }}",
+    "a long text for a short one": "{{ long | replace('x', long) }}",
     "unfinished": "{{ name",
     "nothing": "{{ }}",
     "missing": "{{ nothing }}",
@@ -154,3 +161,29 @@ def test_no_text_breaks_more_than_its_own_row(text: str):
         assert isinstance(render(text, cells, cells), str)
     with contextlib.suppress(ValueError):
         assert isinstance(columns_of(text), frozenset)
+
+
+@pytest.mark.timeout(10)
+def test_a_constant_is_not_evaluated_when_a_template_is_compiled(monkeypatch):
+    seen: list[float] = []
+    environment = prompt_template._ENVIRONMENT
+    monkeypatch.setitem(environment.filters, "watched", lambda value: seen.append(value) or value)
+    columns_of("{{ 1 | watched }} {{ 2 | watched ~ 'x' }}")
+    assert seen == []
+    assert render("{{ 1 | watched }}", {}, ()) == "1"
+
+
+@pytest.mark.timeout(20)
+def test_a_row_that_takes_too_long_stops_itself(monkeypatch):
+    monkeypatch.setattr(prompt_template, "SECONDS", 0.2)
+    monkeypatch.setitem(
+        prompt_template._ENVIRONMENT.filters,
+        "slow",
+        prompt_template._limited(lambda value: sleep(0.05) or value),
+    )
+    text = "{{ name" + " | slow" * 100 + " }}"
+    begun = monotonic()
+    with pytest.raises(ValueError, match="takes longer than"):
+        render(text, CELLS, CELLS)
+    assert monotonic() - begun < 5
+    assert render("{{ name | slow }}", CELLS, CELLS) == "mug"

@@ -20,7 +20,15 @@ import pytest
 from bgrep_harness.runs import OUTCOMES, Destination, Run, row
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
-from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, explain, may_submit, new_plan_id
+from airflow_provider_bgrep.catalog.model.plan import (
+    MAX_SHARDS,
+    Plan,
+    explain,
+    is_plan_id,
+    may_submit,
+    new_plan_id,
+    number_of,
+)
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
 from airflow_provider_bgrep.catalog.state.ledger_metadata import LedgerMetadataLog
 from airflow_provider_bgrep.catalog.state.ledger_segments import merge
@@ -62,7 +70,7 @@ def test_what_every_outcome_means_for_the_next_run(destination, files):
     run = destination.plan(catalog)
     assert run.states == {
         "failed": "changed",
-        "expired": "quarantined",
+        "expired": "pending",
         "pending": "pending",
         "refused": "quarantined",
         "lost": "quarantined",
@@ -76,7 +84,6 @@ def test_what_every_outcome_means_for_the_next_run(destination, files):
     assert run.plan.rows == len(catalog)
     assert whats(run) == {
         "failed": "tried again: failed",
-        "expired": "it expired",
         "refused": "the image is too small",
         "lost": "no answer",
     }
@@ -147,8 +154,10 @@ def test_a_failed_task_resubmitted_in_a_run_has_two_entries(destination):
     run.publish()
     assert destination.billed == Counter({one: 2 if one[0] == "a" else 1 for one in destination.billed})
     entries = [(one["name"], one["outcome"], one["images"], one["attempts"]) for one in destination.entries()]
-    assert entries == [("a", "failed", 1, 0), ("a", "failed", 1, 1), ("b", "generated", 1, 0)]
-    assert destination.plan(catalog).states == {"a": "changed"}
+    assert entries == [("a", "failed", 1, 1), ("a", "failed", 1, 1), ("b", "generated", 1, 0)]
+    # Attempts are purchases, whichever runs made them.
+    assert destination.plan(catalog, max_attempts=3).states == {"a": "changed"}
+    assert destination.plan(catalog).states == {"a": "quarantined"}
 
 
 def test_a_row_that_returns_to_an_old_request_is_republished(destination):
@@ -184,12 +193,19 @@ def test_a_row_that_changes_while_pending_is_submitted_as_it_is(destination):
     catalog = [row("a", positive_prompt="new"), row("b")]
     run = destination.plan(catalog)
     assert run.states == {"a": "changed", "b": "pending"}
-    # Both are in one shard, whose manifest names the old a, too, once the job is collected.
+    assert run.counts == {"changed": 1, "pending": 1, "orphaned": 1}
+    assert [(one["name"], one["state"]) for one in run.work_items] == [
+        *(("b", "pending"), ("a", "changed"), ("a", "orphaned"))
+    ]
+    # All are in one shard: what was submitted for the old a is saved, and not published.
     run.work({"a": "never"})
-    assert {(line["id"], line["listed"]) for line in manifest_of(run)} == {
-        *(("a", True), ("a", False), ("b", True))
-    }
-    run.check()
+    run.check({"a": "passed"})
+    results = [(one["name"], one["state"], one["outcome"], one["verdict"]) for one in run.store.results(0)]
+    assert results == [
+        ("b", "pending", "generated", "passed"),
+        ("a", "changed", "not_submitted", ""),
+        ("a", "orphaned", "generated", ""),
+    ]
     run.publish()
     assert set(destination.published()) == {"b"}
     run = destination.refresh(catalog)
@@ -526,6 +542,19 @@ def test_of_two_rows_of_one_name_the_first_counts(destination):
     assert run.counts == {"new": 3, "invalid": 2}
 
 
+def test_of_two_rows_with_one_purchase_the_first_counts(destination):
+    destination.refresh(rows_of("a", "b"))
+    destination.refresh([row("a", seed=2), row("b")])
+    # The last three rows are known by their hash: two of what is published, one of what was before.
+    run = destination.plan([row("a", seed=2), row("b"), row("b"), row("a", seed=2), row("a")])
+    assert [(one["line"], one["sku"]) for one in run.problems] == [(3, "b"), (4, "a"), (5, "a")]
+    assert run.counts == {"unchanged": 2, "invalid": 3}
+    run = destination.plan([row("a"), row("a", seed=2), row("b")])
+    assert [(one["line"], one["sku"]) for one in run.problems] == [(2, "a")]
+    assert run.counts == {"unpublished": 1, "unchanged": 1, "invalid": 1}
+    assert destination.plan([row("c"), row("b")], max_removed_share=1).states == {"a": "removed", "c": "new"}
+
+
 def test_a_catalog_without_valid_rows_removes_nothing(destination, tmp_path):
     destination.refresh(rows_of("a"))
     path = tmp_path / "catalog.csv"
@@ -739,7 +768,7 @@ def test_a_plan_is_the_same_however_often_it_is_drawn_up(destination):
             found.append((planned.plan, tables))
     assert found[0] == found[1] == found[2]
     plan = found[0][0]
-    assert plan.rows == sum(plan.counts.values()) - plan.counts["removed"] == 70
+    assert plan.rows == sum(plan.counts.values()) - plan.counts["removed"] - plan.counts["orphaned"] == 70
 
 
 def test_a_plan_is_read_as_written_and_other_versions_are_errors(destination):
@@ -751,7 +780,8 @@ def test_a_plan_is_read_as_written_and_other_versions_are_errors(destination):
     header = run.files.header
     for data in (b"", b"{", b"[]", b'{"version": 2}', b'{"version": 1}'):
         put_bytes(data, header)
-        with pytest.raises(BgRepStateError, match=r"plan\.json"):
+        put_bytes(data, run.files.header_copy)
+        with pytest.raises(BgRepStateError, match=r"plan\.json cannot be read"):
             run.store.find_plan()
 
 
@@ -771,9 +801,14 @@ def test_a_plan_is_explained_with_its_quote_first(destination):
     assert explain(unpriced.plan).startswith("To submit: 1 images (no price_per_image given).")
 
 
-def test_ids_sort_by_time_and_say_whether_they_submit():
-    ids = [new_plan_id(now) for now in (0.0, 1.0, 1e9, 1.8e9)]
-    assert ids == sorted(ids)
+def test_ids_sort_by_the_ledgers_sequence_and_say_whether_they_submit():
+    # The clocks of the machines that made them are years apart.
+    ids = [new_plan_id(number, now) for number, now in ((1, 1.8e9), (2, 0.0), (9, 1e9), (10, 1.0))]
+    assert sorted(ids) == ids
+    assert [number_of(one) for one in ids] == [1, 2, 9, 10]
     assert all(map(may_submit, ids))
-    assert not may_submit(new_plan_id(0.0, dry=True))
+    dry = new_plan_id(9, 2e9, dry=True)
+    assert not may_submit(dry)
+    assert is_plan_id(dry)
+    assert sorted([*ids, dry])[3] == dry
     assert not any(map(may_submit, ("", ".DS_Store", "zzz", f"{ids[0]}x", f"x{ids[0]}")))

@@ -16,6 +16,7 @@ import textwrap
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,38 @@ class Overtaken(MemoryFileSystem):
         super().mv(path1, path2, **kwargs)
 
 
-fsspec.register_implementation("overtaken", Overtaken, clobber=True)
-attach("overtaken", fs=Overtaken())  # Airflow by itself does not know it
-pytestmark = pytest.mark.filterwarnings("ignore:UPath 'overtaken' filesystem")
+class Interleaved(MemoryFileSystem):
+    """A store on which something happens right before the n-th call of a thread's."""
+
+    protocol = "interleaved"
+    store: dict[str, object] = {}  # noqa: RUF012 - as fsspec's own: one store a class
+    pseudo_dirs = [""]  # noqa: RUF012
+    left = -1
+    happens: Any = None
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.removeprefix("interleaved://"))
+
+    def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        Interleaved.left -= 1
+        happens = Interleaved.happens
+        if Interleaved.left == -1 and happens is not None:
+            Interleaved.happens = None
+            happens()
+        return getattr(super(), method)(*args, **kwargs)
+
+
+for _method in ("cat_file", "put_file", "mv", "rm_file", "ls", "info", "pipe_file", "get_file", "exists"):
+    setattr(Interleaved, _method, partialmethod(Interleaved._call, _method))
+
+for _store in (Overtaken, Interleaved):
+    fsspec.register_implementation(_store.protocol, _store, clobber=True)
+    attach(_store.protocol, fs=_store())  # Airflow by itself does not know it
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:UPath 'overtaken' filesystem"),
+    pytest.mark.filterwarnings("ignore:UPath 'interleaved' filesystem"),
+]
 
 RETIRE = PublishRules()
 DELETE = PublishRules(on_removed="delete")
@@ -97,12 +127,11 @@ def local(tmp_path) -> CatalogPaths:
     return CatalogPaths(storage_path(str(tmp_path / "shop")))
 
 
-def plan(run: int, at: int | None = None) -> dict[str, str]:
+def plan(run: int) -> dict[str, str]:
     return {
         "plan_id": f"202501{run:02}T020000-{run:08x}",
         "run_id": f"scheduled__2025-01-{run:02}",
         "dag_id": "nightly",
-        "at": f"2025-01-{at or run:02}T02:00:00+00:00",
     }
 
 
@@ -363,8 +392,43 @@ def test_a_deleted_row_is_gone_with_all_its_versions(paths):
     counts = publish(paths, [], ["mug"], DELETE, plan=plan(3)).counts
     assert (counts["deleted"], counts["retired"], counts["live"]) == (1, 0, 1)
     (row,) = seen(paths)
-    assert images_of(paths) == {row["path"]}
+    assert len(images_of(paths)) == 3, "a consumer may be reading the manifest before"
+    publish(paths, [entry_of(paths, "vase")], [], DELETE, plan=plan(4))
+    assert images_of(paths) == {row["path"], rows_of(paths)["vase"]["path"]}
     assert not any(name.endswith(".txt") for name in names_in(paths.manifests) if "deleted" in name)
+
+
+@pytest.mark.parametrize("rules", [DELETE, KEEP])
+def test_an_older_plan_does_not_bring_back_a_deleted_row(paths, rules):
+    entry = entry_of(paths, "mug")
+    publish(paths, [entry], [], DELETE, plan=plan(1), oldest_plan=plan(1)["plan_id"])
+    publish(paths, [], ["mug"], DELETE, plan=plan(3), oldest_plan=plan(1)["plan_id"])
+    for late in (1, 2, 1):
+        published = publish(paths, [entry], [], rules, plan=plan(late), oldest_plan=plan(1)["plan_id"])
+        assert published.counts == counts_of(unchanged=1)
+        assert published.failed == []
+        assert seen(paths) == []
+    again = publish(paths, [entry], [], rules, plan=plan(4), oldest_plan=plan(4)["plan_id"])
+    assert again.counts == counts_of(published=1, live=1)
+    assert publish(paths, [], ["mug"], DELETE, plan=plan(3)).counts["deleted"] == 0
+    assert rows_of(paths)["mug"]["planned_by"] == plan(4)["plan_id"]
+
+
+def test_tombstones_go_once_no_older_plan_can_publish(local):
+    publish(local, [entry_of(local, "mug")], [], DELETE, plan=plan(1))
+    publish(local, [], ["mug"], DELETE, plan=plan(2), oldest_plan=plan(1)["plan_id"])
+    assert "tombstones.parquet" in ManifestLog(local).latest().sha256
+    publish(local, [entry_of(local, "vase")], [], DELETE, plan=plan(3), oldest_plan=plan(2)["plan_id"])
+    assert "tombstones.parquet" not in ManifestLog(local).latest().sha256
+
+
+def test_a_row_added_again_has_a_path_of_its_own(local):
+    paths = []
+    for run in (1, 3, 5):
+        publish(local, [entry_of(local, "mug")], [], ONE, plan=plan(run))
+        paths.append(rows_of(local)["mug"]["path"])
+        publish(local, [], ["mug"], ONE, plan=plan(run + 1))
+    assert len(set(paths)) == 3
 
 
 def test_a_deleted_row_that_returns_keeps_its_file(local):
@@ -418,20 +482,21 @@ def test_old_manifests_go_and_with_them_what_only_they_name(local):
         header = json.loads(get_bytes(local.manifests / name))
         with local_copy(local.destination / header["parquet"]) as file:
             rows = pq.ParquetFile(file).read().to_pylist()
-        # What was deleted is gone; every other file is there for as long as a manifest names it.
+        # What was deleted is gone a manifest later; other files are there while a manifest names them.
         named |= named_by([row for row in rows if row["sku"] == "mug"]).keys()
         assert {f"manifests/{one}" for one in names_in(local.manifests)} > {
             header["parquet"],
             header["jsonl"],
         }
     live = {row["path"] for row in seen(local)}
-    assert images_of(local) == named | live
+    (deleted,) = images_of(local) - named - live
+    assert deleted.startswith("sku-23/"), "the row that the newest manifest deleted"
     assert len(named) == KEEP_MANIFESTS + 2  # ten manifests, each with three versions
     kinds = [name.partition(".")[2] for name in names_in(local.manifests)]
     assert (kinds.count("parquet"), kinds.count("jsonl"), kinds.count("deleted.txt")) == (
         KEEP_MANIFESTS,
         KEEP_MANIFESTS,
-        0,
+        1,
     )
 
 
@@ -445,7 +510,7 @@ def test_files_named_by_an_old_manifest_json_stay(local):
             with open_writer(local, base) as writer:
                 (row,) = writer.rows(["mug"]).values()
                 change = Change(rows=[{**row, "path": f"mug/{run}.png"}], dropped={row["path"]})
-                return writer.write(change, 1, plan(run), plan(run)["at"])
+                return writer.write(change, 1, plan(run), "2025-01-01T02:00:00+00:00")
 
         assert log.commit(successor).number == run
         log.expire()
@@ -496,9 +561,13 @@ def test_a_list_that_was_tampered_with_removes_nothing_else(local, tmp_path):
     put_bytes("\n".join(listed).encode(), local.manifests / f"00000001-{token}.deleted.txt")
     put_bytes(rows_of(local)["lamp"]["path"].encode(), local.manifests / "00000001-0123abcd.deleted.txt")
     images = names_in(local.images)
-    publish(local, [], [], ONE, plan=plan(2))
+    publish(local, [], ["unknown"], ONE, plan=plan(2))
+    entry = entry_of(local, "vase")
+    publish(local, [entry], [], ONE, plan=plan(3))
     assert outside.read_bytes() == b"outside"
-    assert (files_of(local), names_in(local.images)) == (before, images)
+    assert images_of(local) > {path for path in before if not path.startswith("manifest")}
+    assert set(names_in(local.images)) > set(images)
+    assert not any(name.endswith("deleted.txt") for name in names_in(local.manifests))
 
 
 def test_a_lost_copy_of_the_manifest_is_written_again(paths):
@@ -572,6 +641,7 @@ def test_an_image_that_cannot_be_copied_stops_no_other(paths):
     bad = {
         "gone": {},
         "short": {},
+        "flipped": {},
         "unchosen": {"chosen": None},
         "too many": {"chosen": 2},
         "negative": {"chosen": -1},
@@ -588,6 +658,8 @@ def test_an_image_that_cannot_be_copied_stops_no_other(paths):
 
     remove(image("gone"))
     put_bytes(b"half", image("short"))
+    data = get_bytes(image("flipped"))
+    put_bytes(bytes([data[0] ^ 1]) + data[1:], image("flipped"))
     remove(image("a folder"))
     put_bytes(b"", image("a folder") / "x")
     published = publish(paths, [*entries.values(), entry_of(paths, "mug")], [], RETIRE, plan=plan(1))
@@ -595,6 +667,7 @@ def test_an_image_that_cannot_be_copied_stops_no_other(paths):
     reasons = dict(published.failed)
     assert "does not exist" in reasons["gone"]
     assert "has 4 bytes" in reasons["short"]
+    assert "has changed since it was saved" in reasons["flipped"]
     assert "chosen is None" in reasons["unchosen"]
     assert all(reasons.values())
     assert (published.counts["published"], published.counts["failed"]) == (1, len(bad))
@@ -748,6 +821,39 @@ def test_readers_find_every_file_while_others_publish(local):
         finally:
             is_over.set()
         assert reads.result() > 5
+
+
+MANY = 10_000
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("what", ["same", "other"])
+@pytest.mark.parametrize("slow", ["who deletes", "who adds"])
+def test_a_row_added_again_is_whole_at_every_interleaving(slow, what):
+    """J3: one run cleans up after a deleted row, and another one publishes the row again."""
+    deletes = {"entries": ["other"], "removed": ["mug"], "rules": ONE, "plan": plan(3)}
+    adds = {"entries": ["mug"], "removed": [], "rules": ONE, "plan": plan(4)}
+    first, second = (deletes, adds) if slow == "who deletes" else (adds, deletes)
+    for n in range(MANY):
+        paths = CatalogPaths(storage_path(f"interleaved://bucket/{slow[4:]}-{what}/{n}"))
+
+        def publish_work(work: dict[str, Any], paths: CatalogPaths = paths) -> None:
+            publish(paths, **{**work, "entries": [entry_of(paths, sku, what) for sku in work["entries"]]})
+
+        Interleaved.happens = None
+        publish(paths, [entry_of(paths, "mug", "old"), entry_of(paths, "stays")], [], ONE, plan=plan(1))
+        publish(paths, [entry_of(paths, "mug", "same")], [], ONE, plan=plan(2))
+        Interleaved.left, Interleaved.happens = n, lambda: publish_work(second)
+        publish_work(first)
+        if Interleaved.happens is not None:
+            Interleaved.happens = None
+            assert n > 15
+            break
+        for run in (5, 6, 7):
+            names = {row["name"] for row in seen(paths)}
+            # Who adds an image that is live changes nothing; the plan would not have asked for it.
+            assert names == {"mug", "stays", "other"} or (what == "same" and names == {"stays", "other"})
+            publish(paths, [entry_of(paths, "other", str(run))], [], ONE, plan=plan(run))
 
 
 # --- death ----------------------------------------------------------------------------------------

@@ -60,8 +60,14 @@ def run(
     rows: Sequence[Mapping[str, Any]] = (),
     shards: Sequence[Sequence[Mapping[str, Any]] | None] = (),
     bad: Sequence[Mapping[str, Any]] = (),
+    published: Mapping[str, Any] | None = {},
+    **more: Any,
 ) -> None:
-    """Write a plan's files down, as its tasks do; a shard that is ``None`` was never checked."""
+    """Write a plan's files down, as its tasks do; a shard that is ``None`` was never checked.
+
+    :param published: what the publish task left; ``None`` if it has not ended.
+    :param more: further options.
+    """
     files = paths.plan(plan_id)
     counts = dict(Counter(row["state"] for row in rows) + Counter(bad=len(bad), unchanged=5))
     plan = Plan(
@@ -82,7 +88,10 @@ def run(
         "destination": str(paths.destination),
         "price_per_image": "0.2",
         "currency": "CNY",
+        **more,
     }
+    if published is not None:
+        PlanStore(paths, plan_id).mark_published(published)
     put_bytes(json.dumps(options).encode(), files.options)
     put_bytes(as_lines(bad), files.invalid_rows)
     types = {"line": pa.int64()}
@@ -124,7 +133,23 @@ def test_page_summary_and_line_are_written(paths: CatalogPaths, caplog: pytest.L
         xcom = write_report(PlanStore(paths, "p1"))
     summary = summary_in(paths, "p1")
     line = summary["line"]
-    assert xcom == {"line": line, "gallery": str(paths.plan("p1").report), "unfinished": []}
+    assert xcom == {
+        "line": line,
+        "gallery": str(paths.plan("p1").report),
+        "rows": 7,
+        "states": summary["states"],
+        "statuses": summary["statuses"],
+        "outcomes": {"generated": 2},
+        "verdicts": {"passed": 1, "flagged": 1},
+        "needs_attention": 1,
+        "images": {"quoted": 0, "billable": 2},
+        "cost": "0.4",
+        "currency": "CNY",
+        "unfinished": [],
+        "is_published": True,
+        "cancelled": "",
+        "failures": [],
+    }
     assert line in caplog.text
     assert (summary["rows"], summary["needs_attention"], summary["cost"]) == (7, 1, "0.4")
     assert summary["statuses"] == {"flagged": 1, "unpublished": 1, "unchanged": 5}
@@ -199,3 +224,55 @@ def test_lone_surrogates_in_an_invalid_row_can_be_reported(paths: CatalogPaths):
     write_report(PlanStore(paths, "p1"))
     assert summary_in(paths, "p1")["statuses"]["invalid"] == 1
     assert [row["sku"] for row in shown(paths, "p1")] == ["?"]
+
+
+def test_a_publish_task_that_did_not_end_is_a_failure(paths: CatalogPaths):
+    row = submitted(paths, "p1", "A", "passed")
+    run(paths, "p1", [row], [[row]], published=None)
+    found = write_report(PlanStore(paths, "p1"))
+    assert found["line"].startswith("The publish task did not finish.")
+    (failure,) = found["failures"]
+    assert "clear publish and report" in failure
+    assert not found["is_published"]
+    assert PlanStore(paths, "p1").has_report
+
+
+@pytest.mark.parametrize(
+    ("limit", "fails"), [(None, False), ("1", True), (2, True), (3, False), (0.25, True), ("0.3", False)]
+)
+def test_so_many_rows_that_need_attention_fail_the_run(paths: CatalogPaths, limit: Any, fails: bool):
+    rows = [submitted(paths, "p1", sku, "flagged") for sku in "AB"]
+    rows.append(submitted(paths, "p1", "C", "passed"))
+    run(paths, "p1", rows, [rows], fail_on_attention=limit)  # with those that are unchanged, 8 rows
+    failures = write_report(PlanStore(paths, "p1"))["failures"]
+    assert bool(failures) is fails
+    if fails:
+        assert "2 rows of 8 need attention (2 flagged)" in failures[0]
+
+
+def test_rows_without_a_mask_are_counted_and_need_attention(paths: CatalogPaths):
+    rows = [submitted(paths, "p1", sku, "unmasked") for sku in "AB"]
+    run(paths, "p1", [*rows, state("C", "unmasked")], [rows])
+    found = write_report(PlanStore(paths, "p1"))
+    assert (found["statuses"]["unmasked"], found["needs_attention"]) == (3, 3)
+    assert found["verdicts"] == {"unmasked": 2}
+    assert found["line"].startswith("3 rows need attention: 3 not compared: no mask.")
+
+
+def test_lost_and_restored_files_are_reported(paths: CatalogPaths):
+    result = {"lost": [["A", "A/x.png does not exist any more"]], "healed": ["B"]}
+    run(paths, "p1", published=result)
+    found = write_report(PlanStore(paths, "p1"))
+    assert (found["statuses"]["lost"], found["needs_attention"]) == (1, 1)
+    notes = summary_in(paths, "p1")["notes"]
+    assert notes[0].startswith("The published image of A is lost: A/x.png")
+    assert notes[1] == "Restored 1 published image: B"
+
+
+@pytest.mark.parametrize(("limit", "fails"), [(None, False), (1, True)])
+def test_a_run_that_nobody_could_approve_fails_if_so_chosen(paths: CatalogPaths, limit: Any, fails: bool):
+    run(paths, "p1", fail_on_attention=limit)
+    PlanStore(paths, "p1").cancel("this Airflow cannot ask anybody")
+    found = write_report(PlanStore(paths, "p1"))
+    assert found["cancelled"] == "this Airflow cannot ask anybody"
+    assert (found["failures"] == ["the run was cancelled: this Airflow cannot ask anybody"]) is fails

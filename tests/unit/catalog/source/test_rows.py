@@ -129,3 +129,65 @@ def test_two_headings_of_one_name_are_refused_where_one_is_read(tmp_path: Path):
             NormalizedRows(catalog, {}, {}, ["farbe_neu"])
     (problem,) = refused.value.problems
     assert "Farbe (neu), farbe neu" in problem.what
+
+
+TRICKY = st.text("\x1e\x1fa0", max_size=3)
+
+
+@given(st.lists(st.tuples(TRICKY, TRICKY, TRICKY), min_size=1, max_size=8))
+def test_content_is_equal_exactly_where_requests_are(cells):
+    catalog = [{"sku": "a", "image": IMAGE, "mask": mask, "x": x, "y": y} for mask, x, y in cells]
+    asked, contents = [], []
+    # A row's content does not depend on the rows that are read together with it.
+    for rows in (catalog, *([row] for row in catalog)):
+        with open_catalog(rows) as opened:
+            keys = NormalizedRows(opened, {}, {}, ["x", "y"]).key_reader().read_all()
+        contents += keys["content"].to_pylist()
+        asked += [tuple(cell_text(row[name]) for name in ("mask", "x", "y")) for row in rows]
+    assert len(set(asked)) == len(set(contents)) == len(set(zip(asked, contents, strict=True)))
+
+
+def test_a_content_holds_whatever_decides_about_a_row():
+    row = {"sku": "a", "image": IMAGE, "color": "red", "steps": None}
+
+    def content(defaults: Mapping[str, Any], edition: str = "", **cells: Any) -> str:
+        with open_catalog([row | cells]) as opened:
+            rows = NormalizedRows(opened, defaults, {"cups": {"seed": 7}}, ["color"], edition)
+            (found,) = rows.key_reader().read_all()["content"].to_pylist()
+        return str(found)
+
+    same = content({"steps": 20})
+    assert same == content({}, steps=20) == content({}, steps="20 ") == content({"steps": 20}, stock=7)
+    others = [
+        content({}),
+        content({"steps": 20}, "2"),
+        content({"steps": 20, "seed": 1}),
+        content({"steps": 20}, color="blue"),
+        content({"steps": 20}, color=""),
+        content({"steps": 20}, category="Cups"),
+        content({"steps": 20}, view="back"),
+        content({"steps": 20}, sku="b"),
+        content({"steps": 20}, image=IMAGE + "x"),
+    ]
+    assert len({same, *others}) == 1 + len(others)
+
+
+def test_only_images_on_object_storage_have_versions():
+    catalog = [{"sku": "a", "image": IMAGE, "mask": None}, {"sku": "b", "image": IMAGE, "mask": "s3://b/m"}]
+    with open_catalog(catalog) as opened:
+        keys = NormalizedRows(opened, {}, {}).key_reader().read_all()
+    assert keys["image"].to_pylist() == [None, None]
+    assert keys["mask"].to_pylist() == [None, "s3://b/m"]
+
+
+def test_long_defaults_make_batches_smaller_and_change_nothing():
+    catalog = [{"sku": f"{i}", "image": IMAGE} for i in range(3000)]
+    rows, how = normalized(catalog, {"positive_prompt": "x" * 9000})
+    assert how.count == len(rows) == 3000
+    assert {row["positive_prompt"] for row in [*rows, how.constants] if "positive_prompt" in row} == {
+        "x" * 9000
+    }
+    with open_catalog(catalog) as opened:
+        sizes = [len(batch) for batch in NormalizedRows(opened, {"mask": "x" * 9000}, {}).batches()]
+    assert max(sizes) < 2000
+    assert sum(sizes) == 3000

@@ -41,7 +41,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_bgrep.catalog.generate import GuardedStore, Shard
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
-from airflow_provider_bgrep.catalog.model.plan import Plan, Quote, new_plan_id
+from airflow_provider_bgrep.catalog.model.plan import Plan, Quote, new_plan_id, number_of
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, WORK_ITEM, arrow_schema, blank
 from airflow_provider_bgrep.catalog.state.ledger import COMPACT_ABOVE, Ledger
 from airflow_provider_bgrep.catalog.state.ledger_metadata import (
@@ -56,8 +56,8 @@ from airflow_provider_bgrep.catalog.state.ledger_reader import (
     LedgerSnapshot,
     PlanInProgressError,
 )
-from airflow_provider_bgrep.catalog.state.ledger_segments import SUBMIT
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+from airflow_provider_bgrep.catalog.state.progress import merged
 from airflow_provider_bgrep.catalog.state.recovery import plan_entries, shard_entries
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.journal.journal import Journal
@@ -141,12 +141,11 @@ def settle(paths: CatalogPaths, plan_id: str) -> LedgerMetadata:
 
 
 def outcomes_in(paths: CatalogPaths) -> dict[tuple[str, ...], str]:
-    """Outcomes of all submits in the ledger, by what identifies a submit."""
-    db, same = connection(), ", ".join(SUBMIT)
+    """Outcomes of all that the ledger knows, by what tells one purchase from another."""
+    db = connection()
     with reading(paths, db, now=NOW * 2):
         found = db.execute(
-            f"SELECT {same}, outcome FROM entries QUALIFY row_number() OVER "
-            f"(PARTITION BY {same} ORDER BY files <> '' DESC, seq DESC) = 1"
+            f"SELECT name, request_hash, result_key, nonce, outcome FROM ({merged('FROM entries')})"
         ).fetchall()
     return {tuple(values[:-1]): values[-1] for values in found}
 
@@ -165,10 +164,10 @@ def segments_in(files: dict[str, bytes]) -> list[str]:
     return sorted(name for name in files if name.startswith(LEDGER) and name.endswith(".parquet"))
 
 
-def test_the_prepared_history_is_what_other_tests_expect(past):
+def test_a_shop_with_a_past_is_what_the_other_tests_take_it_for(past):
     files, destination = past
     assert decisions(destination)["rows"] == [
-        ("expired", "quarantined", "it expired"),
+        ("expired", "pending", ""),
         ("failed", "quarantined", "it failed"),
         ("flagged", "flagged", ""),
         ("late", "quarantined", "no answer"),
@@ -294,12 +293,10 @@ def test_an_unusable_catalog_does_not_block_later_runs(destination):
     assert destination.plan([row("a")], now=destination.started + 1).states == {"a": "new"}
 
 
-def test_a_run_that_is_planning_blocks_later_runs_only(files):
+def test_a_run_that_is_making_its_plan_keeps_later_ones_waiting_and_no_earlier_one(files):
     paths = paths_of(files)
     ledger = Ledger(paths)
-    first, second = (PlanLease(new_plan_id(NOW + i), f"run-{i}", "dag", NOW + DAY) for i in range(2))
-    ledger.acquire_lease(first, NOW)
-    ledger.acquire_lease(second, NOW)
+    first, second = (ledger.acquire_lease("dag", f"run-{i}", NOW) for i in range(2))
     with duckdb.connect() as db:
         with ledger.reader.snapshot(db, own=first.plan_id, now=NOW):
             pass
@@ -309,15 +306,12 @@ def test_a_run_that_is_planning_blocks_later_runs_only(files):
         ):
             pass
         # Cleared, it comes to stand behind the other.
-        again = replace(first, plan_id=new_plan_id(NOW + 5))
-        ledger.acquire_lease(again, NOW)
+        again = ledger.acquire_lease("dag", "run-0", NOW)
         with ledger.reader.snapshot(db, own=second.plan_id, now=NOW):
             pass
         ledger.release_lease(second.plan_id)
         with ledger.reader.snapshot(db, own=again.plan_id, now=NOW):
             pass
-        with ledger.reader.snapshot(db, own=second.plan_id, now=NOW + 2 * DAY):
-            pass  # who has died while it planned is waited for until its lease expires
 
 
 def test_an_expired_plan_is_removed_whatever_a_shards_clock_says(destination):
@@ -332,14 +326,15 @@ def test_an_expired_plan_is_removed_whatever_a_shards_clock_says(destination):
     assert new.states == {"a": "new"}
 
 
-def test_a_plan_expires_by_the_clock_too(destination):
-    run = destination.plan([row("a")], now=destination.started - DAY, valid_for=3600)
+def test_a_shard_submits_until_another_plan_closes_its_own(destination):
+    # By the clock of the shard's worker the lease expired a day ago.
+    run = destination.plan([row("a"), row("b")], now=destination.started - DAY, valid_for=3600)
+    assert Shard.read(destination.paths, run.plan_id, 0).is_open
+    run.work({"b": "never"})
+    assert destination.billed.total() == 1
+    later = destination.plan([row("a"), row("b")], now=destination.started)
     assert not Shard.read(destination.paths, run.plan_id, 0).is_open
-    run.work()
-    assert destination.billed.total() == 0
-    assert Shard.read(
-        destination.paths, destination.plan([row("a")], now=destination.started).plan_id, 0
-    ).is_open
+    assert later.states == {"a": "unpublished", "b": "new"}
 
 
 def test_a_store_refuses_an_intent_once_the_plan_is_over(files):
@@ -398,16 +393,18 @@ def test_committed_again_it_adds_what_has_become_known_since(destination, files)
     run.work({"b": "never", "c": "pending"})
     run.check()
     run.publish()
-    assert metadata_of(destination.paths).uncommitted_plans == (run.plan_id,)  # it may go on to submit
+    assert metadata_of(destination.paths).uncommitted_plans == (run.plan_id,)  # its job is not collected yet
     run.work(try_number=2)
     run.check()
     run.publish()
-    assert metadata_of(destination.paths).uncommitted_plans == ()
-    assert {(name, outcome) for (name, *_), outcome in outcomes_in(destination.paths).items()} == {
-        (name, "generated") for name in "abc"
+    assert {(name, outcome) for (name, *_), outcome in outcomes_in(destination.paths).items()} >= {
+        (name, "generated") for name in "ac"
     }
-    assert destination.plan(catalog).counts == {"unchanged": 3}
     assert len(segments_in(files)) == 2
+    destination.refresh(catalog)
+    assert metadata_of(destination.paths).uncommitted_plans == ()
+    assert destination.plan(catalog).counts == {"unchanged": 3}
+    assert destination.billed.total() == 3
 
 
 def test_a_shard_cleared_alone_and_not_checked_again_is_kept(destination):
@@ -475,23 +472,24 @@ def test_a_run_that_died_midway_is_taken_over_by_the_next(destination, files, po
     assert destination.plan(catalog).counts == {"unchanged": 4 - len(left), **left}
 
 
-def test_a_job_without_its_journal_is_not_resubmitted(destination, files):
+def test_a_job_of_which_no_journal_is_left_is_collected_by_what_the_ledger_has(destination, files):
     catalog = [row("a"), row("b")]
     destination.refresh(catalog, {"a": "pending"})
     for name in [name for name in files if "/journal/" in name or name.endswith("/outstanding_jobs.jsonl")]:
         del files[name]
-    for _ in range(2):
-        run = destination.plan(catalog)
-        assert run.counts == {"unchanged": 1, "pending": 1}
-        run.complete()
+    run = destination.plan(catalog)
+    assert run.counts == {"unchanged": 1, "pending": 1}
+    (job,) = run.store.outstanding_jobs()
+    assert [item.id for item in job.items] == ["a"]
+    run.complete()
+    assert destination.plan(catalog).counts == {"unchanged": 2}
     assert destination.billed.total() == 2
-    assert [one["result_key"] != "" for one in destination.entries() if one["name"] == "a"] == [True] * 3
 
 
-def test_a_plan_that_was_never_written_is_merged_as_empty(destination):
-    Ledger(destination.paths).acquire_lease(PlanLease(new_plan_id(NOW), "run", "dag", NOW), NOW)
+def test_a_plan_that_was_never_written_down_is_taken_over_as_nothing(destination):
+    Ledger(destination.paths).acquire_lease("dag", "run", NOW)
     run = destination.plan([row("a")], now=NOW + DAY)
-    assert len(run.plan.merged_plans) == 1
+    assert run.plan.merged_plans == ()
     run.complete()
     assert metadata_of(destination.paths).uncommitted_plans == ()
 
@@ -504,7 +502,7 @@ def test_a_late_entry_removes_no_images_of_a_submit(destination):
     # The task of an earlier run writes what it knew: that it is pending.
     late = {**destination.entries()[0], "files": "", "verdict": "", "outcome": "pending"}
     ledger = Ledger(destination.paths)
-    ledger.commit(new_plan_id(NOW), [late])
+    ledger.commit(new_plan_id(3, NOW), [late])
     assert destination.plan(catalog).counts == {"unchanged": 1}
     ledger.compact()
     assert destination.plan(catalog).counts == {"unchanged": 1}
@@ -525,7 +523,7 @@ def test_of_two_entries_of_one_second_the_safer_one_counts(destination):
     ):
         files: dict[str, bytes] = {}
         other = Destination(paths_of(files))
-        Ledger(other.paths).commit(new_plan_id(NOW + number), entries)
+        Ledger(other.paths).commit(new_plan_id(number + 1, NOW), entries)
         with other.draft(catalog) as planned:
             assert planned.plan.counts[state] == 1
 
@@ -550,10 +548,10 @@ def test_segments_are_merged_beside_open_readers(files):
     paths = paths_of(files)
     ledger = Ledger(paths)
     for number in range(COMPACT_ABOVE):
-        ledger.commit(new_plan_id(NOW + number), [entry_of(number)])
+        ledger.commit(new_plan_id(number + 1, NOW), [entry_of(number)])
     assert len(metadata_of(paths).segments) == COMPACT_ABOVE
     with duckdb.connect() as db, ledger.reader.snapshot(db, own="", now=NOW):
-        ledger.commit(new_plan_id(NOW + 100), [entry_of(100)])
+        ledger.commit(new_plan_id(101, NOW), [entry_of(100)])
         assert len(metadata_of(paths).segments) == 1
         assert db.execute("SELECT count(*) FROM entries").fetchone() == (COMPACT_ABOVE,)
     wanted = {(f"s{i}", f"c{i}", "", f"n{i}"): "failed" for i in (*range(COMPACT_ABOVE), 100)}
@@ -569,7 +567,7 @@ def test_the_last_of_several_segments_with_an_entry_counts(files):
         {"outcome": "generated", "result_key": "k", "files": "[1]", "verdict": "passed"},
     ]
     for number, cells in enumerate(steps):
-        ledger.commit(new_plan_id(NOW + number), [entry_of(1, **cells), entry_of(2 + number)])
+        ledger.commit(new_plan_id(number + 1, NOW), [entry_of(1, **cells), entry_of(2 + number)])
     before = outcomes_in(paths)
     ledger.compact()
     assert outcomes_in(paths) == before
@@ -583,7 +581,7 @@ def test_metadata_and_segments_expire_and_kept_ones_are_complete(files):
     paths = paths_of(files)
     ledger = Ledger(paths)
     for number in range(60):
-        ledger.commit(new_plan_id(NOW + number), [entry_of(number)])
+        ledger.commit(new_plan_id(number + 1, NOW), [entry_of(number)])
     numbers = [int(name[-13:-5]) for name in metadata_files(files)]
     assert numbers == list(range(numbers[-1] - KEEP + 1, numbers[-1] + 1))
     kept = [LedgerMetadataLog(paths.ledger).read(number) for number in numbers]
@@ -596,7 +594,7 @@ def test_a_store_that_refuses_deletes_is_still_written(files):
     kept = UndeletableFiles(files)
     paths = paths_of(kept)
     for number in range(KEEP + 3):
-        Ledger(paths).commit(new_plan_id(NOW + number), [entry_of(number)])
+        Ledger(paths).commit(new_plan_id(number + 1, NOW), [entry_of(number)])
     assert len(outcomes_in(paths)) == KEEP + 3
     assert len(metadata_files(kept)) > KEEP
 
@@ -699,12 +697,17 @@ def test_after_a_loss_submits_go_on_where_they_were(past):
     run = destination.plan(LAST_CATALOG, now=destination.later)
     assert run.submits == ["never"]
     run.complete()
-    assert destination.plan(LAST_CATALOG).counts == {"unchanged": 4, "flagged": 1, "quarantined": 5}
+    assert destination.plan(LAST_CATALOG).counts == {
+        "unchanged": 4,
+        "flagged": 1,
+        "pending": 1,
+        "quarantined": 4,
+    }
 
 
-def test_a_changed_byte_is_found_where_parquet_finds_nothing(files):
+def test_a_byte_that_changed_is_found_where_parquet_itself_finds_nothing(files):
     paths = paths_of(files)
-    Ledger(paths).commit(new_plan_id(NOW), [entry_of(number) for number in range(40)])
+    Ledger(paths).commit(new_plan_id(1, NOW), [entry_of(number) for number in range(40)])
     (name,) = segments_in(files)
     whole = files[name]
     silent = 0
@@ -747,15 +750,18 @@ def test_what_a_newer_version_wrote_is_neither_read_nor_rebuilt(past, what: str)
         pq.write_table(table.replace_schema_metadata({b"bgrep.ledger": b"2"}), data)
         name = f"segment-x-{hashlib.sha256(data.getvalue()).hexdigest()[:16]}.parquet"
         put_bytes(data.getvalue(), paths.ledger / name)
-        metadata = metadata_of(paths)
+        pointer = metadata_of(paths)
         assert LedgerMetadataLog(paths.ledger).create(
-            replace(metadata, segments=(*metadata.segments, name)), metadata.number + 1
+            pointer.with_segments({**pointer.plans_by_segment, name: ()}), pointer.number + 1
         )
     before = dict(files)
-    ledger, late = Ledger(destination.paths), PlanLease(new_plan_id(NOW), "run", "dag", NOW)
+    ledger = Ledger(destination.paths)
     works: list[Callable[[], Any]] = [lambda: decisions(destination), ledger.compact]
-    if what == "metadata":
-        works += [lambda: ledger.acquire_lease(late, NOW), lambda: ledger.commit(late.plan_id, [entry_of(1)])]
+    if what == "pointer":
+        works += [
+            lambda: ledger.acquire_lease("dag", "run", NOW),
+            lambda: ledger.commit(new_plan_id(99, NOW), [entry_of(1)]),
+        ]
     for work in works:
         with pytest.raises(NewerLedgerError):
             work()
@@ -823,10 +829,16 @@ def test_files_that_are_none_of_ours_are_passed_over(past):
     assert decisions(destination) == before
 
 
-def test_a_plan_with_a_damaged_header_is_an_error_and_not_empty(past):
+def test_a_plan_whose_header_is_damaged_is_never_taken_for_one_that_submitted_nothing(past):
     files, destination = past
+    before = decisions(destination)
     name = next(name for name in files if name.endswith("/plan.json"))
     files[name] = files[name][:50]
+    assert decisions(destination) == before  # it is read from its copy
+    del files[name]
+    assert decisions(destination) == before
+    copy = name.replace("plan.json", "plan-copy.json")
+    files[name] = files[copy] = files[copy][:50]
     lose_the_whole_ledger(files)
     with pytest.raises(BgRepStateError, match=r"plan\.json"):
         decisions(destination)
@@ -874,17 +886,20 @@ def every_death(
             yield left, paths_of(left)
 
 
-def test_killed_at_any_call_a_lease_is_complete_or_absent(past):
-    files, destination = past
-    plan = PlanLease(new_plan_id(NOW), "run", "dag", NOW + DAY)
-    before = outcomes_in(destination.paths)
-    claims = []
-    for _, paths in every_death(files, lambda paths: Ledger(paths).acquire_lease(plan, NOW)):
-        claims.append(Ledger(paths).reader.has_lease(plan.plan_id))
-        Ledger(paths).acquire_lease(plan, NOW)
-        assert Ledger(paths).reader.has_lease(plan.plan_id)
-        assert outcomes_in(paths) == before
-    assert claims == [False, True]
+def test_killed_at_any_call_a_lease_is_made_or_is_not(past):
+    files, _ = past
+
+    def lease(paths: CatalogPaths) -> None:
+        ledger = Ledger(paths)
+        ledger.activate(ledger.acquire_lease("dag", "run", NOW).plan_id, NOW + DAY)
+
+    planned = []
+    for _, paths in every_death(files, lease):
+        planned.append([one.planned for one in metadata_of(paths).leases if one.dag_id == "dag"])
+        lease(paths)
+        (active,) = (one.plan_id for one in metadata_of(paths).leases if one.dag_id == "dag")
+        assert Ledger(paths).reader.has_lease(active)
+    assert planned == [[], [False], [True]]
 
 
 def test_killed_at_any_call_of_a_commit_entries_are_kept_once(past):
@@ -936,8 +951,7 @@ def test_killed_at_any_call_of_planning_the_same_run_plans_again(past):
         replace(destination, paths=paths).plan(LAST_CATALOG, run_id="killed", now=destination.later)
 
     for _, paths in every_death(files, plan):
-        again = PlanLease(new_plan_id(destination.later + 60), "killed", "nightly", destination.later + DAY)
-        Ledger(paths).acquire_lease(again, destination.later + 60)
+        again = Ledger(paths).acquire_lease("nightly", "killed", destination.later + 60)
         with reading(paths, connection(), own=again.plan_id, now=destination.later + 60):
             assert connection().execute("SELECT count(*) FROM locked").fetchone() == (0,)
         assert outcomes_in(paths) == before
@@ -987,9 +1001,9 @@ class SingleRowRun:
     settles: bool = True
 
     def __call__(self, paths: CatalogPaths) -> str:
-        ledger, plan_id = Ledger(paths), new_plan_id(self.now)
+        ledger = Ledger(paths)
         run_id = self.run_id or f"run-{self.number}"
-        ledger.acquire_lease(PlanLease(plan_id, run_id, "dag", self.now + DAY / 2), self.now)
+        plan_id = ledger.acquire_lease("dag", run_id, self.now).plan_id
         db = connection(self.number + 1)
         try:
             with ledger.reader.snapshot(db, own=plan_id, now=self.now) as standing:
@@ -997,6 +1011,7 @@ class SingleRowRun:
                 is_locked = db.execute("SELECT count(*) FROM locked").fetchone() != (0,)
             submits = not is_locked and (not found or (self.resubmit and found == {"unknown_outcome"}))
             self._plan(paths, plan_id, run_id, standing.closed_plans, submits=submits)
+            ledger.activate(plan_id, self.now + DAY / 2)
         except PlanInProgressError:
             ledger.release_lease(plan_id)
             return "refused"
@@ -1152,7 +1167,6 @@ def test_a_rebuild_reverts_no_concurrent_lease_or_commit(past):
     broken, destination = past
     before = outcomes_in(destination.paths)
     lose_a_segment(broken)
-    plan = PlanLease(new_plan_id(NOW), "run", "dag", NOW + DAY)
 
     def compact(files: dict[str, bytes]) -> Callable[[Interceptor], LedgerMetadata]:
         def work(around: Interceptor) -> LedgerMetadata:
@@ -1170,8 +1184,9 @@ def test_a_rebuild_reverts_no_concurrent_lease_or_commit(past):
         for _ in range(turns):
             actor.step()
         ledger = Ledger(paths_of(files))
-        ledger.repaired(lambda ledger=ledger: ledger.acquire_lease(plan, NOW))
-        ledger.commit(new_plan_id(NOW - 5), [entry_of(1)])
+        plan = ledger.repaired(lambda ledger=ledger: ledger.acquire_lease("dag", "run", NOW))
+        ledger.activate(plan.plan_id, NOW + DAY)
+        ledger.commit(new_plan_id(1, NOW - 5), [entry_of(1)])
         actor.finish()
         assert actor.error is None
         assert ledger.reader.has_lease(plan.plan_id)
@@ -1181,16 +1196,18 @@ def test_a_rebuild_reverts_no_concurrent_lease_or_commit(past):
 
 def test_on_s3_of_many_claims_at_once_none_is_lost(s3_folder):
     paths = CatalogPaths(s3_folder)
-    plans = [PlanLease(new_plan_id(NOW + i), f"run-{i}", "dag", NOW + DAY) for i in range(8)]
+    plans: list[PlanLease] = []
     threads = [
-        threading.Thread(target=lambda plan=plan: Ledger(paths).acquire_lease(plan, NOW)) for plan in plans
+        threading.Thread(target=lambda i=i: plans.append(Ledger(paths).acquire_lease("dag", f"run-{i}", NOW)))
+        for i in range(8)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert set(metadata_of(paths).leases) == set(plans)
-    assert metadata_of(paths).number == len(plans)
+    assert metadata_of(paths).number == len(plans) == 8
+    assert sorted(number_of(plan.plan_id) for plan in plans) == [*range(1, 9)]
 
 
 def test_on_s3_two_runs(s3_folder):

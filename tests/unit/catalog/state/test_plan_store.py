@@ -93,8 +93,9 @@ def test_a_plan_that_is_cancelled_says_why_and_is_not_unfinished(run):
     assert run.store.unfinished() == []
 
 
-def test_results_show_each_work_item_and_superseded_on_request(run):
-    run.work({"a": "failed"}, try_number=2, retry_failed=1)
+def test_results_show_each_work_item_and_superseded_on_request(destination):
+    run = destination.plan([row("a"), row("b")])
+    run.work({"a": "failed"}, retry_failed=1)
     run.check()
     assert [one["name"] for one in run.store.results(0, ("name",))] == ["a", "b"]
     every = list(run.store.results(0, superseded=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,18 @@ from bgrep_harness.runs import Destination, Run, row
 
 from airflow_provider_bgrep import catalog
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
-from airflow_provider_bgrep.catalog.state.recovery import derive_shard, is_complete, shard_entries
+from airflow_provider_bgrep.catalog.state.recovery import (
+    accepted_submits,
+    derive_shard,
+    is_complete,
+    shard_entries,
+    submits,
+)
 from airflow_provider_bgrep.exceptions import BgRepStateError
+from airflow_provider_bgrep.generation.job_store import JobRecord, TaskOutcome
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.journal import Journal
+from airflow_provider_bgrep.journal.key_files import keep_key
 from airflow_provider_bgrep.journal.records import State, SubmittedTask
 from airflow_provider_bgrep.storage import get_bytes, put_bytes
 
@@ -101,7 +110,28 @@ def test_the_last_submit_in_the_journal_decides_not_the_clocks(run):
     # The worker that wrote the manifest has a clock that is years behind.
     manifest(run.store, "a", "n2", Outcome.GENERATED, submitted_at="2001-01-01T00:00:00+00:00")
     results = [(one["nonce"], one["outcome"], one["superseded"]) for one in derive_shard(run.store, 0)]
-    assert results[:2] == [("n1", "failed", True), ("n2", "generated", False)]
+    assert results[:2] == [("n1", "pending", True), ("n2", "generated", False)]
+
+
+def test_what_was_submitted_again_is_as_its_jobs_record_says(run):
+    submit(run.store, "a", "n1", result_key="first")
+    submit(run.store, "a", "n2", result_key="second")
+    manifest(run.store, "a", "n2", Outcome.FAILED)
+    # Nobody knows yet what became of the first: it is collected, and the row is not submitted again.
+    assert came_to(run.store) == [("a", "n2", "failed"), ("a", "n1", "pending")]
+    record = JobRecord((TaskOutcome(Outcome.FAILED, "too dark"),), "2030-01-01T00:00:00+00:00")
+    put_bytes(json.dumps(record.to_json()).encode(), run.store.paths.images / "_bgrep" / "first.json")
+    assert came_to(run.store) == [("a", "n1", "failed"), ("a", "n2", "failed")]
+    assert shard_entries(run.store, 0)[0]["reason"] == "too dark"
+
+
+def test_a_key_beside_the_images_counts_as_if_the_journal_had_it(run):
+    submit(run.store, "a", "n1")
+    assert came_to(run.store) == [("a", "n1", "unknown_outcome")]
+    (record,) = submits(run.store)
+    keep_key(run.store.paths.images, replace(record, state=State.ACCEPTED, result_key="job"))
+    assert came_to(run.store) == [("a", "n1", "pending")]
+    assert [(one.nonce, one.result_key) for one in accepted_submits(run.store)] == [("n1", "job")]
 
 
 def test_a_superseded_submit_keeps_what_is_known_of_it(run):
@@ -110,7 +140,7 @@ def test_a_superseded_submit_keeps_what_is_known_of_it(run):
     run.check()
     submit(run.store, "a", "n2")
     first, second = shard_entries(run.store, 0)
-    assert (first["outcome"], first["reason"], first["attempts"]) == ("failed", "too dark", 0)
+    assert (first["outcome"], first["reason"], first["attempts"]) == ("failed", "too dark", 1)
     assert (second["outcome"], second["attempts"]) == ("unknown_outcome", 1)
 
 
@@ -161,7 +191,7 @@ def test_damaged_results_are_derived_again(run, caplog):
     path = run.files.results(0)
     put_bytes((get_bytes(path) or b"")[:100], path)
     assert {outcome for _, _, outcome in came_to(run.store)} == {"generated"}
-    assert "derived again" in caplog.text
+    assert "Clear the check task of this shard" in caplog.text
     assert run.store.unfinished() == ["shard 0 has damaged results"]
 
 

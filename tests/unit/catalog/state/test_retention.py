@@ -91,7 +91,7 @@ def images_in(files: Files) -> set[str]:
 
 
 def ids(*days: int) -> list[str]:
-    return [f"203001{day:02}T020000-{day:08x}" for day in days]
+    return [f"{day:08}-20300101T020000-{day:08x}" for day in days]
 
 
 @pytest.mark.parametrize(

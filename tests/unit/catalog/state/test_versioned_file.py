@@ -165,7 +165,7 @@ def test_after_fifty_lost_races_the_error_suggests_a_retry(place):
         log.commit(overtaken)
     assert calls == [*range(1, ATTEMPTS + 1)]
     assert ATTEMPTS == 50
-    assert re.search(r"Could not commit to \S+ after 50 attempts .* Retry the task\.$", raised.value.message)
+    assert re.search(r"Could not commit to \S+ after 50 attempts.* Retry the task\.$", raised.value.message)
 
 
 def test_a_version_that_expires_while_it_is_read_is_read_again():

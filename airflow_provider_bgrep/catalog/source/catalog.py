@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an open catalog is: its headings, its rows as text, and those that cannot be read."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_provider_bgrep.catalog.model.columns import REQUIRED, TEXT_FIELDS, column_name
+from airflow_provider_bgrep.catalog.source.cells import BLANKS
+from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
+from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
+
+LINE: Final = " line"
+"""The column with a row's line. The name of a catalog's own column never begins with a blank."""
+
+KEYS: Final = ("sku", "view")
+"""Columns in which ``1001.0`` is ``1001``."""
+
+CHUNK_BYTES: Final = 1 << 20
+"""Bytes that are read and parsed at once."""
+
+ROWS: Final = 4_000
+"""Rows of JSON lines, of Parquet or of a task that are read at once."""
+
+_LIKELY: Final = 0.85
+"""A heading that is at least this similar to a field's name is taken for a misspelling of it."""
+
+_SUFFIXES: Final = ("url", "uri", "link", "path")
+"""``mask_url`` is taken for a misspelling of ``mask``."""
+
+Block = tuple[Sequence[int] | np.ndarray[Any, np.dtype[np.int64]], Sequence[pa.Array]]
+"""Lines, and the wanted columns' cells of the rows that begin on them."""
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidRow:
+    """A row that cannot be used.
+
+    :param line: line of the file that it begins on; of Parquet and of rows given as a list, its number from
+        1.
+    :param column: the column at fault; ``""`` if it is the row as a whole.
+    :param reason: what is wrong, and what to do.
+    :param sku: the row's, where it can be read.
+    :param view: the row's, likewise.
+    """
+
+    line: int
+    column: str
+    reason: str
+    sku: str = ""
+    view: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form for the report."""
+        return asdict(self)
+
+
+@dataclass
+class Catalog:
+    """An open catalog.
+
+    :param name: the file, as text.
+    :param headings: its headings by the names of their columns, in the file's order.
+    :param reader: reads the wanted columns of the catalog, some rows at a time.
+    :param has_templates: whether a cell may be a template.
+    :param ambiguous: names that several headings have.
+    :param invalid: rows that cannot be used; grows while it is read.
+    """
+
+    name: str
+    headings: Mapping[str, str]
+    reader: Callable[[Catalog, Sequence[str]], Iterable[Block]] = field(repr=False)
+    has_templates: bool = True
+    ambiguous: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    invalid: list[InvalidRow] = field(default_factory=list)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of its columns, as fields and templates use them."""
+        return tuple(self.headings)
+
+    @property
+    def unreadable(self) -> int:
+        """Invalid rows whose sku cannot be read: while there are any, nobody knows what was removed."""
+        return sum(not row.sku for row in self.invalid)
+
+    def check_headings(self, used: Iterable[str]) -> None:
+        """Refuse headings that look like a misspelled field, and names that two headings share.
+
+        :param used: names of the columns that fields and templates read.
+        :raises InvalidInput: with every problem.
+        """
+        used = set(used)
+        problems = [
+            Problem("catalog", f"has {len(names)} columns {name!r} ({', '.join(names)}); rename all but one")
+            for name, names in self.ambiguous.items()
+            if name in used
+        ]
+        missing = [name for name in IMAGE_TASK_FIELDS if name not in self.headings]
+        for name, heading in self.headings.items():
+            close = "" if name in used else _misspelled(name, missing)
+            if close:
+                what = f"has a column {heading!r}, which is not read; did you mean {close!r}? Rename it"
+                problems.append(Problem("catalog", what))
+        if problems:
+            raise InvalidInput(problems)
+
+    def batches(
+        self, columns: Sequence[str] | None = None, *, reports: bool = True
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows, some at a time: every column as text, null for empty, and :data:`LINE`.
+
+        :param columns: the columns to read, ``sku`` among them; all, unless given.
+        :param reports: whether rows that cannot be read are added to ``invalid``.
+        """
+        wanted = tuple(self.columns if columns is None else columns)
+        schema = pa.schema([*(pa.field(name, pa.string()) for name in wanted), (LINE, pa.int64())])
+        known = len(self.invalid)
+        for lines, arrays in self.reader(self, wanted):
+            if not reports:
+                del self.invalid[known:]
+            if len(lines):
+                numbers = np.asarray(lines, np.int64)
+                yield pa.RecordBatch.from_arrays([*arrays, pa.array(numbers)], schema=schema)
+
+    def template_words(self, marks: Sequence[str]) -> frozenset[str]:
+        """Words in the cells that may be templates: every column that they read is among them.
+
+        :param marks: what begins a part of a template.
+        """
+        texts = [name for name in TEXT_FIELDS if name in self.headings]
+        if not texts or not self.has_templates:
+            return frozenset()
+        found: set[str] = set()
+        for batch in self.batches(["sku", *texts], reports=False):
+            for column in batch.columns[1:-1]:
+                for mark in marks:
+                    cells = column.filter(pc.match_substring(column, mark))
+                    found.update(*(map(_words, cells.unique().to_pylist())))
+        return frozenset(found)
+
+
+def _words(text: str) -> list[str]:
+    return "".join(c if c.isalnum() or c == "_" else " " for c in text).split()
+
+
+def _misspelled(name: str, fields: Sequence[str]) -> str:
+    """The field that a column's name is a misspelling of; ``""`` if it is none."""
+    close = difflib.get_close_matches(name, fields, n=1, cutoff=_LIKELY)
+    if close:
+        return close[0]
+    head, _, tail = name.rpartition("_")
+    return head if tail in _SUFFIXES and head in fields else ""
+
+
+@dataclass(frozen=True)
+class Header:
+    """The headings of a file.
+
+    :param headings: by the names of their columns.
+    :param places: of the columns in the file, by name.
+    :param ambiguous: headings that share a name.
+    """
+
+    headings: dict[str, str]
+    places: dict[str, int]
+    ambiguous: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, names: Sequence[Any]) -> Header:
+        """The header.
+
+        :raises InvalidInput: with everything that is wrong with it.
+        """
+        by_name: dict[str, list[str]] = {}
+        places: dict[str, int] = {}
+        for place, heading in enumerate(names):
+            name = column_name(heading)
+            if name:
+                by_name.setdefault(name, []).append(str(heading).strip(BLANKS))
+                places.setdefault(name, place)
+        problems = [
+            Problem("catalog", f"has {len(by_name[name])} columns {name!r}; rename all but one")
+            for name in (*REQUIRED, *IMAGE_TASK_FIELDS, *KEYS, "category")
+            if len(by_name.get(name, ())) > 1
+        ]
+        shown = ", ".join(name for name in list(by_name)[:20])
+        for name in REQUIRED:
+            if name not in by_name:
+                close = next((one for one in by_name if _misspelled(one, [name])), "")
+                hint = f"; rename {close!r} if you meant that" if close else ""
+                problems.append(Problem("catalog", f"has no column {name!r}; its columns are {shown}{hint}"))
+        if problems:
+            raise InvalidInput(list(dict.fromkeys(problems)))
+        ambiguous = {name: found for name, found in by_name.items() if len(found) > 1}
+        return cls({name: found[0] for name, found in by_name.items()}, places, ambiguous)
+
+
+def invalid_row(line: int, problems: Mapping[str, str], texts: Mapping[str, str | None]) -> InvalidRow:
+    """A row with cells that have no text.
+
+    :param problems: what is wrong, by column.
+    :param texts: the texts of its other cells.
+    """
+    reason = "; ".join(problems.values() if len(problems) == 1 else (f"{n} {w}" for n, w in problems.items()))
+    return InvalidRow(line, ", ".join(problems), reason, texts.get("sku") or "", texts.get("view") or "")
+
+
+def holds(local: str, text: bytes) -> bool:
+    """Whether a file holds an ASCII text of one character, in any encoding that contains ASCII."""
+    with Path(local).open("rb") as file:
+        return any(text in chunk for chunk in iter(lambda: file.read(CHUNK_BYTES), b""))
+
+
+def refusal(what: str) -> InvalidInput:
+    """The error of a catalog that cannot be read at all."""
+    return InvalidInput([Problem("catalog", what)])

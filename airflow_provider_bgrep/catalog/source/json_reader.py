@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads JSON lines, and the rows of an upstream task, which have the same form: one object a row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+
+from airflow_provider_bgrep.catalog.model.columns import column_name
+from airflow_provider_bgrep.catalog.source.catalog import (
+    KEYS,
+    ROWS,
+    Block,
+    Catalog,
+    Header,
+    InvalidRow,
+    holds,
+    invalid_row,
+    refusal,
+)
+from airflow_provider_bgrep.catalog.source.cells import UnreadableCellError, cell_text, whole_key
+from airflow_provider_bgrep.protocol.errors import sanitize_message
+from airflow_provider_bgrep.protocol.models import ImageTask
+
+
+def open_jsonl(name: str, local: str) -> Catalog:
+    """Open a file of JSON lines.
+
+    :param name: the catalog, for messages.
+    :param local: the file's path.
+    :raises InvalidInput: if it holds no object.
+    """
+    names: dict[str, None] = {}
+    with Path(local).open("rb") as file:
+        for _, value, wrong in _objects(file):
+            if not wrong:
+                names |= dict.fromkeys(value)
+    if not names:
+        raise refusal("holds no JSON object; give one object a line")
+
+    def read(catalog: Catalog, wanted: Sequence[str]) -> Iterator[Block]:
+        with Path(local).open("rb") as file:
+            yield from _in_blocks(_mapped(catalog, wanted, _objects(file)), len(wanted))
+
+    header = Header.of(_distinct(names))
+    return Catalog(name, header.headings, read, holds(local, b"{{") or holds(local, b"{%"), header.ambiguous)
+
+
+def _distinct(names: Iterable[Any]) -> list[str]:
+    """The names of a column, once each: objects may write one differently."""
+    return list({column_name(name): str(name) for name in names}.values())
+
+
+def _objects(file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any], str]]:
+    for line, text in enumerate(file, 1):
+        if line == 1:
+            text = text.removeprefix(b"\xef\xbb\xbf")
+        if not text.strip():
+            continue
+        try:
+            value = json.loads(text, parse_float=Decimal, parse_int=_Digits, object_pairs_hook=_unique)
+        except ValueError as error:
+            yield line, {}, f"is not JSON: {sanitize_message(error)}"
+            continue
+        except RecursionError:
+            yield line, {}, "is nested too deeply"
+            continue
+        if isinstance(value, dict):
+            yield line, value, ""
+        else:
+            yield line, {}, f"is a {type(value).__name__}; give an object with a row's columns"
+
+
+class _Digits(str):
+    """A whole number as it is written: Python makes no number of more than 4,300 digits."""
+
+    __slots__ = ()
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len({column_name(name) for name in found}) != len(pairs):
+        raise ValueError("a column occurs twice")
+    return found
+
+
+def _in_blocks(rows: Iterator[tuple[int, Sequence[str | None]]], width: int) -> Iterator[Block]:
+    while some := list(islice(rows, ROWS)):
+        columns = list(zip(*(cells for _, cells in some), strict=True)) or [()] * width
+        yield [line for line, _ in some], [pa.array(column, pa.string()) for column in columns]
+
+
+def _mapped(
+    catalog: Catalog, wanted: Sequence[str], objects: Iterable[tuple[int, Mapping[Any, Any], str]]
+) -> Iterator[tuple[int, Sequence[str | None]]]:
+    """The wanted cells of each object; an object with a cell that has no text is reported."""
+    for line, value, wrong in objects:
+        if wrong:
+            catalog.invalid.append(InvalidRow(line, "", wrong))
+            continue
+        row = {column_name(name): cell for name, cell in value.items()}
+        texts, problems = _texts_of(row, wanted)
+        if problems:
+            catalog.invalid.append(invalid_row(line, problems, texts))
+        elif any(texts.values()) or any(not _is_blank(cell) for cell in row.values()):
+            yield line, list(texts.values())
+
+
+def _texts_of(row: Mapping[str, Any], wanted: Iterable[str]) -> tuple[dict[str, str | None], dict[str, str]]:
+    texts: dict[str, str | None] = {}
+    problems: dict[str, str] = {}
+    for name in wanted:
+        try:
+            texts[name] = (whole_key if name in KEYS else cell_text)(row.get(name))
+        except UnreadableCellError as error:
+            texts[name], problems[name] = None, str(error)
+    return texts, problems
+
+
+def _is_blank(value: Any) -> bool:
+    try:
+        return cell_text(value) is None
+    except UnreadableCellError:
+        return False
+
+
+def _row_of(value: Any) -> Any:
+    """Return a row as a mapping: of an image task, the id is the sku."""
+    if isinstance(value, ImageTask):
+        fields = value.as_dict()
+        return {"sku": fields.pop("id", None), **fields}
+    return value
+
+
+def open_rows(rows: Sequence[Any]) -> Catalog:
+    """Open the rows of an upstream task: mappings or image tasks.
+
+    :raises InvalidInput: if there is none.
+    """
+    rows = list(map(_row_of, rows))
+    names: dict[Any, None] = {}
+    for row in rows:
+        if isinstance(row, Mapping):
+            names |= dict.fromkeys(row)
+    if not names:
+        raise refusal("is a list without a row; give mappings of columns to cells")
+
+    def objects() -> Iterator[tuple[int, Mapping[Any, Any], str]]:
+        for line, row in enumerate(rows, 1):
+            if not isinstance(row, Mapping):
+                yield line, {}, f"is a {type(row).__name__}; give a mapping of columns to cells"
+            elif len({column_name(name) for name in row}) != len(row):
+                yield line, {}, "has a column twice; rename one"
+            else:
+                yield line, row, ""
+
+    def read(catalog: Catalog, wanted: Sequence[str]) -> Iterator[Block]:
+        yield from _in_blocks(_mapped(catalog, wanted, objects()), len(wanted))
+
+    header = Header.of(_distinct(names))
+    return Catalog("rows of a task", header.headings, read, True, header.ambiguous)

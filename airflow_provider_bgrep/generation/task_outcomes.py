@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What becomes of one image task of a job, decided of its result, its downloads and what was known. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from airflow_provider_bgrep.download import Lost, SavedImage
+from airflow_provider_bgrep.generation.outcomes import Outcome
+from airflow_provider_bgrep.protocol.errors import sanitize_message
+from airflow_provider_bgrep.protocol.matching import MISSING
+from airflow_provider_bgrep.protocol.models import JobStatus, TaskResult
+from airflow_provider_bgrep.protocol.wire import NO_RESULT
+
+UNDECODABLE_EXECUTIONS: Final = 3
+"""Executions in which a result comes with the same bytes and cannot be decoded, before it is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undecodable:
+    """A result that cannot be decoded.
+
+    :param output: which of the image task's results, from 0.
+    :param sha256: checksum of what came, hex.
+    :param executions: how many executions got these bytes.
+    """
+
+    output: int
+    sha256: str
+    executions: int = 1
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether another execution would only get the same bytes again."""
+        return self.executions >= UNDECODABLE_EXECUTIONS
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOutcome:
+    """The outcome of one image task of a job.
+
+    :param outcome: generated, partial, failed or expired; pending if it is not known yet.
+    :param reason: why, in words, mostly the service's.
+    :param seed: the seed it was generated with, if known.
+    :param files: its images that are in place.
+    :param missing: images that another try may still save, and why they are not.
+    :param is_gone: whether an image is missing because its URL was refused, and so was a fresh one.
+    :param asks_again: whether the answer is one that may pass soon: the job is to be queried again.
+    :param undecodable: its results that cannot be decoded.
+    """
+
+    outcome: Outcome
+    reason: str = ""
+    seed: Any = None
+    files: tuple[SavedImage, ...] = ()
+    missing: tuple[str, ...] = ()
+    is_gone: bool = False
+    asks_again: bool = False
+    undecodable: tuple[Undecodable, ...] = ()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether neither a later answer nor another download can change it."""
+        return self.outcome is not Outcome.PENDING and not self.missing and not self.is_gone
+
+
+_PROGRESS: Final = {
+    outcome: step
+    for step, outcome in enumerate(
+        (Outcome.PENDING, Outcome.EXPIRED, Outcome.FAILED, Outcome.PARTIAL, Outcome.GENERATED)
+    )
+}
+
+
+def further(known: TaskOutcome, found: TaskOutcome) -> TaskOutcome:
+    """The outcome that counts: one that is settled is only replaced by one that is further along.
+
+    :param known: what an earlier answer led to.
+    :param found: what this one leads to.
+    """
+    is_behind = _PROGRESS[found.outcome] < _PROGRESS[known.outcome] or len(found.files) < len(known.files)
+    return known if known.is_settled and is_behind else found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskResults:
+    """What one answer and the downloads after it say about an image task.
+
+    :param result: its result.
+    :param requested: how many images it asks for.
+    :param seed: the seed it was generated with, if known.
+    :param files: its images that are in place.
+    :param lost: its images that could not be saved.
+    :param doubt: why results of a finished job cannot be matched to their image tasks; ``""`` if they are.
+    :param may_pass: whether an answer that leads to no result, or not to all of them, may still pass.
+    """
+
+    result: TaskResult
+    requested: int
+    seed: Any
+    files: tuple[SavedImage, ...]
+    lost: tuple[Lost, ...]
+    doubt: str
+    may_pass: bool
+
+    def outcome(self, undecodable: tuple[Undecodable, ...]) -> TaskOutcome:
+        """The outcome.
+
+        :param undecodable: its results that cannot be decoded.
+        """
+        if not self.result.is_finished:
+            return self._unfinished()
+        if self.result.status == JobStatus.FAILED:
+            message = self.result.message
+            if message == NO_RESULT and self.may_pass:
+                return self._pending((NO_RESULT,), undecodable, asks_again=True)
+            return self._ended(Outcome.FAILED, sanitize_message(message) or "no reason given", undecodable)
+        given_up = {one.output for one in undecodable if one.is_given_up}
+        to_save = [one for one in self.lost if one.output not in given_up]
+        gone = [one for one in to_save if one.is_gone]
+        if missing := tuple(
+            map(str, to_save if self.may_pass else (one for one in to_save if not one.is_gone))
+        ):
+            return self._pending(missing, undecodable, asks_again=bool(gone) and self.may_pass)
+        if self.may_pass and len(self.result.results) < self.requested:
+            what = f"{len(self.result.results)} of {self.requested} results are named"
+            return self._pending((what,), undecodable, asks_again=True)
+        return self._decided(undecodable, is_gone=bool(gone))
+
+    def _unfinished(self) -> TaskOutcome:
+        if self.doubt:
+            # Finished, but perhaps another image task's result: it stays pending, with the reason.
+            what = f"it is unclear which result belongs to it: {self.doubt}"
+            return TaskOutcome(Outcome.PENDING, "", None, (), (what,))
+        is_named = self.result.status != MISSING
+        status = sanitize_message(self.result.status)[:40] or "unreadable"
+        reason = f"its status is {status}" if is_named else "the answer does not contain this image task"
+        return TaskOutcome(Outcome.PENDING, reason)
+
+    def _decided(self, undecodable: tuple[Undecodable, ...], *, is_gone: bool) -> TaskOutcome:
+        count = len(self.files)
+        reason = "; ".join(map(str, self.lost))
+        if count >= self.requested:
+            return self._ended(Outcome.GENERATED, "", undecodable)
+        if count:
+            reason = reason or f"{count} of {self.requested} images"
+            return replace(self._ended(Outcome.PARTIAL, reason, undecodable), is_gone=is_gone)
+        if is_gone:
+            return replace(self._ended(Outcome.EXPIRED, reason, undecodable), is_gone=True)
+        return self._ended(Outcome.FAILED, reason or NO_RESULT, undecodable)
+
+    def _ended(self, outcome: Outcome, reason: str, undecodable: tuple[Undecodable, ...]) -> TaskOutcome:
+        return TaskOutcome(outcome, reason, self.seed, self.files, undecodable=undecodable)
+
+    def _pending(
+        self, missing: tuple[str, ...], undecodable: tuple[Undecodable, ...], *, asks_again: bool
+    ) -> TaskOutcome:
+        return TaskOutcome(
+            Outcome.PENDING,
+            "",
+            self.seed,
+            self.files,
+            missing,
+            asks_again=asks_again,
+            undecodable=undecodable,
+        )

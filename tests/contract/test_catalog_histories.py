@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Histories of a shard over several tries and runs, against the emulator, which counts the images billed."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bgrep_harness.images import draw_images
+from bgrep_harness.refresh import Refresh, Run
+
+from airflow_provider_bgrep.catalog.state.ledger import Ledger
+from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+from airflow_provider_bgrep.exceptions import BgRepStateError
+from airflow_provider_bgrep.hooks.bgrep import BgRepHook
+from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
+from airflow_provider_bgrep.storage import connection_of, get_bytes, put_bytes
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a web shop."""
+    folder = tmp_path_factory.mktemp("site")
+    draw_images(folder)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def refresh(connection: Any, run: Any, ti: Any, tmp_path: Path) -> Refresh:
+    options = {"defaults": {"positive_prompt": "A {{ color }} mug", "steps": 15}, "shard_size": 4}
+    return Refresh(f"file://{tmp_path}/shop/images", run, type(ti), options)
+
+
+def rows_of(site: str, count: int, **cells: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "sku": f"S{number}",
+            "color": f"red-{number}",
+            "image": f"{site}/product.png?v={number}",
+            "mask": f"{site}/mask.png",
+            **cells,
+        }
+        for number in range(count)
+    ]
+
+
+def store_of(refresh: Refresh, run: Run) -> PlanStore:
+    return PlanStore(refresh.paths, run.plan["plan_id"])
+
+
+def finished(refresh: Refresh, run: Run) -> Run:
+    """The run, its check, publish and report executed."""
+    for shard in range(run.plan["shards"]):
+        refresh.check(run, shard)
+    return refresh.finish(run)
+
+
+# --- one gate for every submit (I4, I5, I6) -------------------------------------------------------
+
+
+def test_the_cap_bounds_resubmits_of_failures(refresh, connection, site):
+    connection.inject("fail_task", index=None, times=9)
+    run = refresh.plan(rows_of(site, 5), max_images_per_run="2")
+    refresh.generate(run, 0, retry_failed=3)
+    refresh.generate(run, 0, retry_failed=3, try_number=2, max_tries=1)
+    assert connection.counters.images == 2
+
+
+def test_the_cap_bounds_resubmits_of_lost_answers(refresh, connection, site):
+    connection.inject("gateway_timeout", times=9)
+    run = refresh.plan(rows_of(site, 5), max_images_per_run="2", on_unknown_outcome="resubmit")
+    refresh.generate(run, 0)
+    refresh.generate(run, 0, try_number=2, max_tries=1)
+    assert connection.counters.images == 2
+
+
+def needs_approval(refresh: Refresh, run: Run) -> None:
+    """Let the plan need an approval that it does not have."""
+    header = store_of(refresh, run).files.header
+    values = json.loads(get_bytes(header) or b"")
+    put_bytes(json.dumps({**values, "needs_approval": True}).encode(), header)
+
+
+def test_a_shard_of_a_plan_that_nobody_approved_submits_nothing(refresh, connection, site):
+    run = refresh.plan(rows_of(site, 3))
+    needs_approval(refresh, run)
+    outcome = refresh.generate(run, 0)
+    assert (outcome.state, type(outcome.error)) == ("failed", BgRepStateError)
+    assert "clear approve" in str(outcome.error)
+    assert connection.counters.submits == 0
+    store_of(refresh, run).approve()
+    assert refresh.generate(run, 0, try_number=2, max_tries=1).state == "success"
+    assert connection.counters.images == 3
+
+
+def test_a_refused_plan_submits_nothing_although_it_is_open(refresh, connection, site):
+    run = refresh.plan(rows_of(site, 3))
+    store_of(refresh, run).cancel("it was not approved")
+    refresh.generate(run, 0)
+    assert connection.counters.submits == 0
+
+
+def test_what_is_pending_is_collected_without_an_approval(refresh, connection, site):
+    connection.inject("late", seconds=3600)
+    rows = rows_of(site, 3)
+    first = refresh.plan(rows)
+    refresh.generate(first, 0, timeout=3)
+    finished(refresh, first)
+    connection.advance(3601)
+    second = refresh.plan(rows)
+    assert second.counts == {"pending": 3}
+    needs_approval(refresh, second)
+    assert refresh.generate(second, 0).state == "success"
+    finished(refresh, second)
+    assert len(refresh.manifest()) == 3
+    assert connection.counters.images == 3
+
+
+def test_runs_that_collect_a_row_do_not_submit_it_again(refresh, connection, site):
+    connection.inject("late", seconds=3600)
+    connection.inject("fail_task", index=None)
+    rows = rows_of(site, 2)
+    first = refresh.plan(rows)
+    refresh.generate(first, 0, timeout=3)
+    finished(refresh, first)
+    second, third = refresh.plan(rows), refresh.plan(rows)
+    connection.advance(3601)
+    for run in (second, third):
+        assert run.counts == {"pending": 2}
+        refresh.generate(run, 0, retry_failed=3)
+    assert connection.counters.images == 2
+
+
+# --- identity (I7), signatures (J2) ---------------------------------------------------------------
+
+
+def test_a_source_at_another_endpoint_is_not_submitted_again(
+    refresh, connection, s3_folder, s3_endpoint, tmp_path
+):
+    from s3fs import S3FileSystem
+
+    try:
+        from airflow.sdk.io import attach
+    except ImportError:  # Airflow 2
+        from airflow.io.store import attach
+
+    fs, bucket = s3_folder.fs, connection_of(s3_folder)
+    draw_images(tmp_path)
+    for name in ("product", "mask"):
+        fs.put_file(str(tmp_path / f"{name}.png"), f"{bucket}/in/{name}.png")
+    rows = rows_of("", 3, image=f"s3://{bucket}/in/product.png", mask=f"s3://{bucket}/in/mask.png")
+    connection.inject("late", seconds=3600)
+    run = refresh.plan(rows, source_conn_id=bucket)
+    refresh.generate(run, 0, timeout=3)
+    assert connection.counters.images == 3
+    moved = s3_endpoint.replace("127.0.0.1", "localhost")
+    attach("s3", conn_id=bucket, fs=S3FileSystem(endpoint_url=moved, skip_instance_cache=True))
+    connection.advance(3601)
+    again = refresh.generate(run, 0, try_number=2, max_tries=1)
+    assert again.state == "success", again.error
+    assert finished(refresh, run).outcomes == {"generated/passed": 3}
+    assert connection.counters.images == 3
+
+
+class Signing(BgRepGenerateOperator):
+    """A generate operator whose list has paths, signed at each submit."""
+
+    count = 0
+
+    def build_spec(self, context: Any) -> Any:
+        from airflow_provider_bgrep.protocol.validation import validate_tasks
+
+        def sign(task: Any) -> Any:
+            Signing.count += 1
+            return replace(task, image=f"{task.image}?n={task.id}&Expires=2&Signature={Signing.count}")
+
+        spec = super().build_spec(context)
+        return replace(spec, task_list=validate_tasks(spec.task_list), keys=("one", "two"), sign=sign)
+
+
+def test_urls_are_signed_at_each_attempt_to_submit(connection, run, ti, tmp_path, no_waiting):
+    connection.configure(fetch=False)
+    connection.inject("throttle", times=2)
+    image = connection.image_task(mask=None)
+    operator = Signing(
+        task_id="generate",
+        task_list=[{**image, "id": name} for name in ("one", "two")],
+        destination=f"file://{tmp_path}/images",
+        journal_path=f"file://{tmp_path}/journal",
+        poll_interval=0.1,
+    )
+    assert run(operator, ti).state == "success"
+    (journal,) = (tmp_path / "journal").rglob("*-p0.json")
+    key = json.loads(journal.read_text())["submits"][0]["result_key"]
+    sent = [task.echo["image"].rpartition("=")[2] for task in BgRepHook().query(key).tasks]
+    assert sent == ["5", "6"]
+    assert "Signature" not in journal.read_text()
+    assert connection.counters.images == 2
+
+
+# --- a run that is completed from a cleared task (H5) ---------------------------------------------
+
+
+def test_a_cleared_shard_of_a_closed_plan_submits_what_is_left(refresh, connection, site):
+    run = refresh.plan(rows_of(site, 3))
+    Ledger(refresh.paths).close(run.plan["plan_id"])
+    assert refresh.generate(run, 0).state == "success"
+    assert connection.counters.images == 3
+    finished(refresh, run)
+    assert len(refresh.manifest()) == 3
+
+
+def test_a_cleared_shard_submits_nothing_after_a_later_plan(refresh, connection, site):
+    rows = rows_of(site, 3)
+    run = refresh.plan(rows)
+    Ledger(refresh.paths).close(run.plan["plan_id"])
+    refresh.plan(rows)
+    refresh.generate(run, 0)
+    assert connection.counters.submits == 0
+
+
+def test_a_cleared_shard_of_a_cancelled_plan_submits_nothing(refresh, connection, site):
+    run = refresh.plan(rows_of(site, 3))
+    store_of(refresh, run).cancel("it was not approved")
+    Ledger(refresh.paths).close(run.plan["plan_id"])
+    refresh.generate(run, 0)
+    assert connection.counters.submits == 0
+
+
+# --- what ends in part (I14, I15) -----------------------------------------------------------------
+
+
+def test_finished_rows_are_published_while_another_never_ends(refresh, connection, site):
+    connection.inject("never_ends", index=1)
+    run = refresh.plan(rows_of(site, 3))
+    refresh.generate(run, 0, timeout=4)
+    finished(refresh, run)
+    assert {row["name"] for row in refresh.manifest()} == {"S0", "S2"}
+    again = refresh.plan(rows_of(site, 3))
+    assert again.counts == {"unchanged": 2, "pending": 1}
+    refresh.generate(again, 0, timeout=4)
+    assert connection.counters.images == 3
+
+
+def test_an_undecodable_candidate_does_not_block_the_other(refresh, connection, site, no_waiting):
+    connection.inject("undecodable", index=0, output=1)
+    rows = rows_of(site, 1, num_output="2")
+    counts = []
+    for _ in range(3):
+        run = refresh.run(rows)
+        counts.append(run.counts)
+    assert counts == [{"new": 1}, {"pending": 1}, {"pending": 1}]
+    assert run.outcomes == {"partial/passed": 1}
+    assert len(refresh.manifest()) == 1
+    assert refresh.run(rows).counts == {"unchanged": 1}
+    assert connection.counters.images == 2

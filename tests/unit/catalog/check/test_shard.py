@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One row that cannot be checked stops no other, whatever it raises."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from bgrep_harness.runs import Destination, row
+
+from airflow_provider_bgrep.catalog.check.shard import Checker, Images, check_shard
+from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+from airflow_provider_bgrep.storage import get_bytes, put_bytes, remove, storage_path
+
+CATALOG = [row("lamp"), row("mug"), row("vase")]
+
+
+class Unforeseen(Exception):
+    """A class that no code names."""
+
+
+@pytest.fixture
+def shop(tmp_path) -> Destination:
+    return Destination(CatalogPaths(storage_path(str(tmp_path / "shop"))))
+
+
+class Failing(Checker):
+    """A checker that fails on one row."""
+
+    def __init__(self, run: Any, step: str, error: Exception) -> None:
+        super().__init__(run.store.paths.destination, run.store.config.checks, None)
+        self._step, self._error = step, error
+
+    def fetch(self, row: Any) -> Images:
+        if self._step == "fetch" and row["name"] == "mug":
+            raise self._error
+        return Images()
+
+    def check(self, row: Any, images: Images) -> None:
+        if self._step == "check" and row["name"] == "mug":
+            raise self._error
+        row.update(verdict="passed", chosen=0, flags="[]", scores="[]")
+
+
+@pytest.mark.parametrize("step", ["fetch", "check"])
+@pytest.mark.parametrize(
+    "error",
+    [Unforeseen("at https://shop.example/a.jpg?Signature=s3cr3t"), MemoryError(), RecursionError("deep")],
+)
+def test_a_row_that_raises_anything_is_unchecked_alone(shop, step, error):
+    run = shop.plan(CATALOG)
+    run.work()
+    counts = check_shard(run.store, 0, Failing(run, step, error))
+    assert (counts["passed"], counts["unchecked"]) == (2, 1)
+    (found,) = (one for one in run.store.results(0) if one["name"] == "mug")
+    assert (found["verdict"], found["chosen"]) == ("unchecked", None)
+    (flag,) = json.loads(found["flags"])
+    assert type(error).__name__ in flag
+    assert "s3cr3t" not in flag
+    run.publish()
+    assert set(shop.published()) == {"lamp", "vase"}
+    assert shop.refresh(CATALOG).states == {"mug": "unpublished"}
+    assert set(shop.published()) == {"lamp", "mug", "vase"}
+    assert sum(shop.billed.values()) == 3
+
+
+@pytest.mark.parametrize("harm", ["lost", "flipped"])
+def test_an_image_that_is_not_what_was_saved_is_unchecked(shop, harm):
+    run = shop.plan([row("mug")])
+    run.work()
+    (path,) = map(storage_path, shop.paths.images.fs.find(shop.paths.images.path))
+    data = get_bytes(path) or b""
+    if harm == "lost":
+        remove(path)
+    else:
+        put_bytes(bytes([data[0] ^ 1]) + data[1:], path)
+    checker = Checker(run.store.paths.destination, run.store.config.checks, None)
+    counts = check_shard(run.store, 0, checker)
+    assert counts["unchecked"] == 1
+    (found,) = run.store.results(0)
+    assert any("restore it from a backup" in flag for flag in json.loads(found["flags"]))

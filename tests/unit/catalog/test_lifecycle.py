@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of the lives of rows, purchases and plans: complete, and without a dead end."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import pytest
+
+from airflow_provider_bgrep.catalog.model.lifecycle import (
+    LIFECYCLES,
+    PLAN,
+    PURCHASE,
+    ROW,
+    Lifecycle,
+    PlanState,
+)
+from airflow_provider_bgrep.catalog.model.states import RowState
+from airflow_provider_bgrep.catalog.state.progress import ORDER
+from airflow_provider_bgrep.generation.outcomes import Outcome
+
+
+@pytest.mark.parametrize(("life", "states"), [(ROW, RowState), (PURCHASE, Outcome), (PLAN, PlanState)])
+def test_every_state_has_its_place_in_the_table(life: Lifecycle, states: type[Enum]):
+    named = [one.state for one in life.states]
+    assert len(named) == len(set(named))
+    assert set(named) == {state.value for state in states}
+
+
+@pytest.mark.parametrize("life", LIFECYCLES, ids=lambda life: life.entity)
+def test_every_event_leads_to_a_state_and_every_state_can_be_reached(life: Lifecycle):
+    named = {one.state for one in life.states}
+    reached = set(life.begins)
+    for _ in named:
+        reached |= {event.to for one in life.states if one.state in reached for event in one.events}
+    assert {event.to for one in life.states for event in one.events} <= named
+    # What the plan finds without an event of the row's own: another run, a budget.
+    assert named - reached <= {RowState.OVER_BUDGET.value, RowState.LOCKED.value, RowState.ORPHANED.value}
+
+
+@pytest.mark.parametrize("life", LIFECYCLES, ids=lambda life: life.entity)
+def test_every_state_that_locks_says_until_when_and_what_a_person_can_do(life: Lifecycle):
+    for one in life.states:
+        assert all((one.meaning, one.locks, one.until, one.person))
+        if one.locks != "Nothing." and one.until != "Forever: it is billed.":
+            assert one.events
+
+
+def test_a_purchase_goes_forward_only():
+    steps = {outcome.value: step for step, outcome in enumerate(ORDER)}
+    for one in PURCHASE.states:
+        for event in one.events:
+            if "another purchase" not in event.event and one.state in steps:
+                assert steps[event.to] > steps[one.state]

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the plan task finds out before it plans, and what leaves a task as an error."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+from bgrep_harness.runs import row
+
+from airflow_provider_bgrep.catalog import operators
+from airflow_provider_bgrep.catalog.operators import BgRepPlanOperator, BgRepReportOperator, state_errors
+from airflow_provider_bgrep.exceptions import (
+    BgRepAuthError,
+    BgRepConfigurationError,
+    BgRepJobFailedError,
+    BgRepRequestError,
+    BgRepStateError,
+)
+from airflow_provider_bgrep.testing import Emulator, bgrep_emulator  # noqa: F401 (a fixture)
+
+
+class TaskInstance:
+    """What a task asks of Airflow's task instance."""
+
+    dag_id = "shop"
+    run_id = "run"
+
+    def __init__(self) -> None:
+        self.pushed: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+
+def planned(destination: Any, **options: Any) -> TaskInstance:
+    ti = TaskInstance()
+    given = {"catalog": [row("mug")], "destination": str(destination), **options}
+    BgRepPlanOperator(task_id="plan", options=given).execute({"ti": ti})
+    return ti
+
+
+@pytest.fixture
+def emulator(bgrep_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:  # noqa: F811
+    monkeypatch.setenv("AIRFLOW_CONN_BGREP_DEFAULT", bgrep_emulator.connection_uri)
+    return bgrep_emulator
+
+
+def test_the_plan_asks_the_service_whether_it_knows_the_account(emulator, tmp_path):
+    assert "plan" in planned(tmp_path / "shop").pushed
+    counters = emulator.counters
+    assert (counters.requests, counters.images) == (1, 0)
+
+
+def test_a_missing_connection_stops_the_plan(tmp_path):
+    with pytest.raises(BgRepConfigurationError, match="AIRFLOW_CONN_NOBODY"):
+        planned(tmp_path / "shop", bgrep_conn_id="nobody")
+    assert not (tmp_path / "shop" / "_bgrep" / "plans").exists()
+    assert planned(tmp_path / "shop", bgrep_conn_id="nobody", dry_run=True).pushed["plan"]["shards"] == 0
+
+
+def test_a_wrong_app_code_stops_the_plan(emulator, tmp_path, monkeypatch):
+    wrong = emulator.connection_uri.replace(emulator.app_code, "wrong")
+    monkeypatch.setenv("AIRFLOW_CONN_BGREP_DEFAULT", wrong)
+    with pytest.raises(BgRepAuthError):
+        planned(tmp_path / "shop")
+    assert emulator.counters.images == 0
+    assert not (tmp_path / "shop" / "_bgrep" / "plans").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_is_read_only_is_named(emulator, tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(BgRepConfigurationError, match="cannot be written to"):
+        planned(tmp_path / "shop")
+
+
+def test_a_destination_that_cannot_be_written_to_is_named(emulator, tmp_path):
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(BgRepConfigurationError, match=r"destination .*file.* cannot be written to"):
+        planned(tmp_path / "file")
+    assert emulator.counters.requests == 0
+
+
+def test_a_store_without_its_provider_is_named(tmp_path):
+    with pytest.raises(BgRepRequestError, match=r"destination: is on a store, oss3://.*Install an Airflow"):
+        planned("oss3://shop/images")
+
+
+@pytest.mark.parametrize("name", ["catalog", "destination"])
+def test_relative_paths_are_refused_in_one_way(tmp_path, name):
+    with pytest.raises(BgRepRequestError, match=rf"{name}: is 'shop/it'; give an absolute path or a URL"):
+        planned(**{"destination": tmp_path / "shop", name: "shop/it"})
+
+
+def test_errors_of_libraries_never_leave_a_task():
+    for error in (
+        duckdb.IOException("no magic bytes"),
+        duckdb.InvalidInputException("x"),
+        pa.ArrowInvalid("x"),
+        pa.lib.ArrowException("x"),
+        json.JSONDecodeError("x", "", 0),
+    ):
+        with pytest.raises(BgRepStateError, match="cannot be read"), state_errors():
+            raise error
+
+
+def test_the_report_fails_and_closes_the_plan_if_publish_died(emulator, tmp_path):
+    ti = planned(tmp_path / "shop")
+    plan_id = ti.pushed["plan"]["plan_id"]
+    report = BgRepReportOperator(task_id="report", destination=str(tmp_path / "shop"), plan_id=plan_id)
+    with pytest.raises(BgRepJobFailedError, match="the publish task did not finish"):
+        report.execute({"ti": ti})
+    assert ti.pushed["return_value"]["statuses"] == {"new": 1}
+    assert (tmp_path / "shop" / "_bgrep" / "plans" / plan_id / "report.html").exists()
+    store = operators._store(str(tmp_path / "shop"), plan_id)
+    from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
+
+    assert not LedgerReader(store.paths).has_lease(plan_id)
+
+
+def test_a_damaged_manifest_stops_the_plan_in_one_message(emulator, tmp_path):
+    shop = Path(tmp_path / "shop")
+    (shop / "manifests").mkdir(parents=True)
+    (shop / "manifests" / "00000001.json").write_text('{"version": 1')
+    with pytest.raises(BgRepStateError, match="Restore it from a backup"):
+        planned(shop)
