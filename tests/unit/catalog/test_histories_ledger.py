@@ -104,7 +104,7 @@ def test_a_late_publish_does_not_hide_a_later_purchase(destination, is_merged: b
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
-def test_in_whatever_order_purchases_are_written_the_pending_one_decides(destination, order: tuple[int, ...]):
+def test_the_pending_purchase_decides_in_any_order(destination, order: tuple[int, ...]):
     catalog = [row("a")]
     request_hash = destination.plan(catalog, dry_run=True).work_items[0]["request_hash"]
     base = {**blank(), "name": "a", "request_hash": request_hash, "attempts": 1, "account": "bgrep_default"}
@@ -141,7 +141,7 @@ def test_clocks_that_are_days_apart_order_nothing(destination):
     assert destination.billed.total() == 2
 
 
-def test_attempts_are_purchases_and_two_runs_that_collect_one_job_count_it_once(destination):
+def test_attempts_are_purchases_not_runs_that_collect(destination):
     """I4: both find that it failed; it is submitted once more, as max_attempts says."""
     catalog = [row("a")]
     destination.refresh(catalog, {"a": "pending"})
@@ -164,7 +164,7 @@ def test_attempts_are_purchases_and_two_runs_that_collect_one_job_count_it_once(
 
 @pytest.mark.parametrize("where", ["the journal", "beside the images"])
 @pytest.mark.parametrize("is_merged", [False, True])
-def test_an_answer_that_comes_when_its_plan_is_committed_is_found_by_the_next(destination, where, is_merged):
+def test_an_answer_after_the_commit_is_found_by_the_next_plan(destination, where, is_merged):
     """I2 and I13."""
     catalog = [row("a"), row("b")]
     first = destination.plan(catalog)
@@ -212,7 +212,7 @@ def test_a_pending_row_whose_plan_is_gone_is_collected(destination, files):
 
 
 @pytest.mark.parametrize("outcome", ["pending", "expired"])
-def test_what_gives_no_images_is_asked_for_in_several_runs_and_then_quarantined(destination, outcome: str):
+def test_what_gives_no_images_is_quarantined_after_several_runs(destination, outcome: str):
     """I10, K4: the reason is named, and nothing is submitted again."""
     catalog = [row("a")]
     for state in ("new", "pending", "pending", "quarantined"):
@@ -224,7 +224,7 @@ def test_what_gives_no_images_is_asked_for_in_several_runs_and_then_quarantined(
     assert destination.billed.total() == 1
 
 
-def test_what_no_row_asks_for_any_more_is_collected_and_published_if_a_row_asks_again(destination):
+def test_an_orphan_is_collected_and_published_if_asked_again(destination):
     """I12."""
     destination.refresh([row("a"), row("b"), row("c")], {"a": "pending", "b": "pending"})
     changed = [row("a", positive_prompt="new"), row("c")]  # a changes, b leaves the catalog
@@ -246,7 +246,7 @@ def test_what_no_row_asks_for_any_more_is_collected_and_published_if_a_row_asks_
 
 
 @pytest.mark.parametrize(("code", "states"), [(NOT_REACHED, ["new", "changed"]), ("23500005", ["new"])])
-def test_a_refusal_that_may_pass_is_tried_again_in_later_runs_up_to_max_attempts(destination, code, states):
+def test_a_refusal_that_may_pass_is_retried_up_to_max_attempts(destination, code, states):
     """H4 and K8."""
     catalog = [row("a")]
     for state in states:
@@ -265,7 +265,7 @@ def test_a_refusal_that_may_pass_is_tried_again_in_later_runs_up_to_max_attempts
 # --- losses -----------------------------------------------------------------------------------------------
 
 
-def test_a_lost_header_is_read_from_its_copy_and_without_both_nothing_is_submitted(destination, files):
+def test_a_lost_header_is_read_from_its_copy_or_nothing_is_sent(destination, files):
     """I8."""
     catalog = [row("a"), row("b")]
     lost = destination.plan(catalog)
@@ -283,7 +283,7 @@ def test_a_lost_header_is_read_from_its_copy_and_without_both_nothing_is_submitt
     assert destination.plan(catalog).states == {"a": "new", "b": "new"}
 
 
-def test_a_segment_whose_plan_is_lost_is_refused_and_not_rebuilt_without_it(destination, files):
+def test_a_lost_segment_is_not_rebuilt_without_its_plan(destination, files):
     """I8: a plan in the middle."""
     catalogs = [[row(name) for name in names] for names in ("a", "ab", "abc")]
     runs = [destination.refresh(catalog, on_removed="keep") for catalog in catalogs]
@@ -347,7 +347,7 @@ def test_a_plan_task_renews_its_plan_while_it_works(destination, files):
     assert name not in files
 
 
-def test_a_closed_plan_is_opened_again_unless_a_later_one_was_leased(destination):
+def test_a_closed_plan_reopens_unless_a_later_one_was_leased(destination):
     """H5."""
     catalog = [row("a"), row("b")]
     run = destination.plan(catalog)
@@ -355,7 +355,8 @@ def test_a_closed_plan_is_opened_again_unless_a_later_one_was_leased(destination
     run.check()
     ledger = Ledger(destination.paths)
     ledger.close(run.plan_id)
-    assert not Shard.read(destination.paths, run.plan_id, 0).is_open
+    assert not ledger.reader.has_lease(run.plan_id)
+    assert Shard.read(destination.paths, run.plan_id, 0).is_open, "a cleared shard goes on"
     for _ in range(2):
         assert ledger.reopen(run.plan_id)
     run.work(try_number=2)
@@ -375,7 +376,7 @@ def test_a_closed_plan_is_opened_again_unless_a_later_one_was_leased(destination
 
 
 @pytest.mark.parametrize("when", ["before the commit", "after the entries are read"])
-def test_what_a_plan_submits_that_is_reopened_during_its_commit_is_not_forgotten(destination, when: str):
+def test_submits_of_a_plan_reopened_in_its_commit_are_kept(destination, when: str):
     catalog = [row("a"), row("b")]
     run = destination.plan(catalog)
     run.work({"b": "never"})
@@ -400,7 +401,7 @@ def test_what_a_plan_submits_that_is_reopened_during_its_commit_is_not_forgotten
     assert destination.billed.total() == 2
 
 
-def test_a_plan_that_is_lost_before_its_successor_is_committed_is_not_forgotten(destination, files):
+def test_a_plan_lost_before_its_successors_commit_is_kept(destination, files):
     catalog = [row("a"), row("b")]
     lost = destination.plan(catalog)
     lost.work({"a": "lost"})

@@ -28,7 +28,7 @@ def test_every_state_has_its_place_in_the_table(life: Lifecycle, states: type[En
 
 
 @pytest.mark.parametrize("life", LIFECYCLES, ids=lambda life: life.entity)
-def test_every_event_leads_to_a_state_and_every_state_can_be_reached(life: Lifecycle):
+def test_events_lead_to_states_and_every_state_is_reachable(life: Lifecycle):
     named = {one.state for one in life.states}
     reached = set(life.begins)
     for _ in named:
@@ -39,7 +39,7 @@ def test_every_event_leads_to_a_state_and_every_state_can_be_reached(life: Lifec
 
 
 @pytest.mark.parametrize("life", LIFECYCLES, ids=lambda life: life.entity)
-def test_every_state_that_locks_says_until_when_and_what_a_person_can_do(life: Lifecycle):
+def test_states_that_lock_say_until_when_and_the_remedy(life: Lifecycle):
     for one in life.states:
         assert all((one.meaning, one.locks, one.until, one.person))
         if one.locks != "Nothing." and one.until != "Forever: it is billed.":

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import itertools
 import json
@@ -741,13 +742,16 @@ def settle_as_published(run: Run) -> None:
     log = LedgerMetadataLog(paths.ledger)
     metadata = log.latest()
     assert metadata is not None
-    assert log.create(replace(metadata, segments=(name,), leases=()), metadata.number + 1)
+    settled = replace(metadata, segments=(name,), segment_plans=((run.plan_id,),), leases=())
+    assert log.create(settled, metadata.number + 1)
     live = {column: todo[column] for column in ("name", "sku", "view", "request_hash")}
     data = io.BytesIO()
     pq.write_table(pa.table({**live, "status": ["live"] * todo.num_rows}), data)
-    header = Header(1, "x", run.plan_id, "run", "dag", "2026-01-01T00:00:00+00:00", {}, {})
+    checksums = {"parquet": hashlib.sha256(data.getvalue()).hexdigest(), "jsonl": ""}
+    header = Header(1, "x", run.plan_id, "run", "dag", "2026-01-01T00:00:00+00:00", {}, {}, checksums)
     put_bytes(data.getvalue(), paths.manifests / header.file("parquet"))
-    put_bytes(header.to_bytes(), paths.manifest)
+    for path in (paths.manifests / "00000001.json", paths.manifest):
+        put_bytes(header.to_bytes(), path)
 
 
 def test_a_plan_is_the_same_however_often_it_is_drawn_up(destination):
@@ -762,8 +766,9 @@ def test_a_plan_is_the_same_however_often_it_is_drawn_up(destination):
     for _ in range(3):
         with destination.draft(catalog, max_images_per_run=40) as planned:
             tables = [
-                planned.db.execute(f"SELECT * FROM {table} ORDER BY ALL").fetchall()
-                for table in ("rows", "work_items", "decided")
+                planned.db.execute(f"{query} ORDER BY ALL").fetchall()
+                # A decision's entry is a place in a temporary table.
+                for query in ("FROM rows", "FROM work_items", "SELECT * EXCLUDE (entry) FROM decided")
             ]
             found.append((planned.plan, tables))
     assert found[0] == found[1] == found[2]
@@ -801,7 +806,7 @@ def test_a_plan_is_explained_with_its_quote_first(destination):
     assert explain(unpriced.plan).startswith("To submit: 1 images (no price_per_image given).")
 
 
-def test_ids_sort_by_the_ledgers_sequence_and_say_whether_they_submit():
+def test_ids_sort_by_sequence_and_say_whether_they_submit():
     # The clocks of the machines that made them are years apart.
     ids = [new_plan_id(number, now) for number, now in ((1, 1.8e9), (2, 0.0), (9, 1e9), (10, 1.0))]
     assert sorted(ids) == ids

@@ -293,7 +293,7 @@ def test_an_unusable_catalog_does_not_block_later_runs(destination):
     assert destination.plan([row("a")], now=destination.started + 1).states == {"a": "new"}
 
 
-def test_a_run_that_is_making_its_plan_keeps_later_ones_waiting_and_no_earlier_one(files):
+def test_a_run_that_plans_keeps_only_later_ones_waiting(files):
     paths = paths_of(files)
     ledger = Ledger(paths)
     first, second = (ledger.acquire_lease("dag", f"run-{i}", NOW) for i in range(2))
@@ -472,7 +472,7 @@ def test_a_run_that_died_midway_is_taken_over_by_the_next(destination, files, po
     assert destination.plan(catalog).counts == {"unchanged": 4 - len(left), **left}
 
 
-def test_a_job_of_which_no_journal_is_left_is_collected_by_what_the_ledger_has(destination, files):
+def test_a_job_without_a_journal_is_collected_from_the_ledger(destination, files):
     catalog = [row("a"), row("b")]
     destination.refresh(catalog, {"a": "pending"})
     for name in [name for name in files if "/journal/" in name or name.endswith("/outstanding_jobs.jsonl")]:
@@ -486,7 +486,7 @@ def test_a_job_of_which_no_journal_is_left_is_collected_by_what_the_ledger_has(d
     assert destination.billed.total() == 2
 
 
-def test_a_plan_that_was_never_written_down_is_taken_over_as_nothing(destination):
+def test_a_plan_that_was_never_written_is_taken_over_as_empty(destination):
     Ledger(destination.paths).acquire_lease("dag", "run", NOW)
     run = destination.plan([row("a")], now=NOW + DAY)
     assert run.plan.merged_plans == ()
@@ -705,7 +705,7 @@ def test_after_a_loss_submits_go_on_where_they_were(past):
     }
 
 
-def test_a_byte_that_changed_is_found_where_parquet_itself_finds_nothing(files):
+def test_a_changed_byte_is_found_where_parquet_finds_nothing(files):
     paths = paths_of(files)
     Ledger(paths).commit(new_plan_id(1, NOW), [entry_of(number) for number in range(40)])
     (name,) = segments_in(files)
@@ -829,7 +829,7 @@ def test_files_that_are_none_of_ours_are_passed_over(past):
     assert decisions(destination) == before
 
 
-def test_a_plan_whose_header_is_damaged_is_never_taken_for_one_that_submitted_nothing(past):
+def test_a_plan_with_a_damaged_header_is_not_taken_as_empty(past):
     files, destination = past
     before = decisions(destination)
     name = next(name for name in files if name.endswith("/plan.json"))
