@@ -636,7 +636,7 @@ def test_the_connection_test_says_when_there_is_no_route(bench, monkeypatch, hos
     works, said = BgRepHook().test_connection()
     assert not works
     assert said.startswith("The API cannot be reached.")
-    assert "host and port" in said
+    assert "Check host, port" in said
     assert "canary-" not in said
 
 
