@@ -624,7 +624,7 @@ def test_the_connection_test_knows_a_server_that_is_not_this_api(bench, status, 
     bench.emulator.inject("body", operation="query", status=status, body=body, headers=headers)
     works, said = BgRepHook().test_connection()
     assert not works
-    assert said.startswith("Wrong domain or path: what answers there is not this API.")
+    assert said.startswith("Wrong domain or path: another server answers there.")
     assert f"HTTP {status}" in said
     assert_cost_one_query(bench)
 
@@ -635,8 +635,8 @@ def test_the_connection_test_says_when_there_is_no_route(bench, monkeypatch, hos
     monkeypatch.setenv("AIRFLOW_CONN_BGREP_DEFAULT", json.dumps({**connection, "extra": {"proxies": {}}}))
     works, said = BgRepHook().test_connection()
     assert not works
-    assert said.startswith("No route to the API.")
-    assert "host and port" in said
+    assert said.startswith("The API cannot be reached.")
+    assert "Check host, port" in said
     assert "canary-" not in said
 
 

@@ -21,7 +21,6 @@ except ImportError:
 from airflow_provider_bgrep.exceptions import (
     BgRepDownloadError,
     BgRepJobNotFinishedError,
-    BgRepJobNotFoundError,
     BgRepRequestError,
     BgRepUnmatchedError,
 )
@@ -201,10 +200,11 @@ def test_a_job_that_is_not_finished_is_left_to_a_retry(submit, download, connect
     assert "BgRepSensor" in str(outcome.error)
 
 
-def test_an_unknown_job_is_final(download):
+def test_an_unknown_job_is_asked_for_again_then_retried(download, connection, no_waiting):
     outcome = download("f" * 32)
-    assert outcome.state == "failed"
-    assert isinstance(outcome.error, BgRepJobNotFoundError)
+    assert outcome.state == "up_for_retry"
+    assert isinstance(outcome.error, BgRepDownloadError)
+    assert connection.counters.requests > 5
 
 
 def test_file_names_follow_the_template(submit, download, connection, folder):

@@ -314,7 +314,10 @@ def test_nothing_but_the_key_and_numbers_leaves_the_worker(submit, connection, t
     _, arguments = deferred.value.trigger.serialize()
     assert connection.app_code not in str(arguments)
     assert "http" not in str(arguments)
-    assert set(arguments) == {"result_keys", "bgrep_conn_id", "poll_interval", "end_time", "collect_after"}
+    names = {"result_keys", "bgrep_conn_id", "poll_interval", "end_time", "collect_after", "tasks", "settled"}
+    assert set(arguments) == names
+    assert not arguments["tasks"]
+    assert not arguments["settled"]
 
 
 def test_deferrable_follows_airflows_configuration():

@@ -368,7 +368,7 @@ class Execution:
         self.destination.sent[nonce] = datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
         entry.write_intent(nonce)
         if outcome == "refused":
-            entry.write_failed(State.REFUSED, reason="the image is too small", code="400")
+            entry.write_failed(State.REFUSED, reason="the image is too small", code="23500005")
         else:
             self.destination.billed.update((item.id, self.contents[item.id]) for item in batch)
             if outcome == "lost":
