@@ -143,7 +143,7 @@ def test_no_history_pays_twice_or_loses(
     block: int, service: Emulator, site: str, run: Any, ti: Any, request: pytest.FixtureRequest
 ) -> None:
     @seed(block if block else request.config.getoption("hypothesis_seed") or 0)
-    @settings(deadline=None, max_examples=50 if BLOCKS > 1 else 12, suppress_health_check=list(HealthCheck))
+    @settings(deadline=None, max_examples=50 if BLOCKS > 1 else 20, suppress_health_check=list(HealthCheck))
     @given(steps=st.lists(STEPS, min_size=2, max_size=14))
     def play(steps: list[Step]) -> None:
         note(json.dumps([asdict(step) for step in steps]))

@@ -101,7 +101,7 @@ class Freeze:
             is_it = self._calls == self._at
         if is_it:
             self.stopped.set()
-            self._go_on.wait(60)
+            self._go_on.wait(5)  # it may have stopped where others wait for it
         return effect()
 
     def go_on(self) -> None:
