@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report after tasks of its run were cleared one by one: it states what was billed, whatever was checked."""
+"""The report after tasks of its run were cleared one by one: it states what was billed all the same."""
 
 from __future__ import annotations
 
