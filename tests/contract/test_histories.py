@@ -4,16 +4,13 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from bgrep_harness.histories import SKUS, Step, World
-from bgrep_harness.images import draw_images
+from bgrep_harness.images import draw_images, served
 from hypothesis import HealthCheck, event, given, note, seed, settings
 from hypothesis import strategies as st
 
@@ -24,11 +21,6 @@ COLORS = {"a": (180, 60, 40), "b": (40, 120, 60), "c": (60, 60, 170)}
 """The color of each product: its images differ."""
 
 
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of the server of the source images."""
@@ -37,13 +29,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for version in (0, 1):
             draw_images(folder, product=(red, green, blue + 40 * version))
             (folder / "product.png").rename(folder / f"{sku}-{version}.png")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(folder) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
