@@ -22,8 +22,8 @@ from airflow_provider_bgrep.generation.task_outcomes import TaskOutcome, TaskRes
 from airflow_provider_bgrep.images.fetch import FetchError
 from airflow_provider_bgrep.journal.key_files import FOLDER, keep_key, with_key
 from airflow_provider_bgrep.journal.records import SubmitRecord
-from airflow_provider_bgrep.protocol.matching import Matching, match
-from airflow_provider_bgrep.protocol.models import ImageTask, Job
+from airflow_provider_bgrep.protocol.matching import MISSING, Matching, match
+from airflow_provider_bgrep.protocol.models import ImageTask, Job, TaskResult
 from airflow_provider_bgrep.storage import get_bytes, in_folder, put_bytes, safe_name, size_of
 
 if TYPE_CHECKING:
@@ -187,6 +187,9 @@ class JobStore:
         by_index = {task.index: task for task in job.tasks}
         outcomes = []
         for index, item in enumerate(record.items):
+            if not item.key:
+                outcomes.append(known[index])  # for another task instance to collect
+                continue
             result = by_index[index]
             task = tasks.get(item.key)
             found = TaskResults(
@@ -228,8 +231,15 @@ class JobStore:
         return tuple(found)
 
     def _matched(self, record: SubmitRecord, job: Job, tasks: Mapping[str, ImageTask]) -> Matching:
-        """The job with its tasks in the order they were submitted, as far as that is certain."""
-        return match(job, submitted_tasks(record, job, tasks, self._sign))
+        """The job with its tasks in the order they were submitted, as far as that is certain.
+
+        Image tasks that another task instance collects have no identity here. What was sent for them is not
+        known, so an answer is never matched to them: their results would be saved by position.
+        """
+        matching = match(job, submitted_tasks(record, job, tasks, self._sign))
+        found = zip(matching.job.tasks, record.items, strict=True)
+        own = (task if item.key else TaskResult(task.index, MISSING) for task, item in found)
+        return replace(matching, job=replace(matching.job, tasks=tuple(own)))
 
     def _put(self, record: SubmitRecord, outcomes: tuple[TaskOutcome, ...]) -> JobRecord:
         saved = JobRecord(outcomes, datetime.now(UTC).isoformat(timespec="seconds"))

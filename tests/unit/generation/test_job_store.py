@@ -147,6 +147,24 @@ def test_each_image_task_gets_its_own_result_in_any_order(saver, order, signatur
     assert [ended.reason for ended in saved.outcomes] == [f"no foreground in {i}.png" for i in range(3)]
 
 
+@pytest.mark.parametrize("order", [*itertools.permutations(range(3))], ids=str)
+def test_image_tasks_that_other_shards_collect_are_left_to_them_in_any_order(saver, order):
+    some, whole = tasks(3), accepted_record(tasks(3))
+    for mine in range(3):
+        # Of the others this shard knows neither identity nor URLs.
+        record = replace(
+            whole,
+            items=tuple(item if i == mine else replace(item, key="") for i, item in enumerate(whole.items)),
+        )
+        own = {whole.items[mine].key: some[mine]}
+        saved = saver.save(record, failed(*(some[i] for i in order)), own)
+        assert [ended.reason for ended in saved.outcomes[: mine + 1]] == [
+            f"no foreground in {i}.png" for i in range(mine + 1)
+        ]
+        assert {ended.outcome for ended in saved.outcomes[mine + 1 :]} <= {Outcome.PENDING}
+    assert saved.is_complete
+
+
 def test_an_image_task_that_the_answer_leaves_out_is_pending(saver):
     some = tasks(2)
     saved = saver.save(accepted_record(some), failed(some[1]), listed(some))
