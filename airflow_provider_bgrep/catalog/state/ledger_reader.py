@@ -168,7 +168,11 @@ class LedgerReader:
     def _read_plans(
         self, db: duckdb.DuckDBPyConnection, metadata: LedgerMetadata, own: str, now: float
     ) -> LedgerSnapshot:
-        active = {one.plan_id for one in metadata.leases if one.planned and one.until > now} - {own}
+        # Whose lease had expired when this plan acquired its own was closed then. One that became active since
+        # may submit, whatever the clock of its machine says. Who has no lease submits nothing, and closes none.
+        is_planning = metadata.lease(own) is not None
+        leases = [one for one in metadata.leases if one.planned and (is_planning or one.until > now)]
+        active = {one.plan_id for one in leases} - {own}
         self._check_planning(metadata, own)
         uncommitted = [plan_id for plan_id in metadata.uncommitted_plans if plan_id != own]
         unsure = self._unsure_shards(db)
