@@ -83,7 +83,7 @@ class Shard:
         keys = tuple(key_of(row["name"], row["request_hash"]) for row in rows)
         is_approved = plan_store.is_approved
         to_submit = [row for row in rows if RowState(row["state"]) in TO_SUBMIT]
-        may_submit = is_approved and not plan_store.cancelled_reason
+        may_submit = plan_store.may_submit
         is_open = may_submit and ledger.has_lease(plan_id)
         if may_submit and not is_open and to_submit:
             is_open = Ledger(paths).reopen(plan_id)
@@ -99,7 +99,7 @@ class Shard:
             ),
             known=list(_to_collect(known, rows, keys)),
             store=GuardedStore(
-                files.journal(shard), lambda: plan_store.is_approved and ledger.has_lease(plan_id)
+                files.journal(shard), lambda: plan_store.may_submit and ledger.has_lease(plan_id)
             ),
             manifest=files.manifest(shard),
             limit=plan.limits[shard] if shard < len(plan.limits) else own,
@@ -216,7 +216,8 @@ class GuardedStore(FileStore):
     submitted for two plans.
 
     :param folder: the journal's folder.
-    :param is_open: whether the plan may still submit: it has its lease, and the approval that it needs.
+    :param is_open: whether the plan may still submit: it has its lease and the approval that it needs, and
+        was not canceled.
     """
 
     def __init__(self, folder: ObjectStoragePath, is_open: Callable[[], bool]) -> None:
@@ -240,6 +241,7 @@ class GuardedStore(FileStore):
             return
         if not self._is_open():
             raise SupersededError(
-                "The plan has ended, was replaced, or is not approved: nothing more is submitted for it."
+                "The plan has ended, was replaced or canceled, or is not approved: nothing more is submitted "
+                "for it."
             )
         self._accepted |= intents

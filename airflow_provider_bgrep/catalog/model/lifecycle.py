@@ -164,7 +164,7 @@ PLAN: Final = Lifecycle(
             "No task works on it. It has submitted nothing since.",
             _NOTHING,
             "Its folder is deleted after keep_plans runs.",
-            (),
+            (Event("the approval task is cleared, and the plan approved", _PERSON, PlanState.ACTIVE.value),),
             "Start a new run, or clear the plan task.",
         ),
     ),

@@ -168,8 +168,8 @@ class LedgerReader:
     def _read_plans(
         self, db: duckdb.DuckDBPyConnection, metadata: LedgerMetadata, own: str, now: float
     ) -> LedgerSnapshot:
-        # Whose lease had expired when this plan acquired its own was closed then. One that became active since
-        # may submit, whatever the clock of its machine says. Who has no lease submits nothing, and closes none.
+        # A lease that had expired when this plan acquired its own was closed then. One that became active
+        # since may submit, whatever its clock says. Who has no lease submits nothing, and has closed none.
         is_planning = metadata.lease(own) is not None
         leases = [one for one in metadata.leases if one.planned and (is_planning or one.until > now)]
         active = {one.plan_id for one in leases} - {own}

@@ -147,8 +147,17 @@ class PlanStore:
         return str(lines[0].get("reason", "")) if lines else ""
 
     def approve(self) -> None:
-        """Record that a person has approved the plan. Only the approval task does this."""
+        """Record that a person has approved the plan. Only the approval task does this.
+
+        The last answer counts: a plan that was canceled because a person refused it is not canceled any more.
+        """
         put_bytes(b"{}", self.files.approved)
+        remove(self.files.cancelled)
+
+    @property
+    def may_submit(self) -> bool:
+        """Whether persons let the plan submit: it has the approval that it needs, and was not canceled."""
+        return self.is_approved and not self.cancelled_reason
 
     @property
     def is_approved(self) -> bool:
