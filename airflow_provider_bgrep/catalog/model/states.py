@@ -61,7 +61,7 @@ ROW_MEANINGS: Final[dict[RowState, tuple[str, str]]] = {
         _UNMASKED_REMEDY,
     ),
     RowState.QUARANTINED: (
-        "It failed in earlier runs, for the given reason, and has not changed since.",
+        "It failed in earlier runs, or cannot be submitted, for the given reason. It has not changed since.",
         "Correct the cause that the reason names. Any change of the catalog's row submits it again.",
     ),
     RowState.OVER_BUDGET: (

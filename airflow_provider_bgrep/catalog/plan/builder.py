@@ -146,14 +146,19 @@ def _decide(join: Join, run: Run) -> None:
     left = "NULL" if most is None else str(most)
     # A row may be locked by several runs.
     is_locked = "judged.name IN (SELECT name FROM locked)"
-    submits = f"decision = 'submit' AND NOT {is_locked}"
+    # No later run could submit such a row, and until then it would be before all others.
+    cap = join.options.max_images_per_run or "NULL"
+    exceeds = f"decision = 'submit' AND coalesce(num_output > {cap}, false)"
+    exceeding = f"'num_output is ' || num_output || ', and max_images_per_run is {cap}: raise it'"
+    submits = f"decision = 'submit' AND NOT {is_locked} AND NOT ({exceeds})"
     total = f"sum(CASE WHEN {submits} THEN num_output ELSE 0 END) OVER (ORDER BY is_new DESC, line)"
     db.execute(
         f"CREATE OR REPLACE TABLE decided AS SELECT judged.*, CASE WHEN decision <> 'submit' THEN decision "
         f"WHEN {is_locked} THEN '{RowState.LOCKED.value}' "
+        f"WHEN {exceeds} THEN '{RowState.QUARANTINED.value}' "
         f"WHEN {total} > {left} THEN '{RowState.OVER_BUDGET.value}' "
         f"WHEN is_new THEN '{RowState.NEW.value}' ELSE '{RowState.CHANGED.value}' END AS state, "
-        f"CASE WHEN decision = '{RowState.QUARANTINED.value}' THEN reason "
+        f"CASE WHEN decision = '{RowState.QUARANTINED.value}' THEN reason WHEN {exceeds} THEN {exceeding} "
         "WHEN decision <> 'submit' OR is_new THEN '' ELSE changed END AS change "
         "FROM judged"
     )

@@ -61,6 +61,12 @@ if TYPE_CHECKING:
 _JOURNAL: Final = "journal"
 """The one folder in a plan's folder."""
 
+_LATE_PLANS: Final = 30
+"""A plan with a submit that no worker has recorded an answer to stays among this many newest ones, at least.
+
+The worker may have been taken for dead, and write the answer later: nobody would read it without the plan.
+"""
+
 _RECORDS: Final = "_bgrep"
 """Folder of job records and key files, beside the images."""
 
@@ -132,7 +138,10 @@ class LedgerFact:
 
 
 def dispensable_plans(
-    journals: Mapping[str, Sequence[SubmitRecord]], facts: Iterable[LedgerFact], key_files: Collection[str]
+    journals: Mapping[str, Sequence[SubmitRecord]],
+    facts: Iterable[LedgerFact],
+    key_files: Collection[str],
+    recent: Collection[str] = (),
 ) -> set[str]:
     """Plans whose journals have nothing that the ledger lacks.
 
@@ -143,6 +152,7 @@ def dispensable_plans(
     :param journals: the submits in a plan's journals, by plan.
     :param facts: entries of the ledger about these plans' submits.
     :param key_files: nonces of the key files.
+    :param recent: plans whose workers may still write an answer.
     """
     keys_of: dict[str, set[str]] = defaultdict(set)
     pending: set[str] = set()
@@ -159,10 +169,15 @@ def dispensable_plans(
             return record.result_key in known and record.nonce not in pending
         return bool(known) and (any(known) or safe_name(record.nonce) not in key_files)
 
+    def is_answered(record: SubmitRecord) -> bool:
+        return record.state is not State.INTENT or any(keys_of.get(record.nonce, ()))
+
     return {
         plan_id
         for plan_id, records in journals.items()
-        if plan_id not in pending and all(map(is_known, records))
+        if plan_id not in pending
+        and all(map(is_known, records))
+        and (plan_id not in recent or all(map(is_answered, records)))
     }
 
 
@@ -222,7 +237,8 @@ class _Retention:
             self._open_ledger(db, metadata, stack)
             nonces = {record.nonce for found in knowing.values() for record in found}
             facts = _facts(db, nonces, knowing)
-            kept = knowing.keys() - dispensable_plans(knowing, facts, key_files)
+            recent = sorted(filter(is_plan_id, folders))[-_LATE_PLANS:]
+            kept = knowing.keys() - dispensable_plans(knowing, facts, key_files, recent)
             gone = [one for one in expired if one not in kept]
             stack.enter_context(live_rows(db, self._paths))
             unneeded = list(self._unneeded_images(db, images, records, gone)) if knowing.keys() - kept else []

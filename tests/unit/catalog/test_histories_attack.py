@@ -3,16 +3,53 @@
 
 from __future__ import annotations
 
+import secrets
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from bgrep_harness.runs import DAY, Destination, Run, row
 from bgrep_harness.stores import Actor, Interceptor, folder
 
+from airflow_provider_bgrep.catalog.generate import Shard
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.state.ledger_metadata import LedgerMetadataLog
+from airflow_provider_bgrep.journal.journal import Journal, SubmitEntry
+from airflow_provider_bgrep.journal.records import SubmittedTask
 
 pytestmark = pytest.mark.usefixtures("no_waiting", "temporary_files_in_memory")
+
+
+@dataclass
+class Submit:
+    """A submit of one row, of which the answer comes when a test says so."""
+
+    destination: Destination
+    run: Run
+    entry: SubmitEntry
+    name: str
+
+    @classmethod
+    def of(cls, run: Run, name: str, **sent: str) -> Submit:
+        """Send a row of a run's first shard, and lose the answer."""
+        journal = Journal(Shard.read(run.destination.paths, run.plan_id, 0).store, "bgrep_default")
+        entry = journal.new_entry([SubmittedTask(f"key-{name}", 1, name, **sent)])
+        nonce = secrets.token_hex(16)
+        entry.write_intent(nonce)
+        run.destination.sent[nonce] = entry.record.at
+        run.destination.billed[name, cls.request_hash(run, name)] += 1
+        return cls(run.destination, run, entry, name)
+
+    @staticmethod
+    def request_hash(run: Run, name: str) -> str:
+        return next(one["request_hash"] for one in run.work_items if one["name"] == name)
+
+    @property
+    def job(self) -> str:
+        """A job of the service for it."""
+        key = secrets.token_hex(16)
+        self.destination.jobs[key] = [(self.name, self.request_hash(self.run, self.name))]
+        return key
 
 
 def leases(destination: Destination) -> list[str]:
@@ -41,3 +78,55 @@ def test_a_plan_made_by_a_slow_clock_while_another_waits_locks_its_rows(destinat
     for run in runs.values():
         run.work()
     assert destination.billed.total() == 1
+
+
+def test_a_row_that_alone_exceeds_the_cap_stops_no_other_and_is_named(destination):
+    catalog = [row("a", num_output="4"), row("b"), row("c")]
+    run = destination.plan(catalog, max_images_per_run=2)
+    assert run.submits == ["b", "c"]
+    assert run.states["a"] == "quarantined"
+    assert "max_images_per_run" in run.rows["a"]["change"]
+    run.complete()
+    assert destination.plan(catalog, max_images_per_run=4).submits == ["a"]
+
+
+def test_a_refresh_of_many_products_with_the_same_content(destination):
+    catalog = [row(sku, image="https://shop.example/x.jpg", positive_prompt="x", seed="1") for sku in "abc"]
+    destination.refresh(catalog, {"b": "pending"})
+    destination.refresh(catalog[:1])
+    destination.refresh(catalog)
+    assert destination.billed.total() == 3
+
+
+def test_a_plan_whose_worker_may_still_write_an_answer_is_kept(destination):
+    catalog, keep_plans = [row("a"), row("b")], 1
+    first = destination.plan(catalog[:1], keep_plans=keep_plans)
+    submit = Submit.of(first, "a")
+    job = submit.job
+    first.check()
+    first.publish()
+    for _ in range(3):
+        destination.refresh(catalog, keep_plans=keep_plans)
+    submit.entry.write_accepted(job, "", "")
+    run = destination.plan(catalog, keep_plans=keep_plans)
+    assert run.states["a"] == "pending"
+    run.complete()
+    assert set(destination.published()) == {"a", "b"}
+    destination.refresh(catalog, keep_plans=keep_plans)
+    destination.refresh(catalog, keep_plans=keep_plans)
+    assert destination.billed.total() == 2
+    assert not first.files.header.exists()  # now there is nothing more to wait for
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_the_next_run_knows_which_urls_were_sent(destination, is_committed):
+    first = destination.plan([row("a")])
+    submit = Submit.of(first, "a", image_digest="sent")
+    submit.entry.write_accepted(submit.job, "", "")
+    if is_committed:
+        first.check()
+        first.publish()
+    run = destination.plan([row("a")], now=destination.later + DAY)
+    assert run.states == {"a": "pending"}
+    ((item,),) = [record.items for record in run.store.outstanding_jobs()]
+    assert item.image_digest == "sent"
