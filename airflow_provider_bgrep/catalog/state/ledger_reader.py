@@ -41,7 +41,12 @@ from airflow_provider_bgrep.catalog.state.progress import (
     in_sql,
     merged,
 )
-from airflow_provider_bgrep.catalog.state.recovery import accepted_submits, plan_entries, shard_entries
+from airflow_provider_bgrep.catalog.state.recovery import (
+    accepted_submits,
+    plan_entries,
+    shard_entries,
+    submits,
+)
 from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.storage import local_copy, names_in, size_of
@@ -319,16 +324,19 @@ class LedgerReader:
     def _outstanding_jobs(
         self, db: duckdb.DuckDBPyConnection, sources: Sequence[str]
     ) -> Iterator[SubmitRecord]:
-        """The submits of the purchases that are to be collected, from the ledger's entries.
+        """The submits of the purchases that are to be collected.
 
-        A job with an image task that no entry describes is taken from the journals.
+        The journals know them best: also the digests of the URLs that were sent, with which an answer is
+        matched though the sources' connection has another endpoint today. Without them, the ledger's entries
+        are enough.
 
         :param sources: plans that are not committed, whose journals are read if need be.
         """
-        wanted = self._purchases(db, COLLECTED, "DISTINCT result_key, plan_id")
+        wanted = self._purchases(db, COLLECTED, "DISTINCT result_key, plan_id, shard")
         if not wanted:
             return
-        keys = pa.array(sorted({key for key, _ in wanted if key}), pa.string())
+        journaled = dict(self._journaled({(plan, shard) for _, plan, shard in wanted if shard is not None}))
+        keys = pa.array(sorted({key for key, *_ in wanted if key}), pa.string())
         db.register("wanted", pa.table({"result_key": keys}))
         records = f"SELECT {COLUMNS}, seq FROM entries WHERE result_key IN (SELECT result_key FROM wanted)"
         columns = [column.name for column in ENTRY]
@@ -340,18 +348,31 @@ class LedgerReader:
             jobs[entry["result_key"]].append(entry)
         missing = set[str]()
         for result_key, entries in sorted(jobs.items()):
-            record = submit_of(entries)
+            record = journaled.get(result_key) or submit_of(entries)
             if record is None:
                 missing.add(result_key)
             else:
                 yield record
         for plan_id in (
-            sorted({plan for key, plan in wanted if key in missing} | set(sources)) if missing else ()
+            sorted({plan for key, plan, _ in wanted if key in missing} | set(sources)) if missing else ()
         ):
             for record in accepted_submits(PlanStore(self._paths, plan_id)):
                 if record.result_key in missing:
                     missing.discard(record.result_key)
                     yield record
+
+    def _journaled(self, shards: Iterable[tuple[str, int]]) -> Iterator[tuple[str, SubmitRecord]]:
+        """The accepted submits in the journals of some shards, by job, as far as they can be read.
+
+        :param shards: plans and numbers of their shards.
+        """
+        for plan_id, shard in sorted(shards):
+            try:
+                for record in submits(PlanStore(self._paths, plan_id), [shard]):
+                    if record.state is State.ACCEPTED:
+                        yield record.result_key, record
+            except BgRepStateError as error:
+                _log.warning("The ledger's entries are used instead: %s", error)
 
 
 def submit_of(entries: Iterable[Mapping[str, Any]]) -> SubmitRecord | None:

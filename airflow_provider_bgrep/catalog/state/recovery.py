@@ -131,12 +131,13 @@ def accepted_submits(store: PlanStore) -> Iterator[SubmitRecord]:
     yield from (record for record in submits(store) if record.state is State.ACCEPTED)
 
 
-def submits(store: PlanStore) -> Iterator[SubmitRecord]:
+def submits(store: PlanStore, shards: Iterable[int] | None = None) -> Iterator[SubmitRecord]:
     """All submits in the journals of a plan, with the keys that are stored beside the images.
 
+    :param shards: the shards whose journals are read; all if not given.
     :raises BgRepStateError: if a journal is damaged.
     """
-    for journal in store.journals():
+    for journal in store.journals() if shards is None else map(store.journal, sorted(shards)):
         for record in _records(journal):
             yield with_key(store.paths.images, record)
 

@@ -427,7 +427,7 @@ def test_the_budget_is_exact_and_new_rows_come_first(destination):
     ]
     for most, submits in {
         0: [],
-        1: [],  # the first does not fit, and nothing that comes after it goes before it
+        4: ["new-1", "new-2"],  # the third does not fit, and nothing that comes after it goes before it
         5: ["new-1", "new-2"],
         6: ["new-1", "new-2", "new-3"],
         8: ["new-1", "new-2", "new-3", "new-4", "old-1"],
