@@ -42,7 +42,10 @@ _UNMASKED_REMEDY: Final = (
 ROW_MEANINGS: Final[dict[RowState, tuple[str, str]]] = {
     # (meaning, remedy)
     RowState.NEW: ("Never submitted.", ""),
-    RowState.CHANGED: ("Submitted before; the row's request has changed since.", ""),
+    RowState.CHANGED: (
+        "Submitted before. The row has changed since, or a failed submit is repeated.",
+        "",
+    ),
     RowState.PENDING: (
         "Submitted by an earlier run, but not collected yet. It is collected, not submitted again.",
         "",
