@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from airflow_provider_bgrep.catalog.model.lifecycle import LIFECYCLES
@@ -32,7 +33,8 @@ def rows_of(entity: str) -> Iterator[tuple[str, ...]]:
 
 
 def _text(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("*", "\\*")
+    """Return a text with names of options and states as literals."""
+    return re.sub(r"(?<![`\w])[a-z]+(?:_[a-z]+)+(?:='\w+')?(?![`\w])", r"``\g<0>``", text)
 
 
 def _locks(state: LifecycleState) -> str:

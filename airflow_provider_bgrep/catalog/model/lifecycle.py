@@ -49,15 +49,14 @@ _REOPENED: Final = Event(
     "a generate task is cleared, and no later plan was made", _PERSON, PlanState.ACTIVE.value
 )
 _CLEAR: Final = (
-    "Clear its generate tasks with their downstream tasks while it is the newest plan. "
-    "After that, start a new run."
+    "Clear its generate tasks with their downstream tasks while it is the newest plan. After that, start a "
+    "new run."
 )
 
 PLAN: Final = Lifecycle(
     "plan",
     "Its id: its number in the ledger's sequence, the time, and 8 random digits. Numbers, not clocks, say "
-    "which "
-    "of two plans is later.",
+    "which of two plans is later.",
     (PlanState.PLANNING.value,),
     (
         LifecycleState(
@@ -85,8 +84,7 @@ PLAN: Final = Lifecycle(
             "Its shards may submit its rows, within its limits and with the approval that it needs.",
             "Other runs do not submit the rows that it may still submit.",
             "Its publish or report task begins, a later plan task finds that valid_for is over, or another "
-            "plan "
-            "of the same run replaces it.",
+            "plan of the same run replaces it.",
             (
                 Event(
                     "its run is over, finished or not",
@@ -106,8 +104,7 @@ PLAN: Final = Lifecycle(
         LifecycleState(
             PlanState.CLOSED.value,
             "It submits nothing more. The ledger may lack some of its submits; each plan task reads its "
-            "files "
-            "until they are committed.",
+            "files until they are committed.",
             NOTHING,
             "It is closed.",
             (
@@ -149,8 +146,8 @@ _COLLECT: Final = (
     Event("the job failed", _SERVICE, Outcome.FAILED.value),
 )
 _ASK_AGAIN: Final = (
-    "Raise max_attempts to ask again. Use the connection that submitted it: no other account can collect it. "
-    "Or ask the API's seller, with the result key."
+    "Raise max_attempts to ask again. Use the connection that submitted it: no other account can collect "
+    "it. Or ask the API's seller, with the result key."
 )
 _PATIENCE: Final = (
     "or 3 times max_attempts runs have asked for it. Then the row is quarantined until it changes."
@@ -159,9 +156,8 @@ _SUBMIT_AGAIN: Final = "Nothing. To submit the row again, change its seed, promp
 
 PURCHASE: Final = Lifecycle(
     "purchase",
-    "The row's name and the submit's nonce. A purchase only moves forward through these outcomes, whichever "
-    "file "
-    "records them, and whenever it was written.",
+    "The row's name and the submit's nonce. A purchase only moves forward through these outcomes, "
+    "whichever file records them, and whenever it was written.",
     (Outcome.NOT_SUBMITTED.value,),
     (
         LifecycleState(
@@ -179,8 +175,7 @@ PURCHASE: Final = Lifecycle(
             Outcome.REFUSED.value,
             "The service refused it. It is not billable.",
             "If the cause may pass (an image that could not be reached): nothing, up to max_attempts "
-            "submits. "
-            "Otherwise later runs do not submit the row.",
+            "submits. Otherwise later runs do not submit the row.",
             "The row changes.",
             (Event(_AGAIN, f"{_OTHER}, or a generate task that is cleared", Outcome.UNKNOWN.value),),
             "Correct what the reason names.",
@@ -195,8 +190,7 @@ PURCHASE: Final = Lifecycle(
                 Event(f"{_AGAIN}, with on_unknown_outcome='resubmit'", _PERSON, Outcome.UNKNOWN.value),
             ),
             "Check the bill details in the console. Then change the row, or set on_unknown_outcome to "
-            "'resubmit' "
-            "for one run.",
+            "'resubmit' for one run.",
         ),
         LifecycleState(
             Outcome.PENDING.value,
@@ -220,8 +214,8 @@ PURCHASE: Final = Lifecycle(
         LifecycleState(
             Outcome.FAILED.value,
             "The job failed. It may be billable.",
-            "Nothing, until the row has max_attempts submits without success. Then the row is not submitted "
-            "again.",
+            "Nothing, until the row has max_attempts submits without success. Then the row is not "
+            "submitted again.",
             "The row changes.",
             (Event(_AGAIN, f"{_GENERATE} (retry_failed), or {_OTHER}", Outcome.UNKNOWN.value),),
             "Change the row, or raise max_attempts.",
@@ -398,8 +392,7 @@ ROW: Final = Lifecycle(
         LifecycleState(
             RowState.ORPHANED.value,
             "Its job was submitted for a request that no row of the catalog has any more. Its images are "
-            "saved, "
-            "but not published.",
+            "saved, but not published.",
             NOTHING,
             "Its job ends, or 3 times max_attempts runs have asked for it.",
             (Event("a row asks for it again", _PERSON, RowState.UNPUBLISHED.value),),

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The form of the tables in :mod:`~.lifecycle`: an entity, its states, and the events that end them."""
+"""The form of the tables in :mod:`~.lifecycle`: an entity, its states, and the events that end them.
+
+Texts are reStructuredText, since the documentation is rendered from them.
+"""
 
 from __future__ import annotations
 

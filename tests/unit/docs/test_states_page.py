@@ -54,4 +54,4 @@ def test_each_state_is_on_the_page(tables: dict[str, Any], life: Lifecycle, stat
 def test_the_page_says_how_each_state_ends(tables: dict[str, Any]):
     for life in (ROW, PURCHASE, PLAN):
         for state, row in zip(life.states, tables["rows_of"](life.entity), strict=True):
-            assert re.findall(r"``(\w+)``", row[2]) == [event.to for event in state.events]
+            assert re.findall(r": ``(\w+)``$", row[2], re.MULTILINE) == [event.to for event in state.events]
