@@ -48,7 +48,7 @@ def storage_path(path: str | ObjectStoragePath) -> ObjectStoragePath:
 
 
 def relative_problem(text: str) -> str:
-    """What to give instead of a relative path; ``''`` if a path is not relative."""
+    """Return what to give instead of a relative path; ``''`` if the path is not relative."""
     if text.startswith("/") or "://" in text:
         return ""
     return "an absolute path or a URL, such as file:///shop/images or s3://shop/images: it is relative"
@@ -57,8 +57,8 @@ def relative_problem(text: str) -> str:
 def absolute_path(name: str, path: str | ObjectStoragePath) -> ObjectStoragePath:
     """Return ``path`` as an ``ObjectStoragePath`` that is the same on every worker.
 
-    :param name: the parameter it is given as.
-    :raises InvalidInput: if it is a relative path, or this Airflow cannot reach its store.
+    :param name: name of the parameter, for the message.
+    :raises InvalidInput: if it is a relative path, or no installed package supports its storage.
     """
     text = str(path)
     if problem := relative_problem(text):

@@ -64,7 +64,7 @@ class BgRepApprovalOperator(HITLOperator):
         return []
 
     def _is_needed(self) -> bool:
-        # The plan decides: its shards submit nothing without the approval that it needs.
+        # The plan decides, because its shards check the same value.
         if "needs_approval" in self.plan:
             return bool(self.plan["needs_approval"])
         limit = str(self.approve_above).strip()

@@ -56,7 +56,7 @@ _log = logging.getLogger(__name__)
 def write_report(store: PlanStore) -> dict[str, Any]:
     """Write the gallery and the summary of a plan.
 
-    :return: the summary without what only the gallery needs, and ``failures``: why the run is not a success,
+    :return: the summary without what only the gallery needs, and ``failures``: why the report task fails,
         one sentence each.
     :raises BgRepStateError: if a file of the plan is missing or damaged.
     """
