@@ -135,8 +135,8 @@ class BgRepPlanOperator(BaseOperator):
     """Compares the catalog with the ledger, and writes a plan. Does not submit anything.
 
     Returns the numbers of the shards, over which tasks are mapped. Pushes ``{"plan_id": …, "shards": n,
-    "until": seconds, "images": n, "cost": text, "counts": {state: n, …}, "explained": text}`` to XCom as
-    ``plan``.
+    "until": seconds, "images": n, "most_images": n, "cost": text, "most_cost": text, "needs_approval": bool,
+    "counts": {state: n, …}, "explained": text}`` to XCom as ``plan``.
 
     :param options: see :class:`~airflow_provider_bgrep.catalog.config.options.Options`. Templated.
     :param verbatim: further options, which Airflow does not render: their templates refer to the

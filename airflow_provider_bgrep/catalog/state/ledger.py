@@ -133,8 +133,8 @@ class Ledger:
         def change(now: LedgerMetadata) -> LedgerMetadata:
             if now.lease(plan_id) is None:
                 raise PlanInProgressError(
-                    f"Plan {plan_id} was closed by another run while it was being made. Nothing was "
-                    "submitted. Retry the plan task."
+                    f"Another run closed plan {plan_id} while it was being created. Nothing was submitted. "
+                    "Retry the plan task."
                 )
             active = (
                 replace(one, planned=True, until=until) if one.plan_id == plan_id and not one.planned else one
@@ -235,7 +235,7 @@ class Ledger:
                     self._abandon(lease)
             if waited >= MOST_WAIT_SECONDS:
                 raise PlanInProgressError(
-                    f"Run {others[0].run_id} of DAG {others[0].dag_id} is making its plan for "
+                    f"Run {others[0].run_id} of DAG {others[0].dag_id} is creating its plan for "
                     f"{self._paths.destination}. Retry when it has finished."
                 )
             sleep(_POLL_SECONDS)
@@ -421,10 +421,10 @@ class Ledger:
             numbers = ", ".join(map(str, gone[:_SHOWN]))
             raise DamagedLedgerError(
                 f"{', '.join(lost)} in {self._paths.ledger} cannot be rebuilt: the files of {len(gone)} "
-                f"plans (with the numbers {numbers}{' …' if len(gone) > _SHOWN else ''}) are no longer in "
-                f"{self._paths.plans}. Restore them or the segment from a backup. To go on without them, "
-                f"remove every metadata file from {self._paths.ledger}: what only the lost segment knew is "
-                "then submitted and billed again."
+                f"plans (numbers {numbers}{' …' if len(gone) > _SHOWN else ''}) are no longer in "
+                f"{self._paths.plans}. Restore them or the segment from a backup. To continue without them, "
+                f"remove every metadata file from {self._paths.ledger}: rows that are only in the lost "
+                "segment are then submitted and billed again."
             )
 
     def _is_known(self, plan_id: str) -> bool:
