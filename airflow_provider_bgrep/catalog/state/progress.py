@@ -4,8 +4,9 @@
 A purchase is one submit of one row. It is identified by the row's name and the submit's nonce, or by its
 ``result_key`` if there is no nonce. Journal, manifest, results and ledger may each have a record of it, and
 an old record may be written after a newer one. Therefore, the record that is furthest along counts,
-regardless of where and when it was written. Of several that are equally far along, the one that is later in the ledger's
-sequence counts. The number of runs that asked for it without success is the maximum over its records.
+regardless of where and when it was written. Of several that are equally far along, the one that is later in
+the ledger's sequence counts. The number of runs that asked for it without success is the maximum over its
+records.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ a submit came late. Then the results are derived again, by these rules:
 1. Facts belong to purchases. A purchase is a submit of a row, identified by the row's name and the submit's
    nonce. When and where a fact was written does not matter.
 2. A purchase only moves forward, see :mod:`~.progress`. If several files describe it, the one that is
-   furthest along counts. If they are equal, the one with more detail counts: results before manifest, manifest before
-   journal, journal before work item.
+   furthest along counts. If they are equal, the one with more detail counts: results before manifest,
+   manifest before journal, journal before work item.
 3. If a row has several purchases, the one with the lowest rank determines its result: see
    :func:`~.progress.rank_of`. Of equal ones, the last in the journal does. The purchase of an earlier plan,
    which is in the work item, comes before those of the journal.
