@@ -45,8 +45,9 @@ check: environment ## linters, types, import contracts, words
 unit: environment ## unit tests: no emulator process, no Airflow process
 	$(BIN)/pytest tests/unit $(ARGS)
 
-thorough: environment ## exhaustive unit tests: interleavings of two runs, crashes on S3, random histories
+thorough: environment ## exhaustive tests: interleavings of two runs, crashes on S3, 2,000 random histories
 	$(BIN)/pytest tests/unit -m "" -k "thorough or many_runs" --hypothesis-profile=thorough $(ARGS)
+	$(BIN)/pytest tests/contract/test_histories.py -n 2 --dist load --hypothesis-profile=thorough $(ARGS)
 
 contract: environment ## contract tests against the emulator, with injected faults
 	$(BIN)/pytest tests/contract $(ARGS)

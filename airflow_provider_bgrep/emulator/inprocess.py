@@ -58,7 +58,7 @@ class Emulator(Controls):
         self._core = Core(self._app_code, self._state_file, self._settings)
         started: Future[str] = Future()
         self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(self._running, started)),
+            target=lambda: asyncio.run(self._serve(self.core, started)),
             name="bgrep-emulator",
             daemon=True,
         )
@@ -96,11 +96,12 @@ class Emulator(Controls):
 
         :raises ValueError: for an invalid value.
         """
-        core = self._running
+        core = self.core
         return self._call(lambda: control.handle(core, method, path, payload or {}))
 
     @property
-    def _running(self) -> Core:
+    def core(self) -> Core:
+        """The emulator without its server: its state can be read while no call is being answered."""
         if self._core is None:
             raise RuntimeError("the emulator was not started")
         return self._core

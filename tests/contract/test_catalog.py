@@ -5,16 +5,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bgrep_harness.catalogs import invalid_rows
-from bgrep_harness.images import draw_images
+from bgrep_harness.images import draw_images, served
 from bgrep_harness.refresh import Refresh
 
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
@@ -23,29 +20,19 @@ from airflow_provider_bgrep.storage import connection_of, names_in, storage_path
 PROMPT = {"positive_prompt": "A {{ color }} mug on snow", "steps": 15}
 
 
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+def image_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """An image host's URL, and the folder that its images are in: as small as the API takes them."""
     folder = tmp_path_factory.mktemp("site")
     draw_images(folder)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", folder
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(folder) as url:
+        yield url, folder
 
 
 @pytest.fixture
-def site(served: tuple[str, Path]) -> str:
+def site(image_host: tuple[str, Path]) -> str:
     """The image host's URL."""
-    return served[0]
+    return image_host[0]
 
 
 @pytest.fixture
@@ -236,10 +223,10 @@ def test_flagged_images_are_not_published_and_not_resubmitted(refresh: Refresh, 
 
 
 def test_images_without_a_readable_source_are_checked_again(
-    refresh: Refresh, connection: Any, site: str, served: tuple[str, Path]
+    refresh: Refresh, connection: Any, site: str, image_host: tuple[str, Path]
 ):
-    source = served[1] / "passing.png"
-    shutil.copy(served[1] / "product.png", source)
+    source = image_host[1] / "passing.png"
+    shutil.copy(image_host[1] / "product.png", source)
     rows = [{**rows_of(site, 1)[0], "image": f"{site}/passing.png"}]
     one = refresh.plan(rows)
     refresh.generate(one, 0)
@@ -248,7 +235,7 @@ def test_images_without_a_readable_source_are_checked_again(
     refresh.finish(one)
     assert one.outcomes == {"generated/unchecked": 1}
     assert refresh.manifest() == []
-    shutil.copy(served[1] / "product.png", source)
+    shutil.copy(image_host[1] / "product.png", source)
     two = refresh.run(rows)
     assert two.counts == {"unpublished": 1}
     assert two.outcomes == {"generated/passed": 1}

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +24,7 @@ from airflow_provider_bgrep.catalog.report.summary import (
 )
 from airflow_provider_bgrep.catalog.state.manifest import published_by
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+from airflow_provider_bgrep.catalog.state.recovery import rows_since_check
 from airflow_provider_bgrep.generation.outcomes import BILLABLE, MEANINGS, Outcome
 
 if TYPE_CHECKING:
@@ -38,9 +39,7 @@ _LEFT: Final = frozenset({RowState.FLAGGED, RowState.UNMASKED, RowState.QUARANTI
 _LISTED: Final = frozenset(RowState) - _LEFT - {RowState.UNCHANGED, RowState.INVALID}
 _PUBLISHABLE: Final = frozenset({Verdict.PASSED.value, Verdict.UNMASKED.value})
 _BILLABLE: Final = frozenset(one.value for one in BILLABLE)
-_STATUS_COLUMNS: Final = ("state", "outcome", "verdict")
-"""Columns that decide whether a row needs attention."""
-_SUMMARY_COLUMNS: Final = (*_STATUS_COLUMNS, "name", "plan_id", "images")
+_SUMMARY_COLUMNS: Final = ("state", "outcome", "verdict", "name", "plan_id", "images")
 """Columns that the summary is computed from."""
 _XCOM: Final = (
     *("line", "gallery", "rows", "states", "statuses", "outcomes", "verdicts", "needs_attention", "images"),
@@ -72,7 +71,7 @@ def write_report(store: PlanStore) -> dict[str, Any]:
         "gallery": str(store.files.report),
         "dry_run": config.dry_run,
         "cancelled": store.cancelled_reason,
-        "unfinished": store.unfinished(),
+        "unfinished": rows.unfinished,
         "is_published": store.is_published,
     }
     add_publish_result(summary, store.publish_result())
@@ -96,12 +95,44 @@ class _ReportRows:
         self._store, self._price = store, store.config.price_per_image
         self._has_report: dict[str, bool] = {}
         self._published = published_by(store.paths, store.plan_id)
+        found = ((shard, rows_since_check(store, shard)) for shard in range(store.plan.shards))
+        self._since_check = {shard: rows for shard, rows in found if rows is not None}
+
+    @property
+    def unfinished(self) -> list[str]:
+        """The shards that did not finish, and those that were generated again after their check."""
+        again = [shard for shard in self._since_check if self._store.has_results(shard)]
+        return [
+            *self._store.unfinished(without=again),
+            *(
+                f"shard {shard} was generated again after its check; clear its check task, with downstream"
+                for shard in again
+            ),
+        ]
+
+    def _results(self, shard: int, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        """What each row of a shard came to, as far as is known now.
+
+        :param columns: columns to read, all if not given; ``resubmitted`` is added: the billable images of
+            submits whose place a later one of this plan took.
+        """
+        rows: Iterable[Mapping[str, Any]] | None = self._since_check.get(shard)
+        if rows is None:
+            rows = self._store.results(shard, columns, superseded=True)
+        resubmitted = 0
+        for row in rows:
+            if row["superseded"]:
+                # They come before the submit that decides about their row.
+                resubmitted += self._images_of(row)
+            else:
+                yield {**row, "resubmitted": resubmitted}
+                resubmitted = 0
 
     def every(self) -> Iterator[dict[str, Any]]:
         """Every row but the unchanged ones, without images."""
         names = set()
         for shard in range(self._store.plan.shards):
-            for row in self._store.results(shard, _SUMMARY_COLUMNS):
+            for row in self._results(shard, _SUMMARY_COLUMNS):
                 names.add(row["name"])
                 yield {**row, **self._billed(row)}
         yield from self._not_worked_on(names)
@@ -115,7 +146,7 @@ class _ReportRows:
         yield from self._urgent()
         yield from chain(islice(invalid, _OTHERS), islice(left, _OTHERS))
         for shard in range(self._store.plan.shards):
-            for row in self._store.results(shard):
+            for row in self._results(shard):
                 names.add(row["name"])
                 if not needs_attention(row):
                     yield self._worked_on(row)
@@ -125,8 +156,8 @@ class _ReportRows:
         """The rows in shards that need attention."""
         for shard in range(self._store.plan.shards):
             # Few shards have any. The images of the others are not read.
-            if any(map(needs_attention, self._store.results(shard, _STATUS_COLUMNS))):
-                yield from map(self._worked_on, filter(needs_attention, self._store.results(shard)))
+            if any(map(needs_attention, self._results(shard, _SUMMARY_COLUMNS))):
+                yield from map(self._worked_on, filter(needs_attention, self._results(shard)))
 
     def _not_worked_on(self, names: set[str]) -> Iterator[dict[str, Any]]:
         """The rows that are in no results: those of unchecked shards, and those that are in no shard."""
@@ -191,10 +222,14 @@ class _ReportRows:
             },
         }
 
+    def _images_of(self, row: Mapping[str, Any]) -> int:
+        """The images that a submit of this plan is billed for."""
+        is_billed = row["plan_id"] == self._store.plan_id and row["outcome"] in _BILLABLE
+        return (row["images"] or 0) if is_billed else 0
+
     def _billed(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """What this plan was billed for a row, and what it published of it."""
-        is_billed = row["plan_id"] == self._store.plan_id and row["outcome"] in _BILLABLE
-        images = (row["images"] or 0) if is_billed else 0
+        images = self._images_of(row) + row.get("resubmitted", 0)
         path = self._published.get(row["name"], "") if row["verdict"] in _PUBLISHABLE else ""
         return {
             "billable": images,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -255,11 +255,15 @@ class PlanStore:
         except FileNotFoundError:
             return
 
-    def unfinished(self) -> list[str]:
-        """The shards that did not finish, and why, one sentence each; none of a canceled plan."""
+    def unfinished(self, without: Collection[int] = ()) -> list[str]:
+        """The shards that did not finish, and why, one sentence each; none of a canceled plan.
+
+        :param without: shards to leave out.
+        """
         if self.cancelled_reason:
             return []
-        return [reason for shard in range(self.plan.shards) if (reason := self._unfinished(shard))]
+        shards = (shard for shard in range(self.plan.shards) if shard not in without)
+        return [reason for shard in shards if (reason := self._unfinished(shard))]
 
     def _unfinished(self, shard: int) -> str:
         if not self.has_results(shard):

@@ -84,6 +84,21 @@ def derive_shard(store: PlanStore, shard: int) -> list[ResultRow]:
     return list(_derive(store.plan, shard, store.work_items(shard), facts, reasons, {}))
 
 
+def rows_since_check(store: PlanStore, shard: int) -> list[ResultRow] | None:
+    """What each row of a shard came to, if its results do not say so: a task was cleared after its check.
+
+    :return: as for :func:`derive_shard`; ``None`` if the results are complete, or if nothing was submitted.
+    :raises BgRepStateError: if journal or manifest is damaged.
+    """
+    facts, reasons = _facts(store, shard)
+    results = _results(store, shard)
+    if (results is None and not facts) or (results is not None and is_complete(results, facts)):
+        return None
+    return list(
+        _derive(store.plan, shard, store.work_items(shard), facts, reasons, _by_submit(results or ()))
+    )
+
+
 def shard_entries(
     store: PlanStore, shard: int, items: Iterable[WorkItemRow] | None = None
 ) -> list[LedgerEntry]:

@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import sys
+import threading
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +89,26 @@ def draw_images(folder: Path, product: tuple[int, int, int] = (180, 60, 40)) -> 
         image = Image.new(mode, (MIN_SIDE, MIN_SIDE), ground)
         ImageDraw.Draw(image).rounded_rectangle(box, 30, fill=fill)
         image.save(folder / name)
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve the files of a folder from this process, for as long as the context lasts.
+
+    :return: the server's URL.
+    """
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 def serve_images(services: Services, folder: Path, log: Path) -> Images:

@@ -90,6 +90,7 @@ class Refresh:
     :param options: options of ``catalog_refresh``.
     :param generate_options: arguments of the generate operator.
     :param run_count: number of runs so far.
+    :param is_count_fixed: whether :meth:`plan` clears the plan task of the same run, and starts no other.
     """
 
     destination: str
@@ -98,6 +99,7 @@ class Refresh:
     options: dict[str, Any] = field(default_factory=dict)
     generate_options: dict[str, Any] = field(default_factory=dict)
     run_count: int = 0
+    is_count_fixed: bool = False
 
     @property
     def paths(self) -> CatalogPaths:
@@ -112,7 +114,7 @@ class Refresh:
 
     def plan(self, rows: Sequence[Mapping[str, Any]] | bytes, **options: Any) -> Run:
         """Start a run and execute its plan task."""
-        self.run_count += 1
+        self.run_count += not self.is_count_fixed
         run = Run(self.paths)
         given = {"destination": self.destination, **self.options, **options}
         given.setdefault("catalog", self.put_catalog(rows))
@@ -155,13 +157,23 @@ class Refresh:
 
     def finish(self, run: Run) -> Run:
         """Execute the publish and report tasks."""
-        for name, kind in (
-            ("publish", operators.BgRepPublishOperator),
-            ("report", operators.BgRepReportOperator),
-        ):
-            task = kind(task_id=name, destination=self.destination, plan_id=run.plan["plan_id"])
-            self._execute(run, name, task)
+        self.publish(run)
+        self.report(run)
         return run
+
+    def publish(self, run: Run) -> Any:
+        """Execute the publish task."""
+        plan_id = run.plan["plan_id"]
+        task = operators.BgRepPublishOperator(
+            task_id="publish", destination=self.destination, plan_id=plan_id
+        )
+        return self._execute(run, "publish", task)
+
+    def report(self, run: Run) -> Any:
+        """Execute the report task."""
+        plan_id = run.plan["plan_id"]
+        task = operators.BgRepReportOperator(task_id="report", destination=self.destination, plan_id=plan_id)
+        return self._execute(run, "report", task)
 
     def run(self, rows: Sequence[Mapping[str, Any]] | bytes, **options: Any) -> Run:
         """Execute all tasks of a run."""

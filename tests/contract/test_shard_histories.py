@@ -4,16 +4,13 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bgrep_harness.images import draw_images
+from bgrep_harness.images import draw_images, served
 from bgrep_harness.refresh import Refresh, Run
 
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
@@ -24,23 +21,13 @@ from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
 from airflow_provider_bgrep.storage import connection_of, get_bytes, put_bytes
 
 
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a web shop."""
     folder = tmp_path_factory.mktemp("site")
     draw_images(folder)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(folder) as url:
+        yield url
 
 
 @pytest.fixture
