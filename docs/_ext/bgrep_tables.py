@@ -11,7 +11,7 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
-from state_rows import header_of, rows_of
+from state_rows import header_of, identity_of, rows_of
 
 from airflow_provider_bgrep.catalog.config.filename_template import TEMPLATE_FIELDS
 from airflow_provider_bgrep.catalog.config.thresholds import MEASURES
@@ -176,9 +176,12 @@ class States(Table):
     widths = "24 22 32 22"
 
     def run(self) -> list[nodes.Node]:
-        """Render the table."""
-        self.header = header_of(self.arguments[0])
-        return super().run()
+        """Render what identifies the entity, then the table."""
+        entity = self.arguments[0]
+        self.header = header_of(entity)
+        parent = nodes.Element()
+        self.state.nested_parse(StringList([identity_of(entity), ""], source="table"), 0, parent)
+        return [*parent.children, *super().run()]
 
     def rows(self) -> Iterable[tuple[str, ...]]:
         """One row for each state."""

@@ -18,6 +18,12 @@ def header_of(entity: str) -> tuple[str, ...]:
     return ("State", "Locks", "What ends it", "What you can do")
 
 
+def identity_of(entity: str) -> str:
+    """Return a sentence that says what distinguishes two entities of this kind."""
+    life = next(one for one in LIFECYCLES if one.entity == entity)
+    return f"*Identified by:* {_text(life.identity[0].lower() + life.identity[1:])}"
+
+
 def rows_of(entity: str) -> Iterator[tuple[str, ...]]:
     """Return the rows of an entity's table, one for each state.
 

@@ -111,10 +111,10 @@ class _ReportRows:
         ]
 
     def _results(self, shard: int, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-        """What each row of a shard came to, as far as is known now.
+        """The current results of a shard, one for each row.
 
-        :param columns: columns to read, all if not given; ``resubmitted`` is added: the billable images of
-            submits whose place a later one of this plan took.
+        :param columns: columns to read; all if not given. ``resubmitted`` is added: the billable images of
+            superseded submits.
         """
         rows: Iterable[Mapping[str, Any]] | None = self._since_check.get(shard)
         if rows is None:
@@ -122,7 +122,7 @@ class _ReportRows:
         resubmitted = 0
         for row in rows:
             if row["superseded"]:
-                # They come before the submit that decides about their row.
+                # They come before the submit that determines the row's result.
                 resubmitted += self._images_of(row)
             else:
                 yield {**row, "resubmitted": resubmitted}

@@ -85,7 +85,9 @@ def derive_shard(store: PlanStore, shard: int) -> list[ResultRow]:
 
 
 def rows_since_check(store: PlanStore, shard: int) -> list[ResultRow] | None:
-    """What each row of a shard came to, if its results do not say so: a task was cleared after its check.
+    """Derive the result of each row of a shard if its stored results are out of date.
+
+    They are if its generate task was cleared after the check.
 
     :return: as for :func:`derive_shard`; ``None`` if the results are complete, or if nothing was submitted.
     :raises BgRepStateError: if journal or manifest is damaged.
