@@ -148,7 +148,8 @@ RUN: Final = Lifecycle(
         ),
         LifecycleState(
             RunState.UNFINISHED.value,
-            "Rows were not submitted, jobs are pending, or a shard was not checked since it was last generated.",
+            "Rows were not submitted, jobs are pending, or a shard was not checked since it was last "
+            "generated.",
             NOTHING,
             _OVER,
             (_CONTINUED, _REPLAN),
