@@ -87,8 +87,14 @@ def _missing_store(scheme: str, error: Exception) -> str:
 
 
 def in_folder(folder: ObjectStoragePath, path: str) -> ObjectStoragePath:
-    """Return a path from its text, with the connection of ``folder``."""
-    return type(folder)(path, conn_id=connection_of(folder))
+    """Return a path from its text, with the connection of ``folder``.
+
+    :param path: as text; a connection in it is ignored, because it may have been renamed since.
+    """
+    scheme, slashes, rest = path.partition("://")
+    authority, slash, key = rest.partition("/")
+    without = f"{scheme}://{authority.rpartition('@')[2]}{slash}{key}" if slashes else path
+    return type(folder)(without, conn_id=connection_of(folder))
 
 
 def connection_of(path: ObjectStoragePath) -> str | None:
