@@ -91,10 +91,14 @@ def in_folder(folder: ObjectStoragePath, path: str) -> ObjectStoragePath:
 
     :param path: as text; a connection in it is ignored, because it may have been renamed since.
     """
+    return type(folder)(without_connection(path), conn_id=connection_of(folder))
+
+
+def without_connection(path: str) -> str:
+    """Return a path as text without the connection that it names."""
     scheme, slashes, rest = path.partition("://")
     authority, slash, key = rest.partition("/")
-    without = f"{scheme}://{authority.rpartition('@')[2]}{slash}{key}" if slashes else path
-    return type(folder)(without, conn_id=connection_of(folder))
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{key}" if slashes else path
 
 
 def connection_of(path: ObjectStoragePath) -> str | None:

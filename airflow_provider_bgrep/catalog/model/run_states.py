@@ -105,7 +105,7 @@ RUN: Final = Lifecycle(
         LifecycleState(
             RunState.NEEDS_ATTENTION.value,
             "Everything is done, but rows are flagged, unmasked, unchecked, refused, failed, expired, "
-            "quarantined, invalid or lost, or have an unknown outcome.",
+            "quarantined, invalid, locked or lost, or have an unknown outcome.",
             NOTHING,
             _OVER,
             (_REPLAN, _CONTINUED),

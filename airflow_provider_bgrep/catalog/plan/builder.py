@@ -153,8 +153,9 @@ def _decide(join: Join, run: Run) -> None:
         f"WHEN {is_locked} THEN '{RowState.LOCKED.value}' "
         f"WHEN {total} > {left} THEN '{RowState.OVER_BUDGET.value}' "
         f"WHEN is_new THEN '{RowState.NEW.value}' ELSE '{RowState.CHANGED.value}' END AS state, "
-        f"CASE WHEN decision = '{RowState.QUARANTINED.value}' THEN reason "
-        "WHEN decision <> 'submit' OR is_new THEN '' ELSE changed END AS change "
+        f"CASE WHEN decision = '{RowState.QUARANTINED.value}' THEN reason WHEN decision <> 'submit' THEN '' "
+        f"WHEN {is_locked} THEN (SELECT 'by run ' || min(run_id) || ', plan ' || min(plan_id) FROM locked "
+        "WHERE locked.name = judged.name) WHEN is_new THEN '' ELSE changed END AS change "
         "FROM judged"
     )
     db.execute(

@@ -53,7 +53,7 @@ STATUSES: Final[dict[str, Status]] = {
     "unpublished": Status("waiting"),
     "pending": Status("waiting"),
     "over_budget": Status("waiting"),
-    "locked": Status("waiting"),
+    "locked": Status("warning", True),
     "orphaned": Status("neutral"),
     "removed": Status("neutral"),
     "unchanged": Status("neutral"),

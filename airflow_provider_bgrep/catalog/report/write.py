@@ -26,6 +26,7 @@ from airflow_provider_bgrep.catalog.state.manifest import published_by
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.recovery import rows_since_check
 from airflow_provider_bgrep.generation.outcomes import BILLABLE, MEANINGS, Outcome
+from airflow_provider_bgrep.storage import without_connection
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.rows import LedgerEntry
@@ -239,5 +240,6 @@ class _ReportRows:
 
     def _link(self, path: str) -> str:
         """A link to an image; ``''`` for one outside of the destination."""
-        root = f"{str(self._store.paths.destination).rstrip('/')}/"
+        path = without_connection(path)
+        root = f"{without_connection(str(self._store.paths.destination)).rstrip('/')}/"
         return f"{_UP}{quote(path.removeprefix(root))}" if path.startswith(root) else ""
