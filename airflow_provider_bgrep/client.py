@@ -227,12 +227,12 @@ class AsyncClient:
     ) -> T:
         """Run a flow.
 
-        :param counter: counts its attempts.
-        :param before_send: called with the nonce of each attempt before it is made. It may return a body to
-            send in place of the flow's. What it raises ends the flow, and the attempt is not made.
-        :param wait: waits between two attempts in place of a plain sleep: of the seconds, and of the error
-            that the wait follows.
-        :return: what the flow returns.
+        :param counter: counts the attempts.
+        :param before_send: called with the nonce before each attempt. It may return a body to send instead
+            of the flow's. If it raises, the attempt is not made and the flow ends.
+        :param wait: waits between two attempts instead of a sleep. Called with the seconds and the
+            preceding error.
+        :return: the result of the flow.
         :raises CallError: as :func:`drive`.
         """
         reply: Reply = None

@@ -46,7 +46,7 @@ def has_approval() -> bool:
 def allow_in_xcom(cls: type) -> None:
     """Let a task read instances of a class from XCom. Airflow refuses classes that are not listed.
 
-    :param cls: a dataclass that can be imported by its name.
+    :param cls: a dataclass that can be imported by name.
     """
     for module in ("airflow.sdk.serde", "airflow.serialization.serde"):  # 3.2 and later, before
         with suppress(ImportError, AttributeError):

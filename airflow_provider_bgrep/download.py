@@ -91,8 +91,8 @@ class Lost:
     :param index: position of its image task in the job, from 0.
     :param output: which of the image task's images, from 0.
     :param reason: why, without its URL.
-    :param is_gone: whether a fresh URL was refused too; otherwise another try may help.
-    :param sha256: checksum of an undecodable response, hex.
+    :param is_gone: whether a new URL was refused as well; otherwise another try may help.
+    :param sha256: checksum of a response that cannot be decoded, hex.
     """
 
     index: int
@@ -132,16 +132,17 @@ def save_job(
 ) -> Saved:
     """Save the images of a finished job. Images that an earlier try saved are not fetched again.
 
-    Where even fresh URLs are refused, they are asked for again for a while: that may be replication lag.
+    If even new URLs are refused, the job is queried again for a while: the cause may be replication lag.
 
     :param destination: folder to save to.
-    :param query: queries a job; called once, and again if URLs have expired.
+    :param query: queries the job; called once, and again if URLs have expired.
     :param settings: the connection, for its proxies and its timeout; its AppCode is not sent.
-    :param template: file names; fields ``result_key``, ``index``, ``output``, ``seed``, ``ext``.
-    :param max_bytes: most bytes that one image may have.
-    :param order: what identifies the order of the tasks that ``query`` returns; ``""`` for the order of the
-        answer. Images that were saved in another order are not reused: their indexes mean something else.
-    :param end_time: no image is fetched after this, wall clock in seconds.
+    :param template: file names, with the fields ``result_key``, ``index``, ``output``, ``seed``, ``ext``.
+    :param max_bytes: largest size of one image in bytes.
+    :param order: identifies the order of the tasks that ``query`` returns; ``""`` for the order of the
+        response. Images that were saved in another order are not reused, because their indexes have
+        another meaning.
+    :param end_time: deadline for downloads, wall clock in seconds.
     :param log: called with a line for each event.
     :raises InvalidInput: if ``template`` cannot be used.
     """
@@ -170,7 +171,7 @@ def save_job(
         step = decide(failure, RESULTS, attempt=attempt, time_left=left, rand=random.random())  # noqa: S311
         if step.action is not Action.RETRY or not any(one.is_gone for one in lost):
             break
-        log("The results' host refuses fresh URLs too; asking again, in case that passes.")
+        log("The host of the results refuses new URLs as well. Asking again.")
         sleep(step.seconds)
     failed = tuple(
         {"index": task.index, "message": sanitize_message(task.message)}
@@ -226,7 +227,7 @@ def save_images(
                     saved = _save(fetcher, _url_of(answer, index, output), destination, name)
                     may_query = True
             except Exception as error:
-                # Whatever it is: one bad image must not stop the others.
+                # One bad image must not stop the others, whatever the error.
                 digest = error.sha256 if isinstance(error, NoImageError) else ""
                 is_gone = isinstance(error, UrlExpiredError)
                 lost.append(Lost(index, output, _words(error), is_gone, digest))
@@ -272,10 +273,10 @@ class _Name:
 
 
 class NoImageError(UnreadableError):
-    """A result that is fetched whole, again and again, and cannot be decoded.
+    """A result that was downloaded completely and cannot be decoded.
 
-    :param reason: why not.
-    :param sha256: checksum of what came, hex.
+    :param reason: why it cannot be decoded.
+    :param sha256: checksum of the response, hex.
     """
 
     def __init__(self, reason: str, sha256: str) -> None:

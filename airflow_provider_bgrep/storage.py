@@ -48,7 +48,7 @@ def storage_path(path: str | ObjectStoragePath) -> ObjectStoragePath:
 
 
 def relative_problem(text: str) -> str:
-    """What to give instead of a relative path; ``''`` if a path is not relative."""
+    """Return what to give instead of a relative path; ``''`` if the path is not relative."""
     if text.startswith("/") or "://" in text:
         return ""
     return "an absolute path or a URL, such as file:///shop/images or s3://shop/images: it is relative"
@@ -57,8 +57,8 @@ def relative_problem(text: str) -> str:
 def absolute_path(name: str, path: str | ObjectStoragePath) -> ObjectStoragePath:
     """Return ``path`` as an ``ObjectStoragePath`` that is the same on every worker.
 
-    :param name: the parameter it is given as.
-    :raises InvalidInput: if it is a relative path, or this Airflow cannot reach its store.
+    :param name: name of the parameter, for the message.
+    :raises InvalidInput: if it is a relative path, or no installed package supports its storage.
     """
     text = str(path)
     if problem := relative_problem(text):
@@ -87,8 +87,18 @@ def _missing_store(scheme: str, error: Exception) -> str:
 
 
 def in_folder(folder: ObjectStoragePath, path: str) -> ObjectStoragePath:
-    """Return a path from its text, with the connection of ``folder``."""
-    return type(folder)(path, conn_id=connection_of(folder))
+    """Return a path from its text, with the connection of ``folder``.
+
+    :param path: as text; a connection in it is ignored, because it may have been renamed since.
+    """
+    return type(folder)(without_connection(path), conn_id=connection_of(folder))
+
+
+def without_connection(path: str) -> str:
+    """Return a path as text without the connection that it names."""
+    scheme, slashes, rest = path.partition("://")
+    authority, slash, key = rest.partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{key}" if slashes else path
 
 
 def connection_of(path: ObjectStoragePath) -> str | None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.providers.standard.operators.hitl import HITLOperator
@@ -64,11 +63,8 @@ class BgRepApprovalOperator(HITLOperator):
         return []
 
     def _is_needed(self) -> bool:
-        # The plan decides: its shards submit nothing without the approval that it needs.
-        if "needs_approval" in self.plan:
-            return bool(self.plan["needs_approval"])
-        limit = str(self.approve_above).strip()
-        return limit.lower() not in ("", "none") and Decimal(self.plan["cost"] or 0) > Decimal(limit)
+        # The plan decides, because its shards check the same value.
+        return bool(self.plan["needs_approval"])
 
     def _shards(self) -> list[int]:
         return list(range(self.plan["shards"]))

@@ -43,11 +43,11 @@ class Shard:
     :param shards: how many shards the plan has.
     :param image_tasks: the shard's rows. Sources on object storage are paths, which :meth:`spec` signs.
     :param keys: the rows' identities: of name and ``request_hash``, whatever a source's URL is today.
-    :param collect_only: the identities of the rows that another plan submitted.
+    :param collect_only: the identities of the rows that another plan submitted; they are only collected.
     :param known: submits of earlier runs that contain this shard's rows.
     :param store: the store of its journal.
     :param manifest: the path of its manifest.
-    :param limit: images that it may submit, whatever the reason.
+    :param limit: maximum number of images that it may submit, for any reason.
     :param is_open: whether the plan may still submit.
     :param is_approved: whether the plan needs no approval, or has it.
     """
@@ -67,7 +67,7 @@ class Shard:
 
     @classmethod
     def read(cls, paths: CatalogPaths, plan_id: str, shard: int) -> Shard:
-        """Read a shard. A plan that was closed is opened again for it, if no later plan was made.
+        """Read a shard. If its plan is closed, and no later plan was made, the plan is opened again.
 
         :param paths: the catalog's folders.
         :param plan_id: the plan.
@@ -110,7 +110,7 @@ class Shard:
     def spec(
         self, *, poll_interval: float, timeout: float, deferrable: bool, retry_failed: int, slots: int
     ) -> GenerateSpec:
-        """The run of this shard. A plan that has ended, or is not approved, submits nothing and collects.
+        """Return the spec of this shard. If the plan has ended or is not approved, the shard only collects.
 
         :param poll_interval: seconds between two queries of one job.
         :param timeout: seconds to the deadline.
@@ -119,7 +119,7 @@ class Shard:
         :param slots: number of shards that are active at a time; they share the connection's rate.
         """
         conn_id = self.options.source_conn_id or None
-        # The service reads the source while the job runs, which is within the timeout or never.
+        # The service reads the source while the job runs.
         seconds = int(min(MOST_SIGNED_SECONDS, timeout + SIGNED_SECONDS))
         return GenerateSpec(
             task_list=self.image_tasks,
@@ -143,9 +143,9 @@ class Shard:
 
 
 def signed(task: ImageTask, conn_id: str | None, seconds: int) -> ImageTask:
-    """An image task with URLs that the service can read.
+    """Return an image task with URLs that the service can read.
 
-    :param task: its image and mask are URLs or paths on object storage.
+    :param task: the image task; its image and mask are URLs or paths on object storage.
     :param conn_id: the connection to sign with.
     :param seconds: how long the signatures are valid.
     """
@@ -154,7 +154,7 @@ def signed(task: ImageTask, conn_id: str | None, seconds: int) -> ImageTask:
 
 
 def _without_lost(rows: list[dict[str, Any]], jobs: set[str]) -> list[dict[str, Any]]:
-    """The rows, without those to collect whose job no journal knows any more."""
+    """Return the rows, except rows to collect whose job is not recorded."""
     return [row for row in rows if RowState(row["state"]) in TO_SUBMIT or row["result_key"] in jobs]
 
 
@@ -173,19 +173,19 @@ def _to_collect(
             by_job[row["result_key"]].append((row, key))
     for record in records:
         if members := by_job.get(record.result_key):
-            # What is not to be collected here has no identity: a row that was submitted with it may be
-            # submitted again by this plan, for instance because its image was replaced.
+            # Image tasks that this shard does not collect get no identity: their rows may be submitted again
+            # by this plan, for example because their images were replaced.
             items = tuple(
                 replace(item, key=_key_in(members, index, item)) for index, item in enumerate(record.items)
             )
-            # It was submitted by a try of another task, so it does not count as this task's.
+            # It was submitted by another task, so it does not count as a submit of this task's tries.
             yield replace(record, try_number=0, items=items)
 
 
 def _key_in(members: Iterable[tuple[Mapping[str, Any], str]], index: int, item: SubmittedTask) -> str:
-    """The identity of the row that an item of a job is; ``""`` if it is none of them.
+    """Return the identity of the row that an item of a job belongs to; ``""`` if there is none.
 
-    :param members: the rows that the job's results belong to, with their identities.
+    :param members: the rows to collect from the job, with their identities.
     :param index: the item's position in the job.
     """
     named = [(row, key) for row, key in members if row["name"][:MAX_ID] == item.id]
@@ -241,7 +241,7 @@ class GuardedStore(FileStore):
             return
         if not self._is_open():
             raise SupersededError(
-                "The plan has ended, was replaced or canceled, or is not approved: nothing more is submitted "
+                "The plan has ended, was replaced or canceled, or is not approved. Nothing more is submitted "
                 "for it."
             )
         self._accepted |= intents

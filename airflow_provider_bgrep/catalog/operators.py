@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tasks of a catalog refresh as operators. The work is done in the packages that are named after the
-tasks.
-"""
+"""The tasks of a catalog refresh as operators. The packages named after the tasks do the work."""
 
 from __future__ import annotations
 
@@ -43,8 +41,8 @@ _SHOWN = 10
 """Number of shards that a message names."""
 
 _REMEDY = "Restore it from a backup, or start a new DAG run."
-_NEW_PLAN = "A new plan takes the remaining rows: start a new run, or clear plan with its downstream tasks."
-_APPROVE = "To have it approved, clear approve; for another plan, clear plan with its downstream tasks."
+_NEW_PLAN = "To submit the remaining rows, start a new run, or clear plan with its downstream tasks."
+_APPROVE = "Clear approve to ask for approval again, or clear plan with its downstream tasks."
 _NO_PLAN = "This DAG run has no plan: see the log of its plan task."
 
 
@@ -107,10 +105,10 @@ def _check_writable(paths: CatalogPaths) -> None:
 
 
 def _check_connection(bgrep_conn_id: str) -> None:
-    """Look the connection up and query a job that does not exist, which is free.
+    """Query a job that does not exist, to check the connection. No image is generated.
 
-    :raises BgRepError: if the connection is missing or wrong, or the service refuses it. What may pass is
-        logged: the shards retry.
+    :raises BgRepError: if the connection is missing or wrong, or the service refuses it. Transient errors are
+        only logged: the shards retry.
     """
     from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 
@@ -137,8 +135,8 @@ class BgRepPlanOperator(BaseOperator):
     """Compares the catalog with the ledger, and writes a plan. Does not submit anything.
 
     Returns the numbers of the shards, over which tasks are mapped. Pushes ``{"plan_id": …, "shards": n,
-    "until": seconds, "images": n, "cost": text, "counts": {state: n, …}, "explained": text}`` to XCom as
-    ``plan``.
+    "until": seconds, "images": n, "most_images": n, "cost": text, "most_cost": text, "needs_approval": bool,
+    "counts": {state: n, …}, "explained": text}`` to XCom as ``plan``.
 
     :param options: see :class:`~airflow_provider_bgrep.catalog.config.options.Options`. Templated.
     :param verbatim: further options, which Airflow does not render: their templates refer to the
@@ -232,9 +230,9 @@ class BgRepShardOperator(GenerateBase):
         )
 
     def concluded(self, summary: dict[str, Any], context: Context) -> dict[str, Any]:
-        """The summary, if the plan had the approval that it needs.
+        """Return the summary, if the plan has the approval that it needs.
 
-        :raises BgRepStateError: if it had not, and rows were not submitted for that reason.
+        :raises BgRepStateError: if it has not, and rows were not submitted for that reason.
         """
         left = summary["items"]["not_submitted"]
         if self._is_approved or not left:
@@ -312,8 +310,8 @@ class BgRepReportOperator(_PlanTask):
 
     Returns ``{"line": text, "gallery": path, "rows": n, "states": {…}, "statuses": {…}, "outcomes": {…},
     "verdicts": {…}, "needs_attention": n, "images": {…}, "cost": text, "unfinished": […], "is_published":
-    bool, …}``, also to XCom if it fails: rows are counted by state in the plan, by status, by outcome and by
-    verdict. It also fails if as many rows need attention as ``fail_on_attention`` says.
+    bool, …}``, and pushes it to XCom even if it fails. Rows are counted by state in the plan, by status, by
+    outcome and by verdict. It also fails if ``fail_on_attention`` is reached.
 
     :param destination: the catalog's destination. Templated.
     :param plan_id: the plan. Templated.

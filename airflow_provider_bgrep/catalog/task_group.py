@@ -248,7 +248,9 @@ def _approval(plan: BgRepPlanOperator, pulled: str, destination: str, approve_ab
         approve_above=approve_above,
         subject=(
             f"Submit {{{{ {pulled}['images'] }}}} image{{{{ '' if {pulled}['images'] == 1 else 's' }}}} "
-            f"for {{{{ {pulled}['cost'] }}}}?"
+            f"for {{{{ {pulled}['cost'] }}}}"
+            f"{{{{ ', at most ' ~ {pulled}['most_cost'] ~ ' with retries' "
+            f"if {pulled}['most_images'] > {pulled}['images'] else '' }}}}?"
         ),
         body=f"{{{{ {pulled}['explained'] }}}}",
     )

@@ -35,7 +35,7 @@ JOB_FAULTS: Final = {
     "no_results": "an image task of the next accepted job is SUCCESS without a result",
     "partial": "an image task of the next accepted job has fewer results than it asked for",
     "late_results": "the first answers after an image task's SUCCESS name fewer results than later ones",
-    "never_ends": "an image task of the next accepted job keeps a status, or is left out of the answers",
+    "never_ends": "an image task of the next accepted job keeps a status, or is missing from the responses",
     "undecodable": "a result of the next accepted job cannot be decoded, however often it is downloaded",
     "unknown_job": "the first queries of the next accepted job are answered with 23500008: no such job",
     "order": "answers about the next accepted job list its image tasks in another order",
@@ -54,7 +54,7 @@ ECHO_FORMS: Final = {
 
 RESULT_FAULTS: Final = {
     "expired": "the result URL answers the XML 403 of an expired one",
-    "refused": "result URLs, fresh ones too, are refused with a status for some seconds",
+    "refused": "a download is refused with a status, even if its URL is fresh; may last for some seconds",
     "oversized": "the result is larger than it should be",
 }
 """Faults of a download."""
@@ -262,7 +262,7 @@ def _coded(params: Mapping[str, Any]) -> Answer:
 
 
 def _naming_key(answer: Answer, regular: Answer | None) -> Answer:
-    """The refusal, naming the job that was accepted all the same."""
+    """Return the refusal with the ``result_key`` of the accepted job, or of one that does not exist."""
     body = json.loads(answer.body or b"{}")
     key = json.loads(regular.body)["data"]["result_key"] if regular else uuid.uuid4().hex
     answer.body = json.dumps({**body, "data": {"result_key": key}}).encode()

@@ -57,8 +57,8 @@ class TaskState:
     It is WAITING before its start, RUNNING before its end, by polls *and* by the clock, then it has
     its outcome. ``outputs`` is how many images it has if that is SUCCESS.
 
-    :param kept_status: the status that it has forever; empty for one that ends.
-    :param is_left_out: whether answers leave it out.
+    :param kept_status: the status that it keeps forever; empty if it finishes.
+    :param is_left_out: whether it is missing from the responses.
     :param late_outputs: how many images the next ``late_answers`` answers name.
     :param undecodable: the numbers of the images that cannot be decoded.
     """

@@ -86,10 +86,10 @@ class Collector:
         return self._run.may_defer.is_set()
 
     async def _ask(self, watched: _Watched, *, is_last: bool) -> bool:
-        """Ask for a job until it is to be asked for at the next poll. :return: whether that settles it."""
+        """Query a job until it is done or can wait for the next poll. :return: whether it is done."""
         failures = 0
         while True:
-            # At the deadline each job is asked for once more, for as long as that takes within reason.
+            # At the deadline, each job is queried once more, even if that takes a little longer.
             late = self._run.options.end_time + LATE_SECONDS
             sent = await self._run.rate_limiter.acquire(Operation.QUERY, self._run.finished, late)
             if sent is None:
@@ -120,12 +120,12 @@ class Collector:
                 await pause(seconds, self._run.finished)
 
     def _after(self, error: CallError, watched: _Watched, failures: int) -> NextStep:
-        """What follows a query that failed."""
+        """Decide what follows a failed query."""
         now = time.time()
         is_gone = error.kind is ErrorKind.JOB_NOT_FOUND
         watched.gone_answers = watched.gone_answers + 1 if is_gone else 0
-        # Attempts of a query that is late may take LATE_SECONDS; throttled ones end it. What seems to be
-        # gone at the deadline is not asked for long enough to be sure.
+        # The attempts of such a late query may take LATE_SECONDS. If it is throttled, or if the job seems to
+        # be gone, it ends at the deadline: the job stays pending.
         is_bounded = error.then is RetryDecision.BACK_OFF or is_gone
         return decide(
             error,
@@ -156,9 +156,9 @@ class Collector:
     # --- saving -----------------------------------------------------------------------------------
 
     async def _take(self, watched: _Watched, job: Job, *, is_last: bool) -> bool | float:
-        """Save what is finished, as soon as it is time to.
+        """Save what is finished, if it is due.
 
-        :return: whether that settles the job; or seconds after which to ask again, before the next poll.
+        :return: whether the job is done; or seconds after which to query it again, before the next poll.
         """
         record, run = watched.record, self._run
         is_finished = job.is_finished and len(job.tasks) >= len(record.items)
@@ -185,7 +185,10 @@ class Collector:
         if any(one.asks_again for one in ended):
             watched.vain_answers += 1
             if is_finished and step.action is Action.RETRY:
-                run.log.info("Job %s has no results yet, or not all; asking again.", record.result_key)
+                run.log.info(
+                    "Job %s is finished, but not all of its results can be had yet. Asking again.",
+                    record.result_key,
+                )
                 return step.seconds
         missing = "; ".join(one for each in ended for one in each.missing)
         if is_finished:
@@ -195,7 +198,7 @@ class Collector:
         return is_finished
 
     def _note_missing(self, record: SubmitRecord, missing: str) -> None:
-        """Note whether images of a finished job are left to another try."""
+        """Note whether images of a finished job are left to the next try."""
         if missing:
             self._run.result.unsaved.add(record.result_key)
             self._run.fail(NotSavedError(f"job {record.result_key}: {missing}"), submits_go_on=True)
@@ -230,22 +233,22 @@ def _sent_at(record: SubmitRecord) -> float:
 
 
 class _Watched:
-    """A job that is watched, and what this execution has seen of it.
+    """A job that this execution watches, and the responses about it.
 
-    :param record: its submit.
-    :param is_new: whether this execution submitted it: then it knows since when results are finished.
+    :param record: the submit of the job.
+    :param is_new: whether this execution submitted it, and so knows since when its image tasks are finished.
     """
 
     def __init__(self, record: SubmitRecord, is_new: bool) -> None:
         self.record = record
         self.gone_answers = 0
-        """Answers in a row that there is no such job."""
+        """Consecutive responses "no such job"."""
         self.vain_answers = 0
-        """Answers that led to no result, or not to all of them."""
+        """Responses after which not all results could be saved."""
         self._due_at: float | None = None if is_new else -math.inf
 
     def is_due(self, collect_after: float) -> bool:
-        """Whether finished image tasks of an unfinished job are to be saved now.
+        """Whether to save the finished image tasks of an unfinished job now.
 
         :param collect_after: seconds that they may wait for the others.
         """
@@ -254,5 +257,5 @@ class _Watched:
         return time.monotonic() >= self._due_at
 
     def wait(self, seconds: float | None) -> None:
-        """Let results wait: those that could not be saved for some seconds, others as at first (``None``)."""
+        """Let results wait for some seconds, or for ``collect_after`` again (``None``)."""
         self._due_at = None if seconds is None else time.monotonic() + seconds

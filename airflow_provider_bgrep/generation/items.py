@@ -35,10 +35,10 @@ class WorkItem:
     :param is_suspect: whether the service refused it individually in any try, so that it is submitted
         alone.
     :param is_over_budget: whether it is not submitted because of ``max_images``.
-    :param is_collected_only: whether another run submitted it: this one collects it, and never submits it.
-    :param seed: the seed it was generated with, if known.
-    :param files: its images that are in place.
-    :param saved_at: since when, ISO 8601 in UTC.
+    :param is_collected_only: whether another run submitted it; this run collects it and never submits it.
+    :param seed: the seed that it was generated with, if known.
+    :param files: its saved images.
+    :param saved_at: when they were saved, ISO 8601 in UTC.
     """
 
     key: str
@@ -108,7 +108,7 @@ class WorkItems:
     :param records: the journal's, oldest first.
     :param account: the connection. Jobs of another connection cannot be queried with this one.
     :param try_number: Airflow's number of this try.
-    :param collect_only: identities of the image tasks that are never submitted.
+    :param collect_only: identities of the image tasks that are collected and never submitted.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class WorkItems:
                 self.jobs[record.result_key] = record
             for index, asked in enumerate(record.items):
                 if not asked.key:
-                    continue  # of a submit of another run, and not for this one to collect
+                    continue  # part of another run's submit that this run does not collect
                 if asked.key not in self.items:
                     self.items[asked.key] = WorkItem(asked.key, asked.images, asked.id)
                 self.items[asked.key].apply_record(record, index, try_number)
@@ -160,7 +160,7 @@ class WorkItems:
     def apply_job(self, record: SubmitRecord, saved: JobRecord) -> list[WorkItem]:
         """Apply the record of a job.
 
-        :return: its items with another outcome than before, without those that a later submit has replaced.
+        :return: its items whose outcome has changed, except those that a later submit has replaced.
         """
         changed = []
         for item in self.current(record):
@@ -184,7 +184,7 @@ class WorkItems:
         return any(item.outcome is Outcome.PENDING for item in self.current(record))
 
     def settled(self, record: SubmitRecord) -> int:
-        """How many image tasks of a job there is nothing left to collect of."""
+        """Return how many image tasks of a job are not pending any more."""
         pending = sum(item.outcome is Outcome.PENDING for item in self.current(record))
         return len(record.items) - pending
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Saves a job: the images of its finished image tasks, and beside them a record of each task's outcome.
+"""Saves a job: the images of its finished image tasks, and next to them a record of each task's outcome.
 
-Later executions and tries read the record: a job whose record is complete is never queried again, and an
-image that it names is never fetched again while it is in place.
+Later executions and tries read the record: they do not query a job with a complete record again, and do not
+download its images again as long as they exist.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ VERSION: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A job's record: of all its image tasks, also of those that are not finished yet.
+    """A job's record: the outcomes of all its image tasks, including unfinished ones.
 
     :param outcomes: outcome of each image task, in the submitted order.
     :param saved_at: when it was saved, ISO 8601 in UTC.
@@ -47,7 +47,7 @@ class JobRecord:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every image task is finished, and no image is left to be fetched."""
+        """Whether every image task is finished, and no image is left to download."""
         return not any(one.missing or one.outcome is Outcome.PENDING for one in self.outcomes)
 
     def to_json(self) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class JobRecord:
 
 
 def read_job_record(destination: ObjectStoragePath, result_key: str) -> JobRecord | None:
-    """A job's record, ``None`` if it has none.
+    """Return a job's record; ``None`` if it has none.
 
     :param destination: folder of the images.
     :raises ValueError: if the record is damaged.
@@ -98,9 +98,9 @@ class JobStore:
     :param settings: the connection, for its proxies and its timeout; its AppCode is not sent.
     :param query: queries a job.
     :param template: file names, see :func:`~airflow_provider_bgrep.download.check_template`.
-    :param max_bytes: most bytes that one image may have.
-    :param end_time: no image is fetched after this, wall clock in seconds.
-    :param sign: what gave an image task the URLs that were sent, if its own are not those.
+    :param max_bytes: largest size of one image in bytes.
+    :param end_time: deadline for downloads, wall clock in seconds.
+    :param sign: gives an image task the URLs that are sent, if they differ from its own.
     """
 
     def __init__(
@@ -119,11 +119,11 @@ class JobStore:
         self._counted: set[tuple[str, int, int]] = set()
 
     def keep_key(self, record: SubmitRecord) -> None:
-        """Write a job's key beside the images, because the journal could not be written."""
+        """Write the key of a job next to the images, because the journal could not be written."""
         keep_key(self._destination, record)
 
     def with_key(self, record: SubmitRecord) -> SubmitRecord:
-        """A submit with an unknown outcome, with the key that :meth:`keep_key` wrote for it, if it did."""
+        """Return a submit with the key that :meth:`keep_key` wrote, if its outcome is unknown."""
         return with_key(self._destination, record)
 
     def load(self, record: SubmitRecord, *, check_files: bool) -> JobRecord | None:
@@ -161,12 +161,11 @@ class JobStore:
     ) -> JobRecord:
         """Save the images of a job's finished image tasks, then its record.
 
-        :param record: its submit.
-        :param job: the job, as queried.
-        :param tasks: the list's image tasks by identity.
-        :param may_pass: whether answers that lead to no result, or not to all of them, may still pass. If
-            not, they decide.
-        :return: its record.
+        :param record: the submit of the job.
+        :param job: the response to the query.
+        :param tasks: the image tasks of the list, by identity.
+        :param may_pass: whether missing results may still appear. If not, the outcome is final.
+        :return: the record.
         """
         matching = self._matched(record, job, tasks)
         is_finished = job.is_finished and len(job.tasks) >= len(record.items)
@@ -213,13 +212,13 @@ class JobStore:
     def _undecodable(
         self, record: SubmitRecord, known: TaskOutcome, lost: Sequence[Lost]
     ) -> tuple[Undecodable, ...]:
-        """The results of an image task that cannot be decoded, counted once for each execution."""
+        """Return the results that cannot be decoded, each counted once for each execution."""
         before = {one.output: one for one in known.undecodable}
         found = []
         for one in lost:
             last = before.get(one.output)
             if not one.sha256:
-                found += [last] if last is not None else []  # this time it did not arrive
+                found += [last] if last is not None else []  # it was not downloaded this time
                 continue
             place = (record.result_key, one.index, one.output)
             is_same = last is not None and last.sha256 == one.sha256
@@ -231,7 +230,7 @@ class JobStore:
         return tuple(found)
 
     def _matched(self, record: SubmitRecord, job: Job, tasks: Mapping[str, ImageTask]) -> Matching:
-        """The job with its tasks in the order they were submitted, as far as that is certain.
+        """Return the job with its tasks in the order they were submitted, as far as that is certain.
 
         Image tasks that another task instance collects have no identity here. What was sent for them is not
         known, so an answer is never matched to them: their results would be saved by position.

@@ -35,13 +35,14 @@ class Options:
 
     :param poll_interval: seconds between two queries of one job.
     :param end_time: deadline, wall clock in seconds.
-    :param waits_here: wait until every job is finished, rather than end when everything is submitted.
-    :param resubmit: submit once more, within a try, what was sent without a known outcome.
-    :param retry_failed: how often an image task that the service failed at is submitted again.
-    :param budget: images that may still be submitted again; ``None`` for any number.
+    :param waits_here: whether to wait until every job is finished, instead of ending when everything is
+        submitted.
+    :param resubmit: whether to submit image tasks with an unknown outcome once more within a try.
+    :param retry_failed: how often a failed image task is submitted again.
+    :param budget: number of images that may still be submitted again; ``None`` for no limit.
     :param collect_after: seconds that a finished image task may wait for the others of its job before it is
-        saved: its result URLs expire.
-    :param sign: called in a thread before each submit: gives an image task the URLs to send.
+        saved, because its result URLs expire.
+    :param sign: gives an image task the URLs to send. Called in a thread before each submit.
     """
 
     poll_interval: float

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The image tasks of a submit as they were sent, to match an answer with. Pure."""
+"""Reconstructs the image tasks of a submit as they were sent, to match a response with them. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_provider_bgrep.protocol.models import ImageTask, Job, TaskResult
 
 
 def with_digests(items: Sequence[SubmittedTask], sent: Sequence[ImageTask]) -> list[SubmittedTask]:
-    """The image tasks of a submit, with digests of the URLs that they are sent with.
+    """Return the image tasks of a submit with the digests of the URLs that are sent.
 
     :param sent: the image tasks as they are sent.
     """
@@ -31,16 +31,18 @@ def submitted_tasks(
     tasks: Mapping[str, ImageTask],
     sign: Callable[[ImageTask], ImageTask] | None,
 ) -> list[ImageTask | None]:
-    """The image tasks of a submit, as far as they are known.
+    """Return the image tasks of a submit, as far as they are known.
 
-    URLs that were made for the submit are known by their digests only: they are taken from the answer that
-    echoes them. So it does not matter which endpoint or signature they would have today.
+    If URLs were signed for the submit, only their digests are recorded. The URLs themselves are taken from
+    the response, which echoes them. So their present endpoint and
+    signature do not matter.
 
     :param record: the submit.
-    :param job: an answer about it.
-    :param tasks: the list's image tasks by identity.
-    :param sign: what gives an image task the URLs that are sent, if its own are not those.
-    :return: in the order submitted; ``None`` for one that is not listed any more, and that no echo tells.
+    :param job: a response about it.
+    :param tasks: the image tasks of the list, by identity.
+    :param sign: gives an image task the URLs that are sent, if they differ from its own.
+    :return: the image tasks in the submitted order; ``None`` for one that is no longer in the list and that
+        the response does not identify.
     """
     urls = {url_digest(url): url for task in job.tasks for url in _urls(task)}
     listed = [tasks.get(item.key) for item in record.items]
@@ -50,12 +52,12 @@ def submitted_tasks(
             mask = urls.get(item.mask_digest, task.mask) if item.mask_digest else None
             task = replace(task, image=urls.get(item.image_digest, task.image), mask=mask)
         elif task is not None and sign is not None:
-            task = sign(task)  # a submit of which the digests are not known
+            task = sign(task)  # the record has no digests
         found.append(task)
     if None not in found:
         return found
     by_content = dict(filter(None, (_echoed(record, task) for task in job.tasks)))
-    by_urls = _told_by_urls(record, job)
+    by_urls = _by_urls(record, job)
     return [
         task
         or by_content.get(item.key.partition("#")[0])
@@ -76,8 +78,8 @@ def _echoed(record: SubmitRecord, task: TaskResult) -> tuple[str, ImageTask] | N
     return identities([image_task], record.account, record.regenerate_key)[0], image_task
 
 
-def _told_by_urls(record: SubmitRecord, job: Job) -> dict[tuple[str, str], ImageTask]:
-    """The echoed image tasks whose URLs no other image task of the submit has, by the URLs' digests."""
+def _by_urls(record: SubmitRecord, job: Job) -> dict[tuple[str, str], ImageTask]:
+    """Return the echoed image tasks with unique URLs, by the digests of image and mask."""
     counts = Counter((item.image_digest, item.mask_digest) for item in record.items if item.image_digest)
     found = {}
     for task in filter(None, (echoed_task(one.echo) for one in job.tasks)):

@@ -127,13 +127,13 @@ class Submitter:
         self._run.start(self._watch(entry.record))
 
     async def _write_accepted(self, entry: SubmitEntry, job: Job) -> None:
-        """Write a job's key into the journal; beside the images too, if that fails at first."""
+        """Write a job's key to the journal and, if the first attempt fails, next to the images as well."""
         attempt = 1
         while error := await asyncio.to_thread(_error_of, lambda: _write_key(entry, job)):
             self._run.log.error(
                 "Job %s was accepted, but the journal could not be written.", job.result_key, exc_info=error
             )
-            if attempt == 1:  # the two seldom fail together
+            if attempt == 1:  # the journal and the image storage rarely fail at the same time
                 await asyncio.to_thread(_error_of, lambda: self._run.job_store.keep_key(entry.record))
             failure = Failure(RetryDecision.SEND_AGAIN)
             step = decide(failure, JOURNAL, attempt=attempt, rand=self._run.rand())
@@ -224,10 +224,10 @@ class _Attempts:
         return self.step
 
     async def begin(self, nonce: str) -> bytes | None:
-        """Called before each attempt: wait for its turn, then write its intent.
+        """Wait for the turn of an attempt, then write its intent.
 
-        :return: the body to send, if the image tasks' URLs are made for each attempt.
-        :raises SubmitsStoppedError: if nothing more is to be submitted.
+        :return: the body to send, if URLs are signed for each attempt.
+        :raises SubmitsStoppedError: if no more submits are allowed.
         """
         run = self._run
         acquired = None
@@ -250,7 +250,7 @@ class _Attempts:
         if sign is None:
             self.entry.write_intent(nonce)
             return None
-        # Signed after the wait: a signature must outlast the job's own time in the queue, not ours too.
+        # Signed after the wait, so that the signature lasts for the job's whole time in the service's queue.
         sent = validate_tasks([sign(task) for task in self._tasks])
         body = wire.submit_body(sent)
         self.entry.write_intent(nonce, with_digests([item.submitted_task for item in self._batch], sent))
@@ -295,7 +295,7 @@ def _write_key(entry: SubmitEntry, job: Job) -> None:
 
 
 def _error_of(work: Callable[[], None]) -> Exception | None:
-    """Do something. :return: the error that it ended in, if it did."""
+    """Call ``work``. :return: the exception that it raised, if any."""
     try:
         work()
     except Exception as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What becomes of one image task of a job, decided of its result, its downloads and what was known. Pure."""
+"""Decides the outcome of one image task of a job, from its result, its downloads and its record. Pure."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from airflow_provider_bgrep.protocol.models import JobStatus, TaskResult
 from airflow_provider_bgrep.protocol.wire import NO_RESULT
 
 UNDECODABLE_EXECUTIONS: Final = 3
-"""Executions in which a result comes with the same bytes and cannot be decoded, before it is given up."""
+"""A result is given up after this many executions have received the same bytes and could not decode them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Undecodable:
     """A result that cannot be decoded.
 
-    :param output: which of the image task's results, from 0.
-    :param sha256: checksum of what came, hex.
-    :param executions: how many executions got these bytes.
+    :param output: number of the result, from 0.
+    :param sha256: checksum of the response, hex.
+    :param executions: how many executions have received these bytes.
     """
 
     output: int
@@ -32,7 +32,7 @@ class Undecodable:
 
     @property
     def is_given_up(self) -> bool:
-        """Whether another execution would only get the same bytes again."""
+        """Whether it is not downloaded again."""
         return self.executions >= UNDECODABLE_EXECUTIONS
 
 
@@ -41,12 +41,12 @@ class TaskOutcome:
     """The outcome of one image task of a job.
 
     :param outcome: generated, partial, failed or expired; pending if it is not known yet.
-    :param reason: why, in words, mostly the service's.
-    :param seed: the seed it was generated with, if known.
-    :param files: its images that are in place.
-    :param missing: images that another try may still save, and why they are not.
-    :param is_gone: whether an image is missing because its URL was refused, and so was a fresh one.
-    :param asks_again: whether the answer is one that may pass soon: the job is to be queried again.
+    :param reason: the reason for the outcome, usually the service's message.
+    :param seed: the seed that it was generated with, if known.
+    :param files: its saved images.
+    :param missing: images that another try may still save, and the reasons why they are not saved.
+    :param is_gone: whether an image is missing because its URL and a new URL were both refused.
+    :param asks_again: whether to query the job again soon, because missing results may appear.
     :param undecodable: its results that cannot be decoded.
     """
 
@@ -61,7 +61,7 @@ class TaskOutcome:
 
     @property
     def is_settled(self) -> bool:
-        """Whether neither a later answer nor another download can change it."""
+        """Whether neither a later response nor another download can change it."""
         return self.outcome is not Outcome.PENDING and not self.missing and not self.is_gone
 
 
@@ -74,10 +74,10 @@ _PROGRESS: Final = {
 
 
 def further(known: TaskOutcome, found: TaskOutcome) -> TaskOutcome:
-    """The outcome that counts: one that is settled is only replaced by one that is further along.
+    """Return the outcome that counts: a settled one is replaced only by one that is further along.
 
-    :param known: what an earlier answer led to.
-    :param found: what this one leads to.
+    :param known: the outcome after earlier responses.
+    :param found: the outcome after this response.
     """
     is_behind = _PROGRESS[found.outcome] < _PROGRESS[known.outcome] or len(found.files) < len(known.files)
     return known if known.is_settled and is_behind else found
@@ -85,15 +85,15 @@ def further(known: TaskOutcome, found: TaskOutcome) -> TaskOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskResults:
-    """What one answer and the downloads after it say about an image task.
+    """What one response and the downloads after it say about an image task.
 
     :param result: its result.
-    :param requested: how many images it asks for.
-    :param seed: the seed it was generated with, if known.
-    :param files: its images that are in place.
+    :param requested: number of images requested.
+    :param seed: the seed that it was generated with, if known.
+    :param files: its saved images.
     :param lost: its images that could not be saved.
-    :param doubt: why results of a finished job cannot be matched to their image tasks; ``""`` if they are.
-    :param may_pass: whether an answer that leads to no result, or not to all of them, may still pass.
+    :param doubt: why results of a finished job cannot be matched to their image tasks; ``""`` if they can.
+    :param may_pass: whether missing results may still appear.
     """
 
     result: TaskResult
@@ -105,7 +105,7 @@ class TaskResults:
     may_pass: bool
 
     def outcome(self, undecodable: tuple[Undecodable, ...]) -> TaskOutcome:
-        """The outcome.
+        """Return the outcome.
 
         :param undecodable: its results that cannot be decoded.
         """
@@ -130,12 +130,12 @@ class TaskResults:
 
     def _unfinished(self) -> TaskOutcome:
         if self.doubt:
-            # Finished, but perhaps another image task's result: it stays pending, with the reason.
+            # The result may belong to another image task: the outcome is pending, with this reason.
             what = f"it is unclear which result belongs to it: {self.doubt}"
             return TaskOutcome(Outcome.PENDING, "", None, (), (what,))
         is_named = self.result.status != MISSING
         status = sanitize_message(self.result.status)[:40] or "unreadable"
-        reason = f"its status is {status}" if is_named else "the answer does not contain this image task"
+        reason = f"its status is {status}" if is_named else "the response does not contain this image task"
         return TaskOutcome(Outcome.PENDING, reason)
 
     def _decided(self, undecodable: tuple[Undecodable, ...], *, is_gone: bool) -> TaskOutcome:

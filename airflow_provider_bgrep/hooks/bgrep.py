@@ -90,7 +90,9 @@ def _check_files(settings: Settings) -> None:
 
 def _warn_of_doubt(job: Job, log: Any) -> None:
     if job.doubt:
-        log.warning("Job %s counts as accepted: %s. A query decides.", job.result_key, job.doubt)
+        log.warning(
+            "Job %s counts as accepted: %s. A query shows whether it exists.", job.result_key, job.doubt
+        )
 
 
 def _matched(job: Job, submitted: Sequence[ImageTask] | None) -> Job:
@@ -174,12 +176,12 @@ class BgRepHook(HttpHook):
         The request is repeated only if it was throttled, or if no connection could be established.
 
         :param task_list: 1 to 10 image tasks.
-        :param nonce: nonce of the first attempt, for a caller that records it before; later attempts have
-            their own.
-        :return: the job, its tasks in the order given. If the answer is an error and names a job all the
-            same, it is that job: only a query can tell whether it exists.
-        :raises BgRepRequestError: if anything in ``task_list`` is wrong; nothing was sent.
-        :raises BgRepUnknownOutcomeError: if the answer was lost: the job may be accepted and billed.
+        :param nonce: nonce of the first attempt, for a caller that records it beforehand; each further
+            attempt has a new one.
+        :return: the job, with its tasks in the order of ``task_list``. If the response is an error but names
+            a job, that job is returned: only a query shows whether it exists.
+        :raises BgRepRequestError: if ``task_list`` is invalid; nothing is sent.
+        :raises BgRepUnknownOutcomeError: if the response was lost; the job may be accepted and billed.
         """
         try:
             tasks = validate_tasks(task_list)
@@ -390,10 +392,10 @@ class BgRepAsyncHook(BaseHook):
         :param poll_interval: seconds between two queries.
         :param end_time: deadline, in seconds since the epoch.
         :param counter: counts the HTTP calls.
-        :param tasks: how many image tasks the job has: an answer with fewer is not the last. 0 if that is not
-            known.
-        :param on_unfinished: called with the statuses in each answer about a job that is not finished.
-        :raises CallError: what ends the wait; the trigger sends its code to the worker.
+        :param tasks: number of image tasks in the job; 0 if it is not known. A response with fewer does not
+            end the wait.
+        :param on_unfinished: called with the statuses in each response about an unfinished job.
+        :raises CallError: the error that ends the wait. The trigger sends its code to the worker.
         """
 
         def unknown(status: str) -> None:

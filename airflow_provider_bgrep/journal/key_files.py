@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Key files: a job's key beside the images, for the case that the journal could not be written."""
+"""Key files: result keys that are stored next to the images because the journal could not be written."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 FOLDER: Final = "_bgrep"
-"""The folder of key files and job records, beside the images."""
+"""Folder of key files and job records, next to the images."""
 
 
 def keep_key(destination: ObjectStoragePath, record: SubmitRecord) -> None:
-    """Write a job's key beside the images.
+    """Write the key of a job next to the images.
 
     :param destination: folder of the images.
     :param record: the accepted submit.
@@ -28,7 +28,7 @@ def keep_key(destination: ObjectStoragePath, record: SubmitRecord) -> None:
 
 
 def with_key(destination: ObjectStoragePath, record: SubmitRecord) -> SubmitRecord:
-    """A submit with an unknown outcome, with the key that :func:`keep_key` wrote for it, if it did.
+    """Return a submit with the key that :func:`keep_key` wrote, if its outcome is unknown.
 
     :param destination: folder of the images.
     :return: the record with its key, or ``record`` itself.

@@ -58,9 +58,9 @@ class SubmittedTask:
     :param key: its identity, see :func:`~airflow_provider_bgrep.protocol.identity.identities`.
     :param images: number of images that it requests.
     :param id: the user's own name for it, at most 100 characters.
-    :param image_digest: digest of the source image's URL, where that was made for this submit only; see
+    :param image_digest: digest of the source image's URL, if it was signed for this submit; see
         :func:`~airflow_provider_bgrep.protocol.identity.url_digest`.
-    :param mask_digest: likewise of the mask's.
+    :param mask_digest: the same for the mask.
     """
 
     key: str

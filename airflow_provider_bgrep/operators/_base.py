@@ -37,7 +37,7 @@ class GenerateBase(BaseOperator):
     ui_color = "#e8f4ec"
 
     collect_after: float = RESULT_URL_SECONDS / 3
-    """Seconds that a finished image task may wait for others before it is saved: its result URLs expire."""
+    """Seconds that a finished image task may wait for others before it is saved, because its URLs expire."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class GenerateBase(BaseOperator):
         # report this repeatedly, so this worker waits instead.
         fired = read_event(event)
         self.log.info(
-            "Resumed (%s): %d jobs finished, %d unfinished; %d image tasks of these finished.",
+            "Resumed (%s): %d jobs finished, %d unfinished, in which %d image tasks are finished.",
             fired.reason.value,
             fired.finished,
             fired.pending,
@@ -120,11 +120,11 @@ class GenerateBase(BaseOperator):
         return self.concluded(found, context)
 
     def concluded(self, summary: dict[str, Any], context: Context) -> dict[str, Any]:
-        """What the task returns once the run is over.
+        """Return the task's result once everything is done.
 
-        :param summary: the run in counts.
-        :param context: Airflow's.
-        :raises BgRepError: if the task is to fail for a reason that the run does not know.
+        :param summary: the counts that the task pushes to XCom.
+        :param context: Airflow's context.
+        :raises BgRepError: if the task must fail for a reason of the subclass.
         """
         return summary
 

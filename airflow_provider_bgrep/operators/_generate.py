@@ -63,8 +63,8 @@ class Deferral:
 
     :param bgrep_conn_id: the connection to query with.
     :param result_keys: the jobs.
-    :param tasks: how many image tasks they have, by key; only those that are not full.
-    :param settled: how many of these there is nothing left to collect of, by key; only above 0.
+    :param tasks: number of image tasks of each job, by key; only of jobs that are not full.
+    :param settled: number of image tasks of each job that are not pending, by key; only above 0.
     :param end_time: the deadline, wall clock in seconds.
     :param is_busy: whether there is more to submit as soon as the service accepts it.
     """
@@ -135,7 +135,7 @@ class _Run:
             max(journal.metadata.end_time, time.time()) + DOWNLOAD_GRACE_SECONDS,
             spec.sign,
         )
-        # Where the journal could not be written, the key may be in a file beside the images.
+        # If the journal could not be written, the key may be in a file next to the images.
         completed = self._job_store.with_key
         journal.previous_records = list(map(completed, journal.previous_records))
         keys = spec.keys

@@ -226,10 +226,11 @@ def _is_templated(options: Any) -> bool:
 class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
     """Saves the images of a finished job.
 
-    Each is fetched without credentials, decoded whole, and put in place in one step. A second run finds
-    what is there; URLs that have expired are asked for once more. If fresh URLs are refused too, or the
-    service does not know the job, that may pass: the task asks again for a minute or two, then fails so that
-    Airflow retries it. It fetches for an hour at most, or for its ``execution_timeout``.
+    Each image is downloaded without credentials, decoded completely, and moved into place atomically. If
+    the task runs again, it downloads only what is missing. If a URL has expired, the job is queried once
+    more. If new URLs are refused as well, or the service does not know the job, the task asks again for
+    about a minute and a half, then fails, and Airflow retries it. It downloads for at most an hour, or for
+    its ``execution_timeout``.
 
     Returns ``{"result_key": …, "files": [{"index": i, "output": j, "path": …, "size": bytes, "sha256": …,
     "format": …, "width": …, "height": …}, …], "failed": [{"index": i, "message": …}, …]}``; each entry
@@ -282,7 +283,7 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
         self.max_bytes = max_bytes
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Save what is not saved yet."""
+        """Save the images that are not saved yet."""
         from airflow_provider_bgrep.client import sleep
         from airflow_provider_bgrep.download import save_job
         from airflow_provider_bgrep.exceptions import (
@@ -313,7 +314,7 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
                     step = decide(failure_of(error), RESULTS, attempt=attempt, time_left=left)
                     if step.action is not Action.RETRY:
                         raise BgRepDownloadError(
-                            f"{error} The task can be retried: an answer like this may pass."
+                            f"{error} Retry the task: the service may find the job later."
                         ) from error
                     self.log.warning("%s Asking again.", error)
                 sleep(step.seconds)

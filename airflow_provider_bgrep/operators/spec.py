@@ -127,12 +127,12 @@ class GenerateSpec:
     :param manifest: path of the manifest; ``None`` for a file in the destination that is named after the
         task.
     :param rate_share: this task's share of the connection's ``max_requests_per_second``, above 0, at most 1.
-    :param keys: identities of the image tasks, in the caller's own terms; ``None`` to derive them from what
-        is sent.
-    :param collect_only: identities of image tasks that another run submitted: they are collected, and never
+    :param keys: identities of the image tasks that the caller has chosen; ``None`` to derive them from the
+        content of the image tasks.
+    :param collect_only: identities of image tasks that another run submitted; they are collected and never
         submitted.
     :param sign: gives an image task the URLs that are sent. Called in a thread just before each submit. The
-        list is then taken to be valid, and may hold paths that only this makes readable.
+        list is then not validated beforehand, and may contain paths instead of URLs.
     :param collect_after: seconds that a finished image task may wait for others before it is saved.
     """
 

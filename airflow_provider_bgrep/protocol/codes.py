@@ -55,18 +55,18 @@ class Operation(str, Enum):
 class ErrorCode:
     """One row of the table.
 
-    :param code: the service's 8 digits, the gateway's 6 characters, or for an older gateway's
-        text the part of ``X-Ca-Error-Message`` to look for.
-    :param http_status: the HTTP status it comes with.
-    :param meaning: what it says, in a few words.
-    :param kind: kind of error as a query reads it.
-    :param submit: what may follow on a submit.
-    :param query: what may follow on a query.
-    :param remedy: what a person should do after a submit; :meth:`remedy_on` covers queries too.
-    :param source: ``document``, ``gateway`` (read) or ``gateway (from memory)``.
-    :param wait: seconds to wait at least before another attempt.
-    :param may_pass: whether the cause of a refusal may pass by itself, so that the same request, sent hours
-        or days later, may be accepted.
+    :param code: the service's 8 digits, the gateway's 6 characters, or, for an older gateway, the part of
+        ``X-Ca-Error-Message`` to search for.
+    :param http_status: the HTTP status of the response.
+    :param meaning: its meaning, in a few words.
+    :param kind: kind of the error for a query.
+    :param submit: what may follow a submit.
+    :param query: what may follow a query.
+    :param remedy: what a person should do after a submit; :meth:`remedy_on` also covers queries.
+    :param source: ``document``, ``gateway``, or ``gateway (from memory)`` for unverified rows.
+    :param wait: minimum number of seconds before another attempt.
+    :param may_pass: whether the cause of a refusal may pass by itself, so that the same request may be
+        accepted hours or days later.
     """
 
     code: str

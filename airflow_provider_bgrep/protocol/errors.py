@@ -88,8 +88,8 @@ class CallError(Exception):
     :param message: the server's message, or the error of the connection.
     :param request_id: the service's ``requestId``.
     :param gateway_request_id: the gateway's ``X-Ca-Request-Id``.
-    :param retry_after: seconds the server asked to wait, from ``Retry-After``.
-    :param result_key: the job that the answer to a submit names although it is an error.
+    :param retry_after: seconds to wait that the server requested in ``Retry-After``.
+    :param result_key: the job that the response to a submit names although it is an error.
     """
 
     def __init__(

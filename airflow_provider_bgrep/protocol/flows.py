@@ -97,8 +97,8 @@ def call(
         attempts.
     :param result_key: the queried job. After a response about another job, the query is repeated.
     :return: the response and its envelope.
-    :raises CallError: how the last attempt ended. A submit that may have been accepted ends at once, and so
-        does one whose answer names a job.
+    :raises CallError: the error of the last attempt. A submit is not repeated if it may have been accepted,
+        or if its response names a job.
     """
     began = runtime.now()
     for attempt in itertools.count(1):
@@ -144,9 +144,9 @@ def submit(
     """Submit one job of validated image tasks.
 
     :param next_step: as :func:`call`'s.
-    :return: the job, its tasks in the order of ``tasks``. An answer that is an error and names a
-        ``result_key`` counts as accepted, with ``doubt``: what may be billed is not sent again.
-    :raises CallError: of kind ``UNKNOWN_OUTCOME`` where the job may have been accepted all the same.
+    :return: the job, with its tasks in the order of ``tasks``. If the response is an error but names a
+        ``result_key``, the submit counts as accepted, with ``doubt``: it may be billed, and is not repeated.
+    :raises CallError: of kind ``UNKNOWN_OUTCOME`` if the job may have been accepted nevertheless.
     """
     body = wire.submit_body(tasks)
     try:
@@ -155,19 +155,19 @@ def submit(
         if not error.result_key:
             raise
         return _contradictory(error, len(tasks))
-    # Whatever the answer echoes, its key leads to what is billed: nothing here may lose it.
+    # The key must not be lost, whatever the response echoes: only it leads to the billed images.
     return match(wire.parse_job(Operation.SUBMIT, response, payload), tasks).job
 
 
 def _contradictory(error: CallError, count: int) -> Job:
-    # The table's words, not the server's: those may repeat a secret.
+    # The words of the table of codes: the server's message may repeat a secret.
     code = f"code {error.rule.code}, " if error.rule.code else ""
     return Job(
         error.result_key,
         tuple(TaskResult(index, MISSING) for index in range(count)),
         error.request_id,
         error.gateway_request_id,
-        doubt=f"its answer is an error ({code}HTTP {error.http_status}: {error.rule.meaning}) and names it",
+        doubt=f"its submit was answered with an error ({code}HTTP {error.http_status}: {error.rule.meaning})",
     )
 
 
@@ -208,10 +208,12 @@ def wait(
 
     :param poll_interval: seconds between two queries.
     :param end_time: wall clock in seconds.
-    :param tasks: how many image tasks the job has, if that is known: an answer with fewer is not the last.
-    :param on_unfinished: called with the statuses in each answer about a job that is not finished.
-    :param on_unknown_status: called once with each status that the API documentation does not name.
-    :raises CallError: what ends the wait: a final error, or more failures in a row than ``policy`` allows.
+    :param tasks: number of image tasks in the job; 0 if it is not known. A response with fewer does not end
+        the wait.
+    :param on_unfinished: called with the statuses in each response about an unfinished job.
+    :param on_unknown_status: called once with each undocumented status.
+    :raises CallError: the error that ends the wait: a final one, or more consecutive failures than
+        ``policy`` allows.
     """
     body = wire.query_body(result_key)
     began = runtime.now()

@@ -29,12 +29,12 @@ def fingerprint(tasks: Iterable[ImageTask]) -> str:
 
 
 def url_digest(url: str | None) -> str:
-    """Return 16 hex digits by which a URL is recognized in an answer, whatever signs it; ``""`` for none."""
+    """Return 16 hex digits that identify a URL without its signature; ``""`` for no URL."""
     return hashlib.sha256(canonical_url(url).encode()).hexdigest()[:16] if url else ""
 
 
 def key_of(*parts: str) -> str:
-    """Return an identity of 32 hex digits for what a caller knows an image task by."""
+    """Return the identity of an image task, 32 hex digits, from what identifies it to the caller."""
     return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:32]
 
 

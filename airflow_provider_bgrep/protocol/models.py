@@ -94,12 +94,13 @@ class TaskResult:
 class Job:
     """A submitted job, as one response describes it.
 
-    :param result_key: the job's id.
-    :param tasks: its image tasks, in the answer's order unless they were matched to the submitted list.
-    :param request_id: the service's id of the call.
-    :param gateway_request_id: the gateway's id of the call; support asks for both.
-    :param doubt: why it may not exist, in words: the answer to its submit names it, and is an error. Only a
-        query decides.
+    :param result_key: the key that identifies the job.
+    :param tasks: its image tasks, in the order of the response unless they were matched to the submitted
+        list.
+    :param request_id: the service's id of the request.
+    :param gateway_request_id: the gateway's id of the request. Support asks for both ids.
+    :param doubt: why the job may not exist: the response to its submit names it, but is an error. Only a
+        query shows whether it exists. ``""`` if there is no doubt.
     """
 
     result_key: str

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The retry decision, poll spacing and rate limit: pure functions of error, attempt and time.
 
-Whoever sends a request asks :func:`decide` after a failure: the flows, the submitter, the collector, the
-sensor, the download of images and the journal of paid keys. They differ in their :class:`RetryPolicy` only.
-``rand`` is in [0, 1).
+Everything that sends requests calls :func:`decide` after a failure: the flows, the submitter, the
+collector, the sensor, the download of images, and the submitter's writes to the journal. They differ only in
+their :class:`RetryPolicy`. ``rand`` is in [0, 1).
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ nothing, while giving up loses images that are billed.
 
 
 GONE_ATTEMPTS: Final = 9
-"""Answers in a row that something billed is gone, before it is taken to be gone.
+"""Consecutive responses without a job or its results after which they count as gone.
 
-A job unknown after its grace, a result that even a fresh URL does not lead to, a SUCCESS without all its
-results: replication lag and proxies cause each of them for a while. The growing waits between nine answers
-come to about a minute and a half.
+Replication lag and proxies can cause such responses for a while: no such job, a new URL that is refused,
+SUCCESS without all results. The waits between nine of them add up to about a minute and a half.
 """
 
 
@@ -46,17 +45,18 @@ class Throttled(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long a request is tried again before its error is handed on.
+    """How long a request is repeated before its error is raised.
 
-    :param attempts: attempts at most, the first included.
-    :param base: seconds that the first wait is drawn from; it doubles with every attempt.
-    :param cap: longest single wait in seconds, unless the server asks for a longer one.
-    :param longest_ask: a server that asks for a longer wait than this is not waited for.
-    :param throttled: what follows when throttling outlasts ``attempts``.
-    :param throttled_seconds: how long :attr:`Throttled.PACE` goes on.
-    :param job_not_found_seconds: how long "no such job" is taken for "not yet".
-    :param gone_attempts: answers "no such job" in a row, after that, before it is final.
-    :param retries_uncoded: try a final refusal without a code again: it is a proxy's, not the service's.
+    :param attempts: maximum number of attempts, including the first.
+    :param base: upper bound of the first wait in seconds; it doubles with every attempt.
+    :param cap: longest single wait in seconds, unless the server requests a longer one.
+    :param longest_ask: longest wait in seconds that a server may request; after a longer one, give up.
+    :param throttled: what to do if throttling continues after ``attempts``.
+    :param throttled_seconds: seconds for which :attr:`Throttled.PACE` continues.
+    :param job_not_found_seconds: seconds for which "no such job" counts as "not yet".
+    :param gone_attempts: consecutive responses "no such job", after these seconds, that make it final.
+    :param retries_uncoded: whether to repeat a request after a final refusal without a code, which comes
+        from a proxy.
     """
 
     attempts: int
@@ -88,7 +88,7 @@ WAIT: Final = replace(
 """Queries of a wait for one job."""
 
 POKE: Final = replace(WAIT, attempts=1, gone_attempts=1)
-"""One poke of the sensor, whose query has made its own attempts."""
+"""One poke of the sensor. Its query makes its own attempts."""
 
 COLLECT: Final = replace(WAIT, throttled=Throttled.PACE, retries_uncoded=True)
 """Queries of many jobs behind a rate limiter. One stray response of a proxy must not end all of them."""
@@ -97,10 +97,10 @@ FETCH: Final = RetryPolicy(attempts=3, base=1.0)
 """Downloads of one result image."""
 
 RESULTS: Final = replace(QUERY, attempts=GONE_ATTEMPTS, gone_attempts=GONE_ATTEMPTS)
-"""Answers about a finished job that lead to no results, or not to all of them."""
+"""Responses about a finished job without results, or without all of them."""
 
 JOURNAL: Final = RetryPolicy(attempts=3)
-"""Writes of the key of a billed job into the journal."""
+"""Writes of the result key of an accepted job to the journal."""
 
 
 class Action(Enum):

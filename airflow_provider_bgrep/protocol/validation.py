@@ -196,8 +196,8 @@ def _check_url(value: Any, field: Field) -> tuple[Any, str]:
         return None, f"cannot be read as a URL; give {field.range}"
     if parts.scheme.lower() not in URL_SCHEMES:
         return None, (
-            f"{redact_url(value)} is not http or https; the service downloads images itself and reads no "
-            f"local file, so give {field.range} that it can reach, or in a catalog a path such as s3://…"
+            f"{redact_url(value)} is not http or https; the service downloads images itself and cannot "
+            f"read local files. Give {field.range} that it can reach or, in a catalog, a path such as s3://…"
         )
     if not host:
         return None, f"{redact_url(value)} has no host; give {field.range}"

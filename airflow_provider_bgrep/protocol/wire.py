@@ -180,7 +180,7 @@ def _error(
         request_id=_request_id(payload),
         gateway_request_id=response.headers.get(GATEWAY_ID_HEADER) or "",
         retry_after=retry_after(response.headers),
-        # Contradictory, but if the job exists, only this key leads to what is billed.
+        # This is contradictory, but if the job exists, its images can only be collected with this key.
         result_key=_result_key(payload) if operation is Operation.SUBMIT and payload else "",
     )
 

@@ -56,12 +56,13 @@ class BgRepTrigger(BaseTrigger):
     :param result_keys: keys of the jobs to wait for.
     :param bgrep_conn_id: the id of the ``bgrep`` connection.
     :param poll_interval: seconds between two queries of one job.
-    :param end_time: deadline on the wall clock, in seconds since the epoch.
-    :param collect_after: fire this many seconds after the first image task finished, so that the worker saves
-        what is finished before its URLs expire; ``None`` waits for all jobs.
-    :param tasks: how many image tasks the jobs have, by key, if they are not full: an answer with fewer is
-        not the end of a job. ``None`` if that is not known: then it is.
-    :param settled: how many image tasks of a job are saved already, by key: they start no clock.
+    :param end_time: deadline, in seconds since the epoch.
+    :param collect_after: seconds after the first finished image task at which to fire, so that the worker can
+        save what is finished before its URLs expire; ``None`` waits for all jobs.
+    :param tasks: number of image tasks of each job, by key, for jobs that are not full. A response with fewer
+        does not finish a job. ``None`` if the numbers are not known.
+    :param settled: number of image tasks of each job that are saved already, by key. They do not count as
+        finished for ``collect_after``.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class BgRepTrigger(BaseTrigger):
         except BgRepConfigurationError as error:
             event = BgRepEvent(Reason.ERROR, pending=len(self.result_keys), input_error=error.message)
         self.log.info(
-            "%s: %d of %d jobs finished; %d image tasks of the others.",
+            "%s: %d of %d jobs finished, and %d image tasks of the others.",
             event.reason.value,
             event.finished,
             event.finished + event.pending,
@@ -195,10 +196,10 @@ class BgRepTrigger(BaseTrigger):
 
 
 class _FinishedTasks:
-    """The image tasks that are finished and not saved, of jobs that are not finished.
+    """Counts the finished image tasks of unfinished jobs that are not saved yet.
 
-    :param settled: how many of a job's are saved already, by key.
-    :param on_first: called when the first is seen.
+    :param settled: number of image tasks of each job that are saved already, by key.
+    :param on_first: called when the first such image task is found.
     """
 
     def __init__(self, settled: Mapping[str, int], on_first: Callable[[], None]) -> None:
@@ -211,7 +212,7 @@ class _FinishedTasks:
         return sum(self._by_job.values())
 
     def note(self, result_key: str, statuses: Sequence[str]) -> None:
-        """Note an answer about a job.
+        """Note a response about a job.
 
         :param result_key: the job.
         :param statuses: the statuses of its image tasks.

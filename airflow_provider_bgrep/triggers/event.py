@@ -38,12 +38,12 @@ class BgRepEvent:
     :param reason: why it fired.
     :param finished: jobs that are finished.
     :param pending: jobs that are not.
-    :param queries: HTTP calls made to find that out.
-    :param code: code of the error, empty where there is none.
-    :param http_status: its HTTP status, ``None`` where no answer came.
-    :param request_id: the service's id of the failed call.
-    :param gateway_request_id: the gateway's id of it.
-    :param finished_tasks: image tasks that are finished, and not saved yet, of jobs that are not.
+    :param queries: number of HTTP requests of the trigger.
+    :param code: error code; empty if there is none.
+    :param http_status: HTTP status of the error; ``None`` if there was no response.
+    :param request_id: the service's id of the failed request.
+    :param gateway_request_id: the gateway's id of the failed request.
+    :param finished_tasks: number of finished image tasks of unfinished jobs that are not saved yet.
     :param input_error: why the connection cannot be used, without secrets.
     :param version: format version of the event.
     """

@@ -11,6 +11,7 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from state_rows import header_of, identity_of, rows_of
 
 from airflow_provider_bgrep.catalog.config.filename_template import TEMPLATE_FIELDS
 from airflow_provider_bgrep.catalog.config.thresholds import MEASURES
@@ -59,7 +60,9 @@ class Table(SphinxDirective):
         lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {self.widths}", ""]
         for row in (self.header, *self.rows()):
             for i, cell in enumerate(row):
-                lines.append(("   * - " if i == 0 else "     - ") + cell)
+                first, *more = cell.split("\n")
+                lines.append(("   * - " if i == 0 else "     - ") + first)
+                lines += [f"       {line}" if line else "" for line in more]
         lines.append("")
         parent = nodes.Element()
         self.state.nested_parse(StringList(lines, source="table"), 0, parent)
@@ -166,6 +169,25 @@ class Verdicts(Words):
     chosen = "verdicts"
 
 
+class States(Table):
+    """The states of a row, of a purchase, of a plan or of a run."""
+
+    required_arguments = 1
+    widths = "24 22 32 22"
+
+    def run(self) -> list[nodes.Node]:
+        """Render what identifies the entity, then the table."""
+        entity = self.arguments[0]
+        self.header = header_of(entity)
+        parent = nodes.Element()
+        self.state.nested_parse(StringList([identity_of(entity), ""], source="table"), 0, parent)
+        return [*parent.children, *super().run()]
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        """One row for each state."""
+        return rows_of(self.arguments[0])
+
+
 class CatalogColumns(Table):
     """The columns of a catalog that the API or the provider uses."""
 
@@ -239,6 +261,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("bgrep-columns", CatalogColumns)
     app.add_directive("bgrep-row-states", RowStates)
     app.add_directive("bgrep-verdicts", Verdicts)
+    app.add_directive("bgrep-states", States)
     app.add_directive("bgrep-measures", Measures)
     app.add_directive("bgrep-file-names", FileNames)
     app.add_directive("bgrep-ledger-columns", LedgerColumns)

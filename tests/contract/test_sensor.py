@@ -188,7 +188,9 @@ def test_a_job_that_is_not_known_yet_is_waited_for(sensor, submit, connection, r
     assert outcome.state == "success", outcome.error
 
 
-def test_a_job_that_is_not_known_after_the_grace_period_is_final(sensor, connection, run, ti, monkeypatch):
+def test_a_job_that_is_not_known_after_the_grace_period_is_final(
+    sensor, connection, run, ti, monkeypatch, no_waiting
+):
     clock = time.time
     outcome_of_first = []
 

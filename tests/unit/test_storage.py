@@ -376,3 +376,12 @@ def test_object_storage_is_known_by_its_scheme():
     others = ("HTTP://a/b", "https://a/b", "file:///a", "s3://", "s3:/a", "a/b", "", None, 7)
     assert all(map(is_stored, stored))
     assert not any(map(is_stored, others))
+
+
+def test_a_path_has_the_connection_of_its_folder_even_if_renamed():
+    folder = storage_path("memory://new@shop/images")
+    found = in_folder(folder, "memory://old@shop/images/a@b.png")
+    assert connection_of(found) == "new"
+    assert found.path.endswith("shop/images/a@b.png") or found.path.endswith("/images/a@b.png")
+    assert "old" not in str(found)
+    assert in_folder(storage_path("/shop"), "/shop/a@b.png").path == "/shop/a@b.png"

@@ -48,8 +48,8 @@ class Thumbs:
 class Judgment:
     """The result of the checks for one image task.
 
-    :param verdict: ``passed`` if at least one image passes every check; ``unmasked`` if it passes those that
-        need no mask, and there is none.
+    :param verdict: ``passed`` if at least one image passes every check; ``unmasked`` if there is no mask, and
+        an image passes the checks that do not need one.
     :param chosen: index, from 0, of the best image that passes; ``None`` if no image passes.
     :param flags: what is wrong, in words; images are numbered from 1.
     :param scores: one mapping of :data:`MEASURES` names to scores for each image; empty for an image that
@@ -212,7 +212,7 @@ class ImageComparison:
         if self._is_unchecked:
             verdict = Verdict.UNCHECKED
         elif self._passing and not self._is_unfit:
-            # Without a product score all passing images are equal, and the first is chosen.
+            # Without a product score, all passing images are equal, and the first is chosen.
             verdict = Verdict.UNMASKED if self._is_unmasked else Verdict.PASSED
             chosen = min(self._passing, key=self._infidelity)
             if self._is_unmasked:

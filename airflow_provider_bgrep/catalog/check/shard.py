@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 def check_shard(store: PlanStore, shard: int, checker: Checker | None = None) -> dict[str, int]:
     """Compare the images of a shard with their sources, and write the shard's results.
 
-    :param checker: compares the images; the catalog's own if not given.
+    :param checker: compares the images; by default, the checker of the catalog.
     :return: number of rows by verdict: ``passed``, ``flagged``, ``unmasked``, ``unchecked``; ``none`` for
         rows without images.
     :raises BgRepStateError: if a file of the plan is missing or damaged.
@@ -60,9 +60,9 @@ def check_shard(store: PlanStore, shard: int, checker: Checker | None = None) ->
                 fetched = threads.map(lambda row: _fetch_row(checker, row), some)
                 for row, images in zip(some, fetched, strict=True):
                     result = row.copy()  # thumbnails are not kept in memory
-                    if result["state"] != RowState.ORPHANED.value:  # nothing is published of these
+                    if result["state"] != RowState.ORPHANED.value:  # its images are not published
                         _check_row(checker, result, images)
-                    # The catalog's signatures must not be stored longer than necessary.
+                    # The signatures of the catalog must not be stored longer than necessary.
                     result["image_url"] = result["mask_url"] = ""
                     counts[result["verdict"] or "none"] += not result["superseded"]
                     yield result
@@ -75,20 +75,20 @@ def check_shard(store: PlanStore, shard: int, checker: Checker | None = None) ->
 
 
 def _fetch_row(checker: Checker, row: ResultRow) -> Images | str:
-    """The images of a row, or why they cannot be read: one row must not stop its shard."""
+    """Return the images of a row, or why they cannot be read: one row must not stop its shard."""
     try:
         return checker.fetch(row)
-    except Exception as error:  # of whatever class: a file may set off anything
+    except Exception as error:  # a damaged file can raise anything
         return _reason(error)
 
 
 def _check_row(checker: Checker, row: ResultRow, images: Images | str) -> None:
-    """Fill in the verdict of a row; ``unchecked`` with the reason if that raises anything."""
+    """Fill in the verdict of a row; ``unchecked`` with the reason if the check raises an exception."""
     why = images if isinstance(images, str) else ""
     if not isinstance(images, str):
         try:
             checker.check(row, images)
-        except Exception as error:  # of whatever class: a file may set off anything
+        except Exception as error:  # a damaged file can raise anything
             why = _reason(error)
     if why and row["files"]:
         _log.warning("Could not check row %s: %s", row["name"], why)
@@ -108,8 +108,8 @@ class Images:
     :param source: the source image, ``None`` if it could not be fetched.
     :param mask: the mask, if the row has one.
     :param candidates: the output images; ``b""`` for one that is missing or damaged.
-    :param why_no_source: why there is no source.
-    :param lost: output images that are missing, or are not what was saved: their paths, and what is wrong.
+    :param why_no_source: why the source could not be fetched.
+    :param lost: one text for each output image that is missing or has changed: its path and what is wrong.
     """
 
     source: bytes | None = None
@@ -139,11 +139,11 @@ class Checker:
         self._conn_id, self._settings = conn_id, settings
 
     def fetch(self, row: ResultRow) -> Images:
-        """The images of a row."""
+        """Return the images of a row."""
         found = [self._read(file) for file in json.loads(row["files"] or "[]")]
         if not found:
             return Images()
-        # A missing or damaged image is judged like one that cannot be decoded.
+        # A missing or damaged image is handled like one that cannot be decoded.
         candidates = tuple(data for data, _ in found)
         lost = tuple(problem for _, problem in found if problem)
         try:
@@ -155,7 +155,7 @@ class Checker:
         return Images(source, mask, candidates, lost=lost)
 
     def _read(self, file: Mapping[str, Any]) -> tuple[bytes, str]:
-        """A saved image, and what is wrong with it; ``b""`` if anything is."""
+        """Return a saved image and ``""``, or ``b""`` and what is wrong with the image."""
         data = get_bytes(in_folder(self._destination, file["path"]))
         if data is None:
             return b"", f"{file['path']} does not exist any more"
@@ -178,7 +178,7 @@ class Checker:
         if images.lost:
             flags = [*flags, *(f"{problem}; restore it from a backup" for problem in images.lost)]
         if len(images.lost) == len(images.candidates):
-            verdict = Verdict.UNCHECKED  # not the image's fault: it may be restored
+            verdict = Verdict.UNCHECKED  # the images may be restored
         row["verdict"] = verdict.value
         row["chosen"] = found.chosen
         row["flags"] = json.dumps(flags, ensure_ascii=False)

@@ -83,7 +83,7 @@ class PublishRules:
         :param row: with the columns of the manifest that the template may name, and the plan's id.
         :param replaces: path of the image that the row had before, ``''`` for none.
         """
-        # With the plan and with what it replaces, no path comes again: not even that of an image which does.
+        # Plan and predecessor make the path unique, even if the same image is published again later.
         unique = json.dumps([row["name"], row["sha256"], replaces, row["plan_id"]]).encode()
         values = {
             **{name: row[name] for name in ("sku", "view", "width", "height")},

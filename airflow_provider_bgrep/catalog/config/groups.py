@@ -46,11 +46,12 @@ class SourceOptions:
 class BudgetOptions:
     """When a run needs approval, and when it submits a row again.
 
-    :param approve_above: ask a person if a run costs more than this sum (Airflow 3.1 and later; on earlier
-        versions such a run submits nothing). No answer within half of ``valid_for`` counts as a refusal.
-    :param max_attempts: submits of a row that may fail, in all runs together, before it is quarantined, 1 to
-        100. A job that does not finish is collected in three times as many runs.
-    :param on_unknown_outcome: what to do if nobody knows whether a submit was accepted: ``fail`` (do not
+    :param approve_above: ask for approval if a run may cost more than this sum. Requires Airflow 3.1 or
+        later; on earlier versions, such a run submits nothing. If nobody answers within half of
+        ``valid_for``, the run is not approved.
+    :param max_attempts: number of submits without success, in all runs together, after which a row is
+        quarantined, 1 to 100. A job that does not finish is collected in three times as many runs.
+    :param on_unknown_outcome: what to do if it is unknown whether a submit was accepted: ``fail`` (do not
         submit it again) or ``resubmit``, which may be billed twice.
     """
 
@@ -64,9 +65,9 @@ class CheckOptions:
     """How images are checked before they are published.
 
     :param thresholds: see :class:`~airflow_provider_bgrep.catalog.config.thresholds.Thresholds`.
-    :param fail_on_attention: the report fails if at least this number of rows need attention: from 1, or a
-        share of all rows below 1; also if the run was cancelled, because nobody approved it, or could.
-        Default: it does not fail for that.
+    :param fail_on_attention: the report task fails if at least this many rows need attention: a number from
+        1, or a share of all rows below 1. It then also fails if the run was not approved. By default, it
+        does not fail for these reasons.
     """
 
     thresholds: Mapping[str, Any] | str | None = None
@@ -82,13 +83,14 @@ class PublishOptions:
     :param keep_versions: number of versions of a row's image that are kept, 1 to 1000.
     :param keep_plans: number of latest runs whose plan folder is kept, with its report, 1 to 10000. Older
         folders are deleted once the ledger contains everything that they record.
-    :param on_removed: what becomes of a row that the catalog does not name any more: ``retire`` (its files
-        stay), ``delete`` or ``keep``.
-    :param publish_unmasked: whether to publish images whose product was not compared with the source's,
-        because there is no mask. Otherwise they need attention.
-    :param max_removed_share: if a larger share of the rows (0 to 1) vanishes at once, none is removed.
-    :param outlets: assets that are updated when something was published. Default: one asset of
-        the destination, see :func:`~airflow_provider_bgrep.catalog.task_group.default_asset_uri`.
+    :param on_removed: what to do with a row that is no longer in the catalog: ``retire`` (keep its
+        files), ``delete`` or ``keep`` (do nothing).
+    :param publish_unmasked: whether to publish images whose product could not be compared, because there is
+        no mask. Otherwise, their rows need attention.
+    :param max_removed_share: if a larger share of the published rows (0 to 1) disappears from the catalog
+        at once, no row is retired or deleted.
+    :param outlets: assets that are updated when something is published. Default: an asset whose URI is
+        derived from the destination, such as ``bgrep://s3/shop/images``.
     """
 
     filename_template: str = PublishRules.filename_template
@@ -154,12 +156,12 @@ _FIXED_PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
 
 
 def parse_fixed(values: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
-    """The fields that the DAG is built of, as the operators take them.
+    """Parse the fields in :data:`FIXED`, which are needed when the DAG is parsed.
 
-    :param values: fields by name; those that are not in :data:`FIXED` are left out, and ``approve_above`` and
-        ``outlets`` stay as they are.
-    :param problems: gets a problem for each value that is wrong. A template is wrong, too: it is not rendered
-        before the DAG is built.
+    :param values: fields by name; others are left out. ``approve_above`` and ``outlets`` are not parsed.
+    :param problems: a problem is added for each invalid value. A template is invalid, because it is rendered
+        only when the task runs.
+    :return: the parsed fields by name.
     """
     found: dict[str, Any] = {}
     for name in FIXED & values.keys():

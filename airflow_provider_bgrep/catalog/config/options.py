@@ -149,7 +149,7 @@ def literal_problems(given: Mapping[str, Any]) -> list[Problem]:
 
 
 def path_problems(given: Mapping[str, Any]) -> list[Problem]:
-    """What is wrong with the paths among the options: a relative one is another one on each worker.
+    """Return the problems of relative paths, which would be different folders on each worker.
 
     :param given: options by name; a catalog may be rows instead.
     """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prompts that are templates over a row's columns, in Jinja's sandbox.
 
-A catalog may come from anybody, so a template can neither take long nor need much memory: it is not evaluated
-when it is compiled, what multiplies is not allowed, the arguments and the result of every filter are bounded,
-and rendering has :data:`SECONDS`. A row whose template exceeds a bound is invalid; the plan goes on.
+A catalog is not trusted, so the time and memory of a template are limited: constants are not evaluated when
+it is compiled, multiplication is not allowed, the arguments and results of filters are limited, and rendering
+may take :data:`SECONDS`. A row whose template exceeds a limit is invalid; the other rows are processed.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ MAX_RENDERED: Final = 10_000
 
 MAX_TEMPLATE: Final = 10_000
 MAX_ARGUMENT: Final = 1_000
-"""A filter's argument at most: characters of a text, a number's amount."""
+"""Largest argument of a filter: the length of a text or list, or the absolute value of a number."""
 SECONDS: Final = 2.0
-"""Time that rendering one template for one row may take. Each step within it is bounded."""
+"""Seconds that rendering one template for one row may take."""
 
 _SHOWN: Final = 20
 """Number of columns that a message names."""
@@ -56,7 +56,7 @@ _GONE: Final = (
 )
 
 _clock = threading.local()
-"""When the template that this thread renders must be done, by the monotonic clock."""
+"""The deadline of the template that this thread renders, by the monotonic clock."""
 
 
 _RESERVED: Final = frozenset({"caller", "kwargs", "loop", "self", "super", "varargs"})
@@ -69,7 +69,7 @@ def is_template(text: str) -> bool:
 
 
 def _limited(filter: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter whose arguments and result are bounded: ``replace`` upon ``replace`` grows without end."""
+    """Return a filter with limited arguments and results: a chain of ``replace`` grows without limit."""
     # Before the value, Jinja passes some filters its context or environment.
     first = 1 + hasattr(filter, "jinja_pass_arg")
 
@@ -81,7 +81,7 @@ def _limited(filter: Callable[..., Any]) -> Callable[..., Any]:
         for value in args[first - 1 : first]:
             _check_length(value, "takes")
         found = filter(*args, **kwargs)
-        _check_length(found, "makes")
+        _check_length(found, "returns")
         return found
 
     return limited
@@ -120,7 +120,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     """Jinja's sandbox, without features that can take much time or memory."""
 
     def __init__(self) -> None:
-        # Not HTML: the service takes plain text.
+        # Not HTML: the service expects plain text.
         super().__init__(undefined=StrictUndefined, autoescape=False, finalize=_plain, optimized=False)
         self.globals.clear()
         for name in _GONE:

@@ -1,22 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lives of a row, of a purchase and of a plan, as tables: what each state locks, and how it ends.
+"""The states of a row, of a purchase, of a plan and of a run, as tables: what each state locks, what ends
+it, and what a person can do.
 
-These are data only. The documentation is made of them. A test checks that every state of the enums is here,
-that each has a way out, and that each event leads to a state that exists.
+The page ``docs/states.rst`` is rendered from these tables. Tests check that every state of the enums is
+here and on the page, that each has a way out, and that each event leads to a state that exists.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from airflow_provider_bgrep.catalog.model.run_states import RUN
+from airflow_provider_bgrep.catalog.model.state_tables import (
+    FOREVER,
+    NOTHING,
+    Event,
+    Lifecycle,
+    LifecycleState,
+)
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.generation.outcomes import Outcome
 
 
 class PlanState(str, Enum):
-    """The state of a plan: of its lease, until the ledger has everything that it submitted."""
+    """The state of a plan and of its lease, until the ledger has everything that the plan submitted."""
 
     PLANNING = "planning"
     ACTIVE = "active"
@@ -25,57 +33,6 @@ class PlanState(str, Enum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What ends a state.
-
-    :param event: what happens.
-    :param by: who can cause it: a task, the service, another run, a person.
-    :param to: the state that follows.
-    """
-
-    event: str
-    by: str
-    to: str
-
-
-@dataclass(frozen=True, slots=True)
-class LifecycleState:
-    """One state.
-
-    :param state: the value of the enum.
-    :param meaning: what it says.
-    :param locks: what nobody else may do meanwhile.
-    :param until: until when.
-    :param events: what ends it; none for a state that is an end.
-    :param person: what a person can do.
-    """
-
-    state: str
-    meaning: str
-    locks: str
-    until: str
-    events: tuple[Event, ...]
-    person: str
-
-
-@dataclass(frozen=True, slots=True)
-class Lifecycle:
-    """The life of one entity.
-
-    :param entity: its name.
-    :param identity: what tells two of them apart.
-    :param begins: the state in which its life begins.
-    :param states: its states.
-    """
-
-    entity: str
-    identity: str
-    begins: tuple[str, ...]
-    states: tuple[LifecycleState, ...]
-
-
-_NOTHING: Final = "Nothing."
 _PUBLISH, _CHECK, _GENERATE, _PLAN = (
     "the publish task",
     "the check task",
@@ -83,106 +40,124 @@ _PUBLISH, _CHECK, _GENERATE, _PLAN = (
     "the plan task",
 )
 _SERVICE, _PERSON, _OTHER = "the service", "a person", "a later run"
-_CHANGE: Final = Event("the catalog's row asks for something else", _PERSON, RowState.CHANGED.value)
-_NEXT: Final = "Start the next run, or wait for it."
+_NEXT: Final = "Nothing: the next run continues."
 
-# --- the life of a plan -----------------------------------------------------------------------------------
+# --- plans ------------------------------------------------------------------------------------------------
+
+_KEPT: Final = "Its folder is deleted after keep_plans runs."
+_REOPENED: Final = Event(
+    "a generate task is cleared, and no later plan was made", _PERSON, PlanState.ACTIVE.value
+)
+_CLEAR: Final = (
+    "Clear its generate tasks with their downstream tasks while it is the newest plan. After that, start a "
+    "new run."
+)
 
 PLAN: Final = Lifecycle(
     "plan",
-    "Its id: its number in the ledger's sequence, the time, and 8 random digits.",
+    "Its id: its number in the ledger's sequence, the time, and 8 random digits. Numbers, not clocks, say "
+    "which of two plans is later.",
     (PlanState.PLANNING.value,),
     (
         LifecycleState(
             PlanState.PLANNING.value,
             "The plan task compares the catalog with the ledger. Nothing may be submitted for the plan yet.",
-            "Plan tasks of other runs that started later wait.",
-            "It is written; or its plan task shows no sign of life for a minute of another one's waiting.",
+            "Plan tasks of later runs wait up to 4 minutes, then are retried.",
+            "The plan is written, or a waiting plan task has seen no sign of life for a minute.",
             (
                 Event("the plan is written", _PLAN, PlanState.ACTIVE.value),
-                Event("it is a dry run, or is not approved and cannot be", _PLAN, PlanState.CANCELLED.value),
                 Event(
-                    "the plan task fails, is cleared, or shows no sign of life",
-                    _OTHER,
+                    "it is a dry run, or needs an approval for which this Airflow cannot ask",
+                    _PLAN,
+                    PlanState.CANCELLED.value,
+                ),
+                Event(
+                    "its task fails, is cleared, or shows no sign of life",
+                    f"{_PLAN}, or {_OTHER}",
                     PlanState.CANCELLED.value,
                 ),
             ),
-            "Clear the plan task: the same run makes another plan at once.",
+            "Clear the plan task: the run makes another plan at once.",
         ),
         LifecycleState(
             PlanState.ACTIVE.value,
-            "Its shards may submit its rows, within its limits and once it is approved.",
+            "Its shards may submit its rows, within its limits and with the approval that it needs.",
             "Other runs do not submit the rows that it may still submit.",
-            "Its run publishes or reports; the next plan task finds that valid_for is over; it is replaced.",
+            "Its publish or report task begins, a later plan task finds that valid_for is over, or another "
+            "plan of the same run replaces it.",
             (
                 Event(
-                    "the run is over, finished or not",
+                    "its run is over, finished or not",
                     f"{_PUBLISH}, or the report task",
                     PlanState.CLOSED.value,
                 ),
-                Event("its lease has expired", _OTHER, PlanState.CLOSED.value),
+                Event("valid_for is over", _OTHER, PlanState.CLOSED.value),
                 Event("the plan task of its run is cleared", _PERSON, PlanState.CLOSED.value),
-                Event("approval is refused", _PERSON, PlanState.CANCELLED.value),
+                Event(
+                    "approval is refused, or nobody answers in time",
+                    "a person, or the approve task",
+                    PlanState.CANCELLED.value,
+                ),
             ),
-            "Clear the failed tasks with their downstream tasks: only what is left is submitted.",
+            "Clear failed tasks with their downstream tasks: only what is left is submitted.",
         ),
         LifecycleState(
             PlanState.CLOSED.value,
-            "It submits nothing more. The ledger does not have all of its submits yet.",
-            _NOTHING,
-            "The ledger has its submits.",
+            "It submits nothing more. The ledger may lack some of its submits; each plan task reads its "
+            "files until they are committed.",
+            NOTHING,
+            "It is closed.",
             (
                 Event(
-                    "its submits are committed",
+                    "its submits are committed to the ledger",
                     f"{_PUBLISH}, also that of {_OTHER}",
                     PlanState.COMMITTED.value,
                 ),
-                Event(
-                    "a generate task is cleared, and no later plan was leased",
-                    _PERSON,
-                    PlanState.ACTIVE.value,
-                ),
+                _REOPENED,
             ),
-            "Clear its tasks while it is the newest plan; otherwise start a new run.",
+            _CLEAR,
         ),
         LifecycleState(
             PlanState.COMMITTED.value,
-            "The ledger has all of its submits. A late answer in its files is still found.",
-            _NOTHING,
-            "Its folder is deleted after keep_plans runs.",
-            (
-                Event(
-                    "a generate task is cleared, and no later plan was leased",
-                    _PERSON,
-                    PlanState.ACTIVE.value,
-                ),
-            ),
-            "Clear its tasks while it is the newest plan; otherwise start a new run.",
+            "The ledger has all of its submits. Answers that come late are still found.",
+            NOTHING,
+            _KEPT,
+            (_REOPENED,),
+            _CLEAR,
         ),
         LifecycleState(
             PlanState.CANCELLED.value,
-            "No task works on it. It has submitted nothing since.",
-            _NOTHING,
-            "Its folder is deleted after keep_plans runs.",
+            "No task submits anything for it.",
+            NOTHING,
+            _KEPT,
             (Event("the approval task is cleared, and the plan approved", _PERSON, PlanState.ACTIVE.value),),
-            "Start a new run, or clear the plan task.",
+            "Start a new run, or clear plan with its downstream tasks.",
         ),
     ),
 )
 
-# --- the life of a purchase -------------------------------------------------------------------------------
+# --- purchases --------------------------------------------------------------------------------------------
 
 _RESUBMIT: Final = "The row is not submitted again"
-_FORWARD: Final = "A purchase only goes forward, whichever file says so, and whenever it was written."
+_AGAIN: Final = "the row is submitted again (another purchase)"
 _COLLECT: Final = (
     Event("its images are saved", _GENERATE, Outcome.GENERATED.value),
-    Event("some of its images are saved", _GENERATE, Outcome.PARTIAL.value),
+    Event("some of its images are saved, and there are no others", _GENERATE, Outcome.PARTIAL.value),
     Event("the job failed", _SERVICE, Outcome.FAILED.value),
 )
+_ASK_AGAIN: Final = (
+    "Raise max_attempts to ask again. Use the connection that submitted it: no other account can collect "
+    "it. Or ask the API's seller, with the result key."
+)
+_PATIENCE: Final = (
+    "or 3 times max_attempts runs have asked for it. Then the row is quarantined until it changes."
+)
+_SUBMIT_AGAIN: Final = "Nothing. To submit the row again, change its seed, prompt or image, or edition."
 
 PURCHASE: Final = Lifecycle(
     "purchase",
-    "The row's name and the submit's nonce. " + _FORWARD,
+    "The row's name and the submit's nonce. A purchase only moves forward through these outcomes, "
+    "whichever file records them, and whenever it was written.",
     (Outcome.NOT_SUBMITTED.value,),
     (
         LifecycleState(
@@ -191,7 +166,7 @@ PURCHASE: Final = Lifecycle(
             "Other runs do not submit the row.",
             "Its plan is closed.",
             (
-                Event("the intent is written, and the submit sent", _GENERATE, Outcome.UNKNOWN.value),
+                Event("the intent is recorded, and the request is sent", _GENERATE, Outcome.UNKNOWN.value),
                 Event("the service refuses it", _SERVICE, Outcome.REFUSED.value),
             ),
             _NEXT,
@@ -199,175 +174,192 @@ PURCHASE: Final = Lifecycle(
         LifecycleState(
             Outcome.REFUSED.value,
             "The service refused it. It is not billable.",
-            "Nothing, if the cause may pass: later runs submit the row again. Otherwise the row stays.",
-            "Its cause passed, or max_attempts refusals; then until the row changes.",
-            (Event("a later run submits the row again (another purchase)", _OTHER, Outcome.UNKNOWN.value),),
+            "If the cause may pass (an image that could not be reached): nothing, up to max_attempts "
+            "submits. Otherwise later runs do not submit the row.",
+            "The row changes.",
+            (Event(_AGAIN, f"{_OTHER}, or a generate task that is cleared", Outcome.UNKNOWN.value),),
             "Correct what the reason names.",
         ),
         LifecycleState(
             Outcome.UNKNOWN.value,
             "It was sent, and no answer is known. It may be billable.",
             f"{_RESUBMIT}, unless on_unknown_outcome is 'resubmit'.",
-            "An answer or a key is found: each plan reads its plan's files again.",
+            "The answer is found, or the row changes. Each plan task searches for late answers.",
             (
-                Event("the answer or the key is found", f"{_GENERATE}, or {_OTHER}", Outcome.PENDING.value),
-                Event("a later run submits the row again (another purchase)", _PERSON, Outcome.UNKNOWN.value),
+                Event("its result key is found", f"{_GENERATE}, or {_OTHER}", Outcome.PENDING.value),
+                Event(f"{_AGAIN}, with on_unknown_outcome='resubmit'", _PERSON, Outcome.UNKNOWN.value),
             ),
-            "Check the bill details; then change the row, or set on_unknown_outcome to 'resubmit'.",
+            "Check the bill details in the console. Then change the row, or set on_unknown_outcome to "
+            "'resubmit' for one run.",
         ),
         LifecycleState(
             Outcome.PENDING.value,
-            "Accepted. Its images are not saved yet.",
-            f"{_RESUBMIT}.",
-            "Its job ends, or it was asked for in 3 times max_attempts runs; then until the row changes.",
+            "The service accepted it. Its images are not saved yet.",
+            f"{_RESUBMIT}. Later runs collect its job.",
+            f"Its job ends, {_PATIENCE}",
             (
                 *_COLLECT,
-                Event("the service does not give its images", _SERVICE, Outcome.EXPIRED.value),
+                Event("its images cannot be fetched", _SERVICE, Outcome.EXPIRED.value),
             ),
-            "Raise max_attempts to ask again; ask the API's seller, with the result key.",
+            _ASK_AGAIN,
         ),
         LifecycleState(
             Outcome.EXPIRED.value,
-            "Its images could not be fetched when they were asked for last.",
+            "The service no longer gave its images when they were last asked for. It is billable.",
             f"{_RESUBMIT}. Later runs ask for its images again, as for a pending one.",
-            "Its images are saved, or it was asked for in 3 times max_attempts runs; then the row changes.",
+            f"Its images are saved, {_PATIENCE}",
             _COLLECT,
-            "Raise max_attempts to ask again; ask the API's seller, with the result key.",
+            _ASK_AGAIN,
         ),
         LifecycleState(
             Outcome.FAILED.value,
             "The job failed. It may be billable.",
-            "Nothing, until the row has max_attempts purchases without success; then it stays as it is.",
+            "Nothing, until the row has max_attempts submits without success. Then the row is not "
+            "submitted again.",
             "The row changes.",
-            (
-                Event(
-                    "the row is submitted again (another purchase)",
-                    f"{_GENERATE}, or {_OTHER}",
-                    Outcome.UNKNOWN.value,
-                ),
-            ),
+            (Event(_AGAIN, f"{_GENERATE} (retry_failed), or {_OTHER}", Outcome.UNKNOWN.value),),
             "Change the row, or raise max_attempts.",
         ),
         LifecycleState(
             Outcome.PARTIAL.value,
-            "Some of its images are saved. The best of them is published if it passes the checks.",
+            "Some of its images are saved, and there are no others. The best one is published if it passes "
+            "the checks.",
             f"{_RESUBMIT} for the same request.",
-            "Forever: it is billed.",
+            FOREVER,
             (),
-            "A new seed, prompt, image or edition submits the row again.",
+            _SUBMIT_AGAIN,
         ),
         LifecycleState(
             Outcome.GENERATED.value,
-            "All of its images are saved. The best of them is published if it passes the checks.",
+            "All of its images are saved. The best one is published if it passes the checks.",
             f"{_RESUBMIT} for the same request.",
-            "Forever: it is billed.",
+            FOREVER,
             (),
-            "A new seed, prompt, image or edition submits the row again.",
+            _SUBMIT_AGAIN,
         ),
     ),
 )
 
-# --- the life of a row ------------------------------------------------------------------------------------
+# --- rows -------------------------------------------------------------------------------------------------
 
-_SUBMITTED: Final = (
-    Event("its images pass the checks and are published", _PUBLISH, RowState.UNCHANGED.value),
-    Event("the checks find fault with its images", _CHECK, RowState.FLAGGED.value),
-    Event("its images pass, and there is no mask to compare the product", _CHECK, RowState.UNMASKED.value),
-    Event("its job has not ended when the run ends", _GENERATE, RowState.PENDING.value),
-    Event("it fails, and max_attempts is not reached", _SERVICE, RowState.CHANGED.value),
-    Event("it fails too often, is refused, or its outcome is unknown", _SERVICE, RowState.QUARANTINED.value),
+_NO_SUBMIT: Final = "No run submits it."
+_CHANGE: Final = Event("the row asks for something else", _PERSON, RowState.CHANGED.value)
+_THRESHOLDS: Final = Event("the thresholds change", _PERSON, RowState.UNPUBLISHED.value)
+_CHECKED: Final = (
+    Event("an image passes the checks and is published", _PUBLISH, RowState.UNCHANGED.value),
+    Event("no image passes the checks", _CHECK, RowState.FLAGGED.value),
+    Event("an image passes, but there is no mask to compare the product", _CHECK, RowState.UNMASKED.value),
+    Event(
+        "its images cannot be compared, or cannot be copied",
+        f"{_CHECK}, or {_PUBLISH}",
+        RowState.UNPUBLISHED.value,
+    ),
 )
-_ROWS_LOCK: Final = "Other runs do not submit it."
-_RUN_OVER: Final = "Its plan is closed: at the end of the run, finished or not."
+_PATIENCE_OVER: Final = Event(
+    "3 times max_attempts runs have asked for it", _PLAN, RowState.QUARANTINED.value
+)
+_FAILED: Final = Event("it fails, and max_attempts is not reached", _SERVICE, RowState.CHANGED.value)
+_SUBMITTED: Final = (
+    *_CHECKED,
+    Event("its job has not ended when the run ends", _GENERATE, RowState.PENDING.value),
+    _FAILED,
+    Event(
+        "it fails too often, is refused for good, or its outcome is unknown",
+        _SERVICE,
+        RowState.QUARANTINED.value,
+    ),
+)
+_RUN_OVER: Final = "The plan is closed: at the end of the run, finished or not."
+_LOCKED: Final = "Other runs do not submit it (there it is locked)."
 
 ROW: Final = Lifecycle(
     "row",
-    "Its name (sku and view) and its request: a hash of everything that it asks for.",
+    "Its name (sku and view) and its request, a hash of everything that it asks for.",
     (RowState.NEW.value, RowState.INVALID.value),
     (
         LifecycleState(
             RowState.NEW.value,
-            "Never submitted; this run submits it.",
-            _ROWS_LOCK,
+            "Never submitted. This run submits it.",
+            _LOCKED,
             _RUN_OVER,
             _SUBMITTED,
             _NEXT,
         ),
         LifecycleState(
             RowState.CHANGED.value,
-            "Submitted before; this run submits it again.",
-            _ROWS_LOCK,
+            "Submitted before. This run submits it again.",
+            _LOCKED,
             _RUN_OVER,
             _SUBMITTED,
             _NEXT,
         ),
         LifecycleState(
             RowState.PENDING.value,
-            "A job is collected for it.",
-            "No run submits it.",
-            "The job ends, or patience is used up.",
-            (
-                *_SUBMITTED[:2],
-                Event("the job failed, and max_attempts is not reached", _SERVICE, RowState.CHANGED.value),
-                Event("it was asked for in 3 times max_attempts runs", _PLAN, RowState.QUARANTINED.value),
-            ),
+            "An earlier run submitted it. This run collects its job.",
+            _NO_SUBMIT,
+            "Its job ends, or 3 times max_attempts runs have asked for it.",
+            (*_CHECKED, _FAILED, _PATIENCE_OVER),
             _NEXT,
         ),
         LifecycleState(
             RowState.UNPUBLISHED.value,
-            "Its images are saved, and not published.",
-            "No run submits it.",
-            "They are checked and published.",
-            _SUBMITTED[:2],
-            "Make its source readable for the workers. " + _NEXT,
+            "Its images are saved, but not published.",
+            _NO_SUBMIT,
+            "Its images are checked and published.",
+            _CHECKED,
+            "If its source could not be read, make it readable for the workers. The next run checks it "
+            "again.",
         ),
         LifecycleState(
             RowState.UNCHANGED.value,
-            "Published.",
-            "No run submits it.",
+            "Published; the row has not changed since.",
+            _NO_SUBMIT,
             "The row changes.",
             (_CHANGE, Event("the catalog no longer has the row", _PERSON, RowState.REMOVED.value)),
-            "Change the row or the edition to submit it again.",
+            "Nothing. To submit it again, change the row or edition.",
         ),
         LifecycleState(
             RowState.FLAGGED.value,
-            "The checks found fault with its images.",
-            "No run submits it.",
+            "No image passed the checks. None is published.",
+            _NO_SUBMIT,
             "The row or the thresholds change.",
-            (_CHANGE, Event("the thresholds change", _PERSON, RowState.UNPUBLISHED.value)),
-            "Review the images; change the row, or the thresholds.",
+            (_CHANGE, _THRESHOLDS),
+            "Review the images. Then change the row or the thresholds.",
         ),
         LifecycleState(
             RowState.UNMASKED.value,
-            "Generated, and not compared: there is no mask.",
-            "No run submits it.",
+            "Generated, but the product was not compared: there is no mask. None is published.",
+            _NO_SUBMIT,
             "The row or the thresholds change, or publish_unmasked is set.",
-            (
-                _CHANGE,
-                Event("publish_unmasked is set", _PERSON, RowState.UNPUBLISHED.value),
-                Event("the thresholds change", _PERSON, RowState.UNPUBLISHED.value),
-            ),
-            "Review the images; set publish_unmasked, or give the row a mask.",
+            (_CHANGE, Event("publish_unmasked is set", _PERSON, RowState.UNPUBLISHED.value), _THRESHOLDS),
+            "Review the images. Then set publish_unmasked, or give the row a mask: it is then submitted "
+            "again.",
         ),
         LifecycleState(
             RowState.QUARANTINED.value,
-            "Earlier runs failed, for the reason given.",
-            "No run submits it.",
-            "The row changes, its cause passes, or an answer is found.",
+            "Earlier runs had no success with it, for the reason that the report gives.",
+            _NO_SUBMIT,
+            "One of the events in the next column.",
             (
                 _CHANGE,
-                Event("a late answer or key is found", _PLAN, RowState.PENDING.value),
-                Event("max_attempts is raised", _PERSON, RowState.CHANGED.value),
+                Event("a late answer or result key is found", _PLAN, RowState.PENDING.value),
+                Event("max_attempts is raised: it failed", _PERSON, RowState.CHANGED.value),
+                Event("max_attempts is raised: it was pending", _PERSON, RowState.PENDING.value),
+                Event("the connection that submitted it is used again", _PERSON, RowState.PENDING.value),
+                Event("on_unknown_outcome is set to 'resubmit'", _PERSON, RowState.CHANGED.value),
             ),
-            "Correct what the reason names, or raise max_attempts.",
+            "Correct what the reason names: change the row, or one of these options.",
         ),
         LifecycleState(
             RowState.OVER_BUDGET.value,
-            "Not in this run: max_images_per_run is reached.",
-            _NOTHING,
+            "Not in this run, because max_images_per_run is reached.",
+            NOTHING,
             "The next run.",
-            (Event("the next run has room for it", _OTHER, RowState.NEW.value),),
-            "Raise max_images_per_run.",
+            (
+                Event("a run has room for it; it was never submitted", _OTHER, RowState.NEW.value),
+                Event("a run has room for it; it was submitted before", _OTHER, RowState.CHANGED.value),
+            ),
+            "Nothing: a later run submits it. To submit it sooner, raise max_images_per_run.",
         ),
         LifecycleState(
             RowState.LOCKED.value,
@@ -375,37 +367,39 @@ ROW: Final = Lifecycle(
             "This run does not submit it.",
             "That plan is closed.",
             (
-                Event("that run submits it", _OTHER, RowState.UNPUBLISHED.value),
+                Event("that run publishes it", _OTHER, RowState.UNCHANGED.value),
+                Event("that run submits it, and its job has not ended", _OTHER, RowState.PENDING.value),
                 Event("that run ends without submitting it", _OTHER, RowState.NEW.value),
             ),
             "Let that run finish. If it is stuck, clear its publish task, or wait until valid_for is over.",
         ),
         LifecycleState(
             RowState.REMOVED.value,
-            "Published; the catalog no longer has it.",
-            _NOTHING,
-            "The run removes it, as on_removed says.",
+            "Published, but the catalog no longer has the row.",
+            NOTHING,
+            "publish removes it as on_removed says.",
             (Event("the row is in the catalog again", _PERSON, RowState.UNPUBLISHED.value),),
-            "Put the row back: it is published again without a submit.",
+            "Put the row back into the catalog: it is published again without a submit.",
         ),
         LifecycleState(
             RowState.INVALID.value,
             "The row cannot be used.",
-            _NOTHING,
+            NOTHING,
             "The row is corrected.",
             (Event("the row is corrected", _PERSON, RowState.NEW.value),),
-            "Correct the row.",
+            "Correct what the reason names.",
         ),
         LifecycleState(
             RowState.ORPHANED.value,
-            "A job was submitted for what no row asks for any more. Its images are saved, not published.",
-            _NOTHING,
-            "The job ends, or patience is used up.",
-            (Event("the row asks for it again", _PERSON, RowState.UNPUBLISHED.value),),
-            "Let the row ask for it again to publish it.",
+            "Its job was submitted for a request that no row of the catalog has any more. Its images are "
+            "saved, but not published.",
+            NOTHING,
+            "Its job ends, or 3 times max_attempts runs have asked for it.",
+            (Event("a row asks for it again", _PERSON, RowState.UNPUBLISHED.value),),
+            "Nothing. To publish its images, let the row ask for the same again: it is not submitted again.",
         ),
     ),
 )
 
-LIFECYCLES: Final = (ROW, PURCHASE, PLAN)
-"""All lives."""
+LIFECYCLES: Final = (ROW, PURCHASE, PLAN, RUN)
+"""All tables."""

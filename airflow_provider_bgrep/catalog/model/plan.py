@@ -21,11 +21,11 @@ MAX_SHARDS: Final = 1000
 
 
 def new_plan_id(number: int, now: float, token: str = "", *, dry: bool = False) -> str:
-    """A new plan id: ``{number}-{YYYYMMDDTHHMMSS}-{token}``. Ids sort by number: by the ledger's sequence.
+    """Return a new plan id, ``{number}-{YYYYMMDDTHHMMSS}-{token}``. Ids sort in the ledger's sequence.
 
-    :param number: the plan's place in the ledger's sequence, from 1. A dry run has the number of the plan
-        that was leased last.
-    :param now: wall clock in seconds, for people: nothing is ordered by it.
+    :param number: the plan's number in the ledger's sequence, from 1. A dry run has the number of the last
+        plan that acquired a lease.
+    :param now: wall clock in seconds, for people to read. It does not affect the order.
     :param token: 8 hex digits that no other plan has; random if not given.
     :param dry: whether the plan is that of a dry run.
     """
@@ -44,7 +44,7 @@ def is_plan_id(name: str) -> bool:
 
 
 def number_of(plan_id: str) -> int:
-    """The place of a plan in the ledger's sequence; 0 for a name that is not a plan's."""
+    """Return the number of a plan in the ledger's sequence; 0 if the name is not a plan id."""
     return int(plan_id.partition("-")[0]) if is_plan_id(plan_id) else 0
 
 
@@ -57,9 +57,9 @@ class Quote:
     """What a plan costs.
 
     :param image_tasks: rows to submit.
-    :param images: billable images, if each row is submitted once.
-    :param most_images: billable images at most: with everything that ``retry_failed`` and
-        ``on_unknown_outcome="resubmit"`` allow to be submitted again, within ``max_images_per_run``.
+    :param images: billable images if each row is submitted once.
+    :param most_images: maximum number of billable images, with everything that ``retry_failed`` and
+        ``on_unknown_outcome="resubmit"`` may submit again within ``max_images_per_run``.
     :param price: price of an image; ``None`` if it is not known.
     :param currency: currency of the price.
     :param backlog: maximum number of images that are left for later runs.
@@ -115,8 +115,8 @@ class Plan:
     :param shards: number of shards.
     :param shard_size: rows in a shard.
     :param merged_plans: earlier plans, whose submits this plan commits to the ledger.
-    :param limits: images that each shard may submit at most; together they are ``quote.most_images``.
-    :param needs_approval: whether no shard may submit before a person has approved the plan.
+    :param limits: maximum number of images for each shard; their sum is ``quote.most_images``.
+    :param needs_approval: whether a person must approve the plan before a shard may submit.
     :param notes: remarks for people.
     """
 

@@ -158,8 +158,10 @@ def _decide(join: Join, run: Run) -> None:
         f"WHEN {exceeds} THEN '{RowState.QUARANTINED.value}' "
         f"WHEN {total} > {left} THEN '{RowState.OVER_BUDGET.value}' "
         f"WHEN is_new THEN '{RowState.NEW.value}' ELSE '{RowState.CHANGED.value}' END AS state, "
-        f"CASE WHEN decision = '{RowState.QUARANTINED.value}' THEN reason WHEN {exceeds} THEN {exceeding} "
-        "WHEN decision <> 'submit' OR is_new THEN '' ELSE changed END AS change "
+        f"CASE WHEN decision = '{RowState.QUARANTINED.value}' THEN reason WHEN decision <> 'submit' THEN '' "
+        f"WHEN {is_locked} THEN (SELECT 'by run ' || min(run_id) || ', plan ' || min(plan_id) FROM locked "
+        f"WHERE locked.name = judged.name) WHEN {exceeds} THEN {exceeding} "
+        "WHEN is_new THEN '' ELSE changed END AS change "
         "FROM judged"
     )
     db.execute(
@@ -188,11 +190,11 @@ def _spent(join: Join, run: Run) -> int:
 def _find_orphans(join: Join) -> None:
     """Fill ``orphans`` with the purchases to collect that no row of the catalog asks for any more.
 
-    Those of plans that may still submit are left to them.
+    Purchases of active plans are left to those plans.
     """
     waiting = WAITING.format(**decision(join.options))
     names = f"SELECT name FROM entries WHERE outcome IN {in_sql(COLLECTED)}"
-    # In most runs there is none, and this reads one column only.
+    # Most runs have none, and this reads only one column.
     if join.one(f"SELECT count(*) FROM ({names})") == (0,):
         join.db.execute("CREATE OR REPLACE TABLE orphans AS FROM before LIMIT 0")
         return
@@ -286,12 +288,12 @@ def _plan_of(join: Join, run: Run, notes: tuple[str, ...]) -> Plan:
 
 
 def _extra(options: Options) -> int:
-    """How often an image task may be submitted again within a run."""
+    """Return how often an image task may be submitted again within a run."""
     return options.retry_failed + (options.on_unknown_outcome == "resubmit")
 
 
 def most_spare(options: Options, images: int, left: int | None) -> int:
-    """How many images a run may submit again, beside those that it submits once.
+    """Return how many images a run may submit again, in addition to those that it submits once.
 
     :param images: images that are submitted once.
     :param left: images that ``max_images_per_run`` still allows; ``None`` for any number.
@@ -301,7 +303,7 @@ def most_spare(options: Options, images: int, left: int | None) -> int:
 
 
 def shard_limits(images: Sequence[int], spare: int, extra: int) -> tuple[int, ...]:
-    """How many images each shard may submit at most.
+    """Return the maximum number of images for each shard.
 
     :param images: for each shard, the images that it submits once.
     :param spare: how many images all shards together may submit again; the first shards take what they can.

@@ -39,7 +39,7 @@ def create_plan(
     :param now: wall clock in seconds; the current time if not given.
     :return: what the other tasks need to know, small enough for XCom.
     :raises InvalidInput: if the catalog cannot be used.
-    :raises PlanInProgressError: if another run's plan task has been running for minutes, or closed this plan.
+    :raises PlanInProgressError: if another run is still planning after minutes, or has closed this plan.
     :raises BgRepStateError: if the ledger is damaged and cannot be repaired.
     """
     now = time.time() if now is None else now
@@ -50,7 +50,7 @@ def create_plan(
         store = PlanStore(paths, plan_id)
         draft = _create(options, store, Run(plan_id=plan_id, dag_id=dag_id, run_id=run_id, now=now))
     else:
-        # Before anything is read: what others submit from here on, this plan sees, or it is refused.
+        # Before anything is read: from here on, this plan sees what others submit, or they cannot submit it.
         lease = ledger.repaired(lambda: ledger.acquire_lease(dag_id, run_id, now))
         store = PlanStore(paths, lease.plan_id)
         run = Run(plan_id=lease.plan_id, dag_id=dag_id, run_id=run_id, now=now)
@@ -73,7 +73,7 @@ def create_plan(
     cancelled = _cancelled_reason(options, plan)
     if cancelled:
         store.cancel(cancelled)
-        _log.info("Cancelled plan %s: %s", plan.plan_id, cancelled)
+        _log.info("Canceled plan %s: %s", plan.plan_id, cancelled)
     if not options.dry_run:
         if cancelled:
             ledger.release_lease(plan.plan_id)
@@ -136,6 +136,6 @@ def _cancelled_reason(options: Options, plan: Plan) -> str:
     if not plan.needs_approval or has_approval():
         return ""
     return (
-        f"it may cost more than approve_above ({options.approve_above:f}), and this Airflow cannot ask "
-        "anybody (3.1 and later can); raise approve_above for this run to approve"
+        f"it may cost more than approve_above ({options.approve_above:f}), and Airflow before 3.1 cannot "
+        "ask for approval. To approve it, raise approve_above for this run"
     )

@@ -76,7 +76,7 @@ def judged(records: str) -> str:
     :param records: a query whose rows are entries of the ledger, to be formatted with :func:`decision`.
     """
     request = "PARTITION BY name, request_hash"
-    # Of several jobs that are collected each gets its turn. Of several with images a verdict counts first.
+    # Of several jobs to collect, the one that was asked for least. Of several with images, one that passed.
     order = (
         f"{RANK}, CASE WHEN outcome IN {in_sql(WITH_IMAGES)} AND verdict <> 'passed' THEN 1 ELSE 0 END, "
         f"CASE WHEN outcome IN {in_sql(COLLECTED)} THEN CASE WHEN account = {{account}} THEN attempts "
@@ -91,7 +91,7 @@ def judged(records: str) -> str:
 
 
 _PATIENCE: Final = 3
-"""A pending job is queried in this many times more runs than a failed image task is submitted in."""
+"""A pending job is queried in this many times ``max_attempts`` runs."""
 
 
 def decision(options: Options) -> dict[str, Any]:

@@ -144,7 +144,7 @@ class Join:
     # --- the catalog ------------------------------------------------------------------------------
 
     def _words_in_templates(self) -> frozenset[str]:
-        """Columns that a template may read: one too many costs a second look, one too few a stale image."""
+        """Columns that a template may read. One too many costs time, one too few a stale image."""
         read: set[str] = set()
         for fields in (self.recipe.defaults, *self.recipe.categories.values()):
             for text in fields.values():

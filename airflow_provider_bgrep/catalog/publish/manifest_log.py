@@ -10,8 +10,8 @@ Every other file in ``manifests/`` is named ``{number}-{token}``: the rows as Pa
 tombstones, and lists of images to delete. The header of a number names the token of the run that committed
 it.
 
-Nothing that a manifest still names is deleted by the run that commits the next one: files of deleted rows go
-once a later manifest is committed, other files once no kept manifest names them.
+The run that commits a manifest deletes nothing that the previous manifest names. Files of deleted rows are
+deleted once a later manifest is committed, other files once no kept manifest names them.
 """
 
 from __future__ import annotations
@@ -131,10 +131,10 @@ class ManifestLog:
                 return
 
     def expire(self, images: Collection[str] = (), since: int = 0) -> None:
-        """Delete files that nobody needs any more. A failure is logged, and left to the next run.
+        """Delete files that are no longer needed. After a failure, which is logged, the next run continues.
 
-        :param images: images that this run has copied, and that the current manifest does not name.
-        :param since: the first manifest that may name them: another task of the same plan may have committed
+        :param images: images that this run has copied and that the current manifest does not name.
+        :param since: the first manifest that may name them. Another task of the same plan may have committed
             it.
         """
         try:
@@ -147,7 +147,7 @@ class ManifestLog:
             )
 
     def _named_since(self, number: int, images: Collection[str]) -> set[str]:
-        """Those of some images that one of the manifests from a number on names."""
+        """Return those of some images that a manifest with this number or a higher one names."""
         named = set[str]()
         for header in self._headers(one for one in self._file.numbers() if one >= number).values():
             with open_writer(self._paths, header) as writer:
@@ -180,7 +180,7 @@ class ManifestLog:
         return {path for text in texts for path in text.split("\n") if path}
 
     def _headers(self, numbers: Iterable[int]) -> dict[int, Header]:
-        """The headers of some manifests, by number; without those that are damaged or expired."""
+        """Return the headers of some manifests, by number, without damaged or expired ones."""
 
         def read(number: int) -> Header | None:
             try:
@@ -199,8 +199,8 @@ def due_lists(
 ) -> tuple[list[ManifestFile], list[ManifestFile]]:
     """Lists of images: those whose images can be deleted now, and those that have to wait.
 
-    Images of rows that manifest n deleted stay until a later one is committed: a consumer may be reading
-    manifest n - 1. Images that manifest n dropped stay until that one expires.
+    Images of rows that manifest n deleted stay until a later one is committed, because a consumer may still
+    read manifest n - 1. Images that manifest n dropped stay until that one expires.
 
     :param headers: by number.
     :param oldest: number of the oldest manifest that stays.

@@ -111,8 +111,8 @@ class ManifestWriter:
                 with local_copy(path) as copy:
                     self.db.execute(f"INSERT INTO tombstones FROM {rows_of(copy)}")
             except (FileNotFoundError, duckdb.Error) as error:
-                # They only keep an older plan from publishing deleted rows again.
-                _log.warning("%s cannot be read, and is left out: %s", path, type(error).__name__)
+                # Without them, an older plan may publish deleted rows again. The run need not fail.
+                _log.warning("%s cannot be read and is ignored: %s", path, type(error).__name__)
 
     def rows(self, names: Collection[str]) -> dict[str, dict[str, Any]]:
         """The base's rows that have one of some names, by name."""
@@ -121,7 +121,7 @@ class ManifestWriter:
         return {row[0]: dict(zip(_NAMES, row, strict=True)) for row in found}
 
     def tombstones(self, names: Collection[str]) -> dict[str, str]:
-        """The plans that deleted rows, by row name.
+        """Return the plans that deleted rows, by name of the row.
 
         :param names: rows to return.
         """
@@ -129,10 +129,10 @@ class ManifestWriter:
         return dict(self._all("SELECT name, planned_by FROM tombstones SEMI JOIN asked USING (name)"))
 
     def live_after(self, name: str, count: int) -> list[dict[str, Any]]:
-        """The live rows that follow a name in alphabetical order: name, path, size, sha256.
+        """Return the live rows after a name in alphabetical order: name, path, size, sha256.
 
         :param name: ``''`` for the first rows.
-        :param count: rows at most.
+        :param count: maximum number of rows.
         """
         found = self._all(
             f"SELECT name, path, size, sha256 FROM old WHERE status = '{Status.LIVE.value}' "
@@ -154,7 +154,7 @@ class ManifestWriter:
         published_at: str,
         oldest_plan: str = "",
     ) -> Header:
-        """Upload the files of the next manifest. It is the current one once its header is committed.
+        """Upload the files of the next manifest. It is current once its header is committed.
 
         :param keep_versions: how many versions of a row's image stay, the current one included.
         :param plan: ``plan_id``, ``run_id`` and ``dag_id``.

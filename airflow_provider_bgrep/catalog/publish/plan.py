@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The publish task: publishes the images that passed, then commits the plan to the ledger.
 
-The order matters: a verdict is in the ledger only once its image is published. A task that dies in between
-publishes the same again, which changes nothing. The plan is closed first, finished or not: from then on it
-submits nothing, and what its rows came to is final.
+The order matters: a verdict is in the ledger only once its image is published. If the task dies in between,
+the next try publishes the same images again, which changes nothing. The plan is closed first, finished or
+not: it then submits nothing more, and the results of its rows are final.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     published = publish(
         store.paths,
         [entry for entry in entries if entry["verdict"] in verdicts],
-        # Each plan decides again what is removed. A newer one may have found a row in the catalog again.
+        # Each plan decides what to remove. A newer plan may have found a row in the catalog again.
         store.removed_names() if is_newest else [],
         config.publishing,
         plan={"plan_id": plan.plan_id, "run_id": plan.run_id, "dag_id": plan.dag_id},
@@ -57,7 +57,7 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     for entry in entries:
         if entry["name"] in failed:
             entry["verdict"] = ""  # the next plan checks and publishes it again
-    # A plan that did not finish is closed and not committed: later plans read again what became of its jobs.
+    # An unfinished plan is closed but not committed: later plans read again what became of its jobs.
     is_unfinished = bool(store.unfinished())
     ledger.repaired(lambda: ledger.commit(plan.plan_id, entries, keep_open=is_unfinished))
     swept = sweep(store.paths)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Publishes images: copies them to where consumers read, then commits the manifest that names them.
 
-A run can be killed after each of these steps, and a retry completes it: compute the change; copy new images;
-upload the next manifest's files; commit its header, which makes it the current one; update the copy
-``manifest.json``; delete what nobody needs any more. A path is used for one image of one plan only: another
-image of a row, and the same image published again by a later plan, has another path. So what a manifest names
-never changes, caches may keep it forever, and a file that is deleted late is never one of a newer manifest.
+A run can be killed after each of these steps, and a retry completes it: compute the change; copy new
+images; upload the files of the next manifest; commit its header, which makes it current; update the copy
+``manifest.json``; delete files that are no longer needed. A path is used for one image of one plan only:
+another image of a row, or the same image published again by a later plan, has another path. Therefore, the
+files of a manifest never change, caches may keep them forever, and a late deletion never affects a newer
+manifest.
 
-What is copied is what was checked: the bytes of an image are compared with its checksum before they are
-published.
+An image is copied only if it still has the checksum with which it was checked.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class WantedImage:
     def of(cls, entry: Mapping[str, Any]) -> WantedImage:
         """The chosen image of a ledger entry.
 
-        :raises Exception: if the entry names no image: ``ValueError``, ``LookupError``, ``TypeError``, ….
+        :raises Exception: of any class, such as ``ValueError``, if the entry names no image.
         """
         files: Sequence[Mapping[str, Any]] = json.loads(entry["files"])
         chosen = entry["chosen"]
@@ -98,7 +98,7 @@ class WantedImage:
 class PublishPlan:
     """The changes of a plan to the manifest.
 
-    :param plan: ``plan_id``, ``run_id`` and ``dag_id``. Of two plans, the one with the higher id is newer.
+    :param plan: ``plan_id``, ``run_id`` and ``dag_id``. Plan ids sort by age.
     :param rules: how images are published.
     :param published_at: the time that changed rows get, ISO 8601 in UTC.
     """
@@ -117,9 +117,9 @@ class PublishPlan:
         """Compute how the manifest is to change.
 
         :param current: rows of the current manifest, by name: at least those that are wanted or removed.
-        :param wanted: images to publish, by row name.
-        :param removed: names of rows that the catalog does not name any more.
-        :param tombstones: plans that deleted rows, by row name.
+        :param wanted: images to publish, by name of the row.
+        :param removed: names of rows that are no longer in the catalog.
+        :param tombstones: plans that deleted rows, by name of the row.
         """
         change = Change()
         for name, image in wanted.items():
@@ -157,7 +157,7 @@ class PublishPlan:
         return {**self._live(wanted, "", old["versions"]), "path": old["path"]}
 
     def is_newer(self, row: Mapping[str, Any]) -> bool:
-        """Whether a later plan has changed a row: an older run that is cleared must not change it back."""
+        """Return whether a later plan has changed a row. A cleared older run must not change it back."""
         return bool(row["planned_by"] > self.plan["plan_id"])
 
     def _live(self, wanted: WantedImage, replaces: str, versions: list[dict[str, Any]]) -> dict[str, Any]:
@@ -199,11 +199,11 @@ def publish(
     """Publish images. A second call with the same arguments changes nothing, and returns the same.
 
     :param entries: ledger entries of rows whose image is chosen.
-    :param removed: names of rows that the catalog does not name any more.
+    :param removed: names of rows that are no longer in the catalog.
     :param plan: ``plan_id``, ``run_id`` and ``dag_id``. Rows that a newer plan, one with a higher id, has
         changed or deleted stay as they are.
-    :param oldest_plan: the oldest plan that can still publish. The manifest remembers rows that were deleted
-        for as long as an older plan could publish them again.
+    :param oldest_plan: the oldest plan that can still publish. The manifest keeps tombstones of deleted rows
+        as long as an older plan could publish them again.
     :raises InvalidInput: if the destination has a ``manifest.json`` that this package did not write.
     :raises DamagedManifestError: if the current manifest cannot be read.
     :raises BgRepConflictError: if other runs committed first in every attempt.
@@ -216,7 +216,7 @@ def publish(
         except Exception as error:  # one row must not stop the others
             failed[entry["name"]] = f"the ledger entry names no image: {_reason(error)}"
     publisher = _Publisher(paths, wanted, failed, PublishPlan(plan, rules, ""), oldest_plan)
-    # A row that is in both lists is in the catalog again.
+    # A row in both lists is in the catalog again.
     return publisher.publish(sorted(set(removed) - wanted.keys() - failed.keys()))
 
 

@@ -2,8 +2,8 @@
 """Verifies published files, a few in each run, and restores lost ones from the generated images.
 
 Each run verifies a thirtieth of the live rows by size, at least 500 and at most 10,000, and 25 by checksum. A
-run continues where the last one stopped, so a catalog of up to 300,000 rows is verified once in 30 runs. By
-size, a file costs one request to the store; by checksum, it is read.
+run continues where the last one stopped, so a catalog of up to 300,000 rows is verified once in 30 runs.
+Verifying the size of a file costs one request to the storage; for the checksum, the file is read.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Swept:
     """What a sweep found.
 
     :param healed: names of rows whose file was restored.
-    :param lost: names of rows whose file is missing or damaged and has no original, and the reasons.
+    :param lost: names of rows whose file is missing or damaged and cannot be restored, and the reasons.
     """
 
     healed: list[str] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Swept:
 
 
 def sweep(paths: CatalogPaths) -> Swept:
-    """Verify some published files, and restore those that are lost. A failure is logged: it fails no run."""
+    """Verify some published files, and restore lost ones. A failure is logged and does not fail the run."""
     try:
         return _sweep(paths)
     except Exception as error:  # whatever the store or the ledger raises: everything is published already
@@ -101,7 +101,7 @@ def _sweep(paths: CatalogPaths) -> Swept:
 
 
 def _cursors(paths: CatalogPaths) -> dict[str, str]:
-    """The last rows that were verified; none if that is not known."""
+    """Return the last rows that were verified, by kind of check; empty if they are not known."""
     with contextlib.suppress(ValueError):
         found = json.loads(get_bytes(paths.sweep) or b"{}")
         if isinstance(found, dict):

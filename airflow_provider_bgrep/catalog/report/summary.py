@@ -53,7 +53,7 @@ STATUSES: Final[dict[str, Status]] = {
     "unpublished": Status("waiting"),
     "pending": Status("waiting"),
     "over_budget": Status("waiting"),
-    "locked": Status("waiting"),
+    "locked": Status("warning", True),
     "orphaned": Status("neutral"),
     "removed": Status("neutral"),
     "unchanged": Status("neutral"),
@@ -153,7 +153,7 @@ class Summary(TypedDict):
         Images over budget, which later runs submit.
 
     The report task adds the keys that are not required: the gallery's path, whether it was a dry run, why the
-    plan was cancelled (``''`` if it was not), the shards that did not finish, whether the publish task has
+    plan was canceled (``''`` if it was not), the shards that did not finish, whether the publish task has
     ended, and the line for the log.
     """
 
@@ -239,7 +239,7 @@ def summary_of(
 
 
 def add_publish_result(summary: Summary, result: Mapping[str, Any]) -> None:
-    """Add what the publish task found to a summary: published files that are lost, and those restored.
+    """Add to a summary which published files the publish task found lost, and which it restored.
 
     :param result: as :meth:`~.plan_store.PlanStore.publish_result` returns it.
     """
@@ -310,9 +310,9 @@ def headline_of(summary: Summary) -> str:
 
 
 def failures_of(summary: Summary, fail_on_attention: float | None = None) -> list[str]:
-    """Return why the run is not a success, one sentence each; none if it is one.
+    """Return why the report task fails, one sentence each; empty if it succeeds.
 
-    :param fail_on_attention: how many rows may not need attention: a number from 1, or a share below 1.
+    :param fail_on_attention: the number of rows, or the share below 1, from which it fails.
     """
     failures = list(summary.get("unfinished") or ())
     if failures:
@@ -323,7 +323,7 @@ def failures_of(summary: Summary, fail_on_attention: float | None = None) -> lis
         )
     rows, limit = summary["needs_attention"], fail_on_attention
     if limit is not None and summary.get("cancelled") and not summary.get("dry_run"):
-        failures.append(f"the run was cancelled: {summary['cancelled']}")
+        failures.append(f"the run was canceled: {summary['cancelled']}")
     if limit is not None and rows and rows >= (limit if limit >= 1 else limit * summary["rows"]):
         failures.append(
             f"{counted(rows, 'row')} of {summary['rows']:,} {'needs' if rows == 1 else 'need'} attention "
@@ -362,7 +362,7 @@ def rest_of(summary: Summary) -> str:
 
 
 def _unmasked(summary: Summary) -> str:
-    """How many of the published rows were not compared."""
+    """Return how many of the published rows were not compared, in words."""
     count = summary["verdicts"].get("unmasked", 0) - summary["statuses"].get("unmasked", 0)
     return f" ({count:,} not compared: no mask)" if count > 0 else ""
 

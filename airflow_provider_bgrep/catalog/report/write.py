@@ -26,6 +26,7 @@ from airflow_provider_bgrep.catalog.state.manifest import published_by
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.recovery import rows_since_check
 from airflow_provider_bgrep.generation.outcomes import BILLABLE, MEANINGS, Outcome
+from airflow_provider_bgrep.storage import without_connection
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.rows import LedgerEntry
@@ -55,7 +56,7 @@ _log = logging.getLogger(__name__)
 def write_report(store: PlanStore) -> dict[str, Any]:
     """Write the gallery and the summary of a plan.
 
-    :return: the summary without what only the gallery needs, and ``failures``: why the run is not a success,
+    :return: the summary without what only the gallery needs, and ``failures``: why the report task fails,
         one sentence each.
     :raises BgRepStateError: if a file of the plan is missing or damaged.
     """
@@ -111,10 +112,10 @@ class _ReportRows:
         ]
 
     def _results(self, shard: int, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-        """What each row of a shard came to, as far as is known now.
+        """The current results of a shard, one for each row.
 
-        :param columns: columns to read, all if not given; ``resubmitted`` is added: the billable images of
-            submits whose place a later one of this plan took.
+        :param columns: columns to read; all if not given. ``resubmitted`` is added: the billable images of
+            superseded submits.
         """
         rows: Iterable[Mapping[str, Any]] | None = self._since_check.get(shard)
         if rows is None:
@@ -122,7 +123,7 @@ class _ReportRows:
         resubmitted = 0
         for row in rows:
             if row["superseded"]:
-                # They come before the submit that decides about their row.
+                # They come before the submit that determines the row's result.
                 resubmitted += self._images_of(row)
             else:
                 yield {**row, "resubmitted": resubmitted}
@@ -239,5 +240,6 @@ class _ReportRows:
 
     def _link(self, path: str) -> str:
         """A link to an image; ``''`` for one outside of the destination."""
-        root = f"{str(self._store.paths.destination).rstrip('/')}/"
+        path = without_connection(path)
+        root = f"{without_connection(str(self._store.paths.destination)).rstrip('/')}/"
         return f"{_UP}{quote(path.removeprefix(root))}" if path.startswith(root) else ""

@@ -6,11 +6,12 @@ plan still has the lease. So of two runs that meet, either the later one sees wh
 the earlier one submits nothing more. A plan is closed before it is committed, and its journals are read after
 that.
 
-A plan gets its number, and with it its id, in the commit that gives it the lease. This is the ledger's
-sequence, and what *earlier* and *later* mean everywhere: no order depends on the clocks of several machines.
+A plan gets its number, and with it its id, in the commit that gives it the lease. These numbers are
+the ledger's sequence, which defines *earlier* and *later* everywhere. No order depends on clocks.
 
-Of two plan tasks that run at once, the one with the later lease waits: see :meth:`Ledger.wait_for_planners`.
-A plan task shows that it is alive by a counter, which the one that waits watches. It never compares clocks.
+Of two plan tasks that run at the same time, the one with the later lease waits: see
+:meth:`Ledger.wait_for_planners`. A plan task increases a counter to show that it is alive, and the task that
+waits watches the counter. Clocks are never compared.
 
 Nothing is ever removed from the ledger. A segment is known by its checksum. Segments or metadata that are
 lost or damaged are rebuilt from the files of every plan, and from all segments that are intact: see
@@ -63,13 +64,13 @@ COMPACT_ABOVE: Final = 16
 _NAMES: Final = tuple(column.name for column in ENTRY)
 
 RENEW_SECONDS: Final = 20.0
-"""Seconds between two renewals of a plan that is being made."""
+"""Seconds between two renewals of a lease while the plan is being made."""
 
 ABANDONED_SECONDS: Final = 60.0
-"""A plan that is being made, and was not renewed for these seconds, is closed."""
+"""Seconds without a renewal after which a plan that is being made is closed."""
 
 MOST_WAIT_SECONDS: Final = 240.0
-"""How long a plan task waits for others."""
+"""Maximum number of seconds for which a plan task waits for others."""
 
 _POLL_SECONDS: Final = 5.0
 _SHOWN: Final = 10
@@ -105,7 +106,7 @@ class Ledger:
 
         def change(metadata: LedgerMetadata) -> LedgerMetadata:
             if _lease_of(metadata, token) is not None:
-                return metadata  # the store created the file, and failed to say so
+                return metadata  # the storage created the file, but reported an error
             plan_id = new_plan_id(number_of(metadata.latest_leased) + 1, now, token)
             over = {
                 one.plan_id
@@ -122,7 +123,7 @@ class Ledger:
         return lease
 
     def activate(self, plan_id: str, until: float) -> None:
-        """Let a plan submit that is written now.
+        """Activate the lease of a plan that has been written: from now on, it may submit.
 
         :param until: when the lease expires, wall clock in seconds.
         :raises PlanInProgressError: if another run has closed the plan while it was made. A retry makes
@@ -132,8 +133,8 @@ class Ledger:
         def change(now: LedgerMetadata) -> LedgerMetadata:
             if now.lease(plan_id) is None:
                 raise PlanInProgressError(
-                    f"Plan {plan_id} was closed by another run while it was being made. Nothing was "
-                    "submitted. Retry the plan task."
+                    f"Another run closed plan {plan_id} while it was being created. Nothing was submitted. "
+                    "Retry the plan task."
                 )
             active = (
                 replace(one, planned=True, until=until) if one.plan_id == plan_id and not one.planned else one
@@ -152,16 +153,16 @@ class Ledger:
     def close(self, plan_id: str) -> LedgerMetadata:
         """End the lease of a plan, so that its journals can be read for the last time.
 
-        What it did not submit is free for the next plan at once; what is pending, the next plan collects.
+        The next plan can then submit the rows that are left, and collects the pending ones.
 
         :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
         """
         return self._commit(lambda now: _close(now, {plan_id}))
 
     def reopen(self, plan_id: str, now: float | None = None) -> bool:
-        """Give a plan its lease back, so that a task of its run that was cleared can submit what is left.
+        """Give a plan its lease back, so that a cleared task of its run can submit the rows that are left.
 
-        This is allowed while no later plan was ever leased: a later one may have submitted the same rows.
+        This is allowed only if no later plan has acquired a lease: it may have submitted the same rows.
 
         :param now: wall clock in seconds; the current time if not given.
         :return: whether the plan may submit.
@@ -193,7 +194,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def renewing(self, plan_id: str, every: float = RENEW_SECONDS) -> Iterator[None]:
-        """As long as the context lasts, other plan tasks see that this one is alive.
+        """Renew a lease as long as the context lasts, so that other plan tasks see that this one is alive.
 
         :param every: seconds between two renewals.
         """
@@ -217,8 +218,8 @@ class Ledger:
     def wait_for_planners(self, own: str) -> None:
         """Wait until no plan is being made that acquired its lease before ours.
 
-        A plan whose counter stands still for :data:`ABANDONED_SECONDS` is closed: its task has died. Seconds
-        are those that this process waits, so that no clock is compared with another one.
+        A plan whose counter does not change for :data:`ABANDONED_SECONDS` is closed: its task has died.
+        The seconds are those for which this process has waited, so that clocks are not compared.
 
         :param own: the plan that waits.
         :raises PlanInProgressError: if another plan is still being made after :data:`MOST_WAIT_SECONDS`.
@@ -234,7 +235,7 @@ class Ledger:
                     self._abandon(lease)
             if waited >= MOST_WAIT_SECONDS:
                 raise PlanInProgressError(
-                    f"Run {others[0].run_id} of DAG {others[0].dag_id} is making its plan for "
+                    f"Run {others[0].run_id} of DAG {others[0].dag_id} is creating its plan for "
                     f"{self._paths.destination}. Retry when it has finished."
                 )
             sleep(_POLL_SECONDS)
@@ -264,7 +265,7 @@ class Ledger:
         return self._paths.ledger / f"renewals-{plan_id}"
 
     def _forget_renewals(self, plan_id: str) -> None:
-        with contextlib.suppress(Exception):  # a file that is left behind does no harm
+        with contextlib.suppress(Exception):  # a remaining file has no effect
             if size_of(self._renewals(plan_id)) is not None:
                 remove(self._renewals(plan_id))
 
@@ -275,10 +276,10 @@ class Ledger:
     ) -> LedgerMetadata:
         """Add the entries of a plan, and those of the plans that it took over because nobody committed them.
 
-        Nothing is ever removed: called again, this adds what has become known since.
+        Nothing is ever removed. Called again, this adds what has become known since.
 
-        :param entries: what the plan's rows came to, read after the plan was closed (:meth:`close`).
-        :param keep_open: whether the plan may go on to submit; then it need not be closed.
+        :param entries: the entries of the plan's rows, read after the plan was closed (:meth:`close`).
+        :param keep_open: whether the plan stays uncommitted, so that later plans read its files again.
         :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
         :raises BgRepConflictError: if other runs committed first in every attempt.
         """
@@ -420,10 +421,10 @@ class Ledger:
             numbers = ", ".join(map(str, gone[:_SHOWN]))
             raise DamagedLedgerError(
                 f"{', '.join(lost)} in {self._paths.ledger} cannot be rebuilt: the files of {len(gone)} "
-                f"plans (with the numbers {numbers}{' …' if len(gone) > _SHOWN else ''}) are no longer in "
-                f"{self._paths.plans}. Restore them or the segment from a backup. To go on without them, "
-                f"remove every metadata file from {self._paths.ledger}: what only the lost segment knew is "
-                "then submitted and billed again."
+                f"plans (numbers {numbers}{' …' if len(gone) > _SHOWN else ''}) are no longer in "
+                f"{self._paths.plans}. Restore them or the segment from a backup. To continue without them, "
+                f"remove every metadata file from {self._paths.ledger}: rows that are only in the lost "
+                "segment are then submitted and billed again."
             )
 
     def _is_known(self, plan_id: str) -> bool:

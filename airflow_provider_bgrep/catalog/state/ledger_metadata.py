@@ -52,8 +52,8 @@ def check_version(what: object, version: object, ours: int) -> None:
 class PlanLease:
     """A plan's permission to submit image tasks.
 
-    A lease is acquired in the state *planning*: nothing may be submitted yet. It becomes active when the plan
-    is written.
+    A new lease has the state *planning*: nothing may be submitted yet. It becomes active once the plan is
+    written.
 
     :param plan_id: the plan.
     :param run_id: the DAG run that the plan was made for.
@@ -79,8 +79,8 @@ class LedgerMetadata:
     :param closed_plans: plans that may not submit any more, and whose submits are in no segment yet.
     :param segment_plans: for each segment, the numbers of the plans whose entries are in it. A lost segment
         can be rebuilt only while the files of all of them exist.
-    :param reopened: the plan that got its lease back last; ``''`` if none ever did.
-    :param reopens: how often plans got their lease back.
+    :param reopened: the last plan that got its lease back; ``''`` if none did.
+    :param reopens: how often a plan got its lease back.
     :param latest_leased: the last plan that acquired a lease; its number is the ledger's sequence. The folder
         of a later plan means that metadata was lost.
     """
@@ -96,7 +96,7 @@ class LedgerMetadata:
 
     @property
     def uncommitted_plans(self) -> tuple[str, ...]:
-        """Plans with submits that may be in no segment yet, oldest first; none that is being made."""
+        """Plans with submits that may be in no segment yet, oldest first, without unwritten plans."""
         return tuple(sorted({*self.closed_plans, *(one.plan_id for one in self.leases if one.planned)}))
 
     def lease(self, plan_id: str) -> PlanLease | None:

@@ -63,7 +63,7 @@ _ATTEMPTS: Final = 5
 """How often the ledger is read while other runs commit, and remove segments and plans, meanwhile."""
 
 _DONE: Final = WITH_IMAGES | COLLECTED
-"""Outcomes after which a plan does not submit the row again. After others, it may: the row stays locked."""
+"""Outcomes after which a plan does not submit the row again. After other outcomes, the row stays locked."""
 
 
 class PlanInProgressError(BgRepConflictError):
@@ -100,7 +100,7 @@ class LedgerReader:
         self._metadata: MetadataSource = LedgerMetadataLog(paths.ledger)
 
     def has_lease(self, plan_id: str) -> bool:
-        """Whether a plan may submit. No clock decides that: who replaces a plan takes its lease away.
+        """Return whether a plan may submit. Clocks do not matter: whoever replaces a plan removes its lease.
 
         :raises DamagedLedgerError: if the metadata cannot be read.
         """
@@ -197,15 +197,15 @@ class LedgerReader:
     def _check_planning(self, metadata: LedgerMetadata, own: str) -> None:
         """Check that no other plan is being made that acquired its lease first.
 
-        Plans that acquired theirs later wait for this one, or see what it will submit. Who has no lease
-        submits nothing, and need not wait.
+        Plans that acquired their lease later wait for this one, or see what it will submit. A plan without a
+        lease submits nothing and does not have to wait.
         """
         for lease in metadata.leases if metadata.lease(own) is not None else ():
             if lease.plan_id == own:
                 return
             if not lease.planned:
                 raise PlanInProgressError(
-                    f"Run {lease.run_id} of DAG {lease.dag_id} is making its plan for "
+                    f"Run {lease.run_id} of DAG {lease.dag_id} is creating its plan for "
                     f"{self._paths.destination}. Retry when it has finished."
                 )
 
@@ -255,10 +255,10 @@ class LedgerReader:
         if store.is_given_up:
             return None
         raise BgRepStateError(
-            f"{store.files.header} and its copy cannot be found, and the ledger does not have yet what plan "
-            f"{plan_id} submitted. Nothing is submitted until it is known. Restore the plan's folder from a "
-            f"backup. If there is none, create an empty file {store.files.given_up}: what only this plan "
-            "knew is then submitted and billed again."
+            f"{store.files.header} and its copy cannot be found, and the ledger does not contain the submits "
+            f"of plan {plan_id} yet. No run submits anything until they are known. Restore the plan's folder "
+            f"from a backup. If there is none, create an empty file {store.files.given_up}: rows that only "
+            "this plan has submitted are then submitted and billed again."
         )
 
     def _insert_plan(self, db: duckdb.DuckDBPyConnection, plan_id: str, seq: int) -> None:

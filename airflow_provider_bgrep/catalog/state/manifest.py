@@ -33,7 +33,7 @@ VERSION: Final = 1
 """Format version of header and columns."""
 
 TOMBSTONES: Final = "tombstones.parquet"
-"""Kind of the file with the names of deleted rows, and the plans that deleted them."""
+"""Kind of the file that lists deleted rows and the plans that deleted them."""
 
 _BATCH: Final = 2_000
 _REMEDY: Final = (
@@ -42,7 +42,7 @@ _REMEDY: Final = (
 )
 
 _REBUILT: Final = b"bgrep.rebuilt"
-"""Marks a Parquet file that was written again from the JSON lines: its checksum is another one."""
+"""Marks a Parquet file that was rebuilt from the JSON lines. Its checksum differs from that in the header."""
 
 _log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ MANIFEST: Final = (
     Column(
         "planned_by",
         "VARCHAR",
-        "The plan that changed the row last. A plan with a lower id cannot change it any more.",
+        "The plan that last changed the row. A plan with a lower id cannot change it.",
     ),
     Column(
         "since",
@@ -179,11 +179,11 @@ def header_log(paths: CatalogPaths) -> VersionedFile[Header]:
 
 
 def current_header(paths: CatalogPaths, headers: VersionedFile[Header] | None = None) -> Header | None:
-    """The header of the current manifest; ``None`` before the first. Of it and its copy, one may be damaged.
+    """Return the header of the current manifest; ``None`` before the first.
 
-    A damaged header is written again from ``manifest.json``, if that is its copy.
+    A damaged header is restored from ``manifest.json``, if that is its copy.
 
-    :param headers: the numbered headers, where the caller has them.
+    :param headers: the numbered headers, if the caller has them.
     :raises DamagedManifestError: if it is missing, or cannot be read.
     :raises InvalidInput: if the destination has a ``manifest.json`` that this package did not write.
     """
@@ -201,7 +201,7 @@ def current_header(paths: CatalogPaths, headers: VersionedFile[Header] | None = 
     if copy is not None and copy.number > number:
         raise DamagedManifestError(
             f"{paths.manifest} is a copy of manifest {copy.number}, which {paths.manifests} does not "
-            "have. Restore that folder. Or delete the copy; then every row is published again."
+            "have. Restore that folder. Or delete the copy: the next run then publishes every row again."
         )
     try:
         return headers.latest()
@@ -228,7 +228,7 @@ def copied_header(paths: CatalogPaths, data: bytes) -> Header | None:
 def open_rows(paths: CatalogPaths, header: Header) -> Iterator[str]:
     """The rows of a manifest as a local Parquet file, for as long as the context lasts.
 
-    A lost or damaged Parquet file is written again from the JSON lines, which contain the same rows.
+    A lost or damaged Parquet file is rebuilt from the JSON lines, which contain the same rows.
 
     :raises DamagedManifestError: if neither can be read.
     """
@@ -259,7 +259,7 @@ def _damage(local: str, header: Header, kind: str) -> str:
 
 @contextlib.contextmanager
 def _rebuilt_rows(paths: CatalogPaths, header: Header, damage: str) -> Iterator[str]:
-    """The rows of a manifest from its JSON lines, as a local Parquet file; replaces the damaged file."""
+    """Rebuild the Parquet file of a manifest from its JSON lines, and replace the damaged file."""
     lines = paths.manifests / header.file("jsonl")
     columns = ", ".join(f"{quoted(one.name)}: {quoted(one.type)}" for one in MANIFEST)
     names = ", ".join(f'"{one.name}"' for one in MANIFEST)
@@ -268,7 +268,7 @@ def _rebuilt_rows(paths: CatalogPaths, header: Header, damage: str) -> Iterator[
         try:
             with local_copy(lines) as local, duckdb.connect() as db:
                 if why := _damage(local, header, "jsonl"):
-                    raise DamagedManifestError(f"{damage}. {lines} is damaged, too: {why}. {_REMEDY}")
+                    raise DamagedManifestError(f"{damage}. {lines} is damaged as well: {why}. {_REMEDY}")
                 db.execute(
                     f"COPY (SELECT {names} FROM read_json({quoted(local)}, format = 'newline_delimited', "
                     f"columns = {{{columns}}})) TO {quoted(rebuilt)} (FORMAT parquet, COMPRESSION zstd, "

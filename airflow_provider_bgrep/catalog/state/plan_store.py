@@ -105,7 +105,7 @@ class PlanStore:
 
     @property
     def is_given_up(self) -> bool:
-        """Whether a person has declared that the plan's files are lost for good."""
+        """Whether a person has declared the plan's files lost."""
         return size_of(self.files.given_up) is not None
 
     @cached_property
@@ -134,7 +134,7 @@ class PlanStore:
             raise BgRepStateError(f"{self.files.options} cannot be read: {error}") from None
 
     def cancel(self, reason: str) -> None:
-        """Record that no task is to work on the plan, and why."""
+        """Record that the plan is canceled, and why."""
         put_bytes(json.dumps({"reason": reason}, ensure_ascii=False).encode(), self.files.cancelled)
 
     @property
@@ -290,11 +290,11 @@ class PlanStore:
     # --- publishing -------------------------------------------------------------------------------
 
     def forget_published(self) -> None:
-        """Remove what :meth:`mark_published` wrote: the publish task has begun again."""
+        """Remove what :meth:`mark_published` wrote, because the publish task has started again."""
         remove(self.files.published)
 
     def mark_published(self, result: Mapping[str, Any]) -> None:
-        """Record that the publish task has ended.
+        """Record that the publish task has finished.
 
         :param result: what it did, as JSON has it.
         """
@@ -302,11 +302,11 @@ class PlanStore:
 
     @property
     def is_published(self) -> bool:
-        """Whether the publish task has ended, and has not begun again since."""
+        """Whether the publish task has finished, and has not started again since."""
         return size_of(self.files.published) is not None
 
     def publish_result(self) -> dict[str, Any]:
-        """What the publish task did; empty until it has ended."""
+        """What the publish task did; empty until it has finished."""
         data = get_bytes(self.files.published)
         with contextlib.suppress(ValueError):
             found = json.loads(data or b"{}")

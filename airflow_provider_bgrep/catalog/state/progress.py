@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far a purchase is along, and which of several records of it counts: the one order of all readers.
+"""The order of a purchase's outcomes, which decides which of several records of a purchase counts.
 
-A purchase is one submit of one row. It is known by the row's name and the submit's nonce, or by its
-``result_key`` where there is no nonce. Journal, manifest, results and ledger may each have a record of it,
-and an old record may be written after a newer one. Therefore the record that is furthest along counts,
-wherever and whenever it was written; of several that are equally far along, the one that is later in the
-ledger's sequence. The number of runs that asked for it without success is the highest that any of its records
-has.
+A purchase is one submit of one row. It is identified by the row's name and the submit's nonce, or by its
+``result_key`` if there is no nonce. Journal, manifest, results and ledger may each have a record of it, and
+an old record may be written after a newer one. Therefore, the record that is furthest along counts,
+regardless of where and when it was written. Of several that are equally far along, the one that is later in
+the ledger's sequence counts. The number of runs that asked for it without success is the maximum over its
+records.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ ORDER: Final = (
     Outcome.PARTIAL,
     Outcome.GENERATED,
 )
-"""The outcomes of submits, from the one that says least to the one that says most."""
+"""The outcomes of submits, from the least to the most final."""
 
 STEPS: Final[dict[str, int]] = {outcome.value: step for step, outcome in enumerate(ORDER)}
-"""How far a purchase is along, by its outcome; the only outcome that is not here is that of no submit."""
+"""The position of each outcome in :data:`ORDER`. ``not_submitted`` has none."""
 
 WITH_IMAGES: Final = frozenset({Outcome.PARTIAL.value, Outcome.GENERATED.value})
 """Outcomes of purchases that have images."""
@@ -38,11 +38,11 @@ COLLECTED: Final = frozenset({Outcome.PENDING.value, Outcome.EXPIRED.value})
 """Outcomes of purchases whose job is queried again. Their row is not submitted meanwhile."""
 
 UNSURE: Final = COLLECTED | {Outcome.UNKNOWN.value}
-"""Outcomes of purchases of which more may become known: an answer may still come, or images be saved."""
+"""Outcomes of purchases that may change: an answer may still come, or images may still be saved."""
 
 
 def progress_of(row: Mapping[str, Any]) -> int:
-    """How far a purchase is along, by its record: 0 (refused) to 6 (generated); -1 if it was not submitted.
+    """Return how far a purchase is along: 0 (refused) to 6 (generated); -1 if it was not submitted.
 
     :param row: has ``outcome``.
     """
@@ -50,7 +50,7 @@ def progress_of(row: Mapping[str, Any]) -> int:
 
 
 def purchase_of(row: Mapping[str, Any]) -> str:
-    """What tells the purchases of one row apart.
+    """Return what distinguishes the purchases of one row.
 
     :param row: has ``nonce`` and ``result_key``.
     """
@@ -64,14 +64,14 @@ _RANKS: Final = (
     frozenset({Outcome.FAILED.value}),
     frozenset({Outcome.REFUSED.value}),
 )
-"""Outcomes by what they say about a row that has several purchases for one request: the first decides."""
+"""Outcomes in the order in which they decide about a row that has several purchases for one request."""
 
 
 def rank_of(row: Mapping[str, Any]) -> int:
-    """Which of several purchases for one request decides about the row: the one with the lowest rank.
+    """Return the rank of a purchase. Of several for one request, the one with the lowest rank decides.
 
-    Images win. Else a job that is still collected: its row is not submitted again. Else a submit whose
-    outcome is unknown, which may be billed. Else a failed one, else a refused one.
+    The order is: images; a job that is still collected, whose row is not submitted again; an unknown outcome,
+    which may be billed; a failure; a refusal.
 
     :param row: has ``outcome``.
     """
@@ -82,7 +82,7 @@ def rank_of(row: Mapping[str, Any]) -> int:
 
 
 def in_sql(texts: Iterable[str]) -> str:
-    """Texts as an SQL list, for ``IN``."""
+    """Return texts as an SQL list, for ``IN``."""
     return f"({', '.join(map(quoted, sorted(texts)))})"
 
 
@@ -102,7 +102,7 @@ RANK: Final = _by_outcome(rank_of, len(_RANKS))
 
 
 def merged(records: str) -> str:
-    """The query for purchases: of several records of one, the one that counts.
+    """Return a query for purchases: of several records of one purchase, the one that counts.
 
     :param records: a query whose rows are records: with ``name``, ``nonce``, ``result_key``, ``outcome``,
         ``attempts`` and ``seq``, the ledger's sequence.

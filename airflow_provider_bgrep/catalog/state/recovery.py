@@ -6,21 +6,21 @@ A shard's results are written once, by its check task, and all other tasks read 
 out of date if the run died before the check, if only the generate task was cleared, or if the response to
 a submit came late. Then the results are derived again, by these rules:
 
-1. Facts belong to purchases: submits of a row, known by the row's name and the submit's nonce. Neither the
-   time nor the place at which a fact was written decides anything.
-2. A purchase only goes forward, see :mod:`~.progress`. If several files describe one, the one that is
-   furthest along counts. At a tie the one with more detail counts: results before manifest, manifest before
-   journal, journal before the work item.
-3. Of the purchases of a row the one decides what the row came to that decides about its next submit:
-   see :func:`~.progress.rank_of`. Of equal ones the last in the journal does. The purchase of an earlier
-   plan, which the work item carries, comes before those of the journal.
-4. The others are superseded, and kept because they may be billed.
-5. A refused submit is not billed. It decides only what a row without any other submit came to.
-6. A key that could not be written to the journal is beside the images. What became of an image task that the
-   manifest does not describe, because it was submitted again, is in its job's record there.
+1. Facts belong to purchases. A purchase is a submit of a row, identified by the row's name and the submit's
+   nonce. When and where a fact was written does not matter.
+2. A purchase only moves forward, see :mod:`~.progress`. If several files describe it, the one that is
+   furthest along counts. If they are equal, the one with more detail counts: results before manifest,
+   manifest before journal, journal before work item.
+3. If a row has several purchases, the one with the lowest rank determines its result: see
+   :func:`~.progress.rank_of`. Of equal ones, the last in the journal does. The purchase of an earlier plan,
+   which is in the work item, comes before those of the journal.
+4. The other purchases are superseded, and kept because they may be billed.
+5. A refused submit is not billed. It determines the result only if the row has no other submit.
+6. A key that could not be written to the journal is next to the images. If an image task was submitted again,
+   the manifest does not describe its earlier submit; the outcome is in the job's record next to the images.
 
-A shard may work on two requests of one row: on what the row asks for now, and on a job that was submitted for
-what it asked for earlier, which is orphaned. An orphaned work item has no other purchase than its own.
+A shard may work on two requests of one row: the current one, and an earlier one whose job is orphaned. An
+orphaned work item has only its own purchase.
 
 Results are complete if they contain every submit of journal and manifest, and are as far along.
 """
@@ -85,7 +85,9 @@ def derive_shard(store: PlanStore, shard: int) -> list[ResultRow]:
 
 
 def rows_since_check(store: PlanStore, shard: int) -> list[ResultRow] | None:
-    """What each row of a shard came to, if its results do not say so: a task was cleared after its check.
+    """Derive the result of each row of a shard if its stored results are out of date.
+
+    They are if its generate task was cleared after the check.
 
     :return: as for :func:`derive_shard`; ``None`` if the results are complete, or if nothing was submitted.
     :raises BgRepStateError: if journal or manifest is damaged.
@@ -206,7 +208,7 @@ def _own(item: WorkItemRow, submits: Submits, orphaned: Collection[str]) -> Subm
 def _entries(
     item: WorkItemRow, facts: Submits, results: Submits, plan: Plan, shard: int
 ) -> list[LedgerEntry]:
-    """The entries of one row's purchases; the last one decides what the row came to (rules 2, 3 and 5)."""
+    """The entries of one row's purchases; the last one determines the result (rules 2, 3 and 5)."""
     candidates: dict[str, list[LedgerEntry]] = {}
     if item["result_key"] or item["files"]:
         candidates[purchase_of(item)] = [_entry_of(item)]
@@ -222,7 +224,7 @@ def _entries(
 
 
 def _merged(records: Sequence[LedgerEntry]) -> LedgerEntry:
-    """Of records of one purchase, the one that counts (rule 2); later ones have more detail."""
+    """The record of a purchase that counts (rule 2); later records have more detail."""
     best = max(reversed(records), key=progress_of)
     if best["outcome"] in COLLECTED:
         best = cast("LedgerEntry", {**best, "attempts": max(one["attempts"] or 0 for one in records)})

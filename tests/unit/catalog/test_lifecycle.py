@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of the lives of rows, purchases and plans: complete, and without a dead end."""
+"""The tables of the states of rows, purchases, plans and runs: complete, and without a dead end."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from airflow_provider_bgrep.catalog.model.lifecycle import (
     PLAN,
     PURCHASE,
     ROW,
-    Lifecycle,
     PlanState,
 )
+from airflow_provider_bgrep.catalog.model.run_states import RUN, RunState
+from airflow_provider_bgrep.catalog.model.state_tables import FOREVER, NOTHING, Lifecycle
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.state.progress import ORDER
 from airflow_provider_bgrep.generation.outcomes import Outcome
 
+ENUMS = [(ROW, RowState), (PURCHASE, Outcome), (PLAN, PlanState), (RUN, RunState)]
 
-@pytest.mark.parametrize(("life", "states"), [(ROW, RowState), (PURCHASE, Outcome), (PLAN, PlanState)])
+
+@pytest.mark.parametrize(("life", "states"), ENUMS)
 def test_every_state_has_its_place_in_the_table(life: Lifecycle, states: type[Enum]):
     named = [one.state for one in life.states]
     assert len(named) == len(set(named))
@@ -42,7 +45,8 @@ def test_events_lead_to_states_and_every_state_is_reachable(life: Lifecycle):
 def test_states_that_lock_say_until_when_and_the_remedy(life: Lifecycle):
     for one in life.states:
         assert all((one.meaning, one.locks, one.until, one.person))
-        if one.locks != "Nothing." and one.until != "Forever: it is billed.":
+        assert bool(one.airflow and one.words) is (life is RUN)
+        if one.locks != NOTHING and one.until != FOREVER:
             assert one.events
 
 

@@ -275,4 +275,4 @@ def test_a_run_that_nobody_could_approve_fails_if_so_chosen(paths: CatalogPaths,
     PlanStore(paths, "p1").cancel("this Airflow cannot ask anybody")
     found = write_report(PlanStore(paths, "p1"))
     assert found["cancelled"] == "this Airflow cannot ask anybody"
-    assert (found["failures"] == ["the run was cancelled: this Airflow cannot ask anybody"]) is fails
+    assert (found["failures"] == ["the run was canceled: this Airflow cannot ask anybody"]) is fails
