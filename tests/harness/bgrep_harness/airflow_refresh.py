@@ -175,6 +175,8 @@ class AirflowRefresh:
         """Return the rows of the published manifest, and assert that their images exist."""
         destination = storage_path(f"{self.root}/images")
         head = json.loads(get_bytes(destination / "manifest.json") or b"{}")
+        if not head:
+            return []
         with local_copy(destination / head["parquet"]) as local:
             rows: list[dict[str, Any]] = pq.ParquetFile(local).read().to_pylist()
         for row in rows:
