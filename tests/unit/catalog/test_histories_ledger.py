@@ -303,7 +303,7 @@ def test_a_plan_task_that_died_keeps_nobody_waiting(destination, files):
     dead = ledger.acquire_lease("nightly", "died", destination.started + 100 * DAY)
     run = destination.plan([row("a")])
     assert run.states == {"a": "new"}
-    with pytest.raises(PlanInProgressError, match="was closed by another run"):
+    with pytest.raises(PlanInProgressError, match="Another run closed plan"):
         ledger.activate(dead.plan_id, destination.started + 200 * DAY)
     metadata = LedgerMetadataLog(destination.paths.ledger).latest()
     assert metadata is not None
