@@ -61,6 +61,8 @@ _SUBMIT = [
     ("late", "submit", 2, (("seconds", 500_000.0),)),
     ("partial", "submit", 1, ()),
     ("order", "submit", 1, ()),
+    ("order", "submit", 1, (("order", (1, 2, 0)),)),
+    ("fail_task", "submit", 1, (("index", 1),)),
     ("echo", "submit", 1, (("form", "text"),)),
     ("echo", "submit", 1, (("form", "float32"),)),
 ]
@@ -72,6 +74,22 @@ _OTHERS = [
     ("truncated", "result", 1, ()),
 ]
 
+OPTIONS = st.builds(
+    Step,
+    st.just("option"),
+    value=st.one_of(
+        st.tuples(st.just("max_images_per_run"), st.sampled_from([None, 1, 2])),
+        st.tuples(st.just("retry_failed"), st.sampled_from([0, 1, 3])),
+        st.tuples(st.just("shard_size"), st.sampled_from([1, 2, 10])),
+        st.tuples(st.just("on_unknown_outcome"), st.sampled_from(["fail", "resubmit"])),
+        st.tuples(st.just("on_removed"), st.sampled_from(["retire", "delete"])),
+        st.tuples(st.just("keep_plans"), st.sampled_from([1, 2, 30])),
+    ),
+)
+FAULTS = st.builds(Step, st.just("fault"), value=st.sampled_from(_SUBMIT))
+FIRST = st.one_of(OPTIONS, FAULTS, st.just(Step("run")))
+"""What may come before the first plan that steps can refer to."""
+
 STEPS = st.one_of(
     st.builds(
         Step,
@@ -80,19 +98,9 @@ STEPS = st.one_of(
             st.sampled_from(SKUS), st.sampled_from(["version", "prompt", "gone", "back"]), st.integers(0, 1)
         ),
     ),
-    st.builds(
-        Step,
-        st.just("option"),
-        value=st.one_of(
-            st.tuples(st.just("max_images_per_run"), st.sampled_from([None, 1, 2])),
-            st.tuples(st.just("retry_failed"), st.sampled_from([0, 1, 3])),
-            st.tuples(st.just("on_unknown_outcome"), st.sampled_from(["fail", "resubmit"])),
-            st.tuples(st.just("on_removed"), st.sampled_from(["retire", "delete"])),
-            st.tuples(st.just("keep_plans"), st.sampled_from([1, 2, 30])),
-        ),
-    ),
+    OPTIONS,
     st.builds(Step, st.just("fault"), value=st.sampled_from(_SUBMIT + _OTHERS)),
-    st.builds(Step, st.just("fault"), value=st.sampled_from(_SUBMIT)),
+    FAULTS,
     st.builds(Step, st.just("finish_jobs")),
     st.builds(
         Step,
@@ -131,8 +139,9 @@ def test_no_history_pays_twice_or_loses(
 ) -> None:
     @seed(block if block else request.config.getoption("hypothesis_seed") or 0)
     @settings(deadline=None, max_examples=50 if BLOCKS > 1 else 20, suppress_health_check=list(HealthCheck))
-    @given(steps=st.lists(STEPS, min_size=2, max_size=14))
-    def play(steps: list[Step]) -> None:
+    @given(first=st.lists(FIRST, max_size=3), steps=st.lists(STEPS, min_size=2, max_size=12))
+    def play(first: list[Step], steps: list[Step]) -> None:
+        steps = [*first, Step("plan"), *steps]
         note(json.dumps([asdict(step) for step in steps]))
         for step in steps:
             event(step.kind)
