@@ -91,7 +91,7 @@ def test_a_shard_of_a_plan_that_nobody_approved_submits_nothing(refresh, connect
     needs_approval(refresh, run)
     outcome = refresh.generate(run, 0)
     assert (outcome.state, type(outcome.error)) == ("failed", BgRepStateError)
-    assert "clear approve" in str(outcome.error)
+    assert "Clear approve" in str(outcome.error)
     assert connection.counters.submits == 0
     store_of(refresh, run).approve()
     assert refresh.generate(run, 0, try_number=2, max_tries=1).state == "success"

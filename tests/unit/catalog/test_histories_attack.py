@@ -57,7 +57,7 @@ def leases(destination: Destination) -> list[str]:
     return [] if metadata is None else [one.run_id for one in metadata.leases]
 
 
-def test_a_plan_made_by_a_slow_clock_while_another_waits_locks_its_rows(destination, files):
+def test_a_plan_of_a_slow_clock_locks_its_rows(destination, files):
     catalog, runs = [row("a")], dict[str, Run]()
 
     def planner(run_id: str, now: float) -> Actor:
@@ -80,7 +80,7 @@ def test_a_plan_made_by_a_slow_clock_while_another_waits_locks_its_rows(destinat
     assert destination.billed.total() == 1
 
 
-def test_a_row_that_alone_exceeds_the_cap_stops_no_other_and_is_named(destination):
+def test_a_row_above_the_cap_is_named_and_stops_no_other(destination):
     catalog = [row("a", num_output="4"), row("b"), row("c")]
     run = destination.plan(catalog, max_images_per_run=2)
     assert run.submits == ["b", "c"]

@@ -148,7 +148,7 @@ def test_each_image_task_gets_its_own_result_in_any_order(saver, order, signatur
 
 
 @pytest.mark.parametrize("order", [*itertools.permutations(range(3))], ids=str)
-def test_image_tasks_that_other_shards_collect_are_left_to_them_in_any_order(saver, order):
+def test_image_tasks_of_other_shards_are_left_to_them(saver, order):
     some, whole = tasks(3), accepted_record(tasks(3))
     for mine in range(3):
         # Of the others this shard knows neither identity nor URLs.
