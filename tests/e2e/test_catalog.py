@@ -62,7 +62,7 @@ def test_a_hundred_kinds_of_invalid_rows_are_all_reported(refresh: AirflowRefres
     counts = refresh.plan(run_id, "bgrep_catalog_refresh")["counts"]
     assert counts == {"new": len(names), "invalid": len(wrong)}
     assert refresh.bill.images == len(names)
-    # They have no mask, and the DAG does not set publish_unmasked: a person looks at them first.
+    # They have no mask, and the DAG does not set publish_unmasked: they wait for a person.
     report = refresh.report(run_id, "bgrep_catalog_refresh")
     assert report["verdicts"]["unmasked"] == len(names)
     assert report["needs_attention"] == len(names) + len(wrong)
