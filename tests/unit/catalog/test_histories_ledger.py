@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import itertools
-import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from bgrep_harness.late_submits import Submit
 from bgrep_harness.runs import DAY, Destination, Run, row
 from bgrep_harness.stores import folder
 
@@ -23,9 +23,8 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerEr
 from airflow_provider_bgrep.catalog.state.ledger_reader import PlanInProgressError
 from airflow_provider_bgrep.catalog.state.recovery import plan_entries
 from airflow_provider_bgrep.exceptions import BgRepStateError
-from airflow_provider_bgrep.journal.journal import Journal, SubmitEntry
 from airflow_provider_bgrep.journal.key_files import keep_key
-from airflow_provider_bgrep.journal.records import State, SubmittedTask
+from airflow_provider_bgrep.journal.records import State
 
 LEDGER = "/shop/_bgrep/ledger/"
 PLANS = "/shop/_bgrep/plans/"
@@ -33,38 +32,6 @@ NOT_REACHED = "23500006"
 
 
 pytestmark = pytest.mark.usefixtures("no_waiting", "temporary_files_in_memory")
-
-
-@dataclass
-class Submit:
-    """A submit of one row, of which the answer comes when a test says so."""
-
-    destination: Destination
-    run: Run
-    entry: SubmitEntry
-    name: str
-
-    @classmethod
-    def of(cls, run: Run, name: str) -> Submit:
-        """Send a row of a run's first shard, and lose the answer."""
-        journal = Journal(Shard.read(run.destination.paths, run.plan_id, 0).store, "bgrep_default")
-        entry = journal.new_entry([SubmittedTask(f"key-{name}", 1, name)])
-        nonce = secrets.token_hex(16)
-        entry.write_intent(nonce)
-        run.destination.sent[nonce] = entry.record.at
-        run.destination.billed[name, cls.request_hash(run, name)] += 1
-        return cls(run.destination, run, entry, name)
-
-    @staticmethod
-    def request_hash(run: Run, name: str) -> str:
-        return next(one["request_hash"] for one in run.work_items if one["name"] == name)
-
-    @property
-    def job(self) -> str:
-        """A job of the service for it."""
-        key = secrets.token_hex(16)
-        self.destination.jobs[key] = [(self.name, self.request_hash(self.run, self.name))]
-        return key
 
 
 def delete(files: dict[str, bytes], part: str) -> None:
