@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def make(home: Path, count: int) -> dict[str, float]:
 
     from airflow_provider_bgrep.catalog.model.schema import ENTRY
     from airflow_provider_bgrep.catalog.state.ledger import Ledger
-    from airflow_provider_bgrep.catalog.state.manifest import MANIFEST, Header
+    from airflow_provider_bgrep.catalog.state.manifest import MANIFEST, Header, header_log
 
     paths = paths_of(home)
     todo = paths.plan(plan["plan_id"]).work_items.path
@@ -74,7 +75,7 @@ def make(home: Path, count: int) -> dict[str, float]:
     shown = ", ".join(
         f"{live.get(one.name, one.name if one.name in known else 'NULL')} AS {one.name}" for one in MANIFEST
     )
-    header = Header(1, "0" * 8, "", "", "", "", {}, {})
+    header = Header(1, "0" * 8, "", "", "", "", {}, {}, {})
     folder = home / "images" / "manifests"
     folder.mkdir(parents=True, exist_ok=True)
     with duckdb.connect() as db:
@@ -86,6 +87,9 @@ def make(home: Path, count: int) -> dict[str, float]:
         target = folder / header.file("parquet")
         db.execute(f"COPY (SELECT {shown} FROM read_parquet('{todo}')) TO '{target}' ({how})")
     Ledger(paths).commit(plan["plan_id"], [])
+    with target.open("rb") as file_of_rows:
+        header = replace(header, sha256={"parquet": hashlib.file_digest(file_of_rows, "sha256").hexdigest()})
+    header_log(paths).create(header, header.number)
     (home / "images" / "manifest.json").write_bytes(header.to_bytes())
     with (home / "known.csv").open("w", newline="") as known_file:
         writer = csv.writer(known_file)
@@ -103,7 +107,7 @@ def paths_of(home: Path) -> Any:
     return CatalogPaths(storage_path(str(home / "images")))
 
 
-def ours(home: Path, run_id: str = "idle") -> dict[str, Any]:
+def ours(home: Path, run_id: str = "idle", prompt: str = PROMPT) -> dict[str, Any]:
     """Plan a run."""
     from airflow_provider_bgrep.catalog.config.options import Options
     from airflow_provider_bgrep.catalog.plan.create import create_plan
@@ -112,11 +116,16 @@ def ours(home: Path, run_id: str = "idle") -> dict[str, Any]:
         {
             "catalog": str(home / "catalog.csv"),
             "destination": str(home / "images"),
-            "defaults": {"positive_prompt": PROMPT},
+            "defaults": {"positive_prompt": prompt},
             "valid_for": 3600,
         }
     )
     return create_plan(options, paths_of(home), dag_id="bench", run_id=run_id)
+
+
+def changed(home: Path) -> dict[str, Any]:
+    """Plan a run after the template of all prompts has changed. It stays planned: make the catalog again."""
+    return ours(home, "changed", f"{PROMPT}, seen from above")
 
 
 def digest(cells: dict[str, Any]) -> str:
@@ -150,7 +159,12 @@ def limit(home: Path) -> dict[str, Any]:
     return {"counts": {"unchanged": unchanged}}
 
 
-SUBJECTS: dict[str, Callable[[Path], dict[str, Any]]] = {"ours": ours, "script": script, "limit": limit}
+SUBJECTS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "ours": ours,
+    "changed": changed,
+    "script": script,
+    "limit": limit,
+}
 
 
 def main() -> None:
@@ -161,7 +175,7 @@ def main() -> None:
         first = make(home, int(sys.argv[3]))
         print(json.dumps({"wall": time.perf_counter() - began, "first": first}))
         return
-    if what == "ours":
+    if what in {"ours", "changed"}:
         import airflow_provider_bgrep.catalog.plan.create  # noqa: F401 (a task's start is not the run's)
 
         # So is that Airflow imports the file systems of all installed providers, boto3 among them.
@@ -175,6 +189,7 @@ def main() -> None:
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "base_mb": base,
         "unchanged": found["counts"].get("unchanged", 0),
+        "changed": found["counts"].get("changed", 0),
     }
     print(json.dumps(out))
 

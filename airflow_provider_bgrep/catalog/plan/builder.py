@@ -7,22 +7,22 @@ Nothing outside the given DuckDB connection changes here, until :meth:`PlanDraft
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, Quote
-from airflow_provider_bgrep.catalog.model.schema import ENTRY, WORK_ITEM, Column
-from airflow_provider_bgrep.catalog.model.states import TO_DO, TO_SUBMIT, RowState
-from airflow_provider_bgrep.catalog.plan.decision import LAST, WAITING, changes, decision, judged
+from airflow_provider_bgrep.catalog.model.schema import WORK_ITEM
+from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.plan.diff import Join, Versions
-from airflow_provider_bgrep.catalog.plan.render import MADE, render_changed_rows
+from airflow_provider_bgrep.catalog.plan.render import render_changed_rows
+from airflow_provider_bgrep.catalog.plan.work_items import SUBMITTED_STATES, decide, list_work_items
 from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS
-from airflow_provider_bgrep.catalog.state.progress import COLLECTED, in_sql, merged
+from airflow_provider_bgrep.catalog.state.progress import merged
 
 if TYPE_CHECKING:
     import duckdb
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 _GROUP: Final = 2_048
 """Rows of a row group of the work items, which is read at once; DuckDB's smallest group."""
-
-_SUBMITTED_STATES: Final = ", ".join(f"'{state.value}'" for state in TO_SUBMIT)
-_WORK: Final = ", ".join(f"'{state.value}'" for state in TO_DO)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +76,7 @@ class PlanDraft:
         with tempfile.TemporaryDirectory(prefix="bgrep-") as folder:
             rows, work_items = (str(Path(folder) / f"{name}.parquet") for name in ("rows", "work_items"))
             self._copy(f"SELECT {', '.join(ROW_COLUMNS)} FROM rows ORDER BY line NULLS LAST, name", rows)
-            columns = ", ".join(_quoted(WORK_ITEM))
+            columns = ", ".join(f'"{column.name}"' for column in WORK_ITEM)
             self._copy(f"SELECT {columns} FROM work_items ORDER BY position", work_items)
             store.create(
                 self.plan,
@@ -108,141 +105,18 @@ def build_plan(
     join = Join(db, catalog, options, versions)
     join.make()
     render_changed_rows(join)
-    _decide(join, run)
+    left = _left(join, run)
+    decide(join, left)
     join.remove_gone()
-    _find_orphans(join)
-    _list(join)
-    plan = _plan_of(join, run, tuple(join.notes))
+    list_work_items(join)
+    plan = _plan_of(join, run, left, tuple(join.notes))
     return PlanDraft(plan=plan, db=db, invalid=catalog.invalid)
-
-
-# --- decisions ----------------------------------------------------------------------------------------
-
-
-def _decide(join: Join, run: Run) -> None:
-    """Fill ``decided``, and add to ``rows``: within the budget, rows that were never submitted come first."""
-    db = join.db
-    # All purchases of these rows alone are needed: those of a million rows would not fit into memory.
-    values = decision(join.options)
-    of_made = "FROM entries WHERE name IN (SELECT name FROM made)"
-    db.execute(f"CREATE OR REPLACE TABLE before AS {judged(of_made).format(**values)}")
-    db.execute(
-        "CREATE OR REPLACE TABLE shown AS SELECT name, request_hash FROM live "
-        "WHERE name IN (SELECT name FROM made)"
-    )
-    db.execute(
-        "CREATE OR REPLACE TABLE latest AS SELECT name, rowid AS entry FROM before "
-        f"QUALIFY row_number() OVER (PARTITION BY name ORDER BY {LAST}) = 1"
-    )
-    db.execute(
-        "CREATE OR REPLACE TABLE judged AS SELECT m.*, b.rowid AS entry, b.attempts, "
-        f"{join.reason} AS reason, {join.decide} AS decision, "
-        f"t.name IS NULL AS is_new, {changes('t', 'm')} AS changed FROM made m "
-        "LEFT JOIN before b ON b.name = m.name AND b.request_hash = m.request_hash "
-        "LEFT JOIN latest ON latest.name = m.name LEFT JOIN before t ON t.rowid = latest.entry "
-        "LEFT JOIN shown l ON l.name = m.name"
-    )
-    most = _left(join, run)
-    left = "NULL" if most is None else str(most)
-    # A row may be locked by several runs.
-    is_locked = "judged.name IN (SELECT name FROM locked)"
-    # No later run could submit such a row, and until then it would be before all others.
-    cap = join.options.max_images_per_run or "NULL"
-    exceeds = f"decision = 'submit' AND coalesce(num_output > {cap}, false)"
-    exceeding = f"'num_output is ' || num_output || ', and max_images_per_run is {cap}: raise it'"
-    submits = f"decision = 'submit' AND NOT {is_locked} AND NOT ({exceeds})"
-    total = f"sum(CASE WHEN {submits} THEN num_output ELSE 0 END) OVER (ORDER BY is_new DESC, line)"
-    db.execute(
-        f"CREATE OR REPLACE TABLE decided AS SELECT judged.*, CASE WHEN decision <> 'submit' THEN decision "
-        f"WHEN {is_locked} THEN '{RowState.LOCKED.value}' "
-        f"WHEN {exceeds} THEN '{RowState.QUARANTINED.value}' "
-        f"WHEN {total} > {left} THEN '{RowState.OVER_BUDGET.value}' "
-        f"WHEN is_new THEN '{RowState.NEW.value}' ELSE '{RowState.CHANGED.value}' END AS state, "
-        f"CASE WHEN decision = '{RowState.QUARANTINED.value}' THEN reason WHEN decision <> 'submit' THEN '' "
-        f"WHEN {is_locked} THEN (SELECT 'by run ' || min(run_id) || ', plan ' || min(plan_id) FROM locked "
-        f"WHERE locked.name = judged.name) WHEN {exceeds} THEN {exceeding} "
-        "WHEN is_new THEN '' ELSE changed END AS change "
-        "FROM judged"
-    )
-    db.execute(
-        "INSERT INTO rows SELECT name, sku, view, line, state, change FROM decided "
-        f"WHERE state <> '{RowState.UNCHANGED.value}'"
-    )
-
-
-def _left(join: Join, run: Run) -> int | None:
-    """Images that the run may still submit; ``None`` for any number."""
-    most = join.options.max_images_per_run
-    return None if most is None else max(0, most - _spent(join, run))
-
-
-def _spent(join: Join, run: Run) -> int:
-    """Images that this run has submitted already, if its plan task was cleared."""
-    # A purchase that is in a segment and in the run's files is counted once.
-    records = merged(
-        "SELECT name, nonce, result_key, outcome, attempts, images, seq FROM entries "
-        "WHERE dag_id = ? AND run_id = ?"
-    )
-    (spent,) = join.one(f"SELECT coalesce(sum(images), 0) FROM ({records})", [run.dag_id, run.run_id])
-    return int(spent)
-
-
-def _find_orphans(join: Join) -> None:
-    """Fill ``orphans`` with the purchases to collect that no row of the catalog asks for any more.
-
-    Purchases of active plans are left to those plans.
-    """
-    waiting = WAITING.format(**decision(join.options))
-    names = f"SELECT name FROM entries WHERE outcome IN {in_sql(COLLECTED)}"
-    # Most runs have none, and this reads only one column.
-    if join.one(f"SELECT count(*) FROM ({names})") == (0,):
-        join.db.execute("CREATE OR REPLACE TABLE orphans AS FROM before LIMIT 0")
-        return
-    found = merged(f"FROM entries WHERE name IN ({names})")
-    taken = (
-        "SELECT b.name, b.result_key FROM decided d JOIN before b ON b.rowid = d.entry "
-        f"WHERE d.state = '{RowState.PENDING.value}'"
-    )
-    join.db.execute(
-        f"CREATE OR REPLACE TABLE orphans AS FROM ({found}) WHERE {waiting} "
-        f"AND (name, result_key) NOT IN ({taken}) AND plan_id NOT IN (FROM active)"
-    )
-
-
-def _list(join: Join) -> None:
-    """Fill ``work_items``: first rows to collect, job by job, then rows to submit, then orphans."""
-    order = "CASE state WHEN 'pending' THEN 0 WHEN 'unpublished' THEN 1 WHEN 'new' THEN 2 ELSE 3 END"
-    job = "CASE state WHEN 'pending' THEN b.result_key END"
-    of_row = {*(column.name for column in MADE), "state", "change", "attempts"}
-    columns = [f"row_number() OVER (ORDER BY {order}, {job}, d.line) - 1 AS position"]
-    place = "row_number() OVER (ORDER BY result_key, name) - 1"
-    of_orphan = [f"(SELECT count(*) FROM items) + {place} AS position"]
-    constants = {"state": f"'{RowState.ORPHANED.value}'", "line": "NULL"}
-    in_ledger = {column.name for column in ENTRY}
-    for column in WORK_ITEM[1:]:
-        nothing = "''" if column.type == "VARCHAR" else "NULL"
-        of_purchase = (
-            f"CASE WHEN state IN ({_SUBMITTED_STATES}) THEN {nothing} ELSE coalesce(b.{{0}}, {nothing}) END"
-        )
-        expression = "d.{0}" if column.name in of_row else of_purchase
-        columns.append(f"{expression} AS {{0}}".format(f'"{column.name}"'))
-        quoted_name = f'"{column.name}"'
-        value = quoted_name if column.name in in_ledger else constants.get(column.name, nothing)
-        of_orphan.append(f"{value} AS {quoted_name}")
-    join.db.execute(
-        f"CREATE OR REPLACE TABLE items AS SELECT {', '.join(columns)} FROM decided d "
-        f"LEFT JOIN before b ON b.rowid = d.entry WHERE d.state IN ({_WORK})"
-    )
-    join.db.execute(
-        "CREATE OR REPLACE TABLE work_items AS FROM items UNION ALL "
-        f"SELECT {', '.join(of_orphan)} FROM orphans"
-    )
 
 
 # --- the plan ----------------------------------------------------------------------------------------
 
 
-def _plan_of(join: Join, run: Run, notes: tuple[str, ...]) -> Plan:
+def _plan_of(join: Join, run: Run, left: int | None, notes: tuple[str, ...]) -> Plan:
     options = join.options
     counts = dict(join.db.execute("SELECT state, count(*) FROM rows GROUP BY state").fetchall())
     unchanged = RowState.UNCHANGED.value
@@ -252,7 +126,7 @@ def _plan_of(join: Join, run: Run, notes: tuple[str, ...]) -> Plan:
     counts[RowState.INVALID.value] = len(join.catalog.invalid)
     (counts[RowState.ORPHANED.value],) = join.one("SELECT count(*) FROM orphans")
     images = "SELECT count(*), coalesce(sum(num_output), 0) FROM decided WHERE state"
-    tasks, to_submit = map(int, join.one(f"{images} IN ({_SUBMITTED_STATES})"))
+    tasks, to_submit = map(int, join.one(f"{images} IN {SUBMITTED_STATES}"))
     _, backlog = join.one(f"{images} = '{RowState.OVER_BUDGET.value}'")
     (listed,) = join.one("SELECT count(*) FROM work_items")
     size = max(options.shard_size, -(-listed // MAX_SHARDS))
@@ -260,10 +134,10 @@ def _plan_of(join: Join, run: Run, notes: tuple[str, ...]) -> Plan:
     by_shard = dict(
         join.db.execute(
             f"SELECT position // {size}, sum(num_output) FROM work_items "
-            f"WHERE state IN ({_SUBMITTED_STATES}) GROUP BY ALL"
+            f"WHERE state IN {SUBMITTED_STATES} GROUP BY ALL"
         ).fetchall()
     )
-    spare = most_spare(options, to_submit, _left(join, run))
+    spare = most_spare(options, to_submit, left)
     quote = Quote(
         tasks, to_submit, options.price_per_image, options.currency, int(backlog), to_submit + spare
     )
@@ -285,6 +159,23 @@ def _plan_of(join: Join, run: Run, notes: tuple[str, ...]) -> Plan:
         needs_approval=limit is not None and (quote.most_cost or 0) > limit,
         notes=notes,
     )
+
+
+def _left(join: Join, run: Run) -> int | None:
+    """Images that the run may still submit; ``None`` for any number."""
+    most = join.options.max_images_per_run
+    return None if most is None else max(0, most - _spent(join, run))
+
+
+def _spent(join: Join, run: Run) -> int:
+    """Images that this run has submitted already, if its plan task was cleared."""
+    # A purchase that is in a segment and in the run's files is counted once.
+    records = merged(
+        "SELECT name, nonce, result_key, outcome, attempts, images, seq FROM entries "
+        "WHERE dag_id = ? AND run_id = ?"
+    )
+    (spent,) = join.one(f"SELECT coalesce(sum(images), 0) FROM ({records})", [run.dag_id, run.run_id])
+    return int(spent)
 
 
 def _extra(options: Options) -> int:
@@ -316,6 +207,3 @@ def shard_limits(images: Sequence[int], spare: int, extra: int) -> tuple[int, ..
         limits.append(own + share)
     return tuple(limits)
 
-
-def _quoted(columns: Iterable[Column]) -> Iterator[str]:
-    return (f'"{column.name}"' for column in columns)

@@ -66,6 +66,20 @@ LAST: Final = f"plan_id DESC, seq DESC, {RANK}, nonce"
 """The order in which the last purchase of a row comes first, whatever it asked for."""
 
 
+JUDGED_BY: Final = (
+    "name",
+    "request_hash",
+    "nonce",
+    "result_key",
+    "outcome",
+    "verdict",
+    "account",
+    "attempts",
+    "seq",
+)
+"""The columns that :func:`judged` reads."""
+
+
 def judged(records: str) -> str:
     """The query for the purchase that decides, for each request of a row: see :func:`~.progress.rank_of`.
 
@@ -73,7 +87,8 @@ def judged(records: str) -> str:
     of purchases without success; of a job that is still collected, the number of runs that asked for it
     without success.
 
-    :param records: a query whose rows are entries of the ledger, to be formatted with :func:`decision`.
+    :param records: a query whose rows are entries of the ledger, with at least :data:`JUDGED_BY`, to be
+        formatted with :func:`decision`.
     """
     request = "PARTITION BY name, request_hash"
     # Of several jobs to collect, the one that was asked for least. Of several with images, one that passed.

@@ -767,8 +767,8 @@ def test_a_plan_is_the_same_however_often_it_is_drawn_up(destination):
         with destination.draft(catalog, max_images_per_run=40) as planned:
             tables = [
                 planned.db.execute(f"{query} ORDER BY ALL").fetchall()
-                # A decision's entry is a place in a temporary table.
-                for query in ("FROM rows", "FROM work_items", "SELECT * EXCLUDE (entry) FROM decided")
+                # The place is one in a temporary table.
+                for query in ("FROM rows", "FROM work_items", "SELECT * EXCLUDE (place) FROM decided")
             ]
             found.append((planned.plan, tables))
     assert found[0] == found[1] == found[2]

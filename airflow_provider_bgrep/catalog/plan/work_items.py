@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decides what a run does with each rendered row, and lists the work items: in DuckDB, part by part.
+
+A part has so few rows that all their columns fit into memory, however many rows have changed. What needs
+all rows at once (the budget, the order of the work items) reads a few columns only.
+
+Tables that remain: ``decided`` (rendered rows, with what the ledger says of them, ``state`` and ``change``),
+``orphans`` and ``work_items``.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from airflow_provider_bgrep.catalog.model.schema import ENTRY, WORK_ITEM, Column
+from airflow_provider_bgrep.catalog.model.states import TO_DO, TO_SUBMIT, RowState
+from airflow_provider_bgrep.catalog.plan.decision import JUDGED_BY, LAST, WAITING, changes, decision, judged
+from airflow_provider_bgrep.catalog.plan.diff import Join
+from airflow_provider_bgrep.catalog.plan.render import MADE
+from airflow_provider_bgrep.catalog.state.progress import COLLECTED, in_sql, merged
+
+SUBMITTED_STATES: Final = in_sql(state.value for state in TO_SUBMIT)
+"""The states of rows that a plan submits, for ``IN``."""
+
+_WORK: Final = in_sql(state.value for state in TO_DO)
+_PART: Final = 20_000
+"""Rows that are judged at once: with all columns, some 20 MB."""
+
+_OF_ROW: Final = frozenset({*(column.name for column in MADE), "position", "state", "change", "attempts"})
+"""Columns of a work item that are not read from the purchase that decides about the row."""
+
+
+def decide(join: Join, left: int | None) -> None:
+    """Fill ``decided``, and add to ``rows`` what is not unchanged.
+
+    :param join: after the rows were rendered.
+    :param left: images that the run may still submit; ``None`` for any number. Rows that were never
+        submitted come first.
+    """
+    _judge(join)
+    db = join.db
+    # A row may be locked by several runs.
+    is_locked = "j.name IN (SELECT name FROM locked)"
+    # No later run could submit such a row, and until then it would be before all others.
+    cap = join.options.max_images_per_run or "NULL"
+    exceeds = f"decision = 'submit' AND coalesce(num_output > {cap}, false)"
+    exceeding = f"'num_output is ' || num_output || ', and max_images_per_run is {cap}: raise it'"
+    submits = f"decision = 'submit' AND NOT {is_locked} AND NOT ({exceeds})"
+    total = "sum(num_output) OVER (ORDER BY is_new DESC, line)"
+    db.execute(
+        f"CREATE OR REPLACE TABLE over_budget AS SELECT place FROM (SELECT rowid AS place, {total} AS total "
+        f"FROM judged j WHERE {submits}) WHERE total > {'NULL' if left is None else left}"
+    )
+    db.execute(
+        "CREATE OR REPLACE TABLE states AS SELECT j.rowid AS place, CASE WHEN decision <> 'submit' "
+        f"THEN decision WHEN {is_locked} THEN '{RowState.LOCKED.value}' "
+        f"WHEN {exceeds} THEN '{RowState.QUARANTINED.value}' "
+        f"WHEN j.rowid IN (FROM over_budget) THEN '{RowState.OVER_BUDGET.value}' "
+        f"WHEN is_new THEN '{RowState.NEW.value}' ELSE '{RowState.CHANGED.value}' END AS state, "
+        f"CASE WHEN decision = '{RowState.QUARANTINED.value}' THEN why WHEN decision <> 'submit' THEN '' "
+        f"WHEN {is_locked} THEN (SELECT 'by run ' || min(run_id) || ', plan ' || min(plan_id) FROM locked "
+        f"WHERE locked.name = j.name) WHEN {exceeds} THEN {exceeding} "
+        "WHEN is_new THEN '' ELSE changed END AS change FROM judged j"
+    )
+    db.execute(
+        "CREATE OR REPLACE VIEW decided AS SELECT j.*, s.* FROM judged j JOIN states s ON s.place = j.rowid"
+    )
+    db.execute(
+        "INSERT INTO rows SELECT name, sku, view, line, state, change FROM decided "
+        f"WHERE state <> '{RowState.UNCHANGED.value}'"
+    )
+
+
+def list_work_items(join: Join) -> None:
+    """Fill ``work_items``: first rows to collect, job by job, then rows to submit, then orphans.
+
+    :param join: after :func:`decide`.
+    """
+    _find_orphans(join)
+    order = "CASE state WHEN 'pending' THEN 0 WHEN 'unpublished' THEN 1 WHEN 'new' THEN 2 ELSE 3 END"
+    job = "CASE state WHEN 'pending' THEN result_key END"
+    join.db.execute(
+        "CREATE OR REPLACE TABLE places AS SELECT place, state, change, "
+        f"row_number() OVER (ORDER BY {order}, {job}, line) - 1 AS position "
+        f"FROM decided WHERE state IN {_WORK}"
+    )
+    (listed,) = join.one("SELECT count(*) FROM places")
+    constants = {
+        "position": f"{listed} + row_number() OVER (ORDER BY result_key, name) - 1",
+        "state": f"'{RowState.ORPHANED.value}'",
+        "line": "NULL",
+    }
+    in_ledger = {column.name for column in ENTRY}
+    of_orphan = [
+        quoted_name(column) if column.name in in_ledger else constants.get(column.name, _nothing(column))
+        for column in WORK_ITEM
+    ]
+    join.db.execute(
+        f"CREATE OR REPLACE TABLE work_items AS SELECT {', '.join(map(quoted_name, WORK_ITEM))} "
+        "FROM judged j JOIN places p ON p.place = j.rowid UNION ALL "
+        f"SELECT {', '.join(of_orphan)} FROM orphans"
+    )
+
+
+def quoted_name(column: Column) -> str:
+    """A column's name as an SQL identifier."""
+    return f'"{column.name}"'
+
+
+# --- parts ----------------------------------------------------------------------------------------
+
+
+def _judge(join: Join) -> None:
+    """Fill ``judged``: each row of ``made``, and what the purchases of its name mean for it."""
+    db = join.db
+    # Files are mostly in the catalog's order: then a range of lines is read without reading the others.
+    db.execute("CREATE OR REPLACE TABLE lines AS SELECT name, line FROM made")
+    db.execute("CREATE OR REPLACE TABLE of_made AS SELECT e.*, line FROM entries e JOIN lines USING (name)")
+    db.execute(
+        "CREATE OR REPLACE TABLE shown AS SELECT name, request_hash, line FROM live JOIN lines USING (name)"
+    )
+    number = "row_number() OVER (ORDER BY line) - 1"
+    starts = db.execute(
+        f"SELECT line FROM (SELECT line, {number} AS number FROM lines) WHERE number % {_PART} = 0 ORDER BY 1"
+    ).fetchall()
+    ends = [*(line for (line,) in starts[1:]), sys.maxsize]
+    into = "CREATE OR REPLACE TABLE judged AS"
+    for (start,), end in zip(starts or [(0,)], ends, strict=True):
+        _judge_part(join, f"line >= {start} AND line < {end}", into)
+        into = "INSERT INTO judged"
+
+
+def _judge_part(join: Join, condition: str, into: str) -> None:
+    """Judge the rows that meet a condition.
+
+    :param into: the beginning of the statement that stores them.
+    """
+    db = join.db
+    values = decision(join.options)
+    # What is sorted has few columns: a place in the table stands for the others.
+    records = f"SELECT rowid AS entry, plan_id, {', '.join(JUDGED_BY)} FROM of_made WHERE {condition}"
+    db.execute(f"CREATE OR REPLACE TEMP TABLE before AS {judged(records).format(**values)}")
+    db.execute(
+        "CREATE OR REPLACE TEMP TABLE latest AS SELECT name, entry FROM before "
+        f"QUALIFY row_number() OVER (PARTITION BY name ORDER BY {LAST}) = 1"
+    )
+    some = f"(SELECT *, rowid AS entry FROM of_made WHERE {condition})"
+    before = f"SELECT s.* REPLACE (b.attempts AS attempts) FROM {some} s JOIN before b USING (entry)"
+    columns = [_of_purchase(column) for column in WORK_ITEM if column.name not in _OF_ROW]
+    db.execute(
+        f"{into} SELECT m.*, {join.decide} AS decision, {join.reason} AS why, b.attempts, "
+        f"t.name IS NULL AS is_new, {changes('t', 'm')} AS changed, {', '.join(columns)} "
+        f"FROM (FROM made WHERE {condition}) m "
+        f"LEFT JOIN ({before}) b ON b.name = m.name AND b.request_hash = m.request_hash "
+        f"LEFT JOIN latest ON latest.name = m.name LEFT JOIN {some} t ON t.entry = latest.entry "
+        f"LEFT JOIN (FROM shown WHERE {condition}) l ON l.name = m.name"
+    )
+
+
+def _of_purchase(column: Column) -> str:
+    """A column of the purchase ``b`` that decides; a row that is submitted again has a new one."""
+    name = quoted_name(column)
+    if _nothing(column) == "NULL":
+        return f"CASE WHEN decision <> 'submit' THEN b.{name} END AS {name}"
+    return f"CASE WHEN decision = 'submit' THEN '' ELSE coalesce(b.{name}, '') END AS {name}"
+
+
+def _nothing(column: Column) -> str:
+    return "''" if column.type == "VARCHAR" else "NULL"
+
+
+def _find_orphans(join: Join) -> None:
+    """Fill ``orphans`` with the purchases to collect that no row of the catalog asks for any more.
+
+    Purchases of active plans are left to those plans.
+    """
+    waiting = WAITING.format(**decision(join.options))
+    names = f"SELECT name FROM entries WHERE outcome IN {in_sql(COLLECTED)}"
+    # Most runs have none, and this reads only one column.
+    if join.one(f"SELECT count(*) FROM ({names})") == (0,):
+        join.db.execute("CREATE OR REPLACE TABLE orphans AS FROM entries LIMIT 0")
+        return
+    found = merged(f"FROM entries WHERE name IN ({names})")
+    taken = f"SELECT name, result_key FROM decided WHERE state = '{RowState.PENDING.value}'"
+    join.db.execute(
+        f"CREATE OR REPLACE TABLE orphans AS FROM ({found}) WHERE {waiting} "
+        f"AND (name, result_key) NOT IN ({taken}) AND plan_id NOT IN (FROM active)"
+    )
