@@ -206,4 +206,3 @@ def shard_limits(images: Sequence[int], spare: int, extra: int) -> tuple[int, ..
         spare -= share
         limits.append(own + share)
     return tuple(limits)
-
