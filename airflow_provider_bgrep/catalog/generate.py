@@ -49,6 +49,7 @@ class Shard:
     :param manifest: the path of its manifest.
     :param limit: maximum number of images that it may submit, for any reason.
     :param is_open: whether the plan may still submit.
+    :param is_reopened: whether it was opened again for this shard, which then ends with :meth:`leave`.
     :param is_approved: whether the plan needs no approval, or has it.
     """
 
@@ -63,6 +64,7 @@ class Shard:
     manifest: ObjectStoragePath
     limit: int
     is_open: bool
+    is_reopened: bool = False
     is_approved: bool = True
 
     @classmethod
@@ -84,9 +86,11 @@ class Shard:
         is_approved = plan_store.is_approved
         to_submit = [row for row in rows if RowState(row["state"]) in TO_SUBMIT]
         may_submit = plan_store.may_submit
-        is_open = may_submit and ledger.has_lease(plan_id)
-        if may_submit and not is_open and to_submit:
-            is_open = Ledger(paths).reopen(plan_id)
+        lease = ledger.lease(plan_id) if may_submit else None
+        is_open = lease is not None and lease.planned
+        is_reopened = False
+        if may_submit and to_submit and (lease is None or lease.shards):
+            is_open = is_reopened = Ledger(paths).reopen(plan_id, shard)
         own = sum(row["num_output"] for row in to_submit)
         return cls(
             paths=paths,
@@ -104,6 +108,7 @@ class Shard:
             manifest=files.manifest(shard),
             limit=plan.limits[shard] if shard < len(plan.limits) else own,
             is_open=is_open,
+            is_reopened=is_reopened,
             is_approved=is_approved,
         )
 

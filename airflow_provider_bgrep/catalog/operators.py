@@ -207,13 +207,14 @@ class BgRepShardOperator(GenerateBase):
         self.slots = slots
         self.retry_failed = count_of("retry_failed", retry_failed, MAX_RETRY_FAILED) or 0
         self._is_approved = True
+        self._is_reopened = False
 
     def build_spec(self, context: Context) -> GenerateSpec:
         """Return the run of the shard, from the current state of plan and journal."""
         from airflow_provider_bgrep.catalog.generate import Shard
 
         shard = Shard.read(_paths(str(self.destination)), str(self.plan_id), int(self.shard))
-        self._is_approved = shard.is_approved
+        self._is_approved, self._is_reopened = shard.is_approved, shard.is_reopened
         if not shard.is_open:
             self.log.warning(
                 "Plan %s %s. This task collects accepted jobs and submits nothing. %s",
@@ -228,6 +229,17 @@ class BgRepShardOperator(GenerateBase):
             retry_failed=self.retry_failed,
             slots=self.slots,
         )
+
+    def ended(self) -> None:
+        """Close the plan again if it was opened for cleared shards only, and this is the last of them."""
+        from airflow_provider_bgrep.catalog.state.ledger import Ledger
+
+        if not self._is_reopened:
+            return
+        try:
+            Ledger(_paths(str(self.destination))).leave(str(self.plan_id), int(self.shard))
+        except Exception as error:  # the next plan of the run closes it, or the end of valid_for
+            self.log.warning("Could not close plan %s: %s", self.plan_id, sanitize_message(error))
 
     def concluded(self, summary: dict[str, Any], context: Context) -> dict[str, Any]:
         """Return the summary, if the plan has the approval that it needs.

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 
+_MOST_WRITES: Final = 5
+"""How often a record is written at most while other task instances replace it."""
+
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
@@ -241,10 +244,29 @@ class JobStore:
         return replace(matching, job=replace(matching.job, tasks=tuple(own)))
 
     def _put(self, record: SubmitRecord, outcomes: tuple[TaskOutcome, ...]) -> JobRecord:
-        saved = JobRecord(outcomes, datetime.now(UTC).isoformat(timespec="seconds"))
-        data = json.dumps(saved.to_json()).encode()
-        put_bytes(data, self._path(record.result_key))
+        path = self._path(record.result_key)
+        is_shared = not all(item.key for item in record.items)
+        for _ in range(_MOST_WRITES if is_shared else 1):
+            if is_shared:
+                outcomes = self._with_others(record, outcomes)
+            saved = JobRecord(outcomes, datetime.now(UTC).isoformat(timespec="seconds"))
+            put_bytes(json.dumps(saved.to_json()).encode(), path)
+            if not is_shared or self.load(record, check_files=False) == saved:
+                break
         return saved
+
+    def _with_others(
+        self, record: SubmitRecord, outcomes: tuple[TaskOutcome, ...]
+    ) -> tuple[TaskOutcome, ...]:
+        """Return the outcomes, with those of other task instances' image tasks as their record has them now.
+
+        Several task instances that collect one job write one record; none must replace another's part.
+        """
+        saved = self.load(record, check_files=False)
+        if saved is None:
+            return outcomes
+        both = zip(record.items, outcomes, saved.outcomes, strict=True)
+        return tuple(own if item.key else theirs for item, own, theirs in both)
 
     def _path(self, result_key: str) -> ObjectStoragePath:
         return self._destination / FOLDER / f"{safe_name(result_key)}.json"

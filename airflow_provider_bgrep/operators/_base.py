@@ -106,18 +106,26 @@ class GenerateBase(BaseOperator):
         from airflow_provider_bgrep.operators._errors import airflow_errors
         from airflow_provider_bgrep.operators._generate import Deferral, Resumed, run_generate
 
-        with airflow_errors():
-            spec = replace(self.build_spec(context), collect_after=self.collect_after)
-            found = run_generate(
-                spec,
-                context,
-                log=self.log,
-                kill_switch=self._kill_switch,
-                resumed=resumed or Resumed(),
-            )
+        found: dict[str, Any] | Deferral | None = None
+        try:
+            with airflow_errors():
+                spec = replace(self.build_spec(context), collect_after=self.collect_after)
+                found = run_generate(
+                    spec,
+                    context,
+                    log=self.log,
+                    kill_switch=self._kill_switch,
+                    resumed=resumed or Resumed(),
+                )
+        finally:
+            if not isinstance(found, Deferral):
+                self.ended()
         if isinstance(found, Deferral):
             self.defer_on(found)
         return self.concluded(found, context)
+
+    def ended(self) -> None:
+        """Do what is left when an execution has ended, whether or not it succeeded; not when it defers."""
 
     def concluded(self, summary: dict[str, Any], context: Context) -> dict[str, Any]:
         """Return the task's result once everything is done.

@@ -224,6 +224,34 @@ def test_a_cleared_shard_submits_nothing_after_a_later_plan(refresh, connection,
     assert connection.counters.submits == 0
 
 
+def test_a_shard_cleared_alone_locks_nothing_once_it_has_ended(refresh, connection, site):
+    rows = rows_of(site, 8)
+    run = refresh.plan(rows)
+    Ledger(refresh.paths).close(run.plan["plan_id"])
+    refused = connection.inject("code", code="A400AC", times=2)
+    for shard in range(2):
+        assert refresh.generate(run, shard).state == "failed"
+    assert refused.consumed
+    connection.control("DELETE", "faults")
+    assert Ledger(refresh.paths).reader.lease(run.plan["plan_id"]) is None
+    assert refresh.run(rows).counts == {"new": 8}
+    assert connection.counters.images == 8
+
+
+def test_a_plan_stays_open_until_the_last_cleared_shard_has_ended(refresh, connection, site):
+    run = refresh.plan(rows_of(site, 8))
+    ledger, plan_id = Ledger(refresh.paths), run.plan["plan_id"]
+    ledger.close(plan_id)
+    assert ledger.reopen(plan_id, 1)
+    refresh.generate(run, 0)
+    lease = ledger.reader.lease(plan_id)
+    assert lease is not None
+    assert lease.shards == (1,)
+    refresh.generate(run, 1)
+    assert ledger.reader.lease(plan_id) is None
+    assert connection.counters.images == 8
+
+
 def test_a_cleared_shard_of_a_cancelled_plan_submits_nothing(refresh, connection, site):
     run = refresh.plan(rows_of(site, 3))
     store_of(refresh, run).cancel("it was not approved")

@@ -48,7 +48,7 @@ def number_of(plan_id: str) -> int:
     return int(plan_id.partition("-")[0]) if is_plan_id(plan_id) else 0
 
 
-_NOT_OF_CATALOG: Final = frozenset({RowState.REMOVED.value, RowState.ORPHANED.value})
+NOT_OF_CATALOG: Final = frozenset({RowState.REMOVED.value, RowState.ORPHANED.value})
 """States of rows that the catalog does not have."""
 
 
@@ -139,7 +139,7 @@ class Plan:
     @property
     def rows(self) -> int:
         """Number of rows in the catalog, invalid ones included."""
-        return sum(count for state, count in self.counts.items() if state not in _NOT_OF_CATALOG)
+        return sum(count for state, count in self.counts.items() if state not in NOT_OF_CATALOG)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan in its JSON form."""
@@ -164,13 +164,17 @@ class Plan:
 
 def explain(plan: Plan) -> str:
     """Describe the plan, for the log and the approval."""
-    counted = ", ".join(
-        f"{plan.counts[state.value]} {state.value.replace('_', ' ')}"
+    counted = {
+        state.value: f"{plan.counts[state.value]} {state.value.replace('_', ' ')}"
         for state in RowState
         if plan.counts.get(state.value)
-    )
-    total = f"Of {plan.rows} rows in {plan.catalog}: {counted or 'none'}."
+    }
+    inside = ", ".join(text for state, text in counted.items() if state not in NOT_OF_CATALOG)
+    outside = ", ".join(text for state, text in counted.items() if state in NOT_OF_CATALOG)
+    total = f"Of {plan.rows} rows in {plan.catalog}: {inside or 'none'}."
     lines = [f"To submit: {plan.quote.description}.", total]
+    if outside:
+        lines.append(f"Not in it: {outside}.")
     if plan.quote.backlog:
         lines.append(f"Left for later runs: at most {plan.quote.backlog} images.")
     if plan.shards:

@@ -105,7 +105,9 @@ def build_plan(
     join = Join(db, catalog, options, versions)
     join.make()
     render_changed_rows(join)
-    left = _left(join, run)
+    spent = _spent(join, run)
+    most = options.max_images_per_run
+    left = None if most is None else max(0, most - spent)
     decide(join, left)
     join.remove_gone()
     list_work_items(join)
@@ -161,20 +163,19 @@ def _plan_of(join: Join, run: Run, left: int | None, notes: tuple[str, ...]) -> 
     )
 
 
-def _left(join: Join, run: Run) -> int | None:
-    """Images that the run may still submit; ``None`` for any number."""
-    most = join.options.max_images_per_run
-    return None if most is None else max(0, most - _spent(join, run))
-
-
 def _spent(join: Join, run: Run) -> int:
-    """Images that this run has submitted already, if its plan task was cleared."""
+    """Return how many images this run has submitted already, if its plan task was cleared."""
     # A purchase that is in a segment and in the run's files is counted once.
     records = merged(
         "SELECT name, nonce, result_key, outcome, attempts, images, seq FROM entries "
         "WHERE dag_id = ? AND run_id = ?"
     )
     (spent,) = join.one(f"SELECT coalesce(sum(images), 0) FROM ({records})", [run.dag_id, run.run_id])
+    if spent:
+        join.notes.append(
+            f"An earlier plan of this DAG run has submitted {int(spent)} images. They are billable, and are "
+            "not in this quote."
+        )
     return int(spent)
 
 

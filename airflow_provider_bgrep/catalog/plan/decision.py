@@ -62,9 +62,6 @@ _COUNTED: Final = in_sql({"failed", "unknown_outcome", "refused"})
 ALONE: Final = f"CASE WHEN outcome IN {_COUNTED} THEN 1 ELSE coalesce(attempts, 0) END AS attempts"
 """The attempts of a row's only purchase for a request; otherwise see :func:`judged`."""
 
-LAST: Final = f"plan_id DESC, seq DESC, {RANK}, nonce"
-"""The order in which the last purchase of a row comes first, whatever it asked for."""
-
 
 JUDGED_BY: Final = (
     "name",

@@ -15,10 +15,10 @@ from typing import Final
 
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, WORK_ITEM, Column
 from airflow_provider_bgrep.catalog.model.states import TO_DO, TO_SUBMIT, RowState
-from airflow_provider_bgrep.catalog.plan.decision import JUDGED_BY, LAST, WAITING, changes, decision, judged
+from airflow_provider_bgrep.catalog.plan.decision import JUDGED_BY, WAITING, changes, decision, judged
 from airflow_provider_bgrep.catalog.plan.diff import Join
 from airflow_provider_bgrep.catalog.plan.render import MADE
-from airflow_provider_bgrep.catalog.state.progress import COLLECTED, in_sql, merged
+from airflow_provider_bgrep.catalog.state.progress import COLLECTED, LAST, in_sql, merged
 
 SUBMITTED_STATES: Final = in_sql(state.value for state in TO_SUBMIT)
 """The states of rows that a plan submits, for ``IN``."""
@@ -114,26 +114,35 @@ def quoted_name(column: Column) -> str:
 def _judge(join: Join) -> None:
     """Fill ``judged``: each row of ``made``, and what the purchases of its name mean for it."""
     db = join.db
-    # Files are mostly in the catalog's order: then a range of lines is read without reading the others.
     db.execute("CREATE OR REPLACE TABLE lines AS SELECT name, line FROM made")
-    db.execute("CREATE OR REPLACE TABLE of_made AS SELECT e.*, line FROM entries e JOIN lines USING (name)")
+    # In the order of lines, so that a part is read without reading the others.
+    db.execute(
+        "CREATE OR REPLACE TABLE of_made AS SELECT e.*, line FROM entries e JOIN lines USING (name) "
+        "ORDER BY line"
+    )
+    db.execute(
+        "CREATE OR REPLACE TABLE again AS FROM made WHERE line IN (SELECT line FROM of_made) ORDER BY line"
+    )
     db.execute(
         "CREATE OR REPLACE TABLE shown AS SELECT name, request_hash, line FROM live JOIN lines USING (name)"
     )
+    never_submitted = "made WHERE line NOT IN (SELECT line FROM of_made)"
+    _judge_part(join, never_submitted, "false", "CREATE OR REPLACE TABLE judged AS")
     number = "row_number() OVER (ORDER BY line) - 1"
     starts = db.execute(
-        f"SELECT line FROM (SELECT line, {number} AS number FROM lines) WHERE number % {_PART} = 0 ORDER BY 1"
+        f"SELECT line FROM (SELECT line, {number} AS number FROM again) WHERE number % {_PART} = 0 ORDER BY 1"
     ).fetchall()
     ends = [*(line for (line,) in starts[1:]), sys.maxsize]
-    into = "CREATE OR REPLACE TABLE judged AS"
-    for (start,), end in zip(starts or [(0,)], ends, strict=True):
-        _judge_part(join, f"line >= {start} AND line < {end}", into)
-        into = "INSERT INTO judged"
+    for (start,), end in zip(starts, ends if starts else (), strict=True):
+        condition = f"line >= {start} AND line < {end}"
+        _judge_part(join, f"again WHERE {condition}", condition, "INSERT INTO judged")
 
 
-def _judge_part(join: Join, condition: str, into: str) -> None:
-    """Judge the rows that meet a condition.
+def _judge_part(join: Join, rows: str, condition: str, into: str) -> None:
+    """Judge some rows.
 
+    :param rows: the rows, to be read from.
+    :param condition: which lines they have.
     :param into: the beginning of the statement that stores them.
     """
     db = join.db
@@ -151,7 +160,7 @@ def _judge_part(join: Join, condition: str, into: str) -> None:
     db.execute(
         f"{into} SELECT m.*, {join.decide} AS decision, {join.reason} AS why, b.attempts, "
         f"t.name IS NULL AS is_new, {changes('t', 'm')} AS changed, {', '.join(columns)} "
-        f"FROM (FROM made WHERE {condition}) m "
+        f"FROM (FROM {rows}) m "
         f"LEFT JOIN ({before}) b ON b.name = m.name AND b.request_hash = m.request_hash "
         f"LEFT JOIN latest ON latest.name = m.name LEFT JOIN {some} t ON t.entry = latest.entry "
         f"LEFT JOIN (FROM shown WHERE {condition}) l ON l.name = m.name"
@@ -182,8 +191,26 @@ def _find_orphans(join: Join) -> None:
         join.db.execute("CREATE OR REPLACE TABLE orphans AS FROM entries LIMIT 0")
         return
     found = merged(f"FROM entries WHERE name IN ({names})")
+    _note_other_accounts(join, found)
     taken = f"SELECT name, result_key FROM decided WHERE state = '{RowState.PENDING.value}'"
     join.db.execute(
         f"CREATE OR REPLACE TABLE orphans AS FROM ({found}) WHERE {waiting} "
         f"AND (name, result_key) NOT IN ({taken}) AND plan_id NOT IN (FROM active)"
     )
+
+
+def _note_other_accounts(join: Join, records: str) -> None:
+    """Name the purchases to collect that only another connection can collect.
+
+    :param records: a query for purchases.
+    """
+    found = join.db.execute(
+        f"SELECT account, count(*) FROM ({records}) WHERE outcome IN {in_sql(COLLECTED)} "
+        "AND account <> ? AND plan_id NOT IN (FROM active) GROUP BY account ORDER BY account",
+        [join.options.bgrep_conn_id],
+    ).fetchall()
+    for account, count in found:
+        join.notes.append(
+            f"{count} rows were submitted with the connection {account!r} and are not collected yet. Only "
+            "that connection can collect them: use it in one run, before their results expire."
+        )

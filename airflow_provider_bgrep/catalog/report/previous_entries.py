@@ -14,6 +14,7 @@ from airflow_provider_bgrep.catalog.model.schema import ENTRY
 from airflow_provider_bgrep.catalog.model.states import Verdict
 from airflow_provider_bgrep.catalog.state.database import engine
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader, PlanInProgressError
+from airflow_provider_bgrep.catalog.state.progress import LAST, merged
 from airflow_provider_bgrep.exceptions import BgRepStateError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def previous_entries(store: PlanStore, rows: Sequence[Mapping[str, Any]]) -> dic
     """
     if not rows:
         return {}
-    columns = ", ".join(f'e."{name}"' for name in _NAMES)
+    columns = ", ".join(f'"{name}"' for name in _NAMES)
     wanted = pa.table(
         {
             "wanted": pa.array([row["name"] for row in rows], pa.string()),
@@ -49,10 +50,12 @@ def previous_entries(store: PlanStore, rows: Sequence[Mapping[str, Any]]) -> dic
     try:
         with engine() as db, reader.snapshot(db, own=store.plan_id, now=time.time()):
             db.register("wanted", wanted)
+            purchases = merged("FROM entries WHERE name IN (SELECT wanted FROM wanted)")
             found = db.execute(
-                f"SELECT {columns} FROM entries e JOIN wanted w ON w.wanted = e.name "
-                f"WHERE w.verdict = CASE WHEN e.verdict IN ({judged}) THEN e.verdict ELSE '' END "
-                "QUALIFY row_number() OVER (PARTITION BY e.name ORDER BY e.seq DESC) = 1"
+                f"SELECT {columns} FROM (SELECT e.*, w.verdict AS expected FROM ({purchases}) e "
+                "JOIN wanted w ON w.wanted = e.name) "
+                f"WHERE expected = CASE WHEN verdict IN ({judged}) THEN verdict ELSE '' END "
+                f"QUALIFY row_number() OVER (PARTITION BY name ORDER BY {LAST}) = 1"
             ).fetchall()
     except PlanInProgressError:
         return {}

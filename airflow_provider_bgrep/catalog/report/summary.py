@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, NotRequired, TypedDict
 
+from airflow_provider_bgrep.catalog.model.plan import NOT_OF_CATALOG
 from airflow_provider_bgrep.catalog.model.states import TO_DO, RowState, Verdict
 from airflow_provider_bgrep.generation.outcomes import Outcome
 
@@ -220,7 +221,7 @@ def summary_of(
             "catalog": _text(plan["catalog"]),
             "created_at": plan["created_at"],
         },
-        "rows": sum(count for state, count in states.items() if state != RowState.REMOVED.value),
+        "rows": sum(count for state, count in states.items() if state not in NOT_OF_CATALOG),
         "states": states,
         "statuses": {name: statuses[name] for name in STATUSES if statuses[name]},
         "outcomes": dict(counts["outcomes"]),

@@ -131,16 +131,13 @@ class Ledger:
         """
 
         def change(now: LedgerMetadata) -> LedgerMetadata:
-            if now.lease(plan_id) is None:
+            lease = now.lease(plan_id)
+            if lease is None:
                 raise PlanInProgressError(
                     f"Another run closed plan {plan_id} while it was being created. Nothing was submitted. "
                     "Retry the plan task."
                 )
-            active = (
-                replace(one, planned=True, until=until) if one.plan_id == plan_id and not one.planned else one
-                for one in now.leases
-            )
-            return replace(now, leases=tuple(active))
+            return now if lease.planned else _with_lease(now, replace(lease, planned=True, until=until))
 
         self._metadata.commit(change)
         self._forget_renewals(plan_id)
@@ -159,11 +156,13 @@ class Ledger:
         """
         return self._commit(lambda now: _close(now, {plan_id}))
 
-    def reopen(self, plan_id: str, now: float | None = None) -> bool:
-        """Give a plan its lease back, so that a cleared task of its run can submit the rows that are left.
+    def reopen(self, plan_id: str, shard: int, now: float | None = None) -> bool:
+        """Give a plan its lease back, so that a cleared shard of its run can submit the rows that are left.
 
         This is allowed only if no later plan has acquired a lease: it may have submitted the same rows.
+        The lease ends with :meth:`leave`, because no other task of the run may follow.
 
+        :param shard: the number of the shard.
         :param now: wall clock in seconds; the current time if not given.
         :return: whether the plan may submit.
         :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
@@ -175,9 +174,14 @@ class Ledger:
         until = (time.time() if now is None else now) + store.config.valid_for
 
         def change(metadata: LedgerMetadata) -> LedgerMetadata:
-            if metadata.latest_leased != plan_id or metadata.lease(plan_id) is not None:
+            if metadata.latest_leased != plan_id:
                 return metadata
-            lease = PlanLease(plan_id, plan.run_id, plan.dag_id, until, planned=True)
+            lease = metadata.lease(plan_id)
+            if lease is not None:
+                # One that was never closed needs no shards: the run's other tasks close it.
+                shards = tuple(sorted({*lease.shards, shard})) if lease.shards else ()
+                return _with_lease(metadata, replace(lease, shards=shards))
+            lease = PlanLease(plan_id, plan.run_id, plan.dag_id, until, planned=True, shards=(shard,))
             closed = tuple(one for one in metadata.closed_plans if one != plan_id)
             return replace(
                 metadata,
@@ -189,6 +193,21 @@ class Ledger:
 
         lease = self._commit(change).lease(plan_id)
         return lease is not None and lease.planned
+
+    def leave(self, plan_id: str, shard: int) -> None:
+        """End what :meth:`reopen` began: the last shard for which a plan was opened again closes it.
+
+        :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
+        """
+
+        def change(metadata: LedgerMetadata) -> LedgerMetadata:
+            lease = metadata.lease(plan_id)
+            if lease is None or shard not in lease.shards:
+                return metadata
+            left = tuple(one for one in lease.shards if one != shard)
+            return _with_lease(metadata, replace(lease, shards=left)) if left else _close(metadata, {plan_id})
+
+        self._commit(change)
 
     # --- plan tasks that run at once ---------------------------------------------------------------
 
@@ -448,6 +467,12 @@ class Ledger:
 
 def _lease_of(metadata: LedgerMetadata, token: str) -> PlanLease | None:
     return next((one for one in metadata.leases if one.plan_id.endswith(token)), None)
+
+
+def _with_lease(metadata: LedgerMetadata, lease: PlanLease) -> LedgerMetadata:
+    """The metadata with a lease in place of the plan's own."""
+    leases = (lease if one.plan_id == lease.plan_id else one for one in metadata.leases)
+    return replace(metadata, leases=tuple(leases))
 
 
 def _close(metadata: LedgerMetadata, plans: Collection[str]) -> LedgerMetadata:

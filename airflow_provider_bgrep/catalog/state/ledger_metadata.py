@@ -60,6 +60,8 @@ class PlanLease:
     :param dag_id: its DAG.
     :param until: when an active lease expires, wall clock in seconds; 0 while the plan is being made.
     :param planned: whether the plan is written: whether the lease is active.
+    :param shards: the shards for which a closed plan was opened again. It is closed when the last of them has
+        ended. None of a plan that was never closed.
     """
 
     plan_id: str
@@ -67,6 +69,7 @@ class PlanLease:
     dag_id: str
     until: float = 0.0
     planned: bool = False
+    shards: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +226,7 @@ def _decode(data: bytes, number: int, path: ObjectStoragePath) -> LedgerMetadata
         return LedgerMetadata(
             number,
             tuple(value["segments"]),
-            tuple(PlanLease(**plan) for plan in value["leases"]),
+            tuple(PlanLease(**{**plan, "shards": tuple(plan["shards"])}) for plan in value["leases"]),
             tuple(value["closed_plans"]),
             tuple(tuple(map(int, one)) for one in value["segment_plans"]),
             str(value["latest_leased"]),

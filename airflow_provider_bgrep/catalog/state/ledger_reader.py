@@ -104,9 +104,15 @@ class LedgerReader:
 
         :raises DamagedLedgerError: if the metadata cannot be read.
         """
-        metadata = self._metadata.latest()
-        lease = None if metadata is None else metadata.lease(plan_id)
+        lease = self.lease(plan_id)
         return lease is not None and lease.planned
+
+    def lease(self, plan_id: str) -> PlanLease | None:
+        """Return the lease of a plan; ``None`` if it has none.
+
+        :raises DamagedLedgerError: if the metadata cannot be read.
+        """
+        return (self._metadata.latest() or LedgerMetadata()).lease(plan_id)
 
     def plans(self) -> list[str]:
         """The plans that have a folder, oldest first."""

@@ -101,6 +101,10 @@ RANK: Final = _by_outcome(rank_of, len(_RANKS))
 """The expression of :func:`rank_of`."""
 
 
+LAST: Final = f"plan_id DESC, seq DESC, {RANK}, nonce"
+"""The order in which the last purchase of a row comes first, whatever it asked for."""
+
+
 def merged(records: str) -> str:
     """Return a query for purchases: of several records of one purchase, the one that counts.
 

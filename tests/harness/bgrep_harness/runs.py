@@ -330,14 +330,18 @@ class Execution:
 
     def work(self) -> None:
         """Submit, then collect, then write the manifest."""
-        with contextlib.suppress(SupersededError):
-            self.submit()
-        self.collect()
-        if self.retry_failed:
-            self.submit()
+        try:
+            with contextlib.suppress(SupersededError):
+                self.submit()
             self.collect()
-        if self.writes_manifest:
-            self.write_manifest()
+            if self.retry_failed:
+                self.submit()
+                self.collect()
+            if self.writes_manifest:
+                self.write_manifest()
+        finally:
+            if self.read.is_reopened:
+                Ledger(self.destination.paths).leave(self.run.plan_id, self.shard)
 
     def submit(self) -> None:
         """Submit what is neither submitted nor refused."""

@@ -325,20 +325,20 @@ def test_a_closed_plan_reopens_unless_a_later_one_was_leased(destination):
     assert not ledger.reader.has_lease(run.plan_id)
     assert Shard.read(destination.paths, run.plan_id, 0).is_open, "a cleared shard goes on"
     for _ in range(2):
-        assert ledger.reopen(run.plan_id)
+        assert ledger.reopen(run.plan_id, 0)
     run.work(try_number=2)
     run.check()
     run.publish()
-    assert ledger.reopen(run.plan_id)  # also when it is committed; there is nothing left to submit
+    assert ledger.reopen(run.plan_id, 0)  # also when it is committed; there is nothing left to submit
     ledger.close(run.plan_id)
     later = destination.plan([*catalog, row("c")])
     assert later.counts == {"unchanged": 2, "new": 1}
-    assert not ledger.reopen(run.plan_id)
+    assert not ledger.reopen(run.plan_id, 0)
     assert not Shard.read(destination.paths, run.plan_id, 0).is_open
     later.store.cancel("it was not approved")
     ledger.close(later.plan_id)
-    assert not ledger.reopen(later.plan_id)
-    assert not ledger.reopen("never-made")
+    assert not ledger.reopen(later.plan_id, 0)
+    assert not ledger.reopen("never-made", 0)
     assert destination.billed.total() == 2
 
 
@@ -358,7 +358,7 @@ def test_submits_of_a_plan_reopened_in_its_commit_are_kept(destination, when: st
         yield from map(dict, entries)
 
     def work() -> None:
-        assert ledger.reopen(run.plan_id)
+        assert ledger.reopen(run.plan_id, 0)
         run.work({"b": "lost"}, try_number=2)
 
     if when == "before the commit":

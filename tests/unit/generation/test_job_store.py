@@ -8,7 +8,7 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -163,6 +163,37 @@ def test_image_tasks_of_other_shards_are_left_to_them(saver, order):
         ]
         assert {ended.outcome for ended in saved.outcomes[mine + 1 :]} <= {Outcome.PENDING}
     assert saved.is_complete
+
+
+class Meanwhile(dict[str, ImageTask]):
+    """Image tasks that let something happen when the first is looked up."""
+
+    def __init__(self, tasks: dict[str, ImageTask], happens: Callable[[], Any]) -> None:
+        super().__init__(tasks)
+        self.happens: Callable[[], Any] | None = happens
+
+    def get(self, key: str, default: Any = None) -> Any:
+        happens, self.happens = self.happens, None
+        if happens is not None:
+            happens()
+        return super().get(key, default)
+
+
+def test_two_shards_that_save_one_job_at_once_keep_both_parts(saver):
+    some, whole = tasks(2), accepted_record(tasks(2))
+    records = [
+        replace(
+            whole,
+            items=tuple(item if i == mine else replace(item, key="") for i, item in enumerate(whole.items)),
+        )
+        for mine in range(2)
+    ]
+    owned = [{whole.items[i].key: some[i]} for i in range(2)]
+    other = Meanwhile(owned[0], lambda: saver.save(records[1], failed(*some), owned[1]))
+    saved = saver.save(records[0], failed(*some), other)
+    assert other.happens is None
+    assert [ended.reason for ended in saved.outcomes] == ["no foreground in 0.png", "no foreground in 1.png"]
+    assert saver.load(whole, check_files=False) == saved
 
 
 def test_an_image_task_that_the_answer_leaves_out_is_pending(saver):

@@ -175,6 +175,26 @@ def test_a_row_that_returns_to_an_old_request_is_republished(destination):
     assert destination.billed.total() == 2
 
 
+def test_jobs_that_only_another_connection_can_collect_are_named(destination):
+    destination.refresh(rows_of("a", "b"), {"a": "pending", "b": "pending"}, bgrep_conn_id="first")
+    plan = destination.plan(rows_of("c"), bgrep_conn_id="second").plan
+    (note,) = plan.notes
+    assert note.startswith("2 rows were submitted with the connection 'first'")
+    assert plan.counts["orphaned"] == 0
+    assert not destination.plan(rows_of("c"), bgrep_conn_id="first").plan.notes
+
+
+def test_a_plan_names_what_its_run_has_submitted_before(destination):
+    catalog = rows_of("a", "b", "c")
+    destination.plan(catalog, run_id="monday", max_images_per_run=2).work()
+    again = destination.plan(catalog, run_id="monday", max_images_per_run=2)
+    (note,) = again.plan.notes
+    assert note.startswith("An earlier plan of this DAG run has submitted 2 images.")
+    assert again.states["c"] == "over_budget"
+    assert not destination.plan(catalog, run_id="tuesday").plan.notes
+    assert destination.billed.total() == 2
+
+
 def test_a_job_of_another_connection_waits_for_that_connection(destination):
     catalog = rows_of("a", "b")
     destination.refresh(catalog, {"a": "pending", "b": "pending"}, bgrep_conn_id="first")
@@ -788,6 +808,15 @@ def test_a_plan_is_read_as_written_and_other_versions_are_errors(destination):
         put_bytes(data, run.files.header_copy)
         with pytest.raises(BgRepStateError, match=r"plan\.json cannot be read"):
             run.store.find_plan()
+
+
+def test_what_is_not_in_the_catalog_is_counted_by_itself(destination):
+    destination.refresh(rows_of("a", "b", "c"), {"a": "pending"})
+    plan = destination.plan(rows_of("c", "d"), max_removed_share=1).plan
+    assert explain(plan).splitlines()[1:3] == [
+        "Of 2 rows in rows of a task: 1 new, 1 unchanged.",
+        "Not in it: 1 removed, 1 orphaned.",
+    ]
 
 
 def test_a_plan_is_explained_with_its_quote_first(destination):
