@@ -34,12 +34,15 @@ class SourceOptions:
     :param catalog_format: ``csv``, ``jsonl`` or ``parquet``. Default: from the file name.
     :param encoding: the encoding of a CSV file that is neither Unicode nor GB18030.
     :param delimiter: the delimiter of a CSV file. Default: detected in its header.
+    :param empty_cells: texts that are taken for empty cells; case does not matter. ``[]`` for none. Default:
+        ``NULL``, ``None``, ``NaN``, ``#N/A``, ``N/A``, dashes and some more.
     """
 
     source_conn_id: str | None = None
     catalog_format: str | None = None
     encoding: str | None = None
     delimiter: str | None = None
+    empty_cells: Sequence[str] | str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import timedelta
 from decimal import Decimal
@@ -22,9 +22,11 @@ from airflow_provider_bgrep.catalog.config.parsing import (
     parse_mapping,
     parse_seconds,
     parse_text,
+    parse_texts,
     shown,
 )
 from airflow_provider_bgrep.catalog.config.thresholds import Thresholds
+from airflow_provider_bgrep.catalog.model.cell_values import EMPTY_CELLS
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.storage import relative_problem
 
@@ -46,6 +48,7 @@ class Options:
     catalog_format: str = ""
     encoding: str = ""
     delimiter: str = ""
+    empty_cells: Sequence[str] = EMPTY_CELLS
     defaults: Mapping[str, Any] = field(default_factory=dict)
     categories: Mapping[str, Any] = field(default_factory=dict)
     edition: str = ""
@@ -209,6 +212,7 @@ def _catalog(value: Any) -> Any:
 
 _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "catalog": _catalog,
+    "empty_cells": parse_texts,
     "defaults": parse_mapping,
     "categories": parse_mapping,
     "shard_size": number(1, 10_000, int, "1 to 10000 image tasks"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
@@ -113,6 +113,19 @@ def parse_mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError("a mapping or its JSON text")  # noqa: TRY004 (everything wrong is one kind of error)
     return value
+
+
+def parse_texts(value: Any) -> Sequence[str]:
+    """Return a list of texts, from a list or JSON text."""
+    words = "a list of texts or its JSON text"
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ValueError(words) from None
+    if not isinstance(value, Sequence) or not all(isinstance(one, str) for one in value):
+        raise ValueError(words)
+    return tuple(value)
 
 
 def choice(*choices: str) -> Callable[[Any], str]:

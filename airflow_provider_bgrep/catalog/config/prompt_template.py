@@ -27,6 +27,8 @@ from jinja2 import (
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from airflow_provider_bgrep.catalog.config.template_cell import TYPE_TESTS, test_of_type
+
 MAX_RENDERED: Final = 10_000
 """Largest number of characters of a template; a prompt has at most 500."""
 
@@ -54,6 +56,11 @@ _GONE: Final = (
     *("batch", "slice", "format", "center", "indent", "wordwrap", "pprint", "tojson", "xmlattr", "urlize"),
     "random",  # what differs in each run is submitted again
 )
+
+CONDITION_WORDS: Final = frozenset(
+    "if and or not default d select reject selectattr rejectattr true false boolean".split()
+)
+"""Words of templates that depend on the truth of a column."""
 
 _clock = threading.local()
 """The deadline of the template that this thread renders, by the monotonic clock."""
@@ -126,6 +133,9 @@ class _Environment(ImmutableSandboxedEnvironment):
         for name in _GONE:
             self.filters.pop(name, None)
         self.filters = {name: _limited(one) for name, one in self.filters.items()}
+        tests: dict[str, Any] = self.tests
+        for name in TYPE_TESTS:
+            tests[name] = test_of_type(name, tests[name])
 
 
 _ENVIRONMENT: Final = _Environment()
@@ -160,6 +170,46 @@ def columns_of(text: str) -> frozenset[str]:
         return frozenset(generator.undeclared_identifiers)
     except Exception as error:  # nested too deeply, say: it is Python that reads what Jinja makes of it
         raise ValueError(_words(error)) from None
+
+
+@lru_cache(4096)
+def conditions_of(text: str) -> frozenset[str]:
+    """Return the columns whose truth may decide about what a template renders to.
+
+    :raises ValueError: if it is not a valid template.
+    """
+    found: set[str] = set()
+    try:
+        for node in _ENVIRONMENT.parse(text).find_all(_CONDITIONS):
+            if isinstance(node, nodes.If | nodes.CondExpr):
+                found |= _tested(node.test)
+            elif not isinstance(node, nodes.Filter | nodes.Test):
+                found |= _tested(node)
+            elif node.name in CONDITION_WORDS:
+                found |= {name.name for name in node.find_all(nodes.Name)}
+    except Exception as error:  # as for columns_of
+        raise ValueError(_words(error)) from None
+    return frozenset(found)
+
+
+_CONDITIONS: Final = (
+    nodes.If,
+    nodes.CondExpr,
+    nodes.And,
+    nodes.Or,
+    nodes.Not,
+    nodes.Filter,
+    nodes.Test,
+)
+
+
+def _tested(node: nodes.Node) -> set[str]:
+    """Columns that are in a condition, and not compared with anything."""
+    if isinstance(node, nodes.Name):
+        return {node.name}
+    if isinstance(node, nodes.Compare | nodes.Test):
+        return set()
+    return set().union(*map(_tested, node.iter_child_nodes()))
 
 
 @lru_cache(4096)

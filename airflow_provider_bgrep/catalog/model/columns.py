@@ -33,7 +33,13 @@ MAX_NAME: Final = 100
 MAIN: Final = "main"
 """The view of a row that names none."""
 
-_INVISIBLE: Final = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
+_INVISIBLE: Final = dict.fromkeys(
+    map(
+        ord,
+        "\u00ad\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
+        "\u2060\u2066\u2067\u2068\u2069\ufe0e\ufe0f\ufeff",
+    )
+)
 """Characters without a width. In a heading they can only be a mistake."""
 
 

@@ -111,7 +111,7 @@ def build_plan(
     decide(join, left)
     join.remove_gone()
     list_work_items(join)
-    plan = _plan_of(join, run, left, tuple(join.notes))
+    plan = _plan_of(join, run, left, (*join.notes, *join.rows.notes))
     return PlanDraft(plan=plan, db=db, invalid=catalog.invalid)
 
 

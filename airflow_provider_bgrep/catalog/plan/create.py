@@ -119,6 +119,7 @@ def draft_plan(
                 format=options.catalog_format,
                 encoding=options.encoding,
                 delimiter=options.delimiter,
+                empty_cells=options.empty_cells,
             )
         )
         own, now = run.plan_id, run.now

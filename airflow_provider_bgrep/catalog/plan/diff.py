@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from airflow_provider_bgrep.catalog.config.defaults import SIGNED_STORES
-from airflow_provider_bgrep.catalog.config.prompt_template import MARKS, columns_of, is_template
+from airflow_provider_bgrep.catalog.config.prompt_template import (
+    CONDITION_WORDS,
+    MARKS,
+    columns_of,
+    conditions_of,
+    is_template,
+)
 from airflow_provider_bgrep.catalog.model.columns import MAIN, URL_FIELDS
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.plan.decision import ALONE, DECIDE, REASON, Decision, decision, judged
@@ -73,12 +79,14 @@ class Join:
     ) -> None:
         self.db, self.catalog, self.options, self._versions_of = db, catalog, options, versions
         self.recipe = options.recipe
+        variables, conditions = self._words_in_templates()
         self.rows = NormalizedRows(
             catalog,
             self.recipe.defaults,
             self.recipe.categories,
-            self._words_in_templates(),
+            variables,
             self.recipe.edition,
+            conditions,
         )
         self.notes: list[str] = []
         """What a person should know about the whole catalog."""
@@ -143,14 +151,20 @@ class Join:
 
     # --- the catalog ------------------------------------------------------------------------------
 
-    def _words_in_templates(self) -> frozenset[str]:
-        """Columns that a template may read. One too many costs time, one too few a stale image."""
+    def _words_in_templates(self) -> tuple[set[str], set[str]]:
+        """Columns that a template may read, and those of them whose truth may decide about it.
+
+        One too many costs time, one too few a stale image.
+        """
         read: set[str] = set()
+        conditions: set[str] = set()
         for fields in (self.recipe.defaults, *self.recipe.categories.values()):
             for text in fields.values():
                 if isinstance(text, str) and is_template(text):
                     read |= columns_of(text)
-        return frozenset(read | self.catalog.template_words(MARKS))
+                    conditions |= conditions_of(text)
+        words = self.catalog.template_words(MARKS)
+        return read | words, conditions | (words if words & CONDITION_WORDS else set())
 
     def _read_catalog(self) -> None:
         """Fill ``cat``, in one pass over the file."""

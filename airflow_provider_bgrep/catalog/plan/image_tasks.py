@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from airflow_provider_bgrep.catalog.config.defaults import PLACEHOLDER_URL, is_stored
+from airflow_provider_bgrep.catalog.config.defaults import PLACEHOLDER_URL, SIGNED_STORES, is_stored
 from airflow_provider_bgrep.catalog.config.parsing import parse_number
 from airflow_provider_bgrep.catalog.config.prompt_template import is_template, render
+from airflow_provider_bgrep.catalog.config.template_cell import template_cell
+from airflow_provider_bgrep.catalog.model.cell_values import ColumnKind
 from airflow_provider_bgrep.catalog.model.columns import MAX_NAME, TEXT_FIELDS, URL_FIELDS
 from airflow_provider_bgrep.catalog.source.rows import VARIABLE
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
@@ -27,15 +29,28 @@ PLAIN_URL: Final = re.compile(r"https?://[a-z0-9][a-z0-9.-]*(?:/[^\x00-\x20?#\x7
 """A URL that is valid at first sight, and that no signature or password is a part of."""
 
 
+_SEVERAL_URLS: Final = re.compile(
+    rf"\S[\s,;|]+(?:{'|'.join((*URL_SCHEMES, *SIGNED_STORES))})://", re.IGNORECASE
+)
+"""URLs that are separated by a comma, a semicolon, a pipe or white space."""
+
+
 class ImageTaskBuilder:
     """Makes image tasks of rows.
 
     :param constants: fields that are the same for every row, as text.
     :param variables: names of the columns that templates read.
+    :param kinds: what all cells of a column spell, where that is not any text.
     """
 
-    def __init__(self, constants: Mapping[str, str | None], variables: Sequence[str]) -> None:
-        self._variables = [(VARIABLE + name, name) for name in variables]
+    def __init__(
+        self,
+        constants: Mapping[str, str | None],
+        variables: Sequence[str],
+        kinds: Mapping[str, ColumnKind] | None = None,
+    ) -> None:
+        of = (kinds or {}).get
+        self._variables = [(VARIABLE + name, name, of(name, ColumnKind.TEXT)) for name in variables]
         self._constants = constants
         self._fixed: dict[str, Any] = dict.fromkeys(IMAGE_TASK_FIELDS)
         self._fixed |= {field.name: field.default for field in _NUMBERS}
@@ -87,7 +102,9 @@ class ImageTaskBuilder:
     ) -> str | None:
         if text is not None and is_template(text):
             cells = {
-                variable: cell for column, variable in self._variables if (cell := row[column]) is not None
+                variable: template_cell(cell, kind)
+                for column, variable, kind in self._variables
+                if (cell := row[column]) is not None
             }
             try:
                 text = render(text, cells, cells).strip()
@@ -127,6 +144,8 @@ def _name_problems(row: Mapping[str, Any]) -> list[Problem]:
 
 def _url(name: str, text: str) -> tuple[Any, Sequence[Problem]]:
     """A URL that can be sent, or the path on object storage that it will be signed for."""
+    if _SEVERAL_URLS.search(text):
+        return None, (Problem(name, "holds several URLs; give one, and other images in rows of their own"),)
     if PLAIN_URL.fullmatch(text) or (is_stored(text) and text.isprintable()):
         return text, ()
     scheme = text.partition("://")[0].lower()

@@ -45,7 +45,7 @@ def render_changed_rows(join: Join) -> None:
     :param join: after :meth:`~.diff.Join.make`.
     """
     join.db.execute(f"CREATE OR REPLACE TABLE made ({ddl(MADE)})")
-    builder = ImageTaskBuilder(join.rows.constants, join.rows.variables)
+    builder = ImageTaskBuilder(join.rows.constants, join.rows.variables, join.rows.kinds)
     for rows in join.unknown_rows():
         join.insert("made", _rendered(rows, builder, join.catalog, join.recipe.edition))
     join.catalog.invalid.sort(key=lambda row: row.line)

@@ -13,13 +13,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_provider_bgrep.catalog.model.cell_values import ColumnKind, KindFinder
 from airflow_provider_bgrep.catalog.model.columns import REQUIRED, TEXT_FIELDS, column_name
-from airflow_provider_bgrep.catalog.source.cells import BLANKS
+from airflow_provider_bgrep.catalog.source.cells import BLANKS, NO_WORDS, EmptyWords
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 
 LINE: Final = " line"
 """The column with a row's line. The name of a catalog's own column never begins with a blank."""
+
+VARIABLE: Final = "$"
+"""What precedes the name of a column that templates read. Other columns are a row's name or a field."""
 
 KEYS: Final = ("sku", "view")
 """Columns in which ``1001.0`` is ``1001``."""
@@ -33,8 +37,25 @@ ROWS: Final = 4_000
 _LIKELY: Final = 0.85
 """A heading that is at least this similar to a field's name is taken for a misspelling of it."""
 
+_SHOWN: Final = 12
+_SHOWN_CHARACTERS: Final = 24
+"""Names of columns that a message shows, and characters of each."""
+
 _SUFFIXES: Final = ("url", "uri", "link", "path")
 """``mask_url`` is taken for a misspelling of ``mask``."""
+
+_SYNONYMS: Final = {
+    "prompt": "positive_prompt",
+    "prompts": "positive_prompt",
+    "pos_prompt": "positive_prompt",
+    "neg_prompt": "negative_prompt",
+    "guidance": "guidance_scale",
+    "cfg_scale": "guidance_scale",
+    "number_of_outputs": "num_output",
+    "n_output": "num_output",
+    "n_outputs": "num_output",
+}
+"""Names that other programs have for a field. A column with such a name is not read by anybody."""
 
 Block = tuple[Sequence[int] | np.ndarray[Any, np.dtype[np.int64]], Sequence[pa.Array]]
 """Lines, and the wanted columns' cells of the rows that begin on them."""
@@ -73,6 +94,10 @@ class Catalog:
     :param has_templates: whether a cell may be a template.
     :param ambiguous: names that several headings have.
     :param invalid: rows that cannot be used; grows while it is read.
+    :param taken_for: what the file was taken for: format, encoding, delimiter and header.
+    :param has_types: whether its cells have types. If so, a column's name after :data:`VARIABLE` stands for
+        its cells as templates read them, see :func:`~.cells.typed_text`.
+    :param empty: texts that are taken for empty cells.
     """
 
     name: str
@@ -81,6 +106,9 @@ class Catalog:
     has_templates: bool = True
     ambiguous: Mapping[str, Sequence[str]] = field(default_factory=dict)
     invalid: list[InvalidRow] = field(default_factory=list)
+    taken_for: str = ""
+    has_types: bool = False
+    empty: EmptyWords = NO_WORDS
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -92,10 +120,11 @@ class Catalog:
         """Invalid rows whose sku cannot be read: while there are any, nobody knows what was removed."""
         return sum(not row.sku for row in self.invalid)
 
-    def check_headings(self, used: Iterable[str]) -> None:
-        """Refuse headings that look like a misspelled field, and names that two headings share.
+    def check_headings(self, used: Iterable[str], known: Iterable[str] = tuple(IMAGE_TASK_FIELDS)) -> None:
+        """Refuse headings that look like a misspelled name, and names that two headings share.
 
         :param used: names of the columns that fields and templates read.
+        :param known: names with a meaning that a heading may be a misspelling of.
         :raises InvalidInput: with every problem.
         """
         used = set(used)
@@ -104,7 +133,7 @@ class Catalog:
             for name, names in self.ambiguous.items()
             if name in used
         ]
-        missing = [name for name in IMAGE_TASK_FIELDS if name not in self.headings]
+        missing = [name for name in known if name not in self.headings]
         for name, heading in self.headings.items():
             close = "" if name in used else _misspelled(name, missing)
             if close:
@@ -124,12 +153,31 @@ class Catalog:
         wanted = tuple(self.columns if columns is None else columns)
         schema = pa.schema([*(pa.field(name, pa.string()) for name in wanted), (LINE, pa.int64())])
         known = len(self.invalid)
+        self.empty.is_counting = reports
         for lines, arrays in self.reader(self, wanted):
             if not reports:
                 del self.invalid[known:]
             if len(lines):
                 numbers = np.asarray(lines, np.int64)
                 yield pa.RecordBatch.from_arrays([*arrays, pa.array(numbers)], schema=schema)
+        if not reports:
+            del self.invalid[known:]
+
+    def kinds(self, names: Iterable[str]) -> dict[str, ColumnKind]:
+        """What all cells of each column spell.
+
+        :param names: columns; the catalog is read until each is known to hold text.
+        """
+        wanted = [name for name in names if name in self.headings]
+        finders = {name: KindFinder() for name in wanted}
+        read = [VARIABLE + name if self.has_types else name for name in wanted]
+        for batch in self.batches(["sku", *(one for one in read if one != "sku")], reports=False):
+            for name, column in zip(wanted, read, strict=True):
+                if not finders[name].is_text:
+                    finders[name].add(batch.column(column).unique().to_pylist())
+            if all(finder.is_text for finder in finders.values()):
+                break
+        return {name: finder.kind for name, finder in finders.items()}
 
     def template_words(self, marks: Sequence[str]) -> frozenset[str]:
         """Words in the cells that may be templates: every column that they read is among them.
@@ -154,9 +202,15 @@ def _words(text: str) -> list[str]:
 
 def _misspelled(name: str, fields: Sequence[str]) -> str:
     """The field that a column's name is a misspelling of; ``""`` if it is none."""
+    if _SYNONYMS.get(name) in fields:
+        return _SYNONYMS[name]
     close = difflib.get_close_matches(name, fields, n=1, cutoff=_LIKELY)
     if close:
         return close[0]
+    letters = sorted(name)
+    for field_name in fields:
+        if name[:1] == field_name[0] and letters == sorted(field_name):
+            return field_name
     head, _, tail = name.rpartition("_")
     return head if tail in _SUFFIXES and head in fields else ""
 
@@ -192,7 +246,10 @@ class Header:
             for name in (*REQUIRED, *IMAGE_TASK_FIELDS, *KEYS, "category")
             if len(by_name.get(name, ())) > 1
         ]
-        shown = ", ".join(name for name in list(by_name)[:20])
+        shown = ", ".join(
+            name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}…"
+            for name in list(by_name)[:_SHOWN]
+        )
         for name in REQUIRED:
             if name not in by_name:
                 close = next((one for one in by_name if _misspelled(one, [name])), "")

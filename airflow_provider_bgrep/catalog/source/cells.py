@@ -7,8 +7,11 @@ one value, :func:`cell_texts` the same rule for an Arrow array.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, Final
 
@@ -16,12 +19,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_provider_bgrep.catalog.model.cell_values import BOOLEAN_MARK, NUMBER_MARK
+
 BLANKS: Final = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u180e"
     "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u200b"
+    "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
     "\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
 )
-"""Trimmed from both ends of a cell: what Unicode calls white space, and blanks without a width."""
+"""Trimmed from both ends of a cell: what Unicode calls white space, and marks without a width."""
 
 _FIRST_BYTES: Final = np.isin(np.arange(256), [one.encode()[0] for one in BLANKS])
 _LAST_BYTES: Final = np.isin(np.arange(256), [one.encode()[-1] for one in BLANKS])
@@ -31,18 +37,71 @@ _MAX_DIGITS: Final = 18
 """Whole numbers of at most this many digits are written without an exponent."""
 
 
+_WHOLE: Final = re.compile(r"(0|[1-9][0-9]*)\.0+")
+_SHORTENED: Final = re.compile(r"[1-9]([.,][0-9]+)?E\+[0-9]{2}")
+"""A long number as Excel shows and saves it in a narrow column, without its last digits."""
+
+_EXACT: Final = range(-10, 22)
+"""Powers of ten between which a number is written without an exponent."""
+
+
 class UnreadableCellError(ValueError):
     """A cell has no text; the message says what it holds and what to do."""
 
 
-def cell_text(value: Any) -> str | None:
+class EmptyWords:
+    """Texts that are taken for empty cells, and how often they were.
+
+    :param words: the texts; case does not matter.
+    """
+
+    def __init__(self, words: Iterable[str] = ()) -> None:
+        self._words = frozenset(text for word in words if (text := str(word).strip(BLANKS).casefold()))
+        self.counts: Counter[str] = Counter()
+        """Cells that were taken for empty, by their text."""
+        self.is_counting = True
+        self._longest = max(map(len, self._words), default=0)
+        firsts = {one.encode()[0] for word in self._words for one in (word[0], word[0].upper())}
+        self.first_bytes = np.isin(np.arange(256), list(firsts))
+        """For each byte, whether one of the texts begins with it."""
+
+    def has(self, text: str, count: int = 1) -> bool:
+        """Whether a text without blanks around it is one of them.
+
+        :param count: cells with this text, which are counted.
+        """
+        if len(text) > self._longest or text.casefold() not in self._words:
+            return False
+        if self.is_counting:
+            self.counts[text] += count
+        return True
+
+    def cleared(self, texts: pa.Array) -> pa.Array:
+        """Texts without blanks around them, null where they are one of the words."""
+        if not self._words:
+            return texts
+        short = texts.filter(pc.less_equal(pc.utf8_length(texts), self._longest))
+        found = [one["values"] for one in pc.value_counts(short).to_pylist() if self._is_one(one)]
+        if not found:
+            return texts
+        return pc.if_else(pc.is_in(texts, pa.array(found, pa.string())), pa.scalar(None, pa.string()), texts)
+
+    def _is_one(self, counted: Mapping[str, Any]) -> bool:
+        return counted["values"] is not None and self.has(counted["values"], counted["counts"])
+
+
+NO_WORDS: Final = EmptyWords()
+
+
+def cell_text(value: Any, empty: EmptyWords = NO_WORDS) -> str | None:
     """The text of a cell.
 
     :param value: what a reader found: text, bytes, a number, a truth value, a date; NumPy's scalars too.
+    :param empty: texts that are taken for empty cells.
     :return: the text without blanks around it; ``None`` of an empty cell.
     :raises UnreadableCellError: if the value has no text: bytes that are not UTF-8, lists, mappings.
     """
-    if value is None:
+    if value is None or type(value).__name__ == "NAType":  # pandas' NA is not even equal or unequal to itself
         return None
     if isinstance(value, bytes | bytearray | memoryview):
         try:
@@ -53,7 +112,7 @@ def cell_text(value: Any) -> str | None:
         text = value.strip(BLANKS)
         if not text.isascii():
             _check_unicode(text)
-        return text or None
+        return text if text and not empty.has(text) else None
     if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
         return str(bool(value)).lower()
     if isinstance(value, Decimal | Real):
@@ -61,7 +120,7 @@ def cell_text(value: Any) -> str | None:
     if isinstance(value, Mapping | list | tuple | set | frozenset) or hasattr(value, "__array__"):
         if not _is_scalar(value):
             raise UnreadableCellError(f"is a {type(value).__name__}; give text or a number")
-        return cell_text(value.item())
+        return cell_text(value.item(), empty)
     if value != value:  # pandas' NaT is not equal to itself
         return None
     text = str(value).strip(BLANKS)
@@ -86,40 +145,64 @@ def _number_text(value: Any) -> str | None:
     if value != value:
         return None
     number = value if isinstance(value, Decimal) else Decimal(str(value))
-    if number.is_finite() and number.adjusted() < _MAX_DIGITS and number == number.to_integral_value():
+    if not number.is_finite() or number.adjusted() not in _EXACT:
+        return str(value)
+    if number.adjusted() < _MAX_DIGITS and number == number.to_integral_value():
         return str(int(number))
-    return str(value)
+    return f"{number:f}"
 
 
-def whole_key(value: Any) -> str | None:
+def whole_key(value: Any, empty: EmptyWords = NO_WORDS) -> str | None:
     """The text of a key column (``sku``, ``view``), in which ``1001`` and ``1001.0`` are one product.
 
-    :raises UnreadableCellError: if the value has no text, or is a number with a fraction.
+    :raises UnreadableCellError: if the value has no text, or is a number with a fraction, or one that a
+        spreadsheet has shortened.
     """
-    text = cell_text(value)
+    text = cell_text(value, empty)
     if text is None or isinstance(value, str | bytes):
-        return _without_fraction(text) if text else text
+        return _checked_key(text) if text else text
     is_number = type(value) is not bool and isinstance(value, Decimal | Real)
     if is_number and not text.lstrip("-").isdigit():
         raise UnreadableCellError(f"is the number {text}; give text or a whole number")
     return text
 
 
+def _checked_key(text: str) -> str:
+    if _SHORTENED.fullmatch(text):
+        raise UnreadableCellError(f"is {text}, a number that a spreadsheet has shortened; format it as text")
+    return _without_fraction(text)
+
+
 def _without_fraction(text: str) -> str:
-    """``1001`` for ``1001.0``: programs that know only floats write whole numbers like this."""
-    head = text.removesuffix(".0")
-    is_whole = head.isascii() and head.isdigit() and (head == "0" or head[0] != "0")
-    return head if head != text and is_whole and len(head) <= _MAX_DIGITS else text
+    """``1001`` for ``1001.0``: programs that know only floats or decimals write whole numbers like this."""
+    found = _WHOLE.fullmatch(text)
+    return found[1] if found and len(found[1]) <= _MAX_DIGITS else text
+
+
+def typed_text(value: Any, empty: EmptyWords = NO_WORDS) -> str | None:
+    """The text of a cell for templates: marked if it is a truth value or a number.
+
+    :raises UnreadableCellError: if the value has no text.
+    """
+    text = cell_text(value, empty)
+    if text is None or isinstance(value, str | bytes):
+        return text
+    if isinstance(value, bool | np.bool_):
+        return BOOLEAN_MARK + text
+    return NUMBER_MARK + text if isinstance(value, Decimal | Real) else text
 
 
 # --- arrays -----------------------------------------------------------------------------------------
 
 
-def cell_texts(array: pa.Array, is_key: bool = False) -> tuple[pa.Array, dict[int, str]]:
+def cell_texts(
+    array: pa.Array, is_key: bool = False, empty: EmptyWords = NO_WORDS
+) -> tuple[pa.Array, dict[int, str]]:
     """The texts of an array's cells, by the rule of :func:`cell_text` or, for keys, :func:`whole_key`.
 
     :param array: of any type that a Parquet file can have.
     :param is_key: whether it is the column ``sku`` or ``view``.
+    :param empty: texts that are taken for empty cells.
     :return: an array of strings, null for empty; and what is wrong with cells that have no text, by place.
     """
     if isinstance(array, pa.ExtensionArray):
@@ -128,39 +211,64 @@ def cell_texts(array: pa.Array, is_key: bool = False) -> tuple[pa.Array, dict[in
         array = array.dictionary_decode()
     texts = _cast(array)
     if texts is None:
-        return _one_by_one(array, whole_key if is_key else cell_text)
+        return _one_by_one(array, partial(whole_key if is_key else cell_text, empty=empty))
     if not isinstance(texts, pa.StringArray):
         texts = texts.cast(pa.string())
-    return trimmed(texts, is_key), {}
+    if is_key and has_shortened(texts):
+        return _one_by_one(texts, partial(whole_key, empty=empty))
+    return trimmed(texts, is_key, empty), {}
 
 
-def trimmed(texts: pa.Array, is_key: bool = False) -> pa.Array:
+def typed_texts(texts: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The texts of a column for templates: marked if the column's type is a truth value or a number."""
+    if pa.types.is_boolean(kind):
+        mark = BOOLEAN_MARK
+    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        mark = NUMBER_MARK
+    else:
+        return texts
+    return pc.binary_join_element_wise(pa.scalar(mark), texts, "")
+
+
+def has_shortened(texts: pa.Array) -> bool:
+    """Whether a text may be a number that a spreadsheet has shortened."""
+    return bool(pc.any(pc.match_substring(texts, "E+")).as_py())
+
+
+def trimmed(texts: pa.Array, is_key: bool = False, empty: EmptyWords = NO_WORDS) -> pa.Array:
     """Texts without blanks around them; null where nothing is left.
 
     :param texts: an array of strings, all of them UTF-8.
     :param is_key: whether ``1001.0`` is ``1001``.
     """
     # Most columns have no blank at either end, and no empty text: both are known from a few bytes of each.
-    if _may_have_blank_ends(texts):
+    blanks, words = _may_have(texts, empty)
+    if blanks:
         texts = pc.utf8_trim(texts, BLANKS)
     if _has_empty(texts):
         texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
-    if is_key and pc.any(pc.ends_with(texts, ".0")).as_py():
+    if words or blanks:
+        texts = empty.cleared(texts)
+    if is_key and pc.any(pc.match_substring(texts, ".0")).as_py():
         return pa.array([text and _without_fraction(text) for text in texts.to_pylist()], pa.string())
     return texts
 
 
-def _may_have_blank_ends(texts: pa.StringArray) -> bool:
-    """Whether a text may begin or end with a blank; true of some texts that do not."""
+def _may_have(texts: pa.StringArray, empty: EmptyWords) -> tuple[bool, bool]:
+    """Whether a text may begin or end with a blank, and whether one may be taken for empty.
+
+    Both are true of some texts for which they are not.
+    """
     offsets, data = _offsets(texts), texts.buffers()[2]
     if offsets[0] == offsets[-1]:
-        return False
+        return False, False
     characters = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
     offsets = offsets - offsets[0]
     # An empty text stands for its neighbors' bytes, which are ends as well.
     firsts = characters.take(offsets[:-1], mode="clip")
     lasts = characters.take(offsets[1:] - 1, mode="clip")
-    return bool(_FIRST_BYTES.take(firsts).any() or _LAST_BYTES.take(lasts).any())
+    blanks = bool(_FIRST_BYTES.take(firsts).any() or _LAST_BYTES.take(lasts).any())
+    return blanks, bool(empty.first_bytes.take(firsts).any())
 
 
 def _has_empty(texts: pa.StringArray) -> bool:

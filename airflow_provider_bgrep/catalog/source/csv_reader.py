@@ -13,6 +13,7 @@ import io
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -30,24 +31,39 @@ from airflow_provider_bgrep.catalog.source.catalog import (
     Header,
     InvalidRow,
     holds,
+    invalid_row,
     refusal,
 )
-from airflow_provider_bgrep.catalog.source.cells import BLANKS, has_blank_row, trimmed, whole_key
-from airflow_provider_bgrep.catalog.source.csv_dialect import MAX_LINES, Dialect, detect_dialect
+from airflow_provider_bgrep.catalog.source.cells import (
+    BLANKS,
+    NO_WORDS,
+    EmptyWords,
+    UnreadableCellError,
+    has_blank_row,
+    has_shortened,
+    trimmed,
+    whole_key,
+)
+from airflow_provider_bgrep.catalog.source.csv_dialect import Dialect, detect_dialect
 
 _UNDECODED: Final = "\ufffd"
+_URL: Final = re.compile(r"[\s\"]*[A-Za-z][\w+.-]*://")
 _LINE: Final = re.compile(rb"[^\r\n]*(?:\r\n?|\n|\Z)")
+_UNCLOSED: Final = "has a quote that is not closed; close it, or double it"
 Row = tuple[int, Sequence[str], str]
 """The line that a row begins on, its cells, and what is wrong with it, if anything."""
 
 
-def open_csv(name: str, local: str, encoding: str = "", delimiter: str = "") -> Catalog:
+def open_csv(
+    name: str, local: str, encoding: str = "", delimiter: str = "", empty: EmptyWords = NO_WORDS
+) -> Catalog:
     """Open a CSV file.
 
     :param name: the catalog, for messages.
     :param local: the file's path.
     :param encoding: its encoding; ``""`` to detect it.
     :param delimiter: its delimiter; ``""`` to detect it.
+    :param empty: texts that are taken for empty cells.
     :raises InvalidInput: if the file has no header, or an argument is wrong.
     """
     dialect = detect_dialect(local, encoding, delimiter)
@@ -60,10 +76,11 @@ def open_csv(name: str, local: str, encoding: str = "", delimiter: str = "") -> 
         raise refusal(f"has no name for its column {unnamed[0] + 1}; give it one")
 
     width = len(headings)
+    shape = Shape(dialect.delimiter, width, header.places["image"])
 
     def read(catalog: Catalog, wanted: Sequence[str]) -> Iterator[Block]:
         places = {header.places[one]: one in KEYS for one in wanted}
-        for block in read_blocks(local, dialect, width, places):
+        for block in read_blocks(local, dialect, shape, places, empty):
             if isinstance(block, tuple):
                 first, columns = block
                 yield np.arange(first, first + len(columns[0]), dtype=np.int64), columns
@@ -73,10 +90,47 @@ def open_csv(name: str, local: str, encoding: str = "", delimiter: str = "") -> 
                 arrays = [pa.array(column, pa.string()) for column in cells]
                 yield (
                     [line for line, _ in good],
-                    [trimmed(array, is_key) for array, is_key in zip(arrays, places.values(), strict=True)],
+                    [
+                        trimmed(array, is_key, empty)
+                        for array, is_key in zip(arrays, places.values(), strict=True)
+                    ],
                 )
 
-    return Catalog(name, header.headings, read, holds(local, b"{"), header.ambiguous)
+    return Catalog(
+        name,
+        header.headings,
+        read,
+        holds(local, b"{"),
+        header.ambiguous,
+        taken_for=dialect.description,
+        empty=empty,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a row of a file looks like.
+
+    :param delimiter: the character between cells.
+    :param width: cells that a row should have.
+    :param image: place of the image's column.
+    """
+
+    delimiter: str
+    width: int
+    image: int
+
+    def fits(self, line: str) -> bool:
+        """Whether a line looks like a row by itself: it has a URL where the image's is."""
+        cells = line.split(self.delimiter)
+        if not self.image < len(cells) <= self.width or not _URL.match(cells[self.image]):
+            return False
+        # The end of a quoted cell does not begin a row.
+        return all(cell.count('"') % 2 == 0 for cell in cells[: self.image + 1])
+
+    def may_fit(self, line: str) -> bool:
+        """Whether a line may be a row by itself."""
+        return line.count(self.delimiter) == self.width - 1 or self.fits(line)
 
 
 def _complete(catalog: Catalog, header: Header, width: int, row: Row) -> tuple[int, Sequence[str]] | None:
@@ -90,10 +144,27 @@ def _complete(catalog: Catalog, header: Header, width: int, row: Row) -> tuple[i
     if not wrong and len(cells) < width and len(cells) > max(header.places[name] for name in REQUIRED):
         cells = [*cells, *[""] * (width - len(cells))]
     if not wrong and len(cells) == width:
-        return line, cells
+        problems = _key_problems(header, cells)
+        if not problems:
+            return line, cells
+        texts = {name: None if name in problems else cells[header.places[name]] for name in ("sku",)}
+        catalog.invalid.append(invalid_row(line, problems, texts))
+        return None
     wrong = wrong or f"has {len(cells)} cells, and the header {width}; quote a cell that holds the delimiter"
     catalog.invalid.append(InvalidRow(line, "", wrong, _readable_sku(cells, header.places["sku"])))
     return None
+
+
+def _key_problems(header: Header, cells: Sequence[str]) -> dict[str, str]:
+    """What is wrong with the cells of key columns, by column."""
+    problems: dict[str, str] = {}
+    for name in KEYS:
+        if name in header.places:
+            try:
+                whole_key(cells[header.places[name]])
+            except UnreadableCellError as error:
+                problems[name] = str(error)
+    return problems
 
 
 def _readable_sku(cells: Sequence[str], place: int) -> str:
@@ -102,7 +173,10 @@ def _readable_sku(cells: Sequence[str], place: int) -> str:
     # A damaged sku names no product: as long as nobody knows whose row this is, no row is removed.
     if is_damaged(cell):
         return ""
-    return whole_key(cell.encode(errors="replace")) or ""
+    try:
+        return whole_key(cell.encode(errors="replace")) or ""
+    except UnreadableCellError:
+        return ""
 
 
 def is_damaged(cell: str) -> bool:
@@ -111,7 +185,7 @@ def is_damaged(cell: str) -> bool:
 
 
 def read_blocks(
-    local: str, dialect: Dialect, width: int, wanted: Mapping[int, bool]
+    local: str, dialect: Dialect, shape: Shape, wanted: Mapping[int, bool], empty: EmptyWords = NO_WORDS
 ) -> Iterator[tuple[int, list[pa.Array]] | Iterator[Row]]:
     """The rows after the header, some at a time.
 
@@ -119,20 +193,20 @@ def read_blocks(
     the wanted columns, trimmed. Any other comes row by row, with all cells as they are, and has to be read to
     its end before the next block is asked for.
 
-    :param width: cells that a row should have.
+    :param shape: what a row looks like.
     :param wanted: places of the columns to read, and whether each is a key.
     """
     source = _Source(local, dialect)
     line = dialect.skipped
     while data := source.read():
         count = _count_lines(data)
-        plain = _plain(data, count, dialect, width, wanted)
+        plain = _plain(data, count, dialect, shape.width, wanted, empty)
         if plain is not None:
             yield line + 1, plain
             line += count
         else:
             source.unread(_lines(data))
-            rows = _Rows(source, dialect, line, list(wanted))
+            rows = _Rows(source, dialect, line, list(wanted), shape)
             yield rows.read(line + count)
             source.unread(rows.pending)
             line = rows.line
@@ -212,7 +286,7 @@ def _lines(data: bytes) -> list[str]:
 
 
 def _plain(
-    data: bytes, count: int, dialect: Dialect, width: int, wanted: Mapping[int, bool]
+    data: bytes, count: int, dialect: Dialect, width: int, wanted: Mapping[int, bool], empty: EmptyWords
 ) -> list[pa.Array] | None:
     """The wanted columns of ``count`` lines if each is a row of ``width`` cells; otherwise ``None``."""
     if b"\0" in data or _is_damaged(data):
@@ -221,7 +295,12 @@ def _plain(
     columns = read(data, dialect, width, list(wanted))
     if columns is None or len(columns[0]) != count:
         return None
-    columns = [trimmed(column, is_key) for column, is_key in zip(columns, wanted.values(), strict=True)]
+    keys = [column for column, is_key in zip(columns, wanted.values(), strict=True) if is_key]
+    if any(map(has_shortened, keys)):
+        return None
+    columns = [
+        trimmed(column, is_key, empty) for column, is_key in zip(columns, wanted.values(), strict=True)
+    ]
     return None if has_blank_row(columns) else columns
 
 
@@ -272,12 +351,16 @@ class _Rows:
     :param lines: lines of the file.
     :param before: how many lines precede them.
     :param wanted: places of the columns in which damage counts.
+    :param shape: what a row looks like.
     """
 
-    def __init__(self, lines: Iterator[str], dialect: Dialect, before: int, wanted: Sequence[int]) -> None:
+    def __init__(
+        self, lines: Iterator[str], dialect: Dialect, before: int, wanted: Sequence[int], shape: Shape
+    ) -> None:
         self._lines = _Lines(lines, before)
         self._dialect = dialect
         self._wanted = wanted
+        self._shape = shape
 
     @property
     def line(self) -> int:
@@ -299,18 +382,22 @@ class _Rows:
             except StopIteration:
                 return
             except csv.Error as error:
-                start, first = lines.give_back()
-                yield start, self._split_roughly(first), self._reason(error)
+                reason = self._reason(error, len(lines.row))
+                start, first = lines.skip(self._shape)
+                yield start, self._split_roughly(first), reason
+                continue
+            # A quote that is not closed ends at the next one. What it took are rows.
+            if len(lines.row) > 1 and all(map(self._shape.fits, lines.row[1:])):
+                start, first = lines.skip(self._shape)
+                yield start, self._split_roughly(first), _UNCLOSED
                 continue
             start = lines.accept()
             yield start, cells, self._describe_damage(cells)
 
-    def _reason(self, error: csv.Error) -> str:
-        if isinstance(error, _TooManyLinesError):
-            return f"has a quote that is not closed within {MAX_LINES} lines; close it, or double it"
+    def _reason(self, error: csv.Error, lines: int) -> str:
         words = str(error)
-        if "unexpected end" in words:
-            return "has a quote that is not closed; close it, or double it"
+        if "unexpected end" in words or (lines > 1 and "field larger" in words):
+            return _UNCLOSED
         if "field larger" in words:
             return "has a cell of more than 131072 characters; shorten it"
         if "expected after" in words:
@@ -330,13 +417,10 @@ class _Rows:
             if is_damaged(cell):
                 what = "a NUL" if "\0" in cell else f"bytes that are not {self._dialect.encoding}"
                 return (
-                    f"holds {what} in column {self._dialect.header[place].strip()!r}; save the file as UTF-8"
+                    f"holds {what} in column {self._dialect.header[place].strip()!r}; save the file as "
+                    "UTF-8, or set encoding in source"
                 )
         return ""
-
-
-class _TooManyLinesError(csv.Error):
-    """A row takes too many lines."""
 
 
 class _Lines:
@@ -344,17 +428,16 @@ class _Lines:
 
     def __init__(self, lines: Iterator[str], before: int) -> None:
         self._file, self._returned = lines, list[str]()
-        self._row: list[str] = []
+        self.row: list[str] = []
+        """The lines of the row being read."""
         self.line = before
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        if len(self._row) >= MAX_LINES:
-            raise _TooManyLinesError
         line = self._returned.pop() if self._returned else next(self._file)
-        self._row.append(line)
+        self.row.append(line)
         return line
 
     @property
@@ -365,14 +448,25 @@ class _Lines:
     def accept(self) -> int:
         """Keep the lines of a row that was read; the number of its first line."""
         start = self.line + 1
-        self.line += len(self._row)
-        self._row.clear()
+        self.line += len(self.row)
+        self.row.clear()
         return start
 
-    def give_back(self) -> tuple[int, str]:
-        """Give back the lines of a row that cannot be read, except its first; that line's number and text."""
-        self.line += 1
-        first, rest = self._row[0], self._row[1:]
-        self._returned += reversed(rest)
-        self._row.clear()
-        return self.line, first
+    def skip(self, shape: Shape) -> tuple[int, str]:
+        """Leave out a row that cannot be read, up to the next line that looks like a row.
+
+        :return: the number and the text of its first line.
+        """
+        end = 1
+        # What is wrong with a row of one line does not go on after it.
+        while len(self.row) > 1:
+            if end == len(self.row) and next(self, None) is None:
+                break
+            if shape.may_fit(self.row[end]):
+                break
+            end += 1
+        start, first = self.line + 1, self.row[0]
+        self._returned += reversed(self.row[end:])
+        self.line += end
+        self.row.clear()
+        return start, first

@@ -16,6 +16,7 @@ from airflow_provider_bgrep.catalog.model.columns import column_name
 from airflow_provider_bgrep.catalog.source.catalog import (
     KEYS,
     ROWS,
+    VARIABLE,
     Block,
     Catalog,
     Header,
@@ -24,16 +25,24 @@ from airflow_provider_bgrep.catalog.source.catalog import (
     invalid_row,
     refusal,
 )
-from airflow_provider_bgrep.catalog.source.cells import UnreadableCellError, cell_text, whole_key
+from airflow_provider_bgrep.catalog.source.cells import (
+    NO_WORDS,
+    EmptyWords,
+    UnreadableCellError,
+    cell_text,
+    typed_text,
+    whole_key,
+)
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.protocol.models import ImageTask
 
 
-def open_jsonl(name: str, local: str) -> Catalog:
+def open_jsonl(name: str, local: str, empty: EmptyWords = NO_WORDS) -> Catalog:
     """Open a file of JSON lines.
 
     :param name: the catalog, for messages.
     :param local: the file's path.
+    :param empty: texts that are taken for empty cells.
     :raises InvalidInput: if it holds no object.
     """
     names: dict[str, None] = {}
@@ -49,7 +58,17 @@ def open_jsonl(name: str, local: str) -> Catalog:
             yield from _in_blocks(_mapped(catalog, wanted, _objects(file)), len(wanted))
 
     header = Header.of(_distinct(names))
-    return Catalog(name, header.headings, read, holds(local, b"{{") or holds(local, b"{%"), header.ambiguous)
+    has_templates = holds(local, b"{{") or holds(local, b"{%")
+    return Catalog(
+        name,
+        header.headings,
+        read,
+        has_templates,
+        header.ambiguous,
+        taken_for="JSON Lines in UTF-8",
+        has_types=True,
+        empty=empty,
+    )
 
 
 def _distinct(names: Iterable[Any]) -> list[str]:
@@ -64,7 +83,7 @@ def _objects(file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any], str]]:
         if not text.strip():
             continue
         try:
-            value = json.loads(text, parse_float=Decimal, parse_int=_Digits, object_pairs_hook=_unique)
+            value = json.loads(text, parse_float=Decimal, parse_int=Decimal, object_pairs_hook=_unique)
         except ValueError as error:
             yield line, {}, f"is not JSON: {sanitize_message(error)}"
             continue
@@ -75,12 +94,6 @@ def _objects(file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any], str]]:
             yield line, value, ""
         else:
             yield line, {}, f"is a {type(value).__name__}; give an object with a row's columns"
-
-
-class _Digits(str):
-    """A whole number as it is written: Python makes no number of more than 4,300 digits."""
-
-    __slots__ = ()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -105,27 +118,31 @@ def _mapped(
             catalog.invalid.append(InvalidRow(line, "", wrong))
             continue
         row = {column_name(name): cell for name, cell in value.items()}
-        texts, problems = _texts_of(row, wanted)
+        texts, problems = _texts_of(row, wanted, catalog.empty)
         if problems:
             catalog.invalid.append(invalid_row(line, problems, texts))
-        elif any(texts.values()) or any(not _is_blank(cell) for cell in row.values()):
+        elif any(texts.values()) or any(not _is_blank(cell, catalog.empty) for cell in row.values()):
             yield line, list(texts.values())
 
 
-def _texts_of(row: Mapping[str, Any], wanted: Iterable[str]) -> tuple[dict[str, str | None], dict[str, str]]:
+def _texts_of(
+    row: Mapping[str, Any], wanted: Iterable[str], empty: EmptyWords
+) -> tuple[dict[str, str | None], dict[str, str]]:
     texts: dict[str, str | None] = {}
     problems: dict[str, str] = {}
-    for name in wanted:
+    for wanted_name in wanted:
+        name = wanted_name.removeprefix(VARIABLE)
+        rule = typed_text if name != wanted_name else whole_key if name in KEYS else cell_text
         try:
-            texts[name] = (whole_key if name in KEYS else cell_text)(row.get(name))
+            texts[wanted_name] = rule(row.get(name), empty)
         except UnreadableCellError as error:
-            texts[name], problems[name] = None, str(error)
+            texts[wanted_name], problems[name] = None, str(error)
     return texts, problems
 
 
-def _is_blank(value: Any) -> bool:
+def _is_blank(value: Any, empty: EmptyWords) -> bool:
     try:
-        return cell_text(value) is None
+        return cell_text(value, empty) is None
     except UnreadableCellError:
         return False
 
@@ -138,9 +155,10 @@ def _row_of(value: Any) -> Any:
     return value
 
 
-def open_rows(rows: Sequence[Any]) -> Catalog:
+def open_rows(rows: Sequence[Any], empty: EmptyWords = NO_WORDS) -> Catalog:
     """Open the rows of an upstream task: mappings or image tasks.
 
+    :param empty: texts that are taken for empty cells.
     :raises InvalidInput: if there is none.
     """
     rows = list(map(_row_of, rows))
@@ -164,4 +182,13 @@ def open_rows(rows: Sequence[Any]) -> Catalog:
         yield from _in_blocks(_mapped(catalog, wanted, objects()), len(wanted))
 
     header = Header.of(_distinct(names))
-    return Catalog("rows of a task", header.headings, read, True, header.ambiguous)
+    return Catalog(
+        "rows of a task",
+        header.headings,
+        read,
+        True,
+        header.ambiguous,
+        taken_for="rows of a task",
+        has_types=True,
+        empty=empty,
+    )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opens a catalog of any form: CSV, JSON lines, Parquet, or rows of an upstream task.
+"""Opens a catalog of any form: CSV, JSON lines, Parquet, a folder of them, or rows of an upstream task.
 
 Every cell comes as text by the rule of :mod:`~airflow_provider_bgrep.catalog.source.cells`, every row with
 the line it begins on. Only the columns that somebody asks for are read. A row that cannot be read is reported
@@ -12,76 +12,212 @@ import contextlib
 import gzip
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_bgrep.catalog.model.cell_values import EMPTY_CELLS
 from airflow_provider_bgrep.catalog.source.catalog import Catalog, refusal
+from airflow_provider_bgrep.catalog.source.cells import EmptyWords
 from airflow_provider_bgrep.catalog.source.csv_reader import open_csv
 from airflow_provider_bgrep.catalog.source.json_reader import open_jsonl, open_rows
 from airflow_provider_bgrep.catalog.source.parquet_reader import open_parquet
-from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
-from airflow_provider_bgrep.storage import local_copy, storage_path
+from airflow_provider_bgrep.catalog.source.parts import Part, count_lines, open_parts
+from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
+from airflow_provider_bgrep.storage import absolute_path, is_local, local_copy, names_in
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 FORMATS: Final[dict[str, tuple[str, ...]]] = {
-    "csv": (".csv", ".tsv", ".txt"),
-    "jsonl": (".jsonl", ".ndjson", ".json-lines"),
+    "csv": (".csv", ".tsv", ".tab", ".txt"),
+    "jsonl": (".jsonl", ".ndjson", ".json-lines", ".json"),
     "parquet": (".parquet", ".pq"),
 }
-_READERS: Final[dict[str, Callable[[str, str], Catalog]]] = {
-    "jsonl": open_jsonl,
-    "parquet": open_parquet,
-}
+_GZIP: Final = b"\x1f\x8b"
+_OTHERS: Final = (
+    (b"PK\x03\x04", "an Excel workbook or another ZIP archive; save the sheet as CSV in UTF-8"),
+    (b"\xd0\xcf\x11\xe0", "an Excel workbook of an old format; save the sheet as CSV in UTF-8"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd; compress it with gzip, or not at all"),
+    (b"BZh", "compressed with bzip2; compress it with gzip, or not at all"),
+    (b"\xfd7zXZ", "compressed with xz; compress it with gzip, or not at all"),
+    (b"ORC", "an ORC file; write it as Parquet"),
+    (b"Obj\x01", "an Avro file; write it as Parquet"),
+    (b"%PDF", "a PDF document; give the table as CSV in UTF-8"),
+    (b"{\\rtf", "an RTF document; give the table as CSV in UTF-8"),
+    (b"<", "an HTML or XML document, such as an error page; give the file itself"),
+    (b"PAR1", "a Parquet file; set catalog_format to 'parquet'"),
+    (b"{", "JSON; set catalog_format to 'jsonl'"),
+)
+"""What files begin with that people take for CSV or JSON Lines."""
+
+_WORDS: Final = (b"BZh", b"ORC", b"PAR1")
+_HEAD_BYTES: Final = 256
 
 
 @contextlib.contextmanager
 def open_catalog(
-    catalog: Any, *, format: str = "", encoding: str = "", delimiter: str = ""
+    catalog: Any,
+    *,
+    format: str = "",
+    encoding: str = "",
+    delimiter: str = "",
+    empty_cells: Iterable[str] = EMPTY_CELLS,
 ) -> Iterator[Catalog]:
     """Open a catalog.
 
-    :param catalog: a path or URL, an ``ObjectStoragePath``, or a list of mappings.
+    :param catalog: a path or URL of a file or of a folder of part files, an ``ObjectStoragePath``, or a list
+        of mappings.
     :param format: ``csv``, ``jsonl`` or ``parquet``; ``""`` to take it from the file's name.
     :param encoding: of CSV; ``""`` for Unicode or GB18030.
     :param delimiter: of CSV; ``""`` to take it from the header.
+    :param empty_cells: texts that are taken for empty cells.
     :raises InvalidInput: if it cannot be read at all.
     """
+    empty = EmptyWords(empty_cells)
     if not isinstance(catalog, str) and isinstance(catalog, Iterable) and not hasattr(catalog, "fs"):
-        yield open_rows(list(catalog))
+        yield open_rows(list(catalog), empty)
         return
-    path = storage_path(catalog)
-    kind = _format_of(str(path), format)
-    try:
-        with local_copy(path) as local, _unpacked(local, str(path)) as plain:
-            if kind == "csv":
-                yield open_csv(str(path), plain, encoding, delimiter)
-            else:
-                yield _READERS[kind](str(path), plain)
-    except FileNotFoundError:
-        raise refusal(f"{path} does not exist; give a file that this worker can read") from None
+    path = _path(catalog)
+    how = _How(format, encoding, delimiter, empty)
+    with contextlib.ExitStack() as stack:
+        if _is_folder(path):
+            opened = how.open_folder(path, stack)
+        else:
+            try:
+                opened = how.open_file(path, stack)
+            except (FileNotFoundError, IsADirectoryError):
+                if is_local(path) or not path.fs.isdir(path.path):
+                    raise refusal(f"{path} does not exist; give a file that this worker can read") from None
+                opened = how.open_folder(path, stack)
+        yield opened
 
 
-def _format_of(name: str, given: str) -> str:
-    if given:
-        if given not in FORMATS:
-            raise InvalidInput([Problem("catalog_format", f"is {given!r}; give one of {', '.join(FORMATS)}")])
-        return given
+def _path(catalog: Any) -> ObjectStoragePath:
+    if str(catalog).lower().startswith(("http://", "https://")):
+        raise refusal(
+            "is an HTTP URL. A catalog is read from storage: copy the file to a path such as "
+            "s3://shop/catalog.csv, or let an upstream task return its rows"
+        )
+    return absolute_path("catalog", catalog)
+
+
+def _is_folder(path: ObjectStoragePath) -> bool:
+    """Whether a path is known to be a folder. Elsewhere than on this machine, a file is tried first."""
+    if is_local(path):
+        return Path(path.path).is_dir()
+    return not _kind_of_name(str(path)) and bool(path.fs.isdir(path.path))
+
+
+class _How:
+    """How the files of a catalog are read.
+
+    :param format: ``csv``, ``jsonl`` or ``parquet``; ``""`` to take it from the file's name.
+    :param encoding: of CSV; ``""`` to detect it.
+    :param delimiter: of CSV; ``""`` to detect it.
+    :param empty: texts that are taken for empty cells.
+    :raises InvalidInput: if the format is not known.
+    """
+
+    def __init__(self, format: str, encoding: str, delimiter: str, empty: EmptyWords) -> None:
+        if format and format not in FORMATS:
+            raise InvalidInput(
+                [Problem("catalog_format", f"is {format!r}; give one of {', '.join(FORMATS)}")]
+            )
+        self._format, self._encoding, self._delimiter = format, encoding, delimiter
+        self._empty = empty
+
+    def open_file(self, path: ObjectStoragePath, stack: contextlib.ExitStack) -> Catalog:
+        """Open a file.
+
+        :param stack: as long as it is open, the catalog can be read.
+        """
+        kind = self._kind_of(path)
+        return self._open(str(path), kind, self._local(path, kind, stack))
+
+    def open_folder(self, path: ObjectStoragePath, stack: contextlib.ExitStack) -> Catalog:
+        """Open the part files of a folder."""
+        names = [name for name in names_in(path) if not name.startswith(("_", "."))]
+        files = [name for name in names if self._format or _kind_of_name(name)]
+        others = [name for name in names if name not in files]
+        parts = [part for name in files if not others and (part := self._part(path, name, stack))]
+        if not parts:
+            shown = sanitize_message(", ".join(others[:3]))[:100]
+            what = f"contains {shown}" if others else "contains no rows"
+            raise refusal(
+                f"{str(path)!r} is a folder that {what}; give a file, or a folder of CSV, JSONL or Parquet "
+                "files alone"
+            )
+        return open_parts(str(path), parts, self._empty)
+
+    def _part(self, folder: ObjectStoragePath, name: str, stack: contextlib.ExitStack) -> Part | None:
+        """Open a part file; ``None`` if it is empty, as some are that Spark writes."""
+        try:
+            kind = self._kind_of(folder / name)
+            local = self._local(folder / name, kind, stack)
+            if not Path(local).stat().st_size:
+                return None
+            return Part(name, count_lines(local), self._open(name, kind, local))
+        except InvalidInput as error:
+            problems = [Problem(one.where, f"{one.what} (in {name})") for one in error.problems]
+            raise InvalidInput(problems) from None
+        except (FileNotFoundError, IsADirectoryError):
+            raise refusal(f"{str(folder)!r} is a folder of folders; give one of them") from None
+
+    def _kind_of(self, path: ObjectStoragePath) -> str:
+        kind = self._format or _kind_of_name(str(path))
+        if not kind:
+            raise refusal(f"{str(path)!r} does not end like a CSV, JSONL or Parquet file; set catalog_format")
+        return kind
+
+    def _local(self, path: ObjectStoragePath, kind: str, stack: contextlib.ExitStack) -> str:
+        """The local path of a file, unpacked."""
+        local = stack.enter_context(local_copy(path))
+        if _head(local).startswith(_GZIP):
+            local = stack.enter_context(_unpacked(local))
+        elif str(path).lower().endswith(".gz") and Path(local).stat().st_size:
+            raise refusal("cannot be unpacked: it is not compressed with gzip; rename it")
+        _check_head(local, kind)
+        return local
+
+    def _open(self, name: str, kind: str, local: str) -> Catalog:
+        if kind == "csv":
+            return open_csv(name, local, self._encoding, self._delimiter, self._empty)
+        return (open_jsonl if kind == "jsonl" else open_parquet)(name, local, self._empty)
+
+
+def _kind_of_name(name: str) -> str:
+    """The format that a file's name ends like; ``""`` if it is none."""
     stem = name.lower().removesuffix(".gz")
-    for kind, suffixes in FORMATS.items():
-        if stem.endswith(suffixes):
-            return kind
-    raise refusal(f"{name!r} does not end like a CSV, JSONL or Parquet file; set catalog_format")
+    return next((kind for kind, suffixes in FORMATS.items() if stem.endswith(suffixes)), "")
+
+
+def _head(local: str) -> bytes:
+    with Path(local).open("rb") as file:
+        return file.read(_HEAD_BYTES)
+
+
+def _check_head(local: str, kind: str) -> None:
+    """Refuse a file that begins like one of another format."""
+    head = _head(local).removeprefix(b"\xef\xbb\xbf").lstrip()
+    is_binary = any(byte < ord("\t") for byte in head)
+    for beginning, what in _OTHERS:
+        belongs = (kind, beginning) in (("parquet", b"PAR1"), ("jsonl", b"{"))
+        # A heading may begin with capital letters, too.
+        if head.startswith(beginning) and not belongs and (is_binary or beginning not in _WORDS):
+            raise refusal(f"is {what}")
+    if kind == "jsonl" and head.startswith(b"["):
+        raise refusal("is a JSON array; write one object a line (JSON Lines)")
 
 
 @contextlib.contextmanager
-def _unpacked(local: str, name: str) -> Iterator[str]:
-    if not name.lower().endswith(".gz"):
-        yield local
-        return
+def _unpacked(local: str) -> Iterator[str]:
     with tempfile.NamedTemporaryFile(prefix="bgrep-") as plain:
         try:
             with gzip.open(local) as packed:
                 shutil.copyfileobj(packed, plain)
-        except (OSError, EOFError) as error:
-            raise refusal(f"cannot be unpacked: {error}") from None
+        except (OSError, EOFError, zlib.error) as error:
+            raise refusal(f"cannot be unpacked: {sanitize_message(error)}") from None
         plain.flush()
         yield plain.name

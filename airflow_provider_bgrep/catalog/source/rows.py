@@ -15,13 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_provider_bgrep.catalog.model.cell_values import ColumnKind
 from airflow_provider_bgrep.catalog.model.columns import MAIN, URL_FIELDS
 from airflow_provider_bgrep.catalog.source.catalog import LINE, Catalog
+from airflow_provider_bgrep.catalog.source.catalog import VARIABLE as VARIABLE
 from airflow_provider_bgrep.catalog.source.cells import cell_text
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
-
-VARIABLE: Final = "$"
-"""What precedes the name of a column that templates read. Other columns are a row's name or a field."""
 
 _TEXT: Final = pa.string()
 _SEPARATOR: Final = "\x1f"
@@ -32,6 +31,12 @@ _SETTINGS_BYTES: Final = 16 << 20
 """About how much the defaults of the rows of a batch may take."""
 
 _LEAST_ROWS: Final = 256
+
+_SHOWN: Final = 20
+"""Columns that a note names."""
+
+_SHOWN_CHARACTERS: Final = 40
+"""Characters of a heading that a note shows."""
 
 Texts: TypeAlias = "pa.Array | pa.Scalar"
 """A text for each row, or one for all of them; null for empty."""
@@ -50,6 +55,7 @@ class NormalizedRows:
     :param categories: fields by the value of the column ``category``; case does not matter.
     :param variables: names of columns that templates may read.
     :param edition: a text that is part of each row's content.
+    :param conditions: names of columns whose truth decides about a template.
     :raises InvalidInput: if a heading is a misspelled field, or two that are read share a name.
     """
 
@@ -60,9 +66,9 @@ class NormalizedRows:
         categories: Mapping[str, Mapping[str, Any]],
         variables: Iterable[str] = (),
         edition: str = "",
+        conditions: Iterable[str] = (),
     ) -> None:
         self._catalog = catalog
-        self._edition = pa.scalar(edition, _TEXT)
         self._default = {name: cell_text(value) for name, value in defaults.items()}
         self._by_category = {
             name.casefold(): {field: cell_text(value) for field, value in fields.items()}
@@ -86,16 +92,57 @@ class NormalizedRows:
                     *(name for name in ("view",) if name in catalog.columns),
                     *(["category"] if has_category else []),
                     *(name for name in self.fields if name in catalog.columns),
-                    *self.variables,
+                    *map(self._cell_of, self.variables),
                 ]
             )
         )
         self._has_category = has_category
+        self.has_categories = bool(categories)
         self.count = 0
         """Rows that were read."""
         self.unknown_categories: Counter[str] = Counter()
         """Categories that have no defaults, and their rows; complete once the rows were read."""
-        catalog.check_headings([*self._cells, *IMAGE_TASK_FIELDS, "category", "view"])
+        catalog.check_headings(
+            [*self._cells, *self.variables, *IMAGE_TASK_FIELDS, "category", "view"],
+            [*IMAGE_TASK_FIELDS, *(["category"] if categories else [])],
+        )
+        self.kinds = self._kinds(conditions)
+        """What all cells of a column spell, where that is not any text and decides about a template."""
+        kinds = ",".join(f"{name} {kind}" for name, kind in self.kinds.items())
+        # What a template makes of a row depends on these, too.
+        self._constant_parts = [pa.scalar(part, _TEXT) for part in (edition, kinds)[: 1 + bool(kinds)]]
+
+    def _cell_of(self, variable: str) -> str:
+        """The column of the catalog that a template's variable is read from."""
+        return VARIABLE + variable if self._catalog.has_types else variable
+
+    def _kinds(self, conditions: Iterable[str]) -> dict[str, ColumnKind]:
+        read = sorted(set(conditions) & set(self.variables))
+        found = self._catalog.kinds(read) if read else {}
+        return {name: kind for name, kind in found.items() if kind is not ColumnKind.TEXT}
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The columns that are read, by the names that fields and templates use."""
+        return tuple(dict.fromkeys(name.removeprefix(VARIABLE) for name in self._cells))
+
+    @property
+    def notes(self) -> list[str]:
+        """What the catalog was taken for; complete once the rows were read."""
+        catalog = self._catalog
+        ignored = [heading for name, heading in catalog.headings.items() if name not in self.used]
+        notes = [
+            f"Read {catalog.taken_for}. Columns used: {_named(self.used)}"
+            + (f"; ignored: {_named(ignored)}." if ignored else ".")
+        ]
+        if self.has_categories and not self._has_category:
+            notes.append("categories is set, but the catalog has no column 'category', so defaults apply.")
+        empty = catalog.empty.counts
+        if empty:
+            words = _named([f"{word!r} ({count})" for word, count in empty.most_common()])
+            cells = "1 cell was" if empty.total() == 1 else f"{empty.total()} cells were"
+            notes.append(f"{cells} taken for empty: {words}. To change this, set empty_cells in source.")
+        return notes
 
     @property
     def schema(self) -> pa.Schema:
@@ -152,8 +199,10 @@ class NormalizedRows:
             is_bare = pc.or_(pc.equal(view, MAIN), pc.equal(sku, ""))
             name = pc.if_else(is_bare, sku, pc.binary_join_element_wise(sku, view, "/"))
         fields = {one: self._field(one, cells.get(one), categories) for one in IMAGE_TASK_FIELDS}
-        variables = {VARIABLE + one: cells[one] for one in self.variables}
-        content = _joined([name, *fields.values(), *variables.values(), self._edition], batch.num_rows)
+        variables = {VARIABLE + one: cells[self._cell_of(one)] for one in self.variables}
+        content = _joined(
+            [name, *fields.values(), *variables.values(), *self._constant_parts], batch.num_rows
+        )
         return {"name": name, "sku": sku, "view": view, "content": content, **fields, **variables}
 
     def _categories(self, cells: pa.Array, counts: bool) -> pa.Array:
@@ -178,6 +227,16 @@ class NormalizedRows:
             return fallback
         is_nothing = isinstance(fallback, pa.Scalar) and not fallback.is_valid
         return cells if is_nothing or not cells.null_count else pc.coalesce(cells, fallback)
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(_shortened, names[:_SHOWN])) + more
+
+
+def _shortened(name: str) -> str:
+    text = " ".join(name.split())
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
 def _schema(*texts: str) -> pa.Schema:

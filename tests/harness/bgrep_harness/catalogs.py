@@ -82,10 +82,10 @@ CELLS: tuple[tuple[dict[str, str], str, str], ...] = (
     ({"image": "www.shop.example/mug.jpg"}, "image", "is not http or https"),
     ({"image": "#REF!"}, "image", "is not http or https"),
     ({"image": "=HYPERLINK(A1)"}, "image", "is not http or https"),
-    ({"image": "n/a"}, "image", "is not http or https"),
+    ({"image": "n/a"}, "image", "is missing"),
     ({"image": "https://user:secret@/mug.jpg"}, "image", "has no host"),
     ({"mask": "mask.png"}, "mask", "is not http or https"),
-    ({"mask": "none"}, "mask", "is not http or https"),
+    ({"mask": "nomask"}, "mask", "is not http or https"),
     ({"mask": "file:///mask.png"}, "mask", "is not http or https"),
     ({"positive_prompt": LONG}, "positive_prompt", "is too long"),
     ({"positive_prompt": "雪" * 501}, "positive_prompt", "is too long"),
@@ -118,7 +118,7 @@ CELLS: tuple[tuple[dict[str, str], str, str], ...] = (
     ({"guidance_scale": "7.5.1"}, "guidance_scale", "is text"),
     ({"guidance_scale": "7,5,1"}, "guidance_scale", "is text"),
     ({"guidance_scale": "1.234,5"}, "guidance_scale", "is text"),
-    ({"guidance_scale": "nan"}, "guidance_scale", "not a finite number"),
+    ({"guidance_scale": "-inf"}, "guidance_scale", "not a finite number"),
     ({"guidance_scale": "inf"}, "guidance_scale", "not a finite number"),
     ({"guidance_scale": "７.５"}, "guidance_scale", "is text"),
     ({"guidance_scale": "7.5 %"}, "guidance_scale", "is text"),
@@ -200,7 +200,7 @@ def image_tasks(
     """
     defaults = defaults or FieldDefaults()
     rows = NormalizedRows(catalog, defaults.defaults, defaults.categories, catalog.columns)
-    builder = ImageTaskBuilder(rows.constants, rows.variables)
+    builder = ImageTaskBuilder(rows.constants, rows.variables, rows.kinds)
     for batch in rows.batches():
         for row in batch.to_pylist():
             try:

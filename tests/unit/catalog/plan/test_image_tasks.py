@@ -105,7 +105,7 @@ def test_numbers_as_half_the_world_writes_them(cell: str, number: float):
         ("seed", "9" * 5000),
         ("seed", str(2**63)),
         ("num_output", "0"),
-        ("strength", "nan"),
+        ("strength", "inf"),
     ],
 )
 def test_a_number_out_of_range_is_reported_by_its_column(column: str, cell: str):

@@ -64,8 +64,11 @@ def test_what_has_no_text_is_refused(value: Any):
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        *((one, "1001") for one in (1001, 1001.0, Decimal("1001.00"), "1001", " 1001.0 ", b"1001.0")),
-        *((one, one) for one in ("007", "007.0", "1.50", "1.00", "a.0", "v1.0", "1" * 30 + ".0")),
+        *(
+            (one, "1001")
+            for one in (1001, 1001.0, Decimal("1001.00"), "1001", " 1001.0 ", "1001.00", b"1001.0")
+        ),
+        *((one, one) for one in ("007", "007.0", "1.50", "a.0", "v1.0", "1" * 30 + ".0")),
         (np.float32(7), "7"),
         (Decimal("1E+3"), "1000"),
         (-3.0, "-3"),

@@ -62,7 +62,8 @@ def test_packed(tmp_path: Path):
         ("c.csv", "sku,,image\n", "no name for its column 2"),
         ("c.xlsx", "PK", "does not end like"),
         ("c.parquet", "PAR0", "not a Parquet file"),
-        ("c.jsonl", "[]\n", "no JSON object"),
+        ("c.jsonl", "[]\n", "JSON array"),
+        ("c.jsonl", "7\n", "no JSON object"),
         ("c.csv.gz", "sku,image", "cannot be unpacked"),
     ],
 )

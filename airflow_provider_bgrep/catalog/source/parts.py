@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads a folder of part files, as Spark and Hive write them, as one catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from airflow_provider_bgrep.catalog.source.catalog import (
+    CHUNK_BYTES,
+    VARIABLE,
+    Block,
+    Catalog,
+)
+from airflow_provider_bgrep.catalog.source.cells import EmptyWords
+
+
+@dataclass(frozen=True)
+class Part:
+    """An open part file.
+
+    :param name: the file's name, for messages.
+    :param lines: at least as many as it has; its rows are numbered after those of the parts before it.
+    :param catalog: its rows.
+    """
+
+    name: str
+    lines: int
+    catalog: Catalog
+
+
+def open_parts(name: str, parts: Sequence[Part], empty: EmptyWords) -> Catalog:
+    """Open part files as one catalog.
+
+    :param name: the folder, for messages.
+    :param parts: in the order in which their rows are numbered, at least one.
+    :param empty: texts that are taken for empty cells.
+    """
+    headings: dict[str, str] = {}
+    ambiguous: dict[str, Sequence[str]] = {}
+    for part in parts:
+        headings = {**part.catalog.headings, **headings}
+        ambiguous |= part.catalog.ambiguous
+
+    def read(catalog: Catalog, wanted: Sequence[str]) -> Iterator[Block]:
+        before = 0
+        for part in parts:
+            yield from _numbered(catalog, part, wanted, before)
+            before += part.lines
+
+    first = parts[0].catalog
+    return Catalog(
+        name,
+        headings,
+        read,
+        any(part.catalog.has_templates for part in parts),
+        ambiguous,
+        taken_for=f"{len(parts)} part files, the first of them as {first.taken_for}",
+        has_types=first.has_types,
+        empty=empty,
+    )
+
+
+def _numbered(catalog: Catalog, part: Part, wanted: Sequence[str], before: int) -> Iterator[Block]:
+    """The blocks of a part, its lines after ``before`` others; columns that it does not have are empty."""
+    own = [one for one in wanted if one.removeprefix(VARIABLE) in part.catalog.headings]
+    of_part = replace(part.catalog, invalid=[])
+    for lines, columns in part.catalog.reader(of_part, own):
+        for row in of_part.invalid:
+            reason = f"{row.reason} (line {row.line} of {part.name})"
+            catalog.invalid.append(replace(row, line=row.line + before, reason=reason))
+        of_part.invalid.clear()
+        by_name = dict(zip(own, columns, strict=True))
+        missing = pa.nulls(len(lines), pa.string())
+        numbers = np.asarray(lines, np.int64) + before
+        yield numbers, [by_name.get(one, missing) for one in wanted]
+    for row in of_part.invalid:
+        catalog.invalid.append(replace(row, line=row.line + before))
+
+
+def count_lines(local: str) -> int:
+    """At least as many lines as a file has."""
+    with Path(local).open("rb") as file:
+        chunks = iter(lambda: file.read(CHUNK_BYTES), b"")
+        return 1 + sum(c.count(b"\n") + c.count(b"\r") - c.count(b"\r\n") + 1 for c in chunks)
