@@ -45,10 +45,11 @@ def number_of(text: str) -> int | float | None:
     """
     if not _NUMBER.fullmatch(text) or _THOUSANDS.fullmatch(text) or len(text) > _MAX_DIGITS:
         return None
+    plain = str(text).replace(",", ".")  # of a class of str, int() asks the class
     try:
-        return int(text)
+        return int(plain)
     except ValueError:
-        found = float(text.replace(",", "."))
+        found = float(plain)
         return int(found) if found.is_integer() else found
 
 

@@ -106,7 +106,9 @@ class NormalizedRows:
             [*self._cells, *self.variables, *IMAGE_TASK_FIELDS, "category", "view"],
             [*IMAGE_TASK_FIELDS, *(["category"] if categories else [])],
         )
-        self.kinds = self._kinds(conditions)
+        tested = sorted(set(conditions) & set(self.variables))
+        self._tested = catalog.kinds(tested) if tested else {}
+        self.kinds = {name: kind for name, kind in self._tested.items() if kind is not ColumnKind.TEXT}
         """What all cells of a column spell, where that is not any text and decides about a template."""
         kinds = ",".join(f"{name} {kind}" for name, kind in self.kinds.items())
         # What a template makes of a row depends on these, too.
@@ -115,11 +117,6 @@ class NormalizedRows:
     def _cell_of(self, variable: str) -> str:
         """The column of the catalog that a template's variable is read from."""
         return VARIABLE + variable if self._catalog.has_types else variable
-
-    def _kinds(self, conditions: Iterable[str]) -> dict[str, ColumnKind]:
-        read = sorted(set(conditions) & set(self.variables))
-        found = self._catalog.kinds(read) if read else {}
-        return {name: kind for name, kind in found.items() if kind is not ColumnKind.TEXT}
 
     @property
     def used(self) -> tuple[str, ...]:
@@ -137,6 +134,9 @@ class NormalizedRows:
         ]
         if self.has_categories and not self._has_category:
             notes.append("categories is set, but the catalog has no column 'category', so defaults apply.")
+        if self._tested:
+            read_as = [f"{name} as {kind}" for name, kind in self._tested.items()]
+            notes.append(f"In conditions of templates, columns are read like this: {_named(read_as)}.")
         empty = catalog.empty.counts
         if empty:
             words = _named([f"{word!r} ({count})" for word, count in empty.most_common()])

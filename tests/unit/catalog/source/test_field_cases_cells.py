@@ -1,0 +1,417 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Field cases A: what a cell is, in every format, through a plan."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from bgrep_harness.runs import Destination, Run
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_bgrep.catalog.model.cell_values import EMPTY_CELLS, number_of
+
+IMAGE = "https://shop.example/mug.jpg"
+FORMATS = ("csv", "jsonl", "parquet", "rows")
+
+
+def write(folder: Path, rows: Sequence[Mapping[str, Any]], form: str) -> Any:
+    """The rows as a catalog of a form."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    path = folder / f"catalog.{form}"
+    if form == "csv":
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, names, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+    elif form == "jsonl":
+        path.write_text("\n".join(json.dumps(row) for row in rows))
+    elif form == "parquet":
+        pq.write_table(pa.table({name: [row.get(name) for row in rows] for name in names}), path)
+    else:
+        return [dict(row) for row in rows]
+    return str(path)
+
+
+def prompts(run: Run) -> dict[str, str]:
+    return {one["name"]: one["positive_prompt"] for one in run.work_items}
+
+
+def planned(destination: Destination, catalog: Any, template: str, **options: Any) -> Run:
+    return destination.plan(catalog, defaults={"positive_prompt": template}, **options)
+
+
+# --- A1 --------------------------------------------------------------------------------------------
+
+SAME = {
+    "text": "1001",
+    "integer": 1001,
+    "double": 1001.0,
+    "decimal": Decimal("1001.00"),
+    "padded": " 1001 ",
+    "float text": "1001.0",
+    "decimal text": "1001.00",
+    "float32": np.float32(1001),
+    "bytes": b"1001",
+}
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "rows"])
+def test_a_sku_is_one_product_in_every_type(destination: Destination, tmp_path: Path, form: str):
+    """A1: 1001 as text, integer, double, decimal or float is one product, and is not submitted again."""
+    destination.refresh([{"sku": "1001", "image": IMAGE, "positive_prompt": "on ice"}])
+    for value in SAME.values():
+        if form == "jsonl" and isinstance(value, Decimal | np.float32 | bytes):
+            continue
+        if form == "csv" and isinstance(value, bytes):
+            continue
+        catalog = write(tmp_path, [{"sku": value, "image": IMAGE, "positive_prompt": "on ice"}], form)
+        assert destination.plan(catalog).counts == {"unchanged": 1}, (value, form)
+    assert destination.billed.total() == 1
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet", "rows"])
+@pytest.mark.parametrize("value", [1001.5, 0.1])
+def test_a_sku_with_a_fraction_is_reported(destination: Destination, tmp_path: Path, form: str, value: float):
+    """A1: a number with a fraction is no sku."""
+    run = destination.plan(write(tmp_path, [{"sku": value, "image": IMAGE, "positive_prompt": "x"}], form))
+    assert [(one["line"], one["column"]) for one in run.problems] == [(1, "sku")]
+    assert run.submits == []
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_sku_that_excel_has_shortened_is_reported(destination: Destination, tmp_path: Path, form: str):
+    """A1: of an EAN that Excel shows as 4.00638E+12, the digits are lost: it may be any product's."""
+    texts = ("4.00638E+12", "4,00638E+12", "1E2")
+    rows = [{"sku": sku, "image": f"{IMAGE}?{sku[0]}", "positive_prompt": "x"} for sku in texts]
+    run = destination.plan(write(tmp_path, rows, form))
+    assert run.submits == ["1E2"]
+    assert [one["column"] for one in run.problems] == ["sku", "sku"]
+    assert all("4" in one["reason"] for one in run.problems)
+
+
+# --- A2, A3, A4 ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.binary(),
+        pa.large_binary(),
+        pa.binary(3),
+        pa.dictionary(pa.int32(), pa.binary()),
+        pa.string(),
+        pa.large_string(),
+        pa.dictionary(pa.int32(), pa.string()),
+    ],
+    ids=str,
+)
+def test_binary_columns_are_text(destination: Destination, tmp_path: Path, kind: pa.DataType):
+    """A2: a column of any binary type that holds UTF-8 is text."""
+    value = pa.types.is_dictionary(kind)
+    inner = kind.value_type if value else kind
+    is_text = pa.types.is_string(inner) or pa.types.is_large_string(inner)
+    array = pa.array(["mug" if is_text else b"mug"], inner)
+    table = pa.table({"sku": array, "image": [IMAGE], "name": array})
+    pq.write_table(
+        table.set_column(0, "sku", array.dictionary_encode() if value else array), tmp_path / "c.parquet"
+    )
+    run = planned(destination, str(tmp_path / "c.parquet"), "A {{ name }}")
+    assert prompts(run) == {"mug": "A mug"}
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.binary()], ids=str)
+def test_an_undecodable_cell_of_parquet_costs_its_row(
+    destination: Destination, tmp_path: Path, kind: pa.DataType
+):
+    """A3: a Latin-1 byte in one cell is reported with its row; the others are planned."""
+    offsets = pa.array([0, 3, 6, 9], pa.int32()).buffers()[1]
+    names = pa.Array.from_buffers(kind, 3, [None, offsets, pa.py_buffer(b"cupr\xf6dmug")])
+    pq.write_table(
+        pa.table({"sku": ["a", "b", "c"], "image": [IMAGE] * 3, "name": names}), tmp_path / "c.parquet"
+    )
+    run = planned(destination, str(tmp_path / "c.parquet"), "A {{ name }}")
+    assert prompts(run) == {"a": "A cup", "c": "A mug"}
+    assert [(one["line"], one["column"], one["sku"]) for one in run.problems] == [(2, "name", "b")]
+
+
+ODD_COLUMNS = {
+    "ns": pa.array([1_700_000_000_123_456_789], pa.timestamp("ns")),
+    "far": pa.array([253402300799], pa.timestamp("s", "Asia/Shanghai")),
+    "no_zone": pa.array([1], pa.timestamp("us", "No/Where")),
+    "time64": pa.array([1], pa.time64("ns")),
+    "duration": pa.array([1], pa.duration("ns")),
+    "months": pa.array([(1, 2, 3)], pa.month_day_nano_interval()),
+    "nested": pa.array([[1, 2]]),
+    "object": pa.array([{"a": [1]}]),
+    "map": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int32())),
+    "bytes": pa.array([b"\xff\xfe"]),
+    "null": pa.nulls(1),
+    "decimal256": pa.array([Decimal("1.5")], pa.decimal256(40, 2)),
+}
+
+
+@pytest.mark.parametrize("name", [*ODD_COLUMNS, "nested_rows"])
+def test_a_column_that_nobody_reads_does_no_harm(destination: Destination, tmp_path: Path, name: str):
+    """A4: a column of any type that no template reads costs nothing."""
+    if name == "nested_rows":
+        rows = [{"sku": "a", "image": IMAGE, "x": {"a": [1]}, "y": [datetime(9999, 1, 1, tzinfo=UTC)]}]
+        assert planned(destination, rows, "mug").submits == ["a"]
+        (tmp_path / "c.jsonl").write_text(json.dumps({**rows[0], "y": [[1]]}))
+        assert planned(destination, str(tmp_path / "c.jsonl"), "mug").submits == ["a"]
+        return
+    column = ODD_COLUMNS[name]
+    table = pa.table({"sku": ["a"], "image": [IMAGE], name: column})
+    try:
+        pq.write_table(table, tmp_path / "c.parquet")
+    except pa.ArrowNotImplementedError:
+        return  # what Parquet cannot hold, no catalog holds
+    run = planned(destination, str(tmp_path / "c.parquet"), "mug")
+    assert (run.submits, run.problems) == (["a"], [])
+    read = planned(destination, str(tmp_path / "c.parquet"), f"mug {{{{ {name} }}}}", run_id="read")
+    assert len(read.submits) + len(read.problems) == 1
+    assert (
+        all(one["line"] == 1 and name in (one["column"], "null") for one in read.problems) or name == "null"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (date(2026, 1, 2), "2026-01-02"),
+        (datetime(2026, 1, 2, 3, 4, 5), "2026-01-02 03:04:05"),  # noqa: DTZ001 (as pandas has it)
+        (time(1, 2, 3), "01:02:03"),
+        (timedelta(seconds=90), "0:01:30"),
+    ],
+)
+def test_times_that_a_template_reads_are_text(
+    destination: Destination, tmp_path: Path, value: Any, text: str
+):
+    """A4: dates and times are the same text in Parquet and in rows of a task."""
+    for form in ("parquet", "rows"):
+        catalog = write(tmp_path, [{"sku": "a", "image": IMAGE, "when": value}], form)
+        assert prompts(planned(destination, catalog, "at {{ when }}", run_id=form)) == {"a": f"at {text}"}
+
+
+# --- A5 --------------------------------------------------------------------------------------------
+
+CONDITION = "{% if waterproof %}under water{% else %}on land{% endif %}"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(
+    ("true", "false"),
+    [
+        *((True, False), (1, 0), (1.0, 0.0)),
+        *(("TRUE", "FALSE"), ("yes", "no"), ("Y", "n"), ("1", "0"), ("on", "off"), ("t", "f")),
+        *(("WAHR", "FALSCH"), ("Ja", "Nein"), ("oui", "non"), ("sí", "no"), ("VERO", "FALSO"), ("是", "否")),
+        (" true ", "False"),
+    ],
+)
+def test_a_condition_is_what_a_column_spells(
+    destination: Destination, tmp_path: Path, form: str, true: Any, false: Any
+):
+    """A5: false, FALSE, no and 0 are not true, in any format; nothing is paid for under water."""
+    rows = [
+        {"sku": "wet", "image": IMAGE, "waterproof": true},
+        {"sku": "dry", "image": IMAGE, "waterproof": false},
+    ]
+    run = planned(destination, write(tmp_path, rows, form), CONDITION)
+    assert prompts(run) == {"wet": "under water", "dry": "on land"}
+    kind = "number" if isinstance(true, float) and form == "csv" else "boolean"
+    assert any(f"waterproof as {kind}" in note for note in run.plan.notes)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_column_that_holds_other_text_is_text(destination: Destination, tmp_path: Path, form: str):
+    """A5: 'no' and 'NO' are text in a column that holds other text; the note says so."""
+    rows = [{"sku": name, "image": IMAGE, "made_in": name} for name in ("DE", "NO", "0")]
+    run = planned(
+        destination, write(tmp_path, rows, form), "A mug{% if made_in %} of {{ made_in }}{% endif %}"
+    )
+    assert prompts(run) == {"DE": "A mug of DE", "NO": "A mug of NO", "0": "A mug of 0"}
+    assert any("made_in as text" in note for note in run.plan.notes)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "rows"])
+def test_types_of_json_count_cell_by_cell(destination: Destination, tmp_path: Path, form: str):
+    """A5: a JSON false is false, whatever else its column holds."""
+    cells = {"a": False, "b": "partly", "c": 0, "d": 0.0, "e": True, "f": 2, "g": "no"}
+    rows = [{"sku": name, "image": IMAGE, "waterproof": value} for name, value in cells.items()]
+    found = prompts(planned(destination, write(tmp_path, rows, form), CONDITION))
+    assert [name for name, text in found.items() if text == "on land"] == ["a", "c", "d"]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{% if stock > 0 %}in{% else %}out{% endif %}", "in in out"),
+        ("{% if 9 >= stock %}few{% else %}many{% endif %}", "few many few"),
+        ("{% if stock == 0 %}none{% else %}some{% endif %}", "some some none"),
+        ("{% if stock != 12 %}no{% else %}dozen{% endif %}", "no dozen no"),
+        ("{% if stock in [9, 12] %}x{% else %}y{% endif %}", "x x y"),
+        ("{{ 'many' if stock > least else 'few' }}", "few many few"),
+        ("{% if stock %}in{% else %}out{% endif %}", "in in out"),
+        ("{% if stock and stock < 10 %}last{% else %}x{% endif %}", "last x x"),
+        ("{{ stock | int + 1 }}", "10 13 1"),
+        ("{{ stock - 1 }} {{ stock / 2 }}", "8 4.5 11 6.0 -1 0.0"),
+        ("{{ stock | default('none', true) }}", "9 12 none"),
+        ("{{ [stock, 10] | max }}", "10 12 10"),
+        ("{{ stock ~ '' }}{{ stock | length }}", "91 122 01"),
+        ("{% if stock == '12' %}a{% else %}b{% endif %}", "b a b"),
+    ],
+)
+def test_numbers_compare(destination: Destination, tmp_path: Path, form: str, template: str, expected: str):
+    """A5: numbers compare and count as numbers, whatever the format."""
+    rows = [{"sku": f"s{stock}", "image": IMAGE, "stock": stock, "least": 10} for stock in (9, 12, 0)]
+    found = prompts(planned(destination, write(tmp_path, rows, form), template))
+    assert " ".join(found.values()) == expected
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet", "rows"])
+def test_types_of_a_format_reach_templates(destination: Destination, tmp_path: Path, form: str):
+    """A5: where the format has types, templates see them, and prompts show what the catalog shows."""
+    rows = [{"sku": "a", "image": IMAGE, "price": 5.5, "stock": 3, "new": True, "size": "42"}]
+    template = (
+        "{{ price + stock }} {{ new is true }} {{ new is boolean }} {{ stock is integer }} "
+        "{{ size is number }} {{ size is string }} {{ new }} {{ stock }} {{ new == true }} {{ size + 'x' }}"
+    )
+    found = prompts(planned(destination, write(tmp_path, rows, form), template))
+    assert found == {"a": "8.5 True True True False True true 3 True 42x"}
+
+
+@pytest.mark.parametrize("cell", ["ca. 5", "1,000", "5 kg", "nan5"])
+def test_what_is_not_a_number_is_reported_where_it_is_compared(
+    destination: Destination, tmp_path: Path, cell: str
+):
+    """A5: a cell that is compared with a number, and is none, costs its row."""
+    rows = [{"sku": "a", "image": IMAGE, "stock": cell}, {"sku": "b", "image": IMAGE, "stock": 5}]
+    run = planned(destination, write(tmp_path, rows, "csv"), "{% if stock > 0 %}in{% endif %} stock")
+    assert run.submits == ["b"]
+    assert [(one["line"], one["column"]) for one in run.problems] == [(2, "positive_prompt")]
+    assert f"{cell!r} is not a number" in run.problems[0]["reason"]
+
+
+def test_templates_in_cells_know_types_too(destination: Destination, tmp_path: Path):
+    """A5: a row's own template follows the same rule."""
+    rows = [
+        {"sku": sku, "image": IMAGE, "positive_prompt": f"mug {CONDITION}", "waterproof": value}
+        for sku, value in (("a", "TRUE"), ("b", "FALSE"))
+    ]
+    run = destination.plan(write(tmp_path, rows, "csv"))
+    assert prompts(run) == {"a": "mug under water", "b": "mug on land"}
+
+
+def test_a_prompt_that_stays_the_same_is_not_submitted_again(destination: Destination, tmp_path: Path):
+    """A5: what a column is taken for is no part of a request; only a prompt that changes is."""
+    template = "A mug{% if waterproof == 'yes' or waterproof %} under water{% endif %}"
+    rows = [{"sku": sku, "image": IMAGE, "waterproof": word} for sku, word in (("a", "yes"), ("b", "no"))]
+    planned(destination, write(tmp_path, rows, "csv"), template).complete()
+    retyped = [{**one, "waterproof": one["waterproof"] == "yes"} for one in rows]
+    for form in ("jsonl", "parquet", "rows"):
+        assert planned(destination, write(tmp_path, retyped, form), template).counts == {"unchanged": 2}
+    # A word that is neither makes 'no' a text, and a text is true: that is another prompt.
+    more = [*rows, {"sku": "c", "image": IMAGE, "waterproof": "up to 3 m"}]
+    run = planned(destination, write(tmp_path, more, "csv"), template)
+    assert run.counts == {"unchanged": 1, "changed": 1, "new": 1}
+
+
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.integers(-(10**9), 10**9) | st.decimals(-1000, 1000, places=3), st.integers(-1000, 1000))
+def test_a_number_is_read_as_it_is_written(number: int | Decimal, other: int):
+    """A5: what a text spells is what Python reads, with a decimal comma as well."""
+    spelled = number_of(str(number).replace(".", ","))
+    if spelled is not None:  # 1,234 is nobody's guess
+        assert (spelled > other) is (number > other)
+    found = number_of(str(number))
+    assert found is not None
+    assert found == float(number)
+
+
+# --- A6, A7, A8 ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.float32(19.9), "19.9"),
+        (np.float64(19.9), "19.9"),
+        (42.0, "42"),
+        (0.1 + 0.2, "0.30000000000000004"),
+        (np.float16(0.5), "0.5"),
+        (1e-5, "0.00001"),
+        (1e15, "1000000000000000"),
+        (-0.0, "0"),
+        (Decimal("19.90"), "19.90"),
+    ],
+)
+def test_a_number_in_a_prompt_is_as_a_person_wrote_it(
+    destination: Destination, tmp_path: Path, value: Any, text: str
+):
+    """A6: 19.9 is 19.9, also from a float32, and 42.0 is 42."""
+    for form in ("parquet", "rows"):
+        catalog = write(tmp_path, [{"sku": "a", "image": IMAGE, "price": value}], form)
+        assert prompts(planned(destination, catalog, "for {{ price }}", run_id=form)) == {"a": f"for {text}"}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_words_for_nothing_are_empty(destination: Destination, tmp_path: Path, form: str):
+    """A7: NULL, #N/A, nan and others are empty cells, by a documented list."""
+    words = [*EMPTY_CELLS, "null", "n/a", "none", " NULL "]
+    rows = [{"sku": f"s{i}", "image": IMAGE, "color": word} for i, word in enumerate(words)]
+    rows.append({"sku": "red", "image": IMAGE, "color": "Nonesuch"})
+    run = planned(destination, write(tmp_path, rows, form), "A {{ color | default('plain') }} mug")
+    found = prompts(run)
+    assert found.pop("red") == "A Nonesuch mug"
+    assert set(found.values()) == {"A plain mug"}
+    (note,) = [one for one in run.plan.notes if "taken for empty" in one]
+    assert note.startswith(f"{len(words)} cells were taken for empty: 'NULL' (2)")
+
+
+def test_the_list_of_words_for_nothing_can_be_changed(destination: Destination, tmp_path: Path):
+    """A7: empty_cells in source replaces the list."""
+    rows = [{"sku": "a", "image": IMAGE, "color": "None"}, {"sku": "b", "image": IMAGE, "color": "k. A."}]
+    catalog, template = write(tmp_path, rows, "csv"), "A {{ color | default('plain') }} mug"
+    for words in (["K. A."], '["k. a."]'):
+        found = prompts(planned(destination, catalog, template, source={"empty_cells": words}))
+        assert found == {"a": "A None mug", "b": "A plain mug"}
+    none = planned(destination, catalog, template, source={"empty_cells": []})
+    assert prompts(none) == {"a": "A None mug", "b": "A k. A. mug"}
+
+
+def test_a_sku_or_image_that_means_nothing_is_missing(destination: Destination, tmp_path: Path):
+    """A7: a word for nothing is not a product's key, and not a URL."""
+    rows = [
+        {"sku": "#N/A", "image": IMAGE, "positive_prompt": "x"},
+        {"sku": "b", "image": "NULL", "positive_prompt": "x"},
+        {"sku": "c", "image": IMAGE, "positive_prompt": "x", "mask": "None", "seed": "nan"},
+    ]
+    run = destination.plan(write(tmp_path, rows, "csv"))
+    assert run.submits == ["c"]
+    assert [(one["column"], "missing" in one["reason"]) for one in run.problems] == [
+        ("sku", True),
+        ("image", True),
+    ]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("column", ["seed", "steps", "num_output"])
+@pytest.mark.parametrize("cell", ["1,000", "1.000", "12,345,678", "1 000", "1\u00a0000", "1'000"])
+def test_a_thousand_is_never_one(destination: Destination, tmp_path: Path, form: str, column: str, cell: str):
+    """A8: 1,000 is one thousand or reported, and never 1."""
+    run = destination.plan(
+        write(tmp_path, [{"sku": "a", "image": IMAGE, "positive_prompt": "x", column: cell}], form)
+    )
+    assert [one["column"] for one in run.problems] == [column]
+    assert run.submits == []
