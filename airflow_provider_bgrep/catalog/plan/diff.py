@@ -139,7 +139,7 @@ class Join:
         if self.one("SELECT count(*) FROM unknown") == (0,):
             return
         # Not on the same connection: rows are inserted while these are read.
-        with self.db.cursor() as cursor:
+        with self.db.cursor() as cursor, self._reading():
             cursor.register("reader", self.rows.reader())
             cursor.execute(
                 f"SELECT r.* EXCLUDE (content), {_ROW_HASH} AS row_hash, {', '.join(versions)} FROM reader r "
@@ -198,13 +198,24 @@ class Join:
             )
 
     @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Raise the catalog's own error instead of DuckDB's."""
+        try:
+            yield
+        except Exception:
+            if self.rows.failure is not None:
+                raise self.rows.failure from None
+            raise
+
+    @contextlib.contextmanager
     def _streamed(self, rows: pa.RecordBatchReader) -> Iterator[None]:
         """For as long as the context lasts, rows of the catalog are the left side of joins, as ``reader``."""
         self.db.register("reader", rows)
         # DuckDB knows nothing of the file's size, and might keep all of it in memory for the join.
         self.db.execute(f"SET disabled_optimizers = '{_REORDERING}'")
         try:
-            yield
+            with self._reading():
+                yield
         finally:
             self.db.execute("SET disabled_optimizers = ''")
             self.db.unregister("reader")

@@ -396,10 +396,11 @@ class _Rows:
 
     def _reason(self, error: csv.Error, lines: int) -> str:
         words = str(error)
-        if "unexpected end" in words or (lines > 1 and "field larger" in words):
+        if "unexpected end" in words:
             return _UNCLOSED
         if "field larger" in words:
-            return "has a cell of more than 131072 characters; shorten it"
+            also = ", or has a quote that is not closed; close it, or double it" if lines > 1 else ""
+            return f"has a cell of more than 131072 characters; shorten it{also}"
         if "expected after" in words:
             return "has a quote inside a quoted cell; double it"
         return f"cannot be read: {words}"

@@ -100,6 +100,8 @@ class NormalizedRows:
         self.has_categories = bool(categories)
         self.count = 0
         """Rows that were read."""
+        self.failure: Exception | None = None
+        """Why the rows could not be read to their end; DuckDB's error shows it as a traceback."""
         self.unknown_categories: Counter[str] = Counter()
         """Categories that have no defaults, and their rows; complete once the rows were read."""
         catalog.check_headings(
@@ -158,7 +160,7 @@ class NormalizedRows:
 
     def reader(self) -> pa.RecordBatchReader:
         """The rows once more, as a stream that DuckDB reads once."""
-        return pa.RecordBatchReader.from_batches(self.schema, self._batches(self.schema, again=True))
+        return self._stream(self.schema, self._batches(self.schema, again=True))
 
     def key_reader(self) -> pa.RecordBatchReader:
         """What the rows are compared by, as a stream that DuckDB reads once.
@@ -167,7 +169,17 @@ class NormalizedRows:
         rows of a batch in which they are URLs.
         """
         schema = _schema("view", *URL_FIELDS)
-        return pa.RecordBatchReader.from_batches(schema, self._batches(schema, urls=False))
+        return self._stream(schema, self._batches(schema, urls=False))
+
+    def _stream(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatchReader:
+        def watched() -> Iterator[pa.RecordBatch]:
+            try:
+                yield from batches
+            except Exception as error:
+                self.failure = error
+                raise
+
+        return pa.RecordBatchReader.from_batches(schema, watched())
 
     def _batches(
         self, schema: pa.Schema, *, again: bool = False, urls: bool = True
