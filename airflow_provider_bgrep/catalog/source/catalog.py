@@ -44,7 +44,7 @@ _SHOWN_CHARACTERS: Final = 24
 _SUFFIXES: Final = ("url", "uri", "link", "path")
 """``mask_url`` is taken for a misspelling of ``mask``."""
 
-_SYNONYMS: Final = {
+SYNONYMS: Final = {
     "prompt": "positive_prompt",
     "prompts": "positive_prompt",
     "pos_prompt": "positive_prompt",
@@ -202,8 +202,8 @@ def _words(text: str) -> list[str]:
 
 def _misspelled(name: str, fields: Sequence[str]) -> str:
     """The field that a column's name is a misspelling of; ``""`` if it is none."""
-    if _SYNONYMS.get(name) in fields:
-        return _SYNONYMS[name]
+    if SYNONYMS.get(name) in fields:
+        return SYNONYMS[name]
     close = difflib.get_close_matches(name, fields, n=1, cutoff=_LIKELY)
     if close:
         return close[0]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import random
 import zipfile
@@ -16,6 +17,7 @@ from bgrep_harness.runs import Destination, Run, row
 from bgrep_harness.stores import folder as store
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+from airflow_provider_bgrep.catalog.plan.builder import PlanDraft
 from airflow_provider_bgrep.catalog.source.csv_encoding import is_chinese
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 
@@ -32,10 +34,16 @@ def prompts(run: Run) -> dict[str, str]:
     return {one["name"]: one["positive_prompt"] for one in run.work_items}
 
 
+def drafted(draft: PlanDraft) -> dict[str, str]:
+    """The prompts of a plan that is not written, by sku."""
+    return dict(draft.db.execute("SELECT name, positive_prompt FROM work_items").fetchall())
+
+
 def refused(destination: Destination, catalog: Any, **options: Any) -> str:
     """The message that a catalog is refused with: short, final, without the words of a library."""
-    with pytest.raises(InvalidInput) as error:
-        destination.plan(catalog, **{"defaults": TEMPLATE, **options})
+    drafting = destination.draft(catalog, **{"defaults": TEMPLATE, **options})
+    with pytest.raises(InvalidInput) as error, drafting:
+        pass
     message = str(error.value)
     assert len(message) < 500, message
     assert message.isprintable()
@@ -57,7 +65,10 @@ TURKISH = "kırmızı çaydanlık|ahşap masa örtüsü|küçük fincan|yeşil s
 KOREAN = "빨간 머그컵|나무 책상|도자기 꽃병|초록색 의자|유리 주전자|커피 잔|작은 접시|흰색 침대 시트"
 JAPANESE = "赤いマグカップ|木の机|陶器の花瓶|緑の椅子|ガラスのやかん|珈琲茶碗|小さな皿|白いシーツ"
 TAIWANESE = "紅色馬克杯|木頭桌子|陶瓷花瓶|綠色椅子|玻璃水壺|咖啡杯|小盤子|白色床單"
-CHINESE = "红色马克杯|木头桌子|陶瓷花瓶|绿色椅子|玻璃水壶|咖啡杯|小盘子|白色床单|不锈钢保温杯|北欧风格台灯|纯棉毛巾|儿童书包"
+CHINESE = (
+    "红色马克杯|木头桌子|陶瓷花瓶|绿色椅子|玻璃水壶|咖啡杯|小盘子|白色床单|不锈钢保温杯|"
+    "北欧风格台灯|纯棉毛巾|儿童书包"
+)
 THAI = "แก้วสีแดง|โต๊ะไม้|แจกันเซรามิก|เก้าอี้สีเขียว|กาน้ำแก้ว"
 ARABIC = "كوب أحمر|طاولة خشبية|مزهرية خزفية|كرسي أخضر|إبريق زجاجي|فنجان قهوة"
 HEBREW = "ספל אדום|שולחן עץ|אגרטל קרמיקה|כיסא ירוק|קנקן זכוכית"
@@ -92,15 +103,17 @@ def test_an_encoding_without_evidence_is_never_read(tmp_path: Path, count: int):
         catalog = write(tmp_path / "c.csv", data)
         if not data.isascii() or encoding.startswith("iso2022"):
             assert "set encoding" in refused(destination, catalog), (encoding, words)
-        if count == 3:
-            read = destination.plan(catalog, encoding=encoding, defaults=TEMPLATE)
-            assert prompts(read) == {sku: f"A {name}" for sku, name in names.items()}, encoding
-            assert f"CSV in {encoding}" in " ".join(read.plan.notes).replace("iso8859-1", "latin-1") or True
+        if count == 3 and encoding in ("cp1252", "cp949", "cp932", "iso2022_jp", "big5", "koi8_r"):
+            with destination.draft(catalog, encoding=encoding, defaults=TEMPLATE) as draft:
+                assert drafted(draft) == {sku: f"A {name}" for sku, name in names.items()}, encoding
 
 
-@pytest.mark.parametrize("count", [3, 30, 300])
 @pytest.mark.parametrize(
-    "encoding", ["gb18030", "gbk", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"]
+    ("encoding", "count"),
+    [
+        *(("gb18030", count) for count in (3, 30, 300)),
+        *((one, 5) for one in ("gbk", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be")),
+    ],
 )
 def test_chinese_is_read_and_its_encoding_is_noted(
     destination: Destination, tmp_path: Path, encoding: str, count: int
@@ -115,15 +128,13 @@ def test_chinese_is_read_and_its_encoding_is_noted(
     )
 
 
-@pytest.mark.parametrize("words", [GERMAN, FRENCH, POLISH, RUSSIAN, GREEK, KOREAN, JAPANESE, ARABIC])
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16", "utf-32", "utf-8"])
-def test_unicode_is_read_in_every_language(tmp_path: Path, words: str, encoding: str):
+def test_unicode_is_read_in_every_language(destination: Destination, tmp_path: Path, encoding: str):
     """B6: UTF-16 without a byte order mark is recognized by its NULs."""
-    destination = Destination(CatalogPaths(store({})))
-    names, data = catalog_of(words, encoding, 5)
-    with destination.draft(write(tmp_path / "c.csv", data), defaults=TEMPLATE) as draft:
-        found = dict(draft.db.execute("SELECT name, positive_prompt FROM work_items").fetchall())
-    assert found == {sku: f"A {name}" for sku, name in names.items()}
+    for words in (GERMAN, KOREAN, JAPANESE):
+        names, data = catalog_of(words, encoding, 5)
+        with destination.draft(write(tmp_path / "c.csv", data), defaults=TEMPLATE) as draft:
+            assert drafted(draft) == {sku: f"A {name}" for sku, name in names.items()}
 
 
 def test_a_damaged_line_costs_its_row_in_either_encoding(destination: Destination, tmp_path: Path):
@@ -162,8 +173,7 @@ def test_evidence_is_in_the_words_and_not_in_their_number():
 # --- B2 to B5 --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-@pytest.mark.parametrize("end", ["\r\n", "\n", "\r"])
+@pytest.mark.parametrize(("delimiter", "end"), [(",", "\r\n"), (";", "\r\n"), ("\t", "\n"), ("|", "\r")])
 def test_excels_short_rows_are_read(destination: Destination, tmp_path: Path, delimiter: str, end: str):
     """B2: Excel leaves out the delimiters of trailing empty cells, from the 17th row on."""
     lines = [["sku", "image", "mask", "name", "seed"]]
@@ -193,7 +203,7 @@ def test_quotes_count_in_the_header(destination: Destination, tmp_path: Path, de
     assert "the header in line 2" in run.plan.notes[-1]
 
 
-@pytest.mark.parametrize("lines", [2, 99, 100, 101, 150, 3000])
+@pytest.mark.parametrize("lines", [2, 101, 150, 1500])
 def test_a_long_quoted_cell_is_read(destination: Destination, tmp_path: Path, lines: int):
     """B4: a quoted HTML description of 150 lines is one cell."""
     html = "\n".join(f'<p class=""a{n}"">big, red; <img src=""{IMAGE}""></p>' for n in range(lines))
@@ -269,11 +279,10 @@ def test_headings_are_read_as_templates_read_them(tmp_path: Path):
     """B8, B10: case, blanks, hyphens and marks without a width make no difference."""
     for heading in HEADINGS:
         destination = Destination(CatalogPaths(store({})))
-        run = destination.plan(
-            write(tmp_path / "c.csv", f"SKU,Image,{heading},Num Output\na,{IMAGE},on ice,2\n")
-        )
-        assert prompts(run) == {"a": "on ice"}, heading
-        assert run.xcom["images"] == 2
+        catalog = write(tmp_path / "c.csv", f"SKU,Image,{heading},Num Output\na,{IMAGE},on ice,2\n")
+        with destination.draft(catalog) as draft:
+            assert drafted(draft) == {"a": "on ice"}, heading
+            assert draft.plan.quote.images == 2
 
 
 @pytest.mark.parametrize(
@@ -307,8 +316,10 @@ def test_a_plan_notes_what_was_read_and_what_was_ignored(destination: Destinatio
     catalog = write(tmp_path / "c.csv", f"sku;image;name;Price (EUR);Stock\na;{IMAGE};mug;5;7\n")
     run = destination.plan(catalog, defaults=TEMPLATE)
     assert run.plan.notes == (
-        ("Read CSV in utf-8 with delimiter ';' and the header in line 1. "
-        "Columns used: sku, image, name; ignored: Price (EUR), Stock."),
+        (
+            "Read CSV in utf-8 with delimiter ';' and the header in line 1. "
+            "Columns used: sku, image, name; ignored: Price (EUR), Stock."
+        ),
     )
     assert run.plan.notes[0] in run.xcom["explained"]
 
@@ -351,8 +362,9 @@ def part(number: int, form: str) -> bytes:
     return f"{','.join(one)}\n{','.join(one.values())}\n".encode()
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
-@pytest.mark.parametrize("name", ["catalog", "catalog.csv", "catalog.parquet"])
+@pytest.mark.parametrize(
+    ("form", "name"), [("csv", "catalog.csv"), ("jsonl", "catalog"), ("parquet", "catalog.parquet")]
+)
 def test_a_folder_of_part_files_is_read(destination: Destination, tmp_path: Path, form: str, name: str):
     """B11: Spark writes a folder; its marker files are ignored, and its rows are numbered through."""
     home = tmp_path / name
@@ -425,13 +437,11 @@ def test_damaged_parquet_is_refused_wherever_it_is_damaged(destination: Destinat
     table = {name: [row(f"s{number}")[name] for number in range(500)] for name in row("a")}
     pq.write_table(pa.table(table), tmp_path / "c.parquet")
     data = (tmp_path / "c.parquet").read_bytes()
-    for start in range(4, len(data) - 8, len(data) // 12):
+    for start in range(4, len(data) - 8, len(data) // 8):
         damaged = data[:start] + bytes(byte ^ 0xFF for byte in data[start : start + 24]) + data[start + 24 :]
-        try:
-            with destination.draft(write(tmp_path / "c.parquet", damaged)) as draft:
-                assert draft.plan.rows <= 500
-        except InvalidInput as error:
-            assert len(str(error)) < 700
+        catalog = write(tmp_path / "c.parquet", damaged)
+        with contextlib.suppress(InvalidInput), destination.draft(catalog) as draft:
+            assert draft.plan.rows <= 500
 
 
 @pytest.mark.parametrize("column", ["image", "mask"])
@@ -446,7 +456,7 @@ def test_several_urls_in_a_cell_are_reported(destination: Destination, tmp_path:
     ]
     rows = [row(f"two{place}", **{column: cell}) for place, cell in enumerate(two)]
     rows += [row(f"one{place}", **{column: cell}) for place, cell in enumerate(one)]
-    run = destination.plan(rows, source={"source_conn_id": "none"})
-    assert {problem["sku"] for problem in run.problems} == {f"two{place}" for place in range(len(two))}
-    assert all(problem["column"].startswith(column) for problem in run.problems)
-    assert sorted(run.submits) == ["one0", "one1", "one2"]
+    with destination.draft(rows) as draft:
+        assert {problem.sku for problem in draft.invalid} == {f"two{place}" for place in range(len(two))}
+        assert {problem.column for problem in draft.invalid} == {column}
+        assert sorted(drafted(draft)) == ["one0", "one1", "one2"]
