@@ -62,8 +62,8 @@ class EmptyWords:
         self.is_counting = True
         self._longest = max(map(len, self._words), default=0)
         firsts = {one.encode()[0] for word in self._words for one in (word[0], word[0].upper())}
-        self.first_bytes = np.isin(np.arange(256), list(firsts))
-        """For each byte, whether one of the texts begins with it."""
+        self._first_bytes = np.isin(np.arange(256), list(firsts))
+        self._first_or_blank = self._first_bytes | _FIRST_BYTES
 
     def has(self, text: str, count: int = 1) -> bool:
         """Whether a text without blanks around it is one of them.
@@ -75,6 +75,12 @@ class EmptyWords:
         if self.is_counting:
             self.counts[text] += count
         return True
+
+    def may_begin(self, firsts: np.ndarray[Any, np.dtype[np.uint8]]) -> tuple[bool, bool]:
+        """Whether a blank, and whether one of the texts, may begin with one of the bytes."""
+        if not self._first_or_blank.take(firsts).any():
+            return False, False
+        return bool(_FIRST_BYTES.take(firsts).any()), bool(self._first_bytes.take(firsts).any())
 
     def cleared(self, texts: pa.Array) -> pa.Array:
         """Texts without blanks around them, null where they are one of the words."""
@@ -267,8 +273,8 @@ def _may_have(texts: pa.StringArray, empty: EmptyWords) -> tuple[bool, bool]:
     # An empty text stands for its neighbors' bytes, which are ends as well.
     firsts = characters.take(offsets[:-1], mode="clip")
     lasts = characters.take(offsets[1:] - 1, mode="clip")
-    blanks = bool(_FIRST_BYTES.take(firsts).any() or _LAST_BYTES.take(lasts).any())
-    return blanks, bool(empty.first_bytes.take(firsts).any())
+    blanks, words = empty.may_begin(firsts)
+    return blanks or bool(_LAST_BYTES.take(lasts).any()), words
 
 
 def _has_empty(texts: pa.StringArray) -> bool:

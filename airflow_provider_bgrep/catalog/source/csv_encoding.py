@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds out the encoding of a CSV file. Another than Unicode is taken only on evidence.
 
-Almost any bytes can be decoded as GB18030, and the result is a prompt that is paid for. So GB18030 is taken
+Almost any bytes can be decoded as GB18030, and the result would be billed as a prompt. So GB18030 is taken
 only if the characters are those that Chinese texts are made of. Everything else is refused, unless it is
 given.
 """

@@ -296,7 +296,7 @@ def _plain(
     if columns is None or len(columns[0]) != count:
         return None
     keys = [column for column, is_key in zip(columns, wanted.values(), strict=True) if is_key]
-    if any(map(has_shortened, keys)):
+    if b"E+" in data and any(map(has_shortened, keys)):
         return None
     columns = [
         trimmed(column, is_key, empty) for column, is_key in zip(columns, wanted.values(), strict=True)

@@ -88,7 +88,7 @@ def test_a_sku_is_one_product_in_every_type(
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet", "rows"])
 def test_a_sku_with_a_fraction_is_reported(destination: Destination, tmp_path: Path, form: str):
-    """A1: a number with a fraction is no sku."""
+    """A1: a number with a fraction is not a sku."""
     rows = [{"sku": value, "image": IMAGE, "positive_prompt": "x"} for value in (1001.5, 0.1, 7.0)]
     run = destination.plan(write(tmp_path, rows, form))
     assert [(one["line"], one["column"]) for one in run.problems] == [(1, "sku"), (2, "sku")]
@@ -328,7 +328,7 @@ def test_templates_in_cells_know_types_too(destination: Destination, tmp_path: P
 
 
 def test_a_prompt_that_stays_the_same_is_not_submitted_again(destination: Destination, tmp_path: Path):
-    """A5: what a column is taken for is no part of a request; only a prompt that changes is."""
+    """A5: what a column is taken for is not a part of a request; only a prompt that changes is."""
     template = "A mug{% if waterproof == 'yes' or waterproof %} under water{% endif %}"
     rows = [{"sku": sku, "image": IMAGE, "waterproof": word} for sku, word in (("a", "yes"), ("b", "no"))]
     planned(destination, write(tmp_path, rows, "csv"), template).complete()
