@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Final
 
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
@@ -49,7 +50,7 @@ def column_name(heading: object) -> str:
     :param heading: the heading in the file.
     :return: small letters and digits, joined by ``_``; ``''`` if the heading is blank.
     """
-    text = str(heading).translate(_INVISIBLE).strip()
+    text = unicodedata.normalize("NFKC", str(heading).translate(_INVISIBLE)).strip()
     if not text:
         return ""
     name = re.sub(r"\W+", "_", text.casefold()).strip("_")

@@ -254,7 +254,9 @@ class Header:
             if name not in by_name:
                 close = next((one for one in by_name if _misspelled(one, [name])), "")
                 hint = f"; rename {close!r} if you meant that" if close else ""
-                problems.append(Problem("catalog", f"has no column {name!r}; its columns are {shown}{hint}"))
+                # Once is enough, however many are missing.
+                columns = "" if problems else f"; its columns are {shown}"
+                problems.append(Problem("catalog", f"has no column {name!r}{columns}{hint}"))
         if problems:
             raise InvalidInput(list(dict.fromkeys(problems)))
         ambiguous = {name: found for name, found in by_name.items() if len(found) > 1}

@@ -8,6 +8,7 @@ one value, :func:`cell_texts` the same rule for an Arrow array.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -174,6 +175,8 @@ def whole_key(value: Any, empty: EmptyWords = NO_WORDS) -> str | None:
 
 
 def _checked_key(text: str) -> str:
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)  # macOS writes an accent as a character of its own
     if _SHORTENED.fullmatch(text):
         raise UnreadableCellError(f"is {text}, a number that a spreadsheet has shortened; format it as text")
     return _without_fraction(text)
@@ -255,6 +258,8 @@ def trimmed(texts: pa.Array, is_key: bool = False, empty: EmptyWords = NO_WORDS)
         texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
     if words or blanks:
         texts = empty.cleared(texts)
+    if is_key and not pc.all(pc.string_is_ascii(texts)).as_py():
+        texts = pc.utf8_normalize(texts, "NFC")
     if is_key and pc.any(pc.match_substring(texts, ".0")).as_py():
         return pa.array([text and _without_fraction(text) for text in texts.to_pylist()], pa.string())
     return texts
@@ -360,7 +365,7 @@ def _values(array: pa.Array) -> Any:
         return array.cast(pa.binary() if pa.types.is_string(kind) else pa.large_binary()).to_pylist()
     if pa.types.is_temporal(kind):
         return _times(array)
-    return array.to_pylist()
+    return _read_by_python(array, lambda value: value)
 
 
 def _times(array: pa.Array) -> Any:
@@ -374,10 +379,10 @@ def _times(array: pa.Array) -> Any:
     return (text if text is None else _without_zeros(text) for text in texts)
 
 
-def _read_by_python(array: pa.Array) -> list[Any]:
+def _read_by_python(array: pa.Array, as_value: Callable[[Any], Any] = str) -> list[Any]:
     try:
-        return [one if one is None else str(one) for one in array.to_pylist()]
-    except (ValueError, OverflowError, LookupError, ImportError):  # a zone that is not installed, for one
+        return [one if one is None else as_value(one) for one in array.to_pylist()]
+    except Exception:  # a zone that is not installed, for one
         kind = str(array.type)
         return [_Unreadable(kind) if valid else None for valid in array.is_valid().to_pylist()]
 

@@ -19,7 +19,6 @@ from airflow_provider_bgrep.catalog.source.catalog import CHUNK_BYTES, refusal
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 
 _BOMS: Final = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -29,8 +28,8 @@ _HEAD_BYTES: Final = 1 << 16
 _UTF16_SHARE: Final = 0.3
 """Of the bytes at even or odd places, the share of NULs that only UTF-16 has: ASCII is in every catalog."""
 
-_ESCAPES: Final = (b"\x1b$", b"\x1b(")
-"""Begin Japanese, Korean or Chinese text in the encodings of ISO 2022, whose bytes are all ASCII."""
+_ESCAPE: Final = re.compile(rb"\x1b\$(?:[@AB]|[()][A-D])")
+"""Begins Japanese, Korean or Chinese text in the encodings of ISO 2022, whose bytes are all ASCII."""
 
 _SAMPLE_LINES: Final = 20_000
 """Lines that are not ASCII, by which an encoding is judged."""
@@ -81,10 +80,9 @@ def detect_encoding(local: str) -> str:
     """
     with Path(local).open("rb") as file:
         head = file.read(_HEAD_BYTES)
-    for bom, encoding in _BOMS:
-        if head.startswith(bom):
-            return encoding
-    if found := _utf16_without_bom(head):
+    if head.startswith(codecs.BOM_UTF8):
+        return "utf-8-sig"
+    if found := utf16_or_32(head):
         return found
     if _is_utf8(local):
         return "utf-8"
@@ -101,7 +99,14 @@ def detect_encoding(local: str) -> str:
     raise _refused("is neither UTF-8 nor UTF-16, and not clearly GB18030", lines)
 
 
-def _utf16_without_bom(head: bytes) -> str:
+def utf16_or_32(head: bytes) -> str:
+    """The encoding of a file if that is UTF-16 or UTF-32, else ``""``.
+
+    :param head: what the file begins with.
+    """
+    for bom, encoding in _BOMS:
+        if head.startswith(bom):
+            return encoding
     even, odd = head[::2], head[1::2]
     shares = [part.count(0) / len(part) if part else 0.0 for part in (even, odd)]
     if max(shares) < _UTF16_SHARE or min(shares) > max(shares) / 4:
@@ -115,7 +120,7 @@ def _is_utf8(local: str) -> bool:
     with Path(local).open("rb") as file:
         try:
             while chunk := file.read(CHUNK_BYTES):
-                if any(escape in chunk for escape in _ESCAPES):
+                if _ESCAPE.search(chunk):
                     return False
                 if decoder.getstate()[0] or not chunk.isascii():
                     decoder.decode(chunk)
@@ -138,7 +143,7 @@ class _NonAsciiLines:
                     self.count += 1
                     if not line.isascii():
                         self._add(line)
-                    elif any(escape in line for escape in _ESCAPES):
+                    elif _ESCAPE.search(line):
                         self.has_escapes = True
 
     def _add(self, line: bytes) -> None:

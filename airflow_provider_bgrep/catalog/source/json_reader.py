@@ -137,13 +137,16 @@ def _texts_of(
             texts[wanted_name] = rule(row.get(name), empty)
         except UnreadableCellError as error:
             texts[wanted_name], problems[name] = None, str(error)
+        except Exception as error:  # whatever the class of a value raises, it is one row's
+            what = f"is a {type(row.get(name)).__name__} that cannot be read ({type(error).__name__})"
+            texts[wanted_name], problems[name] = None, f"{what}; give text or a number"
     return texts, problems
 
 
 def _is_blank(value: Any, empty: EmptyWords) -> bool:
     try:
         return cell_text(value, empty) is None
-    except UnreadableCellError:
+    except Exception:
         return False
 
 

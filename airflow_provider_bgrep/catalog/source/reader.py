@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_provider_bgrep.catalog.model.cell_values import EMPTY_CELLS
 from airflow_provider_bgrep.catalog.source.catalog import Catalog, refusal
 from airflow_provider_bgrep.catalog.source.cells import EmptyWords
+from airflow_provider_bgrep.catalog.source.csv_encoding import utf16_or_32
 from airflow_provider_bgrep.catalog.source.csv_reader import open_csv
 from airflow_provider_bgrep.catalog.source.json_reader import open_jsonl, open_rows
 from airflow_provider_bgrep.catalog.source.parquet_reader import open_parquet
@@ -178,6 +179,8 @@ class _How:
             local = stack.enter_context(_unpacked(local))
         elif str(path).lower().endswith(".gz") and Path(local).stat().st_size:
             raise refusal("cannot be unpacked: it is not compressed with gzip; rename it")
+        if kind == "jsonl" and (encoding := utf16_or_32(_head(local))):
+            local = stack.enter_context(_recoded(local, encoding))
         _check_head(local, kind)
         return local
 
@@ -209,6 +212,16 @@ def _check_head(local: str, kind: str) -> None:
             raise refusal(f"is {what}")
     if kind == "jsonl" and head.startswith(b"["):
         raise refusal("is a JSON array; write one object a line (JSON Lines)")
+
+
+@contextlib.contextmanager
+def _recoded(local: str, encoding: str) -> Iterator[str]:
+    """A file as UTF-8."""
+    with tempfile.NamedTemporaryFile("w", prefix="bgrep-", encoding="utf-8", errors="replace") as plain:
+        with Path(local).open(encoding=encoding, errors="replace") as file:
+            shutil.copyfileobj(file, plain)
+        plain.flush()
+        yield plain.name
 
 
 @contextlib.contextmanager

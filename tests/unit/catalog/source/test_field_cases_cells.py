@@ -196,6 +196,28 @@ def test_nested_cells_that_nobody_reads_do_no_harm(destination: Destination, tmp
     assert [(one["line"], one["column"]) for one in read.problems] == [(1, "x")]
 
 
+class Hostile:
+    """A value whose class raises whatever is asked of it."""
+
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+    def __ne__(self, other: object) -> bool:
+        raise RecursionError
+
+    __eq__ = __ne__
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_a_value_that_raises_costs_its_row(destination: Destination):
+    """A4: in rows of a task, whatever the class of one value raises, the other rows are planned."""
+    rows = [{"sku": f"s{n}", "image": IMAGE, "x": x} for n, x in enumerate((1, Hostile(), float("nan"), "a"))]
+    run = planned(destination, rows, "mug {{ x | default('plain') }}")
+    assert prompts(run) == {"s0": "mug 1", "s2": "mug plain", "s3": "mug a"}
+    assert [(one["line"], one["column"], one["sku"]) for one in run.problems] == [(2, "x", "s1")]
+    assert len(planned(destination, rows, "mug", run_id="unread").submits) == 4
+
+
 TIMES = {
     date(2026, 1, 2): "2026-01-02",
     datetime(2026, 1, 2, 3, 4, 5): "2026-01-02 03:04:05",  # noqa: DTZ001 (as pandas has it)

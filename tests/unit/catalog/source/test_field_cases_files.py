@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import random
+import unicodedata
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.plan.builder import PlanDraft
 from airflow_provider_bgrep.catalog.source.csv_encoding import is_chinese
 from airflow_provider_bgrep.protocol.errors import InvalidInput
+from airflow_provider_bgrep.storage import connection_of
 
 IMAGE = "https://shop.example/mug.jpg"
 TEMPLATE = {"positive_prompt": "A {{ name }}"}
@@ -135,6 +137,15 @@ def test_unicode_is_read_in_every_language(destination: Destination, tmp_path: P
         names, data = catalog_of(words, encoding, 5)
         with destination.draft(write(tmp_path / "c.csv", data), defaults=TEMPLATE) as draft:
             assert drafted(draft) == {sku: f"A {name}" for sku, name in names.items()}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_json_lines_are_read_in_unicode(destination: Destination, tmp_path: Path, encoding: str):
+    """B6: what PowerShell writes is UTF-16."""
+    text = "".join(f'{{"sku": "s{n}", "image": "{IMAGE}?{n}", "name": "杯 Gefäß"}}\r\n' for n in range(3))
+    catalog = write(tmp_path / "c.jsonl", text.encode(encoding))
+    with destination.draft(catalog, defaults=TEMPLATE) as draft:
+        assert set(drafted(draft).values()) == {"A 杯 Gefäß"}
 
 
 def test_a_damaged_line_costs_its_row_in_either_encoding(destination: Destination, tmp_path: Path):
@@ -336,6 +347,17 @@ def test_a_category_is_found_in_any_case_or_noted(destination: Destination, tmp_
     assert any("has no column 'category'" in note for note in plain.plan.notes)
 
 
+def test_accents_of_their_own_are_the_same_letters(destination: Destination, tmp_path: Path):
+    """B10: macOS writes an accent as a character of its own: the same heading, and the same product."""
+    text = f"sku,image,Größe (cm),ＳＫＵ２\ncafé,{IMAGE},5,x\n"
+    seen = set()
+    for form in ("NFC", "NFD"):
+        catalog = write(tmp_path / "c.csv", unicodedata.normalize(form, text))
+        with destination.draft(catalog, defaults={"positive_prompt": "{{ grösse_cm }} cm"}) as draft:
+            seen.add(tuple(drafted(draft).items()))
+    assert seen == {(("café", "5 cm"),)}
+
+
 @pytest.mark.parametrize("blank", ["\u00a0", "\u3000", "\u200b", "\ufeff", "\u200e", "\u2060"])
 def test_invisible_characters_are_trimmed_or_shown(destination: Destination, tmp_path: Path, blank: str):
     """B10: around a cell they can only be a mistake; inside a sku they are shown as U+200B."""
@@ -460,3 +482,14 @@ def test_several_urls_in_a_cell_are_reported(destination: Destination, tmp_path:
         assert {problem.sku for problem in draft.invalid} == {f"two{place}" for place in range(len(two))}
         assert {problem.column for problem in draft.invalid} == {column}
         assert sorted(drafted(draft)) == ["one0", "one1", "one2"]
+
+
+def test_a_folder_of_part_files_on_s3_is_read(destination: Destination, s3: Any, s3_folder: Any):
+    """B11: on a store, a folder is known once no object has its name."""
+    for number in range(2):
+        s3.pipe_file(f"{s3_folder.path}/catalog.csv/part-{number}.csv", part(number, "csv"))
+    s3.pipe_file(f"{s3_folder.path}/catalog.csv/_SUCCESS", b"")
+    catalog = f"s3://{connection_of(s3_folder)}@{s3_folder.path}"
+    with destination.draft(f"{catalog}/catalog.csv") as draft:
+        assert sorted(drafted(draft)) == ["s0", "s1"]
+    assert "does not exist" in refused(destination, f"{catalog}/nothing.csv")
