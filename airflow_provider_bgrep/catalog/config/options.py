@@ -54,6 +54,7 @@ class Options:
     price_per_image: Decimal | None = None
     currency: str = ""
     approve_above: Decimal | None = None
+    max_rebuy_share: float = 0.2
     dry_run: bool = False
     max_attempts: int = 2
     on_unknown_outcome: str = "fail"
@@ -215,6 +216,7 @@ _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "max_images_per_run": number(0, 10**9, int, "0 or more images, or nothing"),
     "price_per_image": decimal(10**6, "what one image costs, such as 0.20"),
     "approve_above": decimal(10**9, "a sum of money, such as 50"),
+    "max_rebuy_share": number(0, 1, float, "a share, 0 to 1"),
     "dry_run": parse_bool,
     "max_attempts": number(1, 100, int, "1 to 100 runs"),
     "on_unknown_outcome": choice("fail", "resubmit"),

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +19,8 @@ from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.manifest import live_rows
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.compat import has_approval
+from airflow_provider_bgrep.exceptions import BgRepStateError
+from airflow_provider_bgrep.protocol.errors import InvalidInput
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.config.options import Options
@@ -124,9 +126,22 @@ def draft_plan(
         own, now = run.plan_id, run.now
         snapshot = ledger.repaired(lambda: stack.enter_context(ledger.reader.snapshot(db, own=own, now=now)))
         stack.enter_context(live_rows(db, paths))
-        run = replace(run, merged_plans=snapshot.closed_plans)
+        run = replace(
+            run,
+            merged_plans=snapshot.closed_plans,
+            has_new_edition=options.edition != _edition_before(paths, ledger.reader.plans(), own),
+        )
         draft = build_plan(db, catalog, options, run, image_versions)
         yield replace(draft, outstanding_jobs=snapshot.outstanding_jobs)
+
+
+def _edition_before(paths: CatalogPaths, plans: Sequence[str], own: str) -> str | None:
+    """Return the ``edition`` of the latest plan before; ``None`` if it is not known."""
+    for plan_id in sorted(plans, reverse=True):
+        if plan_id < own:
+            with contextlib.suppress(BgRepStateError, InvalidInput):
+                return PlanStore(paths, plan_id).config.edition
+    return None
 
 
 def _cancelled_reason(options: Options, plan: Plan) -> str:
@@ -135,6 +150,11 @@ def _cancelled_reason(options: Options, plan: Plan) -> str:
         return "it is a dry run"
     if not plan.needs_approval or has_approval():
         return ""
+    if plan.rebuy:
+        return (
+            f"{plan.rebuy} Airflow before 3.1 cannot ask for approval. To approve it, set max_rebuy_share "
+            "to 1 for this run"
+        )
     return (
         f"it may cost more than approve_above ({options.approve_above:f}), and Airflow before 3.1 cannot "
         "ask for approval. To approve it, raise approve_above for this run"
