@@ -365,8 +365,8 @@ class Join:
         elif gone >= _MANY and gone / live > max(most, _MOST_LOST):
             what = (
                 f"lacks {gone} of {live} published rows ({gone / live:.0%}): it is incomplete, or its skus "
-                "have changed. Nothing is planned. If it is right, set max_removed_share to 1 for one run, or "
-                "on_removed to 'keep'"
+                "have changed. Nothing is planned. If it is right, set max_removed_share to 1 for one run, "
+                "or on_removed to 'keep'"
             )
             raise InvalidInput([Problem("catalog", what)])
         elif gone / live > most and gone > 1:
