@@ -34,12 +34,16 @@ class SourceOptions:
     :param catalog_format: ``csv``, ``jsonl`` or ``parquet``. Default: from the file name.
     :param encoding: the encoding of a CSV file that is neither Unicode nor GB18030.
     :param delimiter: the delimiter of a CSV file. Default: detected in its header.
+    :param check_sources: whether the plan task reads the beginnings of images and masks, to find what the
+        service would refuse: ``sample`` (100 rows to submit, for at most a minute), ``all`` (for at most an
+        hour) or ``off``.
     """
 
     source_conn_id: str | None = None
     catalog_format: str | None = None
     encoding: str | None = None
     delimiter: str | None = None
+    check_sources: str = "sample"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,7 @@ class Options:
     catalog_format: str = ""
     encoding: str = ""
     delimiter: str = ""
+    check_sources: str = "sample"
     defaults: Mapping[str, Any] = field(default_factory=dict)
     categories: Mapping[str, Any] = field(default_factory=dict)
     edition: str = ""
@@ -210,6 +211,7 @@ def _catalog(value: Any) -> Any:
 
 _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "catalog": _catalog,
+    "check_sources": choice("sample", "all", "off"),
     "defaults": parse_mapping,
     "categories": parse_mapping,
     "shard_size": number(1, 10_000, int, "1 to 10000 image tasks"),

@@ -19,6 +19,7 @@ from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.plan.diff import Join, Versions
 from airflow_provider_bgrep.catalog.plan.rebuy import rebuy_reason
 from airflow_provider_bgrep.catalog.plan.render import render_changed_rows
+from airflow_provider_bgrep.catalog.plan.source_check import Reader, check_sources
 from airflow_provider_bgrep.catalog.plan.work_items import SUBMITTED_STATES, decide, list_work_items
 from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.state.database import quoted
@@ -96,13 +97,19 @@ class PlanDraft:
 
 
 def build_plan(
-    db: duckdb.DuckDBPyConnection, catalog: Catalog, options: Options, run: Run, versions: Versions
+    db: duckdb.DuckDBPyConnection,
+    catalog: Catalog,
+    options: Options,
+    run: Run,
+    versions: Versions,
+    read_beginning: Reader,
 ) -> PlanDraft:
     """Build a plan.
 
     :param db: a connection with the tables ``entries``, ``locked`` and ``live``.
     :param catalog: the opened catalog.
     :param versions: identifies the content of images on object storage.
+    :param read_beginning: reads the beginning of an image, for its format and sides.
     :raises InvalidInput: if the catalog has no row.
     """
     join = Join(db, catalog, options, versions)
@@ -112,6 +119,7 @@ def build_plan(
     most = options.max_images_per_run
     left = None if most is None else max(0, most - spent)
     decide(join, left)
+    check_sources(join, read_beginning)
     gone = join.find_gone()
     join.remove_gone(gone)
     rebuy = "" if run.has_new_edition else rebuy_reason(join, gone)
