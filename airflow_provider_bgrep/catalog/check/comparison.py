@@ -26,8 +26,9 @@ from airflow_provider_bgrep.catalog.check.metrics import (
     regions,
 )
 from airflow_provider_bgrep.catalog.config.thresholds import MEASURES, Thresholds
-from airflow_provider_bgrep.catalog.model.states import Verdict
+from airflow_provider_bgrep.catalog.model.states import INVERTED_MASK, Verdict
 from airflow_provider_bgrep.images.decode import UnreadableError
+from airflow_provider_bgrep.images.polarity import is_inverted
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,8 @@ class ImageComparison:
                 raise UnfitMaskError(
                     f"is {mask.sides}, with another aspect ratio than the source ({source.sides})"
                 )
+            if is_inverted(source.small, small, source.alpha):
+                raise UnfitMaskError(INVERTED_MASK)
             return regions(small)
         except UnreadableError as error:
             self._is_unchecked = True
