@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_bgrep.catalog.model.states import INVERTED_MASK, RowState
+from airflow_provider_bgrep.catalog.model.states import INVERTED_MASK, TURNED_MASK, RowState
 from airflow_provider_bgrep.catalog.plan.diff import Join
 from airflow_provider_bgrep.catalog.plan.work_items import SUBMITTED_STATES
 from airflow_provider_bgrep.catalog.source.catalog import InvalidRow
@@ -40,10 +40,6 @@ _THREADS: Final = 16
 _SHOWN: Final = 3
 
 _SIZES: Final = f"give an image with sides of {MIN_SIDE} to {MAX_SIDE} pixels"
-_TURNED: Final = (
-    "is turned by its EXIF orientation in another way than the image; turn the pixels of both, and remove "
-    "the orientation"
-)
 
 _log = logging.getLogger(__name__)
 
@@ -131,7 +127,7 @@ def _problems(row: _Row, found: Mapping[str, Beginning]) -> Iterable[tuple[str, 
             sizes = f"has {mask.words} pixels, and the image has {image.words}"
             yield "mask", f"{sizes}; give a mask of equal size"
         elif not (are_stored and are_shown):
-            yield "mask", _TURNED
+            yield "mask", TURNED_MASK
 
 
 def _inverted(join: Join, rows: Sequence[_Row], refused: Collection[str], end_time: float) -> list[str]:
