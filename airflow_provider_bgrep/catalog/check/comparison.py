@@ -26,8 +26,9 @@ from airflow_provider_bgrep.catalog.check.metrics import (
     regions,
 )
 from airflow_provider_bgrep.catalog.config.thresholds import MEASURES, Thresholds
-from airflow_provider_bgrep.catalog.model.states import Verdict
-from airflow_provider_bgrep.images.decode import UnreadableError
+from airflow_provider_bgrep.catalog.model.states import INVERTED_MASK, TURNED_MASK, Verdict
+from airflow_provider_bgrep.images.decode import Sides, UnreadableError, sides_of
+from airflow_provider_bgrep.images.polarity import is_inverted
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ class ImageComparison:
         self._passing: list[int] = []
         self._is_unchecked = self._is_unfit = self._is_unmasked = False
         self._source: ScaledImage | None = None
+        self._source_sides: Sides | None = None
         self._reference: Reference | None = None
         self._source_thumb: bytes | None = None
         self._mask_thumb: bytes | None = None
@@ -121,6 +123,7 @@ class ImageComparison:
             return
         try:
             self._source = decode(data).shrunk()
+            self._source_sides = sides_of(data)
         except UnreadableError as error:
             self._is_unchecked = True
             self._flags.append(f"the source {error}")
@@ -142,9 +145,13 @@ class ImageComparison:
             if source is None:
                 return None
             if not _is_met("aspect", _aspect(mask, source), self._thresholds):
+                if self._source_sides is not None and sides_of(data).stored == self._source_sides.stored:
+                    raise UnfitMaskError(TURNED_MASK)
                 raise UnfitMaskError(
                     f"is {mask.sides}, with another aspect ratio than the source ({source.sides})"
                 )
+            if is_inverted(source.small, small, source.alpha):
+                raise UnfitMaskError(INVERTED_MASK)
             return regions(small)
         except UnreadableError as error:
             self._is_unchecked = True

@@ -49,6 +49,7 @@ class Options:
     encoding: str = ""
     delimiter: str = ""
     empty_cells: Sequence[str] = EMPTY_CELLS
+    check_sources: str = "sample"
     defaults: Mapping[str, Any] = field(default_factory=dict)
     categories: Mapping[str, Any] = field(default_factory=dict)
     edition: str = ""
@@ -57,6 +58,7 @@ class Options:
     price_per_image: Decimal | None = None
     currency: str = ""
     approve_above: Decimal | None = None
+    max_rebuy_share: float = 0.2
     dry_run: bool = False
     max_attempts: int = 2
     on_unknown_outcome: str = "fail"
@@ -213,12 +215,14 @@ def _catalog(value: Any) -> Any:
 _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "catalog": _catalog,
     "empty_cells": parse_texts,
+    "check_sources": choice("sample", "all", "off"),
     "defaults": parse_mapping,
     "categories": parse_mapping,
     "shard_size": number(1, 10_000, int, "1 to 10000 image tasks"),
     "max_images_per_run": number(0, 10**9, int, "0 or more images, or nothing"),
     "price_per_image": decimal(10**6, "what one image costs, such as 0.20"),
     "approve_above": decimal(10**9, "a sum of money, such as 50"),
+    "max_rebuy_share": number(0, 1, float, "a share, 0 to 1"),
     "dry_run": parse_bool,
     "max_attempts": number(1, 100, int, "1 to 100 runs"),
     "on_unknown_outcome": choice("fail", "resubmit"),

@@ -30,6 +30,7 @@ from airflow_provider_bgrep.catalog.config.prompt_template import (
 )
 from airflow_provider_bgrep.catalog.model.columns import MAIN, URL_FIELDS
 from airflow_provider_bgrep.catalog.model.states import RowState
+from airflow_provider_bgrep.catalog.plan.corrected import corrected, refused_rows
 from airflow_provider_bgrep.catalog.plan.decision import ALONE, DECIDE, REASON, Decision, decision, judged
 from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.source.rows import NormalizedRows
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from airflow_provider_bgrep.catalog.config.options import Options
+    from airflow_provider_bgrep.catalog.source.beginnings import SourceReader
 
 Versions = Callable[[Sequence[str]], Mapping[str, str]]
 """Identifies the content of images on object storage: a version for each path; ``!`` and why if none."""
@@ -60,6 +62,12 @@ _REORDERING: Final = "join_order,build_side_probe_side"
 _BATCH: Final = 4_096
 """Rows that are handed over at once."""
 
+_MANY: Final = 10
+"""Number of rows from which a catalog that lacks most published rows is taken for incomplete."""
+
+_MOST_LOST: Final = 0.5
+"""Share of the published rows that a catalog may lack, unless ``max_removed_share`` is larger."""
+
 _SHOWN: Final = 10
 """Categories that a note names."""
 
@@ -72,12 +80,19 @@ class Join:
     :param catalog: open; rows that cannot be used are added to its ``invalid``.
     :param options: the run's.
     :param versions: identifies the content of images on object storage.
+    :param sources: reads images and masks.
     """
 
     def __init__(
-        self, db: duckdb.DuckDBPyConnection, catalog: Catalog, options: Options, versions: Versions
+        self,
+        db: duckdb.DuckDBPyConnection,
+        catalog: Catalog,
+        options: Options,
+        versions: Versions,
+        sources: SourceReader,
     ) -> None:
         self.db, self.catalog, self.options, self._versions_of = db, catalog, options, versions
+        self.sources = sources
         self.recipe = options.recipe
         variables, conditions = self._words_in_templates()
         self.rows = NormalizedRows(
@@ -99,6 +114,7 @@ class Join:
         self._judge_purchases()
         self._read_catalog()
         self._compare_versions()
+        self._find_corrected()
         self._collapse()
         self._drop_twice()
         self._list_known()
@@ -256,6 +272,28 @@ class Join:
                 f"JOIN purchases p ON p.rowid = c.purchase {' '.join(joins)} WHERE {' OR '.join(differ)})"
             )
 
+    def _find_corrected(self) -> None:
+        """Fill ``corrected`` with the lines of refused rows to submit again: see :mod:`~.corrected`."""
+        self.db.execute("CREATE OR REPLACE TABLE corrected (line BIGINT)")
+        submitted = refused_rows(self.db) if self.options.check_sources != "off" else {}
+        if not submitted:
+            return
+        self.db.register("refused", pa.table({"line": list(submitted)}))
+        reader = self.rows.reader()
+        own = [name for name in URL_FIELDS if name in reader.schema.names]
+        constants = [url for name in URL_FIELDS if name not in own and (url := self.rows.constants.get(name))]
+        columns = ", ".join(["r.line", *(f"r.{name}" for name in own)])
+        with self._streamed(reader):
+            found = self.db.execute(
+                f"SELECT {columns} FROM reader r SEMI JOIN refused USING (line)"
+            ).fetchall()
+        self.db.unregister("refused")
+        by_line = {line: [*filter(None, some), *constants] for line, *some in found}
+        lines = corrected({line: submitted[line] for line in by_line}, by_line, self.sources)
+        if lines:
+            self.insert("corrected", pa.table({"line": lines}))
+            self.db.execute("UPDATE cat SET purchase = NULL WHERE line IN (FROM corrected)")
+
     def _collapse(self) -> None:
         """Keep one row for each line: purchases of one row may differ in the content of an image only."""
         (count,) = self.one("SELECT count(*) FROM cat")
@@ -347,30 +385,47 @@ class Join:
 
     # --- what is gone -----------------------------------------------------------------------------
 
-    def remove_gone(self) -> None:
-        """Decide about rows that are published, and that the catalog does not name any more."""
-        if self.options.on_removed == "keep":
-            return
+    def find_gone(self) -> int:
+        """Fill ``gone`` with the rows that are published, and that the catalog does not name any more.
+
+        :return: how many they are; 0 before anything is published.
+        """
         (live,) = self.one("SELECT count(*) FROM live")
         if live == self.unchanged:
-            return  # each unchanged row is live, under a name of its own
+            return 0  # each unchanged row is live, under a name of its own
         skus = pa.table({"sku": pa.array([row.sku for row in self.catalog.invalid], pa.string())})
         self.db.register("invalid_skus", skus)
         self.db.execute(
-            "CREATE OR REPLACE TABLE gone AS SELECT l.name, l.sku, l.view FROM live l "
+            "CREATE OR REPLACE TABLE gone AS SELECT l.name, l.sku, l.view, l.image FROM live l "
             "ANTI JOIN known k ON k.live = l.place "
             "ANTI JOIN cat ON cat.name = l.name ANTI JOIN invalid_skus i ON i.sku = l.sku"
         )
         self.db.unregister("invalid_skus")
         (gone,) = self.one("SELECT count(*) FROM gone")
-        if not gone:
+        return int(gone)
+
+    def remove_gone(self, gone: int) -> None:
+        """Decide about the rows that :meth:`find_gone` has found.
+
+        :param gone: how many they are.
+        :raises InvalidInput: if the catalog has lost most of the published rows.
+        """
+        if self.options.on_removed == "keep" or not gone:
             return
+        (live,) = self.one("SELECT count(*) FROM live")
         most = self.options.max_removed_share
         if self.catalog.unreadable:
             self.notes.append(
                 f"{gone} published rows are not in the catalog; none is removed, because "
                 f"{self.catalog.unreadable} rows cannot be read, and may be theirs."
             )
+        elif gone >= _MANY and gone / live > max(most, _MOST_LOST):
+            what = (
+                f"lacks {gone} of {live} published rows ({gone / live:.0%}): it is incomplete, or its skus "
+                "have changed. Nothing is planned. If it is right, set max_removed_share to 1 for one run, "
+                "or on_removed to 'keep'"
+            )
+            raise InvalidInput([Problem("catalog", what)])
         elif gone / live > most and gone > 1:
             self.notes.append(
                 f"{gone} of {live} published rows ({gone / live:.0%}) are not in the catalog; none is "

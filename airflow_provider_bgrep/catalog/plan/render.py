@@ -59,14 +59,17 @@ def _rendered(
     encoded_edition = _encoded(edition)
     for row in rows:
         try:
-            fields = _checked(row, builder)
+            row |= _checked(row, builder)
+            _split_urls(row)
+            row["request_hash"] = _request_hash(row, encoded_edition)
+            cells = _COLUMNS_OF(row)
         except InvalidInput as error:
             catalog.invalid.append(_invalid(row, error))
-            continue
-        row |= fields
-        _split_urls(row)
-        row["request_hash"] = _request_hash(row, encoded_edition)
-        made.append(_COLUMNS_OF(row))
+        except Exception as error:  # whatever a row causes, it must not stop the others
+            reason = f"cannot be processed: {type(error).__name__}: {sanitize_message(error)}"
+            catalog.invalid.append(InvalidRow(row["line"], "", reason, row["sku"][:MAX_NAME], row["view"]))
+        else:
+            made.append(cells)
     columns = list(zip(*made, strict=True)) or [()] * len(MADE)
     arrays = [pa.array(cells, one.type) for cells, one in zip(columns, _SCHEMA, strict=True)]
     return pa.table(arrays, schema=_SCHEMA)

@@ -7,6 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.protocol.errors import sanitize_message
@@ -130,6 +131,20 @@ def fetch(url: str, conn_id: str | None, max_bytes: int, settings: Settings | No
         return bytes(path.fs.cat_file(path.path))
     except FileNotFoundError:
         raise OSError(f"{redact_url(url)} is not there") from None
+
+
+def stored_beginning(url: str, conn_id: str | None, size: int) -> tuple[bytes, float | None]:
+    """The beginning of an image on object storage, and when it last changed if the store says so.
+
+    :param url: a path on object storage.
+    :param conn_id: the connection to read it with.
+    :param size: how many bytes to read at most.
+    """
+    path = _path(url, conn_id)
+    info = {str(name).lower(): value for name, value in path.fs.info(path.path).items()}
+    when = info.get("lastmodified") or info.get("last_modified")
+    modified = when.timestamp() if isinstance(when, datetime) else None
+    return bytes(path.fs.cat_file(path.path, start=0, end=min(size, int(info.get("size") or size)))), modified
 
 
 def connection_settings(bgrep_conn_id: str) -> Settings | None:
