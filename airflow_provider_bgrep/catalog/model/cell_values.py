@@ -9,9 +9,10 @@ from typing import Final
 
 EMPTY_CELLS: Final = (
     *("NULL", "None", "NaN", "NaT", "<NA>", "(null)", "\\N"),
-    *("#N/A", "N/A", "n.a.", "-", "--", "–", "—"),
+    *("#N/A", "#NV", "#N/D", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!"),
+    *("N/A", "n.a.", "-", "--", "–", "—"),
 )
-"""What programs write into a cell that has no value. Case does not matter."""
+"""What programs write into a cell that has no value, or an error. Case does not matter."""
 
 TRUE_WORDS: Final = frozenset(
     "true yes y t on 1 wahr ja vrai oui verdadero verdadeiro sí si sim vero sì prawda tak waar 是 真".split()

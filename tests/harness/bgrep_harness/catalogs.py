@@ -80,7 +80,7 @@ CELLS: tuple[tuple[dict[str, str], str, str], ...] = (
     ({"image": "https://shop.example/a\nb.jpg"}, "image", "blank or a control"),
     ({"image": "https://shop.example/a\u200bb.jpg"}, "image", "blank or a control"),
     ({"image": "www.shop.example/mug.jpg"}, "image", "is not http or https"),
-    ({"image": "#REF!"}, "image", "is not http or https"),
+    ({"image": "#REF!"}, "image", "is missing"),
     ({"image": "=HYPERLINK(A1)"}, "image", "is not http or https"),
     ({"image": "n/a"}, "image", "is missing"),
     ({"image": "https://user:secret@/mug.jpg"}, "image", "has no host"),
