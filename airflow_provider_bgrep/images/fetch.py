@@ -3,6 +3,8 @@
 
 *   Proxies, TLS verification and timeout are the connection's. Its AppCode and client certificate are never
     sent, nor is anything from ``.netrc``; only ``user:password@`` in the URL itself is, to that host.
+*   Only addresses that the caller allows are connected to, by default those of the internet. Redirects are
+    checked as well.
 *   A transfer ends: it has a deadline, a minimum speed, a size limit and a bounded number of attempts.
 *   Messages do not contain the URL, which may be signed. Callers add what they may show.
 """
@@ -29,13 +31,13 @@ from requests.auth import HTTPBasicAuth
 from airflow_provider_bgrep import __version__
 from airflow_provider_bgrep.client import sleep
 from airflow_provider_bgrep.images.decode import UnreadableError
+from airflow_provider_bgrep.images.reach import Address, GuardedAdapter, PrivateAddressError, is_public
 from airflow_provider_bgrep.protocol.codes import RetryDecision
 from airflow_provider_bgrep.protocol.limits import DEFAULT_HTTP_TIMEOUT
 from airflow_provider_bgrep.protocol.retry import FETCH, Action, Failure, decide
 from airflow_provider_bgrep.transport import (
     CONNECT_TIMEOUT,
     AttemptDeadline,
-    OneAttemptAdapter,
     environment_bundle,
 )
 
@@ -100,7 +102,8 @@ class Fetcher:
         environment's.
     :param max_bytes: size limit of one file.
     :param end_time: deadline for all transfers, wall clock in seconds.
-    :param user_agent: the ``User-Agent`` to send.
+    :param user_agent: the ``User-Agent`` to send. Default: the connection's, the environment's or our own.
+    :param may_reach: whether an address may be connected to.
     """
 
     def __init__(
@@ -110,11 +113,13 @@ class Fetcher:
         max_bytes: int,
         end_time: float = math.inf,
         user_agent: str = "",
+        may_reach: Callable[[Address], bool] = is_public,
     ) -> None:
         self._max_bytes, self._end_time = max_bytes, end_time
         self._timeout = settings.timeout if settings else DEFAULT_HTTP_TIMEOUT
         self._verify = _verify(settings)
-        self._session = _session(settings)
+        self._session = _session(settings, may_reach)
+        user_agent = user_agent or (settings.user_agent if settings else "")
         self._session.headers["User-Agent"] = user_agent or os.environ.get("BGREP_USER_AGENT") or USER_AGENT
 
     def __enter__(self) -> Fetcher:
@@ -169,6 +174,10 @@ class Fetcher:
         try:
             with deadline:
                 return self._transfer(url, path, deadline)
+        except PrivateAddressError:
+            raise FetchError(
+                "is at a private or reserved address, from which images are not fetched", is_final=True
+            ) from None
         except requests.RequestException as error:
             if not deadline.has_passed:
                 is_final = isinstance(error, _UNFETCHABLE)
@@ -251,11 +260,11 @@ class _Session(requests.Session):
             prepared_request.headers.pop("Authorization", None)
 
 
-def _session(settings: Settings | None) -> requests.Session:
+def _session(settings: Settings | None, may_reach: Callable[[Address], bool]) -> requests.Session:
     session = _Session()
     session.max_redirects = MAX_REDIRECTS
     for scheme in ("http://", "https://"):
-        session.mount(scheme, OneAttemptAdapter())
+        session.mount(scheme, GuardedAdapter(may_reach))
     if settings is not None and settings.proxies is not None:
         session.trust_env, session.proxies = False, dict(settings.proxies)
     return session

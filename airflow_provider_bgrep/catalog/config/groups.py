@@ -34,12 +34,23 @@ class SourceOptions:
     :param catalog_format: ``csv``, ``jsonl`` or ``parquet``. Default: from the file name.
     :param encoding: the encoding of a CSV file that is neither Unicode nor GB18030.
     :param delimiter: the delimiter of a CSV file. Default: detected in its header.
+    :param ignored_url_parameters: names of query parameters that do not determine the image, such as
+        ``["token", "expires"]``, for URLs that are signed in a form that is not recognized. A row whose URL
+        differs in nothing else is not submitted again.
+    :param allowed_image_prefixes: if given, images and masks must be in one of these folders or hosts, such
+        as ``["s3://shop/images/", "https://cdn.shop.example/"]``.
+    :param allow_private_sources: whether images may be fetched from loopback, link-local, private and other
+        non-public addresses. By default they are not, because whoever writes the catalog could otherwise read
+        what only the workers can reach.
     """
 
     source_conn_id: str | None = None
     catalog_format: str | None = None
     encoding: str | None = None
     delimiter: str | None = None
+    ignored_url_parameters: Sequence[str] | str | None = None
+    allowed_image_prefixes: Sequence[str] | str | None = None
+    allow_private_sources: bool | str = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,8 @@ from airflow_provider_bgrep.catalog.config.parsing import (
     parse_bool,
     parse_limit,
     parse_mapping,
+    parse_names,
+    parse_prefixes,
     parse_seconds,
     parse_text,
     shown,
@@ -46,6 +48,9 @@ class Options:
     catalog_format: str = ""
     encoding: str = ""
     delimiter: str = ""
+    ignored_url_parameters: tuple[str, ...] = ()
+    allowed_image_prefixes: tuple[str, ...] = ()
+    allow_private_sources: bool = False
     defaults: Mapping[str, Any] = field(default_factory=dict)
     categories: Mapping[str, Any] = field(default_factory=dict)
     edition: str = ""
@@ -166,6 +171,8 @@ def is_literal(value: Any) -> bool:
         return not any(mark in value for mark in _MARKS)
     if isinstance(value, Mapping):
         return all(map(is_literal, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(is_literal, value))
     return value is None or isinstance(value, bool | int | float | Decimal | timedelta)
 
 
@@ -211,6 +218,9 @@ _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "catalog": _catalog,
     "defaults": parse_mapping,
     "categories": parse_mapping,
+    "ignored_url_parameters": parse_names,
+    "allowed_image_prefixes": parse_prefixes,
+    "allow_private_sources": parse_bool,
     "shard_size": number(1, 10_000, int, "1 to 10000 image tasks"),
     "max_images_per_run": number(0, 10**9, int, "0 or more images, or nothing"),
     "price_per_image": decimal(10**6, "what one image costs, such as 0.20"),

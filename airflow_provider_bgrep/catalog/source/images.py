@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import logging
+import posixpath
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.protocol.errors import sanitize_message
-from airflow_provider_bgrep.protocol.urls import redact_url
-from airflow_provider_bgrep.storage import is_stored
+from airflow_provider_bgrep.protocol.limits import URL_SCHEMES
+from airflow_provider_bgrep.protocol.urls import canonical_url, redact_url
+from airflow_provider_bgrep.storage import is_stored, without_connection
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -26,7 +28,22 @@ _THREADS: Final = 16
 _log = logging.getLogger(__name__)
 
 
+class ForeignConnectionError(OSError):
+    """A cell names a connection. Whoever writes the catalog would read with that connection's rights."""
+
+
 def _path(url: str, conn_id: str | None) -> ObjectStoragePath:
+    """The path of a cell, read with the connection of the options and no other.
+
+    :raises ForeignConnectionError: if the cell names another one.
+    """
+    named, at, _ = url.partition("://")[2].partition("/")[0].rpartition("@")
+    if at and named != conn_id:
+        raise ForeignConnectionError(
+            f"its path names the connection {named!r}, but only that of source_conn_id is used; "
+            f"remove {named + at!r} from the path"
+        )
+    url = without_connection(url)
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     return ObjectStoragePath(url, conn_id=conn_id)
@@ -93,6 +110,28 @@ def _version(info: dict[str, Any]) -> str:
     return f"size:{lowered.get('size')} time:{when}"
 
 
+def place_problem(url: str, prefixes: Iterable[str]) -> str:
+    """Return why an image is not at an allowed place; ``""`` if it is.
+
+    :param url: a URL, or a path on object storage.
+    :param prefixes: the allowed folders and hosts.
+    """
+    folders = tuple(f"{_comparable(prefix).rstrip('/')}/" for prefix in prefixes)
+    if _comparable(url).startswith(folders):
+        return ""
+    return f"{redact_url(url)} is at none of the places in allowed_image_prefixes"
+
+
+def _comparable(url: str) -> str:
+    """A URL or path in the form that prefixes are compared in: without query, and with ``..`` resolved."""
+    scheme, _, rest = without_connection(url).partition("://")
+    if scheme.lower() in URL_SCHEMES:
+        return canonical_url(url).partition("?")[0]
+    # A key may have any character, but some stores resolve dots as a file system does.
+    host, _, key = rest.partition("/")
+    return f"{scheme.lower()}://{host}{posixpath.normpath(f'/{key}')}"
+
+
 def readable_url(url: str, conn_id: str | None, seconds: int) -> str:
     """A URL that the service can read. A path on object storage is signed: log it nowhere.
 
@@ -106,20 +145,30 @@ def readable_url(url: str, conn_id: str | None, seconds: int) -> str:
     return str(path.fs.sign(path.path, expiration=seconds))
 
 
-def fetch(url: str, conn_id: str | None, max_bytes: int, settings: Settings | None = None) -> bytes:
+def fetch(
+    url: str,
+    conn_id: str | None,
+    max_bytes: int,
+    settings: Settings | None = None,
+    *,
+    allow_private: bool = False,
+) -> bytes:
     """The bytes of an image, for a check.
 
     :param url: a URL, or a path on object storage.
     :param conn_id: the connection to read object storage with.
     :param max_bytes: size limit.
     :param settings: the ``bgrep`` connection, for its proxies, TLS verification and timeout.
+    :param allow_private: whether to fetch from private addresses, too.
     :raises OSError: if it cannot be read. The message names the URL without what signs it.
     """
     if not is_stored(url):
         from airflow_provider_bgrep.images.fetch import Fetcher, FetchError
+        from airflow_provider_bgrep.images.reach import is_no_metadata, is_public
 
+        may_reach = is_no_metadata if allow_private else is_public
         try:
-            with Fetcher(settings, max_bytes=max_bytes) as fetcher:
+            with Fetcher(settings, max_bytes=max_bytes, may_reach=may_reach) as fetcher:
                 return fetcher.read(url)
         except FetchError as error:
             raise OSError(f"{redact_url(url)} {error}") from None

@@ -24,6 +24,7 @@ from airflow_provider_bgrep.connection import Settings
 from airflow_provider_bgrep.images import fetch
 from airflow_provider_bgrep.images.decode import UnreadableError
 from airflow_provider_bgrep.images.fetch import Fetcher, FetchError, UrlExpiredError
+from airflow_provider_bgrep.images.reach import is_no_metadata
 from airflow_provider_bgrep.protocol.retry import FETCH
 
 SIGNATURE = "canary0signature"
@@ -102,12 +103,12 @@ def settings_of(**facts: Any) -> Settings:
 
 
 def read(url: str, settings: Settings | None = None, **limits: Any) -> bytes:
-    with Fetcher(settings, **{"max_bytes": 100_000, **limits}) as fetcher:
+    with Fetcher(settings, **{"max_bytes": 100_000, "may_reach": is_no_metadata, **limits}) as fetcher:
         return fetcher.read(url)
 
 
 def test_a_file_is_fetched_with_its_facts(web, tmp_path):
-    with Fetcher(None, max_bytes=100) as fetcher:
+    with Fetcher(None, max_bytes=100, may_reach=is_no_metadata) as fetcher:
         path = tmp_path / "file"
         fetched, content = fetcher.download(f"{web.url}/image", str(path), lambda p: Path(p).read_bytes())
     assert (fetched.size, fetched.sha256) == (5, hashlib.sha256(b"image").hexdigest())
@@ -275,7 +276,7 @@ def test_what_is_not_an_image_is_fetched_again(web, tmp_path):
             raise UnreadableError("is not an image")
         return "good"
 
-    with Fetcher(None, max_bytes=100) as fetcher:
+    with Fetcher(None, max_bytes=100, may_reach=is_no_metadata) as fetcher:
         _, found = fetcher.download(f"{web.url}/image", str(tmp_path / "file"), check)
     assert (found, len(web.requests)) == ("good", 2)
 
