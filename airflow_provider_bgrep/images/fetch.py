@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import requests
+import urllib3.exceptions
 from requests.auth import HTTPBasicAuth
 
 from airflow_provider_bgrep import __version__
@@ -185,6 +186,10 @@ class Fetcher:
         except TimeoutError:
             if not deadline.has_passed:
                 raise
+        except (ValueError, urllib3.exceptions.HTTPError):
+            # requests does not translate every error about a URL, for example in a redirect.
+            if not deadline.has_passed:
+                raise FetchError("has or redirects to an invalid URL", is_final=True) from None
         raise FetchError(deadline.reason)
 
     def _transfer(self, url: str, path: str, deadline: _TransferDeadline) -> Fetched:

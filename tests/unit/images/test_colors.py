@@ -57,7 +57,7 @@ def test_lab_images_have_their_own_space():
         ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
     )
     lab = ImageCms.applyTransform(COLORS, transform)
-    assert difference(to_srgb(lab, None), COLORS) <= 3
+    assert difference(to_srgb(lab, None), COLORS) <= 6  # LAB in 8 bits
 
 
 @pytest.mark.parametrize(
