@@ -18,23 +18,20 @@ _LEAST_SECONDS: Final = 60.0
 
 
 class BgRepApprovalOperator(HITLOperator):
-    """Asks a person to approve a plan that costs more than a limit, and returns the numbers of its
-    shards.
+    """Asks a person to approve a plan, if it needs approval, and returns the numbers of its shards.
 
     If nobody answers in time, the plan is canceled, so that the run ends before the next one starts.
 
     :param plan: the XCom ``plan`` of the plan task. Templated.
     :param destination: the catalog's destination. Templated.
-    :param approve_above: cost above which a plan needs approval; empty for no limit. Templated.
     """
 
-    template_fields: Sequence[str] = ("subject", "body", "destination", "plan", "approve_above")
+    template_fields: Sequence[str] = ("subject", "body", "destination", "plan")
 
-    def __init__(self, *, destination: str, plan: Any, approve_above: Any, **kwargs: Any) -> None:
+    def __init__(self, *, destination: str, plan: Any, **kwargs: Any) -> None:
         super().__init__(options=[APPROVE, REFUSE], defaults=[REFUSE], **kwargs)
         self.destination = destination
         self.plan = plan
-        self.approve_above = approve_above
 
     def execute(self, context: Context) -> Any:
         """Ask for approval, if it is needed."""

@@ -174,8 +174,8 @@ def _group(
         pulled = f"ti.xcom_pull(task_ids='{plan.task_id}', key='plan')"
         plan_id = f"{{{{ ({pulled} or {{}}).get('plan_id', '') }}}}"
         upstream = plan
-        if approve_above is not None:
-            upstream = _approval(plan, pulled, destination, approve_above) or plan
+        if approve_above is not None or options.get("max_rebuy_share") != 1:
+            upstream = _approval(plan, pulled, destination) or plan
 
         @task_group(group_id="shards")
         def shards(shard: int) -> None:
@@ -235,21 +235,20 @@ _ALIASES: Final = {"": "file", "local": "file", "s3a": "s3", "gcs": "gs"}
 """Schemes that mean the same store."""
 
 
-def _approval(plan: BgRepPlanOperator, pulled: str, destination: str, approve_above: Any) -> Any:
+def _approval(plan: BgRepPlanOperator, pulled: str, destination: str) -> Any:
     """The task that asks a person, if this Airflow has one."""
     if not has_approval():
-        return None  # then the plan itself stops above the sum
+        return None  # then the plan itself stops
     from airflow_provider_bgrep.catalog.approve import BgRepApprovalOperator
 
     return BgRepApprovalOperator(
         task_id="approve",
         destination=destination,
         plan=plan.output["plan"],  # type: ignore[index]  # an idiom that Airflow's types do not know
-        approve_above=approve_above,
         subject=(
-            f"Submit {{{{ {pulled}['images'] }}}} image{{{{ '' if {pulled}['images'] == 1 else 's' }}}} "
-            f"for {{{{ {pulled}['cost'] }}}}"
-            f"{{{{ ', at most ' ~ {pulled}['most_cost'] ~ ' with retries' "
+            f"Submit {{{{ {pulled}['images'] }}}} image{{{{ '' if {pulled}['images'] == 1 else 's' }}}}"
+            f"{{{{ ' for ' ~ {pulled}['cost'] if {pulled}['cost'] else '' }}}}"
+            f"{{{{ ', at most ' ~ ({pulled}['most_cost'] or {pulled}['most_images']) ~ ' with retries' "
             f"if {pulled}['most_images'] > {pulled}['images'] else '' }}}}?"
         ),
         body=f"{{{{ {pulled}['explained'] }}}}",

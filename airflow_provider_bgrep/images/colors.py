@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Converts images to sRGB, by the color profile that their file contains.
 
-Images are compared as a viewer shows them. Without this, a result that was rightly converted from Adobe RGB or
-Display P3 would differ from its source, and one that merely lost the profile would not.
+Images are compared as a viewer shows them. Otherwise a result that was rightly converted from Adobe RGB would
+differ from its source, and one that only lost the profile would not.
 """
 
 from __future__ import annotations
@@ -72,8 +72,7 @@ def _is_srgb(mode: str, transform: Any) -> bool:
     else:
         return False
     colors = Image.frombytes(mode, (len(cube) // len(Image.new(mode, (1, 1)).tobytes()), 1), cube)
-    converted = ImageCms.applyTransform(colors, transform)
-    assert converted is not None
+    converted = ImageCms.applyTransform(colors, transform) or colors
     pairs = zip(colors.convert("RGB").tobytes(), converted.tobytes(), strict=True)
     return all(abs(before - after) < _LEAST_DIFFERENCE for before, after in pairs)
 

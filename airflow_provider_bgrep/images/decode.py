@@ -115,6 +115,53 @@ def load(data: bytes, *, draft_side: int | None = None) -> Image.Image:
 _SWAPS_SIDES: Final = frozenset(_TRANSPOSE[orientation] for orientation in (5, 6, 7, 8))
 
 
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The sides of an image in pixels, width first.
+
+    :param stored: as its file says.
+    :param shown: as a viewer shows it, turned by its EXIF orientation.
+    """
+
+    stored: tuple[int, int]
+    shown: tuple[int, int]
+
+    @property
+    def words(self) -> str:
+        """The stored sides, for messages."""
+        return f"{self.stored[0]} x {self.stored[1]}"
+
+
+def sides_of(data: bytes) -> Sides:
+    """Return the sides of an image, without decoding its pixels.
+
+    :param data: the file, or its beginning.
+    :raises UnreadableError: if it is not an image, or more of the file is needed: see :func:`may_be_image`.
+    """
+    if not data:
+        raise UnreadableError("is empty")
+    try:
+        with Image.open(_without_metadata(io.BytesIO(data), data[:512]), formats=FORMATS) as image:
+            size = image.size
+            transpose = _TRANSPOSE.get(_orientation(image))
+    except UnidentifiedImageError:
+        raise UnreadableError(_describe(data[:512])) from None
+    except Exception as error:
+        raise UnreadableError(f"is incomplete or damaged ({sanitize_message(error)})") from None
+    return Sides(size, (size[1], size[0]) if transpose in _SWAPS_SIDES else size)
+
+
+_STARTS: Final = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
+
+
+def may_be_image(head: bytes) -> bool:
+    """Return whether a file begins like one of :data:`FORMATS`.
+
+    :param head: its first bytes.
+    """
+    return head.startswith(_STARTS) or head[4:8] == b"ftyp"
+
+
 def _opened(file: IO[bytes], *, draft_side: int | None = None) -> Image.Image:
     """Open a file with Pillow, check its limits and decode it whole."""
     head = file.read(512)

@@ -17,9 +17,10 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -82,6 +83,7 @@ class UrlExpiredError(FetchError):
 
     def __init__(self, status: int) -> None:
         super().__init__(f"answers HTTP {status}", is_final=True)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,33 @@ class Fetcher:
             _, data = self.download(url, str(local), lambda path: Path(path).read_bytes())
             return data
 
+    def beginning(self, url: str, size: int, end_time: float = math.inf) -> tuple[bytes, float | None]:
+        """Return the beginning of a file, and when it last changed; in one attempt.
+
+        :param url: the file.
+        :param size: how many bytes to read at most.
+        :param end_time: deadline, wall clock in seconds.
+        :return: the bytes, and ``Last-Modified`` in seconds since 1970, ``None`` if the host does not say.
+        :raises FetchError: if it cannot be fetched.
+        """
+        seconds = min(self._timeout, end_time - time.time(), self._end_time - time.time())
+        if seconds <= 0:
+            raise FetchError("was not fetched: the deadline has passed", is_final=True)
+        deadline = _TransferDeadline(seconds, first=seconds)
+        headers = {"Range": f"bytes=0-{size - 1}"}
+        with _fetch_errors(deadline), deadline, self._get(url, headers) as response:
+            if response.status_code in _EXPIRED:
+                raise UrlExpiredError(response.status_code)
+            if response.status_code not in (requests.codes.ok, requests.codes.partial_content):
+                raise FetchError(f"answers HTTP {response.status_code}")
+            data = b""
+            for chunk in response.iter_content(CHUNK_BYTES):
+                data += chunk
+                if len(data) >= size:
+                    break
+            return data[:size], _modified(response)
+        raise AssertionError("unreachable")
+
     def download(self, url: str, path: str, check: Callable[[str], T]) -> tuple[Fetched, T]:
         """Fetch a file to this machine.
 
@@ -172,36 +201,22 @@ class Fetcher:
         if seconds <= 0:
             raise FetchError("was not fetched: the deadline has passed", is_final=True)
         deadline = _TransferDeadline(seconds, first=self._timeout + CHUNK_SECONDS)
-        try:
-            with deadline:
-                return self._transfer(url, path, deadline)
-        except PrivateAddressError:
-            raise FetchError(
-                "is at a private or reserved address, from which images are not fetched", is_final=True
-            ) from None
-        except requests.RequestException as error:
-            if not deadline.has_passed:
-                is_final = isinstance(error, _UNFETCHABLE)
-                raise FetchError(_words(error), is_final=is_final) from None
-        except TimeoutError:
-            if not deadline.has_passed:
-                raise
-        except (ValueError, urllib3.exceptions.HTTPError):
-            # requests does not translate every error about a URL, for example in a redirect.
-            if not deadline.has_passed:
-                raise FetchError("has or redirects to an invalid URL", is_final=True) from None
-        raise FetchError(deadline.reason)
+        with _fetch_errors(deadline), deadline:
+            return self._transfer(url, path, deadline)
+        raise AssertionError("unreachable")
 
-    def _transfer(self, url: str, path: str, deadline: _TransferDeadline) -> Fetched:
+    def _get(self, url: str, headers: Mapping[str, str] | None = None) -> requests.Response:
         bare, credentials = _split_credentials(url)
         # A callable keeps requests from reading .netrc.
         auth = HTTPBasicAuth(*credentials) if credentials else _no_auth
         timeout = (min(CONNECT_TIMEOUT, self._timeout), self._timeout)
-        with (
-            # Given with each request: requests lets REQUESTS_CA_BUNDLE win over a session's own.
-            self._session.get(bare, stream=True, timeout=timeout, auth=auth, verify=self._verify) as response,
-            Path(path).open("wb") as file,
-        ):
+        # Given with each request: requests lets REQUESTS_CA_BUNDLE win over a session's own.
+        return self._session.get(
+            bare, stream=True, timeout=timeout, auth=auth, verify=self._verify, headers=headers
+        )
+
+    def _transfer(self, url: str, path: str, deadline: _TransferDeadline) -> Fetched:
+        with self._get(url) as response, Path(path).open("wb") as file:
             if response.status_code in _EXPIRED:
                 raise UrlExpiredError(response.status_code)
             if response.status_code != requests.codes.ok:
@@ -224,6 +239,34 @@ class Fetcher:
         if not size:
             raise FetchError("is empty")
         return Fetched(size, digest.hexdigest())
+
+
+@contextmanager
+def _fetch_errors(deadline: _TransferDeadline) -> Iterator[None]:
+    """Raise what a transfer raises as :class:`FetchError`, whose message does not contain the URL."""
+    try:
+        yield
+    except FetchError:
+        raise
+    except Exception as error:
+        if deadline.has_passed:
+            raise FetchError(deadline.reason) from None
+        if isinstance(error, PrivateAddressError):
+            what = "is at a private or reserved address, from which images are not fetched"
+            raise FetchError(what, is_final=True) from None
+        if isinstance(error, requests.RequestException):
+            raise FetchError(_words(error), is_final=isinstance(error, _UNFETCHABLE)) from None
+        if isinstance(error, ValueError | urllib3.exceptions.HTTPError):
+            # requests does not translate every error about a URL, for example in a redirect.
+            raise FetchError("has or redirects to an invalid URL", is_final=True) from None
+        raise
+
+
+def _modified(response: requests.Response) -> float | None:
+    """When a file last changed, in seconds since 1970; ``None`` if its host does not say."""
+    with suppress(KeyError, TypeError, ValueError, OverflowError):
+        return parsedate_to_datetime(response.headers["Last-Modified"]).timestamp()
+    return None
 
 
 class _TransferDeadline(AttemptDeadline):

@@ -86,7 +86,7 @@ def test_three_runs_pay_for_exactly_what_changed(refresh: Refresh, connection: A
     assert {name for name, row in after.items() if row["request_hash"] != before[name]} == {"S0", "S1"}
     assert {name for name, row in after.items() if row["status"] == "retired"} == {gone}
     changed = {row["name"]: row["change"] for row in three.processed_rows}
-    assert changed == {"S0": "positive_prompt", "S1": "image"}
+    assert changed == {"S0": "positive_prompt", "S1": "image (only its query)"}
 
 
 def test_one_bad_image_never_sinks_the_others(refresh: Refresh, connection: Any, site: str):

@@ -42,6 +42,9 @@ class SourceOptions:
     :param allow_private_sources: whether images may be fetched from loopback, link-local, private and other
         non-public addresses. By default they are not, because whoever writes the catalog could otherwise read
         what only the workers can reach.
+    :param check_sources: whether the plan task reads the beginnings of images and masks, to find what the
+        service would refuse: ``sample`` (100 rows to submit, for at most a minute), ``all`` (for at most an
+        hour) or ``off``.
     """
 
     source_conn_id: str | None = None
@@ -51,6 +54,7 @@ class SourceOptions:
     ignored_url_parameters: Sequence[str] | str | None = None
     allowed_image_prefixes: Sequence[str] | str | None = None
     allow_private_sources: bool | str = False
+    check_sources: str = "sample"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,10 @@ class BudgetOptions:
     :param approve_above: ask for approval if a run may cost more than this sum. Requires Airflow 3.1 or
         later; on earlier versions, such a run submits nothing. If nobody answers within half of
         ``valid_for``, the run is not approved.
+    :param max_rebuy_share: ask for approval if a run would submit more than this share of the rows (0 to 1)
+        again because something about them has changed, for example a template, the encoding or the names.
+        It applies to more than 10 rows, and not if ``edition`` has changed. 1 for no limit. On Airflow before
+        3.1, such a run submits nothing.
     :param max_attempts: number of submits without success, in all runs together, after which a row is
         quarantined, 1 to 100. A job that does not finish is collected in three times as many runs.
     :param on_unknown_outcome: what to do if it is unknown whether a submit was accepted: ``fail`` (do not
@@ -67,6 +75,7 @@ class BudgetOptions:
     """
 
     approve_above: float | str | None = None
+    max_rebuy_share: float | str = 0.2
     max_attempts: int | str = 2
     on_unknown_outcome: str = "fail"
 

@@ -51,6 +51,7 @@ class Options:
     ignored_url_parameters: tuple[str, ...] = ()
     allowed_image_prefixes: tuple[str, ...] = ()
     allow_private_sources: bool = False
+    check_sources: str = "sample"
     defaults: Mapping[str, Any] = field(default_factory=dict)
     categories: Mapping[str, Any] = field(default_factory=dict)
     edition: str = ""
@@ -59,6 +60,7 @@ class Options:
     price_per_image: Decimal | None = None
     currency: str = ""
     approve_above: Decimal | None = None
+    max_rebuy_share: float = 0.2
     dry_run: bool = False
     max_attempts: int = 2
     on_unknown_outcome: str = "fail"
@@ -216,6 +218,7 @@ def _catalog(value: Any) -> Any:
 
 _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "catalog": _catalog,
+    "check_sources": choice("sample", "all", "off"),
     "defaults": parse_mapping,
     "categories": parse_mapping,
     "ignored_url_parameters": parse_names,
@@ -225,6 +228,7 @@ _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "max_images_per_run": number(0, 10**9, int, "0 or more images, or nothing"),
     "price_per_image": decimal(10**6, "what one image costs, such as 0.20"),
     "approve_above": decimal(10**9, "a sum of money, such as 50"),
+    "max_rebuy_share": number(0, 1, float, "a share, 0 to 1"),
     "dry_run": parse_bool,
     "max_attempts": number(1, 100, int, "1 to 100 runs"),
     "on_unknown_outcome": choice("fail", "resubmit"),

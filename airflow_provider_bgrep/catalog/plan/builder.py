@@ -17,7 +17,9 @@ from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, Quote
 from airflow_provider_bgrep.catalog.model.schema import WORK_ITEM
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.plan.diff import Join, Versions
+from airflow_provider_bgrep.catalog.plan.rebuy import rebuy_reason
 from airflow_provider_bgrep.catalog.plan.render import render_changed_rows
+from airflow_provider_bgrep.catalog.plan.source_check import Reader, check_sources
 from airflow_provider_bgrep.catalog.plan.work_items import SUBMITTED_STATES, decide, list_work_items
 from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.state.database import quoted
@@ -44,6 +46,7 @@ class Run:
     :param run_id: the DAG run.
     :param now: wall clock in seconds.
     :param merged_plans: closed plans whose submits are in no segment.
+    :param has_new_edition: whether ``edition`` differs from that of the plan before.
     """
 
     plan_id: str
@@ -51,6 +54,7 @@ class Run:
     run_id: str
     now: float
     merged_plans: tuple[str, ...] = ()
+    has_new_edition: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +97,19 @@ class PlanDraft:
 
 
 def build_plan(
-    db: duckdb.DuckDBPyConnection, catalog: Catalog, options: Options, run: Run, versions: Versions
+    db: duckdb.DuckDBPyConnection,
+    catalog: Catalog,
+    options: Options,
+    run: Run,
+    versions: Versions,
+    read_beginning: Reader,
 ) -> PlanDraft:
     """Build a plan.
 
     :param db: a connection with the tables ``entries``, ``locked`` and ``live``.
     :param catalog: the opened catalog.
     :param versions: identifies the content of images on object storage.
+    :param read_beginning: reads the beginning of an image, for its format and sides.
     :raises InvalidInput: if the catalog has no row.
     """
     join = Join(db, catalog, options, versions)
@@ -109,16 +119,19 @@ def build_plan(
     most = options.max_images_per_run
     left = None if most is None else max(0, most - spent)
     decide(join, left)
-    join.remove_gone()
+    check_sources(join, read_beginning)
+    gone = join.find_gone()
+    join.remove_gone(gone)
+    rebuy = "" if run.has_new_edition else rebuy_reason(join, gone)
     list_work_items(join)
-    plan = _plan_of(join, run, left, tuple(join.notes))
+    plan = _plan_of(join, run, left, rebuy)
     return PlanDraft(plan=plan, db=db, invalid=catalog.invalid)
 
 
 # --- the plan ----------------------------------------------------------------------------------------
 
 
-def _plan_of(join: Join, run: Run, left: int | None, notes: tuple[str, ...]) -> Plan:
+def _plan_of(join: Join, run: Run, left: int | None, rebuy: str) -> Plan:
     options = join.options
     counts = dict(join.db.execute("SELECT state, count(*) FROM rows GROUP BY state").fetchall())
     unchanged = RowState.UNCHANGED.value
@@ -158,8 +171,9 @@ def _plan_of(join: Join, run: Run, left: int | None, notes: tuple[str, ...]) -> 
         shard_size=size,
         merged_plans=run.merged_plans,
         limits=shard_limits([int(by_shard.get(shard, 0)) for shard in range(shards)], spare, _extra(options)),
-        needs_approval=limit is not None and (quote.most_cost or 0) > limit,
-        notes=notes,
+        needs_approval=bool(rebuy) or (limit is not None and (quote.most_cost or 0) > limit),
+        rebuy=rebuy,
+        notes=tuple(join.notes),
     )
 
 

@@ -6,24 +6,28 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.catalog.model.plan import Plan, explain, new_plan_id, number_of
 from airflow_provider_bgrep.catalog.plan.builder import PlanDraft, Run, build_plan
-from airflow_provider_bgrep.catalog.source.images import versions
+from airflow_provider_bgrep.catalog.source.beginnings import beginning_reader
+from airflow_provider_bgrep.catalog.source.images import connection_settings, versions
 from airflow_provider_bgrep.catalog.source.reader import open_catalog
 from airflow_provider_bgrep.catalog.state.database import engine
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.manifest import live_rows
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.compat import has_approval
+from airflow_provider_bgrep.exceptions import BgRepStateError
+from airflow_provider_bgrep.protocol.errors import InvalidInput
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.config.options import Options
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
     from airflow_provider_bgrep.catalog.plan.diff import Versions
+    from airflow_provider_bgrep.catalog.plan.source_check import Reader
 
 _SHOWN: Final = 20
 """Invalid rows that the task log names; the report names all."""
@@ -96,18 +100,21 @@ def create_plan(
 
 def _create(options: Options, store: PlanStore, run: Run) -> PlanDraft:
     conn_id = options.source_conn_id or None
-    with draft_plan(options, store.paths, run, lambda urls: versions(urls, conn_id)) as draft:
+    settings = None if options.check_sources == "off" else connection_settings(options.bgrep_conn_id)
+    reader = beginning_reader(conn_id, settings, allow_private=options.allow_private_sources)
+    with draft_plan(options, store.paths, run, lambda urls: versions(urls, conn_id), reader) as draft:
         draft.write(store, options)
     return draft
 
 
 @contextlib.contextmanager
 def draft_plan(
-    options: Options, paths: CatalogPaths, run: Run, image_versions: Versions
+    options: Options, paths: CatalogPaths, run: Run, image_versions: Versions, read_beginning: Reader
 ) -> Iterator[PlanDraft]:
     """Compare the catalog with the ledger. Nothing is written, but a damaged ledger is repaired.
 
     :param image_versions: identifies the content of images on object storage.
+    :param read_beginning: reads the beginning of an image, for its format and sides.
     :return: a context manager: as long as it lasts, the draft's tables can be read.
     """
     ledger = Ledger(paths)
@@ -124,9 +131,22 @@ def draft_plan(
         own, now = run.plan_id, run.now
         snapshot = ledger.repaired(lambda: stack.enter_context(ledger.reader.snapshot(db, own=own, now=now)))
         stack.enter_context(live_rows(db, paths))
-        run = replace(run, merged_plans=snapshot.closed_plans)
-        draft = build_plan(db, catalog, options, run, image_versions)
+        run = replace(
+            run,
+            merged_plans=snapshot.closed_plans,
+            has_new_edition=options.edition != _edition_before(paths, ledger.reader.plans(), own),
+        )
+        draft = build_plan(db, catalog, options, run, image_versions, read_beginning)
         yield replace(draft, outstanding_jobs=snapshot.outstanding_jobs)
+
+
+def _edition_before(paths: CatalogPaths, plans: Sequence[str], own: str) -> str | None:
+    """Return the ``edition`` of the latest plan before; ``None`` if it is not known."""
+    for plan_id in sorted(plans, reverse=True):
+        if plan_id < own:
+            with contextlib.suppress(BgRepStateError, InvalidInput):
+                return PlanStore(paths, plan_id).config.edition
+    return None
 
 
 def _cancelled_reason(options: Options, plan: Plan) -> str:
@@ -135,6 +155,11 @@ def _cancelled_reason(options: Options, plan: Plan) -> str:
         return "it is a dry run"
     if not plan.needs_approval or has_approval():
         return ""
+    if plan.rebuy:
+        return (
+            f"{plan.rebuy} Airflow before 3.1 cannot ask for approval. To approve it, set max_rebuy_share "
+            "to 1 for this run"
+        )
     return (
         f"it may cost more than approve_above ({options.approve_above:f}), and Airflow before 3.1 cannot "
         "ask for approval. To approve it, raise approve_above for this run"

@@ -6,6 +6,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_bgrep.catalog.model.columns import URL_FIELDS
 from airflow_provider_bgrep.catalog.model.schema import REQUEST
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.state.database import quoted
@@ -132,6 +133,10 @@ def changes(before: str, now: str) -> str:
             image = name.removesuffix("_version")
             differs += f" AND {before}.{image} = {now}.{image}"
             words = f"{image} (its content)"
+        elif name in URL_FIELDS:
+            plain = f"split_part({before}.{name}, '?', 1) = split_part({now}.{name}, '?', 1)"
+            differences.append(f"CASE WHEN {differs} AND {plain} THEN '{name} (only its query)' END")
+            differs += f" AND NOT coalesce({plain}, false)"
         differences.append(f"CASE WHEN {differs} THEN '{words}' END")
     again = f"{before}.request_hash = {now}.request_hash THEN 'tried again: ' || {before}.outcome"
     same = f"CASE WHEN {again} ELSE 'edition' END"

@@ -54,6 +54,12 @@ _REORDERING: Final = "join_order,build_side_probe_side"
 _BATCH: Final = 4_096
 """Rows that are handed over at once."""
 
+_MANY: Final = 10
+"""Number of rows from which a catalog that lacks most published rows is taken for incomplete."""
+
+_MOST_LOST: Final = 0.5
+"""Share of the published rows that a catalog may lack, unless ``max_removed_share`` is larger."""
+
 _SHOWN: Final = 10
 """Categories that a note names."""
 
@@ -322,30 +328,47 @@ class Join:
 
     # --- what is gone -----------------------------------------------------------------------------
 
-    def remove_gone(self) -> None:
-        """Decide about rows that are published, and that the catalog does not name any more."""
-        if self.options.on_removed == "keep":
-            return
+    def find_gone(self) -> int:
+        """Fill ``gone`` with the rows that are published, and that the catalog does not name any more.
+
+        :return: how many they are; 0 before anything is published.
+        """
         (live,) = self.one("SELECT count(*) FROM live")
         if live == self.unchanged:
-            return  # each unchanged row is live, under a name of its own
+            return 0  # each unchanged row is live, under a name of its own
         skus = pa.table({"sku": pa.array([row.sku for row in self.catalog.invalid], pa.string())})
         self.db.register("invalid_skus", skus)
         self.db.execute(
-            "CREATE OR REPLACE TABLE gone AS SELECT l.name, l.sku, l.view FROM live l "
+            "CREATE OR REPLACE TABLE gone AS SELECT l.name, l.sku, l.view, l.image FROM live l "
             "ANTI JOIN known k ON k.live = l.place "
             "ANTI JOIN cat ON cat.name = l.name ANTI JOIN invalid_skus i ON i.sku = l.sku"
         )
         self.db.unregister("invalid_skus")
         (gone,) = self.one("SELECT count(*) FROM gone")
-        if not gone:
+        return int(gone)
+
+    def remove_gone(self, gone: int) -> None:
+        """Decide about the rows that :meth:`find_gone` has found.
+
+        :param gone: how many they are.
+        :raises InvalidInput: if the catalog has lost most of the published rows.
+        """
+        if self.options.on_removed == "keep" or not gone:
             return
+        (live,) = self.one("SELECT count(*) FROM live")
         most = self.options.max_removed_share
         if self.catalog.unreadable:
             self.notes.append(
                 f"{gone} published rows are not in the catalog; none is removed, because "
                 f"{self.catalog.unreadable} rows cannot be read, and may be theirs."
             )
+        elif gone >= _MANY and gone / live > max(most, _MOST_LOST):
+            what = (
+                f"lacks {gone} of {live} published rows ({gone / live:.0%}): it is incomplete, or its skus "
+                "have changed. Nothing is planned. If it is right, set max_removed_share to 1 for one run, "
+                "or on_removed to 'keep'"
+            )
+            raise InvalidInput([Problem("catalog", what)])
         elif gone / live > most and gone > 1:
             self.notes.append(
                 f"{gone} of {live} published rows ({gone / live:.0%}) are not in the catalog; none is "

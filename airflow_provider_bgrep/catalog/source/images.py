@@ -8,6 +8,7 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.protocol.errors import sanitize_message
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_bgrep.connection import Settings
+    from airflow_provider_bgrep.images.fetch import Fetcher
 
 _LISTED_ABOVE: Final = 20
 """Above this number, the images of one folder are found by listing it."""
@@ -145,6 +147,19 @@ def readable_url(url: str, conn_id: str | None, seconds: int) -> str:
     return str(path.fs.sign(path.path, expiration=seconds))
 
 
+def source_fetcher(settings: Settings | None, max_bytes: int, *, allow_private: bool) -> Fetcher:
+    """The fetcher for images that a catalog names.
+
+    :param settings: the ``bgrep`` connection, for its proxies, TLS verification and timeout.
+    :param max_bytes: size limit of one file.
+    :param allow_private: whether to fetch from private addresses, too.
+    """
+    from airflow_provider_bgrep.images.fetch import Fetcher
+    from airflow_provider_bgrep.images.reach import is_no_metadata, is_public
+
+    return Fetcher(settings, max_bytes=max_bytes, may_reach=is_no_metadata if allow_private else is_public)
+
+
 def fetch(
     url: str,
     conn_id: str | None,
@@ -163,12 +178,10 @@ def fetch(
     :raises OSError: if it cannot be read. The message names the URL without what signs it.
     """
     if not is_stored(url):
-        from airflow_provider_bgrep.images.fetch import Fetcher, FetchError
-        from airflow_provider_bgrep.images.reach import is_no_metadata, is_public
+        from airflow_provider_bgrep.images.fetch import FetchError
 
-        may_reach = is_no_metadata if allow_private else is_public
         try:
-            with Fetcher(settings, max_bytes=max_bytes, may_reach=may_reach) as fetcher:
+            with source_fetcher(settings, max_bytes, allow_private=allow_private) as fetcher:
                 return fetcher.read(url)
         except FetchError as error:
             raise OSError(f"{redact_url(url)} {error}") from None
@@ -179,6 +192,20 @@ def fetch(
         return bytes(path.fs.cat_file(path.path))
     except FileNotFoundError:
         raise OSError(f"{redact_url(url)} is not there") from None
+
+
+def stored_beginning(url: str, conn_id: str | None, size: int) -> tuple[bytes, float | None]:
+    """The beginning of an image on object storage, and when it last changed if the store says so.
+
+    :param url: a path on object storage.
+    :param conn_id: the connection to read it with.
+    :param size: how many bytes to read at most.
+    """
+    path = _path(url, conn_id)
+    info = {str(name).lower(): value for name, value in path.fs.info(path.path).items()}
+    when = info.get("lastmodified") or info.get("last_modified")
+    modified = when.timestamp() if isinstance(when, datetime) else None
+    return bytes(path.fs.cat_file(path.path, start=0, end=min(size, int(info.get("size") or size)))), modified
 
 
 def connection_settings(bgrep_conn_id: str) -> Settings | None:

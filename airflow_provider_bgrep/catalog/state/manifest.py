@@ -302,22 +302,23 @@ def read_manifest(destination: str | ObjectStoragePath) -> Iterator[dict[str, An
 
 @contextlib.contextmanager
 def live_rows(db: duckdb.DuckDBPyConnection, paths: CatalogPaths) -> Iterator[None]:
-    """Give ``db`` the view ``live`` of the live rows: name, sku, view, request_hash, place (in the file).
+    """Give ``db`` the view ``live`` of the live rows.
 
-    The view can be used for as long as the context lasts.
+    Its columns are name, sku, view, image, request_hash and place (in the file). It can be used for as long
+    as the context lasts.
     """
     header = current_header(paths)
     if header is None:
         nothing = "NULL::VARCHAR"
         db.execute(
             f"CREATE OR REPLACE VIEW live AS SELECT {nothing} AS name, {nothing} AS sku, {nothing} AS view, "
-            f"{nothing} AS request_hash, NULL::BIGINT AS place WHERE false"
+            f"{nothing} AS image, {nothing} AS request_hash, NULL::BIGINT AS place WHERE false"
         )
         yield
         return
     with open_rows(paths, header) as local:
         db.execute(
-            "CREATE OR REPLACE VIEW live AS SELECT name, sku, view, request_hash, "
+            "CREATE OR REPLACE VIEW live AS SELECT name, sku, view, image, request_hash, "
             f"file_row_number AS place FROM {rows_of(local, numbered=True)} "
             f"WHERE status = '{Status.LIVE.value}'"
         )

@@ -33,6 +33,7 @@ from airflow_provider_bgrep.catalog.plan.builder import PlanDraft
 from airflow_provider_bgrep.catalog.plan.builder import Run as PlannedRun
 from airflow_provider_bgrep.catalog.plan.create import create_plan, draft_plan
 from airflow_provider_bgrep.catalog.publish.plan import publish_plan
+from airflow_provider_bgrep.catalog.source.beginnings import beginning_reader
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.download import SavedImage
@@ -107,7 +108,7 @@ class Destination:
         self.runs += 1
         if now is None:
             now = self.started + self.runs * DAY
-        given = Options.checked({"catalog": catalog, "destination": "/nowhere", **self.options, **options})
+        given = self._options(catalog, options)
         xcom = create_plan(given, self.paths, dag_id=dag_id, run_id=run_id or f"run-{self.runs}", now=now)
         return Run(self, xcom["plan_id"], now, xcom)
 
@@ -131,10 +132,15 @@ class Destination:
 
         :param versions: identifies the content of images on object storage.
         """
-        given = Options.checked({"catalog": catalog, "destination": "/nowhere", **self.options, **options})
+        given = self._options(catalog, options)
         run = PlannedRun(plan_id="", dag_id="nightly", run_id="run", now=self.later)
-        with draft_plan(given, self.paths, run, versions) as draft:
+        with draft_plan(given, self.paths, run, versions, beginning_reader(None, None)) as draft:
             yield draft
+
+    def _options(self, catalog: Any, options: Mapping[str, Any]) -> Options:
+        # The sources of these rows do not exist.
+        given = {"destination": "/nowhere", "check_sources": "off", **self.options, **options}
+        return Options.checked({"catalog": catalog, **given})
 
     def entries(self) -> list[dict[str, Any]]:
         """All entries of the ledger, as a reader without a plan sees them."""

@@ -19,7 +19,7 @@ approve = pytest.importorskip(
 
 def operator(destination: str, plan: Any) -> Any:
     return approve.BgRepApprovalOperator(
-        task_id="approve", subject="Submit?", destination=destination, plan=plan, approve_above="1"
+        task_id="approve", subject="Submit?", destination=destination, plan=plan
     )
 
 

@@ -18,7 +18,7 @@ from airflow_provider_bgrep.images.fetch import Fetcher, FetchError
 from airflow_provider_bgrep.images.reach import ResultReach, is_no_metadata, is_public
 
 PRIVATE = [
-    "0.0.0.0",
+    "0.0.0.0",  # noqa: S104
     "10.0.0.1",
     "100.64.0.1",
     "100.100.100.200",
@@ -143,7 +143,7 @@ def read(url: str, settings: Settings | None = None, **how: Any) -> bytes:
         "0x7f000001",
         "0177.0.0.1",
         "0x7f.1",
-        "0.0.0.0",
+        "0.0.0.0",  # noqa: S104
         "0",
         "localhost",
         "LOCALHOST.",

@@ -762,9 +762,9 @@ def settle_as_published(run: Run) -> None:
     log = LedgerMetadataLog(paths.ledger)
     metadata = log.latest()
     assert metadata is not None
-    settled = replace(metadata, segments=(name,), segment_plans=((run.plan_id,),), leases=())
+    settled = replace(metadata, segments=(name,), segment_plans=((number_of(run.plan_id),),), leases=())
     assert log.create(settled, metadata.number + 1)
-    live = {column: todo[column] for column in ("name", "sku", "view", "request_hash")}
+    live = {column: todo[column] for column in ("name", "sku", "view", "image", "request_hash")}
     data = io.BytesIO()
     pq.write_table(pa.table({**live, "status": ["live"] * todo.num_rows}), data)
     checksums = {"parquet": hashlib.sha256(data.getvalue()).hexdigest(), "jsonl": ""}

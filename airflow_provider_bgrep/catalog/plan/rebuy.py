@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds out whether a plan would submit a large share of the catalog again, and why."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from airflow_provider_bgrep.catalog.plan.diff import Join
+
+_LEAST: Final = 10
+"""Number of rows up to which a plan never needs approval for this reason."""
+
+_SHOWN: Final = 5
+"""Reasons that are named."""
+
+
+def rebuy_reason(join: Join, gone: int) -> str:
+    """Return why a plan needs approval, if it submits more than ``max_rebuy_share`` of the rows again.
+
+    A row is submitted again if something about it has changed, and also if its name has changed: then the
+    image of a new row is that of a published row that is no longer in the catalog. A row that is submitted
+    again because it failed does not count.
+
+    :param join: with the tables ``decided`` and ``gone``.
+    :param gone: how many published rows are no longer in the catalog.
+    :return: ``""`` if it does not.
+    """
+    most = join.options.max_rebuy_share
+    of_gone = "image IN (SELECT image FROM gone WHERE image <> '')" if gone else "false"
+    found = join.db.execute(
+        f"SELECT why, count(*) AS many FROM (SELECT CASE WHEN NOT is_new THEN changed "
+        f"WHEN {of_gone} THEN 'name (its image is that of a row that is gone)' ELSE '' END AS why "
+        "FROM judged WHERE decision = 'submit') "
+        "WHERE why <> '' AND NOT starts_with(why, 'tried again') GROUP BY why ORDER BY many DESC, why"
+    ).fetchall()
+    again = sum(many for _, many in found)
+    rows = join.rows.count
+    if again <= _LEAST or again <= most * rows:
+        return ""
+    named = ", ".join(f"{why}: {many} rows" for why, many in found[:_SHOWN])
+    more = f", and {len(found) - _SHOWN} other reasons" if len(found) > _SHOWN else ""
+    return (
+        f"{again} of {rows} rows ({again / rows:.0%}) would be submitted again, which is more than "
+        f"max_rebuy_share ({most:.0%}). What has changed: {named}{more}."
+    )

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the beginnings of images and masks before anything is submitted, to find what would be refused.
+
+A row is reported as invalid if its image or mask does not exist (HTTP 404 or 410), is not an image, or has
+sides that the API does not accept, and if the mask is not as large as the image. What cannot be read from
+here for another reason is submitted: the service may be able to read it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from airflow_provider_bgrep.catalog.model.states import RowState
+from airflow_provider_bgrep.catalog.plan.diff import Join
+from airflow_provider_bgrep.catalog.plan.work_items import SUBMITTED_STATES
+from airflow_provider_bgrep.catalog.source.catalog import InvalidRow
+from airflow_provider_bgrep.images.decode import Sides
+from airflow_provider_bgrep.protocol.limits import MAX_SIDE, MIN_SIDE
+
+if TYPE_CHECKING:
+    from airflow_provider_bgrep.catalog.source.beginnings import Beginning
+
+SAMPLE: Final = 100
+"""Rows whose images are read with ``check_sources="sample"``."""
+
+SAMPLE_SECONDS: Final = 60.0
+ALL_SECONDS: Final = 3600.0
+"""Seconds after which the check ends. Rows that are left are submitted."""
+
+_THREADS: Final = 16
+_SHOWN: Final = 3
+
+_SIZES: Final = f"give an image with sides of {MIN_SIDE} to {MAX_SIDE} pixels"
+_TURNED: Final = (
+    "is turned by its EXIF orientation in another way than the image; turn the pixels of both, and remove "
+    "the orientation"
+)
+
+Reader = Callable[[str, float], "Beginning"]
+"""Reads the beginning of a URL or a path on object storage, until a deadline (wall clock in seconds)."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    name: str
+    sku: str
+    view: str
+    line: int
+    image: str
+    mask: str
+
+
+def check_sources(join: Join, read: Reader) -> None:
+    """Report rows to submit that the service would refuse because of their images, as invalid rows.
+
+    :param join: after :func:`~.work_items.decide`. ``check_sources`` of its options says which rows are read:
+        ``sample``, ``all`` or ``off``.
+    :param read: reads the beginning of an image.
+    """
+    which = join.options.check_sources
+    if which == "off":
+        return
+    (count,) = join.one(f"SELECT count(*) FROM decided WHERE state IN {SUBMITTED_STATES}")
+    if not count:
+        return
+    every = 1 if which == "all" else -(-count // SAMPLE)
+    rows = _rows(join, every)
+    end_time = time.time() + (ALL_SECONDS if which == "all" else SAMPLE_SECONDS)
+    urls = list(dict.fromkeys(url for row in rows for url in (row.image, row.mask) if url))
+    with ThreadPoolExecutor(_THREADS) as threads:
+        found = dict(zip(urls, threads.map(lambda url: read(url, end_time), urls), strict=True))
+    refused = {row.name: problems for row in rows if (problems := list(_problems(row, found)))}
+    for row in rows:
+        if problems := refused.get(row.name):
+            columns = ", ".join(dict.fromkeys(column for column, _ in problems))
+            reasons = "; ".join(f"{column} {what}" for column, what in problems)
+            join.catalog.invalid.append(InvalidRow(row.line, columns, reasons, row.sku, row.view))
+    _mark_invalid(join, list(refused))
+    _note(join, count, len(rows), len(refused), found)
+
+
+def _rows(join: Join, every: int) -> list[_Row]:
+    """Return each n-th row to submit, in the order of the catalog."""
+    columns = (
+        "name, sku, view, line, coalesce(nullif(image_url, ''), image) AS image, "
+        "coalesce(nullif(mask_url, ''), mask, '') AS mask"
+    )
+    found = join.db.execute(
+        f"SELECT * EXCLUDE (number) FROM (SELECT {columns}, row_number() OVER (ORDER BY line) - 1 AS number "
+        f"FROM decided WHERE state IN {SUBMITTED_STATES}) WHERE number % {every} = 0 ORDER BY line"
+    ).fetchall()
+    return [_Row(*row) for row in found]
+
+
+def _mark_invalid(join: Join, names: list[str]) -> None:
+    if not names:
+        return
+    join.db.execute(
+        f"UPDATE states SET state = '{RowState.INVALID.value}' "
+        "WHERE place IN (SELECT rowid FROM judged WHERE list_contains(?, name))",
+        [names],
+    )
+    join.db.execute("DELETE FROM rows WHERE list_contains(?, name)", [names])
+    join.catalog.invalid.sort(key=lambda row: row.line)
+
+
+def _problems(row: _Row, found: Mapping[str, Beginning]) -> Iterable[tuple[str, str]]:
+    """Yield the columns of a row whose images would be refused, and why."""
+    sides: dict[str, Sides] = {}
+    for column, url in (("image", row.image), ("mask", row.mask)):
+        beginning = found.get(url)
+        if beginning is None:
+            continue
+        if beginning.problem:
+            yield column, beginning.problem
+        elif beginning.sides is not None:
+            sides[column] = beginning.sides
+            if min(beginning.sides.stored) < MIN_SIDE or max(beginning.sides.stored) > MAX_SIDE:
+                yield column, f"has {beginning.sides.words} pixels; {_SIZES}"
+    if len(sides) == 2:
+        image, mask = sides["image"], sides["mask"]
+        are_stored, are_shown = image.stored == mask.stored, image.shown == mask.shown
+        if not (are_stored or are_shown):
+            sizes = f"has {mask.words} pixels, and the image has {image.words}"
+            yield "mask", f"{sizes}; give a mask of equal size"
+        elif not (are_stored and are_shown):
+            yield "mask", _TURNED
+
+
+def _note(join: Join, count: int, checked: int, refused: int, found: Mapping[str, Beginning]) -> None:
+    unread = Counter(one.unread for one in found.values() if one.unread)
+    if refused:
+        join.notes.append(
+            f"Checked the images of {checked} of {count} rows to submit: {refused} rows would be refused, "
+            "and are not submitted. They are listed as invalid."
+        )
+    if unread:
+        named = ", ".join(f"{reason}: {many}" for reason, many in unread.most_common(_SHOWN))
+        join.notes.append(
+            f"{unread.total()} of {len(found)} images could not be read by the plan task ({named}). Their "
+            "rows are submitted, because the service may be able to read them."
+        )
+    _log.info("Checked the images of %d of %d rows to submit: %d invalid.", checked, count, refused)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan reads the beginnings of images: what would be refused is reported before anything is submitted."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bgrep_harness.images import served
+from bgrep_harness.refresh import Refresh, Run
+from PIL import Image
+
+from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+
+SIDE = 500
+EXIF_ORIENTATION = 0x0112
+
+
+def encoded(size: tuple[int, int], kind: str = "JPEG", orientation: int = 1, **save: Any) -> bytes:
+    exif = Image.Exif()
+    if orientation != 1:
+        exif[EXIF_ORIENTATION] = orientation
+    out = io.BytesIO()
+    Image.effect_noise(size, 60).convert("RGB").save(out, kind, exif=exif, **save)
+    return out.getvalue()
+
+
+def mask() -> bytes:
+    image = Image.new("L", (SIDE, SIDE))
+    image.paste(255, (100, 100, 400, 400))
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+FILES = {
+    "good.jpg": encoded((SIDE, SIDE)),
+    "good.png": encoded((SIDE, SIDE), "PNG"),
+    "mask.png": mask(),
+    "good.webp": encoded((SIDE, SIDE), "WEBP"),
+    "good.gif": encoded((SIDE, SIDE), "GIF"),
+    "good.tiff": encoded((SIDE, SIDE), "TIFF"),
+    "least.png": encoded((400, 4096), "PNG"),
+    "profile.jpg": encoded((SIDE, SIDE), icc_profile=b"x" * 200_000),
+    "small.jpg": encoded((399, SIDE)),
+    "large.png": encoded((400, 4097), "PNG"),
+    "page.jpg": b"<!DOCTYPE html><title>Not found</title>" + b" " * 70_000,
+    "drawing.png": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
+    "empty.png": b"",
+    "cut.png": encoded((SIDE, SIDE), "PNG")[:20],
+    "wide.jpg": encoded((600, SIDE)),
+    "turned.jpg": encoded((600, SIDE), orientation=6),
+    "high.png": encoded((SIDE, 600), "PNG"),
+    "wide.png": encoded((600, SIDE), "PNG"),
+}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a web shop."""
+    folder = tmp_path_factory.mktemp("site")
+    for name, data in FILES.items():
+        (folder / name).write_bytes(data)
+    with served(folder) as url:
+        yield url
+
+
+@pytest.fixture
+def refresh(connection: Any, run: Any, ti: Any, tmp_path: Path) -> Refresh:
+    options = {"defaults": {"positive_prompt": "A mug", "steps": 15}}
+    return Refresh(f"file://{tmp_path}/shop/images", run, type(ti), options)
+
+
+def invalid_rows(refresh: Refresh, run: Run) -> dict[str, Any]:
+    store = PlanStore(refresh.paths, run.plan["plan_id"])
+    return {row["sku"]: (row["column"], row["reason"]) for row in store.invalid_rows()}
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "column", "words"),
+    [
+        ("good.jpg", "", "", ""),
+        ("good.png", "good.jpg", "", ""),
+        ("good.webp", "good.png", "", ""),
+        ("good.gif", "", "", ""),
+        ("good.tiff", "", "", ""),
+        ("profile.jpg", "good.webp", "", ""),
+        ("least.png", "", "", ""),
+        ("turned.jpg", "", "", ""),
+        ("small.jpg", "", "image", "399 x 500"),
+        ("large.png", "", "image", "400 x 4097"),
+        ("missing.jpg", "", "image", "HTTP 404"),
+        ("page.jpg", "", "image", "is not an image"),
+        ("drawing.png", "", "image", "SVG"),
+        ("empty.png", "", "image", "is empty"),
+        ("cut.png", "", "image", "damaged"),
+        ("good.jpg", "missing.png", "mask", "HTTP 404"),
+        ("good.jpg", "wide.png", "mask", "600 x 500"),
+        ("turned.jpg", "wide.png", "mask", "EXIF"),
+        ("turned.jpg", "high.png", "mask", "EXIF"),
+        ("turned.jpg", "good.png", "mask", "equal size"),
+        ("small.jpg", "missing.png", "image, mask", "399 x 500"),
+    ],
+)
+def test_a_row_that_would_be_refused_is_invalid(refresh, connection, site, image, mask, column, words):
+    rows = [
+        {"sku": "other", "image": f"{site}/good.jpg", "mask": ""},
+        {"sku": "mug", "image": f"{site}/{image}", "mask": f"{site}/{mask}" if mask else ""},
+    ]
+    run = refresh.plan(rows)
+    assert run.counts == ({"new": 1, "invalid": 1} if column else {"new": 2})
+    assert run.plan["images"] == (1 if column else 2)
+    if column:
+        found = invalid_rows(refresh, run)["mug"]
+        assert found[0] == column
+        assert words in found[1]
+        assert len(found[1]) < 300
+    assert connection.counters.submits == 0
+
+
+def test_a_host_that_does_not_answer_is_no_reason(refresh, connection, site):
+    rows = [
+        {"sku": "a", "image": f"{site}/good.jpg"},
+        {"sku": "b", "image": "http://127.0.0.1:9/closed.jpg"},
+        {"sku": "c", "image": "https://does-not-exist.invalid/c.jpg"},
+    ]
+    run = refresh.plan(rows)
+    assert run.counts == {"new": 3}
+    store = PlanStore(refresh.paths, run.plan["plan_id"])
+    (note,) = store.plan.notes
+    assert note.startswith("2 of 3 images could not be read")
+
+
+def test_a_corrected_source_is_submitted_by_the_next_run(refresh, connection, tmp_path):
+    folder = tmp_path / "site"
+    folder.mkdir()
+    with served(folder) as url:
+        rows = [{"sku": "a", "image": f"{url}/a.jpg"}]
+        assert refresh.run(rows).counts == {"invalid": 1}
+        (folder / "a.jpg").write_bytes(FILES["good.jpg"])
+        assert refresh.run(rows).counts == {"new": 1}
+    assert connection.counters.images == 1
+
+
+def test_a_row_with_a_worse_source_keeps_its_published_image(refresh, connection, site):
+    rows = [{"sku": "a", "image": f"{site}/good.jpg", "mask": f"{site}/mask.png"}]
+    assert refresh.run(rows, publish={"publish_unmasked": True}).counts == {"new": 1}
+    assert connection.counters.images == 1
+    before = refresh.manifest()
+    run = refresh.run([{**rows[0], "image": f"{site}/small.jpg"}])
+    assert run.counts == {"invalid": 1}
+    assert refresh.manifest() == before
+    assert connection.counters.images == 1
+
+
+@pytest.mark.parametrize(("which", "invalid"), [("off", 0), ("sample", 60), ("all", 120)])
+def test_a_sample_is_spread_over_the_catalog(refresh, connection, site, which, invalid):
+    rows = [{"sku": f"s{i}", "image": f"{site}/small.jpg?{i}"} for i in range(120)]
+    run = refresh.plan(rows, source={"check_sources": which})
+    assert run.counts.get("invalid", 0) == invalid
+    assert run.plan["images"] == 120 - invalid
+    lines = [row["line"] for row in PlanStore(refresh.paths, run.plan["plan_id"]).invalid_rows()]
+    assert lines == list(range(2, 122, 120 // invalid)) if invalid else not lines

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Large changes of a catalog: many rows to submit again, or most rows lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from bgrep_harness.runs import Destination, row
+
+from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+from airflow_provider_bgrep.protocol.errors import InvalidInput
+from airflow_provider_bgrep.storage import storage_path
+
+COUNT = 40
+
+
+@pytest.fixture
+def destination(tmp_path) -> Destination:
+    found = Destination(CatalogPaths(storage_path(str(tmp_path))))
+    found.refresh(catalog())
+    return found
+
+
+def catalog(changed: int = 0, **cells: Any) -> list[dict[str, Any]]:
+    """The rows of a catalog, the first ones with other cells."""
+    return [row(f"s{i}", **(cells if i < changed else {})) for i in range(COUNT)]
+
+
+def test_a_first_run_needs_no_approval(tmp_path):
+    plan = Destination(CatalogPaths(storage_path(str(tmp_path)))).plan(catalog()).plan
+    assert (plan.needs_approval, plan.rebuy) == (False, "")
+
+
+@pytest.mark.parametrize(
+    ("changed", "options", "needs_approval"),
+    [
+        (8, {}, False),
+        (12, {}, True),
+        (COUNT, {}, True),
+        (12, {"max_rebuy_share": 0.3}, False),
+        (13, {"max_rebuy_share": 0.3}, True),
+        (COUNT, {"max_rebuy_share": 1}, False),
+        (10, {"max_rebuy_share": 0}, False),
+        (11, {"max_rebuy_share": 0}, True),
+    ],
+)
+def test_changed_rows_need_approval_above_a_share(destination, changed, options, needs_approval):
+    run = destination.plan(catalog(changed, positive_prompt="changed"), **options)
+    assert run.counts["changed"] == changed
+    assert run.plan.needs_approval is needs_approval
+    assert run.xcom["needs_approval"] is needs_approval
+    assert bool(run.plan.rebuy) is needs_approval
+    if needs_approval:
+        assert f"positive_prompt: {changed} rows" in run.xcom["explained"]
+        run.work()
+        assert destination.billed.total() == COUNT, "nobody has approved it"
+        run.store.approve()
+        run.work(try_number=2)
+        assert destination.billed.total() == COUNT + changed
+
+
+def test_a_changed_template_is_the_reason(destination):
+    plan = destination.plan(catalog(), defaults={"guidance_scale": 9}).plan
+    assert plan.needs_approval
+    assert f"guidance_scale: {COUNT} rows" in plan.rebuy
+
+
+def test_a_url_that_differs_only_in_its_query_is_named_as_such(destination):
+    rows = catalog()
+    plan = destination.plan([{**one, "image": f"{one['image']}?v=2"} for one in rows]).plan
+    assert plan.needs_approval
+    assert f"image (only its query): {COUNT} rows" in plan.rebuy
+
+
+@pytest.mark.parametrize("on_removed", ["keep", "retire"])
+def test_renamed_rows_are_recognized_by_their_images(destination, on_removed):
+    rows = catalog()
+    renamed = [{**one, "sku": f"{one['sku']}.0"} for one in rows[:15]] + rows[15:]
+    plan = destination.plan(renamed, on_removed=on_removed).plan
+    assert plan.needs_approval
+    assert "name (its image is that of a row that is gone): 15 rows" in plan.rebuy
+
+
+def test_other_products_are_no_reason(destination):
+    others = [row(f"n{i}") for i in range(15)]
+    plan = destination.plan(catalog()[15:] + others).plan
+    assert plan.counts["new"] == 15
+    assert not plan.needs_approval
+
+
+def test_a_new_edition_is_no_reason(destination):
+    run = destination.plan(catalog(), edition="spring", defaults={"steps": 30})
+    assert run.counts == {"changed": COUNT}
+    assert not run.plan.needs_approval
+    run.complete()
+    again = destination.plan(catalog(), edition="spring", defaults={"steps": 40})
+    assert again.plan.needs_approval, "the edition is that of the run before"
+
+
+def test_rows_that_are_tried_again_are_no_reason(tmp_path):
+    found = Destination(CatalogPaths(storage_path(str(tmp_path))))
+    found.refresh(catalog(), {f"s{i}": "failed" for i in range(COUNT)})
+    run = found.plan(catalog())
+    assert run.counts == {"changed": COUNT}
+    assert not run.plan.needs_approval
+
+
+@pytest.mark.parametrize(
+    ("left", "options"), [(19, {}), (1, {}), (5, {"max_removed_share": 0.8}), (10, {"dry_run": True})]
+)
+def test_a_catalog_that_lost_most_rows_is_refused(destination, left, options):
+    with pytest.raises(InvalidInput) as refused:
+        destination.plan(catalog()[:left], **options)
+    (problem,) = refused.value.problems
+    assert problem.where == "catalog"
+    assert destination.plan(catalog()).counts == {"unchanged": COUNT}, "nothing is locked"
+
+
+@pytest.mark.parametrize(
+    ("left", "options"), [(20, {}), (5, {"max_removed_share": 0.9}), (1, {"on_removed": "keep"})]
+)
+def test_a_catalog_that_lost_fewer_rows_is_planned(destination, left, options):
+    assert destination.plan(catalog()[:left], **options).counts["unchanged"] == left
