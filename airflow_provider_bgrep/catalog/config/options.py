@@ -27,8 +27,10 @@ from airflow_provider_bgrep.catalog.config.parsing import (
     shown,
 )
 from airflow_provider_bgrep.catalog.config.thresholds import Thresholds
+from airflow_provider_bgrep.catalog.model.columns import URL_FIELDS
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
-from airflow_provider_bgrep.storage import relative_problem
+from airflow_provider_bgrep.protocol.urls import canonical_url
+from airflow_provider_bgrep.storage import relative_problem, shown_path
 
 _MARKS: Final = ("{{", "{%")
 """Beginnings of the parts of an Airflow template."""
@@ -126,11 +128,28 @@ class Options:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the form that is stored with a plan, without the rows of an upstream task."""
+        """Return the form that is stored with a plan, without the rows of an upstream task.
+
+        URLs have no signature and no credentials: those that rows take as defaults are in the work items.
+        """
         values = asdict(self)
-        if not isinstance(self.catalog, str):
-            values["catalog"] = "rows of an upstream task"
+        values["catalog"] = (
+            shown_path(self.catalog) if isinstance(self.catalog, str) else "rows of an upstream task"
+        )
+        values["defaults"] = _unsigned(self.defaults)
+        values["categories"] = {
+            name: _unsigned(fields) if isinstance(fields, Mapping) else fields
+            for name, fields in self.categories.items()
+        }
         return {name: str(value) if isinstance(value, Decimal) else value for name, value in values.items()}
+
+
+def _unsigned(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields of the API whose URLs have neither signature nor credentials."""
+    return {
+        name: canonical_url(value) if name in URL_FIELDS and isinstance(value, str) else value
+        for name, value in fields.items()
+    }
 
 
 def literal_problems(given: Mapping[str, Any]) -> list[Problem]:

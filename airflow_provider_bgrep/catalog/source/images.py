@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import logging
 import posixpath
+import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -83,31 +84,65 @@ def _listed(folder: str, members: list[str], conn_id: str | None) -> dict[str, s
         infos = {}
     except Exception as error:  # whatever a store's library raises
         return dict.fromkeys(members, f"!{sanitize_message(error)}")
-    missing = "!no such object"
-    return {
-        url: _version(infos[name]) if (name := url.rpartition("/")[2]) in infos else missing
+    found = {
+        url: _version(infos[name]) if (name := url.rpartition("/")[2]) in infos else "!no such object"
         for url in members
     }
+    # A listing does not tell the checksum of a whole object.
+    in_parts = [url for url, version in found.items() if _OF_PARTS.fullmatch(version)]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        found |= zip(in_parts, threads.map(lambda url: _version_of(url, conn_id), in_parts), strict=True)
+    return found
 
 
 def _version_of(url: str, conn_id: str | None) -> str:
     try:
         path = _path(url, conn_id)
-        return _version(path.fs.info(path.path))
+        version = _version(path.fs.info(path.path))
+        return _whole_checksum(path) or version if _OF_PARTS.fullmatch(version) else version
     except FileNotFoundError:
         return "!no such object"
     except Exception as error:  # whatever a store's library raises
         return f"!{sanitize_message(error)}"
 
 
+_OF_PARTS: Final = re.compile(r"etag:.*-\d+")
+"""The version of an object on S3 that was uploaded in parts: its ETag depends on how it was divided."""
+
+_CHECKSUMS: Final = ("ChecksumCRC64NVME", "ChecksumCRC32C", "ChecksumCRC32")
+
+
+def _whole_checksum(path: ObjectStoragePath) -> str:
+    """The checksum of a whole object on S3; ``""`` if the store does not know it."""
+    try:
+        bucket, key, _ = path.fs.split_path(path.path)
+        head = path.fs.call_s3(
+            "head_object", Bucket=bucket, Key=key, ChecksumMode="ENABLED", **path.fs.req_kw
+        )
+    except Exception:  # another store, or one that does not know checksums
+        return ""
+    if head.get("ChecksumType") != "FULL_OBJECT":
+        return ""
+    found = next((name for name in _CHECKSUMS if head.get(name)), "")
+    return (
+        f"{found.removeprefix('Checksum').lower()}:{head[found]} size:{head['ContentLength']}"
+        if found
+        else ""
+    )
+
+
 def _version(info: dict[str, Any]) -> str:
     if info.get("type") == "directory":
         return "!is a folder"
     lowered = {str(name).lower(): value for name, value in info.items()}
-    # An ETag comes last: in some stores it changes with an object's permissions, too.
-    for name in ("md5", "md5hash", "crc32c", "checksum", "etag"):
-        if lowered.get(name):
-            return f"{name}:{str(lowered[name]).strip(chr(34))}"
+    if isinstance(settings := lowered.get("content_settings"), Mapping):  # Azure
+        lowered["content_md5"] = settings.get("content_md5")
+    # An ETag comes last: in some stores it changes with an object's permissions, too. On Google Cloud
+    # Storage, crc32c comes first: an object that was composed has no MD5.
+    for name in ("crc32c", "md5hash", "md5", "content_md5", "checksum", "etag"):
+        if value := lowered.get(name):
+            text = value.hex() if isinstance(value, bytes | bytearray) else str(value)
+            return f"{name}:{text.strip(chr(34))}"
     when = lowered.get("lastmodified") or lowered.get("last_modified") or lowered.get("mtime") or ""
     return f"size:{lowered.get('size')} time:{when}"
 

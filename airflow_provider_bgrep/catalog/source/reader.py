@@ -20,7 +20,7 @@ from airflow_provider_bgrep.catalog.source.csv_reader import open_csv
 from airflow_provider_bgrep.catalog.source.json_reader import open_jsonl, open_rows
 from airflow_provider_bgrep.catalog.source.parquet_reader import open_parquet
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
-from airflow_provider_bgrep.storage import local_copy, storage_path
+from airflow_provider_bgrep.storage import local_copy, shown_path, storage_path
 
 FORMATS: Final[dict[str, tuple[str, ...]]] = {
     "csv": (".csv", ".tsv", ".txt"),
@@ -49,15 +49,16 @@ def open_catalog(
         yield open_rows(list(catalog))
         return
     path = storage_path(catalog)
-    kind = _format_of(str(path), format)
+    name = shown_path(str(catalog))
+    kind = _format_of(name, format)
     try:
-        with local_copy(path) as local, _unpacked(local, str(path)) as plain:
+        with local_copy(path) as local, _unpacked(local, name) as plain:
             if kind == "csv":
-                yield open_csv(str(path), plain, encoding, delimiter)
+                yield open_csv(name, plain, encoding, delimiter)
             else:
-                yield _READERS[kind](str(path), plain)
+                yield _READERS[kind](name, plain)
     except FileNotFoundError:
-        raise refusal(f"{path} does not exist; give a file that this worker can read") from None
+        raise refusal(f"{name} does not exist; give a file that this worker can read") from None
 
 
 def _format_of(name: str, given: str) -> str:

@@ -210,13 +210,17 @@ SIGNED = {
         "https://img.shop.example/mug.jpg?w=800",
     ),
     "Facebook": (
-        "https://scontent-lhr{n}-1.xx.fbcdn.net/v/t39.30808-6/1_2_3_n.jpg?stp=dst-jpg&_nc_cat={n}&ccb=1-{n}"
-        "&_nc_sid=a{n}&_nc_ohc=b{n}&_nc_ht=scontent-lhr{n}&oh=00_AfBdabcdefghijklmnop{n}&oe=65C4A{n}B2",
+        (
+            "https://scontent-lhr{n}-1.xx.fbcdn.net/v/t39.30808-6/1_2_3_n.jpg?stp=dst-jpg&_nc_cat={n}&ccb=1-{n}"
+            "&_nc_sid=a{n}&_nc_ohc=b{n}&_nc_ht=scontent-lhr{n}&oh=00_AfBdabcdefghijklmnop{n}&oe=65C4A{n}B2"
+        ),
         "https://scontent.fbcdn.net/v/t39.30808-6/1_2_3_n.jpg?stp=dst-jpg",
     ),
     "Instagram": (
-        "https://scontent-fra{n}-1.cdninstagram.com/v/t51/1_n.jpg?_nc_ht=scontent&_nc_cat={n}&edm=A{n}&ccb=7-5"
-        "&oh=00_AfBdabcdefghijklmnop{n}&oe=65C4A{n}B2&_nc_sid={n}",
+        (
+            "https://scontent-fra{n}-1.cdninstagram.com/v/t51/1_n.jpg?_nc_ht=scontent&_nc_cat={n}&edm=A{n}&ccb=7-5"
+            "&oh=00_AfBdabcdefghijklmnop{n}&oe=65C4A{n}B2&_nc_sid={n}"
+        ),
         "https://scontent.cdninstagram.com/v/t51/1_n.jpg",
     ),
     "Unsplash": (
