@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import io
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -164,3 +166,52 @@ def test_a_sample_is_spread_over_the_catalog(refresh, connection, site, which, i
     assert run.plan["images"] == 120 - invalid
     lines = [row["line"] for row in PlanStore(refresh.paths, run.plan["plan_id"]).invalid_rows()]
     assert lines == list(range(2, 122, 120 // invalid)) if invalid else not lines
+
+
+# --- sources that are corrected at their old URL (H4) ---------------------------------------------
+
+
+@pytest.fixture
+def own_site(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A web shop whose files change: its URL, and its folder."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    with served(folder) as url:
+        yield url, folder
+
+
+@pytest.mark.parametrize("corrected", ["image", "mask"])
+def test_a_source_corrected_at_its_url_is_submitted_again(refresh, connection, own_site, corrected):
+    url, folder = own_site
+    for name in ("a.jpg", "b.jpg"):
+        (folder / name).write_bytes(FILES["good.jpg"])
+    (folder / "mask.png").write_bytes(FILES["mask.png"])
+    rows = [
+        {"sku": name, "image": f"{url}/{name}.jpg", "mask": f"{url}/mask.png" if name == "a" else ""}
+        for name in "ab"
+    ]
+    old = time.time() - 3600
+    for path in folder.iterdir():
+        os.utime(path, (old, old))
+    refused = connection.inject("code", code="23500007", times=3)  # the job, then each image task alone
+    refresh.run(rows)
+    assert refused.exhausted
+    assert connection.counters.images == 0
+    assert refresh.run(rows).counts == {"quarantined": 2}
+    later = time.time() + 60
+    os.utime(folder / ("a.jpg" if corrected == "image" else "mask.png"), (later, later))
+    run = refresh.run(rows)
+    assert run.counts == {"changed": 1, "quarantined": 1}
+    assert run.outcomes["generated/passed"] + run.outcomes["generated/flagged"] == 1
+    assert connection.counters.images == 1
+    assert refresh.run(rows, source={"check_sources": "off"}).counts["quarantined"] == 1
+    assert connection.counters.images == 1
+
+
+def test_a_host_that_does_not_date_files_leaves_them_quarantined(refresh, connection):
+    # The emulator's samples have no Last-Modified.
+    rows = [{"sku": "a", "image": connection.bad_image("refused")}]
+    one = refresh.run(rows)
+    assert one.outcomes == {"refused": 1}
+    assert refresh.run(rows).counts == {"quarantined": 1}
+    assert connection.counters.submits == 0

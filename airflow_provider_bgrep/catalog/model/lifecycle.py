@@ -342,6 +342,11 @@ ROW: Final = Lifecycle(
             "One of the events in the next column.",
             (
                 _CHANGE,
+                Event(
+                    "its image has changed at its URL since it was refused (Last-Modified)",
+                    _PERSON,
+                    RowState.CHANGED.value,
+                ),
                 Event("a late answer or result key is found", _PLAN, RowState.PENDING.value),
                 Event("max_attempts is raised: it failed", _PERSON, RowState.CHANGED.value),
                 Event("max_attempts is raised: it was pending", _PERSON, RowState.PENDING.value),

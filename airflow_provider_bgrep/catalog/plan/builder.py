@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Final
 from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, Quote
 from airflow_provider_bgrep.catalog.model.schema import WORK_ITEM
 from airflow_provider_bgrep.catalog.model.states import RowState
+from airflow_provider_bgrep.catalog.plan.corrected import Reader
 from airflow_provider_bgrep.catalog.plan.diff import Join, Versions
 from airflow_provider_bgrep.catalog.plan.rebuy import rebuy_reason
 from airflow_provider_bgrep.catalog.plan.render import render_changed_rows
-from airflow_provider_bgrep.catalog.plan.source_check import Reader, check_sources
+from airflow_provider_bgrep.catalog.plan.source_check import check_sources
 from airflow_provider_bgrep.catalog.plan.work_items import SUBMITTED_STATES, decide, list_work_items
 from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.state.database import quoted
@@ -112,14 +113,14 @@ def build_plan(
     :param read_beginning: reads the beginning of an image, for its format and sides.
     :raises InvalidInput: if the catalog has no row.
     """
-    join = Join(db, catalog, options, versions)
+    join = Join(db, catalog, options, versions, read_beginning)
     join.make()
     render_changed_rows(join)
     spent = _spent(join, run)
     most = options.max_images_per_run
     left = None if most is None else max(0, most - spent)
     decide(join, left)
-    check_sources(join, read_beginning)
+    check_sources(join)
     gone = join.find_gone()
     join.remove_gone(gone)
     rebuy = "" if run.has_new_edition else rebuy_reason(join, gone)

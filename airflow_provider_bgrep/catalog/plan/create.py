@@ -26,8 +26,8 @@ from airflow_provider_bgrep.protocol.errors import InvalidInput
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.config.options import Options
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+    from airflow_provider_bgrep.catalog.plan.corrected import Reader
     from airflow_provider_bgrep.catalog.plan.diff import Versions
-    from airflow_provider_bgrep.catalog.plan.source_check import Reader
 
 _SHOWN: Final = 20
 """Invalid rows that the task log names; the report names all."""

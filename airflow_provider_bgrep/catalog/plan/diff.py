@@ -24,6 +24,7 @@ from airflow_provider_bgrep.catalog.config.defaults import SIGNED_STORES
 from airflow_provider_bgrep.catalog.config.prompt_template import MARKS, columns_of, is_template
 from airflow_provider_bgrep.catalog.model.columns import MAIN, URL_FIELDS
 from airflow_provider_bgrep.catalog.model.states import RowState
+from airflow_provider_bgrep.catalog.plan.corrected import Reader, corrected, refused_rows
 from airflow_provider_bgrep.catalog.plan.decision import ALONE, DECIDE, REASON, Decision, decision, judged
 from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.source.rows import NormalizedRows
@@ -72,12 +73,19 @@ class Join:
     :param catalog: open; rows that cannot be used are added to its ``invalid``.
     :param options: the run's.
     :param versions: identifies the content of images on object storage.
+    :param read: reads the beginning of an image.
     """
 
     def __init__(
-        self, db: duckdb.DuckDBPyConnection, catalog: Catalog, options: Options, versions: Versions
+        self,
+        db: duckdb.DuckDBPyConnection,
+        catalog: Catalog,
+        options: Options,
+        versions: Versions,
+        read: Reader,
     ) -> None:
         self.db, self.catalog, self.options, self._versions_of = db, catalog, options, versions
+        self.read = read
         self.recipe = options.recipe
         self.rows = NormalizedRows(
             catalog,
@@ -97,6 +105,7 @@ class Join:
         self._judge_purchases()
         self._read_catalog()
         self._compare_versions()
+        self._find_corrected()
         self._collapse()
         self._drop_twice()
         self._list_known()
@@ -236,6 +245,28 @@ class Join:
                 "UPDATE cat SET purchase = NULL WHERE rowid IN (SELECT c.rowid FROM cat c "
                 f"JOIN purchases p ON p.rowid = c.purchase {' '.join(joins)} WHERE {' OR '.join(differ)})"
             )
+
+    def _find_corrected(self) -> None:
+        """Fill ``corrected`` with the lines of refused rows to submit again: see :mod:`~.corrected`."""
+        self.db.execute("CREATE OR REPLACE TABLE corrected (line BIGINT)")
+        submitted = refused_rows(self.db) if self.options.check_sources != "off" else {}
+        if not submitted:
+            return
+        self.db.register("refused", pa.table({"line": list(submitted)}))
+        reader = self.rows.reader()
+        own = [name for name in URL_FIELDS if name in reader.schema.names]
+        constants = [url for name in URL_FIELDS if name not in own and (url := self.rows.constants.get(name))]
+        columns = ", ".join(["r.line", *(f"r.{name}" for name in own)])
+        with self._streamed(reader):
+            found = self.db.execute(
+                f"SELECT {columns} FROM reader r SEMI JOIN refused USING (line)"
+            ).fetchall()
+        self.db.unregister("refused")
+        by_line = {line: [*filter(None, some), *constants] for line, *some in found}
+        lines = corrected({line: submitted[line] for line in by_line}, by_line, self.read)
+        if lines:
+            self.insert("corrected", pa.table({"line": lines}))
+            self.db.execute("UPDATE cat SET purchase = NULL WHERE line IN (FROM corrected)")
 
     def _collapse(self) -> None:
         """Keep one row for each line: purchases of one row may differ in the content of an image only."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -42,9 +42,6 @@ _TURNED: Final = (
     "the orientation"
 )
 
-Reader = Callable[[str, float], "Beginning"]
-"""Reads the beginning of a URL or a path on object storage, until a deadline (wall clock in seconds)."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -58,12 +55,11 @@ class _Row:
     mask: str
 
 
-def check_sources(join: Join, read: Reader) -> None:
+def check_sources(join: Join) -> None:
     """Report rows to submit that the service would refuse because of their images, as invalid rows.
 
     :param join: after :func:`~.work_items.decide`. ``check_sources`` of its options says which rows are read:
         ``sample``, ``all`` or ``off``.
-    :param read: reads the beginning of an image.
     """
     which = join.options.check_sources
     if which == "off":
@@ -76,12 +72,12 @@ def check_sources(join: Join, read: Reader) -> None:
     end_time = time.time() + (ALL_SECONDS if which == "all" else SAMPLE_SECONDS)
     urls = list(dict.fromkeys(url for row in rows for url in (row.image, row.mask) if url))
     with ThreadPoolExecutor(_THREADS) as threads:
-        found = dict(zip(urls, threads.map(lambda url: read(url, end_time), urls), strict=True))
+        found = dict(zip(urls, threads.map(lambda url: join.read(url, end_time), urls), strict=True))
     refused = {row.name: problems for row in rows if (problems := list(_problems(row, found)))}
     for row in rows:
-        if problems := refused.get(row.name):
-            columns = ", ".join(dict.fromkeys(column for column, _ in problems))
-            reasons = "; ".join(f"{column} {what}" for column, what in problems)
+        if own := refused.get(row.name):
+            columns = ", ".join(dict.fromkeys(column for column, _ in own))
+            reasons = "; ".join(f"{column} {what}" for column, what in own)
             join.catalog.invalid.append(InvalidRow(row.line, columns, reasons, row.sku, row.view))
     _mark_invalid(join, list(refused))
     _note(join, count, len(rows), len(refused), found)

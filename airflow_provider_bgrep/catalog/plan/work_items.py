@@ -158,9 +158,10 @@ def _judge_part(join: Join, rows: str, condition: str, into: str) -> None:
     before = f"SELECT s.* REPLACE (b.attempts AS attempts) FROM {some} s JOIN before b USING (entry)"
     columns = [_of_purchase(column) for column in WORK_ITEM if column.name not in _OF_ROW]
     db.execute(
-        f"{into} SELECT m.*, {join.decide} AS decision, {join.reason} AS why, b.attempts, "
+        f"{into} SELECT m.*, CASE WHEN {join.decide} = 'quarantined' AND r.line IS NOT NULL "
+        f"THEN 'submit' ELSE {join.decide} END AS decision, {join.reason} AS why, b.attempts, "
         f"t.name IS NULL AS is_new, {changes('t', 'm')} AS changed, {', '.join(columns)} "
-        f"FROM (FROM {rows}) m "
+        f"FROM (FROM {rows}) m LEFT JOIN corrected r ON r.line = m.line "
         f"LEFT JOIN ({before}) b ON b.name = m.name AND b.request_hash = m.request_hash "
         f"LEFT JOIN latest ON latest.name = m.name LEFT JOIN {some} t ON t.entry = latest.entry "
         f"LEFT JOIN (FROM shown WHERE {condition}) l ON l.name = m.name"

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds quarantined rows whose source was corrected at its old URL since the service refused it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from airflow_provider_bgrep.generation.outcomes import Outcome
+from airflow_provider_bgrep.storage import is_stored
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from airflow_provider_bgrep.catalog.source.beginnings import Beginning
+
+MOST: Final = 200
+"""Rows whose sources are read in one run."""
+
+SECONDS: Final = 30.0
+"""Seconds after which no further source is read."""
+
+_THREADS: Final = 16
+
+Reader = Callable[[str, float], "Beginning"]
+"""Reads the beginning of a URL or a path on object storage, until a deadline (wall clock in seconds)."""
+
+
+def refused_rows(db: duckdb.DuckDBPyConnection) -> dict[int, float]:
+    """Return when rows that are quarantined because they were refused were last submitted, by line.
+
+    :param db: with the tables ``cat``, ``purchases``, ``best`` and ``entries``.
+    :return: wall clocks in seconds; of :data:`MOST` rows.
+    """
+    refused = (
+        "SELECT c.line, p.name FROM cat c JOIN purchases p ON p.rowid = c.purchase "
+        "WHERE p.decision = 'quarantined' AND p.name IN "
+        f"(SELECT name FROM best WHERE outcome = '{Outcome.REFUSED.value}') ORDER BY c.line LIMIT {MOST}"
+    )
+    found = db.execute(
+        f"SELECT r.line, max(e.submitted_at) FROM ({refused}) r JOIN entries e ON e.name = r.name "
+        "WHERE e.submitted_at <> '' GROUP BY r.line"
+    ).fetchall()
+    return {line: datetime.fromisoformat(when).timestamp() for line, when in found}
+
+
+def corrected(submitted: dict[int, float], urls: dict[int, list[str]], read: Reader) -> list[int]:
+    """Return the lines of rows whose image or mask has changed since they were submitted.
+
+    The host says so with ``Last-Modified``. Object storage is left out, because its content is a part of the
+    request.
+
+    :param submitted: when each row was last submitted, by line.
+    :param urls: the URLs of its image and mask, by line.
+    :param read: reads the beginning of an image.
+    """
+    end_time = time.time() + SECONDS
+    asked = list(dict.fromkeys(url for some in urls.values() for url in some if not is_stored(url)))
+    with ThreadPoolExecutor(_THREADS) as threads:
+        found = dict(zip(asked, threads.map(lambda url: read(url, end_time), asked), strict=True))
+    changed = {url: one.modified for url, one in found.items() if one.modified is not None}
+    return [line for line, when in submitted.items() if any(changed.get(url, 0) > when for url in urls[line])]
