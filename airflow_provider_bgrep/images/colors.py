@@ -50,6 +50,11 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image if image.mode in ("L", "RGB") else image.convert("RGB")
 
 
+def changes_colors(profile: bytes | None) -> bool:
+    """Return whether a profile describes other colors than those of sRGB."""
+    return profile is not None and len(profile) <= MAX_PROFILE_BYTES and _transform(profile)[1] is not None
+
+
 @lru_cache(32)
 def _transform(profile: bytes) -> tuple[str, Any]:
     """The mode of the pixels that a profile describes, and how they become sRGB; ``None`` for no change."""

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from airflow_provider_bgrep.images.colors import to_srgb
+from airflow_provider_bgrep.images.colors import changes_colors, to_srgb
 from airflow_provider_bgrep.images.decode import UnreadableError, load
 
 SIDE: Final = 384
@@ -78,14 +78,21 @@ class Decoded(Sized):
     pixels: Image.Image
     profile: bytes | None = None
 
-    def shrunk(self, size: tuple[int, int] | None = None) -> ScaledImage:
-        """The image, scaled, on white.
+    @property
+    def has_other_colors(self) -> bool:
+        """Whether its profile gives its values other colors than sRGB does."""
+        return changes_colors(self.profile)
+
+    def shrunk(self, size: tuple[int, int] | None = None, *, ignores_profile: bool = False) -> ScaledImage:
+        """The image, scaled, in sRGB, on white.
 
         :param size: width and height. By default the longest side becomes :data:`SIDE`, or stays if shorter.
+        :param ignores_profile: whether to take its values for those of sRGB, as if the profile were lost.
         """
         size = size or _fitted(self.width, self.height, SIDE)
         # Few pixels are converted faster than many.
-        small = to_srgb(self.pixels.resize(size, _SMOOTH, reducing_gap=1.0), self.profile)
+        profile = None if ignores_profile else self.profile
+        small = to_srgb(self.pixels.resize(size, _SMOOTH, reducing_gap=1.0), profile)
         if small.mode != "RGBA":
             return ScaledImage(self.width, self.height, small.convert("RGB"), None)
         alpha = small.getchannel("A")

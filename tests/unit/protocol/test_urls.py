@@ -162,7 +162,7 @@ def test_a_generic_name_alone_is_no_signature(one, other):
     assert canonical_url(f"https://a.b/x?{one}") != canonical_url(f"https://a.b/x?{other}")
 
 
-# --- F4: signed anew ----------------------------------------------------------------------------------------
+# --- F4: signed in each run -----------------------------------------------------------------------------
 
 SIGNED = {
     "Discord": (

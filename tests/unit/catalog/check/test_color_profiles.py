@@ -7,8 +7,8 @@ import functools
 import io
 
 import pytest
-from bgrep_harness.profiles import ADOBE_RGB, DISPLAY_P3, PROPHOTO, WIDE, converted, encoded
-from PIL import Image, ImageChops, features
+from bgrep_harness.profiles import ADOBE_RGB, DISPLAY_P3, WIDE, converted, encoded
+from PIL import Image, ImageChops, ImageEnhance, features
 
 from airflow_provider_bgrep.catalog.check.comparison import judge
 from airflow_provider_bgrep.catalog.config.thresholds import Thresholds
@@ -49,13 +49,22 @@ def test_a_result_that_was_rightly_converted_passes(profile, container):
     assert verdict_of(stored, encoded(result, "PNG")) == ("passed", [])
 
 
-@pytest.mark.parametrize("profile", [ADOBE_RGB, PROPHOTO], ids=["Adobe RGB", "ProPhoto"])
+@pytest.mark.parametrize("profile", WIDE.values(), ids=WIDE)
 def test_a_result_that_lost_its_profile_is_flagged(profile):
     source, _, result = scene()
     dull = encoded(converted(result, profile), "PNG")
     verdict, flags = verdict_of(encoded(converted(source, profile), "PNG", profile), dull)
     assert verdict == "flagged"
-    assert "delta_e" in str(flags)
+    assert "without its color profile" in str(flags)
+
+
+def test_a_product_that_was_made_darker_did_not_lose_its_profile():
+    source, _, result = scene()
+    darker = ImageEnhance.Brightness(result).enhance(0.8)
+    stored = encoded(converted(source, DISPLAY_P3), "PNG", DISPLAY_P3)
+    verdict, flags = verdict_of(stored, encoded(darker, "PNG"))
+    assert verdict == "flagged"
+    assert "without its color profile" not in str(flags)
 
 
 def test_a_result_may_have_a_profile_too():

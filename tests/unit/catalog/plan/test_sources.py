@@ -95,6 +95,20 @@ def test_parameters_may_be_named_after_the_first_run(destination):
     assert destination.plan(form_of(5), edition="spring", **ignoring).counts == {"changed": 3}
 
 
+def test_a_plan_says_which_option_helps_if_only_queries_differ(destination):
+    """F4."""
+
+    def signed_by(run: int) -> list[dict[str, Any]]:
+        return catalog(*(f"https://a.b/{number}.jpg?sess={run}" for number in range(30)))
+
+    destination.refresh(signed_by(1))
+    run = destination.plan(signed_by(2))
+    assert run.plan.needs_approval
+    assert "image (only its query): 30 rows" in run.xcom["explained"]
+    assert "ignored_url_parameters" in run.xcom["explained"]
+    assert destination.plan(signed_by(3), ignored_url_parameters="sess").counts == {"unchanged": 30}
+
+
 @pytest.mark.parametrize("value", [["a b"], ["a=b"], [1], {"a": 1}, ["a", ""], "[a", ["a&b"]])
 def test_names_of_parameters_are_checked(destination, value):
     """F4."""

@@ -125,12 +125,14 @@ def web() -> Iterator[str]:
 
 
 def test_a_source_is_fetched_through_the_connections_proxy(web):
+    """D2."""
     settings = Settings(base_url="https://api.example", app_code="code", proxies={"http": web})
     assert fetch("http://shop.example/image.jpg", None, 100, settings) == b"image"
     assert Handler.seen == [("http://shop.example/image.jpg", "")]
 
 
 def test_credentials_in_a_url_are_used_but_not_in_any_message(web):
+    """D1."""
     url = web.replace("http://", "http://shop:canary0password@")
     assert fetch(f"{url}/image.jpg", None, 100, allow_private=True) == b"image"
     assert Handler.seen[0][1].startswith("Basic ")
