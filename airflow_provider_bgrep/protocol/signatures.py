@@ -62,6 +62,9 @@ def _form(needs: Mapping[str, str], also: str = "", *, host: str = "", path: str
     return _Form(needs, frozenset(also.split()), host, path)
 
 
+_FACEBOOK: Final = r"scontent[\w.-]*\.(fbcdn\.net|cdninstagram\.com)"
+"""The hosts of Facebook and Instagram: another one from day to day."""
+
 _KEYS: Final = (
     "ossaccesskeyid awsaccesskeyid accesskeyid googleaccessid kssaccesskeyid ucloudpublickey keyname "
     "key-pair-id security-token"
@@ -88,7 +91,8 @@ _FORMS: Final = (
     _form({"_upt": _ANY}),  # Upyun
     *(_form({name: _ANY}) for name in ("hdnts", "hdnea", "hdntl", "__token__")),  # Akamai
     _form({"token": r".*\bhmac=[0-9a-f]+"}),  # Akamai's form under another name: Uploadcare
-    *(  # Bunny, KeyCDN
+    _form({"token": _ANY, "expires": _TIME}, "token_path token_countries", host=r".*\.b-cdn\.net"),  # Bunny
+    *(  # Bunny under one's own name, KeyCDN
         _form({"token": f"{_DIGEST}|{_MD5}|{_SHA256}", until: _TIMESTAMP}, "token_path token_countries")
         for until in ("expires", "expire")
     ),
@@ -100,16 +104,17 @@ _FORMS: Final = (
     _form({"ik-s": _ANY}, "ik-t"),  # ImageKit
     _form({"s": _MD5, "expires": _TIMESTAMP}, "ixlib"),  # imgix, Gumlet
     _form({"s": _MD5, "ixlib": _ANY}),
-    _form({"s": _MD5}, host=r".*\.imgix\.net"),
+    _form({"s": _ANY}, "expires", host=r".*\.imgix\.net"),
     *(  # imgix and Unsplash: the client library's version, and who asks
         _form({name: _ANY}, host=r".*\.imgix\.net|images\.unsplash\.com|plus\.unsplash\.com")
         for name in ("ixlib", "ixid")
     ),
-    _form({"token": _JWT}, path=r"/storage/v1/(?:object|render/image)/sign/"),  # Supabase
+    _form({"token": _ANY}, path=r"/storage/v1/(?:object|render/image)/sign/"),  # Supabase
     _form({"token": _JWT}, "policy", host=r".*\.secure\.ctfassets\.net"),  # Contentful
     # --- where people upload images -----------------------------------------------------------------
-    _form({"ex": "[0-9a-f]{8}", "is": "[0-9a-f]{8}", "hm": _SHA256}),  # Discord
-    _form({"oh": r"[\w-]{20,}", "oe": "[0-9A-Fa-f]{8}"}, "ccb edm efg ig_cache_key"),  # Facebook, Instagram
+    _form({"ex": _ANY, "is": _ANY, "hm": _ANY}, host=r"(?:cdn|media)\.discordapp\.(?:com|net)"),
+    _form({"oh": _ANY, "oe": _ANY}, "ccb edm efg ig_cache_key", host=_FACEBOOK),
+    _form({"ts": _TIME, "cs": _ANY}, "userid", host=r".*\.airtable(?:usercontent)?\.com"),
     _form({"e": _TIMESTAMP, "v": "beta", "t": _DIGEST}, host=r"media.*\.licdn\.com"),  # LinkedIn
     _form({"st": _ANY, "rlkey": _ANY}, "e", host=r".*\.dropbox(?:usercontent)?\.com"),
     _form({"tempauth": _ANY}, host=r".*\.sharepoint\.com"),
@@ -131,7 +136,6 @@ _OSS: Final = frozenset(
     )
 )
 
-_FACEBOOK: Final = re.compile(r"scontent[\w.-]*\.(fbcdn\.net|cdninstagram\.com)")
 _BUNNY_PATH: Final = re.compile(r"/bcdn_token=[^/]*(?=/)")
 """A signature of Bunny in the path, so that it applies to a whole folder."""
 
@@ -152,7 +156,7 @@ def without_signature(host: str, path: str, query: str) -> tuple[str, str]:
     for form in _FORMS:
         if form.matches(host, path, values):
             drop |= form.also | form.needs.keys()
-    is_facebook = _FACEBOOK.fullmatch(host) is not None
+    is_facebook = re.fullmatch(_FACEBOOK, host) is not None
     kept = [
         pair
         for pair in pairs
@@ -178,5 +182,5 @@ def without_parameters(query: str, names: Iterable[str]) -> str:
 
 def stable_host(host: str) -> str:
     """Return one name for the hosts that serve the same images: Facebook's differ from day to day."""
-    found = _FACEBOOK.fullmatch(host)
+    found = re.fullmatch(_FACEBOOK, host)
     return f"scontent.{found[1]}" if found else host

@@ -223,6 +223,10 @@ SIGNED = {
         ),
         "https://scontent.cdninstagram.com/v/t51/1_n.jpg",
     ),
+    "Airtable, shown in a browser": (
+        "https://dl.airtable.com/.attachments/ab/cd/mug.png?ts=170000000{n}&userId=usr1&cs=0123456789abcde{n}",
+        "https://dl.airtable.com/.attachments/ab/cd/mug.png",
+    ),
     "Unsplash": (
         "https://images.unsplash.com/photo-1?w=800&ixid=M3w{n}&ixlib=rb-4.{n}",
         "https://images.unsplash.com/photo-1?w=800",
