@@ -30,8 +30,8 @@ class WorkItem:
     :param index: its position in that submit.
     :param accepted_count: number of accepted submits that contain it.
     :param is_resubmitted: whether this try submitted it again while an earlier outcome was unknown.
-    :param is_refused: whether the service refused it individually in this try, which then does not submit
-        it again.
+    :param is_refused: whether the service refused it individually in this try, or its URLs cannot be signed;
+        this try then does not submit it again.
     :param is_suspect: whether the service refused it individually in any try, so that it is submitted
         alone.
     :param is_over_budget: whether it is not submitted because of ``max_images``.

@@ -22,7 +22,7 @@ from airflow_provider_bgrep.journal.journal import SubmitEntry
 from airflow_provider_bgrep.journal.records import State, SubmitRecord
 from airflow_provider_bgrep.protocol import flows, wire
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation, RetryDecision
-from airflow_provider_bgrep.protocol.errors import CallError
+from airflow_provider_bgrep.protocol.errors import CallError, sanitize_message
 from airflow_provider_bgrep.protocol.models import ImageTask, Job
 from airflow_provider_bgrep.protocol.retry import (
     JOURNAL,
@@ -92,8 +92,8 @@ class Submitter:
 
         :return: the error if it was refused because of its content; otherwise ``None``.
         """
-        tasks = [item.task for item in batch if item.task is not None]
-        while self._run.may_submit():
+        while batch and self._run.may_submit():
+            tasks = [item.task for item in batch if item.task is not None]
             attempts = _Attempts(self._run, batch, tasks, self._next_step)
             flow = flows.submit(tasks, new_runtime(), next_step=attempts.next_step)
             try:
@@ -102,6 +102,10 @@ class Submitter:
                 )
             except SubmitsStoppedError:
                 return None
+            except UnsignableError as error:
+                for item in error.items:
+                    self._run.log.warning("Image task %s %s", name_of(item), item.reason)
+                batch = [item for item in batch if item not in error.items]
             except CallError as error:
                 await self._not_accepted(batch, attempts, error)
                 if _is_about_the_images(error):
@@ -193,6 +197,17 @@ class SubmitsStoppedError(Exception):
     """No more submits are allowed; the attempt was not made."""
 
 
+class UnsignableError(Exception):
+    """The URLs of some items cannot be signed; the attempt was not made.
+
+    :param items: these items. Their reason says why.
+    """
+
+    def __init__(self, items: Sequence[WorkItem]) -> None:
+        super().__init__(f"{len(items)} image tasks cannot be signed")
+        self.items = items
+
+
 class _Attempts:
     """The attempts of one submit. Before each, its intent is written to the journal.
 
@@ -251,10 +266,28 @@ class _Attempts:
             self.entry.write_intent(nonce)
             return None
         # Signed after the wait, so that the signature lasts for the job's whole time in the service's queue.
-        sent = validate_tasks([sign(task) for task in self._tasks])
+        sent = self._signed(sign)
         body = wire.submit_body(sent)
         self.entry.write_intent(nonce, with_digests([item.submitted_task for item in self._batch], sent))
         return body
+
+    def _signed(self, sign: Callable[[ImageTask], ImageTask]) -> tuple[ImageTask, ...]:
+        """Return the image tasks with signed URLs.
+
+        :raises UnsignableError: with all that cannot be signed: one of them must not stop the others.
+        """
+        signed: list[ImageTask] = []
+        failed = []
+        for item, task in zip(self._batch, self._tasks, strict=True):
+            try:
+                signed += validate_tasks([sign(task)])
+            except Exception as error:  # whatever a store's library raises
+                item.is_refused = True
+                item.reason = f"cannot be sent: {type(error).__name__}: {sanitize_message(error)}"
+                failed.append(item)
+        if failed:
+            raise UnsignableError(failed)
+        return tuple(signed)
 
     async def retry(self, seconds: float, error: CallError | None) -> None:
         """Record that the last attempt was not accepted, then wait."""
@@ -303,6 +336,10 @@ def _error_of(work: Callable[[], None]) -> Exception | None:
     return None
 
 
+TOO_LARGE: Final = frozenset({"I413RL", "I413UL"})
+"""The gateway's codes for a request that is too large."""
+
+
 def see(batch: Sequence[WorkItem], record: SubmitRecord, run: RunContext) -> None:
     """Apply the record of a submit to each of its items."""
     for index, item in enumerate(batch):
@@ -311,11 +348,13 @@ def see(batch: Sequence[WorkItem], record: SubmitRecord, run: RunContext) -> Non
 
 def _is_about_the_images(error: CallError) -> bool:
     """Return whether a job was refused because of its content, so that it is split."""
-    # A 4xx response without a code comes from a proxy and is not about images.
+    # A 4xx response without a code comes from a proxy and is not about images. What the gateway refuses, the
+    # service has not seen: only a smaller job may help.
     return (
         error.then is RetryDecision.FINAL
         and error.kind in (ErrorKind.CONTENT, ErrorKind.REQUEST)
         and bool(error.code)
+        and (not error.is_from_gateway or error.code in TOO_LARGE)
     )
 
 

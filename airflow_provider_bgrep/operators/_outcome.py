@@ -162,8 +162,14 @@ def error_of(run: FinishedRun) -> BaseException | None:
         return _refused(run, stop, not_submitted)
     if unknown := run.of(Outcome.UNKNOWN):
         return _unknown(run, unknown, not_submitted)
-    if not_submitted or run.of(Outcome.PENDING):
+    unsent = [item for item in not_submitted if item.is_refused]
+    if len(unsent) < len(not_submitted) or run.of(Outcome.PENDING):
         return _timed_out(run)
+    if unsent:
+        return BgRepJobFailedError(
+            f"{len(unsent)} image tasks were not submitted: {_names(unsent)}. The first one "
+            f"{unsent[0].reason}. {run.totals}"
+        )
     return _failed(run)
 
 

@@ -90,6 +90,7 @@ class CallError(Exception):
     :param gateway_request_id: the gateway's ``X-Ca-Request-Id``.
     :param retry_after: seconds to wait that the server requested in ``Retry-After``.
     :param result_key: the job that the response to a submit names although it is an error.
+    :param is_from_gateway: whether the gateway refused the call, so that the service has not seen it.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class CallError(Exception):
         gateway_request_id: str = "",
         retry_after: float | None = None,
         result_key: str = "",
+        is_from_gateway: bool = False,
     ) -> None:
         self.operation = operation
         self.rule = rule
@@ -114,6 +116,7 @@ class CallError(Exception):
         self.gateway_request_id = gateway_request_id
         self.retry_after = retry_after
         self.result_key = result_key
+        self.is_from_gateway = is_from_gateway
         super().__init__(f"{operation.value}: {self.message}")
 
     @property

@@ -107,7 +107,9 @@ def parse_envelope(operation: Operation, response: Response) -> dict[str, Any]:
         rule = gateway_rule(gateway_code, gateway_message, status)
         # The code of an older gateway is only the status. Its text distinguishes the refusals.
         code = rule.code or gateway_code
-        raise _error(operation, rule, response, code=code, message=gateway_message, payload=payload)
+        error = _error(operation, rule, response, code=code, message=gateway_message, payload=payload)
+        error.is_from_gateway = True
+        raise error
     if payload is None:
         rule = by_status(status)
         seen = "an empty body" if not response.body.strip() else "a body that is not the API's JSON"

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from bgrep_harness.images import draw_images, served
 from bgrep_harness.refresh import Refresh, Run
@@ -18,7 +21,7 @@ from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
-from airflow_provider_bgrep.storage import connection_of, get_bytes, put_bytes
+from airflow_provider_bgrep.storage import connection_of, get_bytes, local_copy, put_bytes
 
 
 @pytest.fixture(scope="module")
@@ -287,3 +290,43 @@ def test_an_undecodable_candidate_does_not_block_the_other(refresh, connection, 
     assert len(refresh.manifest()) == 1
     assert refresh.run(rows).counts == {"unchanged": 1}
     assert connection.counters.images == 2
+
+
+# --- one row never sinks the others (C1, C2) ------------------------------------------------------
+
+
+def test_a_row_that_cannot_be_signed_is_named_and_the_others_go_on(refresh, connection, site):
+    """C1. The store of one row cannot sign."""
+    run = refresh.plan(rows_of(site, 3))
+    work_items = store_of(refresh, run).files.work_items
+    with local_copy(work_items) as local:
+        table = pq.read_table(local)
+    images = table["image"].to_pylist()
+    images[1] = "gs://nobody/unsigned.png"
+    column = table.schema.get_field_index("image")
+    table = table.set_column(column, table.schema.field(column), pa.array(images, pa.string()))
+    out = io.BytesIO()
+    pq.write_table(table, out)
+    put_bytes(out.getvalue(), work_items)
+    assert refresh.generate(run, 0).state == "failed"
+    assert connection.counters.images == 2
+    finished(refresh, run)
+    assert len(refresh.manifest()) == 2
+    assert {row["outcome"] for row in run.processed_rows} == {"generated", "not_submitted"}
+    (left,) = [row for row in run.processed_rows if row["outcome"] == "not_submitted"]
+    assert left["reason"].startswith("cannot be sent")
+
+
+@pytest.mark.parametrize("code", ["A403ZZ", "I400ZZ", "Z418QQ", "B402AB"])
+def test_an_unknown_gateway_code_is_not_about_the_images(refresh, connection, site, code):
+    """C2."""
+    rows = rows_of(site, 4)
+    fault = connection.inject("code", code=code, times=30)
+    run = refresh.plan(rows)
+    assert refresh.generate(run, 0).state == "failed"
+    assert 0 < fault.consumed <= 6, "the job was not split"
+    finished(refresh, run)
+    assert set(run.outcomes) == {"not_submitted"}
+    connection.control("DELETE", "faults")
+    assert refresh.run(rows).counts == {"new": 4}
+    assert connection.counters.images == 4

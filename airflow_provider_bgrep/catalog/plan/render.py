@@ -58,18 +58,21 @@ def render_changed_rows(join: Join) -> None:
 def _rendered(rows: Iterable[dict[str, Any]], builder: ImageTaskBuilder, join: Join) -> pa.Table:
     """Rows of ``made``; those that are invalid are left out, and reported."""
     made: list[Sequence[Any]] = []
-    encoded_edition = _encoded(join.recipe.edition)
+    invalid, encoded_edition = join.catalog.invalid, _encoded(join.recipe.edition)
     allowed, ignored = join.options.allowed_image_prefixes, join.options.ignored_url_parameters
     for row in rows:
         try:
-            fields = _checked(row, builder, allowed)
+            row |= _checked(row, builder, allowed)
+            _split_urls(row, ignored)
+            row["request_hash"] = _request_hash(row, encoded_edition)
+            cells = _COLUMNS_OF(row)
         except InvalidInput as error:
-            join.catalog.invalid.append(_invalid(row, error))
-            continue
-        row |= fields
-        _split_urls(row, ignored)
-        row["request_hash"] = _request_hash(row, encoded_edition)
-        made.append(_COLUMNS_OF(row))
+            invalid.append(_invalid(row, error))
+        except Exception as error:  # whatever a row causes, it must not stop the others
+            reason = f"cannot be processed: {type(error).__name__}: {sanitize_message(error)}"
+            invalid.append(InvalidRow(row["line"], "", reason, row["sku"][:MAX_NAME], row["view"]))
+        else:
+            made.append(cells)
     columns = list(zip(*made, strict=True)) or [()] * len(MADE)
     arrays = [pa.array(cells, one.type) for cells, one in zip(columns, _SCHEMA, strict=True)]
     return pa.table(arrays, schema=_SCHEMA)
