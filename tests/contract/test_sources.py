@@ -242,7 +242,7 @@ def test_results_of_an_emulator_are_fetched_without_the_option(refresh, host):
     assert host.asked_by_us == []
 
 
-def test_a_redirect_to_another_private_address_is_followed_only_if_allowed(refresh, host):
+def test_a_redirect_to_a_private_address_needs_the_option(refresh, host):
     """L2."""
     target = base64.urlsafe_b64encode(f"{host.url}/product.png".encode()).decode()
     assert refresh.run(rows(host.url, f"to-{target}")).outcomes == {"generated/passed": 1}

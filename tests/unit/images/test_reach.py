@@ -212,7 +212,7 @@ def test_a_name_is_resolved_once_for_a_connection(host, names):
     assert host.paths == []
 
 
-def test_a_name_that_is_not_resolved_at_first_is_not_connected_to_unchecked(host, names):
+def test_a_name_that_is_resolved_late_is_checked_too(host, names):
     names["flaky.example"] = ["", "127.0.0.1"]
     with pytest.raises(FetchError):
         read(f"http://flaky.example:{host.port}/a.jpg")

@@ -131,7 +131,7 @@ def write_in_parts(s3: Any, url: str, data: bytes, size: int) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 25], ids=["one by one", "by listing"])
-def test_the_same_bytes_written_in_other_parts_are_not_submitted_again(s3, s3_folder, tmp_path, count):
+def test_the_same_bytes_in_other_parts_are_not_submitted_again(s3, s3_folder, tmp_path, count):
     """F5: where the store has a checksum of the whole object."""
     destination = Destination(
         CatalogPaths(storage_path(str(tmp_path / "shop"))), {"source_conn_id": connection_of(s3_folder)}
@@ -248,7 +248,7 @@ def test_prefixes_are_checked(destination, value):
 SIGNED = f"https://user:{PASSWORD}@shop.example/mask.png?Expires=4102444800&OSSAccessKeyId=LTAI&Signature={SIGNATURE}"
 
 
-def test_signed_urls_of_options_are_in_no_file_but_the_work_items(destination, files, caplog):
+def test_signed_urls_of_options_are_in_the_work_items_only(destination, files, caplog):
     """D1, L3."""
     caplog.set_level("DEBUG")
     run = destination.plan(
