@@ -92,19 +92,6 @@ EXTRAS: Final[dict[str, Extra]] = {
             ("boolean", "null"),
             "false",
         ),
-        Extra(
-            "allow_private_results",
-            "Private results",
-            "Fetch results from private addresses, too. Not needed if the API's host has one itself.",
-            ("boolean", "null"),
-            "false",
-        ),
-        Extra(
-            "user_agent",
-            "User-Agent",
-            "User-Agent with which images are fetched. Empty: this provider's, with a link.",
-            ("string", "null"),
-        ),
     )
 }
 
@@ -129,8 +116,6 @@ class Settings:
     :param cert: path of a client certificate, or of certificate and key.
     :param paths: path of each operation.
     :param max_requests_per_second: rate limit of one process; ``None`` for no limit.
-    :param allow_private_results: whether results may be at private addresses although the API is not.
-    :param user_agent: the ``User-Agent`` with which images are fetched; ``""`` for our own.
     """
 
     base_url: str
@@ -143,8 +128,6 @@ class Settings:
         default_factory=lambda: {Operation.SUBMIT: SUBMIT_PATH, Operation.QUERY: QUERY_PATH}
     )
     max_requests_per_second: float | None = None
-    allow_private_results: bool = False
-    user_agent: str = ""
 
 
 def parse_connection(
@@ -177,8 +160,6 @@ def parse_connection(
             Operation.QUERY: extras.get("query_path", QUERY_PATH),
         },
         max_requests_per_second=extras.get("max_requests_per_second"),
-        allow_private_results=extras.get("allow_private_results", False),
-        user_agent=extras.get("user_agent", ""),
     )
 
 
@@ -359,13 +340,6 @@ def _cert(value: Any) -> str | tuple[str, str]:
     raise ValueError(f"is {value!r}; give a path, or a list of the paths of certificate and key")
 
 
-def _header(value: Any) -> str:
-    text = str(value).strip()
-    if not text.isascii() or not text.isprintable():
-        raise ValueError(f"is {value!r}; give printable ASCII text")
-    return text
-
-
 def _path(value: Any) -> str:
     if not isinstance(value, str) or not _PATH.fullmatch(value):
         raise ValueError(
@@ -389,6 +363,4 @@ _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "submit_path": _path,
     "query_path": _path,
     "allow_http": _flag,
-    "allow_private_results": _flag,
-    "user_agent": _header,
 }

@@ -63,6 +63,7 @@ DEADLINE_TIMEOUTS: Final = 10
 
 MAX_REDIRECTS: Final = 5
 
+_REFUSAL: Final = "is at a private or reserved address, from which images are not fetched"
 _EXPIRED: Final = frozenset({403, 404, 410})
 
 
@@ -105,8 +106,9 @@ class Fetcher:
         environment's.
     :param max_bytes: size limit of one file.
     :param end_time: deadline for all transfers, wall clock in seconds.
-    :param user_agent: the ``User-Agent`` to send. Default: the connection's, the environment's or our own.
+    :param user_agent: the ``User-Agent`` to send. Default: the environment's, or our own.
     :param may_reach: whether an address may be connected to.
+    :param option: what allows others, for the message.
     """
 
     def __init__(
@@ -117,12 +119,13 @@ class Fetcher:
         end_time: float = math.inf,
         user_agent: str = "",
         may_reach: Callable[[Address], bool] = is_public,
+        option: str = "",
     ) -> None:
         self._max_bytes, self._end_time = max_bytes, end_time
+        self._refusal = _REFUSAL + (f" (see {option})" if option else "")
         self._timeout = settings.timeout if settings else DEFAULT_HTTP_TIMEOUT
         self._verify = _verify(settings)
         self._session = _session(settings, may_reach)
-        user_agent = user_agent or (settings.user_agent if settings else "")
         self._session.headers["User-Agent"] = user_agent or os.environ.get("BGREP_USER_AGENT") or USER_AGENT
 
     def __enter__(self) -> Fetcher:
@@ -160,7 +163,7 @@ class Fetcher:
             raise FetchError("was not fetched: the deadline has passed", is_final=True)
         deadline = _TransferDeadline(seconds, first=seconds)
         headers = {"Range": f"bytes=0-{size - 1}"}
-        with _fetch_errors(deadline), deadline, self._get(url, headers) as response:
+        with self._fetch_errors(deadline), deadline, self._get(url, headers) as response:
             if response.status_code in _EXPIRED:
                 raise UrlExpiredError(response.status_code)
             if response.status_code not in (requests.codes.ok, requests.codes.partial_content):
@@ -201,9 +204,28 @@ class Fetcher:
         if seconds <= 0:
             raise FetchError("was not fetched: the deadline has passed", is_final=True)
         deadline = _TransferDeadline(seconds, first=self._timeout + CHUNK_SECONDS)
-        with _fetch_errors(deadline), deadline:
+        with self._fetch_errors(deadline), deadline:
             return self._transfer(url, path, deadline)
         raise AssertionError("unreachable")
+
+    @contextmanager
+    def _fetch_errors(self, deadline: _TransferDeadline) -> Iterator[None]:
+        """Raise what a transfer raises as :class:`FetchError`, whose message does not contain the URL."""
+        try:
+            yield
+        except FetchError:
+            raise
+        except Exception as error:
+            if deadline.has_passed:
+                raise FetchError(deadline.reason) from None
+            if isinstance(error, PrivateAddressError):
+                raise FetchError(self._refusal, is_final=True) from None
+            if isinstance(error, requests.RequestException):
+                raise FetchError(_words(error), is_final=isinstance(error, _UNFETCHABLE)) from None
+            if isinstance(error, ValueError | urllib3.exceptions.HTTPError):
+                # requests does not translate every error about a URL, for example in a redirect.
+                raise FetchError("has or redirects to an invalid URL", is_final=True) from None
+            raise
 
     def _get(self, url: str, headers: Mapping[str, str] | None = None) -> requests.Response:
         bare, credentials = _split_credentials(url)
@@ -239,27 +261,6 @@ class Fetcher:
         if not size:
             raise FetchError("is empty")
         return Fetched(size, digest.hexdigest())
-
-
-@contextmanager
-def _fetch_errors(deadline: _TransferDeadline) -> Iterator[None]:
-    """Raise what a transfer raises as :class:`FetchError`, whose message does not contain the URL."""
-    try:
-        yield
-    except FetchError:
-        raise
-    except Exception as error:
-        if deadline.has_passed:
-            raise FetchError(deadline.reason) from None
-        if isinstance(error, PrivateAddressError):
-            what = "is at a private or reserved address, from which images are not fetched"
-            raise FetchError(what, is_final=True) from None
-        if isinstance(error, requests.RequestException):
-            raise FetchError(_words(error), is_final=isinstance(error, _UNFETCHABLE)) from None
-        if isinstance(error, ValueError | urllib3.exceptions.HTTPError):
-            # requests does not translate every error about a URL, for example in a redirect.
-            raise FetchError("has or redirects to an invalid URL", is_final=True) from None
-        raise
 
 
 def _modified(response: requests.Response) -> float | None:

@@ -13,6 +13,7 @@ the worker what only the worker can reach: services of its own network, or a clo
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,6 +48,9 @@ _METADATA: Final = frozenset(
     )
 )
 """Addresses at which clouds serve the credentials of their machines. They never serve an image."""
+
+PRIVATE_RESULTS: Final = "BGREP_ALLOW_PRIVATE_RESULTS"
+"""The environment variable that allows results at private addresses, ``true`` or ``1``."""
 
 _UNICAST: Final = ipaddress.ip_network("2000::/3")
 """The only IPv6 addresses that are in use in the internet."""
@@ -93,7 +97,9 @@ class ResultReach:
     """Decides which addresses results may be fetched from: private ones if the API's host has one itself.
 
     So an emulator or a gateway in a private network works, and the API in the internet cannot make a worker
-    read its private network.
+    read its private network. Where results of the API in the internet come from a private address, such as
+    that of a storage's endpoint in one's own cloud network, the environment says so: see
+    :data:`PRIVATE_RESULTS`.
 
     :param settings: the connection.
     """
@@ -107,7 +113,8 @@ class ResultReach:
 
     @cached_property
     def _allows_private(self) -> bool:
-        return self._settings.allow_private_results or _is_private_host(self._settings.base_url)
+        is_set = os.environ.get(PRIVATE_RESULTS, "").strip().lower() in ("true", "1")
+        return is_set or _is_private_host(self._settings.base_url)
 
 
 def addresses_of(host: str, port: int | None = None) -> list[Address]:

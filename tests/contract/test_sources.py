@@ -132,16 +132,12 @@ def test_credentials_in_the_url_of_a_source_work_and_stay_hidden(refresh, host, 
         assert PASSWORD not in text
 
 
-def test_a_host_that_refuses_http_libraries_is_read(refresh, host, connection, monkeypatch):
+def test_a_host_that_refuses_http_libraries_is_read(refresh, host, monkeypatch):
     """D9."""
     host.wanted = "agent"
     assert refresh.run(rows(host.url)).outcomes == {"generated/passed": 1}
     assert all("(+https://" in agent for _, agent in host.asked if agent.startswith(OURS))
-    settings = json.loads(connection.connection_json)
-    extra = settings.get("extra") or {}
-    extra = json.loads(extra) if isinstance(extra, str) else extra
-    settings["extra"] = {**extra, "user_agent": "shop/1"}
-    monkeypatch.setenv("AIRFLOW_CONN_BGREP_DEFAULT", json.dumps(settings))
+    monkeypatch.setenv("BGREP_USER_AGENT", "shop/1")
     refresh.run(rows(host.url, "product.png?v=2"))
     assert "shop/1" in {agent for _, agent in host.asked}
 
@@ -238,7 +234,8 @@ def test_results_of_an_emulator_are_fetched_without_the_option(refresh, host):
     """L2: the rule for results is the connection's. The worker says the same of each private address."""
     run = refresh.run(rows(host.url), allow_private_sources=False)
     assert run.outcomes == {"generated/unchecked": 1}, flags(run)
-    assert "is at a private or reserved address, from which images are not fetched" in flags(run)
+    refusal = "is at a private or reserved address, from which images are not fetched"
+    assert f"{refusal} (see allow_private_sources)" in flags(run)
     assert host.asked_by_us == []
 
 

@@ -64,8 +64,6 @@ def test_the_form_has_a_field_for_every_extra_and_no_other():
             "query_path",
             "max_requests_per_second",
             "allow_http",
-            "allow_private_results",
-            "user_agent",
         }
     )
 

@@ -192,7 +192,8 @@ def source_fetcher(settings: Settings | None, max_bytes: int, *, allow_private: 
     from airflow_provider_bgrep.images.fetch import Fetcher
     from airflow_provider_bgrep.images.reach import is_no_metadata, is_public
 
-    return Fetcher(settings, max_bytes=max_bytes, may_reach=is_no_metadata if allow_private else is_public)
+    may_reach = is_no_metadata if allow_private else is_public
+    return Fetcher(settings, max_bytes=max_bytes, may_reach=may_reach, option="allow_private_sources")
 
 
 def fetch(

@@ -240,19 +240,21 @@ def test_a_proxy_may_be_private_but_not_what_it_is_asked_for(host):
 # --- results --------------------------------------------------------------------------------------
 
 
-def test_results_may_be_private_where_the_api_is(names):
+def test_results_may_be_private_where_the_api_is(names, monkeypatch):
     names["api.example"] = ["1.1.1.1"]
     names["gateway.example"] = ["10.0.0.7"]
     private, metadata = ip_address("192.168.0.3"), ip_address("169.254.169.254")
-    for url, extra, expected in (
-        ("https://api.example", False, False),
-        ("https://api.example", True, True),
-        ("https://gateway.example", False, True),
-        ("http://127.0.0.1:8000", False, True),
-        ("http://[::1]:8000", False, True),
-        ("https://not-resolved.invalid", False, False),
+    for url, variable, expected in (
+        ("https://api.example", "", False),
+        ("https://api.example", "false", False),
+        ("https://api.example", "true", True),
+        ("https://gateway.example", "", True),
+        ("http://127.0.0.1:8000", "", True),
+        ("http://[::1]:8000", "", True),
+        ("https://not-resolved.invalid", "", False),
     ):
-        reach = ResultReach(Settings(base_url=url, app_code="x", allow_private_results=extra))
+        monkeypatch.setenv("BGREP_ALLOW_PRIVATE_RESULTS", variable)
+        reach = ResultReach(Settings(base_url=url, app_code="x"))
         assert reach(private) is expected, url
         assert reach(ip_address("1.1.1.1"))
         assert not reach(metadata)
