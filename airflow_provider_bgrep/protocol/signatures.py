@@ -120,6 +120,11 @@ _FORMS: Final = (
     _form({"tempauth": _ANY}, host=r".*\.sharepoint\.com"),
 )
 
+_BY_NAME: Final[dict[str, list[_Form]]] = {}
+"""The forms by the first parameter that they need, because most URLs have none of them."""
+for _one in _FORMS:
+    _BY_NAME.setdefault(next(iter(_one.needs)), []).append(_one)
+
 _PREFIXES: Final = ("x-amz-", "x-goog-", "x-tos-", "x-obs-", "q-sign-")
 """Beginnings of names that belong to signatures alone, except for ``x-tos-process`` and the like."""
 
@@ -152,10 +157,11 @@ def without_signature(host: str, path: str, query: str) -> tuple[str, str]:
     for pair in pairs:
         name, _, value = pair.partition("=")
         values[name.lower()].append(unquote(value))
-    drop = set(_OSS)
-    for form in _FORMS:
-        if form.matches(host, path, values):
-            drop |= form.also | form.needs.keys()
+    drop: set[str] = set()
+    for name in values:
+        for form in _BY_NAME.get(name, ()):
+            if form.matches(host, path, values):
+                drop |= form.also | form.needs.keys()
     is_facebook = re.fullmatch(_FACEBOOK, host) is not None
     kept = [
         pair
@@ -169,7 +175,7 @@ def without_signature(host: str, path: str, query: str) -> tuple[str, str]:
 
 def _belongs_to_signatures(name: str) -> bool:
     # Volcengine's x-tos-process determines the content, like Alibaba's x-oss-process.
-    return name.startswith(_PREFIXES) and not name.endswith("-process")
+    return name in _OSS or (name.startswith(_PREFIXES) and not name.endswith("-process"))
 
 
 def without_parameters(query: str, names: Iterable[str]) -> str:

@@ -122,13 +122,15 @@ def _adopt_hashes(join: Join, encoded_edition: str) -> None:
     """
     db, ignored = join.db, join.options.ignored_url_parameters
     columns = [column.name for column in REQUEST]
-    others = [name for name in columns if name not in URL_FIELDS]
+    others, urls = [name for name in columns if name not in URL_FIELDS], ", ".join(URL_FIELDS)
     # Of a million rows, only hashes are kept in memory for this join.
     db.execute(
         "CREATE OR REPLACE TABLE resigned AS SELECT m.place, e.request_hash, e.seq, "
         f"{', '.join(f'e.{name}' for name in columns)} FROM entries e "
-        f"JOIN (SELECT rowid AS place, hash(name, {', '.join(others)}) AS key FROM made) m "
-        f"ON m.key = hash(e.name, {', '.join(f'e.{name}' for name in others)})"
+        f"JOIN (SELECT rowid AS place, hash(name, {', '.join(others)}) AS key, hash({urls}) AS urls "
+        "FROM made) m "
+        f"ON m.key = hash(e.name, {', '.join(f'e.{name}' for name in others)}) "
+        f"AND m.urls <> hash({', '.join(f'e.{name}' for name in URL_FIELDS)})"
     )
     pairs = (
         f"SELECT made.rowid, made.image, made.mask, r.request_hash, {', '.join(f'r.{c}' for c in columns)} "

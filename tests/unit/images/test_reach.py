@@ -14,8 +14,11 @@ import pytest
 
 from airflow_provider_bgrep.client import without_waiting
 from airflow_provider_bgrep.connection import Settings
+from airflow_provider_bgrep.download import save_images
 from airflow_provider_bgrep.images.fetch import Fetcher, FetchError
 from airflow_provider_bgrep.images.reach import ResultReach, is_no_metadata, is_public
+from airflow_provider_bgrep.protocol.models import Job, JobStatus, TaskResult
+from airflow_provider_bgrep.storage import storage_path
 
 PRIVATE = [
     "0.0.0.0",  # noqa: S104
@@ -258,3 +261,18 @@ def test_results_may_be_private_where_the_api_is(names, monkeypatch):
         assert reach(private) is expected, url
         assert reach(ip_address("1.1.1.1"))
         assert not reach(metadata)
+
+
+def test_the_api_cannot_make_a_worker_read_its_own_network(host, tmp_path):
+    settings = Settings(base_url="https://1.1.1.1", app_code="x")
+    results = (f"http://127.0.0.1:{host.port}/0.png", f"http://localhost:{host.port}/1.png")
+    job = Job("key", (TaskResult(0, JobStatus.SUCCESS, results=results),))
+    folder = storage_path(f"file://{tmp_path}/images")
+    saved, lost = save_images(job, folder, query=lambda key: job, settings=settings)
+    assert (saved, host.paths) == ((), [])
+    assert [one.output for one in lost] == [0, 1]
+    for one in lost:
+        assert "private or reserved address" in one.reason
+        assert "BGREP_ALLOW_PRIVATE_RESULTS" in one.reason
+        # It is collected again, after the variable was set for example.
+        assert not one.is_gone
