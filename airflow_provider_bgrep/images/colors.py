@@ -34,6 +34,8 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     :return: the image, ``L`` if it is gray and its values are those of sRGB, otherwise ``RGB``; with its
         transparency, ``RGBA``.
     """
+    if image.mode in ("L", "RGB", "RGBA") and not profile:
+        return image
     if image.mode in ("LA", "RGBA"):
         alpha = image.getchannel("A")
         opaque = to_srgb(image.convert("L" if image.mode == "LA" else "RGB"), profile).convert("RGB")
