@@ -20,9 +20,12 @@ demo: ## run a catalog refresh twice on a real Airflow against the emulator; KEE
 	@$(PYTHON) tools/environment.py .demo/venv --group airflow $(EXTRAS)
 	@exec .demo/venv/bin/python demo/run.py $(if $(KEEP),--keep) $(ARGS)
 
+# The end-to-end tests mostly wait, so they run beside the others. Their output follows when they have ended.
 test: check chromium ## linters, then all default tests against the built wheel
-	$(BIN)/pytest tests/unit tests/browser tests/contract -n 2 --dist loadfile $(ARGS)
-	$(BIN)/pytest tests/e2e $(ARGS)
+	@mkdir -p build
+	$(BIN)/pytest tests/e2e $(ARGS) >build/e2e.log 2>&1 & e2e=$$!; \
+	  $(BIN)/pytest tests/unit tests/browser tests/contract -n 2 --dist loadfile $(ARGS); others=$$?; \
+	  wait $$e2e; status=$$?; cat build/e2e.log; exit $$((others || status))
 
 # Always runs: the script decides whether anything has changed.
 .PHONY: environment

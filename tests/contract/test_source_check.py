@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bgrep_harness.images import served
+from bgrep_harness.images import draw_images, served
 from bgrep_harness.refresh import Refresh, Run
-from PIL import Image
+from PIL import Image, ImageOps
 
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 
@@ -166,6 +166,41 @@ def test_a_sample_is_spread_over_the_catalog(refresh, connection, site, which, i
     assert run.plan["images"] == 120 - invalid
     lines = [row["line"] for row in PlanStore(refresh.paths, run.plan["plan_id"]).invalid_rows()]
     assert lines == list(range(2, 122, 120 // invalid)) if invalid else not lines
+
+
+# --- inverted masks (E1) --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a web shop with a product, its mask, and the same mask inverted."""
+    folder = tmp_path_factory.mktemp("products")
+    draw_images(folder)
+    with Image.open(folder / "mask.png") as right:
+        ImageOps.invert(right.convert("L")).save(folder / "inverted.png")
+    with served(folder) as url:
+        yield url
+
+
+def test_an_inverted_mask_is_found_before_it_is_billed(refresh, connection, products):
+    rows = [
+        {"sku": "right", "image": f"{products}/product.png", "mask": f"{products}/mask.png"},
+        {"sku": "inverted", "image": f"{products}/product.png", "mask": f"{products}/inverted.png"},
+    ]
+    run = refresh.run(rows)
+    assert run.counts == {"new": 1, "invalid": 1}
+    assert "inverted" in invalid_rows(refresh, run)["inverted"][1]
+    assert connection.counters.images == 1
+    assert [row["sku"] for row in refresh.manifest()] == ["right"]
+
+
+def test_an_inverted_mask_is_flagged_after_it_was_billed(refresh, connection, products):
+    rows = [{"sku": "inverted", "image": f"{products}/product.png", "mask": f"{products}/inverted.png"}]
+    run = refresh.run(rows, source={"check_sources": "off"})
+    assert run.outcomes == {"generated/flagged": 1}
+    (row,) = run.processed_rows
+    assert "inverted" in row["flags"]
+    assert not refresh.manifest()
 
 
 # --- sources that are corrected at their old URL (H4) ---------------------------------------------

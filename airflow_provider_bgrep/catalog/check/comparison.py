@@ -27,8 +27,9 @@ from airflow_provider_bgrep.catalog.check.metrics import (
     regions,
 )
 from airflow_provider_bgrep.catalog.config.thresholds import MEASURES, Thresholds
-from airflow_provider_bgrep.catalog.model.states import Verdict
-from airflow_provider_bgrep.images.decode import UnreadableError
+from airflow_provider_bgrep.catalog.model.states import INVERTED_MASK, TURNED_MASK, Verdict
+from airflow_provider_bgrep.images.decode import Sides, UnreadableError, sides_of
+from airflow_provider_bgrep.images.polarity import is_inverted
 
 _LOST_SHARE: Final = 1 / 3
 """Share of the threshold ``delta_e`` from which a lost profile counts: by default 1.5, which is visible."""
@@ -118,6 +119,7 @@ class ImageComparison:
         self._is_unchecked = self._is_unfit = self._is_unmasked = False
         self._source: ScaledImage | None = None
         self._unmanaged: ScaledImage | None = None
+        self._source_sides: Sides | None = None
         self._reference: Reference | None = None
         self._unmanaged_reference: Reference | None = None
         self._source_thumb: bytes | None = None
@@ -132,7 +134,7 @@ class ImageComparison:
             return
         try:
             decoded = decode(data)
-            self._source = decoded.shrunk()
+            self._source, self._source_sides = decoded.shrunk(), sides_of(data)
             if decoded.has_other_colors:
                 self._unmanaged = decoded.shrunk(ignores_profile=True)
         except UnreadableError as error:
@@ -159,9 +161,13 @@ class ImageComparison:
             if source is None:
                 return None
             if not _is_met("aspect", _aspect(mask, source), self._thresholds):
+                if self._source_sides is not None and sides_of(data).stored == self._source_sides.stored:
+                    raise UnfitMaskError(TURNED_MASK)
                 raise UnfitMaskError(
                     f"is {mask.sides}, with another aspect ratio than the source ({source.sides})"
                 )
+            if is_inverted(source.small, small, source.alpha):
+                raise UnfitMaskError(INVERTED_MASK)
             return regions(small)
         except UnreadableError as error:
             self._is_unchecked = True

@@ -16,6 +16,7 @@ from PIL import Image
 
 from airflow_provider_bgrep.images.colors import changes_colors, to_srgb
 from airflow_provider_bgrep.images.decode import UnreadableError, load
+from airflow_provider_bgrep.images.polarity import mask_channel
 
 SIDE: Final = 384
 """Longest side in pixels at which images are compared.
@@ -106,13 +107,11 @@ class Decoded(Sized):
 
         :param size: width and height, the source's. By default as in :meth:`shrunk`.
         """
-        mask = to_srgb(self.pixels, None)
-        if mask.mode == "RGBA" and mask.getchannel("A").getextrema() != (255, 255):
-            mask = mask.getchannel("A")
+        mask = mask_channel(to_srgb(self.pixels, None))
         # BOX: each pixel is the mean of what it covers, so that 255 means "all of it is kept". Enlarging
         # takes the nearest pixel.
         box = Image.Resampling.BOX
-        return mask.convert("L").resize(size or _fitted(self.width, self.height, SIDE), box, reducing_gap=1.0)
+        return mask.resize(size or _fitted(self.width, self.height, SIDE), box, reducing_gap=1.0)
 
 
 def decode(data: bytes) -> Decoded:

@@ -33,6 +33,9 @@ _ALL: Final = 0.999
 _FEWEST: Final = 16
 """Minimum number of pixels of a region that is measured."""
 
+_ENOUGH: Final = 256
+"""Number of pixels of the background from which a rim is cut off it. Tight crops have less."""
+
 _FLOOR: Final = 32.0
 """Levels added to both images before SSIM, which compares brightness by ratio: near black, JPEG ringing of
 3 levels would otherwise weigh as much as a hole in the product."""
@@ -84,11 +87,18 @@ def regions(mask: Image.Image) -> Regions:
         if np.count_nonzero(product) >= _KEPT_SHARE * share * most:
             break
     if np.count_nonzero(product) < _FEWEST:
-        raise UnfitMaskError("has no white area, so there is no product to compare")
+        brightest = int(np.asarray(mask).max())
+        is_gray = _BLACK < brightest < _WHITE
+        what = f"is gray (its brightest value is {brightest})" if is_gray else "has no white area"
+        raise UnfitMaskError(f"{what}, so there is no product to compare. 255 keeps the product")
     if share > _ALL:
         raise UnfitMaskError("is white everywhere, so there is no background to generate")
-    background = _shrunk(mask.point(lambda value: 255 if value <= _BLACK else 0), _RIM + 1)
-    return Regions(product, background if np.count_nonzero(background) >= _FEWEST else np.ones_like(product))
+    generated = mask.point(lambda value: 255 if value <= _BLACK else 0)
+    for rim in range(_RIM + 1, -1, -1):
+        background = _shrunk(generated, rim)
+        if np.count_nonzero(background) >= (_ENOUGH if rim else _FEWEST):
+            return Regions(product, background)
+    raise UnfitMaskError("leaves too little background to compare")
 
 
 def _shrunk(area: Image.Image, rim: int) -> Flags:

@@ -59,7 +59,8 @@ RUN: Final = Lifecycle(
         ),
         LifecycleState(
             RunState.WAITING_FOR_APPROVAL.value,
-            "The run may cost more than approve_above. Nothing is submitted.",
+            "The run may cost more than approve_above, or would submit more than max_rebuy_share of the rows "
+            "again. Nothing is submitted.",
             "Other runs do not submit the plan's rows (they are locked).",
             "A person answers, or half of valid_for is over.",
             (
@@ -72,7 +73,7 @@ RUN: Final = Lifecycle(
             ),
             "Answer ``approve`` in Airflow under Required Actions.",
             "``approve`` is ``awaiting_input`` (Airflow 3.3) or deferred (3.1 and 3.2). The run is running.",
-            "The question has the quote: the expected cost and the cost at most.",
+            "The question has the quote: the expected cost and the cost at most, and what has changed.",
         ),
         LifecycleState(
             RunState.RUNNING.value,
@@ -131,7 +132,7 @@ RUN: Final = Lifecycle(
             NOTHING,
             _OVER,
             (_REPLAN,),
-            f"{_PLAN_AGAIN} Before Airflow 3.1, raise approve_above.",
+            f"{_PLAN_AGAIN} Before Airflow 3.1, raise approve_above or max_rebuy_share for that run.",
             "Shards are skipped. ``report`` and the run are success, or failed if fail_on_attention is set.",
             '"Canceled the refresh of … (it was not approved)"',
         ),

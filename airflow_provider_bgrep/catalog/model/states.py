@@ -113,3 +113,14 @@ VERDICT_MEANINGS: Final[dict[Verdict, tuple[str, str]]] = {
     ),
 }
 """Meaning and remedy of each verdict."""
+
+INVERTED_MASK: Final = (
+    "seems to be inverted: it keeps what is around the product. White (255) must be the product"
+)
+"""What is wrong with a mask that keeps the background. Follows the word "mask"."""
+
+TURNED_MASK: Final = (
+    "is turned by its EXIF orientation in another way than the image; turn the pixels of both, and remove "
+    "the orientation"
+)
+"""What is wrong if only one of image and mask is turned, likewise."""

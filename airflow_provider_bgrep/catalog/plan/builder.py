@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, Quote
 from airflow_provider_bgrep.catalog.model.schema import WORK_ITEM
 from airflow_provider_bgrep.catalog.model.states import RowState
-from airflow_provider_bgrep.catalog.plan.corrected import Reader
 from airflow_provider_bgrep.catalog.plan.diff import Join, Versions
 from airflow_provider_bgrep.catalog.plan.rebuy import rebuy_reason
 from airflow_provider_bgrep.catalog.plan.render import render_changed_rows
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from airflow_provider_bgrep.catalog.config.options import Options
+    from airflow_provider_bgrep.catalog.source.beginnings import SourceReader
     from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
     from airflow_provider_bgrep.journal.records import SubmitRecord
 
@@ -103,17 +103,17 @@ def build_plan(
     options: Options,
     run: Run,
     versions: Versions,
-    read_beginning: Reader,
+    sources: SourceReader,
 ) -> PlanDraft:
     """Build a plan.
 
     :param db: a connection with the tables ``entries``, ``locked`` and ``live``.
     :param catalog: the opened catalog.
     :param versions: identifies the content of images on object storage.
-    :param read_beginning: reads the beginning of an image, for its format and sides.
+    :param sources: reads images and masks.
     :raises InvalidInput: if the catalog has no row.
     """
-    join = Join(db, catalog, options, versions, read_beginning)
+    join = Join(db, catalog, options, versions, sources)
     join.make()
     render_changed_rows(join)
     spent = _spent(join, run)

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -15,18 +13,13 @@ from airflow_provider_bgrep.storage import is_stored
 if TYPE_CHECKING:
     import duckdb
 
-    from airflow_provider_bgrep.catalog.source.beginnings import Beginning
+    from airflow_provider_bgrep.catalog.source.beginnings import SourceReader
 
 MOST: Final = 200
 """Rows whose sources are read in one run."""
 
 SECONDS: Final = 30.0
 """Seconds after which no further source is read."""
-
-_THREADS: Final = 16
-
-Reader = Callable[[str, float], "Beginning"]
-"""Reads the beginning of a URL or a path on object storage, until a deadline (wall clock in seconds)."""
 
 
 def refused_rows(db: duckdb.DuckDBPyConnection) -> dict[int, float]:
@@ -47,7 +40,7 @@ def refused_rows(db: duckdb.DuckDBPyConnection) -> dict[int, float]:
     return {line: datetime.fromisoformat(when).timestamp() for line, when in found}
 
 
-def corrected(submitted: dict[int, float], urls: dict[int, list[str]], read: Reader) -> list[int]:
+def corrected(submitted: dict[int, float], urls: dict[int, list[str]], sources: SourceReader) -> list[int]:
     """Return the lines of rows whose image or mask has changed since they were submitted.
 
     The host says so with ``Last-Modified``. Object storage is left out, because its content is a part of the
@@ -55,11 +48,10 @@ def corrected(submitted: dict[int, float], urls: dict[int, list[str]], read: Rea
 
     :param submitted: when each row was last submitted, by line.
     :param urls: the URLs of its image and mask, by line.
-    :param read: reads the beginning of an image.
+    :param sources: reads images.
     """
     end_time = time.time() + SECONDS
     asked = list(dict.fromkeys(url for some in urls.values() for url in some if not is_stored(url)))
-    with ThreadPoolExecutor(_THREADS) as threads:
-        found = dict(zip(asked, threads.map(lambda url: read(url, end_time), asked), strict=True))
+    found = sources.beginnings(asked, end_time)
     changed = {url: one.modified for url, one in found.items() if one.modified is not None}
     return [line for line, when in submitted.items() if any(changed.get(url, 0) > when for url in urls[line])]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.catalog.model.plan import Plan, explain, new_plan_id, number_of
 from airflow_provider_bgrep.catalog.plan.builder import PlanDraft, Run, build_plan
-from airflow_provider_bgrep.catalog.source.beginnings import beginning_reader
+from airflow_provider_bgrep.catalog.source.beginnings import SourceReader
 from airflow_provider_bgrep.catalog.source.images import connection_settings, versions
 from airflow_provider_bgrep.catalog.source.reader import open_catalog
 from airflow_provider_bgrep.catalog.state.database import engine
@@ -26,7 +26,6 @@ from airflow_provider_bgrep.protocol.errors import InvalidInput
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.config.options import Options
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
-    from airflow_provider_bgrep.catalog.plan.corrected import Reader
     from airflow_provider_bgrep.catalog.plan.diff import Versions
 
 _SHOWN: Final = 20
@@ -101,20 +100,20 @@ def create_plan(
 def _create(options: Options, store: PlanStore, run: Run) -> PlanDraft:
     conn_id = options.source_conn_id or None
     settings = None if options.check_sources == "off" else connection_settings(options.bgrep_conn_id)
-    reader = beginning_reader(conn_id, settings, allow_private=options.allow_private_sources)
-    with draft_plan(options, store.paths, run, lambda urls: versions(urls, conn_id), reader) as draft:
+    sources = SourceReader(conn_id, settings, allow_private=options.allow_private_sources)
+    with draft_plan(options, store.paths, run, lambda urls: versions(urls, conn_id), sources) as draft:
         draft.write(store, options)
     return draft
 
 
 @contextlib.contextmanager
 def draft_plan(
-    options: Options, paths: CatalogPaths, run: Run, image_versions: Versions, read_beginning: Reader
+    options: Options, paths: CatalogPaths, run: Run, image_versions: Versions, sources: SourceReader
 ) -> Iterator[PlanDraft]:
     """Compare the catalog with the ledger. Nothing is written, but a damaged ledger is repaired.
 
     :param image_versions: identifies the content of images on object storage.
-    :param read_beginning: reads the beginning of an image, for its format and sides.
+    :param sources: reads images and masks.
     :return: a context manager: as long as it lasts, the draft's tables can be read.
     """
     ledger = Ledger(paths)
@@ -136,7 +135,7 @@ def draft_plan(
             merged_plans=snapshot.closed_plans,
             has_new_edition=options.edition != _edition_before(paths, ledger.reader.plans(), own),
         )
-        draft = build_plan(db, catalog, options, run, image_versions, read_beginning)
+        draft = build_plan(db, catalog, options, run, image_versions, sources)
         yield replace(draft, outstanding_jobs=snapshot.outstanding_jobs)
 
 

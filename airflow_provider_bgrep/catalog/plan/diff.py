@@ -24,7 +24,7 @@ from airflow_provider_bgrep.catalog.config.defaults import SIGNED_STORES
 from airflow_provider_bgrep.catalog.config.prompt_template import MARKS, columns_of, is_template
 from airflow_provider_bgrep.catalog.model.columns import MAIN, URL_FIELDS
 from airflow_provider_bgrep.catalog.model.states import RowState
-from airflow_provider_bgrep.catalog.plan.corrected import Reader, corrected, refused_rows
+from airflow_provider_bgrep.catalog.plan.corrected import corrected, refused_rows
 from airflow_provider_bgrep.catalog.plan.decision import ALONE, DECIDE, REASON, Decision, decision, judged
 from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.source.rows import NormalizedRows
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from airflow_provider_bgrep.catalog.config.options import Options
+    from airflow_provider_bgrep.catalog.source.beginnings import SourceReader
 
 Versions = Callable[[Sequence[str]], Mapping[str, str]]
 """Identifies the content of images on object storage: a version for each path; ``!`` and why if none."""
@@ -73,7 +74,7 @@ class Join:
     :param catalog: open; rows that cannot be used are added to its ``invalid``.
     :param options: the run's.
     :param versions: identifies the content of images on object storage.
-    :param read: reads the beginning of an image.
+    :param sources: reads images and masks.
     """
 
     def __init__(
@@ -82,10 +83,10 @@ class Join:
         catalog: Catalog,
         options: Options,
         versions: Versions,
-        read: Reader,
+        sources: SourceReader,
     ) -> None:
         self.db, self.catalog, self.options, self._versions_of = db, catalog, options, versions
-        self.read = read
+        self.sources = sources
         self.recipe = options.recipe
         self.rows = NormalizedRows(
             catalog,
@@ -263,7 +264,7 @@ class Join:
             ).fetchall()
         self.db.unregister("refused")
         by_line = {line: [*filter(None, some), *constants] for line, *some in found}
-        lines = corrected({line: submitted[line] for line in by_line}, by_line, self.read)
+        lines = corrected({line: submitted[line] for line in by_line}, by_line, self.sources)
         if lines:
             self.insert("corrected", pa.table({"line": lines}))
             self.db.execute("UPDATE cat SET purchase = NULL WHERE line IN (FROM corrected)")

@@ -11,23 +11,26 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_bgrep.catalog.model.states import RowState
+from airflow_provider_bgrep.catalog.model.states import INVERTED_MASK, TURNED_MASK, RowState
 from airflow_provider_bgrep.catalog.plan.diff import Join
 from airflow_provider_bgrep.catalog.plan.work_items import SUBMITTED_STATES
 from airflow_provider_bgrep.catalog.source.catalog import InvalidRow
-from airflow_provider_bgrep.images.decode import Sides
 from airflow_provider_bgrep.protocol.limits import MAX_SIDE, MIN_SIDE
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.source.beginnings import Beginning
+    from airflow_provider_bgrep.images.decode import Sides
 
 SAMPLE: Final = 100
 """Rows whose images are read with ``check_sources="sample"``."""
+
+MASKS: Final = 20
+"""Rows of which image and mask are read whole, to find inverted masks."""
 
 SAMPLE_SECONDS: Final = 60.0
 ALL_SECONDS: Final = 3600.0
@@ -37,10 +40,6 @@ _THREADS: Final = 16
 _SHOWN: Final = 3
 
 _SIZES: Final = f"give an image with sides of {MIN_SIDE} to {MAX_SIDE} pixels"
-_TURNED: Final = (
-    "is turned by its EXIF orientation in another way than the image; turn the pixels of both, and remove "
-    "the orientation"
-)
 
 _log = logging.getLogger(__name__)
 
@@ -71,9 +70,9 @@ def check_sources(join: Join) -> None:
     rows = _rows(join, every)
     end_time = time.time() + (ALL_SECONDS if which == "all" else SAMPLE_SECONDS)
     urls = list(dict.fromkeys(url for row in rows for url in (row.image, row.mask) if url))
-    with ThreadPoolExecutor(_THREADS) as threads:
-        found = dict(zip(urls, threads.map(lambda url: join.read(url, end_time), urls), strict=True))
+    found = join.sources.beginnings(urls, end_time)
     refused = {row.name: problems for row in rows if (problems := list(_problems(row, found)))}
+    refused |= {name: [("mask", INVERTED_MASK)] for name in _inverted(join, rows, refused, end_time)}
     for row in rows:
         if own := refused.get(row.name):
             columns = ", ".join(dict.fromkeys(column for column, _ in own))
@@ -128,7 +127,19 @@ def _problems(row: _Row, found: Mapping[str, Beginning]) -> Iterable[tuple[str, 
             sizes = f"has {mask.words} pixels, and the image has {image.words}"
             yield "mask", f"{sizes}; give a mask of equal size"
         elif not (are_stored and are_shown):
-            yield "mask", _TURNED
+            yield "mask", TURNED_MASK
+
+
+def _inverted(join: Join, rows: Sequence[_Row], refused: Collection[str], end_time: float) -> list[str]:
+    """Return the names of rows whose mask seems to be inverted, of :data:`MASKS` rows."""
+    some = [row for row in rows if row.mask and row.name not in refused]
+    some = some[:: -(-len(some) // MASKS) or 1]
+
+    def is_inverted(row: _Row) -> bool:
+        return time.time() < end_time and join.sources.is_inverted_mask(row.image, row.mask)
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return [row.name for row, found in zip(some, threads.map(is_inverted, some), strict=True) if found]
 
 
 def _note(join: Join, count: int, checked: int, refused: int, found: Mapping[str, Beginning]) -> None:

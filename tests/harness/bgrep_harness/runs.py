@@ -33,7 +33,7 @@ from airflow_provider_bgrep.catalog.plan.builder import PlanDraft
 from airflow_provider_bgrep.catalog.plan.builder import Run as PlannedRun
 from airflow_provider_bgrep.catalog.plan.create import create_plan, draft_plan
 from airflow_provider_bgrep.catalog.publish.plan import publish_plan
-from airflow_provider_bgrep.catalog.source.beginnings import beginning_reader
+from airflow_provider_bgrep.catalog.source.beginnings import SourceReader
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.download import SavedImage
@@ -134,7 +134,7 @@ class Destination:
         """
         given = self._options(catalog, options)
         run = PlannedRun(plan_id="", dag_id="nightly", run_id="run", now=self.later)
-        with draft_plan(given, self.paths, run, versions, beginning_reader(None, None)) as draft:
+        with draft_plan(given, self.paths, run, versions, SourceReader(None, None)) as draft:
             yield draft
 
     def _options(self, catalog: Any, options: Mapping[str, Any]) -> Options:

@@ -381,7 +381,7 @@ def test_a_mask_that_cannot_be_decoded_leaves_it_unchecked(broken):
     ("mask", "words"),
     [
         (Image.new("L", (900, 900), 0), "the mask has no white area"),
-        (Image.new("L", (900, 900), 128), "the mask has no white area"),
+        (Image.new("L", (900, 900), 128), "the mask is gray (its brightest value is 128)"),
         (Image.new("L", (900, 900), 255), "the mask is white everywhere"),
         (Image.new("RGBA", (900, 900), (0, 0, 0, 255)), "the mask has no white area"),
         (Image.new("RGBA", (900, 900), (255, 255, 255, 0)), "the mask has no white area"),
@@ -677,3 +677,56 @@ def test_planning_does_not_import_the_comparison():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+# --- tight crops (E2), and masks that are turned (E4) ----------------------------------------------
+
+
+def cropped(shape: str) -> tuple[Image.Image, Image.Image, Image.Image]:
+    """A source that the product nearly fills, its mask, and an image with another background."""
+    side = 600
+    mask = Image.new("L", (side, side), 255)
+    draw = ImageDraw.Draw(mask)
+    if shape == "a strip of 3 pixels":
+        draw.rectangle((0, 0, side, 2), fill=0)
+    elif shape == "a strip of 12 pixels":
+        draw.rectangle((0, 0, 11, side), fill=0)
+    else:
+        for x in (0, side - 24):
+            for y in (0, side - 24):
+                draw.rectangle((x, y, x + 23, y + 23), fill=0)
+    texture = Image.effect_noise((side, side), 60).convert("RGB").filter(ImageFilter.GaussianBlur(2))
+    source = Image.composite(texture, Image.new("RGB", (side, side), "white"), mask)
+    forest = Image.effect_noise((side, side), 90).convert("RGB")
+    out = Image.composite(
+        texture, ImageChops.multiply(forest, Image.new("RGB", (side, side), "#205020")), mask
+    )
+    return source, mask, out
+
+
+@pytest.mark.parametrize("shape", ["a strip of 3 pixels", "a strip of 12 pixels", "four corners"])
+def test_a_tight_crop_is_measured_on_what_background_there_is(shape):
+    """E2."""
+    source, mask, out = cropped(shape)
+    found = judge(encoded(source), encoded(mask), [encoded(out), encoded(source)], Thresholds())
+    assert found.verdict is Verdict.PASSED, found.flags
+    assert found.chosen == 0
+    changed = [score["background_changed"] for score in found.scores]
+    assert changed[0] > 10 > 1 > changed[1]
+    assert any("image 2" in flag for flag in found.flags), "the background is still the source's"
+
+
+@pytest.mark.parametrize("turned", ["source", "mask"])
+def test_a_mask_that_only_exif_turns_is_named(turned):
+    """E4."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    source, mask = Image.new("RGB", (600, 400), "white"), Image.new("L", (600, 400))
+    ImageDraw.Draw(mask).rectangle((200, 100, 400, 300), fill=255)
+    files = {
+        "source": encoded(source, exif=exif) if turned == "source" else encoded(source),
+        "mask": encoded(mask, exif=exif) if turned == "mask" else encoded(mask),
+    }
+    found = judge(files["source"], files["mask"], [encoded(source)], Thresholds())
+    assert found.verdict is Verdict.FLAGGED
+    assert any("EXIF" in flag for flag in found.flags)
