@@ -118,7 +118,7 @@ def catalog_refresh(
         options["approve_above"] = approve_above
     if fixed.get("retry_failed"):  # the plan's quote and limits depend on it
         options["retry_failed"] = fixed["retry_failed"]
-    return _group(group_id, options, approve_above, **fixed)
+    return _group(group_id, options, **fixed)
 
 
 def _checked(options: dict[str, Any], groups: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,7 +155,6 @@ def _checked(options: dict[str, Any], groups: Mapping[str, Any]) -> dict[str, An
 def _group(
     group_id: str,
     options: dict[str, Any],
-    approve_above: Any,
     *,
     outlets: Any,
     max_active_shards: int,
@@ -173,9 +172,7 @@ def _group(
         # A template, and not the XComArg: where there is no plan, these tasks say so themselves.
         pulled = f"ti.xcom_pull(task_ids='{plan.task_id}', key='plan')"
         plan_id = f"{{{{ ({pulled} or {{}}).get('plan_id', '') }}}}"
-        upstream = plan
-        if approve_above is not None or options.get("max_rebuy_share") != 1:
-            upstream = _approval(plan, pulled, destination) or plan
+        upstream = _approval(plan, pulled, destination) or plan
 
         @task_group(group_id="shards")
         def shards(shard: int) -> None:

@@ -166,6 +166,10 @@ def test_a_sample_is_spread_over_the_catalog(refresh, connection, site, which, i
     assert run.plan["images"] == 120 - invalid
     lines = [row["line"] for row in PlanStore(refresh.paths, run.plan["plan_id"]).invalid_rows()]
     assert lines == list(range(2, 122, 120 // invalid)) if invalid else not lines
+    # What was not read may be as bad.
+    assert run.plan["needs_approval"] is (which == "sample")
+    refresh.generate(run, 0)
+    assert connection.counters.submits == 0 or which == "off"
 
 
 # --- inverted masks (E1) --------------------------------------------------------------------------
@@ -192,6 +196,17 @@ def test_an_inverted_mask_is_found_before_it_is_billed(refresh, connection, prod
     assert "inverted" in invalid_rows(refresh, run)["inverted"][1]
     assert connection.counters.images == 1
     assert [row["sku"] for row in refresh.manifest()] == ["right"]
+
+
+def test_many_inverted_masks_in_a_sample_need_approval(refresh, connection, products):
+    rows = [
+        {"sku": f"s{i}", "image": f"{products}/product.png?{i}", "mask": f"{products}/inverted.png"}
+        for i in range(40)
+    ]
+    run = refresh.plan(rows)
+    assert run.counts == {"new": 20, "invalid": 20}
+    assert run.plan["needs_approval"]
+    assert "20 of 20 masks" in run.plan["explained"]
 
 
 def test_an_inverted_mask_is_flagged_after_it_was_billed(refresh, connection, products):

@@ -117,7 +117,8 @@ class Plan:
     :param merged_plans: earlier plans, whose submits this plan commits to the ledger.
     :param limits: maximum number of images for each shard; their sum is ``quote.most_images``.
     :param needs_approval: whether a person must approve the plan before a shard may submit.
-    :param rebuy: why it needs approval although it may be cheap: it submits a large share of the rows again.
+    :param concern: why it needs approval whatever it costs: it submits a large share of the rows again, or
+        many images would be refused.
     :param notes: remarks for people.
     """
 
@@ -135,7 +136,7 @@ class Plan:
     merged_plans: tuple[str, ...] = ()
     limits: tuple[int, ...] = ()
     needs_approval: bool = False
-    rebuy: str = ""
+    concern: str = ""
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -181,4 +182,4 @@ def explain(plan: Plan) -> str:
         lines.append(f"Left for later runs: at most {plan.quote.backlog} images.")
     if plan.shards:
         lines.append(f"In {plan.shards} shards of {plan.shard_size} rows.")
-    return "\n".join(filter(None, [*lines, plan.rebuy, *plan.notes]))
+    return "\n".join(filter(None, [*lines, plan.concern, *plan.notes]))

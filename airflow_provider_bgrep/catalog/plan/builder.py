@@ -120,19 +120,20 @@ def build_plan(
     most = options.max_images_per_run
     left = None if most is None else max(0, most - spent)
     decide(join, left)
-    check_sources(join)
+    concerns = [check_sources(join)]
     gone = join.find_gone()
     join.remove_gone(gone)
-    rebuy = "" if run.has_new_edition else rebuy_reason(join, gone)
+    if not run.has_new_edition:
+        concerns.append(rebuy_reason(join, gone))
     list_work_items(join)
-    plan = _plan_of(join, run, left, rebuy)
+    plan = _plan_of(join, run, left, " ".join(filter(None, concerns)))
     return PlanDraft(plan=plan, db=db, invalid=catalog.invalid)
 
 
 # --- the plan ----------------------------------------------------------------------------------------
 
 
-def _plan_of(join: Join, run: Run, left: int | None, rebuy: str) -> Plan:
+def _plan_of(join: Join, run: Run, left: int | None, concern: str) -> Plan:
     options = join.options
     counts = dict(join.db.execute("SELECT state, count(*) FROM rows GROUP BY state").fetchall())
     unchanged = RowState.UNCHANGED.value
@@ -172,8 +173,8 @@ def _plan_of(join: Join, run: Run, left: int | None, rebuy: str) -> Plan:
         shard_size=size,
         merged_plans=run.merged_plans,
         limits=shard_limits([int(by_shard.get(shard, 0)) for shard in range(shards)], spare, _extra(options)),
-        needs_approval=bool(rebuy) or (limit is not None and (quote.most_cost or 0) > limit),
-        rebuy=rebuy,
+        needs_approval=bool(concern) or (limit is not None and (quote.most_cost or 0) > limit),
+        concern=concern,
         notes=tuple(join.notes),
     )
 

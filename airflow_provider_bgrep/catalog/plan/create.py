@@ -154,10 +154,10 @@ def _cancelled_reason(options: Options, plan: Plan) -> str:
         return "it is a dry run"
     if not plan.needs_approval or has_approval():
         return ""
-    if plan.rebuy:
+    if plan.concern:
         return (
-            f"{plan.rebuy} Airflow before 3.1 cannot ask for approval. To approve it, set max_rebuy_share "
-            "to 1 for this run"
+            f"{plan.concern} Airflow before 3.1 cannot ask for approval. To approve it, set max_rebuy_share "
+            "to 1 and check_sources to 'off' for this run"
         )
     return (
         f"it may cost more than approve_above ({options.approve_above:f}), and Airflow before 3.1 cannot "

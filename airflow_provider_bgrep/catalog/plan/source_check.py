@@ -11,9 +11,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bgrep.catalog.model.states import INVERTED_MASK, TURNED_MASK, RowState
@@ -36,6 +36,10 @@ SAMPLE_SECONDS: Final = 60.0
 ALL_SECONDS: Final = 3600.0
 """Seconds after which the check ends. Rows that are left are submitted."""
 
+MOST_REFUSED: Final = 0.2
+"""Share of the rows that were read from which a person must approve the plan, if others were not read."""
+
+_AT_ONCE: Final = 1_000
 _THREADS: Final = 16
 _SHOWN: Final = 3
 
@@ -54,45 +58,87 @@ class _Row:
     mask: str
 
 
-def check_sources(join: Join) -> None:
+def check_sources(join: Join) -> str:
     """Report rows to submit that the service would refuse because of their images, as invalid rows.
 
     :param join: after :func:`~.work_items.decide`. ``check_sources`` of its options says which rows are read:
         ``sample``, ``all`` or ``off``.
+    :return: why a person must approve the plan: a large share of the rows that were read would be refused,
+        and others were not read. ``""`` if not.
     """
     which = join.options.check_sources
     if which == "off":
-        return
+        return ""
     (count,) = join.one(f"SELECT count(*) FROM decided WHERE state IN {SUBMITTED_STATES}")
     if not count:
-        return
+        return ""
     every = 1 if which == "all" else -(-count // SAMPLE)
-    rows = _rows(join, every)
     end_time = time.time() + (ALL_SECONDS if which == "all" else SAMPLE_SECONDS)
-    urls = list(dict.fromkeys(url for row in rows for url in (row.image, row.mask) if url))
-    found = join.sources.beginnings(urls, end_time)
-    refused = {row.name: problems for row in rows if (problems := list(_problems(row, found)))}
-    refused |= {name: [("mask", INVERTED_MASK)] for name in _inverted(join, rows, refused, end_time)}
-    for row in rows:
-        if own := refused.get(row.name):
-            columns = ", ".join(dict.fromkeys(column for column, _ in own))
-            reasons = "; ".join(f"{column} {what}" for column, what in own)
-            join.catalog.invalid.append(InvalidRow(row.line, columns, reasons, row.sku, row.view))
-    _mark_invalid(join, list(refused))
-    _note(join, count, len(rows), len(refused), found)
+    masks_every = max(1, -(-(count // every) // MASKS))
+    seen = _Seen()
+    for rows in _rows(join, every):
+        urls = list(dict.fromkeys(url for row in rows for url in (row.image, row.mask) if url))
+        found = join.sources.beginnings(urls, end_time)
+        refused = {row.name: problems for row in rows if (problems := list(_problems(row, found)))}
+        with_mask = [row for row in rows if row.mask and row.name not in refused][::masks_every]
+        inverted = _inverted(join, with_mask, end_time)
+        refused |= {name: [("mask", INVERTED_MASK)] for name in inverted}
+        seen.add(rows, found, len(refused), len(with_mask), len(inverted))
+        for row in rows:
+            if own := refused.get(row.name):
+                columns = ", ".join(dict.fromkeys(column for column, _ in own))
+                reasons = "; ".join(f"{column} {what}" for column, what in own)
+                join.catalog.invalid.append(InvalidRow(row.line, columns, reasons, row.sku, row.view))
+        _mark_invalid(join, list(refused))
+    join.catalog.invalid.sort(key=lambda row: row.line)
+    _note(join, count, seen)
+    return _concern(count, seen)
 
 
-def _rows(join: Join, every: int) -> list[_Row]:
-    """Return each n-th row to submit, in the order of the catalog."""
+@dataclass
+class _Seen:
+    """What the check has read.
+
+    :param rows: rows whose beginnings were read.
+    :param refused: how many of them would be refused.
+    :param masks: rows of which image and mask were read whole.
+    :param inverted: how many of them have an inverted mask.
+    :param urls: images and masks.
+    :param unread: how many of them could not be read from here, by reason.
+    """
+
+    rows: int = 0
+    refused: int = 0
+    masks: int = 0
+    inverted: int = 0
+    urls: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
+
+    def add(
+        self, rows: Sequence[_Row], found: Mapping[str, Beginning], refused: int, masks: int, inverted: int
+    ) -> None:
+        """Add some rows."""
+        self.rows += len(rows)
+        self.refused += refused
+        self.masks += masks
+        self.inverted += inverted
+        self.urls += len(found)
+        self.unread.update(one.unread for one in found.values() if one.unread)
+
+
+def _rows(join: Join, every: int) -> Iterator[list[_Row]]:
+    """Yield each n-th row to submit, in the order of the catalog, some at a time."""
     columns = (
         "name, sku, view, line, coalesce(nullif(image_url, ''), image) AS image, "
         "coalesce(nullif(mask_url, ''), mask, '') AS mask"
     )
-    found = join.db.execute(
-        f"SELECT * EXCLUDE (number) FROM (SELECT {columns}, row_number() OVER (ORDER BY line) - 1 AS number "
-        f"FROM decided WHERE state IN {SUBMITTED_STATES}) WHERE number % {every} = 0 ORDER BY line"
-    ).fetchall()
-    return [_Row(*row) for row in found]
+    with join.db.cursor() as cursor:  # rows are marked as invalid while these are read
+        cursor.execute(
+            f"SELECT * EXCLUDE (number) FROM (SELECT {columns}, row_number() OVER (ORDER BY line) - 1 AS "
+            f"number FROM decided WHERE state IN {SUBMITTED_STATES}) WHERE number % {every} = 0 ORDER BY line"
+        )
+        while some := cursor.fetchmany(_AT_ONCE):
+            yield [_Row(*row) for row in some]
 
 
 def _mark_invalid(join: Join, names: list[str]) -> None:
@@ -104,7 +150,6 @@ def _mark_invalid(join: Join, names: list[str]) -> None:
         [names],
     )
     join.db.execute("DELETE FROM rows WHERE list_contains(?, name)", [names])
-    join.catalog.invalid.sort(key=lambda row: row.line)
 
 
 def _problems(row: _Row, found: Mapping[str, Beginning]) -> Iterable[tuple[str, str]]:
@@ -130,29 +175,36 @@ def _problems(row: _Row, found: Mapping[str, Beginning]) -> Iterable[tuple[str, 
             yield "mask", TURNED_MASK
 
 
-def _inverted(join: Join, rows: Sequence[_Row], refused: Collection[str], end_time: float) -> list[str]:
-    """Return the names of rows whose mask seems to be inverted, of :data:`MASKS` rows."""
-    some = [row for row in rows if row.mask and row.name not in refused]
-    some = some[:: -(-len(some) // MASKS) or 1]
+def _inverted(join: Join, rows: Sequence[_Row], end_time: float) -> list[str]:
+    """Return the names of rows whose mask seems to be inverted."""
 
     def is_inverted(row: _Row) -> bool:
         return time.time() < end_time and join.sources.is_inverted_mask(row.image, row.mask)
 
     with ThreadPoolExecutor(_THREADS) as threads:
-        return [row.name for row, found in zip(some, threads.map(is_inverted, some), strict=True) if found]
+        return [row.name for row, found in zip(rows, threads.map(is_inverted, rows), strict=True) if found]
 
 
-def _note(join: Join, count: int, checked: int, refused: int, found: Mapping[str, Beginning]) -> None:
-    unread = Counter(one.unread for one in found.values() if one.unread)
-    if refused:
+def _note(join: Join, count: int, seen: _Seen) -> None:
+    if seen.refused:
         join.notes.append(
-            f"Checked the images of {checked} of {count} rows to submit: {refused} rows would be refused, "
-            "and are not submitted. They are listed as invalid."
+            f"Checked the images of {seen.rows} of {count} rows to submit: {seen.refused} rows would be "
+            "refused, and are not submitted. They are listed as invalid."
         )
-    if unread:
-        named = ", ".join(f"{reason}: {many}" for reason, many in unread.most_common(_SHOWN))
+    if seen.unread:
+        named = ", ".join(f"{reason}: {many}" for reason, many in seen.unread.most_common(_SHOWN))
         join.notes.append(
-            f"{unread.total()} of {len(found)} images could not be read by the plan task ({named}). Their "
-            "rows are submitted, because the service may be able to read them."
+            f"{seen.unread.total()} of {seen.urls} images could not be read by the plan task ({named}). "
+            "Their rows are submitted, because the service may be able to read them."
         )
-    _log.info("Checked the images of %d of %d rows to submit: %d invalid.", checked, count, refused)
+    _log.info("Checked the images of %d of %d rows to submit: %d invalid.", seen.rows, count, seen.refused)
+
+
+def _concern(count: int, seen: _Seen) -> str:
+    """Return why the rows that were not read are doubtful; ``""`` if they are not."""
+    left = "The others were not checked; check_sources='all' checks every row."
+    if seen.rows < count and seen.refused > MOST_REFUSED * seen.rows:
+        return f"{seen.refused} of {seen.rows} rows whose images were checked would be refused. {left}"
+    if seen.masks < count and seen.inverted > MOST_REFUSED * seen.masks:
+        return f"{seen.inverted} of {seen.masks} masks that were checked seem to be inverted. {left}"
+    return ""

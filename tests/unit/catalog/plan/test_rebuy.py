@@ -29,7 +29,7 @@ def catalog(changed: int = 0, **cells: Any) -> list[dict[str, Any]]:
 
 def test_a_first_run_needs_no_approval(tmp_path):
     plan = Destination(CatalogPaths(storage_path(str(tmp_path)))).plan(catalog()).plan
-    assert (plan.needs_approval, plan.rebuy) == (False, "")
+    assert (plan.needs_approval, plan.concern) == (False, "")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_changed_rows_need_approval_above_a_share(destination, changed, options,
     assert run.counts["changed"] == changed
     assert run.plan.needs_approval is needs_approval
     assert run.xcom["needs_approval"] is needs_approval
-    assert bool(run.plan.rebuy) is needs_approval
+    assert bool(run.plan.concern) is needs_approval
     if needs_approval:
         assert f"positive_prompt: {changed} rows" in run.xcom["explained"]
         run.work()
@@ -63,14 +63,14 @@ def test_changed_rows_need_approval_above_a_share(destination, changed, options,
 def test_a_changed_template_is_the_reason(destination):
     plan = destination.plan(catalog(), defaults={"guidance_scale": 9}).plan
     assert plan.needs_approval
-    assert f"guidance_scale: {COUNT} rows" in plan.rebuy
+    assert f"guidance_scale: {COUNT} rows" in plan.concern
 
 
 def test_a_url_that_differs_only_in_its_query_is_named_as_such(destination):
     rows = catalog()
     plan = destination.plan([{**one, "image": f"{one['image']}?v=2"} for one in rows]).plan
     assert plan.needs_approval
-    assert f"image (only its query): {COUNT} rows" in plan.rebuy
+    assert f"image (only its query): {COUNT} rows" in plan.concern
 
 
 @pytest.mark.parametrize("on_removed", ["keep", "retire"])
@@ -79,7 +79,7 @@ def test_renamed_rows_are_recognized_by_their_images(destination, on_removed):
     renamed = [{**one, "sku": f"{one['sku']}.0"} for one in rows[:15]] + rows[15:]
     plan = destination.plan(renamed, on_removed=on_removed).plan
     assert plan.needs_approval
-    assert "name (its image is that of a row that is gone): 15 rows" in plan.rebuy
+    assert "name (its image is that of a row that is gone): 15 rows" in plan.concern
 
 
 def test_other_products_are_no_reason(destination):
