@@ -24,6 +24,7 @@ from airflow_provider_bgrep.client import sleep
 from airflow_provider_bgrep.filenames import FilenameGrammar, fill
 from airflow_provider_bgrep.images.decode import UnreadableError, inspect
 from airflow_provider_bgrep.images.fetch import Fetcher, FetchError, UrlExpiredError
+from airflow_provider_bgrep.images.reach import PRIVATE_RESULTS, ResultReach
 from airflow_provider_bgrep.protocol.codes import RetryDecision
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
 from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
@@ -209,7 +210,13 @@ def save_images(
     images = {(image.index, image.output): image for image in had}
     lost: list[Lost] = []
     answer, may_query = job, True
-    with Fetcher(settings, max_bytes=max_bytes, end_time=end_time) as fetcher:
+    with Fetcher(
+        settings,
+        max_bytes=max_bytes,
+        end_time=end_time,
+        may_reach=ResultReach(settings),
+        option=PRIVATE_RESULTS,
+    ) as fetcher:
         for index, output, _, seed in _wanted(job):
             if (index, output) in images:
                 continue

@@ -101,6 +101,21 @@ def without_connection(path: str) -> str:
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{key}" if slashes else path
 
 
+def shown_path(path: str) -> str:
+    """Return a path as a message may show it: without a password, and without what signs a URL.
+
+    A connection's id stays, and so does a question mark in the name of a local file.
+    """
+    scheme, slashes, rest = path.partition("://")
+    if not slashes or scheme.lower() in _LOCAL:
+        return path
+    authority, slash, key = rest.partition("/")
+    user, at, host = authority.rpartition("@")
+    if ":" in user:
+        user = "***"
+    return f"{scheme}://{user}{at}{host}{slash}{key.partition('?')[0]}"
+
+
 def connection_of(path: ObjectStoragePath) -> str | None:
     """Return the connection of ``path``, if it has one."""
     # An attribute since Airflow 3.3; before, an option like any other.

@@ -138,20 +138,24 @@ class _Watched:
         super().request(*args, **kwargs)  # type: ignore[misc]
 
 
-class _HTTP(_Watched, HTTPConnection):
-    pass
+class HTTP(_Watched, HTTPConnection):
+    """A connection that the attempt's deadline can close."""
 
 
-class _HTTPS(_Watched, HTTPSConnection):
-    pass
+class HTTPS(_Watched, HTTPSConnection):
+    """A TLS connection that the attempt's deadline can close."""
 
 
-class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _HTTP
+class HTTPPool(HTTPConnectionPool):
+    """A pool of such connections."""
+
+    ConnectionCls = HTTP
 
 
-class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _HTTPS
+class HTTPSPool(HTTPSConnectionPool):
+    """A pool of such TLS connections."""
+
+    ConnectionCls = HTTPS
 
 
 class _NoQueries(logging.Filter):
@@ -178,12 +182,12 @@ class OneAttemptAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Override: use our connections."""
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        self.poolmanager.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         """Override: use our connections."""
         manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        manager.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
         return manager
 
 

@@ -83,6 +83,12 @@ with DAG(
             title="Thresholds",
             description='Scores that an image needs to be published, such as {"ssim": 0.9}. Empty: defaults.',
         ),
+        "allow_private_sources": Param(
+            False,
+            type="boolean",
+            title="Private addresses",
+            description="Fetch source images from private addresses, too, such as a server on this machine.",
+        ),
         "dry_run": Param(
             False,
             type="boolean",
@@ -101,6 +107,7 @@ with DAG(
         price_per_image="{{ params.price_per_image }}",
         currency="{{ params.currency }}",
         dry_run="{{ params.dry_run }}",
+        source={"allow_private_sources": "{{ params.allow_private_sources }}"},
         checks={"thresholds": "{{ params.thresholds | tojson }}"},
         execution={"poll_interval": 5},
     )

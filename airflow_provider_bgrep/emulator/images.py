@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-import functools
+import contextlib
 import hashlib
 import io
 from collections import OrderedDict
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import aiohttp
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from airflow_provider_bgrep.emulator.service import RefusalError
 from airflow_provider_bgrep.protocol.limits import IMAGE_FORMATS, MAX_SIDE, MIN_SIDE
@@ -185,7 +185,11 @@ def as_mask(image: Image.Image) -> Image.Image:
     return single
 
 
-@functools.lru_cache(maxsize=8)
-def decoded(data: bytes) -> Image.Image:
-    """Return an image for drawing; the most recent ones are cached."""
-    return opened(data)
+def in_srgb(image: Image.Image) -> Image.Image:
+    """Return an image in sRGB, without its color profile."""
+    profile = image.info.get("icc_profile")
+    if profile and image.mode in ("RGB", "RGBA"):
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):  # viewers ignore a damaged profile
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            image = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB")) or image
+    return image.convert("RGB")

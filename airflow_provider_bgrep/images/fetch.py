@@ -3,6 +3,8 @@
 
 *   Proxies, TLS verification and timeout are the connection's. Its AppCode and client certificate are never
     sent, nor is anything from ``.netrc``; only ``user:password@`` in the URL itself is, to that host.
+*   Only addresses that the caller allows are connected to, by default those of the internet. Redirects are
+    checked as well.
 *   A transfer ends: it has a deadline, a minimum speed, a size limit and a bounded number of attempts.
 *   Messages do not contain the URL, which may be signed. Callers add what they may show.
 """
@@ -15,8 +17,8 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -25,18 +27,19 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import requests
+import urllib3.exceptions
 from requests.auth import HTTPBasicAuth
 
 from airflow_provider_bgrep import __version__
 from airflow_provider_bgrep.client import sleep
 from airflow_provider_bgrep.images.decode import UnreadableError
+from airflow_provider_bgrep.images.reach import Address, GuardedAdapter, PrivateAddressError, is_public
 from airflow_provider_bgrep.protocol.codes import RetryDecision
 from airflow_provider_bgrep.protocol.limits import DEFAULT_HTTP_TIMEOUT
 from airflow_provider_bgrep.protocol.retry import FETCH, Action, Failure, decide
 from airflow_provider_bgrep.transport import (
     CONNECT_TIMEOUT,
     AttemptDeadline,
-    OneAttemptAdapter,
     environment_bundle,
 )
 
@@ -60,6 +63,7 @@ DEADLINE_TIMEOUTS: Final = 10
 
 MAX_REDIRECTS: Final = 5
 
+_REFUSAL: Final = "is at a private or reserved address, from which images are not fetched"
 _EXPIRED: Final = frozenset({403, 404, 410})
 
 
@@ -102,7 +106,9 @@ class Fetcher:
         environment's.
     :param max_bytes: size limit of one file.
     :param end_time: deadline for all transfers, wall clock in seconds.
-    :param user_agent: the ``User-Agent`` to send.
+    :param user_agent: the ``User-Agent`` to send. Default: the environment's, or our own.
+    :param may_reach: whether an address may be connected to.
+    :param option: what allows others, for the message.
     """
 
     def __init__(
@@ -112,11 +118,14 @@ class Fetcher:
         max_bytes: int,
         end_time: float = math.inf,
         user_agent: str = "",
+        may_reach: Callable[[Address], bool] = is_public,
+        option: str = "",
     ) -> None:
         self._max_bytes, self._end_time = max_bytes, end_time
+        self._refusal = _REFUSAL + (f" (see {option})" if option else "")
         self._timeout = settings.timeout if settings else DEFAULT_HTTP_TIMEOUT
         self._verify = _verify(settings)
-        self._session = _session(settings)
+        self._session = _session(settings, may_reach)
         self._session.headers["User-Agent"] = user_agent or os.environ.get("BGREP_USER_AGENT") or USER_AGENT
 
     def __enter__(self) -> Fetcher:
@@ -153,25 +162,19 @@ class Fetcher:
         if seconds <= 0:
             raise FetchError("was not fetched: the deadline has passed", is_final=True)
         deadline = _TransferDeadline(seconds, first=seconds)
-        try:
-            with deadline, self._get(url, {"Range": f"bytes=0-{size - 1}"}) as response:
-                if response.status_code in _EXPIRED:
-                    raise UrlExpiredError(response.status_code)
-                if response.status_code not in (requests.codes.ok, requests.codes.partial_content):
-                    raise FetchError(f"answers HTTP {response.status_code}")
-                data = b""
-                for chunk in response.iter_content(CHUNK_BYTES):
-                    data += chunk
-                    if len(data) >= size:
-                        break
-                return data[:size], _modified(response)
-        except requests.RequestException as error:
-            if not deadline.has_passed:
-                raise FetchError(_words(error), is_final=isinstance(error, _UNFETCHABLE)) from None
-        except TimeoutError:
-            if not deadline.has_passed:
-                raise
-        raise FetchError(deadline.reason)
+        headers = {"Range": f"bytes=0-{size - 1}"}
+        with self._fetch_errors(deadline), deadline, self._get(url, headers) as response:
+            if response.status_code in _EXPIRED:
+                raise UrlExpiredError(response.status_code)
+            if response.status_code not in (requests.codes.ok, requests.codes.partial_content):
+                raise FetchError(f"answers HTTP {response.status_code}")
+            data = b""
+            for chunk in response.iter_content(CHUNK_BYTES):
+                data += chunk
+                if len(data) >= size:
+                    break
+            return data[:size], _modified(response)
+        raise AssertionError("unreachable")
 
     def download(self, url: str, path: str, check: Callable[[str], T]) -> tuple[Fetched, T]:
         """Fetch a file to this machine.
@@ -201,17 +204,28 @@ class Fetcher:
         if seconds <= 0:
             raise FetchError("was not fetched: the deadline has passed", is_final=True)
         deadline = _TransferDeadline(seconds, first=self._timeout + CHUNK_SECONDS)
+        with self._fetch_errors(deadline), deadline:
+            return self._transfer(url, path, deadline)
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def _fetch_errors(self, deadline: _TransferDeadline) -> Iterator[None]:
+        """Raise what a transfer raises as :class:`FetchError`, whose message does not contain the URL."""
         try:
-            with deadline:
-                return self._transfer(url, path, deadline)
-        except requests.RequestException as error:
-            if not deadline.has_passed:
-                is_final = isinstance(error, _UNFETCHABLE)
-                raise FetchError(_words(error), is_final=is_final) from None
-        except TimeoutError:
-            if not deadline.has_passed:
-                raise
-        raise FetchError(deadline.reason)
+            yield
+        except FetchError:
+            raise
+        except Exception as error:
+            if deadline.has_passed:
+                raise FetchError(deadline.reason) from None
+            if isinstance(error, PrivateAddressError):
+                raise FetchError(self._refusal, is_final=True) from None
+            if isinstance(error, requests.RequestException):
+                raise FetchError(_words(error), is_final=isinstance(error, _UNFETCHABLE)) from None
+            if isinstance(error, ValueError | urllib3.exceptions.HTTPError):
+                # requests does not translate every error about a URL, for example in a redirect.
+                raise FetchError("has or redirects to an invalid URL", is_final=True) from None
+            raise
 
     def _get(self, url: str, headers: Mapping[str, str] | None = None) -> requests.Response:
         bare, credentials = _split_credentials(url)
@@ -295,11 +309,11 @@ class _Session(requests.Session):
             prepared_request.headers.pop("Authorization", None)
 
 
-def _session(settings: Settings | None) -> requests.Session:
+def _session(settings: Settings | None, may_reach: Callable[[Address], bool]) -> requests.Session:
     session = _Session()
     session.max_redirects = MAX_REDIRECTS
     for scheme in ("http://", "https://"):
-        session.mount(scheme, OneAttemptAdapter())
+        session.mount(scheme, GuardedAdapter(may_reach))
     if settings is not None and settings.proxies is not None:
         session.trust_env, session.proxies = False, dict(settings.proxies)
     return session

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The API's wire, and nothing else: no clock, no I/O, no Airflow, standard library only."""
+"""The API's wire, and nothing else: no clock, no I/O, no Airflow. Of other libraries, only idna is used."""

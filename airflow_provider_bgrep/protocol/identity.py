@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 from airflow_provider_bgrep.protocol.models import ImageTask
-from airflow_provider_bgrep.protocol.urls import canonical_url, strip_signature
+from airflow_provider_bgrep.protocol.urls import canonical_url
 
 
 def fingerprint(tasks: Iterable[ImageTask]) -> str:
@@ -20,7 +20,7 @@ def fingerprint(tasks: Iterable[ImageTask]) -> str:
         wire = task.as_wire()
         for name, value in wire.items():
             if IMAGE_TASK_FIELDS[name].kind == "url":
-                wire[name] = strip_signature(value)
+                wire[name] = canonical_url(value)
             elif isinstance(value, float) and value.is_integer():
                 wire[name] = int(value)  # 7 and 7.0 generate the same
         canonical_tasks.append(wire)

@@ -4,55 +4,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
+
+from airflow_provider_bgrep.protocol.signatures import stable_host, without_parameters, without_signature
 
 _MAX_SHOWN: Final = 60
 """Number of characters of a URL that a message shows."""
 
 _URL_SAFE: Final = "".join(map(chr, range(0x21, 0x7F)))
 _ESCAPED: Final = re.compile("%([0-9A-Fa-f]{2})")
+_FORBIDDEN: Final = re.compile(r'["<>\\^`{|}]')
+"""Characters that are not allowed in URLs. Browsers and HTTP libraries encode them."""
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
-
-_SIGNATURES: Final[tuple[tuple[str, frozenset[str]], ...]] = (
-    # (the parameter whose presence says that the URL is signed that way, what then is signature)
-    ("x-oss-signature", frozenset()),
-    (
-        "signature",
-        frozenset(
-            "expires ossaccesskeyid accesskeyid security-token awsaccesskeyid googleaccessid policy "
-            "key-pair-id".split()
-        ),
-    ),
-    ("x-amz-signature", frozenset()),
-    ("x-goog-signature", frozenset()),
-    ("sig", frozenset("sv ss srt sr sp st se sip spr sig skoid sktid skt ske sks skv".split())),
-    ("q-signature", frozenset({"x-cos-security-token"})),
-    ("auth_key", frozenset()),  # Alibaba Cloud CDN, type A: time, random number, user and hash in one
-    ("x-tos-signature", frozenset()),
-    ("hdnts", frozenset()),  # Akamai
-    ("hdnea", frozenset()),
-    ("__token__", frozenset()),
-    ("_upt", frozenset()),  # upyun
-)
-_PAIRS: Final = (frozenset({"e", "token"}), frozenset({"sign", "t"}))
-"""Qiniu's, and Tencent Cloud CDN's: only the two together are a signature."""
-_PREFIXES: Final = (
-    "x-amz-",
-    "x-goog-",
-    "x-tos-",
-    "x-obs-",
-    "q-sign-",
-    "q-ak",
-    "q-key-time",
-    "q-header-list",
-    "q-url-param-list",
-)
-_OSS: Final = frozenset(
-    f"x-oss-{name}"
-    for name in ("signature", "signature-version", "credential", "date", "expires", "security-token")
-) | {"x-oss-additional-headers"}
 
 
 def strip_signature(url: str) -> str:
@@ -62,42 +28,64 @@ def strip_signature(url: str) -> str:
     ``x-oss-process``, are kept.
     """
     parts = urlsplit(url)
-    pairs = [pair for pair in parts.query.split("&") if pair]
-    names = {pair.partition("=")[0].lower() for pair in pairs}
-    drop = set(_OSS)
-    for mark, signature in _SIGNATURES:
-        if mark in names:
-            drop |= {mark, *signature}
-    for pair_of in _PAIRS:
-        if pair_of <= names:
-            drop |= pair_of
-    if any(pair.lower().startswith("authorization=bce-auth") for pair in pairs):
-        drop.add("authorization")  # Baidu
-    kept = [
-        pair for pair in pairs if (name := pair.partition("=")[0].lower()) not in drop and not _signs(name)
-    ]
-    return urlunsplit((parts.scheme.lower(), parts.netloc.lower(), parts.path, "&".join(kept), ""))
+    netloc = parts.netloc.lower()
+    path, query = without_signature(_host(netloc), parts.path, parts.query)
+    return urlunsplit((parts.scheme.lower(), netloc, path, query, ""))
 
 
-def _signs(name: str) -> bool:
-    # Volcengine's x-tos-process determines the content, like Alibaba's x-oss-process.
-    return name.startswith(_PREFIXES) and not name.endswith("-process")
+def _host(netloc: str) -> str:
+    return netloc.rpartition("@")[2].partition(":")[0].rstrip(".")
 
 
-def canonical_url(url: str) -> str:
-    """Return one form for all URLs that name the same image: unsigned, and normalized by RFC 3986.
+CANONICAL_URL: Final = re.compile(
+    r"https?://(?!scontent)[a-z0-9][a-z0-9.-]*(?<!\.)"
+    r"(?:/(?!\.|bcdn_token=)[^\x00-\x20%/?#\"<>\\^`{|}\x7f-\U0010ffff]*)+"
+)
+"""A URL that is valid and canonical at first sight. Other canonical URLs need not match."""
 
-    Use it for comparisons only, because a server may refuse it. Text that is not a URL is returned
+
+def canonical_url(url: str, ignored_parameters: Iterable[str] = ()) -> str:
+    """Return one form for all URLs that name the same image.
+
+    It is normalized by RFC 3986, its host name is ASCII, and it has neither signature, credentials nor
+    fragment. Use it for comparisons only, because a server may refuse it. Text that is not a URL is returned
     unchanged.
+
+    :param ignored_parameters: names of query parameters that do not determine the image.
     """
     try:
         parts = urlsplit(ascii_url(strip_signature(url.strip())))
         _ = parts.port
     except ValueError:
         return url.strip()
-    netloc = parts.netloc.removesuffix(_DEFAULT_PORTS.get(parts.scheme, ":"))
-    path, query = (_ESCAPED.sub(_decode_unreserved, text) for text in (parts.path or "/", parts.query))
-    return urlunsplit((parts.scheme, netloc, path, query, ""))
+    netloc = parts.netloc.rpartition("@")[2].removesuffix(_DEFAULT_PORTS.get(parts.scheme, ":"))
+    host, colon, port = (netloc, "", "") if netloc.endswith("]") else netloc.partition(":")
+    query = without_parameters(parts.query, ignored_parameters) if ignored_parameters else parts.query
+    path, query = (
+        _FORBIDDEN.sub(_encode, _ESCAPED.sub(_decode_unreserved, text)) for text in (parts.path or "/", query)
+    )
+    netloc = f"{stable_host(host.removesuffix('.'))}{colon}{port}"
+    return urlunsplit((parts.scheme, netloc, _without_dots(path), query, ""))
+
+
+def _encode(character: re.Match[str]) -> str:
+    return f"%{ord(character[0]):02X}"
+
+
+def _without_dots(path: str) -> str:
+    """Resolve the segments ``.`` and ``..``, as HTTP clients do before they send a request."""
+    if "/." not in path:
+        return path
+    kept: list[str] = []
+    segments = path.split("/")[1:]
+    for segment in segments:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in (".", ".."):
+        kept.append("")
+    return "/" + "/".join(kept)
 
 
 def _decode_unreserved(escaped: re.Match[str]) -> str:
@@ -114,11 +102,28 @@ def ascii_url(url: str) -> str:
         return url
     parts = urlsplit(url)
     user, at, netloc = parts.netloc.rpartition("@")
-    if not netloc.isascii() and parts.hostname:
-        netloc = netloc.lower().replace(parts.hostname, parts.hostname.encode("idna").decode())
+    if not netloc.isascii():
+        netloc = _ascii_host(netloc)
     netloc = quote(user, safe=_URL_SAFE) + at + netloc
     rest = [quote(part, safe=_URL_SAFE) for part in (parts.path, parts.query, parts.fragment)]
     return urlunsplit((parts.scheme, netloc, *rest))
+
+
+def _ascii_host(netloc: str) -> str:
+    """Return a host name, which a port may follow, by IDNA 2008. By IDNA 2003, ß would become ss: another
+    host.
+
+    :raises UnicodeError: if it is not a host name.
+    """
+    import idna
+
+    host, colon, port = netloc.partition(":")
+    mapped = idna.uts46_remap(host, std3_rules=False, transitional=False)
+    if ".." in mapped or mapped.startswith("."):
+        raise UnicodeError("a label of the host name is empty")
+    # ASCII labels may have underscores, which IDNA does not allow.
+    labels = [label if label.isascii() else idna.alabel(label).decode() for label in mapped.split(".")]
+    return f"{'.'.join(labels)}{colon}{port}"
 
 
 def redact_url(url: str) -> str:

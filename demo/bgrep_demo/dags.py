@@ -27,6 +27,7 @@ def copy_dags(source: Path, target: Path, home: Path, sample: Sample) -> Path:
 def with_defaults(text: str, home: Path, sample: Sample) -> str:
     """Return the text of a DAG file with other defaults in its form."""
     text = text.replace('Path.home() / "bgrep"', f"Path({str(home)!r})")
+    text = re.sub(r'("allow_private_sources": Param\(\s*)False', r"\1True", text)  # as the demo's are
     for field, url in (("image", sample.image), ("mask", sample.mask)):
         # Its title is a form field's last argument where it has no default of its own.
         text = re.sub(rf'(form_field\("{field}", "[^"]*")\)', rf'\1, default="{url}")', text)

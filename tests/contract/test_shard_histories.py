@@ -241,7 +241,7 @@ def test_a_shard_cleared_alone_locks_nothing_once_it_has_ended(refresh, connecti
     assert connection.counters.images == 8
 
 
-def test_a_plan_stays_open_until_the_last_cleared_shard_has_ended(refresh, connection, site):
+def test_a_plan_stays_open_until_the_last_cleared_shard_ended(refresh, connection, site):
     run = refresh.plan(rows_of(site, 8))
     ledger, plan_id = Ledger(refresh.paths), run.plan["plan_id"]
     ledger.close(plan_id)
@@ -295,7 +295,7 @@ def test_an_undecodable_candidate_does_not_block_the_other(refresh, connection, 
 # --- one row never sinks the others (C1, C2) ------------------------------------------------------
 
 
-def test_a_row_that_cannot_be_signed_is_named_and_the_others_go_on(refresh, connection, site):
+def test_a_row_that_cannot_be_signed_stops_no_other(refresh, connection, site):
     """C1. The store of one row cannot sign."""
     run = refresh.plan(rows_of(site, 3))
     work_items = store_of(refresh, run).files.work_items

@@ -58,6 +58,7 @@ def test_a_hundred_kinds_of_invalid_rows_are_all_reported(refresh: AirflowRefres
         dag_id="bgrep_catalog_refresh",
         positive_prompt="A {{ color }} {{ name }} on snow",
         price_per_image=0.2,
+        allow_private_sources=True,
     )
     counts = refresh.plan(run_id, "bgrep_catalog_refresh")["counts"]
     assert counts == {"new": len(names), "invalid": len(wrong)}

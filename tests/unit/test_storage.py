@@ -29,6 +29,7 @@ from airflow_provider_bgrep.storage import (
     put_bytes,
     put_file,
     safe_name,
+    shown_path,
     size_of,
     storage_path,
 )
@@ -141,6 +142,21 @@ def test_local_and_remote_paths_are_distinguished(tmp_path):
     assert is_local(storage_path(str(tmp_path)))
     assert is_local(storage_path(f"file://{tmp_path}"))
     assert not is_local(storage_path("memory://bucket/x"))
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("s3://shop_conn@shop/catalog.csv", "s3://shop_conn@shop/catalog.csv"),
+        ("s3://key:secret@shop/catalog.csv", "s3://***@shop/catalog.csv"),
+        ("https://a:b@c.d/catalog.csv?X-Amz-Signature=e", "https://***@c.d/catalog.csv"),
+        ("file:///shop/what?.csv", "file:///shop/what?.csv"),
+        ("/shop/what?.csv", "/shop/what?.csv"),
+    ],
+)
+def test_a_path_is_shown_without_secrets(path, expected):
+    """L3."""
+    assert shown_path(path) == expected
 
 
 def test_a_storage_path_stays_what_it_is():

@@ -7,8 +7,9 @@ The comparison does not keep state between calls, so any number of threads may r
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from airflow_provider_bgrep.catalog.check.image import (
     Decoded,
@@ -29,6 +30,14 @@ from airflow_provider_bgrep.catalog.config.thresholds import MEASURES, Threshold
 from airflow_provider_bgrep.catalog.model.states import INVERTED_MASK, TURNED_MASK, Verdict
 from airflow_provider_bgrep.images.decode import Sides, UnreadableError, sides_of
 from airflow_provider_bgrep.images.polarity import is_inverted
+
+_LOST_SHARE: Final = 1 / 3
+"""Share of the threshold ``delta_e`` from which a lost profile counts: by default 1.5, which is visible."""
+
+_LOST_RATIO: Final = 4
+"""How many times closer the product then is to the source as it looks without its profile."""
+
+_LOST_PROFILE: Final = "the product's colors are those of the source without its color profile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +118,10 @@ class ImageComparison:
         self._passing: list[int] = []
         self._is_unchecked = self._is_unfit = self._is_unmasked = False
         self._source: ScaledImage | None = None
+        self._unmanaged: ScaledImage | None = None
         self._source_sides: Sides | None = None
         self._reference: Reference | None = None
+        self._unmanaged_reference: Reference | None = None
         self._source_thumb: bytes | None = None
         self._mask_thumb: bytes | None = None
         self._thumbs: list[bytes | None] = []
@@ -122,8 +133,10 @@ class ImageComparison:
             self._flags.append(f"the source could not be fetched: {why or 'no reason was given'}")
             return
         try:
-            self._source = decode(data).shrunk()
-            self._source_sides = sides_of(data)
+            decoded = decode(data)
+            self._source, self._source_sides = decoded.shrunk(), sides_of(data)
+            if decoded.has_other_colors:
+                self._unmanaged = decoded.shrunk(ignores_profile=True)
         except UnreadableError as error:
             self._is_unchecked = True
             self._flags.append(f"the source {error}")
@@ -134,7 +147,10 @@ class ImageComparison:
         """Find product and background by the mask."""
         where = self._regions(data) if data is not None else self._regions_without()
         if self._source is not None:
-            self._reference = Reference(self._source.small, where or everywhere(self._source.small.size))
+            places = where or everywhere(self._source.small.size)
+            self._reference = Reference(self._source.small, places)
+            if self._unmanaged is not None:
+                self._unmanaged_reference = Reference(self._unmanaged.small, places)
 
     def _regions(self, data: bytes) -> Regions | None:
         source = self._source
@@ -187,8 +203,20 @@ class ImageComparison:
         self._scores[index] = scores
         missed = [name for name, score in scores.items() if not _is_met(name, score, self._thresholds)]
         self._flags += [f"image {index + 1}: {self._describe(name, scores[name], image)}" for name in missed]
-        if not missed:
+        if self._lost_profile(image, scores):
+            self._flags.append(f"image {index + 1}: {_LOST_PROFILE}")
+        elif not missed:
             self._passing.append(index)
+
+    def _lost_profile(self, image: Decoded, scores: Mapping[str, float]) -> bool:
+        """Whether the product has the values of the source, but not its colors."""
+        found = scores.get("delta_e", 0.0)
+        if self._unmanaged_reference is None or self._unmanaged is None:
+            return False
+        if found < _LOST_SHARE * self._thresholds.delta_e:
+            return False
+        small = image.shrunk(self._unmanaged.small.size).small
+        return self._unmanaged_reference.measure(small)["delta_e"] < found / _LOST_RATIO
 
     def _measured(self, image: Decoded) -> dict[str, float]:
         source, reference = self._source, self._reference

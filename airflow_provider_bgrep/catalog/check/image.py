@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images and masks as the checks and the thumbnails need them: scaled, in RGB, as a viewer shows them.
 
-They are upright by their EXIF, and on white where they are transparent. Color profiles are ignored, as by
-services that pass pixels on unchanged.
+They are upright by their EXIF, in sRGB by their color profile, and on white where they are transparent. The
+values of a mask are not colors: its profile is ignored.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
+from airflow_provider_bgrep.images.colors import changes_colors, to_srgb
 from airflow_provider_bgrep.images.decode import UnreadableError, load
 from airflow_provider_bgrep.images.polarity import mask_channel
 
@@ -70,18 +71,29 @@ class ScaledImage(Sized):
 class Decoded(Sized):
     """A decoded image.
 
-    :param pixels: ``L``, ``RGB`` or ``RGBA``, upright; of a JPEG they may be fewer than its sides say.
+    :param pixels: ``L``, ``LA``, ``RGB``, ``RGBA``, ``CMYK`` or ``LAB``, upright; of a JPEG they may be fewer
+        than its sides say.
+    :param profile: the ICC profile of its colors, if it has one.
     """
 
     pixels: Image.Image
+    profile: bytes | None = None
 
-    def shrunk(self, size: tuple[int, int] | None = None) -> ScaledImage:
-        """The image, scaled, on white.
+    @property
+    def has_other_colors(self) -> bool:
+        """Whether its profile gives its values other colors than sRGB does."""
+        return changes_colors(self.profile)
+
+    def shrunk(self, size: tuple[int, int] | None = None, *, ignores_profile: bool = False) -> ScaledImage:
+        """The image, scaled, in sRGB, on white.
 
         :param size: width and height. By default the longest side becomes :data:`SIDE`, or stays if shorter.
+        :param ignores_profile: whether to take its values for those of sRGB, as if the profile were lost.
         """
         size = size or _fitted(self.width, self.height, SIDE)
-        small = self.pixels.resize(size, _SMOOTH, reducing_gap=1.0)
+        # Few pixels are converted faster than many.
+        profile = None if ignores_profile else self.profile
+        small = to_srgb(self.pixels.resize(size, _SMOOTH, reducing_gap=1.0), profile)
         if small.mode != "RGBA":
             return ScaledImage(self.width, self.height, small.convert("RGB"), None)
         alpha = small.getchannel("A")
@@ -95,7 +107,7 @@ class Decoded(Sized):
 
         :param size: width and height, the source's. By default as in :meth:`shrunk`.
         """
-        mask = mask_channel(self.pixels)
+        mask = mask_channel(to_srgb(self.pixels, None))
         # BOX: each pixel is the mean of what it covers, so that 255 means "all of it is kept". Enlarging
         # takes the nearest pixel.
         box = Image.Resampling.BOX
@@ -112,7 +124,7 @@ def decode(data: bytes) -> Decoded:
     width, height = image.info["full_size"]
     if min(_fitted(width, height, SIDE)) < _LEAST_SIDE:
         raise UnreadableError(f"is {width} x {height}: too narrow to be compared")
-    return Decoded(width, height, _plain(image))
+    return Decoded(width, height, _plain(image), image.info.get("icc_profile"))
 
 
 def thumbnail(small: Image.Image) -> bytes:
@@ -124,16 +136,18 @@ def thumbnail(small: Image.Image) -> bytes:
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """An image in ``L``, ``RGB`` or ``RGBA``, 8 bits a channel."""
+    """An image in ``L``, ``LA``, ``RGB``, ``RGBA``, ``CMYK`` or ``LAB``, 8 bits a channel."""
     if image.mode.startswith(("I", "F")):
         # Pillow cuts off what is over 255 instead of scaling it.
         values = np.nan_to_num(np.asarray(image).astype(np.float32))
         wide = 65535 if image.mode.startswith("I;16") or values.max() > 255 else 255
         top = 1 if image.mode == "F" and values.max() <= 1 else wide
         return Image.fromarray((values * (255 / top)).clip(0, 255).astype(np.uint8))
+    if image.mode == "LA":
+        return image
     if image.has_transparency_data:
         return image.convert("RGBA")
-    if image.mode in ("L", "RGB"):
+    if image.mode in ("L", "RGB", "CMYK", "LAB"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
 

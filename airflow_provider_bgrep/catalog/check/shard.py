@@ -50,6 +50,7 @@ def check_shard(store: PlanStore, shard: int, checker: Checker | None = None) ->
             config.checks,
             config.source_conn_id or None,
             connection_settings(config.bgrep_conn_id),
+            allow_private=config.allow_private_sources,
         )
     counts: Counter[str] = Counter(passed=0, flagged=0, unmasked=0, unchecked=0, none=0)
 
@@ -126,6 +127,7 @@ class Checker:
     :param thresholds: the thresholds of the scores.
     :param conn_id: the connection for sources on object storage.
     :param settings: the ``bgrep`` connection, for its proxies and its CA bundle; ``None`` for none.
+    :param allow_private: whether sources may be fetched from private addresses.
     """
 
     def __init__(
@@ -134,9 +136,11 @@ class Checker:
         thresholds: Thresholds,
         conn_id: str | None,
         settings: Settings | None = None,
+        *,
+        allow_private: bool = False,
     ) -> None:
         self._destination, self._thresholds = destination, thresholds
-        self._conn_id, self._settings = conn_id, settings
+        self._conn_id, self._settings, self._allow_private = conn_id, settings, allow_private
 
     def fetch(self, row: ResultRow) -> Images:
         """Return the images of a row."""
@@ -147,12 +151,15 @@ class Checker:
         candidates = tuple(data for data, _ in found)
         lost = tuple(problem for _, problem in found if problem)
         try:
-            source = fetch(row["image_url"] or row["image"], self._conn_id, MAX_RESULT_BYTES, self._settings)
+            source = self._fetched(row["image_url"] or row["image"])
             mask_url = row["mask_url"] or row["mask"]
-            mask = fetch(mask_url, self._conn_id, MAX_RESULT_BYTES, self._settings) if mask_url else None
+            mask = self._fetched(mask_url) if mask_url else None
         except (OSError, ValueError) as error:
             return Images(candidates=candidates, why_no_source=sanitize_message(error), lost=lost)
         return Images(source, mask, candidates, lost=lost)
+
+    def _fetched(self, url: str) -> bytes:
+        return fetch(url, self._conn_id, MAX_RESULT_BYTES, self._settings, allow_private=self._allow_private)
 
     def _read(self, file: Mapping[str, Any]) -> tuple[bytes, str]:
         """Return a saved image and ``""``, or ``b""`` and what is wrong with the image."""

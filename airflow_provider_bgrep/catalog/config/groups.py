@@ -36,6 +36,14 @@ class SourceOptions:
     :param delimiter: the delimiter of a CSV file. Default: detected in its header.
     :param empty_cells: texts that are taken for empty cells; case does not matter. ``[]`` for none. Default:
         ``NULL``, ``None``, ``NaN``, ``#N/A``, ``N/A``, dashes and some more.
+    :param ignored_url_parameters: names of query parameters that do not determine the image, such as
+        ``["token", "expires"]``, for URLs that are signed in a form that is not recognized. A row whose URL
+        differs in nothing else is not submitted again.
+    :param allowed_image_prefixes: if given, images and masks must be in one of these folders or hosts, such
+        as ``["s3://shop/images/", "https://cdn.shop.example/"]``.
+    :param allow_private_sources: whether images may be fetched from loopback, link-local, private and other
+        non-public addresses. By default they are not, because whoever writes the catalog could otherwise read
+        what only the workers can reach.
     :param check_sources: whether the plan task reads the beginnings of images and masks, to find what the
         service would refuse: ``sample`` (100 rows to submit, for at most a minute), ``all`` (for at most an
         hour) or ``off``.
@@ -46,6 +54,9 @@ class SourceOptions:
     encoding: str | None = None
     delimiter: str | None = None
     empty_cells: Sequence[str] | str | None = None
+    ignored_url_parameters: Sequence[str] | str | None = None
+    allowed_image_prefixes: Sequence[str] | str | None = None
+    allow_private_sources: bool | str = False
     check_sources: str = "sample"
 
 

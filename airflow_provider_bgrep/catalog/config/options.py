@@ -20,6 +20,8 @@ from airflow_provider_bgrep.catalog.config.parsing import (
     parse_bool,
     parse_limit,
     parse_mapping,
+    parse_names,
+    parse_prefixes,
     parse_seconds,
     parse_text,
     parse_texts,
@@ -27,8 +29,10 @@ from airflow_provider_bgrep.catalog.config.parsing import (
 )
 from airflow_provider_bgrep.catalog.config.thresholds import Thresholds
 from airflow_provider_bgrep.catalog.model.cell_values import EMPTY_CELLS
+from airflow_provider_bgrep.catalog.model.columns import URL_FIELDS
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
-from airflow_provider_bgrep.storage import relative_problem
+from airflow_provider_bgrep.protocol.urls import canonical_url
+from airflow_provider_bgrep.storage import relative_problem, shown_path
 
 _MARKS: Final = ("{{", "{%")
 """Beginnings of the parts of an Airflow template."""
@@ -49,6 +53,9 @@ class Options:
     encoding: str = ""
     delimiter: str = ""
     empty_cells: Sequence[str] = EMPTY_CELLS
+    ignored_url_parameters: tuple[str, ...] = ()
+    allowed_image_prefixes: tuple[str, ...] = ()
+    allow_private_sources: bool = False
     check_sources: str = "sample"
     defaults: Mapping[str, Any] = field(default_factory=dict)
     categories: Mapping[str, Any] = field(default_factory=dict)
@@ -124,11 +131,28 @@ class Options:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the form that is stored with a plan, without the rows of an upstream task."""
+        """Return the form that is stored with a plan, without the rows of an upstream task.
+
+        URLs have no signature and no credentials: those that rows take as defaults are in the work items.
+        """
         values = asdict(self)
-        if not isinstance(self.catalog, str):
-            values["catalog"] = "rows of an upstream task"
+        values["catalog"] = (
+            shown_path(self.catalog) if isinstance(self.catalog, str) else "rows of an upstream task"
+        )
+        values["defaults"] = _unsigned(self.defaults)
+        values["categories"] = {
+            name: _unsigned(fields) if isinstance(fields, Mapping) else fields
+            for name, fields in self.categories.items()
+        }
         return {name: str(value) if isinstance(value, Decimal) else value for name, value in values.items()}
+
+
+def _unsigned(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields of the API whose URLs have neither signature nor credentials."""
+    return {
+        name: canonical_url(value) if name in URL_FIELDS and isinstance(value, str) else value
+        for name, value in fields.items()
+    }
 
 
 def literal_problems(given: Mapping[str, Any]) -> list[Problem]:
@@ -171,6 +195,8 @@ def is_literal(value: Any) -> bool:
         return not any(mark in value for mark in _MARKS)
     if isinstance(value, Mapping):
         return all(map(is_literal, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(is_literal, value))
     return value is None or isinstance(value, bool | int | float | Decimal | timedelta)
 
 
@@ -218,6 +244,9 @@ _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "check_sources": choice("sample", "all", "off"),
     "defaults": parse_mapping,
     "categories": parse_mapping,
+    "ignored_url_parameters": parse_names,
+    "allowed_image_prefixes": parse_prefixes,
+    "allow_private_sources": parse_bool,
     "shard_size": number(1, 10_000, int, "1 to 10000 image tasks"),
     "max_images_per_run": number(0, 10**9, int, "0 or more images, or nothing"),
     "price_per_image": decimal(10**6, "what one image costs, such as 0.20"),

@@ -115,17 +115,42 @@ def parse_mapping(value: Any) -> Mapping[str, Any]:
     return value
 
 
-def parse_texts(value: Any) -> Sequence[str]:
-    """Return a list of texts, from a list or JSON text."""
-    words = "a list of texts or its JSON text"
+def _texts(value: Any, words: str) -> tuple[str, ...]:
+    """Return the texts of a list, or of its JSON text; one text without JSON is a list of its own."""
     if isinstance(value, str):
+        text = value.strip()
         try:
-            value = json.loads(value)
+            value = json.loads(text) if text.startswith("[") else [text]
         except ValueError:
             raise ValueError(words) from None
-    if not isinstance(value, Sequence) or not all(isinstance(one, str) for one in value):
+    if not isinstance(value, list | tuple | set | frozenset):
+        raise ValueError(words)  # noqa: TRY004 (everything wrong is one kind of error)
+    if not all(isinstance(one, str) and one.strip() for one in value):
         raise ValueError(words)
-    return tuple(value)
+    return tuple(dict.fromkeys(one.strip() for one in value))
+
+
+def parse_names(value: Any) -> tuple[str, ...]:
+    """Return names of query parameters, from a list, its JSON text or one name."""
+    words = 'a list of parameter names, such as ["token", "expires"]'
+    names = _texts(value, words)
+    if any(re.search(r"[\s&=?#,]", name) for name in names):
+        raise ValueError(words)
+    return names
+
+
+def parse_prefixes(value: Any) -> tuple[str, ...]:
+    """Return beginnings of URLs and paths, from a list, its JSON text or one of them."""
+    words = 'a list of URLs or paths, such as ["s3://shop/images/", "https://cdn.shop.example/"]'
+    prefixes = _texts(value, words)
+    if not all(re.fullmatch(r"[A-Za-z][\w+.-]*://[^\s?#@]+", prefix) for prefix in prefixes):
+        raise ValueError(words)
+    return prefixes
+
+
+def parse_texts(value: Any) -> tuple[str, ...]:
+    """Return texts, from a list, its JSON text or one text."""
+    return _texts(value, "a list of texts or its JSON text")
 
 
 def choice(*choices: str) -> Callable[[Any], str]:

@@ -100,7 +100,7 @@ def create_plan(
 def _create(options: Options, store: PlanStore, run: Run) -> PlanDraft:
     conn_id = options.source_conn_id or None
     settings = None if options.check_sources == "off" else connection_settings(options.bgrep_conn_id)
-    sources = SourceReader(conn_id, settings)
+    sources = SourceReader(conn_id, settings, allow_private=options.allow_private_sources)
     with draft_plan(options, store.paths, run, lambda urls: versions(urls, conn_id), sources) as draft:
         draft.write(store, options)
     return draft

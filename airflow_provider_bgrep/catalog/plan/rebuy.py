@@ -13,6 +13,11 @@ _LEAST: Final = 10
 _SHOWN: Final = 5
 """Reasons that are named."""
 
+_QUERY_HINT: Final = (
+    " If parameters of the URLs only grant access, name them in ignored_url_parameters and start a new run: "
+    "these rows are then unchanged."
+)
+
 
 def rebuy_reason(join: Join, gone: int) -> str:
     """Return why a plan needs approval, if it submits more than ``max_rebuy_share`` of the rows again.
@@ -39,7 +44,8 @@ def rebuy_reason(join: Join, gone: int) -> str:
         return ""
     named = ", ".join(f"{why}: {many} rows" for why, many in found[:_SHOWN])
     more = f", and {len(found) - _SHOWN} other reasons" if len(found) > _SHOWN else ""
+    hint = _QUERY_HINT if any("only its query" in why for why, _ in found) else ""
     return (
         f"{again} of {rows} rows ({again / rows:.0%}) would be submitted again, which is more than "
-        f"max_rebuy_share ({most:.0%}). What has changed: {named}{more}."
+        f"max_rebuy_share ({most:.0%}). What has changed: {named}{more}.{hint}"
     )

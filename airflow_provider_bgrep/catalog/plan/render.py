@@ -9,17 +9,20 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 from operator import itemgetter
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
 
 import pyarrow as pa
 
 from airflow_provider_bgrep.catalog.model.columns import MAX_NAME, URL_FIELDS
 from airflow_provider_bgrep.catalog.model.schema import IDENTITY, REQUEST, WORK_ITEM, arrow_schema, ddl
 from airflow_provider_bgrep.catalog.plan.diff import Join
-from airflow_provider_bgrep.catalog.plan.image_tasks import PLAIN_URL, ImageTaskBuilder
-from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
+from airflow_provider_bgrep.catalog.plan.image_tasks import ImageTaskBuilder
+from airflow_provider_bgrep.catalog.source.catalog import InvalidRow
+from airflow_provider_bgrep.catalog.source.images import place_problem
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
-from airflow_provider_bgrep.protocol.urls import strip_signature
+from airflow_provider_bgrep.protocol.urls import CANONICAL_URL, canonical_url
+
+_BATCH: Final = 4_096
+"""Rows that are compared at once."""
 
 _VERSIONS: Final = tuple(f"{name}_version" for name in URL_FIELDS)
 _TEXTS_OF, _FLOATS_OF, _INTEGERS_OF = (
@@ -47,27 +50,27 @@ def render_changed_rows(join: Join) -> None:
     join.db.execute(f"CREATE OR REPLACE TABLE made ({ddl(MADE)})")
     builder = ImageTaskBuilder(join.rows.constants, join.rows.variables, join.rows.kinds)
     for rows in join.unknown_rows():
-        join.insert("made", _rendered(rows, builder, join.catalog, join.recipe.edition))
+        join.insert("made", _rendered(rows, builder, join))
+    _adopt_hashes(join, _encoded(join.recipe.edition))
     join.catalog.invalid.sort(key=lambda row: row.line)
 
 
-def _rendered(
-    rows: Iterable[dict[str, Any]], builder: ImageTaskBuilder, catalog: Catalog, edition: str
-) -> pa.Table:
+def _rendered(rows: Iterable[dict[str, Any]], builder: ImageTaskBuilder, join: Join) -> pa.Table:
     """Rows of ``made``; those that are invalid are left out, and reported."""
     made: list[Sequence[Any]] = []
-    encoded_edition = _encoded(edition)
+    invalid, encoded_edition = join.catalog.invalid, _encoded(join.recipe.edition)
+    allowed, ignored = join.options.allowed_image_prefixes, join.options.ignored_url_parameters
     for row in rows:
         try:
-            row |= _checked(row, builder)
-            _split_urls(row)
+            row |= _checked(row, builder, allowed)
+            _split_urls(row, ignored)
             row["request_hash"] = _request_hash(row, encoded_edition)
             cells = _COLUMNS_OF(row)
         except InvalidInput as error:
-            catalog.invalid.append(_invalid(row, error))
+            invalid.append(_invalid(row, error))
         except Exception as error:  # whatever a row causes, it must not stop the others
             reason = f"cannot be processed: {type(error).__name__}: {sanitize_message(error)}"
-            catalog.invalid.append(InvalidRow(row["line"], "", reason, row["sku"][:MAX_NAME], row["view"]))
+            invalid.append(InvalidRow(row["line"], "", reason, row["sku"][:MAX_NAME], row["view"]))
         else:
             made.append(cells)
     columns = list(zip(*made, strict=True)) or [()] * len(MADE)
@@ -75,13 +78,16 @@ def _rendered(
     return pa.table(arrays, schema=_SCHEMA)
 
 
-def _checked(row: Mapping[str, Any], builder: ImageTaskBuilder) -> dict[str, Any]:
+def _checked(row: Mapping[str, Any], builder: ImageTaskBuilder, allowed: Sequence[str]) -> dict[str, Any]:
     unread = [
         Problem(name, f"cannot be read: {row[version][1:]}")
         for name, version in zip(URL_FIELDS, _VERSIONS, strict=True)
         if row[version].startswith("!")
     ]
     fields = builder.fields(row)
+    if allowed:
+        places = ((name, place_problem(fields[name], allowed)) for name in URL_FIELDS if fields[name])
+        unread += [Problem(name, problem) for name, problem in places if problem]
     if unread:
         raise InvalidInput(unread)
     return fields
@@ -94,20 +100,69 @@ def _invalid(row: Mapping[str, Any], error: InvalidInput) -> InvalidRow:
     return InvalidRow(row["line"], columns, reason, row["sku"][:MAX_NAME], row["view"])
 
 
-def _split_urls(row: dict[str, Any]) -> None:
-    """Keep the signature of a URL apart from what the ledger knows of it."""
+def _split_urls(row: dict[str, Any], ignored: Sequence[str]) -> None:
+    """Keep a URL with its signature and credentials apart from the form that the ledger identifies it by.
+
+    :param ignored: query parameters that do not determine the image.
+    """
     for name in URL_FIELDS:
         url = row[name] or ""
-        is_plain = not url or PLAIN_URL.fullmatch(url) or url[:4].lower() != "http"
-        row[name] = url if is_plain else _without_secrets(url)
+        is_plain = not url or CANONICAL_URL.fullmatch(url) or url[:4].lower() != "http"
+        row[name] = url if is_plain else canonical_url(url, ignored)
         row[f"{name}_url"] = "" if is_plain or row[name] == url else url
     row["negative_prompt"] = row["negative_prompt"] or ""
 
 
-def _without_secrets(url: str) -> str:
-    """A URL without its signature, user and password: which image it is, without the right to read it."""
-    parts = urlsplit(strip_signature(url))
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+def _adopt_hashes(join: Join, encoded_edition: str) -> None:
+    """Give a row the hash of its purchase if they differ only in the form that identifies their images.
+
+    That is so for purchases from before an option or a release left out more of a URL.
+
+    :param encoded_edition: the edition as in a hash: another one makes another purchase.
+    """
+    db, ignored = join.db, join.options.ignored_url_parameters
+    columns = [column.name for column in REQUEST]
+    others, urls = [name for name in columns if name not in URL_FIELDS], ", ".join(URL_FIELDS)
+    # Of a million rows, only hashes are kept in memory for this join.
+    db.execute(
+        "CREATE OR REPLACE TABLE resigned AS SELECT m.place, e.request_hash, e.seq, "
+        f"{', '.join(f'e.{name}' for name in columns)} FROM entries e "
+        f"JOIN (SELECT rowid AS place, hash(name, {', '.join(others)}) AS key, hash({urls}) AS urls "
+        "FROM made) m "
+        f"ON m.key = hash(e.name, {', '.join(f'e.{name}' for name in others)}) "
+        f"AND m.urls <> hash({', '.join(f'e.{name}' for name in URL_FIELDS)})"
+    )
+    pairs = (
+        f"SELECT made.rowid, made.image, made.mask, r.request_hash, {', '.join(f'r.{c}' for c in columns)} "
+        "FROM resigned r JOIN made ON made.rowid = r.place WHERE made.request_hash <> r.request_hash "
+        "AND NOT EXISTS (FROM best b WHERE b.name = made.name AND b.request_hash = made.request_hash) "
+        "ORDER BY r.seq"
+    )
+    db.execute("CREATE OR REPLACE TABLE adopted (place BIGINT, request_hash VARCHAR, position BIGINT)")
+    db.execute(f"CREATE OR REPLACE TABLE resigned AS {pairs}")
+    position = 0
+    with db.cursor() as cursor:  # rows are inserted while these are read
+        cursor.execute("FROM resigned")
+        while some := cursor.fetchmany(_BATCH):
+            found = []
+            for place, image, mask, request_hash, *values in some:
+                before = dict(zip(columns, values, strict=True))
+                is_same = (image, mask) == tuple(_identified(before[one], ignored) for one in URL_FIELDS)
+                if is_same and _request_hash(before, encoded_edition) == request_hash:
+                    found.append((place, request_hash, position := position + 1))
+            if found:
+                names = ("place", "request_hash", "position")
+                join.insert("adopted", pa.table(dict(zip(names, zip(*found, strict=True), strict=True))))
+    if position:
+        db.execute(
+            "UPDATE made SET request_hash = a.request_hash FROM (SELECT place, "
+            "arg_max(request_hash, position) AS request_hash FROM adopted GROUP BY place) a "
+            "WHERE a.place = made.rowid"
+        )
+
+
+def _identified(url: str, ignored: Sequence[str]) -> str:
+    return canonical_url(url, ignored) if url[:4].lower() == "http" else url
 
 
 def _request_hash(row: Mapping[str, Any], encoded_edition: str) -> str:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bgrep.catalog.source.images import fetch, stored_beginning
+from airflow_provider_bgrep.catalog.source.images import fetch, source_fetcher, stored_beginning
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.storage import is_stored
 
@@ -52,10 +52,13 @@ class SourceReader:
 
     :param conn_id: the connection to read object storage with.
     :param settings: the ``bgrep`` connection, for its proxies and its CA bundle.
+    :param allow_private: whether to read from private addresses, too.
     """
 
-    def __init__(self, conn_id: str | None, settings: Settings | None) -> None:
-        self._conn_id, self._settings = conn_id, settings
+    def __init__(
+        self, conn_id: str | None, settings: Settings | None, *, allow_private: bool = False
+    ) -> None:
+        self._conn_id, self._settings, self._allow_private = conn_id, settings, allow_private
         self._local = threading.local()
 
     def beginnings(self, urls: Sequence[str], end_time: float) -> dict[str, Beginning]:
@@ -108,14 +111,12 @@ class SourceReader:
             return False
 
     def _read(self, url: str) -> bytes:
-        return fetch(url, self._conn_id, MAX_BYTES, self._settings)
+        return fetch(url, self._conn_id, MAX_BYTES, self._settings, allow_private=self._allow_private)
 
     def _fetcher(self) -> Any:
         """Return this thread's fetcher, which keeps its connections."""
-        from airflow_provider_bgrep.images.fetch import Fetcher
-
         if not hasattr(self._local, "fetcher"):
-            self._local.fetcher = Fetcher(self._settings, max_bytes=MAX_BYTES)
+            self._local.fetcher = source_fetcher(self._settings, MAX_BYTES, allow_private=self._allow_private)
         return self._local.fetcher
 
 

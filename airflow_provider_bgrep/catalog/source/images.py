@@ -4,20 +4,24 @@
 from __future__ import annotations
 
 import logging
+import posixpath
+import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.protocol.errors import sanitize_message
-from airflow_provider_bgrep.protocol.urls import redact_url
-from airflow_provider_bgrep.storage import is_stored
+from airflow_provider_bgrep.protocol.limits import URL_SCHEMES
+from airflow_provider_bgrep.protocol.urls import canonical_url, redact_url
+from airflow_provider_bgrep.storage import is_stored, without_connection
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_bgrep.connection import Settings
+    from airflow_provider_bgrep.images.fetch import Fetcher
 
 _LISTED_ABOVE: Final = 20
 """Above this number, the images of one folder are found by listing it."""
@@ -27,7 +31,22 @@ _THREADS: Final = 16
 _log = logging.getLogger(__name__)
 
 
+class ForeignConnectionError(OSError):
+    """A cell names a connection. Whoever writes the catalog would read with that connection's rights."""
+
+
 def _path(url: str, conn_id: str | None) -> ObjectStoragePath:
+    """The path of a cell, read with the connection of the options and no other.
+
+    :raises ForeignConnectionError: if the cell names another one.
+    """
+    named, at, _ = url.partition("://")[2].partition("/")[0].rpartition("@")
+    if at and named != conn_id:
+        raise ForeignConnectionError(
+            f"its path names the connection {named!r}, but only that of source_conn_id is used; "
+            f"remove {named + at!r} from the path"
+        )
+    url = without_connection(url)
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     return ObjectStoragePath(url, conn_id=conn_id)
@@ -65,33 +84,89 @@ def _listed(folder: str, members: list[str], conn_id: str | None) -> dict[str, s
         infos = {}
     except Exception as error:  # whatever a store's library raises
         return dict.fromkeys(members, f"!{sanitize_message(error)}")
-    missing = "!no such object"
-    return {
-        url: _version(infos[name]) if (name := url.rpartition("/")[2]) in infos else missing
+    found = {
+        url: _version(infos[name]) if (name := url.rpartition("/")[2]) in infos else "!no such object"
         for url in members
     }
+    # A listing does not tell the checksum of a whole object.
+    in_parts = [url for url, version in found.items() if _OF_PARTS.fullmatch(version)]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        found |= zip(in_parts, threads.map(lambda url: _version_of(url, conn_id), in_parts), strict=True)
+    return found
 
 
 def _version_of(url: str, conn_id: str | None) -> str:
     try:
         path = _path(url, conn_id)
-        return _version(path.fs.info(path.path))
+        version = _version(path.fs.info(path.path))
+        return _whole_checksum(path) or version if _OF_PARTS.fullmatch(version) else version
     except FileNotFoundError:
         return "!no such object"
     except Exception as error:  # whatever a store's library raises
         return f"!{sanitize_message(error)}"
 
 
+_OF_PARTS: Final = re.compile(r"etag:.*-\d+")
+"""The version of an object on S3 that was uploaded in parts: its ETag depends on how it was divided."""
+
+_CHECKSUMS: Final = ("ChecksumCRC64NVME", "ChecksumCRC32C", "ChecksumCRC32")
+
+
+def _whole_checksum(path: ObjectStoragePath) -> str:
+    """The checksum of a whole object on S3; ``""`` if the store does not know it."""
+    try:
+        bucket, key, _ = path.fs.split_path(path.path)
+        head = path.fs.call_s3(
+            "head_object", Bucket=bucket, Key=key, ChecksumMode="ENABLED", **path.fs.req_kw
+        )
+    except Exception:  # another store, or one that does not know checksums
+        return ""
+    if head.get("ChecksumType") != "FULL_OBJECT":
+        return ""
+    found = next((name for name in _CHECKSUMS if head.get(name)), "")
+    return (
+        f"{found.removeprefix('Checksum').lower()}:{head[found]} size:{head['ContentLength']}"
+        if found
+        else ""
+    )
+
+
 def _version(info: dict[str, Any]) -> str:
     if info.get("type") == "directory":
         return "!is a folder"
     lowered = {str(name).lower(): value for name, value in info.items()}
-    # An ETag comes last: in some stores it changes with an object's permissions, too.
-    for name in ("md5", "md5hash", "crc32c", "checksum", "etag"):
-        if lowered.get(name):
-            return f"{name}:{str(lowered[name]).strip(chr(34))}"
+    if isinstance(settings := lowered.get("content_settings"), Mapping):  # Azure
+        lowered["content_md5"] = settings.get("content_md5")
+    # An ETag comes last: in some stores it changes with an object's permissions, too. On Google Cloud
+    # Storage, crc32c comes first: an object that was composed has no MD5.
+    for name in ("crc32c", "md5hash", "md5", "content_md5", "checksum", "etag"):
+        if value := lowered.get(name):
+            text = value.hex() if isinstance(value, bytes | bytearray) else str(value)
+            return f"{name}:{text.strip(chr(34))}"
     when = lowered.get("lastmodified") or lowered.get("last_modified") or lowered.get("mtime") or ""
     return f"size:{lowered.get('size')} time:{when}"
+
+
+def place_problem(url: str, prefixes: Iterable[str]) -> str:
+    """Return why an image is not at an allowed place; ``""`` if it is.
+
+    :param url: a URL, or a path on object storage.
+    :param prefixes: the allowed folders and hosts.
+    """
+    folders = tuple(f"{_comparable(prefix).rstrip('/')}/" for prefix in prefixes)
+    if _comparable(url).startswith(folders):
+        return ""
+    return f"{redact_url(url)} is at none of the places in allowed_image_prefixes"
+
+
+def _comparable(url: str) -> str:
+    """A URL or path in the form that prefixes are compared in: without query, and with ``..`` resolved."""
+    scheme, _, rest = without_connection(url).partition("://")
+    if scheme.lower() in URL_SCHEMES:
+        return canonical_url(url).partition("?")[0]
+    # A key may have any character, but some stores resolve dots as a file system does.
+    host, _, key = rest.partition("/")
+    return f"{scheme.lower()}://{host}{posixpath.normpath(f'/{key}')}"
 
 
 def readable_url(url: str, conn_id: str | None, seconds: int) -> str:
@@ -107,20 +182,42 @@ def readable_url(url: str, conn_id: str | None, seconds: int) -> str:
     return str(path.fs.sign(path.path, expiration=seconds))
 
 
-def fetch(url: str, conn_id: str | None, max_bytes: int, settings: Settings | None = None) -> bytes:
+def source_fetcher(settings: Settings | None, max_bytes: int, *, allow_private: bool) -> Fetcher:
+    """The fetcher for images that a catalog names.
+
+    :param settings: the ``bgrep`` connection, for its proxies, TLS verification and timeout.
+    :param max_bytes: size limit of one file.
+    :param allow_private: whether to fetch from private addresses, too.
+    """
+    from airflow_provider_bgrep.images.fetch import Fetcher
+    from airflow_provider_bgrep.images.reach import is_no_metadata, is_public
+
+    may_reach = is_no_metadata if allow_private else is_public
+    return Fetcher(settings, max_bytes=max_bytes, may_reach=may_reach, option="allow_private_sources")
+
+
+def fetch(
+    url: str,
+    conn_id: str | None,
+    max_bytes: int,
+    settings: Settings | None = None,
+    *,
+    allow_private: bool = False,
+) -> bytes:
     """The bytes of an image, for a check.
 
     :param url: a URL, or a path on object storage.
     :param conn_id: the connection to read object storage with.
     :param max_bytes: size limit.
     :param settings: the ``bgrep`` connection, for its proxies, TLS verification and timeout.
+    :param allow_private: whether to fetch from private addresses, too.
     :raises OSError: if it cannot be read. The message names the URL without what signs it.
     """
     if not is_stored(url):
-        from airflow_provider_bgrep.images.fetch import Fetcher, FetchError
+        from airflow_provider_bgrep.images.fetch import FetchError
 
         try:
-            with Fetcher(settings, max_bytes=max_bytes) as fetcher:
+            with source_fetcher(settings, max_bytes, allow_private=allow_private) as fetcher:
                 return fetcher.read(url)
         except FetchError as error:
             raise OSError(f"{redact_url(url)} {error}") from None

@@ -26,7 +26,7 @@ from airflow_provider_bgrep.catalog.source.json_reader import open_jsonl, open_r
 from airflow_provider_bgrep.catalog.source.parquet_reader import open_parquet
 from airflow_provider_bgrep.catalog.source.parts import Part, count_lines, open_parts
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
-from airflow_provider_bgrep.storage import absolute_path, is_local, local_copy, names_in
+from airflow_provider_bgrep.storage import absolute_path, is_local, local_copy, names_in, shown_path
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -90,7 +90,8 @@ def open_catalog(
                 opened = how.open_file(path, stack)
             except (FileNotFoundError, IsADirectoryError):
                 if is_local(path) or not path.fs.isdir(path.path):
-                    raise refusal(f"{path} does not exist; give a file that this worker can read") from None
+                    what = f"{shown_path(str(path))} does not exist; give a file that this worker can read"
+                    raise refusal(what) from None
                 opened = how.open_folder(path, stack)
         yield opened
 
@@ -108,7 +109,7 @@ def _is_folder(path: ObjectStoragePath) -> bool:
     """Whether a path is known to be a folder. Elsewhere than on this machine, a file is tried first."""
     if is_local(path):
         return Path(path.path).is_dir()
-    return not _kind_of_name(str(path)) and bool(path.fs.isdir(path.path))
+    return not _kind_of_name(shown_path(str(path))) and bool(path.fs.isdir(path.path))
 
 
 class _How:
@@ -135,7 +136,7 @@ class _How:
         :param stack: as long as it is open, the catalog can be read.
         """
         kind = self._kind_of(path)
-        return self._open(str(path), kind, self._local(path, kind, stack))
+        return self._open(shown_path(str(path)), kind, self._local(path, kind, stack))
 
     def open_folder(self, path: ObjectStoragePath, stack: contextlib.ExitStack) -> Catalog:
         """Open the part files of a folder."""
@@ -147,10 +148,10 @@ class _How:
             shown = sanitize_message(", ".join(others[:3]))[:100]
             what = f"contains {shown}" if others else "contains no rows"
             raise refusal(
-                f"{str(path)!r} is a folder that {what}; give a file, or a folder of CSV, JSONL or Parquet "
+                f"{shown_path(str(path))!r} is a folder that {what}; give a file, or a folder of CSV, JSONL or Parquet "
                 "files alone"
             )
-        return open_parts(str(path), parts, self._empty)
+        return open_parts(shown_path(str(path)), parts, self._empty)
 
     def _part(self, folder: ObjectStoragePath, name: str, stack: contextlib.ExitStack) -> Part | None:
         """Open a part file; ``None`` if it is empty, as some are that Spark writes."""
@@ -164,12 +165,14 @@ class _How:
             problems = [Problem(one.where, f"{one.what} (in {name})") for one in error.problems]
             raise InvalidInput(problems) from None
         except (FileNotFoundError, IsADirectoryError):
-            raise refusal(f"{str(folder)!r} is a folder of folders; give one of them") from None
+            what = f"{shown_path(str(folder))!r} is a folder of folders; give one of them"
+            raise refusal(what) from None
 
     def _kind_of(self, path: ObjectStoragePath) -> str:
-        kind = self._format or _kind_of_name(str(path))
+        name = shown_path(str(path))
+        kind = self._format or _kind_of_name(name)
         if not kind:
-            raise refusal(f"{str(path)!r} does not end like a CSV, JSONL or Parquet file; set catalog_format")
+            raise refusal(f"{name!r} does not end like a CSV, JSONL or Parquet file; set catalog_format")
         return kind
 
     def _local(self, path: ObjectStoragePath, kind: str, stack: contextlib.ExitStack) -> str:
@@ -177,7 +180,7 @@ class _How:
         local = stack.enter_context(local_copy(path))
         if _head(local).startswith(_GZIP):
             local = stack.enter_context(_unpacked(local))
-        elif str(path).lower().endswith(".gz") and Path(local).stat().st_size:
+        elif shown_path(str(path)).lower().endswith(".gz") and Path(local).stat().st_size:
             raise refusal("cannot be unpacked: it is not compressed with gzip; rename it")
         if kind == "jsonl" and (encoding := utf16_or_32(_head(local))):
             local = stack.enter_context(_recoded(local, encoding))

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from airflow_provider_bgrep.emulator.images import UnfitError, as_mask, opened
+from airflow_provider_bgrep.emulator.images import UnfitError, as_mask, in_srgb, opened
 from airflow_provider_bgrep.emulator.render import indoors, outdoors, streets
 from airflow_provider_bgrep.emulator.render.canvas import (
     Array,
@@ -96,7 +96,7 @@ def _sources(image: bytes | None, mask: bytes | None) -> tuple[Image.Image, Imag
     except UnfitError:
         # Accepted without a check, or changed since: there is nothing to keep.
         return lost
-    source = whole.convert("RGB")
+    source = in_srgb(whole)
     if kept is not None:
         return source, kept if kept.size == source.size else kept.resize(source.size)
     if whole.mode == "RGBA":

@@ -116,7 +116,12 @@ class Refresh:
         """Start a run and execute its plan task."""
         self.run_count += not self.is_count_fixed
         run = Run(self.paths)
-        given = {"destination": self.destination, **self.options, **options}
+        given = {
+            "destination": self.destination,
+            "allow_private_sources": True,  # the servers of tests are on this machine
+            **self.options,
+            **options,
+        }
         given.setdefault("catalog", self.put_catalog(rows))
         plan = operators.BgRepPlanOperator(task_id="plan", options=given)
         self._execute(run, "plan", plan)

@@ -49,6 +49,7 @@ def catalog_runs(dag_id: str, approve_above: str | None) -> DAG:
             max_images_per_run="{{ params.max_images_per_run }}",
             price_per_image=0.2,
             currency="CNY",
+            source={"allow_private_sources": True},  # the images are served on this machine
             budget={"approve_above": approve_above},
             execution={
                 "shard_size": "{{ params.shard_size }}",

@@ -13,6 +13,7 @@ from jinja2.nativetypes import NativeEnvironment
 from jinja2.sandbox import SandboxedEnvironment
 
 from airflow_provider_bgrep.catalog.config.options import Options
+from airflow_provider_bgrep.compat import has_approval
 
 FILE = Path(__file__).parents[3] / "dags" / "bgrep_catalog_refresh.py"
 
@@ -40,9 +41,9 @@ def test_it_runs_every_run_one_at_a_time(dag: Any):
 
 def test_its_tasks(dag: Any):
     group = "refresh."
-    assert set(dag.task_ids) == {
-        f"{group}{name}" for name in ("plan", "shards.generate", "shards.check", "publish", "report")
-    }
+    names = {"plan", "shards.generate", "shards.check", "publish", "report"}
+    names |= {"approve"} if has_approval() else set()
+    assert set(dag.task_ids) == {f"{group}{name}" for name in names}
     assert dag.get_task("refresh.report").upstream_task_ids == {"refresh.publish"}
     assert dag.get_task("refresh.shards.generate").get_closest_mapped_task_group() is not None
     assert dag.get_task("refresh.shards.generate").deferrable

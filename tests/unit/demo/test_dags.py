@@ -27,3 +27,4 @@ def test_the_forms_name_the_shop_and_a_sample(tmp_path: Path):
     assert quickstart["destination"] == shop.as_uri()
     assert refresh["catalog"] == (shop / CATALOG).as_uri()
     assert refresh["destination"] == (shop / DESTINATION).as_uri()
+    assert refresh["allow_private_sources"] is True

@@ -78,5 +78,5 @@ def test_digests_hold_no_url_and_survive_the_journals_json():
     sent = record()
     assert "shop" not in str(sent.to_json()["items"])
     assert SubmitRecord.from_json(sent.to_json()) == sent
-    assert sent.items[0].image_digest == url_digest("https://old/shop/mug.png?Signature=9")
+    assert sent.items[0].image_digest == url_digest("https://old/shop/mug.png?Expires=1&Signature=9")
     assert record(digests=False).to_json()["items"][0] == ["a", 1, "a"]

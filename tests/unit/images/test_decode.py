@@ -51,6 +51,7 @@ def saved(tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_each_format_is_decoded_and_named(kind, saved):
+    """D6, D7."""
     data = encoded(LYING, kind)
     assert load(data).size == (64, 48)
     info = inspect(saved(data))
@@ -62,11 +63,13 @@ def test_each_format_is_decoded_and_named(kind, saved):
 
 @pytest.mark.parametrize("kind", WITH_EXIF)
 def test_an_orientation_in_xmp_is_ignored_as_in_browsers(kind):
+    """D5."""
     image = load(with_xmp(kind))
     assert (image.size, image.info["full_size"]) == ((64, 48), (64, 48))
 
 
 def test_xmp_is_ignored_beside_an_exif_without_an_orientation():
+    """D5."""
     exif = Image.Exif()
     exif[0x010F] = "Maker"
     assert load(with_xmp("JPEG", exif=exif)).size == (64, 48)
@@ -75,6 +78,7 @@ def test_xmp_is_ignored_beside_an_exif_without_an_orientation():
 @pytest.mark.parametrize("kind", WITH_EXIF)
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_an_orientation_in_exif_turns_the_image(kind, orientation):
+    """D5."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = load(encoded(LYING, kind, exif=exif))
@@ -107,6 +111,7 @@ def png_with(text: str, *, kind: str) -> bytes:
 
 @pytest.mark.parametrize("kind", ["tEXt", "zTXt", "iTXt"])
 def test_a_png_with_much_text_is_read_within_bounds(kind, saved):
+    """D4."""
     data = png_with("x" * 40_000_000, kind=kind)
     tracemalloc.start()
     assert load(data).size == (64, 48)
@@ -118,6 +123,7 @@ def test_a_png_with_much_text_is_read_within_bounds(kind, saved):
 
 @pytest.mark.parametrize("size", [3_000, 3_000_000])
 def test_a_png_with_a_profile_of_any_size_is_read(size, saved):
+    """D4."""
     data = encoded(LYING, "PNG", icc_profile=b"p" * size)
     assert load(data).size == (64, 48)
     assert inspect(saved(data)).width == 64
@@ -153,6 +159,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_a_format_outside_the_closed_list_reaches_no_plugin(name, saved, tmp_path, monkeypatch):
+    """D6, L4."""
     data, words = FOREIGN[name]
     # Ghostscript, if it were started, would leave a trace.
     (tmp_path / "bin").mkdir()
@@ -169,6 +176,7 @@ def test_a_format_outside_the_closed_list_reaches_no_plugin(name, saved, tmp_pat
 
 
 def test_an_avif_is_read_if_pillow_can_and_else_named():
+    """D7."""
     damaged = b"\0\0\0\x1cftypavif\0\0\0\0avifmif1" + b"\0" * 100
     with pytest.raises(UnreadableError, match="AVIF" if "AVIF" not in FORMATS else "AVIF|damaged"):
         load(damaged)
@@ -176,6 +184,7 @@ def test_an_avif_is_read_if_pillow_can_and_else_named():
 
 @pytest.mark.filterwarnings("ignore")
 def test_more_pixels_than_the_limit_are_not_decoded(saved):
+    """D6."""
     side = int(MAX_PIXELS**0.5) + 1
     data = encoded(Image.new("1", (side, side)), "PNG")
     for read in (lambda: load(data), lambda: inspect(saved(data))):
@@ -191,6 +200,7 @@ def test_half_a_file_is_not_an_image(kind, saved):
 
 
 def test_of_several_frames_the_first_is_decoded():
+    """D6."""
     frames = [Image.new("RGB", (64, 48), color) for color in ("red", "green", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert load(data).convert("RGB").getpixel((0, 0)) == (255, 0, 0)

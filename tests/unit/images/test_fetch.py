@@ -24,6 +24,7 @@ from airflow_provider_bgrep.connection import Settings
 from airflow_provider_bgrep.images import fetch
 from airflow_provider_bgrep.images.decode import UnreadableError
 from airflow_provider_bgrep.images.fetch import Fetcher, FetchError, UrlExpiredError
+from airflow_provider_bgrep.images.reach import is_no_metadata
 from airflow_provider_bgrep.protocol.retry import FETCH
 
 SIGNATURE = "canary0signature"
@@ -102,12 +103,12 @@ def settings_of(**facts: Any) -> Settings:
 
 
 def read(url: str, settings: Settings | None = None, **limits: Any) -> bytes:
-    with Fetcher(settings, **{"max_bytes": 100_000, **limits}) as fetcher:
+    with Fetcher(settings, **{"max_bytes": 100_000, "may_reach": is_no_metadata, **limits}) as fetcher:
         return fetcher.read(url)
 
 
 def test_a_file_is_fetched_with_its_facts(web, tmp_path):
-    with Fetcher(None, max_bytes=100) as fetcher:
+    with Fetcher(None, max_bytes=100, may_reach=is_no_metadata) as fetcher:
         path = tmp_path / "file"
         fetched, content = fetcher.download(f"{web.url}/image", str(path), lambda p: Path(p).read_bytes())
     assert (fetched.size, fetched.sha256) == (5, hashlib.sha256(b"image").hexdigest())
@@ -118,6 +119,7 @@ def test_a_file_is_fetched_with_its_facts(web, tmp_path):
 
 
 def test_credentials_in_a_url_are_sent_to_its_host_and_hidden(web, caplog):
+    """D1."""
     caplog.set_level("DEBUG")
     url = web.url.replace("http://", f"http://shop:{PASSWORD}@")
     assert read(f"{url}/private") == b"image"
@@ -129,6 +131,7 @@ def test_credentials_in_a_url_are_sent_to_its_host_and_hidden(web, caplog):
 
 
 def test_credentials_are_percent_decoded(web):
+    """D1."""
     read(web.url.replace("http://", "http://a%40b:p%3Aw@") + "/image")
     assert web.requests[0][1]["authorization"] == "Basic " + base64.b64encode(b"a@b:p:w").decode()
 
@@ -165,6 +168,7 @@ def test_redirects_end(web):
 
 
 def test_the_connections_proxy_is_used(web):
+    """D2."""
     settings = settings_of(proxies={"http": web.url})
     assert read("http://shop.example/image", settings) == b"image" or web.requests
     assert web.requests[0][0] == "http://shop.example/image"
@@ -208,6 +212,7 @@ def certificate(tmp_path: Path) -> Path:
 
 @pytest.mark.filterwarnings("ignore:Unverified")
 def test_the_connections_verify_is_used(web, certificate, monkeypatch):
+    """D2."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     web.server.socket = context.wrap_socket(web.server.socket, server_side=True)
@@ -223,6 +228,7 @@ def test_the_connections_verify_is_used(web, certificate, monkeypatch):
 
 
 def test_the_user_agent_is_our_own_with_a_link_and_can_be_set(web, monkeypatch):
+    """D9."""
     assert read(f"{web.url}/picky") == b"image"
     read(f"{web.url}/image", user_agent="shop/1")
     monkeypatch.setenv("BGREP_USER_AGENT", "env/1")
@@ -237,6 +243,7 @@ def test_the_user_agent_is_our_own_with_a_link_and_can_be_set(web, monkeypatch):
 
 
 def test_a_host_that_drips_is_cut_at_the_deadline(web):
+    """D3."""
     began = time.monotonic()
     with pytest.raises(FetchError, match="did not arrive within"):
         read(f"{web.url}/drips", settings_of(timeout=0.2))
@@ -245,6 +252,7 @@ def test_a_host_that_drips_is_cut_at_the_deadline(web):
 
 
 def test_a_host_that_drips_is_cut_at_the_minimum_speed(web, monkeypatch):
+    """D3."""
     monkeypatch.setattr(fetch, "CHUNK_SECONDS", 0.3)
     began = time.monotonic()
     with pytest.raises(FetchError, match="too slowly"):
@@ -275,7 +283,7 @@ def test_what_is_not_an_image_is_fetched_again(web, tmp_path):
             raise UnreadableError("is not an image")
         return "good"
 
-    with Fetcher(None, max_bytes=100) as fetcher:
+    with Fetcher(None, max_bytes=100, may_reach=is_no_metadata) as fetcher:
         _, found = fetcher.download(f"{web.url}/image", str(tmp_path / "file"), check)
     assert (found, len(web.requests)) == ("good", 2)
 

@@ -36,7 +36,7 @@ SIGNED = {
     "obs with a token": "AccessKeyId=A{n}&Expires={n}&Signature=s{n}&x-obs-security-token=t{n}",
     "qiniu": "e={n}&token=k:{n}",
     "bos": "authorization=bce-auth-v1%2F{n}%2F1800%2Fhost%2F{n}",
-    "tencent cdn": "sign=s{n}&t={n}",
+    "tencent cdn": "sign=0123456789abcdef0123456789abcde{n}&t=169981120{n}",
     "upyun": "_upt=u{n}",
     "akamai": "hdnts=exp%3D{n}~hmac%3D{n}",
     "aws v2": "AWSAccessKeyId=A{n}&Expires={n}&Signature=s{n}",
