@@ -148,8 +148,8 @@ class _How:
             shown = sanitize_message(", ".join(others[:3]))[:100]
             what = f"contains {shown}" if others else "contains no rows"
             raise refusal(
-                f"{shown_path(str(path))!r} is a folder that {what}; give a file, or a folder of CSV, JSONL or "
-                "Parquet files alone"
+                f"{shown_path(str(path))!r} is a folder that {what}; give a file, or a folder of CSV, "
+                "JSONL or Parquet files alone"
             )
         return open_parts(shown_path(str(path)), parts, self._empty)
 
