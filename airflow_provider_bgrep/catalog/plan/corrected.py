@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MOST: Final = 200
 """Rows whose sources are read in one run."""
 
+MOST_ATTEMPTS: Final = 10
+"""Submits of a row after which it stays quarantined: some hosts give each answer the current time."""
+
 SECONDS: Final = 30.0
 """Seconds after which no further source is read."""
 
@@ -31,7 +34,8 @@ def refused_rows(db: duckdb.DuckDBPyConnection) -> dict[int, float]:
     refused = (
         "SELECT c.line, p.name FROM cat c JOIN purchases p ON p.rowid = c.purchase "
         "WHERE p.decision = 'quarantined' AND p.name IN "
-        f"(SELECT name FROM best WHERE outcome = '{Outcome.REFUSED.value}') ORDER BY c.line LIMIT {MOST}"
+        f"(SELECT name FROM best WHERE outcome = '{Outcome.REFUSED.value}' AND attempts < {MOST_ATTEMPTS}) "
+        f"ORDER BY c.line LIMIT {MOST}"
     )
     found = db.execute(
         f"SELECT r.line, max(e.submitted_at) FROM ({refused}) r JOIN entries e ON e.name = r.name "
