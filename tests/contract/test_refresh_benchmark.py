@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "run_refresh.py"
-ROWS = 25_000
+ROWS = 21_000
 """More than are judged at once."""
 
 

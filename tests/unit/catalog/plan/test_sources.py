@@ -277,7 +277,7 @@ def test_signed_urls_of_options_are_in_the_work_items_only(destination, files, c
 )
 def test_a_signed_catalog_is_named_without_its_signature(destination, files, caplog, url):
     """L3."""
-    caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", logger="airflow_provider_bgrep")
     with pytest.raises(Exception, match=r".") as caught:
         destination.plan(url)
     shown = [str(caught.value), repr(caught.value), caplog.text, *map(repr, files.values())]
