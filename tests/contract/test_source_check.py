@@ -136,6 +136,18 @@ def test_a_host_that_does_not_answer_is_no_reason(refresh, connection, site):
     assert note.startswith("2 of 3 images could not be read")
 
 
+def test_a_host_that_fails_is_not_asked_for_each_image(refresh, connection):
+    rows = [
+        {"sku": f"s{i}", "image": f"http://127.0.0.1:9/{i}.jpg", "mask": f"http://127.0.0.1:9/{i}.png"}
+        for i in range(100)
+    ]
+    run = refresh.plan(rows)
+    assert run.counts == {"new": 100}
+    note = PlanStore(refresh.paths, run.plan["plan_id"]).plan.notes[0]
+    assert note.startswith("200 of 200 images could not be read")
+    assert "not tried" in note
+
+
 def test_a_corrected_source_is_submitted_by_the_next_run(refresh, connection, tmp_path):
     folder = tmp_path / "site"
     folder.mkdir()

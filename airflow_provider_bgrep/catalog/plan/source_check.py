@@ -80,7 +80,11 @@ def check_sources(join: Join) -> str:
         urls = list(dict.fromkeys(url for row in rows for url in (row.image, row.mask) if url))
         found = join.sources.beginnings(urls, end_time)
         refused = {row.name: problems for row in rows if (problems := list(_problems(row, found)))}
-        with_mask = [row for row in rows if row.mask and row.name not in refused][::masks_every]
+        # What could not be read once is not tried again.
+        are_read = {url for url, one in found.items() if one.sides is not None}
+        with_mask = [row for row in rows if {row.image, row.mask} <= are_read and row.name not in refused][
+            ::masks_every
+        ]
         inverted = _inverted(join, with_mask, end_time)
         refused |= {name: [("mask", INVERTED_MASK)] for name in inverted}
         seen.add(rows, found, len(refused), len(with_mask), len(inverted))

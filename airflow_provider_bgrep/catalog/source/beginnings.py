@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 """Size limit of a file that must be read whole."""
 
 _THREADS: Final = 16
+_MOST_FAILURES: Final = 20
+"""Consecutive failures after which a host is not asked again: each may take as long as the timeout."""
+
 _PIXELS: Final = 384
 """Longest side at which an image is decoded, if it can be decoded at a lower size."""
 
@@ -60,6 +64,8 @@ class SourceReader:
     ) -> None:
         self._conn_id, self._settings, self._allow_private = conn_id, settings, allow_private
         self._local = threading.local()
+        self._failures: Counter[str] = Counter()
+        """Consecutive failures of each host."""
 
     def beginnings(self, urls: Sequence[str], end_time: float) -> dict[str, Beginning]:
         """Read the beginnings of images.
@@ -76,11 +82,15 @@ class SourceReader:
         # A plan with nothing to submit does not need this import.
         from airflow_provider_bgrep.images.fetch import FetchError, UrlExpiredError
 
+        host = url.partition("://")[2].partition("/")[0]
+        if self._failures[host] >= _MOST_FAILURES:
+            return Beginning(unread="was not tried, because its host failed repeatedly")
         try:
             if is_stored(url):
                 data, modified = stored_beginning(url, self._conn_id, BYTES)
             else:
                 data, modified = self._fetcher().beginning(url, BYTES, end_time)
+            self._failures[host] = 0
             return _beginning(data, modified, lambda: self._read(url))
         except UrlExpiredError as error:
             if error.status in _GONE:
@@ -89,6 +99,7 @@ class SourceReader:
         except FileNotFoundError:
             return Beginning(problem="does not exist: correct the path, or put the file there")
         except FetchError as error:
+            self._failures[host] += 1
             return Beginning(unread=str(error))
         except Exception as error:  # whatever a store's library raises: one row must not stop the plan
             return Beginning(unread=f"{type(error).__name__}: {sanitize_message(error)}".removesuffix(": "))
