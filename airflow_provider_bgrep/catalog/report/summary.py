@@ -235,7 +235,7 @@ def summary_of(
         "currency": _text(currency),
         "backlog": quote["backlog"],
         "invalid_reasons": _invalid_reasons(problems),
-        "notes": [_text(note) for note in plan["notes"]],
+        "notes": [_text(note) for note in (plan.get("concern"), *plan["notes"]) if note],
     }
 
 

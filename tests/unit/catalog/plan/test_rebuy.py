@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from bgrep_harness.runs import Destination, row
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+from airflow_provider_bgrep.catalog.report.write import write_report
 from airflow_provider_bgrep.protocol.errors import InvalidInput
-from airflow_provider_bgrep.storage import storage_path
+from airflow_provider_bgrep.storage import get_bytes, storage_path
 
 COUNT = 40
 
@@ -55,6 +57,9 @@ def test_changed_rows_need_approval_above_a_share(destination, changed, options,
         assert f"positive_prompt: {changed} rows" in run.xcom["explained"]
         run.work()
         assert destination.billed.total() == COUNT, "nobody has approved it"
+        write_report(run.store)
+        summary = json.loads(get_bytes(run.files.summary) or b"")
+        assert summary["notes"][0][:200] == run.plan.concern[:200]
         run.store.approve()
         run.work(try_number=2)
         assert destination.billed.total() == COUNT + changed
