@@ -15,6 +15,7 @@ from bgrep_harness.images import draw_images, served
 from bgrep_harness.refresh import Refresh, Run
 from PIL import Image, ImageOps
 
+from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 
 SIDE = 500
@@ -219,6 +220,8 @@ def test_many_inverted_masks_in_a_sample_need_approval(refresh, connection, prod
     assert run.counts == {"new": 20, "invalid": 20}
     assert run.plan["needs_approval"]
     assert "20 of 20 masks" in run.plan["explained"]
+    Ledger(refresh.paths).close(run.plan["plan_id"])
+    assert refresh.plan(rows, source={"check_sources": "all"}).counts == {"invalid": 40}
 
 
 def test_an_inverted_mask_is_flagged_after_it_was_billed(refresh, connection, products):

@@ -30,7 +30,7 @@ SAMPLE: Final = 100
 """Rows whose images are read with ``check_sources="sample"``."""
 
 MASKS: Final = 20
-"""Rows of which image and mask are read whole, to find inverted masks."""
+"""Rows of which image and mask are read whole with ``sample``, to find inverted masks."""
 
 SAMPLE_SECONDS: Final = 60.0
 ALL_SECONDS: Final = 3600.0
@@ -74,7 +74,7 @@ def check_sources(join: Join) -> str:
         return ""
     every = 1 if which == "all" else -(-count // SAMPLE)
     end_time = time.time() + (ALL_SECONDS if which == "all" else SAMPLE_SECONDS)
-    masks_every = max(1, -(-(count // every) // MASKS))
+    masks_every = 1 if which == "all" else max(1, -(-(count // every) // MASKS))
     seen = _Seen()
     for rows in _rows(join, every):
         urls = list(dict.fromkeys(url for row in rows for url in (row.image, row.mask) if url))
