@@ -16,7 +16,12 @@ from airflow_provider_bgrep.compat import has_task_state_store
 from airflow_provider_bgrep.connection import DEFAULT_CONNECTION_ID
 from airflow_provider_bgrep.operators._arguments import count_of, one_of
 from airflow_provider_bgrep.operators._base import GenerateBase
-from airflow_provider_bgrep.operators.options import ON_UNKNOWN_OUTCOME, GenerateOptions
+from airflow_provider_bgrep.operators.spec import (
+    ON_UNKNOWN_OUTCOME,
+    GenerateOptions,
+    GenerateSpec,
+    SubmitSpec,
+)
 from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, MAX_RESULT_BYTES
 from airflow_provider_bgrep.protocol.models import ImageTask
 from airflow_provider_bgrep.results import check_fail_on, task_ids
@@ -24,8 +29,6 @@ from airflow_provider_bgrep.templates import ImageTaskTemplates
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
-
-    from airflow_provider_bgrep.operators.spec import GenerateSpec
 
 __all__ = [
     "BgRepDownloadOperator",
@@ -89,7 +92,6 @@ class BgRepSubmitOperator(ImageTaskTemplates, BaseOperator):
         from airflow_provider_bgrep.operators._errors import airflow_errors
         from airflow_provider_bgrep.operators._stores import open_store
         from airflow_provider_bgrep.operators._submit import submit_once
-        from airflow_provider_bgrep.operators.spec import SubmitSpec
 
         with airflow_errors():
             spec = SubmitSpec(
@@ -192,7 +194,6 @@ class BgRepGenerateOperator(GenerateTemplates, GenerateBase):
     def build_spec(self, context: Context) -> GenerateSpec:
         """Return the run that the rendered arguments describe."""
         from airflow_provider_bgrep.operators._stores import open_store
-        from airflow_provider_bgrep.operators.spec import GenerateSpec
 
         return GenerateSpec(
             task_list=self.task_list,

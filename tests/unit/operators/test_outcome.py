@@ -31,8 +31,7 @@ from airflow_provider_bgrep.operators._outcome import (
     stop_record,
     summarize,
 )
-from airflow_provider_bgrep.operators.options import GenerateOptions
-from airflow_provider_bgrep.operators.spec import GenerateSpec
+from airflow_provider_bgrep.operators.spec import GenerateOptions, GenerateSpec
 from airflow_provider_bgrep.protocol.codes import Operation
 from airflow_provider_bgrep.protocol.errors import CallError
 from airflow_provider_bgrep.protocol.models import ImageTask
