@@ -9,17 +9,20 @@ not: it then submits nothing more, and the results of its rows are final.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bgrep.catalog.model.states import Verdict
+from airflow_provider_bgrep.catalog.model.states import RowState, Verdict
 from airflow_provider_bgrep.catalog.publish.publisher import Published, publish
 from airflow_provider_bgrep.catalog.publish.sweep import Swept, sweep
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
+from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.recovery import plan_entries
 from airflow_provider_bgrep.catalog.state.retention import delete_unneeded
+from airflow_provider_bgrep.exceptions import BgRepStateError
 
 if TYPE_CHECKING:
-    from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+    from airflow_provider_bgrep.catalog.model.rows import LedgerEntry
 
 _log = logging.getLogger(__name__)
 
@@ -42,9 +45,10 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     is_newest = ledger.reader.metadata().latest_leased == plan.plan_id
     entries = [entry for shard in plan_entries(store) for entry in shard]
     verdicts = {Verdict.PASSED.value, *([Verdict.UNMASKED.value] if config.publish_unmasked else ())}
+    wanted = [entry for entry in entries if entry["verdict"] in verdicts]
     published = publish(
         store.paths,
-        [entry for entry in entries if entry["verdict"] in verdicts],
+        wanted if is_newest else _still_asked_for(store, wanted, ledger.reader.plans()),
         # Each plan decides what to remove. A newer plan may have found a row in the catalog again.
         store.removed_names() if is_newest else [],
         config.publishing,
@@ -68,6 +72,44 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     counted = ", ".join(f"{count} {name}" for name, count in published.counts.items())
     _log.info("Committed plan %s (%d entries). Rows: %s", plan.plan_id, len(entries), counted)
     return dict(published.counts)
+
+
+def _still_asked_for(
+    store: PlanStore, entries: Sequence[LedgerEntry], plans: Iterable[str]
+) -> list[LedgerEntry]:
+    """Return the entries whose images the latest plan asks for, or leaves to others.
+
+    The catalog may have changed since this plan was made: the row asks for the image that is published, or
+    for another one, or is gone. If the row asks for the image again, a later plan publishes it, without a
+    submit.
+
+    :param entries: the entries whose images this plan would publish.
+    :param plans: all plans.
+    """
+    for plan_id in sorted((one for one in plans if one > store.plan_id), reverse=True):
+        later = PlanStore(store.paths, plan_id)
+        try:
+            if later.find_plan() is None:
+                continue  # it is being made, or has failed
+            # With other thresholds, its own checks decide.
+            is_judged_alike = later.config.checks == store.config.checks
+            names = {entry["name"] for entry in entries} if is_judged_alike else set()
+            locked = {row["name"] for row in later.rows([RowState.LOCKED.value])}
+            asked = {
+                (one["name"], one["request_hash"])
+                for items in later.shards()
+                for one in items
+                if one["name"] in names
+            }
+        except BgRepStateError as error:
+            _log.warning("Plan %s cannot be read: %s", plan_id, error)
+            continue
+        return [
+            entry
+            for entry in entries
+            if entry["name"] in locked or (entry["name"], entry["request_hash"]) in asked
+        ]
+    return list(entries)
 
 
 def _result(published: Published, swept: Swept) -> dict[str, Any]:
