@@ -108,12 +108,8 @@ class Ledger:
             if _lease_of(metadata, token) is not None:
                 return metadata  # the storage created the file, but reported an error
             plan_id = new_plan_id(number_of(metadata.latest_leased) + 1, now, token)
-            over = {
-                one.plan_id
-                for one in metadata.leases
-                if (one.dag_id, one.run_id) == (dag_id, run_id) or (one.planned and one.until <= now)
-            }
-            closed = _close(metadata, over)
+            expired = {one.plan_id for one in metadata.leases if one.planned and one.until <= now}
+            closed = _close(metadata, _plans_of(metadata, dag_id, run_id) | expired)
             leases = (*closed.leases, PlanLease(plan_id, run_id, dag_id))
             return replace(closed, leases=leases, latest_leased=plan_id)
 
@@ -155,6 +151,17 @@ class Ledger:
         :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
         """
         return self._commit(lambda now: _close(now, {plan_id}))
+
+    def close_run(self, dag_id: str, run_id: str) -> LedgerMetadata:
+        """End the leases of a DAG run's plans, whose ids need not be known.
+
+        :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
+        """
+
+        def change(now: LedgerMetadata) -> LedgerMetadata:
+            return _close(now, _plans_of(now, dag_id, run_id))
+
+        return self._commit(change)
 
     def reopen(self, plan_id: str, shard: int, now: float | None = None) -> bool:
         """Give a plan its lease back, so that a cleared shard of its run can submit the rows that are left.
@@ -467,6 +474,11 @@ class Ledger:
 
 def _lease_of(metadata: LedgerMetadata, token: str) -> PlanLease | None:
     return next((one for one in metadata.leases if one.plan_id.endswith(token)), None)
+
+
+def _plans_of(metadata: LedgerMetadata, dag_id: str, run_id: str) -> set[str]:
+    """The plans of a DAG run that hold a lease."""
+    return {one.plan_id for one in metadata.leases if (one.dag_id, one.run_id) == (dag_id, run_id)}
 
 
 def _with_lease(metadata: LedgerMetadata, lease: PlanLease) -> LedgerMetadata:
