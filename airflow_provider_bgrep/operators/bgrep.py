@@ -25,7 +25,7 @@ from airflow_provider_bgrep.operators.spec import (
 )
 from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, MAX_RESULT_BYTES
 from airflow_provider_bgrep.protocol.models import ImageTask
-from airflow_provider_bgrep.results import check_fail_on, task_ids
+from airflow_provider_bgrep.results import check_fail_on, complete, lacking, task_ids
 from airflow_provider_bgrep.templates import ImageTaskTemplates
 
 if TYPE_CHECKING:
@@ -321,7 +321,7 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
             raise AssertionError("unreachable")
 
         def finished(result_key: str) -> Job:
-            job = known(result_key)
+            job = complete(lambda: known(result_key), self.task_list, end_time=end_time, log=self.log.warning)
             if not job.is_finished:
                 raise BgRepJobNotFinishedError(
                     f"Job {result_key} is not finished ({job.counts}): wait for it with a BgRepSensor first"
@@ -339,6 +339,7 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
                 order="" if self.task_list is None else fingerprint(validate_tasks(self.task_list)),
                 end_time=end_time,
                 log=self.log.info,
+                lacking=lambda job: lacking(job, self.task_list),
             )
         except InvalidInput as error:
             raise input_error(error) from None

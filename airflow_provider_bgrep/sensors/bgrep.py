@@ -30,7 +30,7 @@ from airflow_provider_bgrep.exceptions import (
 )
 from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
 from airflow_provider_bgrep.protocol.retry import POKE, Action, decide
-from airflow_provider_bgrep.results import check_fail_on, raise_if_failed, summary, task_ids
+from airflow_provider_bgrep.results import check_fail_on, complete, raise_if_failed, summary, task_ids
 from airflow_provider_bgrep.templates import ImageTaskTemplates
 
 if TYPE_CHECKING:
@@ -225,7 +225,10 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
     def _query(self) -> Job:
         from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 
-        return BgRepHook(self.bgrep_conn_id).query(self.result_key, self.task_list)
+        hook = BgRepHook(self.bgrep_conn_id)
+        return complete(
+            lambda: hook.query(self.result_key, self.task_list), self.task_list, log=self.log.warning
+        )
 
     def _finished(self, context: Context, job: Job) -> PokeReturnValue:
         result = summary(job, task_ids(self.task_list))
