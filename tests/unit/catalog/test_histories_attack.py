@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +11,12 @@ from bgrep_harness.late_submits import Submit
 from bgrep_harness.runs import DAY, Destination, Run, row
 from bgrep_harness.stores import Actor, Interceptor, folder
 
+from airflow_provider_bgrep.catalog.config.options import Options
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+from airflow_provider_bgrep.catalog.plan.builder import Run as PlannedRun
+from airflow_provider_bgrep.catalog.plan.corrected import MOST
+from airflow_provider_bgrep.catalog.plan.create import draft_plan
+from airflow_provider_bgrep.catalog.source.beginnings import Beginning, SourceReader
 from airflow_provider_bgrep.catalog.state.ledger_metadata import LedgerMetadataLog
 
 pytestmark = pytest.mark.usefixtures("no_waiting", "temporary_files_in_memory")
@@ -94,3 +100,71 @@ def test_the_next_run_knows_which_urls_were_sent(destination, is_committed):
     assert run.states == {"a": "pending"}
     ((item,),) = [record.items for record in run.store.outstanding_jobs()]
     assert item.image_digest == "sent"
+
+
+def test_a_job_that_no_row_asks_for_is_named_once_it_is_given_up(destination):
+    outcomes = {"a": "pending"}
+    destination.refresh([row("a")], outcomes, max_attempts=1)
+    for _ in range(2):
+        assert destination.refresh([row("b")], outcomes, max_attempts=1).counts["orphaned"] == 1
+    run = destination.plan([row("b")], max_attempts=1)
+    assert "orphaned" not in run.counts
+    (job,) = (key for key, rows in destination.jobs.items() if rows[0][0] == "a")
+    assert job in run.xcom["explained"]
+    again = destination.refresh([row("b")], max_attempts=2)
+    assert again.counts["orphaned"] == 1
+    assert "not queried any more" not in again.xcom["explained"]
+
+
+def test_two_jobs_of_one_request_are_both_collected(destination):
+    """The first answer was lost, the row submitted again, and then the first answer came."""
+    first = destination.plan([row("a")])
+    submit = Submit.of(first, "a")
+    first.check()
+    first.publish()
+    destination.refresh([row("a")], {"a": "pending"}, on_unknown_outcome="resubmit")
+    submit.entry.write_accepted(submit.job, "", "")
+    run = destination.refresh([row("a")])
+    assert run.counts == {"orphaned": 1, "pending": 1}
+    collected = {one["nonce"] for one in destination.entries() if one["outcome"] == "generated"}
+    assert collected == destination.sent.keys()
+    assert destination.refresh([row("a")]).counts == {"unchanged": 1}
+    assert destination.billed.total() == 2
+
+
+def test_a_column_that_another_one_replaces_changes_the_row(destination):
+    """A template reads both, and the catalog has one of them at a time."""
+    template = {"positive_prompt": "A {{ color|default('plain') }} mug, {{ place|default('on marble') }}"}
+    for column in ("color", "place"):
+        run = destination.refresh([row("a", positive_prompt="", **{column: "red"})], defaults=template)
+        assert len(run.submits) == 1
+
+
+def test_sources_of_refused_rows_are_read_in_turns(destination):
+    """Of more than are read in one run, each is read in the end (H4)."""
+    catalog = [row(f"S{number:03}") for number in range(MOST + 10)]
+    destination.refresh(catalog, {one["sku"]: "refused" for one in catalog})
+    sources, seen = Listener(), set[str]()
+    for _ in range(100):
+        options = Options.checked({"catalog": catalog, "destination": "/nowhere"})
+        planned = PlannedRun(plan_id="", dag_id="nightly", run_id="run", now=destination.later)
+        with draft_plan(options, destination.paths, planned, lambda urls: {}, sources) as draft:
+            assert draft.plan.counts["quarantined"] == len(catalog)
+        assert len(sources.asked) == MOST
+        seen |= sources.asked
+        if len(seen) == len(catalog):
+            return
+        sources.asked.clear()
+    pytest.fail(f"{len(catalog) - len(seen)} rows are never read")
+
+
+class Listener(SourceReader):
+    """Reads nothing, and notes what it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(None, None)
+        self.asked = set[str]()
+
+    def beginnings(self, urls: Sequence[str], end_time: float) -> dict[str, Beginning]:
+        self.asked |= {*urls}
+        return {url: Beginning() for url in urls}
