@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from airflow_provider_bgrep.exceptions import BgRepJobFailedError
+from airflow_provider_bgrep.exceptions import BgRepJobFailedError, BgRepJobNotFoundError, failure_of
 from airflow_provider_bgrep.protocol.codes import RetryDecision
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, JobStatus
@@ -57,6 +57,33 @@ def _requested(task: ImageTask | Mapping[str, Any]) -> int:
     return valid.num_output
 
 
+def known(
+    query: Callable[[], Job], *, end_time: float = math.inf, log: Callable[[str], None] = lambda line: None
+) -> Job:
+    """Query a job, and query it again for a while if the service does not know it.
+
+    Replication lag can cause such a response. The job is billed.
+
+    :param query: queries the job once.
+    :param end_time: deadline, wall clock in seconds.
+    :param log: called with a line for each such response.
+    :raises BgRepJobNotFoundError: if the service still does not know it.
+    """
+    from airflow_provider_bgrep.client import sleep  # heavy: DAG files import this module
+
+    for attempt in itertools.count(1):
+        try:
+            return query()
+        except BgRepJobNotFoundError as error:
+            left = end_time - time.time()
+            step = decide(failure_of(error), RESULTS, attempt=attempt, time_left=left, rand=random.random())  # noqa: S311
+            if step.action is not Action.RETRY:
+                raise
+            log(f"{error} Asking again.")
+        sleep(step.seconds)
+    raise AssertionError("unreachable")
+
+
 def complete(
     query: Callable[[], Job],
     tasks: Iterable[ImageTask | Mapping[str, Any]] | None,
@@ -72,7 +99,7 @@ def complete(
     :param log: called with a line for each response that lacks results.
     :return: the last response.
     """
-    from airflow_provider_bgrep.client import sleep  # heavy: DAG files import this module
+    from airflow_provider_bgrep.client import sleep  # as above
 
     for attempt in itertools.count(1):
         job = query()

@@ -24,13 +24,14 @@ from airflow_provider_bgrep.connection import DEFAULT_CONNECTION_ID
 from airflow_provider_bgrep.exceptions import (
     BgRepConfigurationError,
     BgRepError,
+    BgRepJobNotFoundError,
     BgRepTimeoutError,
     error_from,
     failure_of,
 )
 from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
 from airflow_provider_bgrep.protocol.retry import POKE, Action, decide
-from airflow_provider_bgrep.results import check_fail_on, complete, raise_if_failed, summary, task_ids
+from airflow_provider_bgrep.results import check_fail_on, complete, known, raise_if_failed, summary, task_ids
 from airflow_provider_bgrep.templates import ImageTaskTemplates
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
     def poke(self, context: Context) -> PokeReturnValue | bool:
         """Query the job once. Throttling, and "no such job" at first, count as "not finished yet"."""
         try:
-            job = self._query()
+            job = self._query(lambda: self._elapsed(context))
         except BgRepError as error:
             if not self._may_poll_on(error, self._elapsed(context)):
                 raise
@@ -128,7 +129,7 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
             if fired.reason is Reason.ERROR:
                 raise error_from(fired.error())
             # Also at the deadline: the job may have finished while no triggerer was running.
-            job = self._query()
+            job = self._query(lambda: math.inf)
         except BgRepError as error:
             if self._may_wait_on(error, elapsed=math.inf) and time.time() < end_time:
                 self.log.warning("%s", error)
@@ -155,7 +156,7 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
     def _execute_deferrable(self, context: Context) -> Any:
         end_time = time.time() + self.timeout
         try:
-            job = self._query()
+            job = self._query(lambda: 0.0)
         except BgRepError as error:
             if not self._may_wait_on(error, elapsed=0.0):
                 raise
@@ -222,13 +223,28 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
                 raise AirflowSkipException(f"never_fail is set: {error}") from error
             raise
 
-    def _query(self) -> Job:
+    def _query(self, elapsed: Callable[[], float]) -> Job:
+        """Query the job. A response that may be due to replication lag is not final at once.
+
+        :param elapsed: returns the seconds since the wait began. At first, "no such job" is left to the next
+            poke.
+        """
         from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 
         hook = BgRepHook(self.bgrep_conn_id)
-        return complete(
-            lambda: hook.query(self.result_key, self.task_list), self.task_list, log=self.log.warning
-        )
+
+        def once() -> Job:
+            return hook.query(self.result_key, self.task_list)
+
+        def query() -> Job:
+            try:
+                return once()
+            except BgRepJobNotFoundError as error:
+                if self._may_poll_on(error, elapsed()):
+                    raise
+                return known(once, log=self.log.warning)
+
+        return complete(query, self.task_list, log=self.log.warning)
 
     def _finished(self, context: Context, job: Job) -> PokeReturnValue:
         result = summary(job, task_ids(self.task_list))

@@ -18,6 +18,7 @@ from airflow_provider_bgrep.catalog.plan.corrected import MOST
 from airflow_provider_bgrep.catalog.plan.create import draft_plan
 from airflow_provider_bgrep.catalog.source.beginnings import Beginning, SourceReader
 from airflow_provider_bgrep.catalog.state.ledger_metadata import LedgerMetadataLog
+from airflow_provider_bgrep.exceptions import BgRepConflictError
 
 pytestmark = pytest.mark.usefixtures("no_waiting", "temporary_files_in_memory")
 
@@ -138,6 +139,26 @@ def test_a_column_that_another_one_replaces_changes_the_row(destination):
     for column in ("color", "place"):
         run = destination.refresh([row("a", positive_prompt="", **{column: "red"})], defaults=template)
         assert len(run.submits) == 1
+
+
+@pytest.mark.parametrize("how", ["replaced", "grown"])
+def test_a_catalog_that_changes_while_it_is_read_is_not_planned(destination, tmp_path, how):
+    """It is read several times: a line might be another row's, and a row be submitted twice."""
+    path = tmp_path / "catalog.csv"
+    path.write_text("sku,image,positive_prompt\na,s3://shop/a.jpg,x\nb,s3://shop/b.jpg,y\n")
+
+    def versions(urls: Sequence[str]) -> dict[str, str]:
+        if how == "replaced":
+            (tmp_path / "new.csv").write_text(path.read_text())
+            (tmp_path / "new.csv").rename(path)
+        else:
+            path.write_text(f"{path.read_text()}c,s3://shop/c.jpg,z\n")
+        return dict.fromkeys(urls, "etag:1")
+
+    with pytest.raises(BgRepConflictError, match="while it was read"), destination.draft(str(path), versions):
+        pass
+    with destination.draft(str(path), lambda urls: dict.fromkeys(urls, "etag:1")) as draft:
+        assert draft.plan.counts["new"] == 2 + (how == "grown")
 
 
 def test_sources_of_refused_rows_are_read_in_turns(destination):
