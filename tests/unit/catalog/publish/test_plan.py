@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -237,6 +238,29 @@ def test_a_late_publish_does_not_overrule_the_checks_of_a_later_plan(local):
     newer.publish()
     late.publish()
     assert local.published() == {}
+
+
+def test_a_late_publish_is_not_measured_by_the_catalog_of_another_dag(local):
+    keep = {"publish": {"on_removed": "keep"}}
+    late = late_run(local, CATALOG)
+    local.refresh([row("bowl")], dag_id="other", **keep)
+    late.publish()
+    assert set(local.published()) == {"bowl", "lamp", "mug", "vase"}
+
+
+def test_a_late_publish_keeps_what_the_latest_options_keep(local):
+    """Since then, more plans and more versions of an image are kept."""
+    local.refresh(CATALOG, publish={"keep_plans": 1, "keep_versions": 1})
+    late = late_run(local, [*CATALOG, row("bowl")])
+    late_options = {**late.store.config.to_json(), "keep_plans": 1, "keep_versions": 1}
+    put_bytes(json.dumps(late_options).encode(), late.files.options)
+    edited = [*(one | {"positive_prompt": "on snow"} for one in CATALOG), row("bowl")]
+    newer = [local.refresh(CATALOG), local.refresh(edited[:3], publish={"keep_versions": 3})]
+    newer.append(late_run(local, edited))
+    late.publish()
+    (mug,) = (one for one in read_manifest(local.paths.destination) if one["name"] == "mug")
+    assert len(mug["versions"]) == 1
+    assert all(one.files.header.exists() for one in (late, *newer))
 
 
 def test_a_late_publish_serves_the_rows_that_a_later_plan_left_to_it(local):
