@@ -182,6 +182,12 @@ class PlanStore:
                 seen += count
         return cast("list[WorkItemRow]", rows)
 
+    @contextlib.contextmanager
+    def local_work_items(self) -> Iterator[str]:
+        """The rows of all shards as a local Parquet file, for as long as the context lasts."""
+        with self._local(self.files.work_items) as local:
+            yield local
+
     def shards(self) -> Iterator[list[WorkItemRow]]:
         """The rows of each shard, in order. The file is fetched once."""
         rows: list[dict[str, Any]] = []

@@ -17,8 +17,10 @@ from airflow_provider_bgrep.catalog.plan.builder import Run as PlannedRun
 from airflow_provider_bgrep.catalog.plan.corrected import MOST
 from airflow_provider_bgrep.catalog.plan.create import draft_plan
 from airflow_provider_bgrep.catalog.source.beginnings import Beginning, SourceReader
+from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_metadata import LedgerMetadataLog
-from airflow_provider_bgrep.exceptions import BgRepConflictError
+from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
+from airflow_provider_bgrep.storage import put_bytes
 
 pytestmark = pytest.mark.usefixtures("no_waiting", "temporary_files_in_memory")
 
@@ -101,6 +103,39 @@ def test_the_next_run_knows_which_urls_were_sent(destination, is_committed):
     assert run.states == {"a": "pending"}
     ((item,),) = [record.items for record in run.store.outstanding_jobs()]
     assert item.image_digest == "sent"
+
+
+@pytest.mark.parametrize("run_id", ["run-1", "run-2"])
+def test_what_an_active_plan_submitted_survives_its_metadata(destination, files, run_id):
+    """The newest version of the metadata is lost: the one that activated the plan."""
+    first = destination.plan([row("a"), row("b")])
+    first.work()
+    newest = max(path for path in files if "/ledger/metadata-" in path)
+    del files[newest]
+    run = destination.plan([row("a"), row("b")], run_id=run_id)
+    assert run.states == {"a": "unpublished", "b": "unpublished"}
+    run.complete()
+    assert destination.billed.total() == 2
+    assert set(destination.published()) == {"a", "b"}
+
+
+@pytest.mark.parametrize("name", ["work_items.parquet", "journal/0000/bgrep-journal-0.json"])
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_a_plan_whose_files_are_lost_can_be_given_up(destination, files, name, is_closed):
+    first = destination.plan([row("a"), row("b")])
+    first.work({"b": "pending"}, writes_manifest=False)
+    if is_closed:
+        Ledger(destination.paths).close(first.plan_id)
+    (lost,) = (path for path in files if path.endswith(name))
+    del files[lost]
+    with pytest.raises(BgRepStateError, match=r"given_up\.json"):
+        destination.plan([row("a"), row("b")], now=first.now + 60)
+    assert destination.billed.total() == 2
+    put_bytes(b"", first.files.given_up)
+    run = destination.plan([row("a"), row("b")], now=first.now + 60, keep_plans=1)
+    assert run.submits == ["a", "b"]
+    run.complete()
+    assert first.files.header.exists() is not is_closed  # while it has a lease, its folder stays
 
 
 def test_a_job_that_no_row_asks_for_is_named_once_it_is_given_up(destination):
