@@ -24,7 +24,7 @@ from airflow_provider_bgrep.operators.spec import (
 )
 from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, MAX_RESULT_BYTES
 from airflow_provider_bgrep.protocol.models import ImageTask
-from airflow_provider_bgrep.results import check_fail_on, complete, known, lacking, task_ids
+from airflow_provider_bgrep.results import check_fail_on, task_ids
 from airflow_provider_bgrep.templates import ImageTaskTemplates
 
 if TYPE_CHECKING:
@@ -291,6 +291,7 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
             input_error,
         )
         from airflow_provider_bgrep.hooks.bgrep import BgRepHook
+        from airflow_provider_bgrep.late_results import complete, lacking
         from airflow_provider_bgrep.protocol.errors import InvalidInput
         from airflow_provider_bgrep.protocol.identity import fingerprint
         from airflow_provider_bgrep.protocol.models import Job
@@ -302,13 +303,13 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
         end_time = time.time() + (limit.total_seconds() if limit else DEFAULT_TIMEOUT)
 
         def finished(result_key: str) -> Job:
-            def query() -> Job:
-                return known(
-                    lambda: hook.query(result_key, self.task_list), end_time=end_time, log=self.log.warning
-                )
-
             try:
-                job = complete(query, self.task_list, end_time=end_time, log=self.log.warning)
+                job = complete(
+                    lambda: hook.query(result_key, self.task_list, is_known=True),
+                    self.task_list,
+                    end_time=end_time,
+                    log=self.log.warning,
+                )
             except BgRepJobNotFoundError as error:
                 raise BgRepDownloadError(
                     f"{error} Retry the task: the service may find the job later."

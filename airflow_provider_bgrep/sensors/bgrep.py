@@ -30,8 +30,7 @@ from airflow_provider_bgrep.exceptions import (
     failure_of,
 )
 from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
-from airflow_provider_bgrep.protocol.retry import POKE, Action, decide
-from airflow_provider_bgrep.results import check_fail_on, complete, known, raise_if_failed, summary, task_ids
+from airflow_provider_bgrep.results import check_fail_on, raise_if_failed, summary, task_ids
 from airflow_provider_bgrep.templates import ImageTaskTemplates
 
 if TYPE_CHECKING:
@@ -89,14 +88,20 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue | bool:
         """Query the job once. Throttling, and "no such job" at first, count as "not finished yet"."""
-        try:
-            job = self._query(lambda: self._elapsed(context))
-        except BgRepError as error:
-            if not self._may_poll_on(error, self._elapsed(context)):
-                raise
-            self.log.warning("%s", error)
-            return False
-        return self._finished(context, job) if job.is_finished else False
+        is_known = False
+        while True:
+            try:
+                job = self._query(is_known)
+            except BgRepError as error:
+                if self._may_poll_on(error, self._elapsed(context)):
+                    self.log.warning("%s", error)
+                    return False
+                # Later, "no such job" may still be a stale answer, so one is not final.
+                if is_known or not isinstance(error, BgRepJobNotFoundError):
+                    raise
+                is_known = True
+            else:
+                return self._finished(context, job) if job.is_finished else False
 
     def execute(self, context: Context) -> Any:
         """Wait for the job."""
@@ -129,7 +134,7 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
             if fired.reason is Reason.ERROR:
                 raise error_from(fired.error())
             # Also at the deadline: the job may have finished while no triggerer was running.
-            job = self._query(lambda: math.inf)
+            job = self._query(is_known=True)
         except BgRepError as error:
             if self._may_wait_on(error, elapsed=math.inf) and time.time() < end_time:
                 self.log.warning("%s", error)
@@ -156,7 +161,7 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
     def _execute_deferrable(self, context: Context) -> Any:
         end_time = time.time() + self.timeout
         try:
-            job = self._query(lambda: 0.0)
+            job = self._query()
         except BgRepError as error:
             if not self._may_wait_on(error, elapsed=0.0):
                 raise
@@ -173,6 +178,8 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
 
     def _may_poll_on(self, error: BgRepError, elapsed: float) -> bool:
         """Whether an error counts as "not finished yet"."""
+        from airflow_provider_bgrep.protocol.retry import POKE, Action, decide
+
         return decide(failure_of(error), POKE, attempt=1, elapsed=elapsed).action is Action.POLL
 
     def _elapsed(self, context: Context) -> float:
@@ -223,28 +230,16 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
                 raise AirflowSkipException(f"never_fail is set: {error}") from error
             raise
 
-    def _query(self, elapsed: Callable[[], float]) -> Job:
-        """Query the job. A response that may be due to replication lag is not final at once.
-
-        :param elapsed: returns the seconds since the wait began. At first, "no such job" is left to the next
-            poke.
-        """
+    def _query(self, is_known: bool = False) -> Job:
         from airflow_provider_bgrep.hooks.bgrep import BgRepHook
+        from airflow_provider_bgrep.late_results import complete
 
         hook = BgRepHook(self.bgrep_conn_id)
-
-        def once() -> Job:
-            return hook.query(self.result_key, self.task_list)
-
-        def query() -> Job:
-            try:
-                return once()
-            except BgRepJobNotFoundError as error:
-                if self._may_poll_on(error, elapsed()):
-                    raise
-                return known(once, log=self.log.warning)
-
-        return complete(query, self.task_list, log=self.log.warning)
+        return complete(
+            lambda: hook.query(self.result_key, self.task_list, is_known=is_known),
+            self.task_list,
+            log=self.log.warning,
+        )
 
     def _finished(self, context: Context, job: Job) -> PokeReturnValue:
         result = summary(job, task_ids(self.task_list))

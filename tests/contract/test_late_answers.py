@@ -25,7 +25,6 @@ from airflow_provider_bgrep.operators.bgrep import (
 )
 from airflow_provider_bgrep.protocol.retry import GONE_ATTEMPTS
 from airflow_provider_bgrep.sensors.bgrep import BgRepSensor
-from airflow_provider_bgrep.triggers.event import BgRepEvent, Reason
 
 
 def tasks_of(emulator: Any, count: int, **fields: Any) -> list[dict[str, Any]]:
@@ -264,24 +263,6 @@ def test_the_sensor_waits_for_late_results(count, mode, connection, run, ti, no_
     outcome = run(sensor, ti)
     assert outcome.state == "success", outcome.error
     assert [len(one["results"]) for one in outcome.value["tasks"]] == [2]
-
-
-def test_the_sensor_asks_again_for_an_old_job_that_is_unknown(connection, run, ti, no_waiting):
-    """Its wait began before the time in which a new job may be unknown."""
-    key = BgRepHook().submit(tasks_of(connection, 1)).result_key
-    ti.first_reschedule = datetime.now(UTC) - timedelta(hours=1)
-    sensor = BgRepSensor(task_id="wait", result_key=key, poke_interval=0.1, mode="reschedule")
-    connection.inject("code", operation="query", code="23500008", times=5)
-    assert run(sensor, ti).value["counts"] == {"SUCCESS": 1, "FAILED": 0}
-
-
-def test_a_resumed_sensor_asks_again_for_a_job_that_is_unknown(connection, ti, no_waiting):
-    key = BgRepHook().submit(tasks_of(connection, 1)).result_key
-    sensor = BgRepSensor(task_id="wait", result_key=key, poke_interval=0.1, deferrable=True)
-    connection.inject("code", operation="query", code="23500008", times=5)
-    event = BgRepEvent(Reason.FINISHED, finished=1).to_dict()
-    found = sensor.execute_complete({"ti": ti}, event, time.time() + 60)
-    assert found["counts"] == {"SUCCESS": 1, "FAILED": 0}
 
 
 # --- image tasks that never end (I14) -------------------------------------------------------------
