@@ -88,7 +88,8 @@ def create_plan(
     return {
         "plan_id": plan.plan_id,
         "shards": 0 if cancelled else plan.shards,
-        "until": plan.until,
+        "collects": store.shards_to_collect() if cancelled and not options.dry_run else [],
+        "valid_for": options.valid_for,
         "images": quote.images,
         "most_images": quote.most_images,
         "cost": "" if quote.cost is None else f"{quote.cost:f}",

@@ -95,6 +95,17 @@ def test_parameters_may_be_named_after_the_first_run(destination):
     assert destination.plan(form_of(5), edition="spring", **ignoring).counts == {"changed": 3}
 
 
+@pytest.mark.parametrize("first", ["https://a.b/x.jpg?sess=1", "https://a.b/x.jpg"])
+@pytest.mark.parametrize("outcomes", [("generated", "failed"), ("failed", "generated")], ids=" ".join)
+def test_of_several_submits_of_one_image_the_best_counts(destination, first, outcomes):
+    """F4: the option is set after the same image was submitted twice."""
+    for url, outcome in zip((first, "https://a.b/x.jpg?sess=2"), outcomes, strict=True):
+        destination.refresh(catalog(url), {"S0": outcome}, max_rebuy_share=1)
+    run = destination.refresh(catalog("https://a.b/x.jpg?sess=3"), ignored_url_parameters=["sess"])
+    assert run.counts == {"unchanged": 1}
+    assert sum(destination.billed.values()) == 2
+
+
 def test_a_plan_says_which_option_helps_if_only_queries_differ(destination):
     """F4."""
 
