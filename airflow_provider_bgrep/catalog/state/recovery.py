@@ -49,6 +49,7 @@ from airflow_provider_bgrep.journal.journal import read_records
 from airflow_provider_bgrep.journal.key_files import with_key
 from airflow_provider_bgrep.journal.records import JournalError, State, SubmitRecord
 from airflow_provider_bgrep.journal.stores import FileStore
+from airflow_provider_bgrep.protocol.errors import reason_of, sanitize_message
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.plan import Plan
@@ -280,7 +281,7 @@ def _facts(store: PlanStore, shard: int) -> tuple[dict[str, Submits], dict[str, 
         except (KeyError, TypeError, AttributeError) as error:
             path = store.files.manifest(shard)
             raise BgRepStateError(
-                f"{path} cannot be read: {error!r} in the line of {line.get('id')}"
+                f"{path} cannot be read: {reason_of(error)} in the line of {sanitize_message(line.get('id'))}"
             ) from None
     found: dict[str, Submits] = {}
     for name in dict.fromkeys((*manifest, *journal)):
@@ -321,7 +322,9 @@ def _records(journal: FileStore) -> list[SubmitRecord]:
     try:
         return read_records(journal)
     except JournalError as error:
-        raise BgRepStateError(f"{journal.location} cannot be read as a journal: {error}") from None
+        raise BgRepStateError(
+            f"{journal.location} cannot be read as a journal: {sanitize_message(error)}"
+        ) from None
 
 
 def _from_record(record: SubmitRecord, index: int, images: int) -> Facts | None:
