@@ -11,12 +11,20 @@ import contextlib
 import hashlib
 import io
 import json
+import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import aiohttp
+import botocore.exceptions
 import idna
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
 from bgrep_harness.histories import attach_store
 from bgrep_harness.images import served
 from bgrep_harness.refresh import Refresh, Run
@@ -24,6 +32,8 @@ from bgrep_harness.stores import Files
 from PIL import Image, ImageCms, ImageDraw
 
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+from airflow_provider_bgrep.exceptions import BgRepConfigurationError, BgRepServiceError
+from airflow_provider_bgrep.storage import get_bytes, local_copy, put_file, storage_path
 
 ROWS = 10
 BAD = "S3"
@@ -39,6 +49,11 @@ class Unforeseen(Exception):
 
 
 UNFORESEEN = Unforeseen()
+
+
+def repr_of(value: object) -> str:
+    """Return the name of a test's parameter."""
+    return type(value).__name__
 
 
 def picture(color: tuple[int, int, int], **save: Any) -> bytes:
@@ -110,6 +125,7 @@ class Shop:
     :param trap: fails as the test says.
     :param site: URL of its image host.
     :param rows: its rows.
+    :param folder: a temporary folder.
     """
 
     refresh: Refresh
@@ -117,6 +133,7 @@ class Shop:
     trap: Trap
     site: str
     rows: list[dict[str, Any]]
+    folder: Path
 
     @contextlib.contextmanager
     def armed(self, is_wanted: bool = True) -> Iterator[None]:
@@ -150,7 +167,9 @@ class Shop:
 
 
 @pytest.fixture
-def shop(connection: Any, run: Any, ti: Any, site: str, no_waiting: None, request: Any) -> Shop:
+def shop(
+    connection: Any, run: Any, ti: Any, site: str, no_waiting: None, request: Any, tmp_path: Path
+) -> Shop:
     place = getattr(request, "param", None) or Place("none", "")
     trap = Trap(place.error)
     sources = {f"/shop/S{number}.jpg": b"" for number in range(ROWS)}
@@ -181,7 +200,7 @@ def shop(connection: Any, run: Any, ti: Any, site: str, no_waiting: None, reques
     for one in rows:
         if not place.is_stored:
             one["image"] += f"?v={one['sku']}"
-    return Shop(refresh, connection, trap, site, rows)
+    return Shop(refresh, connection, trap, site, rows, tmp_path)
 
 
 def _attach(scheme: str, conn_id: str, fs: Any) -> None:
@@ -332,3 +351,223 @@ def test_one_row_stops_no_other(shop: Shop, monkeypatch: Any, request: Any):
         assert shop.published == others | {BAD}, two.summary
         assert shop.emulator.counters.images == ROWS
         assert shop.emulator.counters.submits <= 2
+
+
+# --- jobs ------------------------------------------------------------------------------------------
+
+
+class Broken:
+    """A response that is sent and arrives, and cannot be processed.
+
+    :param response: what aiohttp returns.
+    :param error: what is raised instead of the response.
+    """
+
+    def __init__(self, response: Any, error: Exception) -> None:
+        self._response, self._error = response, error
+
+    async def __aenter__(self) -> Any:
+        async with self._response as answer:
+            await answer.read()
+        raise self._error
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing is left to close."""
+
+
+def break_first_job(monkeypatch: pytest.MonkeyPatch, trap: Trap, operation: str) -> None:
+    """Have each request about the first job raise an exception once its response has arrived."""
+    regular, first = aiohttp.ClientSession.post, []
+
+    def post(session: Any, url: Any, **options: Any) -> Any:
+        response = regular(session, url, **options)
+        if trap.is_armed and (b"task_list" in options["data"]) == (operation == "submit"):
+            first.append(options["data"])
+            if options["data"] == first[0]:
+                trap.sprung += 1
+                return Broken(response, trap.error)
+        return response
+
+    monkeypatch.setattr(aiohttp.ClientSession, "post", post)
+
+
+def more_rows(shop: Shop) -> int:
+    """Add rows, so that there are two jobs. :return: how many rows there are."""
+    shop.rows += [{**shop.rows[0], "sku": f"S{number}"} for number in (ROWS, ROWS + 1)]
+    return len(shop.rows)
+
+
+@pytest.mark.parametrize("error", [UNFORESEEN, StopIteration(), RecursionError("deep")], ids=repr_of)
+def test_a_submit_that_raises_has_an_unknown_outcome(shop: Shop, monkeypatch: Any, error: Any):
+    count = more_rows(shop)
+    shop.trap.error = error
+    with monkeypatch.context() as patch:
+        break_first_job(patch, shop.trap, "submit")
+        one = shop.run("generate")
+    assert shop.trap.sprung == 1
+    assert one.summary["statuses"] == {"unknown_outcome": 10, "published": 2}
+    assert (shop.emulator.counters.submits, shop.emulator.counters.images) == (2, count)
+    two = shop.run("")
+    assert two.counts == {"quarantined": 10, "unchanged": 2}
+    assert (shop.emulator.counters.submits, shop.emulator.counters.images) == (2, count)
+
+
+def test_a_query_that_raises_leaves_its_job_pending(shop: Shop, monkeypatch: Any):
+    count = more_rows(shop)
+    with monkeypatch.context() as patch:
+        break_first_job(patch, shop.trap, "query")
+        one = shop.run("generate")
+    assert shop.trap.sprung > 1
+    assert sorted(one.summary["statuses"].values()) in ([2, 10], [12])
+    assert one.summary["statuses"]["pending"] in (2, 10)
+    shop.run("")
+    assert len(shop.published) == count
+    assert (shop.emulator.counters.submits, shop.emulator.counters.images) == (2, count)
+
+
+def test_an_echo_that_cannot_be_read_loses_no_image(shop: Shop, monkeypatch: Any):
+    place = Place("", "generate", patch=(unicodedata, "normalize", has_mark))
+    with patched(place, shop.trap, monkeypatch):
+        one = shop.run("generate")
+    assert shop.trap.sprung
+    assert one.summary["statuses"] == {"published": ROWS}
+    assert shop.emulator.counters.images == ROWS
+
+
+def test_a_job_whose_record_cannot_be_written_is_collected_again(shop: Shop, monkeypatch: Any):
+    store = shop.refresh.paths.destination.fs
+    store._only = re.compile(r"^put .*_bgrep/images/.*\.json$")
+    one = shop.run("generate")
+    assert shop.trap.sprung
+    assert one.summary["statuses"] == {"pending": ROWS}
+    assert "Unforeseen" in reason_of(one, BAD)
+    shop.run("")
+    assert len(shop.published) == ROWS
+    assert shop.emulator.counters.images == ROWS
+
+
+# --- the report ------------------------------------------------------------------------------------
+
+
+def test_a_row_that_cannot_be_shown_is_named(shop: Shop):
+    run = shop.run("")
+    path = run.files.results(0)
+    with local_copy(path) as local:
+        table = pq.read_table(local)
+    rows = table.to_pylist()
+    for row in rows:
+        if row["name"] == BAD:
+            row["flags"] = "[" * 100_000  # Python raises a RecursionError
+    local = str(Path(shop.folder) / "results.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, table.schema), local)
+    put_file(local, path)
+    assert shop.refresh.report(run).state == "success"
+    page = (get_bytes(run.files.report) or b"").decode()
+    assert "Its details cannot be shown: RecursionError" in page
+    assert all(f'"name":"S{number}"' in page for number in range(ROWS))
+    assert run.summary["statuses"] == {"published": ROWS}
+
+
+# --- what is not one row's -------------------------------------------------------------------------
+
+
+def store_of(shop: Shop) -> Store:
+    """The store of the sources."""
+    found: Store = storage_path(f"s3://{shop.refresh.options['source_conn_id']}@shop/S0.jpg").fs
+    return found
+
+
+STORED = Place("stored", "", source="^$")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(UNFORESEEN, BgRepServiceError), (PermissionError("no rights"), BgRepConfigurationError)],
+    ids=["unforeseen", "permission"],
+)
+@pytest.mark.parametrize("shop", [STORED], indirect=True, ids=[""])
+def test_a_store_that_fails_for_every_row_fails_the_plan(shop: Shop, error: Any, expected: Any):
+    store_of(shop)._only = re.compile("^info ")
+    shop.trap.error = error
+    with shop.armed():
+        outcome = shop.refresh.plan(shop.rows).results["plan"]
+    assert type(outcome.error) is expected
+    assert len(str(outcome.error)) < 400
+    assert shop.run("").summary["statuses"] == {"published": ROWS}
+
+
+def test_an_error_that_every_row_meets_fails_the_plan(shop: Shop, monkeypatch: Any):
+    def is_request(data: Any = b"", **kwargs: Any) -> bool:
+        return b" on snow" in bytes(data)
+
+    with patched(Place("", "", patch=(hashlib, "sha256", is_request)), shop.trap, monkeypatch), shop.armed():
+        outcome = shop.refresh.plan(shop.rows).results["plan"]
+    assert type(outcome.error) is BgRepServiceError
+    assert "Unforeseen" in str(outcome.error)
+    assert shop.run("").summary["statuses"] == {"published": ROWS}
+
+
+@pytest.mark.parametrize("shop", [STORED], indirect=True, ids=[""])
+def test_an_error_that_every_row_meets_fails_the_check(shop: Shop):
+    store_of(shop)._only = re.compile("^info ")
+    one = shop.run("check")
+    assert type(one.results["check[0]"].error) is BgRepServiceError
+    assert one.results["check[0]"].state == "up_for_retry"
+    two = shop.run("")
+    assert shop.published == {f"S{number}" for number in range(ROWS)}, two.states
+    assert shop.emulator.counters.images == ROWS
+
+
+class Stopped(BaseException):
+    """What stops a task, as Airflow's timeout does."""
+
+
+@pytest.mark.parametrize("stage", ["plan", "check"])
+@pytest.mark.parametrize("shop", [STORED], indirect=True, ids=[""])
+def test_what_stops_a_task_is_not_caught(shop: Shop, stage: str):
+    store_of(shop)._only = re.compile(f"^info .*{BAD}")
+    shop.trap.error = Stopped()  # type: ignore[assignment]
+    with pytest.raises(Stopped):
+        shop.run(stage)
+    shop.run("")
+    assert len(shop.published) == ROWS
+    assert shop.emulator.counters.images == ROWS
+
+
+SIGNED = "https://shop:canary0password@s3.example/?X-Amz-Signature=canary0signature"
+LONG = f"Could not connect to {SIGNED} {'x' * 9_000}"
+
+
+def refused_with(code: str) -> Exception:
+    """Return what botocore raises for a response with a code."""
+    return botocore.exceptions.ClientError({"Error": {"Code": code, "Message": LONG}}, "GetObject")
+
+
+@pytest.mark.parametrize(
+    ("error", "is_final"),
+    [
+        (botocore.exceptions.NoCredentialsError(), True),
+        (botocore.exceptions.EndpointConnectionError(endpoint_url=LONG), False),
+        (refused_with("AccessDenied"), True),
+        (refused_with("SlowDown"), False),
+        (PermissionError(LONG), True),
+        (OSError(LONG), False),
+        (UNFORESEEN, False),
+    ],
+    ids=repr_of,
+)
+@pytest.mark.parametrize("path", ["catalog.csv", "folder"])
+@pytest.mark.parametrize("shop", [STORED], indirect=True, ids=[""])
+def test_a_catalog_that_cannot_be_read_is_named(shop: Shop, path: str, error: Any, is_final: bool):
+    store_of(shop)._only = re.compile("^(get|info|ls|exists) ")
+    shop.trap.error = error
+    catalog = f"s3://{shop.refresh.options['source_conn_id']}@shop/{path}"
+    with shop.armed():
+        outcome = shop.refresh.plan(shop.rows, catalog=catalog).results["plan"]
+    assert type(outcome.error) is (BgRepConfigurationError if is_final else BgRepServiceError)
+    assert isinstance(outcome.error, AirflowFailException) is is_final
+    text = str(outcome.error)
+    assert f"shop/{path} cannot be read" in text
+    assert len(text) < 450
+    assert "canary" not in text
+    assert shop.emulator.counters.submits == 0

@@ -66,6 +66,9 @@ _WITHOUT_IMAGE: Final = STEPS.keys() - WITH_IMAGES
 _BILLABLE: Final = frozenset(outcome.value for outcome in BILLABLE)
 _SUBMIT_FIELDS: Final = ("code", "result_key", "nonce", "request_id", "gateway_request_id", "submitted_at")
 
+_BITS: Final = 64
+"""Bits of a number in a column, its sign included."""
+
 _PLAN_OVER: Final = "the plan's lease ended before the row was submitted; the next run submits it"
 _NEVER: Final = "the generate task ended before the row was submitted"
 
@@ -327,6 +330,17 @@ def _records(journal: FileStore) -> list[SubmitRecord]:
         ) from None
 
 
+def _storable(facts: Facts) -> Facts:
+    """Facts without numbers and characters that no column can hold: they come from the service."""
+    return {name: _stored(value) for name, value in facts.items()}
+
+
+def _stored(value: Any) -> Any:
+    if isinstance(value, int):
+        return value if value.bit_length() < _BITS and not isinstance(value, bool) else None
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+
+
 def _from_record(record: SubmitRecord, index: int, images: int) -> Facts | None:
     if record.state is State.REFUSED:
         if not (record.reason and len(record.items) == 1):
@@ -334,7 +348,7 @@ def _from_record(record: SubmitRecord, index: int, images: int) -> Facts | None:
         outcome, images = Outcome.REFUSED, 0
     else:
         outcome = Outcome.PENDING if record.state is State.ACCEPTED else Outcome.UNKNOWN
-    return {
+    facts = {
         "outcome": outcome.value,
         "reason": record.reason,
         "code": record.code,
@@ -349,10 +363,11 @@ def _from_record(record: SubmitRecord, index: int, images: int) -> Facts | None:
         "files": "",
         "saved_at": "",
     }
+    return _storable(facts)
 
 
 def _from_line(line: Mapping[str, Any]) -> Facts:
-    return {
+    facts = {
         "outcome": line["status"],
         "reason": line["reason"],
         "journal_key": line["key"],
@@ -363,6 +378,7 @@ def _from_line(line: Mapping[str, Any]) -> Facts:
         "images": line["num_output"] if line["status"] in _BILLABLE else 0,
         **{name: line.get(name) or "" for name in _SUBMIT_FIELDS},
     }
+    return _storable(facts)
 
 
 def _results(store: PlanStore, shard: int) -> list[ResultRow] | None:

@@ -422,6 +422,22 @@ def test_a_folder_that_is_no_catalog_is_named(destination: Destination, tmp_path
     assert "in part2.csv" in refused(destination, str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "names", [["country=DE", "country=FR"], ["country=__HIVE_DEFAULT_PARTITION__", "x.csv"]]
+)
+def test_a_partitioned_folder_is_named(destination: Destination, tmp_path: Path, names: list[str]):
+    """B11: Hive and Spark leave the partitions' column out of the files."""
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part-0.csv").write_bytes(part(1, "csv"))
+    (tmp_path / "_SUCCESS").touch()
+    message = refused(destination, str(tmp_path))
+    assert "is partitioned by 'country'" in message
+    assert names[0] in message
+    assert len(message) < 500
+    assert destination.plan(str(tmp_path / names[0])).submits == ["s1"], "as the message says"
+
+
 def test_a_file_is_named_for_what_it_is(destination: Destination, tmp_path: Path):
     """B11: gzip is unpacked whatever its name; other files are named, with what to do."""
     run = destination.plan(write(tmp_path / "packed.csv", gzip.compress(part(1, "csv"))))
