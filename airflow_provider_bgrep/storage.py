@@ -367,6 +367,14 @@ def size_of(path: ObjectStoragePath) -> int | None:
         return None
 
 
+def is_folder(path: ObjectStoragePath) -> bool:
+    """Return whether ``path`` is a folder. Unlike fsspec's ``isdir``, it raises the errors of the store."""
+    try:
+        return bool(path.fs.info(path.path)["type"] == "directory")
+    except FileNotFoundError:
+        return False
+
+
 def _part_name(name: str) -> str:
     # At most 255 bytes, which file systems allow.
     return f".{_cut(name, 200)}.{secrets.token_hex(4)}.part"

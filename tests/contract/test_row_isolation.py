@@ -29,7 +29,7 @@ from bgrep_harness.histories import attach_store
 from bgrep_harness.images import served
 from bgrep_harness.refresh import Refresh, Run
 from bgrep_harness.stores import Files
-from PIL import Image, ImageCms, ImageDraw
+from PIL import Image, ImageDraw
 
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.exceptions import BgRepConfigurationError, BgRepServiceError
@@ -38,7 +38,7 @@ from airflow_provider_bgrep.storage import get_bytes, local_copy, put_file, stor
 ROWS = 10
 BAD = "S3"
 MARK = "marker-of-S3"
-SIDE = 400
+SIZES = {"good": (400, 400), "bad": (480, 400)}
 
 
 class Unforeseen(Exception):
@@ -56,24 +56,24 @@ def repr_of(value: object) -> str:
     return type(value).__name__
 
 
-def picture(color: tuple[int, int, int], **save: Any) -> bytes:
-    image = Image.new("RGB", (SIDE, SIDE), (200, 205, 210))
-    ImageDraw.Draw(image).rounded_rectangle((130, 100, 270, 360), 30, fill=color)
+def picture(name: str) -> bytes:
+    """Return the image of a row: that of the bad one has other sides, and a comment."""
+    image = Image.new("RGB", SIZES[name], (200, 205, 210))
+    ImageDraw.Draw(image).rounded_rectangle((130, 100, 270, 360), 30, fill=(180, 60, 40))
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=95, **save)
+    image.save(out, "JPEG", quality=95, comment=MARK.encode() if name == "bad" else None)
     return out.getvalue()
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of an image host. The image of the bad row has a comment and a color profile of its own."""
+    """URL of an image host."""
     folder = tmp_path_factory.mktemp("site")
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    (folder / "good.jpg").write_bytes(picture((180, 60, 40)))
-    (folder / "bad.jpg").write_bytes(picture((180, 60, 40), comment=MARK.encode(), icc_profile=profile))
-    mask = Image.new("L", (SIDE, SIDE))
-    ImageDraw.Draw(mask).rounded_rectangle((130, 100, 270, 360), 30, fill=255)
-    mask.save(folder / "mask.png")
+    for name, sides in SIZES.items():
+        (folder / f"{name}.jpg").write_bytes(picture(name))
+        mask = Image.new("L", sides)
+        ImageDraw.Draw(mask).rounded_rectangle((130, 100, 270, 360), 30, fill=255)
+        mask.save(folder / f"{name}-mask.png")
     with served(folder) as url:
         yield url
 
@@ -172,34 +172,28 @@ def shop(
 ) -> Shop:
     place = getattr(request, "param", None) or Place("none", "")
     trap = Trap(place.error)
-    sources = {f"/shop/S{number}.jpg": b"" for number in range(ROWS)}
-    for path in sources:
-        name = "bad" if f"{BAD}." in path else "good"
-        sources[path] = picture((180, 60, 40), comment=MARK.encode() if name == "bad" else None)
+    names = {f"S{number}": "bad" if f"S{number}" == BAD else "good" for number in range(ROWS)}
+    sources = {f"/shop/{sku}.jpg": picture(kind) for sku, kind in names.items()}
     name = f"row-isolation-{id(trap)}"
     _attach("s3", name, Store(sources, trap, place.source, site))
     attach_store(name, Store({}, trap, place.destination))
     options = {
-        "defaults": {"positive_prompt": "{{ name }} on snow", "steps": 15},
+        "defaults": {"positive_prompt": "{{ name }} on snow", "steps": 15, "seed": 7},
         "source_conn_id": name,
         "max_rebuy_share": 1,
         "shard_size": 20,
     }
     refresh = Refresh(f"memory://{name}@shop/images", run, type(ti), options)
-    image = "s3://shop/S{}.jpg" if place.is_stored else f"{site}/{{}}.jpg"
     rows = [
         {
-            "sku": f"S{number}",
-            "name": MARK if f"S{number}" == BAD else f"a mug {number}",
-            "image": image.format(number if place.is_stored else "bad" if f"S{number}" == BAD else "good"),
-            "mask": f"{site}/mask.png",
-            **(place.cells if f"S{number}" == BAD else {}),
+            "sku": sku,
+            "name": MARK if sku == BAD else "a mug",
+            "image": f"s3://shop/{sku}.jpg" if place.is_stored else f"{site}/{kind}.jpg?v={sku}",
+            "mask": f"{site}/{kind}-mask.png",
+            **(place.cells if sku == BAD else {}),
         }
-        for number in range(ROWS)
+        for sku, kind in names.items()
     ]
-    for one in rows:
-        if not place.is_stored:
-            one["image"] += f"?v={one['sku']}"
     return Shop(refresh, connection, trap, site, rows, tmp_path)
 
 
@@ -256,9 +250,9 @@ def has_mark(*args: Any, **kwargs: Any) -> bool:
     return found
 
 
-def is_narrow(image: Any, *args: Any, **kwargs: Any) -> bool:
-    """Whether an image has the sides of the bad row's."""
-    return bool(image.size == (256, 256))
+def is_wide(image: Any, *args: Any, **kwargs: Any) -> bool:
+    """Whether an image is that of the bad row, scaled or not."""
+    return bool(image.width > image.height)
 
 
 def is_of_bad_row(data: Any = b"", **kwargs: Any) -> bool:
@@ -289,7 +283,9 @@ PLACES = [
     Place("fetched source", "check", "unchecked", ROWS, source=f"^(cat|info) .*{BAD}"),
     Place("read image", "check", "unchecked", ROWS, destination=f"^cat .*{IMAGE_3}"),
     Place("decoder of a check", "check", "unchecked", ROWS, patch=(Image, "open", has_mark)),
-    Place("color profile", "check", "published", ROWS, patch=(ImageCms, "buildTransform", lambda *_: True)),
+    Place("scaled image", "check", "unchecked", ROWS, patch=(Image.Image, "resize", is_wide)),
+    Place("thumbnail", "check", "unchecked", ROWS, patch=(Image.Image, "save", is_wide)),
+    Place("edge of the mask", "check", "unchecked", ROWS, patch=(Image.Image, "filter", is_wide)),
     Place("path of a row", "publish", "unpublished", ROWS, patch=(hashlib, "sha256", is_of_bad_row)),
     Place("copied image", "publish", "unpublished", ROWS, destination=f"^put /shop/images/{BAD}/"),
     Place("read before the copy", "publish", "unpublished", ROWS, destination=f"^cat .*{IMAGE_3}"),

@@ -29,6 +29,7 @@ from airflow_provider_bgrep.catalog.source.parts import Part, count_lines, open_
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
 from airflow_provider_bgrep.storage import (
     absolute_path,
+    is_folder,
     is_local,
     local_copy,
     names_in,
@@ -101,8 +102,8 @@ def open_catalog(
                 opened = how.open_file(path, stack)
             except (FileNotFoundError, IsADirectoryError):
                 with store_errors(path):
-                    is_folder = not is_local(path) and path.fs.isdir(path.path)
-                if not is_folder:
+                    is_missing = is_local(path) or not is_folder(path)
+                if is_missing:
                     what = f"{shown_path(str(path))} does not exist; give a file that this worker can read"
                     raise refusal(what) from None
                 opened = how.open_folder(path, stack)
@@ -125,7 +126,7 @@ def _is_folder(path: ObjectStoragePath) -> bool:
     if _kind_of_name(shown_path(str(path))):
         return False
     with store_errors(path):
-        return bool(path.fs.isdir(path.path))
+        return is_folder(path)
     raise AssertionError("unreachable")
 
 
