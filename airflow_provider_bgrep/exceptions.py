@@ -37,10 +37,9 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_bgrep.protocol.codes import ErrorKind, RetryDecision
-from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput
+from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput, StoreError
 from airflow_provider_bgrep.protocol.matching import UnmatchedError
 from airflow_provider_bgrep.protocol.retry import Failure
-from airflow_provider_bgrep.storage import StoreError
 
 
 class BgRepError(AirflowException):

@@ -18,7 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, reason_of, sanitize_message
+from airflow_provider_bgrep.protocol.errors import (
+    InvalidInput,
+    Problem,
+    StoreError,
+    reason_of,
+    sanitize_message,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -52,18 +58,6 @@ def relative_problem(text: str) -> str:
     if text.startswith("/") or "://" in text:
         return ""
     return "an absolute path or a URL, such as file:///shop/images or s3://shop/images: it is relative"
-
-
-class StoreError(OSError):
-    """A store cannot be reached, or refuses access. The message says where, why and what to do.
-
-    :param message: the message.
-    :param is_final: whether a retry would fail in the same way.
-    """
-
-    def __init__(self, message: str, *, is_final: bool) -> None:
-        super().__init__(message)
-        self.is_final = is_final
 
 
 _REFUSALS: Final = frozenset(

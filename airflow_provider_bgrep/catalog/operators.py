@@ -24,9 +24,8 @@ from airflow_provider_bgrep.exceptions import (
 from airflow_provider_bgrep.operators._arguments import count_of
 from airflow_provider_bgrep.operators._base import GenerateBase
 from airflow_provider_bgrep.operators.spec import MAX_RETRY_FAILED
-from airflow_provider_bgrep.protocol.errors import InvalidInput, reason_of, sanitize_message
+from airflow_provider_bgrep.protocol.errors import InvalidInput, StoreError, reason_of, sanitize_message
 from airflow_provider_bgrep.protocol.models import ImageTask
-from airflow_provider_bgrep.storage import StoreError, store_error
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -80,6 +79,8 @@ def state_errors() -> Iterator[None]:
         if library in ("duckdb", "_duckdb", "pyarrow"):
             raise BgRepStateError(f"A file cannot be read ({reason_of(error)}). {_REMEDY}") from error
         if library in _STORES:
+            from airflow_provider_bgrep.storage import store_error
+
             raise unreachable_store(store_error("A file", error, "be read or written")) from error
         raise
 

@@ -13,8 +13,7 @@ from airflow_provider_bgrep.exceptions import (
     unreachable_store,
 )
 from airflow_provider_bgrep.journal.records import JournalError, SupersededError
-from airflow_provider_bgrep.protocol.errors import InvalidInput
-from airflow_provider_bgrep.storage import StoreError
+from airflow_provider_bgrep.protocol.errors import InvalidInput, StoreError
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of the protocol: invalid input, found before anything is sent, and failed calls.
+"""Errors of the core: invalid input, found before anything is sent, failed calls, and failing stores.
 
-Neither depends on Airflow; ``airflow_provider_bgrep.exceptions`` turns them into the classes users catch.
+None depends on Airflow; ``airflow_provider_bgrep.exceptions`` turns them into the classes that users catch.
 """
 
 from __future__ import annotations
@@ -95,6 +95,18 @@ class InvalidInput(ValueError):
         shown = "; ".join(map(str, problems[:MAX_PROBLEMS]))
         more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
         super().__init__(f"{count}, nothing was sent: {shown}{more}")
+
+
+class StoreError(OSError):
+    """A store cannot be reached, or refuses access. The message says where, why and what to do.
+
+    :param message: the message.
+    :param is_final: whether a retry would fail in the same way.
+    """
+
+    def __init__(self, message: str, *, is_final: bool) -> None:
+        super().__init__(message)
+        self.is_final = is_final
 
 
 class CallError(Exception):

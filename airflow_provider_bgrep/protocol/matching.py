@@ -85,7 +85,7 @@ def match(job: Job, submitted: Sequence[ImageTask | None]) -> Matching:
         known any more. A task fits it if its image is not that of another submitted task.
     """
     wanted = [None if task is None else _readable(task.as_wire()) for task in submitted]
-    echoes = [_readable(task.echo) or _UNREADABLE for task in job.tasks]
+    echoes = [_UNREADABLE if (echo := _readable(task.echo)) is None else echo for task in job.tasks]
     fits = [
         _fitting(echo, task.echo, wanted, submitted) for echo, task in zip(echoes, job.tasks, strict=True)
     ]

@@ -58,7 +58,7 @@ def drawing(mode: str) -> Image.Image:
         return Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
     if mode == "CMYK":
         return image.convert("RGB").convert("CMYK")
-    return image.convert("RGB").convert(mode) if mode in ("P", "1") else image.convert(mode)
+    return image.convert("RGB").quantize(16) if mode == "P" else image.convert(mode)
 
 
 def saved(image: Image.Image, container: str, orientation: int, profile: bytes | None) -> bytes:

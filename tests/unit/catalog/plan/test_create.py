@@ -829,6 +829,7 @@ def test_a_plan_is_explained_with_its_quote_first(destination):
         "Left for later runs: at most 1 images.",
         "In 2 shards of 1 rows.",
         "Read rows of a task. Columns used: sku, image, positive_prompt.",
+        "Most frequent prompt of the rows to submit: 'a on marble' (1 of 2 rows).",
     ]
     assert run.xcom["explained"] == explain(run.plan)
     assert (run.xcom["shards"], run.xcom["images"], run.xcom["cost"]) == (2, 2, "0.40")
