@@ -95,14 +95,13 @@ def _fetch_row(checker: Checker, row: ResultRow) -> Images | Exception:
 
 def _check_row(checker: Checker, row: ResultRow, images: Images | Exception, errors: RowErrors) -> None:
     """Fill in the verdict of a row; ``unchecked`` with the reason if the check raises an exception."""
-    before = row.copy()
     try:
         if isinstance(images, Exception):
             raise images
-        checker.check(row, images)
-        check_storable(row)
+        checked = row.copy()
+        checker.check(checked, images)
+        check_storable(checked)
     except Exception as error:  # whatever its class: see isolation.py
-        row.update(before)
         if row["files"]:
             why = errors.failed(error)
             _log.warning("Could not check row %s: %s", row["name"], why)
@@ -110,6 +109,7 @@ def _check_row(checker: Checker, row: ResultRow, images: Images | Exception, err
             row["flags"] = json.dumps([f"the row could not be checked: {why}"], ensure_ascii=False)
             row["scores"] = "[]"
     else:
+        row.update(checked)
         errors.passed(bool(row["files"]))
 
 

@@ -53,6 +53,7 @@ def render_changed_rows(join: Join) -> None:
     join.db.execute(f"CREATE OR REPLACE TABLE made ({ddl(MADE)})")
     builder = ImageTaskBuilder(join.rows.constants, join.rows.variables, join.rows.kinds)
     errors = RowErrors()
+    errors.passed(*join.one("SELECT count(*) FROM known"))
     for rows in join.unknown_rows():
         join.insert("made", _rendered(rows, builder, join, errors))
     if errors.shared:

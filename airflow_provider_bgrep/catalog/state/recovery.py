@@ -313,7 +313,7 @@ def _from_job_record(store: PlanStore, facts: Facts) -> Facts:
     try:
         ended = read_job_record(store.paths.images, facts["result_key"])
         task = ended.outcomes[facts["index"]] if ended is not None else None
-    except (ValueError, IndexError):
+    except Exception:  # of one job, whatever its class (see isolation.py): it stays pending
         return {}
     if ended is None or task is None or task.missing:
         return {}

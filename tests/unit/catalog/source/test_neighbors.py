@@ -112,6 +112,8 @@ def test_a_cell_is_the_same_in_every_format(tmp_path: Path, form: str, data: st.
         expected = [text and text.title() for text in expected]  # as Python writes it
     if form == "csv" and kind in ("float", "decimal"):
         expected = [None if one is None else str(one) for one in values]  # of CSV, every cell is text
+    if form == "jsonl" and kind == "decimal":
+        expected = [None if one is None else _plain(Decimal(str(float(one)))) for one in values]
     rows, invalid = read_catalog(written(tmp_path, form, kind, values))
     assert invalid == []
     assert [row["x"] for row in rows] == expected
