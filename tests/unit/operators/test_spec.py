@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of a generate operator, from a DAG file, a template and a trigger form."""
+"""The inputs of a run: options from a DAG file, a template and a trigger form, and the spec made of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
-from airflow_provider_bgrep.operators.spec import GenerateOptions, GenerateSpec, KillSwitch
+from airflow_provider_bgrep.operators.spec import GenerateOptions, GenerateSpec
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.protocol.models import ImageTask
 
@@ -95,15 +95,6 @@ def test_a_templated_mapping_is_checked_when_the_task_runs():
         task.build_spec(CONTEXT)
 
 
-def test_a_spec_holds_the_operators_arguments():
-    task = operator(GIVEN, max_images=5, fail_on="all", poll_interval=2, timeout=9, deferrable=True)
-    spec = task.build_spec(CONTEXT)
-    assert (spec.max_images, spec.fail_on, spec.poll_interval, spec.timeout) == (5, "all", 2.0, 9.0)
-    assert (spec.deferrable, spec.options, spec.may_resubmit) == (True, OPTIONS, False)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        spec.max_images = 6
-
-
 def test_at_most_a_dozen_arguments_stand_alone():
     own = BgRepGenerateOperator.__init__.__kwdefaults__ or {}
     names = {*own, "task_list", "destination"}
@@ -118,20 +109,28 @@ def test_image_tasks_given_in_a_dag_file_are_templated_as_before():
     assert task.task_list[0].image == "https://a/spring.png"
 
 
-class Engine:
-    kills = 0
-
-    def kill(self) -> None:
-        self.kills += 1
-
-
-def test_a_kill_reaches_the_engine_whenever_it_is_attached():
-    switch, first, second = KillSwitch(), Engine(), Engine()
-    switch.attach(first)
-    assert (switch.is_killed, first.kills) == (False, 0)
-    switch.kill()
-    switch.attach(second)
-    assert (switch.is_killed, first.kills, second.kills) == (True, 1, 1)
+def test_a_spec_holds_the_operators_arguments():
+    task = BgRepGenerateOperator(
+        task_id="generate",
+        task_list=[],
+        destination="file:///images",
+        journal_path="file:///journal",
+        options={"over_budget": "trim"},
+        max_images=5,
+        fail_on="all",
+        poll_interval=2,
+        timeout=9,
+        deferrable=True,
+    )
+    spec = task.build_spec(CONTEXT)
+    assert (spec.max_images, spec.fail_on, spec.poll_interval, spec.timeout) == (5, "all", 2.0, 9.0)
+    assert (spec.deferrable, spec.options, spec.may_resubmit) == (
+        True,
+        GenerateOptions(over_budget="trim"),
+        False,
+    )
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        spec.max_images = 6
 
 
 def test_a_spec_needs_no_operator():
