@@ -96,8 +96,9 @@ def _check_writable(paths: CatalogPaths) -> None:
     """Write and delete a file at the destination, before anything else is done.
 
     :raises BgRepConfigurationError: if the worker may not write there, or there is no such bucket.
+    :raises StoreError: if the store does not answer, or refuses access.
     """
-    from airflow_provider_bgrep.storage import check_writable
+    from airflow_provider_bgrep.storage import check_writable, store_error
 
     try:
         check_writable(paths.root)
@@ -105,8 +106,11 @@ def _check_writable(paths: CatalogPaths) -> None:
         refused: Exception = error
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
-            raise  # the store does not answer, or the disk is full: Airflow retries
+            # The store does not answer, or the disk is full.
+            raise store_error(paths.destination, error, "be written to") from error
         refused = error
+    except Exception as error:  # of a store's library
+        raise store_error(paths.destination, error, "be written to") from error
     else:
         return
     raise BgRepConfigurationError(

@@ -36,7 +36,8 @@ def catalog_forms() -> Iterator[tuple[str, str]]:
     delimiters = _listed(_CHARACTERS.get(one, one) for one in DELIMITERS)
     sniffed = "the most frequent one in the header, outside of quotes"
     yield "Delimiters of CSV", f"{delimiters}: {sniffed}; or ``delimiter``, or a first line such as ``sep=;``"
-    yield "Refused, with advice", "; ".join(dict.fromkeys(_name_of(what) for _, what in REFUSED))
+    others = "; ".join(dict.fromkeys(_name_of(what) for _, what in REFUSED))
+    yield "Refused, with advice", f"what a file is in spite of its name: {others}"
     yield "Required columns", _listed(REQUIRED)
     yield "Other columns with a meaning", _listed(name for name in COLUMNS if name not in REQUIRED)
     headings = _listed(("Positive Prompt", "positive-prompt", "POSITIVE_PROMPT"))

@@ -575,3 +575,20 @@ def test_a_catalog_that_cannot_be_read_is_named(shop: Shop, path: str, error: An
     assert len(text) < 450
     assert "canary" not in text
     assert shop.emulator.counters.submits == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "is_final"), [(OSError(LONG), False), (refused_with("AccessDenied"), True)]
+)
+def test_a_destination_that_cannot_be_written_to_is_named(shop: Shop, error: Any, is_final: bool):
+    store: Store = shop.refresh.paths.destination.fs
+    store._only = re.compile("^put .*/writable$")
+    shop.trap.error = error
+    with shop.armed():
+        outcome = shop.refresh.plan(shop.rows).results["plan"]
+    assert type(outcome.error) is (BgRepConfigurationError if is_final else BgRepServiceError)
+    text = str(outcome.error)
+    assert "shop/images cannot be written to" in text
+    assert len(text) < 450
+    assert "canary" not in text
+    assert shop.emulator.counters.requests == 0
