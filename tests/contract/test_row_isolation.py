@@ -263,12 +263,10 @@ def is_of_bad_row(data: Any = b"", **kwargs: Any) -> bool:
 
 IMAGE_3 = r"_bgrep/images/[^/]+_03_0\.\w+$"
 PLACES = [
-    Place("version of a source", "plan", source=f"^info .*{BAD}"),
-    Place("version, StopIteration", "plan", source=f"^info .*{BAD}", error=StopIteration()),
+    Place("version of a source", "plan", source=f"^info .*{BAD}", error=StopIteration()),
     Place("beginning of a source", "plan", "published", ROWS, source=f"^cat .*{BAD}"),
     Place("decoder of a source", "plan", patch=(Image, "open", has_mark)),
-    Place("request hash", "plan", patch=(hashlib, "sha256", has_mark)),
-    Place("memory", "plan", patch=(hashlib, "sha256", has_mark), error=MemoryError("no memory")),
+    Place("request hash", "plan", patch=(hashlib, "sha256", has_mark), error=MemoryError("no memory")),
     Place(
         "host name",
         "plan",
@@ -285,8 +283,7 @@ PLACES = [
         cells={"positive_prompt": "{{ name | upper }} on snow"},
     ),
     Place("polarity of a mask", "plan", "published", ROWS, patch=(Image.Image, "convert", is_wide)),
-    Place("signature", "generate", "not_submitted", source=f"^sign .*{BAD}"),
-    Place("signed too deeply", "generate", "not_submitted", source=f"^sign .*{BAD}", error=RecursionError()),
+    Place("signature", "generate", "not_submitted", source=f"^sign .*{BAD}", error=RecursionError()),
     Place("saved image", "generate", "pending", ROWS, destination=f"^put .*{IMAGE_3}"),
     Place("fetched source", "check", "unchecked", ROWS, source=f"^(cat|info) .*{BAD}"),
     Place("read image", "check", "unchecked", ROWS, destination=f"^cat .*{IMAGE_3}"),
@@ -347,7 +344,7 @@ def test_one_row_stops_no_other(shop: Shop, monkeypatch: Any, request: Any):
     else:
         assert statuses == {"published": ROWS - 1, place.status: 1}
         reason = reason_of(one, BAD)
-        assert type(place.error).__name__ in reason or place.error.__class__ is Unforeseen or not place.stage
+        assert type(place.error).__name__ in reason or not place.stage
         assert reason
         assert len(reason) < 400
     if place.stage and "image" not in place.cells:
