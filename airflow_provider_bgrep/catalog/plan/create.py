@@ -97,6 +97,7 @@ def create_plan(
         "needs_approval": plan.needs_approval,
         "counts": {state: count for state, count in plan.counts.items() if count},
         "explained": explained,
+        "reading": list(plan.reading),
     }
 
 

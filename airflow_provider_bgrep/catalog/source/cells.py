@@ -350,6 +350,9 @@ def _one_by_one(array: pa.Array, rule: Callable[[Any], str | None]) -> tuple[pa.
         except UnreadableCellError as error:
             wrong[place] = str(error)
             texts.append(None)
+        except Exception as error:  # whatever its class: see isolation.py
+            wrong[place] = f"is a {array.type} that cannot be read ({type(error).__name__}); give text"
+            texts.append(None)
     return pa.array(texts, pa.string()), wrong
 
 
