@@ -103,6 +103,12 @@ def test_errors_of_libraries_never_leave_a_task():
             raise error
 
 
+def test_too_little_memory_is_no_unreadable_file():
+    error = duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate data")
+    with pytest.raises(BgRepStateError, match="not enough memory"), state_errors():
+        raise error
+
+
 def test_the_report_fails_and_closes_the_plan_if_publish_died(emulator, tmp_path):
     ti = planned(tmp_path / "shop")
     plan_id = ti.pushed["plan"]["plan_id"]
