@@ -27,7 +27,7 @@ MAX_MESSAGE = 500
 """Number of characters of a server's message that are quoted in logs and errors."""
 
 
-_USER_INFO = re.compile(r"(\w://)[^/\s@]*@")
+_USER_INFO = re.compile(r"(\w://)[^/\s]*@")
 _SIGNED = re.compile(r"(\w://[^\s?#]*)[?#][^\s'\"<>),;]*")
 """A quoted URL would expose its signature."""
 
@@ -35,7 +35,8 @@ _SIGNED = re.compile(r"(\w://[^\s?#]*)[?#][^\s'\"<>),;]*")
 def sanitize_message(text: object) -> str:
     """Return a server's message as one line of printable text, without credentials and signatures in URLs."""
     words = "".join(c if c.isprintable() else " " for c in str(text)).split()
-    line = _SIGNED.sub(r"\1?…", _USER_INFO.sub(r"\1***@", " ".join(words)))
+    # Queries first: one may contain an "@", and a password another.
+    line = _USER_INFO.sub(r"\1***@", _SIGNED.sub(r"\1?…", " ".join(words)))
     return line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 1] + "…"
 
 
