@@ -264,7 +264,7 @@ def test_an_error_before_an_attempt_sends_nothing():
     assert counter.queries == 0
 
 
-def test_the_callers_wait_gets_the_preceding_error_without_the_appcode():
+def test_the_callers_wait_gets_the_error_without_the_appcode():
     waits = []
 
     async def wait(seconds: float, error: CallError | None) -> None:

@@ -50,7 +50,7 @@ def test_image_tasks_are_rendered_wherever_they_stand(content, rendered):
     assert Templates().render_template(content, {"x": "sea"}) == rendered
 
 
-def test_an_image_task_keeps_its_type_and_fields_that_are_not_set():
+def test_an_image_task_keeps_its_type_and_unset_fields():
     found = Templates().render_template(TASK, {"x": "sea"})
     assert isinstance(found, ImageTask)
     assert (found.mask, found.negative_prompt, found.num_output) == (None, None, 1)

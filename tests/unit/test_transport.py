@@ -191,7 +191,7 @@ def test_the_proxy_is_chosen_as_by_requests(base_url, proxies, proxy):
     assert tls_and_proxy(settings(base_url, proxies=proxies))[1] == proxy
 
 
-def test_the_environments_proxy_is_used_unless_the_connection_has_its_own(monkeypatch):
+def test_the_connections_proxies_replace_the_environments(monkeypatch):
     monkeypatch.setenv("https_proxy", "http://environment:3128")
     assert tls_and_proxy(settings())[1] == "http://environment:3128"
     assert tls_and_proxy(settings(proxies={}))[1] is None

@@ -142,7 +142,7 @@ def test_of_two_reasons_the_earlier_check_counts():
     assert refused(call(X_Ca_Nonce=None, Content_Type=None)) == "I400NC"
 
 
-def test_a_nonce_is_used_up_once_it_was_checked_and_good_again_later():
+def test_a_nonce_that_was_checked_is_used_up_for_a_while():
     state = State()
     assert refused(call(X_Ca_Nonce="n", Authorization=None), state=state) == "A400MA"
     assert refused(call(X_Ca_Nonce="n", Content_Type=None), state=state) == "I400MH"

@@ -91,7 +91,7 @@ def test_each_route_is_answered(emulator, method, path, status):
     assert requests.request(method, emulator.url + path, timeout=60).status_code == status
 
 
-def test_an_error_of_the_emulator_itself_is_answered_like_the_services(emulator, api, caplog):
+def test_a_failure_of_the_emulator_is_answered_like_the_services(emulator, api, caplog):
     emulator.core.state.jobs["broken"] = object()  # type: ignore[assignment]
     answer = api.query("broken")
     assert (answer.status_code, answer.json()["code"]) == (500, "23500000")

@@ -91,7 +91,7 @@ def test_what_is_finished_is_saved_while_another_still_runs(collect, answers):
     assert run.outcomes == ["failed", "failed"]
 
 
-def test_a_job_that_is_not_finished_at_the_deadline_stays_pending(collect, answers):
+def test_an_unfinished_job_stays_pending_at_the_deadline(collect, answers):
     run = collect(1, [answers.job(KEY, "RUNNING")], end_time=time.time() - 1)
     watch(run)
     assert (len(run.client.sent), run.outcomes) == (1, ["pending"])
@@ -144,7 +144,7 @@ def test_a_job_that_is_found_in_between_is_not_gone(collect, answers):
 
 
 @pytest.mark.parametrize("code", ["23500003", "A403IS"])
-def test_an_account_that_is_refused_leaves_its_jobs_to_a_later_try(collect, answers, code):
+def test_a_refused_account_leaves_its_jobs_to_a_later_try(collect, answers, code):
     run = collect(1, [answers.refusal(code)])
     watch(run)
     assert run.outcomes == ["pending"]
@@ -153,7 +153,7 @@ def test_an_account_that_is_refused_leaves_its_jobs_to_a_later_try(collect, answ
     assert run.context.may_defer.is_set()
 
 
-def test_a_fault_that_does_not_pass_is_an_error_of_this_execution(collect, answers):
+def test_a_fault_that_does_not_pass_is_this_executions_error(collect, answers):
     run = collect(1, lambda *_: answers.refusal("23500000"))
     watch(run)
     assert len(run.client.sent) == COLLECT.attempts
@@ -182,13 +182,13 @@ def test_a_fault_that_passes_is_waited_out(collect, answers):
     ],
     ids=["not asked for", "asked for", "in the budget", "over the budget"],
 )
-def test_failed_image_tasks_are_submitted_again_as_retry_failed_allows(collect, answers, options, again):
+def test_failed_tasks_are_submitted_again_as_retry_failed_allows(collect, answers, options, again):
     states = [answers.job(KEY, "FAILED", "RUNNING", "FAILED")]
     run = collect(3, states, end_time=time.time() + 3600, waits_here=False, **options)
     assert watch(run) == again
 
 
-def test_an_image_task_is_not_submitted_again_more_often_than_allowed(execution, answers):
+def test_no_image_task_is_submitted_more_often_than_allowed(execution, answers):
     earlier = record(1)
     run = execution(1, [answers.job(KEY, "FAILED")], records=[earlier, record(1)], retry_failed=1)
     assert run.items[0].accepted_count == 2

@@ -106,7 +106,7 @@ def test_a_wait_ends_when_the_request_is_not_needed_any_more():
     assert acquire(one, is_cancelled=True) is None
 
 
-def test_a_rate_of_the_connection_is_reserved_before_anything_else():
+def test_a_rate_of_the_connection_is_reserved_first():
     settings = Settings(
         base_url=f"http://{secrets.token_hex(8)}.example", app_code="code", max_requests_per_second=0.001
     )

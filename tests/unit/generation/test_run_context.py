@@ -55,7 +55,7 @@ def test_nothing_is_affordable_twice(execution):
     assert run.context.afford([]) is True
 
 
-def test_the_first_error_counts_unless_another_run_has_taken_over(execution):
+def test_the_first_error_counts_unless_a_run_is_superseded(execution):
     context = execution(1).context
     first, second, taken_over = OSError("first"), OSError("second"), SupersededError("another run")
     context.fail(first)

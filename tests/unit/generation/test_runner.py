@@ -82,7 +82,7 @@ def test_image_tasks_are_submitted_and_their_job_collected(execution, api):
     assert api.asked == ["submit", "query"]
 
 
-def test_what_can_wait_elsewhere_ends_the_execution_after_the_submit(execution, api):
+def test_what_can_wait_elsewhere_ends_after_the_submit(execution, api):
     api.answers = {"submit": succeeds(result_key="key")}
     run = execution(1, base_url=api.url, waits_here=False)
     result = Runner(run.context).run(run.items)
@@ -109,14 +109,14 @@ class FencedStore(MemoryStore):
         super().set(key, value)
 
 
-def test_an_error_in_the_engine_is_the_executions_and_nothing_is_sent(execution, api):
+def test_an_error_before_the_submit_is_the_executions(execution, api):
     run = execution(1, base_url=api.url, store=FencedStore())
     result = Runner(run.context).run(run.items)
     assert isinstance(result.error, SupersededError)
     assert api.asked == []
 
 
-def test_an_execution_that_was_killed_before_its_start_submits_nothing(execution, api):
+def test_an_execution_killed_before_its_start_submits_nothing(execution, api):
     run = execution(2, base_url=api.url)
     runner = Runner(run.context)
     runner.kill()

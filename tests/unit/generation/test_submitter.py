@@ -90,7 +90,7 @@ def test_a_refusal_that_names_a_job_counts_as_accepted(execution, answers):
 
 
 @pytest.mark.parametrize("bad", range(5))
-def test_one_bad_image_task_is_isolated_and_the_others_are_submitted(execution, poison, bad):
+def test_one_bad_image_task_stops_no_other(execution, poison, bad):
     run = execution(5, poison("23500006", bad))
     watched = submit(run)
     assert run.all_accepted == [False]
@@ -130,7 +130,7 @@ def test_an_accepted_job_ends_a_row_of_refusals(execution, poison):
 
 
 @pytest.mark.parametrize("code", ["23500003", "A403IS", "B403MQ", "23500001", "A403IP"])
-def test_an_account_that_is_refused_stops_submits_and_blames_no_image(execution, poison, code):
+def test_a_refused_account_stops_submits_and_blames_no_image(execution, poison, code):
     run = execution(4, poison(code, 1))
     submit(run, run.items[:2], run.items[2:])
     assert len(run.client.sent) == 1
@@ -222,7 +222,7 @@ def test_without_its_intent_nothing_is_sent(execution):
     assert run.context.in_flight.none.is_set()
 
 
-def test_a_key_that_the_journal_cannot_take_is_kept_beside_the_images(execution, answers, tmp_path):
+def test_a_key_without_a_journal_is_kept_beside_the_images(execution, answers, tmp_path):
     run = execution(2, [answers.accepted("key")], store=BrokenStore(State.ACCEPTED))
     (record,) = submit(run)
     assert (record.result_key, run.outcomes) == ("key", ["pending"] * 2)
@@ -246,7 +246,7 @@ def test_a_stopped_execution_sends_nothing(execution, facts):
     assert (run.outcomes, run.states) == (["not_submitted"] * 2, [])
 
 
-def test_a_service_that_is_never_reached_is_an_error_of_this_execution(execution, answers):
+def test_a_service_never_reached_is_this_executions_error(execution, answers):
     run = execution(1, lambda operation, data: answers.refusal("X503BZ"))
     submit(run)
     assert len(run.client.sent) == SUBMIT.attempts
@@ -260,7 +260,7 @@ def test_a_service_that_is_never_reached_is_an_error_of_this_execution(execution
 # --- signed URLs --------------------------------------------------------------------------------------
 
 
-def test_urls_are_signed_for_each_attempt_and_only_digests_are_written(execution, answers):
+def test_urls_are_signed_for_each_attempt_and_not_written(execution, answers):
     signatures = iter("abc")
 
     def sign(task: ImageTask) -> ImageTask:

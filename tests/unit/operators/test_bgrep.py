@@ -132,7 +132,7 @@ def test_invalid_arguments_are_reported_when_the_dag_is_parsed(given, name):
         assert [problem.where for problem in caught.value.problems] == [name]
 
 
-def test_options_of_an_upstream_task_are_checked_when_the_task_runs():
+def test_options_of_an_upstream_task_are_checked_later():
     with DAG("dag", schedule=None):
         output = BgRepSubmitOperator(task_id="upstream", task_list=[]).output
         assert generate(output).options is output

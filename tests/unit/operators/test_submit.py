@@ -57,7 +57,7 @@ def test_an_accepted_submit_is_reused(on_unknown_outcome):
     assert len(Journal(store, "shop").previous_records) == 1
 
 
-def test_an_accepted_submit_counts_beside_one_with_an_unknown_outcome():
+def test_an_accepted_submit_counts_beside_an_unknown_one():
     store = MemoryStore()
     record(store, State.UNKNOWN)
     record(store, State.ACCEPTED)

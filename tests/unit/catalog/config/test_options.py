@@ -151,7 +151,7 @@ def test_literals_are_checked_when_the_dag_is_parsed(given, where):
     assert [problem.where for problem in literal_problems(given)] == where
 
 
-def test_relative_paths_are_refused_and_rows_and_templates_are_not_paths():
+def test_relative_paths_are_refused_and_rows_are_not_paths():
     assert [one.where for one in path_problems({"catalog": "c.csv", "destination": "images"})] == [
         "catalog",
         "destination",

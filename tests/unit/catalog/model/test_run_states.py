@@ -31,7 +31,7 @@ def test_a_run_that_submitted_nothing_cannot_be_continued(state: RunState):
     assert RunState.RUNNING.value not in {event.to for event in STATES[state.value].events}
 
 
-def test_a_plan_that_waits_for_approval_either_runs_or_is_canceled():
+def test_a_plan_that_waits_for_approval_runs_or_is_canceled():
     events = STATES[RunState.WAITING_FOR_APPROVAL.value].events
     assert {event.to for event in events} == {RunState.RUNNING.value, RunState.CANCELLED.value}
 

@@ -46,6 +46,6 @@ def test_a_blank_row_passes_through_arrow_and_duckdb(columns: tuple[Column, ...]
 
 
 @pytest.mark.parametrize("column", RESULT, ids=lambda column: column.name)
-def test_texts_are_never_null_and_other_values_are_where_there_is_none(column: Column):
+def test_a_missing_text_is_empty_and_another_value_null(column: Column):
     expected = {"VARCHAR": "", "BOOLEAN": False}.get(column.type)
     assert blank(RESULT)[column.name] == expected

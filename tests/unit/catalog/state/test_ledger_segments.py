@@ -46,7 +46,7 @@ def test_equal_entries_have_one_name_and_other_ones_another(ledger):
     assert read(ledger, other) == []
 
 
-def test_columns_that_an_entry_lacks_are_blank_and_others_are_left_out():
+def test_columns_that_an_entry_lacks_are_blank():
     (row,) = segments.table([{"name": "a", "state": "new"}]).to_pylist()
     assert row == {**blank(), "name": "a"}
 

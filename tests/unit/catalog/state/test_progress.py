@@ -77,7 +77,7 @@ def test_sql_agrees_with_python(value_of, expression):
     assert select(expression, records) == [(value_of(one),) for one in records]
 
 
-def test_a_purchase_is_known_by_its_nonce_and_without_one_by_its_job():
+def test_a_purchase_is_known_by_its_nonce_or_its_job():
     records = [record(nonce=nonce, result_key=key) for nonce in ("", "n") for key in ("", "k")]
     assert [purchase_of(one) for one in records] == ["", "k", "n", "n"]
     assert select(PURCHASE, records) == [("a", purchase_of(one)) for one in records]
@@ -113,7 +113,7 @@ records = st.builds(
 
 
 @given(st.lists(records, min_size=1, max_size=6))
-def test_of_each_purchase_the_record_that_is_furthest_along_counts(some):
+def test_the_record_that_is_furthest_along_counts(some):
     found = {(one["name"], purchase_of(one)): one for one in counted(some)}
     by_purchase: dict[Any, list[dict[str, Any]]] = {}
     for one in some:
@@ -127,7 +127,7 @@ def test_of_each_purchase_the_record_that_is_furthest_along_counts(some):
         assert found[purchase]["attempts"] == (most if best["outcome"] in COLLECTED else best["attempts"])
 
 
-def test_the_last_purchase_is_the_latest_plans_and_then_the_safest():
+def test_the_last_purchase_is_the_latest_plans_safest_one():
     some = [
         record("generated", plan_id="1", seq=9, nonce="a"),
         record("failed", plan_id="2", seq=1, nonce="b"),
