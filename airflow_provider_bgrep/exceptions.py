@@ -28,7 +28,7 @@ retry: it also derives from ``AirflowFailException`` or, in the case of ``BgRepT
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
@@ -38,8 +38,10 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_bgrep.protocol.codes import ErrorKind, RetryDecision
 from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput
-from airflow_provider_bgrep.protocol.matching import UnmatchedError
-from airflow_provider_bgrep.protocol.retry import Failure
+
+if TYPE_CHECKING:
+    from airflow_provider_bgrep.protocol.matching import UnmatchedError
+    from airflow_provider_bgrep.protocol.retry import Failure
 
 
 class BgRepError(AirflowException):
@@ -190,6 +192,8 @@ def error_from(error: CallError) -> BgRepError:
 
 def failure_of(error: BgRepError) -> Failure:
     """Return what the retry decision needs to know about an exception that a hook raised."""
+    from airflow_provider_bgrep.protocol.retry import Failure
+
     kind = next((kind for kind, cls in _CLASSES.items() if type(error) is cls), None)
     if isinstance(error, AirflowFailException):
         return Failure(RetryDecision.FINAL, kind)

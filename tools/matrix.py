@@ -81,7 +81,7 @@ def run(cell: Cell, python: str, pytest_args: list[str]) -> bool:
     prepare += ["--before", cell.before] if cell.before else []
     if subprocess.run(prepare, cwd=ROOT, check=False).returncode:
         return False
-    tests = [str(venv / "bin" / "pytest"), "-q", "--durations=0", "--durations-min=30", *SUITES, *pytest_args]
+    tests = [str(venv / "bin" / "pytest"), "-q", "-n", "2", "--dist", "loadfile", *SUITES, *pytest_args]
     return subprocess.run(tests, cwd=ROOT, check=False).returncode == 0
 
 

@@ -42,7 +42,7 @@ from airflow_provider_bgrep.protocol.codes import ErrorKind
 from airflow_provider_bgrep.protocol.errors import NOT_CONNECTED, CallError, InvalidInput, Problem
 from airflow_provider_bgrep.protocol.matching import UnmatchedError, match
 from airflow_provider_bgrep.protocol.models import ImageTask, Job
-from airflow_provider_bgrep.protocol.retry import ONCE
+from airflow_provider_bgrep.protocol.retry import ONCE, QUERY, RESULTS
 from airflow_provider_bgrep.protocol.validation import validate_tasks
 from airflow_provider_bgrep.protocol.wire import NONCE_HEADER, request_headers
 from airflow_provider_bgrep.request_counter import RequestCounter
@@ -191,19 +191,28 @@ class BgRepHook(HttpHook):
         _warn_of_doubt(job, self.log)
         return job
 
-    def query(self, result_key: str, task_list: Iterable[ImageTask | Mapping[str, Any]] | None = None) -> Job:
+    def query(
+        self,
+        result_key: str,
+        task_list: Iterable[ImageTask | Mapping[str, Any]] | None = None,
+        *,
+        is_known: bool = False,
+    ) -> Job:
         """Return the current state of one job. The query is repeated after a transient failure.
 
         :param result_key: the key that the submit returned.
         :param task_list: the image tasks as submitted. The job's tasks follow this list; without it, they
             follow the response, whose order the API does not promise. A submitted image task that the
             response does not contain yet has the status ``MISSING``.
+        :param is_known: whether the job existed before. Then "no such job" may be a stale answer, and the
+            query is repeated for about a minute and a half.
         :raises BgRepJobNotFoundError: if the job does not exist.
         :raises BgRepUnmatchedError: if it is not certain which result belongs to which image task.
         """
         try:
             submitted = None if task_list is None else validate_tasks(task_list)
-            return _matched(self._drive(flows.query(result_key, new_runtime())), submitted)
+            flow = flows.query(result_key, new_runtime(), RESULTS if is_known else QUERY)
+            return _matched(self._drive(flow), submitted)
         except InvalidInput as error:
             raise input_error(error) from None
 
@@ -368,12 +377,17 @@ class BgRepAsyncHook(BaseHook):
         return job
 
     async def query(
-        self, result_key: str, task_list: Iterable[ImageTask | Mapping[str, Any]] | None = None
+        self,
+        result_key: str,
+        task_list: Iterable[ImageTask | Mapping[str, Any]] | None = None,
+        *,
+        is_known: bool = False,
     ) -> Job:
         """As :meth:`BgRepHook.query`."""
         try:
             submitted = None if task_list is None else validate_tasks(task_list)
-            return _matched(await self._drive(flows.query(result_key, new_runtime())), submitted)
+            flow = flows.query(result_key, new_runtime(), RESULTS if is_known else QUERY)
+            return _matched(await self._drive(flow), submitted)
         except InvalidInput as error:
             raise input_error(error) from None
 

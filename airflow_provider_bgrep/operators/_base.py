@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_bgrep.operators._arguments import seconds_of
-from airflow_provider_bgrep.operators.spec import KillSwitch
+from airflow_provider_bgrep.operators._kill_switch import KillSwitch
 from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, RESULT_URL_SECONDS
 
 if TYPE_CHECKING:

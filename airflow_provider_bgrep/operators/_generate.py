@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_bgrep.connection import Settings
-    from airflow_provider_bgrep.operators.spec import GenerateSpec, KillSwitch
+    from airflow_provider_bgrep.operators._kill_switch import KillSwitch
+    from airflow_provider_bgrep.operators.spec import GenerateSpec
 
 
 DOWNLOAD_GRACE_SECONDS: Final = 300.0

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -284,20 +283,17 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Save the images that are not saved yet."""
-        from airflow_provider_bgrep.client import sleep
         from airflow_provider_bgrep.download import save_job
         from airflow_provider_bgrep.exceptions import (
             BgRepDownloadError,
             BgRepJobNotFinishedError,
             BgRepJobNotFoundError,
-            failure_of,
             input_error,
         )
         from airflow_provider_bgrep.hooks.bgrep import BgRepHook
         from airflow_provider_bgrep.protocol.errors import InvalidInput
         from airflow_provider_bgrep.protocol.identity import fingerprint
         from airflow_provider_bgrep.protocol.models import Job
-        from airflow_provider_bgrep.protocol.retry import RESULTS, Action, decide
         from airflow_provider_bgrep.protocol.validation import validate_tasks
         from airflow_provider_bgrep.storage import absolute_path
 
@@ -305,23 +301,13 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
         limit = self.execution_timeout
         end_time = time.time() + (limit.total_seconds() if limit else DEFAULT_TIMEOUT)
 
-        def known(result_key: str) -> Job:
-            for attempt in itertools.count(1):
-                try:
-                    return hook.query(result_key, self.task_list)
-                except BgRepJobNotFoundError as error:
-                    left = end_time - time.time()
-                    step = decide(failure_of(error), RESULTS, attempt=attempt, time_left=left)
-                    if step.action is not Action.RETRY:
-                        raise BgRepDownloadError(
-                            f"{error} Retry the task: the service may find the job later."
-                        ) from error
-                    self.log.warning("%s Asking again.", error)
-                sleep(step.seconds)
-            raise AssertionError("unreachable")
-
         def finished(result_key: str) -> Job:
-            job = known(result_key)
+            try:
+                job = hook.query(result_key, self.task_list, is_known=True)
+            except BgRepJobNotFoundError as error:
+                raise BgRepDownloadError(
+                    f"{error} Retry the task: the service may find the job later."
+                ) from error
             if not job.is_finished:
                 raise BgRepJobNotFinishedError(
                     f"Job {result_key} is not finished ({job.counts}): wait for it with a BgRepSensor first"

@@ -14,7 +14,6 @@ from airflow_provider_bgrep.protocol.limits import RESULT_URL_SECONDS
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-    from airflow_provider_bgrep.generation.runner import Runner
     from airflow_provider_bgrep.journal.records import SubmitRecord
     from airflow_provider_bgrep.journal.stores import Store
     from airflow_provider_bgrep.protocol.models import ImageTask
@@ -180,23 +179,3 @@ class SubmitSpec:
     def may_resubmit(self) -> bool:
         """Whether a submit with an unknown outcome may be repeated, which may be billed twice."""
         return self.on_unknown_outcome == "resubmit"
-
-
-class KillSwitch:
-    """Stops a run from another thread, at any point of the run."""
-
-    def __init__(self) -> None:
-        self.is_killed = False
-        self._engine: Runner | None = None
-
-    def kill(self) -> None:
-        """Submit nothing more, and end as soon as the submits in flight have a response."""
-        self.is_killed = True
-        if self._engine is not None:
-            self._engine.kill()
-
-    def attach(self, engine: Runner) -> None:
-        """Also stop this engine; immediately, if the switch was used before."""
-        self._engine = engine
-        if self.is_killed:
-            engine.kill()

@@ -97,7 +97,7 @@ FETCH: Final = RetryPolicy(attempts=3, base=1.0)
 """Downloads of one result image."""
 
 RESULTS: Final = replace(QUERY, attempts=GONE_ATTEMPTS, gone_attempts=GONE_ATTEMPTS)
-"""Responses about a finished job without results, or without all of them."""
+"""Responses about a job that existed: no such job, no results, or not all of them."""
 
 JOURNAL: Final = RetryPolicy(attempts=3)
 """Writes of the result key of an accepted job to the journal."""

@@ -24,12 +24,12 @@ from airflow_provider_bgrep.connection import DEFAULT_CONNECTION_ID
 from airflow_provider_bgrep.exceptions import (
     BgRepConfigurationError,
     BgRepError,
+    BgRepJobNotFoundError,
     BgRepTimeoutError,
     error_from,
     failure_of,
 )
 from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
-from airflow_provider_bgrep.protocol.retry import POKE, Action, decide
 from airflow_provider_bgrep.results import check_fail_on, raise_if_failed, summary, task_ids
 from airflow_provider_bgrep.templates import ImageTaskTemplates
 
@@ -88,14 +88,20 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue | bool:
         """Query the job once. Throttling, and "no such job" at first, count as "not finished yet"."""
-        try:
-            job = self._query()
-        except BgRepError as error:
-            if not self._may_poll_on(error, self._elapsed(context)):
-                raise
-            self.log.warning("%s", error)
-            return False
-        return self._finished(context, job) if job.is_finished else False
+        is_known = False
+        while True:
+            try:
+                job = self._query(is_known)
+            except BgRepError as error:
+                if self._may_poll_on(error, self._elapsed(context)):
+                    self.log.warning("%s", error)
+                    return False
+                # Later, "no such job" may still be a stale answer, so one is not final.
+                if is_known or not isinstance(error, BgRepJobNotFoundError):
+                    raise
+                is_known = True
+            else:
+                return self._finished(context, job) if job.is_finished else False
 
     def execute(self, context: Context) -> Any:
         """Wait for the job."""
@@ -128,7 +134,7 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
             if fired.reason is Reason.ERROR:
                 raise error_from(fired.error())
             # Also at the deadline: the job may have finished while no triggerer was running.
-            job = self._query()
+            job = self._query(is_known=True)
         except BgRepError as error:
             if self._may_wait_on(error, elapsed=math.inf) and time.time() < end_time:
                 self.log.warning("%s", error)
@@ -172,6 +178,8 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
 
     def _may_poll_on(self, error: BgRepError, elapsed: float) -> bool:
         """Whether an error counts as "not finished yet"."""
+        from airflow_provider_bgrep.protocol.retry import POKE, Action, decide
+
         return decide(failure_of(error), POKE, attempt=1, elapsed=elapsed).action is Action.POLL
 
     def _elapsed(self, context: Context) -> float:
@@ -222,10 +230,10 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
                 raise AirflowSkipException(f"never_fail is set: {error}") from error
             raise
 
-    def _query(self) -> Job:
+    def _query(self, is_known: bool = False) -> Job:
         from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 
-        return BgRepHook(self.bgrep_conn_id).query(self.result_key, self.task_list)
+        return BgRepHook(self.bgrep_conn_id).query(self.result_key, self.task_list, is_known=is_known)
 
     def _finished(self, context: Context, job: Job) -> PokeReturnValue:
         result = summary(job, task_ids(self.task_list))

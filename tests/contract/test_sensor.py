@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 
-import airflow
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, TaskDeferred
 
@@ -21,7 +20,7 @@ from airflow_provider_bgrep.exceptions import (
     BgRepUnmatchedError,
 )
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
-from airflow_provider_bgrep.protocol.retry import JOB_NOT_FOUND_GRACE_SECONDS
+from airflow_provider_bgrep.protocol.retry import GONE_ATTEMPTS, JOB_NOT_FOUND_GRACE_SECONDS
 from airflow_provider_bgrep.sensors.bgrep import BgRepSensor
 
 MODES = {
@@ -172,30 +171,40 @@ def test_a_job_that_is_not_known_yet_is_waited_for(sensor, submit, connection, r
     key = submit()
     fault = connection.inject("code", operation="query", code="23500008", times=3)
     outcome = run(sensor(result_key=key), ti)
-    if sensor.mode == "reschedule" and airflow.__version__ < "3":
-        # Each poke is on its own, and Airflow 2 does not tell when the first one was.
-        assert isinstance(outcome.error, BgRepJobNotFoundError)
-        return
     assert fault.consumed == 3
     assert outcome.state == "success", outcome.error
 
 
-def test_a_job_that_is_not_known_after_the_grace_period_is_final(
-    sensor, connection, run, ti, monkeypatch, no_waiting
-):
+@pytest.fixture
+def past_grace(sensor, ti, monkeypatch):
+    """Each reading of the clock is a grace period after the one before."""
     clock = time.time
-    outcome_of_first = []
+    readings = []
 
     def a_grace_period_later_each_time():
-        outcome_of_first.append(None)
-        return clock() + (JOB_NOT_FOUND_GRACE_SECONDS + 1) * len(outcome_of_first)
+        readings.append(None)
+        return clock() + (JOB_NOT_FOUND_GRACE_SECONDS + 1) * len(readings)
 
     if sensor.mode == "reschedule":
         ti.first_reschedule = datetime.now(UTC) - timedelta(seconds=JOB_NOT_FOUND_GRACE_SECONDS + 1)
     monkeypatch.setattr(time, "time", a_grace_period_later_each_time)
+
+
+def test_a_job_that_is_not_known_after_the_grace_period_is_final(sensor, run, ti, past_grace, no_waiting):
     outcome = run(sensor(result_key="0" * 32, timeout=86_400), ti)
     assert outcome.state == "failed"
     assert isinstance(outcome.error, BgRepJobNotFoundError)
+
+
+@pytest.mark.parametrize("times", [1, GONE_ATTEMPTS - 1])
+def test_a_stale_no_such_job_does_not_end_a_long_wait(
+    times, sensor, submit, connection, run, ti, past_grace, no_waiting
+):
+    key = submit()
+    fault = connection.inject("code", operation="query", code="23500008", times=times)
+    outcome = run(sensor(result_key=key, timeout=864_000), ti)
+    assert fault.consumed == times
+    assert outcome.state == "success", outcome.error
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of a generate operator, from a DAG file, a template and a trigger form."""
+"""The inputs of a run: options from a DAG file, a template and a trigger form, and the spec made of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bgrep.operators.spec import GenerateOptions, GenerateSpec, KillSwitch
+from airflow_provider_bgrep.operators.spec import GenerateOptions, GenerateSpec
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 
 GIVEN = {"over_budget": "trim", "retry_failed": 2, "regenerate": "spring"}
@@ -53,22 +53,6 @@ def test_retry_failed_is_a_whole_number_from_0_to_3(count):
 @pytest.mark.parametrize("value", ["{'over_budget': 'trim'}", "[1]", 5, [GIVEN]], ids=repr)
 def test_what_is_not_a_mapping_is_named(value):
     assert problems(value) == ["options"]
-
-
-class Engine:
-    kills = 0
-
-    def kill(self) -> None:
-        self.kills += 1
-
-
-def test_a_kill_reaches_the_engine_whenever_it_is_attached():
-    switch, first, second = KillSwitch(), Engine(), Engine()
-    switch.attach(first)
-    assert (switch.is_killed, first.kills) == (False, 0)
-    switch.kill()
-    switch.attach(second)
-    assert (switch.is_killed, first.kills, second.kills) == (True, 1, 1)
 
 
 def test_a_spec_needs_no_operator():
