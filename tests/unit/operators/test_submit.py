@@ -12,7 +12,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bgrep.exceptions import BgRepConfigurationError, BgRepUnknownOutcomeError
+from airflow_provider_bgrep.client import without_waiting
+from airflow_provider_bgrep.exceptions import (
+    BgRepConfigurationError,
+    BgRepServiceError,
+    BgRepUnknownOutcomeError,
+)
 from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.records import State, SubmittedTask
 from airflow_provider_bgrep.journal.stores import MemoryStore
@@ -102,3 +107,26 @@ def test_a_connection_that_cannot_be_used_leaves_no_intent(monkeypatch):
 def test_without_a_store_a_later_try_sends_nothing():
     with pytest.raises(BgRepUnknownOutcomeError):
         submit(None)
+
+
+@pytest.mark.parametrize(
+    ("state", "on_unknown_outcome"), [(State.REFUSED, "fail"), (State.UNKNOWN, "resubmit")]
+)
+def test_what_may_be_submitted_is_tried_and_recorded(state, on_unknown_outcome):
+    store = MemoryStore()
+    record(store, state)
+    # Nobody listens: the attempts of this try are refused connections.
+    with without_waiting(), pytest.raises(BgRepServiceError):
+        submit(store, on_unknown_outcome=on_unknown_outcome)
+    first, second = Journal(store, "shop").previous_records
+    assert (first.nonce, first.state) == ("the-nonce", state)
+    assert (second.keys, second.state, second.try_number) == (first.keys, State.REFUSED, 2)
+    assert second.nonce != first.nonce
+
+
+def test_another_list_is_another_submit():
+    store = MemoryStore()
+    record(store, State.ACCEPTED, tasks=TASKS[:1])
+    with without_waiting(), pytest.raises(BgRepServiceError):
+        submit(store)
+    assert len(Journal(store, "shop").previous_records) == 2
