@@ -29,6 +29,7 @@ from airflow_provider_bgrep.exceptions import (
     error_from,
     failure_of,
 )
+from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
 from airflow_provider_bgrep.results import check_fail_on, raise_if_failed, summary, task_ids
 from airflow_provider_bgrep.templates import ImageTaskTemplates
@@ -227,13 +228,19 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
             raise
         except Exception as error:
             if self.never_fail:
-                raise AirflowSkipException(f"never_fail is set: {error}") from error
+                raise AirflowSkipException(f"never_fail is set: {sanitize_message(error)}") from error
             raise
 
     def _query(self, is_known: bool = False) -> Job:
         from airflow_provider_bgrep.hooks.bgrep import BgRepHook
+        from airflow_provider_bgrep.late_results import complete
 
-        return BgRepHook(self.bgrep_conn_id).query(self.result_key, self.task_list, is_known=is_known)
+        hook = BgRepHook(self.bgrep_conn_id)
+        return complete(
+            lambda: hook.query(self.result_key, self.task_list, is_known=is_known),
+            self.task_list,
+            log=self.log.warning,
+        )
 
     def _finished(self, context: Context, job: Job) -> PokeReturnValue:
         result = summary(job, task_ids(self.task_list))

@@ -15,10 +15,12 @@ TESTED_ELSEWHERE: dict[str, str] = {}
 
 SCENARIOS = {
     "catalog/check/test_color_profiles.py": "source and result in other color spaces",
+    "catalog/check/test_image_neighbors.py": "images in every mode, container and orientation",
     "catalog/plan/test_sources.py": "which images are the same, and where they may be",
     "catalog/report/test_cleared.py": "the report after tasks were cleared one by one",
     "catalog/source/test_field_cases_cells.py": "cells as they come from the field",
     "catalog/source/test_field_cases_files.py": "files as they come from the field",
+    "catalog/source/test_neighbors.py": "cells in every type and format, files in every dialect",
     "catalog/state/test_errors.py": "every error that leaves the catalog's state",
     "catalog/test_histories_attack.py": "histories of runs, attacked",
     "catalog/test_histories_ledger.py": "histories of runs, down to the ledger's files",

@@ -30,7 +30,7 @@ from airflow_provider_bgrep.catalog.config.prompt_template import (
 )
 from airflow_provider_bgrep.catalog.model.columns import MAIN, URL_FIELDS
 from airflow_provider_bgrep.catalog.model.states import RowState
-from airflow_provider_bgrep.catalog.plan.corrected import corrected, refused_rows
+from airflow_provider_bgrep.catalog.plan.corrected import IS_REFUSED, corrected, refused_rows
 from airflow_provider_bgrep.catalog.plan.decision import ALONE, DECIDE, REASON, Decision, decision, judged
 from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.source.rows import NormalizedRows
@@ -67,9 +67,6 @@ _MANY: Final = 10
 
 _MOST_LOST: Final = 0.5
 """Share of the published rows that a catalog may lack, unless ``max_removed_share`` is larger."""
-
-_SHOWN: Final = 10
-"""Categories that a note names."""
 
 
 class Join:
@@ -204,14 +201,6 @@ class Join:
             )
         if not self.rows.count and not self.catalog.invalid:
             raise InvalidInput([Problem("catalog", "has no row; nothing is planned, and nothing removed")])
-        unknown = self.rows.unknown_categories
-        if unknown:
-            named = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.most_common(_SHOWN))
-            more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
-            self.notes.append(
-                f"{unknown.total()} rows have a category that is not in categories, so defaults apply: "
-                f"{named}{more}. Add the category, or correct the column."
-            )
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
@@ -366,6 +355,7 @@ class Join:
             "hash(b.row_hash) AS row_key, l.place AS live, b.image_version, b.mask_version, "
             f"TRY_CAST({self.decide} AS ENUM({known})) AS decision, "
             f"CASE WHEN decision = 'quarantined' THEN {self.reason} ELSE '' END AS change, "
+            f"decision = 'quarantined' AND {IS_REFUSED} AS is_refused, "
             f"{named[0]} AS name, {named[1]} AS view "
             f"FROM ({best}) b LEFT JOIN ({live}) l ON l.name = b.name WHERE {self.decide} IN ({known})"
         )

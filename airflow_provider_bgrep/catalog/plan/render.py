@@ -14,11 +14,14 @@ import pyarrow as pa
 
 from airflow_provider_bgrep.catalog.model.columns import MAX_NAME, URL_FIELDS
 from airflow_provider_bgrep.catalog.model.schema import IDENTITY, REQUEST, WORK_ITEM, arrow_schema, ddl
+from airflow_provider_bgrep.catalog.plan.decision import BETTER
 from airflow_provider_bgrep.catalog.plan.diff import Join
 from airflow_provider_bgrep.catalog.plan.image_tasks import ImageTaskBuilder
 from airflow_provider_bgrep.catalog.source.catalog import InvalidRow
 from airflow_provider_bgrep.catalog.source.images import place_problem
-from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
+from airflow_provider_bgrep.exceptions import BgRepServiceError
+from airflow_provider_bgrep.isolation import RowErrors
+from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, reason_of, sanitize_message
 from airflow_provider_bgrep.protocol.urls import CANONICAL_URL, canonical_url
 
 _BATCH: Final = 4_096
@@ -46,17 +49,29 @@ def render_changed_rows(join: Join) -> None:
     """Fill the table ``made`` with what each row asks for that is not known; report those that are invalid.
 
     :param join: after :meth:`~.diff.Join.make`.
+    :raises BgRepServiceError: if all rows fail with the same unforeseen error.
     """
     join.db.execute(f"CREATE OR REPLACE TABLE made ({ddl(MADE)})")
     builder = ImageTaskBuilder(join.rows.constants, join.rows.variables, join.rows.kinds)
+    errors = RowErrors()
+    errors.passed(*join.one("SELECT count(*) FROM known"))
     for rows in join.unknown_rows():
-        join.insert("made", _rendered(rows, builder, join))
+        join.insert("made", _rendered(rows, builder, join, errors))
+    if errors.shared:
+        raise BgRepServiceError(
+            f"The rows of {join.catalog.name} cannot be processed: {errors.shared}. Nothing was submitted."
+        )
     _adopt_hashes(join, _encoded(join.recipe.edition))
     join.catalog.invalid.sort(key=lambda row: row.line)
 
 
-def _rendered(rows: Iterable[dict[str, Any]], builder: ImageTaskBuilder, join: Join) -> pa.Table:
-    """Rows of ``made``; those that are invalid are left out, and reported."""
+def _rendered(
+    rows: Iterable[dict[str, Any]], builder: ImageTaskBuilder, join: Join, errors: RowErrors
+) -> pa.Table:
+    """Rows of ``made``; those that are invalid are left out, and reported.
+
+    :param errors: counts the rows.
+    """
     made: list[Sequence[Any]] = []
     invalid, encoded_edition = join.catalog.invalid, _encoded(join.recipe.edition)
     allowed, ignored = join.options.allowed_image_prefixes, join.options.ignored_url_parameters
@@ -68,14 +83,34 @@ def _rendered(rows: Iterable[dict[str, Any]], builder: ImageTaskBuilder, join: J
             cells = _COLUMNS_OF(row)
         except InvalidInput as error:
             invalid.append(_invalid(row, error))
-        except Exception as error:  # whatever a row causes, it must not stop the others
-            reason = f"cannot be processed: {type(error).__name__}: {sanitize_message(error)}"
-            invalid.append(InvalidRow(row["line"], "", reason, row["sku"][:MAX_NAME], row["view"]))
+            errors.passed()
+        except Exception as error:  # whatever its class: see isolation.py
+            invalid.append(_unprocessable(row, errors.failed(error)))
         else:
             made.append(cells)
-    columns = list(zip(*made, strict=True)) or [()] * len(MADE)
+    try:
+        table = _table(made)
+    except Exception:  # one of the cells
+        stored = []
+        for cells in made:
+            try:
+                stored.append(_table([cells]))
+            except Exception as error:  # whatever its class: see isolation.py
+                values = dict(zip(_SCHEMA.names, cells, strict=True))
+                invalid.append(_unprocessable(values, errors.failed(error)))
+        table = pa.concat_tables([_table([]), *stored])
+    errors.passed(table.num_rows)
+    return table
+
+
+def _table(rows: Sequence[Sequence[Any]]) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) or [()] * len(MADE)
     arrays = [pa.array(cells, one.type) for cells, one in zip(columns, _SCHEMA, strict=True)]
     return pa.table(arrays, schema=_SCHEMA)
+
+
+def _unprocessable(row: Mapping[str, Any], reason: str) -> InvalidRow:
+    return InvalidRow(row["line"], "", f"cannot be processed: {reason}", row["sku"][:MAX_NAME], row["view"])
 
 
 def _checked(row: Mapping[str, Any], builder: ImageTaskBuilder, allowed: Sequence[str]) -> dict[str, Any]:
@@ -116,7 +151,8 @@ def _split_urls(row: dict[str, Any], ignored: Sequence[str]) -> None:
 def _adopt_hashes(join: Join, encoded_edition: str) -> None:
     """Give a row the hash of its purchase if they differ only in the form that identifies their images.
 
-    That is so for purchases from before an option or a release left out more of a URL.
+    That is so for purchases from before an option or a release left out more of a URL. There may be several,
+    each under a hash of its own: the row takes that of the best one.
 
     :param encoded_edition: the edition as in a hash: another one makes another purchase.
     """
@@ -134,24 +170,36 @@ def _adopt_hashes(join: Join, encoded_edition: str) -> None:
         f"ON m.key = hash(e.name, {', '.join(f'e.{name}' for name in others)}) "
         f"AND m.urls <> hash({', '.join(f'e.{name}' for name in URL_FIELDS)})"
     )
+    if join.one("SELECT count(*) FROM resigned") == (0,):
+        return
+    candidates = (
+        f"SELECT name, request_hash, {BETTER} AS place FROM best "
+        "WHERE name IN (SELECT name FROM made WHERE rowid IN (SELECT place FROM resigned))"
+    )
     pairs = (
         f"SELECT made.rowid, made.image, made.mask, r.request_hash, {', '.join(f'r.{c}' for c in columns)} "
-        "FROM resigned r JOIN made ON made.rowid = r.place WHERE made.request_hash <> r.request_hash "
-        "AND NOT EXISTS (FROM best b WHERE b.name = made.name AND b.request_hash = made.request_hash) "
-        "ORDER BY r.seq"
+        "FROM resigned r JOIN made ON made.rowid = r.place "
+        f"JOIN ({candidates}) b ON b.name = made.name AND b.request_hash = r.request_hash "
+        f"LEFT JOIN ({candidates}) own ON own.name = made.name AND own.request_hash = made.request_hash "
+        "WHERE made.request_hash <> r.request_hash AND (own.place IS NULL OR b.place < own.place) "
+        "ORDER BY b.place DESC, r.seq"  # the last one counts
     )
     db.execute("CREATE OR REPLACE TABLE adopted (place BIGINT, request_hash VARCHAR, position BIGINT)")
     db.execute(f"CREATE OR REPLACE TABLE resigned AS {pairs}")
-    position = 0
+    position, undecided = 0, dict[int, str]()
     with db.cursor() as cursor:  # rows are inserted while these are read
         cursor.execute("FROM resigned")
         while some := cursor.fetchmany(_BATCH):
             found = []
             for place, image, mask, request_hash, *values in some:
-                before = dict(zip(columns, values, strict=True))
-                is_same = (image, mask) == tuple(_identified(before[one], ignored) for one in URL_FIELDS)
-                if is_same and _request_hash(before, encoded_edition) == request_hash:
-                    found.append((place, request_hash, position := position + 1))
+                try:
+                    before = dict(zip(columns, values, strict=True))
+                    is_same = (image, mask) == tuple(_identified(before[one], ignored) for one in URL_FIELDS)
+                    if is_same and _request_hash(before, encoded_edition) == request_hash:
+                        found.append((place, request_hash, position := position + 1))
+                except Exception as error:  # whatever its class: see isolation.py
+                    # As nobody knows whether it was submitted before, it must not be submitted now.
+                    undecided[place] = reason_of(error)
             if found:
                 names = ("place", "request_hash", "position")
                 join.insert("adopted", pa.table(dict(zip(names, zip(*found, strict=True), strict=True))))
@@ -161,6 +209,21 @@ def _adopt_hashes(join: Join, encoded_edition: str) -> None:
             "arg_max(request_hash, position) AS request_hash FROM adopted GROUP BY place) a "
             "WHERE a.place = made.rowid"
         )
+    _leave_out(join, undecided)
+
+
+def _leave_out(join: Join, reasons: Mapping[int, str]) -> None:
+    """Report rows of ``made`` as invalid, and remove them.
+
+    :param reasons: by place in the table.
+    """
+    places = ", ".join(map(str, reasons))
+    if not places:
+        return
+    query = f"SELECT rowid, line, sku, view FROM made WHERE rowid IN ({places})"
+    for place, line, sku, view in join.db.execute(query).fetchall():
+        join.catalog.invalid.append(_unprocessable({"line": line, "sku": sku, "view": view}, reasons[place]))
+    join.db.execute(f"DELETE FROM made WHERE rowid IN ({places})")
 
 
 def _identified(url: str, ignored: Sequence[str]) -> str:

@@ -19,6 +19,8 @@ _MAX_REASONS: Final = 10
 """Most reasons in ``invalid_reasons``; the most frequent ones are kept."""
 _MAX_TEXT: Final = 300
 """Most characters of a text in the summary: a reason, an sku, a note."""
+_MAX_READING: Final = 2_000
+"""Most characters of a sentence about how the catalog was read: it names up to 40 columns."""
 
 
 # --- the status of a row --------------------------------------------------------------------------
@@ -45,6 +47,7 @@ STATUSES: Final[dict[str, Status]] = {
     "refused": Status("error", True),
     "expired": Status("error", True),
     "lost": Status("error", True),
+    "not_published": Status("error", True),
     "not_submitted": Status("error", True),
     "quarantined": Status("warning", True),
     "invalid": Status("error", True),
@@ -62,7 +65,8 @@ STATUSES: Final[dict[str, Status]] = {
 """Every status, in the order in which the gallery and the log name them. A status is the row's verdict if it
 was checked, else the outcome of its image task, else its state in the plan. Rows that passed the checks are
 ``published`` or, until they are, ``unpublished``. Rows without a mask are ``unmasked`` unless they are
-published. The published images of ``lost`` rows are missing, and cannot be restored.
+published. The published images of ``lost`` rows are missing, and cannot be restored. The images of
+``not_published`` rows passed, and could not be copied.
 """
 
 
@@ -76,12 +80,15 @@ def in_words(name: str) -> str:
 def status_of(row: Mapping[str, Any]) -> str:
     """Return the status of a row, a key of :data:`STATUSES`.
 
-    :param row: has ``state``, and may have ``outcome``, ``verdict`` and ``published``.
+    :param row: has ``state``, and may have ``outcome``, ``verdict``, ``published`` and ``not_published``, the
+        reason why its image could not be copied.
     """
     state = RowState(row["state"])
     if state not in TO_DO:
         return state.value
     verdict, outcome = row.get("verdict") or "", row.get("outcome") or ""
+    if row.get("not_published"):
+        return "not_published"
     if verdict == Verdict.PASSED.value or (verdict == Verdict.UNMASKED.value and row.get("published")):
         return "published" if row.get("published") else "unpublished"
     if verdict:
@@ -150,6 +157,8 @@ class Summary(TypedDict):
     ``price``, ``quoted``, ``cost``
         Decimal numbers as text: the price of an image, the cost of the quoted images and of the billable
         ones. ``''`` where ``price_per_image`` is not set.
+    ``notes``, ``reading``
+        Warnings about the whole run, and what the catalog was taken for, in sentences.
     ``backlog``
         Images over budget, which later runs submit.
 
@@ -175,6 +184,7 @@ class Summary(TypedDict):
     backlog: int
     invalid_reasons: list[InvalidReason]
     notes: list[str]
+    reading: list[str]
     gallery: NotRequired[str]
     dry_run: NotRequired[bool]
     cancelled: NotRequired[str]
@@ -236,6 +246,7 @@ def summary_of(
         "backlog": quote["backlog"],
         "invalid_reasons": _invalid_reasons(problems),
         "notes": [_text(note) for note in (plan.get("concern"), *plan["notes"]) if note],
+        "reading": [_text(sentence, _MAX_READING) for sentence in plan.get("reading") or ()],
     }
 
 
@@ -281,10 +292,10 @@ def _invalid_reasons(problems: Iterable[Mapping[str, Any]]) -> list[InvalidReaso
     ]
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, longest: int = _MAX_TEXT) -> str:
     """Return a value as a short text that can be encoded: a catalog may hold unpaired surrogates."""
     text = str(value or "").encode("utf-8", "replace").decode()
-    return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 1]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 # --- in words -------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from airflow_provider_bgrep.catalog.model.cell_values import ColumnKind, KindFinder
 from airflow_provider_bgrep.catalog.model.columns import REQUIRED, TEXT_FIELDS, column_name
 from airflow_provider_bgrep.catalog.source.cells import BLANKS, NO_WORDS, EmptyWords
+from airflow_provider_bgrep.exceptions import BgRepConflictError
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 
@@ -34,14 +35,14 @@ CHUNK_BYTES: Final = 1 << 20
 ROWS: Final = 4_000
 """Rows of JSON lines, of Parquet or of a task that are read at once."""
 
-_LIKELY: Final = 0.85
+LIKELY: Final = 0.85
 """A heading that is at least this similar to a field's name is taken for a misspelling of it."""
 
 _SHOWN: Final = 12
 _SHOWN_CHARACTERS: Final = 24
 """Names of columns that a message shows, and characters of each."""
 
-_SUFFIXES: Final = ("url", "uri", "link", "path")
+SUFFIXES: Final = ("url", "uri", "link", "path")
 """``mask_url`` is taken for a misspelling of ``mask``."""
 
 SYNONYMS: Final = {
@@ -59,6 +60,19 @@ SYNONYMS: Final = {
 
 Block = tuple[Sequence[int] | np.ndarray[Any, np.dtype[np.int64]], Sequence[pa.Array]]
 """Lines, and the wanted columns' cells of the rows that begin on them."""
+
+
+FileState = tuple[int, int, int]
+"""What identifies the content of a file: its inode, its size in bytes, and when it was written to."""
+
+
+def file_state(local: str) -> FileState | None:
+    """Return what identifies the content of a file; ``None`` if it does not exist."""
+    try:
+        found = Path(local).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +112,8 @@ class Catalog:
     :param has_types: whether its cells have types. If so, a column's name after :data:`VARIABLE` stands for
         its cells as templates read them, see :func:`~.cells.typed_text`.
     :param empty: texts that are taken for empty cells.
+    :param in_place: files that are read where they are, several times, and what identified their content when
+        the catalog was opened.
     """
 
     name: str
@@ -109,6 +125,19 @@ class Catalog:
     taken_for: str = ""
     has_types: bool = False
     empty: EmptyWords = NO_WORDS
+    in_place: Mapping[str, FileState] = field(default_factory=dict)
+
+    def check_unchanged(self) -> None:
+        """Check that no file was written to since the catalog was opened: lines would be those of other rows.
+
+        :raises BgRepConflictError: if one was.
+        """
+        for local, state in self.in_place.items():
+            if file_state(local) != state:
+                raise BgRepConflictError(
+                    f"{self.name} was written to while it was read. Nothing was submitted. Retry the task. "
+                    "To prevent this, write the file under another name, and rename it when it is complete."
+                )
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -204,7 +233,7 @@ def _misspelled(name: str, fields: Sequence[str]) -> str:
     """The field that a column's name is a misspelling of; ``""`` if it is none."""
     if SYNONYMS.get(name) in fields:
         return SYNONYMS[name]
-    close = difflib.get_close_matches(name, fields, n=1, cutoff=_LIKELY)
+    close = difflib.get_close_matches(name, fields, n=1, cutoff=LIKELY)
     if close:
         return close[0]
     letters = sorted(name)
@@ -212,7 +241,7 @@ def _misspelled(name: str, fields: Sequence[str]) -> str:
         if name[:1] == field_name[0] and letters == sorted(field_name):
             return field_name
     head, _, tail = name.rpartition("_")
-    return head if tail in _SUFFIXES and head in fields else ""
+    return head if tail in SUFFIXES and head in fields else ""
 
 
 @dataclass(frozen=True)

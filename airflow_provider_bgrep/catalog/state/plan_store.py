@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 
 from airflow_provider_bgrep.catalog.config.options import Options
 from airflow_provider_bgrep.catalog.model.plan import Plan
-from airflow_provider_bgrep.catalog.model.states import RowState
+from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT, RowState
 from airflow_provider_bgrep.catalog.state.database import rows_of
 from airflow_provider_bgrep.catalog.state.results import read_results, write_results
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.records import SubmitRecord
 from airflow_provider_bgrep.journal.stores import FileStore
-from airflow_provider_bgrep.protocol.errors import InvalidInput
+from airflow_provider_bgrep.protocol.errors import InvalidInput, sanitize_message
 from airflow_provider_bgrep.storage import (
     get_bytes,
     local_copy,
@@ -131,7 +131,7 @@ class PlanStore:
         try:
             return Options.checked(json.loads(data))
         except (InvalidInput, ValueError, AttributeError) as error:
-            raise BgRepStateError(f"{self.files.options} cannot be read: {error}") from None
+            raise BgRepStateError(f"{self.files.options} cannot be read: {sanitize_message(error)}") from None
 
     def cancel(self, reason: str) -> None:
         """Record that the plan is canceled, and why."""
@@ -182,6 +182,12 @@ class PlanStore:
                 seen += count
         return cast("list[WorkItemRow]", rows)
 
+    @contextlib.contextmanager
+    def local_work_items(self) -> Iterator[str]:
+        """The rows of all shards as a local Parquet file, for as long as the context lasts."""
+        with self._local(self.files.work_items) as local:
+            yield local
+
     def shards(self) -> Iterator[list[WorkItemRow]]:
         """The rows of each shard, in order. The file is fetched once."""
         rows: list[dict[str, Any]] = []
@@ -194,6 +200,22 @@ class PlanStore:
                     del rows[:size]
         if rows:
             yield cast("list[WorkItemRow]", rows)
+
+    def shards_to_collect(self) -> list[int]:
+        """The numbers of the shards that have something to do if the plan may not submit anything.
+
+        They collect what earlier plans submitted, and check and publish images that are saved already.
+        """
+        size, found = self.plan.shard_size, set[int]()
+        with self._parquet(self.files.work_items) as file:
+            start = 0
+            for batch in file.iter_batches(_CHUNK, columns=["state"]):
+                states = map(RowState, batch.column(0).to_pylist())
+                found |= {
+                    place // size for place, state in enumerate(states, start) if state not in TO_SUBMIT
+                }
+                start += batch.num_rows
+        return sorted(found)
 
     def rows(self, states: Iterable[str]) -> Iterator[dict[str, Any]]:
         """Rows of the catalog, see :data:`ROW_COLUMNS`.
@@ -221,7 +243,8 @@ class PlanStore:
             try:
                 yield SubmitRecord.from_json(line)
             except ValueError as error:
-                raise BgRepStateError(f"{self.files.outstanding_jobs} cannot be read: {error}") from None
+                reason = sanitize_message(error)
+                raise BgRepStateError(f"{self.files.outstanding_jobs} cannot be read: {reason}") from None
 
     # --- shards -----------------------------------------------------------------------------------
 
@@ -346,7 +369,8 @@ class PlanStore:
                 if not isinstance(value, dict):
                     raise ValueError("expected a JSON object")  # noqa: TRY004 (all damage is one error)
             except ValueError as error:
-                raise BgRepStateError(f"{path}, line {number}, cannot be read: {error}") from None
+                reason = sanitize_message(error)
+                raise BgRepStateError(f"{path}, line {number}, cannot be read: {reason}") from None
             yield value
 
     @contextlib.contextmanager
@@ -361,7 +385,7 @@ class PlanStore:
         except FileNotFoundError:
             raise self._missing(path) from None
         except (pa.ArrowException, duckdb.IOException, duckdb.InvalidInputException) as error:
-            raise BgRepStateError(f"{path} cannot be read: {error}") from None
+            raise BgRepStateError(f"{path} cannot be read: {sanitize_message(error)}") from None
 
     @contextlib.contextmanager
     def _parquet(self, path: Any) -> Iterator[pq.ParquetFile]:
