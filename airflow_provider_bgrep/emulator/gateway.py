@@ -41,6 +41,8 @@ _STAGES: Final = ("RELEASE", "PRE", "TEST")
 _ONCE: Final = ("Authorization", "X-Ca-Nonce", "Content-Type")
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _DAY: Final = 86_400
+_LONGEST_STAMP: Final = 20
+"""Digits of a timestamp; a longer number is not a time."""
 
 
 class Headers(Protocol):
@@ -209,7 +211,8 @@ def _refuse_nonce(call: Call, state: State, now: float) -> tuple[str, str] | Non
     stamp = call.headers.get("X-Ca-Timestamp")
     if stamp is not None:
         # Milliseconds since the epoch; anything but a number counts as expired.
-        seconds = int(stamp) / 1000 if stamp.isascii() and stamp.isdigit() else 0.0
+        is_number = stamp.isascii() and stamp.isdigit() and len(stamp) <= _LONGEST_STAMP
+        seconds = int(stamp) / 1000 if is_number else 0.0
         if abs(now - seconds) > NONCE_WINDOW_SECONDS:
             return "S403TE", f"X-Ca-Timestamp is {stamp}"
     return None

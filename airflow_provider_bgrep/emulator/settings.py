@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final
 
@@ -114,11 +115,11 @@ class Settings:
     breaker_timeouts: int = 1000
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seconds", tuple(self.seconds))
         for name, check in _CHECKS.items():
             value = getattr(self, name)
             if not check(value):
                 raise ValueError(f"{name} cannot be {value!r}{_choices(name)}")
+        object.__setattr__(self, "seconds", tuple(self.seconds))
 
     def changed(self, changes: Mapping[str, Any]) -> Settings:
         """Return the settings with some of them changed.
@@ -153,8 +154,24 @@ def _strings(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
 
 
+def _networks(value: Any) -> bool:
+    try:
+        return _strings(value) and all(map(ipaddress.ip_network, value))
+    except ValueError:
+        return False
+
+
+def _median_and_sigma(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_number, value)) and value[0] > 0
+
+
+def _one_of(choices: Iterable[str]) -> Callable[[Any], bool]:
+    known = frozenset(choices)
+    return lambda value: isinstance(value, str) and value in known
+
+
 def _states(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(state in APP_CODE_STATES for state in value.values())
+    return isinstance(value, Mapping) and all(map(_one_of(APP_CODE_STATES), value.values()))
 
 
 _CHOICES: Final[dict[str, Any]] = {
@@ -166,9 +183,9 @@ _CHOICES: Final[dict[str, Any]] = {
 }
 
 _CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
-    **{name: choices.__contains__ for name, choices in _CHOICES.items()},
+    **{name: _one_of(choices) for name, choices in _CHOICES.items()},
     "polls": _count,
-    "seconds": lambda value: len(value) == 2 and all(map(_number, value)) and value[0] > 0,
+    "seconds": _median_and_sigma,
     "stagger": _number,
     "fetch": lambda value: isinstance(value, bool),
     "result_seconds": _number,
@@ -181,7 +198,7 @@ _CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
     "busy_jobs": _or_none(_count),
     "domains": _or_none(_strings),
     "https_only": lambda value: isinstance(value, bool),
-    "allowed_addresses": _or_none(_strings),
+    "allowed_addresses": _or_none(_networks),
     "backend_seconds": _number,
     "backend_timeout": _or_none(_number),
     "breaker_timeouts": lambda value: _count(value) and value > 0,

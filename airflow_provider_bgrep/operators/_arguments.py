@@ -36,6 +36,7 @@ def count_of(name: str, value: int | None, most: int | None = None) -> int | Non
     """
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0 or value > (most or value):
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if not is_count or (most is not None and value > most):
         raise ValueError(f"{name} is {value!r}; give 0 {'or more' if most is None else f'to {most}'}")
     return value

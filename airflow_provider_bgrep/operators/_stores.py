@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bgrep.exceptions import BgRepUnknownOutcomeError
 from airflow_provider_bgrep.journal.stores import FileStore, Store, TaskStateStore
-from airflow_provider_bgrep.storage import safe_name, storage_path
+from airflow_provider_bgrep.storage import absolute_path, safe_name
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -31,10 +31,12 @@ def open_store(journal_path: Any, context: Context) -> Store | None:
         store.
     :param context: Airflow's context.
     :return: the store; ``None`` if there is none.
+    :raises InvalidInput: if the folder is a relative path: on another worker, a retry would find no journal
+        and submit again.
     """
     if journal_path:
-        folder = storage_path(journal_path).joinpath(*map(safe_name, task_name(context)))
-        return FileStore(folder)
+        folder = absolute_path("journal_path", journal_path)
+        return FileStore(folder.joinpath(*map(safe_name, task_name(context))))
     accessor = context.get("task_state_store")
     if accessor is None:
         return None

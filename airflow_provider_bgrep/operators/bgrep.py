@@ -296,7 +296,7 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
         from airflow_provider_bgrep.protocol.identity import fingerprint
         from airflow_provider_bgrep.protocol.models import Job
         from airflow_provider_bgrep.protocol.validation import validate_tasks
-        from airflow_provider_bgrep.storage import storage_path
+        from airflow_provider_bgrep.storage import absolute_path
 
         hook = BgRepHook(self.bgrep_conn_id)
         limit = self.execution_timeout
@@ -323,7 +323,7 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
         try:
             saved = save_job(
                 self.result_key,
-                storage_path(self.destination),
+                absolute_path("destination", self.destination),
                 query=finished,
                 settings=hook.settings,
                 template=self.filename_template,

@@ -29,7 +29,7 @@ MAX_MESSAGE = 500
 _MAX_READ = 20 * MAX_MESSAGE
 """Number of characters of a message that are read at all."""
 
-_USER_INFO = re.compile(r"(\w://)[^/\s@]*@")
+_USER_INFO = re.compile(r"(\w://)[^/\s]*@")
 _SIGNED = re.compile(r"(\w://[^\s?#]*)[?#][^\s'\"<>),;]*")
 """A quoted URL would expose its signature."""
 
@@ -42,7 +42,8 @@ def sanitize_message(text: object) -> str:
         :data:`MAX_MESSAGE`.
     """
     words = "".join(c if c.isprintable() else " " for c in _text_of(text)[:_MAX_READ]).split()
-    line = _SIGNED.sub(r"\1?…", _USER_INFO.sub(r"\1***@", " ".join(words)))
+    # Queries first: one may contain an "@", and a password another.
+    line = _USER_INFO.sub(r"\1***@", _SIGNED.sub(r"\1?…", " ".join(words)))
     return line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 1] + "…"
 
 

@@ -44,7 +44,7 @@ def read_event(payload: Mapping[str, Any]) -> BgRepEvent:
 
     try:
         return BgRepEvent.from_dict(payload)
-    except (ValueError, KeyError, TypeError) as error:
+    except (AttributeError, ValueError, KeyError, TypeError) as error:
         raise BgRepConfigurationError(
             f"The trigger's event cannot be read: {sanitize_message(error)}"
         ) from error

@@ -7,7 +7,6 @@ import json
 import signal
 import threading
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -845,39 +844,6 @@ def test_without_a_journal_a_second_try_submits_nothing(connection, run, ti, tmp
     assert isinstance(second.error, BgRepUnknownOutcomeError)
     assert "journal_path" in str(second.error)
     assert connection.counters.images == 12
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"fail_on": "some"}, "'some'; give one of any, all, never"),
-        ({"options": {"over_budget": "cut"}}, "options.over_budget: is 'cut'; give one of refuse, trim"),
-        ({"on_unknown_outcome": "retry"}, "'retry'; give one of fail, resubmit"),
-        ({"max_images": -1}, "max_images is -1; give 0 or more"),
-        ({"options": {"retry_failed": 4}}, "options.retry_failed: is 4; give 0 to 3"),
-        ({"poll_interval": 0}, "poll_interval is 0; give seconds above 0"),
-        ({"timeout": "1h"}, "timeout is '1h'; give seconds above 0"),
-    ],
-)
-def test_invalid_arguments_are_reported_when_the_dag_is_parsed(given, said):
-    with pytest.raises(ValueError, match=said):
-        BgRepGenerateOperator(task_id="g", task_list=[], destination="file:///tmp", **given)
-
-
-def test_a_missing_journal_is_warned_of_when_the_dag_is_parsed():
-    def said(**more: Any) -> list[str]:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            BgRepGenerateOperator(task_id="g", task_list=[], destination="file:///tmp", **more)
-        return [str(one.message) for one in caught if "Task g" in str(one.message)]
-
-    assert said(journal_path="file:///tmp/journal") == []
-    if has_task_state_store():
-        assert said() == []
-    else:
-        (sentence,) = said()
-        assert "Set journal_path" in sentence
-        assert "a second try will send nothing" in sentence
 
 
 # --- what Airflow stores --------------------------------------------------------------------------

@@ -11,16 +11,13 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from airflow.providers.http.hooks.http import HttpHook
 
-from airflow_provider_bgrep.connection import EXTRAS
 from airflow_provider_bgrep.exceptions import (
     BgRepConfigurationError,
     BgRepRequestError,
     BgRepServiceError,
     BgRepUnmatchedError,
 )
-from airflow_provider_bgrep.get_provider_info import get_provider_info
 from airflow_provider_bgrep.hooks.bgrep import BgRepAsyncHook, BgRepHook
 
 
@@ -86,11 +83,6 @@ def query(request):
     if request.param == "requests":
         return lambda key="k": BgRepHook().query(key)
     return lambda key="k": asyncio.run(BgRepAsyncHook().query(key))
-
-
-def test_the_hook_is_an_http_hook():
-    assert issubclass(BgRepHook, HttpHook)
-    assert (BgRepHook.conn_type, BgRepHook.default_conn_name) == ("bgrep", "bgrep_default")
 
 
 def test_each_request_has_the_documented_headers_and_a_new_nonce(query, recorder, connect):
@@ -167,22 +159,6 @@ def test_paths_and_a_host_given_as_url_are_heeded(recorder, connect):
     assert len(recorder.requests) == 1
 
 
-def test_every_problem_of_a_connection_is_named_and_no_secret(query, connect):
-    connect(
-        99999999,
-        "two words",
-        schema="ftp",
-        extra=json.dumps({"tiemout": 3, "verify": "maybe/", "timeout": -1}),
-    )
-    with pytest.raises(BgRepConfigurationError) as raised:
-        query()
-    text = str(raised.value)
-    assert "'bgrep_default'" in text
-    for part in ("schema", "password", "extra.tiemout", "'timeout'", "extra.timeout"):
-        assert part in text
-    assert "two words" not in text
-
-
 def test_an_empty_result_key_is_refused_before_any_request(query, recorder, connect):
     connect(recorder.port)
     for key in ("", "  ", None):
@@ -225,19 +201,6 @@ def test_the_connections_proxy_replaces_the_environments(query, recorder, connec
     extra = {"allow_http": True, "proxies": {"http": f"http://127.0.0.1:{recorder.port}"}}
     connect(None, host="bgrep.invalid", extra=json.dumps(extra))
     assert query().result_key == "k"
-
-
-def test_the_form_knows_every_extra_and_no_field_twice():
-    (form,) = get_provider_info()["connection-types"]
-    assert set(form["conn-fields"]) == set(EXTRAS)
-    assert form["ui-field-behaviour"]["relabeling"]["password"] == "AppCode"
-    assert BgRepHook.get_ui_field_behaviour()["relabeling"] == form["ui-field-behaviour"]["relabeling"]
-    assert set(BgRepHook.get_ui_field_behaviour()) == {"hidden_fields", "relabeling", "placeholders"}
-
-
-def test_on_airflow_2_the_hook_makes_the_same_form():
-    pytest.importorskip("flask_appbuilder", reason="Airflow 2's form")
-    assert set(BgRepHook.get_connection_form_widgets()) == set(EXTRAS)
 
 
 def test_the_appcode_is_masked_as_typed_and_as_sent(recorder, connect, capsys):

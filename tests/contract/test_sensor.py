@@ -20,7 +20,6 @@ from airflow_provider_bgrep.exceptions import (
     BgRepUnmatchedError,
 )
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
-from airflow_provider_bgrep.protocol.models import ImageTask
 from airflow_provider_bgrep.protocol.retry import GONE_ATTEMPTS, JOB_NOT_FOUND_GRACE_SECONDS
 from airflow_provider_bgrep.sensors.bgrep import BgRepSensor
 
@@ -105,13 +104,6 @@ def test_results_in_doubt_are_an_error_in_every_mode(sensor, connection, run, ti
     if not is_certain:
         assert isinstance(outcome.error, BgRepUnmatchedError)
         assert key in str(outcome.error)
-
-
-def test_the_submitted_list_is_templated():
-    task = ImageTask(image="https://a/{{ x }}", positive_prompt="{{ x }}")
-    sensor = BgRepSensor(task_id="wait", result_key="{{ x }}", task_list=[task])
-    sensor.render_template_fields({"x": "sea"})
-    assert sensor.task_list == [ImageTask(image="https://a/sea", positive_prompt="sea")]
 
 
 def test_a_finished_job_needs_no_deferral(sensor, submit, connection, run, ti):
@@ -285,13 +277,6 @@ def test_a_connection_that_is_not_defined_is_named_at_once(sensor, run, ti):
     assert "'no_such_shop'" in str(outcome.error)
 
 
-@pytest.mark.parametrize("event", [{"version": 99}, {"version": 1}, {"version": 1, "reason": "other"}])
-def test_an_event_of_another_version_is_final(ti, event, airflow_database):
-    sensor = BgRepSensor(task_id="wait", result_key="k", deferrable=True)
-    with pytest.raises(BgRepConfigurationError):
-        sensor.execute_complete({"ti": ti}, event, end_time=0.0)
-
-
 def test_a_trigger_that_no_one_ran_is_a_time_out_too(submit, connection, ti, airflow_database):
     connection.configure(timing="polls", polls=10_000)
     sensor = BgRepSensor(task_id="wait", result_key=submit(), deferrable=True, timeout=5)
@@ -329,13 +314,3 @@ def test_nothing_but_the_key_and_numbers_leaves_the_worker(submit, connection, t
     assert set(arguments) == names
     assert not arguments["tasks"]
     assert not arguments["settled"]
-
-
-def test_deferrable_follows_airflows_configuration():
-    sensor = BgRepSensor(task_id="wait", result_key="k")
-    assert sensor.deferrable is False
-
-
-def test_fail_on_is_one_of_three():
-    with pytest.raises(ValueError, match="'some'"):
-        BgRepSensor(task_id="wait", result_key="k", fail_on="some")

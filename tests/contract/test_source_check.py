@@ -274,7 +274,7 @@ def test_a_source_corrected_at_its_url_is_submitted_again(refresh, connection, o
 
 
 @pytest.mark.parametrize("ending", ["lost", "pending"])
-def test_a_later_submit_is_not_repeated_because_its_source_changed(refresh, connection, own_site, ending):
+def test_a_changed_source_does_not_repeat_a_later_submit(refresh, connection, own_site, ending):
     """An earlier request of the row was refused. The present one may be billed."""
     url, folder = own_site
     (folder / "a.jpg").write_bytes(FILES["good.jpg"])

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import shutil
 
-import jinja2
 import pytest
 
 from airflow_provider_bgrep import ImageTask
@@ -261,28 +260,6 @@ def test_every_problem_of_a_list_is_named_and_nothing_is_sent(submit, connection
     assert connection.counters.requests == 0
 
 
-# --- templates ----------------------------------------------------------------------------------
-
-
-def _rendered(operator, **context):
-    operator.render_template_fields({"ti": None, **context}, jinja_env=jinja2.Environment())  # noqa: S701
-    return operator.task_list
-
-
-def test_image_tasks_and_mappings_of_a_dag_file_are_rendered():
-    operator = BgRepSubmitOperator(
-        task_id="submit",
-        task_list=[
-            ImageTask(image="https://h/{{ sku }}.png", positive_prompt="{{ sku }} on silk", seed=0),
-            {"image": "https://h/{{ sku }}.jpg", "positive_prompt": "p", "steps": 20},
-        ],
-    )
-    assert _rendered(operator, sku="a1") == [
-        ImageTask(image="https://h/a1.png", positive_prompt="a1 on silk", seed=0),
-        {"image": "https://h/a1.jpg", "positive_prompt": "p", "steps": 20},
-    ]
-
-
 def test_an_image_task_survives_the_way_through_xcom(connection, submit):
     task = ImageTask(**connection.image_task(), id="sku-1")
     outcome = submit(json.loads(json.dumps([task.as_dict()])))
@@ -293,8 +270,3 @@ def test_a_template_that_renders_to_text_is_explained(submit):
     outcome = submit("[{'image': 'https://h/a.png'}]")
     assert isinstance(outcome.error, BgRepRequestError)
     assert "render_template_as_native_obj" in str(outcome.error)
-
-
-def test_on_unknown_outcome_is_one_of_two():
-    with pytest.raises(ValueError, match="'retry'"):
-        BgRepSubmitOperator(task_id="submit", task_list=[], on_unknown_outcome="retry")

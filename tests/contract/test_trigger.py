@@ -198,19 +198,6 @@ def test_nothing_in_a_trigger_blocks_the_event_loop(connection, submit):
     assert [name for name, _ in blocked] == ["sqlite3.connect"], blocked
 
 
-def test_the_event_of_another_version_is_refused():
-    with pytest.raises(ValueError, match="same version"):
-        BgRepEvent.from_dict({"version": 2, "reason": "finished"})
-
-
-def test_a_connection_that_cannot_be_used_fires_in_words(monkeypatch):
-    monkeypatch.setenv("AIRFLOW_CONN_BGREP_DEFAULT", '{"conn_type": "bgrep", "password": "s3cr3t-code"}')
-    event = fire(["k"])
-    assert event.reason is Reason.ERROR
-    assert "host" in event.input_error
-    assert "s3cr3t" not in event.input_error
-
-
 def test_it_lets_the_last_execution_settle_before_it_asks(connection, submit, monkeypatch):
     monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "3600")
     keys = submit()
@@ -221,11 +208,3 @@ def test_it_lets_the_last_execution_settle_before_it_asks(connection, submit, mo
     monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "0")
     connection.configure(timing="polls", polls=10_000)
     assert fire(submit(), seconds=1.5).queries > 2
-
-
-def test_killed_it_names_the_jobs_that_go_on(caplog, capsys):
-    trigger = BgRepTrigger(result_keys=["one", "two"], bgrep_conn_id="c", poll_interval=1, end_time=0)
-    asyncio.run(trigger.on_kill())
-    said = caplog.text + capsys.readouterr().out
-    assert "2 jobs continue and are billed" in said
-    assert "one, two" in said

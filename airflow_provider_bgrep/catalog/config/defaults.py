@@ -42,16 +42,17 @@ class FieldDefaults:
         """
         problems: list[Problem] = []
         _check_fields("defaults", defaults, problems)
-        seen: dict[str, str] = {}
+        seen: dict[str, object] = {}
         for name, values in categories.items():
-            other = seen.setdefault(str(name).strip().casefold(), str(name))
-            if other != str(name):
+            key = str(name).strip().casefold()
+            if key in seen:
                 problems.append(
                     Problem(
                         f"categories[{name!r}]",
-                        f"is the same category as {other!r}, because case does not matter",
+                        f"is the same category as {seen[key]!r}, because case does not matter",
                     )
                 )
+            seen.setdefault(key, name)
             if not str(name).strip():
                 problems.append(
                     Problem(f"categories[{name!r}]", "is not a name; give a value of the column 'category'")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from enum import StrEnum
 from typing import Final
@@ -45,7 +46,8 @@ class ColumnKind(StrEnum):
 def number_of(text: str) -> int | float | None:
     """The number that a text spells, with a decimal point or a decimal comma; ``None`` if it spells none.
 
-    ``1,000`` can mean one thousand or one, so it is not a number.
+    ``1,000`` can mean one thousand or one, so it is not a number. Nor is ``1E999``, which is too large for
+    one: it is the name of a product.
     """
     if not _NUMBER.fullmatch(text) or _THOUSANDS.fullmatch(text) or len(text) > _MAX_DIGITS:
         return None
@@ -54,6 +56,8 @@ def number_of(text: str) -> int | float | None:
         return int(plain)
     except ValueError:
         found = float(plain)
+        if math.isinf(found):
+            return None
         return int(found) if found.is_integer() else found
 
 

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from airflow_provider_bgrep.catalog.model.states import RowState
@@ -160,12 +160,15 @@ class Plan:
     def from_dict(cls, values: Mapping[str, Any]) -> Plan:
         """Return the plan from its JSON form.
 
-        :raises ValueError: if it has another format version.
+        :raises ValueError: if it has another format version, or its price is not a number.
         """
         if values.get("version") != VERSION:
             raise ValueError(f"the plan has format version {values.get('version')!r}, expected {VERSION}")
         price = values["quote"]["price"]
-        quote = Quote(**{**values["quote"], "price": None if price is None else Decimal(price)})
+        try:
+            quote = Quote(**{**values["quote"], "price": None if price is None else Decimal(price)})
+        except InvalidOperation:
+            raise ValueError(f"the plan's price is {price!r}, expected a number") from None
         rest = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         tuples = {name: tuple(values.get(name) or ()) for name in _TUPLES}
         return cls(**{**rest, **tuples, "quote": quote})

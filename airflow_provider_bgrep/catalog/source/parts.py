@@ -70,16 +70,20 @@ def _numbered(catalog: Catalog, part: Part, wanted: Sequence[str], before: int) 
     own = [one for one in wanted if one.removeprefix(VARIABLE) in part.catalog.headings]
     of_part = replace(part.catalog, invalid=[])
     for lines, columns in part.catalog.reader(of_part, own):
-        for row in of_part.invalid:
-            reason = f"{row.reason} (line {row.line} of {part.name})"
-            catalog.invalid.append(replace(row, line=row.line + before, reason=reason))
-        of_part.invalid.clear()
+        _report(catalog, of_part, part, before)
         by_name = dict(zip(own, columns, strict=True))
         missing = pa.nulls(len(lines), pa.string())
         numbers = np.asarray(lines, np.int64) + before
         yield numbers, [by_name.get(one, missing) for one in wanted]
+    _report(catalog, of_part, part, before)
+
+
+def _report(catalog: Catalog, of_part: Catalog, part: Part, before: int) -> None:
+    """Move the invalid rows of a part to the catalog, with the lines and the name of the part."""
     for row in of_part.invalid:
-        catalog.invalid.append(replace(row, line=row.line + before))
+        reason = f"{row.reason} (line {row.line} of {part.name})"
+        catalog.invalid.append(replace(row, line=row.line + before, reason=reason))
+    of_part.invalid.clear()
 
 
 def count_lines(local: str) -> int:

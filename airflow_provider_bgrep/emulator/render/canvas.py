@@ -98,7 +98,7 @@ def fractal(
     weight, whole = 1.0, 0.0
     for octave in range(octaves):
         cells_x, cells_y = across * 2**octave, down * 2**octave
-        if cells_x > width and cells_y > height:
+        if octave and cells_x > width and cells_y > height:  # no detail is left to add
             break
         cells_x, cells_y = min(cells_x, float(width)), min(cells_y, float(height))
         grid = rng.random((int(cells_y) + 3, int(cells_x) + 3), dtype=np.float32)

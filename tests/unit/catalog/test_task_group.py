@@ -20,7 +20,6 @@ from airflow_provider_bgrep.catalog import (
 from airflow_provider_bgrep.catalog.config.options import Options
 from airflow_provider_bgrep.catalog.task_group import default_asset_uri
 from airflow_provider_bgrep.exceptions import BgRepRequestError
-from airflow_provider_bgrep.protocol.errors import InvalidInput
 
 PLACES = {"catalog": "s3://shop/catalog.csv", "destination": "s3://shop/images"}
 
@@ -92,15 +91,6 @@ def test_a_group_is_a_class_a_mapping_or_json(form: str):
     read = Options.checked(plan.options)
     assert (read.shard_size, read.valid_for) == (7, 3600)
     assert dag.get_task("catalog_refresh.shards.generate").poll_interval == 5
-
-
-def test_a_rendered_group_is_read_without_dag_level_options():
-    read = Options.checked({**PLACES, "execution": '{"shard_size": "7", "valid_for": null}'})
-    assert (read.shard_size, read.valid_for) == (7, 20 * 3600)
-    assert Options.checked({**PLACES, "execution": "None"}).shard_size == 200
-    with pytest.raises(InvalidInput) as refused:
-        Options.checked({**PLACES, "budget": {"approve_above": 5}, "execution": {"pool": "x"}})
-    assert {one.where for one in refused.value.problems} == {"budget.approve_above", "execution.pool"}
 
 
 def test_what_is_given_is_what_the_plan_reads():

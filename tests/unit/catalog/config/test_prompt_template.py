@@ -17,27 +17,8 @@ from airflow_provider_bgrep.catalog.config.prompt_template import (
     is_template,
     render,
 )
-from airflow_provider_bgrep.catalog.model.columns import column_name
 
 CELLS = {"name": "mug", "color": "Red", "farbe_neu": "rot", "long": "x" * MAX_RENDERED}
-
-
-@pytest.mark.parametrize(
-    ("column", "name"),
-    [
-        ("color", "color"),
-        ("Farbe (neu)", "farbe_neu"),
-        ("  Größe/cm ", "grösse_cm"),
-        ("3d", "_3d"),
-        ("颜色", "颜色"),
-        ("_name", "name"),
-        ('"quoted"', "quoted"),
-        ("!?", "_"),
-        ("x'; DROP TABLE cat; --", "x_drop_table_cat"),
-    ],
-)
-def test_a_columns_name_as_templates_call_it(column: str, name: str):
-    assert column_name(column) == name
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,6 @@ from airflow_provider_bgrep.catalog.model.plan import (
     MAX_SHARDS,
     Plan,
     explain,
-    is_plan_id,
-    may_submit,
-    new_plan_id,
     number_of,
 )
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
@@ -843,16 +840,3 @@ def test_a_plan_is_explained_with_its_quote_first(destination):
     assert (run.xcom["shards"], run.xcom["images"], run.xcom["cost"]) == (2, 2, "0.40")
     unpriced = destination.plan(rows_of("z"), run_id="run-1")
     assert explain(unpriced.plan).startswith("To submit: 1 images (no price_per_image given).")
-
-
-def test_ids_sort_by_sequence_and_say_whether_they_submit():
-    # The clocks of the machines that made them are years apart.
-    ids = [new_plan_id(number, now) for number, now in ((1, 1.8e9), (2, 0.0), (9, 1e9), (10, 1.0))]
-    assert sorted(ids) == ids
-    assert [number_of(one) for one in ids] == [1, 2, 9, 10]
-    assert all(map(may_submit, ids))
-    dry = new_plan_id(9, 2e9, dry=True)
-    assert not may_submit(dry)
-    assert is_plan_id(dry)
-    assert sorted([*ids, dry])[3] == dry
-    assert not any(map(may_submit, ("", ".DS_Store", "zzz", f"{ids[0]}x", f"x{ids[0]}")))

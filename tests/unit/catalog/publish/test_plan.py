@@ -10,8 +10,6 @@ import pytest
 from bgrep_harness.runs import Destination, Run, row
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
-from airflow_provider_bgrep.catalog.publish import sweep as sweeping
-from airflow_provider_bgrep.catalog.publish.sweep import sweep
 from airflow_provider_bgrep.catalog.report.write import write_report
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
@@ -19,24 +17,14 @@ from airflow_provider_bgrep.catalog.state.manifest import read_manifest
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.storage import get_bytes, put_bytes, remove, storage_path
 
+pytestmark = pytest.mark.usefixtures("temporary_files_in_memory")
+
 CATALOG = [row(sku) for sku in ("lamp", "mug", "vase")]
-
-
-@pytest.fixture(params=["local", "s3"])
-def shop(request, tmp_path) -> Destination:
-    if request.param == "s3":
-        return Destination(CatalogPaths(request.getfixturevalue("s3_folder")))
-    return Destination(CatalogPaths(storage_path(str(tmp_path / "shop"))))
 
 
 @pytest.fixture
 def local(tmp_path) -> Destination:
     return Destination(CatalogPaths(storage_path(str(tmp_path / "shop"))))
-
-
-def image(shop: Destination, name: str) -> Any:
-    (path,) = (one["path"] for one in read_manifest(shop.paths.destination) if one["name"] == name)
-    return shop.paths.destination / path
 
 
 def flip(path: Any) -> bytes:
@@ -74,53 +62,6 @@ def test_a_plan_is_closed_at_the_end_of_its_run_finished_or_not(local):
     assert not LedgerReader(local.paths).has_lease(run.plan_id)
     second = local.plan(CATALOG, now=run.now + 60)
     assert second.states == {"mug": "new", "vase": "pending"}
-
-
-@pytest.mark.parametrize("harm", ["lost", "flipped"])
-def test_lost_published_files_are_restored_from_their_originals(shop, harm):
-    shop.refresh(CATALOG)
-    path = image(shop, "mug")
-    before = get_bytes(path)
-    if harm == "lost":
-        remove(path)
-    else:
-        flip(path)
-    run = shop.refresh(CATALOG)
-    assert get_bytes(path) == before
-    assert run.store.publish_result()["healed"] == ["mug"]
-    assert sum(shop.billed.values()) == 3
-
-
-def test_a_lost_file_without_an_original_is_reported(local):
-    local.refresh(CATALOG)
-    path = image(local, "mug")
-    before = get_bytes(path)
-    remove(path)
-    for entry in local.paths.images.fs.find(local.paths.images.path):
-        original = storage_path(entry)
-        if get_bytes(original) == before:
-            flip(original)
-    for _ in range(2):
-        run = local.refresh(CATALOG)
-        ((name, reason),) = run.store.publish_result()["lost"]
-        assert (name, "does not exist" in reason) == ("mug", True)
-    put_bytes(before, path)
-    assert local.refresh(CATALOG).store.publish_result()["lost"] == []
-
-
-def test_a_sweep_goes_on_where_the_last_one_stopped(local, monkeypatch):
-    monkeypatch.setattr(sweeping, "_SIZES", (2, 2))
-    monkeypatch.setattr(sweeping, "_CHECKSUMS", 1)
-    names = [f"sku{number}" for number in range(5)]
-    local.refresh([row(name) for name in names])  # has verified sku0 and sku1, and sku0 by checksum
-    for name in names:
-        remove(image(local, name))
-    healed = [sweep(local.paths).healed for _ in range(3)]
-    assert healed[0] == ["sku1", "sku2", "sku3"]
-    assert sorted({name for some in healed for name in some}) == names
-    remove(local.paths.sweep)
-    put_bytes(b"{", local.paths.sweep)
-    assert sweep(local.paths).healed == []
 
 
 def test_an_original_that_changed_is_not_published(local):
@@ -229,7 +170,7 @@ def test_a_late_publish_changes_no_row_that_is_as_it_was(local):
     assert sum(local.billed.values()) == 5
 
 
-def test_a_late_publish_does_not_overrule_the_checks_of_a_later_plan(local):
+def test_a_late_publish_does_not_overrule_later_checks(local):
     """The thresholds were raised, and no image passes any more."""
     late = late_run(local, CATALOG)
     newer = local.plan(CATALOG, checks={"thresholds": {"ssim_low": 0.99}})
@@ -240,7 +181,7 @@ def test_a_late_publish_does_not_overrule_the_checks_of_a_later_plan(local):
     assert local.published() == {}
 
 
-def test_a_late_publish_is_not_measured_by_the_catalog_of_another_dag(local):
+def test_a_late_publish_ignores_the_catalog_of_another_dag(local):
     keep = {"publish": {"on_removed": "keep"}}
     late = late_run(local, CATALOG)
     local.refresh([row("bowl")], dag_id="other", **keep)
@@ -263,7 +204,7 @@ def test_a_late_publish_keeps_what_the_latest_options_keep(local):
     assert all(one.files.header.exists() for one in (late, *newer))
 
 
-def test_a_late_publish_serves_the_rows_that_a_later_plan_left_to_it(local):
+def test_a_late_publish_serves_the_rows_left_to_it(local):
     """The next run began while this one was running."""
     late = local.plan(CATALOG)
     newer = local.plan(CATALOG, now=late.now + 60)
@@ -275,7 +216,7 @@ def test_a_late_publish_serves_the_rows_that_a_later_plan_left_to_it(local):
     assert len(local.published()) == 3
 
 
-def test_a_late_publish_serves_the_rows_that_a_later_plan_publishes_too(local):
+def test_a_late_publish_serves_rows_published_later_too(local):
     late = late_run(local, CATALOG)
     newer = local.plan(CATALOG)
     assert newer.counts == {"unpublished": 3}

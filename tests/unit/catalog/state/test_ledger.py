@@ -757,7 +757,7 @@ def test_what_a_newer_version_wrote_is_neither_read_nor_rebuilt(past, what: str)
     before = dict(files)
     ledger = Ledger(destination.paths)
     works: list[Callable[[], Any]] = [lambda: decisions(destination), ledger.compact]
-    if what == "pointer":
+    if what == "metadata":
         works += [
             lambda: ledger.acquire_lease("dag", "run", NOW),
             lambda: ledger.commit(new_plan_id(99, NOW), [entry_of(1)]),

@@ -15,7 +15,7 @@ from airflow_provider_bgrep.catalog.model.lifecycle import (
     PlanState,
 )
 from airflow_provider_bgrep.catalog.model.run_states import RUN, RunState
-from airflow_provider_bgrep.catalog.model.state_tables import FOREVER, NOTHING, Lifecycle
+from airflow_provider_bgrep.catalog.model.state_tables import Lifecycle
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.state.progress import ORDER
 from airflow_provider_bgrep.generation.outcomes import Outcome
@@ -39,15 +39,6 @@ def test_events_lead_to_states_and_every_state_is_reachable(life: Lifecycle):
     assert {event.to for one in life.states for event in one.events} <= named
     # What the plan finds without an event of the row's own: another run, a budget.
     assert named - reached <= {RowState.OVER_BUDGET.value, RowState.LOCKED.value, RowState.ORPHANED.value}
-
-
-@pytest.mark.parametrize("life", LIFECYCLES, ids=lambda life: life.entity)
-def test_states_that_lock_say_until_when_and_the_remedy(life: Lifecycle):
-    for one in life.states:
-        assert all((one.meaning, one.locks, one.until, one.person))
-        assert bool(one.airflow and one.words) is (life is RUN)
-        if one.locks != NOTHING and one.until != FOREVER:
-            assert one.events
 
 
 def test_a_purchase_goes_forward_only():

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Refused rows whose source was corrected at its old URL are found, a bounded number in each run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import duckdb
+import pytest
+
+from airflow_provider_bgrep.catalog.plan.corrected import MOST, MOST_ATTEMPTS, corrected, refused_rows
+from airflow_provider_bgrep.catalog.source.beginnings import SourceReader
+
+SUBMITTED = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+
+
+# --- which rows ---------------------------------------------------------------------------------------
+
+
+def refused(*rows: tuple[int, str, str, int, list[str]]) -> dict[int, float]:
+    """Which rows are asked about.
+
+    :param rows: line, decision, outcome, attempts, and when it was submitted.
+    """
+    with duckdb.connect() as db:
+        db.execute("CREATE TABLE purchases (name VARCHAR, decision VARCHAR)")
+        db.execute("CREATE TABLE cat (line BIGINT, purchase BIGINT)")
+        db.execute("CREATE TABLE best (name VARCHAR, outcome VARCHAR, attempts BIGINT)")
+        db.execute("CREATE TABLE entries (name VARCHAR, submitted_at VARCHAR)")
+        for place, (line, decision, outcome, attempts, submits) in enumerate(rows):
+            db.execute("INSERT INTO purchases VALUES (?, ?)", [f"s{line}", decision])
+            db.execute("INSERT INTO cat VALUES (?, ?)", [line, place])
+            db.execute("INSERT INTO best VALUES (?, ?, ?)", [f"s{line}", outcome, attempts])
+            for when in submits:
+                db.execute("INSERT INTO entries VALUES (?, ?)", [f"s{line}", when])
+        return refused_rows(db)
+
+
+AT = "2026-01-01T00:00:00+00:00"
+
+
+def test_the_last_submit_of_a_refused_row_counts():
+    found = refused((2, "quarantined", "refused", 1, ["2025-01-01T00:00:00+00:00", AT, ""]))
+    assert found == {2: SUBMITTED}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        (2, "flagged", "refused", 1, [AT]),
+        (2, "quarantined", "failed", 1, [AT]),
+        (2, "quarantined", "refused", MOST_ATTEMPTS, [AT]),
+        (2, "quarantined", "refused", 1, [""]),
+        (2, "quarantined", "refused", 1, []),
+    ],
+    ids=["not quarantined", "failed", "too often", "no time", "no entry"],
+)
+def test_other_rows_are_not_asked_about(row):
+    assert refused(row) == {}
+
+
+def test_the_first_rows_are_asked_about():
+    rows = [(line, "quarantined", "refused", 1, [AT]) for line in range(MOST + 5, 0, -1)]
+    assert sorted(refused(*rows)) == list(range(1, MOST + 1))
+
+
+# --- what their hosts say -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def site() -> Iterator[Any]:
+    """A host whose files changed as many seconds after the submit as their names say."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = self.path.strip("/")
+            asked.append(name)
+            self.send_response(200)
+            if name != "undated":
+                changed = datetime.fromtimestamp(SUBMITTED + int(name), UTC)
+                self.send_header("Last-Modified", format_datetime(changed, usegmt=True))
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+            self.wfile.write(b"text")
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    asked: list[str] = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.asked = asked  # type: ignore[attr-defined]
+    server.url = f"http://127.0.0.1:{server.server_port}"  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_rows_whose_image_or_mask_changed_since_are_corrected(site):
+    names = {1: ["60"], 2: ["-60"], 3: ["-60", "60"], 4: ["0"], 5: ["undated"], 6: []}
+    urls = {line: [f"{site.url}/{name}" for name in some] for line, some in names.items()}
+    reader = SourceReader(None, None, allow_private=True)
+    assert corrected(dict.fromkeys(names, SUBMITTED), urls, reader) == [1, 3]
+    assert sorted(site.asked) == sorted({"60", "-60", "0", "undated"})
+
+
+def test_object_storage_is_not_asked(site):
+    reader = SourceReader(None, None, allow_private=True)
+    before = time.time()
+    assert corrected({1: SUBMITTED}, {1: ["s3://shop/lamp.jpg"]}, reader) == []
+    assert time.time() - before < 60
+    assert site.asked == []

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run does with each row, and the order in which its shards do it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from bgrep_harness.runs import row
+
+from airflow_provider_bgrep.catalog.model.schema import WORK_ITEM
+from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT
+from airflow_provider_bgrep.catalog.plan.work_items import SUBMITTED_STATES, quoted_name
+
+pytestmark = pytest.mark.usefixtures("temporary_files_in_memory")
+
+
+def listed(destination: Any, catalog: Any, **options: Any) -> list[tuple[str, str]]:
+    """Names and states of the work items, in order; their positions have no gap."""
+    with destination.draft(catalog, **options) as draft:
+        found = draft.db.execute("SELECT position, name, state FROM work_items ORDER BY position").fetchall()
+        columns = [name for name, *_ in draft.db.execute("DESCRIBE work_items").fetchall()]
+    assert [position for position, _, _ in found] == list(range(len(found)))
+    assert columns == [column.name for column in WORK_ITEM]
+    return [(name, state) for _, name, state in found]
+
+
+def states(destination: Any, catalog: Any, **options: Any) -> dict[str, tuple[str, str]]:
+    with destination.draft(catalog, **options) as draft:
+        found = draft.db.execute("SELECT name, state, change FROM rows").fetchall()
+    return {name: (state, change) for name, state, change in found}
+
+
+def test_the_states_to_submit_are_those_of_the_table():
+    assert f"({', '.join(sorted(repr(one.value) for one in TO_SUBMIT))})" == SUBMITTED_STATES
+    assert quoted_name(WORK_ITEM[0]) == f'"{WORK_ITEM[0].name}"'
+
+
+def test_jobs_to_collect_come_first_and_orphans_last(destination):
+    destination.refresh(
+        [row(name) for name in ("gone", "late", "failed")],
+        {"gone": "pending", "late": "pending", "failed": "failed"},
+    )
+    catalog = [row("new"), row("failed"), row("late")]
+    assert listed(destination, catalog) == [
+        ("late", "pending"),
+        ("new", "new"),
+        ("failed", "changed"),
+        ("gone", "orphaned"),
+    ]
+
+
+def test_rows_are_submitted_in_the_catalogs_order(destination):
+    names = [f"s{i}" for i in (3, 1, 2)]
+    assert listed(destination, [row(name) for name in names]) == [(name, "new") for name in names]
+
+
+@pytest.mark.parametrize(("most", "over"), [(0, "abc"), (1, "bc"), (3, "c"), (4, ""), (None, "")])
+def test_a_budget_is_taken_from_the_beginning(destination, most, over):
+    catalog = [row("a"), row("b", num_output=2), row("c")]
+    found = states(destination, catalog, max_images_per_run=most)
+    names = {name for name, (state, _) in found.items() if state == "over_budget"}
+    expected = set(over)
+    if most == 1:
+        # A row that asks for more than any run may submit would never be submitted.
+        assert found["b"][0] == "quarantined"
+        assert "max_images_per_run" in found["b"][1]
+        expected -= {"b"}
+    assert names == expected
+
+
+def test_new_rows_come_before_changed_ones(destination):
+    destination.refresh([row("a")])
+    catalog = [row("a", steps=20), row("b")]
+    found = states(destination, catalog, max_images_per_run=1)
+    assert {name: state for name, (state, _) in found.items()} == {"a": "over_budget", "b": "new"}
+
+
+def test_rows_of_an_active_plan_are_locked_with_its_run(destination):
+    run = destination.plan([row("a")], run_id="first")
+    found = destination.plan([row("a"), row("b")], now=run.now + 60)
+    assert found.states == {"a": "locked", "b": "new"}
+    assert "first" in found.rows["a"]["change"]
+    assert run.plan_id in found.rows["a"]["change"]
+    assert [one["name"] for one in found.work_items] == ["b"]
+
+
+def test_a_row_submitted_again_has_nothing_of_the_purchase(destination):
+    destination.refresh([row("a")], {"a": "failed"})
+    (item,) = destination.plan([row("a")]).work_items
+    assert (item["state"], item["result_key"], item["outcome"], item["plan_id"]) == ("changed", "", "", "")
+    assert item["attempts"] is not None
+
+
+def test_a_row_to_collect_has_its_purchase(destination):
+    first = destination.plan([row("a")])
+    first.complete({"a": "pending"})
+    (item,) = destination.plan([row("a")]).work_items
+    assert (item["state"], item["outcome"], item["plan_id"]) == ("pending", "pending", first.plan_id)
+    assert item["result_key"]
+    assert item["nonce"]
+
+
+def test_jobs_of_another_connection_are_named(destination):
+    destination.refresh([row("a")], {"a": "pending"}, bgrep_conn_id="theirs")
+    with destination.draft([row("b")], bgrep_conn_id="ours") as draft:
+        assert draft.plan.counts["orphaned"] == 0
+        assert any("'theirs'" in note for note in draft.plan.notes)

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attempts are counted by operation."""
+
+from __future__ import annotations
+
+from airflow_provider_bgrep.protocol.codes import Operation
+from airflow_provider_bgrep.request_counter import RequestCounter
+
+
+def test_each_operation_is_counted_by_itself():
+    counter, other = RequestCounter(), RequestCounter()
+    assert counter.counts == dict.fromkeys(Operation, 0)
+    for operation in (Operation.QUERY, Operation.SUBMIT, Operation.QUERY):
+        counter.add(operation)
+    assert counter.counts == {Operation.SUBMIT: 1, Operation.QUERY: 2}
+    assert counter.queries == 2
+    assert other.queries == 0
