@@ -130,6 +130,7 @@ def save_job(
     order: str = "",
     end_time: float = math.inf,
     log: Callable[[str], None] = lambda line: None,
+    lacking: Callable[[Job], str] = lambda job: "",
 ) -> Saved:
     """Save the images of a finished job. Images that an earlier try saved are not fetched again.
 
@@ -145,6 +146,8 @@ def save_job(
         another meaning.
     :param end_time: deadline for downloads, wall clock in seconds.
     :param log: called with a line for each event.
+    :param lacking: returns which results a response does not name; ``""`` if it names all. The next call then
+        queries the job again.
     :raises InvalidInput: if ``template`` cannot be used.
     """
     check_template(template)
@@ -180,7 +183,7 @@ def save_job(
         if task.status == JobStatus.FAILED
     )
     # Written even if images are missing, so that the next try fetches only those.
-    _write_manifest(manifest, template, order, _Known(ordered, failed, not lost))
+    _write_manifest(manifest, template, order, _Known(ordered, failed, not (lost or lacking(job))))
     return Saved(ordered, failed, lost)
 
 

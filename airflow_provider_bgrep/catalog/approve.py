@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +19,8 @@ _LEAST_SECONDS: Final = 60.0
 class BgRepApprovalOperator(HITLOperator):
     """Asks a person to approve a plan, if it needs approval, and returns the numbers of its shards.
 
-    If nobody answers in time, the plan is canceled, so that the run ends before the next one starts.
+    If nobody answers in time, the plan is canceled, so that the run ends before the next one starts. Its
+    shards then submit nothing. Those that have jobs of earlier runs to collect, or images to publish, do so.
 
     :param plan: the XCom ``plan`` of the plan task. Templated.
     :param destination: the catalog's destination. Templated.
@@ -37,13 +37,13 @@ class BgRepApprovalOperator(HITLOperator):
         """Ask for approval, if it is needed."""
         if not self._is_needed() or not self.plan["shards"]:
             return self._shards()
-        # A plan whose lease expires before the answer would submit nothing.
-        left = self.plan["until"] - time.time()
-        self.response_timeout = timedelta(seconds=max(_LEAST_SECONDS, left / 2))
+        # Later plan tasks may close a plan that is older than valid_for, which would then submit nothing. The
+        # time when it was made is that of another machine's clock.
+        self.response_timeout = timedelta(seconds=max(_LEAST_SECONDS, self.plan["valid_for"] / 2))
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[int]:
-        """Record the approval and return the shards, or cancel the plan."""
+        """Record the approval and return the shards, or cancel the plan and return those that collect."""
         from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
         from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
         from airflow_provider_bgrep.storage import absolute_path
@@ -57,7 +57,7 @@ class BgRepApprovalOperator(HITLOperator):
         reason = "it was not approved"
         store.cancel(reason)
         self.log.info("Canceled plan %s: %s", self.plan["plan_id"], reason)
-        return []
+        return store.shards_to_collect()
 
     def _is_needed(self) -> bool:
         # The plan decides, because its shards check the same value.

@@ -42,7 +42,8 @@ class Shard:
     :param options: the plan's.
     :param shards: how many shards the plan has.
     :param image_tasks: the shard's rows. Sources on object storage are paths, which :meth:`spec` signs.
-    :param keys: the rows' identities: of name and ``request_hash``, whatever a source's URL is today.
+    :param keys: the rows' identities: of name and ``request_hash``, whatever a source's URL is today; of a
+        row to collect, also of its job.
     :param collect_only: the identities of the rows that another plan submitted; they are only collected.
     :param known: submits of earlier runs that contain this shard's rows.
     :param store: the store of its journal.
@@ -51,6 +52,7 @@ class Shard:
     :param is_open: whether the plan may still submit.
     :param is_reopened: whether it was opened again for this shard, which then ends with :meth:`leave`.
     :param is_approved: whether the plan needs no approval, or has it.
+    :param is_cancelled: whether the plan was canceled, for example because a person refused it.
     """
 
     paths: CatalogPaths
@@ -66,6 +68,7 @@ class Shard:
     is_open: bool
     is_reopened: bool = False
     is_approved: bool = True
+    is_cancelled: bool = False
 
     @classmethod
     def read(cls, paths: CatalogPaths, plan_id: str, shard: int) -> Shard:
@@ -82,9 +85,13 @@ class Shard:
         ]
         known = list(plan_store.outstanding_jobs())
         rows = _without_lost(rows, {record.result_key for record in known})
-        keys = tuple(key_of(row["name"], row["request_hash"]) for row in rows)
+        # A request may have several jobs to collect: each is an image task of its own.
+        keys = tuple(
+            key_of(row["name"], row["request_hash"], *([] if _is_to_submit(row) else [row["result_key"]]))
+            for row in rows
+        )
         is_approved = plan_store.is_approved
-        to_submit = [row for row in rows if RowState(row["state"]) in TO_SUBMIT]
+        to_submit = list(filter(_is_to_submit, rows))
         may_submit = plan_store.may_submit
         lease = ledger.lease(plan_id) if may_submit else None
         is_open = lease is not None and lease.planned
@@ -99,7 +106,7 @@ class Shard:
             image_tasks=list(map(_image_task, rows)),
             keys=keys,
             collect_only=frozenset(
-                key for row, key in zip(rows, keys, strict=True) if RowState(row["state"]) not in TO_SUBMIT
+                key for row, key in zip(rows, keys, strict=True) if not _is_to_submit(row)
             ),
             known=list(_to_collect(known, rows, keys)),
             store=GuardedStore(
@@ -110,6 +117,7 @@ class Shard:
             is_open=is_open,
             is_reopened=is_reopened,
             is_approved=is_approved,
+            is_cancelled=bool(plan_store.cancelled_reason),
         )
 
     def spec(
@@ -160,7 +168,11 @@ def signed(task: ImageTask, conn_id: str | None, seconds: int) -> ImageTask:
 
 def _without_lost(rows: list[dict[str, Any]], jobs: set[str]) -> list[dict[str, Any]]:
     """Return the rows, except rows to collect whose job is not recorded."""
-    return [row for row in rows if RowState(row["state"]) in TO_SUBMIT or row["result_key"] in jobs]
+    return [row for row in rows if _is_to_submit(row) or row["result_key"] in jobs]
+
+
+def _is_to_submit(row: Mapping[str, Any]) -> bool:
+    return RowState(row["state"]) in TO_SUBMIT
 
 
 def _to_collect(
@@ -174,7 +186,7 @@ def _to_collect(
     """
     by_job: dict[str, list[tuple[Mapping[str, Any], str]]] = defaultdict(list)
     for row, key in zip(rows, keys, strict=True):
-        if RowState(row["state"]) not in TO_SUBMIT:
+        if not _is_to_submit(row):
             by_job[row["result_key"]].append((row, key))
     for record in records:
         if members := by_job.get(record.result_key):

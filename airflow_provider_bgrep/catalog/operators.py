@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, BaseOperator
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+    from airflow_provider_bgrep.catalog.state.ledger import Ledger
     from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
     from airflow_provider_bgrep.operators.spec import GenerateSpec
 
@@ -151,8 +152,10 @@ class BgRepPlanOperator(BaseOperator):
     """Compares the catalog with the ledger, and writes a plan. Does not submit anything.
 
     Returns the numbers of the shards, over which tasks are mapped. Pushes ``{"plan_id": …, "shards": n,
-    "until": seconds, "images": n, "most_images": n, "cost": text, "most_cost": text, "needs_approval": bool,
-    "counts": {state: n, …}, "explained": text, "reading": [sentence, …]}`` to XCom as ``plan``.
+    "collects": [shard, …], "valid_for": seconds, "images": n, "most_images": n, "cost": text, "most_cost":
+    text, "needs_approval": bool, "counts": {state: n, …}, "explained": text, "reading": [sentence, …]}`` to
+    XCom as ``plan``. A canceled plan has 0 shards; ``collects`` are those of its shards that collect jobs of
+    earlier runs, or publish their images.
 
     :param options: see :class:`~airflow_provider_bgrep.catalog.config.options.Options`. Templated.
     :param verbatim: further options, which Airflow does not render: their templates refer to the
@@ -188,7 +191,7 @@ class BgRepPlanOperator(BaseOperator):
                 _check_connection(options.bgrep_conn_id)
             plan = create_plan(options, paths, dag_id=ti.dag_id, run_id=ti.run_id)
         ti.xcom_push(key="plan", value=plan)
-        return list(range(plan["shards"]))
+        return plan["collects"] or list(range(plan["shards"]))
 
 
 class BgRepShardOperator(GenerateBase):
@@ -222,7 +225,7 @@ class BgRepShardOperator(GenerateBase):
         self.shard = shard
         self.slots = slots
         self.retry_failed = count_of("retry_failed", retry_failed, MAX_RETRY_FAILED) or 0
-        self._is_approved = True
+        self._may_be_left = True
         self._is_reopened = False
 
     def build_spec(self, context: Context) -> GenerateSpec:
@@ -230,7 +233,7 @@ class BgRepShardOperator(GenerateBase):
         from airflow_provider_bgrep.catalog.generate import Shard
 
         shard = Shard.read(_paths(str(self.destination)), str(self.plan_id), int(self.shard))
-        self._is_approved, self._is_reopened = shard.is_approved, shard.is_reopened
+        self._may_be_left, self._is_reopened = shard.is_approved or shard.is_cancelled, shard.is_reopened
         if not shard.is_open:
             self.log.warning(
                 "Plan %s %s. This task collects accepted jobs and submits nothing. %s",
@@ -258,12 +261,12 @@ class BgRepShardOperator(GenerateBase):
             self.log.warning("Could not close plan %s: %s", self.plan_id, sanitize_message(error))
 
     def concluded(self, summary: dict[str, Any], context: Context) -> dict[str, Any]:
-        """Return the summary, if the plan has the approval that it needs.
+        """Return the summary, if the plan has the approval that it needs, or was canceled.
 
-        :raises BgRepStateError: if it has not, and rows were not submitted for that reason.
+        :raises BgRepStateError: if it waits for approval, and rows were not submitted for that reason.
         """
         left = summary["items"]["not_submitted"]
-        if self._is_approved or not left:
+        if self._may_be_left or not left:
             return summary
         context["ti"].xcom_push(key="return_value", value=summary)
         raise BgRepStateError(
@@ -349,25 +352,33 @@ class BgRepReportOperator(_PlanTask):
         """Write the report."""
         from airflow_provider_bgrep.catalog.report.write import write_report
 
+        ti = context["ti"]
         if _is_missing(self.plan_id):
+            # The plan task may have died after its plan became active.
+            self._close(lambda ledger: ledger.close_run(ti.dag_id, ti.run_id))
             raise BgRepJobFailedError(_NO_PLAN)
         with state_errors():
             store = _store(self.destination, self.plan_id)
-            summary = write_report(store)
-            if not summary["is_published"] and not store.config.dry_run:
-                self._close(store)
+            try:
+                summary = write_report(store)
+            finally:
+                if not store.is_published and not store.config.dry_run:
+                    self._close(lambda ledger: ledger.close(store.plan_id))
         failures = summary.pop("failures")
         if failures:
-            context["ti"].xcom_push(key="return_value", value=summary)
+            ti.xcom_push(key="return_value", value=summary)
             more = f"; and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
             raise BgRepJobFailedError(f"{'; '.join(failures[:_SHOWN])}{more}.")
         return summary
 
-    def _close(self, store: PlanStore) -> None:
-        """Close the plan in place of the publish task: a plan whose run is over locks no row."""
+    def _close(self, close: Callable[[Ledger], object]) -> None:
+        """Close the run's plan in place of the publish task: a plan whose run is over locks no row.
+
+        :param close: closes it.
+        """
         from airflow_provider_bgrep.catalog.state.ledger import Ledger
 
         try:
-            Ledger(store.paths).close(store.plan_id)
-        except Exception as error:  # the report is written, and fails for another reason
-            self.log.warning("Could not close plan %s: %s", store.plan_id, sanitize_message(error))
+            close(Ledger(_paths(self.destination)))
+        except Exception as error:  # the task fails for another reason
+            self.log.warning("Could not close the plan of this run: %s", sanitize_message(error))

@@ -9,6 +9,7 @@ A store can only get and set, so the keys are numbered::
 
     {n}, {n}-taken   who acquired epoch n
     {n}-p0, -p1 …    up to 16 submits each, written in epoch n only
+    {n}-p0-begun …   that the page was written: without the page, it was lost
     metadata         what holds for the task as a whole: its deadline, why it stopped
 
 An *epoch* is the part of the journal that one process writes. Two processes may run the same task
@@ -65,6 +66,10 @@ def _taken(epoch: int) -> str:
 
 def _page(epoch: int, page: int) -> str:
     return f"{_PREFIX}-{epoch}-p{page}"
+
+
+def _begun(page: str) -> str:
+    return f"{page}-begun"
 
 
 class Journal:
@@ -162,9 +167,7 @@ class Journal:
 
         :param owner: a name that no other process has.
         """
-        epoch = 0
-        while self._get(_requested(epoch)):
-            epoch += 1
+        epoch = _first_free(self._store)
         while True:
             # The splitter: at most one process finds the number free, and its own name still there.
             self._set(_requested(epoch), owner=owner)
@@ -201,10 +204,23 @@ def read_records(store: Store) -> list[SubmitRecord]:
     :raises JournalError: if the journal cannot be read.
     """
     records: list[SubmitRecord] = []
-    for epoch in itertools.count():
-        if not _get(store, _requested(epoch)):
-            return records
+    for epoch in range(_first_free(store)):
         records += _read_epoch(store, epoch)
+    return records
+
+
+def _first_free(store: Store) -> int:
+    """The lowest number that no process has requested.
+
+    :raises JournalError: if the file is lost that says who requested a number.
+    """
+    for epoch in itertools.count():
+        # A number is requested before it is taken.
+        if not _get(store, _requested(epoch)):
+            if _get(store, _taken(epoch)) is None:
+                return epoch
+            if not _get(store, _requested(epoch)):
+                raise _error(store, _requested(epoch), "it is missing")
     raise AssertionError("unreachable")
 
 
@@ -214,7 +230,11 @@ def _read_epoch(store: Store, epoch: int) -> list[SubmitRecord]:
         key = _page(epoch, page)
         value = _get(store, key)
         if value is None:
-            return records
+            if _get(store, _begun(key)) is None:
+                return records
+            value = _get(store, key)  # another process may have written it since
+        if value is None:
+            raise _error(store, key, "it is missing")
         submits = value.get("submits")
         if not isinstance(submits, list):
             raise _error(store, key, "it has no list of submits")
@@ -290,12 +310,17 @@ class _Page:
     def __init__(self, journal: Journal, key: str) -> None:
         self.records: list[SubmitRecord] = []
         self._journal, self._key = journal, key
+        self._is_marked = False
         self.commit = GroupCommit(self._put)
 
     def _put(self) -> None:
         with self._journal._lock:
             submits = [record.to_json() for record in self.records]
         self._journal._set(self._key, submits=submits)
+        if not self._is_marked:
+            # After the page, so that a crash in between is not taken for a loss; before anything is sent.
+            self._journal._set(_begun(self._key))
+            self._is_marked = True
 
 
 class GroupCommit:

@@ -44,7 +44,12 @@ def submit_once(spec: SubmitSpec, context: Context, *, log: Any) -> str:
         return hook.submit(tasks).result_key
     journal = Journal(spec.store, spec.bgrep_conn_id, try_number=context["ti"].try_number)
     keys = identities(tasks, spec.bgrep_conn_id)
-    sent = [one for one in journal.previous_records if one.keys == keys and one.state is not State.REFUSED]
+    # In any order: what is submitted counts, and an upstream query may return it in another one.
+    sent = [
+        one
+        for one in journal.previous_records
+        if sorted(one.keys) == sorted(keys) and one.state is not State.REFUSED
+    ]
     for found in sent:
         if found.state is State.ACCEPTED:
             log.info("Reusing job %s, submitted at %s; nothing is sent.", found.result_key, found.at)

@@ -291,6 +291,7 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
             input_error,
         )
         from airflow_provider_bgrep.hooks.bgrep import BgRepHook
+        from airflow_provider_bgrep.late_results import complete, lacking
         from airflow_provider_bgrep.protocol.errors import InvalidInput
         from airflow_provider_bgrep.protocol.identity import fingerprint
         from airflow_provider_bgrep.protocol.models import Job
@@ -303,7 +304,12 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
 
         def finished(result_key: str) -> Job:
             try:
-                job = hook.query(result_key, self.task_list, is_known=True)
+                job = complete(
+                    lambda: hook.query(result_key, self.task_list, is_known=True),
+                    self.task_list,
+                    end_time=end_time,
+                    log=self.log.warning,
+                )
             except BgRepJobNotFoundError as error:
                 raise BgRepDownloadError(
                     f"{error} Retry the task: the service may find the job later."
@@ -325,6 +331,7 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
                 order="" if self.task_list is None else fingerprint(validate_tasks(self.task_list)),
                 end_time=end_time,
                 log=self.log.info,
+                lacking=lambda job: lacking(job, self.task_list),
             )
         except InvalidInput as error:
             raise input_error(error) from None

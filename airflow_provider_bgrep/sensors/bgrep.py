@@ -233,8 +233,14 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
 
     def _query(self, is_known: bool = False) -> Job:
         from airflow_provider_bgrep.hooks.bgrep import BgRepHook
+        from airflow_provider_bgrep.late_results import complete
 
-        return BgRepHook(self.bgrep_conn_id).query(self.result_key, self.task_list, is_known=is_known)
+        hook = BgRepHook(self.bgrep_conn_id)
+        return complete(
+            lambda: hook.query(self.result_key, self.task_list, is_known=is_known),
+            self.task_list,
+            log=self.log.warning,
+        )
 
     def _finished(self, context: Context, job: Job) -> PokeReturnValue:
         result = summary(job, task_ids(self.task_list))

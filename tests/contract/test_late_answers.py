@@ -24,6 +24,7 @@ from airflow_provider_bgrep.operators.bgrep import (
     BgRepSubmitOperator,
 )
 from airflow_provider_bgrep.protocol.retry import GONE_ATTEMPTS
+from airflow_provider_bgrep.sensors.bgrep import BgRepSensor
 
 
 def tasks_of(emulator: Any, count: int, **fields: Any) -> list[dict[str, Any]]:
@@ -227,6 +228,41 @@ def test_results_that_are_never_named_end_after_many_answers(fault, status, gene
     )
     assert generation.statuses == [status]
     assert GONE_ATTEMPTS <= generation.emulator.counters.queries <= GONE_ATTEMPTS + 4
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_the_download_operator_waits_for_late_results(count, connection, run, ti, tmp_path, no_waiting):
+    tasks = tasks_of(connection, 1, num_output=2)
+    connection.inject("late_results", count=count, answers=2)
+    key = BgRepHook().submit(tasks).result_key
+    download = BgRepDownloadOperator(
+        task_id="download", result_key=key, task_list=tasks, destination=f"file://{tmp_path}"
+    )
+    outcome = run(download, ti)
+    assert (len(outcome.value["files"]), outcome.value["failed"]) == (2, [])
+
+
+def test_a_cleared_download_asks_for_missing_results_again(connection, run, ti, tmp_path, no_waiting):
+    tasks = tasks_of(connection, 2)
+    connection.inject("late_results", index=1, count=0, answers=GONE_ATTEMPTS)
+    key = BgRepHook().submit(tasks).result_key
+    download = BgRepDownloadOperator(
+        task_id="download", result_key=key, task_list=tasks, destination=f"file://{tmp_path}"
+    )
+    first, second = run(download, ti).value, run(download, ti).value
+    assert ([len(one["files"]) for one in (first, second)], second["failed"]) == ([1, 2], [])
+
+
+@pytest.mark.parametrize("mode", [{"mode": "poke"}, {"mode": "reschedule"}, {"deferrable": True}], ids=str)
+@pytest.mark.parametrize("count", [0, 1])
+def test_the_sensor_waits_for_late_results(count, mode, connection, run, ti, no_waiting):
+    tasks = tasks_of(connection, 1, num_output=2)
+    connection.inject("late_results", count=count, answers=3)
+    key = BgRepHook().submit(tasks).result_key
+    sensor = BgRepSensor(task_id="wait", result_key=key, task_list=tasks, poke_interval=0.1, **mode)
+    outcome = run(sensor, ti)
+    assert outcome.state == "success", outcome.error
+    assert [len(one["results"]) for one in outcome.value["tasks"]] == [2]
 
 
 # --- image tasks that never end (I14) -------------------------------------------------------------

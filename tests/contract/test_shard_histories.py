@@ -124,6 +124,24 @@ def test_what_is_pending_is_collected_without_an_approval(refresh, connection, s
     assert connection.counters.images == 3
 
 
+def test_a_shard_of_a_refused_plan_collects_and_succeeds(refresh, connection, site):
+    connection.inject("late", seconds=3600)
+    rows = rows_of(site, 4)
+    first = refresh.plan(rows[:2])
+    refresh.generate(first, 0, timeout=3)
+    finished(refresh, first)
+    connection.advance(3601)
+    second = refresh.plan(rows)
+    needs_approval(refresh, second)
+    store_of(refresh, second).cancel("it was not approved")
+    assert store_of(refresh, second).shards_to_collect() == [0]
+    assert refresh.generate(second, 0).state == "success"
+    finished(refresh, second)
+    assert second.states["report"] == "success"
+    assert len(refresh.manifest()) == 2
+    assert connection.counters.images == 2
+
+
 def test_runs_that_collect_a_row_do_not_submit_it_again(refresh, connection, site):
     connection.inject("late", seconds=3600)
     connection.inject("fail_task", index=None)

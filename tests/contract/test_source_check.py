@@ -273,6 +273,31 @@ def test_a_source_corrected_at_its_url_is_submitted_again(refresh, connection, o
     assert connection.counters.images == 1
 
 
+@pytest.mark.parametrize("ending", ["lost", "pending"])
+def test_a_later_submit_is_not_repeated_because_its_source_changed(refresh, connection, own_site, ending):
+    """An earlier request of the row was refused. The present one may be billed."""
+    url, folder = own_site
+    (folder / "a.jpg").write_bytes(FILES["good.jpg"])
+    old = time.time() - 3600
+    os.utime(folder / "a.jpg", (old, old))
+    rows = [{"sku": "a", "image": f"{url}/a.jpg", "positive_prompt": "on marble"}]
+    connection.inject("code", code="23500007")
+    assert refresh.run(rows).outcomes == {"refused": 1}
+    rows[0]["positive_prompt"] = "on snow"
+    if ending == "lost":
+        connection.inject("gateway_timeout")
+        assert refresh.run(rows).outcomes == {"unknown_outcome": 1}
+    else:
+        connection.inject("late", seconds=3600)
+        refresh.generate_options["timeout"] = 2
+        for _ in range(3):  # three times max_attempts
+            refresh.run(rows, max_attempts=1)
+    later = time.time() + 60
+    os.utime(folder / "a.jpg", (later, later))
+    assert refresh.run(rows, max_attempts=1).counts == {"quarantined": 1}
+    assert connection.counters.images == 1
+
+
 def test_a_host_that_does_not_date_files_leaves_them_quarantined(refresh, connection):
     # The emulator's samples have no Last-Modified.
     rows = [{"sku": "a", "image": connection.bad_image("refused")}]

@@ -69,6 +69,14 @@ def test_an_image_signed_again_is_the_same_submit(submit, connection):
     assert connection.counters.images == 1
 
 
+def test_a_list_in_another_order_is_the_same_submit(submit, connection, ti):
+    tasks = [connection.image_task(seed=seed) for seed in (1, 1, 2)]
+    first = submit(tasks)
+    ti.try_number = 2
+    assert submit(tasks[::-1]).value == first.value
+    assert connection.counters.images == 3
+
+
 def test_another_list_is_another_submit(submit, connection):
     first = submit([connection.image_task(seed=1)])
     second = submit([connection.image_task(seed=2)])

@@ -106,7 +106,7 @@ RUN: Final = Lifecycle(
         LifecycleState(
             RunState.NEEDS_ATTENTION.value,
             "Everything is done, but rows are flagged, unmasked, unchecked, refused, failed, expired, "
-            "quarantined, invalid, locked or lost, or have an unknown outcome.",
+            "quarantined, invalid, locked or lost, could not be published, or have an unknown outcome.",
             NOTHING,
             _OVER,
             (_REPLAN, _CONTINUED),
@@ -128,12 +128,14 @@ RUN: Final = Lifecycle(
         ),
         LifecycleState(
             RunState.CANCELLED.value,
-            "The plan was not approved. Its shards do not run.",
+            "The plan was not approved. Its shards submit nothing. They collect the jobs of earlier runs, "
+            "and check and publish images that are saved already.",
             NOTHING,
             _OVER,
             (_REPLAN,),
             f"{_PLAN_AGAIN} Before Airflow 3.1, raise approve_above or max_rebuy_share for that run.",
-            "Shards are skipped. ``report`` and the run are success, or failed if fail_on_attention is set.",
+            "Shards without anything to collect are skipped. ``report`` and the run are success, or failed "
+            "if fail_on_attention is set.",
             '"Canceled the refresh of … (it was not approved)"',
         ),
         LifecycleState(

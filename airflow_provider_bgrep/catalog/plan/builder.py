@@ -113,6 +113,7 @@ def build_plan(
     :param versions: identifies the content of images on object storage.
     :param sources: reads images and masks.
     :raises InvalidInput: if the catalog has no row.
+    :raises BgRepConflictError: if the catalog was written to meanwhile.
     """
     join = Join(db, catalog, options, versions, sources)
     join.make()
@@ -127,6 +128,7 @@ def build_plan(
     if not run.has_new_edition:
         concerns.append(rebuy_reason(join, gone))
     list_work_items(join)
+    catalog.check_unchanged()
     plan = _plan_of(join, run, left, " ".join(filter(None, concerns)))
     return PlanDraft(plan=plan, db=db, invalid=catalog.invalid)
 

@@ -25,17 +25,22 @@ SECONDS: Final = 30.0
 """Seconds after which no further source is read."""
 
 
+IS_REFUSED: Final = f"b.outcome = '{Outcome.REFUSED.value}' AND b.attempts < {MOST_ATTEMPTS}"
+"""Whether a quarantined row is submitted again once its source has changed; ``b`` is its purchase."""
+
+
 def refused_rows(db: duckdb.DuckDBPyConnection) -> dict[int, float]:
     """Return when rows that are quarantined because they were refused were last submitted, by line.
 
-    :param db: with the tables ``cat``, ``purchases``, ``best`` and ``entries``.
-    :return: wall clocks in seconds; of :data:`MOST` rows.
+    The purchase that decides about the row must be the refused one: another request of the row may have been
+    refused before, and the present one may be billed.
+
+    :param db: with the tables ``cat``, ``purchases`` and ``entries``.
+    :return: wall clocks in seconds; of :data:`MOST` rows, in each run others.
     """
     refused = (
         "SELECT c.line, p.name FROM cat c JOIN purchases p ON p.rowid = c.purchase "
-        "WHERE p.decision = 'quarantined' AND p.name IN "
-        f"(SELECT name FROM best WHERE outcome = '{Outcome.REFUSED.value}' AND attempts < {MOST_ATTEMPTS}) "
-        f"ORDER BY c.line LIMIT {MOST}"
+        f"WHERE p.is_refused ORDER BY random() LIMIT {MOST}"
     )
     found = db.execute(
         f"SELECT r.line, max(e.submitted_at) FROM ({refused}) r JOIN entries e ON e.name = r.name "

@@ -64,6 +64,13 @@ ALONE: Final = f"CASE WHEN outcome IN {_COUNTED} THEN 1 ELSE coalesce(attempts, 
 """The attempts of a row's only purchase for a request; otherwise see :func:`judged`."""
 
 
+BETTER: Final = (
+    f"2 * ({RANK}) + CASE WHEN outcome IN {in_sql(WITH_IMAGES)} AND verdict <> 'passed' THEN 1 ELSE 0 END"
+)
+"""A number: of two purchases of one image, the one with the lower number decides. Images that passed are
+best.
+"""
+
 JUDGED_BY: Final = (
     "name",
     "request_hash",
@@ -89,11 +96,10 @@ def judged(records: str) -> str:
         formatted with :func:`decision`.
     """
     request = "PARTITION BY name, request_hash"
-    # Of several jobs to collect, the one that was asked for least. Of several with images, one that passed.
+    # Of several jobs to collect, the one that was asked for least.
     order = (
-        f"{RANK}, CASE WHEN outcome IN {in_sql(WITH_IMAGES)} AND verdict <> 'passed' THEN 1 ELSE 0 END, "
-        f"CASE WHEN outcome IN {in_sql(COLLECTED)} THEN CASE WHEN account = {{account}} THEN attempts "
-        "ELSE 1000000 END END, seq DESC, nonce"
+        f"{BETTER}, CASE WHEN outcome IN {in_sql(COLLECTED)} THEN CASE WHEN account = {{account}} "
+        "THEN attempts ELSE 1000000 END END, seq DESC, nonce"
     )
     return (
         "SELECT * EXCLUDE (vain, place) REPLACE "

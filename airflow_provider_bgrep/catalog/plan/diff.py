@@ -30,7 +30,7 @@ from airflow_provider_bgrep.catalog.config.prompt_template import (
 )
 from airflow_provider_bgrep.catalog.model.columns import MAIN, URL_FIELDS
 from airflow_provider_bgrep.catalog.model.states import RowState
-from airflow_provider_bgrep.catalog.plan.corrected import corrected, refused_rows
+from airflow_provider_bgrep.catalog.plan.corrected import IS_REFUSED, corrected, refused_rows
 from airflow_provider_bgrep.catalog.plan.decision import ALONE, DECIDE, REASON, Decision, decision, judged
 from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.source.rows import NormalizedRows
@@ -355,6 +355,7 @@ class Join:
             "hash(b.row_hash) AS row_key, l.place AS live, b.image_version, b.mask_version, "
             f"TRY_CAST({self.decide} AS ENUM({known})) AS decision, "
             f"CASE WHEN decision = 'quarantined' THEN {self.reason} ELSE '' END AS change, "
+            f"decision = 'quarantined' AND {IS_REFUSED} AS is_refused, "
             f"{named[0]} AS name, {named[1]} AS view "
             f"FROM ({best}) b LEFT JOIN ({live}) l ON l.name = b.name WHERE {self.decide} IN ({known})"
         )

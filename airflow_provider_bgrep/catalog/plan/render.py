@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from airflow_provider_bgrep.catalog.model.columns import MAX_NAME, URL_FIELDS
 from airflow_provider_bgrep.catalog.model.schema import IDENTITY, REQUEST, WORK_ITEM, arrow_schema, ddl
+from airflow_provider_bgrep.catalog.plan.decision import BETTER
 from airflow_provider_bgrep.catalog.plan.diff import Join
 from airflow_provider_bgrep.catalog.plan.image_tasks import ImageTaskBuilder
 from airflow_provider_bgrep.catalog.source.catalog import InvalidRow
@@ -150,7 +151,8 @@ def _split_urls(row: dict[str, Any], ignored: Sequence[str]) -> None:
 def _adopt_hashes(join: Join, encoded_edition: str) -> None:
     """Give a row the hash of its purchase if they differ only in the form that identifies their images.
 
-    That is so for purchases from before an option or a release left out more of a URL.
+    That is so for purchases from before an option or a release left out more of a URL. There may be several,
+    each under a hash of its own: the row takes that of the best one.
 
     :param encoded_edition: the edition as in a hash: another one makes another purchase.
     """
@@ -168,11 +170,19 @@ def _adopt_hashes(join: Join, encoded_edition: str) -> None:
         f"ON m.key = hash(e.name, {', '.join(f'e.{name}' for name in others)}) "
         f"AND m.urls <> hash({', '.join(f'e.{name}' for name in URL_FIELDS)})"
     )
+    if join.one("SELECT count(*) FROM resigned") == (0,):
+        return
+    candidates = (
+        f"SELECT name, request_hash, {BETTER} AS place FROM best "
+        "WHERE name IN (SELECT name FROM made WHERE rowid IN (SELECT place FROM resigned))"
+    )
     pairs = (
         f"SELECT made.rowid, made.image, made.mask, r.request_hash, {', '.join(f'r.{c}' for c in columns)} "
-        "FROM resigned r JOIN made ON made.rowid = r.place WHERE made.request_hash <> r.request_hash "
-        "AND NOT EXISTS (FROM best b WHERE b.name = made.name AND b.request_hash = made.request_hash) "
-        "ORDER BY r.seq"
+        "FROM resigned r JOIN made ON made.rowid = r.place "
+        f"JOIN ({candidates}) b ON b.name = made.name AND b.request_hash = r.request_hash "
+        f"LEFT JOIN ({candidates}) own ON own.name = made.name AND own.request_hash = made.request_hash "
+        "WHERE made.request_hash <> r.request_hash AND (own.place IS NULL OR b.place < own.place) "
+        "ORDER BY b.place DESC, r.seq"  # the last one counts
     )
     db.execute("CREATE OR REPLACE TABLE adopted (place BIGINT, request_hash VARCHAR, position BIGINT)")
     db.execute(f"CREATE OR REPLACE TABLE resigned AS {pairs}")

@@ -15,6 +15,7 @@ from typing import Final
 
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, WORK_ITEM, Column
 from airflow_provider_bgrep.catalog.model.states import TO_DO, TO_SUBMIT, RowState
+from airflow_provider_bgrep.catalog.plan.corrected import IS_REFUSED
 from airflow_provider_bgrep.catalog.plan.decision import JUDGED_BY, WAITING, changes, decision, judged
 from airflow_provider_bgrep.catalog.plan.diff import Join
 from airflow_provider_bgrep.catalog.plan.render import MADE
@@ -26,6 +27,9 @@ SUBMITTED_STATES: Final = in_sql(state.value for state in TO_SUBMIT)
 _WORK: Final = in_sql(state.value for state in TO_DO)
 _PART: Final = 20_000
 """Rows that are judged at once: with all columns, some 20 MB."""
+
+_SHOWN: Final = 10
+"""Image tasks that a note names."""
 
 _OF_ROW: Final = frozenset({*(column.name for column in MADE), "position", "state", "change", "attempts"})
 """Columns of a work item that are not read from the purchase that decides about the row."""
@@ -158,7 +162,7 @@ def _judge_part(join: Join, rows: str, condition: str, into: str) -> None:
     before = f"SELECT s.* REPLACE (b.attempts AS attempts) FROM {some} s JOIN before b USING (entry)"
     columns = [_of_purchase(column) for column in WORK_ITEM if column.name not in _OF_ROW]
     db.execute(
-        f"{into} SELECT m.*, CASE WHEN {join.decide} = 'quarantined' AND r.line IS NOT NULL "
+        f"{into} SELECT m.*, CASE WHEN {join.decide} = 'quarantined' AND r.line IS NOT NULL AND {IS_REFUSED} "
         f"THEN 'submit' ELSE {join.decide} END AS decision, {join.reason} AS why, b.attempts, "
         f"t.name IS NULL AS is_new, {changes('t', 'm')} AS changed, {', '.join(columns)} "
         f"FROM (FROM {rows}) m LEFT JOIN corrected r ON r.line = m.line "
@@ -193,11 +197,35 @@ def _find_orphans(join: Join) -> None:
         return
     found = merged(f"FROM entries WHERE name IN ({names})")
     _note_other_accounts(join, found)
+    _note_given_up(join, found)
     taken = f"SELECT name, result_key FROM decided WHERE state = '{RowState.PENDING.value}'"
     join.db.execute(
         f"CREATE OR REPLACE TABLE orphans AS FROM ({found}) WHERE {waiting} "
         f"AND (name, result_key) NOT IN ({taken}) AND plan_id NOT IN (FROM active)"
     )
+
+
+def _note_given_up(join: Join, records: str) -> None:
+    """Name the jobs that no run queries any more, and that no row of the catalog is quarantined for.
+
+    :param records: a query for purchases.
+    """
+    waiting = WAITING.format(**decision(join.options))
+    found = join.db.execute(
+        f"SELECT name, result_key FROM ({records}) WHERE outcome IN {in_sql(COLLECTED)} AND NOT ({waiting}) "
+        "AND account = ? AND name NOT IN "
+        f"(SELECT name FROM rows WHERE state = '{RowState.QUARANTINED.value}') "
+        "AND plan_id NOT IN (FROM active) ORDER BY name, result_key",
+        [join.options.bgrep_conn_id],
+    ).fetchall()
+    if found:
+        named = ", ".join(f"{name} (job {key})" for name, key in found[:_SHOWN])
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        join.notes.append(
+            f"{len(found)} billed image tasks, which the catalog no longer asks for, did not finish in any "
+            f"of the runs that asked for them, and are not queried any more: {named}{more}. To ask again, "
+            "raise max_attempts."
+        )
 
 
 def _note_other_accounts(join: Join, records: str) -> None:

@@ -9,17 +9,20 @@ not: it then submits nothing more, and the results of its rows are final.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bgrep.catalog.model.states import Verdict
+from airflow_provider_bgrep.catalog.model.states import RowState, Verdict
 from airflow_provider_bgrep.catalog.publish.publisher import Published, publish
 from airflow_provider_bgrep.catalog.publish.sweep import Swept, sweep
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
+from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.recovery import plan_entries
 from airflow_provider_bgrep.catalog.state.retention import delete_unneeded
+from airflow_provider_bgrep.exceptions import BgRepStateError
 
 if TYPE_CHECKING:
-    from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+    from airflow_provider_bgrep.catalog.model.rows import LedgerEntry
 
 _log = logging.getLogger(__name__)
 
@@ -39,17 +42,21 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
         return counts
     ledger = Ledger(store.paths)
     ledger.repaired(lambda: ledger.close(plan.plan_id))
+    plans = ledger.reader.plans()
     is_newest = ledger.reader.metadata().latest_leased == plan.plan_id
+    latest = None if is_newest else _latest_plan(store, plans)
+    options = config if latest is None else latest.config
     entries = [entry for shard in plan_entries(store) for entry in shard]
     verdicts = {Verdict.PASSED.value, *([Verdict.UNMASKED.value] if config.publish_unmasked else ())}
+    wanted = [entry for entry in entries if entry["verdict"] in verdicts]
     published = publish(
         store.paths,
-        [entry for entry in entries if entry["verdict"] in verdicts],
+        wanted if latest is None else _still_asked_for(store, wanted, latest),
         # Each plan decides what to remove. A newer plan may have found a row in the catalog again.
         store.removed_names() if is_newest else [],
-        config.publishing,
+        options.publishing,
         plan={"plan_id": plan.plan_id, "run_id": plan.run_id, "dag_id": plan.dag_id},
-        oldest_plan=min(ledger.reader.plans(), default=""),
+        oldest_plan=min(plans, default=""),
     )
     for name, reason in published.failed:
         _log.warning("Could not publish row %s: %s", name, reason)
@@ -63,11 +70,56 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     swept = sweep(store.paths)
     for name, reason in swept.lost:
         _log.warning("The published image of row %s is lost: %s", name, reason)
-    delete_unneeded(store.paths, plan.plan_id, config.keep_plans)
+    delete_unneeded(store.paths, plan.plan_id, options.keep_plans)
     store.mark_published(_result(published, swept))
     counted = ", ".join(f"{count} {name}" for name, count in published.counts.items())
     _log.info("Committed plan %s (%d entries). Rows: %s", plan.plan_id, len(entries), counted)
     return dict(published.counts)
+
+
+def _latest_plan(store: PlanStore, plans: Iterable[str]) -> PlanStore | None:
+    """Return the latest plan of the same DAG that was written after this one; ``None`` if there is none.
+
+    :param plans: all plans.
+    """
+    for plan_id in sorted((one for one in plans if one > store.plan_id), reverse=True):
+        later = PlanStore(store.paths, plan_id)
+        try:
+            plan = later.find_plan()  # None if it is being made, or has failed
+            if plan is not None and plan.dag_id == store.plan.dag_id and later.config:
+                return later
+        except BgRepStateError as error:
+            _log.warning("Plan %s cannot be read: %s", plan_id, error)
+    return None
+
+
+def _still_asked_for(
+    store: PlanStore, entries: Sequence[LedgerEntry], latest: PlanStore
+) -> list[LedgerEntry]:
+    """Return the entries whose images the latest plan asks for, or leaves to others.
+
+    The catalog may have changed since this plan was made: the row asks for the image that is published, or
+    for another one, or is gone. If the row asks for the image again, a later plan publishes it, without a
+    submit.
+
+    :param entries: the entries whose images this plan would publish.
+    :param latest: the latest plan.
+    """
+    locked = {row["name"] for row in latest.rows([RowState.LOCKED.value])}
+    # With other thresholds, its own checks decide.
+    is_judged_alike = latest.config.checks == store.config.checks
+    names = {entry["name"] for entry in entries} if is_judged_alike else set()
+    asked = {
+        (one["name"], one["request_hash"])
+        for items in latest.shards()
+        for one in items
+        if one["name"] in names
+    }
+    return [
+        entry
+        for entry in entries
+        if entry["name"] in locked or (entry["name"], entry["request_hash"]) in asked
+    ]
 
 
 def _result(published: Published, swept: Swept) -> dict[str, Any]:

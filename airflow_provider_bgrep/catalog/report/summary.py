@@ -47,6 +47,7 @@ STATUSES: Final[dict[str, Status]] = {
     "refused": Status("error", True),
     "expired": Status("error", True),
     "lost": Status("error", True),
+    "not_published": Status("error", True),
     "not_submitted": Status("error", True),
     "quarantined": Status("warning", True),
     "invalid": Status("error", True),
@@ -64,7 +65,8 @@ STATUSES: Final[dict[str, Status]] = {
 """Every status, in the order in which the gallery and the log name them. A status is the row's verdict if it
 was checked, else the outcome of its image task, else its state in the plan. Rows that passed the checks are
 ``published`` or, until they are, ``unpublished``. Rows without a mask are ``unmasked`` unless they are
-published. The published images of ``lost`` rows are missing, and cannot be restored.
+published. The published images of ``lost`` rows are missing, and cannot be restored. The images of
+``not_published`` rows passed, and could not be copied.
 """
 
 
@@ -78,12 +80,15 @@ def in_words(name: str) -> str:
 def status_of(row: Mapping[str, Any]) -> str:
     """Return the status of a row, a key of :data:`STATUSES`.
 
-    :param row: has ``state``, and may have ``outcome``, ``verdict`` and ``published``.
+    :param row: has ``state``, and may have ``outcome``, ``verdict``, ``published`` and ``not_published``, the
+        reason why its image could not be copied.
     """
     state = RowState(row["state"])
     if state not in TO_DO:
         return state.value
     verdict, outcome = row.get("verdict") or "", row.get("outcome") or ""
+    if row.get("not_published"):
+        return "not_published"
     if verdict == Verdict.PASSED.value or (verdict == Verdict.UNMASKED.value and row.get("published")):
         return "published" if row.get("published") else "unpublished"
     if verdict:

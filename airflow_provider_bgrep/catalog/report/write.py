@@ -25,6 +25,7 @@ from airflow_provider_bgrep.catalog.report.summary import (
 from airflow_provider_bgrep.catalog.state.manifest import published_by
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.recovery import rows_since_check
+from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import BILLABLE, MEANINGS, Outcome
 from airflow_provider_bgrep.storage import without_connection
 
@@ -47,6 +48,7 @@ _XCOM: Final = (
     *("cost", "currency", "unfinished", "is_published", "cancelled"),
 )
 """Keys of the summary that the report task returns: small, whatever the size of the catalog."""
+_NOT_PUBLISHED: Final = "Correct the cause. The next run publishes the image, without a submit."
 _UP: Final = "../../../"
 """From a plan's folder to the destination."""
 
@@ -86,6 +88,15 @@ def write_report(store: PlanStore) -> dict[str, Any]:
     return {**found, "failures": failures_of(summary, config.fail_on_attention)}
 
 
+def _published_by(store: PlanStore) -> dict[str, str]:
+    """The paths of the rows that a plan has published, by name; empty if the manifest is damaged."""
+    try:
+        return published_by(store.paths, store.plan_id)
+    except BgRepStateError as error:
+        _log.warning("The report does not show what was published: %s", error)
+        return {}
+
+
 class _ReportRows:
     """The rows of a report, as the summary and the gallery take them.
 
@@ -95,7 +106,8 @@ class _ReportRows:
     def __init__(self, store: PlanStore) -> None:
         self._store, self._price = store, store.config.price_per_image
         self._has_report: dict[str, bool] = {}
-        self._published = published_by(store.paths, store.plan_id)
+        self._published = _published_by(store)
+        self._failed: dict[str, str] = dict(store.publish_result().get("failed") or ())
         found = ((shard, rows_since_check(store, shard)) for shard in range(store.plan.shards))
         self._since_check = {shard: rows for shard, rows in found if rows is not None}
 
@@ -149,7 +161,7 @@ class _ReportRows:
         for shard in range(self._store.plan.shards):
             for row in self._results(shard):
                 names.add(row["name"])
-                if not needs_attention(row):
+                if not self._is_urgent(row):
                     yield self._shown(row)
         yield from chain(self._not_worked_on(names), invalid, left)
 
@@ -157,8 +169,12 @@ class _ReportRows:
         """The rows in shards that need attention."""
         for shard in range(self._store.plan.shards):
             # Few shards have any. The images of the others are not read.
-            if any(map(needs_attention, self._results(shard, _SUMMARY_COLUMNS))):
-                yield from map(self._shown, filter(needs_attention, self._results(shard)))
+            if any(map(self._is_urgent, self._results(shard, _SUMMARY_COLUMNS))):
+                yield from map(self._shown, filter(self._is_urgent, self._results(shard)))
+
+    def _is_urgent(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row of a shard needs attention."""
+        return needs_attention({**row, **self._billed(row)})
 
     def _not_worked_on(self, names: set[str]) -> Iterator[dict[str, Any]]:
         """The rows that are in no results: those of unchecked shards, and those that are in no shard."""
@@ -216,12 +232,17 @@ class _ReportRows:
         advice = MEANINGS[Outcome(outcome)][1] if outcome else ""
         if not advice and verdict:
             advice = VERDICT_MEANINGS[Verdict(verdict)][1]
+        billed = self._billed(row)
+        problem = (
+            {"reason": billed["not_published"], "advice": _NOT_PUBLISHED} if billed["not_published"] else {}
+        )
         return {
             **row,
-            **self._billed(row),
+            **billed,
             "flags": json.loads(row["flags"] or "[]"),
             "scores": json.loads(row["scores"] or "[]"),
             "advice": advice,
+            **problem,
             "files": [self._link(file["path"]) for file in json.loads(row["files"] or "[]")],
             "thumbs": {
                 "source": row.get("thumb_source"),
@@ -238,11 +259,13 @@ class _ReportRows:
     def _billed(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """What this plan was billed for a row, and what it published of it."""
         images = self._images_of(row) + row.get("resubmitted", 0)
-        path = self._published.get(row["name"], "") if row["verdict"] in _PUBLISHABLE else ""
+        is_publishable = row["verdict"] in _PUBLISHABLE
+        path = self._published.get(row["name"], "") if is_publishable else ""
         return {
             "billable": images,
             "cost": str(images * self._price) if self._price is not None else "",
             "published": f"{_UP}{quote(path)}" if path else "",
+            "not_published": self._failed.get(row["name"], "") if is_publishable and not path else "",
         }
 
     def _link(self, path: str) -> str:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from airflow_provider_bgrep.catalog.model.cell_values import ColumnKind, KindFinder
 from airflow_provider_bgrep.catalog.model.columns import REQUIRED, TEXT_FIELDS, column_name
 from airflow_provider_bgrep.catalog.source.cells import BLANKS, NO_WORDS, EmptyWords
+from airflow_provider_bgrep.exceptions import BgRepConflictError
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 
@@ -61,6 +62,19 @@ Block = tuple[Sequence[int] | np.ndarray[Any, np.dtype[np.int64]], Sequence[pa.A
 """Lines, and the wanted columns' cells of the rows that begin on them."""
 
 
+FileState = tuple[int, int, int]
+"""What identifies the content of a file: its inode, its size in bytes, and when it was written to."""
+
+
+def file_state(local: str) -> FileState | None:
+    """Return what identifies the content of a file; ``None`` if it does not exist."""
+    try:
+        found = Path(local).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 @dataclass(frozen=True, slots=True)
 class InvalidRow:
     """A row that cannot be used.
@@ -98,6 +112,8 @@ class Catalog:
     :param has_types: whether its cells have types. If so, a column's name after :data:`VARIABLE` stands for
         its cells as templates read them, see :func:`~.cells.typed_text`.
     :param empty: texts that are taken for empty cells.
+    :param in_place: files that are read where they are, several times, and what identified their content when
+        the catalog was opened.
     """
 
     name: str
@@ -109,6 +125,19 @@ class Catalog:
     taken_for: str = ""
     has_types: bool = False
     empty: EmptyWords = NO_WORDS
+    in_place: Mapping[str, FileState] = field(default_factory=dict)
+
+    def check_unchanged(self) -> None:
+        """Check that no file was written to since the catalog was opened: lines would be those of other rows.
+
+        :raises BgRepConflictError: if one was.
+        """
+        for local, state in self.in_place.items():
+            if file_state(local) != state:
+                raise BgRepConflictError(
+                    f"{self.name} was written to while it was read. Nothing was submitted. Retry the task. "
+                    "To prevent this, write the file under another name, and rename it when it is complete."
+                )
 
     @property
     def columns(self) -> tuple[str, ...]:

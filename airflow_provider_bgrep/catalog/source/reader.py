@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.catalog.model.cell_values import EMPTY_CELLS
-from airflow_provider_bgrep.catalog.source.catalog import Catalog, refusal
+from airflow_provider_bgrep.catalog.source.catalog import Catalog, FileState, file_state, refusal
 from airflow_provider_bgrep.catalog.source.cells import EmptyWords
 from airflow_provider_bgrep.catalog.source.csv_encoding import utf16_or_32
 from airflow_provider_bgrep.catalog.source.csv_reader import open_csv
@@ -107,6 +107,7 @@ def open_catalog(
                     what = f"{shown_path(str(path))} does not exist; give a file that this worker can read"
                     raise refusal(what) from None
                 opened = how.open_folder(path, stack)
+        opened.in_place = how.in_place
         yield opened
 
 
@@ -147,6 +148,8 @@ class _How:
             )
         self._format, self._encoding, self._delimiter = format, encoding, delimiter
         self._empty = empty
+        self.in_place: dict[str, FileState] = {}
+        """Files that were opened where they are, and what identified their content before."""
 
     def open_file(self, path: ObjectStoragePath, stack: contextlib.ExitStack) -> Catalog:
         """Open a file.
@@ -201,6 +204,8 @@ class _How:
         """The local path of a file, unpacked."""
         with store_errors(path):
             local = stack.enter_context(local_copy(path))
+        if is_local(path) and (state := file_state(local)):
+            self.in_place[local] = state
         if _head(local).startswith(_GZIP):
             local = stack.enter_context(_unpacked(local))
         elif shown_path(str(path)).lower().endswith(".gz") and Path(local).stat().st_size:

@@ -7,6 +7,7 @@ rules.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
@@ -116,8 +117,10 @@ class NormalizedRows:
         self.kinds = {name: kind for name, kind in self._tested.items() if kind is not ColumnKind.TEXT}
         """What all cells of a column spell, where that is not any text and decides about a template."""
         kinds = ",".join(f"{name} {kind}" for name, kind in self.kinds.items())
-        # What a template makes of a row depends on these, too.
-        self._constant_parts = [pa.scalar(part, _TEXT) for part in (edition, kinds)[: 1 + bool(kinds)]]
+        # What a template makes of a row depends on these, too. The columns are named, because a template may
+        # read columns that the catalog has not always.
+        parts = json.dumps([edition, *self.variables, kinds]) if self.variables else edition
+        self._constant_parts = [pa.scalar(parts, _TEXT)]
 
     def _cell_of(self, variable: str) -> str:
         """The column of the catalog that a template's variable is read from."""

@@ -51,6 +51,7 @@ from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import UNSURE
 from airflow_provider_bgrep.catalog.state.recovery import plan_entries
 from airflow_provider_bgrep.client import sleep
+from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.storage import get_bytes, names_in, put_bytes, remove, size_of
 
 if TYPE_CHECKING:
@@ -108,12 +109,8 @@ class Ledger:
             if _lease_of(metadata, token) is not None:
                 return metadata  # the storage created the file, but reported an error
             plan_id = new_plan_id(number_of(metadata.latest_leased) + 1, now, token)
-            over = {
-                one.plan_id
-                for one in metadata.leases
-                if (one.dag_id, one.run_id) == (dag_id, run_id) or (one.planned and one.until <= now)
-            }
-            closed = _close(metadata, over)
+            expired = {one.plan_id for one in metadata.leases if one.planned and one.until <= now}
+            closed = self._closed(metadata, _plans_of(metadata, dag_id, run_id) | expired)
             leases = (*closed.leases, PlanLease(plan_id, run_id, dag_id))
             return replace(closed, leases=leases, latest_leased=plan_id)
 
@@ -154,7 +151,18 @@ class Ledger:
 
         :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
         """
-        return self._commit(lambda now: _close(now, {plan_id}))
+        return self._commit(lambda now: self._closed(now, {plan_id}))
+
+    def close_run(self, dag_id: str, run_id: str) -> LedgerMetadata:
+        """End the leases of a DAG run's plans, whose ids need not be known.
+
+        :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
+        """
+
+        def change(now: LedgerMetadata) -> LedgerMetadata:
+            return self._closed(now, _plans_of(now, dag_id, run_id))
+
+        return self._commit(change)
 
     def reopen(self, plan_id: str, shard: int, now: float | None = None) -> bool:
         """Give a plan its lease back, so that a cleared shard of its run can submit the rows that are left.
@@ -275,10 +283,22 @@ class Ledger:
             lease.dag_id,
         )
         # Not if it has become active since.
-        self._metadata.commit(
-            lambda now: replace(now, leases=tuple(one for one in now.leases if one != lease))
-        )
+        self._metadata.commit(lambda now: self._closed(now, {lease.plan_id}) if lease in now.leases else now)
         self._forget_renewals(lease.plan_id)
+
+    def _closed(self, metadata: LedgerMetadata, plans: Collection[str]) -> LedgerMetadata:
+        """The metadata without the leases of some plans.
+
+        A plan that is being made has submitted nothing. One that is written may have become active, in a
+        version of the metadata that was lost: its files are read.
+        """
+        return _close(metadata, plans, {one for one in plans if self._may_be_written(one)})
+
+    def _may_be_written(self, plan_id: str) -> bool:
+        try:
+            return PlanStore(self._paths, plan_id).find_plan() is not None
+        except BgRepStateError:
+            return True  # what it submitted is not known: the next plan task says so
 
     def _renewals(self, plan_id: str) -> ObjectStoragePath:
         return self._paths.ledger / f"renewals-{plan_id}"
@@ -469,15 +489,27 @@ def _lease_of(metadata: LedgerMetadata, token: str) -> PlanLease | None:
     return next((one for one in metadata.leases if one.plan_id.endswith(token)), None)
 
 
+def _plans_of(metadata: LedgerMetadata, dag_id: str, run_id: str) -> set[str]:
+    """The plans of a DAG run that hold a lease."""
+    return {one.plan_id for one in metadata.leases if (one.dag_id, one.run_id) == (dag_id, run_id)}
+
+
 def _with_lease(metadata: LedgerMetadata, lease: PlanLease) -> LedgerMetadata:
     """The metadata with a lease in place of the plan's own."""
     leases = (lease if one.plan_id == lease.plan_id else one for one in metadata.leases)
     return replace(metadata, leases=tuple(leases))
 
 
-def _close(metadata: LedgerMetadata, plans: Collection[str]) -> LedgerMetadata:
-    """The metadata without the leases of some plans. One that was still being made has submitted nothing."""
-    closed = (one.plan_id for one in metadata.leases if one.plan_id in plans and one.planned)
+def _close(metadata: LedgerMetadata, plans: Collection[str], written: Collection[str] = ()) -> LedgerMetadata:
+    """The metadata without the leases of some plans.
+
+    :param written: plans that may have submitted, although their lease was never activated.
+    """
+    closed = (
+        one.plan_id
+        for one in metadata.leases
+        if one.plan_id in plans and (one.planned or one.plan_id in written)
+    )
     return replace(
         metadata,
         leases=_without(metadata.leases, plans),

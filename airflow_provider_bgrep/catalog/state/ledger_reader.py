@@ -49,7 +49,7 @@ from airflow_provider_bgrep.catalog.state.recovery import (
 )
 from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
-from airflow_provider_bgrep.storage import local_copy, names_in, size_of
+from airflow_provider_bgrep.storage import names_in, size_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -256,22 +256,32 @@ class LedgerReader:
         :raises BgRepStateError: if its header is missing or damaged: what it submitted is not known.
         """
         store = PlanStore(self._paths, plan_id)
-        if store.find_plan() is not None:
-            return store
         if store.is_given_up:
             return None
-        raise BgRepStateError(
-            f"{store.files.header} and its copy cannot be found, and the ledger does not contain the submits "
-            f"of plan {plan_id} yet. No run submits anything until they are known. Restore the plan's folder "
-            f"from a backup. If there is none, create an empty file {store.files.given_up}: rows that only "
-            "this plan has submitted are then submitted and billed again."
-        )
+        with self._knowing(store):
+            if store.find_plan() is None:
+                raise BgRepStateError(f"{store.files.header} and its copy cannot be found")
+        return store
+
+    @contextlib.contextmanager
+    def _knowing(self, store: PlanStore) -> Iterator[None]:
+        """Name the remedy if the files of a plan cannot be read of which the ledger has not all submits."""
+        try:
+            yield
+        except BgRepStateError as error:
+            raise BgRepStateError(
+                f"{str(error).rstrip('.')}. The ledger does not contain the submits of plan {store.plan_id} "
+                "yet. No run submits anything until they are known. Restore the plan's folder from a "
+                f"backup. If there is none, create an empty file {store.files.given_up}: rows that only this "
+                "plan has submitted are then submitted and billed again."
+            ) from None
 
     def _insert_plan(self, db: duckdb.DuckDBPyConnection, plan_id: str, seq: int) -> None:
         store = self.written_plan(plan_id)
         if store is not None:
-            for entries in plan_entries(store):
-                insert(db, entries, seq)
+            with self._knowing(store):
+                for entries in plan_entries(store):
+                    insert(db, entries, seq)
 
     def _insert_shards(
         self, db: duckdb.DuckDBPyConnection, plan_id: str, shards: Iterable[int], seq: int
@@ -320,7 +330,7 @@ class LedgerReader:
             if store is None:
                 continue
             done = f"SELECT name FROM recovered WHERE plan_id = ? AND outcome IN {in_sql(_DONE)}"
-            with local_copy(store.files.work_items) as local:
+            with self._knowing(store), store.local_work_items() as local:
                 db.execute(
                     f"INSERT INTO locked SELECT name, ?, ? FROM {rows_of(local)} ANTI JOIN ({done}) "
                     f"USING (name) WHERE state IN {_SUBMITTED_STATES}",

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from airflow_provider_bgrep.catalog.config.options import Options
 from airflow_provider_bgrep.catalog.model.plan import Plan
-from airflow_provider_bgrep.catalog.model.states import RowState
+from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT, RowState
 from airflow_provider_bgrep.catalog.state.database import rows_of
 from airflow_provider_bgrep.catalog.state.results import read_results, write_results
 from airflow_provider_bgrep.exceptions import BgRepStateError
@@ -182,6 +182,12 @@ class PlanStore:
                 seen += count
         return cast("list[WorkItemRow]", rows)
 
+    @contextlib.contextmanager
+    def local_work_items(self) -> Iterator[str]:
+        """The rows of all shards as a local Parquet file, for as long as the context lasts."""
+        with self._local(self.files.work_items) as local:
+            yield local
+
     def shards(self) -> Iterator[list[WorkItemRow]]:
         """The rows of each shard, in order. The file is fetched once."""
         rows: list[dict[str, Any]] = []
@@ -194,6 +200,22 @@ class PlanStore:
                     del rows[:size]
         if rows:
             yield cast("list[WorkItemRow]", rows)
+
+    def shards_to_collect(self) -> list[int]:
+        """The numbers of the shards that have something to do if the plan may not submit anything.
+
+        They collect what earlier plans submitted, and check and publish images that are saved already.
+        """
+        size, found = self.plan.shard_size, set[int]()
+        with self._parquet(self.files.work_items) as file:
+            start = 0
+            for batch in file.iter_batches(_CHUNK, columns=["state"]):
+                states = map(RowState, batch.column(0).to_pylist())
+                found |= {
+                    place // size for place, state in enumerate(states, start) if state not in TO_SUBMIT
+                }
+                start += batch.num_rows
+        return sorted(found)
 
     def rows(self, states: Iterable[str]) -> Iterator[dict[str, Any]]:
         """Rows of the catalog, see :data:`ROW_COLUMNS`.

@@ -124,8 +124,11 @@ def shard_entries(
 
 
 def plan_entries(store: PlanStore) -> Iterator[list[LedgerEntry]]:
-    """Ledger entries of a plan, shard by shard, see :func:`shard_entries`; none if it was never finished."""
-    plan = store.find_plan()
+    """Ledger entries of a plan, shard by shard, see :func:`shard_entries`.
+
+    :return: none if it was never finished, or if a person has given it up.
+    """
+    plan = None if store.is_given_up else store.find_plan()
     if plan is not None and plan.shards:
         for shard, items in enumerate(store.shards()):
             yield shard_entries(store, shard, items)
@@ -141,8 +144,11 @@ def submits(store: PlanStore, shards: Iterable[int] | None = None) -> Iterator[S
     """All submits in the journals of a plan, with the keys that are stored beside the images.
 
     :param shards: the shards whose journals are read; all if not given.
+    :return: none of a plan that a person has given up.
     :raises BgRepStateError: if a journal is damaged.
     """
+    if store.is_given_up:
+        return
     for journal in store.journals() if shards is None else map(store.journal, sorted(shards)):
         for record in _records(journal):
             yield with_key(store.paths.images, record)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,8 +11,16 @@ from bgrep_harness.late_submits import Submit
 from bgrep_harness.runs import DAY, Destination, Run, row
 from bgrep_harness.stores import Actor, Interceptor, folder
 
+from airflow_provider_bgrep.catalog.config.options import Options
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+from airflow_provider_bgrep.catalog.plan.builder import Run as PlannedRun
+from airflow_provider_bgrep.catalog.plan.corrected import MOST
+from airflow_provider_bgrep.catalog.plan.create import draft_plan
+from airflow_provider_bgrep.catalog.source.beginnings import Beginning, SourceReader
+from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_metadata import LedgerMetadataLog
+from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
+from airflow_provider_bgrep.storage import put_bytes
 
 pytestmark = pytest.mark.usefixtures("no_waiting", "temporary_files_in_memory")
 
@@ -94,3 +103,124 @@ def test_the_next_run_knows_which_urls_were_sent(destination, is_committed):
     assert run.states == {"a": "pending"}
     ((item,),) = [record.items for record in run.store.outstanding_jobs()]
     assert item.image_digest == "sent"
+
+
+@pytest.mark.parametrize("run_id", ["run-1", "run-2"])
+def test_what_an_active_plan_submitted_survives_its_metadata(destination, files, run_id):
+    """The newest version of the metadata is lost: the one that activated the plan."""
+    first = destination.plan([row("a"), row("b")])
+    first.work()
+    newest = max(path for path in files if "/ledger/metadata-" in path)
+    del files[newest]
+    run = destination.plan([row("a"), row("b")], run_id=run_id)
+    assert run.states == {"a": "unpublished", "b": "unpublished"}
+    run.complete()
+    assert destination.billed.total() == 2
+    assert set(destination.published()) == {"a", "b"}
+
+
+@pytest.mark.parametrize("name", ["work_items.parquet", "journal/0000/bgrep-journal-0.json"])
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_a_plan_whose_files_are_lost_can_be_given_up(destination, files, name, is_closed):
+    first = destination.plan([row("a"), row("b")])
+    first.work({"b": "pending"}, writes_manifest=False)
+    if is_closed:
+        Ledger(destination.paths).close(first.plan_id)
+    (lost,) = (path for path in files if path.endswith(name))
+    del files[lost]
+    with pytest.raises(BgRepStateError, match=r"given_up\.json"):
+        destination.plan([row("a"), row("b")], now=first.now + 60)
+    assert destination.billed.total() == 2
+    put_bytes(b"", first.files.given_up)
+    run = destination.plan([row("a"), row("b")], now=first.now + 60, keep_plans=1)
+    assert run.submits == ["a", "b"]
+    run.complete()
+    assert first.files.header.exists() is not is_closed  # while it has a lease, its folder stays
+
+
+def test_a_job_that_no_row_asks_for_is_named_once_it_is_given_up(destination):
+    outcomes = {"a": "pending"}
+    destination.refresh([row("a")], outcomes, max_attempts=1)
+    for _ in range(2):
+        assert destination.refresh([row("b")], outcomes, max_attempts=1).counts["orphaned"] == 1
+    run = destination.plan([row("b")], max_attempts=1)
+    assert "orphaned" not in run.counts
+    (job,) = (key for key, rows in destination.jobs.items() if rows[0][0] == "a")
+    assert job in run.xcom["explained"]
+    again = destination.refresh([row("b")], max_attempts=2)
+    assert again.counts["orphaned"] == 1
+    assert "not queried any more" not in again.xcom["explained"]
+
+
+def test_two_jobs_of_one_request_are_both_collected(destination):
+    """The first answer was lost, the row submitted again, and then the first answer came."""
+    first = destination.plan([row("a")])
+    submit = Submit.of(first, "a")
+    first.check()
+    first.publish()
+    destination.refresh([row("a")], {"a": "pending"}, on_unknown_outcome="resubmit")
+    submit.entry.write_accepted(submit.job, "", "")
+    run = destination.refresh([row("a")])
+    assert run.counts == {"orphaned": 1, "pending": 1}
+    collected = {one["nonce"] for one in destination.entries() if one["outcome"] == "generated"}
+    assert collected == destination.sent.keys()
+    assert destination.refresh([row("a")]).counts == {"unchanged": 1}
+    assert destination.billed.total() == 2
+
+
+def test_a_column_that_another_one_replaces_changes_the_row(destination):
+    """A template reads both, and the catalog has one of them at a time."""
+    template = {"positive_prompt": "A {{ color|default('plain') }} mug, {{ place|default('on marble') }}"}
+    for column in ("color", "place"):
+        run = destination.refresh([row("a", positive_prompt="", **{column: "red"})], defaults=template)
+        assert len(run.submits) == 1
+
+
+@pytest.mark.parametrize("how", ["replaced", "grown"])
+def test_a_catalog_that_changes_while_it_is_read_is_not_planned(destination, tmp_path, how):
+    """It is read several times: a line might be another row's, and a row be submitted twice."""
+    path = tmp_path / "catalog.csv"
+    path.write_text("sku,image,positive_prompt\na,s3://shop/a.jpg,x\nb,s3://shop/b.jpg,y\n")
+
+    def versions(urls: Sequence[str]) -> dict[str, str]:
+        if how == "replaced":
+            (tmp_path / "new.csv").write_text(path.read_text())
+            (tmp_path / "new.csv").rename(path)
+        else:
+            path.write_text(f"{path.read_text()}c,s3://shop/c.jpg,z\n")
+        return dict.fromkeys(urls, "etag:1")
+
+    with pytest.raises(BgRepConflictError, match="while it was read"), destination.draft(str(path), versions):
+        pass
+    with destination.draft(str(path), lambda urls: dict.fromkeys(urls, "etag:1")) as draft:
+        assert draft.plan.counts["new"] == 2 + (how == "grown")
+
+
+def test_sources_of_refused_rows_are_read_in_turns(destination):
+    """Of more than are read in one run, each is read in the end (H4)."""
+    catalog = [row(f"S{number:03}") for number in range(MOST + 10)]
+    destination.refresh(catalog, {one["sku"]: "refused" for one in catalog})
+    sources, seen = Listener(), set[str]()
+    for _ in range(100):
+        options = Options.checked({"catalog": catalog, "destination": "/nowhere"})
+        planned = PlannedRun(plan_id="", dag_id="nightly", run_id="run", now=destination.later)
+        with draft_plan(options, destination.paths, planned, lambda urls: {}, sources) as draft:
+            assert draft.plan.counts["quarantined"] == len(catalog)
+        assert len(sources.asked) == MOST
+        seen |= sources.asked
+        if len(seen) == len(catalog):
+            return
+        sources.asked.clear()
+    pytest.fail(f"{len(catalog) - len(seen)} rows are never read")
+
+
+class Listener(SourceReader):
+    """Reads nothing, and notes what it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(None, None)
+        self.asked = set[str]()
+
+    def beginnings(self, urls: Sequence[str], end_time: float) -> dict[str, Beginning]:
+        self.asked |= {*urls}
+        return {url: Beginning() for url in urls}

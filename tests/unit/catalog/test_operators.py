@@ -14,6 +14,7 @@ from bgrep_harness.runs import row
 
 from airflow_provider_bgrep.catalog import operators
 from airflow_provider_bgrep.catalog.operators import BgRepPlanOperator, BgRepReportOperator, state_errors
+from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.exceptions import (
     BgRepAuthError,
     BgRepConfigurationError,
@@ -28,17 +29,17 @@ class TaskInstance:
     """What a task asks of Airflow's task instance."""
 
     dag_id = "shop"
-    run_id = "run"
 
-    def __init__(self) -> None:
+    def __init__(self, run_id: str = "run") -> None:
+        self.run_id = run_id
         self.pushed: dict[str, Any] = {}
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.pushed[key] = value
 
 
-def planned(destination: Any, **options: Any) -> TaskInstance:
-    ti = TaskInstance()
+def planned(destination: Any, run_id: str = "run", **options: Any) -> TaskInstance:
+    ti = TaskInstance(run_id)
     given = {"catalog": [row("mug")], "destination": str(destination), **options}
     BgRepPlanOperator(task_id="plan", options=given).execute({"ti": ti})
     return ti
@@ -111,9 +112,19 @@ def test_the_report_fails_and_closes_the_plan_if_publish_died(emulator, tmp_path
     assert ti.pushed["return_value"]["statuses"] == {"new": 1}
     assert (tmp_path / "shop" / "_bgrep" / "plans" / plan_id / "report.html").exists()
     store = operators._store(str(tmp_path / "shop"), plan_id)
-    from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
-
     assert not LedgerReader(store.paths).has_lease(plan_id)
+
+
+def test_the_report_of_a_run_without_a_plan_locks_nothing(emulator, tmp_path):
+    """The plan task has died after its plan became active, so that nobody knows the plan's id."""
+    ti = planned(tmp_path / "shop")
+    other = planned(tmp_path / "shop", run_id="other")
+    report = BgRepReportOperator(task_id="report", destination=str(tmp_path / "shop"), plan_id="")
+    with pytest.raises(BgRepJobFailedError, match="has no plan"):
+        report.execute({"ti": ti})
+    reader = LedgerReader(operators._store(str(tmp_path / "shop"), "").paths)
+    assert not reader.has_lease(ti.pushed["plan"]["plan_id"])
+    assert reader.has_lease(other.pushed["plan"]["plan_id"])
 
 
 def test_a_damaged_manifest_stops_the_plan_in_one_message(emulator, tmp_path):

@@ -158,10 +158,10 @@ def test_wherever_epochs_crash_submits_are_recorded_and_unique(count, size, deat
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before it takes effect", "after it took effect"])
-@pytest.mark.parametrize("dies_at", range(1, 13))
+@pytest.mark.parametrize("dies_at", range(1, 15))
 def test_a_crash_at_any_call_of_an_epoch_never_submits_twice(dies_at, after):
-    # Five calls to enter, the notes read, the floor, the notes written, then these.
-    intent, _floor, submit, key = 9, 10, 11, 12
+    # Six calls to enter, the notes read, the floor, the notes written, then these.
+    intent, _mark, _floor, submit, key = 10, 11, 12, 13, 14
     values: dict[str, str] = {}
     service = Service()
     crashing = CrashingStore(dies_at, after=after)
@@ -237,7 +237,7 @@ def run_in_turns(epochs: Sequence[Actor], turns: Iterable[int]) -> None:
 
 @pytest.mark.parametrize("before", [0, 3], ids=["the first two", "after others"])
 def test_two_epochs_that_begin_at_once_in_every_order(before):
-    calls = 5  # to look, ask for a number, see that it is free, take it, and see that nobody else asked
+    calls = 6  # to look twice, ask for a number, see that it is free, take it, and see that nobody else asked
     for first in itertools.combinations(range(2 * calls), calls):
         values: dict[str, str] = {}
         service = Service()
@@ -252,15 +252,16 @@ def test_two_epochs_that_begin_at_once_in_every_order(before):
         assert epochs[1].error is None or epochs[0].error is None
 
 
-def test_an_epoch_that_survives_beside_the_next_in_every_order():
-    # The older has entered and has four calls left: intent, floor, submit, key. The newer has up to 13.
-    for older in itertools.combinations(range(17), 4):
+def test_an_epoch_that_survives_beside_the_next_in_any_order():
+    # The older has entered and has five calls left: intent, mark, floor, submit, key. The newer has up to 16.
+    # Each seventh of the orders: all of them take a minute.
+    for older in itertools.islice(itertools.combinations(range(21), 5), 0, None, 7):
         values: dict[str, str] = {}
         service = Service()
         epochs = [Actor(values, service, ["item"], 1) for _ in range(2)]
-        for _ in range(7):
+        for _ in range(8):
             epochs[1].step()
-        run_in_turns(epochs, [turn in older for turn in range(17)])
+        run_in_turns(epochs, [turn in older for turn in range(21)])
         assert epochs[0].error is None
         check_nothing_is_lost_or_bought_twice(values, service)
 
@@ -396,7 +397,7 @@ def test_pages_hold_sixteen_submits_of_one_epoch_in_order(store, values):
             journal.new_entry([SubmittedTask(f"{epoch}-{i}")]).write_intent("nonce")
     assert PAGE_RECORDS == 16
     sizes = sorted(len(json.loads(text).get("submits", ())) for text in values.values())
-    assert sizes == [*[0] * (1 + 3 * 2), 1, 1, 1, *[16] * 6]
+    assert sizes == [*[0] * (1 + 3 * 2 + 3 * 3), 1, 1, 1, *[16] * 6]
     wanted = [f"{epoch}-{i}" for epoch in range(3) for i in range(2 * PAGE_RECORDS + 1)]
     assert [record.keys[0] for record in read(store)] == wanted
 
@@ -672,6 +673,17 @@ def test_a_page_that_lacks_its_list_is_never_taken_for_empty(values, value):
     damage(values, PAGE, value)
     with pytest.raises(JournalError):
         Journal(JsonStore(values), "conn")
+
+
+@pytest.mark.parametrize("key", [EPOCH, PAGE, f"{EPOCH}-p1"])
+def test_a_key_that_is_lost_is_never_taken_for_none(values, store, key):
+    journal = Journal(store, "conn")
+    for i in range(PAGE_RECORDS + 1):
+        journal.new_entry([SubmittedTask(f"{i}")]).write_intent("nonce")
+    del values[key]
+    for read_again in (read, lambda store: Journal(store, "conn")):
+        with pytest.raises(JournalError, match=f"{key}.json.* it is missing"):
+            read_again(store)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from airflow_provider_bgrep.catalog.model.plan import (
     number_of,
 )
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
+from airflow_provider_bgrep.catalog.plan import create
 from airflow_provider_bgrep.catalog.state.ledger_metadata import LedgerMetadataLog
 from airflow_provider_bgrep.catalog.state.ledger_segments import merge
 from airflow_provider_bgrep.catalog.state.manifest import Header
@@ -720,6 +721,13 @@ def test_work_items_start_with_outstanding_jobs_and_have_no_gap(destination):
     assert run.plan.shards == 5
     assert [one for shard in run.store.shards() for one in shard] == todo
     assert {one["outcome"] for one in todo[-1:]} == {""}  # what was never submitted has no such columns
+
+
+def test_a_plan_that_needs_more_memory_gets_it(destination, monkeypatch, caplog):
+    monkeypatch.setattr(create, "MEMORY", "5MB")
+    run = destination.plan(rows_of(*(f"s{number}" for number in range(20_000))))
+    assert run.counts == {"new": 20_000}
+    assert "Planning again" in caplog.text
 
 
 def test_50_000_rows_are_each_listed_once_and_then_unchanged(destination, tmp_path):

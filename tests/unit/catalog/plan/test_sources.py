@@ -95,6 +95,17 @@ def test_parameters_may_be_named_after_the_first_run(destination):
     assert destination.plan(form_of(5), edition="spring", **ignoring).counts == {"changed": 3}
 
 
+@pytest.mark.parametrize("first", ["https://a.b/x.jpg?sess=1", "https://a.b/x.jpg"])
+@pytest.mark.parametrize("outcomes", [("generated", "failed"), ("failed", "generated")], ids=" ".join)
+def test_of_several_submits_of_one_image_the_best_counts(destination, first, outcomes):
+    """F4: the option is set after the same image was submitted twice."""
+    for url, outcome in zip((first, "https://a.b/x.jpg?sess=2"), outcomes, strict=True):
+        destination.refresh(catalog(url), {"S0": outcome}, max_rebuy_share=1)
+    run = destination.refresh(catalog("https://a.b/x.jpg?sess=3"), ignored_url_parameters=["sess"])
+    assert run.counts == {"unchanged": 1}
+    assert sum(destination.billed.values()) == 2
+
+
 def test_a_plan_says_which_option_helps_if_only_queries_differ(destination):
     """F4."""
 
@@ -128,6 +139,8 @@ def write_in_parts(s3: Any, url: str, data: bytes, size: int) -> None:
         made = s3.call_s3("upload_part", **names, PartNumber=number, UploadId=upload, Body=part)
         parts.append({"PartNumber": number, "ETag": made["ETag"]})
     s3.call_s3("complete_multipart_upload", **names, UploadId=upload, MultipartUpload={"Parts": parts})
+    if "ChecksumType" not in s3.call_s3("head_object", **names, ChecksumMode="ENABLED"):
+        pytest.skip("before version 5.2, moto's server does not compute checksums of whole objects")
 
 
 @pytest.mark.parametrize("count", [2, 25], ids=["one by one", "by listing"])

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
-from bgrep_harness.runs import Destination, row
+from bgrep_harness.runs import Destination, Run, row
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.publish import sweep as sweeping
 from airflow_provider_bgrep.catalog.publish.sweep import sweep
+from airflow_provider_bgrep.catalog.report.write import write_report
+from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.manifest import read_manifest
 from airflow_provider_bgrep.exceptions import BgRepStateError
@@ -200,3 +203,116 @@ def test_a_plan_that_a_newer_one_has_replaced_removes_nothing(local):
     assert newer.counts == {"unchanged": 3}
     late.publish()
     assert set(local.published()) == {"lamp", "mug", "vase"}
+
+
+def late_run(local: Destination, catalog: Any) -> Run:
+    """A run that has generated and checked its images, and whose publish task failed at once."""
+    run = local.plan(catalog)
+    run.work()
+    run.check()
+    Ledger(local.paths).close(run.plan_id)  # as its report does
+    return run
+
+
+def test_a_late_publish_changes_no_row_that_is_as_it_was(local):
+    """The catalog asked for another image of the mug for one run only, and for a bowl."""
+    local.refresh(CATALOG)
+    before = local.published()
+    edited = [one | {"positive_prompt": "on snow"} if one["sku"] == "mug" else one for one in CATALOG]
+    late = late_run(local, [*edited, row("bowl")])
+    assert late.states == {"bowl": "new", "mug": "changed"}
+    assert local.refresh(CATALOG, publish={"on_removed": "keep"}).counts == {"unchanged": 3}
+    late.publish()
+    assert local.published() == before
+    assert local.refresh([*edited, row("bowl")]).states == {"bowl": "unpublished", "mug": "unpublished"}
+    assert len(local.published()) == 4
+    assert sum(local.billed.values()) == 5
+
+
+def test_a_late_publish_does_not_overrule_the_checks_of_a_later_plan(local):
+    """The thresholds were raised, and no image passes any more."""
+    late = late_run(local, CATALOG)
+    newer = local.plan(CATALOG, checks={"thresholds": {"ssim_low": 0.99}})
+    newer.work()
+    newer.check(dict.fromkeys(("lamp", "mug", "vase"), "flagged"))
+    newer.publish()
+    late.publish()
+    assert local.published() == {}
+
+
+def test_a_late_publish_is_not_measured_by_the_catalog_of_another_dag(local):
+    keep = {"publish": {"on_removed": "keep"}}
+    late = late_run(local, CATALOG)
+    local.refresh([row("bowl")], dag_id="other", **keep)
+    late.publish()
+    assert set(local.published()) == {"bowl", "lamp", "mug", "vase"}
+
+
+def test_a_late_publish_keeps_what_the_latest_options_keep(local):
+    """Since then, more plans and more versions of an image are kept."""
+    local.refresh(CATALOG, publish={"keep_plans": 1, "keep_versions": 1})
+    late = late_run(local, [*CATALOG, row("bowl")])
+    late_options = {**late.store.config.to_json(), "keep_plans": 1, "keep_versions": 1}
+    put_bytes(json.dumps(late_options).encode(), late.files.options)
+    edited = [*(one | {"positive_prompt": "on snow"} for one in CATALOG), row("bowl")]
+    newer = [local.refresh(CATALOG), local.refresh(edited[:3], publish={"keep_versions": 3})]
+    newer.append(late_run(local, edited))
+    late.publish()
+    (mug,) = (one for one in read_manifest(local.paths.destination) if one["name"] == "mug")
+    assert len(mug["versions"]) == 1
+    assert all(one.files.header.exists() for one in (late, *newer))
+
+
+def test_a_late_publish_serves_the_rows_that_a_later_plan_left_to_it(local):
+    """The next run began while this one was running."""
+    late = local.plan(CATALOG)
+    newer = local.plan(CATALOG, now=late.now + 60)
+    assert newer.counts == {"locked": 3}
+    late.work()
+    late.check()
+    newer.publish()
+    late.publish()
+    assert len(local.published()) == 3
+
+
+def test_a_late_publish_serves_the_rows_that_a_later_plan_publishes_too(local):
+    late = late_run(local, CATALOG)
+    newer = local.plan(CATALOG)
+    assert newer.counts == {"unpublished": 3}
+    late.publish()
+    assert len(local.published()) == 3
+    newer.complete()
+    assert len(local.published()) == 3
+
+
+# --- what the report says about it ------------------------------------------------------------------
+
+
+def test_a_row_that_cannot_be_copied_needs_attention(local):
+    """A person has put a file where the row's folder should be: no later run can publish it."""
+    destination = local.paths.destination
+    put_bytes(b"a file", destination / "mug")
+    run = local.refresh(CATALOG)
+    assert set(local.published()) == {"lamp", "vase"}
+    report = write_report(run.store)
+    assert report["needs_attention"] == 1
+    assert report["statuses"] == {"not_published": 1, "published": 2}
+    remove(destination / "mug")
+    again = local.refresh(CATALOG)
+    assert again.states == {"mug": "unpublished"}
+    assert write_report(again.store)["needs_attention"] == 0
+    assert len(local.published()) == 3
+
+
+def test_the_report_is_written_though_the_manifest_is_damaged(local):
+    """K1."""
+    local.refresh(CATALOG)
+    run = late_run(local, [row("bowl"), *CATALOG])
+    for path in (local.paths.manifests / "00000001.json", local.paths.manifest):
+        put_bytes(b"{", path)
+    with pytest.raises(BgRepStateError):
+        run.publish()
+    report = write_report(run.store)
+    assert report["failures"]
+    assert report["images"]["billable"] == 1
+    assert run.store.has_report

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asks again for results that a finished job does not name yet: replication lag can cause such a response."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from airflow_provider_bgrep.client import sleep
+from airflow_provider_bgrep.protocol.codes import RetryDecision
+from airflow_provider_bgrep.protocol.models import ImageTask, Job, JobStatus
+from airflow_provider_bgrep.protocol.retry import RESULTS, Action, Failure, decide
+from airflow_provider_bgrep.protocol.validation import validate_tasks
+from airflow_provider_bgrep.protocol.wire import NO_RESULT
+
+
+def lacking(job: Job, tasks: Iterable[ImageTask | Mapping[str, Any]] | None) -> str:
+    """Return which results a finished job does not name.
+
+    :param job: the job, in the order of ``tasks``.
+    :param tasks: the image tasks as submitted; without them, one result is expected of each.
+    :return: ``""`` if none is missing, and for a job that is not finished.
+    """
+    if not job.is_finished:
+        return ""
+    wanted = [] if tasks is None else [task.num_output for task in validate_tasks(tasks)]
+    wanted += [1] * (len(job.tasks) - len(wanted))
+    found = zip(job.tasks, wanted, strict=True)
+    return "; ".join(
+        f"[{task.index}] {len(task.results)} of {count} results are named"
+        for task, count in found
+        if (task.status == JobStatus.SUCCESS or task.message == NO_RESULT) and len(task.results) < count
+    )
+
+
+def complete(
+    query: Callable[[], Job],
+    tasks: Iterable[ImageTask | Mapping[str, Any]] | None,
+    *,
+    end_time: float = math.inf,
+    log: Callable[[str], None] = lambda line: None,
+) -> Job:
+    """Query a job, and query it again for a while if it is finished and does not name all of its results.
+
+    :param query: queries the job once.
+    :param tasks: the image tasks as submitted, if they are known.
+    :param end_time: deadline, wall clock in seconds.
+    :param log: called with a line for each response that lacks results.
+    :return: the last response.
+    """
+    for attempt in itertools.count(1):
+        job = query()
+        missing = lacking(job, tasks)
+        failure, left = Failure(RetryDecision.SEND_AGAIN), end_time - time.time()
+        step = decide(failure, RESULTS, attempt=attempt, time_left=left, rand=random.random())  # noqa: S311
+        if not missing or step.action is not Action.RETRY:
+            return job
+        log(f"Job {job.result_key} is finished, but {missing}. Asking again.")
+        sleep(step.seconds)
+    raise AssertionError("unreachable")
