@@ -191,6 +191,10 @@ def _opened(file: IO[bytes], *, draft_side: int | None = None) -> Image.Image:
     return image
 
 
+def _damaged(error: Exception) -> UnreadableError:
+    return UnreadableError(f"is incomplete or damaged ({sanitize_message(error) or type(error).__name__})")
+
+
 def _orientation(image: Image.Image) -> int:
     """The orientation that EXIF gives, 1 to 8; 1 where it gives none."""
     try:

@@ -291,9 +291,9 @@ PLACES = [
     Place("scaled image", "check", "unchecked", ROWS, patch=(Image.Image, "resize", is_wide)),
     Place("thumbnail", "check", "unchecked", ROWS, patch=(Image.Image, "save", is_wide)),
     Place("edge of the mask", "check", "unchecked", ROWS, patch=(Image.Image, "filter", is_wide)),
-    Place("path of a row", "publish", "unpublished", ROWS, patch=(hashlib, "sha256", is_of_bad_row)),
-    Place("copied image", "publish", "unpublished", ROWS, destination=f"^put /shop/images/{BAD}/"),
-    Place("read before the copy", "publish", "unpublished", ROWS, destination=f"^cat .*{IMAGE_3}"),
+    Place("path of a row", "publish", "not_published", ROWS, patch=(hashlib, "sha256", is_of_bad_row)),
+    Place("copied image", "publish", "not_published", ROWS, destination=f"^put /shop/images/{BAD}/"),
+    Place("read before the copy", "publish", "not_published", ROWS, destination=f"^cat .*{IMAGE_3}"),
     Place("verified file", "publish", "published", ROWS, destination=f"^info /shop/images/{BAD}/"),
 ]
 
@@ -406,10 +406,12 @@ def test_a_submit_that_raises_has_an_unknown_outcome(shop: Shop, monkeypatch: An
         break_first_job(patch, shop.trap, "submit")
         one = shop.run("generate")
     assert shop.trap.sprung == 1
-    assert one.summary["statuses"] == {"unknown_outcome": 10, "published": 2}
+    unknown = one.summary["statuses"]["unknown_outcome"]
+    assert unknown in (2, 10), "whichever job is sent first"
+    assert one.summary["statuses"] == {"unknown_outcome": unknown, "published": count - unknown}
     assert (shop.emulator.counters.submits, shop.emulator.counters.images) == (2, count)
     two = shop.run("")
-    assert two.counts == {"quarantined": 10, "unchanged": 2}
+    assert two.counts == {"quarantined": unknown, "unchanged": count - unknown}
     assert (shop.emulator.counters.submits, shop.emulator.counters.images) == (2, count)
 
 

@@ -28,6 +28,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from airflow_provider_bgrep.catalog.config.template_cell import TYPE_TESTS, test_of_type
+from airflow_provider_bgrep.protocol.errors import sanitize_message
 
 MAX_RENDERED: Final = 10_000
 """Largest number of characters of a template; a prompt has at most 500."""
@@ -283,5 +284,5 @@ def _explained(error: TemplateError, columns: Iterable[str]) -> str:
 
 
 def _words(error: Exception) -> str:
-    words = " ".join(str(error).split()) or type(error).__name__
+    words = sanitize_message(error) or type(error).__name__
     return words if len(words) <= 200 else words[:199] + "…"

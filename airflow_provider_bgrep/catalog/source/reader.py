@@ -204,8 +204,8 @@ class _How:
         """The local path of a file, unpacked."""
         with store_errors(path):
             local = stack.enter_context(local_copy(path))
-            if is_local(path) and (state := file_state(local)):
-                self.in_place[local] = state
+        if is_local(path) and (state := file_state(local)):
+            self.in_place[local] = state
         if _head(local).startswith(_GZIP):
             local = stack.enter_context(_unpacked(local))
         elif shown_path(str(path)).lower().endswith(".gz") and Path(local).stat().st_size:
