@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import aiohttp
 import requests
-import urllib3.exceptions
 from yarl import URL
 
 from airflow_provider_bgrep.connection import Settings
@@ -170,7 +169,7 @@ def _post_once(
         try:
             with post(settings.paths[step.operation], step.body, headers) as response:
                 body = read_limited(response)
-        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+        except Exception as error:  # whatever the library raises: the request may have arrived
             return NoAnswer(
                 sent=not (deadline.never_sent or isinstance(error, UNSENDABLE)), reason=reason(error)
             )
@@ -277,7 +276,7 @@ class AsyncClient:
             ) as response:
                 body = await response.content.read(-1) if is_small(response) else await read_capped(response)
                 return Response(response.status, response.headers, body)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except Exception as error:  # whatever the library raises: the request may have arrived
             return NoAnswer(
                 sent=not (attempt.never_sent or isinstance(error, UNSENDABLE)), reason=describe_error(error)
             )

@@ -323,7 +323,7 @@ def _words(error: BaseException) -> str:
     if isinstance(error, UrlExpiredError):
         return f"its URL {error}, and so does a new one"
     if isinstance(error, FetchError | UnreadableError | OSError):
-        return str(error)
+        return sanitize_message(error)
     # Its own words may hold the URL.
     return f"could not be saved ({type(error).__name__})"
 

@@ -37,7 +37,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_bgrep.protocol.codes import ErrorKind, RetryDecision
-from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput
+from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput, StoreError
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.protocol.matching import UnmatchedError
@@ -218,6 +218,11 @@ def undefined_connection(conn_id: str) -> BgRepConfigurationError:
         f"Connection {conn_id!r} is not defined, or cannot be read; expected a connection of type bgrep. "
         f"Define it in the UI, as AIRFLOW_CONN_{conn_id.upper()}, or in a secrets backend"
     )
+
+
+def unreachable_store(error: StoreError) -> BgRepError:
+    """Return the exception for a store that cannot be reached, or that refuses access."""
+    return (BgRepConfigurationError if error.is_final else BgRepServiceError)(str(error))
 
 
 def unmatched_error(error: UnmatchedError) -> BgRepUnmatchedError:

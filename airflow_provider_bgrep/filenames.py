@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.storage import safe_name
 
 
@@ -44,7 +45,7 @@ class FilenameGrammar:
         try:
             fields = [field for field in string.Formatter().parse(template) if field[1] is not None]
         except ValueError as error:
-            return [f"cannot be read: {error}"]
+            return [f"cannot be read: {sanitize_message(error)}"]
         names = [str(name) for _, name, _, _ in fields]
         problems = [
             f"has {name!r} with a format; give {{{name}}} alone" for _, name, *rest in fields if any(rest)

@@ -18,7 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
+from airflow_provider_bgrep.protocol.errors import (
+    InvalidInput,
+    Problem,
+    StoreError,
+    reason_of,
+    sanitize_message,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -54,11 +60,69 @@ def relative_problem(text: str) -> str:
     return "an absolute path or a URL, such as file:///shop/images or s3://shop/images: it is relative"
 
 
+_REFUSALS: Final = frozenset(
+    (
+        *("NoCredentialsError", "PartialCredentialsError", "ParamValidationError", "InvalidRegionError"),
+        *("NoRegionError", "ProfileNotFound", "DefaultCredentialsError", "ClientAuthenticationError"),
+        *("AirflowNotFoundException", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"),
+        *("NoSuchBucket", "InvalidBucketName", "InvalidToken", "ExpiredToken"),
+    )
+)
+"""Classes and codes of errors in stores' libraries that a retry does not change."""
+
+_MOST_SHOWN: Final = 200
+"""Characters of a store's message in ours."""
+
+
+def store_error(path: object, error: BaseException, what: str = "be read") -> StoreError:
+    """Return the exception for a store that cannot be reached, or that refuses access.
+
+    :param path: a path or URL in the store.
+    :param error: what the store's library raised.
+    :param what: what cannot be done.
+    """
+    code = ""
+    with contextlib.suppress(Exception):  # botocore's errors have a response
+        code = str(error.response["Error"]["Code"])  # type: ignore[attr-defined]
+    is_final = isinstance(error, PermissionError | FileNotFoundError) or not _REFUSALS.isdisjoint(
+        (type(error).__name__, code)
+    )
+    reason = reason_of(error)
+    if len(reason) > _MOST_SHOWN:
+        reason = f"{reason[: _MOST_SHOWN - 1]}…"
+    remedy = (
+        "Check the path, and the connection's credentials and rights"
+        if is_final
+        else "Check that the workers can reach the store; a retry may help"
+    )
+    where = shown_path(sanitize_message(path))
+    return StoreError(f"{where} cannot {what} ({reason}). {remedy}.", is_final=is_final)
+
+
+@contextlib.contextmanager
+def store_errors(path: object) -> Iterator[None]:
+    """Raise whatever a store's library raises as :class:`StoreError`.
+
+    A file that does not exist, or is a folder, stays :class:`FileNotFoundError` or
+    :class:`IsADirectoryError`.
+
+    :param path: a path or URL in the store, for the message.
+    :raises StoreError: if the store cannot be reached, or refuses access.
+    """
+    try:
+        yield
+    except (FileNotFoundError, IsADirectoryError, StoreError):
+        raise
+    except Exception as error:
+        raise store_error(path, error) from error
+
+
 def absolute_path(name: str, path: str | ObjectStoragePath) -> ObjectStoragePath:
     """Return ``path`` as an ``ObjectStoragePath`` that is the same on every worker.
 
     :param name: name of the parameter, for the message.
     :raises InvalidInput: if it is a relative path, or no installed package supports its storage.
+    :raises StoreError: if its connection cannot be read.
     """
     text = str(path)
     if problem := relative_problem(text):
@@ -68,6 +132,8 @@ def absolute_path(name: str, path: str | ObjectStoragePath) -> ObjectStoragePath
         _ = found.fs
     except (ValueError, ImportError) as error:
         raise InvalidInput([Problem(name, _missing_store(text.partition("://")[0], error))]) from None
+    except Exception as error:  # no such connection, for one
+        raise store_error(text, error, f"be used as {name}") from error
     return found
 
 
@@ -293,6 +359,14 @@ def size_of(path: ObjectStoragePath) -> int | None:
         return int(path.fs.info(path.path)["size"])
     except FileNotFoundError:
         return None
+
+
+def is_folder(path: ObjectStoragePath) -> bool:
+    """Return whether ``path`` is a folder. Unlike fsspec's ``isdir``, it raises the errors of the store."""
+    try:
+        return bool(path.fs.info(path.path)["type"] == "directory")
+    except FileNotFoundError:
+        return False
 
 
 def _part_name(name: str) -> str:

@@ -27,6 +27,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from airflow_provider_bgrep.connection import Settings
+from airflow_provider_bgrep.protocol.errors import reason_of
 from airflow_provider_bgrep.protocol.limits import MAX_RESPONSE_BYTES
 
 CONNECT_TIMEOUT: Final = 10.0
@@ -207,7 +208,7 @@ _USER_INFO: Final = re.compile(r"//[^/\s'\"]*@")
 
 def describe_error(error: BaseException) -> str:
     """Return a description of an error, without a proxy's password."""
-    return _USER_INFO.sub("//***@", f"{type(error).__name__}: {error}").rstrip(": ")
+    return _USER_INFO.sub("//***@", reason_of(error)).rstrip(": ")
 
 
 def read_limited(response: requests.Response, limit: int = MAX_RESPONSE_BYTES) -> bytes:

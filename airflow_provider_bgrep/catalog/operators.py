@@ -19,11 +19,12 @@ from airflow_provider_bgrep.exceptions import (
     BgRepJobFailedError,
     BgRepStateError,
     input_error,
+    unreachable_store,
 )
 from airflow_provider_bgrep.operators._arguments import count_of
 from airflow_provider_bgrep.operators._base import GenerateBase
 from airflow_provider_bgrep.operators.spec import MAX_RETRY_FAILED
-from airflow_provider_bgrep.protocol.errors import InvalidInput, sanitize_message
+from airflow_provider_bgrep.protocol.errors import InvalidInput, StoreError, reason_of, sanitize_message
 from airflow_provider_bgrep.protocol.models import ImageTask
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ allow_in_xcom(ImageTask)  # so that an upstream task can return the catalog's ro
 _SHOWN = 10
 """Number of shards that a message names."""
 
+_STORES = frozenset(
+    "botocore aiobotocore boto3 s3fs gcsfs google azure adlfs ossfs aiohttp urllib3 requests fsspec".split()
+)
+"""Packages whose exceptions are those of a store."""
+
 _REMEDY = "Restore it from a backup, or start a new DAG run."
 _NEW_PLAN = "To submit the remaining rows, start a new run, or clear plan with its downstream tasks."
 _APPROVE = "Clear approve to ask for approval again, or clear plan with its downstream tasks."
@@ -52,8 +58,8 @@ def state_errors() -> Iterator[None]:
     """Translate errors in the catalog's files to exceptions of this package.
 
     A damaged or missing file is final: :class:`~airflow_provider_bgrep.exceptions.BgRepStateError`. Lost
-    races are retried: :class:`~airflow_provider_bgrep.exceptions.BgRepConflictError`. Errors of the store
-    itself are left alone, so that Airflow retries them. Errors of DuckDB and Arrow never leave a task.
+    races are retried: :class:`~airflow_provider_bgrep.exceptions.BgRepConflictError`. An ``OSError`` is left
+    alone, so that Airflow retries it. Errors of DuckDB, Arrow and the libraries of stores never leave a task.
 
     :raises BgRepError: for invalid input and unreadable files.
     """
@@ -63,15 +69,21 @@ def state_errors() -> Iterator[None]:
         raise
     except InvalidInput as error:
         raise input_error(error) from None
+    except StoreError as error:
+        raise unreachable_store(error) from error
     except FileNotFoundError as error:
         raise BgRepStateError(f"A file cannot be found: {sanitize_message(error)}. {_REMEDY}") from error
     except ValueError as error:  # JSON, Arrow and journals raise these for unreadable bytes
         raise BgRepStateError(f"A file cannot be read: {sanitize_message(error)}. {_REMEDY}") from error
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("duckdb", "_duckdb", "pyarrow"):
-            raise
-        text = sanitize_message(error)
-        raise BgRepStateError(f"A file cannot be read ({type(error).__name__}): {text}. {_REMEDY}") from error
+        library = type(error).__module__.partition(".")[0]
+        if library in ("duckdb", "_duckdb", "pyarrow"):
+            raise BgRepStateError(f"A file cannot be read ({reason_of(error)}). {_REMEDY}") from error
+        if library in _STORES:
+            from airflow_provider_bgrep.storage import store_error
+
+            raise unreachable_store(store_error("A file", error, "be read or written")) from error
+        raise
 
 
 def _paths(destination: str) -> CatalogPaths:
@@ -85,8 +97,9 @@ def _check_writable(paths: CatalogPaths) -> None:
     """Write and delete a file at the destination, before anything else is done.
 
     :raises BgRepConfigurationError: if the worker may not write there, or there is no such bucket.
+    :raises StoreError: if the store does not answer, or refuses access.
     """
-    from airflow_provider_bgrep.storage import check_writable
+    from airflow_provider_bgrep.storage import check_writable, store_error
 
     try:
         check_writable(paths.root)
@@ -94,8 +107,11 @@ def _check_writable(paths: CatalogPaths) -> None:
         refused: Exception = error
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
-            raise  # the store does not answer, or the disk is full: Airflow retries
+            # The store does not answer, or the disk is full.
+            raise store_error(paths.destination, error, "be written to") from error
         refused = error
+    except Exception as error:  # of a store's library
+        raise store_error(paths.destination, error, "be written to") from error
     else:
         return
     raise BgRepConfigurationError(
@@ -137,9 +153,9 @@ class BgRepPlanOperator(BaseOperator):
 
     Returns the numbers of the shards, over which tasks are mapped. Pushes ``{"plan_id": …, "shards": n,
     "collects": [shard, …], "valid_for": seconds, "images": n, "most_images": n, "cost": text, "most_cost":
-    text, "needs_approval": bool, "counts": {state: n, …}, "explained": text}`` to XCom as ``plan``. A
-    canceled plan has 0 shards; ``collects`` are those of its shards that collect jobs of earlier runs, or
-    publish their images.
+    text, "needs_approval": bool, "counts": {state: n, …}, "explained": text, "reading": [sentence, …]}`` to
+    XCom as ``plan``. A canceled plan has 0 shards; ``collects`` are those of its shards that collect jobs of
+    earlier runs, or publish their images.
 
     :param options: see :class:`~airflow_provider_bgrep.catalog.config.options.Options`. Templated.
     :param verbatim: further options, which Airflow does not render: their templates refer to the

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from airflow_provider_bgrep.client import new_runtime, pause
 from airflow_provider_bgrep.generation.descriptions import name_of, words
@@ -18,7 +18,7 @@ from airflow_provider_bgrep.generation.run_context import AT_ONCE, RunContext
 from airflow_provider_bgrep.journal.records import SubmitRecord
 from airflow_provider_bgrep.protocol import flows
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation, RetryDecision
-from airflow_provider_bgrep.protocol.errors import CallError
+from airflow_provider_bgrep.protocol.errors import CallError, reason_of
 from airflow_provider_bgrep.protocol.models import Job
 from airflow_provider_bgrep.protocol.retry import (
     COLLECT,
@@ -38,6 +38,9 @@ LATE_SECONDS: Final = 60.0
 COLLECT_SECONDS: Final = 150.0
 """Seconds between two queries of a job while there is something to submit: half of the time that results
 may wait."""
+
+
+T = TypeVar("T")
 
 
 class NotSavedError(Exception):
@@ -112,7 +115,11 @@ class Collector:
             else:
                 self._run.rate_limiter.on_response(Operation.QUERY, sent, None)
                 failures = watched.gone_answers = 0
-                found = await self._take(watched, job, is_last=is_last)
+                try:
+                    found = await self._take(watched, job, is_last=is_last)
+                except Exception as error:  # of one job, whatever its class: see isolation.py
+                    self._cannot_be_processed(watched.record, f"cannot be processed: {reason_of(error)}")
+                    return True
                 if isinstance(found, bool):
                     return found
                 seconds = found
@@ -153,6 +160,13 @@ class Collector:
         self._run.may_defer.set()
         return True
 
+    def _cannot_be_processed(self, record: SubmitRecord, reason: str) -> None:
+        """Leave a job to the next try, which queries it again."""
+        for item in self._run.work_items.current(record):
+            if item.outcome is Outcome.PENDING:
+                item.set_outcome(Outcome.PENDING, reason)
+        self._note_missing(record, reason)
+
     # --- saving -----------------------------------------------------------------------------------
 
     async def _take(self, watched: _Watched, job: Job, *, is_last: bool) -> bool | float:
@@ -178,7 +192,12 @@ class Collector:
         is_over = step.reason is Reason.ATTEMPTS
         async with self._saving:
             tasks, store = run.work_items.tasks, run.job_store
-            saved = await asyncio.to_thread(store.save, record, job, tasks, may_pass=not is_over)
+            found = await asyncio.to_thread(
+                _value_or_error, lambda: store.save(record, job, tasks, may_pass=not is_over)
+            )
+        if isinstance(found, Exception):
+            raise found
+        saved = found
         changed = run.work_items.apply_job(record, saved)
         ended = [saved.outcomes[item.index] for item in run.work_items.current(record)]
         self._settle(changed)
@@ -226,6 +245,14 @@ class Collector:
             self._run.log.warning(
                 "Job %s has the undocumented status %r; continuing to wait.", job.result_key, status
             )
+
+
+def _value_or_error(work: Callable[[], T]) -> T | Exception:
+    """Call ``work`` in a thread. A future cannot take every exception, ``StopIteration`` for one."""
+    try:
+        return work()
+    except Exception as error:
+        return error
 
 
 def _sent_at(record: SubmitRecord) -> float:

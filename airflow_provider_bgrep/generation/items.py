@@ -30,7 +30,7 @@ class WorkItem:
     :param index: its position in that submit.
     :param accepted_count: number of accepted submits that contain it.
     :param is_resubmitted: whether this try submitted it again while an earlier outcome was unknown.
-    :param is_refused: whether the service refused it individually in this try, or its URLs cannot be signed;
+    :param is_refused: whether the service refused it individually in this try, or it cannot be sent;
         this try then does not submit it again.
     :param is_suspect: whether the service refused it individually in any try, so that it is submitted
         alone.

@@ -22,6 +22,7 @@ from airflow_provider_bgrep.generation.task_outcomes import TaskOutcome, TaskRes
 from airflow_provider_bgrep.images.fetch import FetchError
 from airflow_provider_bgrep.journal.key_files import FOLDER, keep_key, with_key
 from airflow_provider_bgrep.journal.records import SubmitRecord
+from airflow_provider_bgrep.protocol.errors import reason_of
 from airflow_provider_bgrep.protocol.matching import MISSING, Matching, match
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, TaskResult
 from airflow_provider_bgrep.storage import get_bytes, in_folder, put_bytes, safe_name, size_of
@@ -81,7 +82,7 @@ class JobRecord:
             )
             return cls(outcomes, value["saved_at"])
         except (KeyError, TypeError) as error:
-            raise ValueError(f"damaged ({error})") from None
+            raise ValueError(f"damaged ({reason_of(error)})") from None
 
 
 def read_job_record(destination: ObjectStoragePath, result_key: str) -> JobRecord | None:
@@ -157,7 +158,10 @@ class JobStore:
         return replace(saved, outcomes=tuple(map(checked, saved.outcomes)))
 
     def _is_there(self, image: SavedImage) -> bool:
-        return size_of(in_folder(self._destination, image.path)) == image.size
+        try:
+            return size_of(in_folder(self._destination, image.path)) == image.size
+        except Exception:  # it is downloaded again, which costs nothing
+            return False
 
     def save(
         self, record: SubmitRecord, job: Job, tasks: Mapping[str, ImageTask], *, may_pass: bool = False
@@ -192,19 +196,23 @@ class JobStore:
             if not item.key:
                 outcomes.append(known[index])  # for another task instance to collect
                 continue
-            result = by_index[index]
-            task = tasks.get(item.key)
-            found = TaskResults(
-                result=result,
-                requested=item.images,
-                seed=result.echo.get("seed", task.seed if task else None),
-                files=tuple(image for image in images if image.index == index),
-                lost=tuple(one for one in lost if one.index == index),
-                doubt=doubt if is_finished else "",
-                may_pass=may_pass,
-            )
-            undecodable = self._undecodable(record, known[index], found.lost)
-            outcomes.append(further(known[index], found.outcome(undecodable)))
+            try:
+                task = tasks.get(item.key)
+                found = TaskResults(
+                    result=by_index[index],
+                    requested=item.images,
+                    seed=by_index[index].echo.get("seed", task.seed if task else None),
+                    files=tuple(image for image in images if image.index == index),
+                    lost=tuple(one for one in lost if one.index == index),
+                    doubt=doubt if is_finished else "",
+                    may_pass=may_pass,
+                )
+                undecodable = self._undecodable(record, known[index], found.lost)
+                outcomes.append(further(known[index], found.outcome(undecodable)))
+            except Exception as error:  # of one image task, whatever its class: see isolation.py
+                missing = (f"its result cannot be processed: {reason_of(error)}",)
+                last = known[index]
+                outcomes.append(last if last.is_settled else replace(last, missing=last.missing or missing))
         return self._put(record, tuple(outcomes))
 
     def _queried(self, result_key: str) -> Job:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -44,7 +45,7 @@ def submitted_tasks(
     :return: the image tasks in the submitted order; ``None`` for one that is no longer in the list and that
         the response does not identify.
     """
-    urls = {url_digest(url): url for task in job.tasks for url in _urls(task)}
+    urls = _by_digest(url for task in job.tasks for url in _urls(task))
     listed = [tasks.get(item.key) for item in record.items]
     found: list[ImageTask | None] = []
     for item, task in zip(record.items, listed, strict=True):
@@ -66,24 +67,35 @@ def submitted_tasks(
     ]
 
 
+def _by_digest(urls: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for url in urls:
+        with suppress(Exception):  # whatever the service echoes: it is not one that was sent
+            found[url_digest(url)] = url
+    return found
+
+
 def _urls(task: TaskResult) -> list[str]:
     urls: list[Any] = [task.echo.get("image"), task.echo.get("mask")]
     return [url for url in urls if isinstance(url, str) and url.strip()]
 
 
 def _echoed(record: SubmitRecord, task: TaskResult) -> tuple[str, ImageTask] | None:
-    image_task = echoed_task(task.echo)
-    if image_task is None:
-        return None
-    return identities([image_task], record.account, record.regenerate_key)[0], image_task
+    with suppress(Exception):  # whatever the service echoes
+        image_task = echoed_task(task.echo)
+        if image_task is not None:
+            return identities([image_task], record.account, record.regenerate_key)[0], image_task
+    return None
 
 
 def _by_urls(record: SubmitRecord, job: Job) -> dict[tuple[str, str], ImageTask]:
     """Return the echoed image tasks with unique URLs, by the digests of image and mask."""
     counts = Counter((item.image_digest, item.mask_digest) for item in record.items if item.image_digest)
     found = {}
-    for task in filter(None, (echoed_task(one.echo) for one in job.tasks)):
-        urls = url_digest(task.image), url_digest(task.mask)
-        if counts[urls] == 1:
-            found[urls] = task
+    for one in job.tasks:
+        with suppress(Exception):  # whatever the service echoes
+            task = echoed_task(one.echo)
+            urls = (url_digest(task.image), url_digest(task.mask)) if task else None
+            if task and urls and counts[urls] == 1:
+                found[urls] = task
     return found

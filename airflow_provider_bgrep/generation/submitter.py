@@ -19,10 +19,10 @@ from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.generation.run_context import AT_ONCE, RunContext
 from airflow_provider_bgrep.generation.submitted import with_digests
 from airflow_provider_bgrep.journal.journal import SubmitEntry
-from airflow_provider_bgrep.journal.records import State, SubmitRecord
+from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.protocol import flows, wire
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation, RetryDecision
-from airflow_provider_bgrep.protocol.errors import CallError, sanitize_message
+from airflow_provider_bgrep.protocol.errors import CallError, reason_of
 from airflow_provider_bgrep.protocol.models import ImageTask, Job
 from airflow_provider_bgrep.protocol.retry import (
     JOURNAL,
@@ -198,13 +198,13 @@ class SubmitsStoppedError(Exception):
 
 
 class UnsignableError(Exception):
-    """The URLs of some items cannot be signed; the attempt was not made.
+    """Some items cannot be sent, because their URLs cannot be signed, say; the attempt was not made.
 
     :param items: these items. Their reason says why.
     """
 
     def __init__(self, items: Sequence[WorkItem]) -> None:
-        super().__init__(f"{len(items)} image tasks cannot be signed")
+        super().__init__(f"{len(items)} image tasks cannot be sent")
         self.items = items
 
 
@@ -266,28 +266,32 @@ class _Attempts:
             self.entry.write_intent(nonce)
             return None
         # Signed after the wait, so that the signature lasts for the job's whole time in the service's queue.
-        sent = self._signed(sign)
+        sent, submitted = self._signed(sign)
         body = wire.submit_body(sent)
-        self.entry.write_intent(nonce, with_digests([item.submitted_task for item in self._batch], sent))
+        self.entry.write_intent(nonce, submitted)
         return body
 
-    def _signed(self, sign: Callable[[ImageTask], ImageTask]) -> tuple[ImageTask, ...]:
-        """Return the image tasks with signed URLs.
+    def _signed(self, sign: Callable[[ImageTask], ImageTask]) -> tuple[list[ImageTask], list[SubmittedTask]]:
+        """Return the image tasks with signed URLs, and their forms in the journal.
 
-        :raises UnsignableError: with all that cannot be signed: one of them must not stop the others.
+        :raises UnsignableError: with all that cannot be sent: one of them must not stop the others.
         """
         signed: list[ImageTask] = []
+        submitted: list[SubmittedTask] = []
         failed = []
         for item, task in zip(self._batch, self._tasks, strict=True):
             try:
-                signed += validate_tasks([sign(task)])
-            except Exception as error:  # whatever a store's library raises
+                (sent,) = validate_tasks([sign(task)])
+                wire.submit_body([sent])
+                submitted += with_digests([item.submitted_task], [sent])
+                signed.append(sent)
+            except Exception as error:  # whatever a store's library raises: see isolation.py
                 item.is_refused = True
-                item.reason = f"cannot be sent: {type(error).__name__}: {sanitize_message(error)}"
+                item.reason = f"cannot be sent: {reason_of(error)}"
                 failed.append(item)
         if failed:
             raise UnsignableError(failed)
-        return tuple(signed)
+        return signed, submitted
 
     async def retry(self, seconds: float, error: CallError | None) -> None:
         """Record that the last attempt was not accepted, then wait."""

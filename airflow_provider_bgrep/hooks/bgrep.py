@@ -39,7 +39,13 @@ from airflow_provider_bgrep.exceptions import (
 from airflow_provider_bgrep.get_provider_info import ui_field_behaviour
 from airflow_provider_bgrep.protocol import flows
 from airflow_provider_bgrep.protocol.codes import ErrorKind
-from airflow_provider_bgrep.protocol.errors import NOT_CONNECTED, CallError, InvalidInput, Problem
+from airflow_provider_bgrep.protocol.errors import (
+    NOT_CONNECTED,
+    CallError,
+    InvalidInput,
+    Problem,
+    sanitize_message,
+)
 from airflow_provider_bgrep.protocol.matching import UnmatchedError, match
 from airflow_provider_bgrep.protocol.models import ImageTask, Job
 from airflow_provider_bgrep.protocol.retry import ONCE, QUERY, RESULTS
@@ -234,7 +240,7 @@ class BgRepHook(HttpHook):
             return False, f"{_diagnosis(error)}. {error_from(error)}"
         except Exception as error:
             # The form shows what is returned, but not always what is raised.
-            return False, str(error)
+            return False, sanitize_message(error)
         return True, "The API answered."
 
     def check_account(self) -> None:

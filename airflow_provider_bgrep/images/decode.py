@@ -147,7 +147,9 @@ def sides_of(data: bytes) -> Sides:
     except UnidentifiedImageError:
         raise UnreadableError(_describe(data[:512])) from None
     except Exception as error:
-        raise UnreadableError(f"is incomplete or damaged ({sanitize_message(error)})") from None
+        raise UnreadableError(
+            f"is incomplete or damaged ({sanitize_message(error) or type(error).__name__})"
+        ) from None
     return Sides(size, (size[1], size[0]) if transpose in _SWAPS_SIDES else size)
 
 
@@ -183,7 +185,9 @@ def _opened(file: IO[bytes], *, draft_side: int | None = None) -> Image.Image:
         raise UnreadableError(f"has more pixels than are safe to decode{_TOO_MANY}") from None
     except Exception as error:
         # Pillow's decoders raise whatever a broken file leads them to: OSError, SyntaxError, struct.error.
-        raise UnreadableError(f"is incomplete or damaged ({sanitize_message(error)})") from None
+        raise UnreadableError(
+            f"is incomplete or damaged ({sanitize_message(error) or type(error).__name__})"
+        ) from None
     return image
 
 

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
+from airflow_provider_bgrep.protocol.errors import reason_of
+
 
 class SupersededError(Exception):
     """Another process has taken over the task instance, or the plan has ended: submit nothing more."""
@@ -145,7 +147,7 @@ class SubmitRecord:
             items = tuple(map(SubmittedTask.from_json, value["items"]))
             record = cls(**{**known, "state": State(value["state"]), "items": items})
         except (KeyError, TypeError, ValueError) as error:
-            raise JournalError(f"a record is damaged ({type(error).__name__}: {error})") from None
+            raise JournalError(f"a record is damaged ({reason_of(error)})") from None
         if record.state is State.ACCEPTED and not record.result_key:
             raise JournalError("an accepted job has no result_key")
         return record

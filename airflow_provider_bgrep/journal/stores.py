@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_bgrep.journal.records import JournalError
+from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.storage import get_bytes, put_bytes
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ class FileStore:
         try:
             return json.loads(data)
         except ValueError as error:
-            raise JournalError(f"it is not JSON ({error})", file=file, location=self.location) from None
+            raise JournalError(
+                f"it is not JSON ({sanitize_message(error)})", file=file, location=self.location
+            ) from None
 
     def set(self, key: str, value: Any) -> None:
         """Store the value."""

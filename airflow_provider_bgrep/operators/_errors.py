@@ -6,9 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from airflow_provider_bgrep.exceptions import BgRepServiceError, BgRepStateError, input_error
+from airflow_provider_bgrep.exceptions import (
+    BgRepServiceError,
+    BgRepStateError,
+    input_error,
+    unreachable_store,
+)
 from airflow_provider_bgrep.journal.records import JournalError, SupersededError
-from airflow_provider_bgrep.protocol.errors import InvalidInput
+from airflow_provider_bgrep.protocol.errors import InvalidInput, StoreError
 
 
 @contextmanager
@@ -18,6 +23,8 @@ def airflow_errors() -> Iterator[None]:
         yield
     except InvalidInput as error:
         raise input_error(error) from None
+    except StoreError as error:
+        raise unreachable_store(error) from error
     except JournalError as error:
         raise BgRepStateError(str(error)) from None
     except SupersededError as error:

@@ -14,18 +14,19 @@ from airflow_provider_bgrep.download import check_template
 from airflow_provider_bgrep.exceptions import BgRepServiceError
 from airflow_provider_bgrep.generation.batches import wanted, within_budget
 from airflow_provider_bgrep.generation.items import WorkItem, WorkItems
-from airflow_provider_bgrep.generation.job_store import JobStore
+from airflow_provider_bgrep.generation.job_store import JobRecord, JobStore
 from airflow_provider_bgrep.generation.run_context import AT_ONCE, Options, Result, RunContext
 from airflow_provider_bgrep.generation.runner import Runner
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.key_files import FOLDER
-from airflow_provider_bgrep.journal.records import State, SupersededError
+from airflow_provider_bgrep.journal.records import State, SubmitRecord, SupersededError
 from airflow_provider_bgrep.journal.stores import MemoryStore
 from airflow_provider_bgrep.operators._outcome import FinishedRun, finish, stop_record
 from airflow_provider_bgrep.operators._steps import Continue, Defer, Progress, next_step
 from airflow_provider_bgrep.operators._stores import check_first_try, task_name
 from airflow_provider_bgrep.protocol.codes import Operation
+from airflow_provider_bgrep.protocol.errors import reason_of
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES, MAX_TASKS
 from airflow_provider_bgrep.protocol.validation import validate_tasks
@@ -300,10 +301,18 @@ class _Run:
         )
         records = self._work_items.outstanding
         with ThreadPoolExecutor(2 * AT_ONCE) as threads:
-            loaded = threads.map(lambda record: self._job_store.load(record, check_files=is_new_try), records)
+            loaded = threads.map(lambda record: self._load(record, check_files=is_new_try), records)
             for record, saved in zip(records, loaded, strict=True):
                 if saved is not None:
                     self._work_items.apply_job(record, saved)
+
+    def _load(self, record: SubmitRecord, *, check_files: bool) -> JobRecord | None:
+        """Return the record of a job; ``None`` if it cannot be read: the job is then queried again."""
+        try:
+            return self._job_store.load(record, check_files=check_files)
+        except Exception as error:  # of one job, whatever its class: see isolation.py
+            self._log.warning("Cannot read the record of job %s: %s", record.result_key, reason_of(error))
+            return None
 
     def _log_reused(self) -> None:
         reused = self._work_items.reused

@@ -28,7 +28,7 @@ from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.records import State, SupersededError
 from airflow_provider_bgrep.operators._stores import ADVICE
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation
-from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput, Problem
+from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput, Problem, sanitize_message
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
@@ -178,8 +178,8 @@ def _transient(error: BaseException) -> BaseException:
         return error_from(error)
     if isinstance(error, NotSavedError):
         return BgRepDownloadError(
-            f"Generated images could not be saved: {error}. They are billed, and their URLs expire: retry or "
-            "clear the task soon."
+            f"Generated images could not be saved: {sanitize_message(error)}. They are billed, and their "
+            "URLs expire: retry or clear the task soon."
         )
     return BgRepServiceError(str(error)) if isinstance(error, SupersededError) else error
 

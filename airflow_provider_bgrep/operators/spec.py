@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
+from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
 from airflow_provider_bgrep.protocol.limits import RESULT_URL_SECONDS
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def _mapping(value: Any) -> dict[str, Any]:
         try:
             value = json.loads(value) if value.strip() else {}
         except ValueError as error:
-            what = f"is text, but not JSON ({error}); in a template, write {{{{ params.options | tojson }}}}"
+            reason = sanitize_message(error)
+            what = f"is text, but not JSON ({reason}); in a template, write {{{{ params.options | tojson }}}}"
             raise InvalidInput([Problem("options", what)]) from None
     if not isinstance(value, Mapping):
         what = f"is a {type(value).__name__}; give GenerateOptions, a mapping or its JSON text"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of the protocol: invalid input, found before anything is sent, and failed calls.
+"""Errors of the core: invalid input, found before anything is sent, failed calls, and failing stores.
 
-Neither depends on Airflow; ``airflow_provider_bgrep.exceptions`` turns them into the classes users catch.
+None depends on Airflow; ``airflow_provider_bgrep.exceptions`` turns them into the classes that users catch.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ MAX_PROBLEMS = 50
 """Number of problems in a message. The exception has all of them."""
 
 MAX_MESSAGE = 500
-"""Number of characters of a server's message that are quoted in logs and errors."""
+"""Number of characters of a server's or a library's message that are quoted in logs and errors."""
 
+_MAX_READ = 20 * MAX_MESSAGE
+"""Number of characters of a message that are read at all."""
 
 _USER_INFO = re.compile(r"(\w://)[^/\s@]*@")
 _SIGNED = re.compile(r"(\w://[^\s?#]*)[?#][^\s'\"<>),;]*")
@@ -33,10 +35,27 @@ _SIGNED = re.compile(r"(\w://[^\s?#]*)[?#][^\s'\"<>),;]*")
 
 
 def sanitize_message(text: object) -> str:
-    """Return a server's message as one line of printable text, without credentials and signatures in URLs."""
-    words = "".join(c if c.isprintable() else " " for c in str(text)).split()
+    """Return a message of a server or a library as it may stand in a message of ours.
+
+    :param text: the message, or an exception.
+    :return: one line of printable text, without credentials and signatures in URLs, and not longer than
+        :data:`MAX_MESSAGE`.
+    """
+    words = "".join(c if c.isprintable() else " " for c in _text_of(text)[:_MAX_READ]).split()
     line = _SIGNED.sub(r"\1?…", _USER_INFO.sub(r"\1***@", " ".join(words)))
     return line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 1] + "…"
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the class of an exception and its sanitized message."""
+    return f"{type(error).__name__}: {sanitize_message(error)}".removesuffix(": ")
+
+
+def _text_of(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # the message of a hostile exception must not raise another one
+        return ""
 
 
 def _without(text: str, secret: str) -> str:
@@ -76,6 +95,18 @@ class InvalidInput(ValueError):
         shown = "; ".join(map(str, problems[:MAX_PROBLEMS]))
         more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
         super().__init__(f"{count}, nothing was sent: {shown}{more}")
+
+
+class StoreError(OSError):
+    """A store cannot be reached, or refuses access. The message says where, why and what to do.
+
+    :param message: the message.
+    :param is_final: whether a retry would fail in the same way.
+    """
+
+    def __init__(self, message: str, *, is_final: bool) -> None:
+        super().__init__(message)
+        self.is_final = is_final
 
 
 class CallError(Exception):

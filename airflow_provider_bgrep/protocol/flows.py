@@ -8,13 +8,14 @@ A driver answers a :class:`Send` with a :class:`~.wire.Response` or a :class:`No
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from airflow_provider_bgrep.protocol import wire
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation
-from airflow_provider_bgrep.protocol.errors import LOST, NOT_CONNECTED, CallError
+from airflow_provider_bgrep.protocol.errors import LOST, NOT_CONNECTED, CallError, reason_of
 from airflow_provider_bgrep.protocol.matching import MISSING, match
 from airflow_provider_bgrep.protocol.models import FINISHED, ImageTask, Job, TaskResult
 from airflow_provider_bgrep.protocol.retry import (
@@ -129,10 +130,23 @@ def _attempt(
     if not isinstance(reply, wire.Response):
         assert isinstance(reply, NoAnswer)  # noqa: S101 - a driver that answers otherwise is broken
         raise CallError(operation, LOST if reply.sent else NOT_CONNECTED, message=reply.reason)
-    payload = wire.parse_envelope(operation, reply)
-    if result_key:
-        wire.check_result_key(reply, payload, result_key)
+    with _readable(operation, reply):
+        payload = wire.parse_envelope(operation, reply)
+        if result_key:
+            wire.check_result_key(reply, payload, result_key)
     return reply, payload
+
+
+@contextmanager
+def _readable(operation: Operation, response: wire.Response) -> Iterator[None]:
+    """Raise whatever a response leads our reader to as a failed call; a submit may have been accepted."""
+    try:
+        yield
+    except CallError:
+        raise
+    except Exception as error:
+        message = f"the response cannot be read ({reason_of(error)})"
+        raise CallError(operation, LOST, http_status=response.status, message=message) from None
 
 
 def submit(
@@ -155,8 +169,13 @@ def submit(
         if not error.result_key:
             raise
         return _contradictory(error, len(tasks))
-    # The key must not be lost, whatever the response echoes: only it leads to the billed images.
-    return match(wire.parse_job(Operation.SUBMIT, response, payload), tasks).job
+    with _readable(Operation.SUBMIT, response):
+        job = wire.parse_job(Operation.SUBMIT, response, payload)
+    try:
+        return match(job, tasks).job
+    except Exception:
+        # The key must not be lost, whatever the response echoes: only it leads to the billed images.
+        return replace(job, tasks=tuple(TaskResult(index, MISSING) for index in range(len(tasks))))
 
 
 def _contradictory(error: CallError, count: int) -> Job:
@@ -178,7 +197,9 @@ def query(result_key: str, runtime: Runtime, policy: RetryPolicy = QUERY) -> Gen
     """
     body = wire.query_body(result_key)
     response, payload = yield from call(Operation.QUERY, body, runtime, policy, result_key=result_key)
-    return wire.parse_job(Operation.QUERY, response, payload, result_key)
+    with _readable(Operation.QUERY, response):
+        return wire.parse_job(Operation.QUERY, response, payload, result_key)
+    raise AssertionError("unreachable")
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,8 +84,8 @@ def match(job: Job, submitted: Sequence[ImageTask | None]) -> Matching:
     :param submitted: the image tasks as submitted, in their order; ``None`` for one whose fields are not
         known any more. A task fits it if its image is not that of another submitted task.
     """
-    wanted = [None if task is None else _normalized(task.as_wire()) for task in submitted]
-    echoes = [_normalized(task.echo) for task in job.tasks]
+    wanted = [None if task is None else _readable(task.as_wire()) for task in submitted]
+    echoes = [_UNREADABLE if (echo := _readable(task.echo)) is None else echo for task in job.tasks]
     fits = [
         _fitting(echo, task.echo, wanted, submitted) for echo, task in zip(echoes, job.tasks, strict=True)
     ]
@@ -117,6 +117,18 @@ def _normalized(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that are present, each in one form."""
     values = {name: _FORMS[field.kind](fields.get(name)) for name, field in IMAGE_TASK_FIELDS.items()}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _readable(fields: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the fields, each in one form; ``None`` if that fails: the others are matched nevertheless."""
+    try:
+        return _normalized(fields)
+    except Exception:  # whatever its class: see isolation.py
+        return None
+
+
+_UNREADABLE: Final = {"image": ""}
+"""Stands for an echo that cannot be read: the image of no submitted task."""
 
 
 def _url(value: Any) -> str | None:

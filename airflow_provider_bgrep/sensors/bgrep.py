@@ -29,6 +29,7 @@ from airflow_provider_bgrep.exceptions import (
     error_from,
     failure_of,
 )
+from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
 from airflow_provider_bgrep.results import check_fail_on, raise_if_failed, summary, task_ids
 from airflow_provider_bgrep.templates import ImageTaskTemplates
@@ -227,7 +228,7 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
             raise
         except Exception as error:
             if self.never_fail:
-                raise AirflowSkipException(f"never_fail is set: {error}") from error
+                raise AirflowSkipException(f"never_fail is set: {sanitize_message(error)}") from error
             raise
 
     def _query(self, is_known: bool = False) -> Job:

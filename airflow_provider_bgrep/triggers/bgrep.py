@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_bgrep.protocol.codes import ErrorKind
-from airflow_provider_bgrep.protocol.errors import CallError
+from airflow_provider_bgrep.protocol.errors import CallError, sanitize_message
 from airflow_provider_bgrep.protocol.limits import MAX_TASKS
 from airflow_provider_bgrep.protocol.models import FINISHED
 from airflow_provider_bgrep.request_counter import RequestCounter
@@ -45,7 +45,9 @@ def read_event(payload: Mapping[str, Any]) -> BgRepEvent:
     try:
         return BgRepEvent.from_dict(payload)
     except (ValueError, KeyError, TypeError) as error:
-        raise BgRepConfigurationError(f"The trigger's event cannot be read: {error}") from error
+        raise BgRepConfigurationError(
+            f"The trigger's event cannot be read: {sanitize_message(error)}"
+        ) from error
 
 
 class BgRepTrigger(BaseTrigger):

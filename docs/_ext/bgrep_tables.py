@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any, ClassVar
 
+from catalog_forms import HEADER, catalog_forms
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
@@ -15,13 +16,9 @@ from state_rows import header_of, identity_of, rows_of
 
 from airflow_provider_bgrep.catalog.config.filename_template import TEMPLATE_FIELDS
 from airflow_provider_bgrep.catalog.config.thresholds import MEASURES
-from airflow_provider_bgrep.catalog.model.cell_values import EMPTY_CELLS, FALSE_WORDS, TRUE_WORDS
 from airflow_provider_bgrep.catalog.model.columns import COLUMNS, REQUIRED
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, Column
 from airflow_provider_bgrep.catalog.model.states import ROW_MEANINGS, VERDICT_MEANINGS
-from airflow_provider_bgrep.catalog.source.catalog import SYNONYMS
-from airflow_provider_bgrep.catalog.source.csv_dialect import DELIMITERS
-from airflow_provider_bgrep.catalog.source.reader import FORMATS
 from airflow_provider_bgrep.catalog.state.manifest import MANIFEST
 from airflow_provider_bgrep.connection import EXTRAS
 from airflow_provider_bgrep.exceptions import error_from
@@ -91,26 +88,12 @@ class Fields(Table):
 class CatalogForms(Table):
     """What a catalog may look like, from the tables of its reader."""
 
-    header = ("What", "Recognized")
+    header = HEADER
     widths = "22 78"
 
     def rows(self) -> Iterable[tuple[str, ...]]:
         """One row for each property of a file, or of its cells."""
-        for kind, suffixes in FORMATS.items():
-            yield f"Names of {kind} files", ", ".join(map(_literal, suffixes)) + ", also with ``.gz``"
-        names = {"\t": "tab"}
-        yield "Delimiters of CSV", ", ".join(_literal(names.get(one, one)) for one in DELIMITERS)
-        yield (
-            "Empty cells",
-            f"no text, or one of {', '.join(map(_literal, EMPTY_CELLS))}; case does not matter",
-        )
-        for truth, words in (("true", TRUE_WORDS), ("false", FALSE_WORDS)):
-            yield f"Words for {truth}", ", ".join(map(_literal, sorted(words)))
-        yield "Other names of fields", ", ".join(f"``{one}`` ({field})" for one, field in SYNONYMS.items())
-
-
-def _literal(text: str) -> str:
-    return f"``{text}``"
+        return catalog_forms()
 
 
 class Extras(Table):

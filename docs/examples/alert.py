@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG
@@ -23,7 +24,13 @@ def alert(context: Any, send: Callable[[str], None] = print) -> None:
     send(f"{ti.dag_id}, {ti.task_id}: {text}")
 
 
-with DAG("shop_images", schedule="@daily", default_args={"on_failure_callback": alert}) as dag:
+with DAG(
+    "shop_images",
+    schedule="@daily",
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    default_args={"on_failure_callback": alert},
+) as dag:
     catalog_refresh(
         catalog="s3://shop/catalog.csv",
         destination="s3://shop/images",

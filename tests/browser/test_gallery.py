@@ -93,6 +93,13 @@ def test_a_quiet_run_says_so_and_a_run_without_rows_too(tmp_path: Path, visit: V
     expect(page.locator("#tools")).to_be_hidden()
 
 
+def test_how_the_catalog_was_read_is_not_a_warning(tmp_path: Path, visit: Visit):
+    reading = ["Read CSV in utf-8.", "Most frequent prompt: 'A mug'."]
+    page = visit(gallery([row("S1")], tmp_path, reading=reading))
+    expect(page.locator(".note:visible")).to_have_count(0)
+    expect(page.locator(".reading")).to_have_text("Read CSV in utf-8. Most frequent prompt: 'A mug'.")
+
+
 def test_notes_unfinished_shards_and_reasons_are_reported(tmp_path: Path, visit: Visit):
     rows = [invalid(f"B{n}", f"'{n}' is not http or https", column="image", line=n + 2) for n in range(3)]
     page = visit(gallery(rows, tmp_path, notes=["a note"], unfinished=["shard 3 was not checked"]))

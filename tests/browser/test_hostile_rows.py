@@ -56,7 +56,8 @@ def test_text_is_shown_as_text_wherever_it_stands(tmp_path: Path, visit: Visit):
     rows = [every_text(attack) for attack in ATTACKS]
     rows += [invalid(attack, attack, column=attack) for attack in ATTACKS]
     whole = " ".join(ATTACKS)
-    plan = {"notes": ATTACKS, "catalog": whole, "run_id": whole, "dag_id": whole, "unfinished": ATTACKS}
+    plan = {"notes": ATTACKS, "reading": ATTACKS, "unfinished": ATTACKS}
+    plan |= dict.fromkeys(("catalog", "run_id", "dag_id"), whole)
     page = visit(gallery(rows, tmp_path, **plan))
     for n, attack in enumerate(ATTACKS):
         text = attack.replace("\ud800", "?")

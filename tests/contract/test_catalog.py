@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
 from collections.abc import Iterator
@@ -87,6 +88,52 @@ def test_three_runs_pay_for_exactly_what_changed(refresh: Refresh, connection: A
     assert {name for name, row in after.items() if row["status"] == "retired"} == {gone}
     changed = {row["name"]: row["change"] for row in three.processed_rows}
     assert changed == {"S0": "positive_prompt", "S1": "image (only its query)"}
+
+
+def test_what_a_catalog_was_taken_for_is_said_everywhere(
+    refresh: Refresh, connection: Any, site: str, caplog: Any
+):
+    caplog.set_level("INFO")
+    lines = [
+        "SKU;Image;Color;Category;Stock (DE)",
+        f"S1;{site}/product.png?v=1;red;Outdoor;7",
+        f"S2;{site}/product.png?v=2;#N/A;shelf;8",
+        f"S3;{site}/product.png?v=3;red;shelf;9",
+        "S4;not a URL;red;;9",
+        ";;red;;9",
+    ]
+    options = {"categories": {"outdoor": {"steps": 20}}, "max_rebuy_share": 1, "publish_unmasked": True}
+    for count in (1, 2):  # the second run, in which most rows are unchanged, says the same
+        lines[3] = lines[3].replace("red", "blue" if count == 2 else "red")
+        run = refresh.run("\n".join(lines).encode("utf-16"), **options)
+        taken_for = (
+            "Read CSV in utf-16 with delimiter ';' and the header in line 1.",
+            "1 cell was taken for empty: '#N/A' (1). To change this, set empty_cells in source.",
+            f"Most frequent prompt of the rows to submit: 'A {'red' if count == 1 else 'blue'} mug on snow'",
+        )
+        warning = "2 rows have a category that is not in categories, so defaults apply: 'shelf' (2 rows)"
+        states = "2 new, 3 invalid" if count == 1 else "1 changed, 1 unchanged, 3 invalid"
+        page = html.unescape(Path(run.files.report.path).read_text())
+        assert "Columns used: sku, category, image, color; ignored: Stock (DE)." in run.plan["reading"][0]
+        for sentence in taken_for:
+            assert any(one.startswith(sentence) for one in run.plan["reading"]), run.plan["reading"]
+            assert any(one.startswith(sentence) for one in run.summary["reading"])
+            assert not any(one.startswith(sentence) for one in run.summary["notes"])
+            for text in (caplog.text, run.plan["explained"], page):
+                assert sentence in text
+        for text in (caplog.text, run.plan["explained"], page):
+            assert warning in text
+        assert warning in " ".join(run.summary["notes"])
+        assert states in run.plan["explained"]
+        assert states in caplog.text
+        assert run.plan["counts"] == run.summary["states"]
+        invalid = PlanStore(run.paths, run.plan["plan_id"]).invalid_rows()
+        assert [(one["line"], one["column"]) for one in invalid] == [
+            (3, "positive_prompt"),
+            (5, "image"),
+            (6, "sku, image"),
+        ]
+        caplog.clear()
 
 
 def test_one_bad_image_never_sinks_the_others(refresh: Refresh, connection: Any, site: str):

@@ -720,7 +720,13 @@ def test_airflows_own_time_out_ends_it_like_a_kill(plain_generate):
 def test_on_kill_awaits_open_submits_and_submits_nothing_more(generate, caplog, capsys):
     generate.emulator.configure(backend_seconds=1.0)
     tasks = tasks_of(generate.emulator, 200)
-    killer = threading.Timer(0.5, lambda: generate.operator.on_kill())
+
+    def kill_with_open_submits():
+        while generate.emulator.counters.requests < 8:
+            time.sleep(0.01)
+        generate.operator.on_kill()
+
+    killer = threading.Thread(target=kill_with_open_submits)
     killer.start()
     outcome = generate.run(tasks)
     killer.join()

@@ -133,7 +133,7 @@ def test_a_host_that_does_not_answer_is_no_reason(refresh, connection, site):
     run = refresh.plan(rows)
     assert run.counts == {"new": 3}
     store = PlanStore(refresh.paths, run.plan["plan_id"])
-    note, _ = store.plan.notes
+    (note,) = store.plan.notes
     assert note.startswith("2 of 3 images could not be read")
 
 

@@ -16,6 +16,9 @@ from airflow_provider_bgrep.catalog.check.comparison import Judgment, judge
 from airflow_provider_bgrep.catalog.model.states import RowState, Verdict
 from airflow_provider_bgrep.catalog.source.images import connection_settings, fetch
 from airflow_provider_bgrep.catalog.state.recovery import derive_shard
+from airflow_provider_bgrep.catalog.state.results import check_storable
+from airflow_provider_bgrep.exceptions import BgRepServiceError
+from airflow_provider_bgrep.isolation import RowErrors
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
 from airflow_provider_bgrep.storage import get_bytes, in_folder
@@ -41,6 +44,7 @@ def check_shard(store: PlanStore, shard: int, checker: Checker | None = None) ->
     :return: number of rows by verdict: ``passed``, ``flagged``, ``unmasked``, ``unchecked``; ``none`` for
         rows without images.
     :raises BgRepStateError: if a file of the plan is missing or damaged.
+    :raises BgRepServiceError: if all rows fail with the same unforeseen error.
     """
     rows = derive_shard(store, shard)
     config = store.config
@@ -52,6 +56,7 @@ def check_shard(store: PlanStore, shard: int, checker: Checker | None = None) ->
             connection_settings(config.bgrep_conn_id),
             allow_private=config.allow_private_sources,
         )
+    errors = RowErrors()
     counts: Counter[str] = Counter(passed=0, flagged=0, unmasked=0, unchecked=0, none=0)
 
     def checked() -> Iterator[ResultRow]:
@@ -62,11 +67,16 @@ def check_shard(store: PlanStore, shard: int, checker: Checker | None = None) ->
                 for row, images in zip(some, fetched, strict=True):
                     result = row.copy()  # thumbnails are not kept in memory
                     if result["state"] != RowState.ORPHANED.value:  # its images are not published
-                        _check_row(checker, result, images)
+                        _check_row(checker, result, images, errors)
                     # The signatures of the catalog must not be stored longer than necessary.
                     result["image_url"] = result["mask_url"] = ""
                     counts[result["verdict"] or "none"] += not result["superseded"]
                     yield result
+        if errors.shared:
+            raise BgRepServiceError(
+                f"The images of shard {shard} cannot be checked: {errors.shared}. They stay unpublished "
+                "until they are checked. Correct the cause and clear this task, or start the next run."
+            )
 
     store.write_results(shard, checked())
     _log.info(
@@ -75,31 +85,32 @@ def check_shard(store: PlanStore, shard: int, checker: Checker | None = None) ->
     return dict(counts)
 
 
-def _fetch_row(checker: Checker, row: ResultRow) -> Images | str:
-    """Return the images of a row, or why they cannot be read: one row must not stop its shard."""
+def _fetch_row(checker: Checker, row: ResultRow) -> Images | Exception:
+    """Return the images of a row, or why they cannot be read."""
     try:
         return checker.fetch(row)
-    except Exception as error:  # a damaged file can raise anything
-        return _reason(error)
+    except Exception as error:  # whatever its class: see isolation.py
+        return error
 
 
-def _check_row(checker: Checker, row: ResultRow, images: Images | str) -> None:
+def _check_row(checker: Checker, row: ResultRow, images: Images | Exception, errors: RowErrors) -> None:
     """Fill in the verdict of a row; ``unchecked`` with the reason if the check raises an exception."""
-    why = images if isinstance(images, str) else ""
-    if not isinstance(images, str):
-        try:
-            checker.check(row, images)
-        except Exception as error:  # a damaged file can raise anything
-            why = _reason(error)
-    if why and row["files"]:
-        _log.warning("Could not check row %s: %s", row["name"], why)
-        row["verdict"], row["chosen"] = Verdict.UNCHECKED.value, None
-        row["flags"] = json.dumps([f"the row could not be checked: {why}"], ensure_ascii=False)
-        row["scores"] = "[]"
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {sanitize_message(error)}".removesuffix(": ")
+    try:
+        if isinstance(images, Exception):
+            raise images
+        checked = row.copy()
+        checker.check(checked, images)
+        check_storable(checked)
+    except Exception as error:  # whatever its class: see isolation.py
+        if row["files"]:
+            why = errors.failed(error)
+            _log.warning("Could not check row %s: %s", row["name"], why)
+            row["verdict"], row["chosen"] = Verdict.UNCHECKED.value, None
+            row["flags"] = json.dumps([f"the row could not be checked: {why}"], ensure_ascii=False)
+            row["scores"] = "[]"
+    else:
+        row.update(checked)
+        errors.passed(bool(row["files"]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,8 +175,8 @@ def parse_number(value: Any, kind: str) -> Any:
     if not isinstance(value, str):
         return value
     text = value.strip()
-    if not text.isascii() or _THOUSANDS[kind].fullmatch(text):
-        return value
+    if not text.isascii() or "_" in text or _THOUSANDS[kind].fullmatch(text):
+        return value  # Python reads 1_5 as 15
     if text.count(",") == 1 and "." not in text:
         text = text.replace(",", ".")
     try:

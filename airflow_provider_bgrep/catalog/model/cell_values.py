@@ -26,6 +26,9 @@ BOOLEAN_MARK: Final = "\x1c"
 NUMBER_MARK: Final = "\x1d"
 """What precedes the text of a truth value or number in a column for templates. Text never begins with it."""
 
+NUMBERS: Final = ("42", "-7", "19.90", "19,90", ".5", "1e3", "1,000", "1.234,56", "12 %", "0x10")
+"""Texts that are numbers, and texts that are not, as examples for people: :func:`number_of` says which."""
+
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _THOUSANDS: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+")
 _MAX_DIGITS: Final = 400

@@ -99,6 +99,9 @@ class Quote:
         )
 
 
+_TUPLES: Final = ("merged_plans", "limits", "notes", "reading")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a run does with each row.
@@ -119,7 +122,9 @@ class Plan:
     :param needs_approval: whether a person must approve the plan before a shard may submit.
     :param concern: why it needs approval whatever it costs: it submits a large share of the rows again, or
         many images would be refused.
-    :param notes: remarks for people.
+    :param notes: warnings for people.
+    :param reading: what the catalog was taken for, in sentences: format, encoding, delimiter and header,
+        columns used and ignored, cells taken for empty, and the most frequent prompt.
     """
 
     plan_id: str
@@ -138,6 +143,7 @@ class Plan:
     needs_approval: bool = False
     concern: str = ""
     notes: tuple[str, ...] = field(default=())
+    reading: tuple[str, ...] = field(default=())
 
     @property
     def rows(self) -> int:
@@ -161,7 +167,7 @@ class Plan:
         price = values["quote"]["price"]
         quote = Quote(**{**values["quote"], "price": None if price is None else Decimal(price)})
         rest = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-        tuples = {name: tuple(values[name]) for name in ("merged_plans", "limits", "notes")}
+        tuples = {name: tuple(values.get(name) or ()) for name in _TUPLES}
         return cls(**{**rest, **tuples, "quote": quote})
 
 
@@ -182,4 +188,4 @@ def explain(plan: Plan) -> str:
         lines.append(f"Left for later runs: at most {plan.quote.backlog} images.")
     if plan.shards:
         lines.append(f"In {plan.shards} shards of {plan.shard_size} rows.")
-    return "\n".join(filter(None, [*lines, plan.concern, *plan.notes]))
+    return "\n".join(filter(None, [*lines, plan.concern, *plan.notes, *plan.reading]))

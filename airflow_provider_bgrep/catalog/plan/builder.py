@@ -25,6 +25,7 @@ from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS
 from airflow_provider_bgrep.catalog.state.progress import merged
+from airflow_provider_bgrep.protocol.errors import sanitize_message
 
 if TYPE_CHECKING:
     import duckdb
@@ -177,8 +178,21 @@ def _plan_of(join: Join, run: Run, left: int | None, concern: str) -> Plan:
         limits=shard_limits([int(by_shard.get(shard, 0)) for shard in range(shards)], spare, _extra(options)),
         needs_approval=bool(concern) or (limit is not None and (quote.most_cost or 0) > limit),
         concern=concern,
-        notes=(*join.notes, *join.rows.notes),
+        notes=(*join.notes, *join.rows.warnings),
+        reading=(*join.rows.reading, *_frequent_prompt(join)),
     )
+
+
+def _frequent_prompt(join: Join) -> list[str]:
+    """Return a sentence with the most frequent prompt of the rows to submit: a wrong column shows in it."""
+    found = join.db.execute(
+        "SELECT positive_prompt, count(*) AS rows, sum(rows) OVER () AS total FROM decided "
+        f"WHERE state IN {SUBMITTED_STATES} GROUP BY positive_prompt ORDER BY rows DESC, min(line) LIMIT 1"
+    ).fetchall()
+    return [
+        f"Most frequent prompt of the rows to submit: {sanitize_message(prompt)!r} ({rows} of {total} rows)."
+        for prompt, rows, total in found
+    ]
 
 
 def _spent(join: Join, run: Run) -> int:

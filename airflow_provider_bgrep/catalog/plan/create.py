@@ -10,12 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+import duckdb
+
 from airflow_provider_bgrep.catalog.model.plan import Plan, explain, new_plan_id, number_of
 from airflow_provider_bgrep.catalog.plan.builder import PlanDraft, Run, build_plan
 from airflow_provider_bgrep.catalog.source.beginnings import SourceReader
 from airflow_provider_bgrep.catalog.source.images import connection_settings, versions
 from airflow_provider_bgrep.catalog.source.reader import open_catalog
-from airflow_provider_bgrep.catalog.state.database import engine
+from airflow_provider_bgrep.catalog.state.database import MEMORY, MORE_MEMORY, engine
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.manifest import live_rows
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
@@ -95,6 +97,7 @@ def create_plan(
         "needs_approval": plan.needs_approval,
         "counts": {state: count for state, count in plan.counts.items() if count},
         "explained": explained,
+        "reading": list(plan.reading),
     }
 
 
@@ -102,24 +105,43 @@ def _create(options: Options, store: PlanStore, run: Run) -> PlanDraft:
     conn_id = options.source_conn_id or None
     settings = None if options.check_sources == "off" else connection_settings(options.bgrep_conn_id)
     sources = SourceReader(conn_id, settings, allow_private=options.allow_private_sources)
-    with draft_plan(options, store.paths, run, lambda urls: versions(urls, conn_id), sources) as draft:
-        draft.write(store, options)
-    return draft
+
+    def written(memory: str) -> PlanDraft:
+        def read(urls: Sequence[str]) -> dict[str, str]:
+            return versions(urls, conn_id)
+
+        with draft_plan(options, store.paths, run, read, sources, memory) as draft:
+            draft.write(store, options)
+        return draft
+
+    try:
+        return written(MEMORY)
+    except duckdb.OutOfMemoryException:
+        _log.warning(
+            "%s of memory are not enough for this plan. Planning again with %s.", MEMORY, MORE_MEMORY
+        )
+        return written(MORE_MEMORY)
 
 
 @contextlib.contextmanager
 def draft_plan(
-    options: Options, paths: CatalogPaths, run: Run, image_versions: Versions, sources: SourceReader
+    options: Options,
+    paths: CatalogPaths,
+    run: Run,
+    image_versions: Versions,
+    sources: SourceReader,
+    memory: str = MEMORY,
 ) -> Iterator[PlanDraft]:
     """Compare the catalog with the ledger. Nothing is written, but a damaged ledger is repaired.
 
     :param image_versions: identifies the content of images on object storage.
     :param sources: reads images and masks.
+    :param memory: DuckDB's memory limit.
     :return: a context manager: as long as it lasts, the draft's tables can be read.
     """
     ledger = Ledger(paths)
     with contextlib.ExitStack() as stack:
-        db = stack.enter_context(engine())
+        db = stack.enter_context(engine(memory))
         catalog = stack.enter_context(
             open_catalog(
                 options.catalog,

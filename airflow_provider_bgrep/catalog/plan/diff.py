@@ -68,9 +68,6 @@ _MANY: Final = 10
 _MOST_LOST: Final = 0.5
 """Share of the published rows that a catalog may lack, unless ``max_removed_share`` is larger."""
 
-_SHOWN: Final = 10
-"""Categories that a note names."""
-
 
 class Join:
     """The join of a catalog with the ledger.
@@ -204,14 +201,6 @@ class Join:
             )
         if not self.rows.count and not self.catalog.invalid:
             raise InvalidInput([Problem("catalog", "has no row; nothing is planned, and nothing removed")])
-        unknown = self.rows.unknown_categories
-        if unknown:
-            named = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.most_common(_SHOWN))
-            more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
-            self.notes.append(
-                f"{unknown.total()} rows have a category that is not in categories, so defaults apply: "
-                f"{named}{more}. Add the category, or correct the column."
-            )
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:

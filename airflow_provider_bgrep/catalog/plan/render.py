@@ -19,7 +19,9 @@ from airflow_provider_bgrep.catalog.plan.diff import Join
 from airflow_provider_bgrep.catalog.plan.image_tasks import ImageTaskBuilder
 from airflow_provider_bgrep.catalog.source.catalog import InvalidRow
 from airflow_provider_bgrep.catalog.source.images import place_problem
-from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
+from airflow_provider_bgrep.exceptions import BgRepServiceError
+from airflow_provider_bgrep.isolation import RowErrors
+from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, reason_of, sanitize_message
 from airflow_provider_bgrep.protocol.urls import CANONICAL_URL, canonical_url
 
 _BATCH: Final = 4_096
@@ -47,17 +49,29 @@ def render_changed_rows(join: Join) -> None:
     """Fill the table ``made`` with what each row asks for that is not known; report those that are invalid.
 
     :param join: after :meth:`~.diff.Join.make`.
+    :raises BgRepServiceError: if all rows fail with the same unforeseen error.
     """
     join.db.execute(f"CREATE OR REPLACE TABLE made ({ddl(MADE)})")
     builder = ImageTaskBuilder(join.rows.constants, join.rows.variables, join.rows.kinds)
+    errors = RowErrors()
+    errors.passed(*join.one("SELECT count(*) FROM known"))
     for rows in join.unknown_rows():
-        join.insert("made", _rendered(rows, builder, join))
+        join.insert("made", _rendered(rows, builder, join, errors))
+    if errors.shared:
+        raise BgRepServiceError(
+            f"The rows of {join.catalog.name} cannot be processed: {errors.shared}. Nothing was submitted."
+        )
     _adopt_hashes(join, _encoded(join.recipe.edition))
     join.catalog.invalid.sort(key=lambda row: row.line)
 
 
-def _rendered(rows: Iterable[dict[str, Any]], builder: ImageTaskBuilder, join: Join) -> pa.Table:
-    """Rows of ``made``; those that are invalid are left out, and reported."""
+def _rendered(
+    rows: Iterable[dict[str, Any]], builder: ImageTaskBuilder, join: Join, errors: RowErrors
+) -> pa.Table:
+    """Rows of ``made``; those that are invalid are left out, and reported.
+
+    :param errors: counts the rows.
+    """
     made: list[Sequence[Any]] = []
     invalid, encoded_edition = join.catalog.invalid, _encoded(join.recipe.edition)
     allowed, ignored = join.options.allowed_image_prefixes, join.options.ignored_url_parameters
@@ -69,14 +83,34 @@ def _rendered(rows: Iterable[dict[str, Any]], builder: ImageTaskBuilder, join: J
             cells = _COLUMNS_OF(row)
         except InvalidInput as error:
             invalid.append(_invalid(row, error))
-        except Exception as error:  # whatever a row causes, it must not stop the others
-            reason = f"cannot be processed: {type(error).__name__}: {sanitize_message(error)}"
-            invalid.append(InvalidRow(row["line"], "", reason, row["sku"][:MAX_NAME], row["view"]))
+            errors.passed()
+        except Exception as error:  # whatever its class: see isolation.py
+            invalid.append(_unprocessable(row, errors.failed(error)))
         else:
             made.append(cells)
-    columns = list(zip(*made, strict=True)) or [()] * len(MADE)
+    try:
+        table = _table(made)
+    except Exception:  # one of the cells
+        stored = []
+        for cells in made:
+            try:
+                stored.append(_table([cells]))
+            except Exception as error:  # whatever its class: see isolation.py
+                values = dict(zip(_SCHEMA.names, cells, strict=True))
+                invalid.append(_unprocessable(values, errors.failed(error)))
+        table = pa.concat_tables([_table([]), *stored])
+    errors.passed(table.num_rows)
+    return table
+
+
+def _table(rows: Sequence[Sequence[Any]]) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) or [()] * len(MADE)
     arrays = [pa.array(cells, one.type) for cells, one in zip(columns, _SCHEMA, strict=True)]
     return pa.table(arrays, schema=_SCHEMA)
+
+
+def _unprocessable(row: Mapping[str, Any], reason: str) -> InvalidRow:
+    return InvalidRow(row["line"], "", f"cannot be processed: {reason}", row["sku"][:MAX_NAME], row["view"])
 
 
 def _checked(row: Mapping[str, Any], builder: ImageTaskBuilder, allowed: Sequence[str]) -> dict[str, Any]:
@@ -152,16 +186,20 @@ def _adopt_hashes(join: Join, encoded_edition: str) -> None:
     )
     db.execute("CREATE OR REPLACE TABLE adopted (place BIGINT, request_hash VARCHAR, position BIGINT)")
     db.execute(f"CREATE OR REPLACE TABLE resigned AS {pairs}")
-    position = 0
+    position, undecided = 0, dict[int, str]()
     with db.cursor() as cursor:  # rows are inserted while these are read
         cursor.execute("FROM resigned")
         while some := cursor.fetchmany(_BATCH):
             found = []
             for place, image, mask, request_hash, *values in some:
-                before = dict(zip(columns, values, strict=True))
-                is_same = (image, mask) == tuple(_identified(before[one], ignored) for one in URL_FIELDS)
-                if is_same and _request_hash(before, encoded_edition) == request_hash:
-                    found.append((place, request_hash, position := position + 1))
+                try:
+                    before = dict(zip(columns, values, strict=True))
+                    is_same = (image, mask) == tuple(_identified(before[one], ignored) for one in URL_FIELDS)
+                    if is_same and _request_hash(before, encoded_edition) == request_hash:
+                        found.append((place, request_hash, position := position + 1))
+                except Exception as error:  # whatever its class: see isolation.py
+                    # As nobody knows whether it was submitted before, it must not be submitted now.
+                    undecided[place] = reason_of(error)
             if found:
                 names = ("place", "request_hash", "position")
                 join.insert("adopted", pa.table(dict(zip(names, zip(*found, strict=True), strict=True))))
@@ -171,6 +209,21 @@ def _adopt_hashes(join: Join, encoded_edition: str) -> None:
             "arg_max(request_hash, position) AS request_hash FROM adopted GROUP BY place) a "
             "WHERE a.place = made.rowid"
         )
+    _leave_out(join, undecided)
+
+
+def _leave_out(join: Join, reasons: Mapping[int, str]) -> None:
+    """Report rows of ``made`` as invalid, and remove them.
+
+    :param reasons: by place in the table.
+    """
+    places = ", ".join(map(str, reasons))
+    if not places:
+        return
+    query = f"SELECT rowid, line, sku, view FROM made WHERE rowid IN ({places})"
+    for place, line, sku, view in join.db.execute(query).fetchall():
+        join.catalog.invalid.append(_unprocessable({"line": line, "sku": sku, "view": view}, reasons[place]))
+    join.db.execute(f"DELETE FROM made WHERE rowid IN ({places})")
 
 
 def _identified(url: str, ignored: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ from airflow_provider_bgrep.catalog.config.filename_template import PublishRules
 from airflow_provider_bgrep.catalog.publish.manifest_log import ManifestLog, map_in_threads
 from airflow_provider_bgrep.catalog.publish.manifest_writer import Change, open_writer
 from airflow_provider_bgrep.catalog.state.manifest import Header, Status, paths_of
-from airflow_provider_bgrep.protocol.errors import sanitize_message
+from airflow_provider_bgrep.protocol.errors import reason_of
 from airflow_provider_bgrep.protocol.urls import strip_signature
 from airflow_provider_bgrep.storage import get_bytes, in_folder, put_bytes, size_of
 
@@ -113,6 +113,7 @@ class PublishPlan:
         wanted: Mapping[str, WantedImage],
         removed: Iterable[str],
         tombstones: Mapping[str, str],
+        failed: dict[str, str] | None = None,
     ) -> Change:
         """Compute how the manifest is to change.
 
@@ -120,12 +121,19 @@ class PublishPlan:
         :param wanted: images to publish, by name of the row.
         :param removed: names of rows that are no longer in the catalog.
         :param tombstones: plans that deleted rows, by name of the row.
+        :param failed: takes the names of rows that cannot be changed, and the reasons.
         """
         change = Change()
         for name, image in wanted.items():
             if tombstones.get(name, "") > self.plan["plan_id"]:
                 continue  # a newer plan has deleted the row
-            row = self._published(image, current.get(name))
+            try:
+                row = self._published(image, current.get(name))
+            except Exception as error:  # whatever its class: see isolation.py
+                if failed is None:
+                    raise
+                failed[name] = f"it could not be prepared: {reason_of(error)}"
+                continue
             if row is not None:
                 change.rows.append(row)
         for name in removed:
@@ -213,8 +221,8 @@ def publish(
     for entry in entries:
         try:
             wanted[entry["name"]] = WantedImage.of(entry)
-        except Exception as error:  # one row must not stop the others
-            failed[entry["name"]] = f"the ledger entry names no image: {_reason(error)}"
+        except Exception as error:  # whatever its class: see isolation.py
+            failed[entry["name"]] = f"the ledger entry names no image: {reason_of(error)}"
     publisher = _Publisher(paths, wanted, failed, PublishPlan(plan, rules, ""), oldest_plan)
     # A row in both lists is in the catalog again.
     return publisher.publish(sorted(set(removed) - wanted.keys() - failed.keys()))
@@ -263,7 +271,12 @@ class _Publisher:
                 current = writer.rows([*self._wanted, *removed])
                 tombstones = writer.tombstones([*self._wanted, *removed])
                 plan = replace(self._plan, published_at=datetime.now(UTC).isoformat(timespec="seconds"))
-                self._copy(plan.change(current, self._wanted, (), tombstones).rows, current)
+                failed: dict[str, str] = {}
+                changed = plan.change(current, self._wanted, (), tombstones, failed).rows
+                for name, reason in failed.items():
+                    self._failed[name] = reason
+                    del self._wanted[name]
+                self._copy(changed, current)
                 # Without the rows whose image could not be copied.
                 change = plan.change(current, self._wanted, removed, tombstones)
                 mine = {name for name, by in tombstones.items() if by == plan.plan["plan_id"]}
@@ -324,11 +337,12 @@ class _Publisher:
             somebody has deleted it.
         :return: why it could not be copied; ``''`` if it exists.
         """
-        source = in_folder(self._paths.destination, self._wanted[row["name"]].source)
-        target = self._paths.destination / row["path"]
         if row["path"] in self._copied:
             return ""
+        source: Any = self._wanted[row["name"]].source
         try:
+            source = in_folder(self._paths.destination, source)
+            target = self._paths.destination / row["path"]
             if is_known and size_of(target) == row["size"]:
                 return ""
             data = get_bytes(source)
@@ -339,11 +353,7 @@ class _Publisher:
             if (found := hashlib.sha256(data).hexdigest()) != row["sha256"]:
                 return f"{source} has changed since it was saved: checksum {found}, expected {row['sha256']}"
             put_bytes(data, target)
-        except Exception as error:  # one image must not stop the others
-            return f"{source} could not be copied: {_reason(error)}"
+        except Exception as error:  # whatever its class: see isolation.py
+            return f"{source} could not be copied: {reason_of(error)}"
         self._copied.add(row["path"])
         return ""
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {sanitize_message(error)}".removesuffix(": ")

@@ -19,6 +19,8 @@ _MAX_REASONS: Final = 10
 """Most reasons in ``invalid_reasons``; the most frequent ones are kept."""
 _MAX_TEXT: Final = 300
 """Most characters of a text in the summary: a reason, an sku, a note."""
+_MAX_READING: Final = 2_000
+"""Most characters of a sentence about how the catalog was read: it names up to 40 columns."""
 
 
 # --- the status of a row --------------------------------------------------------------------------
@@ -155,6 +157,8 @@ class Summary(TypedDict):
     ``price``, ``quoted``, ``cost``
         Decimal numbers as text: the price of an image, the cost of the quoted images and of the billable
         ones. ``''`` where ``price_per_image`` is not set.
+    ``notes``, ``reading``
+        Warnings about the whole run, and what the catalog was taken for, in sentences.
     ``backlog``
         Images over budget, which later runs submit.
 
@@ -180,6 +184,7 @@ class Summary(TypedDict):
     backlog: int
     invalid_reasons: list[InvalidReason]
     notes: list[str]
+    reading: list[str]
     gallery: NotRequired[str]
     dry_run: NotRequired[bool]
     cancelled: NotRequired[str]
@@ -241,6 +246,7 @@ def summary_of(
         "backlog": quote["backlog"],
         "invalid_reasons": _invalid_reasons(problems),
         "notes": [_text(note) for note in (plan.get("concern"), *plan["notes"]) if note],
+        "reading": [_text(sentence, _MAX_READING) for sentence in plan.get("reading") or ()],
     }
 
 
@@ -286,10 +292,10 @@ def _invalid_reasons(problems: Iterable[Mapping[str, Any]]) -> list[InvalidReaso
     ]
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, longest: int = _MAX_TEXT) -> str:
     """Return a value as a short text that can be encoded: a catalog may hold unpaired surrogates."""
     text = str(value or "").encode("utf-8", "replace").decode()
-    return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 1]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 # --- in words -------------------------------------------------------------------------------------

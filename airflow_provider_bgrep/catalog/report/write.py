@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from airflow_provider_bgrep.catalog.model.states import ROW_MEANINGS, VERDICT_MEANINGS, RowState, Verdict
-from airflow_provider_bgrep.catalog.report.gallery import write_gallery
+from airflow_provider_bgrep.catalog.report.gallery import without_details, write_gallery
 from airflow_provider_bgrep.catalog.report.previous_entries import previous_entries
 from airflow_provider_bgrep.catalog.report.summary import (
     add_publish_result,
@@ -162,7 +162,7 @@ class _ReportRows:
             for row in self._results(shard):
                 names.add(row["name"])
                 if not self._is_urgent(row):
-                    yield self._worked_on(row)
+                    yield self._shown(row)
         yield from chain(self._not_worked_on(names), invalid, left)
 
     def _urgent(self) -> Iterator[dict[str, Any]]:
@@ -170,7 +170,7 @@ class _ReportRows:
         for shard in range(self._store.plan.shards):
             # Few shards have any. The images of the others are not read.
             if any(map(self._is_urgent, self._results(shard, _SUMMARY_COLUMNS))):
-                yield from map(self._worked_on, filter(self._is_urgent, self._results(shard)))
+                yield from map(self._shown, filter(self._is_urgent, self._results(shard)))
 
     def _is_urgent(self, row: Mapping[str, Any]) -> bool:
         """Whether a row of a shard needs attention."""
@@ -197,7 +197,7 @@ class _ReportRows:
                 yield row
             else:
                 reason = row["reason"] or entry["reason"]
-                shown = self._worked_on({**entry, **row})
+                shown = self._shown({**entry, **row})
                 yield {**shown, **row, "reason": reason, "report": self._report(entry)}
         yield from rows
 
@@ -219,6 +219,13 @@ class _ReportRows:
                 "state": RowState.INVALID.value,
                 "advice": ROW_MEANINGS[RowState.INVALID][1],
             }
+
+    def _shown(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row for the gallery; without its images if something about them cannot be read."""
+        try:
+            return self._worked_on(row)
+        except Exception as error:  # whatever its class: see isolation.py
+            return without_details({**row, **self._billed(row)}, error)
 
     def _worked_on(self, row: Mapping[str, Any]) -> dict[str, Any]:
         outcome, verdict = row["outcome"], row["verdict"]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.catalog.source.images import fetch, source_fetcher, stored_beginning
-from airflow_provider_bgrep.protocol.errors import sanitize_message
+from airflow_provider_bgrep.isolation import MOST_FAILURES
+from airflow_provider_bgrep.protocol.errors import reason_of
 from airflow_provider_bgrep.storage import is_stored
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 """Size limit of a file that must be read whole."""
 
 _THREADS: Final = 16
-_MOST_FAILURES: Final = 20
-"""Consecutive failures after which a host is not asked again: each may take as long as the timeout."""
 
 _PIXELS: Final = 384
 """Longest side at which an image is decoded, if it can be decoded at a lower size."""
@@ -83,7 +82,7 @@ class SourceReader:
         from airflow_provider_bgrep.images.fetch import FetchError, UrlExpiredError
 
         host = url.partition("://")[2].partition("/")[0]
-        if self._failures[host] >= _MOST_FAILURES:
+        if self._failures[host] >= MOST_FAILURES:
             return Beginning(unread="was not tried, because its host failed repeatedly")
         try:
             if is_stored(url):
@@ -101,8 +100,9 @@ class SourceReader:
         except FetchError as error:
             self._failures[host] += 1
             return Beginning(unread=str(error))
-        except Exception as error:  # whatever a store's library raises: one row must not stop the plan
-            return Beginning(unread=f"{type(error).__name__}: {sanitize_message(error)}".removesuffix(": "))
+        except Exception as error:  # whatever a store's library raises: see isolation.py
+            self._failures[host] += 1
+            return Beginning(unread=reason_of(error))
 
     def is_inverted_mask(self, image: str, mask: str) -> bool:
         """Return whether a mask seems to keep the background. ``False`` if a file cannot be read.
@@ -118,7 +118,7 @@ class SourceReader:
             alpha = source.convert("RGBA").getchannel("A") if source.has_transparency_data else None
             kept = mask_channel(found.convert("RGBA") if found.has_transparency_data else found)
             return is_inverted(source.convert("RGB"), kept, alpha)
-        except Exception:  # what is wrong with the files themselves is found by other means
+        except Exception:  # see isolation.py; what is wrong with the files is found by other means
             return False
 
     def _read(self, url: str) -> bytes:

@@ -35,14 +35,14 @@ CHUNK_BYTES: Final = 1 << 20
 ROWS: Final = 4_000
 """Rows of JSON lines, of Parquet or of a task that are read at once."""
 
-_LIKELY: Final = 0.85
+LIKELY: Final = 0.85
 """A heading that is at least this similar to a field's name is taken for a misspelling of it."""
 
 _SHOWN: Final = 12
 _SHOWN_CHARACTERS: Final = 24
 """Names of columns that a message shows, and characters of each."""
 
-_SUFFIXES: Final = ("url", "uri", "link", "path")
+SUFFIXES: Final = ("url", "uri", "link", "path")
 """``mask_url`` is taken for a misspelling of ``mask``."""
 
 SYNONYMS: Final = {
@@ -233,7 +233,7 @@ def _misspelled(name: str, fields: Sequence[str]) -> str:
     """The field that a column's name is a misspelling of; ``""`` if it is none."""
     if SYNONYMS.get(name) in fields:
         return SYNONYMS[name]
-    close = difflib.get_close_matches(name, fields, n=1, cutoff=_LIKELY)
+    close = difflib.get_close_matches(name, fields, n=1, cutoff=LIKELY)
     if close:
         return close[0]
     letters = sorted(name)
@@ -241,7 +241,7 @@ def _misspelled(name: str, fields: Sequence[str]) -> str:
         if name[:1] == field_name[0] and letters == sorted(field_name):
             return field_name
     head, _, tail = name.rpartition("_")
-    return head if tail in _SUFFIXES and head in fields else ""
+    return head if tail in SUFFIXES and head in fields else ""
 
 
 @dataclass(frozen=True)

@@ -259,7 +259,9 @@ def trimmed(texts: pa.Array, is_key: bool = False, empty: EmptyWords = NO_WORDS)
     if words or blanks:
         texts = empty.cleared(texts)
     if is_key and not pc.all(pc.string_is_ascii(texts)).as_py():
-        texts = pc.utf8_normalize(texts, "NFC")
+        # Not Arrow's own: before version 26, it leaves an accent a character of its own.
+        normal = (text and unicodedata.normalize("NFC", text) for text in texts.to_pylist())
+        texts = pa.array(normal, pa.string())
     if is_key and pc.any(pc.match_substring(texts, ".0")).as_py():
         return pa.array([text and _without_fraction(text) for text in texts.to_pylist()], pa.string())
     return texts
@@ -347,6 +349,9 @@ def _one_by_one(array: pa.Array, rule: Callable[[Any], str | None]) -> tuple[pa.
             texts.append(rule(value))
         except UnreadableCellError as error:
             wrong[place] = str(error)
+            texts.append(None)
+        except Exception as error:  # whatever its class: see isolation.py
+            wrong[place] = f"is a {array.type} that cannot be read ({type(error).__name__}); give text"
             texts.append(None)
     return pa.array(texts, pa.string()), wrong
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from airflow_provider_bgrep.catalog.source.csv_encoding import detect_encoding, known_encoding
-from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
+from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
 
 MAX_LINES: Final = 100
 """Lines of the header at most: a quote that is not closed would take the rest of the file."""
@@ -75,7 +75,9 @@ def detect_dialect(local: str, encoding: str = "", delimiter: str = "") -> Diale
     try:
         header = next(csv.reader(lines, delimiter=found))
     except csv.Error as error:
-        raise InvalidInput([Problem("catalog", f"has a header that cannot be read: {error}")]) from None
+        raise InvalidInput(
+            [Problem("catalog", f"has a header that cannot be read: {sanitize_message(error)}")]
+        ) from None
     if any("\0" in heading for heading in header):
         raise InvalidInput(
             [Problem("catalog", "is not text: its header holds a NUL; save it as CSV in UTF-8")]

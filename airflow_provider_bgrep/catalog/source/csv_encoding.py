@@ -24,6 +24,17 @@ _BOMS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+DETECTED: Final = {
+    "utf-8": "all bytes of the file are valid, or all but those of a few rows, which are invalid",
+    "utf-8-sig": "a byte order mark",
+    "utf-16": "a byte order mark",
+    "utf-32": "a byte order mark",
+    "utf-16-le": "every second byte is NUL",
+    "utf-16-be": "every second byte is NUL",
+    "gb18030": "the characters are frequent in Chinese text",
+}
+"""The encodings that are detected, by Python's names, and the evidence. Any other must be given."""
+
 _HEAD_BYTES: Final = 1 << 16
 _UTF16_SHARE: Final = 0.3
 """Of the bytes at even or odd places, the share of NULs that only UTF-16 has: ASCII is in every catalog."""

@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import posixpath
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bgrep.protocol.errors import sanitize_message
+from airflow_provider_bgrep.isolation import MOST_FAILURES, RowErrors
+from airflow_provider_bgrep.protocol.errors import reason_of, sanitize_message
 from airflow_provider_bgrep.protocol.limits import URL_SCHEMES
 from airflow_provider_bgrep.protocol.urls import canonical_url, redact_url
-from airflow_provider_bgrep.storage import is_stored, without_connection
+from airflow_provider_bgrep.storage import is_stored, store_error, without_connection
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -58,52 +60,90 @@ def versions(urls: Iterable[str], conn_id: str | None = None) -> dict[str, str]:
     :param urls: paths such as ``s3://shop/mug.jpg``.
     :param conn_id: the connection to read them with.
     :return: by path: ``etag:…`` or another checksum, or size and time; ``!`` and the reason if there is none.
+    :raises StoreError: if all fail with the same unforeseen error.
     """
     folders: dict[str, list[str]] = defaultdict(list)
     for url in urls:
         folders[url.rpartition("/")[0]].append(url)
     found: dict[str, str] = {}
     single: list[str] = []
+    reader = _VersionReader(conn_id)
     for folder, members in folders.items():
-        if len(members) > _LISTED_ABOVE:
-            found |= _listed(folder, members, conn_id)
-        else:
-            single += members
+        listed = reader.listed(folder, members) if len(members) > _LISTED_ABOVE else {}
+        found |= listed
+        single += [url for url in members if url not in listed]
     with ThreadPoolExecutor(_THREADS) as threads:
-        found |= zip(single, threads.map(lambda url: _version_of(url, conn_id), single), strict=True)
+        found |= zip(single, threads.map(reader.version_of, single), strict=True)
+    reader.raise_if_shared(len(found))
     return found
 
 
-def _listed(folder: str, members: list[str], conn_id: str | None) -> dict[str, str]:
-    try:
-        path = _path(folder, conn_id)
-        infos = {
-            info["name"].rpartition("/")[2]: info for info in path.fs.ls(path.path, detail=True, refresh=True)
-        }
-    except FileNotFoundError:
-        infos = {}
-    except Exception as error:  # whatever a store's library raises
-        return dict.fromkeys(members, f"!{sanitize_message(error)}")
-    found = {
-        url: _version(infos[name]) if (name := url.rpartition("/")[2]) in infos else "!no such object"
-        for url in members
-    }
-    # A listing does not tell the checksum of a whole object.
-    in_parts = [url for url, version in found.items() if _OF_PARTS.fullmatch(version)]
-    with ThreadPoolExecutor(_THREADS) as threads:
-        found |= zip(in_parts, threads.map(lambda url: _version_of(url, conn_id), in_parts), strict=True)
-    return found
+class _VersionReader:
+    """Asks stores for the versions of images.
 
+    :param conn_id: the connection to read them with.
+    """
 
-def _version_of(url: str, conn_id: str | None) -> str:
-    try:
-        path = _path(url, conn_id)
-        version = _version(path.fs.info(path.path))
-        return _whole_checksum(path) or version if _OF_PARTS.fullmatch(version) else version
-    except FileNotFoundError:
-        return "!no such object"
-    except Exception as error:  # whatever a store's library raises
-        return f"!{sanitize_message(error)}"
+    def __init__(self, conn_id: str | None) -> None:
+        self._conn_id = conn_id
+        self._failures: Counter[str] = Counter()
+        """Consecutive unforeseen errors of each bucket."""
+        self._errors: list[tuple[str, Exception]] = []
+        self._untried: list[str] = []
+
+    def listed(self, folder: str, members: list[str]) -> dict[str, str]:
+        """The versions of the images of a folder, as far as its listing says them."""
+        try:
+            path = _path(folder, self._conn_id)
+            listed = path.fs.ls(path.path, detail=True, refresh=True)
+            infos = {info["name"].rpartition("/")[2]: info for info in listed}
+        except FileNotFoundError:
+            infos = {}
+        except Exception:  # whatever a store's library raises: the images are asked for one by one
+            return {}
+        found: dict[str, str] = {}
+        for url in members:
+            name = url.rpartition("/")[2]
+            with contextlib.suppress(Exception):  # an entry that cannot be read is asked for as well
+                version = _version(infos[name]) if name in infos else "!no such object"
+                # A listing does not tell the checksum of a whole object.
+                if not _OF_PARTS.fullmatch(version):
+                    found[url] = version
+        return found
+
+    def version_of(self, url: str) -> str:
+        """The version of an image."""
+        bucket = url.partition("://")[2].partition("/")[0]
+        if self._failures[bucket] >= MOST_FAILURES:
+            self._untried.append(url)
+            return "!it was not tried, because its bucket failed repeatedly"
+        try:
+            path = _path(url, self._conn_id)
+            version = _version(path.fs.info(path.path))
+            found = _whole_checksum(path) or version if _OF_PARTS.fullmatch(version) else version
+        except FileNotFoundError:
+            found = "!no such object"
+        except ForeignConnectionError as error:
+            return f"!{sanitize_message(error)}"
+        except Exception as error:  # whatever a store's library raises: see isolation.py
+            self._failures[bucket] += not isinstance(error, PermissionError)  # of an object, perhaps
+            self._errors.append((url, error))
+            return f"!{reason_of(error)}"
+        self._failures[bucket] = 0
+        return found
+
+    def raise_if_shared(self, count: int) -> None:
+        """Raise an error that all images share, because the cause is not a single row.
+
+        :param count: how many images there are.
+        """
+        errors = RowErrors()
+        errors.passed(count - len(self._errors) - len(self._untried))
+        for _, error in self._errors:
+            errors.failed(error)
+        if errors.shared:
+            url, error = self._errors[0]
+            raise store_error(url, error) from None
 
 
 _OF_PARTS: Final = re.compile(r"etag:.*-\d+")

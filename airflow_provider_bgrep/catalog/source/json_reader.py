@@ -33,7 +33,7 @@ from airflow_provider_bgrep.catalog.source.cells import (
     typed_text,
     whole_key,
 )
-from airflow_provider_bgrep.protocol.errors import sanitize_message
+from airflow_provider_bgrep.protocol.errors import reason_of, sanitize_message
 from airflow_provider_bgrep.protocol.models import ImageTask
 
 
@@ -90,6 +90,9 @@ def _objects(file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any], str]]:
         except RecursionError:
             yield line, {}, "is nested too deeply"
             continue
+        except Exception as error:  # a number that no Decimal can hold, for one: see isolation.py
+            yield line, {}, f"cannot be read: {reason_of(error)}"
+            continue
         if isinstance(value, dict):
             yield line, value, ""
         else:
@@ -137,7 +140,7 @@ def _texts_of(
             texts[wanted_name] = rule(row.get(name), empty)
         except UnreadableCellError as error:
             texts[wanted_name], problems[name] = None, str(error)
-        except Exception as error:  # whatever the class of a value raises, it is one row's
+        except Exception as error:  # whatever the class of a value raises: see isolation.py
             what = f"is a {type(row.get(name)).__name__} that cannot be read ({type(error).__name__})"
             texts[wanted_name], problems[name] = None, f"{what}; give text or a number"
     return texts, problems

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +27,15 @@ from airflow_provider_bgrep.catalog.source.json_reader import open_jsonl, open_r
 from airflow_provider_bgrep.catalog.source.parquet_reader import open_parquet
 from airflow_provider_bgrep.catalog.source.parts import Part, count_lines, open_parts
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
-from airflow_provider_bgrep.storage import absolute_path, is_local, local_copy, names_in, shown_path
+from airflow_provider_bgrep.storage import (
+    absolute_path,
+    is_folder,
+    is_local,
+    local_copy,
+    names_in,
+    shown_path,
+    store_errors,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -37,7 +46,7 @@ FORMATS: Final[dict[str, tuple[str, ...]]] = {
     "parquet": (".parquet", ".pq"),
 }
 _GZIP: Final = b"\x1f\x8b"
-_OTHERS: Final = (
+REFUSED: Final = (
     (b"PK\x03\x04", "an Excel workbook or another ZIP archive; save the sheet as CSV in UTF-8"),
     (b"\xd0\xcf\x11\xe0", "an Excel workbook of an old format; save the sheet as CSV in UTF-8"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd; compress it with gzip, or not at all"),
@@ -52,6 +61,9 @@ _OTHERS: Final = (
     (b"{", "JSON; set catalog_format to 'jsonl'"),
 )
 """What files begin with that people take for CSV or JSON Lines."""
+
+_PARTITION: Final = re.compile(r"[^=/]+=[^/]*")
+"""The name of a folder with one part of a table that Spark or Hive has partitioned by a column."""
 
 _WORDS: Final = (b"BZh", b"ORC", b"PAR1")
 _HEAD_BYTES: Final = 256
@@ -89,7 +101,9 @@ def open_catalog(
             try:
                 opened = how.open_file(path, stack)
             except (FileNotFoundError, IsADirectoryError):
-                if is_local(path) or not path.fs.isdir(path.path):
+                with store_errors(path):
+                    is_missing = is_local(path) or not is_folder(path)
+                if is_missing:
                     what = f"{shown_path(str(path))} does not exist; give a file that this worker can read"
                     raise refusal(what) from None
                 opened = how.open_folder(path, stack)
@@ -110,7 +124,11 @@ def _is_folder(path: ObjectStoragePath) -> bool:
     """Whether a path is known to be a folder. Elsewhere than on this machine, a file is tried first."""
     if is_local(path):
         return Path(path.path).is_dir()
-    return not _kind_of_name(shown_path(str(path))) and bool(path.fs.isdir(path.path))
+    if _kind_of_name(shown_path(str(path))):
+        return False
+    with store_errors(path):
+        return is_folder(path)
+    raise AssertionError("unreachable")
 
 
 class _How:
@@ -143,7 +161,11 @@ class _How:
 
     def open_folder(self, path: ObjectStoragePath, stack: contextlib.ExitStack) -> Catalog:
         """Open the part files of a folder."""
-        names = [name for name in names_in(path) if not name.startswith(("_", "."))]
+        with store_errors(path):
+            names = [name for name in names_in(path) if not name.startswith(("_", "."))]
+        partitions = [name for name in names if _PARTITION.fullmatch(name)]
+        if partitions:
+            raise refusal(_partitioned(shown_path(str(path)), partitions))
         files = [name for name in names if self._format or _kind_of_name(name)]
         others = [name for name in names if name not in files]
         parts = [part for name in files if not others and (part := self._part(path, name, stack))]
@@ -180,9 +202,10 @@ class _How:
 
     def _local(self, path: ObjectStoragePath, kind: str, stack: contextlib.ExitStack) -> str:
         """The local path of a file, unpacked."""
-        local = stack.enter_context(local_copy(path))
-        if is_local(path) and (state := file_state(local)):
-            self.in_place[local] = state
+        with store_errors(path):
+            local = stack.enter_context(local_copy(path))
+            if is_local(path) and (state := file_state(local)):
+                self.in_place[local] = state
         if _head(local).startswith(_GZIP):
             local = stack.enter_context(_unpacked(local))
         elif shown_path(str(path)).lower().endswith(".gz") and Path(local).stat().st_size:
@@ -196,6 +219,18 @@ class _How:
         if kind == "csv":
             return open_csv(name, local, self._encoding, self._delimiter, self._empty)
         return (open_jsonl if kind == "jsonl" else open_parquet)(name, local, self._empty)
+
+
+def _partitioned(path: str, names: Sequence[str]) -> str:
+    """Why a partitioned folder is refused: the partitions' column is in no file."""
+    column = sanitize_message(names[0].partition("=")[0])[:40]
+    shown = sanitize_message(", ".join(names[:3]))[:100]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return (
+        f"{path!r} is partitioned by {column!r} into folders ({shown}{more}), and the files do not have that "
+        "column. Write the table without partitions, for example without partitionBy in Spark, or give one "
+        "of these folders"
+    )
 
 
 def _kind_of_name(name: str) -> str:
@@ -213,7 +248,7 @@ def _check_head(local: str, kind: str) -> None:
     """Refuse a file that begins like one of another format."""
     head = _head(local).removeprefix(b"\xef\xbb\xbf").lstrip()
     is_binary = any(byte < ord("\t") for byte in head)
-    for beginning, what in _OTHERS:
+    for beginning, what in REFUSED:
         belongs = (kind, beginning) in (("parquet", b"PAR1"), ("jsonl", b"{"))
         # A heading may begin with capital letters, too.
         if head.startswith(beginning) and not belongs and (is_binary or beginning not in _WORDS):

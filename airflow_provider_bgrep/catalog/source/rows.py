@@ -36,6 +36,9 @@ _LEAST_ROWS: Final = 256
 _SHOWN: Final = 20
 """Columns that a note names."""
 
+_SHOWN_NAMES: Final = 10
+"""Categories that a warning names."""
+
 _SHOWN_CHARACTERS: Final = 40
 """Characters of a heading that a note shows."""
 
@@ -129,25 +132,39 @@ class NormalizedRows:
         return tuple(dict.fromkeys(name.removeprefix(VARIABLE) for name in self._cells))
 
     @property
-    def notes(self) -> list[str]:
-        """What the catalog was taken for; complete once the rows were read."""
+    def warnings(self) -> list[str]:
+        """What is probably wrong with the catalog as a whole; complete once the rows were read."""
+        warnings = []
+        if self.has_categories and not self._has_category:
+            warnings.append("categories is set, but the catalog has no column 'category', so defaults apply.")
+        unknown = self.unknown_categories
+        if unknown:
+            named = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.most_common(_SHOWN_NAMES))
+            more = f" and {len(unknown) - _SHOWN_NAMES} more" if len(unknown) > _SHOWN_NAMES else ""
+            warnings.append(
+                f"{unknown.total()} rows have a category that is not in categories, so defaults apply: "
+                f"{named}{more}. Add the category, or correct the column."
+            )
+        return warnings
+
+    @property
+    def reading(self) -> list[str]:
+        """What the catalog was taken for, in sentences; complete once the rows were read."""
         catalog = self._catalog
         ignored = [heading for name, heading in catalog.headings.items() if name not in self.used]
-        notes = [
+        sentences = [
             f"Read {catalog.taken_for}. Columns used: {_named(self.used)}"
             + (f"; ignored: {_named(ignored)}." if ignored else ".")
         ]
-        if self.has_categories and not self._has_category:
-            notes.append("categories is set, but the catalog has no column 'category', so defaults apply.")
         if self._tested:
             read_as = [f"{name} as {kind}" for name, kind in self._tested.items()]
-            notes.append(f"In conditions of templates, columns are read like this: {_named(read_as)}.")
+            sentences.append(f"In conditions of templates, columns are read like this: {_named(read_as)}.")
         empty = catalog.empty.counts
         if empty:
             words = _named([f"{word!r} ({count})" for word, count in empty.most_common()])
             cells = "1 cell was" if empty.total() == 1 else f"{empty.total()} cells were"
-            notes.append(f"{cells} taken for empty: {words}. To change this, set empty_cells in source.")
-        return notes
+            sentences.append(f"{cells} taken for empty: {words}. To change this, set empty_cells in source.")
+        return sentences
 
     @property
     def schema(self) -> pa.Schema:

@@ -13,16 +13,24 @@ import duckdb
 
 MEMORY: Final = "256MB"
 """DuckDB's memory limit; what does not fit goes to a temporary folder."""
+MORE_MEMORY: Final = "1GB"
+"""The limit for work that MEMORY was not enough for: not everything can leave memory."""
+_THREADS: Final = 2
+"""DuckDB's default is one for each core. Each needs its own part of the memory."""
 
 
 @contextlib.contextmanager
-def engine() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to a database in a temporary file, where tables are compressed and can leave memory."""
+def engine(memory: str = MEMORY) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to a database in a temporary file, where tables are compressed and can leave memory.
+
+    :param memory: the memory limit.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="bgrep-") as folder,
         duckdb.connect(Path(folder) / "catalog.duckdb") as db,
     ):
-        db.execute(f"SET memory_limit = '{MEMORY}'")
+        db.execute(f"SET memory_limit = '{memory}'")
+        db.execute(f"SET threads = {_THREADS}")
         # Otherwise each step that copies a million rows keeps all of them in memory, for an order that
         # nothing needs.
         db.execute("SET preserve_insertion_order = false")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.catalog.state.versioned_file import VersionedFile
 from airflow_provider_bgrep.exceptions import BgRepStateError
+from airflow_provider_bgrep.protocol.errors import sanitize_message
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -234,4 +235,4 @@ def _decode(data: bytes, number: int, path: ObjectStoragePath) -> LedgerMetadata
             int(value["reopens"]),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise DamagedLedgerError(f"{path} cannot be read: {error}") from None
+        raise DamagedLedgerError(f"{path} cannot be read: {sanitize_message(error)}") from None

@@ -22,6 +22,7 @@ from airflow_provider_bgrep.catalog.model.schema import ENTRY, SCHEMA_VERSION, a
 from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError, check_version
 from airflow_provider_bgrep.catalog.state.progress import PURCHASE, merged, progress_of, purchase_of
+from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.storage import local_copy, put_file
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _check(local: str, path: ObjectStoragePath) -> None:
     try:
         version = int((pq.read_metadata(local).metadata or {})[_VERSION])
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise DamagedLedgerError(f"{path} cannot be read: {error}") from None
+        raise DamagedLedgerError(f"{path} cannot be read: {sanitize_message(error)}") from None
     check_version(path, version, SCHEMA_VERSION)
 
 

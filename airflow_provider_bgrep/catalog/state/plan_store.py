@@ -22,7 +22,7 @@ from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.records import SubmitRecord
 from airflow_provider_bgrep.journal.stores import FileStore
-from airflow_provider_bgrep.protocol.errors import InvalidInput
+from airflow_provider_bgrep.protocol.errors import InvalidInput, sanitize_message
 from airflow_provider_bgrep.storage import (
     get_bytes,
     local_copy,
@@ -131,7 +131,7 @@ class PlanStore:
         try:
             return Options.checked(json.loads(data))
         except (InvalidInput, ValueError, AttributeError) as error:
-            raise BgRepStateError(f"{self.files.options} cannot be read: {error}") from None
+            raise BgRepStateError(f"{self.files.options} cannot be read: {sanitize_message(error)}") from None
 
     def cancel(self, reason: str) -> None:
         """Record that the plan is canceled, and why."""
@@ -243,7 +243,8 @@ class PlanStore:
             try:
                 yield SubmitRecord.from_json(line)
             except ValueError as error:
-                raise BgRepStateError(f"{self.files.outstanding_jobs} cannot be read: {error}") from None
+                reason = sanitize_message(error)
+                raise BgRepStateError(f"{self.files.outstanding_jobs} cannot be read: {reason}") from None
 
     # --- shards -----------------------------------------------------------------------------------
 
@@ -368,7 +369,8 @@ class PlanStore:
                 if not isinstance(value, dict):
                     raise ValueError("expected a JSON object")  # noqa: TRY004 (all damage is one error)
             except ValueError as error:
-                raise BgRepStateError(f"{path}, line {number}, cannot be read: {error}") from None
+                reason = sanitize_message(error)
+                raise BgRepStateError(f"{path}, line {number}, cannot be read: {reason}") from None
             yield value
 
     @contextlib.contextmanager
@@ -383,7 +385,7 @@ class PlanStore:
         except FileNotFoundError:
             raise self._missing(path) from None
         except (pa.ArrowException, duckdb.IOException, duckdb.InvalidInputException) as error:
-            raise BgRepStateError(f"{path} cannot be read: {error}") from None
+            raise BgRepStateError(f"{path} cannot be read: {sanitize_message(error)}") from None
 
     @contextlib.contextmanager
     def _parquet(self, path: Any) -> Iterator[pq.ParquetFile]:

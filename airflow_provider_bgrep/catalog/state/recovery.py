@@ -50,6 +50,7 @@ from airflow_provider_bgrep.journal.journal import read_records
 from airflow_provider_bgrep.journal.key_files import with_key
 from airflow_provider_bgrep.journal.records import JournalError, State, SubmitRecord
 from airflow_provider_bgrep.journal.stores import FileStore
+from airflow_provider_bgrep.protocol.errors import reason_of, sanitize_message
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.plan import Plan
@@ -65,6 +66,9 @@ _NAMES: Final = tuple(column.name for column in ENTRY)
 _WITHOUT_IMAGE: Final = STEPS.keys() - WITH_IMAGES
 _BILLABLE: Final = frozenset(outcome.value for outcome in BILLABLE)
 _SUBMIT_FIELDS: Final = ("code", "result_key", "nonce", "request_id", "gateway_request_id", "submitted_at")
+
+_BITS: Final = 64
+"""Bits of a number in a column, its sign included."""
 
 _PLAN_OVER: Final = "the plan's lease ended before the row was submitted; the next run submits it"
 _NEVER: Final = "the generate task ended before the row was submitted"
@@ -301,7 +305,7 @@ def _facts(store: PlanStore, shard: int) -> tuple[dict[str, Submits], dict[str, 
         except (KeyError, TypeError, AttributeError) as error:
             path = store.files.manifest(shard)
             raise BgRepStateError(
-                f"{path} cannot be read: {error!r} in the line of {line.get('id')}"
+                f"{path} cannot be read: {reason_of(error)} in the line of {sanitize_message(line.get('id'))}"
             ) from None
     found: dict[str, Submits] = {}
     for name in dict.fromkeys((*manifest, *journal)):
@@ -330,7 +334,7 @@ def _from_job_record(store: PlanStore, facts: Facts) -> Facts:
     try:
         ended = read_job_record(store.paths.images, facts["result_key"])
         task = ended.outcomes[facts["index"]] if ended is not None else None
-    except (ValueError, IndexError):
+    except Exception:  # of one job, whatever its class (see isolation.py): it stays pending
         return {}
     if ended is None or task is None or task.missing:
         return {}
@@ -342,7 +346,20 @@ def _records(journal: FileStore) -> list[SubmitRecord]:
     try:
         return read_records(journal)
     except JournalError as error:
-        raise BgRepStateError(f"{journal.location} cannot be read as a journal: {error}") from None
+        raise BgRepStateError(
+            f"{journal.location} cannot be read as a journal: {sanitize_message(error)}"
+        ) from None
+
+
+def _storable(facts: Facts) -> Facts:
+    """Facts without numbers and characters that no column can hold: they come from the service."""
+    return {name: _stored(value) for name, value in facts.items()}
+
+
+def _stored(value: Any) -> Any:
+    if isinstance(value, int):
+        return value if value.bit_length() < _BITS and not isinstance(value, bool) else None
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def _from_record(record: SubmitRecord, index: int, images: int) -> Facts | None:
@@ -352,7 +369,7 @@ def _from_record(record: SubmitRecord, index: int, images: int) -> Facts | None:
         outcome, images = Outcome.REFUSED, 0
     else:
         outcome = Outcome.PENDING if record.state is State.ACCEPTED else Outcome.UNKNOWN
-    return {
+    facts = {
         "outcome": outcome.value,
         "reason": record.reason,
         "code": record.code,
@@ -367,10 +384,11 @@ def _from_record(record: SubmitRecord, index: int, images: int) -> Facts | None:
         "files": "",
         "saved_at": "",
     }
+    return _storable(facts)
 
 
 def _from_line(line: Mapping[str, Any]) -> Facts:
-    return {
+    facts = {
         "outcome": line["status"],
         "reason": line["reason"],
         "journal_key": line["key"],
@@ -381,6 +399,7 @@ def _from_line(line: Mapping[str, Any]) -> Facts:
         "images": line["num_output"] if line["status"] in _BILLABLE else 0,
         **{name: line.get(name) or "" for name in _SUBMIT_FIELDS},
     }
+    return _storable(facts)
 
 
 def _results(store: PlanStore, shard: int) -> list[ResultRow] | None:

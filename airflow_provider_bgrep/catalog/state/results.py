@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from airflow_provider_bgrep.catalog.model.schema import RESULT, arrow_schema, blank
 from airflow_provider_bgrep.exceptions import BgRepStateError
+from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.storage import local_copy, put_file
 
 if TYPE_CHECKING:
@@ -37,6 +38,14 @@ def write_results(rows: Iterable[ResultRow], path: ObjectStoragePath) -> None:
         put_file(local, path)
 
 
+def check_storable(row: ResultRow) -> None:
+    """Check that a row can be stored: one that cannot would keep its shard's others from it.
+
+    :raises Exception: of any class, if it cannot.
+    """
+    pa.RecordBatch.from_pylist([{**blank(RESULT), **row}], schema=_SCHEMA)
+
+
 def read_results(path: ObjectStoragePath, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
     """The rows of a shard's results.
 
@@ -50,5 +59,6 @@ def read_results(path: ObjectStoragePath, columns: Sequence[str] | None = None) 
                 yield from batch.to_pylist()
         except pa.ArrowException as error:
             raise BgRepStateError(
-                f"{path} cannot be read: {error}. Clear the check task of this shard to write it again."
+                f"{path} cannot be read: {sanitize_message(error)}. Clear the check task of this shard to "
+                "write it again."
             ) from None

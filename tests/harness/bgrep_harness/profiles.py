@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import struct
+from collections.abc import Mapping
 from typing import Final
 
 from PIL import Image, ImageCms
@@ -19,7 +21,9 @@ _DISPLAY_P3: Final = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189),
 _PROPHOTO: Final = ((0.79767, 0.28804, 0.0), (0.13519, 0.71187, 0.0), (0.03134, 0.00009, 0.82491))
 
 
-def _profile(space: bytes, tags: list[tuple[bytes, bytes]]) -> bytes:
+def _profile(
+    space: bytes, tags: list[tuple[bytes, bytes]], device: bytes = b"mntr", connection: bytes = b"XYZ "
+) -> bytes:
     tags = [(b"desc", _description()), (b"cprt", b"text\0\0\0\0none\0"), (b"wtpt", _xyz(_WHITE)), *tags]
     table, data = b"", b""
     start = 128 + 4 + 12 * len(tags)
@@ -28,7 +32,7 @@ def _profile(space: bytes, tags: list[tuple[bytes, bytes]]) -> bytes:
         table += name + struct.pack(">II", start + len(data), len(value))
         data += value
     size = start + len(data)
-    header = struct.pack(">I4sI4s4s4s", size, b"\0\0\0\0", 0x02400000, b"mntr", space, b"XYZ ")
+    header = struct.pack(">I4sI4s4s4s", size, b"\0\0\0\0", 0x02400000, device, space, connection)
     header += struct.pack(">6H4s", 2026, 1, 1, 0, 0, 0, b"acsp") + b"\0" * 28
     header += _xyz(_WHITE)[8:]
     header = header.ljust(128, b"\0")
@@ -51,6 +55,21 @@ def _rgb(colors: Colors, gamma: float) -> bytes:
     named = zip((b"r", b"g", b"b"), colors, strict=True)
     tags = [(name + b"XYZ", _xyz(color)) for name, color in named]
     return _profile(b"RGB ", [*tags, *((name + b"TRC", _curve(gamma)) for name in (b"r", b"g", b"b"))])
+
+
+def press_profile(colors: Mapping[tuple[int, ...], tuple[int, int, int]]) -> bytes:
+    """Return a CMYK profile that gives each combination of full inks its color.
+
+    :param colors: by ink, 0 or 1 for C, M, Y and K: lightness (0 to 100), a and b.
+    """
+    table = bytearray()
+    for inks in itertools.product((0, 1), repeat=4):
+        lightness, a, b = colors[inks]
+        table += bytes((round(lightness * 2.55), a + 128, b + 128))
+    unit = struct.pack(">9i", *(65536 if place % 4 == 0 else 0 for place in range(9)))
+    straight = bytes(range(256))
+    lut = b"mft1\0\0\0\0" + bytes((4, 3, 2, 0)) + unit + 4 * straight + bytes(table) + 3 * straight
+    return _profile(b"CMYK", [(b"A2B0", lut)], b"prtr", b"Lab ")
 
 
 SRGB: Final = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

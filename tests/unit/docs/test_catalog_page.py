@@ -5,13 +5,22 @@ from __future__ import annotations
 
 import inspect
 import re
+import runpy
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from airflow_provider_bgrep.catalog.config.groups import GROUPS
 from airflow_provider_bgrep.catalog.config.options import Options
+from airflow_provider_bgrep.catalog.model.cell_values import EMPTY_CELLS, FALSE_WORDS, NUMBERS, TRUE_WORDS
+from airflow_provider_bgrep.catalog.model.columns import COLUMNS
 from airflow_provider_bgrep.catalog.model.paths import FOLDER
+from airflow_provider_bgrep.catalog.source.catalog import SYNONYMS
+from airflow_provider_bgrep.catalog.source.csv_dialect import DELIMITERS
+from airflow_provider_bgrep.catalog.source.csv_encoding import DETECTED, detect_encoding
+from airflow_provider_bgrep.catalog.source.reader import FORMATS
 from airflow_provider_bgrep.catalog.task_group import catalog_refresh
 
 ROOT = Path(__file__).parents[3]
@@ -57,3 +66,37 @@ def test_files_that_the_page_names_are_where_it_says():
     assert f"``{{destination}}/{FOLDER}``" in PAGE
     for path in re.findall(r"literalinclude:: \.\./(\S+)", PAGE):
         assert (ROOT / path).is_file()
+
+
+# --- what a catalog may look like -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def forms() -> dict[str, str]:
+    tables = runpy.run_path(str(ROOT / "docs" / "_ext" / "catalog_forms.py"))
+    return dict(tables["catalog_forms"]())
+
+
+def test_the_page_has_the_table_of_forms():
+    assert re.search(r"^What a catalog may look like\n\^+$", PAGE, re.MULTILINE)
+    assert ".. bgrep-catalog-forms::" in PAGE
+
+
+def test_the_table_of_forms_names_all_that_the_reader_knows(forms: dict[str, str]):
+    text = "; ".join(forms.values())
+    known = (*EMPTY_CELLS, *TRUE_WORDS, *FALSE_WORDS, *SYNONYMS, *COLUMNS, *DETECTED, *NUMBERS)
+    suffixes = [suffix for some in FORMATS.values() for suffix in some]
+    delimiters = ["tab" if one == "\t" else one for one in DELIMITERS]
+    for word in (*known, *suffixes, *delimiters):
+        assert f"``{word}``" in text, word
+    assert "an Excel workbook" in forms["Refused, with advice"]
+    assert "``1,000``" in forms["Not numbers"]
+
+
+@pytest.mark.parametrize("encoding", DETECTED)
+def test_the_encodings_of_the_table_are_detected(tmp_path: Path, encoding: str):
+    words = "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分"
+    lines = ["sku,image,name", *(f"S{i},https://shop.example/{i}.jpg,{words[i:]}" for i in range(20))]
+    path = tmp_path / "catalog.csv"
+    path.write_bytes("\n".join(lines).encode(encoding))
+    assert detect_encoding(str(path)) == encoding

@@ -6,7 +6,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_bgrep.protocol.identity import fingerprint, url_digest
@@ -86,6 +86,56 @@ def test_the_form_is_final_and_the_short_cut_agrees(path, query):
     assert found.isascii()
     if CANONICAL_URL.fullmatch(url):
         assert found == url
+
+
+UNRESERVED = "abcXYZ019-._~"
+MANY = settings(
+    deadline=None, max_examples=5_000 if settings.get_current_profile_name() == "thorough" else 100
+)
+
+
+@st.composite
+def _spellings(draw: st.DrawFn) -> tuple[str, str, str]:
+    """Two ways to write a URL, and a URL of another image."""
+    segments = st.text(UNRESERVED + "ä品", min_size=1, max_size=6).filter(lambda one: one.strip("."))
+    path = draw(st.lists(segments, min_size=1, max_size=3))
+    query = draw(st.text(UNRESERVED + "&=/?", max_size=8))
+    host = draw(st.sampled_from(["shop.example", "bücher.example", "品.example", "a-b.shop.example"]))
+
+    def spelled() -> str:
+        def encoded(character: str) -> str:
+            how = draw(st.sampled_from("plain upper lower".split()))
+            if how == "plain" or character in "&=/?":
+                return character
+            text = "".join(f"%{byte:02X}" for byte in character.encode())
+            return text if how == "upper" else text.lower()
+
+        parts = ["".join(map(encoded, segment)) for segment in path]
+        if draw(st.booleans()):
+            parts.insert(draw(st.integers(0, len(parts) - 1)), draw(st.sampled_from([".", "x/..", "%2e"])))
+        scheme = draw(st.sampled_from(["https", "HTTPS", "Https"]))
+        name = draw(st.sampled_from([str.lower, str.upper]))(host) + draw(st.sampled_from(["", ":443", "."]))
+        user = draw(st.sampled_from(["", "user:secret@"]))
+        asked = f"?{''.join(map(encoded, query))}" if query else draw(st.sampled_from(["", "?"]))
+        return f"{scheme}://{user}{name}/{'/'.join(parts)}{asked}{draw(st.sampled_from(['', '#top']))}"
+
+    other = f"https://{host}/{'/'.join([*path, 'other'])}" + (f"?{query}" if query else "")
+    return spelled(), spelled(), other
+
+
+@MANY
+@given(_spellings())
+def test_generated_spellings_of_a_url_are_one_image(found):
+    """F1, F2: case, percent-encoding, default port, dot segments, fragment and credentials."""
+    one, two, other = found
+    assert canonical_url(one) == canonical_url(two)
+    assert canonical_url(one) != canonical_url(other)
+
+
+@MANY
+@given(st.text() | st.text("htps:/.@[]%?#&=x1é\u200b\ud800 ").map("https://".__add__))
+def test_no_text_raises_an_exception(text):
+    canonical_url(text)
 
 
 # --- F2: IDNA 2008 ----------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import base64
 import functools
 import hashlib
 import json
+import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
@@ -26,6 +27,7 @@ from airflow_provider_bgrep.catalog.model.states import TO_DO, RowState
 from airflow_provider_bgrep.catalog.report.gallery.header import header_of
 from airflow_provider_bgrep.catalog.report.gallery.row import lead_image, row_to_json, score_label
 from airflow_provider_bgrep.catalog.report.summary import STATUSES, Summary, in_words
+from airflow_provider_bgrep.protocol.errors import reason_of
 
 BUDGET: Final = 64 * 1024 * 1024
 """Most bytes of thumbnails in one page, as base64. The page is usable before it has loaded completely."""
@@ -37,8 +39,15 @@ _BLOCK_ROWS: Final = 200
 """Rows in one block of JSON."""
 _CHUNK: Final = 1024 * 1024
 _SCRIPTS: Final = ("data.js", "list.js", "details.js")
+_PLAIN: Final = (
+    *("name", "sku", "view", "line", "state", "change", "outcome", "verdict", "positive_prompt"),
+    *("billable", "cost", "published", "advice"),
+)
+"""Columns of a row that can always be shown."""
 _ESCAPES: Final = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 """Characters that could end a block of JSON, open a comment in it or break a line of it."""
+
+_log = logging.getLogger(__name__)
 
 
 def write_gallery(
@@ -75,6 +84,17 @@ def write_gallery(
         page.dump(local, encoding="utf-8", errors="replace")
 
 
+def without_details(row: Mapping[str, Any], error: Exception) -> dict[str, Any]:
+    """Return a row without what can be damaged: images, flags and scores.
+
+    :param row: as for :func:`write_gallery`.
+    :param error: why the whole row cannot be shown.
+    """
+    _log.warning("Could not show row %s: %s", row.get("name"), reason_of(error))
+    reason = f"{row.get('reason') or ''} (Its details cannot be shown: {reason_of(error)})".strip()
+    return {**{name: row.get(name) for name in _PLAIN}, "reason": reason}
+
+
 @functools.cache
 def _template() -> Template:
     environment = Environment(
@@ -103,9 +123,13 @@ def _blocks_of(rows: Iterable[Mapping[str, Any]], thumbnails: _Thumbnails, curre
     while block := list(islice(numbered, _BLOCK_ROWS)):
         values = []
         for number, row in block:
-            thumbs = thumbnails.add(number, row.get("thumbs") or {}, lead_image(row))
             longest = _LONG if written < _TEXT_BUDGET else _SHORT
-            values.append(row_to_json(row, longest, thumbs=thumbs, currency=currency))
+            try:
+                thumbs = thumbnails.add(number, row.get("thumbs") or {}, lead_image(row))
+                value = row_to_json(row, longest, thumbs=thumbs, currency=currency)
+            except Exception as error:  # whatever its class: see isolation.py
+                value = row_to_json(without_details(row, error), longest, thumbs="", currency=currency)
+            values.append(value)
         text = _json(values)
         written += len(text.encode("utf-8", "replace"))
         yield text

@@ -30,6 +30,7 @@ def header_of(summary: Summary) -> dict[str, Any]:
         "rest": _unbroken(rest_of(summary)),
         "figures": _figures(summary),
         "notes": [*(summary.get("unfinished") or ()), *summary["notes"]],
+        "reading": " ".join(summary.get("reading") or ()),
         "invalid_reasons": [
             {**one, "rows": counted(one["count"], "row")} for one in summary["invalid_reasons"]
         ],

@@ -31,6 +31,7 @@ from airflow_provider_bgrep.catalog.model.plan import (
     number_of,
 )
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
+from airflow_provider_bgrep.catalog.plan import create
 from airflow_provider_bgrep.catalog.state.ledger_metadata import LedgerMetadataLog
 from airflow_provider_bgrep.catalog.state.ledger_segments import merge
 from airflow_provider_bgrep.catalog.state.manifest import Header
@@ -181,17 +182,17 @@ def test_jobs_that_only_another_connection_can_collect_are_named(destination):
     note, *_ = plan.notes
     assert note.startswith("2 rows were submitted with the connection 'first'")
     assert plan.counts["orphaned"] == 0
-    assert not destination.plan(rows_of("c"), bgrep_conn_id="first").plan.notes[:-1]
+    assert not destination.plan(rows_of("c"), bgrep_conn_id="first").plan.notes
 
 
 def test_a_plan_names_what_its_run_has_submitted_before(destination):
     catalog = rows_of("a", "b", "c")
     destination.plan(catalog, run_id="monday", max_images_per_run=2).work()
     again = destination.plan(catalog, run_id="monday", max_images_per_run=2)
-    note, _ = again.plan.notes
+    (note,) = again.plan.notes
     assert note.startswith("An earlier plan of this DAG run has submitted 2 images.")
     assert again.states["c"] == "over_budget"
-    assert not destination.plan(catalog, run_id="tuesday").plan.notes[:-1]
+    assert not destination.plan(catalog, run_id="tuesday").plan.notes
     assert destination.billed.total() == 2
 
 
@@ -499,7 +500,7 @@ def test_rows_that_are_gone_are_removed_up_to_a_share(destination):
         assert counts == {"unchanged": left, **({"removed": removed} if removed else {})}
         assert planned.plan.rows == left
         if not options and not removed:
-            note, _ = planned.plan.notes
+            (note,) = planned.plan.notes
             assert "3 of 10 published rows (30%)" in note
             assert "max_removed_share (20%)" in note
     destination.refresh(rows_of(*names[:8]))
@@ -669,7 +670,7 @@ def test_a_category_without_defaults_is_noted_once_with_its_rows(destination):
     catalog = [row(f"s{i}", category=name) for i, name in enumerate(("Outdoor", "indoor", "indoor", ""))]
     run = destination.plan(catalog, categories={"outdoor": {"steps": 20}})
     assert [one["steps"] for one in run.work_items] == [20, 50, 50, 50]
-    note, _ = run.plan.notes
+    (note,) = run.plan.notes
     assert "'indoor' (2 rows)" in note
 
 
@@ -720,6 +721,13 @@ def test_work_items_start_with_outstanding_jobs_and_have_no_gap(destination):
     assert run.plan.shards == 5
     assert [one for shard in run.store.shards() for one in shard] == todo
     assert {one["outcome"] for one in todo[-1:]} == {""}  # what was never submitted has no such columns
+
+
+def test_a_plan_that_needs_more_memory_gets_it(destination, monkeypatch, caplog):
+    monkeypatch.setattr(create, "MEMORY", "5MB")
+    run = destination.plan(rows_of(*(f"s{number}" for number in range(20_000))))
+    assert run.counts == {"new": 20_000}
+    assert "Planning again" in caplog.text
 
 
 def test_50_000_rows_are_each_listed_once_and_then_unchanged(destination, tmp_path):
@@ -829,6 +837,7 @@ def test_a_plan_is_explained_with_its_quote_first(destination):
         "Left for later runs: at most 1 images.",
         "In 2 shards of 1 rows.",
         "Read rows of a task. Columns used: sku, image, positive_prompt.",
+        "Most frequent prompt of the rows to submit: 'a on marble' (1 of 2 rows).",
     ]
     assert run.xcom["explained"] == explain(run.plan)
     assert (run.xcom["shards"], run.xcom["images"], run.xcom["cost"]) == (2, 2, "0.40")

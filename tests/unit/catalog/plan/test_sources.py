@@ -139,6 +139,8 @@ def write_in_parts(s3: Any, url: str, data: bytes, size: int) -> None:
         made = s3.call_s3("upload_part", **names, PartNumber=number, UploadId=upload, Body=part)
         parts.append({"PartNumber": number, "ETag": made["ETag"]})
     s3.call_s3("complete_multipart_upload", **names, UploadId=upload, MultipartUpload={"Parts": parts})
+    if "ChecksumType" not in s3.call_s3("head_object", **names, ChecksumMode="ENABLED"):
+        pytest.skip("before version 5.2, moto's server does not compute checksums of whole objects")
 
 
 @pytest.mark.parametrize("count", [2, 25], ids=["one by one", "by listing"])

@@ -89,7 +89,7 @@ def test_a_run_is_summed_up():
         invalid("E", "sku is missing", line=7, column="sku"),
     ]
     quote = {"image_tasks": 4, "images": 5, "price": "0.2", "currency": "CNY", "backlog": 9}
-    summary = summed(rows, unchanged=20, quote=quote, notes=["a note"])
+    summary = summed(rows, unchanged=20, quote=quote, notes=["a note"], reading=["Read CSV."])
     assert json.loads(json.dumps(summary)) == summary
     assert summary["plan"] == {
         "plan_id": "20260314T020003-1f2e3d4c",
@@ -116,6 +116,7 @@ def test_a_run_is_summed_up():
     assert (summary["cost"], summary["quoted"], summary["price"]) == ("1.00", "1.0", "0.2")
     assert (summary["needs_attention"], summary["listed"], summary["backlog"]) == (3, 7, 9)
     assert summary["notes"] == ["a note"]
+    assert summary["reading"] == ["Read CSV."]
 
 
 def test_without_a_price_there_is_no_cost():

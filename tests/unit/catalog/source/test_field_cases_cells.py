@@ -259,7 +259,7 @@ def test_a_condition_is_what_a_column_spells(destination: Destination, tmp_path:
     template = "".join(f"{{% if {name} %}}1{{% else %}}0{{% endif %}}" for name in columns)
     run = planned(destination, write(tmp_path, rows, form), template)
     assert prompts(run) == {"wet": "1" * len(WORDS), "dry": "0" * len(WORDS)}
-    (note,) = [one for one in run.plan.notes if "conditions" in one]
+    (note,) = [one for one in run.plan.reading if "conditions" in one]
     assert "c0 as boolean" in note
     assert "c3 as number" in note
 
@@ -272,7 +272,7 @@ def test_a_column_that_holds_other_text_is_text(destination: Destination, tmp_pa
         destination, write(tmp_path, rows, form), "A mug{% if made_in %} of {{ made_in }}{% endif %}"
     )
     assert prompts(run) == {"DE": "A mug of DE", "NO": "A mug of NO", "0": "A mug of 0"}
-    assert any("made_in as text" in note for note in run.plan.notes)
+    assert any("made_in as text" in note for note in run.plan.reading)
 
 
 @pytest.mark.parametrize("form", ["jsonl", "rows"])
@@ -412,7 +412,7 @@ def test_words_for_nothing_are_empty(destination: Destination, tmp_path: Path, f
     found = prompts(run)
     assert found.pop("red") == "A Nonesuch mug"
     assert set(found.values()) == {"A plain mug"}
-    (note,) = [one for one in run.plan.notes if "taken for empty" in one]
+    (note,) = [one for one in run.plan.reading if "taken for empty" in one]
     assert note.startswith(f"{len(words)} cells were taken for empty: 'NULL' (2)")
 
 

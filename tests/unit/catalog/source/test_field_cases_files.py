@@ -125,7 +125,7 @@ def test_chinese_is_read_and_its_encoding_is_noted(
     run = destination.plan(write(tmp_path / "c.csv", data), defaults=TEMPLATE)
     assert prompts(run) == {sku: f"A {name}" for sku, name in names.items()}
     taken_for = "gb18030" if encoding == "gbk" else encoding
-    assert run.plan.notes[-1].startswith(
+    assert run.plan.reading[0].startswith(
         f"Read CSV in {taken_for} with delimiter ',' and the header in line 1."
     )
 
@@ -211,7 +211,7 @@ def test_quotes_count_in_the_header(destination: Destination, tmp_path: Path, de
     )
     assert prompts(run) == {"a": "A mug"}
     assert run.problems == []
-    assert "the header in line 2" in run.plan.notes[-1]
+    assert "the header in line 2" in run.plan.reading[0]
 
 
 @pytest.mark.parametrize("lines", [2, 101, 150, 1500])
@@ -326,13 +326,15 @@ def test_a_plan_notes_what_was_read_and_what_was_ignored(destination: Destinatio
     """B8: columns that nobody reads are noted."""
     catalog = write(tmp_path / "c.csv", f"sku;image;name;Price (EUR);Stock\na;{IMAGE};mug;5;7\n")
     run = destination.plan(catalog, defaults=TEMPLATE)
-    assert run.plan.notes == (
-        (
-            "Read CSV in utf-8 with delimiter ';' and the header in line 1. "
-            "Columns used: sku, image, name; ignored: Price (EUR), Stock."
-        ),
+    read = (
+        "Read CSV in utf-8 with delimiter ';' and the header in line 1. "
+        "Columns used: sku, image, name; ignored: Price (EUR), Stock."
     )
-    assert run.plan.notes[0] in run.xcom["explained"]
+    frequent = "Most frequent prompt of the rows to submit: 'A mug' (1 of 1 rows)."
+    assert run.plan.reading == (read, frequent)
+    assert run.plan.notes == (), "what was read is not a warning"
+    assert run.xcom["reading"] == list(run.plan.reading)
+    assert all(sentence in run.xcom["explained"] for sentence in run.plan.reading)
 
 
 def test_a_category_is_found_in_any_case_or_noted(destination: Destination, tmp_path: Path):
@@ -402,7 +404,7 @@ def test_a_folder_of_part_files_is_read(destination: Destination, tmp_path: Path
     run = destination.plan(str(home)).complete()
     expected = [f"s{number}" for number in ((0, 1, 2, 9) if form == "csv" else (0, 1, 2))]
     assert sorted(destination.published()) == expected
-    assert "part files" in run.plan.notes[-1]
+    assert "part files" in run.plan.reading[0]
     if form == "csv":
         (problem,) = run.problems
         assert "line 3 of part-00009-c000.csv.gz" in problem["reason"]
@@ -418,6 +420,22 @@ def test_a_folder_that_is_no_catalog_is_named(destination: Destination, tmp_path
     (tmp_path / "photos").rmdir()
     (tmp_path / "part2.csv").write_text("a,b\n1,2\n")
     assert "in part2.csv" in refused(destination, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "names", [["country=DE", "country=FR"], ["country=__HIVE_DEFAULT_PARTITION__", "x.csv"]]
+)
+def test_a_partitioned_folder_is_named(destination: Destination, tmp_path: Path, names: list[str]):
+    """B11: Hive and Spark leave the partitions' column out of the files."""
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part-0.csv").write_bytes(part(1, "csv"))
+    (tmp_path / "_SUCCESS").touch()
+    message = refused(destination, str(tmp_path))
+    assert "is partitioned by 'country'" in message
+    assert names[0] in message
+    assert len(message) < 500
+    assert destination.plan(str(tmp_path / names[0])).submits == ["s1"], "as the message says"
 
 
 def test_a_file_is_named_for_what_it_is(destination: Destination, tmp_path: Path):

@@ -125,6 +125,17 @@ def test_what_was_submitted_again_is_as_its_jobs_record_says(run):
     assert shard_entries(run.store, 0)[0]["reason"] == "too dark"
 
 
+def test_what_no_column_can_hold_is_left_out(run):
+    """The service echoes a seed of 64 bits without a sign: its row must not keep the shard's others back."""
+    submit(run.store, "a", "n1", result_key="job")
+    manifest(run.store, "a", "n1", Outcome.FAILED, seed=2**64 - 1, reason="no \ud800")
+    run.check()
+    found = {entry["name"]: entry for entry in shard_entries(run.store, 0)}
+    assert found["a"]["actual_seed"] is None
+    assert found["a"]["reason"] == "no ?"
+    assert {one["name"] for one in run.store.results(0)} == {"a", "b"}
+
+
 def test_a_key_beside_the_images_counts_as_if_the_journal_had_it(run):
     submit(run.store, "a", "n1")
     assert came_to(run.store) == [("a", "n1", "unknown_outcome")]
