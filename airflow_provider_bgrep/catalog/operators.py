@@ -77,6 +77,11 @@ def state_errors() -> Iterator[None]:
         raise BgRepStateError(f"A file cannot be read: {sanitize_message(error)}. {_REMEDY}") from error
     except Exception as error:
         library = type(error).__module__.partition(".")[0]
+        if type(error).__name__ in ("OutOfMemoryException", "ArrowMemoryError"):
+            raise BgRepStateError(
+                f"There is not enough memory ({reason_of(error)}). Give the worker more, or divide the catalog "
+                "between several destinations."
+            ) from error
         if library in ("duckdb", "_duckdb", "pyarrow"):
             raise BgRepStateError(f"A file cannot be read ({reason_of(error)}). {_REMEDY}") from error
         if library in _STORES:

@@ -104,6 +104,14 @@ def test_errors_of_libraries_never_leave_a_task():
             raise error
 
 
+def test_too_little_memory_is_no_unreadable_file():
+    import duckdb
+
+    with pytest.raises(BgRepStateError, match="not enough memory"), state_errors(), duckdb.connect() as db:
+        db.execute("SET memory_limit = '2MB'")
+        db.execute("CREATE TABLE rows AS SELECT range::VARCHAR AS name FROM range(1000000)")
+
+
 def test_the_report_fails_and_closes_the_plan_if_publish_died(emulator, tmp_path):
     ti = planned(tmp_path / "shop")
     plan_id = ti.pushed["plan"]["plan_id"]
