@@ -355,6 +355,7 @@ class BgRepReportOperator(_PlanTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Write the report."""
+        from airflow_provider_bgrep.catalog.model.plan import may_submit
         from airflow_provider_bgrep.catalog.report.write import write_report
 
         ti = context["ti"]
@@ -367,7 +368,7 @@ class BgRepReportOperator(_PlanTask):
             try:
                 summary = write_report(store)
             finally:
-                if not store.is_published and not store.config.dry_run:
+                if may_submit(store.plan_id) and not store.is_published:
                     self._close(lambda ledger: ledger.close(store.plan_id))
         failures = summary.pop("failures")
         if failures:

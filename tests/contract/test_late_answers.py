@@ -73,7 +73,7 @@ class Generation:
 
     def age_journal(self, seconds: float) -> None:
         """Let every submit be this much older."""
-        for path in (self.folder / "journal").rglob("*-p*.json"):
+        for path in (self.folder / "journal").rglob("*-p?.json"):
             value = json.loads(path.read_text())
             for submit in value["submits"]:
                 at = datetime.fromisoformat(submit["at"]).astimezone(UTC) - timedelta(seconds=seconds)

@@ -31,6 +31,9 @@ _PART: Final = 20_000
 _SHOWN: Final = 10
 """Image tasks that a note names."""
 
+_RECENT: Final = 30
+"""Plans whose jobs a note names."""
+
 _OF_ROW: Final = frozenset({*(column.name for column in MADE), "position", "state", "change", "attempts"})
 """Columns of a work item that are not read from the purchase that decides about the row."""
 
@@ -208,14 +211,18 @@ def _find_orphans(join: Join) -> None:
 def _note_given_up(join: Join, records: str) -> None:
     """Name the jobs that no run queries any more, and that no row of the catalog is quarantined for.
 
+    Those of older plans were named often enough.
+
     :param records: a query for purchases.
     """
+    number = "TRY_CAST(split_part(plan_id, '-', 1) AS BIGINT)"
     waiting = WAITING.format(**decision(join.options))
     found = join.db.execute(
         f"SELECT name, result_key FROM ({records}) WHERE outcome IN {in_sql(COLLECTED)} AND NOT ({waiting}) "
         "AND account = ? AND name NOT IN "
         f"(SELECT name FROM rows WHERE state = '{RowState.QUARANTINED.value}') "
-        "AND plan_id NOT IN (FROM active) ORDER BY name, result_key",
+        "AND plan_id NOT IN (FROM active) "
+        f"AND {number} > (SELECT max({number}) FROM entries) - {_RECENT} ORDER BY name, result_key",
         [join.options.bgrep_conn_id],
     ).fetchall()
     if found:

@@ -256,19 +256,24 @@ class LedgerReader:
         :raises BgRepStateError: if its header is missing or damaged: what it submitted is not known.
         """
         store = PlanStore(self._paths, plan_id)
-        if store.is_given_up:
-            return None
+        is_written = False
         with self._knowing(store):
-            if store.find_plan() is None:
+            is_written = store.find_plan() is not None
+            if not is_written:
                 raise BgRepStateError(f"{store.files.header} and its copy cannot be found")
-        return store
+        return store if is_written else None
 
     @contextlib.contextmanager
     def _knowing(self, store: PlanStore) -> Iterator[None]:
-        """Name the remedy if the files of a plan cannot be read of which the ledger has not all submits."""
+        """Name the remedy if the files of a plan cannot be read of which the ledger has not all submits.
+
+        If a person has given the plan up, what cannot be read is passed over.
+        """
         try:
             yield
         except BgRepStateError as error:
+            if store.is_given_up:
+                return
             raise BgRepStateError(
                 f"{str(error).rstrip('.')}. The ledger does not contain the submits of plan {store.plan_id} "
                 "yet. No run submits anything until they are known. Restore the plan's folder from a "

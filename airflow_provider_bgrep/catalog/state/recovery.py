@@ -27,6 +27,7 @@ Results are complete if they contain every submit of journal and manifest, and a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -126,12 +127,25 @@ def shard_entries(
 def plan_entries(store: PlanStore) -> Iterator[list[LedgerEntry]]:
     """Ledger entries of a plan, shard by shard, see :func:`shard_entries`.
 
-    :return: none if it was never finished, or if a person has given it up.
+    :return: none if it was never finished. Of a plan that a person has given up: what can be read.
+    :raises BgRepStateError: if a file of another plan is missing or damaged.
     """
-    plan = None if store.is_given_up else store.find_plan()
-    if plan is not None and plan.shards:
-        for shard, items in enumerate(store.shards()):
-            yield shard_entries(store, shard, items)
+    with _unless_given_up(store):
+        plan = store.find_plan()
+        for shard, items in enumerate(store.shards() if plan is not None and plan.shards else ()):
+            with _unless_given_up(store):
+                yield shard_entries(store, shard, items)
+
+
+@contextlib.contextmanager
+def _unless_given_up(store: PlanStore) -> Iterator[None]:
+    """Ignore that a file cannot be read if a person has given the plan up."""
+    try:
+        yield
+    except BgRepStateError as error:
+        if not store.is_given_up:
+            raise
+        _log.warning("Plan %s was given up: %s", store.plan_id, error)
 
 
 def accepted_submits(store: PlanStore) -> Iterator[SubmitRecord]:
@@ -144,13 +158,14 @@ def submits(store: PlanStore, shards: Iterable[int] | None = None) -> Iterator[S
     """All submits in the journals of a plan, with the keys that are stored beside the images.
 
     :param shards: the shards whose journals are read; all if not given.
-    :return: none of a plan that a person has given up.
-    :raises BgRepStateError: if a journal is damaged.
+    :return: of a plan that a person has given up: what can be read.
+    :raises BgRepStateError: if a journal of another plan is damaged.
     """
-    if store.is_given_up:
-        return
     for journal in store.journals() if shards is None else map(store.journal, sorted(shards)):
-        for record in _records(journal):
+        records: list[SubmitRecord] = []
+        with _unless_given_up(store):
+            records = _records(journal)
+        for record in records:
             yield with_key(store.paths.images, record)
 
 

@@ -22,6 +22,7 @@ from airflow_provider_bgrep.exceptions import (
     BgRepRequestError,
     BgRepStateError,
 )
+from airflow_provider_bgrep.storage import remove
 from airflow_provider_bgrep.testing import Emulator, bgrep_emulator  # noqa: F401 (a fixture)
 
 
@@ -131,6 +132,16 @@ def test_the_report_of_a_run_without_a_plan_locks_nothing(emulator, tmp_path):
     reader = LedgerReader(operators._store(str(tmp_path / "shop"), "").paths)
     assert not reader.has_lease(ti.pushed["plan"]["plan_id"])
     assert reader.has_lease(other.pushed["plan"]["plan_id"])
+
+
+def test_a_plan_whose_options_are_lost_locks_nothing_after_its_run(emulator, tmp_path):
+    ti = planned(tmp_path / "shop")
+    store = operators._store(str(tmp_path / "shop"), ti.pushed["plan"]["plan_id"])
+    remove(store.files.options)
+    report = BgRepReportOperator(task_id="report", destination=str(tmp_path / "shop"), plan_id=store.plan_id)
+    with pytest.raises(BgRepStateError, match=r"options\.json cannot be found"):
+        report.execute({"ti": ti})
+    assert not LedgerReader(store.paths).has_lease(store.plan_id)
 
 
 def test_a_damaged_manifest_stops_the_plan_in_one_message(emulator, tmp_path):
