@@ -11,7 +11,7 @@ EXTRAS := --extra emulator --extra catalog
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit thorough contract browser e2e coverage test-matrix proof bench docs build format clean
+.PHONY: help demo test check unit thorough contract browser ocr e2e coverage test-matrix proof bench docs build format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -58,6 +58,11 @@ contract: environment ## contract tests against the emulator, with injected faul
 browser: environment chromium ## browser tests: the catalog's report in Chromium
 	$(BIN)/pytest tests/browser $(ARGS)
 
+# Apart from the others, because its packages take 300 MB.
+ocr: ## tests of label text with RapidOCR, in an environment of their own
+	@$(PYTHON) tools/environment.py .venv-ocr --group airflow --group test $(EXTRAS) --extra ocr
+	.venv-ocr/bin/pytest tests/ocr $(ARGS)
+
 e2e: environment ## end-to-end tests on a real Airflow
 	$(BIN)/pytest tests/e2e $(ARGS)
 
@@ -73,8 +78,8 @@ proof: ## crashes, clears and long lists on a real Airflow with PostgreSQL; 30 m
 	.venv-proof/bin/pytest tests/proof $(ARGS)
 
 bench: ## benchmarks, compared with other providers and a lower bound; results are written to build/
-	@$(PYTHON) tools/environment.py .venv-bench --group airflow --group bench --group proof $(EXTRAS)
-	@PYTHONPATH=demo .venv-bench/bin/python tests/benchmarks $(ARGS)
+	@$(PYTHON) tools/environment.py .venv-bench --group airflow --group bench --group proof $(EXTRAS) --extra ocr
+	@PYTHONPATH=demo:tests/harness .venv-bench/bin/python tests/benchmarks $(ARGS)
 
 # A fresh environment, since Sphinx does not see changes of the tables that the pages render.
 docs: ## build the documentation as HTML; warnings are errors
@@ -89,5 +94,5 @@ format: environment ## format the code and apply ruff's automatic fixes
 	$(BIN)/ruff format
 
 clean: ## remove everything that the other targets created
-	rm -rf .venv .venv-bench .venv-docs .venv-matrix .venv-proof .demo build dist docs/_build .coverage \
+	rm -rf .venv .venv-bench .venv-docs .venv-matrix .venv-ocr .venv-proof .demo build dist docs/_build .coverage \
 	  .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any, ClassVar
 
+import pair_rows
 from catalog_forms import HEADER, catalog_forms
 from docutils import nodes
 from docutils.statemachine import StringList
@@ -238,6 +239,23 @@ class Measures(Table):
             yield (f"``{name}``", _cell(measure.meaning), threshold)
 
 
+class Pairs(Table):
+    """What the checks flag of image pairs of known damage."""
+
+    required_arguments = 1
+    widths = "31 8 14 25 22"
+
+    def run(self) -> list[nodes.Node]:
+        """Render the table."""
+        self.env.note_dependency(str(pair_rows.FILE))
+        self.header = pair_rows.header_of(self.arguments[0])
+        return super().run()
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        """One row for each kind of change and strength."""
+        return pair_rows.rows_of(self.arguments[0])
+
+
 class Stored(Table):
     """The columns of a stored table."""
 
@@ -276,6 +294,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("bgrep-verdicts", Verdicts)
     app.add_directive("bgrep-states", States)
     app.add_directive("bgrep-measures", Measures)
+    app.add_directive("bgrep-pairs", Pairs)
     app.add_directive("bgrep-file-names", FileNames)
     app.add_directive("bgrep-ledger-columns", LedgerColumns)
     app.add_directive("bgrep-manifest-columns", ManifestColumns)

@@ -21,6 +21,7 @@ from typing import Any
 import catalog_runs
 import checks
 import imports
+import pairs
 import pipeline
 import polls
 import throughput
@@ -33,6 +34,7 @@ BENCHMARKS = {
     "throughput": (throughput.measure, 3),
     "pipeline": (pipeline.measure, 2),
     "checks": (checks.measure, 5),
+    "pairs": (pairs.measure, 1),
     "refresh": (catalog_runs.measure, 3),
 }
 ALIASES = {"nights": "refresh"}

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from PIL import Image
+
 from airflow_provider_bgrep.catalog.check.image import (
     Decoded,
     ScaledImage,
@@ -18,6 +20,7 @@ from airflow_provider_bgrep.catalog.check.image import (
     decode,
     thumbnail,
 )
+from airflow_provider_bgrep.catalog.check.label_text import LabelText, TextReader
 from airflow_provider_bgrep.catalog.check.metrics import (
     Reference,
     Regions,
@@ -30,12 +33,19 @@ from airflow_provider_bgrep.catalog.config.thresholds import MEASURES, Threshold
 from airflow_provider_bgrep.catalog.model.states import INVERTED_MASK, TURNED_MASK, Verdict
 from airflow_provider_bgrep.images.decode import Sides, UnreadableError, sides_of
 from airflow_provider_bgrep.images.polarity import is_inverted
+from airflow_provider_bgrep.protocol.errors import reason_of
 
 _LOST_SHARE: Final = 1 / 3
 """Share of the threshold ``delta_e`` from which a lost profile counts: by default 1.5, which is visible."""
 
 _LOST_RATIO: Final = 4
 """How many times closer the product then is to the source as it looks without its profile."""
+
+_MOST_WORDS: Final = 5
+"""Words that a flag names."""
+
+_MOST_LETTERS: Final = 24
+"""Letters of a word that a flag shows."""
 
 _LOST_PROFILE: Final = "the product's colors are those of the source without its color profile"
 
@@ -81,6 +91,7 @@ def judge(
     thresholds: Thresholds,
     *,
     why_no_source: str = "",
+    reader: TextReader | None = None,
 ) -> Judgment:
     """Compare generated images with their source. Broken files are reported, not raised.
 
@@ -95,9 +106,10 @@ def judge(
     :param candidates: the generated image files.
     :param thresholds: the thresholds of the scores.
     :param why_no_source: why the source could not be fetched.
+    :param reader: reads the words on the product; ``None`` if they are not compared.
     :return: verdict, best image, flags, scores and thumbnails.
     """
-    comparison = ImageComparison(thresholds)
+    comparison = ImageComparison(thresholds, reader)
     comparison.add_source(source, why_no_source)
     comparison.add_mask(mask)
     for candidate in candidates:
@@ -109,10 +121,14 @@ class ImageComparison:
     """Compares one image task: first the source is added, then its mask, then each candidate.
 
     :param thresholds: the thresholds of the scores.
+    :param reader: reads the words on the product; ``None`` if they are not compared.
     """
 
-    def __init__(self, thresholds: Thresholds) -> None:
+    def __init__(self, thresholds: Thresholds, reader: TextReader | None = None) -> None:
         self._thresholds = thresholds
+        self._reader = reader if thresholds.label_text else None
+        self._label: LabelText | None = None
+        self._source_data = b""
         self._flags: list[str] = []
         self._scores: list[dict[str, float]] = []
         self._passing: list[int] = []
@@ -141,7 +157,7 @@ class ImageComparison:
             self._is_unchecked = True
             self._flags.append(f"the source {error}")
         else:
-            self._source_thumb = thumbnail(self._source.small)
+            self._source_data, self._source_thumb = data, thumbnail(self._source.small)
 
     def add_mask(self, data: bytes | None) -> None:
         """Find product and background by the mask."""
@@ -168,7 +184,7 @@ class ImageComparison:
                 )
             if is_inverted(source.small, small, source.alpha):
                 raise UnfitMaskError(INVERTED_MASK)
-            return regions(small)
+            return self._with_label(regions(small), small)
         except UnreadableError as error:
             self._is_unchecked = True
             self._flags.append(f"the mask {error}")
@@ -181,12 +197,21 @@ class ImageComparison:
         """Use the alpha channel of the source as its mask, if it has one."""
         if self._source is not None and self._source.alpha is not None:
             with contextlib.suppress(UnfitMaskError):
-                return regions(self._source.alpha)
+                return self._with_label(regions(self._source.alpha), self._source.alpha)
         self._is_unmasked = True
         if self._thresholds.need_mask:
             self._is_unfit = True
             self._flags.append("there is no mask, so the product cannot be compared (need_mask is true)")
         return None
+
+    def _with_label(self, places: Regions, mask: Image.Image) -> Regions:
+        """Read the words on the source's product, if they are to be compared."""
+        if self._reader is not None:
+            try:
+                self._label = LabelText(self._reader, self._source_data, mask)
+            except Exception as error:  # whatever its class: see isolation.py
+                self._flags.append(f"the words on the product could not be read: {reason_of(error)}")
+        return places
 
     def add_candidate(self, data: bytes) -> None:
         """Decode and score the next candidate."""
@@ -195,6 +220,7 @@ class ImageComparison:
         try:
             image = decode(data)
             found = self._measured(image)
+            lost = self._lost_words(data, found)
         except UnreadableError as error:
             self._thumbs.append(None)
             self._flags.append(f"image {index + 1} {error}")
@@ -202,11 +228,29 @@ class ImageComparison:
         scores = {name: round(found[name], 3) for name in MEASURES if name in found}
         self._scores[index] = scores
         missed = [name for name, score in scores.items() if not _is_met(name, score, self._thresholds)]
-        self._flags += [f"image {index + 1}: {self._describe(name, scores[name], image)}" for name in missed]
+        self._flags += [
+            f"image {index + 1}: {self._describe(name, scores[name], image, lost)}" for name in missed
+        ]
         if self._lost_profile(image, scores):
             self._flags.append(f"image {index + 1}: {_LOST_PROFILE}")
         elif not missed:
             self._passing.append(index)
+
+    def _lost_words(self, data: bytes, scores: dict[str, float]) -> list[str]:
+        """Return the words that an image does not show, and add their scores."""
+        if self._label is None or "ssim" not in scores:
+            return []
+        scores["label_words"] = float(self._label.count)
+        if not self._label.count:
+            return []
+        try:
+            lost = self._label.lost(data)
+        except Exception as error:  # whatever its class: see isolation.py
+            what = f"the words on the product could not be compared: {reason_of(error)}"
+            self._flags.append(f"image {len(self._scores)}: {what}")
+            return []
+        scores["label_text"] = 1 - len(lost) / self._label.count
+        return lost
 
     def _lost_profile(self, image: Decoded, scores: Mapping[str, float]) -> bool:
         """Whether the product has the values of the source, but not its colors."""
@@ -234,9 +278,10 @@ class ImageComparison:
         self._thumbs.append(thumbnail(small))
         return scores
 
-    def _describe(self, name: str, score: float, image: Decoded) -> str:
+    def _describe(self, name: str, score: float, image: Decoded, lost: Sequence[str]) -> str:
         measure, limit = MEASURES[name], getattr(self._thresholds, name)
-        found = measure.found.format(sides=image.sides, source=self._source.sides if self._source else "")
+        source = self._source.sides if self._source else ""
+        found = measure.found.format(sides=image.sides, source=source, words=_listed(lost))
         return f"{found} ({name} {score:g}, {'at least' if measure.is_least else 'at most'} {limit:g})"
 
     def result(self) -> Judgment:
@@ -259,6 +304,15 @@ class ImageComparison:
         scores = self._scores[index]
         # Rounded, so that invisible differences do not matter.
         return -round(scores.get("ssim", 0.0), 2), round(scores.get("delta_e", 0.0), 1), index
+
+
+def _listed(words: Sequence[str]) -> str:
+    """Return the first words in quotes, shortened."""
+    shown = ", ".join(
+        repr(word if len(word) <= _MOST_LETTERS else f"{word[:_MOST_LETTERS]}…")
+        for word in words[:_MOST_WORDS]
+    )
+    return shown if len(words) <= _MOST_WORDS else f"{shown} and {len(words) - _MOST_WORDS} more"
 
 
 def _aspect(image: Sized, source: Sized) -> float:

@@ -8,7 +8,7 @@ values of a mask are not colors: its profile is ignored.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -68,6 +68,26 @@ class ScaledImage(Sized):
 
 
 @dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in an image, in shares of its sides."""
+
+    left: float
+    upper: float
+    right: float
+    lower: float
+
+    def of(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Return the rectangle in pixels.
+
+        :param size: width and height of the image.
+        """
+        width, height = size
+        left, upper = int(self.left * width), int(self.upper * height)
+        right, lower = round(self.right * width), round(self.lower * height)
+        return left, upper, max(left + 1, right), max(upper + 1, lower)
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded(Sized):
     """A decoded image.
 
@@ -102,6 +122,15 @@ class Decoded(Sized):
         is_solid = alpha.getextrema() == (255, 255)
         return ScaledImage(self.width, self.height, white.convert("RGB"), None if is_solid else alpha)
 
+    def part(self, box: Box, size: tuple[int, int]) -> Image.Image:
+        """A part of the image, scaled to a size, ``RGB`` in sRGB, on white.
+
+        :param box: the part.
+        :param size: width and height.
+        """
+        pixels = self.pixels.crop(box.of(self.pixels.size))
+        return replace(self, pixels=pixels).shrunk(size).small
+
     def shrunk_mask(self, size: tuple[int, int] | None = None) -> Image.Image:
         """The image as a mask, scaled, in one channel: 255 is kept. Takes the API's three forms of masks.
 
@@ -114,13 +143,14 @@ class Decoded(Sized):
         return mask.resize(size or _fitted(self.width, self.height, SIDE), box, reducing_gap=1.0)
 
 
-def decode(data: bytes) -> Decoded:
+def decode(data: bytes, *, is_sharp: bool = False) -> Decoded:
     """Decode an image whole, and turn it upright.
 
     :param data: the file.
+    :param is_sharp: whether to keep all pixels of a JPEG; otherwise as many as the comparison needs.
     :raises UnreadableError: if it cannot be decoded whole.
     """
-    image = load(data, draft_side=SIDE)
+    image = load(data, draft_side=None if is_sharp else SIDE)
     width, height = image.info["full_size"]
     if min(_fitted(width, height, SIDE)) < _LEAST_SIDE:
         raise UnreadableError(f"is {width} x {height}: too narrow to be compared")

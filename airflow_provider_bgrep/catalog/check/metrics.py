@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter, ImageStat
+from PIL import Image, ImageChops, ImageStat
 from scipy.ndimage import uniform_filter  # type: ignore[import-untyped]
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import mean_squared_error, structural_similarity
@@ -26,8 +26,13 @@ _BLACK: Final = 20
 """Mask values from 235 count as "keep" and up to 20 as "generate": JPEG rings, and video uses 16 to 235."""
 _RIM: Final = 2
 """Width of the rim in pixels of the scaled image: about 0.5 % of its longest side."""
-_KEPT_SHARE: Final = 0.1
-"""A narrower rim is cut off where less than this share of the product would remain (a chain, a wire)."""
+_KEPT_SHARE: Final = 0.15
+"""A narrower rim is cut off where less than this share of the product around would remain: of a chain or
+a wire."""
+_VICINITY: Final = 28
+"""Side in pixels of the square that is meant by that."""
+_BLOCK: Final = 4
+"""Side in pixels of the blocks for which such squares are evaluated."""
 _ALL: Final = 0.999
 """Share of white pixels from which a mask counts as white everywhere; specks are ignored."""
 _FEWEST: Final = 16
@@ -49,6 +54,18 @@ _CELL: Final = 3
 _WIDE_CELL: Final = 8
 """The same for the background, for which only "has it changed?" matters."""
 
+_NEAR: Final = (1, 4)
+"""Distances in pixels from the mask's edge between which the old background is left as a ring, if the product
+was cut out too widely: 0.3 to 1 % of the longest side."""
+_FAR: Final = ((8, 16), (20, 36))
+"""Distances of the background beside that ring, for narrow and for wide rings."""
+_CHANGED: Final = 12.0
+"""Levels of 0 to 255 by which the background beside the ring must have changed, so that a ring is visible."""
+_LEFT: Final = 0.25
+"""The ring is the old background's where it has changed by less than this share of what is beside it."""
+_DARK: Final = 40
+"""Levels of a source's background below which a new contact shadow looks like what was there before."""
+
 _BEST_PSNR: Final = 100.0
 
 
@@ -62,10 +79,12 @@ class Regions:
 
     :param product: boolean array, height x width; ``None`` if there is no mask.
     :param background: boolean array, height x width; all true if there is no mask.
+    :param generated: the background with its rim, height x width; ``None`` if there is no mask.
     """
 
     product: Flags | None
     background: Flags
+    generated: Flags | None = None
 
 
 def everywhere(size: tuple[int, int]) -> Regions:
@@ -79,31 +98,63 @@ def regions(mask: Image.Image) -> Regions:
     :param mask: the scaled mask, mode ``L``; 255 keeps the pixel.
     :raises UnfitMaskError: if the mask keeps everything or nothing.
     """
-    most = mask.width * mask.height
-    share = np.count_nonzero(np.asarray(mask) >= 128) / most
-    kept = mask.point(lambda value: 255 if value >= _WHITE else 0)
-    for rim in range(_RIM, -1, -1):
-        product = _shrunk(kept, rim)
-        if np.count_nonzero(product) >= _KEPT_SHARE * share * most:
-            break
+    values = np.asarray(mask)
+    share = np.count_nonzero(values >= 128) / values.size
+    product = _without_rim(values >= _WHITE)
     if np.count_nonzero(product) < _FEWEST:
-        brightest = int(np.asarray(mask).max())
+        brightest = int(values.max())
         is_gray = _BLACK < brightest < _WHITE
         what = f"is gray (its brightest value is {brightest})" if is_gray else "has no white area"
         raise UnfitMaskError(f"{what}, so there is no product to compare. 255 keeps the product")
     if share > _ALL:
         raise UnfitMaskError("is white everywhere, so there is no background to generate")
-    generated = mask.point(lambda value: 255 if value <= _BLACK else 0)
+    generated = values <= _BLACK
     for rim in range(_RIM + 1, -1, -1):
         background = _shrunk(generated, rim)
         if np.count_nonzero(background) >= (_ENOUGH if rim else _FEWEST):
-            return Regions(product, background)
+            return Regions(product, background, generated)
     raise UnfitMaskError("leaves too little background to compare")
 
 
-def _shrunk(area: Image.Image, rim: int) -> Flags:
-    # One black pixel in the widest box lowers the mean by more than two.
-    return np.asarray(area.filter(ImageFilter.BoxBlur(rim))) > 253
+def _without_rim(kept: Flags) -> Flags:
+    """Return the product without its rim, which is narrower or missing around thin parts."""
+    share = _around(kept)
+    product = np.zeros_like(kept)
+    open_places = np.ones_like(share, bool)
+    for rim in range(_RIM, -1, -1):
+        core = _shrunk(kept, rim)
+        is_enough = _around(core) >= _KEPT_SHARE * share
+        product |= core & _enlarged(open_places & is_enough, kept.shape)
+        open_places &= ~is_enough
+        if not (open_places & (share > 0)).any():
+            break
+    return product
+
+
+def _around(area: Flags) -> Floats:
+    """Return for each block of pixels how much of an area is around it."""
+    return uniform_filter(_blocks(area.astype(np.float32)), _VICINITY // _BLOCK)  # type: ignore[no-any-return]
+
+
+def _enlarged(blocks: Flags, shape: tuple[int, ...]) -> Flags:
+    """Return the pixels of blocks, height x width."""
+    return blocks.repeat(_BLOCK, 0).repeat(_BLOCK, 1)[: shape[0], : shape[1]]
+
+
+def _shrunk(area: Flags, rim: int) -> Flags:
+    """Return an area without its rim. The image's edges do not cut it off.
+
+    :param area: height x width.
+    :param rim: its width in pixels.
+    """
+    for axis in (0, 1):
+        area = np.pad(area, [(rim, rim) if one == axis else (0, 0) for one in (0, 1)], constant_values=True)
+        width, window = 1, 2 * rim + 1
+        while width < window:  # all pixels within the window, by halves
+            step = min(width, window - width)
+            area = area[:-step] & area[step:] if axis == 0 else area[:, :-step] & area[:, step:]
+            width += step
+    return area
 
 
 class Reference:
@@ -118,6 +169,7 @@ class Reference:
         self._background = _Cells(where.background, _WIDE_CELL)
         self._background_colors = self._background.lab(source)
         self._product = None if where.product is None else _Product(source, where.product)
+        self._outline = None if where.generated is None else _Outline(source, where.generated)
 
     @property
     def area(self) -> float:
@@ -133,6 +185,7 @@ class Reference:
         return {
             **(self._product.measure(candidate) if self._product else {}),
             "background_changed": float(changes.mean()),
+            **({"halo": self._outline.halo(candidate)} if self._outline else {}),
             "detail": detail(candidate, self._where.background),
         }
 
@@ -151,7 +204,7 @@ class _Product:
         left, upper, right, lower = self._box
         self._where = where[upper:lower, left:right]
         filled = uniform_filter(self._where.astype(np.float32), _WINDOW)
-        self._parts = self._where & (filled >= min(_FILLED, float(filled[self._where].max())))
+        self._parts = self._where & (filled >= min(_FILLED, float(filled[self._where].max()) / 2))
         self._filled = filled[self._parts]
         part = source.crop(self._box)
         self._gray = _gray(part)
@@ -179,6 +232,65 @@ class _Product:
             "delta_e_high": self._cells.highest(differences),
             "psnr": _psnr(self._levels, levels),
         }
+
+
+class _Outline:
+    """The background along the product's edge.
+
+    :param source: the scaled source, mode ``RGB``.
+    :param generated: the background with its rim, height x width.
+    """
+
+    def __init__(self, source: Image.Image, generated: Flags) -> None:
+        self._source = source
+        self._near = _Band(generated, _NEAR, _WINDOW)
+        # Wide enough to reach from the ring to what is beside it.
+        self._far = [_Band(generated, distances, 2 * distances[1]) for distances in _FAR]
+        self._places = self._near.shares > 0
+        lengths = self._near.shares[self._places]
+        light = self._near.mean(np.asarray(source.convert("L"), np.float32))
+        self._is_light = light[self._places] >= _DARK
+        self._lengths = lengths / lengths.sum() if len(lengths) else lengths
+
+    def halo(self, candidate: Image.Image) -> float:
+        """Return the share of the outline, 0 to 1, along which the source's background is left.
+
+        :param candidate: scaled to the size of the source, mode ``RGB``.
+        """
+        changes = np.asarray(ImageChops.difference(self._source, candidate).convert("L"), np.float32)
+        near = self._near.mean(changes)[self._places]
+        far = np.maximum.reduce([band.mean(changes) for band in self._far])[self._places]
+        return float(self._lengths[self._is_light & (far > _CHANGED) & (near < _LEFT * far)].sum())
+
+
+class _Band:
+    """A band of the background along the product's edge.
+
+    :param generated: the background with its rim, height x width.
+    :param distances: where it begins and ends, in pixels from the edge.
+    :param window: side in pixels of the square in which it is averaged.
+    """
+
+    def __init__(self, generated: Flags, distances: tuple[int, int], window: int) -> None:
+        self._where = (_shrunk(generated, distances[0]) & ~_shrunk(generated, distances[1])).astype(
+            np.float32
+        )
+        self._window = round(window / _BLOCK) | 1
+        self.shares = _blocks(self._where)
+        self._around = np.maximum(uniform_filter(self.shares, self._window), np.float32(1e-6))
+
+    def mean(self, values: Floats) -> Floats:
+        """Return the mean of the band's values around each block; 0 where the band is not near.
+
+        :param values: height x width.
+        """
+        sums = uniform_filter(_blocks(values * self._where), self._window)
+        return sums / self._around  # type: ignore[no-any-return]
+
+
+def _blocks(values: Floats) -> Floats:
+    """Return the mean of each block of pixels."""
+    return np.asarray(Image.fromarray(values).reduce(_BLOCK))
 
 
 def detail(image: Image.Image, where: Flags) -> float:
@@ -210,7 +322,7 @@ class _Cells:
         self._region, self._side = Image.fromarray(region), side
         shares = np.asarray(Image.fromarray(region.astype(np.uint8) * 255).reduce(side), np.float32) / 255
         # A cell with only one or two counted pixels is as noisy as those pixels.
-        self._used = shares >= min(_FILLED, float(shares.max()))
+        self._used = shares >= min(_FILLED, float(shares.max()) / 2)
         self._weights = np.where(self._used, shares, 0)
         self._around = uniform_filter(self._weights, 3)[self._used]
         self.weights = shares[self._used]

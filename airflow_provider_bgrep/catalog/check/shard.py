@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.catalog.check.comparison import Judgment, judge
+from airflow_provider_bgrep.catalog.check.text_reader import text_reader
 from airflow_provider_bgrep.catalog.model.states import RowState, Verdict
 from airflow_provider_bgrep.catalog.source.images import connection_settings, fetch
 from airflow_provider_bgrep.catalog.state.recovery import derive_shard
@@ -191,6 +192,7 @@ class Checker:
             images.candidates,
             self._thresholds,
             why_no_source=images.why_no_source,
+            reader=text_reader() if self._thresholds.label_text else None,
         )
         verdict, flags = found.verdict, found.flags
         if images.lost:

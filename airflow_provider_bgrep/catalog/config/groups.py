@@ -87,7 +87,9 @@ class BudgetOptions:
 class CheckOptions:
     """How images are checked before they are published.
 
-    :param thresholds: see :class:`~airflow_provider_bgrep.catalog.config.thresholds.Thresholds`.
+    :param thresholds: see :class:`~airflow_provider_bgrep.catalog.config.thresholds.Thresholds`. Its
+        ``label_text`` is for the words on products, which are compared if the extra ``ocr`` is installed; 0
+        turns that off.
     :param fail_on_attention: the report task fails if at least this many rows need attention: a number from
         1, or a share of all rows below 1. It then also fails if the run was not approved. By default, it
         does not fail for these reasons.

@@ -17,6 +17,8 @@ from airflow_provider_bgrep.generation.outcomes import Outcome
 VERSION: Final = 1
 _MAX_REASONS: Final = 10
 """Most reasons in ``invalid_reasons``; the most frequent ones are kept."""
+_WORDS_SCORE: Final = "label_words"
+"""Name of the score that an image has if the words on its product were compared."""
 _MAX_TEXT: Final = 300
 """Most characters of a text in the summary: a reason, an sku, a note."""
 _MAX_READING: Final = 2_000
@@ -150,6 +152,8 @@ class Summary(TypedDict):
     ``states``, ``statuses``, ``outcomes``, ``verdicts``
         Rows by state in the plan, by status, by outcome of their image task and by verdict of the checks.
         Zeros are left out.
+    ``label_text``
+        Rows whose products were searched for words, to compare them.
     ``needs_attention``
         Rows that a person has to act on.
     ``listed``
@@ -174,6 +178,7 @@ class Summary(TypedDict):
     statuses: dict[str, int]
     outcomes: dict[str, int]
     verdicts: dict[str, int]
+    label_text: int
     needs_attention: int
     listed: int
     images: ImageCounts
@@ -209,13 +214,14 @@ def summary_of(
     :param currency: the currency of ``cost``.
     """
     counts = {name: Counter[str]() for name in ("statuses", "outcomes", "verdicts")}
-    billable, cost, listed = 0, Decimal(0), 0
+    billable, cost, listed, read = 0, Decimal(0), 0, 0
     for row in rows:
         listed += 1
         counts["statuses"][status_of(row)] += 1
         for name, column in (("outcomes", "outcome"), ("verdicts", "verdict")):
             if row.get(column):
                 counts[name][row[column]] += 1
+        read += _WORDS_SCORE in str(row.get("scores") or "")
         billable += row.get("billable") or 0
         cost += Decimal(row.get("cost") or 0)
     states = {state: count for state, count in plan["counts"].items() if count}
@@ -236,6 +242,7 @@ def summary_of(
         "statuses": {name: statuses[name] for name in STATUSES if statuses[name]},
         "outcomes": dict(counts["outcomes"]),
         "verdicts": dict(counts["verdicts"]),
+        "label_text": read,
         "needs_attention": sum(count for name, count in statuses.items() if STATUSES[name].needs_attention),
         "listed": listed,
         "images": {"quoted": quote["images"], "billable": billable},
@@ -319,6 +326,15 @@ def headline_of(summary: Summary) -> str:
     if rows:
         sentences.append(f"{counted(rows, 'row')} {'needs' if rows == 1 else 'need'} attention.")
     return " ".join(sentences) or "No rows need attention."
+
+
+def label_text_of(summary: Summary) -> str:
+    """Return whether the words on products were compared, as a sentence; ``""`` if nothing was checked."""
+    if not summary["verdicts"]:
+        return ""
+    if rows := summary["label_text"]:
+        return f"The words on products were compared in {counted(rows, 'row')}."
+    return "The words on products were not compared: that needs the extra ocr, and label_text above 0."
 
 
 def failures_of(summary: Summary, fail_on_attention: float | None = None) -> list[str]:

@@ -41,7 +41,7 @@ _LEFT: Final = frozenset({RowState.FLAGGED, RowState.UNMASKED, RowState.QUARANTI
 _LISTED: Final = frozenset(RowState) - _LEFT - {RowState.UNCHANGED, RowState.INVALID}
 _PUBLISHABLE: Final = frozenset({Verdict.PASSED.value, Verdict.UNMASKED.value})
 _BILLABLE: Final = frozenset(one.value for one in BILLABLE)
-_SUMMARY_COLUMNS: Final = ("state", "outcome", "verdict", "name", "plan_id", "images")
+_SUMMARY_COLUMNS: Final = ("state", "outcome", "verdict", "name", "plan_id", "images", "scores")
 """Columns that the summary is computed from."""
 _XCOM: Final = (
     *("line", "gallery", "rows", "states", "statuses", "outcomes", "verdicts", "needs_attention", "images"),

@@ -12,6 +12,7 @@ from airflow_provider_bgrep.catalog.report.summary import (
     counted,
     headline_of,
     kinds_of,
+    label_text_of,
     money,
     rest_of,
 )
@@ -29,6 +30,7 @@ def header_of(summary: Summary) -> dict[str, Any]:
         "kinds": _unbroken(f"{kinds[:1].upper()}{kinds[1:]}.") if kinds else "",
         "rest": _unbroken(rest_of(summary)),
         "figures": _figures(summary),
+        "label_text": label_text_of(summary),
         "notes": [*(summary.get("unfinished") or ()), *summary["notes"]],
         "reading": " ".join(summary.get("reading") or ()),
         "invalid_reasons": [

@@ -139,6 +139,8 @@ def _score(name: str, value: Any, limit: Any) -> _Score:
     if not isinstance(value, int | float) or math.isnan(value):
         return _Score(_number(value), threshold)
     above = (value - limit) * (1 if is_least else -1)
+    if above == 0 and limit == MEASURES[name].highest:
+        return _Score(_number(value), threshold)  # the best score has no margin, and is not the worst one
     # JSON has no infinity.
     return _Score(_number(value), threshold, above >= 0, max(-1e6, min(1e6, above / (abs(limit) or 1))))
 

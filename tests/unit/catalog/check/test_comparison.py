@@ -300,7 +300,11 @@ def test_a_warning_that_is_an_error_is_reported_too():
     assert flag.startswith("image 1 has more pixels than are safe to decode: more than any image")
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Thresholds) if field.name != "need_mask"])
+APART = {"need_mask", "label_text", "halo"}
+"""Not a score; needs a reader; every image has the best one."""
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Thresholds) if field.name not in APART])
 def test_each_threshold_flags_by_its_name(name):
     """Held against more than any image reaches, and against what every image reaches."""
     measure = MEASURES[name]
@@ -315,6 +319,77 @@ def test_each_threshold_flags_by_its_name(name):
         f"({name} {found.scores[0][name]:g}, at {'least' if measure.is_least else 'most'} {hard:g})" in flag
     )
     assert look("bottle", candidate, **{name: easy}).verdict is Verdict.PASSED
+
+
+# --- thin parts, and what is left along the edge ----------------------------------------------------
+
+
+def test_a_ring_is_compared_along_all_of_its_length():
+    """A wide rim would leave a few pixels of it, where it is level or upright."""
+    it = scene("bottle")
+    mask = Image.new("L", it.source.size, 0)
+    ImageDraw.Draw(mask).ellipse((200, 200, 700, 700), outline=255, width=15)
+
+    def with_ring(ground: Image.Image, spot: int) -> bytes:
+        image = ground.copy()
+        image.paste("goldenrod", mask=mask)
+        diagonal = (450 - spot + 250 * 0.7, 450 - spot + 250 * 0.7, 450 + 250 * 0.7, 450 + 250 * 0.7)
+        image.paste("black", tuple(map(round, diagonal)), mask.crop(tuple(map(round, diagonal))))
+        return encoded(image)
+
+    files = encoded(it.source), with_ring(it.source, 0), encoded(mask)
+    found = judge(files[1], files[2], [with_ring(it.out, 0), with_ring(it.out, 40)], Thresholds())
+    assert (found.verdict, found.chosen) == (Verdict.PASSED, 0), found.flags
+    assert any(flag.startswith("image 2: ") for flag in found.flags)
+    assert found.scores[0]["area"] > 0.3 * (np.asarray(mask) > 0).mean()
+
+
+def test_thin_parts_of_a_wide_product_are_compared():
+    it = scene("bottle")
+    mask = Image.new("L", it.source.size, 0)
+    draw = ImageDraw.Draw(mask)
+    draw.rectangle((250, 500, 650, 800), fill=255)
+    draw.line((300, 100, 300, 500), fill=255, width=11)
+
+    def drawn_on(ground: Image.Image, handle: str) -> bytes:
+        image = ground.copy()
+        image.paste("steelblue", mask=mask)
+        image.paste(handle, (290, 100, 311, 495), mask.crop((290, 100, 311, 495)))
+        return encoded(image)
+
+    candidates = [drawn_on(it.out, "steelblue"), drawn_on(it.out, "firebrick")]
+    found = judge(drawn_on(it.source, "steelblue"), encoded(mask), candidates, Thresholds())
+    assert (found.verdict, found.chosen) == (Verdict.PASSED, 0), found.flags
+    assert any(flag.startswith("image 2: ") for flag in found.flags)
+
+
+def with_halo(it: Scene, pixels: int) -> bytes:
+    wide = it.mask.filter(ImageFilter.BoxBlur(pixels)).point(lambda value: 255 if value else 0)
+    return encoded(it.with_product(it.source, wide if pixels else it.mask))
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_a_ring_of_the_old_background_is_flagged(name):
+    it = scene(name)
+    found = look(name, *(with_halo(it, pixels) for pixels in (0, 14, 30)))
+    assert found.chosen == 0
+    scores = [one["halo"] for one in found.scores]
+    assert scores[0] < 0.2
+    assert min(scores[1:]) > 0.8
+    for number in (2, 3):
+        words = f"image {number}: the source's background is left around the product (halo "
+        assert any(flag.startswith(words) for flag in found.flags)
+
+
+def test_a_shadow_on_a_dark_source_is_not_a_ring():
+    it = scene("bottle")
+    dark = it.source.copy()
+    dark.paste((12, 12, 14), mask=ImageChops.invert(it.mask))
+    around = it.mask.filter(ImageFilter.GaussianBlur(20)).point(lambda value: min(255, value * 2))
+    shadow = Image.composite(Image.new("RGB", it.out.size, (10, 10, 10)), it.out, around)
+    shadow.paste(it.source, mask=it.mask)
+    found = judge(encoded(dark), encoded(it.mask), [encoded(shadow)], Thresholds())
+    assert found.scores[0]["halo"] == 0.0
 
 
 # --- several images -------------------------------------------------------------------------------

@@ -35,6 +35,9 @@ def test_thresholds_come_as_text_too():
     assert Thresholds.checked({}) == Thresholds()
 
 
+WRONG = ("ssim", "ssim_low", "delta_e", "psnr", "size", "detail", "label_text", "need_mask")
+
+
 def test_all_that_is_wrong_with_thresholds_is_reported_at_once():
     with pytest.raises(InvalidInput) as caught:
         Thresholds.checked(
@@ -45,6 +48,7 @@ def test_all_that_is_wrong_with_thresholds_is_reported_at_once():
                 "psnr": math.nan,
                 "size": "-inf",
                 "detail": [1],
+                "label_text": 2,
                 "need_mask": "perhaps",
                 "area": 0.5,
                 "SSIM": 0.9,
@@ -58,11 +62,9 @@ def test_all_that_is_wrong_with_thresholds_is_reported_at_once():
     assert found["thresholds.delta_e"] == "is True; give a number from 0 to 200"
     assert found["thresholds.psnr"] == "is nan; give a number from 0 to 100"
     assert found["thresholds.need_mask"] == "is 'perhaps'; give true or false"
+    assert found["thresholds.label_text"] == "is 2; give a number from 0 to 1"
     assert found["thresholds.area"].startswith("is not a threshold; give one of ssim, ")
-    assert set(found) == {
-        f"thresholds.{name}"
-        for name in ("ssim", "ssim_low", "delta_e", "psnr", "size", "detail", "need_mask", "area", "SSIM", 7)
-    }
+    assert set(found) == {f"thresholds.{name}" for name in (*WRONG, "area", "SSIM", 7)}
 
 
 @pytest.mark.parametrize("given", [None, "ssim", ["ssim"], 0.9])

@@ -21,6 +21,7 @@ from airflow_provider_bgrep.catalog.report.gallery import write_gallery
 from airflow_provider_bgrep.catalog.report.summary import (
     STATUSES,
     Summary,
+    label_text_of,
     line_of,
     money,
     needs_attention,
@@ -317,6 +318,31 @@ def test_scores_are_compared_with_their_thresholds(tmp_path: Path):
     assert good["margin"] == pytest.approx(0.1)
     assert (poor["margin"], poor["lead"], poor.get("chosen")) == (pytest.approx(-0.25), 1, None)
     assert not {"margin", "thresholds", "scores", "missed"} & unknown.keys()
+
+
+def test_a_score_that_cannot_be_better_has_no_margin(tmp_path: Path):
+    """Otherwise each row whose words are all there would be the worst one."""
+    thresholds = '{"ssim": 0.8, "label_text": 1.0}'
+    scores = [{"ssim": 0.88, "label_text": 1.0}], [{"ssim": 0.88, "label_text": 0.5}]
+    good, poor = rows_of(gallery([row("A", scores=one, thresholds=thresholds) for one in scores], tmp_path))
+    assert good["margin"] == pytest.approx(0.1)
+    assert poor["margin"] == pytest.approx(-0.5)
+    assert (good["missed"], poor["missed"]) == ([[]], [["label_text"]])
+
+
+@pytest.mark.parametrize(
+    ("verdict", "scores", "sentence"),
+    [
+        ("passed", '[{"label_words": 2.0}]', "The words on products were compared in 2 rows."),
+        ("passed", "[]", "The words on products were not compared"),
+        ("", "[]", ""),
+    ],
+)
+def test_the_report_says_whether_words_were_compared(verdict: str, scores: str, sentence: str):
+    rows = [{**row(sku, verdict=verdict), "scores": scores} for sku in ("A", "B")]
+    summary = summed([*rows, {**row("C", verdict=verdict), "scores": "[]"}])
+    assert label_text_of(summary).startswith(sentence)
+    assert bool(label_text_of(summary)) == bool(sentence)
 
 
 def test_settings_and_the_submitting_run_are_in_the_page(tmp_path: Path):
