@@ -470,6 +470,16 @@ def test_an_uninformative_mask_is_flagged(mask, words):
     assert found.thumbs.mask
 
 
+@pytest.mark.parametrize("white", [60, 200])
+def test_a_gray_mask_is_named(white):
+    """E3: the product is gray instead of white, on black."""
+    source, mask = sample("bottle")
+    gray = opened(mask).convert("L").point(lambda value: value * white // 255)
+    found = judge(source, encoded(gray), [generated("bottle")], Thresholds())
+    assert (found.verdict, found.chosen) == (Verdict.FLAGGED, None)
+    assert f"the mask is gray (its brightest value is {white})" in found.flags[0]
+
+
 def bars(mask: Image.Image) -> Image.Image:
     """A mask of 16 to 235, as video has black and white."""
     return mask.point(lambda value: 16 + value * 219 // 255)
@@ -497,6 +507,7 @@ FORMS: dict[str, Callable[[Image.Image], bytes]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_mask_selects_the_product(form):
+    """E3: an opaque alpha channel included."""
     source, mask = sample("bottle")
     same = FORMS[form](opened(mask))
     good, bad = generated("bottle"), encoded(scene("bottle").patched(stain))
