@@ -134,7 +134,7 @@ def test_the_report_of_a_run_without_a_plan_locks_nothing(emulator, tmp_path):
     assert reader.has_lease(other.pushed["plan"]["plan_id"])
 
 
-def test_a_plan_whose_options_are_lost_locks_nothing_after_its_run(emulator, tmp_path):
+def test_a_plan_with_lost_options_locks_nothing_after_its_run(emulator, tmp_path):
     ti = planned(tmp_path / "shop")
     store = operators._store(str(tmp_path / "shop"), ti.pushed["plan"]["plan_id"])
     remove(store.files.options)

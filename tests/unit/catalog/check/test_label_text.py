@@ -7,8 +7,6 @@ The reader of these tests knows where words are and what they say. ``tests/ocr``
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -206,12 +204,3 @@ def test_without_a_product_nothing_is_read(without):
     source = None if without == "source" else image(200)
     judge(source, None if without == "mask" else mask(), [GOOD], Thresholds(), reader=reader)
     assert reader.calls == []
-
-
-def test_the_reader_is_not_imported_before_it_reads():
-    code = (
-        "import sys, airflow_provider_bgrep.catalog.check.text_reader as module; module.text_reader(); "
-        "print({'rapidocr', 'onnxruntime', 'cv2'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
