@@ -22,6 +22,7 @@ import aiohttp
 import botocore.exceptions
 import idna
 import jinja2
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -256,6 +257,11 @@ def is_wide(image: Any, *args: Any, **kwargs: Any) -> bool:
     return bool(image.width > image.height)
 
 
+def is_wide_area(area: Any, *args: Any, **kwargs: Any) -> bool:
+    """Whether an area of an image, height x width, is that of the bad row."""
+    return bool(area.shape[1] > area.shape[0])
+
+
 def is_of_bad_row(data: Any = b"", **kwargs: Any) -> bool:
     """Whether a checksum is that of the bad row's path."""
     return bytes(data).startswith(f'["{BAD}"'.encode())
@@ -290,7 +296,7 @@ PLACES = [
     Place("decoder of a check", "check", "unchecked", ROWS, patch=(Image, "open", has_mark)),
     Place("scaled image", "check", "unchecked", ROWS, patch=(Image.Image, "resize", is_wide)),
     Place("thumbnail", "check", "unchecked", ROWS, patch=(Image.Image, "save", is_wide)),
-    Place("edge of the mask", "check", "unchecked", ROWS, patch=(Image.Image, "filter", is_wide)),
+    Place("edge of the mask", "check", "unchecked", ROWS, patch=(np, "pad", is_wide_area)),
     Place("path of a row", "publish", "not_published", ROWS, patch=(hashlib, "sha256", is_of_bad_row)),
     Place("copied image", "publish", "not_published", ROWS, destination=f"^put /shop/images/{BAD}/"),
     Place("read before the copy", "publish", "not_published", ROWS, destination=f"^cat .*{IMAGE_3}"),
