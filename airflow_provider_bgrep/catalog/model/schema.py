@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_bgrep.catalog.model.columns import URL_FIELDS
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -112,6 +114,13 @@ PLANNED: Final = (
 
 WORK_ITEM: Final = (*PLANNED, *ENTRY)
 """A row that a plan hands to a shard. If it was never submitted, it is blank from ``outcome`` on."""
+
+MADE: Final = tuple(
+    column
+    for column in WORK_ITEM
+    if column.name in ("line", *(f"{name}_url" for name in URL_FIELDS)) or column in (*IDENTITY, *REQUEST)
+)
+"""What a row of the catalog asks for: the part of a work item that no plan and no purchase changes."""
 
 
 RESULT: Final = (

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Final
 from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, Quote
 from airflow_provider_bgrep.catalog.model.schema import WORK_ITEM
 from airflow_provider_bgrep.catalog.model.states import RowState
+from airflow_provider_bgrep.catalog.plan.decision import SUBMITTED_STATES
 from airflow_provider_bgrep.catalog.plan.diff import Join, Versions
 from airflow_provider_bgrep.catalog.plan.rebuy import rebuy_reason
 from airflow_provider_bgrep.catalog.plan.render import render_changed_rows
 from airflow_provider_bgrep.catalog.plan.source_check import check_sources
-from airflow_provider_bgrep.catalog.plan.work_items import SUBMITTED_STATES, decide, list_work_items
+from airflow_provider_bgrep.catalog.plan.work_items import decide, list_work_items
 from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS

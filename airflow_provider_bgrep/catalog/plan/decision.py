@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.catalog.model.columns import URL_FIELDS
 from airflow_provider_bgrep.catalog.model.schema import REQUEST
-from airflow_provider_bgrep.catalog.model.states import RowState
+from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT, RowState
 from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.progress import COLLECTED, RANK, WITH_IMAGES, in_sql, merged
 from airflow_provider_bgrep.protocol.codes import MAY_PASS
@@ -53,6 +53,9 @@ REASON: Final = f"""CASE
         THEN 'the job was queried in ' || b.attempts || ' runs, and has not finished'
     ELSE b.reason END"""
 """The reason for which a row is quarantined."""
+
+SUBMITTED_STATES: Final = in_sql(state.value for state in TO_SUBMIT)
+"""The states of rows that a plan submits, for ``IN``."""
 
 WAITING: Final = f"outcome IN {in_sql(COLLECTED)} AND account = {{account}} AND attempts < {{patience}}"
 """Whether a purchase is collected by this run, as :data:`DECIDE` decides about the row."""

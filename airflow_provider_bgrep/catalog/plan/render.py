@@ -13,7 +13,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from airflow_provider_bgrep.catalog.model.columns import MAX_NAME, URL_FIELDS
-from airflow_provider_bgrep.catalog.model.schema import IDENTITY, REQUEST, WORK_ITEM, arrow_schema, ddl
+from airflow_provider_bgrep.catalog.model.schema import MADE, REQUEST, arrow_schema, ddl
 from airflow_provider_bgrep.catalog.plan.decision import BETTER
 from airflow_provider_bgrep.catalog.plan.diff import Join
 from airflow_provider_bgrep.catalog.plan.image_tasks import ImageTaskBuilder
@@ -33,13 +33,6 @@ _TEXTS_OF, _FLOATS_OF, _INTEGERS_OF = (
     for one in ("VARCHAR", "DOUBLE", "BIGINT")
 )
 """The cells of a request by the type of their columns, in the order of its hash."""
-
-MADE: Final = tuple(
-    column
-    for column in WORK_ITEM
-    if column.name in ("line", *(f"{name}_url" for name in URL_FIELDS)) or column in (*IDENTITY, *REQUEST)
-)
-"""The columns of the table ``made``."""
 
 _SCHEMA: Final = arrow_schema(MADE)
 _COLUMNS_OF: Final = itemgetter(*_SCHEMA.names)

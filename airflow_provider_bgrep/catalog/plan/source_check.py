@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bgrep.catalog.model.states import INVERTED_MASK, TURNED_MASK, RowState
+from airflow_provider_bgrep.catalog.plan.decision import SUBMITTED_STATES
 from airflow_provider_bgrep.catalog.plan.diff import Join
-from airflow_provider_bgrep.catalog.plan.work_items import SUBMITTED_STATES
 from airflow_provider_bgrep.catalog.source.catalog import InvalidRow
 from airflow_provider_bgrep.protocol.limits import MAX_SIDE, MIN_SIDE
 

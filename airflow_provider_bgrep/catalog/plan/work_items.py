@@ -13,16 +13,12 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from airflow_provider_bgrep.catalog.model.schema import ENTRY, WORK_ITEM, Column
-from airflow_provider_bgrep.catalog.model.states import TO_DO, TO_SUBMIT, RowState
+from airflow_provider_bgrep.catalog.model.schema import ENTRY, MADE, WORK_ITEM, Column
+from airflow_provider_bgrep.catalog.model.states import TO_DO, RowState
 from airflow_provider_bgrep.catalog.plan.corrected import IS_REFUSED
 from airflow_provider_bgrep.catalog.plan.decision import JUDGED_BY, WAITING, changes, decision, judged
 from airflow_provider_bgrep.catalog.plan.diff import Join
-from airflow_provider_bgrep.catalog.plan.render import MADE
 from airflow_provider_bgrep.catalog.state.progress import COLLECTED, LAST, in_sql, merged
-
-SUBMITTED_STATES: Final = in_sql(state.value for state in TO_SUBMIT)
-"""The states of rows that a plan submits, for ``IN``."""
 
 _WORK: Final = in_sql(state.value for state in TO_DO)
 _PART: Final = 20_000

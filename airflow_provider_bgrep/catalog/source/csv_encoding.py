@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from airflow_provider_bgrep.catalog.source.catalog import CHUNK_BYTES, refusal
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 
 _BOMS: Final = (
@@ -36,6 +35,7 @@ DETECTED: Final = {
 """The encodings that are detected, by Python's names, and the evidence. Any other must be given."""
 
 _HEAD_BYTES: Final = 1 << 16
+_CHUNK_BYTES: Final = 1 << 20
 _UTF16_SHARE: Final = 0.3
 """Of the bytes at even or odd places, the share of NULs that only UTF-16 has: ASCII is in every catalog."""
 
@@ -130,7 +130,7 @@ def _is_utf8(local: str) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")()
     with Path(local).open("rb") as file:
         try:
-            while chunk := file.read(CHUNK_BYTES):
+            while chunk := file.read(_CHUNK_BYTES):
                 if _ESCAPE.search(chunk):
                     return False
                 if decoder.getstate()[0] or not chunk.isascii():
@@ -221,7 +221,8 @@ def _refused(what: str, lines: _NonAsciiLines) -> InvalidInput:
         if text.isprintable():
             shown.append(f"{text!r} in {encoding}")
     hint = f" One cell has {', '.join(shown[:_SHOWN])}." if shown else ""
-    return refusal(f"{what}. Save it as UTF-8, or set encoding in source.{hint}")
+    what = f"{what}. Save it as UTF-8, or set encoding in source.{hint}"
+    return InvalidInput([Problem("catalog", what)])
 
 
 def known_encoding(encoding: str) -> str:

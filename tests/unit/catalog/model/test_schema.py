@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_bgrep.catalog.model.schema import (
     ENTRY,
+    MADE,
     RESULT,
     WORK_ITEM,
     Column,
@@ -29,6 +30,7 @@ def test_every_column_has_a_name_of_its_own_and_a_meaning(columns: tuple[Column,
 def test_a_later_file_has_the_columns_of_the_earlier_one():
     assert WORK_ITEM[-len(ENTRY) :] == ENTRY
     assert RESULT[: len(WORK_ITEM)] == WORK_ITEM
+    assert set(MADE) < set(WORK_ITEM)
 
 
 @pytest.mark.parametrize("columns", FILES.values(), ids=FILES)

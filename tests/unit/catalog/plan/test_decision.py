@@ -12,10 +12,12 @@ import pytest
 
 from airflow_provider_bgrep.catalog.config.options import Options
 from airflow_provider_bgrep.catalog.model.schema import REQUEST, WORK_ITEM, arrow_schema, blank
+from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT
 from airflow_provider_bgrep.catalog.plan.decision import (
     ALONE,
     DECIDE,
     REASON,
+    SUBMITTED_STATES,
     WAITING,
     Decision,
     changes,
@@ -93,6 +95,10 @@ def changed(**options: Any) -> Options:
 def test_a_purchase_decides_about_its_row(cells, live, what):
     assert decided(entry(**cells), live)[0] == what
     assert what in [one.value for one in Decision]
+
+
+def test_the_states_to_submit_are_those_of_the_table():
+    assert f"({', '.join(sorted(repr(one.value) for one in TO_SUBMIT))})" == SUBMITTED_STATES
 
 
 def test_a_row_without_a_purchase_is_submitted():

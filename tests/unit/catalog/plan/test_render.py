@@ -8,9 +8,6 @@ from typing import Any
 import pytest
 from bgrep_harness.runs import row
 
-from airflow_provider_bgrep.catalog.model.schema import WORK_ITEM
-from airflow_provider_bgrep.catalog.plan.render import MADE
-
 pytestmark = pytest.mark.usefixtures("temporary_files_in_memory")
 
 SIGNED = "https://shop.example/lamp.jpg?Expires={n}&OSSAccessKeyId=k&Signature=s{n}"
@@ -29,10 +26,6 @@ def made(destination: Any, *rows: Any, **options: Any) -> dict[str, dict[str, An
 def request_hash(destination: Any, **facts: Any) -> str:
     options = {name: facts.pop(name) for name in ("edition", "defaults") if name in facts}
     return str(made(destination, row("lamp", **facts), **options)["lamp"]["request_hash"])
-
-
-def test_what_is_made_is_a_part_of_a_work_item():
-    assert set(MADE) < set(WORK_ITEM)
 
 
 def test_templates_defaults_and_cells_become_a_request(destination):
