@@ -275,9 +275,9 @@ class _Band:
         where = _shrunk(generated, distances[0]) & ~_shrunk(generated, distances[1])
         # A band has few pixels: only they are read.
         self._pixels = np.flatnonzero(where)
-        self._blocks = where[::_BLOCK, ::_BLOCK].shape
+        self._shape = where[::_BLOCK, ::_BLOCK].shape
         rows, columns = np.divmod(self._pixels, where.shape[1])
-        self._block_of = rows // _BLOCK * self._blocks[1] + columns // _BLOCK
+        self._block_of = rows // _BLOCK * self._shape[1] + columns // _BLOCK
         self._window = round(window / _BLOCK) | 1
         self.shares = self._means(np.ones(len(self._pixels), np.float32))
         self._around = np.maximum(uniform_filter(self.shares, self._window), np.float32(1e-6))
@@ -292,8 +292,8 @@ class _Band:
 
     def _means(self, values: Floats) -> Floats:
         """Return the sum of the band's values in each block, over the number of the block's pixels."""
-        count = self._blocks[0] * self._blocks[1]
-        sums = np.bincount(self._block_of, values, count).reshape(self._blocks)
+        count = self._shape[0] * self._shape[1]
+        sums = np.bincount(self._block_of, values, count).reshape(self._shape)
         return (sums / _BLOCK**2).astype(np.float32)
 
 

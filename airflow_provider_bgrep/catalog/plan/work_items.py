@@ -10,7 +10,6 @@ Tables that remain: ``decided`` (rendered rows, with what the ledger says of the
 
 from __future__ import annotations
 
-import sys
 from typing import Final
 
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, MADE, WORK_ITEM, Column
@@ -21,8 +20,9 @@ from airflow_provider_bgrep.catalog.plan.diff import Join
 from airflow_provider_bgrep.catalog.state.progress import COLLECTED, LAST, in_sql, merged
 
 _WORK: Final = in_sql(state.value for state in TO_DO)
+_CHUNK: Final = 100_000
 _PART: Final = 20_000
-"""Rows that are judged at once: with all columns, some 20 MB."""
+"""Purchases that are sorted and judged at once: with all columns, some 100 and 20 MB."""
 
 _SHOWN: Final = 10
 """Image tasks that a note names."""
@@ -117,28 +117,46 @@ def quoted_name(column: Column) -> str:
 def _judge(join: Join) -> None:
     """Fill ``judged``: each row of ``made``, and what the purchases of its name mean for it."""
     db = join.db
-    db.execute("CREATE OR REPLACE TABLE lines AS SELECT name, line FROM made")
+    db.execute(
+        "CREATE OR REPLACE TABLE lines AS SELECT name, line, purchases FROM made "
+        "JOIN (SELECT name, count(*) AS purchases FROM entries GROUP BY name) USING (name)"
+    )
+    _gather(join, "false")
+    _judge_part(join, "made ANTI JOIN lines USING (line)", "false", "CREATE OR REPLACE TABLE judged AS")
+    # Sorting all purchases with all columns takes more memory than DuckDB may use.
+    for chunk in _ranges(join, _CHUNK, "true"):
+        _gather(join, chunk)
+        for part in _ranges(join, _PART, chunk):
+            _judge_part(join, f"again WHERE {part}", part, "INSERT INTO judged")
+
+
+def _gather(join: Join, chunk: str) -> None:
+    """Fill ``again`` with rows that were submitted before, ``of_made`` and ``shown`` with what is known.
+
+    :param chunk: the condition for their lines.
+    """
+    some = f"(FROM lines WHERE {chunk})"
     # In the order of lines, so that a part is read without reading the others.
-    db.execute(
-        "CREATE OR REPLACE TABLE of_made AS SELECT e.*, line FROM entries e JOIN lines USING (name) "
-        "ORDER BY line"
-    )
-    db.execute(
-        "CREATE OR REPLACE TABLE again AS FROM made WHERE line IN (SELECT line FROM of_made) ORDER BY line"
-    )
-    db.execute(
-        "CREATE OR REPLACE TABLE shown AS SELECT name, request_hash, line FROM live JOIN lines USING (name)"
-    )
-    never_submitted = "made WHERE line NOT IN (SELECT line FROM of_made)"
-    _judge_part(join, never_submitted, "false", "CREATE OR REPLACE TABLE judged AS")
-    number = "row_number() OVER (ORDER BY line) - 1"
-    starts = db.execute(
-        f"SELECT line FROM (SELECT line, {number} AS number FROM again) WHERE number % {_PART} = 0 ORDER BY 1"
+    found = {
+        "again": f"FROM made SEMI JOIN {some} USING (line) ORDER BY line",
+        "of_made": f"SELECT e.*, line FROM entries e JOIN {some} USING (name) ORDER BY line",
+        "shown": f"SELECT name, request_hash, line FROM live JOIN {some} USING (name)",
+    }
+    for table, query in found.items():
+        join.db.execute(f"CREATE OR REPLACE TABLE {table} AS {query}")
+
+
+def _ranges(join: Join, size: int, condition: str) -> list[str]:
+    """Return conditions that divide lines into ranges of about as many purchases.
+
+    :param size: how many.
+    :param condition: which lines.
+    """
+    numbered = f"SELECT line, sum(purchases) OVER (ORDER BY line) // {size} AS number FROM lines"
+    found = join.db.execute(
+        f"SELECT min(line), max(line) FROM ({numbered} WHERE {condition}) GROUP BY number ORDER BY 1"
     ).fetchall()
-    ends = [*(line for (line,) in starts[1:]), sys.maxsize]
-    for (start,), end in zip(starts, ends if starts else (), strict=True):
-        condition = f"line >= {start} AND line < {end}"
-        _judge_part(join, f"again WHERE {condition}", condition, "INSERT INTO judged")
+    return [f"line BETWEEN {first} AND {last}" for first, last in found]
 
 
 def _judge_part(join: Join, rows: str, condition: str, into: str) -> None:
