@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.generation.outcomes import BILLABLE, Outcome
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.protocol.models import ImageTask
@@ -208,7 +209,7 @@ class WorkItems:
     def progress(self) -> str:
         """The progress, as one line for the task log."""
         jobs = len(self.outstanding)
-        return f"{len(self.listed)} image tasks: {self.description}. Outstanding jobs: {jobs}."
+        return f"{counted(len(self.listed), 'image task')}: {self.description}. Outstanding jobs: {jobs}."
 
     def counts(self) -> dict[str, int]:
         """The number of the list's items by outcome."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from airflow_provider_bgrep.client import new_runtime, pause
+from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.generation.batches import halves
 from airflow_provider_bgrep.generation.descriptions import name_of, words
 from airflow_provider_bgrep.generation.items import WorkItem
@@ -204,7 +205,7 @@ class UnsignableError(Exception):
     """
 
     def __init__(self, items: Sequence[WorkItem]) -> None:
-        super().__init__(f"{len(items)} image tasks cannot be sent")
+        super().__init__(f"{counted(len(items), 'image task')} cannot be sent")
         self.items = items
 
 

@@ -18,6 +18,7 @@ from airflow_provider_bgrep.exceptions import (
     error_from,
     input_error,
 )
+from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.generation.collector import NotSavedError
 from airflow_provider_bgrep.generation.descriptions import name_of
 from airflow_provider_bgrep.generation.items import WorkItem, WorkItems
@@ -67,7 +68,9 @@ class FinishedRun:
     def totals(self) -> str:
         """The number of items by outcome, and the path of the manifest."""
         items = self.work_items
-        return f"Of {len(items.listed)} image tasks: {items.description}. Details: {self.manifest}."
+        return (
+            f"Of {counted(len(items.listed), 'image task')}: {items.description}. Details: {self.manifest}."
+        )
 
     @property
     def stop(self) -> CallError | None:
@@ -243,7 +246,9 @@ def _failed(run: FinishedRun) -> BgRepJobFailedError | None:
         return None
     shown = "; ".join(f"{name_of(item)}: {item.outcome.value}, {item.reason}" for item in bad[:_SHOWN])
     more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-    return BgRepJobFailedError(f"{len(bad)} of {len(items)} image tasks: {shown}{more}. {run.totals}")
+    return BgRepJobFailedError(
+        f"{len(bad)} of {counted(len(items), 'image task')}: {shown}{more}. {run.totals}"
+    )
 
 
 # --- words ----------------------------------------------------------------------------------------

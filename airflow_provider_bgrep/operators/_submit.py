@@ -11,6 +11,7 @@ from airflow_provider_bgrep.exceptions import (
     BgRepJobFailedError,
     BgRepUnknownOutcomeError,
 )
+from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
@@ -112,8 +113,9 @@ def _submit_journaled(
 
 def _unknown(found: SubmitRecord) -> BgRepUnknownOutcomeError:
     return BgRepUnknownOutcomeError(
-        f"A submit of {len(found.items)} image tasks at {found.at} (nonce {found.nonce}) has an unknown "
-        "outcome: its response was lost, or the worker died before it was recorded. Nothing was sent now. "
+        f"A submit of {counted(len(found.items), 'image task')} at {found.at} (nonce {found.nonce}) has an "
+        "unknown outcome: its response was lost, or the worker died before it was recorded. Nothing was sent "
+        "now. "
         f"{ADVICE}",
         request_id=found.request_id,
         gateway_request_id=found.gateway_request_id,

@@ -111,7 +111,7 @@ def test_what_a_catalog_was_taken_for_is_said_everywhere(
             "1 cell was taken for empty: '#N/A' (1). To change this, set empty_cells in source.",
             f"Most frequent prompt of the rows to submit: 'A {'red' if count == 1 else 'blue'} mug on snow'",
         )
-        warning = "2 rows have a category that is not in categories, so defaults apply: 'shelf' (2 rows)"
+        warning = "Category is not in categories, so defaults apply to 2 rows: 'shelf' (2 rows)"
         states = "2 new, 3 invalid" if count == 1 else "1 changed, 1 unchanged, 3 invalid"
         page = html.unescape(Path(run.files.report.path).read_text())
         assert "Columns used: sku, category, image, color; ignored: Stock (DE)." in run.plan["reading"][0]

@@ -12,6 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from airflow_provider_bgrep.catalog.model.states import RowState
+from airflow_provider_bgrep.figures import counted
 
 VERSION: Final = 1
 _DRY: Final = "-dry"
@@ -85,17 +86,18 @@ class Quote:
     @property
     def description(self) -> str:
         """The quote in words."""
+        images = counted(self.images, "image")
         most = f", at most {self.most_images} with retries" if self.most_images > self.images else ""
         if self.cost is None or self.most_cost is None:
-            return f"{self.images} images{most} (no price_per_image given)"
+            return f"{images}{most} (no price_per_image given)"
         currency = f" {self.currency}" if self.currency else ""
         cost = f"{self.cost:,.2f}{currency}"
         if most:
             cost += f", at most {self.most_cost:,.2f}{currency},"
         return (
-            f"{self.images} images{most}; {cost} at {self.price:f} an image"
+            f"{images}{most}; {cost} at {self.price:f} an image"
             if most
-            else (f"{self.images} images, {cost} at {self.price:f} an image")
+            else (f"{images}, {cost} at {self.price:f} an image")
         )
 
 
@@ -176,19 +178,19 @@ class Plan:
 
 def explain(plan: Plan) -> str:
     """Describe the plan, for the log and the approval."""
-    counted = {
+    states = {
         state.value: f"{plan.counts[state.value]} {state.value.replace('_', ' ')}"
         for state in RowState
         if plan.counts.get(state.value)
     }
-    inside = ", ".join(text for state, text in counted.items() if state not in NOT_OF_CATALOG)
-    outside = ", ".join(text for state, text in counted.items() if state in NOT_OF_CATALOG)
-    total = f"Of {plan.rows} rows in {plan.catalog}: {inside or 'none'}."
+    inside = ", ".join(text for state, text in states.items() if state not in NOT_OF_CATALOG)
+    outside = ", ".join(text for state, text in states.items() if state in NOT_OF_CATALOG)
+    total = f"Of {counted(plan.rows, 'row')} in {plan.catalog}: {inside or 'none'}."
     lines = [f"To submit: {plan.quote.description}.", total]
     if outside:
         lines.append(f"Not in it: {outside}.")
     if plan.quote.backlog:
-        lines.append(f"Left for later runs: at most {plan.quote.backlog} images.")
+        lines.append(f"Left for later runs: at most {counted(plan.quote.backlog, 'image')}.")
     if plan.shards:
-        lines.append(f"In {plan.shards} shards of {plan.shard_size} rows.")
+        lines.append(f"In {counted(plan.shards, 'shard')} of {counted(plan.shard_size, 'row')}.")
     return "\n".join(filter(None, [*lines, plan.concern, *plan.notes, *plan.reading]))

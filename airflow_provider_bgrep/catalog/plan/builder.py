@@ -26,6 +26,7 @@ from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS
 from airflow_provider_bgrep.catalog.state.progress import merged
+from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 
 if TYPE_CHECKING:
@@ -206,8 +207,8 @@ def _spent(join: Join, run: Run) -> int:
     (spent,) = join.one(f"SELECT coalesce(sum(images), 0) FROM ({records})", [run.dag_id, run.run_id])
     if spent:
         join.notes.append(
-            f"An earlier plan of this DAG run has submitted {int(spent)} images. They are billable, and are "
-            "not in this quote."
+            f"An earlier plan of this DAG run has submitted {counted(int(spent), 'billable image')}, in "
+            "addition to this quote."
         )
     return int(spent)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from airflow_provider_bgrep.catalog.plan.diff import Join
+from airflow_provider_bgrep.figures import counted
 
 _LEAST: Final = 10
 """Number of rows up to which a plan never needs approval for this reason."""
@@ -42,7 +43,7 @@ def rebuy_reason(join: Join, gone: int) -> str:
     rows = join.rows.count
     if again <= _LEAST or again <= most * rows:
         return ""
-    named = ", ".join(f"{why}: {many} rows" for why, many in found[:_SHOWN])
+    named = ", ".join(f"{why}: {counted(many, 'row')}" for why, many in found[:_SHOWN])
     more = f", and {len(found) - _SHOWN} other reasons" if len(found) > _SHOWN else ""
     hint = _QUERY_HINT if any("only its query" in why for why, _ in found) else ""
     return (

@@ -20,6 +20,7 @@ from airflow_provider_bgrep.catalog.model.states import INVERTED_MASK, TURNED_MA
 from airflow_provider_bgrep.catalog.plan.decision import SUBMITTED_STATES
 from airflow_provider_bgrep.catalog.plan.diff import Join
 from airflow_provider_bgrep.catalog.source.catalog import InvalidRow
+from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.protocol.limits import MAX_SIDE, MIN_SIDE
 
 if TYPE_CHECKING:
@@ -194,8 +195,8 @@ def _inverted(join: Join, rows: Sequence[_Row], end_time: float) -> list[str]:
 def _note(join: Join, count: int, seen: _Seen) -> None:
     if seen.refused:
         join.notes.append(
-            f"Checked the images of {seen.rows} of {count} rows to submit: {seen.refused} rows would be "
-            "refused, and are not submitted. They are listed as invalid."
+            f"Checked the images of {seen.rows} of {counted(count, 'row')} to submit. Would be refused, so "
+            f"listed as invalid and not submitted: {counted(seen.refused, 'row')}."
         )
     if seen.unread:
         named = ", ".join(f"{reason}: {many}" for reason, many in seen.unread.most_common(_SHOWN))

@@ -18,6 +18,7 @@ from airflow_provider_bgrep.catalog.plan.corrected import IS_REFUSED
 from airflow_provider_bgrep.catalog.plan.decision import JUDGED_BY, WAITING, changes, decision, judged
 from airflow_provider_bgrep.catalog.plan.diff import Join
 from airflow_provider_bgrep.catalog.state.progress import COLLECTED, LAST, in_sql, merged
+from airflow_provider_bgrep.figures import counted
 
 _WORK: Final = in_sql(state.value for state in TO_DO)
 _CHUNK: Final = 100_000
@@ -261,6 +262,6 @@ def _note_other_accounts(join: Join, records: str) -> None:
     ).fetchall()
     for account, count in found:
         join.notes.append(
-            f"{count} rows were submitted with the connection {account!r} and are not collected yet. Only "
+            f"Not collected yet: {counted(count, 'row')} submitted with the connection {account!r}. Only "
             "that connection can collect them: use it in one run, before their results expire."
         )

@@ -12,6 +12,7 @@ from typing import Any, Final, NotRequired, TypedDict
 
 from airflow_provider_bgrep.catalog.model.plan import NOT_OF_CATALOG
 from airflow_provider_bgrep.catalog.model.states import TO_DO, RowState, Verdict
+from airflow_provider_bgrep.figures import counted, money
 from airflow_provider_bgrep.generation.outcomes import Outcome
 
 VERSION: Final = 1
@@ -413,18 +414,3 @@ def _count_of(summary: Summary, name: str) -> str:
 
 def _price(summary: Summary, amount: str) -> str:
     return f" ({money(amount, summary['currency'])})" if amount else ""
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a number with its noun, in the plural unless the number is 1."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def money(amount: str, currency: str = "") -> str:
-    """Return a sum of money with two decimals, or with more if it has more.
-
-    :param amount: a decimal number as text.
-    """
-    number = Decimal(amount)
-    decimals = max(2, -int(number.normalize().as_tuple().exponent)) if number else 2
-    return f"{number:,.{decimals}f}{f' {currency}' if currency else ''}"

@@ -21,6 +21,7 @@ from airflow_provider_bgrep.catalog.model.columns import MAIN, URL_FIELDS
 from airflow_provider_bgrep.catalog.source.catalog import LINE, Catalog
 from airflow_provider_bgrep.catalog.source.catalog import VARIABLE as VARIABLE
 from airflow_provider_bgrep.catalog.source.cells import cell_text
+from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 
 _TEXT: Final = pa.string()
@@ -139,10 +140,12 @@ class NormalizedRows:
             warnings.append("categories is set, but the catalog has no column 'category', so defaults apply.")
         unknown = self.unknown_categories
         if unknown:
-            named = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.most_common(_SHOWN_NAMES))
+            named = ", ".join(
+                f"{name!r} ({counted(count, 'row')})" for name, count in unknown.most_common(_SHOWN_NAMES)
+            )
             more = f" and {len(unknown) - _SHOWN_NAMES} more" if len(unknown) > _SHOWN_NAMES else ""
             warnings.append(
-                f"{unknown.total()} rows have a category that is not in categories, so defaults apply: "
+                f"Category is not in categories, so defaults apply to {counted(unknown.total(), 'row')}: "
                 f"{named}{more}. Add the category, or correct the column."
             )
         return warnings

@@ -106,15 +106,15 @@ class Ledger:
         token = secrets.token_hex(4)
 
         def change(metadata: LedgerMetadata) -> LedgerMetadata:
-            if _lease_of(metadata, token) is not None:
+            if metadata.lease_with(token) is not None:
                 return metadata  # the storage created the file, but reported an error
             plan_id = new_plan_id(number_of(metadata.latest_leased) + 1, now, token)
             expired = {one.plan_id for one in metadata.leases if one.planned and one.until <= now}
-            closed = self._closed(metadata, _plans_of(metadata, dag_id, run_id) | expired)
+            closed = self._closed(metadata, metadata.plans_of(dag_id, run_id) | expired)
             leases = (*closed.leases, PlanLease(plan_id, run_id, dag_id))
             return replace(closed, leases=leases, latest_leased=plan_id)
 
-        lease = _lease_of(self._commit(change), token)
+        lease = self._commit(change).lease_with(token)
         if lease is None:
             raise PlanInProgressError(f"Another plan task of run {run_id} (DAG {dag_id}) has started since.")
         return lease
@@ -134,14 +134,14 @@ class Ledger:
                     f"Another run closed plan {plan_id} while it was being created. Nothing was submitted. "
                     "Retry the plan task."
                 )
-            return now if lease.planned else _with_lease(now, replace(lease, planned=True, until=until))
+            return now if lease.planned else now.with_lease(replace(lease, planned=True, until=until))
 
         self._metadata.commit(change)
         self._forget_renewals(plan_id)
 
     def release_lease(self, plan_id: str) -> None:
         """Give back the lease of a plan that has submitted nothing."""
-        self._metadata.commit(lambda now: replace(now, leases=_without(now.leases, {plan_id})))
+        self._metadata.commit(lambda now: now.without_leases({plan_id}))
         self._forget_renewals(plan_id)
 
     def close(self, plan_id: str) -> LedgerMetadata:
@@ -160,7 +160,7 @@ class Ledger:
         """
 
         def change(now: LedgerMetadata) -> LedgerMetadata:
-            return self._closed(now, _plans_of(now, dag_id, run_id))
+            return self._closed(now, now.plans_of(dag_id, run_id))
 
         return self._commit(change)
 
@@ -188,7 +188,7 @@ class Ledger:
             if lease is not None:
                 # One that was never closed needs no shards: the run's other tasks close it.
                 shards = tuple(sorted({*lease.shards, shard})) if lease.shards else ()
-                return _with_lease(metadata, replace(lease, shards=shards))
+                return metadata.with_lease(replace(lease, shards=shards))
             lease = PlanLease(plan_id, plan.run_id, plan.dag_id, until, planned=True, shards=(shard,))
             closed = tuple(one for one in metadata.closed_plans if one != plan_id)
             return replace(
@@ -213,7 +213,7 @@ class Ledger:
             if lease is None or shard not in lease.shards:
                 return metadata
             left = tuple(one for one in lease.shards if one != shard)
-            return _with_lease(metadata, replace(lease, shards=left)) if left else _close(metadata, {plan_id})
+            return metadata.with_lease(replace(lease, shards=left)) if left else metadata.closed({plan_id})
 
         self._commit(change)
 
@@ -292,7 +292,7 @@ class Ledger:
         A plan that is being made has submitted nothing. One that is written may have become active, in a
         version of the metadata that was lost: its files are read.
         """
-        return _close(metadata, plans, {one for one in plans if self._may_be_written(one)})
+        return metadata.closed(plans, {one for one in plans if self._may_be_written(one)})
 
     def _may_be_written(self, plan_id: str) -> bool:
         try:
@@ -339,11 +339,7 @@ class Ledger:
             committed = set(merged_plans) if is_open else {*merged_plans, plan_id}
             if name and name not in now.segments:
                 now = now.with_segments({**now.plans_by_segment, name: numbers})
-            return replace(
-                now,
-                leases=_without(now.leases, committed),
-                closed_plans=tuple(one for one in now.closed_plans if one not in committed),
-            )
+            return now.settled(committed)
 
         metadata = self._commit(change)
         return self.compact() if len(metadata.segments) > COMPACT_ABOVE else metadata
@@ -483,39 +479,3 @@ class Ledger:
             if name.endswith(".parquet"):
                 with contextlib.suppress(DamagedLedgerError, FileNotFoundError):
                     yield name, stack.enter_context(segments.opened(folder, name))
-
-
-def _lease_of(metadata: LedgerMetadata, token: str) -> PlanLease | None:
-    return next((one for one in metadata.leases if one.plan_id.endswith(token)), None)
-
-
-def _plans_of(metadata: LedgerMetadata, dag_id: str, run_id: str) -> set[str]:
-    """The plans of a DAG run that hold a lease."""
-    return {one.plan_id for one in metadata.leases if (one.dag_id, one.run_id) == (dag_id, run_id)}
-
-
-def _with_lease(metadata: LedgerMetadata, lease: PlanLease) -> LedgerMetadata:
-    """The metadata with a lease in place of the plan's own."""
-    leases = (lease if one.plan_id == lease.plan_id else one for one in metadata.leases)
-    return replace(metadata, leases=tuple(leases))
-
-
-def _close(metadata: LedgerMetadata, plans: Collection[str], written: Collection[str] = ()) -> LedgerMetadata:
-    """The metadata without the leases of some plans.
-
-    :param written: plans that may have submitted, although their lease was never activated.
-    """
-    closed = (
-        one.plan_id
-        for one in metadata.leases
-        if one.plan_id in plans and (one.planned or one.plan_id in written)
-    )
-    return replace(
-        metadata,
-        leases=_without(metadata.leases, plans),
-        closed_plans=tuple(dict.fromkeys((*metadata.closed_plans, *closed))),
-    )
-
-
-def _without(leases: Iterable[PlanLease], plans: Collection[str]) -> tuple[PlanLease, ...]:
-    return tuple(lease for lease in leases if lease.plan_id not in plans)

@@ -107,6 +107,42 @@ class LedgerMetadata:
         """The lease of a plan; ``None`` if it has none."""
         return next((one for one in self.leases if one.plan_id == plan_id), None)
 
+    def lease_with(self, token: str) -> PlanLease | None:
+        """The lease of the plan whose id ends with a token; ``None`` if there is none."""
+        return next((one for one in self.leases if one.plan_id.endswith(token)), None)
+
+    def plans_of(self, dag_id: str, run_id: str) -> set[str]:
+        """The plans of a DAG run that hold a lease."""
+        return {one.plan_id for one in self.leases if (one.dag_id, one.run_id) == (dag_id, run_id)}
+
+    def with_lease(self, lease: PlanLease) -> LedgerMetadata:
+        """The metadata with a lease in place of the plan's own."""
+        return replace(
+            self, leases=tuple(lease if one.plan_id == lease.plan_id else one for one in self.leases)
+        )
+
+    def without_leases(self, plans: Collection[str]) -> LedgerMetadata:
+        """The metadata without the leases of plans that have submitted nothing."""
+        return replace(self, leases=tuple(one for one in self.leases if one.plan_id not in plans))
+
+    def closed(self, plans: Collection[str], written: Collection[str] = ()) -> LedgerMetadata:
+        """The metadata in which some plans may not submit any more.
+
+        :param written: plans that may have submitted, although their lease was never activated.
+        """
+        closed = (
+            one.plan_id
+            for one in self.leases
+            if one.plan_id in plans and (one.planned or one.plan_id in written)
+        )
+        closed_plans = tuple(dict.fromkeys((*self.closed_plans, *closed)))
+        return replace(self.without_leases(plans), closed_plans=closed_plans)
+
+    def settled(self, plans: Collection[str]) -> LedgerMetadata:
+        """The metadata without plans whose submits are in a segment."""
+        closed_plans = tuple(one for one in self.closed_plans if one not in plans)
+        return replace(self.without_leases(plans), closed_plans=closed_plans)
+
     def plans_in(self, segments: Collection[str]) -> set[int]:
         """The numbers of the plans whose entries are in some segments."""
         found = zip(self.segments, self.segment_plans, strict=True)

@@ -91,6 +91,6 @@ def test_the_clock_of_the_plan_task_does_not_end_the_question(days, tmp_path):
     shop = Destination(CatalogPaths(storage_path(str(tmp_path))), {"price_per_image": 1, "approve_above": 0})
     run = shop.plan([row("a")], now=shop.started + days * DAY, valid_for=7200)
     task = operator(str(tmp_path), run.xcom)
-    with contextlib.suppress(Exception):  # there is no Airflow to ask
+    with contextlib.suppress(Exception):  # without a DAG run, the task ends after it has set its timeout
         task.execute({})
     assert task.response_timeout.total_seconds() == 3600

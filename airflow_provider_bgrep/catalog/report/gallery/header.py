@@ -9,13 +9,12 @@ from typing import Any
 
 from airflow_provider_bgrep.catalog.report.summary import (
     Summary,
-    counted,
     headline_of,
     kinds_of,
     label_text_of,
-    money,
     rest_of,
 )
+from airflow_provider_bgrep.figures import counted, money
 
 
 def header_of(summary: Summary) -> dict[str, Any]:

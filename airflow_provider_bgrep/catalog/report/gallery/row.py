@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from airflow_provider_bgrep.catalog.config.thresholds import MEASURES
-from airflow_provider_bgrep.catalog.report.summary import counted, money, status_of
+from airflow_provider_bgrep.catalog.report.summary import status_of
+from airflow_provider_bgrep.figures import counted, money
 
 _TEXTS: Final = (
     *("name", "sku", "view", "state", "reason", "change", "advice", "image", "mask"),

@@ -166,5 +166,5 @@ def test_a_plan_is_explained_with_all_that_a_person_decides_by():
 def test_a_plan_without_work_is_explained_without_it():
     text = explain(plan(counts={"unchanged": 1}, quote=Quote(), shards=0, notes=()))
     assert len(text.splitlines()) == 2
-    assert "Of 1 rows in catalog.csv: 1 unchanged." in text
+    assert "Of 1 row in catalog.csv: 1 unchanged." in text
     assert "none" in explain(plan(counts={}))

@@ -831,12 +831,12 @@ def test_a_plan_is_explained_with_its_quote_first(destination):
     assert explain(run.plan).splitlines() == [
         "To submit: 2 images, 0.40 CNY at 0.20 an image.",
         "Of 3 rows in rows of a task: 2 new, 1 over budget.",
-        "Left for later runs: at most 1 images.",
-        "In 2 shards of 1 rows.",
+        "Left for later runs: at most 1 image.",
+        "In 2 shards of 1 row.",
         "Read rows of a task. Columns used: sku, image, positive_prompt.",
         "Most frequent prompt of the rows to submit: 'a on marble' (1 of 2 rows).",
     ]
     assert run.xcom["explained"] == explain(run.plan)
     assert (run.xcom["shards"], run.xcom["images"], run.xcom["cost"]) == (2, 2, "0.40")
     unpriced = destination.plan(rows_of("z"), run_id="run-1")
-    assert explain(unpriced.plan).startswith("To submit: 1 images (no price_per_image given).")
+    assert explain(unpriced.plan).startswith("To submit: 1 image (no price_per_image given).")

@@ -23,7 +23,6 @@ from airflow_provider_bgrep.catalog.report.summary import (
     Summary,
     label_text_of,
     line_of,
-    money,
     needs_attention,
     status_of,
     summary_of,
@@ -130,20 +129,6 @@ def test_without_a_price_there_is_no_cost():
 def test_sums_of_money_are_exact():
     rows = [row(f"R{n}", cost="0.1") for n in range(30)]
     assert Decimal(summed(rows)["cost"]) == Decimal("3.0")
-
-
-@pytest.mark.parametrize(
-    ("amount", "words"),
-    [
-        ("0", "0.00 €"),
-        ("0.4", "0.40 €"),
-        ("12345.5", "12,345.50 €"),
-        ("0.015", "0.015 €"),
-        ("1E+3", "1,000.00 €"),
-    ],
-)
-def test_sums_of_money_are_written_as_people_do(amount: str, words: str):
-    assert money(amount, "€") == words
 
 
 def test_reasons_that_differ_in_values_are_counted_as_one():

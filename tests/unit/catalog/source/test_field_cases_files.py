@@ -344,7 +344,7 @@ def test_a_category_is_found_in_any_case_or_noted(destination: Destination, tmp_
     options = {"categories": {"outDoor": {"steps": 20}}}
     run = destination.plan(rows, **options)
     assert [one["steps"] for one in run.work_items] == [20, 20, 20, 50, 50, 50]
-    assert any("'Indoor' (1 rows), 'indoor' (1 rows)" in note for note in run.plan.notes)
+    assert any("'Indoor' (1 row), 'indoor' (1 row)" in note for note in run.plan.notes)
     plain = destination.plan([row("a")], run_id="plain", **options)
     assert any("has no column 'category'" in note for note in plain.plan.notes)
 
