@@ -148,6 +148,11 @@ def _store(destination: str, plan_id: Any) -> PlanStore:
     return PlanStore(_paths(destination), str(plan_id))
 
 
+def _group_of(task_id: str) -> str:
+    """The task group of a task, whose id is ``{group}.{name}``; ``''`` if it is in none."""
+    return task_id.rpartition(".")[0]
+
+
 def _is_missing(plan_id: Any) -> bool:
     # A template renders a missing XCom as one of these.
     return plan_id is None or plan_id in ("", "None")
@@ -194,7 +199,9 @@ class BgRepPlanOperator(BaseOperator):
             _check_writable(paths)
             if not options.dry_run:
                 _check_connection(options.bgrep_conn_id)
-            plan = create_plan(options, paths, dag_id=ti.dag_id, run_id=ti.run_id)
+            plan = create_plan(
+                options, paths, dag_id=ti.dag_id, run_id=ti.run_id, group_id=_group_of(ti.task_id)
+            )
         ti.xcom_push(key="plan", value=plan)
         return plan["collects"] or list(range(plan["shards"]))
 
@@ -361,7 +368,7 @@ class BgRepReportOperator(_PlanTask):
         ti = context["ti"]
         if _is_missing(self.plan_id):
             # The plan task may have died after its plan became active.
-            self._close(lambda ledger: ledger.close_run(ti.dag_id, ti.run_id))
+            self._close(lambda ledger: ledger.close_run(ti.dag_id, ti.run_id, _group_of(ti.task_id)))
             raise BgRepJobFailedError(_NO_PLAN)
         with state_errors():
             store = _store(self.destination, self.plan_id)

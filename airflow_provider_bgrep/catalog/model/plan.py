@@ -111,6 +111,7 @@ class Plan:
     :param plan_id: the plan's id.
     :param dag_id: the DAG that it was made for.
     :param run_id: the DAG run.
+    :param group_id: the task group that it was made for: a DAG may refresh several catalogs.
     :param account: the connection to submit with.
     :param catalog: the catalog's name.
     :param created_at: when it was made, ISO 8601 in UTC.
@@ -132,6 +133,7 @@ class Plan:
     plan_id: str
     dag_id: str
     run_id: str
+    group_id: str = ""
     account: str
     catalog: str
     created_at: str

@@ -48,8 +48,10 @@ class Run:
     :param plan_id: the plan's id.
     :param dag_id: the DAG.
     :param run_id: the DAG run.
+    :param group_id: the task group.
     :param now: wall clock in seconds.
     :param merged_plans: closed plans whose submits are in no segment.
+    :param other_plans: plans of the same DAG run that other task groups have submitted.
     :param has_new_edition: whether ``edition`` differs from that of the plan before.
     """
 
@@ -57,7 +59,9 @@ class Run:
     dag_id: str
     run_id: str
     now: float
+    group_id: str = ""
     merged_plans: tuple[str, ...] = ()
+    other_plans: frozenset[str] = frozenset()
     has_new_edition: bool = False
 
 
@@ -168,6 +172,7 @@ def _plan_of(join: Join, run: Run, left: int | None, concern: str) -> Plan:
         plan_id=run.plan_id,
         dag_id=run.dag_id,
         run_id=run.run_id,
+        group_id=run.group_id,
         account=options.bgrep_conn_id,
         catalog=join.catalog.name,
         created_at=datetime.fromtimestamp(run.now, UTC).isoformat(timespec="seconds"),
@@ -198,13 +203,19 @@ def _frequent_prompt(join: Join) -> list[str]:
 
 
 def _spent(join: Join, run: Run) -> int:
-    """Return how many images this run has submitted already, if its plan task was cleared."""
+    """Return how many images this run has submitted already, if its plan task was cleared.
+
+    What another task group of the run has submitted for its own catalog does not count.
+    """
     # A purchase that is in a segment and in the run's files is counted once.
     records = merged(
-        "SELECT name, nonce, result_key, outcome, attempts, images, seq FROM entries "
+        "SELECT name, nonce, result_key, outcome, attempts, images, seq, plan_id FROM entries "
         "WHERE dag_id = ? AND run_id = ?"
     )
-    (spent,) = join.one(f"SELECT coalesce(sum(images), 0) FROM ({records})", [run.dag_id, run.run_id])
+    by_plan = join.db.execute(
+        f"SELECT plan_id, sum(images) FROM ({records}) GROUP BY plan_id", [run.dag_id, run.run_id]
+    ).fetchall()
+    spent = sum(images for plan_id, images in by_plan if plan_id not in run.other_plans)
     if spent:
         join.notes.append(
             f"An earlier plan of this DAG run has submitted {counted(int(spent), 'billable image')}, in "

@@ -37,10 +37,17 @@ _log = logging.getLogger(__name__)
 
 
 def create_plan(
-    options: Options, paths: CatalogPaths, *, dag_id: str, run_id: str, now: float | None = None
+    options: Options,
+    paths: CatalogPaths,
+    *,
+    dag_id: str,
+    run_id: str,
+    group_id: str = "",
+    now: float | None = None,
 ) -> dict[str, Any]:
     """Create the plan of a run.
 
+    :param group_id: the task group, if a DAG refreshes several catalogs.
     :param now: wall clock in seconds; the current time if not given.
     :return: what the other tasks need to know, small enough for XCom.
     :raises InvalidInput: if the catalog cannot be used.
@@ -53,12 +60,13 @@ def create_plan(
         latest = ledger.repaired(ledger.reader.metadata).latest_leased
         plan_id = new_plan_id(number_of(latest), now, dry=True)
         store = PlanStore(paths, plan_id)
-        draft = _create(options, store, Run(plan_id=plan_id, dag_id=dag_id, run_id=run_id, now=now))
+        run = Run(plan_id=plan_id, dag_id=dag_id, run_id=run_id, now=now, group_id=group_id)
+        draft = _create(options, store, run)
     else:
         # Before anything is read: from here on, this plan sees what others submit, or they cannot submit it.
-        lease = ledger.repaired(lambda: ledger.acquire_lease(dag_id, run_id, now))
+        lease = ledger.repaired(lambda: ledger.acquire_lease(dag_id, run_id, now, group_id))
         store = PlanStore(paths, lease.plan_id)
-        run = Run(plan_id=lease.plan_id, dag_id=dag_id, run_id=run_id, now=now)
+        run = Run(plan_id=lease.plan_id, dag_id=dag_id, run_id=run_id, now=now, group_id=group_id)
         try:
             with ledger.renewing(lease.plan_id):
                 ledger.wait_for_planners(lease.plan_id)
@@ -158,6 +166,7 @@ def draft_plan(
             run,
             merged_plans=snapshot.closed_plans,
             has_new_edition=options.edition != _edition_before(paths, ledger.reader.plans(), own),
+            other_plans=_plans_of_other_groups(db, paths, run),
         )
         draft = build_plan(db, catalog, options, run, image_versions, sources)
         yield replace(draft, outstanding_jobs=snapshot.outstanding_jobs)
@@ -170,6 +179,20 @@ def _edition_before(paths: CatalogPaths, plans: Sequence[str], own: str) -> str 
             with contextlib.suppress(BgRepStateError, InvalidInput):
                 return PlanStore(paths, plan_id).config.edition
     return None
+
+
+def _plans_of_other_groups(db: duckdb.DuckDBPyConnection, paths: CatalogPaths, run: Run) -> frozenset[str]:
+    """Return the plans of the same DAG run that other task groups have made and submitted."""
+    found = db.execute(
+        "SELECT DISTINCT plan_id FROM entries WHERE dag_id = ? AND run_id = ?", [run.dag_id, run.run_id]
+    ).fetchall()
+    others = set()
+    for (plan_id,) in found:
+        with contextlib.suppress(BgRepStateError):
+            plan = PlanStore(paths, plan_id).find_plan()
+            if plan is not None and plan.group_id != run.group_id:
+                others.add(plan_id)
+    return frozenset(others)
 
 
 def _cancelled_reason(options: Options, plan: Plan) -> str:

@@ -78,15 +78,16 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
 
 
 def _latest_plan(store: PlanStore, plans: Iterable[str]) -> PlanStore | None:
-    """Return the latest plan of the same DAG that was written after this one; ``None`` if there is none.
+    """Return the latest plan of the same task group that was written after this one, or ``None``.
 
     :param plans: all plans.
     """
+    whose = (store.plan.dag_id, store.plan.group_id)
     for plan_id in sorted((one for one in plans if one > store.plan_id), reverse=True):
         later = PlanStore(store.paths, plan_id)
         try:
             plan = later.find_plan()  # None if it is being made, or has failed
-            if plan is not None and plan.dag_id == store.plan.dag_id and later.config:
+            if plan is not None and (plan.dag_id, plan.group_id) == whose and later.config:
                 return later
         except BgRepStateError as error:
             _log.warning("Plan %s cannot be read: %s", plan_id, error)

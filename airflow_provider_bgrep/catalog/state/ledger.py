@@ -94,10 +94,10 @@ class Ledger:
 
     # --- leases -----------------------------------------------------------------------------------
 
-    def acquire_lease(self, dag_id: str, run_id: str, now: float) -> PlanLease:
+    def acquire_lease(self, dag_id: str, run_id: str, now: float, group_id: str = "") -> PlanLease:
         """Give a DAG run's new plan a number and a lease. Nothing may be submitted until :meth:`activate`.
 
-        An earlier plan of the same DAG run, and plans whose lease expired, are closed.
+        An earlier plan of the same DAG run and task group, and plans whose lease expired, are closed.
 
         :param now: wall clock in seconds.
         :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
@@ -110,8 +110,8 @@ class Ledger:
                 return metadata  # the storage created the file, but reported an error
             plan_id = new_plan_id(number_of(metadata.latest_leased) + 1, now, token)
             expired = {one.plan_id for one in metadata.leases if one.planned and one.until <= now}
-            closed = self._closed(metadata, metadata.plans_of(dag_id, run_id) | expired)
-            leases = (*closed.leases, PlanLease(plan_id, run_id, dag_id))
+            closed = self._closed(metadata, metadata.plans_of(dag_id, run_id, group_id) | expired)
+            leases = (*closed.leases, PlanLease(plan_id, run_id, dag_id, group_id=group_id))
             return replace(closed, leases=leases, latest_leased=plan_id)
 
         lease = self._commit(change).lease_with(token)
@@ -153,14 +153,14 @@ class Ledger:
         """
         return self._commit(lambda now: self._closed(now, {plan_id}))
 
-    def close_run(self, dag_id: str, run_id: str) -> LedgerMetadata:
-        """End the leases of a DAG run's plans, whose ids need not be known.
+    def close_run(self, dag_id: str, run_id: str, group_id: str = "") -> LedgerMetadata:
+        """End the leases of the plans of a DAG run's task group, whose ids need not be known.
 
         :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
         """
 
         def change(now: LedgerMetadata) -> LedgerMetadata:
-            return self._closed(now, now.plans_of(dag_id, run_id))
+            return self._closed(now, now.plans_of(dag_id, run_id, group_id))
 
         return self._commit(change)
 
@@ -189,7 +189,8 @@ class Ledger:
                 # One that was never closed needs no shards: the run's other tasks close it.
                 shards = tuple(sorted({*lease.shards, shard})) if lease.shards else ()
                 return metadata.with_lease(replace(lease, shards=shards))
-            lease = PlanLease(plan_id, plan.run_id, plan.dag_id, until, planned=True, shards=(shard,))
+            whose = {"run_id": plan.run_id, "dag_id": plan.dag_id, "group_id": plan.group_id}
+            lease = PlanLease(plan_id, **whose, until=until, planned=True, shards=(shard,))
             closed = tuple(one for one in metadata.closed_plans if one != plan_id)
             return replace(
                 metadata,

@@ -63,6 +63,7 @@ class PlanLease:
     :param planned: whether the plan is written: whether the lease is active.
     :param shards: the shards for which a closed plan was opened again. It is closed when the last of them has
         ended. None of a plan that was never closed.
+    :param group_id: the task group that the plan was made for: a DAG may refresh several catalogs.
     """
 
     plan_id: str
@@ -71,6 +72,7 @@ class PlanLease:
     until: float = 0.0
     planned: bool = False
     shards: tuple[int, ...] = ()
+    group_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +113,10 @@ class LedgerMetadata:
         """The lease of the plan whose id ends with a token; ``None`` if there is none."""
         return next((one for one in self.leases if one.plan_id.endswith(token)), None)
 
-    def plans_of(self, dag_id: str, run_id: str) -> set[str]:
-        """The plans of a DAG run that hold a lease."""
-        return {one.plan_id for one in self.leases if (one.dag_id, one.run_id) == (dag_id, run_id)}
+    def plans_of(self, dag_id: str, run_id: str, group_id: str) -> set[str]:
+        """The plans of a DAG run's task group that hold a lease."""
+        whose = (dag_id, run_id, group_id)
+        return {one.plan_id for one in self.leases if (one.dag_id, one.run_id, one.group_id) == whose}
 
     def with_lease(self, lease: PlanLease) -> LedgerMetadata:
         """The metadata with a lease in place of the plan's own."""

@@ -96,6 +96,7 @@ class Destination:
         *,
         run_id: str = "",
         dag_id: str = "nightly",
+        group_id: str = "refresh",
         now: float | None = None,
         **options: Any,
     ) -> Run:
@@ -103,13 +104,15 @@ class Destination:
 
         :param catalog: rows, or a path.
         :param run_id: a new one for each run by default.
+        :param group_id: the task group of the DAG.
         :param now: a day after the run before by default.
         """
         self.runs += 1
         if now is None:
             now = self.started + self.runs * DAY
         given = self._options(catalog, options)
-        xcom = create_plan(given, self.paths, dag_id=dag_id, run_id=run_id or f"run-{self.runs}", now=now)
+        whose = {"dag_id": dag_id, "run_id": run_id or f"run-{self.runs}", "group_id": group_id}
+        xcom = create_plan(given, self.paths, **whose, now=now)
         return Run(self, xcom["plan_id"], now, xcom)
 
     def refresh(self, catalog: Any, outcomes: Mapping[str, str] | None = None, **options: Any) -> Run:

@@ -226,3 +226,21 @@ class Listener(SourceReader):
     def beginnings(self, urls: Sequence[str], end_time: float) -> dict[str, Beginning]:
         self.asked |= {*urls}
         return {url: Beginning() for url in urls}
+
+
+def test_two_task_groups_of_one_dag_do_not_close_each_other(destination):
+    now = destination.started
+    ours = {"run_id": "monday", "now": now, "on_removed": "keep", "max_images_per_run": 3}
+    first = destination.plan([row("lamp"), row("mug")], group_id="lamps", **ours)
+    second = destination.plan([row("vase"), row("bowl"), row("cup")], group_id="vases", **ours)
+    assert (first.plan.quote.images, second.plan.quote.images) == (2, 3)
+    first.work()
+    second.work()
+    again = destination.plan([row("lamp"), row("mug"), row("hat")], group_id="lamps", **ours)
+    assert again.plan.quote.images == 1
+    assert "has submitted 2 billable images, in addition to this quote" in again.xcom["explained"]
+    again.complete()
+    second.check()
+    second.publish()
+    assert set(destination.published()) == {"lamp", "mug", "hat", "vase", "bowl", "cup"}
+    assert set(destination.billed.values()) == {1}
