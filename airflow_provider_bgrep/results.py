@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from airflow_provider_bgrep.exceptions import BgRepJobFailedError
-from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, JobStatus
 
@@ -67,7 +66,7 @@ def raise_if_failed(job: Job, fail_on: str) -> None:
         f"[{task.index}] {sanitize_message(task.message) or 'no reason given'}" for task in failed
     )
     raise BgRepJobFailedError(
-        f"{len(failed)} of {counted(len(job.tasks), 'image task')} of job {job.result_key} failed: {words}",
+        f"{len(failed)} of {len(job.tasks)} image tasks of job {job.result_key} failed: {words}",
         request_id=job.request_id,
         gateway_request_id=job.gateway_request_id,
     )

@@ -16,7 +16,8 @@ from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.journal.journal import MAX_ID
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask, SupersededError
 from airflow_provider_bgrep.journal.stores import FileStore, Store
-from airflow_provider_bgrep.operators.spec import GenerateOptions, GenerateSpec
+from airflow_provider_bgrep.operators.options import GenerateOptions
+from airflow_provider_bgrep.operators.spec import GenerateSpec
 from airflow_provider_bgrep.protocol.identity import key_of
 from airflow_provider_bgrep.protocol.limits import RESULT_URL_SECONDS
 from airflow_provider_bgrep.protocol.models import ImageTask

@@ -23,7 +23,7 @@ from airflow_provider_bgrep.exceptions import (
 )
 from airflow_provider_bgrep.operators._arguments import count_of
 from airflow_provider_bgrep.operators._base import GenerateBase
-from airflow_provider_bgrep.operators.spec import MAX_RETRY_FAILED
+from airflow_provider_bgrep.operators.options import MAX_RETRY_FAILED
 from airflow_provider_bgrep.protocol.errors import InvalidInput, StoreError, reason_of, sanitize_message
 from airflow_provider_bgrep.protocol.models import ImageTask
 

@@ -16,12 +16,7 @@ from airflow_provider_bgrep.compat import has_task_state_store
 from airflow_provider_bgrep.connection import DEFAULT_CONNECTION_ID
 from airflow_provider_bgrep.operators._arguments import count_of, one_of
 from airflow_provider_bgrep.operators._base import GenerateBase
-from airflow_provider_bgrep.operators.spec import (
-    ON_UNKNOWN_OUTCOME,
-    GenerateOptions,
-    GenerateSpec,
-    SubmitSpec,
-)
+from airflow_provider_bgrep.operators.options import ON_UNKNOWN_OUTCOME, GenerateOptions
 from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, MAX_RESULT_BYTES
 from airflow_provider_bgrep.protocol.models import ImageTask
 from airflow_provider_bgrep.results import check_fail_on, task_ids
@@ -29,6 +24,8 @@ from airflow_provider_bgrep.templates import ImageTaskTemplates
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+
+    from airflow_provider_bgrep.operators.spec import GenerateSpec
 
 __all__ = [
     "BgRepDownloadOperator",
@@ -92,6 +89,7 @@ class BgRepSubmitOperator(ImageTaskTemplates, BaseOperator):
         from airflow_provider_bgrep.operators._errors import airflow_errors
         from airflow_provider_bgrep.operators._stores import open_store
         from airflow_provider_bgrep.operators._submit import submit_once
+        from airflow_provider_bgrep.operators.spec import SubmitSpec
 
         with airflow_errors():
             spec = SubmitSpec(
@@ -194,6 +192,7 @@ class BgRepGenerateOperator(GenerateTemplates, GenerateBase):
     def build_spec(self, context: Context) -> GenerateSpec:
         """Return the run that the rendered arguments describe."""
         from airflow_provider_bgrep.operators._stores import open_store
+        from airflow_provider_bgrep.operators.spec import GenerateSpec
 
         return GenerateSpec(
             task_list=self.task_list,
@@ -202,11 +201,11 @@ class BgRepGenerateOperator(GenerateTemplates, GenerateBase):
             store=open_store(self.journal_path, context),
             poll_interval=self.poll_interval,
             timeout=self.timeout,
+            options=GenerateOptions.parse(self.options),
             deferrable=self.deferrable,
             fail_on=self.fail_on,
             max_images=self.max_images,
             on_unknown_outcome=self.on_unknown_outcome,
-            options=GenerateOptions.parse(self.options),
         )
 
 

@@ -21,7 +21,7 @@ from airflow_provider_bgrep.catalog.config.parsing import (
     parse_text,
     shown,
 )
-from airflow_provider_bgrep.operators.spec import MAX_RETRY_FAILED
+from airflow_provider_bgrep.operators.options import MAX_RETRY_FAILED
 from airflow_provider_bgrep.protocol.errors import Problem
 from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
 

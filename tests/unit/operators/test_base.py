@@ -23,6 +23,7 @@ from airflow_provider_bgrep.journal.records import JournalError
 from airflow_provider_bgrep.journal.stores import MemoryStore
 from airflow_provider_bgrep.operators._base import BUSY_SECONDS, GenerateBase
 from airflow_provider_bgrep.operators._generate import Deferral
+from airflow_provider_bgrep.operators.options import GenerateOptions
 from airflow_provider_bgrep.operators.spec import GenerateSpec
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.triggers.bgrep import GRACE_SECONDS
@@ -52,6 +53,7 @@ class Operator(GenerateBase):
             store=MemoryStore(),
             poll_interval=self.poll_interval,
             timeout=self.timeout,
+            options=GenerateOptions(),
         )
 
     def ended(self) -> None:

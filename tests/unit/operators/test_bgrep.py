@@ -20,7 +20,7 @@ from airflow_provider_bgrep.operators.bgrep import (
     BgRepGenerateOperator,
     BgRepSubmitOperator,
 )
-from airflow_provider_bgrep.operators.spec import GenerateOptions
+from airflow_provider_bgrep.operators.options import GenerateOptions
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 
 GIVEN = {"over_budget": "trim", "retry_failed": 2, "regenerate": "spring"}

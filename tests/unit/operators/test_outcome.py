@@ -31,7 +31,8 @@ from airflow_provider_bgrep.operators._outcome import (
     stop_record,
     summarize,
 )
-from airflow_provider_bgrep.operators.spec import GenerateOptions, GenerateSpec
+from airflow_provider_bgrep.operators.options import GenerateOptions
+from airflow_provider_bgrep.operators.spec import GenerateSpec
 from airflow_provider_bgrep.protocol.codes import Operation
 from airflow_provider_bgrep.protocol.errors import CallError
 from airflow_provider_bgrep.protocol.models import ImageTask
@@ -56,7 +57,7 @@ def run_of(*outcomes: Outcome, folder: Any = "/shop", **facts: Any) -> FinishedR
         store=None,
         poll_interval=1.0,
         timeout=60.0,
-        **facts,
+        **{"options": GenerateOptions(), **facts},
     )
     journal = Journal(MemoryStore(), "conn", end_time=4e9)
     return FinishedRun(spec, items, journal, Result(), storage_path(f"{folder}/manifest.jsonl"))

@@ -1,62 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inputs of a run: options from a DAG file, a template and a trigger form, and the spec made of them."""
+"""The inputs of a run."""
 
 from __future__ import annotations
 
-import json
-from types import MappingProxyType
-from typing import Any
-
 import pytest
 
-from airflow_provider_bgrep.operators.spec import GenerateOptions, GenerateSpec
-from airflow_provider_bgrep.protocol.errors import InvalidInput
-
-GIVEN = {"over_budget": "trim", "retry_failed": 2, "regenerate": "spring"}
-OPTIONS = GenerateOptions(over_budget="trim", retry_failed=2, regenerate="spring")
+from airflow_provider_bgrep.operators.options import GenerateOptions
+from airflow_provider_bgrep.operators.spec import GenerateSpec, SubmitSpec
 
 
-@pytest.mark.parametrize(
-    ("value", "options"),
-    [
-        pytest.param(None, GenerateOptions(), id="nothing"),
-        pytest.param("", GenerateOptions(), id="empty text"),
-        pytest.param({}, GenerateOptions(), id="empty mapping"),
-        pytest.param(OPTIONS, OPTIONS, id="options"),
-        pytest.param(GIVEN, OPTIONS, id="mapping"),
-        pytest.param(MappingProxyType(GIVEN), OPTIONS, id="mapping of another type"),
-        pytest.param(json.dumps(GIVEN), OPTIONS, id="JSON"),
-        pytest.param({**GIVEN, "retry_failed": " 2 "}, OPTIONS, id="number as text"),
-        pytest.param({**GIVEN, "filename_template": None}, OPTIONS, id="a form's empty field"),
-    ],
-)
-def test_options_come_in_every_form(value, options):
-    assert GenerateOptions.parse(value) == options
-
-
-def problems(value: Any) -> list[str]:
-    with pytest.raises(InvalidInput) as caught:
-        GenerateOptions.parse(value)
-    return [problem.where for problem in caught.value.problems]
-
-
-def test_every_problem_is_in_one_message():
-    wrong = {"over_budget": "cut", "retry_failed": 4, "regenerate": 7, "filename_template": 1, "retries": 1}
-    assert sorted(problems(wrong)) == sorted(f"options.{name}" for name in wrong)
-
-
-@pytest.mark.parametrize("count", [-1, 4, True, 1.0, "one", "", "-1", [1]], ids=repr)
-def test_retry_failed_is_a_whole_number_from_0_to_3(count):
-    assert problems({"retry_failed": count}) == ["options.retry_failed"]
-
-
-@pytest.mark.parametrize("value", ["{'over_budget': 'trim'}", "[1]", 5, [GIVEN]], ids=repr)
-def test_what_is_not_a_mapping_is_named(value):
-    assert problems(value) == ["options"]
-
-
-def test_a_spec_needs_no_operator():
-    spec = GenerateSpec(
-        task_list=[], destination="file:///a", bgrep_conn_id="c", store=None, poll_interval=1, timeout=1
+def generate(on_unknown_outcome: str) -> GenerateSpec:
+    return GenerateSpec(
+        task_list=[],
+        destination="file:///a",
+        bgrep_conn_id="c",
+        store=None,
+        poll_interval=1,
+        timeout=1,
+        options=GenerateOptions(),
+        on_unknown_outcome=on_unknown_outcome,
     )
-    assert spec.options == GenerateOptions()
+
+
+@pytest.mark.parametrize(("choice", "may_resubmit"), [("fail", False), ("resubmit", True)])
+def test_only_who_chose_it_resubmits_after_an_unknown_outcome(choice: str, may_resubmit: bool):
+    assert SubmitSpec([], "c", None, choice).may_resubmit is may_resubmit
+    assert generate(choice).may_resubmit is may_resubmit
