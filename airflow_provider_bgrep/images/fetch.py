@@ -63,6 +63,9 @@ DEADLINE_TIMEOUTS: Final = 10
 
 MAX_REDIRECTS: Final = 5
 
+_SAME_SECONDS: Final = 1.0
+"""Between two headers that have the same time."""
+
 _REFUSAL: Final = "is at a private or reserved address, from which images are not fetched"
 _EXPIRED: Final = frozenset({403, 404, 410})
 
@@ -155,7 +158,7 @@ class Fetcher:
         :param url: the file.
         :param size: how many bytes to read at most.
         :param end_time: deadline, wall clock in seconds.
-        :return: the bytes, and ``Last-Modified`` in seconds since 1970, ``None`` if the host does not say.
+        :return: the bytes, and when the file last changed, wall clock in seconds; ``None`` if not known.
         :raises FetchError: if it cannot be fetched.
         """
         seconds = min(self._timeout, end_time - time.time(), self._end_time - time.time())
@@ -264,9 +267,25 @@ class Fetcher:
 
 
 def _modified(response: requests.Response) -> float | None:
-    """When a file last changed, in seconds since 1970; ``None`` if its host does not say."""
+    """When a file last changed, by the clock of this machine; ``None`` if its host does not say.
+
+    The host's clock may be wrong, and ``Date`` tells by how much. A host that gives each answer the current
+    time says nothing about the file.
+    """
+    modified, date = _time(response, "Last-Modified"), _time(response, "Date")
+    if modified is None or date is None:
+        return modified
+    if abs(modified - date) <= _SAME_SECONDS:
+        return None
+    with suppress(ValueError):  # a cache says how long ago the host has answered
+        date += float(response.headers.get("Age", 0))
+    # Both are whole seconds, and the answer was under way: less than half a minute is no difference.
+    return modified + 60 * round((time.time() - date) / 60)
+
+
+def _time(response: requests.Response, header: str) -> float | None:
     with suppress(KeyError, TypeError, ValueError, OverflowError):
-        return parsedate_to_datetime(response.headers["Last-Modified"]).timestamp()
+        return parsedate_to_datetime(response.headers[header]).timestamp()
     return None
 
 

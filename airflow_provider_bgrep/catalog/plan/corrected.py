@@ -19,7 +19,7 @@ MOST: Final = 200
 """Rows whose sources are read in one run."""
 
 MOST_ATTEMPTS: Final = 10
-"""Submits of a row after which it stays quarantined: some hosts give each answer the current time."""
+"""Submits of a row after which it stays quarantined, whatever its host says."""
 
 SECONDS: Final = 30.0
 """Seconds after which no further source is read."""

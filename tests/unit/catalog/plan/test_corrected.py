@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from types import SimpleNamespace
 
 import duckdb
 import pytest
@@ -84,40 +84,52 @@ def test_in_each_run_other_rows_are_asked_about():
 
 
 @pytest.fixture
-def site() -> Iterator[Any]:
+def site() -> Iterator[SimpleNamespace]:
     """A host whose files changed as many seconds after the submit as their names say."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             name = self.path.strip("/")
-            asked.append(name)
+            site.asked.append(name)
             self.send_response(200)
-            if name != "undated":
-                changed = datetime.fromtimestamp(SUBMITTED + int(name), UTC)
+            if name == "now":
+                self.send_header("Last-Modified", self.date_time_string())
+            elif name != "undated":
+                changed = datetime.fromtimestamp(SUBMITTED + int(name) + site.ahead, UTC)
                 self.send_header("Last-Modified", format_datetime(changed, usegmt=True))
             self.send_header("Content-Length", "4")
             self.end_headers()
             self.wfile.write(b"text")
 
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string(time.time() + site.ahead)
+
         def log_message(self, *args: object) -> None:
             pass
 
-    asked: list[str] = []
+    site = SimpleNamespace(asked=[], ahead=0, url="")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.asked = asked  # type: ignore[attr-defined]
-    server.url = f"http://127.0.0.1:{server.server_port}"  # type: ignore[attr-defined]
+    site.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield server
+    yield site
     server.shutdown()
     server.server_close()
 
 
 def test_rows_whose_image_or_mask_changed_since_are_corrected(site):
-    names = {1: ["60"], 2: ["-60"], 3: ["-60", "60"], 4: ["0"], 5: ["undated"], 6: []}
+    names = {1: ["60"], 2: ["-60"], 3: ["-60", "60"], 4: ["0"], 5: ["undated"], 6: [], 7: ["now"]}
     urls = {line: [f"{site.url}/{name}" for name in some] for line, some in names.items()}
     reader = SourceReader(None, None, allow_private=True)
     assert corrected(dict.fromkeys(names, SUBMITTED), urls, reader) == [1, 3]
-    assert sorted(site.asked) == sorted({"60", "-60", "0", "undated"})
+    assert sorted(site.asked) == sorted({"60", "-60", "0", "undated", "now"})
+
+
+@pytest.mark.parametrize("ahead", [-3 * 86_400, -3_600, 3_600, 3 * 86_400])
+def test_the_clock_of_a_host_does_not_matter(site, ahead):
+    site.ahead = ahead
+    urls = {line: [f"{site.url}/{name}"] for line, name in ((1, "60"), (2, "-60"), (3, "now"))}
+    reader = SourceReader(None, None, allow_private=True)
+    assert corrected(dict.fromkeys(urls, SUBMITTED), urls, reader) == [1]
 
 
 def test_object_storage_is_not_asked(site):
