@@ -279,7 +279,7 @@ def _modified(response: requests.Response) -> float | None:
         return None
     with suppress(ValueError):  # a cache says how long ago the host has answered
         date += float(response.headers.get("Age", 0))
-    # Both are whole seconds, and the answer was under way: less than half a minute is no difference.
+    # Rounded to minutes: both are whole seconds, and the answer was under way.
     return modified + 60 * round((time.time() - date) / 60)
 
 
