@@ -13,10 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_bgrep.catalog.source.listing import PAGE_COST, pages_of
 from airflow_provider_bgrep.isolation import MOST_FAILURES, RowErrors
 from airflow_provider_bgrep.protocol.errors import reason_of, sanitize_message
-from airflow_provider_bgrep.protocol.limits import URL_SCHEMES
+from airflow_provider_bgrep.protocol.limits import RESULT_URL_SECONDS, URL_SCHEMES
 from airflow_provider_bgrep.protocol.urls import canonical_url, redact_url
+from airflow_provider_bgrep.signing import credential_seconds, signed_url
 from airflow_provider_bgrep.storage import is_stored, store_error, without_connection
 
 if TYPE_CHECKING:
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.connection import Settings
     from airflow_provider_bgrep.images.fetch import Fetcher
 
-_LISTED_ABOVE: Final = 20
-"""Above this number, the images of one folder are found by listing it."""
+SIGNED_SECONDS: Final = 4 * RESULT_URL_SECONDS
+"""Seconds for which a URL that we sign is valid at least: a job may wait that long in the service's queue."""
 
 _THREADS: Final = 16
 
@@ -69,7 +71,7 @@ def versions(urls: Iterable[str], conn_id: str | None = None) -> dict[str, str]:
     single: list[str] = []
     reader = _VersionReader(conn_id)
     for folder, members in folders.items():
-        listed = reader.listed(folder, members) if len(members) > _LISTED_ABOVE else {}
+        listed = reader.listed(folder, members) if len(members) >= PAGE_COST else {}
         found |= listed
         single += [url for url in members if url not in listed]
     with ThreadPoolExecutor(_THREADS) as threads:
@@ -92,24 +94,33 @@ class _VersionReader:
         self._untried: list[str] = []
 
     def listed(self, folder: str, members: list[str]) -> dict[str, str]:
-        """The versions of the images of a folder, as far as its listing says them."""
+        """The versions of the images of a folder, as far as its listing says them, and is worth it."""
+        names = {url.rpartition("/")[2] for url in members}
+        infos: dict[str, dict[str, Any]] = {}
+        is_complete = False
         try:
             path = _path(folder, self._conn_id)
-            listed = path.fs.ls(path.path, detail=True, refresh=True)
-            infos = {info["name"].rpartition("/")[2]: info for info in listed}
+            for page in pages_of(path, len(members)):
+                found = {info["name"].rpartition("/")[2]: info for info in page}
+                infos |= {name: found[name] for name in names & found.keys()}
+                is_complete = not page
+                if len(infos) == len(names):
+                    break
         except FileNotFoundError:
-            infos = {}
+            is_complete = True
         except Exception:  # whatever a store's library raises: the images are asked for one by one
             return {}
-        found: dict[str, str] = {}
+        versions_of: dict[str, str] = {}
         for url in members:
             name = url.rpartition("/")[2]
+            if name not in infos and not is_complete:
+                continue
             with contextlib.suppress(Exception):  # an entry that cannot be read is asked for as well
                 version = _version(infos[name]) if name in infos else "!no such object"
                 # A listing does not tell the checksum of a whole object.
                 if not _OF_PARTS.fullmatch(version):
-                    found[url] = version
-        return found
+                    versions_of[url] = version
+        return versions_of
 
     def version_of(self, url: str) -> str:
         """The version of an image."""
@@ -218,8 +229,15 @@ def readable_url(url: str, conn_id: str | None, seconds: int) -> str:
     """
     if not is_stored(url):
         return url
-    path = _path(url, conn_id)
-    return str(path.fs.sign(path.path, expiration=seconds))
+    return signed_url(_path(url, conn_id), seconds)
+
+
+def signing_seconds(url: str, conn_id: str | None) -> float | None:
+    """For how many seconds the credentials stay valid that sign a path on object storage.
+
+    :return: ``None`` if they are permanent, or if their end is not known.
+    """
+    return credential_seconds(_path(url, conn_id))
 
 
 def source_fetcher(settings: Settings | None, max_bytes: int, *, allow_private: bool) -> Fetcher:
