@@ -32,7 +32,7 @@ from airflow_provider_bgrep.storage import (
     shown_path,
     storage_path,
 )
-from airflow_provider_bgrep.storage_check.report import EXCLUSION, Finding, Level, StorageReport
+from airflow_provider_bgrep.storage_check.report import CHECKS, EXCLUSION, Finding, Level, StorageReport
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -126,22 +126,22 @@ class _Probe:
         if not is_local(changing):
             self._check("versioning", "ask for the bucket's versioning", lambda: self._versioning(changing))
         tried = "write an object"
-        if not self._check("write", tried, lambda: self._write(changing), is_essential=True):
+        if not self._check("write", tried, lambda: self._write(changing)):
             return
         tried = "list its folder at once"
-        self._check("list after write", tried, lambda: self._listed(changing), is_essential=True)
+        self._check("list after write", tried, lambda: self._listed(changing))
         etags = [self._etag(changing)]
         expiring = self._sign(changing, 1)
         signed_at = time.monotonic()
         tried = "write other content of the same size to it, and read it at once"
-        self._check("replace", tried, lambda: self._replace(changing), is_essential=True)
+        self._check("replace", tried, lambda: self._replace(changing))
         etags.append(self._etag(changing))
         tried = "create an object exclusively, twice"
-        has_excluded = self._check(EXCLUSION, tried, lambda: self._create_twice(created), is_essential=True)
+        has_excluded = self._check(EXCLUSION, tried, lambda: self._create_twice(created))
         etags.append(self._etag(created))
         if has_excluded:
             tried = f"create an object exclusively by two concurrent writers, {ROUNDS} times"
-            self._check(EXCLUSION, tried, self._create_at_once, is_essential=True)
+            self._check(EXCLUSION, tried, self._create_at_once)
         if not is_local(changing):
             tried = "compare the ETags of other content, and of equal content"
             self._check("ETag", tried, lambda: _meaning_of(etags))
@@ -169,18 +169,17 @@ class _Probe:
 
     # --- the checks -----------------------------------------------------------------------------------
 
-    def _check(
-        self, check: str, tried: str, function: Callable[[], Result], *, is_essential: bool = False
-    ) -> bool:
+    def _check(self, check: str, tried: str, function: Callable[[], Result]) -> bool:
         """Add a line.
 
+        :param check: one of :data:`~.report.CHECKS`.
         :return: whether the store does what was checked.
         """
         try:
             level, came, means = function()
         except Exception as error:  # whatever a store's library raises
             level, came, means = Level.UNKNOWN, reason_of(error), "could not be tried"
-        self.findings.append(Finding(check, level, tried, came, means, is_essential))
+        self.findings.append(Finding(check, level, tried, came, means, CHECKS[check][0]))
         return level in (Level.OK, Level.NOTE)
 
     def _path(self, name: str) -> ObjectStoragePath:

@@ -12,6 +12,22 @@ from typing import Any, Final
 EXCLUSION: Final = "exclusive creation"
 """The name of the check on which commits depend if several runs are possible."""
 
+CHECKS: Final[dict[str, tuple[bool, str]]] = {
+    "write": (True, "Everything that is kept is written there."),
+    "list after write": (
+        True,
+        "A task finds the newest version of the ledger and the manifest in a listing.",
+    ),
+    "replace": (True, "``manifest.json`` and reports are replaced, and read by other tasks at once."),
+    EXCLUSION: (True, "Of several runs that commit to the ledger or the manifest at once, one must succeed."),
+    "delete": (False, "Files that are no longer needed are deleted. Without that right, they stay."),
+    "versioning": (False, "Where it is not off, deleted and replaced files remain and take storage."),
+    "ETag": (False, "It identifies the content of source images on this store."),
+    "presigned URL": (False, "The service reads source images on this store by signed URLs."),
+    "expiry of URLs": (False, "A URL that gets into other hands should not be valid for long."),
+}
+"""The checks by name: whether a store is safe only if it passes, and why."""
+
 WIDTH: Final = 118
 """Characters of a line of the table."""
 

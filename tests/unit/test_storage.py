@@ -22,6 +22,7 @@ from airflow_provider_bgrep.storage import (
     connection_of,
     copy_file,
     create_bytes,
+    create_exclusively,
     get_bytes,
     in_folder,
     is_local,
@@ -401,3 +402,37 @@ def test_a_path_has_the_connection_of_its_folder_even_if_renamed():
     assert found.path.endswith("shop/images/a@b.png") or found.path.endswith("/images/a@b.png")
     assert "old" not in str(found)
     assert in_folder(storage_path("/shop"), "/shop/a@b.png").path == "/shop/a@b.png"
+
+
+@pytest.mark.parametrize("error", [FileExistsError("x"), "ConditionalRequestConflict"])
+def test_a_write_that_lost_is_refused_without_an_error(error):
+    """S3 answers 409 to one of two writers at the same instant, and s3fs does not know that code."""
+
+    class Losing(TornUploads):
+        def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: object) -> None:
+            if isinstance(error, Exception):
+                raise error
+            cause = Exception("409")
+            cause.response = {"Error": {"Code": error}}  # type: ignore[attr-defined]
+            raise OSError("conflict") from cause
+
+    attach("torn", conn_id="losing", fs=Losing())
+    path = type(storage_path("/"))("torn://bucket/a.json", conn_id="losing")
+    assert not create_exclusively(b"x", path)
+    assert not create_bytes(b"x", path)
+
+
+def test_other_errors_of_exclusive_creation_are_raised():
+    class Failing(TornUploads):
+        def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: object) -> None:
+            raise OSError("the disk is full")
+
+    attach("torn", conn_id="failing", fs=Failing())
+    with pytest.raises(OSError, match="full"):
+        create_exclusively(b"x", type(storage_path("/"))("torn://bucket/a.json", conn_id="failing"))
+
+
+def test_exclusive_creation_does_not_ask_first(folder):
+    assert create_exclusively(b"x", folder / "a.json")
+    assert not create_exclusively(b"y", folder / "a.json")
+    assert get_bytes(folder / "a.json") == b"x"

@@ -7,6 +7,7 @@ because it has no key of its own, the rows are reported as invalid.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from airflow_provider_bgrep.catalog.model.columns import URL_FIELDS
@@ -44,19 +45,36 @@ def check_signing(join: Join) -> None:
         f"WHERE contains(url, '://') AND {_SCHEME} IN {in_sql(SIGNED_STORES)}"
     )
     stores = join.db.execute(
-        "SELECT store, min(url) FROM signed_paths GROUP BY store ORDER BY store"
+        "SELECT store, min(url), max(url), min_by(url, hash(url)) FROM signed_paths "
+        "GROUP BY store ORDER BY store"
     ).fetchall()
-    conn_id = join.options.source_conn_id or None
     errors: dict[str, Exception] = {}
-    for store, url in stores:
+    for store, *some in stores:
+        error = _signing_error(join, store, some)
+        if error is not None:
+            errors[store] = error
+    if errors:
+        _refuse(join, errors)
+
+
+def _signing_error(join: Join, store: str, urls: Sequence[str]) -> Exception | None:
+    """Sign a path of a store.
+
+    :param urls: some of its paths. The second and third are signed only if the ones before cannot be: one
+        path alone says nothing about the others.
+    :return: why none can be signed; ``None`` if one can.
+    """
+    conn_id = join.options.source_conn_id or None
+    found: Exception | None = None
+    for url in dict.fromkeys(urls):
         try:
             readable_url(url, conn_id, SIGNED_SECONDS)
         except Exception as error:  # whatever a store's library raises: see isolation.py
-            errors[store] = error
+            found = error
         else:
             _note_short_life(join, store, signing_seconds(url, conn_id))
-    if errors:
-        _refuse(join, errors)
+            return None
+    return found
 
 
 def _refuse(join: Join, errors: dict[str, Exception]) -> None:

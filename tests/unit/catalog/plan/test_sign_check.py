@@ -93,6 +93,21 @@ def test_one_path_of_each_store_is_signed(destination, stores):
     assert stores["s3"].signed == 3
 
 
+@pytest.mark.parametrize("odd", ["0.jpg", "4.jpg"])
+def test_one_path_that_cannot_be_signed_condemns_no_other(destination, stores, odd):
+    """The task that submits it reports it, and goes on."""
+
+    class Odd(Signing):
+        def sign(self, path: str, expiration: int = 100, **kwargs: Any) -> str:
+            if path.endswith(odd):
+                raise ValueError("an odd key")
+            return super().sign(path, expiration, **kwargs)
+
+    folder_on(Odd(stores["s3"].files), "s3", stores["conn_id"])
+    catalog = rows(*(f"s3://shop/{name}" for name in NAMES))
+    assert destination.plan(catalog, **options(stores)).counts == {"new": 5}
+
+
 def test_what_is_not_submitted_is_not_signed(destination, stores):
     catalog = rows("s3://shop/0.jpg", "https://a.b/0.jpg")
     destination.refresh(catalog, **options(stores))
