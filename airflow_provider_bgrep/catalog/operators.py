@@ -191,7 +191,7 @@ class BgRepPlanOperator(BaseOperator):
         from airflow_provider_bgrep.catalog.plan.destination import Planner, check_destination
 
         ti = context["ti"]
-        group_id = _group_of(ti.task_id)
+        group_id = _group_of(self.task_id)
         with state_errors():
             options = Options.checked({**self.options, **(self.verbatim or {})})
             given = {"catalog": options.catalog, "destination": options.destination}
@@ -373,7 +373,7 @@ class BgRepReportOperator(_PlanTask):
         ti = context["ti"]
         if _is_missing(self.plan_id):
             # The plan task may have died after its plan became active.
-            self._close(lambda ledger: ledger.close_run(ti.dag_id, ti.run_id, _group_of(ti.task_id)))
+            self._close(lambda ledger: ledger.close_run(ti.dag_id, ti.run_id, _group_of(self.task_id)))
             raise BgRepJobFailedError(_NO_PLAN)
         with state_errors():
             store = _store(self.destination, self.plan_id)

@@ -155,6 +155,16 @@ class UndeletableFiles(dict[str, bytes]):
         raise PermissionError(name)
 
 
+class SigningFiles(Files):
+    """A store that signs URLs, and counts how often."""
+
+    signed = 0
+
+    def sign(self, path: str, expiration: int = 100, **kwargs: Any) -> str:
+        self.signed += 1
+        return f"https://signed.example{self._strip_protocol(path)}?Signature=x"
+
+
 class OverwritingFiles(Files):
     """A store that ignores exclusive creation, without an error."""
 

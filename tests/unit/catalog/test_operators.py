@@ -31,7 +31,7 @@ from airflow_provider_bgrep.testing import Emulator, bgrep_emulator  # noqa: F40
 class TaskInstance:
     """What a task asks of Airflow's task instance."""
 
-    dag_id, task_id = "shop", "refresh.plan"
+    dag_id = "shop"
 
     def __init__(self, run_id: str = "run") -> None:
         self.run_id = run_id

@@ -10,22 +10,12 @@ from typing import Any
 import pytest
 from bgrep_harness.runs import row
 from bgrep_harness.s3 import with_temporary_credentials
-from bgrep_harness.stores import Files, folder_on
+from bgrep_harness.stores import Files, SigningFiles, folder_on
 
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.protocol.errors import StoreError
 
 pytestmark = pytest.mark.usefixtures("temporary_files_in_memory")
-
-
-class Signing(Files):
-    """A store that signs, and counts how often."""
-
-    signed = 0
-
-    def sign(self, path: str, expiration: int = 100, **kwargs: Any) -> str:
-        self.signed += 1
-        return f"https://signed.example{self._strip_protocol(path)}?Signature=x"
 
 
 class Unreachable(Files):
@@ -43,7 +33,7 @@ def stores() -> dict[str, Any]:
     """Stores by scheme, reached with one connection: ``s3`` signs, ``gs`` does not."""
     conn_id = f"shop-{secrets.token_hex(4)}"
     found: dict[str, Any] = {"conn_id": conn_id}
-    for scheme, cls in (("s3", Signing), ("gs", Files), ("az", Unreachable)):
+    for scheme, cls in (("s3", SigningFiles), ("gs", Files), ("az", Unreachable)):
         found[scheme] = cls({f"/shop/{name}": name.encode() for name in NAMES})
         folder_on(found[scheme], scheme, conn_id)
     return found
@@ -97,7 +87,7 @@ def test_one_path_of_each_store_is_signed(destination, stores):
 def test_one_path_that_cannot_be_signed_condemns_no_other(destination, stores, odd):
     """The task that submits it reports it, and goes on."""
 
-    class Odd(Signing):
+    class Odd(SigningFiles):
         def sign(self, path: str, expiration: int = 100, **kwargs: Any) -> str:
             if path.endswith(odd):
                 raise ValueError("an odd key")
