@@ -94,8 +94,9 @@ class StorageReport:
 
     @property
     def can_exclude(self) -> bool:
-        """Whether of several writers that create one file, one succeeds."""
-        return all(one.level is Level.OK for one in self._essential if one.check == EXCLUSION)
+        """Whether of several writers that create one file, one succeeds. Not if it could not be tried."""
+        found = [one.level for one in self._essential if one.check == EXCLUSION]
+        return bool(found) and all(level is Level.OK for level in found)
 
     @property
     def is_safe_for_one(self) -> bool:

@@ -89,9 +89,9 @@ def _refuse(join: Join, errors: dict[str, Exception]) -> None:
         [list(errors)],
     ).fetchall()
     for line, columns, store, sku, view in rows:
-        reason = (
-            f"{columns} is on {store}, where URLs cannot be signed ({reason_of(errors[store])}); {_REMEDY}"
-        )
+        both = columns.replace(", ", " and ")
+        where = f"{both} {'is' if both == columns else 'are'} on {store}"
+        reason = f"{where}, where URLs cannot be signed ({reason_of(errors[store])}); {_REMEDY}"
         join.catalog.invalid.append(InvalidRow(line, columns, reason, sku, view))
     join.catalog.invalid.sort(key=lambda row: row.line)
     join.db.execute(f"CREATE OR REPLACE TEMP TABLE unsigned AS {refused}", [list(errors)])

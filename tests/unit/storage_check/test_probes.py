@@ -194,6 +194,7 @@ def test_a_store_that_refuses_writes_is_not_checked(files):
 
     report = check_storage(folder_on(ReadOnly(files)))
     assert not report.is_checked
+    assert not report.can_exclude
     assert [(one.check, one.level) for one in report.problems] == [("write", Level.UNKNOWN)]
 
 
