@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -77,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = parser().parse_args(arguments)
     try:
-        report = check_storage(absolute_path("PATH", _with_connection(given.path, given.conn_id)))
+        with contextlib.redirect_stdout(sys.stderr):  # Airflow logs to what is the output here
+            report = check_storage(absolute_path("PATH", _with_connection(given.path, given.conn_id)))
     except InvalidInput as error:
         print("; ".join(map(str, error.problems)), file=sys.stderr)
         return NOT_CHECKED

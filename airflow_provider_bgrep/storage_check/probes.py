@@ -158,8 +158,11 @@ class _Probe:
         try:
             yield
         finally:
-            if self._written:
+            if any(one.check == "write" and one.level is Level.OK for one in self.findings):
                 self._check("delete", "delete the objects, and list the folder at once", self._delete)
+            else:  # the answer to a write may have been lost
+                with contextlib.suppress(Exception):
+                    self._delete()
             if self._folder.protocol not in WHOLE_BY_NATURE and not missing:
                 with contextlib.suppress(Exception):
                     self._folder.fs.rmdir(self._folder.path)

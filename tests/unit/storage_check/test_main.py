@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from bgrep_harness.stores import Files, OverwritingFiles, folder_on
@@ -64,3 +66,10 @@ def test_the_help_says_what_is_tried_and_what_the_codes_mean():
     for words in ("exclusive creation", "exit codes", "single_writer=True", "--conn-id", "is billed twice"):
         assert words in shown
     assert max(map(len, shown.splitlines())) <= 110
+
+
+def test_the_output_of_the_command_is_nothing_but_json(tmp_path):
+    """Airflow logs to the standard output, too."""
+    command = [sys.executable, "-m", "airflow_provider_bgrep.storage_check", "--json", f"file://{tmp_path}"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, json.loads(ended.stdout)["is_safe"]) == (0, True)
