@@ -31,7 +31,7 @@ The check writes a few probe objects of 27 bytes to PATH/_bgrep/storage-check-â€
   ETag, versioning         what they mean on this store
   presigned URLs           only on stores that sign: a URL can be fetched, and expires
 
-It makes some 25 requests and takes a few seconds. No other object is read, written or listed.
+It makes some 30 requests and takes a few seconds. No other object is read, written or listed.
 The plan task of catalog_refresh makes the same check once for each destination.
 """
 

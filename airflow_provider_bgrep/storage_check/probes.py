@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tries on probe objects what a store does, and deletes them again. About 25 requests.
+"""Tries on probe objects what a store does, and deletes them again. Some 30 requests.
 
 The probe objects are in a folder of their own, ``{path}/_bgrep/storage-check-{token}/``, so that checks of
 several tasks at the same time do not meet. No other object is read, written or listed.
