@@ -81,6 +81,8 @@ def store_error(path: object, error: BaseException, what: str = "be read") -> St
     :param error: what the store's library raised.
     :param what: what cannot be done.
     """
+    if isinstance(error, StoreError):
+        return error  # it says all of this already
     code = ""
     with contextlib.suppress(Exception):  # botocore's errors have a response
         code = str(error.response["Error"]["Code"])  # type: ignore[attr-defined]
@@ -141,6 +143,7 @@ _PROVIDERS: Final = {
     **dict.fromkeys(("s3", "s3a"), "apache-airflow-providers-amazon[s3fs]"),
     **dict.fromkeys(("gs", "gcs"), "apache-airflow-providers-google"),
     **dict.fromkeys(("abfs", "abfss", "adl"), "apache-airflow-providers-microsoft-azure"),
+    "oss": "airflow-provider-bgrep[oss]",
 }
 """Packages that connect Airflow to a store, by scheme."""
 
