@@ -48,6 +48,8 @@ class AuthType(Enum):
 
     ACCESS_KEY = "AK"
     """From the connection, with a security token of STS if there is one."""
+    STS = "STS"
+    """From the connection, with a security token of STS."""
     ECS_RAM_ROLE = "ecs_ram_role"
     """From the metadata service of the ECS instance or ACK node."""
     CREDENTIALS_URI = "credentials_uri"
@@ -62,8 +64,8 @@ class OssSettings:
     :param presign_endpoint: scheme and host in presigned URLs, which the service must be able to reach.
     :param region: the buckets' region, such as ``cn-hangzhou``; signatures cover it.
     :param auth_type: where credentials come from.
-    :param access_key_id: with :attr:`AuthType.ACCESS_KEY`.
-    :param access_key_secret: with :attr:`AuthType.ACCESS_KEY`.
+    :param access_key_id: if credentials come from the connection.
+    :param access_key_secret: if credentials come from the connection.
     :param security_token: the token of STS, for temporary credentials; else empty.
     :param expiration: when the token expires, if that is known.
     :param ram_role_name: role of the instance; empty for the one that it has.
@@ -154,7 +156,9 @@ class _Parser:
         auth_type = self._auth_type()
         access_key_id = self._text("access_key_id") or login
         access_key_secret = self._text("access_key_secret") or password
-        if auth_type is AuthType.ACCESS_KEY:
+        if auth_type is AuthType.STS and not self._text("security_token"):
+            self.problems.append("extra security_token is missing")
+        if auth_type in (AuthType.ACCESS_KEY, AuthType.STS):
             if not access_key_id:
                 self.problems.append("extra access_key_id is missing")
             if not access_key_secret:
