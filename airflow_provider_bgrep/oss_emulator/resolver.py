@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resolves names under ``.localhost`` to loopback, for Python programs on machines that do not.
+
+RFC 6761 reserves these names for loopback. Browsers, curl and systemd resolve them; glibc alone does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+_original = socket.getaddrinfo
+_guard = threading.Lock()
+_users = 0
+
+
+def _resolve(host: Any, *arguments: Any, **options: Any) -> Any:
+    name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
+    if isinstance(name, str) and name.lower().rstrip(".").endswith(".localhost"):
+        host = "127.0.0.1"
+    return _original(host, *arguments, **options)
+
+
+def install() -> None:
+    """Resolve these names in this process from now on."""
+    global _users
+    with _guard:
+        _users += 1
+        socket.getaddrinfo = _resolve
+
+
+def uninstall() -> None:
+    """Undo one :func:`install`."""
+    global _users
+    with _guard:
+        _users -= 1
+        if not _users:
+            socket.getaddrinfo = _original
+
+
+@contextlib.contextmanager
+def localhost_names() -> Iterator[None]:
+    """Resolve these names in this process while the context lasts."""
+    install()
+    try:
+        yield
+    finally:
+        uninstall()
