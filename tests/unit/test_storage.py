@@ -80,8 +80,10 @@ def temporary_files(tmp_path, monkeypatch):
         filesystem.pseudo_dirs[:] = [""]
 
 
-@pytest.fixture(params=["local", "file", "memory", "torn"])
+@pytest.fixture(params=["local", "file", "memory", "torn", "oss"])
 def folder(request, tmp_path):
+    if request.param == "oss":
+        return request.getfixturevalue("oss_folder")
     return storage_path(
         {
             "local": str(tmp_path / "out"),
@@ -302,8 +304,8 @@ def test_what_is_there_is_not_created(folder):
     assert names(folder / "deep") == ["a.json"]
 
 
-def test_of_several_that_create_at_once_one_does(tmp_path, s3_folder):
-    for where in (storage_path(str(tmp_path / "out")), s3_folder):
+def test_of_several_that_create_at_once_one_does(tmp_path, s3_folder, oss_folder):
+    for where in (storage_path(str(tmp_path / "out")), s3_folder, oss_folder):
         for number in range(20):
             path, barrier = where / f"{number}.json", threading.Barrier(4)
 
@@ -317,7 +319,9 @@ def test_of_several_that_create_at_once_one_does(tmp_path, s3_folder):
             assert get_bytes(path) == b"%d" % created.index(True)
 
 
-def test_on_s3_a_copy_exists_and_a_created_file_is_not_replaced(s3_folder):
+@pytest.mark.parametrize("store", ["s3_folder", "oss_folder"])
+def test_a_copy_exists_and_a_created_file_is_not_replaced(store, request):
+    s3_folder = request.getfixturevalue(store)
     put_bytes(b"image", s3_folder / "a.bin")
     copy_file(s3_folder / "a.bin", s3_folder / "雪山" / "b.bin")
     assert get_bytes(s3_folder / "雪山" / "b.bin") == b"image"

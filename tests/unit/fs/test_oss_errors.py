@@ -49,9 +49,15 @@ def test_common_errors_are_those_of_the_standard_library(error: Exception, kind:
         (refusal(400, "InvalidArgument"), True),
         (refusal(429, "QpsLimitExceeded"), False),
         (refusal(503, "TotalQpsLimitExceeded"), False),
-        (sdk.OperationError(name="GetObject", error=sdk.RequestError(error=requests.ConnectionError())), False),
+        (
+            sdk.OperationError(name="GetObject", error=sdk.RequestError(error=requests.ConnectionError())),
+            False,
+        ),
         (sdk.OperationError(name="GetObject", error=sdk.ResponseError(error=requests.ReadTimeout())), False),
-        (sdk.OperationError(name="PutObject", error=sdk.InconsistentError(client_crc=1, server_crc=2)), False),
+        (
+            sdk.OperationError(name="PutObject", error=sdk.InconsistentError(client_crc=1, server_crc=2)),
+            False,
+        ),
         (sdk.OperationError(name="PutObject", error=sdk.BucketNameInvalidError(name="A")), True),
         (RuntimeError("a bug"), False),
     ],
