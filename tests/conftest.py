@@ -11,7 +11,6 @@ import shutil
 import sysconfig
 import tempfile
 from collections.abc import Iterator
-
 from typing import TYPE_CHECKING
 
 import pytest
@@ -117,7 +116,7 @@ def oss_folder(oss_server, monkeypatch):
 
 
 def oss_connection(server: OssEmulator) -> str:
-    """An Airflow connection to an emulator of OSS, as JSON: the internal endpoint works, the public one signs."""
+    """An Airflow connection to an emulator of OSS, as JSON: it works internally, and signs for the public."""
     extra = {
         "auth_type": "AK",
         "access_key_id": server.access_key_id,

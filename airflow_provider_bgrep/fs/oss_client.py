@@ -19,12 +19,16 @@ CONNECT_TIMEOUT: Final = 10.0
 READ_TIMEOUT: Final = 60.0
 """Seconds without a byte. The store needs some to copy an object, or to complete one of many parts."""
 
-_ATTEMPTS: Final = 5
+ATTEMPTS: Final = 5
+"""Most attempts of one request. Delays between them grow to several seconds."""
+
 _MOST_DELAY: Final = 10.0
 _CONNECTIONS: Final = 32
 
 
-def make_client(settings: OssSettings, endpoint: str, credentials: CredentialsProvider) -> oss.Client:
+def make_client(
+    settings: OssSettings, endpoint: str, credentials: CredentialsProvider, attempts: int = ATTEMPTS
+) -> oss.Client:
     """Return a client of the SDK.
 
     It signs with V4, retries what may succeed a few times with back-off, and checks CRC64 of uploads.
@@ -32,6 +36,7 @@ def make_client(settings: OssSettings, endpoint: str, credentials: CredentialsPr
     :param settings: the connection.
     :param endpoint: one of its endpoints.
     :param credentials: where the credentials come from.
+    :param attempts: most attempts of one request.
     """
     return oss.Client(
         oss.config.Config(
@@ -39,7 +44,7 @@ def make_client(settings: OssSettings, endpoint: str, credentials: CredentialsPr
             endpoint=endpoint,
             use_cname=settings.is_cname(endpoint),
             credentials_provider=credentials,
-            retryer=StandardRetryer(max_attempts=_ATTEMPTS, max_backoff=_MOST_DELAY),
+            retryer=StandardRetryer(max_attempts=attempts, max_backoff=_MOST_DELAY),
             http_client=_http_client(),
         )
     )

@@ -70,7 +70,7 @@ class OssSettings:
     :param expiration: when the token expires, if that is known.
     :param ram_role_name: role of the instance; empty for the one that it has.
     :param credentials_uri: with :attr:`AuthType.CREDENTIALS_URI`.
-    :param cname: whether endpoints outside of ``aliyuncs.com`` are domains that are bound to one bucket.
+    :param cname: whether endpoints with other names than OSS's own are domains that are bound to one bucket.
     :param server_side_encryption: ``AES256``, ``KMS`` or ``SM4``; empty for the bucket's default.
     :param sse_kms_key_id: the key, with ``KMS``; empty for the default key.
     """
@@ -91,7 +91,8 @@ class OssSettings:
 
     def is_cname(self, endpoint: str) -> bool:
         """Return whether an endpoint is a domain that is bound to one bucket."""
-        return self.cname and not (urlsplit(endpoint).hostname or "").endswith(".aliyuncs.com")
+        host = urlsplit(endpoint).hostname or ""
+        return self.cname and not (host.endswith(".aliyuncs.com") or _HOST.fullmatch(host))
 
 
 def parse_connection(

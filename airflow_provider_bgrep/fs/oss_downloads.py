@@ -11,8 +11,7 @@ from alibabacloud_oss_v2.crc import Crc64
 
 from airflow_provider_bgrep.fs.oss_errors import OssError, oss_error
 
-_BLOCK: Final = 8 * 1024 * 1024
-"""Bytes that are read at once into a file. What breaks off is read again from its beginning."""
+_BLOCK_SIZE: Final = 8 * 1024 * 1024
 
 _CRC: Final = "x-oss-hash-crc64ecma"
 
@@ -37,10 +36,12 @@ class Downloads:
     """Reads objects.
 
     :param client: the client to read with.
+    :param block_size: bytes that are read at once into a file. A block that breaks off is read again.
     """
 
-    def __init__(self, client: oss.Client) -> None:
+    def __init__(self, client: oss.Client, block_size: int = _BLOCK_SIZE) -> None:
         self._client = client
+        self._block_size = block_size
 
     def read(
         self, bucket: str, key: str, start: int = 0, end: int | None = None, *, etag: str = ""
@@ -99,7 +100,7 @@ class Downloads:
         :return: the object's size.
         :raises OSError: as in :meth:`read`, and if the checksum is wrong.
         """
-        content = self.read(bucket, key, 0, _BLOCK)
+        content = self.read(bucket, key, 0, self._block_size)
         crc, done = Crc64(0), 0
         while True:
             file.write(content.data)
@@ -107,7 +108,7 @@ class Downloads:
             done += len(content.data)
             if done >= content.size:
                 break
-            content = self.read(bucket, key, done, done + _BLOCK, etag=content.etag)
+            content = self.read(bucket, key, done, done + self._block_size, etag=content.etag)
             if not content.data:
                 raise OssError(f"oss://{bucket}/{key} ended after {done} bytes", is_final=False)
         if content.crc64 and int(content.crc64) != crc.sum64():

@@ -312,9 +312,12 @@ class OssFileSystem(AbstractFileSystem):
             return
         for one in self.expand_path(path):
             bucket, key = self._split(one)
+            is_folder = not key
             for page in self._pages(bucket, f"{key}/" if key else "", ""):
+                is_folder = is_folder or bool(page.contents)
                 self._delete(bucket, [found.key for found in page.contents or ()])
-            if key:
+            if not is_folder:
+                self._file_info(one)  # an error if there is neither folder nor object
                 self.rm_file(one)
 
     def _delete(self, bucket: str, keys: list[str]) -> None:

@@ -25,7 +25,6 @@ from airflow_provider_bgrep.fs.oss_errors import OssError, oss_error
 from airflow_provider_bgrep.fs.oss_versioning import VersioningCheck, versioned_error
 
 PART_SIZE: Final = 8 * 1024 * 1024
-"""Bytes of a part of a large file; files with fewer are sent in one request."""
 
 _PARALLEL: Final = 3
 _WRITER: Final = "bgrep-writer"
@@ -39,10 +38,12 @@ class Uploads:
 
     :param client: the client to write with.
     :param settings: the connection, for its encryption.
+    :param part_size: bytes of a part of a large file; files with fewer are sent in one request.
     """
 
-    def __init__(self, client: oss.Client, settings: OssSettings) -> None:
+    def __init__(self, client: oss.Client, settings: OssSettings, part_size: int = PART_SIZE) -> None:
         self.client = client
+        self._part_size = part_size
         self.versioning = VersioningCheck(client)
         self._encryption = {
             "server_side_encryption": settings.server_side_encryption or None,
@@ -71,12 +72,12 @@ class Uploads:
         :param exclusive: as in :meth:`put`.
         """
         with open(local, "rb") as file:  # noqa: PTH123 (a path as fsspec has it)
-            if os.fstat(file.fileno()).st_size < PART_SIZE:
+            if os.fstat(file.fileno()).st_size < self._part_size:
                 self.put(bucket, key, file.read(), exclusive=exclusive)
                 return
             token = secrets.token_hex(16)
             request = self._request(bucket, key, token, exclusive=exclusive)
-            uploader = self.client.uploader(part_size=PART_SIZE, parallel_num=_PARALLEL)
+            uploader = self.client.uploader(part_size=self._part_size, parallel_num=_PARALLEL)
             self.confirmed(
                 bucket, key, token, lambda: uploader.upload_from(request, file), exclusive=exclusive
             )
