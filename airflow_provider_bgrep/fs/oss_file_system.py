@@ -27,7 +27,7 @@ from airflow_provider_bgrep.fs.oss_uploads import Uploads
 MOST_SIGNED_SECONDS: Final = 7 * 24 * 3600
 """How long a V4 signature can be valid."""
 
-_PAGE: Final = 1000
+_MOST_KEYS: Final = 1000
 """Keys of one listing or one deletion; OSS allows no more."""
 
 _log = logging.getLogger(__name__)
@@ -40,15 +40,16 @@ class OssFileSystem(AbstractFileSystem):
     exist. A bucket is neither made nor deleted.
 
     :param settings: the connection.
+    :param page_size: keys of one answer to a listing.
     """
 
     protocol = "oss"
     root_marker = ""
     cachable = False  # fsspec would make one instance for each thread; see oss.filesystem_of
 
-    def __init__(self, settings: OssSettings, **kwargs: Any) -> None:
+    def __init__(self, settings: OssSettings, page_size: int = _MOST_KEYS, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._settings = settings
+        self._page_size = page_size
         self._credentials = credentials_of(settings)
         self._client = make_client(settings, settings.endpoint, self._credentials)
         self._presign_client = make_client(settings, settings.presign_endpoint, self._credentials)
@@ -166,11 +167,14 @@ class OssFileSystem(AbstractFileSystem):
         names = sorted(found)
         return {name: found[name] for name in names} if detail else names
 
-    def _pages(self, bucket: str, prefix: str, delimiter: str, limit: int = _PAGE) -> Iterator[Any]:
+    def _pages(self, bucket: str, prefix: str, delimiter: str, limit: int = 0) -> Iterator[Any]:
         if not bucket:
             raise ValueError("oss:// names no bucket; give oss://bucket/key")
         request = oss.ListObjectsV2Request(
-            bucket=bucket, prefix=prefix or None, delimiter=delimiter or None, max_keys=limit
+            bucket=bucket,
+            prefix=prefix or None,
+            delimiter=delimiter or None,
+            max_keys=limit or self._page_size,
         )
         try:
             yield from self._client.list_objects_v2_paginator().iter_page(request)
