@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import logging
 import secrets
 import threading
 from collections import Counter
@@ -22,6 +23,8 @@ from airflow_provider_bgrep.oss_emulator.operations import OPERATIONS, check_req
 from airflow_provider_bgrep.oss_emulator.store import Call, Store
 
 _UNKNOWN: Final = "Unknown"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -89,6 +92,13 @@ class Core:
             answer = _error_answer(error, request, request_id)
         except _CutError:
             answer = Answer(0, cut=-1)
+        except Exception:
+            # An error of the emulator itself: answer like the service, and log the reason.
+            log.exception("the emulator failed at %s %s", request.method, request.path)
+            code = "InternalError"
+            answer = _error_answer(
+                OssError(500, code, "The emulator failed; see its log."), request, request_id
+            )
         answer.headers |= {
             "x-oss-request-id": request_id,
             "x-oss-server-time": "1",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final, Self
+from urllib.parse import quote
 
 from airflow_provider_bgrep.oss_emulator import resolver
 from airflow_provider_bgrep.oss_emulator.buckets import Versioning
@@ -80,6 +81,11 @@ class OssEmulator:
         self.stop()
 
     @property
+    def core(self) -> Core:
+        """The emulator without its server: its state can be read while no request is being answered."""
+        return self._core
+
+    @property
     def port(self) -> int:
         """The port; 0 before the first start."""
         return self._port
@@ -93,6 +99,10 @@ class OssEmulator:
     def internal_endpoint(self) -> str:
         """The URL of the internal endpoint, which clients within Alibaba Cloud use."""
         return f"http://{self._core.store.hosts.internal}:{self._port}"
+
+    def url(self, bucket: str, key: str = "") -> str:
+        """Return the URL of an object or a bucket, without a signature."""
+        return f"http://{bucket}.{self._core.store.hosts.public}:{self._port}/{quote(key)}"
 
     def create_bucket(self, name: str, versioning: str = "off") -> None:
         """Create a bucket.

@@ -60,7 +60,6 @@ _OF_BUCKET: Final = {
 }
 _OF_OBJECT: Final = {
     ("GET", ""): "GetObject",
-    ("GET", "objectMeta"): "GetObjectMeta",
     ("GET", "uploadId"): "ListParts",
     ("HEAD", ""): "HeadObject",
     ("HEAD", "objectMeta"): "GetObjectMeta",
@@ -79,6 +78,7 @@ _SUBRESOURCES: Final = tuple(
     "uploadId uploads versioning versions website worm x-oss-process x-oss-async-process".split()
 )
 _CONDITIONS: Final = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
+_LENGTHS: Final = {"content-length", "transfer-encoding"}
 _LONGEST_KEY: Final = 1023
 
 
@@ -109,9 +109,12 @@ def check_request(request: Request, operation: str) -> None:
       endpoint has been seen to answer 501, as this does).
     - Uploads in the encoding ``aws-chunked`` (page "0017-00000804").
     - Keys that are longer than 1,023 bytes or begin with a slash or backslash (page "Objects").
+    - Uploads without a length (page "PutObject").
 
     :raises OssError: the error.
     """
+    if request.method in ("PUT", "POST") and not _LENGTHS & set(request.headers):
+        raise OssError(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
     if operation == "PutObject":
         for header in _CONDITIONS:
             if header in request.headers:

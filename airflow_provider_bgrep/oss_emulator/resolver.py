@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resolves names under ``.localhost`` to loopback, for Python programs on machines that do not.
 
-RFC 6761 reserves these names for loopback. Browsers, curl and systemd resolve them; glibc alone does not.
+RFC 6761 reserves these names for loopback. Browsers, curl, systemd-resolved and Debian's package
+``libnss-myhostname`` resolve them; glibc alone does not.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 _original = socket.getaddrinfo
@@ -39,6 +42,16 @@ def uninstall() -> None:
         _users -= 1
         if not _users:
             socket.getaddrinfo = _original
+
+
+def environment() -> dict[str, str]:
+    """Return environment variables with which other Python processes resolve these names.
+
+    :return: ``PYTHONPATH``, with a folder of a ``sitecustomize`` module added.
+    """
+    folder = str(Path(__file__).with_name("startup"))
+    others = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join([folder, others]) if others else folder}
 
 
 @contextlib.contextmanager

@@ -9,13 +9,11 @@ import struct
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_provider_bgrep.oss_emulator.core import Core
 from airflow_provider_bgrep.oss_emulator.messages import Answer, Request
-
-_WITHOUT_BODY: Final = ("GET", "HEAD", "DELETE")
 
 
 class Server(ThreadingHTTPServer):
@@ -59,7 +57,7 @@ class Server(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def _serve(self) -> None:
-        self.serve_forever(poll_interval=0.05)
+        self.serve_forever(poll_interval=0.02)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Remember a new connection."""

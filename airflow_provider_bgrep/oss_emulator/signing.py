@@ -2,7 +2,7 @@
 """Checks V4 signatures, in the ``Authorization`` header and in the query of a presigned URL.
 
 The algorithm is that of the pages "Include a V4 signature in the Authorization header (recommended)" and
-"Include a V4 signature in a URL (recommended)". The signature covers the method, the bucket and the key, all
+"(Recommended) V4 signatures in presigned URLs". The signature covers the method, the bucket and the key, all
 parameters, ``Content-Type``, ``Content-MD5`` and all ``x-oss-`` headers. It covers the host only if ``host``
 is one of the additional headers.
 """
@@ -30,6 +30,7 @@ LONGEST_EXPIRY: Final = 7 * 24 * 3600
 """How long a presigned URL may be valid, in seconds (page "0002-00000232")."""
 
 _UNSIGNED: Final = "UNSIGNED-PAYLOAD"
+_IN_QUERY: Final = frozenset({"x-oss-signature", "Signature", "X-Amz-Signature"})
 _ALWAYS_SIGNED: Final = frozenset({"content-type", "content-md5"})
 
 
@@ -56,6 +57,9 @@ def verify(request: Request, keys: AccessKeys, region: str, now: float) -> Acces
         key, token or date is wrong; 400 for a signature that cannot be read.
     """
     authorization = request.header("authorization")
+    if authorization and not _IN_QUERY.isdisjoint(request.query):
+        message = "The header and the URL cannot both have a signature."
+        raise invalid_argument(message, "Authorization", "...", "0002-00000039")
     if authorization.startswith(f"{ALGORITHM} "):
         signature = _of_header(request, authorization)
         key = keys.find(signature.access_key_id, signature.security_token, now)
@@ -85,7 +89,7 @@ def _refusal(request: Request, authorization: str) -> OssError:
         return access_denied("The V1 signature is no longer supported; use V4.", "0002-00000080")
     if authorization:
         message = "Authorization header is invalid."
-        return invalid_argument(message, "Authorization", "...", "0002-00000203")
+        return invalid_argument(message, "Authorization", "...", "0002-00000061")
     if request.key:
         message = "You have no right to access this object because of bucket acl."
         return access_denied(message, "0003-00000001")
@@ -196,8 +200,8 @@ def _check_skew(date: str, now: float) -> None:
 def _check_expiry(request: Request, date: str, now: float) -> None:
     """Refuse a presigned URL that has expired (page "0002-00000069"), or whose expiry is not valid.
 
-    The documentation does not describe a URL that is dated in the future. The emulator refuses it if it is
-    more than 15 minutes early.
+    A URL can be used up to 15 minutes before its date, because clocks differ. The pages do not name the error
+    for one that is even earlier.
     """
     text = request.query["x-oss-expires"]
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= LONGEST_EXPIRY):
