@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An emulator of OSS for the tests of a module, and what speaks to it."""
+"""An emulator of OSS for the tests of a module, and clients of it."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ def test_folders_are_deleted_with_all_that_is_in_them(server, fs, shop):
     fs.rm(f"{shop}/b", recursive=True)
     assert set(server.objects(shop)) == {"a", KEYS[-1]}
     fs.rm(f"{shop}/a")
-    fs.rm_file(f"{shop}/a")  # once more is no error
+    fs.rm_file(f"{shop}/a")  # once more is allowed
     with pytest.raises(FileNotFoundError):
         fs.rm(f"{shop}/none", recursive=True)
 

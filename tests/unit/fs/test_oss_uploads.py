@@ -174,7 +174,7 @@ def test_an_upload_that_is_aborted_leaves_nothing(server, bucket, uploads):
     upload.abort()
     with pytest.raises(OssError, match="NoSuchUpload"):
         upload.complete()
-    upload.abort()  # once more is no error
+    upload.abort()  # once more is allowed
     assert server.objects(bucket) == {}
 
 
