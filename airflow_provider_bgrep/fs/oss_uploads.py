@@ -12,9 +12,11 @@ import base64
 import contextlib
 import hashlib
 import io
+import math
 import os
 import secrets
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import alibabacloud_oss_v2 as oss
@@ -26,6 +28,7 @@ from airflow_provider_bgrep.fs.oss_versioning import VersioningCheck, versioned_
 
 PART_SIZE: Final = 8 * 1024 * 1024
 
+_MOST_PARTS: Final = 10_000
 _PARALLEL: Final = 3
 _WRITER: Final = "bgrep-writer"
 """Key of the metadata with the token."""
@@ -72,15 +75,29 @@ class Uploads:
         :param exclusive: as in :meth:`put`.
         """
         with open(local, "rb") as file:  # noqa: PTH123 (a path as fsspec has it)
-            if os.fstat(file.fileno()).st_size < self._part_size:
+            size = os.fstat(file.fileno()).st_size
+            if size < self._part_size:
                 self.put(bucket, key, file.read(), exclusive=exclusive)
                 return
-            token = secrets.token_hex(16)
-            request = self._request(bucket, key, token, exclusive=exclusive)
-            uploader = self.client.uploader(part_size=self._part_size, parallel_num=_PARALLEL)
-            self.confirmed(
-                bucket, key, token, lambda: uploader.upload_from(request, file), exclusive=exclusive
-            )
+            upload = self.start(bucket, key, exclusive=exclusive)
+            try:
+                self._send_parts(upload, file.fileno(), size)
+                upload.complete()
+            except BaseException:
+                upload.abort()
+                raise
+
+    def _send_parts(self, upload: MultipartUpload, file: int, size: int) -> None:
+        part_size = max(self._part_size, math.ceil(size / _MOST_PARTS))
+
+        def send(number: int) -> None:
+            upload.add(os.pread(file, part_size, (number - 1) * part_size), number)
+
+        with ThreadPoolExecutor(_PARALLEL) as threads:
+            try:
+                list(threads.map(send, range(1, math.ceil(size / part_size) + 1)))
+            finally:
+                threads.shutdown(cancel_futures=True)
 
     def copy(self, source: tuple[str, str], target: tuple[str, str]) -> None:
         """Copy an object within OSS.
@@ -201,24 +218,30 @@ class MultipartUpload:
         self._path = f"{bucket}/{key}"
         self._token = token
         self._exclusive = exclusive
-        self._parts: list[oss.UploadPart] = []
+        self._parts: dict[int, oss.UploadPart] = {}
 
-    def add(self, data: bytes) -> None:
-        """Send the next part, of at least 100 KiB unless it is the last."""
-        number = len(self._parts) + 1
+    def add(self, data: bytes, number: int | None = None) -> None:
+        """Send a part.
+
+        :param data: its bytes: at least 100 KiB, unless it is the last.
+        :param number: its position, from 1, if several threads send parts; default: behind the others.
+        """
+        number = number or len(self._parts) + 1
         request = oss.UploadPartRequest(**self._at, part_number=number, body=io.BytesIO(data))
         try:
             result = self._uploads.client.upload_part(request)
         except Exception as error:
             raise oss_error(error, self._path) from error
-        self._parts.append(oss.UploadPart(part_number=number, etag=result.etag))
+        self._parts[number] = oss.UploadPart(part_number=number, etag=result.etag)
 
     def complete(self) -> None:
         """Make the object appear."""
         request = oss.CompleteMultipartUploadRequest(
             **self._at,
             forbid_overwrite=self._exclusive or None,
-            complete_multipart_upload=oss.CompleteMultipartUpload(parts=self._parts),
+            complete_multipart_upload=oss.CompleteMultipartUpload(
+                parts=[self._parts[number] for number in sorted(self._parts)]
+            ),
         )
         client = self._uploads.client
         self._uploads.confirmed(
