@@ -150,6 +150,8 @@ _PROVIDERS: Final = {
 
 def _missing_store(scheme: str, error: Exception) -> str:
     what = f"is on a store, {scheme}://, that this Airflow cannot reach ({sanitize_message(error)})"
+    if scheme in _PROVIDERS and _PROVIDERS[scheme] in str(error):
+        return what
     if scheme in _PROVIDERS:
         return f"{what}. Run on every worker: pip install '{_PROVIDERS[scheme]}'"
     return f"{what}. Install an Airflow provider that supports it, or give another store"
@@ -270,10 +272,11 @@ def put_bytes(data: bytes, path: ObjectStoragePath) -> None:
 def create_bytes(data: bytes, path: ObjectStoragePath) -> bool:
     """Write ``data`` to ``path`` if the file does not exist. Of several concurrent callers, one succeeds.
 
-    Atomic in a local file system and on stores that support conditional writes in fsspec (s3, gs). On others,
-    two callers at the same instant may both write.
+    Atomic in a local file system and on stores that support conditional writes in fsspec (s3, gs, oss). On
+    others, two callers at the same instant may both write.
 
     :return: whether it was written.
+    :raises ExclusiveCreationError: if the store reports that it cannot exclude other callers.
     """
     if is_local(path):
         return _create_local(data, Path(path.path))

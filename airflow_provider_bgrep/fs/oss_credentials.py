@@ -89,12 +89,15 @@ def _remaining(credentials: Credentials) -> timedelta:
 
 def _parsed(answer: Mapping[str, Any]) -> Credentials:
     try:
-        expiration = answer.get("Expiration")
+        expiration = None
+        if text := answer.get("Expiration"):
+            expiration = datetime.fromisoformat(str(text))
+            expiration = expiration if expiration.tzinfo else expiration.replace(tzinfo=UTC)
         return Credentials(
             str(answer["AccessKeyId"]),
             str(answer["AccessKeySecret"]),
             answer.get("SecurityToken") or None,
-            datetime.fromisoformat(str(expiration)) if expiration else None,
+            expiration,
         )
     except (KeyError, ValueError) as error:
         # Not chained: the answer may contain a secret.

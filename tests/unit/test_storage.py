@@ -17,6 +17,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from airflow_provider_bgrep.protocol.errors import ExclusiveCreationError
 from airflow_provider_bgrep.storage import (
     check_writable,
     connection_of,
@@ -26,12 +27,14 @@ from airflow_provider_bgrep.storage import (
     in_folder,
     is_local,
     is_stored,
+    names_in,
     put_bytes,
     put_file,
     safe_name,
     shown_path,
     size_of,
     storage_path,
+    store_error,
 )
 
 try:
@@ -330,6 +333,16 @@ def test_a_copy_exists_and_a_created_file_is_not_replaced(store, request):
     assert create_bytes(b"one", s3_folder / "d.json")
     assert not create_bytes(b"two", s3_folder / "d.json")
     assert get_bytes(s3_folder / "d.json") == b"one"
+
+
+def test_a_file_is_not_created_where_versions_are_kept(oss_folder, oss_server):
+    oss_server.set_versioning(oss_folder.path.partition("/")[0], "suspended")
+    with pytest.raises(ExclusiveCreationError, match="never enabled") as caught:
+        create_bytes(b"one", oss_folder / "a.json")
+    assert store_error("oss://shop/a.json", caught.value) is caught.value
+    assert names_in(oss_folder) == []
+    put_bytes(b"one", oss_folder / "a.json")
+    assert not create_bytes(b"two", oss_folder / "a.json"), "it exists: nothing would be written"
 
 
 # --- names ----------------------------------------------------------------------------------------

@@ -106,6 +106,12 @@ def test_credentials_are_fetched_again_before_they_expire():
     assert found == ["STS.1", "STS.2", "STS.2"]
 
 
+def test_an_expiry_may_be_missing_or_without_a_time_zone():
+    for change in ({"Expiration": ""}, {"Expiration": "2126-11-29T01:00:00"}):
+        credentials = FetchedCredentials(lambda change=change: {**answer(), **change})
+        assert credentials.get_credentials().access_key_id == "STS.1"
+
+
 def test_credentials_that_are_still_valid_outlast_a_failure():
     answers = [answer(200, 1)]
 
