@@ -118,20 +118,27 @@ class OssFileSystem(AbstractFileSystem):
         :param detail: whether to return what :meth:`info` does, without ``crc64ecma``; else names.
         :raises FileNotFoundError: if there is no such folder or object.
         """
+        found = [one for page in self.ls_pages(path) for one in page]
+        return found if detail else [one["name"] for one in found]
+
+    def ls_pages(self, path: str) -> Iterator[list[dict[str, Any]]]:
+        """Yield what is in a folder in pages of up to 1,000 entries, each of which is one request.
+
+        :raises FileNotFoundError: if there is no such folder or object.
+        """
         bucket, key = self._split(path)
         prefix = f"{key}/" if key else ""
-        found: list[dict[str, Any]] = []
         is_there = not key
         for page in self._pages(bucket, prefix, "/"):
             is_there = is_there or bool(page.contents or page.common_prefixes)
-            found += [
-                _folder(f"{bucket}/{one.prefix.removesuffix('/')}") for one in page.common_prefixes or ()
-            ]
+            folders = [one.prefix.removesuffix("/") for one in page.common_prefixes or ()]
             # A key that ends in a slash is how consoles make a folder.
-            found += [_listed(bucket, one) for one in page.contents or () if one.key != prefix]
+            objects = [one for one in page.contents or () if one.key != prefix]
+            yield [_folder(f"{bucket}/{name}") for name in folders] + [
+                _listed(bucket, one) for one in objects
+            ]
         if not is_there:
-            found = [self._file_info(path)]
-        return found if detail else [one["name"] for one in found]
+            yield [self._file_info(path)]
 
     def find(
         self,
@@ -341,6 +348,20 @@ class OssFileSystem(AbstractFileSystem):
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
         """Do nothing: folders need not be made."""
 
+    # --- the bucket and its credentials -------------------------------------------------------------
+
+    def bucket_versioning(self, path: str) -> str:
+        """Return ``Enabled`` or ``Suspended``; ``""`` for a bucket that has never kept versions.
+
+        :raises PermissionError: if the right ``oss:GetBucketVersioning`` is missing.
+        """
+        return self.uploads.versioning.status(self._split(path)[0])
+
+    def credential_seconds(self) -> float | None:
+        """Return how long the credentials are valid; ``None`` if they are permanent, or if it is unknown."""
+        expires = self._credentials.get_credentials().expiration
+        return None if expires is None else (expires - datetime.now(UTC)).total_seconds()
+
     # --- signing ------------------------------------------------------------------------------------
 
     def sign(self, path: str, expiration: int = 100, **kwargs: Any) -> str:
@@ -367,10 +388,10 @@ class OssFileSystem(AbstractFileSystem):
         return str(url)
 
     def _signed_seconds(self, wanted: int, path: str) -> int:
-        expires = self._credentials.get_credentials().expiration
-        if expires is None:
+        seconds = self.credential_seconds()
+        if seconds is None:
             return wanted
-        left = int((expires - datetime.now(UTC)).total_seconds())
+        left = int(seconds)
         if left <= 0:
             raise PermissionError(f"oss://{path} cannot be signed: the temporary credentials have expired")
         if left < wanted and not self._has_warned:

@@ -39,20 +39,28 @@ class VersioningCheck:
             if time.monotonic() < self._valid_until.get(bucket, 0.0):
                 return
         try:
-            result = self._client.get_bucket_versioning(oss.GetBucketVersioningRequest(bucket=bucket))
-        except Exception as error:
-            failure = oss_error(error, bucket)
-            if isinstance(failure, PermissionError):
-                raise ExclusiveCreationError(
-                    f"Whether bucket {bucket!r} keeps versions is unknown ({failure.strerror}). If it does, "
-                    "OSS overwrites files that must be created only once. Grant oss:GetBucketVersioning on "
-                    "the bucket"
-                ) from error
-            raise failure from error
-        if result.version_status:
-            raise versioned_error(bucket, result.version_status)
+            status = self.status(bucket)
+        except PermissionError as error:
+            raise ExclusiveCreationError(
+                f"Whether bucket {bucket!r} keeps versions is unknown ({error.strerror}). If it does, OSS "
+                "overwrites files that must be created only once. Grant oss:GetBucketVersioning on the bucket"
+            ) from error
+        if status:
+            raise versioned_error(bucket, status)
         with self._lock:
             self._valid_until[bucket] = time.monotonic() + _SECONDS
+
+    def status(self, bucket: str) -> str:
+        """Return ``Enabled`` or ``Suspended``; ``""`` for a bucket that has never kept versions.
+
+        :raises PermissionError: if the right ``oss:GetBucketVersioning`` is missing.
+        :raises OSError: if OSS does not answer.
+        """
+        try:
+            result = self._client.get_bucket_versioning(oss.GetBucketVersioningRequest(bucket=bucket))
+        except Exception as error:
+            raise oss_error(error, bucket) from error
+        return str(result.version_status or "")
 
     def forget(self, bucket: str) -> None:
         """Forget what is known about a bucket."""

@@ -93,7 +93,8 @@ def test_a_long_listing_has_pages(server, settings_of, bucket):
         fs.pipe_file(f"{bucket}/x/{name}", b"")
     server.forget_requests()
     assert len(fs.find(bucket)) == len(fs.ls(f"{bucket}/x")) == 5
-    assert server.counters.operations == {"ListObjectsV2": 6}
+    assert [len(page) for page in fs.ls_pages(f"{bucket}/x")] == [2, 2, 1]
+    assert server.counters.operations == {"ListObjectsV2": 9}
     fs.rm(f"{bucket}/x", recursive=True)
     assert server.objects(bucket) == {}
 
@@ -232,6 +233,25 @@ def test_throttling_is_waited_out(server, fs, bucket):
 def test_a_copy_in_another_process_works(fs, shop):
     other = pickle.loads(pickle.dumps(fs))  # noqa: S301 (our own)
     assert other.cat_file(f"{shop}/a") == b"a"
+
+
+# --- the bucket and its credentials -----------------------------------------------------------------
+
+
+def test_a_bucket_says_whether_it_keeps_versions(server, fs, bucket):
+    states = {"off": "", "on": "Enabled", "suspended": "Suspended"}
+    for state, expected in states.items():
+        server.set_versioning(bucket, state)
+        assert fs.bucket_versioning(f"{bucket}/a") == fs.bucket_versioning(bucket) == expected
+    server.inject("error", operation="GetBucketVersioning", status=403, code="AccessDenied")
+    with pytest.raises(PermissionError, match="AccessDenied"):
+        fs.bucket_versioning(bucket)
+
+
+def test_credentials_say_how_long_they_are_valid(fs, settings_of):
+    assert fs.credential_seconds() is None
+    temporary = OssFileSystem(settings_of(security_token="x", expiration="2126-01-01T00:00:00Z"))
+    assert temporary.credential_seconds() > 3600
 
 
 # --- signing ----------------------------------------------------------------------------------------
