@@ -48,9 +48,11 @@ check: environment ## linters, types, import contracts, words
 unit: environment ## unit tests: no emulator process, no Airflow process
 	$(BIN)/pytest tests/unit $(ARGS)
 
+# The modules that do more in this profile.
+THOROUGH = $(shell grep -rl thorough tests/unit tests/contract --include='test_*.py')
+
 thorough: environment ## exhaustive tests: interleavings of two runs, crashes on S3, 2,000 random histories
-	$(BIN)/pytest tests/unit -m "" -k "thorough or many_runs" --hypothesis-profile=thorough $(ARGS)
-	$(BIN)/pytest tests/contract/test_histories.py -n 2 --dist load --hypothesis-profile=thorough $(ARGS)
+	$(BIN)/pytest $(THOROUGH) -m "" -n 2 --dist load --hypothesis-profile=thorough --timeout 7200 $(ARGS)
 
 contract: environment ## contract tests against the emulator, with injected faults
 	$(BIN)/pytest tests/contract $(ARGS)

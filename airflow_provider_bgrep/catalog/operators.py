@@ -200,7 +200,7 @@ class BgRepPlanOperator(BaseOperator):
             if not options.dry_run:
                 _check_connection(options.bgrep_conn_id)
             plan = create_plan(
-                options, paths, dag_id=ti.dag_id, run_id=ti.run_id, group_id=_group_of(ti.task_id)
+                options, paths, dag_id=ti.dag_id, run_id=ti.run_id, group_id=_group_of(self.task_id)
             )
         ti.xcom_push(key="plan", value=plan)
         return plan["collects"] or list(range(plan["shards"]))
@@ -368,7 +368,7 @@ class BgRepReportOperator(_PlanTask):
         ti = context["ti"]
         if _is_missing(self.plan_id):
             # The plan task may have died after its plan became active.
-            self._close(lambda ledger: ledger.close_run(ti.dag_id, ti.run_id, _group_of(ti.task_id)))
+            self._close(lambda ledger: ledger.close_run(ti.dag_id, ti.run_id, _group_of(self.task_id)))
             raise BgRepJobFailedError(_NO_PLAN)
         with state_errors():
             store = _store(self.destination, self.plan_id)

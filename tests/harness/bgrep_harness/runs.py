@@ -96,7 +96,7 @@ class Destination:
         *,
         run_id: str = "",
         dag_id: str = "nightly",
-        group_id: str = "refresh",
+        group_id: str = "",
         now: float | None = None,
         **options: Any,
     ) -> Run:
