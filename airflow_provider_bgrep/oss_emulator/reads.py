@@ -11,7 +11,7 @@ from airflow_provider_bgrep.oss_emulator import stored_headers
 from airflow_provider_bgrep.oss_emulator.buckets import Version
 from airflow_provider_bgrep.oss_emulator.conditions import check_conditions, range_of
 from airflow_provider_bgrep.oss_emulator.documents import http_date
-from airflow_provider_bgrep.oss_emulator.errors import delete_marker, no_such_key
+from airflow_provider_bgrep.oss_emulator.errors import OssError, delete_marker, no_such_key
 from airflow_provider_bgrep.oss_emulator.messages import Answer, Request
 from airflow_provider_bgrep.oss_emulator.store import Call
 
@@ -39,8 +39,14 @@ def _found(call: Call) -> Version:
 
 
 def get_object(call: Call) -> Answer:
-    """Return an object or a range of it (page "GetObject"). A compressed answer has no ETag."""
+    """Return an object or a range of it (page "GetObject"). A compressed answer has no ETag.
+
+    An archived object would have to be restored first.
+    """
     version, request = _found(call), call.request
+    if "Archive" in version.headers.get("x-oss-storage-class", ""):
+        message = "The operation is not valid for the object's state"
+        raise OssError(403, "InvalidObjectState", message)
     check_conditions(request.headers, version)
     headers = stored_headers.of_answer(call.bucket, version, request.query)
     part = range_of(request.headers, len(version.body))

@@ -118,3 +118,10 @@ def test_a_range_is_not_compressed(wire):
     wire.put("a", b"x" * 2000, Content_Type="text/plain")
     answer = wire("GET", "a", None, {"Accept-Encoding": "gzip", "Range": "bytes=0-1499"})
     assert (answer.status_code, answer.headers["Content-Length"]) == (206, "1500")
+
+
+@pytest.mark.parametrize(("storage_class", "status"), [("IA", 200), ("Archive", 403), ("ColdArchive", 403)])
+def test_an_archived_object_cannot_be_read(wire, storage_class, status):
+    wire.put("a", x_oss_storage_class=storage_class)
+    assert wire("GET", "a").status_code == status
+    assert wire("HEAD", "a").headers["x-oss-storage-class"] == storage_class
