@@ -139,13 +139,7 @@ class Bucket:
         others = [
             other for other in self.versions.get(version.key, ()) if other.version_id != version.version_id
         ]
-        self.versions[version.key] = [version, *others] if self.is_versioned else [version]
-
-    def replace(self, version: Version) -> None:
-        """Replace the version of the same ID at its place."""
-        versions = self.versions[version.key]
-        index = next(i for i, other in enumerate(versions) if other.version_id == version.version_id)
-        versions[index] = version
+        self.versions[version.key] = [version, *others]
 
     def remove(self, key: str, version_id: str) -> Version | None:
         """Remove a version for good.

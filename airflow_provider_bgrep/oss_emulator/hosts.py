@@ -11,9 +11,10 @@ import ipaddress
 import re
 from typing import Final
 
-from airflow_provider_bgrep.oss_emulator.errors import OssError, no_such_bucket
+from airflow_provider_bgrep.oss_emulator.errors import OssError, access_denied, no_such_bucket
 
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_OTHER_REGION: Final = re.compile(r"[^.]+\.oss-[a-z0-9-]+\.localhost")
 
 
 def is_bucket_name(name: str) -> bool:
@@ -40,12 +41,13 @@ class Hosts:
         """Return the bucket that a host stands for, or ``None`` for the endpoint itself.
 
         Path style is refused, as the page "OSS domain names" describes; the emulator refuses IP addresses
-        and ``localhost`` in the same way.
+        and ``localhost`` in the same way. The endpoint of another region is refused too (page "HTTP status
+        code 403"), whether the bucket exists or not.
 
         :param host: the host without the port.
         :param path: the path of the request.
-        :raises OssError: 403 SecondLevelDomainForbidden; 400 InvalidBucketName; 404 NoSuchBucket for a host
-            that is not known.
+        :raises OssError: 403 SecondLevelDomainForbidden; 403 AccessDenied for another region; 400
+            InvalidBucketName; 404 NoSuchBucket for a host that is not known.
         """
         host = host.lower().rstrip(".")
         if host in self._domains:
@@ -58,6 +60,12 @@ class Hosts:
         for endpoint in (self.public, self.internal):
             if host.endswith(f".{endpoint}"):
                 return _valid(host.removesuffix(f".{endpoint}"))
+        if _OTHER_REGION.fullmatch(host):
+            message = (
+                "The bucket you are attempting to access must be addressed using the specified endpoint. "
+                "Please send all future requests to this endpoint."
+            )
+            raise access_denied(message, Endpoint=self.public)
         raise no_such_bucket(host)
 
 

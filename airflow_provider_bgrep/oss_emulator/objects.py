@@ -111,10 +111,7 @@ def append_object(call: Call) -> Answer:
         crc = crc64(request.body, existing.crc64)
     etag = f'"{secrets.token_hex(12).upper()}00000000"'
     version = Version(call.key, version_id, call.now, body, etag, crc, headers, "Appendable")
-    if existing is None:
-        bucket.put(version)
-    else:
-        bucket.replace(version)
+    bucket.put(version)
     return Answer(
         200,
         {

@@ -80,10 +80,3 @@ def test_current_objects_are_sorted_and_have_no_markers():
         put(on, b"1", key)
     on.delete("c", 0.0)
     assert [one.key for one in on.current_objects()] == ["a", "a/b", "b"]
-
-
-def test_a_version_is_replaced_at_its_place():
-    on = bucket(Versioning.ON)
-    first, _ = put(on, b"1"), put(on, b"2")
-    on.replace(Version("a", first.version_id, 0.0, b"3", kind="Normal"))
-    assert bodies(on) == [b"2", b"3"]

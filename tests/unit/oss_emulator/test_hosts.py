@@ -33,7 +33,15 @@ def test_a_domain_that_is_bound_is_the_bucket(hosts):
     assert hosts.bucket("images.example.com", "/a") == "shop"
 
 
-@pytest.mark.parametrize("host", ["images.example.com", "shop.oss-cn-beijing.localhost", ""])
+@pytest.mark.parametrize("region", ["cn-beijing", "cn-beijing-internal"])
+def test_the_endpoint_of_another_region_is_refused(hosts, region):
+    with pytest.raises(OssError) as caught:
+        hosts.bucket(f"shop.oss-{region}.localhost", "/a")
+    assert (caught.value.status, caught.value.code) == (403, "AccessDenied")
+    assert caught.value.elements == {"Endpoint": "oss-cn-hangzhou.localhost"}
+
+
+@pytest.mark.parametrize("host", ["images.example.com", "a.b.oss-cn-beijing.localhost", ""])
 def test_another_host_is_no_bucket(hosts, host):
     with pytest.raises(OssError) as caught:
         hosts.bucket(host, "/a")

@@ -56,6 +56,8 @@ def test_a_folder(filled, text, texts, size):
 def test_a_start(filled, text, texts):
     assert all_pages(filled, text, texts, **{"start-after": "b/2"})[0] == KEYS[4:]
     assert all_pages(filled, text, texts, **{"start-after": "b/"})[0] == KEYS[2:]
+    query = {"start-after": "b/", "delimiter": "/"}
+    assert all_pages(filled, text, texts, **query)[1] == ["b/", "e/"]
 
 
 def test_elements(filled, text, texts):

@@ -94,3 +94,34 @@ def test_what_is_missing(wire, code, text):
     assert (code(answer), text(answer, "Key")) == ((404, "NoSuchKey"), "none")
     answer = wire("GET", "a", bucket="none")
     assert (code(answer), text(answer, "BucketName")) == ((404, "NoSuchBucket"), "none")
+
+
+@pytest.mark.parametrize(
+    ("size", "media_type", "accepted", "compressed"),
+    [
+        (1024, "text/plain; charset=utf-8", "gzip, deflate", True),
+        (1024, "application/json", "gzip", True),
+        (1023, "text/plain", "gzip", False),
+        (1024, "image/png", "gzip", False),
+        (1024, "text/plain", "identity", False),
+    ],
+)
+def test_a_text_is_compressed(wire, size, media_type, accepted, compressed):
+    wire.put("a", b"x" * size, Content_Type=media_type)
+    answer = wire("GET", "a", None, {"Accept-Encoding": accepted})
+    assert answer.content == b"x" * size
+    assert (answer.headers.get("Content-Encoding") == "gzip") is compressed
+    assert ("ETag" in answer.headers) is not compressed
+
+
+def test_a_range_is_not_compressed(wire):
+    wire.put("a", b"x" * 2000, Content_Type="text/plain")
+    answer = wire("GET", "a", None, {"Accept-Encoding": "gzip", "Range": "bytes=0-1499"})
+    assert (answer.status_code, answer.headers["Content-Length"]) == (206, "1500")
+
+
+@pytest.mark.parametrize(("storage_class", "status"), [("IA", 200), ("Archive", 403), ("ColdArchive", 403)])
+def test_an_archived_object_cannot_be_read(wire, storage_class, status):
+    wire.put("a", x_oss_storage_class=storage_class)
+    assert wire("GET", "a").status_code == status
+    assert wire("HEAD", "a").headers["x-oss-storage-class"] == storage_class
