@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,15 +21,11 @@ from airflow_provider_bgrep.fs.oss_credentials import credentials_of
 from airflow_provider_bgrep.fs.oss_downloads import Downloads
 from airflow_provider_bgrep.fs.oss_errors import oss_error
 from airflow_provider_bgrep.fs.oss_file import OssFile
+from airflow_provider_bgrep.fs.oss_presigner import Presigner
 from airflow_provider_bgrep.fs.oss_uploads import Uploads
-
-MOST_SIGNED_SECONDS: Final = 7 * 24 * 3600
-"""How long a V4 signature can be valid."""
 
 _MOST_KEYS: Final = 1000
 """Keys of one listing or one deletion; OSS allows no more."""
-
-_log = logging.getLogger(__name__)
 
 
 class OssFileSystem(AbstractFileSystem):
@@ -50,10 +45,10 @@ class OssFileSystem(AbstractFileSystem):
     def __init__(self, settings: OssSettings, page_size: int = _MOST_KEYS, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._page_size = page_size
-        self._credentials = credentials_of(settings)
-        self._client = make_client(settings, settings.endpoint, self._credentials)
-        self._presign_client = make_client(settings, settings.presign_endpoint, self._credentials)
-        self._has_warned = False
+        credentials = credentials_of(settings)
+        self._client = make_client(settings, settings.endpoint, credentials)
+        presign_client = make_client(settings, settings.presign_endpoint, credentials)
+        self._presigner = Presigner(presign_client, credentials)
         self.uploads = Uploads(self._client, settings)
         self.downloads = Downloads(self._client)
 
@@ -359,8 +354,7 @@ class OssFileSystem(AbstractFileSystem):
 
     def credential_seconds(self) -> float | None:
         """Return how long the credentials are valid; ``None`` if they are permanent, or if it is unknown."""
-        expires = self._credentials.get_credentials().expiration
-        return None if expires is None else (expires - datetime.now(UTC)).total_seconds()
+        return self._presigner.credential_seconds()
 
     # --- signing ------------------------------------------------------------------------------------
 
@@ -375,34 +369,7 @@ class OssFileSystem(AbstractFileSystem):
         :raises PermissionError: if the credentials have expired.
         """
         bucket, key = self.bucket_and_key(path)
-        if not 0 < expiration <= MOST_SIGNED_SECONDS:
-            raise ValueError(f"expiration is {expiration}; give 1 to {MOST_SIGNED_SECONDS} seconds (7 days)")
-        try:
-            seconds = self._signed_seconds(int(expiration), path)
-            # The SDK rounds down what is left when it signs.
-            lifetime = timedelta(seconds=min(seconds + 0.5, MOST_SIGNED_SECONDS))
-            request = oss.GetObjectRequest(bucket=bucket, key=key)
-            url = self._presign_client.presign(request, expires=lifetime).url
-        except Exception as error:
-            raise oss_error(error, f"{bucket}/{key}") from None
-        return str(url)
-
-    def _signed_seconds(self, wanted: int, path: str) -> int:
-        seconds = self.credential_seconds()
-        if seconds is None:
-            return wanted
-        left = int(seconds)
-        if left <= 0:
-            raise PermissionError(f"oss://{path} cannot be signed: the temporary credentials have expired")
-        if left < wanted and not self._has_warned:
-            self._has_warned = True
-            _log.warning(
-                "Presigned URLs are valid for %d s instead of %d s, because the temporary credentials expire "
-                "then. Use a role whose sessions last longer, or an access key.",
-                left,
-                wanted,
-            )
-        return min(wanted, left)
+        return self._presigner.url(bucket, key, int(expiration))
 
 
 def _digest(text: str) -> str:
