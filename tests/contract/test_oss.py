@@ -130,7 +130,7 @@ def test_a_lost_answer_to_a_commit_is_not_a_lost_race(shop: Shop, connection: An
     oss_server.forget_requests()
     one = shop.refresh.run(shop.rows[:1])
     assert all(fault.exhausted for fault in faults)
-    assert oss_server.counters.errors["FileAlreadyExists"] == len(faults)
+    assert oss_server.counters.errors["FileAlreadyExists"] >= len(faults)
     assert one.outcomes == {"generated/passed": 1}, one.results
     assert shop.refresh.plan(shop.rows[:1]).counts == {"unchanged": 1}
     assert connection.counters.images == 1
