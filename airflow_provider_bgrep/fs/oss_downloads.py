@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import alibabacloud_oss_v2 as oss
 from alibabacloud_oss_v2.crc import Crc64
@@ -36,7 +37,7 @@ class Downloads:
     """Reads objects.
 
     :param client: the client to read with.
-    :param block_size: bytes that are read at once into a file. A block that breaks off is read again.
+    :param block_size: bytes of a block of a large object. A block that breaks off is read again.
     """
 
     def __init__(self, client: oss.Client, block_size: int = _BLOCK_SIZE) -> None:
@@ -93,17 +94,15 @@ class Downloads:
             str(output.headers.get(_CRC) or ""),
         )
 
-    def copy_to(self, bucket: str, key: str, file: IO[bytes]) -> int:
-        """Write an object to a local file.
+    def blocks(self, bucket: str, key: str) -> Iterator[bytes]:
+        """Yield the bytes of an object in blocks, of one version; one empty block for an empty object.
 
-        :param file: the file, empty.
-        :return: the object's size.
         :raises OSError: as in :meth:`read`, and if the checksum is wrong.
         """
         content = self.read(bucket, key, 0, self._block_size)
         crc, done = Crc64(0), 0
         while True:
-            file.write(content.data)
+            yield content.data
             crc.update(content.data)
             done += len(content.data)
             if done >= content.size:
@@ -113,7 +112,6 @@ class Downloads:
                 raise OssError(f"oss://{bucket}/{key} ended after {done} bytes", is_final=False)
         if content.crc64 and int(content.crc64) != crc.sum64():
             raise OssError(f"oss://{bucket}/{key}: the checksum of what was read is wrong", is_final=False)
-        return done
 
 
 def _check_crc(response: Any) -> None:

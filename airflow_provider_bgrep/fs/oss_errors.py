@@ -11,8 +11,11 @@ from alibabacloud_oss_v2 import exceptions as sdk
 
 from airflow_provider_bgrep.protocol.errors import StoreError, reason_of, sanitize_message
 
-_ABSENT: Final = frozenset({"NoSuchKey", "NoSuchVersion", "SymlinkTargetNotExist", ""})
+_ABSENT: Final = frozenset({"NoSuchKey", "NoSuchVersion", "SymlinkTargetNotExist"})
 """Codes of 404 that are about an object. Of a bucket that is missing, nothing is known about its objects."""
+
+_NO_CODE: Final = "BadErrorResponse"
+"""The SDK's code for an answer that is not OSS's XML. Answers to HEAD may have none."""
 
 _TEMPORARY: Final = frozenset({408, 429})
 
@@ -65,7 +68,8 @@ def _cause(error: BaseException) -> BaseException:
 
 def _refusal(error: Any, where: str) -> OSError:
     code, status = str(error.code or ""), int(error.status_code)
-    if status == 404 and code in _ABSENT:
+    is_head = str(error.request_target).startswith("HEAD ")
+    if status == 404 and (code in _ABSENT or (is_head and code == _NO_CODE)):
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), where)
     if code == "FileAlreadyExists":
         return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), where)

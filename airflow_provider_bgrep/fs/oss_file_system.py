@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -217,26 +218,31 @@ class OssFileSystem(AbstractFileSystem):
         return self.downloads.read(bucket, key, start or 0, end).data
 
     def get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
-        """Copy an object to a local file, which is removed again if that fails.
+        """Copy an object to a local file, which is removed again if reading breaks off.
 
-        :param lpath: path of the file.
+        :param lpath: path of the file. Of a folder, a local folder is made.
         """
         bucket, key = self.bucket_and_key(rpath)
         local = Path(os.fspath(lpath))
-        if local.is_dir():
-            raise IsADirectoryError(str(local))
+        blocks = self.downloads.blocks(bucket, key)
+        try:
+            first = next(blocks)
+        except FileNotFoundError:
+            if not self.isdir(rpath):
+                raise
+            local.mkdir(parents=True, exist_ok=True)
+            return
         local.parent.mkdir(parents=True, exist_ok=True)
         try:
             with local.open("wb") as file:
-                done = self.downloads.copy_to(bucket, key, file)
-        except BaseException as error:
+                for block in chain((first,), blocks):
+                    file.write(block)
+        except BaseException:
             local.unlink(missing_ok=True)
-            if isinstance(error, FileNotFoundError) and self.isdir(rpath):
-                local.mkdir()
-                return
             raise
-        callback.set_size(done)
-        callback.relative_update(done)
+        size = local.stat().st_size
+        callback.set_size(size)
+        callback.relative_update(size)
 
     def _open(
         self,

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
 
 from airflow_provider_bgrep.fs.oss_downloads import Downloads
@@ -84,14 +82,21 @@ def test_absence_and_refusal_differ(server, downloads, stored):
 def test_a_file_is_read_in_blocks(server, client_of, stored):
     downloads = Downloads(client_of(), block_size=300)
     server.forget_requests()
-    file = io.BytesIO()
-    assert downloads.copy_to(stored, "a", file) == len(DATA)
-    assert file.getvalue() == DATA
+    blocks = list(downloads.blocks(stored, "a"))
+    assert b"".join(blocks) == DATA
+    assert [len(block) for block in blocks] == [300, 300, 300, 124]
     assert server.counters.operations["GetObject"] == 4
     assert "if-match" in server.requests[-1].headers
 
 
 def test_an_empty_file_is_read_too(downloads, fs, bucket):
     fs.pipe_file(f"{bucket}/empty", b"")
-    file = io.BytesIO()
-    assert downloads.copy_to(bucket, "empty", file) == 0
+    assert list(downloads.blocks(bucket, "empty")) == [b""]
+
+
+def test_an_object_that_is_replaced_between_blocks_is_an_error(client_of, fs, stored):
+    blocks = Downloads(client_of(), block_size=300).blocks(stored, "a")
+    next(blocks)
+    fs.pipe_file(f"{stored}/a", b"x" * len(DATA))
+    with pytest.raises(OssError, match="replaced while"):
+        next(blocks)

@@ -12,7 +12,7 @@ from airflow_provider_bgrep.fs.oss_errors import OssError, oss_error
 from airflow_provider_bgrep.protocol.errors import StoreError
 
 
-def refusal(status: int, code: str, message: str = "") -> sdk.OperationError:
+def refusal(status: int, code: str, message: str = "", method: str = "GET") -> sdk.OperationError:
     error = sdk.ServiceError(
         status_code=status,
         code=code,
@@ -20,7 +20,7 @@ def refusal(status: int, code: str, message: str = "") -> sdk.OperationError:
         request_id="5F",
         ec="0002",
         timestamp=None,
-        request_target="GET https://shop.oss-cn-hangzhou.aliyuncs.com/a?x-oss-signature=canary",
+        request_target=f"{method} https://shop.oss-cn-hangzhou.aliyuncs.com/a?x-oss-signature=canary",
     )
     return sdk.OperationError(name="GetObject", error=error)
 
@@ -29,7 +29,7 @@ def refusal(status: int, code: str, message: str = "") -> sdk.OperationError:
     ("error", "kind"),
     [
         (refusal(404, "NoSuchKey"), FileNotFoundError),
-        (refusal(404, ""), FileNotFoundError),
+        (refusal(404, "BadErrorResponse", method="HEAD"), FileNotFoundError),
         (refusal(409, "FileAlreadyExists"), FileExistsError),
         (refusal(403, "AccessDenied"), PermissionError),
     ],
@@ -44,6 +44,7 @@ def test_common_errors_are_those_of_the_standard_library(error: Exception, kind:
     ("error", "is_final"),
     [
         (refusal(404, "NoSuchBucket"), True),
+        (refusal(404, "BadErrorResponse"), True),  # perhaps of a proxy: nothing is known of the object
         (refusal(404, "NoSuchUpload"), True),
         (refusal(409, "FileImmutable"), True),
         (refusal(400, "InvalidArgument"), True),

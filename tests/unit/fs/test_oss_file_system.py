@@ -156,8 +156,10 @@ def test_files_are_copied_to_and_from_a_disk(fs, shop, tmp_path):
     assert fs.cat_file(f"{shop}/new/c") == b"b/c"
     with pytest.raises(FileExistsError):
         fs.put_file(str(tmp_path / "new" / "c"), f"{shop}/new/c", mode="create")
-    with pytest.raises(FileNotFoundError):
-        fs.get_file(f"{shop}/none", tmp_path / "none")
+    for target in ("none", "new/c"):
+        with pytest.raises(FileNotFoundError):
+            fs.get_file(f"{shop}/none", tmp_path / target)
+    assert (tmp_path / "new" / "c").read_bytes() == b"b/c"
     with pytest.raises(IsADirectoryError):
         fs.get_file(f"{shop}/a", tmp_path)
     assert not (tmp_path / "none").exists()
