@@ -29,10 +29,12 @@ def _resolve(host: Any, *arguments: Any, **options: Any) -> Any:
 
 def install() -> None:
     """Resolve these names in this process from now on."""
-    global _users
+    global _users, _original
     with _guard:
+        if not _users:
+            _original = socket.getaddrinfo
+            socket.getaddrinfo = _resolve
         _users += 1
-        socket.getaddrinfo = _resolve
 
 
 def uninstall() -> None:

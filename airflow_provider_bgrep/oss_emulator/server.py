@@ -9,6 +9,7 @@ import struct
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,10 +36,15 @@ class Server(ThreadingHTTPServer):
         self._guard = threading.Lock()
         self._thread = threading.Thread(target=self._serve, name="oss-emulator", daemon=True)
 
+    def server_bind(self) -> None:
+        """Bind the socket, without the look-up of a name that can take seconds."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = "localhost", int(self.server_address[1])
+
     @property
     def port(self) -> int:
         """The port on which it listens."""
-        return int(self.server_address[1])
+        return self.server_port
 
     def start(self) -> None:
         """Start answering."""

@@ -26,6 +26,20 @@ def test_names_are_resolved_while_a_context_lasts():
     assert socket.getaddrinfo is before
 
 
+def test_another_resolver_is_kept(monkeypatch):
+    asked = []
+
+    def other(host, *_):
+        asked.append(host)
+        return [(None, None, None, "", ("192.0.2.1", 80))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", other)
+    with localhost_names():
+        assert addresses("a.localhost") | addresses("example.com") == {"192.0.2.1"}
+    assert asked == ["127.0.0.1", "example.com"]
+    assert socket.getaddrinfo is other
+
+
 def test_other_names_are_left_alone():
     with localhost_names():
         assert addresses("127.0.0.2") == {"127.0.0.2"}
