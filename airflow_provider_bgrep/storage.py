@@ -81,6 +81,8 @@ def store_error(path: object, error: BaseException, what: str = "be read") -> St
     :param error: what the store's library raised.
     :param what: what cannot be done.
     """
+    if isinstance(error, StoreError):
+        return error  # it says all of this already
     code = _code_of(error)
     is_final = isinstance(error, PermissionError | FileNotFoundError) or not _REFUSALS.isdisjoint(
         (type(error).__name__, code)
@@ -146,12 +148,15 @@ _PROVIDERS: Final = {
     **dict.fromkeys(("s3", "s3a"), "apache-airflow-providers-amazon[s3fs]"),
     **dict.fromkeys(("gs", "gcs"), "apache-airflow-providers-google"),
     **dict.fromkeys(("abfs", "abfss", "adl"), "apache-airflow-providers-microsoft-azure"),
+    "oss": "airflow-provider-bgrep[oss]",
 }
 """Packages that connect Airflow to a store, by scheme."""
 
 
 def _missing_store(scheme: str, error: Exception) -> str:
     what = f"is on a store, {scheme}://, that this Airflow cannot reach ({sanitize_message(error)})"
+    if scheme in _PROVIDERS and _PROVIDERS[scheme] in str(error):
+        return what
     if scheme in _PROVIDERS:
         return f"{what}. Run on every worker: pip install '{_PROVIDERS[scheme]}'"
     return f"{what}. Install an Airflow provider that supports it, or give another store"
@@ -272,10 +277,12 @@ def put_bytes(data: bytes, path: ObjectStoragePath) -> None:
 def create_bytes(data: bytes, path: ObjectStoragePath) -> bool:
     """Write ``data`` to ``path`` if the file does not exist. Of several concurrent callers, one succeeds.
 
-    Atomic in a local file system and on stores that support conditional writes in fsspec (s3, gs). On others,
-    two callers at the same instant may both write: :mod:`~airflow_provider_bgrep.storage_check` finds out.
+    Atomic in a local file system and on stores that support conditional writes in fsspec (s3, gs, oss). On
+    others, two callers at the same instant may both write: :mod:`~airflow_provider_bgrep.storage_check` finds
+    out.
 
     :return: whether it was written.
+    :raises ExclusiveCreationError: if the store reports that it cannot exclude other callers.
     """
     if not is_local(path):
         with contextlib.suppress(Exception):  # not every file system keeps listings

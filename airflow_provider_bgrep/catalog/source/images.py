@@ -130,8 +130,9 @@ class _VersionReader:
             return "!it was not tried, because its bucket failed repeatedly"
         try:
             path = _path(url, self._conn_id)
-            version = _version(path.fs.info(path.path))
-            found = _whole_checksum(path) or version if _OF_PARTS.fullmatch(version) else version
+            info = path.fs.info(path.path)
+            version = _version(info)
+            found = _whole_checksum(path, info) or version if _OF_PARTS.fullmatch(version) else version
         except FileNotFoundError:
             found = "!no such object"
         except ForeignConnectionError as error:
@@ -158,13 +159,19 @@ class _VersionReader:
 
 
 _OF_PARTS: Final = re.compile(r"etag:.*-\d+")
-"""The version of an object on S3 that was uploaded in parts: its ETag depends on how it was divided."""
+"""The version of an object on S3 or OSS that was uploaded in parts: its ETag depends on their size."""
 
 _CHECKSUMS: Final = ("ChecksumCRC64NVME", "ChecksumCRC32C", "ChecksumCRC32")
 
 
-def _whole_checksum(path: ObjectStoragePath) -> str:
-    """The checksum of a whole object on S3; ``""`` if the store does not know it."""
+def _whole_checksum(path: ObjectStoragePath, info: Mapping[str, Any]) -> str:
+    """The checksum of a whole object on S3 or OSS; ``""`` if the store does not know it.
+
+    Only for objects that were uploaded in parts: of others, a listing has the ETag, but not this checksum,
+    and a version must not depend on how it was asked for.
+    """
+    if crc64 := info.get("crc64ecma"):
+        return f"crc64ecma:{crc64} size:{info['size']}"
     try:
         bucket, key, _ = path.fs.split_path(path.path)
         head = path.fs.call_s3(
