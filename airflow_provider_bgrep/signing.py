@@ -7,7 +7,7 @@ import contextlib
 import weakref
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -54,6 +54,9 @@ def credential_seconds(path: ObjectStoragePath) -> float | None:
     :return: ``None`` if the credentials are permanent, or if their end is not known.
     """
     fs = path.fs
+    if hasattr(fs, "credential_seconds"):  # OSS's
+        with contextlib.suppress(Exception):  # only a warning depends on it
+            return cast("float | None", fs.credential_seconds())
     if not _is_s3(fs):
         return None
     from fsspec.asyn import sync

@@ -29,6 +29,14 @@ def pages_of(path: ObjectStoragePath, count: int) -> Iterator[list[Info]]:
     :return: pages; the caller stops as soon as it has what it wants. The last page is followed by an empty
         one if the listing is complete.
     """
+    if hasattr(path.fs, "ls_pages"):  # OSS's
+        pages = path.fs.ls_pages(path.path)
+        for _ in range(count // PAGE_COST):
+            page = next(pages, None)
+            yield page or []
+            if page is None:
+                return
+        return
     if not hasattr(path.fs, "call_s3"):
         if count > WHOLE_ABOVE:
             yield path.fs.ls(path.path, detail=True, refresh=True)

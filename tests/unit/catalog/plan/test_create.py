@@ -178,7 +178,7 @@ def test_jobs_that_only_another_connection_can_collect_are_named(destination):
     destination.refresh(rows_of("a", "b"), {"a": "pending", "b": "pending"}, bgrep_conn_id="first")
     plan = destination.plan(rows_of("c"), bgrep_conn_id="second").plan
     note, *_ = plan.notes
-    assert note.startswith("2 rows were submitted with the connection 'first'")
+    assert note.startswith("Not collected yet: 2 rows submitted with the connection 'first'.")
     assert plan.counts["orphaned"] == 0
     assert not destination.plan(rows_of("c"), bgrep_conn_id="first").plan.notes
 
@@ -188,7 +188,7 @@ def test_a_plan_names_what_its_run_has_submitted_before(destination):
     destination.plan(catalog, run_id="monday", max_images_per_run=2).work()
     again = destination.plan(catalog, run_id="monday", max_images_per_run=2)
     (note,) = again.plan.notes
-    assert note.startswith("An earlier plan of this DAG run has submitted 2 images.")
+    assert note.startswith("An earlier plan of this DAG run has submitted 2 billable images")
     assert again.states["c"] == "over_budget"
     assert not destination.plan(catalog, run_id="tuesday").plan.notes
     assert destination.billed.total() == 2
