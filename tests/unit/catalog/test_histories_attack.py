@@ -16,6 +16,7 @@ from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.plan.builder import Run as PlannedRun
 from airflow_provider_bgrep.catalog.plan.corrected import MOST
 from airflow_provider_bgrep.catalog.plan.create import draft_plan
+from airflow_provider_bgrep.catalog.report.write import write_report
 from airflow_provider_bgrep.catalog.source.beginnings import Beginning, SourceReader
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_metadata import LedgerMetadataLog
@@ -244,3 +245,17 @@ def test_two_task_groups_of_one_dag_do_not_close_each_other(destination):
     second.publish()
     assert set(destination.published()) == {"lamp", "mug", "hat", "vase", "bowl", "cup"}
     assert set(destination.billed.values()) == {1}
+
+
+def test_an_orphan_does_not_hide_its_row_in_the_report(destination):
+    """The row asks for something else since, and another run may submit that."""
+    destination.refresh([row("a")], {"a": "pending"})
+    changed = [row("a", positive_prompt="something else")]
+    other = destination.plan(changed)
+    run = destination.plan(changed, now=other.now + 60, fail_on_attention=1)
+    assert run.states == {"a": "locked"}
+    assert run.counts == {"locked": 1, "orphaned": 1}
+    run.complete()
+    report = write_report(run.store)
+    assert (report["statuses"]["locked"], report["needs_attention"]) == (1, 1)
+    assert report["failures"]
