@@ -108,6 +108,17 @@ def test_clocks_that_are_days_apart_order_nothing(destination):
     assert destination.billed.total() == 2
 
 
+def test_a_plan_of_a_fast_clock_does_not_lock_its_rows_for_long(destination):
+    """Its run was deleted, so no task of it closes the plan."""
+    now = destination.started
+    destination.plan([row("a")], now=now + 365 * DAY)
+    run = destination.plan([row("a")], now=now + DAY)
+    assert run.states == {"a": "locked"}
+    run.complete()
+    assert destination.plan([row("a")], now=now + 1.5 * DAY).states == {"a": "locked"}
+    assert destination.plan([row("a")], now=now + 2 * DAY).submits == ["a"]
+
+
 def test_attempts_are_purchases_not_runs_that_collect(destination):
     """I4: both find that it failed; it is submitted once more, as max_attempts says."""
     catalog = [row("a")]
