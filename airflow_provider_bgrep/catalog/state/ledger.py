@@ -97,9 +97,9 @@ class Ledger:
     def acquire_lease(self, dag_id: str, run_id: str, now: float, group_id: str = "") -> PlanLease:
         """Give a DAG run's new plan a number and a lease. Nothing may be submitted until :meth:`activate`.
 
-        An earlier plan of the same DAG run and task group, and plans whose lease expired, are closed. Of
-        other leases none ends later than ``valid_for`` after ``now``: the clock that they were made by may be
-        days ahead, and their run may be gone.
+        An earlier plan of the same DAG run and task group, plans whose lease expired, and plans that a person
+        has given up are closed. Of the other leases, none ends later than the plan's ``valid_for`` after
+        ``now``: the clock of the machine that made it may be days ahead, and its run may be gone.
 
         :param now: wall clock in seconds.
         :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
@@ -111,7 +111,11 @@ class Ledger:
             if metadata.lease_with(token) is not None:
                 return metadata  # the storage created the file, but reported an error
             plan_id = new_plan_id(number_of(metadata.latest_leased) + 1, now, token)
-            expired = {one.plan_id for one in metadata.leases if one.planned and one.until <= now}
+            expired = {
+                one.plan_id
+                for one in metadata.leases
+                if (one.planned and one.until <= now) or PlanStore(self._paths, one.plan_id).is_given_up
+            }
             closed = self._closed(metadata, metadata.plans_of(dag_id, run_id, group_id) | expired)
             others = (self._bounded(lease, now) for lease in closed.leases)
             leases = (*others, PlanLease(plan_id, run_id, dag_id, group_id=group_id))
@@ -124,7 +128,7 @@ class Ledger:
 
     def _bounded(self, lease: PlanLease, now: float) -> PlanLease:
         """Return a lease that ends by the clock of ``now`` as soon as a lease that begins now."""
-        with contextlib.suppress(BgRepStateError, ValueError):  # the next steps say what is wrong with its files
+        with contextlib.suppress(BgRepStateError, ValueError):  # the next steps say what is damaged
             plan = PlanStore(self._paths, lease.plan_id).find_plan() if lease.planned else None
             if plan is not None:
                 return replace(lease, until=min(lease.until, now + plan.valid_for))

@@ -21,7 +21,7 @@ from airflow_provider_bgrep.catalog.source.beginnings import Beginning, SourceRe
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_metadata import LedgerMetadataLog
 from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
-from airflow_provider_bgrep.storage import put_bytes
+from airflow_provider_bgrep.storage import put_bytes, remove
 
 pytestmark = pytest.mark.usefixtures("no_waiting", "temporary_files_in_memory")
 
@@ -139,6 +139,21 @@ def test_a_plan_whose_files_are_lost_can_be_given_up(destination, files, name, i
     assert run.submits == ["a", "b"]
     run.complete()
     assert destination.refresh([row("a"), row("b")]).counts == {"unchanged": 2}
+
+
+def test_a_plan_that_is_given_up_submits_nothing_more(destination):
+    """Its shard has read everything before the plan's header was lost."""
+    first = destination.plan([row("a"), row("b")])
+    (execution,) = first.work({"a": "pending", "b": "never"}, writes_manifest=False)
+    remove(first.files.header)
+    remove(first.files.header_copy)
+    put_bytes(b"", first.files.given_up)
+    run = destination.plan([row("a"), row("b")], now=first.now + 60)
+    assert run.submits == ["a", "b"]
+    run.work()
+    execution.outcomes = {}
+    execution.work()
+    assert [billed for (name, _), billed in destination.billed.items() if name == "b"] == [1]
 
 
 def test_a_job_that_no_row_asks_for_is_named_once_it_is_given_up(destination):
