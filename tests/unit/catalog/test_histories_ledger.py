@@ -442,6 +442,18 @@ def test_the_cost_at_most_decides_whether_approval_is_needed(destination):
     assert run.store.is_approved
 
 
+def test_a_cleared_plan_does_not_divide_the_cost_of_its_run(destination):
+    given = {"approve_above": "10", "price_per_image": "1", "run_id": "monday", "now": destination.started}
+    catalog = [row(f"s{number}") for number in range(8)]
+    first = destination.plan(catalog, **given)
+    assert not first.plan.needs_approval
+    first.work()
+    assert not destination.plan(catalog, **given).plan.needs_approval, "nothing is submitted"
+    changed = [*catalog[:5], *(row(f"s{number}", positive_prompt="other") for number in range(5, 8))]
+    assert destination.plan(changed, **given).plan.needs_approval
+    assert not destination.plan(changed, **{**given, "run_id": "tuesday"}).plan.needs_approval
+
+
 def test_shards_share_what_may_be_submitted_again():
     assert shard_limits([2, 0, 3], 4, 1) == (4, 0, 5)
     assert shard_limits([2, 0, 3], 0, 3) == (2, 0, 3)
