@@ -310,6 +310,20 @@ def test_an_undecodable_candidate_does_not_block_the_other(refresh, connection, 
     assert connection.counters.images == 2
 
 
+def test_a_candidate_that_never_comes_does_not_block_the_other(refresh, connection, site, no_waiting):
+    """Its host answers with errors for good. The row must not be asked for in each run."""
+    connection.inject("undecodable", index=0, output=1)
+    rows = rows_of(site, 1, num_output="2")
+    refresh.run(rows, max_attempts=1)
+    connection.inject("status", operation="result", status=500, times=1000)
+    for _ in range(2):
+        run = refresh.run(rows, max_attempts=1)
+        assert run.counts == {"pending": 1}
+    assert run.outcomes == {"partial/passed": 1}
+    assert refresh.run(rows, max_attempts=1).counts == {"unchanged": 1}
+    assert (len(refresh.manifest()), connection.counters.images) == (1, 2)
+
+
 # --- one row never sinks the others (C1, C2) ------------------------------------------------------
 
 
