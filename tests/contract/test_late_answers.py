@@ -326,6 +326,16 @@ def test_an_undecodable_result_is_given_up_in_the_third_run(num_output, status, 
     assert generation.emulator.counters.images == num_output
 
 
+def test_a_job_that_fails_after_an_image_was_saved_is_not_retried(generation, no_waiting):
+    generation.emulator.inject("undecodable", index=0, output=1)
+    tasks = tasks_of(generation.emulator, 1, num_output=2)
+    generation.run(tasks)
+    generation.emulator.inject("code", operation="query", code="23500011", times=9)
+    generation.clear(tasks, options={"retry_failed": 1})
+    assert generation.statuses == ["partial"]
+    assert (len(generation.files), generation.emulator.counters.images) == (1, 2)
+
+
 # --- a host that drips (K6) -----------------------------------------------------------------------
 
 KEY = "6c8d2f2c0a254b1e915d8ade38aacb51"
