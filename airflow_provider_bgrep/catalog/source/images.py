@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import posixpath
 import re
@@ -153,14 +154,20 @@ _CHECKSUMS: Final = ("ChecksumCRC64NVME", "ChecksumCRC32C", "ChecksumCRC32")
 
 
 def _whole_checksum(path: ObjectStoragePath) -> str:
-    """The checksum of a whole object on S3; ``""`` if the store does not know it."""
+    """The checksum of a whole object on S3; ``""`` if the store does not know it.
+
+    :raises Exception: of any class, if the store does not answer now. Its ETag must not stand in for the
+        checksum in one run: the object would seem to have changed.
+    """
     try:
         bucket, key, _ = path.fs.split_path(path.path)
         head = path.fs.call_s3(
             "head_object", Bucket=bucket, Key=key, ChecksumMode="ENABLED", **path.fs.req_kw
         )
-    except Exception:  # another store, or one that does not know checksums
-        return ""
+    except Exception as error:
+        if _is_unsupported(error):
+            return ""
+        raise
     if head.get("ChecksumType") != "FULL_OBJECT":
         return ""
     found = next((name for name in _CHECKSUMS if head.get(name)), "")
@@ -169,6 +176,17 @@ def _whole_checksum(path: ObjectStoragePath) -> str:
         if found
         else ""
     )
+
+
+def _is_unsupported(error: Exception) -> bool:
+    """Whether a store, or its library, cannot ask for checksums, or may not."""
+    if isinstance(error, OSError):
+        return isinstance(error, PermissionError) or error.errno in _UNSUPPORTED
+    return isinstance(error, AttributeError | TypeError) or type(error).__name__ == "ParamValidationError"
+
+
+_UNSUPPORTED: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM})
+"""Errors that s3fs makes of HTTP 400, 501 and 405."""
 
 
 def _version(info: dict[str, Any]) -> str:
