@@ -337,6 +337,18 @@ def test_a_job_that_fails_after_an_image_was_saved_is_not_retried(generation, no
     assert (len(generation.files), generation.emulator.counters.images) == (1, 2)
 
 
+def test_results_in_another_form_are_not_submitted_again(generation, no_waiting):
+    task = {"status": "SUCCESS", "results": [{"url": "https://results.example/a.png"}]}
+    body = json.dumps({"success": True, "data": {"task_list": [task]}})
+    tasks = tasks_of(generation.emulator, 1)
+    generation.emulator.inject("body", operation="query", body=body, times=100_000)
+    generation.run(tasks, timeout=2, options={"retry_failed": 1})
+    assert generation.statuses == ["pending"]
+    generation.emulator.control("DELETE", "faults")
+    generation.clear(tasks, options={"retry_failed": 1})
+    assert (generation.statuses, generation.emulator.counters.images) == (["generated"], 1)
+
+
 # --- a triggerer whose clock is days ahead ------------------------------------------------------------
 
 
