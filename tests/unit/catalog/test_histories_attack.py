@@ -262,6 +262,24 @@ def test_two_task_groups_of_one_dag_do_not_close_each_other(destination):
     assert set(destination.billed.values()) == {1}
 
 
+@pytest.mark.parametrize("is_locked", [False, True])
+def test_a_late_publish_of_an_orphan_publishes_nothing(destination, is_locked):
+    """The image of the row was corrected while its job ran. The new one did not pass the checks."""
+    first = destination.refresh([row("a")], {"a": "pending"})
+    corrected = [row("a", image="https://shop.example/corrected.jpg")]
+    second = destination.plan(corrected)
+    assert second.counts == {"changed": 1, "orphaned": 1}
+    if is_locked:
+        assert destination.plan(corrected, now=second.now + 60).states == {"a": "locked"}
+    second.complete(verdicts={"a": "flagged"})
+    first.work(try_number=2)
+    first.check()
+    first.publish()
+    assert destination.published() == {}
+    assert destination.refresh(corrected).states == {"a": "flagged"}
+    assert set(destination.billed.values()) == {1}
+
+
 def test_an_orphan_does_not_hide_its_row_in_the_report(destination):
     """The row asks for something else since, and another run may submit that."""
     destination.refresh([row("a")], {"a": "pending"})
