@@ -324,6 +324,19 @@ def test_a_candidate_that_never_comes_does_not_block_the_other(refresh, connecti
     assert (len(refresh.manifest()), connection.counters.images) == (1, 2)
 
 
+def test_a_saved_candidate_of_an_old_request_is_not_published(refresh, connection, site, no_waiting):
+    """The row asks for something else, while the other candidate of its earlier job is still asked for."""
+    connection.inject("undecodable", index=0, output=1)
+    refresh.run(rows_of(site, 1, num_output="2"))
+    (before,) = refresh.manifest()
+    connection.inject("status", operation="result", status=500, times=3)
+    run = refresh.run(rows_of(site, 1, num_output="2", color="blue"))
+    assert run.counts == {"changed": 1, "orphaned": 1}
+    (row,) = refresh.manifest()
+    assert row["positive_prompt"] == "A blue mug"
+    assert row["request_hash"] != before["request_hash"]
+
+
 # --- one row never sinks the others (C1, C2) ------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ a submit came late. Then the results are derived again, by these rules:
    as many runs as ask for a pending job, those that are saved are all there will be: it is ``partial``.
 
 A shard may work on two requests of one row: the current one, and an earlier one whose job is orphaned. An
-orphaned work item has only its own purchase.
+orphaned work item has only its own purchase, and no verdict.
 
 Results are complete if they contain every submit of journal and manifest, and are as far along.
 """
@@ -199,7 +199,7 @@ def _derive(
     reasons: Mapping[str, str],
     results: Mapping[str, Submits],
 ) -> Iterator[ResultRow]:
-    items = list(items)
+    items = [_unjudged(item) if item["state"] == RowState.ORPHANED.value else item for item in items]
     orphaned: dict[str, set[str]] = {}
     for item in items:
         if item["state"] == RowState.ORPHANED.value:
@@ -217,6 +217,11 @@ def _derive(
         else:
             outcome = {"outcome": Outcome.NOT_SUBMITTED.value, "reason": reasons.get(name) or _NEVER}
             yield cast("ResultRow", {**item, **outcome, "superseded": False})
+
+
+def _unjudged(item: WorkItemRow) -> WorkItemRow:
+    """An orphaned work item without the verdict on images that were saved before: none is published."""
+    return cast("WorkItemRow", {**item, "verdict": "", "chosen": None})
 
 
 def _own(item: WorkItemRow, submits: Submits, orphaned: Collection[str]) -> Submits:
