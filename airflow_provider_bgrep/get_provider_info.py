@@ -45,6 +45,7 @@ def get_provider_info() -> dict[str, Any]:
             part: [{"integration-name": name, "python-modules": [f"airflow_provider_bgrep.{part}.bgrep"]}]
             for part in ("hooks", "operators", "sensors", "triggers")
         },
+        "filesystems": ["airflow_provider_bgrep.fs.oss"],
         "connection-types": [
             {
                 "connection-type": CONNECTION_TYPE,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 _LOCAL: Final = frozenset({"", "file", "local"})
-_WHOLE_BY_NATURE: Final = frozenset("s3 s3a gs gcs oss abfs abfss az adl wasb r2 memory".split())
+WHOLE_BY_NATURE: Final = frozenset("s3 s3a gs gcs oss abfs abfss az adl wasb r2 memory".split())
 """Schemes of stores on which an object appears only when its upload is complete."""
 
 
@@ -81,9 +81,9 @@ def store_error(path: object, error: BaseException, what: str = "be read") -> St
     :param error: what the store's library raised.
     :param what: what cannot be done.
     """
-    code = ""
-    with contextlib.suppress(Exception):  # botocore's errors have a response
-        code = str(error.response["Error"]["Code"])  # type: ignore[attr-defined]
+    if isinstance(error, StoreError):
+        return error  # it says all of this already
+    code = _code_of(error)
     is_final = isinstance(error, PermissionError | FileNotFoundError) or not _REFUSALS.isdisjoint(
         (type(error).__name__, code)
     )
@@ -97,6 +97,13 @@ def store_error(path: object, error: BaseException, what: str = "be read") -> St
     )
     where = shown_path(sanitize_message(path))
     return StoreError(f"{where} cannot {what} ({reason}). {remedy}.", is_final=is_final)
+
+
+def _code_of(error: BaseException | None) -> str:
+    """Return the code of an error of botocore; ``""`` if it has none."""
+    with contextlib.suppress(Exception):
+        return str(error.response["Error"]["Code"])  # type: ignore[union-attr]
+    return ""
 
 
 @contextlib.contextmanager
@@ -141,12 +148,15 @@ _PROVIDERS: Final = {
     **dict.fromkeys(("s3", "s3a"), "apache-airflow-providers-amazon[s3fs]"),
     **dict.fromkeys(("gs", "gcs"), "apache-airflow-providers-google"),
     **dict.fromkeys(("abfs", "abfss", "adl"), "apache-airflow-providers-microsoft-azure"),
+    "oss": "airflow-provider-bgrep[oss]",
 }
 """Packages that connect Airflow to a store, by scheme."""
 
 
 def _missing_store(scheme: str, error: Exception) -> str:
     what = f"is on a store, {scheme}://, that this Airflow cannot reach ({sanitize_message(error)})"
+    if scheme in _PROVIDERS and _PROVIDERS[scheme] in str(error):
+        return what
     if scheme in _PROVIDERS:
         return f"{what}. Run on every worker: pip install '{_PROVIDERS[scheme]}'"
     return f"{what}. Install an Airflow provider that supports it, or give another store"
@@ -201,7 +211,7 @@ def put_file(local: str, path: ObjectStoragePath) -> None:
     try:
         if is_local(path):
             _put_local(local, Path(path.path))
-        elif path.protocol in _WHOLE_BY_NATURE:
+        elif path.protocol in WHOLE_BY_NATURE:
             path.fs.put_file(local, path.path)
         else:
             path.fs.makedirs(path.parent.path, exist_ok=True)
@@ -237,7 +247,7 @@ def copy_file(source: ObjectStoragePath, target: ObjectStoragePath) -> None:
 
     :raises FileNotFoundError: if the file does not exist.
     """
-    if source.fs is target.fs and target.protocol in _WHOLE_BY_NATURE:
+    if source.fs is target.fs and target.protocol in WHOLE_BY_NATURE:
         source.fs.cp_file(source.path, target.path)
         return
     with local_copy(source) as local:
@@ -267,21 +277,37 @@ def put_bytes(data: bytes, path: ObjectStoragePath) -> None:
 def create_bytes(data: bytes, path: ObjectStoragePath) -> bool:
     """Write ``data`` to ``path`` if the file does not exist. Of several concurrent callers, one succeeds.
 
-    Atomic in a local file system and on stores that support conditional writes in fsspec (s3, gs). On others,
-    two callers at the same instant may both write.
+    Atomic in a local file system and on stores that support conditional writes in fsspec (s3, gs, oss). On
+    others, two callers at the same instant may both write: :mod:`~airflow_provider_bgrep.storage_check` finds
+    out.
 
     :return: whether it was written.
+    :raises ExclusiveCreationError: if the store reports that it cannot exclude other callers.
+    """
+    if not is_local(path):
+        with contextlib.suppress(Exception):  # not every file system keeps listings
+            path.fs.invalidate_cache(path.parent.path)
+        if path.fs.exists(path.path):
+            return False
+    return create_exclusively(data, path)
+
+
+def create_exclusively(data: bytes, path: ObjectStoragePath) -> bool:
+    """Create the file at ``path`` by the store's own exclusive creation alone.
+
+    :return: whether it was written. Also ``False`` if the store refused it for another write at the same
+        instant.
     """
     if is_local(path):
         return _create_local(data, Path(path.path))
-    with contextlib.suppress(Exception):  # not every file system keeps listings
-        path.fs.invalidate_cache(path.parent.path)
     try:
-        if path.fs.exists(path.path):
-            return False
         path.fs.pipe_file(path.path, data, mode="create")
     except FileExistsError:
         return False
+    except OSError as error:
+        if _code_of(error.__cause__) == "ConditionalRequestConflict":  # of S3
+            return False
+        raise
     return True
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Provides the emulator of the API as a pytest fixture, for the test suites of users.
+"""Provides the emulators of the API and of OSS as pytest fixtures, for the test suites of users.
 
 In ``conftest.py``::
 
@@ -14,6 +14,11 @@ and in a test::
         assert fault.exhausted
         assert bgrep_emulator.counters.images == 3
 
+    def test_images_are_written_once(oss_emulator):
+        oss_emulator.create_bucket("shop")
+        ...
+        assert oss_emulator.counters.operations["PutObject"] == 3
+
 This module requires the extra ``emulator`` and does not import Airflow. The classes also work without
 pytest.
 """
@@ -26,8 +31,9 @@ from airflow_provider_bgrep.emulator.control import EmulatorClient, FaultHandle
 from airflow_provider_bgrep.emulator.inprocess import Emulator
 from airflow_provider_bgrep.emulator.samples import Sample
 from airflow_provider_bgrep.emulator.state import Counters
+from airflow_provider_bgrep.oss_emulator.inprocess import OssEmulator
 
-__all__ = ["Counters", "Emulator", "EmulatorClient", "FaultHandle", "Sample"]
+__all__ = ["Counters", "Emulator", "EmulatorClient", "FaultHandle", "OssEmulator", "Sample"]
 
 try:
     import pytest
@@ -41,4 +47,10 @@ else:
         with Emulator() as emulator:
             yield emulator
 
-    __all__ += ["bgrep_emulator"]
+    @pytest.fixture
+    def oss_emulator() -> Iterator[OssEmulator]:
+        """Run an emulator of OSS on a free loopback port; each test gets a new one, without buckets."""
+        with OssEmulator() as emulator:
+            yield emulator
+
+    __all__ += ["bgrep_emulator", "oss_emulator"]

@@ -4,15 +4,20 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import secrets
 import shutil
 import sysconfig
 import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from airflow_provider_bgrep.oss_emulator.inprocess import OssEmulator
 
 # Airflow reads its configuration when it is first imported, which is before any fixture runs.
 for _name in [name for name in os.environ if name.startswith(("AIRFLOW_", "BGREP_"))]:
@@ -87,3 +92,37 @@ def s3_folder(s3):
     s3.mkdir(bucket)
     attach("s3", conn_id=bucket, fs=s3)
     return type(storage_path("/"))(f"s3://{bucket}/shop", conn_id=bucket)
+
+
+@pytest.fixture(scope="session")
+def oss_server() -> Iterator[OssEmulator]:
+    """An emulator of OSS for all tests that inject no faults."""
+    from airflow_provider_bgrep.oss_emulator.inprocess import OssEmulator
+
+    with OssEmulator() as server:
+        yield server
+
+
+@pytest.fixture
+def oss_folder(oss_server, monkeypatch):
+    """A folder in a bucket of its own on OSS, reached as users do, with a connection of its own."""
+    from airflow_provider_bgrep.storage import storage_path
+
+    bucket = f"bucket-{secrets.token_hex(6)}"
+    oss_server.create_bucket(bucket)
+    conn_id = bucket.replace("-", "_")
+    monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", oss_connection(oss_server))
+    return storage_path(f"oss://{conn_id}@{bucket}/shop")
+
+
+def oss_connection(server: OssEmulator) -> str:
+    """An Airflow connection to an emulator of OSS, as JSON: it works internally, and signs for the public."""
+    extra = {
+        "auth_type": "AK",
+        "access_key_id": server.access_key_id,
+        "access_key_secret": server.access_key_secret,
+        "region": server.region,
+        "endpoint": server.internal_endpoint,
+        "presign_endpoint": server.endpoint,
+    }
+    return json.dumps({"conn_type": "oss", "extra": extra})

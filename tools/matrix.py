@@ -76,7 +76,16 @@ def run(cell: Cell, python: str, pytest_args: list[str]) -> bool:
     """
     venv = ROOT / ".venv-matrix" / f"airflow{cell.airflow}-python{cell.python}"
     prepare = [python, str(ROOT / "tools" / "environment.py"), str(venv), "--group", "test"]
-    prepare += ["--extra", "emulator", "--extra", "catalog", "--require", f"apache-airflow=={cell.airflow}.*"]
+    prepare += [
+        "--extra",
+        "emulator",
+        "--extra",
+        "catalog",
+        "--extra",
+        "oss",
+        "--require",
+        f"apache-airflow=={cell.airflow}.*",
+    ]
     prepare += [word for requirement in cell.also for word in ("--require", requirement)]
     prepare += ["--before", cell.before] if cell.before else []
     if subprocess.run(prepare, cwd=ROOT, check=False).returncode:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT, RowState
-from airflow_provider_bgrep.catalog.source.images import readable_url
+from airflow_provider_bgrep.catalog.source.images import SIGNED_SECONDS, readable_url
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
@@ -19,7 +19,6 @@ from airflow_provider_bgrep.journal.stores import FileStore, Store
 from airflow_provider_bgrep.operators.options import GenerateOptions
 from airflow_provider_bgrep.operators.spec import GenerateSpec
 from airflow_provider_bgrep.protocol.identity import key_of
-from airflow_provider_bgrep.protocol.limits import RESULT_URL_SECONDS
 from airflow_provider_bgrep.protocol.models import ImageTask
 
 if TYPE_CHECKING:
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_bgrep.catalog.config.options import Options
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
-
-SIGNED_SECONDS = 4 * RESULT_URL_SECONDS
-"""Seconds for which a URL that we sign is valid at least: a job may wait that long in the service's queue."""
 
 MOST_SIGNED_SECONDS = 7 * 24 * 60 * 60
 """Seconds for which S3 signs a URL at most."""

@@ -188,8 +188,10 @@ class BgRepPlanOperator(BaseOperator):
         """Create the plan."""
         from airflow_provider_bgrep.catalog.config.options import Options, path_problems
         from airflow_provider_bgrep.catalog.plan.create import create_plan
+        from airflow_provider_bgrep.catalog.plan.destination import Planner, check_destination
 
         ti = context["ti"]
+        group_id = _group_of(self.task_id)
         with state_errors():
             options = Options.checked({**self.options, **(self.verbatim or {})})
             given = {"catalog": options.catalog, "destination": options.destination}
@@ -197,11 +199,14 @@ class BgRepPlanOperator(BaseOperator):
                 raise InvalidInput(problems)
             paths = _paths(options.destination)
             _check_writable(paths)
+            # A dry run, too: it writes its plan there, and says what a run would do.
+            planner = Planner(
+                ti.dag_id, ti.run_id, group_id, getattr(self.get_dag(), "max_active_runs", None)
+            )
+            check_destination(paths, planner, single_writer=options.single_writer, dry_run=options.dry_run)
             if not options.dry_run:
                 _check_connection(options.bgrep_conn_id)
-            plan = create_plan(
-                options, paths, dag_id=ti.dag_id, run_id=ti.run_id, group_id=_group_of(self.task_id)
-            )
+            plan = create_plan(options, paths, dag_id=ti.dag_id, run_id=ti.run_id, group_id=group_id)
         ti.xcom_push(key="plan", value=plan)
         return plan["collects"] or list(range(plan["shards"]))
 

@@ -110,6 +110,16 @@ class StoreError(OSError):
         self.is_final = is_final
 
 
+class ExclusiveCreationError(StoreError):
+    """A store cannot make sure that of several writers only one creates a file. Final.
+
+    :param message: the message.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, is_final=True)
+
+
 class CallError(Exception):
     """A call failed.
 

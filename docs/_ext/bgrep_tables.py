@@ -34,6 +34,7 @@ from airflow_provider_bgrep.protocol.codes import (
     RetryDecision,
 )
 from airflow_provider_bgrep.protocol.errors import CallError
+from airflow_provider_bgrep.storage_check.report import CHECKS
 
 HANDLING = {
     RetryDecision.FINAL: "final",
@@ -69,6 +70,17 @@ class Table(SphinxDirective):
         parent = nodes.Element()
         self.state.nested_parse(StringList(lines, source="table"), 0, parent)
         return parent.children
+
+
+class StorageChecks(Table):
+    """What a check of a store tries."""
+
+    header = ("Check", "Needed", "Why")
+    widths = "20 10 70"
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        """Return a row for each check."""
+        return ((name, "yes" if needed else "no", why) for name, (needed, why) in CHECKS.items())
 
 
 class Fields(Table):
@@ -298,4 +310,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("bgrep-file-names", FileNames)
     app.add_directive("bgrep-ledger-columns", LedgerColumns)
     app.add_directive("bgrep-manifest-columns", ManifestColumns)
+    app.add_directive("bgrep-storage-checks", StorageChecks)
     return {"parallel_read_safe": True}

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+import airflow_provider_bgrep.oss_emulator
 import airflow_provider_bgrep.protocol
 
 PROTOCOL = [
@@ -63,6 +64,19 @@ def test_the_core_loads_the_standard_library_and_nothing_else():
     assert foreign == set()
 
 
+def test_the_emulator_of_oss_loads_the_standard_library_only():
+    modules = [
+        f"airflow_provider_bgrep.oss_emulator.{m.name}"
+        for m in pkgutil.iter_modules(airflow_provider_bgrep.oss_emulator.__path__)
+    ]
+    assert len(modules) > 15
+    loaded = loaded_by("\n".join(f"import {name}" for name in modules))
+    ours = {module for module in loaded if module.startswith("airflow_provider_bgrep.")}
+    assert {module.split(".")[1] for module in ours} == {"oss_emulator"}
+    names = {module.partition(".")[0] for module in loaded}
+    assert names - set(sys.stdlib_module_names) == {"airflow_provider_bgrep"}
+
+
 @pytest.mark.parametrize("module", ["connection", "journal.journal", "get_provider_info", "triggers.event"])
 def test_what_knows_no_airflow_loads_none(module):
     modules = loaded_by(f"import airflow_provider_bgrep.{module}")
@@ -73,6 +87,6 @@ def test_a_dag_files_imports_load_no_http_but_airflows_own():
     added = loaded_by(DAG_FILE, after=AIRFLOW_ALONE)
     assert "airflow_provider_bgrep.sensors.bgrep" in added
     assert of(added, "requests", "aiohttp", "urllib3", "PIL", "numpy") == []
-    heavy = {"hooks", "client", "download", "emulator", "testing", "storage", "journal"}
+    heavy = {"hooks", "client", "download", "emulator", "oss_emulator", "testing", "storage", "journal"}
     ours = {module.split(".")[1] for module in of(added, "airflow_provider_bgrep") if "." in module}
     assert ours & heavy == set()

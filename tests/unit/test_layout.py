@@ -25,6 +25,7 @@ SCENARIOS = {
     "catalog/test_histories_attack.py": "histories of runs, attacked",
     "catalog/test_histories_ledger.py": "histories of runs, down to the ledger's files",
     "catalog/test_many_runs.py": "many runs, with crashes",
+    "oss_emulator/test_sdk.py": "the emulator of OSS, used by Alibaba's SDK",
     "test_imports.py": "what an import loads",
     "test_layout.py": "the tests themselves",
     "test_names.py": "the tests themselves",

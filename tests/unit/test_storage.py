@@ -17,21 +17,25 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from airflow_provider_bgrep.protocol.errors import ExclusiveCreationError
 from airflow_provider_bgrep.storage import (
     check_writable,
     connection_of,
     copy_file,
     create_bytes,
+    create_exclusively,
     get_bytes,
     in_folder,
     is_local,
     is_stored,
+    names_in,
     put_bytes,
     put_file,
     safe_name,
     shown_path,
     size_of,
     storage_path,
+    store_error,
 )
 
 try:
@@ -80,8 +84,10 @@ def temporary_files(tmp_path, monkeypatch):
         filesystem.pseudo_dirs[:] = [""]
 
 
-@pytest.fixture(params=["local", "file", "memory", "torn"])
+@pytest.fixture(params=["local", "file", "memory", "torn", "oss"])
 def folder(request, tmp_path):
+    if request.param == "oss":
+        return request.getfixturevalue("oss_folder")
     return storage_path(
         {
             "local": str(tmp_path / "out"),
@@ -302,8 +308,8 @@ def test_what_is_there_is_not_created(folder):
     assert names(folder / "deep") == ["a.json"]
 
 
-def test_of_several_that_create_at_once_one_does(tmp_path, s3_folder):
-    for where in (storage_path(str(tmp_path / "out")), s3_folder):
+def test_of_several_that_create_at_once_one_does(tmp_path, s3_folder, oss_folder):
+    for where in (storage_path(str(tmp_path / "out")), s3_folder, oss_folder):
         for number in range(20):
             path, barrier = where / f"{number}.json", threading.Barrier(4)
 
@@ -317,7 +323,9 @@ def test_of_several_that_create_at_once_one_does(tmp_path, s3_folder):
             assert get_bytes(path) == b"%d" % created.index(True)
 
 
-def test_on_s3_a_copy_exists_and_a_created_file_is_not_replaced(s3_folder):
+@pytest.mark.parametrize("store", ["s3_folder", "oss_folder"])
+def test_a_copy_exists_and_a_created_file_is_not_replaced(store, request):
+    s3_folder = request.getfixturevalue(store)
     put_bytes(b"image", s3_folder / "a.bin")
     copy_file(s3_folder / "a.bin", s3_folder / "雪山" / "b.bin")
     assert get_bytes(s3_folder / "雪山" / "b.bin") == b"image"
@@ -326,6 +334,16 @@ def test_on_s3_a_copy_exists_and_a_created_file_is_not_replaced(s3_folder):
     assert create_bytes(b"one", s3_folder / "d.json")
     assert not create_bytes(b"two", s3_folder / "d.json")
     assert get_bytes(s3_folder / "d.json") == b"one"
+
+
+def test_a_file_is_not_created_where_versions_are_kept(oss_folder, oss_server):
+    oss_server.set_versioning(oss_folder.path.partition("/")[0], "suspended")
+    with pytest.raises(ExclusiveCreationError, match="never enabled") as caught:
+        create_bytes(b"one", oss_folder / "a.json")
+    assert store_error("oss://shop/a.json", caught.value) is caught.value
+    assert names_in(oss_folder) == []
+    put_bytes(b"one", oss_folder / "a.json")
+    assert not create_bytes(b"two", oss_folder / "a.json"), "it exists: nothing would be written"
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -401,3 +419,37 @@ def test_a_path_has_the_connection_of_its_folder_even_if_renamed():
     assert found.path.endswith("shop/images/a@b.png") or found.path.endswith("/images/a@b.png")
     assert "old" not in str(found)
     assert in_folder(storage_path("/shop"), "/shop/a@b.png").path == "/shop/a@b.png"
+
+
+@pytest.mark.parametrize("error", [FileExistsError("x"), "ConditionalRequestConflict"])
+def test_a_write_that_lost_is_refused_without_an_error(error):
+    """S3 answers 409 to one of two writers at the same instant, and s3fs does not know that code."""
+
+    class Losing(TornUploads):
+        def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: object) -> None:
+            if isinstance(error, Exception):
+                raise error
+            cause = Exception("409")
+            cause.response = {"Error": {"Code": error}}  # type: ignore[attr-defined]
+            raise OSError("conflict") from cause
+
+    attach("torn", conn_id="losing", fs=Losing())
+    path = type(storage_path("/"))("torn://bucket/a.json", conn_id="losing")
+    assert not create_exclusively(b"x", path)
+    assert not create_bytes(b"x", path)
+
+
+def test_other_errors_of_exclusive_creation_are_raised():
+    class Failing(TornUploads):
+        def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: object) -> None:
+            raise OSError("the disk is full")
+
+    attach("torn", conn_id="failing", fs=Failing())
+    with pytest.raises(OSError, match="full"):
+        create_exclusively(b"x", type(storage_path("/"))("torn://bucket/a.json", conn_id="failing"))
+
+
+def test_exclusive_creation_does_not_ask_first(folder):
+    assert create_exclusively(b"x", folder / "a.json")
+    assert not create_exclusively(b"y", folder / "a.json")
+    assert get_bytes(folder / "a.json") == b"x"

@@ -142,6 +142,9 @@ class ExecutionOptions:
     :param poll_interval: seconds between two queries of one job.
     :param timeout: seconds after which a shard's ``generate`` task fails.
     :param retry_failed: how often a failed image task is submitted again within a run, 0 to 3.
+    :param single_writer: whether to accept a destination on a store that cannot exclude a second writer. Then
+        only one run at a time may write to it, of one DAG, with ``max_active_runs=1``. The plan task checks
+        that, and that no plan of another run may still submit. On other stores, it has no effect.
     """
 
     shard_size: int | str = 200
@@ -152,6 +155,7 @@ class ExecutionOptions:
     poll_interval: timedelta | float = DEFAULT_POLL_INTERVAL
     timeout: timedelta | float = 2 * DEFAULT_TIMEOUT
     retry_failed: int = 0
+    single_writer: bool | str = False
 
 
 GROUPS: Final[dict[str, type[Any]]] = {

@@ -82,6 +82,7 @@ class Options:
     on_removed: str = PublishRules.on_removed
     publish_unmasked: bool = False
     fail_on_attention: float | None = None
+    single_writer: bool = False
 
     @classmethod
     def checked(cls, given: Mapping[str, Any]) -> Options:
@@ -272,4 +273,5 @@ _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "on_removed": choice("retire", "delete", "keep"),
     "publish_unmasked": parse_bool,
     "fail_on_attention": parse_limit,
+    "single_writer": parse_bool,
 }

@@ -58,6 +58,11 @@ class CatalogPaths:
         return self.root / "sweep.json"
 
     @property
+    def storage(self) -> ObjectStoragePath:
+        """What the check of the destination's store found, JSON."""
+        return self.root / "storage.json"
+
+    @property
     def plans(self) -> ObjectStoragePath:
         """The folder of the plans' folders."""
         return self.root / "plans"

@@ -20,6 +20,7 @@ from airflow_provider_bgrep.catalog.plan.decision import SUBMITTED_STATES
 from airflow_provider_bgrep.catalog.plan.diff import Join, Versions
 from airflow_provider_bgrep.catalog.plan.rebuy import rebuy_reason
 from airflow_provider_bgrep.catalog.plan.render import render_changed_rows
+from airflow_provider_bgrep.catalog.plan.sign_check import check_signing
 from airflow_provider_bgrep.catalog.plan.source_check import check_sources
 from airflow_provider_bgrep.catalog.plan.work_items import decide, list_work_items
 from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
@@ -128,6 +129,7 @@ def build_plan(
     most = options.max_images_per_run
     left = None if most is None else max(0, most - spent)
     decide(join, left)
+    check_signing(join)
     concerns = [check_sources(join)]
     gone = join.find_gone()
     join.remove_gone(gone)

@@ -14,10 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_bgrep.catalog.source.listing import PAGE_COST, pages_of
 from airflow_provider_bgrep.isolation import MOST_FAILURES, RowErrors
 from airflow_provider_bgrep.protocol.errors import reason_of, sanitize_message
-from airflow_provider_bgrep.protocol.limits import URL_SCHEMES
+from airflow_provider_bgrep.protocol.limits import RESULT_URL_SECONDS, URL_SCHEMES
 from airflow_provider_bgrep.protocol.urls import canonical_url, redact_url
+from airflow_provider_bgrep.signing import credential_seconds, signed_url
 from airflow_provider_bgrep.storage import is_stored, store_error, without_connection
 
 if TYPE_CHECKING:
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.connection import Settings
     from airflow_provider_bgrep.images.fetch import Fetcher
 
-_LISTED_ABOVE: Final = 20
-"""Above this number, the images of one folder are found by listing it."""
+SIGNED_SECONDS: Final = 4 * RESULT_URL_SECONDS
+"""Seconds for which a URL that we sign is valid at least: a job may wait that long in the service's queue."""
 
 _THREADS: Final = 16
 
@@ -70,7 +72,7 @@ def versions(urls: Iterable[str], conn_id: str | None = None) -> dict[str, str]:
     single: list[str] = []
     reader = _VersionReader(conn_id)
     for folder, members in folders.items():
-        listed = reader.listed(folder, members) if len(members) > _LISTED_ABOVE else {}
+        listed = reader.listed(folder, members) if len(members) >= PAGE_COST else {}
         found |= listed
         single += [url for url in members if url not in listed]
     with ThreadPoolExecutor(_THREADS) as threads:
@@ -93,24 +95,33 @@ class _VersionReader:
         self._untried: list[str] = []
 
     def listed(self, folder: str, members: list[str]) -> dict[str, str]:
-        """The versions of the images of a folder, as far as its listing says them."""
+        """The versions of the images of a folder, as far as its listing says them, and is worth it."""
+        names = {url.rpartition("/")[2] for url in members}
+        infos: dict[str, dict[str, Any]] = {}
+        is_complete = False
         try:
             path = _path(folder, self._conn_id)
-            listed = path.fs.ls(path.path, detail=True, refresh=True)
-            infos = {info["name"].rpartition("/")[2]: info for info in listed}
+            for page in pages_of(path, len(members)):
+                found = {info["name"].rpartition("/")[2]: info for info in page}
+                infos |= {name: found[name] for name in names & found.keys()}
+                is_complete = not page
+                if len(infos) == len(names):
+                    break
         except FileNotFoundError:
-            infos = {}
+            is_complete = True
         except Exception:  # whatever a store's library raises: the images are asked for one by one
             return {}
-        found: dict[str, str] = {}
+        versions_of: dict[str, str] = {}
         for url in members:
             name = url.rpartition("/")[2]
+            if name not in infos and not is_complete:
+                continue
             with contextlib.suppress(Exception):  # an entry that cannot be read is asked for as well
                 version = _version(infos[name]) if name in infos else "!no such object"
                 # A listing does not tell the checksum of a whole object.
                 if not _OF_PARTS.fullmatch(version):
-                    found[url] = version
-        return found
+                    versions_of[url] = version
+        return versions_of
 
     def version_of(self, url: str) -> str:
         """The version of an image."""
@@ -120,8 +131,9 @@ class _VersionReader:
             return "!it was not tried, because its bucket failed repeatedly"
         try:
             path = _path(url, self._conn_id)
-            version = _version(path.fs.info(path.path))
-            found = _whole_checksum(path) or version if _OF_PARTS.fullmatch(version) else version
+            info = path.fs.info(path.path)
+            version = _version(info)
+            found = _whole_checksum(path, info) or version if _OF_PARTS.fullmatch(version) else version
         except FileNotFoundError:
             found = "!no such object"
         except ForeignConnectionError as error:
@@ -148,17 +160,22 @@ class _VersionReader:
 
 
 _OF_PARTS: Final = re.compile(r"etag:.*-\d+")
-"""The version of an object on S3 that was uploaded in parts: its ETag depends on how it was divided."""
+"""The version of an object on S3 or OSS that was uploaded in parts: its ETag depends on their size."""
 
 _CHECKSUMS: Final = ("ChecksumCRC64NVME", "ChecksumCRC32C", "ChecksumCRC32")
 
 
-def _whole_checksum(path: ObjectStoragePath) -> str:
-    """The checksum of a whole object on S3; ``""`` if the store does not know it.
+def _whole_checksum(path: ObjectStoragePath, info: Mapping[str, Any]) -> str:
+    """The checksum of a whole object on S3 or OSS; ``""`` if the store does not know it.
+
+    Only for objects that were uploaded in parts: of others, a listing has the ETag, but not this checksum,
+    and a version must not depend on how it was asked for.
 
     :raises Exception: of any class, if the store does not answer now. Its ETag must not stand in for the
         checksum in one run: the object would seem to have changed.
     """
+    if crc64 := info.get("crc64ecma"):
+        return f"crc64ecma:{crc64} size:{info['size']}"
     try:
         bucket, key, _ = path.fs.split_path(path.path)
         head = path.fs.call_s3(
@@ -182,7 +199,8 @@ def _is_unsupported(error: Exception) -> bool:
     """Whether a store, or its library, cannot ask for checksums, or may not."""
     if isinstance(error, OSError):
         return isinstance(error, PermissionError) or error.errno in _UNSUPPORTED
-    return isinstance(error, AttributeError | TypeError) or type(error).__name__ == "ParamValidationError"
+    is_other = isinstance(error, AttributeError | TypeError | ValueError)
+    return is_other or type(error).__name__ == "ParamValidationError"
 
 
 _UNSUPPORTED: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM})
@@ -236,8 +254,15 @@ def readable_url(url: str, conn_id: str | None, seconds: int) -> str:
     """
     if not is_stored(url):
         return url
-    path = _path(url, conn_id)
-    return str(path.fs.sign(path.path, expiration=seconds))
+    return signed_url(_path(url, conn_id), seconds)
+
+
+def signing_seconds(url: str, conn_id: str | None) -> float | None:
+    """For how many seconds the credentials stay valid that sign a path on object storage.
+
+    :return: ``None`` if they are permanent, or if their end is not known.
+    """
+    return credential_seconds(_path(url, conn_id))
 
 
 def source_fetcher(settings: Settings | None, max_bytes: int, *, allow_private: bool) -> Fetcher:

@@ -50,6 +50,7 @@ from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import UNSURE
 from airflow_provider_bgrep.catalog.state.recovery import plan_entries
+from airflow_provider_bgrep.catalog.state.storage_record import has_single_writer
 from airflow_provider_bgrep.client import sleep
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.storage import get_bytes, names_in, put_bytes, remove, size_of
@@ -89,7 +90,7 @@ class Ledger:
 
     def __init__(self, paths: CatalogPaths) -> None:
         self._paths = paths
-        self._metadata = LedgerMetadataLog(paths.ledger)
+        self._metadata = LedgerMetadataLog(paths.ledger, lambda: has_single_writer(paths))
         self.reader = LedgerReader(paths)
 
     # --- leases -----------------------------------------------------------------------------------

@@ -169,11 +169,19 @@ class LedgerMetadataLog:
     """The versions of the metadata in a ledger's folder.
 
     :param folder: the ledger's folder.
+    :param has_single_writer: see :class:`~.versioned_file.VersionedFile`.
     """
 
-    def __init__(self, folder: ObjectStoragePath) -> None:
+    def __init__(
+        self, folder: ObjectStoragePath, has_single_writer: Callable[[], bool] = lambda: False
+    ) -> None:
         self._file = VersionedFile(
-            folder, "metadata-", encode=_encode, decode=_decode, damaged=DamagedLedgerError
+            folder,
+            "metadata-",
+            encode=_encode,
+            decode=_decode,
+            damaged=DamagedLedgerError,
+            has_single_writer=has_single_writer,
         )
 
     def latest(self) -> LedgerMetadata | None:

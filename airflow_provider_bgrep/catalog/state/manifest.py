@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.schema import Column, ddl
 from airflow_provider_bgrep.catalog.state.database import quoted, rows_of
+from airflow_provider_bgrep.catalog.state.storage_record import has_single_writer
 from airflow_provider_bgrep.catalog.state.versioned_file import VersionedFile
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
@@ -175,6 +176,7 @@ def header_log(paths: CatalogPaths) -> VersionedFile[Header]:
         encode=lambda header, number: header.to_bytes(),
         decode=lambda data, number, path: Header.from_bytes(data, path),
         damaged=DamagedManifestError,
+        has_single_writer=lambda: has_single_writer(paths),
     )
 
 

@@ -3,7 +3,8 @@
 
 To commit is to create the file with the next number. Creating a file exclusively is atomic on local disks,
 S3 and Google Cloud Storage, so of several writers that try for the same number one succeeds. The others read
-what it wrote and try again. A version never changes once it is created.
+what it wrote and try again. A version never changes once it is created. The plan task finds out whether this
+holds for a destination's store: see :mod:`~airflow_provider_bgrep.storage_check`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from airflow_provider_bgrep.client import sleep
 from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
-from airflow_provider_bgrep.storage import create_bytes, get_bytes, names_in, remove
+from airflow_provider_bgrep.storage import create_bytes, get_bytes, names_in, put_bytes, remove
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -38,6 +39,8 @@ class VersionedFile(Generic[T]):
     :param decode: the value of a file: its bytes, its number, its path (for messages). Raises ``damaged`` for
         a file that it cannot read.
     :param damaged: the error for a file that is damaged or missing.
+    :param has_single_writer: asked if the store fails to create a file exclusively: whether the file may be
+        written without, because nobody else writes to the destination. See :mod:`~.storage_record`.
     """
 
     def __init__(
@@ -48,8 +51,10 @@ class VersionedFile(Generic[T]):
         encode: Callable[[T, int], bytes],
         decode: Callable[[bytes, int, ObjectStoragePath], T],
         damaged: type[BgRepStateError] = BgRepStateError,
+        has_single_writer: Callable[[], bool] = lambda: False,
     ) -> None:
         self._folder, self._prefix = folder, prefix
+        self._has_single_writer = has_single_writer
         self._encode, self._decode, self._damaged = encode, decode, damaged
         self._pattern = re.compile(rf"{re.escape(prefix)}(\d{{8,}})\.json")
 
@@ -116,7 +121,14 @@ class VersionedFile(Generic[T]):
 
         :return: whether it was created; if not, it exists already.
         """
-        return create_bytes(self._encode(value, number), self.path(number))
+        data, path = self._encode(value, number), self.path(number)
+        try:
+            return create_bytes(data, path)
+        except Exception:
+            if not self._has_single_writer():
+                raise
+            put_bytes(data, path)
+            return True
 
     def expire(
         self,

@@ -7,7 +7,9 @@ import json
 import sys
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from bgrep_demo.airflow import clean_environment, free_ports
 from bgrep_demo.services import Service, Services
@@ -44,3 +46,27 @@ def connection_json(url: str) -> str:
 def make_bucket(url: str, name: str) -> None:
     """Create a bucket."""
     _OPEN(urllib.request.Request(f"{url}/{name}", method="PUT"), timeout=10).close()
+
+
+def with_temporary_credentials(url: str, seconds: float) -> Any:
+    """Return a file system on the server whose credentials are those of a role, which end.
+
+    :param seconds: when they end.
+    """
+    from aiobotocore.credentials import AioRefreshableCredentials
+    from aiobotocore.session import AioSession
+    from s3fs import S3FileSystem
+
+    metadata = {
+        "access_key": "key",
+        "secret_key": SECRET,
+        "token": "token",
+        "expiry_time": (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(),
+    }
+
+    async def refresh() -> dict[str, str]:
+        return metadata
+
+    session = AioSession()
+    session._credentials = AioRefreshableCredentials.create_from_metadata(metadata, refresh, "assume-role")
+    return S3FileSystem(endpoint_url=url, session=session, skip_instance_cache=True, use_listings_cache=False)

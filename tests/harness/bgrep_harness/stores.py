@@ -155,16 +155,75 @@ class UndeletableFiles(dict[str, bytes]):
         raise PermissionError(name)
 
 
+class SigningFiles(Files):
+    """A store that signs URLs, and counts how often."""
+
+    signed = 0
+
+    def sign(self, path: str, expiration: int = 100, **kwargs: Any) -> str:
+        self.signed += 1
+        return f"https://signed.example{self._strip_protocol(path)}?Signature=x"
+
+
+class OverwritingFiles(Files):
+    """A store that ignores exclusive creation, without an error."""
+
+    def _create(self, path: str, data: bytes) -> None:
+        self._put(path, data)
+
+
+class VersionedFiles(OverwritingFiles):
+    """A store that ignores exclusive creation, because its versioning was enabled once."""
+
+    def bucket_versioning(self, path: str) -> str:
+        return "Suspended"
+
+
+class RefusingFiles(Files):
+    """A store whose file system refuses exclusive creation with an error of its own."""
+
+    def _create(self, path: str, data: bytes) -> None:
+        raise NotImplementedError("objects cannot be created exclusively here")
+
+
+class RacingFiles(Files):
+    """A store that first checks whether a file exists, then writes it: two concurrent writers both succeed.
+
+    :param racing: what the names of these writers' files contain.
+    """
+
+    def __init__(self, files: dict[str, bytes], racing: str) -> None:
+        super().__init__(files)
+        self._racing, self._barrier = racing, threading.Barrier(2)
+
+    def _create(self, path: str, data: bytes) -> None:
+        is_there = self._strip_protocol(path) in self.files
+        if self._racing in path:
+            self._barrier.wait(60)
+        if is_there:
+            raise FileExistsError(path)
+        self._put(path, data)
+
+
 def folder(files: dict[str, bytes], around: Interceptor = at_once, only: str = "") -> Any:
     """A folder in a store, as a process of its own sees it; see :class:`Files`."""
+    return folder_on(Files(files, around, only))
+
+
+def folder_on(fs: Any, scheme: str = "memory", conn_id: str = "") -> Any:
+    """A folder in a store that is reached with a file system.
+
+    :param scheme: the scheme of the store's URLs.
+    :param conn_id: the connection that stands for it; one of its own by default.
+    """
     try:
         from airflow.sdk.io import attach
     except ImportError:  # Airflow 2
         from airflow.io.store import attach
 
-    conn_id = f"files-{secrets.token_hex(6)}"
-    attach("memory", conn_id=conn_id, fs=Files(files, around, only))
-    return type(storage_path("/"))("memory://shop", conn_id=conn_id)
+    conn_id = conn_id or f"files-{secrets.token_hex(6)}"
+    attach(scheme, conn_id=conn_id, fs=fs)
+    return type(storage_path("/"))(f"{scheme}://shop", conn_id=conn_id)
 
 
 class Actor:

@@ -10,7 +10,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+from airflow.providers.common.compat.sdk import DAG
 from bgrep_harness.runs import row
+from bgrep_harness.stores import Counting, Files, OverwritingFiles, folder_on
 
 from airflow_provider_bgrep.catalog import operators
 from airflow_provider_bgrep.catalog.operators import BgRepPlanOperator, BgRepReportOperator, state_errors
@@ -39,10 +41,10 @@ class TaskInstance:
         self.pushed[key] = value
 
 
-def planned(destination: Any, run_id: str = "run", **options: Any) -> TaskInstance:
+def planned(destination: Any, run_id: str = "run", dag: DAG | None = None, **options: Any) -> TaskInstance:
     ti = TaskInstance(run_id)
     given = {"catalog": [row("mug")], "destination": str(destination), **options}
-    BgRepPlanOperator(task_id="plan", options=given).execute({"ti": ti})
+    BgRepPlanOperator(task_id="plan", options=given, dag=dag).execute({"ti": ti})
     return ti
 
 
@@ -84,6 +86,42 @@ def test_a_destination_that_cannot_be_written_to_is_named(emulator, tmp_path):
 def test_a_store_without_its_provider_is_named(tmp_path):
     with pytest.raises(BgRepRequestError, match=r"destination: is on a store, oss3://.*Install an Airflow"):
         planned("oss3://shop/images")
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_store_that_cannot_exclude_is_refused_first(emulator, dry_run):
+    files: dict[str, bytes] = {}
+    with pytest.raises(BgRepConfigurationError, match="single_writer"):
+        planned(folder_on(OverwritingFiles(files)), dry_run=dry_run, check_sources="off")
+    assert list(files) == ["/shop/_bgrep/storage.json"], "nothing of a ledger or a plan"
+    assert emulator.counters.requests == 0
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_a_single_writer_needs_a_dag_with_one_run(emulator, runs):
+    dag = DAG("shop", schedule=None, max_active_runs=runs)
+    destination = folder_on(OverwritingFiles({}))
+    if runs == 1:
+        ti = planned(destination, dag=dag, single_writer=True, check_sources="off")
+        assert ti.pushed["plan"]["shards"] == 1
+        return
+    with pytest.raises(BgRepConfigurationError, match="max_active_runs=2"):
+        planned(destination, dag=dag, single_writer="true")
+
+
+def test_an_unchanged_run_on_a_known_store_makes_one_call_more(emulator, destination, files):
+    catalog = [row("mug")]
+    path = destination.paths.destination
+    planned(path, "first", catalog=catalog, dry_run=True)  # checks the store
+    destination.refresh(catalog)
+    calls = []
+    for pattern in ("", "storage"):
+        counting = Counting()
+        ti = planned(folder_on(Files(files, counting, pattern)), f"run {pattern}", catalog=catalog)
+        assert ti.pushed["plan"]["counts"] == {"unchanged": 1}
+        calls.append(counting.calls)
+    assert calls[1] == 1
+    assert calls[0] > 10
 
 
 @pytest.mark.parametrize("name", ["catalog", "destination"])

@@ -167,3 +167,19 @@ def test_a_rendered_group_is_read_without_dag_level_options():
     with pytest.raises(InvalidInput) as refused:
         Options.checked({**PLACES, "budget": {"approve_above": 5}, "execution": {"pool": "x"}})
     assert {one.where for one in refused.value.problems} == {"budget.approve_above", "execution.pool"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"execution": '{"single_writer": "true"}'},
+        {"execution": {"single_writer": True}},
+        {"single_writer": "True"},
+    ],
+    ids=repr,
+)
+def test_a_single_writer_comes_in_every_form(given):
+    assert Options.checked({**PLACES, **given}).single_writer is True
+    assert Options.checked(PLACES).single_writer is False
+    assert [one.where for one in literal_problems({"single_writer": "perhaps"})] == ["single_writer"]
+    assert literal_problems({"single_writer": "{{ params.single }}"}) == []

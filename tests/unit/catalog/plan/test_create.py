@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from bgrep_harness.runs import OUTCOMES, Destination, Run, row
+from bgrep_harness.stores import SigningFiles, folder_on
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.plan import (
@@ -390,7 +391,10 @@ def test_no_one_is_asked_for_images_of_other_schemes(destination):
         row("web", image="HTTPS://shop.example/s3://x"),
         row("stored", image="S3://shop/a.jpg", mask="gs://shop/m.png"),
     ]
-    with destination.draft(catalog, versions, defaults={"mask": "s3://shop/default.png"}) as planned:
+    for scheme in ("s3", "gs"):
+        folder_on(SigningFiles({}), scheme, "shop-images")
+    options = {"defaults": {"mask": "s3://shop/default.png"}, "source_conn_id": "shop-images"}
+    with destination.draft(catalog, versions, **options) as planned:
         assert planned.plan.counts["new"] == 2
     assert sorted(asked) == ["S3://shop/a.jpg", "gs://shop/m.png", "s3://shop/default.png"]
 

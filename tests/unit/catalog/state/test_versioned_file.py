@@ -17,8 +17,10 @@ from bgrep_harness.stores import (
     CrashingStore,
     Died,
     Interceptor,
+    RefusingFiles,
     at_once,
     folder,
+    folder_on,
     run_in_turns,
 )
 from hypothesis import given, settings
@@ -56,13 +58,14 @@ def decode(data: bytes, number: int, path: Any) -> Names:
         raise LostError(f"{path} is damaged") from None
 
 
-def log_in(place: Any) -> VersionedFile[Names]:
+def log_in(place: Any, *, is_single: bool = False) -> VersionedFile[Names]:
     return VersionedFile(
         place,
         "log-",
         encode=lambda value, number: json.dumps(value).encode(),
         decode=decode,
         damaged=LostError,
+        has_single_writer=lambda: is_single,
     )
 
 
@@ -347,3 +350,19 @@ def test_of_many_writers_at_once_none_loses_a_commit(place):
     map_in_threads(lambda name: log_in(place).commit(adding(name)), names)
     assert sorted(log_in(place).latest() or ()) == names
     assert log_in(place).numbers() == [*range(1, 7)]
+
+
+# --- a store that refuses exclusive creation -----------------------------------------------------------
+
+
+def test_only_a_single_writer_commits_without_exclusion():
+    files: dict[str, bytes] = {}
+    place = folder_on(RefusingFiles(files)) / "log"
+    with pytest.raises(NotImplementedError):
+        log_in(place).commit(adding("a"))
+    assert files == {}
+    for name in "ab":
+        log_in(place, is_single=True).commit(adding(name))
+    assert log_in(place).latest() == ["a", "b"]
+    assert log_in(place).numbers() == [1, 2]
+    assert not log_in(place, is_single=True).create(["x"], 2), "what is there stays"
