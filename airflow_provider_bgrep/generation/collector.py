@@ -15,6 +15,7 @@ from airflow_provider_bgrep.generation.descriptions import name_of, words
 from airflow_provider_bgrep.generation.items import WorkItem
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.generation.run_context import AT_ONCE, RunContext
+from airflow_provider_bgrep.generation.task_outcomes import failed_with
 from airflow_provider_bgrep.journal.records import SubmitRecord
 from airflow_provider_bgrep.protocol import flows
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation, RetryDecision
@@ -151,7 +152,7 @@ class Collector:
                 item for item in self._run.work_items.current(record) if item.outcome is Outcome.PENDING
             ]
             for item in pending:
-                item.set_outcome(Outcome.EXPIRED if is_gone else Outcome.FAILED, words(error))
+                item.set_outcome(Outcome.EXPIRED if is_gone else failed_with(item.files), words(error))
             self._settle(pending)
             return True
         # The account is refused, so every other query would be refused as well.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -73,6 +74,16 @@ _PROGRESS: Final = {
 }
 
 
+def failed_with(files: Sequence[SavedImage]) -> Outcome:
+    """Return the outcome of an image task that failed: ``partial`` if an earlier response named images.
+
+    A failed image task may be submitted again. One whose images can be used must not be.
+
+    :param files: its saved images.
+    """
+    return Outcome.PARTIAL if files else Outcome.FAILED
+
+
 def further(known: TaskOutcome, found: TaskOutcome) -> TaskOutcome:
     """Return the outcome that counts: a settled one is replaced only by one that is further along.
 
@@ -115,7 +126,9 @@ class TaskResults:
             message = self.result.message
             if message == NO_RESULT and self.may_pass:
                 return self._pending((NO_RESULT,), undecodable, asks_again=True)
-            return self._ended(Outcome.FAILED, sanitize_message(message) or "no reason given", undecodable)
+            return self._ended(
+                failed_with(self.files), sanitize_message(message) or "no reason given", undecodable
+            )
         given_up = {one.output for one in undecodable if one.is_given_up}
         to_save = [one for one in self.lost if one.output not in given_up]
         gone = [one for one in to_save if one.is_gone]

@@ -73,8 +73,8 @@ class GenerateBase(BaseOperator):
         from airflow_provider_bgrep.triggers.bgrep import read_event
         from airflow_provider_bgrep.triggers.event import Reason
 
-        # The event is a hint: the worker queries the jobs itself. If the triggerer cannot query, it would
-        # report this repeatedly, so this worker waits instead.
+        # The event is a hint: the worker queries the jobs itself. If the triggerer cannot query, or its clock
+        # is ahead and its deadline over, it would report this repeatedly, so this worker waits instead.
         fired = read_event(event)
         self.log.info(
             "Resumed (%s): %d jobs finished, %d unfinished, in which %d image tasks are finished.",
@@ -87,7 +87,7 @@ class GenerateBase(BaseOperator):
             context,
             Resumed(
                 queries=fired.queries,
-                waits_here=fired.reason is Reason.ERROR,
+                waits_here=fired.reason in (Reason.ERROR, Reason.DEADLINE),
                 is_finished=fired.reason is Reason.FINISHED,
             ),
         )

@@ -269,12 +269,24 @@ def statuses(payload: Mapping[str, Any]) -> list[str]:
 
 
 def _status(entry: Mapping[str, Any]) -> str:
-    status = entry.get("status")
-    return status.strip().upper() if isinstance(status, str) else ""
+    value = entry.get("status")
+    status = value.strip().upper() if isinstance(value, str) else ""
+    results = entry.get("results")
+    # A failure may be submitted again. Results in a form that is not known are there, and billed.
+    is_unreadable = status == JobStatus.SUCCESS and _has_content(results) and not _results(results)
+    return UNREADABLE if is_unreadable else status
+
+
+def _has_content(value: Any) -> bool:
+    if isinstance(value, str):
+        return bool(value.strip())
+    return any(map(_has_content, value)) if isinstance(value, list) else bool(value)
 
 
 _NOT_ECHO: Final = frozenset({"status", "results", "message"})
 NO_RESULT: Final = "SUCCESS without a result"
+UNREADABLE: Final = "SUCCESS with results that cannot be read"
+"""The status of a successful image task whose results are not URLs. It counts as not finished."""
 
 
 def _task(index: int, entry: Mapping[str, Any]) -> TaskResult:

@@ -8,10 +8,11 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import pytest
 
@@ -324,6 +325,53 @@ def test_an_undecodable_result_is_given_up_in_the_third_run(num_output, status, 
     assert len(generation.files) == num_output - 1
     assert "image" in generation.lines[0]["reason"]
     assert generation.emulator.counters.images == num_output
+
+
+def test_a_job_that_fails_after_an_image_was_saved_is_not_retried(generation, no_waiting):
+    generation.emulator.inject("undecodable", index=0, output=1)
+    tasks = tasks_of(generation.emulator, 1, num_output=2)
+    generation.run(tasks)
+    generation.emulator.inject("code", operation="query", code="23500011", times=9)
+    generation.clear(tasks, options={"retry_failed": 1})
+    assert generation.statuses == ["partial"]
+    assert (len(generation.files), generation.emulator.counters.images) == (1, 2)
+
+
+def test_results_in_another_form_are_not_submitted_again(generation, no_waiting):
+    task = {"status": "SUCCESS", "results": [{"url": "https://results.example/a.png"}]}
+    body = json.dumps({"success": True, "data": {"task_list": [task]}})
+    tasks = tasks_of(generation.emulator, 1)
+    generation.emulator.inject("body", operation="query", body=body, times=100_000)
+    generation.run(tasks, timeout=2, options={"retry_failed": 1})
+    assert generation.statuses == ["pending"]
+    generation.emulator.control("DELETE", "faults")
+    generation.clear(tasks, options={"retry_failed": 1})
+    assert (generation.statuses, generation.emulator.counters.images) == (["generated"], 1)
+
+
+# --- a triggerer whose clock is days ahead ------------------------------------------------------------
+
+
+class EarlyTrigger(BgRepGenerateOperator):
+    """Its triggers take the deadline for over."""
+
+    def defer_on(self, deferral: Any) -> NoReturn:
+        super().defer_on(replace(deferral, end_time=0.0))
+
+
+def test_the_worker_waits_if_the_deadline_is_over_for_the_trigger(connection, run, ti, tmp_path):
+    connection.inject("late", seconds=2)
+    paths = {"destination": f"file://{tmp_path}/images", "journal_path": f"file://{tmp_path}/journal"}
+    operator = EarlyTrigger(
+        task_id="generate",
+        task_list=tasks_of(connection, 1),
+        deferrable=True,
+        poll_interval=0.2,
+        timeout=60,
+        **paths,
+    )
+    outcome = run(operator, ti)
+    assert (outcome.state, outcome.deferrals) == ("success", 1)
 
 
 # --- a host that drips (K6) -----------------------------------------------------------------------

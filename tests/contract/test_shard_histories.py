@@ -310,6 +310,33 @@ def test_an_undecodable_candidate_does_not_block_the_other(refresh, connection, 
     assert connection.counters.images == 2
 
 
+def test_a_candidate_that_never_comes_does_not_block_the_other(refresh, connection, site, no_waiting):
+    """Its host answers with errors for good. The row must not be asked for in each run."""
+    connection.inject("undecodable", index=0, output=1)
+    rows = rows_of(site, 1, num_output="2")
+    refresh.run(rows, max_attempts=1)
+    connection.inject("status", operation="result", status=500, times=1000)
+    for _ in range(2):
+        run = refresh.run(rows, max_attempts=1)
+        assert run.counts == {"pending": 1}
+    assert run.outcomes == {"partial/passed": 1}
+    assert refresh.run(rows, max_attempts=1).counts == {"unchanged": 1}
+    assert (len(refresh.manifest()), connection.counters.images) == (1, 2)
+
+
+def test_a_saved_candidate_of_an_old_request_is_not_published(refresh, connection, site, no_waiting):
+    """The row asks for something else, while the other candidate of its earlier job is still asked for."""
+    connection.inject("undecodable", index=0, output=1)
+    refresh.run(rows_of(site, 1, num_output="2"))
+    (before,) = refresh.manifest()
+    connection.inject("status", operation="result", status=500, times=3)
+    run = refresh.run(rows_of(site, 1, num_output="2", color="blue"))
+    assert run.counts == {"changed": 1, "orphaned": 1}
+    (row,) = refresh.manifest()
+    assert row["positive_prompt"] == "A blue mug"
+    assert row["request_hash"] != before["request_hash"]
+
+
 # --- one row never sinks the others (C1, C2) ------------------------------------------------------
 
 

@@ -34,6 +34,9 @@ from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.urls import canonical_url
 from airflow_provider_bgrep.storage import relative_problem, shown_path
 
+_PATIENCE: Final = 3
+"""A pending job is queried in this many times ``max_attempts`` runs."""
+
 _MARKS: Final = ("{{", "{%")
 """Beginnings of the parts of an Airflow template."""
 
@@ -111,6 +114,11 @@ class Options:
         if self.approve_above is not None and self.price_per_image is None:
             problems.append(Problem("approve_above", "is a sum of money, which requires price_per_image"))
         return problems
+
+    @property
+    def patience(self) -> int:
+        """Number of runs that ask for the images of a job."""
+        return _PATIENCE * self.max_attempts
 
     @property
     def recipe(self) -> FieldDefaults:

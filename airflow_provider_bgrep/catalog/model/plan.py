@@ -154,6 +154,11 @@ class Plan:
         """Number of rows in the catalog, invalid ones included."""
         return sum(count for state, count in self.counts.items() if state not in NOT_OF_CATALOG)
 
+    @property
+    def valid_for(self) -> float:
+        """Seconds for which its lease was given."""
+        return self.until - datetime.fromisoformat(self.created_at).timestamp()
+
     def to_dict(self) -> dict[str, Any]:
         """Return the plan in its JSON form."""
         values = asdict(self)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -137,14 +137,14 @@ def build_plan(
         concerns.append(rebuy_reason(join, gone))
     list_work_items(join)
     catalog.check_unchanged()
-    plan = _plan_of(join, run, left, " ".join(filter(None, concerns)))
+    plan = _plan_of(join, run, spent, left, " ".join(filter(None, concerns)))
     return PlanDraft(plan=plan, db=db, invalid=catalog.invalid)
 
 
 # --- the plan ----------------------------------------------------------------------------------------
 
 
-def _plan_of(join: Join, run: Run, left: int | None, concern: str) -> Plan:
+def _plan_of(join: Join, run: Run, spent: int, left: int | None, concern: str) -> Plan:
     options = join.options
     counts = dict(join.db.execute("SELECT state, count(*) FROM rows GROUP BY state").fetchall())
     unchanged = RowState.UNCHANGED.value
@@ -169,6 +169,8 @@ def _plan_of(join: Join, run: Run, left: int | None, concern: str) -> Plan:
     quote = Quote(
         tasks, to_submit, options.price_per_image, options.currency, int(backlog), to_submit + spare
     )
+    # What the run has submitted already counts, so that no clear of the plan task divides its cost.
+    whole = replace(quote, most_images=spent + quote.most_images if quote.most_images else 0)
     limit = options.approve_above
     return Plan(
         plan_id=run.plan_id,
@@ -185,7 +187,7 @@ def _plan_of(join: Join, run: Run, left: int | None, concern: str) -> Plan:
         shard_size=size,
         merged_plans=run.merged_plans,
         limits=shard_limits([int(by_shard.get(shard, 0)) for shard in range(shards)], spare, _extra(options)),
-        needs_approval=bool(concern) or (limit is not None and (quote.most_cost or 0) > limit),
+        needs_approval=bool(concern) or (limit is not None and (whole.most_cost or 0) > limit),
         concern=concern,
         notes=(*join.notes, *join.rows.warnings),
         reading=(*join.rows.reading, *_frequent_prompt(join)),

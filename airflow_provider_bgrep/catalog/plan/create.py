@@ -165,20 +165,28 @@ def draft_plan(
         run = replace(
             run,
             merged_plans=snapshot.closed_plans,
-            has_new_edition=options.edition != _edition_before(paths, ledger.reader.plans(), own),
+            has_new_edition=options.edition != _edition_before(paths, ledger.reader.plans(), run),
             other_plans=_plans_of_other_groups(db, paths, run),
         )
         draft = build_plan(db, catalog, options, run, image_versions, sources)
         yield replace(draft, outstanding_jobs=snapshot.outstanding_jobs)
 
 
-def _edition_before(paths: CatalogPaths, plans: Sequence[str], own: str) -> str | None:
-    """Return the ``edition`` of the latest plan before; ``None`` if it is not known."""
+def _edition_before(paths: CatalogPaths, plans: Sequence[str], run: Run) -> str | None:
+    """Return the ``edition`` of the latest plan of the same task group before; ``None`` if it is not known.
+
+    If the task group has no plan yet, because it was renamed, say, the latest plan before decides.
+    """
+    latest: str | None = None
     for plan_id in sorted(plans, reverse=True):
-        if plan_id < own:
+        if plan_id < run.plan_id:
             with contextlib.suppress(BgRepStateError, InvalidInput):
-                return PlanStore(paths, plan_id).config.edition
-    return None
+                store = PlanStore(paths, plan_id)
+                plan, edition = store.plan, store.config.edition
+                if (plan.dag_id, plan.group_id) == (run.dag_id, run.group_id):
+                    return edition
+                latest = edition if latest is None else latest
+    return latest
 
 
 def _plans_of_other_groups(db: duckdb.DuckDBPyConnection, paths: CatalogPaths, run: Run) -> frozenset[str]:

@@ -112,17 +112,13 @@ def judged(records: str) -> str:
     )
 
 
-_PATIENCE: Final = 3
-"""A pending job is queried in this many times ``max_attempts`` runs."""
-
-
 def decision(options: Options) -> dict[str, Any]:
     """The values that the expressions of this module are formatted with."""
     return {
         "account": quoted(options.bgrep_conn_id),
         "thresholds": quoted(options.checks.to_json()),
         "publish_unmasked": str(options.publish_unmasked),
-        "patience": _PATIENCE * options.max_attempts,
+        "patience": options.patience,
         "most": options.max_attempts,
         "unknown": options.max_attempts if options.on_unknown_outcome == "resubmit" else 0,
     }

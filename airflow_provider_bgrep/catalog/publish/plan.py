@@ -9,7 +9,7 @@ not: it then submits nothing more, and the results of its rows are final.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bgrep.catalog.model.states import RowState, Verdict
@@ -44,14 +44,14 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     ledger.repaired(lambda: ledger.close(plan.plan_id))
     plans = ledger.reader.plans()
     is_newest = ledger.reader.metadata().latest_leased == plan.plan_id
-    latest = None if is_newest else _latest_plan(store, plans)
-    options = config if latest is None else latest.config
+    later = [] if is_newest else list(_later_plans(store, plans))
+    options = later[0].config if later else config
     entries = [entry for shard in plan_entries(store) for entry in shard]
     verdicts = {Verdict.PASSED.value, *([Verdict.UNMASKED.value] if config.publish_unmasked else ())}
     wanted = [entry for entry in entries if entry["verdict"] in verdicts]
     published = publish(
         store.paths,
-        wanted if latest is None else _still_asked_for(store, wanted, latest),
+        _still_asked_for(store, wanted, later),
         # Each plan decides what to remove. A newer plan may have found a row in the catalog again.
         store.removed_names() if is_newest else [],
         options.publishing,
@@ -77,8 +77,8 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     return dict(published.counts)
 
 
-def _latest_plan(store: PlanStore, plans: Iterable[str]) -> PlanStore | None:
-    """Return the latest plan of the same task group that was written after this one, or ``None``.
+def _later_plans(store: PlanStore, plans: Iterable[str]) -> Iterator[PlanStore]:
+    """Return the plans of the same task group that were written after this one, the latest first.
 
     :param plans: all plans.
     """
@@ -88,39 +88,41 @@ def _latest_plan(store: PlanStore, plans: Iterable[str]) -> PlanStore | None:
         try:
             plan = later.find_plan()  # None if it is being made, or has failed
             if plan is not None and (plan.dag_id, plan.group_id) == whose and later.config:
-                return later
+                yield later
         except BgRepStateError as error:
             _log.warning("Plan %s cannot be read: %s", plan_id, error)
-    return None
 
 
 def _still_asked_for(
-    store: PlanStore, entries: Sequence[LedgerEntry], latest: PlanStore
+    store: PlanStore, entries: Sequence[LedgerEntry], later: Iterable[PlanStore]
 ) -> list[LedgerEntry]:
-    """Return the entries whose images the latest plan asks for, or leaves to others.
+    """Return the entries whose images the later plans ask for, or leave to this one.
 
     The catalog may have changed since this plan was made: the row asks for the image that is published, or
     for another one, or is gone. If the row asks for the image again, a later plan publishes it, without a
-    submit.
+    submit. The latest plan decides; about a row that was locked, the one before it.
 
     :param entries: the entries whose images this plan would publish.
-    :param latest: the latest plan.
+    :param later: the later plans, the latest first.
     """
-    locked = {row["name"] for row in latest.rows([RowState.LOCKED.value])}
-    # With other thresholds, its own checks decide.
-    is_judged_alike = latest.config.checks == store.config.checks
-    names = {entry["name"] for entry in entries} if is_judged_alike else set()
-    asked = {
-        (one["name"], one["request_hash"])
-        for items in latest.shards()
-        for one in items
-        if one["name"] in names
-    }
-    return [
-        entry
-        for entry in entries
-        if entry["name"] in locked or (entry["name"], entry["request_hash"]) in asked
-    ]
+    found: list[LedgerEntry] = []
+    left = list(entries)
+    for plan in later:
+        if not left:
+            break
+        locked = {row["name"] for row in plan.rows([RowState.LOCKED.value])}
+        # With other thresholds, its own checks decide.
+        is_judged_alike = plan.config.checks == store.config.checks
+        names = {entry["name"] for entry in left} - locked if is_judged_alike else set()
+        asked = {
+            (one["name"], one["request_hash"])
+            for items in plan.shards()
+            for one in items
+            if one["name"] in names and one["state"] != RowState.ORPHANED.value
+        }
+        found += [entry for entry in left if (entry["name"], entry["request_hash"]) in asked]
+        left = [entry for entry in left if entry["name"] in locked]
+    return found + left
 
 
 def _result(published: Published, swept: Swept) -> dict[str, Any]:

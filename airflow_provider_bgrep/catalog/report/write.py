@@ -97,6 +97,11 @@ def _published_by(store: PlanStore) -> dict[str, str]:
         return {}
 
 
+def _names_of(row: Mapping[str, Any]) -> set[str]:
+    """The row of the catalog that a result is about: none if the catalog does not ask for it any more."""
+    return set() if row["state"] == RowState.ORPHANED.value else {row["name"]}
+
+
 class _ReportRows:
     """The rows of a report, as the summary and the gallery take them.
 
@@ -143,10 +148,10 @@ class _ReportRows:
 
     def every(self) -> Iterator[dict[str, Any]]:
         """Every row but the unchanged ones, without images."""
-        names = set()
+        names = set[str]()
         for shard in range(self._store.plan.shards):
             for row in self._results(shard, _SUMMARY_COLUMNS):
-                names.add(row["name"])
+                names |= _names_of(row)
                 yield {**row, **self._billed(row)}
         yield from self._not_worked_on(names)
         yield from self._left()
@@ -154,13 +159,13 @@ class _ReportRows:
 
     def to_show(self) -> Iterator[dict[str, Any]]:
         """The same rows with images. Those that need attention come first, up to a limit."""
-        names = set()
+        names = set[str]()
         invalid, left = self._invalid(), self._left_with_images()
         yield from self._urgent()
         yield from chain(islice(invalid, _OTHERS), islice(left, _OTHERS))
         for shard in range(self._store.plan.shards):
             for row in self._results(shard):
-                names.add(row["name"])
+                names |= _names_of(row)
                 if not self._is_urgent(row):
                     yield self._shown(row)
         yield from chain(self._not_worked_on(names), invalid, left)

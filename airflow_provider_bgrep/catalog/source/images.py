@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import posixpath
 import re
@@ -169,6 +170,9 @@ def _whole_checksum(path: ObjectStoragePath, info: Mapping[str, Any]) -> str:
 
     Only for objects that were uploaded in parts: of others, a listing has the ETag, but not this checksum,
     and a version must not depend on how it was asked for.
+
+    :raises Exception: of any class, if the store does not answer now. Its ETag must not stand in for the
+        checksum in one run: the object would seem to have changed.
     """
     if crc64 := info.get("crc64ecma"):
         return f"crc64ecma:{crc64} size:{info['size']}"
@@ -177,8 +181,10 @@ def _whole_checksum(path: ObjectStoragePath, info: Mapping[str, Any]) -> str:
         head = path.fs.call_s3(
             "head_object", Bucket=bucket, Key=key, ChecksumMode="ENABLED", **path.fs.req_kw
         )
-    except Exception:  # another store, or one that does not know checksums
-        return ""
+    except Exception as error:
+        if _is_unsupported(error):
+            return ""
+        raise
     if head.get("ChecksumType") != "FULL_OBJECT":
         return ""
     found = next((name for name in _CHECKSUMS if head.get(name)), "")
@@ -187,6 +193,18 @@ def _whole_checksum(path: ObjectStoragePath, info: Mapping[str, Any]) -> str:
         if found
         else ""
     )
+
+
+def _is_unsupported(error: Exception) -> bool:
+    """Whether a store, or its library, cannot ask for checksums, or may not."""
+    if isinstance(error, OSError):
+        return isinstance(error, PermissionError) or error.errno in _UNSUPPORTED
+    is_other = isinstance(error, AttributeError | TypeError | ValueError)
+    return is_other or type(error).__name__ == "ParamValidationError"
+
+
+_UNSUPPORTED: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM})
+"""Errors that s3fs makes of HTTP 400, 501 and 405."""
 
 
 def _version(info: dict[str, Any]) -> str:

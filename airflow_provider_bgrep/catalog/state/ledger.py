@@ -98,7 +98,9 @@ class Ledger:
     def acquire_lease(self, dag_id: str, run_id: str, now: float, group_id: str = "") -> PlanLease:
         """Give a DAG run's new plan a number and a lease. Nothing may be submitted until :meth:`activate`.
 
-        An earlier plan of the same DAG run and task group, and plans whose lease expired, are closed.
+        An earlier plan of the same DAG run and task group, plans whose lease expired, and plans that a person
+        has given up are closed. Of the other leases, none ends later than the plan's ``valid_for`` after
+        ``now``: the clock of the machine that made it may be days ahead, and its run may be gone.
 
         :param now: wall clock in seconds.
         :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
@@ -110,14 +112,27 @@ class Ledger:
             if metadata.lease_with(token) is not None:
                 return metadata  # the storage created the file, but reported an error
             plan_id = new_plan_id(number_of(metadata.latest_leased) + 1, now, token)
-            expired = {one.plan_id for one in metadata.leases if one.planned and one.until <= now}
+            expired = {
+                one.plan_id
+                for one in metadata.leases
+                if (one.planned and one.until <= now) or PlanStore(self._paths, one.plan_id).is_given_up
+            }
             closed = self._closed(metadata, metadata.plans_of(dag_id, run_id, group_id) | expired)
-            leases = (*closed.leases, PlanLease(plan_id, run_id, dag_id, group_id=group_id))
+            others = (self._bounded(lease, now) for lease in closed.leases)
+            leases = (*others, PlanLease(plan_id, run_id, dag_id, group_id=group_id))
             return replace(closed, leases=leases, latest_leased=plan_id)
 
         lease = self._commit(change).lease_with(token)
         if lease is None:
             raise PlanInProgressError(f"Another plan task of run {run_id} (DAG {dag_id}) has started since.")
+        return lease
+
+    def _bounded(self, lease: PlanLease, now: float) -> PlanLease:
+        """Return a lease that ends by the clock of ``now`` as soon as a lease that begins now."""
+        with contextlib.suppress(BgRepStateError, ValueError):  # the next steps say what is damaged
+            plan = PlanStore(self._paths, lease.plan_id).find_plan() if lease.planned else None
+            if plan is not None:
+                return replace(lease, until=min(lease.until, now + plan.valid_for))
         return lease
 
     def activate(self, plan_id: str, until: float) -> None:

@@ -18,9 +18,11 @@ a submit came late. Then the results are derived again, by these rules:
 5. A refused submit is not billed. It determines the result only if the row has no other submit.
 6. A key that could not be written to the journal is next to the images. If an image task was submitted again,
    the manifest does not describe its earlier submit; the outcome is in the job's record next to the images.
+7. Of an image task, some images may be saved and others not. Each run that asks for the others counts. After
+   as many runs as ask for a pending job, those that are saved are all there will be: it is ``partial``.
 
 A shard may work on two requests of one row: the current one, and an earlier one whose job is orphaned. An
-orphaned work item has only its own purchase.
+orphaned work item has only its own purchase, and no verdict.
 
 Results are complete if they contain every submit of journal and manifest, and are as far along.
 """
@@ -53,7 +55,6 @@ from airflow_provider_bgrep.journal.stores import FileStore
 from airflow_provider_bgrep.protocol.errors import reason_of, sanitize_message
 
 if TYPE_CHECKING:
-    from airflow_provider_bgrep.catalog.model.plan import Plan
     from airflow_provider_bgrep.catalog.model.rows import LedgerEntry, ResultRow, WorkItemRow
     from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 
@@ -86,7 +87,7 @@ def derive_shard(store: PlanStore, shard: int) -> list[ResultRow]:
     :raises BgRepStateError: if journal or manifest is damaged.
     """
     facts, reasons = _facts(store, shard)
-    return list(_derive(store.plan, shard, store.work_items(shard), facts, reasons, {}))
+    return list(_derive(store, shard, store.work_items(shard), facts, reasons, {}))
 
 
 def rows_since_check(store: PlanStore, shard: int) -> list[ResultRow] | None:
@@ -101,9 +102,7 @@ def rows_since_check(store: PlanStore, shard: int) -> list[ResultRow] | None:
     results = _results(store, shard)
     if (results is None and not facts) or (results is not None and is_complete(results, facts)):
         return None
-    return list(
-        _derive(store.plan, shard, store.work_items(shard), facts, reasons, _by_submit(results or ()))
-    )
+    return list(_derive(store, shard, store.work_items(shard), facts, reasons, _by_submit(results or ())))
 
 
 def shard_entries(
@@ -120,7 +119,7 @@ def shard_entries(
     if results is None or not is_complete(results, facts):
         known = _by_submit(results or ())
         items = store.work_items(shard) if items is None else items
-        results = list(_derive(store.plan, shard, items, facts, reasons, known))
+        results = list(_derive(store, shard, items, facts, reasons, known))
     return [_entry_of(row) for row in results if row["outcome"] in STEPS]
 
 
@@ -193,14 +192,14 @@ def is_complete(results: Iterable[Mapping[str, Any]], facts: Mapping[str, Submit
 
 
 def _derive(
-    plan: Plan,
+    store: PlanStore,
     shard: int,
     items: Iterable[WorkItemRow],
     facts: Mapping[str, Submits],
     reasons: Mapping[str, str],
     results: Mapping[str, Submits],
 ) -> Iterator[ResultRow]:
-    items = list(items)
+    items = [_unjudged(item) if item["state"] == RowState.ORPHANED.value else item for item in items]
     orphaned: dict[str, set[str]] = {}
     for item in items:
         if item["state"] == RowState.ORPHANED.value:
@@ -209,7 +208,7 @@ def _derive(
         name = item["name"]
         own = _own(item, facts.get(name, {}), orphaned.get(name, set()))
         entries = _entries(
-            item, own, _own(item, results.get(name, {}), orphaned.get(name, set())), plan, shard
+            item, own, _own(item, results.get(name, {}), orphaned.get(name, set())), store, shard
         )
         for entry in entries[:-1]:
             yield cast("ResultRow", {**item, **entry, "superseded": True})
@@ -218,6 +217,11 @@ def _derive(
         else:
             outcome = {"outcome": Outcome.NOT_SUBMITTED.value, "reason": reasons.get(name) or _NEVER}
             yield cast("ResultRow", {**item, **outcome, "superseded": False})
+
+
+def _unjudged(item: WorkItemRow) -> WorkItemRow:
+    """An orphaned work item without the verdict on images that were saved before: none is published."""
+    return cast("WorkItemRow", {**item, "verdict": "", "chosen": None})
 
 
 def _own(item: WorkItemRow, submits: Submits, orphaned: Collection[str]) -> Submits:
@@ -231,7 +235,7 @@ def _own(item: WorkItemRow, submits: Submits, orphaned: Collection[str]) -> Subm
 
 
 def _entries(
-    item: WorkItemRow, facts: Submits, results: Submits, plan: Plan, shard: int
+    item: WorkItemRow, facts: Submits, results: Submits, store: PlanStore, shard: int
 ) -> list[LedgerEntry]:
     """The entries of one row's purchases; the last one determines the result (rules 2, 3 and 5)."""
     candidates: dict[str, list[LedgerEntry]] = {}
@@ -240,7 +244,7 @@ def _entries(
     for submit in (*(one for one in results if one not in facts), *facts):
         candidates.setdefault(submit, [])
     for submit, fact in facts.items():
-        candidates[submit].append(_entry(item, fact, plan, shard))
+        candidates[submit].append(_entry(item, fact, store, shard))
     for submit, result in results.items():
         candidates[submit].append(cast("LedgerEntry", result))
     best = [_merged(some) for some in candidates.values()]
@@ -256,11 +260,13 @@ def _merged(records: Sequence[LedgerEntry]) -> LedgerEntry:
     return best
 
 
-def _entry(item: WorkItemRow, facts: Facts, plan: Plan, shard: int) -> LedgerEntry:
-    is_of_plan = purchase_of(facts) != purchase_of(item)
+def _entry(item: WorkItemRow, facts: Facts, store: PlanStore, shard: int) -> LedgerEntry:
+    plan, is_of_plan = store.plan, purchase_of(facts) != purchase_of(item)
     whose = {"dag_id": plan.dag_id, "run_id": plan.run_id, "plan_id": plan.plan_id, "shard": shard}
-    is_in_vain = facts["outcome"] in _WITHOUT_IMAGE and not facts["files"]
+    is_in_vain = facts["outcome"] in _WITHOUT_IMAGE
     asked_before = 0 if is_of_plan else item["attempts"] or 0
+    if facts["files"] and facts["outcome"] in COLLECTED and _is_last(store, asked_before + 1):
+        facts, is_in_vain = {**facts, "outcome": Outcome.PARTIAL.value}, False
     entry = {
         **_entry_of(item),
         **(whose if is_of_plan else {}),
@@ -269,6 +275,13 @@ def _entry(item: WorkItemRow, facts: Facts, plan: Plan, shard: int) -> LedgerEnt
         "attempts": asked_before + 1 if is_in_vain else 0,
     }
     return cast("LedgerEntry", entry)
+
+
+def _is_last(store: PlanStore, attempts: int) -> bool:
+    """Whether no later run asks for the images of a job; ``False`` if the plan's options are lost."""
+    with contextlib.suppress(BgRepStateError):
+        return attempts >= store.config.patience
+    return False
 
 
 def _entry_of(row: Mapping[str, Any]) -> LedgerEntry:

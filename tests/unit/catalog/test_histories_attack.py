@@ -16,11 +16,12 @@ from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.plan.builder import Run as PlannedRun
 from airflow_provider_bgrep.catalog.plan.corrected import MOST
 from airflow_provider_bgrep.catalog.plan.create import draft_plan
+from airflow_provider_bgrep.catalog.report.write import write_report
 from airflow_provider_bgrep.catalog.source.beginnings import Beginning, SourceReader
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_metadata import LedgerMetadataLog
 from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
-from airflow_provider_bgrep.storage import put_bytes
+from airflow_provider_bgrep.storage import put_bytes, remove
 
 pytestmark = pytest.mark.usefixtures("no_waiting", "temporary_files_in_memory")
 
@@ -140,6 +141,21 @@ def test_a_plan_whose_files_are_lost_can_be_given_up(destination, files, name, i
     assert destination.refresh([row("a"), row("b")]).counts == {"unchanged": 2}
 
 
+def test_a_plan_that_is_given_up_submits_nothing_more(destination):
+    """Its shard has read everything before the plan's header was lost."""
+    first = destination.plan([row("a"), row("b")])
+    (execution,) = first.work({"a": "pending", "b": "never"}, writes_manifest=False)
+    remove(first.files.header)
+    remove(first.files.header_copy)
+    put_bytes(b"", first.files.given_up)
+    run = destination.plan([row("a"), row("b")], now=first.now + 60)
+    assert run.submits == ["a", "b"]
+    run.work()
+    execution.outcomes = {}
+    execution.work()
+    assert [billed for (name, _), billed in destination.billed.items() if name == "b"] == [1]
+
+
 def test_a_job_that_no_row_asks_for_is_named_once_it_is_given_up(destination):
     outcomes = {"a": "pending"}
     destination.refresh([row("a")], outcomes, max_attempts=1)
@@ -244,3 +260,35 @@ def test_two_task_groups_of_one_dag_do_not_close_each_other(destination):
     second.publish()
     assert set(destination.published()) == {"lamp", "mug", "hat", "vase", "bowl", "cup"}
     assert set(destination.billed.values()) == {1}
+
+
+@pytest.mark.parametrize("is_locked", [False, True])
+def test_a_late_publish_of_an_orphan_publishes_nothing(destination, is_locked):
+    """The image of the row was corrected while its job ran. The new one did not pass the checks."""
+    first = destination.refresh([row("a")], {"a": "pending"})
+    corrected = [row("a", image="https://shop.example/corrected.jpg")]
+    second = destination.plan(corrected)
+    assert second.counts == {"changed": 1, "orphaned": 1}
+    if is_locked:
+        assert destination.plan(corrected, now=second.now + 60).states == {"a": "locked"}
+    second.complete(verdicts={"a": "flagged"})
+    first.work(try_number=2)
+    first.check()
+    first.publish()
+    assert destination.published() == {}
+    assert destination.refresh(corrected).states == {"a": "flagged"}
+    assert set(destination.billed.values()) == {1}
+
+
+def test_an_orphan_does_not_hide_its_row_in_the_report(destination):
+    """The row asks for something else since, and another run may submit that."""
+    destination.refresh([row("a")], {"a": "pending"})
+    changed = [row("a", positive_prompt="something else")]
+    other = destination.plan(changed)
+    run = destination.plan(changed, now=other.now + 60, fail_on_attention=1)
+    assert run.states == {"a": "locked"}
+    assert run.counts == {"locked": 1, "orphaned": 1}
+    run.complete()
+    report = write_report(run.store)
+    assert (report["statuses"]["locked"], report["needs_attention"]) == (1, 1)
+    assert report["failures"]

@@ -108,6 +108,17 @@ def test_clocks_that_are_days_apart_order_nothing(destination):
     assert destination.billed.total() == 2
 
 
+def test_a_plan_of_a_fast_clock_does_not_lock_its_rows_for_long(destination):
+    """Its run was deleted, so no task of it closes the plan."""
+    now = destination.started
+    destination.plan([row("a")], now=now + 365 * DAY)
+    run = destination.plan([row("a")], now=now + DAY)
+    assert run.states == {"a": "locked"}
+    run.complete()
+    assert destination.plan([row("a")], now=now + 1.5 * DAY).states == {"a": "locked"}
+    assert destination.plan([row("a")], now=now + 2 * DAY).submits == ["a"]
+
+
 def test_attempts_are_purchases_not_runs_that_collect(destination):
     """I4: both find that it failed; it is submitted once more, as max_attempts says."""
     catalog = [row("a")]
@@ -429,6 +440,18 @@ def test_the_cost_at_most_decides_whether_approval_is_needed(destination):
     assert not run.store.is_approved
     run.store.approve()
     assert run.store.is_approved
+
+
+def test_a_cleared_plan_does_not_divide_the_cost_of_its_run(destination):
+    given = {"approve_above": "10", "price_per_image": "1", "run_id": "monday", "now": destination.started}
+    catalog = [row(f"s{number}") for number in range(8)]
+    first = destination.plan(catalog, **given)
+    assert not first.plan.needs_approval
+    first.work()
+    assert not destination.plan(catalog, **given).plan.needs_approval, "nothing is submitted"
+    changed = [*catalog[:5], *(row(f"s{number}", positive_prompt="other") for number in range(5, 8))]
+    assert destination.plan(changed, **given).plan.needs_approval
+    assert not destination.plan(changed, **{**given, "run_id": "tuesday"}).plan.needs_approval
 
 
 def test_shards_share_what_may_be_submitted_again():

@@ -64,6 +64,11 @@ def test_what_may_pass_is_asked_again_before_it_decides(facts, final):
     assert (last.outcome, last.asks_again, last.missing) == (final, False, ())
 
 
+def test_what_fails_after_an_image_was_saved_ends_in_part():
+    found = outcome(status="FAILED", named=0, message="out of memory", files=FILES[:1])
+    assert (found.outcome, found.files, found.reason) == (Outcome.PARTIAL, FILES[:1], "out of memory")
+
+
 @pytest.mark.parametrize("may_pass", [True, False])
 def test_an_image_that_another_try_may_fetch_is_not_given_up(may_pass):
     found = outcome(files=FILES[:1], lost=(NETWORK,), may_pass=may_pass)

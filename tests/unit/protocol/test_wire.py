@@ -122,6 +122,28 @@ def test_a_submit_with_an_unreadable_answer_is_never_resent():
             assert caught.value.then.value == "unknown", (status, body)
 
 
+@pytest.mark.parametrize(
+    ("results", "status"),
+    [
+        ([{"url": "https://results.example/a.png"}], wire.UNREADABLE),
+        ({"0": "https://results.example/a.png"}, wire.UNREADABLE),
+        ([["https://results.example/a.png"]], wire.UNREADABLE),
+        ([{}, None], "FAILED"),
+        ([" "], "FAILED"),
+        (None, "FAILED"),
+        (["https://results.example/a.png", {}], "SUCCESS"),
+    ],
+)
+def test_results_in_another_form_are_no_failure(results, status):
+    task = {"status": "success", "results": results}
+    answer = response(200, json.dumps({"success": True, "data": {"task_list": [task]}}).encode())
+    job = decoded(Operation.QUERY, answer)
+    assert [one.status for one in job.tasks] == [status]
+    assert job.is_finished is (status != wire.UNREADABLE)
+    is_polled_on = wire.UNREADABLE in wire.statuses(wire.parse_envelope(Operation.QUERY, answer))
+    assert is_polled_on is (status == wire.UNREADABLE)
+
+
 # --- requests -------------------------------------------------------------------------------------
 
 TASK = ImageTask(image="https://example.com/a.png", positive_prompt="雪山")

@@ -108,7 +108,7 @@ def test_without_a_price_there_is_no_cost():
     [
         ({"most_images": 3}, ["3", "0.60", "0.2"]),
         ({"most_images": 6}, ["3", "6", "0.60", "1.20", "0.2"]),
-        ({"images": 50_000, "most_images": 50_000}, ["50000", "10,000.00", "0.2"]),
+        ({"images": 50_000, "most_images": 50_000}, ["50,000", "10,000.00", "0.2"]),
         ({"most_images": 6, "price": None}, ["3", "6"]),
     ],
 )

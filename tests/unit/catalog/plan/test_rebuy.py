@@ -103,6 +103,20 @@ def test_a_new_edition_is_no_reason(destination):
     assert again.plan.needs_approval, "the edition is that of the run before"
 
 
+def test_the_edition_of_another_task_group_does_not_count(destination):
+    """Two task groups share a destination, each with an edition of its own."""
+    others = [row(f"t{i}") for i in range(COUNT)]
+    for catalog_of, edition in (("t", "winter"), ("s", ""), ("t", "winter")):
+        rows = others if catalog_of == "t" else catalog()
+        destination.refresh(rows, group_id=catalog_of, edition=edition, on_removed="keep")
+    run = destination.plan(catalog(COUNT, positive_prompt="changed"), group_id="s", on_removed="keep")
+    assert run.plan.needs_approval
+    renamed = destination.plan(others, group_id="u", edition="winter", on_removed="keep")
+    assert not renamed.plan.needs_approval
+    renamed = destination.plan(catalog(COUNT, steps="40"), group_id="u", edition="winter", on_removed="keep")
+    assert renamed.plan.needs_approval
+
+
 def test_rows_that_are_tried_again_are_no_reason(tmp_path):
     found = Destination(CatalogPaths(storage_path(str(tmp_path))))
     found.refresh(catalog(), {f"s{i}": "failed" for i in range(COUNT)})

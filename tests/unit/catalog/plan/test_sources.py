@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from typing import Any
 
@@ -162,6 +163,27 @@ def test_the_same_bytes_in_other_parts_are_not_submitted_again(s3, s3_folder, tm
     assert destination.plan(catalog(*urls)).counts == {"unchanged": count}
     write_in_parts(s3, urls[0], b"b" * (11 << 20), 6 << 20)
     assert destination.plan(catalog(*urls), max_rebuy_share=1).states == {"S0": "changed"}
+
+
+def test_a_store_that_does_not_answer_changes_no_row(s3, s3_folder, tmp_path, monkeypatch):
+    """F5. Without the checksum, the ETag of an object in parts would be taken for its version."""
+    destination = Destination(
+        CatalogPaths(storage_path(str(tmp_path / "shop"))), {"source_conn_id": connection_of(s3_folder)}
+    )
+    urls = [f"s3://{s3_folder.path}/{number}.png" for number in range(2)]
+    s3.pipe_file(urls[1], b"small")
+    write_in_parts(s3, urls[0], b"a" * (6 << 20), 5 << 20)
+    destination.refresh(catalog(*urls))
+
+    def busy(self: Any, operation: str, **parameters: Any) -> Any:
+        raise OSError(errno.EBUSY, "Please reduce your request rate.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(s3), "call_s3", busy)
+        run = destination.plan(catalog(*urls))
+    assert run.counts == {"unchanged": 1, "invalid": 1}
+    assert "reduce your request rate" in run.problems[0]["reason"]
+    assert destination.plan(catalog(*urls)).counts == {"unchanged": 2}
 
 
 # --- where images may be ------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.key_files import keep_key
 from airflow_provider_bgrep.journal.records import State, SubmittedTask
-from airflow_provider_bgrep.storage import get_bytes, put_bytes
+from airflow_provider_bgrep.storage import get_bytes, put_bytes, remove
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -102,6 +102,24 @@ def test_of_one_submit_the_file_counts_that_is_further_along(run, journal, line)
     (entry,) = shard_entries(run.store, 0)
     assert entry["attempts"] == (0 if wanted in (Outcome.GENERATED, Outcome.PARTIAL) else 1)
     assert (entry["plan_id"], entry["account"]) == (run.plan_id, "bgrep_default")
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PENDING, Outcome.EXPIRED])
+def test_what_is_saved_counts_once_nobody_asks_for_the_rest(destination, outcome):
+    catalog = [row("a")]
+    destination.refresh(catalog, {"a": "pending"})
+    for attempts in (2, 3):
+        run = destination.plan(catalog, max_attempts=1)
+        (item,) = run.work_items
+        file = {"path": "/images/x.png", "index": 0, "output": 0}
+        manifest(run.store, "a", item["nonce"], outcome, result_key=item["result_key"], files=[file])
+        (entry,) = shard_entries(run.store, 0)
+        assert (entry["outcome"], entry["attempts"]) == ((outcome, 2) if attempts == 2 else ("partial", 0))
+        if attempts == 2:
+            run.publish()
+    remove(run.files.options)
+    (entry,) = shard_entries(run.store, 0)
+    assert (entry["outcome"], entry["attempts"]) == (outcome, 3)
 
 
 def test_the_last_submit_in_the_journal_decides_not_the_clocks(run):
