@@ -165,28 +165,35 @@ def draft_plan(
         run = replace(
             run,
             merged_plans=snapshot.closed_plans,
-            has_new_edition=options.edition != _edition_before(paths, ledger.reader.plans(), run),
+            has_new_edition=_has_new_edition(options, paths, ledger.reader.plans(), run),
             other_plans=_plans_of_other_groups(db, paths, run),
         )
         draft = build_plan(db, catalog, options, run, image_versions, sources)
         yield replace(draft, outstanding_jobs=snapshot.outstanding_jobs)
 
 
-def _edition_before(paths: CatalogPaths, plans: Sequence[str], run: Run) -> str | None:
-    """Return the ``edition`` of the latest plan of the same task group before; ``None`` if it is not known.
+def _has_new_edition(options: Options, paths: CatalogPaths, plans: Sequence[str], run: Run) -> bool:
+    """Return whether ``edition`` is another one than in the plans of the same task group before.
 
-    If the task group has no plan yet, because it was renamed, say, the latest plan before decides.
+    It stays new as long as plans leave rows for later runs, because of ``max_images_per_run``. If the task
+    group has no plan yet, because it was renamed, say, the latest plan before decides.
     """
     latest: str | None = None
+    has_own = False
     for plan_id in sorted(plans, reverse=True):
         if plan_id < run.plan_id:
             with contextlib.suppress(BgRepStateError, InvalidInput):
                 store = PlanStore(paths, plan_id)
                 plan, edition = store.plan, store.config.edition
-                if (plan.dag_id, plan.group_id) == (run.dag_id, run.group_id):
-                    return edition
-                latest = edition if latest is None else latest
-    return latest
+                if (plan.dag_id, plan.group_id) != (run.dag_id, run.group_id):
+                    latest = edition if latest is None else latest
+                elif edition != options.edition:
+                    return True
+                elif not plan.quote.backlog:
+                    return False
+                else:
+                    has_own = True
+    return not has_own and options.edition != latest
 
 
 def _plans_of_other_groups(db: duckdb.DuckDBPyConnection, paths: CatalogPaths, run: Run) -> frozenset[str]:

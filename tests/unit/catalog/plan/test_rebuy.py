@@ -103,6 +103,23 @@ def test_a_new_edition_is_no_reason(destination):
     assert again.plan.needs_approval, "the edition is that of the run before"
 
 
+def test_an_edition_is_new_until_its_last_row_was_submitted(destination):
+    most = {"edition": "spring", "max_images_per_run": 15}
+    for left in (25, 10, 0):
+        run = destination.plan(catalog(), **most)
+        assert (run.plan.quote.backlog, run.plan.needs_approval) == (left, False)
+        run.complete()
+    changed = destination.plan(catalog(COUNT, positive_prompt="changed"), edition="spring")
+    assert changed.plan.needs_approval
+
+
+def test_a_first_edition_that_is_left_for_later_runs_is_not_new(tmp_path):
+    shop = Destination(CatalogPaths(storage_path(str(tmp_path))))
+    shop.refresh(catalog(), max_images_per_run=30)
+    changed = shop.plan(catalog(COUNT, positive_prompt="changed"), max_images_per_run=40)
+    assert changed.plan.needs_approval
+
+
 def test_the_edition_of_another_task_group_does_not_count(destination):
     """Two task groups share a destination, each with an edition of its own."""
     others = [row(f"t{i}") for i in range(COUNT)]
