@@ -327,7 +327,7 @@ def test_an_undecodable_result_is_given_up_in_the_third_run(num_output, status, 
     assert generation.emulator.counters.images == num_output
 
 
-def test_a_job_that_fails_after_an_image_was_saved_is_not_retried(generation, no_waiting):
+def test_a_job_that_fails_after_an_image_was_saved_is_partial(generation, no_waiting):
     generation.emulator.inject("undecodable", index=0, output=1)
     tasks = tasks_of(generation.emulator, 1, num_output=2)
     generation.run(tasks)
@@ -359,7 +359,7 @@ class EarlyTrigger(BgRepGenerateOperator):
         super().defer_on(replace(deferral, end_time=0.0))
 
 
-def test_the_worker_waits_if_the_deadline_is_over_for_the_trigger(connection, run, ti, tmp_path):
+def test_a_worker_waits_if_the_trigger_takes_time_for_over(connection, run, ti, tmp_path):
     connection.inject("late", seconds=2)
     paths = {"destination": f"file://{tmp_path}/images", "journal_path": f"file://{tmp_path}/journal"}
     operator = EarlyTrigger(

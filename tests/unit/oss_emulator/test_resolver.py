@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from airflow_provider_bgrep.oss_emulator import resolver
 from airflow_provider_bgrep.oss_emulator.resolver import environment, localhost_names
 
 
@@ -33,6 +34,9 @@ def test_another_resolver_is_kept(monkeypatch):
         asked.append(host)
         return [(None, None, None, "", ("192.0.2.1", 80))]
 
+    # An emulator of other tests may still be running in this process.
+    monkeypatch.setattr(resolver, "_users", 0)
+    monkeypatch.setattr(resolver, "_original", resolver._original)
     monkeypatch.setattr(socket, "getaddrinfo", other)
     with localhost_names():
         assert addresses("a.localhost") | addresses("example.com") == {"192.0.2.1"}

@@ -951,7 +951,7 @@ def test_killed_at_any_call_of_planning_the_same_run_plans_again(past):
         replace(destination, paths=paths).plan(LAST_CATALOG, run_id="killed", now=destination.later)
 
     for _, paths in every_death(files, plan):
-        again = Ledger(paths).acquire_lease("nightly", "killed", destination.later + 60, "refresh")
+        again = Ledger(paths).acquire_lease("nightly", "killed", destination.later + 60)
         with reading(paths, connection(), own=again.plan_id, now=destination.later + 60):
             assert connection().execute("SELECT count(*) FROM locked").fetchone() == (0,)
         assert outcomes_in(paths) == before
