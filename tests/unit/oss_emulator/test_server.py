@@ -28,23 +28,18 @@ def test_a_chunked_body(wire):
     assert wire.get("a") == b"abcdef"
 
 
-def test_a_body_that_ends_early_has_no_effect(wire, emulator):
+@pytest.mark.parametrize(
+    "rest",
+    [
+        pytest.param("Content-Length: 10\r\n\r\n12345", id="body"),
+        pytest.param("Transfer-Encoding: chunked\r\n\r\n9\r\n12345", id="chunk"),
+    ],
+)
+def test_what_ends_early_has_no_effect(wire, emulator, rest):
     signed = wire.signed("PUT", "a")
     with socket.create_connection(("127.0.0.1", emulator.port)) as connection:
         head = "".join(f"{name}: {value}\r\n" for name, value in signed.headers.items())
-        text = f"PUT /a HTTP/1.1\r\n{head}Content-Length: 10\r\n\r\n12345"
-        connection.sendall(text.encode())
-        connection.shutdown(socket.SHUT_WR)
-        assert connection.recv(100) == b""
-    assert wire("HEAD", "a").status_code == 404
-
-
-def test_a_chunk_that_ends_early_has_no_effect(wire, emulator):
-    signed = wire.signed("PUT", "a")
-    with socket.create_connection(("127.0.0.1", emulator.port)) as connection:
-        head = "".join(f"{name}: {value}\r\n" for name, value in signed.headers.items())
-        text = f"PUT /a HTTP/1.1\r\n{head}Transfer-Encoding: chunked\r\n\r\n9\r\n12345"
-        connection.sendall(text.encode())
+        connection.sendall(f"PUT /a HTTP/1.1\r\n{head}{rest}".encode())
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(100) == b""
     assert wire("HEAD", "a").status_code == 404
