@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -16,7 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.protocol.errors import (
     InvalidInput,
@@ -33,6 +34,12 @@ _LOCAL: Final = frozenset({"", "file", "local"})
 WHOLE_BY_NATURE: Final = frozenset("s3 s3a gs gcs oss abfs abfss az adl wasb r2 memory".split())
 """Schemes of stores on which an object appears only when its upload is complete."""
 
+_AZURE: Final = frozenset("abfs abfss az adl wasb".split())
+"""Schemes of Azure's stores."""
+
+_COPIES_AT_ONCE: Final = WHOLE_BY_NATURE - _AZURE
+"""Schemes of stores that answer when they have copied an object. Azure may answer before: the copy is then
+empty for a while, and stays so if the store fails to make it."""
 
 SIGNED_STORES: Final = frozenset("s3 s3a gs gcs oss abfs abfss az r2".split())
 """Schemes of stores that can sign URLs, so that the service can read an object."""
@@ -46,18 +53,59 @@ def is_stored(value: object) -> bool:
     return bool(slashes and rest) and scheme.lower() in SIGNED_STORES
 
 
-def storage_path(path: str | ObjectStoragePath) -> ObjectStoragePath:
-    """Return ``path`` as an ``ObjectStoragePath``."""
+def storage_path(path: str | ObjectStoragePath, conn_id: str | None = None) -> ObjectStoragePath:
+    """Return ``path`` as an ``ObjectStoragePath``.
+
+    :param path: as text, or as what it shall be already.
+    :param conn_id: the connection of a path that is text and names none.
+    """
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-    return path if isinstance(path, ObjectStoragePath) else ObjectStoragePath(path)
+    found = path if isinstance(path, ObjectStoragePath) else ObjectStoragePath(path, conn_id=conn_id)
+    if found.protocol in _AZURE:
+        _limit_logging(_AZURE_LOGGER)
+    return found
 
 
-def relative_problem(text: str) -> str:
-    """Return what to give instead of a relative path; ``''`` if the path is not relative."""
+_AZURE_LOGGER: Final = "azure.core.pipeline.policies.http_logging_policy"
+
+
+def _limit_logging(name: str) -> None:
+    """Log warnings of a logger only, unless its level was set. Azure's SDK logs 25 lines for each request.
+
+    Airflow's own hooks of Azure do the same.
+    """
+    logger = logging.getLogger(name)
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.WARNING)
+
+
+def path_problem(text: str) -> str:
+    """Return what to give instead of a path that Airflow cannot use on every worker; ``''`` if it can."""
     if text.startswith("/") or "://" in text:
-        return ""
+        return account_problem(text)
     return "an absolute path or a URL, such as file:///shop/images or s3://shop/images: it is relative"
+
+
+_AZURE_HOST: Final = re.compile(r"[^/]*\.(?:dfs|blob)\.(?:core|storage)\.[^/]+", re.IGNORECASE)
+
+
+def account_problem(text: str) -> str:
+    """Return what to give instead of a path on Azure that names the account; ``''`` if it does not.
+
+    Azure's own tools write ``abfs://container@account.dfs.core.windows.net/key``. Airflow takes the container
+    for a connection, and without it, adlfs takes the first folder for the container.
+    """
+    scheme, slashes, rest = text.partition("://")
+    authority, _, key = rest.partition("/")
+    container, _, host = authority.rpartition("@")
+    if not slashes or scheme.lower() not in SIGNED_STORES or not _AZURE_HOST.fullmatch(host):
+        return ""
+    own = container.rpartition("@")[2] or "container"
+    return (
+        f"{scheme}://{own}/{shown_path(key)}: the account is that of the connection, and Airflow takes what "
+        "is before an @ for a connection's id"
+    )
 
 
 _REFUSALS: Final = frozenset(
@@ -66,6 +114,10 @@ _REFUSALS: Final = frozenset(
         *("NoRegionError", "ProfileNotFound", "DefaultCredentialsError", "ClientAuthenticationError"),
         *("AirflowNotFoundException", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"),
         *("NoSuchBucket", "InvalidBucketName", "InvalidToken", "ExpiredToken"),
+        # Azure's
+        *("AuthenticationFailed", "AuthorizationFailure", "AuthorizationPermissionMismatch"),
+        *("NoAuthenticationInformation", "PublicAccessNotPermitted", "KeyBasedAuthenticationNotPermitted"),
+        *("ContainerNotFound", "InvalidResourceName", "AccountIsDisabled"),
     )
 )
 """Classes and codes of errors in stores' libraries that a retry does not change."""
@@ -100,10 +152,11 @@ def store_error(path: object, error: BaseException, what: str = "be read") -> St
 
 
 def _code_of(error: BaseException | None) -> str:
-    """Return the code of an error of botocore; ``""`` if it has none."""
+    """Return the code of an error of botocore or of Azure's SDK; ``""`` if it has none."""
     with contextlib.suppress(Exception):
         return str(error.response["Error"]["Code"])  # type: ignore[union-attr]
-    return ""
+    code = getattr(error, "error_code", None)
+    return str(getattr(code, "value", code) or "")
 
 
 @contextlib.contextmanager
@@ -128,11 +181,12 @@ def absolute_path(name: str, path: str | ObjectStoragePath) -> ObjectStoragePath
     """Return ``path`` as an ``ObjectStoragePath`` that is the same on every worker.
 
     :param name: name of the parameter, for the message.
-    :raises InvalidInput: if it is a relative path, or no installed package supports its storage.
+    :raises InvalidInput: if it is relative, names a storage account, or no installed package supports its
+        storage.
     :raises StoreError: if its connection cannot be read.
     """
     text = str(path)
-    if problem := relative_problem(text):
+    if problem := path_problem(text):
         raise InvalidInput([Problem(name, f"is {text!r}; give {problem}")])
     try:
         found = storage_path(path)
@@ -243,11 +297,11 @@ def _put_local(local: str, target: Path) -> None:
 
 
 def copy_file(source: ObjectStoragePath, target: ObjectStoragePath) -> None:
-    """Copy a file to ``target`` atomically. Within a store, the store itself copies.
+    """Copy a file to ``target`` atomically. Within a store, the store itself copies if it does so at once.
 
     :raises FileNotFoundError: if the file does not exist.
     """
-    if source.fs is target.fs and target.protocol in WHOLE_BY_NATURE:
+    if source.fs is target.fs and target.protocol in _COPIES_AT_ONCE:
         source.fs.cp_file(source.path, target.path)
         return
     with local_copy(source) as local:
@@ -277,16 +331,15 @@ def put_bytes(data: bytes, path: ObjectStoragePath) -> None:
 def create_bytes(data: bytes, path: ObjectStoragePath) -> bool:
     """Write ``data`` to ``path`` if the file does not exist. Of several concurrent callers, one succeeds.
 
-    Atomic in a local file system and on stores that support conditional writes in fsspec (s3, gs, oss). On
-    others, two callers at the same instant may both write: :mod:`~airflow_provider_bgrep.storage_check` finds
-    out.
+    Atomic in a local file system and on stores that support conditional writes in fsspec (s3, gs, abfs, oss).
+    On others, two callers at the same instant may both write:
+    :mod:`~airflow_provider_bgrep.storage_check` finds out.
 
     :return: whether it was written.
     :raises ExclusiveCreationError: if the store reports that it cannot exclude other callers.
     """
     if not is_local(path):
-        with contextlib.suppress(Exception):  # not every file system keeps listings
-            path.fs.invalidate_cache(path.parent.path)
+        forget_listing(path.parent)
         if path.fs.exists(path.path):
             return False
     return create_exclusively(data, path)
@@ -304,11 +357,16 @@ def create_exclusively(data: bytes, path: ObjectStoragePath) -> bool:
         path.fs.pipe_file(path.path, data, mode="create")
     except FileExistsError:
         return False
-    except OSError as error:
-        if _code_of(error.__cause__) == "ConditionalRequestConflict":  # of S3
+    except Exception as error:
+        if not _LOST_RACES.isdisjoint((_code_of(error), _code_of(error.__cause__))):
             return False
         raise
     return True
+
+
+_LOST_RACES: Final = frozenset({"ConditionalRequestConflict", "BlobAlreadyExists"})
+"""Codes with which S3 and Azure refuse a write for another one at the same instant, and which not every
+version of their file systems knows."""
 
 
 def _create_local(data: bytes, target: Path) -> bool:
@@ -327,13 +385,32 @@ def _create_local(data: bytes, target: Path) -> bool:
 
 def names_in(folder: ObjectStoragePath) -> list[str]:
     """Return the names in ``folder``, sorted; an empty list if the folder does not exist."""
-    with contextlib.suppress(Exception):  # not every file system keeps listings
-        folder.fs.invalidate_cache(folder.path)
+    forget_listing(folder)
     try:
         found = folder.fs.ls(folder.path, detail=False)
     except FileNotFoundError:
         return []
     return sorted({name.rstrip("/").rpartition("/")[2] for name in found} - {"", folder.name})
+
+
+def forget_listing(folder: ObjectStoragePath) -> None:
+    """Let the file system ask the store when a folder is listed next, instead of what it listed before."""
+    with contextlib.suppress(Exception):  # not every file system keeps listings
+        folder.fs.invalidate_cache(folder.path)
+
+
+def info_of(path: ObjectStoragePath) -> dict[str, Any]:
+    """Return what the store says of a file or folder now.
+
+    The file systems of S3, Google Cloud Storage and Azure answer from a listing of the folder that they have
+    kept. It does not know what other tasks have written or deleted since.
+
+    :raises FileNotFoundError: if there is neither.
+    """
+    if not is_local(path):
+        forget_listing(path.parent)
+        forget_listing(path)
+    return dict(path.fs.info(path.path))
 
 
 @contextlib.contextmanager
@@ -380,17 +457,18 @@ def get_bytes(path: ObjectStoragePath) -> bytes | None:
 
 
 def size_of(path: ObjectStoragePath) -> int | None:
-    """Return the size of the file at ``path`` in bytes; ``None`` if it does not exist."""
+    """Return the size of the file at ``path`` in bytes; ``None`` if it does not exist, or is a folder."""
     try:
-        return int(path.fs.info(path.path)["size"])
+        info = info_of(path)
     except FileNotFoundError:
         return None
+    return None if info["type"] == "directory" else int(info["size"])
 
 
 def is_folder(path: ObjectStoragePath) -> bool:
     """Return whether ``path`` is a folder. Unlike fsspec's ``isdir``, it raises the errors of the store."""
     try:
-        return bool(path.fs.info(path.path)["type"] == "directory")
+        return bool(info_of(path)["type"] == "directory")
     except FileNotFoundError:
         return False
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import stat
@@ -17,8 +18,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_provider_bgrep.protocol.errors import ExclusiveCreationError
+from airflow_provider_bgrep.protocol.errors import ExclusiveCreationError, InvalidInput
 from airflow_provider_bgrep.storage import (
+    absolute_path,
     check_writable,
     connection_of,
     copy_file,
@@ -26,11 +28,15 @@ from airflow_provider_bgrep.storage import (
     create_exclusively,
     get_bytes,
     in_folder,
+    info_of,
+    is_folder,
     is_local,
     is_stored,
     names_in,
+    path_problem,
     put_bytes,
     put_file,
+    remove,
     safe_name,
     shown_path,
     size_of,
@@ -421,7 +427,17 @@ def test_a_path_has_the_connection_of_its_folder_even_if_renamed():
     assert in_folder(storage_path("/shop"), "/shop/a@b.png").path == "/shop/a@b.png"
 
 
-@pytest.mark.parametrize("error", [FileExistsError("x"), "ConditionalRequestConflict"])
+class AzureError(Exception):
+    """An error as Azure's SDK raises it."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__("refused")
+        self.error_code, self.response = code, object()
+
+
+@pytest.mark.parametrize(
+    "error", [FileExistsError("x"), AzureError("BlobAlreadyExists"), "ConditionalRequestConflict"]
+)
 def test_a_write_that_lost_is_refused_without_an_error(error):
     """S3 answers 409 to one of two writers at the same instant, and s3fs does not know that code."""
 
@@ -453,3 +469,95 @@ def test_exclusive_creation_does_not_ask_first(folder):
     assert create_exclusively(b"x", folder / "a.json")
     assert not create_exclusively(b"y", folder / "a.json")
     assert get_bytes(folder / "a.json") == b"x"
+
+
+# --- what other tasks have written ------------------------------------------------------------------
+
+
+def test_a_listing_that_was_kept_is_not_an_answer(s3_endpoint, s3_folder):
+    """s3fs keeps listings, as Airflow sets it up, and answers from them."""
+    from s3fs import S3FileSystem
+
+    own = S3FileSystem(endpoint_url=s3_endpoint, skip_instance_cache=True)
+    attach("s3", conn_id="keeps-listings", fs=own)
+    here = type(s3_folder)(f"s3://{s3_folder.path}", conn_id="keeps-listings")
+    assert here.fs is own
+    put_bytes(b"one", s3_folder / "a.json")
+    assert names_in(here) == ["a.json"]
+    put_bytes(b"other", s3_folder / "a.json")
+    put_bytes(b"two", s3_folder / "b.json")
+    assert (size_of(here / "a.json"), size_of(here / "b.json")) == (5, 3)
+    remove(s3_folder / "b.json")
+    assert size_of(here / "b.json") is None
+    put_bytes(b"x", s3_folder / "c" / "d.json")
+    assert is_folder(here / "c")
+    with pytest.raises(FileNotFoundError):
+        info_of(here / "b.json")
+
+
+def test_a_folder_has_no_size(folder):
+    put_bytes(b"one", folder / "deep" / "a.bin")
+    assert size_of(folder / "deep") is None
+
+
+# --- Azure ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "is_final"),
+    [
+        ("AuthorizationPermissionMismatch", True),
+        ("AuthenticationFailed", True),
+        ("ContainerNotFound", True),
+        ("ServerBusy", False),
+    ],
+)
+def test_a_refusal_of_azure_is_known_by_its_code(code, is_final):
+    assert store_error("abfs://shop", AzureError(code)).is_final is is_final
+
+
+@pytest.mark.parametrize(
+    ("path", "instead"),
+    [
+        ("abfs://shop@account.dfs.core.windows.net/in/a.png", "abfs://shop/in/a.png"),
+        ("abfss://shop@account.blob.core.chinacloudapi.cn/in", "abfss://shop/in"),
+        ("abfs://azure@shop@account.dfs.core.windows.net/in", "abfs://shop/in"),
+        ("abfs://account.dfs.core.windows.net/shop/in", "abfs://container/shop/in"),
+        ("abfs://azure@shop/in", ""),
+        ("abfs://shop/a@b.dfs.core.windows.net", ""),
+        ("s3://shop/in", ""),
+        ("/shop/in", ""),
+    ],
+)
+def test_a_path_that_names_an_account_is_refused(path, instead):
+    problem = path_problem(path)
+    assert problem.partition(": ")[0] == instead
+    if instead:
+        with pytest.raises(InvalidInput, match="account"):
+            absolute_path("destination", path)
+
+
+def test_azure_copies_through_the_worker():
+    """Azure may answer before it has copied a blob."""
+
+    class NoCopies(MemoryFileSystem):
+        def cp_file(self, path1: str, path2: str, **kwargs: object) -> None:
+            raise AssertionError(path1)
+
+    attach("abfs", conn_id="copies", fs=NoCopies())
+    path = type(storage_path("/"))("abfs://bucket/a.bin", conn_id="copies")
+    put_bytes(b"one", path)
+    copy_file(path, path.parent / "b.bin")
+    assert get_bytes(path.parent / "b.bin") == b"one"
+
+
+def test_requests_to_azure_are_not_logged_by_default():
+    logger = logging.getLogger("azure.core.pipeline.policies.http_logging_policy")
+    before = logger.level
+    try:
+        for given, level in ((logging.NOTSET, logging.WARNING), (logging.DEBUG, logging.DEBUG)):
+            logger.setLevel(given)
+            storage_path("abfs://shop/in")
+            assert logger.level == level
+    finally:
+        logger.setLevel(before)

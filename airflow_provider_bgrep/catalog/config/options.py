@@ -32,7 +32,7 @@ from airflow_provider_bgrep.catalog.model.cell_values import EMPTY_CELLS
 from airflow_provider_bgrep.catalog.model.columns import URL_FIELDS
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.urls import canonical_url
-from airflow_provider_bgrep.storage import relative_problem, shown_path
+from airflow_provider_bgrep.storage import path_problem, shown_path
 
 _PATIENCE: Final = 3
 """A pending job is queried in this many times ``max_attempts`` runs."""
@@ -194,7 +194,7 @@ def path_problems(given: Mapping[str, Any]) -> list[Problem]:
     return [
         Problem(name, f"is {shown(value)}; give {problem}")
         for name in ("catalog", "destination")
-        if isinstance(value := given.get(name), str) and value and (problem := relative_problem(value))
+        if isinstance(value := given.get(name), str) and value and (problem := path_problem(value))
     ]
 
 

@@ -2,9 +2,9 @@
 """Compare-and-swap on object storage: a value in numbered files, of which the highest number is current.
 
 To commit is to create the file with the next number. Creating a file exclusively is atomic on local disks,
-S3 and Google Cloud Storage, so of several writers that try for the same number one succeeds. The others read
-what it wrote and try again. A version never changes once it is created. The plan task finds out whether this
-holds for a destination's store: see :mod:`~airflow_provider_bgrep.storage_check`.
+S3, Google Cloud Storage and Azure, so of several writers that try for the same number one succeeds. The
+others read what it wrote and try again. A version never changes once it is created. The plan task finds out
+whether this holds for a destination's store: see :mod:`~airflow_provider_bgrep.storage_check`.
 """
 
 from __future__ import annotations
