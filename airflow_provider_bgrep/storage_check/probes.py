@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.client import sleep
+from airflow_provider_bgrep.content_version import content_version
 from airflow_provider_bgrep.protocol.errors import reason_of
 from airflow_provider_bgrep.signing import signed_url
 from airflow_provider_bgrep.storage import (
@@ -25,6 +26,7 @@ from airflow_provider_bgrep.storage import (
     WHOLE_BY_NATURE,
     create_exclusively,
     get_bytes,
+    info_of,
     is_local,
     names_in,
     put_bytes,
@@ -130,21 +132,21 @@ class _Probe:
             return
         tried = "list its folder at once"
         self._check("list after write", tried, lambda: self._listed(changing))
-        etags = [self._etag(changing)]
+        versions = [self._version(changing)]
         expiring = self._sign(changing, 1)
         signed_at = time.monotonic()
         tried = "write other content of the same size to it, and read it at once"
         self._check("replace", tried, lambda: self._replace(changing))
-        etags.append(self._etag(changing))
+        versions.append(self._version(changing))
         tried = "create an object exclusively, twice"
         has_excluded = self._check(EXCLUSION, tried, lambda: self._create_twice(created))
-        etags.append(self._etag(created))
+        versions.append(self._version(created))
         if has_excluded:
             tried = f"create an object exclusively by two concurrent writers, {ROUNDS} times"
             self._check(EXCLUSION, tried, self._create_at_once)
         if not is_local(changing):
-            tried = "compare the ETags of other content, and of equal content"
-            self._check("ETag", tried, lambda: _meaning_of(etags))
+            tried = "compare the checksums or ETags of other content, and of equal content"
+            self._check("ETag", tried, lambda: _meaning_of(versions))
         if changing.protocol in SIGNED_STORES:
             tried = f"sign a URL for {_VALID_SECONDS} seconds, and fetch it"
             self._check("presigned URL", tried, lambda: self._fetch(changing))
@@ -226,6 +228,8 @@ class _Probe:
             return Level.UNSAFE, came, _CANNOT_EXCLUDE
         if is_second:
             return Level.UNSAFE, "both were accepted", _CANNOT_EXCLUDE
+        if not is_first and get_bytes(path) == _FIRST:
+            return Level.UNKNOWN, "the answer to the first was lost", "could not be tried"
         if not is_first:
             return Level.UNSAFE, "the first was refused, although there was no such object", _CANNOT_COMMIT
         if get_bytes(path) != _FIRST:
@@ -261,10 +265,9 @@ class _Probe:
         means = "deleted and replaced files remain as noncurrent versions until a lifecycle rule removes them"
         return Level.NOTE, state, means
 
-    def _etag(self, path: ObjectStoragePath) -> str:
+    def _version(self, path: ObjectStoragePath) -> str:
         with contextlib.suppress(Exception):  # other lines say what is wrong
-            info = path.fs.info(path.path)
-            return next((str(value) for name, value in info.items() if str(name).lower() == "etag"), "")
+            return content_version(info_of(path))
         return ""
 
     def _sign(self, path: ObjectStoragePath, seconds: int) -> str:
@@ -344,15 +347,19 @@ def _both(path: ObjectStoragePath) -> dict[bytes, bool | Exception]:
         return dict(zip((_FIRST, _OTHER), threads.map(write, (_FIRST, _OTHER)), strict=True))
 
 
-def _meaning_of(etags: list[str]) -> Result:
-    first, other, copy = etags
-    if not all(etags):
+def _meaning_of(versions: list[str]) -> Result:
+    first, other, copy = versions
+    kinds = {version.partition(":")[0] for version in versions}
+    if kinds & {"", "size"}:
         return Level.NOTE, "not every object has one", "changes are found by size and time, or a checksum"
+    kind = " or ".join(sorted(kinds))
     if first == other:
-        return Level.NOTE, "equal for other content", "a changed source image is not found by it"
+        return Level.NOTE, f"{kind}: equal for other content", "a changed source image is not found by it"
     if first != copy:
-        return Level.NOTE, "differs for equal content", "an image that is uploaded again counts as changed"
-    return Level.OK, "differs and is equal", "it identifies the content of objects uploaded in one part"
+        means = "an image that is uploaded again counts as changed"
+        return Level.NOTE, f"{kind}: differs for equal content", means
+    means = "it identifies the content of objects uploaded in one part"
+    return Level.OK, f"{kind}: differs and is equal", means
 
 
 def _fetched(url: str) -> tuple[bytes | None, str]:

@@ -22,7 +22,7 @@ CHECKS: Final[dict[str, tuple[bool, str]]] = {
     EXCLUSION: (True, "Of several runs that commit to the ledger or the manifest at once, one must succeed."),
     "delete": (False, "Files that are no longer needed are deleted. Without that right, they stay."),
     "versioning": (False, "Where it is not off, deleted and replaced files remain and take storage."),
-    "ETag": (False, "It identifies the content of source images on this store."),
+    "ETag": (False, "It identifies the content of source images, unless there is a checksum."),
     "presigned URL": (False, "The service reads source images on this store by signed URLs."),
     "expiry of URLs": (False, "A URL that gets into other hands should not be valid for long."),
 }

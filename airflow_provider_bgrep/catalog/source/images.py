@@ -15,12 +15,20 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.catalog.source.listing import PAGE_COST, pages_of
+from airflow_provider_bgrep.content_version import content_version
 from airflow_provider_bgrep.isolation import MOST_FAILURES, RowErrors
 from airflow_provider_bgrep.protocol.errors import reason_of, sanitize_message
 from airflow_provider_bgrep.protocol.limits import RESULT_URL_SECONDS, URL_SCHEMES
 from airflow_provider_bgrep.protocol.urls import canonical_url, redact_url
 from airflow_provider_bgrep.signing import credential_seconds, signed_url
-from airflow_provider_bgrep.storage import is_stored, store_error, without_connection
+from airflow_provider_bgrep.storage import (
+    account_problem,
+    info_of,
+    is_stored,
+    storage_path,
+    store_error,
+    without_connection,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -43,18 +51,17 @@ class ForeignConnectionError(OSError):
 def _path(url: str, conn_id: str | None) -> ObjectStoragePath:
     """The path of a cell, read with the connection of the options and no other.
 
-    :raises ForeignConnectionError: if the cell names another one.
+    :raises ForeignConnectionError: if the cell names another one, or a storage account.
     """
+    if problem := account_problem(url):
+        raise ForeignConnectionError(f"its path names a storage account; give {problem}")
     named, at, _ = url.partition("://")[2].partition("/")[0].rpartition("@")
     if at and named != conn_id:
         raise ForeignConnectionError(
             f"its path names the connection {named!r}, but only that of source_conn_id is used; "
             f"remove {named + at!r} from the path"
         )
-    url = without_connection(url)
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
-
-    return ObjectStoragePath(url, conn_id=conn_id)
+    return storage_path(without_connection(url), conn_id)
 
 
 def versions(urls: Iterable[str], conn_id: str | None = None) -> dict[str, str]:
@@ -62,7 +69,8 @@ def versions(urls: Iterable[str], conn_id: str | None = None) -> dict[str, str]:
 
     :param urls: paths such as ``s3://shop/mug.jpg``.
     :param conn_id: the connection to read them with.
-    :return: by path: ``etag:…`` or another checksum, or size and time; ``!`` and the reason if there is none.
+    :return: by path, as :func:`~airflow_provider_bgrep.content_version.content_version` has them; ``!`` and
+        the reason if there is none.
     :raises StoreError: if all fail with the same unforeseen error.
     """
     folders: dict[str, list[str]] = defaultdict(list)
@@ -131,7 +139,7 @@ class _VersionReader:
             return "!it was not tried, because its bucket failed repeatedly"
         try:
             path = _path(url, self._conn_id)
-            info = path.fs.info(path.path)
+            info = info_of(path)
             version = _version(info)
             found = _whole_checksum(path, info) or version if _OF_PARTS.fullmatch(version) else version
         except FileNotFoundError:
@@ -207,20 +215,8 @@ _UNSUPPORTED: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM})
 """Errors that s3fs makes of HTTP 400, 501 and 405."""
 
 
-def _version(info: dict[str, Any]) -> str:
-    if info.get("type") == "directory":
-        return "!is a folder"
-    lowered = {str(name).lower(): value for name, value in info.items()}
-    if isinstance(settings := lowered.get("content_settings"), Mapping):  # Azure
-        lowered["content_md5"] = settings.get("content_md5")
-    # An ETag comes last: in some stores it changes with an object's permissions, too. On Google Cloud
-    # Storage, crc32c comes first: an object that was composed has no MD5.
-    for name in ("crc32c", "md5hash", "md5", "content_md5", "checksum", "etag"):
-        if value := lowered.get(name):
-            text = value.hex() if isinstance(value, bytes | bytearray) else str(value)
-            return f"{name}:{text.strip(chr(34))}"
-    when = lowered.get("lastmodified") or lowered.get("last_modified") or lowered.get("mtime") or ""
-    return f"size:{lowered.get('size')} time:{when}"
+def _version(info: Mapping[str, Any]) -> str:
+    return "!is a folder" if info.get("type") == "directory" else content_version(info)
 
 
 def place_problem(url: str, prefixes: Iterable[str]) -> str:
@@ -306,7 +302,7 @@ def fetch(
             raise OSError(f"{redact_url(url)} {error}") from None
     path = _path(url, conn_id)
     try:
-        if int(path.fs.info(path.path).get("size") or 0) > max_bytes:
+        if int(info_of(path).get("size") or 0) > max_bytes:
             raise OSError(f"{redact_url(url)} has more than {max_bytes} bytes")
         return bytes(path.fs.cat_file(path.path))
     except FileNotFoundError:
@@ -321,7 +317,7 @@ def stored_beginning(url: str, conn_id: str | None, size: int) -> tuple[bytes, f
     :param size: how many bytes to read at most.
     """
     path = _path(url, conn_id)
-    info = {str(name).lower(): value for name, value in path.fs.info(path.path).items()}
+    info = {str(name).lower(): value for name, value in info_of(path).items()}
     when = info.get("lastmodified") or info.get("last_modified")
     modified = when.timestamp() if isinstance(when, datetime) else None
     return bytes(path.fs.cat_file(path.path, start=0, end=min(size, int(info.get("size") or size)))), modified

@@ -140,6 +140,21 @@ def test_a_broken_connection_is_not_taken_for_a_refusal(files):
     assert files == {}
 
 
+def test_a_lost_answer_is_not_taken_for_a_refusal(files):
+    """A library repeats a request whose answer was lost, and is refused for its own object."""
+
+    class Repeating(Files):
+        def _create(self, path: str, data: bytes) -> None:
+            super()._create(path, data)
+            super()._create(path, data)
+
+    report = check_storage(folder_on(Repeating(files)))
+    (problem,) = report.problems
+    assert (problem.level, problem.came) == (Level.UNKNOWN, "the answer to the first was lost")
+    assert not report.is_checked
+    assert files == {}
+
+
 def test_the_state_of_versioning_is_asked_by_the_hook(files):
     report = check_storage(folder_on(VersionedFiles(files)))
     assert next(one.came for one in report.findings if one.check == "versioning") == "Suspended"
@@ -257,6 +272,23 @@ def test_the_meaning_of_etags_is_found_out(files, etag, level):
     report = check_storage(folder_on(Tagged(files)))
     assert report.is_safe
     assert levels(report)["ETag"] is level
+
+
+def test_a_checksum_identifies_content_before_an_etag(files):
+    """Azure's ETag is another one after each write."""
+
+    class Summed(Files):
+        number = 0
+
+        def _info(self, path: str) -> dict[str, Any]:
+            info = super()._info(path)
+            Summed.number += 1
+            sums = {"etag": str(Summed.number), "content_settings": {"content_md5": self._get(path)}}
+            return {**info, **sums} if info["type"] == "file" else info
+
+    report = check_storage(folder_on(Summed(files)))
+    found = next(one for one in report.findings if one.check == "ETag")
+    assert (found.level, found.came) == (Level.OK, "content_md5: differs and is equal")
 
 
 @pytest.fixture

@@ -75,6 +75,11 @@ def test_an_unreadable_path_is_reported_and_hides_no_other(source_folder, s3_fol
     assert found["s3:///"].startswith("!")
 
 
+def test_a_path_that_names_an_account_says_what_to_give():
+    url = "abfs://shop@account.dfs.core.windows.net/in/a.jpg"
+    assert "give abfs://shop/in/a.jpg" in versions([url])[url]
+
+
 def test_a_signed_url_is_what_the_service_can_read(source_folder):
     folder, conn_id = source_folder
     for name in NAMES:
