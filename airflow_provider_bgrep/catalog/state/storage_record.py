@@ -94,10 +94,16 @@ def fingerprint_of(path: ObjectStoragePath) -> str:
     facts = {
         "path": f"{'file' if is_local(path) else path.protocol}://{path.path}",
         "store": store_name(path),
-        "endpoint": sanitize_message(getattr(path.fs, "endpoint_url", None) or ""),
+        "endpoint": sanitize_message(_endpoint_of(path.fs)),
         "connection": _connection_facts(connection_of(path)),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _endpoint_of(fs: Any) -> str:
+    """The URL or host that a file system sends its requests to, which the environment may have given."""
+    client = getattr(fs, "service_client", None)  # Azure's
+    return str(getattr(fs, "endpoint_url", None) or getattr(client, "primary_hostname", None) or "")
 
 
 def _connection_facts(conn_id: str | None) -> Any:
@@ -122,4 +128,10 @@ def _without_secrets(value: Any) -> Any:
         }
     if isinstance(value, list | tuple):
         return [_without_secrets(one) for one in value]
+    if isinstance(value, str) and _PAIRS.fullmatch(value):  # a connection string of Azure
+        return _without_secrets(dict(pair.split("=", 1) for pair in value.strip().split(";") if pair))
     return sanitize_message(value)  # a URL may have a password
+
+
+_PAIRS: Final = re.compile(r"\s*\w+=[^;]*(;\w+=[^;]*)*;?\s*")
+"""Text such as ``AccountName=shop;AccountKey=…``."""

@@ -99,6 +99,30 @@ def test_secrets_have_no_influence_on_the_fingerprint(fingerprint):
     assert fingerprint(s3_connection(password="x", extra=other)) == before
 
 
+def test_the_key_of_a_connection_string_has_no_influence(fingerprint):
+    """Azure's connection strings have the account and its key in one text."""
+
+    def of(account: str, secret: str) -> str:
+        text = f"DefaultEndpointsProtocol=https;AccountName={account};{secret};EndpointSuffix=x.example"
+        return fingerprint(json.dumps({"conn_type": "adls", "extra": {"connection_string": text}}))
+
+    before = of("shop", f"AccountKey={SECRET}==")
+    assert of("shop", "AccountKey=other==") == before
+    assert of("shop", f"SharedAccessSignature=sv=2026&sig={SECRET}") == before
+    assert of("other", f"AccountKey={SECRET}==") != before
+
+
+def test_the_host_that_the_environment_gives_is_part_of_it():
+    class Client:
+        primary_hostname = "shop.blob.example"
+
+    files = Files({})
+    path = folder_on(files, "abfs")
+    before = fingerprint_of(path)
+    files.service_client = Client()
+    assert fingerprint_of(path) != before
+
+
 def test_another_place_or_file_system_is_another_store(tmp_path):
     class Other(Files):
         pass
