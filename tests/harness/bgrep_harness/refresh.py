@@ -122,7 +122,8 @@ class Refresh:
             **self.options,
             **options,
         }
-        given.setdefault("catalog", self.put_catalog(rows))
+        if "catalog" not in given:
+            given["catalog"] = self.put_catalog(rows)
         plan = operators.BgRepPlanOperator(task_id="plan", options=given)
         self._execute(run, "plan", plan)
         run.plan = run.results["plan"].pushed.get("plan", {})
