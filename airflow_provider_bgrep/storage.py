@@ -16,7 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.protocol.errors import (
     InvalidInput,
@@ -51,6 +51,19 @@ def storage_path(path: str | ObjectStoragePath) -> ObjectStoragePath:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     return path if isinstance(path, ObjectStoragePath) else ObjectStoragePath(path)
+
+
+def fresh_fs(path: ObjectStoragePath) -> Any:
+    """Return the file system of ``path``, made to forget what it knows of the path and its folder.
+
+    File systems keep listings, and some answer from them whether a file exists, how large it is, and which
+    content it has. Other processes may have changed that since.
+    """
+    fs = path.fs
+    for known in (path.path, path.parent.path):
+        with contextlib.suppress(Exception):  # not every file system keeps listings
+            fs.invalidate_cache(known)
+    return fs
 
 
 def relative_problem(text: str) -> str:
@@ -284,11 +297,8 @@ def create_bytes(data: bytes, path: ObjectStoragePath) -> bool:
     :return: whether it was written.
     :raises ExclusiveCreationError: if the store reports that it cannot exclude other callers.
     """
-    if not is_local(path):
-        with contextlib.suppress(Exception):  # not every file system keeps listings
-            path.fs.invalidate_cache(path.parent.path)
-        if path.fs.exists(path.path):
-            return False
+    if not is_local(path) and fresh_fs(path).exists(path.path):
+        return False
     return create_exclusively(data, path)
 
 
@@ -327,10 +337,8 @@ def _create_local(data: bytes, target: Path) -> bool:
 
 def names_in(folder: ObjectStoragePath) -> list[str]:
     """Return the names in ``folder``, sorted; an empty list if the folder does not exist."""
-    with contextlib.suppress(Exception):  # not every file system keeps listings
-        folder.fs.invalidate_cache(folder.path)
     try:
-        found = folder.fs.ls(folder.path, detail=False)
+        found = fresh_fs(folder).ls(folder.path, detail=False)
     except FileNotFoundError:
         return []
     return sorted({name.rstrip("/").rpartition("/")[2] for name in found} - {"", folder.name})
@@ -350,7 +358,7 @@ def local_copy(path: ObjectStoragePath) -> Iterator[str]:
     handle, local = tempfile.mkstemp(prefix="bgrep-")
     os.close(handle)
     try:
-        path.fs.get_file(path.path, local)
+        fresh_fs(path).get_file(path.path, local)
         yield local
     finally:
         Path(local).unlink(missing_ok=True)
@@ -373,7 +381,7 @@ def check_writable(folder: ObjectStoragePath) -> None:
 def get_bytes(path: ObjectStoragePath) -> bytes | None:
     """Return the content of the file at ``path``; ``None`` if it does not exist."""
     try:
-        data: bytes = path.fs.cat_file(path.path)
+        data: bytes = fresh_fs(path).cat_file(path.path)
     except FileNotFoundError:
         return None
     return data
@@ -382,7 +390,7 @@ def get_bytes(path: ObjectStoragePath) -> bytes | None:
 def size_of(path: ObjectStoragePath) -> int | None:
     """Return the size of the file at ``path`` in bytes; ``None`` if it does not exist."""
     try:
-        return int(path.fs.info(path.path)["size"])
+        return int(fresh_fs(path).info(path.path)["size"])
     except FileNotFoundError:
         return None
 
@@ -390,7 +398,7 @@ def size_of(path: ObjectStoragePath) -> int | None:
 def is_folder(path: ObjectStoragePath) -> bool:
     """Return whether ``path`` is a folder. Unlike fsspec's ``isdir``, it raises the errors of the store."""
     try:
-        return bool(path.fs.info(path.path)["type"] == "directory")
+        return bool(fresh_fs(path).info(path.path)["type"] == "directory")
     except FileNotFoundError:
         return False
 

@@ -24,6 +24,7 @@ from airflow_provider_bgrep.storage import (
     SIGNED_STORES,
     WHOLE_BY_NATURE,
     create_exclusively,
+    fresh_fs,
     get_bytes,
     is_local,
     names_in,
@@ -263,7 +264,7 @@ class _Probe:
 
     def _etag(self, path: ObjectStoragePath) -> str:
         with contextlib.suppress(Exception):  # other lines say what is wrong
-            info = path.fs.info(path.path)
+            info = fresh_fs(path).info(path.path)
             return next((str(value) for name, value in info.items() if str(name).lower() == "etag"), "")
         return ""
 

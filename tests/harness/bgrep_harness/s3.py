@@ -43,9 +43,21 @@ def connection_json(url: str) -> str:
     return json.dumps({"conn_type": "aws", "login": "testing", "password": SECRET, "extra": extra})
 
 
-def make_bucket(url: str, name: str) -> None:
-    """Create a bucket."""
-    _OPEN(urllib.request.Request(f"{url}/{name}", method="PUT"), timeout=10).close()
+def make_bucket(url: str, name: str, versioning: str = "off") -> None:
+    """Create a bucket.
+
+    :param versioning: ``off``, ``on`` or ``suspended``, which it can be only after it was on.
+    """
+    _put(f"{url}/{name}")
+    for status in {"off": (), "on": ("Enabled",), "suspended": ("Enabled", "Suspended")}[versioning]:
+        _put(
+            f"{url}/{name}?versioning",
+            f"<VersioningConfiguration><Status>{status}</Status></VersioningConfiguration>".encode(),
+        )
+
+
+def _put(url: str, body: bytes | None = None) -> None:
+    _OPEN(urllib.request.Request(url, body, method="PUT"), timeout=10).close()
 
 
 def with_temporary_credentials(url: str, seconds: float) -> Any:
@@ -69,4 +81,4 @@ def with_temporary_credentials(url: str, seconds: float) -> Any:
 
     session = AioSession()
     session._credentials = AioRefreshableCredentials.create_from_metadata(metadata, refresh, "assume-role")
-    return S3FileSystem(endpoint_url=url, session=session, skip_instance_cache=True, use_listings_cache=False)
+    return S3FileSystem(endpoint_url=url, session=session, skip_instance_cache=True)
