@@ -48,16 +48,16 @@ def make_bucket(url: str, name: str, versioning: str = "off") -> None:
 
     :param versioning: ``off``, ``on`` or ``suspended``, which it can be only after it was on.
     """
-    _put(f"{url}/{name}")
+    fs = _file_system(url, key="testing", secret=SECRET)
+    fs.mkdir(name)
     for status in {"off": (), "on": ("Enabled",), "suspended": ("Enabled", "Suspended")}[versioning]:
-        _put(
-            f"{url}/{name}?versioning",
-            f"<VersioningConfiguration><Status>{status}</Status></VersioningConfiguration>".encode(),
-        )
+        fs.call_s3("put_bucket_versioning", Bucket=name, VersioningConfiguration={"Status": status})
 
 
-def _put(url: str, body: bytes | None = None) -> None:
-    _OPEN(urllib.request.Request(url, body, method="PUT"), timeout=10).close()
+def _file_system(url: str, **options: Any) -> Any:
+    from s3fs import S3FileSystem
+
+    return S3FileSystem(endpoint_url=url, skip_instance_cache=True, **options)
 
 
 def with_temporary_credentials(url: str, seconds: float) -> Any:
@@ -67,7 +67,6 @@ def with_temporary_credentials(url: str, seconds: float) -> Any:
     """
     from aiobotocore.credentials import AioRefreshableCredentials
     from aiobotocore.session import AioSession
-    from s3fs import S3FileSystem
 
     metadata = {
         "access_key": "key",
@@ -81,4 +80,4 @@ def with_temporary_credentials(url: str, seconds: float) -> Any:
 
     session = AioSession()
     session._credentials = AioRefreshableCredentials.create_from_metadata(metadata, refresh, "assume-role")
-    return S3FileSystem(endpoint_url=url, session=session, skip_instance_cache=True)
+    return _file_system(url, session=session)
