@@ -80,6 +80,19 @@ def _limit_logging(name: str) -> None:
         logger.setLevel(logging.WARNING)
 
 
+def fresh_fs(path: ObjectStoragePath) -> Any:
+    """Return the file system of ``path``, made to forget what it knows of the path and its folder.
+
+    File systems keep listings, and some answer from them whether a file exists, how large it is, and which
+    content it has. Other processes may have changed that since.
+    """
+    fs = path.fs
+    for known in (path.path, path.parent.path):
+        with contextlib.suppress(Exception):  # not every file system keeps listings
+            fs.invalidate_cache(known)
+    return fs
+
+
 def path_problem(text: str) -> str:
     """Return what to give instead of a path that Airflow cannot use on every worker; ``''`` if it can."""
     if text.startswith("/") or "://" in text:
@@ -338,10 +351,8 @@ def create_bytes(data: bytes, path: ObjectStoragePath) -> bool:
     :return: whether it was written.
     :raises ExclusiveCreationError: if the store reports that it cannot exclude other callers.
     """
-    if not is_local(path):
-        forget_listing(path.parent)
-        if path.fs.exists(path.path):
-            return False
+    if not is_local(path) and fresh_fs(path).exists(path.path):
+        return False
     return create_exclusively(data, path)
 
 
@@ -385,32 +396,11 @@ def _create_local(data: bytes, target: Path) -> bool:
 
 def names_in(folder: ObjectStoragePath) -> list[str]:
     """Return the names in ``folder``, sorted; an empty list if the folder does not exist."""
-    forget_listing(folder)
     try:
-        found = folder.fs.ls(folder.path, detail=False)
+        found = fresh_fs(folder).ls(folder.path, detail=False)
     except FileNotFoundError:
         return []
     return sorted({name.rstrip("/").rpartition("/")[2] for name in found} - {"", folder.name})
-
-
-def forget_listing(folder: ObjectStoragePath) -> None:
-    """Let the file system ask the store when a folder is listed next, instead of what it listed before."""
-    with contextlib.suppress(Exception):  # not every file system keeps listings
-        folder.fs.invalidate_cache(folder.path)
-
-
-def info_of(path: ObjectStoragePath) -> dict[str, Any]:
-    """Return what the store says of a file or folder now.
-
-    The file systems of S3, Google Cloud Storage and Azure answer from a listing of the folder that they have
-    kept. It does not know what other tasks have written or deleted since.
-
-    :raises FileNotFoundError: if there is neither.
-    """
-    if not is_local(path):
-        forget_listing(path.parent)
-        forget_listing(path)
-    return dict(path.fs.info(path.path))
 
 
 @contextlib.contextmanager
@@ -427,7 +417,7 @@ def local_copy(path: ObjectStoragePath) -> Iterator[str]:
     handle, local = tempfile.mkstemp(prefix="bgrep-")
     os.close(handle)
     try:
-        path.fs.get_file(path.path, local)
+        fresh_fs(path).get_file(path.path, local)
         yield local
     finally:
         Path(local).unlink(missing_ok=True)
@@ -450,7 +440,7 @@ def check_writable(folder: ObjectStoragePath) -> None:
 def get_bytes(path: ObjectStoragePath) -> bytes | None:
     """Return the content of the file at ``path``; ``None`` if it does not exist."""
     try:
-        data: bytes = path.fs.cat_file(path.path)
+        data: bytes = fresh_fs(path).cat_file(path.path)
     except FileNotFoundError:
         return None
     return data
@@ -459,7 +449,7 @@ def get_bytes(path: ObjectStoragePath) -> bytes | None:
 def size_of(path: ObjectStoragePath) -> int | None:
     """Return the size of the file at ``path`` in bytes; ``None`` if it does not exist, or is a folder."""
     try:
-        info = info_of(path)
+        info = fresh_fs(path).info(path.path)
     except FileNotFoundError:
         return None
     return None if info["type"] == "directory" else int(info["size"])
@@ -468,7 +458,7 @@ def size_of(path: ObjectStoragePath) -> int | None:
 def is_folder(path: ObjectStoragePath) -> bool:
     """Return whether ``path`` is a folder. Unlike fsspec's ``isdir``, it raises the errors of the store."""
     try:
-        return bool(info_of(path)["type"] == "directory")
+        return bool(fresh_fs(path).info(path.path)["type"] == "directory")
     except FileNotFoundError:
         return False
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import secrets
 import shutil
@@ -72,10 +71,10 @@ def s3_endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def s3(s3_endpoint):
-    """An S3 file system."""
+    """An S3 file system. It keeps listings, as by default."""
     from s3fs import S3FileSystem
 
-    return S3FileSystem(endpoint_url=s3_endpoint, skip_instance_cache=True, use_listings_cache=False)
+    return S3FileSystem(endpoint_url=s3_endpoint, skip_instance_cache=True)
 
 
 @pytest.fixture
@@ -111,18 +110,5 @@ def oss_folder(oss_server, monkeypatch):
     bucket = f"bucket-{secrets.token_hex(6)}"
     oss_server.create_bucket(bucket)
     conn_id = bucket.replace("-", "_")
-    monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", oss_connection(oss_server))
+    monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", oss_server.connection_json)
     return storage_path(f"oss://{conn_id}@{bucket}/shop")
-
-
-def oss_connection(server: OssEmulator) -> str:
-    """An Airflow connection to an emulator of OSS, as JSON: it works internally, and signs for the public."""
-    extra = {
-        "auth_type": "AK",
-        "access_key_id": server.access_key_id,
-        "access_key_secret": server.access_key_secret,
-        "region": server.region,
-        "endpoint": server.internal_endpoint,
-        "presign_endpoint": server.endpoint,
-    }
-    return json.dumps({"conn_type": "oss", "extra": extra})

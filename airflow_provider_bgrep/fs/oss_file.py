@@ -4,17 +4,27 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from fsspec.spec import AbstractBufferedFile
 
 if TYPE_CHECKING:
-    from airflow_provider_bgrep.fs.oss_file_system import OssFileSystem
-    from airflow_provider_bgrep.fs.oss_uploads import MultipartUpload
+    from airflow_provider_bgrep.fs.oss_downloads import Downloads
+    from airflow_provider_bgrep.fs.oss_uploads import MultipartUpload, Uploads
 
 DEFAULT_BLOCK_SIZE: Final = 5 * 1024 * 1024
 _SMALLEST_PART: Final = 1024 * 1024
 """OSS takes parts of 100 KiB and more, but at most 10,000 of them."""
+
+
+class FileSystem(Protocol):
+    """What a file uses of its file system, besides what fsspec's base class uses."""
+
+    uploads: Uploads
+    downloads: Downloads
+
+    def bucket_and_key(self, path: str) -> tuple[str, str]:
+        """Return bucket and key of a path."""
 
 
 class OssFile(AbstractBufferedFile):
@@ -23,14 +33,14 @@ class OssFile(AbstractBufferedFile):
     What is read stays one version: an object that is replaced meanwhile is an error. What is written appears
     when the file is closed, and not at all if an exception leaves its ``with`` block.
 
-    :param fs: the filesystem.
+    :param fs: the file system, which is a :class:`FileSystem` and one of fsspec.
     :param path: bucket and key.
     :param mode: ``rb``, ``wb``, or ``xb`` to create the object only if it does not exist.
     :param block_size: bytes to read at once, or of a part.
     """
 
     def __init__(
-        self, fs: OssFileSystem, path: str, mode: str, block_size: int | None = None, **kwargs: Any
+        self, fs: FileSystem, path: str, mode: str, block_size: int | None = None, **kwargs: Any
     ) -> None:
         self._upload: MultipartUpload | None = None
         size = block_size or DEFAULT_BLOCK_SIZE

@@ -43,6 +43,7 @@ def ready_message(emulator: OssEmulator) -> str:
         f"Region: {emulator.region}",
         f"AccessKey ID: {emulator.access_key_id}",
         f"AccessKey secret: {emulator.access_key_secret}",
+        f"AIRFLOW_CONN_OSS_DEFAULT={emulator.connection_json}",
     )
     return "\n".join(lines)
 

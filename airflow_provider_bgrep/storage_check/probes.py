@@ -25,8 +25,8 @@ from airflow_provider_bgrep.storage import (
     SIGNED_STORES,
     WHOLE_BY_NATURE,
     create_exclusively,
+    fresh_fs,
     get_bytes,
-    info_of,
     is_local,
     names_in,
     put_bytes,
@@ -267,7 +267,7 @@ class _Probe:
 
     def _version(self, path: ObjectStoragePath) -> str:
         with contextlib.suppress(Exception):  # other lines say what is wrong
-            return content_version(info_of(path))
+            return content_version(fresh_fs(path).info(path.path))
         return ""
 
     def _sign(self, path: ObjectStoragePath, seconds: int) -> str:

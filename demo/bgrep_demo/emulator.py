@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,16 +16,21 @@ from bgrep_demo.services import Service, Services
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def start_emulator(services: Services, log: Path, *options: str) -> EmulatorClient:
+def start_emulator(
+    services: Services, log: Path, *options: str, environment: Mapping[str, str] | None = None
+) -> EmulatorClient:
     """Start the emulator on a free port.
 
     :param services: supervise it.
     :param log: its log, whose first line is its URL.
     :param options: options of its command line.
+    :param environment: further environment variables.
     :return: a client of its control routes.
     """
     command = [sys.executable, "-m", "airflow_provider_bgrep.emulator", *options]
-    service = services.start(Service("emulator", command, clean_environment(), log))
+    service = services.start(
+        Service("emulator", command, {**clean_environment(), **(environment or {})}, log)
+    )
 
     def url() -> str | None:
         return next((line for line in service.tail().splitlines() if line.startswith("http://")), None)

@@ -244,9 +244,7 @@ def bucket(monkeypatch):
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    s3 = S3FileSystem(
-        endpoint_url=f"http://{host}:{port}", skip_instance_cache=True, use_listings_cache=False
-    )
+    s3 = S3FileSystem(endpoint_url=f"http://{host}:{port}", skip_instance_cache=True)
     s3.mkdir("images")
     attach("s3", fs=s3, alias="s3")
     yield s3

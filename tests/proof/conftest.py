@@ -13,9 +13,13 @@ import pytest
 from bgrep_demo.postgres import postgres
 from bgrep_demo.services import Services
 from bgrep_harness.images import Images, serve_images
+from bgrep_harness.object_stores import ObjectStore, oss_store, s3_store
 from bgrep_harness.orders import DAG_ID, Order
-from bgrep_harness.s3 import CONN_ID, connection_json, start_s3
+from bgrep_harness.s3 import start_s3
 from bgrep_harness.stack import Bill, Stack, new_bill, running_stack
+
+from airflow_provider_bgrep.oss_emulator import resolver
+from airflow_provider_bgrep.oss_emulator.inprocess import OssEmulator
 
 SETTINGS = {
     "AIRFLOW__CORE__PARALLELISM": "8",
@@ -34,24 +38,41 @@ def services() -> Iterator[Services]:
 
 @pytest.fixture(scope="session")
 def s3_url(services: Services, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """S3; its connection is this process's, too."""
-    url = start_s3(services, tmp_path_factory.mktemp("s3") / "log")
-    os.environ[f"AIRFLOW_CONN_{CONN_ID.upper()}"] = connection_json(url)
-    return url
+    """A server of S3."""
+    return start_s3(services, tmp_path_factory.mktemp("s3") / "log")
 
 
 @pytest.fixture(scope="session")
-def stack(services: Services, s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Airflow as people run it: PostgreSQL, S3, and more than a few tasks at once."""
+def oss_server() -> Iterator[OssEmulator]:
+    """An emulator of OSS, in this process."""
+    with OssEmulator() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def stores(s3_url: str, oss_server: OssEmulator) -> dict[str, ObjectStore]:
+    """The object stores by scheme; their connections are this process's, too."""
+    found = {store.scheme: store for store in (s3_store(s3_url), oss_store(oss_server))}
+    for store in found.values():
+        os.environ.update(store.settings)
+    return found
+
+
+@pytest.fixture(scope="session")
+def stack(
+    services: Services, stores: dict[str, ObjectStore], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """Airflow as people run it: PostgreSQL, object storage, and more than a few tasks at once."""
     home = tmp_path_factory.mktemp("airflow")
     with postgres(services, home / "services" / "postgres.log") as url:
-        settings = {
-            **SETTINGS,
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
-            f"AIRFLOW_CONN_{CONN_ID.upper()}": connection_json(s3_url),
-        }
+        settings = {**SETTINGS, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url}
+        for store in stores.values():
+            settings |= store.settings
         names = [DAG_ID, "catalog_runs", "approved_runs"]
-        with running_stack(services, home, [*DAGS.glob("*.py")], names, settings) as stack:
+        dags = [*DAGS.glob("*.py")]
+        # Both must find the hosts of OSS: tasks write to it, and the emulator of the API fetches images.
+        hosts = resolver.environment()
+        with running_stack(services, home, dags, names, settings, hosts) as stack:
             yield stack
 
 

@@ -21,7 +21,7 @@ REGIONS = ("us-east-1", "us-west-2", "eu-west-1", "eu-central-1", "ap-southeast-
 def s3_of(endpoint: str | None, **options: Any) -> Any:
     from s3fs import S3FileSystem
 
-    return S3FileSystem(endpoint_url=endpoint, skip_instance_cache=True, use_listings_cache=False, **options)
+    return S3FileSystem(endpoint_url=endpoint, skip_instance_cache=True, **options)
 
 
 def query_of(url: str) -> dict[str, str]:

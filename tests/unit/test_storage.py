@@ -10,6 +10,7 @@ import stat
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import fsspec
@@ -28,7 +29,6 @@ from airflow_provider_bgrep.storage import (
     create_exclusively,
     get_bytes,
     in_folder,
-    info_of,
     is_folder,
     is_local,
     is_stored,
@@ -36,7 +36,6 @@ from airflow_provider_bgrep.storage import (
     path_problem,
     put_bytes,
     put_file,
-    remove,
     safe_name,
     shown_path,
     size_of,
@@ -342,6 +341,34 @@ def test_a_copy_exists_and_a_created_file_is_not_replaced(store, request):
     assert get_bytes(s3_folder / "d.json") == b"one"
 
 
+# What a process knows of a folder may be old: others write to it, and other code of the process lists it.
+STALE = [
+    pytest.param(get_bytes, "a.json", b"longer", id="get_bytes-replaced"),
+    pytest.param(get_bytes, "new.json", b"longer", id="get_bytes"),
+    pytest.param(size_of, "a.json", 6, id="size_of-replaced"),
+    pytest.param(size_of, "new.json", 6, id="size_of"),
+    pytest.param(is_folder, "new.json", False, id="is_folder"),
+    pytest.param(names_in, "", ["a.json", "new.json"], id="names_in"),
+    pytest.param(partial(create_bytes, b"other"), "new.json", False, id="create_bytes"),
+    pytest.param(partial(create_bytes, b"other"), "gone.json", True, id="create_bytes-removed"),
+    pytest.param(get_bytes, "gone.json", None, id="get_bytes-removed"),
+    pytest.param(size_of, "gone.json", None, id="size_of-removed"),
+]
+
+
+@pytest.mark.parametrize(("function", "name", "expected"), STALE)
+def test_kept_listings_hide_no_change_of_others(s3, s3_endpoint, s3_folder, function, name, expected):
+    for old in ("a.json", "gone.json"):
+        put_bytes(b"old", s3_folder / old)
+    assert len(s3.ls(s3_folder.path, detail=True)) == 2
+    assert s3.dircache, "this process has kept the listing"
+    other = type(s3)(endpoint_url=s3_endpoint, skip_instance_cache=True)
+    for new in ("a.json", "new.json"):
+        other.pipe_file(f"{s3_folder.path}/{new}", b"longer")
+    other.rm_file(f"{s3_folder.path}/gone.json")
+    assert function(s3_folder / name if name else s3_folder) == expected
+
+
 def test_a_file_is_not_created_where_versions_are_kept(oss_folder, oss_server):
     oss_server.set_versioning(oss_folder.path.partition("/")[0], "suspended")
     with pytest.raises(ExclusiveCreationError, match="never enabled") as caught:
@@ -469,30 +496,6 @@ def test_exclusive_creation_does_not_ask_first(folder):
     assert create_exclusively(b"x", folder / "a.json")
     assert not create_exclusively(b"y", folder / "a.json")
     assert get_bytes(folder / "a.json") == b"x"
-
-
-# --- what other tasks have written ------------------------------------------------------------------
-
-
-def test_a_listing_that_was_kept_is_not_an_answer(s3_endpoint, s3_folder):
-    """s3fs keeps listings, as Airflow sets it up, and answers from them."""
-    from s3fs import S3FileSystem
-
-    own = S3FileSystem(endpoint_url=s3_endpoint, skip_instance_cache=True)
-    attach("s3", conn_id="keeps-listings", fs=own)
-    here = type(s3_folder)(f"s3://{s3_folder.path}", conn_id="keeps-listings")
-    assert here.fs is own
-    put_bytes(b"one", s3_folder / "a.json")
-    assert names_in(here) == ["a.json"]
-    put_bytes(b"other", s3_folder / "a.json")
-    put_bytes(b"two", s3_folder / "b.json")
-    assert (size_of(here / "a.json"), size_of(here / "b.json")) == (5, 3)
-    remove(s3_folder / "b.json")
-    assert size_of(here / "b.json") is None
-    put_bytes(b"x", s3_folder / "c" / "d.json")
-    assert is_folder(here / "c")
-    with pytest.raises(FileNotFoundError):
-        info_of(here / "b.json")
 
 
 def test_a_folder_has_no_size(folder):

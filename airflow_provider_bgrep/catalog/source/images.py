@@ -23,7 +23,7 @@ from airflow_provider_bgrep.protocol.urls import canonical_url, redact_url
 from airflow_provider_bgrep.signing import credential_seconds, signed_url
 from airflow_provider_bgrep.storage import (
     account_problem,
-    info_of,
+    fresh_fs,
     is_stored,
     storage_path,
     store_error,
@@ -139,7 +139,7 @@ class _VersionReader:
             return "!it was not tried, because its bucket failed repeatedly"
         try:
             path = _path(url, self._conn_id)
-            info = info_of(path)
+            info = fresh_fs(path).info(path.path)
             version = _version(info)
             found = _whole_checksum(path, info) or version if _OF_PARTS.fullmatch(version) else version
         except FileNotFoundError:
@@ -302,9 +302,10 @@ def fetch(
             raise OSError(f"{redact_url(url)} {error}") from None
     path = _path(url, conn_id)
     try:
-        if int(info_of(path).get("size") or 0) > max_bytes:
+        fs = fresh_fs(path)
+        if int(fs.info(path.path).get("size") or 0) > max_bytes:
             raise OSError(f"{redact_url(url)} has more than {max_bytes} bytes")
-        return bytes(path.fs.cat_file(path.path))
+        return bytes(fs.cat_file(path.path))
     except FileNotFoundError:
         raise OSError(f"{redact_url(url)} is not there") from None
 
@@ -317,10 +318,11 @@ def stored_beginning(url: str, conn_id: str | None, size: int) -> tuple[bytes, f
     :param size: how many bytes to read at most.
     """
     path = _path(url, conn_id)
-    info = {str(name).lower(): value for name, value in info_of(path).items()}
+    fs = fresh_fs(path)
+    info = {str(name).lower(): value for name, value in fs.info(path.path).items()}
     when = info.get("lastmodified") or info.get("last_modified")
     modified = when.timestamp() if isinstance(when, datetime) else None
-    return bytes(path.fs.cat_file(path.path, start=0, end=min(size, int(info.get("size") or size)))), modified
+    return bytes(fs.cat_file(path.path, start=0, end=min(size, int(info.get("size") or size)))), modified
 
 
 def connection_settings(bgrep_conn_id: str) -> Settings | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bgrep.storage import forget_listing
+from airflow_provider_bgrep.storage import fresh_fs
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -41,8 +41,7 @@ def pages_of(path: ObjectStoragePath, count: int) -> Iterator[list[Info]]:
         return
     if not hasattr(path.fs, "call_s3"):
         if count > WHOLE_ABOVE:
-            forget_listing(path)
-            yield path.fs.ls(path.path, detail=True)
+            yield fresh_fs(path).ls(path.path, detail=True)
             yield []
         return
     bucket, key, _ = path.fs.split_path(path.path)

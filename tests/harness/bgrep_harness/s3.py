@@ -43,9 +43,21 @@ def connection_json(url: str) -> str:
     return json.dumps({"conn_type": "aws", "login": "testing", "password": SECRET, "extra": extra})
 
 
-def make_bucket(url: str, name: str) -> None:
-    """Create a bucket."""
-    _OPEN(urllib.request.Request(f"{url}/{name}", method="PUT"), timeout=10).close()
+def make_bucket(url: str, name: str, versioning: str = "off") -> None:
+    """Create a bucket.
+
+    :param versioning: ``off``, ``on`` or ``suspended``, which it can be only after it was on.
+    """
+    fs = _file_system(url, key="testing", secret=SECRET)
+    fs.mkdir(name)
+    for status in {"off": (), "on": ("Enabled",), "suspended": ("Enabled", "Suspended")}[versioning]:
+        fs.call_s3("put_bucket_versioning", Bucket=name, VersioningConfiguration={"Status": status})
+
+
+def _file_system(url: str, **options: Any) -> Any:
+    from s3fs import S3FileSystem
+
+    return S3FileSystem(endpoint_url=url, skip_instance_cache=True, **options)
 
 
 def with_temporary_credentials(url: str, seconds: float) -> Any:
@@ -55,7 +67,6 @@ def with_temporary_credentials(url: str, seconds: float) -> Any:
     """
     from aiobotocore.credentials import AioRefreshableCredentials
     from aiobotocore.session import AioSession
-    from s3fs import S3FileSystem
 
     metadata = {
         "access_key": "key",
@@ -69,4 +80,4 @@ def with_temporary_credentials(url: str, seconds: float) -> Any:
 
     session = AioSession()
     session._credentials = AioRefreshableCredentials.create_from_metadata(metadata, refresh, "assume-role")
-    return S3FileSystem(endpoint_url=url, session=session, skip_instance_cache=True, use_listings_cache=False)
+    return _file_system(url, session=session)

@@ -134,6 +134,7 @@ def running_stack(
     dag_files: Sequence[Path],
     wait_for: Sequence[str],
     settings: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Stack]:
     """Run Airflow with the given DAGs and the connections in its database.
 
@@ -141,15 +142,19 @@ def running_stack(
     :param dag_files: files to copy to its DAG folder.
     :param wait_for: DAGs to wait for until they are parsed.
     :param settings: settings of Airflow that override :data:`SETTINGS`.
+    :param environment: further environment variables of Airflow and of the emulator.
     """
     dags = home / "dags"
     dags.mkdir(parents=True)
     for path in dag_files:
         shutil.copy(path, dags)
     emulator = start_emulator(
-        services, home / "services" / "emulator.log", "--app-code", CANARY, "--timing", "instant"
+        services,
+        home / "services" / "emulator.log",
+        *("--app-code", CANARY, "--timing", "instant"),
+        environment=environment,
     )
-    airflow = Airflow(services, home, dags, {**SETTINGS, **(settings or {})})
+    airflow = Airflow(services, home, dags, {**SETTINGS, **(environment or {}), **(settings or {})})
     airflow.migrate()
     good = json.loads(emulator.connection_json)
     for conn_id, app_code in {"bgrep_default": CANARY, "bgrep_wrong": WRONG_CANARY}.items():

@@ -36,6 +36,7 @@ def catalog_runs(dag_id: str, approve_above: str | None) -> DAG:
             "max_images_per_run": Param(None, type=["null", "integer"]),
             "approve_above": Param(None, type=["null", "number"]),
             "valid_for": Param(3600, type="number"),
+            "source_conn_id": Param("", type="string"),
             "notes": Param("/", type="string"),
             "kill_point": Param({}, type="object"),
         },
@@ -49,7 +50,10 @@ def catalog_runs(dag_id: str, approve_above: str | None) -> DAG:
             max_images_per_run="{{ params.max_images_per_run }}",
             price_per_image=0.2,
             currency="CNY",
-            source={"allow_private_sources": True},  # the images are served on this machine
+            source={
+                "allow_private_sources": True,  # the images are served on this machine
+                "source_conn_id": "{{ params.source_conn_id }}",
+            },
             budget={"approve_above": approve_above},
             execution={
                 "shard_size": "{{ params.shard_size }}",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -26,11 +27,11 @@ def test_it_serves_other_processes_and_ends_cleanly(connect, number):
         text=True,
     )
     try:
-        lines = [process.stdout.readline().strip() for _ in range(5)]
-        assert lines[2:] == ["Region: us-east-1", "AccessKey ID: id", "AccessKey secret: secret"]
-        there = SimpleNamespace(
-            endpoint=lines[0], region="us-east-1", access_key_id="id", access_key_secret="secret"
-        )
+        lines = [process.stdout.readline().strip() for _ in range(6)]
+        assert lines[2:5] == ["Region: us-east-1", "AccessKey ID: id", "AccessKey secret: secret"]
+        extra = json.loads(lines[5].removeprefix("AIRFLOW_CONN_OSS_DEFAULT="))["extra"]
+        assert (lines[0], f"Internal endpoint: {extra['endpoint']}") == (extra["presign_endpoint"], lines[1])
+        there = SimpleNamespace(**{**extra, "endpoint": extra["presign_endpoint"]})
         with localhost_names():
             request = oss.GetBucketVersioningRequest("shop")
             assert connect(there).get_bucket_versioning(request).version_status == "Suspended"

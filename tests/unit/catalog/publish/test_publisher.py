@@ -997,7 +997,7 @@ def crashing_store(s3_endpoint, s3_folder):
             return await super()._call_s3(method, *args, **kwargs)
 
     def make(n: int) -> tuple[CrashingStore, CatalogPaths, Any]:
-        fs = CrashingStore(endpoint_url=s3_endpoint, skip_instance_cache=True, use_listings_cache=False)
+        fs = CrashingStore(endpoint_url=s3_endpoint, skip_instance_cache=True)
         fs.left = n
         conn_id = f"crashing-{secrets.token_hex(4)}"
         attach("s3", conn_id=conn_id, fs=fs)

@@ -50,6 +50,18 @@ def test_an_image_is_identified_by_its_content_not_by_its_name(s3, source_folder
     assert (before == again, before == after) == (True, False)
 
 
+def test_a_listing_that_is_kept_hides_no_change(s3, s3_endpoint, source_folder):
+    folder, conn_id = source_folder
+    url = f"{folder}/a.jpg"
+    (before,) = versions([url], conn_id).values()
+    s3.ls(folder, detail=True)
+    assert s3.dircache, "this process has kept the listing"
+    type(s3)(endpoint_url=s3_endpoint, skip_instance_cache=True).pipe_file(url, b"another image")
+    (after,) = versions([url], conn_id).values()
+    assert before != after
+    assert fetch(url, conn_id, 100) == b"another image"
+
+
 @pytest.mark.parametrize("count", [1, 30], ids=["one by one", "by listing"])
 def test_a_missing_object_has_a_reason(source_folder, count: int):
     folder, conn_id = source_folder
