@@ -61,7 +61,9 @@ def storage_path(path: str | ObjectStoragePath, conn_id: str | None = None) -> O
     """
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-    found = path if isinstance(path, ObjectStoragePath) else ObjectStoragePath(path, conn_id=conn_id)
+    # Before Airflow 3.3, an argument that is None would hide the connection that the text names.
+    given = {"conn_id": conn_id} if conn_id else {}
+    found = path if isinstance(path, ObjectStoragePath) else ObjectStoragePath(path, **given)
     if found.protocol in _AZURE:
         _limit_logging(_AZURE_LOGGER)
     return found
