@@ -6,10 +6,10 @@ The API does not promise an order, so the tasks of a response are matched by the
 1. An echoed ``image`` decides. A result is never assigned to a submitted task with another image.
 2. Among submitted tasks with the same image, the other echoed fields decide. Equal submitted tasks get their
    results in the order of the response.
-3. Tasks that the echoes leave open are matched by elimination, then by position. Position counts only if each
-   task of the response fits the submitted task at its own position: one that does not fit proves that the
-   response has another order.
+3. Tasks that the echoes leave open are matched by elimination.
 4. Tasks that are still open are reported, never guessed.
+5. Position counts only if no task of a complete response echoes anything. A response that echoes too little to
+   tell unequal tasks apart may have another order.
 
 An echo may have another form than the submitted value: numbers as text or as 32-bit floats, text with
 other white space, URLs with another signature or percent-encoding. A field that is missing, empty or
@@ -89,7 +89,10 @@ def match(job: Job, submitted: Sequence[ImageTask | None]) -> Matching:
     fits = [
         _fitting(echo, task.echo, wanted, submitted) for echo, task in zip(echoes, job.tasks, strict=True)
     ]
-    matched = _assign(fits, wanted)
+    if echoes_nothing(job) and len(job.tasks) == len(submitted):
+        matched = {position: position for position in range(len(submitted))}
+    else:
+        matched = _assign(fits, wanted)
     tasks = [TaskResult(index, MISSING) for index in range(len(submitted))]
     problems = []
     for position, task in enumerate(job.tasks):
@@ -99,6 +102,11 @@ def match(job: Job, submitted: Sequence[ImageTask | None]) -> Matching:
         else:
             tasks[index] = replace(task, index=index)
     return Matching(replace(job, tasks=tuple(tasks)), tuple(problems))
+
+
+def echoes_nothing(job: Job) -> bool:
+    """Return whether no task of a response echoes a submitted field, so that only its position is known."""
+    return all(_readable(task.echo) == {} for task in job.tasks)
 
 
 def echoed_task(echo: Mapping[str, Any]) -> ImageTask | None:
@@ -226,11 +234,6 @@ def _sent_image(task: ImageTask | None) -> str | None:
 def _assign(fits: Sequence[frozenset[int]], wanted: Sequence[Mapping[str, Any] | None]) -> dict[int, int]:
     """Return the certain part of the assignment: submitted indexes by position in the response."""
     placeable = _placeable(fits)
-    positions = set(range(len(wanted)))
-    if placeable.keys() == positions == set(range(len(fits))) and all(
-        position in fit for position, fit in placeable.items()
-    ):
-        return {position: position for position in sorted(positions)}
     equal = _equal(wanted)
     certain: dict[int, list[int]] = {}
     for position, fit in placeable.items():
