@@ -10,6 +10,7 @@ from airflow_provider_bgrep.exceptions import (
     BgRepError,
     BgRepJobFailedError,
     BgRepUnknownOutcomeError,
+    BgRepUnmatchedError,
 )
 from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
@@ -17,6 +18,7 @@ from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.operators._stores import ADVICE, check_first_try
 from airflow_provider_bgrep.protocol.identity import identities
+from airflow_provider_bgrep.protocol.matching import echoes_nothing
 from airflow_provider_bgrep.protocol.models import ImageTask
 from airflow_provider_bgrep.protocol.validation import validate_tasks
 
@@ -36,6 +38,8 @@ def submit_once(spec: SubmitSpec, context: Context, *, log: Any) -> str:
     :raises InvalidInput: with every problem of the list; nothing is sent.
     :raises BgRepUnknownOutcomeError: if an earlier try may have submitted, and ``spec`` does not allow a
         second submit.
+    :raises BgRepUnmatchedError: if an earlier try submitted the list in another order, and the service's
+        answer does not show which result belongs to which image task.
     """
     tasks = validate_tasks(spec.task_list)
     hook = BgRepHook(spec.bgrep_conn_id)
@@ -53,6 +57,8 @@ def submit_once(spec: SubmitSpec, context: Context, *, log: Any) -> str:
     ]
     for found in sent:
         if found.state is State.ACCEPTED:
+            if found.keys != keys:
+                _check_order(hook, found)
             log.info("Reusing job %s, submitted at %s; nothing is sent.", found.result_key, found.at)
             return found.result_key
     if sent:
@@ -66,6 +72,22 @@ def submit_once(spec: SubmitSpec, context: Context, *, log: Any) -> str:
         SubmittedTask(key, task.num_output, str(task.id or "")) for key, task in zip(keys, tasks, strict=True)
     ]
     return _submit_journaled(hook, tasks, items, journal, may_resubmit=spec.may_resubmit, log=log)
+
+
+def _check_order(hook: BgRepHook, found: SubmitRecord) -> None:
+    """Check that results can be matched to a list in another order than the submitted one.
+
+    The sensor and the download operator know only the present list. An answer that echoes nothing is taken by
+    position, so they would give images to other image tasks.
+
+    :raises BgRepUnmatchedError: if the answer echoes nothing.
+    """
+    if echoes_nothing(hook.query(found.result_key, is_known=True)):
+        raise BgRepUnmatchedError(
+            f"task_list has another order than the list that was submitted at {found.at} as job "
+            f"{found.result_key}, and the service's answer does not show which result belongs to which image "
+            "task. Nothing was sent now. Return the list in its first order, and clear this task."
+        )
 
 
 def _submit_journaled(

@@ -15,6 +15,7 @@ from airflow_provider_bgrep.exceptions import (
     BgRepRequestError,
     BgRepThrottledError,
     BgRepUnknownOutcomeError,
+    BgRepUnmatchedError,
 )
 from airflow_provider_bgrep.operators.bgrep import BgRepSubmitOperator
 
@@ -74,6 +75,19 @@ def test_a_list_in_another_order_is_the_same_submit(submit, connection, ti):
     ti.try_number = 2
     assert submit(tasks[::-1]).value == first.value
     assert connection.counters.images == 3
+
+
+def test_another_order_is_refused_if_answers_echo_nothing(submit, connection, ti):
+    connection.inject("echo", form="none")
+    tasks = [connection.image_task(seed=seed) for seed in (1, 2)]
+    first = submit(tasks)
+    ti.try_number = 2
+    outcome = submit(tasks[::-1])
+    assert outcome.state == "up_for_retry"
+    assert isinstance(outcome.error, BgRepUnmatchedError)
+    assert first.value in str(outcome.error)
+    assert submit(tasks).value == first.value
+    assert (connection.counters.submits, connection.counters.images) == (1, 2)
 
 
 def test_another_list_is_another_submit(submit, connection):
