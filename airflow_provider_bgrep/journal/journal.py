@@ -298,7 +298,7 @@ class SubmitEntry:
         :param state: ``REFUSED``, or ``UNKNOWN`` if it may be accepted.
         :param facts: further fields of :class:`~airflow_provider_bgrep.journal.records.SubmitRecord`.
         """
-        self._write(state, **facts)
+        self._write(state, **{"result_key": "", **facts})
 
     def _write(self, state: State, **facts: Any) -> None:
         base = self._blank if state is State.INTENT else self.record

@@ -11,12 +11,14 @@ from airflow_provider_bgrep.exceptions import (
     BgRepJobFailedError,
     BgRepUnknownOutcomeError,
     BgRepUnmatchedError,
+    error_from,
 )
 from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.operators._stores import ADVICE, check_first_try
+from airflow_provider_bgrep.protocol.flows import known_key
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.matching import echoes_nothing
 from airflow_provider_bgrep.protocol.models import ImageTask
@@ -105,6 +107,8 @@ def _submit_journaled(
         entry.write_intent(nonce)
         try:
             job = hook.submit(tasks, nonce=nonce)
+            if any(one.result_key == job.result_key for one in journal.records):
+                raise error_from(known_key(job))
         except BgRepError as error:
             # A job that failed as a whole may be billed as well: a person has to decide whether to submit
             # it again.
