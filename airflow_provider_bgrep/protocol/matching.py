@@ -85,7 +85,7 @@ def match(job: Job, submitted: Sequence[ImageTask | None]) -> Matching:
         known any more. A task fits it if its image is not that of another submitted task.
     """
     wanted = [None if task is None else _readable(task.as_wire()) for task in submitted]
-    echoes = [_UNREADABLE if (echo := _readable(task.echo)) is None else echo for task in job.tasks]
+    echoes = [readable_echo(task) for task in job.tasks]
     fits = [
         _fitting(echo, task.echo, wanted, submitted) for echo, task in zip(echoes, job.tasks, strict=True)
     ]
@@ -106,7 +106,13 @@ def match(job: Job, submitted: Sequence[ImageTask | None]) -> Matching:
 
 def echoes_nothing(job: Job) -> bool:
     """Return whether no task of a response echoes a submitted field, so that only its position is known."""
-    return all(_readable(task.echo) == {} for task in job.tasks)
+    return not any(map(readable_echo, job.tasks))
+
+
+def readable_echo(task: TaskResult) -> dict[str, Any]:
+    """Return the submitted fields that a task of a response echoes, each in one form."""
+    echo = _readable(task.echo)
+    return _UNREADABLE if echo is None else echo
 
 
 def echoed_task(echo: Mapping[str, Any]) -> ImageTask | None:
@@ -135,7 +141,7 @@ def _readable(fields: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
 
 
-_UNREADABLE: Final = {"image": ""}
+_UNREADABLE: Final[dict[str, Any]] = {"image": ""}
 """Stands for an echo that cannot be read: the image of no submitted task."""
 
 
