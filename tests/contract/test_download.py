@@ -119,6 +119,13 @@ def test_one_bad_image_does_not_take_the_others_along(submit, download, connecti
     assert len(retried.value["files"]) == 3
 
 
+def test_a_key_that_cannot_be_encoded_is_refused(download, connection):
+    before = connection.counters.requests
+    outcome = download("k\ud800")
+    assert isinstance(outcome.error, BgRepRequestError)
+    assert connection.counters.requests == before
+
+
 def turn_around(connection, key):
     """Let answers about a job list its image tasks the other way around from now on."""
     job = connection.core.state.jobs[key]

@@ -15,9 +15,10 @@ from airflow_provider_bgrep.generation.job_store import JobRecord
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.generation.submitter import MOST_LOST, MOST_REFUSED, Submitter
 from airflow_provider_bgrep.generation.task_outcomes import TaskOutcome
+from airflow_provider_bgrep.journal.journal import read_records
 from airflow_provider_bgrep.journal.key_files import FOLDER
 from airflow_provider_bgrep.journal.records import State, SubmitRecord
-from airflow_provider_bgrep.journal.stores import MemoryStore
+from airflow_provider_bgrep.journal.stores import FileStore, MemoryStore
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation
 from airflow_provider_bgrep.protocol.errors import CallError
 from airflow_provider_bgrep.protocol.flows import NoAnswer, Reply
@@ -128,6 +129,15 @@ def test_a_key_under_which_a_job_was_saved_is_no_new_job(execution, answers, tmp
     assert (record.state, record.result_key) == (State.UNKNOWN, "")
     assert run.outcomes == ["unknown_outcome"]
     assert run.context.work_items.jobs == {}
+
+
+def test_a_key_that_cannot_be_encoded_is_an_unknown_outcome(execution, answers, tmp_path):
+    store = FileStore(storage_path(str(tmp_path)) / "journal")
+    run = execution(2, [answers.accepted("k\ud800"), answers.accepted("k2")], store=store)
+    submit(run, run.items[:1], run.items[1:])
+    assert run.outcomes == ["unknown_outcome", "pending"]
+    assert run.context.result.error is None
+    assert [one.state for one in read_records(store)] == [State.UNKNOWN, State.ACCEPTED]
 
 
 def test_a_service_that_repeats_its_keys_gets_no_more_submits(execution, answers):
