@@ -135,8 +135,8 @@ def save_job(
 ) -> Saved:
     """Save the images of a finished job. Images that an earlier try saved are not fetched again.
 
-    A later response may list the image tasks in another order. Images whose image task cannot be recognized in it
-    are fetched again.
+    A later response may list the image tasks in another order. Images whose image task cannot be recognized
+    in it are fetched again.
 
     If even new URLs are refused, the job is queried again for a while: the cause may be replication lag.
 

@@ -4,8 +4,8 @@
 Later executions and tries read the record: they do not query a job with a complete record again, and do not
 download its images again as long as they exist.
 
-A record belongs to one submit, not to a ``result_key``: if the service gives a key twice, the images of one job
-are never taken for those of another.
+A record belongs to one submit, not to a ``result_key``: if the service gives a key twice, the images of one
+job are never taken for those of another.
 """
 
 from __future__ import annotations

@@ -75,16 +75,16 @@ def _begun(page: str) -> str:
 class Journal:
     """The records of one Airflow task instance, and this epoch's own.
 
-    Safe to use from several threads. Writes that are requested at the same time are made as one. ``end_time`` is
-    the deadline of this epoch.
+    Safe to use from several threads. Writes that are requested at the same time are made as one.
+    ``end_time`` is the deadline of this epoch.
 
     :param store: where they are kept.
     :param account: the connection to submit with.
     :param regenerate_key: written into each record of this epoch.
     :param try_number: Airflow's number of this try.
     :param clear_id: of the task instance. Another one than before begins a new deadline.
-    :param end_time: the deadline, if this is the first epoch since the last clear. Otherwise it limits the one
-        that the first epoch set, whose clock may have been ahead.
+    :param end_time: the deadline, if this is the first epoch since the last clear. Otherwise it limits the
+        one that the first epoch set, whose clock may have been ahead.
     :raises JournalError: if the journal cannot be read.
     """
 

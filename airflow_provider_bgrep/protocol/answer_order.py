@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recognizes the image tasks of a finished job in a later response, which may list them in another order. Pure.
+"""Recognizes the image tasks of a job in a later response, which may list them in another order. Pure.
 
 A task is recognized by what it echoes, and among tasks that echo the same by the URLs of its results without
-their signatures. What cannot be told apart is never taken for what an earlier response named.
+their signatures. A task that cannot be recognized is never taken for one of the earlier response.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def in_order(job: Job, earlier: Sequence[Trace]) -> Ordered | None:
     certain: set[int] = set()
     for echo, members in indexes.items():
         found = positions[echo]
-        if len(members) > 1 and _are_told_apart([earlier[i] for i in members], [now[i] for i in found]):
+        if len(members) > 1 and _are_distinct([earlier[i] for i in members], [now[i] for i in found]):
             members = sorted(members, key=lambda index: earlier[index].results)
             found = sorted(found, key=lambda position: now[position].results)
             certain.update(members)
@@ -91,7 +91,7 @@ def _by_echo(some: Sequence[Trace]) -> Mapping[str, list[int]]:
     return found
 
 
-def _are_told_apart(earlier: Sequence[Trace], now: Sequence[Trace]) -> bool:
+def _are_distinct(earlier: Sequence[Trace], now: Sequence[Trace]) -> bool:
     """Return whether tasks with the same echo have the same results as before, each its own."""
     before = Counter(one.results for one in earlier)
     return before == Counter(one.results for one in now) and all(

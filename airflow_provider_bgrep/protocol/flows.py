@@ -197,8 +197,13 @@ def known_key(job: Job) -> CallError:
     unknown.
     """
     message = f"the response names job {job.result_key}, which is the job of an earlier submit"
-    ids = {"request_id": job.request_id, "gateway_request_id": job.gateway_request_id}
-    return CallError(Operation.SUBMIT, LOST, message=message, **ids)
+    return CallError(
+        Operation.SUBMIT,
+        LOST,
+        message=message,
+        request_id=job.request_id,
+        gateway_request_id=job.gateway_request_id,
+    )
 
 
 def query(result_key: str, runtime: Runtime, policy: RetryPolicy = QUERY) -> Generator[Step, Reply, Job]:

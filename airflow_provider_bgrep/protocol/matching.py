@@ -8,8 +8,8 @@ The API does not promise an order, so the tasks of a response are matched by the
    results in the order of the response.
 3. Tasks that the echoes leave open are matched by elimination.
 4. Tasks that are still open are reported, never guessed.
-5. Position counts only if no task of a complete response echoes anything. A response that echoes too little to
-   tell unequal tasks apart may have another order.
+5. Position counts only if no task of a complete response echoes anything. A response that echoes too little
+   to tell unequal tasks apart may have another order.
 
 An echo may have another form than the submitted value: numbers as text or as 32-bit floats, text with
 other white space, URLs with another signature or percent-encoding. A field that is missing, empty or

@@ -167,9 +167,7 @@ def test_new_urls_in_another_order_save_no_image_twice(connection, folder, no_wa
         some = zip(job.tasks, urls, strict=True)
         return replace(
             job,
-            tasks=tuple(
-                replace(task, results=(url,), echo=task.echo if echo else {}) for task, url in some
-            ),
+            tasks=tuple(replace(task, results=(url,), echo=task.echo if echo else {}) for task, url in some),
         )
 
     saved = save_job(key, storage_path(str(folder)), query=query, settings=hook.settings)

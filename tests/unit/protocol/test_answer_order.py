@@ -15,10 +15,11 @@ from airflow_provider_bgrep.protocol.models import Job, TaskResult
 
 def job(*tasks: tuple[dict[str, Any], str]) -> Job:
     """A job of image tasks with an echo and the name of a result each."""
+    signature = "OSSAccessKeyId=k&Signature=s"
     return Job(
         "k",
         tuple(
-            TaskResult(i, "SUCCESS", (f"https://r/{name}?Expires={i}&OSSAccessKeyId=k&Signature=s",), "", echo)
+            TaskResult(i, "SUCCESS", (f"https://r/{name}?Expires={i}&{signature}",), "", echo)
             for i, (echo, name) in enumerate(tasks)
         ),
     )

@@ -12,7 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_bgrep.protocol.matching import MISSING, UnmatchedError, echoed_task, echoes_nothing, match
+from airflow_provider_bgrep.protocol.matching import (
+    MISSING,
+    UnmatchedError,
+    echoed_task,
+    echoes_nothing,
+    match,
+)
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, TaskResult
 from airflow_provider_bgrep.protocol.urls import canonical_url
 
