@@ -25,6 +25,7 @@ from airflow_provider_bgrep.filenames import FilenameGrammar, fill
 from airflow_provider_bgrep.images.decode import UnreadableError, inspect
 from airflow_provider_bgrep.images.fetch import Fetcher, FetchError, UrlExpiredError
 from airflow_provider_bgrep.images.reach import PRIVATE_RESULTS, ResultReach
+from airflow_provider_bgrep.protocol.answer_order import Ordered, Trace, in_order, renewed, traces
 from airflow_provider_bgrep.protocol.codes import RetryDecision
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
 from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
@@ -134,6 +135,9 @@ def save_job(
 ) -> Saved:
     """Save the images of a finished job. Images that an earlier try saved are not fetched again.
 
+    A later response may list the image tasks in another order. Images whose image task cannot be recognized
+    in it are fetched again.
+
     If even new URLs are refused, the job is queried again for a while: the cause may be replication lag.
 
     :param destination: folder to save to.
@@ -158,16 +162,18 @@ def save_job(
         return Saved(known.images, known.failed, ())
     ordered: tuple[SavedImage, ...] = known.images if known else ()
     lost: tuple[Lost, ...] = ()
+    tasks = known.tasks if known else ()
     for attempt in itertools.count(1):
-        job = query(result_key)
+        found = _in_order(query(result_key), tasks)
+        job, tasks = found.job, traces(found.job)
         ordered, lost = save_images(
             job,
             destination,
-            query=query,
+            query=lambda key, job=job: renewed(job, query(key)),  # type: ignore[misc]
             settings=settings,
             template=template,
             max_bytes=max_bytes,
-            had=ordered,
+            had=[image for image in ordered if image.index in found.certain],
             end_time=end_time,
             log=log,
         )
@@ -183,8 +189,13 @@ def save_job(
         if task.status == JobStatus.FAILED
     )
     # Written even if images are missing, so that the next try fetches only those.
-    _write_manifest(manifest, template, order, _Known(ordered, failed, not (lost or lacking(job))))
+    _write_manifest(manifest, template, order, _Known(ordered, failed, tasks, not (lost or lacking(job))))
     return Saved(ordered, failed, lost)
+
+
+def _in_order(job: Job, earlier: Sequence[Trace]) -> Ordered:
+    """Return a response in the order of the earlier one, or in its own if it lists other image tasks."""
+    return in_order(job, earlier) or Ordered(job, frozenset())
 
 
 def save_images(
@@ -332,6 +343,7 @@ def _words(error: BaseException) -> str:
 class _Known:
     images: tuple[SavedImage, ...]
     failed: tuple[dict[str, Any], ...]
+    tasks: tuple[Trace, ...]
     is_complete: bool
 
 
@@ -347,7 +359,8 @@ def _known(manifest: ObjectStoragePath, template: str, order: str) -> _Known | N
         if value.get("order", "") != order:
             return None
         listed = [SavedImage(**image) for image in value["files"]]
-        known = _Known(tuple(listed), tuple(value["failed"]), bool(value["is_complete"]))
+        tasks = tuple(Trace(**task) for task in value.get("tasks", ()))
+        known = _Known(tuple(listed), tuple(value["failed"]), tasks, bool(value["is_complete"]))
     except (ValueError, TypeError, KeyError):
         return None  # damaged: the images are fetched again
     folder = manifest.parent
@@ -363,5 +376,6 @@ def _write_manifest(manifest: ObjectStoragePath, template: str, order: str, know
         "is_complete": known.is_complete,
         "files": [asdict(image) for image in known.images],
         "failed": list(known.failed),
+        "tasks": [asdict(task) for task in known.tasks],
     }
     put_bytes(json.dumps(value, ensure_ascii=False, indent=1).encode(), manifest)

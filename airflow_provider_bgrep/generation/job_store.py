@@ -3,6 +3,9 @@
 
 Later executions and tries read the record: they do not query a job with a complete record again, and do not
 download its images again as long as they exist.
+
+A record belongs to one submit, not to a ``result_key``: if the service gives a key twice, the images of one
+job are never taken for those of another.
 """
 
 from __future__ import annotations
@@ -44,10 +47,16 @@ class JobRecord:
 
     :param outcomes: outcome of each image task, in the submitted order.
     :param saved_at: when it was saved, ISO 8601 in UTC.
+    :param nonce: the nonce of its submit; ``""`` if it is not known.
     """
 
     outcomes: tuple[TaskOutcome, ...]
     saved_at: str
+    nonce: str = ""
+
+    def belongs_to(self, nonce: str) -> bool:
+        """Return whether it is the record of the submit with this nonce, as far as both are known."""
+        return not self.nonce or not nonce or self.nonce == nonce
 
     @property
     def is_complete(self) -> bool:
@@ -80,19 +89,37 @@ class JobRecord:
                 )
                 for one in value["outcomes"]
             )
-            return cls(outcomes, value["saved_at"])
+            return cls(outcomes, value["saved_at"], value.get("nonce", ""))
         except (KeyError, TypeError) as error:
             raise ValueError(f"damaged ({reason_of(error)})") from None
 
 
-def read_job_record(destination: ObjectStoragePath, result_key: str) -> JobRecord | None:
+class OtherSubmitError(Exception):
+    """The record of a job belongs to another submit, to which the service gave the same key."""
+
+
+def read_job_record(destination: ObjectStoragePath, result_key: str, nonce: str) -> JobRecord | None:
     """Return a job's record; ``None`` if it has none.
 
     :param destination: folder of the images.
+    :param nonce: the nonce of its submit.
     :raises ValueError: if the record is damaged.
+    :raises OtherSubmitError: if the record is another submit's.
     """
-    data = get_bytes(destination / FOLDER / f"{safe_name(result_key)}.json")
-    return None if data is None else JobRecord.from_json(json.loads(data))
+    data = get_bytes(_path(destination, result_key))
+    if data is None:
+        return None
+    record = JobRecord.from_json(json.loads(data))
+    if not record.belongs_to(nonce):
+        raise OtherSubmitError(
+            f"job {result_key} was saved for another submit (nonce {record.nonce}) before this one (nonce "
+            f"{nonce}): the service gave its key twice"
+        )
+    return record
+
+
+def _path(destination: ObjectStoragePath, result_key: str) -> ObjectStoragePath:
+    return destination / FOLDER / f"{safe_name(result_key)}.json"
 
 
 class JobStore:
@@ -136,16 +163,22 @@ class JobStore:
         :param check_files: whether to mark images that do not exist any more, and expired results, as
             missing, so that a new try downloads them again.
         """
-        data = get_bytes(self._path(record.result_key))
-        if data is None:
-            return None
         try:
-            saved = JobRecord.from_json(json.loads(data))
+            saved = self._read(record)
+        except OtherSubmitError:
+            return None  # the job is queried again
+        return self._checked(saved) if saved is not None and check_files else saved
+
+    def has_record(self, result_key: str) -> bool:
+        """Return whether a job with this key was saved here."""
+        return get_bytes(_path(self._destination, result_key)) is not None
+
+    def _read(self, record: SubmitRecord) -> JobRecord | None:
+        try:
+            saved = read_job_record(self._destination, record.result_key, record.nonce)
         except ValueError:
             return None  # the job is queried again
-        if len(saved.outcomes) != len(record.items):
-            return None
-        return self._checked(saved) if check_files else saved
+        return saved if saved is not None and len(saved.outcomes) == len(record.items) else None
 
     def _checked(self, saved: JobRecord) -> JobRecord:
         def checked(outcome: TaskOutcome) -> TaskOutcome:
@@ -173,11 +206,13 @@ class JobStore:
         :param tasks: the image tasks of the list, by identity.
         :param may_pass: whether missing results may still appear. If not, the outcome is final.
         :return: the record.
+        :raises OtherSubmitError: if a job with the same key was saved for another submit. Nothing is saved,
+            because the images of the two would overwrite each other.
         """
         matching = self._matched(record, job, tasks)
         is_finished = job.is_finished and len(job.tasks) >= len(record.items)
         job, doubt = matching.job, "; ".join(matching.problems)
-        before = self.load(record, check_files=False)
+        before = self._read(record)
         known = before.outcomes if before else (TaskOutcome(Outcome.PENDING),) * len(record.items)
         images, lost = save_images(
             job,
@@ -252,12 +287,13 @@ class JobStore:
         return replace(matching, job=replace(matching.job, tasks=tuple(own)))
 
     def _put(self, record: SubmitRecord, outcomes: tuple[TaskOutcome, ...]) -> JobRecord:
-        path = self._path(record.result_key)
+        path = _path(self._destination, record.result_key)
         is_shared = not all(item.key for item in record.items)
         for _ in range(_MOST_WRITES if is_shared else 1):
             if is_shared:
                 outcomes = self._with_others(record, outcomes)
-            saved = JobRecord(outcomes, datetime.now(UTC).isoformat(timespec="seconds"))
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            saved = JobRecord(outcomes, now, record.nonce)
             put_bytes(json.dumps(saved.to_json()).encode(), path)
             if not is_shared or self.load(record, check_files=False) == saved:
                 break
@@ -275,6 +311,3 @@ class JobStore:
             return outcomes
         both = zip(record.items, outcomes, saved.outcomes, strict=True)
         return tuple(own if item.key else theirs for item, own, theirs in both)
-
-    def _path(self, result_key: str) -> ObjectStoragePath:
-        return self._destination / FOLDER / f"{safe_name(result_key)}.json"

@@ -40,7 +40,7 @@ MEANINGS: Final[dict[Outcome, tuple[str, str]]] = {
         "Contact the API's seller with the result key; regenerate submits it again.",
     ),
     Outcome.UNKNOWN: (
-        "The response to its submit was lost; it may be accepted and billable.",
+        "No usable response to its submit is known; it may be accepted and billable.",
         "Check the bill details in the cloud console; on_unknown_outcome='resubmit' may be billed twice.",
     ),
     Outcome.NOT_SUBMITTED: (

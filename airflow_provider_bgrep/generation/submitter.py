@@ -60,6 +60,7 @@ class Submitter:
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._lost_in_a_row = self._refused_in_a_row = 0
         self._accepted_at = time.monotonic()
+        self._keys: set[str] = set()
 
     async def submit(self, batch: Sequence[WorkItem]) -> bool:
         """Submit a job. If it is refused because of its content, split it until the cause is isolated.
@@ -108,6 +109,7 @@ class Submitter:
                     self._run.log.warning("Image task %s %s", name_of(item), item.reason)
                 batch = [item for item in batch if item not in error.items]
             except CallError as error:
+                attempts.answered(error)
                 await self._not_accepted(batch, attempts, error)
                 if _is_about_the_images(error):
                     return error
@@ -117,19 +119,43 @@ class Submitter:
                 attempts.answered(None)
                 if job.doubt:
                     self._run.log.warning("Job %s counts as accepted: %s.", job.result_key, job.doubt)
-                await self._accepted(batch, attempts.entry, job)
-                return None
+                if await self._accepted(batch, attempts.entry, job):
+                    return None
+                known = flows.known_key(job)
+                await self._not_accepted(batch, attempts, known)
+                if not self._may_resubmit(batch, known, attempts.step):
+                    return None
             finally:
                 attempts.close()
         return None
 
-    async def _accepted(self, batch: Sequence[WorkItem], entry: SubmitEntry, job: Job) -> None:
+    async def _accepted(self, batch: Sequence[WorkItem], entry: SubmitEntry, job: Job) -> bool:
+        """Record an accepted job, and watch it.
+
+        :return: whether its key is new. If not, it is not recorded as accepted.
+        """
+        key = job.result_key
+        if key in self._keys or key in self._run.work_items.jobs:
+            return False
+        self._keys.add(key)
+        # First of all, so that a worker that dies now does not lose the key.
+        await self._write_accepted(entry, job)
+        if await asyncio.to_thread(self._was_saved_before, key):
+            return False
         self._lost_in_a_row = self._refused_in_a_row = 0
         self._accepted_at = time.monotonic()
-        await self._write_accepted(entry, job)
-        self._run.work_items.jobs[job.result_key] = entry.record
+        self._run.work_items.jobs[key] = entry.record
         see(batch, entry.record, self._run)
         self._run.start(self._watch(entry.record))
+        return True
+
+    def _was_saved_before(self, result_key: str) -> bool:
+        """Return whether a job with this key was saved for another submit: this one's was not saved yet."""
+        try:
+            return self._run.job_store.has_record(result_key)
+        except Exception as error:  # whatever the storage raises: the job is checked again when it is saved
+            self._run.log.warning("Cannot check whether job %s is new: %s", result_key, reason_of(error))
+            return False
 
     async def _write_accepted(self, entry: SubmitEntry, job: Job) -> None:
         """Write a job's key to the journal and, if the first attempt fails, next to the images as well."""
@@ -151,7 +177,6 @@ class Submitter:
 
     async def _not_accepted(self, batch: Sequence[WorkItem], attempts: _Attempts, error: CallError) -> None:
         """Record the outcome of a submit that did not return a key."""
-        attempts.answered(error)
         await attempts.write_failed(error)
         if _is_lost(error):
             self._lost_in_a_row += 1

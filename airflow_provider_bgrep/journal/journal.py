@@ -76,13 +76,15 @@ class Journal:
     """The records of one Airflow task instance, and this epoch's own.
 
     Safe to use from several threads. Writes that are requested at the same time are made as one.
+    ``end_time`` is the deadline of this epoch.
 
     :param store: where they are kept.
     :param account: the connection to submit with.
     :param regenerate_key: written into each record of this epoch.
     :param try_number: Airflow's number of this try.
     :param clear_id: of the task instance. Another one than before begins a new deadline.
-    :param end_time: the deadline, if this is the first epoch since the last clear.
+    :param end_time: the deadline, if this is the first epoch since the last clear. Otherwise it limits the
+        one that the first epoch set, whose clock may have been ahead.
     :raises JournalError: if the journal cannot be read.
     """
 
@@ -108,6 +110,7 @@ class Journal:
         self.metadata = self._read_metadata() or TaskMetadata(first_try=0)
         if not self.metadata.first_try or self.metadata.clear_id != clear_id:
             self.update_metadata(**asdict(TaskMetadata(clear_id, end_time, try_number)))
+        self.end_time = min(self.metadata.end_time, end_time)
 
     @property
     def records(self) -> list[SubmitRecord]:
@@ -140,6 +143,15 @@ class Journal:
         self._check_not_fenced()
         self.metadata = replace(self.metadata, **changes)
         self._set(_METADATA, **asdict(self.metadata))
+
+    def begin_again(self, end_time: float) -> None:
+        """Set a new deadline, because nothing was submitted before the last one.
+
+        :param end_time: the deadline.
+        :raises SupersededError: if a higher epoch was requested.
+        """
+        self.update_metadata(end_time=end_time)
+        self.end_time = end_time
 
     def flush(self) -> None:
         """Write all pages again, after the store failed."""
@@ -298,7 +310,7 @@ class SubmitEntry:
         :param state: ``REFUSED``, or ``UNKNOWN`` if it may be accepted.
         :param facts: further fields of :class:`~airflow_provider_bgrep.journal.records.SubmitRecord`.
         """
-        self._write(state, **facts)
+        self._write(state, **{"result_key": "", **facts})
 
     def _write(self, state: State, **facts: Any) -> None:
         base = self._blank if state is State.INTENT else self.record

@@ -159,7 +159,7 @@ class TaskMetadata:
 
     :param clear_id: distinguishes the task instance before a clear from the same one after it. Retries and
         deferrals do not change it.
-    :param end_time: the deadline, wall clock in seconds.
+    :param end_time: the deadline, in seconds of the clock of the process that set it.
     :param first_try: Airflow's number of the first try since the last clear.
     :param counts: calls since the last clear, by operation.
     :param stopped: the response after which nothing more is submitted until the next clear, if there was

@@ -119,14 +119,19 @@ class _Run:
             check_first_try(context, may_resubmit=spec.may_resubmit, log=log)
         ti = context["ti"]
         clear_id = clear_id_of(context)
+        end_time = time.time() + spec.timeout
         self._journal = journal = Journal(
             spec.store or MemoryStore(),
             spec.bgrep_conn_id,
             regenerate_key=regenerate_key(spec.options.regenerate, clear_id),
             try_number=ti.try_number,
             clear_id=clear_id,
-            end_time=time.time() + spec.timeout,
+            end_time=end_time,
         )
+        had = [*spec.known_records, *journal.previous_records]
+        if time.time() >= journal.end_time and all(one.state is State.REFUSED for one in had):
+            # There is nothing to collect, and perhaps only the clock that set the deadline was behind.
+            journal.begin_again(end_time)
         self._job_store = JobStore(
             self._destination,
             self._settings,
@@ -134,7 +139,7 @@ class _Run:
             spec.options.filename_template,
             MAX_RESULT_BYTES,
             # A run that begins after its deadline still collects billed images.
-            max(journal.metadata.end_time, time.time()) + DOWNLOAD_GRACE_SECONDS,
+            max(journal.end_time, time.time()) + DOWNLOAD_GRACE_SECONDS,
             spec.sign,
         )
         # If the journal could not be written, the key may be in a file next to the images.
@@ -189,7 +194,7 @@ class _Run:
             result_keys,
             {key: count for key, count in tasks.items() if count != MAX_TASKS},
             {key: count for key, count in settled.items() if count},
-            self._journal.metadata.end_time,
+            self._journal.end_time,
             is_busy=bool(self._wanted()),
         )
 
@@ -199,7 +204,7 @@ class _Run:
         return Progress(
             collectable=tuple(key for key in keys if key not in result.unsaved),
             may_continue=not (result.has_no_queries or is_superseded)
-            and time.time() < self._journal.metadata.end_time,
+            and time.time() < self._journal.end_time,
             waits_here=self._waits_here,
             has_unjournaled_jobs=result.has_unjournaled_jobs,
             reported_finished=finished,
@@ -254,7 +259,7 @@ class _Run:
         spec, images = self._spec, sum(item.images for item in items)
         return Options(
             poll_interval=spec.poll_interval,
-            end_time=self._journal.metadata.end_time,
+            end_time=self._journal.end_time,
             waits_here=self._waits_here,
             resubmit=spec.may_resubmit,
             retry_failed=spec.options.retry_failed,
@@ -278,7 +283,7 @@ class _Run:
 
     def _wanted(self) -> list[WorkItem]:
         """Return the items to submit, within the budget."""
-        if self._journal.metadata.stopped or time.time() >= self._journal.metadata.end_time:
+        if self._journal.metadata.stopped or time.time() >= self._journal.end_time:
             return []
         spec = self._spec
         items = wanted(

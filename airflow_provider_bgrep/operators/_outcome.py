@@ -259,7 +259,7 @@ def _why_not_submitted(run: FinishedRun) -> str:
         return f"nothing more was submitted after: {run.stop.message}"
     if run.result.error is not None:
         return "the task ended before, with a transient error"
-    if time.time() >= run.journal.metadata.end_time:
+    if time.time() >= run.journal.end_time:
         return "the deadline had passed"
     return MEANINGS[Outcome.NOT_SUBMITTED][0]
 

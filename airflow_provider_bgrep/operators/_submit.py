@@ -10,13 +10,17 @@ from airflow_provider_bgrep.exceptions import (
     BgRepError,
     BgRepJobFailedError,
     BgRepUnknownOutcomeError,
+    BgRepUnmatchedError,
+    error_from,
 )
 from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.operators._stores import ADVICE, check_first_try
+from airflow_provider_bgrep.protocol.flows import known_key
 from airflow_provider_bgrep.protocol.identity import identities
+from airflow_provider_bgrep.protocol.matching import echoes_nothing
 from airflow_provider_bgrep.protocol.models import ImageTask
 from airflow_provider_bgrep.protocol.validation import validate_tasks
 
@@ -36,6 +40,8 @@ def submit_once(spec: SubmitSpec, context: Context, *, log: Any) -> str:
     :raises InvalidInput: with every problem of the list; nothing is sent.
     :raises BgRepUnknownOutcomeError: if an earlier try may have submitted, and ``spec`` does not allow a
         second submit.
+    :raises BgRepUnmatchedError: if an earlier try submitted the list in another order, and the service's
+        answer does not show which result belongs to which image task.
     """
     tasks = validate_tasks(spec.task_list)
     hook = BgRepHook(spec.bgrep_conn_id)
@@ -53,6 +59,8 @@ def submit_once(spec: SubmitSpec, context: Context, *, log: Any) -> str:
     ]
     for found in sent:
         if found.state is State.ACCEPTED:
+            if found.keys != keys:
+                _check_order(hook, found)
             log.info("Reusing job %s, submitted at %s; nothing is sent.", found.result_key, found.at)
             return found.result_key
     if sent:
@@ -66,6 +74,22 @@ def submit_once(spec: SubmitSpec, context: Context, *, log: Any) -> str:
         SubmittedTask(key, task.num_output, str(task.id or "")) for key, task in zip(keys, tasks, strict=True)
     ]
     return _submit_journaled(hook, tasks, items, journal, may_resubmit=spec.may_resubmit, log=log)
+
+
+def _check_order(hook: BgRepHook, found: SubmitRecord) -> None:
+    """Check that results can be matched to a list in another order than the submitted one.
+
+    The sensor and the download operator know only the present list. An answer that echoes nothing is taken by
+    position, so they would give images to other image tasks.
+
+    :raises BgRepUnmatchedError: if the answer echoes nothing.
+    """
+    if echoes_nothing(hook.query(found.result_key, is_known=True)):
+        raise BgRepUnmatchedError(
+            f"task_list has another order than the list that was submitted at {found.at} as job "
+            f"{found.result_key}, and the service's answer does not show which result belongs to which image "
+            "task. Nothing was sent now. Return the list in its first order, and clear this task."
+        )
 
 
 def _submit_journaled(
@@ -83,6 +107,8 @@ def _submit_journaled(
         entry.write_intent(nonce)
         try:
             job = hook.submit(tasks, nonce=nonce)
+            if any(one.result_key == job.result_key for one in journal.records):
+                raise error_from(known_key(job))
         except BgRepError as error:
             # A job that failed as a whole may be billed as well: a person has to decide whether to submit
             # it again.

@@ -241,8 +241,9 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
         Templated.
     :param bgrep_conn_id: the id of the ``bgrep`` connection. Templated.
     :param filename_template: file names, with the fields ``{result_key}``, ``{index}`` (of the image
-        task, two digits), ``{output}`` (0 to 3), ``{seed}`` and ``{ext}`` (from the file's content).
-        Templated.
+        task, two digits), ``{output}`` (0 to 3), ``{seed}`` and ``{ext}`` (from the file's content). Where
+        several jobs have one destination, as in mapped tasks, name ``{result_key}``: otherwise the images of
+        one overwrite those of another. Templated.
     :param max_bytes: largest size of one image in bytes.
     :raises BgRepJobNotFinishedError: if the job is not finished. Wait for it with a ``BgRepSensor``
         first.

@@ -190,6 +190,22 @@ def _contradictory(error: CallError, count: int) -> Job:
     )
 
 
+def known_key(job: Job) -> CallError:
+    """Return the error of a submit that was answered with the key of an earlier submit's job.
+
+    The service may have created a job, but a query cannot say whose results the key leads to. The outcome is
+    unknown.
+    """
+    message = f"the response names job {job.result_key}, which is the job of an earlier submit"
+    return CallError(
+        Operation.SUBMIT,
+        LOST,
+        message=message,
+        request_id=job.request_id,
+        gateway_request_id=job.gateway_request_id,
+    )
+
+
 def query(result_key: str, runtime: Runtime, policy: RetryPolicy = QUERY) -> Generator[Step, Reply, Job]:
     """Query one job once.
 

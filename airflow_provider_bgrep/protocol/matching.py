@@ -6,10 +6,10 @@ The API does not promise an order, so the tasks of a response are matched by the
 1. An echoed ``image`` decides. A result is never assigned to a submitted task with another image.
 2. Among submitted tasks with the same image, the other echoed fields decide. Equal submitted tasks get their
    results in the order of the response.
-3. Tasks that the echoes leave open are matched by elimination, then by position. Position counts only if each
-   task of the response fits the submitted task at its own position: one that does not fit proves that the
-   response has another order.
+3. Tasks that the echoes leave open are matched by elimination.
 4. Tasks that are still open are reported, never guessed.
+5. Position counts only if no task of a complete response echoes anything. A response that echoes too little
+   to tell unequal tasks apart may have another order.
 
 An echo may have another form than the submitted value: numbers as text or as 32-bit floats, text with
 other white space, URLs with another signature or percent-encoding. A field that is missing, empty or
@@ -85,11 +85,14 @@ def match(job: Job, submitted: Sequence[ImageTask | None]) -> Matching:
         known any more. A task fits it if its image is not that of another submitted task.
     """
     wanted = [None if task is None else _readable(task.as_wire()) for task in submitted]
-    echoes = [_UNREADABLE if (echo := _readable(task.echo)) is None else echo for task in job.tasks]
+    echoes = [readable_echo(task) for task in job.tasks]
     fits = [
         _fitting(echo, task.echo, wanted, submitted) for echo, task in zip(echoes, job.tasks, strict=True)
     ]
-    matched = _assign(fits, wanted)
+    if echoes_nothing(job) and len(job.tasks) == len(submitted):
+        matched = {position: position for position in range(len(submitted))}
+    else:
+        matched = _assign(fits, wanted)
     tasks = [TaskResult(index, MISSING) for index in range(len(submitted))]
     problems = []
     for position, task in enumerate(job.tasks):
@@ -99,6 +102,17 @@ def match(job: Job, submitted: Sequence[ImageTask | None]) -> Matching:
         else:
             tasks[index] = replace(task, index=index)
     return Matching(replace(job, tasks=tuple(tasks)), tuple(problems))
+
+
+def echoes_nothing(job: Job) -> bool:
+    """Return whether no task of a response echoes a submitted field, so that only its position is known."""
+    return not any(map(readable_echo, job.tasks))
+
+
+def readable_echo(task: TaskResult) -> dict[str, Any]:
+    """Return the submitted fields that a task of a response echoes, each in one form."""
+    echo = _readable(task.echo)
+    return _UNREADABLE if echo is None else echo
 
 
 def echoed_task(echo: Mapping[str, Any]) -> ImageTask | None:
@@ -127,7 +141,7 @@ def _readable(fields: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
 
 
-_UNREADABLE: Final = {"image": ""}
+_UNREADABLE: Final[dict[str, Any]] = {"image": ""}
 """Stands for an echo that cannot be read: the image of no submitted task."""
 
 
@@ -226,11 +240,6 @@ def _sent_image(task: ImageTask | None) -> str | None:
 def _assign(fits: Sequence[frozenset[int]], wanted: Sequence[Mapping[str, Any] | None]) -> dict[int, int]:
     """Return the certain part of the assignment: submitted indexes by position in the response."""
     placeable = _placeable(fits)
-    positions = set(range(len(wanted)))
-    if placeable.keys() == positions == set(range(len(fits))) and all(
-        position in fit for position, fit in placeable.items()
-    ):
-        return {position: position for position in sorted(positions)}
     equal = _equal(wanted)
     certain: dict[int, list[int]] = {}
     for position, fit in placeable.items():

@@ -22,7 +22,7 @@ from airflow_provider_bgrep.protocol.codes import (
     gateway_rule,
     gateway_text_rule,
 )
-from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput, Problem, sanitize_message
+from airflow_provider_bgrep.protocol.errors import LOST, CallError, InvalidInput, Problem, sanitize_message
 from airflow_provider_bgrep.protocol.limits import APPCODE_PREFIX, MAX_REQUEST_BYTES
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, JobStatus, TaskResult
 
@@ -77,12 +77,21 @@ def submit_body(tasks: Iterable[ImageTask]) -> bytes:
 def query_body(result_key: Any) -> bytes:
     """Return the body of a query.
 
-    :raises InvalidInput: if ``result_key`` is not text or is blank.
+    :raises InvalidInput: if ``result_key`` is not text, is blank, or cannot be encoded.
     """
-    if not isinstance(result_key, str) or not result_key.strip():
+    if not isinstance(result_key, str) or not result_key.strip() or not _is_encodable(result_key):
         what = f"is {result_key!r}; give the result_key that the submit returned"
         raise InvalidInput([Problem("result_key", what)])
     return _dumped({"data": {"result_key": result_key.strip()}})
+
+
+def _is_encodable(text: str) -> bool:
+    """Return whether text can be sent and stored. JSON can name half of a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _dumped(payload: Any) -> bytes:
@@ -173,6 +182,10 @@ def _error(
     message: str = "",
     payload: Mapping[str, Any] | None = None,
 ) -> CallError:
+    # This is contradictory, but if the job exists, its images can only be collected with this key.
+    key = _result_key(payload) if operation is Operation.SUBMIT and payload else ""
+    if not _is_encodable(key):
+        rule, key = LOST, ""  # there may be a job, but nobody can query it
     return CallError(
         operation,
         rule,
@@ -182,8 +195,7 @@ def _error(
         request_id=_request_id(payload),
         gateway_request_id=response.headers.get(GATEWAY_ID_HEADER) or "",
         retry_after=retry_after(response.headers),
-        # This is contradictory, but if the job exists, its images can only be collected with this key.
-        result_key=_result_key(payload) if operation is Operation.SUBMIT and payload else "",
+        result_key=key,
     )
 
 
@@ -223,12 +235,13 @@ def parse_job(
 
     :param payload: what :func:`parse_envelope` returned.
     :param result_key: the requested key, for a response that does not repeat it.
-    :raises CallError: if the response to a submit does not contain a ``result_key``: the outcome is
-        unknown.
+    :raises CallError: if the response to a submit does not contain a ``result_key`` that can be encoded: the
+        outcome is unknown.
     """
     key = _result_key(payload)
-    if not key and operation is Operation.SUBMIT:
-        message = f"HTTP {response.status} that reports success but has no result_key"
+    if operation is Operation.SUBMIT and not (key and _is_encodable(key)):
+        what = "a result_key that cannot be encoded" if key else "no result_key"
+        message = f"HTTP {response.status} that reports success but has {what}"
         raise _error(operation, by_status(response.status), response, message=message, payload=payload)
     return Job(
         result_key=key or result_key,

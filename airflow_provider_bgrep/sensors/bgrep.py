@@ -129,6 +129,7 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
         from airflow_provider_bgrep.triggers.event import Reason
 
         fired = read_event(event)
+        end_time = min(end_time, time.time() + self.timeout)  # another worker's clock may have been ahead
         try:
             if fired.input_error:
                 raise BgRepConfigurationError(fired.input_error)

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,6 +20,7 @@ try:
 except ImportError:
     from airflow.io.store import attach
 
+from airflow_provider_bgrep.download import save_job
 from airflow_provider_bgrep.exceptions import (
     BgRepDownloadError,
     BgRepJobNotFinishedError,
@@ -26,6 +29,7 @@ from airflow_provider_bgrep.exceptions import (
 )
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.operators.bgrep import BgRepDownloadOperator
+from airflow_provider_bgrep.storage import storage_path
 
 
 @pytest.fixture
@@ -113,6 +117,63 @@ def test_one_bad_image_does_not_take_the_others_along(submit, download, connecti
     retried = download(key, max_bytes=2_500_000)
     assert retried.state == "success"
     assert len(retried.value["files"]) == 3
+
+
+def test_a_key_that_cannot_be_encoded_is_refused(download, connection):
+    before = connection.counters.requests
+    outcome = download("k\ud800")
+    assert isinstance(outcome.error, BgRepRequestError)
+    assert connection.counters.requests == before
+
+
+def turn_around(connection, key):
+    """Let answers about a job list its image tasks the other way around from now on."""
+    job = connection.core.state.jobs[key]
+    job.order, job.cached = tuple(reversed(job.order or range(len(job.tasks)))), None
+
+
+@pytest.mark.parametrize("form", [None, "image", "none"])
+def test_a_retry_fetches_the_rest_in_any_order(download, connection, folder, no_waiting, form):
+    if form:
+        connection.inject("echo", form=form)
+    tasks = [connection.image_task(seed=seed) for seed in (1, 2, 3)]
+    key = BgRepHook().submit(tasks).result_key
+    truth = {file["sha256"] for file in download(key, destination=f"file://{folder}-whole").value["files"]}
+    fault = connection.inject("oversized", operation="result", bytes=3_000_000)
+    assert download(key, max_bytes=2_500_000).state == "up_for_retry"
+    assert fault.consumed == 1
+    turn_around(connection, key)
+    retried = download(key, max_bytes=2_500_000)
+    assert retried.state == "success", retried.error
+    assert [file["index"] for file in retried.value["files"]] == [0, 1, 2]
+    assert {file["sha256"] for file in retried.value["files"]} == truth
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["the same URLs", "other URLs"])
+@pytest.mark.parametrize("echo", [True, False], ids=["echoed", "not echoed"])
+def test_new_urls_in_another_order_save_no_image_twice(connection, folder, no_waiting, is_known, echo):
+    tasks = [connection.image_task(seed=seed) for seed in (1, 2, 3)]
+    hook = BgRepHook()
+    key = hook.submit(tasks).result_key
+    answers = itertools.count()
+
+    def query(result_key):
+        number = next(answers)
+        turn_around(connection, key)
+        job = hook.query(result_key)
+        urls = [task.results[0] + ("" if is_known else f"&n={number}") for task in job.tasks]
+        if number == 0:
+            urls[1] = urls[1].replace("Signature=", "Signature=expired")
+        some = zip(job.tasks, urls, strict=True)
+        return replace(
+            job,
+            tasks=tuple(replace(task, results=(url,), echo=task.echo if echo else {}) for task, url in some),
+        )
+
+    saved = save_job(key, storage_path(str(folder)), query=query, settings=hook.settings)
+    assert next(answers) >= 2
+    assert (len(saved.images), saved.lost) == (3, ())
+    assert len({image.sha256 for image in saved.images}) == 3
 
 
 @pytest.mark.parametrize("fault", ["truncated", "html", "empty", "reset"])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_bgrep.compat import has_task_state_store
@@ -465,6 +466,34 @@ def test_a_retry_keeps_the_deadline_and_a_clear_begins_a_new_one(plain_generate)
     assert isinstance(retried.error, BgRepTimeoutError)
     assert plain_generate.statuses == ["pending", "pending", "not_submitted"]
     assert plain_generate.emulator.counters.images == 2
+
+
+def fail_elsewhere(generate: GenerateTask, days: float) -> None:
+    """Run a try whose clock differs, and which cannot save images, so that it submits nothing."""
+    generate.folder.mkdir()
+    (generate.folder / "file").touch()
+    with time_machine.travel(time.time() + days * 86_400):
+        outcome = generate.run(
+            tasks_of(generate.emulator, 2), timeout=2, destination=f"file://{generate.folder}/file"
+        )
+    assert (outcome.state, generate.emulator.counters.submits) == ("up_for_retry", 0)
+    generate.retry()
+
+
+def test_a_deadline_of_a_clock_that_was_ahead_is_not_believed(generate):
+    fail_elsewhere(generate, days=365)
+    late = generate.emulator.inject("late", seconds=10**7)
+    outcome = generate.run(tasks_of(generate.emulator, 2), timeout=2)
+    assert late.exhausted
+    assert isinstance(outcome.error, BgRepTimeoutError)
+    assert generate.statuses == ["pending"] * 2
+
+
+def test_a_deadline_of_a_clock_that_was_behind_begins_again(generate):
+    fail_elsewhere(generate, days=-1)
+    outcome = generate.run(tasks_of(generate.emulator, 2))
+    assert outcome.state == "success", outcome.error
+    assert generate.emulator.counters.images == 2
 
 
 def test_finished_jobs_are_saved_in_waves_while_others_still_run(generate):

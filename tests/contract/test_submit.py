@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,7 @@ from airflow_provider_bgrep.exceptions import (
     BgRepRequestError,
     BgRepThrottledError,
     BgRepUnknownOutcomeError,
+    BgRepUnmatchedError,
 )
 from airflow_provider_bgrep.operators.bgrep import BgRepSubmitOperator
 
@@ -74,6 +76,19 @@ def test_a_list_in_another_order_is_the_same_submit(submit, connection, ti):
     ti.try_number = 2
     assert submit(tasks[::-1]).value == first.value
     assert connection.counters.images == 3
+
+
+def test_another_order_is_refused_if_answers_echo_nothing(submit, connection, ti):
+    connection.inject("echo", form="none")
+    tasks = [connection.image_task(seed=seed) for seed in (1, 2)]
+    first = submit(tasks)
+    ti.try_number = 2
+    outcome = submit(tasks[::-1])
+    assert outcome.state == "up_for_retry"
+    assert isinstance(outcome.error, BgRepUnmatchedError)
+    assert first.value in str(outcome.error)
+    assert submit(tasks).value == first.value
+    assert (connection.counters.submits, connection.counters.images) == (1, 2)
 
 
 def test_another_list_is_another_submit(submit, connection):
@@ -138,6 +153,19 @@ def test_killed_before_the_key_is_written_the_outcome_is_unknown(submit, connect
     outcome = submit([connection.image_task()])
     assert isinstance(outcome.error, BgRepUnknownOutcomeError)
     assert connection.counters.images == 1
+
+
+def test_the_key_of_an_earlier_job_is_no_new_job(submit, connection, ti, monkeypatch):
+    monkeypatch.setattr("airflow_provider_bgrep.emulator.jobs.uuid.uuid4", lambda: SimpleNamespace(hex="a1"))
+    first = submit([connection.image_task(seed=1)])
+    assert first.value == "a1"
+    second = submit([connection.image_task(seed=2)])
+    assert isinstance(second.error, BgRepUnknownOutcomeError)
+    assert first.value in str(second.error)
+    assert submit([connection.image_task(seed=1)]).value == "a1"
+    # What may be billed is not submitted again.
+    assert isinstance(submit([connection.image_task(seed=2)]).error, BgRepUnknownOutcomeError)
+    assert connection.counters.submits == 2
 
 
 def test_a_key_that_cannot_be_written_is_still_returned(connection, run, ti, tmp_path, monkeypatch):

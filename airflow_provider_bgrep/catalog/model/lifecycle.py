@@ -182,7 +182,7 @@ PURCHASE: Final = Lifecycle(
         ),
         LifecycleState(
             Outcome.UNKNOWN.value,
-            "It was sent, and no answer is known. It may be billable.",
+            "It was sent, and no usable answer is known. It may be billable.",
             f"{_RESUBMIT}, unless on_unknown_outcome is 'resubmit'.",
             "The answer is found, or the row changes. Each plan task searches for late answers.",
             (

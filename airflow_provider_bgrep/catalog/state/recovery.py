@@ -345,7 +345,7 @@ def _from_job_record(store: PlanStore, facts: Facts) -> Facts:
     from airflow_provider_bgrep.generation.job_store import read_job_record
 
     try:
-        ended = read_job_record(store.paths.images, facts["result_key"])
+        ended = read_job_record(store.paths.images, facts["result_key"], facts["nonce"])
         task = ended.outcomes[facts["index"]] if ended is not None else None
     except Exception:  # of one job, whatever its class (see isolation.py): it stays pending
         return {}

@@ -63,7 +63,7 @@ def test_a_finished_job_is_saved_with_its_record(collect, answers, tmp_path, cap
     assert watch(run) == []
     assert run.outcomes == ["failed"] * 2
     assert {item.reason for item in run.items} == {"no foreground"}
-    saved = read_job_record(storage_path(str(tmp_path)), KEY)
+    saved = read_job_record(storage_path(str(tmp_path)), KEY, "")
     assert saved is not None
     assert saved.is_complete
     assert "sku-0" in caplog.text

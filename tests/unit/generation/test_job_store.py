@@ -19,7 +19,13 @@ from hypothesis import strategies as st
 
 from airflow_provider_bgrep.connection import Settings
 from airflow_provider_bgrep.download import SavedImage
-from airflow_provider_bgrep.generation.job_store import JobRecord, JobStore, TaskOutcome
+from airflow_provider_bgrep.generation.job_store import (
+    JobRecord,
+    JobStore,
+    OtherSubmitError,
+    TaskOutcome,
+    read_job_record,
+)
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.key_files import FOLDER
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
@@ -70,7 +76,7 @@ GOOD: dict[str, Any] = JobRecord(
     [
         *([], {}, "text", None, 7),
         {**GOOD, "version": 2},
-        *({name: value for name, value in GOOD.items() if name != gone} for gone in GOOD),
+        *({name: value for name, value in GOOD.items() if name != gone} for gone in GOOD if gone != "nonce"),
         {**GOOD, "outcomes": None},
         {**GOOD, "outcomes": [{}]},
         {**GOOD, "outcomes": [{**GOOD["outcomes"][0], "outcome": "done"}]},
@@ -134,6 +140,29 @@ def test_a_job_is_written_down_and_read_again(saver, tmp_path):
     assert saver.load(record, check_files=True) == saver.load(record, check_files=False) == saved
     text = (tmp_path / FOLDER / f"{KEY}.json").read_text()
     assert not any(word in text for word in ("http", "auth_key", "secret", "sea"))
+
+
+def test_a_record_belongs_to_the_submit_it_was_saved_for(saver, tmp_path):
+    some = tasks(2)
+    first, second = (replace(accepted_record(some), nonce=nonce) for nonce in ("one", "two"))
+    assert not saver.has_record(KEY)
+    saved = saver.save(first, failed(*some), listed(some))
+    assert saver.has_record(KEY)
+    assert saver.load(first, check_files=False) == saved
+    assert saver.load(second, check_files=False) is None
+    with pytest.raises(OtherSubmitError):
+        saver.save(second, failed(*some), listed(some))
+    with pytest.raises(OtherSubmitError):
+        read_job_record(storage_path(str(tmp_path)), KEY, "two")
+    assert read_job_record(storage_path(str(tmp_path)), KEY, "one") == saved
+
+
+def test_a_record_without_a_nonce_belongs_to_every_submit(saver):
+    some = tasks(1)
+    saved = saver.save(accepted_record(some), failed(*some), listed(some))
+    record = replace(accepted_record(some), nonce="one")
+    assert saver.load(record, check_files=False) == saved
+    assert saver.save(record, failed(*some), listed(some)).nonce == "one"
 
 
 @pytest.mark.parametrize("order", [*itertools.permutations(range(3))], ids=str)

@@ -4,21 +4,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from airflow_provider_bgrep.generation.job_store import JobRecord
+from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.generation.submitter import MOST_LOST, MOST_REFUSED, Submitter
+from airflow_provider_bgrep.generation.task_outcomes import TaskOutcome
+from airflow_provider_bgrep.journal.journal import read_records
 from airflow_provider_bgrep.journal.key_files import FOLDER
 from airflow_provider_bgrep.journal.records import State, SubmitRecord
-from airflow_provider_bgrep.journal.stores import MemoryStore
+from airflow_provider_bgrep.journal.stores import FileStore, MemoryStore
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation
 from airflow_provider_bgrep.protocol.errors import CallError
 from airflow_provider_bgrep.protocol.flows import NoAnswer, Reply
 from airflow_provider_bgrep.protocol.models import ImageTask
 from airflow_provider_bgrep.protocol.retry import SUBMIT
+from airflow_provider_bgrep.storage import put_bytes, storage_path
 
 LOST = NoAnswer(sent=True, reason="reset")
 
@@ -84,6 +90,61 @@ def test_a_refusal_that_names_a_job_counts_as_accepted(execution, answers):
     run = execution(1, [answers.refusal("23500000", result_key="key")])
     (record,) = submit(run)
     assert (record.state, record.result_key, len(run.client.sent)) == (State.ACCEPTED, "key", 1)
+
+
+def test_a_key_that_the_journal_has_is_no_new_job(execution, answers):
+    run = execution(2, [answers.accepted("key"), answers.accepted("key")])
+    (record,) = submit(run, run.items[:1], run.items[1:])
+    assert run.context.work_items.jobs == {"key": record}
+    assert run.outcomes == ["pending", "unknown_outcome"]
+    assert [(one.state, one.result_key) for one in run.journal.records] == [
+        (State.ACCEPTED, "key"),
+        (State.UNKNOWN, ""),
+    ]
+    assert "key" in run.items[1].reason
+    assert run.context.in_flight.none.is_set()
+
+
+def test_two_submits_at_once_with_one_key_are_not_one_job(execution, answers):
+    run = execution(2, lambda operation, data: answers.accepted("key"))
+
+    async def work() -> None:
+        async def watch(record: SubmitRecord) -> None:
+            pass
+
+        submitter = Submitter(run.context, watch)
+        await asyncio.gather(*(submitter.submit([item]) for item in run.items))
+
+    asyncio.run(work())
+    assert sorted(run.outcomes) == ["pending", "unknown_outcome"]
+    assert sorted(run.states) == ["accepted", "unknown"]
+
+
+def test_a_key_under_which_a_job_was_saved_is_no_new_job(execution, answers, tmp_path):
+    saved = JobRecord((TaskOutcome(Outcome.FAILED, "no foreground"),), "2026-01-01T00:00:00+00:00", "other")
+    put_bytes(json.dumps(saved.to_json()).encode(), storage_path(str(tmp_path)) / FOLDER / "key.json")
+    run = execution(1, [answers.accepted("key")])
+    assert submit(run) == []
+    (record,) = run.journal.records
+    assert (record.state, record.result_key) == (State.UNKNOWN, "")
+    assert run.outcomes == ["unknown_outcome"]
+    assert run.context.work_items.jobs == {}
+
+
+def test_a_key_that_cannot_be_encoded_is_an_unknown_outcome(execution, answers, tmp_path):
+    store = FileStore(storage_path(str(tmp_path)) / "journal")
+    run = execution(2, [answers.accepted("k\ud800"), answers.accepted("k2")], store=store)
+    submit(run, run.items[:1], run.items[1:])
+    assert run.outcomes == ["unknown_outcome", "pending"]
+    assert run.context.result.error is None
+    assert [one.state for one in read_records(store)] == [State.UNKNOWN, State.ACCEPTED]
+
+
+def test_a_service_that_repeats_its_keys_gets_no_more_submits(execution, answers):
+    run = execution(MOST_LOST + 4, lambda operation, data: answers.accepted("key"))
+    submit(run, *([item] for item in run.items))
+    assert len(run.client.sent) == MOST_LOST + 1
+    assert run.context.result.stopped is not None
 
 
 # --- refused ------------------------------------------------------------------------------------------

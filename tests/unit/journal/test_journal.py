@@ -623,6 +623,15 @@ def test_a_clear_sets_a_new_deadline(store):
     assert Journal(store, "conn", clear_id="2", end_time=400.0, try_number=3).metadata == cleared.metadata
 
 
+def test_a_deadline_is_limited_by_the_clock_of_each_epoch(store):
+    assert Journal(store, "conn", clear_id="0", end_time=10_000.0).end_time == 10_000.0
+    retry = Journal(store, "conn", clear_id="0", end_time=200.0, try_number=2)
+    assert (retry.end_time, retry.metadata.end_time) == (200.0, 10_000.0)
+    retry.begin_again(300.0)
+    assert (retry.end_time, retry.metadata.end_time) == (300.0, 300.0)
+    assert Journal(store, "conn", clear_id="0", end_time=400.0, try_number=3).end_time == 300.0
+
+
 def test_task_metadata_is_read_by_the_next_epoch(store):
     journal = Journal(store, "conn", clear_id="0", end_time=100.0)
     journal.update_metadata(counts={"submit": 3})

@@ -379,6 +379,17 @@ def test_a_submit_whose_refusal_names_a_job_is_not_repeated(status, code):
     assert not run.result.is_finished
 
 
+@pytest.mark.parametrize(
+    ("status", "code"), [(200, 0), (403, "23500005"), (403, "23500004"), (500, "23500000")]
+)
+def test_a_key_that_cannot_be_encoded_is_an_unknown_outcome(status, code):
+    run = Run().submit(answer(status, code, {"result_key": "k\ud800"}), answer(data={"result_key": "k2"}))
+    assert run.error is not None
+    assert (run.error.kind, len(run.sent)) == (ErrorKind.UNKNOWN_OUTCOME, 1)
+    assert run.error.result_key == ""
+    str(run.error).encode()
+
+
 def test_a_refused_query_that_names_a_job_is_a_refusal():
     run = Run().query(answer(403, "23500003", {"result_key": "k"}))
     assert run.error is not None

@@ -12,7 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_bgrep.protocol.matching import MISSING, UnmatchedError, echoed_task, match
+from airflow_provider_bgrep.protocol.matching import (
+    MISSING,
+    UnmatchedError,
+    echoed_task,
+    echoes_nothing,
+    match,
+)
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, TaskResult
 from airflow_provider_bgrep.protocol.urls import canonical_url
 
@@ -59,6 +65,23 @@ def test_equal_tasks_get_results_in_the_order_of_the_answer():
 
 def test_where_nothing_is_echoed_the_position_decides():
     assert placed([submitted(), submitted(seed=1)], {}, {}) == [0, 1]
+
+
+def test_a_position_is_not_taken_where_anything_is_echoed():
+    sent = [submitted(positive_prompt=word) for word in ("sea", "snow")]
+    image = {"image": sent[0].image}
+    for echoes in ([image, image], [{"steps": 50}, {}], [{"image": 7, "seed": ["?"], "steps": 1}] * 2):
+        assert placed([*sent], *echoes) == [None, None]
+    # What is certain is still placed, and equal tasks are not in doubt.
+    sent += [submitted(image="https://a/2.png")]
+    assert placed([*sent], image, {"image": sent[2].image}, image) == [None, None, 1]
+    assert placed([submitted(), submitted()], image, image) == [0, 1]
+
+
+def test_where_too_few_tasks_echo_nothing_position_is_ignored():
+    assert placed([submitted(), submitted(seed=1)], {}) == [None, None]
+    assert echoes_nothing(job({}, {"task_id": "t", "image": " "}))
+    assert not echoes_nothing(job({}, {"num_output": 1}))
 
 
 def test_one_that_is_left_over_is_matched_by_elimination():
@@ -201,9 +224,9 @@ def test_a_result_never_goes_to_another_image(case):
 def test_a_result_is_placed_at_its_own_task_or_not_at_all(case):
     sent, order, echoes, _ = case
     found = placed([*sent], *echoes)
-    shows_no_other_order = found == list(range(len(sent)))
+    is_by_position = echoes_nothing(job(*echoes))
     for index, position in enumerate(found):
-        if position is not None and not shows_no_other_order:
+        if position is not None and not is_by_position:
             assert sent[index] == sent[order[position]]
 
 

@@ -211,7 +211,7 @@ def test_a_query_asks_for_the_key_without_the_blanks_around_it():
     assert json.loads(wire.query_body(" k1\n")) == {"data": {"result_key": "k1"}}
 
 
-@pytest.mark.parametrize("key", ["", "  ", None, 7, ["k"], b"k"])
+@pytest.mark.parametrize("key", ["", "  ", None, 7, ["k"], b"k", "k\ud800"])
 def test_a_key_that_is_none_is_refused_before_anything_is_sent(key):
     with pytest.raises(InvalidInput) as raised:
         wire.query_body(key)
@@ -243,6 +243,14 @@ def test_an_answer_about_another_job_is_queried_again():
     assert raised.value.kind is ErrorKind.SERVICE
     assert raised.value.then is RetryDecision.SEND_AGAIN
     assert "job k2, not about job k1" in str(raised.value)
+
+
+def test_a_key_that_cannot_be_encoded_is_that_of_another_job():
+    answer = response(200, _about("k1\ud800"))
+    with pytest.raises(CallError) as raised:
+        wire.check_result_key(answer, json.loads(answer.body), "k1")
+    assert raised.value.then is RetryDecision.SEND_AGAIN
+    str(raised.value).encode()
 
 
 def _about(key: Any) -> bytes:

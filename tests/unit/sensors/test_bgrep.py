@@ -57,6 +57,14 @@ def test_an_error_of_the_trigger_is_raised_by_its_code(code, cls):
     assert caught.value.http_status
 
 
+def test_a_deadline_of_a_clock_that_was_ahead_is_not_believed():
+    ahead = time.time() + 365 * 86_400
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor(timeout=60).execute_complete(CONTEXT, error_event("23500004"), end_time=ahead)
+    assert deferred.value.trigger.end_time == pytest.approx(time.time() + 60, abs=30)
+    assert deferred.value.kwargs["end_time"] == deferred.value.trigger.end_time
+
+
 @pytest.mark.parametrize("code", ["23500004", "T429IN"])
 def test_throttling_is_waited_out_until_the_deadline(code):
     end_time = time.time() + 1000
