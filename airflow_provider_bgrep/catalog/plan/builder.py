@@ -22,7 +22,7 @@ from airflow_provider_bgrep.catalog.plan.rebuy import rebuy_reason
 from airflow_provider_bgrep.catalog.plan.render import render_changed_rows
 from airflow_provider_bgrep.catalog.plan.sign_check import check_signing
 from airflow_provider_bgrep.catalog.plan.source_check import check_sources
-from airflow_provider_bgrep.catalog.plan.work_items import decide, list_work_items
+from airflow_provider_bgrep.catalog.plan.work_items import decide, list_rows, list_work_items
 from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS
@@ -128,9 +128,10 @@ def build_plan(
     spent = _spent(join, run)
     most = options.max_images_per_run
     left = None if most is None else max(0, most - spent)
-    decide(join, left)
+    decide(join)
     check_signing(join)
-    concerns = [check_sources(join)]
+    concerns = [check_sources(join, left)]
+    list_rows(join)
     gone = join.find_gone()
     join.remove_gone(gone)
     if not run.has_new_edition:

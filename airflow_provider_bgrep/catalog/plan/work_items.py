@@ -10,12 +10,20 @@ Tables that remain: ``decided`` (rendered rows, with what the ledger says of the
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, MADE, WORK_ITEM, Column
 from airflow_provider_bgrep.catalog.model.states import TO_DO, RowState
 from airflow_provider_bgrep.catalog.plan.corrected import IS_REFUSED
-from airflow_provider_bgrep.catalog.plan.decision import JUDGED_BY, WAITING, changes, decision, judged
+from airflow_provider_bgrep.catalog.plan.decision import (
+    JUDGED_BY,
+    SUBMITTED_STATES,
+    WAITING,
+    changes,
+    decision,
+    judged,
+)
 from airflow_provider_bgrep.catalog.plan.diff import Join
 from airflow_provider_bgrep.catalog.state.progress import COLLECTED, LAST, in_sql, merged
 from airflow_provider_bgrep.figures import counted
@@ -35,12 +43,10 @@ _OF_ROW: Final = frozenset({*(column.name for column in MADE), "position", "stat
 """Columns of a work item that are not read from the purchase that decides about the row."""
 
 
-def decide(join: Join, left: int | None) -> None:
-    """Fill ``decided``, and add to ``rows`` what is not unchanged.
+def decide(join: Join) -> None:
+    """Fill ``decided``: what the run does with each row, before the budget is handed out.
 
     :param join: after the rows were rendered.
-    :param left: images that the run may still submit; ``None`` for any number. Rows that were never
-        submitted come first.
     """
     _judge(join)
     db = join.db
@@ -50,36 +56,68 @@ def decide(join: Join, left: int | None) -> None:
     cap = join.options.max_images_per_run or "NULL"
     exceeds = f"decision = 'submit' AND coalesce(num_output > {cap}, false)"
     exceeding = f"'num_output is ' || num_output || ', and max_images_per_run is {cap}: raise it'"
-    submits = f"decision = 'submit' AND NOT {is_locked} AND NOT ({exceeds})"
-    total = "sum(num_output) OVER (ORDER BY is_new DESC, line)"
-    db.execute(
-        f"CREATE OR REPLACE TABLE over_budget AS SELECT place FROM (SELECT rowid AS place, {total} AS total "
-        f"FROM judged j WHERE {submits}) WHERE total > {'NULL' if left is None else left}"
-    )
     db.execute(
         "CREATE OR REPLACE TABLE states AS SELECT j.rowid AS place, CASE WHEN decision <> 'submit' "
         f"THEN decision WHEN {is_locked} THEN '{RowState.LOCKED.value}' "
         f"WHEN {exceeds} THEN '{RowState.QUARANTINED.value}' "
-        f"WHEN j.rowid IN (FROM over_budget) THEN '{RowState.OVER_BUDGET.value}' "
-        f"WHEN is_new THEN '{RowState.NEW.value}' ELSE '{RowState.CHANGED.value}' END AS state, "
+        f"WHEN is_new THEN '{RowState.NEW.value}' ELSE '{RowState.CHANGED.value}' END AS own_state, "
         f"CASE WHEN decision = '{RowState.QUARANTINED.value}' THEN why WHEN decision <> 'submit' THEN '' "
         f"WHEN {is_locked} THEN (SELECT 'by run ' || min(run_id) || ', plan ' || min(plan_id) FROM locked "
         f"WHERE locked.name = j.name) WHEN {exceeds} THEN {exceeding} "
         "WHEN is_new THEN '' ELSE changed END AS change FROM judged j"
     )
+    db.execute("CREATE OR REPLACE TABLE over_budget (place BIGINT)")
     db.execute(
-        "CREATE OR REPLACE VIEW decided AS SELECT j.*, s.* FROM judged j JOIN states s ON s.place = j.rowid"
+        "CREATE OR REPLACE VIEW decided AS SELECT j.*, s.place, s.change, CASE WHEN s.place IN "
+        f"(FROM over_budget) THEN '{RowState.OVER_BUDGET.value}' ELSE own_state END AS state "
+        "FROM judged j JOIN states s ON s.place = j.rowid"
     )
-    db.execute(
+
+
+def mark_invalid(join: Join, names: str, values: Sequence[Any] = ()) -> None:
+    """Mark rows as invalid. What they would have taken of the budget is left to others: hand it out again.
+
+    :param join: after :func:`decide`.
+    :param names: a query for their names, with ``values``.
+    """
+    join.db.execute(
+        f"UPDATE states SET own_state = '{RowState.INVALID.value}' "
+        f"WHERE place IN (SELECT rowid FROM judged WHERE name IN ({names}))",
+        list(values),
+    )
+
+
+def hand_out_budget(join: Join, left: int | None) -> int:
+    """Decide which of the rows to submit are over budget. Rows that were never submitted come first.
+
+    :param join: after :func:`decide`, and each time that rows were marked as invalid since.
+    :param left: images that the run may still submit; ``None`` for any number.
+    :return: how many rows are over budget.
+    """
+    if left is None:
+        return 0
+    total = "sum(num_output) OVER (ORDER BY is_new DESC, line)"
+    join.db.execute(
+        f"CREATE OR REPLACE TABLE over_budget AS SELECT place FROM (SELECT s.place, {total} AS total "
+        f"FROM judged j JOIN states s ON s.place = j.rowid WHERE own_state IN {SUBMITTED_STATES}) "
+        f"WHERE total > {left}"
+    )
+    (over,) = join.one("SELECT count(*) FROM over_budget")
+    return int(over)
+
+
+def list_rows(join: Join) -> None:
+    """Add to ``rows`` what is neither unchanged nor invalid, as ``decided`` has it in the end."""
+    join.db.execute(
         "INSERT INTO rows SELECT name, sku, view, line, state, change FROM decided "
-        f"WHERE state <> '{RowState.UNCHANGED.value}'"
+        f"WHERE state NOT IN ('{RowState.UNCHANGED.value}', '{RowState.INVALID.value}')"
     )
 
 
 def list_work_items(join: Join) -> None:
     """Fill ``work_items``: first rows to collect, job by job, then rows to submit, then orphans.
 
-    :param join: after :func:`decide`.
+    :param join: after :func:`list_rows`.
     """
     _find_orphans(join)
     order = "CASE state WHEN 'pending' THEN 0 WHEN 'unpublished' THEN 1 WHEN 'new' THEN 2 ELSE 3 END"
