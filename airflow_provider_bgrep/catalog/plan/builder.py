@@ -52,8 +52,6 @@ class Run:
     :param group_id: the task group.
     :param now: wall clock in seconds.
     :param merged_plans: closed plans whose submits are in no segment.
-    :param other_plans: plans of the same DAG run that other task groups have submitted.
-    :param has_new_edition: whether ``edition`` differs from that of the plan before.
     """
 
     plan_id: str
@@ -62,8 +60,6 @@ class Run:
     now: float
     group_id: str = ""
     merged_plans: tuple[str, ...] = ()
-    other_plans: frozenset[str] = frozenset()
-    has_new_edition: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +130,7 @@ def build_plan(
     list_rows(join)
     gone = join.find_gone()
     join.remove_gone(gone)
-    if not run.has_new_edition:
-        concerns.append(rebuy_reason(join, gone))
+    concerns.append(rebuy_reason(join, gone))
     list_work_items(join)
     catalog.check_unchanged()
     plan = _plan_of(join, run, spent, left, " ".join(filter(None, concerns)))
@@ -214,13 +209,11 @@ def _spent(join: Join, run: Run) -> int:
     """
     # A purchase that is in a segment and in the run's files is counted once.
     records = merged(
-        "SELECT name, nonce, result_key, outcome, attempts, images, seq, plan_id FROM entries "
-        "WHERE dag_id = ? AND run_id = ?"
+        "SELECT name, nonce, result_key, outcome, attempts, images, seq FROM entries "
+        "WHERE dag_id = ? AND run_id = ? AND group_id = ?"
     )
-    by_plan = join.db.execute(
-        f"SELECT plan_id, sum(images) FROM ({records}) GROUP BY plan_id", [run.dag_id, run.run_id]
-    ).fetchall()
-    spent = sum(images for plan_id, images in by_plan if plan_id not in run.other_plans)
+    whose = [run.dag_id, run.run_id, run.group_id]
+    (spent,) = join.one(f"SELECT coalesce(sum(images), 0) FROM ({records})", whose)
     if spent:
         join.notes.append(
             f"An earlier plan of this DAG run has submitted {counted(int(spent), 'billable image')}, in "

@@ -262,7 +262,8 @@ def _merged(records: Sequence[LedgerEntry]) -> LedgerEntry:
 
 def _entry(item: WorkItemRow, facts: Facts, store: PlanStore, shard: int) -> LedgerEntry:
     plan, is_of_plan = store.plan, purchase_of(facts) != purchase_of(item)
-    whose = {"dag_id": plan.dag_id, "run_id": plan.run_id, "plan_id": plan.plan_id, "shard": shard}
+    names = ("dag_id", "run_id", "group_id", "plan_id")
+    whose = {**{name: getattr(plan, name) for name in names}, "shard": shard}
     is_in_vain = facts["outcome"] in _WITHOUT_IMAGE
     asked_before = 0 if is_of_plan else item["attempts"] or 0
     if facts["files"] and facts["outcome"] in COLLECTED and _is_last(store, asked_before + 1):
