@@ -154,6 +154,16 @@ class Plan:
         """Number of rows in the catalog, invalid ones included."""
         return sum(count for state, count in self.counts.items() if state not in NOT_OF_CATALOG)
 
+    def is_of_others(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row is the orphaned job of another DAG or task group, which this plan only helps to save.
+
+        That it has no images yet is no failure of this plan's run, and asks nobody for anything here.
+
+        :param row: has ``state``, ``dag_id`` and ``group_id``: those that submitted it.
+        """
+        is_own = (row["dag_id"], row["group_id"]) == (self.dag_id, self.group_id)
+        return row["state"] == RowState.ORPHANED.value and not is_own
+
     @property
     def valid_for(self) -> float:
         """Seconds for which its lease was given."""

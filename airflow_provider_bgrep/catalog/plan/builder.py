@@ -131,7 +131,7 @@ def build_plan(
     gone = join.find_gone()
     join.remove_gone(gone)
     concerns.append(rebuy_reason(join, gone))
-    list_work_items(join)
+    list_work_items(join, run.dag_id, run.group_id)
     catalog.check_unchanged()
     plan = _plan_of(join, run, spent, left, " ".join(filter(None, concerns)))
     return PlanDraft(plan=plan, db=db, invalid=catalog.invalid)

@@ -41,6 +41,13 @@ _SHOWN: Final = 10
 _RECENT: Final = 30
 """Plans whose jobs a note names."""
 
+_PLANS_OF_OTHERS: Final = 200
+"""Plans for which the jobs of another DAG or task group are collected, counted from the plan of the job."""
+
+_NUMBER: Final = "TRY_CAST(split_part(plan_id, '-', 1) AS BIGINT)"
+_AGE: Final = f"(SELECT max({_NUMBER}) FROM entries) - {_NUMBER}"
+"""How many plans were made since that of a purchase: no clock counts."""
+
 _OF_ROW: Final = frozenset({*(column.name for column in MADE), "position", "state", "change", "attempts"})
 """Columns of a work item that are not read from the purchase that decides about the row."""
 
@@ -116,12 +123,14 @@ def list_rows(join: Join) -> None:
     )
 
 
-def list_work_items(join: Join) -> None:
+def list_work_items(join: Join, dag_id: str, group_id: str) -> None:
     """Fill ``work_items``: first rows to collect, job by job, then rows to submit, then orphans.
 
     :param join: after :func:`list_rows`.
+    :param dag_id: the DAG of the plan.
+    :param group_id: its task group.
     """
-    _find_orphans(join)
+    _find_orphans(join, f"(dag_id = {quoted(dag_id)} AND group_id = {quoted(group_id)})")
     order = "CASE state WHEN 'pending' THEN 0 WHEN 'unpublished' THEN 1 WHEN 'new' THEN 2 ELSE 3 END"
     job = "CASE state WHEN 'pending' THEN result_key END"
     join.db.execute(
@@ -247,10 +256,14 @@ def _nothing(column: Column) -> str:
     return "''" if column.type == "VARCHAR" else "NULL"
 
 
-def _find_orphans(join: Join) -> None:
+def _find_orphans(join: Join, is_own: str) -> None:
     """Fill ``orphans`` with the purchases to collect that no row of the catalog asks for any more.
 
-    Purchases of active plans are left to those plans.
+    Purchases of active plans are left to those plans. Those of other DAGs and task groups are collected as
+    well, because these may be gone, and without counting: see :meth:`~.plan.Plan.is_of_others`. As this could
+    go on forever, it ends after :data:`_PLANS_OF_OTHERS` plans.
+
+    :param is_own: the condition for purchases of the plan's task group.
     """
     waiting = WAITING.format(**decision(join.options))
     names = f"SELECT name FROM entries WHERE outcome IN {in_sql(COLLECTED)}"
@@ -260,39 +273,58 @@ def _find_orphans(join: Join) -> None:
         return
     found = merged(f"FROM entries WHERE name IN ({names})")
     _note_other_accounts(join, found)
-    _note_given_up(join, found)
+    _note_given_up(join, found, is_own)
     taken = f"SELECT name, result_key FROM decided WHERE state = '{RowState.PENDING.value}'"
     join.db.execute(
         f"CREATE OR REPLACE TABLE orphans AS FROM ({found}) WHERE {waiting} "
+        f"AND ({is_own} OR {_AGE} < {_PLANS_OF_OTHERS}) "
         f"AND (name, result_key) NOT IN ({taken}) AND plan_id NOT IN (FROM active)"
     )
 
 
-def _note_given_up(join: Join, records: str) -> None:
+def _note_given_up(join: Join, records: str, is_own: str) -> None:
     """Name the jobs that no run queries any more, and that no row of the catalog is quarantined for.
 
-    Those of older plans were named often enough.
+    Those of older plans were named often enough. Those of another task group are named by that one, unless it
+    may be gone.
 
     :param records: a query for purchases.
+    :param is_own: the condition for purchases of the plan's task group.
     """
-    number = "TRY_CAST(split_part(plan_id, '-', 1) AS BIGINT)"
     waiting = WAITING.format(**decision(join.options))
-    found = join.db.execute(
-        f"SELECT name, result_key FROM ({records}) WHERE outcome IN {in_sql(COLLECTED)} AND NOT ({waiting}) "
-        "AND account = ? AND name NOT IN "
+    common = (
+        f"FROM ({records}) WHERE outcome IN {in_sql(COLLECTED)} AND account = ? AND name NOT IN "
         f"(SELECT name FROM rows WHERE state = '{RowState.QUARANTINED.value}') "
-        "AND plan_id NOT IN (FROM active) "
-        f"AND {number} > (SELECT max({number}) FROM entries) - {_RECENT} ORDER BY name, result_key",
-        [join.options.bgrep_conn_id],
+        "AND plan_id NOT IN (FROM active)"
+    )
+    account = [join.options.bgrep_conn_id]
+    found = join.db.execute(
+        f"SELECT name, result_key {common} AND {is_own} AND NOT ({waiting}) AND {_AGE} < {_RECENT} "
+        "ORDER BY name, result_key",
+        account,
     ).fetchall()
     if found:
-        named = ", ".join(f"{name} (job {key})" for name, key in found[:_SHOWN])
-        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         join.notes.append(
             f"{len(found)} billed image tasks, which the catalog no longer asks for, did not finish in any "
-            f"of the runs that asked for them, and are not queried any more: {named}{more}. To ask again, "
+            f"of the runs that asked for them, and are not queried any more: {_named(found)}. To ask again, "
             "raise max_attempts."
         )
+    found = join.db.execute(
+        f"SELECT name, result_key {common} AND NOT {is_own} AND {waiting} "
+        f"AND {_AGE} BETWEEN {_PLANS_OF_OTHERS} AND {_PLANS_OF_OTHERS + _RECENT} ORDER BY name, result_key",
+        account,
+    ).fetchall()
+    if found:
+        join.notes.append(
+            f"{len(found)} billed image tasks of other task groups did not finish in {_PLANS_OF_OTHERS} "
+            f"plans, and are queried only by those groups from now on: {_named(found)}."
+        )
+
+
+def _named(found: Sequence[tuple[str, str]]) -> str:
+    """Image tasks and their jobs in words."""
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return ", ".join(f"{name} (job {key})" for name, key in found[:_SHOWN]) + more
 
 
 def _note_other_accounts(join: Join, records: str) -> None:

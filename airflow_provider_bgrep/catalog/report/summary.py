@@ -83,11 +83,11 @@ def in_words(name: str) -> str:
 def status_of(row: Mapping[str, Any]) -> str:
     """Return the status of a row, a key of :data:`STATUSES`.
 
-    :param row: has ``state``, and may have ``outcome``, ``verdict``, ``published`` and ``not_published``, the
-        reason why its image could not be copied.
+    :param row: has ``state``, and may have ``outcome``, ``verdict``, ``published``, ``not_published`` (the
+        reason why its image could not be copied) and ``is_of_others`` (see :meth:`~.plan.Plan.is_of_others`).
     """
     state = RowState(row["state"])
-    if state not in TO_DO:
+    if state not in TO_DO or row.get("is_of_others"):
         return state.value
     verdict, outcome = row.get("verdict") or "", row.get("outcome") or ""
     if row.get("not_published"):

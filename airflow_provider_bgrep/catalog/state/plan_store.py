@@ -301,10 +301,11 @@ class PlanStore:
         if not self.has_results(shard):
             return f"shard {shard} was not checked"
         try:
-            rows = list(self.results(shard, ("outcome", "reason")))
+            rows = list(self.results(shard, ("outcome", "reason", "state", "dag_id", "group_id")))
         except BgRepStateError:
             return f"shard {shard} has damaged results"
-        reasons = [row["reason"] for row in rows if row["outcome"] in _NOT_DONE]
+        left = [row for row in rows if row["outcome"] in _NOT_DONE and not self.plan.is_of_others(row)]
+        reasons = [row["reason"] for row in left]
         if not reasons:
             return ""
         count = "1 row was" if len(reasons) == 1 else f"{len(reasons)} rows were"

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bgrep_harness.runs import row
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.plan import Plan, Quote
@@ -267,6 +268,18 @@ def test_lost_and_restored_files_are_reported(paths: CatalogPaths):
     notes = summary_in(paths, "p1")["notes"]
     assert notes[0].startswith("The published image of A is lost: A/x.png")
     assert notes[1] == "Restored 1 published image: B"
+
+
+@pytest.mark.parametrize("outcome", ["pending", "expired"])
+def test_jobs_of_another_task_group_fail_no_other_run(destination, outcome: str):
+    destination.refresh([row("a")], {"a": outcome}, group_id="slow")
+    other = destination.refresh([row("b")], {"a": outcome}, group_id="one", fail_on_attention=1)
+    found = write_report(other.store)
+    assert (found["failures"], found["needs_attention"], found["unfinished"]) == ([], 0, [])
+    assert found["statuses"] == {"published": 1, "orphaned": 1}
+    assert found["outcomes"] == {"generated": 1, outcome: 1}
+    own = destination.refresh([row("a")], {"a": outcome}, group_id="slow", fail_on_attention=1)
+    assert write_report(own.store)["failures"], "it is its own"
 
 
 @pytest.mark.parametrize(("limit", "fails"), [(None, False), (1, True)])
