@@ -126,6 +126,8 @@ class Plan:
     :param concern: why it needs approval whatever it costs: it submits a large share of the rows again, or
         many images would be refused.
     :param notes: warnings for people.
+    :param attention: what notes ask a person to do something about: rows or image tasks that no row's state
+        stands for, by the status that the report gives them.
     :param reading: what the catalog was taken for, in sentences: format, encoding, delimiter and header,
         columns used and ignored, cells taken for empty, and the most frequent prompt.
     """
@@ -147,6 +149,7 @@ class Plan:
     needs_approval: bool = False
     concern: str = ""
     notes: tuple[str, ...] = field(default=())
+    attention: Mapping[str, int] = field(default_factory=dict)
     reading: tuple[str, ...] = field(default=())
 
     @property

@@ -186,6 +186,7 @@ def _plan_of(join: Join, run: Run, spent: int, left: int | None, concern: str) -
         needs_approval=bool(concern) or (limit is not None and (whole.most_cost or 0) > limit),
         concern=concern,
         notes=(*join.notes, *join.rows.warnings),
+        attention=dict(join.attention),
         reading=(*join.rows.reading, *_frequent_prompt(join)),
     )
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, MADE, WORK_ITEM, Column
-from airflow_provider_bgrep.catalog.model.states import TO_DO, RowState
+from airflow_provider_bgrep.catalog.model.states import GIVEN_UP, OTHER_ACCOUNT, TO_DO, RowState
 from airflow_provider_bgrep.catalog.plan.corrected import IS_REFUSED
 from airflow_provider_bgrep.catalog.plan.decision import (
     JUDGED_BY,
@@ -272,7 +272,7 @@ def _find_orphans(join: Join, is_own: str) -> None:
         join.db.execute("CREATE OR REPLACE TABLE orphans AS FROM entries LIMIT 0")
         return
     found = merged(f"FROM entries WHERE name IN ({names})")
-    _note_other_accounts(join, found)
+    _note_other_accounts(join, found, is_own)
     _note_given_up(join, found, is_own)
     taken = f"SELECT name, result_key FROM decided WHERE state = '{RowState.PENDING.value}'"
     join.db.execute(
@@ -309,6 +309,7 @@ def _note_given_up(join: Join, records: str, is_own: str) -> None:
             f"of the runs that asked for them, and are not queried any more: {_named(found)}. To ask again, "
             "raise max_attempts."
         )
+        join.attention[GIVEN_UP] += len(found)
     found = join.db.execute(
         f"SELECT name, result_key {common} AND NOT {is_own} AND {waiting} "
         f"AND {_AGE} BETWEEN {_PLANS_OF_OTHERS} AND {_PLANS_OF_OTHERS + _RECENT} ORDER BY name, result_key",
@@ -327,17 +328,24 @@ def _named(found: Sequence[tuple[str, str]]) -> str:
     return ", ".join(f"{name} (job {key})" for name, key in found[:_SHOWN]) + more
 
 
-def _note_other_accounts(join: Join, records: str) -> None:
+def _note_other_accounts(join: Join, records: str, is_own: str) -> None:
     """Name the purchases to collect that only another connection can collect.
 
+    Those of another task group, which has a connection of its own, ask nobody for anything here. Those of
+    quarantined rows need attention as rows.
+
     :param records: a query for purchases.
+    :param is_own: the condition for purchases of the plan's task group.
     """
+    asks = f"{is_own} AND name NOT IN (SELECT name FROM rows WHERE state = '{RowState.QUARANTINED.value}')"
     found = join.db.execute(
-        f"SELECT account, count(*) FROM ({records}) WHERE outcome IN {in_sql(COLLECTED)} "
+        f"SELECT account, count(*), count(*) FILTER (WHERE {asks}) FROM ({records}) "
+        f"WHERE outcome IN {in_sql(COLLECTED)} "
         "AND account <> ? AND plan_id NOT IN (FROM active) GROUP BY account ORDER BY account",
         [join.options.bgrep_conn_id],
     ).fetchall()
-    for account, count in found:
+    for account, count, asked in found:
+        join.attention[OTHER_ACCOUNT] += asked
         join.notes.append(
             f"Not collected yet: {counted(count, 'row')} submitted with the connection {account!r}. Only "
             "that connection can collect them: use it in one run, before their results expire."

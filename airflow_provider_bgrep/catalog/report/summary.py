@@ -11,7 +11,14 @@ from decimal import Decimal
 from typing import Any, Final, NotRequired, TypedDict
 
 from airflow_provider_bgrep.catalog.model.plan import NOT_OF_CATALOG
-from airflow_provider_bgrep.catalog.model.states import TO_DO, RowState, Verdict
+from airflow_provider_bgrep.catalog.model.states import (
+    GIVEN_UP,
+    NOT_REMOVED,
+    OTHER_ACCOUNT,
+    TO_DO,
+    RowState,
+    Verdict,
+)
 from airflow_provider_bgrep.figures import counted, money
 from airflow_provider_bgrep.generation.outcomes import Outcome
 
@@ -52,6 +59,9 @@ STATUSES: Final[dict[str, Status]] = {
     "lost": Status("error", True),
     "not_published": Status("error", True),
     "not_submitted": Status("error", True),
+    NOT_REMOVED: Status("warning", True),
+    GIVEN_UP: Status("warning", True),
+    OTHER_ACCOUNT: Status("warning", True),
     "quarantined": Status("warning", True),
     "invalid": Status("error", True),
     "published": Status("success"),
@@ -69,15 +79,21 @@ STATUSES: Final[dict[str, Status]] = {
 was checked, else the outcome of its image task, else its state in the plan. Rows that passed the checks are
 ``published`` or, until they are, ``unpublished``. Rows without a mask are ``unmasked`` unless they are
 published. The published images of ``lost`` rows are missing, and cannot be restored. The images of
-``not_published`` rows passed, and could not be copied.
+``not_published`` rows passed, and could not be copied. Of ``not_removed``, ``given_up`` and
+``other_account`` there is a note of the plan, and no row.
 """
+
+
+_WORDS: Final = {
+    "unmasked": "not compared: no mask",
+    NOT_REMOVED: "gone and not removed",
+    OTHER_ACCOUNT: "submitted with another connection",
+}
 
 
 def in_words(name: str) -> str:
     """Return a status or a state as it reads in a sentence: ``over_budget`` becomes ``over budget``."""
-    if name == "unmasked":
-        return "not compared: no mask"
-    return name.replace("_", " ")
+    return _WORDS.get(name, name.replace("_", " "))
 
 
 def status_of(row: Mapping[str, Any]) -> str:
@@ -227,6 +243,7 @@ def summary_of(
         cost += Decimal(row.get("cost") or 0)
     states = {state: count for state, count in plan["counts"].items() if count}
     statuses = counts["statuses"] + Counter(unchanged=states.get(RowState.UNCHANGED.value, 0))
+    statuses += Counter(plan.get("attention") or {})
     quote = plan["quote"]
     price = quote["price"]
     return {
