@@ -53,7 +53,7 @@ def create_plan(
     :raises BgRepStateError: if the ledger is damaged and cannot be repaired.
     """
     now = time.time() if now is None else now
-    ledger = Ledger(paths)
+    ledger = Ledger(paths, lambda: options.single_writer)
     if options.dry_run:
         latest = ledger.repaired(ledger.reader.metadata).latest_leased
         plan_id = new_plan_id(number_of(latest), now, dry=True)
@@ -145,7 +145,7 @@ def draft_plan(
     :param memory: DuckDB's memory limit.
     :return: a context manager: as long as it lasts, the draft's tables can be read.
     """
-    ledger = Ledger(paths)
+    ledger = Ledger(paths, lambda: options.single_writer)
     with contextlib.ExitStack() as stack:
         db = stack.enter_context(engine(memory))
         catalog = stack.enter_context(

@@ -133,6 +133,15 @@ class PlanStore:
         except (InvalidInput, ValueError, AttributeError) as error:
             raise BgRepStateError(f"{self.files.options} cannot be read: {sanitize_message(error)}") from None
 
+    def has_single_writer(self) -> bool:
+        """Whether files may be written without exclusion, because only this plan's run writes to the store.
+
+        Each task asks its own plan: a plan of somebody else neither allows nor forbids it.
+
+        :raises BgRepStateError: if the plan's options are missing or damaged.
+        """
+        return self.config.single_writer
+
     def cancel(self, reason: str) -> None:
         """Record that the plan is canceled, and why."""
         put_bytes(json.dumps({"reason": reason}, ensure_ascii=False).encode(), self.files.cancelled)
