@@ -49,6 +49,13 @@ def number_of(plan_id: str) -> int:
     return int(plan_id.partition("-")[0]) if is_plan_id(plan_id) else 0
 
 
+def made_at(plan_id: str) -> float:
+    """Return when a plan was made, wall clock of its plan task in seconds; 0 if the name is not a plan id."""
+    if not is_plan_id(plan_id):
+        return 0.0
+    return datetime.strptime(plan_id.split("-")[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp()
+
+
 NOT_OF_CATALOG: Final = frozenset({RowState.REMOVED.value, RowState.ORPHANED.value})
 """States of rows that the catalog does not have."""
 

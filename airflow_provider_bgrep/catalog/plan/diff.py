@@ -15,6 +15,7 @@ need not be rendered) and ``rows`` (those of them that are not simply unchanged)
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -267,7 +268,7 @@ class Join:
     def _find_corrected(self) -> None:
         """Fill ``corrected`` with the lines of refused rows to submit again: see :mod:`~.corrected`."""
         self.db.execute("CREATE OR REPLACE TABLE corrected (line BIGINT)")
-        submitted = refused_rows(self.db) if self.options.check_sources != "off" else {}
+        submitted = refused_rows(self.db, time.time()) if self.options.check_sources != "off" else {}
         if not submitted:
             return
         self.db.register("refused", pa.table({"line": list(submitted)}))
