@@ -94,7 +94,7 @@ class Shard:
         is_open = lease is not None and lease.planned
         is_reopened = False
         if may_submit and to_submit and (lease is None or lease.shards):
-            is_open = is_reopened = Ledger(paths).reopen(plan_id, shard)
+            is_open = is_reopened = Ledger(paths, plan_store.has_single_writer).reopen(plan_id, shard)
         own = sum(row["num_output"] for row in to_submit)
         return cls(
             paths=paths,

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, BaseOperator
@@ -203,7 +204,11 @@ class BgRepPlanOperator(BaseOperator):
             planner = Planner(
                 ti.dag_id, ti.run_id, group_id, getattr(self.get_dag(), "max_active_runs", None)
             )
-            check_destination(paths, planner, single_writer=options.single_writer, dry_run=options.dry_run)
+            # On a store that excludes a second writer, the option has no effect.
+            single = check_destination(
+                paths, planner, single_writer=options.single_writer, dry_run=options.dry_run
+            )
+            options = replace(options, single_writer=single)
             if not options.dry_run:
                 _check_connection(options.bgrep_conn_id)
             plan = create_plan(options, paths, dag_id=ti.dag_id, run_id=ti.run_id, group_id=group_id)
@@ -273,7 +278,8 @@ class BgRepShardOperator(GenerateBase):
         if not self._is_reopened:
             return
         try:
-            Ledger(_paths(str(self.destination))).leave(str(self.plan_id), int(self.shard))
+            store = _store(str(self.destination), self.plan_id)
+            Ledger(store.paths, store.has_single_writer).leave(store.plan_id, int(self.shard))
         except Exception as error:  # the next plan of the run closes it, or the end of valid_for
             self.log.warning("Could not close plan %s: %s", self.plan_id, sanitize_message(error))
 
@@ -373,7 +379,7 @@ class BgRepReportOperator(_PlanTask):
         ti = context["ti"]
         if _is_missing(self.plan_id):
             # The plan task may have died after its plan became active.
-            self._close(lambda ledger: ledger.close_run(ti.dag_id, ti.run_id, _group_of(self.task_id)))
+            self._close(ti, lambda ledger: ledger.close_run(ti.dag_id, ti.run_id, _group_of(self.task_id)))
             raise BgRepJobFailedError(_NO_PLAN)
         with state_errors():
             store = _store(self.destination, self.plan_id)
@@ -381,7 +387,7 @@ class BgRepReportOperator(_PlanTask):
                 summary = write_report(store)
             finally:
                 if may_submit(store.plan_id) and not store.is_published:
-                    self._close(lambda ledger: ledger.close(store.plan_id))
+                    self._close(ti, lambda ledger: ledger.close(store.plan_id))
         failures = summary.pop("failures")
         if failures:
             ti.xcom_push(key="return_value", value=summary)
@@ -389,14 +395,24 @@ class BgRepReportOperator(_PlanTask):
             raise BgRepJobFailedError(f"{'; '.join(failures[:_SHOWN])}{more}.")
         return summary
 
-    def _close(self, close: Callable[[Ledger], object]) -> None:
+    def _close(self, ti: Any, close: Callable[[Ledger], object]) -> None:
         """Close the run's plan in place of the publish task: a plan whose run is over locks no row.
 
+        :param ti: the task instance.
         :param close: closes it.
         """
         from airflow_provider_bgrep.catalog.state.ledger import Ledger
+        from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
+        from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+
+        paths = _paths(self.destination)
+
+        def has_single_writer() -> bool:
+            # Of a run that died before its plan was reported, the leases name the plans.
+            plans = LedgerReader(paths).plans_of(ti.dag_id, ti.run_id, _group_of(self.task_id))
+            return any(PlanStore(paths, one).has_single_writer() for one in plans)
 
         try:
-            close(Ledger(_paths(self.destination)))
+            close(Ledger(paths, has_single_writer))
         except Exception as error:  # the task fails for another reason
             self.log.warning("Could not close the plan of this run: %s", sanitize_message(error))

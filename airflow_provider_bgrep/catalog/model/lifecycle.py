@@ -399,7 +399,8 @@ ROW: Final = Lifecycle(
             "Its job was submitted for a request that no row of the catalog has any more. Its images are "
             "saved, but not published.",
             NOTHING,
-            "Its job ends, or 3 times max_attempts runs have asked for it.",
+            "Its job ends, or 3 times max_attempts runs of its task group have asked for it. Runs of other "
+            "task groups, which count nowhere, collect it for 200 plans.",
             (Event("a row asks for it again", _PERSON, RowState.UNPUBLISHED.value),),
             "Nothing. To publish its images, let the row ask for the same again: it is not submitted again.",
         ),

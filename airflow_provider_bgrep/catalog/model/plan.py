@@ -49,6 +49,13 @@ def number_of(plan_id: str) -> int:
     return int(plan_id.partition("-")[0]) if is_plan_id(plan_id) else 0
 
 
+def made_at(plan_id: str) -> float:
+    """Return when a plan was made, wall clock of its plan task in seconds; 0 if the name is not a plan id."""
+    if not is_plan_id(plan_id):
+        return 0.0
+    return datetime.strptime(plan_id.split("-")[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp()
+
+
 NOT_OF_CATALOG: Final = frozenset({RowState.REMOVED.value, RowState.ORPHANED.value})
 """States of rows that the catalog does not have."""
 
@@ -126,6 +133,8 @@ class Plan:
     :param concern: why it needs approval whatever it costs: it submits a large share of the rows again, or
         many images would be refused.
     :param notes: warnings for people.
+    :param attention: what notes ask a person to do something about: rows or image tasks that no row's state
+        stands for, by the status that the report gives them.
     :param reading: what the catalog was taken for, in sentences: format, encoding, delimiter and header,
         columns used and ignored, cells taken for empty, and the most frequent prompt.
     """
@@ -147,12 +156,23 @@ class Plan:
     needs_approval: bool = False
     concern: str = ""
     notes: tuple[str, ...] = field(default=())
+    attention: Mapping[str, int] = field(default_factory=dict)
     reading: tuple[str, ...] = field(default=())
 
     @property
     def rows(self) -> int:
         """Number of rows in the catalog, invalid ones included."""
         return sum(count for state, count in self.counts.items() if state not in NOT_OF_CATALOG)
+
+    def is_of_others(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row is the orphaned job of another DAG or task group, which this plan only helps to save.
+
+        That it has no images yet is no failure of this plan's run, and asks nobody for anything here.
+
+        :param row: has ``state``, ``dag_id`` and ``group_id``: those that submitted it.
+        """
+        is_own = (row["dag_id"], row["group_id"]) == (self.dag_id, self.group_id)
+        return row["state"] == RowState.ORPHANED.value and not is_own
 
     @property
     def valid_for(self) -> float:

@@ -14,6 +14,7 @@ class LedgerEntry(TypedDict):
     view: str
     request_hash: str
     row_hash: str
+    edition: str
 
     image: str
     image_version: str
@@ -41,6 +42,7 @@ class LedgerEntry(TypedDict):
     files: str
     dag_id: str
     run_id: str
+    group_id: str
     plan_id: str
     index: int | None
     shard: int | None

@@ -41,6 +41,7 @@ IDENTITY: Final = _columns(
     view="Which image of the product; 'main' by default.",
     request_hash="Hash of the request: all fields below and the edition. 32 hexadecimal digits.",
     row_hash="Hash of the catalog's cells and of the options used to read them. 32 hexadecimal digits.",
+    edition="The edition that it was submitted for.",
 )
 
 REQUEST: Final = (
@@ -75,6 +76,7 @@ OUTCOME: Final = (
         files="The images: a JSON list of SavedImage.",
         dag_id="The DAG that submitted it.",
         run_id="The DAG run that submitted it.",
+        group_id="The task group that submitted it; '' outside of one.",
         plan_id="The plan that submitted it.",
     ),
     *_columns(

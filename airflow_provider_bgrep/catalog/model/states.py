@@ -114,6 +114,12 @@ VERDICT_MEANINGS: Final[dict[Verdict, tuple[str, str]]] = {
 }
 """Meaning and remedy of each verdict."""
 
+NOT_REMOVED, GIVEN_UP, OTHER_ACCOUNT = "not_removed", "given_up", "other_account"
+"""Statuses of what no row of the catalog stands for, and a person has to act on: published rows that are gone
+from the catalog and are not removed, because they are too many; billed jobs that no run queries any more; and
+billed jobs that only another connection can collect.
+"""
+
 INVERTED_MASK: Final = (
     "seems to be inverted: it keeps what is around the product. White (255) must be the product"
 )

@@ -22,7 +22,7 @@ from airflow_provider_bgrep.catalog.plan.rebuy import rebuy_reason
 from airflow_provider_bgrep.catalog.plan.render import render_changed_rows
 from airflow_provider_bgrep.catalog.plan.sign_check import check_signing
 from airflow_provider_bgrep.catalog.plan.source_check import check_sources
-from airflow_provider_bgrep.catalog.plan.work_items import decide, list_work_items
+from airflow_provider_bgrep.catalog.plan.work_items import decide, list_rows, list_work_items
 from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS
@@ -52,8 +52,6 @@ class Run:
     :param group_id: the task group.
     :param now: wall clock in seconds.
     :param merged_plans: closed plans whose submits are in no segment.
-    :param other_plans: plans of the same DAG run that other task groups have submitted.
-    :param has_new_edition: whether ``edition`` differs from that of the plan before.
     """
 
     plan_id: str
@@ -62,8 +60,6 @@ class Run:
     now: float
     group_id: str = ""
     merged_plans: tuple[str, ...] = ()
-    other_plans: frozenset[str] = frozenset()
-    has_new_edition: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,14 +124,14 @@ def build_plan(
     spent = _spent(join, run)
     most = options.max_images_per_run
     left = None if most is None else max(0, most - spent)
-    decide(join, left)
+    decide(join)
     check_signing(join)
-    concerns = [check_sources(join)]
+    concerns = [check_sources(join, left)]
+    list_rows(join)
     gone = join.find_gone()
     join.remove_gone(gone)
-    if not run.has_new_edition:
-        concerns.append(rebuy_reason(join, gone))
-    list_work_items(join)
+    concerns.append(rebuy_reason(join, gone))
+    list_work_items(join, run.dag_id, run.group_id)
     catalog.check_unchanged()
     plan = _plan_of(join, run, spent, left, " ".join(filter(None, concerns)))
     return PlanDraft(plan=plan, db=db, invalid=catalog.invalid)
@@ -190,6 +186,7 @@ def _plan_of(join: Join, run: Run, spent: int, left: int | None, concern: str) -
         needs_approval=bool(concern) or (limit is not None and (whole.most_cost or 0) > limit),
         concern=concern,
         notes=(*join.notes, *join.rows.warnings),
+        attention=dict(join.attention),
         reading=(*join.rows.reading, *_frequent_prompt(join)),
     )
 
@@ -213,13 +210,11 @@ def _spent(join: Join, run: Run) -> int:
     """
     # A purchase that is in a segment and in the run's files is counted once.
     records = merged(
-        "SELECT name, nonce, result_key, outcome, attempts, images, seq, plan_id FROM entries "
-        "WHERE dag_id = ? AND run_id = ?"
+        "SELECT name, nonce, result_key, outcome, attempts, images, seq FROM entries "
+        "WHERE dag_id = ? AND run_id = ? AND group_id = ?"
     )
-    by_plan = join.db.execute(
-        f"SELECT plan_id, sum(images) FROM ({records}) GROUP BY plan_id", [run.dag_id, run.run_id]
-    ).fetchall()
-    spent = sum(images for plan_id, images in by_plan if plan_id not in run.other_plans)
+    whose = [run.dag_id, run.run_id, run.group_id]
+    (spent,) = join.one(f"SELECT coalesce(sum(images), 0) FROM ({records})", whose)
     if spent:
         join.notes.append(
             f"An earlier plan of this DAG run has submitted {counted(int(spent), 'billable image')}, in "

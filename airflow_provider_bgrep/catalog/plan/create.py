@@ -22,8 +22,6 @@ from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.manifest import live_rows
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.compat import has_approval
-from airflow_provider_bgrep.exceptions import BgRepStateError
-from airflow_provider_bgrep.protocol.errors import InvalidInput
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.config.options import Options
@@ -55,7 +53,7 @@ def create_plan(
     :raises BgRepStateError: if the ledger is damaged and cannot be repaired.
     """
     now = time.time() if now is None else now
-    ledger = Ledger(paths)
+    ledger = Ledger(paths, lambda: options.single_writer)
     if options.dry_run:
         latest = ledger.repaired(ledger.reader.metadata).latest_leased
         plan_id = new_plan_id(number_of(latest), now, dry=True)
@@ -147,7 +145,7 @@ def draft_plan(
     :param memory: DuckDB's memory limit.
     :return: a context manager: as long as it lasts, the draft's tables can be read.
     """
-    ledger = Ledger(paths)
+    ledger = Ledger(paths, lambda: options.single_writer)
     with contextlib.ExitStack() as stack:
         db = stack.enter_context(engine(memory))
         catalog = stack.enter_context(
@@ -162,52 +160,9 @@ def draft_plan(
         own, now = run.plan_id, run.now
         snapshot = ledger.repaired(lambda: stack.enter_context(ledger.reader.snapshot(db, own=own, now=now)))
         stack.enter_context(live_rows(db, paths))
-        run = replace(
-            run,
-            merged_plans=snapshot.closed_plans,
-            has_new_edition=_has_new_edition(options, paths, ledger.reader.plans(), run),
-            other_plans=_plans_of_other_groups(db, paths, run),
-        )
+        run = replace(run, merged_plans=snapshot.closed_plans)
         draft = build_plan(db, catalog, options, run, image_versions, sources)
         yield replace(draft, outstanding_jobs=snapshot.outstanding_jobs)
-
-
-def _has_new_edition(options: Options, paths: CatalogPaths, plans: Sequence[str], run: Run) -> bool:
-    """Return whether ``edition`` is another one than in the plans of the same task group before.
-
-    It stays new as long as plans leave rows for later runs, because of ``max_images_per_run``. If the task
-    group has no plan yet, because it was renamed, say, the latest plan before decides.
-    """
-    latest: str | None = None
-    has_own = False
-    for plan_id in sorted(plans, reverse=True):
-        if plan_id < run.plan_id:
-            with contextlib.suppress(BgRepStateError, InvalidInput):
-                store = PlanStore(paths, plan_id)
-                plan, edition = store.plan, store.config.edition
-                if (plan.dag_id, plan.group_id) != (run.dag_id, run.group_id):
-                    latest = edition if latest is None else latest
-                elif edition != options.edition:
-                    return True
-                elif not plan.quote.backlog:
-                    return False
-                else:
-                    has_own = True
-    return not has_own and options.edition != latest
-
-
-def _plans_of_other_groups(db: duckdb.DuckDBPyConnection, paths: CatalogPaths, run: Run) -> frozenset[str]:
-    """Return the plans of the same DAG run that other task groups have made and submitted."""
-    found = db.execute(
-        "SELECT DISTINCT plan_id FROM entries WHERE dag_id = ? AND run_id = ?", [run.dag_id, run.run_id]
-    ).fetchall()
-    others = set()
-    for (plan_id,) in found:
-        with contextlib.suppress(BgRepStateError):
-            plan = PlanStore(paths, plan_id).find_plan()
-            if plan is not None and plan.group_id != run.group_id:
-                others.add(plan_id)
-    return frozenset(others)
 
 
 def _cancelled_reason(options: Options, plan: Plan) -> str:

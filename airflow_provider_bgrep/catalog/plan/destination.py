@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from airflow_provider_bgrep.catalog.state.lease_end import end_of
 from airflow_provider_bgrep.catalog.state.ledger_metadata import LedgerMetadata, LedgerMetadataLog
 from airflow_provider_bgrep.catalog.state.ledger_reader import PlanInProgressError
+from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.storage_record import (
     StorageRecord,
     fingerprint_of,
@@ -48,7 +50,7 @@ class Planner:
 
 def check_destination(
     paths: CatalogPaths, planner: Planner, *, single_writer: bool = False, dry_run: bool = False
-) -> None:
+) -> bool:
     """Check the store of a destination, or read what an earlier check found: then this is one request.
 
     A store that was refused is checked again by the next run, because its versioning may be off by then.
@@ -57,6 +59,8 @@ def check_destination(
     :param planner: the plan task.
     :param single_writer: whether a store that cannot exclude a second writer is allowed.
     :param dry_run: whether nothing will be submitted: runs at the same time then do not matter.
+    :return: whether files may be written without exclusion: ``single_writer``, if the store needs it. The
+        record says what the store can do, and nothing of who may write: that is for each plan to say.
     :raises BgRepConfigurationError: if the store is not safe.
     :raises PlanInProgressError: if another run may be writing to a store that cannot exclude it.
     :raises StoreError: if the check could not be made.
@@ -64,24 +68,24 @@ def check_destination(
     fingerprint = fingerprint_of(paths.destination)
     known = read_record(paths)
     is_known = known is not None and known.fingerprint == fingerprint
-    if (
-        known is not None
-        and is_known
-        and (known.report.is_safe or (single_writer and known.report.is_safe_for_one))
-    ):
-        record = replace(known, has_single_writer=not known.report.is_safe)
+    if known is not None and is_known and _is_safe(known.report, single_writer=single_writer):
+        record = known
     else:
-        record = _checked(paths, fingerprint, single_writer=single_writer)
-    if record != known:
+        record = _checked(paths, fingerprint)
         write_record(paths, record)
     if record.report.is_safe:
-        return
-    if not record.has_single_writer:
+        return False
+    if not _is_safe(record.report, single_writer=single_writer):
         raise BgRepConfigurationError(_refusal(paths, record.report))
     _check_single_writer(paths, planner, dry_run=dry_run)
+    return True
 
 
-def _checked(paths: CatalogPaths, fingerprint: str, *, single_writer: bool) -> StorageRecord:
+def _is_safe(report: StorageReport, *, single_writer: bool) -> bool:
+    return report.is_safe or (single_writer and report.is_safe_for_one)
+
+
+def _checked(paths: CatalogPaths, fingerprint: str) -> StorageRecord:
     report = check_storage(paths.destination)
     _log.info("Checked the store of the destination.\n%s", report)
     if not report.is_checked:
@@ -91,12 +95,7 @@ def _checked(paths: CatalogPaths, fingerprint: str, *, single_writer: bool) -> S
             f"submitted. A retry may help; to see the whole check, run: {_COMMAND} {report.path}",
             is_final=False,
         )
-    return StorageRecord(
-        fingerprint,
-        report,
-        datetime.now(UTC).isoformat(timespec="seconds"),
-        single_writer and not report.is_safe and report.is_safe_for_one,
-    )
+    return StorageRecord(fingerprint, report, datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def _refusal(paths: CatalogPaths, report: StorageReport) -> str:
@@ -131,8 +130,12 @@ def _check_single_writer(paths: CatalogPaths, planner: Planner, *, dry_run: bool
     now = time.time()
     metadata = LedgerMetadataLog(paths.ledger).latest() or LedgerMetadata()
     for lease in metadata.leases:
-        if lease.planned and lease.until > now and (lease.dag_id, lease.run_id, lease.group_id) != own:
-            until = datetime.fromtimestamp(lease.until, UTC).isoformat(timespec="minutes")
+        if not lease.planned or (lease.dag_id, lease.run_id, lease.group_id) == own:
+            continue
+        # Not in the ledger: as long as that plan may submit, nobody else writes there.
+        end = end_of(PlanStore(paths, lease.plan_id), lease, now, remember=True)
+        if end > now:
+            until = datetime.fromtimestamp(end, UTC).isoformat(timespec="minutes")
             raise PlanInProgressError(
                 f"single_writer is True, but run {lease.run_id} of DAG {lease.dag_id} has a plan that may "
                 f"submit until {until}, and the store cannot exclude a second writer. Wait for that run to "

@@ -15,6 +15,8 @@ need not be rendered) and ``rows`` (those of them that are not simply unchanged)
 from __future__ import annotations
 
 import contextlib
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +31,7 @@ from airflow_provider_bgrep.catalog.config.prompt_template import (
     is_template,
 )
 from airflow_provider_bgrep.catalog.model.columns import MAIN, URL_FIELDS
-from airflow_provider_bgrep.catalog.model.states import RowState
+from airflow_provider_bgrep.catalog.model.states import NOT_REMOVED, RowState
 from airflow_provider_bgrep.catalog.plan.corrected import IS_REFUSED, corrected, refused_rows
 from airflow_provider_bgrep.catalog.plan.decision import ALONE, DECIDE, REASON, Decision, decision, judged
 from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
@@ -102,6 +104,8 @@ class Join:
         )
         self.notes: list[str] = []
         """What a person should know about the whole catalog."""
+        self.attention: Counter[str] = Counter()
+        """See :class:`~.plan.Plan`."""
         self.unchanged = 0
         """Rows that a purchase, which is published, decides about."""
 
@@ -264,7 +268,7 @@ class Join:
     def _find_corrected(self) -> None:
         """Fill ``corrected`` with the lines of refused rows to submit again: see :mod:`~.corrected`."""
         self.db.execute("CREATE OR REPLACE TABLE corrected (line BIGINT)")
-        submitted = refused_rows(self.db) if self.options.check_sources != "off" else {}
+        submitted = refused_rows(self.db, time.time()) if self.options.check_sources != "off" else {}
         if not submitted:
             return
         self.db.register("refused", pa.table({"line": list(submitted)}))
@@ -419,8 +423,10 @@ class Join:
         elif gone / live > most and gone > 1:
             self.notes.append(
                 f"{gone} of {live} published rows ({gone / live:.0%}) are not in the catalog; none is "
-                f"removed, because that is more than max_removed_share ({most:.0%})."
+                f"removed, because that is more than max_removed_share ({most:.0%}). If the catalog is "
+                "right, set max_removed_share to 1 for one run."
             )
+            self.attention[NOT_REMOVED] += gone
         else:
             removed = RowState.REMOVED.value
             self.db.execute(f"INSERT INTO rows SELECT name, sku, view, NULL, '{removed}', '' FROM gone")

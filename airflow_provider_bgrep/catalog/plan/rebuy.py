@@ -5,11 +5,18 @@ from __future__ import annotations
 
 from typing import Final
 
+from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.plan.diff import Join
+from airflow_provider_bgrep.catalog.state.database import quoted
+from airflow_provider_bgrep.catalog.state.progress import in_sql
 from airflow_provider_bgrep.figures import counted
+from airflow_provider_bgrep.generation.outcomes import Outcome
 
 _LEAST: Final = 10
 """Number of rows up to which a plan never needs approval for this reason."""
+
+_NOT_SUBMITTED: Final = in_sql({RowState.INVALID.value, RowState.QUARANTINED.value})
+"""States of rows that this run and later ones do not submit, although something about them has changed."""
 
 _SHOWN: Final = 5
 """Reasons that are named."""
@@ -25,18 +32,24 @@ def rebuy_reason(join: Join, gone: int) -> str:
 
     A row is submitted again if something about it has changed, and also if its name has changed: then the
     image of a new row is that of a published row that is no longer in the catalog. A row that is submitted
-    again because it failed does not count.
+    again because it failed does not count. Neither does one that was never bought in this ``edition``: a new
+    edition is new for each row until the row is bought in it, in whichever run.
 
-    :param join: with the tables ``decided`` and ``gone``.
+    :param join: with the tables ``decided`` and ``gone``, and with all purchases in ``entries``.
     :param gone: how many published rows are no longer in the catalog.
     :return: ``""`` if it does not.
     """
     most = join.options.max_rebuy_share
-    of_gone = "image IN (SELECT image FROM gone WHERE image <> '')" if gone else "false"
+    edition = quoted(join.recipe.edition)
+    images = (
+        "SELECT g.image FROM gone g JOIN entries e ON e.name = g.name "
+        f"WHERE g.image <> '' AND e.edition = {edition} AND e.outcome <> '{Outcome.REFUSED.value}'"
+    )
+    of_gone = f"image IN ({images})" if gone else "false"
     found = join.db.execute(
-        f"SELECT why, count(*) AS many FROM (SELECT CASE WHEN NOT is_new THEN changed "
+        f"SELECT why, count(*) AS many FROM (SELECT CASE WHEN is_bought THEN changed WHEN NOT is_new THEN '' "
         f"WHEN {of_gone} THEN 'name (its image is that of a row that is gone)' ELSE '' END AS why "
-        "FROM judged WHERE decision = 'submit') "
+        f"FROM decided WHERE decision = 'submit' AND state NOT IN {_NOT_SUBMITTED}) "
         "WHERE why <> '' AND NOT starts_with(why, 'tried again') GROUP BY why ORDER BY many DESC, why"
     ).fetchall()
     again = sum(many for _, many in found)

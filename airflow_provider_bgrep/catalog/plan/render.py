@@ -73,6 +73,7 @@ def _rendered(
             row |= _checked(row, builder, allowed)
             _split_urls(row, ignored)
             row["request_hash"] = _request_hash(row, encoded_edition)
+            row["edition"] = join.recipe.edition
             cells = _COLUMNS_OF(row)
         except InvalidInput as error:
             invalid.append(_invalid(row, error))

@@ -14,6 +14,7 @@ from airflow_provider_bgrep.catalog.model.columns import URL_FIELDS
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.plan.decision import SUBMITTED_STATES
 from airflow_provider_bgrep.catalog.plan.diff import Join
+from airflow_provider_bgrep.catalog.plan.work_items import mark_invalid
 from airflow_provider_bgrep.catalog.source.catalog import InvalidRow
 from airflow_provider_bgrep.catalog.source.images import SIGNED_SECONDS, readable_url, signing_seconds
 from airflow_provider_bgrep.catalog.state.progress import in_sql
@@ -31,7 +32,8 @@ _REMEDY: Final = (
 def check_signing(join: Join) -> None:
     """Report rows to submit whose images are on a store that cannot sign URLs, as invalid rows.
 
-    :param join: after :func:`~.work_items.decide`.
+    :param join: after :func:`~.work_items.decide`, and before the budget is handed out: a store whose rows
+        cannot be submitted takes nothing of it.
     :raises StoreError: if no row of the catalog is left.
     """
     # What identifies a row, and each of its paths.
@@ -95,11 +97,7 @@ def _refuse(join: Join, errors: dict[str, Exception]) -> None:
         join.catalog.invalid.append(InvalidRow(line, columns, reason, sku, view))
     join.catalog.invalid.sort(key=lambda row: row.line)
     join.db.execute(f"CREATE OR REPLACE TEMP TABLE unsigned AS {refused}", [list(errors)])
-    join.db.execute("DELETE FROM rows WHERE name IN (FROM unsigned)")
-    join.db.execute(
-        f"UPDATE states SET state = '{RowState.INVALID.value}' "
-        "WHERE place IN (SELECT rowid FROM judged WHERE name IN (FROM unsigned))"
-    )
+    mark_invalid(join, "FROM unsigned")
     named = "; ".join(f"{store} ({reason_of(error)})" for store, error in errors.items())
     (left,) = join.one(f"SELECT count(*) FROM decided WHERE state <> '{RowState.INVALID.value}'")
     if not left and not join.unchanged:

@@ -16,9 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_bgrep.catalog.model.states import INVERTED_MASK, TURNED_MASK, RowState
+from airflow_provider_bgrep.catalog.model.states import INVERTED_MASK, TURNED_MASK
 from airflow_provider_bgrep.catalog.plan.decision import SUBMITTED_STATES
 from airflow_provider_bgrep.catalog.plan.diff import Join
+from airflow_provider_bgrep.catalog.plan.work_items import hand_out_budget, mark_invalid
 from airflow_provider_bgrep.catalog.source.catalog import InvalidRow
 from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.protocol.limits import MAX_SIDE, MIN_SIDE
@@ -59,33 +60,64 @@ class _Row:
     mask: str
 
 
-def check_sources(join: Join) -> str:
+def check_sources(join: Join, left: int | None = None) -> str:
     """Report rows to submit that the service would refuse because of their images, as invalid rows.
+
+    The rows to submit are those within the budget. What an invalid row leaves of it goes to the next rows,
+    which are checked as well, until all that is left is valid, or as many rows were read as may be.
 
     :param join: after :func:`~.work_items.decide`. ``check_sources`` of its options says which rows are read:
         ``sample``, ``all`` or ``off``.
+    :param left: images that the run may still submit; ``None`` for any number.
     :return: why a person must approve the plan: a large share of the rows that were read would be refused,
         and others were not read. ``""`` if not.
     """
+    over = hand_out_budget(join, left)
     which = join.options.check_sources
     if which == "off":
         return ""
-    (count,) = join.one(f"SELECT count(*) FROM decided WHERE state IN {SUBMITTED_STATES}")
-    if not count:
-        return ""
-    every = 1 if which == "all" else -(-count // SAMPLE)
     end_time = time.time() + (ALL_SECONDS if which == "all" else SAMPLE_SECONDS)
-    masks_every = 1 if which == "all" else max(1, -(-(count // every) // MASKS))
-    seen = _Seen()
-    for rows in _rows(join, every):
+    seen, before = _Seen(), -1
+    join.db.execute("CREATE OR REPLACE TABLE considered (line BIGINT)")
+    while seen.refused > before and time.time() < end_time:
+        before = seen.refused
+        _check_some(join, seen, end_time, every_row=which == "all")
+        if not over:
+            break
+        join.db.execute(
+            "CREATE OR REPLACE TABLE considered AS SELECT line FROM decided "
+            f"WHERE state IN {SUBMITTED_STATES}"
+        )
+        over = hand_out_budget(join, left)
+    join.catalog.invalid.sort(key=lambda row: row.line)
+    (valid,) = join.one(f"SELECT count(*) FROM decided WHERE state IN {SUBMITTED_STATES}")
+    count = valid + seen.refused
+    _note(join, count, seen)
+    return _concern(count, seen)
+
+
+def _check_some(join: Join, seen: _Seen, end_time: float, *, every_row: bool) -> None:
+    """Check rows to submit that were not considered before.
+
+    :param seen: what was read before. It is added to.
+    :param every_row: whether all of them are read, and not a sample.
+    """
+    unseen = f"state IN {SUBMITTED_STATES} AND line NOT IN (FROM considered)"
+    (count,) = join.one(f"SELECT count(*) FROM decided WHERE {unseen}")
+    most = count if every_row else SAMPLE - seen.rows
+    if not count or most <= 0:
+        return
+    every = -(-count // most)
+    most_masks = count if every_row else MASKS - seen.masks
+    masks_every = -(-(count // every) // max(1, most_masks))
+    for rows in _rows(join, unseen, every):
         urls = list(dict.fromkeys(url for row in rows for url in (row.image, row.mask) if url))
         found = join.sources.beginnings(urls, end_time)
         refused = {row.name: problems for row in rows if (problems := list(_problems(row, found)))}
         # What could not be read once is not tried again.
         are_read = {url for url, one in found.items() if one.sides is not None}
-        with_mask = [row for row in rows if {row.image, row.mask} <= are_read and row.name not in refused][
-            ::masks_every
-        ]
+        with_mask = [row for row in rows if {row.image, row.mask} <= are_read and row.name not in refused]
+        with_mask = with_mask[:: max(1, masks_every)] if most_masks > 0 else []
         inverted = _inverted(join, with_mask, end_time)
         refused |= {name: [("mask", INVERTED_MASK)] for name in inverted}
         seen.add(rows, found, len(refused), len(with_mask), len(inverted))
@@ -94,10 +126,8 @@ def check_sources(join: Join) -> str:
                 columns = ", ".join(dict.fromkeys(column for column, _ in own))
                 reasons = "; ".join(f"{column} {what}" for column, what in own)
                 join.catalog.invalid.append(InvalidRow(row.line, columns, reasons, row.sku, row.view))
-        _mark_invalid(join, list(refused))
-    join.catalog.invalid.sort(key=lambda row: row.line)
-    _note(join, count, seen)
-    return _concern(count, seen)
+        if refused:
+            mark_invalid(join, "SELECT unnest(?)", [list(refused)])
 
 
 @dataclass
@@ -131,12 +161,15 @@ class _Seen:
         self.unread.update(one.unread for one in found.values() if one.unread)
 
 
-def _rows(join: Join, every: int) -> Iterator[list[_Row]]:
-    """Yield each n-th row to submit, in the order of the catalog, some at a time."""
+def _rows(join: Join, unseen: str, every: int) -> Iterator[list[_Row]]:
+    """Yield each n-th row to submit, in the order of the catalog, some at a time.
+
+    :param unseen: the condition for these rows.
+    """
     # The window reads lines only: a million rows with all these columns would not fit into memory.
     chosen = (
         "SELECT line FROM (SELECT line, row_number() OVER (ORDER BY line) - 1 AS number FROM decided "
-        f"WHERE state IN {SUBMITTED_STATES}) WHERE number % {every} = 0"
+        f"WHERE {unseen}) WHERE number % {every} = 0"
     )
     with join.db.cursor() as cursor:  # rows are marked as invalid while these are read
         cursor.execute(
@@ -146,17 +179,6 @@ def _rows(join: Join, every: int) -> Iterator[list[_Row]]:
         )
         while some := cursor.fetchmany(_AT_ONCE):
             yield [_Row(*row) for row in some]
-
-
-def _mark_invalid(join: Join, names: list[str]) -> None:
-    if not names:
-        return
-    join.db.execute(
-        f"UPDATE states SET state = '{RowState.INVALID.value}' "
-        "WHERE place IN (SELECT rowid FROM judged WHERE list_contains(?, name))",
-        [names],
-    )
-    join.db.execute("DELETE FROM rows WHERE list_contains(?, name)", [names])
 
 
 def _problems(row: _Row, found: Mapping[str, Beginning]) -> Iterable[tuple[str, str]]:

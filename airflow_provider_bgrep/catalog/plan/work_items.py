@@ -10,15 +10,25 @@ Tables that remain: ``decided`` (rendered rows, with what the ledger says of the
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, MADE, WORK_ITEM, Column
-from airflow_provider_bgrep.catalog.model.states import TO_DO, RowState
+from airflow_provider_bgrep.catalog.model.states import GIVEN_UP, OTHER_ACCOUNT, TO_DO, RowState
 from airflow_provider_bgrep.catalog.plan.corrected import IS_REFUSED
-from airflow_provider_bgrep.catalog.plan.decision import JUDGED_BY, WAITING, changes, decision, judged
+from airflow_provider_bgrep.catalog.plan.decision import (
+    JUDGED_BY,
+    SUBMITTED_STATES,
+    WAITING,
+    changes,
+    decision,
+    judged,
+)
 from airflow_provider_bgrep.catalog.plan.diff import Join
+from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.progress import COLLECTED, LAST, in_sql, merged
 from airflow_provider_bgrep.figures import counted
+from airflow_provider_bgrep.generation.outcomes import Outcome
 
 _WORK: Final = in_sql(state.value for state in TO_DO)
 _CHUNK: Final = 100_000
@@ -31,16 +41,21 @@ _SHOWN: Final = 10
 _RECENT: Final = 30
 """Plans whose jobs a note names."""
 
+_PLANS_OF_OTHERS: Final = 200
+"""Plans for which the jobs of another DAG or task group are collected, counted from the plan of the job."""
+
+_NUMBER: Final = "TRY_CAST(split_part(plan_id, '-', 1) AS BIGINT)"
+_AGE: Final = f"(SELECT max({_NUMBER}) FROM entries) - {_NUMBER}"
+"""How many plans were made since that of a purchase: no clock counts."""
+
 _OF_ROW: Final = frozenset({*(column.name for column in MADE), "position", "state", "change", "attempts"})
 """Columns of a work item that are not read from the purchase that decides about the row."""
 
 
-def decide(join: Join, left: int | None) -> None:
-    """Fill ``decided``, and add to ``rows`` what is not unchanged.
+def decide(join: Join) -> None:
+    """Fill ``decided``: what the run does with each row, before the budget is handed out.
 
     :param join: after the rows were rendered.
-    :param left: images that the run may still submit; ``None`` for any number. Rows that were never
-        submitted come first.
     """
     _judge(join)
     db = join.db
@@ -50,38 +65,72 @@ def decide(join: Join, left: int | None) -> None:
     cap = join.options.max_images_per_run or "NULL"
     exceeds = f"decision = 'submit' AND coalesce(num_output > {cap}, false)"
     exceeding = f"'num_output is ' || num_output || ', and max_images_per_run is {cap}: raise it'"
-    submits = f"decision = 'submit' AND NOT {is_locked} AND NOT ({exceeds})"
-    total = "sum(num_output) OVER (ORDER BY is_new DESC, line)"
-    db.execute(
-        f"CREATE OR REPLACE TABLE over_budget AS SELECT place FROM (SELECT rowid AS place, {total} AS total "
-        f"FROM judged j WHERE {submits}) WHERE total > {'NULL' if left is None else left}"
-    )
     db.execute(
         "CREATE OR REPLACE TABLE states AS SELECT j.rowid AS place, CASE WHEN decision <> 'submit' "
         f"THEN decision WHEN {is_locked} THEN '{RowState.LOCKED.value}' "
         f"WHEN {exceeds} THEN '{RowState.QUARANTINED.value}' "
-        f"WHEN j.rowid IN (FROM over_budget) THEN '{RowState.OVER_BUDGET.value}' "
-        f"WHEN is_new THEN '{RowState.NEW.value}' ELSE '{RowState.CHANGED.value}' END AS state, "
+        f"WHEN is_new THEN '{RowState.NEW.value}' ELSE '{RowState.CHANGED.value}' END AS own_state, "
         f"CASE WHEN decision = '{RowState.QUARANTINED.value}' THEN why WHEN decision <> 'submit' THEN '' "
         f"WHEN {is_locked} THEN (SELECT 'by run ' || min(run_id) || ', plan ' || min(plan_id) FROM locked "
         f"WHERE locked.name = j.name) WHEN {exceeds} THEN {exceeding} "
         "WHEN is_new THEN '' ELSE changed END AS change FROM judged j"
     )
+    db.execute("CREATE OR REPLACE TABLE over_budget (place BIGINT)")
     db.execute(
-        "CREATE OR REPLACE VIEW decided AS SELECT j.*, s.* FROM judged j JOIN states s ON s.place = j.rowid"
-    )
-    db.execute(
-        "INSERT INTO rows SELECT name, sku, view, line, state, change FROM decided "
-        f"WHERE state <> '{RowState.UNCHANGED.value}'"
+        "CREATE OR REPLACE VIEW decided AS SELECT j.*, s.place, s.change, CASE WHEN s.place IN "
+        f"(FROM over_budget) THEN '{RowState.OVER_BUDGET.value}' ELSE own_state END AS state "
+        "FROM judged j JOIN states s ON s.place = j.rowid"
     )
 
 
-def list_work_items(join: Join) -> None:
-    """Fill ``work_items``: first rows to collect, job by job, then rows to submit, then orphans.
+def mark_invalid(join: Join, names: str, values: Sequence[Any] = ()) -> None:
+    """Mark rows as invalid. What they would have taken of the budget is left to others: hand it out again.
 
     :param join: after :func:`decide`.
+    :param names: a query for their names, with ``values``.
     """
-    _find_orphans(join)
+    join.db.execute(
+        f"UPDATE states SET own_state = '{RowState.INVALID.value}' "
+        f"WHERE place IN (SELECT rowid FROM judged WHERE name IN ({names}))",
+        list(values),
+    )
+
+
+def hand_out_budget(join: Join, left: int | None) -> int:
+    """Decide which of the rows to submit are over budget. Rows that were never submitted come first.
+
+    :param join: after :func:`decide`, and each time that rows were marked as invalid since.
+    :param left: images that the run may still submit; ``None`` for any number.
+    :return: how many rows are over budget.
+    """
+    if left is None:
+        return 0
+    total = "sum(num_output) OVER (ORDER BY is_new DESC, line)"
+    join.db.execute(
+        f"CREATE OR REPLACE TABLE over_budget AS SELECT place FROM (SELECT s.place, {total} AS total "
+        f"FROM judged j JOIN states s ON s.place = j.rowid WHERE own_state IN {SUBMITTED_STATES}) "
+        f"WHERE total > {left}"
+    )
+    (over,) = join.one("SELECT count(*) FROM over_budget")
+    return int(over)
+
+
+def list_rows(join: Join) -> None:
+    """Add to ``rows`` what is neither unchanged nor invalid, as ``decided`` has it in the end."""
+    join.db.execute(
+        "INSERT INTO rows SELECT name, sku, view, line, state, change FROM decided "
+        f"WHERE state NOT IN ('{RowState.UNCHANGED.value}', '{RowState.INVALID.value}')"
+    )
+
+
+def list_work_items(join: Join, dag_id: str, group_id: str) -> None:
+    """Fill ``work_items``: first rows to collect, job by job, then rows to submit, then orphans.
+
+    :param join: after :func:`list_rows`.
+    :param dag_id: the DAG of the plan.
+    :param group_id: its task group.
+    """
+    _find_orphans(join, f"(dag_id = {quoted(dag_id)} AND group_id = {quoted(group_id)})")
     order = "CASE state WHEN 'pending' THEN 0 WHEN 'unpublished' THEN 1 WHEN 'new' THEN 2 ELSE 3 END"
     job = "CASE state WHEN 'pending' THEN result_key END"
     join.db.execute(
@@ -179,14 +228,19 @@ def _judge_part(join: Join, rows: str, condition: str, into: str) -> None:
     some = f"(SELECT *, rowid AS entry FROM of_made WHERE {condition})"
     before = f"SELECT s.* REPLACE (b.attempts AS attempts) FROM {some} s JOIN before b USING (entry)"
     columns = [_of_purchase(column) for column in WORK_ITEM if column.name not in _OF_ROW]
+    # What was refused was not bought. That is known of each row by itself, whatever other rows or plans did.
+    bought = f"bool_or(edition = {quoted(join.recipe.edition)} AND outcome <> '{Outcome.REFUSED.value}')"
+    editions = f"SELECT name, {bought} AS bought FROM of_made WHERE {condition} GROUP BY name"
     db.execute(
         f"{into} SELECT m.*, CASE WHEN {join.decide} = 'quarantined' AND r.line IS NOT NULL AND {IS_REFUSED} "
         f"THEN 'submit' ELSE {join.decide} END AS decision, {join.reason} AS why, b.attempts, "
-        f"t.name IS NULL AS is_new, {changes('t', 'm')} AS changed, {', '.join(columns)} "
+        f"t.name IS NULL AS is_new, {changes('t', 'm')} AS changed, "
+        f"coalesce(o.bought, false) AS is_bought, {', '.join(columns)} "
         f"FROM (FROM {rows}) m LEFT JOIN corrected r ON r.line = m.line "
         f"LEFT JOIN ({before}) b ON b.name = m.name AND b.request_hash = m.request_hash "
         f"LEFT JOIN latest ON latest.name = m.name LEFT JOIN {some} t ON t.entry = latest.entry "
-        f"LEFT JOIN (FROM shown WHERE {condition}) l ON l.name = m.name"
+        f"LEFT JOIN (FROM shown WHERE {condition}) l ON l.name = m.name "
+        f"LEFT JOIN ({editions}) o ON o.name = m.name"
     )
 
 
@@ -202,10 +256,14 @@ def _nothing(column: Column) -> str:
     return "''" if column.type == "VARCHAR" else "NULL"
 
 
-def _find_orphans(join: Join) -> None:
+def _find_orphans(join: Join, is_own: str) -> None:
     """Fill ``orphans`` with the purchases to collect that no row of the catalog asks for any more.
 
-    Purchases of active plans are left to those plans.
+    Purchases of active plans are left to those plans. Those of other DAGs and task groups are collected as
+    well, because these may be gone, and without counting: see :meth:`~.plan.Plan.is_of_others`. As this could
+    go on forever, it ends after :data:`_PLANS_OF_OTHERS` plans.
+
+    :param is_own: the condition for purchases of the plan's task group.
     """
     waiting = WAITING.format(**decision(join.options))
     names = f"SELECT name FROM entries WHERE outcome IN {in_sql(COLLECTED)}"
@@ -214,53 +272,80 @@ def _find_orphans(join: Join) -> None:
         join.db.execute("CREATE OR REPLACE TABLE orphans AS FROM entries LIMIT 0")
         return
     found = merged(f"FROM entries WHERE name IN ({names})")
-    _note_other_accounts(join, found)
-    _note_given_up(join, found)
+    _note_other_accounts(join, found, is_own)
+    _note_given_up(join, found, is_own)
     taken = f"SELECT name, result_key FROM decided WHERE state = '{RowState.PENDING.value}'"
     join.db.execute(
         f"CREATE OR REPLACE TABLE orphans AS FROM ({found}) WHERE {waiting} "
+        f"AND ({is_own} OR {_AGE} < {_PLANS_OF_OTHERS}) "
         f"AND (name, result_key) NOT IN ({taken}) AND plan_id NOT IN (FROM active)"
     )
 
 
-def _note_given_up(join: Join, records: str) -> None:
+def _note_given_up(join: Join, records: str, is_own: str) -> None:
     """Name the jobs that no run queries any more, and that no row of the catalog is quarantined for.
 
-    Those of older plans were named often enough.
+    Those of older plans were named often enough. Those of another task group are named by that one, unless it
+    may be gone.
 
     :param records: a query for purchases.
+    :param is_own: the condition for purchases of the plan's task group.
     """
-    number = "TRY_CAST(split_part(plan_id, '-', 1) AS BIGINT)"
     waiting = WAITING.format(**decision(join.options))
-    found = join.db.execute(
-        f"SELECT name, result_key FROM ({records}) WHERE outcome IN {in_sql(COLLECTED)} AND NOT ({waiting}) "
-        "AND account = ? AND name NOT IN "
+    common = (
+        f"FROM ({records}) WHERE outcome IN {in_sql(COLLECTED)} AND account = ? AND name NOT IN "
         f"(SELECT name FROM rows WHERE state = '{RowState.QUARANTINED.value}') "
-        "AND plan_id NOT IN (FROM active) "
-        f"AND {number} > (SELECT max({number}) FROM entries) - {_RECENT} ORDER BY name, result_key",
-        [join.options.bgrep_conn_id],
+        "AND plan_id NOT IN (FROM active)"
+    )
+    account = [join.options.bgrep_conn_id]
+    found = join.db.execute(
+        f"SELECT name, result_key {common} AND {is_own} AND NOT ({waiting}) AND {_AGE} < {_RECENT} "
+        "ORDER BY name, result_key",
+        account,
     ).fetchall()
     if found:
-        named = ", ".join(f"{name} (job {key})" for name, key in found[:_SHOWN])
-        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         join.notes.append(
             f"{len(found)} billed image tasks, which the catalog no longer asks for, did not finish in any "
-            f"of the runs that asked for them, and are not queried any more: {named}{more}. To ask again, "
+            f"of the runs that asked for them, and are not queried any more: {_named(found)}. To ask again, "
             "raise max_attempts."
+        )
+        join.attention[GIVEN_UP] += len(found)
+    found = join.db.execute(
+        f"SELECT name, result_key {common} AND NOT {is_own} AND {waiting} "
+        f"AND {_AGE} BETWEEN {_PLANS_OF_OTHERS} AND {_PLANS_OF_OTHERS + _RECENT} ORDER BY name, result_key",
+        account,
+    ).fetchall()
+    if found:
+        join.notes.append(
+            f"{len(found)} billed image tasks of other task groups did not finish in {_PLANS_OF_OTHERS} "
+            f"plans, and are queried only by those groups from now on: {_named(found)}."
         )
 
 
-def _note_other_accounts(join: Join, records: str) -> None:
+def _named(found: Sequence[tuple[str, str]]) -> str:
+    """Image tasks and their jobs in words."""
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return ", ".join(f"{name} (job {key})" for name, key in found[:_SHOWN]) + more
+
+
+def _note_other_accounts(join: Join, records: str, is_own: str) -> None:
     """Name the purchases to collect that only another connection can collect.
 
+    Those of another task group, which has a connection of its own, ask nobody for anything here. Those of
+    quarantined rows need attention as rows.
+
     :param records: a query for purchases.
+    :param is_own: the condition for purchases of the plan's task group.
     """
+    asks = f"{is_own} AND name NOT IN (SELECT name FROM rows WHERE state = '{RowState.QUARANTINED.value}')"
     found = join.db.execute(
-        f"SELECT account, count(*) FROM ({records}) WHERE outcome IN {in_sql(COLLECTED)} "
+        f"SELECT account, count(*), count(*) FILTER (WHERE {asks}) FROM ({records}) "
+        f"WHERE outcome IN {in_sql(COLLECTED)} "
         "AND account <> ? AND plan_id NOT IN (FROM active) GROUP BY account ORDER BY account",
         [join.options.bgrep_conn_id],
     ).fetchall()
-    for account, count in found:
+    for account, count, asked in found:
+        join.attention[OTHER_ACCOUNT] += asked
         join.notes.append(
             f"Not collected yet: {counted(count, 'row')} submitted with the connection {account!r}. Only "
             "that connection can collect them: use it in one run, before their results expire."

@@ -86,11 +86,12 @@ class ManifestLog:
     """The manifests of a destination.
 
     :param paths: the catalog's paths.
+    :param has_single_writer: see :meth:`~.plan_store.PlanStore.has_single_writer`.
     """
 
-    def __init__(self, paths: CatalogPaths) -> None:
+    def __init__(self, paths: CatalogPaths, has_single_writer: Callable[[], bool] = lambda: False) -> None:
         self._paths, self._folder = paths, paths.manifests
-        self._file = header_log(paths)
+        self._file = header_log(paths, has_single_writer)
         self._known: dict[int, Header] = {}  # a header never changes
 
     def latest(self) -> Header | None:

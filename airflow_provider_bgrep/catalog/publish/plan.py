@@ -40,7 +40,7 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
         counts = {"published": 0, "retired": 0, "deleted": 0}
         store.mark_published({"counts": counts})
         return counts
-    ledger = Ledger(store.paths)
+    ledger = Ledger(store.paths, store.has_single_writer)
     ledger.repaired(lambda: ledger.close(plan.plan_id))
     plans = ledger.reader.plans()
     is_newest = ledger.reader.metadata().latest_leased == plan.plan_id
@@ -57,6 +57,7 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
         options.publishing,
         plan={"plan_id": plan.plan_id, "run_id": plan.run_id, "dag_id": plan.dag_id},
         oldest_plan=min(plans, default=""),
+        has_single_writer=store.has_single_writer,
     )
     for name, reason in published.failed:
         _log.warning("Could not publish row %s: %s", name, reason)

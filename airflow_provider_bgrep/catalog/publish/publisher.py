@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -203,6 +203,7 @@ def publish(
     *,
     plan: Mapping[str, str],
     oldest_plan: str = "",
+    has_single_writer: Callable[[], bool] = lambda: False,
 ) -> Published:
     """Publish images. A second call with the same arguments changes nothing, and returns the same.
 
@@ -212,6 +213,7 @@ def publish(
         changed or deleted stay as they are.
     :param oldest_plan: the oldest plan that can still publish. The manifest keeps tombstones of deleted rows
         as long as an older plan could publish them again.
+    :param has_single_writer: see :meth:`~.plan_store.PlanStore.has_single_writer`.
     :raises InvalidInput: if the destination has a ``manifest.json`` that this package did not write.
     :raises DamagedManifestError: if the current manifest cannot be read.
     :raises BgRepConflictError: if other runs committed first in every attempt.
@@ -223,7 +225,8 @@ def publish(
             wanted[entry["name"]] = WantedImage.of(entry)
         except Exception as error:  # whatever its class: see isolation.py
             failed[entry["name"]] = f"the ledger entry names no image: {reason_of(error)}"
-    publisher = _Publisher(paths, wanted, failed, PublishPlan(plan, rules, ""), oldest_plan)
+    log = ManifestLog(paths, has_single_writer)
+    publisher = _Publisher(paths, wanted, failed, PublishPlan(plan, rules, ""), oldest_plan, log)
     # A row in both lists is in the catalog again.
     return publisher.publish(sorted(set(removed) - wanted.keys() - failed.keys()))
 
@@ -236,10 +239,11 @@ class _Publisher:
         failed: dict[str, str],
         plan: PublishPlan,
         oldest_plan: str,
+        log: ManifestLog,
     ) -> None:
         self._paths, self._wanted, self._failed = paths, wanted, failed
         self._plan, self._oldest_plan = plan, oldest_plan
-        self._log = ManifestLog(paths)
+        self._log = log
         self._copied: set[str] = set()
         self._deleted: set[str] = set()
         self._first_number = 0

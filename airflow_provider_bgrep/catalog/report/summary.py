@@ -11,7 +11,14 @@ from decimal import Decimal
 from typing import Any, Final, NotRequired, TypedDict
 
 from airflow_provider_bgrep.catalog.model.plan import NOT_OF_CATALOG
-from airflow_provider_bgrep.catalog.model.states import TO_DO, RowState, Verdict
+from airflow_provider_bgrep.catalog.model.states import (
+    GIVEN_UP,
+    NOT_REMOVED,
+    OTHER_ACCOUNT,
+    TO_DO,
+    RowState,
+    Verdict,
+)
 from airflow_provider_bgrep.figures import counted, money
 from airflow_provider_bgrep.generation.outcomes import Outcome
 
@@ -52,6 +59,9 @@ STATUSES: Final[dict[str, Status]] = {
     "lost": Status("error", True),
     "not_published": Status("error", True),
     "not_submitted": Status("error", True),
+    NOT_REMOVED: Status("warning", True),
+    GIVEN_UP: Status("warning", True),
+    OTHER_ACCOUNT: Status("warning", True),
     "quarantined": Status("warning", True),
     "invalid": Status("error", True),
     "published": Status("success"),
@@ -69,25 +79,31 @@ STATUSES: Final[dict[str, Status]] = {
 was checked, else the outcome of its image task, else its state in the plan. Rows that passed the checks are
 ``published`` or, until they are, ``unpublished``. Rows without a mask are ``unmasked`` unless they are
 published. The published images of ``lost`` rows are missing, and cannot be restored. The images of
-``not_published`` rows passed, and could not be copied.
+``not_published`` rows passed, and could not be copied. Of ``not_removed``, ``given_up`` and
+``other_account`` there is a note of the plan, and no row.
 """
+
+
+_WORDS: Final = {
+    "unmasked": "not compared: no mask",
+    NOT_REMOVED: "gone and not removed",
+    OTHER_ACCOUNT: "submitted with another connection",
+}
 
 
 def in_words(name: str) -> str:
     """Return a status or a state as it reads in a sentence: ``over_budget`` becomes ``over budget``."""
-    if name == "unmasked":
-        return "not compared: no mask"
-    return name.replace("_", " ")
+    return _WORDS.get(name, name.replace("_", " "))
 
 
 def status_of(row: Mapping[str, Any]) -> str:
     """Return the status of a row, a key of :data:`STATUSES`.
 
-    :param row: has ``state``, and may have ``outcome``, ``verdict``, ``published`` and ``not_published``, the
-        reason why its image could not be copied.
+    :param row: has ``state``, and may have ``outcome``, ``verdict``, ``published``, ``not_published`` (the
+        reason why its image could not be copied) and ``is_of_others`` (see :meth:`~.plan.Plan.is_of_others`).
     """
     state = RowState(row["state"])
-    if state not in TO_DO:
+    if state not in TO_DO or row.get("is_of_others"):
         return state.value
     verdict, outcome = row.get("verdict") or "", row.get("outcome") or ""
     if row.get("not_published"):
@@ -227,6 +243,7 @@ def summary_of(
         cost += Decimal(row.get("cost") or 0)
     states = {state: count for state, count in plan["counts"].items() if count}
     statuses = counts["statuses"] + Counter(unchanged=states.get(RowState.UNCHANGED.value, 0))
+    statuses += Counter(plan.get("attention") or {})
     quote = plan["quote"]
     price = quote["price"]
     return {

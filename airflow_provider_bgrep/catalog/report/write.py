@@ -41,7 +41,10 @@ _LEFT: Final = frozenset({RowState.FLAGGED, RowState.UNMASKED, RowState.QUARANTI
 _LISTED: Final = frozenset(RowState) - _LEFT - {RowState.UNCHANGED, RowState.INVALID}
 _PUBLISHABLE: Final = frozenset({Verdict.PASSED.value, Verdict.UNMASKED.value})
 _BILLABLE: Final = frozenset(one.value for one in BILLABLE)
-_SUMMARY_COLUMNS: Final = ("state", "outcome", "verdict", "name", "plan_id", "images", "scores")
+_SUMMARY_COLUMNS: Final = (
+    *("state", "outcome", "verdict", "name", "plan_id", "images", "scores"),
+    *("dag_id", "group_id"),
+)
 """Columns that the summary is computed from."""
 _XCOM: Final = (
     *("line", "gallery", "rows", "states", "statuses", "outcomes", "verdicts", "needs_attention", "images"),
@@ -143,7 +146,7 @@ class _ReportRows:
                 # They come before the submit that determines the row's result.
                 resubmitted += self._images_of(row)
             else:
-                yield {**row, "resubmitted": resubmitted}
+                yield {**row, "resubmitted": resubmitted, "is_of_others": self._store.plan.is_of_others(row)}
                 resubmitted = 0
 
     def every(self) -> Iterator[dict[str, Any]]:

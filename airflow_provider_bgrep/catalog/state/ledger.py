@@ -34,6 +34,7 @@ from airflow_provider_bgrep.catalog.model.plan import may_submit, new_plan_id, n
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
 from airflow_provider_bgrep.catalog.state import ledger_segments as segments
 from airflow_provider_bgrep.catalog.state.database import engine
+from airflow_provider_bgrep.catalog.state.lease_end import end_of
 from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     DamagedLedgerError,
     LedgerMetadata,
@@ -50,7 +51,6 @@ from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import UNSURE
 from airflow_provider_bgrep.catalog.state.recovery import plan_entries
-from airflow_provider_bgrep.catalog.state.storage_record import has_single_writer
 from airflow_provider_bgrep.client import sleep
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.storage import get_bytes, names_in, put_bytes, remove, size_of
@@ -86,11 +86,12 @@ class Ledger:
     """The ledger of a destination, to write to.
 
     :param paths: the destination's paths.
+    :param has_single_writer: see :meth:`~.plan_store.PlanStore.has_single_writer`.
     """
 
-    def __init__(self, paths: CatalogPaths) -> None:
+    def __init__(self, paths: CatalogPaths, has_single_writer: Callable[[], bool] = lambda: False) -> None:
         self._paths = paths
-        self._metadata = LedgerMetadataLog(paths.ledger, lambda: has_single_writer(paths))
+        self._metadata = LedgerMetadataLog(paths.ledger, has_single_writer)
         self.reader = LedgerReader(paths)
 
     # --- leases -----------------------------------------------------------------------------------
@@ -98,9 +99,8 @@ class Ledger:
     def acquire_lease(self, dag_id: str, run_id: str, now: float, group_id: str = "") -> PlanLease:
         """Give a DAG run's new plan a number and a lease. Nothing may be submitted until :meth:`activate`.
 
-        An earlier plan of the same DAG run and task group, plans whose lease expired, and plans that a person
-        has given up are closed. Of the other leases, none ends later than the plan's ``valid_for`` after
-        ``now``: the clock of the machine that made it may be days ahead, and its run may be gone.
+        An earlier plan of the same DAG run and task group, plans whose lease expired (see
+        :mod:`~.lease_end`), and plans that a person has given up are closed.
 
         :param now: wall clock in seconds.
         :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
@@ -112,14 +112,9 @@ class Ledger:
             if metadata.lease_with(token) is not None:
                 return metadata  # the storage created the file, but reported an error
             plan_id = new_plan_id(number_of(metadata.latest_leased) + 1, now, token)
-            expired = {
-                one.plan_id
-                for one in metadata.leases
-                if (one.planned and one.until <= now) or PlanStore(self._paths, one.plan_id).is_given_up
-            }
+            expired = {one.plan_id for one in metadata.leases if self._is_expired(one, now)}
             closed = self._closed(metadata, metadata.plans_of(dag_id, run_id, group_id) | expired)
-            others = (self._bounded(lease, now) for lease in closed.leases)
-            leases = (*others, PlanLease(plan_id, run_id, dag_id, group_id=group_id))
+            leases = (*closed.leases, PlanLease(plan_id, run_id, dag_id, group_id=group_id))
             return replace(closed, leases=leases, latest_leased=plan_id)
 
         lease = self._commit(change).lease_with(token)
@@ -127,13 +122,9 @@ class Ledger:
             raise PlanInProgressError(f"Another plan task of run {run_id} (DAG {dag_id}) has started since.")
         return lease
 
-    def _bounded(self, lease: PlanLease, now: float) -> PlanLease:
-        """Return a lease that ends by the clock of ``now`` as soon as a lease that begins now."""
-        with contextlib.suppress(BgRepStateError, ValueError):  # the next steps say what is damaged
-            plan = PlanStore(self._paths, lease.plan_id).find_plan() if lease.planned else None
-            if plan is not None:
-                return replace(lease, until=min(lease.until, now + plan.valid_for))
-        return lease
+    def _is_expired(self, lease: PlanLease, now: float) -> bool:
+        store = PlanStore(self._paths, lease.plan_id)
+        return (lease.planned and end_of(store, lease, now, remember=True) <= now) or store.is_given_up
 
     def activate(self, plan_id: str, until: float) -> None:
         """Activate the lease of a plan that has been written: from now on, it may submit.

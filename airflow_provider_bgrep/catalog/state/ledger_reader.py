@@ -24,6 +24,7 @@ from airflow_provider_bgrep.catalog.model.plan import may_submit
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, ddl
 from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT
 from airflow_provider_bgrep.catalog.state.database import rows_of
+from airflow_provider_bgrep.catalog.state.lease_end import end_of
 from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     DamagedLedgerError,
     LedgerMetadata,
@@ -114,6 +115,13 @@ class LedgerReader:
         """
         return (self._metadata.latest() or LedgerMetadata()).lease(plan_id)
 
+    def plans_of(self, dag_id: str, run_id: str, group_id: str) -> set[str]:
+        """The plans of a DAG run's task group that hold a lease.
+
+        :raises DamagedLedgerError: if the metadata cannot be read.
+        """
+        return (self._metadata.latest() or LedgerMetadata()).plans_of(dag_id, run_id, group_id)
+
     def plans(self) -> list[str]:
         """The plans that have a folder, oldest first."""
         return [name for name in names_in(self._paths.plans) if may_submit(name)]
@@ -182,7 +190,9 @@ class LedgerReader:
         # A lease that had expired when this plan acquired its own was closed then. One that became active
         # since may submit, whatever its clock says. Who has no lease submits nothing, and has closed none.
         is_planning = metadata.lease(own) is not None
-        leases = [one for one in metadata.leases if one.planned and (is_planning or one.until > now)]
+        leases = [
+            one for one in metadata.leases if one.planned and (is_planning or self._end_of(one, now) > now)
+        ]
         active = {one.plan_id for one in leases} - {own}
         self._check_planning(metadata, own)
         uncommitted = [plan_id for plan_id in metadata.uncommitted_plans if plan_id != own]
@@ -199,6 +209,9 @@ class LedgerReader:
         knowing = {sources[seq - len(metadata.segments)] for (seq,) in found}
         closed = tuple(one for one in sources if one not in active and (one in uncommitted or one in knowing))
         return LedgerSnapshot(tuple(self._outstanding_jobs(db, sources)), closed)
+
+    def _end_of(self, lease: PlanLease, now: float) -> float:
+        return end_of(PlanStore(self._paths, lease.plan_id), lease, now, remember=False)
 
     def _check_planning(self, metadata: LedgerMetadata, own: str) -> None:
         """Check that no other plan is being made that acquired its lease first.

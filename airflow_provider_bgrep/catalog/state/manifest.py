@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -21,7 +21,6 @@ import pyarrow.parquet as pq
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.schema import Column, ddl
 from airflow_provider_bgrep.catalog.state.database import quoted, rows_of
-from airflow_provider_bgrep.catalog.state.storage_record import has_single_writer
 from airflow_provider_bgrep.catalog.state.versioned_file import VersionedFile
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
@@ -168,15 +167,20 @@ class Header:
         return header
 
 
-def header_log(paths: CatalogPaths) -> VersionedFile[Header]:
-    """The numbered headers; the highest number is the current one."""
+def header_log(
+    paths: CatalogPaths, has_single_writer: Callable[[], bool] = lambda: False
+) -> VersionedFile[Header]:
+    """The numbered headers; the highest number is the current one.
+
+    :param has_single_writer: see :meth:`~.plan_store.PlanStore.has_single_writer`.
+    """
     return VersionedFile[Header](
         paths.manifests,
         "",
         encode=lambda header, number: header.to_bytes(),
         decode=lambda data, number, path: Header.from_bytes(data, path),
         damaged=DamagedManifestError,
-        has_single_writer=lambda: has_single_writer(paths),
+        has_single_writer=has_single_writer,
     )
 
 

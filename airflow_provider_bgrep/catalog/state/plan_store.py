@@ -133,6 +133,15 @@ class PlanStore:
         except (InvalidInput, ValueError, AttributeError) as error:
             raise BgRepStateError(f"{self.files.options} cannot be read: {sanitize_message(error)}") from None
 
+    def has_single_writer(self) -> bool:
+        """Whether files may be written without exclusion, because only this plan's run writes to the store.
+
+        Each task asks its own plan: a plan of somebody else neither allows nor forbids it.
+
+        :raises BgRepStateError: if the plan's options are missing or damaged.
+        """
+        return self.config.single_writer
+
     def cancel(self, reason: str) -> None:
         """Record that the plan is canceled, and why."""
         put_bytes(json.dumps({"reason": reason}, ensure_ascii=False).encode(), self.files.cancelled)
@@ -301,10 +310,11 @@ class PlanStore:
         if not self.has_results(shard):
             return f"shard {shard} was not checked"
         try:
-            rows = list(self.results(shard, ("outcome", "reason")))
+            rows = list(self.results(shard, ("outcome", "reason", "state", "dag_id", "group_id")))
         except BgRepStateError:
             return f"shard {shard} has damaged results"
-        reasons = [row["reason"] for row in rows if row["outcome"] in _NOT_DONE]
+        left = [row for row in rows if row["outcome"] in _NOT_DONE and not self.plan.is_of_others(row)]
+        reasons = [row["reason"] for row in left]
         if not reasons:
             return ""
         count = "1 row was" if len(reasons) == 1 else f"{len(reasons)} rows were"

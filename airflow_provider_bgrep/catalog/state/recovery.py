@@ -20,6 +20,7 @@ a submit came late. Then the results are derived again, by these rules:
    the manifest does not describe its earlier submit; the outcome is in the job's record next to the images.
 7. Of an image task, some images may be saved and others not. Each run that asks for the others counts. After
    as many runs as ask for a pending job, those that are saved are all there will be: it is ``partial``.
+8. A run that asks in vain for the orphaned job of another DAG or task group does not count.
 
 A shard may work on two requests of one row: the current one, and an earlier one whose job is orphaned. An
 orphaned work item has only its own purchase, and no verdict.
@@ -262,17 +263,20 @@ def _merged(records: Sequence[LedgerEntry]) -> LedgerEntry:
 
 def _entry(item: WorkItemRow, facts: Facts, store: PlanStore, shard: int) -> LedgerEntry:
     plan, is_of_plan = store.plan, purchase_of(facts) != purchase_of(item)
-    whose = {"dag_id": plan.dag_id, "run_id": plan.run_id, "plan_id": plan.plan_id, "shard": shard}
+    names = ("dag_id", "run_id", "group_id", "plan_id")
+    whose = {**{name: getattr(plan, name) for name in names}, "shard": shard}
     is_in_vain = facts["outcome"] in _WITHOUT_IMAGE
-    asked_before = 0 if is_of_plan else item["attempts"] or 0
-    if facts["files"] and facts["outcome"] in COLLECTED and _is_last(store, asked_before + 1):
+    asked = 0 if is_of_plan else item["attempts"] or 0
+    # The patience with a job is that of the task group that submitted it (rule 8).
+    asked += is_in_vain and not plan.is_of_others(item)
+    if facts["files"] and facts["outcome"] in COLLECTED and _is_last(store, asked):
         facts, is_in_vain = {**facts, "outcome": Outcome.PARTIAL.value}, False
     entry = {
         **_entry_of(item),
         **(whose if is_of_plan else {}),
         **facts,
         "account": facts.get("account") or item["account"] or plan.account,
-        "attempts": asked_before + 1 if is_in_vain else 0,
+        "attempts": asked if is_in_vain else 0,
     }
     return cast("LedgerEntry", entry)
 

@@ -39,14 +39,11 @@ class StorageRecord:
     :param fingerprint: see :func:`fingerprint_of`.
     :param report: what was found.
     :param checked_at: when, ISO 8601.
-    :param has_single_writer: whether the store cannot exclude a second writer, and ``single_writer`` allowed
-        it in the last run.
     """
 
     fingerprint: str
     report: StorageReport
     checked_at: str
-    has_single_writer: bool = False
 
 
 def read_record(paths: CatalogPaths) -> StorageRecord | None:
@@ -61,8 +58,7 @@ def read_record(paths: CatalogPaths) -> StorageRecord | None:
         value = json.loads(data)
         if value["version"] == _VERSION:
             report = StorageReport.from_dict(value["report"])
-            single = value["has_single_writer"] is True
-            return StorageRecord(str(value["fingerprint"]), report, str(value["checked_at"]), single)
+            return StorageRecord(str(value["fingerprint"]), report, str(value["checked_at"]))
     return None
 
 
@@ -72,16 +68,9 @@ def write_record(paths: CatalogPaths, record: StorageRecord) -> None:
         "version": _VERSION,
         "fingerprint": record.fingerprint,
         "checked_at": record.checked_at,
-        "has_single_writer": record.has_single_writer,
         "report": record.report.as_dict(),
     }
     put_bytes(json.dumps(value, indent=1).encode(), paths.storage)
-
-
-def has_single_writer(paths: CatalogPaths) -> bool:
-    """Return whether files may be created without exclusion, because a single run at a time writes them."""
-    record = read_record(paths)
-    return record is not None and record.has_single_writer
 
 
 def fingerprint_of(path: ObjectStoragePath) -> str:

@@ -40,7 +40,8 @@ class VersionedFile(Generic[T]):
         a file that it cannot read.
     :param damaged: the error for a file that is damaged or missing.
     :param has_single_writer: asked if the store fails to create a file exclusively: whether the file may be
-        written without, because nobody else writes to the destination. See :mod:`~.storage_record`.
+        written without, because nobody else writes to the destination. See
+        :meth:`~.plan_store.PlanStore.has_single_writer`.
     """
 
     def __init__(

@@ -15,6 +15,7 @@ from airflow_provider_bgrep.catalog.model.plan import (
     Quote,
     explain,
     is_plan_id,
+    made_at,
     may_submit,
     new_plan_id,
     number_of,
@@ -63,6 +64,12 @@ def test_ids_sort_by_sequence_and_say_whether_they_submit():
 def test_two_plans_of_one_number_and_second_have_different_ids():
     assert new_plan_id(1, NOW) != new_plan_id(1, NOW)
     assert new_plan_id(1, NOW, "0123abcd") == new_plan_id(1, NOW, "0123abcd")
+
+
+def test_an_id_says_when_its_plan_was_made():
+    for dry in (False, True):
+        assert made_at(new_plan_id(7, NOW + 0.9, dry=dry)) == int(NOW + 0.9)
+    assert made_at("notes") == 0
 
 
 def test_a_dry_run_has_the_number_of_a_plan():

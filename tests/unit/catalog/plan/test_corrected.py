@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import duckdb
 import pytest
 
+from airflow_provider_bgrep.catalog.model.plan import new_plan_id
 from airflow_provider_bgrep.catalog.plan.corrected import (
     IS_REFUSED,
     MOST,
@@ -23,31 +24,40 @@ from airflow_provider_bgrep.catalog.plan.corrected import (
 )
 from airflow_provider_bgrep.catalog.source.beginnings import SourceReader
 
+DAY = 86_400.0
 SUBMITTED = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 
 
 # --- which rows ---------------------------------------------------------------------------------------
 
 
-def refused(*rows: tuple[int, str, str, int, list[str]]) -> dict[int, float]:
+def plan_of(number: int, made: float) -> str:
+    return new_plan_id(number + 1, made, "0" * 8)
+
+
+def refused(
+    *rows: tuple[int, str, str, int, list[str]], now: float = SUBMITTED + DAY, plans: float = SUBMITTED - 60
+) -> dict[int, float]:
     """Which rows are asked about.
 
-    :param rows: line, decision, outcome, attempts, and when it was submitted.
+    :param rows: line, decision, outcome, attempts, and when it was submitted, each time by a later plan.
+    :param now: the clock of the plan task that asks.
+    :param plans: when the plans were made that have submitted them, by the clocks of their plan tasks.
     """
     with duckdb.connect() as db:
         db.execute("CREATE TABLE b (name VARCHAR, decision VARCHAR, outcome VARCHAR, attempts BIGINT)")
         db.execute("CREATE TABLE cat (line BIGINT, purchase BIGINT)")
-        db.execute("CREATE TABLE entries (name VARCHAR, submitted_at VARCHAR)")
+        db.execute("CREATE TABLE entries (name VARCHAR, submitted_at VARCHAR, plan_id VARCHAR)")
         for place, (line, decision, outcome, attempts, submits) in enumerate(rows):
             db.execute("INSERT INTO b VALUES (?, ?, ?, ?)", [f"s{line}", decision, outcome, attempts])
             db.execute("INSERT INTO cat VALUES (?, ?)", [line, place])
-            for when in submits:
-                db.execute("INSERT INTO entries VALUES (?, ?)", [f"s{line}", when])
+            for number, when in enumerate(submits):
+                db.execute("INSERT INTO entries VALUES (?, ?, ?)", [f"s{line}", when, plan_of(number, plans)])
         db.execute(
             f"CREATE TABLE purchases AS SELECT name, decision = 'quarantined' AND {IS_REFUSED} AS is_refused "
             "FROM b ORDER BY b.rowid"
         )
-        return refused_rows(db)
+        return refused_rows(db, now)
 
 
 AT = "2026-01-01T00:00:00+00:00"
@@ -56,6 +66,21 @@ AT = "2026-01-01T00:00:00+00:00"
 def test_the_last_submit_of_a_refused_row_counts():
     found = refused((2, "quarantined", "refused", 1, ["2025-01-01T00:00:00+00:00", AT, ""]))
     assert found == {2: SUBMITTED}
+
+
+@pytest.mark.parametrize(
+    ("plans", "submitted"), [(SUBMITTED - 60, SUBMITTED - 60), (SUBMITTED + 365 * DAY, 0.0)]
+)
+def test_a_submit_in_the_future_was_made_before_now(plans, submitted):
+    ahead = (2, "quarantined", "refused", 1, ["2027-01-01T00:00:00+00:00"])
+    assert refused(ahead, plans=plans) == {2: submitted}
+
+
+def test_the_last_submit_is_that_of_the_last_plan():
+    again = (2, "quarantined", "refused", 2, ["2025-12-31T23:00:00+00:00", "2025-12-01T00:00:00+00:00"])
+    assert refused(again) == {2: SUBMITTED - 31 * DAY}
+    repaired = (2, "quarantined", "refused", 2, ["2027-01-01T00:00:00+00:00", AT])
+    assert refused(repaired) == {2: SUBMITTED}, "once is enough"
 
 
 @pytest.mark.parametrize(

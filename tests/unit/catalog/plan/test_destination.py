@@ -7,6 +7,8 @@ import time
 from typing import Any
 
 import pytest
+import time_machine
+from bgrep_harness.runs import DAY, Destination, row
 from bgrep_harness.stores import (
     Counting,
     Files,
@@ -142,20 +144,17 @@ def test_a_store_that_refuses_deletes_passes():
 # --- single_writer --------------------------------------------------------------------------------------
 
 
-def single(paths: CatalogPaths, planner: Planner = PLANNER, **options: Any) -> None:
-    check_destination(paths, planner, single_writer=True, **options)
+def single(paths: CatalogPaths, planner: Planner = PLANNER, **options: Any) -> bool:
+    return check_destination(paths, planner, single_writer=True, **options)
 
 
 @pytest.mark.parametrize("store", [OverwritingFiles, RefusingFiles, VersionedFiles])
 def test_a_single_writer_may_use_such_a_store(store):
     files: dict[str, bytes] = {}
     paths = paths_on(store(files))
-    single(paths)
-    record = read_record(paths)
-    assert record is not None
-    assert record.has_single_writer
+    assert single(paths)
     # Commits work, whatever the store does on exclusive creation.
-    ledger = Ledger(paths)
+    ledger = Ledger(paths, lambda: True)
     lease = ledger.acquire_lease("nightly", "run-1", time.time(), "refresh")
     ledger.activate(lease.plan_id, time.time() + 60)
     assert ledger.reader.has_lease(lease.plan_id)
@@ -174,13 +173,29 @@ def test_without_the_option_it_is_refused_again():
     single(paths)
     with pytest.raises(BgRepConfigurationError):
         check_destination(paths, PLANNER)
-    record = read_record(paths)
-    assert record is not None
-    assert not record.has_single_writer
+
+
+@pytest.mark.parametrize("store", [OverwritingFiles, RefusingFiles])
+def test_plans_of_others_take_nothing_from_a_single_writer(store, no_waiting):
+    paths = paths_on(store({}))
+    destination = Destination(paths, {"single_writer": True})
+    run = destination.plan([row("a")])
+    other = Planner("other", "run-9", "", 16)
+    for options in ({}, {"dry_run": True}, {"single_writer": True}):
+        with pytest.raises(BgRepConfigurationError):
+            check_destination(paths, other, **options)
+    run.complete()
+    assert destination.published().keys() == {"a"}
+    assert destination.plan([row("a")]).counts == {"unchanged": 1}
+
+
+def test_on_a_safe_store_the_option_has_no_effect():
+    assert single(paths_on(Files({}))) is False
 
 
 def test_a_refused_creation_is_not_replaced_without_the_option():
     paths = paths_on(RefusingFiles({}))
+    assert single(paths), "what a plan is allowed is not kept for others"
     with pytest.raises(NotImplementedError):
         Ledger(paths).acquire_lease("nightly", "run-1", time.time())
 
@@ -220,6 +235,25 @@ def test_a_plan_that_has_expired_stops_nobody():
     lease = ledger.acquire_lease("nightly", "run-1", time.time(), "refresh")
     ledger.activate(lease.plan_id, time.time() - 1)
     single(paths, Planner("nightly", "run-2", "refresh", 1))
+
+
+def test_a_plan_of_a_fast_clock_does_not_stop_the_others_for_long(no_waiting):
+    files: dict[str, bytes] = {}
+    destination = Destination(paths_on(OverwritingFiles(files)), {"single_writer": True})
+    now = time.time()
+    with time_machine.travel(now + 365 * DAY, tick=False):
+        destination.plan([row("a")], now=time.time())
+    other = Planner("nightly", "run-2", "refresh", 1)
+    for hours, stops in ((0, True), (19, True), (21, False)):
+        with time_machine.travel(now + hours * 3600, tick=False):
+            if stops:
+                before = {name: data for name, data in files.items() if "metadata-" in name}
+                with pytest.raises(PlanInProgressError):
+                    single(destination.paths, other)
+                assert {name: data for name, data in files.items() if "metadata-" in name} == before
+            else:
+                single(destination.paths, other)
+                assert destination.plan([row("a")], now=time.time()).submits == ["a"]
 
 
 def test_a_store_that_lags_is_refused_for_a_single_writer_too():

@@ -130,8 +130,45 @@ def test_the_edition_of_another_task_group_does_not_count(destination):
     assert run.plan.needs_approval
     renamed = destination.plan(others, group_id="u", edition="winter", on_removed="keep")
     assert not renamed.plan.needs_approval
-    renamed = destination.plan(catalog(COUNT, steps="40"), group_id="u", edition="winter", on_removed="keep")
-    assert renamed.plan.needs_approval
+    changed = [{**one, "steps": "40"} for one in others]
+    renamed = destination.plan(changed, group_id="u", edition="winter", on_removed="keep")
+    assert renamed.plan.needs_approval, "whichever task group has bought them"
+
+
+def test_a_row_bought_in_an_edition_counts_despite_a_backlog(destination):
+    """An edition that the budget divides into several runs: what changes meanwhile was bought already."""
+    destination.refresh(catalog(), edition="spring", max_images_per_run=35)
+    moved = [{**one, "image": f"{one['image']}?w=2000"} for one in catalog()]
+    run = destination.plan(moved, edition="spring")
+    assert run.counts == {"changed": COUNT}
+    assert run.plan.needs_approval
+    assert "35 rows" in run.plan.concern
+
+
+@pytest.mark.parametrize("outcome", ["never", "refused"])
+def test_an_edition_is_new_for_rows_that_were_not_bought(destination, outcome):
+    destination.refresh(catalog(), {f"s{i}": outcome for i in range(COUNT)}, edition="spring")
+    run = destination.plan(catalog(COUNT, positive_prompt="corrected"), edition="spring")
+    assert run.counts == {"changed": COUNT}
+    assert not run.plan.needs_approval
+
+
+def test_an_edition_that_returns_is_not_new(destination):
+    destination.refresh(catalog(), edition="spring")
+    run = destination.plan(catalog(COUNT, positive_prompt="changed"))
+    assert run.plan.needs_approval, "the rows were bought in it before"
+
+
+def test_a_new_edition_of_renamed_rows_is_no_reason(destination):
+    renamed = [{**one, "sku": f"{one['sku']}.0"} for one in catalog()[:15]] + catalog()[15:]
+    assert not destination.plan(renamed, edition="spring", on_removed="keep").plan.needs_approval
+    assert destination.plan(renamed, on_removed="keep").plan.needs_approval
+
+
+def test_rows_that_cannot_be_submitted_are_no_reason(destination):
+    many = catalog(20, num_output=4)
+    assert not destination.plan(many, max_images_per_run=3).plan.needs_approval
+    assert destination.plan(many, max_images_per_run=4).plan.needs_approval
 
 
 def test_rows_that_are_tried_again_are_no_reason(tmp_path):

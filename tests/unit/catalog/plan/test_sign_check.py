@@ -66,6 +66,14 @@ def test_rows_on_a_store_that_cannot_sign_stop_no_other(destination, stores):
     assert destination.refresh(catalog, **options(stores)).counts == {"unchanged": 2, "invalid": 2}
 
 
+def test_rows_on_such_a_store_take_nothing_of_the_budget(destination, stores):
+    catalog = rows("gs://shop/0.jpg", "gs://shop/1.jpg", "s3://shop/0.jpg", "s3://shop/1.jpg")
+    run = destination.plan(catalog, **options(stores), max_images_per_run=1)
+    assert run.counts == {"new": 1, "over_budget": 1, "invalid": 2}
+    assert run.submits == ["S2"]
+    assert (run.plan.quote.images, run.plan.quote.backlog) == (1, 1)
+
+
 def test_a_mask_that_cannot_be_signed_is_named(destination, stores):
     catalog = rows(
         ("s3://shop/0.jpg", "gs://shop/0.jpg"), ("gs://shop/1.jpg", "gs://shop/2.jpg"), "s3://shop/3.jpg"

@@ -127,3 +127,25 @@ def test_where_every_row_was_checked_no_person_is_asked(destination, site):
     plan, invalid, _ = checked(destination, site, {"a": ("missing",), "b": ("good",)})
     assert len(invalid) == 1
     assert not plan.needs_approval
+
+
+@pytest.mark.parametrize("check_sources", ["sample", "all"])
+def test_an_invalid_row_takes_nothing_of_the_budget(destination, site, check_sources):
+    rows = {f"s{i}": ("missing",) for i in range(4)} | {f"t{i}": ("good",) for i in range(3)}
+    budget = {"check_sources": check_sources, "max_images_per_run": 2}
+    plan, invalid, states = checked(destination, site, rows, **budget)
+    assert sorted(invalid) == ["s0", "s1", "s2", "s3"]
+    assert {name for name, state in states.items() if state == "new"} == {"t0", "t1"}
+    assert (plan.quote.images, plan.quote.backlog) == (2, 1)
+    assert (plan.counts["invalid"], plan.counts["over_budget"]) == (4, 1)
+    assert not plan.needs_approval
+    assert "t2" not in {path.partition("?")[2] for path in site.asked}, "it is over budget"
+
+
+def test_a_sample_is_not_larger_for_all_that_is_invalid(destination, site):
+    rows = {f"s{i:03}": ("missing",) for i in range(150)} | {"t": ("good",)}
+    budget = {"check_sources": "sample", "max_images_per_run": 30}
+    plan, invalid, _ = checked(destination, site, rows, **budget)
+    assert len(invalid) == len(site.asked) == 100
+    assert (plan.quote.images, plan.counts["over_budget"]) == (30, 21)
+    assert plan.needs_approval, "the others were not read"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from bgrep_harness.runs import row
 
 from airflow_provider_bgrep.catalog.model.schema import WORK_ITEM
 from airflow_provider_bgrep.catalog.plan.work_items import quoted_name
+from airflow_provider_bgrep.catalog.state.ledger_metadata import LedgerMetadataLog
 
 pytestmark = pytest.mark.usefixtures("temporary_files_in_memory")
 
@@ -104,3 +106,39 @@ def test_jobs_of_another_connection_are_named(destination):
     with destination.draft([row("b")], bgrep_conn_id="ours") as draft:
         assert draft.plan.counts["orphaned"] == 0
         assert any("'theirs'" in note for note in draft.plan.notes)
+
+
+def test_asking_for_jobs_of_another_group_does_not_count(destination):
+    destination.options["on_removed"] = "keep"
+    destination.refresh([row("a")], {"a": "pending"}, group_id="slow", max_attempts=1)
+    for dag_id, group_id in (("nightly", "one"), ("nightly", "two"), ("weekly", "slow"), ("weekly", "")):
+        whose = {"dag_id": dag_id, "group_id": group_id, "max_attempts": 1}
+        run = destination.refresh([row(dag_id + group_id)], {"a": "pending"}, **whose)
+        assert run.counts == {"new": 1, "orphaned": 1}, "the task group of the job may be gone"
+        assert run.store.unfinished() == []
+    run = destination.plan([row("a")], group_id="slow", max_attempts=1)
+    assert run.states == {"a": "pending"}
+    assert run.work_items[0]["attempts"] == 1
+    run.complete()
+    assert "a" in destination.published()
+    assert destination.billed.total() == 5
+
+
+def test_asking_for_ones_own_orphan_counts(destination):
+    whose = {"group_id": "one", "max_attempts": 1}
+    destination.refresh([row("a")], {"a": "pending"}, **whose)
+    found = [destination.refresh([row("b")], {"a": "pending"}, **whose).counts for _ in range(3)]
+    assert ["orphaned" in counts for counts in found] == [True, True, False]
+
+
+def test_jobs_of_a_group_that_is_gone_are_given_up_in_the_end(destination):
+    gone = destination.refresh([row("a")], {"a": "pending"}, group_id="gone")
+    log = LedgerMetadataLog(destination.paths.ledger)
+    for number, is_collected in ((190, True), (250, False)):
+        latest = f"{number:08}{gone.plan_id[8:]}"
+        log.commit(lambda now, latest=latest: replace(now, latest_leased=latest))
+        destination.refresh([row(f"b{number}")], {"a": "pending"}, group_id="one")
+        run = destination.refresh([row(f"b{number}")], {"a": "pending"}, group_id="one")
+        assert ("orphaned" in run.counts) is is_collected
+    run = destination.plan([row("c")], group_id="gone")
+    assert run.counts["orphaned"] == 1, "its own task group has asked for it once"

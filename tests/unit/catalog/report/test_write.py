@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bgrep_harness.runs import row
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.plan import Plan, Quote
@@ -267,6 +268,48 @@ def test_lost_and_restored_files_are_reported(paths: CatalogPaths):
     notes = summary_in(paths, "p1")["notes"]
     assert notes[0].startswith("The published image of A is lost: A/x.png")
     assert notes[1] == "Restored 1 published image: B"
+
+
+def test_published_rows_that_are_gone_need_attention(destination):
+    rows = [row(f"s{i}") for i in range(10)]
+    destination.refresh(rows)
+    for limit, fails in ((None, False), (3, True), (4, False), (0.3, True)):
+        found = write_report(destination.refresh(rows[:7], fail_on_attention=limit).store)
+        assert (found["needs_attention"], found["statuses"]) == (3, {"not_removed": 3, "unchanged": 7})
+        assert bool(found["failures"]) is fails
+    right = destination.refresh(rows[:7], fail_on_attention=1, max_removed_share=1)
+    assert write_report(right.store)["failures"] == []
+
+
+@pytest.mark.parametrize(("group_id", "count"), [("one", 1), ("another", 0)])
+def test_jobs_that_were_given_up_need_attention(destination, group_id: str, count: int):
+    destination.options |= {"max_attempts": 1, "on_removed": "keep"}
+    for sku in "abb":
+        destination.refresh([row(sku)], {"a": "pending"}, group_id="one")
+    run = destination.refresh([row("b")], group_id=group_id, fail_on_attention=1)
+    found = write_report(run.store)
+    assert (found["needs_attention"], found["statuses"].get("given_up", 0)) == (count, count)
+    assert len(found["failures"]) == count
+
+
+@pytest.mark.parametrize(("sku", "status"), [("a", "quarantined"), ("b", "other_account")])
+def test_jobs_of_another_connection_need_attention_once(destination, sku: str, status: str):
+    destination.refresh([row("a")], {"a": "pending"}, bgrep_conn_id="first")
+    run = destination.refresh([row(sku)], bgrep_conn_id="second", fail_on_attention=1)
+    found = write_report(run.store)
+    assert (found["needs_attention"], found["statuses"][status], len(found["failures"])) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("outcome", ["pending", "expired"])
+def test_jobs_of_another_task_group_fail_no_other_run(destination, outcome: str):
+    destination.refresh([row("a")], {"a": outcome}, group_id="slow")
+    other = destination.refresh([row("b")], {"a": outcome}, group_id="one", fail_on_attention=1)
+    found = write_report(other.store)
+    assert (found["failures"], found["needs_attention"], found["unfinished"]) == ([], 0, [])
+    assert found["statuses"] == {"published": 1, "orphaned": 1}
+    assert found["outcomes"] == {"generated": 1, outcome: 1}
+    own = destination.refresh([row("a")], {"a": outcome}, group_id="slow", fail_on_attention=1)
+    assert write_report(own.store)["failures"], "it is its own"
 
 
 @pytest.mark.parametrize(("limit", "fails"), [(None, False), (1, True)])

@@ -13,7 +13,6 @@ from airflow_provider_bgrep.catalog.state.retention import delete_unneeded
 from airflow_provider_bgrep.catalog.state.storage_record import (
     StorageRecord,
     fingerprint_of,
-    has_single_writer,
     read_record,
     write_record,
 )
@@ -33,19 +32,15 @@ def paths() -> CatalogPaths:
 
 def test_a_record_is_read_as_it_was_written(paths):
     assert read_record(paths) is None
-    assert not has_single_writer(paths)
-    for is_single in (False, True):
-        record = StorageRecord("fingerprint", REPORT, "2026-01-01T00:00:00+00:00", is_single)
-        write_record(paths, record)
-        assert read_record(paths) == record
-        assert has_single_writer(paths) is is_single
+    record = StorageRecord("fingerprint", REPORT, "2026-01-01T00:00:00+00:00")
+    write_record(paths, record)
+    assert read_record(paths) == record
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"version": 2}', b'{"version": 1}', b"\xff"])
 def test_a_record_that_cannot_be_read_counts_as_missing(paths, data):
     put_bytes(data, paths.storage)
     assert read_record(paths) is None
-    assert not has_single_writer(paths)
 
 
 def test_retention_keeps_the_record(paths):
