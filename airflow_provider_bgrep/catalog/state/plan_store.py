@@ -265,6 +265,10 @@ class PlanStore:
         """Write what each row of a shard came to. Only the check task does this."""
         write_results(rows, self.files.results(shard))
 
+    def forget_results(self, shard: int) -> None:
+        """Remove a shard's results, because its check task has started again."""
+        remove(self.files.results(shard))
+
     def has_results(self, shard: int) -> bool:
         """Whether the check task has written a shard's results."""
         return size_of(self.files.results(shard)) is not None
