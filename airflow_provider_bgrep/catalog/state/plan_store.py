@@ -204,9 +204,11 @@ class PlanStore:
     def shards_to_collect(self) -> list[int]:
         """The numbers of the shards that have something to do if the plan may not submit anything.
 
-        They collect what earlier plans submitted, and check and publish images that are saved already.
+        They collect what earlier plans submitted, or this one before it was refused, and check and publish
+        images that are saved already.
         """
-        size, found = self.plan.shard_size, set[int]()
+        size = self.plan.shard_size
+        found = {int(name) for name in self._journal_names() if int(name) < self.plan.shards}
         with self._parquet(self.files.work_items) as file:
             start = 0
             for batch in file.iter_batches(_CHUNK, columns=["state"]):
@@ -254,8 +256,11 @@ class PlanStore:
 
     def journals(self) -> Iterator[FileStore]:
         """The stores of the journals of all shards that have one."""
-        folder = self.files.folder / "journal"
-        yield from (FileStore(folder / name) for name in names_in(folder) if name.isdigit())
+        yield from (self.journal(int(name)) for name in self._journal_names())
+
+    def _journal_names(self) -> list[str]:
+        """The names of the folders of the shards that have a journal."""
+        return [name for name in names_in(self.files.folder / "journal") if name.isdecimal()]
 
     def manifest_lines(self, shard: int) -> Iterator[dict[str, Any]]:
         """The lines of the manifest that a shard's generate task wrote; none before it ended."""
@@ -292,23 +297,29 @@ class PlanStore:
             return
 
     def unfinished(self, without: Collection[int] = ()) -> list[str]:
-        """The shards that did not finish, and why, one sentence each; none of a canceled plan.
+        """The shards that did not finish, and why, one sentence each; none of a dry run.
+
+        Of a canceled plan, rows that were not submitted are left out: nobody is waiting for them.
 
         :param without: shards to leave out.
         """
-        if self.cancelled_reason:
+        if self.config.dry_run:
             return []
-        shards = (shard for shard in range(self.plan.shards) if shard not in without)
-        return [reason for shard in shards if (reason := self._unfinished(shard))]
+        is_cancelled = bool(self.cancelled_reason)
+        is_partial = is_cancelled and self.plan.shards
+        shards = self.shards_to_collect() if is_partial else range(self.plan.shards)
+        not_done = _NOT_DONE - {Outcome.NOT_SUBMITTED.value} if is_cancelled else _NOT_DONE
+        found = (self._unfinished(shard, not_done) for shard in shards if shard not in without)
+        return [reason for reason in found if reason]
 
-    def _unfinished(self, shard: int) -> str:
+    def _unfinished(self, shard: int, not_done: Collection[str]) -> str:
         if not self.has_results(shard):
             return f"shard {shard} was not checked"
         try:
             rows = list(self.results(shard, ("outcome", "reason")))
         except BgRepStateError:
             return f"shard {shard} has damaged results"
-        reasons = [row["reason"] for row in rows if row["outcome"] in _NOT_DONE]
+        reasons = [row["reason"] for row in rows if row["outcome"] in not_done]
         if not reasons:
             return ""
         count = "1 row was" if len(reasons) == 1 else f"{len(reasons)} rows were"
