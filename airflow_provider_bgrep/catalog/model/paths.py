@@ -144,6 +144,11 @@ class PlanPaths:
         return self.folder / f"results-{shard:04}.parquet"
 
     @property
+    def publishing(self) -> ObjectStoragePath:
+        """Which try of the publish task started last, JSON."""
+        return self.folder / "publishing.json"
+
+    @property
     def published(self) -> ObjectStoragePath:
         """What the publish task did, JSON; missing until it has ended."""
         return self.folder / "published.json"

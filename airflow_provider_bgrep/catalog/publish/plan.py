@@ -34,11 +34,11 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     :raises BgRepStateError: if a file of the plan, the manifest or the ledger is damaged beyond repair.
     :raises BgRepConflictError: if other runs committed first in every attempt.
     """
-    store.forget_published()
+    token = store.begin_publishing()
     plan, config = store.plan, store.config
     if config.dry_run:
         counts = {"published": 0, "retired": 0, "deleted": 0}
-        store.mark_published({"counts": counts})
+        store.mark_published(token, {"counts": counts})
         return counts
     ledger = Ledger(store.paths)
     ledger.repaired(lambda: ledger.close(plan.plan_id))
@@ -71,7 +71,7 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     for name, reason in swept.lost:
         _log.warning("The published image of row %s is lost: %s", name, reason)
     delete_unneeded(store.paths, plan.plan_id, options.keep_plans)
-    store.mark_published(_result(published, swept))
+    store.mark_published(token, _result(published, swept))
     counted = ", ".join(f"{count} {name}" for name, count in published.counts.items())
     _log.info("Committed plan %s (%d entries). Rows: %s", plan.plan_id, len(entries), counted)
     return dict(published.counts)

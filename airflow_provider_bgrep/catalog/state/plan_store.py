@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -43,6 +45,9 @@ ROW_COLUMNS: Final = ("name", "sku", "view", "line", "state", "change")
 _CHUNK: Final = 2_000
 """Rows that are in memory at once."""
 _NOT_DONE: Final = frozenset({Outcome.NOT_SUBMITTED.value, Outcome.PENDING.value})
+
+
+_log = logging.getLogger(__name__)
 
 
 class PlanStore:
@@ -327,30 +332,45 @@ class PlanStore:
 
     # --- publishing -------------------------------------------------------------------------------
 
-    def forget_published(self) -> None:
-        """Remove what :meth:`mark_published` wrote, because the publish task has started again."""
+    def begin_publishing(self) -> str:
+        """Record that the publish task has started: what earlier tries of it have done does not count any more.
+
+        :return: the token of this try, for :meth:`mark_published`.
+        """
+        token = secrets.token_hex(8)
+        put_bytes(json.dumps({"token": token}).encode(), self.files.publishing)
         remove(self.files.published)
+        return token
 
-    def mark_published(self, result: Mapping[str, Any]) -> None:
-        """Record that the publish task has finished.
+    def mark_published(self, token: str, result: Mapping[str, Any]) -> None:
+        """Record that a try of the publish task has finished, unless another one has started since.
 
+        The mark counts only for the try that wrote it: one that was taken for dead, and ends late, says nothing
+        about the try that followed.
+
+        :param token: the try's.
         :param result: what it did, as JSON has it.
         """
-        put_bytes(json.dumps(result, ensure_ascii=False).encode(errors="replace"), self.files.published)
+        if self._publishing != token:
+            _log.warning("Another try of the publish task of plan %s has started since.", self.plan_id)
+            return
+        value = {**result, "token": token}
+        put_bytes(json.dumps(value, ensure_ascii=False).encode(errors="replace"), self.files.published)
 
     @property
     def is_published(self) -> bool:
-        """Whether the publish task has finished, and has not started again since."""
-        return size_of(self.files.published) is not None
+        """Whether the try of the publish task that started last has finished."""
+        return "token" in self.publish_result()
 
     def publish_result(self) -> dict[str, Any]:
-        """What the publish task did; empty until it has finished."""
-        data = get_bytes(self.files.published)
-        with contextlib.suppress(ValueError):
-            found = json.loads(data or b"{}")
-            if isinstance(found, dict):
-                return found
-        return {}
+        """What the try of the publish task did that started last; empty until it has finished."""
+        found = self._json_of(self.files.published)
+        return found if found and found.get("token") == self._publishing else {}
+
+    @property
+    def _publishing(self) -> str:
+        """The token of the try of the publish task that started last; ``''`` if none did."""
+        return str(self._json_of(self.files.publishing).get("token", ""))
 
     # --- the report -------------------------------------------------------------------------------
 
@@ -376,6 +396,15 @@ class PlanStore:
             f"{path} cannot be found: the plan task did not finish, or the plan was deleted. Clear the plan "
             "task, or start a new DAG run."
         )
+
+    @staticmethod
+    def _json_of(path: Any) -> dict[str, Any]:
+        """A file with a JSON object; empty if it is missing or damaged."""
+        with contextlib.suppress(ValueError):
+            found = json.loads(get_bytes(path) or b"{}")
+            if isinstance(found, dict):
+                return found
+        return {}
 
     def _json_lines(self, path: Any) -> Iterator[dict[str, Any]]:
         for number, line in enumerate((get_bytes(path) or b"").splitlines(), 1):

@@ -12,6 +12,7 @@ from bgrep_harness.runs import Destination, Run, row
 
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.exceptions import BgRepStateError
+from airflow_provider_bgrep.storage import get_bytes, put_bytes
 
 
 @pytest.fixture
@@ -88,6 +89,35 @@ def test_a_cancelled_plan_that_lacks_a_check_is_unfinished(destination):
     run.work(shards=[0])
     run.check(shards=[0])
     assert run.store.unfinished() == []
+
+
+def test_a_dry_run_is_not_unfinished(destination):
+    destination.refresh([row("a")], {"a": "pending"})
+    assert destination.plan([row("a"), row("b")], dry_run=True).store.unfinished() == []
+
+
+def test_only_the_try_that_started_last_marks_a_plan_as_published(run):
+    first = run.store.begin_publishing()
+    second = run.store.begin_publishing()
+    run.store.mark_published(first, {"counts": {}})
+    assert not run.store.is_published
+    run.store.mark_published(second, {"counts": {"published": 1}})
+    assert run.store.publish_result()["counts"] == {"published": 1}
+    run.store.mark_published(first, {"counts": {}})
+    assert run.store.is_published
+    third = run.store.begin_publishing()
+    assert (run.store.is_published, run.store.publish_result()) == (False, {})
+    run.store.mark_published(third, {})
+    assert run.store.is_published
+
+
+def test_a_mark_that_an_earlier_try_wrote_late_does_not_count(run):
+    """It had seen that it was the last one."""
+    run.store.mark_published(run.store.begin_publishing(), {"counts": {}})
+    late = get_bytes(run.files.published)
+    run.store.begin_publishing()
+    put_bytes(late, run.files.published)
+    assert not run.store.is_published
 
 
 def test_results_show_each_work_item_and_superseded_on_request(destination):
