@@ -106,8 +106,8 @@ class PublishOptions:
     :param filename_template: names of published files, see
         :class:`~airflow_provider_bgrep.catalog.config.filename_template.PublishRules`.
     :param keep_versions: number of versions of a row's image that are kept, 1 to 1000.
-    :param keep_plans: number of latest runs of the task group whose plan folder is kept, with its report, 1 to
-        10000. Older folders are deleted once the ledger contains everything that they record.
+    :param keep_plans: number of latest runs of the task group whose plan folder is kept, with its report, 1
+        to 10000. Older folders are deleted once the ledger contains everything that they record.
     :param on_removed: what to do with a row that is no longer in the catalog: ``retire`` (keep its
         files), ``delete`` or ``keep`` (do nothing).
     :param publish_unmasked: whether to publish images whose product could not be compared, because there is

@@ -122,6 +122,11 @@ class PlanPaths:
         return self.folder / "rows.parquet"
 
     @property
+    def unchanged(self) -> ObjectStoragePath:
+        """The names of the rows that are unchanged, Parquet; only with ``on_removed="keep"``."""
+        return self.folder / "unchanged.parquet"
+
+    @property
     def invalid_rows(self) -> ObjectStoragePath:
         """The rows that cannot be used, JSON lines."""
         return self.folder / "invalid_rows.jsonl"

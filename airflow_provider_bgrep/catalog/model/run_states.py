@@ -128,8 +128,8 @@ RUN: Final = Lifecycle(
         ),
         LifecycleState(
             RunState.CANCELLED.value,
-            "The plan was not approved. Its shards submit nothing. They collect the jobs of earlier runs, and "
-            "its own if it was approved before, and check and publish images that are saved already.",
+            "The plan was not approved. Its shards submit nothing. They collect the jobs of earlier runs, "
+            "and its own if it was approved before, and check and publish images that are saved already.",
             NOTHING,
             _OVER,
             (_REPLAN, Event("shards did not finish", _REPORT, RunState.UNFINISHED.value)),

@@ -53,8 +53,8 @@ def create_plan(
     :param now: wall clock in seconds; the current time if not given.
     :return: what the other tasks need to know, small enough for XCom.
     :raises InvalidInput: if the catalog cannot be used.
-    :raises PlanInProgressError: if another run is still planning after minutes, or has closed this plan, or if
-        a later try of this task has made a plan.
+    :raises PlanInProgressError: if another run is still planning after minutes, or has closed this plan, or
+        if a later try of this task has made a plan.
     :raises BgRepStateError: if the ledger is damaged and cannot be repaired.
     """
     now = time.time() if now is None else now

@@ -20,6 +20,13 @@ from airflow_provider_bgrep.catalog.plan.diff import Join
 from airflow_provider_bgrep.catalog.state.progress import COLLECTED, LAST, in_sql, merged
 from airflow_provider_bgrep.figures import counted
 
+UNCHANGED_NAMES: Final = (
+    "SELECT l.name FROM live l SEMI JOIN "
+    f"(SELECT live FROM known WHERE decision = '{RowState.UNCHANGED.value}') k ON k.live = l.place "
+    f"UNION ALL SELECT name FROM decided WHERE state = '{RowState.UNCHANGED.value}'"
+)
+"""A query for the names of unchanged rows, after :func:`decide`. Rows that are known are live."""
+
 _WORK: Final = in_sql(state.value for state in TO_DO)
 _CHUNK: Final = 100_000
 _PART: Final = 20_000

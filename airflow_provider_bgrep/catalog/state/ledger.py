@@ -122,9 +122,9 @@ class Ledger:
             last = metadata.last_try(dag_id, run_id, group_id)
             if try_number < last:
                 raise PlanInProgressError(
-                    f"This is try {try_number} of the plan task of run {run_id} (DAG {dag_id}), and try {last} "
-                    "has made a plan. Nothing was changed. If the DAG run was deleted and created again: clear "
-                    f"the task until its try number is {last}, or start a run with another id."
+                    f"This is try {try_number} of the plan task of run {run_id} (DAG {dag_id}), and try "
+                    f"{last} has made a plan. Nothing was changed. If the DAG run was deleted and created "
+                    f"again: clear the task until its try number is {last}, or start a run with another id."
                 )
             plan_id = new_plan_id(number_of(metadata.latest_leased) + 1, now, token)
             expired = {

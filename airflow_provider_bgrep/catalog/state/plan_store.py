@@ -70,6 +70,7 @@ class PlanStore:
         *,
         rows: str,
         work_items: str,
+        unchanged: str = "",
         invalid_rows: Iterable[Mapping[str, Any]],
         outstanding_jobs: Iterable[SubmitRecord],
     ) -> None:
@@ -77,12 +78,16 @@ class PlanStore:
 
         :param rows: a local Parquet file with :data:`ROW_COLUMNS`; it is moved.
         :param work_items: a local Parquet file with :data:`~.schema.WORK_ITEM`, by position; it is moved.
+        :param unchanged: a local Parquet file with the names of unchanged rows, if they are to be known; it
+            is moved.
         :param invalid_rows: the rows that cannot be used, as JSON has them.
         :param outstanding_jobs: submits of earlier plans, whose jobs this plan collects.
         """
         put_bytes(json.dumps(config.to_json(), ensure_ascii=False).encode(), self.files.options)
         put_file(rows, self.files.rows)
         put_file(work_items, self.files.work_items)
+        if unchanged:
+            put_file(unchanged, self.files.unchanged)
         put_bytes(as_lines(invalid_rows), self.files.invalid_rows)
         put_bytes(as_lines(record.to_json() for record in outstanding_jobs), self.files.outstanding_jobs)
         header = json.dumps(plan.to_dict(), ensure_ascii=False, indent=1).encode()
@@ -236,6 +241,21 @@ class PlanStore:
                 for row in some:
                     yield dict(zip(ROW_COLUMNS, row, strict=True))
 
+    def states_of(self, names: Iterable[str]) -> dict[str, str]:
+        """The states of some rows, by name, as far as the plan says anything about them.
+
+        :param names: of the rows. Invalid rows have no name.
+        """
+        given = sorted(names)
+        named = "WHERE name IN (SELECT unnest(?))"
+        with self._local(self.files.rows) as local, duckdb.connect() as db:
+            found = db.execute(f"SELECT name, state FROM {rows_of(local)} {named}", [given]).fetchall()
+        if self.config.on_removed == "keep":
+            with self._local(self.files.unchanged) as local, duckdb.connect() as db:
+                unchanged = db.execute(f"SELECT name FROM {rows_of(local)} {named}", [given]).fetchall()
+            found += [(name, RowState.UNCHANGED.value) for (name,) in unchanged]
+        return dict(found)
+
     def removed_names(self) -> list[str]:
         """Names of the published rows that the catalog no longer has."""
         return [row["name"] for row in self.rows([RowState.REMOVED.value])]
@@ -333,7 +353,7 @@ class PlanStore:
     # --- publishing -------------------------------------------------------------------------------
 
     def begin_publishing(self) -> str:
-        """Record that the publish task has started: what earlier tries of it have done does not count any more.
+        """Record that the publish task has started: earlier tries do not count any more.
 
         :return: the token of this try, for :meth:`mark_published`.
         """
@@ -345,8 +365,8 @@ class PlanStore:
     def mark_published(self, token: str, result: Mapping[str, Any]) -> None:
         """Record that a try of the publish task has finished, unless another one has started since.
 
-        The mark counts only for the try that wrote it: one that was taken for dead, and ends late, says nothing
-        about the try that followed.
+        The mark counts only for the try that wrote it: one that was taken for dead, and ends late, says
+        nothing about the try that followed.
 
         :param token: the try's.
         :param result: what it did, as JSON has it.

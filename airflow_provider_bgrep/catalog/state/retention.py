@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Retention: deletes what is no longer needed under ``{destination}/_bgrep``. See ADR 0007.
 
-* Plan folders that are not among the ``keep_plans`` newest of their task group, once the ledger has everything
-  that they know.
+* Plan folders that are not among the ``keep_plans`` newest of their task group, once the ledger has
+  everything that they know.
 * Generated images, job records and key files that no plan and no ledger entry needs.
 
 The ledger can be rebuilt from the plans' files. So before a plan folder goes, every segment that counts is
@@ -119,8 +119,8 @@ def expired_plans(
 ) -> list[str]:
     """Plan folders that are not among the newest of their task group, oldest first.
 
-    The task groups of a destination do not count each other's plans: several groups of one DAG run publish one
-    after the other, and each has a report to write after that.
+    The task groups of a destination do not count each other's plans: several groups of one DAG run publish
+    one after the other, and each has a report to write after that.
 
     :param folders: names of the plan folders. Their ids sort by the ledger's sequence; other names are not
         plans.

@@ -112,9 +112,7 @@ class Refresh:
         put_bytes(rows if isinstance(rows, bytes) else as_csv(rows), path)
         return str(path)
 
-    def plan(
-        self, rows: Sequence[Mapping[str, Any]] | bytes, *, try_number: int = 1, **options: Any
-    ) -> Run:
+    def plan(self, rows: Sequence[Mapping[str, Any]] | bytes, *, try_number: int = 1, **options: Any) -> Run:
         """Start a run and execute its plan task."""
         self.run_count += not self.is_count_fixed
         run = Run(self.paths)

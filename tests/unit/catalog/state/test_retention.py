@@ -112,7 +112,8 @@ def test_the_newest_plans_and_those_in_use_stay(folders, keep, needed, expired):
 
 
 def test_the_newest_plans_of_each_task_group_stay():
-    groups: dict[str, object] = dict(zip(ids(1, 2, 3, 4, 5, 6), ("b", None, "a", "a", "a", None), strict=True))
+    names = ("b", None, "a", "a", "a", None)
+    groups: dict[str, object] = dict(zip(ids(1, 2, 3, 4, 5, 6), names, strict=True))
     assert expired_plans(groups, 2, (), groups.__getitem__) == ids(2, 3)
     assert expired_plans(groups, 2, ids(3), groups.__getitem__) == ids(2)
 
