@@ -20,7 +20,8 @@ class BgRepApprovalOperator(HITLOperator):
     """Asks a person to approve a plan, if it needs approval, and returns the numbers of its shards.
 
     If nobody answers in time, the plan is canceled, so that the run ends before the next one starts. Its
-    shards then submit nothing. Those that have jobs of earlier runs to collect, or images to publish, do so.
+    shards then submit nothing. Those that have jobs to collect (of earlier runs, or of this one if the task
+    was cleared), or images to publish, do so.
 
     :param plan: the XCom ``plan`` of the plan task. Templated.
     :param destination: the catalog's destination. Templated.

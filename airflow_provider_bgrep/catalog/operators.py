@@ -211,7 +211,14 @@ class BgRepPlanOperator(BaseOperator):
             options = replace(options, single_writer=single)
             if not options.dry_run:
                 _check_connection(options.bgrep_conn_id)
-            plan = create_plan(options, paths, dag_id=ti.dag_id, run_id=ti.run_id, group_id=group_id)
+            plan = create_plan(
+                options,
+                paths,
+                dag_id=ti.dag_id,
+                run_id=ti.run_id,
+                group_id=group_id,
+                try_number=ti.try_number,
+            )
         ti.xcom_push(key="plan", value=plan)
         return plan["collects"] or list(range(plan["shards"]))
 

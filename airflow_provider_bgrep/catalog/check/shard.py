@@ -41,12 +41,15 @@ _log = logging.getLogger(__name__)
 def check_shard(store: PlanStore, shard: int, checker: Checker | None = None) -> dict[str, int]:
     """Compare the images of a shard with their sources, and write the shard's results.
 
+    Results of an earlier check are removed first: a shard whose last check fails has none.
+
     :param checker: compares the images; by default, the checker of the catalog.
     :return: number of rows by verdict: ``passed``, ``flagged``, ``unmasked``, ``unchecked``; ``none`` for
         rows without images.
     :raises BgRepStateError: if a file of the plan is missing or damaged.
     :raises BgRepServiceError: if all rows fail with the same unforeseen error.
     """
+    store.forget_results(shard)
     rows = derive_shard(store, shard)
     config = store.config
     if checker is None:

@@ -69,7 +69,7 @@ class BudgetOptions:
         ``valid_for``, the run is not approved.
     :param max_rebuy_share: ask for approval if a run would submit more than this share of the rows (0 to 1)
         again because something about them has changed, for example a template, the encoding or the names.
-        It applies to more than 10 rows. A row that was never bought in this ``edition`` does not count. 1 for
+        It applies to more than 10 rows. A row that was never billed in this ``edition`` does not count. 1 for
         no limit. On Airflow before 3.1, such a run submits nothing.
     :param max_attempts: number of submits without success, in all runs together, after which a row is
         quarantined, 1 to 100. A job that does not finish is collected in three times as many runs.
@@ -106,8 +106,8 @@ class PublishOptions:
     :param filename_template: names of published files, see
         :class:`~airflow_provider_bgrep.catalog.config.filename_template.PublishRules`.
     :param keep_versions: number of versions of a row's image that are kept, 1 to 1000.
-    :param keep_plans: number of latest runs whose plan folder is kept, with its report, 1 to 10000. Older
-        folders are deleted once the ledger contains everything that they record.
+    :param keep_plans: number of latest runs of the task group whose plan folder is kept, with its report, 1
+        to 10000. Older folders are deleted once the ledger contains everything that they record.
     :param on_removed: what to do with a row that is no longer in the catalog: ``retire`` (keep its
         files), ``delete`` or ``keep`` (do nothing).
     :param publish_unmasked: whether to publish images whose product could not be compared, because there is

@@ -122,6 +122,11 @@ class PlanPaths:
         return self.folder / "rows.parquet"
 
     @property
+    def unchanged(self) -> ObjectStoragePath:
+        """The names of the rows that are unchanged, Parquet; only with ``on_removed="keep"``."""
+        return self.folder / "unchanged.parquet"
+
+    @property
     def invalid_rows(self) -> ObjectStoragePath:
         """The rows that cannot be used, JSON lines."""
         return self.folder / "invalid_rows.jsonl"
@@ -142,6 +147,11 @@ class PlanPaths:
     def results(self, shard: int) -> ObjectStoragePath:
         """What each row of a shard came to, Parquet: :data:`~.schema.RESULT`."""
         return self.folder / f"results-{shard:04}.parquet"
+
+    @property
+    def publishing(self) -> ObjectStoragePath:
+        """Which try of the publish task started last, JSON."""
+        return self.folder / "publishing.json"
 
     @property
     def published(self) -> ObjectStoragePath:

@@ -131,13 +131,13 @@ RUN: Final = Lifecycle(
         LifecycleState(
             RunState.CANCELLED.value,
             "The plan was not approved. Its shards submit nothing. They collect the jobs of earlier runs, "
-            "and check and publish images that are saved already.",
+            "and its own if it was approved before, and check and publish images that are saved already.",
             NOTHING,
             _OVER,
-            (_REPLAN,),
+            (_REPLAN, Event("shards did not finish", _REPORT, RunState.UNFINISHED.value)),
             f"{_PLAN_AGAIN} Before Airflow 3.1, raise approve_above or max_rebuy_share for that run.",
             "Shards without anything to collect are skipped. ``report`` and the run are success, or failed "
-            "if fail_on_attention is set.",
+            "if fail_on_attention is set. If a shard did not collect its jobs, the run is unfinished.",
             '"Canceled the refresh of … (it was not approved)"',
         ),
         LifecycleState(

@@ -22,7 +22,12 @@ from airflow_provider_bgrep.catalog.plan.rebuy import rebuy_reason
 from airflow_provider_bgrep.catalog.plan.render import render_changed_rows
 from airflow_provider_bgrep.catalog.plan.sign_check import check_signing
 from airflow_provider_bgrep.catalog.plan.source_check import check_sources
-from airflow_provider_bgrep.catalog.plan.work_items import decide, list_rows, list_work_items
+from airflow_provider_bgrep.catalog.plan.work_items import (
+    UNCHANGED_NAMES,
+    decide,
+    list_rows,
+    list_work_items,
+)
 from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS
@@ -85,6 +90,10 @@ class PlanDraft:
         with tempfile.TemporaryDirectory(prefix="bgrep-") as folder:
             rows, work_items = (str(Path(folder) / f"{name}.parquet") for name in ("rows", "work_items"))
             self._copy(f"SELECT {', '.join(ROW_COLUMNS)} FROM rows ORDER BY line NULLS LAST, name", rows)
+            unchanged = ""
+            if config.on_removed == "keep":  # otherwise, a row that the plan does not name is removed
+                unchanged = str(Path(folder) / "unchanged.parquet")
+                self._copy(UNCHANGED_NAMES, unchanged)
             columns = ", ".join(f'"{column.name}"' for column in WORK_ITEM)
             self._copy(f"SELECT {columns} FROM work_items ORDER BY position", work_items)
             store.create(
@@ -92,6 +101,7 @@ class PlanDraft:
                 config,
                 rows=rows,
                 work_items=work_items,
+                unchanged=unchanged,
                 invalid_rows=(row.as_dict() for row in self.invalid),
                 outstanding_jobs=self.outstanding_jobs,
             )

@@ -41,15 +41,18 @@ def create_plan(
     dag_id: str,
     run_id: str,
     group_id: str = "",
+    try_number: int = 1,
     now: float | None = None,
 ) -> dict[str, Any]:
     """Create the plan of a run.
 
     :param group_id: the task group, if a DAG refreshes several catalogs.
+    :param try_number: Airflow's number of the try of the plan task.
     :param now: wall clock in seconds; the current time if not given.
     :return: what the other tasks need to know, small enough for XCom.
     :raises InvalidInput: if the catalog cannot be used.
-    :raises PlanInProgressError: if another run is still planning after minutes, or has closed this plan.
+    :raises PlanInProgressError: if another run is still planning after minutes, or has closed this plan, or
+        if a later try of this task has made a plan.
     :raises BgRepStateError: if the ledger is damaged and cannot be repaired.
     """
     now = time.time() if now is None else now
@@ -62,7 +65,7 @@ def create_plan(
         draft = _create(options, store, run)
     else:
         # Before anything is read: from here on, this plan sees what others submit, or they cannot submit it.
-        lease = ledger.repaired(lambda: ledger.acquire_lease(dag_id, run_id, now, group_id))
+        lease = ledger.repaired(lambda: ledger.acquire_lease(dag_id, run_id, now, group_id, try_number))
         store = PlanStore(paths, lease.plan_id)
         run = Run(plan_id=lease.plan_id, dag_id=dag_id, run_id=run_id, now=now, group_id=group_id)
         try:

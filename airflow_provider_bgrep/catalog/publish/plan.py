@@ -9,7 +9,7 @@ not: it then submits nothing more, and the results of its rows are final.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bgrep.catalog.model.states import RowState, Verdict
@@ -34,11 +34,11 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     :raises BgRepStateError: if a file of the plan, the manifest or the ledger is damaged beyond repair.
     :raises BgRepConflictError: if other runs committed first in every attempt.
     """
-    store.forget_published()
+    token = store.begin_publishing()
     plan, config = store.plan, store.config
     if config.dry_run:
         counts = {"published": 0, "retired": 0, "deleted": 0}
-        store.mark_published({"counts": counts})
+        store.mark_published(token, {"counts": counts})
         return counts
     ledger = Ledger(store.paths, store.has_single_writer)
     ledger.repaired(lambda: ledger.close(plan.plan_id))
@@ -49,9 +49,10 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     entries = [entry for shard in plan_entries(store) for entry in shard]
     verdicts = {Verdict.PASSED.value, *([Verdict.UNMASKED.value] if config.publish_unmasked else ())}
     wanted = [entry for entry in entries if entry["verdict"] in verdicts]
+    asked = _still_asked_for(store, wanted, later)
     published = publish(
         store.paths,
-        _still_asked_for(store, wanted, later),
+        asked,
         # Each plan decides what to remove. A newer plan may have found a row in the catalog again.
         store.removed_names() if is_newest else [],
         options.publishing,
@@ -72,7 +73,8 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     for name, reason in swept.lost:
         _log.warning("The published image of row %s is lost: %s", name, reason)
     delete_unneeded(store.paths, plan.plan_id, options.keep_plans)
-    store.mark_published(_result(published, swept))
+    superseded = {entry["name"] for entry in wanted} - {entry["name"] for entry in asked}
+    store.mark_published(token, _result(published, swept, superseded))
     counted = ", ".join(f"{count} {name}" for name, count in published.counts.items())
     _log.info("Committed plan %s (%d entries). Rows: %s", plan.plan_id, len(entries), counted)
     return dict(published.counts)
@@ -101,7 +103,7 @@ def _still_asked_for(
 
     The catalog may have changed since this plan was made: the row asks for the image that is published, or
     for another one, or is gone. If the row asks for the image again, a later plan publishes it, without a
-    submit. The latest plan decides; about a row that was locked, the one before it.
+    submit. The latest plan that says anything about a row decides: see :func:`_left_by`.
 
     :param entries: the entries whose images this plan would publish.
     :param later: the later plans, the latest first.
@@ -111,25 +113,47 @@ def _still_asked_for(
     for plan in later:
         if not left:
             break
-        locked = {row["name"] for row in plan.rows([RowState.LOCKED.value])}
+        names = _left_by(plan, left)
+        decided = {entry["name"] for entry in left} - names
         # With other thresholds, its own checks decide.
         is_judged_alike = plan.config.checks == store.config.checks
-        names = {entry["name"] for entry in left} - locked if is_judged_alike else set()
         asked = {
             (one["name"], one["request_hash"])
-            for items in plan.shards()
+            for items in (plan.shards() if decided and is_judged_alike else ())
             for one in items
-            if one["name"] in names and one["state"] != RowState.ORPHANED.value
+            if one["name"] in decided and one["state"] != RowState.ORPHANED.value
         }
         found += [entry for entry in left if (entry["name"], entry["request_hash"]) in asked]
-        left = [entry for entry in left if entry["name"] in locked]
+        left = [entry for entry in left if entry["name"] in names]
     return found + left
 
 
-def _result(published: Published, swept: Swept) -> dict[str, Any]:
+def _left_by(plan: PlanStore, entries: Sequence[LedgerEntry]) -> set[str]:
+    """Return the names of the rows about which a plan says nothing: earlier plans decide about them.
+
+    These are rows that were locked, and with ``on_removed="keep"`` those that its catalog does not name: a
+    run may refresh a few rows only, or the catalog of another brand.
+
+    :param entries: of the rows.
+    """
+    states = plan.states_of(entry["name"] for entry in entries)
+    left = {name for name, state in states.items() if state == RowState.LOCKED.value}
+    if plan.config.on_removed == "keep":
+        # Rows that cannot be used ask for something, though it is not known what.
+        invalid = {row.get("sku") for row in plan.invalid_rows()}
+        left |= {one["name"] for one in entries if one["name"] not in states and one["sku"] not in invalid}
+    return left
+
+
+def _result(published: Published, swept: Swept, superseded: Collection[str]) -> dict[str, Any]:
+    """Return what the report needs to know.
+
+    :param superseded: names of rows about which a later plan decides.
+    """
     return {
         "counts": published.counts,
         "failed": [list(one) for one in published.failed],
+        "left": sorted({*superseded, *published.left}),
         "healed": swept.healed,
         "lost": [list(one) for one in swept.lost],
     }

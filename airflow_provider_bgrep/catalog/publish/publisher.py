@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -51,10 +51,12 @@ class Published:
     :param counts: rows: ``published`` (made live by this plan), ``retired``, ``deleted`` (by this plan),
         ``unchanged`` (already as wanted, or changed by a newer plan), ``failed``, and ``live`` in all.
     :param failed: names of rows that could not be published, and the reasons.
+    :param left: names of the unchanged rows.
     """
 
     counts: dict[str, int]
     failed: list[tuple[str, str]]
+    left: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +261,9 @@ class _Publisher:
         # A failed attempt to commit may have copied images to paths that the next attempt did not use.
         named = {path for row in after.values() for path in paths_of(row)}
         self._log.expire(self._copied - named, self._first_number)
-        return Published(self._counts(after, given), sorted(self._failed.items()))
+        mine = {name for name, row in after.items() if self._is_published(row)}
+        left = sorted(given - mine - self._failed.keys())
+        return Published(self._counts(after, len(mine), len(left)), sorted(self._failed.items()), left)
 
     def _commit(self, removed: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Copy the wanted images and commit a manifest that names them.
@@ -297,16 +301,18 @@ class _Publisher:
         self._log.commit(successor)
         return after
 
-    def _counts(self, after: Mapping[str, Mapping[str, Any]], given: Collection[str]) -> dict[str, int]:
+    def _is_published(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row of the manifest is live, and this plan has published it."""
+        return bool(row["status"] == Status.LIVE.value and row["plan_id"] == self._plan.plan["plan_id"])
+
+    def _counts(self, after: Mapping[str, Mapping[str, Any]], published: int, left: int) -> dict[str, int]:
         mine = self._plan.plan["plan_id"]
-        live = {name for name, row in after.items() if row["status"] == Status.LIVE.value}
-        published = {name for name in live if after[name]["plan_id"] == mine}
         newest = self._log.latest()
         return {
-            "published": len(published),
+            "published": published,
             "retired": sum(row["retired_by"] == mine for row in after.values()),
             "deleted": len(self._deleted),
-            "unchanged": len(set(given) - published - self._failed.keys()),
+            "unchanged": left,
             "failed": len(self._failed),
             "live": newest.counts[Status.LIVE.value] if newest else 0,
         }

@@ -79,8 +79,8 @@ STATUSES: Final[dict[str, Status]] = {
 was checked, else the outcome of its image task, else its state in the plan. Rows that passed the checks are
 ``published`` or, until they are, ``unpublished``. Rows without a mask are ``unmasked`` unless they are
 published. The published images of ``lost`` rows are missing, and cannot be restored. The images of
-``not_published`` rows passed, and could not be copied. Of ``not_removed``, ``given_up`` and
-``other_account`` there is a note of the plan, and no row.
+``not_published`` rows passed, and could not be copied, or passed after the publish task had ended. Of
+``not_removed``, ``given_up`` and ``other_account`` there is a note of the plan, and no row.
 """
 
 

@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from airflow_provider_bgrep.catalog.model.states import ROW_MEANINGS, VERDICT_MEANINGS, RowState, Verdict
+from airflow_provider_bgrep.catalog.model.states import (
+    ROW_MEANINGS,
+    TO_DO,
+    VERDICT_MEANINGS,
+    RowState,
+    Verdict,
+)
 from airflow_provider_bgrep.catalog.report.gallery import without_details, write_gallery
 from airflow_provider_bgrep.catalog.report.previous_entries import previous_entries
 from airflow_provider_bgrep.catalog.report.summary import (
@@ -52,6 +58,7 @@ _XCOM: Final = (
 )
 """Keys of the summary that the report task returns: small, whatever the size of the catalog."""
 _NOT_PUBLISHED: Final = "Correct the cause. The next run publishes the image, without a submit."
+_FORGOTTEN: Final = "It has passed since the publish task ran. Clear publish and report."
 _UP: Final = "../../../"
 """From a plan's folder to the destination."""
 
@@ -115,7 +122,9 @@ class _ReportRows:
         self._store, self._price = store, store.config.price_per_image
         self._has_report: dict[str, bool] = {}
         self._published = _published_by(store)
-        self._failed: dict[str, str] = dict(store.publish_result().get("failed") or ())
+        self._result = store.publish_result()
+        self._failed: dict[str, str] = dict(self._result.get("failed") or ())
+        self._left_alone = frozenset(self._result.get("left") or ())
         found = ((shard, rows_since_check(store, shard)) for shard in range(store.plan.shards))
         self._since_check = {shard: rows for shard, rows in found if rows is not None}
 
@@ -269,12 +278,25 @@ class _ReportRows:
         images = self._images_of(row) + row.get("resubmitted", 0)
         is_publishable = row["verdict"] in _PUBLISHABLE
         path = self._published.get(row["name"], "") if is_publishable else ""
+        reason = "" if path else self._why_not_published(row)
         return {
             "billable": images,
             "cost": str(images * self._price) if self._price is not None else "",
             "published": f"{_UP}{quote(path)}" if path else "",
-            "not_published": self._failed.get(row["name"], "") if is_publishable and not path else "",
+            "not_published": reason,
         }
+
+    def _why_not_published(self, row: Mapping[str, Any]) -> str:
+        """Why the publish task did not publish the image of a row; ``''`` if it was not to publish it.
+
+        What it left to a later plan, or is as it should be already, needs nobody. Another row that passed was
+        checked again after it was published, or was forgotten.
+        """
+        if row["verdict"] in _PUBLISHABLE and row["name"] in self._failed:
+            return self._failed[row["name"]]
+        is_forgotten = "left" in self._result and row["name"] not in self._left_alone
+        is_passed = row["verdict"] == Verdict.PASSED.value and RowState(row["state"]) in TO_DO
+        return _FORGOTTEN if is_forgotten and is_passed else ""
 
     def _link(self, path: str) -> str:
         """A link to an image; ``''`` for one outside of the destination."""

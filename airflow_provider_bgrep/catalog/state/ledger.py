@@ -40,6 +40,7 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     LedgerMetadata,
     LedgerMetadataLog,
     PlanLease,
+    PlanTask,
 )
 from airflow_provider_bgrep.catalog.state.ledger_reader import (
     LedgerReader,
@@ -96,13 +97,20 @@ class Ledger:
 
     # --- leases -----------------------------------------------------------------------------------
 
-    def acquire_lease(self, dag_id: str, run_id: str, now: float, group_id: str = "") -> PlanLease:
+    def acquire_lease(
+        self, dag_id: str, run_id: str, now: float, group_id: str = "", try_number: int = 1
+    ) -> PlanLease:
         """Give a DAG run's new plan a number and a lease. Nothing may be submitted until :meth:`activate`.
 
         An earlier plan of the same DAG run and task group, plans whose lease expired (see
         :mod:`~.lease_end`), and plans that a person has given up are closed.
 
+        A try of a plan task that was taken for dead must not close the plan of the try that followed, and no
+        other task would know its own plan: it gets no lease.
+
         :param now: wall clock in seconds.
+        :param try_number: Airflow's number of the try of the plan task.
+        :raises PlanInProgressError: if a later try of the plan task has acquired a lease.
         :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
         :raises BgRepConflictError: if other runs committed first in every attempt.
         """
@@ -111,11 +119,19 @@ class Ledger:
         def change(metadata: LedgerMetadata) -> LedgerMetadata:
             if metadata.lease_with(token) is not None:
                 return metadata  # the storage created the file, but reported an error
+            last = metadata.last_try(dag_id, run_id, group_id)
+            if try_number < last:
+                raise PlanInProgressError(
+                    f"This is try {try_number} of the plan task of run {run_id} (DAG {dag_id}), and try "
+                    f"{last} has made a plan. Nothing was changed. If the DAG run was deleted and created "
+                    f"again: clear the task until its try number is {last}, or start a run with another id."
+                )
             plan_id = new_plan_id(number_of(metadata.latest_leased) + 1, now, token)
             expired = {one.plan_id for one in metadata.leases if self._is_expired(one, now)}
             closed = self._closed(metadata, metadata.plans_of(dag_id, run_id, group_id) | expired)
             leases = (*closed.leases, PlanLease(plan_id, run_id, dag_id, group_id=group_id))
-            return replace(closed, leases=leases, latest_leased=plan_id)
+            task = PlanTask(dag_id, run_id, group_id, try_number)
+            return replace(closed, leases=leases, latest_leased=plan_id).with_task(task)
 
         lease = self._commit(change).lease_with(token)
         if lease is None:

@@ -25,6 +25,9 @@ VERSION: Final = 1
 KEEP: Final = 20
 """Versions of the metadata that stay, with the segments that they name, for readers that have opened one."""
 
+_MOST_TRIES: Final = 100
+"""Plan tasks whose last try is known. A lease that a forgotten one acquires ends with its ``valid_for``."""
+
 
 class DamagedLedgerError(BgRepStateError):
     """A file of the ledger is damaged or missing. It must be rebuilt, and never be treated as empty."""
@@ -76,6 +79,23 @@ class PlanLease:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanTask:
+    """A plan task that acquired a lease: the plan task of a DAG run's task group.
+
+    :param dag_id: its DAG.
+    :param run_id: its DAG run.
+    :param group_id: its task group.
+    :param try_number: the highest number of a try that acquired a lease. Airflow counts on when a task is
+        retried or cleared.
+    """
+
+    dag_id: str
+    run_id: str
+    group_id: str
+    try_number: int
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerMetadata:
     """One version of the ledger's metadata.
 
@@ -89,6 +109,7 @@ class LedgerMetadata:
     :param reopens: how often a plan got its lease back.
     :param latest_leased: the last plan that acquired a lease; its number is the ledger's sequence. The folder
         of a later plan means that metadata was lost.
+    :param tasks: the plan tasks that acquired a lease last, the latest last.
     """
 
     number: int = 0
@@ -99,6 +120,7 @@ class LedgerMetadata:
     latest_leased: str = ""
     reopened: str = ""
     reopens: int = 0
+    tasks: tuple[PlanTask, ...] = ()
 
     @property
     def uncommitted_plans(self) -> tuple[str, ...]:
@@ -117,6 +139,18 @@ class LedgerMetadata:
         """The plans of a DAG run's task group that hold a lease."""
         whose = (dag_id, run_id, group_id)
         return {one.plan_id for one in self.leases if (one.dag_id, one.run_id, one.group_id) == whose}
+
+    def last_try(self, dag_id: str, run_id: str, group_id: str) -> int:
+        """The last try of a plan task that acquired a lease; 0 if none is known."""
+        whose = (dag_id, run_id, group_id)
+        found = (one.try_number for one in self.tasks if (one.dag_id, one.run_id, one.group_id) == whose)
+        return max(found, default=0)
+
+    def with_task(self, task: PlanTask) -> LedgerMetadata:
+        """The metadata with a plan task that has acquired a lease."""
+        whose = (task.dag_id, task.run_id, task.group_id)
+        others = (one for one in self.tasks if (one.dag_id, one.run_id, one.group_id) != whose)
+        return replace(self, tasks=(*others, task)[-_MOST_TRIES:])
 
     def with_lease(self, lease: PlanLease) -> LedgerMetadata:
         """The metadata with a lease in place of the plan's own."""
@@ -280,6 +314,7 @@ def _decode(data: bytes, number: int, path: ObjectStoragePath) -> LedgerMetadata
             str(value["latest_leased"]),
             str(value["reopened"]),
             int(value["reopens"]),
+            tuple(PlanTask(**one) for one in value.get("tasks", ())),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedLedgerError(f"{path} cannot be read: {sanitize_message(error)}") from None

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -45,6 +47,9 @@ _CHUNK: Final = 2_000
 _NOT_DONE: Final = frozenset({Outcome.NOT_SUBMITTED.value, Outcome.PENDING.value})
 
 
+_log = logging.getLogger(__name__)
+
+
 class PlanStore:
     """One plan's files.
 
@@ -65,6 +70,7 @@ class PlanStore:
         *,
         rows: str,
         work_items: str,
+        unchanged: str = "",
         invalid_rows: Iterable[Mapping[str, Any]],
         outstanding_jobs: Iterable[SubmitRecord],
     ) -> None:
@@ -72,12 +78,16 @@ class PlanStore:
 
         :param rows: a local Parquet file with :data:`ROW_COLUMNS`; it is moved.
         :param work_items: a local Parquet file with :data:`~.schema.WORK_ITEM`, by position; it is moved.
+        :param unchanged: a local Parquet file with the names of unchanged rows, if they are to be known; it
+            is moved.
         :param invalid_rows: the rows that cannot be used, as JSON has them.
         :param outstanding_jobs: submits of earlier plans, whose jobs this plan collects.
         """
         put_bytes(json.dumps(config.to_json(), ensure_ascii=False).encode(), self.files.options)
         put_file(rows, self.files.rows)
         put_file(work_items, self.files.work_items)
+        if unchanged:
+            put_file(unchanged, self.files.unchanged)
         put_bytes(as_lines(invalid_rows), self.files.invalid_rows)
         put_bytes(as_lines(record.to_json() for record in outstanding_jobs), self.files.outstanding_jobs)
         header = json.dumps(plan.to_dict(), ensure_ascii=False, indent=1).encode()
@@ -213,9 +223,11 @@ class PlanStore:
     def shards_to_collect(self) -> list[int]:
         """The numbers of the shards that have something to do if the plan may not submit anything.
 
-        They collect what earlier plans submitted, and check and publish images that are saved already.
+        They collect what earlier plans submitted, or this one before it was refused, and check and publish
+        images that are saved already.
         """
-        size, found = self.plan.shard_size, set[int]()
+        size = self.plan.shard_size
+        found = {int(name) for name in self._journal_names() if int(name) < self.plan.shards}
         with self._parquet(self.files.work_items) as file:
             start = 0
             for batch in file.iter_batches(_CHUNK, columns=["state"]):
@@ -237,6 +249,21 @@ class PlanStore:
             while some := db.fetchmany(_CHUNK):
                 for row in some:
                     yield dict(zip(ROW_COLUMNS, row, strict=True))
+
+    def states_of(self, names: Iterable[str]) -> dict[str, str]:
+        """The states of some rows, by name, as far as the plan says anything about them.
+
+        :param names: of the rows. Invalid rows have no name.
+        """
+        given = sorted(names)
+        named = "WHERE name IN (SELECT unnest(?))"
+        with self._local(self.files.rows) as local, duckdb.connect() as db:
+            found = db.execute(f"SELECT name, state FROM {rows_of(local)} {named}", [given]).fetchall()
+        if self.config.on_removed == "keep":
+            with self._local(self.files.unchanged) as local, duckdb.connect() as db:
+                unchanged = db.execute(f"SELECT name FROM {rows_of(local)} {named}", [given]).fetchall()
+            found += [(name, RowState.UNCHANGED.value) for (name,) in unchanged]
+        return dict(found)
 
     def removed_names(self) -> list[str]:
         """Names of the published rows that the catalog no longer has."""
@@ -263,8 +290,11 @@ class PlanStore:
 
     def journals(self) -> Iterator[FileStore]:
         """The stores of the journals of all shards that have one."""
-        folder = self.files.folder / "journal"
-        yield from (FileStore(folder / name) for name in names_in(folder) if name.isdigit())
+        yield from (self.journal(int(name)) for name in self._journal_names())
+
+    def _journal_names(self) -> list[str]:
+        """The names of the folders of the shards that have a journal."""
+        return [name for name in names_in(self.files.folder / "journal") if name.isdecimal()]
 
     def manifest_lines(self, shard: int) -> Iterator[dict[str, Any]]:
         """The lines of the manifest that a shard's generate task wrote; none before it ended."""
@@ -273,6 +303,10 @@ class PlanStore:
     def write_results(self, shard: int, rows: Iterable[ResultRow]) -> None:
         """Write what each row of a shard came to. Only the check task does this."""
         write_results(rows, self.files.results(shard))
+
+    def forget_results(self, shard: int) -> None:
+        """Remove a shard's results, because its check task has started again."""
+        remove(self.files.results(shard))
 
     def has_results(self, shard: int) -> bool:
         """Whether the check task has written a shard's results."""
@@ -297,23 +331,29 @@ class PlanStore:
             return
 
     def unfinished(self, without: Collection[int] = ()) -> list[str]:
-        """The shards that did not finish, and why, one sentence each; none of a canceled plan.
+        """The shards that did not finish, and why, one sentence each; none of a dry run.
+
+        Of a canceled plan, rows that were not submitted are left out: nobody is waiting for them.
 
         :param without: shards to leave out.
         """
-        if self.cancelled_reason:
+        if self.config.dry_run:
             return []
-        shards = (shard for shard in range(self.plan.shards) if shard not in without)
-        return [reason for shard in shards if (reason := self._unfinished(shard))]
+        is_cancelled = bool(self.cancelled_reason)
+        is_partial = is_cancelled and self.plan.shards
+        shards = self.shards_to_collect() if is_partial else range(self.plan.shards)
+        not_done = _NOT_DONE - {Outcome.NOT_SUBMITTED.value} if is_cancelled else _NOT_DONE
+        found = (self._unfinished(shard, not_done) for shard in shards if shard not in without)
+        return [reason for reason in found if reason]
 
-    def _unfinished(self, shard: int) -> str:
+    def _unfinished(self, shard: int, not_done: Collection[str]) -> str:
         if not self.has_results(shard):
             return f"shard {shard} was not checked"
         try:
             rows = list(self.results(shard, ("outcome", "reason", "state", "dag_id", "group_id")))
         except BgRepStateError:
             return f"shard {shard} has damaged results"
-        left = [row for row in rows if row["outcome"] in _NOT_DONE and not self.plan.is_of_others(row)]
+        left = [row for row in rows if row["outcome"] in not_done and not self.plan.is_of_others(row)]
         reasons = [row["reason"] for row in left]
         if not reasons:
             return ""
@@ -322,30 +362,45 @@ class PlanStore:
 
     # --- publishing -------------------------------------------------------------------------------
 
-    def forget_published(self) -> None:
-        """Remove what :meth:`mark_published` wrote, because the publish task has started again."""
+    def begin_publishing(self) -> str:
+        """Record that the publish task has started: earlier tries do not count any more.
+
+        :return: the token of this try, for :meth:`mark_published`.
+        """
+        token = secrets.token_hex(8)
+        put_bytes(json.dumps({"token": token}).encode(), self.files.publishing)
         remove(self.files.published)
+        return token
 
-    def mark_published(self, result: Mapping[str, Any]) -> None:
-        """Record that the publish task has finished.
+    def mark_published(self, token: str, result: Mapping[str, Any]) -> None:
+        """Record that a try of the publish task has finished, unless another one has started since.
 
+        The mark counts only for the try that wrote it: one that was taken for dead, and ends late, says
+        nothing about the try that followed.
+
+        :param token: the try's.
         :param result: what it did, as JSON has it.
         """
-        put_bytes(json.dumps(result, ensure_ascii=False).encode(errors="replace"), self.files.published)
+        if self._publishing != token:
+            _log.warning("Another try of the publish task of plan %s has started since.", self.plan_id)
+            return
+        value = {**result, "token": token}
+        put_bytes(json.dumps(value, ensure_ascii=False).encode(errors="replace"), self.files.published)
 
     @property
     def is_published(self) -> bool:
-        """Whether the publish task has finished, and has not started again since."""
-        return size_of(self.files.published) is not None
+        """Whether the try of the publish task that started last has finished."""
+        return "token" in self.publish_result()
 
     def publish_result(self) -> dict[str, Any]:
-        """What the publish task did; empty until it has finished."""
-        data = get_bytes(self.files.published)
-        with contextlib.suppress(ValueError):
-            found = json.loads(data or b"{}")
-            if isinstance(found, dict):
-                return found
-        return {}
+        """What the try of the publish task did that started last; empty until it has finished."""
+        found = self._json_of(self.files.published)
+        return found if found and found.get("token") == self._publishing else {}
+
+    @property
+    def _publishing(self) -> str:
+        """The token of the try of the publish task that started last; ``''`` if none did."""
+        return str(self._json_of(self.files.publishing).get("token", ""))
 
     # --- the report -------------------------------------------------------------------------------
 
@@ -371,6 +426,15 @@ class PlanStore:
             f"{path} cannot be found: the plan task did not finish, or the plan was deleted. Clear the plan "
             "task, or start a new DAG run."
         )
+
+    @staticmethod
+    def _json_of(path: Any) -> dict[str, Any]:
+        """A file with a JSON object; empty if it is missing or damaged."""
+        with contextlib.suppress(ValueError):
+            found = json.loads(get_bytes(path) or b"{}")
+            if isinstance(found, dict):
+                return found
+        return {}
 
     def _json_lines(self, path: Any) -> Iterator[dict[str, Any]]:
         for number, line in enumerate((get_bytes(path) or b"").splitlines(), 1):

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Retention: deletes what is no longer needed under ``{destination}/_bgrep``. See ADR 0007.
 
-* Plan folders that are not among the ``keep_plans`` newest, once the ledger has everything that they know.
+* Plan folders that are not among the ``keep_plans`` newest of their task group, once the ledger has
+  everything that they know.
 * Generated images, job records and key files that no plan and no ledger entry needs.
 
 The ledger can be rebuilt from the plans' files. So before a plan folder goes, every segment that counts is
@@ -17,8 +18,8 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -39,6 +40,7 @@ from airflow_provider_bgrep.catalog.state.manifest import live_rows
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import UNSURE, in_sql, merged
 from airflow_provider_bgrep.catalog.state.recovery import submits
+from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.records import State, SubmitRecord
 from airflow_provider_bgrep.protocol.errors import sanitize_message
@@ -93,7 +95,7 @@ def delete_unneeded(paths: CatalogPaths, plan_id: str, keep_plans: int) -> Delet
     A failure is logged as a warning, and the next run continues.
 
     :param plan_id: the plan of the caller, whose folder stays.
-    :param keep_plans: number of newest plan folders that stay, at least 1. Dry runs count.
+    :param keep_plans: number of newest plan folders of each task group that stay, at least 1. Dry runs count.
     """
     try:
         deleted = _Retention(paths).run(plan_id, keep_plans)
@@ -109,16 +111,35 @@ def delete_unneeded(paths: CatalogPaths, plan_id: str, keep_plans: int) -> Delet
 # --- decisions, without reading or writing anything -------------------------------------------------------
 
 
-def expired_plans(folders: Iterable[str], keep_plans: int, needed: Collection[str]) -> list[str]:
-    """Plan folders that are not among the newest, oldest first.
+def expired_plans(
+    folders: Iterable[str],
+    keep_plans: int,
+    needed: Collection[str],
+    group_of: Callable[[str], object] = lambda plan_id: "",
+) -> list[str]:
+    """Plan folders that are not among the newest of their task group, oldest first.
+
+    The task groups of a destination do not count each other's plans: several groups of one DAG run publish
+    one after the other, and each has a report to write after that.
 
     :param folders: names of the plan folders. Their ids sort by the ledger's sequence; other names are not
         plans.
     :param keep_plans: how many of the newest stay, at least 1.
     :param needed: plans that stay in any case.
+    :param group_of: the task group of a plan; ``None`` if it is not known, as that of a plan that was never
+        finished. Such a plan stays only while it is among the newest of all.
     """
-    plans = sorted(name for name in folders if is_plan_id(name))
-    return [plan_id for plan_id in plans[:-keep_plans] if plan_id not in needed]
+    plans = sorted((name for name in folders if is_plan_id(name)), reverse=True)
+    if len(plans) <= keep_plans:
+        return []
+    newer: Counter[object] = Counter()
+    expired: list[str] = []
+    for place, plan_id in enumerate(plans):
+        group = group_of(plan_id)
+        if (place if group is None else newer[group]) >= keep_plans and plan_id not in needed:
+            expired.append(plan_id)
+        newer[group] += 1
+    return expired[::-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +242,8 @@ class _Retention:
         metadata = LedgerMetadataLog(self._paths.ledger).latest() or LedgerMetadata()
         # Leases, and plans whose submits are in no segment yet.
         leased = {lease.plan_id for lease in metadata.leases}
-        expired = expired_plans(folders, keep_plans, {plan_id, *leased, *metadata.uncommitted_plans})
+        needed = {plan_id, *leased, *metadata.uncommitted_plans}
+        expired = expired_plans(folders, keep_plans, needed, self._group_of)
         if not expired and not copies:
             return Deleted()
         self._copy_segments(metadata, copies)
@@ -246,6 +268,14 @@ class _Retention:
         _delete(unneeded)
         self._delete_plans(gone)
         return Deleted(plans=len(gone), images=len(unneeded))
+
+    def _group_of(self, plan_id: str) -> tuple[str, str] | None:
+        """The task group that a plan was made for; ``None`` if the plan has no header that can be read."""
+        with contextlib.suppress(BgRepStateError):
+            plan = PlanStore(self._paths, plan_id).find_plan()
+            if plan is not None:
+                return plan.dag_id, plan.group_id
+        return None
 
     def _has_results(self, plan_id: str) -> bool:
         """Whether a plan had work to do: the ledger has entries that could be rebuilt from its files."""

@@ -112,7 +112,7 @@ class Refresh:
         put_bytes(rows if isinstance(rows, bytes) else as_csv(rows), path)
         return str(path)
 
-    def plan(self, rows: Sequence[Mapping[str, Any]] | bytes, **options: Any) -> Run:
+    def plan(self, rows: Sequence[Mapping[str, Any]] | bytes, *, try_number: int = 1, **options: Any) -> Run:
         """Start a run and execute its plan task."""
         self.run_count += not self.is_count_fixed
         run = Run(self.paths)
@@ -125,7 +125,7 @@ class Refresh:
         if "catalog" not in given:
             given["catalog"] = self.put_catalog(rows)
         plan = operators.BgRepPlanOperator(task_id="plan", options=given)
-        self._execute(run, "plan", plan)
+        self._execute(run, "plan", plan, try_number=try_number)
         run.plan = run.results["plan"].pushed.get("plan", {})
         return run
 

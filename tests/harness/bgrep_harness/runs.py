@@ -97,6 +97,7 @@ class Destination:
         run_id: str = "",
         dag_id: str = "nightly",
         group_id: str = "",
+        try_number: int = 1,
         now: float | None = None,
         **options: Any,
     ) -> Run:
@@ -105,6 +106,7 @@ class Destination:
         :param catalog: rows, or a path.
         :param run_id: a new one for each run by default.
         :param group_id: the task group of the DAG.
+        :param try_number: Airflow's number of the try of the plan task.
         :param now: a day after the run before by default.
         """
         self.runs += 1
@@ -112,7 +114,7 @@ class Destination:
             now = self.started + self.runs * DAY
         given = self._options(catalog, options)
         whose = {"dag_id": dag_id, "run_id": run_id or f"run-{self.runs}", "group_id": group_id}
-        xcom = create_plan(given, self.paths, **whose, now=now)
+        xcom = create_plan(given, self.paths, **whose, try_number=try_number, now=now)
         return Run(self, xcom["plan_id"], now, xcom)
 
     def refresh(self, catalog: Any, outcomes: Mapping[str, str] | None = None, **options: Any) -> Run:

@@ -11,6 +11,7 @@ from bgrep_harness.runs import Destination, row
 
 from airflow_provider_bgrep.catalog.check.shard import Checker, Images, check_shard
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.storage import get_bytes, put_bytes, remove, storage_path
 
 CATALOG = [row("lamp"), row("mug"), row("vase")]
@@ -63,6 +64,18 @@ def test_a_row_that_raises_anything_is_unchecked_alone(shop, step, error):
     assert shop.refresh(CATALOG).states == {"mug": "unpublished"}
     assert set(shop.published()) == {"lamp", "mug", "vase"}
     assert sum(shop.billed.values()) == 3
+
+
+def test_a_check_that_fails_leaves_no_results_of_an_earlier_one(shop):
+    """What the source showed is over; the run must not end as if the last check had confirmed it."""
+    run = shop.plan(CATALOG)
+    run.work()
+    run.check(dict.fromkeys(("lamp", "mug", "vase"), "unchecked"))
+    assert run.store.unfinished() == []
+    put_bytes(b"{", run.files.options)
+    with pytest.raises(BgRepStateError):
+        check_shard(run.store, 0)
+    assert not run.store.has_results(0)
 
 
 @pytest.mark.parametrize("harm", ["lost", "flipped"])

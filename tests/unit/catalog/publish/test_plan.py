@@ -156,7 +156,7 @@ def late_run(local: Destination, catalog: Any) -> Run:
 
 
 def test_a_late_publish_changes_no_row_that_is_as_it_was(local):
-    """The catalog asked for another image of the mug for one run only, and for a bowl."""
+    """The catalog asked for another image of the mug for one run only, and for a bowl, which is kept."""
     local.refresh(CATALOG)
     before = local.published()
     edited = [one | {"positive_prompt": "on snow"} if one["sku"] == "mug" else one for one in CATALOG]
@@ -164,8 +164,8 @@ def test_a_late_publish_changes_no_row_that_is_as_it_was(local):
     assert late.states == {"bowl": "new", "mug": "changed"}
     assert local.refresh(CATALOG, publish={"on_removed": "keep"}).counts == {"unchanged": 3}
     late.publish()
-    assert local.published() == before
-    assert local.refresh([*edited, row("bowl")]).states == {"bowl": "unpublished", "mug": "unpublished"}
+    assert {name: one for name, one in local.published().items() if name != "bowl"} == before
+    assert local.refresh([*edited, row("bowl")]).states == {"mug": "unpublished"}
     assert len(local.published()) == 4
     assert sum(local.billed.values()) == 5
 
@@ -187,6 +187,40 @@ def test_a_late_publish_ignores_the_catalog_of_another_dag(local):
     local.refresh([row("bowl")], dag_id="other", **keep)
     late.publish()
     assert set(local.published()) == {"bowl", "lamp", "mug", "vase"}
+
+
+KEEP = {"publish": {"on_removed": "keep"}}
+
+
+def test_a_late_publish_serves_rows_that_a_later_run_does_not_name(local):
+    """Runs of one DAG get the catalogs of several brands, or a few rows only."""
+    local.refresh([CATALOG[0]], **KEEP)
+    before = local.published()
+    late = late_run(local, [CATALOG[0] | {"positive_prompt": "on snow"}, *CATALOG[1:]])
+    assert late.counts == {"changed": 1, "new": 2}
+    local.refresh([row("bowl")], **KEEP)
+    assert local.refresh([row("bowl")], **KEEP).counts == {"unchanged": 1}
+    late.publish()
+    assert set(local.published()) == {"bowl", "lamp", "mug", "vase"}
+    assert local.published()["lamp"] != before["lamp"]
+    assert write_report(late.store)["statuses"] == {"published": 3}
+
+
+def test_a_late_publish_serves_no_row_that_cannot_be_used_any_more(local):
+    """The row asks for something else, though it is not known what."""
+    late = late_run(local, CATALOG)
+    local.refresh([row("mug", steps="x")], **KEEP)
+    late.publish()
+    assert set(local.published()) == {"lamp", "vase"}
+    assert write_report(late.store)["statuses"] == {"published": 2, "unpublished": 1}
+
+
+def test_a_late_publish_serves_no_row_that_a_later_run_removes(local):
+    late = late_run(local, CATALOG)
+    local.refresh([CATALOG[0]])
+    late.publish()
+    assert set(local.published()) == {"lamp"}
+    assert write_report(late.store)["needs_attention"] == 0
 
 
 def test_a_late_publish_keeps_what_the_latest_options_keep(local):
@@ -243,6 +277,20 @@ def test_a_row_that_cannot_be_copied_needs_attention(local):
     assert again.states == {"mug": "unpublished"}
     assert write_report(again.store)["needs_attention"] == 0
     assert len(local.published()) == 3
+
+
+def test_a_row_that_passes_after_the_publish_task_needs_attention(local):
+    """A person has cleared its check task only."""
+    run = local.plan(CATALOG)
+    run.work()
+    run.check({"mug": "unchecked"})
+    run.publish()
+    run.check()
+    report = write_report(run.store)
+    assert report["statuses"] == {"not_published": 1, "published": 2}
+    assert report["needs_attention"] == 1
+    run.publish()
+    assert write_report(run.store)["statuses"] == {"published": 3}
 
 
 def test_the_report_is_written_though_the_manifest_is_damaged(local):

@@ -92,7 +92,8 @@ def run(
         **more,
     }
     if published is not None:
-        PlanStore(paths, plan_id).mark_published(published)
+        store = PlanStore(paths, plan_id)
+        store.mark_published(store.begin_publishing(), published)
     put_bytes(json.dumps(options).encode(), files.options)
     put_bytes(as_lines(bad), files.invalid_rows)
     types = {"line": pa.int64()}

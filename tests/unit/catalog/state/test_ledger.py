@@ -53,6 +53,7 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     PlanLease,
 )
 from airflow_provider_bgrep.catalog.state.ledger_reader import (
+    LedgerReader,
     LedgerSnapshot,
     PlanInProgressError,
 )
@@ -312,6 +313,30 @@ def test_a_run_that_plans_keeps_only_later_ones_waiting(files):
         ledger.release_lease(second.plan_id)
         with ledger.reader.snapshot(db, own=again.plan_id, now=NOW):
             pass
+
+
+def test_a_try_of_a_plan_task_makes_no_plan_after_a_later_try(destination):
+    """It was taken for dead before it acquired its lease, whether or not the run has ended since."""
+    facts = {"run_id": "run", "now": destination.started}
+    second = destination.plan([row("a")], try_number=2, **facts)
+    with pytest.raises(PlanInProgressError):
+        destination.plan([row("a")], try_number=1, **facts)
+    assert LedgerReader(destination.paths).has_lease(second.plan_id)
+    second.complete()
+    assert destination.billed.total() == 1
+    with pytest.raises(PlanInProgressError):
+        destination.plan([row("b")], try_number=1, **facts)
+    other = destination.plan([row("b")], run_id="other", now=destination.started + 60)
+    assert other.states["b"] == "new"
+
+
+def test_a_plan_task_that_is_cleared_makes_another_plan(destination):
+    facts = {"run_id": "run", "now": destination.started}
+    first, second, again = (destination.plan([row("a")], try_number=one, **facts) for one in (1, 2, 2))
+    group = destination.plan([row("b")], group_id="other", **facts)
+    reader = LedgerReader(destination.paths)
+    leases = [reader.has_lease(one.plan_id) for one in (first, second, again, group)]
+    assert leases == [False, False, True, True]
 
 
 def test_an_expired_plan_is_removed_whatever_a_shards_clock_says(destination):

@@ -18,6 +18,7 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     LedgerMetadataLog,
     NewerLedgerError,
     PlanLease,
+    PlanTask,
     check_version,
     unneeded_segments,
 )
@@ -31,6 +32,7 @@ FULL = LedgerMetadata(
     "p4",
     "p3",
     2,
+    (PlanTask("dag", "run", "group", 3), PlanTask("dag", "run", "", 1)),
 )
 
 
@@ -48,6 +50,15 @@ def test_leases_and_plans_are_found():
     assert FULL.plans_in(["s1"]) == {1, 2}
     assert FULL.plans_in([]) == FULL.plans_in(["s2", "other"]) == set()
     assert FULL.plans_by_segment == {"s1": (1, 2), "s2": ()}
+
+
+def test_the_last_try_of_each_of_the_last_plan_tasks_is_known():
+    assert (FULL.last_try("dag", "run", "group"), FULL.last_try("dag", "run-2", "group")) == (3, 0)
+    again = FULL.with_task(PlanTask("dag", "run", "group", 4))
+    assert again.tasks == (FULL.tasks[1], PlanTask("dag", "run", "group", 4))
+    for number in range(99):
+        again = again.with_task(PlanTask("dag", f"run-{number}", "", 1))
+    assert (again.last_try("dag", "run", "group"), again.last_try("dag", "run", "")) == (4, 0)
 
 
 def test_other_segments_leave_everything_else():

@@ -12,6 +12,7 @@ from bgrep_harness.runs import Destination, Run, row
 
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.exceptions import BgRepStateError
+from airflow_provider_bgrep.storage import get_bytes, put_bytes
 
 
 @pytest.fixture
@@ -63,13 +64,60 @@ def test_a_missing_file_of_a_plan_is_named(run, files, name: str):
         READS[name](run.store)
 
 
-def test_a_plan_that_is_cancelled_says_why_and_is_not_unfinished(run):
+def test_of_a_cancelled_plan_only_rows_not_submitted_are_left_out(destination):
+    run = destination.plan([row("a"), row("b"), row("c")], shard_size=2)
+    run.work({"a": "never", "b": "pending"}, shards=[0])
+    run.check(shards=[0])
+    assert [reason[:8] for reason in run.store.unfinished()] == ["shard 0:", "shard 1 "]
     assert run.store.cancelled_reason == ""
-    (reason,) = run.store.unfinished()
-    assert reason.startswith("shard 0: 1 row was not done (")
     run.store.cancel("it was not approved")
     assert run.store.cancelled_reason == "it was not approved"
+    assert run.store.shards_to_collect() == [0]
+    (reason,) = run.store.unfinished()
+    assert reason.startswith("shard 0: 1 row was not done (")
+    run.work(shards=[0], try_number=2)
+    run.check(shards=[0])
     assert run.store.unfinished() == []
+
+
+def test_a_cancelled_plan_that_lacks_a_check_is_unfinished(destination):
+    destination.refresh([row("a")], {"a": "pending"})
+    run = destination.plan([row("a"), row("b")], shard_size=1)
+    run.store.cancel("it was not approved")
+    assert run.store.shards_to_collect() == [0]
+    assert len(run.store.unfinished()) == 1
+    run.work(shards=[0])
+    run.check(shards=[0])
+    assert run.store.unfinished() == []
+
+
+def test_a_dry_run_is_not_unfinished(destination):
+    destination.refresh([row("a")], {"a": "pending"})
+    assert destination.plan([row("a"), row("b")], dry_run=True).store.unfinished() == []
+
+
+def test_only_the_try_that_started_last_marks_a_plan_as_published(run):
+    first = run.store.begin_publishing()
+    second = run.store.begin_publishing()
+    run.store.mark_published(first, {"counts": {}})
+    assert not run.store.is_published
+    run.store.mark_published(second, {"counts": {"published": 1}})
+    assert run.store.publish_result()["counts"] == {"published": 1}
+    run.store.mark_published(first, {"counts": {}})
+    assert run.store.is_published
+    third = run.store.begin_publishing()
+    assert (run.store.is_published, run.store.publish_result()) == (False, {})
+    run.store.mark_published(third, {})
+    assert run.store.is_published
+
+
+def test_a_mark_that_an_earlier_try_wrote_late_does_not_count(run):
+    """It had seen that it was the last one."""
+    run.store.mark_published(run.store.begin_publishing(), {"counts": {}})
+    late = get_bytes(run.files.published)
+    run.store.begin_publishing()
+    put_bytes(late, run.files.published)
+    assert not run.store.is_published
 
 
 def test_results_show_each_work_item_and_superseded_on_request(destination):

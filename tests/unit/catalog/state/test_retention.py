@@ -27,6 +27,7 @@ from bgrep_harness.stores import (
 )
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+from airflow_provider_bgrep.catalog.report.write import write_report
 from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError, LedgerMetadataLog
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.retention import (
@@ -108,6 +109,28 @@ def ids(*days: int) -> list[str]:
 )
 def test_the_newest_plans_and_those_in_use_stay(folders, keep, needed, expired):
     assert expired_plans(folders, keep, needed) == expired
+
+
+def test_the_newest_plans_of_each_task_group_stay():
+    names = ("b", None, "a", "a", "a", None)
+    groups: dict[str, object] = dict(zip(ids(1, 2, 3, 4, 5, 6), names, strict=True))
+    assert expired_plans(groups, 2, (), groups.__getitem__) == ids(2, 3)
+    assert expired_plans(groups, 2, ids(3), groups.__getitem__) == ids(2)
+
+
+def test_task_groups_of_a_run_leave_each_other_their_plans(files):
+    """The second one publishes before the first one writes its report."""
+    destination = destination_of(files, on_removed="keep", keep_plans=1)
+    for run_id in ("one", "two"):
+        facts = {"run_id": run_id, "now": destination.started + destination.runs}
+        groups = [destination.plan([row(one)], group_id=one, **facts) for one in ("lamp", "vase")]
+        for run in groups:
+            run.work()
+            run.check()
+            run.publish()
+        for run in groups:
+            assert write_report(run.store)["failures"] == []
+        assert plans_in(files) == [run.plan_id for run in groups]
 
 
 def record(state: State, nonce: str = "n", result_key: str = "") -> SubmitRecord:
