@@ -19,7 +19,7 @@ _REPLACED: Final = frozenset({"s3-query", "v4-query", "s3v4-query"})
 regions, or to directory buckets."""
 
 _regions: weakref.WeakKeyDictionary[Any, dict[str, str]] = weakref.WeakKeyDictionary()
-"""The regions of buckets that were found out, for each client; ``""`` where they cannot be."""
+"""The regions of buckets that were found out, for each file system; ``""`` where they cannot be."""
 
 
 class SigningError(Exception):
@@ -37,9 +37,7 @@ def signed_url(path: ObjectStoragePath, seconds: int) -> str:
     :raises Exception: whatever the store's library raises if it cannot sign.
     """
     fs = path.fs
-    if _is_s3(fs):
-        _use_version_4(fs, fs.split_path(path.path)[0])
-    url = str(fs.sign(path.path, expiration=seconds) or "")
+    url = str((_signed_by_s3(fs, path.path, seconds) if _is_s3(fs) else fs.sign(path.path, seconds)) or "")
     if _is_s3(fs) and not fs.anon and "X-Amz-Signature=" not in url:
         raise SigningError("the connection signs requests by other means, and cannot sign URLs")
     if not url.startswith(("http://", "https://")):
@@ -84,21 +82,30 @@ async def _expiry(fs: Any) -> Any:
     return getattr(credentials, "_expiry_time", None)
 
 
-def _use_version_4(fs: Any, bucket: str) -> None:
-    """Make the client presign with signature version 4, and know the region of a bucket.
+def _signed_by_s3(fs: Any, path: str, seconds: int) -> str:
+    """Presign with signature version 4, for the bucket's region.
 
-    Requests that are sent are not affected: botocore signs those with version 4 anyway.
+    s3fs makes a new client now and then, so one and the same is prepared and asked here. Requests that are
+    sent are not affected: botocore signs those with version 4 anyway.
     """
     from fsspec.asyn import sync
 
-    client = sync(fs.loop, _client, fs, bucket)
-    regions = _regions.setdefault(client, {})
+    bucket, key, version = fs.split_path(path)
+    regions = _regions.setdefault(fs, {})
+    if bucket not in regions:
+        endpoint = sync(fs.loop, _client, fs, bucket).meta.endpoint_url
+        is_aws = ".amazonaws.com" in endpoint and not bucket.startswith("arn:")
+        regions[bucket] = _region_of(fs, bucket) if is_aws else ""
+    parameters = {"Bucket": bucket, "Key": key, **({"VersionId": version} if version else {})}
+    return str(sync(fs.loop, _presigned, fs, regions, parameters, seconds))
+
+
+async def _presigned(fs: Any, regions: dict[str, str], parameters: dict[str, str], seconds: int) -> str:
+    client = await _client(fs, parameters["Bucket"])
     # Before the handler of botocore that chooses version 2. Registered once for each client: it has an id.
     handler = partial(_choose_version, regions)
     client.meta.events.register_first(_EVENT, handler, unique_id="bgrep-presign")
-    if bucket not in regions:
-        is_aws = ".amazonaws.com" in client.meta.endpoint_url and not bucket.startswith("arn:")
-        regions[bucket] = _region_of(fs, bucket) if is_aws else ""
+    return str(await client.generate_presigned_url("get_object", parameters, seconds))
 
 
 def _region_of(fs: Any, bucket: str) -> str:

@@ -56,17 +56,19 @@ def is_stored(value: object) -> bool:
 def storage_path(path: str | ObjectStoragePath, conn_id: str | None = None) -> ObjectStoragePath:
     """Return ``path`` as an ``ObjectStoragePath``.
 
-    :param path: as text, or as what it shall be already.
+    :param path: as text, or as what it shall be already. Case does not matter in its scheme.
     :param conn_id: the connection of a path that is text and names none.
     """
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     # Before Airflow 3.3, an argument that is None would hide the connection that the text names.
     given = {"conn_id": conn_id} if conn_id else {}
-    found = path if isinstance(path, ObjectStoragePath) else ObjectStoragePath(path, **given)
-    if found.protocol in _AZURE:
+    if not isinstance(path, ObjectStoragePath):
+        scheme, separator, rest = path.partition("://")
+        path = ObjectStoragePath(f"{scheme.lower()}{separator}{rest}" if separator else path, **given)
+    if path.protocol in _AZURE:
         _limit_logging(_AZURE_LOGGER)
-    return found
+    return path
 
 
 _AZURE_LOGGER: Final = "azure.core.pipeline.policies.http_logging_policy"

@@ -256,6 +256,7 @@ def test_a_cleared_download_asks_for_missing_results_again(connection, run, ti, 
 
 @pytest.mark.parametrize("mode", [{"mode": "poke"}, {"mode": "reschedule"}, {"deferrable": True}], ids=str)
 @pytest.mark.parametrize("count", [0, 1])
+@pytest.mark.usefixtures("airflow_database")
 def test_the_sensor_waits_for_late_results(count, mode, connection, run, ti, no_waiting):
     tasks = tasks_of(connection, 1, num_output=2)
     connection.inject("late_results", count=count, answers=3)

@@ -170,6 +170,11 @@ def test_a_path_is_shown_without_secrets(path, expected):
     assert shown_path(path) == expected
 
 
+def test_case_does_not_matter_in_a_scheme():
+    path = storage_path("MEMORY://bucket/X")
+    assert (path.protocol, path.name) == ("memory", "X")
+
+
 def test_a_storage_path_stays_what_it_is():
     path = storage_path("memory://bucket/x")
     assert storage_path(path) is path

@@ -7,6 +7,7 @@ import json
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,24 @@ def _file_system(url: str, **options: Any) -> Any:
     from s3fs import S3FileSystem
 
     return S3FileSystem(endpoint_url=url, skip_instance_cache=True, **options)
+
+
+def observed_file_system(url: str | None, event: str, handler: Callable[..., Any], **options: Any) -> Any:
+    """Return a file system on a server whose clients call a function for each event, as botocore has them.
+
+    :param url: the server, or ``None`` for Amazon's.
+    :param event: such as ``before-call.s3``.
+    :param handler: the function.
+    """
+    from s3fs import S3FileSystem
+
+    class Observed(S3FileSystem):
+        async def set_session(self, *args: Any, **kwargs: Any) -> Any:  # it may make a new client each time
+            client = await super().set_session(*args, **kwargs)
+            client.meta.events.register(event, handler, unique_id="observed")
+            return client
+
+    return Observed(endpoint_url=url, skip_instance_cache=True, **options)
 
 
 def with_temporary_credentials(url: str, seconds: float) -> Any:

@@ -27,7 +27,7 @@ from airflow_provider_bgrep.catalog.state.storage_record import read_record
 from airflow_provider_bgrep.client import without_waiting
 from airflow_provider_bgrep.exceptions import BgRepConfigurationError
 from airflow_provider_bgrep.protocol.errors import StoreError
-from airflow_provider_bgrep.storage import is_local, storage_path
+from airflow_provider_bgrep.storage import connection_of, is_local, storage_path
 
 PLANNER = Planner("nightly", "run-1", "refresh", max_active_runs=1)
 
@@ -62,7 +62,9 @@ def test_another_connection_or_file_system_is_checked_again(monkeypatch):
     path = folder_on(Files(files))
     check_destination(CatalogPaths(path), PLANNER)
     before = read_record(CatalogPaths(path))
-    monkeypatch.setenv(f"AIRFLOW_CONN_{path.conn_id.upper()}", '{"conn_type": "aws", "login": "another"}')
+    monkeypatch.setenv(
+        f"AIRFLOW_CONN_{str(connection_of(path)).upper()}", '{"conn_type": "aws", "login": "another"}'
+    )
     check_destination(CatalogPaths(path), PLANNER)
     after = read_record(CatalogPaths(path))
     assert before is not None

@@ -262,10 +262,11 @@ def test_images_are_at_allowed_places_only(destination, url, is_allowed):
         ("gs://shop/images/a.jpg", False),
     ],
 )
-def test_paths_are_at_allowed_places_only(destination, url, is_allowed):
+def test_paths_are_at_allowed_places_only(destination, s3_folder, url, is_allowed):
     """L1."""
     versions = {url: "etag:1"}
-    with destination.draft(catalog(url), lambda urls: versions, allowed_image_prefixes=PREFIXES) as draft:
+    options = {"allowed_image_prefixes": PREFIXES, "source_conn_id": connection_of(s3_folder)}
+    with destination.draft(catalog(url), lambda urls: versions, **options) as draft:
         assert draft.plan.counts["new" if is_allowed else "invalid"] == 1
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from bgrep_harness.s3 import observed_file_system
 from bgrep_harness.stores import Files, folder_on
 
 from airflow_provider_bgrep.catalog.source.images import versions
@@ -33,10 +34,10 @@ def bucket(s3_endpoint) -> str:
 
 
 @pytest.fixture
-def asked(s3, bucket) -> tuple[str, str, list[str]]:
+def asked(s3_endpoint, bucket) -> tuple[str, str, list[str]]:
     """URL of the folder, connection, and the operations that were requested."""
     operations: list[str] = []
-    s3.s3.meta.events.register("before-call.s3", lambda model, **_: operations.append(model.name))
+    s3 = observed_file_system(s3_endpoint, "before-call.s3", lambda model, **_: operations.append(model.name))
     conn_id = str(connection_of(folder_on(s3, "s3")))
     return f"s3://{bucket}/shop", conn_id, operations
 
