@@ -20,7 +20,7 @@ a submit came late. Then the results are derived again, by these rules:
    the manifest does not describe its earlier submit; the outcome is in the job's record next to the images.
 7. Of an image task, some images may be saved and others not. Each run that asks for the others counts. After
    as many runs as ask for a pending job, those that are saved are all there will be: it is ``partial``.
-8. A run that asks in vain for the orphaned job of another DAG or task group does not count.
+8. A run that asks without success for the orphaned job of another DAG or task group does not count.
 
 A shard may work on two requests of one row: the current one, and an earlier one whose job is orphaned. An
 orphaned work item has only its own purchase, and no verdict.
