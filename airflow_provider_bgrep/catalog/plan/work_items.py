@@ -45,8 +45,8 @@ _PLANS_OF_OTHERS: Final = 200
 """Plans for which the jobs of another DAG or task group are collected, counted from the plan of the job."""
 
 _NUMBER: Final = "TRY_CAST(split_part(plan_id, '-', 1) AS BIGINT)"
-_AGE: Final = f"(SELECT max({_NUMBER}) FROM entries) - {_NUMBER}"
-"""How many plans were made since that of a purchase: no clock counts."""
+_AGE: Final = f"coalesce((SELECT max({_NUMBER}) FROM entries) - {_NUMBER}, 0)"
+"""How many plans were made since that of a purchase, 0 if its plan is not known: no clock counts."""
 
 _OF_ROW: Final = frozenset({*(column.name for column in MADE), "position", "state", "change", "attempts"})
 """Columns of a work item that are not read from the purchase that decides about the row."""
