@@ -69,8 +69,8 @@ class BudgetOptions:
         ``valid_for``, the run is not approved.
     :param max_rebuy_share: ask for approval if a run would submit more than this share of the rows (0 to 1)
         again because something about them has changed, for example a template, the encoding or the names.
-        It applies to more than 10 rows. A row that was never billed in this ``edition`` does not count. 1 for
-        no limit. On Airflow before 3.1, such a run submits nothing.
+        It applies to more than 10 rows. A row without a billable submit in this ``edition`` does not count. 1
+        for no limit. On Airflow before 3.1, such a run submits nothing.
     :param max_attempts: number of submits without success, in all runs together, after which a row is
         quarantined, 1 to 100. A job that does not finish is collected in three times as many runs.
     :param on_unknown_outcome: what to do if it is unknown whether a submit was accepted: ``fail`` (do not

@@ -167,7 +167,7 @@ class Plan:
     def is_of_others(self, row: Mapping[str, Any]) -> bool:
         """Whether a row is the orphaned job of another DAG or task group, which this plan only helps to save.
 
-        That it has no images yet is not a failure of this plan's run, and asks nobody for anything here.
+        If it has no images yet, this plan's run does not fail for it, and nobody is asked to do anything.
 
         :param row: has ``state``, ``dag_id`` and ``group_id``: those that submitted it.
         """

@@ -60,7 +60,7 @@ def check_destination(
     :param single_writer: whether a store that cannot exclude a second writer is allowed.
     :param dry_run: whether nothing will be submitted: runs at the same time then do not matter.
     :return: whether files may be written without exclusion: ``single_writer``, if the store needs it. The
-        record says what the store can do, not which plans may write: each plan says that itself.
+        record says only what the store can do. Each plan says for itself that it is the single writer.
     :raises BgRepConfigurationError: if the store is not safe.
     :raises PlanInProgressError: if another run may be writing to a store that cannot exclude it.
     :raises StoreError: if the check could not be made.

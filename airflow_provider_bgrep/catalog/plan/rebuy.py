@@ -32,8 +32,8 @@ def rebuy_reason(join: Join, gone: int) -> str:
 
     A row is submitted again if something about it has changed, and also if its name has changed: then the
     image of a new row is that of a published row that is no longer in the catalog. A row that is submitted
-    again because it failed does not count. Neither does one that was never billed in this ``edition``: a new
-    edition is new for each row until the row is billed in it, in whichever run.
+    again because it failed does not count. Neither does one without a billable submit in this ``edition``: an
+    edition is new for each row until the row is billable in it, in whichever run.
 
     :param join: with the tables ``decided`` and ``gone``, and with all purchases in ``entries``.
     :param gone: how many published rows are no longer in the catalog.
@@ -47,8 +47,8 @@ def rebuy_reason(join: Join, gone: int) -> str:
     )
     of_gone = f"image IN ({images})" if gone else "false"
     found = join.db.execute(
-        f"SELECT why, count(*) AS many FROM (SELECT CASE WHEN is_billed THEN changed WHEN NOT is_new THEN '' "
-        f"WHEN {of_gone} THEN 'name (its image is that of a row that is gone)' ELSE '' END AS why "
+        "SELECT why, count(*) AS many FROM (SELECT CASE WHEN is_billable THEN changed WHEN NOT is_new THEN "
+        f"'' WHEN {of_gone} THEN 'name (its image is that of a row that is gone)' ELSE '' END AS why "
         f"FROM decided WHERE decision = 'submit' AND state NOT IN {_NOT_SUBMITTED}) "
         "WHERE why <> '' AND NOT starts_with(why, 'tried again') GROUP BY why ORDER BY many DESC, why"
     ).fetchall()

@@ -52,8 +52,8 @@ _PLANS_OF_OTHERS: Final = 200
 """Plans for which the jobs of another DAG or task group are collected, counted from the plan of the job."""
 
 _NUMBER: Final = "TRY_CAST(split_part(plan_id, '-', 1) AS BIGINT)"
-_AGE: Final = f"(SELECT max({_NUMBER}) FROM entries) - {_NUMBER}"
-"""How many plans were made since that of a purchase: no clock counts."""
+_AGE: Final = f"coalesce((SELECT max({_NUMBER}) FROM entries) - {_NUMBER}, 0)"
+"""How many plans were made since that of a purchase, 0 if its plan is not known: no clock counts."""
 
 _OF_ROW: Final = frozenset({*(column.name for column in MADE), "position", "state", "change", "attempts"})
 """Columns of a work item that are not read from the purchase that decides about the row."""
@@ -235,14 +235,14 @@ def _judge_part(join: Join, rows: str, condition: str, into: str) -> None:
     some = f"(SELECT *, rowid AS entry FROM of_made WHERE {condition})"
     before = f"SELECT s.* REPLACE (b.attempts AS attempts) FROM {some} s JOIN before b USING (entry)"
     columns = [_of_purchase(column) for column in WORK_ITEM if column.name not in _OF_ROW]
-    # What was refused was not billed. That is known of each row by itself, whatever other rows or plans did.
-    billed = f"bool_or(edition = {quoted(join.recipe.edition)} AND outcome <> '{Outcome.REFUSED.value}')"
-    editions = f"SELECT name, {billed} AS billed FROM of_made WHERE {condition} GROUP BY name"
+    # What was refused is not billable. That is known of each row by itself, whatever other rows or plans did.
+    billable = f"bool_or(edition = {quoted(join.recipe.edition)} AND outcome <> '{Outcome.REFUSED.value}')"
+    editions = f"SELECT name, {billable} AS billable FROM of_made WHERE {condition} GROUP BY name"
     db.execute(
         f"{into} SELECT m.*, CASE WHEN {join.decide} = 'quarantined' AND r.line IS NOT NULL AND {IS_REFUSED} "
         f"THEN 'submit' ELSE {join.decide} END AS decision, {join.reason} AS why, b.attempts, "
         f"t.name IS NULL AS is_new, {changes('t', 'm')} AS changed, "
-        f"coalesce(o.billed, false) AS is_billed, {', '.join(columns)} "
+        f"coalesce(o.billable, false) AS is_billable, {', '.join(columns)} "
         f"FROM (FROM {rows}) m LEFT JOIN corrected r ON r.line = m.line "
         f"LEFT JOIN ({before}) b ON b.name = m.name AND b.request_hash = m.request_hash "
         f"LEFT JOIN latest ON latest.name = m.name LEFT JOIN {some} t ON t.entry = latest.entry "

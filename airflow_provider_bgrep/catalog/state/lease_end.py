@@ -32,16 +32,17 @@ def end_of(store: PlanStore, lease: PlanLease, now: float, *, remember: bool) ->
     :param now: wall clock in seconds.
     :param remember: whether to write down when a lease ends that has not begun. Otherwise nothing is written.
     """
-    plan = None
+    valid_for = inf
     with contextlib.suppress(BgRepStateError, ValueError):  # whoever needs the plan says what is damaged
         plan = store.find_plan()
-    if plan is None or lease.until - plan.valid_for <= now:
+        valid_for = plan.valid_for if plan is not None else inf
+    if lease.until - valid_for <= now:
         return lease.until
     path = store.paths.ledger / f"end-{lease.plan_id}"
     known = inf
     with contextlib.suppress(ValueError):
         known = float(get_bytes(path) or inf)
-    end = min(known, now + plan.valid_for)
+    end = min(known, now + valid_for)
     if remember and end < known:
         put_bytes(repr(end).encode(), path)
     return end

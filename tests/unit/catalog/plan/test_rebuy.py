@@ -132,11 +132,11 @@ def test_the_edition_of_another_task_group_does_not_count(destination):
     assert not renamed.plan.needs_approval
     changed = [{**one, "steps": "40"} for one in others]
     renamed = destination.plan(changed, group_id="u", edition="winter", on_removed="keep")
-    assert renamed.plan.needs_approval, "whichever task group has billed them"
+    assert renamed.plan.needs_approval, "whichever task group has submitted them"
 
 
 def test_a_row_billed_in_an_edition_counts_despite_a_backlog(destination):
-    """An edition that the budget divides into several runs: what changes meanwhile was billed already."""
+    """An edition that the budget divides into several runs: what changes meanwhile is billable already."""
     destination.refresh(catalog(), edition="spring", max_images_per_run=35)
     moved = [{**one, "image": f"{one['image']}?w=2000"} for one in catalog()]
     run = destination.plan(moved, edition="spring")
@@ -146,7 +146,7 @@ def test_a_row_billed_in_an_edition_counts_despite_a_backlog(destination):
 
 
 @pytest.mark.parametrize("outcome", ["never", "refused"])
-def test_an_edition_is_new_for_rows_that_were_not_billed(destination, outcome):
+def test_an_edition_is_new_for_rows_that_were_not_billable(destination, outcome):
     destination.refresh(catalog(), {f"s{i}": outcome for i in range(COUNT)}, edition="spring")
     run = destination.plan(catalog(COUNT, positive_prompt="corrected"), edition="spring")
     assert run.counts == {"changed": COUNT}
@@ -156,7 +156,7 @@ def test_an_edition_is_new_for_rows_that_were_not_billed(destination, outcome):
 def test_an_edition_that_returns_is_not_new(destination):
     destination.refresh(catalog(), edition="spring")
     run = destination.plan(catalog(COUNT, positive_prompt="changed"))
-    assert run.plan.needs_approval, "the rows were billed in it before"
+    assert run.plan.needs_approval, "the rows were submitted in it before"
 
 
 def test_a_new_edition_of_renamed_rows_is_no_reason(destination):

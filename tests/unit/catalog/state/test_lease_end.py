@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from bgrep_harness.runs import DAY, Destination, Run, row
 
@@ -58,8 +60,10 @@ def test_a_file_that_cannot_be_read_counts_as_missing(run):
     assert hours_left(run, -YEAR + DAY) == -4
 
 
-def test_a_lease_without_a_readable_plan_ends_as_it_says(run):
-    put_bytes(b"{", run.files.header)
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_a_lease_without_a_readable_plan_ends_as_it_says(run, is_whole):
+    undated = json.dumps({**run.plan.to_dict(), "created_at": ""}).encode()
+    put_bytes(undated if is_whole else b"{", run.files.header)
     put_bytes(b"{", run.files.header_copy)
     assert hours_left(run, -YEAR, remember=True) == round((YEAR + VALID) / 3600, 2)
 
