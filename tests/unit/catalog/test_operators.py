@@ -16,7 +16,7 @@ from bgrep_harness.stores import Counting, Files, OverwritingFiles, folder_on
 
 from airflow_provider_bgrep.catalog import operators
 from airflow_provider_bgrep.catalog.operators import BgRepPlanOperator, BgRepReportOperator, state_errors
-from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
+from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader, PlanInProgressError
 from airflow_provider_bgrep.exceptions import (
     BgRepAuthError,
     BgRepConfigurationError,
@@ -33,16 +33,18 @@ class TaskInstance:
 
     dag_id = "shop"
 
-    def __init__(self, run_id: str = "run") -> None:
-        self.run_id = run_id
+    def __init__(self, run_id: str = "run", try_number: int = 1) -> None:
+        self.run_id, self.try_number = run_id, try_number
         self.pushed: dict[str, Any] = {}
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.pushed[key] = value
 
 
-def planned(destination: Any, run_id: str = "run", dag: DAG | None = None, **options: Any) -> TaskInstance:
-    ti = TaskInstance(run_id)
+def planned(
+    destination: Any, run_id: str = "run", dag: DAG | None = None, try_number: int = 1, **options: Any
+) -> TaskInstance:
+    ti = TaskInstance(run_id, try_number)
     given = {"catalog": [row("mug")], "destination": str(destination), **options}
     BgRepPlanOperator(task_id="plan", options=given, dag=dag).execute({"ti": ti})
     return ti
@@ -158,6 +160,14 @@ def test_the_report_fails_and_closes_the_plan_if_publish_died(emulator, tmp_path
     assert (tmp_path / "shop" / "_bgrep" / "plans" / plan_id / "report.html").exists()
     store = operators._store(str(tmp_path / "shop"), plan_id)
     assert not LedgerReader(store.paths).has_lease(plan_id)
+
+
+def test_a_plan_task_taken_for_dead_makes_no_plan_after_its_retry(emulator, tmp_path):
+    retry = planned(tmp_path / "shop", try_number=2)
+    with pytest.raises(PlanInProgressError):
+        planned(tmp_path / "shop", try_number=1)
+    reader = LedgerReader(operators._store(str(tmp_path / "shop"), "").paths)
+    assert reader.has_lease(retry.pushed["plan"]["plan_id"])
 
 
 def test_the_report_of_a_run_without_a_plan_locks_nothing(emulator, tmp_path):
