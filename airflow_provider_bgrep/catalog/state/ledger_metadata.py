@@ -25,7 +25,7 @@ VERSION: Final = 1
 KEEP: Final = 20
 """Versions of the metadata that stay, with the segments that they name, for readers that have opened one."""
 
-_MOST_TRIES: Final = 100
+_MOST_TRIES: Final = 16
 """Plan tasks whose last try is known. A lease that a forgotten one acquires ends with its ``valid_for``."""
 
 

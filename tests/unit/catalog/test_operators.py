@@ -162,7 +162,7 @@ def test_the_report_fails_and_closes_the_plan_if_publish_died(emulator, tmp_path
     assert not LedgerReader(store.paths).has_lease(plan_id)
 
 
-def test_a_plan_task_taken_for_dead_makes_no_plan_after_its_retry(emulator, tmp_path):
+def test_a_plan_task_taken_for_dead_makes_none_after_its_retry(emulator, tmp_path):
     retry = planned(tmp_path / "shop", try_number=2)
     with pytest.raises(PlanInProgressError):
         planned(tmp_path / "shop", try_number=1)

@@ -239,7 +239,7 @@ def test_a_plan_that_has_expired_stops_nobody():
     single(paths, Planner("nightly", "run-2", "refresh", 1))
 
 
-def test_a_plan_of_a_fast_clock_does_not_stop_the_others_for_long(no_waiting):
+def test_a_plan_of_a_fast_clock_stops_the_others_not_for_long(no_waiting):
     files: dict[str, bytes] = {}
     destination = Destination(paths_on(OverwritingFiles(files)), {"single_writer": True})
     now = time.time()

@@ -192,7 +192,7 @@ def test_a_late_publish_ignores_the_catalog_of_another_dag(local):
 KEEP = {"publish": {"on_removed": "keep"}}
 
 
-def test_a_late_publish_serves_rows_that_a_later_run_does_not_name(local):
+def test_a_late_publish_serves_rows_no_later_run_names(local):
     """Runs of one DAG get the catalogs of several brands, or a few rows only."""
     local.refresh([CATALOG[0]], **KEEP)
     before = local.published()
@@ -206,7 +206,7 @@ def test_a_late_publish_serves_rows_that_a_later_run_does_not_name(local):
     assert write_report(late.store)["statuses"] == {"published": 3}
 
 
-def test_a_late_publish_serves_no_row_that_cannot_be_used_any_more(local):
+def test_a_late_publish_serves_no_row_that_cannot_be_used(local):
     """The row asks for something else, though it is not known what."""
     late = late_run(local, CATALOG)
     local.refresh([row("mug", steps="x")], **KEEP)
@@ -279,7 +279,7 @@ def test_a_row_that_cannot_be_copied_needs_attention(local):
     assert len(local.published()) == 3
 
 
-def test_a_row_that_passes_after_the_publish_task_needs_attention(local):
+def test_a_row_that_passes_after_publish_needs_attention(local):
     """A person has cleared its check task only."""
     run = local.plan(CATALOG)
     run.work()

@@ -64,7 +64,7 @@ def test_a_missing_file_of_a_plan_is_named(run, files, name: str):
         READS[name](run.store)
 
 
-def test_of_a_cancelled_plan_only_rows_not_submitted_are_left_out(destination):
+def test_of_a_cancelled_plan_only_unsubmitted_rows_are_left_out(destination):
     run = destination.plan([row("a"), row("b"), row("c")], shard_size=2)
     run.work({"a": "never", "b": "pending"}, shards=[0])
     run.check(shards=[0])
@@ -96,7 +96,7 @@ def test_a_dry_run_is_not_unfinished(destination):
     assert destination.plan([row("a"), row("b")], dry_run=True).store.unfinished() == []
 
 
-def test_only_the_try_that_started_last_marks_a_plan_as_published(run):
+def test_only_the_try_that_started_last_marks_a_plan_published(run):
     first = run.store.begin_publishing()
     second = run.store.begin_publishing()
     run.store.mark_published(first, {"counts": {}})
