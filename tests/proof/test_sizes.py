@@ -36,8 +36,8 @@ def test_a_long_list_is_submitted_once_in_bounded_memory(
         placed.start({"deferrable": deferrable})
         assert placed.wait_for_end(900) == "success", placed.errors
     with capsys.disabled():
-        legs = ", ".join(f"{peak / 1024:.0f}" for peak in found.values())
-        print(f"\n  {count} image tasks ({name}): peak memory of each execution in MB: {legs}")
+        listed = ", ".join(f"{peak / 1024:.0f}" for peak in found.values())
+        print(f"\n  {count} image tasks ({name}): peak memory of each execution in MB: {listed}")
 
     assert placed.task["try_number"] == 1
     placed.check_consistency()
@@ -58,13 +58,13 @@ def peaks(placed: Order) -> Iterator[dict[int, int]]:
 
     def look() -> None:
         while not over.wait(0.05):
-            for leg in placed.executions:
+            for execution in placed.executions:
                 try:
-                    status = Path(f"/proc/{leg['task']}/status").read_text()
+                    status = Path(f"/proc/{execution['task']}/status").read_text()
                 except OSError:
                     continue
                 if peak := re.search(r"VmHWM:\s+(\d+)", status):
-                    found[leg["task"]] = int(peak[1])
+                    found[execution["task"]] = int(peak[1])
 
     thread = threading.Thread(target=look)
     thread.start()

@@ -80,18 +80,18 @@ class Outcome:
     deferrals: int = 0
 
 
-def run_legs(task: Any, ti: TaskInstance, **context: Any) -> Outcome:
+def run_task(task: Any, ti: TaskInstance, **context: Any) -> Outcome:
     """Run a task as Airflow would, from one execution to the next."""
     context = {"ti": ti, "task_instance": ti, "task": task, **context}
-    leg, deferrals = (lambda: task.execute(context)), 0
+    run, deferrals = (lambda: task.execute(context)), 0
     while True:
         try:
-            return Outcome("success", leg(), None, ti.pushed, deferrals)
+            return Outcome("success", run(), None, ti.pushed, deferrals)
         except TaskDeferred as deferred:
             deferrals += 1
             event = asyncio.run(_first_event(deferred.trigger))
             kwargs = {**(deferred.kwargs or {}), "event": event}
-            leg = lambda d=deferred, k=kwargs: task.resume_execution(d.method_name, k, context)  # noqa: E731
+            run = lambda d=deferred, k=kwargs: task.resume_execution(d.method_name, k, context)  # noqa: E731
         except AirflowSkipException as error:
             return Outcome("skipped", None, error, ti.pushed, deferrals)
         except Exception as error:
@@ -164,4 +164,4 @@ def airflow_database():
 @pytest.fixture
 def run():
     """Run a task by hand."""
-    return run_legs
+    return run_task
