@@ -26,6 +26,19 @@ def ui_field_behaviour() -> dict[str, Any]:
     }
 
 
+def asset_uris() -> list[dict[str, Any]]:
+    """The functions that Airflow calls for assets with the scheme ``bgrep``."""
+    module = "airflow_provider_bgrep.assets.bgrep"
+    return [
+        {
+            "schemes": ["bgrep"],
+            "handler": f"{module}.sanitize_uri",
+            "factory": f"{module}.create_asset",
+            "to_openlineage_converter": f"{module}.convert_asset_to_openlineage",
+        }
+    ]
+
+
 def get_provider_info() -> dict[str, Any]:
     """Provider metadata for the ``apache_airflow_provider`` entry point."""
     name = HOOK_NAME
@@ -46,6 +59,8 @@ def get_provider_info() -> dict[str, Any]:
             for part in ("hooks", "operators", "sensors", "triggers")
         },
         "filesystems": ["airflow_provider_bgrep.fs.oss"],
+        "asset-uris": asset_uris(),
+        "dataset-uris": asset_uris(),  # the name before Airflow 3
         "connection-types": [
             {
                 "connection-type": CONNECTION_TYPE,
