@@ -9,10 +9,10 @@ import pytest
 
 pytest.importorskip("openlineage.client", reason="OpenLineage is not installed")
 
-from openlineage.client.serde import Serde  # noqa: E402 (after the check that it is there)
+from openlineage.client.serde import Serde
 
-from airflow_provider_bgrep.lineage.facts import Dataset, Lineage  # noqa: E402
-from airflow_provider_bgrep.lineage.location import Location  # noqa: E402
+from airflow_provider_bgrep.lineage.facts import Dataset, Lineage
+from airflow_provider_bgrep.lineage.location import Location
 
 
 def as_json(found: object) -> dict[str, object]:

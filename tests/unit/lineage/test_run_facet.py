@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("openlineage.client", reason="OpenLineage is not installed")
 
-from openlineage.client.serde import Serde  # noqa: E402 (after the check that it is there)
+from openlineage.client.serde import Serde
 
-from airflow_provider_bgrep.lineage.run_facet import BgRepRunFacet  # noqa: E402
+from airflow_provider_bgrep.lineage.run_facet import BgRepRunFacet
 
 
 def test_the_facet_has_producer_and_schema_and_survives_a_pickle():
