@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -35,22 +34,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "e2e_mapped",
         "generate",
         "catalog_runs",
-        "lineage_runs",
-        "lineage_consumer",
-        "lineage_partitions",
-        "lineage_partitions_consumer",
-        "lineage_other_consumer",
     )
-    home = tmp_path_factory.mktemp("airflow")
-    transport = {"type": "file", "log_file_path": str(home / "lineage-events"), "append": False}
-    lineage = {
-        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
-        # Of DAGs that ask for it; an event costs a process.
-        "AIRFLOW__OPENLINEAGE__SELECTIVE_ENABLE": "True",
-    }
     with (
         Services() as services,
-        running_stack(services, home, dag_files, wait_for, lineage) as stack,
+        running_stack(services, tmp_path_factory.mktemp("airflow"), dag_files, wait_for) as stack,
     ):
         yield stack
 

@@ -4,17 +4,44 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bgrep_harness.images import Images
+from bgrep_demo.services import Services
+from bgrep_harness.images import Images, serve_images
 from bgrep_harness.lineage import names_of
 from bgrep_harness.refresh import as_csv
+from bgrep_harness.stack import Stack, running_stack
 
 ROWS = 3
 SIGNATURE = "canary0signature0of0a0lineage0test"
 PARTITION = "2026-11-29"
+DAGS = (
+    *("lineage_runs", "lineage_consumer"),
+    *("lineage_partitions", "lineage_partitions_consumer", "lineage_other_consumer"),
+)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """An Airflow of its own: it starts runs by itself, and the example DAG has a daily schedule."""
+    home = tmp_path_factory.mktemp("lineage")
+    transport = {"type": "file", "log_file_path": str(home / "lineage-events"), "append": False}
+    settings = {
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
+        "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True",
+    }
+    dag_files = list((Path(__file__).parent / "lineage_dags").glob("*.py"))
+    with Services() as services, running_stack(services, home, dag_files, DAGS, settings) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def images(stack: Stack) -> Images:
+    home = stack.airflow.home
+    return serve_images(stack.services, home / "images", home / "services" / "images.log")
 
 
 def write_catalog(stack: Any, images: Images, dag_id: str) -> Path:

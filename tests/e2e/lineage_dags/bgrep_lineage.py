@@ -7,7 +7,6 @@ import os
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.openlineage.utils.selective_enable import enable_lineage
 from airflow.sdk import DAG, PartitionedAssetTimetable, PartitionedAtRuntime, task
 
 from airflow_provider_bgrep.assets.bgrep import create_asset
@@ -31,7 +30,7 @@ def producer(dag_id: str, schedule: Any) -> DAG:
             source={"allow_private_sources": True},  # the images are served on this machine
             execution={"poll_interval": 1, "timeout": 300},
         )
-    return enable_lineage(dag)
+    return dag
 
 
 def consumer(dag_id: str, producer_id: str, *, partitioned: bool = False) -> DAG:
@@ -44,7 +43,7 @@ def consumer(dag_id: str, producer_id: str, *, partitioned: bool = False) -> DAG
             return [event.extra for events in triggering_asset_events.values() for event in events]
 
         consume()
-    return enable_lineage(dag)
+    return dag
 
 
 producer("lineage_runs", None)
