@@ -190,6 +190,7 @@ class BgRepPlanOperator(BaseOperator):
         from airflow_provider_bgrep.catalog.config.options import Options, path_problems
         from airflow_provider_bgrep.catalog.plan.create import create_plan
         from airflow_provider_bgrep.catalog.plan.destination import Planner, check_destination
+        from airflow_provider_bgrep.catalog.run_metrics import send_plan
 
         ti = context["ti"]
         group_id = _group_of(self.task_id)
@@ -220,6 +221,7 @@ class BgRepPlanOperator(BaseOperator):
                 try_number=ti.try_number,
             )
         ti.xcom_push(key="plan", value=plan)
+        send_plan(_store(options.destination, plan["plan_id"]), ti)
         return plan["collects"] or list(range(plan["shards"]))
 
 
@@ -335,9 +337,15 @@ class BgRepCheckOperator(_PlanTask):
     def execute(self, context: Context) -> dict[str, int]:
         """Check the shard."""
         from airflow_provider_bgrep.catalog.check.shard import check_shard
+        from airflow_provider_bgrep.catalog.run_metrics import send_check
 
         with state_errors():
-            return check_shard(_store(self.destination, self.plan_id), int(self.shard))
+            store, shard = _store(self.destination, self.plan_id), int(self.shard)
+            was_checked = store.has_results(shard)
+            verdicts = check_shard(store, shard)
+        if not was_checked:
+            send_check(verdicts, context["ti"])
+        return verdicts
 
 
 class BgRepPublishOperator(_PlanTask):
@@ -353,11 +361,14 @@ class BgRepPublishOperator(_PlanTask):
     def execute(self, context: Context) -> dict[str, Any]:
         """Publish, then commit."""
         from airflow_provider_bgrep.catalog.publish.plan import publish_plan
+        from airflow_provider_bgrep.catalog.run_metrics import sending_publish
 
         if _is_missing(self.plan_id):
             raise AirflowSkipException(_NO_PLAN)
         with state_errors():
-            counts = publish_plan(_store(self.destination, self.plan_id))
+            store = _store(self.destination, self.plan_id)
+            with sending_publish(store, context["ti"]):
+                counts = publish_plan(store)
         if not any(counts[name] for name in ("published", "retired", "deleted")):
             context["ti"].xcom_push(key="return_value", value=counts)
             raise AirflowSkipException("The manifest does not change.")
@@ -382,6 +393,7 @@ class BgRepReportOperator(_PlanTask):
         """Write the report."""
         from airflow_provider_bgrep.catalog.model.plan import may_submit
         from airflow_provider_bgrep.catalog.report.write import write_report
+        from airflow_provider_bgrep.catalog.run_metrics import send_report
 
         ti = context["ti"]
         if _is_missing(self.plan_id):
@@ -395,6 +407,7 @@ class BgRepReportOperator(_PlanTask):
             finally:
                 if may_submit(store.plan_id) and not store.is_published:
                     self._close(ti, lambda ledger: ledger.close(store.plan_id))
+        send_report(store, summary, ti)
         failures = summary.pop("failures")
         if failures:
             ti.xcom_push(key="return_value", value=summary)
