@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sends metrics through Airflow's stats, which follow Airflow's own settings in ``[metrics]``.
 
-Whatever fails here is logged, and never fails a task: the images of a task are paid for.
+Whatever fails here is logged, and never fails a task.
 """
 
 from __future__ import annotations

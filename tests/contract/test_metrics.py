@@ -99,13 +99,15 @@ def test_outcomes_are_counted_as_the_manifest_has_them(generate, statsd):
     }
 
 
-def test_each_refused_call_of_a_low_rate_is_throttled(generate, statsd):
-    generate.emulator.configure(rate=5)
-    outcome = generate.run(tasks_of(generate.emulator, 40), deferrable=False)
+def test_each_throttled_call_of_a_worker_is_counted(generate, statsd, no_waiting):
+    submits = generate.emulator.inject("throttle", operation="submit", times=3)
+    queries = generate.emulator.inject("throttle", operation="query", times=2)
+    outcome = generate.run(tasks_of(generate.emulator, 12), deferrable=False)
     assert outcome.state == "success", outcome.error
+    assert (submits.exhausted, queries.exhausted) == (True, True)
     sums = statsd.sums
-    assert sums["requests.throttled"] == generate.emulator.counters.refused > 0
-    assert sums["images.billable"] == generate.emulator.counters.images == 40
+    assert sums["requests.throttled"] == generate.emulator.counters.refused == 5
+    assert sums["images.billable"] == generate.emulator.counters.images == 12
 
 
 def test_the_triggerer_counts_what_is_throttled_there(generate, statsd):
