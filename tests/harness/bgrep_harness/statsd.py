@@ -64,12 +64,12 @@ def initialize() -> None:
     try:
         stats = import_module("airflow.sdk.observability.stats")
         utils = import_module("airflow.sdk.observability.metrics.stats_utils")
-    except ImportError:  # before 3.2: the class reads the configuration once, when it is imported
+    except ImportError:  # before 3.2: the class reads the configuration once, when it is made
         stats = import_module("airflow.stats").Stats
-        metaclass = type(stats)
-        metaclass.instance = None
-        vars(metaclass).get("factory") and delattr(metaclass, "factory")
-        metaclass.__init__(stats)
+        stats.instance = None
+        if hasattr(type(stats), "factory"):
+            del type(stats).factory
+        type(stats).__init__(stats)
         return
     if hasattr(stats, "initialize"):
         stats.initialize(factory=utils.get_stats_factory(), export_legacy_names=False)
