@@ -25,6 +25,7 @@ from airflow_provider_bgrep.catalog.config.groups import (
 from airflow_provider_bgrep.catalog.config.options import is_literal, literal_problems
 from airflow_provider_bgrep.catalog.config.parsing import shown
 from airflow_provider_bgrep.catalog.operators import (
+    SHARD_NAME,
     BgRepCheckOperator,
     BgRepPlanOperator,
     BgRepPublishOperator,
@@ -35,6 +36,9 @@ from airflow_provider_bgrep.compat import has_approval
 from airflow_provider_bgrep.connection import DEFAULT_CONNECTION_ID
 from airflow_provider_bgrep.exceptions import input_error
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
+
+_MAP_INDEX: Final = f"{{{{ {SHARD_NAME} | default('shard ' ~ task.shard) }}}}"
+"""The name of a mapped task in the UI: the number of its shard and, once it has read them, of its rows."""
 
 _OF_ROWS: Final = ("defaults", "categories")
 """Options whose templates are over the rows, not over Airflow's context."""
@@ -182,6 +186,7 @@ def _group(
                 plan_id=plan_id,
                 shard=shard,
                 slots=max_active_shards,
+                map_index_template=_MAP_INDEX,
                 **generate_options,
                 **slots,
             )
@@ -190,6 +195,7 @@ def _group(
                 destination=destination,
                 plan_id=plan_id,
                 shard=shard,
+                map_index_template=_MAP_INDEX,
                 trigger_rule="all_done",  # what a failed shard has generated is checked, too
             )
             generate >> check
