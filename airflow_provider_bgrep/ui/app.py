@@ -122,8 +122,8 @@ def _file(root: str, name: str, content_type: str) -> Response:
         return _problem(
             503,
             f"Airflow's API server cannot read {shown_path(path)} ({reason_of(error)}). It needs the "
-            "package, the connection and the network access for this store that the workers have. To open the "
-            "file elsewhere, copy its path.",
+            "package, the connection and the network access for this store that the workers have. Copy the "
+            "path to open the file elsewhere.",
         )
 
     first = file.read(_CHUNK)
