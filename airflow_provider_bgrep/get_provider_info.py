@@ -49,7 +49,6 @@ def get_provider_info() -> dict[str, Any]:
             for part in ("hooks", "operators", "sensors", "triggers")
         },
         "extra-links": [f"airflow_provider_bgrep.operators.links.{name}" for name in _LINKS],
-        "plugins": [{"name": "bgrep", "plugin-class": "airflow_provider_bgrep.ui.plugin.BgRepPlugin"}],
         "filesystems": ["airflow_provider_bgrep.fs.oss"],
         "connection-types": [
             {

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import Asset, TaskGroup, task_group
 
+from airflow_provider_bgrep.catalog import task_docs
 from airflow_provider_bgrep.catalog.config.groups import (
     FIXED,
     GROUPS,
@@ -170,9 +171,9 @@ def _group(
     slots: dict[str, Any] = {"max_active_tis_per_dagrun": max_active_shards}
     if pool:
         slots["pool"] = pool
-    with TaskGroup(group_id=group_id) as group:
+    with TaskGroup(group_id=group_id, tooltip=task_docs.GROUP) as group:
         rows = {name: options.pop(name) for name in _OF_ROWS if isinstance(options.get(name), Mapping)}
-        plan = BgRepPlanOperator(task_id="plan", options=options, verbatim=rows)
+        plan = BgRepPlanOperator(task_id="plan", options=options, verbatim=rows, doc_md=task_docs.PLAN)
         # A template, and not the XComArg: where there is no plan, these tasks say so themselves.
         pulled = f"ti.xcom_pull(task_ids='{plan.task_id}', key='plan')"
         plan_id = f"{{{{ ({pulled} or {{}}).get('plan_id', '') }}}}"
@@ -187,6 +188,7 @@ def _group(
                 shard=shard,
                 slots=max_active_shards,
                 map_index_template=_MAP_INDEX,
+                doc_md=task_docs.GENERATE,
                 **generate_options,
                 **slots,
             )
@@ -196,6 +198,7 @@ def _group(
                 plan_id=plan_id,
                 shard=shard,
                 map_index_template=_MAP_INDEX,
+                doc_md=task_docs.CHECK,
                 trigger_rule="all_done",  # what a failed shard has generated is checked, too
             )
             generate >> check
@@ -204,11 +207,16 @@ def _group(
             task_id="publish",
             destination=destination,
             plan_id=plan_id,
+            doc_md=task_docs.PUBLISH,
             trigger_rule="all_done",
             outlets=list(outlets) if outlets is not None else [Asset(default_asset_uri(destination))],
         )
         report = BgRepReportOperator(
-            task_id="report", destination=destination, plan_id=plan_id, trigger_rule="all_done"
+            task_id="report",
+            destination=destination,
+            plan_id=plan_id,
+            doc_md=task_docs.REPORT,
+            trigger_rule="all_done",
         )
         shards.expand(shard=upstream.output) >> publish >> report
     return group
@@ -246,6 +254,7 @@ def _approval(plan: BgRepPlanOperator, pulled: str, destination: str) -> Any:
 
     return BgRepApprovalOperator(
         task_id="approve",
+        doc_md=task_docs.APPROVE,
         destination=destination,
         plan=plan.output["plan"],  # type: ignore[index]  # an idiom that Airflow's types do not know
         subject=(

@@ -75,7 +75,7 @@ def _content_type(name: str) -> str | None:
     *folders, last = name.split("/")
     if not last or any(one in ("", ".", "..") or "\\" in one for one in (*folders, last)):
         return None
-    suffix = last.rpartition(".")[2].lower()
+    suffix = last.partition(".")[2].rpartition(".")[2].lower()
     if suffix in _IMAGES:
         return _IMAGES[suffix]
     if folders[:1] == [FOLDER] and last in _PAGES:

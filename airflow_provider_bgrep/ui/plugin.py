@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plugin with which Airflow's API server serves the pages. The provider's metadata names it."""
+"""The plugin with which Airflow's API server serves the pages.
+
+Airflow finds it by its entry point. Plugins in a provider's metadata are loaded only if ``[core]
+lazy_load_providers`` is off.
+"""
 
 from __future__ import annotations
 
