@@ -24,7 +24,7 @@ HOME = Path.home() / "bgrep"
 
 with DAG(
     dag_id="bgrep_catalog_refresh",
-    description="New backgrounds for the new and changed rows of a catalog, every night",
+    description="New backgrounds for the new and changed rows of a catalog, every day",
     schedule="@daily",
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
