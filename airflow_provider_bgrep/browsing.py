@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from airflow_provider_bgrep.protocol.errors import reason_of
-from airflow_provider_bgrep.storage import shown_path, storage_path
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -38,6 +37,8 @@ def console_url(path: str | ObjectStoragePath, *, is_folder: bool = False) -> st
     :param is_folder: whether it is a folder.
     :return: the URL; ``None`` for a store without a console, such as a local disk, or one that is unknown.
     """
+    from airflow_provider_bgrep.storage import shown_path, storage_path
+
     try:
         return _console_url(storage_path(path), is_folder=is_folder)
     except Exception as error:  # a link is not worth a task

@@ -42,9 +42,9 @@ class BgRepApprovalOperator(Linked, HITLOperator):
 
     def execute(self, context: Context) -> Any:
         """Ask for approval, if it is needed."""
-        self.show_links(context, plan_links(self._paths(), self.plan["plan_id"]))
         if not self._is_needed() or not self.plan["shards"]:
             return self._shards()
+        self.show_links(context, plan_links(self._paths(), self.plan["plan_id"]))
         # Later plan tasks may close a plan that is older than valid_for, which would then submit nothing. The
         # time when it was made is that of another machine's clock.
         self.response_timeout = timedelta(seconds=max(_LEAST_SECONDS, self.plan["valid_for"] / 2))
