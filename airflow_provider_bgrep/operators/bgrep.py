@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
+from airflow_provider_bgrep.browsing import console_url
 from airflow_provider_bgrep.compat import has_task_state_store
 from airflow_provider_bgrep.connection import DEFAULT_CONNECTION_ID
 from airflow_provider_bgrep.operators._arguments import count_of, one_of
 from airflow_provider_bgrep.operators._base import GenerateBase
+from airflow_provider_bgrep.operators.links import BgRepApiLink, BgRepImagesLink, Linked
 from airflow_provider_bgrep.operators.options import ON_UNKNOWN_OUTCOME, GenerateOptions
 from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, MAX_RESULT_BYTES
 from airflow_provider_bgrep.protocol.models import ImageTask
@@ -67,6 +69,7 @@ class BgRepSubmitOperator(ImageTaskTemplates, BaseOperator):
 
     template_fields: Sequence[str] = ("task_list", "bgrep_conn_id", "journal_path")
     template_fields_renderers: ClassVar[dict[str, str]] = {"task_list": "json"}
+    operator_extra_links = (BgRepApiLink(),)
     ui_color = "#e8f4ec"
 
     def __init__(
@@ -152,6 +155,7 @@ class BgRepGenerateOperator(GenerateTemplates, GenerateBase):
         "options",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"task_list": "json"}
+    operator_extra_links = (BgRepImagesLink(), BgRepApiLink())
 
     def __init__(
         self,
@@ -194,6 +198,7 @@ class BgRepGenerateOperator(GenerateTemplates, GenerateBase):
         from airflow_provider_bgrep.operators._stores import open_store
         from airflow_provider_bgrep.operators.spec import GenerateSpec
 
+        self.show_links(context, {BgRepImagesLink: console_url(self.destination, is_folder=True)})
         return GenerateSpec(
             task_list=self.task_list,
             destination=self.destination,
@@ -221,7 +226,7 @@ def _is_templated(options: Any) -> bool:
     return hasattr(options, "resolve")  # an XComArg
 
 
-class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
+class BgRepDownloadOperator(Linked, ImageTaskTemplates, BaseOperator):
     """Saves the images of a finished job.
 
     Each image is downloaded without credentials, decoded completely, and moved into place atomically. If
@@ -260,6 +265,7 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
         "filename_template",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"task_list": "json"}
+    operator_extra_links = (BgRepImagesLink(),)
     ui_color = "#e8f4ec"
 
     def __init__(
@@ -298,6 +304,7 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
         from airflow_provider_bgrep.protocol.validation import validate_tasks
         from airflow_provider_bgrep.storage import absolute_path
 
+        self.show_links(context, {BgRepImagesLink: console_url(self.destination, is_folder=True)})
         hook = BgRepHook(self.bgrep_conn_id)
         limit = self.execution_timeout
         end_time = time.time() + (limit.total_seconds() if limit else DEFAULT_TIMEOUT)
