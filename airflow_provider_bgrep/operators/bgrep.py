@@ -25,7 +25,7 @@ from airflow_provider_bgrep.results import check_fail_on, task_ids
 from airflow_provider_bgrep.templates import ImageTaskTemplates
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath, XComArg
 
     from airflow_provider_bgrep.operators.spec import GenerateSpec
 
@@ -75,14 +75,14 @@ class BgRepSubmitOperator(ImageTaskTemplates, BaseOperator):
     def __init__(
         self,
         *,
-        task_list: Iterable[ImageTask | Mapping[str, Any]],
+        task_list: Iterable[ImageTask | Mapping[str, Any]] | XComArg,
         bgrep_conn_id: str = DEFAULT_CONNECTION_ID,
         on_unknown_outcome: str = "fail",
         journal_path: str | ObjectStoragePath | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.task_list = task_list
+        self.task_list: Any = task_list  # Airflow renders it before it is used
         self.bgrep_conn_id = bgrep_conn_id
         self.on_unknown_outcome = one_of("on_unknown_outcome", on_unknown_outcome, ON_UNKNOWN_OUTCOME)
         self.journal_path = journal_path
@@ -160,8 +160,8 @@ class BgRepGenerateOperator(GenerateTemplates, GenerateBase):
     def __init__(
         self,
         *,
-        task_list: Iterable[ImageTask | Mapping[str, Any]],
-        destination: str | ObjectStoragePath,
+        task_list: Iterable[ImageTask | Mapping[str, Any]] | XComArg,
+        destination: str | ObjectStoragePath | XComArg,
         bgrep_conn_id: str = DEFAULT_CONNECTION_ID,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: timedelta | float = DEFAULT_POLL_INTERVAL,
@@ -174,8 +174,8 @@ class BgRepGenerateOperator(GenerateTemplates, GenerateBase):
         **kwargs: Any,
     ) -> None:
         super().__init__(deferrable=deferrable, poll_interval=poll_interval, timeout=timeout, **kwargs)
-        self.task_list = task_list
-        self.destination = destination
+        self.task_list: Any = task_list  # Airflow renders it before it is used
+        self.destination: Any = destination  # Airflow renders it before it is used
         self.bgrep_conn_id = bgrep_conn_id
         self.fail_on = check_fail_on(fail_on)
         self.max_images = count_of("max_images", max_images)
@@ -271,18 +271,18 @@ class BgRepDownloadOperator(Linked, ImageTaskTemplates, BaseOperator):
     def __init__(
         self,
         *,
-        result_key: str,
-        destination: str | ObjectStoragePath,
-        task_list: Sequence[ImageTask | Mapping[str, Any]] | None = None,
+        result_key: str | XComArg,
+        destination: str | ObjectStoragePath | XComArg,
+        task_list: Sequence[ImageTask | Mapping[str, Any]] | XComArg | None = None,
         bgrep_conn_id: str = DEFAULT_CONNECTION_ID,
         filename_template: str = "{result_key}_{index}_{output}.{ext}",
         max_bytes: int = MAX_RESULT_BYTES,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.result_key = result_key
-        self.destination = destination
-        self.task_list = task_list
+        self.result_key: Any = result_key  # Airflow renders it before it is used
+        self.destination: Any = destination  # Airflow renders it before it is used
+        self.task_list: Any = task_list  # Airflow renders it before it is used
         self.bgrep_conn_id = bgrep_conn_id
         self.filename_template = filename_template
         self.max_bytes = max_bytes
