@@ -37,9 +37,18 @@ def airflow_stats() -> Any:
 
 def has_task_state_store() -> bool:
     """Whether this Airflow has a task state store (3.3 and later)."""
+    return _is_at_least(3, 3)
+
+
+def has_pages() -> bool:
+    """Whether this Airflow serves pages of providers to users who are logged in (3.1 and later)."""
+    return _is_at_least(3, 1)
+
+
+def _is_at_least(major: int, minor: int) -> bool:
     from airflow import __version__
 
-    return tuple(map(int, __version__.split(".")[:2])) >= (3, 3)
+    return tuple(map(int, __version__.split(".")[:2])) >= (major, minor)
 
 
 def has_approval() -> bool:

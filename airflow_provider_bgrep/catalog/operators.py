@@ -8,11 +8,12 @@ import errno
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, BaseOperator
 
 from airflow_provider_bgrep.catalog.config.extra import require_catalog_extra
+from airflow_provider_bgrep.catalog.links import plan_links, publish_links, report_links
 from airflow_provider_bgrep.compat import allow_in_xcom
 from airflow_provider_bgrep.exceptions import (
     BgRepConfigurationError,
@@ -22,8 +23,17 @@ from airflow_provider_bgrep.exceptions import (
     input_error,
     unreachable_store,
 )
+from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.operators._arguments import count_of
 from airflow_provider_bgrep.operators._base import GenerateBase
+from airflow_provider_bgrep.operators.links import (
+    BgRepApiLink,
+    BgRepGalleryLink,
+    BgRepImagesLink,
+    BgRepManifestLink,
+    BgRepPlanLink,
+    Linked,
+)
 from airflow_provider_bgrep.operators.options import MAX_RETRY_FAILED
 from airflow_provider_bgrep.protocol.errors import InvalidInput, StoreError, reason_of, sanitize_message
 from airflow_provider_bgrep.protocol.models import ImageTask
@@ -39,6 +49,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 allow_in_xcom(ImageTask)  # so that an upstream task can return the catalog's rows as image tasks
+
+SHARD_NAME: Final = "bgrep_shard"
+"""The variable of Airflow's context with the name of a mapped task."""
 
 _SHOWN = 10
 """Number of shards that a message names."""
@@ -159,7 +172,7 @@ def _is_missing(plan_id: Any) -> bool:
     return plan_id is None or plan_id in ("", "None")
 
 
-class BgRepPlanOperator(BaseOperator):
+class BgRepPlanOperator(Linked, BaseOperator):
     """Compares the catalog with the ledger, and writes a plan. Does not submit anything.
 
     Returns the numbers of the shards, over which tasks are mapped. Pushes ``{"plan_id": …, "shards": n,
@@ -175,6 +188,7 @@ class BgRepPlanOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("options",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"options": "json"}
+    operator_extra_links = (BgRepPlanLink(),)
     ui_color = "#e8eef4"
 
     def __init__(
@@ -221,6 +235,7 @@ class BgRepPlanOperator(BaseOperator):
                 try_number=ti.try_number,
             )
         ti.xcom_push(key="plan", value=plan)
+        self.show_links(context, plan_links(paths, plan["plan_id"]))
         send_plan(_store(options.destination, plan["plan_id"]), ti)
         return plan["collects"] or list(range(plan["shards"]))
 
@@ -240,6 +255,7 @@ class BgRepShardOperator(GenerateBase):
     """
 
     template_fields: Sequence[str] = ("destination", "plan_id", "shard")
+    operator_extra_links = (BgRepPlanLink(), BgRepApiLink())
 
     def __init__(
         self,
@@ -263,7 +279,10 @@ class BgRepShardOperator(GenerateBase):
         """Return the run of the shard, from the current state of plan and journal."""
         from airflow_provider_bgrep.catalog.generate import Shard
 
-        shard = Shard.read(_paths(str(self.destination)), str(self.plan_id), int(self.shard))
+        paths = _paths(str(self.destination))
+        shard = Shard.read(paths, str(self.plan_id), int(self.shard))
+        self.show_links(context, plan_links(paths, str(self.plan_id)))
+        context[SHARD_NAME] = f"shard {self.shard}: {counted(len(shard.image_tasks), 'row')}"  # type: ignore[typeddict-unknown-key]
         self._may_be_left, self._is_reopened = shard.is_approved or shard.is_cancelled, shard.is_reopened
         if not shard.is_open:
             self.log.warning(
@@ -307,7 +326,7 @@ class BgRepShardOperator(GenerateBase):
         )
 
 
-class _PlanTask(BaseOperator):
+class _PlanTask(Linked, BaseOperator):
     """Base class of the tasks that work on a plan and do not submit anything."""
 
     template_fields: Sequence[str] = ("destination", "plan_id")
@@ -342,10 +361,11 @@ class BgRepCheckOperator(_PlanTask):
         with state_errors():
             store, shard = _store(self.destination, self.plan_id), int(self.shard)
             was_checked = store.has_results(shard)
-            verdicts = check_shard(store, shard)
+            counts = check_shard(store, shard)
+        context[SHARD_NAME] = f"shard {shard}: {counted(sum(counts.values()), 'row')}"  # type: ignore[typeddict-unknown-key]
         if not was_checked:
-            send_check(verdicts, context["ti"])
-        return verdicts
+            send_check(counts, context["ti"])
+        return counts
 
 
 class BgRepPublishOperator(_PlanTask):
@@ -358,6 +378,8 @@ class BgRepPublishOperator(_PlanTask):
     :param plan_id: the plan. Templated.
     """
 
+    operator_extra_links = (BgRepImagesLink(), BgRepManifestLink())
+
     def execute(self, context: Context) -> dict[str, Any]:
         """Publish, then commit."""
         from airflow_provider_bgrep.catalog.publish.plan import publish_plan
@@ -367,6 +389,7 @@ class BgRepPublishOperator(_PlanTask):
             raise AirflowSkipException(_NO_PLAN)
         with state_errors():
             store = _store(self.destination, self.plan_id)
+            self.show_links(context, publish_links(store.paths, store.config.destination_url))
             with sending_publish(store, context["ti"]):
                 counts = publish_plan(store)
         if not any(counts[name] for name in ("published", "retired", "deleted")):
@@ -389,6 +412,8 @@ class BgRepReportOperator(_PlanTask):
     :param plan_id: the plan. Templated.
     """
 
+    operator_extra_links = (BgRepGalleryLink(),)
+
     def execute(self, context: Context) -> dict[str, Any]:
         """Write the report."""
         from airflow_provider_bgrep.catalog.model.plan import may_submit
@@ -407,6 +432,9 @@ class BgRepReportOperator(_PlanTask):
             finally:
                 if may_submit(store.plan_id) and not store.is_published:
                     self._close(ti, lambda ledger: ledger.close(store.plan_id))
+        urls = report_links(store.paths, store.plan_id, store.config.destination_url, ti)
+        self.show_links(context, urls)
+        self.log.info("The gallery: %s", next(filter(None, urls.values()), None) or summary["gallery"])
         send_report(store, summary, ti)
         failures = summary.pop("failures")
         if failures:

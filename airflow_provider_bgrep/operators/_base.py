@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_bgrep.operators._arguments import seconds_of
 from airflow_provider_bgrep.operators._kill_switch import KillSwitch
+from airflow_provider_bgrep.operators.links import Linked
 from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, RESULT_URL_SECONDS
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ BUSY_SECONDS: Final = 30.0
 """If the service is busy with our own jobs: seconds from the first finished job until more is submitted."""
 
 
-class GenerateBase(BaseOperator):
+class GenerateBase(Linked, BaseOperator):
     """Runs a :class:`~airflow_provider_bgrep.operators.spec.GenerateSpec` in the worker, or deferred.
 
     A subclass returns what to run from :meth:`build_spec`.
