@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 _MASKERS: Final = (
     "airflow.sdk.log",
@@ -23,6 +23,16 @@ def mask_secret(secret: str) -> None:
     else:
         raise ImportError(f"This Airflow has no mask_secret in any of {', '.join(_MASKERS)}.")
     mask(secret)
+
+
+def airflow_stats() -> Any:
+    """Return what sends metrics in this process: it has ``incr`` and ``gauge``."""
+    try:
+        module = import_module("airflow.sdk.observability.stats")
+    except ImportError:  # before 3.2
+        return import_module("airflow.stats").Stats
+    # From 3.3, the module has the functions, and the class is left for old code.
+    return module if hasattr(module, "incr") else module.Stats
 
 
 def has_task_state_store() -> bool:

@@ -204,6 +204,7 @@ class BgRepPlanOperator(Linked, BaseOperator):
         from airflow_provider_bgrep.catalog.config.options import Options, path_problems
         from airflow_provider_bgrep.catalog.plan.create import create_plan
         from airflow_provider_bgrep.catalog.plan.destination import Planner, check_destination
+        from airflow_provider_bgrep.catalog.run_metrics import send_plan
 
         ti = context["ti"]
         group_id = _group_of(self.task_id)
@@ -235,6 +236,7 @@ class BgRepPlanOperator(Linked, BaseOperator):
             )
         ti.xcom_push(key="plan", value=plan)
         self.show_links(context, plan_links(paths, plan["plan_id"]))
+        send_plan(_store(options.destination, plan["plan_id"]), ti)
         return plan["collects"] or list(range(plan["shards"]))
 
 
@@ -354,10 +356,15 @@ class BgRepCheckOperator(_PlanTask):
     def execute(self, context: Context) -> dict[str, int]:
         """Check the shard."""
         from airflow_provider_bgrep.catalog.check.shard import check_shard
+        from airflow_provider_bgrep.catalog.run_metrics import send_check
 
         with state_errors():
-            counts = check_shard(_store(self.destination, self.plan_id), int(self.shard))
-        context[SHARD_NAME] = f"shard {self.shard}: {counted(sum(counts.values()), 'row')}"  # type: ignore[typeddict-unknown-key]
+            store, shard = _store(self.destination, self.plan_id), int(self.shard)
+            was_checked = store.has_results(shard)
+            counts = check_shard(store, shard)
+        context[SHARD_NAME] = f"shard {shard}: {counted(sum(counts.values()), 'row')}"  # type: ignore[typeddict-unknown-key]
+        if not was_checked:
+            send_check(counts, context["ti"])
         return counts
 
 
@@ -376,13 +383,15 @@ class BgRepPublishOperator(_PlanTask):
     def execute(self, context: Context) -> dict[str, Any]:
         """Publish, then commit."""
         from airflow_provider_bgrep.catalog.publish.plan import publish_plan
+        from airflow_provider_bgrep.catalog.run_metrics import sending_publish
 
         if _is_missing(self.plan_id):
             raise AirflowSkipException(_NO_PLAN)
         with state_errors():
             store = _store(self.destination, self.plan_id)
             self.show_links(context, publish_links(store.paths, store.config.destination_url))
-            counts = publish_plan(store)
+            with sending_publish(store, context["ti"]):
+                counts = publish_plan(store)
         if not any(counts[name] for name in ("published", "retired", "deleted")):
             context["ti"].xcom_push(key="return_value", value=counts)
             raise AirflowSkipException("The manifest does not change.")
@@ -409,6 +418,7 @@ class BgRepReportOperator(_PlanTask):
         """Write the report."""
         from airflow_provider_bgrep.catalog.model.plan import may_submit
         from airflow_provider_bgrep.catalog.report.write import write_report
+        from airflow_provider_bgrep.catalog.run_metrics import send_report
 
         ti = context["ti"]
         if _is_missing(self.plan_id):
@@ -425,6 +435,7 @@ class BgRepReportOperator(_PlanTask):
         urls = report_links(store.paths, store.plan_id, store.config.destination_url, ti)
         self.show_links(context, urls)
         self.log.info("The gallery: %s", next(filter(None, urls.values()), None) or summary["gallery"])
+        send_report(store, summary, ti)
         failures = summary.pop("failures")
         if failures:
             ti.xcom_push(key="return_value", value=summary)

@@ -95,8 +95,10 @@ class GenerateBase(Linked, BaseOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after a deferral, even if no triggerer was running to end it."""
+        from airflow_provider_bgrep.operators._generate import Resumed
+
         if next_method == "__fail__" and "timeout" in str((next_kwargs or {}).get("error", "")).lower():
-            return self._execute(context)
+            return self._execute(context, Resumed())
         return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
@@ -105,7 +107,7 @@ class GenerateBase(Linked, BaseOperator):
 
     def _execute(self, context: Context, resumed: Resumed | None = None) -> dict[str, Any]:
         from airflow_provider_bgrep.operators._errors import airflow_errors
-        from airflow_provider_bgrep.operators._generate import Deferral, Resumed, run_generate
+        from airflow_provider_bgrep.operators._generate import Deferral, run_generate
 
         found: dict[str, Any] | Deferral | None = None
         try:
@@ -116,7 +118,7 @@ class GenerateBase(Linked, BaseOperator):
                     context,
                     log=self.log,
                     kill_switch=self._kill_switch,
-                    resumed=resumed or Resumed(),
+                    resumed=resumed,
                 )
         finally:
             if not isinstance(found, Deferral):
