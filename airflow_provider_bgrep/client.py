@@ -131,6 +131,7 @@ def drive(
     settings: Settings,
     post: Callable[[str, bytes, dict[str, str]], requests.Response],
     sleep: Callable[[float], None] = sleep,
+    counter: RequestCounter | None = None,
 ) -> T:
     """Run a flow with the requests library.
 
@@ -138,6 +139,7 @@ def drive(
     :param settings: the connection.
     :param post: sends one POST request and returns its streamed response.
     :param sleep: waits for a number of seconds.
+    :param counter: counts the attempts.
     :return: the result of the flow.
     :raises CallError: if the flow fails. The AppCode is removed from the message.
     """
@@ -151,11 +153,17 @@ def drive(
             return result
         except CallError as error:
             error.redact(settings.app_code)
+            if counter is not None:
+                counter.failed(error)
             raise
         if isinstance(step, Sleep):
+            if counter is not None and step.error is not None:
+                counter.failed(step.error)
             sleep(step.seconds)
             reply = None
         else:
+            if counter is not None:
+                counter.add(step.operation)
             if rate is not None and (wait := rate.reserve()) > 0:
                 sleep(wait)
             reply = _post_once(step, settings, post)
@@ -243,10 +251,14 @@ class AsyncClient:
                 return result
             except CallError as error:
                 error.redact(self.settings.app_code)
+                if counter is not None:
+                    counter.failed(error)
                 raise
             if isinstance(step, Sleep):
                 if step.error is not None:
                     step.error.redact(self.settings.app_code)
+                    if counter is not None:
+                        counter.failed(step.error)
                 await (wait(step.seconds, step.error) if wait else asyncio.sleep(step.seconds * _Waits.scale))
                 reply = None
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 _MASKERS: Final = (
     "airflow.sdk.log",
@@ -25,11 +25,30 @@ def mask_secret(secret: str) -> None:
     mask(secret)
 
 
+def airflow_stats() -> Any:
+    """Return what sends metrics in this process: it has ``incr`` and ``gauge``."""
+    try:
+        module = import_module("airflow.sdk.observability.stats")
+    except ImportError:  # before 3.2
+        return import_module("airflow.stats").Stats
+    # From 3.3, the module has the functions, and the class is left for old code.
+    return module if hasattr(module, "incr") else module.Stats
+
+
 def has_task_state_store() -> bool:
     """Whether this Airflow has a task state store (3.3 and later)."""
+    return _is_at_least(3, 3)
+
+
+def has_pages() -> bool:
+    """Whether this Airflow serves pages of providers to users who are logged in (3.1 and later)."""
+    return _is_at_least(3, 1)
+
+
+def _is_at_least(major: int, minor: int) -> bool:
     from airflow import __version__
 
-    return tuple(map(int, __version__.split(".")[:2])) >= (3, 3)
+    return tuple(map(int, __version__.split(".")[:2])) >= (major, minor)
 
 
 def has_approval() -> bool:

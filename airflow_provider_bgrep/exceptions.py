@@ -195,7 +195,7 @@ def failure_of(error: BgRepError) -> Failure:
     from airflow_provider_bgrep.protocol.retry import Failure
 
     kind = next((kind for kind, cls in _CLASSES.items() if type(error) is cls), None)
-    if isinstance(error, AirflowFailException):
+    if isinstance(error, AirflowFailException | AirflowSensorTimeout):
         return Failure(RetryDecision.FINAL, kind)
     if isinstance(error, BgRepThrottledError):
         return Failure(RetryDecision.BACK_OFF, kind, error.retry_after or 0.0)

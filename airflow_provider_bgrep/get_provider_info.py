@@ -16,6 +16,9 @@ from airflow_provider_bgrep.connection import (
     RELABELED,
 )
 
+_LINKS = (*("BgRepApiLink", "BgRepGalleryLink", "BgRepImagesLink", "BgRepManifestLink", "BgRepPlanLink"),)
+"""Classes of the links on tasks. This module does not import Airflow, which they need."""
+
 
 def ui_field_behaviour() -> dict[str, Any]:
     """How the standard fields of the connection form look, for every Airflow."""
@@ -58,6 +61,7 @@ def get_provider_info() -> dict[str, Any]:
             part: [{"integration-name": name, "python-modules": [f"airflow_provider_bgrep.{part}.bgrep"]}]
             for part in ("hooks", "operators", "sensors", "triggers")
         },
+        "extra-links": [f"airflow_provider_bgrep.operators.links.{name}" for name in _LINKS],
         "filesystems": ["airflow_provider_bgrep.fs.oss"],
         "asset-uris": asset_uris(),
         "dataset-uris": asset_uris(),  # the name before Airflow 3

@@ -24,14 +24,23 @@ HOME = Path.home() / "bgrep"
 
 with DAG(
     dag_id="bgrep_catalog_refresh",
+    description="New backgrounds for the new and changed rows of a catalog, every day",
     schedule="@daily",
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     doc_md=__doc__,
     tags=["bgrep", "example"],
-    default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
+    default_args={"owner": "shop", "retries": 2, "retry_delay": timedelta(minutes=1)},
+    owner_links={"shop": "mailto:images@shop.example"},
     params={
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run",
+            description="Stop after the plan and its quote: submit nothing, and cost nothing. Without it, "
+            "each submitted image is billed.",
+        ),
         "catalog": Param(
             (HOME / "catalog.csv").as_uri(),
             type="string",
@@ -88,12 +97,6 @@ with DAG(
             type="boolean",
             title="Private addresses",
             description="Fetch source images from private addresses, too, such as a server on this machine.",
-        ),
-        "dry_run": Param(
-            False,
-            type="boolean",
-            title="Dry run",
-            description="Stop after the plan and its quote; submit nothing.",
         ),
     },
 ) as dag:

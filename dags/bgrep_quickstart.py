@@ -53,6 +53,7 @@ def form_field(name: str, title: str, *, choose: bool = False, **schema: Any) ->
 
 with DAG(
     dag_id="bgrep_quickstart",
+    description="A new background for one image: submit, wait, download",
     schedule=None,
     doc_md=__doc__,
     tags=["bgrep", "example"],

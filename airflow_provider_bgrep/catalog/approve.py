@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 
+from airflow_provider_bgrep.catalog.links import plan_links
+from airflow_provider_bgrep.operators.links import BgRepPlanLink, Linked
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 
 APPROVE, REFUSE = "Submit", "Do not submit"
 _LEAST_SECONDS: Final = 60.0
 
 
-class BgRepApprovalOperator(HITLOperator):
+class BgRepApprovalOperator(Linked, HITLOperator):
     """Asks a person to approve a plan, if it needs approval, and returns the numbers of its shards.
 
     If nobody answers in time, the plan is canceled, so that the run ends before the next one starts. Its
@@ -28,6 +33,7 @@ class BgRepApprovalOperator(HITLOperator):
     """
 
     template_fields: Sequence[str] = ("subject", "body", "destination", "plan")
+    operator_extra_links = (BgRepPlanLink(),)
 
     def __init__(self, *, destination: str, plan: Any, **kwargs: Any) -> None:
         super().__init__(options=[APPROVE, REFUSE], defaults=[REFUSE], **kwargs)
@@ -38,6 +44,7 @@ class BgRepApprovalOperator(HITLOperator):
         """Ask for approval, if it is needed."""
         if not self._is_needed() or not self.plan["shards"]:
             return self._shards()
+        self.show_links(context, plan_links(self._paths(), self.plan["plan_id"]))
         # Later plan tasks may close a plan that is older than valid_for, which would then submit nothing. The
         # time when it was made is that of another machine's clock.
         self.response_timeout = timedelta(seconds=max(_LEAST_SECONDS, self.plan["valid_for"] / 2))
@@ -45,13 +52,10 @@ class BgRepApprovalOperator(HITLOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[int]:
         """Record the approval and return the shards, or cancel the plan and return those that collect."""
-        from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
         from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
-        from airflow_provider_bgrep.storage import absolute_path
 
         answer = super().execute_complete(context, event)
-        paths = CatalogPaths(absolute_path("destination", self.destination))
-        store = PlanStore(paths, self.plan["plan_id"])
+        store = PlanStore(self._paths(), self.plan["plan_id"])
         if answer["chosen_options"] == [APPROVE]:
             store.approve()
             return self._shards()
@@ -59,6 +63,12 @@ class BgRepApprovalOperator(HITLOperator):
         store.cancel(reason)
         self.log.info("Canceled plan %s: %s", self.plan["plan_id"], reason)
         return store.shards_to_collect()
+
+    def _paths(self) -> CatalogPaths:
+        from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+        from airflow_provider_bgrep.storage import absolute_path
+
+        return CatalogPaths(absolute_path("destination", self.destination))
 
     def _is_needed(self) -> bool:
         # The plan decides, because its shards check the same value.

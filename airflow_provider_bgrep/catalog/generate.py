@@ -149,6 +149,7 @@ class Shard:
             keys=self.keys,
             collect_only=self.collect_only,
             sign=lambda task: signed(task, conn_id, seconds),
+            price_per_image=self.options.price_per_image,
         )
 
 

@@ -8,12 +8,13 @@ import errno
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, BaseOperator
 
 from airflow_provider_bgrep.catalog.config.extra import require_catalog_extra
 from airflow_provider_bgrep.catalog.lineage import PlanLineage, PublishLineage, ShardLineage, event_extra
+from airflow_provider_bgrep.catalog.links import plan_links, publish_links, report_links
 from airflow_provider_bgrep.compat import allow_in_xcom
 from airflow_provider_bgrep.exceptions import (
     BgRepConfigurationError,
@@ -23,8 +24,17 @@ from airflow_provider_bgrep.exceptions import (
     input_error,
     unreachable_store,
 )
+from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.operators._arguments import count_of
 from airflow_provider_bgrep.operators._base import GenerateBase
+from airflow_provider_bgrep.operators.links import (
+    BgRepApiLink,
+    BgRepGalleryLink,
+    BgRepImagesLink,
+    BgRepManifestLink,
+    BgRepPlanLink,
+    Linked,
+)
 from airflow_provider_bgrep.operators.options import MAX_RETRY_FAILED
 from airflow_provider_bgrep.protocol.errors import InvalidInput, StoreError, reason_of, sanitize_message
 from airflow_provider_bgrep.protocol.models import ImageTask
@@ -40,6 +50,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 allow_in_xcom(ImageTask)  # so that an upstream task can return the catalog's rows as image tasks
+
+SHARD_NAME: Final = "bgrep_shard"
+"""The variable of Airflow's context with the name of a mapped task."""
 
 _SHOWN = 10
 """Number of shards that a message names."""
@@ -160,7 +173,7 @@ def _is_missing(plan_id: Any) -> bool:
     return plan_id is None or plan_id in ("", "None")
 
 
-class BgRepPlanOperator(PlanLineage, BaseOperator):
+class BgRepPlanOperator(Linked, PlanLineage, BaseOperator):
     """Compares the catalog with the ledger, and writes a plan. Does not submit anything.
 
     Returns the numbers of the shards, over which tasks are mapped. Pushes ``{"plan_id": …, "shards": n,
@@ -177,6 +190,7 @@ class BgRepPlanOperator(PlanLineage, BaseOperator):
 
     template_fields: Sequence[str] = ("options",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"options": "json"}
+    operator_extra_links = (BgRepPlanLink(),)
     ui_color = "#e8eef4"
 
     def __init__(
@@ -192,6 +206,7 @@ class BgRepPlanOperator(PlanLineage, BaseOperator):
         from airflow_provider_bgrep.catalog.config.options import Options, path_problems
         from airflow_provider_bgrep.catalog.plan.create import create_plan
         from airflow_provider_bgrep.catalog.plan.destination import Planner, check_destination
+        from airflow_provider_bgrep.catalog.run_metrics import send_plan
 
         ti = context["ti"]
         group_id = _group_of(self.task_id)
@@ -223,6 +238,8 @@ class BgRepPlanOperator(PlanLineage, BaseOperator):
             )
         self.created = plan
         ti.xcom_push(key="plan", value=plan)
+        self.show_links(context, plan_links(paths, plan["plan_id"]))
+        send_plan(_store(options.destination, plan["plan_id"]), ti)
         return plan["collects"] or list(range(plan["shards"]))
 
 
@@ -242,6 +259,7 @@ class BgRepShardOperator(ShardLineage, GenerateBase):
     """
 
     template_fields: Sequence[str] = ("destination", "plan_id", "shard", "inputs")
+    operator_extra_links = (BgRepPlanLink(), BgRepApiLink())
 
     def __init__(
         self,
@@ -266,7 +284,10 @@ class BgRepShardOperator(ShardLineage, GenerateBase):
         """Return the run of the shard, from the current state of plan and journal."""
         from airflow_provider_bgrep.catalog.generate import Shard
 
-        shard = Shard.read(_paths(str(self.destination)), str(self.plan_id), int(self.shard))
+        paths = _paths(str(self.destination))
+        shard = Shard.read(paths, str(self.plan_id), int(self.shard))
+        self.show_links(context, plan_links(paths, str(self.plan_id)))
+        context[SHARD_NAME] = f"shard {self.shard}: {counted(len(shard.image_tasks), 'row')}"  # type: ignore[typeddict-unknown-key]
         self._may_be_left, self._is_reopened = shard.is_approved or shard.is_cancelled, shard.is_reopened
         if not shard.is_open:
             self.log.warning(
@@ -310,7 +331,7 @@ class BgRepShardOperator(ShardLineage, GenerateBase):
         )
 
 
-class _PlanTask(BaseOperator):
+class _PlanTask(Linked, BaseOperator):
     """Base class of the tasks that work on a plan and do not submit anything."""
 
     template_fields: Sequence[str] = ("destination", "plan_id")
@@ -340,9 +361,16 @@ class BgRepCheckOperator(_PlanTask):
     def execute(self, context: Context) -> dict[str, int]:
         """Check the shard."""
         from airflow_provider_bgrep.catalog.check.shard import check_shard
+        from airflow_provider_bgrep.catalog.run_metrics import send_check
 
         with state_errors():
-            return check_shard(_store(self.destination, self.plan_id), int(self.shard))
+            store, shard = _store(self.destination, self.plan_id), int(self.shard)
+            was_checked = store.has_results(shard)
+            counts = check_shard(store, shard)
+        context[SHARD_NAME] = f"shard {shard}: {counted(sum(counts.values()), 'row')}"  # type: ignore[typeddict-unknown-key]
+        if not was_checked:
+            send_check(counts, context["ti"])
+        return counts
 
 
 class BgRepPublishOperator(PublishLineage, _PlanTask):
@@ -358,6 +386,7 @@ class BgRepPublishOperator(PublishLineage, _PlanTask):
     """
 
     template_fields: Sequence[str] = ("destination", "plan_id", "inputs")
+    operator_extra_links = (BgRepImagesLink(), BgRepManifestLink())
 
     def __init__(self, *, inputs: Mapping[str, Any] | str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -366,12 +395,15 @@ class BgRepPublishOperator(PublishLineage, _PlanTask):
     def execute(self, context: Context) -> dict[str, Any]:
         """Publish, then commit."""
         from airflow_provider_bgrep.catalog.publish.plan import publish_plan
+        from airflow_provider_bgrep.catalog.run_metrics import sending_publish
 
         if _is_missing(self.plan_id):
             raise AirflowSkipException(_NO_PLAN)
         with state_errors():
             store = _store(self.destination, self.plan_id)
-            counts = publish_plan(store)
+            self.show_links(context, publish_links(store.paths, store.config.destination_url))
+            with sending_publish(store, context["ti"]):
+                counts = publish_plan(store)
             self.published = {"counts": counts, "bytes": store.publish_result().get("bytes")}
         if not any(counts[name] for name in ("published", "retired", "deleted")):
             context["ti"].xcom_push(key="return_value", value=counts)
@@ -393,10 +425,13 @@ class BgRepReportOperator(_PlanTask):
     :param plan_id: the plan. Templated.
     """
 
+    operator_extra_links = (BgRepGalleryLink(),)
+
     def execute(self, context: Context) -> dict[str, Any]:
         """Write the report."""
         from airflow_provider_bgrep.catalog.model.plan import may_submit
         from airflow_provider_bgrep.catalog.report.write import write_report
+        from airflow_provider_bgrep.catalog.run_metrics import send_report
 
         ti = context["ti"]
         if _is_missing(self.plan_id):
@@ -410,6 +445,10 @@ class BgRepReportOperator(_PlanTask):
             finally:
                 if may_submit(store.plan_id) and not store.is_published:
                     self._close(ti, lambda ledger: ledger.close(store.plan_id))
+        urls = report_links(store.paths, store.plan_id, store.config.destination_url, ti)
+        self.show_links(context, urls)
+        self.log.info("The gallery: %s", next(filter(None, urls.values()), None) or summary["gallery"])
+        send_report(store, summary, ti)
         failures = summary.pop("failures")
         if failures:
             ti.xcom_push(key="return_value", value=summary)

@@ -10,6 +10,7 @@ from typing import Any, Final
 from airflow.providers.common.compat.sdk import TaskGroup, task_group
 
 from airflow_provider_bgrep.assets.bgrep import create_asset
+from airflow_provider_bgrep.catalog import task_docs
 from airflow_provider_bgrep.catalog.config.groups import (
     FIXED,
     GROUPS,
@@ -24,6 +25,7 @@ from airflow_provider_bgrep.catalog.config.groups import (
 from airflow_provider_bgrep.catalog.config.options import is_literal, literal_problems
 from airflow_provider_bgrep.catalog.config.parsing import shown
 from airflow_provider_bgrep.catalog.operators import (
+    SHARD_NAME,
     BgRepCheckOperator,
     BgRepPlanOperator,
     BgRepPublishOperator,
@@ -34,6 +36,9 @@ from airflow_provider_bgrep.compat import has_approval
 from airflow_provider_bgrep.connection import DEFAULT_CONNECTION_ID
 from airflow_provider_bgrep.exceptions import input_error
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
+
+_MAP_INDEX: Final = f"{{{{ {SHARD_NAME} | default('shard ' ~ task.shard) }}}}"
+"""The name of a mapped task in the UI: the number of its shard and, once it has read them, of its rows."""
 
 _OF_ROWS: Final = ("defaults", "categories")
 """Options whose templates are over the rows, not over Airflow's context."""
@@ -165,9 +170,9 @@ def _group(
     slots: dict[str, Any] = {"max_active_tis_per_dagrun": max_active_shards}
     if pool:
         slots["pool"] = pool
-    with TaskGroup(group_id=group_id) as group:
+    with TaskGroup(group_id=group_id, tooltip=task_docs.GROUP) as group:
         rows = {name: options.pop(name) for name in _OF_ROWS if isinstance(options.get(name), Mapping)}
-        plan = BgRepPlanOperator(task_id="plan", options=options, verbatim=rows)
+        plan = BgRepPlanOperator(task_id="plan", options=options, verbatim=rows, doc_md=task_docs.PLAN)
         # A template, and not the XComArg: where there is no plan, these tasks say so themselves.
         pulled = f"ti.xcom_pull(task_ids='{plan.task_id}', key='plan')"
         plan_id = f"{{{{ ({pulled} or {{}}).get('plan_id', '') }}}}"
@@ -183,6 +188,8 @@ def _group(
                 shard=shard,
                 inputs=inputs,
                 slots=max_active_shards,
+                map_index_template=_MAP_INDEX,
+                doc_md=task_docs.GENERATE,
                 **generate_options,
                 **slots,
             )
@@ -191,6 +198,8 @@ def _group(
                 destination=destination,
                 plan_id=plan_id,
                 shard=shard,
+                map_index_template=_MAP_INDEX,
+                doc_md=task_docs.CHECK,
                 trigger_rule="all_done",  # what a failed shard has generated is checked, too
             )
             generate >> check
@@ -200,11 +209,16 @@ def _group(
             destination=destination,
             plan_id=plan_id,
             inputs=inputs,
+            doc_md=task_docs.PUBLISH,
             trigger_rule="all_done",
             outlets=list(outlets) if outlets is not None else [create_asset(destination=destination)],
         )
         report = BgRepReportOperator(
-            task_id="report", destination=destination, plan_id=plan_id, trigger_rule="all_done"
+            task_id="report",
+            destination=destination,
+            plan_id=plan_id,
+            doc_md=task_docs.REPORT,
+            trigger_rule="all_done",
         )
         shards.expand(shard=upstream.output) >> publish >> report
     return group
@@ -218,6 +232,7 @@ def _approval(plan: BgRepPlanOperator, pulled: str, destination: str) -> Any:
 
     return BgRepApprovalOperator(
         task_id="approve",
+        doc_md=task_docs.APPROVE,
         destination=destination,
         plan=plan.output["plan"],  # type: ignore[index]  # an idiom that Airflow's types do not know
         subject=(

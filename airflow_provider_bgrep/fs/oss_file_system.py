@@ -46,6 +46,8 @@ class OssFileSystem(AbstractFileSystem):
     def __init__(self, settings: OssSettings, page_size: int = _MOST_KEYS, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._page_size = page_size
+        self.console_region = settings.region if ".aliyuncs.com" in settings.endpoint else ""
+        """The region in URLs of the console; empty if the endpoint is not one of Alibaba Cloud's own."""
         credentials = credentials_of(settings)
         self._client = make_client(settings, settings.endpoint, credentials)
         presign_client = make_client(settings, settings.presign_endpoint, credentials)

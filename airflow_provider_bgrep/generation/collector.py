@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -17,6 +18,7 @@ from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.generation.run_context import AT_ONCE, RunContext
 from airflow_provider_bgrep.generation.task_outcomes import failed_with
 from airflow_provider_bgrep.journal.records import SubmitRecord
+from airflow_provider_bgrep.metrics import BY_OUTCOME
 from airflow_provider_bgrep.protocol import flows
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation, RetryDecision
 from airflow_provider_bgrep.protocol.errors import CallError, reason_of
@@ -153,6 +155,7 @@ class Collector:
             ]
             for item in pending:
                 item.set_outcome(Outcome.EXPIRED if is_gone else failed_with(item.files), words(error))
+            self._count(pending)
             self._settle(pending)
             return True
         # The account is refused, so every other query would be refused as well.
@@ -199,7 +202,9 @@ class Collector:
         if isinstance(found, Exception):
             raise found
         saved = found
+        pending = [item for item in run.work_items.current(record) if item.outcome is Outcome.PENDING]
         changed = run.work_items.apply_job(record, saved)
+        self._count(pending)
         ended = [saved.outcomes[item.index] for item in run.work_items.current(record)]
         self._settle(changed)
         if any(one.asks_again for one in ended):
@@ -224,6 +229,12 @@ class Collector:
             self._run.fail(NotSavedError(f"job {record.result_key}: {missing}"), submits_go_on=True)
         else:
             self._run.result.unsaved.discard(record.result_key)
+
+    def _count(self, items: Sequence[WorkItem]) -> None:
+        """Count the outcomes of items that were pending before this response."""
+        for outcome, count in Counter(item.outcome.value for item in items).items():
+            if outcome in BY_OUTCOME:
+                self._run.count(BY_OUTCOME[outcome], count)
 
     def _settle(self, items: Sequence[WorkItem]) -> None:
         """Log the outcomes of items, and submit failed ones again, as ``retry_failed`` allows."""

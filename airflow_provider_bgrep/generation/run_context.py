@@ -16,6 +16,7 @@ from airflow_provider_bgrep.generation.items import WorkItem, WorkItems
 from airflow_provider_bgrep.generation.rate_limiter import RateLimiter
 from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.records import SupersededError
+from airflow_provider_bgrep.metrics import REQUESTS_THROTTLED, Metric
 from airflow_provider_bgrep.protocol.errors import CallError
 from airflow_provider_bgrep.protocol.limits import RESULT_URL_SECONDS
 from airflow_provider_bgrep.protocol.models import ImageTask
@@ -85,6 +86,7 @@ class RunContext:
     :param job_store: saves finished jobs.
     :param options: the options of the execution.
     :param log: a logger.
+    :param count: adds to a counter, at once, so that a worker that dies has counted what it was billed.
     """
 
     client: AsyncClient
@@ -97,6 +99,7 @@ class RunContext:
         job_store: JobStore,
         options: Options,
         log: Any,
+        count: Callable[[Metric, float], None] = lambda metric, value: None,
     ) -> None:
         self.settings, self.journal, self.work_items, self.job_store = (
             settings,
@@ -104,8 +107,9 @@ class RunContext:
             work_items,
             job_store,
         )
-        self.options, self.log = options, log
-        self.rate_limiter, self.request_counter = RateLimiter(settings), RequestCounter()
+        self.options, self.log, self.count = options, log, count
+        self.rate_limiter = RateLimiter(settings)
+        self.request_counter = RequestCounter(lambda: count(REQUESTS_THROTTLED, 1))
         self.result = Result()
         self.tasks: set[asyncio.Task[Any]] = set()
         self.finished = asyncio.Event()

@@ -21,6 +21,13 @@ from airflow_provider_bgrep.generation.run_context import AT_ONCE, RunContext
 from airflow_provider_bgrep.generation.submitted import with_digests
 from airflow_provider_bgrep.journal.journal import SubmitEntry
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
+from airflow_provider_bgrep.metrics import (
+    IMAGES_BILLABLE,
+    IMAGES_UNKNOWN,
+    TASKS_REFUSED,
+    TASKS_SUBMITTED,
+    TASKS_UNKNOWN,
+)
 from airflow_provider_bgrep.protocol import flows, wire
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation, RetryDecision
 from airflow_provider_bgrep.protocol.errors import CallError, reason_of
@@ -76,6 +83,7 @@ class Submitter:
                 await self._split(batch)
             else:
                 self._run.log.warning("Image task %s was refused: %s", name_of(batch[0]), words(error))
+                self._run.count(TASKS_REFUSED, 1)
                 self._refused_in_a_row += 1
                 if self._refused_in_a_row >= MOST_REFUSED[error.kind]:
                     self._run.stop_submits(error)
@@ -144,6 +152,8 @@ class Submitter:
             return False
         self._lost_in_a_row = self._refused_in_a_row = 0
         self._accepted_at = time.monotonic()
+        self._run.count(TASKS_SUBMITTED, len(batch))
+        self._run.count(IMAGES_BILLABLE, sum(item.images for item in batch))
         self._run.work_items.jobs[key] = entry.record
         see(batch, entry.record, self._run)
         self._run.start(self._watch(entry.record))
@@ -180,6 +190,8 @@ class Submitter:
         await attempts.write_failed(error)
         if _is_lost(error):
             self._lost_in_a_row += 1
+            self._run.count(TASKS_UNKNOWN, len(batch))
+            self._run.count(IMAGES_UNKNOWN, sum(item.images for item in batch))
             self._run.log.warning(
                 "A submit of %d image tasks has an unknown outcome: %s", len(batch), words(error)
             )

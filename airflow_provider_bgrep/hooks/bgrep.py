@@ -37,6 +37,7 @@ from airflow_provider_bgrep.exceptions import (
     unmatched_error,
 )
 from airflow_provider_bgrep.get_provider_info import ui_field_behaviour
+from airflow_provider_bgrep.metrics import REQUESTS_THROTTLED
 from airflow_provider_bgrep.protocol import flows
 from airflow_provider_bgrep.protocol.codes import ErrorKind
 from airflow_provider_bgrep.protocol.errors import (
@@ -52,6 +53,7 @@ from airflow_provider_bgrep.protocol.retry import ONCE, QUERY, RESULTS
 from airflow_provider_bgrep.protocol.validation import validate_tasks
 from airflow_provider_bgrep.protocol.wire import NONCE_HEADER, request_headers
 from airflow_provider_bgrep.request_counter import RequestCounter
+from airflow_provider_bgrep.stats import count
 from airflow_provider_bgrep.transport import CONNECT_TIMEOUT, OneAttemptAdapter, environment_bundle
 
 if TYPE_CHECKING:
@@ -258,7 +260,8 @@ class BgRepHook(HttpHook):
             raise error_from(error) from None
 
     def _drive_raw(self, flow: Generator[flows.Step, flows.Reply, T]) -> T:
-        return drive(flow, self.settings, self._post, self._sleep)
+        counter = RequestCounter(lambda: count(REQUESTS_THROTTLED))
+        return drive(flow, self.settings, self._post, self._sleep, counter)
 
     def _sleep(self, seconds: float) -> None:
         if seconds >= 1:

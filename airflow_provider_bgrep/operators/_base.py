@@ -14,6 +14,7 @@ from airflow_provider_bgrep.lineage.methods import OpenLineageMethods
 from airflow_provider_bgrep.operators._arguments import seconds_of
 from airflow_provider_bgrep.operators._kill_switch import KillSwitch
 from airflow_provider_bgrep.operators._lineage import SavedImages, saved_by
+from airflow_provider_bgrep.operators.links import Linked
 from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, RESULT_URL_SECONDS
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ BUSY_SECONDS: Final = 30.0
 """If the service is busy with our own jobs: seconds from the first finished job until more is submitted."""
 
 
-class GenerateBase(OpenLineageMethods, BaseOperator):
+class GenerateBase(Linked, OpenLineageMethods, BaseOperator):
     """Runs a :class:`~airflow_provider_bgrep.operators.spec.GenerateSpec` in the worker, or deferred.
 
     A subclass returns what to run from :meth:`build_spec`.
@@ -99,8 +100,10 @@ class GenerateBase(OpenLineageMethods, BaseOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after a deferral, even if no triggerer was running to end it."""
+        from airflow_provider_bgrep.operators._generate import Resumed
+
         if next_method == "__fail__" and "timeout" in str((next_kwargs or {}).get("error", "")).lower():
-            return self._execute(context)
+            return self._execute(context, Resumed())
         return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
@@ -109,7 +112,7 @@ class GenerateBase(OpenLineageMethods, BaseOperator):
 
     def _execute(self, context: Context, resumed: Resumed | None = None) -> dict[str, Any]:
         from airflow_provider_bgrep.operators._errors import airflow_errors
-        from airflow_provider_bgrep.operators._generate import Deferral, Resumed, run_generate
+        from airflow_provider_bgrep.operators._generate import Deferral, run_generate
 
         found: dict[str, Any] | Deferral | None = None
         try:
@@ -120,7 +123,7 @@ class GenerateBase(OpenLineageMethods, BaseOperator):
                     context,
                     log=self.log,
                     kill_switch=self._kill_switch,
-                    resumed=resumed or Resumed(),
+                    resumed=resumed,
                     ended=self._remember,
                 )
         finally:

@@ -23,6 +23,14 @@ from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.key_files import FOLDER
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SupersededError
 from airflow_provider_bgrep.journal.stores import MemoryStore
+from airflow_provider_bgrep.metrics import (
+    IMAGES_BILLABLE,
+    IMAGES_UNKNOWN,
+    SPEND,
+    TASKS_REUSED,
+    TASKS_UNKNOWN,
+    Metric,
+)
 from airflow_provider_bgrep.operators._outcome import FinishedRun, finish, stop_record
 from airflow_provider_bgrep.operators._steps import Continue, Defer, Progress, next_step
 from airflow_provider_bgrep.operators._stores import check_first_try, task_name
@@ -31,6 +39,7 @@ from airflow_provider_bgrep.protocol.errors import reason_of
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES, MAX_TASKS
 from airflow_provider_bgrep.protocol.validation import validate_tasks
+from airflow_provider_bgrep.stats import count
 from airflow_provider_bgrep.storage import absolute_path, check_writable, safe_name
 
 if TYPE_CHECKING:
@@ -86,7 +95,7 @@ def run_generate(
     *,
     log: Any,
     kill_switch: KillSwitch,
-    resumed: Resumed = Resumed(),
+    resumed: Resumed | None = None,
     ended: Callable[[FinishedRun], None] = lambda run: None,
 ) -> dict[str, Any] | Deferral:
     """Submit what is not submitted yet and save finished jobs, until the run defers or ends.
@@ -95,7 +104,7 @@ def run_generate(
     :param context: Airflow's context.
     :param log: the task's logger.
     :param kill_switch: stops the run from another thread.
-    :param resumed: the report of the trigger.
+    :param resumed: the report of the trigger; ``None`` if this is the first execution of a try.
     :param ended: called with the run when nothing more is submitted or saved, whether or not it fails.
     :return: the summary, or the deferral.
     :raises InvalidInput: with every problem of the input; nothing is sent.
@@ -169,8 +178,11 @@ class _Run:
         )
         self._waits_here = False
 
-    def run(self, resumed: Resumed) -> dict[str, Any] | Deferral:
+    def run(self, resumed: Resumed | None) -> dict[str, Any] | Deferral:
         """Run rounds of the engine until the run defers or ends."""
+        if resumed is None:
+            self._count_earlier()
+            resumed = Resumed()
         # A journal in the memory of this process is not available after a deferral.
         may_defer = self._spec.deferrable and self._spec.store is not None
         self._waits_here = resumed.waits_here or not may_defer
@@ -240,7 +252,13 @@ class _Run:
             images = sum(item.images for item in items)
             self._log.info("Submitting %d image tasks (%d images).", len(items), images)
         run_context = RunContext(
-            self._settings, journal, self._work_items, self._job_store, self._engine_options(items), self._log
+            self._settings,
+            journal,
+            self._work_items,
+            self._job_store,
+            self._engine_options(items),
+            self._log,
+            self._count,
         )
         engine = Runner(run_context)
         self._kill_switch.attach(engine)
@@ -329,6 +347,25 @@ class _Run:
         except Exception as error:  # of one job, whatever its class: see isolation.py
             self._log.warning("Cannot read the record of job %s: %s", record.result_key, reason_of(error))
             return None
+
+    def _count(self, metric: Metric, value: float) -> None:
+        """Add to a counter, and the cost of billable images to the spend."""
+        count(metric, value, self._context["ti"])
+        if metric is IMAGES_BILLABLE and self._spec.price_per_image is not None:
+            count(SPEND, float(self._spec.price_per_image) * value, self._context["ti"])
+
+    def _count_earlier(self) -> None:
+        """Count what a try finds when it starts. An execution after a deferral finds the same again."""
+        self._count(TASKS_REUSED, len(self._work_items.reused))
+        # Submits that died with the worker of the try before, which could not count them.
+        before = self._journal.try_number - 1
+        died = [
+            record
+            for record in self._journal.previous_records
+            if record.state is State.INTENT and record.try_number == before
+        ]
+        self._count(TASKS_UNKNOWN, sum(len(record.items) for record in died))
+        self._count(IMAGES_UNKNOWN, sum(record.images for record in died))
 
     def _log_reused(self) -> None:
         reused = self._work_items.reused

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.client import new_nonce
 from airflow_provider_bgrep.exceptions import (
+    BgRepConfigurationError,
+    BgRepContentError,
     BgRepError,
     BgRepJobFailedError,
+    BgRepRequestError,
     BgRepUnknownOutcomeError,
     BgRepUnmatchedError,
     error_from,
@@ -17,12 +21,21 @@ from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
+from airflow_provider_bgrep.metrics import (
+    IMAGES_BILLABLE,
+    IMAGES_UNKNOWN,
+    TASKS_REFUSED,
+    TASKS_REUSED,
+    TASKS_SUBMITTED,
+    TASKS_UNKNOWN,
+)
 from airflow_provider_bgrep.operators._stores import ADVICE, check_first_try
 from airflow_provider_bgrep.protocol.flows import known_key
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.matching import echoes_nothing
-from airflow_provider_bgrep.protocol.models import ImageTask
+from airflow_provider_bgrep.protocol.models import ImageTask, Job
 from airflow_provider_bgrep.protocol.validation import validate_tasks
+from airflow_provider_bgrep.stats import count
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -48,7 +61,7 @@ def submit_once(spec: SubmitSpec, context: Context, *, log: Any) -> str:
     _ = hook.settings  # a connection that cannot be used leaves no intent behind
     if spec.store is None:
         check_first_try(context, may_resubmit=spec.may_resubmit, log=log)
-        return hook.submit(tasks).result_key
+        return _submit(hook, tasks, new_nonce(), context).result_key
     journal = Journal(spec.store, spec.bgrep_conn_id, try_number=context["ti"].try_number)
     keys = identities(tasks, spec.bgrep_conn_id)
     # In any order: what is submitted counts, and an upstream query may return it in another one.
@@ -62,8 +75,12 @@ def submit_once(spec: SubmitSpec, context: Context, *, log: Any) -> str:
             if found.keys != keys:
                 _check_order(hook, found)
             log.info("Reusing job %s, submitted at %s; nothing is sent.", found.result_key, found.at)
+            count(TASKS_REUSED, len(tasks), context["ti"])
             return found.result_key
     if sent:
+        # The worker of the try before died, and could not count it.
+        if sent[-1].state is State.INTENT and sent[-1].try_number == journal.try_number - 1:
+            _count_unknown(tasks, context)
         if not spec.may_resubmit:
             raise _unknown(sent[-1])
         log.warning(
@@ -73,7 +90,9 @@ def submit_once(spec: SubmitSpec, context: Context, *, log: Any) -> str:
     items = [
         SubmittedTask(key, task.num_output, str(task.id or "")) for key, task in zip(keys, tasks, strict=True)
     ]
-    return _submit_journaled(hook, tasks, items, journal, may_resubmit=spec.may_resubmit, log=log)
+    return _submit_journaled(
+        hook, tasks, items, journal, may_resubmit=spec.may_resubmit, log=log, context=context
+    )
 
 
 def _check_order(hook: BgRepHook, found: SubmitRecord) -> None:
@@ -100,19 +119,19 @@ def _submit_journaled(
     *,
     may_resubmit: bool,
     log: Any,
+    context: Context,
 ) -> str:
     for attempt in (1, 2):
         nonce = new_nonce()
         entry = journal.new_entry(items)
         entry.write_intent(nonce)
         try:
-            job = hook.submit(tasks, nonce=nonce)
-            if any(one.result_key == job.result_key for one in journal.records):
-                raise error_from(known_key(job))
+            keys = {one.result_key for one in journal.records}
+            job = _submit(hook, tasks, nonce, context, known_keys=keys)
         except BgRepError as error:
             # A job that failed as a whole may be billed as well: a person has to decide whether to submit
             # it again.
-            is_unknown = isinstance(error, BgRepUnknownOutcomeError | BgRepJobFailedError)
+            is_unknown = isinstance(error, _UNKNOWN)
             entry.write_failed(
                 State.UNKNOWN if is_unknown else State.REFUSED,
                 request_id=error.request_id,
@@ -135,6 +154,46 @@ def _submit_journaled(
                 )
             return job.result_key
     raise AssertionError("unreachable")
+
+
+_UNKNOWN: Final = (BgRepUnknownOutcomeError, BgRepJobFailedError)
+
+
+def _submit(
+    hook: BgRepHook,
+    tasks: tuple[ImageTask, ...],
+    nonce: str,
+    context: Context,
+    known_keys: Collection[str] = (),
+) -> Job:
+    """Submit once, and count the outcome.
+
+    :param known_keys: keys of jobs of earlier submits. A response that names one of them is not about this
+        one.
+    """
+    try:
+        job = hook.submit(tasks, nonce=nonce)
+        if job.result_key in known_keys:
+            raise error_from(known_key(job))
+    except _UNKNOWN:
+        _count_unknown(tasks, context)
+        raise
+    except (BgRepContentError, BgRepRequestError) as error:
+        if not isinstance(error, BgRepConfigurationError):
+            count(TASKS_REFUSED, len(tasks), context["ti"])
+        raise
+    count(TASKS_SUBMITTED, len(tasks), context["ti"])
+    count(IMAGES_BILLABLE, _images(tasks), context["ti"])
+    return job
+
+
+def _count_unknown(tasks: tuple[ImageTask, ...], context: Context) -> None:
+    count(TASKS_UNKNOWN, len(tasks), context["ti"])
+    count(IMAGES_UNKNOWN, _images(tasks), context["ti"])
+
+
+def _images(tasks: tuple[ImageTask, ...]) -> int:
+    return sum(task.num_output for task in tasks)
 
 
 def _unknown(found: SubmitRecord) -> BgRepUnknownOutcomeError:

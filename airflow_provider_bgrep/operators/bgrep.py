@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
+from airflow_provider_bgrep.browsing import console_url
 from airflow_provider_bgrep.compat import has_task_state_store
 from airflow_provider_bgrep.connection import DEFAULT_CONNECTION_ID
 from airflow_provider_bgrep.lineage.facts import Lineage
@@ -19,6 +20,7 @@ from airflow_provider_bgrep.lineage.methods import OpenLineageMethods
 from airflow_provider_bgrep.operators._arguments import count_of, one_of
 from airflow_provider_bgrep.operators._base import GenerateBase
 from airflow_provider_bgrep.operators._lineage import SavedImages, image_task_sources, saved_dataset
+from airflow_provider_bgrep.operators.links import BgRepApiLink, BgRepImagesLink, Linked
 from airflow_provider_bgrep.operators.options import ON_UNKNOWN_OUTCOME, GenerateOptions
 from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, MAX_RESULT_BYTES
 from airflow_provider_bgrep.protocol.models import ImageTask
@@ -26,7 +28,7 @@ from airflow_provider_bgrep.results import check_fail_on, task_ids
 from airflow_provider_bgrep.templates import ImageTaskTemplates
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath, XComArg
 
     from airflow_provider_bgrep.operators.spec import GenerateSpec
 
@@ -70,19 +72,20 @@ class BgRepSubmitOperator(OpenLineageMethods, ImageTaskTemplates, BaseOperator):
 
     template_fields: Sequence[str] = ("task_list", "bgrep_conn_id", "journal_path")
     template_fields_renderers: ClassVar[dict[str, str]] = {"task_list": "json"}
+    operator_extra_links = (BgRepApiLink(),)
     ui_color = "#e8f4ec"
 
     def __init__(
         self,
         *,
-        task_list: Iterable[ImageTask | Mapping[str, Any]],
+        task_list: Iterable[ImageTask | Mapping[str, Any]] | XComArg,
         bgrep_conn_id: str = DEFAULT_CONNECTION_ID,
         on_unknown_outcome: str = "fail",
         journal_path: str | ObjectStoragePath | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.task_list = task_list
+        self.task_list: Any = task_list  # Airflow renders it before it is used
         self.bgrep_conn_id = bgrep_conn_id
         self.on_unknown_outcome = one_of("on_unknown_outcome", on_unknown_outcome, ON_UNKNOWN_OUTCOME)
         self.journal_path = journal_path
@@ -159,12 +162,13 @@ class BgRepGenerateOperator(GenerateTemplates, GenerateBase):
         "options",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"task_list": "json"}
+    operator_extra_links = (BgRepImagesLink(), BgRepApiLink())
 
     def __init__(
         self,
         *,
-        task_list: Iterable[ImageTask | Mapping[str, Any]],
-        destination: str | ObjectStoragePath,
+        task_list: Iterable[ImageTask | Mapping[str, Any]] | XComArg,
+        destination: str | ObjectStoragePath | XComArg,
         bgrep_conn_id: str = DEFAULT_CONNECTION_ID,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: timedelta | float = DEFAULT_POLL_INTERVAL,
@@ -177,8 +181,8 @@ class BgRepGenerateOperator(GenerateTemplates, GenerateBase):
         **kwargs: Any,
     ) -> None:
         super().__init__(deferrable=deferrable, poll_interval=poll_interval, timeout=timeout, **kwargs)
-        self.task_list = task_list
-        self.destination = destination
+        self.task_list: Any = task_list  # Airflow renders it before it is used
+        self.destination: Any = destination  # Airflow renders it before it is used
         self.bgrep_conn_id = bgrep_conn_id
         self.fail_on = check_fail_on(fail_on)
         self.max_images = count_of("max_images", max_images)
@@ -209,6 +213,7 @@ class BgRepGenerateOperator(GenerateTemplates, GenerateBase):
         from airflow_provider_bgrep.operators._stores import open_store
         from airflow_provider_bgrep.operators.spec import GenerateSpec
 
+        self.show_links(context, {BgRepImagesLink: console_url(self.destination, is_folder=True)})
         return GenerateSpec(
             task_list=self.task_list,
             destination=self.destination,
@@ -236,7 +241,7 @@ def _is_templated(options: Any) -> bool:
     return hasattr(options, "resolve")  # an XComArg
 
 
-class BgRepDownloadOperator(OpenLineageMethods, ImageTaskTemplates, BaseOperator):
+class BgRepDownloadOperator(Linked, OpenLineageMethods, ImageTaskTemplates, BaseOperator):
     """Saves the images of a finished job.
 
     Each image is downloaded without credentials, decoded completely, and moved into place atomically. If
@@ -275,23 +280,24 @@ class BgRepDownloadOperator(OpenLineageMethods, ImageTaskTemplates, BaseOperator
         "filename_template",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"task_list": "json"}
+    operator_extra_links = (BgRepImagesLink(),)
     ui_color = "#e8f4ec"
 
     def __init__(
         self,
         *,
-        result_key: str,
-        destination: str | ObjectStoragePath,
-        task_list: Sequence[ImageTask | Mapping[str, Any]] | None = None,
+        result_key: str | XComArg,
+        destination: str | ObjectStoragePath | XComArg,
+        task_list: Sequence[ImageTask | Mapping[str, Any]] | XComArg | None = None,
         bgrep_conn_id: str = DEFAULT_CONNECTION_ID,
         filename_template: str = "{result_key}_{index}_{output}.{ext}",
         max_bytes: int = MAX_RESULT_BYTES,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.result_key = result_key
-        self.destination = destination
-        self.task_list = task_list
+        self.result_key: Any = result_key  # Airflow renders it before it is used
+        self.destination: Any = destination  # Airflow renders it before it is used
+        self.task_list: Any = task_list  # Airflow renders it before it is used
         self.bgrep_conn_id = bgrep_conn_id
         self.filename_template = filename_template
         self.max_bytes = max_bytes
@@ -321,6 +327,7 @@ class BgRepDownloadOperator(OpenLineageMethods, ImageTaskTemplates, BaseOperator
         from airflow_provider_bgrep.protocol.validation import validate_tasks
         from airflow_provider_bgrep.storage import absolute_path
 
+        self.show_links(context, {BgRepImagesLink: console_url(self.destination, is_folder=True)})
         hook = BgRepHook(self.bgrep_conn_id)
         limit = self.execution_timeout
         end_time = time.time() + (limit.total_seconds() if limit else DEFAULT_TIMEOUT)

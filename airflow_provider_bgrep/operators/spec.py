@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bgrep.protocol.limits import RESULT_URL_SECONDS
@@ -48,6 +49,7 @@ class GenerateSpec:
     :param sign: gives an image task the URLs that are sent. Called in a thread just before each submit. The
         list is then not validated beforehand, and may contain paths instead of URLs.
     :param collect_after: seconds that a finished image task may wait for others before it is saved.
+    :param price_per_image: the price of an image; ``None`` if it is not known.
     """
 
     task_list: Any
@@ -68,6 +70,7 @@ class GenerateSpec:
     collect_only: frozenset[str] = frozenset()
     sign: Callable[[ImageTask], ImageTask] | None = None
     collect_after: float = RESULT_URL_SECONDS / 3
+    price_per_image: Decimal | None = None
 
     @property
     def may_resubmit(self) -> bool:

@@ -259,6 +259,7 @@ def wait(
     failures = gone = 0
     while True:
         asked = 0.0
+        failed: CallError | None = None
         try:
             _, payload = yield from _attempt(Operation.QUERY, body, runtime, result_key)
         except CallError as error:
@@ -276,11 +277,11 @@ def wait(
             if step.action is Action.RETRY or step.reason is Reason.DEADLINE:
                 if now >= end_time:
                     return Waited(False, seen)
-                yield Sleep(step.seconds)
+                yield Sleep(step.seconds, error)
                 continue
             if step.action is not Action.POLL:
                 raise
-            asked = step.seconds
+            asked, failed = step.seconds, error
         else:
             gone = 0
             seen = tuple(wire.statuses(payload))
@@ -295,7 +296,7 @@ def wait(
         if left <= 0:
             return Waited(False, seen)
         # The last query is at the deadline, not up to an interval before it.
-        yield Sleep(min(max(poll_wait(poll_interval, runtime.rand()), asked), left))
+        yield Sleep(min(max(poll_wait(poll_interval, runtime.rand()), asked), left), failed)
 
 
 KNOWN = frozenset({"WAITING", "RUNNING"}) | FINISHED

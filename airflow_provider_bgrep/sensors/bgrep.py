@@ -35,7 +35,7 @@ from airflow_provider_bgrep.results import check_fail_on, raise_if_failed, summa
 from airflow_provider_bgrep.templates import ImageTaskTemplates
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import Context, XComArg
 
     from airflow_provider_bgrep.protocol.models import ImageTask, Job
 
@@ -70,8 +70,8 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
     def __init__(
         self,
         *,
-        result_key: str,
-        task_list: Sequence[ImageTask | Mapping[str, Any]] | None = None,
+        result_key: str | XComArg,
+        task_list: Sequence[ImageTask | Mapping[str, Any]] | XComArg | None = None,
         bgrep_conn_id: str = DEFAULT_CONNECTION_ID,
         fail_on: str = "any",
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -80,8 +80,8 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(poke_interval=poke_interval, timeout=timeout, **kwargs)
-        self.result_key = result_key
-        self.task_list = task_list
+        self.result_key: Any = result_key  # Airflow renders it before it is used
+        self.task_list: Any = task_list  # Airflow renders it before it is used
         self.bgrep_conn_id = bgrep_conn_id
         self.fail_on = check_fail_on(fail_on)
         self.deferrable = deferrable

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import threading
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -12,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.providers.common.compat.sdk import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_bgrep.metrics import JOBS_WAITING, REQUESTS_THROTTLED
 from airflow_provider_bgrep.protocol.codes import ErrorKind
 from airflow_provider_bgrep.protocol.errors import CallError, sanitize_message
 from airflow_provider_bgrep.protocol.limits import MAX_TASKS
 from airflow_provider_bgrep.protocol.models import FINISHED
 from airflow_provider_bgrep.request_counter import RequestCounter
+from airflow_provider_bgrep.stats import count, gauge
 from airflow_provider_bgrep.triggers.event import BgRepEvent, Reason
 
 if TYPE_CHECKING:
@@ -108,11 +113,18 @@ class BgRepTrigger(BaseTrigger):
 
         # In a new triggerer, this import would block all other triggers for more than a second.
         hook_class = await asyncio.to_thread(_hook_class)
+        counter, jobs = RequestCounter(), len(self.result_keys)
         try:
-            async with hook_class(self.bgrep_conn_id) as hook:
-                event = await self._wait(hook)
+            try:
+                # In a thread: a client of metrics that is new looks up its server's address.
+                await asyncio.to_thread(_waiting.add, jobs)
+                async with hook_class(self.bgrep_conn_id) as hook:
+                    event = await self._wait(hook, counter)
+            finally:
+                _waiting.add(-jobs)
+                count(REQUESTS_THROTTLED, counter.throttled)
         except BgRepConfigurationError as error:
-            event = BgRepEvent(Reason.ERROR, pending=len(self.result_keys), input_error=error.message)
+            event = BgRepEvent(Reason.ERROR, pending=jobs, input_error=error.message)
         self.log.info(
             "%s: %d of %d jobs finished, and %d image tasks of the others.",
             event.reason.value,
@@ -122,8 +134,8 @@ class BgRepTrigger(BaseTrigger):
         )
         yield TriggerEvent(event.to_dict())  # type: ignore[no-untyped-call]
 
-    async def _wait(self, hook: BgRepAsyncHook) -> BgRepEvent:
-        count, counter = len(self.result_keys), RequestCounter()
+    async def _wait(self, hook: BgRepAsyncHook, counter: RequestCounter) -> BgRepEvent:
+        jobs = len(self.result_keys)
         # If a task resumes before its supervisor has reported the deferral, Airflow marks it as failed,
         # which uses up a try. That report can take this long.
         settled = time.time() + conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0)
@@ -135,7 +147,7 @@ class BgRepTrigger(BaseTrigger):
         ]
         for waiter in waiters:
             waiter.add_done_callback(ended.put_nowait)
-        finished, left, until = 0, count, None
+        finished, left, until = 0, jobs, None
         try:
             while left:
                 timeout = None if until is None else max(0.0, until - time.time())
@@ -146,16 +158,16 @@ class BgRepTrigger(BaseTrigger):
                     until = time.time() + self.collect_after
         except TimeoutError:
             return BgRepEvent(
-                Reason.COLLECT, finished, count - finished, counter.queries, finished_tasks=seen.count
+                Reason.COLLECT, finished, jobs - finished, counter.queries, finished_tasks=seen.count
             )
         except CallError as error:
-            return BgRepEvent.of_error(error, finished, count - finished, counter.queries)
+            return BgRepEvent.of_error(error, finished, jobs - finished, counter.queries)
         finally:
             for waiter in waiters:
                 waiter.cancel()
             await asyncio.gather(*waiters, return_exceptions=True)
-        reason = Reason.FINISHED if finished == count else Reason.DEADLINE
-        return BgRepEvent(reason, finished, count - finished, counter.queries, finished_tasks=seen.count)
+        reason = Reason.FINISHED if finished == jobs else Reason.DEADLINE
+        return BgRepEvent(reason, finished, jobs - finished, counter.queries, finished_tasks=seen.count)
 
     async def on_kill(self) -> None:
         """Log the jobs when the waiting task is marked or cleared, because the API cannot cancel them."""
@@ -195,6 +207,27 @@ class BgRepTrigger(BaseTrigger):
         if waited.is_finished:
             seen.drop(result_key)
         return int(waited.is_finished)
+
+
+class _Waiting:
+    """The jobs that all triggers of this process wait for, as a gauge."""
+
+    def __init__(self) -> None:
+        self._lock, self._jobs, self._process = threading.Lock(), 0, 0
+
+    def add(self, jobs: int) -> None:
+        """Add to the number, and send it.
+
+        :param jobs: how many jobs; negative for those that a trigger stops waiting for.
+        """
+        with self._lock:
+            if self._process != os.getpid():  # a fork waits for nothing
+                self._jobs, self._process = 0, os.getpid()
+            self._jobs += jobs
+            gauge(JOBS_WAITING, self._jobs, socket.gethostname())
+
+
+_waiting = _Waiting()
 
 
 class _FinishedTasks:

@@ -11,6 +11,7 @@ import pair_rows
 from catalog_forms import HEADER, catalog_forms
 from docutils import nodes
 from docutils.statemachine import StringList
+from metric_rows import rows_of_metrics
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from state_rows import header_of, identity_of, rows_of
@@ -70,6 +71,17 @@ class Table(SphinxDirective):
         parent = nodes.Element()
         self.state.nested_parse(StringList(lines, source="table"), 0, parent)
         return parent.children
+
+
+class Metrics(Table):
+    """The metrics."""
+
+    header = ("Name", "Kind", "Unit", "Meaning", "Sent by")
+    widths = "33 9 12 32 14"
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        """One row for each metric."""
+        return rows_of_metrics()
 
 
 class StorageChecks(Table):
@@ -311,4 +323,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("bgrep-ledger-columns", LedgerColumns)
     app.add_directive("bgrep-manifest-columns", ManifestColumns)
     app.add_directive("bgrep-storage-checks", StorageChecks)
+    app.add_directive("bgrep-metrics", Metrics)
     return {"parallel_read_safe": True}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from bgrep_harness.statsd import statsd  # noqa: F401 (a fixture)
 from bgrep_harness.tasks import (  # noqa: F401 (fixtures)
     airflow_database,
     connection,

@@ -10,12 +10,20 @@ from bgrep_harness.runs import Destination
 from airflow_provider_bgrep import ImageTask
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.operators import BgRepPlanOperator  # noqa: F401 (it allows the class)
+from airflow_provider_bgrep.compat import airflow_stats
 from airflow_provider_bgrep.storage import storage_path
 
 TASKS = [
     ImageTask(id=sku, image=f"https://shop.example/{sku}.jpg", positive_prompt="on marble", seed=7)
     for sku in ("mug", "vase")
 ]
+
+
+def test_stats_have_what_is_sent_without_a_warning(recwarn):
+    stats = airflow_stats()
+    assert callable(stats.incr)
+    assert callable(stats.gauge)
+    assert not [one for one in recwarn if "stats" in str(one.message)]
 
 
 def test_image_tasks_pass_through_xcom():

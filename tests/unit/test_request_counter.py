@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from airflow_provider_bgrep.protocol.codes import Operation
+from airflow_provider_bgrep.protocol.codes import GATEWAY_CODES, Operation
+from airflow_provider_bgrep.protocol.errors import LOST, NOT_CONNECTED, CallError
 from airflow_provider_bgrep.request_counter import RequestCounter
 
 
@@ -15,3 +16,11 @@ def test_each_operation_is_counted_by_itself():
     assert counter.counts == {Operation.SUBMIT: 1, Operation.QUERY: 2}
     assert counter.queries == 2
     assert other.queries == 0
+
+
+def test_only_what_was_refused_for_its_rate_is_throttled():
+    calls: list[int] = []
+    counter = RequestCounter(lambda: calls.append(1))
+    for rule in (GATEWAY_CODES["T429UR"], NOT_CONNECTED, LOST, GATEWAY_CODES["A403IS"]):
+        counter.failed(CallError(Operation.QUERY, rule))
+    assert counter.throttled == len(calls) == 1

@@ -116,6 +116,8 @@ class PublishOptions:
         at once, no row is retired or deleted.
     :param outlets: assets that are updated when something is published. Default: an asset whose URI is
         derived from the destination, such as ``bgrep://s3/shop/images``.
+    :param destination_url: the ``http(s)`` URL of the destination's folder, if a web server or a CDN serves
+        it. The links on the tasks lead there.
     """
 
     filename_template: str = PublishRules.filename_template
@@ -125,6 +127,7 @@ class PublishOptions:
     publish_unmasked: bool | str = False
     max_removed_share: float | str = 0.2
     outlets: Sequence[Any] | None = None
+    destination_url: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from airflow_provider_bgrep.catalog.config.parsing import (
     parse_limit,
     parse_mapping,
     parse_names,
+    parse_page_url,
     parse_prefixes,
     parse_seconds,
     parse_text,
@@ -81,6 +82,7 @@ class Options:
     keep_plans: int = 30
     on_removed: str = PublishRules.on_removed
     publish_unmasked: bool = False
+    destination_url: str = ""
     fail_on_attention: float | None = None
     single_writer: bool = False
 
@@ -275,6 +277,7 @@ _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "keep_plans": number(1, 10_000, int, "1 to 10000 plans"),
     "on_removed": choice("retire", "delete", "keep"),
     "publish_unmasked": parse_bool,
+    "destination_url": parse_page_url,
     "fail_on_attention": parse_limit,
     "single_writer": parse_bool,
 }

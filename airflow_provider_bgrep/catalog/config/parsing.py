@@ -148,6 +148,17 @@ def parse_prefixes(value: Any) -> tuple[str, ...]:
     return prefixes
 
 
+def parse_page_url(value: Any) -> str:
+    """Return the URL of a folder that a browser can open, without a slash at its end."""
+    text = str(value).strip()
+    # It is stored, so it may not contain anything that gives access: a user, a password, a signature.
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#@]*)?", text, re.IGNORECASE):
+        raise ValueError(
+            "an http(s) URL without user, query and fragment, such as https://images.shop.example/catalog"
+        )
+    return text.rstrip("/")
+
+
 def parse_texts(value: Any) -> tuple[str, ...]:
     """Return texts, from a list, its JSON text or one text."""
     return _texts(value, "a list of texts or its JSON text")

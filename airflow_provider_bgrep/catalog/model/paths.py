@@ -63,6 +63,16 @@ class CatalogPaths:
         return self.root / "storage.json"
 
     @property
+    def index(self) -> ObjectStoragePath:
+        """A page that lists the reports of all runs, HTML."""
+        return self.root / "index.html"
+
+    @property
+    def latest(self) -> ObjectStoragePath:
+        """A page that leads to the latest report, HTML."""
+        return self.root / "latest.html"
+
+    @property
     def plans(self) -> ObjectStoragePath:
         """The folder of the plans' folders."""
         return self.root / "plans"

@@ -20,6 +20,7 @@ from airflow_provider_bgrep.catalog.model.states import (
     Verdict,
 )
 from airflow_provider_bgrep.catalog.report.gallery import without_details, write_gallery
+from airflow_provider_bgrep.catalog.report.index import write_index
 from airflow_provider_bgrep.catalog.report.previous_entries import previous_entries
 from airflow_provider_bgrep.catalog.report.summary import (
     add_publish_result,
@@ -33,6 +34,7 @@ from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.recovery import rows_since_check
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import BILLABLE, MEANINGS, Outcome
+from airflow_provider_bgrep.protocol.errors import reason_of
 from airflow_provider_bgrep.storage import without_connection
 
 if TYPE_CHECKING:
@@ -93,6 +95,10 @@ def write_report(store: PlanStore) -> dict[str, Any]:
         local = str(Path(folder) / "report.html")
         write_gallery(islice(rows.to_show(), _MOST), summary, local)
         store.write_report(local, summary)
+    try:
+        write_index(store.paths)
+    except Exception as error:  # the report is there, and the next one writes the list of reports again
+        _log.warning("Could not list the reports in %s: %s", store.paths.index, reason_of(error))
     _log.info("%s", summary["line"])
     found = {name: summary[name] for name in _XCOM}
     return {**found, "failures": failures_of(summary, config.fail_on_attention)}

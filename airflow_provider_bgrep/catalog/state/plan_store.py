@@ -414,6 +414,10 @@ class PlanStore:
         data = json.dumps(summary, ensure_ascii=False, indent=1).encode("utf-8", "replace")
         put_bytes(data, self.files.summary)
 
+    def report_summary(self) -> dict[str, Any]:
+        """The summary of the report; empty if there is none."""
+        return self._json_of(self.files.summary)
+
     @property
     def has_report(self) -> bool:
         """Whether the gallery exists."""

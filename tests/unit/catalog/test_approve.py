@@ -11,11 +11,13 @@ import pytest
 from bgrep_harness.runs import DAY, Destination, Execution, row
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+from airflow_provider_bgrep.compat import has_approval
 from airflow_provider_bgrep.storage import storage_path
 
-approve = pytest.importorskip(
-    "airflow_provider_bgrep.catalog.approve", reason="Airflow before 3.1", exc_type=ImportError
-)
+if not has_approval():
+    pytest.skip("Airflow before 3.1", allow_module_level=True)
+
+from airflow_provider_bgrep.catalog import approve
 
 
 def operator(destination: str, plan: Any) -> Any:

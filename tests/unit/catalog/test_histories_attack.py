@@ -195,22 +195,24 @@ def test_a_column_that_another_one_replaces_changes_the_row(destination):
 
 
 @pytest.mark.parametrize("how", ["replaced", "grown"])
-def test_a_catalog_that_changes_while_it_is_read_is_not_planned(destination, tmp_path, how):
+def test_a_catalog_that_changes_while_it_is_read_is_not_planned(destination, s3_folder, tmp_path, how):
     """It is read several times: a line might be another row's, and a row be submitted twice."""
-    path = tmp_path / "catalog.csv"
-    path.write_text("sku,image,positive_prompt\na,s3://shop/a.jpg,x\nb,s3://shop/b.jpg,y\n")
+    path, bucket = tmp_path / "catalog.csv", s3_folder.path.split("/")[0]
+    shop, conn = f"s3://{bucket}", {"source_conn_id": bucket}
+    path.write_text(f"sku,image,positive_prompt\na,{shop}/a.jpg,x\nb,{shop}/b.jpg,y\n")
 
     def versions(urls: Sequence[str]) -> dict[str, str]:
         if how == "replaced":
             (tmp_path / "new.csv").write_text(path.read_text())
             (tmp_path / "new.csv").rename(path)
         else:
-            path.write_text(f"{path.read_text()}c,s3://shop/c.jpg,z\n")
+            path.write_text(f"{path.read_text()}c,{shop}/c.jpg,z\n")
         return dict.fromkeys(urls, "etag:1")
 
-    with pytest.raises(BgRepConflictError, match="while it was read"), destination.draft(str(path), versions):
+    draft = destination.draft(str(path), versions, **conn)
+    with pytest.raises(BgRepConflictError, match="while it was read"), draft:
         pass
-    with destination.draft(str(path), lambda urls: dict.fromkeys(urls, "etag:1")) as draft:
+    with destination.draft(str(path), lambda urls: dict.fromkeys(urls, "etag:1"), **conn) as draft:
         assert draft.plan.counts["new"] == 2 + (how == "grown")
 
 

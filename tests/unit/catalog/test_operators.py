@@ -31,7 +31,7 @@ from airflow_provider_bgrep.testing import Emulator, bgrep_emulator  # noqa: F40
 class TaskInstance:
     """What a task asks of Airflow's task instance."""
 
-    dag_id = "shop"
+    dag_id, task_id = "shop", "report"
 
     def __init__(self, run_id: str = "run", try_number: int = 1) -> None:
         self.run_id, self.try_number = run_id, try_number

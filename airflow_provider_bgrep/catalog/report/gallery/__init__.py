@@ -9,22 +9,24 @@ content of a catalog is data in these blocks, and becomes text on the page.
 from __future__ import annotations
 
 import base64
-import functools
-import hashlib
 import json
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import resources
 from itertools import islice
 from typing import IO, Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from airflow_provider_bgrep.catalog.config.thresholds import MEASURES
 from airflow_provider_bgrep.catalog.model.states import TO_DO, RowState
 from airflow_provider_bgrep.catalog.report.gallery.header import header_of
+from airflow_provider_bgrep.catalog.report.gallery.page import (
+    content_security_policy,
+    script,
+    style,
+    template,
+)
 from airflow_provider_bgrep.catalog.report.gallery.row import lead_image, row_to_json, score_label
 from airflow_provider_bgrep.catalog.report.summary import STATUSES, Summary, in_words
 from airflow_provider_bgrep.protocol.errors import reason_of
@@ -38,7 +40,6 @@ _LONG, _SHORT = 4000, 200
 _BLOCK_ROWS: Final = 200
 """Rows in one block of JSON."""
 _CHUNK: Final = 1024 * 1024
-_SCRIPTS: Final = ("data.js", "list.js", "details.js")
 _PLAIN: Final = (
     *("name", "sku", "view", "line", "state", "change", "outcome", "verdict", "positive_prompt"),
     *("billable", "cost", "published", "advice"),
@@ -66,15 +67,12 @@ def write_gallery(
         the second half for two images a row: the source and the image shown first. After that, rows show
         their full-size files.
     """
-    script = f"(() => {{\n{''.join(map(_asset, _SCRIPTS))}}})();"
-    style = _asset("page.css")
     with tempfile.TemporaryFile(prefix="bgrep-") as file:
         thumbnails = _Thumbnails(file, budget)
-        page = _template().stream(
-            script=Markup(script),  # noqa: S704
-            script_hash=_hash(script),
-            style=Markup(style),  # noqa: S704
-            style_hash=_hash(style),
+        page = template("page.html").stream(
+            script=Markup(script()),  # noqa: S704
+            style=Markup(style()),  # noqa: S704
+            policy=content_security_policy(),
             blocks=_blocks_of(rows, thumbnails, summary["currency"]),
             meta=_json(_meta(summary)),
             # The template reads this after the rows, when the thumbnails are complete.
@@ -93,27 +91,6 @@ def without_details(row: Mapping[str, Any], error: Exception) -> dict[str, Any]:
     _log.warning("Could not show row %s: %s", row.get("name"), reason_of(error))
     reason = f"{row.get('reason') or ''} (Its details cannot be shown: {reason_of(error)})".strip()
     return {**{name: row.get(name) for name in _PLAIN}, "reason": reason}
-
-
-@functools.cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader(__name__),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("page.html")
-
-
-def _asset(name: str) -> str:
-    return (resources.files(__name__) / "assets" / name).read_text("utf-8")
-
-
-def _hash(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _blocks_of(rows: Iterable[Mapping[str, Any]], thumbnails: _Thumbnails, currency: str) -> Iterator[Markup]:

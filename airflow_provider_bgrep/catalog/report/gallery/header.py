@@ -24,7 +24,7 @@ def header_of(summary: Summary) -> dict[str, Any]:
     return {
         "plan": plan,
         "catalog": plan["catalog"].rstrip("/").rpartition("/")[2] or plan["catalog"],
-        "created": _created(plan["created_at"]),
+        "created": created_in_words(plan["created_at"]),
         "headline": headline_of(summary),
         "kinds": _unbroken(f"{kinds[:1].upper()}{kinds[1:]}.") if kinds else "",
         "rest": _unbroken(rest_of(summary)),
@@ -43,7 +43,8 @@ def _unbroken(text: str) -> str:
     return re.sub(r"(?<=\d) ", "\N{NO-BREAK SPACE}", text)
 
 
-def _created(text: str) -> str:
+def created_in_words(text: str) -> str:
+    """Return a time in ISO 8601 as people write it, such as ``Sunday, 29 November 2026, 08:27``."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:

@@ -45,6 +45,8 @@ GOOD: list[tuple[Callable[[Any], Any], Any, Any]] = [
         ("https://cdn.shop.example/a", "s3://b"),
     ),
     (parsing.parse_texts, ["a b", "-"], ("a b", "-")),
+    (parsing.parse_page_url, " https://shop.example/new/ ", "https://shop.example/new"),
+    (parsing.parse_page_url, "HTTP://127.0.0.1:8080", "HTTP://127.0.0.1:8080"),
     (WORD, " fail ", "fail"),
 ]
 BAD: list[tuple[Callable[[Any], Any], Any]] = [
@@ -65,6 +67,17 @@ BAD: list[tuple[Callable[[Any], Any], Any]] = [
         for value in ("shop/", "s3://", "s3://a b", "https://u@h/", "https://h/?a", "//h")
     ),
     *((parsing.parse_texts, value) for value in (None, [" "], [None], 5)),
+    *(
+        (parsing.parse_page_url, value)
+        for value in (
+            "shop.example",
+            "s3://shop",
+            "https://u:p@h/",
+            "https://h/?sig=a",
+            "https://h/#a",
+            "https:///a",
+        )
+    ),
     *((WORD, value) for value in ("", "FAIL", None, "fail or resubmit")),
 ]
 

@@ -890,6 +890,8 @@ def check_after_death(
 
 CHILD = """
 import json, os, sys, threading
+answers = os.dup(1)
+os.dup2(2, 1)  # the log is not an answer
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.config.filename_template import PublishRules
 from airflow_provider_bgrep.catalog.publish.publisher import publish
@@ -903,7 +905,6 @@ for line in sys.stdin:
     child = os.fork()
     if not child:
         left = int(line)
-        os.dup2(2, 1)  # the log is not an answer
 
         def is_change(event, args):
             if not any(str(arg).startswith(task["root"]) for arg in args):
@@ -925,7 +926,7 @@ for line in sys.stdin:
         sys.addaudithook(hook)
         publish(paths, task["entries"], task["removed"], PublishRules(**task["rules"]), plan=task["plan"])
         os._exit(0)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    os.write(answers, b"%d\\n" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
