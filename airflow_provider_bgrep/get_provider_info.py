@@ -29,6 +29,19 @@ def ui_field_behaviour() -> dict[str, Any]:
     }
 
 
+def asset_uris() -> list[dict[str, Any]]:
+    """The functions that Airflow calls for assets with the scheme ``bgrep``."""
+    module = "airflow_provider_bgrep.assets.bgrep"
+    return [
+        {
+            "schemes": ["bgrep"],
+            "handler": f"{module}.sanitize_uri",
+            "factory": f"{module}.create_asset",
+            "to_openlineage_converter": f"{module}.convert_asset_to_openlineage",
+        }
+    ]
+
+
 def get_provider_info() -> dict[str, Any]:
     """Provider metadata for the ``apache_airflow_provider`` entry point."""
     name = HOOK_NAME
@@ -50,6 +63,8 @@ def get_provider_info() -> dict[str, Any]:
         },
         "extra-links": [f"airflow_provider_bgrep.operators.links.{name}" for name in _LINKS],
         "filesystems": ["airflow_provider_bgrep.fs.oss"],
+        "asset-uris": asset_uris(),
+        "dataset-uris": asset_uris(),  # the name before Airflow 3
         "connection-types": [
             {
                 "connection-type": CONNECTION_TYPE,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, BaseOperator
 
 from airflow_provider_bgrep.catalog.config.extra import require_catalog_extra
+from airflow_provider_bgrep.catalog.lineage import PlanLineage, PublishLineage, ShardLineage, event_extra
 from airflow_provider_bgrep.catalog.links import plan_links, publish_links, report_links
 from airflow_provider_bgrep.compat import allow_in_xcom
 from airflow_provider_bgrep.exceptions import (
@@ -172,14 +173,15 @@ def _is_missing(plan_id: Any) -> bool:
     return plan_id is None or plan_id in ("", "None")
 
 
-class BgRepPlanOperator(Linked, BaseOperator):
+class BgRepPlanOperator(Linked, PlanLineage, BaseOperator):
     """Compares the catalog with the ledger, and writes a plan. Does not submit anything.
 
     Returns the numbers of the shards, over which tasks are mapped. Pushes ``{"plan_id": …, "shards": n,
     "collects": [shard, …], "valid_for": seconds, "images": n, "most_images": n, "cost": text, "most_cost":
-    text, "needs_approval": bool, "counts": {state: n, …}, "explained": text, "reading": [sentence, …]}`` to
-    XCom as ``plan``. A canceled plan has 0 shards; ``collects`` are those of its shards that collect jobs of
-    earlier runs, or publish their images.
+    text, "needs_approval": bool, "counts": {state: n, …}, "explained": text, "reading": [sentence, …],
+    "inputs": {"catalog": path, "rows": n, "bytes": n, "sources": [URL, …]}}`` to XCom as ``plan``. A canceled
+    plan has 0 shards; ``collects`` are those of its shards that collect jobs of earlier runs, or publish
+    their images.
 
     :param options: see :class:`~airflow_provider_bgrep.catalog.config.options.Options`. Templated.
     :param verbatim: further options, which Airflow does not render: their templates refer to the
@@ -234,13 +236,14 @@ class BgRepPlanOperator(Linked, BaseOperator):
                 group_id=group_id,
                 try_number=ti.try_number,
             )
+        self.created = plan
         ti.xcom_push(key="plan", value=plan)
         self.show_links(context, plan_links(paths, plan["plan_id"]))
         send_plan(_store(options.destination, plan["plan_id"]), ti)
         return plan["collects"] or list(range(plan["shards"]))
 
 
-class BgRepShardOperator(GenerateBase):
+class BgRepShardOperator(ShardLineage, GenerateBase):
     """Generates the images of one shard of a plan. **Submits are billable.**
 
     Works like :class:`~airflow_provider_bgrep.operators.bgrep.BgRepGenerateOperator`. The list consists
@@ -250,11 +253,12 @@ class BgRepShardOperator(GenerateBase):
     :param destination: the catalog's destination. Templated.
     :param plan_id: the plan. Templated.
     :param shard: number of the shard, from 0. Templated.
+    :param inputs: what the run reads, as the plan task pushes it to XCom; for lineage. Templated.
     :param slots: number of shards that are active at a time; they share the connection's rate.
     :param retry_failed: how often a failed image task is submitted again, 0 (default) to 3.
     """
 
-    template_fields: Sequence[str] = ("destination", "plan_id", "shard")
+    template_fields: Sequence[str] = ("destination", "plan_id", "shard", "inputs")
     operator_extra_links = (BgRepPlanLink(), BgRepApiLink())
 
     def __init__(
@@ -263,13 +267,14 @@ class BgRepShardOperator(GenerateBase):
         destination: str,
         plan_id: str,
         shard: int | str,
+        inputs: Mapping[str, Any] | str | None = None,
         slots: int = 1,
         retry_failed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.destination, self.plan_id = destination, plan_id
-        self.shard = shard
+        self.shard, self.inputs = shard, inputs
         self.slots = slots
         self.retry_failed = count_of("retry_failed", retry_failed, MAX_RETRY_FAILED) or 0
         self._may_be_left = True
@@ -368,17 +373,24 @@ class BgRepCheckOperator(_PlanTask):
         return counts
 
 
-class BgRepPublishOperator(_PlanTask):
+class BgRepPublishOperator(PublishLineage, _PlanTask):
     """Publishes the images that passed, and commits the plan to the ledger. Does not submit anything.
 
-    Returns counts: ``{"published": n, "retired": n, …}``. If the manifest does not change, the task is
-    skipped, so that no asset event is created.
+    Returns counts: ``{"published": n, "retired": n, …}``. The ``extra`` of the asset event has them, too,
+    and ``bytes``, ``plan_id`` and the paths ``manifest`` and ``gallery``. If the manifest does not change,
+    the task is skipped, so that no asset event is created.
 
     :param destination: the catalog's destination. Templated.
     :param plan_id: the plan. Templated.
+    :param inputs: what the run reads, as the plan task pushes it to XCom; for lineage. Templated.
     """
 
+    template_fields: Sequence[str] = ("destination", "plan_id", "inputs")
     operator_extra_links = (BgRepImagesLink(), BgRepManifestLink())
+
+    def __init__(self, *, inputs: Mapping[str, Any] | str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.inputs = inputs
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Publish, then commit."""
@@ -392,11 +404,12 @@ class BgRepPublishOperator(_PlanTask):
             self.show_links(context, publish_links(store.paths, store.config.destination_url))
             with sending_publish(store, context["ti"]):
                 counts = publish_plan(store)
+            self.published = {"counts": counts, "bytes": store.publish_result().get("bytes")}
         if not any(counts[name] for name in ("published", "retired", "deleted")):
             context["ti"].xcom_push(key="return_value", value=counts)
             raise AirflowSkipException("The manifest does not change.")
         for outlet in self.outlets or ():
-            context["outlet_events"][outlet].extra = {**counts, "plan_id": self.plan_id}
+            context["outlet_events"][outlet].extra = event_extra(store, self.published)
         return counts
 
 

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
-from urllib.parse import quote
 
-from airflow.providers.common.compat.sdk import Asset, TaskGroup, task_group
+from airflow.providers.common.compat.sdk import TaskGroup, task_group
 
+from airflow_provider_bgrep.assets.bgrep import create_asset
 from airflow_provider_bgrep.catalog import task_docs
 from airflow_provider_bgrep.catalog.config.groups import (
     FIXED,
@@ -177,6 +176,7 @@ def _group(
         # A template, and not the XComArg: where there is no plan, these tasks say so themselves.
         pulled = f"ti.xcom_pull(task_ids='{plan.task_id}', key='plan')"
         plan_id = f"{{{{ ({pulled} or {{}}).get('plan_id', '') }}}}"
+        inputs = f"{{{{ ({pulled} or {{}}).get('inputs', {{}}) | tojson }}}}"
         upstream = _approval(plan, pulled, destination) or plan
 
         @task_group(group_id="shards")
@@ -186,6 +186,7 @@ def _group(
                 destination=destination,
                 plan_id=plan_id,
                 shard=shard,
+                inputs=inputs,
                 slots=max_active_shards,
                 map_index_template=_MAP_INDEX,
                 doc_md=task_docs.GENERATE,
@@ -207,9 +208,10 @@ def _group(
             task_id="publish",
             destination=destination,
             plan_id=plan_id,
+            inputs=inputs,
             doc_md=task_docs.PUBLISH,
             trigger_rule="all_done",
-            outlets=list(outlets) if outlets is not None else [Asset(default_asset_uri(destination))],
+            outlets=list(outlets) if outlets is not None else [create_asset(destination=destination)],
         )
         report = BgRepReportOperator(
             task_id="report",
@@ -220,30 +222,6 @@ def _group(
         )
         shards.expand(shard=upstream.output) >> publish >> report
     return group
-
-
-def default_asset_uri(destination: str) -> str:
-    """The URI of the asset that a catalog's publish task updates, the same in every DAG and task group.
-
-    ``s3://shop/images`` has ``bgrep://s3/shop/images``, and the folder ``/data/images`` has
-    ``bgrep://file/data/images``. User, password, connection id and query are left out. A destination that is
-    a template is not known when the DAG is parsed: its asset is named after the template's text.
-    """
-    text = str(destination).strip()
-    if not is_literal(text):
-        return f"bgrep://template/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    scheme, separator, rest = text.partition("://")
-    if not separator:
-        scheme, rest = "file", text
-    scheme = _ALIASES.get(scheme.lower(), scheme.lower())
-    place = rest.partition("?")[0].partition("#")[0]
-    host, slash, path = place.partition("/")
-    parts = [part for part in f"{host.rpartition('@')[2]}{slash}{path}".split("/") if part not in ("", ".")]
-    return f"bgrep://{'/'.join(quote(part, safe='') for part in (scheme, *parts))}"
-
-
-_ALIASES: Final = {"": "file", "local": "file", "s3a": "s3", "gcs": "gs"}
-"""Schemes that mean the same store."""
 
 
 def _approval(plan: BgRepPlanOperator, pulled: str, destination: str) -> Any:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_bgrep.lineage.methods import OpenLineageMethods
 from airflow_provider_bgrep.operators._arguments import seconds_of
 from airflow_provider_bgrep.operators._kill_switch import KillSwitch
+from airflow_provider_bgrep.operators._lineage import SavedImages, saved_by
 from airflow_provider_bgrep.operators.links import Linked
 from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, RESULT_URL_SECONDS
 
@@ -19,13 +21,14 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_bgrep.operators._generate import Deferral, Resumed
+    from airflow_provider_bgrep.operators._outcome import FinishedRun
     from airflow_provider_bgrep.operators.spec import GenerateSpec
 
 BUSY_SECONDS: Final = 30.0
 """If the service is busy with our own jobs: seconds from the first finished job until more is submitted."""
 
 
-class GenerateBase(Linked, BaseOperator):
+class GenerateBase(Linked, OpenLineageMethods, BaseOperator):
     """Runs a :class:`~airflow_provider_bgrep.operators.spec.GenerateSpec` in the worker, or deferred.
 
     A subclass returns what to run from :meth:`build_spec`.
@@ -53,6 +56,8 @@ class GenerateBase(Linked, BaseOperator):
         self.poll_interval = seconds_of("poll_interval", poll_interval)
         self.timeout = seconds_of("timeout", timeout)
         self._kill_switch = KillSwitch()
+        self.saved: SavedImages | None = None
+        """What the last execution has saved, once the run has ended."""
 
     def build_spec(self, context: Context) -> GenerateSpec:
         """Return what to run. Called once for each execution.
@@ -119,6 +124,7 @@ class GenerateBase(Linked, BaseOperator):
                     log=self.log,
                     kill_switch=self._kill_switch,
                     resumed=resumed,
+                    ended=self._remember,
                 )
         finally:
             if not isinstance(found, Deferral):
@@ -126,6 +132,9 @@ class GenerateBase(Linked, BaseOperator):
         if isinstance(found, Deferral):
             self.defer_on(found)
         return self.concluded(found, context)
+
+    def _remember(self, run: FinishedRun) -> None:
+        self.saved = saved_by(run)
 
     def ended(self) -> None:
         """Do what is left when an execution has ended, whether or not it succeeded; not when it defers."""

@@ -6,6 +6,7 @@ engine. It does not depend on an operator.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -95,6 +96,7 @@ def run_generate(
     log: Any,
     kill_switch: KillSwitch,
     resumed: Resumed | None = None,
+    ended: Callable[[FinishedRun], None] = lambda run: None,
 ) -> dict[str, Any] | Deferral:
     """Submit what is not submitted yet and save finished jobs, until the run defers or ends.
 
@@ -103,18 +105,27 @@ def run_generate(
     :param log: the task's logger.
     :param kill_switch: stops the run from another thread.
     :param resumed: the report of the trigger; ``None`` if this is the first execution of a try.
+    :param ended: called with the run when nothing more is submitted or saved, whether or not it fails.
     :return: the summary, or the deferral.
     :raises InvalidInput: with every problem of the input; nothing is sent.
     :raises BgRepError: if the run fails.
     """
-    return _Run(spec, context, log, kill_switch).run(resumed)
+    return _Run(spec, context, log, kill_switch, ended).run(resumed)
 
 
 class _Run:
     """One execution: what happens between two deferrals, in one worker."""
 
-    def __init__(self, spec: GenerateSpec, context: Context, log: Any, kill_switch: KillSwitch) -> None:
+    def __init__(
+        self,
+        spec: GenerateSpec,
+        context: Context,
+        log: Any,
+        kill_switch: KillSwitch,
+        ended: Callable[[FinishedRun], None],
+    ) -> None:
         self._spec, self._context, self._log, self._kill_switch = spec, context, log, kill_switch
+        self._ended = ended
         check_template(spec.options.filename_template, with_id=True)
         if spec.sign is None:
             tasks = validate_tasks(spec.task_list, least=0, most=None)
@@ -385,6 +396,7 @@ class _Run:
     def _finish(self, result: Result) -> dict[str, Any]:
         manifest = self._spec.manifest or self._destination / manifest_name(self._context)
         run = FinishedRun(self._spec, self._work_items, self._journal, result, manifest)
+        self._ended(run)
         return finish(run, self._context, log=self._log)
 
 

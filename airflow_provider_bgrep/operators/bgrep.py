@@ -15,8 +15,11 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 from airflow_provider_bgrep.browsing import console_url
 from airflow_provider_bgrep.compat import has_task_state_store
 from airflow_provider_bgrep.connection import DEFAULT_CONNECTION_ID
+from airflow_provider_bgrep.lineage.facts import Lineage
+from airflow_provider_bgrep.lineage.methods import OpenLineageMethods
 from airflow_provider_bgrep.operators._arguments import count_of, one_of
 from airflow_provider_bgrep.operators._base import GenerateBase
+from airflow_provider_bgrep.operators._lineage import SavedImages, image_task_sources, saved_dataset
 from airflow_provider_bgrep.operators.links import BgRepApiLink, BgRepImagesLink, Linked
 from airflow_provider_bgrep.operators.options import ON_UNKNOWN_OUTCOME, GenerateOptions
 from airflow_provider_bgrep.protocol.limits import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT, MAX_RESULT_BYTES
@@ -47,7 +50,7 @@ class GenerateTemplates(ImageTaskTemplates):
         return super().render_template(content, *args, **kwargs)
 
 
-class BgRepSubmitOperator(ImageTaskTemplates, BaseOperator):
+class BgRepSubmitOperator(OpenLineageMethods, ImageTaskTemplates, BaseOperator):
     """Submits one job of 1 to 10 image tasks. **Submits are billable.**
 
     Returns the ``result_key``, and also pushes it to XCom under the key ``result_key``.
@@ -86,6 +89,10 @@ class BgRepSubmitOperator(ImageTaskTemplates, BaseOperator):
         self.bgrep_conn_id = bgrep_conn_id
         self.on_unknown_outcome = one_of("on_unknown_outcome", on_unknown_outcome, ON_UNKNOWN_OUTCOME)
         self.journal_path = journal_path
+
+    def lineage(self) -> Lineage:
+        """Return the hosts and buckets of the images that the service reads."""
+        return Lineage(inputs=image_task_sources(self.task_list))
 
     def execute(self, context: Context) -> str:
         """Submit the job, unless an earlier try has submitted it."""
@@ -193,6 +200,14 @@ class BgRepGenerateOperator(GenerateTemplates, GenerateBase):
                 stacklevel=2,
             )
 
+    def lineage(self) -> Lineage:
+        """Return the hosts and buckets of the images that the service reads, and the destination."""
+        return Lineage(
+            inputs=image_task_sources(self.task_list),
+            outputs=(saved_dataset(self.destination, self.saved),),
+            counts=self.saved.counts if self.saved else {},
+        )
+
     def build_spec(self, context: Context) -> GenerateSpec:
         """Return the run that the rendered arguments describe."""
         from airflow_provider_bgrep.operators._stores import open_store
@@ -226,7 +241,7 @@ def _is_templated(options: Any) -> bool:
     return hasattr(options, "resolve")  # an XComArg
 
 
-class BgRepDownloadOperator(Linked, ImageTaskTemplates, BaseOperator):
+class BgRepDownloadOperator(Linked, OpenLineageMethods, ImageTaskTemplates, BaseOperator):
     """Saves the images of a finished job.
 
     Each image is downloaded without credentials, decoded completely, and moved into place atomically. If
@@ -286,6 +301,14 @@ class BgRepDownloadOperator(Linked, ImageTaskTemplates, BaseOperator):
         self.bgrep_conn_id = bgrep_conn_id
         self.filename_template = filename_template
         self.max_bytes = max_bytes
+        self._saved: SavedImages | None = None
+
+    def lineage(self) -> Lineage:
+        """Return the hosts and buckets of the submitted images, if they are given, and the destination."""
+        return Lineage(
+            inputs=image_task_sources(self.task_list),
+            outputs=(saved_dataset(self.destination, self._saved),),
+        )
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Save the images that are not saved yet."""
@@ -342,6 +365,7 @@ class BgRepDownloadOperator(Linked, ImageTaskTemplates, BaseOperator):
             )
         except InvalidInput as error:
             raise input_error(error) from None
+        self._saved = SavedImages(len(saved.images), sum(image.size for image in saved.images))
         self.log.info("Saved %d images of job %s.", len(saved.images), self.result_key)
         if saved.lost:
             raise BgRepDownloadError(

@@ -147,9 +147,7 @@ class Options:
         URLs have no signature and no credentials: those that rows take as defaults are in the work items.
         """
         values = asdict(self)
-        values["catalog"] = (
-            shown_path(self.catalog) if isinstance(self.catalog, str) else "rows of an upstream task"
-        )
+        values["catalog"] = shown_path(catalog_path(self.catalog)) or "rows of an upstream task"
         values["defaults"] = _unsigned(self.defaults)
         values["categories"] = {
             name: _unsigned(fields) if isinstance(fields, Mapping) else fields
@@ -164,6 +162,11 @@ def _unsigned(fields: Mapping[str, Any]) -> dict[str, Any]:
         name: canonical_url(value) if name in URL_FIELDS and isinstance(value, str) else value
         for name, value in fields.items()
     }
+
+
+def catalog_path(catalog: Any) -> str:
+    """Return the path of a catalog as text; ``''`` if it is the rows of an upstream task."""
+    return str(catalog) if isinstance(catalog, str) or hasattr(catalog, "fs") else ""
 
 
 def literal_problems(given: Mapping[str, Any]) -> list[Problem]:

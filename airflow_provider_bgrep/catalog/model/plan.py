@@ -108,7 +108,7 @@ class Quote:
         )
 
 
-_TUPLES: Final = ("merged_plans", "limits", "notes", "reading")
+_TUPLES: Final = ("merged_plans", "limits", "notes", "reading", "sources")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +137,7 @@ class Plan:
         stands for, by the status that the report gives them.
     :param reading: what the catalog was taken for, in sentences: format, encoding, delimiter and header,
         columns used and ignored, cells taken for empty, and the most frequent prompt.
+    :param sources: hosts and buckets of the images and masks of its work items, as URLs.
     """
 
     plan_id: str
@@ -158,6 +159,7 @@ class Plan:
     notes: tuple[str, ...] = field(default=())
     attention: Mapping[str, int] = field(default_factory=dict)
     reading: tuple[str, ...] = field(default=())
+    sources: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:

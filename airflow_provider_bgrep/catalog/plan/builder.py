@@ -33,6 +33,7 @@ from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS
 from airflow_provider_bgrep.catalog.state.progress import merged
 from airflow_provider_bgrep.figures import counted
+from airflow_provider_bgrep.lineage.location import MOST_SOURCES, sources_of
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 
 if TYPE_CHECKING:
@@ -198,7 +199,20 @@ def _plan_of(join: Join, run: Run, spent: int, left: int | None, concern: str) -
         notes=(*join.notes, *join.rows.warnings),
         attention=dict(join.attention),
         reading=(*join.rows.reading, *_frequent_prompt(join)),
+        sources=_sources(join),
     )
+
+
+def _sources(join: Join) -> tuple[str, ...]:
+    """Return the hosts and buckets of the images and masks of the work items, the most frequent first."""
+    # Without what precedes an @, which may be a password, or differ for each image.
+    host = r"^([A-Za-z][A-Za-z0-9+.-]*://)(?:[^/?#]*@)?([^/?#@]+)"
+    found = join.db.execute(
+        f"SELECT lower(regexp_extract(url, '{host}', 1)) || regexp_extract(url, '{host}', 2) AS source "
+        "FROM (SELECT image AS url FROM work_items UNION ALL SELECT mask FROM work_items) "
+        f"WHERE source <> '' GROUP BY source ORDER BY count(*) DESC, source LIMIT {MOST_SOURCES}"
+    ).fetchall()
+    return sources_of(source for (source,) in found)
 
 
 def _frequent_prompt(join: Join) -> list[str]:

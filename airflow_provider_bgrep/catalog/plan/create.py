@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 
+from airflow_provider_bgrep.catalog.config.options import catalog_path
 from airflow_provider_bgrep.catalog.model.plan import Plan, explain, new_plan_id, number_of
 from airflow_provider_bgrep.catalog.plan.builder import PlanDraft, Run, build_plan
 from airflow_provider_bgrep.catalog.source.beginnings import SourceReader
@@ -22,6 +23,7 @@ from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.manifest import live_rows
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.compat import has_approval
+from airflow_provider_bgrep.storage import absolute_path, shown_path, size_of
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.config.options import Options
@@ -107,7 +109,21 @@ def create_plan(
         "counts": {state: count for state, count in plan.counts.items() if count},
         "explained": explained,
         "reading": list(plan.reading),
+        "inputs": inputs_of(options, plan),
     }
+
+
+def inputs_of(options: Options, plan: Plan) -> dict[str, Any]:
+    """Return what a run reads, for XCom: no signed URL, no password, and no single image.
+
+    :return: ``catalog`` (its path; ``""`` for the rows of an upstream task), ``rows``, ``bytes`` (``None`` if
+        it is not known) and ``sources`` (hosts and buckets of the images).
+    """
+    path, size = catalog_path(options.catalog), None
+    if path:
+        with contextlib.suppress(Exception):  # of any store; what is read does not depend on it
+            size = size_of(absolute_path("catalog", options.catalog))
+    return {"catalog": shown_path(path), "rows": plan.rows, "bytes": size, "sources": list(plan.sources)}
 
 
 def _create(options: Options, store: PlanStore, run: Run) -> PlanDraft:

@@ -152,6 +152,7 @@ def _result(published: Published, swept: Swept, superseded: Collection[str]) -> 
     """
     return {
         "counts": published.counts,
+        "bytes": published.size,
         "failed": [list(one) for one in published.failed],
         "left": sorted({*superseded, *published.left}),
         "healed": swept.healed,

@@ -52,11 +52,13 @@ class Published:
         ``unchanged`` (already as wanted, or changed by a newer plan), ``failed``, and ``live`` in all.
     :param failed: names of rows that could not be published, and the reasons.
     :param left: names of the unchanged rows.
+    :param size: bytes of the images that this plan made live.
     """
 
     counts: dict[str, int]
     failed: list[tuple[str, str]]
     left: list[str]
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +265,12 @@ class _Publisher:
         self._log.expire(self._copied - named, self._first_number)
         mine = {name for name, row in after.items() if self._is_published(row)}
         left = sorted(given - mine - self._failed.keys())
-        return Published(self._counts(after, len(mine), len(left)), sorted(self._failed.items()), left)
+        return Published(
+            self._counts(after, len(mine), len(left)),
+            sorted(self._failed.items()),
+            left,
+            sum(after[name]["size"] for name in mine),
+        )
 
     def _commit(self, removed: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Copy the wanted images and commit a manifest that names them.

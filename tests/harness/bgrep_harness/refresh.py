@@ -149,6 +149,7 @@ class Refresh:
             destination=self.destination,
             plan_id=run.plan["plan_id"],
             shard=shard,
+            inputs=run.plan["inputs"],
             **arguments,
         )
         tries = {"try_number": try_number, "max_tries": max_tries}
@@ -171,7 +172,10 @@ class Refresh:
         """Execute the publish task."""
         plan_id = run.plan["plan_id"]
         task = operators.BgRepPublishOperator(
-            task_id="publish", destination=self.destination, plan_id=plan_id
+            task_id="publish",
+            destination=self.destination,
+            plan_id=plan_id,
+            inputs=json.dumps(run.plan["inputs"]),
         )
         return self._execute(run, "publish", task)
 

@@ -89,7 +89,7 @@ def run_task(task: Any, ti: TaskInstance, **context: Any) -> Outcome:
             return Outcome("success", run(), None, ti.pushed, deferrals)
         except TaskDeferred as deferred:
             deferrals += 1
-            event = asyncio.run(_first_event(deferred.trigger))
+            event = asyncio.run(first_event(deferred.trigger))
             kwargs = {**(deferred.kwargs or {}), "event": event}
             run = lambda d=deferred, k=kwargs: task.resume_execution(d.method_name, k, context)  # noqa: E731
         except AirflowSkipException as error:
@@ -120,7 +120,7 @@ def _note_reschedule(ti: TaskInstance, until: datetime) -> None:
             )
 
 
-async def _first_event(trigger: Any) -> Any:
+async def first_event(trigger: Any) -> Any:
     # As the triggerer does: made again from what was serialized.
     path, kwargs = trigger.serialize()
     module, _, name = path.rpartition(".")
