@@ -348,6 +348,18 @@ def test_an_unknown_outcome_is_raised_after_all_else_is_done(generate):
     assert generate.emulator.counters.images == 25
 
 
+@pytest.mark.parametrize("status", [303, 408, 409, 499])
+def test_a_status_that_may_follow_acceptance_is_unknown(generate, status):
+    fault = generate.emulator.inject("status", operation="submit", status=status, accepted=True)
+    outcome = generate.run(tasks_of(generate.emulator, 2))
+    assert fault.exhausted
+    assert isinstance(outcome.error, BgRepUnknownOutcomeError)
+    assert generate.statuses == ["unknown_outcome"] * 2
+    generate.clear()
+    assert isinstance(generate.run(tasks_of(generate.emulator, 2)).error, BgRepUnknownOutcomeError)
+    assert generate.emulator.counters.images == 2
+
+
 def test_resubmit_submits_only_what_is_unknown_again(generate):
     fault = generate.emulator.inject("reset", accepted=True)
     outcome = generate.run(tasks_of(generate.emulator, 15), on_unknown_outcome="resubmit")
@@ -836,8 +848,10 @@ def test_an_empty_list_is_done_at_once(generate):
     assert generate.emulator.counters.requests == 0
 
 
-def test_a_destination_relative_to_wherever_is_refused(plain_generate):
-    outcome = plain_generate.run(tasks_of(plain_generate.emulator, 1), destination="images")
+@pytest.mark.parametrize("name", ["destination", "journal_path"])
+@pytest.mark.parametrize("path", ["images", "file://shop/images", "LOCAL://images"])
+def test_a_path_relative_to_wherever_is_refused(plain_generate, name, path):
+    outcome = plain_generate.run(tasks_of(plain_generate.emulator, 1), **{name: path})
     assert isinstance(outcome.error, BgRepRequestError)
     assert "it is relative" in str(outcome.error)
     assert plain_generate.emulator.counters.requests == 0

@@ -107,6 +107,9 @@ def test_another_list_is_another_submit(submit, connection):
         ("empty", {"accepted": True}),
         ("truncated", {"accepted": True}),
         ("html", {"accepted": True}),
+        ("status", {"status": 303, "accepted": True}),
+        ("status", {"status": 408, "accepted": True}),
+        ("status", {"status": 409, "accepted": True}),
     ],
 )
 def test_a_lost_answer_is_never_submitted_again(submit, connection, ti, fault, params):
