@@ -25,6 +25,7 @@ from airflow_provider_bgrep.connection import Settings
 from airflow_provider_bgrep.protocol.codes import Operation
 from airflow_provider_bgrep.protocol.errors import CallError
 from airflow_provider_bgrep.protocol.flows import NoAnswer, Reply, Runtime, Send, Sleep, Step
+from airflow_provider_bgrep.protocol.models import Job
 from airflow_provider_bgrep.protocol.retry import reserve
 from airflow_provider_bgrep.protocol.wire import Response, request_headers
 from airflow_provider_bgrep.request_counter import RequestCounter
@@ -148,7 +149,7 @@ def drive(
             step = flow.send(reply)
         except StopIteration as stop:
             result: T = stop.value
-            return result
+            return _redacted(result, settings)
         except CallError as error:
             error.redact(settings.app_code)
             raise
@@ -159,6 +160,13 @@ def drive(
             if rate is not None and (wait := rate.reserve()) > 0:
                 sleep(wait)
             reply = _post_once(step, settings, post)
+
+
+def _redacted(result: T, settings: Settings) -> T:
+    """Return the result of a flow without the AppCode, which a service or a proxy may repeat."""
+    if isinstance(result, Job):
+        return result.without(settings.app_code)  # type: ignore[return-value]
+    return result
 
 
 def _post_once(
@@ -240,7 +248,7 @@ class AsyncClient:
                 step = flow.send(reply)
             except StopIteration as stop:
                 result: T = stop.value
-                return result
+                return _redacted(result, self.settings)
             except CallError as error:
                 error.redact(self.settings.app_code)
                 raise

@@ -327,6 +327,33 @@ def test_a_job_that_failed_as_a_whole_is_not_polled_for_ever(plain_generate):
     assert plain_generate.statuses == ["failed"] * 2
 
 
+@pytest.mark.parametrize("how", ["refused", "failed"])
+def test_what_the_service_quotes_leaks_nowhere(plain_generate, how, caplog):
+    emulator = plain_generate.emulator
+    (task,) = tasks_of(emulator, 1)
+    task["image"] += ",w_800&OSSAccessKeyId=k&Expires=1795000000&Signature=canary"
+    said = f"cannot read {task['image']} for {emulator.app_code}"
+    if how == "failed":
+        fault = emulator.inject("fail_task", index=0, message=said)
+    else:
+        body = json.dumps({"success": False, "code": "23500006", "message": said, "requestId": said})
+        headers = {"X-Ca-Request-Id": said}
+        fault = emulator.inject("body", operation="submit", status=400, body=body, headers=headers)
+    outcome = plain_generate.run([task])
+    assert fault.exhausted
+    assert plain_generate.statuses == [how]
+    assert emulator.counters.images == (1 if how == "failed" else 0)
+    files = [
+        path.read_text()
+        for path in plain_generate.folder.parent.rglob("*")
+        if path.suffix != ".png" and path.is_file()
+    ]
+    everything = "".join([*files, str(outcome.error), str(outcome.pushed), str(outcome.value), caplog.text])
+    assert "cannot read" in everything
+    assert "canary" not in everything
+    assert emulator.app_code not in everything
+
+
 # --- unknown outcomes -----------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ from airflow_provider_bgrep.protocol.codes import Operation, by_status
 from airflow_provider_bgrep.protocol.errors import CallError
 from airflow_provider_bgrep.protocol.flows import NoAnswer, Reply, Send, Sleep, Step
 from airflow_provider_bgrep.protocol.limits import MAX_RESPONSE_BYTES
+from airflow_provider_bgrep.protocol.models import Job, TaskResult
 from airflow_provider_bgrep.protocol.wire import NONCE_HEADER, Response
 from airflow_provider_bgrep.request_counter import RequestCounter
 
@@ -172,6 +173,15 @@ def test_the_appcode_is_removed_from_the_flows_error():
     with pytest.raises(CallError) as caught:
         drive(replies_to(then=failing()), SETTINGS, lambda *_: answer())
     assert SECRET not in f"{caught.value} {caught.value.message} {caught.value.request_id}"
+
+
+def test_the_appcode_is_removed_from_the_flows_job():
+    def flow() -> Any:
+        yield SEND
+        return Job("k", (TaskResult(0, "FAILED", message=f"bad {SECRET}"),), SECRET)
+
+    job = drive(flow(), SETTINGS, lambda *_: answer())
+    assert (job.tasks[0].message, job.request_id) == ("bad ***", "***")
 
 
 def test_a_rate_is_waited_for_before_each_request():
