@@ -53,14 +53,9 @@ MAX_SOCKETS: Final = 32
 """Largest number of connections of one process to one API, no matter how many jobs it waits for."""
 
 
-def new_runtime(first_nonce: str | None = None) -> Runtime:
-    """Return a runtime with new nonces, real randomness and the wall clock.
-
-    :param first_nonce: the nonce of the first attempt, if the caller has created it.
-    """
-    first = [first_nonce] if first_nonce else []
-    nonce = (lambda: first.pop() if first else new_nonce()) if first else new_nonce
-    return Runtime(nonce=nonce, rand=random.random, now=time.time)
+def new_runtime() -> Runtime:
+    """Return a runtime with new nonces, real randomness and the wall clock."""
+    return Runtime(nonce=new_nonce, rand=random.random, now=time.time)
 
 
 def new_nonce() -> str:
@@ -132,6 +127,8 @@ def drive(
     settings: Settings,
     post: Callable[[str, bytes, dict[str, str]], requests.Response],
     sleep: Callable[[float], None] = sleep,
+    before_send: Callable[[str], None] = lambda nonce: None,
+    after_refusal: Callable[[CallError], None] = lambda error: None,
 ) -> T:
     """Run a flow with the requests library.
 
@@ -139,6 +136,9 @@ def drive(
     :param settings: the connection.
     :param post: sends one POST request and returns its streamed response.
     :param sleep: waits for a number of seconds.
+    :param before_send: called with the nonce before each attempt. If it raises, the attempt is not made and
+        the flow ends.
+    :param after_refusal: called with the error of an attempt that another one follows.
     :return: the result of the flow.
     :raises CallError: if the flow fails. The AppCode is removed from the message.
     """
@@ -154,11 +154,15 @@ def drive(
             error.redact(settings.app_code)
             raise
         if isinstance(step, Sleep):
+            if step.error is not None:
+                step.error.redact(settings.app_code)
+                after_refusal(step.error)
             sleep(step.seconds)
             reply = None
         else:
             if rate is not None and (wait := rate.reserve()) > 0:
                 sleep(wait)
+            before_send(step.nonce)
             reply = _post_once(step, settings, post)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bgrep.client import new_nonce
 from airflow_provider_bgrep.exceptions import (
     BgRepError,
     BgRepJobFailedError,
@@ -15,9 +14,10 @@ from airflow_provider_bgrep.exceptions import (
 )
 from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
-from airflow_provider_bgrep.journal.journal import Journal
+from airflow_provider_bgrep.journal.journal import Journal, SubmitEntry
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.operators._stores import ADVICE, check_first_try
+from airflow_provider_bgrep.protocol.errors import CallError
 from airflow_provider_bgrep.protocol.flows import known_key
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.matching import echoes_nothing
@@ -102,11 +102,16 @@ def _submit_journaled(
     log: Any,
 ) -> str:
     for attempt in (1, 2):
-        nonce = new_nonce()
         entry = journal.new_entry(items)
-        entry.write_intent(nonce)
+
+        def after_refusal(error: CallError, entry: SubmitEntry = entry) -> None:
+            entry.write_failed(
+                State.REFUSED, request_id=error.request_id, gateway_request_id=error.gateway_request_id
+            )
+
         try:
-            job = hook.submit(tasks, nonce=nonce)
+            # Of each attempt, because each has a nonce of its own: the last one may be the one that is lost.
+            job = hook.submit(tasks, before_send=entry.write_intent, after_refusal=after_refusal)
             if any(one.result_key == job.result_key for one in journal.records):
                 raise error_from(known_key(job))
         except BgRepError as error:

@@ -127,6 +127,18 @@ def test_a_lost_answer_is_never_submitted_again(submit, connection, ti, fault, p
     assert connection.counters.requests == 1
 
 
+def test_a_submit_lost_after_a_refusal_is_named_by_its_own_nonce(submit, connection, ti, no_waiting):
+    refused = connection.inject("throttle", operation="submit")
+    lost = connection.inject("reset", operation="submit", accepted=True)
+    assert isinstance(submit([connection.image_task()]).error, BgRepUnknownOutcomeError)
+    assert refused.exhausted
+    assert lost.exhausted
+    *_, nonce = connection.core.state.nonces
+    ti.try_number = 2
+    assert nonce in str(submit([connection.image_task()]).error)
+    assert connection.counters.images == 1
+
+
 def test_resubmit_submits_again_with_a_warning(submit, connection, caplog, capsys):
     injected = connection.inject("reset", accepted=True)
     outcome = submit([connection.image_task()], on_unknown_outcome="resubmit")

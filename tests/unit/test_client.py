@@ -10,6 +10,7 @@ import asyncio
 import io
 import time
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -57,12 +58,31 @@ def test_nonces_are_new_each_time():
     assert all(len(nonce) == 32 and int(nonce, 16) >= 0 for nonce in nonces)
 
 
-def test_the_callers_nonce_is_of_the_first_attempt_only():
-    runtime = new_runtime("own")
-    nonces = [runtime.nonce() for _ in range(3)]
-    assert nonces[0] == "own"
-    assert len({*nonces}) == 3
-    assert new_runtime().nonce() != new_runtime().nonce()
+def test_each_attempt_is_reported_with_its_nonce():
+    events: list[str] = []
+
+    def flow() -> Any:
+        for nonce in ("one", "two"):
+            yield replace(SEND, nonce=nonce)
+            if nonce == "one":
+                yield Sleep(0.0, failing())
+
+    drive(
+        flow(),
+        SETTINGS,
+        lambda path, body, headers: events.append(headers["X-Ca-Nonce"]) or answer(),  # type: ignore[func-returns-value]
+        before_send=lambda nonce: events.append(f"before {nonce}"),
+        after_refusal=lambda error: events.append(error.message),
+    )
+    assert events == ["before one", "one", "bad ***", "before two", "two"]
+
+
+def test_an_attempt_that_cannot_be_reported_is_not_made():
+    def refuse(nonce: str) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        drive(replies_to(SEND), SETTINGS, lambda *_: pytest.fail("it was sent"), before_send=refuse)
 
 
 def test_the_runtime_has_the_wall_clock_and_fractions():
