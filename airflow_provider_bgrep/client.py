@@ -25,6 +25,7 @@ from airflow_provider_bgrep.connection import Settings
 from airflow_provider_bgrep.protocol.codes import Operation
 from airflow_provider_bgrep.protocol.errors import CallError
 from airflow_provider_bgrep.protocol.flows import NoAnswer, Reply, Runtime, Send, Sleep, Step
+from airflow_provider_bgrep.protocol.models import Job
 from airflow_provider_bgrep.protocol.retry import reserve
 from airflow_provider_bgrep.protocol.wire import Response, request_headers
 from airflow_provider_bgrep.request_counter import RequestCounter
@@ -52,14 +53,9 @@ MAX_SOCKETS: Final = 32
 """Largest number of connections of one process to one API, no matter how many jobs it waits for."""
 
 
-def new_runtime(first_nonce: str | None = None) -> Runtime:
-    """Return a runtime with new nonces, real randomness and the wall clock.
-
-    :param first_nonce: the nonce of the first attempt, if the caller has created it.
-    """
-    first = [first_nonce] if first_nonce else []
-    nonce = (lambda: first.pop() if first else new_nonce()) if first else new_nonce
-    return Runtime(nonce=nonce, rand=random.random, now=time.time)
+def new_runtime() -> Runtime:
+    """Return a runtime with new nonces, real randomness and the wall clock."""
+    return Runtime(nonce=new_nonce, rand=random.random, now=time.time)
 
 
 def new_nonce() -> str:
@@ -132,6 +128,8 @@ def drive(
     post: Callable[[str, bytes, dict[str, str]], requests.Response],
     sleep: Callable[[float], None] = sleep,
     counter: RequestCounter | None = None,
+    before_send: Callable[[str], None] = lambda nonce: None,
+    after_refusal: Callable[[CallError], None] = lambda error: None,
 ) -> T:
     """Run a flow with the requests library.
 
@@ -140,6 +138,9 @@ def drive(
     :param post: sends one POST request and returns its streamed response.
     :param sleep: waits for a number of seconds.
     :param counter: counts the attempts.
+    :param before_send: called with the nonce before each attempt. If it raises, the attempt is not made and
+        the flow ends.
+    :param after_refusal: called with the error of an attempt that another one follows.
     :return: the result of the flow.
     :raises CallError: if the flow fails. The AppCode is removed from the message.
     """
@@ -150,15 +151,18 @@ def drive(
             step = flow.send(reply)
         except StopIteration as stop:
             result: T = stop.value
-            return result
+            return _redacted(result, settings)
         except CallError as error:
             error.redact(settings.app_code)
             if counter is not None:
                 counter.failed(error)
             raise
         if isinstance(step, Sleep):
-            if counter is not None and step.error is not None:
-                counter.failed(step.error)
+            if step.error is not None:
+                step.error.redact(settings.app_code)
+                if counter is not None:
+                    counter.failed(step.error)
+                after_refusal(step.error)
             sleep(step.seconds)
             reply = None
         else:
@@ -166,7 +170,15 @@ def drive(
                 counter.add(step.operation)
             if rate is not None and (wait := rate.reserve()) > 0:
                 sleep(wait)
+            before_send(step.nonce)
             reply = _post_once(step, settings, post)
+
+
+def _redacted(result: T, settings: Settings) -> T:
+    """Return the result of a flow without the AppCode, which a service or a proxy may repeat."""
+    if isinstance(result, Job):
+        return result.without(settings.app_code)  # type: ignore[return-value]
+    return result
 
 
 def _post_once(
@@ -248,7 +260,7 @@ class AsyncClient:
                 step = flow.send(reply)
             except StopIteration as stop:
                 result: T = stop.value
-                return result
+                return _redacted(result, self.settings)
             except CallError as error:
                 error.redact(self.settings.app_code)
                 if counter is not None:

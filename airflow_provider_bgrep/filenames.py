@@ -7,13 +7,20 @@ equal if values were truncated or padded. Each value is made safe for every file
 
 from __future__ import annotations
 
+import hashlib
 import string
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.storage import safe_name
+
+MAX_NAME_BYTES: Final = 255
+"""Most bytes of a file's or a folder's name: what file systems allow."""
+MAX_PATH_BYTES: Final = 600
+"""Most bytes of a path in the destination. Object stores allow 1,024 for the destination and the path."""
+_MAX_EXT_BYTES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,13 @@ class FilenameGrammar:
             problems.append(
                 "is not a name inside the destination; give one without '..' and without a leading '/'"
             )
+        if not problems and isinstance(template, str):
+            longest = fill(template, dict.fromkeys(self.fields, "x" * MAX_NAME_BYTES))
+            if (size := len(longest.encode(errors="replace"))) > MAX_PATH_BYTES:
+                problems.append(
+                    f"makes paths of up to {size} bytes; at most {MAX_PATH_BYTES} are allowed: "
+                    "give fewer folders"
+                )
         return problems
 
     def field_problems(self, template: object) -> list[str]:
@@ -72,4 +86,14 @@ def fill(template: str, values: Mapping[str, Any], longest: Mapping[str, int] | 
         name: safe_name(value, limits[name]) if name in limits else safe_name(value)
         for name, value in values.items()
     }
-    return template.format(**safe)
+    return "/".join(map(_cut, template.format(**safe).split("/")))
+
+
+def _cut(name: str) -> str:
+    """A name that file systems take. If it is cut, a hash is added, and the extension stays."""
+    if len(name.encode()) <= MAX_NAME_BYTES:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    stem, dot, ext = name.rpartition(".")
+    end = f"-{digest}{dot}{ext}" if stem and len(ext.encode()) <= _MAX_EXT_BYTES else f"-{digest}"
+    return name.encode()[: MAX_NAME_BYTES - len(end.encode())].decode(errors="ignore") + end

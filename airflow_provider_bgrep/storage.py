@@ -99,9 +99,20 @@ def fresh_fs(path: ObjectStoragePath) -> Any:
 
 def path_problem(text: str) -> str:
     """Return what to give instead of a path that Airflow cannot use on every worker; ``''`` if it can."""
-    if text.startswith("/") or "://" in text:
+    if _is_absolute(text):
         return account_problem(text)
     return "an absolute path or a URL, such as file:///shop/images or s3://shop/images: it is relative"
+
+
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*", re.IGNORECASE)
+
+
+def _is_absolute(text: str) -> bool:
+    scheme, slashes, _ = text.partition("://")
+    if not slashes or not _SCHEME.fullmatch(scheme):
+        return text.startswith("/")
+    # What follows file:// is the path, and not a host: with two slashes, fsspec takes it for a relative one.
+    return scheme.lower() not in _LOCAL or without_connection(text).startswith(f"{scheme}:///")
 
 
 _AZURE_HOST: Final = re.compile(r"[^/]*\.(?:dfs|blob)\.(?:core|storage)\.[^/]+", re.IGNORECASE)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import socket
 import ssl
 import threading
@@ -203,12 +202,9 @@ def reason(error: BaseException) -> str:
     return describe_error(innermost)
 
 
-_USER_INFO: Final = re.compile(r"//[^/\s'\"]*@")
-
-
 def describe_error(error: BaseException) -> str:
     """Return a description of an error, without a proxy's password."""
-    return _USER_INFO.sub("//***@", reason_of(error)).rstrip(": ")
+    return reason_of(error).rstrip(": ")
 
 
 def read_limited(response: requests.Response, limit: int = MAX_RESPONSE_BYTES) -> bytes:

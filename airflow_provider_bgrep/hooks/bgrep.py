@@ -178,14 +178,21 @@ class BgRepHook(HttpHook):
             self._parsed = _settings(conn, self.bgrep_conn_id)
         return self._parsed
 
-    def submit(self, task_list: Iterable[ImageTask | Mapping[str, Any]], *, nonce: str | None = None) -> Job:
+    def submit(
+        self,
+        task_list: Iterable[ImageTask | Mapping[str, Any]],
+        *,
+        before_send: Callable[[str], None] = lambda nonce: None,
+        after_refusal: Callable[[CallError], None] = lambda error: None,
+    ) -> Job:
         """Submit one job. **Submits are billable.**
 
         The request is repeated only if it was throttled, or if no connection could be established.
 
         :param task_list: 1 to 10 image tasks.
-        :param nonce: nonce of the first attempt, for a caller that records it beforehand; each further
-            attempt has a new one.
+        :param before_send: called before each attempt with its nonce, for a caller that records it. If it
+            raises, nothing is sent.
+        :param after_refusal: called with the error of an attempt that was not accepted, before the next one.
         :return: the job, with its tasks in the order of ``task_list``. If the response is an error but names
             a job, that job is returned: only a query shows whether it exists.
         :raises BgRepRequestError: if ``task_list`` is invalid; nothing is sent.
@@ -193,7 +200,7 @@ class BgRepHook(HttpHook):
         """
         try:
             tasks = validate_tasks(task_list)
-            job = self._drive(flows.submit(tasks, new_runtime(nonce)))
+            job = self._drive(flows.submit(tasks, new_runtime()), before_send, after_refusal)
         except InvalidInput as error:
             raise input_error(error) from None
         _warn_of_doubt(job, self.log)
@@ -253,15 +260,15 @@ class BgRepHook(HttpHook):
         with contextlib.suppress(BgRepJobNotFoundError):
             self._drive(flows.query(secrets.token_hex(16), new_runtime(), ONCE))
 
-    def _drive(self, flow: Generator[flows.Step, flows.Reply, T]) -> T:
+    def _drive(self, flow: Generator[flows.Step, flows.Reply, T], *watchers: Callable[[Any], None]) -> T:
         try:
-            return self._drive_raw(flow)
+            return self._drive_raw(flow, *watchers)
         except CallError as error:
             raise error_from(error) from None
 
-    def _drive_raw(self, flow: Generator[flows.Step, flows.Reply, T]) -> T:
+    def _drive_raw(self, flow: Generator[flows.Step, flows.Reply, T], *watchers: Callable[[Any], None]) -> T:
         counter = RequestCounter(lambda: count(REQUESTS_THROTTLED))
-        return drive(flow, self.settings, self._post, self._sleep, counter)
+        return drive(flow, self.settings, self._post, self._sleep, counter, *watchers)
 
     def _sleep(self, seconds: float) -> None:
         if seconds >= 1:

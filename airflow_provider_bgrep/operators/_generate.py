@@ -405,7 +405,9 @@ def manifest_name(context: Context) -> str:
     *parts, map_index = task_name(context)
     if int(map_index) >= 0:
         parts.append(f"map_{map_index}")
-    return f"manifest-{safe_name('.'.join(parts))}.jsonl"
+    # A dot within a part could be one between two. No part has a slash, for which safe_name adds a hash.
+    between = "/" if any("." in part for part in parts) else "."
+    return f"manifest-{safe_name(between.join(parts))}.jsonl"
 
 
 def with_share(settings: Settings, share: float) -> Settings:

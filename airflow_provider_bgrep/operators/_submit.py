@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bgrep.client import new_nonce
 from airflow_provider_bgrep.exceptions import (
     BgRepConfigurationError,
     BgRepContentError,
@@ -19,7 +18,7 @@ from airflow_provider_bgrep.exceptions import (
 )
 from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
-from airflow_provider_bgrep.journal.journal import Journal
+from airflow_provider_bgrep.journal.journal import Journal, SubmitEntry
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.metrics import (
     IMAGES_BILLABLE,
@@ -30,6 +29,7 @@ from airflow_provider_bgrep.metrics import (
     TASKS_UNKNOWN,
 )
 from airflow_provider_bgrep.operators._stores import ADVICE, check_first_try
+from airflow_provider_bgrep.protocol.errors import CallError
 from airflow_provider_bgrep.protocol.flows import known_key
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.matching import echoes_nothing
@@ -61,7 +61,7 @@ def submit_once(spec: SubmitSpec, context: Context, *, log: Any) -> str:
     _ = hook.settings  # a connection that cannot be used leaves no intent behind
     if spec.store is None:
         check_first_try(context, may_resubmit=spec.may_resubmit, log=log)
-        return _submit(hook, tasks, new_nonce(), context).result_key
+        return _submit(hook, tasks, context).result_key
     journal = Journal(spec.store, spec.bgrep_conn_id, try_number=context["ti"].try_number)
     keys = identities(tasks, spec.bgrep_conn_id)
     # In any order: what is submitted counts, and an upstream query may return it in another one.
@@ -122,12 +122,23 @@ def _submit_journaled(
     context: Context,
 ) -> str:
     for attempt in (1, 2):
-        nonce = new_nonce()
         entry = journal.new_entry(items)
-        entry.write_intent(nonce)
+
+        def after_refusal(error: CallError, entry: SubmitEntry = entry) -> None:
+            entry.write_failed(
+                State.REFUSED, request_id=error.request_id, gateway_request_id=error.gateway_request_id
+            )
+
         try:
-            keys = {one.result_key for one in journal.records}
-            job = _submit(hook, tasks, nonce, context, known_keys=keys)
+            # Of each attempt, because each has a nonce of its own: the last one may be the one that is lost.
+            job = _submit(
+                hook,
+                tasks,
+                context,
+                known_keys={one.result_key for one in journal.records},
+                before_send=entry.write_intent,
+                after_refusal=after_refusal,
+            )
         except BgRepError as error:
             # A job that failed as a whole may be billed as well: a person has to decide whether to submit
             # it again.
@@ -162,17 +173,18 @@ _UNKNOWN: Final = (BgRepUnknownOutcomeError, BgRepJobFailedError)
 def _submit(
     hook: BgRepHook,
     tasks: tuple[ImageTask, ...],
-    nonce: str,
     context: Context,
     known_keys: Collection[str] = (),
+    **watchers: Callable[[Any], None],
 ) -> Job:
     """Submit once, and count the outcome.
 
     :param known_keys: keys of jobs of earlier submits. A response that names one of them is not about this
         one.
+    :param watchers: of the attempts: see :meth:`~airflow_provider_bgrep.hooks.bgrep.BgRepHook.submit`.
     """
     try:
-        job = hook.submit(tasks, nonce=nonce)
+        job = hook.submit(tasks, **watchers)
         if job.result_key in known_keys:
             raise error_from(known_key(job))
     except _UNKNOWN:

@@ -137,6 +137,7 @@ _READINGS: Final = {
     "failed job": (ErrorKind.JOB_FAILED, _FINAL, _FINAL, ""),
     "not reached": (ErrorKind.SERVICE, _AGAIN, _AGAIN, "Try again later."),
     "lost": (ErrorKind.SERVICE, _UNKNOWN, _AGAIN, _LOOK_UP),
+    "elsewhere": (ErrorKind.CONFIGURATION, _UNKNOWN, _FINAL, f"{_CONNECTION} {_LOOK_UP}"),
 }
 
 
@@ -341,27 +342,43 @@ GATEWAY_TEXTS: Final[tuple[ErrorCode, ...]] = _TEXTS
 """Texts of older gateways. ``code`` is the part of ``X-Ca-Error-Message`` to search for, in any case."""
 
 
+PLAIN_REFUSALS: Final = frozenset(
+    (400, 401, 402, 403, 404, 405, 407, 410, 411, 413, 414, 415, 417, 421, 422, 426, 428, 429, 431, 451)
+)
+"""HTTP statuses of a server that does not pass a request on.
+
+The others may also be a proxy's answer about a request that it has passed on: it waited too long (408, 424),
+the client hung up (460, 499), its page for a lost answer is elsewhere (302), or the service had taken the job
+before (409).
+"""
+
+
 def by_status(http_status: int) -> ErrorCode:
     """Return the row for a code that is not in the tables, based on its HTTP status.
 
     :param http_status: the answer's HTTP status.
-    :return: 429 is throttling, any 5xx an unknown outcome (on a query: transient), a 3xx a wrong
-        address, any other 4xx final. A 2xx without a readable answer is an unknown outcome too.
+    :return: 429 is throttling, the other :data:`PLAIN_REFUSALS` are final. After any other status, the
+        outcome of a submit is unknown. A query may then be repeated, except after a redirect.
     """
     if http_status == 429:
         return _row("throttled", "", 429, "Throttled")
-    if 300 <= http_status < 400:
-        meaning = "Redirected; the provider does not follow redirects"
-        return _row("address", "", http_status, meaning)
     if http_status == 401:
         return _row("credentials", "", 401, "Not authorized")
-    if 400 <= http_status < 500:
+    if http_status in PLAIN_REFUSALS:
         return _row("request", "", http_status, "Refused", "Check the request and the connection.")
+    if 300 <= http_status < 400:
+        meaning = "Redirected; the provider does not follow redirects"
+        return _row("elsewhere", "", http_status, meaning)
     is_success = http_status < 300
     meaning = (
         "The response cannot be read" if is_success else "The service, or a server in front of it, failed"
     )
     return _row("lost", "", http_status, meaning)
+
+
+def _leaves_open(http_status: int) -> bool:
+    """Return whether a server may answer so although the service has taken the job."""
+    return http_status >= 300 and http_status not in PLAIN_REFUSALS
 
 
 def gateway_rule(code: str, message: str, http_status: int) -> ErrorCode:
@@ -370,7 +387,7 @@ def gateway_rule(code: str, message: str, http_status: int) -> ErrorCode:
     :param code: ``X-Ca-Error-Code``.
     :param message: ``X-Ca-Error-Message``, or an empty string.
     :param http_status: the answer's HTTP status; of a 6-character code that the table lacks,
-        characters 2 to 4 are used instead, unless the answer itself is a 5xx.
+        characters 2 to 4 are used instead, unless the answer itself leaves the outcome open.
     """
     known = GATEWAY_CODES.get(code.upper())
     if known is not None:
@@ -378,7 +395,7 @@ def gateway_rule(code: str, message: str, http_status: int) -> ErrorCode:
     if form := _SIX_CHARACTERS.fullmatch(code):
         status = int(form[1])
         # Where the two disagree, the one that leaves the outcome open counts.
-        return by_status(http_status if http_status >= 500 or not 400 <= status < 600 else status)
+        return by_status(http_status if _leaves_open(http_status) or not 400 <= status < 600 else status)
     # Only older gateways, which send no 6-character code, are read by their text.
     return gateway_text_rule(f"{code}\n{message}", http_status) or by_status(http_status)
 
@@ -391,13 +408,14 @@ def gateway_text_rule(text: str, http_status: int) -> ErrorCode | None:
 
     :param text: what it says; the table's phrases are looked for in it, whatever the case.
     :param http_status: the answer's HTTP status. "Service Unavailable" may be sent again only where it
-        is the gateway's own 503, and no phrase makes a plain refusal of a 5xx: the service may be quoted.
+        is the gateway's own 503, and no phrase makes a plain refusal of a status that leaves the outcome
+        open: the service may be quoted.
     """
     haystack = text.casefold()
     for rule in GATEWAY_TEXTS:
         if rule.code.casefold() in haystack:
             same = http_status == rule.http_status
-            alike = http_status // 100 == rule.http_status // 100
+            alike = http_status // 100 == rule.http_status // 100 and not _leaves_open(http_status)
             if rule.submit is RetryDecision.UNKNOWN or (
                 same if rule.submit is RetryDecision.SEND_AGAIN else alike
             ):

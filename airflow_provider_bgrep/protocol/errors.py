@@ -6,7 +6,6 @@ None depends on Airflow; ``airflow_provider_bgrep.exceptions`` turns them into t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,6 +18,7 @@ from airflow_provider_bgrep.protocol.codes import (
     by_status,
     gateway_rule,
 )
+from airflow_provider_bgrep.protocol.urls import redact_text
 
 MAX_PROBLEMS = 50
 """Number of problems in a message. The exception has all of them."""
@@ -29,10 +29,6 @@ MAX_MESSAGE = 500
 _MAX_READ = 20 * MAX_MESSAGE
 """Number of characters of a message that are read at all."""
 
-_USER_INFO = re.compile(r"(\w://)[^/\s]*@")
-_SIGNED = re.compile(r"(\w://[^\s?#]*)[?#][^\s'\"<>),;]*")
-"""A quoted URL would expose its signature."""
-
 
 def sanitize_message(text: object) -> str:
     """Return a message of a server or a library as it may stand in a message of ours.
@@ -42,8 +38,7 @@ def sanitize_message(text: object) -> str:
         :data:`MAX_MESSAGE`.
     """
     words = "".join(c if c.isprintable() else " " for c in _text_of(text)[:_MAX_READ]).split()
-    # Queries first: one may contain an "@", and a password another.
-    line = _USER_INFO.sub(r"\1***@", _SIGNED.sub(r"\1?…", " ".join(words)))
+    line = redact_text(" ".join(words))
     return line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 1] + "…"
 
 
@@ -59,7 +54,8 @@ def _text_of(value: object) -> str:
         return ""
 
 
-def _without(text: str, secret: str) -> str:
+def without_secret(text: str, secret: str) -> str:
+    """Return a message with ``***`` instead of a secret."""
     text = text.replace(secret, "***")
     if text.endswith("…"):
         # Where a message was cut, it may end in the secret's beginning.
@@ -174,7 +170,7 @@ class CallError(Exception):
     def redact(self, secret: str) -> None:
         """Replace a secret with ``***`` wherever the message contains it."""
         for name in ("code", "message", "request_id", "gateway_request_id"):
-            setattr(self, name, _without(getattr(self, name), secret))
+            setattr(self, name, without_secret(getattr(self, name), secret))
         self.args = (f"{self.operation.value}: {self.message}",)
 
     @classmethod

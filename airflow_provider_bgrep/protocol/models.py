@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import Any, Final
 
+from airflow_provider_bgrep.protocol.errors import without_secret
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 
 
@@ -113,6 +114,18 @@ class Job:
     def is_finished(self) -> bool:
         """Whether every image task is ``SUCCESS`` or ``FAILED``; false for a job without image tasks."""
         return bool(self.tasks) and all(task.is_finished for task in self.tasks)
+
+    def without(self, secret: str) -> Job:
+        """Return the job with ``***`` instead of a secret in what the service says of it."""
+        return replace(
+            self,
+            tasks=tuple(
+                replace(task, message=without_secret(task.message, secret)) if task.message else task
+                for task in self.tasks
+            ),
+            request_id=without_secret(self.request_id, secret),
+            gateway_request_id=without_secret(self.gateway_request_id, secret),
+        )
 
     @property
     def counts(self) -> dict[str, int]:

@@ -126,13 +126,55 @@ def _ascii_host(netloc: str) -> str:
     return f"{'.'.join(labels)}{colon}{port}"
 
 
+_ENCODED: Final = "%(?:25)*"
+"""The beginning of an encoded character, which may be encoded again."""
+_SLASH: Final = re.compile(rf"(\\?/|{_ENCODED}2F)", re.IGNORECASE)
+_COLON: Final = re.compile(rf":|{_ENCODED}3A", re.IGNORECASE)
+_AT: Final = re.compile(rf"@|{_ENCODED}40")
+_ONSET: Final = re.compile(rf"\w(?:{_COLON.pattern})(?:{_SLASH.pattern}){{2}}", re.IGNORECASE)
+_QUERY: Final = re.compile(rf"[?#]|{_ENCODED}(?:3F|23)", re.IGNORECASE)
+_PARTIAL_QUERY: Final = re.compile(
+    rf"(?<!^)(?:\?|{_ENCODED}3F)(?=[\w%])"  # within a word, and before a name
+    rf"|(?:&(?:amp;)?|\\u0026|{_ENCODED}26)[\w.-]+(?:=|\\u003D|{_ENCODED}3D)",
+    re.IGNORECASE,
+)
+_LAST: Final = re.compile(r"""[\\"'<>(){}\[\],;:.!?]{0,5}$""")
+
+
+def redact_text(text: str) -> str:
+    r"""Return text without what signs a URL in it, and without credentials.
+
+    Whoever quotes a URL may escape or encode it (``https:\/\/``, ``https%3A%2F%2F``), or leave out its scheme
+    and its host. A query ends at white space, which no URL has that is sent.
+    """
+    return " ".join(map(_redacted, text.split(" ")))
+
+
+def _redacted(word: str) -> str:
+    onset = _ONSET.search(word)
+    found = [onset and _QUERY.search(word, onset.end()), _PARTIAL_QUERY.search(word)]
+    if starts := [one.start() for one in found if one]:
+        query = word[min(starts) :]
+        word = f"{word[: min(starts)]}?…{_LAST.search(query, 1)[0]}"  # type: ignore[index]
+    if not _AT.search(word):
+        return word
+    parts = _SLASH.split(word)  # every other one is a slash
+    for i in range(0, len(parts), 2):
+        user, *hosts = _AT.split(parts[i])
+        if not hosts:
+            continue
+        scheme = _COLON.search(user)
+        # A host follows two slashes. In a URL that has less, a password follows a colon.
+        if (i >= 4 and not parts[i - 2]) or scheme:
+            kept = user[: scheme.end()] if scheme and not i else ""
+            parts[i] = f"{kept}***@{hosts[-1]}"
+    return "".join(parts)
+
+
 def redact_url(url: str) -> str:
     """Return ``url`` as a message may show it: without credentials, query and fragment."""
     head = url.split("?", 1)[0].split("#", 1)[0]
     if head[:5].lower() == "data:":
         head = head.split(",", 1)[0]
-    scheme, slashes, rest = head.partition("://")
-    netloc, slash, path = rest.partition("/")
-    if slashes and "@" in netloc:
-        head = f"{scheme}://***@{netloc.rpartition('@')[2]}{slash}{path}"
+    head = redact_text(head)
     return head if len(head) <= _MAX_SHOWN else f"{head[:_MAX_SHOWN]}…"

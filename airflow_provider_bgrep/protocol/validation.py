@@ -10,7 +10,7 @@ from numbers import Integral, Real
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
+from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
 from airflow_provider_bgrep.protocol.limits import (
     IMAGE_TASK_FIELDS,
     MAX_TASKS,
@@ -19,7 +19,7 @@ from airflow_provider_bgrep.protocol.limits import (
     Field,
 )
 from airflow_provider_bgrep.protocol.models import TASK_FIELD_NAMES, ImageTask
-from airflow_provider_bgrep.protocol.urls import ascii_url, redact_url
+from airflow_provider_bgrep.protocol.urls import ascii_url, redact_text, redact_url
 
 _MAX_SEED = 2**63
 _SHOWN = 60
@@ -74,7 +74,7 @@ def _checked(entry: Any, where: str, problems: list[Problem]) -> ImageTask | Non
     before = len(problems)
     for name in values:
         if name not in TASK_FIELD_NAMES:
-            shown = name if isinstance(name, str) and name.isprintable() else repr(name)
+            shown = sanitize_message(name if isinstance(name, str) and name.isprintable() else repr(name))
             problems.append(Problem(f"{where}.{shown}", _unknown_field(str(name))))
     out: dict[str, Any] = {}
     for name, field in IMAGE_TASK_FIELDS.items():
@@ -105,7 +105,7 @@ def _unknown_field(name: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = redact_text(repr(value))
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(value)} characters)"
 
 
@@ -131,7 +131,7 @@ def _is_no_text(value: str) -> str:
 
 def _shown_any(value: Any) -> str:
     try:
-        text = repr(value)
+        text = redact_text(repr(value))  # it may be an image's URL in the wrong field
     except ValueError:  # Python refuses to write out an integer of more than 4,300 digits
         text = "an enormous number"
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

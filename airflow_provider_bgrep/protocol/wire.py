@@ -189,11 +189,11 @@ def _error(
     return CallError(
         operation,
         rule,
-        code=code[:_MAX_ID],
+        code=_short(code),
         http_status=response.status,
         message=message,
         request_id=_request_id(payload),
-        gateway_request_id=response.headers.get(GATEWAY_ID_HEADER) or "",
+        gateway_request_id=_gateway_id(response),
         retry_after=retry_after(response.headers),
         result_key=key,
     )
@@ -202,8 +202,17 @@ def _error(
 _MAX_ID: Final = 80
 
 
+def _short(value: object) -> str:
+    """Return a code, an id or a status as it may be written anywhere: it may quote a URL, or be no text."""
+    return sanitize_message(str(value).encode(errors="replace").decode())[:_MAX_ID]
+
+
 def _request_id(payload: Mapping[str, Any] | None) -> str:
-    return sanitize_message((payload or {}).get("requestId") or "")[:_MAX_ID]
+    return _short((payload or {}).get("requestId") or "")
+
+
+def _gateway_id(response: Response) -> str:
+    return _short(response.headers.get(GATEWAY_ID_HEADER) or "")
 
 
 def _result_key(payload: Mapping[str, Any]) -> str:
@@ -247,7 +256,7 @@ def parse_job(
         result_key=key or result_key,
         tasks=tuple(_task(i, entry) for i, entry in enumerate(_entries(payload))),
         request_id=_request_id(payload),
-        gateway_request_id=response.headers.get(GATEWAY_ID_HEADER) or "",
+        gateway_request_id=_gateway_id(response),
     )
 
 
@@ -287,7 +296,12 @@ def _status(entry: Mapping[str, Any]) -> str:
     results = entry.get("results")
     # A failure may be submitted again. Results in a form that is not known are there, and billed.
     is_unreadable = status == JobStatus.SUCCESS and _has_content(results) and not _results(results)
-    return UNREADABLE if is_unreadable else status
+    if is_unreadable:
+        return UNREADABLE
+    return status if status in _STATUSES else _short(status)
+
+
+_STATUSES: Final = frozenset(JobStatus)
 
 
 def _has_content(value: Any) -> bool:
@@ -306,7 +320,7 @@ def _task(index: int, entry: Mapping[str, Any]) -> TaskResult:
     status = _status(entry)
     results = _results(entry.get("results"))
     message = entry.get("message")
-    message = message if isinstance(message, str) else ""
+    message = sanitize_message(message) if isinstance(message, str) else ""
     if status == JobStatus.SUCCESS and not results:
         # There is nothing to download, so it is a failure for all callers.
         status, message = JobStatus.FAILED.value, NO_RESULT

@@ -33,6 +33,7 @@ from airflow_provider_bgrep.protocol.codes import (
     ErrorCode,
     Operation,
     RetryDecision,
+    by_status,
 )
 from airflow_provider_bgrep.protocol.errors import CallError
 from airflow_provider_bgrep.storage_check.report import CHECKS
@@ -162,6 +163,26 @@ class Codes(Table):
                 submit,
                 query,
             )
+
+
+class Statuses(Table):
+    """What a code that is in no table means, by its HTTP status."""
+
+    header = ("HTTP status", "Submit", "Query")
+    widths = "40 30 30"
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        """One row for each meaning."""
+        found: dict[tuple[str, ...], list[list[int]]] = {}
+        for status in range(200, 600):
+            rule = by_status(status)
+            runs = found.setdefault(tuple(HANDLING[rule.then(op)] for op in Operation), [])
+            if runs and runs[-1][1] == status - 1:
+                runs[-1][1] = status
+            else:
+                runs.append([status, status])
+        for handling, runs in found.items():
+            yield ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in runs), *handling
 
 
 class Outcomes(Table):
@@ -312,6 +333,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("bgrep-catalog-forms", CatalogForms)
     app.add_directive("bgrep-extras", Extras)
     app.add_directive("bgrep-codes", Codes)
+    app.add_directive("bgrep-statuses", Statuses)
     app.add_directive("bgrep-outcomes", Outcomes)
     app.add_directive("bgrep-columns", CatalogColumns)
     app.add_directive("bgrep-row-states", RowStates)

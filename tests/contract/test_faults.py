@@ -349,6 +349,16 @@ def final(arrange: Arrange, error: str, http_status: int) -> Scenario:
     return Scenario(arrange, *[Observed(error, http_status=http_status)] * 2)
 
 
+def redirected(status: int, taken: bool) -> Scenario:
+    """An answer that leads elsewhere. A proxy may send it instead of an answer that it has lost."""
+    billed = IMAGES if taken else 0
+    return Scenario(
+        fault("status", status=status, accepted=taken),
+        submit=Observed("BgRepUnknownOutcomeError", http_status=status, billed=billed),
+        query=Observed("BgRepConfigurationError", http_status=status),
+    )
+
+
 def fault(name: str, **params: Any) -> Arrange:
     timeout = {"timeout": SHORT} if name == "hang" else {}
 
@@ -450,7 +460,12 @@ SCENARIOS: dict[str, Scenario] = {
         f"a {status} page {when} acceptance": lost(
             fault("status", status=status, accepted=taken), status, IMAGES if taken else 0
         )
-        for status in (500, 502, 503, 504)
+        for status in (408, 409, 424, 499, 500, 502, 503, 504)
+        for when, taken in (("before", False), ("after", True))
+    },
+    **{
+        f"redirected with {status} {when} acceptance": redirected(status, taken)
+        for status in (301, 302, 303, 307, 308)
         for when, taken in (("before", False), ("after", True))
     },
     "JSON that is not an envelope": lost(fault("body", body="[]", accepted=True), 200, IMAGES),
@@ -557,7 +572,8 @@ def test_the_app_code_is_not_sent_where_an_answer_redirects_to(world, no_waiting
     world.emulator.inject("body", operation=operation, times=9, status=status, headers=location)
     observed = observe(world, driver, operation)
     elsewhere.close()
-    assert observed == Observed("BgRepConfigurationError", http_status=status)
+    error = "BgRepUnknownOutcomeError" if operation == "submit" else "BgRepConfigurationError"
+    assert observed == Observed(error, http_status=status)
     assert elsewhere.connections == 0
 
 

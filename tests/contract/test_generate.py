@@ -327,6 +327,33 @@ def test_a_job_that_failed_as_a_whole_is_not_polled_for_ever(plain_generate):
     assert plain_generate.statuses == ["failed"] * 2
 
 
+@pytest.mark.parametrize("how", ["refused", "failed"])
+def test_what_the_service_quotes_leaks_nowhere(plain_generate, how, caplog):
+    emulator = plain_generate.emulator
+    (task,) = tasks_of(emulator, 1)
+    task["image"] += ",w_800&OSSAccessKeyId=k&Expires=1795000000&Signature=canary"
+    said = f"cannot read {task['image']} for {emulator.app_code}"
+    if how == "failed":
+        fault = emulator.inject("fail_task", index=0, message=said)
+    else:
+        body = json.dumps({"success": False, "code": "23500006", "message": said, "requestId": said})
+        headers = {"X-Ca-Request-Id": said}
+        fault = emulator.inject("body", operation="submit", status=400, body=body, headers=headers)
+    outcome = plain_generate.run([task])
+    assert fault.exhausted
+    assert plain_generate.statuses == [how]
+    assert emulator.counters.images == (1 if how == "failed" else 0)
+    files = [
+        path.read_text()
+        for path in plain_generate.folder.parent.rglob("*")
+        if path.suffix != ".png" and path.is_file()
+    ]
+    everything = "".join([*files, str(outcome.error), str(outcome.pushed), str(outcome.value), caplog.text])
+    assert "cannot read" in everything
+    assert "canary" not in everything
+    assert emulator.app_code not in everything
+
+
 # --- unknown outcomes -----------------------------------------------------------------------------
 
 
@@ -346,6 +373,18 @@ def test_an_unknown_outcome_is_raised_after_all_else_is_done(generate):
     again = generate.run(tasks_of(generate.emulator, 25))
     assert isinstance(again.error, BgRepUnknownOutcomeError)
     assert generate.emulator.counters.images == 25
+
+
+@pytest.mark.parametrize("status", [303, 408, 409, 499])
+def test_a_status_that_may_follow_acceptance_is_unknown(generate, status):
+    fault = generate.emulator.inject("status", operation="submit", status=status, accepted=True)
+    outcome = generate.run(tasks_of(generate.emulator, 2))
+    assert fault.exhausted
+    assert isinstance(outcome.error, BgRepUnknownOutcomeError)
+    assert generate.statuses == ["unknown_outcome"] * 2
+    generate.clear()
+    assert isinstance(generate.run(tasks_of(generate.emulator, 2)).error, BgRepUnknownOutcomeError)
+    assert generate.emulator.counters.images == 2
 
 
 def test_resubmit_submits_only_what_is_unknown_again(generate):
@@ -836,8 +875,10 @@ def test_an_empty_list_is_done_at_once(generate):
     assert generate.emulator.counters.requests == 0
 
 
-def test_a_destination_relative_to_wherever_is_refused(plain_generate):
-    outcome = plain_generate.run(tasks_of(plain_generate.emulator, 1), destination="images")
+@pytest.mark.parametrize("name", ["destination", "journal_path"])
+@pytest.mark.parametrize("path", ["images", "file://shop/images", "LOCAL://images"])
+def test_a_path_relative_to_wherever_is_refused(plain_generate, name, path):
+    outcome = plain_generate.run(tasks_of(plain_generate.emulator, 1), **{name: path})
     assert isinstance(outcome.error, BgRepRequestError)
     assert "it is relative" in str(outcome.error)
     assert plain_generate.emulator.counters.requests == 0

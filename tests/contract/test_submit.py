@@ -107,6 +107,9 @@ def test_another_list_is_another_submit(submit, connection):
         ("empty", {"accepted": True}),
         ("truncated", {"accepted": True}),
         ("html", {"accepted": True}),
+        ("status", {"status": 303, "accepted": True}),
+        ("status", {"status": 408, "accepted": True}),
+        ("status", {"status": 409, "accepted": True}),
     ],
 )
 def test_a_lost_answer_is_never_submitted_again(submit, connection, ti, fault, params):
@@ -122,6 +125,18 @@ def test_a_lost_answer_is_never_submitted_again(submit, connection, ti, fault, p
     assert "bill details" in str(second.error)
     assert connection.counters.images == 1
     assert connection.counters.requests == 1
+
+
+def test_a_submit_lost_after_a_refusal_is_named_by_its_own_nonce(submit, connection, ti, no_waiting):
+    refused = connection.inject("throttle", operation="submit")
+    lost = connection.inject("reset", operation="submit", accepted=True)
+    assert isinstance(submit([connection.image_task()]).error, BgRepUnknownOutcomeError)
+    assert refused.exhausted
+    assert lost.exhausted
+    *_, nonce = connection.core.state.nonces
+    ti.try_number = 2
+    assert nonce in str(submit([connection.image_task()]).error)
+    assert connection.counters.images == 1
 
 
 def test_resubmit_submits_again_with_a_warning(submit, connection, caplog, capsys):

@@ -10,6 +10,7 @@ import asyncio
 import io
 import time
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from airflow_provider_bgrep.protocol.codes import Operation, by_status
 from airflow_provider_bgrep.protocol.errors import CallError
 from airflow_provider_bgrep.protocol.flows import NoAnswer, Reply, Send, Sleep, Step
 from airflow_provider_bgrep.protocol.limits import MAX_RESPONSE_BYTES
+from airflow_provider_bgrep.protocol.models import Job, TaskResult
 from airflow_provider_bgrep.protocol.wire import NONCE_HEADER, Response
 from airflow_provider_bgrep.request_counter import RequestCounter
 
@@ -56,12 +58,31 @@ def test_nonces_are_new_each_time():
     assert all(len(nonce) == 32 and int(nonce, 16) >= 0 for nonce in nonces)
 
 
-def test_the_callers_nonce_is_of_the_first_attempt_only():
-    runtime = new_runtime("own")
-    nonces = [runtime.nonce() for _ in range(3)]
-    assert nonces[0] == "own"
-    assert len({*nonces}) == 3
-    assert new_runtime().nonce() != new_runtime().nonce()
+def test_each_attempt_is_reported_with_its_nonce():
+    events: list[str] = []
+
+    def flow() -> Any:
+        for nonce in ("one", "two"):
+            yield replace(SEND, nonce=nonce)
+            if nonce == "one":
+                yield Sleep(0.0, failing())
+
+    drive(
+        flow(),
+        SETTINGS,
+        lambda path, body, headers: events.append(headers["X-Ca-Nonce"]) or answer(),  # type: ignore[func-returns-value]
+        before_send=lambda nonce: events.append(f"before {nonce}"),
+        after_refusal=lambda error: events.append(error.message),
+    )
+    assert events == ["before one", "one", "bad ***", "before two", "two"]
+
+
+def test_an_attempt_that_cannot_be_reported_is_not_made():
+    def refuse(nonce: str) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        drive(replies_to(SEND), SETTINGS, lambda *_: pytest.fail("it was sent"), before_send=refuse)
 
 
 def test_the_runtime_has_the_wall_clock_and_fractions():
@@ -172,6 +193,15 @@ def test_the_appcode_is_removed_from_the_flows_error():
     with pytest.raises(CallError) as caught:
         drive(replies_to(then=failing()), SETTINGS, lambda *_: answer())
     assert SECRET not in f"{caught.value} {caught.value.message} {caught.value.request_id}"
+
+
+def test_the_appcode_is_removed_from_the_flows_job():
+    def flow() -> Any:
+        yield SEND
+        return Job("k", (TaskResult(0, "FAILED", message=f"bad {SECRET}"),), SECRET)
+
+    job = drive(flow(), SETTINGS, lambda *_: answer())
+    assert (job.tasks[0].message, job.request_id) == ("bad ***", "***")
 
 
 def test_a_rate_is_waited_for_before_each_request():

@@ -35,6 +35,8 @@ def test_a_template_without_problems(template):
         ("/{a}{b}", "inside the destination"),
         ("../{a}{b}", "inside the destination"),
         ("{a}//{b}", "inside the destination"),
+        (f"{'x' * 250}/{'x' * 250}/{{a}}{{b}}", "600 are allowed"),
+        ("{a}/{b}/{a}{b}/{a}{b}", "600 are allowed"),
     ],
 )
 def test_each_problem_is_named(template, words):
@@ -48,6 +50,23 @@ def test_no_value_leaves_its_place(a, b):
     assert "/" not in name
     assert folder not in ("", ".", "..")
     assert 0 < len(name.encode()) <= 20
+
+
+@pytest.mark.parametrize("text", ["y" * 230, "雪" * 80])
+def test_a_name_that_is_too_long_is_cut_and_stays_unique(text):
+    names = {fill(text + "_{a}_{b}.{ext}", {"a": "k" * 32, "b": b, "ext": "png"}) for b in range(100)}
+    assert len(names) == 100
+    assert all(len(name.encode()) <= 255 and name.endswith(".png") for name in names)
+    # What fits stays as it is.
+    assert fill("y" * 200 + "/{a}.{ext}", {"a": 1, "ext": "png"}) == "y" * 200 + "/1.png"
+
+
+def test_an_id_of_many_bytes_fits_beside_the_other_fields():
+    template = "{id}_{result_key}_{index}_{output}_{seed}.{ext}"
+    values = {"result_key": "雪" * 100, "index": "00", "output": 0, "seed": 2**62, "ext": "webp"}
+    names = [fill(template, {**values, "id": "件" * 200 + end}) for end in "ab"]
+    assert names[0] != names[1]
+    assert all(len(name.encode()) <= 255 for name in names)
 
 
 @pytest.mark.parametrize("template", ["{", "{index:02}{sku:>9}", "{price}"])

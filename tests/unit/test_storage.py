@@ -545,6 +545,34 @@ def test_a_path_that_names_an_account_is_refused(path, instead):
             absolute_path("destination", path)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("shop/in", "./in", "~/in", "", "file:shop/in", "C:/shop", "shop/a://b", "://shop/in"),
+        *("file://shop/in", "FILE://shop/in", "local://shop/in", "file://localhost/in", "file://./in"),
+        *("file://~/in", "file://", "file://conn@shop/in", "file://C:/shop"),
+    ],
+)
+def test_a_relative_path_is_refused_in_every_form(path):
+    assert "relative" in path_problem(path)
+    with pytest.raises(InvalidInput):
+        absolute_path("destination", path)
+
+
+@pytest.mark.parametrize(
+    "path", ["/shop/in", "//shop/in", "file:///shop/in", "FILE:///shop/in", "local:///in", "file:///a://b"]
+)
+def test_an_absolute_path_is_the_same_in_every_folder(path, tmp_path, monkeypatch):
+    assert path_problem(path) == ""
+    before = absolute_path("destination", path).path
+    monkeypatch.chdir(tmp_path)
+    assert absolute_path("destination", path).path == before
+
+
+def test_a_connection_may_stand_in_a_local_path():
+    assert path_problem("file://conn@/shop/in") == ""
+
+
 def test_azure_copies_through_the_worker():
     """Azure may answer before it has copied a blob."""
 

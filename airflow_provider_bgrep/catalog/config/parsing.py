@@ -14,6 +14,8 @@ from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from airflow_provider_bgrep.protocol.urls import redact_text
+
 _NOTHING: Final = frozenset({"", "none", "null"})
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
@@ -32,7 +34,7 @@ def is_nothing(value: Any) -> bool:
 
 def shown(value: Any) -> str:
     """Return a value as a message shows it."""
-    text = repr(value)
+    text = redact_text(repr(value))
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 

@@ -47,6 +47,26 @@ def test_each_task_instance_has_a_manifest_of_its_own():
     assert all(name.startswith("manifest-") and "/" not in name for name in names)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"run_id": "nightly", "task_id": "eu.generate"}, {"run_id": "nightly.eu", "task_id": "generate"}),
+        ({"dag_id": "a.b", "run_id": "c"}, {"dag_id": "a", "run_id": "b.c"}),
+        ({"task_id": "g.map_1"}, {"task_id": "g", "map_index": 1}),
+        ({"task_id": "g.x"}, {"task_id": "g_x"}),
+    ],
+)
+def test_a_dot_in_a_part_makes_no_manifest_anothers(one, other):
+    assert manifest_name(context(**{"run_id": "r", **one})) != manifest_name(
+        context(**{"run_id": "r", **other})
+    )
+
+
+def test_a_manifest_has_a_name_that_people_can_read():
+    assert manifest_name(context(run_id="nightly")) == "manifest-dag.nightly.task.jsonl"
+    assert manifest_name(context(run_id="r", task_id="eu.g")).startswith("manifest-dag_r_eu.g-")
+
+
 @pytest.mark.parametrize(("rate", "share", "found"), [(None, 0.5, None), (8.0, 0.25, 2.0), (8.0, 1.0, 8.0)])
 def test_a_share_of_the_connections_rate(rate, share, found):
     settings = Settings(base_url="https://api.example", app_code="code", max_requests_per_second=rate)

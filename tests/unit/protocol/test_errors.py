@@ -46,6 +46,7 @@ SECRET = "canary0app0code"
         ("https://user:canary@a.b?mail=me@x.y&sig=canary", "https://***@a.b?…"),
         ("https://a.b/x@2x.png", "https://a.b/x@2x.png"),
         ("why? me@x.y", "why? me@x.y"),
+        ("url: /p?a=1&Signature=canary (Caused by x)", "url: /p?… (Caused by x)"),
         (None, "None"),
         (OSError("gone"), "gone"),
         ("", ""),

@@ -59,6 +59,17 @@ def test_counts_are_by_status_and_hold_no_zeros():
     assert job("SUCCESS", "FAILED", "SUCCESS").counts == {"SUCCESS": 2, "FAILED": 1}
 
 
+def test_a_job_is_without_a_secret_that_the_service_repeats():
+    tasks = (TaskResult(0, "FAILED", message="bad canary"), TaskResult(1, "SUCCESS", ("https://a/canary",)))
+    found = Job("k", tasks, request_id="r-canary", gateway_request_id="g-canary").without("canary")
+    assert (found.tasks[0].message, found.request_id, found.gateway_request_id) == (
+        "bad ***",
+        "r-***",
+        "g-***",
+    )
+    assert found.tasks[1] == tasks[1]  # a URL must stay what it is
+
+
 def test_a_status_compares_and_travels_as_its_text():
     assert JobStatus.SUCCESS == "SUCCESS"
     assert json.dumps(JobStatus.SUCCESS) == '"SUCCESS"'

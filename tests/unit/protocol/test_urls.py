@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,6 +16,7 @@ from airflow_provider_bgrep.protocol.urls import (
     CANONICAL_URL,
     ascii_url,
     canonical_url,
+    redact_text,
 )
 from airflow_provider_bgrep.protocol.validation import validate_tasks
 
@@ -124,6 +126,53 @@ def test_generated_spellings_of_a_url_are_one_image(found):
     one, two, other = found
     assert canonical_url(one) == canonical_url(two)
     assert canonical_url(one) != canonical_url(other)
+
+
+_SIGNED = "Signature=canary"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        # What follows a comma, a bracket or a quote belongs to the query.
+        (f"https://h/p?x-oss-process=image/resize,w_800&{_SIGNED}", "https://h/p?…"),
+        (f"https://h/p?a=(1)&{_SIGNED}", "https://h/p?…"),
+        (f"https://h/p?a=1;{_SIGNED}", "https://h/p?…"),
+        (f"https://h/p?a='x'&b=\"y\"&c=<z>&{_SIGNED}, yes", "https://h/p?…, yes"),
+        (f"(https://h/p?{_SIGNED}).", "(https://h/p?…)."),
+        ("https://h/p?canary", "https://h/p?…"),
+        # Escaped, and encoded once or twice.
+        (rf"{{\"url\":\"https:\/\/h\/p?{_SIGNED}\"}}", r"{\"url\":\"https:\/\/h\/p?…\"}"),
+        ("u=https%3A%2F%2Fh%2Fp%3FSignature%3Dcanary", "u=https%3A%2F%2Fh%2Fp?…"),
+        ("https%253A%252F%252Fh%252Fp%253Fcanary done", "https%253A%252F%252Fh%252Fp?… done"),
+        (r"/p?a\u003d1\u0026Signature\u003dcanary", "/p?…"),
+        # Without a scheme, without a host, or broken up where it was decoded.
+        (f"//h/p?{_SIGNED}", "//h/p?…"),
+        (f"url: /p?{_SIGNED}", "url: /p?…"),
+        (f"%2Fp%3Fa%3D1%26{_SIGNED}", "%2Fp?…"),
+        (f"https://h/p?text=a b&{_SIGNED}", "https://h/p?… b?…"),
+        (f"https://h/p?text=a b&amp;{_SIGNED}", "https://h/p?… b?…"),
+        # Credentials.
+        ("https://u:canary@h/p", "https://***@h/p"),
+        ("//u:canary@h/p", "//***@h/p"),
+        (r"https:\/\/u:canary@h\/p", r"https:\/\/***@h\/p"),
+        ("https%3A%2F%2Fu%3Acanary%40h%2Fp", "https%3A%2F%2F***@h%2Fp"),
+        ("https:u:canary@h/p", "https:***@h/p"),
+        ("https:/u:canary@h/p", "https:/***@h/p"),
+        # Other text stays.
+        ("Why? me@x.y & you: 100% (a=b)", "Why? me@x.y & you: 100% (a=b)"),
+        ("https://h/a@2x.png", "https://h/a@2x.png"),
+    ],
+)
+def test_a_quoted_url_shows_no_secret_in_any_form(text, shown):
+    assert redact_text(text) == shown
+
+
+@pytest.mark.parametrize("unit", ["a://", "https://h?,", "a:", "a:@/", "&a", "%2525", ",", "?a", "@", "//"])
+def test_no_text_takes_long_to_redact(unit):
+    began = time.process_time()
+    redact_text(unit * 10_000)
+    assert time.process_time() - began < 2
 
 
 @MANY

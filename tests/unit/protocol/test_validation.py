@@ -325,6 +325,27 @@ def test_no_password_and_no_signature_of_a_url_is_shown():
         assert "r3t" not in what
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"image": ["https://a.b/c.png?d=e,f&Signature=s3cr3t"]},
+        {"mask": {"url": "https://a.b/c.png?Signature=s3cr3t"}},
+        {"seed": "https://a.b/c.png?Signature=s3cr3t"},
+        {"positive_prompt": "https://a.b/c.png?Signature=s3cr3t" + "x" * 500},
+        {"https://a.b/c.png?Signature=s3cr3t": 1},
+        {"image": "https:user:s3cr3t@a.b/c d.png"},
+    ],
+)
+def test_a_url_in_a_wrong_place_is_shown_without_secrets(fields):
+    assert "s3cr3t" not in str(problems([task(**fields)]))
+
+
+def test_a_list_that_is_text_is_shown_without_secrets():
+    with pytest.raises(InvalidInput) as caught:
+        validate_tasks(str([task(image="https://a.b/c.png?Signature=s3cr3t")]))
+    assert "s3cr3t" not in str(caught.value)
+
+
 def test_unknown_fields_are_refused_with_the_likely_name():
     found = problems([task(promt="x", guidence_scale=7, zzz=1)])
     assert set(found) == {"task_list[0].promt", "task_list[0].guidence_scale", "task_list[0].zzz"}

@@ -227,6 +227,44 @@ def test_the_headers_are_as_documented_without_a_timestamp():
     }
 
 
+# --- texts ------------------------------------------------------------------------------------------
+
+QUOTED = "half \ud800 https://a.b/c?d=e,f&Signature=canary\n" + "x" * 600
+
+
+def _is_safe(text: str, longest: int) -> None:
+    text.encode()
+    assert text
+    assert "canary" not in text
+    assert "\n" not in text
+    assert len(text) <= longest
+
+
+@pytest.mark.parametrize("operation", OPERATIONS.values())
+def test_the_texts_of_a_refusal_can_be_written_anywhere(operation):
+    body = json.dumps({"success": False, "code": QUOTED, "message": QUOTED, "requestId": QUOTED}).encode()
+    with pytest.raises(CallError) as raised:
+        wire.parse_envelope(operation, response(400, body, X_Ca_Request_Id=QUOTED))
+    _is_safe(raised.value.message, 500)
+    for text in (raised.value.code, raised.value.request_id, raised.value.gateway_request_id):
+        _is_safe(text, 80)
+
+
+def test_a_code_that_is_no_text_is_still_a_code():
+    with pytest.raises(CallError) as raised:
+        wire.parse_envelope(Operation.SUBMIT, response(400, b'{"code": "\\ud800"}'))
+    assert raised.value.code == "?"
+
+
+def test_the_texts_of_a_job_can_be_written_anywhere():
+    tasks = [{"status": "FAILED", "message": QUOTED}, {"status": QUOTED}]
+    payload = {"success": True, "requestId": QUOTED, "data": {"result_key": "k", "task_list": tasks}}
+    job = wire.parse_job(Operation.QUERY, response(X_Ca_Request_Id=QUOTED), payload)
+    _is_safe(job.tasks[0].message, 500)
+    for text in (job.tasks[1].status, job.request_id, job.gateway_request_id):
+        _is_safe(text, 80)
+
+
 # --- whose answer it is -----------------------------------------------------------------------------
 
 
