@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT, RowState
 from airflow_provider_bgrep.catalog.source.images import SIGNED_SECONDS, readable_url
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
+from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.journal.journal import MAX_ID
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_bgrep.catalog.config.options import Options
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+
+_log = logging.getLogger(__name__)
 
 MOST_SIGNED_SECONDS = 7 * 24 * 60 * 60
 """Seconds for which S3 signs a URL at most."""
@@ -90,11 +94,16 @@ class Shard:
         is_approved = plan_store.is_approved
         to_submit = list(filter(_is_to_submit, rows))
         may_submit = plan_store.may_submit
-        lease = ledger.lease(plan_id) if may_submit else None
-        is_open = lease is not None and lease.planned
-        is_reopened = False
-        if may_submit and to_submit and (lease is None or lease.shards):
-            is_open = is_reopened = Ledger(paths, plan_store.has_single_writer).reopen(plan_id, shard)
+        is_open, is_reopened = False, False
+        try:
+            lease = ledger.lease(plan_id) if may_submit else None
+            is_open = lease is not None and lease.planned
+            if may_submit and to_submit and (lease is None or lease.shards):
+                is_open = is_reopened = Ledger(paths, plan_store.has_single_writer).reopen(plan_id, shard)
+        except DamagedLedgerError as error:
+            # Nobody knows whether a later plan has submitted the rows. What this one submitted is collected.
+            is_open = False
+            _log.warning("The ledger is damaged, and nothing is submitted until it is rebuilt: %s", error)
         own = sum(row["num_output"] for row in to_submit)
         return cls(
             paths=paths,

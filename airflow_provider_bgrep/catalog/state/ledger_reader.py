@@ -103,7 +103,7 @@ class LedgerReader:
     def has_lease(self, plan_id: str) -> bool:
         """Return whether a plan may submit. Clocks do not matter: whoever replaces a plan removes its lease.
 
-        :raises DamagedLedgerError: if the metadata cannot be read.
+        :raises DamagedLedgerError: if the metadata cannot be read, or metadata was lost.
         """
         lease = self.lease(plan_id)
         return lease is not None and lease.planned
@@ -111,9 +111,11 @@ class LedgerReader:
     def lease(self, plan_id: str) -> PlanLease | None:
         """Return the lease of a plan; ``None`` if it has none.
 
-        :raises DamagedLedgerError: if the metadata cannot be read.
+        Metadata that was restored from a backup may contain a lease that has ended since.
+
+        :raises DamagedLedgerError: if the metadata cannot be read, or metadata was lost.
         """
-        return (self._metadata.latest() or LedgerMetadata()).lease(plan_id)
+        return self._unlost_metadata().lease(plan_id)
 
     def plans_of(self, dag_id: str, run_id: str, group_id: str) -> set[str]:
         """The plans of a DAG run's task group that hold a lease.
@@ -132,20 +134,30 @@ class LedgerReader:
         :raises DamagedLedgerError: if one was.
         """
         for _ in range(_ATTEMPTS):
-            # In this order: a plan has its lease before it has a folder.
-            latest = max(self.plans(), default="")
-            metadata = self._metadata.latest() or LedgerMetadata()
-            if latest > metadata.latest_leased:
-                raise DamagedLedgerError(
-                    f"The metadata in {self._paths.ledger} does not contain plan {latest}, which has a "
-                    f"folder in {self._paths.plans}: metadata was lost"
-                )
+            metadata = self._unlost_metadata()
             lost = [name for name in metadata.segments if size_of(self._paths.ledger / name) is None]
             if not lost:
                 return metadata
             if self._metadata.latest() == metadata:
                 raise DamagedLedgerError(f"{self._paths.ledger / lost[0]} cannot be found")
         raise self._conflict()
+
+    def _unlost_metadata(self) -> LedgerMetadata:
+        """The current metadata, once it is certain that no metadata was lost.
+
+        Whoever may submit, or decides what others may submit, reads the metadata this way.
+
+        :raises DamagedLedgerError: if some was.
+        """
+        # In this order: a plan has its lease before it has a folder.
+        latest = max(self.plans(), default="")
+        metadata = self._metadata.latest() or LedgerMetadata()
+        if latest > metadata.latest_leased:
+            raise DamagedLedgerError(
+                f"The metadata in {self._paths.ledger} does not contain plan {latest}, which has a "
+                f"folder in {self._paths.plans}: metadata was lost. The next run rebuilds it"
+            )
+        return metadata
 
     @contextlib.contextmanager
     def snapshot(self, db: duckdb.DuckDBPyConnection, *, own: str, now: float) -> Iterator[LedgerSnapshot]:

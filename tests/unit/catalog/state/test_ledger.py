@@ -817,7 +817,7 @@ def test_without_intact_metadata_no_shard_submits(past):
     with pytest.raises(DamagedLedgerError):
         journal.new_entry([SubmittedTask("key", 1, "never")]).write_intent("nonce")
     lose_all_metadata(files)
-    with pytest.raises(SupersededError):
+    with pytest.raises(DamagedLedgerError):
         journal.new_entry([SubmittedTask("key", 1, "never")]).write_intent("nonce")
     files[newest] = data
     journal.new_entry([SubmittedTask("key", 1, "never")]).write_intent("nonce")
