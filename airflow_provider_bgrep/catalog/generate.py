@@ -15,6 +15,7 @@ from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+from airflow_provider_bgrep.catalog.state.recovery import check_journal
 from airflow_provider_bgrep.journal.journal import MAX_ID
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask, SupersededError
 from airflow_provider_bgrep.journal.stores import FileStore, Store
@@ -78,6 +79,8 @@ class Shard:
         :param paths: the catalog's folders.
         :param plan_id: the plan.
         :param shard: number of the shard, from 0.
+        :raises BgRepStateError: if a file is missing or damaged; also if the shard's journal lacks submits that
+            other files of the shard know.
         """
         plan_store, ledger = PlanStore(paths, plan_id), LedgerReader(paths)
         plan, options, files = plan_store.plan, plan_store.config, plan_store.files
@@ -94,6 +97,8 @@ class Shard:
         is_approved = plan_store.is_approved
         to_submit = list(filter(_is_to_submit, rows))
         may_submit = plan_store.may_submit
+        if may_submit and to_submit:
+            check_journal(plan_store, shard)
         is_open, is_reopened = False, False
         try:
             lease = ledger.lease(plan_id) if may_submit else None
@@ -116,7 +121,9 @@ class Shard:
             ),
             known=list(_to_collect(known, rows, keys)),
             store=GuardedStore(
-                files.journal(shard), lambda: plan_store.may_submit and ledger.has_lease(plan_id)
+                files.journal(shard),
+                lambda: plan_store.may_submit and ledger.has_lease(plan_id),
+                files.begun(shard),
             ),
             manifest=files.manifest(shard),
             limit=plan.limits[shard] if shard < len(plan.limits) else own,
@@ -241,10 +248,16 @@ class GuardedStore(FileStore):
     :param folder: the journal's folder.
     :param is_open: whether the plan may still submit: it has its lease and the approval that it needs, and
         was not canceled.
+    :param witness: see :class:`~airflow_provider_bgrep.journal.stores.FileStore`.
     """
 
-    def __init__(self, folder: ObjectStoragePath, is_open: Callable[[], bool]) -> None:
-        super().__init__(folder)
+    def __init__(
+        self,
+        folder: ObjectStoragePath,
+        is_open: Callable[[], bool],
+        witness: ObjectStoragePath | None = None,
+    ) -> None:
+        super().__init__(folder, witness)
         self._is_open = is_open
         self._accepted: set[str] = set()
 

@@ -202,7 +202,7 @@ class Ledger:
         """
         store = PlanStore(self._paths, plan_id)
         plan = store.find_plan()
-        if plan is None or store.cancelled_reason or not may_submit(plan_id):
+        if plan is None or store.cancelled_reason or store.is_given_up or not may_submit(plan_id):
             return False
         until = (time.time() if now is None else now) + store.config.valid_for
 

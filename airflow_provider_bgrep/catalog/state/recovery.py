@@ -169,6 +169,30 @@ def submits(store: PlanStore, shards: Iterable[int] | None = None) -> Iterator[S
             yield with_key(store.paths.images, record)
 
 
+def check_journal(store: PlanStore, shard: int) -> None:
+    """Check that a shard's journal has every accepted submit that the shard's other files know.
+
+    Whoever submits relies on the journal alone.
+
+    :raises BgRepStateError: if it lacks one, or cannot be read.
+    """
+    journal = store.journal(shard)
+    remedy = "Nothing is submitted for this shard. Restore the folder from a backup, or start a new DAG run."
+    try:
+        had = {record.nonce for record in _records(journal)}
+    except BgRepStateError as error:
+        raise BgRepStateError(f"{error}. {remedy}") from None
+    others = {purchase_of(item) for item in store.work_items(shard)}
+    known = [*store.manifest_lines(shard), *(_results(store, shard) or ())]
+    accepted = {str(one.get("nonce") or "") for one in known if one.get("result_key")}
+    lost = accepted - had - others - {""}
+    if lost:
+        raise BgRepStateError(
+            f"{journal.location} lacks {len(lost)} submits that the manifest or the results of shard {shard} "
+            f"contain. {remedy}"
+        )
+
+
 def is_complete(results: Iterable[Mapping[str, Any]], facts: Mapping[str, Submits]) -> bool:
     """Whether results name every submit of some facts, and are as far along.
 
@@ -301,7 +325,10 @@ def _facts(store: PlanStore, shard: int) -> tuple[dict[str, Submits], dict[str, 
     :return: facts by row and submit, in the order of rule 3; why rows were not submitted, by row.
     """
     journal: dict[str, Submits] = {}
-    for record in _records(store.journal(shard)):
+    records: list[SubmitRecord] = []
+    with _unless_given_up(store):
+        records = _records(store.journal(shard))
+    for record in records:
         known = with_key(store.paths.images, record)
         for index, task in enumerate(known.items):
             said = _from_record(known, index, task.images)
@@ -364,7 +391,8 @@ def _records(journal: FileStore) -> list[SubmitRecord]:
         return read_records(journal)
     except JournalError as error:
         raise BgRepStateError(
-            f"{journal.location} cannot be read as a journal: {sanitize_message(error)}"
+            f"{error.file or 'A file'} of the journal in {journal.location} cannot be read: "
+            f"{sanitize_message(error.what)}"
         ) from None
 
 

@@ -13,9 +13,12 @@ import pytest
 from bgrep_harness.runs import Destination, Run, row
 
 from airflow_provider_bgrep import catalog
+from airflow_provider_bgrep.catalog.state.ledger import Ledger
+from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.recovery import (
     accepted_submits,
+    check_journal,
     derive_shard,
     is_complete,
     shard_entries,
@@ -238,6 +241,77 @@ def test_a_damaged_journal_is_an_error_and_not_an_empty_one(run, files, data):
     files[page] = data
     with pytest.raises(BgRepStateError, match="journal"):
         shard_entries(run.store, 0)
+
+
+LOST = {
+    "all": lambda name: "/journal/" in name,
+    "the epoch": lambda name: name.endswith(("-0.json", "-0-taken.json")),
+    "the page": lambda name: name.endswith(("-p0.json", "-p0-begun.json")),
+}
+
+
+def lose_journal(files: dict[str, bytes], lost: str) -> None:
+    for name in [name for name in files if "/journal/" in name and LOST[lost](name)]:
+        del files[name]
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_a_lost_journal_stops_later_runs_until_given_up(destination, files, lost):
+    catalog = [row("a"), row("b")]
+    run = destination.plan(catalog)
+    run.work({"b": "lost"}, writes_manifest=False)
+    Ledger(destination.paths).close(run.plan_id)
+    lose_journal(files, lost)
+    for _ in range(2):
+        with pytest.raises(BgRepStateError):
+            destination.plan(catalog)
+    assert destination.billed.total() == 2
+    put_bytes(b"", run.files.given_up)
+    assert destination.plan(catalog).counts == {"new": 2}
+
+
+def test_what_results_know_of_a_plan_that_is_given_up_stays(destination, files):
+    catalog = [row("a"), row("b")]
+    run = destination.plan(catalog)
+    run.work()
+    run.check()
+    Ledger(destination.paths).close(run.plan_id)
+    lose_journal(files, "all")
+    put_bytes(b"", run.files.given_up)
+    assert destination.plan(catalog).counts == {"unpublished": 2}
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_a_lost_journal_of_a_committed_plan_stops_its_shard(destination, files, lost):
+    catalog = [row("a"), row("b")]
+    run = destination.refresh(catalog)
+    lose_journal(files, lost)
+    with pytest.raises(BgRepStateError):
+        run.work(try_number=2)
+    assert not LedgerReader(destination.paths).has_lease(run.plan_id)
+    assert destination.plan(catalog).counts == {"unchanged": 2}
+    assert destination.billed.total() == 2
+
+
+@pytest.mark.parametrize("knows", ["results", "manifest"])
+def test_what_other_files_of_a_shard_know_its_journal_must_know(run, files, knows):
+    run.work()
+    run.check()
+    check_journal(run.store, 0)
+    lose_journal(files, "all")
+    remove(run.files.begun(0))
+    with pytest.raises(BgRepStateError):
+        check_journal(run.store, 0)
+    remove(run.files.results(0) if knows == "manifest" else run.files.manifest(0))
+    with pytest.raises(BgRepStateError):
+        check_journal(run.store, 0)
+
+
+def test_a_shards_journal_need_not_know_what_it_collects(destination):
+    catalog = [row("a"), row("b")]
+    destination.refresh(catalog, {"a": "pending", "b": "pending"})
+    run = destination.plan([*catalog, row("c")]).complete()
+    check_journal(run.store, 0)
 
 
 def test_no_other_module_of_the_catalog_reads_journals():
