@@ -79,8 +79,8 @@ class Shard:
         :param paths: the catalog's folders.
         :param plan_id: the plan.
         :param shard: number of the shard, from 0.
-        :raises BgRepStateError: if a file is missing or damaged; also if the shard's journal lacks submits that
-            other files of the shard know.
+        :raises BgRepStateError: if a file is missing or damaged, or if the shard's journal lacks submits that
+            the shard's other files know.
         """
         plan_store, ledger = PlanStore(paths, plan_id), LedgerReader(paths)
         plan, options, files = plan_store.plan, plan_store.config, plan_store.files

@@ -252,9 +252,7 @@ def _read_epochs(store: Store, end: int, witness: tuple[int, int]) -> list[Submi
     """All submits of the epochs before ``end``, oldest first."""
     last, pages = witness
     return [
-        record
-        for epoch in range(end)
-        for record in _read_epoch(store, epoch, pages if epoch == last else 0)
+        record for epoch in range(end) for record in _read_epoch(store, epoch, pages if epoch == last else 0)
     ]
 
 
@@ -313,8 +311,9 @@ class SubmitEntry:
         """
         if items is not None:
             self._blank = replace(self._blank, items=_cut(items))
+        replaced = self.record.nonce if self.record.state is State.REFUSED else ""
         try:
-            self._write(State.INTENT, at=_now(), nonce=nonce)
+            self._write(State.INTENT, at=_now(), nonce=nonce, replaced=replaced)
         except BaseException:
             # It is not sent. Readers should know that, if it can still be written.
             with contextlib.suppress(Exception):

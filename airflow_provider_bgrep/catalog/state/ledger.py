@@ -47,10 +47,11 @@ from airflow_provider_bgrep.catalog.state.ledger_reader import (
     PlanInProgressError,
     create_view,
     drop_committed,
+    drop_unsent,
 )
 from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
-from airflow_provider_bgrep.catalog.state.progress import UNSURE
+from airflow_provider_bgrep.catalog.state.progress import NOT_SENT, UNSURE
 from airflow_provider_bgrep.catalog.state.recovery import plan_entries
 from airflow_provider_bgrep.client import sleep
 from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
@@ -355,7 +356,8 @@ class Ledger:
         for one in merged_plans:
             if one in before.uncommitted_plans:
                 self.reader.written_plan(one)  # raises if what it submitted is not known
-        rows = [*self._uncommitted(merged_plans), *self._reopened(store, before), *entries]
+        own = (one for one in (*self._reopened(store, before), *entries) if one.get("code") != NOT_SENT)
+        rows = [*self._uncommitted(merged_plans), *own]
         name = segments.write(rows, self._paths.ledger, f"segment-{plan_id}") if rows else ""
         numbers = {number_of(plan_id), *map(number_of, merged_plans)} - {0}
 
@@ -486,6 +488,7 @@ class Ledger:
                     segments.insert(db, entries, seq)
                     if any(entry["outcome"] in UNSURE for entry in entries):
                         unsure.append(plan_id)
+            drop_unsent(db)
             is_empty = db.execute("SELECT count(*) FROM entries").fetchone() == (0,)
             name = "" if is_empty else segments.merge(db, self._paths.ledger, "compacted-rebuilt")
         numbers = {number_of(plan_id) for plan_id in plans} | now.plans_in(now.segments)
@@ -501,9 +504,7 @@ class Ledger:
         except DamagedLedgerError:
             return None
 
-    def _check_recoverable(
-        self, now: LedgerMetadata, intact: Collection[str], plans: Sequence[str]
-    ) -> None:
+    def _check_recoverable(self, now: LedgerMetadata, intact: Collection[str], plans: Sequence[str]) -> None:
         """Check that the files of every plan exist whose entries were in a lost segment."""
         lost = [name for name in now.segments if name not in intact]
         if not lost:

@@ -23,7 +23,7 @@ import pyarrow as pa
 from airflow_provider_bgrep.catalog.model.plan import may_submit
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, ddl
 from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT
-from airflow_provider_bgrep.catalog.state.database import rows_of
+from airflow_provider_bgrep.catalog.state.database import quoted, rows_of
 from airflow_provider_bgrep.catalog.state.lease_end import end_of
 from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     DamagedLedgerError,
@@ -35,6 +35,7 @@ from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS, insert
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import (
     COLLECTED,
+    NOT_SENT,
     PROGRESS,
     PURCHASE,
     UNSURE,
@@ -49,6 +50,7 @@ from airflow_provider_bgrep.catalog.state.recovery import (
     submits,
 )
 from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
+from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.storage import names_in, size_of
 
@@ -457,6 +459,16 @@ def create_view(db: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
     db.execute(f"CREATE OR REPLACE VIEW entries AS {' UNION ALL '.join(parts)}")
 
 
+def drop_unsent(db: duckdb.DuckDBPyConnection) -> None:
+    """Delete attempts that were not sent from ``recovered``, unless they are taken for unknown elsewhere."""
+    unsent = f"FROM recovered WHERE code = {quoted(NOT_SENT)}"
+    if db.execute(f"SELECT count(*) {unsent}").fetchall() != [(0,)]:
+        unknown = f"e.nonce = recovered.nonce AND e.outcome = {quoted(Outcome.UNKNOWN.value)}"
+        db.execute(
+            f"DELETE {unsent} AND NOT EXISTS (FROM entries e WHERE e.name = recovered.name AND {unknown})"
+        )
+
+
 def drop_committed(db: duckdb.DuckDBPyConnection, segments: int) -> None:
     """Delete from ``recovered`` what a segment knows as well: the segment knows whether it was published.
 
@@ -464,6 +476,7 @@ def drop_committed(db: duckdb.DuckDBPyConnection, segments: int) -> None:
 
     :param segments: how many there are.
     """
+    drop_unsent(db)
     if db.execute("SELECT count(*) FROM recovered").fetchall() != [(0,)]:
         name, purchase = PURCHASE.split(", ", 1)
         most = f"max(attempts) FILTER (WHERE outcome IN {in_sql(COLLECTED)})"
