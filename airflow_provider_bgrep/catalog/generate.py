@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT, RowState
 from airflow_provider_bgrep.catalog.source.images import SIGNED_SECONDS, readable_url
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
+from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+from airflow_provider_bgrep.catalog.state.recovery import check_journal
 from airflow_provider_bgrep.journal.journal import MAX_ID
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask, SupersededError
 from airflow_provider_bgrep.journal.stores import FileStore, Store
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_bgrep.catalog.config.options import Options
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+
+_log = logging.getLogger(__name__)
 
 MOST_SIGNED_SECONDS = 7 * 24 * 60 * 60
 """Seconds for which S3 signs a URL at most."""
@@ -74,6 +79,8 @@ class Shard:
         :param paths: the catalog's folders.
         :param plan_id: the plan.
         :param shard: number of the shard, from 0.
+        :raises BgRepStateError: if a file is missing or damaged, or if the shard's journal lacks submits that
+            the shard's other files know.
         """
         plan_store, ledger = PlanStore(paths, plan_id), LedgerReader(paths)
         plan, options, files = plan_store.plan, plan_store.config, plan_store.files
@@ -90,11 +97,18 @@ class Shard:
         is_approved = plan_store.is_approved
         to_submit = list(filter(_is_to_submit, rows))
         may_submit = plan_store.may_submit
-        lease = ledger.lease(plan_id) if may_submit else None
-        is_open = lease is not None and lease.planned
-        is_reopened = False
-        if may_submit and to_submit and (lease is None or lease.shards):
-            is_open = is_reopened = Ledger(paths, plan_store.has_single_writer).reopen(plan_id, shard)
+        if may_submit and to_submit:
+            check_journal(plan_store, shard)
+        is_open, is_reopened = False, False
+        try:
+            lease = ledger.lease(plan_id) if may_submit else None
+            is_open = lease is not None and lease.planned
+            if may_submit and to_submit and (lease is None or lease.shards):
+                is_open = is_reopened = Ledger(paths, plan_store.has_single_writer).reopen(plan_id, shard)
+        except DamagedLedgerError as error:
+            # Nobody knows whether a later plan has submitted the rows. What this one submitted is collected.
+            is_open = False
+            _log.warning("The ledger is damaged, and nothing is submitted until it is rebuilt: %s", error)
         own = sum(row["num_output"] for row in to_submit)
         return cls(
             paths=paths,
@@ -107,7 +121,9 @@ class Shard:
             ),
             known=list(_to_collect(known, rows, keys)),
             store=GuardedStore(
-                files.journal(shard), lambda: plan_store.may_submit and ledger.has_lease(plan_id)
+                files.journal(shard),
+                lambda: plan_store.may_submit and ledger.has_lease(plan_id),
+                files.begun(shard),
             ),
             manifest=files.manifest(shard),
             limit=plan.limits[shard] if shard < len(plan.limits) else own,
@@ -233,10 +249,16 @@ class GuardedStore(FileStore):
     :param folder: the journal's folder.
     :param is_open: whether the plan may still submit: it has its lease and the approval that it needs, and
         was not canceled.
+    :param witness: see :class:`~airflow_provider_bgrep.journal.stores.FileStore`.
     """
 
-    def __init__(self, folder: ObjectStoragePath, is_open: Callable[[], bool]) -> None:
-        super().__init__(folder)
+    def __init__(
+        self,
+        folder: ObjectStoragePath,
+        is_open: Callable[[], bool],
+        witness: ObjectStoragePath | None = None,
+    ) -> None:
+        super().__init__(folder, witness)
         self._is_open = is_open
         self._accepted: set[str] = set()
 

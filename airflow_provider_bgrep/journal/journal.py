@@ -10,6 +10,7 @@ A store can only get and set, so the keys are numbered::
     {n}, {n}-taken   who acquired epoch n
     {n}-p0, -p1 …    up to 16 submits each, written in epoch n only
     {n}-p0-begun …   that the page was written: without the page, it was lost
+    begun            the epoch and the page that were begun last: without them, the journal was lost
     metadata         what holds for the task as a whole: its deadline, why it stopped
 
 An *epoch* is the part of the journal that one process writes. Two processes may run the same task
@@ -45,7 +46,7 @@ from airflow_provider_bgrep.journal.records import (
     SupersededError,
     TaskMetadata,
 )
-from airflow_provider_bgrep.journal.stores import Store
+from airflow_provider_bgrep.journal.stores import WITNESS, Store
 
 VERSION: Final = 1
 PAGE_RECORDS: Final = 16
@@ -103,10 +104,9 @@ class Journal:
         self._lock = threading.Lock()
         self._pages: list[_Page] = []
         self._check_fence_together = GroupCommit(self._check_not_fenced)
+        self._witness = _witness(store)
         self._epoch = self.acquire_epoch(secrets.token_hex(8))
-        self.previous_records = [
-            record for epoch in range(self._epoch) for record in _read_epoch(store, epoch)
-        ]
+        self.previous_records = _read_epochs(store, self._epoch, self._witness)
         self.metadata = self._read_metadata() or TaskMetadata(first_try=0)
         if not self.metadata.first_try or self.metadata.clear_id != clear_id:
             self.update_metadata(**asdict(TaskMetadata(clear_id, end_time, try_number)))
@@ -163,7 +163,7 @@ class Journal:
         with self._lock:
             if entry.place is None:
                 if not self._pages or len(self._pages[-1].records) >= PAGE_RECORDS:
-                    self._pages.append(_Page(self, _page(self._epoch, len(self._pages))))
+                    self._pages.append(_Page(self, self._epoch, len(self._pages)))
                 page = self._pages[-1]
                 entry.place = (page, len(page.records))
                 page.records.append(record)
@@ -179,7 +179,7 @@ class Journal:
 
         :param owner: a name that no other process has.
         """
-        epoch = _first_free(self._store)
+        epoch = _first_free(self._store, self._witness)
         while True:
             # The splitter: at most one process finds the number free, and its own name still there.
             self._set(_requested(epoch), owner=owner)
@@ -215,13 +215,23 @@ def read_records(store: Store) -> list[SubmitRecord]:
 
     :raises JournalError: if the journal cannot be read.
     """
-    records: list[SubmitRecord] = []
-    for epoch in range(_first_free(store)):
-        records += _read_epoch(store, epoch)
-    return records
+    witness = _witness(store)
+    return _read_epochs(store, _first_free(store, witness), witness)
 
 
-def _first_free(store: Store) -> int:
+def _witness(store: Store) -> tuple[int, int]:
+    """The epoch that began a page last, and how many it had begun; ``(-1, 0)`` if it is not known.
+
+    It is written after the pages, so it must be read before them.
+    """
+    try:
+        value = _get(store, WITNESS) or {}
+        return int(value["epoch"]), int(value["pages"])
+    except (JournalError, KeyError, TypeError, ValueError):
+        return -1, 0  # the journal itself is enough, as long as it is not lost
+
+
+def _first_free(store: Store, witness: tuple[int, int]) -> int:
     """The lowest number that no process has requested.
 
     :raises JournalError: if the file is lost that says who requested a number.
@@ -230,19 +240,33 @@ def _first_free(store: Store) -> int:
         # A number is requested before it is taken.
         if not _get(store, _requested(epoch)):
             if _get(store, _taken(epoch)) is None:
+                if epoch <= witness[0]:
+                    raise _error(store, _requested(epoch), "it is missing")
                 return epoch
             if not _get(store, _requested(epoch)):
                 raise _error(store, _requested(epoch), "it is missing")
     raise AssertionError("unreachable")
 
 
-def _read_epoch(store: Store, epoch: int) -> list[SubmitRecord]:
+def _read_epochs(store: Store, end: int, witness: tuple[int, int]) -> list[SubmitRecord]:
+    """All submits of the epochs before ``end``, oldest first."""
+    last, pages = witness
+    return [
+        record for epoch in range(end) for record in _read_epoch(store, epoch, pages if epoch == last else 0)
+    ]
+
+
+def _read_epoch(store: Store, epoch: int, begun: int) -> list[SubmitRecord]:
+    """All submits of an epoch.
+
+    :param begun: how many pages it has begun at least.
+    """
     records: list[SubmitRecord] = []
     for page in itertools.count():
         key = _page(epoch, page)
         value = _get(store, key)
         if value is None:
-            if _get(store, _begun(key)) is None:
+            if page >= begun and _get(store, _begun(key)) is None:
                 return records
             value = _get(store, key)  # another process may have written it since
         if value is None:
@@ -287,8 +311,9 @@ class SubmitEntry:
         """
         if items is not None:
             self._blank = replace(self._blank, items=_cut(items))
+        replaced = self.record.nonce if self.record.state is State.REFUSED else ""
         try:
-            self._write(State.INTENT, at=_now(), nonce=nonce)
+            self._write(State.INTENT, at=_now(), nonce=nonce, replaced=replaced)
         except BaseException:
             # It is not sent. Readers should know that, if it can still be written.
             with contextlib.suppress(Exception):
@@ -319,9 +344,10 @@ class SubmitEntry:
 
 
 class _Page:
-    def __init__(self, journal: Journal, key: str) -> None:
+    def __init__(self, journal: Journal, epoch: int, number: int) -> None:
         self.records: list[SubmitRecord] = []
-        self._journal, self._key = journal, key
+        self._journal, self._key = journal, _page(epoch, number)
+        self._witness = {"epoch": epoch, "pages": number + 1}
         self._is_marked = False
         self.commit = GroupCommit(self._put)
 
@@ -332,6 +358,7 @@ class _Page:
         if not self._is_marked:
             # After the page, so that a crash in between is not taken for a loss; before anything is sent.
             self._journal._set(_begun(self._key))
+            self._journal._set(WITNESS, **self._witness)
             self._is_marked = True
 
 

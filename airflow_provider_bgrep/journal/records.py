@@ -104,6 +104,8 @@ class SubmitRecord:
     :param code: the error code of a refusal or of a lost response.
     :param http_status: the HTTP status of that error.
     :param reason: the message of that error.
+    :param replaced: the nonce of the attempt before, which was certainly not accepted. Somebody may have read
+        its intent.
     """
 
     state: State
@@ -119,6 +121,7 @@ class SubmitRecord:
     code: str = ""
     http_status: int | None = None
     reason: str = ""
+    replaced: str = ""
 
     @property
     def keys(self) -> tuple[str, ...]:

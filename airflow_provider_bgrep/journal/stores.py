@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from airflow_provider_bgrep.journal.records import JournalError
 from airflow_provider_bgrep.protocol.errors import sanitize_message
@@ -12,6 +12,10 @@ from airflow_provider_bgrep.storage import get_bytes, put_bytes
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+
+WITNESS: Final = "bgrep-journal-begun"
+"""The key under which a journal says how far it has come. A store may keep it in another place."""
 
 
 class Store(Protocol):
@@ -49,10 +53,12 @@ class FileStore:
     """A store in a folder, with one small JSON file for each key.
 
     :param folder: the folder. It need not exist yet.
+    :param witness: the file of :data:`WITNESS`, outside the folder, so that it is noticed if the folder is
+        lost; in the folder if not given.
     """
 
-    def __init__(self, folder: ObjectStoragePath) -> None:
-        self._folder = folder
+    def __init__(self, folder: ObjectStoragePath, witness: ObjectStoragePath | None = None) -> None:
+        self._folder, self._witness = folder, witness
 
     @property
     def location(self) -> str:
@@ -64,21 +70,26 @@ class FileStore:
 
         :raises JournalError: if the file is damaged.
         """
-        file = f"{key}.json"
-        data = get_bytes(self._folder / file)
+        path = self._path(key)
+        data = get_bytes(path)
         if data is None:
             return None
         try:
             return json.loads(data)
         except ValueError as error:
             raise JournalError(
-                f"it is not JSON ({sanitize_message(error)})", file=file, location=self.location
+                f"it is not JSON ({sanitize_message(error)})", file=path.name, location=self.location
             ) from None
 
     def set(self, key: str, value: Any) -> None:
         """Store the value."""
         data = json.dumps(value, indent=1, ensure_ascii=False).encode()
-        put_bytes(data, self._folder / f"{key}.json")
+        put_bytes(data, self._path(key))
+
+    def _path(self, key: str) -> ObjectStoragePath:
+        if key == WITNESS and self._witness is not None:
+            return self._witness
+        return self._folder / f"{key}.json"
 
 
 class TaskStateStore:

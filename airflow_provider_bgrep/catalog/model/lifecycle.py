@@ -173,9 +173,9 @@ PURCHASE: Final = Lifecycle(
         ),
         LifecycleState(
             Outcome.REFUSED.value,
-            "The service refused it. It is not billable.",
-            "If the cause may pass (an image that could not be reached): nothing, up to max_attempts "
-            "submits. Otherwise later runs do not submit the row.",
+            "The service refused it, or it was certainly not sent. It is not billable.",
+            "If it was not sent: nothing. If the cause may pass (an image that could not be reached): "
+            "nothing, up to max_attempts submits. Otherwise later runs do not submit the row.",
             "The row changes.",
             (Event(_AGAIN, f"{_OTHER}, or a generate task that is cleared", Outcome.UNKNOWN.value),),
             "Correct what the reason names.",
@@ -187,6 +187,11 @@ PURCHASE: Final = Lifecycle(
             "The answer is found, or the row changes. Each plan task searches for late answers.",
             (
                 Event("its result key is found", f"{_GENERATE}, or {_OTHER}", Outcome.PENDING.value),
+                Event(
+                    "its worker records late that it was not sent, or certainly not accepted",
+                    _GENERATE,
+                    Outcome.REFUSED.value,
+                ),
                 Event(f"{_AGAIN}, with on_unknown_outcome='resubmit'", _PERSON, Outcome.UNKNOWN.value),
             ),
             "Check the bill details in the console. Then change the row, or set on_unknown_outcome to "
@@ -348,6 +353,7 @@ ROW: Final = Lifecycle(
                     RowState.CHANGED.value,
                 ),
                 Event("a late answer or result key is found", _PLAN, RowState.PENDING.value),
+                Event("its outcome was unknown, and it was not sent", _PLAN, RowState.CHANGED.value),
                 Event("max_attempts is raised: it failed", _PERSON, RowState.CHANGED.value),
                 Event("max_attempts is raised: it was pending", _PERSON, RowState.PENDING.value),
                 Event("the connection that submitted it is used again", _PERSON, RowState.PENDING.value),

@@ -150,6 +150,10 @@ class PlanPaths:
         """The folder of a shard's journal."""
         return self.folder / "journal" / f"{shard:04}"
 
+    def begun(self, shard: int) -> ObjectStoragePath:
+        """A file that says that a shard's journal has begun: without the journal's folder, it was lost."""
+        return self.folder / f"begun-{shard:04}.json"
+
     def manifest(self, shard: int) -> ObjectStoragePath:
         """The manifest of a shard, as BgRepGenerateOperator writes it."""
         return self.folder / f"manifest-{shard:04}.jsonl"

@@ -15,7 +15,7 @@ waits watches the counter. Clocks are never compared.
 
 Nothing is ever removed from the ledger. A segment is known by its checksum. Segments or metadata that are
 lost or damaged are rebuilt from the files of every plan, and from all segments that are intact: see
-:meth:`Ledger.repair`.
+:meth:`Ledger.repair`. If it is not known which plans have a lease, all of them are closed before that.
 """
 
 from __future__ import annotations
@@ -47,13 +47,14 @@ from airflow_provider_bgrep.catalog.state.ledger_reader import (
     PlanInProgressError,
     create_view,
     drop_committed,
+    drop_unsent,
 )
 from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
-from airflow_provider_bgrep.catalog.state.progress import UNSURE
+from airflow_provider_bgrep.catalog.state.progress import NOT_SENT, UNSURE
 from airflow_provider_bgrep.catalog.state.recovery import plan_entries
 from airflow_provider_bgrep.client import sleep
-from airflow_provider_bgrep.exceptions import BgRepStateError
+from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
 from airflow_provider_bgrep.storage import get_bytes, names_in, put_bytes, remove, size_of
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ MOST_WAIT_SECONDS: Final = 240.0
 """Maximum number of seconds for which a plan task waits for others."""
 
 _POLL_SECONDS: Final = 5.0
+_ATTEMPTS: Final = 5
+"""How often a rebuild begins while other runs commit meanwhile."""
 _SHOWN: Final = 10
 """Plans that a message names."""
 
@@ -200,7 +203,7 @@ class Ledger:
         """
         store = PlanStore(self._paths, plan_id)
         plan = store.find_plan()
-        if plan is None or store.cancelled_reason or not may_submit(plan_id):
+        if plan is None or store.cancelled_reason or store.is_given_up or not may_submit(plan_id):
             return False
         until = (time.time() if now is None else now) + store.config.valid_for
 
@@ -353,7 +356,8 @@ class Ledger:
         for one in merged_plans:
             if one in before.uncommitted_plans:
                 self.reader.written_plan(one)  # raises if what it submitted is not known
-        rows = [*self._uncommitted(merged_plans), *self._reopened(store, before), *entries]
+        own = (one for one in (*self._reopened(store, before), *entries) if one.get("code") != NOT_SENT)
+        rows = [*self._uncommitted(merged_plans), *own]
         name = segments.write(rows, self._paths.ledger, f"segment-{plan_id}") if rows else ""
         numbers = {number_of(plan_id), *map(number_of, merged_plans)} - {0}
 
@@ -432,9 +436,48 @@ class Ledger:
         No billable submit is forgotten. Images that were not checked are checked again, which costs nothing.
 
         :raises DamagedLedgerError: if a segment is lost, and the files of the plans in it are gone, too.
+        :raises BgRepConflictError: if other runs committed first in every attempt.
         """
-        number = self._metadata.latest_number()
-        now, plans, unsure = self._readable(number), self.reader.plans(), list[str]()
+        for _ in range(_ATTEMPTS):
+            number = self._metadata.latest_number()
+            now, plans = self._readable(number), self.reader.plans()
+            if now is None or max(plans, default="") > now.latest_leased:
+                # Which plans have a lease is not known, so none has any more. First of all: what a plan
+                # submits after its journals were read would be in no segment, and in no lease.
+                before = now or LedgerMetadata()
+                now = self._without_leases(before, plans)
+                if now != before:
+                    number += 1
+                    if not self._metadata.create(now, number):
+                        continue
+            rebuilt = self._rebuilt(now, plans)
+            # The next number after the one that was read: if another run committed since, its commit must
+            # stay.
+            if self._metadata.create(rebuilt, number + 1):
+                return replace(rebuilt, number=number + 1)
+            with contextlib.suppress(DamagedLedgerError):
+                return self.reader.metadata()
+        raise BgRepConflictError(
+            f"Could not rebuild {self._paths.ledger} in {_ATTEMPTS} attempts, because other runs committed "
+            "first. Retry the task."
+        )
+
+    def _without_leases(self, now: LedgerMetadata, plans: Sequence[str]) -> LedgerMetadata:
+        """The metadata in which every plan is closed that may have held a lease.
+
+        It is as damaged as before: who reads it still finds that metadata was lost.
+        """
+        written = [one for one in plans if self._may_be_written(one)]
+        closed_plans = tuple(dict.fromkeys((*now.closed_plans, *written)))
+        return replace(now, leases=(), closed_plans=closed_plans)
+
+    def _rebuilt(self, now: LedgerMetadata, plans: Sequence[str]) -> LedgerMetadata:
+        """The metadata after a rebuild, with one segment.
+
+        :param now: the metadata as it is. If a part of it was lost, no plan has a lease.
+        :param plans: the plans that have a folder.
+        """
+        unsure: list[str] = []
         with contextlib.ExitStack() as stack, engine() as db:
             intact = dict(self._intact(stack, now))
             self._check_recoverable(now, intact, plans)
@@ -445,20 +488,15 @@ class Ledger:
                     segments.insert(db, entries, seq)
                     if any(entry["outcome"] in UNSURE for entry in entries):
                         unsure.append(plan_id)
+            drop_unsent(db)
             is_empty = db.execute("SELECT count(*) FROM entries").fetchone() == (0,)
             name = "" if is_empty else segments.merge(db, self._paths.ledger, "compacted-rebuilt")
+        numbers = {number_of(plan_id) for plan_id in plans} | now.plans_in(now.segments)
         latest = max(plans, default="")
-        numbers = {number_of(plan_id) for plan_id in plans}
-        if now is None or latest > now.latest_leased:
-            # Which plans had a lease is not known, so none has. The answers to their submits may still come.
-            now = LedgerMetadata(closed_plans=tuple(dict.fromkeys(unsure)), latest_leased=latest)
-        else:
-            numbers |= now.plans_in(now.segments)
-        rebuilt = now.with_segments({name: numbers} if name else {})
-        # The next number after the one that was read: if another run committed since, its commit must stay.
-        if not self._metadata.create(rebuilt, number + 1):
-            return self.reader.metadata()
-        return replace(rebuilt, number=number + 1)
+        if latest > now.latest_leased:
+            # What the plans submitted is in the segment. The answers to their submits may still come.
+            now = replace(now, closed_plans=tuple(dict.fromkeys(unsure)), latest_leased=latest)
+        return now.with_segments({name: numbers} if name else {})
 
     def _readable(self, number: int) -> LedgerMetadata | None:
         try:
@@ -466,12 +504,10 @@ class Ledger:
         except DamagedLedgerError:
             return None
 
-    def _check_recoverable(
-        self, now: LedgerMetadata | None, intact: Collection[str], plans: Sequence[str]
-    ) -> None:
+    def _check_recoverable(self, now: LedgerMetadata, intact: Collection[str], plans: Sequence[str]) -> None:
         """Check that the files of every plan exist whose entries were in a lost segment."""
-        lost = [name for name in (now.segments if now else ()) if name not in intact]
-        if now is None or not lost:
+        lost = [name for name in now.segments if name not in intact]
+        if not lost:
             return
         needed = now.plans_in(lost)
         # A folder without a header is what an interrupted cleanup has left of a plan.
@@ -490,13 +526,13 @@ class Ledger:
         store = PlanStore(self._paths, plan_id)
         return store.find_plan() is not None or store.is_given_up
 
-    def _intact(self, stack: contextlib.ExitStack, now: LedgerMetadata | None) -> Iterator[tuple[str, str]]:
+    def _intact(self, stack: contextlib.ExitStack, now: LedgerMetadata) -> Iterator[tuple[str, str]]:
         """The segments that can be read, whether they count or not: their names, and local files.
 
         They are in the ledger's sequence: those that count as the metadata lists them, after the others. The
         name of a segment begins with the number of its plan, which is its place while no metadata is left.
         """
-        places = {name: place for place, name in enumerate(now.segments if now else ())}
+        places = {name: place for place, name in enumerate(now.segments)}
         folders = (self._paths.ledger_copy, self._paths.ledger)
         listed = [(places.get(name, -1), name, one) for one in folders for name in names_in(one)]
         for _, name, folder in sorted(listed, key=lambda found: found[:2]):

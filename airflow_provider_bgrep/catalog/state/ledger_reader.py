@@ -23,7 +23,7 @@ import pyarrow as pa
 from airflow_provider_bgrep.catalog.model.plan import may_submit
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, ddl
 from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT
-from airflow_provider_bgrep.catalog.state.database import rows_of
+from airflow_provider_bgrep.catalog.state.database import quoted, rows_of
 from airflow_provider_bgrep.catalog.state.lease_end import end_of
 from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     DamagedLedgerError,
@@ -35,6 +35,7 @@ from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS, insert
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import (
     COLLECTED,
+    NOT_SENT,
     PROGRESS,
     PURCHASE,
     UNSURE,
@@ -49,6 +50,7 @@ from airflow_provider_bgrep.catalog.state.recovery import (
     submits,
 )
 from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
+from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.storage import names_in, size_of
 
@@ -103,7 +105,7 @@ class LedgerReader:
     def has_lease(self, plan_id: str) -> bool:
         """Return whether a plan may submit. Clocks do not matter: whoever replaces a plan removes its lease.
 
-        :raises DamagedLedgerError: if the metadata cannot be read.
+        :raises DamagedLedgerError: if the metadata cannot be read, or metadata was lost.
         """
         lease = self.lease(plan_id)
         return lease is not None and lease.planned
@@ -111,9 +113,11 @@ class LedgerReader:
     def lease(self, plan_id: str) -> PlanLease | None:
         """Return the lease of a plan; ``None`` if it has none.
 
-        :raises DamagedLedgerError: if the metadata cannot be read.
+        Metadata that was restored from a backup may contain a lease that has ended since.
+
+        :raises DamagedLedgerError: if the metadata cannot be read, or metadata was lost.
         """
-        return (self._metadata.latest() or LedgerMetadata()).lease(plan_id)
+        return self._unlost_metadata().lease(plan_id)
 
     def plans_of(self, dag_id: str, run_id: str, group_id: str) -> set[str]:
         """The plans of a DAG run's task group that hold a lease.
@@ -132,20 +136,30 @@ class LedgerReader:
         :raises DamagedLedgerError: if one was.
         """
         for _ in range(_ATTEMPTS):
-            # In this order: a plan has its lease before it has a folder.
-            latest = max(self.plans(), default="")
-            metadata = self._metadata.latest() or LedgerMetadata()
-            if latest > metadata.latest_leased:
-                raise DamagedLedgerError(
-                    f"The metadata in {self._paths.ledger} does not contain plan {latest}, which has a "
-                    f"folder in {self._paths.plans}: metadata was lost"
-                )
+            metadata = self._unlost_metadata()
             lost = [name for name in metadata.segments if size_of(self._paths.ledger / name) is None]
             if not lost:
                 return metadata
             if self._metadata.latest() == metadata:
                 raise DamagedLedgerError(f"{self._paths.ledger / lost[0]} cannot be found")
         raise self._conflict()
+
+    def _unlost_metadata(self) -> LedgerMetadata:
+        """The current metadata, once it is certain that no metadata was lost.
+
+        Whoever may submit, or decides what others may submit, reads the metadata this way.
+
+        :raises DamagedLedgerError: if some was.
+        """
+        # In this order: a plan has its lease before it has a folder.
+        latest = max(self.plans(), default="")
+        metadata = self._metadata.latest() or LedgerMetadata()
+        if latest > metadata.latest_leased:
+            raise DamagedLedgerError(
+                f"The metadata in {self._paths.ledger} does not contain plan {latest}, which has a "
+                f"folder in {self._paths.plans}: metadata was lost. The next run rebuilds it"
+            )
+        return metadata
 
     @contextlib.contextmanager
     def snapshot(self, db: duckdb.DuckDBPyConnection, *, own: str, now: float) -> Iterator[LedgerSnapshot]:
@@ -445,6 +459,16 @@ def create_view(db: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
     db.execute(f"CREATE OR REPLACE VIEW entries AS {' UNION ALL '.join(parts)}")
 
 
+def drop_unsent(db: duckdb.DuckDBPyConnection) -> None:
+    """Delete attempts that were not sent from ``recovered``, unless they are taken for unknown elsewhere."""
+    unsent = f"FROM recovered WHERE code = {quoted(NOT_SENT)}"
+    if db.execute(f"SELECT count(*) {unsent}").fetchall() != [(0,)]:
+        unknown = f"e.nonce = recovered.nonce AND e.outcome = {quoted(Outcome.UNKNOWN.value)}"
+        db.execute(
+            f"DELETE {unsent} AND NOT EXISTS (FROM entries e WHERE e.name = recovered.name AND {unknown})"
+        )
+
+
 def drop_committed(db: duckdb.DuckDBPyConnection, segments: int) -> None:
     """Delete from ``recovered`` what a segment knows as well: the segment knows whether it was published.
 
@@ -452,6 +476,7 @@ def drop_committed(db: duckdb.DuckDBPyConnection, segments: int) -> None:
 
     :param segments: how many there are.
     """
+    drop_unsent(db)
     if db.execute("SELECT count(*) FROM recovered").fetchall() != [(0,)]:
         name, purchase = PURCHASE.split(", ", 1)
         most = f"max(attempts) FILTER (WHERE outcome IN {in_sql(COLLECTED)})"

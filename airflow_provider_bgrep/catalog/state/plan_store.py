@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -44,6 +45,7 @@ ROW_COLUMNS: Final = ("name", "sku", "view", "line", "state", "change")
 
 _CHUNK: Final = 2_000
 """Rows that are in memory at once."""
+_BEGUN: Final = re.compile(r"begun-(\d+)\.json")
 _NOT_DONE: Final = frozenset({Outcome.NOT_SUBMITTED.value, Outcome.PENDING.value})
 
 
@@ -286,15 +288,18 @@ class PlanStore:
 
     def journal(self, shard: int) -> FileStore:
         """The store of a shard's journal."""
-        return FileStore(self.files.journal(shard))
+        return FileStore(self.files.journal(shard), self.files.begun(shard))
 
     def journals(self) -> Iterator[FileStore]:
         """The stores of the journals of all shards that have one."""
         yield from (self.journal(int(name)) for name in self._journal_names())
 
     def _journal_names(self) -> list[str]:
-        """The names of the folders of the shards that have a journal."""
-        return [name for name in names_in(self.files.folder / "journal") if name.isdecimal()]
+        """The names of the folders of the shards that have a journal, or had one that was lost."""
+        begun = (_BEGUN.fullmatch(name) for name in names_in(self.files.folder))
+        names = {found[1] for found in begun if found}
+        names |= {name for name in names_in(self.files.folder / "journal") if name.isdecimal()}
+        return sorted(names)
 
     def manifest_lines(self, shard: int) -> Iterator[dict[str, Any]]:
         """The lines of the manifest that a shard's generate task wrote; none before it ended."""

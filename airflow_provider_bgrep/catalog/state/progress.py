@@ -18,15 +18,23 @@ from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.generation.outcomes import Outcome
 
 ORDER: Final = (
-    Outcome.REFUSED,
     Outcome.UNKNOWN,
+    Outcome.REFUSED,
     Outcome.PENDING,
     Outcome.EXPIRED,
     Outcome.FAILED,
     Outcome.PARTIAL,
     Outcome.GENERATED,
 )
-"""The outcomes of submits, from the least to the most final."""
+"""The outcomes of submits, from the least to the most final.
+
+Who reads an intent before its answer takes the outcome for unknown. A refusal that is known later ends that.
+"""
+
+NOT_SENT: Final = "not_sent"
+"""The code of a refusal that says nothing about the row: the attempt was not sent, or was refused for another
+row. It only ends an unknown outcome.
+"""
 
 STEPS: Final[dict[str, int]] = {outcome.value: step for step, outcome in enumerate(ORDER)}
 """The position of each outcome in :data:`ORDER`. ``not_submitted`` has none."""
@@ -42,7 +50,7 @@ UNSURE: Final = COLLECTED | {Outcome.UNKNOWN.value}
 
 
 def progress_of(row: Mapping[str, Any]) -> int:
-    """Return how far a purchase is along: 0 (refused) to 6 (generated); -1 if it was not submitted.
+    """Return how far a purchase is along: 0 (unknown) to 6 (generated); -1 if it was not submitted.
 
     :param row: has ``outcome``.
     """

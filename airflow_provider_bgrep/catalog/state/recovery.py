@@ -15,7 +15,9 @@ a submit came late. Then the results are derived again, by these rules:
    :func:`~.progress.rank_of`. Of equal ones, the last in the journal does. The purchase of an earlier plan,
    which is in the work item, comes before those of the journal.
 4. The other purchases are superseded, and kept because they may be billed.
-5. A refused submit is not billed. It determines the result only if the row has no other submit.
+5. A refused submit is not billed. It determines the result only if the row has no other submit. An attempt
+   that was not sent, or refused with others, says nothing about the row: it only ends an outcome that was
+   taken for unknown, because somebody had read the intent before.
 6. A key that could not be written to the journal is next to the images. If an image task was submitted again,
    the manifest does not describe its earlier submit; the outcome is in the job's record next to the images.
 7. Of an image task, some images may be saved and others not. Each run that asks for the others counts. After
@@ -34,13 +36,15 @@ import contextlib
 import json
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.state.progress import (
     COLLECTED,
+    NOT_SENT,
     STEPS,
     WITH_IMAGES,
     progress_of,
@@ -73,6 +77,7 @@ _BITS: Final = 64
 """Bits of a number in a column, its sign included."""
 
 _PLAN_OVER: Final = "the plan's lease ended before the row was submitted; the next run submits it"
+_UNSENT: Final = "it was not sent, or certainly not accepted"
 _NEVER: Final = "the generate task ended before the row was submitted"
 
 _log = logging.getLogger(__name__)
@@ -87,7 +92,7 @@ def derive_shard(store: PlanStore, shard: int) -> list[ResultRow]:
     :return: a row for each work item; before it, rows for its superseded submits.
     :raises BgRepStateError: if journal or manifest is damaged.
     """
-    facts, reasons = _facts(store, shard)
+    facts, reasons, _ = _facts(store, shard)
     return list(_derive(store, shard, store.work_items(shard), facts, reasons, {}))
 
 
@@ -99,11 +104,12 @@ def rows_since_check(store: PlanStore, shard: int) -> list[ResultRow] | None:
     :return: as for :func:`derive_shard`; ``None`` if the results are complete, or if nothing was submitted.
     :raises BgRepStateError: if journal or manifest is damaged.
     """
-    facts, reasons = _facts(store, shard)
+    facts, reasons, unsent = _facts(store, shard)
     results = _results(store, shard)
-    if (results is None and not facts) or (results is not None and is_complete(results, facts)):
+    if (results is None and not facts) or (results is not None and is_complete(results, facts, unsent)):
         return None
-    return list(_derive(store, shard, store.work_items(shard), facts, reasons, _by_submit(results or ())))
+    known = _by_submit(results or (), unsent)
+    return list(_derive(store, shard, store.work_items(shard), facts, reasons, known))
 
 
 def shard_entries(
@@ -113,15 +119,23 @@ def shard_entries(
 
     :param items: the shard's work items, if they have been read.
     :return: an entry for each submit of each row, superseded ones first; none for rows without a submit.
+        Those with the code :data:`~.progress.NOT_SENT` are needed only where a submit is taken for unknown.
     :raises BgRepStateError: if journal or manifest is damaged.
     """
-    facts, reasons = _facts(store, shard)
+    facts, reasons, unsent = _facts(store, shard)
     results = _results(store, shard)
-    if results is None or not is_complete(results, facts):
-        known = _by_submit(results or ())
-        items = store.work_items(shard) if items is None else items
-        results = list(_derive(store, shard, items, facts, reasons, known))
-    return [_entry_of(row) for row in results if row["outcome"] in STEPS]
+    is_known = results is not None and is_complete(results, facts, unsent)
+    if items is None and (unsent or not is_known):
+        items = store.work_items(shard)
+    items = list(items or ())
+    if results is None or not is_known:
+        results = list(_derive(store, shard, items, facts, reasons, _by_submit(results or (), unsent)))
+    entries = [_entry_of(row) for row in results if row["outcome"] in STEPS]
+    of_rows = [item for item in items if item["state"] != RowState.ORPHANED.value]
+    entries += [
+        _entry(item, fact, store, shard) for item in of_rows for fact in unsent.get(item["name"], {}).values()
+    ]
+    return entries
 
 
 def plan_entries(store: PlanStore) -> Iterator[list[LedgerEntry]]:
@@ -169,19 +183,50 @@ def submits(store: PlanStore, shards: Iterable[int] | None = None) -> Iterator[S
             yield with_key(store.paths.images, record)
 
 
-def is_complete(results: Iterable[Mapping[str, Any]], facts: Mapping[str, Submits]) -> bool:
+def check_journal(store: PlanStore, shard: int) -> None:
+    """Check that a shard's journal has every accepted submit that the shard's other files know.
+
+    Whoever submits relies on the journal alone.
+
+    :raises BgRepStateError: if it lacks one, or cannot be read.
+    """
+    journal = store.journal(shard)
+    remedy = "Nothing is submitted for this shard. Restore the folder from a backup, or start a new DAG run."
+    try:
+        had = {record.nonce for record in _records(journal)}
+    except BgRepStateError as error:
+        raise BgRepStateError(f"{error}. {remedy}") from None
+    others = {purchase_of(item) for item in store.work_items(shard)}
+    known = [*store.manifest_lines(shard), *(_results(store, shard) or ())]
+    accepted = {str(one.get("nonce") or "") for one in known if one.get("result_key")}
+    lost = accepted - had - others - {""}
+    if lost:
+        raise BgRepStateError(
+            f"{journal.location} lacks {len(lost)} submits that the manifest or the results of shard {shard} "
+            f"contain. {remedy}"
+        )
+
+
+def is_complete(
+    results: Iterable[Mapping[str, Any]],
+    facts: Mapping[str, Submits],
+    unsent: Mapping[str, Submits] = MappingProxyType({}),
+) -> bool:
     """Whether results name every submit of some facts, and are as far along.
 
     :param results: rows with ``name``, ``nonce``, ``result_key`` and ``outcome``.
     :param facts: by row and purchase.
+    :param unsent: what was not sent, likewise: results must not take it for unknown.
     """
     known: dict[str, dict[str, int]] = {}
     for row in results:
+        if row["outcome"] == Outcome.UNKNOWN.value and purchase_of(row) in unsent.get(row["name"], {}):
+            return False
         known.setdefault(row["name"], {})[purchase_of(row)] = progress_of(row)
     for name, submits in facts.items():
         found = known.get(name, {})
         for submit, fact in submits.items():
-            if fact["outcome"] == Outcome.REFUSED.value:
+            if fact["outcome"] == Outcome.REFUSED.value and submit not in found:
                 if max(found.values(), default=-1) < 0:  # rule 5
                     return False
             elif found.get(submit, -1) < progress_of(fact):
@@ -249,7 +294,7 @@ def _entries(
     for submit, result in results.items():
         candidates[submit].append(cast("LedgerEntry", result))
     best = [_merged(some) for some in candidates.values()]
-    billable = [one for one in best if progress_of(one) > 0] or best[-1:]
+    billable = [one for one in best if one["outcome"] in _BILLABLE] or best[-1:]
     return sorted(billable, key=rank_of, reverse=True)  # stable: of equal ones the last stays last
 
 
@@ -295,19 +340,27 @@ def _entry_of(row: Mapping[str, Any]) -> LedgerEntry:
 # --- reading ----------------------------------------------------------------------------------------------
 
 
-def _facts(store: PlanStore, shard: int) -> tuple[dict[str, Submits], dict[str, str]]:
+def _facts(store: PlanStore, shard: int) -> tuple[dict[str, Submits], dict[str, str], dict[str, Submits]]:
     """What journal and manifest say.
 
-    :return: facts by row and submit, in the order of rule 3; why rows were not submitted, by row.
+    :return: facts by row and submit, in the order of rule 3; why rows were not submitted, by row;
+        attempts that were not sent, by row and submit.
     """
     journal: dict[str, Submits] = {}
-    for record in _records(store.journal(shard)):
+    unsent: dict[str, Submits] = {}
+    records: list[SubmitRecord] = []
+    with _unless_given_up(store):
+        records = _records(store.journal(shard))
+    for record in records:
         known = with_key(store.paths.images, record)
         for index, task in enumerate(known.items):
             said = _from_record(known, index, task.images)
             if said is not None:
                 said["journal_key"] = task.key
                 journal.setdefault(task.id, {})[purchase_of(said)] = said
+            for nonce in filter(None, (known.replaced, known.nonce if said is None else "")):
+                refusal = replace(known, state=State.REFUSED, nonce=nonce, result_key="")
+                unsent.setdefault(task.id, {})[nonce] = _not_sent(refusal, index, task.key)
     manifest: dict[str, Submits] = {}
     reasons: dict[str, str] = {}
     for line in store.manifest_lines(shard):
@@ -326,14 +379,23 @@ def _facts(store: PlanStore, shard: int) -> tuple[dict[str, Submits], dict[str, 
             ) from None
     found: dict[str, Submits] = {}
     for name in dict.fromkeys((*manifest, *journal)):
-        lines, records = manifest.get(name, {}), journal.get(name, {})
-        found[name] = {submit: facts for submit, facts in lines.items() if submit not in records}
-        for submit, facts in records.items():
+        lines, journaled = _sent(manifest.get(name, {}), unsent.get(name, {})), journal.get(name, {})
+        found[name] = {submit: facts for submit, facts in lines.items() if submit not in journaled}
+        for submit, facts in journaled.items():
             line_facts = lines.get(submit, {"outcome": ""})
             is_further = progress_of(line_facts) >= progress_of(facts)
             found[name][submit] = {**facts, **line_facts} if is_further else facts
         _add_replaced(store, found[name])
-    return found, reasons
+    return found, reasons, unsent
+
+
+def _sent(submits: Submits, unsent: Collection[str]) -> Submits:
+    """The submits without those that are taken for unknown, and were not sent."""
+    return {
+        submit: facts
+        for submit, facts in submits.items()
+        if facts["outcome"] != Outcome.UNKNOWN.value or submit not in unsent
+    }
 
 
 def _add_replaced(store: PlanStore, submits: Submits) -> None:
@@ -364,7 +426,8 @@ def _records(journal: FileStore) -> list[SubmitRecord]:
         return read_records(journal)
     except JournalError as error:
         raise BgRepStateError(
-            f"{journal.location} cannot be read as a journal: {sanitize_message(error)}"
+            f"{error.file or 'A file'} of the journal in {journal.location} cannot be read: "
+            f"{sanitize_message(error.what)}"
         ) from None
 
 
@@ -386,6 +449,16 @@ def _from_record(record: SubmitRecord, index: int, images: int) -> Facts | None:
         outcome, images = Outcome.REFUSED, 0
     else:
         outcome = Outcome.PENDING if record.state is State.ACCEPTED else Outcome.UNKNOWN
+    return _submit_facts(record, index, images, outcome)
+
+
+def _not_sent(record: SubmitRecord, index: int, key: str) -> Facts:
+    """What is known of one row of an attempt that was certainly not accepted."""
+    facts = _submit_facts(record, index, 0, Outcome.REFUSED)
+    return {**facts, "journal_key": key, "code": NOT_SENT, "reason": _UNSENT}
+
+
+def _submit_facts(record: SubmitRecord, index: int, images: int, outcome: Outcome) -> Facts:
     facts = {
         "outcome": outcome.value,
         "reason": record.reason,
@@ -428,9 +501,12 @@ def _results(store: PlanStore, shard: int) -> list[ResultRow] | None:
         return None
 
 
-def _by_submit(results: Iterable[ResultRow]) -> dict[str, Submits]:
+def _by_submit(
+    results: Iterable[ResultRow], unsent: Mapping[str, Submits] = MappingProxyType({})
+) -> dict[str, Submits]:
+    """What results say, by row and submit, without what was not sent."""
     found: dict[str, Submits] = {}
     for row in results:
         if row["outcome"] in STEPS:
             found.setdefault(row["name"], {})[purchase_of(row)] = dict(_entry_of(row))
-    return found
+    return {name: _sent(submits, unsent.get(name, {})) for name, submits in found.items()}

@@ -177,14 +177,19 @@ def dispensable_plans(
     """
     keys_of: dict[str, set[str]] = defaultdict(set)
     pending: set[str] = set()
+    unknown: set[str] = set()
     for fact in facts:
+        if fact.outcome == Outcome.UNKNOWN.value:
+            unknown.add(fact.nonce)
         keys_of[fact.nonce].add(fact.result_key)
         if fact.outcome == Outcome.PENDING.value:
             pending |= {fact.plan_id, fact.nonce}
 
     def is_known(record: SubmitRecord) -> bool:
+        if record.replaced in unknown:
+            return False  # it was not sent, which the ledger does not know yet
         if record.state is State.REFUSED:
-            return True  # nothing was billed
+            return record.nonce not in unknown  # nothing was billed
         known = keys_of.get(record.nonce, set())
         if record.state is State.ACCEPTED:
             return record.result_key in known and record.nonce not in pending

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The run of a shard: a spec as any other, made from the plan."""
+"""The run of a shard: a spec as any other, made from the plan; and when it may submit."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from bgrep_harness.runs import DAY, Destination, Execution, Run, row
 
 from airflow_provider_bgrep.catalog.generate import Shard
 from airflow_provider_bgrep.catalog.operators import BgRepShardOperator
+from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError
 from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
 from airflow_provider_bgrep.operators.spec import GenerateSpec
 from airflow_provider_bgrep.protocol.models import ImageTask
@@ -56,6 +58,55 @@ def test_a_plan_that_is_over_collects_and_submits_nothing():
 @pytest.mark.parametrize(("shards", "slots", "share"), [(8, 4, 1 / 4), (2, 4, 1 / 2), (1, 4, 1), (0, 0, 1)])
 def test_shards_at_work_at_once_share_the_connections_rate(shards, slots, share):
     assert spec(shards=shards, slots=slots).rate_share == share
+
+
+def _put_back(files: dict[str, bytes], before: dict[str, bytes], lost: str) -> None:
+    """Restore the ledger's files, or lose the metadata that was written since."""
+    for name in [name for name in files if "/ledger/" in name and name not in before]:
+        if lost == "ledger" or "/metadata-" in name:
+            del files[name]
+    files.update({name: data for name, data in before.items() if "/ledger/" in name})
+
+
+@pytest.fixture
+def closed(destination: Destination, files: dict[str, bytes]) -> tuple[Run, dict[str, bytes]]:
+    """A plan that ended with rows left, and the files as they were while its lease was active."""
+    run = destination.plan([row("a"), row("b")])
+    return run, dict(files)
+
+
+@pytest.mark.parametrize("lost", ["ledger", "metadata"])
+def test_an_old_ledger_lets_no_closed_plan_submit(destination, files, closed, lost):
+    run, before = closed
+    destination.refresh([row("a"), row("b")])
+    _put_back(files, before, lost)
+    (execution,) = run.work()
+    assert not execution.read.is_open
+    assert destination.billed.total() == 2
+
+
+@pytest.mark.parametrize("lost", ["ledger", "metadata"])
+def test_an_old_ledger_stops_a_shard_at_its_next_submit(destination, files, closed, lost):
+    run, before = closed
+    execution = Execution(run, 0, {})
+    destination.refresh([row("a"), row("b")], now=run.now + DAY)
+    _put_back(files, before, lost)
+    assert execution.read.is_open
+    with pytest.raises(DamagedLedgerError):
+        execution.submit()
+    assert destination.billed.total() == 2
+
+
+def test_with_a_damaged_ledger_a_shard_still_collects(destination, files):
+    run = destination.plan([row("a"), row("b")])
+    run.work({"a": "pending", "b": "never"})
+    before = dict(files)
+    destination.plan([row("a"), row("b")], now=run.now + 60)
+    _put_back(files, before, "metadata")
+    (execution,) = run.work(try_number=2)
+    assert not execution.read.is_open
+    assert [item.outcome.value for item in execution.board.listed] == ["generated", "not_submitted"]
+    assert destination.billed.total() == 1
 
 
 def test_the_shard_operator_checks_its_arguments():

@@ -26,6 +26,7 @@ from airflow_provider_bgrep.journal.records import (
     SupersededError,
     TaskMetadata,
 )
+from airflow_provider_bgrep.journal.stores import WITNESS
 
 T = TypeVar("T")
 Interceptor = Callable[[Callable[[], Any]], Any]
@@ -158,10 +159,10 @@ def test_wherever_epochs_crash_submits_are_recorded_and_unique(count, size, deat
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before it takes effect", "after it took effect"])
-@pytest.mark.parametrize("dies_at", range(1, 15))
+@pytest.mark.parametrize("dies_at", range(1, 17))
 def test_a_crash_at_any_call_of_an_epoch_never_submits_twice(dies_at, after):
-    # Six calls to enter, the notes read, the floor, the notes written, then these.
-    intent, _mark, _floor, submit, key = 10, 11, 12, 13, 14
+    # Seven calls to enter, the notes read, the floor, the notes written, then these.
+    intent, _mark, _witness, _floor, submit, key = 11, 12, 13, 14, 15, 16
     values: dict[str, str] = {}
     service = Service()
     crashing = CrashingStore(dies_at, after=after)
@@ -245,7 +246,7 @@ def test_two_epochs_that_begin_at_once_in_every_order(before):
             one_epoch(JsonStore(values), service, [f"earlier-{number}"], 1)
         epochs = [Actor(values, service, ["item"], 1) for _ in range(2)]
         for epoch in epochs:
-            for _ in range(before):
+            for _ in range(1 + before):  # what was begun last, and the numbers before
                 epoch.step()
         run_in_turns(epochs, [turn in first for turn in range(2 * calls)])
         check_nothing_is_lost_or_bought_twice(values, service)
@@ -253,15 +254,15 @@ def test_two_epochs_that_begin_at_once_in_every_order(before):
 
 
 def test_an_epoch_that_survives_beside_the_next_in_any_order():
-    # The older has entered and has five calls left: intent, mark, floor, submit, key. The newer has up to 16.
-    # Each seventh of the orders: all of them take a minute.
-    for older in itertools.islice(itertools.combinations(range(21), 5), 0, None, 7):
+    # The older has entered and has six calls left: intent, mark, witness, floor, submit, key. The newer
+    # has up to 18. Each 47th of the orders: all of them take several minutes.
+    for older in itertools.islice(itertools.combinations(range(24), 6), 0, None, 47):
         values: dict[str, str] = {}
         service = Service()
         epochs = [Actor(values, service, ["item"], 1) for _ in range(2)]
-        for _ in range(8):
+        for _ in range(9):
             epochs[1].step()
-        run_in_turns(epochs, [turn in older for turn in range(21)])
+        run_in_turns(epochs, [turn in older for turn in range(24)])
         assert epochs[0].error is None
         check_nothing_is_lost_or_bought_twice(values, service)
 
@@ -397,7 +398,7 @@ def test_pages_hold_sixteen_submits_of_one_epoch_in_order(store, values):
             journal.new_entry([SubmittedTask(f"{epoch}-{i}")]).write_intent("nonce")
     assert PAGE_RECORDS == 16
     sizes = sorted(len(json.loads(text).get("submits", ())) for text in values.values())
-    assert sizes == [*[0] * (1 + 3 * 2 + 3 * 3), 1, 1, 1, *[16] * 6]
+    assert sizes == [*[0] * (2 + 3 * 2 + 3 * 3), 1, 1, 1, *[16] * 6]
     wanted = [f"{epoch}-{i}" for epoch in range(3) for i in range(2 * PAGE_RECORDS + 1)]
     assert [record.keys[0] for record in read(store)] == wanted
 
@@ -693,6 +694,29 @@ def test_a_key_that_is_lost_is_never_taken_for_none(values, store, key):
     for read_again in (read, lambda store: Journal(store, "conn")):
         with pytest.raises(JournalError, match=f"{key}.json.* it is missing"):
             read_again(store)
+
+
+@pytest.mark.parametrize("lost", ["", f"{EPOCH}-p", f"{EPOCH}-p1", f"{EPOCH} {EPOCH}-taken"])
+def test_keys_that_are_lost_together_are_missed(values, store, lost):
+    """All keys of a journal, all pages, the last page with its mark, or who acquired the epoch."""
+    journal = Journal(store, "conn")
+    for i in range(PAGE_RECORDS + 1):
+        journal.new_entry([SubmittedTask(f"{i}")]).write_intent("nonce")
+    witness = values[WITNESS]
+    for key in [key for key in values if key in lost.split() or (" " not in lost and key.startswith(lost))]:
+        del values[key]
+    values[WITNESS] = witness
+    before = dict(values)
+    for read_again in (read, lambda store: Journal(store, "conn")):
+        with pytest.raises(JournalError, match=f"{EPOCH}.* it is missing"):
+            read_again(store)
+    assert {key: values[key] for key in before} == before
+
+
+def test_a_journal_that_has_sent_nothing_may_be_lost(values, store):
+    Journal(store, "conn").new_entry([SubmittedTask("a")])
+    values.clear()
+    assert read(store) == Journal(store, "conn").previous_records == []
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from airflow_provider_bgrep.journal.records import (
     JournalError,
     SubmittedTask,
 )
-from airflow_provider_bgrep.journal.stores import FileStore, MemoryStore
+from airflow_provider_bgrep.journal.stores import WITNESS, FileStore, MemoryStore
 from airflow_provider_bgrep.storage import storage_path
 
 EPOCH, PAGE, METADATA = "bgrep-journal-0", "bgrep-journal-0-p0", "bgrep-journal-metadata"
@@ -44,6 +45,17 @@ def test_a_folder_that_cannot_be_read_or_written_says_so(tmp_path):
     (tmp_path / "folder").write_text("it is a file")
     with pytest.raises(OSError, match="folder"):
         Journal(file_store(tmp_path / "folder"), "conn")
+
+
+def test_a_witness_outside_survives_its_folder(tmp_path):
+    store = FileStore(storage_path(str(tmp_path / "journal")), storage_path(str(tmp_path / "begun.json")))
+    Journal(store, "conn").new_entry([SubmittedTask("k")]).write_intent("nonce")
+    assert not (tmp_path / "journal" / f"{WITNESS}.json").exists()
+    shutil.rmtree(tmp_path / "journal")
+    with pytest.raises(JournalError):
+        Journal(store, "conn")
+    (tmp_path / "begun.json").write_text("{")  # without the witness, the journal is all there is
+    assert Journal(store, "conn").previous_records == []
 
 
 def test_a_memory_store_returns_what_was_set():

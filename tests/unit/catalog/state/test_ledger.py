@@ -14,6 +14,7 @@ import json
 import logging
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,7 +65,7 @@ from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.records import State, SubmittedTask, SupersededError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
-from airflow_provider_bgrep.storage import get_bytes, put_bytes, storage_path
+from airflow_provider_bgrep.storage import get_bytes, put_bytes, remove, storage_path
 
 pytestmark = pytest.mark.usefixtures("no_waiting", "temporary_files_in_memory")
 
@@ -817,7 +818,7 @@ def test_without_intact_metadata_no_shard_submits(past):
     with pytest.raises(DamagedLedgerError):
         journal.new_entry([SubmittedTask("key", 1, "never")]).write_intent("nonce")
     lose_all_metadata(files)
-    with pytest.raises(SupersededError):
+    with pytest.raises(DamagedLedgerError):
         journal.new_entry([SubmittedTask("key", 1, "never")]).write_intent("nonce")
     files[newest] = data
     journal.new_entry([SubmittedTask("key", 1, "never")]).write_intent("nonce")
@@ -1186,6 +1187,73 @@ def test_of_two_runs_planned_at_once_each_row_is_in_one_plan(files, turns: int):
     # Who was refused has left nothing behind that anybody waits for.
     third = destination.plan(catalog, run_id="third")
     assert third.states == dict.fromkeys("ab", "locked")
+
+
+def _unknown_leases(destination: Destination, *, lost: bool = False) -> Run:
+    """A plan is active, and the newest metadata, with the lease of another one, is lost.
+
+    :param lost: whether the plan waits for the answer to a submit.
+    """
+    run = destination.plan([row("a"), row("b")], dag_id="one")
+    if lost:
+        run.work({"a": "lost", "b": "never"}, writes_manifest=False)
+    log = LedgerMetadataLog(destination.paths.ledger)
+    other = Ledger(destination.paths).acquire_lease("two", "run", run.now)
+    put_bytes(b"[]", destination.paths.plan(other.plan_id).options)
+    remove(destination.paths.ledger / f"metadata-{log.latest_number():08}.json")
+    assert metadata_of(destination.paths).lease(run.plan_id) is not None
+    return run
+
+
+def _in_turns_with_a_rebuild(files: dict[str, bytes]) -> Iterator[tuple[dict[str, bytes], Actor]]:
+    """A rebuild that has come to each of its steps in turn."""
+
+    def rebuild(files: dict[str, bytes]) -> Callable[[Interceptor], LedgerMetadata]:
+        return lambda around: Ledger(paths_of(files, around, r"/ledger\b|/journal\b")).repair()
+
+    counting = Counting()
+    rebuild(dict(files))(counting)
+    for turns in range(counting.calls + 1):
+        copy = dict(files)
+        actor = Actor(rebuild(copy))
+        for _ in range(turns):
+            actor.step()
+        yield copy, actor
+
+
+def test_no_plan_has_a_lease_while_a_rebuild_reads_journals(destination, files):
+    run = _unknown_leases(destination, lost=True)
+    has_lease = []
+    for copy, actor in _in_turns_with_a_rebuild(files):
+        metadata = metadata_of(paths_of(copy))
+        has_lease.append(metadata.lease(run.plan_id) is not None)
+        assert has_lease[-1] or run.plan_id in metadata.closed_plans
+        actor.finish()
+        assert actor.error is None
+        assert metadata_of(paths_of(copy)).closed_plans == (run.plan_id,)
+    # It is closed after a few steps. Most of the steps read the journal, after that.
+    assert has_lease == sorted(has_lease, reverse=True)
+    assert has_lease.count(True) < len(has_lease) / 2
+
+
+def test_a_submit_during_a_rebuild_is_refused_or_recorded(destination, files):
+    run = _unknown_leases(destination)
+    for copy, actor in _in_turns_with_a_rebuild(files):
+        now = replace(destination, paths=paths_of(copy), billed=Counter(), sent={})
+        with contextlib.suppress(DamagedLedgerError):
+            replace(run, destination=now).work(writes_manifest=False)
+        actor.finish()
+        now.plan([row("a"), row("b")], dag_id="two", now=run.now + 3600).work()
+        assert set(now.billed.values()) == {1}
+
+
+def test_two_rebuilds_at_once_both_succeed(destination, files):
+    run = _unknown_leases(destination, lost=True)
+    for copy, actor in _in_turns_with_a_rebuild(files):
+        Ledger(paths_of(copy)).repair()
+        actor.finish()
+        assert actor.error is None
+        assert LedgerReader(paths_of(copy)).metadata().closed_plans == (run.plan_id,)
 
 
 def test_a_rebuild_reverts_no_concurrent_lease_or_commit(past):

@@ -13,20 +13,25 @@ import pytest
 from bgrep_harness.runs import Destination, Run, row
 
 from airflow_provider_bgrep import catalog
+from airflow_provider_bgrep.catalog.generate import Shard
+from airflow_provider_bgrep.catalog.state.ledger import Ledger
+from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.recovery import (
     accepted_submits,
+    check_journal,
     derive_shard,
     is_complete,
+    rows_since_check,
     shard_entries,
     submits,
 )
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.job_store import JobRecord, TaskOutcome
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.journal.journal import Journal
+from airflow_provider_bgrep.journal.journal import Journal, SubmitEntry
 from airflow_provider_bgrep.journal.key_files import keep_key
-from airflow_provider_bgrep.journal.records import State, SubmittedTask
+from airflow_provider_bgrep.journal.records import State, SubmittedTask, SupersededError
 from airflow_provider_bgrep.storage import get_bytes, put_bytes, remove
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -196,7 +201,10 @@ def test_results_are_complete_if_every_submit_is_as_far_along():
     assert is_complete(results(n1="failed", n2="pending", n3="pending"), facts)
     assert not is_complete(results(n2="generated"), facts)
     assert not is_complete(results(n1="failed", n2="unknown_outcome"), facts)
+    assert not is_complete(results(n1="unknown_outcome"), {}, {"a": {"n1": {}}})
+    assert is_complete(results(n1="pending", n2="unknown_outcome"), {}, {"a": {"n1": {}, "n3": {}}})
     refused = {"a": {"n1": {"outcome": "refused"}}}
+    assert not is_complete(results(n1="unknown_outcome", n2="pending"), refused)
     assert is_complete(results(n2="pending"), refused)
     assert not is_complete(
         [{"name": "a", "nonce": "", "result_key": "", "outcome": "not_submitted"}], refused
@@ -238,6 +246,144 @@ def test_a_damaged_journal_is_an_error_and_not_an_empty_one(run, files, data):
     files[page] = data
     with pytest.raises(BgRepStateError, match="journal"):
         shard_entries(run.store, 0)
+
+
+LOST = {
+    "all": lambda name: "/journal/" in name,
+    "the epoch": lambda name: name.endswith(("-0.json", "-0-taken.json")),
+    "the page": lambda name: name.endswith(("-p0.json", "-p0-begun.json")),
+}
+
+
+def lose_journal(files: dict[str, bytes], lost: str) -> None:
+    for name in [name for name in files if "/journal/" in name and LOST[lost](name)]:
+        del files[name]
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_a_lost_journal_stops_later_runs_until_given_up(destination, files, lost):
+    catalog = [row("a"), row("b")]
+    run = destination.plan(catalog)
+    run.work({"b": "lost"}, writes_manifest=False)
+    Ledger(destination.paths).close(run.plan_id)
+    lose_journal(files, lost)
+    for _ in range(2):
+        with pytest.raises(BgRepStateError):
+            destination.plan(catalog)
+    assert destination.billed.total() == 2
+    put_bytes(b"", run.files.given_up)
+    assert destination.plan(catalog).counts == {"new": 2}
+
+
+def test_what_results_know_of_a_plan_that_is_given_up_stays(destination, files):
+    catalog = [row("a"), row("b")]
+    run = destination.plan(catalog)
+    run.work()
+    run.check()
+    Ledger(destination.paths).close(run.plan_id)
+    lose_journal(files, "all")
+    put_bytes(b"", run.files.given_up)
+    assert destination.plan(catalog).counts == {"unpublished": 2}
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_a_lost_journal_of_a_committed_plan_stops_its_shard(destination, files, lost):
+    catalog = [row("a"), row("b")]
+    run = destination.refresh(catalog)
+    lose_journal(files, lost)
+    with pytest.raises(BgRepStateError):
+        run.work(try_number=2)
+    assert not LedgerReader(destination.paths).has_lease(run.plan_id)
+    assert destination.plan(catalog).counts == {"unchanged": 2}
+    assert destination.billed.total() == 2
+
+
+@pytest.mark.parametrize("knows", ["results", "manifest"])
+def test_what_other_files_of_a_shard_know_its_journal_must_know(run, files, knows):
+    run.work()
+    run.check()
+    check_journal(run.store, 0)
+    lose_journal(files, "all")
+    remove(run.files.begun(0))
+    with pytest.raises(BgRepStateError):
+        check_journal(run.store, 0)
+    remove(run.files.results(0) if knows == "manifest" else run.files.manifest(0))
+    with pytest.raises(BgRepStateError):
+        check_journal(run.store, 0)
+
+
+def test_a_shards_journal_need_not_know_what_it_collects(destination):
+    catalog = [row("a"), row("b")]
+    destination.refresh(catalog, {"a": "pending", "b": "pending"})
+    run = destination.plan([*catalog, row("c")]).complete()
+    check_journal(run.store, 0)
+
+
+def _late(entry: SubmitEntry, how: str) -> None:
+    """What a worker writes late about its intent."""
+    if how == "not sent":
+        entry.write_failed(State.REFUSED)
+    elif how == "refused with others":
+        entry.write_failed(State.REFUSED, reason="one of them is too small", code="23500007")
+    else:  # throttled; the next attempt is rejected, because the plan has ended
+        entry.write_failed(State.REFUSED)
+        with pytest.raises(SupersededError):
+            entry.write_intent("n2")
+
+
+@pytest.mark.parametrize("how", ["not sent", "refused with others", "replaced"])
+@pytest.mark.parametrize("is_checked", [False, True], ids=["", "checked"])
+def test_what_was_not_sent_is_unknown_only_until_then(destination, how, is_checked):
+    catalog = [row("a"), row("b")]
+    run = destination.plan(catalog)
+    shard = Shard.read(destination.paths, run.plan_id, 0)
+    entry = Journal(shard.store, "bgrep_default").new_entry(
+        [SubmittedTask(key, 1, name) for key, name in zip(shard.keys, "ab", strict=True)]
+    )
+    entry.write_intent("n1")
+    if is_checked:
+        run.check()
+    assert destination.refresh(catalog).counts == {"quarantined": 2}
+    assert destination.refresh(catalog).counts == {"quarantined": 2}
+    _late(entry, how)
+    assert destination.refresh(catalog).counts == {"changed": 2}
+    assert destination.billed.total() == 2
+    assert set(destination.published()) == {"a", "b"}
+    assert Ledger(destination.paths).repair()
+    assert destination.plan(catalog).counts == {"unchanged": 2}
+
+
+def test_a_refusal_that_is_known_late_ends_an_unknown_outcome(destination):
+    run = destination.plan([row("a")])
+    shard = Shard.read(destination.paths, run.plan_id, 0)
+    entry = Journal(shard.store, "bgrep_default").new_entry([SubmittedTask(shard.keys[0], 1, "a")])
+    entry.write_intent("n1")
+    destination.refresh([row("a")])
+    entry.write_failed(State.REFUSED, reason="the image is too small", code="23500007")
+    later = destination.refresh([row("a")])
+    assert [(one["state"], one["change"]) for one in later.rows.values()] == [
+        ("quarantined", "the image is too small")
+    ]
+
+
+def test_attempts_that_were_not_sent_leave_nothing_in_the_ledger(destination):
+    catalog = [row("a"), row("b")]
+    run = destination.plan(catalog)
+    entry = Journal(run.store.journal(0), "bgrep_default").new_entry(
+        [SubmittedTask(name, 1, name) for name in "ab"]
+    )
+    entry.write_intent("n1")
+    entry.write_failed(State.REFUSED)
+    run.check()
+    assert [one["outcome"] for one in run.store.results(0)] == ["not_submitted"] * 2
+    assert rows_since_check(run.store, 0) is None
+    run.publish()
+    assert destination.entries() == []
+    Ledger(destination.paths).close(run.plan_id)
+    assert destination.plan(catalog).counts == {"new": 2}
+    assert destination.entries() == []
+    Ledger(destination.paths).repair()
+    assert destination.entries() == []
 
 
 def test_no_other_module_of_the_catalog_reads_journals():

@@ -133,8 +133,8 @@ def test_task_groups_of_a_run_leave_each_other_their_plans(files):
         assert plans_in(files) == [run.plan_id for run in groups]
 
 
-def record(state: State, nonce: str = "n", result_key: str = "") -> SubmitRecord:
-    return SubmitRecord(state, "2030-01-01T00:00:00+00:00", (), nonce=nonce, result_key=result_key)
+def record(state: State, nonce: str = "n", **facts: str) -> SubmitRecord:
+    return SubmitRecord(state, "2030-01-01T00:00:00+00:00", (), nonce=nonce, **facts)
 
 
 ACCEPTED, UNKNOWN = record(State.ACCEPTED, result_key="k"), record(State.UNKNOWN)
@@ -145,6 +145,9 @@ ACCEPTED, UNKNOWN = record(State.ACCEPTED, result_key="k"), record(State.UNKNOWN
     [
         ([], [], (), True),
         ([record(State.REFUSED)], [], (), True),
+        ([record(State.REFUSED)], [("P", "n", "", "unknown_outcome")], (), False),
+        ([record(State.REFUSED)], [("P", "n", "", "refused")], (), True),
+        ([record(State.REFUSED, replaced="m")], [("P", "m", "", "unknown_outcome")], (), False),
         ([ACCEPTED], [("P", "n", "k", "generated")], (), True),
         ([ACCEPTED], [("P", "n", "k", "failed")], (), True),
         ([ACCEPTED], [("P", "n", "k", "pending")], (), False),
