@@ -46,6 +46,8 @@ def get_provider_info() -> dict[str, Any]:
             for part in ("hooks", "operators", "sensors", "triggers")
         },
         "filesystems": ["airflow_provider_bgrep.fs.oss"],
+        # Airflow 3.2 and later; earlier versions ignore it.
+        "cli": ["airflow_provider_bgrep.cli.definition.get_bgrep_cli_commands"],
         "connection-types": [
             {
                 "connection-type": CONNECTION_TYPE,
