@@ -11,7 +11,17 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from airflow_provider_bgrep import __version__
-from airflow_provider_bgrep.cli import check_storage, emulator, examples
+from airflow_provider_bgrep.cli import (
+    check_storage,
+    emulator,
+    examples,
+    explain,
+    ledger,
+    plan,
+    report,
+    requery,
+    validate,
+)
 from airflow_provider_bgrep.cli.command import Command, ExitCode, exit_codes
 from airflow_provider_bgrep.cli.errors import exit_code_of, printed
 from airflow_provider_bgrep.cli.output import Output
@@ -22,6 +32,12 @@ COMMANDS: Final[tuple[Command, ...]] = (
     examples.COMMAND,
     emulator.COMMAND,
     check_storage.COMMAND,
+    validate.COMMAND,
+    plan.COMMAND,
+    ledger.COMMAND,
+    explain.COMMAND,
+    requery.COMMAND,
+    report.COMMAND,
 )
 """The commands, in the order of the help."""
 

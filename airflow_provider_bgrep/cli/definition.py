@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands as ``airflow bgrep …``: Airflow 3.2 and later read them from the key ``cli`` of the provider info.
+"""The commands as ``airflow bgrep …``.
+
+Airflow 3.2 and later read them from the key ``cli`` of the provider info.
 
 Each start of ``airflow`` loads this module, whatever its command is.
 """
@@ -28,7 +30,7 @@ class Arguments(Arg):
     """
 
     def __init__(self, add_arguments: Callable[[argparse.ArgumentParser], None]) -> None:
-        super().__init__(("arguments",))
+        super().__init__(("arguments",))  # type: ignore[no-untyped-call]
         self._add_arguments = add_arguments
 
     def add_to_parser(self, parser: argparse.ArgumentParser) -> None:

@@ -30,7 +30,9 @@ def exit_code_of(error: Exception) -> ExitCode:
         return ExitCode.INVALID
     if isinstance(error, StoreError):
         return ExitCode.INVALID if error.is_final else ExitCode.UNREACHABLE
-    names = {cls.__name__ for cls in type(error).__mro__ if cls.__module__.startswith("airflow_provider_bgrep")}
+    names = {
+        cls.__name__ for cls in type(error).__mro__ if cls.__module__.startswith("airflow_provider_bgrep")
+    }
     for name, code in _BY_CLASS:
         if name in names:
             return code

@@ -47,9 +47,11 @@ def run(given: argparse.Namespace, out: Output) -> ExitCode:
     """
     examples = example_dags()
     if not examples:
-        raise UsageError("This installation has no example DAGs: install airflow-provider-bgrep from its wheel")
+        raise UsageError(
+            "This installation has no example DAGs: install airflow-provider-bgrep from its wheel"
+        )
     folder = given.folder.expanduser().absolute()
-    if not given.force and (others := [path for path in _differing(examples, folder)]):
+    if not given.force and (others := list(_differing(examples, folder))):
         raise UsageError(
             f"{', '.join(map(str, others))} would be replaced by the example of the same name; give another "
             "DIR, or --force. Nothing was copied"

@@ -10,7 +10,6 @@ import ipaddress
 import signal
 import sys
 from collections.abc import Sequence
-
 from typing import TYPE_CHECKING
 
 from airflow_provider_bgrep.emulator.settings import (

@@ -60,7 +60,9 @@ def test_a_destination_without_state_is_not_taken_for_an_empty_one(tmp_path):
 def test_mappings_are_json_or_a_file(tmp_path):
     file = tmp_path / "defaults.json"
     file.write_text('{"steps": 20}')
-    options = arguments.catalog_options(catalog("/c.csv", "--defaults", f"@{file}", "--source", '{"encoding": "x"}'))
+    options = arguments.catalog_options(
+        catalog("/c.csv", "--defaults", f"@{file}", "--source", '{"encoding": "x"}')
+    )
     assert options == {"catalog": "/c.csv", "defaults": '{"steps": 20}', "source": '{"encoding": "x"}'}
 
 

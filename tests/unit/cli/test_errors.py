@@ -39,7 +39,7 @@ def test_each_class_has_its_exit_code(error, code):
 def test_a_message_of_ours_is_printed_as_it_is():
     assert printed(UsageError("give DIR")) == "error: give DIR"
     text = printed(InvalidInput([Problem("steps", "is 9"), Problem("seed", "is x")]))
-    assert text == "error: steps is 9; seed is x"
+    assert text == "error: steps: is 9; seed: is x"
     assert "nothing was sent" not in text
 
 

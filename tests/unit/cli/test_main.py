@@ -77,5 +77,7 @@ def test_the_context_of_the_process_is_left_as_it_was(tmp_path, monkeypatch):
 
 def test_a_reader_that_has_read_enough_is_no_error(tmp_path):
     command = f"airflow-bgrep examples {tmp_path} --json | true"
-    ended = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False
+    )
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -23,8 +23,14 @@ def printed(out: Output) -> list[str]:
 
 
 def test_numbers_of_a_table_stand_at_the_right(out):
-    out.table(("day", "images", "cost"), [("2026-01-01", 9, Decimal("1.80")), ("2026-01-02", 12, Decimal("2.40"))])
-    assert printed(out) == ["day         images  cost", "2026-01-01       9  1.80", "2026-01-02      12  2.40"]
+    out.table(
+        ("day", "images", "cost"), [("2026-01-01", 9, Decimal("1.80")), ("2026-01-02", 12, Decimal("2.40"))]
+    )
+    assert printed(out) == [
+        "day         images  cost",
+        "2026-01-01       9  1.80",
+        "2026-01-02      12  2.40",
+    ]
 
 
 def test_an_empty_table_is_its_header(out):
