@@ -20,7 +20,7 @@ _BY_CLASS: Final[Sequence[tuple[str, ExitCode]]] = (
 """Exit codes of this package's exceptions, by class and its subclasses; the first that fits counts."""
 
 
-class UsageError(ValueError):
+class UsageError(Exception):
     """Arguments that contradict each other, or a file that cannot be read. The message says what to do."""
 
 

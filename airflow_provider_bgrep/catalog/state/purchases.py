@@ -143,9 +143,9 @@ class Purchases:
         if by == "category":
             self._db.execute("CREATE OR REPLACE TABLE categories (name VARCHAR, category VARCHAR)")
             for batch in categories:
-                self._db.register("some", pa.Table.from_batches([batch]))
-                self._db.execute("INSERT INTO categories SELECT name, category FROM some")
-                self._db.unregister("some")
+                self._db.register("batch", pa.Table.from_batches([batch]))
+                self._db.execute("INSERT INTO categories SELECT name, category FROM batch")
+                self._db.unregister("batch")
             # Of rows with one name the first counts, as in a plan.
             first = "SELECT name, first(category ORDER BY rowid) AS category FROM categories GROUP BY name"
             joined = f"LEFT JOIN ({first}) c ON c.name = p.name"
