@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -69,7 +70,7 @@ def run(given: argparse.Namespace, out: Output) -> ExitCode:
     from airflow_provider_bgrep.catalog.plan.destination import Planner
     from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 
-    options = catalog_options(given, *_GROUPS, *_OPTIONS, "bgrep_conn_id")
+    options = _flat(catalog_options(given, *_GROUPS, *_OPTIONS, "bgrep_conn_id"))
     options |= {"destination": destination_text(given), "dry_run": True}
     with state_errors():
         planner = Planner(DAG_ID, f"cli__{datetime.now(UTC).isoformat(timespec='seconds')}")
@@ -93,6 +94,32 @@ def run(given: argparse.Namespace, out: Output) -> ExitCode:
     else:
         _print(found, given.rows, out)
     return ExitCode.PROBLEMS if invalid else ExitCode.OK
+
+
+def _flat(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options with the fields of their groups, as far as a plan depends on them.
+
+    A plan task refuses some of them in JSON, because Airflow needs them when it parses the DAG.
+
+    :raises InvalidInput: with every group that cannot be read.
+    """
+    from airflow_provider_bgrep.catalog.config.groups import fields_of
+    from airflow_provider_bgrep.catalog.config.options import Options
+    from airflow_provider_bgrep.catalog.config.parsing import shown
+    from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
+
+    known, problems = {one.name for one in fields(Options)}, []
+    found = {name: value for name, value in options.items() if name not in _GROUPS}
+    for group in _GROUPS:
+        try:
+            members = fields_of(group, options.get(group))
+        except ValueError as error:
+            problems.append(Problem(group, f"is {shown(options[group])}; give {error}"))
+        else:
+            found |= {name: value for name, value in members.items() if name in known}
+    if problems:
+        raise InvalidInput(problems)
+    return found
 
 
 def _print(found: dict[str, Any], shown: int, out: Output) -> None:
