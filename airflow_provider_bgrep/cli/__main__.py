@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
 """The commands, in the order of the help."""
 
 _CONTEXT: Final = "_AIRFLOW_PROCESS_CONTEXT"
+_LOGGER: Final = "airflow.models.connection"
 _INTERRUPTED: Final = 130
 
 DESCRIPTION: Final = """\
@@ -80,13 +82,18 @@ def all_connections() -> Iterator[None]:
     """For as long as the context lasts, connections are read from the metadata database, too.
 
     Since 3.1, Airflow reads outside of tasks from the environment and the secrets backend only, unless the
-    process says that it is a server. ``airflow connections test`` says so likewise.
+    process says that it is a server. ``airflow connections test`` says so likewise. Without a database,
+    Airflow 2 would log a traceback, in addition to our error that the connection is not defined.
     """
     before = os.environ.get(_CONTEXT)
     os.environ[_CONTEXT] = before or "server"
+    logger = logging.getLogger(_LOGGER)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
+        logger.setLevel(level)
         if before is None:
             del os.environ[_CONTEXT]
 
