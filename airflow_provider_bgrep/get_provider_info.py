@@ -65,6 +65,8 @@ def get_provider_info() -> dict[str, Any]:
         "filesystems": ["airflow_provider_bgrep.fs.oss"],
         "asset-uris": asset_uris(),
         "dataset-uris": asset_uris(),  # the name before Airflow 3
+        # Airflow 3.2 and later; earlier versions ignore it.
+        "cli": ["airflow_provider_bgrep.cli.definition.get_bgrep_cli_commands"],
         "connection-types": [
             {
                 "connection-type": CONNECTION_TYPE,

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+    from airflow_provider_bgrep.catalog.plan.destination import Planner
     from airflow_provider_bgrep.catalog.state.ledger import Ledger
     from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
     from airflow_provider_bgrep.operators.spec import GenerateSpec
@@ -173,6 +174,39 @@ def _is_missing(plan_id: Any) -> bool:
     return plan_id is None or plan_id in ("", "None")
 
 
+def make_plan(given: Mapping[str, Any], planner: Planner, try_number: int = 1) -> dict[str, Any]:
+    """Check options, destination and connection, then compare the catalog with the ledger and write a plan.
+
+    :param given: see :class:`~airflow_provider_bgrep.catalog.config.options.Options`.
+    :param planner: who makes the plan.
+    :param try_number: Airflow's number of the try.
+    :return: what the plan task pushes to XCom.
+    """
+    from airflow_provider_bgrep.catalog.config.options import Options, path_problems
+    from airflow_provider_bgrep.catalog.plan.create import create_plan
+    from airflow_provider_bgrep.catalog.plan.destination import check_destination
+
+    options = Options.checked(given)
+    if problems := path_problems({"catalog": options.catalog, "destination": options.destination}):
+        raise InvalidInput(problems)
+    paths = _paths(options.destination)
+    _check_writable(paths)
+    # A dry run, too: it writes its plan there, and says what a run would do.
+    # On a store that excludes a second writer, the option has no effect.
+    single = check_destination(paths, planner, single_writer=options.single_writer, dry_run=options.dry_run)
+    options = replace(options, single_writer=single)
+    if not options.dry_run:
+        _check_connection(options.bgrep_conn_id)
+    return create_plan(
+        options,
+        paths,
+        dag_id=planner.dag_id,
+        run_id=planner.run_id,
+        group_id=planner.group_id,
+        try_number=try_number,
+    )
+
+
 class BgRepPlanOperator(Linked, PlanLineage, BaseOperator):
     """Compares the catalog with the ledger, and writes a plan. Does not submit anything.
 
@@ -203,43 +237,19 @@ class BgRepPlanOperator(Linked, PlanLineage, BaseOperator):
 
     def execute(self, context: Context) -> list[int]:
         """Create the plan."""
-        from airflow_provider_bgrep.catalog.config.options import Options, path_problems
-        from airflow_provider_bgrep.catalog.plan.create import create_plan
-        from airflow_provider_bgrep.catalog.plan.destination import Planner, check_destination
+        from airflow_provider_bgrep.catalog.plan.destination import Planner
         from airflow_provider_bgrep.catalog.run_metrics import send_plan
 
         ti = context["ti"]
-        group_id = _group_of(self.task_id)
+        max_active_runs = getattr(self.get_dag(), "max_active_runs", None)
+        planner = Planner(ti.dag_id, ti.run_id, _group_of(self.task_id), max_active_runs)
         with state_errors():
-            options = Options.checked({**self.options, **(self.verbatim or {})})
-            given = {"catalog": options.catalog, "destination": options.destination}
-            if problems := path_problems(given):
-                raise InvalidInput(problems)
-            paths = _paths(options.destination)
-            _check_writable(paths)
-            # A dry run, too: it writes its plan there, and says what a run would do.
-            planner = Planner(
-                ti.dag_id, ti.run_id, group_id, getattr(self.get_dag(), "max_active_runs", None)
-            )
-            # On a store that excludes a second writer, the option has no effect.
-            single = check_destination(
-                paths, planner, single_writer=options.single_writer, dry_run=options.dry_run
-            )
-            options = replace(options, single_writer=single)
-            if not options.dry_run:
-                _check_connection(options.bgrep_conn_id)
-            plan = create_plan(
-                options,
-                paths,
-                dag_id=ti.dag_id,
-                run_id=ti.run_id,
-                group_id=group_id,
-                try_number=ti.try_number,
-            )
+            plan = make_plan({**self.options, **(self.verbatim or {})}, planner, ti.try_number)
         self.created = plan
         ti.xcom_push(key="plan", value=plan)
-        self.show_links(context, plan_links(paths, plan["plan_id"]))
-        send_plan(_store(options.destination, plan["plan_id"]), ti)
+        store = _store(str(self.options["destination"]), plan["plan_id"])
+        self.show_links(context, plan_links(store.paths, store.plan_id))
+        send_plan(store, ti)
         return plan["collects"] or list(range(plan["shards"]))
 
 

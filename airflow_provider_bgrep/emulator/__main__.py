@@ -10,11 +10,18 @@ import ipaddress
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from airflow_provider_bgrep.emulator.control import connection_uri
-from airflow_provider_bgrep.emulator.core import DEFAULT_APP_CODE, Core
-from airflow_provider_bgrep.emulator.server import Server
-from airflow_provider_bgrep.emulator.settings import GATEWAYS, RATE_SCOPES, TIMINGS, Settings
+from airflow_provider_bgrep.emulator.settings import (
+    DEFAULT_APP_CODE,
+    GATEWAYS,
+    RATE_SCOPES,
+    TIMINGS,
+    Settings,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_bgrep.emulator.core import Core
 
 
 def _loopback(host: str) -> str:
@@ -30,11 +37,17 @@ def _loopback(host: str) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    defaults = Settings()
     options = argparse.ArgumentParser(
         prog="python -m airflow_provider_bgrep.emulator",
         description="Serve the background generation API on loopback, strictly and free of charge.",
     )
+    add_arguments(options)
+    return options
+
+
+def add_arguments(options: argparse.ArgumentParser) -> None:
+    """Add the options to a parser. This loads nothing that the extra ``emulator`` installs."""
+    defaults = Settings()
     add = options.add_argument
     add("--host", type=_loopback, default="127.0.0.1", help="loopback address (default: %(default)s)")
     add("--port", type=int, default=0, help="port, 0 for a free one (default: %(default)s)")
@@ -78,7 +91,6 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--gateway", choices=GATEWAYS, default=defaults.gateway, help="form of the gateway's answers")
     add("--no-fetch", action="store_true", help="do not fetch and check submitted images, for load tests")
-    return options
 
 
 _NAMES = (
@@ -92,11 +104,15 @@ def ready_message(url: str, app_code: str) -> str:
     :param url: URL of the emulator.
     :param app_code: the AppCode that it accepts.
     """
+    from airflow_provider_bgrep.emulator.control import connection_uri
+
     return f"{url}\nAppCode: {app_code}\nAIRFLOW_CONN_BGREP_DEFAULT={connection_uri(url, app_code)}"
 
 
 async def serve(host: str, port: int, core: Core) -> None:
     """Serve until SIGINT or SIGTERM; print URL, AppCode and connection when ready."""
+    from airflow_provider_bgrep.emulator.server import Server
+
     server = Server(core)
     url = await server.start(host, port)
     stopping = asyncio.Event()
@@ -114,7 +130,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     :return: the exit status.
     """
-    options = parser().parse_args(arguments)
+    return run(parser().parse_args(arguments))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM.
+
+    :param options: the parsed command line.
+    :return: the exit status.
+    """
+    from airflow_provider_bgrep.emulator.core import Core
+
     try:
         chosen = {name: getattr(options, name) for name in _NAMES}
         core = Core(

@@ -28,11 +28,9 @@ from airflow_provider_bgrep.emulator.gateway import Call, Gateway
 from airflow_provider_bgrep.emulator.images import Images
 from airflow_provider_bgrep.emulator.render import Renderer
 from airflow_provider_bgrep.emulator.service import RefusalError
-from airflow_provider_bgrep.emulator.settings import APP_CODE_STATES, Settings
+from airflow_provider_bgrep.emulator.settings import APP_CODE_STATES, DEFAULT_APP_CODE, Settings
 from airflow_provider_bgrep.emulator.state import State, StateFile
 from airflow_provider_bgrep.protocol.limits import APPCODE_PREFIX, MAX_REQUEST_BYTES, QUERY_PATH, SUBMIT_PATH
-
-DEFAULT_APP_CODE: Final = "emulator-app-code"
 
 _FURTHEST: Final = 10**9
 """Most seconds that the clock can be advanced by at once: about thirty years. Dates end in the year 9999."""

@@ -12,9 +12,9 @@ from typing import Any, Self
 
 from airflow_provider_bgrep.emulator import control
 from airflow_provider_bgrep.emulator.control import Controls
-from airflow_provider_bgrep.emulator.core import DEFAULT_APP_CODE, Core
+from airflow_provider_bgrep.emulator.core import Core
 from airflow_provider_bgrep.emulator.server import Server
-from airflow_provider_bgrep.emulator.settings import Settings
+from airflow_provider_bgrep.emulator.settings import DEFAULT_APP_CODE, Settings
 
 _START_SECONDS = 30
 _STOP_SECONDS = 10

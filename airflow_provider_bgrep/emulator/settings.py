@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from airflow_provider_bgrep.protocol.limits import RESULT_URL_SECONDS
 
+DEFAULT_APP_CODE: Final = "emulator-app-code"
+
 TIMINGS: Final = ("instant", "polls", "lifelike")
 
 GATEWAYS: Final = ("codes", "texts", "none")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds out by trying whether a store keeps what this package relies on, above all exclusive creation.
 
-python -m airflow_provider_bgrep.storage_check s3://bucket/folder --conn-id my_s3
+airflow-bgrep check-storage s3://bucket/folder --conn-id my_s3
 """
 
 from __future__ import annotations

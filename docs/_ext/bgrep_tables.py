@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pair_rows
 from catalog_forms import HEADER, catalog_forms
+from command_help import command_help
 from docutils import nodes
 from docutils.statemachine import StringList
 from metric_rows import rows_of_metrics
@@ -22,6 +23,7 @@ from airflow_provider_bgrep.catalog.model.columns import COLUMNS, REQUIRED
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, Column
 from airflow_provider_bgrep.catalog.model.states import ROW_MEANINGS, VERDICT_MEANINGS
 from airflow_provider_bgrep.catalog.state.manifest import MANIFEST
+from airflow_provider_bgrep.cli.command import EXIT_CODES
 from airflow_provider_bgrep.connection import EXTRAS
 from airflow_provider_bgrep.exceptions import error_from
 from airflow_provider_bgrep.generation.outcomes import BILLABLE, MEANINGS
@@ -109,6 +111,30 @@ class Fields(Table):
             none = "required" if field.required else "–"
             default = none if field.default is None else f"``{field.default}``"
             yield (f"``{field.name}``", field.meaning, f"{kind}{_cell(field.range)}", default)
+
+
+class ExitCodes(Table):
+    """The exit codes of the command line."""
+
+    header = ("Exit code", "Meaning")
+    widths = "15 85"
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        """One row for each exit code."""
+        return (
+            (str(code.value), f"{meaning[:1].upper()}{meaning[1:]}.") for code, meaning in EXIT_CODES.items()
+        )
+
+
+class Commands(SphinxDirective):
+    """The help of each command, as its parser prints it."""
+
+    def run(self) -> list[nodes.Node]:
+        """Render a title and a block of text for each command."""
+        found: list[nodes.Node] = []
+        for name, text in command_help():
+            found += [nodes.rubric(text=name), nodes.literal_block(text, text, language="text")]
+        return found
 
 
 class CatalogForms(Table):
@@ -346,4 +372,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("bgrep-manifest-columns", ManifestColumns)
     app.add_directive("bgrep-storage-checks", StorageChecks)
     app.add_directive("bgrep-metrics", Metrics)
+    app.add_directive("bgrep-exit-codes", ExitCodes)
+    app.add_directive("bgrep-commands", Commands)
     return {"parallel_read_safe": True}

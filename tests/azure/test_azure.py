@@ -26,6 +26,7 @@ from bgrep_harness.refresh import Refresh, Run
 from airflow_provider_bgrep.catalog import read_manifest
 from airflow_provider_bgrep.catalog.source.images import readable_url, versions
 from airflow_provider_bgrep.catalog.source.listing import WHOLE_ABOVE
+from airflow_provider_bgrep.cli.__main__ import main
 from airflow_provider_bgrep.exceptions import BgRepError
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.operators.bgrep import BgRepDownloadOperator, BgRepGenerateOperator
@@ -43,7 +44,6 @@ from airflow_provider_bgrep.storage import (
     store_error,
 )
 from airflow_provider_bgrep.storage_check import Level, check_storage
-from airflow_provider_bgrep.storage_check.__main__ import SAFE, main
 
 PROMPT = {"positive_prompt": "A {{ color }} mug on snow", "steps": 15}
 SOURCES = ("0", "1", "2")
@@ -140,7 +140,7 @@ def test_the_check_finds_azure_safe(folder: Any, capsys: pytest.CaptureFixture[s
     assert "adlfs" in report.store
 
     where = str(folder).replace(f"{connection_of(folder)}@", "")
-    assert main([where, "--conn-id", str(connection_of(folder)), "--json"]) == SAFE
+    assert main(["check-storage", where, "--conn-id", str(connection_of(folder)), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["is_safe"] is True
 
 

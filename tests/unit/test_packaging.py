@@ -22,14 +22,19 @@ def test_the_wheel_holds_every_module_and_nothing_else():
     shipped = {
         str(path)
         for path in distribution("airflow-provider-bgrep").files or ()
-        if ".dist-info" not in path.parts[0] and "__pycache__" not in path.parts
+        if ".dist-info" not in path.parts[0] and not {"__pycache__", ".."} & set(path.parts)
     }
     in_source = {
         str(path.relative_to(SOURCE.parent))
         for path in SOURCE.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert shipped == in_source
+    # One home for the files: see force-include in pyproject.toml.
+    examples = {
+        f"airflow_provider_bgrep/example_dags/{path.name}" for path in SOURCE.parent.glob("dags/*.py")
+    }
+    assert len(examples) >= 2
+    assert shipped == in_source | examples
     assert "airflow_provider_bgrep/py.typed" in shipped
 
 
@@ -45,3 +50,9 @@ def test_the_metadata_names_version_and_licence():
     metadata = distribution("airflow-provider-bgrep").metadata
     assert metadata["Version"] == airflow_provider_bgrep.__version__
     assert metadata["License-Expression"] == "Apache-2.0"
+
+
+def test_the_command_line_is_installed():
+    (entry,) = entry_points(group="console_scripts", name="airflow-bgrep")
+    assert entry.load().__module__ == "airflow_provider_bgrep.cli.__main__"
+    assert (Path(sysconfig.get_path("scripts")) / "airflow-bgrep").is_file()

@@ -6,9 +6,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import duckdb
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.config.options import Options
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
     from airflow_provider_bgrep.catalog.plan.diff import Versions
+
+T = TypeVar("T")
 
 _SHOWN: Final = 20
 """Invalid rows that the task log names; the report names all."""
@@ -127,25 +129,38 @@ def inputs_of(options: Options, plan: Plan) -> dict[str, Any]:
 
 
 def _create(options: Options, store: PlanStore, run: Run) -> PlanDraft:
+    def write(draft: PlanDraft) -> PlanDraft:
+        draft.write(store, options)
+        return draft
+
+    return use_draft(options, store.paths, run, write)
+
+
+def use_draft(options: Options, paths: CatalogPaths, run: Run, use: Callable[[PlanDraft], T]) -> T:
+    """Compare the catalog with the ledger, and read what the options say of its images.
+
+    :param use: what to do with the draft, as long as its tables can be read. It is called once more, with
+        another draft, if there was not enough memory.
+    :return: what ``use`` returns.
+    """
     conn_id = options.source_conn_id or None
     settings = None if options.check_sources == "off" else connection_settings(options.bgrep_conn_id)
     sources = SourceReader(conn_id, settings, allow_private=options.allow_private_sources)
 
-    def written(memory: str) -> PlanDraft:
-        def read(urls: Sequence[str]) -> dict[str, str]:
-            return versions(urls, conn_id)
+    def read(urls: Sequence[str]) -> dict[str, str]:
+        return versions(urls, conn_id)
 
-        with draft_plan(options, store.paths, run, read, sources, memory) as draft:
-            draft.write(store, options)
-        return draft
+    def used(memory: str) -> T:
+        with draft_plan(options, paths, run, read, sources, memory) as draft:
+            return use(draft)
 
     try:
-        return written(MEMORY)
+        return used(MEMORY)
     except duckdb.OutOfMemoryException:
         _log.warning(
             "%s of memory are not enough for this plan. Planning again with %s.", MEMORY, MORE_MEMORY
         )
-        return written(MORE_MEMORY)
+        return used(MORE_MEMORY)
 
 
 @contextlib.contextmanager

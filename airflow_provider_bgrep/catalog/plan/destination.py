@@ -27,7 +27,7 @@ from airflow_provider_bgrep.storage_check import StorageReport, check_storage
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 
-_COMMAND: Final = "python -m airflow_provider_bgrep.storage_check"
+_COMMAND: Final = "airflow-bgrep check-storage"
 
 _log = logging.getLogger(__name__)
 

@@ -293,16 +293,38 @@ def read_manifest(destination: str | ObjectStoragePath) -> Iterator[dict[str, An
     :param destination: the folder that contains ``manifest.json``.
     :raises DamagedManifestError: if the manifest cannot be read.
     """
-    paths = CatalogPaths(storage_path(destination))
+    with _copied_rows(CatalogPaths(storage_path(destination))) as local:
+        if local:
+            for batch in pq.ParquetFile(local).iter_batches(_BATCH):
+                yield from batch.to_pylist()
+
+
+def rows_of_product(paths: CatalogPaths, sku: str) -> list[dict[str, Any]]:
+    """Return the rows of a product in the current manifest, by name. Nothing is repaired.
+
+    :param sku: the sku, for all of its views, or the name of a row.
+    :raises DamagedManifestError: if the manifest cannot be read.
+    """
+    with _copied_rows(paths) as local, duckdb.connect() as db:
+        if not local:
+            return []
+        found = db.execute(f"FROM {rows_of(local)} WHERE sku = ? OR name = ? ORDER BY name", [sku, sku])
+        columns = [column[0] for column in found.description]
+        return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
+
+
+@contextlib.contextmanager
+def _copied_rows(paths: CatalogPaths) -> Iterator[str]:
+    """The rows that ``manifest.json`` names, as a local Parquet file; ``''`` if nothing was published."""
     data = get_bytes(paths.manifest)
     if data is None:
+        yield ""
         return
     path = paths.manifests / Header.from_bytes(data, paths.manifest).file("parquet")
     try:
         with local_copy(path) as local:
-            for batch in pq.ParquetFile(local).iter_batches(_BATCH):
-                yield from batch.to_pylist()
-    except (FileNotFoundError, pa.ArrowException) as error:
+            yield local
+    except (FileNotFoundError, pa.ArrowException, duckdb.IOException, duckdb.InvalidInputException) as error:
         raise DamagedManifestError(f"{path} cannot be read: {sanitize_message(error)}. {_REMEDY}") from None
 
 

@@ -252,6 +252,16 @@ class PlanStore:
                 for row in some:
                     yield dict(zip(ROW_COLUMNS, row, strict=True))
 
+    def rows_of_product(self, sku: str) -> list[dict[str, Any]]:
+        """The rows of a product, see :data:`ROW_COLUMNS`, without unchanged ones.
+
+        :param sku: the sku, for all of its views, or the name of a row.
+        """
+        query = f"SELECT {', '.join(ROW_COLUMNS)} FROM {{}} WHERE sku = ? OR name = ? ORDER BY name"
+        with self._local(self.files.rows) as local, duckdb.connect() as db:
+            found = db.execute(query.format(rows_of(local)), [sku, sku]).fetchall()
+        return [dict(zip(ROW_COLUMNS, row, strict=True)) for row in found]
+
     def states_of(self, names: Iterable[str]) -> dict[str, str]:
         """The states of some rows, by name, as far as the plan says anything about them.
 

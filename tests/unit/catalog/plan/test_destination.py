@@ -93,7 +93,7 @@ def test_a_store_that_cannot_exclude_is_refused(store):
     with pytest.raises(BgRepConfigurationError) as caught:
         check_destination(paths_on(store(files)), PLANNER)
     message = str(caught.value)
-    for words in ("create an object exclusively, twice", "another store", "single_writer", "storage_check"):
+    for words in ("create an object exclusively, twice", "another store", "single_writer", "check-storage"):
         assert words in message
     assert "versioning" not in message
     assert "Nothing was submitted" in message
