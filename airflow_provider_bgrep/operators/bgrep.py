@@ -349,6 +349,6 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
 
         return {
             "result_key": self.result_key,
-            "files": [with_id(asdict(image)) for image in saved.images],
+            "files": [with_id(image.facts) for image in saved.images],
             "failed": [with_id(failed) for failed in saved.failed],
         }
