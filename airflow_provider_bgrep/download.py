@@ -92,7 +92,8 @@ class Saved:
     """The images of a job after saving.
 
     :param images: saved images, by index and output.
-    :param failed: image tasks without images: index and the service's message.
+    :param failed: image tasks without images, or with fewer than requested: index and the service's message,
+        or how many results it names.
     :param lost: images that could not be saved, and why.
     """
 
@@ -146,7 +147,7 @@ def save_job(
     order: str = "",
     end_time: float = math.inf,
     log: Callable[[str], None] = lambda line: None,
-    lacking: Callable[[Job], str] = lambda job: "",
+    lacking: Callable[[Job], Mapping[int, str]] = lambda job: {},
 ) -> Saved:
     """Save the images of a finished job. Images that an earlier try saved are not fetched again.
 
@@ -165,8 +166,8 @@ def save_job(
         another meaning.
     :param end_time: deadline for downloads, wall clock in seconds.
     :param log: called with a line for each event.
-    :param lacking: returns which results a response does not name; ``""`` if it names all. The next call then
-        queries the job again.
+    :param lacking: returns which results a response does not name, by the index of the image task. The next
+        call then queries the job again.
     :raises InvalidInput: if ``template`` cannot be used.
     """
     check_template(template)
@@ -198,13 +199,19 @@ def save_job(
             break
         log("The host of the results refuses new URLs as well. Asking again.")
         sleep(step.seconds)
+    unnamed = lacking(job)
     failed = tuple(
-        {"index": task.index, "message": sanitize_message(task.message)}
+        {
+            "index": task.index,
+            "message": sanitize_message(task.message)
+            if task.status == JobStatus.FAILED
+            else unnamed[task.index],
+        }
         for task in job.tasks
-        if task.status == JobStatus.FAILED
+        if task.status == JobStatus.FAILED or task.index in unnamed
     )
     # Written even if images are missing, so that the next try fetches only those.
-    _write_manifest(manifest, template, order, _Known(ordered, failed, tasks, not (lost or lacking(job))))
+    _write_manifest(manifest, template, order, _Known(ordered, failed, tasks, not (lost or unnamed)))
     return Saved(ordered, failed, lost)
 
 

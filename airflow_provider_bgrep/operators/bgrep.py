@@ -232,7 +232,8 @@ class BgRepDownloadOperator(ImageTaskTemplates, BaseOperator):
 
     Returns ``{"result_key": …, "files": [{"index": i, "output": j, "path": …, "size": bytes, "sha256": …,
     "format": …, "width": …, "height": …}, …], "failed": [{"index": i, "message": …}, …]}``; each entry
-    also has the ``id`` of its image task, if ``task_list`` gives one.
+    also has the ``id`` of its image task, if ``task_list`` gives one. ``failed`` names image tasks with fewer
+    images than requested, too.
 
     :param result_key: the key that the submit returned. Templated.
     :param destination: folder for the images, on any ``ObjectStoragePath``. Templated.

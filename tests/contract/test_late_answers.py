@@ -272,6 +272,25 @@ def test_the_sensor_waits_for_late_results(count, mode, connection, run, ti, no_
     assert [len(one["results"]) for one in outcome.value["tasks"]] == [2]
 
 
+@pytest.mark.parametrize("is_listed", [True, False], ids=["with the list", "without it"])
+@pytest.mark.parametrize(("fail_on", "error"), [("any", BgRepJobFailedError), ("all", type(None))])
+def test_results_that_are_never_named_are_no_success(
+    is_listed, fail_on, error, connection, run, ti, tmp_path, no_waiting
+):
+    """Four results were billed, and the job names three for good."""
+    tasks = tasks_of(connection, 1, num_output=4)
+    connection.inject("partial", count=3)
+    key = BgRepHook().submit(tasks).result_key
+    known = {"result_key": key, "task_list": tasks if is_listed else None}
+    sensor = BgRepSensor(task_id="wait", poke_interval=0.1, fail_on=fail_on, **known)
+    assert type(run(sensor, ti).error) is error
+    download = BgRepDownloadOperator(task_id="download", destination=f"file://{tmp_path}", **known)
+    outcome = run(download, ti)
+    assert len(outcome.value["files"]) == 3
+    assert [one["index"] for one in outcome.value["failed"]] == [0]
+    assert connection.counters.images == 4
+
+
 # --- image tasks that never end (I14) -------------------------------------------------------------
 
 
