@@ -15,7 +15,7 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,11 +25,18 @@ from airflow_provider_bgrep.filenames import FilenameGrammar, fill
 from airflow_provider_bgrep.images.decode import UnreadableError, inspect
 from airflow_provider_bgrep.images.fetch import Fetcher, FetchError, UrlExpiredError
 from airflow_provider_bgrep.images.reach import PRIVATE_RESULTS, ResultReach
-from airflow_provider_bgrep.protocol.answer_order import Ordered, Trace, in_order, renewed, traces
+from airflow_provider_bgrep.protocol.answer_order import (
+    Ordered,
+    Trace,
+    in_order,
+    renewed,
+    result_digests,
+    traces,
+)
 from airflow_provider_bgrep.protocol.codes import RetryDecision
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
 from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
-from airflow_provider_bgrep.protocol.models import Job, JobStatus
+from airflow_provider_bgrep.protocol.models import Job, JobStatus, TaskResult
 from airflow_provider_bgrep.protocol.retry import RESULTS, Action, Failure, decide
 from airflow_provider_bgrep.storage import get_bytes, in_folder, put_bytes, put_file, safe_name, size_of
 
@@ -60,6 +67,8 @@ class SavedImage:
     :param format: Pillow's name of the file's actual format.
     :param width: pixels.
     :param height: pixels.
+    :param url_digest: digest of its URL without the signature, by which a later response is compared with
+        what is saved; ``""`` if that identifies no result.
     """
 
     index: int
@@ -70,6 +79,12 @@ class SavedImage:
     format: str
     width: int
     height: int
+    url_digest: str = ""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a manifest and XCom say of it."""
+        return {name: value for name, value in asdict(self).items() if name != "url_digest"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +92,8 @@ class Saved:
     """The images of a job after saving.
 
     :param images: saved images, by index and output.
-    :param failed: image tasks without images: index and the service's message.
+    :param failed: image tasks without images, or with fewer than requested: index and the service's message,
+        or how many results it names.
     :param lost: images that could not be saved, and why.
     """
 
@@ -131,12 +147,12 @@ def save_job(
     order: str = "",
     end_time: float = math.inf,
     log: Callable[[str], None] = lambda line: None,
-    lacking: Callable[[Job], str] = lambda job: "",
+    lacking: Callable[[Job], Mapping[int, str]] = lambda job: {},
 ) -> Saved:
     """Save the images of a finished job. Images that an earlier try saved are not fetched again.
 
-    A later response may list the image tasks in another order. Images whose image task cannot be recognized
-    in it are fetched again.
+    A later response may list the image tasks, and the results of each, in another order. What cannot be
+    recognized in it is fetched again.
 
     If even new URLs are refused, the job is queried again for a while: the cause may be replication lag.
 
@@ -150,8 +166,8 @@ def save_job(
         another meaning.
     :param end_time: deadline for downloads, wall clock in seconds.
     :param log: called with a line for each event.
-    :param lacking: returns which results a response does not name; ``""`` if it names all. The next call then
-        queries the job again.
+    :param lacking: returns which results a response does not name, by the index of the image task. The next
+        call then queries the job again.
     :raises InvalidInput: if ``template`` cannot be used.
     """
     check_template(template)
@@ -183,13 +199,19 @@ def save_job(
             break
         log("The host of the results refuses new URLs as well. Asking again.")
         sleep(step.seconds)
+    unnamed = lacking(job)
     failed = tuple(
-        {"index": task.index, "message": sanitize_message(task.message)}
+        {
+            "index": task.index,
+            "message": sanitize_message(task.message)
+            if task.status == JobStatus.FAILED
+            else unnamed[task.index],
+        }
         for task in job.tasks
-        if task.status == JobStatus.FAILED
+        if task.status == JobStatus.FAILED or task.index in unnamed
     )
     # Written even if images are missing, so that the next try fetches only those.
-    _write_manifest(manifest, template, order, _Known(ordered, failed, tasks, not (lost or lacking(job))))
+    _write_manifest(manifest, template, order, _Known(ordered, failed, tasks, not (lost or unnamed)))
     return Saved(ordered, failed, lost)
 
 
@@ -214,14 +236,17 @@ def save_images(
     """Save the images of a finished job, one after the other.
 
     :param query: queries the job again, if a URL has expired; not again once a fresh URL is refused.
-    :param had: images that are already saved.
+    :param had: images that are already saved. A response may list the results in another order: each is
+        recognized by its URL or its content.
     :param ids: value of ``{id}`` for each image task.
     :param end_time: deadline for downloads, wall clock in seconds; the remaining images are reported as
         lost.
     :param log: called with a line for each event.
     :return: the saved images, by index and output, and those that could not be saved.
     """
-    images = {(image.index, image.output): image for image in had}
+    by_index: dict[int, list[SavedImage]] = {}
+    for image in had:
+        by_index.setdefault(image.index, []).append(image)
     lost: list[Lost] = []
     answer, may_query = job, True
     with Fetcher(
@@ -231,43 +256,97 @@ def save_images(
         may_reach=ResultReach(settings),
         option=PRIVATE_RESULTS,
     ) as fetcher:
-        for index, output, _, seed in _wanted(job):
-            if (index, output) in images:
-                continue
+        for task in job.tasks:
+            index, seed = task.index, task.echo.get("seed")
             own = ids[index] if index < len(ids) else ""
-            name = _Name(template, job.result_key, index, output, seed, own)
-            try:
+            outputs = _Outputs(_later(answer, task) or task, by_index.pop(index, ()))
+            is_renewed = False
+            while outputs.left:
+                name = _Name(template, job.result_key, index, outputs.number, seed, own)
                 try:
-                    saved = _save(fetcher, _url_of(answer, index, output), destination, name)
-                except UrlExpiredError:
-                    if not may_query:
-                        raise
-                    # With many images, the last URLs of a new response may expire as well.
-                    log("A result URL has expired; querying the job for new ones.")
-                    answer, may_query = query(job.result_key), False
-                    saved = _save(fetcher, _url_of(answer, index, output), destination, name)
-                    may_query = True
-            except Exception as error:
-                # One bad image must not stop the others, whatever the error.
-                digest = error.sha256 if isinstance(error, NoImageError) else ""
-                is_gone = isinstance(error, UrlExpiredError)
-                lost.append(Lost(index, output, _words(error), is_gone, digest))
-            else:
-                images[index, output] = saved
-    return tuple(images[key] for key in sorted(images)), tuple(lost)
+                    try:
+                        outputs.keep(_save(fetcher, outputs.url, destination, name, outputs.unrecognized))
+                        may_query = may_query or is_renewed
+                    except UrlExpiredError:
+                        if not may_query:
+                            is_renewed = False
+                            raise
+                        # With many images, the last URLs of a new response may expire as well.
+                        log("A result URL has expired; querying the job for new ones.")
+                        answer, may_query = query(job.result_key), False
+                        later = _later(answer, task)
+                        if later is None:
+                            raise FetchError(_NO_NEW_URL) from None
+                        outputs, is_renewed = _Outputs(later, outputs.saved.values()), True
+                except Exception as error:
+                    # One bad image must not stop the others, whatever the error.
+                    digest = error.sha256 if isinstance(error, NoImageError) else ""
+                    is_gone = isinstance(error, UrlExpiredError)
+                    outputs.lose(Lost(index, name.output, _words(error), is_gone, digest))
+            by_index[index] = [*outputs.saved.values()]
+            lost += outputs.lost.values()
+    images = (image for some in by_index.values() for image in some)
+    return tuple(sorted(images, key=lambda image: (image.index, image.output))), tuple(lost)
 
 
-def _wanted(job: Job) -> Iterator[tuple[int, int, str, Any]]:
-    for task in job.tasks:
-        for output, url in enumerate(task.results):
-            yield task.index, output, url, task.echo.get("seed")
+_NO_NEW_URL: Final = "has expired, and the service does not return a new one"
 
 
-def _url_of(job: Job, index: int, output: int) -> str:
-    for i, o, url, _ in _wanted(job):
-        if (i, o) == (index, output):
-            return url
-    raise FetchError("has expired, and the service does not return a new one")
+def _later(answer: Job, task: TaskResult) -> TaskResult | None:
+    """Return an image task as a later response describes it; ``None`` if that names fewer results."""
+    found = (one for one in answer.tasks if one.index == task.index)
+    return next((one for one in found if len(one.results) >= len(task.results)), None)
+
+
+class _Outputs:
+    """The images of one image task, while they are saved.
+
+    A result has the number of its place in the response, or another free one if a saved image has that. A
+    saved image whose URL the response does not name is compared by its content with what is downloaded. If
+    no number is free, such an image is replaced: it is one of the results, too.
+
+    :param task: the image task, as the response describes it.
+    :param had: its images that are already saved.
+    """
+
+    def __init__(self, task: TaskResult, had: Iterable[SavedImage]) -> None:
+        self.saved = {image.output: image for image in had}
+        self.lost: dict[int, Lost] = {}
+        self._results, self._digests = task.results, result_digests(task)
+        named = {digest for digest in self._digests if digest}
+        self._open = {output for output, image in self.saved.items() if image.url_digest not in named}
+        known = {image.url_digest for image in self.saved.values()} & named
+        places = [place for place, digest in enumerate(self._digests) if digest not in known]
+        self.left = sorted(places, key=lambda place: place in self.saved)
+        """Places of the results that are not known to be saved, and were not tried yet."""
+
+    @property
+    def url(self) -> str:
+        """URL of the next result."""
+        return self._results[self.left[0]]
+
+    @property
+    def number(self) -> int:
+        """Number that the next result gets."""
+        taken = self.saved.keys() | self.lost.keys()
+        free = [one for one in (self.left[0], *range(len(self._results))) if one not in taken]
+        return free[0] if free else min(self._open, default=self.left[0])
+
+    @property
+    def unrecognized(self) -> Mapping[str, SavedImage]:
+        """The saved images that may be any of the results, by their checksums."""
+        return {self.saved[output].sha256: self.saved[output] for output in self._open}
+
+    def keep(self, image: SavedImage) -> None:
+        """Take the next result for saved."""
+        digest = self._digests[self.left.pop(0)]
+        self.saved[image.output] = replace(image, url_digest=digest)
+        self._open.discard(image.output)
+
+    def lose(self, lost: Lost) -> None:
+        """Leave the next result out."""
+        self.left.pop(0)
+        self.lost[lost.output] = lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +384,17 @@ class NoImageError(UnreadableError):
         self.sha256 = sha256
 
 
-def _save(fetcher: Fetcher, url: str, destination: ObjectStoragePath, name: _Name) -> SavedImage:
+def _save(
+    fetcher: Fetcher,
+    url: str,
+    destination: ObjectStoragePath,
+    name: _Name,
+    known: Mapping[str, SavedImage],
+) -> SavedImage:
+    """Download a result and save it.
+
+    :param known: saved images by their checksums. A result that is one of them is not saved again.
+    """
     handle, local = tempfile.mkstemp(prefix="bgrep-")
     os.close(handle)
     try:
@@ -314,6 +403,8 @@ def _save(fetcher: Fetcher, url: str, destination: ObjectStoragePath, name: _Nam
         except UnreadableError as error:
             with Path(local).open("rb") as file:
                 raise NoImageError(str(error), hashlib.file_digest(file, "sha256").hexdigest()) from None
+        if fetched.sha256 in known:
+            return known[fetched.sha256]
         path = destination / name.with_extension(_EXTENSIONS.get(image.format, image.format.lower()))
         put_file(local, path)
     finally:

@@ -12,29 +12,43 @@ from typing import Any
 
 from airflow_provider_bgrep.client import sleep
 from airflow_provider_bgrep.protocol.codes import RetryDecision
-from airflow_provider_bgrep.protocol.models import ImageTask, Job, JobStatus
+from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
+from airflow_provider_bgrep.protocol.matching import readable_echo
+from airflow_provider_bgrep.protocol.models import ImageTask, Job, JobStatus, TaskResult
 from airflow_provider_bgrep.protocol.retry import RESULTS, Action, Failure, decide
 from airflow_provider_bgrep.protocol.validation import validate_tasks
 from airflow_provider_bgrep.protocol.wire import NO_RESULT
 
 
-def lacking(job: Job, tasks: Iterable[ImageTask | Mapping[str, Any]] | None) -> str:
-    """Return which results a finished job does not name.
+def lacking(job: Job, tasks: Iterable[ImageTask | Mapping[str, Any]] | None) -> dict[int, str]:
+    """Return which results a finished job does not name, by the index of the image task.
 
     :param job: the job, in the order of ``tasks``.
-    :param tasks: the image tasks as submitted; without them, one result is expected of each.
-    :return: ``""`` if none is missing, and for a job that is not finished.
+    :param tasks: the image tasks as submitted; without them, the response says how many results are expected,
+        or one is.
+    :return: empty if none is missing, and for a job that is not finished.
     """
     if not job.is_finished:
-        return ""
+        return {}
     wanted = [] if tasks is None else [task.num_output for task in validate_tasks(tasks)]
-    wanted += [1] * (len(job.tasks) - len(wanted))
+    wanted += [_echoed_count(task) for task in job.tasks[len(wanted) :]]
     found = zip(job.tasks, wanted, strict=True)
-    return "; ".join(
-        f"[{task.index}] {len(task.results)} of {count} results are named"
+    return {
+        task.index: f"{len(task.results)} of {count} results are named"
         for task, count in found
         if (task.status == JobStatus.SUCCESS or task.message == NO_RESULT) and len(task.results) < count
-    )
+    }
+
+
+def in_words(missing: Mapping[int, str]) -> str:
+    """Return what :func:`lacking` found, in one line."""
+    return "; ".join(f"[{index}] {what}" for index, what in missing.items())
+
+
+def _echoed_count(task: TaskResult) -> int:
+    count = readable_echo(task).get("num_output", 1)
+    limits = IMAGE_TASK_FIELDS["num_output"]
+    return count if (limits.minimum or 0) <= count <= (limits.maximum or 0) else 1
 
 
 def complete(
@@ -59,6 +73,6 @@ def complete(
         step = decide(failure, RESULTS, attempt=attempt, time_left=left, rand=random.random())  # noqa: S311
         if not missing or step.action is not Action.RETRY:
             return job
-        log(f"Job {job.result_key} is finished, but {missing}. Asking again.")
+        log(f"Job {job.result_key} is finished, but {in_words(missing)}. Asking again.")
         sleep(step.seconds)
     raise AssertionError("unreachable")

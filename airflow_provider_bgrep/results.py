@@ -54,16 +54,25 @@ def task_ids(task_list: Iterable[ImageTask | Mapping[str, Any]] | None) -> list[
     ]
 
 
-def raise_if_failed(job: Job, fail_on: str) -> None:
+def raise_if_failed(job: Job, fail_on: str, lacking: Mapping[int, str]) -> None:
     """Raise if a finished job counts as failed.
 
+    :param lacking: results that the job does not name, by the index of the image task. With ``any``, such an
+        image task has failed, too; with ``all``, one that has an image has not.
     :raises BgRepJobFailedError: if ``fail_on`` makes the failed image tasks an error; names them.
     """
-    failed = [task for task in job.tasks if task.status == JobStatus.FAILED]
+    failed = [
+        task
+        for task in job.tasks
+        if task.status == JobStatus.FAILED or (fail_on == "any" and task.index in lacking)
+    ]
     if not failed or fail_on == "never" or (fail_on == "all" and len(failed) < len(job.tasks)):
         return
     words = "; ".join(
-        f"[{task.index}] {sanitize_message(task.message) or 'no reason given'}" for task in failed
+        f"[{task.index}] {sanitize_message(task.message) or 'no reason given'}"
+        if task.status == JobStatus.FAILED
+        else f"[{task.index}] {lacking[task.index]}"
+        for task in failed
     )
     raise BgRepJobFailedError(
         f"{len(failed)} of {len(job.tasks)} image tasks of job {job.result_key} failed: {words}",

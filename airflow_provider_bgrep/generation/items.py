@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -158,6 +158,11 @@ class WorkItems:
         """The list's items."""
         return [item for item in self if item.task is not None]
 
+    @property
+    def orphaned(self) -> list[WorkItem]:
+        """The items that only the journal contains."""
+        return [item for item in self if item.task is None]
+
     def apply_job(self, record: SubmitRecord, saved: JobRecord) -> list[WorkItem]:
         """Apply the record of a job.
 
@@ -202,8 +207,13 @@ class WorkItems:
     @property
     def description(self) -> str:
         """The number of the list's items by outcome, in words."""
-        counts = ((name.replace("_", " "), count) for name, count in self.counts().items() if count)
-        return ", ".join(f"{count} {name}" for name, count in counts)
+        return _in_words(self.counts())
+
+    @property
+    def full_description(self) -> str:
+        """The number of all items by outcome, in words: the list's, then the orphaned ones."""
+        orphaned = _in_words(_counts(self.orphaned))
+        return f"{self.description}; no longer in the list: {orphaned}" if orphaned else self.description
 
     @property
     def progress(self) -> str:
@@ -213,7 +223,15 @@ class WorkItems:
 
     def counts(self) -> dict[str, int]:
         """The number of the list's items by outcome."""
-        counts = {outcome.value: 0 for outcome in Outcome}
-        for item in self.listed:
-            counts[item.outcome.value] += 1
-        return counts
+        return _counts(self.listed)
+
+
+def _counts(items: Iterable[WorkItem]) -> dict[str, int]:
+    counts = {outcome.value: 0 for outcome in Outcome}
+    for item in items:
+        counts[item.outcome.value] += 1
+    return counts
+
+
+def _in_words(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bgrep.generation.items import WorkItem, WorkItems
@@ -49,5 +48,5 @@ def line(item: WorkItem) -> dict[str, Any]:
         **submit,
         "saved_at": item.saved_at,
         "seed": item.seed,
-        "files": [asdict(file) for file in item.files],
+        "files": [file.facts for file in item.files],
     }

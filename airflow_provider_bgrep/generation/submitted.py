@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow_provider_bgrep.journal.records import SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.protocol.identity import identities, url_digest
-from airflow_provider_bgrep.protocol.matching import echoed_task
+from airflow_provider_bgrep.protocol.matching import UnknownTask, echoed_task
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, TaskResult
 
 
@@ -31,38 +31,37 @@ def submitted_tasks(
     job: Job,
     tasks: Mapping[str, ImageTask],
     sign: Callable[[ImageTask], ImageTask] | None,
-) -> list[ImageTask | None]:
+) -> list[ImageTask | UnknownTask]:
     """Return the image tasks of a submit, as far as they are known.
 
-    If URLs were signed for the submit, only their digests are recorded. The URLs themselves are taken from
-    the response, which echoes them. So their present endpoint and
-    signature do not matter.
+    Of the URLs that were sent, only digests are recorded. The URLs themselves are taken from the response,
+    which echoes them. So their present endpoint and signature do not matter.
 
     :param record: the submit.
     :param job: a response about it.
     :param tasks: the image tasks of the list, by identity.
     :param sign: gives an image task the URLs that are sent, if they differ from its own.
-    :return: the image tasks in the submitted order; ``None`` for one that is no longer in the list and that
-        the response does not identify.
+    :return: the image tasks in the submitted order. One that is not in the list, and that the response does
+        not identify, is unknown.
     """
     urls = _by_digest(url for task in job.tasks for url in _urls(task))
-    listed = [tasks.get(item.key) for item in record.items]
     found: list[ImageTask | None] = []
-    for item, task in zip(record.items, listed, strict=True):
-        if task is not None and item.image_digest:
-            mask = urls.get(item.mask_digest, task.mask) if item.mask_digest else None
-            task = replace(task, image=urls.get(item.image_digest, task.image), mask=mask)
-        elif task is not None and sign is not None:
-            task = sign(task)  # the record has no digests
+    for item in record.items:
+        task = tasks.get(item.key)
+        if task is not None and sign is not None:
+            if item.image_digest:
+                mask = urls.get(item.mask_digest, task.mask) if item.mask_digest else None
+                task = replace(task, image=urls.get(item.image_digest, task.image), mask=mask)
+            else:
+                task = sign(task)
         found.append(task)
-    if None not in found:
-        return found
     by_content = dict(filter(None, (_echoed(record, task) for task in job.tasks)))
     by_urls = _by_urls(record, job)
     return [
         task
         or by_content.get(item.key.partition("#")[0])
         or by_urls.get((item.image_digest, item.mask_digest))
+        or UnknownTask(item.image_digest)
         for task, item in zip(found, record.items, strict=True)
     ]
 
@@ -89,13 +88,18 @@ def _echoed(record: SubmitRecord, task: TaskResult) -> tuple[str, ImageTask] | N
 
 
 def _by_urls(record: SubmitRecord, job: Job) -> dict[tuple[str, str], ImageTask]:
-    """Return the echoed image tasks with unique URLs, by the digests of image and mask."""
+    """Return what the image tasks with the same URLs are, by the digests of image and mask.
+
+    Only if the response has as many as were submitted, and all are equal: then each of them is so.
+    """
     counts = Counter((item.image_digest, item.mask_digest) for item in record.items if item.image_digest)
-    found = {}
+    echoed = defaultdict(list)
     for one in job.tasks:
         with suppress(Exception):  # whatever the service echoes
-            task = echoed_task(one.echo)
-            urls = (url_digest(task.image), url_digest(task.mask)) if task else None
-            if task and urls and counts[urls] == 1:
-                found[urls] = task
-    return found
+            if task := echoed_task(one.echo):
+                echoed[url_digest(task.image), url_digest(task.mask)].append(task)
+    return {
+        urls: some[0]
+        for urls, some in echoed.items()
+        if len(some) == counts[urls] and len({replace(task, image="", mask=None) for task in some}) == 1
+    }

@@ -266,7 +266,8 @@ class _Attempts:
         next_step: Callable[[CallError, int], NextStep],
     ) -> None:
         self._run, self._batch, self._tasks, self._next_step = run, batch, tasks, next_step
-        self.entry = run.journal.new_entry([item.submitted_task for item in batch])
+        items = [item.submitted_task for item in batch]
+        self.entry = run.journal.new_entry(items if run.options.sign else with_digests(items, tasks))
         self.step = NextStep(Action.GIVE_UP, reason=Reason.FINAL)
         self._in_flight = contextlib.ExitStack()
         self._sent_at = 0.0

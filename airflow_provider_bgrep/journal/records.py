@@ -60,8 +60,8 @@ class SubmittedTask:
     :param key: its identity, see :func:`~airflow_provider_bgrep.protocol.identity.identities`.
     :param images: number of images that it requests.
     :param id: the user's own name for it, at most 100 characters.
-    :param image_digest: digest of the source image's URL, if it was signed for this submit; see
-        :func:`~airflow_provider_bgrep.protocol.identity.url_digest`.
+    :param image_digest: digest of the source image's URL as it was sent, which distinguishes its results from
+        others; see :func:`~airflow_provider_bgrep.protocol.identity.url_digest`.
     :param mask_digest: the same for the mask.
     """
 

@@ -64,13 +64,31 @@ class FinishedRun:
         """Return the items of the list with this outcome."""
         return [item for item in self.work_items.listed if item.outcome is outcome]
 
+    def unsettled(self, outcome: Outcome) -> list[WorkItem]:
+        """Return the items of the list with this outcome, then the orphaned ones.
+
+        An orphaned image task is billed as well, so its job is collected, and a lost submit is reported. A
+        person has accepted an unknown outcome if the task may resubmit what has one, or if the list was
+        submitted again since, as ``regenerate`` requests.
+
+        :param outcome: an outcome that is not final.
+        """
+        orphaned = [item for item in self.work_items.orphaned if item.outcome is outcome]
+        if outcome is Outcome.UNKNOWN:
+            key = self.journal.regenerate_key
+            orphaned = [
+                item
+                for item in orphaned
+                if not self.spec.may_resubmit and item.record and item.record.regenerate_key == key
+            ]
+        return self.of(outcome) + orphaned
+
     @property
     def totals(self) -> str:
         """The number of items by outcome, and the path of the manifest."""
         items = self.work_items
-        return (
-            f"Of {counted(len(items.listed), 'image task')}: {items.description}. Details: {self.manifest}."
-        )
+        count = counted(len(items.listed), "image task")
+        return f"Of {count}: {items.full_description}. Details: {self.manifest}."
 
     @property
     def stop(self) -> CallError | None:
@@ -91,7 +109,7 @@ def finish(run: FinishedRun, context: Context, *, log: Any) -> dict[str, Any]:
     except Exception:
         context["ti"].xcom_push(key="return_value", value=summary)
         raise
-    log.info("Manifest: %s. %s", run.manifest, _log_line(summary, run.work_items.description))
+    log.info("Manifest: %s. %s", run.manifest, _log_line(summary, run.work_items.full_description))
     error = error_of(run)
     if error is not None:
         context["ti"].xcom_push(key="return_value", value=summary)
@@ -110,7 +128,7 @@ def summarize(run: FinishedRun) -> dict[str, Any]:
     return {
         "manifest": str(run.manifest),
         "items": items.counts(),
-        "orphaned": len(items.items) - len(items.listed),
+        "orphaned": len(items.orphaned),
         "submits": metadata.counts.get(Operation.SUBMIT.value, 0),
         "queries": metadata.counts.get(Operation.QUERY.value, 0),
         "jobs": len(accepted),
@@ -163,10 +181,10 @@ def error_of(run: FinishedRun) -> BaseException | None:
     is_refusal = stop is not None and stop.kind is not ErrorKind.UNKNOWN_OUTCOME
     if stop and is_refusal and (not_submitted or run.result.has_no_queries):
         return _refused(run, stop, not_submitted)
-    if unknown := run.of(Outcome.UNKNOWN):
+    if unknown := run.unsettled(Outcome.UNKNOWN):
         return _unknown(run, unknown, not_submitted)
     unsent = [item for item in not_submitted if item.is_refused]
-    if len(unsent) < len(not_submitted) or run.of(Outcome.PENDING):
+    if len(unsent) < len(not_submitted) or run.unsettled(Outcome.PENDING):
         return _timed_out(run)
     if unsent:
         return BgRepJobFailedError(

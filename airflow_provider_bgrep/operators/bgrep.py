@@ -252,7 +252,8 @@ class BgRepDownloadOperator(Linked, OpenLineageMethods, ImageTaskTemplates, Base
 
     Returns ``{"result_key": …, "files": [{"index": i, "output": j, "path": …, "size": bytes, "sha256": …,
     "format": …, "width": …, "height": …}, …], "failed": [{"index": i, "message": …}, …]}``; each entry
-    also has the ``id`` of its image task, if ``task_list`` gives one.
+    also has the ``id`` of its image task, if ``task_list`` gives one. ``failed`` names image tasks with fewer
+    images than requested, too.
 
     :param result_key: the key that the submit returned. Templated.
     :param destination: folder for the images, on any ``ObjectStoragePath``. Templated.
@@ -380,6 +381,6 @@ class BgRepDownloadOperator(Linked, OpenLineageMethods, ImageTaskTemplates, Base
 
         return {
             "result_key": self.result_key,
-            "files": [with_id(asdict(image)) for image in saved.images],
+            "files": [with_id(image.facts) for image in saved.images],
             "failed": [with_id(failed) for failed in saved.failed],
         }

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recognizes the image tasks of a job in a later response, which may list them in another order. Pure.
+"""Recognizes the image tasks of a job, and their results, in a later response, which may list either in
+another order. Pure.
 
 A task is recognized by what it echoes, and among tasks that echo the same by the URLs of its results without
-their signatures. A task that cannot be recognized is never taken for one of the earlier response.
+their signatures. A result is recognized by its URL without the signature. What cannot be recognized is never
+taken for a task or a result of the earlier response.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from airflow_provider_bgrep.protocol.identity import url_digest
 from airflow_provider_bgrep.protocol.matching import readable_echo
 from airflow_provider_bgrep.protocol.models import Job, TaskResult
-from airflow_provider_bgrep.protocol.urls import canonical_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Trace:
     """What identifies an image task of a response, as hex digits.
 
     :param echo: digest of its echo.
-    :param results: digest of the URLs of its results; ``""`` if it has none.
+    :param results: digest of the URLs of its results, whatever their order; ``""`` if it has none.
     """
 
     echo: str
@@ -84,6 +86,20 @@ def renewed(job: Job, later: Job) -> Job:
     return replace(job, tasks=tuple(new if new.index in found.certain else old for old, new in both))
 
 
+def result_digests(task: TaskResult) -> tuple[str, ...]:
+    """Return the digest of each result's URL without its signature; ``""`` if another result has the same."""
+    digests = [_url_digest(url) for url in task.results]
+    counts = Counter(digests)
+    return tuple(digest if counts[digest] == 1 else "" for digest in digests)
+
+
+def _url_digest(url: str) -> str:
+    try:
+        return url_digest(url)
+    except Exception:  # whatever the service names: see isolation.py
+        return _digest(url)
+
+
 def _by_echo(some: Sequence[Trace]) -> Mapping[str, list[int]]:
     found = defaultdict(list)
     for index, one in enumerate(some):
@@ -100,15 +116,8 @@ def _are_distinct(earlier: Sequence[Trace], now: Sequence[Trace]) -> bool:
 
 
 def _trace(task: TaskResult) -> Trace:
-    results = _digest([_canonical(url) for url in task.results]) if task.results else ""
+    results = _digest(sorted(map(_url_digest, task.results))) if task.results else ""
     return Trace(_digest(readable_echo(task)), results)
-
-
-def _canonical(url: str) -> str:
-    try:
-        return canonical_url(url)
-    except Exception:  # whatever the service names: see isolation.py
-        return url
 
 
 def _digest(value: Any) -> str:

@@ -6,10 +6,14 @@ The API does not promise an order, so the tasks of a response are matched by the
 1. An echoed ``image`` decides. A result is never assigned to a submitted task with another image.
 2. Among submitted tasks with the same image, the other echoed fields decide. Equal submitted tasks get their
    results in the order of the response.
-3. Tasks that the echoes leave open are matched by elimination.
-4. Tasks that are still open are reported, never guessed.
-5. Position counts only if no task of a complete response echoes anything. A response that echoes too little
+3. A result may belong to a submitted task whose fields are not known, unless the digest of its image, or an
+   echo of everything that was sent for another one, excludes that.
+4. Tasks that the echoes leave open are matched by elimination.
+5. Tasks that are still open are reported, never guessed.
+6. Position counts only if no task of a complete response echoes anything. A response that echoes too little
    to tell unequal tasks apart may have another order.
+7. A response that does not name its job may be about another job of the same images: its tasks are matched
+   only if no echoed field contradicts what was sent.
 
 An echo may have another form than the submitted value: numbers as text or as 32-bit floats, text with
 other white space, URLs with another signature or percent-encoding. A field that is missing, empty or
@@ -25,6 +29,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
+from airflow_provider_bgrep.protocol.identity import url_digest
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, TaskResult
 from airflow_provider_bgrep.protocol.urls import canonical_url
@@ -34,6 +39,24 @@ MISSING: Final = "MISSING"
 
 Fits: TypeAlias = Mapping[int, frozenset[int]]
 """By position in the answer, the indexes of the submitted tasks that a task may belong to."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownTask:
+    """A submitted image task whose fields are not known here, or not any more.
+
+    :param image_digest: see :func:`~airflow_provider_bgrep.protocol.identity.url_digest`; ``""`` if it is not
+        known either.
+    """
+
+    image_digest: str = ""
+
+    def may_echo(self, image: Any) -> bool:
+        """Return whether a task of a response that echoes this image may be this one's.
+
+        :param image: as the response gives it.
+        """
+        return not self.image_digest or (isinstance(image, str) and url_digest(image) == self.image_digest)
 
 
 class UnmatchedError(Exception):
@@ -77,17 +100,17 @@ class Matching:
         return self.job
 
 
-def match(job: Job, submitted: Sequence[ImageTask | None]) -> Matching:
+def match(job: Job, submitted: Sequence[ImageTask | UnknownTask]) -> Matching:
     """Match a job's tasks to the submitted ones.
 
     :param job: the job as the response describes it.
-    :param submitted: the image tasks as submitted, in their order; ``None`` for one whose fields are not
-        known any more. A task fits it if its image is not that of another submitted task.
+    :param submitted: the image tasks as submitted, in their order.
     """
-    wanted = [None if task is None else _readable(task.as_wire()) for task in submitted]
+    wanted = [_readable(task.as_wire()) if isinstance(task, ImageTask) else None for task in submitted]
     echoes = [readable_echo(task) for task in job.tasks]
     fits = [
-        _fitting(echo, task.echo, wanted, submitted) for echo, task in zip(echoes, job.tasks, strict=True)
+        _fitting(echo, task.echo, wanted, submitted, is_named=job.is_named)
+        for echo, task in zip(echoes, job.tasks, strict=True)
     ]
     if echoes_nothing(job) and len(job.tasks) == len(submitted):
         matched = {position: position for position in range(len(submitted))}
@@ -204,18 +227,19 @@ def _fitting(
     echo: Mapping[str, Any],
     raw: Mapping[str, Any],
     wanted: Sequence[Mapping[str, Any] | None],
-    submitted: Sequence[ImageTask | None],
+    submitted: Sequence[ImageTask | UnknownTask],
+    *,
+    is_named: bool,
 ) -> frozenset[int]:
     """Return the submitted tasks that a task of the response may belong to."""
     unknown = {index for index, fields in enumerate(wanted) if fields is None}
     known = {index: fields for index, fields in enumerate(wanted) if fields is not None}
     if "image" in echo:
-        owners = {index for index, fields in known.items() if fields["image"] == echo["image"]}
-        if not owners:
-            return frozenset(unknown)
-        if len(owners) == 1 and not unknown:
-            return frozenset(owners)
-        known = {index: fields for index, fields in known.items() if index in owners}
+        unknown = {index for index in unknown if _may_echo(submitted[index], raw.get("image"))}
+        known = {index: fields for index, fields in known.items() if fields["image"] == echo["image"]}
+        if len(known) == 1 and not unknown and is_named:
+            # It is a task of this job, and no other one has this image, whatever else the service changed.
+            return frozenset(known)
     fits = {
         index: sum(name in fields for name in echo)
         for index, fields in known.items()
@@ -224,14 +248,24 @@ def _fitting(
     # An echo with a mask, or with the very seed that was asked for, is not that of the task without one.
     most = max(fits.values(), default=0)
     best = {index for index, count in fits.items() if count == most}
+    if best and all(_is_whole(echo, known[index]) for index in best):
+        unknown = set()
     if "image" in echo:
-        verbatim = {index for index in best if _sent_image(submitted[index]) == raw.get("image")}
-        return frozenset(verbatim or best)
+        best = {index for index in best if _sent_image(submitted[index]) == raw.get("image")} or best
     return frozenset(best | unknown)
 
 
-def _sent_image(task: ImageTask | None) -> str | None:
-    return task.image if task else None
+def _may_echo(task: ImageTask | UnknownTask, image: Any) -> bool:
+    return isinstance(task, UnknownTask) and task.may_echo(image)
+
+
+def _sent_image(task: ImageTask | UnknownTask) -> str | None:
+    return task.image if isinstance(task, ImageTask) else None
+
+
+def _is_whole(echo: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
+    """Return whether an echo that contradicts nothing has every field that was sent, and no other one."""
+    return fields.keys() == echo.keys()
 
 
 # --- the assignment -------------------------------------------------------------------------------

@@ -102,6 +102,7 @@ class Job:
     :param gateway_request_id: the gateway's id of the request. Support asks for both ids.
     :param doubt: why the job may not exist: the response to its submit names it, but is an error. Only a
         query shows whether it exists. ``""`` if there is no doubt.
+    :param is_named: whether the response names the job. One that does not may be about another job.
     """
 
     result_key: str
@@ -109,6 +110,7 @@ class Job:
     request_id: str = ""
     gateway_request_id: str = ""
     doubt: str = ""
+    is_named: bool = True
 
     @property
     def is_finished(self) -> bool:

@@ -257,13 +257,15 @@ def parse_job(
         tasks=tuple(_task(i, entry) for i, entry in enumerate(_entries(payload))),
         request_id=_request_id(payload),
         gateway_request_id=_gateway_id(response),
+        is_named=bool(key),
     )
 
 
 def check_result_key(response: Response, payload: Mapping[str, Any], result_key: str) -> None:
     """Check that the response to a query is about the requested job.
 
-    :param result_key: the requested key. A response without a key counts as a response about it.
+    :param result_key: the requested key. A response without a key may be about it: what its tasks echo
+        decides, see :mod:`.matching`.
     :raises CallError: if the response names another job; of kind ``SERVICE``, because another query may
         help.
     """

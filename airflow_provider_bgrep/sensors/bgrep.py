@@ -56,8 +56,8 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
         list, each with its ``id`` if it has one; without it, they follow the response, whose order the
         API does not promise. Templated.
     :param bgrep_conn_id: the id of the ``bgrep`` connection. Templated.
-    :param fail_on: when to fail because of results: if ``any`` image task failed (default), if ``all``
-        failed, or ``never``.
+    :param fail_on: when to fail because of results: if ``any`` image task failed or has fewer images than
+        requested (default), if ``all`` failed, or ``never``.
     :param deferrable: whether to wait in the triggerer. Default: ``[operators] default_deferrable``.
     :param poke_interval: seconds between two queries.
     :param timeout: seconds after which the sensor times out.
@@ -244,9 +244,11 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
         )
 
     def _finished(self, context: Context, job: Job) -> PokeReturnValue:
+        from airflow_provider_bgrep.late_results import lacking
+
         result = summary(job, task_ids(self.task_list))
         try:
-            raise_if_failed(job, self.fail_on)
+            raise_if_failed(job, self.fail_on, lacking(job, self.task_list))
         except BgRepError:
             context["ti"].xcom_push(key="return_value", value=result)
             raise

@@ -73,6 +73,66 @@ def test_images_are_saved_checked_and_described(submit, download, connection, fo
     assert "Signature" not in (folder / f"{key}.manifest.json").read_text()
 
 
+@pytest.mark.parametrize("is_known", [True, False], ids=["same URLs", "other URLs"])
+@pytest.mark.parametrize("failing", [0, 1])
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 1, 0)], ids=str)
+@pytest.mark.usefixtures("no_waiting")
+def test_each_result_is_saved_once_in_any_order(submit, connection, folder, order, failing, is_known):
+    """A result cannot be downloaded. The next answer lists all in another order."""
+    key = submit(connection.image_task(num_output=3), connection.image_task(seed=4))
+    hook = BgRepHook()
+
+    def answer(*results):
+        job = hook.query(key)
+        return replace(job, tasks=(replace(job.tasks[0], results=results), *job.tasks[1:]))
+
+    def save(*results):
+        return save_job(
+            key, storage_path(str(folder)), query=lambda key: answer(*results), settings=hook.settings
+        )
+
+    urls = hook.query(key).tasks[0].results
+    first = save(*("http://127.0.0.1:9/" if place == failing else url for place, url in enumerate(urls)))
+    assert (len(first.images), [one.output for one in first.lost]) == (3, [failing])
+    downloads = connection.counters.results
+    if not is_known:
+        manifest = folder / f"{key}.manifest.json"
+        value = json.loads(manifest.read_text())
+        for file in value["files"]:
+            file["url_digest"] = "0" * 16
+        manifest.write_text(json.dumps(value))
+    second = save(*(urls[place] for place in order))
+    assert second.lost == ()
+    assert [(image.index, image.output) for image in second.images] == [(0, 0), (0, 1), (0, 2), (1, 0)]
+    assert len({image.sha256 for image in second.images}) == 4
+    for image in second.images:
+        data = Path(image.path.removeprefix("file://")).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == image.sha256
+    if is_known:
+        assert connection.counters.results - downloads == 1
+    assert connection.counters.images == 4
+
+
+def test_results_renewed_in_another_order_are_saved_once(submit, connection, folder):
+    """The URL of the second result has expired. The answer with new ones has another order."""
+    key = submit(connection.image_task(num_output=2))
+    hook, asked = BgRepHook(), []
+    old = hook.query(key).tasks[0].results
+    connection.advance(24 * 3600)
+
+    def query(key):
+        job = hook.query(key)
+        new = job.tasks[0].results
+        results = new[::-1] if asked else (new[0], old[1])
+        asked.append(key)
+        return replace(job, tasks=(replace(job.tasks[0], results=results),))
+
+    saved = save_job(key, storage_path(str(folder)), query=query, settings=hook.settings)
+    assert (len(asked), saved.lost) == (2, ())
+    assert len({image.sha256 for image in saved.images}) == 2
+    assert connection.counters.images == 2
+
+
 def test_a_second_run_asks_no_one(submit, download, connection, folder):
     key = submit(connection.image_task(num_output=2))
     first = download(key)

@@ -229,6 +229,31 @@ def test_a_task_no_longer_listed_is_still_collected(plain_generate):
     assert [by_id[f"sku-{i}"]["index"] for i in range(4)] == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("rest", [0, 1], ids=["empty list", "another list"])
+@pytest.mark.parametrize(
+    ("fault", "facts", "error"),
+    [
+        ("reset", {"operation": "submit", "accepted": True}, BgRepUnknownOutcomeError),
+        ("late", {"seconds": 3600}, BgRepTimeoutError),
+        ("fail_task", {}, type(None)),
+    ],
+)
+def test_a_billed_task_that_a_new_list_lacks_is_not_silent(plain_generate, rest, fault, facts, error):
+    tasks = tasks_of(plain_generate.emulator, 2)
+    injected = plain_generate.emulator.inject(fault, **facts)
+    plain_generate.run(tasks[:1], timeout=2)
+    assert injected.exhausted
+    plain_generate.clear()
+    assert type(plain_generate.run(tasks[2 - rest :], timeout=2).error) is error
+    assert plain_generate.statuses[:rest] == ["generated"] * rest
+    assert plain_generate.emulator.counters.images == 1 + rest
+    plain_generate.emulator.advance(3600)
+    plain_generate.clear()
+    outcome = plain_generate.run(tasks[2 - rest :], on_unknown_outcome="resubmit")
+    assert outcome.state == "success", outcome.error
+    assert plain_generate.emulator.counters.images == 1 + rest
+
+
 # --- one bad image never sinks the other nine ---------------------------------------------------
 
 

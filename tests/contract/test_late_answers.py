@@ -16,7 +16,12 @@ from typing import Any, ClassVar, NoReturn
 
 import pytest
 
-from airflow_provider_bgrep.exceptions import BgRepDownloadError, BgRepJobFailedError, BgRepTimeoutError
+from airflow_provider_bgrep.exceptions import (
+    BgRepDownloadError,
+    BgRepJobFailedError,
+    BgRepTimeoutError,
+    BgRepUnmatchedError,
+)
 from airflow_provider_bgrep.hooks.bgrep import BgRepAsyncHook, BgRepHook
 from airflow_provider_bgrep.operators import _generate
 from airflow_provider_bgrep.operators.bgrep import (
@@ -267,6 +272,25 @@ def test_the_sensor_waits_for_late_results(count, mode, connection, run, ti, no_
     assert [len(one["results"]) for one in outcome.value["tasks"]] == [2]
 
 
+@pytest.mark.parametrize("is_listed", [True, False], ids=["with the list", "without it"])
+@pytest.mark.parametrize(("fail_on", "error"), [("any", BgRepJobFailedError), ("all", type(None))])
+def test_results_that_are_never_named_are_no_success(
+    is_listed, fail_on, error, connection, run, ti, tmp_path, no_waiting
+):
+    """Four results were billed, and the job names three for good."""
+    tasks = tasks_of(connection, 1, num_output=4)
+    connection.inject("partial", count=3)
+    key = BgRepHook().submit(tasks).result_key
+    known = {"result_key": key, "task_list": tasks if is_listed else None}
+    sensor = BgRepSensor(task_id="wait", poke_interval=0.1, fail_on=fail_on, **known)
+    assert type(run(sensor, ti).error) is error
+    download = BgRepDownloadOperator(task_id="download", destination=f"file://{tmp_path}", **known)
+    outcome = run(download, ti)
+    assert len(outcome.value["files"]) == 3
+    assert [one["index"] for one in outcome.value["failed"]] == [0]
+    assert connection.counters.images == 4
+
+
 # --- image tasks that never end (I14) -------------------------------------------------------------
 
 
@@ -309,6 +333,65 @@ def test_a_failed_image_task_is_retried_while_another_never_ends(generation, mon
     generation.run(tasks_of(generation.emulator, 3), timeout=15, options={"retry_failed": 1})
     assert generation.statuses == ["pending", "generated", "generated"]
     assert generation.emulator.counters.images == 4
+
+
+def test_a_result_is_not_taken_for_that_of_a_listed_task(generation):
+    """The list lacks the first image task, whose photo is that of the second one. The second never ends."""
+    both = [
+        {**generation.emulator.image_task(), "positive_prompt": f"a {color} mug", "id": color}
+        for color in ("red", "blue")
+    ]
+    for index in range(2):
+        generation.emulator.inject("echo", form="image", index=index)
+    generation.emulator.inject("late", seconds=3600)
+    generation.emulator.inject("never_ends", index=1, status=None)
+    generation.run(both, timeout=3)
+    generation.emulator.advance(3601)
+    outcome = generation.clear(both[1:], timeout=3)
+    assert isinstance(outcome.error, BgRepTimeoutError)
+    assert [(line["id"], line["status"]) for line in generation.lines] == [
+        ("blue", "pending"),
+        ("red", "pending"),
+    ]
+    assert generation.files == []
+    assert generation.emulator.counters.images == 2
+
+
+def test_a_task_no_longer_listed_is_no_rival_to_another_photo(generation):
+    """The first image task is not listed any more and never ends. Its photo is another one."""
+    tasks = tasks_of(generation.emulator, 2)
+    for index in range(2):
+        generation.emulator.inject("echo", form="image", index=index)
+    generation.emulator.inject("late", seconds=3600)
+    generation.emulator.inject("never_ends", index=0, status=None)
+    generation.run(tasks, timeout=3)
+    generation.emulator.advance(3601)
+    generation.clear(tasks[1:], timeout=3)
+    assert generation.statuses[0] == "generated"
+    assert generation.emulator.counters.images == 2
+
+
+# --- answers about another job (W11) --------------------------------------------------------------
+
+
+def test_an_answer_about_an_unnamed_other_job_is_not_taken(connection, run, ti, tmp_path):
+    """A replica answers with a job of the same photo, and names no job."""
+    image = connection.image_task()
+    red, blue = ({**image, "positive_prompt": f"a {color} mug"} for color in ("red", "blue"))
+    stale = BgRepHook().submit([red])
+    answer = {"task_list": [{**red, "status": "SUCCESS", "results": [image["image"]]}]}
+    key = BgRepHook().submit([blue]).result_key
+    assert stale.result_key != key
+    body = json.dumps({"success": True, "code": 0, "message": "success", "data": answer})
+    fault = connection.inject("body", operation="query", body=body)
+    download = BgRepDownloadOperator(
+        task_id="download", result_key=key, task_list=[blue], destination=f"file://{tmp_path}"
+    )
+    outcome = run(download, ti)
+    assert isinstance(outcome.error, BgRepUnmatchedError)
+    assert fault.exhausted
+    assert len(run(download, ti).value["files"]) == 1
+    assert connection.counters.images == 2
 
 
 # --- a result that cannot be decoded (I15) --------------------------------------------------------------

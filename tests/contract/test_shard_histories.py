@@ -281,6 +281,29 @@ def test_a_cleared_shard_of_a_cancelled_plan_submits_nothing(refresh, connection
     assert connection.counters.submits == 0
 
 
+@pytest.mark.parametrize("status", [None, "WAITING"], ids=["left out", "waiting"])
+def test_rows_of_two_shards_with_one_photo_keep_their_images(refresh, connection, site, status):
+    """The answer repeats the images only. The result of one row must not go to the row in the other shard."""
+    for index in range(3):
+        connection.inject("echo", form="image" if index or status is None else "none", index=index)
+    connection.inject("never_ends", index=0, status=status)
+    connection.inject("late", seconds=3600)
+    rows = rows_of(site, 3)
+    rows[2]["image"] = rows[0]["image"]
+    first = refresh.plan(rows)
+    refresh.generate(first, 0, timeout=3)
+    finished(refresh, first)
+    connection.advance(3601)
+    refresh.options["shard_size"] = 2
+    second = refresh.plan(rows)
+    assert second.plan["shards"] == 2
+    for shard in range(2):
+        refresh.generate(second, shard, timeout=3)
+    finished(refresh, second)
+    assert {row["name"] for row in refresh.manifest()} == {"S1"}
+    assert connection.counters.images == 3
+
+
 # --- what ends in part (I14, I15) -----------------------------------------------------------------
 
 

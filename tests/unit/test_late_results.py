@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
 from airflow_provider_bgrep.client import without_waiting
-from airflow_provider_bgrep.late_results import complete, lacking
+from airflow_provider_bgrep.late_results import complete, in_words, lacking
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, TaskResult
 from airflow_provider_bgrep.protocol.retry import GONE_ATTEMPTS
 from airflow_provider_bgrep.protocol.wire import NO_RESULT
@@ -56,7 +57,17 @@ NAMED, UNNAMED = ("SUCCESS", 1, ""), ("FAILED", 0, NO_RESULT)
 def test_what_a_finished_job_lacks(tasks, counts, indices):
     """An image task that failed for a reason lacks nothing; nor does a job that goes on."""
     missing = lacking(job_of(*tasks), None if counts is None else tasks_of(*counts))
-    assert [part[1] for part in missing.split("; ") if part] == list(indices)
+    assert [*map(str, missing)] == list(indices)
+    assert [part[1] for part in in_words(missing).split("; ") if part] == list(indices)
+
+
+@pytest.mark.parametrize(
+    ("echoed", "is_lacking"), [(2, True), ("2", True), (1, False), (99, False), ([], False)]
+)
+def test_an_answer_says_how_many_results_are_expected(echoed, is_lacking):
+    job = job_of(NAMED)
+    task = replace(job.tasks[0], echo={"num_output": echoed})
+    assert bool(lacking(replace(job, tasks=(task,)), None)) is is_lacking
 
 
 class Answers:

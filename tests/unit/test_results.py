@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 
 import pytest
 
@@ -53,10 +54,10 @@ def test_counts_of_nothing_are_zero_and_not_absent():
 )
 def test_fail_on_decides(statuses, fail_on, fails):
     if not fails:
-        raise_if_failed(job(*statuses.split()), fail_on)
+        raise_if_failed(job(*statuses.split()), fail_on, {})
         return
     with pytest.raises(BgRepJobFailedError) as caught:
-        raise_if_failed(job(*statuses.split()), fail_on)
+        raise_if_failed(job(*statuses.split()), fail_on, {})
     error = caught.value
     assert (error.request_id, error.gateway_request_id) == ("r", "g")
     assert "job k failed" in str(error)
@@ -65,12 +66,12 @@ def test_fail_on_decides(statuses, fail_on, fails):
 def test_the_error_names_each_failed_image_task_and_its_reason():
     tasks = (TaskResult(3, "FAILED", message="bad\nmask"), TaskResult(4, "FAILED"), TaskResult(5, "SUCCESS"))
     with pytest.raises(BgRepJobFailedError, match=r"2 of 3 .*\[3\] bad mask; \[4\]"):
-        raise_if_failed(Job("k", tasks), "any")
+        raise_if_failed(Job("k", tasks), "any", {})
 
 
 def test_a_long_reason_is_cut():
     with pytest.raises(BgRepJobFailedError) as caught:
-        raise_if_failed(Job("k", (TaskResult(0, "FAILED", message="x" * 10_000),)), "any")
+        raise_if_failed(Job("k", (TaskResult(0, "FAILED", message="x" * 10_000),)), "any", {})
     assert len(str(caught.value)) < 700
 
 
@@ -83,3 +84,9 @@ def test_fail_on_is_itself(fail_on):
 def test_any_other_fail_on_is_refused_with_the_choices(fail_on):
     with pytest.raises(ValueError, match="any, all, never"):
         check_fail_on(fail_on)
+
+
+@pytest.mark.parametrize(("fail_on", "fails"), [("any", True), ("all", False), ("never", False)])
+def test_an_image_task_without_all_results_is_no_success(fail_on, fails):
+    with pytest.raises(BgRepJobFailedError) if fails else nullcontext():
+        raise_if_failed(job("SUCCESS", "SUCCESS"), fail_on, {1: "1 of 2 results are named"})

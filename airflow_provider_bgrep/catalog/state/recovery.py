@@ -36,7 +36,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -417,7 +417,7 @@ def _from_job_record(store: PlanStore, facts: Facts) -> Facts:
         return {}
     if ended is None or task is None or task.missing:
         return {}
-    files = json.dumps([asdict(file) for file in task.files], ensure_ascii=False) if task.files else ""
+    files = json.dumps([file.facts for file in task.files], ensure_ascii=False) if task.files else ""
     return {"outcome": task.outcome.value, "reason": task.reason, "files": files, "saved_at": ended.saved_at}
 
 

@@ -202,6 +202,8 @@ def test_an_older_job_does_not_change_resubmitted_items():
 def test_the_words_name_what_there_is_and_count_the_list_alone():
     found = board(record(State.ACCEPTED, "a", "z"), record(State.INTENT, "b"))
     assert found.description == "1 unknown outcome, 1 not submitted, 1 pending"
+    assert found.full_description == f"{found.description}; no longer in the list: 1 pending"
+    assert [item.key for item in found.orphaned] == ["z"]
     assert found.progress == f"3 image tasks: {found.description}. Outstanding jobs: 1."
     assert sum(found.counts().values()) == 3
     assert set(found.counts()) == {outcome.value for outcome in Outcome}

@@ -17,11 +17,11 @@ from airflow_provider_bgrep.exceptions import (
     BgRepTimeoutError,
     BgRepUnknownOutcomeError,
 )
-from airflow_provider_bgrep.generation.items import WorkItems
+from airflow_provider_bgrep.generation.items import WorkItem, WorkItems
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.generation.run_context import Result
 from airflow_provider_bgrep.journal.journal import Journal
-from airflow_provider_bgrep.journal.records import SupersededError
+from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask, SupersededError
 from airflow_provider_bgrep.journal.stores import MemoryStore
 from airflow_provider_bgrep.operators._outcome import (
     FinishedRun,
@@ -95,6 +95,30 @@ GOOD, FAILED, PARTIAL = Outcome.GENERATED, Outcome.FAILED, Outcome.PARTIAL
 def test_the_outcomes_decide_how_the_task_ends(outcomes, fail_on, error):
     found = error_of(run_of(*outcomes, fail_on=fail_on))
     assert type(found) is (error or type(None))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "facts", "error"),
+    [
+        (Outcome.UNKNOWN, {"fail_on": "never"}, BgRepUnknownOutcomeError),
+        (Outcome.UNKNOWN, {"on_unknown_outcome": "resubmit"}, None),
+        (Outcome.PENDING, {"fail_on": "never"}, BgRepTimeoutError),
+        (Outcome.PENDING, {"on_unknown_outcome": "resubmit"}, BgRepTimeoutError),
+        *((outcome, {}, None) for outcome in (GOOD, FAILED, PARTIAL, Outcome.EXPIRED)),
+    ],
+)
+@pytest.mark.parametrize("edition", ["", "before"])
+def test_an_unsettled_orphan_is_no_success(outcome, facts, error, edition):
+    """The list lacks it. A new edition of the list replaces an unknown outcome, and no pending job."""
+    run = run_of(GOOD, **facts)
+    record = SubmitRecord(
+        State.UNKNOWN, "2026-01-01T00:00:00+00:00", (SubmittedTask("gone"),), regenerate_key=edition
+    )
+    run.work_items.items["gone"] = WorkItem("gone", 1, outcome=outcome, record=record)
+    if outcome is Outcome.UNKNOWN and edition:
+        error = None
+    assert type(error_of(run)) is (error or type(None))
+    assert summarize(run)["orphaned"] == 1
 
 
 def test_an_error_that_may_not_occur_again_comes_first():

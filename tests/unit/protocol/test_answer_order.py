@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bgrep.protocol.answer_order import in_order, renewed, traces
+from airflow_provider_bgrep.protocol.answer_order import in_order, renewed, result_digests, traces
 from airflow_provider_bgrep.protocol.models import Job, TaskResult
 
 
@@ -87,3 +87,22 @@ def test_what_cannot_be_read_is_recognized_by_its_results():
     found = in_order(job((odd, "b"), (odd, "https://[")), traces(job((odd, "https://["), (odd, "b"))))
     assert found is not None
     assert found.certain == {0, 1}
+
+
+def test_results_are_recognized_by_their_urls_in_any_order():
+    task = job((SEA, "a")).tasks[0]
+    task = replace(task, results=(*task.results, "https://r/b", "https://r/c"))
+    digests = result_digests(task)
+    signature = "Expires=2&OSSAccessKeyId=k&Signature=t"
+    urls = (f"https://r/{name}?{signature}" for name in "cab")
+    signed = replace(task, results=tuple(urls))
+    assert result_digests(signed) == (digests[2], digests[0], digests[1])
+    assert len({*digests}) == 3
+    assert traces(Job("k", (task,))) == traces(Job("k", (signed,)))
+
+
+@pytest.mark.parametrize("urls", [("https://r/a", "HTTPS://r:443/a"), ("https://[", "https://[")])
+def test_equal_urls_identify_no_result(urls):
+    task = replace(job((SEA, "a")).tasks[0], results=(*urls, "https://r/b"))
+    assert result_digests(task)[:2] == ("", "")
+    assert result_digests(task)[2]

@@ -6,14 +6,17 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_bgrep.protocol.identity import url_digest
 from airflow_provider_bgrep.protocol.matching import (
     MISSING,
+    UnknownTask,
     UnmatchedError,
     echoed_task,
     echoes_nothing,
@@ -32,7 +35,7 @@ def job(*echoes: dict[str, Any], status: str = "SUCCESS") -> Job:
     return Job("k", tuple(TaskResult(i, status, (), str(i), echo) for i, echo in enumerate(echoes)))
 
 
-def placed(sent: list[ImageTask | None], *echoes: dict[str, Any]) -> list[int | None]:
+def placed(sent: list[ImageTask | UnknownTask], *echoes: dict[str, Any]) -> list[int | None]:
     """For each submitted task, the position of its result in the answer."""
     matching = match(job(*echoes), sent)
     assert [task.index for task in matching.job.tasks] == list(range(len(sent)))
@@ -129,10 +132,46 @@ def test_an_answer_that_omits_finished_tasks_is_incomplete():
 
 
 def test_an_unknown_task_gets_only_an_unclaimed_result():
-    sent = [None, submitted(image="https://a/2.png")]
+    sent = [UnknownTask(), submitted(image="https://a/2.png")]
     assert placed(sent, submitted().as_wire(), sent[1].as_wire()) == [0, 1]
     assert placed(sent, sent[1].as_wire(), submitted().as_wire()) == [1, 0]
     assert placed(sent, sent[1].as_wire(), sent[1].as_wire()) == [None, None]
+
+
+@pytest.mark.parametrize("others", [(), ({},), ({"steps": 50},)], ids=["left out", "silent", "brief"])
+@pytest.mark.parametrize("digest", ["", url_digest("https://a/1.png?auth_key=1")])
+def test_an_image_alone_may_be_that_of_an_unknown_task(digest, others):
+    """Two image tasks have one photo. The result of the unknown one must not go to the other."""
+    sent = [UnknownTask(digest), submitted()]
+    assert placed(sent, *others, {"image": "https://a/1.png"}) == [None, None]
+
+
+def test_an_unknown_task_with_another_image_is_no_rival():
+    sent = [UnknownTask(url_digest("https://a/2.png")), submitted()]
+    assert placed(sent, {"image": "https://a/1.png"}) == [None, 0]
+    assert placed(sent, {"image": "https://a/2.png"}, {"image": "https://a/1.png"}) == [0, 1]
+    assert placed(sent, {"image": "https://a/3.png"}) == [None, None]
+
+
+def test_a_whole_echo_is_not_that_of_an_unknown_task():
+    sent = [UnknownTask(), submitted(), submitted(positive_prompt="snow")]
+    assert placed(sent, sent[2].as_wire()) == [None, None, 0]
+    assert placed(sent, {**sent[2].as_wire(), "positive_prompt": "silk"}) == [0, None, None]
+    assert placed(sent, {**sent[2].as_wire(), "seed": 7}) == [None, None, None]
+
+
+@pytest.mark.parametrize(
+    "change", [{"positive_prompt": "snow"}, {"seed": 2}, {"strength": 0.9}, {"mask": "https://a/m2.png"}]
+)
+def test_a_task_of_an_unnamed_job_must_not_contradict(change):
+    """The answer may be about another job of the same photo."""
+    sent = [submitted(seed=1, mask="https://a/m.png")]
+    answer = job({**sent[0].as_wire(), **change})
+    assert match(answer, [*sent]).checked().is_finished, "the job is named, and no other task has this image"
+    with pytest.raises(UnmatchedError):
+        match(replace(answer, is_named=False), [*sent]).checked()
+    for echo in (sent[0].as_wire(), {"image": sent[0].image}, {}):
+        assert match(replace(job(echo), is_named=False), [*sent]).checked().is_finished
 
 
 @pytest.mark.parametrize(
@@ -228,6 +267,23 @@ def test_a_result_is_placed_at_its_own_task_or_not_at_all(case):
     for index, position in enumerate(found):
         if position is not None and not is_by_position:
             assert sent[index] == sent[order[position]]
+
+
+@given(answers(), st.data())
+def test_no_result_of_an_unknown_task_goes_to_another(case, data):
+    """Any image tasks may be unknown, with or without a digest, and any may be missing from the answer."""
+    sent, order, echoes, _ = case
+    known: list[ImageTask | UnknownTask] = [
+        data.draw(st.sampled_from([task, UnknownTask(), UnknownTask(url_digest(task.image))]))
+        for task in sent
+    ]
+    kept = [position for position in range(len(order)) if data.draw(st.booleans())]
+    echoes = [echoes[position] for position in kept]
+    if echoes_nothing(job(*echoes)):
+        return  # by position, if the answer is complete
+    for index, position in enumerate(placed(known, *echoes)):
+        if position is not None:
+            assert sent[index] == sent[order[kept[position]]]
 
 
 @given(st.lists(TASKS, min_size=1, max_size=6), st.data())
