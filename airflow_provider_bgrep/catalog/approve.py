@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 
+from airflow_provider_bgrep.exceptions import BgRepStateError
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 
 APPROVE, REFUSE = "Submit", "Do not submit"
 _LEAST_SECONDS: Final = 60.0
@@ -22,6 +26,9 @@ class BgRepApprovalOperator(HITLOperator):
     If nobody answers in time, the plan is canceled, so that the run ends before the next one starts. Its
     shards then submit nothing. Those that have jobs to collect (of earlier runs, or of this one if the task
     was cleared), or images to publish, do so.
+
+    The last question counts. As soon as the task asks again, because it was cleared, earlier answers count no
+    more, whenever they arrive.
 
     :param plan: the XCom ``plan`` of the plan task. Templated.
     :param destination: the catalog's destination. Templated.
@@ -41,24 +48,36 @@ class BgRepApprovalOperator(HITLOperator):
         # Later plan tasks may close a plan that is older than valid_for, which would then submit nothing. The
         # time when it was made is that of another machine's clock.
         self.response_timeout = timedelta(seconds=max(_LEAST_SECONDS, self.plan["valid_for"] / 2))
+        self._store().ask(context["ti"].try_number)
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[int]:
-        """Record the approval and return the shards, or cancel the plan and return those that collect."""
+        """Record the approval and return the shards, or cancel the plan and return those that collect.
+
+        :raises BgRepStateError: if a later try of the task has asked since.
+        """
+        answer = super().execute_complete(context, event)
+        store, question = self._store(), context["ti"].try_number
+        is_approved = answer["chosen_options"] == [APPROVE]
+        reason = "it was not approved"
+        counts = store.approve(question) if is_approved else store.refuse(reason, question)
+        if not counts:
+            raise BgRepStateError(
+                f"This is the answer to try {question} of this task, and a later try has asked again. The "
+                "answer does not count."
+            )
+        if is_approved:
+            return self._shards()
+        self.log.info("Canceled plan %s: %s", self.plan["plan_id"], reason)
+        return store.shards_to_collect()
+
+    def _store(self) -> PlanStore:
         from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
         from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
         from airflow_provider_bgrep.storage import absolute_path
 
-        answer = super().execute_complete(context, event)
         paths = CatalogPaths(absolute_path("destination", self.destination))
-        store = PlanStore(paths, self.plan["plan_id"])
-        if answer["chosen_options"] == [APPROVE]:
-            store.approve()
-            return self._shards()
-        reason = "it was not approved"
-        store.cancel(reason)
-        self.log.info("Canceled plan %s: %s", self.plan["plan_id"], reason)
-        return store.shards_to_collect()
+        return PlanStore(paths, self.plan["plan_id"])
 
     def _is_needed(self) -> bool:
         # The plan decides, because its shards check the same value.
