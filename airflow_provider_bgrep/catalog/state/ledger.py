@@ -49,11 +49,11 @@ from airflow_provider_bgrep.catalog.state.ledger_reader import (
     drop_committed,
 )
 from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS
+from airflow_provider_bgrep.catalog.state.plan_order import later_plans, may_be_written
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import UNSURE
 from airflow_provider_bgrep.catalog.state.recovery import plan_entries
 from airflow_provider_bgrep.client import sleep
-from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.storage import get_bytes, names_in, put_bytes, remove, size_of
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class Ledger:
     def reopen(self, plan_id: str, shard: int, now: float | None = None) -> bool:
         """Give a plan its lease back, so that a cleared shard of its run can submit the rows that are left.
 
-        This is allowed only if no later plan has acquired a lease: it may have submitted the same rows.
+        This is allowed only if no later plan was made, or is being made: it may have submitted the same rows.
         The lease ends with :meth:`leave`, because no other task of the run may follow.
 
         :param shard: the number of the shard.
@@ -205,7 +205,7 @@ class Ledger:
         until = (time.time() if now is None else now) + store.config.valid_for
 
         def change(metadata: LedgerMetadata) -> LedgerMetadata:
-            if metadata.latest_leased != plan_id:
+            if any(later_plans(self._paths, metadata, plan_id)):
                 return metadata
             lease = metadata.lease(plan_id)
             if lease is not None:
@@ -316,13 +316,7 @@ class Ledger:
         A plan that is being made has submitted nothing. One that is written may have become active, in a
         version of the metadata that was lost: its files are read.
         """
-        return metadata.closed(plans, {one for one in plans if self._may_be_written(one)})
-
-    def _may_be_written(self, plan_id: str) -> bool:
-        try:
-            return PlanStore(self._paths, plan_id).find_plan() is not None
-        except BgRepStateError:
-            return True  # what it submitted is not known: the next plan task says so
+        return metadata.closed(plans, {one for one in plans if may_be_written(self._paths, one)})
 
     def _renewals(self, plan_id: str) -> ObjectStoragePath:
         return self._paths.ledger / f"renewals-{plan_id}"

@@ -32,6 +32,7 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     PlanLease,
 )
 from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS, insert, opened
+from airflow_provider_bgrep.catalog.state.plan_order import plans_in
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import (
     COLLECTED,
@@ -50,7 +51,7 @@ from airflow_provider_bgrep.catalog.state.recovery import (
 )
 from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
-from airflow_provider_bgrep.storage import names_in, size_of
+from airflow_provider_bgrep.storage import size_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -124,7 +125,7 @@ class LedgerReader:
 
     def plans(self) -> list[str]:
         """The plans that have a folder, oldest first."""
-        return [name for name in names_in(self._paths.plans) if may_submit(name)]
+        return plans_in(self._paths)
 
     def metadata(self) -> LedgerMetadata:
         """The current metadata, once it is certain that neither it nor a segment was lost.

@@ -285,10 +285,6 @@ class PlanStore:
             found += [(name, RowState.UNCHANGED.value) for (name,) in unchanged]
         return dict(found)
 
-    def removed_names(self) -> list[str]:
-        """Names of the published rows that the catalog no longer has."""
-        return [row["name"] for row in self.rows([RowState.REMOVED.value])]
-
     def invalid_rows(self) -> Iterator[dict[str, Any]]:
         """The rows that cannot be used: line, column, reason, sku, view."""
         return self._json_lines(self.files.invalid_rows)
