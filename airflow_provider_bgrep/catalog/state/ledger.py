@@ -119,24 +119,45 @@ class Ledger:
         def change(metadata: LedgerMetadata) -> LedgerMetadata:
             if metadata.lease_with(token) is not None:
                 return metadata  # the storage created the file, but reported an error
-            last = metadata.last_try(dag_id, run_id, group_id)
-            if try_number < last:
-                raise PlanInProgressError(
-                    f"This is try {try_number} of the plan task of run {run_id} (DAG {dag_id}), and try "
-                    f"{last} has made a plan. Nothing was changed. If the DAG run was deleted and created "
-                    f"again: clear the task until its try number is {last}, or start a run with another id."
-                )
+            _check_try(metadata, dag_id, run_id, group_id, try_number)
             plan_id = new_plan_id(number_of(metadata.latest_leased) + 1, now, token)
             expired = {one.plan_id for one in metadata.leases if self._is_expired(one, now)}
             closed = self._closed(metadata, metadata.plans_of(dag_id, run_id, group_id) | expired)
             leases = (*closed.leases, PlanLease(plan_id, run_id, dag_id, group_id=group_id))
-            task = PlanTask(dag_id, run_id, group_id, try_number)
+            task = PlanTask(dag_id, run_id, group_id, try_number, plan_id)
             return replace(closed, leases=leases, latest_leased=plan_id).with_task(task)
 
         lease = self._commit(change).lease_with(token)
         if lease is None:
             raise PlanInProgressError(f"Another plan task of run {run_id} (DAG {dag_id}) has started since.")
         return lease
+
+    def begin_dry_run(
+        self, dag_id: str, run_id: str, now: float, group_id: str = "", try_number: int = 1
+    ) -> str:
+        """Give a DAG run's dry run its plan id. It acquires no lease.
+
+        If the DAG run had a plan, because its plan task was cleared and is a dry run now, that plan is
+        closed: no other task of the run would know it. Otherwise nothing is written.
+
+        :param now: wall clock in seconds.
+        :param try_number: Airflow's number of the try of the plan task.
+        :raises PlanInProgressError: if a later try of the plan task has acquired a lease.
+        :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
+        :raises BgRepConflictError: if other runs committed first in every attempt.
+        """
+        token, whose = secrets.token_hex(4), (dag_id, run_id, group_id)
+
+        def change(metadata: LedgerMetadata) -> LedgerMetadata:
+            _check_try(metadata, *whose, try_number)
+            task, plans = metadata.task_of(*whose), metadata.plans_of(*whose)
+            if task is None and not plans:
+                return metadata
+            plan_id = new_plan_id(number_of(metadata.latest_leased), now, token, dry=True)
+            return self._closed(metadata, plans).with_task(PlanTask(*whose, try_number, plan_id))
+
+        metadata = self._commit(change)
+        return new_plan_id(number_of(metadata.latest_leased), now, token, dry=True)
 
     def _is_expired(self, lease: PlanLease, now: float) -> bool:
         store = PlanStore(self._paths, lease.plan_id)
@@ -497,3 +518,18 @@ class Ledger:
             if name.endswith(".parquet"):
                 with contextlib.suppress(DamagedLedgerError, FileNotFoundError):
                     yield name, stack.enter_context(segments.opened(folder, name))
+
+
+def _check_try(metadata: LedgerMetadata, dag_id: str, run_id: str, group_id: str, try_number: int) -> None:
+    """Check that no later try of a plan task has made a plan.
+
+    :raises PlanInProgressError: if one has.
+    """
+    task = metadata.task_of(dag_id, run_id, group_id)
+    last = 0 if task is None else task.try_number
+    if try_number < last:
+        raise PlanInProgressError(
+            f"This is try {try_number} of the plan task of run {run_id} (DAG {dag_id}), and try {last} has "
+            "made a plan. Nothing was changed. If the DAG run was deleted and created again: clear the task "
+            f"until its try number is {last}, or start a run with another id."
+        )

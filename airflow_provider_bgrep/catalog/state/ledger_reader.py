@@ -32,7 +32,7 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     PlanLease,
 )
 from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS, insert, opened
-from airflow_provider_bgrep.catalog.state.plan_order import plans_in
+from airflow_provider_bgrep.catalog.state.plan_order import check_newest, plans_in
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import (
     COLLECTED,
@@ -126,6 +126,14 @@ class LedgerReader:
     def plans(self) -> list[str]:
         """The plans that have a folder, oldest first."""
         return plans_in(self._paths)
+
+    def check_newest(self, plan_id: str, dag_id: str, run_id: str, group_id: str = "") -> None:
+        """Check that a plan is the last one of its DAG run's task group, see :mod:`~.plan_order`.
+
+        :raises BgRepStateError: if it is not.
+        :raises DamagedLedgerError: if the metadata cannot be read.
+        """
+        check_newest(self._metadata.latest() or LedgerMetadata(), plan_id, dag_id, run_id, group_id)
 
     def metadata(self) -> LedgerMetadata:
         """The current metadata, once it is certain that neither it nor a segment was lost.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which plans are later than a plan.
+"""Which plans are later than a plan, and which one is that of a DAG run: the last one of its plan task.
 
 A plan task takes a number when it begins, and may fail after that. It has made a plan once the plan is
 written; until then, a lease says that it may still do so.
@@ -46,3 +46,21 @@ def may_be_written(paths: CatalogPaths, plan_id: str) -> bool:
         return store.find_plan() is not None or store.is_given_up
     except BgRepStateError:
         return True  # what it submitted is not known: the next plan task says so
+
+
+def check_newest(
+    metadata: LedgerMetadata, plan_id: str, dag_id: str, run_id: str, group_id: str = ""
+) -> None:
+    """Check that a plan is the last one that the plan task of a DAG run's task group has made.
+
+    A try of the plan task that was taken for dead may hand on its plan after a later try has made another
+    one. The ledger knows the last 16 plan tasks; of others, nothing is said.
+
+    :raises BgRepStateError: if it is not.
+    """
+    task = metadata.task_of(dag_id, run_id, group_id)
+    if task is not None and task.plan_id not in ("", plan_id):
+        raise BgRepStateError(
+            f"Plan {plan_id} is not the last one of run {run_id} (DAG {dag_id}): try {task.try_number} of "
+            f"its plan task has made {task.plan_id} since. Clear plan with its downstream tasks."
+        )

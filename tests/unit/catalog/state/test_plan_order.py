@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which plans are later."""
+"""Which plans are later, and which one is the DAG run's own."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import pytest
 from bgrep_harness.runs import Destination, row
 
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
+from airflow_provider_bgrep.catalog.state.ledger_metadata import LedgerMetadata, PlanTask
 from airflow_provider_bgrep.catalog.state.plan_order import (
     check_newest,
     later_plans,
     may_be_written,
     plans_in,
 )
+from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.storage import put_bytes, remove
 
@@ -51,3 +53,13 @@ def test_a_plan_that_cannot_be_read_may_have_been_written(destination):
     assert not may_be_written(destination.paths, run.plan_id)
     put_bytes(b"", run.files.given_up)
     assert may_be_written(destination.paths, run.plan_id)
+
+
+def test_only_the_last_plan_of_a_run_is_its_own():
+    tasks = (PlanTask("dag", "run", "group", 2, "p2"), PlanTask("dag", "old", "", 1))
+    metadata = LedgerMetadata(tasks=tasks)
+    with pytest.raises(BgRepStateError, match=r"p1 .*p2"):
+        check_newest(metadata, "p1", "dag", "run", "group")
+    check_newest(metadata, "p2", "dag", "run", "group")
+    for whose in (("dag", "run"), ("dag", "old"), ("other", "run", "group")):
+        check_newest(metadata, "p1", *whose)
