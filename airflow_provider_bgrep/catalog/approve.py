@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.providers.standard.operators.hitl import HITLOperator
 
 from airflow_provider_bgrep.catalog.links import plan_links
+from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.operators.links import BgRepPlanLink, Linked
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+    from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 
 APPROVE, REFUSE = "Submit", "Do not submit"
 _LEAST_SECONDS: Final = 60.0
@@ -27,6 +29,9 @@ class BgRepApprovalOperator(Linked, HITLOperator):
     If nobody answers in time, the plan is canceled, so that the run ends before the next one starts. Its
     shards then submit nothing. Those that have jobs to collect (of earlier runs, or of this one if the task
     was cleared), or images to publish, do so.
+
+    The last question counts. As soon as the task asks again, because it was cleared, earlier answers count no
+    more, whenever they arrive.
 
     :param plan: the XCom ``plan`` of the plan task. Templated.
     :param destination: the catalog's destination. Templated.
@@ -48,21 +53,33 @@ class BgRepApprovalOperator(Linked, HITLOperator):
         # Later plan tasks may close a plan that is older than valid_for, which would then submit nothing. The
         # time when it was made is that of another machine's clock.
         self.response_timeout = timedelta(seconds=max(_LEAST_SECONDS, self.plan["valid_for"] / 2))
+        self._store().ask(context["ti"].try_number)
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[int]:
-        """Record the approval and return the shards, or cancel the plan and return those that collect."""
-        from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+        """Record the approval and return the shards, or cancel the plan and return those that collect.
 
+        :raises BgRepStateError: if a later try of the task has asked since.
+        """
         answer = super().execute_complete(context, event)
-        store = PlanStore(self._paths(), self.plan["plan_id"])
-        if answer["chosen_options"] == [APPROVE]:
-            store.approve()
-            return self._shards()
+        store, question = self._store(), context["ti"].try_number
+        is_approved = answer["chosen_options"] == [APPROVE]
         reason = "it was not approved"
-        store.cancel(reason)
+        counts = store.approve(question) if is_approved else store.refuse(reason, question)
+        if not counts:
+            raise BgRepStateError(
+                f"This is the answer to try {question} of this task, and a later try has asked again. The "
+                "answer does not count."
+            )
+        if is_approved:
+            return self._shards()
         self.log.info("Canceled plan %s: %s", self.plan["plan_id"], reason)
         return store.shards_to_collect()
+
+    def _store(self) -> PlanStore:
+        from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+
+        return PlanStore(self._paths(), self.plan["plan_id"])
 
     def _paths(self) -> CatalogPaths:
         from airflow_provider_bgrep.catalog.model.paths import CatalogPaths

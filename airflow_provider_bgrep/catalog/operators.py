@@ -164,6 +164,19 @@ def _store(destination: str, plan_id: Any) -> PlanStore:
     return PlanStore(_paths(destination), str(plan_id))
 
 
+def _check_newest(store: PlanStore) -> None:
+    """Check that a plan is the last one of its DAG run: what XCom says may be that of an earlier try.
+
+    :raises BgRepStateError: if it is not.
+    """
+    from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError
+    from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
+
+    plan = store.plan
+    with contextlib.suppress(DamagedLedgerError):  # the publish task repairs it
+        LedgerReader(store.paths).check_newest(plan.plan_id, plan.dag_id, plan.run_id, plan.group_id)
+
+
 def _group_of(task_id: str) -> str:
     """The task group of a task, whose id is ``{group}.{name}``; ``''`` if it is in none."""
     return task_id.rpartition(".")[0]
@@ -411,6 +424,7 @@ class BgRepPublishOperator(PublishLineage, _PlanTask):
             raise AirflowSkipException(_NO_PLAN)
         with state_errors():
             store = _store(self.destination, self.plan_id)
+            _check_newest(store)
             self.show_links(context, publish_links(store.paths, store.config.destination_url))
             with sending_publish(store, context["ti"]):
                 counts = publish_plan(store)
@@ -450,10 +464,16 @@ class BgRepReportOperator(_PlanTask):
             raise BgRepJobFailedError(_NO_PLAN)
         with state_errors():
             store = _store(self.destination, self.plan_id)
+            is_newest = False
             try:
+                _check_newest(store)
+                is_newest = True
                 summary = write_report(store)
             finally:
-                if may_submit(store.plan_id) and not store.is_published:
+                if not is_newest:
+                    whose = (ti.dag_id, ti.run_id, _group_of(self.task_id))
+                    self._close(ti, lambda ledger: ledger.close_run(*whose))
+                elif may_submit(store.plan_id) and not store.is_published:
                     self._close(ti, lambda ledger: ledger.close(store.plan_id))
         urls = report_links(store.paths, store.plan_id, store.config.destination_url, ti)
         self.show_links(context, urls)

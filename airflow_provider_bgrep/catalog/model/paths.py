@@ -107,9 +107,17 @@ class PlanPaths:
         return self.folder / "given_up.json"
 
     @property
-    def approved(self) -> ObjectStoragePath:
-        """A file that the approval task writes, if the plan needs approval and got it."""
-        return self.folder / "approved.json"
+    def approvals(self) -> ObjectStoragePath:
+        """The folder of the questions of the approval task and their answers; none if it has not asked."""
+        return self.folder / "approvals"
+
+    def asked(self, question: int) -> ObjectStoragePath:
+        """A file that says that a question was asked."""
+        return self.approvals / f"asked-{question:04}.json"
+
+    def answer(self, question: int) -> ObjectStoragePath:
+        """The answer to a question, JSON."""
+        return self.approvals / f"answer-{question:04}.json"
 
     @property
     def options(self) -> ObjectStoragePath:
@@ -118,7 +126,7 @@ class PlanPaths:
 
     @property
     def cancelled(self) -> ObjectStoragePath:
-        """Why the plan was canceled, JSON; missing if it was not."""
+        """Why the plan task canceled the plan, JSON; missing if it did not."""
         return self.folder / "cancelled.json"
 
     @property

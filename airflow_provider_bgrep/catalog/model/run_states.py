@@ -29,6 +29,9 @@ _REPLAN: Final = Event("``plan`` is cleared with its downstream tasks", _PERSON,
 _CONTINUED: Final = Event(
     "a generate task is cleared with its downstream tasks", _PERSON, RunState.RUNNING.value
 )
+_ASKED_AGAIN: Final = Event(
+    "``approve`` is cleared with its downstream tasks", _PERSON, RunState.WAITING_FOR_APPROVAL.value
+)
 _OVER: Final = "The run has ended."
 _PLAN_AGAIN: Final = "Start a new run, or clear ``plan`` with its downstream tasks."
 
@@ -134,7 +137,7 @@ RUN: Final = Lifecycle(
             "and its own if it was approved before, and check and publish images that are saved already.",
             NOTHING,
             _OVER,
-            (_REPLAN, Event("shards did not finish", _REPORT, RunState.UNFINISHED.value)),
+            (_REPLAN, _ASKED_AGAIN, Event("shards did not finish", _REPORT, RunState.UNFINISHED.value)),
             f"{_PLAN_AGAIN} Before Airflow 3.1, raise approve_above or max_rebuy_share for that run.",
             "Shards without anything to collect are skipped. ``report`` and the run are success, or failed "
             "if fail_on_attention is set. If a shard did not collect its jobs, the run is unfinished.",

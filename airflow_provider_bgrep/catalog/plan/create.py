@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import duckdb
 
 from airflow_provider_bgrep.catalog.config.options import catalog_path
-from airflow_provider_bgrep.catalog.model.plan import Plan, explain, new_plan_id, number_of
+from airflow_provider_bgrep.catalog.model.plan import Plan, explain
 from airflow_provider_bgrep.catalog.plan.builder import PlanDraft, Run, build_plan
 from airflow_provider_bgrep.catalog.source.beginnings import SourceReader
 from airflow_provider_bgrep.catalog.source.images import connection_settings, versions
@@ -57,13 +57,13 @@ def create_plan(
     :raises InvalidInput: if the catalog cannot be used.
     :raises PlanInProgressError: if another run is still planning after minutes, or has closed this plan, or
         if a later try of this task has made a plan.
-    :raises BgRepStateError: if the ledger is damaged and cannot be repaired.
+    :raises BgRepStateError: if the ledger is damaged and cannot be repaired, or if a later try of this
+        task has made a plan meanwhile.
     """
     now = time.time() if now is None else now
     ledger = Ledger(paths, lambda: options.single_writer)
     if options.dry_run:
-        latest = ledger.repaired(ledger.reader.metadata).latest_leased
-        plan_id = new_plan_id(number_of(latest), now, dry=True)
+        plan_id = ledger.repaired(lambda: ledger.begin_dry_run(dag_id, run_id, now, group_id, try_number))
         store = PlanStore(paths, plan_id)
         run = Run(plan_id=plan_id, dag_id=dag_id, run_id=run_id, now=now, group_id=group_id)
         draft = _create(options, store, run)
@@ -97,6 +97,8 @@ def create_plan(
             ledger.release_lease(plan.plan_id)
         else:
             ledger.activate(plan.plan_id, plan.until)
+    # Airflow takes what an earlier try hands on, though its task has been tried again since.
+    ledger.reader.check_newest(plan.plan_id, dag_id, run_id, group_id)
     quote = plan.quote
     return {
         "plan_id": plan.plan_id,

@@ -9,19 +9,21 @@ not: it then submits nothing more, and the results of its rows are final.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bgrep.catalog.model.states import RowState, Verdict
 from airflow_provider_bgrep.catalog.publish.publisher import Published, publish
 from airflow_provider_bgrep.catalog.publish.sweep import Swept, sweep
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
+from airflow_provider_bgrep.catalog.state.plan_order import later_plans
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.recovery import plan_entries
 from airflow_provider_bgrep.catalog.state.retention import delete_unneeded
 from airflow_provider_bgrep.exceptions import BgRepStateError
 
 if TYPE_CHECKING:
+    from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
     from airflow_provider_bgrep.catalog.model.rows import LedgerEntry
 
 _log = logging.getLogger(__name__)
@@ -43,9 +45,11 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     ledger = Ledger(store.paths, store.has_single_writer)
     ledger.repaired(lambda: ledger.close(plan.plan_id))
     plans = ledger.reader.plans()
-    is_newest = ledger.reader.metadata().latest_leased == plan.plan_id
-    later = [] if is_newest else list(_later_plans(store, plans))
-    options = later[0].config if later else config
+    later_ids = list(later_plans(store.paths, ledger.reader.metadata(), plan.plan_id))
+    later = list(_readable(store.paths, later_ids))
+    whose = (plan.dag_id, plan.group_id)
+    own_later = (one for one in later if (one.plan.dag_id, one.plan.group_id) == whose)
+    options = next((one.config for one in own_later), config)
     entries = [entry for shard in plan_entries(store) for entry in shard]
     verdicts = {Verdict.PASSED.value, *([Verdict.UNMASKED.value] if config.publish_unmasked else ())}
     wanted = [entry for entry in entries if entry["verdict"] in verdicts]
@@ -53,8 +57,8 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     published = publish(
         store.paths,
         asked,
-        # Each plan decides what to remove. A newer plan may have found a row in the catalog again.
-        store.removed_names() if is_newest else [],
+        # A plan that is being made, or cannot be read, may have found a row in the catalog again.
+        _still_gone(store, later) if len(later) == len(later_ids) else [],
         options.publishing,
         plan={"plan_id": plan.plan_id, "run_id": plan.run_id, "dag_id": plan.dag_id},
         oldest_plan=min(plans, default=""),
@@ -80,20 +84,29 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     return dict(published.counts)
 
 
-def _later_plans(store: PlanStore, plans: Iterable[str]) -> Iterator[PlanStore]:
-    """Return the plans of the same task group that were written after this one, the latest first.
-
-    :param plans: all plans.
-    """
-    whose = (store.plan.dag_id, store.plan.group_id)
-    for plan_id in sorted((one for one in plans if one > store.plan_id), reverse=True):
-        later = PlanStore(store.paths, plan_id)
+def _readable(paths: CatalogPaths, plans: Iterable[str]) -> Iterator[PlanStore]:
+    """Return the plans that are written and can be read, in the given order."""
+    for plan_id in plans:
+        later = PlanStore(paths, plan_id)
         try:
-            plan = later.find_plan()  # None if it is being made, or has failed
-            if plan is not None and (plan.dag_id, plan.group_id) == whose and later.config:
+            if later.find_plan() is not None and later.config:  # None if it is being made
                 yield later
         except BgRepStateError as error:
             _log.warning("Plan %s cannot be read: %s", plan_id, error)
+
+
+def _still_gone(store: PlanStore, later: Iterable[PlanStore]) -> list[str]:
+    """Return the names of the rows that this plan removes: no later plan says anything about them.
+
+    A later plan that has not found them in its catalog either removes them itself.
+    """
+    gone = list(store.rows([RowState.REMOVED.value]))
+    for plan in later:
+        if not gone:
+            break
+        names = _not_named_by(plan, gone, plan.states_of(row["name"] for row in gone))
+        gone = [row for row in gone if row["name"] in names]
+    return [row["name"] for row in gone]
 
 
 def _still_asked_for(
@@ -129,20 +142,25 @@ def _still_asked_for(
 
 
 def _left_by(plan: PlanStore, entries: Sequence[LedgerEntry]) -> set[str]:
+    """Return the names of the rows that a plan leaves to earlier ones: they were locked, or not named."""
+    states = plan.states_of(entry["name"] for entry in entries)
+    locked = {name for name, state in states.items() if state == RowState.LOCKED.value}
+    return locked | _not_named_by(plan, entries, states)
+
+
+def _not_named_by(plan: PlanStore, rows: Iterable[Mapping[str, Any]], states: Collection[str]) -> set[str]:
     """Return the names of the rows about which a plan says nothing: earlier plans decide about them.
 
-    These are rows that were locked, and with ``on_removed="keep"`` those that its catalog does not name: a
-    run may refresh a few rows only, or the catalog of another brand.
+    With ``on_removed="keep"``, these are rows that its catalog does not name: a run may refresh a few rows
+    only, or the catalog of another brand. Otherwise, a row that it does not name is gone.
 
-    :param entries: of the rows.
+    :param states: the names of the rows that have a state in the plan.
     """
-    states = plan.states_of(entry["name"] for entry in entries)
-    left = {name for name, state in states.items() if state == RowState.LOCKED.value}
-    if plan.config.on_removed == "keep":
-        # Rows that cannot be used ask for something, though it is not known what.
-        invalid = {row.get("sku") for row in plan.invalid_rows()}
-        left |= {one["name"] for one in entries if one["name"] not in states and one["sku"] not in invalid}
-    return left
+    if plan.config.on_removed != "keep":
+        return set()
+    # Rows that cannot be used ask for something, though it is not known what.
+    invalid = {row.get("sku") for row in plan.invalid_rows()}
+    return {one["name"] for one in rows if one["name"] not in states and one["sku"] not in invalid}
 
 
 def _result(published: Published, swept: Swept, superseded: Collection[str]) -> dict[str, Any]:

@@ -50,11 +50,12 @@ from airflow_provider_bgrep.catalog.state.ledger_reader import (
     drop_unsent,
 )
 from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS
+from airflow_provider_bgrep.catalog.state.plan_order import later_plans, may_be_written
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import NOT_SENT, UNSURE
 from airflow_provider_bgrep.catalog.state.recovery import plan_entries
 from airflow_provider_bgrep.client import sleep
-from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
+from airflow_provider_bgrep.exceptions import BgRepConflictError
 from airflow_provider_bgrep.storage import get_bytes, names_in, put_bytes, remove, size_of
 
 if TYPE_CHECKING:
@@ -122,24 +123,45 @@ class Ledger:
         def change(metadata: LedgerMetadata) -> LedgerMetadata:
             if metadata.lease_with(token) is not None:
                 return metadata  # the storage created the file, but reported an error
-            last = metadata.last_try(dag_id, run_id, group_id)
-            if try_number < last:
-                raise PlanInProgressError(
-                    f"This is try {try_number} of the plan task of run {run_id} (DAG {dag_id}), and try "
-                    f"{last} has made a plan. Nothing was changed. If the DAG run was deleted and created "
-                    f"again: clear the task until its try number is {last}, or start a run with another id."
-                )
+            _check_try(metadata, dag_id, run_id, group_id, try_number)
             plan_id = new_plan_id(number_of(metadata.latest_leased) + 1, now, token)
             expired = {one.plan_id for one in metadata.leases if self._is_expired(one, now)}
             closed = self._closed(metadata, metadata.plans_of(dag_id, run_id, group_id) | expired)
             leases = (*closed.leases, PlanLease(plan_id, run_id, dag_id, group_id=group_id))
-            task = PlanTask(dag_id, run_id, group_id, try_number)
+            task = PlanTask(dag_id, run_id, group_id, try_number, plan_id)
             return replace(closed, leases=leases, latest_leased=plan_id).with_task(task)
 
         lease = self._commit(change).lease_with(token)
         if lease is None:
             raise PlanInProgressError(f"Another plan task of run {run_id} (DAG {dag_id}) has started since.")
         return lease
+
+    def begin_dry_run(
+        self, dag_id: str, run_id: str, now: float, group_id: str = "", try_number: int = 1
+    ) -> str:
+        """Give a DAG run's dry run its plan id. It acquires no lease.
+
+        If the DAG run had a plan, because its plan task was cleared and is a dry run now, that plan is
+        closed: no other task of the run would know it. Otherwise nothing is written.
+
+        :param now: wall clock in seconds.
+        :param try_number: Airflow's number of the try of the plan task.
+        :raises PlanInProgressError: if a later try of the plan task has acquired a lease.
+        :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
+        :raises BgRepConflictError: if other runs committed first in every attempt.
+        """
+        token, whose = secrets.token_hex(4), (dag_id, run_id, group_id)
+
+        def change(metadata: LedgerMetadata) -> LedgerMetadata:
+            _check_try(metadata, *whose, try_number)
+            task, plans = metadata.task_of(*whose), metadata.plans_of(*whose)
+            if task is None and not plans:
+                return metadata
+            plan_id = new_plan_id(number_of(metadata.latest_leased), now, token, dry=True)
+            return self._closed(metadata, plans).with_task(PlanTask(*whose, try_number, plan_id))
+
+        metadata = self._commit(change)
+        return new_plan_id(number_of(metadata.latest_leased), now, token, dry=True)
 
     def _is_expired(self, lease: PlanLease, now: float) -> bool:
         store = PlanStore(self._paths, lease.plan_id)
@@ -193,7 +215,7 @@ class Ledger:
     def reopen(self, plan_id: str, shard: int, now: float | None = None) -> bool:
         """Give a plan its lease back, so that a cleared shard of its run can submit the rows that are left.
 
-        This is allowed only if no later plan has acquired a lease: it may have submitted the same rows.
+        This is allowed only if no later plan was made, or is being made: it may have submitted the same rows.
         The lease ends with :meth:`leave`, because no other task of the run may follow.
 
         :param shard: the number of the shard.
@@ -208,7 +230,7 @@ class Ledger:
         until = (time.time() if now is None else now) + store.config.valid_for
 
         def change(metadata: LedgerMetadata) -> LedgerMetadata:
-            if metadata.latest_leased != plan_id:
+            if any(later_plans(self._paths, metadata, plan_id)):
                 return metadata
             lease = metadata.lease(plan_id)
             if lease is not None:
@@ -319,13 +341,7 @@ class Ledger:
         A plan that is being made has submitted nothing. One that is written may have become active, in a
         version of the metadata that was lost: its files are read.
         """
-        return metadata.closed(plans, {one for one in plans if self._may_be_written(one)})
-
-    def _may_be_written(self, plan_id: str) -> bool:
-        try:
-            return PlanStore(self._paths, plan_id).find_plan() is not None
-        except BgRepStateError:
-            return True  # what it submitted is not known: the next plan task says so
+        return metadata.closed(plans, {one for one in plans if may_be_written(self._paths, one)})
 
     def _renewals(self, plan_id: str) -> ObjectStoragePath:
         return self._paths.ledger / f"renewals-{plan_id}"
@@ -467,7 +483,7 @@ class Ledger:
 
         It is as damaged as before: who reads it still finds that metadata was lost.
         """
-        written = [one for one in plans if self._may_be_written(one)]
+        written = [one for one in plans if may_be_written(self._paths, one)]
         closed_plans = tuple(dict.fromkeys((*now.closed_plans, *written)))
         return replace(now, leases=(), closed_plans=closed_plans)
 
@@ -539,3 +555,18 @@ class Ledger:
             if name.endswith(".parquet"):
                 with contextlib.suppress(DamagedLedgerError, FileNotFoundError):
                     yield name, stack.enter_context(segments.opened(folder, name))
+
+
+def _check_try(metadata: LedgerMetadata, dag_id: str, run_id: str, group_id: str, try_number: int) -> None:
+    """Check that no later try of a plan task has made a plan.
+
+    :raises PlanInProgressError: if one has.
+    """
+    task = metadata.task_of(dag_id, run_id, group_id)
+    last = 0 if task is None else task.try_number
+    if try_number < last:
+        raise PlanInProgressError(
+            f"This is try {try_number} of the plan task of run {run_id} (DAG {dag_id}), and try {last} has "
+            "made a plan. Nothing was changed. If the DAG run was deleted and created again: clear the task "
+            f"until its try number is {last}, or start a run with another id."
+        )

@@ -25,7 +25,7 @@ VERSION: Final = 1
 KEEP: Final = 20
 """Versions of the metadata that stay, with the segments that they name, for readers that have opened one."""
 
-_MOST_TRIES: Final = 16
+_MOST_TASKS: Final = 16
 """Plan tasks whose last try is known. A lease that a forgotten one acquires ends with its ``valid_for``."""
 
 
@@ -82,17 +82,22 @@ class PlanLease:
 class PlanTask:
     """A plan task that acquired a lease: the plan task of a DAG run's task group.
 
+    A dry run acquires none, and is known only if it took the place of a plan of its DAG run.
+
     :param dag_id: its DAG.
     :param run_id: its DAG run.
     :param group_id: its task group.
     :param try_number: the highest number of a try that acquired a lease. Airflow counts on when a task is
         retried or cleared.
+    :param plan_id: the plan of that try, which is the DAG run's: its other tasks work on no other one. ``""``
+        if it is not known.
     """
 
     dag_id: str
     run_id: str
     group_id: str
     try_number: int
+    plan_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +145,16 @@ class LedgerMetadata:
         whose = (dag_id, run_id, group_id)
         return {one.plan_id for one in self.leases if (one.dag_id, one.run_id, one.group_id) == whose}
 
-    def last_try(self, dag_id: str, run_id: str, group_id: str) -> int:
-        """The last try of a plan task that acquired a lease; 0 if none is known."""
+    def task_of(self, dag_id: str, run_id: str, group_id: str) -> PlanTask | None:
+        """The plan task of a DAG run's task group; ``None`` if it is not known."""
         whose = (dag_id, run_id, group_id)
-        found = (one.try_number for one in self.tasks if (one.dag_id, one.run_id, one.group_id) == whose)
-        return max(found, default=0)
+        return next((one for one in self.tasks if (one.dag_id, one.run_id, one.group_id) == whose), None)
 
     def with_task(self, task: PlanTask) -> LedgerMetadata:
         """The metadata with a plan task that has acquired a lease."""
         whose = (task.dag_id, task.run_id, task.group_id)
         others = (one for one in self.tasks if (one.dag_id, one.run_id, one.group_id) != whose)
-        return replace(self, tasks=(*others, task)[-_MOST_TRIES:])
+        return replace(self, tasks=(*others, task)[-_MOST_TASKS:])
 
     def with_lease(self, lease: PlanLease) -> LedgerMetadata:
         """The metadata with a lease in place of the plan's own."""

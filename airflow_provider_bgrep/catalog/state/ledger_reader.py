@@ -32,6 +32,7 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     PlanLease,
 )
 from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS, insert, opened
+from airflow_provider_bgrep.catalog.state.plan_order import check_newest, plans_in
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import (
     COLLECTED,
@@ -52,7 +53,7 @@ from airflow_provider_bgrep.catalog.state.recovery import (
 from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
-from airflow_provider_bgrep.storage import names_in, size_of
+from airflow_provider_bgrep.storage import size_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -128,7 +129,15 @@ class LedgerReader:
 
     def plans(self) -> list[str]:
         """The plans that have a folder, oldest first."""
-        return [name for name in names_in(self._paths.plans) if may_submit(name)]
+        return plans_in(self._paths)
+
+    def check_newest(self, plan_id: str, dag_id: str, run_id: str, group_id: str = "") -> None:
+        """Check that a plan is the last one of its DAG run's task group, see :mod:`~.plan_order`.
+
+        :raises BgRepStateError: if it is not.
+        :raises DamagedLedgerError: if the metadata cannot be read.
+        """
+        check_newest(self._metadata.latest() or LedgerMetadata(), plan_id, dag_id, run_id, group_id)
 
     def metadata(self) -> LedgerMetadata:
         """The current metadata, once it is certain that neither it nor a segment was lost.

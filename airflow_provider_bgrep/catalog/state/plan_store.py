@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from airflow_provider_bgrep.catalog.config.options import Options
 from airflow_provider_bgrep.catalog.model.plan import Plan
 from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT, RowState
+from airflow_provider_bgrep.catalog.state.approvals import Answer, Approvals
 from airflow_provider_bgrep.catalog.state.database import rows_of
 from airflow_provider_bgrep.catalog.state.results import read_results, write_results
 from airflow_provider_bgrep.exceptions import BgRepStateError
@@ -155,25 +156,39 @@ class PlanStore:
         return self.config.single_writer
 
     def cancel(self, reason: str) -> None:
-        """Record that the plan is canceled, and why."""
+        """Record that the plan is canceled, and why: for good. Only the plan task does this."""
         put_bytes(json.dumps({"reason": reason}, ensure_ascii=False).encode(), self.files.cancelled)
 
     @property
     def cancelled_reason(self) -> str:
-        """Why the plan was canceled; ``''`` if it was not.
+        """Why the plan was canceled, by the plan task or by a person; ``''`` if it was not.
 
         :raises BgRepStateError: if the file that says so is damaged.
         """
         lines = list(self._json_lines(self.files.cancelled))
-        return str(lines[0].get("reason", "")) if lines else ""
+        return str(lines[0].get("reason", "")) if lines else self._answer.reason
 
-    def approve(self) -> None:
-        """Record that a person has approved the plan. Only the approval task does this.
+    def ask(self, question: int = 1) -> None:
+        """Record that a person is asked whether the plan may submit. Until the answer, it may not.
 
-        The last answer counts: a plan that was canceled because a person refused it is not canceled any more.
+        :param question: the number of the try of the approval task.
         """
-        put_bytes(b"{}", self.files.approved)
-        remove(self.files.cancelled)
+        Approvals(self.files).ask(question)
+
+    def approve(self, question: int = 1) -> bool:
+        """Record that a person has approved the plan.
+
+        :param question: the number of the try of the approval task.
+        :return: whether the answer counts: whether the task has not asked again since.
+        """
+        return Approvals(self.files).record(question, Answer(is_approved=True))
+
+    def refuse(self, reason: str, question: int = 1) -> bool:
+        """Record that a person has refused the plan, which is then canceled; see :meth:`approve`.
+
+        :param reason: why the plan is canceled.
+        """
+        return Approvals(self.files).record(question, Answer(reason=reason))
 
     @property
     def may_submit(self) -> bool:
@@ -183,7 +198,12 @@ class PlanStore:
     @property
     def is_approved(self) -> bool:
         """Whether the plan may submit: it needs no approval, or it has been approved."""
-        return not self.plan.needs_approval or size_of(self.files.approved) is not None
+        return not self.plan.needs_approval or self._answer.is_approved
+
+    @property
+    def _answer(self) -> Answer:
+        """The answer to the last question; of a plan that needs no approval, nobody is asked."""
+        return Approvals(self.files).last() if self.plan.needs_approval else Answer()
 
     # --- rows -------------------------------------------------------------------------------------
 
@@ -276,10 +296,6 @@ class PlanStore:
                 unchanged = db.execute(f"SELECT name FROM {rows_of(local)} {named}", [given]).fetchall()
             found += [(name, RowState.UNCHANGED.value) for (name,) in unchanged]
         return dict(found)
-
-    def removed_names(self) -> list[str]:
-        """Names of the published rows that the catalog no longer has."""
-        return [row["name"] for row in self.rows([RowState.REMOVED.value])]
 
     def invalid_rows(self) -> Iterator[dict[str, Any]]:
         """The rows that cannot be used: line, column, reason, sku, view."""

@@ -60,8 +60,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths, PlanPaths
 
-_JOURNAL: Final = "journal"
-"""The one folder in a plan's folder."""
+_FOLDERS: Final = ("journal", "approvals")
+"""The folders in a plan's folder. The first one has a folder for each shard."""
 
 _LATE_PLANS: Final = 30
 """A plan with a submit that no worker has recorded an answer to stays among this many newest ones, at least.
@@ -394,8 +394,11 @@ def _delete(files: Iterable[ObjectStoragePath]) -> None:
 
 def _files_in(plan: PlanPaths) -> Iterator[ObjectStoragePath]:
     """Every file in a plan's folder."""
-    yield from (plan.folder / name for name in names_in(plan.folder) if name != _JOURNAL)
-    journals = plan.folder / _JOURNAL
+    names = names_in(plan.folder)
+    yield from (plan.folder / name for name in names if name not in _FOLDERS)
+    if plan.approvals.name in names:
+        yield from (plan.approvals / name for name in names_in(plan.approvals))
+    journals = plan.folder / _FOLDERS[0]
     for shard in names_in(journals):
         yield from (journals / shard / name for name in names_in(journals / shard))
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from bgrep_harness.runs import DAY, Destination, Execution, row
+from bgrep_harness.tasks import TaskInstance
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.compat import has_approval
+from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.storage import storage_path
 
 if not has_approval():
@@ -26,43 +28,82 @@ def operator(destination: str, plan: Any) -> Any:
     )
 
 
+def ask(task: Any, try_number: int) -> None:
+    with contextlib.suppress(Exception):  # without Airflow, it ends when it has asked
+        task.execute({"ti": TaskInstance(try_number=try_number)})
+
+
+def answer(task: Any, chosen: str, try_number: int = 1) -> list[int]:
+    event = {"chosen_options": [chosen], "params_input": {}, "responded_at": datetime.now(UTC)}
+    context = {"ti": TaskInstance(try_number=try_number)}
+    return list(task.execute_complete(context, {**event, "responded_by_user": None}))
+
+
+@pytest.fixture
+def shop(tmp_path) -> Destination:
+    paths = CatalogPaths(storage_path(str(tmp_path)))
+    return Destination(paths, {"price_per_image": 1, "approve_above": 0})
+
+
 @pytest.mark.parametrize(
     ("chosen", "shards", "approved", "cancelled"),
     [(approve.APPROVE, [0], True, ""), (approve.REFUSE, [], False, "it was not approved")],
 )
-def test_the_answer_is_written_into_the_plan(chosen, shards, approved, cancelled, tmp_path):
-    shop = Destination(CatalogPaths(storage_path(str(tmp_path))))
+def test_the_answer_is_written_into_the_plan(chosen, shards, approved, cancelled, shop, tmp_path):
     run = shop.plan([row("a")])
-    event = {
-        "chosen_options": [chosen],
-        "params_input": {},
-        "responded_at": datetime.now(UTC),
-        "responded_by_user": None,
-    }
-    assert operator(str(tmp_path), run.xcom).execute_complete({}, event) == shards
-    assert run.files.approved.exists() is approved
+    assert not run.store.may_submit
+    assert answer(operator(str(tmp_path), run.xcom), chosen) == shards
+    assert (run.store.is_approved, run.store.may_submit) == (approved, approved)
     assert run.store.cancelled_reason == cancelled
 
 
-def test_the_last_answer_counts(tmp_path):
-    shop = Destination(CatalogPaths(storage_path(str(tmp_path))), {"price_per_image": 1, "approve_above": 0})
+def test_the_last_answer_counts(shop, tmp_path):
     run = shop.plan([row("a")])
     assert run.plan.needs_approval
     task = operator(str(tmp_path), run.xcom)
-
-    def answer(chosen: str) -> None:
-        event = {"chosen_options": [chosen], "params_input": {}, "responded_at": datetime.now(UTC)}
-        task.execute_complete({}, {**event, "responded_by_user": None})
-
-    answer(approve.APPROVE)
+    answer(task, approve.APPROVE, 1)
     running = Execution(run, 0, {})  # a generate task that has read its shard
-    answer(approve.REFUSE)
+    answer(task, approve.REFUSE, 2)
     running.work()
     run.work(try_number=2)
     assert shop.billed.total() == 0
     run.publish()
-    answer(approve.APPROVE)
+    answer(task, approve.APPROVE, 3)
     run.work(try_number=3)
+    assert shop.billed.total() == 1
+
+
+@pytest.mark.parametrize(
+    ("late", "last", "billed"), [(approve.APPROVE, approve.REFUSE, 0), (approve.REFUSE, approve.APPROVE, 1)]
+)
+def test_the_answer_to_an_earlier_question_does_not_count(late, last, billed, shop, tmp_path):
+    """A try was taken for dead, and goes on after the task was cleared and answered."""
+    run = shop.plan([row("a")])
+    task = operator(str(tmp_path), run.xcom)
+    ask(task, 1)
+    ask(task, 2)
+    answer(task, last, 2)
+    for _ in range(2):
+        with pytest.raises(BgRepStateError):
+            answer(task, late, 1)
+        ask(task, 1)
+    assert run.store.may_submit is bool(billed)
+    run.work()
+    assert shop.billed.total() == billed
+
+
+def test_a_plan_that_is_asked_about_again_submits_nothing(shop, tmp_path):
+    run = shop.plan([row("a")])
+    task = operator(str(tmp_path), run.xcom)
+    ask(task, 1)
+    answer(task, approve.APPROVE, 1)
+    running = Execution(run, 0, {})
+    ask(task, 2)
+    running.work()
+    assert (run.store.is_approved, run.store.cancelled_reason) == (False, "")
+    assert shop.billed.total() == 0
+    answer(task, approve.APPROVE, 2)
+    run.work(try_number=2)
     assert shop.billed.total() == 1
 
 
@@ -72,8 +113,7 @@ def test_what_is_paid_is_published_though_nobody_approves(tmp_path):
     shop.refresh([row("late"), row("mug")], {"late": "pending"})
     run = shop.plan([row("late"), row("mug"), row("lamp"), row("vase"), row("bowl")])
     assert run.counts == {"pending": 1, "new": 3, "unchanged": 1}
-    event = {"chosen_options": [approve.REFUSE], "params_input": {}, "responded_at": datetime.now(UTC)}
-    shards = operator(str(tmp_path), run.xcom).execute_complete({}, {**event, "responded_by_user": None})
+    shards = answer(operator(str(tmp_path), run.xcom), approve.REFUSE)
     assert len(shards) == 1
     run.work(shards=shards)
     run.check(shards=shards)
@@ -89,10 +129,8 @@ def test_a_plan_that_needs_no_approval_is_not_asked_about(cost, tmp_path):
 
 
 @pytest.mark.parametrize("days", [-3, 0, 3])
-def test_the_clock_of_the_plan_task_does_not_end_the_question(days, tmp_path):
-    shop = Destination(CatalogPaths(storage_path(str(tmp_path))), {"price_per_image": 1, "approve_above": 0})
+def test_the_clock_of_the_plan_task_does_not_end_the_question(days, shop, tmp_path):
     run = shop.plan([row("a")], now=shop.started + days * DAY, valid_for=7200)
     task = operator(str(tmp_path), run.xcom)
-    with contextlib.suppress(Exception):  # without a DAG run, the task ends after it has set its timeout
-        task.execute({})
+    ask(task, 1)
     assert task.response_timeout.total_seconds() == 3600

@@ -25,6 +25,7 @@ from airflow_provider_bgrep.catalog.state.recovery import plan_entries
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.journal.key_files import keep_key
 from airflow_provider_bgrep.journal.records import State
+from airflow_provider_bgrep.protocol.errors import InvalidInput
 
 LEDGER = "/shop/_bgrep/ledger/"
 PLANS = "/shop/_bgrep/plans/"
@@ -325,7 +326,7 @@ def test_a_plan_task_renews_its_plan_while_it_works(destination, files):
     assert name not in files
 
 
-def test_a_closed_plan_reopens_unless_a_later_one_was_leased(destination):
+def test_a_closed_plan_reopens_unless_a_later_one_was_made(destination):
     """H5."""
     catalog = [row("a"), row("b")]
     run = destination.plan(catalog)
@@ -350,6 +351,25 @@ def test_a_closed_plan_reopens_unless_a_later_one_was_leased(destination):
     ledger.close(later.plan_id)
     assert not ledger.reopen(later.plan_id, 0)
     assert not ledger.reopen("never-made", 0)
+    assert destination.billed.total() == 2
+
+
+def test_a_plan_task_that_failed_has_made_no_later_plan(destination):
+    """Its catalog was empty: the run before goes on when its generate task is cleared."""
+    run = destination.plan([row("a"), row("b")])
+    run.work({"b": "never"})
+    run.check()
+    run.publish()
+    with pytest.raises(InvalidInput):
+        destination.plan([], dag_id="other")
+    being_made = Ledger(destination.paths).acquire_lease("other", "run", destination.later)
+    assert not Ledger(destination.paths).reopen(run.plan_id, 0)
+    Ledger(destination.paths).release_lease(being_made.plan_id)
+    run.work(try_number=2)
+    assert destination.billed.total() == 2
+    run.check()
+    run.publish()
+    assert destination.refresh([row("a"), row("b")]).counts == {"unchanged": 2}
     assert destination.billed.total() == 2
 
 

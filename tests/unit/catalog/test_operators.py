@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,17 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, AirflowSkipException
 from bgrep_harness.runs import row
 from bgrep_harness.stores import Counting, Files, OverwritingFiles, folder_on
 
 from airflow_provider_bgrep.catalog import operators
-from airflow_provider_bgrep.catalog.operators import BgRepPlanOperator, BgRepReportOperator, state_errors
+from airflow_provider_bgrep.catalog.operators import (
+    BgRepPlanOperator,
+    BgRepPublishOperator,
+    BgRepReportOperator,
+    state_errors,
+)
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader, PlanInProgressError
 from airflow_provider_bgrep.exceptions import (
     BgRepAuthError,
@@ -24,7 +30,7 @@ from airflow_provider_bgrep.exceptions import (
     BgRepRequestError,
     BgRepStateError,
 )
-from airflow_provider_bgrep.storage import remove
+from airflow_provider_bgrep.storage import get_bytes, remove
 from airflow_provider_bgrep.testing import Emulator, bgrep_emulator  # noqa: F401 (a fixture)
 
 
@@ -168,6 +174,39 @@ def test_a_plan_task_taken_for_dead_makes_none_after_its_retry(emulator, tmp_pat
         planned(tmp_path / "shop", try_number=1)
     reader = LedgerReader(operators._store(str(tmp_path / "shop"), "").paths)
     assert reader.has_lease(retry.pushed["plan"]["plan_id"])
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_no_task_works_on_a_plan_that_its_run_has_replaced(emulator, tmp_path, dry_run):
+    """A try of the plan task was taken for dead, and has handed on its plan after the next try did."""
+    shop = str(tmp_path / "shop")
+    first = planned(shop, dry_run=dry_run)
+    second = planned(shop, catalog=[row("mug"), row("cup")], try_number=2)
+    other = planned(shop, run_id="other")
+    plan_id, ti = first.pushed["plan"]["plan_id"], TaskInstance()
+    for task in (BgRepPublishOperator, BgRepReportOperator):
+        with pytest.raises(BgRepStateError, match="is not the last one of run run"):
+            task(task_id="task", destination=shop, plan_id=plan_id).execute({"ti": ti})
+    reader = LedgerReader(operators._store(shop, "").paths)
+    leases = [reader.has_lease(one.pushed["plan"]["plan_id"]) for one in (second, other)]
+    assert leases == [False, True], "the run is over"
+
+
+def test_no_task_works_on_a_plan_that_a_dry_run_has_replaced(emulator, tmp_path):
+    shop = str(tmp_path / "shop")
+    first = planned(shop)
+    dry = planned(shop, try_number=2, dry_run=True)
+    with pytest.raises(BgRepStateError):
+        report(shop, first)
+    assert report(shop, dry)["dry_run"] is True
+
+
+def report(shop: str, planned_by: TaskInstance) -> Any:
+    plan_id = planned_by.pushed["plan"]["plan_id"]
+    with contextlib.suppress(AirflowSkipException):
+        BgRepPublishOperator(task_id="publish", destination=shop, plan_id=plan_id).execute({"ti": planned_by})
+    BgRepReportOperator(task_id="report", destination=shop, plan_id=plan_id).execute({"ti": planned_by})
+    return json.loads(get_bytes(operators._store(shop, plan_id).files.summary) or b"")
 
 
 def test_the_report_of_a_run_without_a_plan_locks_nothing(emulator, tmp_path):

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from bgrep_harness.runs import OUTCOMES, Destination, Run, row
-from bgrep_harness.stores import SigningFiles, folder_on
+from bgrep_harness.stores import SigningFiles, folder, folder_on
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.plan import (
@@ -31,8 +31,10 @@ from airflow_provider_bgrep.catalog.model.plan import (
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
 from airflow_provider_bgrep.catalog.plan import create
 from airflow_provider_bgrep.catalog.state.ledger_metadata import LedgerMetadataLog
+from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.ledger_segments import merge
 from airflow_provider_bgrep.catalog.state.manifest import Header
+from airflow_provider_bgrep.catalog.state.plan_order import plans_in
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
@@ -844,3 +846,26 @@ def test_a_plan_is_explained_with_its_quote_first(destination):
     assert (run.xcom["shards"], run.xcom["images"], run.xcom["cost"]) == (2, 2, "0.40")
     unpriced = destination.plan(rows_of("z"), run_id="run-1")
     assert explain(unpriced.plan).startswith("To submit: 1 image (no price_per_image given).")
+
+
+# --- a try that was taken for dead ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_try_hands_on_no_plan_after_a_later_try_has_made_one(files, dry_run: bool):
+    """It has activated its plan when it stops, and goes on after the next try has made another one."""
+    shop, facts = Destination(CatalogPaths(folder(files))), {"run_id": "run"}
+    second: list[Run] = []
+
+    def around(effect: Any) -> Any:
+        if not second:
+            second.append(shop.plan(rows_of("mug"), try_number=2, dry_run=dry_run, **facts))
+        return effect()
+
+    stopped = Destination(CatalogPaths(folder(files, around, "renewals-")))  # the last file of the first try
+    with pytest.raises(BgRepStateError):
+        stopped.plan(rows_of("mug", "lamp"), try_number=1, **facts)
+    assert len(plans_in(shop.paths)) == 2 - dry_run
+    assert LedgerReader(shop.paths).plans_of("nightly", "run", "") == (
+        set() if dry_run else {second[0].plan_id}
+    )

@@ -15,6 +15,7 @@ from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.manifest import read_manifest
 from airflow_provider_bgrep.exceptions import BgRepStateError
+from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.storage import get_bytes, put_bytes, remove, storage_path
 
 pytestmark = pytest.mark.usefixtures("temporary_files_in_memory")
@@ -187,6 +188,51 @@ def test_a_late_publish_ignores_the_catalog_of_another_dag(local):
     local.refresh([row("bowl")], dag_id="other", **keep)
     late.publish()
     assert set(local.published()) == {"bowl", "lamp", "mug", "vase"}
+
+
+@pytest.mark.parametrize("later", [{}, {"dag_id": "renamed"}, {"group_id": "another"}])
+@pytest.mark.parametrize("on_removed", ["retire", "keep"])
+def test_whichever_dag_asks_later_decides_about_its_rows(local, later, on_removed):
+    """The DAG was renamed, and its catalog asks for the image that is published."""
+    options = {"publish": {"on_removed": on_removed}}
+    local.refresh(CATALOG)
+    before = local.published()
+    late = late_run(local, [one | {"positive_prompt": "on snow"} for one in CATALOG])
+    assert local.refresh(CATALOG, **options, **later).counts == {"unchanged": 3}
+    late.publish()
+    assert local.published() == before
+    assert local.billed.total() == 6
+
+
+DELETE = {"publish": {"on_removed": "delete", "max_removed_share": 1}}
+
+
+def test_a_later_plan_task_that_failed_decides_nothing(local):
+    """It has found no row in its catalog."""
+    local.refresh(CATALOG)
+    run = local.plan(CATALOG[:2], **DELETE)
+    with pytest.raises(InvalidInput):
+        local.plan([], dag_id="other")
+    run.complete()
+    assert set(local.published()) == {"lamp", "mug"}
+
+
+def test_a_later_plan_that_names_other_rows_removes_none_of_them(local):
+    """Another DAG refreshes its own rows every hour, also while this run is under way."""
+    local.refresh([*CATALOG, row("bowl")])
+    run = local.plan(CATALOG[:2], **DELETE)
+    assert run.states == {"bowl": "removed", "vase": "removed"}
+    assert local.plan([row("bowl")], dag_id="hourly", **KEEP).counts == {"unchanged": 1}
+    run.complete()
+    assert set(local.published()) == {"bowl", "lamp", "mug"}
+
+
+def test_while_a_later_plan_is_being_made_nothing_is_removed(local):
+    local.refresh(CATALOG)
+    run = local.plan(CATALOG[:2], **DELETE)
+    Ledger(local.paths).acquire_lease("hourly", "run", run.now)
+    run.complete()
+    assert set(local.published()) == {"lamp", "mug", "vase"}
 
 
 KEEP = {"publish": {"on_removed": "keep"}}

@@ -240,6 +240,35 @@ def test_a_dry_run_leaves_no_lease(destination, files, caplog):
     assert metadata_files(files) == names
 
 
+def test_a_dry_run_closes_the_plan_that_its_run_had(destination):
+    """The plan task was cleared with dry_run switched on: no other task of the run would know its plan."""
+    facts = {"run_id": "run", "now": destination.started}
+    first = destination.plan([row("a"), row("b")], shard_size=1, **facts)
+    other = destination.plan([row("c")], run_id="other", now=destination.started + 1)
+    first.work(shards=[0])
+    dry = destination.plan([row("a"), row("b"), row("c")], dry_run=True, try_number=2, **facts)
+    assert dry.states == {"a": "unpublished", "b": "new", "c": "locked"}
+    reader = LedgerReader(destination.paths)
+    assert [reader.has_lease(one.plan_id) for one in (first, other)] == [False, True]
+    with pytest.raises(PlanInProgressError):
+        destination.plan([row("a")], dry_run=True, try_number=1, **facts)
+    with pytest.raises(PlanInProgressError):
+        destination.plan([row("a")], try_number=1, **facts)
+    assert dry.publish() == {"published": 0, "retired": 0, "deleted": 0}
+    again = destination.plan([row("a"), row("b")], try_number=3, **facts)
+    assert again.states == {"a": "unpublished", "b": "new"}
+    again.complete()
+    assert destination.billed.total() == 2
+
+
+def test_a_dry_run_taken_for_dead_closes_no_later_plan(destination):
+    facts = {"run_id": "run", "now": destination.started}
+    second = destination.plan([row("a")], try_number=2, **facts)
+    with pytest.raises(PlanInProgressError):
+        destination.plan([row("a")], dry_run=True, try_number=1, **facts)
+    assert LedgerReader(destination.paths).has_lease(second.plan_id)
+
+
 def test_a_dry_run_sees_what_others_have_in_hand(destination):
     destination.plan([row("a")], now=destination.started)
     run = destination.plan([row("a"), row("b")], now=destination.started + 60, dry_run=True)

@@ -32,7 +32,7 @@ FULL = LedgerMetadata(
     "p4",
     "p3",
     2,
-    (PlanTask("dag", "run", "group", 3), PlanTask("dag", "run", "", 1)),
+    (PlanTask("dag", "run", "group", 3, "p4"), PlanTask("dag", "run", "", 1)),
 )
 
 
@@ -53,12 +53,14 @@ def test_leases_and_plans_are_found():
 
 
 def test_the_last_try_of_each_of_the_last_plan_tasks_is_known():
-    assert (FULL.last_try("dag", "run", "group"), FULL.last_try("dag", "run-2", "group")) == (3, 0)
-    again = FULL.with_task(PlanTask("dag", "run", "group", 4))
-    assert again.tasks == (FULL.tasks[1], PlanTask("dag", "run", "group", 4))
+    assert FULL.task_of("dag", "run", "group") == FULL.tasks[0]
+    assert FULL.task_of("dag", "run-2", "group") is None
+    task = PlanTask("dag", "run", "group", 4, "p5")
+    again = FULL.with_task(task)
+    assert again.tasks == (FULL.tasks[1], task)
     for number in range(15):
         again = again.with_task(PlanTask("dag", f"run-{number}", "", 1))
-    assert (again.last_try("dag", "run", "group"), again.last_try("dag", "run", "")) == (4, 0)
+    assert (again.task_of("dag", "run", "group"), again.task_of("dag", "run", "")) == (task, None)
 
 
 def test_other_segments_leave_everything_else():
