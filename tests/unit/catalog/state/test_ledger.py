@@ -529,9 +529,12 @@ def test_a_run_that_died_midway_is_taken_over_by_the_next(destination, files, po
 
 def test_a_job_without_a_journal_is_collected_from_the_ledger(destination, files):
     catalog = [row("a"), row("b")]
-    destination.refresh(catalog, {"a": "pending"})
+    first = destination.refresh(catalog, {"a": "pending"})
     for name in [name for name in files if "/journal/" in name or name.endswith("/outstanding_jobs.jsonl")]:
         del files[name]
+    with pytest.raises(BgRepStateError):
+        destination.plan(catalog)
+    put_bytes(b"", first.files.given_up)
     run = destination.plan(catalog)
     assert run.counts == {"unchanged": 1, "pending": 1}
     (job,) = run.store.outstanding_jobs()
