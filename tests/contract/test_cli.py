@@ -20,6 +20,7 @@ from bgrep_harness.images import draw_images, served
 from bgrep_harness.refresh import Refresh
 
 from airflow_provider_bgrep.cli.__main__ import main
+from airflow_provider_bgrep.oss_emulator import resolver
 from airflow_provider_bgrep.storage import connection_of
 
 OPTIONS = {
@@ -324,6 +325,7 @@ def test_the_installed_command_reads_each_store(
         else:
             server = request.getfixturevalue("oss_server")
             variables["AIRFLOW_CONN_SHOP_STORE"] = server.connection_json
+            variables |= resolver.environment()
     refresh = Refresh(destination, run, type(ti), dict(OPTIONS))
     one = refresh.run(rows_of(site, 2))
     ledger = run_command("ledger", *where, "--json", **variables)

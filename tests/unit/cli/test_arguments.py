@@ -49,7 +49,7 @@ def test_a_connection_that_does_not_exist_is_named():
         arguments.paths_of(given("oss://shop/images", "--conn-id", "nobody"))
 
 
-def test_a_destination_without_state_is_not_taken_for_an_empty_one(tmp_path):
+def test_a_destination_without_state_is_not_an_empty_one(tmp_path):
     with pytest.raises(UsageError, match="has no folder _bgrep"):
         arguments.existing_paths_of(given(str(tmp_path)))
     (tmp_path / "_bgrep").mkdir()
