@@ -256,7 +256,8 @@ def _fitting(
 
 
 def _may_echo(task: ImageTask | UnknownTask, image: Any) -> bool:
-    return isinstance(task, UnknownTask) and task.may_echo(image)
+    # What was sent for a task whose fields cannot be read here may look like anything.
+    return task.may_echo(image) if isinstance(task, UnknownTask) else True
 
 
 def _sent_image(task: ImageTask | UnknownTask) -> str | None:

@@ -385,7 +385,7 @@ def test_a_row_that_cannot_be_signed_stops_no_other(refresh, connection, site):
     assert left["reason"].startswith("cannot be sent")
 
 
-@pytest.mark.parametrize("code", ["A403ZZ", "I400ZZ", "Z418QQ", "B402AB"])
+@pytest.mark.parametrize("code", ["A403ZZ", "I400ZZ", "Z413QQ", "B402AB"])
 def test_an_unknown_gateway_code_is_not_about_the_images(refresh, connection, site, code):
     """C2."""
     rows = rows_of(site, 4)

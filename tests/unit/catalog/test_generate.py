@@ -22,7 +22,9 @@ TASK = ImageTask(image="https://a/mug.png", positive_prompt="sea", id="mug/main"
 def spec(*, is_open: bool = True, shards: int = 8, slots: int = 4, **facts: Any) -> GenerateSpec:
     shard = Shard(
         paths=SimpleNamespace(images="file:///shop/_bgrep/images"),
-        options=SimpleNamespace(bgrep_conn_id="shop", source_conn_id="", on_unknown_outcome="resubmit"),
+        options=SimpleNamespace(
+            bgrep_conn_id="shop", source_conn_id="", on_unknown_outcome="resubmit", price_per_image=None
+        ),
         shards=shards,
         image_tasks=[TASK],
         keys=("key",),

@@ -27,7 +27,8 @@ def test_only_the_report_is_written(destination, where, capsys):
     before = {path: path.read_bytes() for path in Path(where).rglob("*") if path.is_file()}
     assert main(["report", where, "--plan", run.plan_id]) == 0
     after = {path: path.read_bytes() for path in Path(where).rglob("*") if path.is_file()}
-    assert {path.name for path in after.keys() - before.keys()} == {"report.html", "summary.json"}
+    written = {"report.html", "summary.json", "index.html", "latest.html"}
+    assert {path.name for path in after.keys() - before.keys()} == written
     assert {path: after[path] for path in before} == before
 
 

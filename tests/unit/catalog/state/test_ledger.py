@@ -898,9 +898,9 @@ def test_a_plan_with_a_damaged_header_is_not_taken_as_empty(past):
     copy = name.replace("plan.json", "plan-copy.json")
     files[name] = files[copy] = files[copy][:50]
     lose_the_whole_ledger(files)
-    with pytest.raises(BgRepStateError, match=r"plan\.json"):
-        decisions(destination)
-    assert metadata_files(files) == []
+    for _ in range(2):  # what the first one has written is as damaged
+        with pytest.raises(BgRepStateError, match=r"plan\.json"):
+            decisions(destination)
 
 
 def test_damaged_results_are_derived_and_checked_again(past):
