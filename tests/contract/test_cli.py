@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from bgrep_harness.refresh import Refresh
 
 from airflow_provider_bgrep.cli.__main__ import main
 from airflow_provider_bgrep.oss_emulator import resolver
-from airflow_provider_bgrep.storage import connection_of
+from airflow_provider_bgrep.storage import connection_of, put_bytes
 
 OPTIONS = {
     "defaults": {"positive_prompt": "A {{ color }} mug on snow", "steps": 15},
@@ -31,6 +31,7 @@ OPTIONS = {
     "max_rebuy_share": 1,
     "publish_unmasked": True,
 }
+OBJECT_STORES = ("s3", "oss")
 
 
 @pytest.fixture(scope="module")
@@ -77,29 +78,40 @@ class Shop:
         return dict(self.json("ledger")["total"])
 
     def files(self) -> dict[str, bytes]:
-        """Every file of the destination."""
-        return dict(_files(self.refresh.paths.destination))
+        """Every file of the destination, by its path in there."""
+        folder = self.refresh.paths.destination
+        found = folder.fs.find(folder.path)
+        return {path.rpartition("/shop/images/")[2]: folder.fs.cat_file(path) for path in found}
+
+    def put_files(self, files: Mapping[str, bytes]) -> None:
+        """Write files of another destination."""
+        for path, data in files.items():
+            put_bytes(data, self.refresh.paths.destination / path)
 
 
-def _files(folder: Any) -> Iterator[tuple[str, bytes]]:
-    fs = folder.fs
-    for path in fs.find(folder.path):
-        yield path, fs.cat_file(path)
-
-
-@pytest.fixture(params=["local", "s3", "oss"])
-def shop(
+@pytest.fixture
+def shop_on(
     request: pytest.FixtureRequest, connection: Any, run: Any, ti: Any, tmp_path: Path, capsys: Any
-) -> Shop:
-    if request.param == "local":
-        destination, where = f"file://{tmp_path}/shop/images", [f"file://{tmp_path}/shop/images"]
-    else:
-        folder = request.getfixturevalue(f"{request.param}_folder")
-        bucket = folder.path.partition("/")[0]
-        conn_id = str(connection_of(folder))
-        destination = f"{request.param}://{conn_id}@{bucket}/shop/images"
-        where = [f"{request.param}://{bucket}/shop/images", "--conn-id", conn_id]
-    return Shop(Refresh(destination, run, type(ti), dict(OPTIONS)), where, capsys)
+) -> Callable[[str], Shop]:
+    """Returns a new destination on a store."""
+
+    def create(store: str) -> Shop:
+        if store == "local":
+            destination, where = f"file://{tmp_path}/shop/images", [f"file://{tmp_path}/shop/images"]
+        else:
+            folder = request.getfixturevalue(f"{store}_folder")
+            bucket = folder.path.partition("/")[0]
+            conn_id = str(connection_of(folder))
+            destination = f"{store}://{conn_id}@{bucket}/shop/images"
+            where = [f"{store}://{bucket}/shop/images", "--conn-id", conn_id]
+        return Shop(Refresh(destination, run, type(ti), dict(OPTIONS)), where, capsys)
+
+    return create
+
+
+@pytest.fixture(params=["local", *OBJECT_STORES])
+def shop(request: pytest.FixtureRequest, shop_on: Callable[[str], Shop]) -> Shop:
+    return shop_on(request.param)
 
 
 def rows_of(site: str, count: int) -> list[dict[str, Any]]:
@@ -115,7 +127,10 @@ def rows_of(site: str, count: int) -> list[dict[str, Any]]:
     ]
 
 
-def test_the_ledger_is_the_bill_over_many_runs(shop: Shop, connection: Any, site: str, no_waiting: Any):
+def test_the_ledger_is_the_bill_over_many_runs(
+    shop_on: Callable[[str], Shop], connection: Any, site: str, no_waiting: Any
+):
+    shop = shop_on("local")
     refresh, counters, bills = shop.refresh, (lambda: connection.counters.images), []
     rows = rows_of(site, 6)
 
@@ -183,8 +198,15 @@ def test_the_ledger_is_the_bill_over_many_runs(shop: Shop, connection: Any, site
     assert "Total: 15 images in 14 submits of a row, of which 2 may not be billed" in shop.text("ledger")
     assert shop.text("ledger", "--since", "2999-01-01").splitlines()[-1].startswith("Total: 0 images")
 
-    explain_all(shop, rows)
+    explain_all(shop)
     assert shop.files() == before, "reading writes nothing"
+
+    # The same destination on object storage. That a run writes the same there is for other tests.
+    for copy in map(shop_on, OBJECT_STORES):
+        copy.put_files(before)
+        assert copy.json("ledger", "--by", "run") == by_run
+        explain_all(copy)
+        assert copy.files() == before, "reading writes nothing"
 
 
 def expected_categories(shop: Shop, rows: list[dict[str, Any]]) -> dict[str, int]:
@@ -195,7 +217,7 @@ def expected_categories(shop: Shop, rows: list[dict[str, Any]]) -> dict[str, int
     return dict(found)
 
 
-def explain_all(shop: Shop, rows: list[dict[str, Any]]) -> None:
+def explain_all(shop: Shop) -> None:
     """What the command says of each row after the runs of the test above."""
 
     def explain(sku: str) -> Any:
@@ -331,27 +353,12 @@ def test_the_installed_command_reads_each_store(
     ledger = run_command("ledger", *where, "--json", **variables)
     assert ledger.returncode == 0, ledger.stderr
     assert json.loads(ledger.stdout)["total"]["images"] == connection.counters.images == 2
-    explained = run_command("explain", "S1", *where, "--json", **variables)
-    assert json.loads(explained.stdout)["rows"][0]["published"][0]["status"] == "live", explained.stderr
     if store == "local":
         key = one.processed_rows[0]["result_key"]
         queried = run_command("requery", key)
         assert queried.returncode == 0, queried.stderr
         assert "SUCCESS" in queried.stdout
         assert connection.url not in queried.stdout
-        report = run_command("report", *where)
-        assert report.stdout.splitlines()[0].endswith("/report.html")
-        plan = run_command(
-            "plan",
-            str(refresh.put_catalog(rows_of(site, 2))),
-            *where,
-            "--json",
-            "--defaults",
-            json.dumps(OPTIONS["defaults"]),
-            "--source",
-            '{"allow_private_sources": true}',
-        )
-        assert json.loads(plan.stdout)["counts"] == {"unchanged": 2}, plan.stderr
 
 
 def test_a_query_shows_states_and_urls_on_request_only(connection: Any, capsys: Any):
