@@ -234,29 +234,41 @@ def _judge_part(join: Join, rows: str, condition: str, into: str) -> None:
     )
     some = f"(SELECT *, rowid AS entry FROM of_made WHERE {condition})"
     before = f"SELECT s.* REPLACE (b.attempts AS attempts) FROM {some} s JOIN before b USING (entry)"
-    columns = [_of_purchase(column) for column in WORK_ITEM if column.name not in _OF_ROW]
+    columns = [column for column in WORK_ITEM if column.name not in _OF_ROW]
     # What was refused is not billable. That is known of each row by itself, whatever other rows or plans did.
     billable = f"bool_or(edition = {quoted(join.recipe.edition)} AND outcome <> '{Outcome.REFUSED.value}')"
     editions = f"SELECT name, {billable} AS billable FROM of_made WHERE {condition} GROUP BY name"
-    db.execute(
-        f"{into} SELECT m.*, CASE WHEN {join.decide} = 'quarantined' AND r.line IS NOT NULL AND {IS_REFUSED} "
-        f"THEN 'submit' ELSE {join.decide} END AS decision, {join.reason} AS why, b.attempts, "
-        f"t.name IS NULL AS is_new, {changes('t', 'm')} AS changed, "
-        f"coalesce(o.billable, false) AS is_billable, {', '.join(columns)} "
+    # Two steps: DuckDB repeats an expression wherever its alias is used, and each column depends on this one.
+    found = (
+        f"SELECT m.*, {join.decide} AS own_decision, r.line IS NOT NULL AND {IS_REFUSED} AS is_corrected, "
+        f"{join.reason} AS why, b.attempts, t.name IS NULL AS is_new, {changes('t', 'm')} AS changed, "
+        "coalesce(o.billable, false) AS is_billable, "
+        f"{', '.join(f'b.{quoted_name(column)} AS {_inner_name(column)}' for column in columns)} "
         f"FROM (FROM {rows}) m LEFT JOIN corrected r ON r.line = m.line "
         f"LEFT JOIN ({before}) b ON b.name = m.name AND b.request_hash = m.request_hash "
         f"LEFT JOIN latest ON latest.name = m.name LEFT JOIN {some} t ON t.entry = latest.entry "
         f"LEFT JOIN (FROM shown WHERE {condition}) l ON l.name = m.name "
         f"LEFT JOIN ({editions}) o ON o.name = m.name"
     )
+    inner = ", ".join(["own_decision", "is_corrected", *map(_inner_name, columns)])
+    db.execute(
+        f"{into} SELECT * EXCLUDE ({inner}), CASE WHEN own_decision = 'quarantined' AND is_corrected "
+        f"THEN 'submit' ELSE own_decision END AS decision, {', '.join(map(_of_purchase, columns))} "
+        f"FROM ({found})"
+    )
+
+
+def _inner_name(column: Column) -> str:
+    """The name of a column of the purchase ``b`` beside those of the row."""
+    return f'"b.{column.name}"'
 
 
 def _of_purchase(column: Column) -> str:
     """A column of the purchase ``b`` that decides; a row that is submitted again has a new one."""
-    name = quoted_name(column)
+    name, inner = quoted_name(column), _inner_name(column)
     if _nothing(column) == "NULL":
-        return f"CASE WHEN decision <> 'submit' THEN b.{name} END AS {name}"
-    return f"CASE WHEN decision = 'submit' THEN '' ELSE coalesce(b.{name}, '') END AS {name}"
+        return f"CASE WHEN decision <> 'submit' THEN {inner} END AS {name}"
+    return f"CASE WHEN decision = 'submit' THEN '' ELSE coalesce({inner}, '') END AS {name}"
 
 
 def _nothing(column: Column) -> str:
