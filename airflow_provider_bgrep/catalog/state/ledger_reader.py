@@ -181,8 +181,7 @@ class LedgerReader:
         :param own: the plan that reads.
         :param now: wall clock in seconds.
         :raises PlanInProgressError: if another run's plan task, which acquired its lease first, is running.
-        :raises DamagedLedgerError: if a file is damaged or missing: :meth:`~.ledger.Ledger.repair` rebuilds
-            it.
+        :raises DamagedLedgerError: if a file is damaged or missing: :mod:`~.ledger_repair` rebuilds it.
         :raises NewerLedgerError: if a newer version of this package wrote the ledger.
         """
         with contextlib.ExitStack() as stack:

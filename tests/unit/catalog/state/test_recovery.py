@@ -16,6 +16,7 @@ from airflow_provider_bgrep import catalog
 from airflow_provider_bgrep.catalog.generate import Shard
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
+from airflow_provider_bgrep.catalog.state.ledger_repair import LedgerRepair
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.recovery import (
     accepted_submits,
@@ -349,7 +350,7 @@ def test_what_was_not_sent_is_unknown_only_until_then(destination, how, is_check
     assert destination.refresh(catalog).counts == {"changed": 2}
     assert destination.billed.total() == 2
     assert set(destination.published()) == {"a", "b"}
-    assert Ledger(destination.paths).repair()
+    assert LedgerRepair(destination.paths).repair()
     assert destination.plan(catalog).counts == {"unchanged": 2}
 
 
@@ -382,7 +383,7 @@ def test_attempts_that_were_not_sent_leave_nothing_in_the_ledger(destination):
     Ledger(destination.paths).close(run.plan_id)
     assert destination.plan(catalog).counts == {"new": 2}
     assert destination.entries() == []
-    Ledger(destination.paths).repair()
+    LedgerRepair(destination.paths).repair()
     assert destination.entries() == []
 
 
