@@ -40,12 +40,9 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     PlanLease,
     PlanTask,
 )
-from airflow_provider_bgrep.catalog.state.ledger_reader import (
-    LedgerReader,
-    PlanInProgressError,
-    drop_committed,
-)
+from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader, PlanInProgressError
 from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS
+from airflow_provider_bgrep.catalog.state.ledger_tables import drop_committed
 from airflow_provider_bgrep.catalog.state.plan_order import later_plans, may_be_written
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import NOT_SENT

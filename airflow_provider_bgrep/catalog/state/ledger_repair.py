@@ -22,7 +22,8 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     LedgerMetadata,
     LedgerMetadataLog,
 )
-from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader, create_view, drop_unsent
+from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
+from airflow_provider_bgrep.catalog.state.ledger_tables import create_view, drop_unsent
 from airflow_provider_bgrep.catalog.state.plan_order import may_be_written
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import UNSURE
