@@ -21,6 +21,7 @@ from airflow_provider_bgrep.catalog.state.plan_order import later_plans
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.recovery import plan_entries
 from airflow_provider_bgrep.catalog.state.retention import delete_unneeded
+from airflow_provider_bgrep.catalog.state.unfinished import unfinished_shards
 from airflow_provider_bgrep.exceptions import BgRepStateError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
         if entry["name"] in failed:
             entry["verdict"] = ""  # the next plan checks and publishes it again
     # An unfinished plan is closed but not committed: later plans read again what became of its jobs.
-    is_unfinished = bool(store.unfinished())
+    is_unfinished = bool(unfinished_shards(store))
     repair.repaired(lambda: ledger.commit(plan.plan_id, entries, keep_open=is_unfinished))
     swept = sweep(store.paths)
     for name, reason in swept.lost:

@@ -8,7 +8,7 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -29,7 +29,6 @@ from airflow_provider_bgrep.catalog.state.plan_formats import (
 )
 from airflow_provider_bgrep.catalog.state.results import read_results, write_results
 from airflow_provider_bgrep.exceptions import BgRepStateError
-from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.records import SubmitRecord
 from airflow_provider_bgrep.journal.stores import FileStore
 from airflow_provider_bgrep.protocol.errors import InvalidInput, sanitize_message
@@ -45,7 +44,6 @@ ROW_COLUMNS: Final = ("name", "sku", "view", "line", "state", "change")
 _CHUNK: Final = 2_000
 """Rows that are in memory at once."""
 _BEGUN: Final = re.compile(r"begun-(\d+)\.json")
-_NOT_DONE: Final = frozenset({Outcome.NOT_SUBMITTED.value, Outcome.PENDING.value})
 
 _log = logging.getLogger(__name__)
 
@@ -357,36 +355,6 @@ class PlanStore:
                     yield cast("ResultRow", row)
         except FileNotFoundError:
             return
-
-    def unfinished(self, without: Collection[int] = ()) -> list[str]:
-        """The shards that did not finish, and why, one sentence each; none of a dry run.
-
-        Of a canceled plan, rows that were not submitted are left out: nobody is waiting for them.
-
-        :param without: shards to leave out.
-        """
-        if self.config.dry_run:
-            return []
-        is_cancelled = bool(self.cancelled_reason)
-        is_partial = is_cancelled and self.plan.shards
-        shards = self.shards_to_collect() if is_partial else range(self.plan.shards)
-        not_done = _NOT_DONE - {Outcome.NOT_SUBMITTED.value} if is_cancelled else _NOT_DONE
-        found = (self._unfinished(shard, not_done) for shard in shards if shard not in without)
-        return [reason for reason in found if reason]
-
-    def _unfinished(self, shard: int, not_done: Collection[str]) -> str:
-        if not self.has_results(shard):
-            return f"shard {shard} was not checked"
-        try:
-            rows = list(self.results(shard, ("outcome", "reason", "state", "dag_id", "group_id")))
-        except BgRepStateError:
-            return f"shard {shard} has damaged results"
-        left = [row for row in rows if row["outcome"] in not_done and not self.plan.is_of_others(row)]
-        reasons = [row["reason"] for row in left]
-        if not reasons:
-            return ""
-        count = "1 row was" if len(reasons) == 1 else f"{len(reasons)} rows were"
-        return f"shard {shard}: {count} not done ({reasons[0] or 'still pending'})"
 
     # --- publishing -------------------------------------------------------------------------------
 

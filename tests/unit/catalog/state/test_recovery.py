@@ -19,6 +19,7 @@ from airflow_provider_bgrep.catalog.state.recovery import (
     rows_since_check,
     shard_entries,
 )
+from airflow_provider_bgrep.catalog.state.unfinished import unfinished_shards
 from airflow_provider_bgrep.generation.job_store import JobRecord, TaskOutcome
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.journal import Journal, SubmitEntry
@@ -164,7 +165,7 @@ def test_damaged_results_are_derived_again(run, caplog):
     put_bytes((get_bytes(path) or b"")[:100], path)
     assert {outcome for _, _, outcome in came_to(run.store)} == {"generated"}
     assert "Clear the check task of this shard" in caplog.text
-    assert run.store.unfinished() == ["shard 0 has damaged results"]
+    assert unfinished_shards(run.store) == ["shard 0 has damaged results"]
 
 
 def _late(entry: SubmitEntry, how: str) -> None:
