@@ -54,7 +54,7 @@ def test_the_view_has_segments_and_what_was_recovered(db):
     assert found == [("a", 0), ("b", 0), ("c", 0), ("d", 1)]
 
 
-def test_what_was_not_sent_counts_only_against_an_unknown_outcome(db):
+def test_what_was_not_sent_ends_only_an_unknown_outcome(db):
     segments.insert(db, [entry(name, "refused", code=NOT_SENT) for name in "abcd"], 1)
     drop_unsent(db)
     assert recovered(db) == [("c", "refused")]
