@@ -4,26 +4,17 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, BaseOperator
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
 from airflow_provider_bgrep.catalog.config.extra import require_catalog_extra
+from airflow_provider_bgrep.catalog.errors import state_errors
 from airflow_provider_bgrep.catalog.lineage import PlanLineage, PublishLineage, ShardLineage, event_extra
 from airflow_provider_bgrep.catalog.links import plan_links, publish_links, report_links
 from airflow_provider_bgrep.compat import allow_in_xcom
-from airflow_provider_bgrep.exceptions import (
-    BgRepConfigurationError,
-    BgRepError,
-    BgRepJobFailedError,
-    BgRepStateError,
-    input_error,
-    unreachable_store,
-)
+from airflow_provider_bgrep.exceptions import BgRepJobFailedError, BgRepStateError
 from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.operators._arguments import count_of
 from airflow_provider_bgrep.operators._base import GenerateBase
@@ -36,19 +27,16 @@ from airflow_provider_bgrep.operators.links import (
     Linked,
 )
 from airflow_provider_bgrep.operators.options import MAX_RETRY_FAILED
-from airflow_provider_bgrep.protocol.errors import InvalidInput, StoreError, reason_of, sanitize_message
+from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.protocol.models import ImageTask
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
-    from airflow_provider_bgrep.catalog.plan.destination import Planner
     from airflow_provider_bgrep.catalog.state.ledger import Ledger
     from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
     from airflow_provider_bgrep.operators.spec import GenerateSpec
-
-_log = logging.getLogger(__name__)
 
 allow_in_xcom(ImageTask)  # so that an upstream task can return the catalog's rows as image tasks
 
@@ -58,53 +46,9 @@ SHARD_NAME: Final = "bgrep_shard"
 _SHOWN = 10
 """Number of shards that a message names."""
 
-_STORES = frozenset(
-    "botocore aiobotocore boto3 s3fs gcsfs google azure adlfs ossfs aiohttp urllib3 requests fsspec".split()
-)
-"""Packages whose exceptions are those of a store."""
-
-_REMEDY = "Restore it from a backup, or start a new DAG run."
 _NEW_PLAN = "To submit the remaining rows, start a new run, or clear plan with its downstream tasks."
 _APPROVE = "Clear approve to ask for approval again, or clear plan with its downstream tasks."
 _NO_PLAN = "This DAG run has no plan: see the log of its plan task."
-
-
-@contextlib.contextmanager
-def state_errors() -> Iterator[None]:
-    """Translate errors in the catalog's files to exceptions of this package.
-
-    A damaged or missing file is final: :class:`~airflow_provider_bgrep.exceptions.BgRepStateError`. Lost
-    races are retried: :class:`~airflow_provider_bgrep.exceptions.BgRepConflictError`. An ``OSError`` is left
-    alone, so that Airflow retries it. Errors of DuckDB, Arrow and the libraries of stores never leave a task.
-
-    :raises BgRepError: for invalid input and unreadable files.
-    """
-    try:
-        yield
-    except BgRepError:
-        raise
-    except InvalidInput as error:
-        raise input_error(error) from None
-    except StoreError as error:
-        raise unreachable_store(error) from error
-    except FileNotFoundError as error:
-        raise BgRepStateError(f"A file cannot be found: {sanitize_message(error)}. {_REMEDY}") from error
-    except ValueError as error:  # JSON, Arrow and journals raise these for unreadable bytes
-        raise BgRepStateError(f"A file cannot be read: {sanitize_message(error)}. {_REMEDY}") from error
-    except Exception as error:
-        library = type(error).__module__.partition(".")[0]
-        if type(error).__name__ in ("OutOfMemoryException", "ArrowMemoryError"):
-            raise BgRepStateError(
-                f"There is not enough memory ({reason_of(error)}). Give the worker more, or divide the "
-                "catalog between several destinations."
-            ) from error
-        if library in ("duckdb", "_duckdb", "pyarrow"):
-            raise BgRepStateError(f"A file cannot be read ({reason_of(error)}). {_REMEDY}") from error
-        if library in _STORES:
-            from airflow_provider_bgrep.storage import store_error
-
-            raise unreachable_store(store_error("A file", error, "be read or written")) from error
-        raise
 
 
 def _paths(destination: str) -> CatalogPaths:
@@ -112,50 +56,6 @@ def _paths(destination: str) -> CatalogPaths:
     from airflow_provider_bgrep.storage import absolute_path
 
     return CatalogPaths(absolute_path("destination", destination))
-
-
-def _check_writable(paths: CatalogPaths) -> None:
-    """Write and delete a file at the destination, before anything else is done.
-
-    :raises BgRepConfigurationError: if the worker may not write there, or there is no such bucket.
-    :raises StoreError: if the store does not answer, or refuses access.
-    """
-    from airflow_provider_bgrep.storage import check_writable, store_error
-
-    try:
-        check_writable(paths.root)
-    except (FileNotFoundError, PermissionError, NotADirectoryError, FileExistsError) as error:
-        refused: Exception = error
-    except OSError as error:
-        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
-            # The store does not answer, or the disk is full.
-            raise store_error(paths.destination, error, "be written to") from error
-        refused = error
-    except Exception as error:  # of a store's library
-        raise store_error(paths.destination, error, "be written to") from error
-    else:
-        return
-    raise BgRepConfigurationError(
-        f"destination {paths.destination} cannot be written to ({type(refused).__name__}: "
-        f"{sanitize_message(refused)}). Create the folder or bucket and let the workers write to it, or give "
-        "another destination. Nothing was submitted."
-    ) from None
-
-
-def _check_connection(bgrep_conn_id: str) -> None:
-    """Query a job that does not exist, to check the connection. No image is generated.
-
-    :raises BgRepError: if the connection is missing or wrong, or the service refuses it. Transient errors are
-        only logged: the shards retry.
-    """
-    from airflow_provider_bgrep.hooks.bgrep import BgRepHook
-
-    try:
-        BgRepHook(bgrep_conn_id).check_account()
-    except BgRepError as error:
-        if isinstance(error, AirflowFailException):
-            raise
-        _log.warning("Could not check connection %s: %s", bgrep_conn_id, error)
 
 
 def _store(destination: str, plan_id: Any) -> PlanStore:
@@ -185,39 +85,6 @@ def _group_of(task_id: str) -> str:
 def _is_missing(plan_id: Any) -> bool:
     # A template renders a missing XCom as one of these.
     return plan_id is None or plan_id in ("", "None")
-
-
-def make_plan(given: Mapping[str, Any], planner: Planner, try_number: int = 1) -> dict[str, Any]:
-    """Check options, destination and connection, then compare the catalog with the ledger and write a plan.
-
-    :param given: see :class:`~airflow_provider_bgrep.catalog.config.options.Options`.
-    :param planner: who makes the plan.
-    :param try_number: Airflow's number of the try.
-    :return: what the plan task pushes to XCom.
-    """
-    from airflow_provider_bgrep.catalog.config.options import Options, path_problems
-    from airflow_provider_bgrep.catalog.plan.create import create_plan
-    from airflow_provider_bgrep.catalog.plan.destination import check_destination
-
-    options = Options.checked(given)
-    if problems := path_problems({"catalog": options.catalog, "destination": options.destination}):
-        raise InvalidInput(problems)
-    paths = _paths(options.destination)
-    _check_writable(paths)
-    # A dry run, too: it writes its plan there, and says what a run would do.
-    # On a store that excludes a second writer, the option has no effect.
-    single = check_destination(paths, planner, single_writer=options.single_writer, dry_run=options.dry_run)
-    options = replace(options, single_writer=single)
-    if not options.dry_run:
-        _check_connection(options.bgrep_conn_id)
-    return create_plan(
-        options,
-        paths,
-        dag_id=planner.dag_id,
-        run_id=planner.run_id,
-        group_id=planner.group_id,
-        try_number=try_number,
-    )
 
 
 class BgRepPlanOperator(Linked, PlanLineage, BaseOperator):
@@ -251,6 +118,7 @@ class BgRepPlanOperator(Linked, PlanLineage, BaseOperator):
     def execute(self, context: Context) -> list[int]:
         """Create the plan."""
         from airflow_provider_bgrep.catalog.plan.destination import Planner
+        from airflow_provider_bgrep.catalog.plan.preflight import make_plan
         from airflow_provider_bgrep.catalog.run_metrics import send_plan
 
         ti = context["ti"]

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace, out: Output) -> ExitCode:
     """Print what is known of a product."""
     paths = existing_paths_of(given)
-    from airflow_provider_bgrep.catalog.operators import state_errors
+    from airflow_provider_bgrep.catalog.errors import state_errors
     from airflow_provider_bgrep.catalog.state.row_history import history_of
 
     with state_errors():

@@ -84,7 +84,7 @@ def run(given: argparse.Namespace, out: Output) -> ExitCode:
             "--by category needs --catalog, and --catalog is for --by category; give both or none"
         )
     paths = existing_paths_of(given)
-    from airflow_provider_bgrep.catalog.operators import state_errors
+    from airflow_provider_bgrep.catalog.errors import state_errors
     from airflow_provider_bgrep.catalog.state.purchases import Price, open_purchases
 
     price: Price | None = None

@@ -65,9 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace, out: Output) -> ExitCode:
     """Plan a dry run and print the quote."""
     paths = paths_of(given)
+    from airflow_provider_bgrep.catalog.errors import state_errors
     from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT
-    from airflow_provider_bgrep.catalog.operators import make_plan, state_errors
     from airflow_provider_bgrep.catalog.plan.destination import Planner
+    from airflow_provider_bgrep.catalog.plan.preflight import make_plan
     from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 
     options = _flat(catalog_options(given, *_GROUPS, *_OPTIONS, "bgrep_conn_id"))

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace, out: Output) -> ExitCode:
     """Write a report and print its path."""
     paths = existing_paths_of(given)
-    from airflow_provider_bgrep.catalog.operators import state_errors
+    from airflow_provider_bgrep.catalog.errors import state_errors
     from airflow_provider_bgrep.catalog.report.write import write_report
 
     with state_errors():

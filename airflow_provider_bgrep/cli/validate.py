@@ -7,12 +7,7 @@ import argparse
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from airflow_provider_bgrep.cli.arguments import (
-    add_bgrep_connection,
-    add_catalog,
-    add_json,
-    catalog_options,
-)
+from airflow_provider_bgrep.cli.arguments import add_bgrep_connection, add_catalog, add_json, catalog_options
 from airflow_provider_bgrep.cli.command import FREE, Command, ExitCode
 from airflow_provider_bgrep.cli.output import Output
 from airflow_provider_bgrep.figures import counted
@@ -46,7 +41,7 @@ def run(given: argparse.Namespace, out: Output) -> ExitCode:
     from airflow_provider_bgrep.catalog.config.extra import require_catalog_extra
 
     require_catalog_extra()
-    from airflow_provider_bgrep.catalog.operators import state_errors
+    from airflow_provider_bgrep.catalog.errors import state_errors
     from airflow_provider_bgrep.catalog.plan.validate import validate_catalog
 
     with state_errors():

@@ -20,7 +20,8 @@ from bgrep_harness.runs import Destination
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
-from airflow_provider_bgrep.catalog.state.recovery import derive_shard, shard_entries, submits
+from airflow_provider_bgrep.catalog.state.recovery import derive_shard, shard_entries
+from airflow_provider_bgrep.catalog.state.shard_facts import submits
 from airflow_provider_bgrep.storage import storage_path
 
 # What differs from run to run, or is a sentence for people.

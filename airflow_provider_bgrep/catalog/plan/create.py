@@ -20,6 +20,8 @@ from airflow_provider_bgrep.catalog.source.images import connection_settings, ve
 from airflow_provider_bgrep.catalog.source.reader import open_catalog
 from airflow_provider_bgrep.catalog.state.database import MEMORY, MORE_MEMORY, engine
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
+from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
+from airflow_provider_bgrep.catalog.state.ledger_repair import LedgerRepair
 from airflow_provider_bgrep.catalog.state.manifest import live_rows
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.compat import has_approval
@@ -62,14 +64,15 @@ def create_plan(
     """
     now = time.time() if now is None else now
     ledger = Ledger(paths, lambda: options.single_writer)
+    repair = LedgerRepair(paths, lambda: options.single_writer)
     if options.dry_run:
-        plan_id = ledger.repaired(lambda: ledger.begin_dry_run(dag_id, run_id, now, group_id, try_number))
+        plan_id = repair.repaired(lambda: ledger.begin_dry_run(dag_id, run_id, now, group_id, try_number))
         store = PlanStore(paths, plan_id)
         run = Run(plan_id=plan_id, dag_id=dag_id, run_id=run_id, now=now, group_id=group_id)
         draft = _create(options, store, run)
     else:
         # Before anything is read: from here on, this plan sees what others submit, or they cannot submit it.
-        lease = ledger.repaired(lambda: ledger.acquire_lease(dag_id, run_id, now, group_id, try_number))
+        lease = repair.repaired(lambda: ledger.acquire_lease(dag_id, run_id, now, group_id, try_number))
         store = PlanStore(paths, lease.plan_id)
         run = Run(plan_id=lease.plan_id, dag_id=dag_id, run_id=run_id, now=now, group_id=group_id)
         try:
@@ -181,7 +184,7 @@ def draft_plan(
     :param memory: DuckDB's memory limit.
     :return: a context manager: as long as it lasts, the draft's tables can be read.
     """
-    ledger = Ledger(paths, lambda: options.single_writer)
+    reader, repair = LedgerReader(paths), LedgerRepair(paths, lambda: options.single_writer)
     with contextlib.ExitStack() as stack:
         db = stack.enter_context(engine(memory))
         catalog = stack.enter_context(
@@ -194,7 +197,7 @@ def draft_plan(
             )
         )
         own, now = run.plan_id, run.now
-        snapshot = ledger.repaired(lambda: stack.enter_context(ledger.reader.snapshot(db, own=own, now=now)))
+        snapshot = repair.repaired(lambda: stack.enter_context(reader.snapshot(db, own=own, now=now)))
         stack.enter_context(live_rows(db, paths))
         run = replace(run, merged_plans=snapshot.closed_plans)
         draft = build_plan(db, catalog, options, run, image_versions, sources)

@@ -16,10 +16,12 @@ from airflow_provider_bgrep.catalog.model.states import RowState, Verdict
 from airflow_provider_bgrep.catalog.publish.publisher import Published, publish
 from airflow_provider_bgrep.catalog.publish.sweep import Swept, sweep
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
+from airflow_provider_bgrep.catalog.state.ledger_repair import LedgerRepair
 from airflow_provider_bgrep.catalog.state.plan_order import later_plans
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.recovery import plan_entries
 from airflow_provider_bgrep.catalog.state.retention import delete_unneeded
+from airflow_provider_bgrep.catalog.state.unfinished import unfinished_shards
 from airflow_provider_bgrep.exceptions import BgRepStateError
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
         store.mark_published(token, {"counts": counts})
         return counts
     ledger = Ledger(store.paths, store.has_single_writer)
-    ledger.repaired(lambda: ledger.close(plan.plan_id))
+    repair = LedgerRepair(store.paths, store.has_single_writer)
+    repair.repaired(lambda: ledger.close(plan.plan_id))
     plans = ledger.reader.plans()
     later_ids = list(later_plans(store.paths, ledger.reader.metadata(), plan.plan_id))
     later = list(_readable(store.paths, later_ids))
@@ -71,8 +74,8 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
         if entry["name"] in failed:
             entry["verdict"] = ""  # the next plan checks and publishes it again
     # An unfinished plan is closed but not committed: later plans read again what became of its jobs.
-    is_unfinished = bool(store.unfinished())
-    ledger.repaired(lambda: ledger.commit(plan.plan_id, entries, keep_open=is_unfinished))
+    is_unfinished = bool(unfinished_shards(store))
+    repair.repaired(lambda: ledger.commit(plan.plan_id, entries, keep_open=is_unfinished))
     swept = sweep(store.paths)
     for name, reason in swept.lost:
         _log.warning("The published image of row %s is lost: %s", name, reason)

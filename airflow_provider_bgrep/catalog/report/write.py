@@ -32,6 +32,7 @@ from airflow_provider_bgrep.catalog.report.summary import (
 from airflow_provider_bgrep.catalog.state.manifest import published_by
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.recovery import rows_since_check
+from airflow_provider_bgrep.catalog.state.unfinished import unfinished_shards
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import BILLABLE, MEANINGS, Outcome
 from airflow_provider_bgrep.protocol.errors import reason_of
@@ -139,7 +140,7 @@ class _ReportRows:
         """The shards that did not finish, and those that were generated again after their check."""
         again = [shard for shard in self._since_check if self._store.has_results(shard)]
         return [
-            *self._store.unfinished(without=again),
+            *unfinished_shards(self._store, without=again),
             *(
                 f"shard {shard} was generated again after its check; clear its check task, with downstream"
                 for shard in again

@@ -14,16 +14,15 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pyarrow as pa
 
-from airflow_provider_bgrep.catalog.model.plan import may_submit
-from airflow_provider_bgrep.catalog.model.schema import ENTRY, ddl
+from airflow_provider_bgrep.catalog.model.schema import ENTRY
 from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT
-from airflow_provider_bgrep.catalog.state.database import quoted, rows_of
+from airflow_provider_bgrep.catalog.state.database import rows_of
 from airflow_provider_bgrep.catalog.state.lease_end import end_of
 from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     DamagedLedgerError,
@@ -32,26 +31,18 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     PlanLease,
 )
 from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS, insert, opened
+from airflow_provider_bgrep.catalog.state.ledger_tables import (
+    create_view,
+    drop_committed,
+    purchases_with,
+    unsure_shards,
+)
 from airflow_provider_bgrep.catalog.state.plan_order import check_newest, plans_in
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
-from airflow_provider_bgrep.catalog.state.progress import (
-    COLLECTED,
-    NOT_SENT,
-    PROGRESS,
-    PURCHASE,
-    UNSURE,
-    WITH_IMAGES,
-    in_sql,
-    merged,
-)
-from airflow_provider_bgrep.catalog.state.recovery import (
-    accepted_submits,
-    plan_entries,
-    shard_entries,
-    submits,
-)
+from airflow_provider_bgrep.catalog.state.progress import COLLECTED, WITH_IMAGES, in_sql, merged
+from airflow_provider_bgrep.catalog.state.recovery import plan_entries, shard_entries
+from airflow_provider_bgrep.catalog.state.shard_facts import accepted_submits, submits
 from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
-from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.storage import size_of
 
@@ -181,8 +172,7 @@ class LedgerReader:
         :param own: the plan that reads.
         :param now: wall clock in seconds.
         :raises PlanInProgressError: if another run's plan task, which acquired its lease first, is running.
-        :raises DamagedLedgerError: if a file is damaged or missing: :meth:`~.ledger.Ledger.repair` rebuilds
-            it.
+        :raises DamagedLedgerError: if a file is damaged or missing: :mod:`~.ledger_repair` rebuilds it.
         :raises NewerLedgerError: if a newer version of this package wrote the ledger.
         """
         with contextlib.ExitStack() as stack:
@@ -219,7 +209,7 @@ class LedgerReader:
         active = {one.plan_id for one in leases} - {own}
         self._check_planning(metadata, own)
         uncommitted = [plan_id for plan_id in metadata.uncommitted_plans if plan_id != own]
-        unsure = self._unsure_shards(db)
+        unsure = unsure_shards(db)
         sources = sorted({*uncommitted, *unsure} - {own})
         for seq, plan_id in enumerate(sources, len(metadata.segments)):
             if plan_id in uncommitted:
@@ -338,29 +328,6 @@ class LedgerReader:
             # The ledger has its submits. Rows whose outcome is unknown stay as they are.
             _log.warning("Plan %s cannot be read again: %s", plan_id, error)
 
-    def _unsure_shards(self, db: duckdb.DuckDBPyConnection) -> dict[str, set[int]]:
-        """The shards, by plan, with purchases of which more may be known now than the segments have."""
-        found: dict[str, set[int]] = {}
-        for plan_id, shard in self._purchases(db, UNSURE, "DISTINCT plan_id, shard"):
-            if shard is not None and may_submit(plan_id):
-                found.setdefault(plan_id, set()).add(shard)
-        return found
-
-    @staticmethod
-    def _purchases(
-        db: duckdb.DuckDBPyConnection, outcomes: Collection[str], columns: str
-    ) -> list[tuple[Any, ...]]:
-        """Purchases with some outcomes."""
-        listed = f"outcome IN {in_sql(outcomes)}"
-        # In most runs there are none, and this reads one column only.
-        if db.execute(f"SELECT count(*) FROM entries WHERE {listed}").fetchall() == [(0,)]:
-            return []
-        records = (
-            "SELECT name, nonce, result_key, outcome, attempts, plan_id, shard, seq FROM entries "
-            f"WHERE name IN (SELECT name FROM entries WHERE {listed})"
-        )
-        return db.execute(f"SELECT {columns} FROM ({merged(records)}) WHERE {listed}").fetchall()
-
     def _lock(self, db: duckdb.DuckDBPyConnection, leases: Sequence[PlanLease]) -> None:
         """Fill ``locked`` with the rows that active plans may still submit."""
         db.execute("CREATE OR REPLACE TABLE locked (name VARCHAR, plan_id VARCHAR, run_id VARCHAR)")
@@ -389,7 +356,7 @@ class LedgerReader:
 
         :param sources: plans that are not committed, whose journals are read if need be.
         """
-        wanted = self._purchases(db, COLLECTED, "DISTINCT result_key, plan_id, shard")
+        wanted = purchases_with(db, COLLECTED, "DISTINCT result_key, plan_id, shard")
         if not wanted:
             return
         journaled = dict(self._journaled({(plan, shard) for _, plan, shard in wanted if shard is not None}))
@@ -455,50 +422,3 @@ def submit_of(entries: Iterable[Mapping[str, Any]]) -> SubmitRecord | None:
         request_id=entry["request_id"],
         gateway_request_id=entry["gateway_request_id"],
     )
-
-
-def create_view(db: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
-    """Create the view ``entries`` over segments, and the empty table ``recovered``, which is part of it.
-
-    :param files: local files, oldest first.
-    """
-    db.execute(f"CREATE OR REPLACE TABLE recovered ({ddl(ENTRY)}, seq BIGINT)")
-    parts = [f"SELECT {COLUMNS}, seq FROM recovered"]
-    parts += [f"SELECT {COLUMNS}, {seq} AS seq FROM {rows_of(file)}" for seq, file in enumerate(files)]
-    db.execute(f"CREATE OR REPLACE VIEW entries AS {' UNION ALL '.join(parts)}")
-
-
-def drop_unsent(db: duckdb.DuckDBPyConnection) -> None:
-    """Delete attempts that were not sent from ``recovered``, unless they are taken for unknown elsewhere."""
-    unsent = f"FROM recovered WHERE code = {quoted(NOT_SENT)}"
-    if db.execute(f"SELECT count(*) {unsent}").fetchall() != [(0,)]:
-        unknown = f"e.nonce = recovered.nonce AND e.outcome = {quoted(Outcome.UNKNOWN.value)}"
-        db.execute(
-            f"DELETE {unsent} AND NOT EXISTS (FROM entries e WHERE e.name = recovered.name AND {unknown})"
-        )
-
-
-def drop_committed(db: duckdb.DuckDBPyConnection, segments: int) -> None:
-    """Delete from ``recovered`` what a segment knows as well: the segment knows whether it was published.
-
-    What says that a purchase was asked for once more without success stays.
-
-    :param segments: how many there are.
-    """
-    drop_unsent(db)
-    if db.execute("SELECT count(*) FROM recovered").fetchall() != [(0,)]:
-        name, purchase = PURCHASE.split(", ", 1)
-        most = f"max(attempts) FILTER (WHERE outcome IN {in_sql(COLLECTED)})"
-        db.execute(
-            f"CREATE OR REPLACE TEMP TABLE committed AS SELECT {name}, {purchase} AS purchase, "
-            f"max({PROGRESS}) AS progress, {most} AS attempts "
-            f"FROM entries WHERE seq < {segments} AND name IN (SELECT name FROM recovered) GROUP BY ALL"
-        )
-        is_known = f"c.name = recovered.name AND c.purchase = {purchase} AND c.progress >= {PROGRESS}"
-        is_new = (
-            f"outcome IN {in_sql(COLLECTED)} AND c.progress = {PROGRESS} "
-            "AND recovered.attempts > coalesce(c.attempts, 0)"
-        )
-        db.execute(
-            f"DELETE FROM recovered WHERE EXISTS (FROM committed c WHERE {is_known} AND NOT ({is_new}))"
-        )

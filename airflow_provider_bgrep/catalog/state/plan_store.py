@@ -8,34 +8,31 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from airflow_provider_bgrep.catalog.config.options import Options
 from airflow_provider_bgrep.catalog.model.plan import Plan
 from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT, RowState
 from airflow_provider_bgrep.catalog.state.approvals import Answer, Approvals
 from airflow_provider_bgrep.catalog.state.database import rows_of
+from airflow_provider_bgrep.catalog.state.plan_formats import (
+    MISSING,
+    as_lines,
+    json_lines,
+    json_object,
+    local_file,
+    parquet_file,
+)
 from airflow_provider_bgrep.catalog.state.results import read_results, write_results
 from airflow_provider_bgrep.exceptions import BgRepStateError
-from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.records import SubmitRecord
 from airflow_provider_bgrep.journal.stores import FileStore
 from airflow_provider_bgrep.protocol.errors import InvalidInput, sanitize_message
-from airflow_provider_bgrep.storage import (
-    get_bytes,
-    local_copy,
-    names_in,
-    put_bytes,
-    put_file,
-    remove,
-    size_of,
-)
+from airflow_provider_bgrep.storage import get_bytes, names_in, put_bytes, put_file, remove, size_of
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
@@ -47,8 +44,6 @@ ROW_COLUMNS: Final = ("name", "sku", "view", "line", "state", "change")
 _CHUNK: Final = 2_000
 """Rows that are in memory at once."""
 _BEGUN: Final = re.compile(r"begun-(\d+)\.json")
-_NOT_DONE: Final = frozenset({Outcome.NOT_SUBMITTED.value, Outcome.PENDING.value})
-
 
 _log = logging.getLogger(__name__)
 
@@ -129,7 +124,7 @@ class PlanStore:
         """
         plan = self.find_plan()
         if plan is None:
-            raise self._missing(self.files.header)
+            raise BgRepStateError(f"{self.files.header} {MISSING}")
         return plan
 
     @cached_property
@@ -140,7 +135,7 @@ class PlanStore:
         """
         data = get_bytes(self.files.options)
         if data is None:
-            raise self._missing(self.files.options)
+            raise BgRepStateError(f"{self.files.options} {MISSING}")
         try:
             return Options.checked(json.loads(data))
         except (InvalidInput, ValueError, AttributeError) as error:
@@ -165,7 +160,7 @@ class PlanStore:
 
         :raises BgRepStateError: if the file that says so is damaged.
         """
-        lines = list(self._json_lines(self.files.cancelled))
+        lines = list(json_lines(self.files.cancelled))
         return str(lines[0].get("reason", "")) if lines else self._answer.reason
 
     def ask(self, question: int = 1) -> None:
@@ -213,7 +208,7 @@ class PlanStore:
         start, stop = shard * size, (shard + 1) * size
         rows: list[dict[str, Any]] = []
         seen = 0
-        with self._parquet(self.files.work_items) as file:
+        with parquet_file(self.files.work_items) as file:
             # Row groups are read one by one: the rows of all shards may not fit into memory.
             for group in range(file.num_row_groups):
                 count = file.metadata.row_group(group).num_rows
@@ -226,14 +221,14 @@ class PlanStore:
     @contextlib.contextmanager
     def local_work_items(self) -> Iterator[str]:
         """The rows of all shards as a local Parquet file, for as long as the context lasts."""
-        with self._local(self.files.work_items) as local:
+        with local_file(self.files.work_items) as local:
             yield local
 
     def shards(self) -> Iterator[list[WorkItemRow]]:
         """The rows of each shard, in order. The file is fetched once."""
         rows: list[dict[str, Any]] = []
         size = self.plan.shard_size
-        with self._parquet(self.files.work_items) as file:
+        with parquet_file(self.files.work_items) as file:
             for batch in file.iter_batches(_CHUNK):
                 rows += batch.to_pylist()
                 while len(rows) >= size:
@@ -250,7 +245,7 @@ class PlanStore:
         """
         size = self.plan.shard_size
         found = {int(name) for name in self._journal_names() if int(name) < self.plan.shards}
-        with self._parquet(self.files.work_items) as file:
+        with parquet_file(self.files.work_items) as file:
             start = 0
             for batch in file.iter_batches(_CHUNK, columns=["state"]):
                 states = map(RowState, batch.column(0).to_pylist())
@@ -266,7 +261,7 @@ class PlanStore:
         :param states: states of the rows to return.
         """
         query = f"SELECT {', '.join(ROW_COLUMNS)} FROM {{}} WHERE state IN (SELECT unnest(?))"
-        with self._local(self.files.rows) as local, duckdb.connect() as db:
+        with local_file(self.files.rows) as local, duckdb.connect() as db:
             db.execute(query.format(rows_of(local)), [sorted(states)])
             while some := db.fetchmany(_CHUNK):
                 for row in some:
@@ -278,7 +273,7 @@ class PlanStore:
         :param sku: the sku, for all of its views, or the name of a row.
         """
         query = f"SELECT {', '.join(ROW_COLUMNS)} FROM {{}} WHERE sku = ? OR name = ? ORDER BY name"
-        with self._local(self.files.rows) as local, duckdb.connect() as db:
+        with local_file(self.files.rows) as local, duckdb.connect() as db:
             found = db.execute(query.format(rows_of(local)), [sku, sku]).fetchall()
         return [dict(zip(ROW_COLUMNS, row, strict=True)) for row in found]
 
@@ -289,21 +284,21 @@ class PlanStore:
         """
         given = sorted(names)
         named = "WHERE name IN (SELECT unnest(?))"
-        with self._local(self.files.rows) as local, duckdb.connect() as db:
+        with local_file(self.files.rows) as local, duckdb.connect() as db:
             found = db.execute(f"SELECT name, state FROM {rows_of(local)} {named}", [given]).fetchall()
         if self.config.on_removed == "keep":
-            with self._local(self.files.unchanged) as local, duckdb.connect() as db:
+            with local_file(self.files.unchanged) as local, duckdb.connect() as db:
                 unchanged = db.execute(f"SELECT name FROM {rows_of(local)} {named}", [given]).fetchall()
             found += [(name, RowState.UNCHANGED.value) for (name,) in unchanged]
         return dict(found)
 
     def invalid_rows(self) -> Iterator[dict[str, Any]]:
         """The rows that cannot be used: line, column, reason, sku, view."""
-        return self._json_lines(self.files.invalid_rows)
+        return json_lines(self.files.invalid_rows)
 
     def outstanding_jobs(self) -> Iterator[SubmitRecord]:
         """Submits of earlier plans, whose jobs this plan collects."""
-        for line in self._json_lines(self.files.outstanding_jobs):
+        for line in json_lines(self.files.outstanding_jobs):
             try:
                 yield SubmitRecord.from_json(line)
             except ValueError as error:
@@ -329,7 +324,7 @@ class PlanStore:
 
     def manifest_lines(self, shard: int) -> Iterator[dict[str, Any]]:
         """The lines of the manifest that a shard's generate task wrote; none before it ended."""
-        return self._json_lines(self.files.manifest(shard))
+        return json_lines(self.files.manifest(shard))
 
     def write_results(self, shard: int, rows: Iterable[ResultRow]) -> None:
         """Write what each row of a shard came to. Only the check task does this."""
@@ -360,36 +355,6 @@ class PlanStore:
                     yield cast("ResultRow", row)
         except FileNotFoundError:
             return
-
-    def unfinished(self, without: Collection[int] = ()) -> list[str]:
-        """The shards that did not finish, and why, one sentence each; none of a dry run.
-
-        Of a canceled plan, rows that were not submitted are left out: nobody is waiting for them.
-
-        :param without: shards to leave out.
-        """
-        if self.config.dry_run:
-            return []
-        is_cancelled = bool(self.cancelled_reason)
-        is_partial = is_cancelled and self.plan.shards
-        shards = self.shards_to_collect() if is_partial else range(self.plan.shards)
-        not_done = _NOT_DONE - {Outcome.NOT_SUBMITTED.value} if is_cancelled else _NOT_DONE
-        found = (self._unfinished(shard, not_done) for shard in shards if shard not in without)
-        return [reason for reason in found if reason]
-
-    def _unfinished(self, shard: int, not_done: Collection[str]) -> str:
-        if not self.has_results(shard):
-            return f"shard {shard} was not checked"
-        try:
-            rows = list(self.results(shard, ("outcome", "reason", "state", "dag_id", "group_id")))
-        except BgRepStateError:
-            return f"shard {shard} has damaged results"
-        left = [row for row in rows if row["outcome"] in not_done and not self.plan.is_of_others(row)]
-        reasons = [row["reason"] for row in left]
-        if not reasons:
-            return ""
-        count = "1 row was" if len(reasons) == 1 else f"{len(reasons)} rows were"
-        return f"shard {shard}: {count} not done ({reasons[0] or 'still pending'})"
 
     # --- publishing -------------------------------------------------------------------------------
 
@@ -425,13 +390,13 @@ class PlanStore:
 
     def publish_result(self) -> dict[str, Any]:
         """What the try of the publish task did that started last; empty until it has finished."""
-        found = self._json_of(self.files.published)
+        found = json_object(self.files.published)
         return found if found and found.get("token") == self._publishing else {}
 
     @property
     def _publishing(self) -> str:
         """The token of the try of the publish task that started last; ``''`` if none did."""
-        return str(self._json_of(self.files.publishing).get("token", ""))
+        return str(json_object(self.files.publishing).get("token", ""))
 
     # --- the report -------------------------------------------------------------------------------
 
@@ -447,62 +412,9 @@ class PlanStore:
 
     def report_summary(self) -> dict[str, Any]:
         """The summary of the report; empty if there is none."""
-        return self._json_of(self.files.summary)
+        return json_object(self.files.summary)
 
     @property
     def has_report(self) -> bool:
         """Whether the gallery exists."""
         return size_of(self.files.report) is not None
-
-    # --- files ------------------------------------------------------------------------------------
-
-    def _missing(self, path: Any) -> BgRepStateError:
-        return BgRepStateError(
-            f"{path} cannot be found: the plan task did not finish, or the plan was deleted. Clear the plan "
-            "task, or start a new DAG run."
-        )
-
-    @staticmethod
-    def _json_of(path: Any) -> dict[str, Any]:
-        """A file with a JSON object; empty if it is missing or damaged."""
-        with contextlib.suppress(ValueError):
-            found = json.loads(get_bytes(path) or b"{}")
-            if isinstance(found, dict):
-                return found
-        return {}
-
-    def _json_lines(self, path: Any) -> Iterator[dict[str, Any]]:
-        for number, line in enumerate((get_bytes(path) or b"").splitlines(), 1):
-            try:
-                value = json.loads(line)
-                if not isinstance(value, dict):
-                    raise ValueError("expected a JSON object")  # noqa: TRY004 (all damage is one error)
-            except ValueError as error:
-                reason = sanitize_message(error)
-                raise BgRepStateError(f"{path}, line {number}, cannot be read: {reason}") from None
-            yield value
-
-    @contextlib.contextmanager
-    def _local(self, path: Any) -> Iterator[str]:
-        """A file of the plan as a local file.
-
-        :raises BgRepStateError: if it is missing or damaged.
-        """
-        try:
-            with local_copy(path) as local:
-                yield local
-        except FileNotFoundError:
-            raise self._missing(path) from None
-        except (pa.ArrowException, duckdb.IOException, duckdb.InvalidInputException) as error:
-            raise BgRepStateError(f"{path} cannot be read: {sanitize_message(error)}") from None
-
-    @contextlib.contextmanager
-    def _parquet(self, path: Any) -> Iterator[pq.ParquetFile]:
-        with self._local(path) as local:
-            yield pq.ParquetFile(local)
-
-
-def as_lines(values: Iterable[Mapping[str, Any]]) -> bytes:
-    """Values as lines of JSON."""
-    lines = (json.dumps(value, ensure_ascii=False) + "\n" for value in values)
-    return "".join(lines).encode(errors="surrogatepass")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Derives the result of each row of a shard from the files of its generate task. Only this module reads
-journals.
+"""Derives the result of each row of a shard from the files of its generate task.
+
+:mod:`~.shard_facts` reads the files.
 
 A shard's results are written once, by its check task, and all other tasks read them. They are missing or
 out of date if the run died before the check, if only the generate task was cleared, or if the response to
@@ -33,55 +34,38 @@ Results are complete if they contain every submit of journal and manifest, and a
 from __future__ import annotations
 
 import contextlib
-import json
-import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from airflow_provider_bgrep.catalog.model.schema import ENTRY
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.state.progress import (
     COLLECTED,
-    NOT_SENT,
     STEPS,
     WITH_IMAGES,
     progress_of,
     purchase_of,
     rank_of,
 )
+from airflow_provider_bgrep.catalog.state.shard_facts import (
+    BILLABLE_OUTCOMES,
+    by_submit,
+    entry_of,
+    facts_of,
+    results_of,
+    unless_given_up,
+)
 from airflow_provider_bgrep.exceptions import BgRepStateError
-from airflow_provider_bgrep.generation.outcomes import BILLABLE, Outcome
-from airflow_provider_bgrep.journal.journal import read_records
-from airflow_provider_bgrep.journal.key_files import with_key
-from airflow_provider_bgrep.journal.records import JournalError, State, SubmitRecord
-from airflow_provider_bgrep.journal.stores import FileStore
-from airflow_provider_bgrep.protocol.errors import reason_of, sanitize_message
+from airflow_provider_bgrep.generation.outcomes import Outcome
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.rows import LedgerEntry, ResultRow, WorkItemRow
     from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+    from airflow_provider_bgrep.catalog.state.shard_facts import Facts, Submits
 
-    Facts = dict[str, Any]
-    """Columns of an entry that a file says something about."""
-    Submits = dict[str, Facts]
-    """Facts of one row, by submit, in order."""
-
-_NAMES: Final = tuple(column.name for column in ENTRY)
 _WITHOUT_IMAGE: Final = STEPS.keys() - WITH_IMAGES
-_BILLABLE: Final = frozenset(outcome.value for outcome in BILLABLE)
-_SUBMIT_FIELDS: Final = ("code", "result_key", "nonce", "request_id", "gateway_request_id", "submitted_at")
 
-_BITS: Final = 64
-"""Bits of a number in a column, its sign included."""
-
-_PLAN_OVER: Final = "the plan's lease ended before the row was submitted; the next run submits it"
-_UNSENT: Final = "it was not sent, or certainly not accepted"
 _NEVER: Final = "the generate task ended before the row was submitted"
-
-_log = logging.getLogger(__name__)
-
 
 # --- what other modules ask for -----------------------------------------------------------------------
 
@@ -92,7 +76,7 @@ def derive_shard(store: PlanStore, shard: int) -> list[ResultRow]:
     :return: a row for each work item; before it, rows for its superseded submits.
     :raises BgRepStateError: if journal or manifest is damaged.
     """
-    facts, reasons, _ = _facts(store, shard)
+    facts, reasons, _ = facts_of(store, shard)
     return list(_derive(store, shard, store.work_items(shard), facts, reasons, {}))
 
 
@@ -104,11 +88,11 @@ def rows_since_check(store: PlanStore, shard: int) -> list[ResultRow] | None:
     :return: as for :func:`derive_shard`; ``None`` if the results are complete, or if nothing was submitted.
     :raises BgRepStateError: if journal or manifest is damaged.
     """
-    facts, reasons, unsent = _facts(store, shard)
-    results = _results(store, shard)
+    facts, reasons, unsent = facts_of(store, shard)
+    results = results_of(store, shard)
     if (results is None and not facts) or (results is not None and is_complete(results, facts, unsent)):
         return None
-    known = _by_submit(results or (), unsent)
+    known = by_submit(results or (), unsent)
     return list(_derive(store, shard, store.work_items(shard), facts, reasons, known))
 
 
@@ -122,15 +106,15 @@ def shard_entries(
         Those with the code :data:`~.progress.NOT_SENT` are needed only where a submit is taken for unknown.
     :raises BgRepStateError: if journal or manifest is damaged.
     """
-    facts, reasons, unsent = _facts(store, shard)
-    results = _results(store, shard)
+    facts, reasons, unsent = facts_of(store, shard)
+    results = results_of(store, shard)
     is_known = results is not None and is_complete(results, facts, unsent)
     if items is None and (unsent or not is_known):
         items = store.work_items(shard)
     items = list(items or ())
     if results is None or not is_known:
-        results = list(_derive(store, shard, items, facts, reasons, _by_submit(results or (), unsent)))
-    entries = [_entry_of(row) for row in results if row["outcome"] in STEPS]
+        results = list(_derive(store, shard, items, facts, reasons, by_submit(results or (), unsent)))
+    entries = [entry_of(row) for row in results if row["outcome"] in STEPS]
     of_rows = [item for item in items if item["state"] != RowState.ORPHANED.value]
     entries += [
         _entry(item, fact, store, shard) for item in of_rows for fact in unsent.get(item["name"], {}).values()
@@ -144,67 +128,11 @@ def plan_entries(store: PlanStore) -> Iterator[list[LedgerEntry]]:
     :return: none if it was never finished. Of a plan that a person has given up: what can be read.
     :raises BgRepStateError: if a file of another plan is missing or damaged.
     """
-    with _unless_given_up(store):
+    with unless_given_up(store):
         plan = store.find_plan()
         for shard, items in enumerate(store.shards() if plan is not None and plan.shards else ()):
-            with _unless_given_up(store):
+            with unless_given_up(store):
                 yield shard_entries(store, shard, items)
-
-
-@contextlib.contextmanager
-def _unless_given_up(store: PlanStore) -> Iterator[None]:
-    """Ignore that a file cannot be read if a person has given the plan up."""
-    try:
-        yield
-    except BgRepStateError as error:
-        if not store.is_given_up:
-            raise
-        _log.warning("Plan %s was given up: %s", store.plan_id, error)
-
-
-def accepted_submits(store: PlanStore) -> Iterator[SubmitRecord]:
-    """The accepted submits of a plan, by which its jobs can be collected, and those that it was given."""
-    yield from store.outstanding_jobs()
-    yield from (record for record in submits(store) if record.state is State.ACCEPTED)
-
-
-def submits(store: PlanStore, shards: Iterable[int] | None = None) -> Iterator[SubmitRecord]:
-    """All submits in the journals of a plan, with the keys that are stored beside the images.
-
-    :param shards: the shards whose journals are read; all if not given.
-    :return: of a plan that a person has given up: what can be read.
-    :raises BgRepStateError: if a journal of another plan is damaged.
-    """
-    for journal in store.journals() if shards is None else map(store.journal, sorted(shards)):
-        records: list[SubmitRecord] = []
-        with _unless_given_up(store):
-            records = _records(journal)
-        for record in records:
-            yield with_key(store.paths.images, record)
-
-
-def check_journal(store: PlanStore, shard: int) -> None:
-    """Check that a shard's journal has every accepted submit that the shard's other files know.
-
-    Whoever submits relies on the journal alone.
-
-    :raises BgRepStateError: if it lacks one, or cannot be read.
-    """
-    journal = store.journal(shard)
-    remedy = "Nothing is submitted for this shard. Restore the folder from a backup, or start a new DAG run."
-    try:
-        had = {record.nonce for record in _records(journal)}
-    except BgRepStateError as error:
-        raise BgRepStateError(f"{error}. {remedy}") from None
-    others = {purchase_of(item) for item in store.work_items(shard)}
-    known = [*store.manifest_lines(shard), *(_results(store, shard) or ())]
-    accepted = {str(one.get("nonce") or "") for one in known if one.get("result_key")}
-    lost = accepted - had - others - {""}
-    if lost:
-        raise BgRepStateError(
-            f"{journal.location} lacks {len(lost)} submits that the manifest or the results of shard {shard} "
-            f"contain. {remedy}"
-        )
 
 
 def is_complete(
@@ -286,7 +214,7 @@ def _entries(
     """The entries of one row's purchases; the last one determines the result (rules 2, 3 and 5)."""
     candidates: dict[str, list[LedgerEntry]] = {}
     if item["result_key"] or item["files"]:
-        candidates[purchase_of(item)] = [_entry_of(item)]
+        candidates[purchase_of(item)] = [entry_of(item)]
     for submit in (*(one for one in results if one not in facts), *facts):
         candidates.setdefault(submit, [])
     for submit, fact in facts.items():
@@ -294,7 +222,7 @@ def _entries(
     for submit, result in results.items():
         candidates[submit].append(cast("LedgerEntry", result))
     best = [_merged(some) for some in candidates.values()]
-    billable = [one for one in best if one["outcome"] in _BILLABLE] or best[-1:]
+    billable = [one for one in best if one["outcome"] in BILLABLE_OUTCOMES] or best[-1:]
     return sorted(billable, key=rank_of, reverse=True)  # stable: of equal ones the last stays last
 
 
@@ -317,7 +245,7 @@ def _entry(item: WorkItemRow, facts: Facts, store: PlanStore, shard: int) -> Led
     if facts["files"] and facts["outcome"] in COLLECTED and _is_last(store, asked):
         facts, is_in_vain = {**facts, "outcome": Outcome.PARTIAL.value}, False
     entry = {
-        **_entry_of(item),
+        **entry_of(item),
         **(whose if is_of_plan else {}),
         **facts,
         "account": facts.get("account") or item["account"] or plan.account,
@@ -331,182 +259,3 @@ def _is_last(store: PlanStore, attempts: int) -> bool:
     with contextlib.suppress(BgRepStateError):
         return attempts >= store.config.patience
     return False
-
-
-def _entry_of(row: Mapping[str, Any]) -> LedgerEntry:
-    return cast("LedgerEntry", {name: row[name] for name in _NAMES})
-
-
-# --- reading ----------------------------------------------------------------------------------------------
-
-
-def _facts(store: PlanStore, shard: int) -> tuple[dict[str, Submits], dict[str, str], dict[str, Submits]]:
-    """What journal and manifest say.
-
-    :return: facts by row and submit, in the order of rule 3; why rows were not submitted, by row;
-        attempts that were not sent, by row and submit.
-    """
-    journal: dict[str, Submits] = {}
-    unsent: dict[str, Submits] = {}
-    records: list[SubmitRecord] = []
-    with _unless_given_up(store):
-        records = _records(store.journal(shard))
-    for record in records:
-        known = with_key(store.paths.images, record)
-        for index, task in enumerate(known.items):
-            said = _from_record(known, index, task.images)
-            if said is not None:
-                said["journal_key"] = task.key
-                journal.setdefault(task.id, {})[purchase_of(said)] = said
-            for nonce in filter(None, (known.replaced, known.nonce if said is None else "")):
-                refusal = replace(known, state=State.REFUSED, nonce=nonce, result_key="")
-                unsent.setdefault(task.id, {})[nonce] = _not_sent(refusal, index, task.key)
-    manifest: dict[str, Submits] = {}
-    reasons: dict[str, str] = {}
-    for line in store.manifest_lines(shard):
-        try:
-            if line["status"] == Outcome.NOT_SUBMITTED.value:
-                # A shard has no budget of its own, but a plan whose lease ended has a budget of 0.
-                is_over = line["reason"].startswith("over budget")
-                reasons[line["id"]] = _PLAN_OVER if is_over else line["reason"]
-            elif line["listed"]:  # others describe a submit for what the row asked for earlier
-                facts = _from_line(line)
-                manifest.setdefault(line["id"], {})[purchase_of(facts)] = facts
-        except (KeyError, TypeError, AttributeError) as error:
-            path = store.files.manifest(shard)
-            raise BgRepStateError(
-                f"{path} cannot be read: {reason_of(error)} in the line of {sanitize_message(line.get('id'))}"
-            ) from None
-    found: dict[str, Submits] = {}
-    for name in dict.fromkeys((*manifest, *journal)):
-        lines, journaled = _sent(manifest.get(name, {}), unsent.get(name, {})), journal.get(name, {})
-        found[name] = {submit: facts for submit, facts in lines.items() if submit not in journaled}
-        for submit, facts in journaled.items():
-            line_facts = lines.get(submit, {"outcome": ""})
-            is_further = progress_of(line_facts) >= progress_of(facts)
-            found[name][submit] = {**facts, **line_facts} if is_further else facts
-        _add_replaced(store, found[name])
-    return found, reasons, unsent
-
-
-def _sent(submits: Submits, unsent: Collection[str]) -> Submits:
-    """The submits without those that are taken for unknown, and were not sent."""
-    return {
-        submit: facts
-        for submit, facts in submits.items()
-        if facts["outcome"] != Outcome.UNKNOWN.value or submit not in unsent
-    }
-
-
-def _add_replaced(store: PlanStore, submits: Submits) -> None:
-    """Find out what became of image tasks that were submitted again since (rule 6)."""
-    for facts in list(submits.values())[:-1]:
-        if facts["outcome"] == Outcome.PENDING.value:
-            facts |= _from_job_record(store, facts)
-
-
-def _from_job_record(store: PlanStore, facts: Facts) -> Facts:
-    """What the record of a finished job says of an image task; nothing if there is no record."""
-    # It loads what decodes images. Few plans need it.
-    from airflow_provider_bgrep.generation.job_store import read_job_record
-
-    try:
-        ended = read_job_record(store.paths.images, facts["result_key"], facts["nonce"])
-        task = ended.outcomes[facts["index"]] if ended is not None else None
-    except Exception:  # of one job, whatever its class (see isolation.py): it stays pending
-        return {}
-    if ended is None or task is None or task.missing:
-        return {}
-    files = json.dumps([file.facts for file in task.files], ensure_ascii=False) if task.files else ""
-    return {"outcome": task.outcome.value, "reason": task.reason, "files": files, "saved_at": ended.saved_at}
-
-
-def _records(journal: FileStore) -> list[SubmitRecord]:
-    try:
-        return read_records(journal)
-    except JournalError as error:
-        raise BgRepStateError(
-            f"{error.file or 'A file'} of the journal in {journal.location} cannot be read: "
-            f"{sanitize_message(error.what)}"
-        ) from None
-
-
-def _storable(facts: Facts) -> Facts:
-    """Facts without numbers and characters that no column can hold: they come from the service."""
-    return {name: _stored(value) for name, value in facts.items()}
-
-
-def _stored(value: Any) -> Any:
-    if isinstance(value, int):
-        return value if value.bit_length() < _BITS and not isinstance(value, bool) else None
-    return value.encode(errors="replace").decode() if isinstance(value, str) else value
-
-
-def _from_record(record: SubmitRecord, index: int, images: int) -> Facts | None:
-    if record.state is State.REFUSED:
-        if not (record.reason and len(record.items) == 1):
-            return None  # the refusal of several image tasks says nothing about any one of them
-        outcome, images = Outcome.REFUSED, 0
-    else:
-        outcome = Outcome.PENDING if record.state is State.ACCEPTED else Outcome.UNKNOWN
-    return _submit_facts(record, index, images, outcome)
-
-
-def _not_sent(record: SubmitRecord, index: int, key: str) -> Facts:
-    """What is known of one row of an attempt that was certainly not accepted."""
-    facts = _submit_facts(record, index, 0, Outcome.REFUSED)
-    return {**facts, "journal_key": key, "code": NOT_SENT, "reason": _UNSENT}
-
-
-def _submit_facts(record: SubmitRecord, index: int, images: int, outcome: Outcome) -> Facts:
-    facts = {
-        "outcome": outcome.value,
-        "reason": record.reason,
-        "code": record.code,
-        "account": record.account,
-        "result_key": record.result_key,
-        "index": index,
-        "nonce": record.nonce,
-        "request_id": record.request_id,
-        "gateway_request_id": record.gateway_request_id,
-        "submitted_at": record.at,
-        "images": images,
-        "files": "",
-        "saved_at": "",
-    }
-    return _storable(facts)
-
-
-def _from_line(line: Mapping[str, Any]) -> Facts:
-    facts = {
-        "outcome": line["status"],
-        "reason": line["reason"],
-        "journal_key": line["key"],
-        "index": line.get("index"),
-        "files": json.dumps(line["files"], ensure_ascii=False) if line["files"] else "",
-        "saved_at": line["saved_at"],
-        "actual_seed": line["seed"] if isinstance(line["seed"], int) else None,
-        "images": line["num_output"] if line["status"] in _BILLABLE else 0,
-        **{name: line.get(name) or "" for name in _SUBMIT_FIELDS},
-    }
-    return _storable(facts)
-
-
-def _results(store: PlanStore, shard: int) -> list[ResultRow] | None:
-    """The results of a shard without thumbnails; ``None`` if they are missing or damaged."""
-    try:
-        return list(store.results(shard, _NAMES, superseded=True)) if store.has_results(shard) else None
-    except BgRepStateError as error:
-        _log.warning("The results of shard %d are derived and its images checked again: %s", shard, error)
-        return None
-
-
-def _by_submit(
-    results: Iterable[ResultRow], unsent: Mapping[str, Submits] = MappingProxyType({})
-) -> dict[str, Submits]:
-    """What results say, by row and submit, without what was not sent."""
-    found: dict[str, Submits] = {}
-    for row in results:
-        if row["outcome"] in STEPS:
-            found.setdefault(row["name"], {})[purchase_of(row)] = dict(_entry_of(row))
-    return {name: _sent(submits, unsent.get(name, {})) for name, submits in found.items()}

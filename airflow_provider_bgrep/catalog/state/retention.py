@@ -39,7 +39,7 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
 from airflow_provider_bgrep.catalog.state.manifest import live_rows
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import UNSURE, in_sql, merged
-from airflow_provider_bgrep.catalog.state.recovery import submits
+from airflow_provider_bgrep.catalog.state.shard_facts import submits
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.records import State, SubmitRecord

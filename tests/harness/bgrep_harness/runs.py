@@ -35,6 +35,8 @@ from airflow_provider_bgrep.catalog.plan.create import create_plan, draft_plan
 from airflow_provider_bgrep.catalog.publish.plan import publish_plan
 from airflow_provider_bgrep.catalog.source.beginnings import SourceReader
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
+from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
+from airflow_provider_bgrep.catalog.state.ledger_repair import LedgerRepair
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.download import SavedImage
 from airflow_provider_bgrep.generation.batches import batches, wanted
@@ -149,9 +151,9 @@ class Destination:
 
     def entries(self) -> list[dict[str, Any]]:
         """All entries of the ledger, as a reader without a plan sees them."""
-        ledger = Ledger(self.paths)
+        reader, repair = LedgerReader(self.paths), LedgerRepair(self.paths)
         with contextlib.ExitStack() as stack, duckdb.connect() as db:
-            ledger.repaired(lambda: stack.enter_context(ledger.reader.snapshot(db, own="", now=self.later)))
+            repair.repaired(lambda: stack.enter_context(reader.snapshot(db, own="", now=self.later)))
             found = db.execute("SELECT * FROM entries ORDER BY name, seq, submitted_at")
             names = [column[0] for column in found.description]
             return [dict(zip(names, values, strict=True)) for values in found.fetchall()]

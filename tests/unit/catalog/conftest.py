@@ -6,8 +6,12 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from bgrep_harness.runs import Destination
 
 
 @pytest.fixture
@@ -43,3 +47,11 @@ def no_waiting() -> Iterator[None]:
 
     with without_waiting():
         yield
+
+
+@pytest.fixture
+def past() -> tuple[dict[str, bytes], Destination]:
+    """A store and a destination with a history of three runs."""
+    from bgrep_harness import ledgers
+
+    return ledgers.past()

@@ -11,6 +11,7 @@ from bgrep_harness.runs import Destination, row
 
 from airflow_provider_bgrep.catalog.check.shard import Checker, Images, check_shard
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+from airflow_provider_bgrep.catalog.state.unfinished import unfinished_shards
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.storage import get_bytes, put_bytes, remove, storage_path
 
@@ -71,7 +72,7 @@ def test_a_check_that_fails_leaves_no_results_of_an_earlier_one(shop):
     run = shop.plan(CATALOG)
     run.work()
     run.check(dict.fromkeys(("lamp", "mug", "vase"), "unchecked"))
-    assert run.store.unfinished() == []
+    assert unfinished_shards(run.store) == []
     put_bytes(b"{", run.files.options)
     with pytest.raises(BgRepStateError):
         check_shard(run.store, 0)

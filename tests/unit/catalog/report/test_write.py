@@ -22,7 +22,8 @@ from airflow_provider_bgrep.catalog.model.plan import Plan, Quote
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, blank
 from airflow_provider_bgrep.catalog.report.write import write_report
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
-from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS, PlanStore, as_lines
+from airflow_provider_bgrep.catalog.state.plan_formats import as_lines
+from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS, PlanStore
 from airflow_provider_bgrep.storage import put_bytes, put_file, storage_path
 
 

@@ -17,7 +17,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_bgrep.catalog import state
-from airflow_provider_bgrep.catalog.operators import state_errors
+from airflow_provider_bgrep.catalog.errors import state_errors
 from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError, NewerLedgerError
 from airflow_provider_bgrep.catalog.state.ledger_reader import PlanInProgressError
 from airflow_provider_bgrep.exceptions import (

@@ -1,42 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ledger through every crash, beside every other run, after every loss: nothing is forgotten, nothing is
-submitted twice.
-"""
+"""The ledger through every crash and beside other runs: nothing is forgotten or submitted twice."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import hashlib
 import io
 import itertools
 import json
 import logging
 import secrets
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bgrep_harness.runs import DAY, OUTCOMES, Destination, Execution, Run, row
-from bgrep_harness.stores import (
-    WRITES,
-    Actor,
-    Counting,
-    CrashingStore,
-    Died,
-    Interceptor,
-    UndeletableFiles,
-    at_once,
-    folder,
-    run_in_turns,
+from bgrep_harness.ledgers import (
+    CATALOG,
+    LAST_CATALOG,
+    LEDGER,
+    NOW,
+    connection,
+    decisions,
+    entry_of,
+    every_death,
+    metadata_files,
+    metadata_of,
+    outcomes_in,
+    paths_of,
+    reading,
+    segments_in,
+    settle,
+    warnings,
 )
+from bgrep_harness.runs import DAY, Destination, Execution, Run, row
+from bgrep_harness.stores import Actor, Counting, Interceptor, UndeletableFiles, run_in_turns
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,125 +45,16 @@ from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.plan import Plan, Quote, new_plan_id, number_of
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, WORK_ITEM, arrow_schema, blank
 from airflow_provider_bgrep.catalog.state.ledger import COMPACT_ABOVE, Ledger
-from airflow_provider_bgrep.catalog.state.ledger_metadata import (
-    KEEP,
-    DamagedLedgerError,
-    LedgerMetadata,
-    LedgerMetadataLog,
-    NewerLedgerError,
-    PlanLease,
-)
-from airflow_provider_bgrep.catalog.state.ledger_reader import (
-    LedgerReader,
-    LedgerSnapshot,
-    PlanInProgressError,
-)
-from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
-from airflow_provider_bgrep.catalog.state.progress import merged
-from airflow_provider_bgrep.catalog.state.recovery import plan_entries, shard_entries
+from airflow_provider_bgrep.catalog.state.ledger_metadata import KEEP, LedgerMetadataLog, PlanLease
+from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader, PlanInProgressError
+from airflow_provider_bgrep.catalog.state.recovery import shard_entries
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.records import State, SubmittedTask, SupersededError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
-from airflow_provider_bgrep.storage import get_bytes, put_bytes, remove, storage_path
+from airflow_provider_bgrep.storage import get_bytes, put_bytes, storage_path
 
 pytestmark = pytest.mark.usefixtures("no_waiting", "temporary_files_in_memory")
-
-LEDGER = "/shop/_bgrep/ledger/"
-PLANS = "/shop/_bgrep/plans/"
-NOW = 1_900_000_000.0
-
-
-def paths_of(files: dict[str, bytes], around: Interceptor = at_once, only: str = "") -> CatalogPaths:
-    return CatalogPaths(folder(files, around, only))
-
-
-# --- a destination with a history -------------------------------------------------------------------
-
-CATALOG = [row(name) for name in (*OUTCOMES, "flagged", "unchecked")]
-LAST_CATALOG = [*(one for one in CATALOG if one["sku"] != "partial"), row("late")]
-
-
-@functools.cache
-def _past() -> tuple[dict[str, bytes], Destination]:
-    """Three runs with every outcome, of which the third was given up after its shards."""
-    files: dict[str, bytes] = {}
-    destination = Destination(CatalogPaths(folder(files)), {"shard_size": 4, "max_removed_share": 1})
-    for _ in range(2):
-        run = destination.plan(CATALOG)
-        run.work({outcome: outcome for outcome in OUTCOMES})
-        run.check({"flagged": "flagged", "unchecked": "unchecked"})
-        run.publish()
-    destination.plan(LAST_CATALOG).work({"never": "never", "pending": "pending", "late": "lost"})
-    return files, destination
-
-
-@pytest.fixture
-def past() -> tuple[dict[str, bytes], Destination]:
-    """The store and the destination; what happens to them happens to no other test."""
-    files, destination = _past()
-    copy = dict(files)
-    return copy, replace(
-        destination, paths=paths_of(copy), billed=destination.billed.copy(), sent=dict(destination.sent)
-    )
-
-
-@functools.cache
-def connection(number: int = 0) -> duckdb.DuckDBPyConnection:
-    """DuckDB for who reads the ledger; who read it before has left nothing that matters."""
-    return duckdb.connect()
-
-
-def decisions(destination: Destination) -> dict[str, Any]:
-    """What a plan made now would do, row by row."""
-    with destination.draft(LAST_CATALOG) as planned:
-        rows = planned.db.execute("SELECT name, state, change FROM rows ORDER BY ALL").fetchall()
-        todo = planned.db.execute(
-            "SELECT name, request_hash, state, result_key FROM work_items ORDER BY ALL"
-        ).fetchall()
-    return {"counts": planned.plan.counts, "rows": rows, "todo": todo}
-
-
-@contextlib.contextmanager
-def reading(
-    paths: CatalogPaths, db: duckdb.DuckDBPyConnection, *, own: str = "", now: float = NOW
-) -> Iterator[LedgerSnapshot]:
-    """Read the ledger as the plan task does: a damaged one is repaired once."""
-    ledger = Ledger(paths)
-    with contextlib.ExitStack() as stack:
-        yield ledger.repaired(lambda: stack.enter_context(ledger.reader.snapshot(db, own=own, now=now)))
-
-
-def settle(paths: CatalogPaths, plan_id: str) -> LedgerMetadata:
-    """Commit a plan as the publish task does: close it, read what it came to, commit that."""
-    ledger = Ledger(paths)
-    ledger.close(plan_id)
-    entries = [entry for shard in plan_entries(PlanStore(paths, plan_id)) for entry in shard]
-    return ledger.commit(plan_id, entries)
-
-
-def outcomes_in(paths: CatalogPaths) -> dict[tuple[str, ...], str]:
-    """Outcomes of all that the ledger knows, by what tells one purchase from another."""
-    db = connection()
-    with reading(paths, db, now=NOW * 2):
-        found = db.execute(
-            f"SELECT name, request_hash, result_key, nonce, outcome FROM ({merged('FROM entries')})"
-        ).fetchall()
-    return {tuple(values[:-1]): values[-1] for values in found}
-
-
-def metadata_of(paths: CatalogPaths) -> LedgerMetadata:
-    metadata = LedgerMetadataLog(paths.ledger).latest()
-    assert metadata is not None
-    return metadata
-
-
-def metadata_files(files: dict[str, bytes]) -> list[str]:
-    return sorted(name for name in files if name.startswith(f"{LEDGER}metadata-"))
-
-
-def segments_in(files: dict[str, bytes]) -> list[str]:
-    return sorted(name for name in files if name.startswith(LEDGER) and name.endswith(".parquet"))
 
 
 def test_a_shop_with_a_past_is_what_the_other_tests_take_it_for(past):
@@ -215,13 +106,6 @@ def test_a_merged_segment_has_the_same_columns(past):
     table = pq.read_table(io.BytesIO(files[name]))
     assert columns_of(table) == columns_of(arrow_schema().empty_table())
     assert all(table[one.name].null_count == 0 for one in ENTRY if one.type == "VARCHAR")
-
-
-# --- a dry run ------------------------------------------------------------------------------------------
-
-
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
 
 
 def test_a_dry_run_leaves_no_lease(destination, files, caplog):
@@ -589,19 +473,6 @@ def test_of_two_entries_of_one_second_the_safer_one_counts(destination):
 # --- merging, and expiring ----------------------------------------------------------------------
 
 
-def entry_of(number: int, **cells: Any) -> dict[str, Any]:
-    return {
-        **blank(),
-        "name": f"s{number}",
-        "request_hash": f"c{number}",
-        "nonce": f"n{number}",
-        "outcome": "failed",
-        "attempts": 1,
-        "submitted_at": f"2030-01-01T00:{number // 60:02}:{number % 60:02}+00:00",
-        **cells,
-    }
-
-
 def test_segments_are_merged_beside_open_readers(files):
     paths = paths_of(files)
     ledger = Ledger(paths)
@@ -657,262 +528,6 @@ def test_a_store_that_refuses_deletes_is_still_written(files):
     assert len(metadata_files(kept)) > KEEP
 
 
-# --- losses ---------------------------------------------------------------------------------------------
-
-
-def lose_all_metadata(files: dict[str, bytes]) -> None:
-    for name in metadata_files(files):
-        del files[name]
-
-
-def lose_the_newest_metadata(files: dict[str, bytes]) -> None:
-    """As a store does that was put back to a day before."""
-    for name in metadata_files(files)[2:]:
-        del files[name]
-
-
-def empty_the_metadata(files: dict[str, bytes]) -> None:
-    files[metadata_files(files)[-1]] = b""
-
-
-def cut_the_metadata(files: dict[str, bytes]) -> None:
-    name = metadata_files(files)[-1]
-    files[name] = files[name][: len(files[name]) // 2]
-
-
-def put_something_else_for_the_metadata(files: dict[str, bytes]) -> None:
-    files[metadata_files(files)[-1]] = (
-        b'{"version": 1, "segments": "none", "leases": [1], "closed_plans": []}'
-    )
-
-
-def lose_a_segment(files: dict[str, bytes]) -> None:
-    del files[segments_in(files)[0]]
-
-
-def lose_all_segments(files: dict[str, bytes]) -> None:
-    for name in segments_in(files):
-        del files[name]
-
-
-def lose_the_whole_ledger(files: dict[str, bytes]) -> None:
-    lose_all_segments(files)
-    lose_all_metadata(files)
-
-
-def cut_a_segment(files: dict[str, bytes]) -> None:
-    name = segments_in(files)[-1]
-    files[name] = files[name][:-20]
-
-
-def empty_a_segment(files: dict[str, bytes]) -> None:
-    files[segments_in(files)[0]] = b""
-
-
-def flip_a_byte(files: dict[str, bytes]) -> None:
-    """In the data of a column: the file still reads, and says something else."""
-    name = segments_in(files)[0]
-    data = bytearray(files[name])
-    place = data.find(b"failed") if b"failed" in data else len(data) // 3
-    data[place] ^= 1
-    files[name] = bytes(data)
-
-
-def put_another_file_in_its_place(files: dict[str, bytes]) -> None:
-    first, second = segments_in(files)
-    files[first] = files[second]
-
-
-LOSSES = [
-    *(lose_all_metadata, lose_the_newest_metadata, empty_the_metadata, cut_the_metadata),
-    *(put_something_else_for_the_metadata, lose_a_segment, lose_all_segments, lose_the_whole_ledger),
-    *(cut_a_segment, empty_a_segment, flip_a_byte, put_another_file_in_its_place),
-]
-
-
-@functools.cache
-def _decisions_before() -> dict[str, Any]:
-    files, destination = _past()
-    return decisions(replace(destination, paths=paths_of(dict(files))))
-
-
-@pytest.mark.parametrize("lose", LOSSES, ids=lambda lose: lose.__name__)
-def test_a_lost_or_damaged_ledger_is_rebuilt_and_decides_equally(past, lose, caplog):
-    files, destination = past
-    before = outcomes_in(destination.paths)
-    lose(files)
-    with caplog.at_level(logging.WARNING):
-        assert decisions(destination) == _decisions_before()
-    assert "The ledger is damaged and is rebuilt" in caplog.text
-    caplog.clear()
-    assert outcomes_in(destination.paths) == before
-    assert warnings(caplog) == []  # once: then it is whole
-
-
-def test_after_a_loss_submits_go_on_where_they_were(past):
-    files, destination = past
-    lose_the_whole_ledger(files)
-    run = destination.plan(LAST_CATALOG, now=destination.later)
-    assert run.submits == ["never"]
-    run.complete()
-    assert destination.plan(LAST_CATALOG).counts == {
-        "unchanged": 4,
-        "flagged": 1,
-        "pending": 1,
-        "quarantined": 4,
-    }
-
-
-def test_a_changed_byte_is_found_where_parquet_finds_nothing(files):
-    paths = paths_of(files)
-    Ledger(paths).commit(new_plan_id(1, NOW), [entry_of(number) for number in range(40)])
-    (name,) = segments_in(files)
-    whole = files[name]
-    silent = 0
-    for place in range(4, len(whole) - 8, len(whole) // 12):
-        data = bytearray(whole)
-        data[place] ^= 0x10
-        files[name] = bytes(data)
-        # There is no plan's file to make it from.
-        with pytest.raises(DamagedLedgerError, match="cannot be rebuilt"):
-            outcomes_in(paths)
-        with contextlib.suppress(Exception):
-            silent += pq.read_table(io.BytesIO(data)).num_rows == 40
-    assert silent > 0
-    files[name] = whole
-    assert len(outcomes_in(paths)) == 40
-
-
-def test_what_only_segments_know_survives_the_loss_of_another(past):
-    files, destination = past
-    before = outcomes_in(destination.paths)
-    # Plans' files of last year are gone; and now the metadata, too.
-    for name in [name for name in files if name.startswith(PLANS) and name.endswith((".jsonl", ".json"))]:
-        if "plan.json" not in name:
-            del files[name]
-    lose_all_metadata(files)
-    settled = {one for one in before if one[0] not in ("late", "never")}
-    assert settled <= outcomes_in(destination.paths).keys()
-
-
-@pytest.mark.parametrize("what", ["metadata", "segment"])
-def test_what_a_newer_version_wrote_is_neither_read_nor_rebuilt(past, what: str):
-    files, destination = past
-    if what == "metadata":
-        name = metadata_files(files)[-1]
-        files[name] = json.dumps({**json.loads(files[name]), "version": 2, "more": 1}).encode()
-    else:
-        paths = destination.paths
-        table = pq.read_table(io.BytesIO(files[segments_in(files)[0]]))
-        data = io.BytesIO()
-        pq.write_table(table.replace_schema_metadata({b"bgrep.ledger": b"2"}), data)
-        name = f"segment-x-{hashlib.sha256(data.getvalue()).hexdigest()[:16]}.parquet"
-        put_bytes(data.getvalue(), paths.ledger / name)
-        pointer = metadata_of(paths)
-        assert LedgerMetadataLog(paths.ledger).create(
-            pointer.with_segments({**pointer.plans_by_segment, name: ()}), pointer.number + 1
-        )
-    before = dict(files)
-    ledger = Ledger(destination.paths)
-    works: list[Callable[[], Any]] = [lambda: decisions(destination), ledger.compact]
-    if what == "metadata":
-        works += [
-            lambda: ledger.acquire_lease("dag", "run", NOW),
-            lambda: ledger.commit(new_plan_id(99, NOW), [entry_of(1)]),
-        ]
-    for work in works:
-        with pytest.raises(NewerLedgerError):
-            work()
-    assert metadata_files(files) == metadata_files(before)
-    assert before.items() <= files.items()
-
-
-@pytest.mark.parametrize("lose", [lose_all_metadata, empty_the_metadata, lose_the_newest_metadata])
-def test_metadata_lost_during_a_run_loses_no_entry(destination, files, lose):
-    catalog = [row("a"), row("b")]
-    destination.refresh(catalog, {"b": "lost"})
-    run = destination.plan([*catalog, row("c")])
-    run.work()
-    run.check()
-    lose(files)
-    run.publish()
-    assert {name for name, *_ in outcomes_in(destination.paths)} == {"a", "b", "c"}
-    assert destination.plan([*catalog, row("c")]).counts == {"unchanged": 2, "quarantined": 1}
-
-
-def test_without_intact_metadata_no_shard_submits(past):
-    files, destination = past
-    run = destination.plan(LAST_CATALOG, now=destination.later)
-    journal = Journal(Shard.read(destination.paths, run.plan_id, 0).store, "bgrep_default")
-    newest = metadata_files(files)[-1]
-    data = files[newest]
-    files[newest] = b""
-    with pytest.raises(DamagedLedgerError):
-        journal.new_entry([SubmittedTask("key", 1, "never")]).write_intent("nonce")
-    lose_all_metadata(files)
-    with pytest.raises(DamagedLedgerError):
-        journal.new_entry([SubmittedTask("key", 1, "never")]).write_intent("nonce")
-    files[newest] = data
-    journal.new_entry([SubmittedTask("key", 1, "never")]).write_intent("nonce")
-
-
-def test_the_answer_to_a_submit_survives_lost_metadata(destination, files):
-    catalog = [row("a"), row("b")]
-    run = destination.plan(catalog)
-    journal = Journal(Shard.read(destination.paths, run.plan_id, 0).store, "bgrep_default")
-    entry = journal.new_entry([SubmittedTask("key-a", 1, "a")])
-    entry.write_intent("nonce")
-    lose_all_metadata(files)
-    other = destination.plan(catalog, now=run.now + 60)
-    assert other.states == {"a": "quarantined", "b": "new"}
-    entry.write_accepted("result", "", "")
-    other.complete()
-    assert destination.plan(catalog).states == {"a": "pending"}
-
-
-def test_files_that_are_none_of_ours_are_passed_over(past):
-    files, destination = past
-    before = decisions(destination)
-    for name in (
-        "metadata-99999999.json.part",
-        ".metadata-00000009.json.ab12.part",
-        "12.json",
-        "metadata-x.json",
-    ):
-        files[f"{LEDGER}{name}"] = b"x"
-    files[f"{LEDGER}.segment-x.parquet.ab12.part"] = b"x"
-    files[f"{PLANS}.DS_Store"] = files[f"{PLANS}zzz/plan.json"] = b"x"
-    assert decisions(destination) == before
-    lose_all_metadata(files)
-    assert decisions(destination) == before
-
-
-def test_a_plan_with_a_damaged_header_is_not_taken_as_empty(past):
-    files, destination = past
-    before = decisions(destination)
-    name = next(name for name in files if name.endswith("/plan.json"))
-    files[name] = files[name][:50]
-    assert decisions(destination) == before  # it is read from its copy
-    del files[name]
-    assert decisions(destination) == before
-    copy = name.replace("plan.json", "plan-copy.json")
-    files[name] = files[copy] = files[copy][:50]
-    lose_the_whole_ledger(files)
-    for _ in range(2):  # what the first one has written is as damaged
-        with pytest.raises(BgRepStateError, match=r"plan\.json"):
-            decisions(destination)
-
-
-def test_damaged_results_are_derived_and_checked_again(past):
-    files, destination = past
-    before = outcomes_in(destination.paths)
-    for name in [name for name in files if "/results-" in name]:
-        files[name] = files[name][:100]
-    lose_the_whole_ledger(files)
-    assert outcomes_in(destination.paths) == before
-    assert decisions(destination)["counts"]["unpublished"] == 3  # what was published, flagged, unchecked
-
-
 def test_where_folders_have_names_that_mean_something_to_duckdb(tmp_path):
     place = tmp_path / "name=x" / "a*b[1]?'{}"
     destination = Destination(CatalogPaths(storage_path(str(place))))
@@ -927,21 +542,6 @@ def test_where_folders_have_names_that_mean_something_to_duckdb(tmp_path):
 
 
 # --- killed at every call --------------------------------------------------------------------------------
-
-
-def every_death(
-    files: dict[str, bytes], work: Callable[[CatalogPaths], Any]
-) -> Iterator[tuple[dict[str, bytes], CatalogPaths]]:
-    """The store after each death: before anything is written, after the first write, and so on."""
-    counting = Counting()
-    work(paths_of(dict(files), counting, WRITES))
-    assert counting.calls > 0
-    for dies_at in range(1, counting.calls + 1):
-        for after in (False, True)[dies_at > 1 :]:
-            left = dict(files)
-            with pytest.raises(Died):
-                work(paths_of(left, CrashingStore(dies_at, after=after), WRITES))
-            yield left, paths_of(left)
 
 
 def test_killed_at_any_call_a_lease_is_made_or_is_not(past):
@@ -989,16 +589,6 @@ def test_killed_at_any_call_of_merging_nothing_is_forgotten(past):
         assert outcomes_in(paths) == before
         assert len(metadata_of(paths).segments) == 1
         assert set(segments_in(files)) < set(segments_in(left))  # there for who reads them
-
-
-@pytest.mark.parametrize("lose", [lose_all_metadata, lose_a_segment, empty_the_metadata])
-def test_killed_at_any_call_of_a_rebuild_the_next_rebuilds_it(past, lose):
-    files, destination = past
-    before = outcomes_in(destination.paths)
-    lose(files)
-
-    for _, paths in every_death(files, outcomes_in):
-        assert outcomes_in(paths) == before
 
 
 def test_killed_at_any_call_of_planning_the_same_run_plans_again(past):
@@ -1219,104 +809,6 @@ def test_of_two_runs_planned_at_once_each_row_is_in_one_plan(files, turns: int):
     # Who was refused has left nothing behind that anybody waits for.
     third = destination.plan(catalog, run_id="third")
     assert third.states == dict.fromkeys("ab", "locked")
-
-
-def _unknown_leases(destination: Destination, *, lost: bool = False) -> Run:
-    """A plan is active, and the newest metadata, with the lease of another one, is lost.
-
-    :param lost: whether the plan waits for the answer to a submit.
-    """
-    run = destination.plan([row("a"), row("b")], dag_id="one")
-    if lost:
-        run.work({"a": "lost", "b": "never"}, writes_manifest=False)
-    log = LedgerMetadataLog(destination.paths.ledger)
-    other = Ledger(destination.paths).acquire_lease("two", "run", run.now)
-    put_bytes(b"[]", destination.paths.plan(other.plan_id).options)
-    remove(destination.paths.ledger / f"metadata-{log.latest_number():08}.json")
-    assert metadata_of(destination.paths).lease(run.plan_id) is not None
-    return run
-
-
-def _in_turns_with_a_rebuild(files: dict[str, bytes]) -> Iterator[tuple[dict[str, bytes], Actor]]:
-    """A rebuild that has come to each of its steps in turn."""
-
-    def rebuild(files: dict[str, bytes]) -> Callable[[Interceptor], LedgerMetadata]:
-        return lambda around: Ledger(paths_of(files, around, r"/ledger\b|/journal\b")).repair()
-
-    counting = Counting()
-    rebuild(dict(files))(counting)
-    for turns in range(counting.calls + 1):
-        copy = dict(files)
-        actor = Actor(rebuild(copy))
-        for _ in range(turns):
-            actor.step()
-        yield copy, actor
-
-
-def test_no_plan_has_a_lease_while_a_rebuild_reads_journals(destination, files):
-    run = _unknown_leases(destination, lost=True)
-    has_lease = []
-    for copy, actor in _in_turns_with_a_rebuild(files):
-        metadata = metadata_of(paths_of(copy))
-        has_lease.append(metadata.lease(run.plan_id) is not None)
-        assert has_lease[-1] or run.plan_id in metadata.closed_plans
-        actor.finish()
-        assert actor.error is None
-        assert metadata_of(paths_of(copy)).closed_plans == (run.plan_id,)
-    # It is closed after a few steps. Most of the steps read the journal, after that.
-    assert has_lease == sorted(has_lease, reverse=True)
-    assert has_lease.count(True) < len(has_lease) / 2
-
-
-def test_a_submit_during_a_rebuild_is_refused_or_recorded(destination, files):
-    run = _unknown_leases(destination)
-    for copy, actor in _in_turns_with_a_rebuild(files):
-        now = replace(destination, paths=paths_of(copy), billed=Counter(), sent={})
-        with contextlib.suppress(DamagedLedgerError):
-            replace(run, destination=now).work(writes_manifest=False)
-        actor.finish()
-        now.plan([row("a"), row("b")], dag_id="two", now=run.now + 3600).work()
-        assert set(now.billed.values()) == {1}
-
-
-def test_two_rebuilds_at_once_both_succeed(destination, files):
-    run = _unknown_leases(destination, lost=True)
-    for copy, actor in _in_turns_with_a_rebuild(files):
-        Ledger(paths_of(copy)).repair()
-        actor.finish()
-        assert actor.error is None
-        assert LedgerReader(paths_of(copy)).metadata().closed_plans == (run.plan_id,)
-
-
-def test_a_rebuild_reverts_no_concurrent_lease_or_commit(past):
-    broken, destination = past
-    before = outcomes_in(destination.paths)
-    lose_a_segment(broken)
-
-    def compact(files: dict[str, bytes]) -> Callable[[Interceptor], LedgerMetadata]:
-        def work(around: Interceptor) -> LedgerMetadata:
-            ledger = Ledger(paths_of(files, around, r"^ls \S+/ledger$|^create "))
-            return ledger.repaired(ledger.compact)
-
-        return work
-
-    counting = Counting()
-    compact(dict(broken))(counting)
-    assert counting.calls > 5
-    for turns in range(counting.calls + 1):
-        files = dict(broken)
-        actor = Actor(compact(files))
-        for _ in range(turns):
-            actor.step()
-        ledger = Ledger(paths_of(files))
-        plan = ledger.repaired(lambda ledger=ledger: ledger.acquire_lease("dag", "run", NOW))
-        ledger.activate(plan.plan_id, NOW + DAY)
-        ledger.commit(new_plan_id(1, NOW - 5), [entry_of(1)])
-        actor.finish()
-        assert actor.error is None
-        assert ledger.reader.has_lease(plan.plan_id)
-        ledger.release_lease(plan.plan_id)
-        assert set(outcomes_in(paths_of(files))) == {*before, ("s1", "c1", "", "n1")}
 
 
 def test_on_s3_of_many_claims_at_once_none_is_lost(s3_folder):

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading the ledger never writes, whatever it finds; a task that may write repairs it once."""
+"""Reading the ledger never writes, whatever it finds."""
 
 from __future__ import annotations
 
 import contextlib
 import inspect
-import logging
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +17,6 @@ from bgrep_harness.stores import WRITES, folder
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.report.previous_entries import previous_entries
 from airflow_provider_bgrep.catalog.state import ledger_reader
-from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader, MetadataSource
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
@@ -103,28 +101,6 @@ def test_the_report_reads_a_damaged_ledger_without_repairing_it(files, damage, c
     assert previous_entries(PlanStore(paths, plan_id), rows) == {}
     assert files == before
     assert "The report does not show" in caplog.text
-
-
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_the_writer_repairs_a_damaged_ledger_once_with_a_warning(files, damage, caplog):
-    damage(files)
-    ledger = Ledger(CatalogPaths(folder(files)))
-    with caplog.at_level(logging.WARNING):
-        assert ledger.repaired(lambda: entries(ledger.reader)) == 2
-        assert ledger.repaired(lambda: entries(ledger.reader)) == 2
-    assert caplog.text.count("The ledger is damaged and is rebuilt") == 1
-
-
-def test_a_repair_that_does_not_help_is_not_repeated(files):
-    tries = []
-
-    def work() -> None:
-        tries.append(1)
-        raise DamagedLedgerError("still damaged")
-
-    with pytest.raises(DamagedLedgerError, match="still damaged"):
-        Ledger(CatalogPaths(folder(files))).repaired(work)
-    assert len(tries) == 2
 
 
 def test_segments_that_vanish_at_every_attempt_are_a_conflict(files):

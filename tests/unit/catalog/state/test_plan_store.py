@@ -64,38 +64,6 @@ def test_a_missing_file_of_a_plan_is_named(run, files, name: str):
         READS[name](run.store)
 
 
-def test_of_a_cancelled_plan_only_unsubmitted_rows_are_left_out(destination):
-    run = destination.plan([row("a"), row("b"), row("c")], shard_size=2)
-    run.work({"a": "never", "b": "pending"}, shards=[0])
-    run.check(shards=[0])
-    assert [reason[:8] for reason in run.store.unfinished()] == ["shard 0:", "shard 1 "]
-    assert run.store.cancelled_reason == ""
-    run.store.cancel("it was not approved")
-    assert run.store.cancelled_reason == "it was not approved"
-    assert run.store.shards_to_collect() == [0]
-    (reason,) = run.store.unfinished()
-    assert reason.startswith("shard 0: 1 row was not done (")
-    run.work(shards=[0], try_number=2)
-    run.check(shards=[0])
-    assert run.store.unfinished() == []
-
-
-def test_a_cancelled_plan_that_lacks_a_check_is_unfinished(destination):
-    destination.refresh([row("a")], {"a": "pending"})
-    run = destination.plan([row("a"), row("b")], shard_size=1)
-    run.store.cancel("it was not approved")
-    assert run.store.shards_to_collect() == [0]
-    assert len(run.store.unfinished()) == 1
-    run.work(shards=[0])
-    run.check(shards=[0])
-    assert run.store.unfinished() == []
-
-
-def test_a_dry_run_is_not_unfinished(destination):
-    destination.refresh([row("a")], {"a": "pending"})
-    assert destination.plan([row("a"), row("b")], dry_run=True).store.unfinished() == []
-
-
 def test_only_the_try_that_started_last_marks_a_plan_published(run):
     first = run.store.begin_publishing()
     second = run.store.begin_publishing()

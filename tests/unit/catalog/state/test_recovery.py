@@ -5,38 +5,29 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 from bgrep_harness.runs import Destination, Run, row
+from bgrep_harness.shard_files import came_to, manifest, submit
 
-from airflow_provider_bgrep import catalog
 from airflow_provider_bgrep.catalog.generate import Shard
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
-from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
-from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+from airflow_provider_bgrep.catalog.state.ledger_repair import LedgerRepair
 from airflow_provider_bgrep.catalog.state.recovery import (
-    accepted_submits,
-    check_journal,
     derive_shard,
     is_complete,
     rows_since_check,
     shard_entries,
-    submits,
 )
-from airflow_provider_bgrep.exceptions import BgRepStateError
+from airflow_provider_bgrep.catalog.state.unfinished import unfinished_shards
 from airflow_provider_bgrep.generation.job_store import JobRecord, TaskOutcome
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.journal import Journal, SubmitEntry
-from airflow_provider_bgrep.journal.key_files import keep_key
 from airflow_provider_bgrep.journal.records import State, SubmittedTask, SupersededError
 from airflow_provider_bgrep.storage import get_bytes, put_bytes, remove
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
-CATALOG = Path(catalog.__file__).parent
 PROGRESS = [
     *(Outcome.UNKNOWN, Outcome.PENDING, Outcome.EXPIRED),
     *(Outcome.FAILED, Outcome.PARTIAL, Outcome.GENERATED),
@@ -47,41 +38,6 @@ PROGRESS = [
 def run(destination: Destination) -> Run:
     """A plan of two rows in one shard."""
     return destination.plan([row("a"), row("b")])
-
-
-def submit(store: PlanStore, name: str, nonce: str, **result: str) -> None:
-    """Write a submit into the journal: its intent, and its ``result_key`` or ``reason`` of a refusal."""
-    entry = Journal(store.journal(0), "bgrep_default").new_entry([SubmittedTask(f"key-{name}", 1, name)])
-    entry.write_intent(nonce)
-    if "result_key" in result:
-        entry.write_accepted(result["result_key"], "", "")
-    elif "reason" in result:
-        entry.write_failed(State.REFUSED, reason=result["reason"], code="400")
-
-
-def manifest(store: PlanStore, name: str, nonce: str, outcome: Outcome, **cells: Any) -> None:
-    """Write the manifest of a shard with one line."""
-    file = {"path": "/images/x.png", "index": 0, "output": 0}
-    line = {
-        "id": name,
-        "key": f"key-{name}",
-        "listed": True,
-        "status": outcome.value,
-        "reason": "",
-        "seed": 7,
-        "nonce": nonce,
-        "result_key": "job",
-        "num_output": 1,
-        "saved_at": "",
-        "index": 0,
-        "files": [file] if outcome in (Outcome.GENERATED, Outcome.PARTIAL) else [],
-        **cells,
-    }
-    put_bytes(json.dumps(line).encode(), store.files.manifest(0))
-
-
-def came_to(store: PlanStore) -> list[tuple[str, str, str]]:
-    return [(one["name"], one["nonce"], one["outcome"]) for one in shard_entries(store, 0)]
 
 
 def test_a_row_without_a_submit_has_a_result_and_no_entry(run):
@@ -148,26 +104,6 @@ def test_what_was_submitted_again_is_as_its_jobs_record_says(run):
     assert shard_entries(run.store, 0)[0]["reason"] == "too dark"
 
 
-def test_what_no_column_can_hold_is_left_out(run):
-    """The service echoes a seed of 64 bits without a sign: its row must not keep the shard's others back."""
-    submit(run.store, "a", "n1", result_key="job")
-    manifest(run.store, "a", "n1", Outcome.FAILED, seed=2**64 - 1, reason="no \ud800")
-    run.check()
-    found = {entry["name"]: entry for entry in shard_entries(run.store, 0)}
-    assert found["a"]["actual_seed"] is None
-    assert found["a"]["reason"] == "no ?"
-    assert {one["name"] for one in run.store.results(0)} == {"a", "b"}
-
-
-def test_a_key_beside_the_images_counts_as_if_the_journal_had_it(run):
-    submit(run.store, "a", "n1")
-    assert came_to(run.store) == [("a", "n1", "unknown_outcome")]
-    (record,) = submits(run.store)
-    keep_key(run.store.paths.images, replace(record, state=State.ACCEPTED, result_key="job"))
-    assert came_to(run.store) == [("a", "n1", "pending")]
-    assert [(one.nonce, one.result_key) for one in accepted_submits(run.store)] == [("n1", "job")]
-
-
 def test_a_superseded_submit_keeps_what_is_known_of_it(run):
     submit(run.store, "a", "n1", result_key="first")
     manifest(run.store, "a", "n1", Outcome.FAILED, reason="too dark")
@@ -229,94 +165,7 @@ def test_damaged_results_are_derived_again(run, caplog):
     put_bytes((get_bytes(path) or b"")[:100], path)
     assert {outcome for _, _, outcome in came_to(run.store)} == {"generated"}
     assert "Clear the check task of this shard" in caplog.text
-    assert run.store.unfinished() == ["shard 0 has damaged results"]
-
-
-@pytest.mark.parametrize("data", [b"{", b"[1]\n", b'{"id": "a"}', b"\xff"])
-def test_a_damaged_manifest_of_a_shard_is_named(run, data):
-    put_bytes(data, run.files.manifest(0))
-    with pytest.raises(BgRepStateError, match=r"manifest-0000\.jsonl"):
-        derive_shard(run.store, 0)
-
-
-@pytest.mark.parametrize("data", [b"{", b"[1]", b'{"version": 99}'])
-def test_a_damaged_journal_is_an_error_and_not_an_empty_one(run, files, data):
-    submit(run.store, "a", "n1", result_key="job")
-    (page,) = [name for name in files if name.endswith("-0-p0.json")]
-    files[page] = data
-    with pytest.raises(BgRepStateError, match="journal"):
-        shard_entries(run.store, 0)
-
-
-LOST = {
-    "all": lambda name: "/journal/" in name,
-    "the epoch": lambda name: name.endswith(("-0.json", "-0-taken.json")),
-    "the page": lambda name: name.endswith(("-p0.json", "-p0-begun.json")),
-}
-
-
-def lose_journal(files: dict[str, bytes], lost: str) -> None:
-    for name in [name for name in files if "/journal/" in name and LOST[lost](name)]:
-        del files[name]
-
-
-@pytest.mark.parametrize("lost", LOST)
-def test_a_lost_journal_stops_later_runs_until_given_up(destination, files, lost):
-    catalog = [row("a"), row("b")]
-    run = destination.plan(catalog)
-    run.work({"b": "lost"}, writes_manifest=False)
-    Ledger(destination.paths).close(run.plan_id)
-    lose_journal(files, lost)
-    for _ in range(2):
-        with pytest.raises(BgRepStateError):
-            destination.plan(catalog)
-    assert destination.billed.total() == 2
-    put_bytes(b"", run.files.given_up)
-    assert destination.plan(catalog).counts == {"new": 2}
-
-
-def test_what_results_know_of_a_plan_that_is_given_up_stays(destination, files):
-    catalog = [row("a"), row("b")]
-    run = destination.plan(catalog)
-    run.work()
-    run.check()
-    Ledger(destination.paths).close(run.plan_id)
-    lose_journal(files, "all")
-    put_bytes(b"", run.files.given_up)
-    assert destination.plan(catalog).counts == {"unpublished": 2}
-
-
-@pytest.mark.parametrize("lost", LOST)
-def test_a_lost_journal_of_a_committed_plan_stops_its_shard(destination, files, lost):
-    catalog = [row("a"), row("b")]
-    run = destination.refresh(catalog)
-    lose_journal(files, lost)
-    with pytest.raises(BgRepStateError):
-        run.work(try_number=2)
-    assert not LedgerReader(destination.paths).has_lease(run.plan_id)
-    assert destination.plan(catalog).counts == {"unchanged": 2}
-    assert destination.billed.total() == 2
-
-
-@pytest.mark.parametrize("knows", ["results", "manifest"])
-def test_what_other_files_of_a_shard_know_its_journal_must_know(run, files, knows):
-    run.work()
-    run.check()
-    check_journal(run.store, 0)
-    lose_journal(files, "all")
-    remove(run.files.begun(0))
-    with pytest.raises(BgRepStateError):
-        check_journal(run.store, 0)
-    remove(run.files.results(0) if knows == "manifest" else run.files.manifest(0))
-    with pytest.raises(BgRepStateError):
-        check_journal(run.store, 0)
-
-
-def test_a_shards_journal_need_not_know_what_it_collects(destination):
-    catalog = [row("a"), row("b")]
-    destination.refresh(catalog, {"a": "pending", "b": "pending"})
-    run = destination.plan([*catalog, row("c")]).complete()
-    check_journal(run.store, 0)
+    assert unfinished_shards(run.store) == ["shard 0 has damaged results"]
 
 
 def _late(entry: SubmitEntry, how: str) -> None:
@@ -349,7 +198,7 @@ def test_what_was_not_sent_is_unknown_only_until_then(destination, how, is_check
     assert destination.refresh(catalog).counts == {"changed": 2}
     assert destination.billed.total() == 2
     assert set(destination.published()) == {"a", "b"}
-    assert Ledger(destination.paths).repair()
+    assert LedgerRepair(destination.paths).repair()
     assert destination.plan(catalog).counts == {"unchanged": 2}
 
 
@@ -382,10 +231,5 @@ def test_attempts_that_were_not_sent_leave_nothing_in_the_ledger(destination):
     Ledger(destination.paths).close(run.plan_id)
     assert destination.plan(catalog).counts == {"new": 2}
     assert destination.entries() == []
-    Ledger(destination.paths).repair()
+    LedgerRepair(destination.paths).repair()
     assert destination.entries() == []
-
-
-def test_no_other_module_of_the_catalog_reads_journals():
-    readers = [path for path in CATALOG.rglob("*.py") if "read_records" in path.read_text()]
-    assert [path.relative_to(CATALOG).as_posix() for path in readers] == ["state/recovery.py"]
