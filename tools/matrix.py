@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the unit and contract suites on every Airflow and Python that the project supports.
 
-The combinations are in ``pyproject.toml``, table ``tool.bgrep.matrix``. Those whose Python is not on this
-machine are skipped, and listed as such at the end.
+The combinations are in ``pyproject.toml``, table ``tool.bgrep.matrix``. Both suites run whole once on each
+Airflow, on the Python ``whole`` of its row. Together these cover each Python and each set of packages. On
+the other Pythons, the tests of ``tool.bgrep.airflow_tests`` run: those of code that calls Airflow. A Python
+that is not on this machine is skipped, and listed as such at the end.
 
-    python3 tools/matrix.py                      # all of it
+    python3 tools/matrix.py                      # all combinations
+    python3 tools/matrix.py --whole              # both suites on each
     python3 tools/matrix.py --airflow 3.0 --python 3.11 -- -k sensor
 """
 
@@ -17,9 +20,10 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from environment import ROOT
 
@@ -34,12 +38,14 @@ class Cell:
     :param python: the version, such as ``3.12``.
     :param before: use no release after this date.
     :param also: further requirements.
+    :param is_whole: run both suites whole.
     """
 
     airflow: str
     python: str
     before: str | None
     also: tuple[str, ...]
+    is_whole: bool
 
     @property
     def name(self) -> str:
@@ -47,12 +53,21 @@ class Cell:
         return f"Airflow {self.airflow}, Python {self.python}"
 
 
+def _settings() -> dict[str, Any]:
+    return dict(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["bgrep"])
+
+
 def cells() -> Iterator[Cell]:
     """Yield all combinations of the table."""
-    table = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["bgrep"]["matrix"]
-    for airflow, row in table.items():
+    for airflow, row in _settings()["matrix"].items():
         for python in row["pythons"]:
-            yield Cell(airflow, python, row.get("before"), tuple(row.get("also", ())))
+            also = tuple(row.get("also", ()))
+            yield Cell(airflow, python, row.get("before"), also, python == row["whole"])
+
+
+def airflow_tests() -> list[str]:
+    """Return the paths of the tests of code that calls Airflow."""
+    return list(_settings()["airflow_tests"])
 
 
 def interpreter(version: str) -> str | None:
@@ -69,8 +84,8 @@ def interpreter(version: str) -> str | None:
     return None
 
 
-def run(cell: Cell, python: str, pytest_args: list[str]) -> bool:
-    """Create the environment of a combination and run the suites in it.
+def run(cell: Cell, python: str, suites: Sequence[str], pytest_args: Sequence[str]) -> bool:
+    """Create the environment of a combination and run tests in it.
 
     :return: whether they passed.
     """
@@ -90,7 +105,7 @@ def run(cell: Cell, python: str, pytest_args: list[str]) -> bool:
     prepare += ["--before", cell.before] if cell.before else []
     if subprocess.run(prepare, cwd=ROOT, check=False).returncode:
         return False
-    tests = [str(venv / "bin" / "pytest"), "-q", "-n", "2", "--dist", "loadfile", *SUITES, *pytest_args]
+    tests = [str(venv / "bin" / "pytest"), "-q", "-n", "2", "--dist", "loadfile", *suites, *pytest_args]
     return subprocess.run(tests, cwd=ROOT, check=False).returncode == 0
 
 
@@ -102,6 +117,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Unit and contract suites on every Airflow and Python.")
     parser.add_argument("--airflow", action="append", help="only this minor; may be repeated")
     parser.add_argument("--python", action="append", help="only this version; may be repeated")
+    parser.add_argument("--whole", action="store_true", help="run both suites whole on each combination")
     parser.add_argument("pytest_args", nargs="*", help="arguments for pytest, after --")
     args = parser.parse_args()
     results = []
@@ -116,8 +132,10 @@ def main() -> int:
             continue
         print(f"\n=== {cell.name} " + "=" * 40, flush=True)
         began = time.monotonic()
-        passed = run(cell, python, args.pytest_args)
-        results.append((cell, f"{'passed' if passed else 'FAILED'} in {time.monotonic() - began:.0f} s"))
+        is_whole = args.whole or cell.is_whole
+        passed = run(cell, python, SUITES if is_whole else airflow_tests(), args.pytest_args)
+        result = f"{'passed' if passed else 'FAILED'} in {time.monotonic() - began:.0f} s"
+        results.append((cell, f"{result}{'' if is_whole else ' (tests of code that calls Airflow)'}"))
     print("\n=== the matrix " + "=" * 46)
     for cell, result in results:
         print(f"  {cell.name:<28} {result}")
