@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 from airflow_provider_bgrep.client import new_runtime, pause
 from airflow_provider_bgrep.generation.descriptions import name_of, words
 from airflow_provider_bgrep.generation.items import WorkItem
+from airflow_provider_bgrep.generation.job_store import OtherSubmitError
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.generation.run_context import AT_ONCE, RunContext
 from airflow_provider_bgrep.generation.task_outcomes import failed_with
@@ -120,6 +121,9 @@ class Collector:
                 failures = watched.gone_answers = 0
                 try:
                     found = await self._take(watched, job, is_last=is_last)
+                except OtherSubmitError as error:
+                    self._is_others(watched.record, error)
+                    return True
                 except Exception as error:  # of one job, whatever its class: see isolation.py
                     self._cannot_be_processed(watched.record, f"cannot be processed: {reason_of(error)}")
                     return True
@@ -163,6 +167,13 @@ class Collector:
         self._run.stop_submits(error)
         self._run.may_defer.set()
         return True
+
+    def _is_others(self, record: SubmitRecord, error: OtherSubmitError) -> None:
+        """Note that a job is another submit's: whether this submit made one is not known."""
+        pending = [item for item in self._run.work_items.current(record) if item.outcome is Outcome.PENDING]
+        for item in pending:
+            item.set_outcome(Outcome.UNKNOWN, reason_of(error))
+        self._run.log.warning("A submit of %d image tasks has an unknown outcome: %s", len(pending), error)
 
     def _cannot_be_processed(self, record: SubmitRecord, reason: str) -> None:
         """Leave a job to the next try, which queries it again."""

@@ -148,7 +148,8 @@ class Submitter:
         self._keys.add(key)
         # First of all, so that a worker that dies now does not lose the key.
         await self._write_accepted(entry, job)
-        if await asyncio.to_thread(self._was_saved_before, key):
+        if await asyncio.to_thread(self._is_taken, entry.record):
+            entry.retract()
             return False
         self._lost_in_a_row = self._refused_in_a_row = 0
         self._accepted_at = time.monotonic()
@@ -159,12 +160,14 @@ class Submitter:
         self._run.start(self._watch(entry.record))
         return True
 
-    def _was_saved_before(self, result_key: str) -> bool:
-        """Return whether a job with this key was saved for another submit: this one's was not saved yet."""
+    def _is_taken(self, record: SubmitRecord) -> bool:
+        """Return whether a job with the key of this submit was saved for another one."""
         try:
-            return self._run.job_store.has_record(result_key)
+            return self._run.job_store.is_taken(record)
         except Exception as error:  # whatever the storage raises: the job is checked again when it is saved
-            self._run.log.warning("Cannot check whether job %s is new: %s", result_key, reason_of(error))
+            self._run.log.warning(
+                "Cannot check whether job %s is new: %s", record.result_key, reason_of(error)
+            )
             return False
 
     async def _write_accepted(self, entry: SubmitEntry, job: Job) -> None:

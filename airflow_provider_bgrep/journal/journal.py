@@ -330,12 +330,20 @@ class SubmitEntry:
         )
 
     def write_failed(self, state: State, **facts: Any) -> None:
-        """Write that the submit ended in an error.
+        """Write that the submit ended in an error. An accepted one stays accepted: others may know its key.
 
         :param state: ``REFUSED``, or ``UNKNOWN`` if it may be accepted.
         :param facts: further fields of :class:`~airflow_provider_bgrep.journal.records.SubmitRecord`.
         """
-        self._write(state, **{"result_key": "", **facts})
+        if self.record.state is not State.ACCEPTED:
+            self._write(state, **{"result_key": "", **facts})
+
+    def retract(self) -> None:
+        """Let the next write replace an acceptance, because the key is that of another submit's job.
+
+        Only for a job that is saved with another nonce: nobody can have saved it for this submit.
+        """
+        self.record = replace(self.record, state=State.INTENT, result_key="")
 
     def _write(self, state: State, **facts: Any) -> None:
         base = self._blank if state is State.INTENT else self.record

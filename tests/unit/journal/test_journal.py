@@ -375,6 +375,21 @@ def test_a_key_is_written_in_the_place_of_its_intent(store):
     assert journal.records == [a, b, c]
 
 
+@pytest.mark.parametrize("state", [State.REFUSED, State.UNKNOWN])
+def test_an_accepted_submit_stays_accepted(store, state):
+    entry = Journal(store, "conn").new_entry([SubmittedTask("a")])
+    entry.write_intent("nonce")
+    entry.write_accepted("key", "request", "gateway")
+    entry.write_failed(state, code="D504TO")
+    assert (entry.record.state, entry.record.code) == (State.ACCEPTED, "")
+    assert read(store) == [entry.record]
+    # Unless its key is proven to be another submit's: the next write replaces the acceptance.
+    entry.retract()
+    assert read(store)[0].state is State.ACCEPTED
+    entry.write_failed(state)
+    assert [(one.state, one.result_key) for one in read(store)] == [(state, "")]
+
+
 def test_a_new_intent_forgets_the_refusal_before_it(store):
     entry = Journal(store, "conn").new_entry([SubmittedTask("a")])
     entry.write_intent("first")
