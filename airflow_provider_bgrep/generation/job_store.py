@@ -256,6 +256,16 @@ class JobStore:
                 outcomes.append(last if last.is_settled else replace(last, missing=last.missing or missing))
         return self._put(record, tuple(outcomes))
 
+    def finished(self, record: SubmitRecord, job: Job, tasks: Mapping[str, ImageTask]) -> frozenset[int]:
+        """Return the positions of a submit's image tasks to collect here that a response calls finished.
+
+        :param record: the submit of the job.
+        :param job: the response to the query.
+        :param tasks: the image tasks of the list, by identity.
+        """
+        matched = self._matched(record, job, tasks).job
+        return frozenset(task.index for task in matched.tasks if task.is_finished)
+
     def _queried(self, result_key: str) -> Job:
         if time.time() >= self._end_time:
             raise FetchError("has expired, and the deadline has passed", is_final=True)

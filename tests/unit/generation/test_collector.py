@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -94,6 +95,26 @@ def test_what_is_finished_is_saved_while_another_still_runs(collect, answers):
     watch(run)
     assert seen == [["pending", "pending"], ["failed", "pending"]]
     assert run.outcomes == ["failed", "failed"]
+
+
+@pytest.mark.parametrize("others", ["RUNNING", "FAILED"])
+@pytest.mark.parametrize("own", [("FAILED", "RUNNING"), ("RUNNING", "FAILED")])
+def test_others_image_tasks_of_a_job_keep_no_own_one_waiting(execution, answers, others, own):
+    # Two shards collect the job. What the others become neither withholds what this one's have become, nor
+    # keeps it from ending.
+    whole = record(4)
+    parts = (*(replace(item, key="") for item in whole.items[:2]), *whole.items[2:])
+    seen, replies = [], iter([(others, others, *own), (others, others, "FAILED", "FAILED")])
+
+    def script(operation: Any, data: Any) -> Any:
+        seen.append(run.outcomes[2:])
+        return answers.job(KEY, *next(replies))
+
+    run = execution(4, script, records=[replace(whole, items=parts)])
+    watch(run)
+    assert seen == [["pending"] * 2, ["failed" if status == "FAILED" else "pending" for status in own]]
+    assert run.outcomes[2:] == ["failed"] * 2
+    assert run.context.result.unsaved == set()
 
 
 def test_an_unfinished_job_stays_pending_at_the_deadline(collect, answers):
