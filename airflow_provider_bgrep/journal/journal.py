@@ -103,7 +103,7 @@ class Journal:
         self._store = store
         self._lock = threading.Lock()
         self._pages: list[_Page] = []
-        self._check_fence_together = GroupCommit(self._check_not_fenced)
+        self._check_fence_together = GroupCommit(self.check_not_superseded)
         self._witness = _witness(store)
         self._epoch = self.acquire_epoch(secrets.token_hex(8))
         self.previous_records = _read_epochs(store, self._epoch, self._witness)
@@ -140,7 +140,7 @@ class Journal:
         :param changes: fields of :class:`~airflow_provider_bgrep.journal.records.TaskMetadata`.
         :raises SupersededError: if a higher epoch was requested.
         """
-        self._check_not_fenced()
+        self.check_not_superseded()
         self.metadata = replace(self.metadata, **changes)
         self._set(_METADATA, **asdict(self.metadata))
 
@@ -189,7 +189,11 @@ class Journal:
                     return epoch
             epoch += 1
 
-    def _check_not_fenced(self) -> None:
+    def check_not_superseded(self) -> None:
+        """Check that no higher epoch was requested.
+
+        :raises SupersededError: if one was.
+        """
         if self._get(_requested(self._epoch + 1)):
             raise SupersededError(
                 "Another process has taken over this task instance. This one submits nothing more."
