@@ -106,10 +106,14 @@ class Journal:
         self._check_fence_together = GroupCommit(self.check_not_superseded)
         self._witness = _witness(store)
         self._epoch = self.acquire_epoch(secrets.token_hex(8))
-        self.previous_records = _read_epochs(store, self._epoch, self._witness)
         self.metadata = self._read_metadata() or TaskMetadata(first_try=0)
-        if not self.metadata.first_try or self.metadata.clear_id != clear_id:
-            self.update_metadata(**asdict(TaskMetadata(clear_id, end_time, try_number)))
+        is_cleared = not self.metadata.first_try or self.metadata.clear_id != clear_id
+        began = self.metadata
+        if is_cleared:
+            began = TaskMetadata(clear_id, end_time, try_number, first_epoch=self._epoch)
+        self.previous_records = _read_epochs(store, self._epoch, self._witness, began)
+        if is_cleared:
+            self.update_metadata(**asdict(began))
         self.end_time = min(self.metadata.end_time, end_time)
 
     @property
@@ -252,12 +256,22 @@ def _first_free(store: Store, witness: tuple[int, int]) -> int:
     raise AssertionError("unreachable")
 
 
-def _read_epochs(store: Store, end: int, witness: tuple[int, int]) -> list[SubmitRecord]:
-    """All submits of the epochs before ``end``, oldest first."""
+def _read_epochs(
+    store: Store, end: int, witness: tuple[int, int], began: TaskMetadata | None = None
+) -> list[SubmitRecord]:
+    """All submits of the epochs before ``end``, oldest first.
+
+    :param began: since when the tries are counted. If a DAG run is deleted and created again, Airflow counts
+        them from 1 again: what was submitted before is of no try since then.
+    """
     last, pages = witness
-    return [
-        record for epoch in range(end) for record in _read_epoch(store, epoch, pages if epoch == last else 0)
-    ]
+    records = []
+    for epoch in range(end):
+        found = _read_epoch(store, epoch, pages if epoch == last else 0)
+        if began is not None and epoch < began.first_epoch:
+            found = [replace(one, try_number=min(one.try_number, began.first_try - 1)) for one in found]
+        records += found
+    return records
 
 
 def _read_epoch(store: Store, epoch: int, begun: int) -> list[SubmitRecord]:

@@ -181,12 +181,14 @@ class _Run:
     def run(self, resumed: Resumed | None) -> dict[str, Any] | Deferral:
         """Run rounds of the engine until the run defers or ends."""
         if resumed is None:
+        is_new_try = resumed is None
             self._count_earlier()
             resumed = Resumed()
         # A journal in the memory of this process is not available after a deferral.
         may_defer = self._spec.deferrable and self._spec.store is not None
         self._waits_here = resumed.waits_here or not may_defer
-        self._load_saved()
+        # A new try checks that the images still exist. Within a try, later executions rely on this check.
+        self._load_saved(check_files=is_new_try)
         self._log_reused()
         counts = {**self._journal.metadata.counts}
         counts[Operation.QUERY.value] = counts.get(Operation.QUERY.value, 0) + resumed.queries
@@ -327,15 +329,11 @@ class _Run:
 
     # --- what earlier tries left ------------------------------------------------------------------
 
-    def _load_saved(self) -> None:
+    def _load_saved(self, *, check_files: bool) -> None:
         """Load the jobs whose images are already saved."""
-        # A new try checks that the images still exist. Within a try, later executions rely on this check.
-        is_new_try = all(
-            record.try_number < self._journal.try_number for record in self._journal.previous_records
-        )
         records = self._work_items.outstanding
         with ThreadPoolExecutor(2 * AT_ONCE) as threads:
-            loaded = threads.map(lambda record: self._load(record, check_files=is_new_try), records)
+            loaded = threads.map(lambda record: self._load(record, check_files=check_files), records)
             for record, saved in zip(records, loaded, strict=True):
                 if saved is not None:
                     self._work_items.apply_job(record, saved)

@@ -7,7 +7,9 @@ import json
 import signal
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -163,6 +165,37 @@ def test_deleted_images_are_downloaded_again_not_resubmitted(plain_generate):
     assert plain_generate.run(tasks_of(plain_generate.emulator, 12)).state == "success"
     assert gone.exists()
     assert plain_generate.emulator.counters.images == 12
+
+
+def test_a_run_created_again_checks_its_images(plain_generate):
+    # Its tries begin at 1 again, and so do the numbers in the journal of the run before.
+    tasks = tasks_of(plain_generate.emulator, 3)
+    for started in (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)):
+        plain_generate.context["dag_run"] = SimpleNamespace(start_date=started)
+        assert plain_generate.run(tasks).state == "success"
+        assert len(plain_generate.images) == 3
+        assert plain_generate.summary["saved"] == 3
+        for image in plain_generate.images:
+            image.unlink()
+    assert plain_generate.summary["images"] == 0
+    assert plain_generate.summary["reused"] == {"image_tasks": 3, "images": 3}
+    assert plain_generate.emulator.counters.images == 3
+
+
+def test_a_run_created_again_submits_what_was_refused(plain_generate):
+    tasks = tasks_of(plain_generate.emulator, 3)
+    plain_generate.context["dag_run"] = SimpleNamespace(start_date=datetime(2026, 1, 1, tzinfo=UTC))
+    fault = plain_generate.emulator.inject("code", operation="submit", code="23500006", times=3)
+    plain_generate.run(tasks)
+    assert fault.exhausted
+    assert sorted(plain_generate.statuses) == ["generated", "generated", "refused"]
+    # A retry does, and an execution of the same try does not: the service has said no to it.
+    plain_generate.run(tasks)
+    assert sorted(plain_generate.statuses) == ["generated", "generated", "refused"]
+    plain_generate.context["dag_run"] = SimpleNamespace(start_date=datetime(2026, 1, 2, tzinfo=UTC))
+    assert plain_generate.run(tasks).state == "success"
+    assert plain_generate.summary["images"] == 1
+    assert plain_generate.emulator.counters.images == 3
 
 
 def test_regenerate_submits_again_once_a_name_or_once_a_clear(plain_generate):

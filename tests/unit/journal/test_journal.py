@@ -635,7 +635,7 @@ def test_a_clear_sets_a_new_deadline(store):
     first = Journal(store, "conn", clear_id="0", end_time=100.0)
     first.update_metadata(counts={"submit": 3}, stopped={"code": "B403MQ"})
     cleared = Journal(store, "conn", clear_id="2", end_time=300.0, try_number=2)
-    assert cleared.metadata == TaskMetadata("2", 300.0, 2)
+    assert cleared.metadata == TaskMetadata("2", 300.0, 2, first_epoch=1)
     assert Journal(store, "conn", clear_id="2", end_time=400.0, try_number=3).metadata == cleared.metadata
 
 
@@ -644,6 +644,21 @@ def test_a_deadline_is_limited_by_the_clock_of_each_epoch(store):
     retry = Journal(store, "conn", clear_id="0", end_time=200.0, try_number=2)
     assert (retry.end_time, retry.metadata.end_time) == (200.0, 10_000.0)
     retry.begin_again(300.0)
+def test_tries_before_a_clear_are_not_those_that_count_now(store):
+    # A DAG run that is deleted and created again counts its tries from 1 again.
+    for try_number in (1, 2):
+        journal = Journal(store, "conn", clear_id="0", try_number=try_number)
+        journal.new_entry([SubmittedTask(f"{try_number}")]).write_intent("nonce")
+    for _ in range(2):  # a deferred execution is of the same try
+        again = Journal(store, "conn", clear_id="1", try_number=1)
+        assert [one.try_number for one in again.previous_records] == [0, 0]
+    again.new_entry([SubmittedTask("3")]).write_intent("nonce")
+    retry = Journal(store, "conn", clear_id="1", try_number=2)
+    assert [one.try_number for one in retry.previous_records] == [0, 0, 1]
+    cleared = Journal(store, "conn", clear_id="2", try_number=3)
+    assert [one.try_number for one in cleared.previous_records] == [1, 2, 1]
+
+
     assert (retry.end_time, retry.metadata.end_time) == (300.0, 300.0)
     assert Journal(store, "conn", clear_id="0", end_time=400.0, try_number=3).end_time == 300.0
 
