@@ -157,10 +157,16 @@ class Journal:
         self.update_metadata(end_time=end_time)
         self.end_time = end_time
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the store lacks something that this process knows, because it failed."""
+        return any(page.is_behind for page in self._pages)
+
     def flush(self) -> None:
-        """Write all pages again, after the store failed."""
+        """Write what the store lacks."""
         for page in self._pages:
-            page.commit()
+            if page.is_behind:
+                page.commit()
 
     def write_record(self, entry: SubmitEntry, record: SubmitRecord) -> None:
         """Put an entry's record on its page, and write the page to the store."""
@@ -375,17 +381,25 @@ class _Page:
         self._journal, self._key = journal, _page(epoch, number)
         self._witness = {"epoch": epoch, "pages": number + 1}
         self._is_marked = False
+        self._written: list[SubmitRecord] = []
         self.commit = GroupCommit(self._put)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the store has other records than this process."""
+        with self._journal._lock:
+            return self._written != self.records
 
     def _put(self) -> None:
         with self._journal._lock:
-            submits = [record.to_json() for record in self.records]
-        self._journal._set(self._key, submits=submits)
+            records = self.records.copy()
+        self._journal._set(self._key, submits=[record.to_json() for record in records])
         if not self._is_marked:
             # After the page, so that a crash in between is not taken for a loss; before anything is sent.
             self._journal._set(_begun(self._key))
             self._journal._set(WITNESS, **self._witness)
             self._is_marked = True
+        self._written = records
 
 
 class GroupCommit:

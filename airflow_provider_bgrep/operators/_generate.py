@@ -76,7 +76,8 @@ class Deferral:
     :param bgrep_conn_id: the connection to query with.
     :param result_keys: the jobs.
     :param tasks: number of image tasks of each job, by key; only of jobs that are not full.
-    :param settled: number of image tasks of each job that are not pending, by key; only above 0.
+    :param settled: number of image tasks of each job that are finished and not to be collected, by key; only
+        above 0.
     :param end_time: the deadline, wall clock in seconds.
     :param is_busy: whether there is more to submit as soon as the service accepts it.
     """
@@ -180,8 +181,8 @@ class _Run:
 
     def run(self, resumed: Resumed | None) -> dict[str, Any] | Deferral:
         """Run rounds of the engine until the run defers or ends."""
-        if resumed is None:
         is_new_try = resumed is None
+        if resumed is None:
             self._count_earlier()
             resumed = Resumed()
         # A journal in the memory of this process is not available after a deferral.
@@ -231,7 +232,7 @@ class _Run:
             may_continue=not (result.has_no_queries or is_superseded)
             and time.time() < self._journal.end_time,
             waits_here=self._waits_here,
-            has_unjournaled_jobs=result.has_unjournaled_jobs,
+            has_unjournaled_facts=result.has_unjournaled_facts,
             reported_finished=finished,
             has_advanced=has_advanced,
             has_error=result.error is not None,
@@ -267,16 +268,16 @@ class _Run:
         try:
             result = engine.run(items)
         except BaseException:
+            self._write_missing_facts(run_context.result)
             self._log_outstanding()
             raise
+        self._write_missing_facts(result)
         if result.is_killed:
             self._log_outstanding()
             raise BgRepServiceError(
                 "The task is being stopped. Nothing more is submitted. Accepted jobs continue; the next try "
                 "collects them and does not submit them again."
             )
-        if result.has_unjournaled_jobs:
-            self._write_missing_keys(result)
         if not isinstance(result.error, SupersededError):
             counts = {**journal.metadata.counts}
             for operation, count in run_context.request_counter.counts.items():
@@ -301,16 +302,16 @@ class _Run:
             sign=spec.sign,
         )
 
-    def _write_missing_keys(self, result: Result) -> None:
-        """Try again to write the keys to the journal that could not be written before."""
-        try:
-            self._journal.flush()
-        except Exception:
-            self._log.exception(
-                "The journal still cannot be written. This try waits for its jobs in the worker."
-            )
-        else:
-            result.has_unjournaled_jobs = False
+    def _write_missing_facts(self, result: Result) -> None:
+        """Try again to write to the journal what could not be written before."""
+        if self._journal.is_behind:
+            try:
+                self._journal.flush()
+            except Exception:
+                self._log.exception(
+                    "The journal still cannot be written. This try waits for its jobs in the worker."
+                )
+        result.has_unjournaled_facts = self._journal.is_behind
 
     def _wanted(self) -> list[WorkItem]:
         """Return the items to submit, within the budget."""

@@ -815,6 +815,46 @@ def test_a_key_that_the_journal_cannot_take_is_beside_the_images(connection, run
     assert connection.counters.images == 3
 
 
+@pytest.mark.parametrize("fault", ["throttle", "D504CO", "23500003"])
+@pytest.mark.parametrize("fails", [1, 3, 4])
+def test_a_refusal_that_cannot_be_written_is_written_later(
+    connection, run, ti, tmp_path, no_waiting, fault, fails
+):
+    class Failing(dict):
+        """A store that is down when a refusal is written, as often as given."""
+
+        left = fails
+
+        def get(self, key: str, default: Any = None) -> Any:
+            return super().get(key, default)
+
+        def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+            if '"refused"' in json.dumps(value) and self.left:
+                self.left -= 1
+                raise OSError("the database is down")
+            self[key] = json.loads(json.dumps(value))
+
+    if not has_task_state_store():
+        pytest.skip("this Airflow has no task state store")
+    store = Failing()
+    generate = GenerateTask(
+        connection, run, ti, tmp_path / "images", ({}, {"task_state_store": store}), False
+    )
+    if fault == "throttle":
+        injected = connection.inject("throttle", operation="submit")
+    else:
+        injected = connection.inject("code", operation="submit", code=fault)
+    generate.run(tasks_of(connection, 3))
+    assert (injected.exhausted, store.left) == (True, 0)
+    # Four failures are more than the writes of a try: only then the outcome is unknown.
+    is_known = fails < 4
+    generate.clear()
+    outcome = generate.run(tasks_of(connection, 3))
+    assert outcome.state == ("success" if is_known else "failed")
+    assert generate.statuses == ["generated" if is_known else "unknown_outcome"] * 3
+    assert connection.counters.images == (3 if is_known else 0)
+
+
 def test_airflows_own_time_out_ends_it_like_a_kill(plain_generate):
     late = plain_generate.emulator.inject("late", seconds=3600)
 

@@ -318,7 +318,7 @@ def test_a_key_without_a_journal_is_kept_beside_the_images(execution, answers, t
     run = execution(2, [answers.accepted("key")], store=BrokenStore(State.ACCEPTED))
     (record,) = submit(run)
     assert (record.result_key, run.outcomes) == ("key", ["pending"] * 2)
-    assert run.context.result.has_unjournaled_jobs
+    assert run.context.result.has_unjournaled_facts
     assert isinstance(run.context.result.error, OSError)
     assert not run.context.may_submit()
     assert len(list((tmp_path / FOLDER).iterdir())) == 1

@@ -574,13 +574,18 @@ class Failing(JsonStore):
 
 def test_an_intent_that_cannot_be_written_is_refused_not_sent(values):
     store = Failing(values)
-    entry = Journal(store, "conn").new_entry([SubmittedTask("item")])
+    journal = Journal(store, "conn")
+    entry = journal.new_entry([SubmittedTask("item")])
     store.fails = lambda key, value: "submits" in value
     with pytest.raises(ConnectionError):
         entry.write_intent("nonce")
     assert entry.record.state is State.REFUSED
+    assert journal.is_behind
     store.fails = lambda key, value: False
     assert [one for one in read(store) if one.state is not State.REFUSED] == []
+    journal.flush()
+    assert not journal.is_behind
+    assert [one.state for one in read(store)] == [State.REFUSED]
     entry = Journal(store, "conn").new_entry([SubmittedTask("item")])
     entry.write_intent("again")
     assert read(store)[-1].state is State.INTENT
@@ -639,11 +644,6 @@ def test_a_clear_sets_a_new_deadline(store):
     assert Journal(store, "conn", clear_id="2", end_time=400.0, try_number=3).metadata == cleared.metadata
 
 
-def test_a_deadline_is_limited_by_the_clock_of_each_epoch(store):
-    assert Journal(store, "conn", clear_id="0", end_time=10_000.0).end_time == 10_000.0
-    retry = Journal(store, "conn", clear_id="0", end_time=200.0, try_number=2)
-    assert (retry.end_time, retry.metadata.end_time) == (200.0, 10_000.0)
-    retry.begin_again(300.0)
 def test_tries_before_a_clear_are_not_those_that_count_now(store):
     # A DAG run that is deleted and created again counts its tries from 1 again.
     for try_number in (1, 2):
@@ -659,6 +659,11 @@ def test_tries_before_a_clear_are_not_those_that_count_now(store):
     assert [one.try_number for one in cleared.previous_records] == [1, 2, 1]
 
 
+def test_a_deadline_is_limited_by_the_clock_of_each_epoch(store):
+    assert Journal(store, "conn", clear_id="0", end_time=10_000.0).end_time == 10_000.0
+    retry = Journal(store, "conn", clear_id="0", end_time=200.0, try_number=2)
+    assert (retry.end_time, retry.metadata.end_time) == (200.0, 10_000.0)
+    retry.begin_again(300.0)
     assert (retry.end_time, retry.metadata.end_time) == (300.0, 300.0)
     assert Journal(store, "conn", clear_id="0", end_time=400.0, try_number=3).end_time == 300.0
 
