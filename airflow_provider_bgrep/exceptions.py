@@ -138,6 +138,9 @@ class BgRepUnmatchedError(BgRepError):
     list that was submitted.
     """
 
+    may_pass = False
+    """Whether the response only leaves out image tasks, which another response may contain."""
+
 
 class BgRepDownloadError(BgRepError):
     """A generated image could not be saved. It is billed: retry soon, before its URL expires."""
@@ -227,8 +230,10 @@ def unreachable_store(error: StoreError) -> BgRepError:
 
 def unmatched_error(error: UnmatchedError) -> BgRepUnmatchedError:
     """Return the exception for results that cannot be matched to the submitted image tasks."""
-    return BgRepUnmatchedError(
+    raised = BgRepUnmatchedError(
         f"Results of job {error.result_key} cannot be matched to task_list: {'; '.join(error.problems)}. "
         "They are billed, and none was assigned by guess. Check that task_list is the list that was "
         "submitted, in the same order. If it is, retry, or query the job without task_list and compare."
     )
+    raised.may_pass = error.may_pass
+    return raised

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from airflow_provider_bgrep.client import sleep
+from airflow_provider_bgrep.exceptions import BgRepUnmatchedError
 from airflow_provider_bgrep.protocol.codes import RetryDecision
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 from airflow_provider_bgrep.protocol.matching import readable_echo
@@ -58,21 +59,33 @@ def complete(
     end_time: float = math.inf,
     log: Callable[[str], None] = lambda line: None,
 ) -> Job:
-    """Query a job, and query it again for a while if it is finished and does not name all of its results.
+    """Query a job, and query it again for a while if it is finished and does not name all of its results, or
+    leaves out image tasks.
 
     :param query: queries the job once.
     :param tasks: the image tasks as submitted, if they are known.
     :param end_time: deadline, wall clock in seconds.
     :param log: called with a line for each response that lacks results.
     :return: the last response.
+    :raises BgRepUnmatchedError: if the last response leaves out image tasks.
     """
     for attempt in itertools.count(1):
-        job = query()
-        missing = lacking(job, tasks)
+        left_out: BgRepUnmatchedError | None = None
+        try:
+            job = query()
+        except BgRepUnmatchedError as error:
+            left_out = error
         failure, left = Failure(RetryDecision.SEND_AGAIN), end_time - time.time()
         step = decide(failure, RESULTS, attempt=attempt, time_left=left, rand=random.random())  # noqa: S311
-        if not missing or step.action is not Action.RETRY:
-            return job
-        log(f"Job {job.result_key} is finished, but {in_words(missing)}. Asking again.")
+        is_over = step.action is not Action.RETRY
+        if left_out is not None:
+            if is_over or not left_out.may_pass:
+                raise left_out
+            log(f"{left_out} Asking again.")
+        else:
+            missing = lacking(job, tasks)
+            if not missing or is_over:
+                return job
+            log(f"Job {job.result_key} is finished, but {in_words(missing)}. Asking again.")
         sleep(step.seconds)
     raise AssertionError("unreachable")

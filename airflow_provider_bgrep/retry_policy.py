@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import RetryDecision, RetryPolicy
 
@@ -15,8 +15,13 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+LONGEST_ASK_SECONDS: Final = 3600.0
+"""Seconds that a service may ask for. A longer wait, such as a time of day that a proxy gives as a number of
+seconds, is left to the task's own ``retry_delay``."""
+
+
 class BgRepRetryPolicy(RetryPolicy):
-    """Fails at once where a retry cannot help, and waits as long as the service asks for.
+    """Fails at once where a retry cannot help, and waits as long as the service asks for, up to an hour.
 
     The operators and the sensor do not need it: they wait within a try. Use it for functions with ``@task``
     that call :class:`~airflow_provider_bgrep.hooks.bgrep.BgRepHook`. It also finds the exception of the hook
@@ -37,7 +42,7 @@ class BgRepRetryPolicy(RetryPolicy):
         failure = failure_of(error)
         if failure.then is Decision.FINAL:
             return RetryDecision.fail(f"{type(error).__name__}: a retry cannot help")
-        if failure.asked:
+        if 0 < failure.asked <= LONGEST_ASK_SECONDS:
             return RetryDecision.retry(
                 timedelta(seconds=failure.asked), f"the service asks to wait {failure.asked:g} s"
             )

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 from airflow_provider_bgrep.client import new_runtime, pause
 from airflow_provider_bgrep.generation.descriptions import name_of, words
 from airflow_provider_bgrep.generation.items import WorkItem
+from airflow_provider_bgrep.generation.job_store import OtherSubmitError
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.generation.run_context import AT_ONCE, RunContext
 from airflow_provider_bgrep.generation.task_outcomes import failed_with
@@ -120,6 +121,9 @@ class Collector:
                 failures = watched.gone_answers = 0
                 try:
                     found = await self._take(watched, job, is_last=is_last)
+                except OtherSubmitError as error:
+                    self._is_others(watched.record, error)
+                    return True
                 except Exception as error:  # of one job, whatever its class: see isolation.py
                     self._cannot_be_processed(watched.record, f"cannot be processed: {reason_of(error)}")
                     return True
@@ -150,9 +154,7 @@ class Collector:
         """Handle a final error of a query. :return: whether the job is done."""
         is_gone = error.kind is ErrorKind.JOB_NOT_FOUND
         if is_gone or error.kind is ErrorKind.JOB_FAILED:
-            pending = [
-                item for item in self._run.work_items.current(record) if item.outcome is Outcome.PENDING
-            ]
+            pending = self._run.work_items.pending(record)
             for item in pending:
                 item.set_outcome(Outcome.EXPIRED if is_gone else failed_with(item.files), words(error))
             self._count(pending)
@@ -164,11 +166,17 @@ class Collector:
         self._run.may_defer.set()
         return True
 
+    def _is_others(self, record: SubmitRecord, error: OtherSubmitError) -> None:
+        """Note that a job is another submit's: whether this submit made one is not known."""
+        pending = self._run.work_items.pending(record)
+        for item in pending:
+            item.set_outcome(Outcome.UNKNOWN, reason_of(error))
+        self._run.log.warning("A submit of %d image tasks has an unknown outcome: %s", len(pending), error)
+
     def _cannot_be_processed(self, record: SubmitRecord, reason: str) -> None:
         """Leave a job to the next try, which queries it again."""
-        for item in self._run.work_items.current(record):
-            if item.outcome is Outcome.PENDING:
-                item.set_outcome(Outcome.PENDING, reason)
+        for item in self._run.work_items.pending(record):
+            item.set_outcome(Outcome.PENDING, reason)
         self._note_missing(record, reason)
 
     # --- saving -----------------------------------------------------------------------------------
@@ -179,12 +187,20 @@ class Collector:
         :return: whether the job is done; or seconds after which to query it again, before the next poll.
         """
         record, run = watched.record, self._run
+        pending = run.work_items.pending(record)
         is_finished = job.is_finished and len(job.tasks) >= len(record.items)
         if not is_finished:
             self._note_unknown(job)
-            finished = sum(task.is_finished for task in job.tasks)
-            due = run.options.collect_after
-            if finished <= run.work_items.settled(record) or not (is_last or watched.is_due(due)):
+            # Only this task's own image tasks count: of a job that several shards collect, the others' may
+            # never end.
+            ended = await self._ended(record, job)
+            still_open = [item for item in pending if item.index not in ended]
+            news = len(pending) - len(still_open)
+            run.work_items.note_answer(record, sum(task.is_finished for task in job.tasks) - news)
+            is_finished = not still_open
+            if not news:
+                return is_finished
+            if not (is_finished or is_last or watched.is_due(run.options.collect_after)):
                 return False
         step = decide(
             Failure(RetryDecision.SEND_AGAIN),
@@ -202,12 +218,11 @@ class Collector:
         if isinstance(found, Exception):
             raise found
         saved = found
-        pending = [item for item in run.work_items.current(record) if item.outcome is Outcome.PENDING]
         changed = run.work_items.apply_job(record, saved)
         self._count(pending)
-        ended = [saved.outcomes[item.index] for item in run.work_items.current(record)]
+        outcomes = [saved.outcomes[item.index] for item in run.work_items.current(record)]
         self._settle(changed)
-        if any(one.asks_again for one in ended):
+        if any(one.asks_again for one in outcomes):
             watched.vain_answers += 1
             if is_finished and step.action is Action.RETRY:
                 run.log.info(
@@ -215,12 +230,22 @@ class Collector:
                     record.result_key,
                 )
                 return step.seconds
-        missing = "; ".join(one for each in ended for one in each.missing)
+        missing = "; ".join(one for each in outcomes for one in each.missing)
         if is_finished:
             self._note_missing(record, missing)
         else:
             watched.wait(max(step.seconds, run.options.poll_interval) if missing else None)
         return is_finished
+
+    async def _ended(self, record: SubmitRecord, job: Job) -> frozenset[int]:
+        """Return the positions in a submit of the image tasks that a response calls finished."""
+        if not any(task.is_finished for task in job.tasks):
+            return frozenset()
+        tasks, store = self._run.work_items.tasks, self._run.job_store
+        found = await asyncio.to_thread(_value_or_error, lambda: store.finished(record, job, tasks))
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def _note_missing(self, record: SubmitRecord, missing: str) -> None:
         """Note whether images of a finished job are left to the next try."""

@@ -130,6 +130,7 @@ class WorkItems:
         self.jobs: dict[str, SubmitRecord] = {}
         self.other_accounts: list[SubmitRecord] = []
         self.reused: list[WorkItem] = []
+        self._settled: dict[str, int] = {}
         for record in records:
             if record.account != account:
                 self.other_accounts.append(record)
@@ -185,14 +186,29 @@ class WorkItems:
         items = (self.items.get(asked.key) for asked in record.items)
         return [item for item in items if item is not None and item.record is record]
 
+    def pending(self, record: SubmitRecord) -> list[WorkItem]:
+        """Return the items of a submit that still have to be collected from its job."""
+        return [item for item in self.current(record) if item.outcome is Outcome.PENDING]
+
     def is_open(self, record: SubmitRecord) -> bool:
         """Return whether a job still has to be collected: it is not saved, and not submitted again since."""
-        return any(item.outcome is Outcome.PENDING for item in self.current(record))
+        return bool(self.pending(record))
+
+    def note_answer(self, record: SubmitRecord, settled: int) -> None:
+        """Note a response about an unfinished job.
+
+        :param settled: how many of its image tasks are finished there, and are not to be collected here.
+        """
+        self._settled[record.result_key] = settled
 
     def settled(self, record: SubmitRecord) -> int:
-        """Return how many image tasks of a job are not pending any more."""
-        pending = sum(item.outcome is Outcome.PENDING for item in self.current(record))
-        return len(record.items) - pending
+        """Return how many image tasks of a job are finished, as far as is known, and not to be collected.
+
+        Those that other task instances collect count only once a response has called them finished: until
+        then, nobody knows whether one of them or one of this task's own finishes next.
+        """
+        own = sum(bool(asked.key) for asked in record.items) - len(self.pending(record))
+        return max(own, self._settled.get(record.result_key, 0))
 
     @property
     def outstanding(self) -> list[SubmitRecord]:

@@ -169,9 +169,15 @@ class JobStore:
             return None  # the job is queried again
         return self._checked(saved) if saved is not None and check_files else saved
 
-    def has_record(self, result_key: str) -> bool:
-        """Return whether a job with this key was saved here."""
-        return get_bytes(_path(self._destination, result_key)) is not None
+    def is_taken(self, record: SubmitRecord) -> bool:
+        """Return whether the key of a submit that was just made is the one of another submit's saved job.
+
+        A later try may have saved this submit's own job already: then the record has its nonce.
+
+        :raises ValueError: if the record is damaged.
+        """
+        data = get_bytes(_path(self._destination, record.result_key))
+        return data is not None and JobRecord.from_json(json.loads(data)).nonce != record.nonce
 
     def _read(self, record: SubmitRecord) -> JobRecord | None:
         try:
@@ -249,6 +255,16 @@ class JobStore:
                 last = known[index]
                 outcomes.append(last if last.is_settled else replace(last, missing=last.missing or missing))
         return self._put(record, tuple(outcomes))
+
+    def finished(self, record: SubmitRecord, job: Job, tasks: Mapping[str, ImageTask]) -> frozenset[int]:
+        """Return the positions of a submit's image tasks to collect here that a response calls finished.
+
+        :param record: the submit of the job.
+        :param job: the response to the query.
+        :param tasks: the image tasks of the list, by identity.
+        """
+        matched = self._matched(record, job, tasks).job
+        return frozenset(task.index for task in matched.tasks if task.is_finished)
 
     def _queried(self, result_key: str) -> Job:
         if time.time() >= self._end_time:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bgrep.generation.items import WorkItem, WorkItems
@@ -14,10 +15,17 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 
-def write_manifest(work_items: WorkItems, path: ObjectStoragePath) -> None:
-    """Write the manifest atomically: first the items of the list, then the orphaned ones."""
+def write_manifest(
+    work_items: WorkItems, path: ObjectStoragePath, *, before: Callable[[], None] = lambda: None
+) -> None:
+    """Write the manifest atomically: first the items of the list, then the orphaned ones.
+
+    :param before: called immediately before. If it raises, nothing is written.
+    """
     text = "".join(json.dumps(line(item), ensure_ascii=False) + "\n" for item in work_items)
-    put_bytes(text.encode(errors="surrogatepass"), path)
+    data = text.encode(errors="surrogatepass")
+    before()
+    put_bytes(data, path)
 
 
 def line(item: WorkItem) -> dict[str, Any]:

@@ -126,7 +126,7 @@ class RunContext:
     @property
     def waits_here(self) -> bool:
         """Whether this execution continues until all jobs are finished."""
-        return self.options.waits_here or self.result.has_unjournaled_jobs
+        return self.options.waits_here or self.result.has_unjournaled_facts
 
     def start(self, work: Coroutine[Any, Any, Any]) -> None:
         """Start a coroutine as a task. If it raises, submits stop, and requests in flight continue."""
@@ -188,8 +188,8 @@ class Result:
         self.error: BaseException | None = None
         """The first transient error."""
         self.is_killed = False
-        self.has_unjournaled_jobs = False
-        """Whether the journal lacks the key of a billed job, which only this process knows."""
+        self.has_unjournaled_facts = False
+        """Whether the journal lacks what became of a submit, such as a key, which only this process knows."""
         self.unsaved: set[str] = set()
         """Finished jobs whose images could not all be saved. Waiting for them would not help."""
         self.has_no_queries = False

@@ -148,7 +148,8 @@ class Submitter:
         self._keys.add(key)
         # First of all, so that a worker that dies now does not lose the key.
         await self._write_accepted(entry, job)
-        if await asyncio.to_thread(self._was_saved_before, key):
+        if await asyncio.to_thread(self._is_taken, entry.record):
+            entry.retract()
             return False
         self._lost_in_a_row = self._refused_in_a_row = 0
         self._accepted_at = time.monotonic()
@@ -159,31 +160,28 @@ class Submitter:
         self._run.start(self._watch(entry.record))
         return True
 
-    def _was_saved_before(self, result_key: str) -> bool:
-        """Return whether a job with this key was saved for another submit: this one's was not saved yet."""
+    def _is_taken(self, record: SubmitRecord) -> bool:
+        """Return whether a job with the key of this submit was saved for another one."""
         try:
-            return self._run.job_store.has_record(result_key)
+            return self._run.job_store.is_taken(record)
         except Exception as error:  # whatever the storage raises: the job is checked again when it is saved
-            self._run.log.warning("Cannot check whether job %s is new: %s", result_key, reason_of(error))
+            self._run.log.warning(
+                "Cannot check whether job %s is new: %s", record.result_key, reason_of(error)
+            )
             return False
 
     async def _write_accepted(self, entry: SubmitEntry, job: Job) -> None:
         """Write a job's key to the journal and, if the first attempt fails, next to the images as well."""
-        attempt = 1
-        while error := await asyncio.to_thread(_error_of, lambda: _write_key(entry, job)):
-            self._run.log.error(
-                "Job %s was accepted, but the journal could not be written.", job.result_key, exc_info=error
-            )
-            if attempt == 1:  # the journal and the image storage rarely fail at the same time
-                await asyncio.to_thread(_error_of, lambda: self._run.job_store.keep_key(entry.record))
-            failure = Failure(RetryDecision.SEND_AGAIN)
-            step = decide(failure, JOURNAL, attempt=attempt, rand=self._run.rand())
-            if step.action is not Action.RETRY:
-                self._run.result.has_unjournaled_jobs = True
-                self._run.fail(error)
-                return
-            await pause(step.seconds, self._run.finished)
-            attempt += 1
+        error = await written(
+            self._run,
+            lambda: entry.write_accepted(job.result_key, job.request_id, job.gateway_request_id),
+            f"Job {job.result_key} was accepted",
+            # The journal and the image storage rarely fail at the same time.
+            on_failure=lambda: self._run.job_store.keep_key(entry.record),
+        )
+        if error is not None:
+            self._run.result.has_unjournaled_facts = True
+            self._run.fail(error)
 
     async def _not_accepted(self, batch: Sequence[WorkItem], attempts: _Attempts, error: CallError) -> None:
         """Record the outcome of a submit that did not return a key."""
@@ -295,7 +293,7 @@ class _Attempts:
         self._in_flight.enter_context(run.in_flight.one())
         body = await asyncio.to_thread(self._write_intent, nonce)
         if not run.may_submit():
-            await asyncio.to_thread(self.entry.write_failed, State.REFUSED)
+            await self._write(State.REFUSED)
             raise SubmitsStoppedError
         return body
 
@@ -355,19 +353,43 @@ class _Attempts:
         if is_lost or _is_about_the_images(error):
             facts |= {"code": error.code, "http_status": error.http_status, "reason": words(error)}
         try:
-            await asyncio.to_thread(
-                self.entry.write_failed, State.UNKNOWN if is_lost else State.REFUSED, **facts
-            )
+            await self._write(State.UNKNOWN if is_lost else State.REFUSED, **facts)
         finally:
             see(self._batch, self.entry.record, self._run)
+
+    async def _write(self, state: State, **facts: Any) -> None:
+        what = f"A submit of {counted(len(self._batch), 'image task')} ended"
+        error = await written(self._run, lambda: self.entry.write_failed(state, **facts), what)
+        if error is not None:
+            raise error
 
     def close(self) -> None:
         """Mark the submit as no longer in flight."""
         self._in_flight.close()
 
 
-def _write_key(entry: SubmitEntry, job: Job) -> None:
-    entry.write_accepted(job.result_key, job.request_id, job.gateway_request_id)
+async def written(
+    run: RunContext, write: Callable[[], None], what: str, on_failure: Callable[[], None] | None = None
+) -> Exception | None:
+    """Write to the journal what became of a submit. Only this process knows it, so a failure is repeated.
+
+    :param run: the execution's state.
+    :param write: writes it.
+    :param what: what became of the submit, for the log.
+    :param on_failure: called after the first failure.
+    :return: the last error; ``None`` if it is written.
+    """
+    attempt = 1
+    while error := await asyncio.to_thread(_error_of, write):
+        run.log.error("%s, but the journal could not be written.", what, exc_info=error)
+        if attempt == 1 and on_failure is not None:
+            await asyncio.to_thread(_error_of, on_failure)
+        step = decide(Failure(RetryDecision.SEND_AGAIN), JOURNAL, attempt=attempt, rand=run.rand())
+        if step.action is not Action.RETRY:
+            return error
+        await pause(step.seconds, run.finished)
+        attempt += 1
+    return None
 
 
 def _error_of(work: Callable[[], None]) -> Exception | None:

@@ -46,6 +46,7 @@ from airflow_provider_bgrep.protocol.errors import (
     InvalidInput,
     Problem,
     sanitize_message,
+    without_secret,
 )
 from airflow_provider_bgrep.protocol.matching import UnmatchedError, match
 from airflow_provider_bgrep.protocol.models import ImageTask, Job
@@ -427,20 +428,23 @@ class BgRepAsyncHook(BaseHook):
         :param on_unfinished: called with the statuses in each response about an unfinished job.
         :raises CallError: the error that ends the wait. The trigger sends its code to the worker.
         """
-
-        def unknown(status: str) -> None:
-            self.log.warning("Job %s has the undocumented status %r; continuing to wait.", result_key, status)
-
-        flow = flows.wait(
-            result_key,
-            new_runtime(),
-            poll_interval=poll_interval,
-            end_time=end_time,
-            tasks=tasks,
-            on_unknown_status=unknown,
-            on_unfinished=on_unfinished,
-        )
         async with self._client() as client:
+
+            def unknown(status: str) -> None:
+                text = without_secret(status, client.settings.app_code)
+                self.log.warning(
+                    "Job %s has the undocumented status %r; continuing to wait.", result_key, text
+                )
+
+            flow = flows.wait(
+                result_key,
+                new_runtime(),
+                poll_interval=poll_interval,
+                end_time=end_time,
+                tasks=tasks,
+                on_unknown_status=unknown,
+                on_unfinished=on_unfinished,
+            )
             return await client.drive(flow, counter)
 
     async def _drive(self, flow: Generator[flows.Step, flows.Reply, T]) -> T:

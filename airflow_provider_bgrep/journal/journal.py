@@ -103,13 +103,17 @@ class Journal:
         self._store = store
         self._lock = threading.Lock()
         self._pages: list[_Page] = []
-        self._check_fence_together = GroupCommit(self._check_not_fenced)
+        self._check_fence_together = GroupCommit(self.check_not_superseded)
         self._witness = _witness(store)
         self._epoch = self.acquire_epoch(secrets.token_hex(8))
-        self.previous_records = _read_epochs(store, self._epoch, self._witness)
         self.metadata = self._read_metadata() or TaskMetadata(first_try=0)
-        if not self.metadata.first_try or self.metadata.clear_id != clear_id:
-            self.update_metadata(**asdict(TaskMetadata(clear_id, end_time, try_number)))
+        is_cleared = not self.metadata.first_try or self.metadata.clear_id != clear_id
+        began = self.metadata
+        if is_cleared:
+            began = TaskMetadata(clear_id, end_time, try_number, first_epoch=self._epoch)
+        self.previous_records = _read_epochs(store, self._epoch, self._witness, began)
+        if is_cleared:
+            self.update_metadata(**asdict(began))
         self.end_time = min(self.metadata.end_time, end_time)
 
     @property
@@ -140,7 +144,7 @@ class Journal:
         :param changes: fields of :class:`~airflow_provider_bgrep.journal.records.TaskMetadata`.
         :raises SupersededError: if a higher epoch was requested.
         """
-        self._check_not_fenced()
+        self.check_not_superseded()
         self.metadata = replace(self.metadata, **changes)
         self._set(_METADATA, **asdict(self.metadata))
 
@@ -153,10 +157,16 @@ class Journal:
         self.update_metadata(end_time=end_time)
         self.end_time = end_time
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the store lacks something that this process knows, because it failed."""
+        return any(page.is_behind for page in self._pages)
+
     def flush(self) -> None:
-        """Write all pages again, after the store failed."""
+        """Write what the store lacks."""
         for page in self._pages:
-            page.commit()
+            if page.is_behind:
+                page.commit()
 
     def write_record(self, entry: SubmitEntry, record: SubmitRecord) -> None:
         """Put an entry's record on its page, and write the page to the store."""
@@ -189,7 +199,11 @@ class Journal:
                     return epoch
             epoch += 1
 
-    def _check_not_fenced(self) -> None:
+    def check_not_superseded(self) -> None:
+        """Check that no higher epoch was requested.
+
+        :raises SupersededError: if one was.
+        """
         if self._get(_requested(self._epoch + 1)):
             raise SupersededError(
                 "Another process has taken over this task instance. This one submits nothing more."
@@ -248,12 +262,22 @@ def _first_free(store: Store, witness: tuple[int, int]) -> int:
     raise AssertionError("unreachable")
 
 
-def _read_epochs(store: Store, end: int, witness: tuple[int, int]) -> list[SubmitRecord]:
-    """All submits of the epochs before ``end``, oldest first."""
+def _read_epochs(
+    store: Store, end: int, witness: tuple[int, int], began: TaskMetadata | None = None
+) -> list[SubmitRecord]:
+    """All submits of the epochs before ``end``, oldest first.
+
+    :param began: since when the tries are counted. If a DAG run is deleted and created again, Airflow counts
+        them from 1 again: what was submitted before is of no try since then.
+    """
     last, pages = witness
-    return [
-        record for epoch in range(end) for record in _read_epoch(store, epoch, pages if epoch == last else 0)
-    ]
+    records = []
+    for epoch in range(end):
+        found = _read_epoch(store, epoch, pages if epoch == last else 0)
+        if began is not None and epoch < began.first_epoch:
+            found = [replace(one, try_number=min(one.try_number, began.first_try - 1)) for one in found]
+        records += found
+    return records
 
 
 def _read_epoch(store: Store, epoch: int, begun: int) -> list[SubmitRecord]:
@@ -330,12 +354,20 @@ class SubmitEntry:
         )
 
     def write_failed(self, state: State, **facts: Any) -> None:
-        """Write that the submit ended in an error.
+        """Write that the submit ended in an error. An accepted one stays accepted: others may know its key.
 
         :param state: ``REFUSED``, or ``UNKNOWN`` if it may be accepted.
         :param facts: further fields of :class:`~airflow_provider_bgrep.journal.records.SubmitRecord`.
         """
-        self._write(state, **{"result_key": "", **facts})
+        if self.record.state is not State.ACCEPTED:
+            self._write(state, **{"result_key": "", **facts})
+
+    def retract(self) -> None:
+        """Let the next write replace an acceptance, because the key is that of another submit's job.
+
+        Only for a job that is saved with another nonce: nobody can have saved it for this submit.
+        """
+        self.record = replace(self.record, state=State.INTENT, result_key="")
 
     def _write(self, state: State, **facts: Any) -> None:
         base = self._blank if state is State.INTENT else self.record
@@ -349,17 +381,25 @@ class _Page:
         self._journal, self._key = journal, _page(epoch, number)
         self._witness = {"epoch": epoch, "pages": number + 1}
         self._is_marked = False
+        self._written: list[SubmitRecord] = []
         self.commit = GroupCommit(self._put)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the store has other records than this process."""
+        with self._journal._lock:
+            return self._written != self.records
 
     def _put(self) -> None:
         with self._journal._lock:
-            submits = [record.to_json() for record in self.records]
-        self._journal._set(self._key, submits=submits)
+            records = self.records.copy()
+        self._journal._set(self._key, submits=[record.to_json() for record in records])
         if not self._is_marked:
             # After the page, so that a crash in between is not taken for a loss; before anything is sent.
             self._journal._set(_begun(self._key))
             self._journal._set(WITNESS, **self._witness)
             self._is_marked = True
+        self._written = records
 
 
 class GroupCommit:

@@ -167,6 +167,7 @@ class TaskMetadata:
     :param counts: calls since the last clear, by operation.
     :param stopped: the response after which nothing more is submitted until the next clear, if there was
         one.
+    :param first_epoch: the first epoch since the last clear.
     """
 
     clear_id: str = ""
@@ -174,3 +175,4 @@ class TaskMetadata:
     first_try: int = 1
     counts: Mapping[str, int] = field(default_factory=dict)
     stopped: Mapping[str, Any] | None = None
+    first_epoch: int = 0

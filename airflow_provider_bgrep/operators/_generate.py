@@ -76,7 +76,8 @@ class Deferral:
     :param bgrep_conn_id: the connection to query with.
     :param result_keys: the jobs.
     :param tasks: number of image tasks of each job, by key; only of jobs that are not full.
-    :param settled: number of image tasks of each job that are not pending, by key; only above 0.
+    :param settled: number of image tasks of each job that are finished and not to be collected, by key; only
+        above 0.
     :param end_time: the deadline, wall clock in seconds.
     :param is_busy: whether there is more to submit as soon as the service accepts it.
     """
@@ -180,13 +181,15 @@ class _Run:
 
     def run(self, resumed: Resumed | None) -> dict[str, Any] | Deferral:
         """Run rounds of the engine until the run defers or ends."""
+        is_new_try = resumed is None
         if resumed is None:
             self._count_earlier()
             resumed = Resumed()
         # A journal in the memory of this process is not available after a deferral.
         may_defer = self._spec.deferrable and self._spec.store is not None
         self._waits_here = resumed.waits_here or not may_defer
-        self._load_saved()
+        # A new try checks that the images still exist. Within a try, later executions rely on this check.
+        self._load_saved(check_files=is_new_try)
         self._log_reused()
         counts = {**self._journal.metadata.counts}
         counts[Operation.QUERY.value] = counts.get(Operation.QUERY.value, 0) + resumed.queries
@@ -229,7 +232,7 @@ class _Run:
             may_continue=not (result.has_no_queries or is_superseded)
             and time.time() < self._journal.end_time,
             waits_here=self._waits_here,
-            has_unjournaled_jobs=result.has_unjournaled_jobs,
+            has_unjournaled_facts=result.has_unjournaled_facts,
             reported_finished=finished,
             has_advanced=has_advanced,
             has_error=result.error is not None,
@@ -265,16 +268,16 @@ class _Run:
         try:
             result = engine.run(items)
         except BaseException:
+            self._write_missing_facts(run_context.result)
             self._log_outstanding()
             raise
+        self._write_missing_facts(result)
         if result.is_killed:
             self._log_outstanding()
             raise BgRepServiceError(
                 "The task is being stopped. Nothing more is submitted. Accepted jobs continue; the next try "
                 "collects them and does not submit them again."
             )
-        if result.has_unjournaled_jobs:
-            self._write_missing_keys(result)
         if not isinstance(result.error, SupersededError):
             counts = {**journal.metadata.counts}
             for operation, count in run_context.request_counter.counts.items():
@@ -299,16 +302,16 @@ class _Run:
             sign=spec.sign,
         )
 
-    def _write_missing_keys(self, result: Result) -> None:
-        """Try again to write the keys to the journal that could not be written before."""
-        try:
-            self._journal.flush()
-        except Exception:
-            self._log.exception(
-                "The journal still cannot be written. This try waits for its jobs in the worker."
-            )
-        else:
-            result.has_unjournaled_jobs = False
+    def _write_missing_facts(self, result: Result) -> None:
+        """Try again to write to the journal what could not be written before."""
+        if self._journal.is_behind:
+            try:
+                self._journal.flush()
+            except Exception:
+                self._log.exception(
+                    "The journal still cannot be written. This try waits for its jobs in the worker."
+                )
+        result.has_unjournaled_facts = self._journal.is_behind
 
     def _wanted(self) -> list[WorkItem]:
         """Return the items to submit, within the budget."""
@@ -327,15 +330,11 @@ class _Run:
 
     # --- what earlier tries left ------------------------------------------------------------------
 
-    def _load_saved(self) -> None:
+    def _load_saved(self, *, check_files: bool) -> None:
         """Load the jobs whose images are already saved."""
-        # A new try checks that the images still exist. Within a try, later executions rely on this check.
-        is_new_try = all(
-            record.try_number < self._journal.try_number for record in self._journal.previous_records
-        )
         records = self._work_items.outstanding
         with ThreadPoolExecutor(2 * AT_ONCE) as threads:
-            loaded = threads.map(lambda record: self._load(record, check_files=is_new_try), records)
+            loaded = threads.map(lambda record: self._load(record, check_files=check_files), records)
             for record, saved in zip(records, loaded, strict=True):
                 if saved is not None:
                     self._work_items.apply_job(record, saved)

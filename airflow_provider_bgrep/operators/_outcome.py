@@ -99,13 +99,17 @@ class FinishedRun:
 def finish(run: FinishedRun, context: Context, *, log: Any) -> dict[str, Any]:
     """Write the manifest, then return the summary or raise the error.
 
-    The summary is pushed to XCom even if the task fails, because the generated images are billed.
+    The summary is pushed to XCom even if the task fails, because the generated images are billed. A process
+    whose task instance another one has taken over writes neither: it knows less than that one.
     """
     for item in run.of(Outcome.NOT_SUBMITTED):
         item.set_outcome(item.outcome, item.reason or _why_not_submitted(run))
     summary = summarize(run)
     try:
-        write_manifest(run.work_items, run.manifest)
+        write_manifest(run.work_items, run.manifest, before=run.journal.check_not_superseded)
+        run.journal.check_not_superseded()
+    except SupersededError as superseded:
+        raise _transient(superseded) from None
     except Exception:
         context["ti"].xcom_push(key="return_value", value=summary)
         raise

@@ -39,8 +39,8 @@ class Progress:
     :param may_continue: whether another round is allowed: the deadline has not passed, the account may
         query, and no other process has taken over the task instance.
     :param waits_here: whether the round waited in this worker until its jobs were finished.
-    :param has_unjournaled_jobs: whether the journal lacks the key of an accepted job. Only this process
-        knows the key, so it must not defer.
+    :param has_unjournaled_facts: whether the journal lacks the key of an accepted job, or that a submit was
+        refused. Only this process knows that, so it must not defer.
     :param reported_finished: keys that the trigger reported as finished.
     :param has_advanced: whether any image task or job has changed since the previous round.
     :param has_error: whether there was a transient error.
@@ -50,7 +50,7 @@ class Progress:
     collectable: tuple[str, ...] = ()
     may_continue: bool = True
     waits_here: bool = False
-    has_unjournaled_jobs: bool = False
+    has_unjournaled_facts: bool = False
     reported_finished: frozenset[str] = frozenset()
     has_advanced: bool = True
     has_error: bool = False
@@ -63,7 +63,7 @@ def next_step(progress: Progress) -> Defer | Continue | Finish:
         # If the trigger finds a job finished and the worker does not, they would pass the job to each
         # other forever. In this case, the worker waits for it.
         is_disputed = not progress.reported_finished.isdisjoint(progress.collectable)
-        if progress.has_unjournaled_jobs or is_disputed:
+        if progress.has_unjournaled_facts or is_disputed:
             return Continue(waits_here=True)
         return Defer(progress.collectable)
     if progress.has_advanced and not progress.has_error and progress.may_continue and progress.has_work:

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_bgrep.client import sleep
 from airflow_provider_bgrep.exceptions import (
     BgRepConfigurationError,
     BgRepContentError,
@@ -29,11 +33,13 @@ from airflow_provider_bgrep.metrics import (
     TASKS_UNKNOWN,
 )
 from airflow_provider_bgrep.operators._stores import ADVICE, check_first_try
+from airflow_provider_bgrep.protocol.codes import RetryDecision
 from airflow_provider_bgrep.protocol.errors import CallError
 from airflow_provider_bgrep.protocol.flows import known_key
 from airflow_provider_bgrep.protocol.identity import identities
 from airflow_provider_bgrep.protocol.matching import echoes_nothing
 from airflow_provider_bgrep.protocol.models import ImageTask, Job
+from airflow_provider_bgrep.protocol.retry import JOURNAL, Action, Failure, decide
 from airflow_provider_bgrep.protocol.validation import validate_tasks
 from airflow_provider_bgrep.stats import count
 
@@ -124,10 +130,9 @@ def _submit_journaled(
     for attempt in (1, 2):
         entry = journal.new_entry(items)
 
-        def after_refusal(error: CallError, entry: SubmitEntry = entry) -> None:
-            entry.write_failed(
-                State.REFUSED, request_id=error.request_id, gateway_request_id=error.gateway_request_id
-            )
+        def ended(state: State, error: CallError | BgRepError, entry: SubmitEntry = entry) -> None:
+            ids = {"request_id": error.request_id, "gateway_request_id": error.gateway_request_id}
+            _written(lambda: entry.write_failed(state, **ids), f"The submit ended ({state.value})", log)
 
         try:
             # Of each attempt, because each has a nonce of its own: the last one may be the one that is lost.
@@ -137,34 +142,47 @@ def _submit_journaled(
                 context,
                 known_keys={one.result_key for one in journal.records},
                 before_send=entry.write_intent,
-                after_refusal=after_refusal,
+                after_refusal=partial(ended, State.REFUSED),
             )
         except BgRepError as error:
             # A job that failed as a whole may be billed as well: a person has to decide whether to submit
             # it again.
             is_unknown = isinstance(error, _UNKNOWN)
-            entry.write_failed(
-                State.UNKNOWN if is_unknown else State.REFUSED,
-                request_id=error.request_id,
-                gateway_request_id=error.gateway_request_id,
-            )
+            ended(State.UNKNOWN if is_unknown else State.REFUSED, error)
             if not is_unknown or attempt == 2 or not may_resubmit:
                 raise
             log.warning("%s Submitting again (on_unknown_outcome='resubmit'). It may be billed twice.", error)
+        except Exception:
+            if journal.is_behind:  # the intent could not be written, so nothing was sent
+                _written(journal.flush, "Nothing was sent", log)
+            raise  # any other one leaves the intent behind: the outcome is unknown
         else:
-            # Any other exception leaves the intent behind: the outcome is unknown.
             log.info("Submitted job %s (%d image tasks).", job.result_key, len(tasks))
-            try:
-                entry.write_accepted(job.result_key, job.request_id, job.gateway_request_id)
-            except Exception:
-                # The job is billed. Its key is still pushed to XCom, and the intent prevents a later try
-                # from submitting.
-                log.exception(
-                    "Job %s could not be written to the journal. A later try will not find it.",
-                    job.result_key,
-                )
+            # If this fails, the job is billed. Its key is still pushed to XCom, and the intent prevents a
+            # later try from submitting.
+            _written(
+                partial(entry.write_accepted, job.result_key, job.request_id, job.gateway_request_id),
+                f"Job {job.result_key} was accepted",
+                log,
+            )
             return job.result_key
     raise AssertionError("unreachable")
+
+
+def _written(write: Callable[[], None], what: str, log: Any) -> None:
+    """Write to the journal what became of a submit. Only this process knows it, so a failure is repeated."""
+    for attempt in itertools.count(1):
+        try:
+            write()
+        except Exception:
+            log.exception("%s, but the journal could not be written.", what)
+        else:
+            return
+        failure = Failure(RetryDecision.SEND_AGAIN)
+        step = decide(failure, JOURNAL, attempt=attempt, rand=random.random())  # noqa: S311
+        if step.action is not Action.RETRY:
+            return
+        sleep(step.seconds)
 
 
 _UNKNOWN: Final = (BgRepUnknownOutcomeError, BgRepJobFailedError)

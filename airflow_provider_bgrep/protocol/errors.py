@@ -6,6 +6,7 @@ None depends on Airflow; ``airflow_provider_bgrep.exceptions`` turns them into t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -55,12 +56,12 @@ def _text_of(value: object) -> str:
 
 
 def without_secret(text: str, secret: str) -> str:
-    """Return a message with ``***`` instead of a secret."""
-    text = text.replace(secret, "***")
+    """Return a message with ``***`` instead of a secret, in upper or lower case."""
+    text = re.sub(re.escape(secret), "***", text, flags=re.IGNORECASE)
     if text.endswith("…"):
         # Where a message was cut, it may end in the secret's beginning.
         for length in range(len(secret) - 1, 3, -1):
-            if text[:-1].endswith(secret[:length]):
+            if text[:-1].lower().endswith(secret[:length].lower()):
                 return f"{text[: -1 - length]}***…"
     return text
 

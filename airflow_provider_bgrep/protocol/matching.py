@@ -64,10 +64,11 @@ class UnmatchedError(Exception):
 
     :param result_key: the job.
     :param problems: one sentence for each task of the response that is not matched.
+    :param may_pass: whether image tasks are only left out, which another response may contain.
     """
 
-    def __init__(self, result_key: str, problems: Sequence[str]) -> None:
-        self.result_key, self.problems = result_key, tuple(problems)
+    def __init__(self, result_key: str, problems: Sequence[str], *, may_pass: bool = False) -> None:
+        self.result_key, self.problems, self.may_pass = result_key, tuple(problems), may_pass
         super().__init__(f"job {result_key}: {'; '.join(problems)}")
 
 
@@ -90,13 +91,14 @@ class Matching:
             are finished, but some submitted ones are missing.
         """
         named = [task for task in self.job.tasks if task.status != MISSING]
-        problems = list(self.problems)
+        problems, are_left_out = list(self.problems), False
         if named and len(named) < len(self.job.tasks) and all(task.is_finished for task in named):
+            are_left_out = True
             problems.append(
                 f"the response contains {len(named)} of {len(self.job.tasks)} submitted image tasks"
             )
         if problems:
-            raise UnmatchedError(self.job.result_key, problems)
+            raise UnmatchedError(self.job.result_key, problems, may_pass=are_left_out and not self.problems)
         return self.job
 
 

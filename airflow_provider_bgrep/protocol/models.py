@@ -21,6 +21,8 @@ class JobStatus(str, Enum):
     FAILED = "FAILED"
 
 
+_STATUSES: Final = frozenset(JobStatus)
+
 FINISHED: Final = frozenset({JobStatus.SUCCESS.value, JobStatus.FAILED.value})
 
 
@@ -90,6 +92,21 @@ class TaskResult:
         """Whether this image task is ``SUCCESS`` or ``FAILED``."""
         return self.status in FINISHED
 
+    def without(self, secret: str) -> TaskResult:
+        """Return the result with ``***`` instead of a secret in what is written down of it.
+
+        URLs stay what they are, and so does every field of the echo that is only compared.
+        """
+        status, seed = self.status, self.echo.get("seed")
+        if status not in _STATUSES:
+            status = without_secret(status, secret)
+        if isinstance(seed, int | float | None) and not self.message and status == self.status:
+            return self
+        echo = self.echo
+        if not isinstance(seed, int | float | None) and secret.lower() in str(seed).lower():
+            echo = {**echo, "seed": without_secret(str(seed), secret)}
+        return replace(self, status=status, message=without_secret(self.message, secret), echo=echo)
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -121,10 +138,7 @@ class Job:
         """Return the job with ``***`` instead of a secret in what the service says of it."""
         return replace(
             self,
-            tasks=tuple(
-                replace(task, message=without_secret(task.message, secret)) if task.message else task
-                for task in self.tasks
-            ),
+            tasks=tuple(task.without(secret) for task in self.tasks),
             request_id=without_secret(self.request_id, secret),
             gateway_request_id=without_secret(self.gateway_request_id, secret),
         )

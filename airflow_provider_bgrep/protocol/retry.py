@@ -100,7 +100,7 @@ RESULTS: Final = replace(QUERY, attempts=GONE_ATTEMPTS, gone_attempts=GONE_ATTEM
 """Responses about a job that existed: no such job, no results, or not all of them."""
 
 JOURNAL: Final = RetryPolicy(attempts=3)
-"""Writes of the result key of an accepted job to the journal."""
+"""Writes to the journal of what became of a submit: its result key, or that it was not accepted."""
 
 
 class Action(Enum):

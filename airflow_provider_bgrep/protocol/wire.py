@@ -204,7 +204,9 @@ _MAX_ID: Final = 80
 
 def _short(value: object) -> str:
     """Return a code, an id or a status as it may be written anywhere: it may quote a URL, or be no text."""
-    return sanitize_message(str(value).encode(errors="replace").decode())[:_MAX_ID]
+    text = sanitize_message(str(value).encode(errors="replace").decode())
+    # The mark shows where a secret may have been cut: see without_secret.
+    return text if len(text) <= _MAX_ID else text[: _MAX_ID - 1] + "…"
 
 
 def _request_id(payload: Mapping[str, Any] | None) -> str:

@@ -125,28 +125,34 @@ class BgRepSensor(ImageTaskTemplates, BaseSensorOperator):
         :param event: a :class:`~airflow_provider_bgrep.triggers.event.BgRepEvent`.
         :param end_time: the deadline of this wait, in seconds since the epoch.
         """
+        from airflow_provider_bgrep.client import sleep
         from airflow_provider_bgrep.triggers.bgrep import read_event
         from airflow_provider_bgrep.triggers.event import Reason
 
         fired = read_event(event)
         end_time = min(end_time, time.time() + self.timeout)  # another worker's clock may have been ahead
-        try:
-            if fired.input_error:
-                raise BgRepConfigurationError(fired.input_error)
-            if fired.reason is Reason.ERROR:
-                raise error_from(fired.error())
-            # Also at the deadline: the job may have finished while no triggerer was running.
-            job = self._query(is_known=True)
-        except BgRepError as error:
-            if self._may_wait_on(error, elapsed=math.inf) and time.time() < end_time:
+        if fired.input_error:
+            raise BgRepConfigurationError(fired.input_error)
+        failure = error_from(fired.error()) if fired.reason is Reason.ERROR else None
+        while True:
+            job = None
+            try:
+                if failure is not None:
+                    raise failure
+                # Also at the deadline: the job may have finished while no triggerer was running.
+                job = self._query(is_known=True)
+            except BgRepError as error:
+                if not self._may_wait_on(error, elapsed=math.inf) or time.time() >= end_time:
+                    raise
                 self.log.warning("%s", error)
+            if job is not None and job.is_finished:
+                return self._finished(context, job).xcom_value
+            if time.time() >= end_time:
+                raise self._timed_out(job)
+            if fired.reason is not Reason.DEADLINE:
                 return self._defer(end_time)
-            raise
-        if job.is_finished:
-            return self._finished(context, job).xcom_value
-        if fired.reason is Reason.DEADLINE or time.time() >= end_time:
-            raise self._timed_out(job)
-        return self._defer(end_time)
+            # The triggerer's clock is ahead. It would fire at once again, so this worker waits instead.
+            sleep(min(self.poke_interval, max(0.0, end_time - time.time())))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after a deferral, and skip the task after the same errors as in ``poke`` mode."""

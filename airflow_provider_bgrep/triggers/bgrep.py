@@ -68,8 +68,8 @@ class BgRepTrigger(BaseTrigger):
         save what is finished before its URLs expire; ``None`` waits for all jobs.
     :param tasks: number of image tasks of each job, by key, for jobs that are not full. A response with fewer
         does not finish a job. ``None`` if the numbers are not known.
-    :param settled: number of image tasks of each job that are saved already, by key. They do not count as
-        finished for ``collect_after``.
+    :param settled: number of image tasks of each job that are finished already and have nothing to save, by
+        key. They do not count as finished for ``collect_after``.
     """
 
     def __init__(
@@ -233,7 +233,7 @@ _waiting = _Waiting()
 class _FinishedTasks:
     """Counts the finished image tasks of unfinished jobs that are not saved yet.
 
-    :param settled: number of image tasks of each job that are saved already, by key.
+    :param settled: number of image tasks of each job that have nothing to save, by key.
     :param on_first: called when the first such image task is found.
     """
 

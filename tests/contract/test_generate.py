@@ -7,7 +7,9 @@ import json
 import signal
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -163,6 +165,37 @@ def test_deleted_images_are_downloaded_again_not_resubmitted(plain_generate):
     assert plain_generate.run(tasks_of(plain_generate.emulator, 12)).state == "success"
     assert gone.exists()
     assert plain_generate.emulator.counters.images == 12
+
+
+def test_a_run_created_again_checks_its_images(plain_generate):
+    # Its tries begin at 1 again, and so do the numbers in the journal of the run before.
+    tasks = tasks_of(plain_generate.emulator, 3)
+    for started in (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)):
+        plain_generate.context["dag_run"] = SimpleNamespace(start_date=started)
+        assert plain_generate.run(tasks).state == "success"
+        assert len(plain_generate.images) == 3
+        assert plain_generate.summary["saved"] == 3
+        for image in plain_generate.images:
+            image.unlink()
+    assert plain_generate.summary["images"] == 0
+    assert plain_generate.summary["reused"] == {"image_tasks": 3, "images": 3}
+    assert plain_generate.emulator.counters.images == 3
+
+
+def test_a_run_created_again_submits_what_was_refused(plain_generate):
+    tasks = tasks_of(plain_generate.emulator, 3)
+    plain_generate.context["dag_run"] = SimpleNamespace(start_date=datetime(2026, 1, 1, tzinfo=UTC))
+    fault = plain_generate.emulator.inject("code", operation="submit", code="23500006", times=3)
+    plain_generate.run(tasks)
+    assert fault.exhausted
+    assert sorted(plain_generate.statuses) == ["generated", "generated", "refused"]
+    # A retry does, and an execution of the same try does not: the service has said no to it.
+    plain_generate.run(tasks)
+    assert sorted(plain_generate.statuses) == ["generated", "generated", "refused"]
+    plain_generate.context["dag_run"] = SimpleNamespace(start_date=datetime(2026, 1, 2, tzinfo=UTC))
+    assert plain_generate.run(tasks).state == "success"
+    assert plain_generate.summary["images"] == 1
+    assert plain_generate.emulator.counters.images == 3
 
 
 def test_regenerate_submits_again_once_a_name_or_once_a_clear(plain_generate):
@@ -780,6 +813,46 @@ def test_a_key_that_the_journal_cannot_take_is_beside_the_images(connection, run
     assert generate.run(tasks_of(connection, 3)).state == "success"
     assert generate.statuses == ["generated"] * 3
     assert connection.counters.images == 3
+
+
+@pytest.mark.parametrize("fault", ["throttle", "D504CO", "23500003"])
+@pytest.mark.parametrize("fails", [1, 3, 4])
+def test_a_refusal_that_cannot_be_written_is_written_later(
+    connection, run, ti, tmp_path, no_waiting, fault, fails
+):
+    class Failing(dict):
+        """A store that is down when a refusal is written, as often as given."""
+
+        left = fails
+
+        def get(self, key: str, default: Any = None) -> Any:
+            return super().get(key, default)
+
+        def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+            if '"refused"' in json.dumps(value) and self.left:
+                self.left -= 1
+                raise OSError("the database is down")
+            self[key] = json.loads(json.dumps(value))
+
+    if not has_task_state_store():
+        pytest.skip("this Airflow has no task state store")
+    store = Failing()
+    generate = GenerateTask(
+        connection, run, ti, tmp_path / "images", ({}, {"task_state_store": store}), False
+    )
+    if fault == "throttle":
+        injected = connection.inject("throttle", operation="submit")
+    else:
+        injected = connection.inject("code", operation="submit", code=fault)
+    generate.run(tasks_of(connection, 3))
+    assert (injected.exhausted, store.left) == (True, 0)
+    # Four failures are more than the writes of a try: only then the outcome is unknown.
+    is_known = fails < 4
+    generate.clear()
+    outcome = generate.run(tasks_of(connection, 3))
+    assert outcome.state == ("success" if is_known else "failed")
+    assert generate.statuses == ["generated" if is_known else "unknown_outcome"] * 3
+    assert connection.counters.images == (3 if is_known else 0)
 
 
 def test_airflows_own_time_out_ends_it_like_a_kill(plain_generate):

@@ -272,6 +272,28 @@ def test_the_sensor_waits_for_late_results(count, mode, connection, run, ti, no_
     assert [len(one["results"]) for one in outcome.value["tasks"]] == [2]
 
 
+@pytest.mark.parametrize(
+    "mode", [{"mode": "poke"}, {"mode": "reschedule"}, {"deferrable": True}, None], ids=str
+)
+@pytest.mark.usefixtures("airflow_database")
+def test_an_image_task_left_out_for_a_while_is_awaited(mode, connection, run, ti, tmp_path, no_waiting):
+    tasks = tasks_of(connection, 2)
+    key = BgRepHook().submit(tasks).result_key
+    entry = {"image": tasks[0]["image"], "status": "SUCCESS", "results": [f"{connection.url}/0.png"]}
+    body = json.dumps({"code": 0, "success": True, "data": {"result_key": key, "task_list": [entry]}})
+    fault = connection.inject("body", operation="query", body=body, times=3)
+    if mode is None:
+        task: Any = BgRepDownloadOperator(
+            task_id="download", result_key=key, task_list=tasks, destination=f"file://{tmp_path}"
+        )
+    else:
+        task = BgRepSensor(task_id="wait", result_key=key, task_list=tasks, poke_interval=0.1, **mode)
+    outcome = run(task, ti)
+    assert fault.exhausted
+    assert outcome.state == "success", outcome.error
+    assert len(outcome.value["files" if mode is None else "tasks"]) == 2
+
+
 @pytest.mark.parametrize("is_listed", [True, False], ids=["with the list", "without it"])
 @pytest.mark.parametrize(("fail_on", "error"), [("any", BgRepJobFailedError), ("all", type(None))])
 def test_results_that_are_never_named_are_no_success(

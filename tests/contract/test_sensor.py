@@ -22,6 +22,7 @@ from airflow_provider_bgrep.exceptions import (
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.protocol.retry import GONE_ATTEMPTS, JOB_NOT_FOUND_GRACE_SECONDS
 from airflow_provider_bgrep.sensors.bgrep import BgRepSensor
+from airflow_provider_bgrep.triggers.event import BgRepEvent, Reason
 
 MODES = {
     "poke": {"mode": "poke"},
@@ -314,3 +315,27 @@ def test_nothing_but_the_key_and_numbers_leaves_the_worker(submit, connection, t
     assert set(arguments) == names
     assert not arguments["tasks"]
     assert not arguments["settled"]
+
+
+@pytest.mark.parametrize("soft_fail", [False, True])
+def test_the_workers_clock_decides_when_a_wait_is_over(submit, connection, ti, soft_fail):
+    # The triggerer's clock is ahead: by that, the deadline has passed.
+    late = connection.inject("late", seconds=2)
+    key = submit()
+    event = BgRepEvent(Reason.DEADLINE, pending=1).to_dict()
+    sensor = BgRepSensor(
+        task_id="wait", result_key=key, poke_interval=0.2, timeout=60, deferrable=True, soft_fail=soft_fail
+    )
+    found = sensor.execute_complete({"ti": ti}, event, end_time=time.time() + 60)
+    assert late.consumed == 1
+    assert found["counts"] == {"SUCCESS": 1, "FAILED": 0}
+
+
+def test_a_worker_that_waits_for_the_triggerer_times_out(submit, connection, ti):
+    connection.inject("late", seconds=3600)
+    event = BgRepEvent(Reason.DEADLINE, pending=1).to_dict()
+    sensor = BgRepSensor(task_id="wait", result_key=submit(), poke_interval=0.2, timeout=60, deferrable=True)
+    before = connection.counters.queries
+    with pytest.raises(BgRepTimeoutError):
+        sensor.execute_complete({"ti": ti}, event, end_time=time.time() + 1)
+    assert connection.counters.queries - before > 2

@@ -304,6 +304,26 @@ def test_rows_of_two_shards_with_one_photo_keep_their_images(refresh, connection
     assert connection.counters.images == 3
 
 
+def test_a_job_in_two_shards_is_saved_as_far_as_it_is_finished(refresh, connection, site):
+    for index in (1, 2):
+        connection.inject("never_ends", index=index)
+    connection.inject("late", seconds=3600)
+    rows = rows_of(site, 3)
+    first = refresh.plan(rows)
+    refresh.generate(first, 0, timeout=3)
+    finished(refresh, first)
+    connection.advance(3601)
+    refresh.options["shard_size"] = 2
+    second = refresh.plan(rows)
+    assert (second.counts, second.plan["shards"]) == ({"pending": 3}, 2)
+    for shard in range(2):
+        refresh.generate(second, shard, timeout=3)
+    finished(refresh, second)
+    assert {row["name"] for row in refresh.manifest()} == {"S0"}
+    assert refresh.plan(rows).counts == {"unchanged": 1, "pending": 2}
+    assert connection.counters.images == 3
+
+
 # --- what ends in part (I14, I15) -----------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from airflow_provider_bgrep import ImageTask
+from airflow_provider_bgrep.compat import has_task_state_store
 from airflow_provider_bgrep.exceptions import (
     BgRepJobFailedError,
     BgRepQuotaError,
@@ -181,6 +182,33 @@ def test_the_key_of_an_earlier_job_is_no_new_job(submit, connection, ti, monkeyp
     # What may be billed is not submitted again.
     assert isinstance(submit([connection.image_task(seed=2)]).error, BgRepUnknownOutcomeError)
     assert connection.counters.submits == 2
+
+
+@pytest.mark.parametrize(("code", "times"), [("23500003", 1), ("T429IN", 6)])
+@pytest.mark.parametrize("fails", [1, 2])
+def test_a_refusal_is_written_although_the_store_fails(connection, run, ti, no_waiting, code, times, fails):
+    class Failing(dict):
+        """A store that is down when a refusal is written, as often as given."""
+
+        left = fails
+
+        def set(self, key, value, *, retention=None):
+            if '"refused"' in json.dumps(value) and self.left:
+                self.left -= 1
+                raise OSError("the database is down")
+            self[key] = json.loads(json.dumps(value))
+
+    if not has_task_state_store():
+        pytest.skip("this Airflow has no task state store")
+    store = Failing()
+    fault = connection.inject("code", operation="submit", code=code, times=times)
+    operator = BgRepSubmitOperator(task_id="submit", task_list=[connection.image_task()])
+    first = run(operator, ti, task_state_store=store)
+    assert (first.state == "success", store.left) == (False, 0)
+    ti.try_number = 2
+    assert run(operator, ti, task_state_store=store).state == "success"
+    assert fault.exhausted
+    assert connection.counters.images == 1
 
 
 def test_a_key_that_cannot_be_written_is_still_returned(connection, run, ti, tmp_path, monkeypatch):

@@ -9,7 +9,9 @@ from dataclasses import replace
 import pytest
 
 from airflow_provider_bgrep.client import without_waiting
+from airflow_provider_bgrep.exceptions import BgRepUnmatchedError, unmatched_error
 from airflow_provider_bgrep.late_results import complete, in_words, lacking
+from airflow_provider_bgrep.protocol.matching import UnmatchedError
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, TaskResult
 from airflow_provider_bgrep.protocol.retry import GONE_ATTEMPTS
 from airflow_provider_bgrep.protocol.wire import NO_RESULT
@@ -106,6 +108,34 @@ def test_nothing_is_asked_again_after_the_deadline():
     query = Answers(job_of(UNNAMED), job_of(NAMED))
     assert complete(query, None, end_time=time.time() - 1) == job_of(UNNAMED)
     assert query.asked == 1
+
+
+class LeavesOut:
+    """Leaves out image tasks in the first answers."""
+
+    def __init__(self, times: int, *, may_pass: bool = True) -> None:
+        self._times, self._may_pass, self.asked = times, may_pass, 0
+
+    def __call__(self) -> Job:
+        self.asked += 1
+        if self.asked > self._times:
+            return job_of(NAMED)
+        raise unmatched_error(UnmatchedError("k1", ["2 of 3"], may_pass=self._may_pass))
+
+
+def test_image_tasks_that_are_left_out_are_awaited():
+    query, lines = LeavesOut(2), []
+    assert complete(query, tasks_of(1), log=lines.append) == job_of(NAMED)
+    assert query.asked == 3
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize(("may_pass", "asked"), [(True, GONE_ATTEMPTS), (False, 1)])
+def test_what_stays_unmatched_is_raised_in_the_end(may_pass, asked):
+    query = LeavesOut(100, may_pass=may_pass)
+    with pytest.raises(BgRepUnmatchedError):
+        complete(query, tasks_of(1))
+    assert query.asked == asked
 
 
 def test_an_error_of_a_query_is_raised():

@@ -18,7 +18,7 @@ if not has_task_state_store():
 
 from airflow.sdk import RetryAction, RetryDecision
 
-from airflow_provider_bgrep.retry_policy import BgRepRetryPolicy
+from airflow_provider_bgrep.retry_policy import LONGEST_ASK_SECONDS, BgRepRetryPolicy
 
 CLASSES = [one for one in vars(exceptions).values() if isinstance(one, type) and issubclass(one, BgRepError)]
 
@@ -38,6 +38,13 @@ def test_a_throttled_task_waits_as_long_as_the_service_asks():
     error.retry_after = 90.0
     found = decision(error)
     assert (found.action, found.retry_delay) == (RetryAction.RETRY, timedelta(seconds=90))
+
+
+@pytest.mark.parametrize("asked", [0.0, LONGEST_ASK_SECONDS + 1, 1_764_400_000.0, 1e15])
+def test_an_ask_that_nobody_can_mean_is_left_to_airflow(asked: float):
+    error = BgRepThrottledError("text")
+    error.retry_after = asked
+    assert decision(error).action is RetryAction.DEFAULT
 
 
 def test_the_cause_of_an_exception_counts():

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,20 +16,23 @@ import pytest
 
 from airflow_provider_bgrep.generation.collector import Collector, NotSavedError
 from airflow_provider_bgrep.generation.items import WorkItem
-from airflow_provider_bgrep.generation.job_store import read_job_record
+from airflow_provider_bgrep.generation.job_store import JobRecord, read_job_record
+from airflow_provider_bgrep.generation.outcomes import Outcome
+from airflow_provider_bgrep.generation.task_outcomes import TaskOutcome
+from airflow_provider_bgrep.journal.key_files import FOLDER
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.protocol.errors import CallError
 from airflow_provider_bgrep.protocol.retry import COLLECT, GONE_ATTEMPTS, JOB_NOT_FOUND_GRACE_SECONDS
-from airflow_provider_bgrep.storage import storage_path
+from airflow_provider_bgrep.storage import put_bytes, storage_path
 
 KEY = "key"
 
 
-def record(count: int, *, seconds_ago: float = 0.0) -> SubmitRecord:
+def record(count: int, *, seconds_ago: float = 0.0, nonce: str = "") -> SubmitRecord:
     """The accepted submit of a list's first image tasks."""
     at = datetime.now(UTC) - timedelta(seconds=seconds_ago)
     items = tuple(SubmittedTask(f"sku-{i}", 1, f"sku-{i}") for i in range(count))
-    return SubmitRecord(State.ACCEPTED, at.isoformat(), items, "conn", result_key=KEY)
+    return SubmitRecord(State.ACCEPTED, at.isoformat(), items, "conn", nonce=nonce, result_key=KEY)
 
 
 def watch(run: Any, *, is_new: bool = False) -> list[list[str]]:
@@ -52,8 +57,9 @@ def watch(run: Any, *, is_new: bool = False) -> list[list[str]]:
 def collect(execution):
     """Make an execution that only has one job to collect."""
 
-    def make(count: int, script: Any, *, seconds_ago: float = 0.0, **options: Any) -> Any:
-        return execution(count, script, records=[record(count, seconds_ago=seconds_ago)], **options)
+    def make(count: int, script: Any, *, seconds_ago: float = 0.0, nonce: str = "", **options: Any) -> Any:
+        records = [record(count, seconds_ago=seconds_ago, nonce=nonce)]
+        return execution(count, script, records=records, **options)
 
     return make
 
@@ -89,6 +95,26 @@ def test_what_is_finished_is_saved_while_another_still_runs(collect, answers):
     watch(run)
     assert seen == [["pending", "pending"], ["failed", "pending"]]
     assert run.outcomes == ["failed", "failed"]
+
+
+@pytest.mark.parametrize("others", ["RUNNING", "FAILED"])
+@pytest.mark.parametrize("own", [("FAILED", "RUNNING"), ("RUNNING", "FAILED")])
+def test_others_image_tasks_of_a_job_keep_no_own_one_waiting(execution, answers, others, own):
+    # Two shards collect the job. What the others become neither withholds what this one's have become, nor
+    # keeps it from ending.
+    whole = record(4)
+    parts = (*(replace(item, key="") for item in whole.items[:2]), *whole.items[2:])
+    seen, replies = [], iter([(others, others, *own), (others, others, "FAILED", "FAILED")])
+
+    def script(operation: Any, data: Any) -> Any:
+        seen.append(run.outcomes[2:])
+        return answers.job(KEY, *next(replies))
+
+    run = execution(4, script, records=[replace(whole, items=parts)])
+    watch(run)
+    assert seen == [["pending"] * 2, ["failed" if status == "FAILED" else "pending" for status in own]]
+    assert run.outcomes[2:] == ["failed"] * 2
+    assert run.context.result.unsaved == set()
 
 
 def test_an_unfinished_job_stays_pending_at_the_deadline(collect, answers):
@@ -167,6 +193,16 @@ def test_a_fault_that_passes_is_waited_out(collect, answers):
     run = collect(1, [*faults, answers.job(KEY, "RUNNING"), *faults, answers.job(KEY, "FAILED")])
     watch(run)
     assert (run.outcomes, run.context.result.error) == (["failed"], None)
+
+
+def test_a_job_saved_for_another_submit_is_an_unknown_outcome(collect, answers, tmp_path):
+    saved = JobRecord((TaskOutcome(Outcome.FAILED, "no foreground"),), "2026-01-01T00:00:00+00:00", "other")
+    put_bytes(json.dumps(saved.to_json()).encode(), storage_path(str(tmp_path)) / FOLDER / f"{KEY}.json")
+    run = collect(1, [answers.job(KEY, "FAILED")], retry_failed=1, nonce="own")
+    assert watch(run) == []
+    assert run.outcomes == ["unknown_outcome"]
+    assert (run.context.result.error, run.context.result.unsaved) == (None, set())
+    assert read_job_record(storage_path(str(tmp_path)), KEY, "other") == saved
 
 
 # --- failed image tasks are submitted again -----------------------------------------------------------

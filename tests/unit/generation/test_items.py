@@ -191,6 +191,20 @@ def test_an_image_that_may_still_be_saved_keeps_an_item_pending():
     assert found.outstanding == [accepted]
 
 
+def test_image_tasks_of_other_shards_are_settled_once_finished():
+    accepted = record(State.ACCEPTED, "a", "", "", "b")
+    found = board(accepted)
+    assert found.settled(accepted) == 0
+    found.note_answer(accepted, 1)  # the response calls one finished that another shard collects
+    assert found.settled(accepted) == 1
+    pending = TaskOutcome(Outcome.PENDING)
+    found.apply_job(accepted, saved(TaskOutcome(Outcome.FAILED, "why"), pending, pending, pending))
+    assert found.settled(accepted) == 1
+    found.note_answer(accepted, 2)
+    assert found.settled(accepted) == 2
+    assert [item.key for item in found.pending(accepted)] == ["b"]
+
+
 def test_an_older_job_does_not_change_resubmitted_items():
     first, again = record(State.ACCEPTED, "a", "b"), record(State.ACCEPTED, "a", result_key="again")
     found = board(first, again)

@@ -115,3 +115,16 @@ def test_an_id_with_a_line_break_stays_on_its_line(tmp_path):
     write_manifest(WorkItems(tasks, ["a"], [], account="conn", try_number=1), storage_path(str(path)))
     (one,) = path.read_bytes().splitlines()
     assert json.loads(one)["id"] == "a\nb\r\n"
+
+
+def test_whoever_may_not_write_leaves_the_manifest_as_it_is(board, tmp_path):
+    def refuse() -> None:
+        raise PermissionError
+
+    path = storage_path(f"{tmp_path}/manifest.jsonl")
+    write_manifest(board, path)
+    before = path.read_text()
+    board.items["c"].set_outcome(Outcome.PENDING)
+    with pytest.raises(PermissionError):
+        write_manifest(board, path, before=refuse)
+    assert path.read_text() == before

@@ -90,14 +90,14 @@ def test_nothing_is_submitted_past_the_deadline(execution):
 
 
 @pytest.mark.parametrize(
-    ("waits_here", "has_unjournaled_jobs", "may_defer"),
+    ("waits_here", "has_unjournaled_facts", "may_defer"),
     [(False, False, True), (True, False, False), (False, True, False)],
 )
 def test_an_idle_execution_may_defer_unless_it_has_to_stay(
-    execution, waits_here, has_unjournaled_jobs, may_defer
+    execution, waits_here, has_unjournaled_facts, may_defer
 ):
     context = execution(1, waits_here=waits_here).context
-    context.result.has_unjournaled_jobs = has_unjournaled_jobs
+    context.result.has_unjournaled_facts = has_unjournaled_facts
     with context.busy():
         with context.busy():
             pass

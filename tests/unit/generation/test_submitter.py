@@ -7,7 +7,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,6 +25,9 @@ from airflow_provider_bgrep.protocol.flows import NoAnswer, Reply
 from airflow_provider_bgrep.protocol.models import ImageTask
 from airflow_provider_bgrep.protocol.retry import SUBMIT
 from airflow_provider_bgrep.storage import put_bytes, storage_path
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 LOST = NoAnswer(sent=True, reason="reset")
 
@@ -129,6 +132,34 @@ def test_a_key_under_which_a_job_was_saved_is_no_new_job(execution, answers, tmp
     assert (record.state, record.result_key) == (State.UNKNOWN, "")
     assert run.outcomes == ["unknown_outcome"]
     assert run.context.work_items.jobs == {}
+
+
+class SavedMeanwhile(MemoryStore):
+    """A store of a journal. As soon as it has a key, a later try saves that job, and this one goes on then.
+
+    :param folder: the folder of the images.
+    """
+
+    def __init__(self, folder: ObjectStoragePath) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def set(self, key: str, value: Any) -> None:
+        super().set(key, value)
+        for submit in value.get("submits", ()):
+            if submit["state"] == State.ACCEPTED.value:
+                ended = (TaskOutcome(Outcome.FAILED, "no foreground"),)
+                saved = JobRecord(ended, "2026-01-01T00:00:00+00:00", submit["nonce"])
+                put_bytes(json.dumps(saved.to_json()).encode(), self._folder / FOLDER / "key.json")
+
+
+def test_a_job_that_a_later_try_saved_is_no_other_submits(execution, answers, tmp_path):
+    store = SavedMeanwhile(storage_path(str(tmp_path)))
+    run = execution(1, [answers.accepted("key")], store=store)
+    (record,) = submit(run)
+    assert (record.state, record.result_key) == (State.ACCEPTED, "key")
+    assert read_records(store) == [record]
+    assert (run.outcomes, len(run.client.sent)) == (["pending"], 1)
 
 
 def test_a_key_that_cannot_be_encoded_is_an_unknown_outcome(execution, answers, tmp_path):
@@ -287,7 +318,7 @@ def test_a_key_without_a_journal_is_kept_beside_the_images(execution, answers, t
     run = execution(2, [answers.accepted("key")], store=BrokenStore(State.ACCEPTED))
     (record,) = submit(run)
     assert (record.result_key, run.outcomes) == ("key", ["pending"] * 2)
-    assert run.context.result.has_unjournaled_jobs
+    assert run.context.result.has_unjournaled_facts
     assert isinstance(run.context.result.error, OSError)
     assert not run.context.may_submit()
     assert len(list((tmp_path / FOLDER).iterdir())) == 1

@@ -375,6 +375,21 @@ def test_a_key_is_written_in_the_place_of_its_intent(store):
     assert journal.records == [a, b, c]
 
 
+@pytest.mark.parametrize("state", [State.REFUSED, State.UNKNOWN])
+def test_an_accepted_submit_stays_accepted(store, state):
+    entry = Journal(store, "conn").new_entry([SubmittedTask("a")])
+    entry.write_intent("nonce")
+    entry.write_accepted("key", "request", "gateway")
+    entry.write_failed(state, code="D504TO")
+    assert (entry.record.state, entry.record.code) == (State.ACCEPTED, "")
+    assert read(store) == [entry.record]
+    # Unless its key is proven to be another submit's: the next write replaces the acceptance.
+    entry.retract()
+    assert read(store)[0].state is State.ACCEPTED
+    entry.write_failed(state)
+    assert [(one.state, one.result_key) for one in read(store)] == [(state, "")]
+
+
 def test_a_new_intent_forgets_the_refusal_before_it(store):
     entry = Journal(store, "conn").new_entry([SubmittedTask("a")])
     entry.write_intent("first")
@@ -559,13 +574,18 @@ class Failing(JsonStore):
 
 def test_an_intent_that_cannot_be_written_is_refused_not_sent(values):
     store = Failing(values)
-    entry = Journal(store, "conn").new_entry([SubmittedTask("item")])
+    journal = Journal(store, "conn")
+    entry = journal.new_entry([SubmittedTask("item")])
     store.fails = lambda key, value: "submits" in value
     with pytest.raises(ConnectionError):
         entry.write_intent("nonce")
     assert entry.record.state is State.REFUSED
+    assert journal.is_behind
     store.fails = lambda key, value: False
     assert [one for one in read(store) if one.state is not State.REFUSED] == []
+    journal.flush()
+    assert not journal.is_behind
+    assert [one.state for one in read(store)] == [State.REFUSED]
     entry = Journal(store, "conn").new_entry([SubmittedTask("item")])
     entry.write_intent("again")
     assert read(store)[-1].state is State.INTENT
@@ -620,8 +640,23 @@ def test_a_clear_sets_a_new_deadline(store):
     first = Journal(store, "conn", clear_id="0", end_time=100.0)
     first.update_metadata(counts={"submit": 3}, stopped={"code": "B403MQ"})
     cleared = Journal(store, "conn", clear_id="2", end_time=300.0, try_number=2)
-    assert cleared.metadata == TaskMetadata("2", 300.0, 2)
+    assert cleared.metadata == TaskMetadata("2", 300.0, 2, first_epoch=1)
     assert Journal(store, "conn", clear_id="2", end_time=400.0, try_number=3).metadata == cleared.metadata
+
+
+def test_tries_before_a_clear_are_not_those_that_count_now(store):
+    # A DAG run that is deleted and created again counts its tries from 1 again.
+    for try_number in (1, 2):
+        journal = Journal(store, "conn", clear_id="0", try_number=try_number)
+        journal.new_entry([SubmittedTask(f"{try_number}")]).write_intent("nonce")
+    for _ in range(2):  # a deferred execution is of the same try
+        again = Journal(store, "conn", clear_id="1", try_number=1)
+        assert [one.try_number for one in again.previous_records] == [0, 0]
+    again.new_entry([SubmittedTask("3")]).write_intent("nonce")
+    retry = Journal(store, "conn", clear_id="1", try_number=2)
+    assert [one.try_number for one in retry.previous_records] == [0, 0, 1]
+    cleared = Journal(store, "conn", clear_id="2", try_number=3)
+    assert [one.try_number for one in cleared.previous_records] == [1, 2, 1]
 
 
 def test_a_deadline_is_limited_by_the_clock_of_each_epoch(store):

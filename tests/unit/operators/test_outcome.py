@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -152,3 +153,17 @@ def test_the_summary_is_pushed_where_the_task_fails(tmp_path):
     assert pushed == {"return_value": summarize(run)}
     assert pushed["return_value"]["items"]["generated"] == 1
     assert len((tmp_path / "manifest.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("outcome", [GOOD, Outcome.PENDING])
+def test_a_superseded_process_writes_no_manifest_and_no_xcom(outcome, tmp_path):
+    store = MemoryStore()
+    run = replace(run_of(outcome, folder=tmp_path), journal=Journal(store, "conn", end_time=4e9))
+    Journal(store, "conn", end_time=4e9)  # the next try
+    (tmp_path / "manifest.jsonl").write_text("the manifest of the next try")
+    pushed: dict[str, Any] = {}
+    ti = SimpleNamespace(xcom_push=lambda key, value: pushed.update({key: value}))
+    with pytest.raises(BgRepServiceError):
+        finish(run, {"ti": ti}, log=SimpleNamespace(info=lambda *args: None))
+    assert pushed == {}
+    assert (tmp_path / "manifest.jsonl").read_text() == "the manifest of the next try"

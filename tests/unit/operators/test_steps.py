@@ -23,7 +23,7 @@ JOBS: dict[str, Any] = {"collectable": ("a", "b")}
         ),
         pytest.param({**JOBS, "has_error": True}, Defer(("a", "b")), id="jobs run beside an error"),
         pytest.param({**JOBS, "has_advanced": False}, Defer(("a", "b")), id="jobs run and nothing changed"),
-        pytest.param({**JOBS, "has_unjournaled_jobs": True}, Continue(True), id="a key is in no journal"),
+        pytest.param({**JOBS, "has_unjournaled_facts": True}, Continue(True), id="a key is in no journal"),
         pytest.param({**JOBS, "reported_finished": frozenset("b")}, Continue(True), id="disputed"),
         pytest.param({**JOBS, "reported_finished": frozenset("c")}, Defer(("a", "b")), id="others reported"),
         pytest.param({**JOBS, "may_continue": False}, Finish(), id="jobs run at the deadline"),
@@ -53,7 +53,7 @@ def test_no_step_repeats_without_end(progress):
         assert step == Finish()
     if isinstance(step, Defer):
         assert not progress.waits_here
-        assert not progress.has_unjournaled_jobs
+        assert not progress.has_unjournaled_facts
         assert progress.reported_finished.isdisjoint(step.result_keys)
     if isinstance(step, Continue) and step.waits_here == progress.waits_here:
         assert progress.has_advanced

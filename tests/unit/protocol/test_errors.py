@@ -25,6 +25,7 @@ from airflow_provider_bgrep.protocol.errors import (
     InvalidInput,
     Problem,
     sanitize_message,
+    without_secret,
 )
 
 SECRET = "canary0app0code"
@@ -128,6 +129,11 @@ def test_a_secret_is_replaced_wherever_a_response_repeats_it():
     assert (error.code, error.message) == ("***", "bad ***, yes, ***")
     assert (error.request_id, error.gateway_request_id) == ("r-***", "g-***")
     assert "canary" not in f"{error} {error!r}"
+
+
+def test_a_secret_is_replaced_in_upper_case_too():
+    assert without_secret(f"bad {SECRET.upper()}", SECRET) == "bad ***"
+    assert without_secret(f"bad {SECRET.upper()[:6]}…", SECRET) == "bad ***…"
 
 
 @pytest.mark.parametrize("shown", range(1, len(SECRET)))

@@ -70,6 +70,20 @@ def test_a_job_is_without_a_secret_that_the_service_repeats():
     assert found.tasks[1] == tasks[1]  # a URL must stay what it is
 
 
+def test_a_secret_is_found_in_a_status_and_in_an_echoed_seed():
+    tasks = (
+        TaskResult(0, "DENIED CANARY", echo={"seed": "Canary", "image": "https://a/canary"}),
+        TaskResult(1, "SUCCESS", echo={"seed": ["canary"]}),
+        TaskResult(2, "RUNNING", echo={"seed": 7}),
+    )
+    found = Job("k", tasks).without("canary").tasks
+    assert (found[0].status, found[0].echo) == ("DENIED ***", {"seed": "***", "image": "https://a/canary"})
+    assert (found[1].status, found[1].echo) == ("SUCCESS", {"seed": "['***']"})
+    assert found[2] == tasks[2]
+    # Whatever the secret is, a documented status stays what it is.
+    assert Job("k", tasks).without("running").tasks[2] == tasks[2]
+
+
 def test_a_status_compares_and_travels_as_its_text():
     assert JobStatus.SUCCESS == "SUCCESS"
     assert json.dumps(JobStatus.SUCCESS) == '"SUCCESS"'
