@@ -5,6 +5,10 @@ Each try of the approval task asks a question, whose number is that of the try: 
 task is retried or cleared, and keeps the number while the task waits. A question and its answer are a file
 each, and no try writes a file of another one. So a try that was taken for dead can neither take back the
 question that followed nor answer it, and a refusal does not become an approval if one of the files is lost.
+
+The question belongs to the plan that it was asked about: while the task waits, the plan task may be cleared
+and make another plan, and Airflow hands that one to the task when the answer comes. An answer therefore
+counts only in a plan that has its question.
 """
 
 from __future__ import annotations
@@ -50,30 +54,38 @@ class Approvals:
         put_bytes(b"{}", self._files.asked(question))
 
     def record(self, question: int, answer: Answer) -> bool:
-        """Record the answer to a question.
+        """Record the answer to a question, if it counts.
 
-        :return: whether it counts: whether no later question was asked.
+        :return: whether it counts: whether the question was asked about this plan, and no later one was.
         """
+        if not self._is_open(question):
+            return False
         value = {"approved": answer.is_approved, "reason": answer.reason}
         put_bytes(json.dumps(value, ensure_ascii=False).encode(), self._files.answer(question))
-        return self._last_question() <= question
+        return self._is_open(question)  # another try may have asked meanwhile
 
     def last(self) -> Answer:
-        """The answer to the last question.
+        """The answer to the last question. Without its question, an approval does not count.
 
         :raises BgRepStateError: if its file is damaged.
         """
-        question = self._last_question()
+        question, is_asked = self._last_question()
         path = self._files.answer(question)
         data = get_bytes(path) if question else None
         if data is None:
             return Answer()
         try:
             value = json.loads(data)
-            return Answer(value["approved"] is True, str(value["reason"]))
+            return Answer(value["approved"] is True and is_asked, str(value["reason"]))
         except (ValueError, LookupError, TypeError) as error:
             raise BgRepStateError(f"{path} cannot be read: {sanitize_message(error)}") from None
 
-    def _last_question(self) -> int:
-        found = map(_NAME.fullmatch, names_in(self._files.approvals))
-        return max((int(name[1]) for name in found if name), default=0)
+    def _is_open(self, question: int) -> bool:
+        """Whether a question was asked about this plan, and is the last."""
+        return self._last_question() == (question, True)
+
+    def _last_question(self) -> tuple[int, bool]:
+        """The number of the last question or answer, 0 if there is none; whether there is the question."""
+        names = names_in(self._files.approvals)
+        last = max((int(name[1]) for name in map(_NAME.fullmatch, names) if name), default=0)
+        return last, self._files.asked(last).name in names
