@@ -14,7 +14,7 @@ from bgrep_harness.tasks import TaskInstance
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.compat import has_approval
 from airflow_provider_bgrep.exceptions import BgRepStateError
-from airflow_provider_bgrep.storage import storage_path
+from airflow_provider_bgrep.storage import remove, storage_path
 
 if not has_approval():
     pytest.skip("Airflow before 3.1", allow_module_level=True)
@@ -140,6 +140,18 @@ def test_the_answer_does_not_count_if_the_plan_needs_none(chosen, shop, tmp_path
         answer(task, chosen, 1)
     assert second.store.may_submit
     assert task.execute({}) == [0], "cleared, the task hands the plan's shards on"
+
+
+@pytest.mark.parametrize("name", ["asked-0001", "answer-0001", "asked-0002"])
+def test_a_lost_file_does_not_approve_what_is_asked_again(name, shop, tmp_path):
+    run = shop.plan([row("a")])
+    task = operator(str(tmp_path), run.xcom)
+    ask(task, 1)
+    answer(task, approve.APPROVE, 1)
+    ask(task, 2)
+    remove(run.files.approvals / f"{name}.json")
+    run.work()
+    assert (run.store.may_submit, shop.billed.total()) == (False, 0)
 
 
 def test_what_is_paid_is_published_though_nobody_approves(tmp_path):

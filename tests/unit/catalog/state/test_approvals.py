@@ -55,6 +55,18 @@ def test_no_lost_file_approves_a_plan_that_was_refused(approvals, files, name):
     assert not approvals.last().is_approved
 
 
+@pytest.mark.parametrize("name", ["asked-0001", "answer-0001", "asked-0003", "answer-0003"])
+@pytest.mark.parametrize("late", [False, True])
+def test_no_lost_file_brings_an_approval_back(late, name, approvals, files):
+    approvals.ask(1)
+    approvals.record(1, APPROVED)
+    approvals.ask(3)
+    if late:  # its try had looked for the question before the other one was asked
+        put_bytes(json.dumps({"approved": True, "reason": ""}).encode(), files.answer(1))
+    remove(files.approvals / f"{name}.json")
+    assert approvals.last() == Answer()
+
+
 @pytest.mark.parametrize("answer", [APPROVED, REFUSED])
 def test_an_answer_without_its_question_does_not_count(approvals, files, answer):
     assert not approvals.record(1, answer)
