@@ -9,6 +9,7 @@ import logging
 import re
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -91,8 +92,13 @@ class PlanStore:
         put_file(work_items, self.files.work_items)
         if unchanged:
             put_file(unchanged, self.files.unchanged)
-        put_bytes(as_lines(invalid_rows), self.files.invalid_rows)
-        put_bytes(as_lines(record.to_json() for record in outstanding_jobs), self.files.outstanding_jobs)
+        lines = {
+            self.files.invalid_rows: as_lines(invalid_rows),
+            self.files.outstanding_jobs: as_lines(record.to_json() for record in outstanding_jobs),
+        }
+        for path, data in lines.items():
+            put_bytes(data, path)
+        plan = replace(plan, lines={path.name: data.count(b"\n") for path, data in lines.items()})
         header = json.dumps(plan.to_dict(), ensure_ascii=False, indent=1).encode()
         put_bytes(header, self.files.header_copy)
         put_bytes(header, self.files.header)
@@ -298,12 +304,18 @@ class PlanStore:
         return dict(found)
 
     def invalid_rows(self) -> Iterator[dict[str, Any]]:
-        """The rows that cannot be used: line, column, reason, sku, view."""
-        return self._json_lines(self.files.invalid_rows)
+        """The rows that cannot be used: line, column, reason, sku, view.
+
+        :raises BgRepStateError: if the file is damaged, or lacks lines that the plan has written.
+        """
+        return self._planned_lines(self.files.invalid_rows)
 
     def outstanding_jobs(self) -> Iterator[SubmitRecord]:
-        """Submits of earlier plans, whose jobs this plan collects."""
-        for line in self._json_lines(self.files.outstanding_jobs):
+        """Submits of earlier plans, whose jobs this plan collects.
+
+        :raises BgRepStateError: see :meth:`invalid_rows`.
+        """
+        for line in self._planned_lines(self.files.outstanding_jobs):
             try:
                 yield SubmitRecord.from_json(line)
             except ValueError as error:
@@ -471,8 +483,18 @@ class PlanStore:
                 return found
         return {}
 
-    def _json_lines(self, path: Any) -> Iterator[dict[str, Any]]:
-        for number, line in enumerate((get_bytes(path) or b"").splitlines(), 1):
+    def _planned_lines(self, path: Any) -> Iterator[dict[str, Any]]:
+        """The lines of a file that was written with the plan, once it is certain that none is lost."""
+        yield from self._json_lines(path, self.plan.lines.get(path.name))
+
+    def _json_lines(self, path: Any, expected: int | None = None) -> Iterator[dict[str, Any]]:
+        lines = (get_bytes(path) or b"").splitlines()
+        if expected is not None and len(lines) != expected:
+            raise BgRepStateError(
+                f"{path} has {len(lines)} lines, and the plan has written {expected}: lines were lost. "
+                "Restore the file from a backup, or start a new DAG run."
+            )
+        for number, line in enumerate(lines, 1):
             try:
                 value = json.loads(line)
                 if not isinstance(value, dict):

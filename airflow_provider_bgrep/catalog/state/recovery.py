@@ -164,7 +164,8 @@ def _unless_given_up(store: PlanStore) -> Iterator[None]:
 
 def accepted_submits(store: PlanStore) -> Iterator[SubmitRecord]:
     """The accepted submits of a plan, by which its jobs can be collected, and those that it was given."""
-    yield from store.outstanding_jobs()
+    with _unless_given_up(store):
+        yield from store.outstanding_jobs()
     yield from (record for record in submits(store) if record.state is State.ACCEPTED)
 
 
