@@ -239,6 +239,19 @@ def test_a_damaged_manifest_of_a_shard_is_named(run, data):
         derive_shard(run.store, 0)
 
 
+def test_what_the_journal_knows_of_a_given_up_plan_is_not_billed(destination, run):
+    """Its manifest is damaged: that says nothing about the journal, which has every submit."""
+    run.work({"b": "lost"})
+    manifest = run.files.manifest(0)
+    put_bytes((get_bytes(manifest) or b"")[:-20], manifest)
+    with pytest.raises(BgRepStateError, match=r"manifest-0000\.jsonl"):
+        destination.plan([row("a"), row("b")])
+    put_bytes(b"", run.files.given_up)
+    destination.refresh([row("a"), row("b")])
+    assert destination.billed.total() == 2
+    assert set(destination.published()) == {"a"}
+
+
 @pytest.mark.parametrize("data", [b"{", b"[1]", b'{"version": 99}'])
 def test_a_damaged_journal_is_an_error_and_not_an_empty_one(run, files, data):
     submit(run.store, "a", "n1", result_key="job")
