@@ -31,7 +31,8 @@ class BgRepApprovalOperator(Linked, HITLOperator):
     was cleared), or images to publish, do so.
 
     The last question counts. As soon as the task asks again, because it was cleared, earlier answers count no
-    more, whenever they arrive.
+    more, whenever they arrive. An answer counts only for the plan that the person was asked about: if
+    ``plan`` was cleared alone meanwhile, and has made another one, the task fails.
 
     :param plan: the XCom ``plan`` of the plan task. Templated.
     :param destination: the catalog's destination. Templated.
@@ -59,7 +60,8 @@ class BgRepApprovalOperator(Linked, HITLOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[int]:
         """Record the approval and return the shards, or cancel the plan and return those that collect.
 
-        :raises BgRepStateError: if a later try of the task has asked since.
+        :raises BgRepStateError: if the question was about another plan, or a later try of the task has asked
+            since.
         """
         answer = super().execute_complete(context, event)
         store, question = self._store(), context["ti"].try_number
@@ -68,8 +70,10 @@ class BgRepApprovalOperator(Linked, HITLOperator):
         counts = store.approve(question) if is_approved else store.refuse(reason, question)
         if not counts:
             raise BgRepStateError(
-                f"This is the answer to try {question} of this task, and a later try has asked again. The "
-                "answer does not count."
+                f"The answer does not count: try {question} of this task is not the last that has asked "
+                f"about plan {self.plan['plan_id']}. A later try has asked again, or the plan task was "
+                "cleared meanwhile, and nobody has seen the plan that it has made. Clear this task, with "
+                "downstream, to ask about this plan."
             )
         if is_approved:
             return self._shards()

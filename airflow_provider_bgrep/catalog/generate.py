@@ -87,7 +87,8 @@ class Shard:
         rows: list[dict[str, Any]] = [
             dict(row) for row in plan_store.work_items(shard) if row["state"] != RowState.UNPUBLISHED.value
         ]
-        known = list(plan_store.outstanding_jobs())
+        # A shard that collects nothing does not need the file.
+        known = [] if all(map(_is_to_submit, rows)) else list(plan_store.outstanding_jobs())
         rows = _without_lost(rows, {record.result_key for record in known})
         # A request may have several jobs to collect: each is an image task of its own.
         keys = tuple(

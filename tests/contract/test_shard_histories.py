@@ -96,6 +96,7 @@ def test_a_shard_of_a_plan_that_nobody_approved_submits_nothing(refresh, connect
     assert (outcome.state, type(outcome.error)) == ("failed", BgRepStateError)
     assert "Clear approve" in str(outcome.error)
     assert connection.counters.submits == 0
+    store_of(refresh, run).ask()
     store_of(refresh, run).approve()
     assert refresh.generate(run, 0, try_number=2, max_tries=1).state == "success"
     assert connection.counters.images == 3

@@ -138,6 +138,8 @@ class Plan:
     :param reading: what the catalog was taken for, in sentences: format, encoding, delimiter and header,
         columns used and ignored, cells taken for empty, and the most frequent prompt.
     :param sources: hosts and buckets of the images and masks of its work items, as URLs.
+    :param lines: number of lines of each JSONL file that was written with the plan, by its name: without it,
+        a lost file would be taken for an empty one.
     """
 
     plan_id: str
@@ -160,6 +162,7 @@ class Plan:
     attention: Mapping[str, int] = field(default_factory=dict)
     reading: tuple[str, ...] = field(default=())
     sources: tuple[str, ...] = ()
+    lines: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:

@@ -380,10 +380,13 @@ class LedgerReader:
         for plan_id in (
             sorted({plan for key, plan, _ in wanted if key in missing} | set(sources)) if missing else ()
         ):
-            for record in accepted_submits(PlanStore(self._paths, plan_id)):
-                if record.result_key in missing:
-                    missing.discard(record.result_key)
-                    yield record
+            try:
+                for record in accepted_submits(PlanStore(self._paths, plan_id)):
+                    if record.result_key in missing:
+                        missing.discard(record.result_key)
+                        yield record
+            except BgRepStateError as error:  # its rows stay pending: they are not submitted again
+                _log.warning("Some jobs are not collected by this run: %s", error)
 
     def _journaled(self, shards: Iterable[tuple[str, int]]) -> Iterator[tuple[str, SubmitRecord]]:
         """The accepted submits in the journals of some shards, by job, as far as they can be read.

@@ -35,12 +35,19 @@ def json_object(path: ObjectStoragePath) -> dict[str, Any]:
     return {}
 
 
-def json_lines(path: ObjectStoragePath) -> Iterator[dict[str, Any]]:
+def json_lines(path: ObjectStoragePath, expected: int | None = None) -> Iterator[dict[str, Any]]:
     """The JSON objects in the lines of a file; none if it is missing.
 
-    :raises BgRepStateError: if a line is damaged.
+    :param expected: how many lines were written, where that is known.
+    :raises BgRepStateError: if a line is damaged, or lines are missing.
     """
-    for number, line in enumerate((get_bytes(path) or b"").splitlines(), 1):
+    lines = (get_bytes(path) or b"").splitlines()
+    if expected is not None and len(lines) != expected:
+        raise BgRepStateError(
+            f"{path} has {len(lines)} lines, and the plan has written {expected}: lines were lost. "
+            "Restore the file from a backup, or start a new DAG run."
+        )
+    for number, line in enumerate(lines, 1):
         try:
             value = json.loads(line)
             if not isinstance(value, dict):

@@ -9,6 +9,7 @@ import logging
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -35,6 +36,8 @@ from airflow_provider_bgrep.protocol.errors import InvalidInput, sanitize_messag
 from airflow_provider_bgrep.storage import get_bytes, names_in, put_bytes, put_file, remove, size_of
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
     from airflow_provider_bgrep.catalog.model.rows import ResultRow, WorkItemRow
 
@@ -86,8 +89,13 @@ class PlanStore:
         put_file(work_items, self.files.work_items)
         if unchanged:
             put_file(unchanged, self.files.unchanged)
-        put_bytes(as_lines(invalid_rows), self.files.invalid_rows)
-        put_bytes(as_lines(record.to_json() for record in outstanding_jobs), self.files.outstanding_jobs)
+        lines = {
+            self.files.invalid_rows: as_lines(invalid_rows),
+            self.files.outstanding_jobs: as_lines(record.to_json() for record in outstanding_jobs),
+        }
+        for path, data in lines.items():
+            put_bytes(data, path)
+        plan = replace(plan, lines={path.name: data.count(b"\n") for path, data in lines.items()})
         header = json.dumps(plan.to_dict(), ensure_ascii=False, indent=1).encode()
         put_bytes(header, self.files.header_copy)
         put_bytes(header, self.files.header)
@@ -293,12 +301,18 @@ class PlanStore:
         return dict(found)
 
     def invalid_rows(self) -> Iterator[dict[str, Any]]:
-        """The rows that cannot be used: line, column, reason, sku, view."""
-        return json_lines(self.files.invalid_rows)
+        """The rows that cannot be used: line, column, reason, sku, view.
+
+        :raises BgRepStateError: if the file is damaged, or lacks lines that the plan has written.
+        """
+        return self._planned_lines(self.files.invalid_rows)
 
     def outstanding_jobs(self) -> Iterator[SubmitRecord]:
-        """Submits of earlier plans, whose jobs this plan collects."""
-        for line in json_lines(self.files.outstanding_jobs):
+        """Submits of earlier plans, whose jobs this plan collects.
+
+        :raises BgRepStateError: see :meth:`invalid_rows`.
+        """
+        for line in self._planned_lines(self.files.outstanding_jobs):
             try:
                 yield SubmitRecord.from_json(line)
             except ValueError as error:
@@ -418,3 +432,7 @@ class PlanStore:
     def has_report(self) -> bool:
         """Whether the gallery exists."""
         return size_of(self.files.report) is not None
+
+    def _planned_lines(self, path: ObjectStoragePath) -> Iterator[dict[str, Any]]:
+        """The lines of a file that was written with the plan, once it is certain that none is lost."""
+        yield from json_lines(path, self.plan.lines.get(path.name))

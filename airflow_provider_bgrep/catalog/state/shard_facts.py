@@ -54,7 +54,8 @@ _log = logging.getLogger(__name__)
 
 def accepted_submits(store: PlanStore) -> Iterator[SubmitRecord]:
     """The accepted submits of a plan, by which its jobs can be collected, and those that it was given."""
-    yield from store.outstanding_jobs()
+    with unless_given_up(store):
+        yield from store.outstanding_jobs()
     yield from (record for record in submits(store) if record.state is State.ACCEPTED)
 
 
@@ -134,20 +135,21 @@ def facts_of(store: PlanStore, shard: int) -> tuple[dict[str, Submits], dict[str
                 unsent.setdefault(task.id, {})[nonce] = _not_sent(refusal, index, task.key)
     manifest: dict[str, Submits] = {}
     reasons: dict[str, str] = {}
-    for line in store.manifest_lines(shard):
-        try:
-            if line["status"] == Outcome.NOT_SUBMITTED.value:
-                # A shard has no budget of its own, but a plan whose lease ended has a budget of 0.
-                is_over = line["reason"].startswith("over budget")
-                reasons[line["id"]] = _PLAN_OVER if is_over else line["reason"]
-            elif line["listed"]:  # others describe a submit for what the row asked for earlier
-                facts = _from_line(line)
-                manifest.setdefault(line["id"], {})[purchase_of(facts)] = facts
-        except (KeyError, TypeError, AttributeError) as error:
-            path = store.files.manifest(shard)
-            raise BgRepStateError(
-                f"{path} cannot be read: {reason_of(error)} in the line of {sanitize_message(line.get('id'))}"
-            ) from None
+    with unless_given_up(store):  # the journal knows every submit
+        for line in store.manifest_lines(shard):
+            try:
+                if line["status"] == Outcome.NOT_SUBMITTED.value:
+                    # A shard has no budget of its own, but a plan whose lease ended has a budget of 0.
+                    is_over = line["reason"].startswith("over budget")
+                    reasons[line["id"]] = _PLAN_OVER if is_over else line["reason"]
+                elif line["listed"]:  # others describe a submit for what the row asked for earlier
+                    facts = _from_line(line)
+                    manifest.setdefault(line["id"], {})[purchase_of(facts)] = facts
+            except (KeyError, TypeError, AttributeError) as error:
+                path, whose = store.files.manifest(shard), sanitize_message(line.get("id"))
+                raise BgRepStateError(
+                    f"{path} cannot be read: {reason_of(error)} in the line of {whose}"
+                ) from None
     found: dict[str, Submits] = {}
     for name in dict.fromkeys((*manifest, *journal)):
         lines, journaled = _sent(manifest.get(name, {}), unsent.get(name, {})), journal.get(name, {})

@@ -14,7 +14,7 @@ from bgrep_harness.tasks import TaskInstance
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.compat import has_approval
 from airflow_provider_bgrep.exceptions import BgRepStateError
-from airflow_provider_bgrep.storage import storage_path
+from airflow_provider_bgrep.storage import remove, storage_path
 
 if not has_approval():
     pytest.skip("Airflow before 3.1", allow_module_level=True)
@@ -52,7 +52,9 @@ def shop(tmp_path) -> Destination:
 def test_the_answer_is_written_into_the_plan(chosen, shards, approved, cancelled, shop, tmp_path):
     run = shop.plan([row("a")])
     assert not run.store.may_submit
-    assert answer(operator(str(tmp_path), run.xcom), chosen) == shards
+    task = operator(str(tmp_path), run.xcom)
+    ask(task, 1)
+    assert answer(task, chosen) == shards
     assert (run.store.is_approved, run.store.may_submit) == (approved, approved)
     assert run.store.cancelled_reason == cancelled
 
@@ -61,13 +63,16 @@ def test_the_last_answer_counts(shop, tmp_path):
     run = shop.plan([row("a")])
     assert run.plan.needs_approval
     task = operator(str(tmp_path), run.xcom)
+    ask(task, 1)
     answer(task, approve.APPROVE, 1)
     running = Execution(run, 0, {})  # a generate task that has read its shard
+    ask(task, 2)
     answer(task, approve.REFUSE, 2)
     running.work()
     run.work(try_number=2)
     assert shop.billed.total() == 0
     run.publish()
+    ask(task, 3)
     answer(task, approve.APPROVE, 3)
     run.work(try_number=3)
     assert shop.billed.total() == 1
@@ -107,13 +112,57 @@ def test_a_plan_that_is_asked_about_again_submits_nothing(shop, tmp_path):
     assert shop.billed.total() == 1
 
 
+@pytest.mark.parametrize("chosen", [approve.APPROVE, approve.REFUSE])
+def test_the_answer_about_one_plan_does_not_count_for_another(chosen, shop, tmp_path):
+    """``plan`` is cleared alone while the task waits: Airflow hands the other plan to it with the answer."""
+    first = shop.plan([row("a")], run_id="monday")
+    ask(operator(str(tmp_path), first.xcom), 1)
+    second = shop.plan([row("a"), row("b"), row("c")], run_id="monday", try_number=2)
+    task = operator(str(tmp_path), second.xcom)
+    with pytest.raises(BgRepStateError):
+        answer(task, chosen, 1)
+    assert (second.store.may_submit, second.store.cancelled_reason) == (False, "")
+    second.work()
+    assert shop.billed.total() == 0
+    ask(task, 2)
+    assert answer(task, approve.APPROVE, 2) == [0]
+    second.work(try_number=2)
+    assert shop.billed.total() == 3
+
+
+@pytest.mark.parametrize("chosen", [approve.APPROVE, approve.REFUSE])
+def test_the_answer_does_not_count_if_the_plan_needs_none(chosen, shop, tmp_path):
+    first = shop.plan([row("a"), row("b")], run_id="monday")
+    ask(operator(str(tmp_path), first.xcom), 1)
+    second = shop.plan([row("a")], run_id="monday", try_number=2, approve_above=5)
+    task = operator(str(tmp_path), second.xcom)
+    with pytest.raises(BgRepStateError):
+        answer(task, chosen, 1)
+    assert second.store.may_submit
+    assert task.execute({}) == [0], "cleared, the task hands the plan's shards on"
+
+
+@pytest.mark.parametrize("name", ["asked-0001", "answer-0001", "asked-0002"])
+def test_a_lost_file_does_not_approve_what_is_asked_again(name, shop, tmp_path):
+    run = shop.plan([row("a")])
+    task = operator(str(tmp_path), run.xcom)
+    ask(task, 1)
+    answer(task, approve.APPROVE, 1)
+    ask(task, 2)
+    remove(run.files.approvals / f"{name}.json")
+    run.work()
+    assert (run.store.may_submit, shop.billed.total()) == (False, 0)
+
+
 def test_what_is_paid_is_published_though_nobody_approves(tmp_path):
     limits = {"price_per_image": 1, "approve_above": 2, "shard_size": 1}
     shop = Destination(CatalogPaths(storage_path(str(tmp_path))), limits)
     shop.refresh([row("late"), row("mug")], {"late": "pending"})
     run = shop.plan([row("late"), row("mug"), row("lamp"), row("vase"), row("bowl")])
     assert run.counts == {"pending": 1, "new": 3, "unchanged": 1}
-    shards = answer(operator(str(tmp_path), run.xcom), approve.REFUSE)
+    task = operator(str(tmp_path), run.xcom)
+    ask(task, 1)
+    shards = answer(task, approve.REFUSE)
     assert len(shards) == 1
     run.work(shards=shards)
     run.check(shards=shards)

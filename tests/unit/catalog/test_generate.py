@@ -12,9 +12,11 @@ from bgrep_harness.runs import DAY, Destination, Execution, Run, row
 from airflow_provider_bgrep.catalog.generate import Shard
 from airflow_provider_bgrep.catalog.operators import BgRepShardOperator
 from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError
+from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
 from airflow_provider_bgrep.operators.spec import GenerateSpec
 from airflow_provider_bgrep.protocol.models import ImageTask
+from airflow_provider_bgrep.storage import remove
 
 TASK = ImageTask(image="https://a/mug.png", positive_prompt="sea", id="mug/main")
 
@@ -109,6 +111,23 @@ def test_with_a_damaged_ledger_a_shard_still_collects(destination, files):
     assert not execution.read.is_open
     assert [item.outcome.value for item in execution.board.listed] == ["generated", "not_submitted"]
     assert destination.billed.total() == 1
+
+
+def test_lost_jobs_stop_only_the_shards_that_collect(destination):
+    destination.refresh([row("late")], {"late": "pending"})
+    rows = [row("late"), row("new")]
+    run = destination.plan(rows, shard_size=1)
+    shard_of = {item["name"]: shard for shard, item in enumerate(run.work_items)}
+    remove(run.files.outstanding_jobs)
+    with pytest.raises(BgRepStateError):
+        run.work(shards=[shard_of["late"]])
+    run.work(shards=[shard_of["new"]])
+    run.check()
+    run.publish()
+    assert len(run.store.unfinished()) == 1
+    assert destination.refresh(rows).counts == {"pending": 1, "unchanged": 1}
+    assert set(destination.published()) == {"late", "new"}
+    assert destination.billed.total() == 2
 
 
 def test_the_shard_operator_checks_its_arguments():

@@ -458,6 +458,7 @@ def test_the_cost_at_most_decides_whether_approval_is_needed(destination):
     assert run.plan.needs_approval
     assert run.xcom["needs_approval"]
     assert not run.store.is_approved
+    run.store.ask()
     run.store.approve()
     assert run.store.is_approved
 

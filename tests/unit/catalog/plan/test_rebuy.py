@@ -60,6 +60,7 @@ def test_changed_rows_need_approval_above_a_share(destination, changed, options,
         write_report(run.store)
         summary = json.loads(get_bytes(run.files.summary) or b"")
         assert summary["notes"][0][:200] == run.plan.concern[:200]
+        run.store.ask()
         run.store.approve()
         run.work(try_number=2)
         assert destination.billed.total() == COUNT + changed

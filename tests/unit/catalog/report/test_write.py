@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bgrep_harness.runs import row
+from bgrep_harness.runs import Destination, row
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.plan import Plan, Quote
@@ -24,7 +24,8 @@ from airflow_provider_bgrep.catalog.report.write import write_report
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.plan_formats import as_lines
 from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS, PlanStore
-from airflow_provider_bgrep.storage import put_bytes, put_file, storage_path
+from airflow_provider_bgrep.exceptions import BgRepStateError
+from airflow_provider_bgrep.storage import put_bytes, put_file, remove, storage_path
 
 
 @pytest.fixture
@@ -219,6 +220,18 @@ def test_an_unchecked_shard_is_reported_with_its_rows(paths: CatalogPaths):
         ("B", "new"),
         ("C", "pending"),
     ]
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_invalid_rows_that_are_lost_are_not_taken_for_none(paths: CatalogPaths, is_lost: bool):
+    shop = Destination(paths, {"fail_on_attention": 1})
+    planned = shop.plan([row("a"), row("bad", steps="x")]).complete()
+    if is_lost:
+        remove(planned.files.invalid_rows)
+        with pytest.raises(BgRepStateError, match=r"invalid_rows\.jsonl"):
+            write_report(planned.store)
+    else:
+        assert len(write_report(planned.store)["failures"]) == 1
 
 
 def test_lone_surrogates_in_an_invalid_row_can_be_reported(paths: CatalogPaths):

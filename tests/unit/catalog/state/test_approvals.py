@@ -55,6 +55,36 @@ def test_no_lost_file_approves_a_plan_that_was_refused(approvals, files, name):
     assert not approvals.last().is_approved
 
 
+@pytest.mark.parametrize("name", ["asked-0001", "answer-0001", "asked-0003", "answer-0003"])
+@pytest.mark.parametrize("late", [False, True])
+def test_no_lost_file_brings_an_approval_back(late, name, approvals, files):
+    approvals.ask(1)
+    approvals.record(1, APPROVED)
+    approvals.ask(3)
+    if late:  # its try had looked for the question before the other one was asked
+        put_bytes(json.dumps({"approved": True, "reason": ""}).encode(), files.answer(1))
+    remove(files.approvals / f"{name}.json")
+    assert approvals.last() == Answer()
+
+
+@pytest.mark.parametrize("answer", [APPROVED, REFUSED])
+def test_an_answer_without_its_question_does_not_count(approvals, files, answer):
+    assert not approvals.record(1, answer)
+    assert approvals.last() == Answer()
+    approvals.ask(2)
+    assert not approvals.record(3, answer)
+    assert approvals.record(2, REFUSED)
+    assert approvals.last() == REFUSED
+
+
+@pytest.mark.parametrize("answer", [APPROVED, REFUSED])
+def test_a_lost_question_takes_an_approval_back(approvals, files, answer):
+    approvals.ask(1)
+    approvals.record(1, answer)
+    remove(files.asked(1))
+    assert approvals.last() == Answer(reason=answer.reason)
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", json.dumps({"approved": True}).encode()])
 def test_a_damaged_answer_is_named(approvals, files, data):
     approvals.ask(1)
@@ -65,5 +95,6 @@ def test_a_damaged_answer_is_named(approvals, files, data):
 
 @pytest.mark.parametrize("value", ["false", 1, None])
 def test_only_true_is_an_approval(approvals, files, value):
+    approvals.ask(1)
     put_bytes(json.dumps({"approved": value, "reason": ""}).encode(), files.answer(1))
     assert not approvals.last().is_approved

@@ -17,10 +17,12 @@ from bgrep_harness.stores import WRITES, folder
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.report.previous_entries import previous_entries
 from airflow_provider_bgrep.catalog.state import ledger_reader
+from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader, MetadataSource
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.exceptions import BgRepConflictError
+from airflow_provider_bgrep.storage import put_bytes
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -112,3 +114,18 @@ def test_segments_that_vanish_at_every_attempt_are_a_conflict(files):
     paths = CatalogPaths(folder(files, gone, r"^get \S+/ledger/segment-"))
     with pytest.raises(BgRepConflictError, match="5 attempts"), contextlib.suppress(DamagedLedgerError):
         entries(LedgerReader(paths))
+
+
+def test_lost_jobs_of_another_plan_stop_no_run(files, caplog):
+    """One image task of a job is in the ledger, and the file that has the job's others cannot be read."""
+    shop = Destination(CatalogPaths(folder(files)))
+    run = shop.refresh([row("a"), row("b"), row("late")], {"late": "pending"})
+    entry = next(one for one in shop.entries() if one["name"] == "late")
+    del entry["seq"]
+    Ledger(shop.paths).commit(run.plan_id, [{**entry, "nonce": "n", "result_key": "job", "index": 1}])
+    put_bytes(b"{", run.files.outstanding_jobs)
+    later = shop.refresh([row("a"), row("b"), row("late"), row("new")])
+    assert later.counts["new"] == 1
+    assert "outstanding_jobs.jsonl" in caplog.text
+    assert "new" in shop.published()
+    assert not [name for (name, _), count in shop.billed.items() if count > 1]

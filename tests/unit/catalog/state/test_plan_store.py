@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from bgrep_harness.runs import Destination, Run, row
 
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.exceptions import BgRepStateError
-from airflow_provider_bgrep.storage import get_bytes, put_bytes
+from airflow_provider_bgrep.storage import get_bytes, put_bytes, remove
 
 
 @pytest.fixture
@@ -62,6 +63,32 @@ def test_a_missing_file_of_a_plan_is_named(run, files, name: str):
     files.pop(path.replace("plan.json", "plan-copy.json"), None)
     with pytest.raises(BgRepStateError, match=re.escape(name)):
         READS[name](run.store)
+
+
+@pytest.mark.parametrize("cut", [None, 0.0, 0.5])
+@pytest.mark.parametrize("name", ["invalid_rows.jsonl", "outstanding_jobs.jsonl"])
+def test_a_lost_line_of_a_plan_is_not_taken_for_none(run, files, name: str, cut: float | None):
+    (path,) = [one for one in files if one.endswith(f"/{run.plan_id}/{name}")]
+    lines = files.pop(path).splitlines(keepends=True)
+    if cut is not None:
+        files[path] = b"".join(lines[: int(len(lines) * cut)])
+    with pytest.raises(BgRepStateError, match=name.replace(".", r"\.")):
+        READS[name](run.store)
+
+
+def test_files_without_lines_may_be_empty(destination, files):
+    run = destination.plan([row("a")])
+    assert run.plan.lines == {"invalid_rows.jsonl": 0, "outstanding_jobs.jsonl": 0}
+    assert not [*run.store.invalid_rows(), *run.store.outstanding_jobs()]
+
+
+def test_a_plan_of_an_earlier_version_counts_no_lines(run):
+    header = json.loads(get_bytes(run.files.header) or b"")
+    del header["lines"]
+    put_bytes(json.dumps(header).encode(), run.files.header)
+    assert len(list(run.store.invalid_rows())) == 1
+    remove(run.files.invalid_rows)
+    assert not list(run.store.invalid_rows())
 
 
 def test_only_the_try_that_started_last_marks_a_plan_published(run):

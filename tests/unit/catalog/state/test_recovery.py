@@ -20,6 +20,7 @@ from airflow_provider_bgrep.catalog.state.recovery import (
     shard_entries,
 )
 from airflow_provider_bgrep.catalog.state.unfinished import unfinished_shards
+from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.job_store import JobRecord, TaskOutcome
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.journal import Journal, SubmitEntry
@@ -166,6 +167,19 @@ def test_damaged_results_are_derived_again(run, caplog):
     assert {outcome for _, _, outcome in came_to(run.store)} == {"generated"}
     assert "Clear the check task of this shard" in caplog.text
     assert unfinished_shards(run.store) == ["shard 0 has damaged results"]
+
+
+def test_what_the_journal_knows_of_a_given_up_plan_is_not_billed(destination, run):
+    """Its manifest is damaged: that says nothing about the journal, which has every submit."""
+    run.work({"b": "lost"})
+    manifest = run.files.manifest(0)
+    put_bytes((get_bytes(manifest) or b"")[:-20], manifest)
+    with pytest.raises(BgRepStateError, match=r"manifest-0000\.jsonl"):
+        destination.plan([row("a"), row("b")])
+    put_bytes(b"", run.files.given_up)
+    destination.refresh([row("a"), row("b")])
+    assert destination.billed.total() == 2
+    assert set(destination.published()) == {"a"}
 
 
 def _late(entry: SubmitEntry, how: str) -> None:
