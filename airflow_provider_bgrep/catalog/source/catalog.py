@@ -154,6 +154,7 @@ class Catalog:
     :param empty: texts that are taken for empty cells.
     :param in_place: files that are read where they are, several times, and what identified their content when
         the catalog was opened.
+    :param has_other_parts: whether the catalog's folder holds other files than when it was opened.
     """
 
     name: str
@@ -166,18 +167,24 @@ class Catalog:
     has_types: bool = False
     empty: EmptyWords = NO_WORDS
     in_place: Mapping[str, FileState] = field(default_factory=dict)
+    has_other_parts: Callable[[], bool] = field(default=lambda: False, repr=False)
 
     def check_unchanged(self) -> None:
-        """Check that no file was written to since the catalog was opened: lines would be those of other rows.
+        """Check that nothing was written to since the catalog was opened.
 
-        :raises BgRepConflictError: if one was.
+        Otherwise, lines would be those of other rows, and rows of a part that was added would be removed.
+
+        :raises BgRepConflictError: if something was.
         """
-        for local, state in self.in_place.items():
-            if file_state(local) != state:
-                raise BgRepConflictError(
-                    f"{self.name} was written to while it was read. Nothing was submitted. Retry the task. "
-                    "To prevent this, write the file under another name, and rename it when it is complete."
-                )
+        if any(file_state(local) != state for local, state in self.in_place.items()):
+            what = "To prevent this, write the file under another name, and rename it when it is complete."
+        elif self.has_other_parts():
+            what = "To prevent this, write the files to another folder, and rename it when it is complete."
+        else:
+            return
+        raise BgRepConflictError(
+            f"{self.name} was written to while it was read. Nothing was submitted. Retry the task. {what}"
+        )
 
     @property
     def columns(self) -> tuple[str, ...]:
