@@ -57,6 +57,11 @@ def column_name(heading: object) -> str:
     return f"_{name}" if not name or name[0].isdigit() else name
 
 
+def holds_url(text: str) -> bool:
+    """Whether a text holds the beginning of a URL, as no sku and no view does: it is of another column."""
+    return "://" in text
+
+
 def name_of(sku: str, view: str | None = None) -> str:
     """Return the name of a row: its sku, followed by its view unless that is 'main'."""
     return sku if not view or view == MAIN else f"{sku}/{view}"

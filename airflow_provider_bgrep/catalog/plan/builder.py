@@ -35,6 +35,7 @@ from airflow_provider_bgrep.catalog.state.progress import merged
 from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.lineage.location import MOST_SOURCES, sources_of
 from airflow_provider_bgrep.protocol.errors import sanitize_message
+from airflow_provider_bgrep.protocol.urls import redact_text
 
 if TYPE_CHECKING:
     import duckdb
@@ -195,10 +196,11 @@ def _plan_of(join: Join, run: Run, spent: int, left: int | None, concern: str) -
         merged_plans=run.merged_plans,
         limits=shard_limits([int(by_shard.get(shard, 0)) for shard in range(shards)], spare, _extra(options)),
         needs_approval=bool(concern) or (limit is not None and (whole.most_cost or 0) > limit),
-        concern=concern,
-        notes=(*join.notes, *join.rows.warnings),
+        concern=redact_text(concern),
+        # They quote names and cells, and go to the log, to XCom and to whoever approves the plan.
+        notes=tuple(map(redact_text, (*join.notes, *join.rows.warnings))),
         attention=dict(join.attention),
-        reading=(*join.rows.reading, *_frequent_prompt(join)),
+        reading=tuple(map(redact_text, (*join.rows.reading, *_frequent_prompt(join)))),
         sources=_sources(join),
     )
 

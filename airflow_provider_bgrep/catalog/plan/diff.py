@@ -301,16 +301,26 @@ class Join:
         )
 
     def _drop_twice(self) -> None:
-        """Of rows with one name the first counts."""
+        """Of rows with one name the first counts, also if it cannot be used."""
         # Hashes of names only find candidates, in less memory; names decide.
         self.db.execute(
             "CREATE OR REPLACE TEMP TABLE repeated AS SELECT name_hash FROM cat "
             "GROUP BY name_hash HAVING count(*) > 1"
         )
+        unusable = [(name, row.line) for row in self.catalog.invalid if (name := row.name)]
+        self.db.execute("CREATE OR REPLACE TEMP TABLE unusable (name VARCHAR, line BIGINT)")
+        if unusable:
+            names, lines = zip(*unusable, strict=True)
+            self.insert("unusable", pa.table({"name": names, "line": lines}))
+            self.db.execute(
+                "INSERT INTO repeated SELECT name_hash FROM cat "
+                "WHERE name_hash IN (SELECT hash(name) FROM unusable)"
+            )
         self._restore_names("purchase IS NULL OR name_hash IN (FROM repeated)")
+        some = "SELECT * FROM cat WHERE name <> '' AND name_hash IN (FROM repeated)"
         twice = self.db.execute(
-            f"SELECT line, {_SKU}, view, first FROM (SELECT line, name, view, min(line) OVER "
-            f"(PARTITION BY name) AS first FROM cat WHERE name <> '' AND name_hash IN (FROM repeated)) "
+            f"SELECT line, {_SKU}, view, first FROM ({some}) JOIN (SELECT name, min(line) AS first FROM "
+            f"(SELECT name, line FROM ({some}) UNION ALL FROM unusable) GROUP BY name) USING (name) "
             "WHERE line > first ORDER BY line"
         ).fetchall()
         for line, sku, view, first in twice:

@@ -14,7 +14,7 @@ from airflow_provider_bgrep.catalog.config.parsing import parse_number
 from airflow_provider_bgrep.catalog.config.prompt_template import is_template, render
 from airflow_provider_bgrep.catalog.config.template_cell import template_cell
 from airflow_provider_bgrep.catalog.model.cell_values import ColumnKind
-from airflow_provider_bgrep.catalog.model.columns import MAX_NAME, TEXT_FIELDS, URL_FIELDS
+from airflow_provider_bgrep.catalog.model.columns import MAX_NAME, TEXT_FIELDS, URL_FIELDS, holds_url
 from airflow_provider_bgrep.catalog.source.rows import VARIABLE
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS, URL_SCHEMES
@@ -133,6 +133,9 @@ def _name_problems(row: Mapping[str, Any]) -> list[Problem]:
     name = row["name"]
     if not row["sku"]:
         return [Problem("sku", "is missing; give the product's key")]
+    if holds_url(name):
+        what = "or view holds a URL: its cells may be in the wrong columns; give the product's key"
+        return [Problem("sku", what)]
     if len(name) > MAX_NAME:
         what = f"with its view has {len(name)} characters; give at most {MAX_NAME}"
         return [Problem("sku", what)]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from json.encoder import encode_basestring
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from airflow_provider_bgrep.catalog.model.columns import MAX_NAME, URL_FIELDS
+from airflow_provider_bgrep.catalog.model.columns import URL_FIELDS
 from airflow_provider_bgrep.catalog.model.schema import MADE, REQUEST, arrow_schema, ddl
 from airflow_provider_bgrep.catalog.plan.decision import BETTER
 from airflow_provider_bgrep.catalog.plan.diff import Join
@@ -33,6 +34,9 @@ _TEXTS_OF, _FLOATS_OF, _INTEGERS_OF = (
     for one in ("VARCHAR", "DOUBLE", "BIGINT")
 )
 """The cells of a request by the type of their columns, in the order of its hash."""
+
+_MEANT: Final = re.compile(r"[\\/]|[a-z]:\\|data:|.*(?:://|\.[a-z][a-z0-9]{1,4}$)", re.IGNORECASE | re.DOTALL)
+"""A URL, a path, or the name of a file: what is meant as an image, whether it can be read or not."""
 
 _SCHEMA: Final = arrow_schema(MADE)
 _COLUMNS_OF: Final = itemgetter(*_SCHEMA.names)
@@ -104,7 +108,7 @@ def _table(rows: Sequence[Sequence[Any]]) -> pa.Table:
 
 
 def _unprocessable(row: Mapping[str, Any], reason: str) -> InvalidRow:
-    return InvalidRow(row["line"], "", f"cannot be processed: {reason}", row["sku"][:MAX_NAME], row["view"])
+    return InvalidRow(row["line"], "", f"cannot be processed: {reason}", row["sku"], row["view"])
 
 
 def _checked(row: Mapping[str, Any], builder: ImageTaskBuilder, allowed: Sequence[str]) -> dict[str, Any]:
@@ -126,7 +130,10 @@ def _invalid(row: Mapping[str, Any], error: InvalidInput) -> InvalidRow:
     columns = ", ".join(dict.fromkeys(problem.where for problem in error.problems))
     # A message shows the beginning of a cell that stands in the wrong column: a signed URL's, for example.
     reason = "; ".join(f"{problem.where} {sanitize_message(problem.what)}" for problem in error.problems)
-    return InvalidRow(row["line"], columns, reason, row["sku"][:MAX_NAME], row["view"])
+    image = row.get("image")
+    # Another cell in its column says that a shift hides in a row with the right number of cells.
+    is_certain = not image or bool(_MEANT.match(image))
+    return InvalidRow(row["line"], columns, reason, row["sku"], row["view"], is_certain)
 
 
 def _split_urls(row: dict[str, Any], ignored: Sequence[str]) -> None:

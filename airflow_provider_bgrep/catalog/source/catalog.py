@@ -14,11 +14,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_provider_bgrep.catalog.model.cell_values import ColumnKind, KindFinder
-from airflow_provider_bgrep.catalog.model.columns import REQUIRED, TEXT_FIELDS, column_name
-from airflow_provider_bgrep.catalog.source.cells import BLANKS, NO_WORDS, EmptyWords
+from airflow_provider_bgrep.catalog.model.columns import (
+    MAX_NAME,
+    REQUIRED,
+    TEXT_FIELDS,
+    column_name,
+    holds_url,
+    name_of,
+)
+from airflow_provider_bgrep.catalog.source.cells import (
+    BLANKS,
+    NO_WORDS,
+    EmptyWords,
+    UnreadableCellError,
+    whole_key,
+)
 from airflow_provider_bgrep.exceptions import BgRepConflictError
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
+from airflow_provider_bgrep.protocol.urls import redact_text
 
 LINE: Final = " line"
 """The column with a row's line. The name of a catalog's own column never begins with a blank."""
@@ -77,25 +91,51 @@ def file_state(local: str) -> FileState | None:
 
 @dataclass(frozen=True, slots=True)
 class InvalidRow:
-    """A row that cannot be used.
+    """A row that cannot be used, as logs and files may show it.
+
+    This is the border: what is given may be a cell that stands in the wrong column, such as a signed URL.
 
     :param line: line of the file that it begins on; of Parquet and of rows given as a list, its number from
         1.
     :param column: the column at fault; ``""`` if it is the row as a whole.
     :param reason: what is wrong, and what to do.
-    :param sku: the row's, where it can be read.
-    :param view: the row's, likewise.
+    :param sku: the row's, as valid rows have it; ``""`` where it cannot be read, or cannot be one.
+    :param view: the row's, likewise; ``""`` if it has none, ``None`` where it cannot be read.
+    :param is_certain: whether nothing else can be the row's sku, and no other row is a part of it.
     """
 
     line: int
     column: str
     reason: str
     sku: str = ""
-    view: str = ""
+    view: str | None = ""
+    is_certain: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", redact_text(self.reason))
+        object.__setattr__(self, "sku", _key_of(self.sku))
+        object.__setattr__(self, "view", redact_text(self.view or "")[:MAX_NAME] if self.view else self.view)
+
+    @property
+    def name(self) -> str:
+        """The row's name; ``""`` where it cannot be read."""
+        return name_of(self.sku, self.view) if self.sku and self.view is not None else ""
 
     def as_dict(self) -> dict[str, Any]:
         """The form for the report."""
-        return asdict(self)
+        shown = asdict(self) | {"view": self.view or ""}
+        del shown["is_certain"]
+        return shown
+
+
+def _key_of(sku: str) -> str:
+    """The sku of a row as valid rows have it; ``""`` if it is none, as no product is removed then."""
+    try:
+        key = whole_key(sku) or ""
+    except UnreadableCellError:
+        return ""
+    # Without its signature, a URL would be another text: that of no product.
+    return key[:MAX_NAME] if not holds_url(key) and redact_text(key) == key else ""
 
 
 @dataclass
@@ -114,6 +154,7 @@ class Catalog:
     :param empty: texts that are taken for empty cells.
     :param in_place: files that are read where they are, several times, and what identified their content when
         the catalog was opened.
+    :param has_other_parts: whether the catalog's folder holds other files than when it was opened.
     """
 
     name: str
@@ -126,18 +167,24 @@ class Catalog:
     has_types: bool = False
     empty: EmptyWords = NO_WORDS
     in_place: Mapping[str, FileState] = field(default_factory=dict)
+    has_other_parts: Callable[[], bool] = field(default=lambda: False, repr=False)
 
     def check_unchanged(self) -> None:
-        """Check that no file was written to since the catalog was opened: lines would be those of other rows.
+        """Check that nothing was written to since the catalog was opened.
 
-        :raises BgRepConflictError: if one was.
+        Otherwise, lines would be those of other rows, and rows of a part that was added would be removed.
+
+        :raises BgRepConflictError: if something was.
         """
-        for local, state in self.in_place.items():
-            if file_state(local) != state:
-                raise BgRepConflictError(
-                    f"{self.name} was written to while it was read. Nothing was submitted. Retry the task. "
-                    "To prevent this, write the file under another name, and rename it when it is complete."
-                )
+        if any(file_state(local) != state for local, state in self.in_place.items()):
+            what = "To prevent this, write the file under another name, and rename it when it is complete."
+        elif self.has_other_parts():
+            what = "To prevent this, write the files to another folder, and rename it when it is complete."
+        else:
+            return
+        raise BgRepConflictError(
+            f"{self.name} was written to while it was read. Nothing was submitted. Retry the task. {what}"
+        )
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -146,8 +193,8 @@ class Catalog:
 
     @property
     def unreadable(self) -> int:
-        """Invalid rows whose sku cannot be read: while there are any, nobody knows what was removed."""
-        return sum(not row.sku for row in self.invalid)
+        """Invalid rows whose sku is not known: while there are any, nobody knows what was removed."""
+        return sum(not (row.sku and row.is_certain) for row in self.invalid)
 
     def check_headings(self, used: Iterable[str], known: Iterable[str] = tuple(IMAGE_TASK_FIELDS)) -> None:
         """Refuse headings that look like a misspelled name, and names that two headings share.
@@ -299,7 +346,8 @@ def invalid_row(line: int, problems: Mapping[str, str], texts: Mapping[str, str 
     :param texts: the texts of its other cells.
     """
     reason = "; ".join(problems.values() if len(problems) == 1 else (f"{n} {w}" for n, w in problems.items()))
-    return InvalidRow(line, ", ".join(problems), reason, texts.get("sku") or "", texts.get("view") or "")
+    view = None if "view" in problems else texts.get("view") or ""
+    return InvalidRow(line, ", ".join(problems), reason, texts.get("sku") or "", view)
 
 
 def holds(local: str, text: bytes) -> bool:

@@ -13,7 +13,6 @@ import io
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -22,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from airflow_provider_bgrep.catalog.model.columns import REQUIRED, column_name
+from airflow_provider_bgrep.catalog.model.columns import column_name
 from airflow_provider_bgrep.catalog.source.catalog import (
     CHUNK_BYTES,
     KEYS,
@@ -45,13 +44,11 @@ from airflow_provider_bgrep.catalog.source.cells import (
     whole_key,
 )
 from airflow_provider_bgrep.catalog.source.csv_dialect import Dialect, detect_dialect
+from airflow_provider_bgrep.catalog.source.csv_shape import Row, Shape, shape_of
 
 _UNDECODED: Final = "\ufffd"
-_URL: Final = re.compile(r"[\s\"]*[A-Za-z][\w+.-]*://")
 _LINE: Final = re.compile(rb"[^\r\n]*(?:\r\n?|\n|\Z)")
 _UNCLOSED: Final = "has a quote that is not closed; close it, or double it"
-Row = tuple[int, Sequence[str], str]
-"""The line that a row begins on, its cells, and what is wrong with it, if anything."""
 
 
 def open_csv(
@@ -67,16 +64,11 @@ def open_csv(
     :raises InvalidInput: if the file has no header, or an argument is wrong.
     """
     dialect = detect_dialect(local, encoding, delimiter)
-    headings = list(dialect.header)
-    header = Header.of(headings)
-    while headings and not column_name(headings[-1]):
-        headings.pop()
-    unnamed = [place for place, heading in enumerate(headings) if not column_name(heading)]
-    if unnamed:
-        raise refusal(f"has no name for its column {unnamed[0] + 1}; give it one")
-
-    width = len(headings)
-    shape = Shape(dialect.delimiter, width, header.places["image"])
+    header = Header.of(dialect.header)
+    shape = shape_of(local, dialect, header)
+    for place, heading in enumerate(dialect.header[: shape.width]):
+        if not column_name(heading):
+            raise refusal(f"has no name for its column {place + 1}; give it one")
 
     def read(catalog: Catalog, wanted: Sequence[str]) -> Iterator[Block]:
         places = {header.places[one]: one in KEYS for one in wanted}
@@ -85,7 +77,7 @@ def open_csv(
                 first, columns = block
                 yield np.arange(first, first + len(columns[0]), dtype=np.int64), columns
             else:
-                good = [pair for row in block if (pair := _complete(catalog, header, width, row)) is not None]
+                good = [pair for row in block if (pair := _complete(catalog, header, shape, row)) is not None]
                 cells = [[row[place] for _, row in good] for place in places]
                 arrays = [pa.array(column, pa.string()) for column in cells]
                 yield (
@@ -107,76 +99,59 @@ def open_csv(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What a row of a file looks like.
-
-    :param delimiter: the character between cells.
-    :param width: cells that a row should have.
-    :param image: place of the image's column.
-    """
-
-    delimiter: str
-    width: int
-    image: int
-
-    def fits(self, line: str) -> bool:
-        """Whether a line looks like a row by itself: it has a URL where the image's is."""
-        cells = line.split(self.delimiter)
-        if not self.image < len(cells) <= self.width or not _URL.match(cells[self.image]):
-            return False
-        # The end of a quoted cell does not begin a row.
-        return all(cell.count('"') % 2 == 0 for cell in cells[: self.image + 1])
-
-    def may_fit(self, line: str) -> bool:
-        """Whether a line may be a row by itself."""
-        return line.count(self.delimiter) == self.width - 1 or self.fits(line)
-
-
-def _complete(catalog: Catalog, header: Header, width: int, row: Row) -> tuple[int, Sequence[str]] | None:
-    """A row of ``width`` cells; any other is reported, unless it is blank."""
-    line, cells, wrong = row
-    if len(cells) > width and not any(cell.strip(BLANKS) for cell in cells[width:]):
-        cells = cells[:width]
-    if not any(cell.strip(BLANKS) for cell in cells):
+def _complete(catalog: Catalog, header: Header, shape: Shape, row: Row) -> tuple[int, Sequence[str]] | None:
+    """A row with one cell for each column; any other is reported, unless it is blank."""
+    if not any(cell.strip(BLANKS) for cell in row.cells) and not row.wrong:
         return None
-    # Excel leaves out the delimiters of trailing empty cells.
-    if not wrong and len(cells) < width and len(cells) > max(header.places[name] for name in REQUIRED):
-        cells = [*cells, *[""] * (width - len(cells))]
-    if not wrong and len(cells) == width:
-        problems = _key_problems(header, cells)
-        if not problems:
-            return line, cells
-        texts = {name: None if name in problems else cells[header.places[name]] for name in ("sku",)}
-        catalog.invalid.append(invalid_row(line, problems, texts))
+    cells = None if row.wrong else shape.completed(row.cells)
+    if cells is None:
+        catalog.invalid.append(_damaged(row, header, shape, catalog.empty))
         return None
-    wrong = wrong or f"has {len(cells)} cells, and the header {width}; quote a cell that holds the delimiter"
-    catalog.invalid.append(InvalidRow(line, "", wrong, _readable_sku(cells, header.places["sku"])))
+    _, problems = _keys(header, cells)
+    if not problems:
+        return row.line, cells
+    texts, _ = _keys(header, cells, catalog.empty)
+    catalog.invalid.append(invalid_row(row.line, problems, texts))
     return None
 
 
-def _key_problems(header: Header, cells: Sequence[str]) -> dict[str, str]:
-    """What is wrong with the cells of key columns, by column."""
+def _damaged(row: Row, header: Header, shape: Shape, empty: EmptyWords) -> InvalidRow:
+    """The report of a row of which a part is lost: with its sku and view, as far as they can be known.
+
+    If nobody knows the column of a cell, it is not a sku: no row is removed as long as nobody knows whose row
+    this is. In the first column, it is so likely to be one that it is shown.
+    """
+    cells, wrong = row.cells, row.wrong
+    if not wrong:
+        counts = f"has {len(cells)} cells, and the header {shape.width}"
+        wrong = f"{counts}; quote a cell that holds the delimiter, and write empty cells before others"
+    if row.left_out:
+        wrong += f"; lines {row.line + 1} to {row.line + row.left_out} are left out with it"
+    texts, problems = _keys(header, cells, empty)
+    sku = texts["sku"] if row.is_in_place or not shape.sku else None
+    view: str | None = ""
+    if "view" in header.places:
+        is_readable = row.is_in_place and header.places["view"] < shape.image and "view" not in problems
+        view = texts["view"] or "" if is_readable else None
+    if not sku or not row.is_in_place:
+        wrong += f". It begins with {shape.beginning(cells)!r}"
+    return InvalidRow(row.line, "", wrong, sku or "", view, row.is_in_place and not row.left_out)
+
+
+def _keys(
+    header: Header, cells: Sequence[str], empty: EmptyWords = NO_WORDS
+) -> tuple[dict[str, str | None], dict[str, str]]:
+    """The texts of a row's key columns, and what is wrong with them."""
+    texts: dict[str, str | None] = {}
     problems: dict[str, str] = {}
     for name in KEYS:
-        if name in header.places:
-            try:
-                whole_key(cells[header.places[name]])
-            except UnreadableCellError as error:
-                problems[name] = str(error)
-    return problems
-
-
-def _readable_sku(cells: Sequence[str], place: int) -> str:
-    """The sku of a row that is reported, as a valid row has it; ``""`` where it is damaged or missing."""
-    cell = cells[place] if len(cells) > place else ""
-    # A damaged sku names no product: as long as nobody knows whose row this is, no row is removed.
-    if is_damaged(cell):
-        return ""
-    try:
-        return whole_key(cell.encode(errors="replace")) or ""
-    except UnreadableCellError:
-        return ""
+        place = header.places.get(name, len(cells))
+        cell = cells[place] if place < len(cells) else ""
+        try:
+            texts[name] = None if is_damaged(cell) else whole_key(cell.encode(errors="replace"), empty)
+        except UnreadableCellError as error:
+            texts[name], problems[name] = None, str(error)
+    return texts, problems
 
 
 def is_damaged(cell: str) -> bool:
@@ -382,17 +357,16 @@ class _Rows:
             except StopIteration:
                 return
             except csv.Error as error:
-                reason = self._reason(error, len(lines.row))
-                start, first = lines.skip(self._shape)
-                yield start, self._split_roughly(first), reason
+                yield self._skipped(self._reason(error, len(lines.row)))
                 continue
+            is_whole = self._shape.completed(cells) is not None
             # A quote that is not closed ends at the next one. What it took are rows.
-            if len(lines.row) > 1 and all(map(self._shape.fits, lines.row[1:])):
-                start, first = lines.skip(self._shape)
-                yield start, self._split_roughly(first), _UNCLOSED
+            if len(lines.row) > 1 and (all if is_whole else any)(map(self._shape.fits, lines.row[1:])):
+                yield self._skipped(_UNCLOSED)
                 continue
-            start = lines.accept()
-            yield start, cells, self._describe_damage(cells)
+            start, count = lines.accept()
+            is_in_place = is_whole or self._shape.is_in_place(cells)
+            yield Row(start, cells, self._damage(cells), is_in_place, 0 if is_whole else count - 1)
 
     def _reason(self, error: csv.Error, lines: int) -> str:
         words = str(error)
@@ -405,11 +379,13 @@ class _Rows:
             return "has a quote inside a quoted cell; double it"
         return f"cannot be read: {words}"
 
-    def _split_roughly(self, line: str) -> list[str]:
-        """The cells of a row that cannot be read, split well enough to name its sku."""
-        return [cell.strip('" \r\n') for cell in line.split(self._dialect.delimiter)]
+    def _skipped(self, wrong: str) -> Row:
+        """Leave out a row that cannot be read."""
+        start, first, left_out = self._lines.skip(self._shape)
+        cells, is_in_place = self._shape.split_roughly(first)
+        return Row(start, cells, wrong, is_in_place, left_out)
 
-    def _describe_damage(self, cells: Sequence[str]) -> str:
+    def _damage(self, cells: Sequence[str]) -> str:
         """What is wrong with the bytes of a row; ``''`` if nothing is."""
         if not any(map(is_damaged, cells)):
             return ""
@@ -446,17 +422,17 @@ class _Lines:
         """Lines that were given back, in the file's order."""
         return self._returned[::-1]
 
-    def accept(self) -> int:
-        """Keep the lines of a row that was read; the number of its first line."""
-        start = self.line + 1
-        self.line += len(self.row)
+    def accept(self) -> tuple[int, int]:
+        """Keep the lines of a row that was read: the number of its first line, and how many they are."""
+        start, count = self.line + 1, len(self.row)
+        self.line += count
         self.row.clear()
-        return start
+        return start, count
 
-    def skip(self, shape: Shape) -> tuple[int, str]:
+    def skip(self, shape: Shape) -> tuple[int, str, int]:
         """Leave out a row that cannot be read, up to the next line that looks like a row.
 
-        :return: the number and the text of its first line.
+        :return: the number and the text of its first line, and how many lines were left out after it.
         """
         end = 1
         # What is wrong with a row of one line does not go on after it.
@@ -467,7 +443,8 @@ class _Lines:
                 break
             end += 1
         start, first = self.line + 1, self.row[0]
+        left_out = end - 1 if any(line.strip(BLANKS + shape.delimiter) for line in self.row[1:end]) else 0
         self._returned += reversed(self.row[end:])
         self.line += end
         self.row.clear()
-        return start, first
+        return start, first, left_out

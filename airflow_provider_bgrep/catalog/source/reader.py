@@ -161,8 +161,7 @@ class _How:
 
     def open_folder(self, path: ObjectStoragePath, stack: contextlib.ExitStack) -> Catalog:
         """Open the part files of a folder."""
-        with store_errors(path):
-            names = [name for name in names_in(path) if not name.startswith(("_", "."))]
+        names = _listed(path)
         partitions = [name for name in names if _PARTITION.fullmatch(name)]
         if partitions:
             raise refusal(_partitioned(shown_path(str(path)), partitions))
@@ -176,7 +175,9 @@ class _How:
                 f"{shown_path(str(path))!r} is a folder that {what}; give a file, or a folder of CSV, "
                 "JSONL or Parquet files alone"
             )
-        return open_parts(shown_path(str(path)), parts, self._empty)
+        opened = open_parts(shown_path(str(path)), parts, self._empty)
+        opened.has_other_parts = lambda: _listed(path) != names
+        return opened
 
     def _part(self, folder: ObjectStoragePath, name: str, stack: contextlib.ExitStack) -> Part | None:
         """Open a part file; ``None`` if it is empty, as some are that Spark writes."""
@@ -219,6 +220,13 @@ class _How:
         if kind == "csv":
             return open_csv(name, local, self._encoding, self._delimiter, self._empty)
         return (open_jsonl if kind == "jsonl" else open_parquet)(name, local, self._empty)
+
+
+def _listed(folder: ObjectStoragePath) -> list[str]:
+    """The names in a folder, without markers such as Spark's ``_SUCCESS``."""
+    with store_errors(folder):
+        return [name for name in names_in(folder) if not name.startswith(("_", "."))]
+    raise AssertionError("unreachable")
 
 
 def _partitioned(path: str, names: Sequence[str]) -> str:

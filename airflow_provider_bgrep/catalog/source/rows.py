@@ -22,6 +22,7 @@ from airflow_provider_bgrep.catalog.source.catalog import LINE, Catalog
 from airflow_provider_bgrep.catalog.source.catalog import VARIABLE as VARIABLE
 from airflow_provider_bgrep.catalog.source.cells import cell_text
 from airflow_provider_bgrep.figures import counted
+from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 
 _TEXT: Final = pa.string()
@@ -41,7 +42,7 @@ _SHOWN_NAMES: Final = 10
 """Categories that a warning names."""
 
 _SHOWN_CHARACTERS: Final = 40
-"""Characters of a heading that a note shows."""
+"""Characters of a heading or a category that a note shows."""
 
 Texts: TypeAlias = "pa.Array | pa.Scalar"
 """A text for each row, or one for all of them; null for empty."""
@@ -141,7 +142,8 @@ class NormalizedRows:
         unknown = self.unknown_categories
         if unknown:
             named = ", ".join(
-                f"{name!r} ({counted(count, 'row')})" for name, count in unknown.most_common(_SHOWN_NAMES)
+                f"{_shortened(name)!r} ({counted(count, 'row')})"
+                for name, count in unknown.most_common(_SHOWN_NAMES)
             )
             more = f" and {len(unknown) - _SHOWN_NAMES} more" if len(unknown) > _SHOWN_NAMES else ""
             warnings.append(
@@ -270,7 +272,7 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _shortened(name: str) -> str:
-    text = " ".join(name.split())
+    text = sanitize_message(name)  # before it is cut: a part of a password is one, too
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 

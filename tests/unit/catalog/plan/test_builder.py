@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from airflow_provider_bgrep.catalog.config.options import Options
 from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS
 from airflow_provider_bgrep.catalog.plan.builder import most_spare, shard_limits
+from airflow_provider_bgrep.storage import get_bytes
 
 pytestmark = pytest.mark.usefixtures("temporary_files_in_memory")
 
@@ -85,3 +86,28 @@ def test_a_draft_writes_nothing_until_it_is_told_to(destination, files):
         assert draft.plan.counts["new"] == 1
         assert [one.sku for one in draft.invalid] == ["b"]
     assert files == {}
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        {"category": "https://shop.example/a.jpg?X-Amz-Signature=deadbeef"},
+        {"category": "https://user:deadbeef@shop.example/" + "a" * 80},
+        {"sku": "https://shop.example/a.jpg?X-Amz-Signature=deadbeef"},
+        {"sku": "a.jpg?X-Amz-Signature=deadbeef"},
+        {"view": "https://shop.example/a.jpg?X-Amz-Signature=deadbeef", "image": ""},
+        {"image": "", "sku": "https://shop.example/a.jpg?X-Amz-Signature=deadbeef", "view": "b"},
+        {"positive_prompt": "https://shop.example/a.jpg?X-Amz-Signature=deadbeef", "image": ""},
+    ],
+    ids=str,
+)
+def test_no_cell_in_a_wrong_column_shows_its_signature(destination, cells):
+    run = destination.plan([row("x"), {**row("a", category="mugs"), **cells}], categories={"mugs": {}})
+    files = [run.store.files.folder / "plan.json", run.store.files.invalid_rows]
+    for text in (
+        str(run.xcom),
+        str(run.problems),
+        str(run.plan),
+        *(get_bytes(one).decode() for one in files),
+    ):
+        assert "deadbeef" not in text

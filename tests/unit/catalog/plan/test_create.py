@@ -567,6 +567,98 @@ def test_of_two_rows_of_one_name_the_first_counts(destination):
     assert run.counts == {"new": 3, "invalid": 2}
 
 
+CELLS = "name,sku,image,mask,positive_prompt"
+
+
+def csv_of(path, count, **changed):
+    """A catalog of rows S0, S1 and so on, with some of its lines changed."""
+    lines = [CELLS]
+    for number in range(count):
+        line = f"mug,S{number},https://shop.example/{number}.jpg,https://shop.example/m.png,mug {number}"
+        lines.append(changed.get(f"S{number}", line).format(line))
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "S3,https://shop.example/3.jpg,https://shop.example/m.png,mug 3",
+        "S3,https://shop.example/3.jpg,https://shop.example/m.png",
+        "big, {}",
+        "big, red,S3,https://shop.example/3.jpg,",
+        "https://shop.example/3.jpg,https://shop.example/3.jpg,https://shop.example/m.png,,mug 3",
+        '"{}',
+    ],
+)
+def test_a_shifted_row_is_not_bought_and_removes_nothing(destination, tmp_path, line):
+    destination.refresh(csv_of(tmp_path / "c.csv", 8), on_removed="delete")
+    assert sum(destination.billed.values()) == 8
+    run = destination.refresh(csv_of(tmp_path / "c.csv", 8, S3=line), on_removed="delete")
+    assert run.counts == {"unchanged": 7, "invalid": 1}
+    (problem,) = run.problems
+    assert (problem["line"], problem["sku"] in ("", "red")) == (5, True)
+    assert sum(destination.billed.values()) == 8
+    assert set(destination.published()) == {f"S{number}" for number in range(8)}
+
+
+def test_rows_that_are_left_out_are_not_removed(destination, tmp_path):
+    destination.refresh(csv_of(tmp_path / "c.csv", 9), on_removed="delete")
+    changed = {"S3": '{},"open', "S4": "mug,S4", "S5": "mug,S5,,,"}
+    run = destination.refresh(csv_of(tmp_path / "c.csv", 9, **changed), on_removed="delete")
+    assert run.counts["invalid"] >= 1
+    assert len(destination.published()) == 9
+    assert sum(destination.billed.values()) == 9
+
+
+@pytest.mark.parametrize("sku", ["1001", "1001.0", " A1", "cafe\u0301"])
+def test_an_invalid_view_keeps_what_is_published_of_its_sku(destination, tmp_path, sku):
+    def catalog(view):
+        rows = "".join(
+            f"{name},{shown},https://shop.example/{name.strip()}.jpg,mug\n"
+            for name, shown in [*((f"P{number}", "main") for number in range(9)), (sku, view)]
+        )
+        (tmp_path / "c.csv").write_text(f"sku,view,image,positive_prompt\n{rows}")
+        return str(tmp_path / "c.csv")
+
+    destination.refresh(catalog("4006381333931"), on_removed="delete")
+    run = destination.refresh(catalog("4.00638E+12"), on_removed="delete")
+    assert run.counts == {"unchanged": 9, "invalid": 1}
+    assert len(destination.published()) == 10
+
+
+@pytest.mark.parametrize("first", ["S1,green, dark,{0},,", "S1,{0}", 'S1,green,{0},,"open'])
+def test_no_row_takes_the_place_of_one_that_is_damaged(destination, tmp_path, first):
+    def catalog(line):
+        image = "https://shop.example/1.jpg"
+        rows = [line.format(image), f"S1,blue,{image}?2,,mug", f"S2,blue,{image}?3,,mug"]
+        text = "\n".join(["sku,color,image,mask,positive_prompt", *rows, ""])
+        (tmp_path / "c.csv").write_text(text)
+        return str(tmp_path / "c.csv")
+
+    run = destination.refresh(catalog("S1,green,{0},,mug"))
+    assert run.counts == {"new": 2, "invalid": 1}
+    run = destination.refresh(catalog(first))
+    assert run.counts["unchanged"] == 1
+    assert run.submits == []
+    assert sum(destination.billed.values()) == 2
+
+
+def test_views_of_a_damaged_row_do_not_stop_one_another(destination, tmp_path):
+    path = tmp_path / "c.csv"
+    image = "https://shop.example/1.jpg"
+    path.write_text(
+        "sku,view,image,positive_prompt\n"
+        f"S1,front,{image},mug,more\nS1,back,{image},mug\nS1,front,{image}?2,mug\n"
+    )
+    run = destination.plan(str(path))
+    assert run.submits == ["S1/back"]
+    assert [(one["line"], one["sku"], one["view"]) for one in run.problems] == [
+        (2, "S1", "front"),
+        (4, "S1", "front"),
+    ]
+
+
 def test_of_two_rows_with_one_purchase_the_first_counts(destination):
     destination.refresh(rows_of("a", "b"))
     destination.refresh([row("a", seed=2), row("b")])

@@ -142,6 +142,8 @@ def test_a_name_is_printable_and_fits_into_a_file_name():
     assert "at most" in problems({**GOOD, "sku": "x" * 60, "view": "y" * 60})["sku"]
     assert "control" in problems({**GOOD, "sku": "a\x00b"})["sku"]
     assert "control" in problems({**GOOD, "sku": "a", "view": "b\u202ec"})["sku"]
+    for cells in ({"sku": "https://a/b.png"}, {"sku": "s3://a/b"}, {"sku": "a", "view": "http://a/b?s=1"}):
+        assert "URL" in problems({**GOOD, **cells})["sku"]
 
 
 @pytest.mark.parametrize(

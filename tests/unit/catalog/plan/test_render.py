@@ -118,3 +118,23 @@ def test_a_purchase_from_before_an_option_is_adopted(destination):
         assert draft.plan.counts["unchanged"] == 1
     with destination.draft(again) as draft:
         assert draft.plan.counts["changed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("image", "is_certain"),
+    [
+        ("", True),
+        ("mug.jpg", True),
+        ("C:\\images\\mug.jpg", True),
+        ("/srv/mug", True),
+        ("ftp://shop.example/mug", True),
+        ("www.shop.example/mug.webp", True),
+        ("data:image/png;base64,iVBORw0KGgo=", True),
+        ("S3", False),
+        ("a red mug", False),
+        ("12.50", False),
+    ],
+)
+def test_a_sku_is_not_certain_if_the_image_is_another_cell(destination, image, is_certain):
+    with destination.draft([row("lamp", image=image), row("mug")]) as draft:
+        assert [(one.sku, one.is_certain) for one in draft.invalid] == [("lamp", is_certain)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from bgrep_harness.catalogs import write_file
 
-from airflow_provider_bgrep.catalog.source.catalog import CHUNK_BYTES, holds
+from airflow_provider_bgrep.catalog.source.catalog import CHUNK_BYTES, InvalidRow, holds
 from airflow_provider_bgrep.catalog.source.reader import open_catalog
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 
@@ -23,7 +23,7 @@ def test_template_words_are_found_and_rows_are_reported_once(tmp_path: Path):
         assert catalog.invalid == []
         assert [batch.num_rows for batch in catalog.batches()] == [1]
     assert [(row.line, row.sku) for row in catalog.invalid] == [(3, "b")]
-    assert catalog.unreadable == 0
+    assert catalog.unreadable == 1, "the only cell of a row may be another than its sku"
 
 
 def test_headings_are_checked_once_it_is_known_which_are_read():
@@ -36,3 +36,30 @@ def test_headings_are_checked_once_it_is_known_which_are_read():
 def test_a_character_is_found_wherever_it_stands(tmp_path: Path):
     file = write_file(tmp_path, "x" * (2 * CHUNK_BYTES) + "{")
     assert (holds(file, b"{"), holds(file, b"}")) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("sku", "shown"),
+    [
+        ("A1", "A1"),
+        (" A1\u00a0", "A1"),
+        ("1001.00", "1001"),
+        ("cafe\u0301", "caf\u00e9"),
+        ("4.00638E+12", ""),
+        ("S" * 120, "S" * 100),
+        (IMAGE, ""),
+        ("s3://shop/a.jpg", ""),
+        ("a.jpg?X-Amz-Signature=deadbeef", ""),
+        ("https:user:deadbeef@shop.example/a.jpg", ""),
+    ],
+)
+def test_an_invalid_row_shows_only_what_can_be_a_sku(sku: str, shown: str):
+    row = InvalidRow(2, "image", f"image {sku} is wrong", sku)
+    assert (row.sku, row.name, "deadbeef" in row.reason) == (shown, shown, False)
+    assert row.as_dict() == {"line": 2, "column": "image", "reason": row.reason, "sku": shown, "view": ""}
+
+
+def test_an_invalid_row_shows_no_signature_in_its_view():
+    row = InvalidRow(2, "image", "is missing", "S1", f"{IMAGE}?X-Amz-Signature=deadbeef")
+    assert (row.view, row.is_certain) == (f"{IMAGE}?\u2026", True)
+    assert InvalidRow(2, "view", "is wrong", "S1", None).as_dict()["view"] == ""

@@ -129,3 +129,35 @@ def test_a_row_over_several_blocks_is_one_row_in_any_encoding(tmp_path: Path, en
     assert bad == []
     assert [(row["sku"], row[LINE]) for row in found] == [(f"s{i}", 4 + 81 * i) for i in range(300)]
     assert {row["text"] for row in found} == {(cell + "x" * 9000 + cell).strip()}
+
+
+@pytest.mark.parametrize(
+    ("lines", "skus", "bad"),
+    [
+        # A quoted cell with the delimiter in the next row.
+        ([f'S1,{IMAGE},"open', f'S2,{IMAGE},"nice, red"', f"S3,{IMAGE},x"], ["S2", "S3"], [(2, "S1", True)]),
+        # Rows that look like lines of the cell.
+        ([f'S1,{IMAGE},"open', "S2,,,", "S3", f"S4,{IMAGE},x"], ["S4"], [(2, "S1", False)]),
+        ([f'S1,{IMAGE},"open', "S2", "", "S3"], [], [(2, "S1", False)]),
+        ([f'S1,{IMAGE},"open', "", "", ""], [], [(2, "S1", True)]),
+        # The quote closes at the next one, and the row is not as long as others.
+        ([f'S1,{IMAGE},"open', "S2", f'S3,{IMAGE},5",x,y'], [], [(2, "S1", False)]),
+        ([f'S1,"open,{IMAGE}', f"S2,{IMAGE},x", f"S4,{IMAGE}"], ["S2", "S4"], None),
+    ],
+)
+def test_no_row_is_left_out_silently(tmp_path: Path, lines: list[str], skus: list[str], bad: list | None):
+    rows, found = read_catalog(write_file(tmp_path, "\n".join(["sku,image,name", *lines, ""])))
+    assert [row["sku"] for row in rows] == skus
+    assert bad is None or [(one.line, one.sku, one.is_certain) for one in found] == bad
+    assert found
+
+
+def test_a_reported_sku_is_written_as_that_of_a_valid_row(tmp_path: Path):
+    text = f"sku,view,image\n1001.0,4.00638E+12,{IMAGE}\n A1,1E+05,{IMAGE}\nN/A,1E+05,{IMAGE}\n"
+    rows, bad = read_catalog(write_file(tmp_path, text), empty_cells=["n/a"])
+    assert rows == []
+    assert [(one.column, one.sku, one.view, one.name) for one in bad] == [
+        ("view", "1001", None, ""),
+        ("view", "A1", None, ""),
+        ("view", "", None, ""),
+    ]

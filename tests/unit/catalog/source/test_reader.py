@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +15,9 @@ from bgrep_harness.catalogs import image_tasks, invalid_rows, read_catalog, writ
 
 from airflow_provider_bgrep.catalog.source.catalog import LINE, InvalidRow
 from airflow_provider_bgrep.catalog.source.reader import open_catalog
+from airflow_provider_bgrep.exceptions import BgRepConflictError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
+from airflow_provider_bgrep.storage import connection_of
 
 IMAGE = "https://shop.example/mug.jpg"
 
@@ -134,3 +138,29 @@ def test_columns_that_no_one_reads_do_no_harm(tmp_path: Path):
         with open_catalog(catalog) as opened:
             found = [row for batch in opened.batches(["sku", "nested"]) for row in batch.to_pylist()]
         assert (found, [(one.line, one.column) for one in opened.invalid]) == ([], [(1, "nested")])
+
+
+@pytest.mark.parametrize(
+    ("name", "is_noticed"),
+    [("part-1.csv", True), ("part-2.jsonl", True), ("_SUCCESS", False), (".part.crc", False), ("", False)],
+)
+def test_a_part_that_is_added_while_it_is_read_is_noticed(tmp_path: Path, name: str, is_noticed: bool):
+    for part in ("part-0.csv", "part-3.csv"):
+        write_file(tmp_path, f"sku,image\n{part[5]},{IMAGE}\n", part)
+    with open_catalog(str(tmp_path)) as catalog:
+        assert sum(batch.num_rows for batch in catalog.batches()) == 2
+        if name:
+            write_file(tmp_path, f"sku,image\nb,{IMAGE}\n", name)
+        with pytest.raises(BgRepConflictError) if is_noticed else contextlib.nullcontext():
+            catalog.check_unchanged()
+
+
+def test_a_part_that_is_removed_while_it_is_read_is_noticed(s3: Any, s3_folder: Any):
+    folder = f"{s3_folder.path}/parts"
+    for part in range(2):
+        s3.pipe_file(f"{folder}/part-{part}.csv", f"sku,image\n{part},{IMAGE}\n".encode())
+    with open_catalog(f"s3://{connection_of(s3_folder)}@{folder}") as catalog:
+        catalog.check_unchanged()
+        s3.rm_file(f"{folder}/part-1.csv")
+        with pytest.raises(BgRepConflictError):
+            catalog.check_unchanged()
