@@ -11,7 +11,7 @@ EXTRAS := --extra emulator --extra catalog --extra oss
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit thorough contract browser ocr azure e2e coverage test-matrix proof bench docs build format clean
+.PHONY: help demo test check unit thorough contract browser ocr azure e2e coverage test-matrix proof fleet bench docs build format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -85,6 +85,13 @@ proof: ## crashes, clears and long lists on a real Airflow with PostgreSQL; 30 m
 	@PYTHONPATH=demo .venv-proof/bin/python tools/postgres.py
 	.venv-proof/bin/pytest tests/proof $(ARGS)
 
+fleet: ## a run on Celery workers, Redis, PostgreSQL and S3, of which machines are lost
+	@$(PYTHON) tools/environment.py .venv-fleet --group airflow --group test --group e2e --group proof \
+	  --group fleet $(EXTRAS)
+	@PYTHONPATH=demo .venv-fleet/bin/python tools/postgres.py
+	@PYTHONPATH=demo .venv-fleet/bin/python tools/broker.py
+	.venv-fleet/bin/pytest tests/fleet -s $(ARGS)
+
 bench: ## benchmarks, compared with other providers and a lower bound; results are written to build/
 	@$(PYTHON) tools/environment.py .venv-bench --group airflow --group bench --group proof $(EXTRAS) --extra ocr
 	@PYTHONPATH=demo:tests/harness .venv-bench/bin/python tests/benchmarks $(ARGS)
@@ -102,5 +109,5 @@ format: environment ## format the code and apply ruff's automatic fixes
 	$(BIN)/ruff format
 
 clean: ## remove everything that the other targets created
-	rm -rf .venv .venv-azure .venv-bench .venv-docs .venv-matrix .venv-ocr .venv-proof .azurite .demo \
+	rm -rf .venv .venv-azure .venv-bench .venv-docs .venv-fleet .venv-matrix .venv-ocr .venv-proof .azurite .demo \
 	  build dist docs/_build .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

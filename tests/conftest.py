@@ -10,6 +10,7 @@ import shutil
 import sysconfig
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from airflow_provider_bgrep.oss_emulator.inprocess import OssEmulator
 
+TESTS = Path(__file__).parent
 # Airflow reads its configuration when it is first imported, which is before any fixture runs.
 for _name in [name for name in os.environ if name.startswith(("AIRFLOW_", "BGREP_"))]:
     del os.environ[_name]
@@ -43,10 +45,11 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"
 def pytest_collection_modifyitems(items: list[pytest.WorkItem]) -> None:
     """Mark by directory, so that nobody can forget to."""
     for item in items:
-        if {"e2e", "proof"} & set(item.path.parts):
+        if {"e2e", "proof", "fleet"} & set(item.path.parts):
             item.add_marker(pytest.mark.e2e)
             # A real Airflow on two cores: minutes, not seconds.
-            item.add_marker(pytest.mark.timeout(1200 if "proof" in item.path.parts else 600))
+            seconds = {"proof": 1200, "fleet": 3600}.get(item.path.relative_to(TESTS).parts[0], 600)
+            item.add_marker(pytest.mark.timeout(seconds))
 
 
 # --- object storage: imported late, after Airflow's home is set -------------------------------------
