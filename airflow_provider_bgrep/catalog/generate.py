@@ -115,7 +115,7 @@ class Shard:
             paths=paths,
             options=options,
             shards=plan.shards,
-            image_tasks=list(map(_image_task, rows)),
+            image_tasks=list(map(image_task, rows)),
             keys=keys,
             collect_only=frozenset(
                 key for row, key in zip(rows, keys, strict=True) if not _is_to_submit(row)
@@ -225,11 +225,15 @@ def _key_in(members: Iterable[tuple[Mapping[str, Any], str]], index: int, item: 
     return at_index[0] if at_index else named[0][1] if len(named) == 1 else ""
 
 
-def _image_task(row: Mapping[str, Any]) -> ImageTask:
+def image_task(row: Mapping[str, Any]) -> ImageTask:
+    """Return what a row asks for.
+
+    :param row: a work item, or an entry of the ledger, which has no signed URLs.
+    """
     return ImageTask(
-        image=row["image_url"] or row["image"] or "",
+        image=row.get("image_url") or row["image"] or "",
         positive_prompt=row["positive_prompt"],
-        mask=row["mask_url"] or row["mask"] or None,
+        mask=row.get("mask_url") or row["mask"] or None,
         negative_prompt=row["negative_prompt"] or None,
         guidance_scale=row["guidance_scale"],
         strength=row["strength"],

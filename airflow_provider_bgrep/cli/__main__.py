@@ -13,12 +13,15 @@ from typing import Final
 
 from airflow_provider_bgrep import __version__
 from airflow_provider_bgrep.cli import (
+    adopt,
     check_storage,
     emulator,
     examples,
+    expire,
     explain,
     ledger,
     plan,
+    repair,
     report,
     requery,
     validate,
@@ -39,6 +42,9 @@ COMMANDS: Final[tuple[Command, ...]] = (
     explain.COMMAND,
     requery.COMMAND,
     report.COMMAND,
+    adopt.COMMAND,
+    repair.COMMAND,
+    expire.COMMAND,
 )
 """The commands, in the order of the help."""
 

@@ -14,6 +14,9 @@ from airflow_provider_bgrep.connection import DEFAULT_CONNECTION_ID
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 
+DRY_RUN: Final = "Nothing was written. To do this, repeat the command with --yes."
+"""What a command says that did nothing without ``--yes``."""
+
 _AT: Final = "@"
 _MAPPINGS: Final = {
     "defaults": "fields for rows that leave them empty, as JSON",
@@ -122,6 +125,11 @@ def _content(name: str, value: Any) -> Any:
             f"--{name.replace('_', '-')} is {value}, and the file cannot be read ({reason}); give JSON, or @ "
             "and the path of a file in UTF-8"
         ) from None
+
+
+def add_yes(parser: argparse.ArgumentParser) -> None:
+    """Add ``--yes``: without it, a command only says what it would do."""
+    parser.add_argument("--yes", action="store_true", help="do it; without, only say what would be done")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

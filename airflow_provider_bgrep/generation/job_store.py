@@ -23,7 +23,7 @@ from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.generation.submitted import submitted_tasks
 from airflow_provider_bgrep.generation.task_outcomes import TaskOutcome, TaskResults, Undecodable, further
 from airflow_provider_bgrep.images.fetch import FetchError
-from airflow_provider_bgrep.journal.key_files import FOLDER, keep_key, with_key
+from airflow_provider_bgrep.journal.key_files import FOLDER, keep_key, with_answer
 from airflow_provider_bgrep.journal.records import SubmitRecord
 from airflow_provider_bgrep.protocol.errors import reason_of
 from airflow_provider_bgrep.protocol.matching import MISSING, Matching, match
@@ -153,9 +153,9 @@ class JobStore:
         """Write the key of a job next to the images, because the journal could not be written."""
         keep_key(self._destination, record)
 
-    def with_key(self, record: SubmitRecord) -> SubmitRecord:
-        """Return a submit with the key that :meth:`keep_key` wrote, if its outcome is unknown."""
-        return with_key(self._destination, record)
+    def with_answer(self, record: SubmitRecord) -> SubmitRecord:
+        """Return a submit with what is known of it next to the images, if its outcome is unknown."""
+        return with_answer(self._destination, record)
 
     def load(self, record: SubmitRecord, *, check_files: bool) -> JobRecord | None:
         """Return the record of a job; ``None`` if it has no usable record.

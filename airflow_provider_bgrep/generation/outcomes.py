@@ -41,7 +41,7 @@ MEANINGS: Final[dict[Outcome, tuple[str, str]]] = {
     ),
     Outcome.UNKNOWN: (
         "No usable response to its submit is known; it may be accepted and billable.",
-        "Check the bill details in the cloud console; on_unknown_outcome='resubmit' may be billed twice.",
+        "Check the bill details (in a catalog: airflow-bgrep adopt). 'resubmit' may be billed twice.",
     ),
     Outcome.NOT_SUBMITTED: (
         "Not submitted, for the given reason; it is not billable.",

@@ -1,47 +1,108 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Key files: result keys that are stored next to the images because the journal could not be written."""
+"""What is known of a submit beside its journal, next to the images, in files that its nonce names.
+
+``key-{nonce}.json`` has the key of its job: its worker could not write the journal, or a person has found the
+job. ``not-billed-{nonce}.json`` says that a person has seen that it is not billed. The journal itself counts
+first, then the key, whoever wrote it.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bgrep.journal.records import State, SubmitRecord
-from airflow_provider_bgrep.storage import get_bytes, put_bytes, safe_name
+from airflow_provider_bgrep.storage import create_bytes, get_bytes, put_bytes, safe_name
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 VERSION: Final = 1
 FOLDER: Final = "_bgrep"
-"""Folder of key files and job records, next to the images."""
+"""Folder of these files and of job records, next to the images."""
+
+KEY: Final = "key-"
+"""The beginning of the name of a file with a job's key."""
+NOT_BILLED_FILE: Final = "not-billed-"
+"""The beginning of the name of a file that says that a submit is not billed."""
+
+NOT_BILLED: Final = "not_billed"
+"""The code of a submit of which a person has seen that it is not billed. An answer may still come."""
 
 
 def keep_key(destination: ObjectStoragePath, record: SubmitRecord) -> None:
-    """Write the key of a job next to the images.
+    """Write the key of a job next to the images: its worker knows it.
 
     :param destination: folder of the images.
     :param record: the accepted submit.
     """
-    data = json.dumps({"version": VERSION, **record.to_json()}).encode()
-    put_bytes(data, _path(destination, record))
+    put_bytes(_bytes_of(record), _path(destination, KEY, record))
 
 
-def with_key(destination: ObjectStoragePath, record: SubmitRecord) -> SubmitRecord:
-    """Return a submit with the key that :func:`keep_key` wrote, if its outcome is unknown.
+def adopt_key(
+    destination: ObjectStoragePath,
+    record: SubmitRecord,
+    has_single_writer: Callable[[], bool] = lambda: False,
+) -> str:
+    """Write the key of a job that a person has found, unless a key is there already.
 
     :param destination: folder of the images.
-    :return: the record with its key, or ``record`` itself.
+    :param record: the submit, with the job's key.
+    :param has_single_writer: whether the file may be written if the store cannot exclude other writers.
+    :return: the key that counts.
+    """
+    record = replace(record, state=State.ACCEPTED)
+    path = _path(destination, KEY, record)
+    try:
+        is_written = create_bytes(_bytes_of(record), path)
+    except Exception:
+        if not has_single_writer():
+            raise
+        if is_written := get_bytes(path) is None:
+            put_bytes(_bytes_of(record), path)
+    if not is_written:
+        found = _read(destination, KEY, record)
+        if found is not None:
+            return found.result_key
+        put_bytes(_bytes_of(record), path)  # it was damaged
+    return record.result_key
+
+
+def write_not_billed(destination: ObjectStoragePath, record: SubmitRecord) -> None:
+    """Write that a person has seen that a submit is not billed.
+
+    :param destination: folder of the images.
+    :param record: the submit, whose outcome is unknown.
+    """
+    refused = replace(record, state=State.REFUSED, code=NOT_BILLED, reason="", result_key="")
+    put_bytes(_bytes_of(refused), _path(destination, NOT_BILLED_FILE, record))
+
+
+def with_answer(destination: ObjectStoragePath, record: SubmitRecord) -> SubmitRecord:
+    """Return a submit with what the files say of it, if its outcome is unknown.
+
+    :param destination: folder of the images.
+    :return: the record with its key, or as refused with the code :data:`NOT_BILLED`, or ``record`` itself.
     """
     if record.state not in (State.INTENT, State.UNKNOWN) or not record.nonce:
         return record
-    data = get_bytes(_path(destination, record))
+    return _read(destination, KEY, record) or _read(destination, NOT_BILLED_FILE, record) or record
+
+
+def _read(destination: ObjectStoragePath, prefix: str, record: SubmitRecord) -> SubmitRecord | None:
+    data = get_bytes(_path(destination, prefix, record))
     try:
         found = None if data is None else SubmitRecord.from_json(json.loads(data))
     except ValueError:
-        return record
-    return found if found is not None and found.keys == record.keys else record
+        return None
+    return found if found is not None and found.keys == record.keys else None
 
 
-def _path(destination: ObjectStoragePath, record: SubmitRecord) -> ObjectStoragePath:
-    return destination / FOLDER / f"key-{safe_name(record.nonce)}.json"
+def _bytes_of(record: SubmitRecord) -> bytes:
+    return json.dumps({"version": VERSION, **record.to_json()}).encode()
+
+
+def _path(destination: ObjectStoragePath, prefix: str, record: SubmitRecord) -> ObjectStoragePath:
+    return destination / FOLDER / f"{prefix}{safe_name(record.nonce)}.json"

@@ -163,8 +163,8 @@ class _Run:
             max(journal.end_time, time.time()) + DOWNLOAD_GRACE_SECONDS,
             spec.sign,
         )
-        # If the journal could not be written, the key may be in a file next to the images.
-        completed = self._job_store.with_key
+        # If the journal could not be written, or a person has found the job, the key is next to the images.
+        completed = self._job_store.with_answer
         journal.previous_records = list(map(completed, journal.previous_records))
         keys = spec.keys
         if keys is None:

@@ -174,28 +174,39 @@ PURCHASE: Final = Lifecycle(
         LifecycleState(
             Outcome.REFUSED.value,
             "The service refused it, or it was certainly not sent. It is not billable.",
-            "If it was not sent: nothing. If the cause may pass (an image that could not be reached): "
-            "nothing, up to max_attempts submits. Otherwise later runs do not submit the row.",
+            "If it was not sent, or a person has seen that it is not billed: nothing. If the cause may pass "
+            "(an image that could not be reached): nothing, up to max_attempts submits. Otherwise later runs "
+            "do not submit the row.",
             "The row changes.",
-            (Event(_AGAIN, f"{_OTHER}, or a generate task that is cleared", Outcome.UNKNOWN.value),),
+            (
+                Event(_AGAIN, f"{_OTHER}, or a generate task that is cleared", Outcome.UNKNOWN.value),
+                Event(
+                    "only a person said that it is not billed, and its answer or its job is found",
+                    f"{_GENERATE}, {_OTHER} or {_PERSON}",
+                    Outcome.PENDING.value,
+                ),
+            ),
             "Correct what the reason names.",
         ),
         LifecycleState(
             Outcome.UNKNOWN.value,
             "It was sent, and no usable answer is known. It may be billable.",
             f"{_RESUBMIT}, unless on_unknown_outcome is 'resubmit'.",
-            "The answer is found, or the row changes. Each plan task searches for late answers.",
+            "The answer is found, a person settles it, or the row changes. Each plan task searches for late "
+            "answers.",
             (
                 Event("its result key is found", f"{_GENERATE}, or {_OTHER}", Outcome.PENDING.value),
+                Event("its job is in the bill, and is adopted", _PERSON, Outcome.PENDING.value),
                 Event(
                     "its worker records late that it was not sent, or certainly not accepted",
                     _GENERATE,
                     Outcome.REFUSED.value,
                 ),
+                Event("the bill does not have it, which is recorded", _PERSON, Outcome.REFUSED.value),
                 Event(f"{_AGAIN}, with on_unknown_outcome='resubmit'", _PERSON, Outcome.UNKNOWN.value),
             ),
-            "Check the bill details in the console. Then change the row, or set on_unknown_outcome to "
-            "'resubmit' for one run.",
+            "Check the bill details in the console. Then record what they have with ``airflow-bgrep adopt``, "
+            "change the row, or set on_unknown_outcome to 'resubmit' for one run.",
         ),
         LifecycleState(
             Outcome.PENDING.value,
@@ -354,6 +365,8 @@ ROW: Final = Lifecycle(
                 ),
                 Event("a late answer or result key is found", _PLAN, RowState.PENDING.value),
                 Event("its outcome was unknown, and it was not sent", _PLAN, RowState.CHANGED.value),
+                Event("its job is in the bill, and is adopted", _PERSON, RowState.PENDING.value),
+                Event("the bill does not have it, which is recorded", _PERSON, RowState.CHANGED.value),
                 Event("max_attempts is raised: it failed", _PERSON, RowState.CHANGED.value),
                 Event("max_attempts is raised: it was pending", _PERSON, RowState.PENDING.value),
                 Event("the connection that submitted it is used again", _PERSON, RowState.PENDING.value),

@@ -12,8 +12,8 @@ from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT, RowState
 from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.progress import (
     COLLECTED,
-    NOT_SENT,
     RANK,
+    UNSENT,
     WITH_IMAGES,
     in_sql,
     merged,
@@ -49,7 +49,7 @@ DECIDE: Final = f"""CASE
     WHEN b.outcome = 'failed' THEN CASE WHEN b.attempts < {{most}} THEN 'submit' ELSE 'quarantined' END
     WHEN b.outcome = 'unknown_outcome' THEN CASE
         WHEN b.attempts < {{unknown}} THEN 'submit' ELSE 'quarantined' END
-    WHEN b.outcome = 'refused' AND b.code = {quoted(NOT_SENT)} THEN 'submit'
+    WHEN b.outcome = 'refused' AND b.code IN {in_sql(UNSENT)} THEN 'submit'
     WHEN b.outcome = 'refused' AND b.code IN {in_sql(MAY_PASS)} AND b.attempts < {{most}} THEN 'submit'
     ELSE 'quarantined' END"""
 """What a run does with a row: ``b`` is the purchase that decides, ``l`` what is published of the row."""

@@ -45,7 +45,7 @@ from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS
 from airflow_provider_bgrep.catalog.state.ledger_tables import drop_committed
 from airflow_provider_bgrep.catalog.state.plan_order import later_plans, may_be_written
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
-from airflow_provider_bgrep.catalog.state.progress import NOT_SENT
+from airflow_provider_bgrep.catalog.state.progress import UNSENT
 from airflow_provider_bgrep.catalog.state.recovery import plan_entries
 from airflow_provider_bgrep.client import sleep
 from airflow_provider_bgrep.storage import get_bytes, put_bytes, remove, size_of
@@ -359,7 +359,7 @@ class Ledger:
         for one in merged_plans:
             if one in before.uncommitted_plans:
                 self.reader.written_plan(one)  # raises if what it submitted is not known
-        own = (one for one in (*self._reopened(store, before), *entries) if one.get("code") != NOT_SENT)
+        own = (one for one in (*self._reopened(store, before), *entries) if one.get("code") not in UNSENT)
         rows = [*self._uncommitted(merged_plans), *own]
         name = segments.write(rows, self._paths.ledger, f"segment-{plan_id}") if rows else ""
         numbers = {number_of(plan_id), *map(number_of, merged_plans)} - {0}
@@ -374,6 +374,24 @@ class Ledger:
 
         metadata = self._commit(change)
         return self.compact() if len(metadata.segments) > COMPACT_ABOVE else metadata
+
+    def add(
+        self, entries: Iterable[Mapping[str, Any]], prefix: str, plans: Collection[int]
+    ) -> LedgerMetadata:
+        """Add entries that say more of purchases than the ledger knew. No lease changes.
+
+        :param prefix: the beginning of the segment's name, which no other segment has.
+        :param plans: the numbers of the plans that submitted them.
+        :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
+        :raises BgRepConflictError: if other runs committed first in every attempt.
+        """
+        self.reader.metadata()
+        name = segments.write(entries, self._paths.ledger, prefix)
+
+        def change(now: LedgerMetadata) -> LedgerMetadata:
+            return now if name in now.segments else now.with_segments({**now.plans_by_segment, name: plans})
+
+        return self._commit(change)
 
     @staticmethod
     def _reopened(store: PlanStore, closed: LedgerMetadata) -> Iterator[Mapping[str, Any]]:

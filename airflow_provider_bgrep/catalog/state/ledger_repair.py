@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from airflow_provider_bgrep.catalog.model.plan import number_of
@@ -27,10 +27,12 @@ from airflow_provider_bgrep.catalog.state.ledger_tables import create_view, drop
 from airflow_provider_bgrep.catalog.state.plan_order import may_be_written
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import UNSURE
-from airflow_provider_bgrep.exceptions import BgRepConflictError
+from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
 from airflow_provider_bgrep.storage import names_in
 
 if TYPE_CHECKING:
+    import duckdb
+
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 
 _ATTEMPTS: Final = 5
@@ -40,6 +42,22 @@ _SHOWN: Final = 10
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What is wrong with a ledger.
+
+    :param problems: what is lost or damaged, one sentence each.
+    :param obstacle: why it cannot be rebuilt, and what to do; ``""`` if it can.
+    :param closed_plans: plans that submit nothing more once it is rebuilt: which plans had a lease is lost.
+    :param records: how many records of purchases were found for the rebuild.
+    """
+
+    problems: tuple[str, ...]
+    obstacle: str
+    closed_plans: tuple[str, ...]
+    records: int = 0
 
 
 class LedgerRepair:
@@ -62,6 +80,52 @@ class LedgerRepair:
             _log.warning("The ledger is damaged and is rebuilt from the files of the plans: %s", error)
             self.repair()
             return work()
+
+    def damage(self) -> Damage | None:
+        """What is lost or damaged in the ledger; ``None`` if nothing is. Nothing is written.
+
+        :raises NewerLedgerError: if a newer version of this package wrote the ledger.
+        :raises BgRepConflictError: if other runs committed meanwhile in every attempt.
+        """
+        for _ in range(_ATTEMPTS):
+            number = self._metadata.latest_number()
+            problems = self._problems(number)
+            if self._metadata.latest_number() != number:
+                continue  # another run has committed, and may have removed what was to be read
+            if not problems:
+                return None
+            now, plans = self._readable(number), self._reader.plans()
+            closed: list[str] = []
+            if now is None or max(plans, default="") > now.latest_leased:
+                closed = [one for one in plans if may_be_written(self._paths, one)]
+            try:
+                with engine() as db, contextlib.ExitStack() as stack:
+                    self._read_all(db, stack, now or LedgerMetadata(), plans)
+                    (entries,) = db.execute("SELECT count(*) FROM entries").fetchall()[0]
+            except BgRepStateError as error:
+                return Damage(tuple(problems), str(error), tuple(closed))
+            return Damage(tuple(problems), "", tuple(closed), entries)
+        raise self._conflict()
+
+    def _problems(self, number: int) -> list[str]:
+        """What is wrong with the metadata with a number, and with the segments that it names."""
+        problems = []
+        now: LedgerMetadata | None = None
+        try:
+            now = self._metadata.read(number) if number else None
+            self._reader.metadata()
+        except DamagedLedgerError as error:
+            problems.append(str(error))
+        for name in now.segments if now is not None else ():
+            path = self._paths.ledger / name
+            try:
+                with segments.opened(self._paths.ledger, name):
+                    continue
+            except DamagedLedgerError as error:
+                problems.append(str(error))
+            except FileNotFoundError:
+                problems.append(f"{path} cannot be found")
+        return list(dict.fromkeys(problems))
 
     def repair(self) -> LedgerMetadata:
         """Rebuild the ledger from the files of every plan, and from the segments that are intact.
@@ -90,7 +154,10 @@ class LedgerRepair:
                 return replace(rebuilt, number=number + 1)
             with contextlib.suppress(DamagedLedgerError):
                 return self._reader.metadata()
-        raise BgRepConflictError(
+        raise self._conflict()
+
+    def _conflict(self) -> BgRepConflictError:
+        return BgRepConflictError(
             f"Could not rebuild {self._paths.ledger} in {_ATTEMPTS} attempts, because other runs committed "
             "first. Retry the task."
         )
@@ -110,18 +177,8 @@ class LedgerRepair:
         :param now: the metadata as it is. If a part of it was lost, no plan has a lease.
         :param plans: the plans that have a folder.
         """
-        unsure: list[str] = []
         with contextlib.ExitStack() as stack, engine() as db:
-            intact = dict(self._intact(stack, now))
-            self._check_recoverable(now, intact, plans)
-            create_view(db, list(intact.values()))
-            # Before the segments: of what the checks found, a segment knows whether it was published.
-            for seq, plan_id in enumerate(plans, -len(plans)):
-                for entries in self._reader.plan_entries(plan_id):
-                    segments.insert(db, entries, seq)
-                    if any(entry["outcome"] in UNSURE for entry in entries):
-                        unsure.append(plan_id)
-            drop_unsent(db)
+            unsure = self._read_all(db, stack, now, plans)
             is_empty = db.execute("SELECT count(*) FROM entries").fetchone() == (0,)
             name = "" if is_empty else segments.merge(db, self._paths.ledger, "compacted-rebuilt")
         numbers = {number_of(plan_id) for plan_id in plans} | now.plans_in(now.segments)
@@ -130,6 +187,33 @@ class LedgerRepair:
             # What the plans submitted is in the segment. The answers to their submits may still come.
             now = replace(now, closed_plans=tuple(dict.fromkeys(unsure)), latest_leased=latest)
         return now.with_segments({name: numbers} if name else {})
+
+    def _read_all(
+        self,
+        db: duckdb.DuckDBPyConnection,
+        stack: contextlib.ExitStack,
+        now: LedgerMetadata,
+        plans: Sequence[str],
+    ) -> list[str]:
+        """Fill ``entries`` with what is left: intact segments, and the files of every plan.
+
+        :param stack: closes the files of the segments.
+        :return: the plans with purchases of which more may be known later.
+        :raises DamagedLedgerError: if a segment is lost, and the files of the plans in it are gone, too.
+        :raises BgRepStateError: if a file of a plan cannot be read.
+        """
+        unsure: list[str] = []
+        intact = dict(self._intact(stack, now))
+        self._check_recoverable(now, intact, plans)
+        create_view(db, list(intact.values()))
+        # Before the segments: of what the checks found, a segment knows whether it was published.
+        for seq, plan_id in enumerate(plans, -len(plans)):
+            for entries in self._reader.plan_entries(plan_id):
+                segments.insert(db, entries, seq)
+                if any(entry["outcome"] in UNSURE for entry in entries):
+                    unsure.append(plan_id)
+        drop_unsent(db)
+        return unsure
 
     def _readable(self, number: int) -> LedgerMetadata | None:
         try:

@@ -16,14 +16,15 @@ from airflow_provider_bgrep.catalog.state.database import quoted, rows_of
 from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS
 from airflow_provider_bgrep.catalog.state.progress import (
     COLLECTED,
-    NOT_SENT,
     PROGRESS,
     PURCHASE,
+    UNSENT,
     UNSURE,
     in_sql,
     merged,
 )
 from airflow_provider_bgrep.generation.outcomes import Outcome
+from airflow_provider_bgrep.journal.key_files import NOT_BILLED
 
 if TYPE_CHECKING:
     import duckdb
@@ -42,7 +43,7 @@ def create_view(db: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
 
 def drop_unsent(db: duckdb.DuckDBPyConnection) -> None:
     """Delete attempts that were not sent from ``recovered``, unless they are taken for unknown elsewhere."""
-    unsent = f"FROM recovered WHERE code = {quoted(NOT_SENT)}"
+    unsent = f"FROM recovered WHERE code IN {in_sql(UNSENT)}"
     if db.execute(f"SELECT count(*) {unsent}").fetchall() != [(0,)]:
         unknown = f"e.nonce = recovered.nonce AND e.outcome = {quoted(Outcome.UNKNOWN.value)}"
         db.execute(
@@ -77,27 +78,31 @@ def drop_committed(db: duckdb.DuckDBPyConnection, segments: int) -> None:
 
 
 def purchases_with(
-    db: duckdb.DuckDBPyConnection, outcomes: Collection[str], columns: str
+    db: duckdb.DuckDBPyConnection, outcomes: Collection[str], columns: str, codes: Collection[str] = ()
 ) -> list[tuple[Any, ...]]:
     """Purchases with some outcomes.
 
     :param columns: of the result.
+    :param codes: purchases with these codes are among them, whatever their outcome is.
     """
-    listed = f"outcome IN {in_sql(outcomes)}"
+    listed = f"(outcome IN {in_sql(outcomes)}{f' OR code IN {in_sql(codes)}' if codes else ''})"
     # In most runs there are none, and this reads one column only.
     if db.execute(f"SELECT count(*) FROM entries WHERE {listed}").fetchall() == [(0,)]:
         return []
     records = (
-        "SELECT name, nonce, result_key, outcome, attempts, plan_id, shard, seq FROM entries "
+        "SELECT name, nonce, result_key, outcome, code, attempts, plan_id, shard, seq FROM entries "
         f"WHERE name IN (SELECT name FROM entries WHERE {listed})"
     )
     return db.execute(f"SELECT {columns} FROM ({merged(records)}) WHERE {listed}").fetchall()
 
 
 def unsure_shards(db: duckdb.DuckDBPyConnection) -> dict[str, set[int]]:
-    """The shards, by plan, with purchases of which more may be known now than the segments have."""
+    """The shards, by plan, with purchases of which more may be known now than the segments have.
+
+    A worker may record its answer after a person has seen that the submit is not billed.
+    """
     found: dict[str, set[int]] = {}
-    for plan_id, shard in purchases_with(db, UNSURE, "DISTINCT plan_id, shard"):
+    for plan_id, shard in purchases_with(db, UNSURE, "DISTINCT plan_id, shard", {NOT_BILLED}):
         if shard is not None and may_submit(plan_id):
             found.setdefault(plan_id, set()).add(shard)
     return found

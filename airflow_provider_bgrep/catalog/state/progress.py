@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.generation.outcomes import Outcome
+from airflow_provider_bgrep.journal.key_files import NOT_BILLED
 
 ORDER: Final = (
     Outcome.UNKNOWN,
@@ -35,6 +36,9 @@ NOT_SENT: Final = "not_sent"
 """The code of a refusal that says nothing about the row: the attempt was not sent, or was refused for another
 row. It only ends an unknown outcome.
 """
+
+UNSENT: Final = frozenset({NOT_SENT, NOT_BILLED})
+"""The codes of refusals that only end an unknown outcome, and say nothing about the row."""
 
 STEPS: Final[dict[str, int]] = {outcome.value: step for step, outcome in enumerate(ORDER)}
 """The position of each outcome in :data:`ORDER`. ``not_submitted`` has none."""

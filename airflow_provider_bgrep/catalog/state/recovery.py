@@ -18,9 +18,11 @@ a submit came late. Then the results are derived again, by these rules:
 4. The other purchases are superseded, and kept because they may be billed.
 5. A refused submit is not billed. It determines the result only if the row has no other submit. An attempt
    that was not sent, or refused with others, says nothing about the row: it only ends an outcome that was
-   taken for unknown, because somebody had read the intent before.
-6. A key that could not be written to the journal is next to the images. If an image task was submitted again,
-   the manifest does not describe its earlier submit; the outcome is in the job's record next to the images.
+   taken for unknown, because somebody had read the intent before. So does a person who has seen that a submit
+   is not billed; an answer that comes later counts nevertheless.
+6. A key that could not be written to the journal, or that a person has found, is next to the images. If an
+   image task was submitted again, the manifest does not describe its earlier submit; the outcome is in the
+   job's record next to the images.
 7. Of an image task, some images may be saved and others not. Each run that asks for the others counts. After
    as many runs as ask for a pending job, those that are saved are all there will be: it is ``partial``.
 8. A run that asks without success for the orphaned job of another DAG or task group does not count.
@@ -103,7 +105,7 @@ def shard_entries(
 
     :param items: the shard's work items, if they have been read.
     :return: an entry for each submit of each row, superseded ones first; none for rows without a submit.
-        Those with the code :data:`~.progress.NOT_SENT` are needed only where a submit is taken for unknown.
+        Those with a code of :data:`~.progress.UNSENT` are needed only where a submit is taken for unknown.
     :raises BgRepStateError: if journal or manifest is damaged.
     """
     facts, reasons, unsent = facts_of(store, shard)

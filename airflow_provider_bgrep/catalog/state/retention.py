@@ -16,6 +16,7 @@ A task that is killed between two deletes leaves files that the next run deletes
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 from collections import Counter, defaultdict
@@ -40,8 +41,9 @@ from airflow_provider_bgrep.catalog.state.manifest import live_rows
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import UNSURE, in_sql, merged
 from airflow_provider_bgrep.catalog.state.shard_facts import submits
-from airflow_provider_bgrep.exceptions import BgRepStateError
+from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import Outcome
+from airflow_provider_bgrep.journal.key_files import KEY, NOT_BILLED, NOT_BILLED_FILE
 from airflow_provider_bgrep.journal.records import State, SubmitRecord
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.storage import (
@@ -52,6 +54,7 @@ from airflow_provider_bgrep.storage import (
     names_in,
     remove,
     safe_name,
+    size_of,
 )
 
 if TYPE_CHECKING:
@@ -89,16 +92,52 @@ class Deleted:
     images: int = 0
 
 
-def delete_unneeded(paths: CatalogPaths, plan_id: str, keep_plans: int) -> Deleted:
+@dataclass(frozen=True, slots=True)
+class Unneeded:
+    """What nobody needs any more.
+
+    :param plans: ids of plans, oldest first.
+    :param images: files in the folder of generated images: images, job records, key files.
+    """
+
+    plans: tuple[str, ...] = ()
+    images: tuple[ObjectStoragePath, ...] = ()
+
+
+def find_unneeded(paths: CatalogPaths, plan_id: str, keep_plans: int) -> Unneeded:
+    """Find what :func:`expire` would delete. Nothing is written."""
+    try:
+        return _Retention(paths, writes=False).find(plan_id, keep_plans)
+    except FileNotFoundError as error:
+        raise BgRepConflictError(
+            f"{sanitize_message(error)} was deleted meanwhile: another run has committed. Try again."
+        ) from None
+
+
+def size_of_unneeded(paths: CatalogPaths, found: Unneeded) -> int:
+    """Bytes of what nobody needs, without files that are gone meanwhile."""
+    plans = map(paths.plan, found.plans)
+    files = itertools.chain(found.images, *map(_files_in, plans))
+    return sum(size_of(file) or 0 for file in files)
+
+
+def expire(paths: CatalogPaths, plan_id: str, keep_plans: int) -> Deleted:
     """Delete plan folders and images that are no longer needed.
 
-    A failure is logged as a warning, and the next run continues.
-
-    :param plan_id: the plan of the caller, whose folder stays.
+    :param plan_id: a plan whose folder stays.
     :param keep_plans: number of newest plan folders of each task group that stay, at least 1. Dry runs count.
+    :raises DamagedLedgerError: if a segment is lost or damaged. Nothing was deleted then.
+    """
+    return _Retention(paths).run(plan_id, keep_plans)
+
+
+def delete_unneeded(paths: CatalogPaths, plan_id: str, keep_plans: int) -> Deleted:
+    """Do the same as :func:`expire` at the end of a run: a failure is logged, and the next run continues.
+
+    :param plan_id: the plan of the caller.
     """
     try:
-        deleted = _Retention(paths).run(plan_id, keep_plans)
+        deleted = expire(paths, plan_id, keep_plans)
     except Exception as error:  # the storage may not allow deletes, which does not affect what was
         # published
         _log.warning("Could not delete all unneeded files in %s: %s", paths.root, sanitize_message(error))
@@ -167,12 +206,12 @@ def dispensable_plans(
     """Plans whose journals have nothing that the ledger lacks.
 
     A plan stays while a job of its is pending, since jobs are collected by their journal's records; while
-    its journal has a submit or a job's key that the ledger has not; and while a key file waits for a retry to
-    find out about a submit whose outcome is unknown.
+    its journal has a submit or a job's key that the ledger has not; and while a file beside the images waits
+    for a retry to find out about a submit whose outcome is unknown.
 
     :param journals: the submits in a plan's journals, by plan.
     :param facts: entries of the ledger about these plans' submits.
-    :param key_files: nonces of the key files.
+    :param key_files: nonces of the files that say what became of a submit.
     :param recent: plans whose workers may still write an answer.
     """
     keys_of: dict[str, set[str]] = defaultdict(set)
@@ -196,7 +235,8 @@ def dispensable_plans(
         return bool(known) and (any(known) or safe_name(record.nonce) not in key_files)
 
     def is_answered(record: SubmitRecord) -> bool:
-        return record.state is not State.INTENT or any(keys_of.get(record.nonce, ()))
+        is_open = record.state is State.INTENT or record.code == NOT_BILLED
+        return not is_open or any(keys_of.get(record.nonce, ()))
 
     return {
         plan_id
@@ -228,21 +268,40 @@ def unneeded_records(names: Iterable[str], jobs: Collection[str], nonces: Collec
     unneeded = []
     for name in names:
         stem, _, ext = name.rpartition(".")
-        known, key = (nonces, stem.removeprefix("key-")) if stem.startswith("key-") else (jobs, stem)
+        nonce = _nonce_in(stem)
+        known, key = (jobs, stem) if nonce is None else (nonces, nonce)
         if ext == "json" and key and key not in known:
             unneeded.append(name)
     return unneeded
+
+
+def _nonce_in(stem: str) -> str | None:
+    """The nonce in the name of a file that says what became of a submit; ``None`` in other names."""
+    return next((stem.removeprefix(one) for one in (KEY, NOT_BILLED_FILE) if stem.startswith(one)), None)
 
 
 # --- reading, and the one delete loop ---------------------------------------------------------------------
 
 
 class _Retention:
-    def __init__(self, paths: CatalogPaths) -> None:
-        self._paths = paths
+    """Finds what nobody needs, and deletes it.
+
+    :param paths: the destination's paths.
+    :param writes: whether segments may be copied. Otherwise, nothing may be deleted.
+    """
+
+    def __init__(self, paths: CatalogPaths, *, writes: bool = True) -> None:
+        self._paths, self._writes = paths, writes
         self._records = paths.images / _RECORDS
 
     def run(self, plan_id: str, keep_plans: int) -> Deleted:
+        found = self.find(plan_id, keep_plans)
+        # The plans last: they are what makes the next run look for images again, if this one is killed.
+        _delete(found.images)
+        self._delete_plans(found.plans)
+        return Deleted(plans=len(found.plans), images=len(found.images))
+
+    def find(self, plan_id: str, keep_plans: int) -> Unneeded:
         folders, copies = names_in(self._paths.plans), names_in(self._paths.ledger_copy)
         metadata = LedgerMetadataLog(self._paths.ledger).latest() or LedgerMetadata()
         # Leases, and plans whose submits are in no segment yet.
@@ -250,16 +309,17 @@ class _Retention:
         needed = {plan_id, *leased, *metadata.uncommitted_plans}
         expired = expired_plans(folders, keep_plans, needed, self._group_of)
         if not expired and not copies:
-            return Deleted()
-        self._copy_segments(metadata, copies)
+            return Unneeded()
+        if self._writes:
+            self._copy_segments(metadata, copies)
         journals = {one: list(submits(PlanStore(self._paths, one))) for one in expired}
         knowing = {one: records for one, records in journals.items() if records or self._has_results(one)}
         if not knowing:
-            self._delete_plans(expired)
-            return Deleted(plans=len(expired))
+            return Unneeded(tuple(expired))
         # Listed before plans and ledger are read: the submit of an image that is listed is in one of them.
         images, records = names_in(self._paths.images), names_in(self._records)
-        key_files = {name[4:-5] for name in records if name.startswith("key-") and name.endswith(".json")}
+        stems = (name.removesuffix(".json") for name in records if name.endswith(".json"))
+        key_files = set(filter(None, map(_nonce_in, stems)))
         with contextlib.ExitStack() as stack, engine() as db:
             self._open_ledger(db, metadata, stack)
             nonces = {record.nonce for found in knowing.values() for record in found}
@@ -269,10 +329,7 @@ class _Retention:
             gone = [one for one in expired if one not in kept]
             stack.enter_context(live_rows(db, self._paths))
             unneeded = list(self._unneeded_images(db, images, records, gone)) if knowing.keys() - kept else []
-        # The plans last: they are what makes the next run look for images again, if this one is killed.
-        _delete(unneeded)
-        self._delete_plans(gone)
-        return Deleted(plans=len(gone), images=len(unneeded))
+        return Unneeded(tuple(gone), tuple(unneeded))
 
     def _group_of(self, plan_id: str) -> tuple[str, str] | None:
         """The task group that a plan was made for; ``None`` if the plan has no header that can be read."""
@@ -320,6 +377,8 @@ class _Retention:
 
     def _copied(self, name: str, stack: contextlib.ExitStack) -> str:
         """The copy of a segment as a local file; it is made if it does not exist, or is damaged."""
+        if not self._writes:
+            return stack.enter_context(ledger_segments.opened(self._paths.ledger, name))
         folder = self._paths.ledger_copy
         try:
             return stack.enter_context(ledger_segments.opened(folder, name))

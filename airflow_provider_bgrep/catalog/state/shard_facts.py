@@ -20,7 +20,7 @@ from airflow_provider_bgrep.catalog.state.progress import NOT_SENT, STEPS, progr
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import BILLABLE, Outcome
 from airflow_provider_bgrep.journal.journal import read_records
-from airflow_provider_bgrep.journal.key_files import with_key
+from airflow_provider_bgrep.journal.key_files import NOT_BILLED, with_answer
 from airflow_provider_bgrep.journal.records import JournalError, State, SubmitRecord
 from airflow_provider_bgrep.journal.stores import FileStore
 from airflow_provider_bgrep.protocol.errors import reason_of, sanitize_message
@@ -45,6 +45,7 @@ _BITS: Final = 64
 
 _PLAN_OVER: Final = "the plan's lease ended before the row was submitted; the next run submits it"
 _UNSENT: Final = "it was not sent, or certainly not accepted"
+_SEEN: Final = "a person has seen that it is not billed"
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def accepted_submits(store: PlanStore) -> Iterator[SubmitRecord]:
 
 
 def submits(store: PlanStore, shards: Iterable[int] | None = None) -> Iterator[SubmitRecord]:
-    """All submits in the journals of a plan, with the keys that are stored beside the images.
+    """All submits in the journals of a plan, with what is known of them beside the images.
 
     :param shards: the shards whose journals are read; all if not given.
     :return: of a plan that a person has given up: what can be read.
@@ -71,7 +72,7 @@ def submits(store: PlanStore, shards: Iterable[int] | None = None) -> Iterator[S
         with unless_given_up(store):
             records = _records(journal)
         for record in records:
-            yield with_key(store.paths.images, record)
+            yield with_answer(store.paths.images, record)
 
 
 def check_journal(store: PlanStore, shard: int) -> None:
@@ -124,7 +125,7 @@ def facts_of(store: PlanStore, shard: int) -> tuple[dict[str, Submits], dict[str
     with unless_given_up(store):
         records = _records(store.journal(shard))
     for record in records:
-        known = with_key(store.paths.images, record)
+        known = with_answer(store.paths.images, record)
         for index, task in enumerate(known.items):
             said = _from_record(known, index, task.images)
             if said is not None:
@@ -132,7 +133,8 @@ def facts_of(store: PlanStore, shard: int) -> tuple[dict[str, Submits], dict[str
                 journal.setdefault(task.id, {})[purchase_of(said)] = said
             for nonce in filter(None, (known.replaced, known.nonce if said is None else "")):
                 refusal = replace(known, state=State.REFUSED, nonce=nonce, result_key="")
-                unsent.setdefault(task.id, {})[nonce] = _not_sent(refusal, index, task.key)
+                is_seen = nonce == known.nonce and record.state is not State.REFUSED
+                unsent.setdefault(task.id, {})[nonce] = _not_sent(refusal, index, task.key, is_seen=is_seen)
     manifest: dict[str, Submits] = {}
     reasons: dict[str, str] = {}
     with unless_given_up(store):  # the journal knows every submit
@@ -225,10 +227,25 @@ def _from_record(record: SubmitRecord, index: int, images: int) -> Facts | None:
     return _submit_facts(record, index, images, outcome)
 
 
-def _not_sent(record: SubmitRecord, index: int, key: str) -> Facts:
-    """What is known of one row of an attempt that was certainly not accepted."""
+def _not_sent(record: SubmitRecord, index: int, key: str, *, is_seen: bool) -> Facts:
+    """What is known of one row of an attempt that was certainly not accepted.
+
+    :param is_seen: whether only a person says so, who has seen that it is not billed.
+    """
     facts = _submit_facts(record, index, 0, Outcome.REFUSED)
-    return {**facts, "journal_key": key, "code": NOT_SENT, "reason": _UNSENT}
+    why = not_billed_facts() if is_seen else {"code": NOT_SENT, "reason": _UNSENT}
+    return {**facts, "journal_key": key, **why}
+
+
+def not_billed_facts() -> Facts:
+    """What an entry says of a submit of which a person has seen that it is not billed."""
+    return {
+        "outcome": Outcome.REFUSED.value,
+        "code": NOT_BILLED,
+        "reason": _SEEN,
+        "result_key": "",
+        "images": 0,
+    }
 
 
 def _submit_facts(record: SubmitRecord, index: int, images: int, outcome: Outcome) -> Facts:

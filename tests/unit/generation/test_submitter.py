@@ -323,7 +323,7 @@ def test_a_key_without_a_journal_is_kept_beside_the_images(execution, answers, t
     assert not run.context.may_submit()
     assert len(list((tmp_path / FOLDER).iterdir())) == 1
     lost = replace(record, state=State.INTENT, result_key="")
-    assert run.context.job_store.with_key(lost).result_key == "key"
+    assert run.context.job_store.with_answer(lost).result_key == "key"
 
 
 # --- nothing more is submitted ------------------------------------------------------------------------

@@ -6,8 +6,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from bgrep_harness.stores import RefusingFiles, folder_on
 
-from airflow_provider_bgrep.journal.key_files import FOLDER, keep_key, with_key
+from airflow_provider_bgrep.journal.key_files import (
+    FOLDER,
+    NOT_BILLED,
+    adopt_key,
+    keep_key,
+    with_answer,
+    write_not_billed,
+)
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.storage import storage_path
 
@@ -26,7 +34,7 @@ def folder(tmp_path):
 @pytest.mark.parametrize("state", [State.INTENT, State.UNKNOWN])
 def test_a_submit_without_an_answer_finds_its_key(folder, state):
     keep_key(folder, ACCEPTED)
-    assert with_key(folder, replace(LOST, state=state)) == ACCEPTED
+    assert with_answer(folder, replace(LOST, state=state)) == ACCEPTED
 
 
 @pytest.mark.parametrize(
@@ -43,11 +51,11 @@ def test_a_submit_without_an_answer_finds_its_key(folder, state):
 )
 def test_any_other_submit_stays_as_it_is(folder, record):
     keep_key(folder, ACCEPTED)
-    assert with_key(folder, record) is record
+    assert with_answer(folder, record) is record
 
 
 def test_without_a_file_a_submit_stays_as_it_is(folder):
-    assert with_key(folder, LOST) is LOST
+    assert with_answer(folder, LOST) is LOST
 
 
 @pytest.mark.parametrize(
@@ -68,11 +76,62 @@ def test_a_damaged_file_is_no_key(folder, tmp_path, data):
     keep_key(folder, ACCEPTED)
     (file,) = (tmp_path / "images" / FOLDER).iterdir()
     file.write_bytes(data)
-    assert with_key(folder, LOST) is LOST
+    assert with_answer(folder, LOST) is LOST
 
 
 def test_a_nonce_stays_inside_the_folder(folder, tmp_path):
     keep_key(folder, replace(ACCEPTED, nonce="../../key"))
     (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
     assert file.parent == tmp_path / "images" / FOLDER
-    assert with_key(folder, replace(LOST, nonce="../../key")).result_key == "key"
+    assert with_answer(folder, replace(LOST, nonce="../../key")).result_key == "key"
+
+
+# --- what a person says ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [State.INTENT, State.UNKNOWN])
+def test_a_submit_that_is_not_billed_counts_as_refused(folder, state):
+    write_not_billed(folder, replace(LOST, reason="no answer"))
+    found = with_answer(folder, replace(LOST, state=state))
+    assert (found.state, found.code, found.reason, found.result_key) == (State.REFUSED, NOT_BILLED, "", "")
+    assert found.items == ITEMS
+
+
+@pytest.mark.parametrize("write", [keep_key, adopt_key])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_key_counts_before_what_a_person_did_not_find(folder, write, is_first):
+    if is_first:
+        write(folder, ACCEPTED)
+    write_not_billed(folder, LOST)
+    if not is_first:
+        write(folder, ACCEPTED)
+    assert with_answer(folder, LOST) == ACCEPTED
+
+
+def test_the_first_of_two_adopted_keys_counts(folder):
+    assert adopt_key(folder, replace(LOST, result_key="one")) == "one"
+    assert adopt_key(folder, replace(LOST, result_key="two")) == "one"
+    assert adopt_key(folder, replace(LOST, result_key="one")) == "one"
+    assert with_answer(folder, LOST).result_key == "one"
+
+
+def test_a_workers_key_replaces_an_adopted_one(folder):
+    adopt_key(folder, replace(LOST, result_key="one"))
+    keep_key(folder, ACCEPTED)
+    assert with_answer(folder, LOST) == ACCEPTED
+
+
+def test_a_damaged_key_file_is_adopted_anew(folder, tmp_path):
+    keep_key(folder, ACCEPTED)
+    (file,) = (tmp_path / "images" / FOLDER).iterdir()
+    file.write_bytes(b"{")
+    assert adopt_key(folder, replace(LOST, result_key="two")) == "two"
+    assert with_answer(folder, LOST).result_key == "two"
+
+
+def test_a_store_that_cannot_exclude_needs_a_single_writer():
+    images = folder_on(RefusingFiles({}))
+    with pytest.raises(NotImplementedError):
+        adopt_key(images, replace(LOST, result_key="one"))
+    assert adopt_key(images, replace(LOST, result_key="one"), lambda: True) == "one"
+    assert adopt_key(images, replace(LOST, result_key="two"), lambda: True) == "one"

@@ -146,6 +146,36 @@ def test_a_lost_or_damaged_ledger_is_rebuilt_and_decides_equally(past, lose, cap
     assert warnings(caplog) == []  # once: then it is whole
 
 
+@pytest.mark.parametrize("lose", LOSSES, ids=lambda lose: lose.__name__)
+def test_damage_is_found_without_a_write(past, lose):
+    files, destination = past
+    repair = LedgerRepair(destination.paths)
+    assert repair.damage() is None
+    lose(files)
+    before = dict(files)
+    damage = repair.damage()
+    assert files == before
+    assert damage is not None
+    assert damage.problems
+    assert damage.obstacle == ""
+    assert damage.records > 0
+    assert bool(damage.closed_plans) is ("metadata" in lose.__name__ or lose is lose_the_whole_ledger)
+    repair.repair()
+    assert repair.damage() is None
+
+
+def test_damage_that_cannot_be_repaired_is_said_without_a_write(past):
+    files, destination = past
+    lose_a_segment(files)
+    for name in [name for name in files if name.startswith(PLANS)]:
+        del files[name]
+    before = dict(files)
+    damage = LedgerRepair(destination.paths).damage()
+    assert damage is not None
+    assert "cannot be rebuilt" in damage.obstacle
+    assert files == before
+
+
 def test_after_a_loss_submits_go_on_where_they_were(past):
     files, destination = past
     lose_the_whole_ledger(files)

@@ -20,6 +20,7 @@ from airflow_provider_bgrep.catalog.state.ledger_tables import (
     unsure_shards,
 )
 from airflow_provider_bgrep.catalog.state.progress import COLLECTED, NOT_SENT
+from airflow_provider_bgrep.journal.key_files import NOT_BILLED
 from airflow_provider_bgrep.storage import storage_path
 
 PLAN = new_plan_id(1, 1_900_000_000.0)
@@ -71,6 +72,14 @@ def test_a_job_that_was_asked_for_once_more_is_kept(db):
     segments.insert(db, [entry("a", "pending", result_key="job", attempts=2)], 1)
     drop_committed(db, 1)
     assert recovered(db) == [("a", "pending")]
+
+
+def test_of_what_a_person_did_not_find_an_answer_may_still_come(db):
+    refused = {"outcome": "refused", "nonce": "n", "plan_id": PLAN, "shard": 5}
+    segments.insert(db, [entry("e", **refused, code="23500005")], 1)
+    assert 5 not in unsure_shards(db)[PLAN]
+    segments.insert(db, [entry("f", **refused, code=NOT_BILLED)], 1)
+    assert 5 in unsure_shards(db)[PLAN]
 
 
 def test_a_purchase_has_the_outcome_that_is_furthest_along(db):

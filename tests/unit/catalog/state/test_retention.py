@@ -33,12 +33,18 @@ from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.retention import (
     Deleted,
     LedgerFact,
+    Unneeded,
     delete_unneeded,
     dispensable_plans,
+    expire,
     expired_plans,
+    find_unneeded,
     job_of,
+    size_of_unneeded,
     unneeded_records,
 )
+from airflow_provider_bgrep.exceptions import BgRepConflictError
+from airflow_provider_bgrep.journal.key_files import NOT_BILLED
 from airflow_provider_bgrep.journal.records import State, SubmitRecord
 from airflow_provider_bgrep.storage import names_in, put_bytes, storage_path
 
@@ -170,6 +176,13 @@ def test_a_plan_is_deleted_once_the_ledger_has_all_its_records(records, facts, k
     assert found == ({"P"} if is_dispensable else set())
 
 
+def test_a_plan_whose_submit_nobody_found_waits_for_a_late_answer():
+    records = {"P": [record(State.REFUSED, code=NOT_BILLED)]}
+    facts = [LedgerFact("P", "n", "", "refused")]
+    assert dispensable_plans(records, facts, ()) == {"P"}
+    assert dispensable_plans(records, facts, (), ["P"]) == set()
+
+
 @pytest.mark.parametrize(
     ("name", "job"),
     [
@@ -190,7 +203,8 @@ def test_only_names_of_generated_images_are_images(name, job):
 
 def test_records_go_that_no_plan_can_read():
     names = ["k.json", "old.json", "key-n.json", "key-gone.json", "key-.json", "readme", ".json", "x.txt"]
-    assert unneeded_records(names, {"k"}, {"n"}) == ["old.json", "key-gone.json"]
+    names += ["not-billed-n.json", "not-billed-gone.json"]
+    assert unneeded_records(names, {"k"}, {"n"}) == ["old.json", "key-gone.json", "not-billed-gone.json"]
 
 
 # --- run after run --------------------------------------------------------------------------------------
@@ -497,6 +511,35 @@ def test_killed_at_any_call_of_a_clean_up_the_next_completes_it():
         assert {path for path in left if "/ledger/" not in path} == {
             path for path in undisturbed if "/ledger/" not in path
         }
+
+
+def test_what_is_found_is_what_is_deleted_and_finding_writes_nothing():
+    files, destination = after_some_runs()
+    destination.refresh([row("new")])
+    last = plans_in(files)[-1]
+    before = dict(files)
+    found = find_unneeded(destination.paths, last, 1)
+    size = size_of_unneeded(destination.paths, found)
+    assert files == before
+    assert found.plans
+    assert found.images
+    deleted = expire(destination.paths, last, 1)
+    assert (deleted.plans, deleted.images) == (len(found.plans), len(found.images))
+    assert plans_in(files) == [one for one in plans_in(before) if one not in found.plans]
+    gone = [path for path in before if path not in files and "/ledger" not in path]
+    assert size == sum(len(before[path]) for path in gone)
+    assert find_unneeded(destination.paths, last, 1) == Unneeded()
+
+
+def test_a_damaged_segment_is_an_error_of_the_command():
+    files, destination = after_some_runs()
+    lose_the_copies(files)
+    lose_all_segments(files)
+    last, before = plans_in(files)[-1], dict(files)
+    for work in (find_unneeded, expire):
+        with pytest.raises((DamagedLedgerError, BgRepConflictError, FileNotFoundError)):
+            work(destination.paths, last, 1)
+    assert files == before
 
 
 def test_two_clean_ups_at_once_delete_the_same():

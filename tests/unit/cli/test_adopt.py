@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command that settles unknown outcomes; ``tests/contract/test_adopt.py`` has what is billed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bgrep_harness.runs import row
+
+from airflow_provider_bgrep.cli.__main__ import main
+
+
+def contents(where: str) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in Path(where).rglob("*") if path.is_file()}
+
+
+def adopt(where: str, capsys: Any, *arguments: str, code: int) -> Any:
+    capsys.readouterr()
+    assert main(["adopt", where, *arguments, "--json"]) == code
+    printed = capsys.readouterr()
+    return json.loads(printed.out) if printed.out else printed.err
+
+
+def test_unknown_outcomes_are_listed_with_what_the_bill_has(destination, where, capsys):
+    destination.refresh([row("a"), row("b")])
+    assert adopt(where, capsys, code=0) == {"submits": []}
+    destination.refresh([row("a"), row("b"), row("c")], {"c": "lost"})
+    before = contents(where)
+    (found,) = adopt(where, capsys, code=1)["submits"]
+    assert (found["rows"], found["images"], found["outcome"]) == (["c"], 1, "unknown_outcome")
+    assert found["submitted_at"]
+    assert found["account"] == "bgrep_default"
+    assert main(["adopt", where]) == 1
+    assert found["nonce"] in capsys.readouterr().out
+    assert adopt(where, capsys, "c", code=1)["submits"] == [found]
+    assert contents(where) == before
+
+
+def test_not_billed_is_recorded_with_yes_only(destination, where, capsys):
+    destination.refresh([row("a")], {"a": "lost"})
+    before = contents(where)
+    assert adopt(where, capsys, "a", "--not-billed", code=0)["is_written"] is False
+    assert contents(where) == before
+    found = adopt(where, capsys, "a", "--not-billed", "--yes", code=0)
+    assert (found["decision"], found["is_written"]) == ("not_billed", True)
+    after = contents(where)
+    assert main(["adopt", where, "a", "--not-billed", "--yes"]) == 0
+    assert "was recorded before" in capsys.readouterr().out
+    assert contents(where) == after
+    assert destination.refresh([row("a")]).counts == {"changed": 1}
+    assert destination.published().keys() == {"a"}
+    assert sum(destination.billed.values()) == 2
+
+
+@pytest.mark.parametrize("arguments", [["--not-billed"], ["--result-key", "k"], ["--yes"]])
+def test_a_decision_needs_a_submit(arguments, destination, where, capsys):
+    destination.refresh([row("a")], {"a": "lost"})
+    assert "SUBMIT is missing" in adopt(where, capsys, *arguments, code=2)
+
+
+def test_a_submit_that_is_not_open_is_refused_with_its_outcome(destination, where, capsys):
+    destination.refresh([row("a")])
+    assert "generated" in adopt(where, capsys, "a", "--not-billed", "--yes", code=2)
+    assert "neither" in adopt(where, capsys, "nobody", "--not-billed", "--yes", code=2)
+
+
+def test_both_decisions_at_once_are_wrong_usage(where, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["adopt", where, "a", "--not-billed", "--result-key", "k"])
+    assert ended.value.code == 2
