@@ -246,7 +246,7 @@ def unsigned(task: ImageTask) -> ImageTask:
     return task
 
 
-def test_an_answer_that_repeats_all_that_was_sent_is_that_of_the_submit(lost: Destination):
+def test_an_answer_that_repeats_all_is_that_of_the_submit(lost: Destination):
     job = job_of(open_submit(lost))
     assert why_not(lost, job) == []
     assert why_not(lost, replace(job, tasks=job.tasks[::-1])) == [], "in another order"

@@ -176,7 +176,7 @@ def test_a_plan_is_deleted_once_the_ledger_has_all_its_records(records, facts, k
     assert found == ({"P"} if is_dispensable else set())
 
 
-def test_a_plan_whose_submit_nobody_found_waits_for_a_late_answer():
+def test_a_plan_without_a_bill_waits_for_a_late_answer():
     records = {"P": [record(State.REFUSED, code=NOT_BILLED)]}
     facts = [LedgerFact("P", "n", "", "refused")]
     assert dispensable_plans(records, facts, ()) == {"P"}
@@ -513,7 +513,7 @@ def test_killed_at_any_call_of_a_clean_up_the_next_completes_it():
         }
 
 
-def test_what_is_found_is_what_is_deleted_and_finding_writes_nothing():
+def test_what_is_found_is_deleted_and_finding_writes_nothing():
     files, destination = after_some_runs()
     destination.refresh([row("new")])
     last = plans_in(files)[-1]
