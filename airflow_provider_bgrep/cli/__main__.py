@@ -19,6 +19,7 @@ from airflow_provider_bgrep.cli import (
     explain,
     ledger,
     plan,
+    redo,
     report,
     requery,
     validate,
@@ -39,6 +40,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     explain.COMMAND,
     requery.COMMAND,
     report.COMMAND,
+    redo.COMMAND,
 )
 """The commands, in the order of the help."""
 

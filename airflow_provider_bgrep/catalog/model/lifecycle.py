@@ -152,7 +152,9 @@ _ASK_AGAIN: Final = (
 _PATIENCE: Final = (
     "or 3 times max_attempts runs have asked for it. Then the row is quarantined until it changes."
 )
-_SUBMIT_AGAIN: Final = "Nothing. To submit the row again, change its seed, prompt or image, or edition."
+_SUBMIT_AGAIN: Final = (
+    "Nothing. To submit the row again, redo it, or change its seed, prompt or image, or edition."
+)
 
 PURCHASE: Final = Lifecycle(
     "purchase",
@@ -249,6 +251,7 @@ PURCHASE: Final = Lifecycle(
 
 _NO_SUBMIT: Final = "No run submits it."
 _CHANGE: Final = Event("the row asks for something else", _PERSON, RowState.CHANGED.value)
+_REDO: Final = Event("another image is asked for (airflow-bgrep redo)", _PERSON, RowState.CHANGED.value)
 _THRESHOLDS: Final = Event("the thresholds change", _PERSON, RowState.UNPUBLISHED.value)
 _CHECKED: Final = (
     Event("an image passes the checks and is published", _PUBLISH, RowState.UNCHANGED.value),
@@ -319,17 +322,17 @@ ROW: Final = Lifecycle(
             RowState.UNCHANGED.value,
             "Published; the row has not changed since.",
             _NO_SUBMIT,
-            "The row changes.",
-            (_CHANGE, Event("the catalog no longer has the row", _PERSON, RowState.REMOVED.value)),
-            "Nothing. To submit it again, change the row or edition.",
+            "The row changes, or a person asks for another image (redo).",
+            (_CHANGE, _REDO, Event("the catalog no longer has the row", _PERSON, RowState.REMOVED.value)),
+            "Nothing. To submit it again, change the row or edition, or redo it.",
         ),
         LifecycleState(
             RowState.FLAGGED.value,
             "No image passed the checks. None is published.",
             _NO_SUBMIT,
-            "The row or the thresholds change.",
-            (_CHANGE, _THRESHOLDS),
-            "Review the images. Then change the row or the thresholds.",
+            "The row or the thresholds change, or a person asks for another image (redo).",
+            (_CHANGE, _REDO, _THRESHOLDS),
+            "Review the images. Then change the row or the thresholds, or redo the row.",
         ),
         LifecycleState(
             RowState.UNMASKED.value,
@@ -347,6 +350,7 @@ ROW: Final = Lifecycle(
             "One of the events in the next column.",
             (
                 _CHANGE,
+                _REDO,
                 Event(
                     "its image has changed at its URL since it was refused (Last-Modified)",
                     _PERSON,

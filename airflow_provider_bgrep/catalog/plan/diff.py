@@ -31,6 +31,7 @@ from airflow_provider_bgrep.catalog.config.prompt_template import (
     is_template,
 )
 from airflow_provider_bgrep.catalog.model.columns import MAIN, URL_FIELDS
+from airflow_provider_bgrep.catalog.model.editions import edition_of
 from airflow_provider_bgrep.catalog.model.states import NOT_REMOVED, RowState
 from airflow_provider_bgrep.catalog.plan.corrected import IS_REFUSED, corrected, refused_rows
 from airflow_provider_bgrep.catalog.plan.decision import ALONE, DECIDE, REASON, Decision, decision, judged
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bgrep.catalog.config.options import Options
     from airflow_provider_bgrep.catalog.source.beginnings import SourceReader
+    from airflow_provider_bgrep.catalog.state.marks import Marks
 
 Versions = Callable[[Sequence[str]], Mapping[str, str]]
 """Identifies the content of images on object storage: a version for each path; ``!`` and why if none."""
@@ -80,6 +82,7 @@ class Join:
     :param options: the run's.
     :param versions: identifies the content of images on object storage.
     :param sources: reads images and masks.
+    :param marks: what persons have decided about rows.
     """
 
     def __init__(
@@ -89,9 +92,10 @@ class Join:
         options: Options,
         versions: Versions,
         sources: SourceReader,
+        marks: Marks,
     ) -> None:
         self.db, self.catalog, self.options, self._versions_of = db, catalog, options, versions
-        self.sources = sources
+        self.sources, self.marks = sources, marks
         self.recipe = options.recipe
         variables, conditions = self._words_in_templates()
         self.rows = NormalizedRows(
@@ -101,6 +105,7 @@ class Join:
             variables,
             self.recipe.edition,
             conditions,
+            marks.generations,
         )
         self.notes: list[str] = []
         """What a person should know about the whole catalog."""
@@ -111,6 +116,7 @@ class Join:
 
     def make(self) -> None:
         """Fill the tables."""
+        self.marks.create_table(self.db)
         self._choose_best()
         self._judge_purchases()
         self._read_catalog()
@@ -129,6 +135,10 @@ class Join:
     def reason(self) -> str:
         """The expression that says why a row is quarantined for its purchase ``b``."""
         return REASON.format(**decision(self.options))
+
+    def edition_of(self, name: str) -> str:
+        """The edition of a row: see :mod:`~.editions`."""
+        return edition_of(self.recipe.edition, self.marks.generations.get(name, 0))
 
     def one(self, query: str, values: Sequence[Any] = ()) -> tuple[Any, ...]:
         """The single row of an aggregate."""

@@ -22,10 +22,13 @@ from airflow_provider_bgrep.catalog.plan.decision import (
     WAITING,
     changes,
     decision,
+    in_edition,
+    is_redone,
     judged,
 )
 from airflow_provider_bgrep.catalog.plan.diff import Join
 from airflow_provider_bgrep.catalog.state.database import quoted
+from airflow_provider_bgrep.catalog.state.marks import MarkKind
 from airflow_provider_bgrep.catalog.state.progress import COLLECTED, LAST, in_sql, merged
 from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.generation.outcomes import Outcome
@@ -120,6 +123,16 @@ def hand_out_budget(join: Join, left: int | None) -> int:
     )
     (over,) = join.one("SELECT count(*) FROM over_budget")
     return int(over)
+
+
+def note_redone(join: Join) -> None:
+    """Say how many rows are submitted again because a person asked for another image.
+
+    :param join: after :func:`hand_out_budget`.
+    """
+    (redone,) = join.one(f"SELECT count(*) FROM decided WHERE is_redone AND state IN {SUBMITTED_STATES}")
+    if redone:
+        join.notes.append(f"{counted(redone, 'row')} to submit again because a person asked for it (redo).")
 
 
 def list_rows(join: Join) -> None:
@@ -236,19 +249,22 @@ def _judge_part(join: Join, rows: str, condition: str, into: str) -> None:
     before = f"SELECT s.* REPLACE (b.attempts AS attempts) FROM {some} s JOIN before b USING (entry)"
     columns = [column for column in WORK_ITEM if column.name not in _OF_ROW]
     # What was refused is not billable. That is known of each row by itself, whatever other rows or plans did.
-    billable = f"bool_or(edition = {quoted(join.recipe.edition)} AND outcome <> '{Outcome.REFUSED.value}')"
-    editions = f"SELECT name, {billable} AS billable FROM of_made WHERE {condition} GROUP BY name"
+    own = in_edition("e", join.recipe.edition)
+    billable = f"bool_or({own} AND outcome <> '{Outcome.REFUSED.value}')"
+    editions = f"SELECT name, {billable} AS billable FROM of_made e WHERE {condition} GROUP BY name"
     # Two steps: DuckDB repeats an expression wherever its alias is used, and each column depends on this one.
     found = (
         f"SELECT m.*, {join.decide} AS own_decision, r.line IS NOT NULL AND {IS_REFUSED} AS is_corrected, "
-        f"{join.reason} AS why, b.attempts, t.name IS NULL AS is_new, {changes('t', 'm')} AS changed, "
+        f"{join.reason} AS why, b.attempts, t.name IS NULL AS is_new, {changes('t', 'm', 'k')} AS changed, "
+        f"coalesce({is_redone('t', 'm')}, false) AS is_redone, "
         "coalesce(o.billable, false) AS is_billable, "
         f"{', '.join(f'b.{quoted_name(column)} AS {_inner_name(column)}' for column in columns)} "
         f"FROM (FROM {rows}) m LEFT JOIN corrected r ON r.line = m.line "
         f"LEFT JOIN ({before}) b ON b.name = m.name AND b.request_hash = m.request_hash "
         f"LEFT JOIN latest ON latest.name = m.name LEFT JOIN {some} t ON t.entry = latest.entry "
         f"LEFT JOIN (FROM shown WHERE {condition}) l ON l.name = m.name "
-        f"LEFT JOIN ({editions}) o ON o.name = m.name"
+        f"LEFT JOIN ({editions}) o ON o.name = m.name "
+        f"LEFT JOIN (FROM marks WHERE kind = '{MarkKind.REDO.value}') k ON k.key = m.name"
     )
     inner = ", ".join(["own_decision", "is_corrected", *map(_inner_name, columns)])
     db.execute(

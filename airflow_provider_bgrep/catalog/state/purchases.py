@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -118,6 +118,16 @@ class Purchases:
         """
         return list(self._rows("sku = ? OR name = ?", [sku, sku]))
 
+    def of_rows(self, skus: Sequence[str]) -> list[dict[str, Any]]:
+        """The purchases of several products or rows; see :meth:`of_row`."""
+        named = "IN (SELECT unnest(?))"
+        return list(self._rows(f"sku {named} OR name {named}", [list(skus), list(skus)]))
+
+    def locked(self, names: Iterable[str]) -> set[str]:
+        """Those of some rows that a run which has not ended may still submit."""
+        query = "SELECT DISTINCT name FROM locked WHERE name IN (SELECT unnest(?))"
+        return {name for (name,) in self._db.execute(query, [list(names)]).fetchall()}
+
     def billable(self, since: str = "", until: str = "") -> Iterator[dict[str, Any]]:
         """The purchases that are billable, or may be, oldest first. ``price`` and ``currency`` are added.
 
@@ -162,7 +172,7 @@ class Purchases:
             total.add(purchases, images, unknown_images, self._price_of(plan_id))
         return list(totals.values())
 
-    def _rows(self, condition: str, values: list[str]) -> Iterator[dict[str, Any]]:
+    def _rows(self, condition: str, values: list[Any]) -> Iterator[dict[str, Any]]:
         with self._db.cursor() as cursor:
             cursor.execute(
                 f"SELECT {', '.join(_KEPT)} FROM purchases p WHERE {condition} "
