@@ -13,6 +13,7 @@ from typing import Final
 
 from airflow_provider_bgrep import __version__
 from airflow_provider_bgrep.cli import (
+    block,
     check_storage,
     emulator,
     examples,
@@ -22,6 +23,7 @@ from airflow_provider_bgrep.cli import (
     redo,
     report,
     requery,
+    rollback,
     validate,
 )
 from airflow_provider_bgrep.cli.command import Command, ExitCode, exit_codes
@@ -41,6 +43,9 @@ COMMANDS: Final[tuple[Command, ...]] = (
     requery.COMMAND,
     report.COMMAND,
     redo.COMMAND,
+    block.BLOCK,
+    block.UNBLOCK,
+    rollback.COMMAND,
 )
 """The commands, in the order of the help."""
 

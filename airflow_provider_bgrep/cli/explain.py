@@ -70,7 +70,7 @@ def _row(name: str, history: RowHistory) -> dict[str, Any]:
         "plans": [{**asdict(one), "meaning": _meaning(one)} for one in plans],
         "submits": [{**facts_of(one), "files": images_of(one)} for one in purchases],
         "published": [_published(one) for one in published],
-        "decisions": [_decision(one) for one in history.marks if one.key == name],
+        "decisions": [_decision(one) for one in history.marks if _is_about(one, name)],
         "advice": _advice(plans, purchases),
     }
 
@@ -86,6 +86,11 @@ def _published(row: Mapping[str, Any]) -> dict[str, Any]:
     names = ("status", "path", "sha256", "published_at", "retired_at", "since", "plan_id")
     versions = [{name: one[name] for name in ("path", "published_at")} for one in row["versions"] or ()]
     return {**{name: row[name] for name in names if row[name] != ""}, "versions": versions}
+
+
+def _is_about(mark: Mark, name: str) -> bool:
+    """Whether a mark is that of a row. A block may be that of its product."""
+    return mark.key == name or (mark.kind.value == "block" and name.startswith(f"{mark.key}/"))
 
 
 def _decision(mark: Mark) -> dict[str, Any]:

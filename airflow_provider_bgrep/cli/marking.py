@@ -21,17 +21,30 @@ it would do, and writes nothing. It is safe beside a run, and can be repeated if
 """What the help of each of these commands says."""
 
 
+def add_rows(parser: argparse.ArgumentParser) -> None:
+    """Add the rows, the destination, and ``--yes``."""
+    parser.add_argument("sku", metavar="SKU", nargs="+", help="skus, or names of rows: sku/view")
+    add_destination(parser)
+    parser.add_argument("--yes", action="store_true", help="do it; without, only say what would be done")
+    add_json(parser)
+
+
 def add_decision(parser: argparse.ArgumentParser, why: str) -> None:
-    """Add the rows, the destination, the reason, who decides, and ``--yes``.
+    """Add what :func:`add_rows` adds, the reason, and who decides.
 
     :param why: what the reason is about.
     """
-    parser.add_argument("sku", metavar="SKU", nargs="+", help="skus, or names of rows: sku/view")
-    add_destination(parser)
+    add_rows(parser)
+    add_reason(parser, why)
+
+
+def add_reason(parser: argparse.ArgumentParser, why: str) -> None:
+    """Add the reason, and who decides.
+
+    :param why: what the reason is about.
+    """
     parser.add_argument("--reason", default="", metavar="TEXT", help=f"why {why}, for people")
     parser.add_argument("--by", metavar="WHO", help="who decides, for people (default: the user's name)")
-    parser.add_argument("--yes", action="store_true", help="do it; without, only say what would be done")
-    add_json(parser)
 
 
 def decision_of(given: argparse.Namespace) -> Decision:

@@ -323,8 +323,18 @@ ROW: Final = Lifecycle(
             "Published; the row has not changed since.",
             _NO_SUBMIT,
             "The row changes, or a person asks for another image (redo).",
-            (_CHANGE, _REDO, Event("the catalog no longer has the row", _PERSON, RowState.REMOVED.value)),
-            "Nothing. To submit it again, change the row or edition, or redo it.",
+            (
+                _CHANGE,
+                _REDO,
+                Event("the catalog no longer has the row", _PERSON, RowState.REMOVED.value),
+                Event(
+                    "a person blocks it (airflow-bgrep block), as a row of any other state",
+                    _PERSON,
+                    RowState.BLOCKED.value,
+                ),
+            ),
+            "Nothing. To submit it again, change the row or edition, or redo it. To publish an earlier "
+            "image, roll it back: it stays unchanged.",
         ),
         LifecycleState(
             RowState.FLAGGED.value,
@@ -413,6 +423,22 @@ ROW: Final = Lifecycle(
             "task groups, which count nowhere, collect it for 200 plans.",
             (Event("a row asks for it again", _PERSON, RowState.UNPUBLISHED.value),),
             "Nothing. To publish its images, let the row ask for the same again: it is not submitted again.",
+        ),
+        LifecycleState(
+            RowState.BLOCKED.value,
+            "A person has blocked it. Its published image is retired by the next publish task, unless it was "
+            "blocked with --keep-published. A job that was submitted before stays pending: it is collected, "
+            "and not published.",
+            _NO_SUBMIT,
+            "It is unblocked.",
+            (
+                Event("it is unblocked; it was never submitted", _PERSON, RowState.NEW.value),
+                Event("it is unblocked; it asks for something else", _PERSON, RowState.CHANGED.value),
+                Event("it is unblocked; its images are saved", _PERSON, RowState.UNPUBLISHED.value),
+                Event("it is unblocked; its image is still published", _PERSON, RowState.UNCHANGED.value),
+                Event("it is unblocked; no image passed the checks", _PERSON, RowState.FLAGGED.value),
+            ),
+            'Unblock it: "airflow-bgrep unblock".',
         ),
     ),
 )

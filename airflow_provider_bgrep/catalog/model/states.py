@@ -23,6 +23,7 @@ class RowState(str, Enum):
     REMOVED = "removed"
     INVALID = "invalid"
     ORPHANED = "orphaned"
+    BLOCKED = "blocked"
 
 
 TO_SUBMIT: Final = frozenset({RowState.NEW, RowState.CHANGED})
@@ -83,6 +84,10 @@ ROW_MEANINGS: Final[dict[RowState, tuple[str, str]]] = {
     RowState.ORPHANED: (
         "Submitted by an earlier run; the catalog no longer asks for it. Its images are not published.",
         "None. To publish it, let the row ask for the same again. It is not submitted again.",
+    ),
+    RowState.BLOCKED: (
+        "A person has blocked the row, for the given reason. It is neither submitted nor published.",
+        'None. To work on it again: "airflow-bgrep unblock".',
     ),
 }
 """Meaning and remedy of each state. Report, task log and documentation read this table."""

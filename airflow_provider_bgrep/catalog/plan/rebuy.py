@@ -15,7 +15,7 @@ from airflow_provider_bgrep.generation.outcomes import Outcome
 _LEAST: Final = 10
 """Number of rows up to which a plan never needs approval for this reason."""
 
-_NOT_SUBMITTED: Final = in_sql({RowState.INVALID.value, RowState.QUARANTINED.value})
+_NOT_SUBMITTED: Final = in_sql({RowState.INVALID.value, RowState.QUARANTINED.value, RowState.BLOCKED.value})
 """States of rows that this run and later ones do not submit, although something about them has changed."""
 
 _SHOWN: Final = 5

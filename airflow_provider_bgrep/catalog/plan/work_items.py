@@ -18,6 +18,7 @@ from airflow_provider_bgrep.catalog.model.states import GIVEN_UP, OTHER_ACCOUNT,
 from airflow_provider_bgrep.catalog.plan.corrected import IS_REFUSED
 from airflow_provider_bgrep.catalog.plan.decision import (
     JUDGED_BY,
+    PINNED,
     SUBMITTED_STATES,
     WAITING,
     changes,
@@ -26,7 +27,7 @@ from airflow_provider_bgrep.catalog.plan.decision import (
     is_redone,
     judged,
 )
-from airflow_provider_bgrep.catalog.plan.diff import Join
+from airflow_provider_bgrep.catalog.plan.diff import BLOCKS, Join
 from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.marks import MarkKind
 from airflow_provider_bgrep.catalog.state.progress import COLLECTED, LAST, in_sql, merged
@@ -71,16 +72,22 @@ def decide(join: Join) -> None:
     db = join.db
     # A row may be locked by several runs.
     is_locked = "j.name IN (SELECT name FROM locked)"
+    keys = f"SELECT key FROM ({BLOCKS})"
     # No later run could submit such a row, and until then it would be before all others.
     cap = join.options.max_images_per_run or "NULL"
     exceeds = f"decision = 'submit' AND coalesce(num_output > {cap}, false)"
     exceeding = f"'num_output is ' || num_output || ', and max_images_per_run is {cap}: raise it'"
+    # A job that was submitted before the row was blocked is collected, and not published.
+    is_blocked = f"decision <> '{RowState.PENDING.value}' AND (j.name IN ({keys}) OR j.sku IN ({keys}))"
+    why_blocked = f"(SELECT any_value(reason) FROM ({BLOCKS}) b WHERE b.key = j.name OR b.key = j.sku)"
     db.execute(
-        "CREATE OR REPLACE TABLE states AS SELECT j.rowid AS place, CASE WHEN decision <> 'submit' "
+        "CREATE OR REPLACE TABLE states AS SELECT j.rowid AS place, "
+        f"CASE WHEN {is_blocked} THEN '{RowState.BLOCKED.value}' WHEN decision <> 'submit' "
         f"THEN decision WHEN {is_locked} THEN '{RowState.LOCKED.value}' "
         f"WHEN {exceeds} THEN '{RowState.QUARANTINED.value}' "
         f"WHEN is_new THEN '{RowState.NEW.value}' ELSE '{RowState.CHANGED.value}' END AS own_state, "
-        f"CASE WHEN decision = '{RowState.QUARANTINED.value}' THEN why WHEN decision <> 'submit' THEN '' "
+        f"CASE WHEN {is_blocked} THEN {why_blocked} "
+        f"WHEN decision = '{RowState.QUARANTINED.value}' THEN why WHEN decision <> 'submit' THEN '' "
         f"WHEN {is_locked} THEN (SELECT 'by run ' || min(run_id) || ', plan ' || min(plan_id) FROM locked "
         f"WHERE locked.name = j.name) WHEN {exceeds} THEN {exceeding} "
         "WHEN is_new THEN '' ELSE changed END AS change FROM judged j"
@@ -210,7 +217,7 @@ def _gather(join: Join, chunk: str) -> None:
     found = {
         "again": f"FROM made SEMI JOIN {some} USING (line) ORDER BY line",
         "of_made": f"SELECT e.*, line FROM entries e JOIN {some} USING (name) ORDER BY line",
-        "shown": f"SELECT name, request_hash, line FROM live JOIN {some} USING (name)",
+        "shown": f"SELECT name, request_hash, pinned, line FROM ({PINNED}) JOIN {some} USING (name)",
     }
     for table, query in found.items():
         join.db.execute(f"CREATE OR REPLACE TABLE {table} AS {query}")

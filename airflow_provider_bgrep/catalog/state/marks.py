@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -47,6 +47,8 @@ class MarkKind(str, Enum):
     """What a person has decided about a row."""
 
     REDO = "redo"
+    BLOCK = "block"
+    ROLLBACK = "rollback"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,11 +56,16 @@ class Mark:
     """A decision of a person.
 
     :param kind: what was decided.
-    :param key: the row's name.
+    :param key: the row's name. Of a block, it may be an sku: it then counts for all rows of the product,
+        also for those that the catalog does not have yet.
     :param generation: how often another image of the row was asked for.
     :param reason: why, for people; ``''`` if no reason was given.
     :param by: who, for people.
     :param at: when, ISO 8601 in UTC, for people: no order depends on it.
+    :param keeps_published: whether the published image of a blocked row stays.
+    :param request_hash: the request of a row that was rolled back: as long as it asks for this, its earlier
+        image stays.
+    :param shown_hash: the request that the earlier image was submitted with.
     """
 
     kind: MarkKind
@@ -67,13 +74,14 @@ class Mark:
     reason: str = ""
     by: str = ""
     at: str = ""
+    keeps_published: bool = False
+    request_hash: str = ""
+    shown_hash: str = ""
 
 
+_TYPES: Final = {"generation": pa.int64(), "keeps_published": pa.bool_()}
 _SCHEMA: Final = pa.schema(
-    [
-        pa.field(name, pa.int64() if name == "generation" else pa.string())
-        for name in Mark.__dataclass_fields__
-    ]
+    [pa.field(name, _TYPES.get(name, pa.string())) for name in Mark.__dataclass_fields__]
 )
 
 
@@ -123,6 +131,19 @@ class Marks:
         """The generations of the rows that another image was asked for, by name."""
         redone = self.table.filter(pc.equal(self.table["kind"], MarkKind.REDO.value))
         return dict(zip(redone["key"].to_pylist(), redone["generation"].to_pylist(), strict=True))
+
+    @cached_property
+    def blocks(self) -> Mapping[str, Mark]:
+        """The marks of blocked rows, by key: a name or an sku."""
+        blocked = self.table.filter(pc.equal(self.table["kind"], MarkKind.BLOCK.value))
+        return self.find(MarkKind.BLOCK, blocked["key"].to_pylist())
+
+    def block_of(self, row: Mapping[str, Any]) -> Mark | None:
+        """Return the mark that blocks a row; ``None`` if none does.
+
+        :param row: has ``name`` and ``sku``.
+        """
+        return self.blocks.get(row["name"]) or self.blocks.get(row["sku"])
 
     def create_table(self, db: duckdb.DuckDBPyConnection) -> None:
         """Give ``db`` the table ``marks``."""

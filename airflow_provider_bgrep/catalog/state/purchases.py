@@ -123,6 +123,19 @@ class Purchases:
         named = "IN (SELECT unnest(?))"
         return list(self._rows(f"sku {named} OR name {named}", [list(skus), list(skus)]))
 
+    def locked_of(self, skus: Sequence[str]) -> list[dict[str, str]]:
+        """The name and sku of each row of some products that a run which has not ended may still submit.
+
+        A row that was never submitted is not among the purchases, so its sku is that of its plan.
+        """
+        found: list[dict[str, str]] = []
+        for (plan_id,) in self._db.execute("SELECT DISTINCT plan_id FROM locked").fetchall():
+            rows = (row for sku in skus for row in PlanStore(self._paths, plan_id).rows_of_product(sku))
+            named = {row["name"]: row["sku"] for row in rows}
+            locked = self.locked(named)
+            found += [{"name": name, "sku": sku} for name, sku in named.items() if name in locked]
+        return found
+
     def locked(self, names: Iterable[str]) -> set[str]:
         """Those of some rows that a run which has not ended may still submit."""
         query = "SELECT DISTINCT name FROM locked WHERE name IN (SELECT unnest(?))"

@@ -86,6 +86,7 @@ class RowHistory:
         found = (
             *(one.name for one in self.plans),
             *(one["name"] for one in (*self.purchases, *self.published)),
+            *(one.key for one in self.marks),
         )
         return sorted(set(found))
 
@@ -108,7 +109,8 @@ def history_of(paths: CatalogPaths, sku: str, plans: int) -> RowHistory:
         found += _in_plan(store, sku, names, submitted, published)
     is_known = bool(names) or any(one.state != NOT_LISTED for one in found)
     history = RowHistory(found if is_known else (), purchases, published)
-    return replace(history, marks=MarkLog(paths).latest().of_rows([sku, *history.names]))
+    skus = {one["sku"] for one in (*purchases, *published)}
+    return replace(history, marks=MarkLog(paths).latest().of_rows({sku, *skus, *history.names}))
 
 
 def newest_plans(paths: CatalogPaths, count: int, *, dry_runs: bool = True) -> Iterator[PlanStore]:
