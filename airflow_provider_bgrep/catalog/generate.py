@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ from airflow_provider_bgrep.catalog.source.images import SIGNED_SECONDS, readabl
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
+from airflow_provider_bgrep.catalog.state.marks import MarkLog
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
-from airflow_provider_bgrep.catalog.state.shard_facts import check_journal
+from airflow_provider_bgrep.catalog.state.shard_facts import check_journal, submits
 from airflow_provider_bgrep.journal.journal import MAX_ID
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask, SupersededError
 from airflow_provider_bgrep.journal.stores import FileStore, Store
@@ -90,14 +91,18 @@ class Shard:
         # A shard that collects nothing does not need the file.
         known = [] if all(map(_is_to_submit, rows)) else list(plan_store.outstanding_jobs())
         rows = _without_lost(rows, {record.result_key for record in known})
+        may_submit = plan_store.may_submit
+        blocked: Collection[str] = ()
+        if may_submit and any(map(_is_to_submit, rows)):
+            blocked = _blocked(paths, rows)
+            rows = _without_blocked(rows, blocked, plan_store, shard)
         # A request may have several jobs to collect: each is an image task of its own.
         keys = tuple(
             key_of(row["name"], row["request_hash"], *([] if _is_to_submit(row) else [row["result_key"]]))
             for row in rows
         )
         is_approved = plan_store.is_approved
-        to_submit = list(filter(_is_to_submit, rows))
-        may_submit = plan_store.may_submit
+        to_submit = [row for row in rows if _is_to_submit(row) and row["name"] not in blocked]
         if may_submit and to_submit:
             check_journal(plan_store, shard)
         is_open, is_reopened = False, False
@@ -118,7 +123,9 @@ class Shard:
             image_tasks=list(map(image_task, rows)),
             keys=keys,
             collect_only=frozenset(
-                key for row, key in zip(rows, keys, strict=True) if not _is_to_submit(row)
+                key
+                for row, key in zip(rows, keys, strict=True)
+                if not _is_to_submit(row) or row["name"] in blocked
             ),
             known=list(_to_collect(known, rows, keys)),
             store=GuardedStore(
@@ -184,6 +191,28 @@ def signed(task: ImageTask, conn_id: str | None, seconds: int) -> ImageTask:
 def _without_lost(rows: list[dict[str, Any]], jobs: set[str]) -> list[dict[str, Any]]:
     """Return the rows, except rows to collect whose job is not recorded."""
     return [row for row in rows if _is_to_submit(row) or row["result_key"] in jobs]
+
+
+def _blocked(paths: CatalogPaths, rows: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the names of the rows that a person has blocked, also since the plan was made."""
+    marks = MarkLog(paths).latest()
+    return {row["name"] for row in rows if marks.block_of(row) is not None}
+
+
+def _without_blocked(
+    rows: list[dict[str, Any]], blocked: Collection[str], store: PlanStore, shard: int
+) -> list[dict[str, Any]]:
+    """Return the rows, except blocked ones that the shard has not submitted: those are collected."""
+    if not any(_is_to_submit(row) and row["name"] in blocked for row in rows):
+        return rows
+    submitted = {item.key for record in submits(store, [shard]) for item in record.items}
+    return [
+        row
+        for row in rows
+        if not _is_to_submit(row)
+        or row["name"] not in blocked
+        or key_of(row["name"], row["request_hash"]) in submitted
+    ]
 
 
 def _is_to_submit(row: Mapping[str, Any]) -> bool:

@@ -296,8 +296,11 @@ class BgRepPublishOperator(PublishLineage, _PlanTask):
             self.show_links(context, publish_links(store.paths, store.config.destination_url))
             with sending_publish(store, context["ti"]):
                 counts = publish_plan(store)
-            self.published = {"counts": counts, "bytes": store.publish_result().get("bytes")}
-        if not any(counts[name] for name in ("published", "retired", "deleted")):
+            result = store.publish_result()
+            self.published = {"counts": counts, "bytes": result.get("bytes")}
+        is_changed = any(counts[name] for name in ("published", "retired", "deleted"))
+        # A person may have rolled rows back since the last run: no other event says so.
+        if not is_changed and not result.get("is_rolled_back"):
             context["ti"].xcom_push(key="return_value", value=counts)
             raise AirflowSkipException("The manifest does not change.")
         for outlet in self.outlets or ():

@@ -14,6 +14,7 @@ from typing import Final
 from airflow_provider_bgrep import __version__
 from airflow_provider_bgrep.cli import (
     adopt,
+    block,
     check_storage,
     emulator,
     examples,
@@ -21,9 +22,11 @@ from airflow_provider_bgrep.cli import (
     explain,
     ledger,
     plan,
+    redo,
     repair,
     report,
     requery,
+    rollback,
     validate,
 )
 from airflow_provider_bgrep.cli.command import Command, ExitCode, exit_codes
@@ -45,6 +48,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     adopt.COMMAND,
     repair.COMMAND,
     expire.COMMAND,
+    redo.COMMAND,
+    block.BLOCK,
+    block.UNBLOCK,
+    rollback.COMMAND,
 )
 """The commands, in the order of the help."""
 

@@ -14,6 +14,7 @@ from airflow_provider_bgrep.cli.output import Output
 from airflow_provider_bgrep.figures import counted
 
 if TYPE_CHECKING:
+    from airflow_provider_bgrep.catalog.state.marks import Mark
     from airflow_provider_bgrep.catalog.state.row_history import RowHistory, RowInPlan
 
 _PLANS: Final = 3
@@ -69,6 +70,7 @@ def _row(name: str, history: RowHistory) -> dict[str, Any]:
         "plans": [{**asdict(one), "meaning": _meaning(one)} for one in plans],
         "submits": [{**facts_of(one), "files": images_of(one)} for one in purchases],
         "published": [_published(one) for one in published],
+        "decisions": [_decision(one) for one in history.marks if _is_about(one, name)],
         "advice": _advice(plans, purchases),
     }
 
@@ -84,6 +86,16 @@ def _published(row: Mapping[str, Any]) -> dict[str, Any]:
     names = ("status", "path", "sha256", "published_at", "retired_at", "since", "plan_id")
     versions = [{name: one[name] for name in ("path", "published_at")} for one in row["versions"] or ()]
     return {**{name: row[name] for name in names if row[name] != ""}, "versions": versions}
+
+
+def _is_about(mark: Mark, name: str) -> bool:
+    """Whether a mark is that of a row. A block may be that of its product."""
+    return mark.key == name or (mark.kind.value == "block" and name.startswith(f"{mark.key}/"))
+
+
+def _decision(mark: Mark) -> dict[str, Any]:
+    """What a person has decided about a row, without empty values."""
+    return {name: value for name, value in asdict(mark).items() if value} | {"kind": mark.kind.value}
 
 
 def _advice(plans: list[RowInPlan], purchases: list[Mapping[str, Any]]) -> list[str]:
@@ -122,6 +134,11 @@ def _print(row: Mapping[str, Any], out: Output) -> None:
         out.line(f"    {one['published_at']}  {one['status']}: {one['path']}")
         for version in one["versions"]:
             out.line(f"    {version['published_at']}  older version: {version['path']}")
+    for one in row["decisions"]:
+        generation = f" {one['generation']}" if "generation" in one else ""
+        who = f" by {one['by']}" if "by" in one else ""
+        why = f": {one['reason']}" if "reason" in one else ""
+        out.line(f"  {one['kind']}{generation}, asked for{who} at {one['at']}{why}")
     for text in row["advice"]:
         out.line(f"  what to do: {text}")
     out.line()

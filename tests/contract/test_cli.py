@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -413,3 +414,49 @@ def test_a_connection_in_the_metadata_database_is_found(connection: Any, tmp_pat
     assert ended.returncode == 1, ended.stderr
     assert "is not defined" not in ended.stderr
     assert connection.app_code not in ended.stderr
+
+
+@pytest.mark.parametrize("store", ["local", "s3"])
+def test_decisions_about_rows_are_billed_as_they_say(
+    store: str, shop_on: Callable[[str], Shop], connection: Any, site: str, no_waiting: Any
+):
+    shop = shop_on(store)
+    refresh, rows = shop.refresh, rows_of(site, 3)
+
+    def published(sku: str) -> dict[str, Any]:
+        (row,) = (one for one in refresh.manifest() if one["sku"] == sku)
+        path = refresh.paths.destination / row["path"]
+        assert hashlib.sha256(path.fs.cat_file(path.path)).hexdigest() == row["sha256"]
+        return row
+
+    refresh.run(rows)
+    first = published("S0")
+    assert connection.counters.images == 3
+
+    quoted = shop.json("redo", "S0", "--reason", "too dark")
+    assert (quoted["images"], quoted["cost"], quoted["is_written"]) == (1, "0.2", False)
+    shop.json("redo", "S0", "--reason", "too dark", "--yes")
+    run = refresh.run(rows)
+    assert run.counts == {"changed": 1, "unchanged": 2}
+    assert connection.counters.images == 4
+    second = published("S0")
+    assert second["sha256"] != first["sha256"]
+
+    (row,) = shop.json("rollback", "S0", "--yes")["rows"]
+    assert (row["status"], published("S0")["path"]) == ("rolled_back", first["path"])
+    run = refresh.run(rows)
+    assert run.counts == {"unchanged": 3}
+    assert run.states["publish"] == "success", "the asset is updated, although nothing else has changed"
+    assert refresh.run(rows).states["publish"] == "skipped"
+    assert published("S0")["path"] == first["path"]
+
+    shop.json("block", "S1", "--yes")
+    rows[1]["color"] = "blue"
+    assert refresh.run(rows).counts == {"blocked": 1, "unchanged": 2}
+    assert published("S1")["status"] == "retired"
+    assert connection.counters.images == 4
+    shop.json("unblock", "S1", "--yes")
+    assert refresh.run(rows).counts == {"changed": 1, "unchanged": 2}
+    assert published("S1")["status"] == "live"
+    assert connection.counters.images == 5
+    assert shop.total["images"] == 5

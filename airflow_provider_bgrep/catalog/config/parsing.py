@@ -14,6 +14,7 @@ from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from airflow_provider_bgrep.catalog.model.editions import SEPARATOR
 from airflow_provider_bgrep.protocol.urls import redact_text
 
 _NOTHING: Final = frozenset({"", "none", "null"})
@@ -41,6 +42,14 @@ def shown(value: Any) -> str:
 def parse_text(value: Any) -> str:
     """Return text without surrounding white space."""
     return str(value).strip()
+
+
+def parse_edition(value: Any) -> str:
+    """Return an edition, without surrounding white space."""
+    text = parse_text(value)
+    if SEPARATOR in text:
+        raise ValueError(f"a text without {SEPARATOR!r}, which tells editions of single rows apart")
+    return text
 
 
 def parse_bool(value: Any) -> bool:

@@ -152,7 +152,9 @@ _ASK_AGAIN: Final = (
 _PATIENCE: Final = (
     "or 3 times max_attempts runs have asked for it. Then the row is quarantined until it changes."
 )
-_SUBMIT_AGAIN: Final = "Nothing. To submit the row again, change its seed, prompt or image, or edition."
+_SUBMIT_AGAIN: Final = (
+    "Nothing. To submit the row again, redo it, or change its seed, prompt or image, or edition."
+)
 
 PURCHASE: Final = Lifecycle(
     "purchase",
@@ -260,6 +262,7 @@ PURCHASE: Final = Lifecycle(
 
 _NO_SUBMIT: Final = "No run submits it."
 _CHANGE: Final = Event("the row asks for something else", _PERSON, RowState.CHANGED.value)
+_REDO: Final = Event("another image is asked for (airflow-bgrep redo)", _PERSON, RowState.CHANGED.value)
 _THRESHOLDS: Final = Event("the thresholds change", _PERSON, RowState.UNPUBLISHED.value)
 _CHECKED: Final = (
     Event("an image passes the checks and is published", _PUBLISH, RowState.UNCHANGED.value),
@@ -330,17 +333,27 @@ ROW: Final = Lifecycle(
             RowState.UNCHANGED.value,
             "Published; the row has not changed since.",
             _NO_SUBMIT,
-            "The row changes.",
-            (_CHANGE, Event("the catalog no longer has the row", _PERSON, RowState.REMOVED.value)),
-            "Nothing. To submit it again, change the row or edition.",
+            "The row changes, or a person asks for another image (redo).",
+            (
+                _CHANGE,
+                _REDO,
+                Event("the catalog no longer has the row", _PERSON, RowState.REMOVED.value),
+                Event(
+                    "a person blocks it (airflow-bgrep block), as a row of any other state",
+                    _PERSON,
+                    RowState.BLOCKED.value,
+                ),
+            ),
+            "Nothing. To submit it again, change the row or edition, or redo it. To publish an earlier "
+            "image, roll it back: it stays unchanged.",
         ),
         LifecycleState(
             RowState.FLAGGED.value,
             "No image passed the checks. None is published.",
             _NO_SUBMIT,
-            "The row or the thresholds change.",
-            (_CHANGE, _THRESHOLDS),
-            "Review the images. Then change the row or the thresholds.",
+            "The row or the thresholds change, or a person asks for another image (redo).",
+            (_CHANGE, _REDO, _THRESHOLDS),
+            "Review the images. Then change the row or the thresholds, or redo the row.",
         ),
         LifecycleState(
             RowState.UNMASKED.value,
@@ -358,6 +371,7 @@ ROW: Final = Lifecycle(
             "One of the events in the next column.",
             (
                 _CHANGE,
+                _REDO,
                 Event(
                     "its image has changed at its URL since it was refused (Last-Modified)",
                     _PERSON,
@@ -422,6 +436,22 @@ ROW: Final = Lifecycle(
             "task groups, which count nowhere, collect it for 200 plans.",
             (Event("a row asks for it again", _PERSON, RowState.UNPUBLISHED.value),),
             "Nothing. To publish its images, let the row ask for the same again: it is not submitted again.",
+        ),
+        LifecycleState(
+            RowState.BLOCKED.value,
+            "A person has blocked it. Its published image is retired by the next publish task, unless it was "
+            "blocked with --keep-published. A job that was submitted before stays pending: it is collected, "
+            "and not published.",
+            _NO_SUBMIT,
+            "It is unblocked.",
+            (
+                Event("it is unblocked; it was never submitted", _PERSON, RowState.NEW.value),
+                Event("it is unblocked; it asks for something else", _PERSON, RowState.CHANGED.value),
+                Event("it is unblocked; its images are saved", _PERSON, RowState.UNPUBLISHED.value),
+                Event("it is unblocked; its image is still published", _PERSON, RowState.UNCHANGED.value),
+                Event("it is unblocked; no image passed the checks", _PERSON, RowState.FLAGGED.value),
+            ),
+            'Unblock it: "airflow-bgrep unblock".',
         ),
     ),
 )

@@ -53,6 +53,11 @@ class CatalogPaths:
         return self.destination / "manifests"
 
     @property
+    def marks(self) -> ObjectStoragePath:
+        """What persons have decided about rows, Parquet; each version is immutable."""
+        return self.root / "marks"
+
+    @property
     def sweep(self) -> ObjectStoragePath:
         """How far the published files were verified, JSON."""
         return self.root / "sweep.json"

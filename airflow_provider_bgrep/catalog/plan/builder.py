@@ -27,6 +27,7 @@ from airflow_provider_bgrep.catalog.plan.work_items import (
     decide,
     list_rows,
     list_work_items,
+    note_redone,
 )
 from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.state.database import quoted
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bgrep.catalog.config.options import Options
     from airflow_provider_bgrep.catalog.source.beginnings import SourceReader
+    from airflow_provider_bgrep.catalog.state.marks import Marks
     from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
     from airflow_provider_bgrep.journal.records import SubmitRecord
 
@@ -120,6 +122,7 @@ def build_plan(
     run: Run,
     versions: Versions,
     sources: SourceReader,
+    marks: Marks,
 ) -> PlanDraft:
     """Build a plan.
 
@@ -127,10 +130,11 @@ def build_plan(
     :param catalog: the opened catalog.
     :param versions: identifies the content of images on object storage.
     :param sources: reads images and masks.
+    :param marks: what persons have decided about rows.
     :raises InvalidInput: if the catalog has no row.
     :raises BgRepConflictError: if the catalog was written to meanwhile.
     """
-    join = Join(db, catalog, options, versions, sources)
+    join = Join(db, catalog, options, versions, sources, marks)
     join.make()
     render_changed_rows(join)
     spent = _spent(join, run)
@@ -139,6 +143,7 @@ def build_plan(
     decide(join)
     check_signing(join)
     concerns = [check_sources(join, left)]
+    note_redone(join)
     list_rows(join)
     gone = join.find_gone()
     join.remove_gone(gone)

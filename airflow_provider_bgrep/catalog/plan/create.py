@@ -23,6 +23,7 @@ from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.ledger_repair import LedgerRepair
 from airflow_provider_bgrep.catalog.state.manifest import live_rows
+from airflow_provider_bgrep.catalog.state.marks import MarkLog
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.compat import has_approval
 from airflow_provider_bgrep.storage import absolute_path, shown_path, size_of
@@ -200,7 +201,8 @@ def draft_plan(
         snapshot = repair.repaired(lambda: stack.enter_context(reader.snapshot(db, own=own, now=now)))
         stack.enter_context(live_rows(db, paths))
         run = replace(run, merged_plans=snapshot.closed_plans)
-        draft = build_plan(db, catalog, options, run, image_versions, sources)
+        marks = MarkLog(paths).latest()
+        draft = build_plan(db, catalog, options, run, image_versions, sources, marks)
         yield replace(draft, outstanding_jobs=snapshot.outstanding_jobs)
 
 

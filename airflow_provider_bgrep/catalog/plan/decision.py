@@ -7,9 +7,11 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.catalog.model.columns import URL_FIELDS
+from airflow_provider_bgrep.catalog.model.editions import SEPARATOR
 from airflow_provider_bgrep.catalog.model.schema import REQUEST
 from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT, RowState
 from airflow_provider_bgrep.catalog.state.database import quoted
+from airflow_provider_bgrep.catalog.state.marks import MarkKind
 from airflow_provider_bgrep.catalog.state.progress import (
     COLLECTED,
     RANK,
@@ -39,7 +41,8 @@ class Decision(str, Enum):
 DECIDE: Final = f"""CASE
     WHEN b.outcome IS NULL THEN 'submit'
     WHEN b.outcome IN {in_sql(WITH_IMAGES)} THEN CASE
-        WHEN b.verdict IN ('passed', 'unmasked') AND l.request_hash = b.request_hash THEN 'unchanged'
+        WHEN b.verdict IN ('passed', 'unmasked') AND b.request_hash IN (l.request_hash, l.pinned)
+            THEN 'unchanged'
         WHEN b.verdict = 'flagged' AND b.thresholds = {{thresholds}} THEN 'flagged'
         WHEN b.verdict = 'unmasked' AND NOT {{publish_unmasked}} AND b.thresholds = {{thresholds}}
             THEN 'unmasked'
@@ -52,7 +55,14 @@ DECIDE: Final = f"""CASE
     WHEN b.outcome = 'refused' AND b.code IN {in_sql(UNSENT)} THEN 'submit'
     WHEN b.outcome = 'refused' AND b.code IN {in_sql(MAY_PASS)} AND b.attempts < {{most}} THEN 'submit'
     ELSE 'quarantined' END"""
-"""What a run does with a row: ``b`` is the purchase that decides, ``l`` what is published of the row."""
+"""What a run does with a row: ``b`` is the purchase that decides, ``l`` what is published of the row: its
+request, and that in whose place a person has published an earlier image (see :data:`PINNED`).
+"""
+
+PINNED: Final = f"""SELECT l.*, p.request_hash AS pinned FROM live l LEFT JOIN
+    (FROM marks WHERE kind = '{MarkKind.ROLLBACK.value}') p
+    ON p.key = l.name AND p.shown_hash = l.request_hash"""
+"""A query for what is published, with the request that a person has rolled back from; null if nobody has."""
 
 REASON: Final = f"""CASE
     WHEN b.outcome IN {in_sql(COLLECTED)} AND b.account <> {{account}}
@@ -132,13 +142,35 @@ def decision(options: Options) -> dict[str, Any]:
     }
 
 
-def changes(before: str, now: str) -> str:
+def in_edition(alias: str, edition: str) -> str:
+    """The condition for purchases of a run's edition, whatever the generation of their row.
+
+    :param alias: of the purchases.
+    :param edition: the run's.
+    """
+    return (
+        f"({alias}.edition = {quoted(edition)} "
+        f"OR starts_with({alias}.edition, {quoted(f'{edition}{SEPARATOR}')}))"
+    )
+
+
+_GENERATION: Final = f"regexp_extract({{}}.edition, '{SEPARATOR}[0-9]+$')"
+
+
+def is_redone(before: str, now: str) -> str:
+    """The condition for a row of which a person has asked for another image than that of a purchase."""
+    return f"{_GENERATION.format(before)} <> {_GENERATION.format(now)}"
+
+
+def changes(before: str, now: str, mark: str) -> str:
     """The expression that names what differs between a purchase and the current request.
 
     :param before: the purchase's alias.
     :param now: the alias of the current request.
+    :param mark: the alias of the mark of a person who asked for another image.
     """
-    differences = []
+    reason = f"'redo' || CASE WHEN {mark}.reason <> '' THEN ': ' || {mark}.reason ELSE '' END"
+    differences = [f"CASE WHEN {is_redone(before, now)} THEN {reason} END"]
     for name in (column.name for column in REQUEST):
         differs = f"{before}.{name} IS DISTINCT FROM {now}.{name}"
         words = name
@@ -150,6 +182,8 @@ def changes(before: str, now: str) -> str:
             plain = f"split_part({before}.{name}, '?', 1) = split_part({now}.{name}, '?', 1)"
             differences.append(f"CASE WHEN {differs} AND {plain} THEN '{name} (only its query)' END")
             differs += f" AND NOT coalesce({plain}, false)"
+        elif name == "seed":  # that of a generation follows from it
+            differs += f" AND NOT ({is_redone(before, now)})"
         differences.append(f"CASE WHEN {differs} THEN '{words}' END")
     again = f"{before}.request_hash = {now}.request_hash THEN 'tried again: ' || {before}.outcome"
     same = f"CASE WHEN {again} ELSE 'edition' END"

@@ -31,11 +31,21 @@ from airflow_provider_bgrep.catalog.config.prompt_template import (
     is_template,
 )
 from airflow_provider_bgrep.catalog.model.columns import MAIN, URL_FIELDS
+from airflow_provider_bgrep.catalog.model.editions import edition_of
 from airflow_provider_bgrep.catalog.model.states import NOT_REMOVED, RowState
 from airflow_provider_bgrep.catalog.plan.corrected import IS_REFUSED, corrected, refused_rows
-from airflow_provider_bgrep.catalog.plan.decision import ALONE, DECIDE, REASON, Decision, decision, judged
+from airflow_provider_bgrep.catalog.plan.decision import (
+    ALONE,
+    DECIDE,
+    PINNED,
+    REASON,
+    Decision,
+    decision,
+    judged,
+)
 from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.source.rows import NormalizedRows
+from airflow_provider_bgrep.catalog.state.marks import MarkKind
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 
 if TYPE_CHECKING:
@@ -43,6 +53,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bgrep.catalog.config.options import Options
     from airflow_provider_bgrep.catalog.source.beginnings import SourceReader
+    from airflow_provider_bgrep.catalog.state.marks import Marks
 
 Versions = Callable[[Sequence[str]], Mapping[str, str]]
 """Identifies the content of images on object storage: a version for each path; ``!`` and why if none."""
@@ -58,6 +69,9 @@ _KNOWN: Final = (Decision.UNCHANGED, Decision.FLAGGED, Decision.UNMASKED, Decisi
 """Decisions for which a row need not be rendered."""
 
 _SKU: Final = f"CASE WHEN view = '{MAIN}' THEN name ELSE left(name, length(name) - length(view) - 1) END"
+BLOCKS: Final = f"SELECT key, reason FROM marks WHERE kind = '{MarkKind.BLOCK.value}'"
+"""A query for the keys of blocked rows, which are names and skus."""
+
 _REORDERING: Final = "join_order,build_side_probe_side"
 """DuckDB's optimizers that choose which side of a join is kept in memory."""
 
@@ -80,6 +94,7 @@ class Join:
     :param options: the run's.
     :param versions: identifies the content of images on object storage.
     :param sources: reads images and masks.
+    :param marks: what persons have decided about rows.
     """
 
     def __init__(
@@ -89,9 +104,10 @@ class Join:
         options: Options,
         versions: Versions,
         sources: SourceReader,
+        marks: Marks,
     ) -> None:
         self.db, self.catalog, self.options, self._versions_of = db, catalog, options, versions
-        self.sources = sources
+        self.sources, self.marks = sources, marks
         self.recipe = options.recipe
         variables, conditions = self._words_in_templates()
         self.rows = NormalizedRows(
@@ -101,6 +117,7 @@ class Join:
             variables,
             self.recipe.edition,
             conditions,
+            marks.generations,
         )
         self.notes: list[str] = []
         """What a person should know about the whole catalog."""
@@ -111,6 +128,14 @@ class Join:
 
     def make(self) -> None:
         """Fill the tables."""
+        self.marks.create_table(self.db)
+        # A block may name a product. Rows that no purchase decides about are found by their name and sku.
+        self.db.execute(
+            "CREATE OR REPLACE TABLE blocked AS SELECT DISTINCT name FROM entries SEMI JOIN "
+            f"({BLOCKS}) b ON b.key = name OR b.key = sku"
+            if self.marks.blocks
+            else "CREATE OR REPLACE TABLE blocked (name VARCHAR)"
+        )
         self._choose_best()
         self._judge_purchases()
         self._read_catalog()
@@ -129,6 +154,10 @@ class Join:
     def reason(self) -> str:
         """The expression that says why a row is quarantined for its purchase ``b``."""
         return REASON.format(**decision(self.options))
+
+    def edition_of(self, name: str) -> str:
+        """The edition of a row: see :mod:`~.editions`."""
+        return edition_of(self.recipe.edition, self.marks.generations.get(name, 0))
 
     def one(self, query: str, values: Sequence[Any] = ()) -> tuple[Any, ...]:
         """The single row of an aggregate."""
@@ -362,7 +391,10 @@ class Join:
         named = [f"CASE WHEN decision <> '{RowState.UNCHANGED.value}' THEN b.{one} END" for one in _NAMED]
         # A million request hashes are kept in memory for this join: as numbers they take a sixth. Only those
         # of one name are compared.
-        live = "SELECT name, place, hash(request_hash) AS request_hash FROM live"
+        live = (
+            "SELECT name, place, hash(request_hash) AS request_hash, "
+            f"CASE WHEN pinned IS NOT NULL THEN hash(pinned) END AS pinned FROM ({PINNED})"
+        )
         best = "SELECT * REPLACE (hash(request_hash) AS request_hash) FROM best"
         self.db.execute(
             "CREATE OR REPLACE TEMP TABLE purchases AS SELECT hash(b.name) AS name_hash, "
@@ -371,7 +403,8 @@ class Join:
             f"CASE WHEN decision = 'quarantined' THEN {self.reason} ELSE '' END AS change, "
             f"decision = 'quarantined' AND {IS_REFUSED} AS is_refused, "
             f"{named[0]} AS name, {named[1]} AS view "
-            f"FROM ({best}) b LEFT JOIN ({live}) l ON l.name = b.name WHERE {self.decide} IN ({known})"
+            f"FROM ({best}) b LEFT JOIN ({live}) l ON l.name = b.name WHERE {self.decide} IN ({known}) "
+            "AND b.name NOT IN (FROM blocked)"
         )
 
     def _list_known(self) -> None:

@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import Final
 
 from airflow_provider_bgrep.catalog.model.states import RowState
+from airflow_provider_bgrep.catalog.plan.decision import in_edition
 from airflow_provider_bgrep.catalog.plan.diff import Join
-from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.progress import in_sql
 from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.generation.outcomes import Outcome
@@ -15,7 +15,7 @@ from airflow_provider_bgrep.generation.outcomes import Outcome
 _LEAST: Final = 10
 """Number of rows up to which a plan never needs approval for this reason."""
 
-_NOT_SUBMITTED: Final = in_sql({RowState.INVALID.value, RowState.QUARANTINED.value})
+_NOT_SUBMITTED: Final = in_sql({RowState.INVALID.value, RowState.QUARANTINED.value, RowState.BLOCKED.value})
 """States of rows that this run and later ones do not submit, although something about them has changed."""
 
 _SHOWN: Final = 5
@@ -40,10 +40,10 @@ def rebuy_reason(join: Join, gone: int) -> str:
     :return: ``""`` if it does not.
     """
     most = join.options.max_rebuy_share
-    edition = quoted(join.recipe.edition)
+    own = in_edition("e", join.recipe.edition)
     images = (
         "SELECT g.image FROM gone g JOIN entries e ON e.name = g.name "
-        f"WHERE g.image <> '' AND e.edition = {edition} AND e.outcome <> '{Outcome.REFUSED.value}'"
+        f"WHERE g.image <> '' AND {own} AND e.outcome <> '{Outcome.REFUSED.value}'"
     )
     of_gone = f"image IN ({images})" if gone else "false"
     found = join.db.execute(

@@ -14,6 +14,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from airflow_provider_bgrep.catalog.model.columns import URL_FIELDS
+from airflow_provider_bgrep.catalog.model.editions import generation_of
 from airflow_provider_bgrep.catalog.model.schema import MADE, REQUEST, arrow_schema, ddl
 from airflow_provider_bgrep.catalog.plan.decision import BETTER
 from airflow_provider_bgrep.catalog.plan.diff import Join
@@ -58,7 +59,7 @@ def render_changed_rows(join: Join) -> None:
         raise BgRepServiceError(
             f"The rows of {join.catalog.name} cannot be processed: {errors.shared}. Nothing was submitted."
         )
-    _adopt_hashes(join, _encoded(join.recipe.edition))
+    _adopt_hashes(join)
     join.catalog.invalid.sort(key=lambda row: row.line)
 
 
@@ -70,14 +71,17 @@ def _rendered(
     :param errors: counts the rows.
     """
     made: list[Sequence[Any]] = []
-    invalid, encoded_edition = join.catalog.invalid, _encoded(join.recipe.edition)
+    invalid = join.catalog.invalid
     allowed, ignored = join.options.allowed_image_prefixes, join.options.ignored_url_parameters
     for row in rows:
         try:
             row |= _checked(row, builder, allowed)
             _split_urls(row, ignored)
-            row["request_hash"] = _request_hash(row, encoded_edition)
-            row["edition"] = join.recipe.edition
+            row["edition"] = join.edition_of(row["name"])
+            if row["seed"] is not None:
+                # The same seed would make the same image.
+                row["seed"] += generation_of(row["edition"])
+            row["request_hash"] = _request_hash(row)
             cells = _COLUMNS_OF(row)
         except InvalidInput as error:
             invalid.append(_invalid(row, error))
@@ -149,13 +153,12 @@ def _split_urls(row: dict[str, Any], ignored: Sequence[str]) -> None:
     row["negative_prompt"] = row["negative_prompt"] or ""
 
 
-def _adopt_hashes(join: Join, encoded_edition: str) -> None:
+def _adopt_hashes(join: Join) -> None:
     """Give a row the hash of its purchase if they differ only in the form that identifies their images.
 
     That is so for purchases from before an option or a release left out more of a URL. There may be several,
-    each under a hash of its own: the row takes that of the best one.
-
-    :param encoded_edition: the edition as in a hash: another one makes another purchase.
+    each under a hash of its own: the row takes that of the best one. Another edition of the row is another
+    purchase.
     """
     if join.one("SELECT count(*) FROM made") == (0,):
         return  # before a million purchases are read for nothing
@@ -178,7 +181,8 @@ def _adopt_hashes(join: Join, encoded_edition: str) -> None:
         "WHERE name IN (SELECT name FROM made WHERE rowid IN (SELECT place FROM resigned))"
     )
     pairs = (
-        f"SELECT made.rowid, made.image, made.mask, r.request_hash, {', '.join(f'r.{c}' for c in columns)} "
+        "SELECT made.rowid, made.image, made.mask, made.edition, r.request_hash, "
+        f"{', '.join(f'r.{c}' for c in columns)} "
         "FROM resigned r JOIN made ON made.rowid = r.place "
         f"JOIN ({candidates}) b ON b.name = made.name AND b.request_hash = r.request_hash "
         f"LEFT JOIN ({candidates}) own ON own.name = made.name AND own.request_hash = made.request_hash "
@@ -192,11 +196,11 @@ def _adopt_hashes(join: Join, encoded_edition: str) -> None:
         cursor.execute("FROM resigned")
         while some := cursor.fetchmany(_BATCH):
             found = []
-            for place, image, mask, request_hash, *values in some:
+            for place, image, mask, edition, request_hash, *values in some:
                 try:
-                    before = dict(zip(columns, values, strict=True))
+                    before = {**dict(zip(columns, values, strict=True)), "edition": edition}
                     is_same = (image, mask) == tuple(_identified(before[one], ignored) for one in URL_FIELDS)
-                    if is_same and _request_hash(before, encoded_edition) == request_hash:
+                    if is_same and _request_hash(before) == request_hash:
                         found.append((place, request_hash, position := position + 1))
                 except Exception as error:  # whatever its class: see isolation.py
                     # As nobody knows whether it was submitted before, it must not be submitted now.
@@ -231,12 +235,12 @@ def _identified(url: str, ignored: Sequence[str]) -> str:
     return canonical_url(url, ignored) if url[:4].lower() == "http" else url
 
 
-def _request_hash(row: Mapping[str, Any], encoded_edition: str) -> str:
+def _request_hash(row: Mapping[str, Any]) -> str:
     # As json.dumps(…, ensure_ascii=False) writes them, in a third of its time.
     parts = [encode_basestring(one) for one in _TEXTS_OF(row)]
     parts += [_encoded(one) for one in _FLOATS_OF(row)]
     parts += [repr(one) for one in _INTEGERS_OF(row)]
-    text = f"[{', '.join(parts)}, {encoded_edition}]"
+    text = f"[{', '.join(parts)}, {_encoded(row['edition'])}]"
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

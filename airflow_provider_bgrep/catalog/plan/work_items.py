@@ -18,14 +18,18 @@ from airflow_provider_bgrep.catalog.model.states import GIVEN_UP, OTHER_ACCOUNT,
 from airflow_provider_bgrep.catalog.plan.corrected import IS_REFUSED
 from airflow_provider_bgrep.catalog.plan.decision import (
     JUDGED_BY,
+    PINNED,
     SUBMITTED_STATES,
     WAITING,
     changes,
     decision,
+    in_edition,
+    is_redone,
     judged,
 )
-from airflow_provider_bgrep.catalog.plan.diff import Join
+from airflow_provider_bgrep.catalog.plan.diff import BLOCKS, Join
 from airflow_provider_bgrep.catalog.state.database import quoted
+from airflow_provider_bgrep.catalog.state.marks import MarkKind
 from airflow_provider_bgrep.catalog.state.progress import COLLECTED, LAST, in_sql, merged
 from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.generation.outcomes import Outcome
@@ -68,16 +72,22 @@ def decide(join: Join) -> None:
     db = join.db
     # A row may be locked by several runs.
     is_locked = "j.name IN (SELECT name FROM locked)"
+    keys = f"SELECT key FROM ({BLOCKS})"
     # No later run could submit such a row, and until then it would be before all others.
     cap = join.options.max_images_per_run or "NULL"
     exceeds = f"decision = 'submit' AND coalesce(num_output > {cap}, false)"
     exceeding = f"'num_output is ' || num_output || ', and max_images_per_run is {cap}: raise it'"
+    # A job that was submitted before the row was blocked is collected, and not published.
+    is_blocked = f"decision <> '{RowState.PENDING.value}' AND (j.name IN ({keys}) OR j.sku IN ({keys}))"
+    why_blocked = f"(SELECT any_value(reason) FROM ({BLOCKS}) b WHERE b.key = j.name OR b.key = j.sku)"
     db.execute(
-        "CREATE OR REPLACE TABLE states AS SELECT j.rowid AS place, CASE WHEN decision <> 'submit' "
+        "CREATE OR REPLACE TABLE states AS SELECT j.rowid AS place, "
+        f"CASE WHEN {is_blocked} THEN '{RowState.BLOCKED.value}' WHEN decision <> 'submit' "
         f"THEN decision WHEN {is_locked} THEN '{RowState.LOCKED.value}' "
         f"WHEN {exceeds} THEN '{RowState.QUARANTINED.value}' "
         f"WHEN is_new THEN '{RowState.NEW.value}' ELSE '{RowState.CHANGED.value}' END AS own_state, "
-        f"CASE WHEN decision = '{RowState.QUARANTINED.value}' THEN why WHEN decision <> 'submit' THEN '' "
+        f"CASE WHEN {is_blocked} THEN {why_blocked} "
+        f"WHEN decision = '{RowState.QUARANTINED.value}' THEN why WHEN decision <> 'submit' THEN '' "
         f"WHEN {is_locked} THEN (SELECT 'by run ' || min(run_id) || ', plan ' || min(plan_id) FROM locked "
         f"WHERE locked.name = j.name) WHEN {exceeds} THEN {exceeding} "
         "WHEN is_new THEN '' ELSE changed END AS change FROM judged j"
@@ -120,6 +130,16 @@ def hand_out_budget(join: Join, left: int | None) -> int:
     )
     (over,) = join.one("SELECT count(*) FROM over_budget")
     return int(over)
+
+
+def note_redone(join: Join) -> None:
+    """Say how many rows are submitted again because a person asked for another image.
+
+    :param join: after :func:`hand_out_budget`.
+    """
+    (redone,) = join.one(f"SELECT count(*) FROM decided WHERE is_redone AND state IN {SUBMITTED_STATES}")
+    if redone:
+        join.notes.append(f"{counted(redone, 'row')} to submit again because a person asked for it (redo).")
 
 
 def list_rows(join: Join) -> None:
@@ -197,7 +217,7 @@ def _gather(join: Join, chunk: str) -> None:
     found = {
         "again": f"FROM made SEMI JOIN {some} USING (line) ORDER BY line",
         "of_made": f"SELECT e.*, line FROM entries e JOIN {some} USING (name) ORDER BY line",
-        "shown": f"SELECT name, request_hash, line FROM live JOIN {some} USING (name)",
+        "shown": f"SELECT name, request_hash, pinned, line FROM ({PINNED}) JOIN {some} USING (name)",
     }
     for table, query in found.items():
         join.db.execute(f"CREATE OR REPLACE TABLE {table} AS {query}")
@@ -236,19 +256,22 @@ def _judge_part(join: Join, rows: str, condition: str, into: str) -> None:
     before = f"SELECT s.* REPLACE (b.attempts AS attempts) FROM {some} s JOIN before b USING (entry)"
     columns = [column for column in WORK_ITEM if column.name not in _OF_ROW]
     # What was refused is not billable. That is known of each row by itself, whatever other rows or plans did.
-    billable = f"bool_or(edition = {quoted(join.recipe.edition)} AND outcome <> '{Outcome.REFUSED.value}')"
-    editions = f"SELECT name, {billable} AS billable FROM of_made WHERE {condition} GROUP BY name"
+    own = in_edition("e", join.recipe.edition)
+    billable = f"bool_or({own} AND outcome <> '{Outcome.REFUSED.value}')"
+    editions = f"SELECT name, {billable} AS billable FROM of_made e WHERE {condition} GROUP BY name"
     # Two steps: DuckDB repeats an expression wherever its alias is used, and each column depends on this one.
     found = (
         f"SELECT m.*, {join.decide} AS own_decision, r.line IS NOT NULL AND {IS_REFUSED} AS is_corrected, "
-        f"{join.reason} AS why, b.attempts, t.name IS NULL AS is_new, {changes('t', 'm')} AS changed, "
+        f"{join.reason} AS why, b.attempts, t.name IS NULL AS is_new, {changes('t', 'm', 'k')} AS changed, "
+        f"coalesce({is_redone('t', 'm')}, false) AS is_redone, "
         "coalesce(o.billable, false) AS is_billable, "
         f"{', '.join(f'b.{quoted_name(column)} AS {_inner_name(column)}' for column in columns)} "
         f"FROM (FROM {rows}) m LEFT JOIN corrected r ON r.line = m.line "
         f"LEFT JOIN ({before}) b ON b.name = m.name AND b.request_hash = m.request_hash "
         f"LEFT JOIN latest ON latest.name = m.name LEFT JOIN {some} t ON t.entry = latest.entry "
         f"LEFT JOIN (FROM shown WHERE {condition}) l ON l.name = m.name "
-        f"LEFT JOIN ({editions}) o ON o.name = m.name"
+        f"LEFT JOIN ({editions}) o ON o.name = m.name "
+        f"LEFT JOIN (FROM marks WHERE kind = '{MarkKind.REDO.value}') k ON k.key = m.name"
     )
     inner = ", ".join(["own_decision", "is_corrected", *map(_inner_name, columns)])
     db.execute(

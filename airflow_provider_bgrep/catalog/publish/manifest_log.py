@@ -102,6 +102,16 @@ class ManifestLog:
         """
         return current_header(self._paths, self._file)
 
+    def of_plan(self, plan_id: str) -> Header | None:
+        """The last manifest that a plan has committed; ``None`` if none of them is kept."""
+        found = [one for one in self._headers(self._file.numbers()).values() if one.plan_id == plan_id]
+        return max(found, key=lambda one: one.number, default=None)
+
+    def plans(self) -> list[str]:
+        """The plans whose manifests are kept, the latest first."""
+        headers = self._headers(sorted(self._file.numbers(), reverse=True))
+        return list(dict.fromkeys(one.plan_id for one in headers.values()))
+
     def commit(self, change: Callable[[Header | None, int], Header | None]) -> Header | None:
         """Commit a manifest.
 

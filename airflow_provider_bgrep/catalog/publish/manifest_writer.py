@@ -120,6 +120,39 @@ class ManifestWriter:
         found = self._all(f"SELECT {_COLUMNS} FROM old SEMI JOIN asked USING (name)")
         return {row[0]: dict(zip(_NAMES, row, strict=True)) for row in found}
 
+    def rows_of(self, keys: Collection[str]) -> list[dict[str, Any]]:
+        """The base's rows that have one of some keys, by name.
+
+        :param keys: names and skus.
+        """
+        self._register("asked", keys)
+        found = self._all(
+            f"SELECT {_COLUMNS} FROM old WHERE name IN (FROM asked) OR sku IN (FROM asked) ORDER BY name"
+        )
+        return [dict(zip(_NAMES, row, strict=True)) for row in found]
+
+    def changed_since(self, header: Header) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """The live rows whose image differs from that in an earlier manifest, with their row in there.
+
+        :param header: the earlier manifest's.
+        """
+        live = f"status = '{Status.LIVE.value}'"
+        with open_rows(self._paths, header) as local:
+            columns = ", ".join(f'{alias}."{name}"' for alias in ("n", "b") for name in _NAMES)
+            found = self._all(
+                f"SELECT {columns} FROM (FROM old WHERE {live}) n JOIN "
+                f"(FROM {rows_of(local)} WHERE {live}) b ON b.name = n.name AND b.sha256 <> n.sha256 "
+                "ORDER BY n.name"
+            )
+        size = len(_NAMES)
+        return [
+            (
+                dict(zip(_NAMES, row[:size], strict=True)),
+                dict(zip(_NAMES, row[size:], strict=True)),
+            )
+            for row in found
+        ]
+
     def tombstones(self, names: Collection[str]) -> dict[str, str]:
         """Return the plans that deleted rows, by name of the row.
 
@@ -127,6 +160,19 @@ class ManifestWriter:
         """
         self._register("asked", names)
         return dict(self._all("SELECT name, planned_by FROM tombstones SEMI JOIN asked USING (name)"))
+
+    def shown_before(self, plan_id: str, keys: Collection[str]) -> list[str]:
+        """Return the names of rows with one of some keys that are live, or that a plan has retired.
+
+        :param plan_id: the plan.
+        :param keys: names and skus.
+        """
+        self._register("asked", keys)
+        found = self._all(
+            f"SELECT name FROM old WHERE (status = '{Status.LIVE.value}' OR retired_by = {quoted(plan_id)}) "
+            "AND (name IN (FROM asked) OR sku IN (FROM asked)) ORDER BY name"
+        )
+        return [name for (name,) in found]
 
     def live_after(self, name: str, count: int) -> list[dict[str, Any]]:
         """Return the live rows after a name in alphabetical order: name, path, size, sha256.

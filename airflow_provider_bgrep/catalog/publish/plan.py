@@ -17,7 +17,9 @@ from airflow_provider_bgrep.catalog.publish.publisher import Published, publish
 from airflow_provider_bgrep.catalog.publish.sweep import Swept, sweep
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_repair import LedgerRepair
-from airflow_provider_bgrep.catalog.state.plan_order import later_plans
+from airflow_provider_bgrep.catalog.state.manifest import ROLLBACK_DAG, current_header
+from airflow_provider_bgrep.catalog.state.marks import MarkLog
+from airflow_provider_bgrep.catalog.state.plan_order import later_plans, plans_in
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.recovery import plan_entries
 from airflow_provider_bgrep.catalog.state.retention import delete_unneeded
@@ -56,13 +58,16 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     entries = [entry for shard in plan_entries(store) for entry in shard]
     verdicts = {Verdict.PASSED.value, *([Verdict.UNMASKED.value] if config.publish_unmasked else ())}
     wanted = [entry for entry in entries if entry["verdict"] in verdicts]
-    asked = _still_asked_for(store, wanted, later)
+    # A row may have been blocked since the plan was made.
+    marks = MarkLog(store.paths).latest()
+    asked = [one for one in _still_asked_for(store, wanted, later) if marks.block_of(one) is None]
     published = publish(
         store.paths,
         asked,
         # A plan that is being made, or cannot be read, may have found a row in the catalog again.
         _still_gone(store, later) if len(later) == len(later_ids) else [],
         options.publishing,
+        hidden={key for key, mark in marks.blocks.items() if not mark.keeps_published},
         plan={"plan_id": plan.plan_id, "run_id": plan.run_id, "dag_id": plan.dag_id},
         oldest_plan=min(plans, default=""),
         has_single_writer=store.has_single_writer,
@@ -81,10 +86,26 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
         _log.warning("The published image of row %s is lost: %s", name, reason)
     delete_unneeded(store.paths, plan.plan_id, options.keep_plans)
     superseded = {entry["name"] for entry in wanted} - {entry["name"] for entry in asked}
-    store.mark_published(token, _result(published, swept, superseded))
+    result = _result(published, swept, superseded)
+    store.mark_published(token, {**result, **_announced(store)})
     counted = ", ".join(f"{count} {name}" for name, count in published.counts.items())
     _log.info("Committed plan %s (%d entries). Rows: %s", plan.plan_id, len(entries), counted)
     return dict(published.counts)
+
+
+def _announced(store: PlanStore) -> dict[str, Any]:
+    """Return the number of the current manifest, and whether it has a rollback that no event reports.
+
+    That is so if a person has committed it, and not a run, and no run has published since.
+    """
+    header = current_header(store.paths)
+    if header is None:
+        return {}
+    if header.dag_id != ROLLBACK_DAG:
+        return {"manifest": header.number}
+    others = (PlanStore(store.paths, one) for one in reversed(plans_in(store.paths)) if one != store.plan_id)
+    known = next((number for one in others if (number := one.publish_result().get("manifest"))), 0)
+    return {"manifest": header.number, "is_rolled_back": known < header.number}
 
 
 def _readable(paths: CatalogPaths, plans: Iterable[str]) -> Iterator[PlanStore]:

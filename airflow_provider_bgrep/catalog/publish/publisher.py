@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -37,7 +37,9 @@ __all__ = ["Published", "publish"]
 
 _OF_ENTRY: Final = ("name", "sku", "view", "request_hash", "positive_prompt", "result_key")
 _OF_IMAGE: Final = ("format", "width", "height", "size", "sha256")
-_OF_VERSION: Final = ("path", "request_hash", "sha256", "size", "published_at")
+OF_VERSION: Final = ("path", "request_hash", "sha256", "size", "published_at")
+"""Columns of an older version of a row's image."""
+
 _LOG_EVERY: Final = 1_000
 """Number of images that are copied between two log lines."""
 
@@ -118,6 +120,7 @@ class PublishPlan:
         removed: Iterable[str],
         tombstones: Mapping[str, str],
         failed: dict[str, str] | None = None,
+        hidden: Iterable[str] = (),
     ) -> Change:
         """Compute how the manifest is to change.
 
@@ -126,6 +129,7 @@ class PublishPlan:
         :param removed: names of rows that are no longer in the catalog.
         :param tombstones: plans that deleted rows, by name of the row.
         :param failed: takes the names of rows that cannot be changed, and the reasons.
+        :param hidden: names of rows that persons have blocked.
         """
         change = Change()
         for name, image in wanted.items():
@@ -147,8 +151,14 @@ class PublishPlan:
             if self.rules.on_removed == "delete":
                 change.deleted.append(name)
                 change.removed |= paths_of(old)
-            elif old["status"] == Status.LIVE.value:
+            elif self._is_to_retire(old):
                 change.rows.append(self._retired(old))
+        done = {*(row["name"] for row in change.rows), *change.deleted}
+        change.rows += [
+            self._retired(current[name])
+            for name in hidden
+            if name not in done and self._is_to_retire(current[name])
+        ]
         for row in change.rows:
             if row["name"] in current:
                 change.dropped |= paths_of(current[row["name"]]) - paths_of(row)
@@ -161,7 +171,7 @@ class PublishPlan:
         if self.is_newer(old):
             return None
         if old["sha256"] != wanted.facts["sha256"]:
-            versions = [{name: old[name] for name in _OF_VERSION}, *old["versions"]]
+            versions = [{name: old[name] for name in OF_VERSION}, *old["versions"]]
             return self._live(wanted, old["path"], versions[: self.rules.keep_versions - 1])
         if old["request_hash"] == wanted.facts["request_hash"] and old["status"] == Status.LIVE.value:
             return None
@@ -171,6 +181,9 @@ class PublishPlan:
     def is_newer(self, row: Mapping[str, Any]) -> bool:
         """Return whether a later plan has changed a row. A cleared older run must not change it back."""
         return bool(row["planned_by"] > self.plan["plan_id"])
+
+    def _is_to_retire(self, row: Mapping[str, Any]) -> bool:
+        return bool(row["status"] == Status.LIVE.value) and not self.is_newer(row)
 
     def _live(self, wanted: WantedImage, replaces: str, versions: list[dict[str, Any]]) -> dict[str, Any]:
         row: dict[str, Any] = {
@@ -206,6 +219,7 @@ def publish(
     rules: PublishRules,
     *,
     plan: Mapping[str, str],
+    hidden: Collection[str] = (),
     oldest_plan: str = "",
     has_single_writer: Callable[[], bool] = lambda: False,
 ) -> Published:
@@ -215,6 +229,8 @@ def publish(
     :param removed: names of rows that are no longer in the catalog.
     :param plan: ``plan_id``, ``run_id`` and ``dag_id``. Rows that a newer plan, one with a higher id, has
         changed or deleted stay as they are.
+    :param hidden: names and skus of rows that persons have blocked: they are retired, whatever ``on_removed``
+        says.
     :param oldest_plan: the oldest plan that can still publish. The manifest keeps tombstones of deleted rows
         as long as an older plan could publish them again.
     :param has_single_writer: see :meth:`~.plan_store.PlanStore.has_single_writer`.
@@ -230,7 +246,7 @@ def publish(
         except Exception as error:  # whatever its class: see isolation.py
             failed[entry["name"]] = f"the ledger entry names no image: {reason_of(error)}"
     log = ManifestLog(paths, has_single_writer)
-    publisher = _Publisher(paths, wanted, failed, PublishPlan(plan, rules, ""), oldest_plan, log)
+    publisher = _Publisher(paths, wanted, failed, PublishPlan(plan, rules, ""), oldest_plan, log, hidden)
     # A row in both lists is in the catalog again.
     return publisher.publish(sorted(set(removed) - wanted.keys() - failed.keys()))
 
@@ -244,10 +260,11 @@ class _Publisher:
         plan: PublishPlan,
         oldest_plan: str,
         log: ManifestLog,
+        hidden: Collection[str] = (),
     ) -> None:
         self._paths, self._wanted, self._failed = paths, wanted, failed
         self._plan, self._oldest_plan = plan, oldest_plan
-        self._log = log
+        self._log, self._hidden = log, hidden
         self._copied: set[str] = set()
         self._deleted: set[str] = set()
         self._first_number = 0
@@ -255,7 +272,7 @@ class _Publisher:
     def publish(self, removed: Sequence[str]) -> Published:
         given = self._wanted.keys() | self._failed.keys()
         after: dict[str, dict[str, Any]] = {}
-        if self._wanted or removed:
+        if self._wanted or removed or self._hidden:
             after = self._commit(removed)
         else:
             self._log.latest()  # raises if the manifest is damaged, or was written by other software
@@ -278,12 +295,14 @@ class _Publisher:
         :return: the plan's rows in the current manifest, by name.
         """
         after: dict[str, dict[str, Any]] = {}
+        plan_id = self._plan.plan["plan_id"]
 
         def successor(base: Header | None, number: int) -> Header | None:
             nonlocal after
             self._first_number = self._first_number or number
             with open_writer(self._paths, base) as writer:
-                current = writer.rows([*self._wanted, *removed])
+                hidden = writer.shown_before(plan_id, self._hidden) if self._hidden else []
+                current = writer.rows([*self._wanted, *removed, *hidden])
                 tombstones = writer.tombstones([*self._wanted, *removed])
                 plan = replace(self._plan, published_at=datetime.now(UTC).isoformat(timespec="seconds"))
                 failed: dict[str, str] = {}
@@ -293,8 +312,8 @@ class _Publisher:
                     del self._wanted[name]
                 self._copy(changed, current)
                 # Without the rows whose image could not be copied.
-                change = plan.change(current, self._wanted, removed, tombstones)
-                mine = {name for name, by in tombstones.items() if by == plan.plan["plan_id"]}
+                change = plan.change(current, self._wanted, removed, tombstones, hidden=hidden)
+                mine = {name for name, by in tombstones.items() if by == plan_id}
                 self._deleted = {*mine, *change.deleted} - {row["name"] for row in change.rows}
                 after = {**current, **{row["name"]: row for row in change.rows}}
                 for name in change.deleted:

@@ -72,6 +72,7 @@ STATUSES: Final[dict[str, Status]] = {
     "over_budget": Status("waiting"),
     "locked": Status("warning", True),
     "orphaned": Status("neutral"),
+    "blocked": Status("neutral"),
     "removed": Status("neutral"),
     "unchanged": Status("neutral"),
 }

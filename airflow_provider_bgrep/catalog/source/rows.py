@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from airflow_provider_bgrep.catalog.model.cell_values import ColumnKind
 from airflow_provider_bgrep.catalog.model.columns import MAIN, URL_FIELDS
+from airflow_provider_bgrep.catalog.model.editions import edition_of
 from airflow_provider_bgrep.catalog.source.catalog import LINE, Catalog
 from airflow_provider_bgrep.catalog.source.catalog import VARIABLE as VARIABLE
 from airflow_provider_bgrep.catalog.source.cells import cell_text
@@ -62,6 +63,7 @@ class NormalizedRows:
     :param variables: names of columns that templates may read.
     :param edition: a text that is part of each row's content.
     :param conditions: names of columns whose truth decides about a template.
+    :param generations: how often another image was asked for, by name of the row; see :mod:`~.editions`.
     :raises InvalidInput: if a heading is a misspelled field, or two that are read share a name.
     """
 
@@ -73,6 +75,7 @@ class NormalizedRows:
         variables: Iterable[str] = (),
         edition: str = "",
         conditions: Iterable[str] = (),
+        generations: Mapping[str, int] | None = None,
     ) -> None:
         self._catalog = catalog
         self._default = {name: cell_text(value) for name, value in defaults.items()}
@@ -119,10 +122,16 @@ class NormalizedRows:
         self.kinds = {name: kind for name, kind in self._tested.items() if kind is not ColumnKind.TEXT}
         """What all cells of a column spell, where that is not any text and decides about a template."""
         kinds = ",".join(f"{name} {kind}" for name, kind in self.kinds.items())
-        # What a template makes of a row depends on these, too. The columns are named, because a template may
-        # read columns that the catalog has not always.
-        parts = json.dumps([edition, *self.variables, kinds]) if self.variables else edition
-        self._constant_parts = [pa.scalar(parts, _TEXT)]
+
+        def constant(generation: int) -> str:
+            # What a template makes of a row depends on these, too. The columns are named, because a template
+            # may read columns that the catalog has not always.
+            own = edition_of(edition, generation)
+            return json.dumps([own, *self.variables, kinds]) if self.variables else own
+
+        self._constant = pa.scalar(constant(0), _TEXT)
+        self._redone = pa.array(list(generations or {}), _TEXT)
+        self._constants = pa.array([*map(constant, (generations or {}).values()), constant(0)], _TEXT)
 
     def _cell_of(self, variable: str) -> str:
         """The column of the catalog that a template's variable is read from."""
@@ -238,9 +247,17 @@ class NormalizedRows:
         fields = {one: self._field(one, cells.get(one), categories) for one in IMAGE_TASK_FIELDS}
         variables = {VARIABLE + one: cells[self._cell_of(one)] for one in self.variables}
         content = _joined(
-            [name, *fields.values(), *variables.values(), *self._constant_parts], batch.num_rows
+            [name, *fields.values(), *variables.values(), self._constant_part(name)], batch.num_rows
         )
         return {"name": name, "sku": sku, "view": view, "content": content, **fields, **variables}
+
+    def _constant_part(self, names: pa.Array) -> Texts:
+        """The part of each row's content that only the generation of the row makes different."""
+        if not len(self._redone):
+            return self._constant
+        places = pc.index_in(names, value_set=self._redone)
+        is_none = places.null_count == len(places)
+        return self._constant if is_none else self._constants.take(pc.fill_null(places, len(self._redone)))
 
     def _categories(self, cells: pa.Array, counts: bool) -> pa.Array:
         """The place of each row's category among those that have defaults; 0 for others."""

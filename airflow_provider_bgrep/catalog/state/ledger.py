@@ -150,6 +150,28 @@ class Ledger:
         metadata = self._commit(change)
         return new_plan_id(number_of(metadata.latest_leased), now, token, dry=True)
 
+    def take_number(self, now: float) -> str:
+        """Return a number of the sequence as a plan id, for a change of the manifest that no plan makes.
+
+        It is later than each plan so far, and earlier than each that follows. It has no lease: no other plan
+        waits for it, or counts it as a later one.
+
+        :param now: wall clock in seconds, for people to read.
+        :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
+        :raises BgRepConflictError: if other runs committed first in every attempt.
+        """
+        token, plan_id = secrets.token_hex(4), ""
+
+        def change(metadata: LedgerMetadata) -> LedgerMetadata:
+            nonlocal plan_id
+            if metadata.latest_leased.endswith(token):
+                return metadata  # the storage created the file, but reported an error
+            plan_id = new_plan_id(number_of(metadata.latest_leased) + 1, now, token)
+            return replace(metadata, latest_leased=plan_id)
+
+        self._commit(change)
+        return plan_id
+
     def _is_expired(self, lease: PlanLease, now: float) -> bool:
         store = PlanStore(self._paths, lease.plan_id)
         return (lease.planned and end_of(store, lease, now, remember=True) <= now) or store.is_given_up

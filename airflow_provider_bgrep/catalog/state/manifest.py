@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 """Format version of header and columns."""
 
+ROLLBACK_DAG: Final = "airflow-bgrep"
+"""The DAG of a manifest that no run has committed, but a person who rolled rows back."""
+
 TOMBSTONES: Final = "tombstones.parquet"
 """Kind of the file that lists deleted rows and the plans that deleted them."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -118,6 +118,29 @@ class Purchases:
         """
         return list(self._rows("sku = ? OR name = ?", [sku, sku]))
 
+    def of_rows(self, skus: Sequence[str]) -> list[dict[str, Any]]:
+        """The purchases of several products or rows; see :meth:`of_row`."""
+        named = "IN (SELECT unnest(?))"
+        return list(self._rows(f"sku {named} OR name {named}", [list(skus), list(skus)]))
+
+    def locked_of(self, skus: Sequence[str]) -> list[dict[str, str]]:
+        """The name and sku of each row of some products that a run which has not ended may still submit.
+
+        A row that was never submitted is not among the purchases, so its sku is that of its plan.
+        """
+        found: list[dict[str, str]] = []
+        for (plan_id,) in self._db.execute("SELECT DISTINCT plan_id FROM locked").fetchall():
+            rows = (row for sku in skus for row in PlanStore(self._paths, plan_id).rows_of_product(sku))
+            named = {row["name"]: row["sku"] for row in rows}
+            locked = self.locked(named)
+            found += [{"name": name, "sku": sku} for name, sku in named.items() if name in locked]
+        return found
+
+    def locked(self, names: Iterable[str]) -> set[str]:
+        """Those of some rows that a run which has not ended may still submit."""
+        query = "SELECT DISTINCT name FROM locked WHERE name IN (SELECT unnest(?))"
+        return {name for (name,) in self._db.execute(query, [list(names)]).fetchall()}
+
     def billable(self, since: str = "", until: str = "") -> Iterator[dict[str, Any]]:
         """The purchases that are billable, or may be, oldest first. ``price`` and ``currency`` are added.
 
@@ -162,7 +185,7 @@ class Purchases:
             total.add(purchases, images, unknown_images, self._price_of(plan_id))
         return list(totals.values())
 
-    def _rows(self, condition: str, values: list[str]) -> Iterator[dict[str, Any]]:
+    def _rows(self, condition: str, values: list[Any]) -> Iterator[dict[str, Any]]:
         with self._db.cursor() as cursor:
             cursor.execute(
                 f"SELECT {', '.join(_KEPT)} FROM purchases p WHERE {condition} "

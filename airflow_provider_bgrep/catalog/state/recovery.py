@@ -40,7 +40,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from airflow_provider_bgrep.catalog.model.states import RowState
+from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT, RowState
+from airflow_provider_bgrep.catalog.state.marks import MarkLog, Marks
 from airflow_provider_bgrep.catalog.state.progress import (
     COLLECTED,
     STEPS,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
 
 _WITHOUT_IMAGE: Final = STEPS.keys() - WITH_IMAGES
 
+_TO_SUBMIT: Final = frozenset(state.value for state in TO_SUBMIT)
 _NEVER: Final = "the generate task ended before the row was submitted"
 
 # --- what other modules ask for -----------------------------------------------------------------------
@@ -176,6 +178,7 @@ def _derive(
     results: Mapping[str, Submits],
 ) -> Iterator[ResultRow]:
     items = [_unjudged(item) if item["state"] == RowState.ORPHANED.value else item for item in items]
+    marks: Marks | None = None
     orphaned: dict[str, set[str]] = {}
     for item in items:
         if item["state"] == RowState.ORPHANED.value:
@@ -191,7 +194,12 @@ def _derive(
         if entries:
             yield cast("ResultRow", {**item, **entries[-1], "superseded": False})
         else:
+            if marks is None and item["state"] in _TO_SUBMIT:
+                marks = MarkLog(store.paths).latest()
+            mark = marks.block_of(item) if marks is not None and item["state"] in _TO_SUBMIT else None
             outcome = {"outcome": Outcome.NOT_SUBMITTED.value, "reason": reasons.get(name) or _NEVER}
+            if mark is not None:  # since the plan was made: nobody is waiting for it
+                outcome |= {"state": RowState.BLOCKED.value, "change": mark.reason, "reason": mark.reason}
             yield cast("ResultRow", {**item, **outcome, "superseded": False})
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.catalog.model.columns import name_of
 from airflow_provider_bgrep.catalog.model.plan import is_plan_id, made_at, may_submit, number_of
 from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT, RowState
 from airflow_provider_bgrep.catalog.state.manifest import Status, rows_of_product
+from airflow_provider_bgrep.catalog.state.marks import Mark, MarkLog
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.purchases import open_purchases
 from airflow_provider_bgrep.generation.outcomes import Outcome
@@ -71,11 +72,13 @@ class RowHistory:
     :param plans: what the last plans say, newest first; one for each row.
     :param purchases: its submits, oldest first: see :class:`~.purchases.Purchases`.
     :param published: its rows of the manifest.
+    :param marks: what persons have decided about its rows.
     """
 
     plans: Sequence[RowInPlan]
     purchases: Sequence[Mapping[str, Any]]
     published: Sequence[Mapping[str, Any]]
+    marks: Sequence[Mark] = ()
 
     @property
     def names(self) -> list[str]:
@@ -83,6 +86,7 @@ class RowHistory:
         found = (
             *(one.name for one in self.plans),
             *(one["name"] for one in (*self.purchases, *self.published)),
+            *(one.key for one in self.marks),
         )
         return sorted(set(found))
 
@@ -104,7 +108,9 @@ def history_of(paths: CatalogPaths, sku: str, plans: int) -> RowHistory:
     for store in newest_plans(paths, plans):
         found += _in_plan(store, sku, names, submitted, published)
     is_known = bool(names) or any(one.state != NOT_LISTED for one in found)
-    return RowHistory(found if is_known else (), purchases, published)
+    history = RowHistory(found if is_known else (), purchases, published)
+    skus = {one["sku"] for one in (*purchases, *published)}
+    return replace(history, marks=MarkLog(paths).latest().of_rows({sku, *skus, *history.names}))
 
 
 def newest_plans(paths: CatalogPaths, count: int, *, dry_runs: bool = True) -> Iterator[PlanStore]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
+from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import Outcome
 
@@ -18,7 +19,8 @@ _NOT_DONE: Final = frozenset({Outcome.NOT_SUBMITTED.value, Outcome.PENDING.value
 def unfinished_shards(store: PlanStore, without: Collection[int] = ()) -> list[str]:
     """The shards that did not finish, and why, one sentence each; none of a dry run.
 
-    Of a canceled plan, rows that were not submitted are left out: nobody is waiting for them.
+    Of a canceled plan, rows that were not submitted are left out, as are blocked ones: nobody is waiting for
+    them.
 
     :param without: shards to leave out.
     """
@@ -40,7 +42,13 @@ def _reason(store: PlanStore, shard: int, not_done: Collection[str]) -> str:
         rows = list(store.results(shard, ("outcome", "reason", "state", "dag_id", "group_id")))
     except BgRepStateError:
         return f"shard {shard} has damaged results"
-    left = [row for row in rows if row["outcome"] in not_done and not store.plan.is_of_others(row)]
+    left = [
+        row
+        for row in rows
+        if row["outcome"] in not_done
+        and row["state"] != RowState.BLOCKED.value
+        and not store.plan.is_of_others(row)
+    ]
     reasons = [row["reason"] for row in left]
     if not reasons:
         return ""

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class VersionedFile(Generic[T]):
-    """A value in numbered files ``{prefix}{number}.json``; numbers start at 1 and have at least 8 digits.
+    """A value in numbered files ``{prefix}{number}.{suffix}``; numbers start at 1, with at least 8 digits.
 
     :param folder: where the files are. Other files may be beside them.
     :param prefix: what a file's name has before its number.
@@ -42,6 +42,7 @@ class VersionedFile(Generic[T]):
     :param has_single_writer: asked if the store fails to create a file exclusively: whether the file may be
         written without, because nobody else writes to the destination. See
         :meth:`~.plan_store.PlanStore.has_single_writer`.
+    :param suffix: what a file's name ends with.
     """
 
     def __init__(
@@ -53,15 +54,16 @@ class VersionedFile(Generic[T]):
         decode: Callable[[bytes, int, ObjectStoragePath], T],
         damaged: type[BgRepStateError] = BgRepStateError,
         has_single_writer: Callable[[], bool] = lambda: False,
+        suffix: str = "json",
     ) -> None:
-        self._folder, self._prefix = folder, prefix
+        self._folder, self._prefix, self._suffix = folder, prefix, suffix
         self._has_single_writer = has_single_writer
         self._encode, self._decode, self._damaged = encode, decode, damaged
-        self._pattern = re.compile(rf"{re.escape(prefix)}(\d{{8,}})\.json")
+        self._pattern = re.compile(rf"{re.escape(prefix)}(\d{{8,}})\.{suffix}")
 
     def path(self, number: int) -> ObjectStoragePath:
         """Path of the version with a number."""
-        return self._folder / f"{self._prefix}{number:08}.json"
+        return self._folder / f"{self._prefix}{number:08}.{self._suffix}"
 
     def numbers(self, names: Iterable[str] | None = None) -> list[int]:
         """Numbers of the versions that exist, ascending.

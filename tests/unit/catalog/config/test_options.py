@@ -183,3 +183,10 @@ def test_a_single_writer_comes_in_every_form(given):
     assert Options.checked(PLACES).single_writer is False
     assert [one.where for one in literal_problems({"single_writer": "perhaps"})] == ["single_writer"]
     assert literal_problems({"single_writer": "{{ params.single }}"}) == []
+
+
+def test_an_edition_cannot_be_taken_for_that_of_a_redone_row():
+    with pytest.raises(InvalidInput) as caught:
+        Options.checked({**PLACES, "edition": "autumn#redo-1"})
+    assert [one.where for one in caught.value.problems] == ["edition"]
+    assert Options.checked({**PLACES, "edition": " autumn#1 "}).edition == "autumn#1"

@@ -38,6 +38,6 @@ def test_what_a_shard_works_on_needs_no_remedy_from_a_person():
 def test_the_values_that_files_and_xcoms_have_never_change():
     assert " ".join(RowState) == (
         "new changed pending unpublished unchanged flagged unmasked quarantined over_budget locked removed "
-        "invalid orphaned"
+        "invalid orphaned blocked"
     )
     assert " ".join(Verdict) == "passed flagged unmasked unchecked"

@@ -191,3 +191,19 @@ def test_long_defaults_make_batches_smaller_and_change_nothing():
         sizes = [len(batch) for batch in NormalizedRows(opened, {"mask": "x" * 9000}, {}).batches()]
     assert max(sizes) < 2000
     assert sum(sizes) == 3000
+
+
+def test_only_redone_rows_have_another_content():
+    catalog = [{"sku": sku, "image": IMAGE, "view": "back"} for sku in ("a", "b")]
+
+    def contents(generations: Mapping[str, int], edition: str = "") -> list[str]:
+        with open_catalog(catalog) as opened:
+            rows = NormalizedRows(opened, {}, {}, (), edition, (), generations)
+            return list(rows.key_reader().read_all()["content"].to_pylist())
+
+    plain = contents({})
+    assert contents({"a": 1, "x": 2}) == plain, "the row's name is a/back"
+    redone = contents({"a/back": 1})
+    assert redone[0] != plain[0]
+    assert redone[1] == plain[1]
+    assert len({contents({"a/back": one})[0] for one in range(4)} | {contents({}, "2")[0]}) == 5

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Blocks rows: no run submits them, and none of their images is published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_bgrep.catalog.mark.decisions import Decision, mark_log
+from airflow_provider_bgrep.catalog.state.manifest import Status, rows_of_product
+from airflow_provider_bgrep.catalog.state.marks import Mark, MarkKind, Marks
+from airflow_provider_bgrep.catalog.state.progress import COLLECTED
+from airflow_provider_bgrep.catalog.state.purchases import open_purchases
+
+if TYPE_CHECKING:
+    from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+
+
+class BlockStatus(str, Enum):
+    """What a request to block, or to unblock, comes to."""
+
+    BLOCKED = "blocked"
+    KEPT = "kept"
+    UNBLOCKED = "unblocked"
+    NOT_BLOCKED = "not_blocked"
+
+
+BLOCK_MEANINGS: Final[dict[BlockStatus, str]] = {
+    BlockStatus.BLOCKED: "no run submits it or publishes an image of it from now on",
+    BlockStatus.KEPT: "blocked before, in the same way",
+    BlockStatus.UNBLOCKED: "the next run works on it again, if the catalog has it",
+    BlockStatus.NOT_BLOCKED: "it is not blocked under this name",
+}
+"""Meaning of each status."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlockedRow:
+    """A product or a row that was to be blocked or unblocked.
+
+    :param key: the sku or the name, as given.
+    :param status: what the request comes to.
+    :param is_known: whether anything was ever submitted or published of it. A row that no run has seen can be
+        blocked as well: it is then never submitted.
+    :param published: paths of its published images.
+    :param pending: jobs that are still collected. Their images are saved, and not published.
+    :param locked: names of its rows that a run which has not ended may still submit, if it has begun to.
+    """
+
+    key: str
+    status: BlockStatus
+    is_known: bool = True
+    published: Sequence[str] = ()
+    pending: int = 0
+    locked: Sequence[str] = ()
+
+
+def block(
+    paths: CatalogPaths,
+    skus: Sequence[str],
+    decision: Decision,
+    *,
+    keeps_published: bool,
+    writes: bool,
+) -> list[BlockedRow]:
+    """Block products or rows. Blocked again in the same way, they stay as they are.
+
+    :param skus: skus, for all of their views, or names of rows.
+    :param decision: who decides, and why.
+    :param keeps_published: whether published images stay; otherwise the next publish task retires them.
+    :param writes: whether to commit it.
+    :raises BgRepStateError: if a file of the ledger, the manifest or the marks is damaged.
+    """
+    wanted = [
+        Mark(
+            kind=MarkKind.BLOCK,
+            key=sku,
+            reason=decision.reason,
+            by=decision.by,
+            at=decision.at,
+            keeps_published=keeps_published,
+        )
+        for sku in dict.fromkeys(skus)
+    ]
+    log = mark_log(paths)
+    marks = log.latest()
+    missing = {one.key for one in _missing(marks, wanted)}
+    rows = _known_of(paths, [one.key for one in wanted])
+    if writes and missing:
+        log.commit(lambda now: now.with_marks(_missing(now, wanted)))
+    return [
+        replace(row, status=BlockStatus.BLOCKED if row.key in missing else BlockStatus.KEPT) for row in rows
+    ]
+
+
+def unblock(paths: CatalogPaths, skus: Sequence[str], *, writes: bool) -> list[BlockedRow]:
+    """Unblock products or rows, by the names that they were blocked under.
+
+    :param skus: skus or names of rows.
+    :param writes: whether to commit it.
+    :raises DamagedMarksError: if the marks are damaged.
+    """
+    keys = list(dict.fromkeys(skus))
+    log = mark_log(paths)
+    blocked = log.latest().find(MarkKind.BLOCK, keys)
+    if writes and blocked:
+        log.commit(lambda now: now.without(MarkKind.BLOCK, keys))
+    return [
+        BlockedRow(key=key, status=BlockStatus.UNBLOCKED if key in blocked else BlockStatus.NOT_BLOCKED)
+        for key in keys
+    ]
+
+
+def _missing(marks: Marks, wanted: Sequence[Mark]) -> list[Mark]:
+    """The marks that are to be added: a block that says the same, whenever and by whom, stays."""
+    found = marks.find(MarkKind.BLOCK, [one.key for one in wanted])
+    return [
+        one
+        for one in wanted
+        if (mark := found.get(one.key)) is None
+        or (mark.reason, mark.keeps_published) != (one.reason, one.keeps_published)
+    ]
+
+
+def _known_of(paths: CatalogPaths, keys: Sequence[str]) -> list[BlockedRow]:
+    """What is known of products or rows that are to be blocked."""
+    with open_purchases(paths) as opened:
+        purchases = opened.of_rows(keys)
+        locked = opened.locked_of(keys)
+    published = {key: rows_of_product(paths, key) for key in keys}
+
+    def is_of(key: str, row: Mapping[str, Any]) -> bool:
+        return key in (row["name"], row["sku"])
+
+    return [
+        BlockedRow(
+            key=key,
+            status=BlockStatus.BLOCKED,
+            is_known=any(is_of(key, one) for one in (*purchases, *published[key])),
+            published=[one["path"] for one in published[key] if one["status"] == Status.LIVE.value],
+            pending=sum(is_of(key, one) and one["outcome"] in COLLECTED for one in purchases),
+            locked=sorted(one["name"] for one in locked if is_of(key, one)),
+        )
+        for key in keys
+    ]

@@ -1,0 +1,398 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Publishes earlier images of rows again, and keeps them published.
+
+A rollback takes a number of the ledger's sequence, as a plan does, and commits a manifest with the writer of
+the publish task. So an older plan cannot undo it, and a row that a later plan has changed stays as it is. The
+row is pinned first: as long as it asks for the image that was rolled back, no plan publishes that one again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from airflow_provider_bgrep.catalog.mark.decisions import Decision, check_known, mark_log
+from airflow_provider_bgrep.catalog.publish.manifest_log import ManifestLog, map_in_threads
+from airflow_provider_bgrep.catalog.publish.manifest_writer import Change, open_writer
+from airflow_provider_bgrep.catalog.publish.publisher import OF_VERSION, WantedImage
+from airflow_provider_bgrep.catalog.state.database import engine
+from airflow_provider_bgrep.catalog.state.ledger import Ledger
+from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
+from airflow_provider_bgrep.catalog.state.manifest import ROLLBACK_DAG, Header, Status, paths_of
+from airflow_provider_bgrep.catalog.state.marks import Mark, MarkKind, Marks
+from airflow_provider_bgrep.catalog.state.row_history import newest_plans
+from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
+from airflow_provider_bgrep.storage import get_bytes, in_folder, put_bytes
+
+if TYPE_CHECKING:
+    from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+    from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+
+_NOT_PUBLISHED: Final = "is not in the manifest. Give the sku of a published row, or its name: sku/view"
+_LEAST_DIGITS: Final = 6
+"""Digits of a checksum that name a version."""
+
+
+class RollbackStatus(str, Enum):
+    """What a rollback of a row comes to."""
+
+    ROLLED_BACK = "rolled_back"
+    CURRENT = "current"
+    GONE = "gone"
+    NO_VERSION = "no_version"
+    RETIRED = "retired"
+    BLOCKED = "blocked"
+    OVERTAKEN = "overtaken"
+    UNPINNED = "unpinned"
+    NOT_PINNED = "not_pinned"
+
+
+ROLLBACK_MEANINGS: Final[dict[RollbackStatus, str]] = {
+    RollbackStatus.ROLLED_BACK: "the earlier image is published, and stays until the row changes",
+    RollbackStatus.CURRENT: "this image is published already",
+    RollbackStatus.GONE: "not rolled back: the earlier image does not exist any more, or is damaged",
+    RollbackStatus.NO_VERSION: "not rolled back: no such earlier version is kept",
+    RollbackStatus.RETIRED: "not rolled back: the row is retired",
+    RollbackStatus.BLOCKED: "not rolled back: the row is blocked; unblock it first",
+    RollbackStatus.OVERTAKEN: "not rolled back: a run has changed the row meanwhile; repeat the command",
+    RollbackStatus.UNPINNED: "the next run publishes the image that the row asks for, without a submit",
+    RollbackStatus.NOT_PINNED: "it was not rolled back, or has changed since",
+}
+"""Meaning of each status."""
+
+DONE: Final = frozenset({RollbackStatus.ROLLED_BACK, RollbackStatus.CURRENT, RollbackStatus.UNPINNED})
+"""Statuses of rows that are as they were asked for."""
+
+
+@dataclass(kw_only=True, slots=True)
+class RowToRollBack:
+    """A row that is to be rolled back.
+
+    :param name: the row's name.
+    :param status: what becomes of it.
+    :param before: path of its published image.
+    :param path: path of the earlier image; ``''`` if there is none.
+    :param published_at: when that was published, ISO 8601 in UTC.
+    :param current: the row of the manifest.
+    :param facts: the columns of the manifest that describe the earlier image.
+    :param original: path of the generated image, if the published file has to be restored from it.
+    """
+
+    name: str
+    status: RollbackStatus
+    before: str = ""
+    path: str = ""
+    published_at: str = ""
+    current: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    original: str = ""
+
+
+def rollback(
+    paths: CatalogPaths, skus: Sequence[str], decision: Decision, *, to: str = "", writes: bool
+) -> list[RowToRollBack]:
+    """Publish earlier images of some rows again.
+
+    :param skus: skus, for all of their views, or names of rows.
+    :param decision: who decides, and why.
+    :param to: the version: its path, the name of its file, or the beginning of its checksum; the version
+        before the published one if not given.
+    :param writes: whether to do it.
+    :raises InvalidInput: if a row is not in the manifest, with every such row; nothing is written.
+    :raises BgRepStateError: if a file of the ledger, the manifest or the marks is damaged.
+    """
+    header = _published(paths)
+    with open_writer(paths, header) as writer:
+        current = writer.rows_of(skus)
+    check_known(skus, [(one["name"], one["sku"]) for one in current], _NOT_PUBLISHED)
+    rows = [_to_version(one, to) for one in current]
+    if not to:
+        # Otherwise, a command that is repeated would take back what it did.
+        pins = mark_log(paths).latest().find(MarkKind.ROLLBACK, [row.name for row in rows])
+        for row in rows:
+            if _is_pinned(row.current, pins):
+                row.status, row.path = RollbackStatus.CURRENT, row.before
+    _find_facts(paths, rows)
+    return _roll_back(paths, rows, decision, writes=writes)
+
+
+def rollback_to_plan(
+    paths: CatalogPaths, plan_id: str, decision: Decision, *, writes: bool
+) -> list[RowToRollBack]:
+    """Publish the images again that the manifest had when a plan had published it.
+
+    Rows that were added since stay as they are, as do rows that are retired or deleted.
+
+    :param plan_id: the plan.
+    :raises InvalidInput: if the plan's manifest is not kept.
+    """
+    header = _published(paths)
+    log = ManifestLog(paths)
+    old = log.of_plan(plan_id)
+    if old is None:
+        kept = ", ".join(log.plans()) or "none"
+        what = f"is {plan_id!r}, and no manifest of it is kept; there are manifests of {kept}"
+        raise InvalidInput([Problem("--plan", what)])
+    with open_writer(paths, header) as writer:
+        pairs = writer.changed_since(old)
+    rows = [
+        RowToRollBack(
+            name=now["name"],
+            status=RollbackStatus.ROLLED_BACK,
+            before=now["path"],
+            path=before["path"],
+            published_at=before["published_at"],
+            current=now,
+            facts=before,
+        )
+        for now, before in pairs
+    ]
+    return _roll_back(paths, rows, decision, writes=writes)
+
+
+def undo(paths: CatalogPaths, skus: Sequence[str], *, writes: bool) -> list[RowToRollBack]:
+    """Let runs publish again what rows ask for.
+
+    :param skus: skus, for all of their views, or names of rows.
+    :param writes: whether to do it.
+    :raises InvalidInput: if a row is not in the manifest, with every such row; nothing is written.
+    """
+    with open_writer(paths, _published(paths)) as writer:
+        current = writer.rows_of(skus)
+    check_known(skus, [(one["name"], one["sku"]) for one in current], _NOT_PUBLISHED)
+    log = mark_log(paths)
+    names = [one["name"] for one in current]
+    pins = log.latest().find(MarkKind.ROLLBACK, names)
+    if writes and pins:
+        log.commit(lambda now: now.without(MarkKind.ROLLBACK, names))
+    return [
+        RowToRollBack(
+            name=one["name"],
+            status=RollbackStatus.UNPINNED if _is_pinned(one, pins) else RollbackStatus.NOT_PINNED,
+            before=one["path"],
+            current=one,
+        )
+        for one in current
+    ]
+
+
+def _is_pinned(row: Mapping[str, Any], pins: Mapping[str, Mark]) -> bool:
+    pin = pins.get(row["name"])
+    return pin is not None and pin.shown_hash == row["request_hash"]
+
+
+def _published(paths: CatalogPaths) -> Header:
+    header = ManifestLog(paths).latest()
+    if header is None:
+        raise InvalidInput([Problem("DESTINATION", "has no manifest: nothing was published yet")])
+    return header
+
+
+# --- which image ------------------------------------------------------------------------------------------
+
+
+def _to_version(row: Mapping[str, Any], to: str) -> RowToRollBack:
+    """The row with the version that it is to be rolled back to; its ``facts`` are those of the version."""
+    versions = [{name: row[name] for name in OF_VERSION}, *row["versions"]] if to else row["versions"]
+    found = next((one for one in versions if not to or _is_named(one, to)), None)
+    if found is None:
+        return RowToRollBack(
+            name=row["name"], status=RollbackStatus.NO_VERSION, before=row["path"], current=row
+        )
+    return RowToRollBack(
+        name=row["name"],
+        status=RollbackStatus.ROLLED_BACK,
+        before=row["path"],
+        path=found["path"],
+        published_at=found["published_at"],
+        current=row,
+        facts=found,
+    )
+
+
+def _is_named(version: Mapping[str, Any], to: str) -> bool:
+    path = version["path"]
+    is_checksum = len(to) >= _LEAST_DIGITS and version["sha256"].startswith(to.lower())
+    return to in (path, path.rpartition("/")[2]) or is_checksum
+
+
+def _find_facts(paths: CatalogPaths, rows: Sequence[RowToRollBack]) -> None:
+    """Complete the facts of versions by the purchases that made them."""
+    wanted = {row.name: row for row in rows if row.status is RollbackStatus.ROLLED_BACK}
+    for name, entry, place in _purchases(paths, {row.name: row.facts["sha256"] for row in wanted.values()}):
+        row = wanted[name]
+        image = WantedImage.of({**entry, "chosen": place})
+        if entry["request_hash"] == row.facts["request_hash"] or not row.original:
+            row.original = image.source
+            row.facts = {**image.facts, **row.facts}
+    for row in wanted.values():
+        if not row.original:
+            row.status = RollbackStatus.GONE  # nobody knows what it was made of
+
+
+def _purchases(
+    paths: CatalogPaths, wanted: Mapping[str, str]
+) -> Iterator[tuple[str, Mapping[str, Any], int]]:
+    """The purchases that made some images: name, entry, and the place of the image among its files.
+
+    :param wanted: checksums by name of the row.
+    """
+    table = pa.table({"name": pa.array(list(wanted), pa.string())})
+    with ExitStack() as stack:
+        db = stack.enter_context(engine())
+        LedgerReader(paths).open_segments(db, stack)
+        db.register("wanted", table)
+        found = db.execute("SELECT e.* FROM entries e SEMI JOIN wanted USING (name) WHERE e.files <> ''")
+        columns = [column[0] for column in found.description]
+        for values in found.fetchall():
+            entry = dict(zip(columns, values, strict=True))
+            for place, file in enumerate(json.loads(entry["files"] or "[]")):
+                if file.get("sha256") == wanted[entry["name"]]:
+                    yield entry["name"], entry, place
+
+
+# --- what is written --------------------------------------------------------------------------------------
+
+
+def _roll_back(
+    paths: CatalogPaths, rows: list[RowToRollBack], decision: Decision, *, writes: bool
+) -> list[RowToRollBack]:
+    marks = mark_log(paths)
+    blocks = marks.latest()
+    for row in rows:
+        if row.current["status"] != Status.LIVE.value:
+            row.status = RollbackStatus.RETIRED
+        elif blocks.block_of(row.current) is not None:
+            row.status = RollbackStatus.BLOCKED
+        elif row.path == row.before:
+            row.status = RollbackStatus.CURRENT
+    ready = [row for row in rows if row.status is RollbackStatus.ROLLED_BACK]
+    for row, is_there in zip(ready, map_in_threads(lambda one: _is_intact(paths, one), ready), strict=True):
+        if not is_there:
+            row.status = RollbackStatus.GONE
+    ready = [row for row in ready if row.status is RollbackStatus.ROLLED_BACK]
+    newest = next(newest_plans(paths, 1, dry_runs=False), None)
+    if writes and ready and newest is not None:
+        marks.commit(lambda now: _pinned(now, ready, decision))
+        _publish(paths, ready, newest)
+    return rows
+
+
+def _is_intact(paths: CatalogPaths, row: RowToRollBack) -> bool:
+    """Whether the earlier image still exists, as a published file or as the generated image."""
+    if _has_checksum(get_bytes(paths.destination / row.path), row):
+        row.original = ""
+        return True
+    if not row.original:
+        for _, entry, place in _purchases(paths, {row.name: row.facts["sha256"]}):
+            row.original = WantedImage.of({**entry, "chosen": place}).source
+    return bool(row.original) and _has_checksum(get_bytes(in_folder(paths.destination, row.original)), row)
+
+
+def _has_checksum(data: bytes | None, row: RowToRollBack) -> bool:
+    return data is not None and hashlib.sha256(data).hexdigest() == row.facts["sha256"]
+
+
+def _pinned(now: Marks, rows: Sequence[RowToRollBack], decision: Decision) -> Marks:
+    """The marks that keep runs from publishing again what is rolled back.
+
+    A row that was rolled back before asks for the image that it had before that. If it gets that one back, it
+    needs no mark.
+    """
+    pins = now.find(MarkKind.ROLLBACK, [row.name for row in rows])
+    added: list[Mark] = []
+    free: list[str] = []
+    for row in rows:
+        shown, wanted = row.current["request_hash"], row.facts["request_hash"]
+        asked = pins[row.name].request_hash if _is_pinned(row.current, pins) else shown
+        if asked == wanted:
+            free.append(row.name)
+        else:
+            added.append(
+                Mark(
+                    kind=MarkKind.ROLLBACK,
+                    key=row.name,
+                    request_hash=asked,
+                    shown_hash=wanted,
+                    reason=decision.reason,
+                    by=decision.by,
+                    at=decision.at,
+                )
+            )
+    return now.without(MarkKind.ROLLBACK, free).with_marks(added)
+
+
+def _publish(paths: CatalogPaths, rows: Sequence[RowToRollBack], newest: PlanStore) -> None:
+    """Commit a manifest with the earlier images.
+
+    :param newest: the newest plan, whose options say how many versions are kept.
+    """
+    now = time.time()
+    ledger = Ledger(paths, newest.has_single_writer)
+    plan_id = ledger.take_number(now)
+    whose = {"plan_id": plan_id, "run_id": f"rollback__{plan_id.split('-')[1]}", "dag_id": ROLLBACK_DAG}
+    rules = newest.config.publishing
+    log = ManifestLog(paths, newest.has_single_writer)
+    oldest = min(ledger.reader.plans(), default="")
+    at = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(now))
+
+    def successor(base: Header | None, number: int) -> Header | None:
+        with open_writer(paths, base) as writer:
+            current = writer.rows([row.name for row in rows])
+            change = Change()
+            for row in rows:
+                old = current.get(row.name)
+                if old is not None and old["plan_id"] == plan_id:
+                    continue  # the storage created the header, but reported an error
+                if old is None or old["path"] != row.before or old["planned_by"] > plan_id:
+                    row.status = RollbackStatus.OVERTAKEN
+                    continue
+                row.status = RollbackStatus.ROLLED_BACK
+                new = _rolled_back(row, old, whose, at, rules.keep_versions)
+                change.rows.append(new)
+                change.dropped |= paths_of(old) - paths_of(new)
+            if not change:
+                return base
+            _restore(paths, rows)
+            return writer.write(change, rules.keep_versions, whose, at, oldest)
+
+    log.commit(successor)
+    log.update_copy()
+    log.expire()
+
+
+def _rolled_back(
+    row: RowToRollBack, old: Mapping[str, Any], whose: Mapping[str, str], at: str, keep_versions: int
+) -> dict[str, Any]:
+    """The new contents of a row of the manifest."""
+    current = {name: old[name] for name in OF_VERSION}
+    versions = [current, *(one for one in old["versions"] if one["path"] != row.path)]
+    return {
+        **old,
+        **{name: value for name, value in row.facts.items() if name in old},
+        "status": Status.LIVE.value,
+        "plan_id": whose["plan_id"],
+        "run_id": whose["run_id"],
+        "planned_by": whose["plan_id"],
+        "published_at": at,
+        "retired_at": "",
+        "retired_by": "",
+        "versions": versions[: keep_versions - 1],
+    }
+
+
+def _restore(paths: CatalogPaths, rows: Sequence[RowToRollBack]) -> None:
+    """Write published files that were lost again, from the generated images."""
+    for row in rows:
+        if row.status is RollbackStatus.ROLLED_BACK and row.original:
+            data = get_bytes(in_folder(paths.destination, row.original))
+            if data is not None and _has_checksum(data, row):
+                put_bytes(data, paths.destination / row.path)
