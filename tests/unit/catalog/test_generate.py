@@ -12,6 +12,7 @@ from bgrep_harness.runs import DAY, Destination, Execution, Run, row
 from airflow_provider_bgrep.catalog.generate import Shard
 from airflow_provider_bgrep.catalog.operators import BgRepShardOperator
 from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError
+from airflow_provider_bgrep.catalog.state.unfinished import unfinished_shards
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
 from airflow_provider_bgrep.operators.spec import GenerateSpec
@@ -124,7 +125,7 @@ def test_lost_jobs_stop_only_the_shards_that_collect(destination):
     run.work(shards=[shard_of["new"]])
     run.check()
     run.publish()
-    assert len(run.store.unfinished()) == 1
+    assert len(unfinished_shards(run.store)) == 1
     assert destination.refresh(rows).counts == {"pending": 1, "unchanged": 1}
     assert set(destination.published()) == {"late", "new"}
     assert destination.billed.total() == 2
