@@ -90,14 +90,14 @@ def test_a_killed_triggerer_comes_back_and_finds_its_job(stack: Any, bill: Any, 
     late = stack.emulator.inject("late", seconds=3600)
     conf = {"task_list": [stack.emulator.image_task()], "directory": str(tmp_path)}
     run_id = stack.airflow.trigger("e2e_chain", conf)
-    first = stack.services.until(lambda: triggerer_job(stack, "e2e_chain", run_id), "a triggerer took it", 90)
+    first = stack.services.until(lambda: triggerer_job(stack, "e2e_chain", run_id), "a triggerer took it", 240)
     kill_triggerer(stack)
     assert stack.task("e2e_chain", run_id, "wait")["state"] == "deferred"
 
     def taken_over() -> bool:
         return triggerer_job(stack, "e2e_chain", run_id) not in (None, first)
 
-    stack.services.until(taken_over, "another triggerer took it over", 90)
+    stack.services.until(taken_over, "another triggerer took it over", 240)
     stack.emulator.advance(3600)
     assert stack.airflow.wait_for_run("e2e_chain", run_id) == "success"
     assert late.exhausted
@@ -148,7 +148,7 @@ def test_a_worker_killed_after_the_submit_does_not_pay_twice(stack: Any, bill: A
     conf = {"task_list": [stack.emulator.image_task(num_output=2)], "directory": str(tmp_path)}
     run_id = stack.airflow.trigger("e2e_worker_dies", conf)
     pids = tmp_path / "pids"
-    stack.services.until(pids.exists, "the worker has submitted", 90)
+    stack.services.until(pids.exists, "the worker has submitted", 240)
     task, supervisor, result_key = pids.read_text().split()
     # Both at once, as an out-of-memory kill or a lost machine would: nobody is left to report it.
     os.kill(int(supervisor), signal.SIGKILL)

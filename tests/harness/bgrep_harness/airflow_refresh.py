@@ -80,7 +80,7 @@ class AirflowRefresh:
             found = self.tasks(run_id, task_id, dag_id)
             return bool(found) and all(one["state"] in states and one["try_number"] >= tries for one in found)
 
-        self.stack.services.until(all_in_state, f"{task_id} is {states}", 120)
+        self.stack.services.until(all_in_state, f"{task_id} is {states}", 240)
 
     def trigger(
         self,
@@ -126,7 +126,7 @@ class AirflowRefresh:
                 assert not is_over, self.errors(self.runs[-1])
             return False
 
-        self.stack.services.until(is_reached, "kill point reached", 90)
+        self.stack.services.until(is_reached, "kill point reached", 240)
         return dict(json.loads(marker.read_text()))
 
     # --- as Airflow sees it -----------------------------------------------------------------------

@@ -166,7 +166,7 @@ class Order:
             assert state not in TASK_FINISHED, f"{what}: the task ended as {state} before: {self.errors}"
             return False
 
-        self.stack.services.until(poll_both, what, 90)
+        self.stack.services.until(poll_both, what, 240)
 
     # --- consistency ------------------------------------------------------------------------------
 

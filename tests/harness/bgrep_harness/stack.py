@@ -55,7 +55,7 @@ class Stack:
         (found,) = [one for one in self.airflow.tasks(dag_id, run_id) if one["task_id"] == task_id]
         return found
 
-    def until_task(self, dag_id: str, run_id: str, task_id: str, state: str, seconds: float = 90) -> Any:
+    def until_task(self, dag_id: str, run_id: str, task_id: str, state: str, seconds: float = 240) -> Any:
         """Wait until a task is in a state."""
 
         def in_state() -> dict[str, Any] | None:
@@ -71,7 +71,7 @@ class Stack:
             job = self.task(dag_id, run_id, task_id)["triggerer_job"]
             return None if job is None or job["id"] == other_than else int(job["id"])
 
-        return self.services.until(triggerer_id, f"a triggerer took {dag_id}.{task_id}", 90)
+        return self.services.until(triggerer_id, f"a triggerer took {dag_id}.{task_id}", 240)
 
     def clear(self, dag_id: str, run_id: str, task_id: str, *, downstream: bool) -> None:
         """Clear a task in any state, as a person does in the UI; the run continues.
