@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_bgrep.cli.arguments import existing_paths_of
+from airflow_provider_bgrep.cli.arguments import DRY_RUN, existing_paths_of
 from airflow_provider_bgrep.cli.command import FREE, Command, ExitCode
-from airflow_provider_bgrep.cli.marking import DRY_RUN, RULES, add_decision, add_rows, decision_of
+from airflow_provider_bgrep.cli.marking import RULES, add_decision, add_rows, decision_of
 from airflow_provider_bgrep.cli.output import Output
 from airflow_provider_bgrep.figures import counted
 
@@ -25,7 +25,8 @@ The published image of a blocked row is retired by the next publish task, whatev
 see its row with the status "retired", and its file stays. With --keep-published, it stays as it is. Jobs that
 were submitted before are collected and saved, because they are billed, and not published.
 
-{RULES} A shard that has begun to submit before the row was blocked goes on.
+{RULES}
+A shard that has begun to submit before the row was blocked goes on.
 
 Exit code 1: a run that has not ended may still submit rows that it was about to submit.
 """

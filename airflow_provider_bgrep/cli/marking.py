@@ -7,13 +7,10 @@ import argparse
 import getpass
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_bgrep.cli.arguments import add_destination, add_json
+from airflow_provider_bgrep.cli.arguments import add_destination, add_json, add_yes
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.mark.decisions import Decision
-
-DRY_RUN: Final = "Nothing was written. To do this, repeat the command with --yes."
-"""What such a command says without ``--yes``."""
 
 RULES: Final = """\
 SKU is the sku, for all of its views, or the name of one row: sku/view. Without --yes, the command says what
@@ -25,7 +22,7 @@ def add_rows(parser: argparse.ArgumentParser) -> None:
     """Add the rows, the destination, and ``--yes``."""
     parser.add_argument("sku", metavar="SKU", nargs="+", help="skus, or names of rows: sku/view")
     add_destination(parser)
-    parser.add_argument("--yes", action="store_true", help="do it; without, only say what would be done")
+    add_yes(parser)
     add_json(parser)
 
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bgrep.cli.arguments import existing_paths_of
+from airflow_provider_bgrep.cli.arguments import DRY_RUN, existing_paths_of
 from airflow_provider_bgrep.cli.command import Command, ExitCode
-from airflow_provider_bgrep.cli.marking import DRY_RUN, RULES, add_decision, decision_of
+from airflow_provider_bgrep.cli.marking import RULES, add_decision, decision_of
 from airflow_provider_bgrep.cli.output import Output
 from airflow_provider_bgrep.figures import counted, money
 

@@ -8,10 +8,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bgrep.cli.arguments import add_destination, add_json, existing_paths_of
+from airflow_provider_bgrep.cli.arguments import (
+    DRY_RUN,
+    add_destination,
+    add_json,
+    add_yes,
+    existing_paths_of,
+)
 from airflow_provider_bgrep.cli.command import FREE, Command, ExitCode
 from airflow_provider_bgrep.cli.errors import UsageError
-from airflow_provider_bgrep.cli.marking import DRY_RUN, add_reason, decision_of
+from airflow_provider_bgrep.cli.marking import add_reason, decision_of
 from airflow_provider_bgrep.cli.output import Output
 from airflow_provider_bgrep.figures import counted
 
@@ -51,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--plan", metavar="PLAN_ID", help="roll back all rows to the manifest of this plan")
     what.add_argument("--undo", action="store_true", help="let runs publish what the rows ask for")
     add_reason(parser, "the rows are rolled back")
-    parser.add_argument("--yes", action="store_true", help="do it; without, only say what would be done")
+    add_yes(parser)
     add_json(parser)
 
 

@@ -90,7 +90,8 @@ def test_a_killed_triggerer_comes_back_and_finds_its_job(stack: Any, bill: Any, 
     late = stack.emulator.inject("late", seconds=3600)
     conf = {"task_list": [stack.emulator.image_task()], "directory": str(tmp_path)}
     run_id = stack.airflow.trigger("e2e_chain", conf)
-    first = stack.services.until(lambda: triggerer_job(stack, "e2e_chain", run_id), "a triggerer took it", 240)
+    until = stack.services.until
+    first = until(lambda: triggerer_job(stack, "e2e_chain", run_id), "a triggerer took it", 240)
     kill_triggerer(stack)
     assert stack.task("e2e_chain", run_id, "wait")["state"] == "deferred"
 

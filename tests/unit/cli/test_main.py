@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 
@@ -40,7 +41,7 @@ def test_each_help_says_what_it_costs_and_has_an_example(name, capsys, monkeypat
     assert command.cost in shown
     for example in command.examples:
         assert f"  {PROGRAM} {example}" in shown
-        parser().parse_args(example.split("  ")[0].split())  # an example that is an error helps nobody
+        parser().parse_args(shlex.split(example.split("  ")[0]))  # an example that is an error helps nobody
     assert max(map(len, shown.splitlines())) <= 112
     assert "[" not in command.description + command.cost, "Airflow's help would take it for markup"
 
