@@ -442,7 +442,7 @@ def test_decisions_about_rows_are_billed_as_they_say(
     second = published("S0")
     assert second["sha256"] != first["sha256"]
 
-    (row,) = shop.json("rollback", "S0", "--yes")["rows"]
+    (row,) = shop.json("rollback", "--yes", "S0")["rows"]
     assert (row["status"], published("S0")["path"]) == ("rolled_back", first["path"])
     run = refresh.run(rows)
     assert run.counts == {"unchanged": 3}

@@ -22,6 +22,7 @@ from airflow_provider_bgrep.catalog.plan.decision import (
     Decision,
     changes,
     decision,
+    in_edition,
     judged,
 )
 from airflow_provider_bgrep.catalog.state.progress import COLLECTED
@@ -47,14 +48,16 @@ def run(query: str, options: Options = SHOP, **tables: Sequence[Mapping[str, Any
 
 
 def decided(
-    entry_or_none: dict[str, Any] | None, live: str = "", *, options: Options = SHOP
+    entry_or_none: dict[str, Any] | None, live: str = "", *, pinned: str = "", options: Options = SHOP
 ) -> tuple[str, str]:
     """What a run does with a row, and why.
 
     :param live: hash of what is published of the row.
+    :param pinned: hash of the request in whose place a person has published an earlier image.
     """
     rows = [entry_or_none] if entry_or_none else []
-    published = f"(SELECT '{live}' AS request_hash) l" if live else "(SELECT NULL AS request_hash) l"
+    shown, rejected = (f"'{one}'" if one else "NULL::VARCHAR" for one in (live, pinned))
+    published = f"(SELECT {shown} AS request_hash, {rejected} AS pinned) l"
     query = f"SELECT {DECIDE}, {REASON} FROM (SELECT 1) x LEFT JOIN b ON true, {published}"
     (found,) = run(query, options, b=rows)
     return found
@@ -95,6 +98,16 @@ def changed(**options: Any) -> Options:
 def test_a_purchase_decides_about_its_row(cells, live, what):
     assert decided(entry(**cells), live)[0] == what
     assert what in [one.value for one in Decision]
+
+
+def test_a_row_that_was_rolled_back_is_unchanged():
+    passed = entry("generated", verdict="passed")
+    assert decided(passed, "earlier", pinned="h")[0] == "unchanged"
+    assert decided(passed, "earlier", pinned="another")[0] == "unpublished"
+    assert decided(passed, "h", pinned="another")[0] == "unchanged", "it asks for the earlier image again"
+    assert decided(entry("generated", verdict="flagged"), "earlier", pinned="h")[0] == "flagged"
+    assert decided(entry("pending"), "earlier", pinned="h")[0] == "pending"
+    assert decided(None, "earlier", pinned="h")[0] == "submit"
 
 
 def test_the_states_to_submit_are_those_of_the_table():
@@ -217,10 +230,12 @@ def test_an_only_purchase_counts_as_one_attempt_without_success():
 # --- what has changed ---------------------------------------------------------------------------------
 
 
-def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def difference(before: Mapping[str, Any], now: Mapping[str, Any], reason: str = "") -> str:
     base = {"image": "https://a/1.png", "image_version": "", "steps": 20}
     ((found,),) = run(
-        f"SELECT {changes('t', 'm')} FROM t, m", t=[entry(**{**base, **before})], m=[entry(**{**base, **now})]
+        f"SELECT {changes('t', 'm', 'k')} FROM t, m, (SELECT '{reason}' AS reason) k",
+        t=[entry(**{**base, **before})],
+        m=[entry(**{**base, **now})],
     )
     return str(found)
 
@@ -250,3 +265,32 @@ def test_every_field_of_a_request_is_named():
         value = {"VARCHAR": "https://b/x", "DOUBLE": 0.25, "BIGINT": 3}[column.type]
         name = column.name.removesuffix("_version")
         assert name in difference({}, {column.name: value, "request_hash": "x"})
+
+
+def test_a_person_who_asks_for_another_image_is_named_first():
+    redone = {"request_hash": "x", "edition": "autumn#redo-1", "seed": 8}
+    before = {"edition": "autumn", "seed": 7}
+    assert difference(before, redone) == "redo"
+    assert difference(before, redone, "too dark") == "redo: too dark"
+    assert difference(before, {**redone, "steps": 30}) == "redo, steps"
+    again = {**redone, "edition": "winter#redo-1"}
+    assert difference({**redone, "request_hash": "h"}, again, "too dark") == "edition"
+    assert difference(redone, redone, "too dark") == "tried again: pending"
+
+
+@pytest.mark.parametrize(
+    ("edition", "is_in"),
+    [
+        ("it's", True),
+        ("it's#redo-1", True),
+        ("it's#redo-12", True),
+        ("it's 2", False),
+        ("it's 2#redo-1", False),
+        ("", False),
+        ("#redo-1", False),
+    ],
+)
+def test_a_redone_row_is_still_in_the_edition_of_its_run(edition: str, is_in: bool):
+    own = in_edition("e", "it's")
+    found = run(f"SELECT {own} FROM e", e=[entry(edition=edition)])
+    assert found == [(is_in,)]
