@@ -35,7 +35,7 @@ def start_emulator(
     def url() -> str | None:
         return next((line for line in service.tail().splitlines() if line.startswith("http://")), None)
 
-    return EmulatorClient(services.until(url, "the emulator listens", seconds=30))
+    return EmulatorClient(services.until(url, "the emulator listens", seconds=120))
 
 
 def save(url: str, folder: Path, stem: str) -> Path:
