@@ -280,9 +280,13 @@ def _roll_back(
             row.status = RollbackStatus.GONE
     ready = [row for row in ready if row.status is RollbackStatus.ROLLED_BACK]
     newest = next(newest_plans(paths, 1, dry_runs=False), None)
-    if writes and ready and newest is not None:
-        marks.commit(lambda now: _pinned(now, ready, decision))
-        _publish(paths, ready, newest)
+    if writes and newest is not None:
+        if ready:
+            marks.commit(lambda now: _pinned(now, ready, decision))
+            _publish(paths, ready, newest)
+        else:
+            # An earlier call may have been killed between the manifest and the copy that consumers read.
+            ManifestLog(paths, newest.has_single_writer).update_copy()
     return rows
 
 
