@@ -35,7 +35,7 @@ os.environ.update(
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_HOME}/airflow.db?timeout=60",
     }
 )
-# An example has no deadline: a busy machine is no failure. Tests do more if the profile is `thorough`.
+# Examples have no deadline, because a machine may be busy. Tests do more if the profile is `thorough`.
 for _name in ("usual", "thorough"):
     settings.register_profile(_name, settings.default, deadline=None)
 settings.load_profile("usual")
