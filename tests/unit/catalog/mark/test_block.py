@@ -189,7 +189,7 @@ def test_it_takes_nothing_of_the_budget_and_needs_no_approval(shop: Destination)
     assert run.counts == {"blocked": 11, "changed": 1}
 
 
-def test_blocking_again_changes_nothing_unless_it_says_something_else(shop: Destination):
+def test_blocking_again_changes_only_what_it_says_differently(shop: Destination):
     shop.refresh(ROWS)
     blocked(shop, "b")
     first = MarkLog(shop.paths).latest().table

@@ -96,7 +96,7 @@ def test_runs_leave_it_until_its_cells_change(shop: Destination):
     assert billed(shop) == 4
 
 
-def test_the_row_that_asks_for_the_earlier_image_again_is_unchanged(shop: Destination):
+def test_a_row_that_asks_for_the_earlier_image_is_unchanged(shop: Destination):
     rolled_back(shop, "a")
     assert shop.refresh(FIRST).counts == {"unchanged": 2}
     assert shop.refresh(SECOND).counts == {"unchanged": 2}
