@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import shlex
 from pathlib import Path
 
 from airflow_provider_bgrep.cli.__main__ import COMMANDS, parser
@@ -34,4 +35,4 @@ def test_examples_on_the_page_and_in_the_readme_are_valid():
     lines = [line for text in texts for line in re.findall(r"^ *airflow-bgrep (.+)$", text, re.MULTILINE)]
     assert len(lines) >= 7
     for line in lines:
-        assert parser().parse_args(line.split(" #")[0].split()).command in COMMANDS
+        assert parser().parse_args(shlex.split(line, comments=True)).command in COMMANDS
