@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 _SHOWN: Final = 20
 
 _DESCRIPTION: Final = """\
-List what is no longer needed of a destination, with its size: plan folders that are not among the newest
-keep_plans of their task group, and generated images, job records and key files that nothing needs. With
---yes, delete it. It is the rule by which publish deletes at the end of each run: use the command after
-keep_plans was lowered, or if publish could not delete.
+List the files of a destination that are not needed any more, with their size: plan folders that are not
+among the newest keep_plans of their task group, and generated images, job records and key files that
+nothing needs. With --yes, delete them. publish deletes by the same rule at the end of each run: use the
+command after keep_plans was lowered, or if publish could not delete.
 
 keep_plans is that of the newest plan that is not a dry run, unless you give another one.
 

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bgrep_harness.images import draw_images, served
 from bgrep_harness.refresh import Refresh
 
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
@@ -25,15 +24,6 @@ OPTIONS = {
     "max_rebuy_share": 1,
     "publish_unmasked": True,
 }
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The image host's URL."""
-    folder = tmp_path_factory.mktemp("site")
-    draw_images(folder)
-    with served(folder) as url:
-        yield url
 
 
 @dataclass

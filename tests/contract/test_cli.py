@@ -10,14 +10,13 @@ import json
 import os
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bgrep_harness import s3 as s3_harness
-from bgrep_harness.images import draw_images, served
 from bgrep_harness.refresh import Refresh
 
 from airflow_provider_bgrep.cli.__main__ import main
@@ -33,15 +32,6 @@ OPTIONS = {
     "publish_unmasked": True,
 }
 OBJECT_STORES = ("s3", "oss")
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The image host's URL."""
-    folder = tmp_path_factory.mktemp("site")
-    draw_images(folder)
-    with served(folder) as url:
-        yield url
 
 
 @dataclass

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import time_machine
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+from bgrep_harness.tasks import FailingForRefusals
 
 from airflow_provider_bgrep.compat import has_task_state_store
 from airflow_provider_bgrep.exceptions import (
@@ -820,23 +821,9 @@ def test_a_key_that_the_journal_cannot_take_is_beside_the_images(connection, run
 def test_a_refusal_that_cannot_be_written_is_written_later(
     connection, run, ti, tmp_path, no_waiting, fault, fails
 ):
-    class Failing(dict):
-        """A store that is down when a refusal is written, as often as given."""
-
-        left = fails
-
-        def get(self, key: str, default: Any = None) -> Any:
-            return super().get(key, default)
-
-        def set(self, key: str, value: Any, *, retention: Any = None) -> None:
-            if '"refused"' in json.dumps(value) and self.left:
-                self.left -= 1
-                raise OSError("the database is down")
-            self[key] = json.loads(json.dumps(value))
-
     if not has_task_state_store():
         pytest.skip("this Airflow has no task state store")
-    store = Failing()
+    store = FailingForRefusals(fails)
     generate = GenerateTask(
         connection, run, ti, tmp_path / "images", ({}, {"task_state_store": store}), False
     )

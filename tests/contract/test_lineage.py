@@ -6,14 +6,13 @@ from __future__ import annotations
 import asyncio
 import json
 import runpy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
-from bgrep_harness.images import draw_images, served
 from bgrep_harness.refresh import Refresh, as_csv
 from bgrep_harness.tasks import Outcome, first_event
 
@@ -30,14 +29,6 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 SECRET = "canary0of0lineage"
 SIGNED = f"Expires=4102444800&OSSAccessKeyId=LTAI{SECRET}&Signature={SECRET}"
 ROWS = 5
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("site")
-    draw_images(folder)
-    with served(folder) as url:
-        yield url
 
 
 @pytest.fixture

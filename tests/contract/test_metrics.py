@@ -8,12 +8,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bgrep_harness.images import draw_images, served
 from bgrep_harness.refresh import Refresh
 from bgrep_harness.statsd import StatsdServer, initialize
 
@@ -211,14 +209,6 @@ def test_a_refused_and_a_lost_submit_bill_no_image(submit, connection, statsd):
 
 
 # --- a catalog -------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("site")
-    draw_images(folder)
-    with served(folder) as url:
-        yield url
 
 
 @pytest.fixture

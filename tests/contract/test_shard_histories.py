@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bgrep_harness.images import draw_images, served
+from bgrep_harness.images import draw_images
 from bgrep_harness.refresh import Refresh, Run
 
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
@@ -22,15 +21,6 @@ from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
 from airflow_provider_bgrep.storage import connection_of, get_bytes, local_copy, put_bytes
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a web shop."""
-    folder = tmp_path_factory.mktemp("site")
-    draw_images(folder)
-    with served(folder) as url:
-        yield url
 
 
 @pytest.fixture

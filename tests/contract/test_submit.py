@@ -8,6 +8,7 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
+from bgrep_harness.tasks import FailingForRefusals
 
 from airflow_provider_bgrep import ImageTask
 from airflow_provider_bgrep.compat import has_task_state_store
@@ -187,20 +188,9 @@ def test_the_key_of_an_earlier_job_is_no_new_job(submit, connection, ti, monkeyp
 @pytest.mark.parametrize(("code", "times"), [("23500003", 1), ("T429IN", 6)])
 @pytest.mark.parametrize("fails", [1, 2])
 def test_a_refusal_is_written_although_the_store_fails(connection, run, ti, no_waiting, code, times, fails):
-    class Failing(dict):
-        """A store that is down when a refusal is written, as often as given."""
-
-        left = fails
-
-        def set(self, key, value, *, retention=None):
-            if '"refused"' in json.dumps(value) and self.left:
-                self.left -= 1
-                raise OSError("the database is down")
-            self[key] = json.loads(json.dumps(value))
-
     if not has_task_state_store():
         pytest.skip("this Airflow has no task state store")
-    store = Failing()
+    store = FailingForRefusals(fails)
     fault = connection.inject("code", operation="submit", code=code, times=times)
     operator = BgRepSubmitOperator(task_id="submit", task_list=[connection.image_task()])
     first = run(operator, ti, task_state_store=store)

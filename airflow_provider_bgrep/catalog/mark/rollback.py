@@ -143,18 +143,7 @@ def rollback_to_plan(
         raise InvalidInput([Problem("--plan", what)])
     with open_writer(paths, header) as writer:
         pairs = writer.changed_since(old)
-    rows = [
-        RowToRollBack(
-            name=now["name"],
-            status=RollbackStatus.ROLLED_BACK,
-            before=now["path"],
-            path=before["path"],
-            published_at=before["published_at"],
-            current=now,
-            facts=before,
-        )
-        for now, before in pairs
-    ]
+    rows = [_rolled_back_to(now, before) for now, before in pairs]
     return _roll_back(paths, rows, decision, writes=writes)
 
 
@@ -207,14 +196,18 @@ def _to_version(row: Mapping[str, Any], to: str) -> RowToRollBack:
         return RowToRollBack(
             name=row["name"], status=RollbackStatus.NO_VERSION, before=row["path"], current=row
         )
+    return _rolled_back_to(row, found)
+
+
+def _rolled_back_to(row: Mapping[str, Any], version: Mapping[str, Any]) -> RowToRollBack:
     return RowToRollBack(
         name=row["name"],
         status=RollbackStatus.ROLLED_BACK,
         before=row["path"],
-        path=found["path"],
-        published_at=found["published_at"],
+        path=version["path"],
+        published_at=version["published_at"],
         current=row,
-        facts=found,
+        facts=version,
     )
 
 

@@ -54,7 +54,7 @@ def make_plan(given: Mapping[str, Any], planner: Planner, try_number: int = 1) -
 def _check_writable(paths: CatalogPaths) -> None:
     """Write and delete a file at the destination, before anything else is done.
 
-    :raises BgRepConfigurationError: if the worker may not write there, or there is no such bucket.
+    :raises BgRepConfigurationError: if the worker may not write there, or the bucket does not exist.
     :raises StoreError: if the store does not answer, or refuses access.
     """
     try:

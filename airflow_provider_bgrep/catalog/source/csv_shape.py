@@ -59,7 +59,7 @@ class Shape:
     :param headings: cells of the header, in which trailing ones may be blank.
     :param sku: place of the sku's column.
     :param image: place of the image's column.
-    :param usual: cells that most rows have; 0 if there is no row.
+    :param usual: cells that most rows have; 0 if the file has no rows.
     :param links: places of other columns with URLs.
     """
 

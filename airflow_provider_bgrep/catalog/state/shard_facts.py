@@ -181,7 +181,7 @@ def _add_replaced(store: PlanStore, submits: Submits) -> None:
 
 
 def _from_job_record(store: PlanStore, facts: Facts) -> Facts:
-    """What the record of a finished job says of an image task; nothing if there is no record."""
+    """What the record of a finished job says of an image task; empty without a record."""
     # It loads what decodes images. Few plans need it.
     from airflow_provider_bgrep.generation.job_store import read_job_record
 

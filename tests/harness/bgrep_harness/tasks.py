@@ -69,6 +69,24 @@ class MemoryStateStore:
         self.values[key] = value
 
 
+class FailingForRefusals(MemoryStateStore):
+    """A store that is down when a refusal is written.
+
+    :param left: how often it still is.
+    """
+
+    def __init__(self, left: int) -> None:
+        super().__init__()
+        self.left = left
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        as_json = json.dumps(value)
+        if '"refused"' in as_json and self.left:
+            self.left -= 1
+            raise OSError("the database is down")
+        super().set(key, json.loads(as_json), retention=retention)
+
+
 @dataclass
 class Outcome:
     """How a task instance ended: its state, what it returned or raised, and what it pushed."""

@@ -200,7 +200,7 @@ def test_a_changed_byte_is_found_where_parquet_finds_nothing(files):
         data = bytearray(whole)
         data[place] ^= 0x10
         files[name] = bytes(data)
-        # There is no plan's file to make it from.
+        # The files of its plan, which it would be made from, are gone.
         with pytest.raises(DamagedLedgerError, match="cannot be rebuilt"):
             outcomes_in(paths)
         with contextlib.suppress(Exception):
