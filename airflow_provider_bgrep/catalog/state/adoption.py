@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -149,7 +149,7 @@ def find_submits(paths: CatalogPaths, named: str = "", now: float | None = None)
                     nonce,
                     _record_of(paths, nonce, entries),
                     tuple(entries),
-                    tuple(_submitted_again(db, nonce, entries)),
+                    _submitted_again(db, nonce, entries),
                     lease is not None and lease.planned,
                 )
             )
@@ -171,12 +171,11 @@ def _entries(
 
 def _submitted_again(
     db: duckdb.DuckDBPyConnection, nonce: str, entries: list[dict[str, Any]]
-) -> Iterator[str]:
-    requests = {entry["name"]: entry["request_hash"] for entry in entries}
+) -> tuple[str, ...]:
     named = "nonce <> $nonce AND name IN (SELECT unnest($names))"
-    for other in _entries(db, named, {"nonce": nonce, "names": list(requests)}):
-        if other["outcome"] in _BILLABLE and other["request_hash"] == requests.pop(other["name"], None):
-            yield other["name"]
+    others = _entries(db, named, {"nonce": nonce, "names": [entry["name"] for entry in entries]})
+    requested = {(other["name"], other["request_hash"]) for other in others if other["outcome"] in _BILLABLE}
+    return tuple(entry["name"] for entry in entries if (entry["name"], entry["request_hash"]) in requested)
 
 
 def _record_of(paths: CatalogPaths, nonce: str, entries: list[dict[str, Any]]) -> SubmitRecord | None:
@@ -258,7 +257,7 @@ def adopt_job(paths: CatalogPaths, submit: Submit, result_key: str) -> str:
     :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
     """
     if submit.record is None:
-        raise ValueError("no job can be matched with this submit")
+        raise AssertionError("no job can be matched with this submit: it has mismatches")
     record = replace(submit.record, state=State.ACCEPTED, result_key=result_key)
     counts = adopt_key(paths.images, record, _single_writer(paths, submit.plan_id))
     if counts == result_key:

@@ -108,10 +108,10 @@ class Marks:
         found = self.table.filter(self._is(kind, keys)).to_pylist()
         return {one["key"]: Mark(**{**one, "kind": kind}) for one in found}
 
-    def of_rows(self, keys: Collection[str]) -> list[Mark]:
+    def of_rows(self, keys: Collection[str]) -> tuple[Mark, ...]:
         """Return all marks of some rows, by kind and key."""
         found = [mark for kind in MarkKind for mark in self.find(kind, keys).values()]
-        return sorted(found, key=lambda one: (one.kind.value, one.key))
+        return tuple(sorted(found, key=lambda one: (one.kind.value, one.key)))
 
     def with_marks(self, marks: Iterable[Mark]) -> Marks:
         """Return the marks with some more, each in place of one of the same kind and key."""

@@ -78,7 +78,7 @@ class RowHistory:
     plans: Sequence[RowInPlan]
     purchases: Sequence[Mapping[str, Any]]
     published: Sequence[Mapping[str, Any]]
-    marks: Sequence[Mark] = ()
+    marks: tuple[Mark, ...] = ()
 
     @property
     def names(self) -> list[str]:

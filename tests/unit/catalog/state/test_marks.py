@@ -37,7 +37,7 @@ def test_without_marks_there_is_no_file(paths: CatalogPaths, files: dict[str, by
 
 
 def test_what_is_committed_is_read_again(paths: CatalogPaths):
-    marks = [redo("a", 2, "ugly"), redo("b/side")]
+    marks = (redo("a", 2, "ugly"), redo("b/side"))
     MarkLog(paths).commit(lambda now: now.with_marks(marks))
     found = MarkLog(paths).latest()
     assert found.generations == {"a": 2, "b/side": 1}
@@ -119,22 +119,9 @@ def test_duckdb_reads_them_as_a_table():
 
 def test_a_million_marks_are_one_small_file(paths: CatalogPaths, files: dict[str, bytes]):
     count = 1_000_000
-    names = pa.array([f"S{number}" for number in range(count)])
-    columns = {"kind": "redo", "reason": "all are too dark", "by": "Kim", "at": "2026"}
-    table = Marks().table
-    many = Marks(
-        pa.table(
-            {
-                one.name: names
-                if one.name == "key"
-                else pa.array([1] * count)
-                if one.name == "generation"
-                else pa.array([columns.get(one.name, "")] * count)
-                for one in table.schema
-            },
-            schema=table.schema,
-        )
-    )
+    repeated = Marks().with_marks([redo("S")]).table.take(pa.array([0] * count))
+    keys = pa.array([f"S{number}" for number in range(count)])
+    many = Marks(repeated.set_column(repeated.schema.get_field_index("key"), "key", keys))
     MarkLog(paths).commit(lambda now: many)
     found = MarkLog(paths).commit(lambda now: now.with_marks([redo("S7", 2)]))
     assert found.table.num_rows == count
