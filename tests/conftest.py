@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import secrets
 import shutil
@@ -53,6 +54,12 @@ def pytest_collection_modifyitems(items: list[pytest.WorkItem]) -> None:
             # A real Airflow on two cores: minutes, not seconds.
             seconds = {"proof": 1200, "fleet": 3600}.get(item.path.relative_to(TESTS).parts[0], 600)
             item.add_marker(pytest.mark.timeout(seconds))
+
+
+def pytest_collection_finish() -> None:
+    """Leave Airflow's modules out of garbage collections: they are half a million objects that stay."""
+    gc.collect()
+    gc.freeze()
 
 
 # --- object storage: imported late, after Airflow's home is set -------------------------------------

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.catalog.mark.decisions import Decision, mark_log
-from airflow_provider_bgrep.catalog.state.manifest import Status, rows_of_product
+from airflow_provider_bgrep.catalog.state.manifest import Status, published_rows
 from airflow_provider_bgrep.catalog.state.marks import Mark, MarkKind, Marks
 from airflow_provider_bgrep.catalog.state.progress import COLLECTED
 from airflow_provider_bgrep.catalog.state.purchases import open_purchases
@@ -129,19 +130,25 @@ def _known_of(paths: CatalogPaths, keys: Sequence[str]) -> list[BlockedRow]:
     with open_purchases(paths) as opened:
         purchases = opened.of_rows(keys)
         locked = opened.locked_of(keys)
-    published = {key: rows_of_product(paths, key) for key in keys}
-
-    def is_of(key: str, row: Mapping[str, Any]) -> bool:
-        return key in (row["name"], row["sku"])
-
+    bought, waiting = _by_key(purchases), _by_key(locked)
+    published = _by_key(published_rows(paths, keys))
     return [
         BlockedRow(
             key=key,
             status=BlockStatus.BLOCKED,
-            is_known=any(is_of(key, one) for one in (*purchases, *published[key])),
+            is_known=bool(bought[key] or published[key]),
             published=[one["path"] for one in published[key] if one["status"] == Status.LIVE.value],
-            pending=sum(is_of(key, one) and one["outcome"] in COLLECTED for one in purchases),
-            locked=sorted(one["name"] for one in locked if is_of(key, one)),
+            pending=sum(one["outcome"] in COLLECTED for one in bought[key]),
+            locked=sorted(one["name"] for one in waiting[key]),
         )
         for key in keys
     ]
+
+
+def _by_key(rows: Iterable[Mapping[str, Any]]) -> defaultdict[str, list[Mapping[str, Any]]]:
+    """Rows by name and by sku: a person gives either."""
+    found = defaultdict[str, list[Mapping[str, Any]]](list)
+    for row in rows:
+        for key in {row["name"], row["sku"]}:
+            found[key].append(row)
+    return found

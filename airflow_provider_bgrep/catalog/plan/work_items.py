@@ -198,13 +198,18 @@ def _judge(join: Join) -> None:
         "CREATE OR REPLACE TABLE lines AS SELECT name, line, purchases FROM made "
         "JOIN (SELECT name, count(*) AS purchases FROM entries GROUP BY name) USING (name)"
     )
-    _gather(join, "false")
-    _judge_part(join, "made ANTI JOIN lines USING (line)", "false", "CREATE OR REPLACE TABLE judged AS")
+    into = "CREATE OR REPLACE TABLE judged AS"
+    (rows, again) = join.one("SELECT (SELECT count(*) FROM made), (SELECT count(*) FROM lines)")
+    if rows > again or not rows:
+        _gather(join, "false")
+        _judge_part(join, "made ANTI JOIN lines USING (line)", "false", into)
+        into = "INSERT INTO judged"
     # Sorting all purchases with all columns takes more memory than DuckDB may use.
     for chunk in _ranges(join, _CHUNK, "true"):
         _gather(join, chunk)
         for part in _ranges(join, _PART, chunk):
-            _judge_part(join, f"again WHERE {part}", part, "INSERT INTO judged")
+            _judge_part(join, f"again WHERE {part}", part, into)
+            into = "INSERT INTO judged"
 
 
 def _gather(join: Join, chunk: str) -> None:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.schema import Column, ddl
 from airflow_provider_bgrep.catalog.state.database import quoted, rows_of
+from airflow_provider_bgrep.catalog.state.parquet_rows import is_in, is_of, rows_where
 from airflow_provider_bgrep.catalog.state.versioned_file import VersionedFile
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
@@ -302,18 +303,16 @@ def read_manifest(destination: str | ObjectStoragePath) -> Iterator[dict[str, An
                 yield from batch.to_pylist()
 
 
-def rows_of_product(paths: CatalogPaths, sku: str) -> list[dict[str, Any]]:
-    """Return the rows of a product in the current manifest, by name. Nothing is repaired.
+def published_rows(paths: CatalogPaths, keys: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the rows of some products in the current manifest, by name. Nothing is repaired.
 
-    :param sku: the sku, for all of its views, or the name of a row.
+    :param keys: skus, each for all of its views, and names of rows.
     :raises DamagedManifestError: if the manifest cannot be read.
     """
-    with _copied_rows(paths) as local, duckdb.connect() as db:
+    with _copied_rows(paths) as local:
         if not local:
             return []
-        found = db.execute(f"FROM {rows_of(local)} WHERE sku = ? OR name = ? ORDER BY name", [sku, sku])
-        columns = [column[0] for column in found.description]
-        return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
+        return sorted(rows_where(local, is_of(keys)), key=lambda row: row["name"])
 
 
 @contextlib.contextmanager
@@ -359,14 +358,14 @@ def live_rows(db: duckdb.DuckDBPyConnection, paths: CatalogPaths) -> Iterator[No
 def published_by(paths: CatalogPaths, plan_id: str) -> dict[str, str]:
     """The paths of the rows that a plan has published, by row name.
 
-    DuckDB selects them: a manifest may have a million rows that other plans published.
+    A manifest may have a million rows that other plans published: these are never Python objects.
     """
     header = current_header(paths)
     if header is None:
         return {}
-    with open_rows(paths, header) as local, duckdb.connect() as db:
-        found = db.execute(f"SELECT name, path FROM {rows_of(local)} WHERE plan_id = ?", [plan_id])
-        return dict(found.fetchall())
+    with open_rows(paths, header) as local:
+        found = rows_where(local, is_in("plan_id", [plan_id]), ["name", "path", "plan_id"])
+        return {row["name"]: row["path"] for row in found}
 
 
 def paths_of(row: Mapping[str, Any]) -> set[str]:

@@ -13,13 +13,11 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import duckdb
-
 from airflow_provider_bgrep.catalog.config.options import Options
 from airflow_provider_bgrep.catalog.model.plan import Plan
 from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT, RowState
 from airflow_provider_bgrep.catalog.state.approvals import Answer, Approvals
-from airflow_provider_bgrep.catalog.state.database import rows_of
+from airflow_provider_bgrep.catalog.state.parquet_rows import is_in, is_of, rows_where
 from airflow_provider_bgrep.catalog.state.plan_formats import (
     MISSING,
     as_lines,
@@ -268,37 +266,30 @@ class PlanStore:
 
         :param states: states of the rows to return.
         """
-        query = f"SELECT {', '.join(ROW_COLUMNS)} FROM {{}} WHERE state IN (SELECT unnest(?))"
-        with local_file(self.files.rows) as local, duckdb.connect() as db:
-            db.execute(query.format(rows_of(local)), [sorted(states)])
-            while some := db.fetchmany(_CHUNK):
-                for row in some:
-                    yield dict(zip(ROW_COLUMNS, row, strict=True))
+        with local_file(self.files.rows) as local:
+            yield from rows_where(local, is_in("state", states), ROW_COLUMNS)
 
-    def rows_of_product(self, sku: str) -> list[dict[str, Any]]:
-        """The rows of a product, see :data:`ROW_COLUMNS`, without unchanged ones.
+    def rows_of(self, keys: Iterable[str]) -> list[dict[str, Any]]:
+        """The rows of some products by name, see :data:`ROW_COLUMNS`, without unchanged ones.
 
-        :param sku: the sku, for all of its views, or the name of a row.
+        :param keys: skus, each for all of its views, and names of rows.
         """
-        query = f"SELECT {', '.join(ROW_COLUMNS)} FROM {{}} WHERE sku = ? OR name = ? ORDER BY name"
-        with local_file(self.files.rows) as local, duckdb.connect() as db:
-            found = db.execute(query.format(rows_of(local)), [sku, sku]).fetchall()
-        return [dict(zip(ROW_COLUMNS, row, strict=True)) for row in found]
+        with local_file(self.files.rows) as local:
+            return sorted(rows_where(local, is_of(keys), ROW_COLUMNS), key=lambda row: row["name"])
 
     def states_of(self, names: Iterable[str]) -> dict[str, str]:
         """The states of some rows, by name, as far as the plan says anything about them.
 
         :param names: of the rows. Invalid rows have no name.
         """
-        given = sorted(names)
-        named = "WHERE name IN (SELECT unnest(?))"
-        with local_file(self.files.rows) as local, duckdb.connect() as db:
-            found = db.execute(f"SELECT name, state FROM {rows_of(local)} {named}", [given]).fetchall()
+        named = is_in("name", names)
+        with local_file(self.files.rows) as local:
+            found = {row["name"]: row["state"] for row in rows_where(local, named, ["name", "state"])}
         if self.config.on_removed == "keep":
-            with local_file(self.files.unchanged) as local, duckdb.connect() as db:
-                unchanged = db.execute(f"SELECT name FROM {rows_of(local)} {named}", [given]).fetchall()
-            found += [(name, RowState.UNCHANGED.value) for (name,) in unchanged]
-        return dict(found)
+            with local_file(self.files.unchanged) as local:
+                unchanged = rows_where(local, named, ["name"])
+                found |= {row["name"]: RowState.UNCHANGED.value for row in unchanged}
+        return found
 
     def invalid_rows(self) -> Iterator[dict[str, Any]]:
         """The rows that cannot be used: line, column, reason, sku, view.

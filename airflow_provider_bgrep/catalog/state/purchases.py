@@ -130,8 +130,7 @@ class Purchases:
         """
         found: list[dict[str, str]] = []
         for (plan_id,) in self._db.execute("SELECT DISTINCT plan_id FROM locked").fetchall():
-            rows = (row for sku in skus for row in PlanStore(self._paths, plan_id).rows_of_product(sku))
-            named = {row["name"]: row["sku"] for row in rows}
+            named = {row["name"]: row["sku"] for row in PlanStore(self._paths, plan_id).rows_of(skus)}
             locked = self.locked(named)
             found += [{"name": name, "sku": sku} for name, sku in named.items() if name in locked]
         return found

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_provider_bgrep.catalog.model.columns import name_of
 from airflow_provider_bgrep.catalog.model.plan import is_plan_id, made_at, may_submit, number_of
 from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT, RowState
-from airflow_provider_bgrep.catalog.state.manifest import Status, rows_of_product
+from airflow_provider_bgrep.catalog.state.manifest import Status, published_rows
 from airflow_provider_bgrep.catalog.state.marks import Mark, MarkLog
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.purchases import open_purchases
@@ -101,7 +101,7 @@ def history_of(paths: CatalogPaths, sku: str, plans: int) -> RowHistory:
     """
     with open_purchases(paths) as opened:
         purchases = opened.of_row(sku)
-    published = rows_of_product(paths, sku)
+    published = published_rows(paths, [sku])
     names = {one["name"] for one in (*purchases, *published)}
     submitted = {(one["name"], one["plan_id"]) for one in purchases}
     found: list[RowInPlan] = []
@@ -154,7 +154,7 @@ def _in_plan(
         )
 
     listed = set[str]()
-    for row in store.rows_of_product(sku):
+    for row in store.rows_of([sku]):
         listed.add(row["name"])
         is_left = RowState(row["state"]) in TO_SUBMIT and (row["name"], plan.plan_id) not in submitted
         why_not = _why_not(store, plan, row["name"]) if is_left else ""
