@@ -252,6 +252,12 @@ def in_folder(folder: ObjectStoragePath, path: str) -> ObjectStoragePath:
     return type(folder)(without_connection(path), conn_id=connection_of(folder))
 
 
+def path_below(folder: ObjectStoragePath, path: str) -> str | None:
+    """Return a path relative to a folder, whatever connections they name; ``None`` for one outside of it."""
+    text, root = without_connection(path), f"{without_connection(str(folder)).rstrip('/')}/"
+    return text.removeprefix(root) if text.startswith(root) else None
+
+
 def without_connection(path: str) -> str:
     """Return a path as text without the connection that it names."""
     scheme, slashes, rest = path.partition("://")

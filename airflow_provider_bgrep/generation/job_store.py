@@ -10,6 +10,8 @@ job are never taken for those of another.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import math
 import time
@@ -28,7 +30,7 @@ from airflow_provider_bgrep.journal.records import SubmitRecord
 from airflow_provider_bgrep.protocol.errors import reason_of
 from airflow_provider_bgrep.protocol.matching import MISSING, Matching, match
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, TaskResult
-from airflow_provider_bgrep.storage import get_bytes, in_folder, put_bytes, safe_name, size_of
+from airflow_provider_bgrep.storage import get_bytes, in_folder, path_below, put_bytes, safe_name, size_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -188,19 +190,29 @@ class JobStore:
 
     def _checked(self, saved: JobRecord) -> JobRecord:
         def checked(outcome: TaskOutcome) -> TaskOutcome:
-            if not outcome.is_gone and all(map(self._is_there, outcome.files)):
-                return outcome
+            files = tuple(filter(None, map(self._located, outcome.files)))
+            if not outcome.is_gone and len(files) == len(outcome.files):
+                return replace(outcome, files=files)
             return replace(
                 outcome, missing=outcome.missing or ("does not exist, or does not exist any more",)
             )
 
         return replace(saved, outcomes=tuple(map(checked, saved.outcomes)))
 
-    def _is_there(self, image: SavedImage) -> bool:
-        try:
-            return size_of(in_folder(self._destination, image.path)) == image.size
-        except Exception:  # it is downloaded again, which costs nothing
-            return False
+    def _located(self, image: SavedImage) -> SavedImage | None:
+        """An image where it is now; ``None`` if it does not exist any more.
+
+        If the destination was moved, the record has the path that it had before.
+        """
+        # What cannot be read is downloaded again, which costs nothing.
+        with contextlib.suppress(Exception):
+            if path_below(self._destination, image.path) is None:
+                moved = self._destination / image.path.rpartition("/")[2]
+                if hashlib.sha256(get_bytes(moved) or b"").hexdigest() == image.sha256:
+                    return replace(image, path=str(moved))
+            if size_of(in_folder(self._destination, image.path)) == image.size:
+                return image
+        return None
 
     def save(
         self, record: SubmitRecord, job: Job, tasks: Mapping[str, ImageTask], *, may_pass: bool = False
@@ -227,7 +239,7 @@ class JobStore:
             settings=self._settings,
             template=self._template,
             max_bytes=self._max_bytes,
-            had=[image for one in known for image in one.files if self._is_there(image)],
+            had=[image for one in known for image in filter(None, map(self._located, one.files))],
             ids=[item.id or item.key for item in record.items],
             end_time=self._end_time,
         )

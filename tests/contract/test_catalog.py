@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +136,45 @@ def test_what_a_catalog_was_taken_for_is_said_everywhere(
             (6, "sku, image"),
         ]
         caplog.clear()
+
+
+def moved(refresh: Refresh, folder: Path) -> Refresh:
+    """The same shop in another folder; nothing is left in the old one."""
+    old = Path(storage_path(refresh.destination).path)
+    shutil.copytree(old.parent, folder)
+    shutil.rmtree(old.parent)
+    return replace(refresh, destination=f"file://{folder / old.name}")
+
+
+def test_a_destination_that_was_moved_buys_nothing_again(
+    refresh: Refresh, connection: Any, site: str, tmp_path: Path
+):
+    rows = rows_of(site, 12)
+    refresh.run(rows[:4])
+    saved = refresh.plan(rows[:8])
+    refresh.generate(saved, 0)
+    refresh.check(saved, 0)  # its publish task never runs
+    later = refresh.plan(rows)
+    assert later.counts == {"new": 4, "unpublished": 4, "unchanged": 4}
+    refresh.generate(later, 1)  # neither does its check task
+    assert connection.counters.images == 12
+
+    there = moved(refresh, tmp_path / "other" / "shop")
+    published = {row["name"]: row["path"] for row in there.manifest()}
+    lost = Path(storage_path(there.destination).path) / published["S0"]
+    lost.unlink()
+    connection.inject("expired", operation="result", times=100)  # no image can be downloaded any more
+    queries = connection.counters.queries
+    run = there.run(rows)
+    assert set(run.states.values()) == {"success"}, run.results
+    assert {row["name"] for row in there.manifest() if row["status"] == "live"} == {r["sku"] for r in rows}
+    assert lost.is_file()
+    assert (connection.counters.images, connection.counters.queries) == (12, queries)
+    page = Path(run.files.report.path)
+    links = re.findall(r"\.\./[^\"'\s]+_bgrep/images/[^\"'\s]+\.png", page.read_text())
+    assert links
+    assert all((page.parent / link).is_file() for link in links)
+    assert there.run(rows).counts == {"unchanged": 12}
 
 
 def test_one_bad_image_never_sinks_the_others(refresh: Refresh, connection: Any, site: str):

@@ -33,6 +33,7 @@ from airflow_provider_bgrep.storage import (
     is_local,
     is_stored,
     names_in,
+    path_below,
     path_problem,
     put_bytes,
     put_file,
@@ -263,6 +264,20 @@ def test_a_path_kept_as_text_is_found_again_in_its_folder(folder):
     text = str(folder / "雪山" / "a.bin")
     assert get_bytes(in_folder(folder, text)) == b"one"
     assert str(in_folder(folder, text)) == text
+
+
+@pytest.mark.parametrize(
+    ("folder", "path", "expected"),
+    [
+        ("s3://shop/a", "s3://shop/a/b/c.png", "b/c.png"),
+        ("s3://conn@shop/a", "s3://other@shop/a/c.png", "c.png"),
+        ("s3://shop/a", "s3://shop/ab/c.png", None),
+        ("s3://shop/a", "s3://shop/a", None),
+        ("file:///a", "file:///b/c.png", None),
+    ],
+)
+def test_a_path_below_a_folder_is_relative_to_it(folder: str, path: str, expected: str | None):
+    assert path_below(storage_path(folder), path) == expected
 
 
 def test_a_connection_of_a_folder_is_that_of_what_is_in_it():

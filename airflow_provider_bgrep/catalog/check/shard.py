@@ -22,12 +22,11 @@ from airflow_provider_bgrep.exceptions import BgRepServiceError
 from airflow_provider_bgrep.isolation import RowErrors
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
-from airflow_provider_bgrep.storage import get_bytes, in_folder
+from airflow_provider_bgrep.storage import get_bytes
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
-
     from airflow_provider_bgrep.catalog.config.thresholds import Thresholds
+    from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
     from airflow_provider_bgrep.catalog.model.rows import ResultRow
     from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
     from airflow_provider_bgrep.connection import Settings
@@ -54,7 +53,7 @@ def check_shard(store: PlanStore, shard: int, checker: Checker | None = None) ->
     config = store.config
     if checker is None:
         checker = Checker(
-            store.paths.destination,
+            store.paths,
             config.checks,
             config.source_conn_id or None,
             connection_settings(config.bgrep_conn_id),
@@ -138,7 +137,7 @@ class Images:
 class Checker:
     """Fetches the images of a row, and compares them.
 
-    :param destination: the catalog's destination.
+    :param paths: the destination's paths.
     :param thresholds: the thresholds of the scores.
     :param conn_id: the connection for sources on object storage.
     :param settings: the ``bgrep`` connection, for its proxies and its CA bundle; ``None`` for none.
@@ -147,14 +146,14 @@ class Checker:
 
     def __init__(
         self,
-        destination: ObjectStoragePath,
+        paths: CatalogPaths,
         thresholds: Thresholds,
         conn_id: str | None,
         settings: Settings | None = None,
         *,
         allow_private: bool = False,
     ) -> None:
-        self._destination, self._thresholds = destination, thresholds
+        self._paths, self._thresholds = paths, thresholds
         self._conn_id, self._settings, self._allow_private = conn_id, settings, allow_private
 
     def fetch(self, row: ResultRow) -> Images:
@@ -178,7 +177,7 @@ class Checker:
 
     def _read(self, file: Mapping[str, Any]) -> tuple[bytes, str]:
         """Return a saved image and ``""``, or ``b""`` and what is wrong with the image."""
-        data = get_bytes(in_folder(self._destination, file["path"]))
+        data = get_bytes(self._paths.image(file["path"]))
         if data is None:
             return b"", f"{file['path']} does not exist any more"
         if hashlib.sha256(data).hexdigest() != file.get("sha256", ""):

@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from airflow_provider_bgrep.storage import in_folder, path_below
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
@@ -41,6 +43,18 @@ class CatalogPaths:
     def images(self) -> ObjectStoragePath:
         """The generated images, before they are published."""
         return self.root / "images"
+
+    def image(self, path: str) -> ObjectStoragePath:
+        """Return a generated image.
+
+        The destination may have been moved since, or be reached by another URL. Then only the image's name
+        counts.
+
+        :param path: the path that it was saved under.
+        """
+        if path_below(self.destination, path) is None:
+            return self.images / path.rpartition("/")[2]
+        return in_folder(self.destination, path)
 
     @property
     def manifest(self) -> ObjectStoragePath:

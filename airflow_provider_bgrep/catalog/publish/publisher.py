@@ -28,7 +28,7 @@ from airflow_provider_bgrep.catalog.publish.manifest_writer import Change, open_
 from airflow_provider_bgrep.catalog.state.manifest import Header, Status, paths_of
 from airflow_provider_bgrep.protocol.errors import reason_of
 from airflow_provider_bgrep.protocol.urls import strip_signature
-from airflow_provider_bgrep.storage import get_bytes, in_folder, put_bytes, size_of
+from airflow_provider_bgrep.storage import get_bytes, put_bytes, size_of
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
@@ -377,7 +377,7 @@ class _Publisher:
             return ""
         source: Any = self._wanted[row["name"]].source
         try:
-            source = in_folder(self._paths.destination, source)
+            source = self._paths.image(source)
             target = self._paths.destination / row["path"]
             if is_known and size_of(target) == row["size"]:
                 return ""

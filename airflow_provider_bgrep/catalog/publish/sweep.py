@@ -24,7 +24,7 @@ from airflow_provider_bgrep.catalog.state.database import engine
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.manifest import Status
 from airflow_provider_bgrep.protocol.errors import sanitize_message
-from airflow_provider_bgrep.storage import get_bytes, in_folder, put_bytes, size_of
+from airflow_provider_bgrep.storage import get_bytes, put_bytes, size_of
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
@@ -161,7 +161,7 @@ def _heal(paths: CatalogPaths, rows: Mapping[str, Row]) -> set[str]:
         if name in healed:
             continue
         try:
-            data = get_bytes(in_folder(paths.destination, original))
+            data = get_bytes(paths.image(original))
             if data is not None and hashlib.sha256(data).hexdigest() == rows[name]["sha256"]:
                 put_bytes(data, paths.destination / rows[name]["path"])
                 healed.add(name)

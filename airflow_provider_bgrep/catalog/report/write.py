@@ -36,7 +36,7 @@ from airflow_provider_bgrep.catalog.state.unfinished import unfinished_shards
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import BILLABLE, MEANINGS, Outcome
 from airflow_provider_bgrep.protocol.errors import reason_of
-from airflow_provider_bgrep.storage import without_connection
+from airflow_provider_bgrep.storage import path_below
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.rows import LedgerEntry
@@ -306,7 +306,6 @@ class _ReportRows:
         return _FORGOTTEN if is_forgotten and is_passed else ""
 
     def _link(self, path: str) -> str:
-        """A link to an image; ``''`` for one outside of the destination."""
-        path = without_connection(path)
-        root = f"{without_connection(str(self._store.paths.destination)).rstrip('/')}/"
-        return f"{_UP}{quote(path.removeprefix(root))}" if path.startswith(root) else ""
+        """A link to a generated image."""
+        paths = self._store.paths
+        return f"{_UP}{quote(path_below(paths.destination, str(paths.image(path))) or '')}"

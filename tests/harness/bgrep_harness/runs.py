@@ -278,7 +278,7 @@ class _FixedVerdicts(Checker):
     """
 
     def __init__(self, store: PlanStore, verdicts: Mapping[str, str]) -> None:
-        super().__init__(store.paths.destination, store.config.checks, None)
+        super().__init__(store.paths, store.config.checks, None)
         self._verdicts = verdicts
 
     def fetch(self, row: ResultRow) -> Images:

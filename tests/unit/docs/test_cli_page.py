@@ -30,9 +30,10 @@ def test_each_command_is_rendered_with_its_arguments():
         assert "exit codes:" not in text
 
 
-def test_examples_on_the_page_and_in_the_readme_are_valid():
-    texts = (PAGE, (DOCS.parent / "README.md").read_text(encoding="utf-8"))
+def test_examples_on_all_pages_and_in_the_readme_are_valid():
+    files = (*DOCS.glob("*.rst"), DOCS.parent / "README.md")
+    texts = [file.read_text(encoding="utf-8") for file in files]
     lines = [line for text in texts for line in re.findall(r"^ *airflow-bgrep (.+)$", text, re.MULTILINE)]
-    assert len(lines) >= 7
+    assert len(lines) >= 15
     for line in lines:
-        assert parser().parse_args(shlex.split(line, comments=True)).command in COMMANDS
+        assert parser().parse_args(shlex.split(line.partition(" > ")[0], comments=True)).command in COMMANDS

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -298,6 +299,20 @@ def test_only_a_deleted_or_truncated_image_counts_as_missing(saver, tmp_path):
     assert not looked.is_complete
     assert looked.outcomes[0] == saved.outcomes[0]
     assert looked.outcomes[1].missing
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_images_of_a_folder_that_was_moved_are_still_there(saver, tmp_path, is_whole):
+    file = tmp_path / f"{KEY}_00_0.png"
+    file.write_bytes(b"image" if is_whole else b"other")
+    image = SavedImage(0, 0, f"s3://old/{file.name}", 5, sha256(b"image").hexdigest(), "PNG", 1, 1)
+    saved = JobRecord((TaskOutcome(Outcome.GENERATED, files=(image,)),), "2026-01-01T00:00:00+00:00")
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / f"{KEY}.json").write_text(json.dumps(saved.to_json()))
+    found = saver.load(accepted_record(tasks(1)), check_files=True)
+    assert found is not None
+    assert found.is_complete is is_whole
+    assert [one.path for one in found.outcomes[0].files] == [str(file) if is_whole else image.path]
 
 
 # --- the deadline ---------------------------------------------------------------------------------

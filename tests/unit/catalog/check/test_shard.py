@@ -90,7 +90,7 @@ def test_an_image_that_is_not_what_was_saved_is_unchecked(shop, harm):
         remove(path)
     else:
         put_bytes(bytes([data[0] ^ 1]) + data[1:], path)
-    checker = Checker(run.store.paths.destination, run.store.config.checks, None)
+    checker = Checker(run.store.paths, run.store.config.checks, None)
     counts = check_shard(run.store, 0, checker)
     assert counts["unchecked"] == 1
     (found,) = run.store.results(0)

@@ -54,3 +54,19 @@ def test_two_plans_share_no_file():
 def test_shards_sort_by_name_as_by_number():
     names = [PLAN.results(shard).name for shard in range(MAX_SHARDS)]
     assert names == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("saved_as", "now"),
+    [
+        ("file:///shop/_bgrep/images/a_0.png", "file:///shop/_bgrep/images/a_0.png"),
+        ("file:///shop/generated/a_0.png", "file:///shop/generated/a_0.png"),
+        ("file:///old/shop/_bgrep/images/a_0.png", "file:///shop/_bgrep/images/a_0.png"),
+        ("file:///shop2/_bgrep/images/a_0.png", "file:///shop/_bgrep/images/a_0.png"),
+        ("/shop/_bgrep/images/a_0.png", "file:///shop/_bgrep/images/a_0.png"),
+        ("s3://conn@shop/_bgrep/images/a_0.png", "file:///shop/_bgrep/images/a_0.png"),
+        ("a_0.png", "file:///shop/_bgrep/images/a_0.png"),
+    ],
+)
+def test_an_image_is_found_wherever_the_destination_was(saved_as: str, now: str):
+    assert SHOP.image(saved_as) == storage_path(now)
