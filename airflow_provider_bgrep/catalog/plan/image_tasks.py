@@ -19,10 +19,13 @@ from airflow_provider_bgrep.catalog.source.rows import VARIABLE
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS, URL_SCHEMES
 from airflow_provider_bgrep.protocol.models import ImageTask
+from airflow_provider_bgrep.protocol.urls import redact_text
 from airflow_provider_bgrep.protocol.validation import validate_tasks
 
 _NUMBERS: Final = tuple(one for one in IMAGE_TASK_FIELDS.values() if one.kind in ("float", "integer"))
 _NUMBER_NAMES: Final = frozenset(field.name for field in _NUMBERS)
+_SHOWN: Final = 60
+"""Characters of a cell in a message."""
 _MAX_TEXT: Final = {name: int(IMAGE_TASK_FIELDS[name].maximum or 0) for name in TEXT_FIELDS}
 
 PLAIN_URL: Final = re.compile(r"https?://[a-z0-9][a-z0-9.-]*(?:/[^\x00-\x20?#\x7f-\U0010ffff]*)?")
@@ -158,7 +161,15 @@ def _url(name: str, text: str) -> tuple[Any, Sequence[Problem]]:
 
 @lru_cache(1024)
 def _number(name: str, text: str) -> tuple[Any, tuple[Problem, ...]]:
-    return _validated(name, parse_number(text, IMAGE_TASK_FIELDS[name].kind))
+    field = IMAGE_TASK_FIELDS[name]
+    value = parse_number(text, field.kind)
+    if isinstance(value, str):
+        needs = "an integer" if field.kind == "integer" else "a number"
+        shown = redact_text(repr(text))  # it may be a URL in the wrong column
+        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+        what = f"is {shown}; give {needs} in {field.range}, without separators of thousands"
+        return None, (Problem(name, what),)
+    return _validated(name, value)
 
 
 def _validated(name: str, value: Any) -> tuple[Any, tuple[Problem, ...]]:

@@ -131,13 +131,12 @@ def _checked(row: Mapping[str, Any], builder: ImageTaskBuilder, allowed: Sequenc
 
 
 def _invalid(row: Mapping[str, Any], error: InvalidInput) -> InvalidRow:
-    columns = ", ".join(dict.fromkeys(problem.where for problem in error.problems))
     # A message shows the beginning of a cell that stands in the wrong column: a signed URL's, for example.
-    reason = "; ".join(f"{problem.where} {sanitize_message(problem.what)}" for problem in error.problems)
+    problems = [(problem.where, sanitize_message(problem.what)) for problem in error.problems]
     image = row.get("image")
     # Another cell in its column says that a shift hides in a row with the right number of cells.
     is_certain = not image or bool(_MEANT.match(image))
-    return InvalidRow(row["line"], columns, reason, row["sku"], row["view"], is_certain)
+    return InvalidRow.of_problems(row["line"], problems, row["sku"], row["view"], is_certain)
 
 
 def _split_urls(row: dict[str, Any], ignored: Sequence[str]) -> None:

@@ -123,9 +123,7 @@ def _check_some(join: Join, seen: _Seen, end_time: float, *, every_row: bool) ->
         seen.add(rows, found, len(refused), len(with_mask), len(inverted))
         for row in rows:
             if own := refused.get(row.name):
-                columns = ", ".join(dict.fromkeys(column for column, _ in own))
-                reasons = "; ".join(f"{column} {what}" for column, what in own)
-                join.catalog.invalid.append(InvalidRow(row.line, columns, reasons, row.sku, row.view))
+                join.catalog.invalid.append(InvalidRow.of_problems(row.line, own, row.sku, row.view))
         if refused:
             mark_invalid(join, "SELECT unnest(?)", [list(refused)])
 

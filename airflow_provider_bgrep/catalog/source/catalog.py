@@ -111,6 +111,25 @@ class InvalidRow:
     view: str | None = ""
     is_certain: bool = True
 
+    @classmethod
+    def of_problems(
+        cls,
+        line: int,
+        problems: Iterable[tuple[str, str]],
+        sku: str,
+        view: str | None,
+        is_certain: bool = True,
+    ) -> InvalidRow:
+        """A row with wrong cells.
+
+        :param problems: columns, and what is wrong with their cells. Of several columns, the reason names
+            each; of one column, the row has its name.
+        """
+        listed = list(problems)
+        columns = list(dict.fromkeys(column for column, _ in listed))
+        parts = [what if len(columns) == 1 else f"{column} {what}" for column, what in listed]
+        return cls(line, ", ".join(columns), "; ".join(parts), sku, view, is_certain)
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "reason", redact_text(self.reason))
         object.__setattr__(self, "sku", _key_of(self.sku))
@@ -345,9 +364,8 @@ def invalid_row(line: int, problems: Mapping[str, str], texts: Mapping[str, str 
     :param problems: what is wrong, by column.
     :param texts: the texts of its other cells.
     """
-    reason = "; ".join(problems.values() if len(problems) == 1 else (f"{n} {w}" for n, w in problems.items()))
     view = None if "view" in problems else texts.get("view") or ""
-    return InvalidRow(line, ", ".join(problems), reason, texts.get("sku") or "", view)
+    return InvalidRow.of_problems(line, problems.items(), texts.get("sku") or "", view)
 
 
 def holds(local: str, text: bytes) -> bool:

@@ -378,7 +378,7 @@ def test_a_replaced_source_on_object_storage_is_resubmitted(s3, s3_folder, tmp_p
     s3.rm_file(f"{url}/b.png")
     run = destination.plan(catalog)
     assert run.counts == {"unchanged": 1, "invalid": 1}
-    assert run.problems[0]["reason"] == "image cannot be read: no such object"
+    assert run.problems[0]["reason"] == "cannot be read: no such object"
 
 
 def test_no_one_is_asked_for_images_of_other_schemes(destination):

@@ -112,6 +112,14 @@ def test_a_number_out_of_range_is_reported_by_its_column(column: str, cell: str)
     assert list(problems({**GOOD, column: cell})) == [column]
 
 
+def test_a_cell_without_a_number_says_how_to_write_one():
+    found = problems({**GOOD, "steps": "1,000", "strength": "strong", "seed": "x" * 100})
+    assert found["steps"] == "is '1,000'; give an integer in [15, 50], without separators of thousands"
+    assert found["strength"].startswith("is 'strong'; give a number in ")
+    assert len(found["seed"]) < 200
+    assert not any("XComArg" in what for what in found.values())  # that is for authors of DAGs
+
+
 def test_all_that_is_wrong_is_reported_at_once():
     found = problems({"sku": "", "image": "mug.jpg", "positive_prompt": "{{ x }}", "steps": "1", "seed": "a"})
     assert set(found) == {"sku", "image", "positive_prompt", "steps", "seed"}
