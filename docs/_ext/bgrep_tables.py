@@ -16,6 +16,7 @@ from metric_rows import rows_of_metrics
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from state_rows import header_of, identity_of, rows_of
+from version_rows import PROJECT, header_of_features, rows_of_features, rows_of_versions
 
 from airflow_provider_bgrep.catalog.config.filename_template import TEMPLATE_FIELDS
 from airflow_provider_bgrep.catalog.config.thresholds import MEASURES
@@ -296,6 +297,33 @@ class FileNames(Table):
             yield (f"``{{{name}}}``", _cell(meaning))
 
 
+class Features(Table):
+    """What each version of Airflow has."""
+
+    header = header_of_features()
+    widths = f"28 {' '.join(['6'] * (len(header) - 2))} 42"
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        """One row for each feature."""
+        return rows_of_features()
+
+
+class Versions(Table):
+    """Which versions of Airflow and Python are tested."""
+
+    header = ("Airflow", "Python", "Whole suites on", "Other packages", "Also required")
+    widths = "12 24 18 24 22"
+
+    def run(self) -> list[nodes.Node]:
+        """Render the table."""
+        self.env.note_dependency(str(PROJECT))
+        return super().run()
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        """One row for each version of Airflow."""
+        return rows_of_versions()
+
+
 class Measures(Table):
     """The scores of the checks."""
 
@@ -365,6 +393,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("bgrep-row-states", RowStates)
     app.add_directive("bgrep-verdicts", Verdicts)
     app.add_directive("bgrep-states", States)
+    app.add_directive("bgrep-features", Features)
+    app.add_directive("bgrep-versions", Versions)
     app.add_directive("bgrep-measures", Measures)
     app.add_directive("bgrep-pairs", Pairs)
     app.add_directive("bgrep-file-names", FileNames)
