@@ -68,7 +68,7 @@ def stack(
         settings = {**SETTINGS, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url}
         for store in stores.values():
             settings |= store.settings
-        names = [DAG_ID, "catalog_runs", "approved_runs"]
+        names = [DAG_ID, "catalog_runs", "approved_runs", "daily_runs"]
         dags = [*DAGS.glob("*.py")]
         # Both must find the hosts of OSS: tasks write to it, and the emulator of the API fetches images.
         hosts = resolver.environment()

@@ -132,3 +132,27 @@ def test_a_cheap_run_asks_no_one(refresh: AirflowRefresh, images: Images):
     run_id = refresh.run(refresh.rows(images, 2), dag_id="approved_runs", approve_above=0.5)
     assert refresh.bill.images == 2
     assert refresh.states(run_id, "approved_runs")["approve"] == {"success": 1}
+
+
+def test_days_that_are_backfilled_at_once_buy_once(refresh: AirflowRefresh, images: Images):
+    rows = refresh.rows(images, ROWS)
+    refresh.write(rows)
+    conf = {
+        "catalog": f"{refresh.root}/catalog.csv",
+        "destination": f"{refresh.root}/images",
+        "shard_size": 4,
+    }
+    days = {"from_date": "2026-01-05T00:00:00Z", "to_date": "2026-01-07T00:00:00Z", "max_active_runs": 3}
+    refresh.stack.airflow.call("POST", "/backfills", {"dag_id": "daily_runs", "dag_run_conf": conf, **days})
+    found = refresh.stack.airflow.call("GET", "/dags/daily_runs/dagRuns")["dag_runs"]
+    refresh.runs += [one["dag_run_id"] for one in found]
+    assert len(refresh.runs) == 3
+    for run_id in refresh.runs:
+        assert refresh.wait_for_end(run_id, "daily_runs") == "success", refresh.errors(run_id, "daily_runs")
+    check_books(refresh, rows)
+    begins = [refresh.tasks(run_id, "refresh.plan", "daily_runs")[0]["start_date"] for run_id in refresh.runs]
+    ends = [refresh.tasks(run_id, "refresh.report", "daily_runs")[0]["end_date"] for run_id in refresh.runs]
+    assert max(begins) < min(ends), "no two runs were active at the same time"
+    counts = [refresh.plan(run_id, "daily_runs")["counts"] for run_id in refresh.runs]
+    assert sum(one.get("new", 0) for one in counts) == ROWS
+    assert all(sum(one.values()) == ROWS for one in counts)

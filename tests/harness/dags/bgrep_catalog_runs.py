@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,18 @@ def prepare(context: Any) -> None:
         bgrep_kill_point.install(params["kill_point"], marker)
 
 
-def catalog_runs(dag_id: str, approve_above: str | None) -> DAG:
+def catalog_runs(dag_id: str, approve_above: str | None = None, schedule: str | None = None) -> DAG:
     """Return the DAG.
 
     :param approve_above: the cost above which a person must approve; by default never.
+    :param schedule: it has ended, so that there are runs only if somebody asks for a backfill.
     """
+    dates = {"start_date": datetime(2026, 1, 1, tzinfo=UTC), "end_date": datetime(2026, 1, 31, tzinfo=UTC)}
     with DAG(
         dag_id,
-        schedule=None,
+        schedule=schedule,
+        catchup=False,
+        **(dates if schedule else {}),
         params={
             "catalog": Param("", type="string"),
             "destination": Param("", type="string"),
@@ -66,5 +70,6 @@ def catalog_runs(dag_id: str, approve_above: str | None) -> DAG:
     return dag
 
 
-catalog_runs("catalog_runs", None)
+catalog_runs("catalog_runs")
+catalog_runs("daily_runs", schedule="@daily")
 catalog_runs("approved_runs", "{{ params.approve_above }}")
