@@ -332,9 +332,11 @@ class Header:
         by_name: dict[str, list[str]] = {}
         places: dict[str, int] = {}
         for place, heading in enumerate(names):
-            name = column_name(heading)
+            # If the header or the line break after it is lost, cells are taken for headings.
+            text = redact_text(str(heading).strip(BLANKS))
+            name = column_name(text)
             if name:
-                by_name.setdefault(name, []).append(str(heading).strip(BLANKS))
+                by_name.setdefault(name, []).append(text)
                 places.setdefault(name, place)
         problems = [
             Problem("catalog", f"has {len(by_name[name])} columns {name!r}; rename all but one")

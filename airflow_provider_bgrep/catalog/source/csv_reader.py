@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from airflow_provider_bgrep.catalog.model.columns import column_name
+from airflow_provider_bgrep.catalog.model.columns import column_name, holds_url
 from airflow_provider_bgrep.catalog.source.catalog import (
     CHUNK_BYTES,
     KEYS,
@@ -49,6 +49,7 @@ from airflow_provider_bgrep.catalog.source.csv_shape import Row, Shape, shape_of
 _UNDECODED: Final = "\ufffd"
 _LINE: Final = re.compile(rb"[^\r\n]*(?:\r\n?|\n|\Z)")
 _UNCLOSED: Final = "has a quote that is not closed; close it, or double it"
+_UNOPENED: Final = "has a quote that ends a cell without one before it; add it, or double it in a quoted cell"
 
 
 def open_csv(
@@ -65,6 +66,8 @@ def open_csv(
     """
     dialect = detect_dialect(local, encoding, delimiter)
     header = Header.of(dialect.header)
+    if any(map(holds_url, dialect.header)):
+        raise refusal("has a header with a URL: the line break after it is lost; add it")
     shape = shape_of(local, dialect, header)
     for place, heading in enumerate(dialect.header[: shape.width]):
         if not column_name(heading):
@@ -103,7 +106,7 @@ def _complete(catalog: Catalog, header: Header, shape: Shape, row: Row) -> tuple
     """A row with one cell for each column; any other is reported, unless it is blank."""
     if not any(cell.strip(BLANKS) for cell in row.cells) and not row.wrong:
         return None
-    cells = None if row.wrong else shape.completed(row.cells)
+    cells = None if row.wrong else shape.completed(row.cells, is_last=row.is_last)
     if cells is None:
         catalog.invalid.append(_damaged(row, header, shape, catalog.empty))
         return None
@@ -125,6 +128,8 @@ def _damaged(row: Row, header: Header, shape: Shape, empty: EmptyWords) -> Inval
     if not wrong:
         counts = f"has {len(cells)} cells, and the header {shape.width}"
         wrong = f"{counts}; quote a cell that holds the delimiter, and write empty cells before others"
+        if row.is_last and len(cells) < shape.width:
+            wrong = f"{counts}, and the file ends in it; if it is complete, end it with a line break"
     if row.left_out:
         wrong += f"; lines {row.line + 1} to {row.line + row.left_out} are left out with it"
     texts, problems = _keys(header, cells, empty)
@@ -135,7 +140,9 @@ def _damaged(row: Row, header: Header, shape: Shape, empty: EmptyWords) -> Inval
         view = texts["view"] or "" if is_readable else None
     if not sku or not row.is_in_place:
         wrong += f". It begins with {shape.beginning(cells)!r}"
-    return InvalidRow(row.line, "", wrong, sku or "", view, row.is_in_place and not row.left_out)
+    # Rows may stand in it, or after it.
+    is_alone = not (row.left_out or row.is_last or shape.may_hold_another(cells))
+    return InvalidRow(row.line, "", wrong, sku or "", view, row.is_in_place and is_alone)
 
 
 def _keys(
@@ -175,7 +182,7 @@ def read_blocks(
     line = dialect.skipped
     while data := source.read():
         count = _count_lines(data)
-        plain = _plain(data, count, dialect, shape.width, wanted, empty)
+        plain = _plain(data, count, dialect, shape, wanted, empty)
         if plain is not None:
             yield line + 1, plain
             line += count
@@ -261,13 +268,13 @@ def _lines(data: bytes) -> list[str]:
 
 
 def _plain(
-    data: bytes, count: int, dialect: Dialect, width: int, wanted: Mapping[int, bool], empty: EmptyWords
+    data: bytes, count: int, dialect: Dialect, shape: Shape, wanted: Mapping[int, bool], empty: EmptyWords
 ) -> list[pa.Array] | None:
-    """The wanted columns of ``count`` lines if each is a row of ``width`` cells; otherwise ``None``."""
+    """The wanted columns of ``count`` lines if each is a row with a cell for each column; else ``None``."""
     if b"\0" in data or _is_damaged(data):
         return None
     read = _quoted if b'"' in data else _unquoted
-    columns = read(data, dialect, width, list(wanted))
+    columns = read(data, dialect, shape, list(wanted))
     if columns is None or len(columns[0]) != count:
         return None
     keys = [column for column, is_key in zip(columns, wanted.values(), strict=True) if is_key]
@@ -288,8 +295,8 @@ def _is_damaged(data: bytes) -> bool:
         return True
 
 
-def _unquoted(data: bytes, dialect: Dialect, width: int, wanted: Sequence[int]) -> list[pa.Array] | None:
-    names = [str(place) for place in range(width)]
+def _unquoted(data: bytes, dialect: Dialect, shape: Shape, wanted: Sequence[int]) -> list[pa.Array] | None:
+    names = [str(place) for place in range(shape.width)]
     read = [str(place) for place in wanted]
     try:
         table = pa_csv.read_csv(
@@ -308,14 +315,16 @@ def _unquoted(data: bytes, dialect: Dialect, width: int, wanted: Sequence[int]) 
     return [column.combine_chunks() for column in table.columns]
 
 
-def _quoted(data: bytes, dialect: Dialect, width: int, wanted: Sequence[int]) -> list[pa.Array] | None:
+def _quoted(data: bytes, dialect: Dialect, shape: Shape, wanted: Sequence[int]) -> list[pa.Array] | None:
     # Arrow misreads a quote that is not closed without an error; Python's reader reports it.
     lines = _lines(data)
+    if not shape.has_bare_quotes and any(line.count('"') % 2 for line in lines):
+        return None
     try:
         rows = list(csv.reader(lines, delimiter=dialect.delimiter, strict=True))
     except csv.Error:
         return None
-    if len(rows) != len(lines) or set(map(len, rows)) != {width}:
+    if len(rows) != len(lines) or set(map(len, rows)) != {shape.width}:
         return None
     return [pa.array([row[place] for row in rows], pa.string()) for place in wanted]
 
@@ -359,14 +368,24 @@ class _Rows:
             except csv.Error as error:
                 yield self._skipped(self._reason(error, len(lines.row)))
                 continue
-            is_whole = self._shape.completed(cells) is not None
+            is_whole = self._shape.completed(cells, is_last=lines.is_last) is not None
             # A quote that is not closed ends at the next one. What it took are rows.
             if len(lines.row) > 1 and (all if is_whole else any)(map(self._shape.fits, lines.row[1:])):
                 yield self._skipped(_UNCLOSED)
                 continue
+            text, is_last = "".join(lines.row), lines.is_last
+            is_blank = not any(cell.strip(BLANKS) for cell in cells)
+            if not is_blank and self._shape.goes_on(text, lines.following, is_whole=is_whole):
+                yield self._skipped(_UNOPENED, len(lines.row))
+                continue
             start, count = lines.accept()
+            if self._shape.has_lost_quote(text, self._wanted):
+                cells, is_in_place = self._shape.split_roughly(text)
+                yield Row(start, cells, _UNOPENED, is_in_place, count - 1, is_last)
+                continue
             is_in_place = is_whole or self._shape.is_in_place(cells)
-            yield Row(start, cells, self._damage(cells), is_in_place, 0 if is_whole else count - 1)
+            left_out = 0 if is_whole else count - 1
+            yield Row(start, cells, self._damage(cells), is_in_place, left_out, is_last)
 
     def _reason(self, error: csv.Error, lines: int) -> str:
         words = str(error)
@@ -379,11 +398,14 @@ class _Rows:
             return "has a quote inside a quoted cell; double it"
         return f"cannot be read: {words}"
 
-    def _skipped(self, wrong: str) -> Row:
-        """Leave out a row that cannot be read."""
-        start, first, left_out = self._lines.skip(self._shape)
+    def _skipped(self, wrong: str, known: int = 1) -> Row:
+        """Leave out a row that cannot be read.
+
+        :param known: lines that no row begins on but this one, if it goes on after them.
+        """
+        start, first, left_out, is_last = self._lines.skip(self._shape, known)
         cells, is_in_place = self._shape.split_roughly(first)
-        return Row(start, cells, wrong, is_in_place, left_out)
+        return Row(start, cells, wrong, is_in_place, left_out, is_last)
 
     def _damage(self, cells: Sequence[str]) -> str:
         """What is wrong with the bytes of a row; ``''`` if nothing is."""
@@ -422,6 +444,25 @@ class _Lines:
         """Lines that were given back, in the file's order."""
         return self._returned[::-1]
 
+    @property
+    def is_last(self) -> bool:
+        """Whether the file ends in the row being read: its last line has no end."""
+        return not self.row[-1].endswith(("\n", "\r"))
+
+    @property
+    def following(self) -> Iterator[str]:
+        """The lines after the row being read; none of them is taken."""
+        yield from reversed(self._returned)
+        for line in self._file:
+            self._returned.insert(0, line)
+            yield line
+
+    def _lines_after(self, place: int) -> Iterator[str]:
+        """The lines after one of those of the row being read."""
+        for after in range(place + 1, len(self.row)):
+            yield self.row[after]
+        yield from self.following
+
     def accept(self) -> tuple[int, int]:
         """Keep the lines of a row that was read: the number of its first line, and how many they are."""
         start, count = self.line + 1, len(self.row)
@@ -429,22 +470,32 @@ class _Lines:
         self.row.clear()
         return start, count
 
-    def skip(self, shape: Shape) -> tuple[int, str, int]:
+    def skip(self, shape: Shape, known: int) -> tuple[int, str, int, bool]:
         """Leave out a row that cannot be read, up to the next line that looks like a row.
 
-        :return: the number and the text of its first line, and how many lines were left out after it.
+        :param known: lines that are left out in any case.
+        :return: the number and the text of its first line, how many lines were left out after it, and whether
+            the file may end in it.
         """
-        end = 1
-        # What is wrong with a row of one line does not go on after it.
-        while len(self.row) > 1:
-            if end == len(self.row) and next(self, None) is None:
-                break
-            if shape.may_fit(self.row[end]):
-                break
-            end += 1
+        end, is_last, has_image = known, False, any(map(holds_url, self.row[:known]))
+        # What is wrong with a row of one line does not go on after it, unless a quoted cell does.
+        if len(self.row) > 1 or known > 1 or shape.is_torn(self.row[0], self.following):
+            while True:
+                if end == len(self.row) and next(self, None) is None:
+                    is_last = True
+                    break
+                # A row that has lost one quote still has an image, and does not end before it.
+                has_image = has_image or holds_url(self.row[end - 1])
+                following = self._lines_after(end) if has_image else ()
+                if shape.may_begin(self.row[end], following) and (
+                    has_image or not shape.completes(self.row[end], self.row[0])
+                ):
+                    break
+                end += 1
         start, first = self.line + 1, self.row[0]
+        is_last = is_last or not self.row[end - 1].endswith(("\n", "\r"))
         left_out = end - 1 if any(line.strip(BLANKS + shape.delimiter) for line in self.row[1:end]) else 0
         self._returned += reversed(self.row[end:])
         self.line += end
         self.row.clear()
-        return start, first, left_out
+        return start, first, left_out, is_last

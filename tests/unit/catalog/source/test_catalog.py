@@ -33,6 +33,14 @@ def test_headings_are_checked_once_it_is_known_which_are_read():
             catalog.check_headings(["sku", "image"])
 
 
+@pytest.mark.parametrize("url", ["https://bob:hunter2@h.io/1.jpg", "https://h.io/1?sig=hunter2"])
+def test_a_missing_header_shows_no_secret_of_the_first_row(tmp_path: Path, url: str):
+    file = write_file(tmp_path, f"s1,{url},prompt\ns2,{url},prompt\n")
+    with pytest.raises(InvalidInput, match="https_") as raised, open_catalog(file):
+        pass
+    assert "hunter2" not in str(raised.value)
+
+
 def test_a_character_is_found_wherever_it_stands(tmp_path: Path):
     file = write_file(tmp_path, "x" * (2 * CHUNK_BYTES) + "{")
     assert (holds(file, b"{"), holds(file, b"}")) == (True, False)

@@ -56,7 +56,7 @@ def test_a_row_that_may_be_shifted_is_not_read(tmp_path: Path, header: str, row:
         (["sku,image,mask,color", f"S1,{IMAGE}", f"S2,{IMAGE},{MASK}", f"S3,{IMAGE},,red"], 3),
         (["name,sku,image,mask", f"Mug,S1,{IMAGE}", f",S2,{IMAGE}"], 2),
         (["sku,image,mask", f"S1,{IMAGE},{MASK},", f"S2,{IMAGE},,", f"S3,{IMAGE},,,"], 3),
-        (["sku,image,mask,,", f"S1,{IMAGE},{MASK},,", f"S2,{IMAGE},{MASK},", f"S3,{IMAGE}"], 3),
+        (["sku,image,mask,,", f"S1,{IMAGE},{MASK},,", f"S2,{IMAGE}", f"S3,{IMAGE},{MASK},"], 3),
         (["image,name,sku,color,,", f"{IMAGE},mug,S1,red,,", f"{IMAGE},mug,S2,red,"], 2),
         (["image,name,sku,color", f"{IMAGE},mug,S1,red,", f"{IMAGE},mug,S2,red,"], 2),
         (["image,name,sku,color", f"{IMAGE},mug,S1", f"{IMAGE},mug,S2"], 2),
@@ -87,8 +87,47 @@ def test_ordinary_ragged_files_are_read(tmp_path: Path, lines: list[str], skus: 
     ],
 )
 def test_a_sku_is_known_if_the_image_is_in_its_place(tmp_path: Path, row: str, sku: str, is_certain: bool):
-    _, bad = read(tmp_path, "name,sku,image,mask", row)
+    _, bad = read(tmp_path, "name,sku,image,mask", row, f"Mug,S4,{IMAGE},{MASK}")
     assert bad == [(2, sku, is_certain)]
+
+
+@pytest.mark.parametrize(
+    ("row", "is_certain"),
+    [
+        (f"S2,{IMAGE},{MASK},a, b", True),
+        (f"S2,{IMAGE},{MASK},a, b, c, d, e", True),
+        (f"S2,{IMAGE},{MASK},aS3,{IMAGE},{MASK},b", False),
+        (f"S2,{IMAGE},{MASK},aS3,,{MASK},b", False),
+        (f"S2,{IMAGE},{MASK},aS3,,,b", False),
+    ],
+)
+def test_a_row_that_may_hold_another_is_not_certain(tmp_path: Path, row: str, is_certain: bool):
+    skus, bad = read(tmp_path, "sku,image,mask,text", f"S1,{IMAGE},{MASK},a", row, f"S4,{IMAGE},{MASK},a")
+    assert (skus, bad) == (["S1", "S4"], [(3, "S2", is_certain)])
+
+
+def test_after_short_rows_a_mask_may_be_the_image_of_another(tmp_path: Path):
+    short = [f"S{i},{IMAGE}" for i in range(3)]
+    row = f"S8,{IMAGE}S9,{IMAGE},{MASK},a, b"
+    _, bad = read(tmp_path, "sku,image,mask,text", *short, row, f"S4,{IMAGE},{MASK},a")
+    assert bad == [(5, "S8", False)]
+
+
+@pytest.mark.parametrize(
+    ("last", "bad"),
+    [
+        (f"S2,{IMAGE}", [(3, "S2", False)]),
+        (f"S2,{IMAGE},mu", []),
+        (f"S2,{IMAGE},mug,,", []),
+        (f'S2,{IMAGE},"mu', [(3, "S2", False)]),
+        ("S", [(3, "S", False)]),
+        (f"S2,{IMAGE}\n", []),
+    ],
+)
+def test_a_last_row_that_may_be_cut_off_is_not_read(tmp_path: Path, last: str, bad: list):
+    rows, found = read_catalog(write_file(tmp_path, f"sku,image,name,,\nS1,{IMAGE},mug,,\n{last}"))
+    assert [(one.line, one.sku, one.is_certain) for one in found] == bad
+    assert len(rows) == 2 - len(bad)
 
 
 @pytest.mark.parametrize("row", ["S3", f"S3,dark, red,{IMAGE},{MASK}", f'"S3" x,red,{IMAGE},{MASK}'])
