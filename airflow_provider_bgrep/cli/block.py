@@ -38,7 +38,7 @@ asks for now.
 
 {RULES}
 
-Exit code 1: an SKU is not blocked under this name.
+Exit code 1: an SKU is not blocked under this name, or its product or a view of it is blocked as well.
 """
 
 
@@ -77,6 +77,9 @@ def run_unblock(given: argparse.Namespace, out: Output) -> ExitCode:
         _print_json(found, out, is_written=given.yes)
     else:
         out.table(("sku", "what happens"), [(row.key, BLOCK_MEANINGS[row.status]) for row in found])
+        others = list(dict.fromkeys(key for row in found for key in row.others))
+        if others:
+            out.line(f"Still blocked: {', '.join(others)}. Unblock these as well, if that is wanted.")
         if not given.yes:
             out.line(DRY_RUN)
     is_done = all(row.status is BlockStatus.UNBLOCKED for row in found)

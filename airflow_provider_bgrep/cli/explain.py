@@ -44,10 +44,11 @@ def run(given: argparse.Namespace, out: Output) -> ExitCode:
     """Print what is known of a product."""
     paths = existing_paths_of(given)
     from airflow_provider_bgrep.catalog.errors import state_errors
+    from airflow_provider_bgrep.catalog.mark.decisions import key_of
     from airflow_provider_bgrep.catalog.state.row_history import history_of
 
     with state_errors():
-        history = history_of(paths, given.sku, max(1, given.plans))
+        history = history_of(paths, key_of(given.sku), max(1, given.plans))
     rows = [_row(name, history) for name in history.names]
     if given.json:
         out.json({"sku": given.sku, "rows": rows})

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bgrep.catalog.mark.decisions import Decision, mark_log
+from airflow_provider_bgrep.catalog.mark.decisions import Decision, key_of, mark_log
 from airflow_provider_bgrep.catalog.state.manifest import Status, published_rows
 from airflow_provider_bgrep.catalog.state.marks import Mark, MarkKind, Marks
 from airflow_provider_bgrep.catalog.state.progress import COLLECTED
@@ -25,6 +25,7 @@ class BlockStatus(str, Enum):
     BLOCKED = "blocked"
     KEPT = "kept"
     UNBLOCKED = "unblocked"
+    STILL_BLOCKED = "still_blocked"
     NOT_BLOCKED = "not_blocked"
 
 
@@ -32,6 +33,7 @@ BLOCK_MEANINGS: Final[dict[BlockStatus, str]] = {
     BlockStatus.BLOCKED: "no run submits it or publishes an image of it from now on",
     BlockStatus.KEPT: "blocked before, in the same way",
     BlockStatus.UNBLOCKED: "the next run works on it again, if the catalog has it",
+    BlockStatus.STILL_BLOCKED: "not blocked under this name any more, but its product or one of its views is",
     BlockStatus.NOT_BLOCKED: "it is not blocked under this name",
 }
 """Meaning of each status."""
@@ -41,13 +43,14 @@ BLOCK_MEANINGS: Final[dict[BlockStatus, str]] = {
 class BlockedRow:
     """A product or a row that was to be blocked or unblocked.
 
-    :param key: the sku or the name, as given.
+    :param key: the sku or the name, as the catalog's rows have it.
     :param status: what the request comes to.
     :param is_known: whether anything was ever submitted or published of it. A row that no run has seen can be
         blocked as well: it is then never submitted.
     :param published: paths of its published images.
     :param pending: jobs that are still collected. Their images are saved, and not published.
     :param locked: names of its rows that a run which has not ended may still submit, if it has begun to.
+    :param others: after it was unblocked, the other keys under which it, or a view of it, is blocked.
     """
 
     key: str
@@ -56,6 +59,7 @@ class BlockedRow:
     published: Sequence[str] = ()
     pending: int = 0
     locked: Sequence[str] = ()
+    others: Sequence[str] = ()
 
 
 def block(
@@ -83,7 +87,7 @@ def block(
             at=decision.at,
             keeps_published=keeps_published,
         )
-        for sku in dict.fromkeys(skus)
+        for sku in dict.fromkeys(map(key_of, skus))
     ]
     log = mark_log(paths)
     marks = log.latest()
@@ -103,15 +107,27 @@ def unblock(paths: CatalogPaths, skus: Sequence[str], *, writes: bool) -> list[B
     :param writes: whether to commit it.
     :raises DamagedMarksError: if the marks are damaged.
     """
-    keys = list(dict.fromkeys(skus))
+    keys = list(dict.fromkeys(map(key_of, skus)))
     log = mark_log(paths)
-    blocked = log.latest().find(MarkKind.BLOCK, keys)
-    if writes and blocked:
+    blocks = log.latest().blocks
+    if writes and not blocks.keys().isdisjoint(keys):
         log.commit(lambda now: now.without(MarkKind.BLOCK, keys))
-    return [
-        BlockedRow(key=key, status=BlockStatus.UNBLOCKED if key in blocked else BlockStatus.NOT_BLOCKED)
-        for key in keys
-    ]
+    left = sorted(blocks.keys() - set(keys))
+    return [_unblocked(key, left) if key in blocks else _not_blocked(key) for key in keys]
+
+
+def _unblocked(key: str, left: Sequence[str]) -> BlockedRow:
+    """What becomes of a key that is unblocked.
+
+    :param left: the keys that stay blocked.
+    """
+    others = [one for one in left if one.startswith(f"{key}/") or key.startswith(f"{one}/")]
+    status = BlockStatus.STILL_BLOCKED if others else BlockStatus.UNBLOCKED
+    return BlockedRow(key=key, status=status, others=others)
+
+
+def _not_blocked(key: str) -> BlockedRow:
+    return BlockedRow(key=key, status=BlockStatus.NOT_BLOCKED)
 
 
 def _missing(marks: Marks, wanted: Sequence[Mark]) -> list[Mark]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from airflow_provider_bgrep.catalog.source.cells import BLANKS, UnreadableCellError, whole_key
 from airflow_provider_bgrep.catalog.state.marks import MarkLog
 from airflow_provider_bgrep.catalog.state.row_history import newest_plans
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
@@ -63,10 +64,27 @@ def mark_log(paths: CatalogPaths) -> MarkLog:
     return MarkLog(paths, has_single_writer)
 
 
+def key_of(text: str) -> str:
+    """Return the sku, or the name of a row, that a person gave, as the catalog's rows have it.
+
+    People copy it from the catalog's file, whose cells are read by the rule for keys: ``1001.0`` is the
+    product ``1001``.
+    """
+    return "/".join(map(_key, _key(text.strip(BLANKS)).split("/")))
+
+
+def _key(text: str) -> str:
+    try:
+        # A sku may hold a slash. Blanks beside it belong to the sku.
+        return (whole_key(text) or text) if text == text.strip(BLANKS) else text
+    except UnreadableCellError:
+        return text  # no row of a catalog has it
+
+
 def check_known(skus: Sequence[str], names: Sequence[tuple[str, str]], what: str) -> None:
     """Check that each product or row that was given is known.
 
-    :param skus: skus, and names of rows.
+    :param skus: skus, and names of rows: see :func:`key_of`.
     :param names: the names and the skus of the rows that are known.
     :param what: what is known of the others, after "SKU", with what to do.
     :raises InvalidInput: with every one that is not.

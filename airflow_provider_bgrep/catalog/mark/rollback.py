@@ -2,8 +2,13 @@
 """Publishes earlier images of rows again, and keeps them published.
 
 A rollback takes a number of the ledger's sequence, as a plan does, and commits a manifest with the writer of
-the publish task. So an older plan cannot undo it, and a row that a later plan has changed stays as it is. The
-row is pinned first: as long as it asks for the image that was rolled back, no plan publishes that one again.
+the publish task. So an older plan cannot undo it, and a row that a later plan has changed stays as it is.
+
+A row that is rolled back is *pinned*: as long as it asks for the image that was rolled back, no plan
+publishes that one again. The pin is a column of the row in the manifest, ``rolled_back_from``. So it is there
+if and only if the earlier image is, whoever dies or is overtaken; it is kept while the row is retired, and is
+over once another image of the row is published, or the row asks for this one. The mark only says who decided
+it, and why.
 """
 
 from __future__ import annotations
@@ -11,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import Enum
@@ -19,9 +24,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from airflow_provider_bgrep.catalog.mark.decisions import Decision, check_known, mark_log
+from airflow_provider_bgrep.catalog.mark.decisions import Decision, check_known, key_of, mark_log
 from airflow_provider_bgrep.catalog.publish.manifest_log import ManifestLog, map_in_threads
-from airflow_provider_bgrep.catalog.publish.manifest_writer import Change, open_writer
+from airflow_provider_bgrep.catalog.publish.manifest_writer import Change, ManifestWriter, open_writer
 from airflow_provider_bgrep.catalog.publish.publisher import OF_VERSION, WantedImage
 from airflow_provider_bgrep.catalog.state.database import engine
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
@@ -110,15 +115,12 @@ def rollback(
     :raises BgRepStateError: if a file of the ledger, the manifest or the marks is damaged.
     """
     header = _published(paths)
-    with open_writer(paths, header) as writer:
-        current = writer.rows_of(skus)
-    check_known(skus, [(one["name"], one["sku"]) for one in current], _NOT_PUBLISHED)
+    current = _current(paths, header, skus)
     rows = [_to_version(one, to) for one in current]
     if not to:
         # Otherwise, a command that is repeated would take back what it did.
-        pins = mark_log(paths).latest().find(MarkKind.ROLLBACK, [row.name for row in rows])
         for row in rows:
-            if _is_pinned(row.current, pins):
+            if row.current["rolled_back_from"]:
                 row.status, row.path = RollbackStatus.CURRENT, row.before
     _find_facts(paths, rows)
     return _roll_back(paths, rows, decision, writes=writes)
@@ -144,6 +146,7 @@ def rollback_to_plan(
     with open_writer(paths, header) as writer:
         pairs = writer.changed_since(old)
     rows = [_rolled_back_to(now, before) for now, before in pairs]
+    _find_originals(paths, rows)
     return _roll_back(paths, rows, decision, writes=writes)
 
 
@@ -154,18 +157,19 @@ def undo(paths: CatalogPaths, skus: Sequence[str], *, writes: bool) -> list[RowT
     :param writes: whether to do it.
     :raises InvalidInput: if a row is not in the manifest, with every such row; nothing is written.
     """
-    with open_writer(paths, _published(paths)) as writer:
-        current = writer.rows_of(skus)
-    check_known(skus, [(one["name"], one["sku"]) for one in current], _NOT_PUBLISHED)
-    log = mark_log(paths)
-    names = [one["name"] for one in current]
-    pins = log.latest().find(MarkKind.ROLLBACK, names)
-    if writes and pins:
-        log.commit(lambda now: now.without(MarkKind.ROLLBACK, names))
+    current = _current(paths, _published(paths), skus)
+    names = [one["name"] for one in current if one["rolled_back_from"]]
+    if writes:
+        if names:
+            _unpin(paths, names)
+        else:
+            ManifestLog(paths).update_copy()
+        marks = mark_log(paths)
+        marks.commit(lambda now: now.without(MarkKind.ROLLBACK, [one["name"] for one in current]))
     return [
         RowToRollBack(
             name=one["name"],
-            status=RollbackStatus.UNPINNED if _is_pinned(one, pins) else RollbackStatus.NOT_PINNED,
+            status=RollbackStatus.UNPINNED if one["name"] in names else RollbackStatus.NOT_PINNED,
             before=one["path"],
             current=one,
         )
@@ -173,9 +177,16 @@ def undo(paths: CatalogPaths, skus: Sequence[str], *, writes: bool) -> list[RowT
     ]
 
 
-def _is_pinned(row: Mapping[str, Any], pins: Mapping[str, Mark]) -> bool:
-    pin = pins.get(row["name"])
-    return pin is not None and pin.shown_hash == row["request_hash"]
+def _current(paths: CatalogPaths, header: Header, skus: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of the manifest that a person names.
+
+    :raises InvalidInput: if one of them is not in it, with every such row.
+    """
+    keys = list(map(key_of, skus))
+    with open_writer(paths, header) as writer:
+        current = writer.rows_of(keys)
+    check_known(keys, [(one["name"], one["sku"]) for one in current], _NOT_PUBLISHED)
+    return current
 
 
 def _published(paths: CatalogPaths) -> Header:
@@ -231,6 +242,13 @@ def _find_facts(paths: CatalogPaths, rows: Sequence[RowToRollBack]) -> None:
             row.status = RollbackStatus.GONE  # nobody knows what it was made of
 
 
+def _find_originals(paths: CatalogPaths, rows: Sequence[RowToRollBack]) -> None:
+    """Find the generated images of rows whose facts are known."""
+    wanted = {row.name: row for row in rows}
+    for name, entry, place in _purchases(paths, {row.name: row.facts["sha256"] for row in rows}):
+        wanted[name].original = WantedImage.of({**entry, "chosen": place}).source
+
+
 def _purchases(
     paths: CatalogPaths, wanted: Mapping[str, str]
 ) -> Iterator[tuple[str, Mapping[str, Any], int]]:
@@ -258,13 +276,10 @@ def _purchases(
 def _roll_back(
     paths: CatalogPaths, rows: list[RowToRollBack], decision: Decision, *, writes: bool
 ) -> list[RowToRollBack]:
-    marks = mark_log(paths)
-    blocks = marks.latest()
+    blocks = mark_log(paths).latest()
     for row in rows:
-        if row.current["status"] != Status.LIVE.value:
-            row.status = RollbackStatus.RETIRED
-        elif blocks.block_of(row.current) is not None:
-            row.status = RollbackStatus.BLOCKED
+        if why_not := _why_not(row.current, blocks):
+            row.status = why_not
         elif row.path == row.before:
             row.status = RollbackStatus.CURRENT
     ready = [row for row in rows if row.status is RollbackStatus.ROLLED_BACK]
@@ -272,53 +287,73 @@ def _roll_back(
         if not is_there:
             row.status = RollbackStatus.GONE
     ready = [row for row in ready if row.status is RollbackStatus.ROLLED_BACK]
-    newest = next(newest_plans(paths, 1, dry_runs=False), None)
-    if writes and newest is not None:
+    newest = _newest_plan(paths)
+    if writes:
         if ready:
-            marks.commit(lambda now: _pinned(now, ready, decision))
             _publish(paths, ready, newest)
-        else:
-            # An earlier call may have been killed between the manifest and the copy that consumers read.
-            ManifestLog(paths, newest.has_single_writer).update_copy()
+        # An earlier call may have been killed between the manifest and what follows it.
+        ManifestLog(paths, newest.has_single_writer).update_copy()
+        mark_log(paths).commit(lambda now: _with_reasons(now, rows, decision))
     return rows
+
+
+def _newest_plan(paths: CatalogPaths) -> PlanStore:
+    """The newest plan, whose options say how many versions are kept.
+
+    :raises InvalidInput: if none is left.
+    """
+    newest = next(newest_plans(paths, 1, dry_runs=False), None)
+    if newest is None:
+        what = "has no plan, and so nothing says how many versions of an image are kept; run the DAG first"
+        raise InvalidInput([Problem("DESTINATION", what)])
+    return newest
+
+
+def _why_not(current: Mapping[str, Any], blocks: Marks) -> RollbackStatus | None:
+    """Why a row cannot be rolled back; ``None`` if it can.
+
+    :param current: the row of the manifest.
+    """
+    if current["status"] != Status.LIVE.value:
+        return RollbackStatus.RETIRED
+    return RollbackStatus.BLOCKED if blocks.block_of(current) is not None else None
 
 
 def _is_intact(paths: CatalogPaths, row: RowToRollBack) -> bool:
     """Whether the earlier image still exists, as a published file or as the generated image."""
-    if _has_checksum(get_bytes(paths.destination / row.path), row):
-        row.original = ""
-        return True
-    if not row.original:
-        for _, entry, place in _purchases(paths, {row.name: row.facts["sha256"]}):
-            row.original = WantedImage.of({**entry, "chosen": place}).source
-    return bool(row.original) and _has_checksum(get_bytes(in_folder(paths.destination, row.original)), row)
+    is_published = _has_checksum(get_bytes(paths.destination / row.path), row)
+    return is_published or _read_original(paths, row) is not None
+
+
+def _read_original(paths: CatalogPaths, row: RowToRollBack) -> bytes | None:
+    """The generated image that the earlier one was published from; ``None`` if it is lost or damaged."""
+    data = get_bytes(in_folder(paths.destination, row.original)) if row.original else None
+    return data if _has_checksum(data, row) else None
 
 
 def _has_checksum(data: bytes | None, row: RowToRollBack) -> bool:
     return data is not None and hashlib.sha256(data).hexdigest() == row.facts["sha256"]
 
 
-def _pinned(now: Marks, rows: Sequence[RowToRollBack], decision: Decision) -> Marks:
-    """The marks that keep runs from publishing again what is rolled back.
-
-    A row that was rolled back before asks for the image that it had before that. If it gets that one back, it
-    needs no mark.
-    """
-    pins = now.find(MarkKind.ROLLBACK, [row.name for row in rows])
+def _with_reasons(now: Marks, rows: Sequence[RowToRollBack], decision: Decision) -> Marks:
+    """The marks that say who has rolled the rows back, and why: one for each row that is pinned."""
+    known = now.find(MarkKind.ROLLBACK, [row.name for row in rows])
     added: list[Mark] = []
     free: list[str] = []
     for row in rows:
-        shown, wanted = row.current["request_hash"], row.facts["request_hash"]
-        asked = pins[row.name].request_hash if _is_pinned(row.current, pins) else shown
-        if asked == wanted:
+        if row.status not in (RollbackStatus.ROLLED_BACK, RollbackStatus.CURRENT):
+            continue
+        asked, shown = row.current["rolled_back_from"], row.current["request_hash"]
+        mark = known.get(row.name)
+        if not asked:
             free.append(row.name)
-        else:
+        elif mark is None or (mark.request_hash, mark.shown_hash) != (asked, shown):
             added.append(
                 Mark(
                     kind=MarkKind.ROLLBACK,
                     key=row.name,
                     request_hash=asked,
-                    shown_hash=wanted,
+                    shown_hash=shown,
                     reason=decision.reason,
                     by=decision.by,
                     at=decision.at,
@@ -328,38 +363,71 @@ def _pinned(now: Marks, rows: Sequence[RowToRollBack], decision: Decision) -> Ma
 
 
 def _publish(paths: CatalogPaths, rows: Sequence[RowToRollBack], newest: PlanStore) -> None:
-    """Commit a manifest with the earlier images.
+    """Commit a manifest with the earlier images."""
+    rules = newest.config.publishing
+    marks = mark_log(paths)
 
-    :param newest: the newest plan, whose options say how many versions are kept.
+    def change_of(writer: ManifestWriter, whose: Mapping[str, str], at: str) -> Change:
+        current = writer.rows([row.name for row in rows])
+        blocks = marks.latest()  # a row may have been blocked or retired since it was read
+        change = Change()
+        for row in rows:
+            old = current.get(row.name)
+            if old is not None and old["plan_id"] == whose["plan_id"]:
+                continue  # the storage created the header, but reported an error
+            if old is None or old["path"] != row.before or old["planned_by"] > whose["plan_id"]:
+                row.status = RollbackStatus.OVERTAKEN
+            else:
+                row.status = _why_not(old, blocks) or _restored(paths, row)
+            if old is not None and row.status is RollbackStatus.ROLLED_BACK:
+                row.current = _rolled_back(row, old, whose, at, rules.keep_versions)
+                change.rows.append(dict(row.current))
+                change.dropped |= paths_of(old) - paths_of(row.current)
+        return change
+
+    _commit(paths, newest, change_of)
+    # A publish task may have deleted a file since, with the last manifest that named it.
+    done = [row for row in rows if row.status is RollbackStatus.ROLLED_BACK]
+    for row, status in zip(done, map_in_threads(lambda one: _restored(paths, one), done), strict=True):
+        row.status = status
+
+
+def _unpin(paths: CatalogPaths, names: Sequence[str]) -> None:
+    """Commit a manifest in which rows do not keep earlier images any more."""
+
+    def change_of(writer: ManifestWriter, whose: Mapping[str, str], at: str) -> Change:
+        pinned = (row for row in writer.rows(names).values() if row["rolled_back_from"])
+        return Change(rows=[{**row, "rolled_back_from": ""} for row in pinned])
+
+    _commit(paths, _newest_plan(paths), change_of)
+
+
+def _commit(
+    paths: CatalogPaths,
+    newest: PlanStore,
+    change_of: Callable[[ManifestWriter, Mapping[str, str], str], Change],
+) -> None:
+    """Commit a manifest under a number of the ledger's sequence, as the publish task of a plan does.
+
+    :param newest: the newest plan.
+    :param change_of: computes the change, from a writer of the current manifest's successor, the number and
+        the DAG run that it is recorded with, and the time. It is called again each time that somebody commits
+        first.
     """
     now = time.time()
     ledger = Ledger(paths, newest.has_single_writer)
     plan_id = ledger.take_number(now)
     whose = {"plan_id": plan_id, "run_id": f"rollback__{plan_id.split('-')[1]}", "dag_id": ROLLBACK_DAG}
-    rules = newest.config.publishing
     log = ManifestLog(paths, newest.has_single_writer)
     oldest = min(ledger.reader.plans(), default="")
     at = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(now))
 
     def successor(base: Header | None, number: int) -> Header | None:
         with open_writer(paths, base) as writer:
-            current = writer.rows([row.name for row in rows])
-            change = Change()
-            for row in rows:
-                old = current.get(row.name)
-                if old is not None and old["plan_id"] == plan_id:
-                    continue  # the storage created the header, but reported an error
-                if old is None or old["path"] != row.before or old["planned_by"] > plan_id:
-                    row.status = RollbackStatus.OVERTAKEN
-                    continue
-                row.status = RollbackStatus.ROLLED_BACK
-                new = _rolled_back(row, old, whose, at, rules.keep_versions)
-                change.rows.append(new)
-                change.dropped |= paths_of(old) - paths_of(new)
+            change = change_of(writer, whose, at)
             if not change:
                 return base
-            _restore(paths, rows)
-            return writer.write(change, rules.keep_versions, whose, at, oldest)
+            return writer.write(change, newest.config.publishing.keep_versions, whose, at, oldest)
 
     log.commit(successor)
     log.update_copy()
@@ -371,6 +439,7 @@ def _rolled_back(
 ) -> dict[str, Any]:
     """The new contents of a row of the manifest."""
     current = {name: old[name] for name in OF_VERSION}
+    asked = old["rolled_back_from"] or old["request_hash"]
     versions = [current, *(one for one in old["versions"] if one["path"] != row.path)]
     return {
         **old,
@@ -382,14 +451,18 @@ def _rolled_back(
         "published_at": at,
         "retired_at": "",
         "retired_by": "",
+        # If it gets back what it asks for, it needs no pin.
+        "rolled_back_from": "" if row.facts["request_hash"] == asked else asked,
         "versions": versions[: keep_versions - 1],
     }
 
 
-def _restore(paths: CatalogPaths, rows: Sequence[RowToRollBack]) -> None:
-    """Write published files that were lost again, from the generated images."""
-    for row in rows:
-        if row.status is RollbackStatus.ROLLED_BACK and row.original:
-            data = get_bytes(in_folder(paths.destination, row.original))
-            if data is not None and _has_checksum(data, row):
-                put_bytes(data, paths.destination / row.path)
+def _restored(paths: CatalogPaths, row: RowToRollBack) -> RollbackStatus:
+    """Write the published file of an earlier image again, from the generated image, if it was lost."""
+    if _has_checksum(get_bytes(paths.destination / row.path), row):
+        return RollbackStatus.ROLLED_BACK
+    data = _read_original(paths, row)
+    if data is None:
+        return RollbackStatus.GONE
+    put_bytes(data, paths.destination / row.path)
+    return RollbackStatus.ROLLED_BACK

@@ -72,6 +72,11 @@ class CatalogPaths:
         return self.root / "marks"
 
     @property
+    def marks_copy(self) -> ObjectStoragePath:
+        """A copy of the newest versions of :attr:`marks`, so that none is lost with one file."""
+        return self.root / "marks-copy"
+
+    @property
     def sweep(self) -> ObjectStoragePath:
         """How far the published files were verified, JSON."""
         return self.root / "sweep.json"

@@ -11,7 +11,6 @@ from airflow_provider_bgrep.catalog.model.editions import SEPARATOR
 from airflow_provider_bgrep.catalog.model.schema import REQUEST
 from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT, RowState
 from airflow_provider_bgrep.catalog.state.database import quoted
-from airflow_provider_bgrep.catalog.state.marks import MarkKind
 from airflow_provider_bgrep.catalog.state.progress import (
     COLLECTED,
     RANK,
@@ -41,7 +40,7 @@ class Decision(str, Enum):
 DECIDE: Final = f"""CASE
     WHEN b.outcome IS NULL THEN 'submit'
     WHEN b.outcome IN {in_sql(WITH_IMAGES)} THEN CASE
-        WHEN b.verdict IN ('passed', 'unmasked') AND b.request_hash IN (l.request_hash, l.pinned)
+        WHEN b.verdict IN ('passed', 'unmasked') AND b.request_hash = l.answers
             THEN 'unchanged'
         WHEN b.verdict = 'flagged' AND b.thresholds = {{thresholds}} THEN 'flagged'
         WHEN b.verdict = 'unmasked' AND NOT {{publish_unmasked}} AND b.thresholds = {{thresholds}}
@@ -55,14 +54,9 @@ DECIDE: Final = f"""CASE
     WHEN b.outcome = 'refused' AND b.code IN {in_sql(UNSENT)} THEN 'submit'
     WHEN b.outcome = 'refused' AND b.code IN {in_sql(MAY_PASS)} AND b.attempts < {{most}} THEN 'submit'
     ELSE 'quarantined' END"""
-"""What a run does with a row: ``b`` is the purchase that decides, ``l`` what is published of the row: its
-request, and that in whose place a person has published an earlier image (see :data:`PINNED`).
+"""What a run does with a row: ``b`` is the purchase that decides, ``l`` what is published of the row, see
+:func:`~.manifest.live_rows`.
 """
-
-PINNED: Final = f"""SELECT l.*, p.request_hash AS pinned FROM live l LEFT JOIN
-    (FROM marks WHERE kind = '{MarkKind.ROLLBACK.value}') p
-    ON p.key = l.name AND p.shown_hash = l.request_hash"""
-"""A query for what is published, with the request that a person has rolled back from; null if nobody has."""
 
 REASON: Final = f"""CASE
     WHEN b.outcome IN {in_sql(COLLECTED)} AND b.account <> {{account}}

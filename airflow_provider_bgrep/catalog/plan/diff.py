@@ -37,7 +37,6 @@ from airflow_provider_bgrep.catalog.plan.corrected import IS_REFUSED, corrected,
 from airflow_provider_bgrep.catalog.plan.decision import (
     ALONE,
     DECIDE,
-    PINNED,
     REASON,
     Decision,
     decision,
@@ -391,10 +390,7 @@ class Join:
         named = [f"CASE WHEN decision <> '{RowState.UNCHANGED.value}' THEN b.{one} END" for one in _NAMED]
         # A million request hashes are kept in memory for this join: as numbers they take a sixth. Only those
         # of one name are compared.
-        live = (
-            "SELECT name, place, hash(request_hash) AS request_hash, "
-            f"CASE WHEN pinned IS NOT NULL THEN hash(pinned) END AS pinned FROM ({PINNED})"
-        )
+        live = "SELECT name, place, hash(answers) AS answers FROM live"
         best = "SELECT * REPLACE (hash(request_hash) AS request_hash) FROM best"
         self.db.execute(
             "CREATE OR REPLACE TEMP TABLE purchases AS SELECT hash(b.name) AS name_hash, "

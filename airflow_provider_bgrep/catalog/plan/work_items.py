@@ -18,7 +18,6 @@ from airflow_provider_bgrep.catalog.model.states import GIVEN_UP, OTHER_ACCOUNT,
 from airflow_provider_bgrep.catalog.plan.corrected import IS_REFUSED
 from airflow_provider_bgrep.catalog.plan.decision import (
     JUDGED_BY,
-    PINNED,
     SUBMITTED_STATES,
     WAITING,
     changes,
@@ -79,7 +78,7 @@ def decide(join: Join) -> None:
     exceeding = f"'num_output is ' || num_output || ', and max_images_per_run is {cap}: raise it'"
     # A job that was submitted before the row was blocked is collected, and not published.
     is_blocked = f"decision <> '{RowState.PENDING.value}' AND (j.name IN ({keys}) OR j.sku IN ({keys}))"
-    why_blocked = f"(SELECT any_value(reason) FROM ({BLOCKS}) b WHERE b.key = j.name OR b.key = j.sku)"
+    why_blocked = f"(SELECT arg_max(reason, b.key = j.name) FROM ({BLOCKS}) b WHERE b.key IN (j.name, j.sku))"
     db.execute(
         "CREATE OR REPLACE TABLE states AS SELECT j.rowid AS place, "
         f"CASE WHEN {is_blocked} THEN '{RowState.BLOCKED.value}' WHEN decision <> 'submit' "
@@ -222,7 +221,7 @@ def _gather(join: Join, chunk: str) -> None:
     found = {
         "again": f"FROM made SEMI JOIN {some} USING (line) ORDER BY line",
         "of_made": f"SELECT e.*, line FROM entries e JOIN {some} USING (name) ORDER BY line",
-        "shown": f"SELECT name, request_hash, pinned, line FROM ({PINNED}) JOIN {some} USING (name)",
+        "shown": f"SELECT name, answers, line FROM live JOIN {some} USING (name)",
     }
     for table, query in found.items():
         join.db.execute(f"CREATE OR REPLACE TABLE {table} AS {query}")

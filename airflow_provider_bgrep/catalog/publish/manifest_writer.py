@@ -161,18 +161,19 @@ class ManifestWriter:
         self._register("asked", names)
         return dict(self._all("SELECT name, planned_by FROM tombstones SEMI JOIN asked USING (name)"))
 
-    def shown_before(self, plan_id: str, keys: Collection[str]) -> list[str]:
-        """Return the names of rows with one of some keys that are live, or that a plan has retired.
+    def shown_before(self, plan_id: str, keys: Collection[str]) -> list[dict[str, str]]:
+        """Return name and sku of the rows with one of some keys that are live, or that a plan has retired.
 
         :param plan_id: the plan.
         :param keys: names and skus.
         """
         self._register("asked", keys)
         found = self._all(
-            f"SELECT name FROM old WHERE (status = '{Status.LIVE.value}' OR retired_by = {quoted(plan_id)}) "
-            "AND (name IN (FROM asked) OR sku IN (FROM asked)) ORDER BY name"
+            f"SELECT name, sku FROM old WHERE (status = '{Status.LIVE.value}' "
+            f"OR retired_by = {quoted(plan_id)}) AND (name IN (FROM asked) OR sku IN (FROM asked)) "
+            "ORDER BY name"
         )
-        return [name for (name,) in found]
+        return [{"name": name, "sku": sku} for name, sku in found]
 
     def live_after(self, name: str, count: int) -> list[dict[str, Any]]:
         """Return the live rows after a name in alphabetical order: name, path, size, sha256.

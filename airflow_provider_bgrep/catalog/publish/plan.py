@@ -59,7 +59,7 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     verdicts = {Verdict.PASSED.value, *([Verdict.UNMASKED.value] if config.publish_unmasked else ())}
     wanted = [entry for entry in entries if entry["verdict"] in verdicts]
     # A row may have been blocked since the plan was made.
-    marks = MarkLog(store.paths).latest()
+    marks = MarkLog(store.paths, store.has_single_writer).mended()
     asked = [one for one in _still_asked_for(store, wanted, later) if marks.block_of(one) is None]
     published = publish(
         store.paths,
@@ -67,7 +67,7 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
         # A plan that is being made, or cannot be read, may have found a row in the catalog again.
         _still_gone(store, later) if len(later) == len(later_ids) else [],
         options.publishing,
-        hidden={key for key, mark in marks.blocks.items() if not mark.keeps_published},
+        marks=marks,
         plan={"plan_id": plan.plan_id, "run_id": plan.run_id, "dag_id": plan.dag_id},
         oldest_plan=min(plans, default=""),
         has_single_writer=store.has_single_writer,

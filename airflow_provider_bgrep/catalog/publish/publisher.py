@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -26,6 +26,7 @@ from airflow_provider_bgrep.catalog.config.filename_template import PublishRules
 from airflow_provider_bgrep.catalog.publish.manifest_log import ManifestLog, map_in_threads
 from airflow_provider_bgrep.catalog.publish.manifest_writer import Change, open_writer
 from airflow_provider_bgrep.catalog.state.manifest import Header, Status, paths_of
+from airflow_provider_bgrep.catalog.state.marks import Marks
 from airflow_provider_bgrep.protocol.errors import reason_of
 from airflow_provider_bgrep.protocol.urls import strip_signature
 from airflow_provider_bgrep.storage import get_bytes, put_bytes, size_of
@@ -129,7 +130,7 @@ class PublishPlan:
         :param removed: names of rows that are no longer in the catalog.
         :param tombstones: plans that deleted rows, by name of the row.
         :param failed: takes the names of rows that cannot be changed, and the reasons.
-        :param hidden: names of rows that persons have blocked.
+        :param hidden: names of rows that persons have blocked, and whose image does not stay.
         """
         change = Change()
         for name, image in wanted.items():
@@ -170,10 +171,14 @@ class PublishPlan:
             return self._live(wanted, "", [])
         if self.is_newer(old):
             return None
+        if old["rolled_back_from"] == wanted.facts["request_hash"]:
+            # A person has published an earlier image in place of this one.
+            return None if old["status"] == Status.LIVE.value else self._live_again(old)
         if old["sha256"] != wanted.facts["sha256"]:
             versions = [{name: old[name] for name in OF_VERSION}, *old["versions"]]
             return self._live(wanted, old["path"], versions[: self.rules.keep_versions - 1])
-        if old["request_hash"] == wanted.facts["request_hash"] and old["status"] == Status.LIVE.value:
+        is_answered = old["request_hash"] == wanted.facts["request_hash"] and not old["rolled_back_from"]
+        if is_answered and old["status"] == Status.LIVE.value:
             return None
         # The same image keeps its path.
         return {**self._live(wanted, "", old["versions"]), "path": old["path"]}
@@ -195,9 +200,22 @@ class PublishPlan:
             "published_at": self.published_at,
             "retired_at": "",
             "retired_by": "",
+            "rolled_back_from": "",
             "versions": versions,
         }
         return {**row, "path": self.rules.path(row, wanted.ext, replaces)}
+
+    def _live_again(self, old: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            **old,
+            "status": Status.LIVE.value,
+            "plan_id": self.plan["plan_id"],
+            "run_id": self.plan["run_id"],
+            "planned_by": self.plan["plan_id"],
+            "published_at": self.published_at,
+            "retired_at": "",
+            "retired_by": "",
+        }
 
     def _retired(self, old: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -219,7 +237,7 @@ def publish(
     rules: PublishRules,
     *,
     plan: Mapping[str, str],
-    hidden: Collection[str] = (),
+    marks: Marks | None = None,
     oldest_plan: str = "",
     has_single_writer: Callable[[], bool] = lambda: False,
 ) -> Published:
@@ -229,8 +247,7 @@ def publish(
     :param removed: names of rows that are no longer in the catalog.
     :param plan: ``plan_id``, ``run_id`` and ``dag_id``. Rows that a newer plan, one with a higher id, has
         changed or deleted stay as they are.
-    :param hidden: names and skus of rows that persons have blocked: they are retired, whatever ``on_removed``
-        says.
+    :param marks: what persons have decided: blocked rows are retired, whatever ``on_removed`` says.
     :param oldest_plan: the oldest plan that can still publish. The manifest keeps tombstones of deleted rows
         as long as an older plan could publish them again.
     :param has_single_writer: see :meth:`~.plan_store.PlanStore.has_single_writer`.
@@ -246,7 +263,7 @@ def publish(
         except Exception as error:  # whatever its class: see isolation.py
             failed[entry["name"]] = f"the ledger entry names no image: {reason_of(error)}"
     log = ManifestLog(paths, has_single_writer)
-    publisher = _Publisher(paths, wanted, failed, PublishPlan(plan, rules, ""), oldest_plan, log, hidden)
+    publisher = _Publisher(paths, wanted, failed, PublishPlan(plan, rules, ""), oldest_plan, log, marks)
     # A row in both lists is in the catalog again.
     return publisher.publish(sorted(set(removed) - wanted.keys() - failed.keys()))
 
@@ -260,11 +277,11 @@ class _Publisher:
         plan: PublishPlan,
         oldest_plan: str,
         log: ManifestLog,
-        hidden: Collection[str] = (),
+        marks: Marks | None = None,
     ) -> None:
         self._paths, self._wanted, self._failed = paths, wanted, failed
         self._plan, self._oldest_plan = plan, oldest_plan
-        self._log, self._hidden = log, hidden
+        self._log, self._marks = log, marks or Marks()
         self._copied: set[str] = set()
         self._deleted: set[str] = set()
         self._first_number = 0
@@ -272,7 +289,7 @@ class _Publisher:
     def publish(self, removed: Sequence[str]) -> Published:
         given = self._wanted.keys() | self._failed.keys()
         after: dict[str, dict[str, Any]] = {}
-        if self._wanted or removed or self._hidden:
+        if self._wanted or removed or self._marks.blocks:
             after = self._commit(removed)
         else:
             self._log.latest()  # raises if the manifest is damaged, or was written by other software
@@ -301,7 +318,8 @@ class _Publisher:
             nonlocal after
             self._first_number = self._first_number or number
             with open_writer(self._paths, base) as writer:
-                hidden = writer.shown_before(plan_id, self._hidden) if self._hidden else []
+                blocked = writer.shown_before(plan_id, self._marks.blocks) if self._marks.blocks else []
+                hidden = [row["name"] for row in blocked if self._marks.hides(row)]
                 current = writer.rows([*self._wanted, *removed, *hidden])
                 tombstones = writer.tombstones([*self._wanted, *removed])
                 plan = replace(self._plan, published_at=datetime.now(UTC).isoformat(timespec="seconds"))
@@ -381,6 +399,11 @@ class _Publisher:
             target = self._paths.destination / row["path"]
             if is_known and size_of(target) == row["size"]:
                 return ""
+            if row["sha256"] != self._wanted[row["name"]].facts["sha256"]:
+                return (
+                    f"{target}, which a person has rolled the row back to, does not exist any more. Restore "
+                    "it, or undo the rollback: airflow-bgrep rollback --undo"
+                )
             data = get_bytes(source)
             if data is None:
                 return f"{source} does not exist any more"

@@ -7,6 +7,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,7 +30,7 @@ from airflow_provider_bgrep.catalog.report.summary import (
     needs_attention,
     summary_of,
 )
-from airflow_provider_bgrep.catalog.state.manifest import published_by
+from airflow_provider_bgrep.catalog.state.manifest import changed_after, published_by
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.recovery import rows_since_check
 from airflow_provider_bgrep.catalog.state.unfinished import unfinished_shards
@@ -296,14 +297,23 @@ class _ReportRows:
     def _why_not_published(self, row: Mapping[str, Any]) -> str:
         """Why the publish task did not publish the image of a row; ``''`` if it was not to publish it.
 
-        What it left to a later plan, or is as it should be already, needs nobody. Another row that passed was
-        checked again after it was published, or was forgotten.
+        What it left to a later plan, is as it should be already, or was changed since, needs nobody. Another
+        row that passed was checked again after it was published, or was forgotten.
         """
         if row["verdict"] in _PUBLISHABLE and row["name"] in self._failed:
             return self._failed[row["name"]]
         is_forgotten = "left" in self._result and row["name"] not in self._left_alone
         is_passed = row["verdict"] == Verdict.PASSED.value and RowState(row["state"]) in TO_DO
-        return _FORGOTTEN if is_forgotten and is_passed else ""
+        is_forgotten = is_forgotten and is_passed and row["name"] not in self._changed_after
+        return _FORGOTTEN if is_forgotten else ""
+
+    @cached_property
+    def _changed_after(self) -> set[str]:
+        """Rows that a later plan, or a person who rolled them back, has changed since."""
+        try:
+            return changed_after(self._store.paths, self._store.plan_id)
+        except BgRepStateError:
+            return set()  # logged already
 
     def _link(self, path: str) -> str:
         """A link to a generated image."""

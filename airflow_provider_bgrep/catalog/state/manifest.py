@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
@@ -105,6 +106,12 @@ MANIFEST: Final = (
         "since",
         "BIGINT",
         "Number of the manifest that last changed the row.",
+    ),
+    Column(
+        "rolled_back_from",
+        "VARCHAR",
+        "Hash of the request in place of whose image a person has published this earlier one; '' otherwise. "
+        "Runs leave the row as it is, as long as it has that request.",
     ),
     Column("versions", f"STRUCT({ddl(OLDER)})[]", "Older versions of the image that are kept, newest first."),
 )
@@ -334,21 +341,24 @@ def _copied_rows(paths: CatalogPaths) -> Iterator[str]:
 def live_rows(db: duckdb.DuckDBPyConnection, paths: CatalogPaths) -> Iterator[None]:
     """Give ``db`` the view ``live`` of the live rows.
 
-    Its columns are name, sku, view, image, request_hash and place (in the file). It can be used for as long
-    as the context lasts.
+    Its columns are name, sku, view, image, request_hash, answers (the request for which the row needs no
+    other image: not that of its image, if it was rolled back) and place (in the file). It can be used for as
+    long as the context lasts.
     """
     header = current_header(paths)
     if header is None:
         nothing = "NULL::VARCHAR"
         db.execute(
             f"CREATE OR REPLACE VIEW live AS SELECT {nothing} AS name, {nothing} AS sku, {nothing} AS view, "
-            f"{nothing} AS image, {nothing} AS request_hash, NULL::BIGINT AS place WHERE false"
+            f"{nothing} AS image, {nothing} AS request_hash, {nothing} AS answers, NULL::BIGINT AS place "
+            "WHERE false"
         )
         yield
         return
     with open_rows(paths, header) as local:
         db.execute(
             "CREATE OR REPLACE VIEW live AS SELECT name, sku, view, image, request_hash, "
+            "CASE WHEN rolled_back_from = '' THEN request_hash ELSE rolled_back_from END AS answers, "
             f"file_row_number AS place FROM {rows_of(local, numbered=True)} "
             f"WHERE status = '{Status.LIVE.value}'"
         )
@@ -371,3 +381,13 @@ def published_by(paths: CatalogPaths, plan_id: str) -> dict[str, str]:
 def paths_of(row: Mapping[str, Any]) -> set[str]:
     """Every file that a row names: its image, and the older versions."""
     return {row["path"], *(version["path"] for version in row["versions"])}
+
+
+def changed_after(paths: CatalogPaths, plan_id: str) -> set[str]:
+    """The names of the rows that a later plan, or a person who rolled them back, has changed after a plan."""
+    header = current_header(paths)
+    if header is None:
+        return set()
+    with open_rows(paths, header) as local:
+        later = pc.field("planned_by") > plan_id
+        return {row["name"] for row in rows_where(local, later, ["name", "planned_by"])}

@@ -3,11 +3,16 @@
 
 All marks are one versioned file, ``marks/{number}.parquet``: a plan reads it once, however many rows are
 marked, and a change of many rows is one atomic commit. A destination without marks has no file.
+
+A lost file would take back decisions without a word. Therefore ``marks-copy`` has the same versions under the
+same numbers: of both folders, the highest number counts, and each replaces what the other has lost. A version
+never changes, so whoever writes it again, however late, writes the same.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
@@ -21,6 +26,7 @@ import pyarrow.parquet as pq
 from airflow_provider_bgrep.catalog.state.versioned_file import VersionedFile
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.protocol.errors import sanitize_message
+from airflow_provider_bgrep.storage import put_bytes
 
 if TYPE_CHECKING:
     import duckdb
@@ -34,7 +40,18 @@ VERSION: Final = 1
 KEEP: Final = 20
 """Versions of the file that stay."""
 
+_KEEP_COPIES: Final = 2
+"""Versions of the copy that stay."""
+
+_LOSS: Final = {
+    True: "the version before it is then current, without the last change",
+    False: "what it says is then forgotten, and blocked rows are submitted and published",
+}
+"""What deleting a version means, by whether there was one before it."""
+
 _VERSION_KEY: Final = b"bgrep.marks"
+
+_log = logging.getLogger(__name__)
 
 
 class DamagedMarksError(BgRepStateError):
@@ -63,8 +80,8 @@ class Mark:
     :param by: who, for people.
     :param at: when, ISO 8601 in UTC, for people: no order depends on it.
     :param keeps_published: whether the published image of a blocked row stays.
-    :param request_hash: the request of a row that was rolled back: as long as it asks for this, its earlier
-        image stays.
+    :param request_hash: the request of a row that was rolled back. Whether this still counts is known from
+        the manifest only, see ``rolled_back_from`` there; the mark says who decided it, and why.
     :param shown_hash: the request that the earlier image was submitted with.
     """
 
@@ -139,11 +156,20 @@ class Marks:
         return self.find(MarkKind.BLOCK, blocked["key"].to_pylist())
 
     def block_of(self, row: Mapping[str, Any]) -> Mark | None:
-        """Return the mark that blocks a row; ``None`` if none does.
+        """Return the mark that blocks a row; ``None`` if none does. That of the row counts before that of its
+        product.
 
         :param row: has ``name`` and ``sku``.
         """
         return self.blocks.get(row["name"]) or self.blocks.get(row["sku"])
+
+    def hides(self, row: Mapping[str, Any]) -> bool:
+        """Return whether the published image of a row is to be retired.
+
+        :param row: has ``name`` and ``sku``.
+        """
+        block = self.block_of(row)
+        return block is not None and not block.keeps_published
 
     def create_table(self, db: duckdb.DuckDBPyConnection) -> None:
         """Give ``db`` the table ``marks``."""
@@ -164,22 +190,37 @@ class MarkLog:
     """
 
     def __init__(self, paths: CatalogPaths, has_single_writer: Callable[[], bool] = lambda: False) -> None:
-        self._file = VersionedFile[Marks](
-            paths.marks,
-            "",
-            encode=lambda marks, number: _encode(marks),
-            decode=_decode,
-            damaged=DamagedMarksError,
-            has_single_writer=has_single_writer,
-            suffix="parquet",
+        self._file, self._copy = (
+            VersionedFile[Marks](
+                folder,
+                "",
+                encode=lambda marks, number: _encode(marks),
+                decode=_decode,
+                damaged=DamagedMarksError,
+                has_single_writer=has_single_writer,
+                suffix="parquet",
+            )
+            for folder in (paths.marks, paths.marks_copy)
         )
 
     def latest(self) -> Marks:
-        """The current marks.
+        """The current marks. Nothing is written.
 
-        :raises DamagedMarksError: if they cannot be read.
+        :raises DamagedMarksError: if neither they nor their copy can be read.
         """
-        return self._file.latest() or Marks()
+        return self._newest()[1] or Marks()
+
+    def mended(self) -> Marks:
+        """The current marks, once both folders have them.
+
+        :raises DamagedMarksError: if neither they nor their copy can be read.
+        """
+        number, marks, broken = self._newest(reads_both=True)
+        for file in broken:
+            if file is self._file:
+                _log.warning("Marks %d were lost or damaged. Repaired from their copy.", number)
+            put_bytes(_encode(marks or Marks()), file.path(number))
+        return marks or Marks()
 
     def commit(self, change: Callable[[Marks], Marks]) -> Marks:
         """Replace the current marks by what ``change`` computes from them.
@@ -187,16 +228,53 @@ class MarkLog:
         :param change: called again with newer marks each time that another process commits first.
         :return: the marks that are current now.
         :raises BgRepConflictError: if others committed first in every attempt.
-        :raises DamagedMarksError: if the current marks cannot be read.
+        :raises DamagedMarksError: if neither the current marks nor their copy can be read.
         """
 
         def changed(current: Marks | None, number: int) -> Marks | None:
             new = change(current or Marks())
             return current if new == (current or Marks()) else new
 
+        self.mended()  # of both folders, only the first one is asked which number is next
         marks, _ = self._file.commit(changed)
+        self.mended()
         self._file.expire(KEEP, lambda expired, oldest: ())
+        self._copy.expire(_KEEP_COPIES, lambda expired, oldest: ())
         return marks or Marks()
+
+    def _newest(self, *, reads_both: bool = False) -> tuple[int, Marks | None, list[VersionedFile[Marks]]]:
+        """The highest number in either folder, its marks, and those folders that cannot give them.
+
+        :param reads_both: whether the copy is read as well if it is not needed.
+        """
+        while number := self._latest_number():
+            marks: Marks | None = None
+            broken: list[VersionedFile[Marks]] = []
+            damage: DamagedMarksError | None = None
+            for file in (self._file, self._copy):
+                if marks is not None and not reads_both:
+                    break
+                found = None
+                try:
+                    found = file.read(number)
+                except DamagedMarksError as error:
+                    damage = error
+                if found is None:
+                    broken.append(file)
+                marks = marks or found
+            if marks is not None:
+                return number, marks, broken
+            if damage is not None:
+                raise damage
+            # It expired since it was listed, unless somebody deleted it.
+            if self._latest_number() <= number:
+                raise DamagedMarksError(
+                    f"{self._file.path(number)} was listed and cannot be found. Restore the file."
+                )
+        return 0, None, []
+
+    def _latest_number(self) -> int:
+        return max(self._copy.latest_number(), self._file.latest_number())
 
 
 def _encode(marks: Marks) -> bytes:
@@ -215,6 +293,7 @@ def _decode(data: bytes, number: int, path: ObjectStoragePath) -> Marks:
         return Marks(table.select(_SCHEMA.names).cast(_SCHEMA).replace_schema_metadata(None))
     except (ValueError, KeyError, OSError, pa.ArrowException) as error:
         raise DamagedMarksError(
-            f"{path} cannot be read: {sanitize_message(error)}. Restore it from a backup, or delete it: the "
-            "version before it is then current, without the last change."
+            f"{path} cannot be read, nor can its copy: {sanitize_message(error)}. Restore one of them from a "
+            "backup. Or delete the files with its number in the folders marks and marks-copy: "
+            f"{_LOSS[number > 1]}."
         ) from None

@@ -12,7 +12,7 @@ from airflow_provider_bgrep.catalog.model.columns import name_of
 from airflow_provider_bgrep.catalog.model.plan import is_plan_id, made_at, may_submit, number_of
 from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT, RowState
 from airflow_provider_bgrep.catalog.state.manifest import Status, published_rows
-from airflow_provider_bgrep.catalog.state.marks import Mark, MarkLog
+from airflow_provider_bgrep.catalog.state.marks import Mark, MarkKind, MarkLog
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.purchases import open_purchases
 from airflow_provider_bgrep.generation.outcomes import Outcome
@@ -72,7 +72,7 @@ class RowHistory:
     :param plans: what the last plans say, newest first; one for each row.
     :param purchases: its submits, oldest first: see :class:`~.purchases.Purchases`.
     :param published: its rows of the manifest.
-    :param marks: what persons have decided about its rows.
+    :param marks: what persons have decided about its rows, and still counts.
     """
 
     plans: Sequence[RowInPlan]
@@ -110,7 +110,15 @@ def history_of(paths: CatalogPaths, sku: str, plans: int) -> RowHistory:
     is_known = bool(names) or any(one.state != NOT_LISTED for one in found)
     history = RowHistory(found if is_known else (), purchases, published)
     skus = {one["sku"] for one in (*purchases, *published)}
-    return replace(history, marks=MarkLog(paths).latest().of_rows({sku, *skus, *history.names}))
+    marks = MarkLog(paths).latest().of_rows({sku, *skus, *history.names})
+    pinned = {(one["name"], one["rolled_back_from"], one["request_hash"]) for one in published}
+    # A rollback ends with the row's request. Its mark stays: runs change none.
+    counting = (
+        one
+        for one in marks
+        if one.kind is not MarkKind.ROLLBACK or (one.key, one.request_hash, one.shown_hash) in pinned
+    )
+    return replace(history, marks=tuple(counting))
 
 
 def newest_plans(paths: CatalogPaths, count: int, *, dry_runs: bool = True) -> Iterator[PlanStore]:

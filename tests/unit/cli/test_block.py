@@ -64,3 +64,12 @@ def test_a_run_under_way_ends_with_1(destination, where, capsys):
     assert main(["block", "a", where, "--yes", "--json"]) == 1
     (found,) = json.loads(capsys.readouterr().out)["rows"]
     assert found["locked"] == ["a"]
+
+
+def test_what_stays_blocked_is_named_and_ends_with_1(destination, where, capsys):
+    destination.refresh([row("a")])
+    assert main(["block", "a", "a/side", where, "--yes"]) == 0
+    capsys.readouterr()
+    assert main(["unblock", "a", where, "--yes"]) == 1
+    assert "Still blocked: a/side" in capsys.readouterr().out
+    assert main(["unblock", "a/side", where, "--yes"]) == 0

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -200,6 +201,45 @@ def test_blocking_again_changes_only_what_it_says_differently(shop: Destination)
     (found,) = blocked(shop, "b", keeps=True)
     assert found.status is BlockStatus.BLOCKED
     assert MarkLog(shop.paths).latest().blocks["b"].keeps_published
+
+
+@pytest.mark.parametrize("sku", ["Cafe\u0301", "1001.0", " 1001 "])
+def test_a_sku_is_given_as_the_catalog_has_it(shop: Destination, sku: str):
+    blocked(shop, sku)
+    run = shop.refresh([*ROWS, row(sku), row(sku, view="2.0"), row("new")])
+    assert run.counts == {"new": 4, "blocked": 2}
+    assert billed(shop) == ["a", "a/side", "b", "new"]
+    assert [one.status for one in unblock(shop.paths, [sku], writes=True)] == [BlockStatus.UNBLOCKED]
+    assert len(shop.refresh([*ROWS, row(sku)]).submits) == 1
+
+
+@pytest.mark.parametrize("keeps", ["a", "a/side"])
+def test_the_block_of_a_view_counts_before_that_of_all(shop: Destination, keeps: str):
+    shop.refresh(ROWS)
+    for key in ("a", "a/side"):
+        decision = replace(DECISION, reason=f"{key} is recalled")
+        block(shop.paths, [key], decision, keeps_published=key == keeps, writes=True)
+    run = shop.refresh([*ROWS, row("a", view="back")])
+    assert {name: one["change"] for name, one in run.rows.items()} == {
+        "a": "a is recalled",
+        "a/back": "a is recalled",
+        "a/side": "a/side is recalled",
+    }
+    found = statuses(shop)
+    assert {name for name, status in found.items() if status == "live"} == {keeps, "b"}
+    assert run.publish()["retired"] == 1, "the same, if it is tried again"
+    assert billed(shop) == ["a", "a/side", "b"]
+
+
+def test_unblock_says_what_stays_blocked(shop: Destination):
+    blocked(shop, "a", "a/side", "ab")
+    (found,) = unblock(shop.paths, ["a"], writes=False)
+    assert (found.status, list(found.others)) == (BlockStatus.STILL_BLOCKED, ["a/side"])
+    (found,) = unblock(shop.paths, ["a/side"], writes=False)
+    assert (found.status, list(found.others)) == (BlockStatus.STILL_BLOCKED, ["a"])
+    found = unblock(shop.paths, ["a", "a/side"], writes=True)
+    assert [one.status for one in found] == [BlockStatus.UNBLOCKED] * 2
+    assert shop.refresh(ROWS).submits == ["a", "a/side", "b"]
 
 
 def test_unblock_says_what_is_not_blocked(shop: Destination):

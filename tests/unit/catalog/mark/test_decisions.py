@@ -7,7 +7,7 @@ import pytest
 from bgrep_harness.runs import Destination, row
 from bgrep_harness.stores import RefusingFiles, folder_on
 
-from airflow_provider_bgrep.catalog.mark.decisions import MAX_REASON, Decision, check_known, mark_log
+from airflow_provider_bgrep.catalog.mark.decisions import MAX_REASON, Decision, check_known, key_of, mark_log
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.state.marks import Mark, MarkKind
 from airflow_provider_bgrep.protocol.errors import InvalidInput
@@ -26,6 +26,24 @@ def test_all_texts_that_are_too_long_are_named():
         Decision.now("x" * (MAX_REASON + 1), "y" * (MAX_REASON + 1))
     assert [one.where for one in caught.value.problems] == ["reason", "by"]
     assert Decision.now("x" * MAX_REASON, "").reason == "x" * MAX_REASON
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("1001.0", "1001"),
+        ("1001.00/2.0", "1001/2"),
+        (" a/side\u200b", "a/side"),
+        ("Cafe\u0301/cote\u0301", "Caf\u00e9/cot\u00e9"),
+        ("M / L", "M / L"),
+        ("1001.5", "1001.5"),
+        ("01001.0", "01001.0"),
+        ("1,23E+05", "1,23E+05"),
+        ("/", "/"),
+    ],
+)
+def test_a_key_is_read_as_a_cell_of_the_catalog(text: str, key: str):
+    assert key_of(text) == key
 
 
 def test_skus_and_names_of_rows_are_known():

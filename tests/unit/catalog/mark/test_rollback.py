@@ -10,7 +10,7 @@ import pytest
 from bgrep_harness.runs import Destination, row
 from bgrep_harness.stores import Counting, CrashingStore, Died, folder
 
-from airflow_provider_bgrep.catalog.mark.block import block
+from airflow_provider_bgrep.catalog.mark.block import block, unblock
 from airflow_provider_bgrep.catalog.mark.decisions import Decision
 from airflow_provider_bgrep.catalog.mark.redo import redo
 from airflow_provider_bgrep.catalog.mark.rollback import (
@@ -24,8 +24,10 @@ from airflow_provider_bgrep.catalog.mark.rollback import (
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.publish.manifest_log import ManifestLog
 from airflow_provider_bgrep.catalog.publish.plan import publish_plan
+from airflow_provider_bgrep.catalog.report.write import write_report
 from airflow_provider_bgrep.catalog.state.manifest import read_manifest
 from airflow_provider_bgrep.catalog.state.marks import MarkKind, MarkLog
+from airflow_provider_bgrep.catalog.state.row_history import history_of
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.storage import get_bytes
 
@@ -96,11 +98,198 @@ def test_runs_leave_it_until_its_cells_change(shop: Destination):
     assert billed(shop) == 4
 
 
-def test_a_row_that_asks_for_the_earlier_image_is_unchanged(shop: Destination):
+def test_asking_for_the_earlier_image_ends_the_pin(shop: Destination):
     rolled_back(shop, "a")
+    before = seen(shop)["a"]["path"]
+    assert shop.refresh(FIRST).counts == {"unpublished": 1, "unchanged": 1}
     assert shop.refresh(FIRST).counts == {"unchanged": 2}
-    assert shop.refresh(SECOND).counts == {"unchanged": 2}
+    assert seen(shop)["a"]["path"] == before
+    assert shop.refresh(SECOND).states == {"a": "unpublished"}
+    assert seen(shop)["a"]["positive_prompt"] == "a in snow"
     assert billed(shop) == 3
+
+
+def test_a_pin_that_is_over_does_not_count_again(shop: Destination):
+    rolled_back(shop, "a")
+    for rows, prompt in ((THIRD, "a in sand"), (FIRST, "a on marble"), (SECOND, "a in snow")):
+        shop.refresh(rows)
+        assert seen(shop)["a"]["positive_prompt"] == prompt
+        assert shop.refresh(rows).counts == {"unchanged": 2}
+    assert billed(shop) == 4
+
+
+@pytest.mark.parametrize("on_removed", ["retire", "keep"])
+def test_a_pin_outlives_a_block(shop: Destination, on_removed: str):
+    rolled_back(shop, "a")
+    before = seen(shop)["a"]
+    block(shop.paths, ["a"], DECISION, keeps_published=False, writes=True)
+    shop.refresh(SECOND, on_removed=on_removed)
+    assert seen(shop)["a"]["status"] == "retired"
+    unblock(shop.paths, ["a"], writes=True)
+    run = shop.refresh(SECOND, on_removed=on_removed)
+    after = seen(shop)["a"]
+    assert (after["status"], after["path"], after["versions"]) == ("live", before["path"], before["versions"])
+    report = write_report(run.store)
+    assert (report["statuses"], report["failures"]) == ({"published": 1, "unchanged": 1}, [])
+    assert shop.refresh(SECOND, on_removed=on_removed).counts == {"unchanged": 2}
+    assert billed(shop) == 3
+
+
+def test_a_pin_outlives_a_night_without_the_row(shop: Destination):
+    rolled_back(shop, "a")
+    before = seen(shop)["a"]["path"]
+    for _ in range(2):
+        shop.refresh([row("b")])
+        assert seen(shop)["a"]["status"] == "retired"
+        shop.refresh(SECOND)
+        assert (seen(shop)["a"]["status"], seen(shop)["a"]["path"]) == ("live", before)
+    assert shop.refresh(SECOND).counts == {"unchanged": 2}
+    shop.refresh([row("b")])
+    shop.refresh(THIRD)
+    assert seen(shop)["a"]["positive_prompt"] == "a in sand", "it came back and asks for something else"
+    assert billed(shop) == 4
+
+
+def test_the_lost_file_of_a_retired_row_is_named(shop: Destination):
+    rolled_back(shop, "a")
+    path = seen(shop)["a"]["path"]
+    shop.refresh([row("b")])
+    (file,) = (name for name in files_of(shop) if name.endswith(path))
+    data = files_of(shop).pop(file)
+    run = shop.refresh(SECOND)
+    ((name, reason),) = run.store.publish_result()["failed"]
+    assert name == "a"
+    assert path in reason
+    files_of(shop)[file] = data
+    shop.refresh(SECOND)
+    assert (seen(shop)["a"]["status"], seen(shop)["a"]["path"]) == ("live", path)
+    assert billed(shop) == 3
+
+
+def test_a_retired_row_can_be_undone(shop: Destination):
+    rolled_back(shop, "a")
+    shop.refresh([row("b")])
+    (found,) = undo(shop.paths, ["a"], writes=True)
+    assert found.status is RollbackStatus.UNPINNED
+    assert seen(shop)["a"]["status"] == "retired"
+    shop.refresh(SECOND)
+    assert seen(shop)["a"]["positive_prompt"] == "a in snow"
+    assert billed(shop) == 3
+
+
+def test_a_second_rollback_that_dies_keeps_the_first(shop: Destination):
+    shop.refresh(THIRD)
+    snow, marble = (one["path"] for one in seen(shop)["a"]["versions"])
+    rolled_back(shop, "a", to=snow)
+    files, saved, only = files_of(shop), dict(files_of(shop)), "^(create|put|rm) "
+    counting = Counting()
+    rollback(CatalogPaths(folder(files, counting, only)), ["a"], DECISION, to=marble, writes=True)
+    for call in range(1, counting.calls + 1):
+        files.clear()
+        files.update(saved)
+        dying = CatalogPaths(folder(files, CrashingStore(call), only))
+        with pytest.raises(Died):
+            rollback(dying, ["a"], DECISION, to=marble, writes=True)
+        assert shop.plan(THIRD, dry_run=True).counts == {"unchanged": 2}
+        assert seen(shop)["a"]["path"] in (snow, marble)
+    assert billed(shop) == 4
+
+
+def test_of_two_persons_the_first_rolls_back():
+    files: dict[str, bytes] = {}
+    shop = Destination(CatalogPaths(folder(files)))
+    for rows in (FIRST, SECOND, THIRD):
+        shop.refresh(rows)
+    snow, marble = (one["path"] for one in seen(shop)["a"]["versions"])
+    done: list[dict[str, str]] = []
+
+    def between(effect: Any) -> Any:
+        if not done:
+            done.append(rolled_back(shop, "a", to=snow))
+        return effect()
+
+    paths = CatalogPaths(folder(files, between, only="^create .*/manifests/"))
+    (found,) = rollback(paths, ["a"], DECISION, to=marble, writes=True)
+    assert (done, found.status) == ([{"a": "rolled_back"}], RollbackStatus.OVERTAKEN)
+    assert shop.refresh(THIRD).counts == {"unchanged": 2}
+    assert seen(shop)["a"]["path"] == snow
+    assert rolled_back(shop, "a", to=marble) == {"a": "rolled_back"}
+    assert shop.refresh(THIRD).counts == {"unchanged": 2}
+    assert seen(shop)["a"]["path"] == marble
+    assert billed(shop) == 4
+
+
+@pytest.mark.parametrize("is_published", [False, True])
+def test_blocked_meanwhile_it_is_not_rolled_back(is_published: bool):
+    files: dict[str, bytes] = {}
+    shop = Destination(CatalogPaths(folder(files)))
+    shop.refresh(FIRST)
+    shop.refresh(SECOND)
+    run = shop.plan(SECOND)
+    run.work()
+    run.check()
+    done = []
+
+    def between(effect: Any) -> Any:
+        if not done:
+            done.append(block(shop.paths, ["a"], DECISION, keeps_published=False, writes=True))
+            if is_published:
+                run.publish()
+        return effect()
+
+    # Its number is taken, and it has not yet read the manifest that it changes.
+    paths = CatalogPaths(folder(files, between, only="^create .*/ledger/"))
+    (found,) = rollback(paths, ["a"], DECISION, writes=True)
+    assert done
+    assert found.status is (RollbackStatus.RETIRED if is_published else RollbackStatus.BLOCKED)
+    assert seen(shop)["a"]["status"] == ("retired" if is_published else "live")
+    assert seen(shop)["a"]["positive_prompt"] == "a in snow"
+
+
+@pytest.mark.parametrize("has_plan", [False, True])
+def test_a_file_that_expires_meanwhile_is_restored(has_plan: bool):
+    files: dict[str, bytes] = {}
+    shop = Destination(CatalogPaths(folder(files)))
+    first = shop.refresh(FIRST)
+    path = seen(shop)["a"]["path"]
+    shop.refresh(SECOND)
+    (file,) = (name for name in files if name.endswith(path))
+    deleted = []
+
+    def after(effect: Any) -> Any:
+        done = effect()
+        if not deleted:
+            deleted.append(files.pop(file))
+        return done
+
+    paths = CatalogPaths(folder(files, after, only="^create .*/manifests/[0-9]+.json"))
+    if has_plan:
+        (found,) = rollback_to_plan(paths, first.plan_id, DECISION, writes=True)
+    else:
+        (found,) = rollback(paths, ["a"], DECISION, writes=True)
+    assert deleted
+    assert found.status is RollbackStatus.ROLLED_BACK
+    assert seen(shop)["a"]["path"] == path, "the file is there again"
+
+
+def test_without_a_plan_nothing_is_promised(shop: Destination):
+    for name in [one for one in files_of(shop) if "/_bgrep/plans/" in one]:
+        del files_of(shop)[name]
+    before = dict(files_of(shop))
+    for writes in (False, True):
+        with pytest.raises(InvalidInput):
+            rolled_back(shop, "a", writes=writes)
+    assert files_of(shop) == before
+
+
+def test_only_a_rollback_that_counts_is_explained(shop: Destination):
+    def explained() -> list[str]:
+        return [one.by for one in history_of(shop.paths, "a", 1).marks]
+
+    rolled_back(shop, "a")
+    assert explained() == ["Kim"]
+    shop.refresh(THIRD)
+    assert explained() == []
 
 
 def test_redone_it_gets_a_new_image(shop: Destination):

@@ -48,16 +48,14 @@ def run(query: str, options: Options = SHOP, **tables: Sequence[Mapping[str, Any
 
 
 def decided(
-    entry_or_none: dict[str, Any] | None, live: str = "", *, pinned: str = "", options: Options = SHOP
+    entry_or_none: dict[str, Any] | None, answers: str = "", *, options: Options = SHOP
 ) -> tuple[str, str]:
     """What a run does with a row, and why.
 
-    :param live: hash of what is published of the row.
-    :param pinned: hash of the request in whose place a person has published an earlier image.
+    :param answers: hash of what is published of the row.
     """
     rows = [entry_or_none] if entry_or_none else []
-    shown, rejected = (f"'{one}'" if one else "NULL::VARCHAR" for one in (live, pinned))
-    published = f"(SELECT {shown} AS request_hash, {rejected} AS pinned) l"
+    published = "(SELECT " + (f"'{answers}'" if answers else "NULL::VARCHAR") + " AS answers) l"
     query = f"SELECT {DECIDE}, {REASON} FROM (SELECT 1) x LEFT JOIN b ON true, {published}"
     (found,) = run(query, options, b=rows)
     return found
@@ -102,12 +100,11 @@ def test_a_purchase_decides_about_its_row(cells, live, what):
 
 def test_a_row_that_was_rolled_back_is_unchanged():
     passed = entry("generated", verdict="passed")
-    assert decided(passed, "earlier", pinned="h")[0] == "unchanged"
-    assert decided(passed, "earlier", pinned="another")[0] == "unpublished"
-    assert decided(passed, "h", pinned="another")[0] == "unchanged", "it asks for the earlier image again"
-    assert decided(entry("generated", verdict="flagged"), "earlier", pinned="h")[0] == "flagged"
-    assert decided(entry("pending"), "earlier", pinned="h")[0] == "pending"
-    assert decided(None, "earlier", pinned="h")[0] == "submit"
+    assert decided(passed, "h")[0] == "unchanged"
+    assert decided(passed, "another")[0] == "unpublished", "also if the earlier image is what it asks for"
+    assert decided(entry("generated", verdict="flagged"), "h")[0] == "flagged"
+    assert decided(entry("pending"), "h")[0] == "pending"
+    assert decided(None, "h")[0] == "submit"
 
 
 def test_the_states_to_submit_are_those_of_the_table():

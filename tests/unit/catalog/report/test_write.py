@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 from bgrep_harness.runs import Destination, row
 
+from airflow_provider_bgrep.catalog.mark.decisions import Decision
+from airflow_provider_bgrep.catalog.mark.rollback import rollback
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.plan import Plan, Quote
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, blank
@@ -334,3 +336,17 @@ def test_a_run_that_nobody_could_approve_fails_if_so_chosen(paths: CatalogPaths,
     found = write_report(PlanStore(paths, "p1"))
     assert found["cancelled"] == "this Airflow cannot ask anybody"
     assert (found["failures"] == ["the run was canceled: this Airflow cannot ask anybody"]) is fails
+
+
+@pytest.mark.parametrize("is_rolled_back", [False, True])
+def test_what_was_changed_since_needs_nobody(destination, is_rolled_back: bool):
+    destination.refresh([row("a"), row("b")])
+    run = destination.refresh([row("a", seed=2), row("b")])
+    assert write_report(run.store)["statuses"] == {"published": 1, "unchanged": 1}
+    if is_rolled_back:
+        rollback(destination.paths, ["a"], Decision(reason="", by="Kim", at="2026"), writes=True)
+    else:
+        destination.refresh([row("a", seed=3), row("b")])
+    found = write_report(run.store)
+    assert found["needs_attention"] == 0
+    assert "not_published" not in found["statuses"]
