@@ -35,7 +35,7 @@ from airflow_provider_bgrep.catalog.state.manifest import ROLLBACK_DAG, Header, 
 from airflow_provider_bgrep.catalog.state.marks import Mark, MarkKind, Marks
 from airflow_provider_bgrep.catalog.state.row_history import newest_plans
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
-from airflow_provider_bgrep.storage import get_bytes, in_folder, put_bytes
+from airflow_provider_bgrep.storage import get_bytes, put_bytes
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
@@ -327,7 +327,7 @@ def _is_intact(paths: CatalogPaths, row: RowToRollBack) -> bool:
 
 def _read_original(paths: CatalogPaths, row: RowToRollBack) -> bytes | None:
     """The generated image that the earlier one was published from; ``None`` if it is lost or damaged."""
-    data = get_bytes(in_folder(paths.destination, row.original)) if row.original else None
+    data = get_bytes(paths.image(row.original)) if row.original else None
     return data if _has_checksum(data, row) else None
 
 

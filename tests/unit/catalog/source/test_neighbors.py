@@ -210,7 +210,8 @@ def dialects(draw: st.DrawFn) -> tuple[bytes, list[dict[str, str | None]]]:
         values = (f"s{number}", f"{IMAGE}?{number}", word, note or None)
         rows.append(dict(zip(names, values, strict=True)))
     text = out.getvalue()
-    if draw(st.booleans()):
+    # A last row that lacks both a cell and its line break may be cut off.
+    if len(cells) == len(names) + len(more) and draw(st.booleans()):
         text = text.removesuffix(ending)
     return text.encode(draw(st.sampled_from(UNICODE))), rows
 
