@@ -16,7 +16,7 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerEr
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.marks import MarkLog
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
-from airflow_provider_bgrep.catalog.state.shard_facts import check_journal, submits
+from airflow_provider_bgrep.catalog.state.shard_facts import answered_since, check_journal, submits
 from airflow_provider_bgrep.journal.journal import MAX_ID
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask, SupersededError
 from airflow_provider_bgrep.journal.stores import FileStore, Store
@@ -92,17 +92,17 @@ class Shard:
         known = [] if all(map(_is_to_submit, rows)) else list(plan_store.outstanding_jobs())
         rows = _without_lost(rows, {record.result_key for record in known})
         may_submit = plan_store.may_submit
-        blocked: Collection[str] = ()
+        held: Collection[str] = ()
         if may_submit and any(map(_is_to_submit, rows)):
-            blocked = _blocked(paths, rows)
-            rows = _without_blocked(rows, blocked, plan_store, shard)
+            held = _blocked(paths, rows) | answered_since(plan_store, filter(_is_to_submit, rows))
+            rows = _without_held(rows, held, plan_store, shard)
         # A request may have several jobs to collect: each is an image task of its own.
         keys = tuple(
             key_of(row["name"], row["request_hash"], *([] if _is_to_submit(row) else [row["result_key"]]))
             for row in rows
         )
         is_approved = plan_store.is_approved
-        to_submit = [row for row in rows if _is_to_submit(row) and row["name"] not in blocked]
+        to_submit = [row for row in rows if _is_to_submit(row) and row["name"] not in held]
         if may_submit and to_submit:
             check_journal(plan_store, shard)
         is_open, is_reopened = False, False
@@ -125,7 +125,7 @@ class Shard:
             collect_only=frozenset(
                 key
                 for row, key in zip(rows, keys, strict=True)
-                if not _is_to_submit(row) or row["name"] in blocked
+                if not _is_to_submit(row) or row["name"] in held
             ),
             known=list(_to_collect(known, rows, keys)),
             store=GuardedStore(
@@ -199,18 +199,21 @@ def _blocked(paths: CatalogPaths, rows: Iterable[Mapping[str, Any]]) -> set[str]
     return {row["name"] for row in rows if marks.block_of(row) is not None}
 
 
-def _without_blocked(
-    rows: list[dict[str, Any]], blocked: Collection[str], store: PlanStore, shard: int
+def _without_held(
+    rows: list[dict[str, Any]], held: Collection[str], store: PlanStore, shard: int
 ) -> list[dict[str, Any]]:
-    """Return the rows, except blocked ones that the shard has not submitted: those are collected."""
-    if not any(_is_to_submit(row) and row["name"] in blocked for row in rows):
+    """Return the rows without those that are not to be submitted. What the shard has submitted is collected.
+
+    :param held: names of rows that are not to be submitted any more.
+    """
+    if not any(_is_to_submit(row) and row["name"] in held for row in rows):
         return rows
     submitted = {item.key for record in submits(store, [shard]) for item in record.items}
     return [
         row
         for row in rows
         if not _is_to_submit(row)
-        or row["name"] not in blocked
+        or row["name"] not in held
         or key_of(row["name"], row["request_hash"]) in submitted
     ]
 

@@ -23,9 +23,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from airflow_provider_bgrep.catalog.model.plan import is_plan_id
@@ -307,6 +308,8 @@ class _Retention:
         # Leases, and plans whose submits are in no segment yet.
         leased = {lease.plan_id for lease in metadata.leases}
         needed = {plan_id, *leased, *metadata.uncommitted_plans}
+        # Before they submit a row again, they look for an answer to its earlier submits.
+        needed |= {one["plan_id"] for plan in leased for one in _unsettled(self._paths.plan(plan))}
         expired = expired_plans(folders, keep_plans, needed, self._group_of)
         if not expired and not copies:
             return Unneeded()
@@ -434,6 +437,7 @@ class _Retention:
             for record in (*submits(PlanStore(self._paths, plan_id)), *_outstanding(plan)):
                 jobs.add(safe_name(record.result_key))
                 nonces.add(safe_name(record.nonce))
+            nonces |= {safe_name(one["nonce"]) for one in _unsettled(plan)}
             files |= _files_of(plan)
         return jobs, nonces, files
 
@@ -477,12 +481,23 @@ def _outstanding(plan: PlanPaths) -> Iterator[SubmitRecord]:
 
 def _files_of(plan: PlanPaths) -> set[str]:
     """Names of the images that earlier plans generated for a plan's work items."""
+    return {file["path"].rpartition("/")[2] for file in _listed(plan, "files")}
+
+
+def _unsettled(plan: PlanPaths) -> Iterator[dict[str, Any]]:
+    """The earlier submits of a plan's rows that may still turn out to be billed."""
+    return _listed(plan, "unsettled")
+
+
+def _listed(plan: PlanPaths, column: str) -> Iterator[dict[str, Any]]:
+    """What the JSON lists in a column of a plan's work items have; nothing if the plan was never finished."""
     try:
         with local_copy(plan.work_items) as local:
-            column = pq.read_table(local, columns=["files"]).column("files").to_pylist()
+            texts = pc.unique(pq.read_table(local, columns=[column]).column(column)).to_pylist()
     except FileNotFoundError:
-        return set()
-    return {file["path"].rpartition("/")[2] for files in column if files for file in json.loads(files)}
+        return
+    for text in filter(None, texts):
+        yield from json.loads(text)
 
 
 def _facts(

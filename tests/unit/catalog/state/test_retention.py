@@ -43,8 +43,9 @@ from airflow_provider_bgrep.catalog.state.retention import (
     size_of_unneeded,
     unneeded_records,
 )
+from airflow_provider_bgrep.catalog.state.shard_facts import submits
 from airflow_provider_bgrep.exceptions import BgRepConflictError
-from airflow_provider_bgrep.journal.key_files import NOT_BILLED
+from airflow_provider_bgrep.journal.key_files import NOT_BILLED, keep_key
 from airflow_provider_bgrep.journal.records import State, SubmitRecord
 from airflow_provider_bgrep.storage import names_in, put_bytes, storage_path
 
@@ -342,6 +343,22 @@ def test_a_key_file_stays_with_the_plan_that_it_is_for(destination, files):
         destination.refresh([*CATALOG, row("d", seed=number)])
     assert first.plan_id in plans_in(files)
     assert key_file.path in files
+
+
+def test_a_plan_stays_while_another_one_may_look_for_its_answer(destination, files):
+    """A plan that waits for approval submits a row again, unless the answer to its first submit has come."""
+    first = destination.refresh(CATALOG, {"a": "lost"})
+    again = {"on_unknown_outcome": "resubmit", "dag_id": "slow"}
+    waiting = destination.plan(CATALOG, now=first.now + 60, **again)
+    (item,) = waiting.work_items
+    (record,) = (one for one in submits(first.store) if one.nonce in item["unsettled"])
+    keep_key(destination.paths.images, replace(record, state=State.ACCEPTED, result_key="job"))
+    destination.jobs["job"] = [("a", item["request_hash"])]
+    for number in range(5):
+        destination.refresh(CATALOG, now=first.now + 120 + number)
+    assert first.plan_id in plans_in(files)
+    waiting.work()
+    assert destination.billed.total() == 3, "nothing is submitted again"
 
 
 def test_a_store_that_refuses_deletes_is_still_published_to(caplog):
