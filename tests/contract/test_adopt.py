@@ -280,6 +280,19 @@ def test_a_repair_does_not_forget_what_a_person_said(decision: str, local: Shop)
     assert local.images == (2 if decision == "--result-key" else 4)
 
 
+def test_what_is_not_billed_is_submitted_again_after_failures(local: Shop):
+    """It does not count: the command has said that the next run submits the rows again."""
+    rows = [{**row, "color": "green"} for row in local.rows]
+    for _ in range(2):
+        local.emulator.inject("fail_task", index=None)
+        assert local.refresh.run(rows, max_attempts=3).outcomes == {"failed": 2}
+    local.lose(rows, max_attempts=3)
+    nonce = local.adopt(code=1)["submits"][-1]["nonce"]
+    local.adopt(nonce, "--not-billed", "--yes")
+    assert local.refresh.run(rows, max_attempts=3).outcomes == {"generated/passed": 2}
+    assert local.images == 2 + 2 * 4
+
+
 # --- a plan that is made before the job is found --------------------------------------------------------
 
 
