@@ -21,7 +21,7 @@ import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -99,10 +99,12 @@ class Unneeded:
 
     :param plans: ids of plans, oldest first.
     :param images: files in the folder of generated images: images, job records, key files.
+    :param unreadable: why the submits of plans are not known, by plan. These plans stay, and all images.
     """
 
     plans: tuple[str, ...] = ()
     images: tuple[ObjectStoragePath, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_unneeded(paths: CatalogPaths, plan_id: str, keep_plans: int) -> Unneeded:
@@ -294,9 +296,12 @@ class _Retention:
     def __init__(self, paths: CatalogPaths, *, writes: bool = True) -> None:
         self._paths, self._writes = paths, writes
         self._records = paths.images / _RECORDS
+        self._unreadable: dict[str, str] = {}
 
     def run(self, plan_id: str, keep_plans: int) -> Deleted:
         found = self.find(plan_id, keep_plans)
+        for one, why in found.unreadable.items():
+            _log.warning("Plan %s stays, and all generated files: %s", one, why)
         # The plans last: they are what makes the next run look for images again, if this one is killed.
         _delete(found.images)
         self._delete_plans(found.plans)
@@ -315,10 +320,11 @@ class _Retention:
             return Unneeded()
         if self._writes:
             self._copy_segments(metadata, copies)
-        journals = {one: list(submits(PlanStore(self._paths, one))) for one in expired}
+        journals = {one: known for one in expired if (known := self._submits(one)) is not None}
+        expired = list(journals)
         knowing = {one: records for one, records in journals.items() if records or self._has_results(one)}
         if not knowing:
-            return Unneeded(tuple(expired))
+            return Unneeded(tuple(expired), unreadable=self._unreadable)
         # Listed before plans and ledger are read: the submit of an image that is listed is in one of them.
         images, records = names_in(self._paths.images), names_in(self._records)
         stems = (name.removesuffix(".json") for name in records if name.endswith(".json"))
@@ -332,7 +338,8 @@ class _Retention:
             gone = [one for one in expired if one not in kept]
             stack.enter_context(live_rows(db, self._paths))
             unneeded = list(self._unneeded_images(db, images, records, gone)) if knowing.keys() - kept else []
-        return Unneeded(tuple(gone), tuple(unneeded))
+        # A plan that cannot be read may need any of them.
+        return Unneeded(tuple(gone), () if self._unreadable else tuple(unneeded), self._unreadable)
 
     def _group_of(self, plan_id: str) -> tuple[str, str] | None:
         """The task group that a plan was made for; ``None`` if the plan has no header that can be read."""
@@ -434,12 +441,20 @@ class _Retention:
         jobs, nonces, files = set[str](), set[str](), set[str]()
         for plan_id in set(names_in(self._paths.plans)).difference(gone):
             plan = self._paths.plan(plan_id)
-            for record in (*submits(PlanStore(self._paths, plan_id)), *_outstanding(plan)):
+            for record in (*(self._submits(plan_id) or ()), *_outstanding(plan)):
                 jobs.add(safe_name(record.result_key))
                 nonces.add(safe_name(record.nonce))
             nonces |= {safe_name(one["nonce"]) for one in _unsettled(plan)}
             files |= _files_of(plan)
         return jobs, nonces, files
+
+    def _submits(self, plan_id: str) -> list[SubmitRecord] | None:
+        """The submits of a plan; ``None`` if a journal is damaged: what it submitted is not known."""
+        try:
+            return list(submits(PlanStore(self._paths, plan_id)))
+        except BgRepStateError as error:
+            self._unreadable[plan_id] = str(error)
+            return None
 
     def _delete_plans(self, plan_ids: Iterable[str]) -> None:
         for plan_id in plan_ids:

@@ -559,6 +559,29 @@ def test_a_damaged_segment_is_an_error_of_the_command():
     assert files == before
 
 
+@pytest.mark.parametrize("place", [0, -1], ids=["old", "new"])
+def test_a_plan_that_cannot_be_read_stays_and_is_named(place, destination, files, caplog):
+    """It may need any image, and no other plan: the folders of the others go."""
+    for number in range(2):
+        destination.refresh([row("a", num_output=2, seed=number)], keep_plans=30)
+    plans = plans_in(files)
+    (page,) = (name for name in below(files, "plans") if plans[place] in name and name.endswith("-p0.json"))
+    whole, files[page] = files[page], b"{"
+    for number in range(2, 4):
+        destination.refresh([row("a", num_output=2, seed=number)], keep_plans=30)
+    last, images = plans_in(files)[-1], below(files, "images")
+    found = find_unneeded(destination.paths, last, 1)
+    assert list(found.unreadable) == [plans[place]]
+    assert expire(destination.paths, last, 1) == Deleted(plans=2)
+    assert plans_in(files) == [plans[place], last]
+    assert below(files, "images") == images
+    assert plans[place] in "".join(caplog.messages)
+
+    files[page] = whole
+    assert expire(destination.paths, last, 1).plans == 1
+    assert below(files, "images") != images, "what was left is deleted"
+
+
 def test_two_clean_ups_at_once_delete_the_same():
     files, destination = after_some_runs()
     last = plans_in(files)[-1]
