@@ -17,6 +17,7 @@ from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.marks import MarkLog
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.shard_facts import answered_since, check_journal, submits
+from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.journal.journal import MAX_ID
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask, SupersededError
 from airflow_provider_bgrep.journal.stores import FileStore, Store
@@ -56,6 +57,7 @@ class Shard:
     :param is_reopened: whether it was opened again for this shard, which then ends with :meth:`leave`.
     :param is_approved: whether the plan needs no approval, or has it.
     :param is_cancelled: whether the plan was canceled, for example because a person refused it.
+    :param taken: keys of jobs that earlier runs submitted, also those of other shards' rows.
     """
 
     paths: CatalogPaths
@@ -72,6 +74,7 @@ class Shard:
     is_reopened: bool = False
     is_approved: bool = True
     is_cancelled: bool = False
+    taken: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, paths: CatalogPaths, plan_id: str, shard: int) -> Shard:
@@ -88,9 +91,9 @@ class Shard:
         rows: list[dict[str, Any]] = [
             dict(row) for row in plan_store.work_items(shard) if row["state"] != RowState.UNPUBLISHED.value
         ]
-        # A shard that collects nothing does not need the file.
-        known = [] if all(map(_is_to_submit, rows)) else list(plan_store.outstanding_jobs())
-        rows = _without_lost(rows, {record.result_key for record in known})
+        known = _outstanding(plan_store, collects=not all(map(_is_to_submit, rows)))
+        taken = frozenset(record.result_key for record in known)
+        rows = _without_lost(rows, taken)
         may_submit = plan_store.may_submit
         held: Collection[str] = ()
         if may_submit and any(map(_is_to_submit, rows)):
@@ -139,6 +142,7 @@ class Shard:
             is_reopened=is_reopened,
             is_approved=is_approved,
             is_cancelled=bool(plan_store.cancelled_reason),
+            taken=taken,
         )
 
     def spec(
@@ -174,6 +178,7 @@ class Shard:
             collect_only=self.collect_only,
             sign=lambda task: signed(task, conn_id, seconds),
             price_per_image=self.options.price_per_image,
+            taken_keys=self.taken,
         )
 
 
@@ -188,7 +193,25 @@ def signed(task: ImageTask, conn_id: str | None, seconds: int) -> ImageTask:
     return replace(task, image=readable_url(task.image, conn_id, seconds), mask=mask)
 
 
-def _without_lost(rows: list[dict[str, Any]], jobs: set[str]) -> list[dict[str, Any]]:
+def _outstanding(store: PlanStore, *, collects: bool) -> list[SubmitRecord]:
+    """Return the submits of earlier runs whose jobs the plan collects.
+
+    :param collects: whether the shard collects some of them. Otherwise it only needs their keys, and does
+        without if they are lost: a service that repeats its keys must be the exception.
+    :raises BgRepStateError: if the file is missing or damaged, and the shard collects.
+    """
+    if not collects and not store.plan.lines.get(store.files.outstanding_jobs.name):
+        return []
+    try:
+        return list(store.outstanding_jobs())
+    except BgRepStateError as error:
+        if collects:
+            raise
+        _log.warning("Keys of earlier jobs are not known: %s", error)
+        return []
+
+
+def _without_lost(rows: list[dict[str, Any]], jobs: Collection[str]) -> list[dict[str, Any]]:
     """Return the rows, except rows to collect whose job is not recorded."""
     return [row for row in rows if _is_to_submit(row) or row["result_key"] in jobs]
 
