@@ -296,7 +296,7 @@ def test_what_is_not_billed_is_submitted_again_after_failures(local: Shop):
 # --- a plan that is made before the job is found --------------------------------------------------------
 
 
-def test_a_job_that_is_found_after_the_plan_is_not_submitted_again(local: Shop):
+def test_a_job_found_after_the_plan_is_not_submitted_again(local: Shop):
     """The plan waits for approval, or for a free worker, while a second person finds the job."""
     (key,) = local.jobs
     local.adopt("S0", "--not-billed", "--yes")
@@ -334,7 +334,7 @@ def test_a_cleared_run_does_not_submit_what_was_adopted_since(local: Shop):
     assert collected_by_the_next_run(local, run, try_number=2, max_tries=1)
 
 
-def test_a_job_is_found_after_the_plan_though_its_own_plan_is_gone(local: Shop):
+def test_a_job_is_found_though_the_plan_of_its_submit_is_gone(local: Shop):
     for _ in range(3):
         local.refresh.run(local.rows, keep_plans=1)
     (key,) = local.jobs

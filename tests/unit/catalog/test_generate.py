@@ -131,7 +131,7 @@ def test_lost_jobs_stop_only_the_shards_that_collect(destination):
     assert destination.billed.total() == 2
 
 
-def test_a_shard_knows_the_keys_of_jobs_that_other_shards_collect(destination):
+def test_a_shard_knows_the_keys_of_jobs_of_other_shards(destination):
     """The service may answer a submit with one of them: then nobody knows whether it is billed."""
     destination.refresh([row("late")], {"late": "pending"})
     run = destination.plan([row("late"), row("new")], shard_size=1)

@@ -138,7 +138,7 @@ def test_a_store_that_cannot_exclude_needs_a_single_writer():
     assert adopt_key(images, replace(LOST, result_key="two"), lambda: True) == "one"
 
 
-def test_a_job_that_a_person_has_found_keeps_nothing_of_a_refusal(folder):
+def test_a_job_that_is_adopted_keeps_nothing_of_a_refusal(folder):
     seen = replace(LOST, state=State.REFUSED, code=NOT_BILLED, http_status=500, reason="not in the bill")
     adopt_key(folder, replace(seen, result_key="key"))
     found = with_answer(folder, LOST)
