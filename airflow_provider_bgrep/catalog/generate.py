@@ -16,7 +16,8 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerEr
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.marks import MarkLog
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
-from airflow_provider_bgrep.catalog.state.shard_facts import check_journal, submits
+from airflow_provider_bgrep.catalog.state.shard_facts import answered_since, check_journal, submits
+from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.journal.journal import MAX_ID
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask, SupersededError
 from airflow_provider_bgrep.journal.stores import FileStore, Store
@@ -56,6 +57,7 @@ class Shard:
     :param is_reopened: whether it was opened again for this shard, which then ends with :meth:`leave`.
     :param is_approved: whether the plan needs no approval, or has it.
     :param is_cancelled: whether the plan was canceled, for example because a person refused it.
+    :param taken: keys of jobs that earlier runs submitted, also those of other shards' rows.
     """
 
     paths: CatalogPaths
@@ -72,6 +74,7 @@ class Shard:
     is_reopened: bool = False
     is_approved: bool = True
     is_cancelled: bool = False
+    taken: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, paths: CatalogPaths, plan_id: str, shard: int) -> Shard:
@@ -88,21 +91,21 @@ class Shard:
         rows: list[dict[str, Any]] = [
             dict(row) for row in plan_store.work_items(shard) if row["state"] != RowState.UNPUBLISHED.value
         ]
-        # A shard that collects nothing does not need the file.
-        known = [] if all(map(_is_to_submit, rows)) else list(plan_store.outstanding_jobs())
-        rows = _without_lost(rows, {record.result_key for record in known})
+        known = _outstanding(plan_store, collects=not all(map(_is_to_submit, rows)))
+        taken = frozenset(record.result_key for record in known)
+        rows = _without_lost(rows, taken)
         may_submit = plan_store.may_submit
-        blocked: Collection[str] = ()
+        held: Collection[str] = ()
         if may_submit and any(map(_is_to_submit, rows)):
-            blocked = _blocked(paths, rows)
-            rows = _without_blocked(rows, blocked, plan_store, shard)
+            held = _blocked(paths, rows) | answered_since(plan_store, filter(_is_to_submit, rows))
+            rows = _without_held(rows, held, plan_store, shard)
         # A request may have several jobs to collect: each is an image task of its own.
         keys = tuple(
             key_of(row["name"], row["request_hash"], *([] if _is_to_submit(row) else [row["result_key"]]))
             for row in rows
         )
         is_approved = plan_store.is_approved
-        to_submit = [row for row in rows if _is_to_submit(row) and row["name"] not in blocked]
+        to_submit = [row for row in rows if _is_to_submit(row) and row["name"] not in held]
         if may_submit and to_submit:
             check_journal(plan_store, shard)
         is_open, is_reopened = False, False
@@ -125,7 +128,7 @@ class Shard:
             collect_only=frozenset(
                 key
                 for row, key in zip(rows, keys, strict=True)
-                if not _is_to_submit(row) or row["name"] in blocked
+                if not _is_to_submit(row) or row["name"] in held
             ),
             known=list(_to_collect(known, rows, keys)),
             store=GuardedStore(
@@ -139,6 +142,7 @@ class Shard:
             is_reopened=is_reopened,
             is_approved=is_approved,
             is_cancelled=bool(plan_store.cancelled_reason),
+            taken=taken,
         )
 
     def spec(
@@ -174,6 +178,7 @@ class Shard:
             collect_only=self.collect_only,
             sign=lambda task: signed(task, conn_id, seconds),
             price_per_image=self.options.price_per_image,
+            taken_keys=self.taken,
         )
 
 
@@ -188,7 +193,25 @@ def signed(task: ImageTask, conn_id: str | None, seconds: int) -> ImageTask:
     return replace(task, image=readable_url(task.image, conn_id, seconds), mask=mask)
 
 
-def _without_lost(rows: list[dict[str, Any]], jobs: set[str]) -> list[dict[str, Any]]:
+def _outstanding(store: PlanStore, *, collects: bool) -> list[SubmitRecord]:
+    """Return the submits of earlier runs whose jobs the plan collects.
+
+    :param collects: whether the shard collects some of them. Otherwise it only needs their keys, and does
+        without if they are lost: a service that repeats its keys must be the exception.
+    :raises BgRepStateError: if the file is missing or damaged, and the shard collects.
+    """
+    if not collects and not store.plan.lines.get(store.files.outstanding_jobs.name):
+        return []
+    try:
+        return list(store.outstanding_jobs())
+    except BgRepStateError as error:
+        if collects:
+            raise
+        _log.warning("Keys of earlier jobs are not known: %s", error)
+        return []
+
+
+def _without_lost(rows: list[dict[str, Any]], jobs: Collection[str]) -> list[dict[str, Any]]:
     """Return the rows, except rows to collect whose job is not recorded."""
     return [row for row in rows if _is_to_submit(row) or row["result_key"] in jobs]
 
@@ -199,18 +222,21 @@ def _blocked(paths: CatalogPaths, rows: Iterable[Mapping[str, Any]]) -> set[str]
     return {row["name"] for row in rows if marks.block_of(row) is not None}
 
 
-def _without_blocked(
-    rows: list[dict[str, Any]], blocked: Collection[str], store: PlanStore, shard: int
+def _without_held(
+    rows: list[dict[str, Any]], held: Collection[str], store: PlanStore, shard: int
 ) -> list[dict[str, Any]]:
-    """Return the rows, except blocked ones that the shard has not submitted: those are collected."""
-    if not any(_is_to_submit(row) and row["name"] in blocked for row in rows):
+    """Return the rows without those that are not to be submitted. What the shard has submitted is collected.
+
+    :param held: names of rows that are not to be submitted any more.
+    """
+    if not any(_is_to_submit(row) and row["name"] in held for row in rows):
         return rows
     submitted = {item.key for record in submits(store, [shard]) for item in record.items}
     return [
         row
         for row in rows
         if not _is_to_submit(row)
-        or row["name"] not in blocked
+        or row["name"] not in held
         or key_of(row["name"], row["request_hash"]) in submitted
     ]
 

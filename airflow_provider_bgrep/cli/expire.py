@@ -32,7 +32,8 @@ command after keep_plans was lowered, or if publish could not delete.
 keep_plans is that of the newest plan that is not a dry run, unless you give another one.
 
 Published files are never deleted, nor what the ledger, a plan that holds a lease, a plan that is not in the
-ledger yet, a pending job or a late answer needs. So fewer plans may go than keep_plans says. If it is killed,
+ledger yet, a pending job or a late answer needs. A plan whose submits cannot be read stays, and is named; no
+generated file is deleted then. So fewer plans may go than keep_plans says. If it is killed,
 repeat it.
 
 Exit code 3: the ledger is damaged, so nothing was deleted. See "repair".
@@ -69,6 +70,7 @@ def run(given: argparse.Namespace, out: Output) -> ExitCode:
             "plans": list(unneeded.plans),
             "images": [str(path) for path in unneeded.images],
             "bytes": size_of_unneeded(paths, unneeded),
+            "unreadable": dict(unneeded.unreadable),
             "is_written": given.yes,
         }
         if given.yes:
@@ -95,6 +97,8 @@ def _newest(paths: CatalogPaths, keep_plans: int | None) -> tuple[str, int]:
 
 def _print(found: dict[str, Any], out: Output) -> None:
     plans, images = found["plans"], found["images"]
+    for plan_id, why in found["unreadable"].items():
+        out.line(f"Plan {plan_id} stays, and all generated files, because it cannot be read: {why}")
     what = f"{counted(len(plans), 'plan folder')} and {counted(len(images), 'generated file')}"
     if not plans and not images:
         out.line(f"Nothing to delete: keep_plans is {found['keep_plans']}.")

@@ -32,7 +32,8 @@ is rebuilt, the files of the plans that are not in it yet are read as well. No s
 forgotten: if the ledger cannot be rebuilt whole, nothing is written, and the message says what to restore.
 
 A rebuild is safe beside a run: what another run commits meanwhile stays. If it is not known any more which
-plans may submit, none of them may after that. Their jobs are collected by the next run.
+plans may submit, all of them lose their leases, and the next run collects their jobs. Only the newest plan
+can get its lease back: if one of its generate tasks starts, or is cleared, before the next plan is made.
 
 Exit code 1: the ledger is damaged, and can be rebuilt. With --yes, it is rebuilt: exit code 0.
 Exit code 3: it cannot be rebuilt, or a file of a plan is damaged or missing.
@@ -104,7 +105,11 @@ def _print(damage: Damage | None, out: Output, *, is_rebuilt: bool) -> None:
     out.line(f"It {'was' if is_rebuilt else 'can be'} rebuilt from {records} of purchases.")
     if damage.closed_plans:
         which = ", ".join(damage.closed_plans)
-        out.line(f"These plans submit nothing more, because their leases are lost: {which}.")
+        out.line(f"The leases of these plans are lost, and what runs for them submits nothing more: {which}.")
+        newest = max(damage.closed_plans)
+        out.line(
+            f"Until the next plan is made, a generate task of {newest} that starts or is cleared may submit."
+        )
     out.line('Start a run, or see "ledger" for the purchases.' if is_rebuilt else DRY_RUN)
 
 

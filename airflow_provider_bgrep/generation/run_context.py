@@ -44,6 +44,8 @@ class Options:
     :param collect_after: seconds that a finished image task may wait for the others of its job before it is
         saved, because its result URLs expire.
     :param sign: gives an image task the URLs to send. Called in a thread before each submit.
+    :param taken_keys: keys of jobs that other tasks submitted. A submit that is answered with one of them has
+        an unknown outcome.
     """
 
     poll_interval: float
@@ -54,6 +56,7 @@ class Options:
     budget: int | None = None
     collect_after: float = RESULT_URL_SECONDS / 3
     sign: Callable[[ImageTask], ImageTask] | None = None
+    taken_keys: frozenset[str] = frozenset()
 
 
 class WaitGroup:

@@ -143,7 +143,7 @@ class Submitter:
         :return: whether its key is new. If not, it is not recorded as accepted.
         """
         key = job.result_key
-        if key in self._keys or key in self._run.work_items.jobs:
+        if key in self._keys or key in self._run.work_items.jobs or key in self._run.options.taken_keys:
             return False
         self._keys.add(key)
         # First of all, so that a worker that dies now does not lose the key.

@@ -38,7 +38,7 @@ def keep_key(destination: ObjectStoragePath, record: SubmitRecord) -> None:
     :param destination: folder of the images.
     :param record: the accepted submit.
     """
-    put_bytes(_bytes_of(record), _path(destination, KEY, record))
+    put_bytes(_bytes_of(record), _path(destination, KEY, record.nonce))
 
 
 def adopt_key(
@@ -53,8 +53,9 @@ def adopt_key(
     :param has_single_writer: whether the file may be written if the store cannot exclude other writers.
     :return: the key that counts.
     """
-    record = replace(record, state=State.ACCEPTED)
-    path = _path(destination, KEY, record)
+    # Nothing stays of what another person has seen, or of a lost answer: it would count as not sent.
+    record = replace(record, state=State.ACCEPTED, code="", http_status=None, reason="")
+    path = _path(destination, KEY, record.nonce)
     try:
         is_written = create_bytes(_bytes_of(record), path)
     except Exception:
@@ -77,7 +78,7 @@ def write_not_billed(destination: ObjectStoragePath, record: SubmitRecord) -> No
     :param record: the submit, whose outcome is unknown.
     """
     refused = replace(record, state=State.REFUSED, code=NOT_BILLED, reason="", result_key="")
-    put_bytes(_bytes_of(refused), _path(destination, NOT_BILLED_FILE, record))
+    put_bytes(_bytes_of(refused), _path(destination, NOT_BILLED_FILE, record.nonce))
 
 
 def with_answer(destination: ObjectStoragePath, record: SubmitRecord) -> SubmitRecord:
@@ -91,18 +92,30 @@ def with_answer(destination: ObjectStoragePath, record: SubmitRecord) -> SubmitR
     return _read(destination, KEY, record) or _read(destination, NOT_BILLED_FILE, record) or record
 
 
+def has_key(destination: ObjectStoragePath, nonce: str) -> bool:
+    """Whether a file has the key of a submit's job, of which only the nonce is known: its journal is gone.
+
+    :param destination: folder of the images.
+    """
+    return _found(destination, KEY, nonce) is not None
+
+
 def _read(destination: ObjectStoragePath, prefix: str, record: SubmitRecord) -> SubmitRecord | None:
-    data = get_bytes(_path(destination, prefix, record))
+    found = _found(destination, prefix, record.nonce)
+    return found if found is not None and found.keys == record.keys else None
+
+
+def _found(destination: ObjectStoragePath, prefix: str, nonce: str) -> SubmitRecord | None:
+    data = get_bytes(_path(destination, prefix, nonce))
     try:
-        found = None if data is None else SubmitRecord.from_json(json.loads(data))
+        return None if data is None else SubmitRecord.from_json(json.loads(data))
     except ValueError:
         return None
-    return found if found is not None and found.keys == record.keys else None
 
 
 def _bytes_of(record: SubmitRecord) -> bytes:
     return json.dumps({"version": VERSION, **record.to_json()}).encode()
 
 
-def _path(destination: ObjectStoragePath, prefix: str, record: SubmitRecord) -> ObjectStoragePath:
-    return destination / FOLDER / f"{prefix}{safe_name(record.nonce)}.json"
+def _path(destination: ObjectStoragePath, prefix: str, nonce: str) -> ObjectStoragePath:
+    return destination / FOLDER / f"{prefix}{safe_name(nonce)}.json"

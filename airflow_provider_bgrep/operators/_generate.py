@@ -300,6 +300,7 @@ class _Run:
             else spec.max_images - self._journal.billable_images - images,
             collect_after=spec.collect_after,
             sign=spec.sign,
+            taken_keys=spec.taken_keys,
         )
 
     def _write_missing_facts(self, result: Result) -> None:

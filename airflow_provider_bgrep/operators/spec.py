@@ -50,6 +50,7 @@ class GenerateSpec:
         list is then not validated beforehand, and may contain paths instead of URLs.
     :param collect_after: seconds that a finished image task may wait for others before it is saved.
     :param price_per_image: the price of an image; ``None`` if it is not known.
+    :param taken_keys: keys of jobs of other tasks, whatever their image tasks are.
     """
 
     task_list: Any
@@ -71,6 +72,7 @@ class GenerateSpec:
     sign: Callable[[ImageTask], ImageTask] | None = None
     collect_after: float = RESULT_URL_SECONDS / 3
     price_per_image: Decimal | None = None
+    taken_keys: frozenset[str] = frozenset()
 
     @property
     def may_resubmit(self) -> bool:

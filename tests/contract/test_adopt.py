@@ -219,7 +219,8 @@ def test_two_persons_who_contradict_each_other_buy_nothing_twice(local: Shop):
     local.adopt("S0", "--result-key", key, "--yes")
     local.adopt("S0", "--not-billed", "--yes", code=2)
     assert local.refresh.run(local.rows).outcomes == {"generated/passed": 2}
-    assert local.images == 2
+    assert local.refresh.run(local.rows).counts["unchanged"] == 2
+    assert local.images == billed_images(local) == 2
 
 
 def test_a_submit_whose_run_is_under_way_stays_open(local: Shop):
@@ -252,6 +253,20 @@ def test_a_submit_whose_plan_is_gone_is_settled_in_the_ledger(decision: str, loc
     assert local.images == (2 if decision == "--result-key" else 4)
 
 
+def test_a_job_that_is_adopted_counts_with_its_images(local: Shop):
+    """Also if the plan is gone, and another person has said before that it is not billed."""
+    (key,) = local.jobs
+    for _ in range(3):
+        local.refresh.run(local.rows, keep_plans=1)
+    assert billed_images(local) == 2, "it may be billed"
+    local.adopt("S0", "--not-billed", "--yes")
+    assert billed_images(local) == 0
+    local.adopt("S0", "--result-key", key, "--yes")
+    assert billed_images(local) == 2
+    assert local.refresh.run(local.rows).outcomes == {"generated/passed": 2}
+    assert local.images == billed_images(local) == 2
+
+
 @pytest.mark.parametrize("decision", ["--not-billed", "--result-key"])
 def test_a_repair_does_not_forget_what_a_person_said(decision: str, local: Shop):
     (key,) = local.jobs
@@ -263,6 +278,94 @@ def test_a_repair_does_not_forget_what_a_person_said(decision: str, local: Shop)
     assert local.adopt() == {"submits": []}
     assert local.refresh.run(local.rows).outcomes == {"generated/passed": 2}
     assert local.images == (2 if decision == "--result-key" else 4)
+
+
+def test_what_is_not_billed_is_submitted_again_after_failures(local: Shop):
+    """It does not count: the command has said that the next run submits the rows again."""
+    rows = [{**row, "color": "green"} for row in local.rows]
+    for _ in range(2):
+        local.emulator.inject("fail_task", index=None)
+        assert local.refresh.run(rows, max_attempts=3).outcomes == {"failed": 2}
+    local.lose(rows, max_attempts=3)
+    nonce = local.adopt(code=1)["submits"][-1]["nonce"]
+    local.adopt(nonce, "--not-billed", "--yes")
+    assert local.refresh.run(rows, max_attempts=3).outcomes == {"generated/passed": 2}
+    assert local.images == 2 + 2 * 4
+
+
+# --- a plan that is made before the job is found --------------------------------------------------------
+
+
+def test_a_job_found_after_the_plan_is_not_submitted_again(local: Shop):
+    """The plan waits for approval, or for a free worker, while a second person finds the job."""
+    (key,) = local.jobs
+    local.adopt("S0", "--not-billed", "--yes")
+    run = local.refresh.plan(local.rows)
+    assert local.adopt("S0", "--result-key", key, "--yes")["submit"]["submitted_again"] == []
+    assert collected_by_the_next_run(local, run)
+
+
+def test_a_plan_that_resubmits_sees_what_was_adopted_since(local: Shop):
+    (key,) = local.jobs
+    run = local.refresh.plan(local.rows, on_unknown_outcome="resubmit")
+    local.adopt("S0", "--result-key", key, "--yes")
+    assert collected_by_the_next_run(local, run)
+
+
+@pytest.mark.parametrize("options", [{}, {"on_unknown_outcome": "resubmit"}], ids=["not billed", "resubmit"])
+def test_a_late_answer_after_the_plan_is_not_submitted_again(options: dict[str, str], local: Shop):
+    (key,) = local.jobs
+    if not options:
+        local.adopt("S0", "--not-billed", "--yes")
+    run = local.refresh.plan(local.rows, **options)
+    answer_late(local, key)
+    assert collected_by_the_next_run(local, run)
+
+
+def test_a_cleared_run_does_not_submit_what_was_adopted_since(local: Shop):
+    """No plan is active when the job is adopted. The last run is cleared after that, and may submit."""
+    (key,) = local.jobs
+    local.adopt("S0", "--not-billed", "--yes")
+    local.emulator.inject("code", operation="submit", code="A403JT", times=50)  # no credit: surely not billed
+    run = rest_of(local.refresh, local.refresh.plan(local.rows))
+    local.emulator.control("DELETE", "faults")
+    found = local.adopt("S0", "--result-key", key, "--yes")
+    assert (found["submit"]["submitted_again"], found["submit"]["is_under_way"]) == ([], False)
+    assert collected_by_the_next_run(local, run, try_number=2, max_tries=1)
+
+
+def test_a_job_is_found_though_the_plan_of_its_submit_is_gone(local: Shop):
+    for _ in range(3):
+        local.refresh.run(local.rows, keep_plans=1)
+    (key,) = local.jobs
+    run = local.refresh.plan(local.rows, on_unknown_outcome="resubmit")
+    local.adopt("S0", "--result-key", key, "--yes")
+    assert collected_by_the_next_run(local, run)
+
+
+def test_rows_whose_job_is_not_found_are_submitted_with_the_plan(local: Shop):
+    """Of two rows with an unknown outcome, only one has a job: the other one is submitted, once."""
+    (key,) = local.jobs
+    others = [{**row, "sku": f"N{row['sku']}"} for row in local.rows]
+    local.lose([*local.rows, *others])
+    (nonce,) = {one["nonce"] for one in local.adopt(code=1)["submits"] if one["rows"] == ["NS0", "NS1"]}
+    local.adopt(nonce, "--not-billed", "--yes")
+    run = local.refresh.plan([*local.rows, *others], on_unknown_outcome="resubmit")
+    local.adopt("S0", "--result-key", key, "--yes")
+    rest_of(local.refresh, run)
+    assert run.outcomes == {"not_submitted": 2, "generated/passed": 2}
+    assert local.images == 2 + 2 + 2
+    assert local.refresh.run([*local.rows, *others]).outcomes == {"generated/passed": 2}
+    assert local.images == 6
+
+
+def test_a_row_that_asks_for_something_else_is_submitted_anyway(local: Shop):
+    (key,) = local.jobs
+    changed = [{**row, "color": "green"} for row in local.rows]
+    run = local.refresh.plan(changed)
+    local.adopt("S0", "--result-key", key, "--yes")
+    assert rest_of(local.refresh, run).outcomes == {"generated/passed": 2}
+    assert local.images == 4
 
 
 # --- help -----------------------------------------------------------------------------------------------
@@ -289,3 +392,29 @@ def explained(shop: Shop, sku: str) -> Any:
     assert main(["explain", sku, *shop.where, "--json"]) == 0
     (row,) = json.loads(shop.capsys.readouterr().out)["rows"]
     return row
+
+
+def billed_images(shop: Shop) -> int:
+    """What the ledger says is billed, or may be."""
+    shop.capsys.readouterr()
+    assert main(["ledger", *shop.where, "--json"]) == 0
+    return int(json.loads(shop.capsys.readouterr().out)["total"]["images"])
+
+
+def rest_of(refresh: Refresh, run: Any, **generate: Any) -> Any:
+    """Execute the tasks that follow the plan task of a run."""
+    for shard in range(run.plan["shards"]):
+        refresh.generate(run, shard, **generate)
+        refresh.check(run, shard)
+    return refresh.finish(run)
+
+
+def collected_by_the_next_run(shop: Shop, run: Any, **generate: Any) -> bool:
+    """Finish a run, which submits none of the rows. The next one collects the job of the first submit."""
+    rest_of(shop.refresh, run, **generate)
+    assert run.outcomes == {"not_submitted": 2}
+    assert {row["reason"].count("collects its job") for row in run.processed_rows} == {1}
+    assert shop.refresh.run(shop.rows).outcomes == {"generated/passed": 2}
+    assert shop.published() == {"S0", "S1"}
+    assert shop.refresh.run(shop.rows).counts["unchanged"] == 2
+    return (shop.images, len(shop.jobs)) == (2, 1)

@@ -66,6 +66,7 @@ class WorkItemRow(LedgerEntry):
     line: int | None
     image_url: str
     mask_url: str
+    unsettled: str
 
 
 class ResultRow(WorkItemRow):

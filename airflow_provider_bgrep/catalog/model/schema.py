@@ -111,6 +111,8 @@ PLANNED: Final = (
         "VARCHAR",
         image_url="The source with its signature, if the catalog has one; in work items only.",
         mask_url="The mask with its signature, if the catalog has one; in work items only.",
+        unsettled="Of a row to submit: earlier submits of the same request that may still turn out to be "
+        "billed, a JSON list of plan, shard and nonce.",
     ),
 )
 

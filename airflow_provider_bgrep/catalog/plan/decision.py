@@ -75,7 +75,15 @@ WAITING: Final = f"outcome IN {in_sql(COLLECTED)} AND account = {{account}} AND 
 _COUNTED: Final = in_sql({"failed", "unknown_outcome", "refused"})
 """Outcomes of purchases without success: their row may be submitted again."""
 
-ALONE: Final = f"CASE WHEN outcome IN {_COUNTED} THEN 1 ELSE coalesce(attempts, 0) END AS attempts"
+_IN_VAIN: Final = (
+    f"(outcome IN {_COUNTED} AND NOT (outcome = 'refused' AND coalesce(code, '') IN {in_sql(UNSENT)}))"
+)
+"""Whether a purchase counts as an attempt: not if it was not sent, or is not billed."""
+
+ALONE: Final = (
+    f"CASE WHEN {_IN_VAIN} THEN 1 WHEN outcome IN {_COUNTED} THEN 0 ELSE coalesce(attempts, 0) END "
+    "AS attempts"
+)
 """The attempts of a row's only purchase for a request; otherwise see :func:`judged`."""
 
 
@@ -92,6 +100,7 @@ JUDGED_BY: Final = (
     "nonce",
     "result_key",
     "outcome",
+    "code",
     "verdict",
     "account",
     "attempts",
@@ -104,8 +113,8 @@ def judged(records: str) -> str:
     """The query for the purchase that decides, for each request of a row: see :func:`~.progress.rank_of`.
 
     It depends on the purchases only, and not on when or where they were written. ``attempts`` is the number
-    of purchases without success; of a job that is still collected, the number of runs that asked for it
-    without success.
+    of purchases without success, as far as they were sent; of a job that is still collected, the number of
+    runs that asked for it without success.
 
     :param records: a query whose rows are entries of the ledger, with at least :data:`JUDGED_BY`, to be
         formatted with :func:`decision`.
@@ -119,7 +128,7 @@ def judged(records: str) -> str:
     return (
         "SELECT * EXCLUDE (vain, place) REPLACE "
         f"(CASE WHEN outcome IN {_COUNTED} THEN vain ELSE coalesce(attempts, 0) END AS attempts) FROM "
-        f"(SELECT *, count(*) FILTER (WHERE outcome IN {_COUNTED}) OVER ({request}) AS vain, "
+        f"(SELECT *, count(*) FILTER (WHERE {_IN_VAIN}) OVER ({request}) AS vain, "
         f"row_number() OVER ({request} ORDER BY {order}) AS place FROM ({merged(records)})) WHERE place = 1"
     )
 

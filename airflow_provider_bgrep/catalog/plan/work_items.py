@@ -29,7 +29,7 @@ from airflow_provider_bgrep.catalog.plan.decision import (
 from airflow_provider_bgrep.catalog.plan.diff import BLOCKS, Join
 from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.marks import MarkKind
-from airflow_provider_bgrep.catalog.state.progress import COLLECTED, LAST, in_sql, merged
+from airflow_provider_bgrep.catalog.state.progress import COLLECTED, LAST, UNSETTLED, in_sql, merged
 from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.generation.outcomes import Outcome
 
@@ -58,7 +58,9 @@ _NUMBER: Final = "TRY_CAST(split_part(plan_id, '-', 1) AS BIGINT)"
 _AGE: Final = f"coalesce((SELECT max({_NUMBER}) FROM entries) - {_NUMBER}, 0)"
 """How many plans were made since that of a purchase, 0 if its plan is not known: no clock counts."""
 
-_OF_ROW: Final = frozenset({*(column.name for column in MADE), "position", "state", "change", "attempts"})
+_OF_ROW: Final = frozenset(
+    {*(column.name for column in MADE), "position", "state", "change", "unsettled", "attempts"}
+)
 """Columns of a work item that are not read from the purchase that decides about the row."""
 
 
@@ -263,24 +265,36 @@ def _judge_part(join: Join, rows: str, condition: str, into: str) -> None:
     own = in_edition("e", join.recipe.edition)
     billable = f"bool_or({own} AND outcome <> '{Outcome.REFUSED.value}')"
     editions = f"SELECT name, {billable} AS billable FROM of_made e WHERE {condition} GROUP BY name"
+    # Few rows have such a submit, so few records are merged once more.
+    some_names = f"SELECT name FROM of_made WHERE {condition} AND {UNSETTLED}"
+    columns_read = "name, request_hash, nonce, result_key, outcome, code, plan_id, shard, attempts, seq"
+    of_names = f"SELECT {columns_read} FROM of_made WHERE {condition} AND name IN ({some_names})"
+    unsettled = (
+        "SELECT name, request_hash, to_json(list({'plan_id': plan_id, 'shard': shard, 'nonce': nonce} "
+        f"ORDER BY plan_id, nonce))::VARCHAR AS unsettled FROM ({merged(of_names)}) "
+        f"WHERE {UNSETTLED} AND nonce <> '' GROUP BY name, request_hash"
+    )
     # Two steps: DuckDB repeats an expression wherever its alias is used, and each column depends on this one.
     found = (
         f"SELECT m.*, {join.decide} AS own_decision, r.line IS NOT NULL AND {IS_REFUSED} AS is_corrected, "
         f"{join.reason} AS why, b.attempts, t.name IS NULL AS is_new, {changes('t', 'm', 'k')} AS changed, "
         f"coalesce({is_redone('t', 'm')}, false) AS is_redone, "
-        "coalesce(o.billable, false) AS is_billable, "
+        "coalesce(o.billable, false) AS is_billable, coalesce(u.unsettled, '') AS may_be_found, "
         f"{', '.join(f'b.{quoted_name(column)} AS {_inner_name(column)}' for column in columns)} "
         f"FROM (FROM {rows}) m LEFT JOIN corrected r ON r.line = m.line "
         f"LEFT JOIN ({before}) b ON b.name = m.name AND b.request_hash = m.request_hash "
         f"LEFT JOIN latest ON latest.name = m.name LEFT JOIN {some} t ON t.entry = latest.entry "
         f"LEFT JOIN (FROM shown WHERE {condition}) l ON l.name = m.name "
         f"LEFT JOIN ({editions}) o ON o.name = m.name "
+        f"LEFT JOIN ({unsettled}) u ON u.name = m.name AND u.request_hash = m.request_hash "
         f"LEFT JOIN (FROM marks WHERE kind = '{MarkKind.REDO.value}') k ON k.key = m.name"
     )
-    inner = ", ".join(["own_decision", "is_corrected", *map(_inner_name, columns)])
+    inner = ", ".join(["own_decision", "is_corrected", "may_be_found", *map(_inner_name, columns)])
     db.execute(
         f"{into} SELECT * EXCLUDE ({inner}), CASE WHEN own_decision = 'quarantined' AND is_corrected "
-        f"THEN 'submit' ELSE own_decision END AS decision, {', '.join(map(_of_purchase, columns))} "
+        f"THEN 'submit' ELSE own_decision END AS decision, "
+        "CASE WHEN decision = 'submit' THEN may_be_found ELSE '' END AS unsettled, "
+        f"{', '.join(map(_of_purchase, columns))} "
         f"FROM ({found})"
     )
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -85,7 +85,7 @@ class Submit:
     @property
     def images(self) -> int:
         """Number of images that it asked for."""
-        return sum(entry["num_output"] or 1 for entry in self.entries)
+        return sum(map(images_of, self.entries))
 
     @property
     def is_unknown(self) -> bool:
@@ -268,7 +268,8 @@ def adopt_job(paths: CatalogPaths, submit: Submit, result_key: str) -> str:
             "reason": "",
             "attempts": 0,
         }
-        _add(paths, submit, pending)
+        # A person may have said that it is not billed: then the last entry has no images.
+        _add(paths, submit, [{**pending, "images": images_of(entry)} for entry in submit.entries])
     return counts
 
 
@@ -280,11 +281,20 @@ def record_not_billed(paths: CatalogPaths, submit: Submit) -> None:
     """
     if submit.record is not None:
         write_not_billed(paths.images, submit.record)
-    _add(paths, submit, not_billed_facts())
+    _add(paths, submit, [not_billed_facts()] * len(submit.entries))
 
 
-def _add(paths: CatalogPaths, submit: Submit, facts: Mapping[str, Any]) -> None:
-    entries = [{**entry, **facts} for entry in submit.entries]
+def images_of(entry: Mapping[str, Any]) -> int:
+    """The images that a submit asked for, for one of its rows, whatever is known of the bill."""
+    return int(entry["num_output"] or 1)
+
+
+def _add(paths: CatalogPaths, submit: Submit, facts: Iterable[Mapping[str, Any]]) -> None:
+    """Add an entry for each row of a submit.
+
+    :param facts: what has become known of each.
+    """
+    entries = [{**entry, **known} for entry, known in zip(submit.entries, facts, strict=True)]
     prefix = f"segment-{submit.plan_id}-{secrets.token_hex(4)}"
     ledger = Ledger(paths, _single_writer(paths, submit.plan_id))
     ledger.add(entries, prefix, {number_of(submit.plan_id)})

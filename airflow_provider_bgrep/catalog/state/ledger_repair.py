@@ -50,7 +50,8 @@ class Damage:
 
     :param problems: what is lost or damaged, one sentence each.
     :param obstacle: why it cannot be rebuilt, and what to do; ``""`` if it can.
-    :param closed_plans: plans that submit nothing more once it is rebuilt: which plans had a lease is lost.
+    :param closed_plans: plans without a lease once it is rebuilt: which plans had one is lost. The newest one
+        may be opened again, see :meth:`~.ledger.Ledger.reopen`.
     :param records: how many records of purchases were found for the rebuild.
     """
 

@@ -53,6 +53,12 @@ UNSURE: Final = COLLECTED | {Outcome.UNKNOWN.value}
 """Outcomes of purchases that may change: an answer may still come, or images may still be saved."""
 
 
+UNSETTLED: Final = f"(outcome = '{Outcome.UNKNOWN.value}' OR code = '{NOT_BILLED}')"
+"""The condition, as SQL, for purchases that may still turn out to be billed, though their row is submitted
+again: an answer may come late, or a person may find the job.
+"""
+
+
 def progress_of(row: Mapping[str, Any]) -> int:
     """Return how far a purchase is along: 0 (unknown) to 6 (generated); -1 if it was not submitted.
 

@@ -52,6 +52,7 @@ from airflow_provider_bgrep.catalog.state.progress import (
 )
 from airflow_provider_bgrep.catalog.state.shard_facts import (
     BILLABLE_OUTCOMES,
+    answered_since,
     by_submit,
     entry_of,
     facts_of,
@@ -69,6 +70,10 @@ if TYPE_CHECKING:
 _WITHOUT_IMAGE: Final = STEPS.keys() - WITH_IMAGES
 
 _TO_SUBMIT: Final = frozenset(state.value for state in TO_SUBMIT)
+_ANSWERED: Final = (
+    "since the plan was made, an earlier submit of the same request turned out to be accepted; the next run "
+    "collects its job"
+)
 _NEVER: Final = "the generate task ended before the row was submitted"
 
 # --- what other modules ask for -----------------------------------------------------------------------
@@ -179,6 +184,7 @@ def _derive(
 ) -> Iterator[ResultRow]:
     items = [_unjudged(item) if item["state"] == RowState.ORPHANED.value else item for item in items]
     marks: Marks | None = None
+    answered: set[str] | None = None
     orphaned: dict[str, set[str]] = {}
     for item in items:
         if item["state"] == RowState.ORPHANED.value:
@@ -198,6 +204,9 @@ def _derive(
                 marks = MarkLog(store.paths).latest()
             mark = marks.block_of(item) if marks is not None and item["state"] in _TO_SUBMIT else None
             outcome = {"outcome": Outcome.NOT_SUBMITTED.value, "reason": reasons.get(name) or _NEVER}
+            if item.get("unsettled"):
+                answered = answered_since(store, items) if answered is None else answered
+                outcome |= {"reason": _ANSWERED} if name in answered else {}
             if mark is not None:  # since the plan was made: nobody is waiting for it
                 outcome |= {"state": RowState.BLOCKED.value, "change": mark.reason, "reason": mark.reason}
             yield cast("ResultRow", {**item, **outcome, "superseded": False})

@@ -21,11 +21,12 @@ import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from airflow_provider_bgrep.catalog.model.plan import is_plan_id
@@ -98,10 +99,12 @@ class Unneeded:
 
     :param plans: ids of plans, oldest first.
     :param images: files in the folder of generated images: images, job records, key files.
+    :param unreadable: why the submits of plans are not known, by plan. These plans stay, and all images.
     """
 
     plans: tuple[str, ...] = ()
     images: tuple[ObjectStoragePath, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_unneeded(paths: CatalogPaths, plan_id: str, keep_plans: int) -> Unneeded:
@@ -293,9 +296,12 @@ class _Retention:
     def __init__(self, paths: CatalogPaths, *, writes: bool = True) -> None:
         self._paths, self._writes = paths, writes
         self._records = paths.images / _RECORDS
+        self._unreadable: dict[str, str] = {}
 
     def run(self, plan_id: str, keep_plans: int) -> Deleted:
         found = self.find(plan_id, keep_plans)
+        for one, why in found.unreadable.items():
+            _log.warning("Plan %s stays, and all generated files: %s", one, why)
         # The plans last: they are what makes the next run look for images again, if this one is killed.
         _delete(found.images)
         self._delete_plans(found.plans)
@@ -307,15 +313,18 @@ class _Retention:
         # Leases, and plans whose submits are in no segment yet.
         leased = {lease.plan_id for lease in metadata.leases}
         needed = {plan_id, *leased, *metadata.uncommitted_plans}
+        # Before they submit a row again, they look for an answer to its earlier submits.
+        needed |= {one["plan_id"] for plan in leased for one in _unsettled(self._paths.plan(plan))}
         expired = expired_plans(folders, keep_plans, needed, self._group_of)
         if not expired and not copies:
             return Unneeded()
         if self._writes:
             self._copy_segments(metadata, copies)
-        journals = {one: list(submits(PlanStore(self._paths, one))) for one in expired}
+        journals = {one: known for one in expired if (known := self._submits(one)) is not None}
+        expired = list(journals)
         knowing = {one: records for one, records in journals.items() if records or self._has_results(one)}
         if not knowing:
-            return Unneeded(tuple(expired))
+            return Unneeded(tuple(expired), unreadable=self._unreadable)
         # Listed before plans and ledger are read: the submit of an image that is listed is in one of them.
         images, records = names_in(self._paths.images), names_in(self._records)
         stems = (name.removesuffix(".json") for name in records if name.endswith(".json"))
@@ -329,7 +338,8 @@ class _Retention:
             gone = [one for one in expired if one not in kept]
             stack.enter_context(live_rows(db, self._paths))
             unneeded = list(self._unneeded_images(db, images, records, gone)) if knowing.keys() - kept else []
-        return Unneeded(tuple(gone), tuple(unneeded))
+        # A plan that cannot be read may need any of them.
+        return Unneeded(tuple(gone), () if self._unreadable else tuple(unneeded), self._unreadable)
 
     def _group_of(self, plan_id: str) -> tuple[str, str] | None:
         """The task group that a plan was made for; ``None`` if the plan has no header that can be read."""
@@ -431,11 +441,20 @@ class _Retention:
         jobs, nonces, files = set[str](), set[str](), set[str]()
         for plan_id in set(names_in(self._paths.plans)).difference(gone):
             plan = self._paths.plan(plan_id)
-            for record in (*submits(PlanStore(self._paths, plan_id)), *_outstanding(plan)):
+            for record in (*(self._submits(plan_id) or ()), *_outstanding(plan)):
                 jobs.add(safe_name(record.result_key))
                 nonces.add(safe_name(record.nonce))
+            nonces |= {safe_name(one["nonce"]) for one in _unsettled(plan)}
             files |= _files_of(plan)
         return jobs, nonces, files
+
+    def _submits(self, plan_id: str) -> list[SubmitRecord] | None:
+        """The submits of a plan; ``None`` if a journal is damaged: what it submitted is not known."""
+        try:
+            return list(submits(PlanStore(self._paths, plan_id)))
+        except BgRepStateError as error:
+            self._unreadable[plan_id] = str(error)
+            return None
 
     def _delete_plans(self, plan_ids: Iterable[str]) -> None:
         for plan_id in plan_ids:
@@ -477,12 +496,23 @@ def _outstanding(plan: PlanPaths) -> Iterator[SubmitRecord]:
 
 def _files_of(plan: PlanPaths) -> set[str]:
     """Names of the images that earlier plans generated for a plan's work items."""
+    return {file["path"].rpartition("/")[2] for file in _listed(plan, "files")}
+
+
+def _unsettled(plan: PlanPaths) -> Iterator[dict[str, Any]]:
+    """The earlier submits of a plan's rows that may still turn out to be billed."""
+    return _listed(plan, "unsettled")
+
+
+def _listed(plan: PlanPaths, column: str) -> Iterator[dict[str, Any]]:
+    """What the JSON lists in a column of a plan's work items have; nothing if the plan was never finished."""
     try:
         with local_copy(plan.work_items) as local:
-            column = pq.read_table(local, columns=["files"]).column("files").to_pylist()
+            texts = pc.unique(pq.read_table(local, columns=[column]).column(column)).to_pylist()
     except FileNotFoundError:
-        return set()
-    return {file["path"].rpartition("/")[2] for files in column if files for file in json.loads(files)}
+        return
+    for text in filter(None, texts):
+        yield from json.loads(text)
 
 
 def _facts(

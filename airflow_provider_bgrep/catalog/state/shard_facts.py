@@ -16,18 +16,18 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from airflow_provider_bgrep.catalog.model.schema import ENTRY
+from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import NOT_SENT, STEPS, progress_of, purchase_of
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import BILLABLE, Outcome
 from airflow_provider_bgrep.journal.journal import read_records
-from airflow_provider_bgrep.journal.key_files import NOT_BILLED, with_answer
+from airflow_provider_bgrep.journal.key_files import NOT_BILLED, has_key, with_answer
 from airflow_provider_bgrep.journal.records import JournalError, State, SubmitRecord
 from airflow_provider_bgrep.journal.stores import FileStore
 from airflow_provider_bgrep.protocol.errors import reason_of, sanitize_message
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.rows import LedgerEntry, ResultRow
-    from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 
     Facts = dict[str, Any]
     """Columns of an entry that a file says something about."""
@@ -73,6 +73,34 @@ def submits(store: PlanStore, shards: Iterable[int] | None = None) -> Iterator[S
             records = _records(journal)
         for record in records:
             yield with_answer(store.paths.images, record)
+
+
+def answered_since(store: PlanStore, items: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The names of rows that are not to be submitted: an earlier submit of the same request was accepted.
+
+    That was not known when the plan was made: a person has found the job since, or its worker has recorded
+    the answer late. The plan names such submits, so only these are looked up. The next plan collects the job.
+
+    :param items: rows that the plan submits.
+    """
+    wanted: dict[tuple[str, int | None], dict[str, set[str]]] = {}
+    for item in items:
+        for one in json.loads(item.get("unsettled") or "[]"):
+            submitted = wanted.setdefault((one["plan_id"], one["shard"]), {})
+            submitted.setdefault(one["nonce"], set()).add(item["name"])
+    found = set[str]()
+    for (plan_id, shard), by_nonce in wanted.items():
+        states: dict[str, State] = {}
+        try:
+            journals = submits(PlanStore(store.paths, plan_id), None if shard is None else [shard])
+            states = {one.nonce: one.state for one in journals}
+        except BgRepStateError as error:
+            _log.warning("The journal of plan %s cannot be read again: %s", plan_id, error)
+        for nonce, names in by_nonce.items():
+            is_gone = nonce not in states
+            if has_key(store.paths.images, nonce) if is_gone else states[nonce] is State.ACCEPTED:
+                found |= names
+    return found
 
 
 def check_journal(store: PlanStore, shard: int) -> None:

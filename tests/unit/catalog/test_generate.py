@@ -131,6 +131,18 @@ def test_lost_jobs_stop_only_the_shards_that_collect(destination):
     assert destination.billed.total() == 2
 
 
+def test_a_shard_knows_the_keys_of_jobs_of_other_shards(destination):
+    """The service may answer a submit with one of them: then nobody knows whether it is billed."""
+    destination.refresh([row("late")], {"late": "pending"})
+    run = destination.plan([row("late"), row("new")], shard_size=1)
+    keys = frozenset(record.result_key for record in run.store.outstanding_jobs())
+    assert len(keys) == 1
+    for shard in range(2):
+        read = Shard.read(destination.paths, run.plan_id, shard)
+        given = {"poll_interval": 5.0, "timeout": 60.0, "deferrable": True, "retry_failed": 0, "slots": 1}
+        assert read.spec(**given).taken_keys == keys
+
+
 def test_the_shard_operator_checks_its_arguments():
     assert not issubclass(BgRepShardOperator, BgRepGenerateOperator)
     with pytest.raises(ValueError, match="retry_failed is 4"):

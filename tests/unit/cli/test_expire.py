@@ -93,3 +93,14 @@ def test_a_number_that_is_none_is_refused(text, where, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["expire", where, "--keep-plans", text])
     assert ended.value.code == 2
+
+
+def test_a_plan_that_cannot_be_read_is_named(destination, where, capsys):
+    runs = [destination.refresh([row("a", seed=n)]) for n in range(3)]
+    (page,) = (Path(where) / "_bgrep" / "plans" / runs[0].plan_id).glob("journal/*/*-p0.json")
+    page.write_text("{")
+    found = expire(where, capsys, "--keep-plans", "1", "--yes")
+    assert list(found["unreadable"]) == [runs[0].plan_id]
+    assert (found["plans"], found["images"]) == ([runs[1].plan_id], [])
+    assert main(["expire", where, "--keep-plans", "1"]) == 0
+    assert runs[0].plan_id in capsys.readouterr().out

@@ -77,3 +77,24 @@ def test_an_intact_ledger_with_a_damaged_open_plan_ends_with_3(destination, wher
     page.write_text("{")
     assert main(["repair", where]) == 3
     assert page.name in capsys.readouterr().err
+
+
+def test_only_the_newest_plan_may_submit_after_a_repair(destination, where, capsys):
+    """Its lease is lost. A generate task that starts later opens it again, and the command says so."""
+    older = destination.plan([row("a")])
+    newest = destination.plan([row("a"), row("b")], now=older.now + 60)
+    (Path(where) / "_bgrep" / "ledger" / metadata_in(where)[-1]).write_text("")
+    assert set(repair(where, capsys, code=1)["closed_plans"]) == {older.plan_id, newest.plan_id}
+    capsys.readouterr()
+    assert main(["repair", where, "--yes"]) == 0
+    *_, may_submit, _ = capsys.readouterr().out.splitlines()
+    assert newest.plan_id in may_submit
+    assert older.plan_id not in may_submit
+    older.work()
+    assert destination.billed.total() == 0
+    newest.work()
+    assert {name for name, _ in destination.billed} == set(newest.submits)
+
+
+def metadata_in(where: str) -> list[str]:
+    return sorted(path.name for path in (Path(where) / "_bgrep" / "ledger").glob("metadata-*"))

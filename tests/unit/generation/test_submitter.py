@@ -108,6 +108,14 @@ def test_a_key_that_the_journal_has_is_no_new_job(execution, answers):
     assert run.context.in_flight.none.is_set()
 
 
+def test_a_key_of_another_tasks_job_is_no_new_job(execution, answers):
+    run = execution(1, [answers.accepted("key")], taken_keys=frozenset({"key"}))
+    assert submit(run) == []
+    (record,) = run.journal.records
+    assert (record.state, record.result_key) == (State.UNKNOWN, "")
+    assert (run.outcomes, len(run.client.sent)) == (["unknown_outcome"], 1)
+
+
 def test_two_submits_at_once_with_one_key_are_not_one_job(execution, answers):
     run = execution(2, lambda operation, data: answers.accepted("key"))
 

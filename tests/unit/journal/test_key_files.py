@@ -12,6 +12,7 @@ from airflow_provider_bgrep.journal.key_files import (
     FOLDER,
     NOT_BILLED,
     adopt_key,
+    has_key,
     keep_key,
     with_answer,
     write_not_billed,
@@ -135,3 +136,20 @@ def test_a_store_that_cannot_exclude_needs_a_single_writer():
         adopt_key(images, replace(LOST, result_key="one"))
     assert adopt_key(images, replace(LOST, result_key="one"), lambda: True) == "one"
     assert adopt_key(images, replace(LOST, result_key="two"), lambda: True) == "one"
+
+
+def test_a_job_that_is_adopted_keeps_nothing_of_a_refusal(folder):
+    seen = replace(LOST, state=State.REFUSED, code=NOT_BILLED, http_status=500, reason="not in the bill")
+    adopt_key(folder, replace(seen, result_key="key"))
+    found = with_answer(folder, LOST)
+    assert (found.state, found.result_key) == (State.ACCEPTED, "key")
+    assert (found.code, found.http_status, found.reason) == ("", None, "")
+
+
+def test_only_the_nonce_is_needed_to_know_that_there_is_a_key(folder):
+    assert not has_key(folder, LOST.nonce)
+    write_not_billed(folder, LOST)
+    assert not has_key(folder, LOST.nonce)
+    keep_key(folder, ACCEPTED)
+    assert has_key(folder, LOST.nonce)
+    assert not has_key(folder, "n/2")

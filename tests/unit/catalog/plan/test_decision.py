@@ -25,7 +25,7 @@ from airflow_provider_bgrep.catalog.plan.decision import (
     in_edition,
     judged,
 )
-from airflow_provider_bgrep.catalog.state.progress import COLLECTED
+from airflow_provider_bgrep.catalog.state.progress import COLLECTED, UNSENT
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.protocol.codes import MAY_PASS
 
@@ -191,6 +191,16 @@ def test_purchases_without_success_are_counted():
     assert chosen(*entries) == [("2", 3)]
     assert chosen(*entries, entry("refused", nonce="r", seq=9)) == [("2", 4)]
     assert chosen(*entries, entry("pending", nonce="p", attempts=7)) == [("p", 7)]
+
+
+@pytest.mark.parametrize("code", sorted(UNSENT))
+def test_what_is_not_billed_does_not_count(code):
+    entries = [entry("failed", nonce="f", seq=0), entry("refused", nonce="r", code=code, seq=9)]
+    assert chosen(*entries) == [("f", 1)]
+    assert chosen(*entries[1:]) == [("r", 0)]
+    assert run(f"SELECT {ALONE} FROM b", b=entries[1:]) == [(0,)]
+    # The answer to another submit of the row is not known.
+    assert chosen(entries[1], entry("unknown_outcome", nonce="u", code=code)) == [("u", 1)]
 
 
 def test_of_several_jobs_the_one_asked_for_least_decides():

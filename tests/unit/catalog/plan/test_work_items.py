@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -91,6 +92,20 @@ def test_a_row_submitted_again_has_nothing_of_the_purchase(destination):
     (item,) = destination.plan([row("a")]).work_items
     assert (item["state"], item["result_key"], item["outcome"], item["plan_id"]) == ("changed", "", "", "")
     assert item["attempts"] is not None
+
+
+def test_a_row_to_submit_names_its_submits_without_an_answer(destination):
+    lost = destination.refresh([row("a"), row("b")], {"a": "lost", "b": "failed"})
+    again = {"on_unknown_outcome": "resubmit", "max_attempts": 5}
+    twice = destination.refresh([row("a"), row("b")], {"a": "lost", "b": "failed"}, **again)
+    run = destination.plan([row("a"), row("b"), row("c")], **again)
+    items = {item["name"]: item for item in run.work_items}
+    assert [items[name]["unsettled"] for name in "bc"] == ["", ""], "only an unknown outcome may change"
+    found = json.loads(items["a"]["unsettled"])
+    assert [(one["plan_id"], one["shard"]) for one in found] == [(lost.plan_id, 0), (twice.plan_id, 0)]
+    assert all(one["nonce"] in destination.sent for one in found)
+    changed = destination.plan([row("a", steps=20)], **again).work_items
+    assert [item["unsettled"] for item in changed if item["name"] == "a"] == [""], "another request"
 
 
 def test_a_row_to_collect_has_its_purchase(destination):

@@ -43,8 +43,9 @@ from airflow_provider_bgrep.catalog.state.retention import (
     size_of_unneeded,
     unneeded_records,
 )
+from airflow_provider_bgrep.catalog.state.shard_facts import submits
 from airflow_provider_bgrep.exceptions import BgRepConflictError
-from airflow_provider_bgrep.journal.key_files import NOT_BILLED
+from airflow_provider_bgrep.journal.key_files import NOT_BILLED, keep_key
 from airflow_provider_bgrep.journal.records import State, SubmitRecord
 from airflow_provider_bgrep.storage import names_in, put_bytes, storage_path
 
@@ -344,6 +345,22 @@ def test_a_key_file_stays_with_the_plan_that_it_is_for(destination, files):
     assert key_file.path in files
 
 
+def test_a_plan_stays_while_another_one_may_look_for_its_answer(destination, files):
+    """A plan that waits for approval submits a row again, unless the answer to its first submit has come."""
+    first = destination.refresh(CATALOG, {"a": "lost"})
+    again = {"on_unknown_outcome": "resubmit", "dag_id": "slow"}
+    waiting = destination.plan(CATALOG, now=first.now + 60, **again)
+    (item,) = waiting.work_items
+    (record,) = (one for one in submits(first.store) if one.nonce in item["unsettled"])
+    keep_key(destination.paths.images, replace(record, state=State.ACCEPTED, result_key="job"))
+    destination.jobs["job"] = [("a", item["request_hash"])]
+    for number in range(5):
+        destination.refresh(CATALOG, now=first.now + 120 + number)
+    assert first.plan_id in plans_in(files)
+    waiting.work()
+    assert destination.billed.total() == 3, "nothing is submitted again"
+
+
 def test_a_store_that_refuses_deletes_is_still_published_to(caplog):
     files = UndeletableFiles()
     destination = destination_of(files)
@@ -540,6 +557,29 @@ def test_a_damaged_segment_is_an_error_of_the_command():
         with pytest.raises((DamagedLedgerError, BgRepConflictError, FileNotFoundError)):
             work(destination.paths, last, 1)
     assert files == before
+
+
+@pytest.mark.parametrize("place", [0, -1], ids=["old", "new"])
+def test_a_plan_that_cannot_be_read_stays_and_is_named(place, destination, files, caplog):
+    """It may need any image, and no other plan: the folders of the others go."""
+    for number in range(2):
+        destination.refresh([row("a", num_output=2, seed=number)], keep_plans=30)
+    plans = plans_in(files)
+    (page,) = (name for name in below(files, "plans") if plans[place] in name and name.endswith("-p0.json"))
+    whole, files[page] = files[page], b"{"
+    for number in range(2, 4):
+        destination.refresh([row("a", num_output=2, seed=number)], keep_plans=30)
+    last, images = plans_in(files)[-1], below(files, "images")
+    found = find_unneeded(destination.paths, last, 1)
+    assert list(found.unreadable) == [plans[place]]
+    assert expire(destination.paths, last, 1) == Deleted(plans=2)
+    assert plans_in(files) == [plans[place], last]
+    assert below(files, "images") == images
+    assert plans[place] in "".join(caplog.messages)
+
+    files[page] = whole
+    assert expire(destination.paths, last, 1).plans == 1
+    assert below(files, "images") != images, "what was left is deleted"
 
 
 def test_two_clean_ups_at_once_delete_the_same():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from bgrep_harness.runs import Destination, Run, row
@@ -14,12 +15,17 @@ from airflow_provider_bgrep import catalog
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.recovery import derive_shard, shard_entries
-from airflow_provider_bgrep.catalog.state.shard_facts import accepted_submits, check_journal, submits
+from airflow_provider_bgrep.catalog.state.shard_facts import (
+    accepted_submits,
+    answered_since,
+    check_journal,
+    submits,
+)
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.journal.key_files import keep_key
 from airflow_provider_bgrep.journal.records import State
-from airflow_provider_bgrep.storage import put_bytes, remove
+from airflow_provider_bgrep.storage import names_in, put_bytes, remove
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -50,6 +56,48 @@ def test_a_key_beside_the_images_counts_as_if_the_journal_had_it(run):
     keep_key(run.store.paths.images, replace(record, state=State.ACCEPTED, result_key="job"))
     assert came_to(run.store) == [("a", "n1", "pending")]
     assert [(one.nonce, one.result_key) for one in accepted_submits(run.store)] == [("n1", "job")]
+
+
+@pytest.fixture
+def lost(destination: Destination) -> tuple[Run, Run]:
+    """A run without the answers for two rows in two shards, and the plan that submits them again."""
+    rows, options = [row("a"), row("b")], {"on_unknown_outcome": "resubmit", "shard_size": 1}
+    first = destination.refresh(rows, dict.fromkeys("ab", "lost"), **options)
+    return first, destination.plan(rows, **options)
+
+
+def test_a_key_that_is_found_after_the_plan_withholds_its_row(lost):
+    first, run = lost
+    items = run.work_items
+    assert answered_since(run.store, items) == set()
+    (record,) = submits(first.store, [0])
+    keep_key(run.store.paths.images, replace(record, state=State.ACCEPTED, result_key="job"))
+    assert answered_since(run.store, items) == {record.items[0].id}
+    found = {one["name"]: one["outcome"] for shard in range(2) for one in derive_shard(run.store, shard)}
+    assert set(found.values()) == {"not_submitted"}
+    run.work()
+    assert run.destination.billed.total() == 2 + 1, "only the other row is submitted again"
+
+
+@pytest.mark.parametrize("how", ["gone", "damaged"])
+def test_a_key_is_found_without_the_journal_of_its_submit(how, lost, destination):
+    first, run = lost
+    records = list(submits(first.store))
+    for shard in range(2):
+        for name in names_in(first.files.journal(shard)):
+            path = first.files.journal(shard) / name
+            put_bytes(b"{", path) if how == "damaged" else remove(path)
+        if how == "gone":
+            remove(first.files.begun(shard))
+    assert answered_since(run.store, run.work_items) == set()
+    for record in records:
+        keep_key(run.store.paths.images, replace(record, state=State.ACCEPTED, result_key=record.nonce))
+    assert answered_since(run.store, run.work_items) == {"a", "b"}
+
+
+def test_a_plan_without_unanswered_submits_reads_nothing_more(run, destination):
+    items = [{**item, "unsettled": ""} for item in run.work_items]
+    assert answered_since(SimpleNamespace(), items) == set()
 
 
 @pytest.mark.parametrize("data", [b"{", b"[1]\n", b'{"id": "a"}', b"\xff"])
