@@ -70,7 +70,7 @@ def make(home: Path, count: int) -> dict[str, float]:
         "chosen": "0",
     }
     entry = ", ".join(f"{generated.get(one.name, one.name)} AS {one.name}" for one in ENTRY)
-    live = {"status": "'live'", "path": "sku || '/main.png'", "versions": "[]"}
+    live = {"status": "'live'", "path": "sku || '/main.png'", "versions": "[]", "rolled_back_from": "''"}
     known = {column.name for column in ENTRY}
     shown = ", ".join(
         f"{live.get(one.name, one.name if one.name in known else 'NULL')} AS {one.name}" for one in MANIFEST

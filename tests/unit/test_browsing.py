@@ -14,11 +14,11 @@ from airflow_provider_bgrep.fs.oss_file_system import OssFileSystem
 
 @pytest.fixture
 def amazon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials for Amazon's own S3; nothing is sent there."""
+    """A connection of its own to Amazon's S3: file systems are kept, and no other test must get this one."""
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(
-        "AIRFLOW_CONN_AWS_DEFAULT", '{"conn_type": "aws", "login": "id", "password": "not-for-links"}'
+        "AIRFLOW_CONN_AMAZON", '{"conn_type": "aws", "login": "id", "password": "not-for-links"}'
     )
 
 
@@ -28,11 +28,11 @@ CONSOLE = "https://console.aws.amazon.com/s3"
 @pytest.mark.parametrize(
     ("path", "is_folder", "url"),
     [
-        ("s3://shop/new/manifest.json", False, f"{CONSOLE}/object/shop?prefix=new%2Fmanifest.json"),
-        ("s3://shop/new", True, f"{CONSOLE}/buckets/shop?prefix=new%2F"),
-        ("s3://shop/a b/ü&x=1.png", False, f"{CONSOLE}/object/shop?prefix=a%20b%2F%C3%BC%26x%3D1.png"),
-        ("S3://shop/new", True, f"{CONSOLE}/buckets/shop?prefix=new%2F"),
-        ("s3://shop", True, f"{CONSOLE}/buckets/shop?prefix="),
+        ("s3://amazon@shop/new/manifest.json", False, f"{CONSOLE}/object/shop?prefix=new%2Fmanifest.json"),
+        ("s3://amazon@shop/new", True, f"{CONSOLE}/buckets/shop?prefix=new%2F"),
+        ("s3://amazon@shop/a b/ü&x=1.png", False, f"{CONSOLE}/object/shop?prefix=a%20b%2F%C3%BC%26x%3D1.png"),
+        ("S3://amazon@shop/new", True, f"{CONSOLE}/buckets/shop?prefix=new%2F"),
+        ("s3://amazon@shop", True, f"{CONSOLE}/buckets/shop?prefix="),
     ],
 )
 @pytest.mark.usefixtures("amazon")

@@ -358,7 +358,7 @@ def live_rows(db: duckdb.DuckDBPyConnection, paths: CatalogPaths) -> Iterator[No
     with open_rows(paths, header) as local:
         db.execute(
             "CREATE OR REPLACE VIEW live AS SELECT name, sku, view, image, request_hash, "
-            "CASE WHEN rolled_back_from = '' THEN request_hash ELSE rolled_back_from END AS answers, "
+            "coalesce(nullif(rolled_back_from, ''), request_hash) AS answers, "
             f"file_row_number AS place FROM {rows_of(local, numbered=True)} "
             f"WHERE status = '{Status.LIVE.value}'"
         )

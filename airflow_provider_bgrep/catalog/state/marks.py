@@ -265,7 +265,7 @@ class MarkLog:
             if marks is not None:
                 return number, marks, broken
             if damage is not None:
-                raise damage
+                raise DamagedMarksError(str(damage))
             # It expired since it was listed, unless somebody deleted it.
             if self._latest_number() <= number:
                 raise DamagedMarksError(

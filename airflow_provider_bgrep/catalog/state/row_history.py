@@ -171,7 +171,8 @@ def _in_plan(
         name = name_of(row.get("sku") or "", row.get("view"))
         if name and sku in (name, row["sku"]):
             listed.add(name)
-            yield found(name, RowState.INVALID.value, row["line"], row["reason"])
+            reason = ": ".join(filter(None, (row["column"], row["reason"])))
+            yield found(name, RowState.INVALID.value, row["line"], reason)
     yield from _unlisted(store, (names or ({sku} if not listed else set())) - listed, published, found)
 
 

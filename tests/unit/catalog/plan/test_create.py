@@ -869,7 +869,8 @@ def settle_as_published(run: Run) -> None:
     assert log.create(settled, metadata.number + 1)
     live = {column: todo[column] for column in ("name", "sku", "view", "image", "request_hash")}
     data = io.BytesIO()
-    pq.write_table(pa.table({**live, "status": ["live"] * todo.num_rows}), data)
+    same = {"status": "live", "rolled_back_from": ""}
+    pq.write_table(pa.table({**live, **{name: [one] * todo.num_rows for name, one in same.items()}}), data)
     checksums = {"parquet": hashlib.sha256(data.getvalue()).hexdigest(), "jsonl": ""}
     header = Header(1, "x", run.plan_id, "run", "dag", "2026-01-01T00:00:00+00:00", {}, {}, checksums)
     put_bytes(data.getvalue(), paths.manifests / header.file("parquet"))
