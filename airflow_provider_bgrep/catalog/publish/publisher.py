@@ -173,7 +173,7 @@ class PublishPlan:
             return None
         if old["rolled_back_from"] == wanted.facts["request_hash"]:
             # A person has published an earlier image in place of this one.
-            return None if old["status"] == Status.LIVE.value else self._live_again(old)
+            return None if old["status"] == Status.LIVE.value else self._as_live(old)
         if old["sha256"] != wanted.facts["sha256"]:
             versions = [{name: old[name] for name in OF_VERSION}, *old["versions"]]
             return self._live(wanted, old["path"], versions[: self.rules.keep_versions - 1])
@@ -191,23 +191,12 @@ class PublishPlan:
         return bool(row["status"] == Status.LIVE.value) and not self.is_newer(row)
 
     def _live(self, wanted: WantedImage, replaces: str, versions: list[dict[str, Any]]) -> dict[str, Any]:
-        row: dict[str, Any] = {
-            **wanted.facts,
-            "status": Status.LIVE.value,
-            "plan_id": self.plan["plan_id"],
-            "run_id": self.plan["run_id"],
-            "planned_by": self.plan["plan_id"],
-            "published_at": self.published_at,
-            "retired_at": "",
-            "retired_by": "",
-            "rolled_back_from": "",
-            "versions": versions,
-        }
+        row = self._as_live({**wanted.facts, "rolled_back_from": "", "versions": versions})
         return {**row, "path": self.rules.path(row, wanted.ext, replaces)}
 
-    def _live_again(self, old: Mapping[str, Any]) -> dict[str, Any]:
+    def _as_live(self, row: Mapping[str, Any]) -> dict[str, Any]:
         return {
-            **old,
+            **row,
             "status": Status.LIVE.value,
             "plan_id": self.plan["plan_id"],
             "run_id": self.plan["run_id"],
