@@ -59,7 +59,7 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     verdicts = {Verdict.PASSED.value, *([Verdict.UNMASKED.value] if config.publish_unmasked else ())}
     wanted = [entry for entry in entries if entry["verdict"] in verdicts]
     # A row may have been blocked since the plan was made.
-    marks = MarkLog(store.paths, store.has_single_writer).mended()
+    marks = MarkLog(store.paths, store.has_single_writer).repaired()
     asked = [one for one in _still_asked_for(store, wanted, later) if marks.block_of(one) is None]
     published = publish(
         store.paths,

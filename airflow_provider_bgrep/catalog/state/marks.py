@@ -210,7 +210,7 @@ class MarkLog:
         """
         return self._newest()[1] or Marks()
 
-    def mended(self) -> Marks:
+    def repaired(self) -> Marks:
         """The current marks, once both folders have them.
 
         :raises DamagedMarksError: if neither they nor their copy can be read.
@@ -235,9 +235,9 @@ class MarkLog:
             new = change(current or Marks())
             return current if new == (current or Marks()) else new
 
-        self.mended()  # of both folders, only the first one is asked which number is next
+        self.repaired()  # of both folders, only the first one is asked which number is next
         marks, _ = self._file.commit(changed)
-        self.mended()
+        self.repaired()
         self._file.expire(KEEP, lambda expired, oldest: ())
         self._copy.expire(_KEEP_COPIES, lambda expired, oldest: ())
         return marks or Marks()

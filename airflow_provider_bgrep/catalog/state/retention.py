@@ -23,7 +23,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -314,7 +314,7 @@ class _Retention:
         leased = {lease.plan_id for lease in metadata.leases}
         needed = {plan_id, *leased, *metadata.uncommitted_plans}
         # Before they submit a row again, they look for an answer to its earlier submits.
-        needed |= {one["plan_id"] for plan in leased for one in _unsettled(self._paths.plan(plan))}
+        needed |= {one["plan_id"] for plan in leased for one in _lists_of(self._paths.plan(plan)).unsettled}
         expired = expired_plans(folders, keep_plans, needed, self._group_of)
         if not expired and not copies:
             return Unneeded()
@@ -444,8 +444,9 @@ class _Retention:
             for record in (*(self._submits(plan_id) or ()), *_outstanding(plan)):
                 jobs.add(safe_name(record.result_key))
                 nonces.add(safe_name(record.nonce))
-            nonces |= {safe_name(one["nonce"]) for one in _unsettled(plan)}
-            files |= _files_of(plan)
+            lists = _lists_of(plan)
+            nonces |= {safe_name(one["nonce"]) for one in lists.unsettled}
+            files |= {file["path"].rpartition("/")[2] for file in lists.files}
         return jobs, nonces, files
 
     def _submits(self, plan_id: str) -> list[SubmitRecord] | None:
@@ -494,25 +495,26 @@ def _outstanding(plan: PlanPaths) -> Iterator[SubmitRecord]:
         yield SubmitRecord.from_json(json.loads(line))
 
 
-def _files_of(plan: PlanPaths) -> set[str]:
-    """Names of the images that earlier plans generated for a plan's work items."""
-    return {file["path"].rpartition("/")[2] for file in _listed(plan, "files")}
+class _Lists(NamedTuple):
+    """What a plan's work items list.
+
+    :param files: images that earlier plans generated.
+    :param unsettled: earlier submits that may still turn out to be billed.
+    """
+
+    files: Sequence[Mapping[str, Any]] = ()
+    unsettled: Sequence[Mapping[str, Any]] = ()
 
 
-def _unsettled(plan: PlanPaths) -> Iterator[dict[str, Any]]:
-    """The earlier submits of a plan's rows that may still turn out to be billed."""
-    return _listed(plan, "unsettled")
-
-
-def _listed(plan: PlanPaths, column: str) -> Iterator[dict[str, Any]]:
-    """What the JSON lists in a column of a plan's work items have; nothing if the plan was never finished."""
+def _lists_of(plan: PlanPaths) -> _Lists:
+    """The lists in a plan's work items; empty ones if the plan was never finished."""
     try:
         with local_copy(plan.work_items) as local:
-            texts = pc.unique(pq.read_table(local, columns=[column]).column(column)).to_pylist()
+            table = pq.read_table(local, columns=list(_Lists._fields))
     except FileNotFoundError:
-        return
-    for text in filter(None, texts):
-        yield from json.loads(text)
+        return _Lists()
+    texts = (pc.unique(table.column(name)).to_pylist() for name in _Lists._fields)
+    return _Lists(*([one for text in filter(None, some) for one in json.loads(text)] for some in texts))
 
 
 def _facts(

@@ -103,7 +103,7 @@ def test_no_single_file_takes_decisions_with_it(
         broken = dict(files)
         assert MarkLog(paths).latest().generations == {"a": number}
         assert files == broken, "reading repairs nothing"
-        assert MarkLog(paths).mended().generations == {"a": number}
+        assert MarkLog(paths).repaired().generations == {"a": number}
         if f"{number:08}" in path:
             assert files == saved
         MarkLog(paths).commit(lambda now: now.with_marks([redo("b")]))
@@ -134,7 +134,7 @@ def test_killed_at_any_write_the_next_one_copies_it(paths: CatalogPaths, files: 
         dying = MarkLog(CatalogPaths(folder(files, CrashingStore(call, after=True), only)))
         with pytest.raises(Died):
             dying.commit(lambda now: now.with_marks([redo("b")]))
-        MarkLog(paths).mended()
+        MarkLog(paths).repaired()
         for path in [one for one in files if "/marks/" in one]:
             del files[path]
         assert MarkLog(paths).latest().generations == {"a": 1, "b": 1}
