@@ -15,11 +15,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-try:
-    from airflow.sdk.io import attach
-except ImportError:
-    from airflow.io.store import attach
-
 from airflow_provider_bgrep.download import save_job
 from airflow_provider_bgrep.exceptions import (
     BgRepDownloadError,
@@ -354,37 +349,19 @@ def test_an_invalid_template_is_refused_before_any_request(download, connection,
     assert connection.counters.requests == 0
 
 
-@pytest.fixture
-def bucket(monkeypatch):
-    """A bucket on an S3 server of our own, as ``s3://`` in Airflow's object storage."""
-    from moto.server import ThreadedMotoServer
-    from s3fs import S3FileSystem
-
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    s3 = S3FileSystem(endpoint_url=f"http://{host}:{port}", skip_instance_cache=True)
-    s3.mkdir("images")
-    attach("s3", fs=s3, alias="s3")
-    yield s3
-    server.stop()
-
-
-def test_any_object_storage_will_do(submit, download, connection, bucket):
+def test_any_object_storage_will_do(submit, download, connection, s3_folder):
     key = submit(connection.image_task(num_output=2))
-    outcome = download(key, destination="s3://images/folder")
+    outcome = download(key, destination=str(s3_folder))
     assert outcome.state == "success", outcome.error
-    assert sorted(bucket.ls("images/folder", refresh=True)) == [
-        f"images/folder/{key}.manifest.json",
-        f"images/folder/{key}_00_0.png",
-        f"images/folder/{key}_00_1.png",
+    assert sorted(path.name for path in s3_folder.iterdir()) == [
+        f"{key}.manifest.json",
+        f"{key}_00_0.png",
+        f"{key}_00_1.png",
     ]
     for file in outcome.value["files"]:
-        assert hashlib.sha256(bucket.cat(file["path"])).hexdigest() == file["sha256"]
+        assert hashlib.sha256(storage_path(file["path"]).read_bytes()).hexdigest() == file["sha256"]
     before = connection.counters.requests
-    assert download(key, destination="s3://images/folder").value == outcome.value
+    assert download(key, destination=str(s3_folder)).value == outcome.value
     assert connection.counters.requests == before
 
 
