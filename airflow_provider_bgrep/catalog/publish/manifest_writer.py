@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from airflow_provider_bgrep.catalog.model.schema import ddl
-from airflow_provider_bgrep.catalog.state.database import quoted, rows_of
+from airflow_provider_bgrep.catalog.state.database import engine, quoted, rows_of
 from airflow_provider_bgrep.catalog.state.manifest import (
     MANIFEST,
     OLDER,
@@ -34,10 +34,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_MEMORY: Final = "256MB"
 _GROUP: Final = 20_480
-"""Rows of a Parquet row group. Two threads' groups fit into the memory, which those of 122,880 (the default)
-do not.
+"""Rows of a Parquet row group. Two threads' groups fit into DuckDB's memory, which groups of 122,880 rows
+(the default) do not.
 """
 
 _ARROW: Final = {"VARCHAR": pa.string(), "BIGINT": pa.int64()}
@@ -80,9 +79,8 @@ def open_writer(paths: CatalogPaths, base: Header | None) -> Iterator[ManifestWr
     """
     with tempfile.TemporaryDirectory(prefix="bgrep-") as folder, contextlib.ExitStack() as stack:
         local = None if base is None else stack.enter_context(open_rows(paths, base))
-        writer = ManifestWriter(paths, base, Path(folder), local)
-        stack.callback(writer.db.close)
-        yield writer
+        db = stack.enter_context(engine(keeps_order=True))
+        yield ManifestWriter(paths, base, Path(folder), local, db)
 
 
 class ManifestWriter:
@@ -92,14 +90,19 @@ class ManifestWriter:
     :param base: the current manifest; ``None`` before the first.
     :param folder: a temporary folder.
     :param local: the base's rows as a local file.
+    :param db: a database of its own.
     """
 
-    def __init__(self, paths: CatalogPaths, base: Header | None, folder: Path, local: str | None) -> None:
+    def __init__(
+        self,
+        paths: CatalogPaths,
+        base: Header | None,
+        folder: Path,
+        local: str | None,
+        db: duckdb.DuckDBPyConnection,
+    ) -> None:
         self._paths, self._base, self._folder = paths, base, folder
-        self.db = duckdb.connect()
-        self.db.execute(f"SET temp_directory = {quoted(str(folder / 'spilled'))}")
-        self.db.execute(f"SET memory_limit = '{_MEMORY}'")
-        self.db.execute("SET threads = 2")
+        self.db = db
         if local is None:
             self.db.execute(f"CREATE TABLE old ({ddl(MANIFEST)})")
         else:

@@ -20,10 +20,12 @@ _THREADS: Final = 2
 
 
 @contextlib.contextmanager
-def engine(memory: str = MEMORY) -> Iterator[duckdb.DuckDBPyConnection]:
+def engine(memory: str = MEMORY, *, keeps_order: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to a database in a temporary file, where tables are compressed and can leave memory.
 
     :param memory: the memory limit.
+    :param keeps_order: whether rows are copied in their order. Each step that copies a million rows keeps all
+        of them in memory then.
     """
     with (
         tempfile.TemporaryDirectory(prefix="bgrep-") as folder,
@@ -31,9 +33,7 @@ def engine(memory: str = MEMORY) -> Iterator[duckdb.DuckDBPyConnection]:
     ):
         db.execute(f"SET memory_limit = '{memory}'")
         db.execute(f"SET threads = {_THREADS}")
-        # Otherwise each step that copies a million rows keeps all of them in memory, for an order that
-        # nothing needs.
-        db.execute("SET preserve_insertion_order = false")
+        db.execute(f"SET preserve_insertion_order = {keeps_order}")
         yield db
 
 

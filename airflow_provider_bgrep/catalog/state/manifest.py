@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.schema import Column, ddl
-from airflow_provider_bgrep.catalog.state.database import quoted, rows_of
+from airflow_provider_bgrep.catalog.state.database import engine, quoted, rows_of
 from airflow_provider_bgrep.catalog.state.parquet_rows import is_in, is_of, rows_where
 from airflow_provider_bgrep.catalog.state.versioned_file import VersionedFile
 from airflow_provider_bgrep.exceptions import BgRepStateError
@@ -283,7 +283,7 @@ def _rebuilt_rows(paths: CatalogPaths, header: Header, damage: str) -> Iterator[
     with tempfile.TemporaryDirectory(prefix="bgrep-") as folder:
         rebuilt = str(Path(folder) / "rows.parquet")
         try:
-            with local_copy(lines) as local, duckdb.connect() as db:
+            with local_copy(lines) as local, engine(keeps_order=True) as db:
                 if why := _damage(local, header, "jsonl"):
                     raise DamagedManifestError(f"{damage}. {lines} is damaged as well: {why}. {_REMEDY}")
                 db.execute(
