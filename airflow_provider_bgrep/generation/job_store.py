@@ -134,6 +134,7 @@ class JobStore:
     :param max_bytes: largest size of one image in bytes.
     :param end_time: deadline for downloads, wall clock in seconds.
     :param sign: gives an image task the URLs that are sent, if they differ from its own.
+    :param earlier: what an earlier manifest knows of a job whose record is lost or damaged.
     """
 
     def __init__(
@@ -145,10 +146,11 @@ class JobStore:
         max_bytes: int,
         end_time: float = math.inf,
         sign: Callable[[ImageTask], ImageTask] | None = None,
+        earlier: Callable[[SubmitRecord], JobRecord | None] = lambda record: None,
     ) -> None:
         self._destination, self._settings, self._query = destination, settings, query
         self._template, self._max_bytes, self._end_time = template, max_bytes, end_time
-        self._sign = sign
+        self._sign, self._earlier = sign, earlier
         self._counted: set[tuple[str, int, int]] = set()
 
     def keep_key(self, record: SubmitRecord) -> None:
@@ -185,7 +187,9 @@ class JobStore:
         try:
             saved = read_job_record(self._destination, record.result_key, record.nonce)
         except ValueError:
-            return None  # the job is queried again
+            saved = None  # it is damaged
+        if saved is None:
+            saved = self._earlier(record)  # without it, the job is queried again
         return saved if saved is not None and len(saved.outcomes) == len(record.items) else None
 
     def _checked(self, saved: JobRecord) -> JobRecord:

@@ -2,8 +2,9 @@
 """What is known of a submit beside its journal, next to the images, in files that its nonce names.
 
 ``key-{nonce}.json`` has the key of its job: its worker could not write the journal, or a person has found the
-job. ``not-billed-{nonce}.json`` says that a person has seen that it is not billed. The journal itself counts
-first, then the key, whoever wrote it.
+job. Beside it is ``key-copy-{nonce}.json``, so that the loss of one file does not make a submit look
+unbilled. ``not-billed-{nonce}.json`` says that a person has seen that it is not billed. The journal itself
+counts first, then the key, whoever wrote it.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ VERSION: Final = 1
 FOLDER: Final = "_bgrep"
 """Folder of these files and of job records, next to the images."""
 
-KEY: Final = "key-"
-"""The beginning of the name of a file with a job's key."""
-NOT_BILLED_FILE: Final = "not-billed-"
-"""The beginning of the name of a file that says that a submit is not billed."""
+_KEY: Final = "key-"
+_KEY_COPY: Final = "key-copy-"
+_NOT_BILLED: Final = "not-billed-"
+_PREFIXES: Final = (_KEY_COPY, _KEY, _NOT_BILLED)
+"""The beginnings of the names of these files; a longer one comes before that which it begins with."""
 
 NOT_BILLED: Final = "not_billed"
 """The code of a submit of which a person has seen that it is not billed. An answer may still come."""
@@ -38,7 +40,8 @@ def keep_key(destination: ObjectStoragePath, record: SubmitRecord) -> None:
     :param destination: folder of the images.
     :param record: the accepted submit.
     """
-    put_bytes(_bytes_of(record), _path(destination, KEY, record.nonce))
+    for prefix in (_KEY, _KEY_COPY):
+        put_bytes(_bytes_of(record), _path(destination, prefix, record.nonce))
 
 
 def adopt_key(
@@ -55,20 +58,18 @@ def adopt_key(
     """
     # Nothing stays of what another person has seen, or of a lost answer: it would count as not sent.
     record = replace(record, state=State.ACCEPTED, code="", http_status=None, reason="")
-    path = _path(destination, KEY, record.nonce)
-    try:
-        is_written = create_bytes(_bytes_of(record), path)
-    except Exception:
-        if not has_single_writer():
-            raise
-        if is_written := get_bytes(path) is None:
-            put_bytes(_bytes_of(record), path)
-    if not is_written:
-        found = _read(destination, KEY, record)
-        if found is not None:
-            return found.result_key
-        put_bytes(_bytes_of(record), path)  # it was damaged
-    return record.result_key
+    if (found := _key_of(destination, record)) is None:
+        path = _path(destination, _KEY, record.nonce)
+        try:
+            is_written = create_bytes(_bytes_of(record), path)
+        except Exception:
+            if not has_single_writer():
+                raise
+            is_written = False
+        found = None if is_written else _key_of(destination, record)
+    # Written again, for one of the two files may be missing or damaged.
+    keep_key(destination, found or record)
+    return (found or record).result_key
 
 
 def write_not_billed(destination: ObjectStoragePath, record: SubmitRecord) -> None:
@@ -78,7 +79,7 @@ def write_not_billed(destination: ObjectStoragePath, record: SubmitRecord) -> No
     :param record: the submit, whose outcome is unknown.
     """
     refused = replace(record, state=State.REFUSED, code=NOT_BILLED, reason="", result_key="")
-    put_bytes(_bytes_of(refused), _path(destination, NOT_BILLED_FILE, record.nonce))
+    put_bytes(_bytes_of(refused), _path(destination, _NOT_BILLED, record.nonce))
 
 
 def with_answer(destination: ObjectStoragePath, record: SubmitRecord) -> SubmitRecord:
@@ -89,7 +90,7 @@ def with_answer(destination: ObjectStoragePath, record: SubmitRecord) -> SubmitR
     """
     if record.state not in (State.INTENT, State.UNKNOWN) or not record.nonce:
         return record
-    return _read(destination, KEY, record) or _read(destination, NOT_BILLED_FILE, record) or record
+    return _key_of(destination, record) or _read(destination, _NOT_BILLED, record) or record
 
 
 def has_key(destination: ObjectStoragePath, nonce: str) -> bool:
@@ -97,7 +98,16 @@ def has_key(destination: ObjectStoragePath, nonce: str) -> bool:
 
     :param destination: folder of the images.
     """
-    return _found(destination, KEY, nonce) is not None
+    return any(_found(destination, prefix, nonce) is not None for prefix in (_KEY, _KEY_COPY))
+
+
+def nonce_in(stem: str) -> str | None:
+    """The nonce in the name of one of these files, without its extension; ``None`` in other names."""
+    return next((stem.removeprefix(one) for one in _PREFIXES if stem.startswith(one)), None)
+
+
+def _key_of(destination: ObjectStoragePath, record: SubmitRecord) -> SubmitRecord | None:
+    return _read(destination, _KEY, record) or _read(destination, _KEY_COPY, record)
 
 
 def _read(destination: ObjectStoragePath, prefix: str, record: SubmitRecord) -> SubmitRecord | None:

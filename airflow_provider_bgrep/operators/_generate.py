@@ -16,6 +16,7 @@ from airflow_provider_bgrep.exceptions import BgRepServiceError
 from airflow_provider_bgrep.generation.batches import wanted, within_budget
 from airflow_provider_bgrep.generation.items import WorkItem, WorkItems
 from airflow_provider_bgrep.generation.job_store import JobRecord, JobStore
+from airflow_provider_bgrep.generation.manifest import EarlierManifest
 from airflow_provider_bgrep.generation.run_context import AT_ONCE, Options, Result, RunContext
 from airflow_provider_bgrep.generation.runner import Runner
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
@@ -133,6 +134,7 @@ class _Run:
         else:
             tasks = tuple(spec.task_list)
         self._destination = absolute_path("destination", spec.destination)
+        self._manifest = spec.manifest or self._destination / manifest_name(context)
         hook = BgRepHook(spec.bgrep_conn_id)
         # Read the connection before anything is written, so that an invalid one leaves nothing behind.
         self._settings = with_share(hook.settings, spec.rate_share)
@@ -162,6 +164,7 @@ class _Run:
             # A run that begins after its deadline still collects billed images.
             max(journal.end_time, time.time()) + DOWNLOAD_GRACE_SECONDS,
             spec.sign,
+            EarlierManifest(self._manifest).job,
         )
         # If the journal could not be written, or a person has found the job, the key is next to the images.
         completed = self._job_store.with_answer
@@ -394,8 +397,7 @@ class _Run:
             )
 
     def _finish(self, result: Result) -> dict[str, Any]:
-        manifest = self._spec.manifest or self._destination / manifest_name(self._context)
-        run = FinishedRun(self._spec, self._work_items, self._journal, result, manifest)
+        run = FinishedRun(self._spec, self._work_items, self._journal, result, self._manifest)
         self._ended(run)
         return finish(run, self._context, log=self._log)
 

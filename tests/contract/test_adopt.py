@@ -16,8 +16,9 @@ from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.shard_facts import submits
 from airflow_provider_bgrep.cli.__main__ import main
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
+from airflow_provider_bgrep.journal.key_files import FOLDER
 from airflow_provider_bgrep.journal.records import State
-from airflow_provider_bgrep.storage import connection_of, names_in, remove
+from airflow_provider_bgrep.storage import connection_of, names_in, put_bytes, remove
 
 OPTIONS = {
     "defaults": {"positive_prompt": "A {{ color }} mug on snow", "steps": 15},
@@ -359,6 +360,45 @@ def test_rows_whose_job_is_not_found_are_submitted_with_the_plan(local: Shop):
     assert local.images == 6
 
 
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("damage", [remove, lambda path: put_bytes(b"", path)], ids=["lost", "empty"])
+def test_a_key_file_that_is_lost_takes_no_job_back(local: Shop, damage: Callable[[Any], None], place: int):
+    """The plan was made while the submit counted as not billed. Whoever submits knows the files alone."""
+    (key,) = local.jobs
+    local.adopt("S0", "--not-billed", "--yes")
+    run = local.refresh.plan(local.rows)
+    local.adopt("S0", "--result-key", key, "--yes")
+    damage(key_files(local)[place])
+    assert collected_by_the_next_run(local, run)
+
+
+def test_a_key_file_lost_before_a_clear_takes_no_job_back(local: Shop):
+    run = local.lose([{**row, "color": "green"} for row in local.rows])
+    nonce = local.adopt(code=1)["submits"][-1]["nonce"]
+    local.adopt(nonce, "--not-billed", "--yes")
+    local.adopt(nonce, "--result-key", local.jobs[-1], "--yes")
+    remove(key_files(local)[0])
+    rest_of(local.refresh, run, try_number=2, max_tries=1)
+    assert local.images == 4
+
+
+@pytest.mark.parametrize("decision", ["--not-billed", "--result-key"])
+@pytest.mark.parametrize("damage", [remove, lambda path: put_bytes(b"", path)], ids=["lost", "empty"])
+def test_a_decision_after_the_plan_is_gone_is_kept_twice(
+    local: Shop, damage: Callable[[Any], None], decision: str
+):
+    (key,) = local.jobs
+    for _ in range(3):
+        local.refresh.run(local.rows, keep_plans=1)
+    ledger = local.refresh.paths.ledger
+    before = names_in(ledger)
+    local.adopt("S0", decision, *([key] if decision == "--result-key" else []), "--yes")
+    (segment,) = (one for one in names_in(ledger) if one.endswith(".parquet") and one not in before)
+    damage(ledger / segment)
+    assert local.refresh.run(local.rows).outcomes == {"generated/passed": 2}
+    assert local.images == (2 if decision == "--result-key" else 4)
+
+
 def test_a_row_that_asks_for_something_else_is_submitted_anyway(local: Shop):
     (key,) = local.jobs
     changed = [{**row, "color": "green"} for row in local.rows]
@@ -369,6 +409,14 @@ def test_a_row_that_asks_for_something_else_is_submitted_anyway(local: Shop):
 
 
 # --- help -----------------------------------------------------------------------------------------------
+
+
+def key_files(shop: Shop) -> list[Any]:
+    """The two files with the key of a job that was adopted."""
+    folder = shop.refresh.paths.images / FOLDER
+    found = [folder / name for name in names_in(folder) if name.startswith("key-")]
+    assert len(found) == 2
+    return found
 
 
 def answer_late(shop: Shop, key: str) -> None:

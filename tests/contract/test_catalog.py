@@ -18,7 +18,7 @@ from bgrep_harness.images import draw_images, served
 from bgrep_harness.refresh import Refresh
 
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
-from airflow_provider_bgrep.storage import connection_of, names_in, storage_path
+from airflow_provider_bgrep.storage import connection_of, names_in, put_bytes, remove, storage_path
 
 PROMPT = {"positive_prompt": "A {{ color }} mug on snow", "steps": 15}
 
@@ -349,6 +349,27 @@ def test_a_shard_cleared_after_its_check_is_not_resubmitted(refresh: Refresh, co
 
 
 # --- what goes in ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_images_of_a_lost_job_record_are_found_in_the_manifest(
+    refresh: Refresh, connection: Any, site: str, is_lost: bool
+):
+    run = refresh.plan(rows_of(site, 2))
+    assert refresh.generate(run, 0).state == "success"
+    (record,) = (one for one in names_in(refresh.paths.images / "_bgrep") if one.endswith(".json"))
+    path = refresh.paths.images / "_bgrep" / record
+    remove(path) if is_lost else put_bytes(b"", path)
+    connection.configure(job_seconds=3600)
+    connection.advance(2 * 24 * 3600)  # the service does not know the job any more
+    requests = connection.counters.requests
+    refresh.generate(run, 0, try_number=2, max_tries=1)
+    assert connection.counters.requests == requests
+    refresh.check(run, 0)
+    refresh.finish(run)
+    assert run.outcomes == {"generated/passed": 2}
+    assert {row["name"] for row in refresh.manifest()} == {"S0", "S1"}
+    assert connection.counters.images == 2
 
 
 def test_a_hundred_kinds_of_invalid_rows_are_all_reported(refresh: Refresh, connection: Any, site: str):

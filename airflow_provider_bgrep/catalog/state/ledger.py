@@ -383,7 +383,8 @@ class Ledger:
                 self.reader.written_plan(one)  # raises if what it submitted is not known
         own = (one for one in (*self._reopened(store, before), *entries) if one.get("code") not in UNSENT)
         rows = [*self._uncommitted(merged_plans), *own]
-        name = segments.write(rows, self._paths.ledger, f"segment-{plan_id}") if rows else ""
+        folder, copies = self._paths.ledger, self._paths.ledger_copy
+        name = segments.write(rows, folder, f"segment-{plan_id}", copies) if rows else ""
         numbers = {number_of(plan_id), *map(number_of, merged_plans)} - {0}
 
         def change(now: LedgerMetadata) -> LedgerMetadata:
@@ -408,7 +409,7 @@ class Ledger:
         :raises BgRepConflictError: if other runs committed first in every attempt.
         """
         self.reader.metadata()
-        name = segments.write(entries, self._paths.ledger, prefix)
+        name = segments.write(entries, self._paths.ledger, prefix, self._paths.ledger_copy)
 
         def change(now: LedgerMetadata) -> LedgerMetadata:
             return now if name in now.segments else now.with_segments({**now.plans_by_segment, name: plans})
@@ -451,7 +452,8 @@ class Ledger:
         """
         with contextlib.ExitStack() as stack, engine() as db:
             metadata = self.reader.open_segments(db, stack)
-            name = segments.merge(db, self._paths.ledger, f"compacted-{metadata.number:08}")
+            prefix = f"compacted-{metadata.number:08}"
+            name = segments.merge(db, self._paths.ledger, prefix, self._paths.ledger_copy)
         merged = set(metadata.segments)
 
         def change(now: LedgerMetadata) -> LedgerMetadata:

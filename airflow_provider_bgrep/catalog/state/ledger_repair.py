@@ -181,7 +181,8 @@ class LedgerRepair:
         with contextlib.ExitStack() as stack, engine() as db:
             unsure = self._read_all(db, stack, now, plans)
             is_empty = db.execute("SELECT count(*) FROM entries").fetchone() == (0,)
-            name = "" if is_empty else segments.merge(db, self._paths.ledger, "compacted-rebuilt")
+            folder, copies = self._paths.ledger, self._paths.ledger_copy
+            name = "" if is_empty else segments.merge(db, folder, "compacted-rebuilt", copies)
         numbers = {number_of(plan_id) for plan_id in plans} | now.plans_in(now.segments)
         latest = max(plans, default="")
         if latest > now.latest_leased:

@@ -23,7 +23,7 @@ from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError, check_version
 from airflow_provider_bgrep.catalog.state.progress import PURCHASE, merged, progress_of, purchase_of
 from airflow_provider_bgrep.protocol.errors import sanitize_message
-from airflow_provider_bgrep.storage import local_copy, put_file
+from airflow_provider_bgrep.storage import copy_file, local_copy, names_in, put_file
 
 if TYPE_CHECKING:
     import duckdb
@@ -67,12 +67,19 @@ def _checksum(local: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def write(rows: Iterable[Mapping[str, Any]], folder: ObjectStoragePath, prefix: str) -> str:
+def write(
+    rows: Iterable[Mapping[str, Any]],
+    folder: ObjectStoragePath,
+    prefix: str,
+    copies: ObjectStoragePath | None = None,
+) -> str:
     """Write entries as a segment.
 
     :param rows: of several entries about one purchase, the one that is furthest along counts, otherwise the
         last.
     :param prefix: the beginning of the segment's name.
+    :param copies: the folder of copies. Once it has any, each new segment is copied there before it counts:
+        the plans that it could be rebuilt from may be gone.
     :return: the segment's name.
     """
     best: dict[tuple[str, str], Mapping[str, Any]] = {}
@@ -85,13 +92,19 @@ def write(rows: Iterable[Mapping[str, Any]], folder: ObjectStoragePath, prefix: 
         metadata = {_VERSION: str(SCHEMA_VERSION).encode()}
         found = table(best.values()).replace_schema_metadata(metadata)
         pq.write_table(found, local, compression="zstd", row_group_size=_GROUP)
-        return _put(local, folder, prefix)
+        return _put(local, folder, prefix, copies)
 
 
-def merge(db: duckdb.DuckDBPyConnection, folder: ObjectStoragePath, prefix: str) -> str:
+def merge(
+    db: duckdb.DuckDBPyConnection,
+    folder: ObjectStoragePath,
+    prefix: str,
+    copies: ObjectStoragePath | None = None,
+) -> str:
     """Write the view ``entries`` as one segment, with one entry for each purchase: see :mod:`~.progress`.
 
     :param prefix: the beginning of the segment's name.
+    :param copies: see :func:`write`.
     :return: the segment's name.
     """
     db.execute(
@@ -107,7 +120,7 @@ def merge(db: duckdb.DuckDBPyConnection, folder: ObjectStoragePath, prefix: str)
             f"COPY ({once} UNION ALL {others}) TO {quoted(local)} "
             f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_GROUP}, {version})"
         )
-        return _put(local, folder, prefix)
+        return _put(local, folder, prefix, copies)
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
@@ -131,9 +144,11 @@ def insert(db: duckdb.DuckDBPyConnection, rows: Sequence[Mapping[str, Any]], seq
     db.unregister("more")
 
 
-def _put(local: str, folder: ObjectStoragePath, prefix: str) -> str:
+def _put(local: str, folder: ObjectStoragePath, prefix: str, copies: ObjectStoragePath | None) -> str:
     name = f"{prefix}-{_checksum(local)}.parquet"
     put_file(local, folder / name)
+    if copies is not None and names_in(copies):
+        copy_file(folder / name, copies / name)
     return name
 
 

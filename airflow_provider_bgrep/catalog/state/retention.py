@@ -7,8 +7,8 @@
 
 The ledger can be rebuilt from the plans' files. So before a plan folder goes, every segment that counts is
 copied to ``ledger-copy/``, and the copy is read back: from then on each entry exists twice, in two folders.
-Later segments are copied as soon as they are committed: whether one can be rebuilt is not known once any plan
-folder is gone.
+Later segments are copied before they count, by whoever writes them: whether one can be rebuilt is not known
+once any plan folder is gone.
 
 A task that is killed between two deletes leaves files that the next run deletes.
 """
@@ -19,10 +19,10 @@ import contextlib
 import itertools
 import json
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,6 +38,7 @@ from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     LedgerMetadataLog,
 )
 from airflow_provider_bgrep.catalog.state.manifest import live_rows
+from airflow_provider_bgrep.catalog.state.plan_formats import json_lines
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import UNSURE, in_sql, merged
 from airflow_provider_bgrep.catalog.state.retention_rules import (
@@ -45,18 +46,16 @@ from airflow_provider_bgrep.catalog.state.retention_rules import (
     dispensable_plans,
     expired_plans,
     job_of,
-    nonce_in,
     unneeded_records,
 )
-from airflow_provider_bgrep.catalog.state.shard_facts import submits
+from airflow_provider_bgrep.catalog.state.shard_facts import submits, unless_given_up
 from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
+from airflow_provider_bgrep.journal.key_files import nonce_in
 from airflow_provider_bgrep.journal.records import SubmitRecord
 from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.storage import (
     copy_file,
-    get_bytes,
     is_local,
-    local_copy,
     names_in,
     remove,
     safe_name,
@@ -84,6 +83,8 @@ _RECORDS: Final = "_bgrep"
 _COLUMNS: Final = "name, request_hash, result_key, nonce, plan_id, outcome, attempts, verdict, chosen, files"
 
 _log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,9 @@ class _Retention:
         leased = {lease.plan_id for lease in metadata.leases}
         needed = {plan_id, *leased, *metadata.uncommitted_plans}
         # Before they submit a row again, they look for an answer to its earlier submits.
-        needed |= {one["plan_id"] for plan in leased for one in _lists_of(self._paths.plan(plan)).unsettled}
+        needed |= {one["plan_id"] for plan in leased for one in self._lists_of(plan).unsettled}
+        if self._unreadable:
+            return Unneeded(unreadable=self._unreadable)  # they may need any plan
         expired = expired_plans(folders, keep_plans, needed, self._group_of)
         if not expired and not copies:
             return Unneeded()
@@ -312,22 +315,38 @@ class _Retention:
         """Jobs, nonces and image files that the plan folders name, without those about to be deleted."""
         jobs, nonces, files = set[str](), set[str](), set[str]()
         for plan_id in set(names_in(self._paths.plans)).difference(gone):
-            plan = self._paths.plan(plan_id)
-            for record in (*(self._submits(plan_id) or ()), *_outstanding(plan)):
+            for record in (*(self._submits(plan_id) or ()), *self._outstanding(plan_id)):
                 jobs.add(safe_name(record.result_key))
                 nonces.add(safe_name(record.nonce))
-            lists = _lists_of(plan)
+            lists = self._lists_of(plan_id)
             nonces |= {safe_name(one["nonce"]) for one in lists.unsettled}
             files |= {file["path"].rpartition("/")[2] for file in lists.files}
         return jobs, nonces, files
 
     def _submits(self, plan_id: str) -> list[SubmitRecord] | None:
         """The submits of a plan; ``None`` if a journal is damaged: what it submitted is not known."""
+        return self._read(plan_id, lambda store: list(submits(store)), None)
+
+    def _outstanding(self, plan_id: str) -> list[SubmitRecord]:
+        """The submits of earlier plans whose jobs a plan collects; none if they cannot be read."""
+        return self._read(plan_id, _outstanding, [])
+
+    def _lists_of(self, plan_id: str) -> _Lists:
+        """The lists in a plan's work items; empty ones if they cannot be read."""
+        return self._read(plan_id, _lists_of, _Lists())
+
+    def _read(self, plan_id: str, read: Callable[[PlanStore], _T], nothing: _T) -> _T:
+        """Return what some files of a plan say. If they cannot be read, the plan stays, and is named.
+
+        :param nothing: what is returned then, and of a plan that a person has given up.
+        """
+        store = PlanStore(self._paths, plan_id)
         try:
-            return list(submits(PlanStore(self._paths, plan_id)))
-        except BgRepStateError as error:
-            self._unreadable[plan_id] = str(error)
-            return None
+            with unless_given_up(store):
+                return read(store)
+        except (BgRepStateError, ValueError, LookupError, TypeError) as error:
+            self._unreadable[plan_id] = sanitize_message(error)
+        return nothing
 
     def _delete_plans(self, plan_ids: Iterable[str]) -> None:
         for plan_id in plan_ids:
@@ -361,10 +380,10 @@ def _delete_empty_folders(folder: Path) -> None:
             path.rmdir()
 
 
-def _outstanding(plan: PlanPaths) -> Iterator[SubmitRecord]:
-    """The submits of earlier plans whose jobs a plan collects."""
-    for line in (get_bytes(plan.outstanding_jobs) or b"").splitlines():
-        yield SubmitRecord.from_json(json.loads(line))
+def _outstanding(store: PlanStore) -> list[SubmitRecord]:
+    plan, path = store.find_plan(), store.files.outstanding_jobs
+    lines = json_lines(path, None if plan is None else plan.lines.get(path.name))
+    return list(map(SubmitRecord.from_json, lines))
 
 
 class _Lists(NamedTuple):
@@ -378,13 +397,11 @@ class _Lists(NamedTuple):
     unsettled: Sequence[Mapping[str, Any]] = ()
 
 
-def _lists_of(plan: PlanPaths) -> _Lists:
-    """The lists in a plan's work items; empty ones if the plan was never finished."""
-    try:
-        with local_copy(plan.work_items) as local:
-            table = pq.read_table(local, columns=list(_Lists._fields))
-    except FileNotFoundError:
-        return _Lists()
+def _lists_of(store: PlanStore) -> _Lists:
+    if store.find_plan() is None and size_of(store.files.work_items) is None:
+        return _Lists()  # it was never finished
+    with store.local_work_items() as local:
+        table = pq.read_table(local, columns=list(_Lists._fields))
     texts = (pc.unique(table.column(name)).to_pylist() for name in _Lists._fields)
     return _Lists(*([one for text in filter(None, some) for one in json.loads(text)] for some in texts))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from airflow_provider_bgrep.catalog.model.plan import is_plan_id
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.journal.key_files import KEY, NOT_BILLED, NOT_BILLED_FILE
+from airflow_provider_bgrep.journal.key_files import NOT_BILLED, nonce_in
 from airflow_provider_bgrep.journal.records import State, SubmitRecord
 from airflow_provider_bgrep.storage import safe_name
 
@@ -137,8 +137,3 @@ def unneeded_records(names: Iterable[str], jobs: Collection[str], nonces: Collec
         if ext == "json" and key and key not in known:
             unneeded.append(name)
     return unneeded
-
-
-def nonce_in(stem: str) -> str | None:
-    """The nonce in the name of a file that says what became of a submit; ``None`` in other names."""
-    return next((stem.removeprefix(one) for one in (KEY, NOT_BILLED_FILE) if stem.startswith(one)), None)

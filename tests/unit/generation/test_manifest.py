@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from airflow_provider_bgrep.download import SavedImage
 from airflow_provider_bgrep.generation.items import WorkItems
 from airflow_provider_bgrep.generation.job_store import JobRecord, TaskOutcome
-from airflow_provider_bgrep.generation.manifest import line, write_manifest
+from airflow_provider_bgrep.generation.manifest import EarlierManifest, line, write_manifest
 from airflow_provider_bgrep.generation.outcomes import MEANINGS, Outcome
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.protocol.models import ImageTask
@@ -128,3 +129,55 @@ def test_whoever_may_not_write_leaves_the_manifest_as_it_is(board, tmp_path):
     with pytest.raises(PermissionError):
         write_manifest(board, path, before=refuse)
     assert path.read_text() == before
+
+
+# --- what an earlier manifest knows ---------------------------------------------------------------------
+
+
+def test_a_manifest_stands_in_for_a_jobs_record(board, tmp_path):
+    path = storage_path(str(tmp_path / "manifest.jsonl"))
+    write_manifest(board, path)
+    found = EarlierManifest(path).job(BOUGHT)
+    ended = (TaskOutcome(Outcome.FAILED, "no foreground", 3), TaskOutcome(Outcome.GENERATED, "", 4, (IMAGE,)))
+    assert found == JobRecord(ended, "2026-01-01T00:01:00+00:00", "nonce")
+
+
+def test_what_was_not_saved_yet_stays_pending(tmp_path):
+    board = WorkItems(TASKS, ["a", "b", "c"], [BOUGHT], account="conn", try_number=1)
+    partly = TaskOutcome(Outcome.PENDING, files=(IMAGE,), missing=("[1] output 1: timed out",))
+    board.apply_job(BOUGHT, JobRecord((TaskOutcome(Outcome.EXPIRED), partly), "2026-01-01T00:01:00+00:00"))
+    path = storage_path(str(tmp_path / "manifest.jsonl"))
+    write_manifest(board, path)
+    found = EarlierManifest(path).job(BOUGHT)
+    assert found is not None
+    assert [one.outcome for one in found.outcomes] == [Outcome.PENDING, Outcome.PENDING]
+    assert found.outcomes[1].files == (IMAGE,)
+    assert found.outcomes[1].missing == ("[1] output 1: timed out",)
+    assert not found.is_complete
+
+
+@pytest.mark.parametrize(
+    "other", [replace(BOUGHT, nonce="other"), replace(BOUGHT, result_key="other")], ids=["nonce", "key"]
+)
+def test_a_manifest_says_nothing_about_another_submit(board, tmp_path, other):
+    path = storage_path(str(tmp_path / "manifest.jsonl"))
+    assert EarlierManifest(path).job(BOUGHT) is None, "there is none yet"
+    write_manifest(board, path)
+    assert EarlierManifest(path).job(other) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"{",
+        b"7",
+        b"null",
+        b'{"nonce": "nonce", "files": []}',
+        b'{"nonce": "nonce", "status": "other", "files": [], "result_key": "key", "index": 0}',
+        b'{"nonce": "nonce", "status": "partial", "files": [{}], "result_key": "key", "index": 0}',
+    ],
+)
+def test_a_damaged_manifest_knows_nothing(tmp_path, caplog, data):
+    (tmp_path / "manifest.jsonl").write_bytes(data)
+    assert EarlierManifest(storage_path(str(tmp_path / "manifest.jsonl"))).job(BOUGHT) is None
+    assert "cannot be read" in caplog.text

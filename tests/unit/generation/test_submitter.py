@@ -329,7 +329,7 @@ def test_a_key_without_a_journal_is_kept_beside_the_images(execution, answers, t
     assert run.context.result.has_unjournaled_facts
     assert isinstance(run.context.result.error, OSError)
     assert not run.context.may_submit()
-    assert len(list((tmp_path / FOLDER).iterdir())) == 1
+    assert len(list((tmp_path / FOLDER).iterdir())) == 2, "the file and its copy"
     lost = replace(record, state=State.INTENT, result_key="")
     assert run.context.job_store.with_answer(lost).result_key == "key"
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from bgrep_harness.stores import RefusingFiles, folder_on
@@ -14,11 +15,12 @@ from airflow_provider_bgrep.journal.key_files import (
     adopt_key,
     has_key,
     keep_key,
+    nonce_in,
     with_answer,
     write_not_billed,
 )
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
-from airflow_provider_bgrep.storage import storage_path
+from airflow_provider_bgrep.storage import safe_name, storage_path
 
 ITEMS = (SubmittedTask("a", 2, "sku", "d1", "d2"), SubmittedTask("b"))
 ACCEPTED = SubmitRecord(
@@ -30,6 +32,11 @@ LOST = replace(ACCEPTED, state=State.UNKNOWN, result_key="", request_id="")
 @pytest.fixture
 def folder(tmp_path):
     return storage_path(str(tmp_path / "images"))
+
+
+def files_in(tmp_path: Path) -> list[Path]:
+    """The files with the key of a job."""
+    return sorted((tmp_path / "images" / FOLDER).glob("key-*"))
 
 
 @pytest.mark.parametrize("state", [State.INTENT, State.UNKNOWN])
@@ -75,15 +82,29 @@ def test_without_a_file_a_submit_stays_as_it_is(folder):
 )
 def test_a_damaged_file_is_no_key(folder, tmp_path, data):
     keep_key(folder, ACCEPTED)
-    (file,) = (tmp_path / "images" / FOLDER).iterdir()
-    file.write_bytes(data)
+    for file in files_in(tmp_path):
+        file.write_bytes(data)
     assert with_answer(folder, LOST) is LOST
+    assert not has_key(folder, ACCEPTED.nonce)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize("data", [None, b"", b"{"], ids=["lost", "empty", "cut off"])
+def test_one_lost_or_damaged_file_takes_no_key_back(folder, tmp_path, lost, data):
+    adopt_key(folder, replace(LOST, result_key="one"))
+    write_not_billed(folder, LOST)
+    file = files_in(tmp_path)[lost]
+    file.unlink() if data is None else file.write_bytes(data)
+    assert has_key(folder, LOST.nonce)
+    assert with_answer(folder, LOST).result_key == "one"
+    assert adopt_key(folder, replace(LOST, result_key="two")) == "one"
+    assert len({file.read_bytes() for file in files_in(tmp_path)}) == 1, "both are there again"
 
 
 def test_a_nonce_stays_inside_the_folder(folder, tmp_path):
     keep_key(folder, replace(ACCEPTED, nonce="../../key"))
-    (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
-    assert file.parent == tmp_path / "images" / FOLDER
+    found = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.parent for path in found} == {tmp_path / "images" / FOLDER}
     assert with_answer(folder, replace(LOST, nonce="../../key")).result_key == "key"
 
 
@@ -124,8 +145,8 @@ def test_a_workers_key_replaces_an_adopted_one(folder):
 
 def test_a_damaged_key_file_is_adopted_anew(folder, tmp_path):
     keep_key(folder, ACCEPTED)
-    (file,) = (tmp_path / "images" / FOLDER).iterdir()
-    file.write_bytes(b"{")
+    for file in files_in(tmp_path):
+        file.write_bytes(b"{")
     assert adopt_key(folder, replace(LOST, result_key="two")) == "two"
     assert with_answer(folder, LOST).result_key == "two"
 
@@ -153,3 +174,11 @@ def test_only_the_nonce_is_needed_to_know_that_there_is_a_key(folder):
     keep_key(folder, ACCEPTED)
     assert has_key(folder, LOST.nonce)
     assert not has_key(folder, "n/2")
+
+
+@pytest.mark.parametrize("write", [keep_key, write_not_billed])
+def test_a_files_name_has_the_nonce_of_its_submit(folder, tmp_path, write):
+    write(folder, ACCEPTED)
+    names = {file.stem for file in (tmp_path / "images" / FOLDER).iterdir()}
+    assert {nonce_in(name) for name in names} == {safe_name(ACCEPTED.nonce)}
+    assert nonce_in("0123-job-key") is None

@@ -15,7 +15,7 @@ from airflow_provider_bgrep.catalog.model.schema import ENTRY, SCHEMA_VERSION, a
 from airflow_provider_bgrep.catalog.state import ledger_segments as segments
 from airflow_provider_bgrep.catalog.state.database import rows_of
 from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError, NewerLedgerError
-from airflow_provider_bgrep.storage import storage_path
+from airflow_provider_bgrep.storage import names_in, storage_path
 
 
 @pytest.fixture
@@ -44,6 +44,16 @@ def test_equal_entries_have_one_name_and_other_ones_another(ledger):
     first, again, other = (segments.write(some, ledger, "s") for some in ([entry("a")], [entry("a")], []))
     assert first == again != other
     assert read(ledger, other) == []
+
+
+def test_a_segment_is_copied_once_there_are_copies(ledger, tmp_path):
+    copies = storage_path(str(tmp_path / "ledger-copy"))
+    segments.write([entry("a")], ledger, "s", copies)
+    assert names_in(copies) == []
+    (copies / "s-0.parquet").parent.mkdir(parents=True)
+    (copies / "s-0.parquet").write_bytes(b"")
+    name = segments.write([entry("b")], ledger, "s", copies)
+    assert read(copies, name) == read(ledger, name) == [entry("b")]
 
 
 def test_columns_that_an_entry_lacks_are_blank():

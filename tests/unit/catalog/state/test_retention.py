@@ -479,6 +479,29 @@ def test_a_plan_that_cannot_be_read_stays_and_is_named(place, destination, files
     assert below(files, "images") != images, "what was left is deleted"
 
 
+@pytest.mark.parametrize("name", ["work_items.parquet", "outstanding_jobs.jsonl"])
+@pytest.mark.parametrize("data", [None, b"", b"{"], ids=["lost", "empty", "cut off"])
+def test_a_file_that_names_what_a_plan_needs_is_missed(name, data, destination, files):
+    """The plan stays, with all images, and no other plan for its sake."""
+    destination.refresh([row("a")], keep_plans=30)
+    destination.refresh([row("b"), row("a")], {"b": "pending"}, keep_plans=30)
+    for number in range(3):
+        destination.refresh([row("b"), row("a", seed=number)], keep_plans=30)
+    plans, images = plans_in(files), below(files, "images")
+    path = f"{ROOT}/plans/{plans[2]}/{name}"
+    assert files[path]
+    if data is None:
+        del files[path]
+    else:
+        files[path] = data
+    found = find_unneeded(destination.paths, plans[-1], 3)
+    assert list(found.unreadable) == [plans[2]]
+    assert name in found.unreadable[plans[2]]
+    assert expire(destination.paths, plans[-1], 3).plans > 0
+    assert plans[2] in plans_in(files)
+    assert below(files, "images") == images
+
+
 def test_two_clean_ups_at_once_delete_the_same():
     files, destination = after_some_runs()
     last = plans_in(files)[-1]
