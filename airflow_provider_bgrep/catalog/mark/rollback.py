@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from airflow_provider_bgrep.catalog.mark.decisions import Decision, check_known, key_of, mark_log
+from airflow_provider_bgrep.catalog.mark.decisions import Decision, all_meanings, mark_log, meant_rows
 from airflow_provider_bgrep.catalog.publish.manifest_log import ManifestLog, map_in_threads
 from airflow_provider_bgrep.catalog.publish.manifest_writer import Change, ManifestWriter, open_writer
 from airflow_provider_bgrep.catalog.publish.publisher import OF_VERSION, WantedImage
@@ -182,11 +182,8 @@ def _current(paths: CatalogPaths, header: Header, skus: Sequence[str]) -> list[d
 
     :raises InvalidInput: if one of them is not in it, with every such row.
     """
-    keys = list(map(key_of, skus))
     with open_writer(paths, header) as writer:
-        current = writer.rows_of(keys)
-    check_known(keys, [(one["name"], one["sku"]) for one in current], _NOT_PUBLISHED)
-    return current
+        return meant_rows(skus, writer.rows_of(all_meanings(skus)), _NOT_PUBLISHED)
 
 
 def _published(paths: CatalogPaths) -> Header:

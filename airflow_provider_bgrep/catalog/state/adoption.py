@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.catalog.model.plan import number_of
-from airflow_provider_bgrep.catalog.state.database import engine
+from airflow_provider_bgrep.catalog.state.database import engine, has_key
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader, submit_of
 from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS
@@ -121,10 +121,11 @@ class Submit:
         }
 
 
-def find_submits(paths: CatalogPaths, named: str = "", now: float | None = None) -> list[Submit]:
+def find_submits(paths: CatalogPaths, named: Sequence[str] = (), now: float | None = None) -> list[Submit]:
     """The submits of a destination, oldest first. Nothing is repaired.
 
-    :param named: a nonce, a sku or the name of a row. Without it: those whose outcome is unknown.
+    :param named: nonces and keys of rows, see :func:`~.columns.keys_of`. Without any: those whose outcome is
+        unknown.
     :param now: wall clock in seconds; the current time if not given.
     :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
     """
@@ -134,8 +135,9 @@ def find_submits(paths: CatalogPaths, named: str = "", now: float | None = None)
         metadata = reader.metadata()
         wanted = f"outcome = '{Outcome.UNKNOWN.value}'"
         if named:
-            wanted = "nonce = $named OR name = $named OR sku = $named"
-        values = {"named": named} if named else {}
+            names = "SELECT unnest($named)"
+            wanted = f"nonce IN ({names}) OR {has_key(names)}"
+        values = {"named": list(named)} if named else {}
         found = _entries(db, f"nonce IN (SELECT nonce FROM entries WHERE nonce <> '' AND ({wanted}))", values)
         groups: dict[str, list[dict[str, Any]]] = {}
         for entry in found:

@@ -313,7 +313,7 @@ def read_manifest(destination: str | ObjectStoragePath) -> Iterator[dict[str, An
 def published_rows(paths: CatalogPaths, keys: Iterable[str]) -> list[dict[str, Any]]:
     """Return the rows of some products in the current manifest, by name. Nothing is repaired.
 
-    :param keys: skus, each for all of its views, and names of rows.
+    :param keys: see :func:`~.columns.keys_of`.
     :raises DamagedManifestError: if the manifest cannot be read.
     """
     with _copied_rows(paths) as local:

@@ -272,7 +272,7 @@ class PlanStore:
     def rows_of(self, keys: Iterable[str]) -> list[dict[str, Any]]:
         """The rows of some products by name, see :data:`ROW_COLUMNS`, without unchanged ones.
 
-        :param keys: skus, each for all of its views, and names of rows.
+        :param keys: see :func:`~.columns.keys_of`.
         """
         with local_file(self.files.rows) as local:
             return sorted(rows_where(local, is_of(keys), ROW_COLUMNS), key=lambda row: row["name"])

@@ -97,9 +97,9 @@ def test_only_submits_with_an_unknown_outcome_are_listed(destination: Destinatio
     assert (submit.names, submit.plan_id, submit.is_unknown) == (["a"], run.plan_id, True)
     assert (submit.account, submit.images, submit.result_key) == ("bgrep_default", 1, "")
     assert not submit.is_under_way
-    assert find_submits(destination.paths, "b")[0].is_unknown is False
-    assert find_submits(destination.paths, submit.nonce)[0].names == ["a"]
-    assert find_submits(destination.paths, "nobody") == []
+    assert find_submits(destination.paths, ["b"])[0].is_unknown is False
+    assert find_submits(destination.paths, [submit.nonce])[0].names == ["a"]
+    assert find_submits(destination.paths, ["nobody"]) == []
 
 
 def test_a_run_that_waits_for_the_answer_is_under_way(destination: Destination):
