@@ -19,6 +19,7 @@ from airflow_provider_bgrep.catalog.mark.block import (
 )
 from airflow_provider_bgrep.catalog.mark.decisions import Decision
 from airflow_provider_bgrep.catalog.mark.redo import redo
+from airflow_provider_bgrep.catalog.mark.rollback import rollback
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.publish.plan import publish_plan
 from airflow_provider_bgrep.catalog.report.write import write_report
@@ -245,6 +246,28 @@ def test_of_an_unknown_text_all_that_it_may_mean_is_blocked(shop: Destination):
     assert (found.status, list(found.others)) == (BlockStatus.STILL_BLOCKED, ["10/5"])
     (found,) = unblock(shop.paths, ["10.0/5.0"], writes=True)
     assert (found.key, found.status) == ("10/5", BlockStatus.UNBLOCKED)
+
+
+def test_blocked_after_a_rollback_it_is_retired_by_an_older_plan(shop: Destination):
+    shop.refresh(ROWS)
+    changed = [row("a", seed=5), *ROWS[1:]]
+    shop.refresh(changed)
+    run = shop.plan([*changed, row("c")])
+    rollback(shop.paths, ["a"], DECISION, writes=True)
+    blocked(shop, "a")
+    run.complete()
+    assert statuses(shop) == {"a": "retired", "a/side": "retired", "b": "live", "c": "live"}
+    assert write_report(run.store)["failures"] == []
+    (pinned,) = (one for one in read_manifest(shop.paths.destination) if one["name"] == "a")
+    assert pinned["rolled_back_from"]
+    assert pinned["planned_by"] > run.plan.plan_id, "no older plan publishes another image of it"
+    unblock(shop.paths, ["a"], writes=True)
+    run.publish()
+    assert statuses(shop)["a"] == "retired", "it is an older plan still"
+    assert shop.refresh([*changed, row("c")]).submits == []
+    (shown,) = (one for one in read_manifest(shop.paths.destination) if one["name"] == "a")
+    assert (shown["status"], shown["path"]) == ("live", pinned["path"])
+    assert sum(shop.billed.values()) == 5
 
 
 def test_the_main_view_can_be_blocked_alone(shop: Destination):
