@@ -61,7 +61,7 @@ def copy_of(destination: Destination, files: Files, *around: Any) -> Destination
 
 
 def open_submit(destination: Destination, named: str = "") -> Submit:
-    (submit,) = find_submits(destination.paths, named, destination.later)
+    (submit,) = find_submits(destination.paths, [named] if named else [], destination.later)
     return submit
 
 
