@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from airflow_provider_bgrep.catalog.model.columns import keys_of
 from airflow_provider_bgrep.catalog.source.cells import BLANKS, UnreadableCellError, whole_key
 from airflow_provider_bgrep.catalog.state.marks import MarkLog
-from airflow_provider_bgrep.catalog.state.row_history import newest_plans
+from airflow_provider_bgrep.catalog.state.row_history import has_single_writer
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
 
 if TYPE_CHECKING:
@@ -54,16 +54,8 @@ class Decision:
 
 
 def mark_log(paths: CatalogPaths) -> MarkLog:
-    """Return the marks of a destination, to write to.
-
-    If its store cannot create files exclusively, the newest plan says whether others write to it.
-    """
-
-    def has_single_writer() -> bool:
-        newest = next(newest_plans(paths, 1), None)
-        return newest is not None and newest.has_single_writer()
-
-    return MarkLog(paths, has_single_writer)
+    """Return the marks of a destination, to write to."""
+    return MarkLog(paths, lambda: has_single_writer(paths))
 
 
 def meanings_of(text: str) -> list[str]:

@@ -33,7 +33,7 @@ from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.manifest import ROLLBACK_DAG, Header, Status, paths_of
 from airflow_provider_bgrep.catalog.state.marks import Mark, MarkKind, Marks
-from airflow_provider_bgrep.catalog.state.row_history import newest_plans
+from airflow_provider_bgrep.catalog.state.row_history import has_single_writer, newest_plans
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.storage import get_bytes, put_bytes
 
@@ -289,7 +289,7 @@ def _roll_back(
         if ready:
             _publish(paths, ready, newest)
         # An earlier call may have been killed between the manifest and what follows it.
-        ManifestLog(paths, newest.has_single_writer).update_copy()
+        ManifestLog(paths, lambda: has_single_writer(paths)).update_copy()
         mark_log(paths).commit(lambda now: _with_reasons(now, rows, decision))
     return rows
 
@@ -412,10 +412,10 @@ def _commit(
         first.
     """
     now = time.time()
-    ledger = Ledger(paths, newest.has_single_writer)
+    ledger = Ledger(paths, lambda: has_single_writer(paths))
     plan_id = ledger.take_number(now)
     whose = {"plan_id": plan_id, "run_id": f"rollback__{plan_id.split('-')[1]}", "dag_id": ROLLBACK_DAG}
-    log = ManifestLog(paths, newest.has_single_writer)
+    log = ManifestLog(paths, lambda: has_single_writer(paths))
     oldest = min(ledger.reader.plans(), default="")
     at = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(now))
 

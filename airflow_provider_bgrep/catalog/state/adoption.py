@@ -26,6 +26,7 @@ from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader, sub
 from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import merged
+from airflow_provider_bgrep.catalog.state.row_history import has_single_writer
 from airflow_provider_bgrep.catalog.state.shard_facts import not_billed_facts, submits
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.figures import counted
@@ -261,7 +262,7 @@ def adopt_job(paths: CatalogPaths, submit: Submit, result_key: str) -> str:
     if submit.record is None:
         raise AssertionError("no job can be matched with this submit: it has mismatches")
     record = replace(submit.record, state=State.ACCEPTED, result_key=result_key)
-    counts = adopt_key(paths.images, record, _single_writer(paths, submit.plan_id))
+    counts = adopt_key(paths.images, record, lambda: has_single_writer(paths))
     if counts == result_key:
         pending = {
             "outcome": Outcome.PENDING.value,
@@ -298,17 +299,5 @@ def _add(paths: CatalogPaths, submit: Submit, facts: Iterable[Mapping[str, Any]]
     """
     entries = [{**entry, **known} for entry, known in zip(submit.entries, facts, strict=True)]
     prefix = f"segment-{submit.plan_id}-{secrets.token_hex(4)}"
-    ledger = Ledger(paths, _single_writer(paths, submit.plan_id))
+    ledger = Ledger(paths, lambda: has_single_writer(paths))
     ledger.add(entries, prefix, {number_of(submit.plan_id)})
-
-
-def _single_writer(paths: CatalogPaths, plan_id: str) -> Callable[[], bool]:
-    """Whether files may be written without exclusion, as the submit's plan says; not if it is gone."""
-
-    def has_single_writer() -> bool:
-        try:
-            return PlanStore(paths, plan_id).has_single_writer()
-        except BgRepStateError:
-            return False
-
-    return has_single_writer

@@ -150,7 +150,8 @@ class PlanStore:
     def has_single_writer(self) -> bool:
         """Whether files may be written without exclusion, because only this plan's run writes to the store.
 
-        Each task asks its own plan: a plan of somebody else neither allows nor forbids it.
+        Each task asks its own plan: a plan of somebody else neither allows nor forbids it. The commands of
+        persons ask :func:`~.row_history.has_single_writer`.
 
         :raises BgRepStateError: if the plan's options are missing or damaged.
         """

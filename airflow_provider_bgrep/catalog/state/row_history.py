@@ -136,6 +136,22 @@ def newest_plans(paths: CatalogPaths, count: int, *, dry_runs: bool = True) -> I
             yield store
 
 
+def has_single_writer(paths: CatalogPaths) -> bool:
+    """Return whether a person's command may write files without exclusion, see :class:`~.VersionedFile`.
+
+    That is so if a newest plan, that of the last run or of the last dry run, says that its run is the only
+    writer. Older plans know nothing of the store as it is now, and the plan that a command is about may be
+    gone. A task asks its own plan instead.
+
+    :raises BgRepStateError: if a file of such a plan is damaged or missing.
+    """
+    return any(
+        store.has_single_writer()
+        for dry_runs in (False, True)
+        for store in newest_plans(paths, 1, dry_runs=dry_runs)
+    )
+
+
 def _in_plan(
     store: PlanStore,
     keys: Sequence[str],

@@ -16,7 +16,9 @@ from bgrep_harness.stores import (
     Counting,
     CrashingStore,
     Died,
+    RefusingFiles,
     folder,
+    folder_on,
     run_in_turns,
 )
 
@@ -32,6 +34,7 @@ from airflow_provider_bgrep.catalog.state.adoption import (
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_repair import LedgerRepair
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, TaskResult
+from airflow_provider_bgrep.storage import remove
 
 pytestmark = pytest.mark.usefixtures("no_waiting", "temporary_files_in_memory")
 
@@ -165,6 +168,33 @@ def test_the_ledger_knows_submits_whose_plan_is_gone(decision: str, files: Files
     DECISIONS[decision](lost)
     assert find_submits(lost.paths) == []
     assert bought(lost) == WANTED[decision]
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+@pytest.mark.parametrize("decision", DECISIONS)
+def test_the_only_writer_settles_submits_without_exclusion(decision: str, is_gone: bool, files: Files):
+    """On a store that excludes nobody; also if a plan is gone, or was made before the store was like that."""
+    refusing = CatalogPaths(folder_on(RefusingFiles(files)))
+    shop = Destination(refusing if is_gone else CatalogPaths(folder(files)), options={"single_writer": True})
+    shop.refresh(CATALOG, {"a": "lost", "b": "lost"})
+    shop.jobs[JOB] = list(shop.billed)
+    shop = replace(shop, paths=refusing)
+    remove(shop.paths.storage)  # the store is checked again
+    shop.refresh(CATALOG)
+    submit = open_submit(shop, "a")
+    if is_gone:
+        for name in [one for one in files if f"/{submit.plan_id}/" in one]:
+            del files[name]
+    DECISIONS[decision](shop)
+    assert find_submits(shop.paths) == []
+    assert bought(shop) == WANTED[decision]
+
+
+@pytest.mark.parametrize("decision", DECISIONS)
+def test_where_others_write_too_no_submit_is_settled_without(decision: str, files: Files, lost: Destination):
+    shared = replace(lost, paths=CatalogPaths(folder_on(RefusingFiles(files))))
+    with pytest.raises(NotImplementedError):
+        DECISIONS[decision](shared)
 
 
 @pytest.mark.parametrize("order", ["accepted first", "not billed first"])
