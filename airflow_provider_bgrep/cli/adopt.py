@@ -64,15 +64,17 @@ def run(given: argparse.Namespace, out: Output) -> ExitCode:
         raise UsageError("SUBMIT is missing; give the nonce of a submit. Without options, they are listed")
     paths = existing_paths_of(given)
     from airflow_provider_bgrep.catalog.errors import state_errors
+    from airflow_provider_bgrep.catalog.mark.decisions import meanings_of
     from airflow_provider_bgrep.catalog.state.adoption import find_submits
 
+    named = [] if is_list else meanings_of(given.submit)
     if is_list or not (given.result_key or given.not_billed):
         with state_errors():
-            found = [one for one in find_submits(paths, given.submit or "") if one.is_unknown]
+            found = [one for one in find_submits(paths, named) if one.is_unknown]
         _print_list(found, given, out)
         return ExitCode.PROBLEMS if found else ExitCode.OK
     with state_errors():
-        submit = _chosen(find_submits(paths, given.submit), given)
+        submit = _chosen(find_submits(paths, named), given)
     if _is_recorded(submit, given):
         return _print_end(submit, None, given, out, was="before")
     job = None

@@ -44,11 +44,11 @@ def run(given: argparse.Namespace, out: Output) -> ExitCode:
     """Print what is known of a product."""
     paths = existing_paths_of(given)
     from airflow_provider_bgrep.catalog.errors import state_errors
-    from airflow_provider_bgrep.catalog.mark.decisions import key_of
+    from airflow_provider_bgrep.catalog.mark.decisions import meanings_of
     from airflow_provider_bgrep.catalog.state.row_history import history_of
 
     with state_errors():
-        history = history_of(paths, key_of(given.sku), max(1, given.plans))
+        history = history_of(paths, meanings_of(given.sku), max(1, given.plans))
     rows = [_row(name, history) for name in history.names]
     if given.json:
         out.json({"sku": given.sku, "rows": rows})
@@ -91,7 +91,11 @@ def _published(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_about(mark: Mark, name: str) -> bool:
     """Whether a mark is that of a row. A block may be that of its product."""
-    return mark.key == name or (mark.kind.value == "block" and name.startswith(f"{mark.key}/"))
+    from airflow_provider_bgrep.catalog.model.columns import MAIN
+
+    if mark.key == name:
+        return True
+    return mark.kind.value == "block" and (mark.key == f"{name}/{MAIN}" or name.startswith(f"{mark.key}/"))
 
 
 def _decision(mark: Mark) -> dict[str, Any]:

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.mark.decisions import Decision
 
 RULES: Final = """\
-SKU is the sku, for all of its views, or the name of one row: sku/view. Without --yes, the command says what
-it would do, and writes nothing. It is safe beside a run, and can be repeated if it was killed."""
+SKU is the sku, for all of its views, or the name of one row: sku/view, and sku/main for the main view alone.
+Without --yes, the command says what it would do, and writes nothing. It is safe beside a run, and can be
+repeated if it was killed."""
 """What the help of each of these commands says."""
 
 

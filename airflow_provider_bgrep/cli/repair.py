@@ -52,10 +52,11 @@ def run(given: argparse.Namespace, out: Output) -> ExitCode:
     paths = existing_paths_of(given)
     from airflow_provider_bgrep.catalog.errors import state_errors
     from airflow_provider_bgrep.catalog.state.ledger_repair import LedgerRepair
+    from airflow_provider_bgrep.catalog.state.row_history import has_single_writer
 
     is_rebuilt = False
     with state_errors():
-        repair = LedgerRepair(paths, lambda: _has_single_writer(paths))
+        repair = LedgerRepair(paths, lambda: has_single_writer(paths))
         damage = repair.damage()
         if damage is None:
             _read_plans(paths)
@@ -82,14 +83,6 @@ def _read_plans(paths: CatalogPaths) -> None:
 
     with engine() as db, LedgerReader(paths).snapshot(db, own="", now=time.time()):
         pass
-
-
-def _has_single_writer(paths: CatalogPaths) -> bool:
-    """Whether the newest plan is that of the only writer, see ``single_writer``."""
-    from airflow_provider_bgrep.catalog.state.row_history import newest_plans
-
-    newest = next(newest_plans(paths, 1, dry_runs=False), None)
-    return newest is not None and newest.has_single_writer()
 
 
 def _print(damage: Damage | None, out: Output, *, is_rebuilt: bool) -> None:

@@ -17,7 +17,7 @@ from airflow_provider_bgrep.cli.arguments import (
 )
 from airflow_provider_bgrep.cli.command import FREE, Command, ExitCode
 from airflow_provider_bgrep.cli.errors import UsageError
-from airflow_provider_bgrep.cli.marking import add_reason, decision_of
+from airflow_provider_bgrep.cli.marking import RULES, add_reason, decision_of
 from airflow_provider_bgrep.cli.output import Output
 from airflow_provider_bgrep.figures import counted
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _SHOWN: Final = 50
 
-_DESCRIPTION: Final = """\
+_DESCRIPTION: Final = f"""\
 Publish earlier images of rows again, from the versions that keep_versions keeps: of rows that are named, or
 with --plan of all rows whose image has changed since that plan published. The manifest is replaced at once.
 The row's entry has what the earlier purchase has: its file, request, prompt, seed and result key.
@@ -38,9 +38,7 @@ change, it is redone, or --undo. With --undo, the next run publishes what the ro
 beginning of its checksum. By default, it is the version before the published one. A file that was lost is
 restored from the generated image. Rows that were added, retired or deleted since --plan stay as they are.
 
-SKU is the sku, for all of its views, or the name of one row: sku/view. Without --yes, the command says what
-it would do, and writes nothing. It is safe beside a run, and can be repeated if it was killed. The next run
-updates the asset, also if it changes nothing itself.
+{RULES} The next run updates the asset, also if it changes nothing itself.
 
 Exit code 1: rows were not rolled back, for the reason that is printed.
 """

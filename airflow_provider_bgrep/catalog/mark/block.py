@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bgrep.catalog.mark.decisions import Decision, key_of, mark_log
+from airflow_provider_bgrep.catalog.mark.decisions import Decision, all_meanings, mark_log, meanings_of
+from airflow_provider_bgrep.catalog.model.columns import keys_of
 from airflow_provider_bgrep.catalog.state.manifest import Status, published_rows
 from airflow_provider_bgrep.catalog.state.marks import Mark, MarkKind, Marks
 from airflow_provider_bgrep.catalog.state.progress import COLLECTED
@@ -72,27 +73,30 @@ def block(
 ) -> list[BlockedRow]:
     """Block products or rows. Blocked again in the same way, they stay as they are.
 
+    Of a text that no run has seen, everything is blocked that it may mean: see :func:`.meanings_of`. What is
+    blocked too much can be unblocked; what is submitted is billed.
+
     :param skus: skus, for all of their views, or names of rows.
     :param decision: who decides, and why.
     :param keeps_published: whether published images stay; otherwise the next publish task retires them.
     :param writes: whether to commit it.
     :raises BgRepStateError: if a file of the ledger, the manifest or the marks is damaged.
     """
+    log = mark_log(paths)
+    marks = log.latest()
+    rows = _to_block(paths, skus)
     wanted = [
         Mark(
             kind=MarkKind.BLOCK,
-            key=sku,
+            key=row.key,
             reason=decision.reason,
             by=decision.by,
             at=decision.at,
             keeps_published=keeps_published,
         )
-        for sku in dict.fromkeys(map(key_of, skus))
+        for row in rows
     ]
-    log = mark_log(paths)
-    marks = log.latest()
     missing = {one.key for one in _missing(marks, wanted)}
-    rows = _known_of(paths, [one.key for one in wanted])
     if writes and missing:
         log.commit(lambda now: now.with_marks(_missing(now, wanted)))
     return [
@@ -103,25 +107,35 @@ def block(
 def unblock(paths: CatalogPaths, skus: Sequence[str], *, writes: bool) -> list[BlockedRow]:
     """Unblock products or rows, by the names that they were blocked under.
 
+    If a text as a whole is blocked, what else it may mean stays blocked: it may be another decision.
+
     :param skus: skus or names of rows.
     :param writes: whether to commit it.
     :raises DamagedMarksError: if the marks are damaged.
     """
-    keys = list(dict.fromkeys(map(key_of, skus)))
     log = mark_log(paths)
     blocks = log.latest().blocks
-    if writes and not blocks.keys().isdisjoint(keys):
-        log.commit(lambda now: now.without(MarkKind.BLOCK, keys))
-    left = sorted(blocks.keys() - set(keys))
-    return [_unblocked(key, left) if key in blocks else _not_blocked(key) for key in keys]
+    asked: dict[str, set[str]] = defaultdict(set)
+    for sku in skus:
+        whole, *others = meanings_of(sku)
+        found = [key for key in others if key in blocks]
+        for key in [whole] if whole in blocks or not found else found:
+            asked[key].update(found)
+    if writes and not blocks.keys().isdisjoint(asked):
+        log.commit(lambda now: now.without(MarkKind.BLOCK, asked.keys()))
+    left = sorted(blocks.keys() - asked.keys())
+    return [
+        _unblocked(key, left, also) if key in blocks else _not_blocked(key) for key, also in asked.items()
+    ]
 
 
-def _unblocked(key: str, left: Sequence[str]) -> BlockedRow:
+def _unblocked(key: str, left: Sequence[str], also: Collection[str]) -> BlockedRow:
     """What becomes of a key that is unblocked.
 
     :param left: the keys that stay blocked.
+    :param also: keys that may be meant as well.
     """
-    others = [one for one in left if one.startswith(f"{key}/") or key.startswith(f"{one}/")]
+    others = [one for one in left if one in also or one.startswith(f"{key}/") or key.startswith(f"{one}/")]
     status = BlockStatus.STILL_BLOCKED if others else BlockStatus.UNBLOCKED
     return BlockedRow(key=key, status=status, others=others)
 
@@ -141,8 +155,19 @@ def _missing(marks: Marks, wanted: Sequence[Mark]) -> list[Mark]:
     ]
 
 
+def _to_block(paths: CatalogPaths, skus: Sequence[str]) -> list[BlockedRow]:
+    """The products and rows that a person means, and what is known of them."""
+    found = {row.key: row for row in _known_of(paths, all_meanings(skus))}
+    meant: dict[str, BlockedRow] = {}
+    for sku in skus:
+        whole, *others = meanings_of(sku)
+        is_seen = found[whole].is_known or found[whole].locked
+        meant |= {key: found[key] for key in [whole, *(() if is_seen else others)]}
+    return list(meant.values())
+
+
 def _known_of(paths: CatalogPaths, keys: Sequence[str]) -> list[BlockedRow]:
-    """What is known of products or rows that are to be blocked."""
+    """What is known of products or rows that may be blocked."""
     with open_purchases(paths) as opened:
         purchases = opened.of_rows(keys)
         locked = opened.locked_of(keys)
@@ -162,9 +187,9 @@ def _known_of(paths: CatalogPaths, keys: Sequence[str]) -> list[BlockedRow]:
 
 
 def _by_key(rows: Iterable[Mapping[str, Any]]) -> defaultdict[str, list[Mapping[str, Any]]]:
-    """Rows by name and by sku: a person gives either."""
+    """Rows by each of their keys: a person gives either."""
     found = defaultdict[str, list[Mapping[str, Any]]](list)
     for row in rows:
-        for key in {row["name"], row["sku"]}:
+        for key in keys_of(row["name"], row["sku"]):
             found[key].append(row)
     return found

@@ -3,22 +3,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from airflow_provider_bgrep.catalog.model.columns import keys_of
 from airflow_provider_bgrep.catalog.source.cells import BLANKS, UnreadableCellError, whole_key
 from airflow_provider_bgrep.catalog.state.marks import MarkLog
-from airflow_provider_bgrep.catalog.state.row_history import newest_plans
+from airflow_provider_bgrep.catalog.state.row_history import has_single_writer
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 
 MAX_REASON: Final = 200
 """Characters of a reason: it stands in logs, reports and questions for approval."""
+
+_Row = TypeVar("_Row", bound=Mapping[str, Any])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,47 +54,57 @@ class Decision:
 
 
 def mark_log(paths: CatalogPaths) -> MarkLog:
-    """Return the marks of a destination, to write to.
+    """Return the marks of a destination, to write to."""
+    return MarkLog(paths, lambda: has_single_writer(paths))
 
-    If its store cannot create files exclusively, the newest plan says whether others write to it.
+
+def meanings_of(text: str) -> list[str]:
+    """Return the keys that a person may mean, as the catalog's rows have them: see :func:`~.columns.keys_of`.
+
+    People copy them from the catalog's file, whose cells are read by the rule for keys: ``1001.0`` is the
+    product ``1001``. A sku and a view may hold slashes. So ``10.0/5`` is a sku of this text, or the row with
+    the sku ``10`` and the view ``5``. The text as a whole is the first meaning: it counts before the others.
     """
-
-    def has_single_writer() -> bool:
-        newest = next(newest_plans(paths, 1), None)
-        return newest is not None and newest.has_single_writer()
-
-    return MarkLog(paths, has_single_writer)
+    text = text.strip(BLANKS)
+    slashes = [place for place, character in enumerate(text) if character == "/"]
+    rows = (f"{_key(text[:place])}/{_key(text[place + 1 :])}" for place in slashes)
+    return list(dict.fromkeys([_key(text), *rows]))
 
 
-def key_of(text: str) -> str:
-    """Return the sku, or the name of a row, that a person gave, as the catalog's rows have it.
-
-    People copy it from the catalog's file, whose cells are read by the rule for keys: ``1001.0`` is the
-    product ``1001``.
-    """
-    return "/".join(map(_key, _key(text.strip(BLANKS)).split("/")))
+def all_meanings(texts: Iterable[str]) -> list[str]:
+    """Return the keys that a person may mean with some texts."""
+    return list(dict.fromkeys(key for text in texts for key in meanings_of(text)))
 
 
 def _key(text: str) -> str:
     try:
-        # A sku may hold a slash. Blanks beside it belong to the sku.
+        # Blanks beside a slash belong to the sku: no cell begins or ends with one.
         return (whole_key(text) or text) if text == text.strip(BLANKS) else text
     except UnreadableCellError:
         return text  # no row of a catalog has it
 
 
-def check_known(skus: Sequence[str], names: Sequence[tuple[str, str]], what: str) -> None:
-    """Check that each product or row that was given is known.
+def meant_rows(texts: Iterable[str], rows: Iterable[_Row], what: str) -> list[_Row]:
+    """Return the rows that a person means.
 
-    :param skus: skus, and names of rows: see :func:`key_of`.
-    :param names: the names and the skus of the rows that are known.
+    :param texts: skus, each for all of its views, and names of rows.
+    :param rows: those with one of :func:`all_meanings` that are known.
     :param what: what is known of the others, after "SKU", with what to do.
-    :raises InvalidInput: with every one that is not.
+    :raises InvalidInput: with every text that means none of the rows.
     """
-    known = {text for pair in names for text in pair}
-    problems = [Problem(repr(sku), what) for sku in dict.fromkeys(skus) if sku not in known]
+    keys = [(row, keys_of(row["name"], row["sku"])) for row in rows]
+    known = {key for _, some in keys for key in some}
+    meant = set[str]()
+    problems: dict[str, Problem] = {}
+    for text in texts:
+        whole, *others = meanings_of(text)
+        found = [whole] if whole in known else [key for key in others if key in known]
+        meant.update(found)
+        if not found:
+            problems[whole] = Problem(repr(whole), what)
     if problems:
-        raise InvalidInput(problems)
+        raise InvalidInput(list(problems.values()))
+    return [row for row, some in keys if not meant.isdisjoint(some)]
 
 
 def _one_line(text: str) -> str:

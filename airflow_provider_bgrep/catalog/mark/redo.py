@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bgrep.catalog.mark.decisions import Decision, check_known, key_of, mark_log
+from airflow_provider_bgrep.catalog.mark.decisions import Decision, all_meanings, mark_log, meant_rows
 from airflow_provider_bgrep.catalog.model.editions import generation_of
 from airflow_provider_bgrep.catalog.state.marks import Mark, MarkKind
 from airflow_provider_bgrep.catalog.state.progress import COLLECTED
@@ -103,13 +103,11 @@ def redo(paths: CatalogPaths, skus: Sequence[str], decision: Decision, *, writes
     :raises InvalidInput: if a row was never submitted, with every such row; nothing is committed.
     :raises BgRepStateError: if a file of the ledger, or the marks, are damaged.
     """
-    skus = list(map(key_of, skus))
     log = mark_log(paths)
     # In this order: a mark that is set meanwhile is found again when ours is committed.
     marks = log.latest()
     with open_purchases(paths) as opened:
-        purchases = opened.of_rows(skus)
-        check_known(skus, [(one["name"], one["sku"]) for one in purchases], _UNKNOWN)
+        purchases = meant_rows(skus, opened.of_rows(all_meanings(skus)), _UNKNOWN)
         by_name: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         for one in purchases:
             by_name[one["name"]].append(one)

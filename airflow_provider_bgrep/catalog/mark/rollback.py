@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from airflow_provider_bgrep.catalog.mark.decisions import Decision, check_known, key_of, mark_log
+from airflow_provider_bgrep.catalog.mark.decisions import Decision, all_meanings, mark_log, meant_rows
 from airflow_provider_bgrep.catalog.publish.manifest_log import ManifestLog, map_in_threads
 from airflow_provider_bgrep.catalog.publish.manifest_writer import Change, ManifestWriter, open_writer
 from airflow_provider_bgrep.catalog.publish.publisher import OF_VERSION, WantedImage
@@ -33,7 +33,7 @@ from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.manifest import ROLLBACK_DAG, Header, Status, paths_of
 from airflow_provider_bgrep.catalog.state.marks import Mark, MarkKind, Marks
-from airflow_provider_bgrep.catalog.state.row_history import newest_plans
+from airflow_provider_bgrep.catalog.state.row_history import has_single_writer, newest_plans
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.storage import get_bytes, put_bytes
 
@@ -182,11 +182,8 @@ def _current(paths: CatalogPaths, header: Header, skus: Sequence[str]) -> list[d
 
     :raises InvalidInput: if one of them is not in it, with every such row.
     """
-    keys = list(map(key_of, skus))
     with open_writer(paths, header) as writer:
-        current = writer.rows_of(keys)
-    check_known(keys, [(one["name"], one["sku"]) for one in current], _NOT_PUBLISHED)
-    return current
+        return meant_rows(skus, writer.rows_of(all_meanings(skus)), _NOT_PUBLISHED)
 
 
 def _published(paths: CatalogPaths) -> Header:
@@ -292,7 +289,7 @@ def _roll_back(
         if ready:
             _publish(paths, ready, newest)
         # An earlier call may have been killed between the manifest and what follows it.
-        ManifestLog(paths, newest.has_single_writer).update_copy()
+        ManifestLog(paths, lambda: has_single_writer(paths)).update_copy()
         mark_log(paths).commit(lambda now: _with_reasons(now, rows, decision))
     return rows
 
@@ -415,10 +412,10 @@ def _commit(
         first.
     """
     now = time.time()
-    ledger = Ledger(paths, newest.has_single_writer)
+    ledger = Ledger(paths, lambda: has_single_writer(paths))
     plan_id = ledger.take_number(now)
     whose = {"plan_id": plan_id, "run_id": f"rollback__{plan_id.split('-')[1]}", "dag_id": ROLLBACK_DAG}
-    log = ManifestLog(paths, newest.has_single_writer)
+    log = ManifestLog(paths, lambda: has_single_writer(paths))
     oldest = min(ledger.reader.plans(), default="")
     at = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(now))
 

@@ -65,3 +65,13 @@ def holds_url(text: str) -> bool:
 def name_of(sku: str, view: str | None = None) -> str:
     """Return the name of a row: its sku, followed by its view unless that is 'main'."""
     return sku if not view or view == MAIN else f"{sku}/{view}"
+
+
+def keys_of(name: str, sku: str) -> tuple[str, str]:
+    """Return the keys that a person may give for a row: that of the row alone, and that of its product.
+
+    The name of a main view is the sku, which counts for all views. Alone, it is ``sku/main``.
+
+    :param name: see :func:`name_of`.
+    """
+    return (f"{sku}/{MAIN}" if name == sku else name, sku)

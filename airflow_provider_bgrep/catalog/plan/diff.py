@@ -44,6 +44,7 @@ from airflow_provider_bgrep.catalog.plan.decision import (
 )
 from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.source.rows import NormalizedRows
+from airflow_provider_bgrep.catalog.state.database import has_key
 from airflow_provider_bgrep.catalog.state.marks import MarkKind
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 
@@ -69,7 +70,7 @@ _KNOWN: Final = (Decision.UNCHANGED, Decision.FLAGGED, Decision.UNMASKED, Decisi
 
 _SKU: Final = f"CASE WHEN view = '{MAIN}' THEN name ELSE left(name, length(name) - length(view) - 1) END"
 BLOCKS: Final = f"SELECT key, reason FROM marks WHERE kind = '{MarkKind.BLOCK.value}'"
-"""A query for the keys of blocked rows, which are names and skus."""
+"""A query for the keys of blocked rows, see :func:`~.columns.keys_of`."""
 
 _REORDERING: Final = "join_order,build_side_probe_side"
 """DuckDB's optimizers that choose which side of a join is kept in memory."""
@@ -128,10 +129,10 @@ class Join:
     def make(self) -> None:
         """Fill the tables."""
         self.marks.create_table(self.db)
-        # A block may name a product. Rows that no purchase decides about are found by their name and sku.
+        # A block may name a product. Rows that no purchase decides about are found by their own keys.
         self.db.execute(
-            "CREATE OR REPLACE TABLE blocked AS SELECT DISTINCT name FROM entries SEMI JOIN "
-            f"({BLOCKS}) b ON b.key = name OR b.key = sku"
+            "CREATE OR REPLACE TABLE blocked AS SELECT DISTINCT name FROM entries WHERE "
+            f"{has_key(f'SELECT key FROM ({BLOCKS})')}"
             if self.marks.blocks
             else "CREATE OR REPLACE TABLE blocked (name VARCHAR)"
         )

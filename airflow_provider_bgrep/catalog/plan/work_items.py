@@ -27,7 +27,7 @@ from airflow_provider_bgrep.catalog.plan.decision import (
     judged,
 )
 from airflow_provider_bgrep.catalog.plan.diff import BLOCKS, Join
-from airflow_provider_bgrep.catalog.state.database import quoted
+from airflow_provider_bgrep.catalog.state.database import has_key, own_key, quoted
 from airflow_provider_bgrep.catalog.state.marks import MarkKind
 from airflow_provider_bgrep.catalog.state.progress import COLLECTED, LAST, UNSETTLED, in_sql, merged
 from airflow_provider_bgrep.figures import counted
@@ -79,8 +79,9 @@ def decide(join: Join) -> None:
     exceeds = f"decision = 'submit' AND coalesce(num_output > {cap}, false)"
     exceeding = f"'num_output is ' || num_output || ', and max_images_per_run is {cap}: raise it'"
     # A job that was submitted before the row was blocked is collected, and not published.
-    is_blocked = f"decision <> '{RowState.PENDING.value}' AND (j.name IN ({keys}) OR j.sku IN ({keys}))"
-    why_blocked = f"(SELECT arg_max(reason, b.key = j.name) FROM ({BLOCKS}) b WHERE b.key IN (j.name, j.sku))"
+    is_blocked = f"decision <> '{RowState.PENDING.value}' AND {has_key(keys, 'j')}"
+    own = own_key("j")
+    why_blocked = f"(SELECT arg_max(reason, b.key = {own}) FROM ({BLOCKS}) b WHERE b.key IN ({own}, j.sku))"
     db.execute(
         "CREATE OR REPLACE TABLE states AS SELECT j.rowid AS place, "
         f"CASE WHEN {is_blocked} THEN '{RowState.BLOCKED.value}' WHEN decision <> 'submit' "

@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from airflow_provider_bgrep.catalog.model.schema import ddl
-from airflow_provider_bgrep.catalog.state.database import engine, quoted, rows_of
+from airflow_provider_bgrep.catalog.state.database import engine, has_key, quoted, rows_of
 from airflow_provider_bgrep.catalog.state.manifest import (
     MANIFEST,
     OLDER,
@@ -126,12 +126,10 @@ class ManifestWriter:
     def rows_of(self, keys: Collection[str]) -> list[dict[str, Any]]:
         """The base's rows that have one of some keys, by name.
 
-        :param keys: names and skus.
+        :param keys: see :func:`~.columns.keys_of`.
         """
         self._register("asked", keys)
-        found = self._all(
-            f"SELECT {_COLUMNS} FROM old WHERE name IN (FROM asked) OR sku IN (FROM asked) ORDER BY name"
-        )
+        found = self._all(f"SELECT {_COLUMNS} FROM old WHERE {has_key('FROM asked')} ORDER BY name")
         return [dict(zip(_NAMES, row, strict=True)) for row in found]
 
     def changed_since(self, header: Header) -> list[tuple[dict[str, Any], dict[str, Any]]]:
@@ -168,13 +166,12 @@ class ManifestWriter:
         """Return name and sku of the rows with one of some keys that are live, or that a plan has retired.
 
         :param plan_id: the plan.
-        :param keys: names and skus.
+        :param keys: see :func:`~.columns.keys_of`.
         """
         self._register("asked", keys)
         found = self._all(
             f"SELECT name, sku FROM old WHERE (status = '{Status.LIVE.value}' "
-            f"OR retired_by = {quoted(plan_id)}) AND (name IN (FROM asked) OR sku IN (FROM asked)) "
-            "ORDER BY name"
+            f"OR retired_by = {quoted(plan_id)}) AND {has_key('FROM asked')} ORDER BY name"
         )
         return [{"name": name, "sku": sku} for name, sku in found]
 

@@ -152,13 +152,14 @@ class PublishPlan:
             if self.rules.on_removed == "delete":
                 change.deleted.append(name)
                 change.removed |= paths_of(old)
-            elif self._is_to_retire(old):
+            elif old["status"] == Status.LIVE.value:
                 change.rows.append(self._retired(old))
         done = {*(row["name"] for row in change.rows), *change.deleted}
+        # What is blocked now is hidden, whoever has changed it last: no plan knows better.
         change.rows += [
             self._retired(current[name])
             for name in hidden
-            if name not in done and self._is_to_retire(current[name])
+            if name not in done and current[name]["status"] == Status.LIVE.value
         ]
         for row in change.rows:
             if row["name"] in current:
@@ -187,9 +188,6 @@ class PublishPlan:
         """Return whether a later plan has changed a row. A cleared older run must not change it back."""
         return bool(row["planned_by"] > self.plan["plan_id"])
 
-    def _is_to_retire(self, row: Mapping[str, Any]) -> bool:
-        return bool(row["status"] == Status.LIVE.value) and not self.is_newer(row)
-
     def _live(self, wanted: WantedImage, replaces: str, versions: list[dict[str, Any]]) -> dict[str, Any]:
         row = self._as_live({**wanted.facts, "rolled_back_from": "", "versions": versions})
         return {**row, "path": self.rules.path(row, wanted.ext, replaces)}
@@ -212,7 +210,8 @@ class PublishPlan:
             "status": Status.RETIRED.value,
             "retired_at": self.published_at,
             "retired_by": self.plan["plan_id"],
-            "planned_by": self.plan["plan_id"],
+            # A blocked row of a later plan, or of a rollback, stays theirs.
+            "planned_by": max(old["planned_by"], self.plan["plan_id"]),
         }
 
 
@@ -236,7 +235,8 @@ def publish(
     :param removed: names of rows that are no longer in the catalog.
     :param plan: ``plan_id``, ``run_id`` and ``dag_id``. Rows that a newer plan, one with a higher id, has
         changed or deleted stay as they are.
-    :param marks: what persons have decided: blocked rows are retired, whatever ``on_removed`` says.
+    :param marks: what persons have decided: blocked rows are retired, whatever ``on_removed`` says, and
+        whoever has changed them last.
     :param oldest_plan: the oldest plan that can still publish. The manifest keeps tombstones of deleted rows
         as long as an older plan could publish them again.
     :param has_single_writer: see :meth:`~.plan_store.PlanStore.has_single_writer`.

@@ -15,17 +15,18 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.catalog.model.plan import number_of
-from airflow_provider_bgrep.catalog.state.database import engine
+from airflow_provider_bgrep.catalog.state.database import engine, has_key
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader, submit_of
 from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import merged
+from airflow_provider_bgrep.catalog.state.row_history import has_single_writer
 from airflow_provider_bgrep.catalog.state.shard_facts import not_billed_facts, submits
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.figures import counted
@@ -121,10 +122,11 @@ class Submit:
         }
 
 
-def find_submits(paths: CatalogPaths, named: str = "", now: float | None = None) -> list[Submit]:
+def find_submits(paths: CatalogPaths, named: Sequence[str] = (), now: float | None = None) -> list[Submit]:
     """The submits of a destination, oldest first. Nothing is repaired.
 
-    :param named: a nonce, a sku or the name of a row. Without it: those whose outcome is unknown.
+    :param named: nonces and keys of rows, see :func:`~.columns.keys_of`. Without any: those whose outcome is
+        unknown.
     :param now: wall clock in seconds; the current time if not given.
     :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
     """
@@ -134,8 +136,9 @@ def find_submits(paths: CatalogPaths, named: str = "", now: float | None = None)
         metadata = reader.metadata()
         wanted = f"outcome = '{Outcome.UNKNOWN.value}'"
         if named:
-            wanted = "nonce = $named OR name = $named OR sku = $named"
-        values = {"named": named} if named else {}
+            names = "SELECT unnest($named)"
+            wanted = f"nonce IN ({names}) OR {has_key(names)}"
+        values = {"named": list(named)} if named else {}
         found = _entries(db, f"nonce IN (SELECT nonce FROM entries WHERE nonce <> '' AND ({wanted}))", values)
         groups: dict[str, list[dict[str, Any]]] = {}
         for entry in found:
@@ -259,7 +262,7 @@ def adopt_job(paths: CatalogPaths, submit: Submit, result_key: str) -> str:
     if submit.record is None:
         raise AssertionError("no job can be matched with this submit: it has mismatches")
     record = replace(submit.record, state=State.ACCEPTED, result_key=result_key)
-    counts = adopt_key(paths.images, record, _single_writer(paths, submit.plan_id))
+    counts = adopt_key(paths.images, record, lambda: has_single_writer(paths))
     if counts == result_key:
         pending = {
             "outcome": Outcome.PENDING.value,
@@ -296,17 +299,5 @@ def _add(paths: CatalogPaths, submit: Submit, facts: Iterable[Mapping[str, Any]]
     """
     entries = [{**entry, **known} for entry, known in zip(submit.entries, facts, strict=True)]
     prefix = f"segment-{submit.plan_id}-{secrets.token_hex(4)}"
-    ledger = Ledger(paths, _single_writer(paths, submit.plan_id))
+    ledger = Ledger(paths, lambda: has_single_writer(paths))
     ledger.add(entries, prefix, {number_of(submit.plan_id)})
-
-
-def _single_writer(paths: CatalogPaths, plan_id: str) -> Callable[[], bool]:
-    """Whether files may be written without exclusion, as the submit's plan says; not if it is gone."""
-
-    def has_single_writer() -> bool:
-        try:
-            return PlanStore(paths, plan_id).has_single_writer()
-        except BgRepStateError:
-            return False
-
-    return has_single_writer

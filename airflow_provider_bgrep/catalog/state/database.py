@@ -11,6 +11,8 @@ from typing import Final
 
 import duckdb
 
+from airflow_provider_bgrep.catalog.model.columns import MAIN
+
 MEMORY: Final = "256MB"
 """DuckDB's memory limit; what does not fit goes to a temporary folder."""
 MORE_MEMORY: Final = "1GB"
@@ -45,6 +47,25 @@ def rows_of(local: str, *, numbered: bool = False) -> str:
     # DuckDB takes '*' for a pattern and a folder 'name=x' for a column.
     plain = "".join(f"[{c}]" if c in "*?[" else c for c in local)
     return f"read_parquet({quoted(plain)}, hive_partitioning = false, file_row_number = {numbered})"
+
+
+def own_key(table: str = "") -> str:
+    """The SQL for the key of a row alone, see :func:`~.columns.keys_of`.
+
+    :param table: name of the table with ``name`` and ``sku``.
+    """
+    at = f"{table}." if table else ""
+    return f"CASE WHEN {at}name = {at}sku THEN {at}sku || '/{MAIN}' ELSE {at}name END"
+
+
+def has_key(keys: str, table: str = "") -> str:
+    """The SQL condition that a row has one of some keys: its own, or that of its product.
+
+    :param keys: a query for the keys.
+    :param table: name of the table with ``name`` and ``sku``.
+    """
+    at = f"{table}." if table else ""
+    return f"({own_key(table)} IN ({keys}) OR {at}sku IN ({keys}))"
 
 
 def quoted(text: str) -> str:

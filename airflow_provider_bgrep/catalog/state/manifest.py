@@ -43,7 +43,8 @@ TOMBSTONES: Final = "tombstones.parquet"
 _BATCH: Final = 2_000
 _REMEDY: Final = (
     "Restore it from a backup. Or remove manifest.json and the folder manifests: the next run then publishes "
-    "every row again from the generated images, at no cost."
+    "every row again from the generated images, at no cost. It publishes what the rows ask for: rollbacks "
+    "are forgotten."
 )
 
 _REBUILT: Final = b"bgrep.rebuilt"
@@ -198,10 +199,10 @@ def header_log(
 def current_header(paths: CatalogPaths, headers: VersionedFile[Header] | None = None) -> Header | None:
     """Return the header of the current manifest; ``None`` before the first.
 
-    A damaged header is restored from ``manifest.json``, if that is its copy.
+    A lost or damaged header is restored from ``manifest.json``, if that is its copy.
 
     :param headers: the numbered headers, if the caller has them.
-    :raises DamagedManifestError: if it is missing, or cannot be read.
+    :raises DamagedManifestError: if it is lost with its rows, or cannot be read.
     :raises InvalidInput: if the destination has a ``manifest.json`` that this package did not write.
     """
     headers = headers or header_log(paths)
@@ -216,18 +217,26 @@ def current_header(paths: CatalogPaths, headers: VersionedFile[Header] | None = 
         )
         raise InvalidInput([Problem("destination", what)])
     if copy is not None and copy.number > number:
-        raise DamagedManifestError(
-            f"{paths.manifest} is a copy of manifest {copy.number}, which {paths.manifests} does not "
-            "have. Restore that folder. Or delete the copy: the next run then publishes every row again."
-        )
+        lost = f"{paths.manifest} is a copy of manifest {copy.number}, which {paths.manifests} does not have."
+        # An older manifest must not become current: what was published and decided since would be undone.
+        try:
+            with open_rows(paths, copy):
+                return _restored(paths, copy, headers, lost)
+        except DamagedManifestError as damage:
+            raise DamagedManifestError(f"{lost} {damage}") from None
     try:
         return headers.latest()
     except DamagedManifestError as error:
         if copy is None or copy.number != number:
             raise DamagedManifestError(f"{error} {_REMEDY}") from None
-        _log.warning("%s Repaired from %s.", error, paths.manifest)
-        put_bytes(copy.to_bytes(), headers.path(number))
-        return copy
+        return _restored(paths, copy, headers, str(error))
+
+
+def _restored(paths: CatalogPaths, copy: Header, headers: VersionedFile[Header], error: str) -> Header:
+    """Write a header again from its copy. Whoever else does so writes the same."""
+    _log.warning("%s Repaired from %s.", error, paths.manifest)
+    put_bytes(copy.to_bytes(), headers.path(copy.number))
+    return copy
 
 
 def copied_header(paths: CatalogPaths, data: bytes) -> Header | None:
@@ -313,7 +322,7 @@ def read_manifest(destination: str | ObjectStoragePath) -> Iterator[dict[str, An
 def published_rows(paths: CatalogPaths, keys: Iterable[str]) -> list[dict[str, Any]]:
     """Return the rows of some products in the current manifest, by name. Nothing is repaired.
 
-    :param keys: skus, each for all of its views, and names of rows.
+    :param keys: see :func:`~.columns.keys_of`.
     :raises DamagedManifestError: if the manifest cannot be read.
     """
     with _copied_rows(paths) as local:

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from airflow_provider_bgrep.catalog.model.columns import keys_of
 from airflow_provider_bgrep.catalog.state.versioned_file import VersionedFile
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.protocol.errors import sanitize_message
@@ -73,8 +74,8 @@ class Mark:
     """A decision of a person.
 
     :param kind: what was decided.
-    :param key: the row's name. Of a block, it may be an sku: it then counts for all rows of the product,
-        also for those that the catalog does not have yet.
+    :param key: the row's name. Of a block, it is the row's own key, or an sku: it then counts for all rows of
+        the product, also for those that the catalog does not have yet. See :func:`~.columns.keys_of`.
     :param generation: how often another image of the row was asked for.
     :param reason: why, for people; ``''`` if no reason was given.
     :param by: who, for people.
@@ -151,7 +152,7 @@ class Marks:
 
     @cached_property
     def blocks(self) -> Mapping[str, Mark]:
-        """The marks of blocked rows, by key: a name or an sku."""
+        """The marks of blocked rows, by key: that of a row alone, or an sku."""
         blocked = self.table.filter(pc.equal(self.table["kind"], MarkKind.BLOCK.value))
         return self.find(MarkKind.BLOCK, blocked["key"].to_pylist())
 
@@ -161,7 +162,8 @@ class Marks:
 
         :param row: has ``name`` and ``sku``.
         """
-        return self.blocks.get(row["name"]) or self.blocks.get(row["sku"])
+        own, product = keys_of(row["name"], row["sku"])
+        return self.blocks.get(own) or self.blocks.get(product)
 
     def hides(self, row: Mapping[str, Any]) -> bool:
         """Return whether the published image of a row is to be retired.

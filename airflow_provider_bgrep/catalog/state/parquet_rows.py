@@ -13,8 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from airflow_provider_bgrep.catalog.model.columns import MAIN
+
 _CHUNK: Final = 10_000
 """Rows in memory at a time."""
+
+_MAIN: Final = f"/{MAIN}"
 
 
 def rows_where(
@@ -38,9 +42,11 @@ def is_in(column: str, values: Iterable[str]) -> pc.Expression:
 
 
 def is_of(keys: Iterable[str]) -> pc.Expression:
-    """The condition that a row is one of some products, or has one of some names.
+    """The condition that a row has one of some keys: its own, or that of its product.
 
-    :param keys: skus, each for all of its views, and names of rows.
+    :param keys: see :func:`~.columns.keys_of`.
     """
     listed = list(keys)
-    return is_in("sku", listed) | is_in("name", listed)
+    mains = [key.removesuffix(_MAIN) for key in listed if key.endswith(_MAIN)]
+    is_main = pc.field("name") == pc.field("sku")
+    return is_in("sku", listed) | is_in("name", listed) | (is_main & is_in("sku", mains))

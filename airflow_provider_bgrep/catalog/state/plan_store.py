@@ -150,7 +150,8 @@ class PlanStore:
     def has_single_writer(self) -> bool:
         """Whether files may be written without exclusion, because only this plan's run writes to the store.
 
-        Each task asks its own plan: a plan of somebody else neither allows nor forbids it.
+        Each task asks its own plan: a plan of somebody else neither allows nor forbids it. The commands of
+        persons ask :func:`~.row_history.has_single_writer`.
 
         :raises BgRepStateError: if the plan's options are missing or damaged.
         """
@@ -272,7 +273,7 @@ class PlanStore:
     def rows_of(self, keys: Iterable[str]) -> list[dict[str, Any]]:
         """The rows of some products by name, see :data:`ROW_COLUMNS`, without unchanged ones.
 
-        :param keys: skus, each for all of its views, and names of rows.
+        :param keys: see :func:`~.columns.keys_of`.
         """
         with local_file(self.files.rows) as local:
             return sorted(rows_where(local, is_of(keys), ROW_COLUMNS), key=lambda row: row["name"])

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from airflow_provider_bgrep.catalog.state.database import engine
+from airflow_provider_bgrep.catalog.state.database import engine, has_key
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import in_sql, merged
@@ -111,26 +111,23 @@ class Purchases:
         self._db, self._paths, self._price = db, paths, price
         self._prices: dict[str, Price | None] = {}
 
-    def of_row(self, sku: str) -> list[dict[str, Any]]:
-        """The purchases of a product, refused submits included, oldest first.
+    def of_rows(self, keys: Sequence[str]) -> list[dict[str, Any]]:
+        """The purchases of products and rows, refused submits included, oldest first.
 
-        :param sku: the sku, for all of its views, or the name of a row.
+        :param keys: see :func:`~.columns.keys_of`.
         """
-        return list(self._rows("sku = ? OR name = ?", [sku, sku]))
+        return list(self._rows(has_key("SELECT unnest(?)"), [list(keys), list(keys)]))
 
-    def of_rows(self, skus: Sequence[str]) -> list[dict[str, Any]]:
-        """The purchases of several products or rows; see :meth:`of_row`."""
-        named = "IN (SELECT unnest(?))"
-        return list(self._rows(f"sku {named} OR name {named}", [list(skus), list(skus)]))
-
-    def locked_of(self, skus: Sequence[str]) -> list[dict[str, str]]:
+    def locked_of(self, keys: Sequence[str]) -> list[dict[str, str]]:
         """The name and sku of each row of some products that a run which has not ended may still submit.
 
         A row that was never submitted is not among the purchases, so its sku is that of its plan.
+
+        :param keys: see :func:`~.columns.keys_of`.
         """
         found: list[dict[str, str]] = []
         for (plan_id,) in self._db.execute("SELECT DISTINCT plan_id FROM locked").fetchall():
-            named = {row["name"]: row["sku"] for row in PlanStore(self._paths, plan_id).rows_of(skus)}
+            named = {row["name"]: row["sku"] for row in PlanStore(self._paths, plan_id).rows_of(keys)}
             locked = self.locked(named)
             found += [{"name": name, "sku": sku} for name, sku in named.items() if name in locked]
         return found

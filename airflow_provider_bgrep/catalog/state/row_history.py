@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bgrep.catalog.model.columns import name_of
+from airflow_provider_bgrep.catalog.model.columns import MAIN, keys_of, name_of
 from airflow_provider_bgrep.catalog.model.plan import is_plan_id, made_at, may_submit, number_of
 from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT, RowState
 from airflow_provider_bgrep.catalog.state.manifest import Status, published_rows
@@ -83,34 +83,33 @@ class RowHistory:
     @property
     def names(self) -> list[str]:
         """The names of the rows."""
-        found = (
-            *(one.name for one in self.plans),
-            *(one["name"] for one in (*self.purchases, *self.published)),
-            *(one.key for one in self.marks),
-        )
-        return sorted(set(found))
+        found = {one.name for one in self.plans}
+        found |= {one["name"] for one in (*self.purchases, *self.published)}
+        # The mark of a main view alone is not one of another row.
+        found |= {one.key if one.key in found else one.key.removesuffix(f"/{MAIN}") for one in self.marks}
+        return sorted(found)
 
 
-def history_of(paths: CatalogPaths, sku: str, plans: int) -> RowHistory:
-    """Return what is known of a product.
+def history_of(paths: CatalogPaths, keys: Sequence[str], plans: int) -> RowHistory:
+    """Return what is known of products and rows.
 
-    :param sku: the sku, for all of its views, or the name of a row.
+    :param keys: see :func:`~.columns.keys_of`.
     :param plans: how many of the newest plans are read.
     :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
     :raises BgRepStateError: if a file of a plan, or the manifest, is.
     """
     with open_purchases(paths) as opened:
-        purchases = opened.of_row(sku)
-    published = published_rows(paths, [sku])
+        purchases = opened.of_rows(keys)
+    published = published_rows(paths, keys)
     names = {one["name"] for one in (*purchases, *published)}
     submitted = {(one["name"], one["plan_id"]) for one in purchases}
     found: list[RowInPlan] = []
     for store in newest_plans(paths, plans):
-        found += _in_plan(store, sku, names, submitted, published)
+        found += _in_plan(store, keys, names, submitted, published)
     is_known = bool(names) or any(one.state != NOT_LISTED for one in found)
     history = RowHistory(found if is_known else (), purchases, published)
-    skus = {one["sku"] for one in (*purchases, *published)}
-    marks = MarkLog(paths).latest().of_rows({sku, *skus, *history.names})
+    of_rows = {key for one in (*purchases, *published) for key in keys_of(one["name"], one["sku"])}
+    marks = MarkLog(paths).latest().of_rows({*keys, *of_rows, *history.names})
     pinned = {(one["name"], one["rolled_back_from"], one["request_hash"]) for one in published}
     # A rollback ends with the row's request. Its mark stays: runs change none.
     counting = (
@@ -137,9 +136,25 @@ def newest_plans(paths: CatalogPaths, count: int, *, dry_runs: bool = True) -> I
             yield store
 
 
+def has_single_writer(paths: CatalogPaths) -> bool:
+    """Return whether a person's command may write files without exclusion, see :class:`~.VersionedFile`.
+
+    That is so if a newest plan, that of the last run or of the last dry run, says that its run is the only
+    writer. Older plans know nothing of the store as it is now, and the plan that a command is about may be
+    gone. A task asks its own plan instead.
+
+    :raises BgRepStateError: if a file of such a plan is damaged or missing.
+    """
+    return any(
+        store.has_single_writer()
+        for dry_runs in (False, True)
+        for store in newest_plans(paths, 1, dry_runs=dry_runs)
+    )
+
+
 def _in_plan(
     store: PlanStore,
-    sku: str,
+    keys: Sequence[str],
     names: set[str],
     submitted: set[tuple[str, str]],
     published: Sequence[Mapping[str, Any]],
@@ -162,18 +177,18 @@ def _in_plan(
         )
 
     listed = set[str]()
-    for row in store.rows_of([sku]):
+    for row in store.rows_of(keys):
         listed.add(row["name"])
         is_left = RowState(row["state"]) in TO_SUBMIT and (row["name"], plan.plan_id) not in submitted
         why_not = _why_not(store, plan, row["name"]) if is_left else ""
         yield found(row["name"], row["state"], row["line"], row["change"], why_not)
     for row in store.invalid_rows():
         name = name_of(row.get("sku") or "", row.get("view"))
-        if name and sku in (name, row["sku"]):
+        if name and not set(keys).isdisjoint(keys_of(name, row["sku"])):
             listed.add(name)
             reason = ": ".join(filter(None, (row["column"], row["reason"])))
             yield found(name, RowState.INVALID.value, row["line"], reason)
-    yield from _unlisted(store, (names or ({sku} if not listed else set())) - listed, published, found)
+    yield from _unlisted(store, (names or (set(keys) if not listed else set())) - listed, published, found)
 
 
 def _unlisted(

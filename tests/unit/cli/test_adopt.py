@@ -39,6 +39,15 @@ def test_unknown_outcomes_are_listed_with_what_the_bill_has(destination, where, 
     assert contents(where) == before
 
 
+@pytest.mark.parametrize("given", ["10.0/5", "10.0/6.0", "c/main", "7.0"])
+def test_a_submit_is_found_by_each_way_to_name_its_row(given, destination, where, capsys):
+    rows = [row("10.0/5"), row("10", view="6"), row("c"), row("7")]
+    name = {"10.0/6.0": "10/6", "c/main": "c", "7.0": "7"}.get(given, given)
+    destination.refresh(rows, {name: "lost"})
+    (found,) = adopt(where, capsys, given, code=1)["submits"]
+    assert name in found["rows"]
+
+
 def test_not_billed_is_recorded_with_yes_only(destination, where, capsys):
     destination.refresh([row("a")], {"a": "lost"})
     before = contents(where)

@@ -37,6 +37,17 @@ def test_json_has_every_view_of_the_sku(destination, where, capsys):
     assert [one["name"] for one in json.loads(capsys.readouterr().out)["rows"]] == ["a/side"]
 
 
+def test_a_text_means_a_sku_with_a_slash_or_a_row(destination, where, capsys):
+    destination.refresh([row("10.0/5"), row("10", view="6"), row("a"), row("a", view="side")])
+    main(["block", "a/main", where, "--yes"])
+    for given, name in (("10.0/5", "10.0/5"), ("10.0/6.0", "10/6"), ("a/main", "a")):
+        capsys.readouterr()
+        assert main(["explain", given, where, "--json"]) == 0
+        (found,) = json.loads(capsys.readouterr().out)["rows"]
+        assert found["name"] == name
+        assert [one["key"] for one in found["decisions"]] == (["a/main"] if name == "a" else [])
+
+
 def test_an_invalid_row_says_why(destination, where, capsys):
     destination.refresh([row("a"), row("b", image="no URL")])
     assert main(["explain", "b", where]) == 0

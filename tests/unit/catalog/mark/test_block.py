@@ -19,6 +19,7 @@ from airflow_provider_bgrep.catalog.mark.block import (
 )
 from airflow_provider_bgrep.catalog.mark.decisions import Decision
 from airflow_provider_bgrep.catalog.mark.redo import redo
+from airflow_provider_bgrep.catalog.mark.rollback import rollback
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.publish.plan import publish_plan
 from airflow_provider_bgrep.catalog.report.write import write_report
@@ -213,21 +214,100 @@ def test_a_sku_is_given_as_the_catalog_has_it(shop: Destination, sku: str):
     assert len(shop.refresh([*ROWS, row(sku)]).submits) == 1
 
 
-@pytest.mark.parametrize("keeps", ["a", "a/side"])
+SLASHES = ["10.0/5", "M8/16.0", "1/2/3.0"]
+
+
+@pytest.mark.parametrize("sku", SLASHES)
+def test_a_sku_with_a_slash_is_never_submitted(shop: Destination, sku: str):
+    blocked(shop, sku)
+    run = shop.refresh([row("a"), row(sku)])
+    assert run.counts == {"new": 1, "blocked": 1}
+    assert billed(shop) == ["a"]
+
+
+@pytest.mark.parametrize("sku", SLASHES)
+def test_a_published_sku_with_a_slash_is_retired_alone(shop: Destination, sku: str):
+    near = sku.replace(".0", "")
+    shop.refresh([row(near), row(sku)])
+    assert [one.key for one in blocked(shop, sku)] == [sku]
+    shop.refresh([row(near), row(sku)])
+    assert statuses(shop) == {near: "live", sku: "retired"}
+    assert [one.status for one in unblock(shop.paths, [sku], writes=True)] == [BlockStatus.UNBLOCKED]
+    assert shop.refresh([row(near), row(sku)]).submits == []
+    assert statuses(shop) == {near: "live", sku: "live"}
+
+
+def test_of_an_unknown_text_all_that_it_may_mean_is_blocked(shop: Destination):
+    assert [one.key for one in blocked(shop, "10.0/5.0")] == ["10.0/5.0", "10/5"]
+    run = shop.refresh([row("10", view="5"), row("10.0/5.0"), row("10", view="6")])
+    assert run.states == {"10/5": "blocked", "10.0/5.0": "blocked", "10/6": "new"}
+    assert billed(shop) == ["10/6"]
+    (found,) = unblock(shop.paths, ["10.0/5.0"], writes=True)
+    assert (found.status, list(found.others)) == (BlockStatus.STILL_BLOCKED, ["10/5"])
+    (found,) = unblock(shop.paths, ["10.0/5.0"], writes=True)
+    assert (found.key, found.status) == ("10/5", BlockStatus.UNBLOCKED)
+
+
+def test_blocked_after_a_rollback_it_is_retired_by_an_older_plan(shop: Destination):
+    shop.refresh(ROWS)
+    changed = [row("a", seed=5), *ROWS[1:]]
+    shop.refresh(changed)
+    run = shop.plan([*changed, row("c")])
+    rollback(shop.paths, ["a"], DECISION, writes=True)
+    blocked(shop, "a")
+    run.complete()
+    assert statuses(shop) == {"a": "retired", "a/side": "retired", "b": "live", "c": "live"}
+    assert write_report(run.store)["failures"] == []
+    (pinned,) = (one for one in read_manifest(shop.paths.destination) if one["name"] == "a")
+    assert pinned["rolled_back_from"]
+    assert pinned["planned_by"] > run.plan.plan_id, "no older plan publishes another image of it"
+    unblock(shop.paths, ["a"], writes=True)
+    run.publish()
+    assert statuses(shop)["a"] == "retired", "it is an older plan still"
+    assert shop.refresh([*changed, row("c")]).submits == []
+    (shown,) = (one for one in read_manifest(shop.paths.destination) if one["name"] == "a")
+    assert (shown["status"], shown["path"]) == ("live", pinned["path"])
+    assert sum(shop.billed.values()) == 5
+
+
+def test_the_main_view_can_be_blocked_alone(shop: Destination):
+    shop.refresh(ROWS)
+    (found,) = blocked(shop, "a/main")
+    assert (found.is_known, len(found.published)) == (True, 1)
+    changed = [row("a", view="main", seed=5), row("a", view="side", seed=5), row("b")]
+    assert shop.refresh(changed).states == {"a": "blocked", "a/side": "changed"}
+    assert statuses(shop) == {"a": "retired", "a/side": "live", "b": "live"}
+    assert billed(shop) == ["a", "a/side", "a/side", "b"]
+    assert shop.refresh(changed).counts == {"unchanged": 2, "blocked": 1}
+    assert [one.status for one in unblock(shop.paths, ["a/main"], writes=True)] == [BlockStatus.UNBLOCKED]
+    assert shop.refresh(changed).submits == ["a"]
+
+
+def test_the_main_view_is_blocked_since_the_plan_was_made(shop: Destination):
+    run = shop.plan(ROWS)
+    (found,) = blocked(shop, "a/main")
+    assert list(found.locked) == ["a"]
+    run.complete()
+    assert billed(shop) == ["a/side", "b"]
+    assert statuses(shop) == {"a/side": "live", "b": "live"}
+
+
+@pytest.mark.parametrize("keeps", ["a", "a/main", "a/side"])
 def test_the_block_of_a_view_counts_before_that_of_all(shop: Destination, keeps: str):
     shop.refresh(ROWS)
-    for key in ("a", "a/side"):
+    for key in ("a", "a/main", "a/side"):
         decision = replace(DECISION, reason=f"{key} is recalled")
         block(shop.paths, [key], decision, keeps_published=key == keeps, writes=True)
     run = shop.refresh([*ROWS, row("a", view="back")])
     assert {name: one["change"] for name, one in run.rows.items()} == {
-        "a": "a is recalled",
+        "a": "a/main is recalled",
         "a/back": "a is recalled",
         "a/side": "a/side is recalled",
     }
     found = statuses(shop)
-    assert {name for name, status in found.items() if status == "live"} == {keeps, "b"}
-    assert run.publish()["retired"] == 1, "the same, if it is tried again"
+    kept = {"a": set(), "a/main": {"a"}, "a/side": {"a/side"}}[keeps]
+    assert {name for name, status in found.items() if status == "live"} == {*kept, "b"}
+    assert run.publish()["retired"] == 2 - len(kept), "the same, if it is tried again"
     assert billed(shop) == ["a", "a/side", "b"]
 
 

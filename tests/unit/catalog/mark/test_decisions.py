@@ -7,7 +7,13 @@ import pytest
 from bgrep_harness.runs import Destination, row
 from bgrep_harness.stores import RefusingFiles, folder_on
 
-from airflow_provider_bgrep.catalog.mark.decisions import MAX_REASON, Decision, check_known, key_of, mark_log
+from airflow_provider_bgrep.catalog.mark.decisions import (
+    MAX_REASON,
+    Decision,
+    mark_log,
+    meanings_of,
+    meant_rows,
+)
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.state.marks import Mark, MarkKind
 from airflow_provider_bgrep.protocol.errors import InvalidInput
@@ -29,28 +35,55 @@ def test_all_texts_that_are_too_long_are_named():
 
 
 @pytest.mark.parametrize(
-    ("text", "key"),
+    ("text", "keys"),
     [
-        ("1001.0", "1001"),
-        ("1001.00/2.0", "1001/2"),
-        (" a/side\u200b", "a/side"),
-        ("Cafe\u0301/cote\u0301", "Caf\u00e9/cot\u00e9"),
-        ("M / L", "M / L"),
-        ("1001.5", "1001.5"),
-        ("01001.0", "01001.0"),
-        ("1,23E+05", "1,23E+05"),
-        ("/", "/"),
+        ("1001.0", ["1001"]),
+        ("1001.00/2.0", ["1001.00/2.0", "1001/2"]),
+        ("1/2/3.0", ["1/2/3.0", "1/2/3"]),
+        ("1.0/2.0/3", ["1.0/2.0/3", "1/2.0/3"]),
+        ("1001.0/main", ["1001.0/main", "1001/main"]),
+        (" a/side\u200b", ["a/side"]),
+        ("Cafe\u0301/cote\u0301", ["Caf\u00e9/cot\u00e9"]),
+        ("M / L", ["M / L"]),
+        ("1001.5", ["1001.5"]),
+        ("01001.0", ["01001.0"]),
+        ("1,23E+05", ["1,23E+05"]),
+        ("1,23E+05/2.0", ["1,23E+05/2.0", "1,23E+05/2"]),
+        ("/", ["/"]),
+        ("", [""]),
     ],
 )
-def test_a_key_is_read_as_a_cell_of_the_catalog(text: str, key: str):
-    assert key_of(text) == key
+def test_a_text_is_read_as_the_cells_of_the_catalog(text: str, keys: list[str]):
+    assert meanings_of(text) == keys
 
 
-def test_skus_and_names_of_rows_are_known():
-    check_known(["a", "a/side"], [("a/side", "a")], "is not known")
+KNOWN = [
+    {"name": name, "sku": sku}
+    for name, sku in [("a", "a"), ("a/side", "a"), ("10/5", "10"), ("10.0/6", "10.0/6"), ("10/6", "10")]
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a", ["a", "a/side"]),
+        ("a/side", ["a/side"]),
+        ("a/main", ["a"]),
+        ("10.0", ["10/5", "10/6"]),
+        ("10.0/5.0", ["10/5"]),
+        ("10.0/6", ["10.0/6"]),
+        ("10.0/6.0", ["10/6"]),
+        ("10.0/6/main", ["10.0/6"]),
+    ],
+)
+def test_of_what_a_text_may_mean_the_known_rows_count(text: str, names: list[str]):
+    assert [one["name"] for one in meant_rows([text], KNOWN, "is not known")] == names
+
+
+def test_every_text_that_means_no_known_row_is_named():
     with pytest.raises(InvalidInput) as caught:
-        check_known(["a", "side", "b", "b"], [("a/side", "a")], "is not known")
-    assert [one.where for one in caught.value.problems] == ["'side'", "'b'"]
+        meant_rows(["a", "side", "b", "b", "10.0/7"], KNOWN, "is not known")
+    assert [one.where for one in caught.value.problems] == ["'side'", "'b'", "'10.0/7'"]
 
 
 def test_the_newest_plan_says_whether_others_write():

@@ -47,6 +47,23 @@ def bill(shop: Destination) -> dict[str, int]:
 ROWS = [row("a"), row("a", view="side"), row("b")]
 
 
+@pytest.mark.parametrize("sku", ["10.0/5", "M8/16.0", "1/2/3.0"])
+def test_a_sku_with_a_slash_is_billed_once_more_alone(shop: Destination, sku: str):
+    rows = [row(sku), row(sku.replace(".0", ""))]
+    shop.refresh(rows)
+    assert statuses(asked(shop, sku)) == {sku: "marked"}
+    shop.refresh(rows)
+    shop.refresh(rows)
+    assert bill(shop) == {sku: 2, sku.replace(".0", ""): 1}
+
+
+def test_the_main_view_alone_is_billed_once_more(shop: Destination):
+    shop.refresh(ROWS)
+    assert statuses(asked(shop, "a/main")) == {"a": "marked"}
+    shop.refresh(ROWS)
+    assert bill(shop) == {"a": 2, "a/side": 1, "b": 1}
+
+
 def test_the_row_is_billed_once_more_and_then_never_again(shop: Destination):
     shop.refresh(ROWS)
     before = shop.published()

@@ -87,6 +87,18 @@ def test_consumers_see_the_entry_of_the_earlier_purchase(shop: Destination):
     assert billed(shop) == 3
 
 
+@pytest.mark.parametrize("given", ["10.0/5", "10.0/5/main", "10/6.0", "10.0/6.0", "b/main"])
+def test_each_way_to_name_a_row_rolls_back_it_alone(given: str):
+    shop = Destination(CatalogPaths(folder({})))
+    for seed in (1, 2):
+        products = [row("10.0/5", seed=seed), row("10", view="5", seed=seed), row("10", view="6", seed=seed)]
+        shop.refresh([*products, row("b", seed=seed), row("b", view="side", seed=seed)])
+    name = given.removesuffix("/main") if "/main" in given or given == "10.0/5" else "10/6"
+    assert rolled_back(shop, given) == {name: "rolled_back"}
+    assert {one["name"] for one in seen(shop).values() if one["rolled_back_from"]} == {name}
+    assert billed(shop) == 10
+
+
 def test_runs_leave_it_until_its_cells_change(shop: Destination):
     rolled_back(shop, "a")
     before = seen(shop)
@@ -284,7 +296,7 @@ def test_without_a_plan_nothing_is_promised(shop: Destination):
 
 def test_only_a_rollback_that_counts_is_explained(shop: Destination):
     def explained() -> list[str]:
-        return [one.by for one in history_of(shop.paths, "a", 1).marks]
+        return [one.by for one in history_of(shop.paths, ["a"], 1).marks]
 
     rolled_back(shop, "a")
     assert explained() == ["Kim"]

@@ -14,6 +14,7 @@ from airflow_provider_bgrep.catalog.model.columns import (
     TEXT_FIELDS,
     URL_FIELDS,
     column_name,
+    keys_of,
     name_of,
 )
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
@@ -81,3 +82,16 @@ def test_urls_and_texts_are_the_apis():
 )
 def test_a_row_is_named_by_its_sku_and_any_view_but_main(sku, view, name):
     assert name_of(sku, view) == name
+
+
+@pytest.mark.parametrize(
+    ("sku", "view", "keys"),
+    [
+        ("a", None, ("a/main", "a")),
+        ("a", "side", ("a/side", "a")),
+        ("a/main", None, ("a/main/main", "a/main")),
+        ("a/b", "c/d", ("a/b/c/d", "a/b")),
+    ],
+)
+def test_a_row_has_a_key_of_its_own_and_its_products(sku, view, keys):
+    assert keys_of(name_of(sku, view), sku) == keys

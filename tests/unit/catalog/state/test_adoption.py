@@ -16,7 +16,9 @@ from bgrep_harness.stores import (
     Counting,
     CrashingStore,
     Died,
+    RefusingFiles,
     folder,
+    folder_on,
     run_in_turns,
 )
 
@@ -32,6 +34,7 @@ from airflow_provider_bgrep.catalog.state.adoption import (
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_repair import LedgerRepair
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, TaskResult
+from airflow_provider_bgrep.storage import remove
 
 pytestmark = pytest.mark.usefixtures("no_waiting", "temporary_files_in_memory")
 
@@ -61,7 +64,7 @@ def copy_of(destination: Destination, files: Files, *around: Any) -> Destination
 
 
 def open_submit(destination: Destination, named: str = "") -> Submit:
-    (submit,) = find_submits(destination.paths, named, destination.later)
+    (submit,) = find_submits(destination.paths, [named] if named else [], destination.later)
     return submit
 
 
@@ -97,9 +100,9 @@ def test_only_submits_with_an_unknown_outcome_are_listed(destination: Destinatio
     assert (submit.names, submit.plan_id, submit.is_unknown) == (["a"], run.plan_id, True)
     assert (submit.account, submit.images, submit.result_key) == ("bgrep_default", 1, "")
     assert not submit.is_under_way
-    assert find_submits(destination.paths, "b")[0].is_unknown is False
-    assert find_submits(destination.paths, submit.nonce)[0].names == ["a"]
-    assert find_submits(destination.paths, "nobody") == []
+    assert find_submits(destination.paths, ["b"])[0].is_unknown is False
+    assert find_submits(destination.paths, [submit.nonce])[0].names == ["a"]
+    assert find_submits(destination.paths, ["nobody"]) == []
 
 
 def test_a_run_that_waits_for_the_answer_is_under_way(destination: Destination):
@@ -165,6 +168,33 @@ def test_the_ledger_knows_submits_whose_plan_is_gone(decision: str, files: Files
     DECISIONS[decision](lost)
     assert find_submits(lost.paths) == []
     assert bought(lost) == WANTED[decision]
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+@pytest.mark.parametrize("decision", DECISIONS)
+def test_the_only_writer_settles_submits_without_exclusion(decision: str, is_gone: bool, files: Files):
+    """On a store that excludes nobody; also if a plan is gone, or was made before the store was like that."""
+    refusing = CatalogPaths(folder_on(RefusingFiles(files)))
+    shop = Destination(refusing if is_gone else CatalogPaths(folder(files)), options={"single_writer": True})
+    shop.refresh(CATALOG, {"a": "lost", "b": "lost"})
+    shop.jobs[JOB] = list(shop.billed)
+    shop = replace(shop, paths=refusing)
+    remove(shop.paths.storage)  # the store is checked again
+    shop.refresh(CATALOG)
+    submit = open_submit(shop, "a")
+    if is_gone:
+        for name in [one for one in files if f"/{submit.plan_id}/" in one]:
+            del files[name]
+    DECISIONS[decision](shop)
+    assert find_submits(shop.paths) == []
+    assert bought(shop) == WANTED[decision]
+
+
+@pytest.mark.parametrize("decision", DECISIONS)
+def test_where_others_write_too_no_submit_is_settled_without(decision: str, files: Files, lost: Destination):
+    shared = replace(lost, paths=CatalogPaths(folder_on(RefusingFiles(files))))
+    with pytest.raises(NotImplementedError):
+        DECISIONS[decision](shared)
 
 
 @pytest.mark.parametrize("order", ["accepted first", "not billed first"])

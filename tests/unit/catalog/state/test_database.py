@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_bgrep.catalog.state.database import MEMORY, engine, quoted, rows_of
+from airflow_provider_bgrep.catalog.model.columns import keys_of
+from airflow_provider_bgrep.catalog.state.database import MEMORY, engine, has_key, own_key, quoted, rows_of
 
 
 def test_the_engine_has_a_limit_and_leaves_nothing_behind():
@@ -48,6 +49,19 @@ def test_the_engine_is_closed_after_an_error_as_well():
 @given(st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=30))
 def test_any_text_is_one_literal(text):
     assert duckdb.execute(f"SELECT {quoted(text)}").fetchone() == (text,)
+
+
+@pytest.mark.parametrize("table", ["", "t"])
+def test_keys_in_sql_are_those_of_python(table):
+    rows = [("a", "a"), ("a/side", "a"), ("a/main", "a/main"), ("b", None)]
+    values = f"(VALUES {', '.join('(?, ?)' for _ in rows)}) t (name, sku)"
+    flat = [text for one in rows for text in one]
+    found = duckdb.execute(f"SELECT {own_key(table)} FROM {values}", flat).fetchall()
+    assert [one for (one,) in found] == [keys_of(*one)[0] for one in rows]
+    for key in ("a", "a/main", "a/side", "a/main/main", "b"):
+        condition = has_key(f"SELECT {quoted(key)}", table)
+        named = duckdb.execute(f"SELECT name, sku FROM {values} WHERE {condition}", flat).fetchall()
+        assert named == [one for one in rows if key in keys_of(*one)], key
 
 
 @pytest.mark.parametrize(

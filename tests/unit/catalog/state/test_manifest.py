@@ -11,6 +11,8 @@ import duckdb
 import pytest
 from bgrep_harness.runs import Destination, row
 
+from airflow_provider_bgrep.catalog.mark.decisions import Decision
+from airflow_provider_bgrep.catalog.mark.rollback import rollback
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.state.manifest import (
     DamagedManifestError,
@@ -31,8 +33,9 @@ def shop(tmp_path) -> Destination:
     return shop
 
 
-def file(shop: Destination, suffix: str) -> Any:
-    (name,) = (name for name in names_in(shop.paths.manifests) if name.endswith(suffix))
+def file(shop: Destination, suffix: str, number: int = 1) -> Any:
+    listed = names_in(shop.paths.manifests)
+    (name,) = (name for name in listed if name.endswith(suffix) and name.startswith(f"{number:08}"))
     return shop.paths.manifests / name
 
 
@@ -76,13 +79,41 @@ def test_a_damaged_copy_of_the_header_is_repaired(shop, kind):
     assert get_bytes(shop.paths.manifest) == before
 
 
-@pytest.mark.parametrize("kind", ["truncated", "empty"])
-def test_a_damaged_header_is_repaired_from_its_copy(shop, kind):
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_header_is_repaired_from_its_copy(shop, caplog, kind):
     path = file(shop, "1.json")
     before = get_bytes(path)
     damage(path, kind)
-    assert shop.plan(CATALOG).counts == {"unchanged": 2}
+    with caplog.at_level(logging.WARNING):
+        assert shop.plan(CATALOG).counts == {"unchanged": 2}
+    assert "Repaired from" in caplog.text
     assert get_bytes(path) == before
+
+
+@pytest.mark.parametrize("also", ["", ".parquet", ".jsonl"])
+def test_a_lost_header_takes_back_no_rollback(shop, also):
+    shop.refresh([row("mug", positive_prompt="a mug in snow"), row("vase")])
+    decision = Decision(reason="", by="Kim", at="2026-01-31T02:00:00+00:00")
+    rollback(shop.paths, ["mug"], decision, writes=True)
+    before = shop.published()
+    remove(shop.paths.manifests / "00000003.json")
+    if also:
+        remove(file(shop, also, number=3))
+    run = shop.refresh([row("mug", positive_prompt="a mug in snow"), row("vase")])
+    assert run.counts == {"unchanged": 2}
+    assert shop.published() == before
+    assert current_header(shop.paths).number == 3
+
+
+def test_without_its_rows_a_lost_header_is_reported(shop):
+    shop.refresh([*CATALOG, row("lamp")])
+    for name in names_in(shop.paths.manifests):
+        if name.startswith("00000002"):
+            remove(shop.paths.manifests / name)
+    with pytest.raises(DamagedManifestError, match="rollbacks are forgotten"):
+        shop.plan([*CATALOG, row("lamp")])
+    assert names_in(shop.paths.manifests)
+    assert not (shop.paths.manifests / "00000002.json").exists()
 
 
 def test_what_cannot_be_repaired_is_reported_before_submits(shop):

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from airflow_provider_bgrep.catalog.model.columns import keys_of
 from airflow_provider_bgrep.catalog.state.parquet_rows import is_in, is_of, rows_where
 
 COUNT = 25_000  # more than are in memory at a time
@@ -33,10 +34,20 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> str:
         (is_in("sku", [""]), [COUNT]),
         (is_of(iter(["S7", "S12000/v"])), [7, 12_000]),
         (is_of(["S7", "S7/v"]), [7]),
+        (is_of(["S7/main", "S8/v/main"]), []),
     ],
 )
 def test_only_the_wanted_rows_come_in_the_files_order(local: str, wanted: Any, lines: list[int]):
     assert [row["line"] for row in rows_where(local, wanted)] == lines
+
+
+def test_the_row_of_a_main_view_has_a_key_of_its_own(tmp_path: Path):
+    path = tmp_path / "rows.parquet"
+    rows = [("a", "a"), ("a/side", "a"), ("a/main", "a/main"), ("b", "b")]
+    pq.write_table(pa.Table.from_pylist([{"name": name, "sku": sku} for name, sku in rows]), path)
+    for key in ("a", "a/main", "a/side", "a/main/main", "b/main", "/main"):
+        found = [(one["name"], one["sku"]) for one in rows_where(str(path), is_of([key]))]
+        assert found == [one for one in rows if key in keys_of(*one)], key
 
 
 def test_rows_have_the_columns_that_are_asked_for(local: str):

@@ -104,7 +104,7 @@ def test_the_purchases_of_a_product_have_all_of_its_views(destination):
     destination.refresh(rows)
     with open_purchases(destination.paths, now=destination.later) as purchases:
         found = {
-            name: Counter(one["name"] for one in purchases.of_row(name)) for name in ("a", "a/side", "x")
+            name: Counter(one["name"] for one in purchases.of_rows([name])) for name in ("a", "a/side", "x")
         }
     assert found == {"a": {"a": 1, "a/side": 1}, "a/side": {"a/side": 1}, "x": {}}
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("temporary_files_in_memory", "no_waiting")
 
 
 def history(destination: Destination, sku: str, plans: int = 9) -> RowHistory:
-    return history_of(destination.paths, sku, plans)
+    return history_of(destination.paths, [sku], plans)
 
 
 def states(found: RowHistory) -> list[str]:
