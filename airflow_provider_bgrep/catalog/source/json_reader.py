@@ -46,8 +46,10 @@ def open_jsonl(name: str, local: str, empty: EmptyWords = NO_WORDS) -> Catalog:
     :raises InvalidInput: if it holds no object.
     """
     names: dict[str, None] = {}
+    count = 0
     with Path(local).open("rb") as file:
-        for _, value, wrong in _objects(file):
+        for line, value, wrong in _objects(file):
+            count = line
             if not wrong:
                 names |= dict.fromkeys(value)
     if not names:
@@ -68,6 +70,7 @@ def open_jsonl(name: str, local: str, empty: EmptyWords = NO_WORDS) -> Catalog:
         taken_for="JSON Lines in UTF-8",
         has_types=True,
         empty=empty,
+        count_lines=lambda: count,
     )
 
 
@@ -197,4 +200,5 @@ def open_rows(rows: Sequence[Any], empty: EmptyWords = NO_WORDS) -> Catalog:
         taken_for="rows of a task",
         has_types=True,
         empty=empty,
+        count_lines=lambda: len(rows),
     )

@@ -5,17 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from itertools import accumulate
 
 import numpy as np
 import pyarrow as pa
 
-from airflow_provider_bgrep.catalog.source.catalog import (
-    CHUNK_BYTES,
-    VARIABLE,
-    Block,
-    Catalog,
-)
+from airflow_provider_bgrep.catalog.source.catalog import VARIABLE, Block, Catalog
 from airflow_provider_bgrep.catalog.source.cells import EmptyWords
 
 
@@ -24,12 +19,10 @@ class Part:
     """An open part file.
 
     :param name: the file's name, for messages.
-    :param lines: at least as many as it has; its rows are numbered after those of the parts before it.
-    :param catalog: its rows.
+    :param catalog: its rows, which are numbered after the lines of the parts before it.
     """
 
     name: str
-    lines: int
     catalog: Catalog
 
 
@@ -46,11 +39,11 @@ def open_parts(name: str, parts: Sequence[Part], empty: EmptyWords) -> Catalog:
         headings = {**part.catalog.headings, **headings}
         ambiguous |= part.catalog.ambiguous
 
+    lines_before = list(accumulate((part.catalog.count_lines() for part in parts), initial=0))
+
     def read(catalog: Catalog, wanted: Sequence[str]) -> Iterator[Block]:
-        before = 0
-        for part in parts:
+        for part, before in zip(parts, lines_before, strict=False):
             yield from _numbered(catalog, part, wanted, before)
-            before += part.lines
 
     first = parts[0].catalog
     return Catalog(
@@ -62,6 +55,7 @@ def open_parts(name: str, parts: Sequence[Part], empty: EmptyWords) -> Catalog:
         taken_for=f"{len(parts)} part files, the first of them as {first.taken_for}",
         has_types=first.has_types,
         empty=empty,
+        count_lines=lambda: lines_before[-1],
     )
 
 
@@ -84,10 +78,3 @@ def _report(catalog: Catalog, of_part: Catalog, part: Part, before: int) -> None
         reason = f"{row.reason} (line {row.line} of {part.name})"
         catalog.invalid.append(replace(row, line=row.line + before, reason=reason))
     of_part.invalid.clear()
-
-
-def count_lines(local: str) -> int:
-    """At least as many lines as a file has."""
-    with Path(local).open("rb") as file:
-        chunks = iter(lambda: file.read(CHUNK_BYTES), b"")
-        return 1 + sum(c.count(b"\n") + c.count(b"\r") - c.count(b"\r\n") + 1 for c in chunks)

@@ -25,7 +25,7 @@ from airflow_provider_bgrep.catalog.source.csv_encoding import utf16_or_32
 from airflow_provider_bgrep.catalog.source.csv_reader import open_csv
 from airflow_provider_bgrep.catalog.source.json_reader import open_jsonl, open_rows
 from airflow_provider_bgrep.catalog.source.parquet_reader import open_parquet
-from airflow_provider_bgrep.catalog.source.parts import Part, count_lines, open_parts
+from airflow_provider_bgrep.catalog.source.parts import Part, open_parts
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
 from airflow_provider_bgrep.storage import (
     absolute_path,
@@ -186,7 +186,7 @@ class _How:
             local = self._local(folder / name, kind, stack)
             if not Path(local).stat().st_size:
                 return None
-            return Part(name, count_lines(local), self._open(name, kind, local))
+            return Part(name, self._open(name, kind, local))
         except InvalidInput as error:
             problems = [Problem(one.where, f"{one.what} (in {name})") for one in error.problems]
             raise InvalidInput(problems) from None

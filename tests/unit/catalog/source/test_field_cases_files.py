@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import random
 import unicodedata
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -409,6 +411,65 @@ def test_a_folder_of_part_files_is_read(destination: Destination, tmp_path: Path
         (problem,) = run.problems
         assert "line 3 of part-00009-c000.csv.gz" in problem["reason"]
     assert destination.plan(str(home)).counts.get("unchanged") == len(expected)
+
+
+def in_parts(folder: Path, form: str, parts: Sequence[Sequence[dict[str, Any]]]) -> str:
+    """Rows as part files of a form."""
+    for number, rows in enumerate(parts):
+        file = folder / f"part-{number:05}.{form}"
+        if form == "parquet":
+            pq.write_table(pa.Table.from_pylist(list(rows)), file)
+        elif form == "jsonl":
+            file.write_text("".join(json.dumps(one) + "\n" for one in rows))
+        else:
+            file.write_text("\n".join([",".join(rows[0]), *(",".join(one.values()) for one in rows)]))
+    return str(folder)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_rows_of_part_files_are_billed_once(destination: Destination, tmp_path: Path, form: str):
+    """B11: 360 rows in three files; a row that is gone later is retired, and its second copy reported."""
+    parts = [[row(f"p{number}-{one}") for one in range(120)] for number in range(3)]
+    run = destination.refresh(in_parts(tmp_path, form, parts), shard_size=120)
+    assert (run.plan.quote.images, run.counts) == (360, {"new": 360})
+    assert (destination.billed.total(), len(destination.billed)) == (360, 360)
+    parts[2][30] = parts[2][0]
+    run = destination.refresh(in_parts(tmp_path, form, parts))
+    assert run.counts == {"unchanged": 359, "invalid": 1, "removed": 1}
+    assert destination.published().keys() == {one["sku"] for some in parts for one in some}
+    assert destination.billed.total() == 360
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_a_limit_counts_rows_of_part_files(destination: Destination, tmp_path: Path, form: str):
+    """B11: with a limit, each row is submitted once, in as many runs as that takes."""
+    parts = [[row(f"p{number}-{one}") for one in range(40)] for number in range(3)]
+    catalog = in_parts(tmp_path, form, parts)
+    for count in (50, 100, 120, 120):
+        destination.refresh(catalog, max_images_per_run=50)
+        assert (destination.billed.total(), len(destination.billed)) == (count, count)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_images_of_part_files_keep_their_versions(
+    destination: Destination, tmp_path: Path, s3: Any, s3_folder: Any, count: int
+):
+    """B11: an image on object storage that changes is submitted again for its own row."""
+    destination.options["source_conn_id"] = connection_of(s3_folder)
+    folder = f"{s3_folder.path}/in"
+    parts = [
+        [row(f"p{part}-{one}", image=f"s3://{folder}/{part}-{one}.png") for one in range(60 // count)]
+        for part in range(count)
+    ]
+    for one in (one for some in parts for one in some):
+        s3.pipe_file(one["image"][5:], one["sku"].encode())
+    catalog = in_parts(tmp_path, "parquet", parts)
+    assert destination.refresh(catalog).counts == {"new": 60}
+    assert (destination.billed.total(), len(destination.billed)) == (60, 60)
+    s3.pipe_file(parts[-1][10]["image"][5:], b"changed")
+    run = destination.refresh(catalog)
+    assert run.counts == {"unchanged": 59, "changed": 1}
+    assert (run.submits, destination.billed.total()) == ([parts[-1][10]["sku"]], 61)
 
 
 def test_a_folder_that_is_no_catalog_is_named(destination: Destination, tmp_path: Path):
