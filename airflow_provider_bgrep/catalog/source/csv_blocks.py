@@ -116,7 +116,7 @@ def plain_columns(
     if columns is None or len(columns[0]) != count:
         return None
     keys = [column for column, is_key in zip(columns, wanted.values(), strict=True) if is_key]
-    if b"E+" in data and any(map(has_shortened, keys)):
+    if any(map(has_shortened, keys)):
         return None
     columns = [
         trimmed(column, is_key, empty) for column, is_key in zip(columns, wanted.values(), strict=True)

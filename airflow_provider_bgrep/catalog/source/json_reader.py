@@ -28,6 +28,7 @@ from airflow_provider_bgrep.catalog.source.catalog import (
 from airflow_provider_bgrep.catalog.source.cells import (
     NO_WORDS,
     EmptyWords,
+    FloatText,
     UnreadableCellError,
     cell_text,
     typed_text,
@@ -86,7 +87,7 @@ def _objects(file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any], str]]:
         if not text.strip():
             continue
         try:
-            value = json.loads(text, parse_float=Decimal, parse_int=Decimal, object_pairs_hook=_unique)
+            value = json.loads(text, parse_float=_number, parse_int=Decimal, object_pairs_hook=_unique)
         except ValueError as error:
             yield line, {}, f"is not JSON: {sanitize_message(error)}"
             continue
@@ -100,6 +101,10 @@ def _objects(file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any], str]]:
             yield line, value, ""
         else:
             yield line, {}, f"is a {type(value).__name__}; give an object with a row's columns"
+
+
+def _number(text: str) -> Decimal:
+    return FloatText(text) if "e" in text or "E" in text else Decimal(text)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
