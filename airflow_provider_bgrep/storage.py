@@ -440,7 +440,14 @@ def names_in(folder: ObjectStoragePath) -> list[str]:
         found = fresh_fs(folder).ls(folder.path, detail=False)
     except FileNotFoundError:
         return []
-    return sorted({name.rstrip("/").rpartition("/")[2] for name in found} - {"", folder.name})
+    depth = _depth(folder.path)
+    names = ((name.rstrip("/").rpartition("/")[2], _depth(name)) for name in found)
+    # Some stores list the folder itself. A file in it may have its name.
+    return sorted({name for name, its_depth in names if name and (name != folder.name or its_depth > depth)})
+
+
+def _depth(path: str) -> int:
+    return sum(map(bool, path.split("/")))
 
 
 @contextlib.contextmanager

@@ -432,6 +432,20 @@ def test_a_file_is_not_created_where_versions_are_kept(oss_folder, oss_server):
     assert not create_bytes(b"two", oss_folder / "a.json"), "it exists: nothing would be written"
 
 
+@pytest.mark.parametrize("store", ["s3_folder", "oss_folder", "local"])
+def test_a_file_may_have_the_name_of_its_folder(request, tmp_path, store):
+    home = storage_path(str(tmp_path)) if store == "local" else request.getfixturevalue(store)
+    for folder in (home / "shop", home / "shop" / "shop"):
+        assert names_in(folder) == []
+        put_bytes(b"one", folder / "a.csv")
+        if store != "local":
+            folder.fs.pipe_file(f"{folder.path}/", b"")  # as consoles mark a folder
+        assert names_in(folder) == ["a.csv"]
+    assert names_in(home / "shop") == ["a.csv", "shop"]
+    put_bytes(b"one", home / "in" / "in")
+    assert names_in(home / "in") == ["in"]
+
+
 # --- names ----------------------------------------------------------------------------------------
 
 

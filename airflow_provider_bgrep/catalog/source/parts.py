@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
-from airflow_provider_bgrep.catalog.source.catalog import VARIABLE, Block, Catalog
+from airflow_provider_bgrep.catalog.source.catalog import VARIABLE, Block, Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.source.cells import EmptyWords
 
 
@@ -26,11 +27,27 @@ class Part:
     catalog: Catalog
 
 
+def empty_part(name: str) -> Part:
+    """A part file without a byte. Its rows may have been lost, so it counts as a row that cannot be read."""
+
+    def read(catalog: Catalog, wanted: Sequence[str]) -> Iterator[Block]:
+        catalog.invalid.append(InvalidRow(1, "", f"is all of a file without a byte; {_REMEDY}"))
+        yield from ()
+
+    return Part(name, Catalog(name, {}, read, has_templates=False, count_lines=lambda: 1))
+
+
+_REMEDY: Final = (
+    "write it again if its rows are lost. If it has none, remove it, or add Spark's file _SUCCESS to the "
+    "folder, which says that all parts are complete"
+)
+
+
 def open_parts(name: str, parts: Sequence[Part], empty: EmptyWords) -> Catalog:
     """Open part files as one catalog.
 
     :param name: the folder, for messages.
-    :param parts: in the order in which their rows are numbered, at least one.
+    :param parts: in the order in which their rows are numbered, at least one of them with a heading.
     :param empty: texts that are taken for empty cells.
     """
     headings: dict[str, str] = {}
@@ -45,14 +62,15 @@ def open_parts(name: str, parts: Sequence[Part], empty: EmptyWords) -> Catalog:
         for part, before in zip(parts, lines_before, strict=False):
             yield from _numbered(catalog, part, wanted, before)
 
-    first = parts[0].catalog
+    whole = [part.catalog for part in parts if part.catalog.headings]
+    first = whole[0]
     return Catalog(
         name,
         headings,
         read,
         any(part.catalog.has_templates for part in parts),
         ambiguous,
-        taken_for=f"{len(parts)} part files, the first of them as {first.taken_for}",
+        taken_for=f"{len(whole)} part files, the first of them as {first.taken_for}",
         has_types=first.has_types,
         empty=empty,
         count_lines=lambda: lines_before[-1],

@@ -472,6 +472,56 @@ def test_images_of_part_files_keep_their_versions(
     assert (run.submits, destination.billed.total()) == ([parts[-1][10]["sku"]], 61)
 
 
+EMPTIED = [
+    *((form, form, False, None) for form in ("parquet", "csv.gz", "jsonl.gz", "parquet.gz")),
+    *((form, "removed", True, None) for form in ("csv", "jsonl")),
+    *((form, "invalid", False, None) for form in ("csv", "jsonl")),
+    ("jsonl.gz", "removed", False, gzip.compress(b"", mtime=0)),
+]
+"""Part files that lose their rows: the form, what follows, with Spark's ``_SUCCESS``, and what is left."""
+
+
+@pytest.mark.parametrize("on_removed", ["retire", "delete"])
+@pytest.mark.parametrize(("form", "follows", "is_complete", "left"), EMPTIED)
+def test_rows_of_an_emptied_part_are_removed_if_certain(
+    destination: Destination,
+    tmp_path: Path,
+    on_removed: str,
+    form: str,
+    follows: str,
+    is_complete: bool,
+    left: Any,
+):
+    """B11: an upload that broke off, or a full disk, leaves a file without a byte."""
+    parts = [[row(f"p{number}-{one}") for one in range(count)] for number, count in enumerate((9, 2))]
+    plain = form.removesuffix(".gz")
+    in_parts(tmp_path, plain, parts)
+    files = [tmp_path / f"part-{number:05}.{form}" for number in range(2)]
+    for file in files:
+        if form != plain:
+            file.write_bytes(gzip.compress(file.with_suffix("").read_bytes()))
+            file.with_suffix("").unlink()
+    if is_complete:
+        (tmp_path / "_SUCCESS").touch()
+    destination.refresh(str(tmp_path), on_removed=on_removed)
+    files[1].write_bytes(left or b"")
+    if follows == form:
+        assert f"in {files[1].name}" in refused(destination, str(tmp_path))
+        return
+    run = destination.refresh(str(tmp_path), on_removed=on_removed)
+    assert len(destination.published()) == (9 if follows == "removed" else 11)
+    assert run.counts == {"unchanged": 9, **({"removed": 2} if follows == "removed" else {"invalid": 1})}
+    assert destination.billed.total() == 11
+
+
+def test_a_part_may_have_the_name_of_its_folder(destination: Destination, tmp_path: Path):
+    """B11: the folder itself is not a part, but a file in it with its name is."""
+    (tmp_path / "shop.csv").mkdir()
+    for number, name in enumerate(("part-0", "shop")):
+        (tmp_path / "shop.csv" / f"{name}.csv").write_bytes(part(number, "csv"))
+    assert destination.plan(str(tmp_path / "shop.csv")).submits == ["s0", "s1"]
+
+
 def test_a_folder_that_is_no_catalog_is_named(destination: Destination, tmp_path: Path):
     """B11: a folder of anything else."""
     assert "contains no rows" in refused(destination, str(tmp_path))

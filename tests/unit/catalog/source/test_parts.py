@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from airflow_provider_bgrep.catalog.source.catalog import VARIABLE, Block, Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.source.cells import EmptyWords
-from airflow_provider_bgrep.catalog.source.parts import Part, open_parts
+from airflow_provider_bgrep.catalog.source.parts import Part, empty_part, open_parts
 
 EMPTY = EmptyWords(["-"])
 
@@ -86,3 +86,12 @@ def test_the_catalog_has_the_columns_of_all_parts():
     assert catalog.headings["sku"] == "SKU"
     assert (catalog.name, catalog.has_templates, catalog.has_types) == ("folder", False, False)
     assert catalog.taken_for.startswith("2 part files")
+
+
+def test_a_part_without_a_byte_is_a_row_that_cannot_be_read():
+    catalog = open_parts("folder", [empty_part("lost.csv"), ONE, empty_part("last.csv"), ONE], EMPTY)
+    assert [line for line, _ in rows(catalog, "sku")] == [3, 4, 7, 8]
+    assert [(row.line, row.sku) for row in catalog.invalid] == [(1, ""), (5, "")]
+    assert catalog.unreadable == 2, "nobody knows whose rows are lost"
+    assert "lost.csv" in catalog.invalid[0].reason
+    assert catalog.taken_for.startswith("2 part files, the first of them as CSV")
