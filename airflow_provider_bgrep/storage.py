@@ -26,6 +26,7 @@ from airflow_provider_bgrep.protocol.errors import (
     reason_of,
     sanitize_message,
 )
+from airflow_provider_bgrep.protocol.urls import redact_text
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -130,6 +131,8 @@ def account_problem(text: str) -> str:
     if not slashes or scheme.lower() not in SIGNED_STORES or not _AZURE_HOST.fullmatch(host):
         return ""
     own = container.rpartition("@")[2] or "container"
+    if ":" in own:
+        own = "container"  # it was a password
     return (
         f"{scheme}://{own}/{shown_path(key)}: the account is that of the connection, and Airflow takes what "
         "is before an @ for a connection's id"
@@ -215,7 +218,7 @@ def absolute_path(name: str, path: str | ObjectStoragePath) -> ObjectStoragePath
     """
     text = str(path)
     if problem := path_problem(text):
-        raise InvalidInput([Problem(name, f"is {text!r}; give {problem}")])
+        raise InvalidInput([Problem(name, f"is {shown_path(text)!r}; give {problem}")])
     try:
         found = storage_path(path)
         _ = found.fs
@@ -273,11 +276,27 @@ def shown_path(path: str) -> str:
     scheme, slashes, rest = path.partition("://")
     if not slashes or scheme.lower() in _LOCAL:
         return path
+    if has_credentials(path):
+        rest = redact_text(path).partition("://")[2]
     authority, slash, key = rest.partition("/")
     user, at, host = authority.rpartition("@")
-    if ":" in user:
+    if ":" in user or "%3a" in user.lower():
         user = "***"
     return f"{scheme}://{user}{at}{host}{slash}{key.partition('?')[0]}"
+
+
+def has_credentials(path: str) -> bool:
+    """Return whether a path on object storage has a key and a secret where a bucket's name belongs.
+
+    Older tools write ``s3://KEY:SECRET@bucket``; the secret may have a slash. No bucket's name has a colon,
+    except for the ARN of an access point.
+    """
+    scheme, slashes, rest = path.partition("://")
+    authority = rest.partition("/")[0].lower()
+    place = authority.rpartition("@")[2]
+    is_stored_path = bool(slashes) and scheme.lower() in SIGNED_STORES
+    has_colon = ":" in authority or "%3a" in authority
+    return is_stored_path and has_colon and not (place == authority and place.startswith("arn:"))
 
 
 def connection_of(path: ObjectStoragePath) -> str | None:
@@ -421,7 +440,14 @@ def names_in(folder: ObjectStoragePath) -> list[str]:
         found = fresh_fs(folder).ls(folder.path, detail=False)
     except FileNotFoundError:
         return []
-    return sorted({name.rstrip("/").rpartition("/")[2] for name in found} - {"", folder.name})
+    depth = _depth(folder.path)
+    names = ((name.rstrip("/").rpartition("/")[2], _depth(name)) for name in found)
+    # Some stores list the folder itself. A file in it may have its name.
+    return sorted({name for name, its_depth in names if name and (name != folder.name or its_depth > depth)})
+
+
+def _depth(path: str) -> int:
+    return sum(map(bool, path.split("/")))
 
 
 @contextlib.contextmanager

@@ -138,6 +138,8 @@ _PARTIAL_QUERY: Final = re.compile(
     rf"|(?:&(?:amp;)?|\\u0026|{_ENCODED}26)[\w.-]+(?:=|\\u003D|{_ENCODED}3D)",
     re.IGNORECASE,
 )
+_PORT: Final = re.compile(rf"(?:\[[^\]]*\]|[^:%]*)(?:(?:{_COLON.pattern})[0-9]*)?", re.IGNORECASE)
+"""A host, perhaps with a port."""
 _LAST: Final = re.compile(r"""[\\"'<>(){}\[\],;:.!?]{0,5}$""")
 
 
@@ -158,7 +160,7 @@ def _redacted(word: str) -> str:
         word = f"{word[: min(starts)]}?…{_LAST.search(query, 1)[0]}"  # type: ignore[index]
     if not _AT.search(word):
         return word
-    parts = _SLASH.split(word)  # every other one is a slash
+    parts = _joined(_SLASH.split(word))  # every other one is a slash
     for i in range(0, len(parts), 2):
         user, *hosts = _AT.split(parts[i])
         if not hosts:
@@ -169,6 +171,25 @@ def _redacted(word: str) -> str:
             kept = user[: scheme.end()] if scheme and not i else ""
             parts[i] = f"{kept}***@{hosts[-1]}"
     return "".join(parts)
+
+
+def _joined(parts: list[str]) -> list[str]:
+    """The parts of a word, with credentials as one part that a slash in the password divides.
+
+    ``KEY:half`` ``/`` ``half@host`` is such a password: no host has a colon, except before its port.
+    """
+    joined: list[str] = []
+    i = 0
+    while i < len(parts):
+        end = i
+        is_host = i % 2 == 0 and i >= 4 and not parts[i - 2]
+        if is_host and _COLON.search(parts[i]) and not _PORT.fullmatch(parts[i]):
+            end = next((j for j in range(i, len(parts), 2) if _AT.search(parts[j])), -1)
+            if end < 0:
+                return joined + parts[i:]
+        joined.append("".join(parts[i : end + 1]))
+        i = end + 1
+    return joined
 
 
 def redact_url(url: str) -> str:

@@ -22,12 +22,14 @@ from hypothesis import strategies as st
 from airflow_provider_bgrep.protocol.errors import ExclusiveCreationError, InvalidInput
 from airflow_provider_bgrep.storage import (
     absolute_path,
+    account_problem,
     check_writable,
     connection_of,
     copy_file,
     create_bytes,
     create_exclusively,
     get_bytes,
+    has_credentials,
     in_folder,
     is_folder,
     is_local,
@@ -156,12 +158,19 @@ def test_local_and_remote_paths_are_distinguished(tmp_path):
     assert not is_local(storage_path("memory://bucket/x"))
 
 
+ARN = "s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/shop/in@2x.csv"
+
+
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
         ("s3://shop_conn@shop/catalog.csv", "s3://shop_conn@shop/catalog.csv"),
         ("s3://key:secret@shop/catalog.csv", "s3://***@shop/catalog.csv"),
         ("https://a:b@c.d/catalog.csv?X-Amz-Signature=e", "https://***@c.d/catalog.csv"),
+        ("s3://key:sec/ret@shop/catalog.csv", "s3://***@shop/catalog.csv"),
+        ("oss://key%3Asecret@shop/catalog.csv", "oss://***@shop/catalog.csv"),
+        ("s3://shop/a:b@2x/catalog.csv", "s3://shop/a:b@2x/catalog.csv"),
+        (ARN, ARN),
         ("file:///shop/what?.csv", "file:///shop/what?.csv"),
         ("/shop/what?.csv", "/shop/what?.csv"),
     ],
@@ -169,6 +178,30 @@ def test_local_and_remote_paths_are_distinguished(tmp_path):
 def test_a_path_is_shown_without_secrets(path, expected):
     """L3."""
     assert shown_path(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "is_one"),
+    [
+        *((f"{scheme}://KEY:SECRET@shop/a.png", True) for scheme in ("s3", "S3A", "oss", "gs", "abfs")),
+        *((f"s3://{one}/a.png", True) for one in ("KEY:SEC/RET@shop", "KEY%3ASECRET@shop", "KEY:SECRET")),
+        *((f"s3://{one}/a.png", False) for one in ("shop", "conn@shop", "shop/a:b", "shop/a:b@c")),
+        *((one, False) for one in (ARN, "https://host:8080/a.png", "/shop/a:b.png", "a:b")),
+    ],
+)
+def test_credentials_in_a_path_are_recognized(path: str, is_one: bool):
+    assert has_credentials(path) is is_one
+
+
+def test_a_refused_path_shows_no_credentials():
+    for text in (
+        "abfs://KEY:SECRET@shop.dfs.core.windows.net/a.csv",
+        "az://K:SECRET@s.blob.core.windows.net",
+    ):
+        assert "SECRET" not in account_problem(text)
+        with pytest.raises(InvalidInput) as refused:
+            absolute_path("catalog", text)
+        assert "SECRET" not in str(refused.value)
 
 
 def test_case_does_not_matter_in_a_scheme():
@@ -397,6 +430,20 @@ def test_a_file_is_not_created_where_versions_are_kept(oss_folder, oss_server):
     assert names_in(oss_folder) == []
     put_bytes(b"one", oss_folder / "a.json")
     assert not create_bytes(b"two", oss_folder / "a.json"), "it exists: nothing would be written"
+
+
+@pytest.mark.parametrize("store", ["s3_folder", "oss_folder", "local"])
+def test_a_file_may_have_the_name_of_its_folder(request, tmp_path, store):
+    home = storage_path(str(tmp_path)) if store == "local" else request.getfixturevalue(store)
+    for folder in (home / "shop", home / "shop" / "shop"):
+        assert names_in(folder) == []
+        put_bytes(b"one", folder / "a.csv")
+        if store != "local":
+            folder.fs.pipe_file(f"{folder.path}/", b"")  # as consoles mark a folder
+        assert names_in(folder) == ["a.csv"]
+    assert names_in(home / "shop") == ["a.csv", "shop"]
+    put_bytes(b"one", home / "in" / "in")
+    assert names_in(home / "in") == ["in"]
 
 
 # --- names ----------------------------------------------------------------------------------------

@@ -174,6 +174,7 @@ class Catalog:
     :param in_place: files that are read where they are, several times, and what identified their content when
         the catalog was opened.
     :param has_other_parts: whether the catalog's folder holds other files than when it was opened.
+    :param count_lines: counts the lines by which the reader numbers rows: no row has a higher number.
     """
 
     name: str
@@ -187,6 +188,7 @@ class Catalog:
     empty: EmptyWords = NO_WORDS
     in_place: Mapping[str, FileState] = field(default_factory=dict)
     has_other_parts: Callable[[], bool] = field(default=lambda: False, repr=False)
+    count_lines: Callable[[], int] = field(default=lambda: 0, repr=False)
 
     def check_unchanged(self) -> None:
         """Check that nothing was written to since the catalog was opened.
@@ -244,16 +246,25 @@ class Catalog:
 
         :param columns: the columns to read, ``sku`` among them; all, unless given.
         :param reports: whether rows that cannot be read are added to ``invalid``.
+        :raises InvalidInput: if two rows have one line. Rows are joined by their lines: cells of one product
+            would be submitted as those of another.
         """
         wanted = tuple(self.columns if columns is None else columns)
         schema = pa.schema([*(pa.field(name, pa.string()) for name in wanted), (LINE, pa.int64())])
-        known = len(self.invalid)
+        known, before = len(self.invalid), 0
         self.empty.is_counting = reports
         for lines, arrays in self.reader(self, wanted):
             if not reports:
                 del self.invalid[known:]
             if len(lines):
                 numbers = np.asarray(lines, np.int64)
+                if numbers[0] <= before or (numbers[1:] <= numbers[:-1]).any():
+                    raise refusal(
+                        f"has several rows that are numbered {_repeated(numbers, before)}, and nothing was "
+                        "submitted. This is an error in this package: report it. Until it is corrected, give "
+                        "a folder as one file, or as another format"
+                    )
+                before = int(numbers[-1])
                 yield pa.RecordBatch.from_arrays([*arrays, pa.array(numbers)], schema=schema)
         if not reports:
             del self.invalid[known:]
@@ -289,6 +300,12 @@ class Catalog:
                     cells = column.filter(pc.match_substring(column, mark))
                     found.update(*(map(_words, cells.unique().to_pylist())))
         return frozenset(found)
+
+
+def _repeated(numbers: np.ndarray[Any, np.dtype[np.int64]], before: int) -> int:
+    """The first number that does not follow the one before it."""
+    all_numbers = np.concatenate([[before], numbers])
+    return int(numbers[np.argmax(all_numbers[1:] <= all_numbers[:-1])])
 
 
 def _words(text: str) -> list[str]:

@@ -39,8 +39,13 @@ _MAX_DIGITS: Final = 18
 
 
 _WHOLE: Final = re.compile(r"(0|[1-9][0-9]*)\.0+")
-_SHORTENED: Final = re.compile(r"[1-9]([.,][0-9]+)?E\+[0-9]{2}")
-"""A long number as Excel shows and saves it in a narrow column, without its last digits."""
+_SHORTENED: Final = re.compile(r"-?[1-9](?:[.,][0-9]+[eE]\+?|[eE]\+)[0-9]{1,3}")
+_MAY_BE_SHORTENED: Final = r"[.,][0-9]+[eE]\+?[0-9]|[eE]\+[0-9]"
+"""A number as programs write floats: Excel ``4.00638E+12`` in a narrow column, without its last digits,
+pandas ``1.2345678901234568e+17``, Java ``1.2345678E7``. ``12E5`` and ``1E2`` are skus that shops use."""
+
+_EXACT_BITS: Final = 53
+"""Bits of a whole number up to which a float of 64 bits has each whole number."""
 
 _EXACT: Final = range(-10, 22)
 """Powers of ten between which a number is written without an exponent."""
@@ -48,6 +53,10 @@ _EXACT: Final = range(-10, 22)
 
 class UnreadableCellError(ValueError):
     """A cell has no text; the message says what it holds and what to do."""
+
+
+class FloatText(Decimal):
+    """A number that JSON has with an exponent, as programs write large floats."""
 
 
 class EmptyWords:
@@ -162,23 +171,37 @@ def _number_text(value: Any) -> str | None:
 def whole_key(value: Any, empty: EmptyWords = NO_WORDS) -> str | None:
     """The text of a key column (``sku``, ``view``), in which ``1001`` and ``1001.0`` are one product.
 
-    :raises UnreadableCellError: if the value has no text, or is a number with a fraction, or one that a
-        spreadsheet has shortened.
+    :raises UnreadableCellError: if the value has no text, or is a number with a fraction, or one of which a
+        float may have lost the last digits: it may be another product's.
     """
+    if isinstance(value, np.ndarray) and value.shape == ():
+        value = value[()]
     text = cell_text(value, empty)
     if text is None or isinstance(value, str | bytes):
         return _checked_key(text) if text else text
     is_number = type(value) is not bool and isinstance(value, Decimal | Real)
     if is_number and not text.lstrip("-").isdigit():
         raise UnreadableCellError(f"is the number {text}; give text or a whole number")
+    if is_number and value == value and (bits := _float_bits(value)) and abs(value) >= 2**bits:
+        raise UnreadableCellError(
+            f"is the float {text}, and may have been another number: from {2**bits} on, floats of this type "
+            "lose last digits; give text or an integer"
+        )
     return text
+
+
+def _float_bits(value: Any) -> int:
+    """How many bits a whole number may have that a binary float has exactly; 0 if it is none."""
+    if isinstance(value, np.floating):
+        return int(np.finfo(value.dtype).nmant) + 1
+    return _EXACT_BITS if isinstance(value, float | FloatText) else 0
 
 
 def _checked_key(text: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)  # macOS writes an accent as a character of its own
     if _SHORTENED.fullmatch(text):
-        raise UnreadableCellError(f"is {text}, a number that a spreadsheet has shortened; format it as text")
+        raise UnreadableCellError(f"is {text}, a number that a program has shortened; write it as text")
     return _without_fraction(text)
 
 
@@ -240,8 +263,8 @@ def typed_texts(texts: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def has_shortened(texts: pa.Array) -> bool:
-    """Whether a text may be a number that a spreadsheet has shortened."""
-    return bool(pc.any(pc.match_substring(texts, "E+")).as_py())
+    """Whether a text may be a number that a program has shortened."""
+    return bool(pc.any(pc.match_substring_regex(texts, _MAY_BE_SHORTENED)).as_py())
 
 
 def trimmed(texts: pa.Array, is_key: bool = False, empty: EmptyWords = NO_WORDS) -> pa.Array:

@@ -31,7 +31,13 @@ from airflow_provider_bgrep.catalog.source.cells import (
     trimmed,
     whole_key,
 )
-from airflow_provider_bgrep.catalog.source.csv_blocks import Source, count_lines, plain_columns, split_lines
+from airflow_provider_bgrep.catalog.source.csv_blocks import (
+    Source,
+    count_lines,
+    lines_of,
+    plain_columns,
+    split_lines,
+)
 from airflow_provider_bgrep.catalog.source.csv_dialect import Dialect, detect_dialect
 from airflow_provider_bgrep.catalog.source.csv_rows import RowReader, is_damaged
 from airflow_provider_bgrep.catalog.source.csv_shape import Row, Shape, shape_of
@@ -84,6 +90,7 @@ def open_csv(
         header.ambiguous,
         taken_for=dialect.description,
         empty=empty,
+        count_lines=lambda: lines_of(local, dialect),
     )
 
 

@@ -24,6 +24,7 @@ from airflow_provider_bgrep.signing import credential_seconds, signed_url
 from airflow_provider_bgrep.storage import (
     account_problem,
     fresh_fs,
+    has_credentials,
     is_stored,
     storage_path,
     store_error,
@@ -45,17 +46,22 @@ _log = logging.getLogger(__name__)
 
 
 class ForeignConnectionError(OSError):
-    """A cell names a connection. Whoever writes the catalog would read with that connection's rights."""
+    """A cell names a connection, or has credentials. Who writes the catalog would read with its rights."""
 
 
 def _path(url: str, conn_id: str | None) -> ObjectStoragePath:
     """The path of a cell, read with the connection of the options and no other.
 
-    :raises ForeignConnectionError: if the cell names another one, or a storage account.
+    :raises ForeignConnectionError: if the cell names another one, or a storage account, or has credentials.
     """
     if problem := account_problem(url):
         raise ForeignConnectionError(f"its path names a storage account; give {problem}")
     named, at, _ = url.partition("://")[2].partition("/")[0].rpartition("@")
+    if has_credentials(url) and not (at and named == conn_id):
+        raise ForeignConnectionError(
+            "its path has a colon before the key, as one with credentials has; remove them, and set the "
+            "connection that has them as source_conn_id"
+        )
     if at and named != conn_id:
         raise ForeignConnectionError(
             f"its path names the connection {named!r}, but only that of source_conn_id is used; "

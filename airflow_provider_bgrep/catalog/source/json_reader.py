@@ -28,6 +28,7 @@ from airflow_provider_bgrep.catalog.source.catalog import (
 from airflow_provider_bgrep.catalog.source.cells import (
     NO_WORDS,
     EmptyWords,
+    FloatText,
     UnreadableCellError,
     cell_text,
     typed_text,
@@ -46,8 +47,10 @@ def open_jsonl(name: str, local: str, empty: EmptyWords = NO_WORDS) -> Catalog:
     :raises InvalidInput: if it holds no object.
     """
     names: dict[str, None] = {}
+    count = 0
     with Path(local).open("rb") as file:
-        for _, value, wrong in _objects(file):
+        for line, value, wrong in _objects(file):
+            count = line
             if not wrong:
                 names |= dict.fromkeys(value)
     if not names:
@@ -68,6 +71,7 @@ def open_jsonl(name: str, local: str, empty: EmptyWords = NO_WORDS) -> Catalog:
         taken_for="JSON Lines in UTF-8",
         has_types=True,
         empty=empty,
+        count_lines=lambda: count,
     )
 
 
@@ -83,7 +87,7 @@ def _objects(file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any], str]]:
         if not text.strip():
             continue
         try:
-            value = json.loads(text, parse_float=Decimal, parse_int=Decimal, object_pairs_hook=_unique)
+            value = json.loads(text, parse_float=_number, parse_int=Decimal, object_pairs_hook=_unique)
         except ValueError as error:
             yield line, {}, f"is not JSON: {sanitize_message(error)}"
             continue
@@ -97,6 +101,10 @@ def _objects(file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any], str]]:
             yield line, value, ""
         else:
             yield line, {}, f"is a {type(value).__name__}; give an object with a row's columns"
+
+
+def _number(text: str) -> Decimal:
+    return FloatText(text) if "e" in text or "E" in text else Decimal(text)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -197,4 +205,5 @@ def open_rows(rows: Sequence[Any], empty: EmptyWords = NO_WORDS) -> Catalog:
         taken_for="rows of a task",
         has_types=True,
         empty=empty,
+        count_lines=lambda: len(rows),
     )

@@ -41,7 +41,7 @@ def open_parquet(name: str, local: str, empty: EmptyWords = NO_WORDS) -> Catalog
         file = pq.ParquetFile(local)
     except (pa.ArrowException, OSError) as error:
         raise refusal(f"is not a Parquet file: {sanitize_message(error)}") from None
-    names = file.schema_arrow.names
+    names, count = file.schema_arrow.names, file.metadata.num_rows
     header = Header.of(names)
 
     def read(catalog: Catalog, wanted: Sequence[str]) -> Iterator[Block]:
@@ -60,6 +60,7 @@ def open_parquet(name: str, local: str, empty: EmptyWords = NO_WORDS) -> Catalog
         taken_for="Parquet",
         has_types=True,
         empty=empty,
+        count_lines=lambda: count,
     )
 
 

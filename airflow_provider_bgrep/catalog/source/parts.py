@@ -5,17 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from itertools import accumulate
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
-from airflow_provider_bgrep.catalog.source.catalog import (
-    CHUNK_BYTES,
-    VARIABLE,
-    Block,
-    Catalog,
-)
+from airflow_provider_bgrep.catalog.source.catalog import VARIABLE, Block, Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.source.cells import EmptyWords
 
 
@@ -24,20 +20,34 @@ class Part:
     """An open part file.
 
     :param name: the file's name, for messages.
-    :param lines: at least as many as it has; its rows are numbered after those of the parts before it.
-    :param catalog: its rows.
+    :param catalog: its rows, which are numbered after the lines of the parts before it.
     """
 
     name: str
-    lines: int
     catalog: Catalog
+
+
+def empty_part(name: str) -> Part:
+    """A part file without a byte. Its rows may have been lost, so it counts as a row that cannot be read."""
+
+    def read(catalog: Catalog, wanted: Sequence[str]) -> Iterator[Block]:
+        catalog.invalid.append(InvalidRow(1, "", f"is all of a file without a byte; {_REMEDY}"))
+        yield from ()
+
+    return Part(name, Catalog(name, {}, read, has_templates=False, count_lines=lambda: 1))
+
+
+_REMEDY: Final = (
+    "write it again if its rows are lost. If it has none, remove it, or add Spark's file _SUCCESS to the "
+    "folder, which says that all parts are complete"
+)
 
 
 def open_parts(name: str, parts: Sequence[Part], empty: EmptyWords) -> Catalog:
     """Open part files as one catalog.
 
     :param name: the folder, for messages.
-    :param parts: in the order in which their rows are numbered, at least one.
+    :param parts: in the order in which their rows are numbered, at least one of them with a heading.
     :param empty: texts that are taken for empty cells.
     """
     headings: dict[str, str] = {}
@@ -46,22 +56,24 @@ def open_parts(name: str, parts: Sequence[Part], empty: EmptyWords) -> Catalog:
         headings = {**part.catalog.headings, **headings}
         ambiguous |= part.catalog.ambiguous
 
-    def read(catalog: Catalog, wanted: Sequence[str]) -> Iterator[Block]:
-        before = 0
-        for part in parts:
-            yield from _numbered(catalog, part, wanted, before)
-            before += part.lines
+    lines_before = list(accumulate((part.catalog.count_lines() for part in parts), initial=0))
 
-    first = parts[0].catalog
+    def read(catalog: Catalog, wanted: Sequence[str]) -> Iterator[Block]:
+        for part, before in zip(parts, lines_before, strict=False):
+            yield from _numbered(catalog, part, wanted, before)
+
+    whole = [part.catalog for part in parts if part.catalog.headings]
+    first = whole[0]
     return Catalog(
         name,
         headings,
         read,
         any(part.catalog.has_templates for part in parts),
         ambiguous,
-        taken_for=f"{len(parts)} part files, the first of them as {first.taken_for}",
+        taken_for=f"{len(whole)} part files, the first of them as {first.taken_for}",
         has_types=first.has_types,
         empty=empty,
+        count_lines=lambda: lines_before[-1],
     )
 
 
@@ -84,10 +96,3 @@ def _report(catalog: Catalog, of_part: Catalog, part: Part, before: int) -> None
         reason = f"{row.reason} (line {row.line} of {part.name})"
         catalog.invalid.append(replace(row, line=row.line + before, reason=reason))
     of_part.invalid.clear()
-
-
-def count_lines(local: str) -> int:
-    """At least as many lines as a file has."""
-    with Path(local).open("rb") as file:
-        chunks = iter(lambda: file.read(CHUNK_BYTES), b"")
-        return 1 + sum(c.count(b"\n") + c.count(b"\r") - c.count(b"\r\n") + 1 for c in chunks)

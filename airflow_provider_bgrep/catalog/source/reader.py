@@ -25,7 +25,7 @@ from airflow_provider_bgrep.catalog.source.csv_encoding import utf16_or_32
 from airflow_provider_bgrep.catalog.source.csv_reader import open_csv
 from airflow_provider_bgrep.catalog.source.json_reader import open_jsonl, open_rows
 from airflow_provider_bgrep.catalog.source.parquet_reader import open_parquet
-from airflow_provider_bgrep.catalog.source.parts import Part, count_lines, open_parts
+from airflow_provider_bgrep.catalog.source.parts import Part, empty_part, open_parts
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
 from airflow_provider_bgrep.storage import (
     absolute_path,
@@ -64,6 +64,11 @@ REFUSED: Final = (
 
 _PARTITION: Final = re.compile(r"[^=/]+=[^/]*")
 """The name of a folder with one part of a table that Spark or Hive has partitioned by a column."""
+
+_COMPLETE: Final = "_SUCCESS"
+"""The file that Spark and Hadoop write into a folder after all parts."""
+
+_NO_BYTE: Final = "has no byte, unlike each {} file: it was not written to its end. Write it again"
 
 _WORDS: Final = (b"BZh", b"ORC", b"PAR1")
 _HEAD_BYTES: Final = 256
@@ -148,6 +153,7 @@ class _How:
             )
         self._format, self._encoding, self._delimiter = format, encoding, delimiter
         self._empty = empty
+        self._is_complete = False
         self.in_place: dict[str, FileState] = {}
         """Files that were opened where they are, and what identified their content before."""
 
@@ -162,13 +168,15 @@ class _How:
     def open_folder(self, path: ObjectStoragePath, stack: contextlib.ExitStack) -> Catalog:
         """Open the part files of a folder."""
         names = _listed(path)
+        with store_errors(path):
+            self._is_complete = _COMPLETE in names_in(path)
         partitions = [name for name in names if _PARTITION.fullmatch(name)]
         if partitions:
             raise refusal(_partitioned(shown_path(str(path)), partitions))
         files = [name for name in names if self._format or _kind_of_name(name)]
         others = [name for name in names if name not in files]
         parts = [part for name in files if not others and (part := self._part(path, name, stack))]
-        if not parts:
+        if not any(part.catalog.headings for part in parts):
             shown = sanitize_message(", ".join(others[:3]))[:100]
             what = f"contains {shown}" if others else "contains no rows"
             raise refusal(
@@ -180,13 +188,20 @@ class _How:
         return opened
 
     def _part(self, folder: ObjectStoragePath, name: str, stack: contextlib.ExitStack) -> Part | None:
-        """Open a part file; ``None`` if it is empty, as some are that Spark writes."""
+        """Open a part file; ``None`` if it has no rows.
+
+        Spark and Hive write empty files for parts without rows, and an upload that broke off is empty as
+        well. Only what is written after all parts tells them apart.
+        """
         try:
             kind = self._kind_of(folder / name)
             local = self._local(folder / name, kind, stack)
             if not Path(local).stat().st_size:
-                return None
-            return Part(name, count_lines(local), self._open(name, kind, local))
+                if _kind_of_name(name) == "parquet":
+                    raise refusal(_NO_BYTE.format("Parquet"))
+                is_certain = self._is_complete or name.lower().endswith(".gz")  # it was unpacked
+                return None if is_certain else empty_part(name)
+            return Part(name, self._open(name, kind, local))
         except InvalidInput as error:
             problems = [Problem(one.where, f"{one.what} (in {name})") for one in error.problems]
             raise InvalidInput(problems) from None
@@ -209,7 +224,9 @@ class _How:
             self.in_place[local] = state
         if _head(local).startswith(_GZIP):
             local = stack.enter_context(_unpacked(local))
-        elif shown_path(str(path)).lower().endswith(".gz") and Path(local).stat().st_size:
+        elif shown_path(str(path)).lower().endswith(".gz"):
+            if not Path(local).stat().st_size:
+                raise refusal(_NO_BYTE.format("gzip"))
             raise refusal("cannot be unpacked: it is not compressed with gzip; rename it")
         if kind == "jsonl" and (encoding := utf16_or_32(_head(local))):
             local = stack.enter_context(_recoded(local, encoding))

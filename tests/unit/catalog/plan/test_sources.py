@@ -11,6 +11,7 @@ import pytest
 from bgrep_harness.runs import Destination, Run, row
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+from airflow_provider_bgrep.catalog.report.write import write_report
 from airflow_provider_bgrep.catalog.source.images import fetch, readable_url
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.storage import connection_of, storage_path
@@ -187,6 +188,42 @@ def test_a_store_that_does_not_answer_changes_no_row(s3, s3_folder, tmp_path, mo
 
 
 # --- where images may be ------------------------------------------------------------------------------
+
+
+WITH_CREDENTIALS = [
+    f"{scheme}://{place}/a.png"
+    for scheme in ("s3", "S3A", "oss", "gs", "abfs")
+    for place in (
+        *("KEY:canary@shop", "KEY:canary/more@shop", "KEY:can/ca/nary@shop", "KEY%3Acanary@shop"),
+        *("conn:canary@KEY:canary@shop", "KEY:canary@shop.dfs.core.windows.net"),
+    )
+]
+"""Paths as older tools write them."""
+
+
+@pytest.mark.parametrize("column", ["image", "mask", "view", "sku"])
+def test_credentials_in_a_path_are_shown_nowhere(
+    destination: Destination, files: dict[str, bytes], caplog, column: str
+):
+    """L1, L3: neither in the log, nor in a file of the plan or the report."""
+    caplog.set_level("INFO")
+    rows = [{**row(f"b{number}"), column: cell} for number, cell in enumerate(WITH_CREDENTIALS)]
+    run = destination.plan([row("a"), *rows], source_conn_id="shop")
+    write_report(run.store)
+    assert run.counts == {"new": 1, "invalid": len(rows)}
+    assert {one["column"] for one in run.problems} == {"sku" if column == "view" else column}
+    for secret in ("canary", "/nary"):
+        assert secret not in caplog.text
+        assert [name for name, data in files.items() if secret.encode() in data] == []
+
+
+def test_credentials_in_a_path_are_not_used():
+    """L1: no store is asked; the message says what to do."""
+    for read in (lambda url: readable_url(url, "shop", 60), lambda url: fetch(url, None, 9)):
+        for url in ("s3://KEY:canary@shop/a.png", "s3://KEY:can/ary@shop/a.png", "gs://KEY:canary"):
+            with pytest.raises(OSError, match="credentials") as refused:
+                read(url)
+            assert "canary" not in str(refused.value)
 
 
 def test_no_cell_names_a_connection(destination, caplog):

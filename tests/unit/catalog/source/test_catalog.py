@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from bgrep_harness.catalogs import write_file
 
-from airflow_provider_bgrep.catalog.source.catalog import CHUNK_BYTES, InvalidRow, holds
+from airflow_provider_bgrep.catalog.source.catalog import CHUNK_BYTES, Catalog, InvalidRow, holds
 from airflow_provider_bgrep.catalog.source.reader import open_catalog
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 
@@ -71,3 +73,24 @@ def test_an_invalid_row_shows_no_signature_in_its_view():
     row = InvalidRow(2, "image", "is missing", "S1", f"{IMAGE}?X-Amz-Signature=deadbeef")
     assert (row.view, row.is_certain) == (f"{IMAGE}?\u2026", True)
     assert InvalidRow(2, "view", "is wrong", "S1", None).as_dict()["view"] == ""
+
+
+@pytest.mark.parametrize(
+    ("blocks", "repeated"),
+    [
+        ([[2, 3, 7], [], [8], [20, 21]], 0),
+        ([[2, 3], [4, 4, 5]], 4),
+        ([[2, 3], [3, 4]], 3),
+        ([[2, 3], [1]], 1),
+        ([[0, 1]], 0),
+    ],
+)
+def test_no_two_rows_have_one_line(blocks: Sequence[Sequence[int]], repeated: int):
+    """Rows are joined by their lines: those of one line would be mixed up, and billed."""
+    some = [(lines, [pa.array([f"s{line}" for line in lines], pa.string())]) for lines in blocks]
+    catalog = Catalog("parts", {"sku": "sku"}, lambda catalog, wanted: iter(some))
+    if blocks[0][0] > 0 and not repeated:
+        assert sum(batch.num_rows for batch in catalog.batches()) == sum(map(len, blocks))
+    else:
+        with pytest.raises(InvalidInput, match=f"numbered {repeated},"):
+            list(catalog.batches())

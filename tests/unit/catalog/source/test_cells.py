@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_bgrep.catalog.source.cells import (
     BLANKS,
+    FloatText,
     UnreadableCellError,
     cell_text,
     cell_texts,
@@ -79,10 +80,65 @@ def test_a_whole_number_is_the_same_key_in_every_type(value: Any, text: str | No
     assert whole_key(value) == text
 
 
-@pytest.mark.parametrize("value", [1001.5, Decimal("0.5"), np.float32(0.1), 1e300, float("inf")])
+@pytest.mark.parametrize(
+    "value", [1001.5, Decimal("0.5"), np.float32(0.1), np.array(0.5), 1e300, float("inf")]
+)
 def test_a_number_with_a_fraction_is_not_a_key(value: Any):
     with pytest.raises(UnreadableCellError):
         whole_key(value)
+
+
+FIRST_INEXACT = [
+    (float, 2**53),
+    (np.float64, 2**53),
+    (np.float32, 2**24),
+    (np.float16, 2**11),
+    (FloatText, 2**53),
+    (lambda value: np.array(value, np.float32), 2**24),
+]
+"""Kinds of floats, and the first whole number that may be another one, rounded."""
+
+
+@pytest.mark.parametrize(("kind", "first"), FIRST_INEXACT)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_float_is_a_key_as_far_as_it_is_exact(kind: Any, first: int, sign: int):
+    assert whole_key(kind(sign * (first - 1))) == str(sign * (first - 1))
+    for value in (first, first + 1, 4 * first):
+        with pytest.raises(UnreadableCellError):
+            whole_key(kind(sign * value))
+        assert cell_text(kind(sign * value)), "a prompt may have it"
+
+
+@pytest.mark.parametrize("number", [2**53, 12345678901234567, 10**17 + 1])
+@pytest.mark.parametrize("kind", [int, np.int64, np.uint64, Decimal, str, lambda one: Decimal(f"{one}.00")])
+def test_a_long_whole_number_is_a_key(kind: Any, number: int):
+    assert whole_key(kind(number)) == str(number)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("4.00638E+12", "4,00638E+12", "4E+12", " 4.00638E+12 "),  # Excel
+        *("1.2345678901234568e+17", "1e+17"),  # pandas
+        *("1.2345678E7", "1.0E10", "1.2345678901234568E17"),  # Java, Spark
+        *("1.2345678e+07", "1.234568e+007", "1.2345678e7", "-1.2345678E7"),  # C, Go, Rust
+    ],
+)
+def test_a_number_that_a_program_has_shortened_is_not_a_key(text: str):
+    with pytest.raises(UnreadableCellError):
+        whole_key(text)
+    texts, wrong = cell_texts(pa.array(["a", text, None]), is_key=True)
+    assert (texts.to_pylist(), list(wrong)) == (["a", None, None], [1])
+    assert cell_text(text) == text.strip()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1E2", "12E5", "1e7", "E+12", "A1.5E7", "1.5E7B", "1.5E-7", "0.5E7", "12.5E3", "v1.2e"],
+)
+def test_a_sku_that_resembles_a_number_is_a_key(text: str):
+    assert whole_key(text) == text
+    assert cell_texts(pa.array([text]), is_key=True) == (pa.array([text]), {})
 
 
 VALUES: list[tuple[st.SearchStrategy[Any], pa.DataType]] = [
@@ -96,6 +152,8 @@ VALUES: list[tuple[st.SearchStrategy[Any], pa.DataType]] = [
     (st.booleans(), pa.bool_()),
     (st.integers(-(2**63), 2**63 - 1), pa.int64()),
     (st.floats(), pa.float64()),
+    (st.integers(2**52, 2**54).map(float), pa.float64()),
+    (st.from_regex(r"[0-9]{0,2}[.,]?[0-9]{0,2}[eE][+-]?[0-9]{0,2}", fullmatch=True), pa.string()),
     (st.decimals(-(10**15), 10**15, places=2), pa.decimal128(18, 2)),
 ]
 

@@ -9,6 +9,8 @@ import pytest
 from bgrep_harness.catalogs import read_catalog, write_file
 
 from airflow_provider_bgrep.catalog.source.catalog import CHUNK_BYTES, LINE
+from airflow_provider_bgrep.catalog.source.csv_blocks import lines_of
+from airflow_provider_bgrep.catalog.source.csv_dialect import Dialect, detect_dialect
 
 IMAGE = "https://shop.example/mug.jpg"
 
@@ -42,3 +44,18 @@ def test_a_row_over_several_blocks_is_one_row_in_any_encoding(tmp_path: Path, en
     assert bad == []
     assert [(row["sku"], row[LINE]) for row in found] == [(f"s{i}", 4 + 81 * i) for i in range(300)]
     assert {row["text"] for row in found} == {(cell + "x" * 9000 + cell).strip()}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "gb18030", "cp037"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_at_least_the_lines_of_a_file_are_counted(tmp_path: Path, encoding: str, end: str):
+    for count in (1, 2, CHUNK_BYTES):
+        lines = ["sku,image", *["a,b"] * (count - 1)]
+        for text in (end.join(lines), end.join([*lines, ""])):
+            file = write_file(tmp_path, text.encode(encoding))
+            assert count <= lines_of(file, detect_dialect(file, encoding)) <= count + 20
+
+
+def test_an_empty_file_has_no_line(tmp_path: Path):
+    dialect = Dialect("utf-8", ",", ("sku",), 0)
+    assert lines_of(write_file(tmp_path, b""), dialect) == 0

@@ -106,6 +106,54 @@ def test_a_sku_that_excel_has_shortened_is_reported(destination: Destination, tm
     assert all("4" in one["reason"] for one in run.problems)
 
 
+LONG = (12345678901234567, 12345678901234568)
+"""Skus that are one float."""
+
+
+def with_skus(folder: Path, skus: Sequence[Any], kind: pa.DataType) -> str:
+    columns = {"sku": pa.array(skus, kind), "image": [f"{IMAGE}?{n}" for n in range(len(skus))]}
+    path = folder / "catalog.parquet"
+    pq.write_table(pa.table({**columns, "positive_prompt": ["on ice"] * len(skus)}), path)
+    return str(path)
+
+
+def test_long_skus_that_became_floats_change_no_product(destination: Destination, tmp_path: Path):
+    """A1: a column of integers is one of floats in the next run, because one of them is missing."""
+    destination.refresh(with_skus(tmp_path, [*LONG, 3], pa.int64()))
+    before = destination.published()
+    run = destination.refresh(with_skus(tmp_path, [*map(float, LONG), None, 3.0], pa.float64()))
+    assert (run.counts, run.submits) == ({"changed": 1, "invalid": 3}, ["3"])
+    assert (destination.published().keys(), destination.billed.total()) == (before.keys(), 4)
+    for sku in map(str, LONG):
+        assert destination.published()[sku] == before[sku]
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("jsonl", '{"sku": 1.2345678901234568e+16, "image": "IMAGE", "positive_prompt": "x"}\n'),
+        ("csv", "sku,image,positive_prompt\n1.2345678901234568e+16,IMAGE,x\n1.2345678E7,IMAGE,x\n"),
+    ],
+)
+def test_a_long_float_in_text_is_reported(destination: Destination, tmp_path: Path, form: str, text: str):
+    """A1: what pandas and Java write of a float; of the same digits without an exponent, all are known."""
+    path = tmp_path / f"catalog.{form}"
+    path.write_text(text.replace("IMAGE", IMAGE))
+    run = destination.refresh(str(path))
+    assert set(run.counts) == {"invalid"}
+    assert {one["column"] for one in run.problems} == {"sku"}
+    path.write_text(text.replace("IMAGE", IMAGE).replace("1.2345678901234568e+16", "12345678901234568"))
+    assert destination.refresh(str(path)).submits == ["12345678901234568"]
+
+
+def test_a_long_float_of_a_task_is_reported(destination: Destination):
+    """A1: rows that pandas or a database gives."""
+    skus = [*map(float, LONG), np.float32(2**24), np.float16(2**11), LONG[0], Decimal(LONG[1])]
+    rows = [{"sku": sku, "image": f"{IMAGE}?{n}", "positive_prompt": "x"} for n, sku in enumerate(skus)]
+    run = destination.refresh(rows)
+    assert (run.counts, run.submits) == ({"new": 2, "invalid": 4}, list(map(str, LONG)))
+
+
 # --- A2, A3, A4 ------------------------------------------------------------------------------------
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import random
 import unicodedata
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -409,6 +411,115 @@ def test_a_folder_of_part_files_is_read(destination: Destination, tmp_path: Path
         (problem,) = run.problems
         assert "line 3 of part-00009-c000.csv.gz" in problem["reason"]
     assert destination.plan(str(home)).counts.get("unchanged") == len(expected)
+
+
+def in_parts(folder: Path, form: str, parts: Sequence[Sequence[dict[str, Any]]]) -> str:
+    """Rows as part files of a form."""
+    for number, rows in enumerate(parts):
+        file = folder / f"part-{number:05}.{form}"
+        if form == "parquet":
+            pq.write_table(pa.Table.from_pylist(list(rows)), file)
+        elif form == "jsonl":
+            file.write_text("".join(json.dumps(one) + "\n" for one in rows))
+        else:
+            file.write_text("\n".join([",".join(rows[0]), *(",".join(one.values()) for one in rows)]))
+    return str(folder)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_rows_of_part_files_are_billed_once(destination: Destination, tmp_path: Path, form: str):
+    """B11: 360 rows in three files; a row that is gone later is retired, and its second copy reported."""
+    parts = [[row(f"p{number}-{one}") for one in range(120)] for number in range(3)]
+    run = destination.refresh(in_parts(tmp_path, form, parts), shard_size=120)
+    assert (run.plan.quote.images, run.counts) == (360, {"new": 360})
+    assert (destination.billed.total(), len(destination.billed)) == (360, 360)
+    parts[2][30] = parts[2][0]
+    run = destination.refresh(in_parts(tmp_path, form, parts))
+    assert run.counts == {"unchanged": 359, "invalid": 1, "removed": 1}
+    assert destination.published().keys() == {one["sku"] for some in parts for one in some}
+    assert destination.billed.total() == 360
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_a_limit_counts_rows_of_part_files(destination: Destination, tmp_path: Path, form: str):
+    """B11: with a limit, each row is submitted once, in as many runs as that takes."""
+    parts = [[row(f"p{number}-{one}") for one in range(40)] for number in range(3)]
+    catalog = in_parts(tmp_path, form, parts)
+    for count in (50, 100, 120, 120):
+        destination.refresh(catalog, max_images_per_run=50)
+        assert (destination.billed.total(), len(destination.billed)) == (count, count)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_images_of_part_files_keep_their_versions(
+    destination: Destination, tmp_path: Path, s3: Any, s3_folder: Any, count: int
+):
+    """B11: an image on object storage that changes is submitted again for its own row."""
+    destination.options["source_conn_id"] = connection_of(s3_folder)
+    folder = f"{s3_folder.path}/in"
+    parts = [
+        [row(f"p{part}-{one}", image=f"s3://{folder}/{part}-{one}.png") for one in range(60 // count)]
+        for part in range(count)
+    ]
+    for one in (one for some in parts for one in some):
+        s3.pipe_file(one["image"][5:], one["sku"].encode())
+    catalog = in_parts(tmp_path, "parquet", parts)
+    assert destination.refresh(catalog).counts == {"new": 60}
+    assert (destination.billed.total(), len(destination.billed)) == (60, 60)
+    s3.pipe_file(parts[-1][10]["image"][5:], b"changed")
+    run = destination.refresh(catalog)
+    assert run.counts == {"unchanged": 59, "changed": 1}
+    assert (run.submits, destination.billed.total()) == ([parts[-1][10]["sku"]], 61)
+
+
+EMPTIED = [
+    *((form, form, False, None) for form in ("parquet", "csv.gz", "jsonl.gz", "parquet.gz")),
+    *((form, "removed", True, None) for form in ("csv", "jsonl")),
+    *((form, "invalid", False, None) for form in ("csv", "jsonl")),
+    ("jsonl.gz", "removed", False, gzip.compress(b"", mtime=0)),
+]
+"""Part files that lose their rows: the form, what follows, with Spark's ``_SUCCESS``, and what is left."""
+
+
+@pytest.mark.parametrize("on_removed", ["retire", "delete"])
+@pytest.mark.parametrize(("form", "follows", "is_complete", "left"), EMPTIED)
+def test_rows_of_an_emptied_part_are_removed_if_certain(
+    destination: Destination,
+    tmp_path: Path,
+    on_removed: str,
+    form: str,
+    follows: str,
+    is_complete: bool,
+    left: Any,
+):
+    """B11: an upload that broke off, or a full disk, leaves a file without a byte."""
+    parts = [[row(f"p{number}-{one}") for one in range(count)] for number, count in enumerate((9, 2))]
+    plain = form.removesuffix(".gz")
+    in_parts(tmp_path, plain, parts)
+    files = [tmp_path / f"part-{number:05}.{form}" for number in range(2)]
+    for file in files:
+        if form != plain:
+            file.write_bytes(gzip.compress(file.with_suffix("").read_bytes()))
+            file.with_suffix("").unlink()
+    if is_complete:
+        (tmp_path / "_SUCCESS").touch()
+    destination.refresh(str(tmp_path), on_removed=on_removed)
+    files[1].write_bytes(left or b"")
+    if follows == form:
+        assert f"in {files[1].name}" in refused(destination, str(tmp_path))
+        return
+    run = destination.refresh(str(tmp_path), on_removed=on_removed)
+    assert len(destination.published()) == (9 if follows == "removed" else 11)
+    assert run.counts == {"unchanged": 9, **({"removed": 2} if follows == "removed" else {"invalid": 1})}
+    assert destination.billed.total() == 11
+
+
+def test_a_part_may_have_the_name_of_its_folder(destination: Destination, tmp_path: Path):
+    """B11: the folder itself is not a part, but a file in it with its name is."""
+    (tmp_path / "shop.csv").mkdir()
+    for number, name in enumerate(("part-0", "shop")):
+        (tmp_path / "shop.csv" / f"{name}.csv").write_bytes(part(number, "csv"))
+    assert destination.plan(str(tmp_path / "shop.csv")).submits == ["s0", "s1"]
 
 
 def test_a_folder_that_is_no_catalog_is_named(destination: Destination, tmp_path: Path):

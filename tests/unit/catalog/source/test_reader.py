@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +165,50 @@ def test_a_part_that_is_removed_while_it_is_read_is_noticed(s3: Any, s3_folder: 
         s3.rm_file(f"{folder}/part-1.csv")
         with pytest.raises(BgRepConflictError):
             catalog.check_unchanged()
+
+
+SKUS = [[f"{part}-{row}" for row in range(count)] for part, count in enumerate((9_000, 1, 30, 5_000, 2))]
+"""The skus of part files."""
+
+
+def as_csv(skus: list[str], end: str = "\n", before: str = "") -> bytes:
+    return (before + end.join(["sku,image", *(f"{sku},{IMAGE}" for sku in skus)])).encode()
+
+
+def as_jsonl(skus: list[str]) -> bytes:
+    return "\n\n".join(json.dumps({"sku": sku, "image": IMAGE}) for sku in skus).encode()
+
+
+def as_parquet(skus: list[str], **how: Any) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"sku": skus, "image": [IMAGE] * len(skus)}), sink, **how)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+@pytest.mark.parametrize(
+    ("suffix", "write"),
+    [
+        (".csv", as_csv),
+        (".csv", lambda skus: as_csv(skus, "\r\n", "\n\n")),
+        (".csv", lambda skus: as_csv(skus, "\r")),
+        (".csv", lambda skus: as_csv(skus).decode().encode("utf-16")),
+        (".jsonl", as_jsonl),
+        (".jsonl", lambda skus: as_jsonl(skus).decode().encode("utf-16")),
+        (".parquet", as_parquet),
+        (".parquet", lambda skus: as_parquet(skus, row_group_size=7)),
+        (".parquet", lambda skus: as_parquet(skus, compression="gzip")),
+    ],
+)
+def test_each_row_of_each_part_has_a_line_of_its_own(
+    tmp_path: Path, suffix: str, write: Any, is_packed: bool
+):
+    for number, skus in enumerate(SKUS):
+        data = write(skus)
+        name = f"part-{number}{suffix}{'.gz' * is_packed}"
+        write_file(tmp_path, gzip.compress(data, 1) if is_packed else data, name)
+    with open_catalog(str(tmp_path)) as catalog:
+        found = [row for batch in catalog.batches(["sku"]) for row in batch.to_pylist()]
+        assert found[-1][LINE] <= catalog.count_lines()
+    assert [row["sku"] for row in found] == [sku for skus in SKUS for sku in skus]
+    assert len({row[LINE] for row in found}) == len(found)
