@@ -18,7 +18,7 @@ from airflow_provider_bgrep.protocol.codes import GATEWAY_CODES, SERVICE_CODES, 
 from airflow_provider_bgrep.protocol.errors import NOT_CONNECTED, CallError
 
 SUBMIT, QUERY = Operation.SUBMIT, Operation.QUERY
-LATER = time.time() + 3600
+LATER = time.time() + 7 * 86_400
 
 
 @pytest.fixture(autouse=True)
