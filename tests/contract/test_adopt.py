@@ -100,7 +100,7 @@ def shop_on(
     return create
 
 
-@pytest.fixture(params=["local", "s3", "oss"])
+@pytest.fixture(params=["local", *(pytest.param(one, marks=pytest.mark.thorough) for one in ("s3", "oss"))])
 def shop(request: pytest.FixtureRequest, shop_on: Callable[..., Shop]) -> Shop:
     return shop_on(request.param)
 

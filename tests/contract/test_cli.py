@@ -406,7 +406,7 @@ def test_a_connection_in_the_metadata_database_is_found(connection: Any, tmp_pat
     assert connection.app_code not in ended.stderr
 
 
-@pytest.mark.parametrize("store", ["local", "s3"])
+@pytest.mark.parametrize("store", ["local", pytest.param("s3", marks=pytest.mark.thorough)])
 def test_decisions_about_rows_are_billed_as_they_say(
     store: str, shop_on: Callable[[str], Shop], connection: Any, site: str, no_waiting: Any
 ):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An S3 server, moto's, that does one write at a time: its own check of a condition and its write are two steps.
+"""An S3 server, moto's, that does one write at a time: it checks a condition and writes in two steps.
 
 S3 does both at once, so of two writers that must not replace each other's object, only one succeeds.
 """
