@@ -91,8 +91,9 @@ def fresh_fs(path: ObjectStoragePath) -> Any:
     File systems keep listings, and some answer from them whether a file exists, how large it is, and which
     content it has. Other processes may have changed that since.
     """
-    fs = path.fs
-    for known in (path.path, path.parent.path):
+    fs, text = path.fs, path.path
+    # Not path.parent: to make a path takes longer than to read a small file.
+    for known in (text, text.rstrip("/").rpartition("/")[0]):
         with contextlib.suppress(Exception):  # not every file system keeps listings
             fs.invalidate_cache(known)
     return fs
