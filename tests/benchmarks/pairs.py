@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Benchmark: what the checks flag of image pairs of known damage. Writes ``docs/_data/pairs.json``.
+"""Benchmark: what the checks flag of image pairs of known damage. Writes ``docs/_data/pairs.json`` and the
+images in ``docs/scores``.
 
 The documentation shows the figures of that file, and ``tests/unit/docs/test_checks_page.py`` computes a part
 of them again.
@@ -23,11 +24,13 @@ from bgrep_harness.pairs import (
     figures,
     fine_print_figures,
 )
+from bgrep_harness.pairs.examples import EXAMPLES
 from tables import Table
 
 from airflow_provider_bgrep.catalog.check.text_reader import text_reader
 
 FILE = Path(__file__).parents[2] / "docs" / "_data" / "pairs.json"
+IMAGES = FILE.parents[1] / "scores"
 
 
 def measure(
@@ -59,6 +62,8 @@ def measure(
     say(f"the words of {len(LABELED)} products are compared, {time.process_time() - began:.0f} s of CPU")
     FILE.parent.mkdir(exist_ok=True)
     FILE.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    for example in EXAMPLES:
+        (IMAGES / f"{example.name}.jpg").write_bytes(example.draw())
     return table(found), found
 
 

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 from bgrep_harness.pairs import DAMAGE, HARMLESS, LABELED, NAMES, TEXT_DAMAGE, Change, measures_of
+from bgrep_harness.pairs.examples import EXAMPLES, Example
+
+from airflow_provider_bgrep.catalog.config.thresholds import MEASURES
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "checks.rst").read_text(encoding="utf-8")
@@ -71,3 +74,25 @@ def test_the_tables_count_the_figures(part: str):
     for row, one in zip(table, FIGURES[part], strict=True):
         count = sum(map(bool, one["flagged"].values()))
         assert row[1:3] == (str(len(one["flagged"])), f"{count} ({count / len(one['flagged']):.0%})")
+
+
+# --- the examples ---------------------------------------------------------------------------------------
+
+
+def test_each_example_is_on_the_page_and_no_other():
+    names = re.findall(r"image:: scores/(\w+)\.jpg", PAGE)
+    assert names == [one.name for one in EXAMPLES]
+    assert {file.stem for file in (DOCS / "scores").iterdir()} == set(names)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda one: one.name)
+def test_the_checks_say_of_an_example_what_the_page_says(example: Example):
+    flagged = measures_of(example.change, example.product)
+    said = PAGE.partition(f"scores/{example.name}.jpg")[2].partition("image::")[0]
+    if not example.measure:
+        assert (flagged, "Passes." in said) == ([], True)
+    elif example.measure == "mask":
+        assert (flagged, "mask seems to be inverted" in said) == (["mask"], True)
+    else:
+        assert example.measure in (flagged or ())
+        assert f"``{example.measure}``: {MEASURES[example.measure].found}" in said
