@@ -46,6 +46,7 @@ class StoreRefresh:
         }
         logs = "".join(self.refresh.all_logs(run_id) for run_id in self.refresh.runs)
         root = storage_path(self.shop.root)
+        root.fs.invalidate_cache()  # it keeps what it has listed, and runs have replaced files since
         files = [path.read_bytes() for path in root.rglob("*") if path.is_file()]
         assert len(files) > len(rows)
         for secret in self.shop.store.secrets:
