@@ -43,8 +43,12 @@ else:
 
     @pytest.fixture
     def bgrep_emulator() -> Iterator[Emulator]:
-        """Run an emulator of the API on a free loopback port; each test gets a new one."""
-        with Emulator() as emulator:
+        """Run an emulator of the API on a free loopback port; each test gets a new one.
+
+        It draws plain backgrounds, which takes less time. ``bgrep_emulator.configure(backgrounds="scenes")``
+        lets it draw scenes.
+        """
+        with Emulator(backgrounds="plain") as emulator:
             yield emulator
 
     @pytest.fixture

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_bgrep.emulator.settings import (
+    BACKGROUNDS,
     DEFAULT_APP_CODE,
     GATEWAYS,
     RATE_SCOPES,
@@ -90,11 +91,18 @@ def add_arguments(options: argparse.ArgumentParser) -> None:
         help="what the limit applies to",
     )
     add("--gateway", choices=GATEWAYS, default=defaults.gateway, help="form of the gateway's answers")
+    add(
+        "--backgrounds",
+        choices=BACKGROUNDS,
+        default=defaults.backgrounds,
+        help="scenes by words of the prompt, or plain ones, which take less time (default: %(default)s)",
+    )
     add("--no-fetch", action="store_true", help="do not fetch and check submitted images, for load tests")
 
 
 _NAMES = (
-    "timing polls seconds stagger result_seconds quota_images subscription_calls rate rate_scope gateway"
+    "timing polls seconds stagger result_seconds quota_images subscription_calls rate rate_scope gateway "
+    "backgrounds"
 ).split()
 
 

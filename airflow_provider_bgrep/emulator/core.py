@@ -296,7 +296,9 @@ class Core:
         key, _, rest = name.partition("/")
         index, _, number = rest.removesuffix(".png").partition("-")
         task = self.state.jobs[key].tasks[int(index)]
-        image = await self.renderer.image(task.echo, int(number), seed=f"{key}/{index}")
+        image = await self.renderer.image(
+            task.echo, int(number), seed=f"{key}/{index}", backgrounds=self.settings.backgrounds
+        )
         if int(number) in task.undecodable:
             image = image[: len(image) // 2]
         answer = Answer(200, image, {"Content-Type": "image/png", "Server": "AliyunOSS"})

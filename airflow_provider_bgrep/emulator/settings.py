@@ -14,6 +14,8 @@ DEFAULT_APP_CODE: Final = "emulator-app-code"
 
 TIMINGS: Final = ("instant", "polls", "lifelike")
 
+BACKGROUNDS: Final = ("scenes", "plain")
+
 GATEWAYS: Final = ("codes", "texts", "none")
 
 APP_CODE_STATES: Final = {
@@ -70,6 +72,8 @@ class Settings:
     :param seconds: median and sigma of an image task's log-normal time, in ``lifelike`` timing.
     :param stagger: polls (seconds, in ``lifelike`` timing) between the ends of the image tasks of a job.
     :param fetch: whether submitted images and masks are fetched and checked.
+    :param backgrounds: ``scenes`` (drawn by words of the prompt) or ``plain`` (a gradient of two colors, for
+        tests that submit many images: it takes a fraction of the CPU time).
     :param result_seconds: seconds that a result URL is valid.
     :param job_seconds: seconds that a job can be queried; ``None`` for no limit.
     :param quota_images: credit in images, counted from the start or the last reset (23500003).
@@ -97,6 +101,7 @@ class Settings:
     seconds: tuple[float, float] = (20.0, 0.35)
     stagger: float = 0
     fetch: bool = True
+    backgrounds: str = "scenes"
     result_seconds: float = RESULT_URL_SECONDS
     job_seconds: float | None = None
     quota_images: int | None = None
@@ -178,6 +183,7 @@ def _states(value: Any) -> bool:
 
 _CHOICES: Final[dict[str, Any]] = {
     "timing": TIMINGS,
+    "backgrounds": BACKGROUNDS,
     "gateway": GATEWAYS,
     "subscription": SUBSCRIPTIONS,
     "rate_scope": RATE_SCOPES,

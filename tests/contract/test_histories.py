@@ -36,7 +36,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def service() -> Iterator[Emulator]:
     """The emulator, which histories reset."""
-    with Emulator() as emulator, pytest.MonkeyPatch.context() as patch, without_waiting():
+    with Emulator(backgrounds="plain") as emulator, pytest.MonkeyPatch.context() as patch, without_waiting():
         patch.setenv("AIRFLOW_CONN_BGREP_DEFAULT", emulator.connection_json)
         yield emulator
 

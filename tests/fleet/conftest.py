@@ -38,7 +38,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         os.environ.update(store.settings)
         make_bucket(s3_url, LOGS)
         emulator = start_emulator(
-            services, home / "emulator.log", "--app-code", CANARY, "--timing", "instant"
+            services,
+            home / "emulator.log",
+            *("--app-code", CANARY, "--timing", "instant", "--backgrounds", "plain"),
         )
         connection = json.dumps({**json.loads(emulator.connection_json), "password": CANARY})
         settings = {

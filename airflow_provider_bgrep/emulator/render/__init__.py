@@ -30,25 +30,27 @@ class Renderer:
         self._kept: OrderedDict[Any, bytes] = OrderedDict()
         self._drawing: dict[Any, asyncio.Future[bytes]] = {}
 
-    async def image(self, task: dict[str, Any], number: int, seed: str) -> bytes:
+    async def image(self, task: dict[str, Any], number: int, seed: str, backgrounds: str) -> bytes:
         """Return a result as PNG.
 
         :param task: the image task as it was submitted.
         :param number: number of the output image.
         :param seed: takes the place of the random seed that the service chooses if the task has none.
+        :param backgrounds: as in the emulator's settings.
         """
         image = await self._images.load(task["image"])
         mask = await self._images.load(task["mask"]) if "mask" in task else None
         # By content, not by URL: two signatures of an image are the same drawing.
         rest = {name: value for name, value in task.items() if name not in ("image", "mask")}
-        key = (image, mask, number, seed if "seed" not in task else "", tuple(sorted(rest.items())))
+        own_seed = seed if "seed" not in task else ""
+        key = (image, mask, number, own_seed, backgrounds, tuple(sorted(rest.items())))
         if key in self._kept:
             return self._kept[key]
         if key not in self._drawing:
             from airflow_provider_bgrep.emulator.render.compose import compose
 
             loop = asyncio.get_running_loop()
-            drawing = loop.run_in_executor(self._pool, compose, image, mask, task, number, seed)
+            drawing = loop.run_in_executor(self._pool, compose, image, mask, task, number, seed, backgrounds)
             # Concurrent requests wait for the same drawing.
             self._drawing[key] = drawing
             drawing.add_done_callback(lambda done: self._keep(key, done))

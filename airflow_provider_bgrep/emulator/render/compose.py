@@ -49,20 +49,53 @@ _LOST_SIDE: Final = 1024
 """Side of a result whose source can no longer be read."""
 
 
-def compose(image: bytes | None, mask: bytes | None, task: dict[str, Any], number: int, seed: str) -> bytes:
+def compose(
+    image: bytes | None,
+    mask: bytes | None,
+    task: dict[str, Any],
+    number: int,
+    seed: str,
+    backgrounds: str = "scenes",
+) -> bytes:
     """Return a result as PNG. The same arguments give the same bytes.
 
-    :param image: the source image; without one only scenery is drawn.
+    :param image: the source image; without one only the background is drawn.
     :param mask: its mask; without one, the image's own alpha or what differs from its border.
     :param task: the image task.
     :param number: number of the output image.
     :param seed: takes the place of the seed if the task has none.
+    :param backgrounds: ``scenes`` or ``plain``, see :class:`~.settings.Settings`.
     """
     source, keep = _sources(image, mask)
-    width, height = source.size
     rng = np.random.default_rng(_entropy(task, number, seed))
-    scale = min(1.0, _DRAWN_SIDE / max(width, height))
-    small = max(1, round(width * scale)), max(1, round(height * scale))
+    if backgrounds == "plain":
+        behind, foreground = _gradient(source.size, rng), source
+    else:
+        behind, foreground = _scene(source.size, keep, rng, task), _without_fringe(source, keep)
+    # Below full strength, the service keeps some of the original background.
+    share = min(1.0, 0.3 + 1.4 * float(task["strength"]))
+    if share < 1:
+        behind = Image.blend(source, behind, share)
+    behind.paste(foreground, mask=keep)
+    behind.paste(source, mask=keep.point(lambda value: 255 if value == 255 else 0))
+    return _png(behind, task, number)
+
+
+def _gradient(size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
+    """Draw a background of two colors, from top to bottom."""
+    width, height = size
+    top, bottom = rng.uniform(0, 256, (2, 3))
+    ys = np.linspace(0, 1, height)[:, None]
+    column = (top + (bottom - top) * ys).astype(np.uint8)
+    return Image.fromarray(np.repeat(column[:, None, :], width, axis=1))
+
+
+def _scene(
+    size: tuple[int, int], keep: Image.Image, rng: np.random.Generator, task: dict[str, Any]
+) -> Image.Image:
+    """Draw the scene that the words of the prompt choose, with the foreground's shadow."""
+    scale = min(1.0, _DRAWN_SIDE / max(size))
+    small = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
     alpha = np.asarray(keep.resize(small, Image.Resampling.BOX)).astype(np.float32) / 255
     wish = understand(task["positive_prompt"], task.get("negative_prompt", ""))
     if wish.light == "day" and rng.random() < _WARM_SHARE:
@@ -74,16 +107,8 @@ def compose(image: bytes | None, mask: bytes | None, task: dict[str, Any], numbe
     scene = np.clip(DRAWN[wish.scene](canvas), 0, 1)
     scene = _developed(canvas, scene, task)
     scene = scene * (1 - _shadow(canvas, alpha, wish.scene))[:, :, None]
-    behind = Image.fromarray((np.clip(scene, 0, 1) * 255 + 0.5).astype(np.uint8))
-    if behind.size != source.size:
-        behind = behind.resize(source.size, Image.Resampling.BICUBIC)
-    # Below full strength, the service keeps some of the original background.
-    share = min(1.0, 0.3 + 1.4 * float(task["strength"]))
-    if share < 1:
-        behind = Image.blend(source, behind, share)
-    behind.paste(_without_fringe(source, keep), mask=keep)
-    behind.paste(source, mask=keep.point(lambda value: 255 if value == 255 else 0))
-    return _png(behind, task, number)
+    drawn = Image.fromarray((np.clip(scene, 0, 1) * 255 + 0.5).astype(np.uint8))
+    return drawn if drawn.size == size else drawn.resize(size, Image.Resampling.BICUBIC)
 
 
 def _sources(image: bytes | None, mask: bytes | None) -> tuple[Image.Image, Image.Image]:

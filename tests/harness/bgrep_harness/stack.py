@@ -151,7 +151,7 @@ def running_stack(
     emulator = start_emulator(
         services,
         home / "services" / "emulator.log",
-        *("--app-code", CANARY, "--timing", "instant"),
+        *("--app-code", CANARY, "--timing", "instant", "--backgrounds", "plain"),
         environment=environment,
     )
     airflow = Airflow(services, home, dags, {**SETTINGS, **(environment or {}), **(settings or {})})

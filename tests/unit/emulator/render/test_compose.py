@@ -53,6 +53,16 @@ def test_the_same_request_and_seed_give_the_same_bytes():
     assert first[0] != first[1]
 
 
+def test_a_plain_background_is_replaced_around_the_product():
+    image, mask = (packed(one) for one in product())
+    first, again, other = (compose(image, mask, {**TASK, "seed": seed}, 0, "", "plain") for seed in (1, 1, 2))
+    assert first == again != other
+    keep, whole = np.asarray(product()[1]) == 255, pixels(packed(product()[0]))
+    assert (pixels(first)[keep] == whole[keep]).all()
+    assert np.abs(pixels(first)[~keep] - whole[~keep]).mean() > 10
+    assert pixels(first)[0, 0].tolist() == pixels(first)[0, -1].tolist()
+
+
 def test_the_same_bytes_come_from_another_process(tmp_path):
     program = (
         "import sys, hashlib, pathlib\n"
