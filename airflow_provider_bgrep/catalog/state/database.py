@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -44,9 +44,28 @@ def rows_of(local: str, *, numbered: bool = False) -> str:
 
     :param numbered: whether rows have a column ``file_row_number``.
     """
+    return f"read_parquet({_literal_path(local)}, hive_partitioning = false, file_row_number = {numbered})"
+
+
+def rows_of_all(files: Sequence[str]) -> str:
+    """The SQL that reads local Parquet files with the same columns; ``seq`` is the place of a row's file.
+
+    It is one scan: DuckDB would plan the scan of each file anew for every query.
+
+    :param files: at least one.
+    """
+    names = ", ".join(map(quoted, files))
+    patterns = ", ".join(map(_literal_path, files))
+    place = f"coalesce(list_position([{names}], filename), error('unknown file ' || filename))"
+    return (
+        f"(SELECT * EXCLUDE (filename), {place}::BIGINT - 1 AS seq "
+        f"FROM read_parquet([{patterns}], hive_partitioning = false, filename = true))"
+    )
+
+
+def _literal_path(local: str) -> str:
     # DuckDB takes '*' for a pattern and a folder 'name=x' for a column.
-    plain = "".join(f"[{c}]" if c in "*?[" else c for c in local)
-    return f"read_parquet({quoted(plain)}, hive_partitioning = false, file_row_number = {numbered})"
+    return quoted("".join(f"[{c}]" if c in "*?[" else c for c in local))
 
 
 def own_key(table: str = "") -> str:

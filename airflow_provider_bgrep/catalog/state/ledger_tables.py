@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bgrep.catalog.model.plan import may_submit
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, ddl
-from airflow_provider_bgrep.catalog.state.database import quoted, rows_of
+from airflow_provider_bgrep.catalog.state.database import quoted, rows_of_all
 from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS
 from airflow_provider_bgrep.catalog.state.progress import (
     COLLECTED,
@@ -37,7 +37,8 @@ def create_view(db: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
     """
     db.execute(f"CREATE OR REPLACE TABLE recovered ({ddl(ENTRY)}, seq BIGINT)")
     parts = [f"SELECT {COLUMNS}, seq FROM recovered"]
-    parts += [f"SELECT {COLUMNS}, {seq} AS seq FROM {rows_of(file)}" for seq, file in enumerate(files)]
+    if files:
+        parts.append(f"SELECT {COLUMNS}, seq FROM {rows_of_all(files)}")
     db.execute(f"CREATE OR REPLACE VIEW entries AS {' UNION ALL '.join(parts)}")
 
 

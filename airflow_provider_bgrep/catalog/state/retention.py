@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from airflow_provider_bgrep.catalog.model.plan import is_plan_id
 from airflow_provider_bgrep.catalog.model.states import Verdict
 from airflow_provider_bgrep.catalog.state import ledger_segments
-from airflow_provider_bgrep.catalog.state.database import engine, rows_of
+from airflow_provider_bgrep.catalog.state.database import engine, rows_of_all
 from airflow_provider_bgrep.catalog.state.ledger_metadata import (
     DamagedLedgerError,
     LedgerMetadata,
@@ -255,9 +255,8 @@ class _Retention:
         """
         db.register("blank", ledger_segments.table([]))
         parts = [f"SELECT {_COLUMNS}, -1 AS seq FROM blank WHERE false"]
-        for seq, name in enumerate(metadata.segments):
-            local = self._copied(name, stack)
-            parts.append(f"SELECT {_COLUMNS}, {seq} AS seq FROM {rows_of(local)}")
+        if copied := [self._copied(name, stack) for name in metadata.segments]:
+            parts.append(f"SELECT {_COLUMNS}, seq FROM {rows_of_all(copied)}")
         db.execute(f"CREATE VIEW entries AS {merged(' UNION ALL '.join(parts))}")
 
     def _copied(self, name: str, stack: contextlib.ExitStack) -> str:

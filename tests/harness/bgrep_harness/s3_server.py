@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from threading import Lock, Thread
 from typing import Any
 
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.moto_server import werkzeug_app
 from werkzeug.serving import make_server
 
 
@@ -33,8 +33,10 @@ class _OneWriter:
 def s3_server() -> Iterator[str]:
     """The URL of a server, for as long as the context lasts."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    app = _OneWriter(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
+    app = _OneWriter(werkzeug_app.DomainDispatcherApplication(werkzeug_app.create_backend_app))
+    # The moto that Airflow 2.11 allows has none.
+    handler = getattr(werkzeug_app, "MotoRequestHandler", None)
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=handler)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"

@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_bgrep.catalog.model.columns import keys_of
-from airflow_provider_bgrep.catalog.state.database import MEMORY, engine, has_key, own_key, quoted, rows_of
+from airflow_provider_bgrep.catalog.state.database import (
+    MEMORY,
+    engine,
+    has_key,
+    own_key,
+    quoted,
+    rows_of,
+    rows_of_all,
+)
 
 
 def test_the_engine_has_a_limit_and_leaves_nothing_behind():
@@ -64,9 +72,10 @@ def test_keys_in_sql_are_those_of_python(table):
         assert named == [one for one in rows if key in keys_of(*one)], key
 
 
-@pytest.mark.parametrize(
-    "folder", ["plain", "a'b", "sku=1", "a*b", "a?b", "[ab]", "x[!y]z", "{a,b}", "雪 %20", "**", "#;--"]
-)
+FOLDERS = ["plain", "a'b", "sku=1", "a*b", "a?b", "[ab]", "x[!y]z", "{a,b}", "雪 %20", "**", "#;--"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
 @pytest.mark.parametrize("is_numbered", [False, True])
 def test_a_file_is_read_whatever_its_path_is(tmp_path, folder, is_numbered):
     path = tmp_path / folder / "rows.parquet"
@@ -81,3 +90,15 @@ def test_a_file_is_read_whatever_its_path_is(tmp_path, folder, is_numbered):
     names = [column[0] for column in found.description]
     assert names == ["a", *(["file_row_number"] if is_numbered else [])]
     assert found.fetchall() == [(5, 0), (6, 1)] if is_numbered else [(5,), (6,)]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_files_are_read_together_and_say_which(tmp_path, folder):
+    files = [str(tmp_path / folder / f"{name}.parquet") for name in ("z", "a'*", "m")]
+    (tmp_path / folder).mkdir()
+    for value, file in enumerate(files):
+        pq.write_table(pa.table({"a": [value], "b": ["x"]}), file)
+    pq.write_table(pa.table({"a": [7], "b": ["x"]}), str(tmp_path / folder / "a'b.parquet"))
+    found = duckdb.execute(f"SELECT seq, a FROM {rows_of_all(files)} ORDER BY seq")
+    assert found.fetchall() == [(0, 0), (1, 1), (2, 2)]
+    assert duckdb.execute(f"DESCRIBE FROM {rows_of_all(files)}").fetchall()[-1][:2] == ("seq", "BIGINT")
