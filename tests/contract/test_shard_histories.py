@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import time_machine
+from bgrep_harness import tasks
 from bgrep_harness.images import draw_images
 from bgrep_harness.refresh import Refresh, Run
 
@@ -20,7 +23,7 @@ from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
-from airflow_provider_bgrep.storage import connection_of, get_bytes, local_copy, put_bytes
+from airflow_provider_bgrep.storage import connection_of, get_bytes, local_copy, names_in, put_bytes, remove
 
 
 @pytest.fixture
@@ -270,6 +273,58 @@ def test_a_cleared_shard_of_a_cancelled_plan_submits_nothing(refresh, connection
     Ledger(refresh.paths).close(run.plan["plan_id"])
     refresh.generate(run, 0)
     assert connection.counters.submits == 0
+
+
+# --- the newest version of the ledger's metadata -----------------------------------------------------
+
+
+class Stopped(BaseException):
+    """Nobody resumes the task."""
+
+
+def lose_the_newest_metadata(refresh: Refresh) -> None:
+    ledger = refresh.paths.ledger
+    remove(ledger / max(name for name in names_in(ledger) if name.startswith("metadata-")))
+
+
+@pytest.mark.parametrize("code", ["23500005", "23500006"])
+def test_that_a_plan_is_open_again_survives_a_lost_file(refresh, connection, site, monkeypatch, code):
+    rows = rows_of(site, 2)
+    refused = connection.inject("code", code=code)
+    run = refresh.run(rows, shard_size=1)
+    assert refused.exhausted
+    assert sorted(run.outcomes) == ["generated/passed", "refused"]
+
+    async def stop(trigger: Any) -> None:
+        raise Stopped
+
+    late = connection.inject("late", seconds=3600)
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, "first_event", stop)
+        with pytest.raises(Stopped):
+            refresh.generate(run, 0, try_number=2, max_tries=1)
+    assert late.exhausted
+    lose_the_newest_metadata(refresh)
+    connection.advance(3601)
+    refresh.run(rows)
+    assert {row["name"] for row in refresh.manifest()} == {"S0", "S1"}
+    assert (connection.counters.images, connection.counters.submits) == (2, 2)
+
+
+def test_what_was_merged_before_a_file_was_lost_is_known(refresh, connection, site):
+    rows = rows_of(site, 4)
+    died = refresh.plan(rows, shard_size=2)
+    for shard in range(2):
+        refresh.generate(died, shard)
+    start = time.time()
+    with time_machine.travel(start + 2 * 86_400, tick=True):
+        assert refresh.run(rows[:3], keep_plans=1).outcomes == {"generated/passed": 3}
+    assert len(names_in(refresh.paths.plans)) == 1
+    lose_the_newest_metadata(refresh)
+    with time_machine.travel(start + 3 * 86_400, tick=True):
+        refresh.run(rows, keep_plans=1)
+    assert {row["name"] for row in refresh.manifest()} == {f"S{number}" for number in range(4)}
+    assert connection.counters.images == 4
 
 
 @pytest.mark.parametrize("status", [None, "WAITING"], ids=["left out", "waiting"])

@@ -2,6 +2,8 @@
 """The ledger's metadata: which segments count, and which plans hold a lease. A change is one atomic commit.
 
 The metadata is a :class:`~.versioned_file.VersionedFile`, ``metadata-{number}.json`` in the ledger's folder.
+``copy-{number}.json`` is a copy of the newest version: without it, the ledger would be as it was before the
+last commit if that file is lost, and a plan that was opened again would be forgotten.
 """
 
 from __future__ import annotations
@@ -220,6 +222,7 @@ class LedgerMetadataLog:
             decode=_decode,
             damaged=DamagedLedgerError,
             has_single_writer=has_single_writer,
+            copy_prefix="copy-",
         )
 
     def latest(self) -> LedgerMetadata | None:

@@ -237,7 +237,7 @@ class LedgerRepair:
                 f"{', '.join(lost)} in {self._paths.ledger} cannot be rebuilt: the files of {len(gone)} "
                 f"plans (numbers {numbers}{' …' if len(gone) > _SHOWN else ''}) are no longer in "
                 f"{self._paths.plans}. Restore them or the segment from a backup. To continue without them, "
-                f"remove every metadata file from {self._paths.ledger}: rows that are only in the lost "
+                f"remove every JSON file from {self._paths.ledger}: rows that are only in the lost "
                 "segment are then submitted and billed again."
             )
 

@@ -9,6 +9,7 @@ whether this holds for a destination's store: see :mod:`~airflow_provider_bgrep.
 
 from __future__ import annotations
 
+import logging
 import random
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from airflow_provider_bgrep.client import sleep
 from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
+from airflow_provider_bgrep.protocol.errors import sanitize_message
 from airflow_provider_bgrep.storage import create_bytes, get_bytes, names_in, put_bytes, remove
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ ATTEMPTS: Final = 50
 
 _JITTER: Final = (0.01, 0.2)
 """Seconds between two attempts, at random, so that writers that collided do not collide again."""
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -43,6 +47,8 @@ class VersionedFile(Generic[T]):
         written without, because nobody else writes to the destination. See
         :meth:`~.plan_store.PlanStore.has_single_writer`.
     :param suffix: what a file's name ends with.
+    :param copy_prefix: if given, the newest version has a copy beside it, whose name has this prefix: if the
+        newest file is lost, the value is still the current one, and not the one before.
     """
 
     def __init__(
@@ -55,11 +61,15 @@ class VersionedFile(Generic[T]):
         damaged: type[BgRepStateError] = BgRepStateError,
         has_single_writer: Callable[[], bool] = lambda: False,
         suffix: str = "json",
+        copy_prefix: str = "",
     ) -> None:
         self._folder, self._prefix, self._suffix = folder, prefix, suffix
+        self._copy_prefix = copy_prefix
         self._has_single_writer = has_single_writer
         self._encode, self._decode, self._damaged = encode, decode, damaged
-        self._pattern = re.compile(rf"{re.escape(prefix)}(\d{{8,}})\.{suffix}")
+        self._pattern, self._copy_pattern = (
+            re.compile(rf"{re.escape(one)}(\d{{8,}})\.{suffix}") for one in (prefix, copy_prefix)
+        )
 
     def path(self, number: int) -> ObjectStoragePath:
         """Path of the version with a number."""
@@ -71,11 +81,12 @@ class VersionedFile(Generic[T]):
         :param names: the folder's listing, where the caller has one already.
         """
         names = names_in(self._folder) if names is None else names
-        return sorted(int(found[1]) for name in names if (found := self._pattern.fullmatch(name)))
+        return _numbers(self._pattern, names)
 
     def latest_number(self) -> int:
         """The highest number, whether or not its file can be read; 0 before the first commit."""
-        return max(self.numbers(), default=0)
+        names = names_in(self._folder)
+        return max((*self.numbers(names), *self._copies(names)), default=0)
 
     def latest(self) -> T | None:
         """The current value; ``None`` before the first commit.
@@ -89,9 +100,12 @@ class VersionedFile(Generic[T]):
 
         :raises BgRepStateError: if its file is damaged.
         """
-        path = self.path(number)
-        data = get_bytes(path)
-        return None if data is None else self._decode(data, number, path)
+        paths = [self.path(number), *([self._copy(number)] if self._copy_prefix else [])]
+        for path in paths:
+            data = get_bytes(path)
+            if data is not None:
+                return self._decode(data, number, path)
+        return None
 
     def commit(self, change: Callable[[T | None, int], T | None]) -> tuple[T | None, int]:
         """Replace the current value by what ``change`` computes from it.
@@ -126,12 +140,29 @@ class VersionedFile(Generic[T]):
         """
         data, path = self._encode(value, number), self.path(number)
         try:
-            return create_bytes(data, path)
+            created = create_bytes(data, path)
         except Exception:
             if not self._has_single_writer():
                 raise
             put_bytes(data, path)
-            return True
+            created = True
+        if created and self._copy_prefix:
+            self._replace_copy(data, number)
+        return created
+
+    def _replace_copy(self, data: bytes, number: int) -> None:
+        """Write the copy of a version that was created, and delete those of earlier ones."""
+        try:
+            put_bytes(data, self._copy(number))
+            self.delete(self._copy(one).name for one in self._copies(names_in(self._folder)) if one < number)
+        except Exception as error:  # the version counts whether or not it has a copy
+            _log.warning("%s was not copied: %s", self.path(number), sanitize_message(error))
+
+    def _copy(self, number: int) -> ObjectStoragePath:
+        return self._folder / f"{self._copy_prefix}{number:08}.{self._suffix}"
+
+    def _copies(self, names: Iterable[str]) -> list[int]:
+        return _numbers(self._copy_pattern, names) if self._copy_prefix else []
 
     def expire(
         self,
@@ -181,6 +212,10 @@ class VersionedFile(Generic[T]):
             return self.read(number)
         except self._damaged:
             return None
+
+
+def _numbers(pattern: re.Pattern[str], names: Iterable[str]) -> list[int]:
+    return sorted(int(found[1]) for name in names if (found := pattern.fullmatch(name)))
 
 
 def split_expired(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import hashlib
 import io
 from collections.abc import Callable
@@ -82,11 +83,13 @@ def compose(
 
 
 def _gradient(size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
-    """Draw a background of two colors, from top to bottom."""
+    """Draw a background of two colors, light at the top and dark at the bottom: it is not blank."""
     width, height = size
-    top, bottom = rng.uniform(0, 256, (2, 3))
+    light, dark = (
+        np.array(colorsys.hsv_to_rgb(rng.uniform(0, 1), *tone)) * 255 for tone in ((0.6, 0.95), (0.9, 0.35))
+    )
     ys = np.linspace(0, 1, height)[:, None]
-    column = (top + (bottom - top) * ys).astype(np.uint8)
+    column = (light + (dark - light) * ys).astype(np.uint8)
     return Image.fromarray(np.repeat(column[:, None, :], width, axis=1))
 
 

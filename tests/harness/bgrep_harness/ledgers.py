@@ -118,6 +118,11 @@ def metadata_files(files: dict[str, bytes]) -> list[str]:
     return sorted(name for name in files if name.startswith(f"{LEDGER}metadata-"))
 
 
+def metadata_copies(files: dict[str, bytes]) -> list[str]:
+    """The copies of the newest version of the metadata: one, unless two committed at once."""
+    return sorted(name for name in files if name.startswith(f"{LEDGER}copy-"))
+
+
 def segments_in(files: dict[str, bytes]) -> list[str]:
     """The files of all segments."""
     return sorted(name for name in files if name.startswith(LEDGER) and name.endswith(".parquet"))

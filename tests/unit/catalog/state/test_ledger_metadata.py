@@ -157,7 +157,7 @@ def test_old_versions_expire_where_the_store_allows_it(kind):
 def spoilt(**changes: Any) -> bytes:
     files: dict[str, bytes] = {}
     log(files).commit(lambda now: FULL)
-    (data,) = files.values()
+    data, _ = files.values()
     value = {**json.loads(data), **changes}
     return json.dumps({name: one for name, one in value.items() if one is not ...}).encode()
 
@@ -184,7 +184,7 @@ def spoilt(**changes: Any) -> bytes:
 )
 def test_a_damaged_version_is_never_taken_for_an_empty_one(files, data):
     log(files).commit(lambda now: FULL)
-    (name,) = files
+    name, _ = files
     files[name] = data
     for work in (
         log(files).latest,
@@ -200,7 +200,7 @@ def test_a_damaged_version_is_never_taken_for_an_empty_one(files, data):
 
 def test_what_a_newer_release_wrote_is_not_read(files):
     log(files).commit(lambda now: FULL)
-    (name,) = files
+    name, _ = files
     files[name] = spoilt(version=VERSION + 1)
     with pytest.raises(NewerLedgerError):
         log(files).latest()

@@ -47,7 +47,7 @@ def read_only(files: dict[str, bytes]) -> CatalogPaths:
 
 
 def lose_metadata(files: dict[str, bytes]) -> None:
-    for name in [name for name in files if name.startswith(f"{LEDGER}metadata-")]:
+    for name in [name for name in files if name.startswith(LEDGER) and name.endswith(".json")]:
         del files[name]
 
 

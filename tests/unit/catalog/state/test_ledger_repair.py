@@ -25,6 +25,7 @@ from bgrep_harness.ledgers import (
     decisions,
     entry_of,
     every_death,
+    metadata_copies,
     metadata_files,
     metadata_of,
     outcomes_in,
@@ -58,13 +59,13 @@ pytestmark = pytest.mark.usefixtures("no_waiting", "temporary_files_in_memory")
 
 
 def lose_all_metadata(files: dict[str, bytes]) -> None:
-    for name in metadata_files(files):
+    for name in (*metadata_files(files), *metadata_copies(files)):
         del files[name]
 
 
 def lose_the_newest_metadata(files: dict[str, bytes]) -> None:
     """As a store does that was put back to a day before."""
-    for name in metadata_files(files)[2:]:
+    for name in (*metadata_files(files)[2:], *metadata_copies(files)):
         del files[name]
 
 
@@ -367,7 +368,8 @@ def _unknown_leases(destination: Destination, *, lost: bool = False) -> Run:
     log = LedgerMetadataLog(destination.paths.ledger)
     other = Ledger(destination.paths).acquire_lease("two", "run", run.now)
     put_bytes(b"[]", destination.paths.plan(other.plan_id).options)
-    remove(destination.paths.ledger / f"metadata-{log.latest_number():08}.json")
+    for kind in ("metadata", "copy"):
+        remove(destination.paths.ledger / f"{kind}-{log.latest_number():08}.json")
     assert metadata_of(destination.paths).lease(run.plan_id) is not None
     return run
 

@@ -366,3 +366,67 @@ def test_only_a_single_writer_commits_without_exclusion():
     assert log_in(place).latest() == ["a", "b"]
     assert log_in(place).numbers() == [1, 2]
     assert not log_in(place, is_single=True).create(["x"], 2), "what is there stays"
+
+
+# --- the copy of the newest version --------------------------------------------------------------------
+
+
+def copied(files: dict[str, bytes], around: Any = at_once) -> VersionedFile[str]:
+    return VersionedFile(
+        folder(files, around),
+        "v-",
+        encode=lambda value, number: value.encode(),
+        decode=lambda data, number, path: data.decode(),
+        copy_prefix="copy-",
+    )
+
+
+def test_a_newest_version_that_is_lost_is_read_from_its_copy():
+    files: dict[str, bytes] = {}
+    for value in ("one", "two"):
+        copied(files).commit(lambda now, n, value=value: value)
+    assert sorted(name.rpartition("/")[2] for name in files) == [
+        "copy-00000002.json",
+        "v-00000001.json",
+        "v-00000002.json",
+    ]
+    (newest,) = [name for name in files if name.endswith("/v-00000002.json")]
+    del files[newest]
+    assert copied(files).latest() == copied(files).read(2) == "two"
+    assert copied(files).latest_number() == 2
+    assert copied(files).commit(lambda now, number: f"{now} and three") == ("two and three", 3)
+    assert copied(files).latest() == "two and three"
+    assert newest not in files
+
+
+def test_killed_at_any_call_of_a_commit_no_version_returns():
+    for dies_at in range(1, 20):
+        files: dict[str, bytes] = {}
+        copied(files).commit(lambda now, number: "one")
+        try:
+            copied(files, CrashingStore(dies_at)).commit(lambda now, number: "two")
+        except Died:
+            left = copied(files).latest()
+            assert left in ("one", "two")
+            assert copied(files).commit(lambda now, number: "three") == ("three", 2 if left == "one" else 3)
+        else:
+            assert dies_at > 5
+            break
+
+
+def test_a_copy_that_cannot_be_written_does_not_undo_the_commit(caplog):
+    files: dict[str, bytes] = {}
+
+    def refuse(effect: Any) -> Any:
+        raise PermissionError("only new files")
+
+    store = VersionedFile(
+        folder(files, refuse, only="^put "),
+        "v-",
+        encode=lambda value, number: value.encode(),
+        decode=lambda data, number, path: data.decode(),
+        copy_prefix="copy-",
+    )
+    assert store.commit(lambda now, number: "one") == ("one", 1)
+    assert "was not copied" in caplog.text
+    assert copied(files).latest() == "one"
