@@ -93,12 +93,14 @@ def with_answer(destination: ObjectStoragePath, record: SubmitRecord) -> SubmitR
     return _key_of(destination, record) or _read(destination, _NOT_BILLED, record) or record
 
 
-def has_key(destination: ObjectStoragePath, nonce: str) -> bool:
-    """Whether a file has the key of a submit's job, of which only the nonce is known: its journal is gone.
+def key_of(destination: ObjectStoragePath, nonce: str) -> str:
+    """The key of the job of a submit of which only the nonce is known, because its journal is gone.
 
     :param destination: folder of the images.
+    :return: the key; ``""`` if no file has it.
     """
-    return any(_found(destination, prefix, nonce) is not None for prefix in (_KEY, _KEY_COPY))
+    found = (_found(destination, prefix, nonce) for prefix in (_KEY, _KEY_COPY))
+    return next((record.result_key for record in found if record is not None), "")
 
 
 def nonce_in(stem: str) -> str | None:

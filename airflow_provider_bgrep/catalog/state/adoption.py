@@ -27,7 +27,7 @@ from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import merged
 from airflow_provider_bgrep.catalog.state.row_history import has_single_writer
-from airflow_provider_bgrep.catalog.state.shard_facts import not_billed_facts, submits
+from airflow_provider_bgrep.catalog.state.shard_facts import adopted_facts, not_billed_facts, submits
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.generation.outcomes import BILLABLE, Outcome
@@ -264,13 +264,7 @@ def adopt_job(paths: CatalogPaths, submit: Submit, result_key: str) -> str:
     record = replace(submit.record, state=State.ACCEPTED, result_key=result_key)
     counts = adopt_key(paths.images, record, lambda: has_single_writer(paths))
     if counts == result_key:
-        pending = {
-            "outcome": Outcome.PENDING.value,
-            "result_key": result_key,
-            "code": "",
-            "reason": "",
-            "attempts": 0,
-        }
+        pending = adopted_facts(result_key)
         # A person may have said that it is not billed: then the last entry has no images.
         _add(paths, submit, [{**pending, "images": images_of(entry)} for entry in submit.entries])
     return counts

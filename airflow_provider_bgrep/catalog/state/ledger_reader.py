@@ -41,8 +41,10 @@ from airflow_provider_bgrep.catalog.state.plan_order import check_newest, plans_
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import COLLECTED, WITH_IMAGES, in_sql, merged
 from airflow_provider_bgrep.catalog.state.recovery import plan_entries, shard_entries
-from airflow_provider_bgrep.catalog.state.shard_facts import accepted_submits, submits
+from airflow_provider_bgrep.catalog.state.shard_facts import accepted_submits, adopted_facts, submits
 from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
+from airflow_provider_bgrep.generation.outcomes import Outcome
+from airflow_provider_bgrep.journal.key_files import key_of
 from airflow_provider_bgrep.journal.records import State, SubmitRecord, SubmittedTask
 from airflow_provider_bgrep.storage import size_of
 
@@ -216,10 +218,11 @@ class LedgerReader:
                 self._insert_plan(db, plan_id, seq)
             else:
                 self._insert_shards(db, plan_id, unsure[plan_id], seq)
+        self._insert_adopted(db, len(metadata.segments) + len(sources))
         self._lock(db, [one for one in metadata.leases if one.plan_id in active])
         drop_committed(db, len(metadata.segments))
         found = db.execute("SELECT DISTINCT seq FROM recovered").fetchall()
-        knowing = {sources[seq - len(metadata.segments)] for (seq,) in found}
+        knowing = {plan_id for seq, plan_id in enumerate(sources, len(metadata.segments)) if (seq,) in found}
         closed = tuple(one for one in sources if one not in active and (one in uncommitted or one in knowing))
         return LedgerSnapshot(tuple(self._outstanding_jobs(db, sources)), closed)
 
@@ -327,6 +330,24 @@ class LedgerReader:
         except BgRepStateError as error:
             # The ledger has its submits. Rows whose outcome is unknown stay as they are.
             _log.warning("Plan %s cannot be read again: %s", plan_id, error)
+
+    def _insert_adopted(self, db: duckdb.DuckDBPyConnection, seq: int) -> None:
+        """Add what a person has found of submits whose plan is gone.
+
+        The key beside the images counts, as for whoever would submit the rows again: the command that wrote
+        it may have ended before the ledger had it.
+        """
+        columns = [column.name for column in ENTRY]
+        for plan_id, nonce in purchases_with(db, {Outcome.UNKNOWN.value}, "DISTINCT plan_id, nonce"):
+            if nonce and PlanStore(self._paths, plan_id).find_plan() is None:
+                if not (key := key_of(self._paths.images, nonce)):
+                    continue
+                found = db.execute(
+                    f"SELECT {COLUMNS} FROM ({merged('SELECT * FROM entries WHERE nonce = $nonce')})",
+                    {"nonce": nonce},
+                ).fetchall()
+                entries = [dict(zip(columns, values, strict=True)) for values in found]
+                insert(db, [{**one, **adopted_facts(key)} for one in entries], seq)
 
     def _lock(self, db: duckdb.DuckDBPyConnection, leases: Sequence[PlanLease]) -> None:
         """Fill ``locked`` with the rows that active plans may still submit."""

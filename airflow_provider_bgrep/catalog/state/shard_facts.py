@@ -21,7 +21,7 @@ from airflow_provider_bgrep.catalog.state.progress import NOT_SENT, STEPS, progr
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import BILLABLE, Outcome
 from airflow_provider_bgrep.journal.journal import read_records
-from airflow_provider_bgrep.journal.key_files import NOT_BILLED, has_key, with_answer
+from airflow_provider_bgrep.journal.key_files import NOT_BILLED, key_of, with_answer
 from airflow_provider_bgrep.journal.records import JournalError, State, SubmitRecord
 from airflow_provider_bgrep.journal.stores import FileStore
 from airflow_provider_bgrep.protocol.errors import reason_of, sanitize_message
@@ -98,7 +98,7 @@ def answered_since(store: PlanStore, items: Iterable[Mapping[str, Any]]) -> set[
             _log.warning("The journal of plan %s cannot be read again: %s", plan_id, error)
         for nonce, names in by_nonce.items():
             is_gone = nonce not in states
-            if has_key(store.paths.images, nonce) if is_gone else states[nonce] is State.ACCEPTED:
+            if key_of(store.paths.images, nonce) if is_gone else states[nonce] is State.ACCEPTED:
                 found |= names
     return found
 
@@ -263,6 +263,17 @@ def _not_sent(record: SubmitRecord, index: int, key: str, *, is_seen: bool) -> F
     facts = _submit_facts(record, index, 0, Outcome.REFUSED)
     why = not_billed_facts() if is_seen else {"code": NOT_SENT, "reason": _UNSENT}
     return {**facts, "journal_key": key, **why}
+
+
+def adopted_facts(result_key: str) -> Facts:
+    """What an entry says of a submit whose job a person has found. The next run collects it."""
+    return {
+        "outcome": Outcome.PENDING.value,
+        "result_key": result_key,
+        "code": "",
+        "reason": "",
+        "attempts": 0,
+    }
 
 
 def not_billed_facts() -> Facts:

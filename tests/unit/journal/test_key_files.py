@@ -13,8 +13,8 @@ from airflow_provider_bgrep.journal.key_files import (
     FOLDER,
     NOT_BILLED,
     adopt_key,
-    has_key,
     keep_key,
+    key_of,
     nonce_in,
     with_answer,
     write_not_billed,
@@ -85,7 +85,7 @@ def test_a_damaged_file_is_no_key(folder, tmp_path, data):
     for file in files_in(tmp_path):
         file.write_bytes(data)
     assert with_answer(folder, LOST) is LOST
-    assert not has_key(folder, ACCEPTED.nonce)
+    assert not key_of(folder, ACCEPTED.nonce)
 
 
 @pytest.mark.parametrize("lost", [0, 1])
@@ -95,7 +95,7 @@ def test_one_lost_or_damaged_file_takes_no_key_back(folder, tmp_path, lost, data
     write_not_billed(folder, LOST)
     file = files_in(tmp_path)[lost]
     file.unlink() if data is None else file.write_bytes(data)
-    assert has_key(folder, LOST.nonce)
+    assert key_of(folder, LOST.nonce)
     assert with_answer(folder, LOST).result_key == "one"
     assert adopt_key(folder, replace(LOST, result_key="two")) == "one"
     assert len({file.read_bytes() for file in files_in(tmp_path)}) == 1, "both are there again"
@@ -168,12 +168,12 @@ def test_a_job_that_is_adopted_keeps_nothing_of_a_refusal(folder):
 
 
 def test_only_the_nonce_is_needed_to_know_that_there_is_a_key(folder):
-    assert not has_key(folder, LOST.nonce)
+    assert not key_of(folder, LOST.nonce)
     write_not_billed(folder, LOST)
-    assert not has_key(folder, LOST.nonce)
+    assert not key_of(folder, LOST.nonce)
     keep_key(folder, ACCEPTED)
-    assert has_key(folder, LOST.nonce)
-    assert not has_key(folder, "n/2")
+    assert key_of(folder, LOST.nonce)
+    assert not key_of(folder, "n/2")
 
 
 @pytest.mark.parametrize("write", [keep_key, write_not_billed])

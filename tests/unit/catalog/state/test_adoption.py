@@ -150,6 +150,22 @@ def test_killed_anywhere_it_is_repeated_and_buys_nothing_twice(
         assert bought(again) == WANTED[decision]
 
 
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_killed_before_the_ledger_has_it_the_next_run_collects(
+    is_gone: bool, files: Files, lost: Destination
+):
+    if is_gone:
+        for name in [one for one in files if "/plans/" in one]:
+            del files[name]
+    counting = Counting()
+    accept(copy_of(lost, dict(files), counting, WRITES))
+    with pytest.raises(Died):
+        # Its keys are written, and nothing else.
+        accept(copy_of(lost, files, CrashingStore(4), WRITES))
+    assert [name for name in files if "/key-" in name]
+    assert bought(lost) == WANTED["accepted"]
+
+
 @pytest.mark.parametrize("decision", DECISIONS)
 def test_what_a_person_said_survives_a_rebuild(decision: str, files: Files, lost: Destination):
     DECISIONS[decision](lost)
