@@ -200,12 +200,10 @@ class Catalog:
         if any(file_state(local) != state for local, state in self.in_place.items()):
             what = "To prevent this, write the file under another name, and rename it when it is complete."
         elif self.has_other_parts():
-            what = "To prevent this, write the files to another folder, and rename it when it is complete."
+            what = FOLDER_REMEDY
         else:
             return
-        raise BgRepConflictError(
-            f"{self.name} was written to while it was read. Nothing was submitted. Retry the task. {what}"
-        )
+        raise written_to(self.name, what)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -396,3 +394,15 @@ def holds(local: str, text: bytes) -> bool:
 def refusal(what: str) -> InvalidInput:
     """The error of a catalog that cannot be read at all."""
     return InvalidInput([Problem("catalog", what)])
+FOLDER_REMEDY: Final = (
+    "To prevent this, write the files to another folder, and rename it when it is complete."
+)
+
+
+def written_to(name: str, remedy: str) -> BgRepConflictError:
+    """The error of a catalog that somebody has written to while it was read."""
+    return BgRepConflictError(
+        f"{name} was written to while it was read. Nothing was submitted. Retry the task. {remedy}"
+    )
+
+
