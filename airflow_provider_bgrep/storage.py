@@ -441,10 +441,25 @@ def names_in(folder: ObjectStoragePath) -> list[str]:
         found = fresh_fs(folder).ls(folder.path, detail=False)
     except FileNotFoundError:
         return []
-    depth = _depth(folder.path)
-    names = ((name.rstrip("/").rpartition("/")[2], _depth(name)) for name in found)
-    # Some stores list the folder itself. A file in it may have its name.
-    return sorted({name for name, its_depth in names if name and (name != folder.name or its_depth > depth)})
+    return sorted({name for path in found if (name := _name_in(folder, path))})
+
+
+def infos_in(folder: ObjectStoragePath) -> dict[str, dict[str, Any]]:
+    """Return what a store says of everything in ``folder``, by name; nothing if the folder does not exist."""
+    try:
+        found = fresh_fs(folder).ls(folder.path, detail=True)
+    except FileNotFoundError:
+        return {}
+    # A file and a folder may have the same name: the file counts.
+    found = sorted(found, key=lambda info: info.get("type") != "directory")
+    return {name: info for info in found if (name := _name_in(folder, info["name"]))}
+
+
+def _name_in(folder: ObjectStoragePath, path: str) -> str:
+    """Return the name of a path in a folder; ``""`` for the folder itself, which some stores list, too."""
+    name = path.rstrip("/").rpartition("/")[2]
+    # A file in the folder may have its name.
+    return name if name != folder.name or _depth(path) > _depth(folder.path) else ""
 
 
 def _depth(path: str) -> int:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from airflow_provider_bgrep.catalog.config.parsing import parse_number
 from airflow_provider_bgrep.catalog.config.prompt_template import columns_of, is_template
+from airflow_provider_bgrep.catalog.model.cell_values import word_of
 from airflow_provider_bgrep.catalog.model.columns import TEXT_FIELDS, URL_FIELDS
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
@@ -44,16 +45,16 @@ class FieldDefaults:
         _check_fields("defaults", defaults, problems)
         seen: dict[str, object] = {}
         for name, values in categories.items():
-            key = str(name).strip().casefold()
+            key = word_of(name)
             if key in seen:
                 problems.append(
                     Problem(
                         f"categories[{name!r}]",
-                        f"is the same category as {seen[key]!r}, because case does not matter",
+                        f"is the same category as {seen[key]!r}, because case and blanks do not matter",
                     )
                 )
             seen.setdefault(key, name)
-            if not str(name).strip():
+            if not key:
                 problems.append(
                     Problem(f"categories[{name!r}]", "is not a name; give a value of the column 'category'")
                 )

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from enum import StrEnum
 from typing import Final
+
+from airflow_provider_bgrep.catalog.model.columns import INVISIBLE
 
 EMPTY_CELLS: Final = (
     *("NULL", "None", "NaN", "NaT", "<NA>", "(null)", "\\N"),
@@ -61,9 +64,22 @@ def number_of(text: str) -> int | float | None:
         return int(found) if found.is_integer() else found
 
 
+def word_of(text: object) -> str:
+    """The form of a text in which it is compared with words that people have listed.
+
+    Two texts that look the same are the same word, in capital letters or not: macOS writes an accent as a
+    character of its own, and web pages and Excel a no-break space for a space, or several spaces for one.
+    """
+    plain = str(text)
+    if plain.isascii():
+        return " ".join(plain.split()).casefold()
+    visible = unicodedata.normalize("NFD", plain).translate(INVISIBLE)
+    return unicodedata.normalize("NFC", " ".join(visible.split()).casefold())
+
+
 def truth_of(text: str) -> bool | None:
     """The truth value that a text spells; ``None`` if it spells none."""
-    word = text.casefold()
+    word = word_of(text)
     return word in TRUE_WORDS if word in TRUE_WORDS or word in FALSE_WORDS else None
 
 

@@ -34,14 +34,14 @@ MAX_NAME: Final = 100
 MAIN: Final = "main"
 """The view of a row that names none."""
 
-_INVISIBLE: Final = dict.fromkeys(
+INVISIBLE: Final = dict.fromkeys(
     map(
         ord,
         "\u00ad\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
         "\u2060\u2066\u2067\u2068\u2069\ufe0e\ufe0f\ufeff",
     )
 )
-"""Characters without a width. In a heading they can only be a mistake."""
+"""Characters without a width. In a heading or a category they can only be a mistake."""
 
 
 def column_name(heading: object) -> str:
@@ -50,7 +50,7 @@ def column_name(heading: object) -> str:
     :param heading: the heading in the file.
     :return: small letters and digits, joined by ``_``; ``''`` if the heading is blank.
     """
-    text = unicodedata.normalize("NFKC", str(heading).translate(_INVISIBLE)).strip()
+    text = unicodedata.normalize("NFKC", str(heading).translate(INVISIBLE)).strip()
     if not text:
         return ""
     name = re.sub(r"\W+", "_", text.casefold()).strip("_")

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ from airflow_provider_bgrep.catalog.source.cells import (
     whole_key,
 )
 from airflow_provider_bgrep.exceptions import BgRepConflictError
+from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 from airflow_provider_bgrep.protocol.urls import redact_text
@@ -175,6 +177,10 @@ class Catalog:
         the catalog was opened.
     :param has_other_parts: whether the catalog's folder holds other files than when it was opened.
     :param count_lines: counts the lines by which the reader numbers rows: no row has a higher number.
+    :param parts: the part files that it consists of, by name. Each has headings of its own.
+
+    ``_suspects`` are columns that nobody reads, and that may be misspelled names of ``_known`` in rows
+    without these: see :meth:`misspelled`.
     """
 
     name: str
@@ -189,6 +195,9 @@ class Catalog:
     in_place: Mapping[str, FileState] = field(default_factory=dict)
     has_other_parts: Callable[[], bool] = field(default=lambda: False, repr=False)
     count_lines: Callable[[], int] = field(default=lambda: 0, repr=False)
+    parts: Mapping[str, Catalog] = field(default_factory=dict, repr=False)
+    _suspects: Sequence[str] = field(default=(), repr=False)
+    _known: Sequence[str] = field(default=(), repr=False)
 
     def check_unchanged(self) -> None:
         """Check that nothing was written to since the catalog was opened.
@@ -200,12 +209,10 @@ class Catalog:
         if any(file_state(local) != state for local, state in self.in_place.items()):
             what = "To prevent this, write the file under another name, and rename it when it is complete."
         elif self.has_other_parts():
-            what = "To prevent this, write the files to another folder, and rename it when it is complete."
+            what = FOLDER_REMEDY
         else:
             return
-        raise BgRepConflictError(
-            f"{self.name} was written to while it was read. Nothing was submitted. Retry the task. {what}"
-        )
+        raise written_to(self.name, what)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -220,24 +227,44 @@ class Catalog:
     def check_headings(self, used: Iterable[str], known: Iterable[str] = tuple(IMAGE_TASK_FIELDS)) -> None:
         """Refuse headings that look like a misspelled name, and names that two headings share.
 
+        Each part file is checked by itself: that another one has the column does not help its rows. Nor does
+        it if other objects of JSON have it: :meth:`misspelled` finds these rows from now on.
+
         :param used: names of the columns that fields and templates read.
         :param known: names with a meaning that a heading may be a misspelling of.
         :raises InvalidInput: with every problem.
         """
-        used = set(used)
+        used, known = set(used), tuple(known)
         problems = [
             Problem("catalog", f"has {len(names)} columns {name!r} ({', '.join(names)}); rename all but one")
             for name, names in self.ambiguous.items()
             if name in used
         ]
-        missing = [name for name in known if name not in self.headings]
-        for name, heading in self.headings.items():
-            close = "" if name in used else _misspelled(name, missing)
-            if close:
-                what = f"has a column {heading!r}, which is not read; did you mean {close!r}? Rename it"
-                problems.append(Problem("catalog", what))
+        found: dict[str, list[str]] = {}
+        for part_name, part in (self.parts or {"": self}).items():
+            unread = {name: heading for name, heading in part.headings.items() if name not in used}
+            part._suspects = [name for name in unread if _misspelled(name, known)]
+            part._known = known
+            for name, close in part.misspelled(part.headings).items():
+                what = f"has a column {unread[name]!r}, which is not read; did you mean {close!r}? Rename it"
+                found.setdefault(what, []).append(part_name)
+        for what, names in found.items():
+            others = f" and {counted(len(names) - 1, 'other file')}" if len(names) > 1 else ""
+            problems.append(Problem("catalog", what + (f" (in {names[0]}{others})" if self.parts else "")))
         if problems:
             raise InvalidInput(problems)
+
+    def misspelled(self, columns: Collection[str]) -> dict[str, str]:
+        """Columns of some rows that look like a misspelled field which these rows do not have.
+
+        :param columns: all names of columns that these rows have.
+        :return: the fields, by name of the column; none before :meth:`check_headings` was called.
+        """
+        suspects = [name for name in self._suspects if name in columns]
+        if not suspects:
+            return {}
+        missing = tuple(name for name in self._known if name not in columns)
+        return {name: close for name in suspects if (close := _misspelled(name, missing))}
 
     def batches(
         self, columns: Sequence[str] | None = None, *, reports: bool = True
@@ -312,7 +339,8 @@ def _words(text: str) -> list[str]:
     return "".join(c if c.isalnum() or c == "_" else " " for c in text).split()
 
 
-def _misspelled(name: str, fields: Sequence[str]) -> str:
+@lru_cache(1024)
+def _misspelled(name: str, fields: tuple[str, ...]) -> str:
     """The field that a column's name is a misspelling of; ``""`` if it is none."""
     if SYNONYMS.get(name) in fields:
         return SYNONYMS[name]
@@ -366,7 +394,7 @@ class Header:
         )
         for name in REQUIRED:
             if name not in by_name:
-                close = next((one for one in by_name if _misspelled(one, [name])), "")
+                close = next((one for one in by_name if _misspelled(one, (name,))), "")
                 hint = f"; rename {close!r} if you meant that" if close else ""
                 # Once is enough, however many are missing.
                 columns = "" if problems else f"; its columns are {shown}"
@@ -391,6 +419,18 @@ def holds(local: str, text: bytes) -> bool:
     """Whether a file holds an ASCII text of one character, in any encoding that contains ASCII."""
     with Path(local).open("rb") as file:
         return any(text in chunk for chunk in iter(lambda: file.read(CHUNK_BYTES), b""))
+
+
+FOLDER_REMEDY: Final = (
+    "To prevent this, write the files to another folder, and rename it when it is complete."
+)
+
+
+def written_to(name: str, remedy: str) -> BgRepConflictError:
+    """The error of a catalog that somebody has written to while it was read."""
+    return BgRepConflictError(
+        f"{name} was written to while it was read. Nothing was submitted. Retry the task. {remedy}"
+    )
 
 
 def refusal(what: str) -> InvalidInput:

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_provider_bgrep.catalog.model.cell_values import BOOLEAN_MARK, NUMBER_MARK
+from airflow_provider_bgrep.catalog.model.cell_values import BOOLEAN_MARK, NUMBER_MARK, word_of
 
 BLANKS: Final = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u180e"
@@ -62,16 +62,17 @@ class FloatText(Decimal):
 class EmptyWords:
     """Texts that are taken for empty cells, and how often they were.
 
-    :param words: the texts; case does not matter.
+    :param words: the texts, compared as words, see :func:`~.cell_values.word_of`.
     """
 
     def __init__(self, words: Iterable[str] = ()) -> None:
-        self._words = frozenset(text for word in words if (text := str(word).strip(BLANKS).casefold()))
+        self._words = frozenset(text for word in words if (text := word_of(word)))
         self.counts: Counter[str] = Counter()
         """Cells that were taken for empty, by their text."""
         self.is_counting = True
-        self._longest = max(map(len, self._words), default=0)
-        firsts = {one.encode()[0] for word in self._words for one in (word[0], word[0].upper())}
+        forms = [unicodedata.normalize(form, word) for word in self._words for form in ("NFC", "NFD")]
+        self._longest = max(map(len, forms), default=0)
+        firsts = {one.encode()[0] for word in forms for one in (word[0], word[0].upper())}
         self._first_bytes = np.isin(np.arange(256), list(firsts))
         self._first_or_blank = self._first_bytes | _FIRST_BYTES
 
@@ -80,7 +81,7 @@ class EmptyWords:
 
         :param count: cells with this text, which are counted.
         """
-        if len(text) > self._longest or text.casefold() not in self._words:
+        if len(text) > self._longest or word_of(text) not in self._words:
             return False
         if self.is_counting:
             self.counts[text] += count

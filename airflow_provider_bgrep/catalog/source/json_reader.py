@@ -21,7 +21,6 @@ from airflow_provider_bgrep.catalog.source.catalog import (
     Catalog,
     Header,
     InvalidRow,
-    holds,
     invalid_row,
     refusal,
 )
@@ -47,12 +46,16 @@ def open_jsonl(name: str, local: str, empty: EmptyWords = NO_WORDS) -> Catalog:
     :raises InvalidInput: if it holds no object.
     """
     names: dict[str, None] = {}
-    count = 0
+    count, has_templates = 0, False
     with Path(local).open("rb") as file:
         for line, value, wrong in _objects(file):
             count = line
             if not wrong:
                 names |= dict.fromkeys(value)
+                # Not in the file: JSON may write a brace as an escape.
+                has_templates = has_templates or any(
+                    "{" in one for one in value.values() if isinstance(one, str)
+                )
     if not names:
         raise refusal("holds no JSON object; give one object a line")
 
@@ -61,7 +64,6 @@ def open_jsonl(name: str, local: str, empty: EmptyWords = NO_WORDS) -> Catalog:
             yield from _in_blocks(_mapped(catalog, wanted, _objects(file)), len(wanted))
 
     header = Header.of(_distinct(names))
-    has_templates = holds(local, b"{{") or holds(local, b"{%")
     return Catalog(
         name,
         header.headings,
@@ -130,6 +132,9 @@ def _mapped(
             continue
         row = {column_name(name): cell for name, cell in value.items()}
         texts, problems = _texts_of(row, wanted, catalog.empty)
+        for name, close in catalog.misspelled(row).items():
+            if not _is_blank(row[name], catalog.empty):
+                problems[name] = f"is not read; did you mean {close!r}? Rename it"
         if problems:
             catalog.invalid.append(invalid_row(line, problems, texts))
         elif any(texts.values()) or any(not _is_blank(cell, catalog.empty) for cell in row.values()):

@@ -71,22 +71,25 @@ def open_parts(name: str, parts: Sequence[Part], empty: EmptyWords) -> Catalog:
         any(part.catalog.has_templates for part in parts),
         ambiguous,
         taken_for=f"{len(whole)} part files, the first of them as {first.taken_for}",
-        has_types=first.has_types,
+        has_types=any(part.has_types for part in whole),
         empty=empty,
         count_lines=lambda: lines_before[-1],
+        parts={part.name: part.catalog for part in parts},
     )
 
 
 def _numbered(catalog: Catalog, part: Part, wanted: Sequence[str], before: int) -> Iterator[Block]:
     """The blocks of a part, its lines after ``before`` others; columns that it does not have are empty."""
-    own = [one for one in wanted if one.removeprefix(VARIABLE) in part.catalog.headings]
+    # The cells of CSV have no types: templates read what is read anyway.
+    names = [one if part.catalog.has_types else one.removeprefix(VARIABLE) for one in wanted]
+    own = list(dict.fromkeys(one for one in names if one.removeprefix(VARIABLE) in part.catalog.headings))
     of_part = replace(part.catalog, invalid=[])
     for lines, columns in part.catalog.reader(of_part, own):
         _report(catalog, of_part, part, before)
         by_name = dict(zip(own, columns, strict=True))
         missing = pa.nulls(len(lines), pa.string())
         numbers = np.asarray(lines, np.int64) + before
-        yield numbers, [by_name.get(one, missing) for one in wanted]
+        yield numbers, [by_name.get(one, missing) for one in names]
     _report(catalog, of_part, part, before)
 
 

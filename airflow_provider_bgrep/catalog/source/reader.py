@@ -14,21 +14,30 @@ import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.catalog.model.cell_values import EMPTY_CELLS
-from airflow_provider_bgrep.catalog.source.catalog import Catalog, FileState, file_state, refusal
+from airflow_provider_bgrep.catalog.source.catalog import (
+    FOLDER_REMEDY,
+    Catalog,
+    FileState,
+    file_state,
+    refusal,
+    written_to,
+)
 from airflow_provider_bgrep.catalog.source.cells import EmptyWords
 from airflow_provider_bgrep.catalog.source.csv_encoding import utf16_or_32
 from airflow_provider_bgrep.catalog.source.csv_reader import open_csv
 from airflow_provider_bgrep.catalog.source.json_reader import open_jsonl, open_rows
 from airflow_provider_bgrep.catalog.source.parquet_reader import open_parquet
 from airflow_provider_bgrep.catalog.source.parts import Part, empty_part, open_parts
+from airflow_provider_bgrep.content_version import content_version
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
 from airflow_provider_bgrep.storage import (
     absolute_path,
+    infos_in,
     is_folder,
     is_local,
     local_copy,
@@ -167,9 +176,9 @@ class _How:
 
     def open_folder(self, path: ObjectStoragePath, stack: contextlib.ExitStack) -> Catalog:
         """Open the part files of a folder."""
-        names = _listed(path)
-        with store_errors(path):
-            self._is_complete = _COMPLETE in names_in(path)
+        content = _content_of(path)
+        self._is_complete = _COMPLETE in content
+        names = list(_without_markers(content))
         partitions = [name for name in names if _PARTITION.fullmatch(name)]
         if partitions:
             raise refusal(_partitioned(shown_path(str(path)), partitions))
@@ -184,7 +193,8 @@ class _How:
                 "JSONL or Parquet files alone"
             )
         opened = open_parts(shown_path(str(path)), parts, self._empty)
-        opened.has_other_parts = lambda: _listed(path) != names
+        before = _without_markers(content)
+        opened.has_other_parts = lambda: _without_markers(_content_of(path)) != before
         return opened
 
     def _part(self, folder: ObjectStoragePath, name: str, stack: contextlib.ExitStack) -> Part | None:
@@ -206,8 +216,12 @@ class _How:
             problems = [Problem(one.where, f"{one.what} (in {name})") for one in error.problems]
             raise InvalidInput(problems) from None
         except (FileNotFoundError, IsADirectoryError):
-            what = f"{shown_path(str(folder))!r} is a folder of folders; give one of them"
-            raise refusal(what) from None
+            shown = shown_path(str(folder))
+            with store_errors(folder):
+                has_folders = is_folder(folder / name)
+            if has_folders:
+                raise refusal(f"{shown!r} is a folder of folders; give one of them") from None
+            raise written_to(shown, FOLDER_REMEDY) from None
 
     def _kind_of(self, path: ObjectStoragePath) -> str:
         name = shown_path(str(path))
@@ -239,11 +253,22 @@ class _How:
         return (open_jsonl if kind == "jsonl" else open_parquet)(name, local, self._empty)
 
 
-def _listed(folder: ObjectStoragePath) -> list[str]:
-    """The names in a folder, without markers such as Spark's ``_SUCCESS``."""
+def _content_of(folder: ObjectStoragePath) -> dict[str, str]:
+    """The names in a folder, and what identifies the content of each file.
+
+    Files of this machine are watched by their :data:`~.catalog.FileState`, so only their names are listed.
+    """
     with store_errors(folder):
-        return [name for name in names_in(folder) if not name.startswith(("_", "."))]
+        if is_local(folder):
+            return dict.fromkeys(names_in(folder), "")
+        infos = sorted(infos_in(folder).items())
+        return {name: "" if one.get("type") == "directory" else content_version(one) for name, one in infos}
     raise AssertionError("unreachable")
+
+
+def _without_markers(content: Mapping[str, str]) -> dict[str, str]:
+    """The content of a folder without markers such as Spark's ``_SUCCESS``."""
+    return {name: version for name, version in content.items() if not name.startswith(("_", "."))}
 
 
 def _partitioned(path: str, names: Sequence[str]) -> str:

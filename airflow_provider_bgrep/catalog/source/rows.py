@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_provider_bgrep.catalog.model.cell_values import ColumnKind
+from airflow_provider_bgrep.catalog.model.cell_values import ColumnKind, word_of
 from airflow_provider_bgrep.catalog.model.columns import MAIN, URL_FIELDS
 from airflow_provider_bgrep.catalog.model.editions import edition_of
 from airflow_provider_bgrep.catalog.source.catalog import LINE, Catalog
@@ -59,7 +59,8 @@ class NormalizedRows:
 
     :param catalog: the open catalog.
     :param defaults: fields for every row.
-    :param categories: fields by the value of the column ``category``; case does not matter.
+    :param categories: fields by the value of the column ``category``, compared as words, see
+        :func:`~.cell_values.word_of`.
     :param variables: names of columns that templates may read.
     :param edition: a text that is part of each row's content.
     :param conditions: names of columns whose truth decides about a template.
@@ -80,7 +81,7 @@ class NormalizedRows:
         self._catalog = catalog
         self._default = {name: cell_text(value) for name, value in defaults.items()}
         self._by_category = {
-            name.casefold(): {field: cell_text(value) for field, value in fields.items()}
+            word_of(name): {field: cell_text(value) for field, value in fields.items()}
             for name, fields in categories.items()
         }
         self._places = {name: place for place, name in enumerate(self._by_category, 1)}
@@ -262,10 +263,10 @@ class NormalizedRows:
     def _categories(self, cells: pa.Array, counts: bool) -> pa.Array:
         """The place of each row's category among those that have defaults; 0 for others."""
         encoded = cells.dictionary_encode()
-        known = [self._places.get(text.casefold(), 0) for text in encoded.dictionary.to_pylist()]
+        known = [self._places.get(word_of(text), 0) for text in encoded.dictionary.to_pylist()]
         if counts and 0 in known:
             for one in pc.value_counts(cells.filter(cells.is_valid())).to_pylist():
-                if one["values"].casefold() not in self._places:
+                if word_of(one["values"]) not in self._places:
                     self.unknown_categories[one["values"]] += one["counts"]
         places = pa.array([*known, 0], pa.int64())
         return places.take(pc.fill_null(encoded.indices, len(known)))

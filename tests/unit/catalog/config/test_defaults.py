@@ -75,6 +75,8 @@ def test_a_template_may_be_longer_than_a_prompt():
         ({"a": None}, "categories['a']"),
         ({"a": "x"}, "categories['a']"),
         ({"a": {}, "A": {}}, "categories['A']"),
+        ({"a b": {}, "A\u00a0 b": {}}, "categories['A\\xa0 b']"),
+        ({"caf\u00e9": {}, "cafe\u0301": {}}, "categories['cafe\u0301']"),
         ({"a": {}, " a": {}}, "categories[' a']"),
         ({"straße": {}, "STRASSE": {}}, "categories['STRASSE']"),
         ({1: {}, "1": {}}, "categories['1']"),

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from airflow_provider_bgrep.catalog.model.cell_values import (
     KindFinder,
     number_of,
     truth_of,
+    word_of,
 )
 
 
@@ -85,7 +88,7 @@ def test_a_truth_value_in_any_case(word, change):
     assert truth_of(change(word)) is (word in TRUE_WORDS)
 
 
-@pytest.mark.parametrize("text", ["", " true", "2", "maybe", "00", *EMPTY_CELLS])
+@pytest.mark.parametrize("text", ["", "2", "maybe", "00", *EMPTY_CELLS])
 def test_what_is_not_a_truth_value(text):
     assert truth_of(text) is None
 
@@ -121,3 +124,24 @@ def test_a_column_has_the_kind_of_all_its_cells(cells, kind):
         parts.add([cell])
     assert whole.kind is parts.kind is kind
     assert whole.is_text is (kind is ColumnKind.TEXT and any(cell is not None for cell in cells))
+
+
+@given(st.text(max_size=8))
+def test_a_word_is_one_in_each_of_its_forms(text):
+    word = word_of(text)
+    assert word_of(word) == word
+    for form in ("NFC", "NFD"):
+        assert word_of(unicodedata.normalize(form, text)) == word
+    assert word_of(f" {text}\u00a0") == word
+
+
+@pytest.mark.parametrize("word", sorted(TRUE_WORDS | FALSE_WORDS))
+def test_words_for_truth_values_in_any_form(word):
+    assert word_of(word) == word
+    expected = word in TRUE_WORDS
+    for text in (unicodedata.normalize("NFD", word), word.upper(), f"\u200e{word}\u00a0"):
+        assert truth_of(text) is expected
+
+
+def test_different_words_stay_different():
+    assert len({word_of(one) for one in ("Möbel", "Mobel", "M öbel", "m²", "m2", "", "-")}) == 7

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_bgrep.catalog.source.cells import (
     BLANKS,
+    EmptyWords,
     FloatText,
     UnreadableCellError,
     cell_text,
@@ -216,3 +218,17 @@ def test_what_no_array_has_text_for_is_reported(array: pa.Array):
     found, wrong = cell_texts(array)
     assert found.to_pylist() == [None]
     assert list(wrong) == [0]
+
+
+@pytest.mark.parametrize("word", ["Ohne Größe", "n/a", "Éteint", "ë"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_word_for_empty_in_any_form(word: str, form: Any):
+    empty = EmptyWords([unicodedata.normalize(form, word)])
+    texts = [
+        unicodedata.normalize("NFC", word),
+        unicodedata.normalize("NFD", word),
+        unicodedata.normalize("NFD", word.upper()),
+        word.replace(" ", "\u00a0"),
+    ]
+    assert [cell_text(one, empty) for one in texts] == [None] * 4
+    assert cell_texts(pa.array([*texts, "Grosse"]), empty=empty)[0].to_pylist() == [*[None] * 4, "Grosse"]

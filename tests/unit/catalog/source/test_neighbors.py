@@ -37,7 +37,9 @@ FORMATS = ("csv", "jsonl", "parquet", "rows")
 _EMPTY = {word.casefold() for word in EMPTY_CELLS}
 _BLANKS = " \t\u00a0\u3000\u200b\ufeff"
 _WORDS = st.text(
-    st.characters(exclude_categories=["C", "Z"], exclude_characters="\ufffd"), min_size=1, max_size=12
+    st.characters(exclude_categories=["C", "Z"], exclude_characters="\ufffd\ufe0e\ufe0f"),
+    min_size=1,
+    max_size=12,
 ).filter(lambda text: text.casefold() not in _EMPTY)
 
 

@@ -13,9 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from bgrep_harness.catalogs import image_tasks, invalid_rows, read_catalog, write_file
+from bgrep_harness.runs import Destination
+from bgrep_harness.stores import folder
 
+from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.source.catalog import LINE, InvalidRow
 from airflow_provider_bgrep.catalog.source.reader import open_catalog
+from airflow_provider_bgrep.catalog.state.manifest import read_manifest
 from airflow_provider_bgrep.exceptions import BgRepConflictError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.storage import connection_of
@@ -165,6 +169,65 @@ def test_a_part_that_is_removed_while_it_is_read_is_noticed(s3: Any, s3_folder: 
         s3.rm_file(f"{folder}/part-1.csv")
         with pytest.raises(BgRepConflictError):
             catalog.check_unchanged()
+
+
+def test_a_part_that_is_replaced_while_it_is_read_is_noticed(s3: Any, s3_folder: Any):
+    """Neither its name nor its size is another, and the new part is read as well as the old one."""
+    parts = f"{s3_folder.path}/replaced"
+    for part in range(2):
+        s3.pipe_file(f"{parts}/part-{part}.csv", f"sku,image\n{part},{IMAGE}\n".encode())
+    with open_catalog(f"s3://{connection_of(s3_folder)}@{parts}") as catalog:
+        s3.pipe_file(f"{parts}/part-0.csv", f"sku,image\n0,{IMAGE}\n".encode())
+        s3.pipe_file(f"{parts}/_SUCCESS", b"")
+        catalog.check_unchanged()  # with what it was before
+        s3.pipe_file(f"{parts}/part-1.csv", f"sku,image\n2,{IMAGE}\n".encode())
+        with pytest.raises(BgRepConflictError):
+            catalog.check_unchanged()
+
+
+def once_after(part: str, files: dict[str, bytes], do: Any) -> Any:
+    """A folder in a store that somebody changes directly after a part was downloaded."""
+
+    def around(effect: Any) -> Any:
+        found = effect()
+        do()
+        return found
+
+    return folder(files, around, only=rf"^get .*{part}") / "cat"
+
+
+@pytest.mark.parametrize("on_removed", ["retire", "delete"])
+@pytest.mark.parametrize("part", ["part-0", "part-1"])
+def test_rows_that_move_to_another_part_are_not_removed(on_removed: str, part: str):
+    old = {"/shop/cat/part-0.csv": as_csv(list("abcdef")), "/shop/cat/part-1.csv": as_csv(list("ghijkl"))}
+    new = {"/shop/cat/part-0.csv": as_csv(list("abcdefgh")), "/shop/cat/part-1.csv": as_csv(list("ijkl"))}
+    files, written = dict(old), [old]
+    catalog = once_after(part, files, lambda: files.update(written[0]))
+    options = {"on_removed": on_removed, "defaults": {"positive_prompt": "on snow"}}
+    shop = Destination(CatalogPaths(folder({})), options=options)
+    shop.refresh(catalog)
+    written[0] = new
+    with pytest.raises(BgRepConflictError):
+        shop.plan(catalog)
+    assert shop.refresh(catalog).counts == {"unchanged": 12}, "the retry reads all of the new parts"
+    live = [row["name"] for row in read_manifest(shop.paths.destination) if row["status"] == "live"]
+    assert (len(live), shop.billed.total()) == (12, 12)
+
+
+def test_a_part_that_is_gone_before_it_is_read_is_a_conflict():
+    files = {"/shop/cat/part-0.csv": as_csv(["a"]), "/shop/cat/part-1.csv": as_csv(["b"])}
+    catalog = once_after("part-0", files, lambda: files.pop("/shop/cat/part-1.csv", None))
+    with pytest.raises(BgRepConflictError), open_catalog(catalog):
+        pass
+
+
+def test_a_folder_of_folders_is_refused(tmp_path: Path):
+    write_file(tmp_path, as_csv(["a"]), "part-0.csv")
+    (tmp_path / "part-1.csv").mkdir()
+    files = {"/shop/cat/part-0.csv": as_csv(["a"]), "/shop/cat/part-1.csv/x.csv": as_csv(["b"])}
+    for catalog in (str(tmp_path), folder(files) / "cat"):
+        with pytest.raises(InvalidInput, match="folder of folders"), open_catalog(catalog):
+            pass
 
 
 SKUS = [[f"{part}-{row}" for row in range(count)] for part, count in enumerate((9_000, 1, 30, 5_000, 2))]

@@ -3,18 +3,23 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bgrep_harness.runs import Destination
+from bgrep_harness.stores import folder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_bgrep.catalog.model.columns import name_of
+from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.source.cells import cell_text
 from airflow_provider_bgrep.catalog.source.reader import open_catalog
 from airflow_provider_bgrep.catalog.source.rows import VARIABLE, NormalizedRows
+from airflow_provider_bgrep.catalog.state.manifest import read_manifest
 from airflow_provider_bgrep.protocol.errors import InvalidInput
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 
@@ -82,6 +87,50 @@ def test_categories_ignore_case_and_unknown_ones_are_counted():
     assert [row["steps"] for row in rows] == ["30", "30", "20", "20", "20", "20"]
     assert how.unknown_categories == {"indoor": 2}
     assert normalized(catalog)[1].unknown_categories == {}
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "Café Möbel",
+        "Cafe\u0301 Mo\u0308bel",
+        "CAFÉ\u00a0MÖBEL",
+        "Café  Möbel",
+        "\u200bCafé\u3000Mö\u00adbel\ufeff",
+    ],
+)
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_category_is_known_in_any_form(cell: str, form: Any):
+    categories = {unicodedata.normalize(form, "Café Möbel"): {"steps": 30}, "Cafe Mobel": {"steps": 40}}
+    rows, how = normalized([{"sku": "a", "image": IMAGE, "category": cell}], {"steps": 20}, categories)
+    assert ([row["steps"] for row in rows], how.unknown_categories) == (["30"], {})
+
+
+@pytest.mark.parametrize(
+    ("prompts", "cells"),
+    [
+        (
+            {
+                "defaults": {"positive_prompt": "on white"},
+                "categories": {"Möbel": {"positive_prompt": "in a room"}},
+            },
+            {"category": "Möbel"},
+        ),
+        ({"defaults": {"positive_prompt": "a mug{% if sale %} on sale{% endif %}"}}, {"sale": "sí"}),
+    ],
+)
+def test_an_export_in_another_form_buys_nothing_again(prompts: dict[str, Any], cells: dict[str, str]):
+    shop = Destination(CatalogPaths(folder({})), options=prompts)
+    rows = [{"sku": f"café-{n}", "image": f"https://shop.example/{n}.png", **cells} for n in range(4)]
+    rows.append({**rows[0], "sku": "other", **dict.fromkeys(cells, "no")})
+    shop.refresh(rows)
+    before = list(read_manifest(shop.paths.destination))
+    for form in ("NFD", "NFC"):
+        other = [{key: unicodedata.normalize(form, cell) for key, cell in row.items()} for row in rows]
+        assert shop.refresh(other).counts == {"unchanged": 5}
+    prompts_of = {row["name"]: row["positive_prompt"] for row in read_manifest(shop.paths.destination)}
+    assert prompts_of == {row["name"]: row["positive_prompt"] for row in before}
+    assert (len(set(prompts_of.values())), shop.billed.total()) == (2, 5)
 
 
 def test_variables_are_a_rows_own_cells():
