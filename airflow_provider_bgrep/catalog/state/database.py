@@ -50,7 +50,7 @@ def rows_of(local: str, *, numbered: bool = False) -> str:
 def rows_of_all(files: Sequence[str]) -> str:
     """The SQL that reads local Parquet files with the same columns; ``seq`` is the place of a row's file.
 
-    It is one scan: DuckDB would plan the scan of each file anew for every query.
+    It is one scan: DuckDB would plan the scan of each file again for every query.
 
     :param files: at least one.
     """
