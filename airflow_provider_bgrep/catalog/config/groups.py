@@ -113,7 +113,7 @@ class PublishOptions:
     :param publish_unmasked: whether to publish images whose product could not be compared, because there is
         no mask. Otherwise, their rows need attention.
     :param max_removed_share: if a larger share of the published rows (0 to 1) disappears from the catalog
-        at once, no row is retired or deleted.
+        at once, and more than one row, no row is retired or deleted.
     :param outlets: assets that are updated when something is published. Default: an asset whose URI is
         derived from the destination, such as ``bgrep://s3/shop/images``.
     :param destination_url: the ``http(s)`` URL of the destination's folder, if a web server or a CDN serves
