@@ -356,3 +356,26 @@ def test_a_signed_catalog_is_named_without_its_signature(destination, files, cap
     shown = [str(caught.value), repr(caught.value), caplog.text, *map(repr, files.values())]
     for secret in (SIGNATURE, PASSWORD):
         assert not any(secret in text for text in shown), shown
+
+
+@pytest.mark.parametrize("name", ["access_token", "api_key", "password", "signature", "token"])
+@pytest.mark.parametrize("ignored", [True, False])
+def test_ignored_parameters_are_in_the_work_items_only(destination, files, name, ignored):
+    """What no rule knows as a signature is a part of the image's address, unless an option names it."""
+    options = {"ignored_url_parameters": [name]} if ignored else {}
+    rows = catalog(f"https://shop.example/mug.png?{name}={PASSWORD}&size=2")
+    run = destination.refresh(rows, **options)
+    write_report(run.store)
+    assert destination.refresh(rows, ignored_url_parameters=[name]).counts == {"unchanged": 1}
+    assert sum(destination.billed.values()) == 1
+    found = {path for path, data in files.items() if PASSWORD in _text(path, data)}
+    in_work_items = {path for path in found if path.endswith("work_items.parquet")}
+    assert len(in_work_items) == 1
+    assert (found == in_work_items) is ignored
+
+
+def _text(path: str, data: bytes) -> str:
+    """The text of a file; that of a Parquet file is compressed."""
+    if path.endswith(".parquet"):
+        return str(pq.read_table(io.BytesIO(data)).to_pylist())
+    return data.decode("latin-1")
