@@ -38,7 +38,7 @@ class SourceOptions:
         ``NULL``, ``None``, ``NaN``, ``#N/A``, ``N/A``, dashes and some more.
     :param ignored_url_parameters: names of query parameters that do not determine the image, such as
         ``["token", "expires"]``, for URLs that are signed in a form that is not recognized. A row whose URL
-        differs in nothing else is not submitted again.
+        differs in nothing else is not submitted again. Ledger and manifest do not contain them.
     :param allowed_image_prefixes: if given, images and masks must be in one of these folders or hosts, such
         as ``["s3://shop/images/", "https://cdn.shop.example/"]``.
     :param allow_private_sources: whether images may be fetched from loopback, link-local, private and other

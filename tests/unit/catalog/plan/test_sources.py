@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from bgrep_harness.runs import Destination, Run, row
 
@@ -215,6 +217,29 @@ def test_credentials_in_a_path_are_shown_nowhere(
     for secret in ("canary", "/nary"):
         assert secret not in caplog.text
         assert [name for name, data in files.items() if secret.encode() in data] == []
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "https://bob:canary@cdn.example/mug.png",
+        "https://media-export:canary-canary-canary-canary@cdn.example/mug.png",
+        "s3://AKIAIOSFODNN7EXAMPLE:canary/bPxRfiCYEXAMPLE@shop/mug.png",
+        "a mug, see https://media-export:canary-canary-canary@cdn.example/mug.png",
+        f"https://cdn.example/{'x' * 40}/mug.png?Expires=1&Signature=canary",
+    ],
+)
+@pytest.mark.parametrize(
+    "template", ["a mug{% if stock > 0 %} in stock{% endif %}", "{{ stock | round }} mugs", "{{ stock + 1 }}"]
+)
+def test_credentials_are_redacted_before_a_cell_is_cut(destination, files, caplog, cell: str, template: str):
+    caplog.set_level("INFO")
+    rows = [row("a", stock="1"), row("b", stock=cell)]
+    run = destination.refresh([{**one, "positive_prompt": template} for one in rows])
+    write_report(run.store)
+    assert (run.counts, sum(destination.billed.values())) == ({"new": 1, "invalid": 1}, 1)
+    assert "canary" not in caplog.text
+    assert [name for name, data in files.items() if b"canary" in data] == []
 
 
 def test_credentials_in_a_path_are_not_used():
