@@ -109,6 +109,10 @@ IMAGE_TASK_FIELDS: Final[dict[str, Field]] = {
     )
 }
 
+MIN_SEED: Final = -(2**63)
+MAX_SEED: Final = 2**63 - 1
+"""Seeds that fit in 64 bits. Source: ours."""
+
 MIN_TASKS: Final = 1
 MAX_TASKS: Final = 10
 """Image tasks in one job. Source: document."""

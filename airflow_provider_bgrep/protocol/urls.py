@@ -192,10 +192,21 @@ def _joined(parts: list[str]) -> list[str]:
     return joined
 
 
+def redacted_beginning(text: str, longest: int) -> str:
+    """Return the beginning of a text, without what :func:`redact_text` removes.
+
+    A text that is cut first may lose what tells that a password is one.
+
+    :param text: the whole text.
+    :param longest: number of characters from which the text is cut.
+    """
+    text = redact_text(text)
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
 def redact_url(url: str) -> str:
     """Return ``url`` as a message may show it: without credentials, query and fragment."""
     head = url.split("?", 1)[0].split("#", 1)[0]
     if head[:5].lower() == "data:":
         head = head.split(",", 1)[0]
-    head = redact_text(head)
-    return head if len(head) <= _MAX_SHOWN else f"{head[:_MAX_SHOWN]}…"
+    return redacted_beginning(head, _MAX_SHOWN)

@@ -13,15 +13,16 @@ from urllib.parse import urlsplit
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
 from airflow_provider_bgrep.protocol.limits import (
     IMAGE_TASK_FIELDS,
+    MAX_SEED,
     MAX_TASKS,
+    MIN_SEED,
     MIN_TASKS,
     URL_SCHEMES,
     Field,
 )
 from airflow_provider_bgrep.protocol.models import TASK_FIELD_NAMES, ImageTask
-from airflow_provider_bgrep.protocol.urls import ascii_url, redact_text, redact_url
+from airflow_provider_bgrep.protocol.urls import ascii_url, redact_url, redacted_beginning
 
-_MAX_SEED = 2**63
 _SHOWN = 60
 
 
@@ -105,8 +106,8 @@ def _unknown_field(name: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = redact_text(repr(value))
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(value)} characters)"
+    text = redacted_beginning(repr(value), _SHOWN)
+    return f"{text} ({len(value)} characters)" if text.endswith("…") else text
 
 
 def _check_text(value: Any, field: Field) -> tuple[Any, str]:
@@ -131,10 +132,9 @@ def _is_no_text(value: str) -> str:
 
 def _shown_any(value: Any) -> str:
     try:
-        text = redact_text(repr(value))  # it may be an image's URL in the wrong field
+        return redacted_beginning(repr(value), _SHOWN)  # it may be an image's URL in the wrong field
     except ValueError:  # Python refuses to write out an integer of more than 4,300 digits
-        text = "an enormous number"
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+        return "an enormous number"
 
 
 def _not_a_number(value: Any, field: Field) -> str:
@@ -166,7 +166,7 @@ def _check_number(value: Any, field: Field) -> tuple[Any, str]:
         if isinstance(value, Integral):
             number = int(value)
     if field.minimum is None or field.maximum is None:
-        if not -_MAX_SEED <= number < _MAX_SEED:
+        if not MIN_SEED <= number <= MAX_SEED:
             return None, f"{_shown_any(number)} does not fit in 64 bits; give {field.range} that does"
         return number, ""
     too_low = number <= field.minimum if field.exclusive_minimum else number < field.minimum

@@ -38,7 +38,7 @@ class SourceOptions:
         ``NULL``, ``None``, ``NaN``, ``#N/A``, ``N/A``, dashes and some more.
     :param ignored_url_parameters: names of query parameters that do not determine the image, such as
         ``["token", "expires"]``, for URLs that are signed in a form that is not recognized. A row whose URL
-        differs in nothing else is not submitted again.
+        differs in nothing else is not submitted again. Ledger and manifest do not contain them.
     :param allowed_image_prefixes: if given, images and masks must be in one of these folders or hosts, such
         as ``["s3://shop/images/", "https://cdn.shop.example/"]``.
     :param allow_private_sources: whether images may be fetched from loopback, link-local, private and other
@@ -113,7 +113,7 @@ class PublishOptions:
     :param publish_unmasked: whether to publish images whose product could not be compared, because there is
         no mask. Otherwise, their rows need attention.
     :param max_removed_share: if a larger share of the published rows (0 to 1) disappears from the catalog
-        at once, no row is retired or deleted.
+        at once, and more than one row, no row is retired or deleted.
     :param outlets: assets that are updated when something is published. Default: an asset whose URI is
         derived from the destination, such as ``bgrep://s3/shop/images``.
     :param destination_url: the ``http(s)`` URL of the destination's folder, if a web server or a CDN serves

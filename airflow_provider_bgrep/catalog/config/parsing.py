@@ -15,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from airflow_provider_bgrep.catalog.model.editions import SEPARATOR
-from airflow_provider_bgrep.protocol.urls import redact_text
+from airflow_provider_bgrep.protocol.urls import redacted_beginning
 
 _NOTHING: Final = frozenset({"", "none", "null"})
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
@@ -35,8 +35,7 @@ def is_nothing(value: Any) -> bool:
 
 def shown(value: Any) -> str:
     """Return a value as a message shows it."""
-    text = redact_text(repr(value))
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+    return redacted_beginning(repr(value), _MAX_SHOWN)
 
 
 def parse_text(value: Any) -> str:

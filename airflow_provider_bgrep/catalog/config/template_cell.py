@@ -16,6 +16,7 @@ from airflow_provider_bgrep.catalog.model.cell_values import (
     number_of,
     truth_of,
 )
+from airflow_provider_bgrep.protocol.urls import redacted_beginning
 
 TYPE_TESTS: Final = ("boolean", "true", "false", "number", "integer", "float", "string")
 """Jinja's tests of a value's type."""
@@ -83,7 +84,7 @@ class Cell(str):
     def _number(self) -> int | float:
         found = number_of(self)
         if found is None:
-            raise TemplateRuntimeError(f"{str(self)[:_SHOWN]!r} is not a number")
+            raise TemplateRuntimeError(f"{redacted_beginning(str(self), _SHOWN)!r} is not a number")
         return found
 
     def _calculated(self, other: Any, calculate: Callable[[Any, Any], Any]) -> Any:

@@ -46,6 +46,7 @@ from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.source.rows import NormalizedRows
 from airflow_provider_bgrep.catalog.state.database import has_key
 from airflow_provider_bgrep.catalog.state.marks import MarkKind
+from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 
 if TYPE_CHECKING:
@@ -82,7 +83,11 @@ _MANY: Final = 10
 """Number of rows from which a catalog that lacks most published rows is taken for incomplete."""
 
 _MOST_LOST: Final = 0.5
-"""Share of the published rows that a catalog may lack, unless ``max_removed_share`` is larger."""
+"""Share of the published rows that a catalog may lack, unless ``max_removed_share`` is larger.
+
+Each row that cannot be read may be one that is published: such rows are counted neither as lost nor as
+published.
+"""
 
 
 class Join:
@@ -447,26 +452,36 @@ class Join:
         if self.options.on_removed == "keep" or not gone:
             return
         (live,) = self.one("SELECT count(*) FROM live")
-        most = self.options.max_removed_share
-        if self.catalog.unreadable:
-            self.notes.append(
-                f"{gone} published rows are not in the catalog; none is removed, because "
-                f"{self.catalog.unreadable} rows cannot be read, and may be theirs."
-            )
-        elif gone >= _MANY and gone / live > max(most, _MOST_LOST):
+        most, unreadable = self.options.max_removed_share, self.catalog.unreadable
+        of_live = f"{gone} of {live} published rows ({gone / live:.0%})"
+        explained = min(gone, unreadable)
+        lost = gone - explained  # certainly
+        if lost >= _MANY and lost / (live - explained) > max(most, _MOST_LOST):
+            also = f", and {counted(unreadable, 'row')} cannot be read{self._first_unreadable()}"
             what = (
-                f"lacks {gone} of {live} published rows ({gone / live:.0%}): it is incomplete, or its skus "
-                "have changed. Nothing is planned. If it is right, set max_removed_share to 1 for one run, "
-                "or on_removed to 'keep'"
+                f"lacks {of_live}{also if unreadable else ''}: it is incomplete, or its skus have changed. "
+                "Nothing is planned. If it is right, set max_removed_share to 1 for one run, or on_removed "
+                "to 'keep'"
             )
             raise InvalidInput([Problem("catalog", what)])
+        if unreadable:
+            self.notes.append(
+                f"{counted(gone, 'published row')} {'is' if gone == 1 else 'are'} not in the catalog; none "
+                f"is removed, because {counted(unreadable, 'row')} cannot be read, and may be theirs."
+            )
+            if lost:  # the others need attention already, as invalid rows
+                self.attention[NOT_REMOVED] += lost
         elif gone / live > most and gone > 1:
             self.notes.append(
-                f"{gone} of {live} published rows ({gone / live:.0%}) are not in the catalog; none is "
-                f"removed, because that is more than max_removed_share ({most:.0%}). If the catalog is "
-                "right, set max_removed_share to 1 for one run."
+                f"{of_live} are not in the catalog; none is removed, because that is more than "
+                f"max_removed_share ({most:.0%}). If the catalog is right, set max_removed_share to 1 for "
+                "one run."
             )
             self.attention[NOT_REMOVED] += gone
         else:
             removed = RowState.REMOVED.value
             self.db.execute(f"INSERT INTO rows SELECT name, sku, view, NULL, '{removed}', '' FROM gone")
+
+    def _first_unreadable(self) -> str:
+        """Where the first row is that cannot be read, and why, in parentheses."""
+        return next((f" (line {row.line}: {row.reason})" for row in self.catalog.unread_rows), "")

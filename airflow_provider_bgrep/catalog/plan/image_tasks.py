@@ -19,7 +19,7 @@ from airflow_provider_bgrep.catalog.source.rows import VARIABLE
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS, URL_SCHEMES
 from airflow_provider_bgrep.protocol.models import ImageTask
-from airflow_provider_bgrep.protocol.urls import redact_text
+from airflow_provider_bgrep.protocol.urls import redacted_beginning
 from airflow_provider_bgrep.protocol.validation import validate_tasks
 
 _NUMBERS: Final = tuple(one for one in IMAGE_TASK_FIELDS.values() if one.kind in ("float", "integer"))
@@ -165,8 +165,7 @@ def _number(name: str, text: str) -> tuple[Any, tuple[Problem, ...]]:
     value = parse_number(text, field.kind)
     if isinstance(value, str):
         needs = "an integer" if field.kind == "integer" else "a number"
-        shown = redact_text(repr(text))  # it may be a URL in the wrong column
-        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+        shown = redacted_beginning(repr(text), _SHOWN)  # it may be a URL in the wrong column
         what = f"is {shown}; give {needs} in {field.range}, without separators of thousands"
         return None, (Problem(name, what),)
     return _validated(name, value)

@@ -24,6 +24,7 @@ from airflow_provider_bgrep.catalog.source.images import place_problem
 from airflow_provider_bgrep.exceptions import BgRepServiceError
 from airflow_provider_bgrep.isolation import RowErrors
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, reason_of, sanitize_message
+from airflow_provider_bgrep.protocol.limits import MAX_SEED
 from airflow_provider_bgrep.protocol.urls import CANONICAL_URL, canonical_url
 
 _BATCH: Final = 4_096
@@ -79,8 +80,7 @@ def _rendered(
             _split_urls(row, ignored)
             row["edition"] = join.edition_of(row["name"])
             if row["seed"] is not None:
-                # The same seed would make the same image.
-                row["seed"] += generation_of(row["edition"])
+                row["seed"] = _seed_of_generation(row["seed"], generation_of(row["edition"]))
             row["request_hash"] = _request_hash(row)
             cells = _COLUMNS_OF(row)
         except InvalidInput as error:
@@ -103,6 +103,14 @@ def _rendered(
         table = pa.concat_tables([_table([]), *stored])
     errors.passed(table.num_rows)
     return table
+
+
+def _seed_of_generation(seed: int, generation: int) -> int:
+    """Return another seed for each generation, as the same seed would make the same image.
+
+    Seeds count up from the row's, and down from it where there is no larger one.
+    """
+    return seed + generation if generation <= MAX_SEED - seed else seed - generation
 
 
 def _table(rows: Sequence[Sequence[Any]]) -> pa.Table:

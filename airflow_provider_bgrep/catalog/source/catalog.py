@@ -220,9 +220,14 @@ class Catalog:
         return tuple(self.headings)
 
     @property
-    def unreadable(self) -> int:
+    def unread_rows(self) -> Iterator[InvalidRow]:
         """Invalid rows whose sku is not known: while there are any, nobody knows what was removed."""
-        return sum(not (row.sku and row.is_certain) for row in self.invalid)
+        return (row for row in self.invalid if not (row.sku and row.is_certain))
+
+    @property
+    def unreadable(self) -> int:
+        """How many :attr:`unread_rows` there are."""
+        return sum(1 for _ in self.unread_rows)
 
     def check_headings(self, used: Iterable[str], known: Iterable[str] = tuple(IMAGE_TASK_FIELDS)) -> None:
         """Refuse headings that look like a misspelled name, and names that two headings share.

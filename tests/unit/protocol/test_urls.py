@@ -17,6 +17,7 @@ from airflow_provider_bgrep.protocol.urls import (
     ascii_url,
     canonical_url,
     redact_text,
+    redacted_beginning,
 )
 from airflow_provider_bgrep.protocol.validation import validate_tasks
 
@@ -175,6 +176,20 @@ _SIGNED = "Signature=canary"
 )
 def test_a_quoted_url_shows_no_secret_in_any_form(text, shown):
     assert redact_text(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("short", "short"),
+        ("a longer text", "a longer…"),
+        ("https://user:canary@h", "https://…"),
+        ("a https://user:canary@h", "a https:…"),
+        ("//u:canary@h", "//***@h"),
+    ],
+)
+def test_a_text_is_redacted_before_it_is_cut(text, shown):
+    assert redacted_beginning(text, 8) == shown
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from airflow_provider_bgrep.catalog.publish.plan import publish_plan
 from airflow_provider_bgrep.catalog.state.marks import MarkLog
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
+from airflow_provider_bgrep.protocol.limits import MAX_SEED
 
 DECISION = Decision(reason="the shadow is wrong", by="Kim", at="2026-01-31T02:00:00+00:00")
 
@@ -176,14 +177,25 @@ def test_another_edition_is_bought_once_for_redone_rows_too(shop: Destination):
     assert shop.refresh(ROWS, edition="autumn").plan.concern == ""
 
 
-def test_a_seed_moves_on_because_it_would_make_the_same_image(shop: Destination):
-    rows = [row("a", seed=7)]
+@pytest.mark.parametrize(
+    ("seed", "then"),
+    [
+        (7, [8, 9]),
+        (-1, [0, 1]),
+        (MAX_SEED - 1, [MAX_SEED, MAX_SEED - 3]),
+        (MAX_SEED, [MAX_SEED - 1, MAX_SEED - 2]),
+    ],
+)
+def test_a_seed_moves_on_because_it_would_make_the_same_image(shop: Destination, seed: int, then: list[int]):
+    rows = [row("a", seed=seed)]
     shop.refresh(rows)
-    asked(shop, "a")
-    run = shop.plan(rows)
-    assert [one["seed"] for one in run.work_items] == [8]
-    assert run.complete().plan.quote.images == 1
-    assert shop.refresh(rows).counts == {"unchanged": 1}
+    for expected in then:
+        asked(shop, "a")
+        run = shop.plan(rows)
+        assert [one["seed"] for one in run.work_items] == [expected]
+        assert run.complete().plan.quote.images == 1
+        assert shop.refresh(rows).counts == {"unchanged": 1}
+    assert bill(shop) == {"a": 3}
 
 
 def test_a_failed_one_is_tried_again_like_any_other(shop: Destination):

@@ -556,6 +556,46 @@ def test_nothing_is_removed_that_an_unreadable_row_may_be(destination, tmp_path)
     assert "3 published rows are not in the catalog; none is removed" in run.plan.notes[0]
 
 
+@pytest.mark.parametrize("on_removed", ["retire", "delete"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        "\n",
+        "\nmug,S5,https://shop.exa",
+        '\n"mug,S5,https://shop.example/5.jpg',
+        "\nmug,#REF!,https://shop.example/5.jpg,,mug\n",
+        "\nTotal\n",
+    ],
+)
+def test_a_catalog_that_is_cut_off_is_refused(destination, tmp_path, on_removed, end):
+    path = csv_of(tmp_path / "c.csv", 40)
+    destination.refresh(path)
+    lines = (tmp_path / "c.csv").read_text().splitlines()
+    (tmp_path / "c.csv").write_text("\n".join(lines[:6]) + end)
+    with pytest.raises(InvalidInput) as refused:
+        destination.plan(path, on_removed=on_removed)
+    (problem,) = refused.value.problems
+    assert ("line 7" in problem.what) is (end != "\n")
+    assert len(destination.published()) == 40
+    destination.refresh(path, on_removed=on_removed, max_removed_share=1, dry_run=True)
+    assert destination.plan(path, on_removed="keep").counts["unchanged"] == 5
+
+
+def test_a_part_without_a_row_is_refused_if_most_are_gone(destination, tmp_path):
+    for number in range(2):
+        csv_of(tmp_path / f"{number}.csv", 40)
+    text = (tmp_path / "1.csv").read_text().replace(",S", ",T")
+    (tmp_path / "1.csv").write_text(text)
+    destination.refresh(str(tmp_path))
+    (tmp_path / "1.csv").write_text("")
+    run = destination.plan(str(tmp_path))
+    assert run.counts == {"unchanged": 40, "invalid": 1}
+    assert run.plan.attention == {"not_removed": 39}
+    (tmp_path / "0.csv").write_text("".join((tmp_path / "0.csv").read_text().splitlines(True)[:39]))
+    with pytest.raises(InvalidInput):
+        destination.plan(str(tmp_path))
+
+
 def test_of_two_rows_of_one_name_the_first_counts(destination):
     catalog = [row("a"), row("b"), row(" a ", view="main"), row("a", view="back"), row("a", view="back")]
     run = destination.plan(catalog)

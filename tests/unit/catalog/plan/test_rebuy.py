@@ -196,3 +196,35 @@ def test_a_catalog_that_lost_most_rows_is_refused(destination, left, options):
 )
 def test_a_catalog_that_lost_fewer_rows_is_planned(destination, left, options):
     assert destination.plan(catalog()[:left], **options).counts["unchanged"] == left
+
+
+EXCEL_ERROR = {"sku": "#REF!", "image": "https://shop.example/x.png", "positive_prompt": "x"}
+
+
+@pytest.mark.parametrize("unreadable", [0, 1, 3])
+@pytest.mark.parametrize("on_removed", ["retire", "delete"])
+@pytest.mark.parametrize("left", [0, 17])
+def test_rows_that_cannot_be_read_excuse_no_more_than_they_are(destination, unreadable, on_removed, left):
+    """The other rows have new skus, and their images are on a new host: nothing tells that they are known."""
+    renamed = [row(f"r{i}", image=f"https://cdn2.example/{i}.png") for i in range(COUNT - left)]
+    destination.refresh(catalog())
+    with pytest.raises(InvalidInput):
+        destination.refresh([*catalog()[:left], *renamed, *[EXCEL_ERROR] * unreadable], on_removed=on_removed)
+    assert sum(destination.billed.values()) == COUNT
+    assert len(destination.published()) == COUNT
+
+
+@pytest.mark.parametrize(
+    ("left", "unreadable"),
+    [
+        (19, 21),  # each row that is gone may be one of these
+        (10, 25),  # of 15 that are none of these, 5 are gone
+        (20, 1),
+        (0, COUNT),
+    ],
+)
+def test_rows_that_may_be_in_the_catalog_are_not_lost(destination, left, unreadable):
+    destination.refresh(catalog())
+    run = destination.refresh([*catalog()[:left], *[EXCEL_ERROR] * unreadable], on_removed="delete")
+    assert run.counts == {**({"unchanged": left} if left else {}), "invalid": unreadable}
+    assert len(destination.published()) == COUNT

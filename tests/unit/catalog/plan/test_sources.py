@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from bgrep_harness.runs import Destination, Run, row
 
@@ -217,6 +219,29 @@ def test_credentials_in_a_path_are_shown_nowhere(
         assert [name for name, data in files.items() if secret.encode() in data] == []
 
 
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "https://bob:canary@cdn.example/mug.png",
+        "https://media-export:canary-canary-canary-canary@cdn.example/mug.png",
+        "s3://AKIAIOSFODNN7EXAMPLE:canary/bPxRfiCYEXAMPLE@shop/mug.png",
+        "a mug, see https://media-export:canary-canary-canary@cdn.example/mug.png",
+        f"https://cdn.example/{'x' * 40}/mug.png?Expires=1&Signature=canary",
+    ],
+)
+@pytest.mark.parametrize(
+    "template", ["a mug{% if stock > 0 %} in stock{% endif %}", "{{ stock | round }} mugs", "{{ stock + 1 }}"]
+)
+def test_credentials_are_redacted_before_a_cell_is_cut(destination, files, caplog, cell: str, template: str):
+    caplog.set_level("INFO")
+    rows = [row("a", stock="1"), row("b", stock=cell)]
+    run = destination.refresh([{**one, "positive_prompt": template} for one in rows])
+    write_report(run.store)
+    assert (run.counts, sum(destination.billed.values())) == ({"new": 1, "invalid": 1}, 1)
+    assert "canary" not in caplog.text
+    assert [name for name, data in files.items() if b"canary" in data] == []
+
+
 def test_credentials_in_a_path_are_not_used():
     """L1: no store is asked; the message says what to do."""
     for read in (lambda url: readable_url(url, "shop", 60), lambda url: fetch(url, None, 9)):
@@ -356,3 +381,26 @@ def test_a_signed_catalog_is_named_without_its_signature(destination, files, cap
     shown = [str(caught.value), repr(caught.value), caplog.text, *map(repr, files.values())]
     for secret in (SIGNATURE, PASSWORD):
         assert not any(secret in text for text in shown), shown
+
+
+@pytest.mark.parametrize("name", ["access_token", "api_key", "password", "signature", "token"])
+@pytest.mark.parametrize("ignored", [True, False])
+def test_ignored_parameters_are_in_the_work_items_only(destination, files, name, ignored):
+    """What no rule knows as a signature is a part of the image's address, unless an option names it."""
+    options = {"ignored_url_parameters": [name]} if ignored else {}
+    rows = catalog(f"https://shop.example/mug.png?{name}={PASSWORD}&size=2")
+    run = destination.refresh(rows, **options)
+    write_report(run.store)
+    assert destination.refresh(rows, ignored_url_parameters=[name]).counts == {"unchanged": 1}
+    assert sum(destination.billed.values()) == 1
+    found = {path for path, data in files.items() if PASSWORD in _text(path, data)}
+    in_work_items = {path for path in found if path.endswith("work_items.parquet")}
+    assert len(in_work_items) == 1
+    assert (found == in_work_items) is ignored
+
+
+def _text(path: str, data: bytes) -> str:
+    """The text of a file; that of a Parquet file is compressed."""
+    if path.endswith(".parquet"):
+        return str(pq.read_table(io.BytesIO(data)).to_pylist())
+    return data.decode("latin-1")

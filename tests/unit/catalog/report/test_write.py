@@ -298,6 +298,32 @@ def test_published_rows_that_are_gone_need_attention(destination):
     assert write_report(right.store)["failures"] == []
 
 
+@pytest.mark.parametrize(
+    ("left", "unreadable", "not_removed"),
+    [
+        (7, 1, 2),  # one of the three may be the row that cannot be read, which counts as invalid
+        (7, 5, 0),
+        (9, 1, 0),
+        (10, 1, 0),  # a row with totals below the products
+        (2, 1, 7),
+    ],
+)
+def test_rows_that_are_gone_count_beside_unreadable_ones(destination, left, unreadable, not_removed):
+    rows = [row(f"s{i}") for i in range(10)]
+    destination.refresh(rows)
+    bad = [{"sku": "#REF!", "image": "https://shop.example/x.png"}] * unreadable
+    attention = unreadable + not_removed
+    for limit, fails in ((attention, True), (attention + 1, False)):
+        run = destination.refresh([*rows[:left], *bad], fail_on_attention=limit)
+        found = write_report(run.store)
+        expected = {"not_removed": not_removed, "invalid": unreadable, "unchanged": left}
+        assert found["statuses"] == {name: count for name, count in expected.items() if count}
+        assert (found["needs_attention"], bool(found["failures"])) == (attention, fails)
+    kept = destination.refresh([*rows[:left], *bad], on_removed="keep")
+    assert write_report(kept.store)["needs_attention"] == unreadable
+    assert len(destination.published()) == 10
+
+
 @pytest.mark.parametrize(("group_id", "count"), [("one", 1), ("another", 0)])
 def test_jobs_that_were_given_up_need_attention(destination, group_id: str, count: int):
     destination.options |= {"max_attempts": 1, "on_removed": "keep"}
