@@ -24,7 +24,7 @@ demo: ## run a catalog refresh twice on a real Airflow against the emulator; KEE
 test: check chromium ## linters, then all default tests against the built wheel
 	@mkdir -p build
 	$(BIN)/pytest tests/e2e $(ARGS) >build/e2e.log 2>&1 & e2e=$$!; \
-	  $(BIN)/pytest tests/unit tests/browser tests/contract -n 2 --dist loadfile $(ARGS); others=$$?; \
+	  $(BIN)/pytest tests/unit tests/browser tests/contract -n 3 --dist loadfile $(ARGS); others=$$?; \
 	  wait $$e2e; status=$$?; cat build/e2e.log; exit $$((others || status))
 
 # Always runs: the script decides whether anything has changed.
