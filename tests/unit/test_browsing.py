@@ -15,6 +15,7 @@ from airflow_provider_bgrep.fs.oss_file_system import OssFileSystem
 @pytest.fixture
 def amazon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection of its own to Amazon's S3: file systems are kept, and no other test must get this one."""
+    pytest.importorskip("airflow.providers.amazon")
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(
