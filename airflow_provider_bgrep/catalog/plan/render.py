@@ -108,7 +108,7 @@ def _rendered(
 def _seed_of_generation(seed: int, generation: int) -> int:
     """Return another seed for each generation, as the same seed would make the same image.
 
-    Seeds count up from the row's, and down from it where there is no larger one.
+    The generation is added to the row's seed, or subtracted if the sum would not fit in 64 bits.
     """
     return seed + generation if generation <= MAX_SEED - seed else seed - generation
 
