@@ -41,7 +41,7 @@ DECIDE: Final = f"""CASE
     WHEN b.outcome IS NULL THEN 'submit'
     WHEN b.outcome IN {in_sql(WITH_IMAGES)} THEN CASE
         WHEN b.verdict IN ('passed', 'unmasked') AND b.request_hash = l.answers
-            THEN 'unchanged'
+            THEN CASE WHEN {{is_listed}} THEN 'unchanged' ELSE 'unpublished' END
         WHEN b.verdict = 'flagged' AND b.thresholds = {{thresholds}} THEN 'flagged'
         WHEN b.verdict = 'unmasked' AND NOT {{publish_unmasked}} AND b.thresholds = {{thresholds}}
             THEN 'unmasked'
@@ -55,7 +55,7 @@ DECIDE: Final = f"""CASE
     WHEN b.outcome = 'refused' AND b.code IN {in_sql(MAY_PASS)} AND b.attempts < {{most}} THEN 'submit'
     ELSE 'quarantined' END"""
 """What a run does with a row: ``b`` is the purchase that decides, ``l`` what is published of the row, see
-:func:`~.manifest.live_rows`.
+:func:`~.manifest.live_rows`, and ``is_listed`` whether it is published under the row's sku and view.
 """
 
 REASON: Final = f"""CASE

@@ -150,10 +150,12 @@ class Join:
         self._drop_twice()
         self._list_known()
 
-    @property
-    def decide(self) -> str:
-        """The expression that says what a purchase ``b`` means for its row, ``l`` being what is published."""
-        return DECIDE.format(**decision(self.options))
+    def decide(self, is_listed: str) -> str:
+        """The expression that says what a purchase ``b`` means for its row, ``l`` being what is published.
+
+        :param is_listed: the condition that it is published under the row's sku and view.
+        """
+        return DECIDE.format(**decision(self.options), is_listed=is_listed)
 
     @property
     def reason(self) -> str:
@@ -394,6 +396,8 @@ class Join:
         """Fill ``purchases`` with those that decide about their row as long as its cells stay the same."""
         known = ", ".join(f"'{one.value}'" for one in _KNOWN)
         named = [f"CASE WHEN decision <> '{RowState.UNCHANGED.value}' THEN b.{one} END" for one in _NAMED]
+        # The content of a row that has changed its sku or view is not that of the purchase.
+        decide = self.decide("true")
         # A million request hashes are kept in memory for this join: as numbers they take a sixth. Only those
         # of one name are compared.
         live = "SELECT name, place, hash(answers) AS answers FROM live"
@@ -401,11 +405,11 @@ class Join:
         self.db.execute(
             "CREATE OR REPLACE TEMP TABLE purchases AS SELECT hash(b.name) AS name_hash, "
             "hash(b.row_hash) AS row_key, l.place AS live, b.image_version, b.mask_version, "
-            f"TRY_CAST({self.decide} AS ENUM({known})) AS decision, "
+            f"TRY_CAST({decide} AS ENUM({known})) AS decision, "
             f"CASE WHEN decision = 'quarantined' THEN {self.reason} ELSE '' END AS change, "
             f"decision = 'quarantined' AND {IS_REFUSED} AS is_refused, "
             f"{named[0]} AS name, {named[1]} AS view "
-            f"FROM ({best}) b LEFT JOIN ({live}) l ON l.name = b.name WHERE {self.decide} IN ({known}) "
+            f"FROM ({best}) b LEFT JOIN ({live}) l ON l.name = b.name WHERE {decide} IN ({known}) "
             "AND b.name NOT IN (FROM blocked)"
         )
 
@@ -432,14 +436,18 @@ class Join:
         (live,) = self.one("SELECT count(*) FROM live")
         if live == self.unchanged:
             return 0  # each unchanged row is live, under a name of its own
-        skus = pa.table({"sku": pa.array([row.sku for row in self.catalog.invalid], pa.string())})
-        self.db.register("invalid_skus", skus)
+        invalid = self.catalog.invalid
+        keys = pa.array([*(row.sku for row in invalid), *(row.name for row in invalid)], pa.string())
+        self.db.register("invalid_keys", pa.table({"key": keys}))
+        # What was published as the sku MUG-1/side may be a view of MUG-1 in the catalog now, or the reverse.
+        keys_of_live = ("l.sku", "l.name", "regexp_replace(l.name, '/[^/]*$', '')")
+        may_be = (f"ANTI JOIN (FROM invalid_keys) i ON i.key = {key}" for key in keys_of_live)
         self.db.execute(
             "CREATE OR REPLACE TABLE gone AS SELECT l.name, l.sku, l.view, l.image FROM live l "
             "ANTI JOIN known k ON k.live = l.place "
-            "ANTI JOIN cat ON cat.name = l.name ANTI JOIN invalid_skus i ON i.sku = l.sku"
+            f"ANTI JOIN cat ON cat.name = l.name {' '.join(may_be)}"
         )
-        self.db.unregister("invalid_skus")
+        self.db.unregister("invalid_keys")
         (gone,) = self.one("SELECT count(*) FROM gone")
         return int(gone)
 

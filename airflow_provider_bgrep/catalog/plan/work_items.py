@@ -224,7 +224,7 @@ def _gather(join: Join, chunk: str) -> None:
     found = {
         "again": f"FROM made SEMI JOIN {some} USING (line) ORDER BY line",
         "of_made": f"SELECT e.*, line FROM entries e JOIN {some} USING (name) ORDER BY line",
-        "shown": f"SELECT name, answers, line FROM live JOIN {some} USING (name)",
+        "shown": f"SELECT name, sku, answers, line FROM live JOIN {some} USING (name)",
     }
     for table, query in found.items():
         join.db.execute(f"CREATE OR REPLACE TABLE {table} AS {query}")
@@ -275,9 +275,10 @@ def _judge_part(join: Join, rows: str, condition: str, into: str) -> None:
         f"ORDER BY plan_id, nonce))::VARCHAR AS unsettled FROM ({merged(of_names)}) "
         f"WHERE {UNSETTLED} AND nonce <> '' GROUP BY name, request_hash"
     )
+    decide = join.decide("l.sku = m.sku")
     # Two steps: DuckDB repeats an expression wherever its alias is used, and each column depends on this one.
     found = (
-        f"SELECT m.*, {join.decide} AS own_decision, r.line IS NOT NULL AND {IS_REFUSED} AS is_corrected, "
+        f"SELECT m.*, {decide} AS own_decision, r.line IS NOT NULL AND {IS_REFUSED} AS is_corrected, "
         f"{join.reason} AS why, b.attempts, t.name IS NULL AS is_new, {changes('t', 'm', 'k')} AS changed, "
         f"coalesce({is_redone('t', 'm')}, false) AS is_redone, "
         "coalesce(o.billable, false) AS is_billable, coalesce(u.unsettled, '') AS may_be_found, "

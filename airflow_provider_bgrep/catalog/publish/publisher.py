@@ -172,14 +172,16 @@ class PublishPlan:
             return self._live(wanted, "", [])
         if self.is_newer(old):
             return None
+        is_shown = old["status"] == Status.LIVE.value and old["sku"] == wanted.facts["sku"]
         if old["rolled_back_from"] == wanted.facts["request_hash"]:
             # A person has published an earlier image in place of this one.
-            return None if old["status"] == Status.LIVE.value else self._as_live(old)
+            named = {name: wanted.facts[name] for name in ("sku", "view")}
+            return None if is_shown else self._as_live({**old, **named})
         if old["sha256"] != wanted.facts["sha256"]:
             versions = [{name: old[name] for name in OF_VERSION}, *old["versions"]]
             return self._live(wanted, old["path"], versions[: self.rules.keep_versions - 1])
         is_answered = old["request_hash"] == wanted.facts["request_hash"] and not old["rolled_back_from"]
-        if is_answered and old["status"] == Status.LIVE.value:
+        if is_answered and is_shown:
             return None
         # The same image keeps its path.
         return {**self._live(wanted, "", old["versions"]), "path": old["path"]}
@@ -226,6 +228,7 @@ def publish(
     *,
     plan: Mapping[str, str],
     marks: Marks | None = None,
+    blocked: Iterable[Mapping[str, Any]] = (),
     oldest_plan: str = "",
     has_single_writer: Callable[[], bool] = lambda: False,
 ) -> Published:
@@ -237,6 +240,8 @@ def publish(
         changed or deleted stay as they are.
     :param marks: what persons have decided: blocked rows are retired, whatever ``on_removed`` says, and
         whoever has changed them last.
+    :param blocked: ``name`` and ``sku`` of rows that the plan has found blocked. The manifest may have them
+        under another sku, see :func:`~.columns.name_of`.
     :param oldest_plan: the oldest plan that can still publish. The manifest keeps tombstones of deleted rows
         as long as an older plan could publish them again.
     :param has_single_writer: see :meth:`~.plan_store.PlanStore.has_single_writer`.
@@ -252,7 +257,10 @@ def publish(
         except Exception as error:  # whatever its class: see isolation.py
             failed[entry["name"]] = f"the ledger entry names no image: {reason_of(error)}"
     log = ManifestLog(paths, has_single_writer)
-    publisher = _Publisher(paths, wanted, failed, PublishPlan(plan, rules, ""), oldest_plan, log, marks)
+    marks = marks or Marks()
+    hidden = [row["name"] for row in blocked if marks.hides(row)]
+    changes = PublishPlan(plan, rules, "")
+    publisher = _Publisher(paths, wanted, failed, changes, oldest_plan, log, marks, hidden)
     # A row in both lists is in the catalog again.
     return publisher.publish(sorted(set(removed) - wanted.keys() - failed.keys()))
 
@@ -266,11 +274,12 @@ class _Publisher:
         plan: PublishPlan,
         oldest_plan: str,
         log: ManifestLog,
-        marks: Marks | None = None,
+        marks: Marks,
+        blocked: Sequence[str],
     ) -> None:
         self._paths, self._wanted, self._failed = paths, wanted, failed
         self._plan, self._oldest_plan = plan, oldest_plan
-        self._log, self._marks = log, marks or Marks()
+        self._log, self._marks, self._blocked = log, marks, blocked
         self._copied: set[str] = set()
         self._deleted: set[str] = set()
         self._first_number = 0
@@ -308,8 +317,10 @@ class _Publisher:
             self._first_number = self._first_number or number
             with open_writer(self._paths, base) as writer:
                 blocked = writer.shown_before(plan_id, self._marks.blocks) if self._marks.blocks else []
-                hidden = [row["name"] for row in blocked if self._marks.hides(row)]
-                current = writer.rows([*self._wanted, *removed, *hidden])
+                hidden = {row["name"] for row in blocked if self._marks.hides(row)}
+                current = writer.rows([*self._wanted, *removed, *hidden, *self._blocked])
+                found = current.keys() & self._blocked
+                hidden |= {name for name in found if not self._plan.is_newer(current[name])}
                 tombstones = writer.tombstones([*self._wanted, *removed])
                 plan = replace(self._plan, published_at=datetime.now(UTC).isoformat(timespec="seconds"))
                 failed: dict[str, str] = {}
@@ -319,7 +330,7 @@ class _Publisher:
                     del self._wanted[name]
                 self._copy(changed, current)
                 # Without the rows whose image could not be copied.
-                change = plan.change(current, self._wanted, removed, tombstones, hidden=hidden)
+                change = plan.change(current, self._wanted, removed, tombstones, hidden=sorted(hidden))
                 mine = {name for name, by in tombstones.items() if by == plan_id}
                 self._deleted = {*mine, *change.deleted} - {row["name"] for row in change.rows}
                 after = {**current, **{row["name"]: row for row in change.rows}}

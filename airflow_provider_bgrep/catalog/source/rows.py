@@ -31,6 +31,11 @@ _SEPARATOR: Final = "\x1f"
 _ESCAPE: Final = "\x1e"
 """The separator stands between the parts of a row's content; in a part, both are escaped."""
 
+_BETWEEN: Final = "://"
+"""Stands between sku and view in a row's content. Neither can contain it, but a sku may contain ``/``: a row
+that has the name of before for another sku asks for another place in the manifest.
+"""
+
 _SETTINGS_BYTES: Final = 16 << 20
 """About how much the defaults of the rows of a batch may take."""
 
@@ -240,15 +245,16 @@ class NormalizedRows:
         categories = self._categories(cells["category"], counts) if self._has_category else None
         sku = pc.fill_null(cells["sku"], "")
         view: Texts = pa.scalar(MAIN, _TEXT)
-        name = sku
+        name = key = sku
         if "view" in cells:
             view = pc.fill_null(cells["view"], MAIN)
             is_bare = pc.or_(pc.equal(view, MAIN), pc.equal(sku, ""))
             name = pc.if_else(is_bare, sku, pc.binary_join_element_wise(sku, view, "/"))
+            key = pc.if_else(is_bare, sku, pc.binary_join_element_wise(sku, view, _BETWEEN))
         fields = {one: self._field(one, cells.get(one), categories) for one in IMAGE_TASK_FIELDS}
         variables = {VARIABLE + one: cells[self._cell_of(one)] for one in self.variables}
         content = _joined(
-            [name, *fields.values(), *variables.values(), self._constant_part(name)], batch.num_rows
+            [key, *fields.values(), *variables.values(), self._constant_part(name)], batch.num_rows
         )
         return {"name": name, "sku": sku, "view": view, "content": content, **fields, **variables}
 
