@@ -37,7 +37,8 @@ def console_url(path: str | ObjectStoragePath, *, is_folder: bool = False) -> st
     :param is_folder: whether it is a folder.
     :return: the URL; ``None`` for a store without a console, such as a local disk, or one that is unknown.
     """
-    from airflow_provider_bgrep.storage import shown_path, storage_path
+    from airflow_provider_bgrep.storage import storage_path
+    from airflow_provider_bgrep.store_paths import shown_path
 
     try:
         return _console_url(storage_path(path), is_folder=is_folder)

@@ -19,39 +19,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_bgrep.protocol.errors import (
-    InvalidInput,
-    Problem,
-    StoreError,
-    reason_of,
-    sanitize_message,
+from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
+from airflow_provider_bgrep.store_errors import code_of, store_error
+from airflow_provider_bgrep.store_paths import (
+    AZURE,
+    COPIES_AT_ONCE,
+    LOCAL,
+    WHOLE_BY_NATURE,
+    path_problem,
+    shown_path,
+    without_connection,
 )
-from airflow_provider_bgrep.protocol.urls import redact_text
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
-
-_LOCAL: Final = frozenset({"", "file", "local"})
-WHOLE_BY_NATURE: Final = frozenset("s3 s3a gs gcs oss abfs abfss az adl wasb r2 memory".split())
-"""Schemes of stores on which an object appears only when its upload is complete."""
-
-_AZURE: Final = frozenset("abfs abfss az adl wasb".split())
-"""Schemes of Azure's stores."""
-
-_COPIES_AT_ONCE: Final = WHOLE_BY_NATURE - _AZURE
-"""Schemes of stores that answer when they have copied an object. Azure may answer before: the copy is then
-empty for a while, and stays so if the store fails to make it."""
-
-SIGNED_STORES: Final = frozenset("s3 s3a gs gcs oss abfs abfss az r2".split())
-"""Schemes of stores that can sign URLs, so that the service can read an object."""
-
-
-def is_stored(value: object) -> bool:
-    """Return whether ``value`` is a path on object storage, such as ``s3://shop/mug.jpg``, and not a URL."""
-    if not isinstance(value, str):
-        return False
-    scheme, slashes, rest = value.partition("://")
-    return bool(slashes and rest) and scheme.lower() in SIGNED_STORES
 
 
 def storage_path(path: str | ObjectStoragePath, conn_id: str | None = None) -> ObjectStoragePath:
@@ -67,7 +48,7 @@ def storage_path(path: str | ObjectStoragePath, conn_id: str | None = None) -> O
     if not isinstance(path, ObjectStoragePath):
         scheme, separator, rest = path.partition("://")
         path = ObjectStoragePath(f"{scheme.lower()}{separator}{rest}" if separator else path, **given)
-    if path.protocol in _AZURE:
+    if path.protocol in AZURE:
         _limit_logging(_AZURE_LOGGER)
     return path
 
@@ -97,116 +78,6 @@ def fresh_fs(path: ObjectStoragePath) -> Any:
         with contextlib.suppress(Exception):  # not every file system keeps listings
             fs.invalidate_cache(known)
     return fs
-
-
-def path_problem(text: str) -> str:
-    """Return what to give instead of a path that Airflow cannot use on every worker; ``''`` if it can."""
-    if _is_absolute(text):
-        return account_problem(text)
-    return "an absolute path or a URL, such as file:///shop/images or s3://shop/images: it is relative"
-
-
-_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*", re.IGNORECASE)
-
-
-def _is_absolute(text: str) -> bool:
-    scheme, slashes, _ = text.partition("://")
-    if not slashes or not _SCHEME.fullmatch(scheme):
-        return text.startswith("/")
-    # What follows file:// is the path, and not a host: with two slashes, fsspec takes it for a relative one.
-    return scheme.lower() not in _LOCAL or without_connection(text).startswith(f"{scheme}:///")
-
-
-_AZURE_HOST: Final = re.compile(r"[^/]*\.(?:dfs|blob)\.(?:core|storage)\.[^/]+", re.IGNORECASE)
-
-
-def account_problem(text: str) -> str:
-    """Return what to give instead of a path on Azure that names the account; ``''`` if it does not.
-
-    Azure's own tools write ``abfs://container@account.dfs.core.windows.net/key``. Airflow takes the container
-    for a connection, and without it, adlfs takes the first folder for the container.
-    """
-    scheme, slashes, rest = text.partition("://")
-    authority, _, key = rest.partition("/")
-    container, _, host = authority.rpartition("@")
-    if not slashes or scheme.lower() not in SIGNED_STORES or not _AZURE_HOST.fullmatch(host):
-        return ""
-    own = container.rpartition("@")[2] or "container"
-    if ":" in own:
-        own = "container"  # it was a password
-    return (
-        f"{scheme}://{own}/{shown_path(key)}: the account is that of the connection, and Airflow takes what "
-        "is before an @ for a connection's id"
-    )
-
-
-_REFUSALS: Final = frozenset(
-    (
-        *("NoCredentialsError", "PartialCredentialsError", "ParamValidationError", "InvalidRegionError"),
-        *("NoRegionError", "ProfileNotFound", "DefaultCredentialsError", "ClientAuthenticationError"),
-        *("AirflowNotFoundException", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"),
-        *("NoSuchBucket", "InvalidBucketName", "InvalidToken", "ExpiredToken"),
-        # Azure's
-        *("AuthenticationFailed", "AuthorizationFailure", "AuthorizationPermissionMismatch"),
-        *("NoAuthenticationInformation", "PublicAccessNotPermitted", "KeyBasedAuthenticationNotPermitted"),
-        *("ContainerNotFound", "InvalidResourceName", "AccountIsDisabled"),
-    )
-)
-"""Classes and codes of errors in stores' libraries that a retry does not change."""
-
-_MOST_SHOWN: Final = 200
-"""Characters of a store's message in ours."""
-
-
-def store_error(path: object, error: BaseException, what: str = "be read") -> StoreError:
-    """Return the exception for a store that cannot be reached, or that refuses access.
-
-    :param path: a path or URL in the store.
-    :param error: what the store's library raised.
-    :param what: what cannot be done.
-    """
-    if isinstance(error, StoreError):
-        return error  # it says all of this already
-    code = _code_of(error)
-    is_final = isinstance(error, PermissionError | FileNotFoundError) or not _REFUSALS.isdisjoint(
-        (type(error).__name__, code)
-    )
-    reason = reason_of(error)
-    if len(reason) > _MOST_SHOWN:
-        reason = f"{reason[: _MOST_SHOWN - 1]}…"
-    remedy = (
-        "Check the path, and the connection's credentials and rights"
-        if is_final
-        else "Check that the workers can reach the store; a retry may help"
-    )
-    where = shown_path(sanitize_message(path))
-    return StoreError(f"{where} cannot {what} ({reason}). {remedy}.", is_final=is_final)
-
-
-def _code_of(error: BaseException | None) -> str:
-    """Return the code of an error of botocore or of Azure's SDK; ``""`` if it has none."""
-    with contextlib.suppress(Exception):
-        return str(error.response["Error"]["Code"])  # type: ignore[union-attr]
-    code = getattr(error, "error_code", None)
-    return str(getattr(code, "value", code) or "")
-
-
-@contextlib.contextmanager
-def store_errors(path: object) -> Iterator[None]:
-    """Raise whatever a store's library raises as :class:`StoreError`.
-
-    A file that does not exist, or is a folder, stays :class:`FileNotFoundError` or
-    :class:`IsADirectoryError`.
-
-    :param path: a path or URL in the store, for the message.
-    :raises StoreError: if the store cannot be reached, or refuses access.
-    """
-    try:
-        yield
-    except (FileNotFoundError, IsADirectoryError, StoreError):
-        raise
-    except Exception as error:
-        raise store_error(path, error) from error
 
 
 def absolute_path(name: str, path: str | ObjectStoragePath) -> ObjectStoragePath:
@@ -256,50 +127,6 @@ def in_folder(folder: ObjectStoragePath, path: str) -> ObjectStoragePath:
     return type(folder)(without_connection(path), conn_id=connection_of(folder))
 
 
-def path_below(folder: ObjectStoragePath, path: str) -> str | None:
-    """Return a path relative to a folder, whatever connections they name; ``None`` for one outside of it."""
-    text, root = without_connection(path), f"{without_connection(str(folder)).rstrip('/')}/"
-    return text.removeprefix(root) if text.startswith(root) else None
-
-
-def without_connection(path: str) -> str:
-    """Return a path as text without the connection that it names."""
-    scheme, slashes, rest = path.partition("://")
-    authority, slash, key = rest.partition("/")
-    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{key}" if slashes else path
-
-
-def shown_path(path: str) -> str:
-    """Return a path as a message may show it: without a password, and without what signs a URL.
-
-    A connection's id stays, and so does a question mark in the name of a local file.
-    """
-    scheme, slashes, rest = path.partition("://")
-    if not slashes or scheme.lower() in _LOCAL:
-        return path
-    if has_credentials(path):
-        rest = redact_text(path).partition("://")[2]
-    authority, slash, key = rest.partition("/")
-    user, at, host = authority.rpartition("@")
-    if ":" in user or "%3a" in user.lower():
-        user = "***"
-    return f"{scheme}://{user}{at}{host}{slash}{key.partition('?')[0]}"
-
-
-def has_credentials(path: str) -> bool:
-    """Return whether a path on object storage has a key and a secret where a bucket's name belongs.
-
-    Older tools write ``s3://KEY:SECRET@bucket``; the secret may have a slash. No bucket's name has a colon,
-    except for the ARN of an access point.
-    """
-    scheme, slashes, rest = path.partition("://")
-    authority = rest.partition("/")[0].lower()
-    place = authority.rpartition("@")[2]
-    is_stored_path = bool(slashes) and scheme.lower() in SIGNED_STORES
-    has_colon = ":" in authority or "%3a" in authority
-    return is_stored_path and has_colon and not (place == authority and place.startswith("arn:"))
-
-
 def connection_of(path: ObjectStoragePath) -> str | None:
     """Return the connection of ``path``, if it has one."""
     # An attribute since Airflow 3.3; before, an option like any other.
@@ -308,7 +135,7 @@ def connection_of(path: ObjectStoragePath) -> str | None:
 
 def is_local(path: ObjectStoragePath) -> bool:
     """Return whether ``path`` is in the file system of this machine."""
-    return path.protocol in _LOCAL
+    return path.protocol in LOCAL
 
 
 def put_file(local: str, path: ObjectStoragePath) -> None:
@@ -355,7 +182,7 @@ def copy_file(source: ObjectStoragePath, target: ObjectStoragePath) -> None:
 
     :raises FileNotFoundError: if the file does not exist.
     """
-    if source.fs is target.fs and target.protocol in _COPIES_AT_ONCE:
+    if source.fs is target.fs and target.protocol in COPIES_AT_ONCE:
         source.fs.cp_file(source.path, target.path)
         return
     with local_copy(source) as local:
@@ -410,7 +237,7 @@ def create_exclusively(data: bytes, path: ObjectStoragePath) -> bool:
     except FileExistsError:
         return False
     except Exception as error:
-        if not _LOST_RACES.isdisjoint((_code_of(error), _code_of(error.__cause__))):
+        if not _LOST_RACES.isdisjoint((code_of(error), code_of(error.__cause__))):
             return False
         raise
     return True
@@ -541,6 +368,7 @@ def _sync(path: Path) -> None:
 
 
 _UNSAFE: Final = re.compile(r"[^\w.\-]+", re.UNICODE)
+
 _MOST_BYTES: Final = 120
 
 

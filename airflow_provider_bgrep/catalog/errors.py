@@ -49,7 +49,7 @@ def state_errors() -> Iterator[None]:
         if library in ("duckdb", "_duckdb", "pyarrow"):
             raise BgRepStateError(f"A file cannot be read ({reason_of(error)}). {_REMEDY}") from error
         if library in _STORES:
-            from airflow_provider_bgrep.storage import store_error
+            from airflow_provider_bgrep.store_errors import store_error
 
             raise unreachable_store(store_error("A file", error, "be read or written")) from error
         raise

@@ -16,7 +16,7 @@ from airflow_provider_bgrep.lineage.facts import Dataset, Lineage
 from airflow_provider_bgrep.lineage.location import Location
 from airflow_provider_bgrep.lineage.methods import OpenLineageMethods
 from airflow_provider_bgrep.operators._lineage import SavedImages, saved_dataset, source_datasets
-from airflow_provider_bgrep.storage import shown_path
+from airflow_provider_bgrep.store_paths import shown_path
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.state.plan_store import PlanStore

@@ -40,7 +40,7 @@ def add_destination(parser: argparse.ArgumentParser) -> None:
 
 def destination_text(given: argparse.Namespace) -> str:
     """Return the destination as text, with the connection of ``--conn-id``."""
-    from airflow_provider_bgrep.storage import without_connection
+    from airflow_provider_bgrep.store_paths import without_connection
 
     path = str(given.destination)
     scheme, slashes, rest = without_connection(path).partition("://")
@@ -67,7 +67,9 @@ def existing_paths_of(given: argparse.Namespace) -> CatalogPaths:
 
     :raises UsageError: if there is nothing: a misspelled path must not be taken for an empty ledger.
     """
-    from airflow_provider_bgrep.storage import names_in, shown_path, store_errors
+    from airflow_provider_bgrep.storage import names_in
+    from airflow_provider_bgrep.store_errors import store_errors
+    from airflow_provider_bgrep.store_paths import shown_path
 
     paths = paths_of(given)
     with store_errors(paths.root):

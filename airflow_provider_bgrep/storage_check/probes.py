@@ -22,8 +22,6 @@ from airflow_provider_bgrep.content_version import content_version
 from airflow_provider_bgrep.protocol.errors import reason_of
 from airflow_provider_bgrep.signing import signed_url
 from airflow_provider_bgrep.storage import (
-    SIGNED_STORES,
-    WHOLE_BY_NATURE,
     create_exclusively,
     fresh_fs,
     get_bytes,
@@ -31,10 +29,10 @@ from airflow_provider_bgrep.storage import (
     names_in,
     put_bytes,
     remove,
-    shown_path,
     storage_path,
 )
 from airflow_provider_bgrep.storage_check.report import CHECKS, EXCLUSION, Finding, Level, StorageReport
+from airflow_provider_bgrep.store_paths import SIGNED_STORES, WHOLE_BY_NATURE, shown_path
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath

@@ -24,7 +24,8 @@ from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from airflow_provider_bgrep.catalog.model.paths import FOLDER
 from airflow_provider_bgrep.catalog.report.gallery.page import content_security_policy
 from airflow_provider_bgrep.protocol.errors import reason_of
-from airflow_provider_bgrep.storage import fresh_fs, shown_path, storage_path
+from airflow_provider_bgrep.storage import fresh_fs, storage_path
+from airflow_provider_bgrep.store_paths import shown_path
 
 _IMAGES: Final = {
     "png": "image/png",

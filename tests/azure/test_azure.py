@@ -41,9 +41,9 @@ from airflow_provider_bgrep.storage import (
     remove,
     size_of,
     storage_path,
-    store_error,
 )
 from airflow_provider_bgrep.storage_check import Level, check_storage
+from airflow_provider_bgrep.store_errors import store_error
 
 PROMPT = {"positive_prompt": "A {{ color }} mug on snow", "steps": 15}
 SOURCES = ("0", "1", "2")

@@ -35,7 +35,12 @@ from PIL import Image, ImageDraw
 
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.exceptions import BgRepConfigurationError, BgRepServiceError
-from airflow_provider_bgrep.storage import get_bytes, local_copy, put_file, storage_path
+from airflow_provider_bgrep.storage import (
+    get_bytes,
+    local_copy,
+    put_file,
+    storage_path,
+)
 
 ROWS = 10
 BAD = "S3"

@@ -15,7 +15,7 @@ from airflow_provider_bgrep.exceptions import (
 )
 from airflow_provider_bgrep.isolation import MANY, RowErrors
 from airflow_provider_bgrep.protocol.errors import MAX_MESSAGE, reason_of, sanitize_message
-from airflow_provider_bgrep.storage import store_error
+from airflow_provider_bgrep.store_errors import store_error
 
 SECRET = "canary0password"
 

@@ -19,32 +19,25 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_provider_bgrep.protocol.errors import ExclusiveCreationError, InvalidInput
+from airflow_provider_bgrep.protocol.errors import ExclusiveCreationError
 from airflow_provider_bgrep.storage import (
-    absolute_path,
-    account_problem,
     check_writable,
     connection_of,
     copy_file,
     create_bytes,
     create_exclusively,
     get_bytes,
-    has_credentials,
     in_folder,
     is_folder,
     is_local,
-    is_stored,
     names_in,
-    path_below,
-    path_problem,
     put_bytes,
     put_file,
     safe_name,
-    shown_path,
     size_of,
     storage_path,
-    store_error,
 )
+from airflow_provider_bgrep.store_errors import store_error
 
 try:
     from airflow.sdk.io import attach
@@ -158,52 +151,6 @@ def test_local_and_remote_paths_are_distinguished(tmp_path):
     assert not is_local(storage_path("memory://bucket/x"))
 
 
-ARN = "s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/shop/in@2x.csv"
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("s3://shop_conn@shop/catalog.csv", "s3://shop_conn@shop/catalog.csv"),
-        ("s3://key:secret@shop/catalog.csv", "s3://***@shop/catalog.csv"),
-        ("https://a:b@c.d/catalog.csv?X-Amz-Signature=e", "https://***@c.d/catalog.csv"),
-        ("s3://key:sec/ret@shop/catalog.csv", "s3://***@shop/catalog.csv"),
-        ("oss://key%3Asecret@shop/catalog.csv", "oss://***@shop/catalog.csv"),
-        ("s3://shop/a:b@2x/catalog.csv", "s3://shop/a:b@2x/catalog.csv"),
-        (ARN, ARN),
-        ("file:///shop/what?.csv", "file:///shop/what?.csv"),
-        ("/shop/what?.csv", "/shop/what?.csv"),
-    ],
-)
-def test_a_path_is_shown_without_secrets(path, expected):
-    """L3."""
-    assert shown_path(path) == expected
-
-
-@pytest.mark.parametrize(
-    ("path", "is_one"),
-    [
-        *((f"{scheme}://KEY:SECRET@shop/a.png", True) for scheme in ("s3", "S3A", "oss", "gs", "abfs")),
-        *((f"s3://{one}/a.png", True) for one in ("KEY:SEC/RET@shop", "KEY%3ASECRET@shop", "KEY:SECRET")),
-        *((f"s3://{one}/a.png", False) for one in ("shop", "conn@shop", "shop/a:b", "shop/a:b@c")),
-        *((one, False) for one in (ARN, "https://host:8080/a.png", "/shop/a:b.png", "a:b")),
-    ],
-)
-def test_credentials_in_a_path_are_recognized(path: str, is_one: bool):
-    assert has_credentials(path) is is_one
-
-
-def test_a_refused_path_shows_no_credentials():
-    for text in (
-        "abfs://KEY:SECRET@shop.dfs.core.windows.net/a.csv",
-        "az://K:SECRET@s.blob.core.windows.net",
-    ):
-        assert "SECRET" not in account_problem(text)
-        with pytest.raises(InvalidInput) as refused:
-            absolute_path("catalog", text)
-        assert "SECRET" not in str(refused.value)
-
-
 def test_case_does_not_matter_in_a_scheme():
     path = storage_path("MEMORY://bucket/X")
     assert (path.protocol, path.name) == ("memory", "X")
@@ -297,20 +244,6 @@ def test_a_path_kept_as_text_is_found_again_in_its_folder(folder):
     text = str(folder / "雪山" / "a.bin")
     assert get_bytes(in_folder(folder, text)) == b"one"
     assert str(in_folder(folder, text)) == text
-
-
-@pytest.mark.parametrize(
-    ("folder", "path", "expected"),
-    [
-        ("s3://shop/a", "s3://shop/a/b/c.png", "b/c.png"),
-        ("s3://conn@shop/a", "s3://other@shop/a/c.png", "c.png"),
-        ("s3://shop/a", "s3://shop/ab/c.png", None),
-        ("s3://shop/a", "s3://shop/a", None),
-        ("file:///a", "file:///b/c.png", None),
-    ],
-)
-def test_a_path_below_a_folder_is_relative_to_it(folder: str, path: str, expected: str | None):
-    assert path_below(storage_path(folder), path) == expected
 
 
 def test_a_connection_of_a_folder_is_that_of_what_is_in_it():
@@ -505,13 +438,6 @@ def test_a_name_may_be_shorter_or_longer(value, most_bytes):
     assert safe_name(name, most_bytes) == name
 
 
-def test_object_storage_is_known_by_its_scheme():
-    stored = ("s3://a/b", "S3://a/b", "gs://a", "oss://a/b", "abfs://a/b")
-    others = ("HTTP://a/b", "https://a/b", "file:///a", "s3://", "s3:/a", "a/b", "", None, 7)
-    assert all(map(is_stored, stored))
-    assert not any(map(is_stored, others))
-
-
 def test_a_path_has_the_connection_of_its_folder_even_if_renamed():
     folder = storage_path("memory://new@shop/images")
     found = in_folder(folder, "memory://old@shop/images/a@b.png")
@@ -571,68 +497,6 @@ def test_a_folder_has_no_size(folder):
 
 
 # --- Azure ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("code", "is_final"),
-    [
-        ("AuthorizationPermissionMismatch", True),
-        ("AuthenticationFailed", True),
-        ("ContainerNotFound", True),
-        ("ServerBusy", False),
-    ],
-)
-def test_a_refusal_of_azure_is_known_by_its_code(code, is_final):
-    assert store_error("abfs://shop", AzureError(code)).is_final is is_final
-
-
-@pytest.mark.parametrize(
-    ("path", "instead"),
-    [
-        ("abfs://shop@account.dfs.core.windows.net/in/a.png", "abfs://shop/in/a.png"),
-        ("abfss://shop@account.blob.core.chinacloudapi.cn/in", "abfss://shop/in"),
-        ("abfs://azure@shop@account.dfs.core.windows.net/in", "abfs://shop/in"),
-        ("abfs://account.dfs.core.windows.net/shop/in", "abfs://container/shop/in"),
-        ("abfs://azure@shop/in", ""),
-        ("abfs://shop/a@b.dfs.core.windows.net", ""),
-        ("s3://shop/in", ""),
-        ("/shop/in", ""),
-    ],
-)
-def test_a_path_that_names_an_account_is_refused(path, instead):
-    problem = path_problem(path)
-    assert problem.partition(": ")[0] == instead
-    if instead:
-        with pytest.raises(InvalidInput, match="account"):
-            absolute_path("destination", path)
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        *("shop/in", "./in", "~/in", "", "file:shop/in", "C:/shop", "shop/a://b", "://shop/in"),
-        *("file://shop/in", "FILE://shop/in", "local://shop/in", "file://localhost/in", "file://./in"),
-        *("file://~/in", "file://", "file://conn@shop/in", "file://C:/shop"),
-    ],
-)
-def test_a_relative_path_is_refused_in_every_form(path):
-    assert "relative" in path_problem(path)
-    with pytest.raises(InvalidInput):
-        absolute_path("destination", path)
-
-
-@pytest.mark.parametrize(
-    "path", ["/shop/in", "//shop/in", "file:///shop/in", "FILE:///shop/in", "local:///in", "file:///a://b"]
-)
-def test_an_absolute_path_is_the_same_in_every_folder(path, tmp_path, monkeypatch):
-    assert path_problem(path) == ""
-    before = absolute_path("destination", path).path
-    monkeypatch.chdir(tmp_path)
-    assert absolute_path("destination", path).path == before
-
-
-def test_a_connection_may_stand_in_a_local_path():
-    assert path_problem("file://conn@/shop/in") == ""
 
 
 def test_azure_copies_through_the_worker():

@@ -14,8 +14,8 @@ from airflow_provider_bgrep.catalog.model.columns import TEXT_FIELDS, URL_FIELDS
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.limits import IMAGE_TASK_FIELDS
 from airflow_provider_bgrep.protocol.validation import validate_tasks
-from airflow_provider_bgrep.storage import SIGNED_STORES as SIGNED_STORES
-from airflow_provider_bgrep.storage import is_stored as is_stored
+from airflow_provider_bgrep.store_paths import SIGNED_STORES as SIGNED_STORES
+from airflow_provider_bgrep.store_paths import is_stored as is_stored
 
 PLACEHOLDER_URL: Final = "https://object.storage/image"
 

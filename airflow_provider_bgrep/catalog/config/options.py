@@ -34,7 +34,7 @@ from airflow_provider_bgrep.catalog.model.cell_values import EMPTY_CELLS
 from airflow_provider_bgrep.catalog.model.columns import URL_FIELDS
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.urls import canonical_url
-from airflow_provider_bgrep.storage import path_problem, shown_path
+from airflow_provider_bgrep.store_paths import path_problem, shown_path
 
 _PATIENCE: Final = 3
 """A pending job is queried in this many times ``max_attempts`` runs."""

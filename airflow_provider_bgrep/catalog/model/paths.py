@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_bgrep.storage import in_folder, path_below
+from airflow_provider_bgrep.storage import in_folder
+from airflow_provider_bgrep.store_paths import path_below
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bgrep.catalog.model.plan import made_at
 from airflow_provider_bgrep.generation.outcomes import Outcome
-from airflow_provider_bgrep.storage import is_stored
+from airflow_provider_bgrep.store_paths import is_stored
 
 if TYPE_CHECKING:
     import duckdb

@@ -26,7 +26,8 @@ from airflow_provider_bgrep.catalog.state.manifest import live_rows
 from airflow_provider_bgrep.catalog.state.marks import MarkLog
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.compat import has_approval
-from airflow_provider_bgrep.storage import absolute_path, shown_path, size_of
+from airflow_provider_bgrep.storage import absolute_path, size_of
+from airflow_provider_bgrep.store_paths import shown_path
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.config.options import Options

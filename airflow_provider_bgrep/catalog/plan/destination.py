@@ -21,8 +21,8 @@ from airflow_provider_bgrep.catalog.state.storage_record import (
 )
 from airflow_provider_bgrep.exceptions import BgRepConfigurationError
 from airflow_provider_bgrep.protocol.errors import StoreError
-from airflow_provider_bgrep.storage import shown_path
 from airflow_provider_bgrep.storage_check import StorageReport, check_storage
+from airflow_provider_bgrep.store_paths import shown_path
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths

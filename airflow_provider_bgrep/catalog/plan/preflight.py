@@ -17,7 +17,8 @@ from airflow_provider_bgrep.catalog.plan.create import create_plan
 from airflow_provider_bgrep.catalog.plan.destination import Planner, check_destination
 from airflow_provider_bgrep.exceptions import BgRepConfigurationError, BgRepError
 from airflow_provider_bgrep.protocol.errors import InvalidInput, sanitize_message
-from airflow_provider_bgrep.storage import absolute_path, check_writable, store_error
+from airflow_provider_bgrep.storage import absolute_path, check_writable
+from airflow_provider_bgrep.store_errors import store_error
 
 _log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from airflow_provider_bgrep.catalog.source.images import SIGNED_SECONDS, readabl
 from airflow_provider_bgrep.catalog.state.progress import in_sql
 from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.protocol.errors import StoreError, reason_of
-from airflow_provider_bgrep.storage import SIGNED_STORES
+from airflow_provider_bgrep.store_paths import SIGNED_STORES
 
 _SCHEME: Final = "lower(split_part(url, '://', 1))"
 _STORE: Final = f"{_SCHEME} || '://' || split_part(split_part(url, '://', 2), '/', 1)"

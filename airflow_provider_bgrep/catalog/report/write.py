@@ -37,7 +37,7 @@ from airflow_provider_bgrep.catalog.state.unfinished import unfinished_shards
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import BILLABLE, MEANINGS, Outcome
 from airflow_provider_bgrep.protocol.errors import reason_of
-from airflow_provider_bgrep.storage import path_below
+from airflow_provider_bgrep.store_paths import path_below
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.rows import LedgerEntry

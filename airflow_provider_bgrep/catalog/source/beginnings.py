@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_provider_bgrep.catalog.source.images import fetch, source_fetcher, stored_beginning
 from airflow_provider_bgrep.isolation import MOST_FAILURES
 from airflow_provider_bgrep.protocol.errors import reason_of
-from airflow_provider_bgrep.storage import is_stored
+from airflow_provider_bgrep.store_paths import is_stored
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.connection import Settings

@@ -21,13 +21,12 @@ from airflow_provider_bgrep.protocol.errors import reason_of, sanitize_message
 from airflow_provider_bgrep.protocol.limits import RESULT_URL_SECONDS, URL_SCHEMES
 from airflow_provider_bgrep.protocol.urls import canonical_url, redact_url
 from airflow_provider_bgrep.signing import credential_seconds, signed_url
-from airflow_provider_bgrep.storage import (
+from airflow_provider_bgrep.storage import fresh_fs, storage_path
+from airflow_provider_bgrep.store_errors import store_error
+from airflow_provider_bgrep.store_paths import (
     account_problem,
-    fresh_fs,
     has_credentials,
     is_stored,
-    storage_path,
-    store_error,
     without_connection,
 )
 

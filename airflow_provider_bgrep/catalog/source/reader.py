@@ -42,9 +42,9 @@ from airflow_provider_bgrep.storage import (
     is_local,
     local_copy,
     names_in,
-    shown_path,
-    store_errors,
 )
+from airflow_provider_bgrep.store_errors import store_errors
+from airflow_provider_bgrep.store_paths import shown_path
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath

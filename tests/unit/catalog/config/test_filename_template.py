@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_bgrep.catalog.config.filename_template import TEMPLATE_FIELDS, PublishRules
 from airflow_provider_bgrep.protocol.errors import InvalidInput
-from airflow_provider_bgrep.storage import (
-    safe_name,
-)
+from airflow_provider_bgrep.storage import safe_name
 
 RETIRE = PublishRules()
 
