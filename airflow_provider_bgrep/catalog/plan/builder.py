@@ -18,6 +18,7 @@ from airflow_provider_bgrep.catalog.model.schema import WORK_ITEM
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.plan.decision import SUBMITTED_STATES
 from airflow_provider_bgrep.catalog.plan.diff import Join, Versions
+from airflow_provider_bgrep.catalog.plan.gone import find_gone, remove_gone
 from airflow_provider_bgrep.catalog.plan.rebuy import rebuy_reason
 from airflow_provider_bgrep.catalog.plan.render import render_changed_rows
 from airflow_provider_bgrep.catalog.plan.sign_check import check_signing
@@ -145,8 +146,8 @@ def build_plan(
     concerns = [check_sources(join, left)]
     note_redone(join)
     list_rows(join)
-    gone = join.find_gone()
-    join.remove_gone(gone)
+    gone = find_gone(join)
+    remove_gone(join, gone)
     concerns.append(rebuy_reason(join, gone))
     list_work_items(join, run.dag_id, run.group_id)
     catalog.check_unchanged()

@@ -32,7 +32,7 @@ from airflow_provider_bgrep.catalog.config.prompt_template import (
 )
 from airflow_provider_bgrep.catalog.model.columns import MAIN, URL_FIELDS
 from airflow_provider_bgrep.catalog.model.editions import edition_of
-from airflow_provider_bgrep.catalog.model.states import NOT_REMOVED, RowState
+from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.plan.corrected import IS_REFUSED, corrected, refused_rows
 from airflow_provider_bgrep.catalog.plan.decision import (
     ALONE,
@@ -46,7 +46,6 @@ from airflow_provider_bgrep.catalog.source.catalog import Catalog, InvalidRow
 from airflow_provider_bgrep.catalog.source.rows import NormalizedRows
 from airflow_provider_bgrep.catalog.state.database import has_key
 from airflow_provider_bgrep.catalog.state.marks import MarkKind
-from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 
 if TYPE_CHECKING:
@@ -78,16 +77,6 @@ _REORDERING: Final = "join_order,build_side_probe_side"
 
 _BATCH: Final = 4_096
 """Rows that are handed over at once."""
-
-_MANY: Final = 10
-"""Number of rows from which a catalog that lacks most published rows is taken for incomplete."""
-
-_MOST_LOST: Final = 0.5
-"""Share of the published rows that a catalog may lack, unless ``max_removed_share`` is larger.
-
-Each row that cannot be read may be one that is published: such rows are counted neither as lost nor as
-published.
-"""
 
 
 class Join:
@@ -425,71 +414,3 @@ class Join:
             f"decision::VARCHAR AS state, change FROM known WHERE decision <> '{unchanged}'"
         )
         (self.unchanged,) = self.one("SELECT count(purchase) - (SELECT count(*) FROM rows) FROM cat")
-
-    # --- what is gone -----------------------------------------------------------------------------
-
-    def find_gone(self) -> int:
-        """Fill ``gone`` with the rows that are published, and that the catalog does not name any more.
-
-        :return: how many they are; 0 before anything is published.
-        """
-        (live,) = self.one("SELECT count(*) FROM live")
-        if live == self.unchanged:
-            return 0  # each unchanged row is live, under a name of its own
-        invalid = self.catalog.invalid
-        keys = pa.array([*(row.sku for row in invalid), *(row.name for row in invalid)], pa.string())
-        self.db.register("invalid_keys", pa.table({"key": keys}))
-        # What was published as the sku MUG-1/side may be a view of MUG-1 in the catalog now, or the reverse.
-        keys_of_live = ("l.sku", "l.name", "regexp_replace(l.name, '/[^/]*$', '')")
-        may_be = (f"ANTI JOIN (FROM invalid_keys) i ON i.key = {key}" for key in keys_of_live)
-        self.db.execute(
-            "CREATE OR REPLACE TABLE gone AS SELECT l.name, l.sku, l.view, l.image FROM live l "
-            "ANTI JOIN known k ON k.live = l.place "
-            f"ANTI JOIN cat ON cat.name = l.name {' '.join(may_be)}"
-        )
-        self.db.unregister("invalid_keys")
-        (gone,) = self.one("SELECT count(*) FROM gone")
-        return int(gone)
-
-    def remove_gone(self, gone: int) -> None:
-        """Decide about the rows that :meth:`find_gone` has found.
-
-        :param gone: how many they are.
-        :raises InvalidInput: if the catalog has lost most of the published rows.
-        """
-        if self.options.on_removed == "keep" or not gone:
-            return
-        (live,) = self.one("SELECT count(*) FROM live")
-        most, unreadable = self.options.max_removed_share, self.catalog.unreadable
-        of_live = f"{gone} of {live} published rows ({gone / live:.0%})"
-        explained = min(gone, unreadable)
-        lost = gone - explained  # certainly
-        if lost >= _MANY and lost / (live - explained) > max(most, _MOST_LOST):
-            also = f", and {counted(unreadable, 'row')} cannot be read{self._first_unreadable()}"
-            what = (
-                f"lacks {of_live}{also if unreadable else ''}: it is incomplete, or its skus have changed. "
-                "Nothing is planned. If it is right, set max_removed_share to 1 for one run, or on_removed "
-                "to 'keep'"
-            )
-            raise InvalidInput([Problem("catalog", what)])
-        if unreadable:
-            self.notes.append(
-                f"{counted(gone, 'published row')} {'is' if gone == 1 else 'are'} not in the catalog; none "
-                f"is removed, because {counted(unreadable, 'row')} cannot be read, and may be theirs."
-            )
-            if lost:  # the others need attention already, as invalid rows
-                self.attention[NOT_REMOVED] += lost
-        elif gone / live > most and gone > 1:
-            self.notes.append(
-                f"{of_live} are not in the catalog; none is removed, because that is more than "
-                f"max_removed_share ({most:.0%}). If the catalog is right, set max_removed_share to 1 for "
-                "one run."
-            )
-            self.attention[NOT_REMOVED] += gone
-        else:
-            removed = RowState.REMOVED.value
-            self.db.execute(f"INSERT INTO rows SELECT name, sku, view, NULL, '{removed}', '' FROM gone")
-
-    def _first_unreadable(self) -> str:
-        """Where the first row is that cannot be read, and why, in parentheses."""
-        return next((f" (line {row.line}: {row.reason})" for row in self.catalog.unread_rows), "")
