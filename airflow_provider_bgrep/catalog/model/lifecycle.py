@@ -415,7 +415,7 @@ ROW: Final = Lifecycle(
             RowState.REMOVED.value,
             "Published, but the catalog no longer has the row.",
             NOTHING,
-            "publish removes it as on_removed says.",
+            "publish removes it as on_removed says, unless the plan was not approved.",
             (Event("the row is in the catalog again", _PERSON, RowState.UNPUBLISHED.value),),
             "Put the row back into the catalog: it is published again without a submit.",
         ),

@@ -27,34 +27,39 @@ _QUERY_HINT: Final = (
 )
 
 
-def rebuy_reason(join: Join, gone: int) -> str:
+def rebuy_reason(join: Join) -> str:
     """Return why a plan needs approval, if it submits more than ``max_rebuy_share`` of the rows again.
 
     A row is submitted again if something about it has changed, and also if its name has changed: then the
-    image of a new row is that of a published row that is no longer in the catalog. A row that is submitted
+    image of a new row is that of a row that was billed, and that is no longer in the catalog. It need not be
+    published: it may have been retired since, or never have passed the checks. A row that is submitted
     again because it failed does not count. Neither does one without a billable submit in this ``edition``: an
     edition is new for each row until the row is billable in it, in whichever run.
 
-    :param join: with the tables ``decided`` and ``gone``, and with all purchases in ``entries``.
-    :param gone: how many published rows are no longer in the catalog.
+    :param join: with the table ``decided``, and with all purchases in ``entries``.
     :return: ``""`` if it does not.
     """
-    most = join.options.max_rebuy_share
+    most, rows = join.options.max_rebuy_share, join.rows.count
+    submitted = f"decision = 'submit' AND state NOT IN {_NOT_SUBMITTED}"
+    # Most runs submit few rows, and what follows reads all purchases.
+    (count,) = join.one(f"SELECT count(*) FROM decided WHERE {submitted}")
+    if not _is_large(count, most, rows):
+        return ""
     own = in_edition("e", join.recipe.edition)
+    # Hashes: the names of unchanged rows are not stored.
     images = (
-        "SELECT g.image FROM gone g JOIN entries e ON e.name = g.name "
-        f"WHERE g.image <> '' AND {own} AND e.outcome <> '{Outcome.REFUSED.value}'"
+        "SELECT e.image FROM entries e ANTI JOIN cat ON cat.name_hash = hash(e.name) "
+        f"WHERE e.image <> '' AND {own} AND e.outcome <> '{Outcome.REFUSED.value}'"
     )
-    of_gone = f"image IN ({images})" if gone else "false"
     found = join.db.execute(
         "SELECT why, count(*) AS many FROM (SELECT CASE WHEN is_billable THEN changed WHEN NOT is_new THEN "
-        f"'' WHEN {of_gone} THEN 'name (its image is that of a row that is gone)' ELSE '' END AS why "
-        f"FROM decided WHERE decision = 'submit' AND state NOT IN {_NOT_SUBMITTED}) "
+        f"'' WHEN image IN ({images}) "
+        "THEN 'name (its image is that of a row that is gone)' ELSE '' END AS why "
+        f"FROM decided WHERE {submitted}) "
         "WHERE why <> '' AND NOT starts_with(why, 'tried again') GROUP BY why ORDER BY many DESC, why"
     ).fetchall()
     again = sum(many for _, many in found)
-    rows = join.rows.count
-    if again <= _LEAST or again <= most * rows:
+    if not _is_large(again, most, rows):
         return ""
     named = ", ".join(f"{why}: {counted(many, 'row')}" for why, many in found[:_SHOWN])
     more = f", and {len(found) - _SHOWN} other reasons" if len(found) > _SHOWN else ""
@@ -63,3 +68,11 @@ def rebuy_reason(join: Join, gone: int) -> str:
         f"{again} of {rows} rows ({again / rows:.0%}) would be submitted again, which is more than "
         f"max_rebuy_share ({most:.0%}). What has changed: {named}{more}.{hint}"
     )
+
+
+def _is_large(count: int, most: float, rows: int) -> bool:
+    """Whether so many rows need approval.
+
+    :param most: the largest share of the rows that needs none.
+    """
+    return count > max(_LEAST, most * rows)

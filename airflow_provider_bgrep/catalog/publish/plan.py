@@ -61,11 +61,13 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     # A row may have been blocked since the plan was made.
     marks = MarkLog(store.paths, store.has_single_writer).repaired()
     asked = [one for one in _still_asked_for(store, wanted, later) if marks.block_of(one) is None]
+    # A plan that is being made, or cannot be read, may have found a row in the catalog again. And what nobody
+    # has approved may be wrong as a whole: rows that seem to be gone may have been renamed by mistake.
+    removes = len(later) == len(later_ids) and store.may_submit
     published = publish(
         store.paths,
         asked,
-        # A plan that is being made, or cannot be read, may have found a row in the catalog again.
-        _still_gone(store, later) if len(later) == len(later_ids) else [],
+        _still_gone(store, later) if removes else [],
         options.publishing,
         marks=marks,
         blocked=store.rows([RowState.BLOCKED.value]),

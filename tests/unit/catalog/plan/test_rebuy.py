@@ -88,6 +88,54 @@ def test_renamed_rows_are_recognized_by_their_images(destination, on_removed):
     assert "name (its image is that of a row that is gone): 15 rows" in plan.concern
 
 
+def refuse(run):
+    run.store.ask()
+    assert run.store.refuse("it was not approved")
+    run.complete()
+
+
+@pytest.mark.parametrize("on_removed", ["retire", "delete"])
+@pytest.mark.parametrize("most", [0.5, 1])
+def test_what_was_refused_is_asked_again_and_removes_nothing(destination, most, on_removed):
+    renamed = [{**one, "sku": f"{one['sku']}.0"} for one in catalog()[:15]] + catalog()[15:]
+    published, billed = destination.published(), destination.billed.total()
+    for _ in range(3):
+        run = destination.plan(renamed, on_removed=on_removed, max_removed_share=most)
+        assert run.plan.needs_approval
+        assert run.counts["new"] == 15
+        refuse(run)
+        assert (destination.published(), destination.billed.total()) == (published, billed)
+    run = destination.plan(renamed, on_removed=on_removed, max_removed_share=most)
+    run.store.ask()
+    run.store.approve()
+    run.complete()
+    assert destination.billed.total() == billed + 15
+    assert len(destination.published()) == COUNT
+
+
+def test_a_plan_that_could_not_be_approved_removes_nothing(destination):
+    renamed = [{**one, "sku": f"{one['sku']}.0"} for one in catalog()[:15]] + catalog()[15:]
+    published = destination.published()
+    run = destination.plan(renamed, max_removed_share=1)
+    run.store.cancel("a person must approve it, which Airflow cannot ask for")
+    run.complete()
+    assert destination.published() == published
+
+
+@pytest.mark.parametrize("before", ["retired", "unmasked", "flagged"])
+def test_renamed_rows_are_recognized_though_not_published(tmp_path, before):
+    shop = Destination(CatalogPaths(storage_path(str(tmp_path))))
+    run = shop.plan(catalog())
+    run.complete(None, {} if before == "retired" else {one["sku"]: before for one in catalog()})
+    if before == "retired":
+        shop.refresh([row("other")], max_removed_share=1)
+        assert set(shop.published()) == {"other"}
+    renamed = [{**one, "sku": f"{one['sku']}.0"} for one in catalog()]
+    plan = shop.plan(renamed).plan
+    assert plan.needs_approval
+    assert f"name (its image is that of a row that is gone): {COUNT} rows" in plan.concern
+
+
 def test_other_products_are_no_reason(destination):
     others = [row(f"n{i}") for i in range(15)]
     plan = destination.plan(catalog()[15:] + others).plan
