@@ -144,12 +144,12 @@ def sides_of(data: bytes) -> Sides:
         with Image.open(_without_metadata(io.BytesIO(data), data[:512]), formats=FORMATS) as image:
             size = image.size
             transpose = _TRANSPOSE.get(_orientation(image))
+    except UnreadableError:
+        raise
     except UnidentifiedImageError:
         raise UnreadableError(_describe(data[:512])) from None
     except Exception as error:
-        raise UnreadableError(
-            f"is incomplete or damaged ({sanitize_message(error) or type(error).__name__})"
-        ) from None
+        raise _damaged(error) from None
     return Sides(size, (size[1], size[0]) if transpose in _SWAPS_SIDES else size)
 
 
@@ -185,9 +185,7 @@ def _opened(file: IO[bytes], *, draft_side: int | None = None) -> Image.Image:
         raise UnreadableError(f"has more pixels than are safe to decode{_TOO_MANY}") from None
     except Exception as error:
         # Pillow's decoders raise whatever a broken file leads them to: OSError, SyntaxError, struct.error.
-        raise UnreadableError(
-            f"is incomplete or damaged ({sanitize_message(error) or type(error).__name__})"
-        ) from None
+        raise _damaged(error) from None
     return image
 
 
@@ -211,6 +209,8 @@ def _orientation(image: Image.Image) -> int:
 # --- PNG metadata ---------------------------------------------------------------------------------
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
+_MOST_CHUNKS: Final = 100_000
+"""Chunks of a PNG: an image of 256 MB has 32,000 of 8 KB. Each takes time and memory, also an empty one."""
 _PNG_TEXT: Final = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 
 
@@ -233,10 +233,17 @@ def _without_metadata(file: IO[bytes], head: bytes) -> IO[bytes]:
 
 
 def _png_chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
-    """The kind of each chunk of a PNG, and where it begins and ends: length, kind, data, checksum."""
+    """The kind of each chunk of a PNG, and where it begins and ends: length, kind, data, checksum.
+
+    :raises UnreadableError: if there are too many.
+    """
     size = file.seek(0, os.SEEK_END)
     position = len(_PNG)
+    count = 0
     while position < size:
+        count += 1
+        if count > _MOST_CHUNKS:
+            raise UnreadableError(f"has more than {_MOST_CHUNKS:,} chunks; save it again")
         file.seek(position)
         header = file.read(8)
         # What is not a whole chunk goes to Pillow, which says that the file breaks off.

@@ -71,7 +71,7 @@ def rebuy_reason(join: Join) -> str:
 
 
 def _is_large(count: int, most: float, rows: int) -> bool:
-    """Whether so many rows need approval.
+    """Return whether this number of rows needs approval.
 
     :param most: the largest share of the rows that needs none.
     """

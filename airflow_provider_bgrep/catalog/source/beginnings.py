@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -84,6 +85,8 @@ class SourceReader:
         host = url.partition("://")[2].partition("/")[0]
         if self._failures[host] >= MOST_FAILURES:
             return Beginning(unread="was not tried, because its host failed repeatedly")
+        if time.time() >= end_time:
+            return Beginning(unread="was not read: the deadline has passed")
         try:
             if is_stored(url):
                 data, modified = stored_beginning(url, self._conn_id, BYTES)

@@ -112,6 +112,8 @@ class InvalidRow:
     sku: str = ""
     view: str | None = ""
     is_certain: bool = True
+    name: str = field(init=False, default="", repr=False)
+    """The row's name, to be compared and not shown; ``""`` where it cannot be read."""
 
     @classmethod
     def of_problems(
@@ -134,18 +136,16 @@ class InvalidRow:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reason", redact_text(self.reason))
-        object.__setattr__(self, "sku", _key_of(self.sku))
+        key = _key_of(self.sku)
+        object.__setattr__(self, "name", name_of(key, self.view) if key and self.view is not None else "")
+        # Without its signature, a URL would be another text: that of no product.
+        object.__setattr__(self, "sku", key if redact_text(key) == key else "")
         object.__setattr__(self, "view", redact_text(self.view or "")[:MAX_NAME] if self.view else self.view)
-
-    @property
-    def name(self) -> str:
-        """The row's name; ``""`` where it cannot be read."""
-        return name_of(self.sku, self.view) if self.sku and self.view is not None else ""
 
     def as_dict(self) -> dict[str, Any]:
         """The form for the report."""
         shown = asdict(self) | {"view": self.view or ""}
-        del shown["is_certain"]
+        del shown["is_certain"], shown["name"]
         return shown
 
 
@@ -155,8 +155,7 @@ def _key_of(sku: str) -> str:
         key = whole_key(sku) or ""
     except UnreadableCellError:
         return ""
-    # Without its signature, a URL would be another text: that of no product.
-    return key[:MAX_NAME] if not holds_url(key) and redact_text(key) == key else ""
+    return "" if holds_url(key) else key[:MAX_NAME]
 
 
 @dataclass

@@ -6,7 +6,9 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
+import struct
 import tracemalloc
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from airflow_provider_bgrep.images.decode import FORMATS, MAX_PIXELS, UnreadableError, inspect, load
+from airflow_provider_bgrep.images.decode import FORMATS, MAX_PIXELS, UnreadableError, inspect, load, sides_of
 
 LYING = Image.effect_mandelbrot((64, 48), (-2, -1.5, 1, 1.5), 50).convert("RGB")
 XMP = (
@@ -127,6 +129,21 @@ def test_a_png_with_a_profile_of_any_size_is_read(size, saved):
     data = encoded(LYING, "PNG", icc_profile=b"p" * size)
     assert load(data).size == (64, 48)
     assert inspect(saved(data)).width == 64
+
+
+@pytest.mark.parametrize(("count", "is_read"), [(90_000, True), (100_000, False), (500_000, False)])
+def test_a_png_of_many_empty_chunks_is_read_within_bounds(count, is_read, saved):
+    data, start = encoded(LYING, "PNG"), 33  # after the header
+    empty = struct.pack(">I", 0) + b"abCd" + struct.pack(">I", zlib.crc32(b"abCd"))
+    data = data[:start] + count * empty + data[start:]
+    for read in (sides_of, lambda given: inspect(saved(given))):
+        tracemalloc.start()
+        try:
+            with contextlib.nullcontext() if is_read else pytest.raises(UnreadableError, match="chunks"):
+                read(data)
+            assert tracemalloc.get_traced_memory()[1] < 40_000_000
+        finally:
+            tracemalloc.stop()
 
 
 def test_the_file_itself_is_not_changed(saved):

@@ -612,6 +612,12 @@ def test_of_two_rows_of_one_name_the_first_counts(destination):
     assert run.counts == {"new": 3, "invalid": 2}
 
 
+@pytest.mark.parametrize("sku", ["WHY2", "WHY?2", "R&D=1", "a?sign=b"])
+def test_the_first_of_two_rows_counts_though_it_is_invalid(destination, sku):
+    rows = [row(sku, positive_prompt=["not", "text"]), row(sku, image="https://shop.example/other.jpg")]
+    assert destination.plan(rows).counts == {"invalid": 2}
+
+
 CELLS = "name,sku,image,mask,positive_prompt"
 
 

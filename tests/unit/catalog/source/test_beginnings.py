@@ -117,6 +117,15 @@ def test_past_the_deadline_nothing_is_read(site):
     assert found.unread
 
 
+def test_past_the_deadline_nothing_is_read_from_a_store(s3_folder):
+    s3_folder.joinpath("a.png").write_bytes(packed(product()[0]))
+    url = f"s3://{s3_folder.path}/a.png"
+    reader = SourceReader(connection_of(s3_folder), None)
+    assert reader.beginnings([url], time.time() + 60)[url].sides
+    late = reader.beginnings([url], time.time() - 1)[url]
+    assert (late.sides, late.problem, bool(late.unread)) == (None, "", True)
+
+
 def test_a_host_that_fails_repeatedly_is_not_asked_again(site):
     site.files = {str(number): 500 for number in range(100)}
     reader = SourceReader(None, None, allow_private=True)
