@@ -24,6 +24,7 @@ SCENARIOS = {
     "catalog/state/test_errors.py": "every error that leaves the catalog's state",
     "catalog/test_histories_attack.py": "histories of runs, attacked",
     "catalog/test_histories_ledger.py": "histories of runs, down to the ledger's files",
+    "catalog/test_histories_repeated.py": "histories of steps that are killed, repeated and damaged",
     "catalog/test_histories_views.py": "histories of rows whose sku and view change",
     "catalog/test_many_runs.py": "many runs, with crashes",
     "oss_emulator/test_sdk.py": "the emulator of OSS, used by Alibaba's SDK",
