@@ -54,7 +54,6 @@ class Shard:
     :param manifest: the path of its manifest.
     :param limit: maximum number of images that it may submit, for any reason.
     :param is_open: whether the plan may still submit.
-    :param is_reopened: whether it was opened again for this shard, which then ends with :meth:`leave`.
     :param is_approved: whether the plan needs no approval, or has it.
     :param is_cancelled: whether the plan was canceled, for example because a person refused it.
     :param taken: keys of jobs that earlier runs submitted, also those of other shards' rows.
@@ -71,7 +70,6 @@ class Shard:
     manifest: ObjectStoragePath
     limit: int
     is_open: bool
-    is_reopened: bool = False
     is_approved: bool = True
     is_cancelled: bool = False
     taken: frozenset[str] = frozenset()
@@ -108,12 +106,12 @@ class Shard:
         to_submit = [row for row in rows if _is_to_submit(row) and row["name"] not in held]
         if may_submit and to_submit:
             check_journal(plan_store, shard)
-        is_open, is_reopened = False, False
+        is_open = False
         try:
             lease = ledger.lease(plan_id) if may_submit else None
             is_open = lease is not None and lease.planned
             if may_submit and to_submit and (lease is None or lease.shards):
-                is_open = is_reopened = Ledger(paths, plan_store.has_single_writer).reopen(plan_id, shard)
+                is_open = Ledger(paths, plan_store.has_single_writer).reopen(plan_id, shard)
         except DamagedLedgerError as error:
             # Nobody knows whether a later plan has submitted the rows. What this one submitted is collected.
             is_open = False
@@ -139,7 +137,6 @@ class Shard:
             manifest=files.manifest(shard),
             limit=plan.limits[shard] if shard < len(plan.limits) else own,
             is_open=is_open,
-            is_reopened=is_reopened,
             is_approved=is_approved,
             is_cancelled=bool(plan_store.cancelled_reason),
             taken=taken,

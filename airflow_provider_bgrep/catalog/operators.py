@@ -169,7 +169,6 @@ class BgRepShardOperator(ShardLineage, GenerateBase):
         self.slots = slots
         self.retry_failed = count_of("retry_failed", retry_failed, MAX_RETRY_FAILED) or 0
         self._may_be_left = True
-        self._is_reopened = False
 
     def build_spec(self, context: Context) -> GenerateSpec:
         """Return the run of the shard, from the current state of plan and journal."""
@@ -179,7 +178,7 @@ class BgRepShardOperator(ShardLineage, GenerateBase):
         shard = Shard.read(paths, str(self.plan_id), int(self.shard))
         self.show_links(context, plan_links(paths, str(self.plan_id)))
         context[SHARD_NAME] = f"shard {self.shard}: {counted(len(shard.image_tasks), 'row')}"  # type: ignore[typeddict-unknown-key]
-        self._may_be_left, self._is_reopened = shard.is_approved or shard.is_cancelled, shard.is_reopened
+        self._may_be_left = shard.is_approved or shard.is_cancelled
         if not shard.is_open:
             self.log.warning(
                 "Plan %s %s. This task collects accepted jobs and submits nothing. %s",
@@ -199,13 +198,15 @@ class BgRepShardOperator(ShardLineage, GenerateBase):
         """Close the plan again if it was opened for cleared shards only, and this is the last of them."""
         from airflow_provider_bgrep.catalog.state.ledger import Ledger
 
-        if not self._is_reopened:
-            return
         try:
             store = _store(str(self.destination), self.plan_id)
             Ledger(store.paths, store.has_single_writer).leave(store.plan_id, int(self.shard))
         except Exception as error:  # the next plan of the run closes it, or the end of valid_for
-            self.log.warning("Could not close plan %s: %s", self.plan_id, sanitize_message(error))
+            self.log.warning(
+                "If plan %s was opened again for this task, it could not be closed: %s",
+                self.plan_id,
+                sanitize_message(error),
+            )
 
     def concluded(self, summary: dict[str, Any], context: Context) -> dict[str, Any]:
         """Return the summary, if the plan has the approval that it needs, or was canceled.

@@ -38,8 +38,9 @@ name, if one of its submits has an unknown outcome. A submit may have several ro
   --not-billed       The bill does not have it. The submit then counts as refused: the next run submits its
                      rows again, which is billed. Bill details may come a day late: wait for them.
 
-Nothing is written without --yes. If two persons say different things, the job counts. What the worker has
-recorded, or records late, counts before either. A submit is not settled while its run is under way.
+Nothing is written without --yes. If the command was killed, repeat it: it writes what is missing. If two
+persons say different things, the job counts. What the worker has recorded, or records late, counts before
+either. A submit is not settled while its run is under way.
 
 Exit code 1: the outcomes of submits are unknown (the list), or the job does not exist.
 Exit code 2: SUBMIT is none, or several, or not open; or the job is not that of the submit.
@@ -75,15 +76,15 @@ def run(given: argparse.Namespace, out: Output) -> ExitCode:
         return ExitCode.PROBLEMS if found else ExitCode.OK
     with state_errors():
         submit = _chosen(find_submits(paths, named), given)
+    job, was = None, "now" if given.yes else "never"
     if _is_recorded(submit, given):
-        return _print_end(submit, None, given, out, was="before")
-    job = None
-    if given.result_key:
+        was = "before"
+    elif given.result_key:
         job = _queried(paths, submit, given.result_key)
-    if given.yes:
+    if given.yes:  # also if it was recorded before: that call may have been killed before its last file
         with state_errors():
             _record(paths, submit, given)
-    return _print_end(submit, job, given, out, was="now" if given.yes else "never")
+    return _print_end(submit, job, given, out, was=was)
 
 
 def _chosen(found: list[Submit], given: argparse.Namespace) -> Submit:
@@ -181,7 +182,7 @@ def _record(paths: CatalogPaths, submit: Submit, given: argparse.Namespace) -> N
         record_not_billed(paths, submit)
         return
     counts = adopt_job(paths, submit, given.result_key)
-    if counts != given.result_key:
+    if counts != given.result_key != submit.result_key:
         raise UsageError(
             f"Somebody has recorded the job {counts} for submit {submit.nonce}; nothing was recorded"
         )

@@ -81,7 +81,11 @@ class GenerateBase(Linked, OpenLineageMethods, BaseOperator):
 
         # The event is a hint: the worker queries the jobs itself. If the triggerer cannot query, or its clock
         # is ahead and its deadline over, it would report this repeatedly, so this worker waits instead.
-        fired = read_event(event)
+        try:
+            fired = read_event(event)
+        except BaseException:
+            self.ended()
+            raise
         self.log.info(
             "Resumed (%s): %d jobs finished, %d unfinished, in which %d image tasks are finished.",
             fired.reason.value,
@@ -102,8 +106,10 @@ class GenerateBase(Linked, OpenLineageMethods, BaseOperator):
         """Continue after a deferral, even if no triggerer was running to end it."""
         from airflow_provider_bgrep.operators._generate import Resumed
 
-        if next_method == "__fail__" and "timeout" in str((next_kwargs or {}).get("error", "")).lower():
-            return self._execute(context, Resumed())
+        if next_method == "__fail__":
+            if "timeout" in str((next_kwargs or {}).get("error", "")).lower():
+                return self._execute(context, Resumed())
+            self.ended()  # the trigger failed, and this try fails with it
         return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:

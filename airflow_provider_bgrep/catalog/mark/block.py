@@ -97,7 +97,7 @@ def block(
         for row in rows
     ]
     missing = {one.key for one in _missing(marks, wanted)}
-    if writes and missing:
+    if writes:
         log.commit(lambda now: now.with_marks(_missing(now, wanted)))
     return [
         replace(row, status=BlockStatus.BLOCKED if row.key in missing else BlockStatus.KEPT) for row in rows
@@ -121,8 +121,8 @@ def unblock(paths: CatalogPaths, skus: Sequence[str], *, writes: bool) -> list[B
         found = [key for key in others if key in blocks]
         for key in [whole] if whole in blocks or not found else found:
             asked[key].update(found)
-    if writes and not blocks.keys().isdisjoint(asked):
-        log.commit(lambda now: now.without(MarkKind.BLOCK, asked.keys()))
+    if writes:
+        log.commit(lambda now: now.without(MarkKind.BLOCK, blocks.keys() & asked.keys()))
     left = sorted(blocks.keys() - asked.keys())
     return [
         _unblocked(key, left, also) if key in blocks else _not_blocked(key) for key, also in asked.items()

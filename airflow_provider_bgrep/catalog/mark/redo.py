@@ -121,7 +121,7 @@ def redo(paths: CatalogPaths, skus: Sequence[str], decision: Decision, *, writes
         for name, some in sorted(by_name.items())
     ]
     wanted = [row for row in rows if row.status is RedoStatus.MARKED]
-    if writes and wanted:
+    if writes:
         log.commit(lambda now: now.with_marks(_new_marks(now.generations, wanted, seen, decision)))
     price = None
     if newest is not None and newest.plan.quote.price is not None:

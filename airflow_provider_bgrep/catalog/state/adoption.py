@@ -13,6 +13,7 @@ see :mod:`~.progress`.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +26,7 @@ from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader, submit_of
 from airflow_provider_bgrep.catalog.state.ledger_segments import COLUMNS
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
-from airflow_provider_bgrep.catalog.state.progress import merged
+from airflow_provider_bgrep.catalog.state.progress import merged, progress_of
 from airflow_provider_bgrep.catalog.state.row_history import has_single_writer
 from airflow_provider_bgrep.catalog.state.shard_facts import adopted_facts, not_billed_facts, submits
 from airflow_provider_bgrep.exceptions import BgRepStateError
@@ -255,11 +256,15 @@ def _other_submits(paths: CatalogPaths, submit: Submit, result_key: str) -> list
 def adopt_job(paths: CatalogPaths, submit: Submit, result_key: str) -> str:
     """Record that a submit was accepted, with the key of its job. The next run collects it.
 
-    :param submit: a submit that the job matches, see :func:`mismatches`.
+    Called again, it writes what an earlier call has not written because it was killed.
+
+    :param submit: a submit that the job matches, see :func:`mismatches`, or that has the job already.
     :return: the key that counts: another one, if somebody was faster, and nothing was recorded then.
     :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
     """
     if submit.record is None:
+        if submit.result_key == result_key:
+            return result_key  # the ledger has it, and nothing is left to write a key file from
         raise AssertionError("no job can be matched with this submit: it has mismatches")
     record = replace(submit.record, state=State.ACCEPTED, result_key=result_key)
     counts = adopt_key(paths.images, record, lambda: has_single_writer(paths))
@@ -273,7 +278,9 @@ def adopt_job(paths: CatalogPaths, submit: Submit, result_key: str) -> str:
 def record_not_billed(paths: CatalogPaths, submit: Submit) -> None:
     """Record that a person has seen that a submit is not billed. The next run submits its rows again.
 
-    :param submit: a submit whose outcome is unknown, and whose run is over.
+    Called again, it writes what an earlier call has not written because it was killed.
+
+    :param submit: a submit whose outcome is unknown, or recorded as not billed, and whose run is over.
     :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
     """
     if submit.record is not None:
@@ -287,11 +294,25 @@ def images_of(entry: Mapping[str, Any]) -> int:
 
 
 def _add(paths: CatalogPaths, submit: Submit, facts: Iterable[Mapping[str, Any]]) -> None:
-    """Add an entry for each row of a submit.
+    """Add an entry for each row of a submit of which the segments say less, and which no run has collected.
 
     :param facts: what has become known of each.
     """
-    entries = [{**entry, **known} for entry, known in zip(submit.entries, facts, strict=True)]
-    prefix = f"segment-{submit.plan_id}-{secrets.token_hex(4)}"
     ledger = Ledger(paths, lambda: has_single_writer(paths))
-    ledger.add(entries, prefix, {number_of(submit.plan_id)})
+    steps = _steps_in_segments(ledger.reader, submit.nonce)
+    entries = []
+    for entry, known in zip(submit.entries, facts, strict=True):
+        new = {**entry, **known}
+        if steps.get(entry["name"], -1) < progress_of(new) >= progress_of(entry):
+            entries.append(new)
+    if entries:
+        prefix = f"segment-{submit.plan_id}-{secrets.token_hex(4)}"
+        ledger.add(entries, prefix, {number_of(submit.plan_id)})
+
+
+def _steps_in_segments(reader: LedgerReader, nonce: str) -> dict[str, int]:
+    """How far the rows of a submit are along in the segments, by name: see :func:`~.progress.progress_of`."""
+    with contextlib.ExitStack() as stack, engine() as db:
+        reader.open_segments(db, stack)
+        found = _entries(db, "nonce = $nonce", {"nonce": nonce})
+    return {entry["name"]: progress_of(entry) for entry in found}

@@ -268,6 +268,10 @@ class Ledger:
     def leave(self, plan_id: str, shard: int) -> None:
         """End what :meth:`reopen` began: the last shard for which a plan was opened again closes it.
 
+        Each generate task calls it at its end, whatever it has done: only the lease knows whether an earlier
+        execution, before a deferral, has opened the plan. Of other plans, the metadata is read and nothing is
+        written.
+
         :raises DamagedLedgerError: if a file of the ledger is damaged or missing.
         """
 
@@ -278,7 +282,9 @@ class Ledger:
             left = tuple(one for one in lease.shards if one != shard)
             return metadata.with_lease(replace(lease, shards=left)) if left else metadata.closed({plan_id})
 
-        self._commit(change)
+        lease = self.reader.lease(plan_id)
+        if lease is not None and shard in lease.shards:
+            self._commit(change)
 
     # --- plan tasks that run at once ---------------------------------------------------------------
 

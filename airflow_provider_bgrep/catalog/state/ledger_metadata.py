@@ -3,7 +3,8 @@
 
 The metadata is a :class:`~.versioned_file.VersionedFile`, ``metadata-{number}.json`` in the ledger's folder.
 ``copy-{number}.json`` is a copy of the newest version: without it, the ledger would be as it was before the
-last commit if that file is lost, and a plan that was opened again would be forgotten.
+last commit if that file is lost, and a plan that was opened again would be forgotten. No plan folder is
+deleted before the copy exists: the version before may still need it.
 """
 
 from __future__ import annotations
@@ -231,6 +232,14 @@ class LedgerMetadataLog:
         :raises DamagedLedgerError: if it cannot be read.
         """
         return self._file.latest()
+
+    def complete(self) -> bool:
+        """Make sure that the newest version has its copy, see :class:`~.versioned_file.VersionedFile`.
+
+        :return: whether it has.
+        :raises DamagedLedgerError: if the current metadata cannot be read.
+        """
+        return self._file.complete()
 
     def latest_number(self) -> int:
         """The highest number, whether or not that version can be read; 0 before the first commit."""

@@ -154,7 +154,9 @@ class LedgerRepair:
             if self._metadata.create(rebuilt, number + 1):
                 return replace(rebuilt, number=number + 1)
             with contextlib.suppress(DamagedLedgerError):
-                return self._reader.metadata()
+                found = self._reader.metadata()
+                self._metadata.complete()  # it may be ours: a store may create a file and fail to say so
+                return found
         raise self._conflict()
 
     def _conflict(self) -> BgRepConflictError:

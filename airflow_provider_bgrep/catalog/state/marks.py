@@ -227,6 +227,9 @@ class MarkLog:
     def commit(self, change: Callable[[Marks], Marks]) -> Marks:
         """Replace the current marks by what ``change`` computes from them.
 
+        Both folders have them then, also if there is nothing to change: an earlier call may have been killed
+        between the two.
+
         :param change: called again with newer marks each time that another process commits first.
         :return: the marks that are current now.
         :raises BgRepConflictError: if others committed first in every attempt.

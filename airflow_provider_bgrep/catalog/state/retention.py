@@ -8,7 +8,8 @@
 The ledger can be rebuilt from the plans' files. So before a plan folder goes, every segment that counts is
 copied to ``ledger-copy/``, and the copy is read back: from then on each entry exists twice, in two folders.
 Later segments are copied before they count, by whoever writes them: whether one can be rebuilt is not known
-once any plan folder is gone.
+once any plan folder is gone. The newest metadata has to have its copy as well: the one before it may name the
+folder as that of a plan whose submits are in no segment.
 
 A task that is killed between two deletes leaves files that the next run deletes.
 """
@@ -136,6 +137,7 @@ def expire(paths: CatalogPaths, plan_id: str, keep_plans: int) -> Deleted:
     :param plan_id: a plan whose folder stays.
     :param keep_plans: number of newest plan folders of each task group that stay, at least 1. Dry runs count.
     :raises DamagedLedgerError: if a segment is lost or damaged. Nothing was deleted then.
+    :raises BgRepStateError: if the newest metadata has no copy, and none can be written; likewise.
     """
     return _Retention(paths).run(plan_id, keep_plans)
 
@@ -182,7 +184,8 @@ class _Retention:
 
     def find(self, plan_id: str, keep_plans: int) -> Unneeded:
         folders, copies = names_in(self._paths.plans), names_in(self._paths.ledger_copy)
-        metadata = LedgerMetadataLog(self._paths.ledger).latest() or LedgerMetadata()
+        log = LedgerMetadataLog(self._paths.ledger)
+        metadata = log.latest() or LedgerMetadata()
         # Leases, and plans whose submits are in no segment yet.
         leased = {lease.plan_id for lease in metadata.leases}
         needed = {plan_id, *leased, *metadata.uncommitted_plans}
@@ -195,6 +198,11 @@ class _Retention:
             return Unneeded()
         if self._writes:
             self._copy_segments(metadata, copies)
+            if not log.complete():
+                raise BgRepStateError(
+                    f"The newest metadata in {self._paths.ledger} has no copy beside it, and none could be "
+                    "written. Nothing is deleted, because the metadata before it may still need every plan"
+                )
         journals = {one: known for one in expired if (known := self._submits(one)) is not None}
         expired = list(journals)
         knowing = {one: records for one, records in journals.items() if records or self._has_results(one)}

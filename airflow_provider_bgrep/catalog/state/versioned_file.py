@@ -9,10 +9,11 @@ whether this holds for a destination's store: see :mod:`~airflow_provider_bgrep.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from airflow_provider_bgrep.client import sleep
@@ -54,7 +55,9 @@ class VersionedFile(Generic[T]):
         :meth:`~.plan_store.PlanStore.has_single_writer`.
     :param suffix: what a file's name ends with.
     :param copy_prefix: if given, the newest version has a copy beside it, whose name has this prefix: if the
-        newest file is lost, the value is still the current one, and not the one before.
+        newest file is lost, the value is still the current one, and not the one before. Whoever commits makes
+        sure of that, also if there is nothing to change: who created the version may have been killed before
+        the copy was written.
     """
 
     def __init__(
@@ -91,7 +94,9 @@ class VersionedFile(Generic[T]):
 
     def latest_number(self) -> int:
         """The highest number, whether or not its file can be read; 0 before the first commit."""
-        names = names_in(self._folder)
+        return self._highest(names_in(self._folder))
+
+    def _highest(self, names: Collection[str]) -> int:
         return max((*self.numbers(names), *self._copies(names)), default=0)
 
     def latest(self) -> T | None:
@@ -100,6 +105,15 @@ class VersionedFile(Generic[T]):
         :raises BgRepStateError: if its file is damaged.
         """
         return self._latest()[1]
+
+    def complete(self) -> bool:
+        """Make sure that the newest version has its copy, and the copy its version.
+
+        :return: whether both exist now; also ``True`` before the first commit.
+        :raises BgRepStateError: if the current value is damaged.
+        """
+        number, _, names = self._latest()
+        return self._complete(number, names)
 
     def read(self, number: int) -> T | None:
         """The value of a version; ``None`` if it does not exist, or expired.
@@ -128,9 +142,10 @@ class VersionedFile(Generic[T]):
         for attempt in range(ATTEMPTS):
             if attempt:
                 sleep(random.uniform(*_JITTER))  # noqa: S311 (not a secret)
-            number, current = self._latest()
+            number, current, names = self._latest()
             value = change(current, number + 1)
             if value is None or value == current:
+                self._complete(number, names)
                 return current, number
             if self.create(value, number + 1):
                 return value, number + 1
@@ -156,13 +171,42 @@ class VersionedFile(Generic[T]):
             self._replace_copy(data, number)
         return created
 
-    def _replace_copy(self, data: bytes, number: int) -> None:
-        """Write the copy of a version that was created, and delete those of earlier ones."""
+    def _complete(self, number: int, names: Collection[str]) -> bool:
+        """Write what is missing of a version and its copy. Whoever else does so writes the same.
+
+        :param names: a listing of the folder.
+        :return: whether both exist.
+        """
+        path, copy = self.path(number), self._copy(number)
+        if not number or not self._copy_prefix or {path.name, copy.name} <= set(names):
+            return True
+        try:
+            if copy.name not in names:
+                data = get_bytes(path)
+                return data is not None and self._replace_copy(data, number)
+            data = get_bytes(copy)
+            if data is None:
+                return False
+            put_bytes(data, path)
+        except Exception as error:
+            _log.warning("%s was not written again: %s", path, sanitize_message(error))
+            return False
+        _log.warning("%s was lost. Repaired from its copy.", path)
+        return True
+
+    def _replace_copy(self, data: bytes, number: int) -> bool:
+        """Write the copy of a version that was created, and delete those of earlier ones.
+
+        :return: whether it was written.
+        """
         try:
             put_bytes(data, self._copy(number))
-            self.delete(self._copy(one).name for one in self._copies(names_in(self._folder)) if one < number)
         except Exception as error:  # the version counts whether or not it has a copy
             _log.warning("%s was not copied: %s", self.path(number), sanitize_message(error))
+            return False
+        with contextlib.suppress(Exception):  # one that stays is older, and does not count
+            self.delete(self._copy(one).name for one in self._copies(names_in(self._folder)) if one < number)
+        return True
 
     def _copy(self, number: int) -> ObjectStoragePath:
         return self._folder / f"{self._copy_prefix}{number:08}.{self._suffix}"
@@ -200,18 +244,21 @@ class VersionedFile(Generic[T]):
         for name in names:
             remove(self._folder / name)
 
-    def _latest(self) -> tuple[int, T | None]:
-        number = self.latest_number()
+    def _latest(self) -> tuple[int, T | None, Collection[str]]:
+        """The current number, its value, and the listing of the folder that has it."""
+        names = names_in(self._folder)
+        number = self._highest(names)
         while number:
             value = self.read(number)
             if value is not None:
-                return number, value
+                return number, value, names
             # It expired since it was listed, unless somebody deleted it.
-            newest = self.latest_number()
+            names = names_in(self._folder)
+            newest = self._highest(names)
             if newest <= number:
                 raise self._damaged(f"{self.path(number)} was listed and cannot be found. Restore the file.")
             number = newest
-        return 0, None
+        return 0, None, names
 
     def _readable(self, number: int) -> T | None:
         try:

@@ -35,6 +35,7 @@ from airflow_provider_bgrep.catalog.plan.create import create_plan, draft_plan
 from airflow_provider_bgrep.catalog.publish.plan import publish_plan
 from airflow_provider_bgrep.catalog.source.beginnings import SourceReader
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
+from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.ledger_repair import LedgerRepair
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
@@ -353,7 +354,7 @@ class Execution:
             if self.writes_manifest:
                 self.write_manifest()
         finally:
-            if self.read.is_reopened:
+            with contextlib.suppress(DamagedLedgerError):
                 Ledger(self.destination.paths).leave(self.run.plan_id, self.shard)
 
     def submit(self) -> None:

@@ -13,11 +13,19 @@ from bgrep_harness.plan_tasks import TaskInstance, planned
 from bgrep_harness.runs import row
 
 from airflow_provider_bgrep.catalog import operators
-from airflow_provider_bgrep.catalog.operators import BgRepPublishOperator, BgRepReportOperator
+from airflow_provider_bgrep.catalog.mark.block import block
+from airflow_provider_bgrep.catalog.mark.decisions import Decision
+from airflow_provider_bgrep.catalog.operators import (
+    BgRepPublishOperator,
+    BgRepReportOperator,
+    BgRepShardOperator,
+)
+from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader, PlanInProgressError
 from airflow_provider_bgrep.exceptions import BgRepJobFailedError, BgRepStateError
 from airflow_provider_bgrep.storage import get_bytes, remove
 from airflow_provider_bgrep.testing import Emulator, bgrep_emulator  # noqa: F401 (a fixture)
+from airflow_provider_bgrep.triggers.event import BgRepEvent, Reason
 
 
 @pytest.fixture
@@ -99,3 +107,67 @@ def test_a_plan_with_lost_options_locks_nothing_after_its_run(emulator, tmp_path
     with pytest.raises(BgRepStateError, match=r"options\.json cannot be found"):
         report.execute({"ti": ti})
     assert not LedgerReader(store.paths).has_lease(store.plan_id)
+
+
+class Resumed:
+    """A plan of two shards that was closed, of which one was opened again by a task that waits."""
+
+    def __init__(self, shop: str) -> None:
+        rows = [row("mug"), row("cup")]
+        self.ti = planned(shop, catalog=rows, shard_size=1)
+        self.shop, self.plan_id = shop, self.ti.pushed["plan"]["plan_id"]
+        self.paths = operators._store(shop, self.plan_id).paths
+        ledger = Ledger(self.paths)
+        ledger.close(self.plan_id)
+        assert ledger.reopen(self.plan_id, 0)
+
+    def resume(self, method: str, **given: Any) -> Any:
+        """Continue in another process, which knows nothing of the first one."""
+        task = BgRepShardOperator(
+            task_id="generate", destination=self.shop, plan_id=self.plan_id, shard=0, poll_interval=1
+        )
+        return task.resume_execution(method, given, {"ti": self.ti})
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The states of the rows in the plan of the next run."""
+        next_run = planned(self.shop, "next", catalog=[row("mug"), row("cup")])
+        return {state: count for state, count in next_run.pushed["plan"]["counts"].items() if count}
+
+
+def test_a_resumed_task_with_nothing_to_submit_closes_its_plan(emulator, tmp_path):
+    """A person has blocked its row while it waited in the triggerer."""
+    resumed = Resumed(str(tmp_path / "shop"))
+    decision = Decision(reason="", by="Kim", at="2026-01-31T02:00:00+00:00")
+    (name,) = [one["name"] for one in operators._store(resumed.shop, resumed.plan_id).work_items(0)]
+    block(resumed.paths, [name], decision, keeps_published=False, writes=True)
+    assert resumed.resume("execute_complete", event=BgRepEvent(Reason.FINISHED).to_dict())["items"]
+    assert resumed.counts == {"new": 1, "blocked": 1}
+    assert emulator.counters.images == 0
+
+
+@pytest.mark.parametrize("failure", ["trigger", "event", "plan"])
+def test_a_resumed_task_that_fails_closes_its_plan(failure, emulator, tmp_path):
+    resumed = Resumed(str(tmp_path / "shop"))
+    if failure == "plan":
+        remove(operators._store(resumed.shop, resumed.plan_id).files.work_items)
+    method, given = {
+        "trigger": ("__fail__", {"error": "Trigger failure"}),
+        "event": ("execute_complete", {"event": {"version": 0}}),
+        "plan": ("execute_complete", {"event": BgRepEvent(Reason.FINISHED).to_dict()}),
+    }[failure]
+    with pytest.raises(Exception, match={"trigger": "Trigger failure", "event": "version"}.get(failure)):
+        resumed.resume(method, **given)
+    assert not LedgerReader(resumed.paths).has_lease(resumed.plan_id)
+    if failure != "plan":
+        assert resumed.counts == {"new": 2}
+
+
+def test_a_task_of_a_plan_that_was_never_closed_leaves_it_open(emulator, tmp_path):
+    ti = planned(tmp_path / "shop")
+    plan_id = ti.pushed["plan"]["plan_id"]
+    task = BgRepShardOperator(
+        task_id="generate", destination=str(tmp_path / "shop"), plan_id=plan_id, shard=0
+    )
+    task.ended()
+    assert LedgerReader(operators._store(str(tmp_path / "shop"), plan_id).paths).has_lease(plan_id)

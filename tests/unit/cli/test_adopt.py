@@ -4,17 +4,31 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bgrep_harness.runs import row
 
+from airflow_provider_bgrep.catalog.state.adoption import find_submits
 from airflow_provider_bgrep.cli.__main__ import main
+from airflow_provider_bgrep.journal.key_files import adopt_key, write_not_billed
+
+JOB = "0123456789abcdef0123456789abcdef"
 
 
 def contents(where: str) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in Path(where).rglob("*") if path.is_file()}
+
+
+def key_files(where: str) -> list[Path]:
+    """The files that say what is known of submits: of an adopted one, the key and its copy."""
+    found = Path(where, "_bgrep", "images", "_bgrep").glob("*.json")
+    return sorted(
+        (one for one in found if one.name.startswith(("key-", "not-billed-"))),
+        key=lambda one: one.name.startswith("key-copy-"),
+    )
 
 
 def adopt(where: str, capsys: Any, *arguments: str, code: int) -> Any:
@@ -80,3 +94,49 @@ def test_both_decisions_at_once_are_wrong_usage(where, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["adopt", where, "a", "--not-billed", "--result-key", "k"])
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("before", ["", "not billed before"])
+def test_adopted_again_it_writes_what_a_killed_call_has_not(before, destination, where, capsys):
+    """Killed between the two files of the key. It was recorded before, and the job is not queried again."""
+    destination.refresh([row("a")], {"a": "lost"})
+    destination.jobs[JOB] = list(destination.billed)
+    if before:
+        adopt(where, capsys, "a", "--not-billed", "--yes", code=0)
+    (submit,) = find_submits(destination.paths, ["a"])
+    adopt_key(destination.paths.images, replace(submit.record, result_key=JOB))
+    key, copy = (one for one in key_files(where) if one.name.startswith("key-"))
+    copy.unlink()
+    before_yes = contents(where)
+    adopt(where, capsys, "a", "--result-key", JOB, code=0)
+    assert contents(where) == before_yes
+    assert main(["adopt", where, "a", "--result-key", JOB, "--yes"]) == 0
+    assert "was recorded before" in capsys.readouterr().out
+    after = contents(where)
+    adopt(where, capsys, "a", "--result-key", JOB, "--yes", code=0)
+    assert contents(where) == after, "there is nothing left to write"
+    key.unlink()
+    for resubmit in (True, False):
+        destination.refresh([row("a")], **({"on_unknown_outcome": "resubmit"} if resubmit else {}))
+    assert destination.published().keys() == {"a"}
+    assert sum(destination.billed.values()) == 1
+
+
+@pytest.mark.parametrize("decision", ["accepted", "not billed"])
+def test_adopted_again_it_is_in_the_ledger(decision, destination, where, capsys):
+    """Killed before the ledger had it, and then no other file of the decision is left."""
+    destination.refresh([row("a")], {"a": "lost"})
+    destination.jobs[JOB] = list(destination.billed)
+    (submit,) = find_submits(destination.paths, ["a"])
+    if decision == "accepted":
+        adopt_key(destination.paths.images, replace(submit.record, result_key=JOB))
+    else:
+        write_not_billed(destination.paths.images, submit.record)
+    given = ["--result-key", JOB] if decision == "accepted" else ["--not-billed"]
+    adopt(where, capsys, "a", *given, "--yes", code=0)
+    for path in key_files(where):
+        path.unlink()
+    assert find_submits(destination.paths) == []
+    destination.refresh([row("a")])
+    assert destination.published().keys() == {"a"}
+    assert sum(destination.billed.values()) == (1 if decision == "accepted" else 2)

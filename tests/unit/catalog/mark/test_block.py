@@ -374,6 +374,22 @@ def test_killed_at_any_call_it_can_be_repeated(name: str):
                 act(CrashingStore(call, after=after))
             act(Counting())
             assert MarkLog(shop.paths).latest() == expected
+            del files[max(one for one in files if "/marks/" in one)]
+            assert MarkLog(shop.paths).latest() == expected, "both folders have it"
+
+
+def test_a_block_that_was_killed_and_repeated_is_not_lost():
+    files: dict[str, bytes] = {}
+    shop = Destination(CatalogPaths(folder(files)))
+    shop.refresh(ROWS)
+    dying = CatalogPaths(folder(files, CrashingStore(1), only="^put .*/marks-copy/"))
+    with pytest.raises(Died):
+        block(dying, ["new"], DECISION, keeps_published=False, writes=True)
+    assert blocked(shop, "new")[0].status is BlockStatus.KEPT
+    del files[max(one for one in files if "/marks/" in one)]
+    assert shop.refresh([*ROWS, row("new")]).counts == {"unchanged": 3, "blocked": 1}
+    assert billed(shop) == ["a", "a/side", "b"]
+    assert "new" not in statuses(shop)
 
 
 def test_every_status_has_a_meaning():

@@ -545,3 +545,24 @@ def test_a_plan_deleted_while_another_run_plans_is_not_repeated():
         if counting.calls <= place:
             return
         assert run.submits == [], place
+
+
+def test_no_plan_goes_before_the_newest_metadata_has_its_copy(destination, files):
+    """The copy could not be written. The metadata before it still names the plan as one that is open."""
+    stuck = destination.plan(CATALOG)
+    stuck.work()  # its run died before it published
+    catalog = [*CATALOG, row("d")]
+    run = destination.plan(catalog, now=stuck.now + 3 * DAY, keep_plans=1)
+    run.work()
+    run.check()
+
+    def refuse(effect: Callable[[], Any]) -> Any:
+        raise PermissionError
+
+    replace(run, destination=copy_of(destination, files, refuse, "^put .*/ledger/copy-")).publish()
+    assert stuck.plan_id in plans_in(files)
+    run.publish()
+    assert stuck.plan_id not in plans_in(files)
+    del files[max(name for name in below(files, "ledger") if "/metadata-" in name)]
+    assert destination.refresh(catalog, now=stuck.now + 4 * DAY).counts == {"unchanged": 4}
+    assert len(destination.published()) == destination.billed.total() == 4

@@ -371,9 +371,9 @@ def test_only_a_single_writer_commits_without_exclusion():
 # --- the copy of the newest version --------------------------------------------------------------------
 
 
-def copied(files: dict[str, bytes], around: Any = at_once) -> VersionedFile[str]:
+def copied(files: dict[str, bytes], around: Any = at_once, only: str = "") -> VersionedFile[str]:
     return VersionedFile(
-        folder(files, around),
+        folder(files, around, only),
         "v-",
         encode=lambda value, number: value.encode(),
         decode=lambda data, number, path: data.decode(),
@@ -420,13 +420,62 @@ def test_a_copy_that_cannot_be_written_does_not_undo_the_commit(caplog):
     def refuse(effect: Any) -> Any:
         raise PermissionError("only new files")
 
-    store = VersionedFile(
-        folder(files, refuse, only="^put "),
-        "v-",
-        encode=lambda value, number: value.encode(),
-        decode=lambda data, number, path: data.decode(),
-        copy_prefix="copy-",
-    )
+    store = copied(files, refuse, "^put ")
     assert store.commit(lambda now, number: "one") == ("one", 1)
     assert "was not copied" in caplog.text
+    assert not store.complete()
     assert copied(files).latest() == "one"
+    assert copied(files).complete()
+    assert len(files) == 2
+
+
+def check_no_single_file_is_missed(files: dict[str, bytes], value: str) -> None:
+    for name in list(files):
+        left = {one: data for one, data in files.items() if one != name}
+        assert copied(left).latest() == value, name
+
+
+def test_killed_at_any_call_and_repeated_a_commit_is_copied():
+    for dies_at, after in itertools.product(range(1, 20), (False, True)):
+        files: dict[str, bytes] = {}
+        copied(files).commit(lambda now, number: "one")
+        try:
+            copied(files, CrashingStore(dies_at, after=after)).commit(lambda now, number: "two")
+        except Died:
+            assert copied(files).commit(lambda now, number: "two") == ("two", 2)
+            check_no_single_file_is_missed(files, "two")
+        else:
+            assert dies_at > 5
+            break
+
+
+def test_a_store_that_fails_to_say_that_it_created_is_copied_too():
+    files: dict[str, bytes] = {}
+
+    def late(effect: Callable[[], Any]) -> Any:
+        effect()
+        raise FileExistsError
+
+    assert copied(files, late, "^create ").commit(lambda now, number: "one") == ("one", 1)
+    check_no_single_file_is_missed(files, "one")
+
+
+@pytest.mark.parametrize("lost", ["v-", "copy-"])
+def test_a_commit_that_changes_nothing_writes_what_was_lost(lost: str):
+    files: dict[str, bytes] = {}
+    for value in ("one", "two"):
+        copied(files).commit(lambda now, number, value=value: value)
+    saved = dict(files)
+    del files[f"/shop/{lost}00000002.json"]
+    assert copied(files).commit(lambda now, number: now) == ("two", 2)
+    assert files == saved
+    counting = Counting()
+    assert copied(files, counting).commit(lambda now, number: now) == ("two", 2)
+    assert counting.calls == 2, "it lists and reads"
+
+
+def test_before_the_first_version_nothing_is_to_be_copied():
+    files: dict[str, bytes] = {}
+    assert copied(files).complete()
+    assert copied(files).commit(lambda now, number: None) == (None, 0)
+    assert files == {}
