@@ -38,8 +38,10 @@ def console_url(path: str | ObjectStoragePath, *, is_folder: bool = False) -> st
     :return: the URL; ``None`` for a store without a console, such as a local disk, or one that is unknown.
     """
     from airflow_provider_bgrep.storage import storage_path
-    from airflow_provider_bgrep.store_paths import shown_path
+    from airflow_provider_bgrep.store_paths import path_problem, shown_path
 
+    if path_problem(str(path)):  # it is refused later: a store's library would log its credentials before
+        return None
     try:
         return _console_url(storage_path(path), is_folder=is_folder)
     except Exception as error:  # a link is not worth a task

@@ -37,10 +37,22 @@ def is_stored(value: object) -> bool:
 
 
 def path_problem(text: str) -> str:
-    """Return what to give instead of a path that Airflow cannot use on every worker; ``''`` if it can."""
-    if _is_absolute(text):
-        return account_problem(text)
-    return "an absolute path or a URL, such as file:///shop/images or s3://shop/images: it is relative"
+    """Return what to give instead of a path that Airflow cannot use on every worker, or that has credentials;
+    ``''`` if it can be used.
+
+    Whoever gives a path has it stored: in XComs, manifests, reports, assets and lineage.
+    """
+    if not _is_absolute(text):
+        return "an absolute path or a URL, such as file:///shop/images or s3://shop/images: it is relative"
+    if problem := account_problem(text):
+        return problem
+    if has_credentials(text):
+        scheme, place, key = _without_user(text)
+        return (
+            f"{scheme}://CONNECTION@{place or 'bucket'}/{shown_path(key)}, where CONNECTION is the id of an "
+            "Airflow connection, without a colon. It has the credentials: a path is stored and shown"
+        )
+    return ""
 
 
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*", re.IGNORECASE)
@@ -96,26 +108,62 @@ def shown_path(path: str) -> str:
     A connection's id stays, and so does a question mark in the name of a local file.
     """
     scheme, slashes, rest = path.partition("://")
+    if not slashes and not path.startswith("/"):
+        return redact_text(path)  # perhaps a URL without its slashes
     if not slashes or scheme.lower() in LOCAL:
         return path
     if has_credentials(path):
-        rest = redact_text(path).partition("://")[2]
+        _, place, key = _without_user(path)
+        rest = f"***{'@' * bool(place)}{place}{'/' * bool(key)}{key}"
     authority, slash, key = rest.partition("/")
-    user, at, host = authority.rpartition("@")
-    if ":" in user or "%3a" in user.lower():
-        user = "***"
-    return f"{scheme}://{user}{at}{host}{slash}{key.partition('?')[0]}"
+    return f"{scheme}://{authority}{slash}{key.partition('?')[0]}"
 
 
 def has_credentials(path: str) -> bool:
-    """Return whether a path on object storage has a key and a secret where a bucket's name belongs.
+    """Return whether a path or a URL has a key and a secret, or a user and a password, before a bucket's or a
+    host's name.
 
     Older tools write ``s3://KEY:SECRET@bucket``; the secret may have a slash. No bucket's name has a colon,
-    except for the ARN of an access point.
+    except for the ARN of an access point, and no host's name, except before its port.
     """
     scheme, slashes, rest = path.partition("://")
-    authority = rest.partition("/")[0].lower()
-    place = authority.rpartition("@")[2]
-    is_stored_path = bool(slashes) and scheme.lower() in SIGNED_STORES
-    has_colon = ":" in authority or "%3a" in authority
-    return is_stored_path and has_colon and not (place == authority and place.startswith("arn:"))
+    if not slashes or scheme.lower() in LOCAL:
+        return False
+    user, _, place = rest.partition("/")[0].rpartition("@")
+    return _has_colon(user) or _is_no_place(scheme, place)
+
+
+def _is_no_place(scheme: str, text: str) -> bool:
+    """Whether what stands for a bucket or a host is none, because of its colon."""
+    is_place = text.lower().startswith("arn:") if scheme.lower() in SIGNED_STORES else _PORT.fullmatch(text)
+    return _has_colon(text) and not is_place
+
+
+_PORT: Final = re.compile(r"(?:\[[^\]]*\]|[^:%]*):[0-9]*")
+"""A host with a port."""
+
+
+def _has_colon(text: str) -> bool:
+    return ":" in text or "%3a" in text.lower()
+
+
+def without_credentials(path: str) -> str:
+    """Return a path or a URL without its credentials; any other one unchanged."""
+    if not has_credentials(path):
+        return path
+    scheme, place, key = _without_user(path)
+    return f"{scheme}://{place}{'/' * bool(key)}{key}"
+
+
+def _without_user(path: str) -> tuple[str, str, str]:
+    """The parts of a path with credentials: scheme, bucket or host, and key. A secret may have a slash.
+
+    The bucket is ``""`` if it may be a part of the secret.
+    """
+    scheme, _, rest = path.partition("://")
+    authority, _, key = rest.partition("/")
+    while "@" not in authority and "@" in key:
+        more, _, key = key.partition("/")
+        authority += more
+    _, at, place = authority.rpartition("@")
+    return scheme, "" if not at or _is_no_place(scheme, place) else place, key

@@ -125,18 +125,28 @@ class OssFileSystem(AbstractFileSystem):
         :raises FileNotFoundError: if there is no such folder or object.
         """
         bucket, key = self._split(path)
-        prefix = f"{key}/" if key else ""
         is_there = not key
+        for page in self.pages_below(bucket, f"{key}/" if key else ""):
+            is_there = True
+            yield page
+        if not is_there:
+            yield [self._file_info(path)]
+
+    def pages_below(self, bucket: str, prefix: str) -> Iterator[list[dict[str, Any]]]:
+        """Yield the objects and folders below a prefix in pages of up to 1,000 entries, each of which is one
+        request; nothing if there are none.
+
+        :param prefix: ``""``, or what ends in a slash. Unlike a path, it may end in several.
+        """
         for page in self._pages(bucket, prefix, "/"):
-            is_there = is_there or bool(page.contents or page.common_prefixes)
+            if not (page.contents or page.common_prefixes):
+                continue
             folders = [one.prefix.removesuffix("/") for one in page.common_prefixes or ()]
             # A key that ends in a slash is how consoles make a folder.
             objects = [one for one in page.contents or () if one.key != prefix]
             yield [_folder(f"{bucket}/{name}") for name in folders] + [
                 _listed(bucket, one) for one in objects
             ]
-        if not is_there:
-            yield [self._file_info(path)]
 
     def find(
         self,

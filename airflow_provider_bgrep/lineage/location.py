@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
 
+from airflow_provider_bgrep.store_paths import without_credentials
+
 ASSET_SCHEME: Final = "bgrep"
 """Scheme of the URIs of this provider's assets."""
 
@@ -52,6 +54,8 @@ class Location:
         if not separator:
             scheme, rest = "file", scheme
         place = rest.partition("?")[0].partition("#")[0]
+        # A secret may have a slash, so credentials do not end at the first one.
+        place = without_credentials(f"{scheme}://{place}").partition("://")[2]
         host, slash, names = place.partition("/")
         store = _store(scheme)
         host = host.rpartition("@")[2]

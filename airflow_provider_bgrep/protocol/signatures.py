@@ -141,8 +141,11 @@ _OSS: Final = frozenset(
     )
 )
 
-_BUNNY_PATH: Final = re.compile(r"/bcdn_token=[^/]*(?=/)")
-"""A signature of Bunny in the path, so that it applies to a whole folder."""
+IN_PATH: Final = "bcdn_token"
+"""The name with which a signature in the path begins, so that it applies to a whole folder: Bunny's. It ends
+at the next slash."""
+
+_PATH_SIGNATURE: Final = re.compile(rf"/{IN_PATH}=[^/]*(?=/)")
 
 
 def without_signature(host: str, path: str, query: str) -> tuple[str, str]:
@@ -152,7 +155,7 @@ def without_signature(host: str, path: str, query: str) -> tuple[str, str]:
     """
     pairs = [pair for pair in query.split("&") if pair]
     if not pairs:
-        return _BUNNY_PATH.sub("", path), ""
+        return _PATH_SIGNATURE.sub("", path), ""
     values: dict[str, list[str]] = defaultdict(list)
     for pair in pairs:
         name, _, value = pair.partition("=")
@@ -170,7 +173,7 @@ def without_signature(host: str, path: str, query: str) -> tuple[str, str]:
         and not _belongs_to_signatures(name)
         and not (is_facebook and name.startswith("_nc_"))
     ]
-    return _BUNNY_PATH.sub("", path), "&".join(kept)
+    return _PATH_SIGNATURE.sub("", path), "&".join(kept)
 
 
 def _belongs_to_signatures(name: str) -> bool:

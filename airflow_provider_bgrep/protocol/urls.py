@@ -8,7 +8,12 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from airflow_provider_bgrep.protocol.signatures import stable_host, without_parameters, without_signature
+from airflow_provider_bgrep.protocol.signatures import (
+    IN_PATH,
+    stable_host,
+    without_parameters,
+    without_signature,
+)
 
 _MAX_SHOWN: Final = 60
 """Number of characters of a URL that a message shows."""
@@ -39,7 +44,8 @@ def _host(netloc: str) -> str:
 
 CANONICAL_URL: Final = re.compile(
     r"https?://(?!scontent)[a-z0-9][a-z0-9.-]*(?<!\.)"
-    r"(?:/(?!\.|bcdn_token=)[^\x00-\x20%/?#\"<>\\^`{|}\x7f-\U0010ffff]*)+"
+    rf"(?:/(?!\.|{IN_PATH}=)"
+    r"[^\x00-\x20%/?#\"<>\\^`{|}\x7f-\U0010ffff]*)+"
 )
 """A URL that is valid and canonical at first sight. Other canonical URLs need not match."""
 
@@ -140,6 +146,11 @@ _PARTIAL_QUERY: Final = re.compile(
 )
 _PORT: Final = re.compile(rf"(?:\[[^\]]*\]|[^:%]*)(?:(?:{_COLON.pattern})[0-9]*)?", re.IGNORECASE)
 """A host, perhaps with a port."""
+_PATH_SIGNATURE: Final = re.compile(
+    rf"(?P<slash>\\?/|{_ENCODED}2F)?(?P<name>{IN_PATH}(?:=|\\u003D|{_ENCODED}3D)).*?(?=(?P=slash)|$)",
+    re.IGNORECASE,
+)
+"""A signature in a path, up to a slash that is written like the one before it."""
 _LAST: Final = re.compile(r"""[\\"'<>(){}\[\],;:.!?]{0,5}$""")
 
 
@@ -153,6 +164,7 @@ def redact_text(text: str) -> str:
 
 
 def _redacted(word: str) -> str:
+    word = _PATH_SIGNATURE.sub(r"\g<slash>\g<name>…", word)
     onset = _ONSET.search(word)
     found = [onset and _QUERY.search(word, onset.end()), _PARTIAL_QUERY.search(word)]
     if starts := [one.start() for one in found if one]:

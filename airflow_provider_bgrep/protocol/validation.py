@@ -201,6 +201,9 @@ def _check_url(value: Any, field: Field) -> tuple[Any, str]:
         )
     if not host:
         return None, f"{redact_url(value)} has no host; give {field.range}"
+    # Browsers and others take it for a slash, so that the host is another one. In a query, none of them does.
+    if "\\" in parts.netloc or "\\" in parts.path:
+        return None, f"{redact_url(value)} has a backslash; give {field.range}, with a backslash as / or %5C"
     try:
         return ascii_url(value), ""
     except UnicodeError:

@@ -52,6 +52,11 @@ def test_a_path_without_a_console_has_no_url(path: str):
     assert console_url(path) is None
 
 
+def test_a_path_that_is_refused_later_is_not_tried(capfd: pytest.CaptureFixture[str]):
+    assert console_url("s3://KEY:canary@shop/new", is_folder=True) is None
+    assert "canary" not in "".join(capfd.readouterr())
+
+
 @pytest.mark.parametrize(
     ("endpoint", "region"),
     [("https://oss-cn-hangzhou.aliyuncs.com", "cn-hangzhou"), ("http://127.0.0.1:9000", "")],

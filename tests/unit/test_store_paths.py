@@ -14,6 +14,7 @@ from airflow_provider_bgrep.store_paths import (
     path_below,
     path_problem,
     shown_path,
+    without_credentials,
 )
 
 ARN = "s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/shop/in@2x.csv"
@@ -28,6 +29,11 @@ ARN = "s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/shop/in@2x.csv"
         ("s3://key:sec/ret@shop/catalog.csv", "s3://***@shop/catalog.csv"),
         ("oss://key%3Asecret@shop/catalog.csv", "oss://***@shop/catalog.csv"),
         ("s3://shop/a:b@2x/catalog.csv", "s3://shop/a:b@2x/catalog.csv"),
+        ("s3://key:secret/catalog.csv", "s3://***/catalog.csv"),
+        ("s3://conn@key:secret/catalog.csv", "s3://***/catalog.csv"),
+        ("s3:/key:secret@shop/catalog.csv", "s3:/***@shop/catalog.csv"),
+        ("sftp://user:sec/ret@host:22/catalog.csv", "sftp://***@host:22/catalog.csv"),
+        ("hdfs://host:8020/catalog.csv", "hdfs://host:8020/catalog.csv"),
         (ARN, ARN),
         ("file:///shop/what?.csv", "file:///shop/what?.csv"),
         ("/shop/what?.csv", "/shop/what?.csv"),
@@ -45,10 +51,44 @@ def test_a_path_is_shown_without_secrets(path, expected):
         *((f"s3://{one}/a.png", True) for one in ("KEY:SEC/RET@shop", "KEY%3ASECRET@shop", "KEY:SECRET")),
         *((f"s3://{one}/a.png", False) for one in ("shop", "conn@shop", "shop/a:b", "shop/a:b@c")),
         *((one, False) for one in (ARN, "https://host:8080/a.png", "/shop/a:b.png", "a:b")),
+        *(
+            (one, False)
+            for one in (ARN.replace("arn", "conn@arn", 1), "file:///a:b@c", "hdfs://[::1]:8020/a")
+        ),
+        *(
+            (f"{one}/a.png", True)
+            for one in ("https://user:pass@host", "sftp://user:pa/ss@host", "sftp://u:p")
+        ),
     ],
 )
 def test_credentials_in_a_path_are_recognized(path: str, is_one: bool):
     assert has_credentials(path) is is_one
+
+
+CREDENTIALS = [
+    *(f"{scheme}://KEY:SECRET@shop/in" for scheme in ("s3", "S3A", "gs", "oss", "abfs", "sftp", "https")),
+    *(f"s3://{one}/in" for one in ("KEY:SEC/SECRET@shop", "KEY%3ASECRET@shop", "KEY:SECRET", "c@KEY:SECRET")),
+]
+
+
+@pytest.mark.parametrize("path", CREDENTIALS)
+def test_a_path_with_credentials_is_refused_and_not_shown(path: str, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("DEBUG")
+    assert "CONNECTION@" in path_problem(path)
+    with pytest.raises(InvalidInput) as refused:
+        absolute_path("journal_path", path)
+    assert [one.where for one in refused.value.problems] == ["journal_path"]
+    assert "SECRET" not in f"{path_problem(path)} {refused.value} {caplog.text}"
+    assert "SECRET" not in without_credentials(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [ARN, ARN.replace("arn", "conn@arn", 1), "s3://conn@shop/a:b@c", "hdfs://host:8020/in", "memory://a"],
+)
+def test_a_path_without_credentials_is_used_as_it_is(path: str):
+    assert path_problem(path) == ""
+    assert without_credentials(path) == path
 
 
 def test_a_refused_path_shows_no_credentials():

@@ -34,7 +34,7 @@ from airflow_provider_bgrep.catalog.model.cell_values import EMPTY_CELLS
 from airflow_provider_bgrep.catalog.model.columns import URL_FIELDS
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem
 from airflow_provider_bgrep.protocol.urls import canonical_url
-from airflow_provider_bgrep.store_paths import path_problem, shown_path
+from airflow_provider_bgrep.store_paths import path_problem, shown_path, without_credentials
 
 _PATIENCE: Final = 3
 """A pending job is queried in this many times ``max_attempts`` runs."""
@@ -159,15 +159,18 @@ class Options:
 
 def _unsigned(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields of the API whose URLs have neither signature nor credentials."""
-    return {
-        name: canonical_url(value) if name in URL_FIELDS and isinstance(value, str) else value
+    unsigned = {
+        name: canonical_url(without_credentials(value))
         for name, value in fields.items()
+        if name in URL_FIELDS and isinstance(value, str)
     }
+    return {**fields, **unsigned}
 
 
 def catalog_path(catalog: Any) -> str:
     """Return the path of a catalog as text; ``''`` if it is the rows of an upstream task."""
-    return str(catalog) if isinstance(catalog, str) or hasattr(catalog, "fs") else ""
+    # Of the class, because to ask a path for its file system connects to the store.
+    return str(catalog) if isinstance(catalog, str) or hasattr(type(catalog), "fs") else ""
 
 
 def literal_problems(given: Mapping[str, Any]) -> list[Problem]:
@@ -183,7 +186,8 @@ def literal_problems(given: Mapping[str, Any]) -> list[Problem]:
         if is_literal(value) or (name in _OF_ROWS and isinstance(value, Mapping))
     }
     values = _parsed(literals, problems)
-    problems += path_problems(values)
+    paths = {name: value for name, value in given.items() if not isinstance(value, str)}
+    problems += path_problems(paths | values)
     if not problems:
         known = {"catalog": "", "destination": "", **values}
         if "price_per_image" in given:
@@ -193,14 +197,15 @@ def literal_problems(given: Mapping[str, Any]) -> list[Problem]:
 
 
 def path_problems(given: Mapping[str, Any]) -> list[Problem]:
-    """Return the problems of relative paths, which would be different folders on each worker.
+    """Return the problems of paths that are relative, and so different folders on each worker, or that have
+    credentials.
 
     :param given: options by name; a catalog may be rows instead.
     """
     return [
-        Problem(name, f"is {shown(value)}; give {problem}")
+        Problem(name, f"is {shown(shown_path(path))}; give {problem}")
         for name in ("catalog", "destination")
-        if isinstance(value := given.get(name), str) and value and (problem := path_problem(value))
+        if (path := catalog_path(given.get(name))) and (problem := path_problem(path))
     ]
 
 

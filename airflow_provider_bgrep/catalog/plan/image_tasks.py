@@ -28,7 +28,7 @@ _SHOWN: Final = 60
 """Characters of a cell in a message."""
 _MAX_TEXT: Final = {name: int(IMAGE_TASK_FIELDS[name].maximum or 0) for name in TEXT_FIELDS}
 
-PLAIN_URL: Final = re.compile(r"https?://[a-z0-9][a-z0-9.-]*(?:/[^\x00-\x20?#\x7f-\U0010ffff]*)?")
+PLAIN_URL: Final = re.compile(r"https?://[a-z0-9][a-z0-9.-]*(?:/[^\x00-\x20?#\\\x7f-\U0010ffff]*)?")
 """A URL that is valid at first sight, and that no signature or password is a part of."""
 
 

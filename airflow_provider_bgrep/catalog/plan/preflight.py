@@ -19,6 +19,7 @@ from airflow_provider_bgrep.exceptions import BgRepConfigurationError, BgRepErro
 from airflow_provider_bgrep.protocol.errors import InvalidInput, sanitize_message
 from airflow_provider_bgrep.storage import absolute_path, check_writable
 from airflow_provider_bgrep.store_errors import store_error
+from airflow_provider_bgrep.store_paths import shown_path
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ def _check_writable(paths: CatalogPaths) -> None:
     else:
         return
     raise BgRepConfigurationError(
-        f"destination {paths.destination} cannot be written to ({type(refused).__name__}: "
+        f"destination {shown_path(str(paths.destination))} cannot be written to ({type(refused).__name__}: "
         f"{sanitize_message(refused)}). Create the folder or bucket and let the workers write to it, or give "
         "another destination. Nothing was submitted."
     ) from None

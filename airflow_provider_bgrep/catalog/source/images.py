@@ -109,14 +109,21 @@ class _VersionReader:
 
     def listed(self, folder: str, members: list[str]) -> dict[str, str]:
         """The versions of the images of a folder, as far as its listing says them, and is worth it."""
-        names = {url.rpartition("/")[2] for url in members}
+        names = {name for url in members if (name := url.rpartition("/")[2])}
+        if not names:
+            return {}
         infos: dict[str, dict[str, Any]] = {}
         is_complete = False
         try:
-            path = _path(folder, self._conn_id)
+            path = _path(f"{folder}/{min(names)}", self._conn_id)
             for page in pages_of(path, len(members)):
-                found = {info["name"].rpartition("/")[2]: info for info in page}
-                infos |= {name: found[name] for name in names & found.keys()}
+                found = {info["name"].rpartition("/")[2]: info for info in sorted(page, key=_is_file)}
+                # A file and a folder may have the same name: the file counts.
+                infos |= {
+                    name: found[name]
+                    for name in names & found.keys()
+                    if name not in infos or _is_file(found[name])
+                }
                 is_complete = not page
                 if len(infos) == len(names):
                     break
@@ -127,7 +134,7 @@ class _VersionReader:
         versions_of: dict[str, str] = {}
         for url in members:
             name = url.rpartition("/")[2]
-            if name not in infos and not is_complete:
+            if not name or (name not in infos and not is_complete):
                 continue
             with contextlib.suppress(Exception):  # an entry that cannot be read is asked for as well
                 version = _version(infos[name]) if name in infos else "!no such object"
@@ -221,7 +228,11 @@ _UNSUPPORTED: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM})
 
 
 def _version(info: Mapping[str, Any]) -> str:
-    return "!is a folder" if info.get("type") == "directory" else content_version(info)
+    return content_version(info) if _is_file(info) else "!is a folder"
+
+
+def _is_file(info: Mapping[str, Any]) -> bool:
+    return info.get("type") != "directory"
 
 
 def place_problem(url: str, prefixes: Iterable[str]) -> str:

@@ -26,13 +26,18 @@ Info = dict[str, Any]
 def pages_of(path: ObjectStoragePath, count: int) -> Iterator[list[Info]]:
     """Yield the pages of a folder's listing, until one more would not be worth it.
 
-    :param path: the folder.
+    The folder is that of a path and not a path itself, which would lose the slash of an empty name:
+    ``shop/in//0.png`` is not in the folder ``shop/in``.
+
+    :param path: anything in the folder.
     :param count: how many of its objects are wanted.
     :return: pages; the caller stops as soon as it has what it wants. The last page is followed by an empty
         one if the listing is complete.
     """
-    if hasattr(path.fs, "ls_pages"):  # OSS's
-        pages = path.fs.ls_pages(path.path)
+    folder = path.path.rpartition("/")[0]
+    if hasattr(path.fs, "pages_below"):  # OSS's
+        bucket, _, key = folder.partition("/")
+        pages = path.fs.pages_below(bucket, f"{key}/" if "/" in folder else "")
         for _ in range(count // PAGE_COST):
             page = next(pages, None)
             yield page or []
@@ -40,24 +45,26 @@ def pages_of(path: ObjectStoragePath, count: int) -> Iterator[list[Info]]:
                 return
         return
     if not hasattr(path.fs, "call_s3"):
-        if count > WHOLE_ABOVE:
-            yield fresh_fs(path).ls(path.path, detail=True)
+        if count > WHOLE_ABOVE and not folder.endswith("/"):  # file systems remove it
+            yield fresh_fs(path).ls(folder, detail=True)
             yield []
         return
     bucket, key, _ = path.fs.split_path(path.path)
+    prefix = key.removesuffix(key.rpartition("/")[2])
     token: dict[str, str] = {}
     for _ in range(count // PAGE_COST):
         page = path.fs.call_s3(
             "list_objects_v2",
             Bucket=bucket,
-            Prefix=f"{key}/" if key else "",
+            Prefix=prefix,
             Delimiter="/",
             **token,
             **path.fs.req_kw,
         )
         objects = [{**one, "name": one["Key"], "type": "file"} for one in page.get("Contents", ())]
         folders = [
-            {"name": one["Prefix"].rstrip("/"), "type": "directory"} for one in page.get("CommonPrefixes", ())
+            {"name": one["Prefix"].removesuffix("/"), "type": "directory"}
+            for one in page.get("CommonPrefixes", ())
         ]
         yield [*objects, *folders]
         if not page.get("IsTruncated"):

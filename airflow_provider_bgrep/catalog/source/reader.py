@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,8 +32,9 @@ from airflow_provider_bgrep.catalog.source.csv_reader import open_csv
 from airflow_provider_bgrep.catalog.source.json_reader import open_jsonl, open_rows
 from airflow_provider_bgrep.catalog.source.parquet_reader import open_parquet
 from airflow_provider_bgrep.catalog.source.parts import Part, empty_part, open_parts
+from airflow_provider_bgrep.catalog.source.table_folders import PARTITION, check_log, check_partitions
 from airflow_provider_bgrep.content_version import content_version
-from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
+from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, StoreError, sanitize_message
 from airflow_provider_bgrep.storage import (
     absolute_path,
     infos_in,
@@ -70,9 +70,6 @@ REFUSED: Final = (
     (b"{", "JSON; set catalog_format to 'jsonl'"),
 )
 """What files begin with that people take for CSV or JSON Lines."""
-
-_PARTITION: Final = re.compile(r"[^=/]+=[^/]*")
-"""The name of a folder with one part of a table that Spark or Hive has partitioned by a column."""
 
 _COMPLETE: Final = "_SUCCESS"
 """The file that Spark and Hadoop write into a folder after all parts."""
@@ -178,10 +175,9 @@ class _How:
         """Open the part files of a folder."""
         content = _content_of(path)
         self._is_complete = _COMPLETE in content
+        check_log(shown_path(str(path)), [*content, *_around_partition(path)])
         names = list(_without_markers(content))
-        partitions = [name for name in names if _PARTITION.fullmatch(name)]
-        if partitions:
-            raise refusal(_partitioned(shown_path(str(path)), partitions))
+        check_partitions(shown_path(str(path)), names)
         files = [name for name in names if self._format or _kind_of_name(name)]
         others = [name for name in names if name not in files]
         parts = [part for name in files if not others and (part := self._part(path, name, stack))]
@@ -266,21 +262,24 @@ def _content_of(folder: ObjectStoragePath) -> dict[str, str]:
     raise AssertionError("unreachable")
 
 
+def _around_partition(folder: ObjectStoragePath) -> list[str]:
+    """The names in the folder of the table whose partition a folder is; none for any other folder."""
+    table = folder
+    while PARTITION.fullmatch(table.name):
+        table = table.parent
+    if table is folder:
+        return []
+    try:
+        return list(_content_of(table))
+    except StoreError as error:
+        if error.is_final:  # the rights may be for the partition alone
+            return []
+        raise
+
+
 def _without_markers(content: Mapping[str, str]) -> dict[str, str]:
     """The content of a folder without markers such as Spark's ``_SUCCESS``."""
     return {name: version for name, version in content.items() if not name.startswith(("_", "."))}
-
-
-def _partitioned(path: str, names: Sequence[str]) -> str:
-    """Why a partitioned folder is refused: the partitions' column is in no file."""
-    column = sanitize_message(names[0].partition("=")[0])[:40]
-    shown = sanitize_message(", ".join(names[:3]))[:100]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return (
-        f"{path!r} is partitioned by {column!r} into folders ({shown}{more}), and the files do not have that "
-        "column. Write the table without partitions, for example without partitionBy in Spark, or give one "
-        "of these folders"
-    )
 
 
 def _kind_of_name(name: str) -> str:

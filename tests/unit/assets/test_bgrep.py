@@ -37,6 +37,7 @@ def providers() -> Any:
         ("s3a://shop//images/./", "bgrep://s3/shop/images"),
         ("S3://aws_default@shop/images/", "bgrep://s3/shop/images"),
         (f"s3://key:{SECRET}@shop/images?x={SECRET}#{SECRET}", "bgrep://s3/shop/images"),
+        (f"s3://key:half/{SECRET}@shop/images", "bgrep://s3/shop/images"),
         ("gcs://shop/images", "bgrep://gs/shop/images"),
         ("/data/images", "bgrep://file/data/images"),
         ("file:///data/images", "bgrep://file/data/images"),

@@ -32,8 +32,8 @@ def test_without_folder_and_task_state_store_there_is_no_store(journal_path):
     assert open_store(journal_path, context()) is None
 
 
-@pytest.mark.parametrize("journal_path", ["journal", "./journal", "../journal", " "])
-def test_a_folder_that_differs_from_worker_to_worker_is_refused(journal_path):
+@pytest.mark.parametrize("journal_path", ["journal", "../journal", " ", "s3://KEY:SECRET@shop/in"])
+def test_a_folder_that_cannot_be_used_is_refused(journal_path):
     with pytest.raises(InvalidInput) as caught:
         open_store(journal_path, context())
     assert [problem.where for problem in caught.value.problems] == ["journal_path"]

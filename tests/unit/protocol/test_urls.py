@@ -169,6 +169,14 @@ _SIGNED = "Signature=canary"
         ("https://h:8080/a@2x.png", "https://h:8080/a@2x.png"),
         ("https://[::1]:80/a@2x.png", "https://[::1]:80/a@2x.png"),
         ("https%3A%2F%2Fh%3A80%2Fa@2x.png", "https%3A%2F%2Fh%3A80%2Fa@2x.png"),
+        # A signature in the path, up to the next slash.
+        ("https://h/bcdn_token=canary&expires=1&token_path=%2Fin%2F/in/p", "https://h/bcdn_token=…/in/p"),
+        ("(https://h/a/bcdn_token=canary/in/p?canary).", "(https://h/a/bcdn_token=…/in/p?…)."),
+        (r"https:\/\/h\/bcdn_token=canary\u0026expires=1\/in", r"https:\/\/h\/bcdn_token=…\/in"),
+        ("https%3A%2F%2Fh%2Fbcdn_token%3Dcanary%26e%3D1%2Fin", "https%3A%2F%2Fh%2Fbcdn_token%3D…%2Fin"),
+        ("%252Fbcdn_token%253Dcanary%252Fin?x", "%252Fbcdn_token%253D…%252Fin?…"),
+        ("https://h/BCDN_token=canary", "https://h/BCDN_token=…"),
+        ("'bcdn_token=canary&expires=1/in'", "'bcdn_token=…"),
         # Other text stays.
         ("Why? me@x.y & you: 100% (a=b)", "Why? me@x.y & you: 100% (a=b)"),
         ("https://h/a@2x.png", "https://h/a@2x.png"),
@@ -193,7 +201,11 @@ def test_a_text_is_redacted_before_it_is_cut(text, shown):
 
 
 @pytest.mark.parametrize(
-    "unit", ["a://", "https://h?,", "a:", "a:@/", "&a", "%2525", ",", "?a", "@", "//", "//k:s/", "//k:s/@"]
+    "unit",
+    [
+        *("a://", "https://h?,", "a:", "a:@/", "&a", "%2525", ",", "?a", "@", "//", "//k:s/", "//k:s/@"),
+        *("/bcdn_token=", "%2Fbcdn_token=", "bcdn_token=", "/bcdn_token=%2F"),
+    ],
 )
 def test_no_text_takes_long_to_redact(unit):
     began = time.process_time()

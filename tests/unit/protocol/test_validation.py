@@ -305,6 +305,24 @@ def test_blanks_and_control_characters_in_a_url_are_refused(value):
     assert "blank or a control character" in problem(image=value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.example\\@cdn.example/in/a.png",
+        "https://cdn.example\\.evil.example/a.png",
+        "https://cdn.example/in\\..\\private/a.png",
+    ],
+)
+def test_a_backslash_before_the_query_is_refused(url):
+    """Some clients take it for a slash, and others do not: it is not certain which host is meant."""
+    assert "backslash" in problem(image=url)
+
+
+def test_a_backslash_in_a_query_is_sent_as_it_is():
+    url = "https://cdn.example/a.png?text=a\\b"
+    assert checked(image=url).image == url
+
+
 def test_a_data_url_is_not_repeated():
     assert "iVBOR" not in problem(image="data:image/png;base64,iVBORw0KGgo=")
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_bgrep.catalog.config.options import (
     Options,
@@ -110,6 +111,17 @@ def test_neither_signatures_nor_credentials_nor_rows_are_stored():
     assert "canary" not in json.dumps(rows)
 
 
+@pytest.mark.parametrize(
+    "mask",
+    ["s3://KEY:canary@bucket/m.png", "s3://KEY:half/canary@bucket/m.png", "oss://KEY%3Acanary@bucket/m.png"],
+)
+def test_a_mask_with_credentials_is_stored_without_them(mask: str):
+    given = {"defaults": {"mask": mask}, "categories": {"mugs": {"mask": mask}}}
+    text = json.dumps(Options.checked({**PLACES, **given}).to_json())
+    assert "canary" not in text
+    assert text.count("bucket/m.png") == 2
+
+
 # --- when the DAG is parsed ---------------------------------------------------------------------------
 
 
@@ -158,6 +170,15 @@ def test_relative_paths_are_refused_and_rows_are_not_paths():
     ]
     assert path_problems({"catalog": [{"sku": "a"}], "destination": "/images"}) == []
     assert path_problems({"catalog": "", "destination": "s3://shop/images"}) == []
+
+
+@pytest.mark.parametrize("option", ["catalog", "destination"])
+@pytest.mark.parametrize("path", ["s3://KEY:canary@shop/in", "s3://KEY:half/canary@shop/in"])
+def test_paths_with_credentials_are_refused(option: str, path: str):
+    for given in (path, ObjectStoragePath(path)):
+        for found in (path_problems({option: given}), literal_problems({option: given})):
+            assert [one.where for one in found] == [option]
+            assert "canary" not in str(found)
 
 
 def test_a_rendered_group_is_read_without_dag_level_options():

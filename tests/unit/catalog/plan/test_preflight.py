@@ -108,3 +108,16 @@ def test_a_damaged_manifest_stops_the_plan_in_one_message(emulator, tmp_path):
     (shop / "manifests" / "00000001.json").write_text('{"version": 1')
     with pytest.raises(BgRepStateError, match="Restore it from a backup"):
         planned(shop)
+
+
+@pytest.mark.parametrize("path", ["s3://KEY:canary@shop/in", "s3://KEY:half/canary@shop/in"])
+@pytest.mark.parametrize("option", ["catalog", "destination"])
+def test_credentials_in_a_path_are_in_no_log_and_no_error(emulator, tmp_path, capfd, caplog, option, path):
+    caplog.set_level("DEBUG")
+    given = {"destination": str(tmp_path / "shop"), option: path}
+    with pytest.raises(BgRepRequestError, match=f"{option}: .*CONNECTION@shop/in") as refused:
+        planned(given.pop("destination"), **given)
+    told = f"{refused.value} {caplog.text} {capfd.readouterr()}"
+    assert "canary" not in told
+    assert not (tmp_path / "shop").exists()
+    assert emulator.counters.requests == 0

@@ -314,6 +314,14 @@ def test_images_are_at_allowed_places_only(destination, url, is_allowed):
 
 
 @pytest.mark.parametrize(
+    "url", ["https://evil.example\\@img.example/a.jpg", "https://cdn.example/shop/\\..\\..\\in/a.jpg"]
+)
+def test_a_url_that_is_read_in_two_ways_is_at_no_allowed_place(destination, url):
+    run = destination.plan(catalog(url), allowed_image_prefixes=PREFIXES)
+    assert (run.counts, run.submits) == ({"invalid": 1}, [])
+
+
+@pytest.mark.parametrize(
     ("url", "is_allowed"),
     [
         ("s3://shop/images/a.jpg", True),

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import requests
+from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_bgrep.catalog.source.images import fetch, readable_url, versions
+from airflow_provider_bgrep.catalog.source.images import fetch, place_problem, readable_url, versions
 from airflow_provider_bgrep.client import without_waiting
 from airflow_provider_bgrep.connection import Settings
 from airflow_provider_bgrep.storage import connection_of
@@ -72,6 +73,56 @@ def test_a_missing_object_has_a_reason(source_folder, count: int):
     assert set(map(tuple, found.values())) == {("!no such object",)}
     (version,) = versions(["s3://"], conn_id).values()
     assert version.startswith("!")
+
+
+@pytest.fixture(params=["s3_folder", "oss_folder"], ids=["S3", "OSS"])
+def store_folder(request) -> ObjectStoragePath:
+    """A folder on a store, with a connection of its own."""
+    return request.getfixturevalue(request.param)
+
+
+def put_each(folder: ObjectStoragePath, names: Iterable[str]) -> list[str]:
+    """Objects with a content of their own, and their paths without a connection."""
+    root = str(folder.path)
+    for name in names:
+        folder.fs.pipe_file(f"{root}/{name}", name.encode())
+    return [f"{folder.protocol}://{root}/{name}" for name in names]
+
+
+@pytest.mark.parametrize("place", ["in/", "in//", "in//sub", "/", "in"])
+def test_versions_in_a_folder_do_not_depend_on_their_number(store_folder, place: str):
+    """A key may have empty names: in//0.jpg is not in the folder in."""
+    names = [f"{place}/{n}.jpg" for n in range(12)]
+    others = {"in", "in/", "in//", "in//sub"} - {place}
+    put_each(store_folder, [f"{other}/{n}.jpg" for other in others for n in range(13)])
+    urls = [*put_each(store_folder, names), f"{store_folder.protocol}://{store_folder.path}/{place}/12.jpg"]
+    conn_id = connection_of(store_folder)
+    single = {url: versions([url], conn_id)[url] for url in urls}
+    assert [url for url, version in single.items() if version == "!no such object"] == urls[12:]
+    assert versions(urls, conn_id) == single
+    put_each(store_folder, [f"{place}/12.jpg"])
+    again = versions(urls, conn_id)
+    assert [url for url in urls if again[url] != single[url]] == urls[12:]
+
+
+def test_a_key_on_s3_may_begin_with_a_slash(s3, s3_folder):
+    """OSS has no such keys."""
+    bucket = str(s3_folder.path).partition("/")[0]
+    for n in range(12):
+        s3.pipe_file(f"{bucket}//{n}.jpg", b"%d" % n)
+        s3.pipe_file(f"{bucket}/{n}.jpg", b"other %d" % n)
+    urls = [f"s3://{bucket}//{n}.jpg" for n in range(12)]
+    conn_id = connection_of(s3_folder)
+    assert versions(urls, conn_id) == {url: versions([url], conn_id)[url] for url in urls}
+
+
+def test_a_file_counts_and_not_the_folder_of_its_name(store_folder):
+    names = [*(f"{n}.jpg" for n in range(12)), "in", "a"]
+    urls = put_each(store_folder, names)
+    put_each(store_folder, ["0.jpg/inside.jpg", "in//inside.jpg", "/inside.jpg"])
+    conn_id = connection_of(store_folder)
+    urls.append(f"{store_folder.protocol}://{store_folder.path}/")
+    assert versions(urls, conn_id) == {url: versions([url], conn_id)[url] for url in urls}
 
 
 def test_a_folder_is_not_an_image(source_folder):
@@ -158,6 +209,15 @@ def test_credentials_in_a_url_are_used_but_not_in_any_message(web):
     assert "missing.jpg" in str(caught.value)
     assert SIGNATURE not in str(caught.value)
     assert "canary0password" not in str(caught.value)
+
+
+def test_a_signature_in_the_path_is_in_no_message():
+    url = f"http://127.0.0.1:9/bcdn_token={SIGNATURE}&expires=1798000000&token_path=%2Fin%2F/in/x.jpg"
+    with without_waiting(), pytest.raises(OSError, match="cannot be fetched") as caught:
+        fetch(url, None, 100, allow_private=True)
+    for told in (str(caught.value), place_problem(url, ["s3://shop/"])):
+        assert SIGNATURE not in told
+        assert "in/x.jpg" in told
 
 
 def test_an_unreachable_host_is_reported_without_the_signature():
