@@ -31,7 +31,7 @@ from airflow_provider_bgrep.exceptions import BgRepError
 
 pytestmark = pytest.mark.usefixtures("no_waiting", "temporary_files_in_memory")
 
-MOST_CASES = 60
+MOST_CASES = 30
 FIRST = [row(sku) for sku in ("a", "b", "c", "d", "e")]
 SECOND = [row("a", seed=5), *FIRST[1:4], row("e", seed=5)]
 THIRD = [*SECOND[:3], row("d", seed=5), SECOND[4]]
