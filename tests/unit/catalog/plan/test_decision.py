@@ -44,18 +44,25 @@ def run(query: str, options: Options = SHOP, **tables: Sequence[Mapping[str, Any
     with duckdb.connect() as db:
         for name, rows in tables.items():
             db.register(name, pa.Table.from_pylist(list(map(dict, rows)), schema=schema))
-        return db.execute(query.format(**decision(options))).fetchall()
+        values = {**decision(options), "is_listed": "l.is_listed"}
+        return db.execute(query.format(**values)).fetchall()
 
 
 def decided(
-    entry_or_none: dict[str, Any] | None, answers: str = "", *, options: Options = SHOP
+    entry_or_none: dict[str, Any] | None,
+    answers: str = "",
+    *,
+    is_listed: bool = True,
+    options: Options = SHOP,
 ) -> tuple[str, str]:
     """What a run does with a row, and why.
 
     :param answers: hash of what is published of the row.
+    :param is_listed: whether it is published under the row's sku and view.
     """
     rows = [entry_or_none] if entry_or_none else []
-    published = "(SELECT " + (f"'{answers}'" if answers else "NULL::VARCHAR") + " AS answers) l"
+    published = "(SELECT " + (f"'{answers}'" if answers else "NULL::VARCHAR")
+    published += f" AS answers, {is_listed} AS is_listed) l"
     query = f"SELECT {DECIDE}, {REASON} FROM (SELECT 1) x LEFT JOIN b ON true, {published}"
     (found,) = run(query, options, b=rows)
     return found
@@ -105,6 +112,12 @@ def test_a_row_that_was_rolled_back_is_unchanged():
     assert decided(entry("generated", verdict="flagged"), "h")[0] == "flagged"
     assert decided(entry("pending"), "h")[0] == "pending"
     assert decided(None, "h")[0] == "submit"
+
+
+def test_a_row_under_another_sku_is_published_again():
+    passed = entry("generated", verdict="passed")
+    assert decided(passed, "h", is_listed=False)[0] == "unpublished"
+    assert decided(entry("pending"), "h", is_listed=False)[0] == "pending"
 
 
 def test_the_states_to_submit_are_those_of_the_table():
