@@ -38,14 +38,7 @@ from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, saniti
 from airflow_provider_bgrep.protocol.limits import MAX_RESULT_BYTES
 from airflow_provider_bgrep.protocol.models import Job, JobStatus, TaskResult
 from airflow_provider_bgrep.protocol.retry import RESULTS, Action, Failure, decide
-from airflow_provider_bgrep.storage import (
-    get_bytes,
-    in_folder,
-    put_bytes,
-    put_file,
-    safe_name,
-    size_of,
-)
+from airflow_provider_bgrep.storage import get_bytes, in_folder, put_bytes, put_file, safe_name, size_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath

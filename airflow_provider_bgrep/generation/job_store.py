@@ -30,13 +30,7 @@ from airflow_provider_bgrep.journal.records import SubmitRecord
 from airflow_provider_bgrep.protocol.errors import reason_of
 from airflow_provider_bgrep.protocol.matching import MISSING, Matching, match
 from airflow_provider_bgrep.protocol.models import ImageTask, Job, TaskResult
-from airflow_provider_bgrep.storage import (
-    get_bytes,
-    in_folder,
-    put_bytes,
-    safe_name,
-    size_of,
-)
+from airflow_provider_bgrep.storage import get_bytes, in_folder, put_bytes, safe_name, size_of
 from airflow_provider_bgrep.store_paths import path_below
 
 if TYPE_CHECKING:

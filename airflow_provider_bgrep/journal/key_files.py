@@ -15,12 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bgrep.journal.records import State, SubmitRecord
-from airflow_provider_bgrep.storage import (
-    create_bytes,
-    get_bytes,
-    put_bytes,
-    safe_name,
-)
+from airflow_provider_bgrep.storage import create_bytes, get_bytes, put_bytes, safe_name
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath

@@ -18,12 +18,7 @@ from airflow_provider_bgrep.cli.__main__ import main
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.journal.key_files import FOLDER
 from airflow_provider_bgrep.journal.records import State
-from airflow_provider_bgrep.storage import (
-    connection_of,
-    names_in,
-    put_bytes,
-    remove,
-)
+from airflow_provider_bgrep.storage import connection_of, names_in, put_bytes, remove
 
 OPTIONS = {
     "defaults": {"positive_prompt": "A {{ color }} mug on snow", "steps": 15},

@@ -18,13 +18,7 @@ from bgrep_harness.images import draw_images, served
 from bgrep_harness.refresh import Refresh
 
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
-from airflow_provider_bgrep.storage import (
-    connection_of,
-    names_in,
-    put_bytes,
-    remove,
-    storage_path,
-)
+from airflow_provider_bgrep.storage import connection_of, names_in, put_bytes, remove, storage_path
 
 PROMPT = {"positive_prompt": "A {{ color }} mug on snow", "steps": 15}
 

@@ -35,12 +35,7 @@ from PIL import Image, ImageDraw
 
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.exceptions import BgRepConfigurationError, BgRepServiceError
-from airflow_provider_bgrep.storage import (
-    get_bytes,
-    local_copy,
-    put_file,
-    storage_path,
-)
+from airflow_provider_bgrep.storage import get_bytes, local_copy, put_file, storage_path
 
 ROWS = 10
 BAD = "S3"

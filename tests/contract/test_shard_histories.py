@@ -23,14 +23,7 @@ from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
-from airflow_provider_bgrep.storage import (
-    connection_of,
-    get_bytes,
-    local_copy,
-    names_in,
-    put_bytes,
-    remove,
-)
+from airflow_provider_bgrep.storage import connection_of, get_bytes, local_copy, names_in, put_bytes, remove
 
 
 @pytest.fixture

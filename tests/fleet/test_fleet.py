@@ -20,12 +20,7 @@ from bgrep_harness.refresh import as_csv
 from bgrep_harness.stack import CANARY
 
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
-from airflow_provider_bgrep.storage import (
-    get_bytes,
-    local_copy,
-    put_bytes,
-    storage_path,
-)
+from airflow_provider_bgrep.storage import get_bytes, local_copy, put_bytes, storage_path
 
 SHARDS = 20
 FINAL = ("success", "failed")

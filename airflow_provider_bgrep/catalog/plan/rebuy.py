@@ -31,8 +31,8 @@ def rebuy_reason(join: Join) -> str:
     """Return why a plan needs approval, if it submits more than ``max_rebuy_share`` of the rows again.
 
     A row is submitted again if something about it has changed, and also if its name has changed: then the
-    image of a new row is that of a row that was billed, and that is no longer in the catalog. It need not be
-    published: it may have been retired since, or never have passed the checks. A row that is submitted
+    image of a new row is that of a row that was billed, and that is no longer in the catalog, whether or not
+    it is published: it may have been retired since, or never have passed the checks. A row that is submitted
     again because it failed does not count. Neither does one without a billable submit in this ``edition``: an
     edition is new for each row until the row is billable in it, in whichever run.
 

@@ -35,12 +35,7 @@ from airflow_provider_bgrep.catalog.state.manifest import (
 )
 from airflow_provider_bgrep.catalog.state.versioned_file import split_expired
 from airflow_provider_bgrep.protocol.errors import sanitize_message
-from airflow_provider_bgrep.storage import (
-    get_bytes,
-    names_in,
-    put_bytes,
-    remove,
-)
+from airflow_provider_bgrep.storage import get_bytes, names_in, put_bytes, remove
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths

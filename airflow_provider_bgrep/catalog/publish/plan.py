@@ -70,7 +70,7 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
         _still_gone(store, later) if removes else [],
         options.publishing,
         marks=marks,
-        blocked=store.rows([RowState.BLOCKED.value]),
+        blocked=store.rows([RowState.BLOCKED.value]) if marks.blocks else (),
         plan={"plan_id": plan.plan_id, "run_id": plan.run_id, "dag_id": plan.dag_id},
         oldest_plan=min(plans, default=""),
         has_single_writer=store.has_single_writer,

@@ -23,12 +23,7 @@ from airflow_provider_bgrep.protocol.urls import canonical_url, redact_url
 from airflow_provider_bgrep.signing import credential_seconds, signed_url
 from airflow_provider_bgrep.storage import fresh_fs, storage_path
 from airflow_provider_bgrep.store_errors import store_error
-from airflow_provider_bgrep.store_paths import (
-    account_problem,
-    has_credentials,
-    is_stored,
-    without_connection,
-)
+from airflow_provider_bgrep.store_paths import account_problem, has_credentials, is_stored, without_connection
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath

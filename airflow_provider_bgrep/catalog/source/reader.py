@@ -35,14 +35,7 @@ from airflow_provider_bgrep.catalog.source.parts import Part, empty_part, open_p
 from airflow_provider_bgrep.catalog.source.table_folders import PARTITION, check_log, check_partitions
 from airflow_provider_bgrep.content_version import content_version
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, StoreError, sanitize_message
-from airflow_provider_bgrep.storage import (
-    absolute_path,
-    infos_in,
-    is_folder,
-    is_local,
-    local_copy,
-    names_in,
-)
+from airflow_provider_bgrep.storage import absolute_path, infos_in, is_folder, is_local, local_copy, names_in
 from airflow_provider_bgrep.store_errors import store_errors
 from airflow_provider_bgrep.store_paths import shown_path
 

@@ -22,12 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.protocol.errors import sanitize_message
-from airflow_provider_bgrep.storage import (
-    get_bytes,
-    names_in,
-    put_bytes,
-    remove,
-)
+from airflow_provider_bgrep.storage import get_bytes, names_in, put_bytes, remove
 
 if TYPE_CHECKING:
     from airflow_provider_bgrep.catalog.model.paths import PlanPaths

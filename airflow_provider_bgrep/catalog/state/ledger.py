@@ -48,12 +48,7 @@ from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import UNSENT
 from airflow_provider_bgrep.catalog.state.recovery import plan_entries
 from airflow_provider_bgrep.client import sleep
-from airflow_provider_bgrep.storage import (
-    get_bytes,
-    put_bytes,
-    remove,
-    size_of,
-)
+from airflow_provider_bgrep.storage import get_bytes, put_bytes, remove, size_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath

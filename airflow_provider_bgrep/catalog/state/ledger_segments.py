@@ -23,12 +23,7 @@ from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.ledger_metadata import DamagedLedgerError, check_version
 from airflow_provider_bgrep.catalog.state.progress import PURCHASE, merged, progress_of, purchase_of
 from airflow_provider_bgrep.protocol.errors import sanitize_message
-from airflow_provider_bgrep.storage import (
-    copy_file,
-    local_copy,
-    names_in,
-    put_file,
-)
+from airflow_provider_bgrep.storage import copy_file, local_copy, names_in, put_file
 
 if TYPE_CHECKING:
     import duckdb

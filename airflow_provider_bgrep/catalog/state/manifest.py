@@ -26,12 +26,7 @@ from airflow_provider_bgrep.catalog.state.parquet_rows import is_in, is_of, rows
 from airflow_provider_bgrep.catalog.state.versioned_file import VersionedFile
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.protocol.errors import InvalidInput, Problem, sanitize_message
-from airflow_provider_bgrep.storage import (
-    get_bytes,
-    local_copy,
-    put_bytes,
-    storage_path,
-)
+from airflow_provider_bgrep.storage import get_bytes, local_copy, put_bytes, storage_path
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath

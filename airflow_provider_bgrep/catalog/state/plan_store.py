@@ -31,14 +31,7 @@ from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.journal.records import SubmitRecord
 from airflow_provider_bgrep.journal.stores import FileStore
 from airflow_provider_bgrep.protocol.errors import InvalidInput, sanitize_message
-from airflow_provider_bgrep.storage import (
-    get_bytes,
-    names_in,
-    put_bytes,
-    put_file,
-    remove,
-    size_of,
-)
+from airflow_provider_bgrep.storage import get_bytes, names_in, put_bytes, put_file, remove, size_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath

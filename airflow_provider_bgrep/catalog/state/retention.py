@@ -54,14 +54,7 @@ from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateErro
 from airflow_provider_bgrep.journal.key_files import nonce_in
 from airflow_provider_bgrep.journal.records import SubmitRecord
 from airflow_provider_bgrep.protocol.errors import sanitize_message
-from airflow_provider_bgrep.storage import (
-    copy_file,
-    is_local,
-    names_in,
-    remove,
-    safe_name,
-    size_of,
-)
+from airflow_provider_bgrep.storage import copy_file, is_local, names_in, remove, safe_name, size_of
 
 if TYPE_CHECKING:
     import duckdb

@@ -16,12 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.protocol.errors import sanitize_message
-from airflow_provider_bgrep.storage import (
-    connection_of,
-    get_bytes,
-    is_local,
-    put_bytes,
-)
+from airflow_provider_bgrep.storage import connection_of, get_bytes, is_local, put_bytes
 from airflow_provider_bgrep.storage_check import StorageReport
 from airflow_provider_bgrep.storage_check.probes import store_name
 

@@ -19,13 +19,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from airflow_provider_bgrep.client import sleep
 from airflow_provider_bgrep.exceptions import BgRepConflictError, BgRepStateError
 from airflow_provider_bgrep.protocol.errors import sanitize_message
-from airflow_provider_bgrep.storage import (
-    create_bytes,
-    get_bytes,
-    names_in,
-    put_bytes,
-    remove,
-)
+from airflow_provider_bgrep.storage import create_bytes, get_bytes, names_in, put_bytes, remove
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath

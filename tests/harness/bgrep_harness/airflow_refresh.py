@@ -13,12 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from bgrep_demo.airflow import TASK_FINISHED
 
-from airflow_provider_bgrep.storage import (
-    get_bytes,
-    local_copy,
-    put_bytes,
-    storage_path,
-)
+from airflow_provider_bgrep.storage import get_bytes, local_copy, put_bytes, storage_path
 from bgrep_harness.images import Images
 from bgrep_harness.points import Point
 from bgrep_harness.refresh import as_csv

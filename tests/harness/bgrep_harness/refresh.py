@@ -15,12 +15,7 @@ import pyarrow.parquet as pq
 
 from airflow_provider_bgrep.catalog import operators
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths, PlanPaths
-from airflow_provider_bgrep.storage import (
-    get_bytes,
-    local_copy,
-    put_bytes,
-    storage_path,
-)
+from airflow_provider_bgrep.storage import get_bytes, local_copy, put_bytes, storage_path
 
 
 def as_csv(rows: Iterable[Mapping[str, Any]]) -> bytes:

@@ -16,7 +16,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +119,17 @@ class Destination:
         whose = {"dag_id": dag_id, "run_id": run_id or f"run-{self.runs}", "group_id": group_id}
         xcom = create_plan(given, self.paths, **whose, try_number=try_number, now=now)
         return Run(self, xcom["plan_id"], now, xcom)
+
+    def copied_to(self, paths: CatalogPaths) -> Destination:
+        """The same destination over a copy of its store: what becomes of one does not change the other."""
+        return replace(
+            self,
+            paths=paths,
+            billed=self.billed.copy(),
+            sent=dict(self.sent),
+            jobs=dict(self.jobs),
+            results=dict(self.results),
+        )
 
     def refresh(self, catalog: Any, outcomes: Mapping[str, str] | None = None, **options: Any) -> Run:
         """A complete run."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,14 +41,7 @@ Step = Callable[[Destination], Any]
 
 def copied(shop: Destination, files: Files, *around: Any) -> Destination:
     """The same destination over another store."""
-    return replace(
-        shop,
-        paths=CatalogPaths(folder(files, *around)),
-        billed=shop.billed.copy(),
-        sent=dict(shop.sent),
-        jobs=dict(shop.jobs),
-        results=dict(shop.results),
-    )
+    return shop.copied_to(CatalogPaths(folder(files, *around)))
 
 
 def accept(shop: Destination) -> None:

@@ -14,12 +14,7 @@ from airflow_provider_bgrep.fs.oss import filesystem_of, get_fs, schemes
 from airflow_provider_bgrep.fs.oss_connection import OssConnectionError, parse_connection
 from airflow_provider_bgrep.get_provider_info import get_provider_info
 from airflow_provider_bgrep.protocol.errors import InvalidInput, StoreError
-from airflow_provider_bgrep.storage import (
-    absolute_path,
-    get_bytes,
-    put_bytes,
-    storage_path,
-)
+from airflow_provider_bgrep.storage import absolute_path, get_bytes, put_bytes, storage_path
 
 EXTRA = {"access_key_id": "LTAI", "access_key_secret": "canary", "region": "cn-hangzhou"}
 

@@ -13,12 +13,7 @@ from airflow_provider_bgrep.catalog.check.shard import Checker, Images, check_sh
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.state.unfinished import unfinished_shards
 from airflow_provider_bgrep.exceptions import BgRepStateError
-from airflow_provider_bgrep.storage import (
-    get_bytes,
-    put_bytes,
-    remove,
-    storage_path,
-)
+from airflow_provider_bgrep.storage import get_bytes, put_bytes, remove, storage_path
 
 CATALOG = [row("lamp"), row("mug"), row("vase")]
 

@@ -38,12 +38,7 @@ from airflow_provider_bgrep.catalog.state.plan_order import plans_in
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
-from airflow_provider_bgrep.storage import (
-    connection_of,
-    get_bytes,
-    put_bytes,
-    storage_path,
-)
+from airflow_provider_bgrep.storage import connection_of, get_bytes, put_bytes, storage_path
 
 pytestmark = pytest.mark.usefixtures("temporary_files_in_memory")
 

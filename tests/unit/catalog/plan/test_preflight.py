@@ -117,7 +117,7 @@ def test_credentials_in_a_path_are_in_no_log_and_no_error(emulator, tmp_path, ca
     given = {"destination": str(tmp_path / "shop"), option: path}
     with pytest.raises(BgRepRequestError, match=f"{option}: .*CONNECTION@shop/in") as refused:
         planned(given.pop("destination"), **given)
-    told = f"{refused.value} {caplog.text} {capfd.readouterr()}"
-    assert "canary" not in told
+    shown = f"{refused.value} {caplog.text} {capfd.readouterr()}"
+    assert "canary" not in shown
     assert not (tmp_path / "shop").exists()
     assert emulator.counters.requests == 0

@@ -26,13 +26,7 @@ from airflow_provider_bgrep.catalog.publish.manifest_writer import Change, open_
 from airflow_provider_bgrep.catalog.state.manifest import MANIFEST, DamagedManifestError, Header
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
-from airflow_provider_bgrep.storage import (
-    get_bytes,
-    names_in,
-    put_bytes,
-    remove,
-    storage_path,
-)
+from airflow_provider_bgrep.storage import get_bytes, names_in, put_bytes, remove, storage_path
 
 
 def header(number: int, token: str = "") -> Header:

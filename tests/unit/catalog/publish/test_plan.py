@@ -16,12 +16,7 @@ from airflow_provider_bgrep.catalog.state.ledger_reader import LedgerReader
 from airflow_provider_bgrep.catalog.state.manifest import read_manifest
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
-from airflow_provider_bgrep.storage import (
-    get_bytes,
-    put_bytes,
-    remove,
-    storage_path,
-)
+from airflow_provider_bgrep.storage import get_bytes, put_bytes, remove, storage_path
 
 pytestmark = pytest.mark.usefixtures("temporary_files_in_memory")
 

@@ -12,12 +12,7 @@ from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.publish import sweep as sweeping
 from airflow_provider_bgrep.catalog.publish.sweep import Swept, sweep
 from airflow_provider_bgrep.catalog.state.manifest import read_manifest
-from airflow_provider_bgrep.storage import (
-    get_bytes,
-    put_bytes,
-    remove,
-    storage_path,
-)
+from airflow_provider_bgrep.storage import get_bytes, put_bytes, remove, storage_path
 
 pytestmark = pytest.mark.usefixtures("temporary_files_in_memory")
 

@@ -27,12 +27,7 @@ from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.plan_formats import as_lines
 from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS, PlanStore
 from airflow_provider_bgrep.exceptions import BgRepStateError
-from airflow_provider_bgrep.storage import (
-    put_bytes,
-    put_file,
-    remove,
-    storage_path,
-)
+from airflow_provider_bgrep.storage import put_bytes, put_file, remove, storage_path
 
 
 @pytest.fixture

@@ -215,9 +215,9 @@ def test_a_signature_in_the_path_is_in_no_message():
     url = f"http://127.0.0.1:9/bcdn_token={SIGNATURE}&expires=1798000000&token_path=%2Fin%2F/in/x.jpg"
     with without_waiting(), pytest.raises(OSError, match="cannot be fetched") as caught:
         fetch(url, None, 100, allow_private=True)
-    for told in (str(caught.value), place_problem(url, ["s3://shop/"])):
-        assert SIGNATURE not in told
-        assert "in/x.jpg" in told
+    for message in (str(caught.value), place_problem(url, ["s3://shop/"])):
+        assert SIGNATURE not in message
+        assert "in/x.jpg" in message
 
 
 def test_an_unreachable_host_is_reported_without_the_signature():

@@ -87,7 +87,7 @@ def test_a_job_that_has_not_ended_removes_nothing(
 def test_a_job_that_has_ended_leaves_a_folder_that_is_read(
     destination: Destination, tmp_path: Path, partition: str
 ):
-    """Also if a write to Databricks' storage has failed, of which there is no part."""
+    """Also if a write to Databricks' storage has failed, and has left no part."""
     table = tmp_path / "shop"
     write_part(table / partition / TIDS[0], NEW)
     add(table / partition, "_SUCCESS", "_started_77", "_committed_77", "_started_78", "_committed_vacuum5")

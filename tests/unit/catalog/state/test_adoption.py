@@ -53,14 +53,7 @@ def lost(destination: Destination) -> Destination:
 
 def copy_of(destination: Destination, files: Files, *around: Any) -> Destination:
     """The same destination over a copy of its store."""
-    return replace(
-        destination,
-        paths=CatalogPaths(folder(files, *around)),
-        billed=destination.billed.copy(),
-        sent=dict(destination.sent),
-        jobs=dict(destination.jobs),
-        results=dict(destination.results),
-    )
+    return destination.copied_to(CatalogPaths(folder(files, *around)))
 
 
 def open_submit(destination: Destination, named: str = "") -> Submit:

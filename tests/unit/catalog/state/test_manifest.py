@@ -21,13 +21,7 @@ from airflow_provider_bgrep.catalog.state.manifest import (
     published_by,
     read_manifest,
 )
-from airflow_provider_bgrep.storage import (
-    get_bytes,
-    names_in,
-    put_bytes,
-    remove,
-    storage_path,
-)
+from airflow_provider_bgrep.storage import get_bytes, names_in, put_bytes, remove, storage_path
 
 CATALOG = [row("mug"), row("vase")]
 
