@@ -9,9 +9,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 EXTRAS := --extra emulator --extra catalog --extra oss
 ARGS ?=
+# Containers often set it. Then each process would compile Airflow again, which takes half of its start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit thorough contract browser ocr azure e2e coverage test-matrix proof fleet bench docs build format clean
+.PHONY: help demo test slow check unit thorough contract browser ocr azure e2e coverage test-matrix proof fleet bench docs build format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -21,11 +23,14 @@ demo: ## run a catalog refresh twice on a real Airflow against the emulator; KEE
 	@exec .demo/venv/bin/python demo/run.py $(if $(KEEP),--keep) $(ARGS)
 
 # The end-to-end tests mostly wait, so they run beside the others. Their output follows when they have ended.
-test: check chromium ## linters, then all default tests against the built wheel
+test: check chromium ## linters, then all tests that are not slow, against the built wheel
 	@mkdir -p build
 	$(BIN)/pytest tests/e2e $(ARGS) >build/e2e.log 2>&1 & e2e=$$!; \
-	  $(BIN)/pytest tests/unit tests/browser tests/contract -n 3 --dist loadfile $(ARGS); others=$$?; \
-	  wait $$e2e; status=$$?; cat build/e2e.log; exit $$((others || status))
+	  $(BIN)/pytest tests/unit tests/browser tests/contract -m "not slow and not thorough" -n 3 --dist loadfile \
+	  $(ARGS); others=$$?; wait $$e2e; status=$$?; cat build/e2e.log; exit $$((others || status))
+
+slow: environment ## the slow unit and contract tests, which CI runs after `make test`
+	$(BIN)/pytest tests/unit tests/contract -m "slow and not thorough" -n 3 --dist loadfile $(ARGS)
 
 # Always runs: the script decides whether anything has changed.
 .PHONY: environment

@@ -110,6 +110,7 @@ def local(shop_on: Callable[..., Shop]) -> Shop:
     return shop_on("local")
 
 
+@pytest.mark.slow
 def test_a_job_that_is_adopted_is_published_and_billed_once(shop: Shop):
     (listed,) = shop.adopt(code=1)["submits"]
     assert listed["rows"] == ["S0", "S1"]
@@ -127,6 +128,7 @@ def test_a_job_that_is_adopted_is_published_and_billed_once(shop: Shop):
     assert shop.adopt("S0", "--result-key", key, "--yes")["is_written"] is True, "it is recorded already"
 
 
+@pytest.mark.slow
 def test_a_submit_that_is_not_billed_is_submitted_again(shop: Shop):
     shop.adopt("S0", "--not-billed")
     assert shop.refresh.run(shop.rows).counts["quarantined"] == 2, "a dry run changes nothing"
@@ -139,6 +141,7 @@ def test_a_submit_that_is_not_billed_is_submitted_again(shop: Shop):
     assert shop.published() == {"S0", "S1"}
 
 
+@pytest.mark.slow
 def test_a_job_of_another_submit_is_refused(local: Shop, site: str):
     (key,) = local.jobs
     others = [
@@ -175,6 +178,7 @@ def test_an_answer_that_repeats_nothing_is_refused(local: Shop):
     assert len(local.adopt(code=1)["submits"]) == 1
 
 
+@pytest.mark.slow
 def test_several_submits_of_a_row_are_told_apart(local: Shop):
     local.lose(local.rows, on_unknown_outcome="resubmit")
     error = local.adopt("S0", "--not-billed", "--yes", code=2)
@@ -192,6 +196,7 @@ def test_several_submits_of_a_row_are_told_apart(local: Shop):
     assert local.images == 6
 
 
+@pytest.mark.slow
 def test_a_late_answer_counts_before_what_a_person_said(local: Shop):
     """A worker that was taken for dead has the key, and writes it after the next run has submitted again."""
     (key,) = local.jobs
@@ -214,6 +219,7 @@ def test_a_late_answer_before_the_next_run_is_collected(local: Shop):
     assert local.images == 2
 
 
+@pytest.mark.slow
 def test_two_persons_who_contradict_each_other_buy_nothing_twice(local: Shop):
     (key,) = local.jobs
     local.adopt("S0", "--not-billed", "--yes")
@@ -224,6 +230,7 @@ def test_two_persons_who_contradict_each_other_buy_nothing_twice(local: Shop):
     assert local.images == billed_images(local) == 2
 
 
+@pytest.mark.slow
 def test_a_submit_whose_run_is_under_way_stays_open(local: Shop):
     rows = [{**row, "color": "green"} for row in local.rows]
     lost = local.emulator.inject("reset", accepted=True)
@@ -240,6 +247,7 @@ def test_a_submit_whose_run_is_under_way_stays_open(local: Shop):
     assert local.images == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decision", ["--not-billed", "--result-key"])
 def test_a_submit_whose_plan_is_gone_is_settled_in_the_ledger(decision: str, local: Shop):
     for _ in range(3):
@@ -254,6 +262,7 @@ def test_a_submit_whose_plan_is_gone_is_settled_in_the_ledger(decision: str, loc
     assert local.images == (2 if decision == "--result-key" else 4)
 
 
+@pytest.mark.slow
 def test_a_job_that_is_adopted_counts_with_its_images(local: Shop):
     """Also if the plan is gone, and another person has said before that it is not billed."""
     (key,) = local.jobs
@@ -268,6 +277,7 @@ def test_a_job_that_is_adopted_counts_with_its_images(local: Shop):
     assert local.images == billed_images(local) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decision", ["--not-billed", "--result-key"])
 def test_a_repair_does_not_forget_what_a_person_said(decision: str, local: Shop):
     (key,) = local.jobs
@@ -281,6 +291,7 @@ def test_a_repair_does_not_forget_what_a_person_said(decision: str, local: Shop)
     assert local.images == (2 if decision == "--result-key" else 4)
 
 
+@pytest.mark.slow
 def test_what_is_not_billed_is_submitted_again_after_failures(local: Shop):
     """It does not count: the command has said that the next run submits the rows again."""
     rows = [{**row, "color": "green"} for row in local.rows]
@@ -297,6 +308,7 @@ def test_what_is_not_billed_is_submitted_again_after_failures(local: Shop):
 # --- a plan that is made before the job is found --------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_job_found_after_the_plan_is_not_submitted_again(local: Shop):
     """The plan waits for approval, or for a free worker, while a second person finds the job."""
     (key,) = local.jobs
@@ -306,6 +318,7 @@ def test_a_job_found_after_the_plan_is_not_submitted_again(local: Shop):
     assert collected_by_the_next_run(local, run)
 
 
+@pytest.mark.slow
 def test_a_plan_that_resubmits_sees_what_was_adopted_since(local: Shop):
     (key,) = local.jobs
     run = local.refresh.plan(local.rows, on_unknown_outcome="resubmit")
@@ -313,6 +326,7 @@ def test_a_plan_that_resubmits_sees_what_was_adopted_since(local: Shop):
     assert collected_by_the_next_run(local, run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"on_unknown_outcome": "resubmit"}], ids=["not billed", "resubmit"])
 def test_a_late_answer_after_the_plan_is_not_submitted_again(options: dict[str, str], local: Shop):
     (key,) = local.jobs
@@ -323,6 +337,7 @@ def test_a_late_answer_after_the_plan_is_not_submitted_again(options: dict[str, 
     assert collected_by_the_next_run(local, run)
 
 
+@pytest.mark.slow
 def test_a_cleared_run_does_not_submit_what_was_adopted_since(local: Shop):
     """No plan is active when the job is adopted. The last run is cleared after that, and may submit."""
     (key,) = local.jobs
@@ -335,6 +350,7 @@ def test_a_cleared_run_does_not_submit_what_was_adopted_since(local: Shop):
     assert collected_by_the_next_run(local, run, try_number=2, max_tries=1)
 
 
+@pytest.mark.slow
 def test_a_job_is_found_though_the_plan_of_its_submit_is_gone(local: Shop):
     for _ in range(3):
         local.refresh.run(local.rows, keep_plans=1)
@@ -344,6 +360,7 @@ def test_a_job_is_found_though_the_plan_of_its_submit_is_gone(local: Shop):
     assert collected_by_the_next_run(local, run)
 
 
+@pytest.mark.slow
 def test_rows_whose_job_is_not_found_are_submitted_with_the_plan(local: Shop):
     """Of two rows with an unknown outcome, only one has a job: the other one is submitted, once."""
     (key,) = local.jobs
@@ -360,6 +377,7 @@ def test_rows_whose_job_is_not_found_are_submitted_with_the_plan(local: Shop):
     assert local.images == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("damage", [remove, lambda path: put_bytes(b"", path)], ids=["lost", "empty"])
 def test_a_key_file_that_is_lost_takes_no_job_back(local: Shop, damage: Callable[[Any], None], place: int):
@@ -372,6 +390,7 @@ def test_a_key_file_that_is_lost_takes_no_job_back(local: Shop, damage: Callable
     assert collected_by_the_next_run(local, run)
 
 
+@pytest.mark.slow
 def test_a_key_file_lost_before_a_clear_takes_no_job_back(local: Shop):
     run = local.lose([{**row, "color": "green"} for row in local.rows])
     nonce = local.adopt(code=1)["submits"][-1]["nonce"]
@@ -382,6 +401,7 @@ def test_a_key_file_lost_before_a_clear_takes_no_job_back(local: Shop):
     assert local.images == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decision", ["--not-billed", "--result-key"])
 @pytest.mark.parametrize("damage", [remove, lambda path: put_bytes(b"", path)], ids=["lost", "empty"])
 def test_a_decision_after_the_plan_is_gone_is_kept_twice(

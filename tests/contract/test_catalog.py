@@ -63,6 +63,7 @@ def texts_below(folder: Path) -> str:
 # --- runs --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_three_runs_pay_for_exactly_what_changed(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 9)
     one = refresh.run(rows)
@@ -92,6 +93,7 @@ def test_three_runs_pay_for_exactly_what_changed(refresh: Refresh, connection: A
     assert changed == {"S0": "positive_prompt", "S1": "image (only its query)"}
 
 
+@pytest.mark.slow
 def test_what_a_catalog_was_taken_for_is_said_everywhere(
     refresh: Refresh, connection: Any, site: str, caplog: Any
 ):
@@ -146,6 +148,7 @@ def moved(refresh: Refresh, folder: Path) -> Refresh:
     return replace(refresh, destination=f"file://{folder / old.name}")
 
 
+@pytest.mark.slow
 def test_a_destination_that_was_moved_buys_nothing_again(
     refresh: Refresh, connection: Any, site: str, tmp_path: Path
 ):
@@ -177,6 +180,7 @@ def test_a_destination_that_was_moved_buys_nothing_again(
     assert there.run(rows).counts == {"unchanged": 12}
 
 
+@pytest.mark.slow
 def test_one_bad_image_never_sinks_the_others(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 8)
     rows[2] |= {"image": connection.bad_image("refused"), "mask": ""}
@@ -198,6 +202,7 @@ def test_one_bad_image_never_sinks_the_others(refresh: Refresh, connection: Any,
     assert "compliance" in resubmitted["change"]
 
 
+@pytest.mark.slow
 def test_a_lost_answer_is_neither_submitted_again_nor_forgotten(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 6)
     lost = connection.inject("gateway_timeout")
@@ -215,6 +220,7 @@ def test_a_lost_answer_is_neither_submitted_again_nor_forgotten(refresh: Refresh
     assert connection.counters.images == 10, "as configured, and only then"
 
 
+@pytest.mark.slow
 def test_the_budget_is_kept_and_the_next_runs_go_on(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 7)
     billed = []
@@ -225,6 +231,7 @@ def test_the_budget_is_kept_and_the_next_runs_go_on(refresh: Refresh, connection
     assert len(refresh.manifest()) == 7
 
 
+@pytest.mark.slow
 def test_never_done_rows_come_before_changed_ones(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 4)
     refresh.run(rows[:3])
@@ -234,6 +241,7 @@ def test_never_done_rows_come_before_changed_ones(refresh: Refresh, connection: 
     assert run.counts == {"new": 1, "changed": 1, "over_budget": 2}
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_it_would_cost_and_submits_nothing(refresh: Refresh, connection: Any, site: str):
     run = refresh.run(rows_of(site, 5), dry_run="true")
     assert set(run.states.values()) == {"success", "skipped"}, run.results
@@ -245,6 +253,7 @@ def test_a_dry_run_says_what_it_would_cost_and_submits_nothing(refresh: Refresh,
     assert connection.counters.images == 5
 
 
+@pytest.mark.slow
 def test_a_shard_that_was_killed_is_collected_by_the_next_run(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 4)
     late = connection.inject("late", seconds=3600)
@@ -263,6 +272,7 @@ def test_a_shard_that_was_killed_is_collected_by_the_next_run(refresh: Refresh, 
     assert len(refresh.manifest()) == 4
 
 
+@pytest.mark.slow
 def test_a_plan_that_was_replaced_submits_no_more(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 8)
     first = refresh.plan(rows)
@@ -281,6 +291,7 @@ def test_a_plan_that_was_replaced_submits_no_more(refresh: Refresh, connection: 
     assert len(refresh.manifest()) == 8
 
 
+@pytest.mark.slow
 def test_a_task_that_is_run_again_changes_nothing(refresh: Refresh, connection: Any, site: str):
     run = refresh.run(rows_of(site, 4))
     manifest = refresh.manifest()
@@ -296,6 +307,7 @@ def test_a_task_that_is_run_again_changes_nothing(refresh: Refresh, connection: 
 # --- checks ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_flagged_images_are_not_published_and_not_resubmitted(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 3)
     one = refresh.run(rows, thresholds={"background_changed": 150})
@@ -310,6 +322,7 @@ def test_flagged_images_are_not_published_and_not_resubmitted(refresh: Refresh, 
     assert len(refresh.manifest()) == 3
 
 
+@pytest.mark.slow
 def test_images_without_a_readable_source_are_checked_again(
     refresh: Refresh, connection: Any, site: str, image_host: tuple[str, Path]
 ):
@@ -331,6 +344,7 @@ def test_images_without_a_readable_source_are_checked_again(
     assert len(refresh.manifest()) == 1
 
 
+@pytest.mark.slow
 def test_a_shard_cleared_after_its_check_is_not_resubmitted(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 4)
     connection.configure(quota_images=0)
@@ -372,6 +386,7 @@ def test_images_of_a_lost_job_record_are_found_in_the_manifest(
     assert connection.counters.images == 2
 
 
+@pytest.mark.slow
 def test_a_hundred_kinds_of_invalid_rows_are_all_reported(refresh: Refresh, connection: Any, site: str):
     data, wrong, names = invalid_rows(f"{site}/product.png")
     run = refresh.run(data, shard_size=50, publish_unmasked=True)
@@ -425,6 +440,7 @@ def test_invalid_options_are_all_reported_and_nothing_is_done(refresh: Refresh, 
 # --- secrets, and object storage ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_neither_the_appcode_nor_a_signature_is_in_any_file(
     refresh: Refresh, connection: Any, site: str, tmp_path: Path, caplog: Any
 ):
@@ -442,6 +458,7 @@ def test_neither_the_appcode_nor_a_signature_is_in_any_file(
     assert refresh.run(again).counts == {"unchanged": 3}, "signed again, it is the same image"
 
 
+@pytest.mark.slow
 def test_s3_sources_are_signed_and_identified_by_content(
     refresh: Refresh, connection: Any, site: str, s3_folder: Any, tmp_path: Path, caplog: Any
 ):

@@ -118,6 +118,7 @@ def rows_of(site: str, count: int) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.slow
 def test_the_ledger_is_the_bill_over_many_runs(
     shop_on: Callable[[str], Shop], connection: Any, site: str, no_waiting: Any
 ):
@@ -246,6 +247,7 @@ def explain_all(shop: Shop) -> None:
     assert shop.json("explain", "nobody", code=1) == {"sku": "nobody", "rows": []}
 
 
+@pytest.mark.slow
 def test_a_plan_is_a_dry_run_that_bills_nothing(shop: Shop, connection: Any, site: str):
     rows = rows_of(site, 3)
     shop.refresh.run(rows)
@@ -274,6 +276,7 @@ def test_a_plan_is_a_dry_run_that_bills_nothing(shop: Shop, connection: Any, sit
     assert "dry run" in explained["plans"][1]["why_not"]
 
 
+@pytest.mark.slow
 def test_a_report_is_written_again(shop: Shop, connection: Any, site: str):
     run = shop.refresh.run(rows_of(site, 2))
     shop.refresh.plan(rows_of(site, 2), dry_run=True)
@@ -287,6 +290,7 @@ def test_a_report_is_written_again(shop: Shop, connection: Any, site: str):
     assert connection.counters.images == 2
 
 
+@pytest.mark.slow
 def test_what_an_upload_in_progress_leaves_open_is_read(shop: Shop, connection: Any, site: str):
     """Of a run that has not published yet, the plan's own files are read."""
     refresh = shop.refresh
@@ -317,6 +321,7 @@ def run_command(*arguments: str, **more: str) -> subprocess.CompletedProcess[str
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", ["local", "s3", "oss"])
 def test_the_installed_command_reads_each_store(
     store: str, request: Any, connection: Any, run: Any, ti: Any, tmp_path: Path, site: str
@@ -374,6 +379,7 @@ def test_a_query_shows_states_and_urls_on_request_only(connection: Any, capsys: 
     assert connection.counters.submits == 1
 
 
+@pytest.mark.slow
 def test_a_missing_connection_is_an_error_without_traceback(tmp_path: Path):
     """Without a metadata database as well: neither can be read outside of a task by default."""
     ended = run_command(
@@ -390,6 +396,7 @@ def test_a_missing_connection_is_an_error_without_traceback(tmp_path: Path):
     assert ended.stdout == ""
 
 
+@pytest.mark.slow
 def test_a_connection_in_the_metadata_database_is_found(connection: Any, tmp_path: Path):
     variables = {
         "AIRFLOW_HOME": str(tmp_path),
@@ -406,6 +413,7 @@ def test_a_connection_in_the_metadata_database_is_found(connection: Any, tmp_pat
     assert connection.app_code not in ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", ["local", pytest.param("s3", marks=pytest.mark.thorough)])
 def test_decisions_about_rows_are_billed_as_they_say(
     store: str, shop_on: Callable[[str], Shop], connection: Any, site: str, no_waiting: Any

@@ -681,6 +681,7 @@ def test_a_long_retry_after_does_not_outlast_the_deadline(plain_generate):
     assert plain_generate.statuses == ["not_submitted"] * 2
 
 
+@pytest.mark.slow
 def test_a_list_of_refused_images_stops_before_its_end(plain_generate):
     bad = plain_generate.emulator.bad_image("missing")
     tasks = [
@@ -705,6 +706,7 @@ def test_what_the_service_quotes_is_quoted_without_its_signature(plain_generate,
     assert "S3CR3T" not in said
 
 
+@pytest.mark.slow
 def test_throttling_all_the_way_loses_nothing(generate):
     generate.emulator.configure(rate=5)
     outcome = generate.run(tasks_of(generate.emulator, 70))
@@ -722,6 +724,7 @@ def test_a_service_that_accepts_few_jobs_gets_them_in_waves(generate):
     assert generate.emulator.counters.images == 40
 
 
+@pytest.mark.slow
 def test_a_busy_service_is_waited_for_in_the_triggerer(connection, run, ti, tmp_path, monkeypatch):
     monkeypatch.setattr(submitter, "THROTTLED_SECONDS", 0.3)
     monkeypatch.setattr(_base, "BUSY_SECONDS", 0.1)
@@ -869,6 +872,7 @@ def test_airflows_own_time_out_ends_it_like_a_kill(plain_generate):
 # --- asked to end ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_on_kill_awaits_open_submits_and_submits_nothing_more(generate, caplog, capsys):
     generate.emulator.configure(backend_seconds=1.0)
     tasks = tasks_of(generate.emulator, 200)
@@ -1004,6 +1008,7 @@ def test_without_a_journal_a_second_try_submits_nothing(connection, run, ti, tmp
 # --- what Airflow stores --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_airflow_stores_hardly_grows_with_the_list(connection, run, ti, tmp_path, monkeypatch):
     memory = ({"journal_path": f"file://{tmp_path}/journal"}, {})
     generate = GenerateTask(connection, run, ti, tmp_path / "images", memory, deferrable=True)

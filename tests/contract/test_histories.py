@@ -133,6 +133,7 @@ BLOCKS = 40 if settings.get_current_profile_name() == "thorough" else 1
 """Histories are drawn in blocks of equal size, each with a seed of its own."""
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)  # many runs: minutes beside other work
 @pytest.mark.parametrize("block", range(BLOCKS))
 def test_no_history_pays_twice_or_loses(

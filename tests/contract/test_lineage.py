@@ -86,6 +86,7 @@ def published_bytes(refresh: Refresh) -> int:
     return sum((folder / row["path"]).stat().st_size for row in refresh.manifest())
 
 
+@pytest.mark.slow
 def test_a_run_of_a_catalog_has_one_dataset_a_place(
     refresh: Refresh, connection: Any, lineage: LineageFile, site: str, tmp_path: Path
 ):
@@ -124,6 +125,7 @@ def test_a_run_of_a_catalog_has_one_dataset_a_place(
     assert "product.png" not in text
 
 
+@pytest.mark.slow
 def test_a_run_without_changes_writes_no_version(refresh: Refresh, lineage: LineageFile, site: str):
     refresh.run(rows_of(site))
     second = refresh.run(rows_of(site))
@@ -236,6 +238,7 @@ def test_generate_and_download_name_hosts_and_destination(
     assert SECRET not in lineage.path.read_text()
 
 
+@pytest.mark.slow
 def test_the_asset_event_has_counts_plan_and_paths(refresh: Refresh, connection: Any, site: str):
     run = refresh.plan(rows_of(site))
     for shard in range(run.plan["shards"]):

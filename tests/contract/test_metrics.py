@@ -145,6 +145,7 @@ run_task(operator, TaskInstance(run_id="killed"))
 """
 
 
+@pytest.mark.slow
 def test_a_submit_that_died_with_its_worker_is_counted_once(generate, statsd):
     hang = generate.emulator.inject("hang", operation="submit", accepted=True, seconds=60)
     image = generate.emulator.image_task()["image"]
@@ -242,6 +243,7 @@ def gauges_of(server: StatsdServer) -> dict[str, float]:
     return {name.split(".")[2]: value for name, value in found.items() if ".catalog." in name}
 
 
+@pytest.mark.slow
 def test_a_catalog_sends_its_bill_and_its_state(refresh, connection, site, statsd):
     rows = [*rows_of(site, 6), {"sku": "bad", "color": "red", "image": "no URL", "mask": ""}]
     before = time.time()
@@ -270,6 +272,7 @@ def test_a_catalog_sends_its_bill_and_its_state(refresh, connection, site, stats
     }
 
 
+@pytest.mark.slow
 def test_cleared_tasks_of_a_catalog_count_once(refresh, connection, site, statsd):
     run = refresh.run(rows_of(site, 5))
     first = statsd.sums
@@ -283,6 +286,7 @@ def test_cleared_tasks_of_a_catalog_count_once(refresh, connection, site, statsd
     assert statsd.sums["image_tasks.reused"] == 5
 
 
+@pytest.mark.slow
 def test_a_run_without_changes_is_alive_and_publishes_nothing(refresh, site, statsd):
     rows = rows_of(site, 1)
     refresh.run(rows)
@@ -306,6 +310,7 @@ def test_a_dry_run_sends_nothing(refresh, connection, site, statsd):
 # --- whatever the metrics do ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_name_that_is_sent_is_in_the_table(refresh, generate, site, statsd):
     refresh.run(rows_of(site, 2))
     generate.run(tasks_of(generate.emulator, 2))

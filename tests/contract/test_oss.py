@@ -61,6 +61,7 @@ def shop(oss_folder: Any, connection: Any, run: Any, ti: Any, tmp_path: Path) ->
     return Shop(oss_folder, Refresh("", run, type(ti), options), tmp_path / "drawn")
 
 
+@pytest.mark.slow
 def test_three_runs_pay_for_exactly_what_changed(shop: Shop, connection: Any, oss_server: Any, caplog: Any):
     refresh = shop.refresh
     oss_server.forget_requests()
@@ -120,6 +121,7 @@ def test_a_missing_right_is_named_before_it_costs(shop: Shop, connection: Any, o
     assert connection.counters.submits == 0
 
 
+@pytest.mark.slow
 def test_a_lost_answer_to_a_commit_is_not_a_lost_race(shop: Shop, connection: Any, oss_server: Any):
     """Each exclusive creation takes effect, but its answer is lost."""
     names = [f"_bgrep/ledger/metadata-{number:08}.json" for number in range(1, 5)]

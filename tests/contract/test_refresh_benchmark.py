@@ -31,11 +31,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["ours", "script", "limit"])
 def test_each_subject_finds_all_rows_unchanged(home: Path, what: str) -> None:
     assert run(what, home)["unchanged"] == ROWS
 
 
+@pytest.mark.slow
 def test_a_changed_template_changes_every_row(home: Path) -> None:
     found = run("changed", home)
     assert (found["changed"], found["unchanged"]) == (ROWS, 0)

@@ -335,6 +335,7 @@ def reason_of(run: Run, name: str) -> str:
     return "; ".join(filter(None, texts))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shop", PLACES, indirect=True, ids=[place.name for place in PLACES])
 def test_one_row_stops_no_other(shop: Shop, monkeypatch: Any, request: Any):
     place: Place = request.node.callspec.params["shop"]
@@ -404,6 +405,7 @@ def more_rows(shop: Shop) -> int:
     return len(shop.rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [UNFORESEEN, StopIteration(), RecursionError("deep")], ids=repr_of)
 def test_a_submit_that_raises_has_an_unknown_outcome(shop: Shop, monkeypatch: Any, error: Any):
     count = more_rows(shop)
@@ -421,6 +423,7 @@ def test_a_submit_that_raises_has_an_unknown_outcome(shop: Shop, monkeypatch: An
     assert (shop.emulator.counters.submits, shop.emulator.counters.images) == (2, count)
 
 
+@pytest.mark.slow
 def test_a_query_that_raises_leaves_its_job_pending(shop: Shop, monkeypatch: Any):
     count = more_rows(shop)
     with monkeypatch.context() as patch:
@@ -443,6 +446,7 @@ def test_an_echo_that_cannot_be_read_loses_no_image(shop: Shop, monkeypatch: Any
     assert shop.emulator.counters.images == ROWS
 
 
+@pytest.mark.slow
 def test_a_job_whose_record_cannot_be_written_is_collected_again(shop: Shop, monkeypatch: Any):
     store = shop.refresh.paths.destination.fs
     store._only = re.compile(r"^put .*_bgrep/images/.*\.json$")
@@ -458,6 +462,7 @@ def test_a_job_whose_record_cannot_be_written_is_collected_again(shop: Shop, mon
 # --- the report ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_row_that_cannot_be_shown_is_named(shop: Shop):
     run = shop.run("")
     path = run.files.results(0)
@@ -489,6 +494,7 @@ def store_of(shop: Shop) -> Store:
 STORED = Place("stored", "", source="^$")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "expected"),
     [(UNFORESEEN, BgRepServiceError), (PermissionError("no rights"), BgRepConfigurationError)],
@@ -505,6 +511,7 @@ def test_a_store_that_fails_for_every_row_fails_the_plan(shop: Shop, error: Any,
     assert shop.run("").summary["statuses"] == {"published": ROWS}
 
 
+@pytest.mark.slow
 def test_an_error_that_every_row_meets_fails_the_plan(shop: Shop, monkeypatch: Any):
     def is_request(data: Any = b"", **kwargs: Any) -> bool:
         return b" on snow" in bytes(data)
@@ -516,6 +523,7 @@ def test_an_error_that_every_row_meets_fails_the_plan(shop: Shop, monkeypatch: A
     assert shop.run("").summary["statuses"] == {"published": ROWS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shop", [STORED], indirect=True, ids=[""])
 def test_an_error_that_every_row_meets_fails_the_check(shop: Shop):
     store_of(shop)._only = re.compile("^info ")
@@ -531,6 +539,7 @@ class Stopped(BaseException):
     """What stops a task, as Airflow's timeout does."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["plan", "check"])
 @pytest.mark.parametrize("shop", [STORED], indirect=True, ids=[""])
 def test_what_stops_a_task_is_not_caught(shop: Shop, stage: str):

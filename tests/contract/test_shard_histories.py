@@ -102,6 +102,7 @@ def test_a_refused_plan_submits_nothing_although_it_is_open(refresh, connection,
     assert connection.counters.submits == 0
 
 
+@pytest.mark.slow
 def test_what_is_pending_is_collected_without_an_approval(refresh, connection, site):
     connection.inject("late", seconds=3600)
     rows = rows_of(site, 3)
@@ -118,6 +119,7 @@ def test_what_is_pending_is_collected_without_an_approval(refresh, connection, s
     assert connection.counters.images == 3
 
 
+@pytest.mark.slow
 def test_a_shard_of_a_refused_plan_collects_and_succeeds(refresh, connection, site):
     connection.inject("late", seconds=3600)
     rows = rows_of(site, 4)
@@ -136,6 +138,7 @@ def test_a_shard_of_a_refused_plan_collects_and_succeeds(refresh, connection, si
     assert connection.counters.images == 2
 
 
+@pytest.mark.slow
 def test_runs_that_collect_a_row_do_not_submit_it_again(refresh, connection, site):
     connection.inject("late", seconds=3600)
     connection.inject("fail_task", index=None)
@@ -154,6 +157,7 @@ def test_runs_that_collect_a_row_do_not_submit_it_again(refresh, connection, sit
 # --- identity (I7), signatures (J2) ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_source_at_another_endpoint_is_not_submitted_again(
     refresh, connection, s3_folder, s3_endpoint, tmp_path
 ):
@@ -239,6 +243,7 @@ def test_a_cleared_shard_submits_nothing_after_a_later_plan(refresh, connection,
     assert connection.counters.submits == 0
 
 
+@pytest.mark.slow
 def test_a_shard_cleared_alone_locks_nothing_once_it_has_ended(refresh, connection, site):
     rows = rows_of(site, 8)
     run = refresh.plan(rows)
@@ -287,6 +292,7 @@ def lose_the_newest_metadata(refresh: Refresh) -> None:
     remove(ledger / max(name for name in names_in(ledger) if name.startswith("metadata-")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["23500005", "23500006"])
 def test_that_a_plan_is_open_again_survives_a_lost_file(refresh, connection, site, monkeypatch, code):
     rows = rows_of(site, 2)
@@ -311,6 +317,7 @@ def test_that_a_plan_is_open_again_survives_a_lost_file(refresh, connection, sit
     assert (connection.counters.images, connection.counters.submits) == (2, 2)
 
 
+@pytest.mark.slow
 def test_what_was_merged_before_a_file_was_lost_is_known(refresh, connection, site):
     rows = rows_of(site, 4)
     died = refresh.plan(rows, shard_size=2)
@@ -327,6 +334,7 @@ def test_what_was_merged_before_a_file_was_lost_is_known(refresh, connection, si
     assert connection.counters.images == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [None, "WAITING"], ids=["left out", "waiting"])
 def test_rows_of_two_shards_with_one_photo_keep_their_images(refresh, connection, site, status):
     """The answer repeats the images only. The result of one row must not go to the row in the other shard."""
@@ -350,6 +358,7 @@ def test_rows_of_two_shards_with_one_photo_keep_their_images(refresh, connection
     assert connection.counters.images == 3
 
 
+@pytest.mark.slow
 def test_a_job_in_two_shards_is_saved_as_far_as_it_is_finished(refresh, connection, site):
     for index in (1, 2):
         connection.inject("never_ends", index=index)
@@ -373,6 +382,7 @@ def test_a_job_in_two_shards_is_saved_as_far_as_it_is_finished(refresh, connecti
 # --- what ends in part (I14, I15) -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_finished_rows_are_published_while_another_never_ends(refresh, connection, site):
     connection.inject("never_ends", index=1)
     run = refresh.plan(rows_of(site, 3))
@@ -385,6 +395,7 @@ def test_finished_rows_are_published_while_another_never_ends(refresh, connectio
     assert connection.counters.images == 3
 
 
+@pytest.mark.slow
 def test_an_undecodable_candidate_does_not_block_the_other(refresh, connection, site, no_waiting):
     connection.inject("undecodable", index=0, output=1)
     rows = rows_of(site, 1, num_output="2")
@@ -399,6 +410,7 @@ def test_an_undecodable_candidate_does_not_block_the_other(refresh, connection, 
     assert connection.counters.images == 2
 
 
+@pytest.mark.slow
 def test_a_candidate_that_never_comes_does_not_block_the_other(refresh, connection, site, no_waiting):
     """Its host answers with errors for good. The row must not be asked for in each run."""
     connection.inject("undecodable", index=0, output=1)
@@ -413,6 +425,7 @@ def test_a_candidate_that_never_comes_does_not_block_the_other(refresh, connecti
     assert (len(refresh.manifest()), connection.counters.images) == (1, 2)
 
 
+@pytest.mark.slow
 def test_a_saved_candidate_of_an_old_request_is_not_published(refresh, connection, site, no_waiting):
     """The row asks for something else, while the other candidate of its earlier job is still asked for."""
     connection.inject("undecodable", index=0, output=1)
@@ -451,6 +464,7 @@ def test_a_row_that_cannot_be_signed_stops_no_other(refresh, connection, site):
     assert left["reason"].startswith("cannot be sent")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["A403ZZ", "I400ZZ", "Z413QQ", "B402AB"])
 def test_an_unknown_gateway_code_is_not_about_the_images(refresh, connection, site, code):
     """C2."""

@@ -82,6 +82,7 @@ def invalid_rows(refresh: Refresh, run: Run) -> dict[str, Any]:
     return {row["sku"]: (row["column"], row["reason"]) for row in store.invalid_rows()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("image", "mask", "column", "words"),
     [
@@ -160,6 +161,7 @@ def test_a_corrected_source_is_submitted_by_the_next_run(refresh, connection, tm
     assert connection.counters.images == 1
 
 
+@pytest.mark.slow
 def test_a_row_with_a_worse_source_keeps_its_published_image(refresh, connection, site):
     rows = [{"sku": "a", "image": f"{site}/good.jpg", "mask": f"{site}/mask.png"}]
     assert refresh.run(rows, publish={"publish_unmasked": True}).counts == {"new": 1}
@@ -211,6 +213,7 @@ def test_an_inverted_mask_is_found_before_it_is_billed(refresh, connection, prod
     assert [row["sku"] for row in refresh.manifest()] == ["right"]
 
 
+@pytest.mark.slow
 def test_many_inverted_masks_in_a_sample_need_approval(refresh, connection, products):
     rows = [
         {"sku": f"s{i}", "image": f"{products}/product.png?{i}", "mask": f"{products}/inverted.png"}
@@ -245,6 +248,7 @@ def own_site(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         yield url, folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("corrected", ["image", "mask"])
 def test_a_source_corrected_at_its_url_is_submitted_again(refresh, connection, own_site, corrected):
     url, folder = own_site
@@ -273,6 +277,7 @@ def test_a_source_corrected_at_its_url_is_submitted_again(refresh, connection, o
     assert connection.counters.images == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["lost", "pending"])
 def test_a_changed_source_does_not_repeat_a_later_submit(refresh, connection, own_site, ending):
     """An earlier request of the row was refused. The present one may be billed."""

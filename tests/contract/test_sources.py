@@ -118,6 +118,7 @@ def stored(tmp_path: Path) -> str:
     return "".join(path.read_bytes().decode(errors="replace") for path in files if path.suffix != ".csv")
 
 
+@pytest.mark.slow
 def test_credentials_in_the_url_of_a_source_work_and_stay_hidden(refresh, host, tmp_path, caplog):
     """D1."""
     caplog.set_level("DEBUG")
@@ -132,6 +133,7 @@ def test_credentials_in_the_url_of_a_source_work_and_stay_hidden(refresh, host, 
         assert PASSWORD not in text
 
 
+@pytest.mark.slow
 def test_a_host_that_refuses_http_libraries_is_read(refresh, host, monkeypatch):
     """D9."""
     host.wanted = "agent"
@@ -239,6 +241,7 @@ def test_results_of_an_emulator_are_fetched_without_the_option(refresh, host):
     assert host.asked_by_us == []
 
 
+@pytest.mark.slow
 def test_a_redirect_to_a_private_address_needs_the_option(refresh, host):
     """L2."""
     target = base64.urlsafe_b64encode(f"{host.url}/product.png".encode()).decode()

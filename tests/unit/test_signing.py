@@ -127,6 +127,7 @@ def test_what_is_not_a_url_is_refused(answer):
 # --- temporary credentials ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_permanent_keys_have_no_end(s3_endpoint):
     fs = s3_of(s3_endpoint, key="key", secret="secret")
     assert credential_seconds(folder_on(fs, "s3")) is None

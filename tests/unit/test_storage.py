@@ -299,6 +299,7 @@ def test_what_is_there_is_not_created(folder):
     assert names(folder / "deep") == ["a.json"]
 
 
+@pytest.mark.slow
 def test_of_several_that_create_at_once_one_does(tmp_path, s3_folder, oss_folder):
     for where in (storage_path(str(tmp_path / "out")), s3_folder, oss_folder):
         for number in range(20):
@@ -342,6 +343,7 @@ STALE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("function", "name", "expected"), STALE)
 def test_kept_listings_hide_no_change_of_others(s3, s3_endpoint, s3_folder, function, name, expected):
     for old in ("a.json", "gone.json"):

@@ -154,6 +154,7 @@ def test_a_lost_file_does_not_approve_what_is_asked_again(name, shop, tmp_path):
     assert (run.store.may_submit, shop.billed.total()) == (False, 0)
 
 
+@pytest.mark.slow
 def test_what_is_paid_is_published_though_nobody_approves(tmp_path):
     limits = {"price_per_image": 1, "approve_above": 2, "shard_size": 1}
     shop = Destination(CatalogPaths(storage_path(str(tmp_path))), limits)

@@ -114,6 +114,7 @@ def test_with_a_damaged_ledger_a_shard_still_collects(destination, files):
     assert destination.billed.total() == 1
 
 
+@pytest.mark.slow
 def test_lost_jobs_stop_only_the_shards_that_collect(destination):
     destination.refresh([row("late")], {"late": "pending"})
     rows = [row("late"), row("new")]

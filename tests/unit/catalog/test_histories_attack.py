@@ -64,6 +64,7 @@ def test_a_row_above_the_cap_is_named_and_stops_no_other(destination):
     assert destination.plan(catalog, max_images_per_run=4).submits == ["a"]
 
 
+@pytest.mark.slow
 def test_a_refresh_of_many_products_with_the_same_content(destination):
     catalog = [row(sku, image="https://shop.example/x.jpg", positive_prompt="x", seed="1") for sku in "abc"]
     destination.refresh(catalog, {"b": "pending"})
@@ -72,6 +73,7 @@ def test_a_refresh_of_many_products_with_the_same_content(destination):
     assert destination.billed.total() == 3
 
 
+@pytest.mark.slow
 def test_a_plan_whose_worker_may_still_write_an_answer_is_kept(destination):
     catalog, keep_plans = [row("a"), row("b")], 1
     first = destination.plan(catalog[:1], keep_plans=keep_plans)
@@ -120,6 +122,7 @@ def test_what_an_active_plan_submitted_survives_its_metadata(destination, files,
     assert set(destination.published()) == {"a", "b"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "is_closed"),
     [("work_items.parquet", True), ("work_items.parquet", False), ("bgrep-journal-0.json", True)],
@@ -156,6 +159,7 @@ def test_a_plan_that_is_given_up_submits_nothing_more(destination):
     assert [billed for (name, _), billed in destination.billed.items() if name == "b"] == [1]
 
 
+@pytest.mark.slow
 def test_a_job_that_no_row_asks_for_is_named_once_it_is_given_up(destination):
     outcomes = {"a": "pending"}
     destination.refresh([row("a")], outcomes, max_attempts=1)
@@ -170,6 +174,7 @@ def test_a_job_that_no_row_asks_for_is_named_once_it_is_given_up(destination):
     assert "not queried any more" not in again.xcom["explained"]
 
 
+@pytest.mark.slow
 def test_two_jobs_of_one_request_are_both_collected(destination):
     """The first answer was lost, the row submitted again, and then the first answer came."""
     first = destination.plan([row("a")])
@@ -216,6 +221,7 @@ def test_a_catalog_that_changes_while_it_is_read_is_not_planned(destination, s3_
         assert draft.plan.counts["new"] == 2 + (how == "grown")
 
 
+@pytest.mark.slow
 def test_sources_of_refused_rows_are_read_in_turns(destination):
     """Of more than are read in one run, each is read in the end (H4)."""
     catalog = [row(f"S{number:03}") for number in range(MOST + 10)]
@@ -246,6 +252,7 @@ class Listener(SourceReader):
         return {url: Beginning() for url in urls}
 
 
+@pytest.mark.slow
 def test_two_task_groups_of_one_dag_do_not_close_each_other(destination):
     now = destination.started
     ours = {"run_id": "monday", "now": now, "on_removed": "keep", "max_images_per_run": 3}
@@ -264,6 +271,7 @@ def test_two_task_groups_of_one_dag_do_not_close_each_other(destination):
     assert set(destination.billed.values()) == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_locked", [False, True])
 def test_a_late_publish_of_an_orphan_publishes_nothing(destination, is_locked):
     """The image of the row was corrected while its job ran. The new one did not pass the checks."""
@@ -282,6 +290,7 @@ def test_a_late_publish_of_an_orphan_publishes_nothing(destination, is_locked):
     assert set(destination.billed.values()) == {1}
 
 
+@pytest.mark.slow
 def test_an_orphan_does_not_hide_its_row_in_the_report(destination):
     """The row asks for something else since, and another run may submit that."""
     destination.refresh([row("a")], {"a": "pending"})

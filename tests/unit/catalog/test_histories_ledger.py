@@ -50,6 +50,7 @@ def commit(run: Run) -> None:
 # --- the order of purchases -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_merged", [False, True])
 def test_a_late_publish_does_not_hide_a_later_purchase(destination, is_merged: bool):
     """I1: the first run publishes when the second has submitted the row again."""
@@ -71,6 +72,7 @@ def test_a_late_publish_does_not_hide_a_later_purchase(destination, is_merged: b
     assert sorted(destination.billed.values()) == [1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_the_pending_purchase_decides_in_any_order(destination, order: tuple[int, ...]):
     catalog = [row("a")]
@@ -93,6 +95,7 @@ def test_the_pending_purchase_decides_in_any_order(destination, order: tuple[int
         assert planned.plan.counts["orphaned"] == 1  # the pending one is collected all the same
 
 
+@pytest.mark.slow
 def test_clocks_that_are_days_apart_order_nothing(destination):
     """I3: the plan of a machine whose clock is ten days ahead failed; a later one has paid."""
     catalog = [row("a")]
@@ -120,6 +123,7 @@ def test_a_plan_of_a_fast_clock_does_not_lock_its_rows_for_long(destination):
     assert destination.plan([row("a")], now=now + 2 * DAY).submits == ["a"]
 
 
+@pytest.mark.slow
 def test_attempts_are_purchases_not_runs_that_collect(destination):
     """I4: both find that it failed; it is submitted once more, as max_attempts says."""
     catalog = [row("a")]
@@ -141,6 +145,7 @@ def test_attempts_are_purchases_not_runs_that_collect(destination):
 # --- late answers -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["the journal", "beside the images"])
 @pytest.mark.parametrize("is_merged", [False, True])
 def test_an_answer_after_the_commit_is_found_by_the_next_plan(destination, where, is_merged):
@@ -177,6 +182,7 @@ def test_a_late_answer_of_a_plan_that_is_gone_hurts_nobody(destination, files):
     assert destination.plan(catalog).states == {"a": "quarantined"}
 
 
+@pytest.mark.slow
 def test_a_pending_row_whose_plan_is_gone_is_collected(destination, files):
     """K4."""
     catalog = [row("a"), row("b")]
@@ -190,6 +196,7 @@ def test_a_pending_row_whose_plan_is_gone_is_collected(destination, files):
     assert destination.billed.total() == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outcome", ["pending", "expired"])
 def test_what_gives_no_images_is_quarantined_after_several_runs(destination, outcome: str):
     """I10, K4: the reason is named, and nothing is submitted again."""
@@ -203,6 +210,7 @@ def test_what_gives_no_images_is_quarantined_after_several_runs(destination, out
     assert destination.billed.total() == 1
 
 
+@pytest.mark.slow
 def test_an_orphan_is_collected_and_published_if_asked_again(destination):
     """I12."""
     destination.refresh([row("a"), row("b"), row("c")], {"a": "pending", "b": "pending"})
@@ -244,6 +252,7 @@ def test_a_refusal_that_may_pass_is_retried_up_to_max_attempts(destination, code
 # --- losses -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_lost_header_is_read_from_its_copy_or_nothing_is_sent(destination, files):
     """I8."""
     catalog = [row("a"), row("b")]
@@ -262,6 +271,7 @@ def test_a_lost_header_is_read_from_its_copy_or_nothing_is_sent(destination, fil
     assert destination.plan(catalog).states == {"a": "new", "b": "new"}
 
 
+@pytest.mark.slow
 def test_a_lost_segment_is_not_rebuilt_without_its_plan(destination, files):
     """I8: a plan in the middle."""
     catalogs = [[row(name) for name in names] for names in ("a", "ab", "abc")]
@@ -399,6 +409,7 @@ def test_submits_of_a_plan_reopened_in_its_commit_are_kept(destination, when: st
     assert destination.billed.total() == 2
 
 
+@pytest.mark.slow
 def test_a_plan_lost_before_its_successors_commit_is_kept(destination, files):
     catalog = [row("a"), row("b")]
     lost = destination.plan(catalog)
@@ -463,6 +474,7 @@ def test_the_cost_at_most_decides_whether_approval_is_needed(destination):
     assert run.store.is_approved
 
 
+@pytest.mark.slow
 def test_a_cleared_plan_does_not_divide_the_cost_of_its_run(destination):
     given = {"approve_above": "10", "price_per_image": "1", "run_id": "monday", "now": destination.started}
     catalog = [row(f"s{number}") for number in range(8)]

@@ -341,6 +341,7 @@ def temporary_files_in_memory(tmp_path_factory):
     tempfile.tempdir = before
 
 
+@pytest.mark.slow
 @settings(
     deadline=None,
     max_examples=300 if settings.get_current_profile_name() == "thorough" else 8,

@@ -38,6 +38,7 @@ def adopt(where: str, capsys: Any, *arguments: str, code: int) -> Any:
     return json.loads(printed.out) if printed.out else printed.err
 
 
+@pytest.mark.slow
 def test_unknown_outcomes_are_listed_with_what_the_bill_has(destination, where, capsys):
     destination.refresh([row("a"), row("b")])
     assert adopt(where, capsys, code=0) == {"submits": []}
@@ -62,6 +63,7 @@ def test_a_submit_is_found_by_each_way_to_name_its_row(given, destination, where
     assert name in found["rows"]
 
 
+@pytest.mark.slow
 def test_not_billed_is_recorded_with_yes_only(destination, where, capsys):
     destination.refresh([row("a")], {"a": "lost"})
     before = contents(where)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from bgrep_harness.runs import row
 
 from airflow_provider_bgrep.cli.__main__ import main
@@ -28,6 +29,7 @@ def test_without_yes_they_write_nothing(destination, where, capsys):
     assert files_of(where) == before
 
 
+@pytest.mark.slow
 def test_a_block_shows_in_plans_and_in_explain(destination, where, capsys):
     rows = [row("a"), row("b")]
     destination.refresh(rows)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 
+import pytest
 from bgrep_harness.stores import Files, OverwritingFiles, folder_on
 
 from airflow_provider_bgrep.cli.__main__ import main
@@ -60,6 +61,7 @@ def test_a_path_that_cannot_be_one_ends_with_2(capsys):
     assert "cannot reach" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_output_of_the_command_is_nothing_but_json(tmp_path):
     """Airflow logs to the standard output, too."""
     command = ["airflow-bgrep", "check-storage", "--json", f"file://{tmp_path}"]

@@ -27,6 +27,7 @@ def plans_in(where: str) -> set[str]:
     return {path.name for path in (Path(where) / "_bgrep" / "plans").iterdir()}
 
 
+@pytest.mark.slow
 def test_what_is_listed_is_deleted_with_yes(destination, where, capsys):
     runs = [destination.refresh([row("a", num_output=2), row("b", seed=n)]) for n in range(4)]
     published, before = destination.published(), contents(where)
@@ -58,6 +59,7 @@ def test_the_rule_is_that_of_publish(destination, where, capsys):
     assert (found["keep_plans"], found["plans"], found["images"]) == (2, [], [])
 
 
+@pytest.mark.slow
 def test_what_a_run_or_a_job_needs_stays(destination, where, capsys):
     is_waiting = {"a": "pending"}
     waiting = destination.refresh([row("a"), row("b")], is_waiting)
@@ -95,6 +97,7 @@ def test_a_number_that_is_none_is_refused(text, where, capsys):
     assert ended.value.code == 2
 
 
+@pytest.mark.slow
 def test_a_plan_that_cannot_be_read_is_named(destination, where, capsys):
     runs = [destination.refresh([row("a", seed=n)]) for n in range(3)]
     (page,) = (Path(where) / "_bgrep" / "plans" / runs[0].plan_id).glob("journal/*/*-p0.json")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from bgrep_harness.runs import row
 
 from airflow_provider_bgrep.cli.__main__ import main
@@ -61,6 +62,7 @@ def test_a_row_that_waits_for_its_image_ends_with_1(destination, where, capsys):
     assert statuses == {"a": "pending", "b": "marked"}
 
 
+@pytest.mark.slow
 def test_limits_of_the_newest_plan_are_named(destination, where, capsys):
     limits = {"price_per_image": "1", "approve_above": 1, "max_images_per_run": 2}
     destination.refresh([row("a"), row("b")], **{**limits, "approve_above": 9})

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from bgrep_harness.runs import row
 
 from airflow_provider_bgrep.cli.__main__ import main
@@ -31,6 +32,7 @@ def test_an_intact_ledger_stays_as_it_is(destination, where, capsys):
     assert contents(where) == before
 
 
+@pytest.mark.slow
 def test_a_lost_ledger_is_rebuilt_with_yes_only(destination, where, capsys):
     destination.refresh([row("a"), row("b")], {"b": "pending"})
     entries = destination.entries()

@@ -6,11 +6,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from bgrep_harness.runs import row
 
 from airflow_provider_bgrep.cli.__main__ import main
 
 
+@pytest.mark.slow
 def test_the_newest_plan_that_is_not_a_dry_run_is_reported(destination, where, capsys):
     destination.refresh([row("a")])
     run = destination.refresh([row("a"), row("b")])

@@ -82,6 +82,7 @@ def test_a_catalog_on_s3_is_read(s3_folder, capsys):
     assert [one["line"] for one in json.loads(capsys.readouterr().out)["invalid"]] == [3]
 
 
+@pytest.mark.slow
 def test_the_installed_command_prints_json_only(catalog):
     command = ["airflow-bgrep", "validate", str(catalog), "--json"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -44,6 +44,7 @@ def started(*options):
     return process, EmulatorClient(process.stdout.readline().strip())
 
 
+@pytest.mark.slow
 def test_what_was_answered_survives_a_kill(tmp_path, speak):
     file = str(tmp_path / "state")
     process, client = started("--state", file, "--timing", "instant")
@@ -100,6 +101,7 @@ def test_a_wrong_option_is_an_error_and_no_traceback(capsys):
     assert capsys.readouterr().err == "error: polls cannot be -1\n"
 
 
+@pytest.mark.slow
 def test_it_prints_its_url_the_appcode_and_a_connection():
     process, client = started("--app-code", "an AppCode of 'ours'/&")
     try:

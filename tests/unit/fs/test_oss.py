@@ -75,6 +75,7 @@ def test_an_import_loads_no_sdk():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_a_missing_sdk_is_named_with_what_to_install(tmp_path):
     """In another process, where the SDK cannot be imported."""
     (tmp_path / "alibabacloud_oss_v2.py").write_text(

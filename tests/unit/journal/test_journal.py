@@ -135,6 +135,7 @@ class CrashingStore:
         return value
 
 
+@pytest.mark.slow
 @given(
     count=st.integers(1, 3 * PAGE_RECORDS),
     size=st.integers(1, 10),
@@ -236,6 +237,7 @@ def run_in_turns(epochs: Sequence[Actor], turns: Iterable[int]) -> None:
     assert all(isinstance(epoch.error, SupersededError | None) for epoch in epochs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [0, 3], ids=["the first two", "after others"])
 def test_two_epochs_that_begin_at_once_in_every_order(before):
     calls = 6  # to look twice, ask for a number, see that it is free, take it, and see that nobody else asked
@@ -253,6 +255,7 @@ def test_two_epochs_that_begin_at_once_in_every_order(before):
         assert epochs[1].error is None or epochs[0].error is None
 
 
+@pytest.mark.slow
 def test_an_epoch_that_survives_beside_the_next_in_any_order():
     # The older has entered and has six calls left: intent, mark, witness, floor, submit, key. The newer
     # has up to 18. Each 47th of the orders: all of them take several minutes.
@@ -267,6 +270,7 @@ def test_an_epoch_that_survives_beside_the_next_in_any_order():
         check_nothing_is_lost_or_bought_twice(values, service)
 
 
+@pytest.mark.slow
 @given(
     count=st.integers(1, 4),
     size=st.integers(1, 3),

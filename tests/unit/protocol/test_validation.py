@@ -477,6 +477,7 @@ def test_a_host_that_has_no_ascii_form_is_refused(url):
     assert "cannot be encoded" in problem(image=url)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=80))
 @example("https://user:pass@host/a?b#c")
 @example("https://a@b@c/d@e")

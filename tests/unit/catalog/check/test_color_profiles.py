@@ -41,6 +41,7 @@ def verdict_of(source: bytes, result: bytes) -> tuple[str, list[str]]:
     return found.verdict.value, found.flags
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("profile", WIDE.values(), ids=WIDE)
 def test_a_result_that_was_rightly_converted_passes(profile, container):

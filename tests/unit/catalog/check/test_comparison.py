@@ -136,6 +136,7 @@ def look(name: str, *candidates: bytes, **thresholds: Any) -> Judgment:
 # --- what passes ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROMPTS)
 def test_the_emulators_image_of_each_sample_passes_by_a_margin(name):
     found = look(name, generated(name))
@@ -225,6 +226,7 @@ def test_a_product_that_was_touched_is_flagged_in_words(name, how):
     assert any(flag.startswith("image 1: ") and words in flag for flag in found.flags), found.flags
 
 
+@pytest.mark.slow
 def test_a_chair_without_its_executions_is_flagged():
     found = look("chair", encoded(without_thin_parts(scene("chair"))))
     assert found.verdict is Verdict.FLAGGED
@@ -733,6 +735,7 @@ def test_no_bytes_raise_and_no_score_is_not_a_number(source, mask, candidates):
         assert all(type(score) is float and math.isfinite(score) for score in scores.values())
 
 
+@pytest.mark.slow
 def test_threads_do_not_disturb_each_other():
     names = [*PRODUCTS] * 3
     alone = {name: look(name, generated(name), generated(name, 1)) for name in PRODUCTS}
@@ -756,6 +759,7 @@ def test_thumbnails_are_small_and_whole(name):
     assert np.abs(small - whole).mean() < 8
 
 
+@pytest.mark.slow
 def test_planning_does_not_import_the_comparison():
     code = (
         "import sys, airflow_provider_bgrep.catalog.plan.create; "

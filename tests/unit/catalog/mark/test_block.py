@@ -48,6 +48,7 @@ def billed(shop: Destination) -> list[str]:
     return sorted(name for (name, _), count in shop.billed.items() for _ in range(count))
 
 
+@pytest.mark.slow
 def test_a_blocked_row_is_not_submitted_and_its_image_is_retired(shop: Destination):
     shop.refresh(ROWS)
     (found,) = blocked(shop, "b")
@@ -97,6 +98,7 @@ def test_it_is_retired_whatever_on_removed_says(on_removed: str, shop: Destinati
     assert statuses(shop) == {"a": "retired", "a/side": "retired", "b": "live"}
 
 
+@pytest.mark.slow
 def test_a_pending_job_is_collected_and_not_published(shop: Destination):
     shop.refresh(ROWS, {"b": "pending"})
     (found,) = blocked(shop, "b")
@@ -113,6 +115,7 @@ def test_a_pending_job_is_collected_and_not_published(shop: Destination):
     assert billed(shop) == ["a", "a/side", "b"]
 
 
+@pytest.mark.slow
 def test_unblocked_it_is_published_again_without_a_submit(shop: Destination):
     shop.refresh(ROWS)
     before = {one["name"]: one["path"] for one in read_manifest(shop.paths.destination)}
@@ -158,6 +161,7 @@ def test_blocked_after_its_submit_it_is_still_collected(shop: Destination):
     assert billed(shop) == ["a", "a/side", "b"]
 
 
+@pytest.mark.slow
 def test_an_older_publish_does_not_bring_it_back(shop: Destination):
     first = shop.refresh(ROWS)
     blocked(shop, "b")
@@ -171,6 +175,7 @@ def test_an_older_publish_does_not_bring_it_back(shop: Destination):
     assert statuses(shop)["b"] == "live"
 
 
+@pytest.mark.slow
 def test_blocked_and_redone_it_waits_until_it_is_unblocked(shop: Destination):
     shop.refresh(ROWS)
     redo(shop.paths, ["b"], DECISION, writes=True)
@@ -225,6 +230,7 @@ def test_a_sku_with_a_slash_is_never_submitted(shop: Destination, sku: str):
     assert billed(shop) == ["a"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sku", SLASHES)
 def test_a_published_sku_with_a_slash_is_retired_alone(shop: Destination, sku: str):
     near = sku.replace(".0", "")
@@ -248,6 +254,7 @@ def test_of_an_unknown_text_all_that_it_may_mean_is_blocked(shop: Destination):
     assert (found.key, found.status) == ("10/5", BlockStatus.UNBLOCKED)
 
 
+@pytest.mark.slow
 def test_blocked_after_a_rollback_it_is_retired_by_an_older_plan(shop: Destination):
     shop.refresh(ROWS)
     changed = [row("a", seed=5), *ROWS[1:]]
@@ -270,6 +277,7 @@ def test_blocked_after_a_rollback_it_is_retired_by_an_older_plan(shop: Destinati
     assert sum(shop.billed.values()) == 5
 
 
+@pytest.mark.slow
 def test_the_main_view_can_be_blocked_alone(shop: Destination):
     shop.refresh(ROWS)
     (found,) = blocked(shop, "a/main")
@@ -292,6 +300,7 @@ def test_the_main_view_is_blocked_since_the_plan_was_made(shop: Destination):
     assert statuses(shop) == {"a/side": "live", "b": "live"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keeps", ["a", "a/main", "a/side"])
 def test_the_block_of_a_view_counts_before_that_of_all(shop: Destination, keeps: str):
     shop.refresh(ROWS)
@@ -346,6 +355,7 @@ def test_without_writes_nothing_is_written(shop: Destination):
     assert files == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["block", "unblock"])
 def test_killed_at_any_call_it_can_be_repeated(name: str):
     files: dict[str, bytes] = {}

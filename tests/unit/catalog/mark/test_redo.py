@@ -48,6 +48,7 @@ def bill(shop: Destination) -> dict[str, int]:
 ROWS = [row("a"), row("a", view="side"), row("b")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sku", ["10.0/5", "M8/16.0", "1/2/3.0"])
 def test_a_sku_with_a_slash_is_billed_once_more_alone(shop: Destination, sku: str):
     rows = [row(sku), row(sku.replace(".0", ""))]
@@ -65,6 +66,7 @@ def test_the_main_view_alone_is_billed_once_more(shop: Destination):
     assert bill(shop) == {"a": 2, "a/side": 1, "b": 1}
 
 
+@pytest.mark.slow
 def test_the_row_is_billed_once_more_and_then_never_again(shop: Destination):
     shop.refresh(ROWS)
     before = shop.published()
@@ -81,6 +83,7 @@ def test_the_row_is_billed_once_more_and_then_never_again(shop: Destination):
     assert bill(shop) == {"a": 1, "a/side": 2, "b": 1}
 
 
+@pytest.mark.slow
 def test_a_sku_stands_for_all_of_its_views(shop: Destination):
     shop.refresh(ROWS)
     assert statuses(asked(shop, "a")) == {"a": "marked", "a/side": "marked"}
@@ -88,6 +91,7 @@ def test_a_sku_stands_for_all_of_its_views(shop: Destination):
     assert bill(shop) == {"a": 2, "a/side": 2, "b": 1}
 
 
+@pytest.mark.slow
 def test_asked_twice_before_the_next_run_it_is_bought_once(shop: Destination):
     shop.refresh(ROWS)
     asked(shop, "b")
@@ -101,6 +105,7 @@ def test_asked_twice_before_the_next_run_it_is_bought_once(shop: Destination):
     assert MarkLog(shop.paths).latest().generations == {"b": 2}
 
 
+@pytest.mark.slow
 def test_dry_runs_dead_plans_and_clears_bill_nothing_more(shop: Destination):
     shop.refresh(ROWS)
     asked(shop, "b")
@@ -119,6 +124,7 @@ def test_dry_runs_dead_plans_and_clears_bill_nothing_more(shop: Destination):
     assert bill(shop) == {"a": 1, "a/side": 1, "b": 2}
 
 
+@pytest.mark.slow
 def test_a_publish_that_failed_is_continued_without_a_submit(shop: Destination):
     shop.refresh(ROWS)
     before = shop.published()["b"]
@@ -132,6 +138,7 @@ def test_a_publish_that_failed_is_continued_without_a_submit(shop: Destination):
     assert bill(shop)["b"] == 2
 
 
+@pytest.mark.slow
 def test_a_new_image_that_is_flagged_leaves_the_old_one(shop: Destination):
     shop.refresh(ROWS)
     before = shop.published()
@@ -142,6 +149,7 @@ def test_a_new_image_that_is_flagged_leaves_the_old_one(shop: Destination):
     assert bill(shop)["b"] == 2
 
 
+@pytest.mark.slow
 def test_cells_that_change_later_keep_the_generation(shop: Destination):
     shop.refresh(ROWS)
     asked(shop, "b")
@@ -154,6 +162,7 @@ def test_cells_that_change_later_keep_the_generation(shop: Destination):
     assert bill(shop)["b"] == 3
 
 
+@pytest.mark.slow
 def test_it_counts_against_the_limits_of_the_run(shop: Destination):
     rows = [row(f"s{number:02}") for number in range(12)]
     shop.refresh(rows)
@@ -167,6 +176,7 @@ def test_it_counts_against_the_limits_of_the_run(shop: Destination):
     assert plan.needs_approval
 
 
+@pytest.mark.slow
 def test_another_edition_is_bought_once_for_redone_rows_too(shop: Destination):
     shop.refresh(ROWS)
     asked(shop, "b")
@@ -177,6 +187,7 @@ def test_another_edition_is_bought_once_for_redone_rows_too(shop: Destination):
     assert shop.refresh(ROWS, edition="autumn").plan.concern == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "then"),
     [
@@ -198,6 +209,7 @@ def test_a_seed_moves_on_because_it_would_make_the_same_image(shop: Destination,
     assert bill(shop) == {"a": 3}
 
 
+@pytest.mark.slow
 def test_a_failed_one_is_tried_again_like_any_other(shop: Destination):
     shop.refresh(ROWS)
     asked(shop, "b")
@@ -209,6 +221,7 @@ def test_a_failed_one_is_tried_again_like_any_other(shop: Destination):
     assert bill(shop)["b"] == 3
 
 
+@pytest.mark.slow
 def test_rows_whose_image_is_awaited_are_not_marked(shop: Destination):
     shop.refresh(ROWS, {"a": "pending"})
     assert statuses(asked(shop, "a", "b")) == {"a": "pending", "a/side": "marked", "b": "marked"}
@@ -218,6 +231,7 @@ def test_rows_whose_image_is_awaited_are_not_marked(shop: Destination):
     assert MarkLog(shop.paths).latest().generations == {"a/side": 1, "b": 1}
 
 
+@pytest.mark.slow
 def test_an_image_that_no_run_asks_for_any_more_can_be_redone(shop: Destination):
     rows = [row("a")]
     shop.refresh(rows, {"a": "expired"}, max_attempts=1)
@@ -237,6 +251,7 @@ def test_nothing_is_written_if_a_row_is_unknown(shop: Destination):
     assert MarkLog(shop.paths).latest().generations == {}
 
 
+@pytest.mark.slow
 def test_of_two_persons_who_ask_at_once_one_is_heard(shop: Destination):
     shop.refresh(ROWS)
     files = shop.paths.destination.fs.files
@@ -262,6 +277,7 @@ def test_of_two_persons_who_ask_at_once_one_is_heard(shop: Destination):
     assert bill(shop)["b"] == 2
 
 
+@pytest.mark.slow
 def test_killed_at_any_call_and_repeated_it_is_bought_once():
     files: dict[str, bytes] = {}
     shop = destination_on(files)

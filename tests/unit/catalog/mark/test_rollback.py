@@ -99,6 +99,7 @@ def test_each_way_to_name_a_row_rolls_back_it_alone(given: str):
     assert billed(shop) == 10
 
 
+@pytest.mark.slow
 def test_runs_leave_it_until_its_cells_change(shop: Destination):
     rolled_back(shop, "a")
     before = seen(shop)
@@ -110,6 +111,7 @@ def test_runs_leave_it_until_its_cells_change(shop: Destination):
     assert billed(shop) == 4
 
 
+@pytest.mark.slow
 def test_asking_for_the_earlier_image_ends_the_pin(shop: Destination):
     rolled_back(shop, "a")
     before = seen(shop)["a"]["path"]
@@ -121,6 +123,7 @@ def test_asking_for_the_earlier_image_ends_the_pin(shop: Destination):
     assert billed(shop) == 3
 
 
+@pytest.mark.slow
 def test_a_pin_that_is_over_does_not_count_again(shop: Destination):
     rolled_back(shop, "a")
     for rows, prompt in ((THIRD, "a in sand"), (FIRST, "a on marble"), (SECOND, "a in snow")):
@@ -130,6 +133,7 @@ def test_a_pin_that_is_over_does_not_count_again(shop: Destination):
     assert billed(shop) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_removed", ["retire", "keep"])
 def test_a_pin_outlives_a_block(shop: Destination, on_removed: str):
     rolled_back(shop, "a")
@@ -147,6 +151,7 @@ def test_a_pin_outlives_a_block(shop: Destination, on_removed: str):
     assert billed(shop) == 3
 
 
+@pytest.mark.slow
 def test_a_pin_outlives_a_night_without_the_row(shop: Destination):
     rolled_back(shop, "a")
     before = seen(shop)["a"]["path"]
@@ -162,6 +167,7 @@ def test_a_pin_outlives_a_night_without_the_row(shop: Destination):
     assert billed(shop) == 4
 
 
+@pytest.mark.slow
 def test_the_lost_file_of_a_retired_row_is_named(shop: Destination):
     rolled_back(shop, "a")
     path = seen(shop)["a"]["path"]
@@ -178,6 +184,7 @@ def test_the_lost_file_of_a_retired_row_is_named(shop: Destination):
     assert billed(shop) == 3
 
 
+@pytest.mark.slow
 def test_a_retired_row_can_be_undone(shop: Destination):
     rolled_back(shop, "a")
     shop.refresh([row("b")])
@@ -189,6 +196,7 @@ def test_a_retired_row_can_be_undone(shop: Destination):
     assert billed(shop) == 3
 
 
+@pytest.mark.slow
 def test_a_second_rollback_that_dies_keeps_the_first(shop: Destination):
     shop.refresh(THIRD)
     snow, marble = (one["path"] for one in seen(shop)["a"]["versions"])
@@ -207,6 +215,7 @@ def test_a_second_rollback_that_dies_keeps_the_first(shop: Destination):
     assert billed(shop) == 4
 
 
+@pytest.mark.slow
 def test_of_two_persons_the_first_rolls_back():
     files: dict[str, bytes] = {}
     shop = Destination(CatalogPaths(folder(files)))
@@ -231,6 +240,7 @@ def test_of_two_persons_the_first_rolls_back():
     assert billed(shop) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_published", [False, True])
 def test_blocked_meanwhile_it_is_not_rolled_back(is_published: bool):
     files: dict[str, bytes] = {}
@@ -258,6 +268,7 @@ def test_blocked_meanwhile_it_is_not_rolled_back(is_published: bool):
     assert seen(shop)["a"]["positive_prompt"] == "a in snow"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_plan", [False, True])
 def test_a_file_that_expires_meanwhile_is_restored(has_plan: bool):
     files: dict[str, bytes] = {}
@@ -284,6 +295,7 @@ def test_a_file_that_expires_meanwhile_is_restored(has_plan: bool):
     assert seen(shop)["a"]["path"] == path, "the file is there again"
 
 
+@pytest.mark.slow
 def test_without_a_plan_nothing_is_promised(shop: Destination):
     for name in [one for one in files_of(shop) if "/_bgrep/plans/" in one]:
         del files_of(shop)[name]
@@ -294,6 +306,7 @@ def test_without_a_plan_nothing_is_promised(shop: Destination):
     assert files_of(shop) == before
 
 
+@pytest.mark.slow
 def test_only_a_rollback_that_counts_is_explained(shop: Destination):
     def explained() -> list[str]:
         return [one.by for one in history_of(shop.paths, ["a"], 1).marks]
@@ -304,6 +317,7 @@ def test_only_a_rollback_that_counts_is_explained(shop: Destination):
     assert explained() == []
 
 
+@pytest.mark.slow
 def test_redone_it_gets_a_new_image(shop: Destination):
     rolled_back(shop, "a")
     before = seen(shop)["a"]["path"]
@@ -314,6 +328,7 @@ def test_redone_it_gets_a_new_image(shop: Destination):
     assert billed(shop) == 4
 
 
+@pytest.mark.slow
 def test_undone_the_next_run_publishes_what_the_row_asks_for(shop: Destination):
     wanted = seen(shop)["a"]["sha256"]
     rolled_back(shop, "a")
@@ -327,6 +342,7 @@ def test_undone_the_next_run_publishes_what_the_row_asks_for(shop: Destination):
     assert billed(shop) == 3
 
 
+@pytest.mark.slow
 def test_repeated_it_does_not_take_back_what_it_did(shop: Destination):
     rolled_back(shop, "a")
     before = dict(files_of(shop))
@@ -334,6 +350,7 @@ def test_repeated_it_does_not_take_back_what_it_did(shop: Destination):
     assert files_of(shop) == before
 
 
+@pytest.mark.slow
 def test_a_version_is_named_by_path_file_or_checksum(shop: Destination):
     shop.refresh(THIRD)
     versions = [seen(shop)["a"], *seen(shop)["a"]["versions"]]
@@ -353,6 +370,7 @@ def test_a_version_is_named_by_path_file_or_checksum(shop: Destination):
     assert billed(shop) == 4
 
 
+@pytest.mark.slow
 def test_what_cannot_be_rolled_back_says_why(shop: Destination):
     assert rolled_back(shop, "b") == {"b": "no_version"}
     block(shop.paths, ["a"], DECISION, keeps_published=True, writes=True)
@@ -364,6 +382,7 @@ def test_what_cannot_be_rolled_back_says_why(shop: Destination):
     assert [one.where for one in caught.value.problems] == ["'x'", "'y'"]
 
 
+@pytest.mark.slow
 def test_a_lost_file_is_restored_from_the_generated_image(shop: Destination):
     (before,) = seen(shop)["a"]["versions"]
     (path,) = (name for name in files_of(shop) if name.endswith(before["path"]))
@@ -372,6 +391,7 @@ def test_a_lost_file_is_restored_from_the_generated_image(shop: Destination):
     assert seen(shop)["a"]["sha256"] == before["sha256"]
 
 
+@pytest.mark.slow
 def test_what_is_gone_is_refused_and_nothing_changes(shop: Destination):
     (before,) = seen(shop)["a"]["versions"]
     for name, data in list(files_of(shop).items()):
@@ -382,6 +402,7 @@ def test_what_is_gone_is_refused_and_nothing_changes(shop: Destination):
     assert files_of(shop) == saved
 
 
+@pytest.mark.slow
 def test_an_older_plan_does_not_undo_it(shop: Destination):
     run = shop.plan(THIRD)
     run.work()
@@ -395,6 +416,7 @@ def test_an_older_plan_does_not_undo_it(shop: Destination):
     assert billed(shop) == 4
 
 
+@pytest.mark.slow
 def test_a_later_plan_is_not_undone():
     files: dict[str, bytes] = {}
     shop = Destination(CatalogPaths(folder(files)))
@@ -415,6 +437,7 @@ def test_a_later_plan_is_not_undone():
     assert shop.refresh(THIRD).counts == {"unchanged": 2}
 
 
+@pytest.mark.slow
 def test_other_runs_neither_wait_for_it_nor_count_it(shop: Destination):
     run = shop.plan(THIRD)
     rolled_back(shop, "a")
@@ -426,6 +449,7 @@ def test_other_runs_neither_wait_for_it_nor_count_it(shop: Destination):
     assert billed(shop) == 4
 
 
+@pytest.mark.slow
 def test_without_writes_nothing_is_written(shop: Destination):
     before = dict(files_of(shop))
     plan_id = min(ManifestLog(shop.paths).plans())
@@ -434,6 +458,7 @@ def test_without_writes_nothing_is_written(shop: Destination):
     assert files_of(shop) == before
 
 
+@pytest.mark.slow
 def test_a_whole_publication_is_rolled_back(shop: Destination):
     first = seen(shop)
     plan_id = ManifestLog(shop.paths).latest().plan_id
@@ -459,6 +484,7 @@ def test_a_plan_without_a_manifest_names_those_that_are_kept(shop: Destination):
     assert ManifestLog(shop.paths).latest().plan_id in str(caught.value.problems[0])
 
 
+@pytest.mark.slow
 def test_consumers_are_told_once_by_the_next_run(shop: Destination):
     def is_told() -> bool:
         return bool(shop.refresh(SECOND).store.publish_result().get("is_rolled_back"))
@@ -469,6 +495,7 @@ def test_consumers_are_told_once_by_the_next_run(shop: Destination):
     assert not is_told()
 
 
+@pytest.mark.slow
 def test_killed_at_any_write_and_repeated_it_is_rolled_back_once(shop: Destination):
     files = files_of(shop)
     saved = dict(files)
@@ -491,6 +518,7 @@ def test_killed_at_any_write_and_repeated_it_is_rolled_back_once(shop: Destinati
     assert billed(shop) == 3
 
 
+@pytest.mark.slow
 def test_a_cleared_publish_of_the_plan_before_changes_nothing():
     shop = Destination(CatalogPaths(folder({})))
     shop.refresh(FIRST)

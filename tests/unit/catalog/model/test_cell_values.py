@@ -126,6 +126,7 @@ def test_a_column_has_the_kind_of_all_its_cells(cells, kind):
     assert whole.is_text is (kind is ColumnKind.TEXT and any(cell is not None for cell in cells))
 
 
+@pytest.mark.slow
 @given(st.text(max_size=8))
 def test_a_word_is_one_in_each_of_its_forms(text):
     word = word_of(text)

@@ -98,6 +98,7 @@ def test_other_rows_are_not_asked_about(row):
     assert refused(row) == {}
 
 
+@pytest.mark.slow
 def test_in_each_run_other_rows_are_asked_about():
     rows = [(line, "quarantined", "refused", 1, [AT]) for line in range(2 * MOST)]
     first, second = refused(*rows), refused(*rows)

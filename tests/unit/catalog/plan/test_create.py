@@ -57,6 +57,7 @@ def whats(run: Run) -> dict[str, str]:
 # --- the outcome of a submit decides about the next ------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_every_outcome_means_for_the_next_run(destination, files):
     outcomes = {outcome: outcome for outcome in OUTCOMES}
     verdicts = {"flagged": "flagged", "unchecked": "unchecked", "gone": "passed"}
@@ -95,6 +96,7 @@ def manifest_of(run: Run) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (get_bytes(run.files.manifest(0)) or b"").splitlines()]
 
 
+@pytest.mark.slow
 def test_a_flagged_row_is_checked_again_only_by_other_thresholds(destination):
     catalog = rows_of("a", "b")
     run = destination.plan(catalog)
@@ -110,6 +112,7 @@ def test_a_flagged_row_is_checked_again_only_by_other_thresholds(destination):
     assert destination.billed.total() == 2
 
 
+@pytest.mark.slow
 def test_what_fails_is_tried_in_so_many_runs(destination):
     catalog = rows_of("a")
     for tried in range(2):
@@ -125,6 +128,7 @@ def test_what_fails_is_tried_in_so_many_runs(destination):
             assert planned.plan.counts["changed"] == 1
 
 
+@pytest.mark.slow
 def test_a_pending_row_is_collected_and_never_resubmitted(destination):
     catalog = rows_of("a", "b")
     for state in ("new", "pending", "pending", "quarantined"):
@@ -137,6 +141,7 @@ def test_a_pending_row_is_collected_and_never_resubmitted(destination):
     assert destination.billed.total() == 2
 
 
+@pytest.mark.slow
 def test_an_unknown_outcome_is_resubmitted_at_most_once(destination):
     catalog = rows_of("a")
     destination.refresh(catalog, {"a": "lost"})
@@ -162,6 +167,7 @@ def test_a_failed_task_resubmitted_in_a_run_has_two_entries(destination):
     assert destination.plan(catalog).states == {"a": "quarantined"}
 
 
+@pytest.mark.slow
 def test_a_row_that_returns_to_an_old_request_is_republished(destination):
     old, new = rows_of("a", positive_prompt="old"), rows_of("a", positive_prompt="new")
     destination.refresh(old)
@@ -176,6 +182,7 @@ def test_a_row_that_returns_to_an_old_request_is_republished(destination):
     assert destination.billed.total() == 2
 
 
+@pytest.mark.slow
 def test_jobs_that_only_another_connection_can_collect_are_named(destination):
     destination.refresh(rows_of("a", "b"), {"a": "pending", "b": "pending"}, bgrep_conn_id="first")
     plan = destination.plan(rows_of("c"), bgrep_conn_id="second").plan
@@ -196,6 +203,7 @@ def test_a_plan_names_what_its_run_has_submitted_before(destination):
     assert destination.billed.total() == 2
 
 
+@pytest.mark.slow
 def test_a_job_of_another_connection_waits_for_that_connection(destination):
     catalog = rows_of("a", "b")
     destination.refresh(catalog, {"a": "pending", "b": "pending"}, bgrep_conn_id="first")
@@ -210,6 +218,7 @@ def test_a_job_of_another_connection_waits_for_that_connection(destination):
     assert destination.billed.total() == 2
 
 
+@pytest.mark.slow
 def test_a_row_that_changes_while_pending_is_submitted_as_it_is(destination):
     destination.refresh(rows_of("a", "b"), {"a": "pending", "b": "pending"})
     catalog = [row("a", positive_prompt="new"), row("b")]
@@ -236,6 +245,7 @@ def test_a_row_that_changes_while_pending_is_submitted_as_it_is(destination):
     assert destination.plan(catalog).counts == {"unchanged": 2}
 
 
+@pytest.mark.slow
 def test_rows_with_equal_requests_are_each_submitted_once(destination):
     same = {"image": "https://shop.example/same.jpg", "positive_prompt": "same", "seed": "7"}
     catalog = rows_of("a", "b", "c", **same)
@@ -286,6 +296,7 @@ def test_the_same_request_written_differently_is_not_a_change(destination):
         assert planned.db.execute("SELECT count(*) FROM made").fetchone() == (len(words) - 4,)
 
 
+@pytest.mark.slow
 def test_another_edition_submits_everything_again_once(destination):
     catalog = rows_of("a", "b")
     destination.refresh(catalog)
@@ -297,6 +308,7 @@ def test_another_edition_submits_everything_again_once(destination):
     }  # what was submitted for the first edition is there
 
 
+@pytest.mark.slow
 def test_defaults_and_categories_change_only_rows_that_use_them(destination):
     catalog = [
         row("own", category="cups"),
@@ -357,6 +369,7 @@ def test_another_order_of_rows_and_columns_changes_nothing(destination):
 # --- images ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_replaced_source_on_object_storage_is_resubmitted(s3, s3_folder, tmp_path):
     destination = Destination(
         CatalogPaths(storage_path(str(tmp_path / "shop"))), {"source_conn_id": connection_of(s3_folder)}
@@ -408,6 +421,7 @@ def signed(run: int) -> str:
     )
 
 
+@pytest.mark.slow
 def test_signatures_change_no_row_and_reach_only_the_shards(destination, files):
     def catalog(run: int) -> list[dict[str, Any]]:
         return [
@@ -440,6 +454,7 @@ def test_signatures_change_no_row_and_reach_only_the_shards(destination, files):
 # --- the budget ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_budget_is_exact_and_new_rows_come_first(destination):
     destination.refresh(rows_of("old-1", "old-2", "old-3"))
     catalog = [
@@ -470,6 +485,7 @@ def test_the_budget_is_exact_and_new_rows_come_first(destination):
         assert planned.plan.quote.images == 10
 
 
+@pytest.mark.slow
 def test_a_run_planned_again_counts_what_it_has_submitted(destination):
     catalog = rows_of(*(f"s{i:02}" for i in range(10)))
     run = destination.plan(catalog, run_id="run", max_images_per_run=6, shard_size=2)
@@ -488,6 +504,7 @@ def test_a_run_planned_again_counts_what_it_has_submitted(destination):
 # --- rows that are gone, bad, or there twice ---------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_rows_that_are_gone_are_removed_up_to_a_share(destination):
     names = [f"s{i}" for i in range(10)]
     destination.refresh(rows_of(*names))
@@ -556,6 +573,7 @@ def test_nothing_is_removed_that_an_unreadable_row_may_be(destination, tmp_path)
     assert "3 published rows are not in the catalog; none is removed" in run.plan.notes[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_removed", ["retire", "delete"])
 @pytest.mark.parametrize(
     "end",
@@ -581,6 +599,7 @@ def test_a_catalog_that_is_cut_off_is_refused(destination, tmp_path, on_removed,
     assert destination.plan(path, on_removed="keep").counts["unchanged"] == 5
 
 
+@pytest.mark.slow
 def test_a_part_without_a_row_is_refused_if_most_are_gone(destination, tmp_path):
     for number in range(2):
         csv_of(tmp_path / f"{number}.csv", 40)
@@ -705,6 +724,7 @@ def test_views_of_a_damaged_row_do_not_stop_one_another(destination, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_of_two_rows_with_one_purchase_the_first_counts(destination):
     destination.refresh(rows_of("a", "b"))
     destination.refresh([row("a", seed=2), row("b")])
@@ -775,6 +795,7 @@ def test_columns_and_cells_may_be_called_and_hold_what_they_like(destination, tm
     assert set(destination.published()) == set(hostile)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "key",
     [
@@ -820,6 +841,7 @@ def test_a_misspelled_heading_is_refused_before_planning(destination):
         destination.plan([{"sku": "a", "image": "https://shop.example/a.jpg", "Positive Promt": "on ice"}])
 
 
+@pytest.mark.slow
 def test_three_hundred_columns_of_which_a_template_reads_two(destination):
     columns = {f"Column {i}": f"v{i}" for i in range(300)}
     catalog = [row(f"s{i}", positive_prompt="{{ column_7 }} {{ column_299 }}", **columns) for i in range(5)]
@@ -864,6 +886,7 @@ def test_work_items_start_with_outstanding_jobs_and_have_no_gap(destination):
     assert {one["outcome"] for one in todo[-1:]} == {""}  # what was never submitted has no such columns
 
 
+@pytest.mark.slow
 def test_a_plan_that_needs_more_memory_gets_it(destination, monkeypatch, caplog):
     monkeypatch.setattr(create, "MEMORY", "5MB")
     run = destination.plan(rows_of(*(f"s{number}" for number in range(20_000))))
@@ -871,6 +894,7 @@ def test_a_plan_that_needs_more_memory_gets_it(destination, monkeypatch, caplog)
     assert "Planning again" in caplog.text
 
 
+@pytest.mark.slow
 def test_50_000_rows_are_each_listed_once_and_then_unchanged(destination, tmp_path):
     count = 50_000
     path = tmp_path / "catalog.csv"
@@ -924,6 +948,7 @@ def settle_as_published(run: Run) -> None:
         put_bytes(header.to_bytes(), path)
 
 
+@pytest.mark.slow
 def test_a_plan_is_the_same_however_often_it_is_drawn_up(destination):
     rng = random.Random(7)  # noqa: S311 (not a secret)
     old = [row(f"s{i:03}", num_output=str(rng.randint(1, 4))) for i in range(60)]

@@ -22,6 +22,7 @@ def rendered(destination: Any, catalog: Any, **facts: Any) -> set[str]:
         return {name for (name,) in draft.db.execute("SELECT name FROM made").fetchall()}
 
 
+@pytest.mark.slow
 def test_only_rows_that_no_purchase_decides_about_are_rendered(destination):
     assert rendered(destination, CATALOG) == {"lamp", "mug", "vase"}
     destination.refresh(CATALOG)

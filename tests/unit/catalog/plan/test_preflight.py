@@ -81,6 +81,7 @@ def test_a_single_writer_needs_a_dag_with_one_run(emulator, runs):
         planned(destination, dag=dag, single_writer="true")
 
 
+@pytest.mark.slow
 def test_an_unchanged_run_on_a_known_store_makes_one_call_more(emulator, destination, files):
     catalog = [row("mug")]
     path = destination.paths.destination

@@ -34,6 +34,7 @@ def test_a_first_run_needs_no_approval(tmp_path):
     assert (plan.needs_approval, plan.concern) == (False, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "options", "needs_approval"),
     [
@@ -143,6 +144,7 @@ def test_other_products_are_no_reason(destination):
     assert not plan.needs_approval
 
 
+@pytest.mark.slow
 def test_a_new_edition_is_no_reason(destination):
     run = destination.plan(catalog(), edition="spring", defaults={"steps": 30})
     assert run.counts == {"changed": COUNT}
@@ -152,6 +154,7 @@ def test_a_new_edition_is_no_reason(destination):
     assert again.plan.needs_approval, "the edition is that of the run before"
 
 
+@pytest.mark.slow
 def test_an_edition_is_new_until_its_last_row_was_submitted(destination):
     most = {"edition": "spring", "max_images_per_run": 15}
     for left in (25, 10, 0):
@@ -169,6 +172,7 @@ def test_a_first_edition_that_is_left_for_later_runs_is_not_new(tmp_path):
     assert changed.plan.needs_approval
 
 
+@pytest.mark.slow
 def test_the_edition_of_another_task_group_does_not_count(destination):
     """Two task groups share a destination, each with an edition of its own."""
     others = [row(f"t{i}") for i in range(COUNT)]
@@ -184,6 +188,7 @@ def test_the_edition_of_another_task_group_does_not_count(destination):
     assert renamed.plan.needs_approval, "whichever task group has submitted them"
 
 
+@pytest.mark.slow
 def test_a_row_billed_in_an_edition_counts_despite_a_backlog(destination):
     """An edition that the budget divides into several runs: what changes meanwhile is billable already."""
     destination.refresh(catalog(), edition="spring", max_images_per_run=35)
@@ -194,6 +199,7 @@ def test_a_row_billed_in_an_edition_counts_despite_a_backlog(destination):
     assert "35 rows" in run.plan.concern
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outcome", ["never", "refused"])
 def test_an_edition_is_new_for_rows_that_were_not_billable(destination, outcome):
     destination.refresh(catalog(), {f"s{i}": outcome for i in range(COUNT)}, edition="spring")
@@ -202,18 +208,21 @@ def test_an_edition_is_new_for_rows_that_were_not_billable(destination, outcome)
     assert not run.plan.needs_approval
 
 
+@pytest.mark.slow
 def test_an_edition_that_returns_is_not_new(destination):
     destination.refresh(catalog(), edition="spring")
     run = destination.plan(catalog(COUNT, positive_prompt="changed"))
     assert run.plan.needs_approval, "the rows were submitted in it before"
 
 
+@pytest.mark.slow
 def test_a_new_edition_of_renamed_rows_is_no_reason(destination):
     renamed = [{**one, "sku": f"{one['sku']}.0"} for one in catalog()[:15]] + catalog()[15:]
     assert not destination.plan(renamed, edition="spring", on_removed="keep").plan.needs_approval
     assert destination.plan(renamed, on_removed="keep").plan.needs_approval
 
 
+@pytest.mark.slow
 def test_rows_that_cannot_be_submitted_are_no_reason(destination):
     many = catalog(20, num_output=4)
     assert not destination.plan(many, max_images_per_run=3).plan.needs_approval
@@ -249,6 +258,7 @@ def test_a_catalog_that_lost_fewer_rows_is_planned(destination, left, options):
 EXCEL_ERROR = {"sku": "#REF!", "image": "https://shop.example/x.png", "positive_prompt": "x"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unreadable", [0, 1, 3])
 @pytest.mark.parametrize("on_removed", ["retire", "delete"])
 @pytest.mark.parametrize("left", [0, 17])
@@ -262,6 +272,7 @@ def test_rows_that_cannot_be_read_excuse_no_more_than_they_are(destination, unre
     assert len(destination.published()) == COUNT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("left", "unreadable"),
     [

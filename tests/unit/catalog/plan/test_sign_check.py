@@ -49,6 +49,7 @@ def options(stores: dict[str, Any]) -> dict[str, Any]:
     return {"source_conn_id": stores["conn_id"], "check_sources": "off"}
 
 
+@pytest.mark.slow
 def test_rows_on_a_store_that_cannot_sign_stop_no_other(destination, stores):
     """C1."""
     catalog = rows("s3://shop/0.jpg", "gs://shop/1.jpg", "https://a.b/2.jpg", "gs://shop/3.jpg")

@@ -75,6 +75,7 @@ def form_of(run: int) -> list[dict[str, Any]]:
     )
 
 
+@pytest.mark.slow
 def test_parameters_that_an_option_names_do_not_count(destination):
     """F4."""
     ignoring = {"ignored_url_parameters": ["sess"]}
@@ -86,6 +87,7 @@ def test_parameters_that_an_option_names_do_not_count(destination):
     assert destination.plan(changed, max_rebuy_share=1, **ignoring).states == {"S1": "changed"}
 
 
+@pytest.mark.slow
 def test_parameters_may_be_named_after_the_first_run(destination):
     """F4: what was submitted before is recognized, so that the option helps when it is needed."""
     destination.refresh(form_of(1))
@@ -99,6 +101,7 @@ def test_parameters_may_be_named_after_the_first_run(destination):
     assert destination.plan(form_of(5), edition="spring", **ignoring).counts == {"changed": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["https://a.b/x.jpg?sess=1", "https://a.b/x.jpg"])
 @pytest.mark.parametrize("outcomes", [("generated", "failed"), ("failed", "generated")], ids=" ".join)
 def test_of_several_submits_of_one_image_the_best_counts(destination, first, outcomes):
@@ -110,6 +113,7 @@ def test_of_several_submits_of_one_image_the_best_counts(destination, first, out
     assert sum(destination.billed.values()) == 2
 
 
+@pytest.mark.slow
 def test_a_plan_says_which_option_helps_if_only_queries_differ(destination):
     """F4."""
 
@@ -147,6 +151,7 @@ def write_in_parts(s3: Any, url: str, data: bytes, size: int) -> None:
         pytest.skip("before version 5.2, moto's server does not compute checksums of whole objects")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 25], ids=["one by one", "by listing"])
 def test_the_same_bytes_in_other_parts_are_not_submitted_again(s3, s3_folder, tmp_path, count):
     """F5: where the store has a checksum of the whole object."""
@@ -168,6 +173,7 @@ def test_the_same_bytes_in_other_parts_are_not_submitted_again(s3, s3_folder, tm
     assert destination.plan(catalog(*urls), max_rebuy_share=1).states == {"S0": "changed"}
 
 
+@pytest.mark.slow
 def test_a_store_that_does_not_answer_changes_no_row(s3, s3_folder, tmp_path, monkeypatch):
     """F5. Without the checksum, the ETag of an object in parts would be taken for its version."""
     destination = Destination(
@@ -219,6 +225,7 @@ def test_credentials_in_a_path_are_shown_nowhere(
         assert [name for name, data in files.items() if secret.encode() in data] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "cell",
     [
@@ -391,6 +398,7 @@ def test_a_signed_catalog_is_named_without_its_signature(destination, files, cap
         assert not any(secret in text for text in shown), shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["access_token", "api_key", "password", "signature", "token"])
 @pytest.mark.parametrize("ignored", [True, False])
 def test_ignored_parameters_are_in_the_work_items_only(destination, files, name, ignored):

@@ -94,6 +94,7 @@ def test_a_row_submitted_again_has_nothing_of_the_purchase(destination):
     assert item["attempts"] is not None
 
 
+@pytest.mark.slow
 def test_a_row_to_submit_names_its_submits_without_an_answer(destination):
     lost = destination.refresh([row("a"), row("b")], {"a": "lost", "b": "failed"})
     again = {"on_unknown_outcome": "resubmit", "max_attempts": 5}
@@ -124,6 +125,7 @@ def test_jobs_of_another_connection_are_named(destination):
         assert any("'theirs'" in note for note in draft.plan.notes)
 
 
+@pytest.mark.slow
 def test_asking_for_jobs_of_another_group_does_not_count(destination):
     destination.options["on_removed"] = "keep"
     destination.refresh([row("a")], {"a": "pending"}, group_id="slow", max_attempts=1)
@@ -140,6 +142,7 @@ def test_asking_for_jobs_of_another_group_does_not_count(destination):
     assert destination.billed.total() == 5
 
 
+@pytest.mark.slow
 def test_asking_for_ones_own_orphan_counts(destination):
     whose = {"group_id": "one", "max_attempts": 1}
     destination.refresh([row("a")], {"a": "pending"}, **whose)
@@ -147,6 +150,7 @@ def test_asking_for_ones_own_orphan_counts(destination):
     assert ["orphaned" in counts for counts in found] == [True, True, False]
 
 
+@pytest.mark.slow
 def test_jobs_of_a_group_that_is_gone_are_given_up_in_the_end(destination):
     gone = destination.refresh([row("a")], {"a": "pending"}, group_id="gone")
     log = LedgerMetadataLog(destination.paths.ledger)

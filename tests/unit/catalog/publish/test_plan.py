@@ -65,6 +65,7 @@ def test_a_plan_is_closed_at_the_end_of_its_run_finished_or_not(local):
     assert second.states == {"mug": "new", "vase": "pending"}
 
 
+@pytest.mark.slow
 def test_an_original_that_changed_is_not_published(local):
     run = local.plan(CATALOG)
     run.work()
@@ -98,6 +99,7 @@ def refreshed(shop: Destination, **options: Any) -> Any:
     return run
 
 
+@pytest.mark.slow
 def test_rows_that_were_not_compared_wait_for_a_person(local):
     refreshed(local)
     assert set(local.published()) == {"lamp", "vase"}
@@ -122,6 +124,7 @@ def test_rows_that_were_not_compared_are_published_if_chosen(local):
 # --- a plan that is late ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_cleared_publish_does_not_bring_deleted_rows_back(local):
     delete = {"publish": {"on_removed": "delete", "max_removed_share": 1}}
     first = local.refresh(CATALOG, **delete)
@@ -156,6 +159,7 @@ def late_run(local: Destination, catalog: Any) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_a_late_publish_changes_no_row_that_is_as_it_was(local):
     """The catalog asked for another image of the mug for one run only, and for a bowl, which is kept."""
     local.refresh(CATALOG)
@@ -182,6 +186,7 @@ def test_a_late_publish_does_not_overrule_later_checks(local):
     assert local.published() == {}
 
 
+@pytest.mark.slow
 def test_a_late_publish_ignores_the_catalog_of_another_dag(local):
     keep = {"publish": {"on_removed": "keep"}}
     late = late_run(local, CATALOG)
@@ -190,6 +195,7 @@ def test_a_late_publish_ignores_the_catalog_of_another_dag(local):
     assert set(local.published()) == {"bowl", "lamp", "mug", "vase"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("later", [{}, {"dag_id": "renamed"}, {"group_id": "another"}])
 @pytest.mark.parametrize("on_removed", ["retire", "keep"])
 def test_whichever_dag_asks_later_decides_about_its_rows(local, later, on_removed):
@@ -217,6 +223,7 @@ def test_a_later_plan_task_that_failed_decides_nothing(local):
     assert set(local.published()) == {"lamp", "mug"}
 
 
+@pytest.mark.slow
 def test_a_later_plan_that_names_other_rows_removes_none_of_them(local):
     """Another DAG refreshes its own rows every hour, also while this run is under way."""
     local.refresh([*CATALOG, row("bowl")])
@@ -238,6 +245,7 @@ def test_while_a_later_plan_is_being_made_nothing_is_removed(local):
 KEEP = {"publish": {"on_removed": "keep"}}
 
 
+@pytest.mark.slow
 def test_a_late_publish_serves_rows_no_later_run_names(local):
     """Runs of one DAG get the catalogs of several brands, or a few rows only."""
     local.refresh([CATALOG[0]], **KEEP)
@@ -269,6 +277,7 @@ def test_a_late_publish_serves_no_row_that_a_later_run_removes(local):
     assert write_report(late.store)["needs_attention"] == 0
 
 
+@pytest.mark.slow
 def test_a_late_publish_keeps_what_the_latest_options_keep(local):
     """Since then, more plans and more versions of an image are kept."""
     local.refresh(CATALOG, publish={"keep_plans": 1, "keep_versions": 1})

@@ -266,6 +266,7 @@ def test_an_empty_destination_reads_as_empty_and_stays_empty(paths):
     assert files_of(paths) == []
 
 
+@pytest.mark.slow
 def test_a_changed_image_gets_a_new_path_and_keep_versions_stay(paths):
     image_paths = []
     for run in range(1, 6):
@@ -370,6 +371,7 @@ def test_a_retired_row_keeps_its_files_and_is_marked(paths):
     assert images_of(paths) == images
 
 
+@pytest.mark.slow
 def test_a_retired_row_that_comes_back_is_live_again(paths):
     publish(paths, [entry_of(paths, "mug")], [], RETIRE, plan=plan(1))
     (before,) = seen(paths)
@@ -385,6 +387,7 @@ def test_a_retired_row_that_comes_back_is_live_again(paths):
     assert (row["status"], [one["path"] for one in row["versions"]]) == ("live", [before["path"]])
 
 
+@pytest.mark.slow
 def test_a_deleted_row_is_gone_with_all_its_versions(paths):
     for run in (1, 2):
         entries = [entry_of(paths, "mug", str(run)), entry_of(paths, "lamp")]
@@ -398,6 +401,7 @@ def test_a_deleted_row_is_gone_with_all_its_versions(paths):
     assert not any(name.endswith(".txt") for name in names_in(paths.manifests) if "deleted" in name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rules", [DELETE, KEEP])
 def test_an_older_plan_does_not_bring_back_a_deleted_row(paths, rules):
     entry = entry_of(paths, "mug")
@@ -431,6 +435,7 @@ def test_a_row_added_again_has_a_path_of_its_own(local):
     assert len(set(paths)) == 3
 
 
+@pytest.mark.slow
 def test_a_deleted_row_that_returns_keeps_its_file(local):
     """Its path may be that of before, which an older list says to remove."""
     publish(local, [entry_of(local, "mug", "a")], [], ONE, plan=plan(1))
@@ -442,6 +447,7 @@ def test_a_deleted_row_that_returns_keeps_its_file(local):
         assert {row["name"] for row in seen(local)} == {"mug", "other"}
 
 
+@pytest.mark.slow
 def test_a_file_stays_while_any_kept_manifest_names_it(local):
     """Also one that an older list says to remove, and a newer one says to remove later."""
     for run, what in ((1, "a"), (2, "b"), (4, "a"), (6, "c")):
@@ -470,6 +476,7 @@ def test_a_row_that_is_published_is_not_removed_by_the_same_plan(paths):
 # --- the manifests before -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_old_manifests_go_and_with_them_what_only_they_name(local):
     for run in range(1, 26):
         entries = [entry_of(local, "mug", str(run)), entry_of(local, f"sku-{run}")]
@@ -521,6 +528,7 @@ def test_files_named_by_an_old_manifest_json_stay(local):
     assert images_of(local) == set()
 
 
+@pytest.mark.slow
 def test_a_part_of_a_manifest_goes_once_no_one_can_be_writing_it(local):
     publish(local, [entry_of(local, "mug")], [], ONE, plan=plan(1))
     parts = [".00000002-0123abcd.parquet.01234567.part", ".00000002.json.89abcdef.part"]
@@ -533,6 +541,7 @@ def test_a_part_of_a_manifest_goes_once_no_one_can_be_writing_it(local):
     assert not any(name.endswith(".part") for name in names_in(local.manifests))
 
 
+@pytest.mark.slow
 def test_what_is_not_ours_is_never_touched(local):
     publish(local, [entry_of(local, "mug")], [], ONE, plan=plan(1))
     foreign = [
@@ -622,6 +631,7 @@ def test_a_manifest_of_a_later_version_is_not_written_over(local):
 # --- a plan that is late --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_older_plan_changes_nothing_that_a_newer_one_has(paths):
     old = [entry_of(paths, "mug", "old"), entry_of(paths, "vase")]
     publish(paths, [entry_of(paths, "mug", "new"), entry_of(paths, "lamp")], [], DELETE, plan=plan(2))
@@ -739,6 +749,7 @@ def together(*works: Any) -> None:
             done.result()
 
 
+@pytest.mark.slow
 def test_two_concurrent_publishers_lose_no_row(paths):
     expected: set[str] = set()
     runs = 4 if paths.destination.protocol == "s3" else 12
@@ -758,6 +769,7 @@ def test_two_concurrent_publishers_lose_no_row(paths):
     ) == (3 * len(headers))
 
 
+@pytest.mark.slow
 def test_two_concurrent_publishers_of_a_row_leave_no_extra_file(local):
     for run in range(1, 15, 2):
         works = [
@@ -790,6 +802,7 @@ def test_an_old_manifest_json_over_a_newer_one_is_replaced():
     assert {row["name"] for row in seen(paths)} == {"mug", "lamp"}
 
 
+@pytest.mark.slow
 def test_a_task_that_runs_twice_at_once_publishes_once(local):
     for run in range(1, 8):
         entries = [entry_of(local, f"mug-{number}", str(run)) for number in range(3)]
@@ -798,6 +811,7 @@ def test_a_task_that_runs_twice_at_once_publishes_once(local):
         seen(local)
 
 
+@pytest.mark.slow
 def test_readers_find_every_file_while_others_publish(local):
     publish(local, [entry_of(local, f"mug-{number}") for number in range(5)], [], RETIRE, plan=plan(1))
     is_over = threading.Event()
@@ -955,6 +969,7 @@ def killer(local, tmp_path) -> Iterator[Any]:
         process.stdin.close()
 
 
+@pytest.mark.slow
 def test_killed_at_any_step_the_next_try_completes_the_publish(local, killer, tmp_path):
     runs_before(local)
     pristine, root = tmp_path / "pristine", Path(local.destination.path)

@@ -41,6 +41,7 @@ def image(shop: Destination, name: str) -> Any:
     return shop.paths.destination / path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["lost", "flipped"])
 def test_lost_published_files_are_restored_from_their_originals(shop, harm):
     shop.refresh(CATALOG)
@@ -56,6 +57,7 @@ def test_lost_published_files_are_restored_from_their_originals(shop, harm):
     assert sum(shop.billed.values()) == 3
 
 
+@pytest.mark.slow
 def test_a_lost_file_without_an_original_is_reported(local):
     local.refresh(CATALOG)
     path = image(local, "mug")

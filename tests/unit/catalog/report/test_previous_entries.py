@@ -56,6 +56,7 @@ def test_without_rows_the_ledger_is_not_read(run, files):
     assert previous_entries(run.store, []) == {}
 
 
+@pytest.mark.slow
 def test_the_latest_purchase_counts(destination, run):
     changed = [row("lamp", seed=5), *CATALOG[1:]]
     second = destination.plan(changed)

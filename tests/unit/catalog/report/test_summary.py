@@ -152,6 +152,7 @@ def test_lone_surrogates_and_long_reasons_can_be_written():
     assert len(json.dumps(summary, ensure_ascii=False).encode()) < 2500
 
 
+@pytest.mark.slow
 def test_however_many_rows_are_summed_in_little_memory():
     one, count = row("A"), 50_000
 
@@ -369,6 +370,7 @@ def test_small_images_are_those_of_their_row(tmp_path: Path):
     assert [one.get("thumbs") for one in rows_of(page)] == ["111", "0001", None]
 
 
+@pytest.mark.slow
 def test_rows_are_written_as_they_come(tmp_path: Path):
     """Ten times the rows take no more memory."""
     thumbs = {"source": b"s" * 3000, "mask": None, "candidates": [b"c" * 3000]}
@@ -389,6 +391,7 @@ def test_rows_are_written_as_they_come(tmp_path: Path):
     assert many < few * 1.5
 
 
+@pytest.mark.slow
 def test_texts_are_cut_and_all_of_them_keep_to_a_budget(tmp_path: Path):
     long = "雪" * 100_000
     page = gallery(

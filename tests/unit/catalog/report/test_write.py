@@ -287,6 +287,7 @@ def test_lost_and_restored_files_are_reported(paths: CatalogPaths):
     assert notes[1] == "Restored 1 published image: B"
 
 
+@pytest.mark.slow
 def test_published_rows_that_are_gone_need_attention(destination):
     rows = [row(f"s{i}") for i in range(10)]
     destination.refresh(rows)
@@ -298,6 +299,7 @@ def test_published_rows_that_are_gone_need_attention(destination):
     assert write_report(right.store)["failures"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("left", "unreadable", "not_removed"),
     [
@@ -324,6 +326,7 @@ def test_rows_that_are_gone_count_beside_unreadable_ones(destination, left, unre
     assert len(destination.published()) == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group_id", "count"), [("one", 1), ("another", 0)])
 def test_jobs_that_were_given_up_need_attention(destination, group_id: str, count: int):
     destination.options |= {"max_attempts": 1, "on_removed": "keep"}
@@ -335,6 +338,7 @@ def test_jobs_that_were_given_up_need_attention(destination, group_id: str, coun
     assert len(found["failures"]) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sku", "status"), [("a", "quarantined"), ("b", "other_account")])
 def test_jobs_of_another_connection_need_attention_once(destination, sku: str, status: str):
     destination.refresh([row("a")], {"a": "pending"}, bgrep_conn_id="first")
@@ -343,6 +347,7 @@ def test_jobs_of_another_connection_need_attention_once(destination, sku: str, s
     assert (found["needs_attention"], found["statuses"][status], len(found["failures"])) == (1, 1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outcome", ["pending", "expired"])
 def test_jobs_of_another_task_group_fail_no_other_run(destination, outcome: str):
     destination.refresh([row("a")], {"a": outcome}, group_id="slow")
@@ -364,6 +369,7 @@ def test_a_run_that_nobody_could_approve_fails_if_so_chosen(paths: CatalogPaths,
     assert (found["failures"] == ["the run was canceled: this Airflow cannot ask anybody"]) is fails
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_rolled_back", [False, True])
 def test_what_was_changed_since_needs_nobody(destination, is_rolled_back: bool):
     destination.refresh([row("a"), row("b")])

@@ -50,6 +50,7 @@ def test_no_row_is_left_out_silently(tmp_path: Path, lines: list[str], skus: lis
     assert found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("header", "row", "lost", "kept"),
     [

@@ -66,6 +66,7 @@ SAME = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "types"),
     [
@@ -397,6 +398,7 @@ def test_templates_in_cells_know_types_too(destination: Destination, tmp_path: P
     assert prompts(run) == {"a": "mug under water", "b": "mug on land"}
 
 
+@pytest.mark.slow
 def test_a_prompt_that_stays_the_same_is_not_submitted_again(destination: Destination, tmp_path: Path):
     """A5: what a column is taken for is not a part of a request; only a prompt that changes is."""
     template = "A mug{% if waterproof == 'yes' or waterproof %} under water{% endif %}"

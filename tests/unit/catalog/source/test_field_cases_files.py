@@ -98,6 +98,7 @@ def catalog_of(words: str, encoding: str, count: int) -> tuple[dict[str, str], b
     return names, "\r\n".join(lines).encode(encoding)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3, 300])
 def test_an_encoding_without_evidence_is_never_read(tmp_path: Path, count: int):
     """B1: cp1252, EUC-KR, Shift-JIS and others are refused, naming ``encoding``: no mojibake is submitted."""
@@ -260,6 +261,7 @@ def test_a_quote_that_is_not_closed_costs_one_row(destination: Destination, tmp_
 # --- B7 to B10 -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_rows_of_blanks_are_empty_rows(destination: Destination, tmp_path: Path):
     """B7: a row of blanks, or of nulls in Parquet, is not a bad row, and nothing is kept because of it."""
     names = [f"s{number}" for number in range(8)]
@@ -288,6 +290,7 @@ HEADINGS = [
 ]
 
 
+@pytest.mark.slow
 def test_headings_are_read_as_templates_read_them(tmp_path: Path):
     """B8, B10: case, blanks, hyphens and marks without a width make no difference."""
     for heading in HEADINGS:
@@ -426,6 +429,7 @@ def in_parts(folder: Path, form: str, parts: Sequence[Sequence[dict[str, Any]]])
     return str(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_rows_of_part_files_are_billed_once(destination: Destination, tmp_path: Path, form: str):
     """B11: 360 rows in three files; a row that is gone later is retired, and its second copy reported."""
@@ -440,6 +444,7 @@ def test_rows_of_part_files_are_billed_once(destination: Destination, tmp_path: 
     assert destination.billed.total() == 360
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_a_limit_counts_rows_of_part_files(destination: Destination, tmp_path: Path, form: str):
     """B11: with a limit, each row is submitted once, in as many runs as that takes."""
@@ -450,6 +455,7 @@ def test_a_limit_counts_rows_of_part_files(destination: Destination, tmp_path: P
         assert (destination.billed.total(), len(destination.billed)) == (count, count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3])
 def test_images_of_part_files_keep_their_versions(
     destination: Destination, tmp_path: Path, s3: Any, s3_folder: Any, count: int
@@ -481,6 +487,7 @@ EMPTIED = [
 """Part files that lose their rows: the form, what follows, with Spark's ``_SUCCESS``, and what is left."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_removed", ["retire", "delete"])
 @pytest.mark.parametrize(("form", "follows", "is_complete", "left"), EMPTIED)
 def test_rows_of_an_emptied_part_are_removed_if_certain(

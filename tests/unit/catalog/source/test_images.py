@@ -40,6 +40,7 @@ def test_versions_are_the_same_read_one_by_one_or_by_listing(source_folder):
     assert {many[url] for url in missing} == {"!no such object"}
 
 
+@pytest.mark.slow
 def test_an_image_is_identified_by_its_content_not_by_its_name(s3, source_folder):
     folder, conn_id = source_folder
     url = f"{folder}/a.jpg"

@@ -42,6 +42,7 @@ def shop_of(**defaults: Any) -> Destination:
     return Destination(CatalogPaths(folder({})), options={"defaults": defaults})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_file", [False, True])
 @pytest.mark.parametrize(
     ("cells", "column"),

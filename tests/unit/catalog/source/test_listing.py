@@ -46,6 +46,7 @@ def last_names(count: int) -> list[str]:
     return [f"{OBJECTS - 2 - number:05}.jpg" for number in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "lists", "heads"),
     [
@@ -71,6 +72,7 @@ def test_a_listing_stops_once_everything_is_found(asked):
     assert operations == ["ListObjectsV2"]
 
 
+@pytest.mark.slow
 def test_what_a_complete_listing_lacks_is_not_there(asked):
     folder, conn_id, operations = asked
     urls = [f"{folder}/missing-{number}.jpg" for number in range(4 * PAGE_COST)]
@@ -117,6 +119,7 @@ def test_other_stores_are_listed_for_many_images_only(count, lists):
     assert (fs.lists, fs.infos) == (lists, 0 if lists else count)
 
 
+@pytest.mark.slow
 def test_a_complete_listing_ends_with_an_empty_page(s3, bucket):
     folder = type(folder_on(s3, "s3"))(f"s3://{bucket}/shop", conn_id=connection_of(folder_on(s3, "s3")))
     pages = list(pages_of(folder / "any", 100 * PAGE_COST))

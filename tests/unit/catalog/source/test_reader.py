@@ -196,6 +196,7 @@ def once_after(part: str, files: dict[str, bytes], do: Any) -> Any:
     return folder(files, around, only=rf"^get .*{part}") / "cat"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_removed", ["retire", "delete"])
 @pytest.mark.parametrize("part", ["part-0", "part-1"])
 def test_rows_that_move_to_another_part_are_not_removed(on_removed: str, part: str):

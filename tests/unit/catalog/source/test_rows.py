@@ -106,6 +106,7 @@ def test_a_category_is_known_in_any_form(cell: str, form: Any):
     assert ([row["steps"] for row in rows], how.unknown_categories) == (["30"], {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prompts", "cells"),
     [

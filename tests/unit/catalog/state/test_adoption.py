@@ -87,6 +87,7 @@ WANTED = {"accepted": [1, 1], "not billed": [2, 2]}
 # --- finding --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_only_submits_with_an_unknown_outcome_are_listed(destination: Destination):
     run = destination.refresh([*CATALOG, row("c")], {"a": "lost", "b": "pending"})
     submit = open_submit(destination)
@@ -116,6 +117,7 @@ def test_rows_that_were_submitted_again_are_named(lost: Destination):
 # --- settling -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decision", DECISIONS)
 def test_a_settled_submit_is_what_the_person_said(decision: str, lost: Destination):
     DECISIONS[decision](lost)
@@ -127,6 +129,7 @@ def test_a_settled_submit_is_what_the_person_said(decision: str, lost: Destinati
     assert bought(lost) == WANTED[decision]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decision", DECISIONS)
 def test_killed_anywhere_it_is_repeated_and_buys_nothing_twice(
     decision: str, files: Files, lost: Destination
@@ -143,6 +146,7 @@ def test_killed_anywhere_it_is_repeated_and_buys_nothing_twice(
         assert bought(again) == WANTED[decision]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_gone", [False, True])
 def test_killed_before_the_ledger_has_it_the_next_run_collects(is_gone, files: Files, lost: Destination):
     nonce = open_submit(lost).nonce
@@ -157,6 +161,7 @@ def test_killed_before_the_ledger_has_it_the_next_run_collects(is_gone, files: F
     assert bought(lost) == WANTED["accepted"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decision", DECISIONS)
 def test_what_a_person_said_survives_a_rebuild(decision: str, files: Files, lost: Destination):
     DECISIONS[decision](lost)
@@ -167,6 +172,7 @@ def test_what_a_person_said_survives_a_rebuild(decision: str, files: Files, lost
     assert bought(lost) == WANTED[decision]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decision", DECISIONS)
 def test_the_ledger_knows_submits_whose_plan_is_gone(decision: str, files: Files, lost: Destination):
     for name in [one for one in files if "/plans/" in one]:
@@ -177,6 +183,7 @@ def test_the_ledger_knows_submits_whose_plan_is_gone(decision: str, files: Files
     assert bought(lost) == WANTED[decision]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_gone", [False, True])
 @pytest.mark.parametrize("decision", DECISIONS)
 def test_the_only_writer_settles_submits_without_exclusion(decision: str, is_gone: bool, files: Files):
@@ -204,6 +211,7 @@ def test_where_others_write_too_no_submit_is_settled_without(decision: str, file
         DECISIONS[decision](shared)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["accepted first", "not billed first"])
 def test_of_two_persons_the_one_who_found_the_job_is_right(order: str, lost: Destination):
     first = open_submit(lost)
@@ -216,6 +224,7 @@ def test_of_two_persons_the_one_who_found_the_job_is_right(order: str, lost: Des
     assert bought(lost) == [1, 1]
 
 
+@pytest.mark.slow
 def test_two_persons_at_once_buy_nothing_twice(files: Files, lost: Destination):
     submit = open_submit(lost)
     for turns in range(0, 24, 6):
@@ -237,6 +246,7 @@ def test_of_two_keys_the_first_counts(lost: Destination):
     assert open_submit(lost, "a").result_key == JOB
 
 
+@pytest.mark.slow
 def test_a_late_answer_is_found_after_the_row_was_bought_again(destination: Destination):
     run = destination.plan([row("a")])
     sent = Sent.of(run, "a")
@@ -252,6 +262,7 @@ def test_a_late_answer_is_found_after_the_row_was_bought_again(destination: Dest
     assert (late.entries[0]["outcome"], late.is_not_billed) == ("pending", False)
 
 
+@pytest.mark.slow
 def test_a_late_answer_before_the_next_run_is_collected(destination: Destination):
     run = destination.plan([row("a")])
     sent = Sent.of(run, "a")
@@ -283,6 +294,7 @@ def unsigned(task: ImageTask) -> ImageTask:
     return task
 
 
+@pytest.mark.slow
 def test_an_answer_that_repeats_all_is_that_of_the_submit(lost: Destination):
     job = job_of(open_submit(lost))
     assert why_not(lost, job) == []
@@ -298,6 +310,7 @@ def test_an_answer_that_repeats_anything_else_is_not(changes: dict[str, Any], lo
     assert why_not(lost, job_of(open_submit(lost), **changes))
 
 
+@pytest.mark.slow
 def test_an_answer_with_fewer_or_without_echoes_is_not(lost: Destination):
     job = job_of(open_submit(lost))
     assert why_not(lost, replace(job, tasks=job.tasks[:1]))
@@ -305,6 +318,7 @@ def test_an_answer_with_fewer_or_without_echoes_is_not(lost: Destination):
     assert why_not(lost, replace(job, tasks=(job.tasks[0], job.tasks[0])))
 
 
+@pytest.mark.slow
 def test_the_job_of_another_submit_is_not(destination: Destination):
     run: Run = destination.refresh([row("a"), row("b")], {"a": "lost"})
     (known,) = (one["result_key"] for one in destination.entries() if one["name"] == "b")

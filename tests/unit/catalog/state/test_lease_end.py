@@ -68,6 +68,7 @@ def test_a_lease_without_a_readable_plan_ends_as_it_says(run, is_whole):
     assert hours_left(run, -YEAR, remember=True) == round((YEAR + VALID) / 3600, 2)
 
 
+@pytest.mark.slow
 def test_a_plan_task_with_a_slow_clock_ends_no_other_lease(destination: Destination, run):
     destination.plan([row("z")], now=run.now - YEAR, dag_id="slow")
     assert lease_of(run).until == run.now + VALID

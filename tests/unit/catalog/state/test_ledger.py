@@ -57,6 +57,7 @@ from airflow_provider_bgrep.storage import get_bytes, put_bytes, storage_path
 pytestmark = pytest.mark.usefixtures("no_waiting", "temporary_files_in_memory")
 
 
+@pytest.mark.slow
 def test_a_shop_with_a_past_is_what_the_other_tests_take_it_for(past):
     files, destination = past
     assert decisions(destination)["rows"] == [
@@ -108,6 +109,7 @@ def test_a_merged_segment_has_the_same_columns(past):
     assert all(table[one.name].null_count == 0 for one in ENTRY if one.type == "VARCHAR")
 
 
+@pytest.mark.slow
 def test_a_dry_run_leaves_no_lease(destination, files, caplog):
     catalog = [row("a"), row("b")]
     for _ in range(2):
@@ -124,6 +126,7 @@ def test_a_dry_run_leaves_no_lease(destination, files, caplog):
     assert metadata_files(files) == names
 
 
+@pytest.mark.slow
 def test_a_dry_run_closes_the_plan_that_its_run_had(destination):
     """The plan task was cleared with dry_run switched on: no other task of the run would know its plan."""
     facts = {"run_id": "run", "now": destination.started}
@@ -162,6 +165,7 @@ def test_a_dry_run_sees_what_others_have_in_hand(destination):
 # --- claims ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_another_run_has_in_hand_is_held_until_it_is_over(destination):
     catalog = [row("a"), row("b")]
     first = destination.plan(catalog, now=destination.started)
@@ -244,6 +248,7 @@ def test_a_try_of_a_plan_task_makes_no_plan_after_a_later_try(destination):
     assert other.states["b"] == "new"
 
 
+@pytest.mark.slow
 def test_a_plan_task_that_is_cleared_makes_another_plan(destination):
     facts = {"run_id": "run", "now": destination.started}
     first, second, again = (destination.plan([row("a")], try_number=one, **facts) for one in (1, 2, 2))
@@ -292,6 +297,7 @@ def test_a_store_refuses_an_intent_once_the_plan_is_over(files):
     assert states == {"nonce-1": State.ACCEPTED, "nonce-2": State.REFUSED, "nonce-3": State.INTENT}
 
 
+@pytest.mark.slow
 def test_a_run_that_is_planned_again_takes_over_what_it_had(destination):
     catalog = [row(name) for name in "abcd"]
     first = destination.plan(catalog, run_id="run", shard_size=1, now=destination.started)
@@ -311,6 +317,7 @@ def test_a_run_that_is_planned_again_takes_over_what_it_had(destination):
 # --- settling -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_plan_committed_twice_keeps_what_it_took_over(destination):
     catalog = [row(name) for name in ("lost", "failed", "refused", "a")]
     dead = destination.plan(catalog)
@@ -326,6 +333,7 @@ def test_a_plan_committed_twice_keeps_what_it_took_over(destination):
     assert destination.plan(catalog, max_attempts=1).counts == {"unchanged": 1, "quarantined": 3}
 
 
+@pytest.mark.slow
 def test_committed_again_it_adds_what_has_become_known_since(destination, files):
     catalog = [row("a"), row("b"), row("c")]
     run = destination.plan(catalog, shard_size=1)
@@ -346,6 +354,7 @@ def test_committed_again_it_adds_what_has_become_known_since(destination, files)
     assert destination.billed.total() == 3
 
 
+@pytest.mark.slow
 def test_a_shard_cleared_alone_and_not_checked_again_is_kept(destination):
     catalog = [row("a"), row("b"), row("c")]
     run = destination.plan(catalog)
@@ -363,6 +372,7 @@ def test_a_shard_cleared_alone_and_not_checked_again_is_kept(destination):
     assert destination.plan(catalog).counts == {"unchanged": 3}
 
 
+@pytest.mark.slow
 def test_a_submit_during_the_commit_is_refused_or_recorded(destination, files):
     run = destination.plan([row("a"), row("b")])
     run.work({"b": "never"})
@@ -386,6 +396,7 @@ def test_a_submit_during_the_commit_is_refused_or_recorded(destination, files):
     assert (submitted[0], submitted[-1], submitted) == (True, False, sorted(submitted, reverse=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["before", "after the shards", "after the checks", "after publishing"])
 def test_a_run_that_died_midway_is_taken_over_by_the_next(destination, files, point: str):
     catalog = [row("a"), row("b"), row("c"), row("d")]
@@ -411,6 +422,7 @@ def test_a_run_that_died_midway_is_taken_over_by_the_next(destination, files, po
     assert destination.plan(catalog).counts == {"unchanged": 4 - len(left), **left}
 
 
+@pytest.mark.slow
 def test_a_job_without_a_journal_is_collected_from_the_ledger(destination, files):
     catalog = [row("a"), row("b")]
     first = destination.refresh(catalog, {"a": "pending"})
@@ -436,6 +448,7 @@ def test_a_plan_that_was_never_written_is_taken_over_as_empty(destination):
     assert metadata_of(destination.paths).uncommitted_plans == ()
 
 
+@pytest.mark.slow
 def test_a_late_entry_removes_no_images_of_a_submit(destination):
     catalog = [row("a")]
     destination.refresh(catalog, {"a": "pending"})
@@ -451,6 +464,7 @@ def test_a_late_entry_removes_no_images_of_a_submit(destination):
     assert set(outcomes_in(destination.paths).values()) == {"generated"}
 
 
+@pytest.mark.slow
 def test_of_two_entries_of_one_second_the_safer_one_counts(destination):
     catalog = [row("a")]
     run = destination.plan(catalog)
@@ -528,6 +542,7 @@ def test_a_store_that_refuses_deletes_is_still_written(files):
     assert len(metadata_files(kept)) > KEEP
 
 
+@pytest.mark.slow
 def test_where_folders_have_names_that_mean_something_to_duckdb(tmp_path):
     place = tmp_path / "name=x" / "a*b[1]?'{}"
     destination = Destination(CatalogPaths(storage_path(str(place))))
@@ -561,6 +576,7 @@ def test_killed_at_any_call_a_lease_is_made_or_is_not(past):
     assert planned == [[], *[[False]] * 3, *[[True]] * 3]
 
 
+@pytest.mark.slow
 def test_killed_at_any_call_of_a_commit_entries_are_kept_once(past):
     files, destination = past
     run = destination.plan(LAST_CATALOG, now=destination.later)
@@ -581,6 +597,7 @@ def test_killed_at_any_call_of_a_commit_entries_are_kept_once(past):
     assert {name for name, *_ in wanted} == {one["sku"] for one in (*CATALOG, *LAST_CATALOG)}
 
 
+@pytest.mark.slow
 def test_killed_at_any_call_of_merging_nothing_is_forgotten(past):
     files, destination = past
     before = outcomes_in(destination.paths)
@@ -592,6 +609,7 @@ def test_killed_at_any_call_of_merging_nothing_is_forgotten(past):
         assert set(segments_in(files)) < set(segments_in(left))  # there for who reads them
 
 
+@pytest.mark.slow
 def test_killed_at_any_call_of_planning_the_same_run_plans_again(past):
     files, destination = past
     before = outcomes_in(destination.paths)
@@ -608,6 +626,7 @@ def test_killed_at_any_call_of_planning_the_same_run_plans_again(past):
     assert run.submits == ["never"]
 
 
+@pytest.mark.slow
 def test_killed_at_any_call_of_a_journal_each_submit_is_recorded(destination, files):
     catalog = [row(f"s{i}") for i in range(3)]
     run = destination.plan(catalog)
@@ -768,6 +787,7 @@ def test_an_expired_plan_and_the_next_submit_once_in_any_order():
         assert len(both[0].billed) == 1
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300 if settings.get_current_profile_name() == "thorough" else 25)
 @given(
     turns=st.lists(st.integers(0, 2), max_size=100),
@@ -792,6 +812,7 @@ def test_of_three_concurrent_runs_one_submits_in_any_order(
     check_one_has_bought(files, actors, runs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turns", range(0, 28, 4))
 def test_of_two_runs_planned_at_once_each_row_is_in_one_plan(files, turns: int):
     catalog = [row("a"), row("b")]
@@ -812,6 +833,7 @@ def test_of_two_runs_planned_at_once_each_row_is_in_one_plan(files, turns: int):
     assert third.states == dict.fromkeys("ab", "locked")
 
 
+@pytest.mark.slow
 def test_on_s3_of_many_claims_at_once_none_is_lost(s3_folder):
     paths = CatalogPaths(s3_folder)
     plans: list[PlanLease] = []
@@ -828,6 +850,7 @@ def test_on_s3_of_many_claims_at_once_none_is_lost(s3_folder):
     assert sorted(number_of(plan.plan_id) for plan in plans) == [*range(1, 9)]
 
 
+@pytest.mark.slow
 def test_on_s3_two_runs(s3_folder):
     destination = Destination(CatalogPaths(s3_folder))
     catalog = [row(name) for name in "abc"]

@@ -116,6 +116,7 @@ def test_segments_that_vanish_at_every_attempt_are_a_conflict(files):
         entries(LedgerReader(paths))
 
 
+@pytest.mark.slow
 def test_lost_jobs_of_another_plan_stop_no_run(files, caplog):
     """One image task of a job is in the ledger, and the file that has the job's others cannot be read."""
     shop = Destination(CatalogPaths(folder(files)))

@@ -134,6 +134,7 @@ def _decisions_before() -> dict[str, Any]:
     return decisions(replace(destination, paths=paths_of(dict(files))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lose", LOSSES, ids=lambda lose: lose.__name__)
 def test_a_lost_or_damaged_ledger_is_rebuilt_and_decides_equally(past, lose, caplog):
     files, destination = past
@@ -177,6 +178,7 @@ def test_damage_that_cannot_be_repaired_is_said_without_a_write(past):
     assert files == before
 
 
+@pytest.mark.slow
 def test_after_a_loss_submits_go_on_where_they_were(past):
     files, destination = past
     lose_the_whole_ledger(files)
@@ -255,6 +257,7 @@ def test_what_a_newer_version_wrote_is_neither_read_nor_rebuilt(past, what: str)
     assert before.items() <= files.items()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lose", [lose_all_metadata, empty_the_metadata, lose_the_newest_metadata])
 def test_metadata_lost_during_a_run_loses_no_entry(destination, files, lose):
     catalog = [row("a"), row("b")]
@@ -284,6 +287,7 @@ def test_without_intact_metadata_no_shard_submits(past):
     journal.new_entry([SubmittedTask("key", 1, "never")]).write_intent("nonce")
 
 
+@pytest.mark.slow
 def test_the_answer_to_a_submit_survives_lost_metadata(destination, files):
     catalog = [row("a"), row("b")]
     run = destination.plan(catalog)
@@ -298,6 +302,7 @@ def test_the_answer_to_a_submit_survives_lost_metadata(destination, files):
     assert destination.plan(catalog).states == {"a": "pending"}
 
 
+@pytest.mark.slow
 def test_files_that_are_none_of_ours_are_passed_over(past):
     files, destination = past
     before = decisions(destination)
@@ -315,6 +320,7 @@ def test_files_that_are_none_of_ours_are_passed_over(past):
     assert decisions(destination) == before
 
 
+@pytest.mark.slow
 def test_a_plan_with_a_damaged_header_is_not_taken_as_empty(past):
     files, destination = past
     before = decisions(destination)
@@ -331,6 +337,7 @@ def test_a_plan_with_a_damaged_header_is_not_taken_as_empty(past):
             decisions(destination)
 
 
+@pytest.mark.slow
 def test_damaged_results_are_derived_and_checked_again(past):
     files, destination = past
     before = outcomes_in(destination.paths)
@@ -344,6 +351,7 @@ def test_damaged_results_are_derived_and_checked_again(past):
 # --- killed at every call -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lose", [lose_all_metadata, lose_a_segment, empty_the_metadata])
 def test_killed_at_any_call_of_a_rebuild_the_next_rebuilds_it(past, lose):
     files, destination = past
@@ -390,6 +398,7 @@ def _in_turns_with_a_rebuild(files: dict[str, bytes]) -> Iterator[tuple[dict[str
         yield copy, actor
 
 
+@pytest.mark.slow
 def test_no_plan_has_a_lease_while_a_rebuild_reads_journals(destination, files):
     run = _unknown_leases(destination, lost=True)
     has_lease = []
@@ -405,6 +414,7 @@ def test_no_plan_has_a_lease_while_a_rebuild_reads_journals(destination, files):
     assert has_lease.count(True) < len(has_lease) / 2
 
 
+@pytest.mark.slow
 def test_a_submit_during_a_rebuild_is_refused_or_recorded(destination, files):
     run = _unknown_leases(destination)
     for copy, actor in _in_turns_with_a_rebuild(files):
@@ -416,6 +426,7 @@ def test_a_submit_during_a_rebuild_is_refused_or_recorded(destination, files):
         assert set(now.billed.values()) == {1}
 
 
+@pytest.mark.slow
 def test_two_rebuilds_at_once_both_succeed(destination, files):
     run = _unknown_leases(destination, lost=True)
     for copy, actor in _in_turns_with_a_rebuild(files):
@@ -425,6 +436,7 @@ def test_two_rebuilds_at_once_both_succeed(destination, files):
         assert LedgerReader(paths_of(copy)).metadata().closed_plans == (run.plan_id,)
 
 
+@pytest.mark.slow
 def test_a_rebuild_reverts_no_concurrent_lease_or_commit(past):
     broken, destination = past
     before = outcomes_in(destination.paths)
@@ -461,6 +473,7 @@ def test_a_rebuild_reverts_no_concurrent_lease_or_commit(past):
 # --- how often ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lose", LOSSES, ids=lambda lose: lose.__name__)
 def test_a_damaged_ledger_is_repaired_once_with_a_warning(past, lose, caplog):
     files, destination = past

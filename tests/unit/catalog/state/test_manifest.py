@@ -54,6 +54,7 @@ def damage(path: Any, kind: str) -> None:
 KINDS = ["lost", "truncated", "empty", "flipped"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_rows_are_written_again_from_the_other_form(shop, caplog, kind):
     before = list(read_manifest(shop.paths.destination))
@@ -90,6 +91,7 @@ def test_a_damaged_header_is_repaired_from_its_copy(shop, caplog, kind):
     assert get_bytes(path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("also", ["", ".parquet", ".jsonl"])
 def test_a_lost_header_takes_back_no_rollback(shop, also):
     shop.refresh([row("mug", positive_prompt="a mug in snow"), row("vase")])
@@ -105,6 +107,7 @@ def test_a_lost_header_takes_back_no_rollback(shop, also):
     assert current_header(shop.paths).number == 3
 
 
+@pytest.mark.slow
 def test_without_its_rows_a_lost_header_is_reported(shop):
     shop.refresh([*CATALOG, row("lamp")])
     for name in names_in(shop.paths.manifests):

@@ -190,6 +190,7 @@ def test_duckdb_reads_them_as_a_table():
     assert found == [("a", "redo", 1, ""), ("b", "redo", 2, "it's dark")]
 
 
+@pytest.mark.slow
 def test_a_million_marks_are_one_small_file(paths: CatalogPaths, files: dict[str, bytes]):
     count = 1_000_000
     repeated = Marks().with_marks([redo("S")]).table.take(pa.array([0] * count))

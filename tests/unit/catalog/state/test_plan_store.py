@@ -38,12 +38,14 @@ READS: dict[str, Callable[[PlanStore], Any]] = {
 REQUIRED = ("plan.json", "options.json", "work_items.parquet", "rows.parquet")
 
 
+@pytest.mark.slow
 def test_every_file_of_a_plan_is_read(run, files):
     for name, read in READS.items():
         assert any(path.endswith(f"/{run.plan_id}/{name}") for path in files), name
         assert read(run.store), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READS)
 @pytest.mark.parametrize("cut", [0.5, 1.5])
 def test_a_damaged_file_of_a_plan_is_named(run, files, name: str, cut: float):
@@ -65,6 +67,7 @@ def test_a_missing_file_of_a_plan_is_named(run, files, name: str):
         READS[name](run.store)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [None, 0.0, 0.5])
 @pytest.mark.parametrize("name", ["invalid_rows.jsonl", "outstanding_jobs.jsonl"])
 def test_a_lost_line_of_a_plan_is_not_taken_for_none(run, files, name: str, cut: float | None):
@@ -91,6 +94,7 @@ def test_a_plan_of_an_earlier_version_counts_no_lines(run):
     assert not list(run.store.invalid_rows())
 
 
+@pytest.mark.slow
 def test_only_the_try_that_started_last_marks_a_plan_published(run):
     first = run.store.begin_publishing()
     second = run.store.begin_publishing()

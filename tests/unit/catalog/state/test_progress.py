@@ -112,6 +112,7 @@ records = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(records, min_size=1, max_size=6))
 def test_the_record_that_is_furthest_along_counts(some):
     found = {(one["name"], purchase_of(one)): one for one in counted(some)}

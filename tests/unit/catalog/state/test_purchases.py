@@ -60,6 +60,7 @@ def test_submits_that_a_run_repeats_are_purchases_of_their_own(destination):
     assert total_of(destination).images == destination.billed.total() == 2
 
 
+@pytest.mark.slow
 def test_each_plan_has_its_price(destination, files):
     destination.refresh([row("a")], price_per_image="0.25", currency="CNY")
     second = destination.refresh([row("a"), row("b", num_output=3)], price_per_image="1", currency="USD")
@@ -76,6 +77,7 @@ def test_each_plan_has_its_price(destination, files):
     assert total_of(destination).unpriced_images == 4
 
 
+@pytest.mark.slow
 def test_sums_by_each_key_are_the_whole(destination):
     for number in range(3):
         destination.refresh([row(name, steps=20 + number) for name in "abc"], max_rebuy_share=1)

@@ -66,6 +66,7 @@ def test_of_one_submit_the_file_counts_that_is_further_along(run, journal, line)
     assert (entry["plan_id"], entry["account"]) == (run.plan_id, "bgrep_default")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outcome", [Outcome.PENDING, Outcome.EXPIRED])
 def test_what_is_saved_counts_once_nobody_asks_for_the_rest(destination, outcome):
     catalog = [row("a")]
@@ -194,6 +195,7 @@ def _late(entry: SubmitEntry, how: str) -> None:
             entry.write_intent("n2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["not sent", "refused with others", "replaced"])
 @pytest.mark.parametrize("is_checked", [False, True], ids=["", "checked"])
 def test_what_was_not_sent_is_unknown_only_until_then(destination, how, is_checked):
@@ -216,6 +218,7 @@ def test_what_was_not_sent_is_unknown_only_until_then(destination, how, is_check
     assert destination.plan(catalog).counts == {"unchanged": 2}
 
 
+@pytest.mark.slow
 def test_a_refusal_that_is_known_late_ends_an_unknown_outcome(destination):
     run = destination.plan([row("a")])
     shard = Shard.read(destination.paths, run.plan_id, 0)

@@ -93,6 +93,7 @@ def images_in(files: Files) -> set[str]:
 # --- run after run --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_storage_does_not_grow_while_a_catalog_does_not_change(destination, files):
     sizes = []
     for _ in range(24):  # the ledger remembers 16 plan tasks
@@ -106,6 +107,7 @@ def test_storage_does_not_grow_while_a_catalog_does_not_change(destination, file
     assert [path.rpartition("/")[2] for path in below(files, "images") if path.endswith(".json")] == []
 
 
+@pytest.mark.slow
 def test_task_groups_of_a_run_leave_each_other_their_plans(files):
     """The second one publishes before the first one writes its report."""
     destination = destination_of(files, on_removed="keep", keep_plans=1)
@@ -121,6 +123,7 @@ def test_task_groups_of_a_run_leave_each_other_their_plans(files):
         assert plans_in(files) == [run.plan_id for run in groups]
 
 
+@pytest.mark.slow
 def test_dry_runs_count(destination, files):
     destination.refresh(CATALOG)
     for _ in range(3):
@@ -148,6 +151,7 @@ def history(destination: Destination) -> list[Any]:
     return seen
 
 
+@pytest.mark.slow
 def test_keep_plans_changes_nothing_submitted_or_published(files):
     kept, cleaned = destination_of({}, keep_plans=1000), destination_of(files, keep_plans=1)
     assert history(cleaned) == history(kept)
@@ -155,6 +159,7 @@ def test_keep_plans_changes_nothing_submitted_or_published(files):
     assert len(plans_in(files)) < 8
 
 
+@pytest.mark.slow
 def test_the_plan_of_a_pending_job_stays_until_it_is_collected(destination, files):
     first = destination.refresh(CATALOG, {"b": "pending"})
     for _ in range(3):
@@ -167,6 +172,7 @@ def test_the_plan_of_a_pending_job_stays_until_it_is_collected(destination, file
     assert destination.billed.total() == 3
 
 
+@pytest.mark.slow
 def test_the_plan_of_a_lease_stays_with_its_images(destination, files):
     other = destination.plan([row("x")], dag_id="other", valid_for=30 * DAY)
     other.work()
@@ -181,6 +187,7 @@ def test_the_plan_of_a_lease_stays_with_its_images(destination, files):
     assert "x" in destination.published()
 
 
+@pytest.mark.slow
 def test_flagged_unchecked_and_chosen_images_stay(destination, files):
     rows = [row(name, num_output=2) for name in ("good", "flagged", "unchecked")]
     run = destination.plan(rows)
@@ -204,6 +211,7 @@ def test_flagged_unchecked_and_chosen_images_stay(destination, files):
     assert image_paths["good"][1] not in left
 
 
+@pytest.mark.slow
 def test_a_row_that_changes_and_returns_is_republished(destination, files):
     before = [row("a", num_output=2)]
     destination.refresh(before)
@@ -216,6 +224,7 @@ def test_a_row_that_changes_and_returns_is_republished(destination, files):
     assert destination.billed == billed
 
 
+@pytest.mark.slow
 def test_unreferenced_images_are_deleted_and_foreign_files_stay(destination, files):
     destination.refresh(CATALOG)
     images = destination.paths.images
@@ -231,6 +240,7 @@ def test_unreferenced_images_are_deleted_and_foreign_files_stay(destination, fil
     assert len(images_in(files)) == 3 + 1  # and the one in a folder
 
 
+@pytest.mark.slow
 def test_a_key_file_stays_with_the_plan_that_it_is_for(destination, files):
     first = destination.refresh(CATALOG, {"b": "lost"})
     (nonce,) = {one["nonce"] for one in destination.entries() if one["outcome"] == "unknown_outcome"}
@@ -242,6 +252,7 @@ def test_a_key_file_stays_with_the_plan_that_it_is_for(destination, files):
     assert key_file.path in files
 
 
+@pytest.mark.slow
 def test_a_plan_stays_while_another_one_may_look_for_its_answer(destination, files):
     """A plan that waits for approval submits a row again, unless the answer to its first submit has come."""
     first = destination.refresh(CATALOG, {"a": "lost"})
@@ -258,6 +269,7 @@ def test_a_plan_stays_while_another_one_may_look_for_its_answer(destination, fil
     assert destination.billed.total() == 3, "nothing is submitted again"
 
 
+@pytest.mark.slow
 def test_a_store_that_refuses_deletes_is_still_published_to(caplog):
     files = UndeletableFiles()
     destination = destination_of(files)
@@ -268,6 +280,7 @@ def test_a_store_that_refuses_deletes_is_still_published_to(caplog):
     assert any(one.levelno == logging.WARNING for one in caplog.records)
 
 
+@pytest.mark.slow
 def test_on_s3_and_with_the_folder_itself_on_a_local_disk(s3_folder, tmp_path: Path):
     for root in (s3_folder, storage_path(str(tmp_path / "it's a [shop]"))):
         destination = Destination(CatalogPaths(root), {"keep_plans": 1})
@@ -341,6 +354,7 @@ def after_some_runs() -> tuple[Files, Destination]:
     return copy, copy_of(destination, copy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lose", LOSSES)
 def test_a_ledger_damaged_after_plans_are_gone_loses_nothing(lose: Callable[[Files], None]):
     files, destination = after_some_runs()
@@ -358,6 +372,7 @@ def test_a_ledger_damaged_after_plans_are_gone_loses_nothing(lose: Callable[[Fil
     assert copies >= {name for name in metadata.segments if name.startswith("compacted")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [[*CATALOG, row("d")], [{"sku": "a"}]])
 def test_any_segment_may_be_lost_once_the_first_plan_is_gone(files, first):
     destination = destination_of(files)
@@ -398,6 +413,7 @@ def test_a_damaged_segment_is_not_trusted_and_nothing_is_deleted(caplog):
 # --- killed at every delete -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_killed_at_any_call_of_a_clean_up_the_next_completes_it():
     files: Files = {}
     destination = destination_of(files, keep_plans=1000)
@@ -456,6 +472,7 @@ def test_a_damaged_segment_is_an_error_of_the_command():
     assert files == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [0, -1], ids=["old", "new"])
 def test_a_plan_that_cannot_be_read_stays_and_is_named(place, destination, files, caplog):
     """It may need any image, and no other plan: the folders of the others go."""
@@ -479,6 +496,7 @@ def test_a_plan_that_cannot_be_read_stays_and_is_named(place, destination, files
     assert below(files, "images") != images, "what was left is deleted"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["work_items.parquet", "outstanding_jobs.jsonl"])
 @pytest.mark.parametrize("data", [None, b"", b"{"], ids=["lost", "empty", "cut off"])
 def test_a_file_that_names_what_a_plan_needs_is_missed(name, data, destination, files):
@@ -502,6 +520,7 @@ def test_a_file_that_names_what_a_plan_needs_is_missed(name, data, destination, 
     assert below(files, "images") == images
 
 
+@pytest.mark.slow
 def test_two_clean_ups_at_once_delete_the_same():
     files, destination = after_some_runs()
     last = plans_in(files)[-1]
@@ -520,6 +539,7 @@ def test_two_clean_ups_at_once_delete_the_same():
         assert LedgerReader(copy_of(destination, left).paths).has_lease(last) is False
 
 
+@pytest.mark.slow
 def test_a_plan_deleted_while_another_run_plans_is_not_repeated():
     before: Files = {}
     destination = destination_of(before, keep_plans=1)

@@ -28,6 +28,7 @@ def states(found: RowHistory) -> list[str]:
     return [one.state for one in found.plans]
 
 
+@pytest.mark.slow
 def test_a_row_is_followed_through_the_plans(destination, files):
     rows = [row("a"), row("b")]
     destination.refresh(rows)
@@ -61,6 +62,7 @@ def test_an_invalid_view_is_found_by_sku_and_by_name(destination, name):
     assert [(one.name, one.state) for one in found.plans] == [("v/side", "invalid")]
 
 
+@pytest.mark.slow
 def test_a_row_that_a_plan_left_says_why(destination):
     def why(sku: str = "a") -> str:
         return history(destination, sku).plans[0].why_not
@@ -78,6 +80,7 @@ def test_a_row_that_a_plan_left_says_why(destination):
     assert not history(destination, "a").purchases
 
 
+@pytest.mark.slow
 def test_over_budget_and_removed_rows_have_their_state(destination):
     destination.refresh([row("a"), row("b")], max_images_per_run=1)
     assert states(history(destination, "b")) == ["over_budget"]
@@ -121,6 +124,7 @@ def test_scores_belong_to_their_image():
     ]
 
 
+@pytest.mark.slow
 def test_the_newest_plans_come_first_with_dry_runs_between(destination):
     made = [
         destination.plan([row("a")], dry_run=dry).plan_id if dry else destination.refresh([row("a")]).plan_id

@@ -180,6 +180,7 @@ def test_what_other_files_of_a_shard_know_its_journal_must_know(run, files, know
         check_journal(run.store, 0)
 
 
+@pytest.mark.slow
 def test_a_shards_journal_need_not_know_what_it_collects(destination):
     catalog = [row("a"), row("b")]
     destination.refresh(catalog, {"a": "pending", "b": "pending"})

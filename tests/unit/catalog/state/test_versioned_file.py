@@ -273,6 +273,7 @@ def test_killed_at_any_call_a_commit_is_made_or_is_not():
     assert sorted(map(len, seen)) == [1] * (len(seen) - 1) + [2]
 
 
+@pytest.mark.slow
 def test_killed_at_any_call_of_expire_the_next_completes_it():
     files: dict[str, bytes] = {}
     log = log_of(files)

@@ -63,6 +63,7 @@ def test_a_plain_background_is_replaced_around_the_product():
     assert pixels(first)[0, 0].tolist() == pixels(first)[0, -1].tolist()
 
 
+@pytest.mark.slow
 def test_the_same_bytes_come_from_another_process(tmp_path):
     program = (
         "import sys, hashlib, pathlib\n"
@@ -84,6 +85,7 @@ def test_the_same_bytes_come_from_another_process(tmp_path):
     assert run.stdout.strip() == hashlib.sha256(drawn(seed=5)[0]).hexdigest()
 
 
+@pytest.mark.slow
 def test_seed_prompt_and_output_number_each_change_the_image():
     every = [
         drawn(seed=0)[0],
