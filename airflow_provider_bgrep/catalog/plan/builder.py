@@ -148,7 +148,7 @@ def build_plan(
     list_rows(join)
     gone = find_gone(join)
     remove_gone(join, gone)
-    concerns.append(rebuy_reason(join))
+    concerns.append(rebuy_reason(join, run.dag_id, run.group_id))
     list_work_items(join, run.dag_id, run.group_id)
     catalog.check_unchanged()
     plan = _plan_of(join, run, spent, left, " ".join(filter(None, concerns)))
