@@ -3,15 +3,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import secrets
-import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from weakref import WeakKeyDictionary
 
 import requests
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
@@ -19,24 +14,23 @@ from airflow.providers.http.hooks.http import HttpHook
 from requests.auth import AuthBase
 
 from airflow_provider_bgrep.client import AsyncClient, drive, new_nonce, new_runtime, sleep
-from airflow_provider_bgrep.compat import mask_secret
 from airflow_provider_bgrep.connection import (
     CONNECTION_TYPE,
     DEFAULT_CONNECTION_ID,
     EXTRAS,
     HOOK_NAME,
     Settings,
-    parse_connection,
 )
 from airflow_provider_bgrep.exceptions import (
     BgRepJobNotFoundError,
-    configuration_error,
     error_from,
     input_error,
     undefined_connection,
     unmatched_error,
 )
 from airflow_provider_bgrep.get_provider_info import ui_field_behaviour
+from airflow_provider_bgrep.hooks.clients import SharedClient, take_client
+from airflow_provider_bgrep.hooks.settings import read_settings
 from airflow_provider_bgrep.metrics import REQUESTS_THROTTLED
 from airflow_provider_bgrep.protocol import flows
 from airflow_provider_bgrep.protocol.codes import ErrorKind
@@ -44,7 +38,6 @@ from airflow_provider_bgrep.protocol.errors import (
     NOT_CONNECTED,
     CallError,
     InvalidInput,
-    Problem,
     sanitize_message,
     without_secret,
 )
@@ -60,41 +53,8 @@ from airflow_provider_bgrep.transport import CONNECT_TIMEOUT, OneAttemptAdapter,
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from airflow.providers.common.compat.sdk import Connection
 
 T = TypeVar("T")
-
-
-def _settings(conn: Connection, conn_id: str) -> Settings:
-    """Return the settings of a connection, and mask its AppCode in all logs of this process."""
-    try:
-        settings = parse_connection(
-            host=conn.host, schema=conn.schema, port=conn.port, password=conn.password, extra=conn.extra
-        )
-        _check_files(settings)
-    except InvalidInput as error:
-        raise configuration_error(error, conn_id) from None
-    if settings.app_code != conn.password:
-        # Airflow masks the password as it was entered, for example with its prefix or a newline.
-        mask_secret(settings.app_code)
-    return settings
-
-
-def _check_files(settings: Settings) -> None:
-    """Check that the TLS files exist on this machine. The libraries' errors do not name the missing file.
-
-    :raises InvalidInput: if files are missing; names them.
-    """
-    cert = (settings.cert,) if isinstance(settings.cert, str) else settings.cert or ()
-    verify = (settings.verify,) if isinstance(settings.verify, str) else ()
-    problems = [
-        Problem(f"extra.{name}", f"is {path!r}, which does not exist on this machine")
-        for name, paths in (("verify", verify), ("cert", cert))
-        for path in paths
-        if not Path(path).exists()
-    ]
-    if problems:
-        raise InvalidInput(problems)
 
 
 def _warn_of_doubt(job: Job, log: Any) -> None:
@@ -176,7 +136,7 @@ class BgRepHook(HttpHook):
                 conn = self.get_connection(self.bgrep_conn_id)
             except AirflowNotFoundException:
                 raise undefined_connection(self.bgrep_conn_id) from None
-            self._parsed = _settings(conn, self.bgrep_conn_id)
+            self._parsed = read_settings(conn, self.bgrep_conn_id)
         return self._parsed
 
     def submit(
@@ -371,18 +331,18 @@ class BgRepAsyncHook(BaseHook):
     def __init__(self, bgrep_conn_id: str = DEFAULT_CONNECTION_ID) -> None:
         super().__init__()
         self.bgrep_conn_id = bgrep_conn_id
-        self._share: _Share | None = None
+        self._shared: SharedClient | None = None
 
     async def __aenter__(self) -> BgRepAsyncHook:
-        self._share = await _take_share(self.bgrep_conn_id)
+        self._shared = await take_client(self.bgrep_conn_id)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        share, self._share = self._share, None
-        if share is not None:
-            await share.release()
+        shared, self._shared = self._shared, None
+        if shared is not None:
+            await shared.release()
 
     async def submit(self, task_list: Iterable[ImageTask | Mapping[str, Any]]) -> Job:
         """As :meth:`BgRepHook.submit`."""
@@ -456,61 +416,11 @@ class BgRepAsyncHook(BaseHook):
 
     @contextlib.asynccontextmanager
     async def _client(self) -> AsyncIterator[AsyncClient]:
-        if self._share is not None:
-            yield self._share.client
+        if self._shared is not None:
+            yield self._shared.client
             return
-        share = await _take_share(self.bgrep_conn_id)
+        shared = await take_client(self.bgrep_conn_id)
         try:
-            yield share.client
+            yield shared.client
         finally:
-            await share.release()
-
-
-FRESH_SECONDS: Final = 60.0
-"""Seconds for which a connection is cached: a thousand triggers that start together read it once."""
-
-
-@dataclass
-class _Share:
-    """A client that several hooks share; it is closed with the last of them."""
-
-    client: AsyncClient
-    read_at: float
-    users: int = 0
-
-    async def release(self) -> None:
-        self.users -= 1
-        if self.users == 0 and self.client is not None:
-            await self.client.close()
-
-
-class _Shares:
-    """The clients of one event loop, by connection."""
-
-    def __init__(self) -> None:
-        self.by_conn: dict[str, _Share] = {}
-        self.reading = asyncio.Lock()
-
-
-_shares: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shares] = WeakKeyDictionary()
-
-
-async def _take_share(conn_id: str) -> _Share:
-    shares = _shares.setdefault(asyncio.get_running_loop(), _Shares())
-    async with shares.reading:
-        share = shares.by_conn.get(conn_id)
-        if share is None or time.monotonic() - share.read_at > FRESH_SECONDS:
-            from airflow.providers.common.compat.connection import get_async_connection
-
-            try:
-                conn = await get_async_connection(conn_id)
-            except AirflowNotFoundException:
-                raise undefined_connection(conn_id) from None
-            # Masking may call the supervisor, which must not block the event loop.
-            settings = await asyncio.to_thread(_settings, conn, conn_id)
-            if share is None or share.client.settings != settings:
-                share = _Share(AsyncClient(settings), 0.0)
-                shares.by_conn[conn_id] = share
-            share.read_at = time.monotonic()
-        share.users += 1
-        return share
+            await shared.release()

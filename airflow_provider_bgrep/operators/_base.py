@@ -117,10 +117,10 @@ class GenerateBase(Linked, OpenLineageMethods, BaseOperator):
         self._kill_switch.kill()
 
     def _execute(self, context: Context, resumed: Resumed | None = None) -> dict[str, Any]:
-        from airflow_provider_bgrep.operators._errors import airflow_errors
+        from airflow_provider_bgrep.operators._errors import TaskTakenOverError, airflow_errors
         from airflow_provider_bgrep.operators._generate import Deferral, run_generate
 
-        found: dict[str, Any] | Deferral | None = None
+        goes_on = False
         try:
             with airflow_errors():
                 spec = replace(self.build_spec(context), collect_after=self.collect_after)
@@ -132,8 +132,12 @@ class GenerateBase(Linked, OpenLineageMethods, BaseOperator):
                     resumed=resumed,
                     ended=self._remember,
                 )
+            goes_on = isinstance(found, Deferral)
+        except TaskTakenOverError:
+            goes_on = True  # in another process
+            raise
         finally:
-            if not isinstance(found, Deferral):
+            if not goes_on:
                 self.ended()
         if isinstance(found, Deferral):
             self.defer_on(found)
@@ -143,7 +147,10 @@ class GenerateBase(Linked, OpenLineageMethods, BaseOperator):
         self.saved = saved_by(run)
 
     def ended(self) -> None:
-        """Do what is left when an execution has ended, whether or not it succeeded; not when it defers."""
+        """Do what is left when an execution has ended, whether or not it succeeded.
+
+        It is not called if the task goes on: after a deferral, or in a process that has taken it over.
+        """
 
     def concluded(self, summary: dict[str, Any], context: Context) -> dict[str, Any]:
         """Return the task's result once everything is done.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,12 @@ from bgrep_harness import tasks
 from bgrep_harness.images import draw_images
 from bgrep_harness.refresh import Refresh, Run
 
+from airflow_provider_bgrep.catalog.generate import Shard
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
+from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
 from airflow_provider_bgrep.storage import connection_of, get_bytes, local_copy, names_in, put_bytes, remove
 
@@ -270,6 +273,33 @@ def test_a_plan_stays_open_until_the_last_cleared_shard_ended(refresh, connectio
     refresh.generate(run, 1)
     assert ledger.reader.lease(plan_id) is None
     assert connection.counters.images == 8
+
+
+def test_a_process_that_was_replaced_leaves_a_plan_open(refresh, connection, site):
+    run = refresh.plan(rows_of(site, 2))
+    ledger, plan_id = Ledger(refresh.paths), run.plan["plan_id"]
+    ledger.close(plan_id)
+    late = connection.inject("late", seconds=3)
+    found = []
+    first = threading.Thread(
+        target=lambda: found.append(refresh.generate(run, 0, deferrable=False, poll_interval=0.1))
+    )
+    first.start()
+    while first.is_alive() and not connection.counters.queries:
+        time.sleep(0.05)
+    shard = Shard.read(refresh.paths, plan_id, 0)
+    Journal(shard.store, shard.options.bgrep_conn_id, try_number=2)  # another process begins
+    first.join(60)
+    assert late.consumed
+    assert "Another process has taken over" in str(found[0].error)
+    lease = ledger.reader.lease(plan_id)
+    assert lease is not None
+    assert lease.shards == (0,), "the other process goes on"
+    assert refresh.generate(run, 0, try_number=2).state == "success"
+    assert ledger.reader.lease(plan_id) is None
+    assert connection.counters.images == 2
+    finished(refresh, run)
+    assert len(refresh.manifest()) == 2
 
 
 def test_a_cleared_shard_of_a_cancelled_plan_submits_nothing(refresh, connection, site):

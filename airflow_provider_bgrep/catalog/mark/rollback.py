@@ -77,6 +77,10 @@ DONE: Final = frozenset({RollbackStatus.ROLLED_BACK, RollbackStatus.CURRENT, Rol
 """Statuses of rows that are as they were asked for."""
 
 
+_OF_ROW: Final = ("name", "sku", "view")
+"""Columns that a row keeps: the catalog may have split its sku since the earlier image."""
+
+
 @dataclass(kw_only=True, slots=True)
 class RowToRollBack:
     """A row that is to be rolled back.
@@ -440,7 +444,7 @@ def _rolled_back(
     versions = [current, *(one for one in old["versions"] if one["path"] != row.path)]
     return {
         **old,
-        **{name: value for name, value in row.facts.items() if name in old},
+        **{name: value for name, value in row.facts.items() if name in old and name not in _OF_ROW},
         "status": Status.LIVE.value,
         "plan_id": whose["plan_id"],
         "run_id": whose["run_id"],

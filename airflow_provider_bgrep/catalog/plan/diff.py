@@ -385,11 +385,14 @@ class Join:
         """Fill ``purchases`` with those that decide about their row as long as its cells stay the same."""
         known = ", ".join(f"'{one.value}'" for one in _KNOWN)
         named = [f"CASE WHEN decision <> '{RowState.UNCHANGED.value}' THEN b.{one} END" for one in _NAMED]
-        # The content of a row that has changed its sku or view is not that of the purchase.
-        decide = self.decide("true")
+        # The purchase of a row with the same cells has its sku and view. What is published may have others: a
+        # person has rolled it back meanwhile. Of two skus of one name, the lengths differ.
+        decide = self.decide(
+            f"l.sku_length = strlen(b.name) - CASE WHEN b.view = '{MAIN}' THEN 0 ELSE strlen(b.view) + 1 END"
+        )
         # A million request hashes are kept in memory for this join: as numbers they take a sixth. Only those
         # of one name are compared.
-        live = "SELECT name, place, hash(answers) AS answers FROM live"
+        live = "SELECT name, place, hash(answers) AS answers, strlen(sku)::INTEGER AS sku_length FROM live"
         best = "SELECT * REPLACE (hash(request_hash) AS request_hash) FROM best"
         self.db.execute(
             "CREATE OR REPLACE TEMP TABLE purchases AS SELECT hash(b.name) AS name_hash, "

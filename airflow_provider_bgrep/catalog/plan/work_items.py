@@ -204,12 +204,14 @@ def quoted_name(column: Column) -> str:
 def _judge(join: Join) -> None:
     """Fill ``judged``: each row of ``made``, and what the purchases of its name mean for it."""
     db = join.db
+    (rows,) = join.one("SELECT count(*) FROM made")
+    # Without the condition, the purchases would be counted for no row as well.
     db.execute(
-        "CREATE OR REPLACE TABLE lines AS SELECT name, line, purchases FROM made "
-        "JOIN (SELECT name, count(*) AS purchases FROM entries GROUP BY name) USING (name)"
+        "CREATE OR REPLACE TABLE lines AS SELECT name, line, purchases FROM made JOIN "
+        f"(SELECT name, count(*) AS purchases FROM entries WHERE {rows > 0} GROUP BY name) USING (name)"
     )
     into = "CREATE OR REPLACE TABLE judged AS"
-    (rows, again) = join.one("SELECT (SELECT count(*) FROM made), (SELECT count(*) FROM lines)")
+    (again,) = join.one("SELECT count(*) FROM lines")
     if rows > again or not rows:
         _gather(join, "false")
         _judge_part(join, "made ANTI JOIN lines USING (line)", "false", into)

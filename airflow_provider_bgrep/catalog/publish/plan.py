@@ -61,13 +61,12 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     # A row may have been blocked since the plan was made.
     marks = MarkLog(store.paths, store.has_single_writer).repaired()
     asked = [one for one in _still_asked_for(store, wanted, later) if marks.block_of(one) is None]
-    # A plan that is being made, or cannot be read, may have found a row in the catalog again. And what nobody
-    # has approved may be wrong as a whole: rows that seem to be gone may have been renamed by mistake.
-    removes = len(later) == len(later_ids) and store.may_submit
+    gone = _still_gone(store, later)
+    why_kept = _why_kept(store, has_unread_plans=len(later) < len(later_ids)) if gone else ""
     published = publish(
         store.paths,
         asked,
-        _still_gone(store, later) if removes else [],
+        [] if why_kept else gone,
         options.publishing,
         marks=marks,
         blocked=store.rows([RowState.BLOCKED.value]) if marks.blocks else (),
@@ -89,8 +88,10 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
         _log.warning("The published image of row %s is lost: %s", name, reason)
     delete_unneeded(store.paths, plan.plan_id, options.keep_plans)
     superseded = {entry["name"] for entry in wanted} - {entry["name"] for entry in asked}
-    result = _result(published, swept, superseded)
-    store.mark_published(token, {**result, **_announced(store)})
+    result = {**_result(published, swept, superseded), **_announced(store)}
+    if why_kept and options.publishing.on_removed != "keep":
+        result |= {"not_removed": gone, "why_not_removed": why_kept}
+    store.mark_published(token, result)
     counted = ", ".join(f"{count} {name}" for name, count in published.counts.items())
     _log.info("Committed plan %s (%d entries). Rows: %s", plan.plan_id, len(entries), counted)
     return dict(published.counts)
@@ -134,6 +135,21 @@ def _still_gone(store: PlanStore, later: Iterable[PlanStore]) -> list[str]:
         names = _not_named_by(plan, gone, plan.states_of(row["name"] for row in gone))
         gone = [row for row in gone if row["name"] in names]
     return [row["name"] for row in gone]
+
+
+def _why_kept(store: PlanStore, *, has_unread_plans: bool) -> str:
+    """Why the rows that are gone from the catalog stay published; ``''`` if they do not.
+
+    What nobody has approved may be wrong as a whole: rows that seem to be gone may have been renamed by
+    mistake.
+
+    :param has_unread_plans: whether a later plan is being made, or cannot be read.
+    """
+    if not store.may_submit:
+        return store.cancelled_reason or "nobody has approved the plan"
+    if has_unread_plans:
+        return "a later plan is being made or cannot be read, and may have found them in the catalog again"
+    return ""
 
 
 def _still_asked_for(

@@ -81,7 +81,8 @@ was checked, else the outcome of its image task, else its state in the plan. Row
 ``published`` or, until they are, ``unpublished``. Rows without a mask are ``unmasked`` unless they are
 published. The published images of ``lost`` rows are missing, and cannot be restored. The images of
 ``not_published`` rows passed, and could not be copied, or passed after the publish task had ended. Of
-``not_removed``, ``given_up`` and ``other_account`` there is a note of the plan, and no row.
+``given_up`` and ``other_account`` there is a note of the plan, and no row; of ``not_removed`` too, unless the
+publish task has kept what the plan was to remove.
 """
 
 
@@ -101,9 +102,12 @@ def status_of(row: Mapping[str, Any]) -> str:
     """Return the status of a row, a key of :data:`STATUSES`.
 
     :param row: has ``state``, and may have ``outcome``, ``verdict``, ``published``, ``not_published`` (the
-        reason why its image could not be copied) and ``is_of_others`` (see :meth:`~.plan.Plan.is_of_others`).
+        reason why its image could not be copied), ``is_kept`` (whether the publish task has not removed it,
+        though it is gone from the catalog) and ``is_of_others`` (see :meth:`~.plan.Plan.is_of_others`).
     """
     state = RowState(row["state"])
+    if row.get("is_kept"):
+        return NOT_REMOVED
     if state not in TO_DO or row.get("is_of_others"):
         return state.value
     verdict, outcome = row.get("verdict") or "", row.get("outcome") or ""
@@ -279,6 +283,8 @@ def summary_of(
 def add_publish_result(summary: Summary, result: Mapping[str, Any]) -> None:
     """Add to a summary which published files the publish task found lost, and which it restored.
 
+    Rows that it did not remove are counted already, and it is noted why.
+
     :param result: as :meth:`~.plan_store.PlanStore.publish_result` returns it.
     """
     lost, healed = result.get("lost") or [], result.get("healed") or []
@@ -289,6 +295,10 @@ def add_publish_result(summary: Summary, result: Mapping[str, Any]) -> None:
         _text(f"The published image of {name} is lost: {reason}. Restore it, or change the row.")
         for name, reason in lost[:_MAX_REASONS]
     ]
+    if kept := result.get("not_removed"):
+        rows = f"{counted(len(kept), 'row')} that {'is' if len(kept) == 1 else 'are'} gone from the catalog"
+        why = result["why_not_removed"].removesuffix(".")
+        summary["notes"].append(_text(f"Not removed: {rows}. The reason: {why}."))
     if healed:
         summary["notes"].append(
             _text(f"Restored {counted(len(healed), 'published image')}: {', '.join(healed[:_MAX_REASONS])}")

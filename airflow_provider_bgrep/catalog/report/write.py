@@ -62,6 +62,7 @@ _XCOM: Final = (
 )
 """Keys of the summary that the report task returns: small, whatever the size of the catalog."""
 _NOT_PUBLISHED: Final = "Correct the cause. The next run publishes the image, without a submit."
+_NOT_REMOVED: Final = "It stays published. The next plan that needs no approval, or has it, removes it."
 _FORGOTTEN: Final = "It has passed since the publish task ran. Clear publish and report."
 _UP: Final = "../../../"
 """From a plan's folder to the destination."""
@@ -133,6 +134,7 @@ class _ReportRows:
         self._result = store.publish_result()
         self._failed: dict[str, str] = dict(self._result.get("failed") or ())
         self._left_alone = frozenset(self._result.get("left") or ())
+        self._kept = frozenset(self._result.get("not_removed") or ())
         found = ((shard, rows_since_check(store, shard)) for shard in range(store.plan.shards))
         self._since_check = {shard: rows for shard, rows in found if rows is not None}
 
@@ -204,7 +206,10 @@ class _ReportRows:
     def _not_worked_on(self, names: set[str]) -> Iterator[dict[str, Any]]:
         """The rows that are in no results: those of unchecked shards, and those that are in no shard."""
         for row in self._store.rows({state.value for state in _LISTED}):
-            if row["name"] not in names:
+            if row["state"] == RowState.REMOVED.value and row["name"] in self._kept:
+                why = self._result["why_not_removed"]
+                yield {**row, "is_kept": True, "reason": why, "advice": _NOT_REMOVED}
+            elif row["name"] not in names:
                 yield {**row, "advice": ROW_MEANINGS[RowState(row["state"])][1]}
 
     def _left(self) -> Iterator[dict[str, Any]]:

@@ -85,7 +85,10 @@ class Approvals:
             value = json.loads(data)
             return Answer(value["approved"] is True and is_asked, str(value["reason"]))
         except (ValueError, LookupError, TypeError) as error:
-            raise BgRepStateError(f"{path} cannot be read: {sanitize_message(error)}") from None
+            raise BgRepStateError(
+                f"{path} cannot be read: {sanitize_message(error)}. Delete it, and clear the approval task: "
+                "it asks again."
+            ) from None
 
     def _is_open(self, question: int) -> bool:
         """Whether a question was asked about this plan, and is the last."""

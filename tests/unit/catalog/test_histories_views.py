@@ -12,7 +12,7 @@ from bgrep_harness.stores import folder
 
 from airflow_provider_bgrep.catalog.mark.block import block, unblock
 from airflow_provider_bgrep.catalog.mark.decisions import Decision
-from airflow_provider_bgrep.catalog.mark.rollback import RollbackStatus, rollback
+from airflow_provider_bgrep.catalog.mark.rollback import RollbackStatus, rollback, rollback_to_plan, undo
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.state.manifest import read_manifest
 from airflow_provider_bgrep.storage import get_bytes
@@ -125,3 +125,36 @@ def test_a_view_that_was_rolled_back_stays_so(shop):
     same = ("path", "sha256", "request_hash", "rolled_back_from", "versions")
     assert [after[name] for name in same] == [before[name] for name in same]
     assert (live(shop), shop.billed) == (ALL, billed)
+
+
+@pytest.mark.parametrize("how", ["by row", "by plan", "before publish"])
+@pytest.mark.parametrize(("before", "after"), [(SKUS, VIEWS), (VIEWS, SKUS)], ids=["split", "joined"])
+def test_a_rollback_to_an_image_of_the_old_sku_changes_no_sku(shop, before, after, how):
+    asked = {"positive_prompt": "on sand"}
+    first = shop.refresh(before)
+    image = manifest(shop)[SIDE]["sha256"]
+    shop.refresh([before[0], before[1] | asked, before[2]])
+    asks = [after[0], after[1] | asked, after[2]]
+    if how == "before publish":
+        run = shop.plan(asks)
+        run.work()
+        run.check()
+        rollback(shop.paths, [SIDE], WHY, writes=True)
+        run.publish()
+    else:
+        shop.refresh(asks)
+        if how == "by row":
+            done = rollback(shop.paths, [SIDE], WHY, writes=True)
+        else:
+            done = rollback_to_plan(shop.paths, first.plan_id, WHY, writes=True)
+        assert [one.status for one in done] == [RollbackStatus.ROLLED_BACK]
+        assert listed(shop) == (after[1]["sku"], after[1].get("view") or "main")
+    billed = shop.billed.copy()
+    for _ in range(2):
+        last = shop.refresh(asks)
+    assert listed(shop) == (after[1]["sku"], after[1].get("view") or "main")
+    assert (manifest(shop)[SIDE]["sha256"], last.counts, live(shop)) == (image, {"unchanged": 3}, ALL)
+    undo(shop.paths, [SIDE], writes=True)
+    shop.refresh(asks)
+    assert manifest(shop)[SIDE]["sha256"] != image
+    assert shop.billed == billed

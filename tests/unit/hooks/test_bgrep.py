@@ -71,17 +71,6 @@ def test_a_connection_that_is_not_defined_is_named(driver, call):
     assert "'no_such_shop'" in caught.value.message
 
 
-def test_files_for_tls_that_are_not_on_this_machine_are_named(query, connect, tmp_path):
-    there = tmp_path / "key.pem"
-    there.write_text("")
-    missing = [f"{tmp_path}/bundle.pem", f"{tmp_path}/cert.pem"]
-    connect(extra=json.dumps({"verify": missing[0], "cert": [missing[1], str(there)]}))
-    with pytest.raises(BgRepConfigurationError) as caught:
-        query()
-    assert all(part in caught.value.message for part in ("extra.verify", "extra.cert", *missing))
-    assert str(there) not in caught.value.message
-
-
 def test_a_connection_is_read_once_for_each_hook(connect):
     connect(8001)
     hook = BgRepHook()
@@ -187,22 +176,6 @@ def test_both_hooks_are_of_one_connection_type():
 def test_the_hook_is_an_http_hook():
     assert issubclass(BgRepHook, HttpHook)
     assert (BgRepHook.conn_type, BgRepHook.default_conn_name) == ("bgrep", "bgrep_default")
-
-
-def test_every_problem_of_a_connection_is_named_and_no_secret(query, connect):
-    connect(
-        99999999,
-        "two words",
-        schema="ftp",
-        extra=json.dumps({"tiemout": 3, "verify": "maybe/", "timeout": -1}),
-    )
-    with pytest.raises(BgRepConfigurationError) as raised:
-        query()
-    text = str(raised.value)
-    assert "'bgrep_default'" in text
-    for part in ("schema", "password", "extra.tiemout", "'timeout'", "extra.timeout"):
-        assert part in text
-    assert "two words" not in text
 
 
 def test_the_form_knows_every_extra_and_no_field_twice():

@@ -9,13 +9,14 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bgrep_harness.runs import Destination, row
+from bgrep_harness.runs import Destination, Run, row
 
 from airflow_provider_bgrep.catalog.mark.decisions import Decision
 from airflow_provider_bgrep.catalog.mark.rollback import rollback
@@ -27,7 +28,7 @@ from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.plan_formats import as_lines
 from airflow_provider_bgrep.catalog.state.plan_store import ROW_COLUMNS, PlanStore
 from airflow_provider_bgrep.exceptions import BgRepStateError
-from airflow_provider_bgrep.storage import put_bytes, put_file, remove, storage_path
+from airflow_provider_bgrep.storage import get_bytes, put_bytes, put_file, remove, storage_path
 
 
 @pytest.fixture
@@ -297,6 +298,51 @@ def test_published_rows_that_are_gone_need_attention(destination):
         assert bool(found["failures"]) is fails
     right = destination.refresh(rows[:7], fail_on_attention=1, max_removed_share=1)
     assert write_report(right.store)["failures"] == []
+
+
+def _waiting(destination: Destination) -> Run:
+    """A plan that needs approval: 12 rows have changed, and one is gone."""
+    rows = [row(f"s{i}") for i in range(13)]
+    destination.refresh(rows)
+    run = destination.plan([row(f"s{i}", positive_prompt="on sand") for i in range(12)], fail_on_attention=1)
+    assert run.plan.needs_approval
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["refused", "unanswered", "lost", "emptied", "locked"])
+def test_what_a_plan_without_approval_keeps_needs_attention(destination, how):
+    run = _waiting(destination)
+    if how == "locked":  # by a run that waits for approval; so nobody is asked about this one
+        same = [row(f"s{i}", positive_prompt="on sand") for i in range(12)]
+        run = destination.plan(same, now=run.now + 3600)
+        assert (run.plan.needs_approval, run.plan.shards) == (True, 0)
+    elif how == "refused":
+        run.store.ask()
+        run.store.refuse("it was not approved")
+    else:
+        run.store.ask()
+        if how != "unanswered":
+            run.store.approve()
+            run.work()
+            run.check()
+            (remove if how == "lost" else partial(put_bytes, b""))(run.files.answer(1))
+    if how == "emptied":
+        for task in (run.publish, partial(write_report, run.store)):
+            with pytest.raises(BgRepStateError, match="clear the approval task"):
+                task()
+        remove(run.files.answer(1))
+    run.publish()
+    assert "s12" in destination.published()
+    found = write_report(run.store)
+    assert (found["statuses"]["not_removed"], found["statuses"].get("removed")) == (1, None)
+    assert found["needs_attention"] >= 1
+    assert bool(found["failures"]) is (how != "locked")
+    summary = json.loads(get_bytes(run.files.summary) or b"")
+    assert "1 row that is gone from the catalog" in summary["notes"][-1]
+    right = destination.refresh([row(f"s{i}") for i in range(12)])
+    assert "s12" not in destination.published()
+    assert write_report(right.store)["statuses"]["removed"] == 1
 
 
 @pytest.mark.slow
