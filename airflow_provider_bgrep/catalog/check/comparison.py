@@ -47,6 +47,7 @@ _MOST_WORDS: Final = 5
 _MOST_LETTERS: Final = 24
 """Letters of a word that a flag shows."""
 
+_EXPIRED: Final = "was not chosen, and has been deleted since (keep_plans)"
 _LOST_PROFILE: Final = "the product's colors are those of the source without its color profile"
 
 
@@ -87,7 +88,7 @@ class Judgment:
 def judge(
     source: bytes | None,
     mask: bytes | None,
-    candidates: Sequence[bytes],
+    candidates: Sequence[bytes | None],
     thresholds: Thresholds,
     *,
     why_no_source: str = "",
@@ -103,7 +104,8 @@ def judge(
     :param mask: the mask file; ``None`` if there is none. The alpha channel of the source is used instead, if
         it has one. Otherwise the product is not compared: the score ``area`` is 0, and the verdict is
         ``unmasked`` if an image passes the other checks.
-    :param candidates: the generated image files.
+    :param candidates: the generated image files; ``None`` for one that nobody needed any more, and that was
+        deleted.
     :param thresholds: the thresholds of the scores.
     :param why_no_source: why the source could not be fetched.
     :param reader: reads the words on the product; ``None`` if they are not compared.
@@ -213,10 +215,14 @@ class ImageComparison:
                 self._flags.append(f"the words on the product could not be read: {reason_of(error)}")
         return places
 
-    def add_candidate(self, data: bytes) -> None:
+    def add_candidate(self, data: bytes | None) -> None:
         """Decode and score the next candidate."""
         index = len(self._scores)
         self._scores.append({})
+        if data is None:
+            self._thumbs.append(None)
+            self._flags.append(f"image {index + 1} {_EXPIRED}")
+            return
         try:
             image = decode(data)
             found = self._measured(image)

@@ -122,14 +122,15 @@ class Images:
 
     :param source: the source image, ``None`` if it could not be fetched.
     :param mask: the mask, if the row has one.
-    :param candidates: the output images; ``b""`` for one that is missing or damaged.
+    :param candidates: the output images; ``b""`` for one that is missing or damaged, ``None`` for one that
+        retention deletes.
     :param why_no_source: why the source could not be fetched.
     :param lost: one text for each output image that is missing or has changed: its path and what is wrong.
     """
 
     source: bytes | None = None
     mask: bytes | None = None
-    candidates: tuple[bytes, ...] = ()
+    candidates: tuple[bytes | None, ...] = ()
     why_no_source: str = ""
     lost: tuple[str, ...] = ()
 
@@ -158,7 +159,10 @@ class Checker:
 
     def fetch(self, row: ResultRow) -> Images:
         """Return the images of a row."""
-        found = [self._read(file) for file in json.loads(row["files"] or "[]")]
+        found = [
+            self._read(file, is_expendable=_is_expendable(row, place))
+            for place, file in enumerate(json.loads(row["files"] or "[]"))
+        ]
         if not found:
             return Images()
         # A missing or damaged image is handled like one that cannot be decoded.
@@ -175,9 +179,14 @@ class Checker:
     def _fetched(self, url: str) -> bytes:
         return fetch(url, self._conn_id, MAX_RESULT_BYTES, self._settings, allow_private=self._allow_private)
 
-    def _read(self, file: Mapping[str, Any]) -> tuple[bytes, str]:
-        """Return a saved image and ``""``, or ``b""`` and what is wrong with the image."""
+    def _read(self, file: Mapping[str, Any], *, is_expendable: bool) -> tuple[bytes | None, str]:
+        """Return a saved image and ``""``, or ``b""`` and what is wrong with the image.
+
+        :param is_expendable: whether retention may have deleted it: if it has, ``None`` and ``""``.
+        """
         data = get_bytes(self._paths.image(file["path"]))
+        if data is None and is_expendable:
+            return None, ""
         if data is None:
             return b"", f"{file['path']} does not exist any more"
         if hashlib.sha256(data).hexdigest() != file.get("sha256", ""):
@@ -199,7 +208,7 @@ class Checker:
         verdict, flags = found.verdict, found.flags
         if images.lost:
             flags = [*flags, *(f"{problem}; restore it from a backup" for problem in images.lost)]
-        if len(images.lost) == len(images.candidates):
+        if images.lost and not any(images.candidates):
             verdict = Verdict.UNCHECKED  # the images may be restored
         row["verdict"] = verdict.value
         row["chosen"] = found.chosen
@@ -209,3 +218,12 @@ class Checker:
         row["thumb_source"] = found.thumbs.source
         row["thumb_mask"] = found.thumbs.mask
         row["thumb_candidates"] = list(found.thumbs.candidates)
+
+
+def _is_expendable(row: ResultRow, place: int) -> bool:
+    """Whether retention may have deleted an image: another one was chosen when the row was checked before.
+
+    :param place: the index of the image.
+    """
+    has_passed = row["verdict"] in (Verdict.PASSED.value, Verdict.UNMASKED.value)
+    return has_passed and row["chosen"] not in (None, place)

@@ -8,14 +8,16 @@ new one replaces it.
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_bgrep.catalog.mark.decisions import Decision, all_meanings, mark_log, meant_rows
 from airflow_provider_bgrep.catalog.model.editions import generation_of
+from airflow_provider_bgrep.catalog.model.plan import PLANS_OF_OTHERS, number_of
 from airflow_provider_bgrep.catalog.state.marks import Mark, MarkKind
 from airflow_provider_bgrep.catalog.state.progress import COLLECTED
 from airflow_provider_bgrep.catalog.state.purchases import Price, open_purchases
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_bgrep.catalog.config.options import Options
     from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+    from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 
 _UNKNOWN: Final = "was never submitted. Give the sku of a row that was, or its name: sku/view"
 
@@ -115,9 +118,9 @@ def redo(paths: CatalogPaths, skus: Sequence[str], decision: Decision, *, writes
     seen = {name: mark.generation for name, mark in marks.find(MarkKind.REDO, list(by_name)).items()}
     newest = next(newest_plans(paths, 1), None)
     options = None if newest is None else newest.config
-    patience = 0 if options is None else options.patience
+    asking = _asking(paths, purchases)
     rows = [
-        _row(name, some, seen.get(name, 0), patience, is_locked=name in locked)
+        _row(name, some, seen.get(name, 0), asking, is_locked=name in locked)
         for name, some in sorted(by_name.items())
     ]
     wanted = [row for row in rows if row.status is RedoStatus.MARKED]
@@ -129,11 +132,47 @@ def redo(paths: CatalogPaths, skus: Sequence[str], decision: Decision, *, writes
     return Redone(rows=rows, price=price, options=options)
 
 
+def _asking(
+    paths: CatalogPaths, purchases: Iterable[Mapping[str, Any]]
+) -> Callable[[Mapping[str, Any]], bool]:
+    """Return a function that says of a purchase whether the next run asks for its job.
+
+    The options are those of the newest plan of its task group; of the newest plan at all, if that group is
+    gone: another one has its rows then.
+    """
+    groups = {_group_of(one) for one in purchases if one["outcome"] in COLLECTED}
+    found: dict[tuple[str, str], Options] = {}
+    newest: PlanStore | None = None
+    # Most rows wait for no job, and most destinations have one task group.
+    for store in newest_plans(paths, sys.maxsize, dry_runs=False) if groups else ():
+        newest = newest or store
+        if number_of(newest.plan_id) - number_of(store.plan_id) >= PLANS_OF_OTHERS:
+            break
+        group = store.plan.dag_id, store.plan.group_id
+        if group not in found:
+            found[group] = store.config
+        if groups <= found.keys():
+            break
+
+    def asks(purchase: Mapping[str, Any]) -> bool:
+        if newest is None or purchase["outcome"] not in COLLECTED:
+            return False
+        options = found.get(_group_of(purchase)) or newest.config
+        is_own = purchase["account"] == options.bgrep_conn_id
+        return is_own and (purchase["attempts"] or 0) < options.patience
+
+    return asks
+
+
+def _group_of(purchase: Mapping[str, Any]) -> tuple[str, str]:
+    return purchase["dag_id"], purchase["group_id"]
+
+
 def _row(
     name: str,
     purchases: Sequence[Mapping[str, Any]],
     generation: int,
-    patience: int,
+    asking: Callable[[Mapping[str, Any]], bool],
     *,
     is_locked: bool,
 ) -> RowToRedo:
@@ -141,7 +180,7 @@ def _row(
 
     :param purchases: of the row.
     :param generation: the row's generation.
-    :param patience: number of runs that ask for the images of a job.
+    :param asking: whether the next run asks for the job of a purchase.
     """
     # By the ledger's sequence, and not by the clocks of workers.
     ordered = sorted(purchases, key=lambda one: one["plan_id"])
@@ -152,7 +191,7 @@ def _row(
         status = RedoStatus.LOCKED
     elif generation and last is None:
         status = RedoStatus.WAITING
-    elif last is not None and last["outcome"] in COLLECTED and (last["attempts"] or 0) < patience:
+    elif last is not None and asking(last):
         status = RedoStatus.PENDING
     else:
         status = RedoStatus.MARKED

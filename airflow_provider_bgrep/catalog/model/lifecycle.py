@@ -147,10 +147,11 @@ _COLLECT: Final = (
 )
 _ASK_AGAIN: Final = (
     "Raise max_attempts to ask again. Use the connection that submitted it: no other account can collect "
-    "it. Or ask the API's seller, with the result key."
+    "it. If that is gone, redo or change the row. Or ask the API's seller, with the result key."
 )
 _PATIENCE: Final = (
-    "or 3 times max_attempts runs have asked for it. Then the row is quarantined until it changes."
+    "or 3 times max_attempts runs have asked for it. Then the row is quarantined until it changes or is "
+    "redone. So is one whose task group has another connection now, until that connection is used again."
 )
 _SUBMIT_AGAIN: Final = (
     "Nothing. To submit the row again, redo it, or change its seed, prompt or image, or edition."
@@ -386,7 +387,8 @@ ROW: Final = Lifecycle(
                 Event("the connection that submitted it is used again", _PERSON, RowState.PENDING.value),
                 Event("on_unknown_outcome is set to 'resubmit'", _PERSON, RowState.CHANGED.value),
             ),
-            "Correct what the reason names: change the row, or one of these options.",
+            "Correct what the reason names: change the row, or one of these options. If nobody can collect "
+            "its job any more, redo it.",
         ),
         LifecycleState(
             RowState.OVER_BUDGET.value,

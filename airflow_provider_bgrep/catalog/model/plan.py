@@ -56,6 +56,11 @@ def made_at(plan_id: str) -> float:
     return datetime.strptime(plan_id.split("-")[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp()
 
 
+PLANS_OF_OTHERS: Final = 200
+"""Plans of a destination after which a task group that has made none of them counts as gone. Other groups
+collect its jobs for as many plans, counted from the plan of the job.
+"""
+
 NOT_OF_CATALOG: Final = frozenset({RowState.REMOVED.value, RowState.ORPHANED.value})
 """States of rows that the catalog does not have."""
 

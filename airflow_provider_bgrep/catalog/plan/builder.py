@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, Quote
+from airflow_provider_bgrep.catalog.model.plan import MAX_SHARDS, Plan, Quote, number_of
 from airflow_provider_bgrep.catalog.model.schema import WORK_ITEM
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.plan.decision import SUBMITTED_STATES
@@ -148,8 +148,8 @@ def build_plan(
     list_rows(join)
     gone = find_gone(join)
     remove_gone(join, gone)
-    concerns.append(rebuy_reason(join))
-    list_work_items(join, run.dag_id, run.group_id)
+    concerns.append(rebuy_reason(join, run.dag_id, run.group_id))
+    list_work_items(join, run.dag_id, run.group_id, number_of(run.plan_id))
     catalog.check_unchanged()
     plan = _plan_of(join, run, spent, left, " ".join(filter(None, concerns)))
     return PlanDraft(plan=plan, db=db, invalid=catalog.invalid)

@@ -60,7 +60,8 @@ DECIDE: Final = f"""CASE
 
 REASON: Final = f"""CASE
     WHEN b.outcome IN {in_sql(COLLECTED)} AND b.account <> {{account}}
-        THEN 'not collected yet; only the connection that submitted it can collect it: ' || b.account
+        THEN 'not collected yet; if the connection that submitted it is gone, redo the row; '
+            || 'only that connection can collect it: ' || b.account
     WHEN b.outcome = 'pending' AND b.reason = ''
         THEN 'the job was queried in ' || b.attempts || ' runs, and has not finished'
     ELSE b.reason END"""

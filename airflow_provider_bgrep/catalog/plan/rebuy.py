@@ -8,6 +8,7 @@ from typing import Final
 from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.catalog.plan.decision import in_edition
 from airflow_provider_bgrep.catalog.plan.diff import Join
+from airflow_provider_bgrep.catalog.state.database import quoted
 from airflow_provider_bgrep.catalog.state.progress import in_sql
 from airflow_provider_bgrep.figures import counted
 from airflow_provider_bgrep.generation.outcomes import Outcome
@@ -27,7 +28,7 @@ _QUERY_HINT: Final = (
 )
 
 
-def rebuy_reason(join: Join) -> str:
+def rebuy_reason(join: Join, dag_id: str, group_id: str) -> str:
     """Return why a plan needs approval, if it submits more than ``max_rebuy_share`` of the rows again.
 
     A row is submitted again if something about it has changed, and also if its name has changed: then the
@@ -36,7 +37,13 @@ def rebuy_reason(join: Join) -> str:
     again because it failed does not count. Neither does one without a billable submit in this ``edition``: an
     edition is new for each row until the row is billable in it, in whichever run.
 
+    With ``on_removed="keep"``, a published row that another task group has submitted may be in that group's
+    own catalog. Only a row with its image and its prompt counts then, which asks for what is billed:
+    another prompt is that of another catalog with the same photos.
+
     :param join: with the table ``decided``, and with all purchases in ``entries``.
+    :param dag_id: the DAG of the plan.
+    :param group_id: its task group.
     :return: ``""`` if it does not.
     """
     most, rows = join.options.max_rebuy_share, join.rows.count
@@ -47,14 +54,19 @@ def rebuy_reason(join: Join) -> str:
         return ""
     own = in_edition("e", join.recipe.edition)
     # Hashes: the names of unchanged rows are not stored.
-    images = (
-        "SELECT e.image FROM entries e ANTI JOIN cat ON cat.name_hash = hash(e.name) "
+    is_of_others = f"e.dag_id <> {quoted(dag_id)} OR e.group_id <> {quoted(group_id)}"
+    join.db.execute(
+        "CREATE OR REPLACE TEMP TABLE absent AS SELECT DISTINCT e.image, e.positive_prompt, "
+        f"{join.options.on_removed == 'keep'} AND ({is_of_others}) AND e.name IN (SELECT name FROM live) "
+        "AS may_be_elsewhere FROM entries e ANTI JOIN cat ON cat.name_hash = hash(e.name) "
         f"WHERE e.image <> '' AND {own} AND e.outcome <> '{Outcome.REFUSED.value}'"
     )
     found = join.db.execute(
         "SELECT why, count(*) AS many FROM (SELECT CASE WHEN is_billable THEN changed WHEN NOT is_new THEN "
-        f"'' WHEN image IN ({images}) "
-        "THEN 'name (its image is that of a row that is gone)' ELSE '' END AS why "
+        "'' WHEN image IN (SELECT image FROM absent WHERE NOT may_be_elsewhere) "
+        "THEN 'name (its image is that of a row that is gone)' "
+        "WHEN (image, positive_prompt) IN (SELECT (image, positive_prompt) FROM absent) "
+        "THEN 'name (its image and prompt are those of a row of another task group)' ELSE '' END AS why "
         f"FROM decided WHERE {submitted}) "
         "WHERE why <> '' AND NOT starts_with(why, 'tried again') GROUP BY why ORDER BY many DESC, why"
     ).fetchall()

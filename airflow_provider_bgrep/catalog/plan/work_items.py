@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from airflow_provider_bgrep.catalog.model.plan import PLANS_OF_OTHERS
 from airflow_provider_bgrep.catalog.model.schema import ENTRY, MADE, WORK_ITEM, Column
 from airflow_provider_bgrep.catalog.model.states import GIVEN_UP, OTHER_ACCOUNT, TO_DO, RowState
 from airflow_provider_bgrep.catalog.plan.corrected import IS_REFUSED
@@ -49,14 +50,16 @@ _SHOWN: Final = 10
 """Image tasks that a note names."""
 
 _RECENT: Final = 30
-"""Plans whose jobs a note names."""
-
-_PLANS_OF_OTHERS: Final = 200
-"""Plans for which the jobs of another DAG or task group are collected, counted from the plan of the job."""
+"""Plans for which a note names a job that this task group cannot collect, counted from the plan of the job.
+For as many plans, a last note says that it is given up.
+"""
 
 _NUMBER: Final = "TRY_CAST(split_part(plan_id, '-', 1) AS BIGINT)"
-_AGE: Final = f"coalesce((SELECT max({_NUMBER}) FROM entries) - {_NUMBER}, 0)"
-"""How many plans were made since that of a purchase, 0 if its plan is not known: no clock counts."""
+_AGE: Final = f"coalesce((SELECT number FROM newest_plan) - {_NUMBER}, 0)"
+"""How many plans were made since that of a purchase, 0 if its plan is not known: no clock counts.
+
+Plans that submit nothing count, too: what waits for the next purchase could wait forever.
+"""
 
 _OF_ROW: Final = frozenset(
     {*(column.name for column in MADE), "position", "state", "change", "unsettled", "attempts"}
@@ -152,13 +155,18 @@ def list_rows(join: Join) -> None:
     )
 
 
-def list_work_items(join: Join, dag_id: str, group_id: str) -> None:
+def list_work_items(join: Join, dag_id: str, group_id: str, number: int) -> None:
     """Fill ``work_items``: first rows to collect, job by job, then rows to submit, then orphans.
 
     :param join: after :func:`list_rows`.
     :param dag_id: the DAG of the plan.
     :param group_id: its task group.
+    :param number: its number in the ledger's sequence; 0 if it has none.
     """
+    join.db.execute(
+        "CREATE OR REPLACE TEMP TABLE newest_plan AS "
+        f"SELECT greatest(max({_NUMBER}), {number}) AS number FROM entries"
+    )
     _find_orphans(join, f"(dag_id = {quoted(dag_id)} AND group_id = {quoted(group_id)})")
     order = "CASE state WHEN 'pending' THEN 0 WHEN 'unpublished' THEN 1 WHEN 'new' THEN 2 ELSE 3 END"
     job = "CASE state WHEN 'pending' THEN result_key END"
@@ -325,7 +333,7 @@ def _find_orphans(join: Join, is_own: str) -> None:
 
     Purchases of active plans are left to those plans. Those of other DAGs and task groups are collected as
     well, because these may be gone, and without counting: see :meth:`~.plan.Plan.is_of_others`. As this could
-    go on forever, it ends after :data:`_PLANS_OF_OTHERS` plans.
+    go on forever, it ends after :data:`~.plan.PLANS_OF_OTHERS` plans.
 
     :param is_own: the condition for purchases of the plan's task group.
     """
@@ -341,7 +349,7 @@ def _find_orphans(join: Join, is_own: str) -> None:
     taken = f"SELECT name, result_key FROM decided WHERE state = '{RowState.PENDING.value}'"
     join.db.execute(
         f"CREATE OR REPLACE TABLE orphans AS FROM ({found}) WHERE {waiting} "
-        f"AND ({is_own} OR {_AGE} < {_PLANS_OF_OTHERS}) "
+        f"AND ({is_own} OR {_AGE} < {PLANS_OF_OTHERS}) "
         f"AND (name, result_key) NOT IN ({taken}) AND plan_id NOT IN (FROM active)"
     )
 
@@ -376,12 +384,12 @@ def _note_given_up(join: Join, records: str, is_own: str) -> None:
         join.attention[GIVEN_UP] += len(found)
     found = join.db.execute(
         f"SELECT name, result_key {common} AND NOT {is_own} AND {waiting} "
-        f"AND {_AGE} BETWEEN {_PLANS_OF_OTHERS} AND {_PLANS_OF_OTHERS + _RECENT} ORDER BY name, result_key",
+        f"AND {_AGE} BETWEEN {PLANS_OF_OTHERS} AND {PLANS_OF_OTHERS + _RECENT} ORDER BY name, result_key",
         account,
     ).fetchall()
     if found:
         join.notes.append(
-            f"{len(found)} billed image tasks of other task groups did not finish in {_PLANS_OF_OTHERS} "
+            f"{len(found)} billed image tasks of other task groups did not finish in {PLANS_OF_OTHERS} "
             f"plans, and are queried only by those groups from now on: {_named(found)}."
         )
 
@@ -393,24 +401,30 @@ def _named(found: Sequence[tuple[str, str]]) -> str:
 
 
 def _note_other_accounts(join: Join, records: str, is_own: str) -> None:
-    """Name the purchases to collect that only another connection can collect.
+    """Name the purchases to collect that only another connection can collect, until they are given up.
 
-    Those of another task group, which has a connection of its own, ask nobody for anything here. Those of
-    quarantined rows need attention as rows.
+    Those of another task group, which has a connection of its own, ask nobody for anything here. Nor do those
+    of rows that are in the catalog: a quarantined row needs attention itself, and any other row asks for
+    something else. A run with that connection collects them also later.
 
     :param records: a query for purchases.
     :param is_own: the condition for purchases of the plan's task group.
     """
-    asks = f"{is_own} AND name NOT IN (SELECT name FROM rows WHERE state = '{RowState.QUARANTINED.value}')"
+    asks = f"is_recent AND {is_own} AND hash(name) NOT IN (SELECT name_hash FROM cat)"
     found = join.db.execute(
-        f"SELECT account, count(*), count(*) FILTER (WHERE {asks}) FROM ({records}) "
-        f"WHERE outcome IN {in_sql(COLLECTED)} "
-        "AND account <> ? AND plan_id NOT IN (FROM active) GROUP BY account ORDER BY account",
+        f"SELECT is_recent, account, count(*), count(*) FILTER (WHERE {asks}) "
+        f"FROM (SELECT *, {_AGE} < {_RECENT} AS is_recent FROM ({records})) "
+        f"WHERE outcome IN {in_sql(COLLECTED)} AND account <> ? AND {_AGE} < {2 * _RECENT} "
+        "AND plan_id NOT IN (FROM active) GROUP BY ALL ORDER BY is_recent DESC, account",
         [join.options.bgrep_conn_id],
     ).fetchall()
-    for account, count, asked in found:
+    for is_recent, account, count, asked in found:
         join.attention[OTHER_ACCOUNT] += asked
+        submitted = f"{counted(count, 'row')} submitted with the connection {account!r}"
         join.notes.append(
-            f"Not collected yet: {counted(count, 'row')} submitted with the connection {account!r}. Only "
-            "that connection can collect them: use it in one run, before their results expire."
+            f"Not collected yet: {submitted}. Only that connection can collect them: use it in one run, "
+            "before their results expire. If it is gone, change or redo the rows that are quarantined."
+            if is_recent
+            else f"Given up: {submitted}, and not collected in {_RECENT} plans. Only a run with that "
+            "connection still collects them."
         )

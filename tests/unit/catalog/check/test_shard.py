@@ -95,3 +95,34 @@ def test_an_image_that_is_not_what_was_saved_is_unchecked(shop, harm):
     assert counts["unchecked"] == 1
     (found,) = run.store.results(0)
     assert any("restore it from a backup" in flag for flag in json.loads(found["flags"]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("verdict", "lost", "restored"),
+    [
+        ("passed", (1,), 0),  # retention deletes what was not chosen
+        ("unmasked", (1,), 0),
+        ("passed", (0,), 1),
+        ("passed", (0, 1), 1),
+        ("flagged", (1,), 1),  # none was chosen
+    ],
+)
+def test_only_images_that_were_needed_are_to_be_restored(shop, verdict, lost, restored):
+    mug = row("mug", num_output=2)
+    shop.plan([mug], publish_unmasked=True).complete(None, {"mug": verdict})
+    shop.refresh([row("vase")], max_removed_share=1)
+    found = sorted(shop.paths.images.fs.find(shop.paths.images.path))
+    images = [storage_path(one) for one in found if one.endswith(".png")]
+    for place in lost:
+        end = f"_00_{place}.png"
+        remove(next(one for one in images if one.name.endswith(end) and b"mug" in (get_bytes(one) or b"")))
+    run = shop.plan([mug], publish_unmasked=True, thresholds={"ssim": 0.5}, max_removed_share=1)
+    assert run.states["mug"] == "unpublished"
+    run.work()
+    check_shard(run.store, 0, Checker(run.store.paths, run.store.config.checks, None))
+    (result,) = (one for one in run.store.results(0) if one["name"] == "mug")
+    flags = json.loads(result["flags"])
+    assert sum("restore it from a backup" in flag for flag in flags) == restored
+    assert result["verdict"] == "unchecked", "its source does not exist"
+    assert sum(shop.billed.values()) == 2

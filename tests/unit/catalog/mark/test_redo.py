@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from bgrep_harness.stores import Counting, CrashingStore, Died, folder
 from airflow_provider_bgrep.catalog.mark.decisions import Decision
 from airflow_provider_bgrep.catalog.mark.redo import ASKED, REDO_MEANINGS, Redone, RedoStatus, redo
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
+from airflow_provider_bgrep.catalog.model.plan import PLANS_OF_OTHERS
 from airflow_provider_bgrep.catalog.publish.plan import publish_plan
+from airflow_provider_bgrep.catalog.state.ledger_metadata import LedgerMetadataLog
 from airflow_provider_bgrep.catalog.state.marks import MarkLog
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.protocol.errors import InvalidInput
@@ -241,6 +244,41 @@ def test_an_image_that_no_run_asks_for_any_more_can_be_redone(shop: Destination)
     assert statuses(asked(shop, "a")) == {"a": "marked"}
     shop.refresh(rows, max_attempts=1)
     assert bill(shop) == {"a": 2}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("outcome", ["pending", "expired"])
+def test_an_image_that_only_another_connection_gets_can_be_redone(shop: Destination, outcome: str):
+    rows = [row("a"), row("b")]
+    shop.refresh(rows, {"a": outcome}, bgrep_conn_id="old")
+    assert statuses(asked(shop, "a")) == {"a": "pending"}, "no run has another connection yet"
+    shop.plan(rows, bgrep_conn_id="new", dry_run=True)
+    assert statuses(asked(shop, "a")) == {"a": "pending"}, "it was only tried"
+    assert shop.refresh(rows, bgrep_conn_id="new").states == {"a": "quarantined"}
+    assert statuses(asked(shop, "a")) == {"a": "marked"}
+    shop.refresh(rows, bgrep_conn_id="new")
+    assert set(shop.published()) == {"a", "b"}
+    before = shop.published()
+    shop.refresh(rows, bgrep_conn_id="old")
+    assert shop.refresh(rows, bgrep_conn_id="new").counts == {"unchanged": 2}
+    assert shop.published() == before, "the old job is collected, and not published"
+    assert bill(shop) == {"a": 2, "b": 1}
+
+
+@pytest.mark.slow
+def test_the_connection_of_its_own_task_group_counts(shop: Destination):
+    own = {"group_id": "own", "on_removed": "keep", "bgrep_conn_id": "one"}
+    other = {"group_id": "other", "on_removed": "keep", "bgrep_conn_id": "two"}
+    gone = shop.refresh([row("a")], {"a": "pending"}, **own)
+    shop.refresh([row("b")], {"a": "pending"}, **other)
+    assert statuses(asked(shop, "a")) == {"a": "pending"}, "its task group has the connection"
+    log = LedgerMetadataLog(shop.paths.ledger)
+    latest = f"{PLANS_OF_OTHERS:08}{gone.plan_id[8:]}"
+    log.commit(lambda now: replace(now, latest_leased=latest))
+    shop.refresh([row("b")], {"a": "pending"}, **other)
+    assert statuses(asked(shop, "a")) == {"a": "marked"}, "its task group may be gone"
+    shop.refresh([row("a"), row("b")], {"a": "pending"}, **other)
+    assert bill(shop) == {"a": 2, "b": 1}
 
 
 def test_nothing_is_written_if_a_row_is_unknown(shop: Destination):

@@ -137,6 +137,40 @@ def test_renamed_rows_are_recognized_though_not_published(tmp_path, before):
     assert f"name (its image is that of a row that is gone): {COUNT} rows" in plan.concern
 
 
+def beside(rows: list[dict[str, Any]], **cells: Any) -> list[dict[str, Any]]:
+    """The rows of another catalog with the same photos: its skus are its own."""
+    return [{**one, "sku": f"fr-{one['sku']}", **cells} for one in rows]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [None, 15])
+def test_another_catalog_with_the_same_photos_is_not_a_renamed_one(destination, most):
+    whose = {"dag_id": "french", "on_removed": "keep", "max_images_per_run": most}
+    french = beside(catalog(), positive_prompt="sur du marbre")
+    while (run := destination.refresh(french, **whose)).counts.get("unchanged") != COUNT:
+        assert run.plan.concern == ""
+    assert destination.billed.total() == 2 * COUNT
+    assert len(destination.published()) == 2 * COUNT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("cells", "options", "first"),
+    [
+        ({}, {}, {}),  # what is billed already is asked for again
+        ({"positive_prompt": "sur du marbre"}, {"dag_id": "nightly"}, {}),
+        ({"positive_prompt": "sur du marbre"}, {"on_removed": "retire", "max_removed_share": 1}, {}),
+        ({"positive_prompt": "sur du marbre"}, {}, {one["sku"]: "flagged" for one in catalog()}),
+    ],
+)
+def test_rows_that_may_be_renamed_ask_whatever_the_dag_is_called(tmp_path, cells, options, first):
+    shop = Destination(CatalogPaths(storage_path(str(tmp_path))))
+    shop.plan(catalog()).complete(None, first)
+    plan = shop.plan(beside(catalog(), **cells), **{"dag_id": "french", "on_removed": "keep", **options}).plan
+    assert plan.needs_approval
+    assert f": {COUNT} rows" in plan.concern
+
+
 def test_other_products_are_no_reason(destination):
     others = [row(f"n{i}") for i in range(15)]
     plan = destination.plan(catalog()[15:] + others).plan

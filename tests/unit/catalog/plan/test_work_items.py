@@ -126,6 +126,28 @@ def test_jobs_of_another_connection_are_named(destination):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("changes", "asked"), [({}, 0), ({"steps": 20}, 0), (None, 1)])
+def test_jobs_of_another_connection_are_named_until_given_up(destination, changes: Any, asked: int):
+    """Only a row that is gone needs attention by it. Others are quarantined, or ask for something else."""
+    first = destination.refresh([row("a"), row("b")], {"a": "pending"}, bgrep_conn_id="theirs")
+    catalog = [row("b"), *([] if changes is None else [row("a", **changes)])]
+    log, notes = LedgerMetadataLog(destination.paths.ledger), []
+    for number in (1, 28, 30, 58, 60, 250):
+        latest = f"{number:08}{first.plan_id[8:]}"
+        log.commit(lambda now, latest=latest: replace(now, latest_leased=latest))
+        plan = destination.refresh(catalog, bgrep_conn_id="ours").plan
+        notes.append(sum("'theirs'" in note for note in plan.notes))
+        assert plan.attention.get("other_account", 0) == (asked if number < 30 else 0)
+    assert notes == [1, 1, 1, 1, 0, 0]
+    billed = 2 + bool(changes)
+    assert destination.billed.total() == billed
+    back = destination.refresh([row("a"), row("b")], bgrep_conn_id="theirs")
+    assert back.states == {"a": "pending"}, "its connection collects it however late"
+    assert set(destination.published()) == {"a", "b"}
+    assert destination.billed.total() == billed
+
+
+@pytest.mark.slow
 def test_asking_for_jobs_of_another_group_does_not_count(destination):
     destination.options["on_removed"] = "keep"
     destination.refresh([row("a")], {"a": "pending"}, group_id="slow", max_attempts=1)
