@@ -54,8 +54,13 @@ _RECENT: Final = 30
 For as many plans, a last note says that it is given up.
 """
 
-_NUMBER: Final = "TRY_CAST(split_part(plan_id, '-', 1) AS BIGINT)"
-_AGE: Final = f"coalesce((SELECT number FROM newest_plan) - {_NUMBER}, 0)"
+
+def _number(plan_id: str) -> str:
+    """The SQL for a plan's number in the ledger's sequence."""
+    return f"TRY_CAST(split_part({plan_id}, '-', 1) AS BIGINT)"
+
+
+_AGE: Final = f"coalesce((SELECT number FROM newest_plan) - {_number('plan_id')}, 0)"
 """How many plans were made since that of a purchase, 0 if its plan is not known: no clock counts.
 
 Plans that submit nothing count, too: what waits for the next purchase could wait forever.
@@ -165,7 +170,7 @@ def list_work_items(join: Join, dag_id: str, group_id: str, number: int) -> None
     """
     join.db.execute(
         "CREATE OR REPLACE TEMP TABLE newest_plan AS "
-        f"SELECT greatest(max({_NUMBER}), {number}) AS number FROM entries"
+        f"SELECT greatest({_number('max(plan_id)')}, {number}) AS number FROM entries"
     )
     _find_orphans(join, f"(dag_id = {quoted(dag_id)} AND group_id = {quoted(group_id)})")
     order = "CASE state WHEN 'pending' THEN 0 WHEN 'unpublished' THEN 1 WHEN 'new' THEN 2 ELSE 3 END"

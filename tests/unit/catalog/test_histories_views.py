@@ -79,6 +79,7 @@ def test_a_block_of_the_product_counts_for_its_new_view(shop, runs_first):
     assert listed(shop) == ("MUG-1", "side")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runs_first", [True, False])
 def test_a_block_of_the_product_counts_for_no_other_sku(shop, runs_first):
     shop.refresh(VIEWS)
@@ -98,6 +99,7 @@ def test_a_blocked_view_that_asks_for_another_image_is_not_live(shop):
     assert (live(shop), shop.billed) == ({"MUG-2"}, billed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong", [{"steps": "many"}, {"view": ["side"]}, {"view": "x" * 200}], ids=["cell", "list", "long"]
 )
@@ -111,6 +113,7 @@ def test_a_view_that_cannot_be_used_stays_published(shop, before, wrong, runs_fi
     assert live(shop) == ALL
 
 
+@pytest.mark.slow
 def test_a_view_that_was_rolled_back_stays_so(shop):
     shop.refresh(SKUS)
     asked = {"positive_prompt": "on sand"}
@@ -127,6 +130,7 @@ def test_a_view_that_was_rolled_back_stays_so(shop):
     assert (live(shop), shop.billed) == (ALL, billed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["by row", "by plan", "before publish"])
 @pytest.mark.parametrize(("before", "after"), [(SKUS, VIEWS), (VIEWS, SKUS)], ids=["split", "joined"])
 def test_a_rollback_to_an_image_of_the_old_sku_changes_no_sku(shop, before, after, how):
