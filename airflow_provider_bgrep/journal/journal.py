@@ -43,7 +43,7 @@ from airflow_provider_bgrep.journal.records import (
     State,
     SubmitRecord,
     SubmittedTask,
-    TakenOverError,
+    SupersededError,
     TaskMetadata,
 )
 from airflow_provider_bgrep.journal.stores import WITNESS, Store
@@ -142,7 +142,7 @@ class Journal:
         """Write what holds for the task as a whole.
 
         :param changes: fields of :class:`~airflow_provider_bgrep.journal.records.TaskMetadata`.
-        :raises TakenOverError: if a higher epoch was requested.
+        :raises SupersededError: if a higher epoch was requested.
         """
         self.check_not_superseded()
         self.metadata = replace(self.metadata, **changes)
@@ -152,7 +152,7 @@ class Journal:
         """Set a new deadline, because nothing was submitted before the last one.
 
         :param end_time: the deadline.
-        :raises TakenOverError: if a higher epoch was requested.
+        :raises SupersededError: if a higher epoch was requested.
         """
         self.update_metadata(end_time=end_time)
         self.end_time = end_time
@@ -202,10 +202,10 @@ class Journal:
     def check_not_superseded(self) -> None:
         """Check that no higher epoch was requested.
 
-        :raises TakenOverError: if one was.
+        :raises SupersededError: if one was.
         """
         if self._get(_requested(self._epoch + 1)):
-            raise TakenOverError(
+            raise SupersededError(
                 "Another process has taken over this task instance. This one submits nothing more."
             )
 
@@ -331,7 +331,7 @@ class SubmitEntry:
 
         :param nonce: the nonce that it will be sent with. A repeated send writes another intent.
         :param items: the image tasks, if more is known of them than when the entry was made.
-        :raises TakenOverError: if another run of the same task instance has taken over.
+        :raises SupersededError: if another run of the same task instance has taken over.
         """
         if items is not None:
             self._blank = replace(self._blank, items=_cut(items))

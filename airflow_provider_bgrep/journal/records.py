@@ -15,10 +15,6 @@ class SupersededError(Exception):
     """Another process has taken over the task instance, or the plan has ended: submit nothing more."""
 
 
-class TakenOverError(SupersededError):
-    """Another process has taken over the task instance, and does what is left of it."""
-
-
 class JournalError(ValueError):
     """A journal cannot be read.
 

@@ -117,10 +117,15 @@ class GenerateBase(Linked, OpenLineageMethods, BaseOperator):
         self._kill_switch.kill()
 
     def _execute(self, context: Context, resumed: Resumed | None = None) -> dict[str, Any]:
-        from airflow_provider_bgrep.operators._errors import TaskTakenOverError, airflow_errors
+        from airflow_provider_bgrep.operators._errors import airflow_errors
         from airflow_provider_bgrep.operators._generate import Deferral, run_generate
 
-        goes_on = False
+        goes_on = False  # after a deferral, or in the process that has replaced this one
+
+        def replaced() -> None:
+            nonlocal goes_on
+            goes_on = True
+
         try:
             with airflow_errors():
                 spec = replace(self.build_spec(context), collect_after=self.collect_after)
@@ -131,11 +136,9 @@ class GenerateBase(Linked, OpenLineageMethods, BaseOperator):
                     kill_switch=self._kill_switch,
                     resumed=resumed,
                     ended=self._remember,
+                    replaced=replaced,
                 )
             goes_on = isinstance(found, Deferral)
-        except TaskTakenOverError:
-            goes_on = True  # in another process
-            raise
         finally:
             if not goes_on:
                 self.ended()
@@ -149,7 +152,7 @@ class GenerateBase(Linked, OpenLineageMethods, BaseOperator):
     def ended(self) -> None:
         """Do what is left when an execution has ended, whether or not it succeeded.
 
-        It is not called if the task goes on: after a deferral, or in a process that has taken it over.
+        It is not called if the task goes on: after a deferral, or in a process that has replaced this one.
         """
 
     def concluded(self, summary: dict[str, Any], context: Context) -> dict[str, Any]:

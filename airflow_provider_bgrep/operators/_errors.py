@@ -12,12 +12,8 @@ from airflow_provider_bgrep.exceptions import (
     input_error,
     unreachable_store,
 )
-from airflow_provider_bgrep.journal.records import JournalError, SupersededError, TakenOverError
+from airflow_provider_bgrep.journal.records import JournalError, SupersededError
 from airflow_provider_bgrep.protocol.errors import InvalidInput, StoreError
-
-
-class TaskTakenOverError(BgRepServiceError):
-    """Another process has taken over the task instance, and does what is left of it."""
 
 
 @contextmanager
@@ -32,10 +28,4 @@ def airflow_errors() -> Iterator[None]:
     except JournalError as error:
         raise BgRepStateError(str(error)) from None
     except SupersededError as error:
-        raise superseded(error) from None
-
-
-def superseded(error: SupersededError) -> BgRepServiceError:
-    """Return the exception for a process that submits nothing more."""
-    kind = TaskTakenOverError if isinstance(error, TakenOverError) else BgRepServiceError
-    return kind(str(error))
+        raise BgRepServiceError(str(error)) from None

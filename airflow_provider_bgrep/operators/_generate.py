@@ -99,6 +99,7 @@ def run_generate(
     kill_switch: KillSwitch,
     resumed: Resumed | None = None,
     ended: Callable[[FinishedRun], None] = lambda run: None,
+    replaced: Callable[[], None] = lambda: None,
 ) -> dict[str, Any] | Deferral:
     """Submit what is not submitted yet and save finished jobs, until the run defers or ends.
 
@@ -108,11 +109,19 @@ def run_generate(
     :param kill_switch: stops the run from another thread.
     :param resumed: the report of the trigger; ``None`` if this is the first execution of a try.
     :param ended: called with the run when nothing more is submitted or saved, whether or not it fails.
+    :param replaced: called if the run fails, for whatever reason, and another process has taken over the task
+        instance.
     :return: the summary, or the deferral.
     :raises InvalidInput: with every problem of the input; nothing is sent.
     :raises BgRepError: if the run fails.
     """
-    return _Run(spec, context, log, kill_switch, ended).run(resumed)
+    run = _Run(spec, context, log, kill_switch, ended)
+    try:
+        return run.run(resumed)
+    except BaseException:
+        if run.is_replaced:
+            replaced()
+        raise
 
 
 class _Run:
@@ -181,6 +190,17 @@ class _Run:
             collect_only=spec.collect_only,
         )
         self._waits_here = False
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another process has taken over the task instance, as far as the journal can be read."""
+        try:
+            self._journal.check_not_superseded()
+        except SupersededError:
+            return True
+        except Exception:  # of any store: the run fails with its own error
+            return False
+        return False
 
     def run(self, resumed: Resumed | None) -> dict[str, Any] | Deferral:
         """Run rounds of the engine until the run defers or ends."""

@@ -12,6 +12,7 @@ from airflow_provider_bgrep.exceptions import (
     BgRepDownloadError,
     BgRepError,
     BgRepJobFailedError,
+    BgRepServiceError,
     BgRepTimeoutError,
     BgRepUnknownOutcomeError,
     error_from,
@@ -26,7 +27,6 @@ from airflow_provider_bgrep.generation.outcomes import MEANINGS, Outcome
 from airflow_provider_bgrep.generation.run_context import Result
 from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.journal.records import State, SupersededError
-from airflow_provider_bgrep.operators._errors import superseded
 from airflow_provider_bgrep.operators._stores import ADVICE
 from airflow_provider_bgrep.protocol.codes import ErrorKind, Operation
 from airflow_provider_bgrep.protocol.errors import CallError, InvalidInput, Problem, sanitize_message
@@ -108,8 +108,8 @@ def finish(run: FinishedRun, context: Context, *, log: Any) -> dict[str, Any]:
     try:
         write_manifest(run.work_items, run.manifest, before=run.journal.check_not_superseded)
         run.journal.check_not_superseded()
-    except SupersededError as taken:
-        raise superseded(taken) from None
+    except SupersededError as superseded:
+        raise _transient(superseded) from None
     except Exception:
         context["ti"].xcom_push(key="return_value", value=summary)
         raise
@@ -206,7 +206,7 @@ def _transient(error: BaseException) -> BaseException:
             f"Generated images could not be saved: {sanitize_message(error)}. They are billed, and their "
             "URLs expire: retry or clear the task soon."
         )
-    return superseded(error) if isinstance(error, SupersededError) else error
+    return BgRepServiceError(str(error)) if isinstance(error, SupersededError) else error
 
 
 def _over_budget(run: FinishedRun, over: Sequence[WorkItem]) -> BgRepError:

@@ -275,23 +275,33 @@ def test_a_plan_stays_open_until_the_last_cleared_shard_ended(refresh, connectio
     assert connection.counters.images == 8
 
 
-def test_a_process_that_was_replaced_leaves_a_plan_open(refresh, connection, site):
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_process_that_was_replaced_leaves_a_plan_open(refresh, connection, site, is_killed):
     run = refresh.plan(rows_of(site, 2))
     ledger, plan_id = Ledger(refresh.paths), run.plan["plan_id"]
     ledger.close(plan_id)
     late = connection.inject("late", seconds=3)
-    found = []
+    tasks, found = [], []
+
+    def run_task(task: Any, *args: Any, **more: Any) -> Any:
+        tasks.append(task)
+        return refresh.run_task(task, *args, **more)
+
+    watched = replace(refresh, run_task=run_task)
     first = threading.Thread(
-        target=lambda: found.append(refresh.generate(run, 0, deferrable=False, poll_interval=0.1))
+        target=lambda: found.append(watched.generate(run, 0, deferrable=False, poll_interval=0.1))
     )
     first.start()
     while first.is_alive() and not connection.counters.queries:
         time.sleep(0.05)
     shard = Shard.read(refresh.paths, plan_id, 0)
     Journal(shard.store, shard.options.bgrep_conn_id, try_number=2)  # another process begins
+    if is_killed:
+        tasks[0].on_kill()
     first.join(60)
     assert late.consumed
-    assert "Another process has taken over" in str(found[0].error)
+    words = "The task is being stopped" if is_killed else "Another process has taken over"
+    assert words in str(found[0].error)
     lease = ledger.reader.lease(plan_id)
     assert lease is not None
     assert lease.shards == (0,), "the other process goes on"
