@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.providers.standard.operators.hitl import HITLOperator
 
 from airflow_provider_bgrep.catalog.links import plan_links
+from airflow_provider_bgrep.catalog.model.states import RowState
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.operators.links import BgRepPlanLink, Linked
 
@@ -48,7 +49,7 @@ class BgRepApprovalOperator(Linked, HITLOperator):
 
     def execute(self, context: Context) -> Any:
         """Ask for approval, if it is needed."""
-        if not self._is_needed() or not self.plan["shards"]:
+        if not self._is_needed() or not (self.plan["shards"] or self._removed()):
             return self._shards()
         self.show_links(context, plan_links(self._paths(), self.plan["plan_id"]))
         # Later plan tasks may close a plan that is older than valid_for, which would then submit nothing. The
@@ -94,6 +95,10 @@ class BgRepApprovalOperator(Linked, HITLOperator):
     def _is_needed(self) -> bool:
         # The plan decides, because its shards check the same value.
         return bool(self.plan["needs_approval"])
+
+    def _removed(self) -> int:
+        """The number of published rows that the plan removes, which needs the same approval."""
+        return int(self.plan["counts"].get(RowState.REMOVED.value, 0))
 
     def _shards(self) -> list[int]:
         return list(range(self.plan["shards"]))

@@ -230,16 +230,19 @@ def _approval(plan: BgRepPlanOperator, pulled: str, destination: str) -> Any:
         return None  # then the plan itself stops
     from airflow_provider_bgrep.catalog.approve import BgRepApprovalOperator
 
+    images, removed = f"{pulled}['images']", f"{pulled}['counts'].get('removed', 0)"
     return BgRepApprovalOperator(
         task_id="approve",
         doc_md=task_docs.APPROVE,
         destination=destination,
         plan=plan.output["plan"],  # type: ignore[index]  # an idiom that Airflow's types do not know
         subject=(
-            f"Submit {{{{ {pulled}['images'] }}}} image{{{{ '' if {pulled}['images'] == 1 else 's' }}}}"
+            f"{{% if {images} %}}Submit {{{{ {images} }}}} image{{{{ '' if {images} == 1 else 's' }}}}"
             f"{{{{ ' for ' ~ {pulled}['cost'] if {pulled}['cost'] else '' }}}}"
             f"{{{{ ', at most ' ~ ({pulled}['most_cost'] or {pulled}['most_images']) ~ ' with retries' "
-            f"if {pulled}['most_images'] > {pulled}['images'] else '' }}}}?"
+            f"if {pulled}['most_images'] > {images} else '' }}}}?"
+            f"{{% else %}}Submit nothing, and remove {{{{ {removed} }}}} published "
+            f"row{{{{ '' if {removed} == 1 else 's' }}}}?{{% endif %}}"
         ),
         body=f"{{{{ {pulled}['explained'] }}}}",
     )

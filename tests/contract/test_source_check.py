@@ -227,6 +227,18 @@ def test_many_inverted_masks_in_a_sample_need_approval(refresh, connection, prod
     assert refresh.plan(rows, source={"check_sources": "all"}).counts == {"invalid": 40}
 
 
+@pytest.mark.parametrize("which", ["sample", "all"])
+def test_what_was_read_whole_leaves_nothing_to_doubt(refresh, connection, products, which):
+    image = f"{products}/product.png"
+    bad = {"sku": "inverted", "image": image, "mask": f"{products}/inverted.png"}
+    without = [{"sku": f"s{i}", "image": f"{image}?{i}", "mask": ""} for i in range(3)]
+    run = refresh.plan([bad, *without], source={"check_sources": which})
+    assert run.counts == {"new": 3, "invalid": 1}
+    assert not run.plan["needs_approval"], "rows without a mask raise none, nor does the one that is refused"
+    alone = refresh.plan([bad, {"sku": "s", "image": f"{products}/none.png", "mask": bad["mask"]}])
+    assert (alone.plan["images"], alone.plan["needs_approval"]) == (0, False), "nothing is left to submit"
+
+
 def test_an_inverted_mask_is_flagged_after_it_was_billed(refresh, connection, products):
     rows = [{"sku": "inverted", "image": f"{products}/product.png", "mask": f"{products}/inverted.png"}]
     run = refresh.run(rows, source={"check_sources": "off"})

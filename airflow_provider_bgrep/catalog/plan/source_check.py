@@ -70,7 +70,7 @@ def check_sources(join: Join, left: int | None = None) -> str:
         ``sample``, ``all`` or ``off``.
     :param left: images that the run may still submit; ``None`` for any number.
     :return: why a person must approve the plan: a large share of the rows that were read would be refused,
-        and others were not read. ``""`` if not.
+        and others were not read. ``""`` if not, or if nothing is left to submit.
     """
     over = hand_out_budget(join, left)
     which = join.options.check_sources
@@ -93,7 +93,7 @@ def check_sources(join: Join, left: int | None = None) -> str:
     (valid,) = join.one(f"SELECT count(*) FROM decided WHERE state IN {SUBMITTED_STATES}")
     count = valid + seen.refused
     _note(join, count, seen)
-    return _concern(count, seen)
+    return _concern(count, seen) if valid else ""
 
 
 def _check_some(join: Join, seen: _Seen, end_time: float, *, every_row: bool) -> None:
@@ -117,10 +117,11 @@ def _check_some(join: Join, seen: _Seen, end_time: float, *, every_row: bool) ->
         # What could not be read once is not tried again.
         are_read = {url for url, one in found.items() if one.sides is not None}
         with_mask = [row for row in rows if {row.image, row.mask} <= are_read and row.name not in refused]
-        with_mask = with_mask[:: max(1, masks_every)] if most_masks > 0 else []
-        inverted = _inverted(join, with_mask, end_time)
+        chosen = with_mask[:: max(1, masks_every)] if most_masks > 0 else []
+        inverted = _inverted(join, chosen, end_time)
         refused |= {name: [("mask", INVERTED_MASK)] for name in inverted}
-        seen.add(rows, found, len(refused), len(with_mask), len(inverted))
+        seen.add(rows, found, len(refused), len(chosen), len(inverted))
+        seen.other_masks += len(with_mask) - len(chosen)
         for row in rows:
             if own := refused.get(row.name):
                 join.catalog.invalid.append(InvalidRow.of_problems(row.line, own, row.sku, row.view))
@@ -136,6 +137,7 @@ class _Seen:
     :param refused: how many of them would be refused.
     :param masks: rows of which image and mask were read whole.
     :param inverted: how many of them have an inverted mask.
+    :param other_masks: rows whose mask could have been read, and was not.
     :param urls: images and masks.
     :param unread: how many of them could not be read from here, by reason.
     """
@@ -144,6 +146,7 @@ class _Seen:
     refused: int = 0
     masks: int = 0
     inverted: int = 0
+    other_masks: int = 0
     urls: int = 0
     unread: Counter[str] = field(default_factory=Counter)
 
@@ -232,6 +235,6 @@ def _concern(count: int, seen: _Seen) -> str:
     left = "The others were not checked; check_sources='all' checks every row."
     if seen.rows < count and seen.refused > MOST_REFUSED * seen.rows:
         return f"{seen.refused} of {seen.rows} rows whose images were checked would be refused. {left}"
-    if seen.masks < count and seen.inverted > MOST_REFUSED * seen.masks:
+    if (seen.rows < count or seen.other_masks) and seen.inverted > MOST_REFUSED * seen.masks:
         return f"{seen.inverted} of {seen.masks} masks that were checked seem to be inverted. {left}"
     return ""

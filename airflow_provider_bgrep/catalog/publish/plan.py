@@ -17,7 +17,7 @@ from airflow_provider_bgrep.catalog.publish.publisher import Published, publish
 from airflow_provider_bgrep.catalog.publish.sweep import Swept, sweep
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.ledger_repair import LedgerRepair
-from airflow_provider_bgrep.catalog.state.manifest import ROLLBACK_DAG, current_header
+from airflow_provider_bgrep.catalog.state.manifest import ROLLBACK_DAG, current_header, live_of
 from airflow_provider_bgrep.catalog.state.marks import MarkLog
 from airflow_provider_bgrep.catalog.state.plan_order import later_plans, plans_in
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
@@ -90,7 +90,8 @@ def publish_plan(store: PlanStore) -> dict[str, Any]:
     superseded = {entry["name"] for entry in wanted} - {entry["name"] for entry in asked}
     result = {**_result(published, swept, superseded), **_announced(store)}
     if why_kept and options.publishing.on_removed != "keep":
-        result |= {"not_removed": gone, "why_not_removed": why_kept}
+        # An earlier publish task of the plan, or another plan, may have removed them.
+        result |= {"not_removed": live_of(store.paths, gone), "why_not_removed": why_kept}
     store.mark_published(token, result)
     counted = ", ".join(f"{count} {name}" for name, count in published.counts.items())
     _log.info("Committed plan %s (%d entries). Rows: %s", plan.plan_id, len(entries), counted)
@@ -124,15 +125,17 @@ def _readable(paths: CatalogPaths, plans: Iterable[str]) -> Iterator[PlanStore]:
 
 
 def _still_gone(store: PlanStore, later: Iterable[PlanStore]) -> list[str]:
-    """Return the names of the rows that this plan removes: no later plan says anything about them.
+    """Return the names of the rows that this plan removes: no later plan has found them in its catalog.
 
-    A later plan that has not found them in its catalog either removes them itself.
+    A later plan that is to remove them as well may not be approved, or not finish.
     """
     gone = list(store.rows([RowState.REMOVED.value]))
     for plan in later:
         if not gone:
             break
-        names = _not_named_by(plan, gone, plan.states_of(row["name"] for row in gone))
+        states = plan.states_of(row["name"] for row in gone)
+        names = _not_named_by(plan, gone, states)
+        names |= {name for name, state in states.items() if state == RowState.REMOVED.value}
         gone = [row for row in gone if row["name"] in names]
     return [row["name"] for row in gone]
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -385,6 +385,16 @@ def published_by(paths: CatalogPaths, plan_id: str) -> dict[str, str]:
     with open_rows(paths, header) as local:
         found = rows_where(local, is_in("plan_id", [plan_id]), ["name", "path", "plan_id"])
         return {row["name"]: row["path"] for row in found}
+
+
+def live_of(paths: CatalogPaths, names: Sequence[str]) -> list[str]:
+    """Which of some rows are live."""
+    header = current_header(paths)
+    if header is None:
+        return []
+    with open_rows(paths, header) as local:
+        found = rows_where(local, is_in("name", list(names)), ["name", "status"])
+        return [row["name"] for row in found if row["status"] == Status.LIVE.value]
 
 
 def paths_of(row: Mapping[str, Any]) -> set[str]:

@@ -59,6 +59,26 @@ def test_the_answer_is_written_into_the_plan(chosen, shards, approved, cancelled
     assert run.store.cancelled_reason == cancelled
 
 
+@pytest.mark.parametrize("chosen", [approve.APPROVE, approve.REFUSE])
+def test_a_plan_that_only_removes_rows_asks_as_well(shop, tmp_path, chosen):
+    rows = [row(f"s{i}") for i in range(13)]
+    run = shop.plan(rows)
+    run.store.ask()
+    run.store.approve()
+    run.complete()
+    changed = [row(f"s{i}", positive_prompt="on sand") for i in range(12)]
+    now = shop.plan(changed).now
+    run = shop.plan(changed, now=now + 3600)  # all rows are locked by the run before
+    assert (run.plan.needs_approval, run.xcom["images"]) == (True, 0)
+    assert run.counts == {"locked": 12, "removed": 1}
+    task = operator(str(tmp_path), {**run.xcom, "shards": 0})
+    ask(task, 1)
+    assert answer(task, chosen) == []
+    run.publish()
+    assert ("s12" in shop.published()) is (chosen == approve.REFUSE)
+    assert shop.billed.total() == 13
+
+
 def test_the_last_answer_counts(shop, tmp_path):
     run = shop.plan([row("a")])
     assert run.plan.needs_approval

@@ -346,6 +346,46 @@ def test_what_a_plan_without_approval_keeps_needs_attention(destination, how):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("on_removed", ["retire", "delete"])
+def test_an_approval_that_is_taken_back_removed_what_it_removed(destination, on_removed):
+    rows = [row("a"), row("b")]
+    destination.refresh(rows)
+    given = {"on_removed": on_removed, "max_removed_share": 1, "price_per_image": 1, "approve_above": 0}
+    run = destination.plan([row("a"), row("c")], **given)
+    run.store.ask()
+    run.store.approve()
+    run.complete()
+    assert write_report(run.store)["statuses"]["removed"] == 1
+    run.store.ask(2)
+    run.store.refuse("it was not approved", 2)
+    run.publish()
+    assert set(destination.published()) == {"a", "c"}
+    assert write_report(run.store)["statuses"]["removed"] == 1
+
+
+@pytest.mark.slow
+def test_a_later_plan_without_approval_hinders_no_removal(destination):
+    destination.refresh([row("a"), row("b")], max_removed_share=1)
+    run = destination.plan([row("a"), row("c")], max_removed_share=1)
+    run.work()
+    run.check()
+    given = {"max_removed_share": 1, "price_per_image": 1, "approve_above": 0}
+    later = destination.plan([row("a"), row("c"), row("d")], **given)
+    assert later.counts["removed"] == 1
+    run.publish()
+    assert write_report(run.store)["statuses"]["removed"] == 1
+    assert "b" not in destination.published()
+    later.store.ask()
+    later.store.refuse("it was not approved")
+    later.publish()
+    assert write_report(later.store)["statuses"].get("not_removed") is None
+    back = destination.plan([row("a"), row("b")])
+    run.publish()
+    back.complete()
+    assert "b" in destination.published(), "a cleared publish removes nothing that a later plan has found"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("left", "unreadable", "not_removed"),
     [
