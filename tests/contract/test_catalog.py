@@ -365,6 +365,7 @@ def test_a_shard_cleared_after_its_check_is_not_resubmitted(refresh: Refresh, co
 # --- what goes in ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_lost", [True, False])
 def test_images_of_a_lost_job_record_are_found_in_the_manifest(
     refresh: Refresh, connection: Any, site: str, is_lost: bool

@@ -110,6 +110,7 @@ def plain_generate(connection: Any, run: Any, ti: Any, tmp_path: Path) -> Genera
 # --- the main job -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_any_number_of_image_tasks_is_submitted_and_saved(generate):
     outcome = generate.run(tasks_of(generate.emulator, 23, num_output=2))
     assert outcome.state == "success", outcome.error
@@ -476,6 +477,7 @@ def test_when_answer_after_answer_is_lost_no_more_is_sent(plain_generate):
 # --- money ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_out_of_credit_amid_35_tasks_collects_what_was_paid(generate):
     generate.emulator.configure(quota_images=20)
     outcome = generate.run(tasks_of(generate.emulator, 35))
@@ -716,6 +718,7 @@ def test_throttling_all_the_way_loses_nothing(generate):
     assert generate.statuses == ["generated"] * 70
 
 
+@pytest.mark.slow
 def test_a_service_that_accepts_few_jobs_gets_them_in_waves(generate):
     generate.emulator.configure(timing="lifelike", seconds=[1.0, 0.0], busy_jobs=2)
     outcome = generate.run(tasks_of(generate.emulator, 40))

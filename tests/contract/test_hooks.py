@@ -189,6 +189,7 @@ def test_the_rate_of_the_connection_holds_across_hooks(recorder, connect):
     assert len(recorder.requests) == 6
 
 
+@pytest.mark.slow
 def test_the_connections_proxy_replaces_the_environments(query, recorder, connect, monkeypatch):
     # A plain proxy is sent the whole URL; this one answers for it.
     for name in ("NO_PROXY", "no_proxy"):

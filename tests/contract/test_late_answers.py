@@ -165,6 +165,7 @@ def test_what_is_refused_until_the_deadline_stays_pending(generation):
     assert generation.emulator.counters.images == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, GONE_ATTEMPTS - 1])
 def test_an_old_job_that_is_unknown_for_a_while_is_collected(times, generation, no_waiting):
     generation.emulator.inject("late", seconds=3600)
@@ -335,6 +336,7 @@ def test_what_is_finished_is_saved_at_the_deadline_at_the_latest(status, generat
     assert generation.statuses == ["pending", "generated", "generated"]
 
 
+@pytest.mark.slow
 def test_a_job_saved_in_part_is_completed_without_fetching_again(generation):
     generation.emulator.configure(timing="polls", polls=1, stagger=60)
     generation.run(tasks_of(generation.emulator, 3), timeout=4)

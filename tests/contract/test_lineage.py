@@ -137,6 +137,7 @@ def test_a_run_without_changes_writes_no_version(refresh: Refresh, lineage: Line
     assert output["outputFacets"]["outputStatistics"]["rowCount"] == 0
 
 
+@pytest.mark.slow
 def test_a_publish_task_that_fails_says_what_it_read(refresh: Refresh, lineage: LineageFile, site: str):
     run = refresh.plan(rows_of(site))
     for shard in range(run.plan["shards"]):

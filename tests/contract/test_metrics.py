@@ -60,6 +60,7 @@ def generate(connection: Any, run: Any, ti: Any, tmp_path: Path) -> Generate:
 # --- generate --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_deferred_run_counts_what_is_billed_once(generate, statsd):
     outcome = generate.run(tasks_of(generate.emulator, 23, num_output=2))
     assert (outcome.state, outcome.deferrals) == ("success", 1), outcome.error

@@ -55,6 +55,7 @@ def records_of(store: PlanStore) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outcome", FAULTS)
 def test_the_double_leaves_the_records_of_the_operator(
     connection: Any, run: Any, ti: Any, no_waiting: None, tmp_path: Path, outcome: str

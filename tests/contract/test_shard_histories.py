@@ -228,6 +228,7 @@ def test_urls_are_signed_at_each_attempt_to_submit(connection, run, ti, tmp_path
 # --- a run that is completed from a cleared task (H5) ---------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_cleared_shard_of_a_closed_plan_submits_what_is_left(refresh, connection, site):
     run = refresh.plan(rows_of(site, 3))
     Ledger(refresh.paths).close(run.plan["plan_id"])
@@ -237,6 +238,7 @@ def test_a_cleared_shard_of_a_closed_plan_submits_what_is_left(refresh, connecti
     assert len(refresh.manifest()) == 3
 
 
+@pytest.mark.slow
 def test_a_cleared_shard_submits_nothing_after_a_later_plan(refresh, connection, site):
     rows = rows_of(site, 3)
     run = refresh.plan(rows)
@@ -261,6 +263,7 @@ def test_a_shard_cleared_alone_locks_nothing_once_it_has_ended(refresh, connecti
     assert connection.counters.images == 8
 
 
+@pytest.mark.slow
 def test_a_plan_stays_open_until_the_last_cleared_shard_ended(refresh, connection, site):
     run = refresh.plan(rows_of(site, 8))
     ledger, plan_id = Ledger(refresh.paths), run.plan["plan_id"]
@@ -482,6 +485,7 @@ def test_a_saved_candidate_of_an_old_request_is_not_published(refresh, connectio
 # --- one row never sinks the others (C1, C2) ------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_row_that_cannot_be_signed_stops_no_other(refresh, connection, site):
     """C1. The store of one row cannot sign."""
     run = refresh.plan(rows_of(site, 3))

@@ -150,6 +150,7 @@ def test_a_host_that_fails_is_not_asked_for_each_image(refresh, connection):
     assert "not tried" in note
 
 
+@pytest.mark.slow
 def test_a_corrected_source_is_submitted_by_the_next_run(refresh, connection, tmp_path):
     folder = tmp_path / "site"
     folder.mkdir()
@@ -173,6 +174,7 @@ def test_a_row_with_a_worse_source_keeps_its_published_image(refresh, connection
     assert connection.counters.images == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("which", "invalid"), [("off", 0), ("sample", 60), ("all", 120)])
 def test_a_sample_is_spread_over_the_catalog(refresh, connection, site, which, invalid):
     rows = [{"sku": f"s{i}", "image": f"{site}/small.jpg?{i}"} for i in range(120)]
@@ -201,6 +203,7 @@ def products(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.slow
 def test_an_inverted_mask_is_found_before_it_is_billed(refresh, connection, products):
     rows = [
         {"sku": "right", "image": f"{products}/product.png", "mask": f"{products}/mask.png"},
@@ -315,6 +318,7 @@ def test_a_changed_source_does_not_repeat_a_later_submit(refresh, connection, ow
     assert connection.counters.images == 1
 
 
+@pytest.mark.slow
 def test_a_host_that_does_not_date_files_leaves_them_quarantined(refresh, connection):
     # The emulator's samples have no Last-Modified.
     rows = [{"sku": "a", "image": connection.bad_image("refused")}]

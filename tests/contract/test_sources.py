@@ -225,6 +225,7 @@ def test_sources_at_private_addresses_are_not_fetched(refresh, host, form):
     assert "private or reserved address" in json.dumps(plan.plan)
 
 
+@pytest.mark.slow
 def test_a_source_is_fetched_where_private_addresses_are_allowed(refresh, host):
     """L2."""
     run = refresh.run(rows(host.url), allow_private_sources=True)

@@ -108,6 +108,7 @@ def test_events_and_arguments_are_small_without_secret_or_url(connection, submit
     assert len(sent) < 300
 
 
+@pytest.mark.slow
 def test_a_thousand_jobs_need_few_connections_and_no_log_lines(connection, caplog):
     connection.configure(fetch=False, timing="polls", polls=3)
     keys = [BgRepHook().submit([connection.image_task()]).result_key for _ in range(10)] * 100
@@ -120,6 +121,7 @@ def test_a_thousand_jobs_need_few_connections_and_no_log_lines(connection, caplo
     assert len(ours) <= 5
 
 
+@pytest.mark.slow
 def test_many_triggers_of_one_process_share_their_connections(connection, submit):
     connection.configure(timing="polls", polls=5)
     keys = submit(60)

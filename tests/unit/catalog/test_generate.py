@@ -80,6 +80,7 @@ def closed(destination: Destination, files: dict[str, bytes]) -> tuple[Run, dict
     return run, dict(files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["ledger", "metadata"])
 def test_an_old_ledger_lets_no_closed_plan_submit(destination, files, closed, lost):
     run, before = closed
@@ -90,6 +91,7 @@ def test_an_old_ledger_lets_no_closed_plan_submit(destination, files, closed, lo
     assert destination.billed.total() == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["ledger", "metadata"])
 def test_an_old_ledger_stops_a_shard_at_its_next_submit(destination, files, closed, lost):
     run, before = closed
@@ -102,6 +104,7 @@ def test_an_old_ledger_stops_a_shard_at_its_next_submit(destination, files, clos
     assert destination.billed.total() == 2
 
 
+@pytest.mark.slow
 def test_with_a_damaged_ledger_a_shard_still_collects(destination, files):
     run = destination.plan([row("a"), row("b")])
     run.work({"a": "pending", "b": "never"})
@@ -132,6 +135,7 @@ def test_lost_jobs_stop_only_the_shards_that_collect(destination):
     assert destination.billed.total() == 2
 
 
+@pytest.mark.slow
 def test_a_shard_knows_the_keys_of_jobs_of_other_shards(destination):
     """The service may answer a submit with one of them: then nobody knows whether it is billed."""
     destination.refresh([row("late")], {"late": "pending"})

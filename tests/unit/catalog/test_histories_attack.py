@@ -94,6 +94,7 @@ def test_a_plan_whose_worker_may_still_write_an_answer_is_kept(destination):
     assert not first.files.header.exists()  # now there is nothing more to wait for
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_committed", [True, False])
 def test_the_next_run_knows_which_urls_were_sent(destination, is_committed):
     first = destination.plan([row("a")])
@@ -108,6 +109,7 @@ def test_the_next_run_knows_which_urls_were_sent(destination, is_committed):
     assert item.image_digest == "sent"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run_id", ["run-1", "run-2"])
 def test_what_an_active_plan_submitted_survives_its_metadata(destination, files, run_id):
     """The newest version of the metadata is lost: the one that activated the plan."""
@@ -144,6 +146,7 @@ def test_a_plan_whose_files_are_lost_can_be_given_up(destination, files, name, i
     assert destination.refresh([row("a"), row("b")]).counts == {"unchanged": 2}
 
 
+@pytest.mark.slow
 def test_a_plan_that_is_given_up_submits_nothing_more(destination):
     """Its shard has read everything before the plan's header was lost."""
     first = destination.plan([row("a"), row("b")])
@@ -191,6 +194,7 @@ def test_two_jobs_of_one_request_are_both_collected(destination):
     assert destination.billed.total() == 2
 
 
+@pytest.mark.slow
 def test_a_column_that_another_one_replaces_changes_the_row(destination):
     """A template reads both, and the catalog has one of them at a time."""
     template = {"positive_prompt": "A {{ color|default('plain') }} mug, {{ place|default('on marble') }}"}

@@ -112,6 +112,7 @@ def test_clocks_that_are_days_apart_order_nothing(destination):
     assert destination.billed.total() == 2
 
 
+@pytest.mark.slow
 def test_a_plan_of_a_fast_clock_does_not_lock_its_rows_for_long(destination):
     """Its run was deleted, so no task of it closes the plan."""
     now = destination.started
@@ -232,6 +233,7 @@ def test_an_orphan_is_collected_and_published_if_asked_again(destination):
 # --- refusals that may pass -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "states"), [(NOT_REACHED, ["new", "changed"]), ("23500005", ["new"])])
 def test_a_refusal_that_may_pass_is_retried_up_to_max_attempts(destination, code, states):
     """H4 and K8."""
@@ -336,6 +338,7 @@ def test_a_plan_task_renews_its_plan_while_it_works(destination, files):
     assert name not in files
 
 
+@pytest.mark.slow
 def test_a_closed_plan_reopens_unless_a_later_one_was_made(destination):
     """H5."""
     catalog = [row("a"), row("b")]
@@ -364,6 +367,7 @@ def test_a_closed_plan_reopens_unless_a_later_one_was_made(destination):
     assert destination.billed.total() == 2
 
 
+@pytest.mark.slow
 def test_a_plan_task_that_failed_has_made_no_later_plan(destination):
     """Its catalog was empty: the run before goes on when its generate task is cleared."""
     run = destination.plan([row("a"), row("b")])
@@ -383,6 +387,7 @@ def test_a_plan_task_that_failed_has_made_no_later_plan(destination):
     assert destination.billed.total() == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before the commit", "after the entries are read"])
 def test_submits_of_a_plan_reopened_in_its_commit_are_kept(destination, when: str):
     catalog = [row("a"), row("b")]
@@ -427,6 +432,7 @@ def test_a_plan_lost_before_its_successors_commit_is_kept(destination, files):
     assert destination.plan(catalog).counts == {"quarantined": 1, "unchanged": 1}
 
 
+@pytest.mark.slow
 def test_a_closed_plan_locks_nothing(destination):
     """H1, as far as the ledger goes."""
     run = destination.plan([row("a")], now=destination.started)

@@ -54,6 +54,7 @@ def test_a_plan_task_taken_for_dead_makes_none_after_its_retry(emulator, tmp_pat
     assert reader.has_lease(retry.pushed["plan"]["plan_id"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_no_task_works_on_a_plan_that_its_run_has_replaced(emulator, tmp_path, dry_run):
     """A try of the plan task was taken for dead, and has handed on its plan after the next try did."""

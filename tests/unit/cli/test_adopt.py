@@ -86,6 +86,7 @@ def test_a_decision_needs_a_submit(arguments, destination, where, capsys):
     assert "SUBMIT is missing" in adopt(where, capsys, *arguments, code=2)
 
 
+@pytest.mark.slow
 def test_a_submit_that_is_not_open_is_refused_with_its_outcome(destination, where, capsys):
     destination.refresh([row("a")])
     assert "generated" in adopt(where, capsys, "a", "--not-billed", "--yes", code=2)

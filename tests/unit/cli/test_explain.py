@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from bgrep_harness.runs import row
 
 from airflow_provider_bgrep.cli.__main__ import main
@@ -37,6 +38,7 @@ def test_json_has_every_view_of_the_sku(destination, where, capsys):
     assert [one["name"] for one in json.loads(capsys.readouterr().out)["rows"]] == ["a/side"]
 
 
+@pytest.mark.slow
 def test_a_text_means_a_sku_with_a_slash_or_a_row(destination, where, capsys):
     destination.refresh([row("10.0/5"), row("10", view="6"), row("a"), row("a", view="side")])
     main(["block", "a/main", where, "--yes"])

@@ -34,6 +34,7 @@ def test_text_has_each_purchase_and_the_total(where, capsys):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("billed")
 def test_json_and_csv_have_the_same_numbers(where, capsys):
     assert main(["ledger", where, "--json"]) == 0
@@ -48,6 +49,7 @@ def test_json_and_csv_have_the_same_numbers(where, capsys):
     assert (month["images"], month["unknown_images"], month["cost"]) == ("4", "1", "0.80 CNY")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("billed")
 def test_categories_are_read_from_the_catalog(where, tmp_path, capsys):
     catalog = tmp_path / "catalog.csv"

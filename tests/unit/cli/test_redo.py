@@ -29,6 +29,7 @@ def test_without_yes_it_says_the_cost_and_writes_nothing(destination, where, cap
     assert files_of(where) == before
 
 
+@pytest.mark.slow
 def test_with_yes_the_next_run_submits_the_row(destination, where, capsys):
     rows = [row("a"), row("b")]
     destination.refresh(rows)

@@ -81,6 +81,7 @@ def test_an_intact_ledger_with_a_damaged_open_plan_ends_with_3(destination, wher
     assert page.name in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_only_the_newest_plan_may_submit_after_a_repair(destination, where, capsys):
     """Its lease is lost. A generate task that starts later opens it again, and the command says so."""
     older = destination.plan([row("a")])

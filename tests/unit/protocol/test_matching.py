@@ -259,6 +259,7 @@ def test_a_result_never_goes_to_another_image(case):
             assert sent[index].image == sent[order[position]].image
 
 
+@pytest.mark.slow
 @given(answers())
 def test_a_result_is_placed_at_its_own_task_or_not_at_all(case):
     sent, order, echoes, _ = case
@@ -269,6 +270,7 @@ def test_a_result_is_placed_at_its_own_task_or_not_at_all(case):
             assert sent[index] == sent[order[position]]
 
 
+@pytest.mark.slow
 @given(answers(), st.data())
 def test_no_result_of_an_unknown_task_goes_to_another(case, data):
     """Any image tasks may be unknown, with or without a digest, and any may be missing from the answer."""

@@ -120,6 +120,7 @@ def _spellings(draw: st.DrawFn) -> tuple[str, str, str]:
     return spelled(), spelled(), other
 
 
+@pytest.mark.slow
 @MANY
 @given(_spellings())
 def test_generated_spellings_of_a_url_are_one_image(found):

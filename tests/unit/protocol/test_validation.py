@@ -553,6 +553,7 @@ def _is_named(error: InvalidInput) -> None:
         assert field is None or any(part in found.what for part in (field.range, "characters", "Unicode"))
 
 
+@pytest.mark.slow
 @given(st.lists(mappings | good, max_size=12))
 def test_what_passes_can_be_sent_and_what_is_refused_is_named(task_list):
     try:

@@ -68,6 +68,7 @@ def test_a_product_that_was_made_darker_did_not_lose_its_profile():
     assert "without its color profile" not in str(flags)
 
 
+@pytest.mark.slow
 def test_a_result_may_have_a_profile_too():
     source, _, result = scene()
     stored = encoded(converted(source, ADOBE_RGB), "JPEG", ADOBE_RGB)
@@ -79,6 +80,7 @@ def test_a_result_may_have_a_profile_too():
     )
 
 
+@pytest.mark.slow
 def test_the_emulator_converts_as_a_good_service_does():
     source, mask, _ = scene()
     stored = encoded(converted(source, DISPLAY_P3), "PNG", DISPLAY_P3)

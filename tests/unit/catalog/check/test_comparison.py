@@ -397,6 +397,7 @@ def test_a_shadow_on_a_dark_source_is_not_a_ring():
 # --- several images -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_image_that_keeps_the_product_best_is_chosen():
     it = scene("bottle")
     found = look(

@@ -45,6 +45,7 @@ class Failing(Checker):
         row.update(verdict="passed", chosen=0, flags="[]", scores="[]")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["fetch", "check"])
 @pytest.mark.parametrize(
     "error",

@@ -64,6 +64,7 @@ def test_a_blocked_row_is_not_submitted_and_its_image_is_retired(shop: Destinati
     assert billed(shop) == ["a", "a/side", "b"]
 
 
+@pytest.mark.slow
 def test_a_row_that_no_run_has_seen_is_never_submitted(shop: Destination):
     shop.refresh(ROWS)
     (found,) = blocked(shop, "new")
@@ -80,6 +81,7 @@ def test_one_view_can_be_blocked_alone(shop: Destination):
     assert billed(shop) == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_keep_published_leaves_the_image(shop: Destination):
     shop.refresh(ROWS)
     before = shop.published()
@@ -90,6 +92,7 @@ def test_keep_published_leaves_the_image(shop: Destination):
     assert billed(shop) == ["a", "a/side", "b"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_removed", ["retire", "delete", "keep"])
 def test_it_is_retired_whatever_on_removed_says(on_removed: str, shop: Destination):
     shop.refresh(ROWS, on_removed=on_removed)
@@ -129,6 +132,7 @@ def test_unblocked_it_is_published_again_without_a_submit(shop: Destination):
     assert billed(shop) == ["a", "a/side", "b"]
 
 
+@pytest.mark.slow
 def test_blocked_after_the_plan_it_is_not_submitted_either(shop: Destination):
     run = shop.plan(ROWS, shard_size=2)
     run.work(shards=[0])
@@ -186,6 +190,7 @@ def test_blocked_and_redone_it_waits_until_it_is_unblocked(shop: Destination):
     assert billed(shop) == ["a", "a/side", "b", "b"]
 
 
+@pytest.mark.slow
 def test_it_takes_nothing_of_the_budget_and_needs_no_approval(shop: Destination):
     rows = [row(f"s{number:02}") for number in range(12)]
     shop.refresh(rows)
@@ -209,6 +214,7 @@ def test_blocking_again_changes_only_what_it_says_differently(shop: Destination)
     assert MarkLog(shop.paths).latest().blocks["b"].keeps_published
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sku", ["Cafe\u0301", "1001.0", " 1001 "])
 def test_a_sku_is_given_as_the_catalog_has_it(shop: Destination, sku: str):
     blocked(shop, sku)

@@ -86,6 +86,7 @@ def test_every_text_that_means_no_known_row_is_named():
     assert [one.where for one in caught.value.problems] == ["'side'", "'b'", "'10.0/7'"]
 
 
+@pytest.mark.slow
 def test_the_newest_plan_says_whether_others_write():
     files: dict[str, bytes] = {}
     shop = Destination(CatalogPaths(folder_on(RefusingFiles(files))), options={"single_writer": True})

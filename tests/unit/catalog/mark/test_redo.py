@@ -62,6 +62,7 @@ def test_a_sku_with_a_slash_is_billed_once_more_alone(shop: Destination, sku: st
     assert bill(shop) == {sku: 2, sku.replace(".0", ""): 1}
 
 
+@pytest.mark.slow
 def test_the_main_view_alone_is_billed_once_more(shop: Destination):
     shop.refresh(ROWS)
     assert statuses(asked(shop, "a/main")) == {"a": "marked"}

@@ -87,6 +87,7 @@ def test_consumers_see_the_entry_of_the_earlier_purchase(shop: Destination):
     assert billed(shop) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", ["10.0/5", "10.0/5/main", "10/6.0", "10.0/6.0", "b/main"])
 def test_each_way_to_name_a_row_rolls_back_it_alone(given: str):
     shop = Destination(CatalogPaths(folder({})))

@@ -153,6 +153,7 @@ def test_an_unknown_outcome_is_resubmitted_at_most_once(destination):
     assert destination.billed.total() == 2
 
 
+@pytest.mark.slow
 def test_a_failed_task_resubmitted_in_a_run_has_two_entries(destination):
     catalog = rows_of("a", "b")
     run = destination.plan(catalog)
@@ -192,6 +193,7 @@ def test_jobs_that_only_another_connection_can_collect_are_named(destination):
     assert not destination.plan(rows_of("c"), bgrep_conn_id="first").plan.notes
 
 
+@pytest.mark.slow
 def test_a_plan_names_what_its_run_has_submitted_before(destination):
     catalog = rows_of("a", "b", "c")
     destination.plan(catalog, run_id="monday", max_images_per_run=2).work()
@@ -278,6 +280,7 @@ def test_each_field_that_changes_is_named(destination):
     assert whats(run) == {str(i): reason for i, (_, reason) in enumerate(changes)}
 
 
+@pytest.mark.slow
 def test_the_same_request_written_differently_is_not_a_change(destination):
     words: list[dict[str, str]] = [
         {"guidance_scale": "7.50"},
@@ -334,6 +337,7 @@ def test_defaults_and_categories_change_only_rows_that_use_them(destination):
     assert whats(destination.plan(moved, **recipe)) == dict.fromkeys(["hat", "bare"], "positive_prompt")
 
 
+@pytest.mark.slow
 def test_only_a_change_that_a_template_reads_is_a_change(destination):
     def catalog(color: str, price: str) -> list[dict[str, Any]]:
         return [
@@ -532,6 +536,7 @@ def test_rows_that_are_gone_are_removed_up_to_a_share(destination):
     assert destination.billed.total() == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("published", "line"),
     [
@@ -558,6 +563,7 @@ def test_an_invalid_csv_row_does_not_count_as_removed(destination, tmp_path, pub
     assert len(destination.published()) == 3
 
 
+@pytest.mark.slow
 def test_nothing_is_removed_that_an_unreadable_row_may_be(destination, tmp_path):
     destination.refresh([row("a"), row("a", view="back"), row("b"), *rows_of("c", "d", "e", "f", "g", "h")])
     rest = rows_of("c", "d", "e", "f", "g", "h")
@@ -645,6 +651,7 @@ def csv_of(path, count, **changed):
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [
@@ -667,6 +674,7 @@ def test_a_shifted_row_is_not_bought_and_removes_nothing(destination, tmp_path, 
     assert set(destination.published()) == {f"S{number}" for number in range(8)}
 
 
+@pytest.mark.slow
 def test_rows_that_are_left_out_are_not_removed(destination, tmp_path):
     destination.refresh(csv_of(tmp_path / "c.csv", 9), on_removed="delete")
     changed = {"S3": '{},"open', "S4": "mug,S4", "S5": "mug,S5,,,"}
@@ -676,6 +684,7 @@ def test_rows_that_are_left_out_are_not_removed(destination, tmp_path):
     assert sum(destination.billed.values()) == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sku", ["1001", "1001.0", " A1", "cafe\u0301"])
 def test_an_invalid_view_keeps_what_is_published_of_its_sku(destination, tmp_path, sku):
     def catalog(view):
@@ -692,6 +701,7 @@ def test_an_invalid_view_keeps_what_is_published_of_its_sku(destination, tmp_pat
     assert len(destination.published()) == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["S1,green, dark,{0},,", "S1,{0}", 'S1,green,{0},,"open'])
 def test_no_row_takes_the_place_of_one_that_is_damaged(destination, tmp_path, first):
     def catalog(line):
@@ -738,6 +748,7 @@ def test_of_two_rows_with_one_purchase_the_first_counts(destination):
     assert destination.plan([row("c"), row("b")], max_removed_share=1).states == {"a": "removed", "c": "new"}
 
 
+@pytest.mark.slow
 def test_a_catalog_without_valid_rows_removes_nothing(destination, tmp_path):
     destination.refresh(rows_of("a"))
     path = tmp_path / "catalog.csv"
@@ -772,6 +783,7 @@ COLUMNS = [
 ]
 
 
+@pytest.mark.slow
 def test_columns_and_cells_may_be_called_and_hold_what_they_like(destination, tmp_path):
     hostile = [INJECTION, "' OR 1=1 --", '"; DROP TABLE entries; "', "\\", "{{ 7*7 }}x", "%00", "😀", "a/b"]
     columns = ["sku ", "image", "positive_prompt", *COLUMNS]
@@ -868,6 +880,7 @@ def test_one_rows_hostile_template_stops_no_other(destination):
 # --- the list, and the plan's own files ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_work_items_start_with_outstanding_jobs_and_have_no_gap(destination):
     old = rows_of(*(f"p{i:02}" for i in range(25)), *(f"u{i}" for i in range(3)))
     run = destination.plan(old)
@@ -985,6 +998,7 @@ def test_a_plan_is_read_as_written_and_other_versions_are_errors(destination):
             run.store.find_plan()
 
 
+@pytest.mark.slow
 def test_what_is_not_in_the_catalog_is_counted_by_itself(destination):
     destination.refresh(rows_of("a", "b", "c"), {"a": "pending"})
     plan = destination.plan(rows_of("c", "d"), max_removed_share=1).plan

@@ -79,6 +79,7 @@ def test_local_disks_pass(tmp_path):
     assert [one.name for one in tmp_path.rglob("*") if one.is_file()] == ["storage.json"]
 
 
+@pytest.mark.slow
 def test_s3_passes(s3_folder):
     with without_waiting():
         check_destination(CatalogPaths(s3_folder), PLANNER)

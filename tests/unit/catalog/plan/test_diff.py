@@ -30,6 +30,7 @@ def test_only_rows_that_no_purchase_decides_about_are_rendered(destination):
     assert rendered(destination, [row("lamp", steps=20), *CATALOG[1:], row("cup")]) == {"lamp", "cup"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [

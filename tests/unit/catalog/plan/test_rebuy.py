@@ -80,6 +80,7 @@ def test_a_url_that_differs_only_in_its_query_is_named_as_such(destination):
     assert f"image (only its query): {COUNT} rows" in plan.concern
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_removed", ["keep", "retire"])
 def test_renamed_rows_are_recognized_by_their_images(destination, on_removed):
     rows = catalog()
@@ -171,6 +172,7 @@ def test_rows_that_may_be_renamed_ask_whatever_the_dag_is_called(tmp_path, cells
     assert f": {COUNT} rows" in plan.concern
 
 
+@pytest.mark.slow
 def test_other_products_are_no_reason(destination):
     others = [row(f"n{i}") for i in range(15)]
     plan = destination.plan(catalog()[15:] + others).plan
@@ -199,6 +201,7 @@ def test_an_edition_is_new_until_its_last_row_was_submitted(destination):
     assert changed.plan.needs_approval
 
 
+@pytest.mark.slow
 def test_a_first_edition_that_is_left_for_later_runs_is_not_new(tmp_path):
     shop = Destination(CatalogPaths(storage_path(str(tmp_path))))
     shop.refresh(catalog(), max_images_per_run=30)
@@ -263,6 +266,7 @@ def test_rows_that_cannot_be_submitted_are_no_reason(destination):
     assert destination.plan(many, max_images_per_run=4).plan.needs_approval
 
 
+@pytest.mark.slow
 def test_rows_that_are_tried_again_are_no_reason(tmp_path):
     found = Destination(CatalogPaths(storage_path(str(tmp_path))))
     found.refresh(catalog(), {f"s{i}": "failed" for i in range(COUNT)})
@@ -271,6 +275,7 @@ def test_rows_that_are_tried_again_are_no_reason(tmp_path):
     assert not run.plan.needs_approval
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("left", "options"), [(19, {}), (1, {}), (5, {"max_removed_share": 0.8}), (10, {"dry_run": True})]
 )
@@ -282,6 +287,7 @@ def test_a_catalog_that_lost_most_rows_is_refused(destination, left, options):
     assert destination.plan(catalog()).counts == {"unchanged": COUNT}, "nothing is locked"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("left", "options"), [(20, {}), (5, {"max_removed_share": 0.9}), (1, {"on_removed": "keep"})]
 )

@@ -109,6 +109,7 @@ def test_images_at_other_places_than_allowed_are_reported(destination):
         assert [(one.sku, one.column) for one in draft.invalid] == [("mug", "image")]
 
 
+@pytest.mark.slow
 def test_a_purchase_from_before_an_option_is_adopted(destination):
     rows = [row("lamp", image="https://shop.example/lamp.jpg?sess=1")]
     destination.refresh(rows)

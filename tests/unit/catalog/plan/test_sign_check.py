@@ -83,6 +83,7 @@ def test_a_mask_that_cannot_be_signed_is_named(destination, stores):
     assert [one["column"] for one in run.problems] == ["mask", "image, mask"]
 
 
+@pytest.mark.slow
 def test_one_path_of_each_store_is_signed(destination, stores):
     destination.plan(rows(*(f"s3://shop/{name}" for name in NAMES)), **options(stores))
     assert stores["s3"].signed == 1
@@ -107,6 +108,7 @@ def test_one_path_that_cannot_be_signed_condemns_no_other(destination, stores, o
     assert destination.plan(catalog, **options(stores)).counts == {"new": 5}
 
 
+@pytest.mark.slow
 def test_what_is_not_submitted_is_not_signed(destination, stores):
     catalog = rows("s3://shop/0.jpg", "https://a.b/0.jpg")
     destination.refresh(catalog, **options(stores))
@@ -130,6 +132,7 @@ def test_a_store_that_does_not_answer_is_retried(destination, stores):
     assert not caught.value.is_final
 
 
+@pytest.mark.slow
 def test_what_was_submitted_is_collected_all_the_same(destination, stores):
     first = destination.plan(rows("https://a.b/0.jpg"), **options(stores))
     first.complete({"S0": "pending"})

@@ -34,6 +34,7 @@ def reasons(run: Run) -> list[str]:
 # --- the same image ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_url_written_in_another_way_is_not_submitted_again(destination):
     """F1, F2."""
     one = ("https://a.b/%e6%8b%a1.jpg", "https://a.b/~x/a.jpg", "https://straße.example/ä.jpg")
@@ -53,6 +54,7 @@ def test_a_url_written_in_another_way_is_not_submitted_again(destination):
     assert sum(destination.billed.values()) == 3
 
 
+@pytest.mark.slow
 def test_two_images_are_not_taken_for_one(destination):
     """F3."""
     destination.refresh(catalog("https://a.b/x?t=front&sign=x"))
@@ -61,6 +63,7 @@ def test_two_images_are_not_taken_for_one(destination):
     }
 
 
+@pytest.mark.slow
 def test_urls_signed_in_each_run_are_not_submitted_again(destination):
     """F4."""
     form = "https://abc.supabase.co/storage/v1/object/sign/shop/mug.png?token=eyJ{0}.eyJ{0}.sig{0}"

@@ -38,6 +38,7 @@ def test_names_of_columns_are_quoted():
     assert quoted_name(WORK_ITEM[0]) == f'"{WORK_ITEM[0].name}"'
 
 
+@pytest.mark.slow
 def test_jobs_to_collect_come_first_and_orphans_last(destination):
     destination.refresh(
         [row(name) for name in ("gone", "late", "failed")],
@@ -71,6 +72,7 @@ def test_a_budget_is_taken_from_the_beginning(destination, most, over):
     assert names == expected
 
 
+@pytest.mark.slow
 def test_new_rows_come_before_changed_ones(destination):
     destination.refresh([row("a")])
     catalog = [row("a", steps=20), row("b")]
@@ -109,6 +111,7 @@ def test_a_row_to_submit_names_its_submits_without_an_answer(destination):
     assert [item["unsettled"] for item in changed if item["name"] == "a"] == [""], "another request"
 
 
+@pytest.mark.slow
 def test_a_row_to_collect_has_its_purchase(destination):
     first = destination.plan([row("a")])
     first.complete({"a": "pending"})
@@ -118,6 +121,7 @@ def test_a_row_to_collect_has_its_purchase(destination):
     assert item["nonce"]
 
 
+@pytest.mark.slow
 def test_jobs_of_another_connection_are_named(destination):
     destination.refresh([row("a")], {"a": "pending"}, bgrep_conn_id="theirs")
     with destination.draft([row("b")], bgrep_conn_id="ours") as draft:

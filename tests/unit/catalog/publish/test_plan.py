@@ -54,6 +54,7 @@ def test_the_marker_is_written_last_and_removed_first(local):
     assert run.store.is_published
 
 
+@pytest.mark.slow
 def test_a_plan_is_closed_at_the_end_of_its_run_finished_or_not(local):
     run = local.plan(CATALOG)
     run.work({"mug": "never", "vase": "pending"})
@@ -138,6 +139,7 @@ def test_a_cleared_publish_does_not_bring_deleted_rows_back(local):
     assert sum(local.billed.values()) == 3
 
 
+@pytest.mark.slow
 def test_a_plan_that_a_newer_one_has_replaced_removes_nothing(local):
     """What is removed is decided by each plan again: the newer one sees the catalog as it is now."""
     delete = {"publish": {"on_removed": "delete", "max_removed_share": 1}}
@@ -175,6 +177,7 @@ def test_a_late_publish_changes_no_row_that_is_as_it_was(local):
     assert sum(local.billed.values()) == 5
 
 
+@pytest.mark.slow
 def test_a_late_publish_does_not_overrule_later_checks(local):
     """The thresholds were raised, and no image passes any more."""
     late = late_run(local, CATALOG)
@@ -213,6 +216,7 @@ def test_whichever_dag_asks_later_decides_about_its_rows(local, later, on_remove
 DELETE = {"publish": {"on_removed": "delete", "max_removed_share": 1}}
 
 
+@pytest.mark.slow
 def test_a_later_plan_task_that_failed_decides_nothing(local):
     """It has found no row in its catalog."""
     local.refresh(CATALOG)
@@ -234,6 +238,7 @@ def test_a_later_plan_that_names_other_rows_removes_none_of_them(local):
     assert set(local.published()) == {"bowl", "lamp", "mug"}
 
 
+@pytest.mark.slow
 def test_while_a_later_plan_is_being_made_nothing_is_removed(local):
     local.refresh(CATALOG)
     run = local.plan(CATALOG[:2], **DELETE)
@@ -260,6 +265,7 @@ def test_a_late_publish_serves_rows_no_later_run_names(local):
     assert write_report(late.store)["statuses"] == {"published": 3}
 
 
+@pytest.mark.slow
 def test_a_late_publish_serves_no_row_that_cannot_be_used(local):
     """The row asks for something else, though it is not known what."""
     late = late_run(local, CATALOG)
@@ -269,6 +275,7 @@ def test_a_late_publish_serves_no_row_that_cannot_be_used(local):
     assert write_report(late.store)["statuses"] == {"published": 2, "unpublished": 1}
 
 
+@pytest.mark.slow
 def test_a_late_publish_serves_no_row_that_a_later_run_removes(local):
     late = late_run(local, CATALOG)
     local.refresh([CATALOG[0]])
@@ -293,6 +300,7 @@ def test_a_late_publish_keeps_what_the_latest_options_keep(local):
     assert all(one.files.header.exists() for one in (late, *newer))
 
 
+@pytest.mark.slow
 def test_a_late_publish_serves_the_rows_left_to_it(local):
     """The next run began while this one was running."""
     late = local.plan(CATALOG)
@@ -305,6 +313,7 @@ def test_a_late_publish_serves_the_rows_left_to_it(local):
     assert len(local.published()) == 3
 
 
+@pytest.mark.slow
 def test_a_late_publish_serves_rows_published_later_too(local):
     late = late_run(local, CATALOG)
     newer = local.plan(CATALOG)
@@ -318,6 +327,7 @@ def test_a_late_publish_serves_rows_published_later_too(local):
 # --- what the report says about it ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_row_that_cannot_be_copied_needs_attention(local):
     """A person has put a file where the row's folder should be: no later run can publish it."""
     destination = local.paths.destination

@@ -279,6 +279,7 @@ def test_a_changed_image_gets_a_new_path_and_keep_versions_stay(paths):
     assert images_of(paths) == set(image_paths)  # those before are named by manifests that are kept
 
 
+@pytest.mark.slow
 def test_only_the_current_version_is_kept_where_one_is_asked_for(paths):
     for run in (1, 2):
         publish(paths, [entry_of(paths, "mug", str(run))], [], ONE, plan=plan(run))
@@ -286,6 +287,7 @@ def test_only_the_current_version_is_kept_where_one_is_asked_for(paths):
     assert row["versions"] == []
 
 
+@pytest.mark.slow
 def test_a_lower_keep_versions_applies_to_every_row(local):
     for run in (1, 2, 3):
         entries = [entry_of(local, sku, str(run)) for sku in ("mug", "lamp")]
@@ -302,6 +304,7 @@ def test_a_lower_keep_versions_applies_to_every_row(local):
     assert images_of(local) & before == {rows["lamp"]["path"]}
 
 
+@pytest.mark.slow
 def test_the_same_again_changes_nothing_and_says_the_same(paths):
     publish(paths, [entry_of(paths, "vase"), entry_of(paths, "old")], [], DELETE, plan=plan(1))
     entries = [entry_of(paths, "mug"), entry_of(paths, "lamp"), entry_of(paths, "gone")]
@@ -461,6 +464,7 @@ def test_a_file_stays_while_any_kept_manifest_names_it(local):
                 assert named_by(rows).keys() <= images_of(local)
 
 
+@pytest.mark.slow
 def test_a_removed_row_may_be_kept(paths):
     publish(paths, [entry_of(paths, "mug")], [], KEEP, plan=plan(1))
     before = state_of(paths)
@@ -507,6 +511,7 @@ def test_old_manifests_go_and_with_them_what_only_they_name(local):
     )
 
 
+@pytest.mark.slow
 def test_files_named_by_an_old_manifest_json_stay(local):
     """Whoever switched may have died before it was replaced."""
     publish(local, [entry_of(local, "mug")], [], ONE, plan=plan(1))

@@ -75,6 +75,7 @@ def test_a_lost_file_without_an_original_is_reported(local):
     assert local.refresh(CATALOG).store.publish_result()["lost"] == []
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_where_the_last_one_stopped(local, monkeypatch):
     monkeypatch.setattr(sweeping, "_SIZES", (2, 2))
     monkeypatch.setattr(sweeping, "_CHECKSUMS", 1)

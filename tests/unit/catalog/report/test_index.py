@@ -36,6 +36,7 @@ def test_the_list_has_every_report_newest_first(destination: Destination):
     assert (listed(destination), latest(destination)) == ([second, first], second)
 
 
+@pytest.mark.slow
 def test_a_run_without_a_report_is_not_listed(destination: Destination):
     first = reported(destination, destination.refresh([row("mug")]))
     destination.refresh([row("mug"), row("vase")])

@@ -31,6 +31,7 @@ def rows(run: Run) -> list[dict[str, Any]]:
     return [{"name": name, "state": state} for name, state in run.states.items()]
 
 
+@pytest.mark.slow
 def test_each_row_has_the_entry_that_agrees_with_its_state(run):
     found = previous_entries(run.store, rows(run))
     assert {name: (one["verdict"], one["outcome"]) for name, one in found.items()} == {
@@ -47,6 +48,7 @@ def test_an_entry_that_disagrees_with_the_state_is_not_shown(run):
     assert previous_entries(run.store, swapped) == {}
 
 
+@pytest.mark.slow
 def test_rows_that_were_never_submitted_have_no_entry(run):
     assert previous_entries(run.store, [{"name": "other", "state": "flagged"}]) == {}
 

@@ -118,6 +118,7 @@ def with_skus(folder: Path, skus: Sequence[Any], kind: pa.DataType) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_long_skus_that_became_floats_change_no_product(destination: Destination, tmp_path: Path):
     """A1: a column of integers is one of floats in the next run, because one of them is missing."""
     destination.refresh(with_skus(tmp_path, [*LONG, 3], pa.int64()))
@@ -466,6 +467,7 @@ def test_words_for_nothing_are_empty(destination: Destination, tmp_path: Path, f
     assert note.startswith(f"{len(words)} cells were taken for empty: 'NULL' (2)")
 
 
+@pytest.mark.slow
 def test_the_list_of_words_for_nothing_can_be_changed(destination: Destination, tmp_path: Path):
     """A7: empty_cells in source replaces the list."""
     rows = [{"sku": "a", "image": IMAGE, "color": "None"}, {"sku": "b", "image": IMAGE, "color": "k. A."}]

@@ -133,6 +133,7 @@ def test_chinese_is_read_and_its_encoding_is_noted(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16", "utf-32", "utf-8"])
 def test_unicode_is_read_in_every_language(destination: Destination, tmp_path: Path, encoding: str):
     """B6: UTF-16 without a byte order mark is recognized by its NULs."""
@@ -151,6 +152,7 @@ def test_json_lines_are_read_in_unicode(destination: Destination, tmp_path: Path
         assert set(drafted(draft).values()) == {"A 杯 Gefäß"}
 
 
+@pytest.mark.slow
 def test_a_damaged_line_costs_its_row_in_either_encoding(destination: Destination, tmp_path: Path):
     """A3, B1: one wrong byte in a file of UTF-8 or GB18030 is reported with its row, and what to do."""
     for number, encoding in enumerate(("utf-8", "gb18030")):
@@ -391,6 +393,7 @@ def part(number: int, form: str) -> bytes:
     return f"{','.join(one)}\n{','.join(one.values())}\n".encode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "name"), [("csv", "catalog.csv"), ("jsonl", "catalog"), ("parquet", "catalog.parquet")]
 )
@@ -556,6 +559,7 @@ def test_a_partitioned_folder_is_named(destination: Destination, tmp_path: Path,
     assert destination.plan(str(tmp_path / names[0])).submits == ["s1"], "as the message says"
 
 
+@pytest.mark.slow
 def test_a_file_is_named_for_what_it_is(destination: Destination, tmp_path: Path):
     """B11: gzip is unpacked whatever its name; other files are named, with what to do."""
     run = destination.plan(write(tmp_path / "packed.csv", gzip.compress(part(1, "csv"))))
@@ -590,6 +594,7 @@ def test_a_file_is_named_for_what_it_is(destination: Destination, tmp_path: Path
         assert "s3cr3t" not in message
 
 
+@pytest.mark.slow
 def test_damaged_parquet_is_refused_wherever_it_is_damaged(destination: Destination, tmp_path: Path):
     """B11: a flipped page, footer or length is an error of the catalog, and not of a library."""
     table = {name: [row(f"s{number}")[name] for number in range(500)] for name in row("a")}

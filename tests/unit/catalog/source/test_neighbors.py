@@ -218,6 +218,7 @@ def dialects(draw: st.DrawFn) -> tuple[bytes, list[dict[str, str | None]]]:
     return text.encode(draw(st.sampled_from(UNICODE))), rows
 
 
+@pytest.mark.slow
 @settings(MANY, max_examples=3_000 if IS_THOROUGH else 80)
 @given(found=dialects())
 def test_a_file_is_the_same_in_every_dialect(tmp_path: Path, found: tuple[bytes, list[dict[str, Any]]]):

@@ -249,6 +249,7 @@ def as_parquet(skus: list[str], **how: Any) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_packed", [False, True])
 @pytest.mark.parametrize(
     ("suffix", "write"),

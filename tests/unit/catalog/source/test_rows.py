@@ -184,6 +184,7 @@ def test_two_headings_of_one_name_are_refused_where_one_is_read(tmp_path: Path):
 TRICKY = st.text("\x1e\x1fa0", max_size=3)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(TRICKY, TRICKY, TRICKY), min_size=1, max_size=8))
 def test_content_is_equal_exactly_where_requests_are(cells):
     catalog = [{"sku": "a", "image": IMAGE, "mask": mask, "x": x, "y": y} for mask, x, y in cells]

@@ -107,6 +107,7 @@ def test_a_run_that_waits_for_the_answer_is_under_way(destination: Destination):
     assert not open_submit(destination).is_under_way
 
 
+@pytest.mark.slow
 def test_rows_that_were_submitted_again_are_named(lost: Destination):
     nonce = open_submit(lost).nonce
     lost.refresh([CATALOG[0], row("b", seed=7)], on_unknown_outcome="resubmit")
@@ -239,6 +240,7 @@ def test_two_persons_at_once_buy_nothing_twice(files: Files, lost: Destination):
         assert bought(copy_of(lost, left)) == [1, 1]
 
 
+@pytest.mark.slow
 def test_of_two_keys_the_first_counts(lost: Destination):
     submit = open_submit(lost)
     assert adopt_job(lost.paths, submit, JOB) == JOB

@@ -180,6 +180,7 @@ def test_what_another_run_has_in_hand_is_held_until_it_is_over(destination):
     assert set(later.plan.merged_plans) == {first.plan_id, second.plan_id, third.plan_id}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outcome", ["failed", "lost"])
 def test_what_another_run_may_still_submit_again_is_held(destination, outcome: str):
     # Its submit is on its way, or it may be asked to try again.
@@ -192,6 +193,7 @@ def test_what_another_run_may_still_submit_again_is_held(destination, outcome: s
     assert third.states == {"a": "changed"}
 
 
+@pytest.mark.slow
 def test_what_two_other_runs_have_in_hand_is_held_once(destination):
     changed = [row("a", positive_prompt="other")]
     first = destination.plan([row("a")], now=destination.started)
@@ -270,6 +272,7 @@ def test_an_expired_plan_is_removed_whatever_a_shards_clock_says(destination):
     assert new.states == {"a": "new"}
 
 
+@pytest.mark.slow
 def test_a_shard_submits_until_another_plan_closes_its_own(destination):
     # By the clock of the shard's worker the lease expired a day ago.
     run = destination.plan([row("a"), row("b")], now=destination.started - DAY, valid_for=3600)
@@ -520,6 +523,7 @@ def test_the_last_of_several_segments_with_an_entry_counts(files):
     assert ledger.compact() == metadata_of(paths)
 
 
+@pytest.mark.slow
 def test_metadata_and_segments_expire_and_kept_ones_are_complete(files):
     paths = paths_of(files)
     ledger = Ledger(paths)
@@ -859,6 +863,7 @@ def test_on_s3_two_runs(s3_folder):
     assert set(destination.published()) == {"a"}
 
 
+@pytest.mark.slow
 def test_a_local_destination_has_no_leftovers(tmp_path: Path):
     destination = Destination(CatalogPaths(storage_path(str(tmp_path))))
     for _ in range(2):

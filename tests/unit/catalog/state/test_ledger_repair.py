@@ -271,6 +271,7 @@ def test_metadata_lost_during_a_run_loses_no_entry(destination, files, lose):
     assert destination.plan([*catalog, row("c")]).counts == {"unchanged": 2, "quarantined": 1}
 
 
+@pytest.mark.slow
 def test_without_intact_metadata_no_shard_submits(past):
     files, destination = past
     run = destination.plan(LAST_CATALOG, now=destination.later)

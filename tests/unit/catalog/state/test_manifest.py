@@ -70,6 +70,7 @@ def test_damaged_rows_are_written_again_from_the_other_form(shop, caplog, kind):
     assert set(shop.published()) == {"mug", "vase", "lamp"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_copy_of_the_header_is_repaired(shop, kind):
     before = get_bytes(shop.paths.manifest)
@@ -80,6 +81,7 @@ def test_a_damaged_copy_of_the_header_is_repaired(shop, kind):
     assert get_bytes(shop.paths.manifest) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_header_is_repaired_from_its_copy(shop, caplog, kind):
     path = file(shop, "1.json")
@@ -145,6 +147,7 @@ def test_header_and_copy_damaged_is_one_message(shop):
         current_header(shop.paths)
 
 
+@pytest.mark.slow
 def test_stray_files_are_ignored(shop):
     root = shop.paths.destination
     folders = {path.rpartition("/")[0] for path in root.fs.find(root.path)}

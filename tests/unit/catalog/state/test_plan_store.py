@@ -58,6 +58,7 @@ def test_a_damaged_file_of_a_plan_is_named(run, files, name: str, cut: float):
         READS[name](run.store)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REQUIRED)
 def test_a_missing_file_of_a_plan_is_named(run, files, name: str):
     (path,) = [one for one in files if one.endswith(f"/{run.plan_id}/{name}")]
@@ -85,6 +86,7 @@ def test_files_without_lines_may_be_empty(destination, files):
     assert not [*run.store.invalid_rows(), *run.store.outstanding_jobs()]
 
 
+@pytest.mark.slow
 def test_a_plan_of_an_earlier_version_counts_no_lines(run):
     header = json.loads(get_bytes(run.files.header) or b"")
     del header["lines"]

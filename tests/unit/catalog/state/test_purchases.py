@@ -30,6 +30,7 @@ def total_of(destination: Destination, price: Price | None = None) -> Total:
         return next(iter(purchases.totals("")), Total())
 
 
+@pytest.mark.slow
 def test_every_outcome_counts_as_it_was_billed(destination):
     rows = [row(name) for name in OUTCOMES]
     destination.refresh(rows, {name: name for name in OUTCOMES}, **CNY)

@@ -170,6 +170,7 @@ def test_damaged_results_are_derived_again(run, caplog):
     assert unfinished_shards(run.store) == ["shard 0 has damaged results"]
 
 
+@pytest.mark.slow
 def test_what_the_journal_knows_of_a_given_up_plan_is_not_billed(destination, run):
     """Its manifest is damaged: that says nothing about the journal, which has every submit."""
     run.work({"b": "lost"})
@@ -232,6 +233,7 @@ def test_a_refusal_that_is_known_late_ends_an_unknown_outcome(destination):
     ]
 
 
+@pytest.mark.slow
 def test_attempts_that_were_not_sent_leave_nothing_in_the_ledger(destination):
     catalog = [row("a"), row("b")]
     run = destination.plan(catalog)

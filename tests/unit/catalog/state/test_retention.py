@@ -443,6 +443,7 @@ def test_killed_at_any_call_of_a_clean_up_the_next_completes_it():
         }
 
 
+@pytest.mark.slow
 def test_what_is_found_is_deleted_and_finding_writes_nothing():
     files, destination = after_some_runs()
     destination.refresh([row("new")])

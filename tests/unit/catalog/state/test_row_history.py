@@ -92,6 +92,7 @@ def test_over_budget_and_removed_rows_have_their_state(destination):
     assert states(history(destination, "a"))[0] == NOT_LISTED
 
 
+@pytest.mark.slow
 def test_with_keep_unchanged_rows_are_known(destination):
     for _ in range(2):
         destination.refresh([row("a", image="https://shop.example/x.jpg")], on_removed="keep")

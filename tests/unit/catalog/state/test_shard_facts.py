@@ -66,6 +66,7 @@ def lost(destination: Destination) -> tuple[Run, Run]:
     return first, destination.plan(rows, **options)
 
 
+@pytest.mark.slow
 def test_a_key_that_is_found_after_the_plan_withholds_its_row(lost):
     first, run = lost
     items = run.work_items
@@ -79,6 +80,7 @@ def test_a_key_that_is_found_after_the_plan_withholds_its_row(lost):
     assert run.destination.billed.total() == 2 + 1, "only the other row is submitted again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["gone", "damaged"])
 def test_a_key_is_found_without_the_journal_of_its_submit(how, lost, destination):
     first, run = lost
@@ -128,6 +130,7 @@ def lose_journal(files: dict[str, bytes], lost: str) -> None:
         del files[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", LOST)
 def test_a_lost_journal_stops_later_runs_until_given_up(destination, files, lost):
     catalog = [row("a"), row("b")]
@@ -143,6 +146,7 @@ def test_a_lost_journal_stops_later_runs_until_given_up(destination, files, lost
     assert destination.plan(catalog).counts == {"new": 2}
 
 
+@pytest.mark.slow
 def test_what_results_know_of_a_plan_that_is_given_up_stays(destination, files):
     catalog = [row("a"), row("b")]
     run = destination.plan(catalog)
@@ -154,6 +158,7 @@ def test_what_results_know_of_a_plan_that_is_given_up_stays(destination, files):
     assert destination.plan(catalog).counts == {"unpublished": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", LOST)
 def test_a_lost_journal_of_a_committed_plan_stops_its_shard(destination, files, lost):
     catalog = [row("a"), row("b")]

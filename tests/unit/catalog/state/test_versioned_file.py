@@ -155,6 +155,7 @@ def test_a_number_has_more_than_eight_digits_if_need_be(place):
     assert log.latest() == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_after_fifty_lost_races_the_error_suggests_a_retry(place):
     log = log_in(place)
     calls = []
@@ -336,6 +337,7 @@ def test_two_writers_in_every_order_of_calls_lose_no_commit():
         check_none_is_lost(files, actors)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=1000 if settings.get_current_profile_name() == "thorough" else 100)
 @given(turns=st.lists(st.integers(0, 2), max_size=60))
 def test_three_writers_in_any_order_of_calls_lose_no_commit(turns: list[int]):

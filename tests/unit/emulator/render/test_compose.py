@@ -47,6 +47,7 @@ def test_each_scene_keeps_the_product_and_replaces_the_rest(scene):
     assert result[~keep].std() > 5
 
 
+@pytest.mark.slow
 def test_the_same_request_and_seed_give_the_same_bytes():
     first, again = drawn(seed=5, num_output=2), drawn(seed=5, num_output=2)
     assert first == again
@@ -96,6 +97,7 @@ def test_seed_prompt_and_output_number_each_change_the_image():
     assert len(set(every)) == 4
 
 
+@pytest.mark.slow
 def test_the_three_forms_of_one_mask_give_the_same_image():
     image, mask = product()
     cut = image.copy()
@@ -129,6 +131,7 @@ def test_a_low_strength_keeps_some_of_the_source():
     assert near < 0.6 * far
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(400, 4096), (4096, 400), (1600, 1200)])
 def test_the_result_has_the_size_of_the_source(size):
     image, mask = product(size=size)
@@ -147,6 +150,7 @@ def test_a_result_says_that_it_was_drawn_by_code():
     assert "no diffusion model" in Image.open(io.BytesIO(drawn()[0])).info["Software"]
 
 
+@pytest.mark.slow
 def test_without_a_seed_the_jobs_place_takes_its_place():
     image, mask = (packed(one) for one in product())
     task = {name: value for name, value in TASK.items() if name != "seed"}
@@ -154,6 +158,7 @@ def test_without_a_seed_the_jobs_place_takes_its_place():
     assert one == again != other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", [None, b"", b"no image"])
 def test_without_a_source_only_scenery_is_drawn(source):
     found = Image.open(io.BytesIO(compose(source, None, TASK, 0, "")))
