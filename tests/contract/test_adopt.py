@@ -211,6 +211,7 @@ def test_a_late_answer_counts_before_what_a_person_said(local: Shop):
     assert local.images == 4
 
 
+@pytest.mark.slow
 def test_a_late_answer_before_the_next_run_is_collected(local: Shop):
     (key,) = local.jobs
     local.adopt("S0", "--not-billed", "--yes")
@@ -419,6 +420,7 @@ def test_a_decision_after_the_plan_is_gone_is_kept_twice(
     assert local.images == (2 if decision == "--result-key" else 4)
 
 
+@pytest.mark.slow
 def test_a_row_that_asks_for_something_else_is_submitted_anyway(local: Shop):
     (key,) = local.jobs
     changed = [{**row, "color": "green"} for row in local.rows]

@@ -406,6 +406,7 @@ def test_a_hundred_kinds_of_invalid_rows_are_all_reported(refresh: Refresh, conn
     assert "BAD-007" in page
 
 
+@pytest.mark.slow
 def test_rows_of_a_task_and_hostile_text(refresh: Refresh, connection: Any, site: str):
     (row,) = rows_of(site, 1)
     hostile = "</script><script>alert(1)</script> {{ 7 * 7 }} '; DROP TABLE rows; -- \u202e"

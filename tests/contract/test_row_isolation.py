@@ -437,6 +437,7 @@ def test_a_query_that_raises_leaves_its_job_pending(shop: Shop, monkeypatch: Any
     assert (shop.emulator.counters.submits, shop.emulator.counters.images) == (2, count)
 
 
+@pytest.mark.slow
 def test_an_echo_that_cannot_be_read_loses_no_image(shop: Shop, monkeypatch: Any):
     place = Place("", "generate", patch=(unicodedata, "normalize", has_mark))
     with patched(place, shop.trap, monkeypatch):

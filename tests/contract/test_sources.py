@@ -233,6 +233,7 @@ def test_a_source_is_fetched_where_private_addresses_are_allowed(refresh, host):
     assert host.asked_by_us
 
 
+@pytest.mark.slow
 def test_results_of_an_emulator_are_fetched_without_the_option(refresh, host):
     """L2: the rule for results is the connection's. The worker says the same of each private address."""
     run = refresh.run(rows(host.url), allow_private_sources=False)

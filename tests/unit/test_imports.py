@@ -83,6 +83,7 @@ def test_what_knows_no_airflow_loads_none(module):
     assert of(modules, "airflow", "requests", "aiohttp") == []
 
 
+@pytest.mark.slow
 def test_a_dag_files_imports_load_no_http_but_airflows_own():
     added = loaded_by(DAG_FILE, after=AIRFLOW_ALONE)
     assert "airflow_provider_bgrep.sensors.bgrep" in added

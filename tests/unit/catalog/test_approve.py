@@ -132,6 +132,7 @@ def test_a_plan_that_is_asked_about_again_submits_nothing(shop, tmp_path):
     assert shop.billed.total() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", [approve.APPROVE, approve.REFUSE])
 def test_the_answer_about_one_plan_does_not_count_for_another(chosen, shop, tmp_path):
     """``plan`` is cleared alone while the task waits: Airflow hands the other plan to it with the answer."""

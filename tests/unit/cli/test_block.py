@@ -54,6 +54,7 @@ def test_a_block_shows_in_plans_and_in_explain(destination, where, capsys):
     assert destination.plan(rows).states == {"a": "unpublished"}
 
 
+@pytest.mark.slow
 def test_a_product_that_no_run_has_seen_is_explained(destination, where, capsys):
     destination.refresh([row("a")])
     assert main(["block", "new", where, "--yes"]) == 0
@@ -68,6 +69,7 @@ def test_a_run_under_way_ends_with_1(destination, where, capsys):
     assert found["locked"] == ["a"]
 
 
+@pytest.mark.slow
 def test_what_stays_blocked_is_named_and_ends_with_1(destination, where, capsys):
     destination.refresh([row("a")])
     assert main(["block", "a", "a/side", where, "--yes"]) == 0

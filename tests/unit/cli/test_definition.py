@@ -46,6 +46,7 @@ def test_the_exit_code_is_that_of_the_command(tmp_path):
         assert ended.value.code == code
 
 
+@pytest.mark.slow
 def test_airflow_has_the_commands_from_3_2_on(tmp_path):
     command = ["airflow", "bgrep", "examples", str(tmp_path / "dags")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -6,11 +6,14 @@ from __future__ import annotations
 import signal
 import subprocess
 
+import pytest
+
 from airflow_provider_bgrep.cli.__main__ import main, parser
 from airflow_provider_bgrep.emulator import __main__ as emulator
 from airflow_provider_bgrep.testing import EmulatorClient
 
 
+@pytest.mark.slow
 def test_it_serves_until_a_signal(tmp_path):
     process = subprocess.Popen(
         ["airflow-bgrep", "emulator", "--no-fetch", "--timing", "instant", "--app-code", "a1"],

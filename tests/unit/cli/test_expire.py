@@ -50,6 +50,7 @@ def test_what_is_listed_is_deleted_with_yes(destination, where, capsys):
     assert destination.refresh([row("a", num_output=2), row("b", seed=3)]).counts == {"unchanged": 2}
 
 
+@pytest.mark.slow
 def test_the_rule_is_that_of_publish(destination, where, capsys):
     catalog = [row("a")]
     for _ in range(3):
@@ -79,6 +80,7 @@ def test_what_a_run_or_a_job_needs_stays(destination, where, capsys):
     assert sum(destination.billed.values()) == 3
 
 
+@pytest.mark.slow
 def test_a_damaged_ledger_ends_with_3_and_nothing_is_deleted(destination, where, capsys):
     for n in range(3):
         destination.refresh([row("a", seed=n)])

@@ -12,6 +12,7 @@ from bgrep_harness.runs import row
 from airflow_provider_bgrep.cli.__main__ import main
 
 
+@pytest.mark.slow
 def test_a_flagged_row_says_what_to_do(destination, where, capsys):
     destination.plan([row("a")]).complete(verdicts={"a": "flagged"})
     destination.plan([row("a")]).complete()

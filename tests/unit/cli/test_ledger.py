@@ -22,6 +22,7 @@ def billed(destination) -> None:
     destination.refresh(ROWS, {"c": "lost"}, price_per_image="0.2", currency="CNY")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("billed")
 def test_text_has_each_purchase_and_the_total(where, capsys):
     assert main(["ledger", where]) == 0

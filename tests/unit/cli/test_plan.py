@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from bgrep_harness.refresh import as_csv
 from bgrep_harness.runs import row
 
@@ -17,6 +18,7 @@ from airflow_provider_bgrep.storage import storage_path
 OFF = ["--source", '{"check_sources": "off"}']
 
 
+@pytest.mark.slow
 def test_the_quote_has_counts_cost_rows_and_notes(tmp_path, capsys):
     file = tmp_path / "catalog.csv"
     file.write_bytes(as_csv([row(f"S{number}") for number in range(30)]))

@@ -58,6 +58,7 @@ def test_a_lost_ledger_is_rebuilt_with_yes_only(destination, where, capsys):
     assert sum(destination.billed.values()) == 2
 
 
+@pytest.mark.slow
 def test_what_cannot_be_rebuilt_is_left_as_it_is(destination, where, capsys):
     destination.refresh([row("a")])
     root = Path(where) / "_bgrep"

@@ -17,6 +17,7 @@ def files_of(where: str) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in Path(where).rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_it_rolls_back_and_undoes_it_with_yes_only(destination, where, capsys):
     destination.refresh([row("a"), row("b")])
     first = destination.published()["a"]

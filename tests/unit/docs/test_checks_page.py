@@ -55,6 +55,7 @@ def flagged(part: str, changes: tuple[Change, ...]) -> dict[tuple[str, str, str]
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["damage", "harmless"])
 def test_the_figures_are_those_of_the_checks(part: str):
     # Other versions of Pillow and NumPy may differ where a score is close to its threshold.

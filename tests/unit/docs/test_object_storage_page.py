@@ -85,6 +85,7 @@ def refresh_twice(folder: Any) -> None:
         destination.refresh([row(sku) for sku in skus], max_removed_share=1)
 
 
+@pytest.mark.slow
 def test_the_policy_for_s3_has_what_runs_use(s3, s3_folder):
     used: set[str] = set()
     s3.s3.meta.events.register("before-call.s3", lambda model, **_: used.add(model.name))
@@ -92,6 +93,7 @@ def test_the_policy_for_s3_has_what_runs_use(s3, s3_folder):
     check_policy("s3", used, S3_ACTIONS)
 
 
+@pytest.mark.slow
 def test_the_policy_for_oss_has_what_runs_use(oss_server, oss_folder):
     oss_server.forget_requests()
     refresh_twice(oss_folder)

@@ -67,6 +67,7 @@ def test_what_was_answered_survives_a_kill(tmp_path, speak):
     process.communicate(timeout=10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_line_says_where_it_serves_and_ends_cleanly(number, speak):
     process, client = started("--app-code", "mine", "--timing", "polls", "--polls", "1")

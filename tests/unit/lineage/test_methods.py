@@ -58,6 +58,7 @@ def test_the_provider_finds_the_methods_of_every_operator(operator: type[Any]):
         assert {one.namespace for one in datasets} <= {"s3://shop", "https://cdn.example.com"}
 
 
+@pytest.mark.slow
 def test_everything_works_without_the_provider():
     done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "bgrep://s3/shop/images s3://shop/images"

@@ -251,6 +251,7 @@ def answers(draw: Any) -> tuple[list[ImageTask], list[int], list[dict[str, Any]]
     return sent, list(order), echoes, keeps_images
 
 
+@pytest.mark.slow
 @given(answers())
 def test_a_result_never_goes_to_another_image(case):
     sent, order, echoes, _ = case

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from importlib.metadata import entry_points
 
+import pytest
+
 from airflow_provider_bgrep.compat import has_pages
 from airflow_provider_bgrep.get_provider_info import get_provider_info
 from airflow_provider_bgrep.pages import PREFIX
@@ -25,6 +27,7 @@ def test_pages_are_served_where_airflow_can_serve_them():
     assert [one["url_prefix"] for one in BgRepPlugin().fastapi_apps] == ([PREFIX] if has_pages() else [])
 
 
+@pytest.mark.slow
 def test_a_worker_does_not_import_the_pages():
     code = (
         "import sys, airflow_provider_bgrep.ui.plugin; print('airflow_provider_bgrep.ui.app' in sys.modules)"

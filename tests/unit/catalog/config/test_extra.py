@@ -42,6 +42,7 @@ MISSING = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("hidden", "printed"), [(["pyarrow", "duckdb"], MISSING), ([], "parsed")])
 def test_a_dag_file_without_the_extra_says_what_to_install(hidden, printed):
     run = subprocess.run(

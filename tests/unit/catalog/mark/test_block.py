@@ -349,6 +349,7 @@ def test_unblock_says_what_is_not_blocked(shop: Destination):
     assert MarkLog(shop.paths).latest().blocks == {}
 
 
+@pytest.mark.slow
 def test_without_writes_nothing_is_written(shop: Destination):
     shop.refresh(ROWS)
     files = shop.paths.destination.fs.files

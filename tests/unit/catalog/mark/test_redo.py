@@ -249,7 +249,7 @@ def test_an_image_that_no_run_asks_for_any_more_can_be_redone(shop: Destination)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("outcome", ["pending", "expired"])
-def test_an_image_that_only_another_connection_gets_can_be_redone(shop: Destination, outcome: str):
+def test_an_image_that_only_another_account_gets_can_be_redone(shop: Destination, outcome: str):
     rows = [row("a"), row("b")]
     shop.refresh(rows, {"a": outcome}, bgrep_conn_id="old")
     assert statuses(asked(shop, "a")) == {"a": "pending"}, "no run has another connection yet"

@@ -70,6 +70,7 @@ def files_of(shop: Destination) -> dict[str, bytes]:
     return shop.paths.destination.fs.files
 
 
+@pytest.mark.slow
 def test_consumers_see_the_entry_of_the_earlier_purchase(shop: Destination):
     after = seen(shop)["a"]
     (before,) = after["versions"]
@@ -479,6 +480,7 @@ def test_a_whole_publication_is_rolled_back(shop: Destination):
     assert billed(shop) == count
 
 
+@pytest.mark.slow
 def test_a_plan_without_a_manifest_names_those_that_are_kept(shop: Destination):
     with pytest.raises(InvalidInput) as caught:
         rollback_to_plan(shop.paths, "x", DECISION, writes=True)

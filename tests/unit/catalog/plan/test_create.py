@@ -261,6 +261,7 @@ def test_rows_with_equal_requests_are_each_submitted_once(destination):
 # --- what has changed, in words --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_each_field_that_changes_is_named(destination):
     changes: list[tuple[dict[str, str], str]] = [
         ({"image": "https://shop.example/b.jpg"}, "image"),
@@ -361,6 +362,7 @@ def test_only_a_change_that_a_template_reads_is_a_change(destination):
         assert planned.db.execute("SELECT count(*) FROM made").fetchone() == (0,)
 
 
+@pytest.mark.slow
 def test_another_order_of_rows_and_columns_changes_nothing(destination):
     catalog = [row(f"s{i}", category=f"c{i % 3}", name=f"n{i}") for i in range(20)]
     destination.refresh(catalog)

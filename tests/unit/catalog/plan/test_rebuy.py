@@ -67,12 +67,14 @@ def test_changed_rows_need_approval_above_a_share(destination, changed, options,
         assert destination.billed.total() == COUNT + changed
 
 
+@pytest.mark.slow
 def test_a_changed_template_is_the_reason(destination):
     plan = destination.plan(catalog(), defaults={"guidance_scale": 9}).plan
     assert plan.needs_approval
     assert f"guidance_scale: {COUNT} rows" in plan.concern
 
 
+@pytest.mark.slow
 def test_a_url_that_differs_only_in_its_query_is_named_as_such(destination):
     rows = catalog()
     plan = destination.plan([{**one, "image": f"{one['image']}?v=2"} for one in rows]).plan
@@ -145,7 +147,7 @@ def beside(rows: list[dict[str, Any]], **cells: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("most", [None, 15])
-def test_another_catalog_with_the_same_photos_is_not_a_renamed_one(destination, most):
+def test_a_catalog_with_the_same_photos_is_not_a_renamed_one(destination, most):
     whose = {"dag_id": "french", "on_removed": "keep", "max_images_per_run": most}
     french = beside(catalog(), positive_prompt="sur du marbre")
     while (run := destination.refresh(french, **whose)).counts.get("unchanged") != COUNT:

@@ -142,6 +142,7 @@ def test_an_invalid_row_takes_nothing_of_the_budget(destination, site, check_sou
     assert "t2" not in {path.partition("?")[2] for path in site.asked}, "it is over budget"
 
 
+@pytest.mark.slow
 def test_a_sample_is_not_larger_for_all_that_is_invalid(destination, site):
     rows = {f"s{i:03}": ("missing",) for i in range(150)} | {"t": ("good",)}
     budget = {"check_sources": "sample", "max_images_per_run": 30}

@@ -89,6 +89,7 @@ def test_rows_of_an_active_plan_are_locked_with_its_run(destination):
     assert [one["name"] for one in found.work_items] == ["b"]
 
 
+@pytest.mark.slow
 def test_a_row_submitted_again_has_nothing_of_the_purchase(destination):
     destination.refresh([row("a")], {"a": "failed"})
     (item,) = destination.plan([row("a")]).work_items

@@ -331,6 +331,7 @@ def test_a_run_on_which_nothing_changed_writes_nothing(paths):
     assert written() == before
 
 
+@pytest.mark.slow
 def test_an_equal_image_of_another_submit_keeps_its_path(paths):
     publish(paths, [entry_of(paths, "mug")], [], RETIRE, plan=plan(1))
     (before,) = seen(paths)
@@ -350,6 +351,7 @@ def test_another_image_of_the_same_submit_has_another_path(paths):
     assert row["path"] != before["path"]
 
 
+@pytest.mark.slow
 def test_an_image_that_comes_back_has_a_path_of_its_own(paths):
     for run, what in enumerate("aba", 1):
         publish(paths, [entry_of(paths, "mug", what)], [], RETIRE, plan=plan(run))

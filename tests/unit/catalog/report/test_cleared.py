@@ -30,6 +30,7 @@ def test_a_shard_cleared_alone_is_billed_and_not_checked(run: Run) -> None:
     assert "clear its check task" in failure
 
 
+@pytest.mark.slow
 def test_cleared_with_what_follows_the_run_is_complete(run: Run) -> None:
     run.work(try_number=2)
     run.check()

@@ -29,6 +29,7 @@ def latest(shop: Destination) -> str:
     return re.search(r'url=plans/([^/"]+)/report\.html"', page)[1]
 
 
+@pytest.mark.slow
 def test_the_list_has_every_report_newest_first(destination: Destination):
     first = reported(destination, destination.refresh([row("mug"), row("vase")]))
     assert (listed(destination), latest(destination)) == ([first], first)
@@ -44,6 +45,7 @@ def test_a_run_without_a_report_is_not_listed(destination: Destination):
     assert (listed(destination), latest(destination)) == ([first], first)
 
 
+@pytest.mark.slow
 def test_a_report_that_was_deleted_leaves_the_list(destination: Destination):
     first = destination.refresh([row("mug")])
     reported(destination, first)

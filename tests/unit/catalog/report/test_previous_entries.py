@@ -43,6 +43,7 @@ def test_each_row_has_the_entry_that_agrees_with_its_state(run):
     assert {one["plan_id"] for one in found.values()} != {run.plan_id}
 
 
+@pytest.mark.slow
 def test_an_entry_that_disagrees_with_the_state_is_not_shown(run):
     swapped = [{"name": "lamp", "state": "unmasked"}, {"name": "mug", "state": "quarantined"}]
     assert previous_entries(run.store, swapped) == {}
@@ -53,6 +54,7 @@ def test_rows_that_were_never_submitted_have_no_entry(run):
     assert previous_entries(run.store, [{"name": "other", "state": "flagged"}]) == {}
 
 
+@pytest.mark.slow
 def test_without_rows_the_ledger_is_not_read(run, files):
     files.clear()
     assert previous_entries(run.store, []) == {}

@@ -130,6 +130,7 @@ def test_long_skus_that_became_floats_change_no_product(destination: Destination
         assert destination.published()[sku] == before[sku]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "text"),
     [
@@ -216,6 +217,7 @@ ODD_COLUMNS = {
 }
 
 
+@pytest.mark.slow
 def test_a_column_that_nobody_reads_does_no_harm(destination: Destination, tmp_path: Path):
     """A4: a column of any type that no template reads costs nothing; one that is read is text or reported."""
     rows, columns = len(ODD_COLUMNS), {}

@@ -303,6 +303,7 @@ def test_an_answer_that_repeats_all_is_that_of_the_submit(lost: Destination):
     assert why_not(lost, replace(job, tasks=job.tasks[::-1])) == [], "in another order"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{"positive_prompt": "something else"}, {"image": "https://shop.example/c.jpg"}, {"num_output": 3}],

@@ -235,6 +235,7 @@ def test_a_run_that_plans_keeps_only_later_ones_waiting(files):
             pass
 
 
+@pytest.mark.slow
 def test_a_try_of_a_plan_task_makes_no_plan_after_a_later_try(destination):
     """It was taken for dead before it acquired its lease, whether or not the run has ended since."""
     facts = {"run_id": "run", "now": destination.started}

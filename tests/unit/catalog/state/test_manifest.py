@@ -121,6 +121,7 @@ def test_without_its_rows_a_lost_header_is_reported(shop):
     assert not (shop.paths.manifests / "00000002.json").exists()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_repaired_is_reported_before_submits(shop):
     damage(file(shop, ".parquet"), "truncated")
     damage(file(shop, ".jsonl"), "lost")

@@ -25,6 +25,7 @@ def later(destination: Destination, plan_id: str) -> list[str]:
     return list(later_plans(destination.paths, Ledger(destination.paths).reader.metadata(), plan_id))
 
 
+@pytest.mark.slow
 def test_plans_that_were_made_or_are_being_made_are_later(destination):
     first = destination.refresh([row("a")])
     assert later(destination, first.plan_id) == []

@@ -112,6 +112,7 @@ def test_only_the_try_that_started_last_marks_a_plan_published(run):
     assert run.store.is_published
 
 
+@pytest.mark.slow
 def test_a_mark_that_an_earlier_try_wrote_late_does_not_count(run):
     """It had seen that it was the last one."""
     run.store.mark_published(run.store.begin_publishing(), {"counts": {}})

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pytest
 from bgrep_harness.runs import row
 
 from airflow_provider_bgrep.catalog.state.unfinished import unfinished_shards
@@ -24,6 +25,7 @@ def test_of_a_cancelled_plan_only_unsubmitted_rows_are_left_out(destination):
     assert unfinished_shards(run.store) == []
 
 
+@pytest.mark.slow
 def test_a_cancelled_plan_that_lacks_a_check_is_unfinished(destination):
     destination.refresh([row("a")], {"a": "pending"})
     run = destination.plan([row("a"), row("b")], shard_size=1)
@@ -35,6 +37,7 @@ def test_a_cancelled_plan_that_lacks_a_check_is_unfinished(destination):
     assert unfinished_shards(run.store) == []
 
 
+@pytest.mark.slow
 def test_a_dry_run_is_not_unfinished(destination):
     destination.refresh([row("a")], {"a": "pending"})
     assert unfinished_shards(destination.plan([row("a"), row("b")], dry_run=True).store) == []

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from airflow_provider_bgrep.emulator.samples.sneaker import sneaker
 from airflow_provider_bgrep.emulator.samples.studio import Studio
 
 
+@pytest.mark.slow
 def test_the_shoe_is_wider_than_high_and_whole():
     image, mask = Studio(sneaker(), 96).photograph()
     box = mask.getbbox()
