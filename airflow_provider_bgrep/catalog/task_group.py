@@ -237,7 +237,8 @@ def _approval(plan: BgRepPlanOperator, pulled: str, destination: str) -> Any:
         destination=destination,
         plan=plan.output["plan"],  # type: ignore[index]  # an idiom that Airflow's types do not know
         subject=(
-            f"{{% if {images} %}}Submit {{{{ {images} }}}} image{{{{ '' if {images} == 1 else 's' }}}}"
+            f"{{% if {pulled}['most_images'] %}}"
+            f"Submit {{{{ {images} }}}} image{{{{ '' if {images} == 1 else 's' }}}}"
             f"{{{{ ' for ' ~ {pulled}['cost'] if {pulled}['cost'] else '' }}}}"
             f"{{{{ ', at most ' ~ ({pulled}['most_cost'] or {pulled}['most_images']) ~ ' with retries' "
             f"if {pulled}['most_images'] > {images} else '' }}}}?"
