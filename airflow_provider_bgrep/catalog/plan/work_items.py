@@ -210,7 +210,7 @@ def _judge(join: Join) -> None:
     """Fill ``judged``: each row of ``made``, and what the purchases of its name mean for it."""
     db = join.db
     (rows,) = join.one("SELECT count(*) FROM made")
-    # Without the condition, the purchases would be counted for no row as well.
+    # If no row has changed, a million purchases need no counting.
     db.execute(
         "CREATE OR REPLACE TABLE lines AS SELECT name, line, purchases FROM made JOIN "
         f"(SELECT name, count(*) AS purchases FROM entries WHERE {rows > 0} GROUP BY name) USING (name)"
