@@ -34,8 +34,8 @@ def rebuy_reason(join: Join, dag_id: str, group_id: str) -> str:
     A row is submitted again if something about it has changed, and also if its name has changed: then the
     image of a new row is that of a billed row that has left the catalog. That row may be published, or
     retired since, or never have passed the checks. A row that is submitted again because it failed does not
-    count. Neither does one without a billable submit in this ``edition``: an edition is new for each row until
-    the row is billable in it, in whichever run.
+    count. Neither does one without a billable submit in this ``edition``: an edition is new for each row
+    until the row is billable in it, in whichever run.
 
     With ``on_removed="keep"``, a published row that another task group has submitted may be in that group's
     own catalog. Only a row with its image and its prompt counts then, which asks for what is billed:
