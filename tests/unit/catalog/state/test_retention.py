@@ -68,14 +68,7 @@ def copy_of(
     destination: Destination, files: Files, around: Interceptor = at_once, only: str = ""
 ) -> Destination:
     """The same destination over another copy of its store."""
-    paths = CatalogPaths(folder(files, around, only))
-    return replace(
-        destination,
-        paths=paths,
-        billed=destination.billed.copy(),
-        sent=dict(destination.sent),
-        jobs=dict(destination.jobs),
-    )
+    return destination.copied_to(CatalogPaths(folder(files, around, only)))
 
 
 def below(files: Files, name: str) -> list[str]:
