@@ -273,6 +273,26 @@ def test_a_shard_that_was_killed_is_collected_by_the_next_run(refresh: Refresh, 
 
 
 @pytest.mark.slow
+def test_an_outage_of_any_length_ends_no_wait_for_a_paid_job(
+    refresh: Refresh, connection: Any, site: str, no_waiting: None
+):
+    rows, options = rows_of(site, 2), {"max_attempts": 1, "check_sources": "off"}
+    refresh.generate_options = {"deferrable": False, "timeout": 1}
+    connection.inject("late", seconds=3600)
+    assert refresh.run(rows, **options).outcomes == {"pending": 2}
+    fault = connection.inject("status", operation="query", status=500, times=10_000)
+    for _ in range(4):
+        run = refresh.run(rows, **options)
+        assert (run.counts, run.states["generate[0]"]) == ({"pending": 2}, "up_for_retry")
+    assert fault.consumed
+    connection.control("DELETE", "faults")
+    connection.advance(3600)
+    refresh.generate_options = {}
+    assert refresh.run(rows, **options).outcomes == {"generated/passed": 2}
+    assert connection.counters.images == 2
+
+
+@pytest.mark.slow
 def test_a_plan_that_was_replaced_submits_no_more(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 8)
     first = refresh.plan(rows)

@@ -72,7 +72,8 @@ class BudgetOptions:
         It applies to more than 10 rows. A row without a billable submit in this ``edition`` does not count. 1
         for no limit. On Airflow before 3.1, such a run submits nothing.
     :param max_attempts: number of submits without success, in all runs together, after which a row is
-        quarantined, 1 to 100. A job that does not finish is collected in three times as many runs.
+        quarantined, 1 to 100. A job that does not finish is collected in three times as many runs, without
+        those before which the service did not answer.
     :param on_unknown_outcome: what to do if it is unknown whether a submit was accepted: ``fail`` (do not
         submit it again) or ``resubmit``, which may be billed twice.
     """

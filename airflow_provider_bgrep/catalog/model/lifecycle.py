@@ -150,8 +150,9 @@ _ASK_AGAIN: Final = (
     "it. If that is gone, redo or change the row. Or ask the API's seller, with the result key."
 )
 _PATIENCE: Final = (
-    "or 3 times max_attempts runs have asked for it. Then the row is quarantined until it changes or is "
-    "redone. So is one whose task group has another connection now, until that connection is used again."
+    "or 3 times max_attempts runs have asked for it, without those before which the service did not answer. "
+    "Then the row is quarantined until it changes or is redone. So is one whose task group has another "
+    "connection now, until that connection is used again."
 )
 _SUBMIT_AGAIN: Final = (
     "Nothing. To submit the row again, redo it, or change its seed, prompt or image, or edition."

@@ -145,6 +145,8 @@ class Plan:
     :param sources: hosts and buckets of the images and masks of its work items, as URLs.
     :param lines: number of lines of each JSONL file that was written with the plan, by its name: without it,
         a lost file would be taken for an empty one.
+    :param service_answers: whether the service answered when the plan was made. Otherwise its run does not
+        count as one that asked for a pending job: an outage would end the wait for what is paid.
     """
 
     plan_id: str
@@ -168,6 +170,7 @@ class Plan:
     reading: tuple[str, ...] = field(default=())
     sources: tuple[str, ...] = ()
     lines: Mapping[str, int] = field(default_factory=dict)
+    service_answers: bool = True
 
     @property
     def rows(self) -> int:

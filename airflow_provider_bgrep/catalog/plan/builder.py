@@ -62,6 +62,7 @@ class Run:
     :param group_id: the task group.
     :param now: wall clock in seconds.
     :param merged_plans: closed plans whose submits are in no segment.
+    :param service_answers: whether the service has just answered.
     """
 
     plan_id: str
@@ -70,6 +71,7 @@ class Run:
     now: float
     group_id: str = ""
     merged_plans: tuple[str, ...] = ()
+    service_answers: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +210,7 @@ def _plan_of(join: Join, run: Run, spent: int, left: int | None, concern: str) -
         attention=dict(join.attention),
         reading=tuple(map(redact_text, (*join.rows.reading, *_frequent_prompt(join)))),
         sources=_sources(join),
+        service_answers=run.service_answers,
     )
 
 

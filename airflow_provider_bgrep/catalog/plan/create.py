@@ -51,12 +51,14 @@ def create_plan(
     group_id: str = "",
     try_number: int = 1,
     now: float | None = None,
+    service_answers: bool = True,
 ) -> dict[str, Any]:
     """Create the plan of a run.
 
     :param group_id: the task group, if a DAG refreshes several catalogs.
     :param try_number: Airflow's number of the try of the plan task.
     :param now: wall clock in seconds; the current time if not given.
+    :param service_answers: whether the service has just answered.
     :return: what the other tasks need to know, small enough for XCom.
     :raises InvalidInput: if the catalog cannot be used.
     :raises PlanInProgressError: if another run is still planning after minutes, or has closed this plan, or
@@ -67,16 +69,23 @@ def create_plan(
     now = time.time() if now is None else now
     ledger = Ledger(paths, lambda: options.single_writer)
     repair = LedgerRepair(paths, lambda: options.single_writer)
+    whose: dict[str, Any] = {
+        "dag_id": dag_id,
+        "run_id": run_id,
+        "group_id": group_id,
+        "now": now,
+        "service_answers": service_answers,
+    }
     if options.dry_run:
         plan_id = repair.repaired(lambda: ledger.begin_dry_run(dag_id, run_id, now, group_id, try_number))
         store = PlanStore(paths, plan_id)
-        run = Run(plan_id=plan_id, dag_id=dag_id, run_id=run_id, now=now, group_id=group_id)
+        run = Run(plan_id=plan_id, **whose)
         draft = _create(options, store, run)
     else:
         # Before anything is read: from here on, this plan sees what others submit, or they cannot submit it.
         lease = repair.repaired(lambda: ledger.acquire_lease(dag_id, run_id, now, group_id, try_number))
         store = PlanStore(paths, lease.plan_id)
-        run = Run(plan_id=lease.plan_id, dag_id=dag_id, run_id=run_id, now=now, group_id=group_id)
+        run = Run(plan_id=lease.plan_id, **whose)
         try:
             with ledger.renewing(lease.plan_id):
                 ledger.wait_for_planners(lease.plan_id)

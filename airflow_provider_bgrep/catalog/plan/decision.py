@@ -62,8 +62,10 @@ REASON: Final = f"""CASE
     WHEN b.outcome IN {in_sql(COLLECTED)} AND b.account <> {{account}}
         THEN 'not collected yet; if the connection that submitted it is gone, redo the row; '
             || 'only that connection can collect it: ' || b.account
-    WHEN b.outcome = 'pending' AND b.reason = ''
-        THEN 'the job was queried in ' || b.attempts || ' runs, and has not finished'
+    WHEN b.outcome IN {in_sql(COLLECTED)}
+        THEN 'not collected in ' || b.attempts || ' runs'
+            || CASE WHEN b.reason = '' THEN '' ELSE ' (' || b.reason || ')' END
+            || '; raise max_attempts to ask again, which is not billed: a change or redo of the row is'
     ELSE b.reason END"""
 """The reason for which a row is quarantined."""
 

@@ -25,7 +25,8 @@ a submit came late. Then the results are derived again, by these rules:
    job's record next to the images.
 7. Of an image task, some images may be saved and others not. Each run that asks for the others counts. After
    as many runs as ask for a pending job, those that are saved are all there will be: it is ``partial``.
-8. A run that asks without success for the orphaned job of another DAG or task group does not count.
+8. A run that asks without success for the orphaned job of another DAG or task group does not count. Nor does
+   one before which the service did not answer.
 
 A shard may work on two requests of one row: the current one, and an earlier one whose job is orphaned. An
 orphaned work item has only its own purchase, and no verdict.
@@ -260,7 +261,7 @@ def _entry(item: WorkItemRow, facts: Facts, store: PlanStore, shard: int) -> Led
     is_in_vain = facts["outcome"] in _WITHOUT_IMAGE
     asked = 0 if is_of_plan else item["attempts"] or 0
     # The patience with a job is that of the task group that submitted it (rule 8).
-    asked += is_in_vain and not plan.is_of_others(item)
+    asked += is_in_vain and plan.service_answers and not plan.is_of_others(item)
     if facts["files"] and facts["outcome"] in COLLECTED and _is_last(store, asked):
         facts, is_in_vain = {**facts, "outcome": Outcome.PARTIAL.value}, False
     entry = {

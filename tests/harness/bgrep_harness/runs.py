@@ -102,6 +102,7 @@ class Destination:
         group_id: str = "",
         try_number: int = 1,
         now: float | None = None,
+        service_answers: bool = True,
         **options: Any,
     ) -> Run:
         """Plan a run.
@@ -111,13 +112,15 @@ class Destination:
         :param group_id: the task group of the DAG.
         :param try_number: Airflow's number of the try of the plan task.
         :param now: a day after the run before by default.
+        :param service_answers: whether the service answers the plan task.
         """
         self.runs += 1
         if now is None:
             now = self.started + self.runs * DAY
         given = self._options(catalog, options)
         whose = {"dag_id": dag_id, "run_id": run_id or f"run-{self.runs}", "group_id": group_id}
-        xcom = create_plan(given, self.paths, **whose, try_number=try_number, now=now)
+        found = {"try_number": try_number, "now": now, "service_answers": service_answers}
+        xcom = create_plan(given, self.paths, **whose, **found)
         return Run(self, xcom["plan_id"], now, xcom)
 
     def copied_to(self, paths: CatalogPaths) -> Destination:

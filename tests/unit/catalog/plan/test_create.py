@@ -142,6 +142,24 @@ def test_a_pending_row_is_collected_and_never_resubmitted(destination):
 
 
 @pytest.mark.slow
+def test_a_run_during_an_outage_does_not_count_as_one_that_asked(destination):
+    catalog = rows_of("a")
+    for answers, state in ((True, "new"), (False, "pending"), (False, "pending"), (True, "pending")):
+        run = destination.plan(catalog, max_attempts=1, service_answers=answers)
+        assert run.states == {"a": state}
+        run.complete({"a": "pending"})
+    run = destination.plan(catalog, max_attempts=1)
+    assert run.states == {"a": "pending"}, "asked twice"
+    run.complete({"a": "pending"})
+    run = destination.plan(catalog, max_attempts=1)
+    assert run.states == {"a": "quarantined"}
+    (what,) = whats(run).values()
+    assert "in 3 runs" in what
+    assert "max_attempts" in what, "what is free comes first"
+    assert destination.billed.total() == 1
+
+
+@pytest.mark.slow
 def test_an_unknown_outcome_is_resubmitted_at_most_once(destination):
     catalog = rows_of("a")
     destination.refresh(catalog, {"a": "lost"})
