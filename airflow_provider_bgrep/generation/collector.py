@@ -43,6 +43,10 @@ COLLECT_SECONDS: Final = 150.0
 """Seconds between two queries of a job while there is something to submit: half of the time that results
 may wait."""
 
+_OF_JOB: Final = frozenset({ErrorKind.JOB_NOT_FOUND, ErrorKind.JOB_FAILED})
+"""Errors that say something about a job. Others are of the way to the service, or of the account: a gateway,
+a proxy or the service itself refuses or fails whatever the job is.
+"""
 
 T = TypeVar("T")
 
@@ -106,6 +110,7 @@ class Collector:
                 job = await self._run.client.drive(flow, self._run.request_counter)
             except CallError as error:
                 self._run.rate_limiter.on_response(Operation.QUERY, sent, error)
+                self._run.result.is_answered |= error.kind in _OF_JOB
                 failures += 1
                 step = self._after(error, watched, failures)
                 if step.action is Action.POLL or step.reason is Reason.DEADLINE:
@@ -118,6 +123,7 @@ class Collector:
                 seconds = step.seconds
             else:
                 self._run.rate_limiter.on_response(Operation.QUERY, sent, None)
+                self._run.result.is_answered = True
                 failures = watched.gone_answers = 0
                 try:
                     found = await self._take(watched, job, is_last=is_last)

@@ -191,6 +191,8 @@ class Result:
         self.error: BaseException | None = None
         """The first transient error."""
         self.is_killed = False
+        self.is_answered = False
+        """Whether the service has answered a query with something about a job."""
         self.has_unjournaled_facts = False
         """Whether the journal lacks what became of a submit, such as a key, which only this process knows."""
         self.unsaved: set[str] = set()

@@ -106,11 +106,17 @@ class Journal:
         self._check_fence_together = GroupCommit(self.check_not_superseded)
         self._witness = _witness(store)
         self._epoch = self.acquire_epoch(secrets.token_hex(8))
-        self.metadata = self._read_metadata() or TaskMetadata(first_try=0)
+        self.metadata = read_metadata(store) or TaskMetadata(first_try=0)
         is_cleared = not self.metadata.first_try or self.metadata.clear_id != clear_id
         began = self.metadata
         if is_cleared:
-            began = TaskMetadata(clear_id, end_time, try_number, first_epoch=self._epoch)
+            began = TaskMetadata(
+                clear_id,
+                end_time,
+                try_number,
+                first_epoch=self._epoch,
+                is_answered=self.metadata.is_answered,
+            )
         self.previous_records = _read_epochs(store, self._epoch, self._witness, began)
         if is_cleared:
             self.update_metadata(**asdict(began))
@@ -209,14 +215,6 @@ class Journal:
                 "Another process has taken over this task instance. This one submits nothing more."
             )
 
-    def _read_metadata(self) -> TaskMetadata | None:
-        value = self._get(_METADATA)
-        if value is None:
-            return None
-        return TaskMetadata(
-            **{name: value[name] for name in TaskMetadata.__dataclass_fields__ if name in value}
-        )
-
     def _set(self, key: str, **values: Any) -> None:
         self._store.set(key, {"version": VERSION, **values})
 
@@ -231,6 +229,17 @@ def read_records(store: Store) -> list[SubmitRecord]:
     """
     witness = _witness(store)
     return _read_epochs(store, _first_free(store, witness), witness)
+
+
+def read_metadata(store: Store) -> TaskMetadata | None:
+    """What holds for a journal's task as a whole; ``None`` if it has not begun. Acquires no epoch.
+
+    :raises JournalError: if it cannot be read.
+    """
+    value = _get(store, _METADATA)
+    if value is None:
+        return None
+    return TaskMetadata(**{name: value[name] for name in TaskMetadata.__dataclass_fields__ if name in value})
 
 
 def _witness(store: Store) -> tuple[int, int]:

@@ -168,6 +168,7 @@ class TaskMetadata:
     :param stopped: the response after which nothing more is submitted until the next clear, if there was
         one.
     :param first_epoch: the first epoch since the last clear.
+    :param is_answered: whether the service has ever answered a query of the task with something about a job.
     """
 
     clear_id: str = ""
@@ -176,3 +177,4 @@ class TaskMetadata:
     counts: Mapping[str, int] = field(default_factory=dict)
     stopped: Mapping[str, Any] | None = None
     first_epoch: int = 0
+    is_answered: bool = False

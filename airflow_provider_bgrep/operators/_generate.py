@@ -5,6 +5,7 @@ engine. It does not depend on an operator.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -292,10 +293,12 @@ class _Run:
             result = engine.run(items)
         except BaseException:
             self._write_missing_facts(run_context.result)
+            self._note_answer(run_context.result)
             self._log_outstanding()
             raise
         self._write_missing_facts(result)
         if result.is_killed:
+            self._note_answer(result)
             self._log_outstanding()
             raise BgRepServiceError(
                 "The task is being stopped. Nothing more is submitted. Accepted jobs continue; the next try "
@@ -306,7 +309,9 @@ class _Run:
             for operation, count in run_context.request_counter.counts.items():
                 counts[operation.value] = counts.get(operation.value, 0) + count
             journal.update_metadata(
-                counts=counts, stopped=journal.metadata.stopped or stop_record(result.stopped)
+                counts=counts,
+                stopped=journal.metadata.stopped or stop_record(result.stopped),
+                is_answered=journal.metadata.is_answered or result.is_answered,
             )
         return result
 
@@ -325,6 +330,12 @@ class _Run:
             sign=spec.sign,
             taken_keys=spec.taken_keys,
         )
+
+    def _note_answer(self, result: Result) -> None:
+        """Try to note that the service has answered, although this try is stopped: it has asked."""
+        if result.is_answered and not self._journal.metadata.is_answered:
+            with contextlib.suppress(Exception):  # a try that is not noted only does not count
+                self._journal.update_metadata(is_answered=True)
 
     def _write_missing_facts(self, result: Result) -> None:
         """Try again to write to the journal what could not be written before."""

@@ -293,6 +293,28 @@ def test_an_outage_of_any_length_ends_no_wait_for_a_paid_job(
 
 
 @pytest.mark.slow
+def test_a_run_whose_shards_are_only_throttled_does_not_count(
+    refresh: Refresh, connection: Any, site: str, no_waiting: None
+):
+    """The plan task's one query is answered; those of the shards meet the gateway's flow control."""
+    rows, options = rows_of(site, 2), {"max_attempts": 1, "check_sources": "off"}
+    refresh.generate_options = {"deferrable": False, "timeout": 1}
+    connection.inject("late", seconds=3600)
+    assert refresh.run(rows, **options).outcomes == {"pending": 2}
+    for _ in range(3):
+        run = refresh.plan(rows, **options)
+        fault = connection.inject("throttle", operation="query", times=10_000)
+        refresh.generate(run, 0)
+        refresh.check(run, 0)
+        assert (refresh.finish(run).counts, bool(fault.consumed)) == ({"pending": 2}, True)
+        connection.control("DELETE", "faults")
+    connection.advance(3600)
+    refresh.generate_options = {}
+    assert refresh.run(rows, **options).outcomes == {"generated/passed": 2}
+    assert connection.counters.images == 2
+
+
+@pytest.mark.slow
 def test_a_plan_that_was_replaced_submits_no_more(refresh: Refresh, connection: Any, site: str):
     rows = rows_of(site, 8)
     first = refresh.plan(rows)

@@ -72,8 +72,10 @@ class BudgetOptions:
         It applies to more than 10 rows. A row without a billable submit in this ``edition`` does not count. 1
         for no limit. On Airflow before 3.1, such a run submits nothing.
     :param max_attempts: number of submits without success, in all runs together, after which a row is
-        quarantined, 1 to 100. A job that does not finish is collected in three times as many runs, without
-        those before which the service did not answer.
+        quarantined, 1 to 100.
+    :param collect_runs: number of runs that ask for the images of a job that does not finish, 1 to 1000; runs
+        in which the service answers no query do not count. Default: three times ``max_attempts``. To ask
+        again for a job that was given up, raise it: nothing is submitted by that.
     :param on_unknown_outcome: what to do if it is unknown whether a submit was accepted: ``fail`` (do not
         submit it again) or ``resubmit``, which may be billed twice.
     """
@@ -81,6 +83,7 @@ class BudgetOptions:
     approve_above: float | str | None = None
     max_rebuy_share: float | str = 0.2
     max_attempts: int | str = 2
+    collect_runs: int | str | None = None
     on_unknown_outcome: str = "fail"
 
 

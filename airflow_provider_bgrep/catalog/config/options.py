@@ -37,7 +37,7 @@ from airflow_provider_bgrep.protocol.urls import canonical_url
 from airflow_provider_bgrep.store_paths import path_problem, shown_path, without_credentials
 
 _PATIENCE: Final = 3
-"""A pending job is queried in this many times ``max_attempts`` runs."""
+"""By default, a pending job is queried in this many times ``max_attempts`` runs."""
 
 _MARKS: Final = ("{{", "{%")
 """Beginnings of the parts of an Airflow template."""
@@ -73,6 +73,7 @@ class Options:
     max_rebuy_share: float = 0.2
     dry_run: bool = False
     max_attempts: int = 2
+    collect_runs: int | None = None
     on_unknown_outcome: str = "fail"
     max_removed_share: float = 0.2
     valid_for: float = 20 * 3600.0
@@ -121,7 +122,7 @@ class Options:
     @property
     def patience(self) -> int:
         """Number of runs that ask for the images of a job."""
-        return _PATIENCE * self.max_attempts
+        return self.collect_runs or _PATIENCE * self.max_attempts
 
     @property
     def recipe(self) -> FieldDefaults:
@@ -275,6 +276,7 @@ _PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "max_rebuy_share": number(0, 1, float, "a share, 0 to 1"),
     "dry_run": parse_bool,
     "max_attempts": number(1, 100, int, "1 to 100 runs"),
+    "collect_runs": number(1, 1000, int, "1 to 1000 runs"),
     "on_unknown_outcome": choice("fail", "resubmit"),
     "max_removed_share": number(0, 1, float, "a share, 0 to 1"),
     "valid_for": parse_seconds,

@@ -146,13 +146,14 @@ _COLLECT: Final = (
     Event("the job failed", _SERVICE, Outcome.FAILED.value),
 )
 _ASK_AGAIN: Final = (
-    "Raise max_attempts to ask again. Use the connection that submitted it: no other account can collect "
-    "it. If that is gone, redo or change the row. Or ask the API's seller, with the result key."
+    "Raise collect_runs to ask again, which is not billed. Use the connection that submitted it: no other "
+    "account can collect it. If that is gone, redo or change the row. Or ask the API's seller, with the "
+    "result key."
 )
 _PATIENCE: Final = (
-    "or 3 times max_attempts runs have asked for it, without those before which the service did not answer. "
-    "Then the row is quarantined until it changes or is redone. So is one whose task group has another "
-    "connection now, until that connection is used again."
+    "or collect_runs runs have asked for it, without those in which the service answered no query; from 200 "
+    "plans after its submit, these count as well. Then the row is quarantined until it changes or is redone. "
+    "So is one whose task group has another connection now, until that connection is used again."
 )
 _SUBMIT_AGAIN: Final = (
     "Nothing. To submit the row again, redo it, or change its seed, prompt or image, or edition."
@@ -276,9 +277,7 @@ _CHECKED: Final = (
         RowState.UNPUBLISHED.value,
     ),
 )
-_PATIENCE_OVER: Final = Event(
-    "3 times max_attempts runs have asked for it", _PLAN, RowState.QUARANTINED.value
-)
+_PATIENCE_OVER: Final = Event("collect_runs runs have asked for it", _PLAN, RowState.QUARANTINED.value)
 _FAILED: Final = Event("it fails, and max_attempts is not reached", _SERVICE, RowState.CHANGED.value)
 _SUBMITTED: Final = (
     *_CHECKED,
@@ -318,7 +317,7 @@ ROW: Final = Lifecycle(
             RowState.PENDING.value,
             "An earlier run submitted it. This run collects its job.",
             _NO_SUBMIT,
-            "Its job ends, or 3 times max_attempts runs have asked for it.",
+            "Its job ends, or collect_runs runs have asked for it.",
             (*_CHECKED, _FAILED, _PATIENCE_OVER),
             _NEXT,
         ),
@@ -384,7 +383,7 @@ ROW: Final = Lifecycle(
                 Event("its job is in the bill, and is adopted", _PERSON, RowState.PENDING.value),
                 Event("the bill does not have it, which is recorded", _PERSON, RowState.CHANGED.value),
                 Event("max_attempts is raised: it failed", _PERSON, RowState.CHANGED.value),
-                Event("max_attempts is raised: it was pending", _PERSON, RowState.PENDING.value),
+                Event("collect_runs is raised: it was pending", _PERSON, RowState.PENDING.value),
                 Event("the connection that submitted it is used again", _PERSON, RowState.PENDING.value),
                 Event("on_unknown_outcome is set to 'resubmit'", _PERSON, RowState.CHANGED.value),
             ),
@@ -435,7 +434,7 @@ ROW: Final = Lifecycle(
             "Its job was submitted for a request that no row of the catalog has any more. Its images are "
             "saved, but not published.",
             NOTHING,
-            "Its job ends, or 3 times max_attempts runs of its task group have asked for it. Runs of other "
+            "Its job ends, or collect_runs runs of its task group have asked for it. Runs of other "
             "task groups, which count nowhere, collect it for 200 plans.",
             (Event("a row asks for it again", _PERSON, RowState.UNPUBLISHED.value),),
             "Nothing. To publish its images, let the row ask for the same again: it is not submitted again.",

@@ -140,13 +140,14 @@ class Plan:
     :param notes: warnings for people.
     :param attention: what notes ask a person to do something about: rows or image tasks that no row's state
         stands for, by the status that the report gives them.
+    :param given_up: image tasks that this task group no longer asks for and that a note names, by a short
+        hash: how many plans of the group have named each, this one included. One that was named often enough
+        stays, so that the next plan knows.
     :param reading: what the catalog was taken for, in sentences: format, encoding, delimiter and header,
         columns used and ignored, cells taken for empty, and the most frequent prompt.
     :param sources: hosts and buckets of the images and masks of its work items, as URLs.
     :param lines: number of lines of each JSONL file that was written with the plan, by its name: without it,
         a lost file would be taken for an empty one.
-    :param service_answers: whether the service answered when the plan was made. Otherwise its run does not
-        count as one that asked for a pending job: an outage would end the wait for what is paid.
     """
 
     plan_id: str
@@ -167,10 +168,10 @@ class Plan:
     concern: str = ""
     notes: tuple[str, ...] = field(default=())
     attention: Mapping[str, int] = field(default_factory=dict)
+    given_up: Mapping[str, int] = field(default_factory=dict)
     reading: tuple[str, ...] = field(default=())
     sources: tuple[str, ...] = ()
     lines: Mapping[str, int] = field(default_factory=dict)
-    service_answers: bool = True
 
     @property
     def rows(self) -> int:

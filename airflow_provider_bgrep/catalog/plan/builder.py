@@ -7,7 +7,7 @@ Nothing outside the given DuckDB connection changes here, until :meth:`PlanDraft
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,7 +62,6 @@ class Run:
     :param group_id: the task group.
     :param now: wall clock in seconds.
     :param merged_plans: closed plans whose submits are in no segment.
-    :param service_answers: whether the service has just answered.
     """
 
     plan_id: str
@@ -71,7 +70,6 @@ class Run:
     now: float
     group_id: str = ""
     merged_plans: tuple[str, ...] = ()
-    service_answers: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +124,7 @@ def build_plan(
     versions: Versions,
     sources: SourceReader,
     marks: Marks,
+    given_up: Callable[[], Mapping[str, int]] = dict,
 ) -> PlanDraft:
     """Build a plan.
 
@@ -134,6 +133,7 @@ def build_plan(
     :param versions: identifies the content of images on object storage.
     :param sources: reads images and masks.
     :param marks: what persons have decided about rows.
+    :param given_up: returns ``given_up`` of the task group's plan before this one. Most plans need not know.
     :raises InvalidInput: if the catalog has no row.
     :raises BgRepConflictError: if the catalog was written to meanwhile.
     """
@@ -151,7 +151,7 @@ def build_plan(
     gone = find_gone(join)
     remove_gone(join, gone)
     concerns.append(rebuy_reason(join, run.dag_id, run.group_id))
-    list_work_items(join, run.dag_id, run.group_id, number_of(run.plan_id))
+    list_work_items(join, run.dag_id, run.group_id, number_of(run.plan_id), given_up)
     catalog.check_unchanged()
     plan = _plan_of(join, run, spent, left, " ".join(filter(None, concerns)))
     return PlanDraft(plan=plan, db=db, invalid=catalog.invalid)
@@ -208,9 +208,9 @@ def _plan_of(join: Join, run: Run, spent: int, left: int | None, concern: str) -
         # They quote names and cells, and go to the log, to XCom and to whoever approves the plan.
         notes=tuple(map(redact_text, (*join.notes, *join.rows.warnings))),
         attention=dict(join.attention),
+        given_up=join.given_up,
         reading=tuple(map(redact_text, (*join.rows.reading, *_frequent_prompt(join)))),
         sources=_sources(join),
-        service_answers=run.service_answers,
     )
 
 

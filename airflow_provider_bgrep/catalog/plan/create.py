@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -25,6 +25,7 @@ from airflow_provider_bgrep.catalog.state.ledger_repair import LedgerRepair
 from airflow_provider_bgrep.catalog.state.manifest import live_rows
 from airflow_provider_bgrep.catalog.state.marks import MarkLog
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+from airflow_provider_bgrep.catalog.state.row_history import newest_plan_of
 from airflow_provider_bgrep.compat import has_approval
 from airflow_provider_bgrep.storage import absolute_path, size_of
 from airflow_provider_bgrep.store_paths import shown_path
@@ -51,14 +52,12 @@ def create_plan(
     group_id: str = "",
     try_number: int = 1,
     now: float | None = None,
-    service_answers: bool = True,
 ) -> dict[str, Any]:
     """Create the plan of a run.
 
     :param group_id: the task group, if a DAG refreshes several catalogs.
     :param try_number: Airflow's number of the try of the plan task.
     :param now: wall clock in seconds; the current time if not given.
-    :param service_answers: whether the service has just answered.
     :return: what the other tasks need to know, small enough for XCom.
     :raises InvalidInput: if the catalog cannot be used.
     :raises PlanInProgressError: if another run is still planning after minutes, or has closed this plan, or
@@ -69,23 +68,16 @@ def create_plan(
     now = time.time() if now is None else now
     ledger = Ledger(paths, lambda: options.single_writer)
     repair = LedgerRepair(paths, lambda: options.single_writer)
-    whose: dict[str, Any] = {
-        "dag_id": dag_id,
-        "run_id": run_id,
-        "group_id": group_id,
-        "now": now,
-        "service_answers": service_answers,
-    }
     if options.dry_run:
         plan_id = repair.repaired(lambda: ledger.begin_dry_run(dag_id, run_id, now, group_id, try_number))
         store = PlanStore(paths, plan_id)
-        run = Run(plan_id=plan_id, **whose)
+        run = Run(plan_id=plan_id, dag_id=dag_id, run_id=run_id, now=now, group_id=group_id)
         draft = _create(options, store, run)
     else:
         # Before anything is read: from here on, this plan sees what others submit, or they cannot submit it.
         lease = repair.repaired(lambda: ledger.acquire_lease(dag_id, run_id, now, group_id, try_number))
         store = PlanStore(paths, lease.plan_id)
-        run = Run(plan_id=lease.plan_id, **whose)
+        run = Run(plan_id=lease.plan_id, dag_id=dag_id, run_id=run_id, now=now, group_id=group_id)
         try:
             with ledger.renewing(lease.plan_id):
                 ledger.wait_for_planners(lease.plan_id)
@@ -212,7 +204,12 @@ def draft_plan(
         stack.enter_context(live_rows(db, paths))
         run = replace(run, merged_plans=snapshot.closed_plans)
         marks = MarkLog(paths).latest()
-        draft = build_plan(db, catalog, options, run, image_versions, sources, marks)
+
+        def given_up() -> Mapping[str, int]:
+            before = newest_plan_of(paths, run.dag_id, run.group_id)
+            return {} if before is None else before.given_up
+
+        draft = build_plan(db, catalog, options, run, image_versions, sources, marks, given_up)
         yield replace(draft, outstanding_jobs=snapshot.outstanding_jobs)
 
 

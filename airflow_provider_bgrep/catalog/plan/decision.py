@@ -65,7 +65,7 @@ REASON: Final = f"""CASE
     WHEN b.outcome IN {in_sql(COLLECTED)}
         THEN 'not collected in ' || b.attempts || ' runs'
             || CASE WHEN b.reason = '' THEN '' ELSE ' (' || b.reason || ')' END
-            || '; raise max_attempts to ask again, which is not billed: a change or redo of the row is'
+            || '; raise collect_runs to ask again, which is not billed: a change or redo of the row is'
     ELSE b.reason END"""
 """The reason for which a row is quarantined."""
 

@@ -116,6 +116,7 @@ class Join:
         self.notes: list[str] = []
         """What a person should know about the whole catalog."""
         self.attention: Counter[str] = Counter()
+        self.given_up: dict[str, int] = {}
         """See :class:`~.plan.Plan`."""
         self.unchanged = 0
         """Rows that a purchase, which is published, decides about."""

@@ -41,7 +41,8 @@ def make_plan(given: Mapping[str, Any], planner: Planner, try_number: int = 1) -
     # On a store that excludes a second writer, the option has no effect.
     single = check_destination(paths, planner, single_writer=options.single_writer, dry_run=options.dry_run)
     options = replace(options, single_writer=single)
-    service_answers = options.dry_run or _check_connection(options.bgrep_conn_id)
+    if not options.dry_run:
+        _check_connection(options.bgrep_conn_id)
     return create_plan(
         options,
         paths,
@@ -49,7 +50,6 @@ def make_plan(given: Mapping[str, Any], planner: Planner, try_number: int = 1) -
         run_id=planner.run_id,
         group_id=planner.group_id,
         try_number=try_number,
-        service_answers=service_answers,
     )
 
 
@@ -79,10 +79,9 @@ def _check_writable(paths: CatalogPaths) -> None:
     ) from None
 
 
-def _check_connection(bgrep_conn_id: str) -> bool:
+def _check_connection(bgrep_conn_id: str) -> None:
     """Query a job that does not exist, to check the connection. No image is generated.
 
-    :return: whether the service has answered.
     :raises BgRepError: if the connection is missing or wrong, or the service refuses it. Transient errors are
         only logged: the shards retry.
     """
@@ -93,10 +92,4 @@ def _check_connection(bgrep_conn_id: str) -> bool:
     except BgRepError as error:
         if isinstance(error, AirflowFailException):
             raise
-        _log.warning(
-            "Could not check connection %s: %s. This run does not count as one that asked for pending jobs.",
-            bgrep_conn_id,
-            error,
-        )
-        return False
-    return True
+        _log.warning("Could not check connection %s: %s", bgrep_conn_id, error)

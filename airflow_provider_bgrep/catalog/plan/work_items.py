@@ -10,7 +10,9 @@ Tables that remain: ``decided`` (rendered rows, with what the ledger says of the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from airflow_provider_bgrep.catalog.model.plan import PLANS_OF_OTHERS
@@ -51,7 +53,8 @@ _SHOWN: Final = 10
 
 _RECENT: Final = 30
 """Plans for which a note names a job that this task group cannot collect, counted from the plan of the job.
-For as many plans, a last note says that it is given up.
+For as many plans, a last note says that it is given up. A job that the group no longer asks for is named in
+as many plans of the group itself, from the first that no longer asks.
 """
 
 
@@ -160,19 +163,26 @@ def list_rows(join: Join) -> None:
     )
 
 
-def list_work_items(join: Join, dag_id: str, group_id: str, number: int) -> None:
+def list_work_items(
+    join: Join,
+    dag_id: str,
+    group_id: str,
+    number: int,
+    given_up: Callable[[], Mapping[str, int]] = dict,
+) -> None:
     """Fill ``work_items``: first rows to collect, job by job, then rows to submit, then orphans.
 
     :param join: after :func:`list_rows`.
     :param dag_id: the DAG of the plan.
     :param group_id: its task group.
     :param number: its number in the ledger's sequence; 0 if it has none.
+    :param given_up: returns ``given_up`` of the task group's plan before this one.
     """
     join.db.execute(
         "CREATE OR REPLACE TEMP TABLE newest_plan AS "
         f"SELECT greatest({_number('max(plan_id)')}, {number}) AS number FROM entries"
     )
-    _find_orphans(join, f"(dag_id = {quoted(dag_id)} AND group_id = {quoted(group_id)})")
+    _find_orphans(join, f"(dag_id = {quoted(dag_id)} AND group_id = {quoted(group_id)})", given_up)
     order = "CASE state WHEN 'pending' THEN 0 WHEN 'unpublished' THEN 1 WHEN 'new' THEN 2 ELSE 3 END"
     job = "CASE state WHEN 'pending' THEN result_key END"
     join.db.execute(
@@ -333,7 +343,7 @@ def _nothing(column: Column) -> str:
     return "''" if column.type == "VARCHAR" else "NULL"
 
 
-def _find_orphans(join: Join, is_own: str) -> None:
+def _find_orphans(join: Join, is_own: str, given_up: Callable[[], Mapping[str, int]]) -> None:
     """Fill ``orphans`` with the purchases to collect that no row of the catalog asks for any more.
 
     Purchases of active plans are left to those plans. Those of other DAGs and task groups are collected as
@@ -341,6 +351,7 @@ def _find_orphans(join: Join, is_own: str) -> None:
     go on forever, it ends after :data:`~.plan.PLANS_OF_OTHERS` plans.
 
     :param is_own: the condition for purchases of the plan's task group.
+    :param given_up: returns ``given_up`` of the task group's plan before this one.
     """
     waiting = WAITING.format(**decision(join.options))
     names = f"SELECT name FROM entries WHERE outcome IN {in_sql(COLLECTED)}"
@@ -350,7 +361,7 @@ def _find_orphans(join: Join, is_own: str) -> None:
         return
     found = merged(f"FROM entries WHERE name IN ({names})")
     _note_other_accounts(join, found, is_own)
-    _note_given_up(join, found, is_own)
+    _note_given_up(join, found, is_own, given_up)
     taken = f"SELECT name, result_key FROM decided WHERE state = '{RowState.PENDING.value}'"
     join.db.execute(
         f"CREATE OR REPLACE TABLE orphans AS FROM ({found}) WHERE {waiting} "
@@ -359,14 +370,16 @@ def _find_orphans(join: Join, is_own: str) -> None:
     )
 
 
-def _note_given_up(join: Join, records: str, is_own: str) -> None:
+def _note_given_up(join: Join, records: str, is_own: str, given_up: Callable[[], Mapping[str, int]]) -> None:
     """Name the jobs that no run queries any more, and that no row of the catalog is quarantined for.
 
-    Those of older plans were named often enough. Those of another task group are named by that one, unless it
-    may be gone.
+    Each is named in :data:`_RECENT` plans of its task group, however many plans others make meanwhile, and
+    however long it was asked for: plans hand on how often. Those of another task group are named by that one,
+    unless it may be gone.
 
     :param records: a query for purchases.
     :param is_own: the condition for purchases of the plan's task group.
+    :param given_up: returns ``given_up`` of the task group's plan before this one.
     """
     waiting = WAITING.format(**decision(join.options))
     common = (
@@ -376,15 +389,17 @@ def _note_given_up(join: Join, records: str, is_own: str) -> None:
     )
     account = [join.options.bgrep_conn_id]
     found = join.db.execute(
-        f"SELECT name, result_key {common} AND {is_own} AND NOT ({waiting}) AND {_AGE} < {_RECENT} "
-        "ORDER BY name, result_key",
+        f"SELECT name, result_key {common} AND {is_own} AND NOT ({waiting}) ORDER BY name, result_key",
         account,
     ).fetchall()
+    before = given_up() if found else {}
+    join.given_up = {of: min(before.get(of, 0), _RECENT) + 1 for of in map(_hash_of, found)}
+    found = [one for one in found if join.given_up[_hash_of(one)] <= _RECENT]
     if found:
         join.notes.append(
             f"{len(found)} billed image tasks, which the catalog no longer asks for, did not finish in any "
             f"of the runs that asked for them, and are not queried any more: {_named(found)}. To ask again, "
-            "raise max_attempts."
+            "raise collect_runs: that is not billed."
         )
         join.attention[GIVEN_UP] += len(found)
     found = join.db.execute(
@@ -397,6 +412,11 @@ def _note_given_up(join: Join, records: str, is_own: str) -> None:
             f"{len(found)} billed image tasks of other task groups did not finish in {PLANS_OF_OTHERS} "
             f"plans, and are queried only by those groups from now on: {_named(found)}."
         )
+
+
+def _hash_of(image_task: tuple[str, str]) -> str:
+    """A short hash of an image task's name and job: names may be long, and quote cells."""
+    return hashlib.sha256(json.dumps(image_task).encode()).hexdigest()[:16]
 
 
 def _named(found: Sequence[tuple[str, str]]) -> str:

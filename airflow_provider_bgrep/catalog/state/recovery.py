@@ -26,7 +26,8 @@ a submit came late. Then the results are derived again, by these rules:
 7. Of an image task, some images may be saved and others not. Each run that asks for the others counts. After
    as many runs as ask for a pending job, those that are saved are all there will be: it is ``partial``.
 8. A run that asks without success for the orphaned job of another DAG or task group does not count. Nor does
-   one before which the service did not answer.
+   one whose shard has no answer of the service about any job, for :data:`~.plan.PLANS_OF_OTHERS` plans from
+   that of the job: an outage ends no wait for what is paid, and no wait is without an end.
 
 A shard may work on two requests of one row: the current one, and an earlier one whose job is orphaned. An
 orphaned work item has only its own purchase, and no verdict.
@@ -38,9 +39,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from airflow_provider_bgrep.catalog.model.plan import PLANS_OF_OTHERS, number_of
 from airflow_provider_bgrep.catalog.model.states import TO_SUBMIT, RowState
 from airflow_provider_bgrep.catalog.state.marks import MarkLog, Marks
 from airflow_provider_bgrep.catalog.state.progress import (
@@ -57,6 +60,7 @@ from airflow_provider_bgrep.catalog.state.shard_facts import (
     by_submit,
     entry_of,
     facts_of,
+    is_answered,
     results_of,
     unless_given_up,
 )
@@ -126,8 +130,9 @@ def shard_entries(
         results = list(_derive(store, shard, items, facts, reasons, by_submit(results or (), unsent)))
     entries = [entry_of(row) for row in results if row["outcome"] in STEPS]
     of_rows = [item for item in items if item["state"] != RowState.ORPHANED.value]
+    of_shard = _Shard(store, shard)
     entries += [
-        _entry(item, fact, store, shard) for item in of_rows for fact in unsent.get(item["name"], {}).values()
+        _entry(item, fact, of_shard) for item in of_rows for fact in unsent.get(item["name"], {}).values()
     ]
     return entries
 
@@ -187,15 +192,14 @@ def _derive(
     marks: Marks | None = None
     answered: set[str] | None = None
     orphaned: dict[str, set[str]] = {}
+    of_shard = _Shard(store, shard)
     for item in items:
         if item["state"] == RowState.ORPHANED.value:
             orphaned.setdefault(item["name"], set()).add(purchase_of(item))
     for item in items:
         name = item["name"]
         own = _own(item, facts.get(name, {}), orphaned.get(name, set()))
-        entries = _entries(
-            item, own, _own(item, results.get(name, {}), orphaned.get(name, set())), store, shard
-        )
+        entries = _entries(item, own, _own(item, results.get(name, {}), orphaned.get(name, set())), of_shard)
         for entry in entries[:-1]:
             yield cast("ResultRow", {**item, **entry, "superseded": True})
         if entries:
@@ -228,9 +232,23 @@ def _own(item: WorkItemRow, submits: Submits, orphaned: Collection[str]) -> Subm
     return {submit: fact for submit, fact in submits.items() if submit not in orphaned}
 
 
-def _entries(
-    item: WorkItemRow, facts: Submits, results: Submits, store: PlanStore, shard: int
-) -> list[LedgerEntry]:
+class _Shard:
+    """A shard whose results are derived.
+
+    :param store: its plan's files.
+    :param number: its number.
+    """
+
+    def __init__(self, store: PlanStore, number: int) -> None:
+        self.store, self.number = store, number
+
+    @cached_property
+    def is_answered(self) -> bool:
+        """Whether the service has answered it about a job. Most shards need not know."""
+        return is_answered(self.store, self.number)
+
+
+def _entries(item: WorkItemRow, facts: Submits, results: Submits, shard: _Shard) -> list[LedgerEntry]:
     """The entries of one row's purchases; the last one determines the result (rules 2, 3 and 5)."""
     candidates: dict[str, list[LedgerEntry]] = {}
     if item["result_key"] or item["files"]:
@@ -238,7 +256,7 @@ def _entries(
     for submit in (*(one for one in results if one not in facts), *facts):
         candidates.setdefault(submit, [])
     for submit, fact in facts.items():
-        candidates[submit].append(_entry(item, fact, store, shard))
+        candidates[submit].append(_entry(item, fact, shard))
     for submit, result in results.items():
         candidates[submit].append(cast("LedgerEntry", result))
     best = [_merged(some) for some in candidates.values()]
@@ -254,15 +272,15 @@ def _merged(records: Sequence[LedgerEntry]) -> LedgerEntry:
     return best
 
 
-def _entry(item: WorkItemRow, facts: Facts, store: PlanStore, shard: int) -> LedgerEntry:
-    plan, is_of_plan = store.plan, purchase_of(facts) != purchase_of(item)
+def _entry(item: WorkItemRow, facts: Facts, shard: _Shard) -> LedgerEntry:
+    plan, is_of_plan = shard.store.plan, purchase_of(facts) != purchase_of(item)
     names = ("dag_id", "run_id", "group_id", "plan_id")
-    whose = {**{name: getattr(plan, name) for name in names}, "shard": shard}
+    whose = {**{name: getattr(plan, name) for name in names}, "shard": shard.number}
     is_in_vain = facts["outcome"] in _WITHOUT_IMAGE
     asked = 0 if is_of_plan else item["attempts"] or 0
-    # The patience with a job is that of the task group that submitted it (rule 8).
-    asked += is_in_vain and plan.service_answers and not plan.is_of_others(item)
-    if facts["files"] and facts["outcome"] in COLLECTED and _is_last(store, asked):
+    since = plan.plan_id if is_of_plan else item["plan_id"]
+    asked += is_in_vain and _counts(facts, since, shard) and not plan.is_of_others(item)
+    if facts["files"] and facts["outcome"] in COLLECTED and _is_last(shard.store, asked):
         facts, is_in_vain = {**facts, "outcome": Outcome.PARTIAL.value}, False
     entry = {
         **entry_of(item),
@@ -272,6 +290,15 @@ def _entry(item: WorkItemRow, facts: Facts, store: PlanStore, shard: int) -> Led
         "attempts": asked if is_in_vain else 0,
     }
     return cast("LedgerEntry", entry)
+
+
+def _counts(facts: Facts, plan_id: str, shard: _Shard) -> bool:
+    """Whether a shard's run counts as one that asked for a job (rule 8).
+
+    :param plan_id: the plan that submitted the job.
+    """
+    age = number_of(shard.store.plan_id) - number_of(plan_id)
+    return facts["outcome"] not in COLLECTED or age >= PLANS_OF_OTHERS or shard.is_answered
 
 
 def _is_last(store: PlanStore, attempts: int) -> bool:

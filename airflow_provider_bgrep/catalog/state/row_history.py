@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from airflow_provider_bgrep.catalog.state.manifest import Status, published_rows
 from airflow_provider_bgrep.catalog.state.marks import Mark, MarkKind, MarkLog
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.purchases import open_purchases
+from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import Outcome
 from airflow_provider_bgrep.storage import names_in
 
@@ -134,6 +136,21 @@ def newest_plans(paths: CatalogPaths, count: int, *, dry_runs: bool = True) -> I
         if store.find_plan() is not None and (dry_runs or may_submit(name)):
             count -= 1
             yield store
+
+
+def newest_plan_of(paths: CatalogPaths, dag_id: str, group_id: str) -> Plan | None:
+    """The newest written plan of a task group, dry runs left out; ``None`` if there is none.
+
+    Each group's newest plans stay, see :mod:`~.retention_rules`. One that cannot be read is left out.
+    """
+    names = sorted((one for one in names_in(paths.plans) if may_submit(one)), key=number_of, reverse=True)
+    for name in names:
+        plan = None
+        with contextlib.suppress(BgRepStateError):
+            plan = PlanStore(paths, name).find_plan()
+        if plan is not None and (plan.dag_id, plan.group_id) == (dag_id, group_id):
+            return plan
+    return None
 
 
 def has_single_writer(paths: CatalogPaths) -> bool:

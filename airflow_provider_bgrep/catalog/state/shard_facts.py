@@ -20,7 +20,7 @@ from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.catalog.state.progress import NOT_SENT, STEPS, progress_of, purchase_of
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.outcomes import BILLABLE, Outcome
-from airflow_provider_bgrep.journal.journal import read_records
+from airflow_provider_bgrep.journal.journal import read_metadata, read_records
 from airflow_provider_bgrep.journal.key_files import NOT_BILLED, key_of, with_answer
 from airflow_provider_bgrep.journal.records import JournalError, State, SubmitRecord
 from airflow_provider_bgrep.journal.stores import FileStore
@@ -101,6 +101,16 @@ def answered_since(store: PlanStore, items: Iterable[Mapping[str, Any]]) -> set[
             if key_of(store.paths.images, nonce) if is_gone else states[nonce] is State.ACCEPTED:
                 found |= names
     return found
+
+
+def is_answered(store: PlanStore, shard: int) -> bool:
+    """Whether the service has answered a shard's generate task about a job, as far as is known."""
+    try:
+        metadata = read_metadata(store.journal(shard))
+    except JournalError as error:
+        _log.warning("Shard %d does not count as one that asked for its jobs: %s", shard, error)
+        return False
+    return metadata is not None and metadata.is_answered
 
 
 def check_journal(store: PlanStore, shard: int) -> None:

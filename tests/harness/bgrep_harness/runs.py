@@ -102,7 +102,6 @@ class Destination:
         group_id: str = "",
         try_number: int = 1,
         now: float | None = None,
-        service_answers: bool = True,
         **options: Any,
     ) -> Run:
         """Plan a run.
@@ -112,15 +111,13 @@ class Destination:
         :param group_id: the task group of the DAG.
         :param try_number: Airflow's number of the try of the plan task.
         :param now: a day after the run before by default.
-        :param service_answers: whether the service answers the plan task.
         """
         self.runs += 1
         if now is None:
             now = self.started + self.runs * DAY
         given = self._options(catalog, options)
         whose = {"dag_id": dag_id, "run_id": run_id or f"run-{self.runs}", "group_id": group_id}
-        found = {"try_number": try_number, "now": now, "service_answers": service_answers}
-        xcom = create_plan(given, self.paths, **whose, **found)
+        xcom = create_plan(given, self.paths, **whose, try_number=try_number, now=now)
         return Run(self, xcom["plan_id"], now, xcom)
 
     def copied_to(self, paths: CatalogPaths) -> Destination:
@@ -134,9 +131,19 @@ class Destination:
             results=dict(self.results),
         )
 
-    def refresh(self, catalog: Any, outcomes: Mapping[str, str] | None = None, **options: Any) -> Run:
-        """A complete run."""
-        return self.plan(catalog, **options).complete(outcomes)
+    def refresh(
+        self,
+        catalog: Any,
+        outcomes: Mapping[str, str] | None = None,
+        *,
+        service_answers: bool = True,
+        **options: Any,
+    ) -> Run:
+        """A complete run.
+
+        :param service_answers: see :class:`Execution`.
+        """
+        return self.plan(catalog, **options).complete(outcomes, service_answers=service_answers)
 
     @property
     def later(self) -> float:
@@ -249,10 +256,13 @@ class Run:
     # --- what becomes of it -----------------------------------------------------------------------
 
     def complete(
-        self, outcomes: Mapping[str, str] | None = None, verdicts: Mapping[str, str] | None = None
+        self,
+        outcomes: Mapping[str, str] | None = None,
+        verdicts: Mapping[str, str] | None = None,
+        **execution: Any,
     ) -> Run:
         """Run the tasks after the plan task: generate, check and publish."""
-        self.work(outcomes)
+        self.work(outcomes, **execution)
         self.check(verdicts)
         self.publish()
         return self
@@ -319,6 +329,7 @@ class Execution:
     :param around: intercepts each call of the journal's store.
     :param retry_failed: how often a failed image task is submitted again.
     :param writes_manifest: whether it lives until its manifest is written.
+    :param service_answers: whether the service answers its queries.
     """
 
     def __init__(
@@ -331,7 +342,9 @@ class Execution:
         around: Callable[[Callable[[], Any]], Any] = lambda effect: effect(),
         retry_failed: int = 0,
         writes_manifest: bool = True,
+        service_answers: bool = True,
     ) -> None:
+        self.service_answers = service_answers
         self.run, self.destination, self.outcomes = run, run.destination, outcomes
         self.shard = shard
         self.retry_failed, self.writes_manifest = retry_failed, writes_manifest
@@ -416,6 +429,8 @@ class Execution:
 
     def collect(self) -> None:
         """Save the images of finished jobs."""
+        if not self.service_answers:
+            return
         for record in self.board.outstanding:
             if record.result_key not in self.destination.results:
                 listed = [item for item in self.board.current(record) if item.task is not None]
@@ -429,6 +444,10 @@ class Execution:
             path = self.destination.paths.images / "_bgrep" / f"{record.result_key}.json"
             put_bytes(json.dumps(saved.to_json()).encode(), path)
             self.board.apply_job(record, saved)
+        # Of jobs with images, nobody counts the runs that asked for them.
+        if any(item.outcome in (Outcome.PENDING, Outcome.EXPIRED) for item in self.board):
+            with contextlib.suppress(SupersededError):
+                self.journal.update_metadata(is_answered=True)
 
     def _ended(self, record: SubmitRecord, index: int) -> TaskOutcome:
         name, request_hash = self.destination.jobs[record.result_key][index]

@@ -15,13 +15,23 @@ from airflow_provider_bgrep.storage import put_bytes
 
 
 def submit(store: PlanStore, name: str, nonce: str, **result: str) -> None:
-    """Write a submit into the journal: its intent, and its ``result_key`` or ``reason`` of a refusal."""
-    entry = Journal(store.journal(0), "bgrep_default").new_entry([SubmittedTask(f"key-{name}", 1, name)])
+    """Write a submit into the journal: its intent, and its ``result_key`` or ``reason`` of a refusal.
+
+    The service has answered queries.
+    """
+    entry = answered(store).new_entry([SubmittedTask(f"key-{name}", 1, name)])
     entry.write_intent(nonce)
     if "result_key" in result:
         entry.write_accepted(result["result_key"], "", "")
     elif "reason" in result:
         entry.write_failed(State.REFUSED, reason=result["reason"], code="400")
+
+
+def answered(store: PlanStore) -> Journal:
+    """Note in the journal that the service has answered a query. :return: the journal."""
+    journal = Journal(store.journal(0), "bgrep_default")
+    journal.update_metadata(is_answered=True)
+    return journal
 
 
 def manifest(store: PlanStore, name: str, nonce: str, outcome: Outcome, **cells: Any) -> None:

@@ -84,6 +84,27 @@ def test_an_unfinished_job_is_queried_until_it_is_finished(collect, answers, is_
     assert run.outcomes == ["failed"]
 
 
+@pytest.mark.parametrize(
+    ("reply", "is_answered"),
+    [
+        ("RUNNING", True),
+        ("23500008", True),  # no such job
+        ("23500011", True),  # the job failed
+        ("23500000", False),  # the service fails
+        ("23500001", False),  # the account is refused
+        ("T429IN", False),  # the gateway throttles
+        ("X503BZ", False),  # the gateway did not reach the service
+    ],
+)
+def test_only_what_is_said_about_a_job_is_an_answer(collect, answers, reply, is_answered):
+    """A run without an answer does not count as one that asked."""
+    what = answers.job(KEY, reply) if reply == "RUNNING" else answers.refusal(reply)
+    run = collect(1, lambda operation, data: what, end_time=time.time() - 1)
+    watch(run)
+    assert run.client.sent
+    assert run.context.result.is_answered is is_answered
+
+
 def test_what_is_finished_is_saved_while_another_still_runs(collect, answers):
     seen, replies = [], iter([("FAILED", "RUNNING"), ("FAILED", "FAILED")])
 

@@ -24,6 +24,7 @@ from bgrep_harness.stores import SigningFiles, folder, folder_on
 from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
 from airflow_provider_bgrep.catalog.model.plan import (
     MAX_SHARDS,
+    PLANS_OF_OTHERS,
     Plan,
     explain,
     number_of,
@@ -145,9 +146,9 @@ def test_a_pending_row_is_collected_and_never_resubmitted(destination):
 def test_a_run_during_an_outage_does_not_count_as_one_that_asked(destination):
     catalog = rows_of("a")
     for answers, state in ((True, "new"), (False, "pending"), (False, "pending"), (True, "pending")):
-        run = destination.plan(catalog, max_attempts=1, service_answers=answers)
+        run = destination.plan(catalog, max_attempts=1)
         assert run.states == {"a": state}
-        run.complete({"a": "pending"})
+        run.complete({"a": "pending"}, service_answers=answers)
     run = destination.plan(catalog, max_attempts=1)
     assert run.states == {"a": "pending"}, "asked twice"
     run.complete({"a": "pending"})
@@ -155,7 +156,34 @@ def test_a_run_during_an_outage_does_not_count_as_one_that_asked(destination):
     assert run.states == {"a": "quarantined"}
     (what,) = whats(run).values()
     assert "in 3 runs" in what
-    assert "max_attempts" in what, "what is free comes first"
+    assert "collect_runs" in what, "what is free comes first"
+    assert destination.billed.total() == 1
+
+
+@pytest.mark.slow
+def test_the_free_remedy_for_a_quarantined_job_submits_nothing(destination):
+    catalog = [row("slow"), row("bad")]
+    outcomes = {"slow": "pending", "bad": "failed"}
+    for _ in range(3):
+        destination.refresh(catalog, outcomes, max_attempts=1)
+    assert destination.plan(catalog, max_attempts=1).states == {"slow": "quarantined", "bad": "quarantined"}
+    run = destination.refresh(catalog, max_attempts=1, collect_runs=4)
+    assert run.states == {"slow": "pending", "bad": "quarantined"}
+    assert set(destination.published()) == {"slow"}
+    assert destination.billed.total() == 2
+
+
+@pytest.mark.slow
+def test_an_outage_without_an_end_ends_the_wait(destination):
+    first = destination.refresh(rows_of("a"), {"a": "pending"}, max_attempts=1)
+    log = LedgerMetadataLog(destination.paths.ledger)
+    latest = f"{PLANS_OF_OTHERS:08}{first.plan_id[8:]}"
+    log.commit(lambda now: replace(now, latest_leased=latest))
+    for _ in range(2):
+        run = destination.refresh(rows_of("a"), max_attempts=1, service_answers=False)
+        assert run.states == {"a": "pending"}
+    run = destination.plan(rows_of("a"), max_attempts=1)
+    assert run.states == {"a": "quarantined"}
     assert destination.billed.total() == 1
 
 

@@ -139,6 +139,9 @@ def test_a_row_without_a_purchase_is_submitted():
         ),
         ({"outcome": "failed", "attempts": 2}, {"budget": {"max_attempts": 3}}, "submit"),
         ({"outcome": "pending", "attempts": 6}, {"budget": {"max_attempts": 3}}, "pending"),
+        ({"outcome": "pending", "attempts": 6}, {"budget": {"collect_runs": 7}}, "pending"),
+        ({"outcome": "failed", "attempts": 2}, {"budget": {"collect_runs": 7}}, "quarantined"),
+        ({"outcome": "pending", "attempts": 1}, {"budget": {"collect_runs": 1}}, "quarantined"),
         (
             {"outcome": "generated", "verdict": "unmasked"},
             {"publish": {"publish_unmasked": True}},

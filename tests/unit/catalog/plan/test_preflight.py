@@ -11,15 +11,12 @@ from bgrep_harness.plan_tasks import planned
 from bgrep_harness.runs import row
 from bgrep_harness.stores import Counting, Files, OverwritingFiles, folder_on
 
-from airflow_provider_bgrep.catalog.model.paths import CatalogPaths
-from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
 from airflow_provider_bgrep.exceptions import (
     BgRepAuthError,
     BgRepConfigurationError,
     BgRepRequestError,
     BgRepStateError,
 )
-from airflow_provider_bgrep.storage import absolute_path
 from airflow_provider_bgrep.testing import Emulator, bgrep_emulator  # noqa: F401 (a fixture)
 
 
@@ -49,16 +46,6 @@ def test_a_wrong_app_code_stops_the_plan(emulator, tmp_path, monkeypatch):
         planned(tmp_path / "shop")
     assert emulator.counters.images == 0
     assert not (tmp_path / "shop" / "_bgrep" / "plans").exists()
-
-
-@pytest.mark.parametrize("answers", [True, False])
-def test_the_plan_notes_whether_the_service_answers(emulator, tmp_path, answers):
-    if not answers:
-        emulator.inject("status", operation="query", status=500, times=100)
-    plan_id = planned(tmp_path / "shop", check_sources="off").pushed["plan"]["plan_id"]
-    assert emulator.counters.requests == 1
-    paths = CatalogPaths(absolute_path("destination", str(tmp_path / "shop")))
-    assert PlanStore(paths, plan_id).plan.service_answers is answers
 
 
 def test_a_destination_that_cannot_be_written_to_is_named(emulator, tmp_path):

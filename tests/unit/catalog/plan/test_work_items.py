@@ -178,6 +178,42 @@ def test_asking_for_ones_own_orphan_counts(destination):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("others", "outage", "most"), [(0, 0, 1), (2, 9, 1), (0, 29, 1), (0, 0, 10)])
+def test_a_job_is_given_up_in_words_however_late(destination, others: int, outage: int, most: int):
+    """Each task group counts its own plans: neither those of others, nor those that asked for the job."""
+    whose = {"group_id": "one", "max_attempts": most, "on_removed": "keep"}
+    destination.refresh([row("a"), row("b")], {"a": "pending"}, **whose)
+    asked = outage + 3 * most - 1
+    for number in range(asked):
+        for other in range(others):
+            destination.plan([row("b")], group_id=f"other{other}", on_removed="keep")
+        answers = {"service_answers": number >= outage}
+        run = destination.refresh([row("b")], {"a": "pending"}, **whose, **answers)
+        assert (run.plan.counts["orphaned"], run.plan.attention.get("given_up", 0)) == (1, 0)
+    plan = destination.plan([row("b")], **whose).plan
+    assert (plan.counts["orphaned"], plan.attention["given_up"]) == (0, 1)
+    assert destination.billed.total() == 2
+
+
+@pytest.mark.slow
+def test_a_job_that_was_given_up_is_named_in_30_plans(destination):
+    whose = {"group_id": "one", "max_attempts": 1, "on_removed": "keep"}
+    for catalog in ([row("a"), row("b")], [row("b")], [row("b")]):
+        destination.refresh(catalog, {"a": "pending"}, **whose)
+    for number in range(31):
+        if number == 1:
+            destination.plan([row("b")], group_id="one", max_attempts=1, dry_run=True)
+        plan = destination.plan([row("b")], **whose).plan
+        assert plan.attention.get("given_up", 0) == (number < 30)
+    run = destination.plan([row("b")], **whose, collect_runs=4)
+    assert run.counts["orphaned"] == 1, "it is asked for again, and nothing is submitted"
+    run.complete({"a": "pending"})
+    plan = destination.plan([row("b")], **whose, collect_runs=4).plan
+    assert plan.attention["given_up"] == 1, "it was given up once more"
+    assert destination.billed.total() == 2
+
+
+@pytest.mark.slow
 def test_jobs_of_a_group_that_is_gone_are_given_up_in_the_end(destination):
     gone = destination.refresh([row("a")], {"a": "pending"}, group_id="gone")
     log = LedgerMetadataLog(destination.paths.ledger)

@@ -8,7 +8,7 @@ import json
 
 import pytest
 from bgrep_harness.runs import Destination, Run, row
-from bgrep_harness.shard_files import came_to, manifest, submit
+from bgrep_harness.shard_files import answered, came_to, manifest, submit
 
 from airflow_provider_bgrep.catalog.generate import Shard
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
@@ -74,6 +74,7 @@ def test_what_is_saved_counts_once_nobody_asks_for_the_rest(destination, outcome
     for attempts in (2, 3):
         run = destination.plan(catalog, max_attempts=1)
         (item,) = run.work_items
+        answered(run.store)
         file = {"path": "/images/x.png", "index": 0, "output": 0}
         manifest(run.store, "a", item["nonce"], outcome, result_key=item["result_key"], files=[file])
         (entry,) = shard_entries(run.store, 0)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from bgrep_harness.runs import Destination, Run, row
-from bgrep_harness.shard_files import came_to, manifest, submit
+from bgrep_harness.shard_files import answered, came_to, manifest, submit
 
 from airflow_provider_bgrep import catalog
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
@@ -19,6 +19,7 @@ from airflow_provider_bgrep.catalog.state.shard_facts import (
     accepted_submits,
     answered_since,
     check_journal,
+    is_answered,
     submits,
 )
 from airflow_provider_bgrep.exceptions import BgRepStateError
@@ -36,6 +37,18 @@ CATALOG = Path(catalog.__file__).parent
 def run(destination: Destination) -> Run:
     """A plan of two rows in one shard."""
     return destination.plan([row("a"), row("b")])
+
+
+def test_a_shard_is_answered_once_its_journal_says_so(run):
+    assert not is_answered(run.store, 0), "nothing has begun"
+    answered(run.store)
+    assert is_answered(run.store, 0)
+    submit(run.store, "a", "n1", result_key="job")
+    assert is_answered(run.store, 0)
+    put_bytes(b"{", run.files.journal(0) / "bgrep-journal-metadata.json")
+    assert not is_answered(run.store, 0), "what cannot be read stops no other run"
+    assert came_to(run.store) == [("a", "n1", "pending")]
+    assert shard_entries(run.store, 0)[0]["attempts"] == 0
 
 
 def test_what_no_column_can_hold_is_left_out(run):
