@@ -22,6 +22,7 @@ from bgrep_harness.refresh import Refresh, Run
 from airflow_provider_bgrep.catalog.generate import Shard
 from airflow_provider_bgrep.catalog.state.ledger import Ledger
 from airflow_provider_bgrep.catalog.state.plan_store import PlanStore
+from airflow_provider_bgrep.catalog.state.shard_facts import is_answered
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.journal.journal import Journal
@@ -313,6 +314,26 @@ def test_a_process_that_was_replaced_leaves_a_plan_open(refresh, connection, sit
     assert connection.counters.images == 2
     finished(refresh, run)
     assert len(refresh.manifest()) == 2
+
+
+def test_a_killed_try_whose_queries_were_answered_has_asked(refresh, connection, site):
+    run = refresh.plan(rows_of(site, 2))
+    connection.inject("late", seconds=3600)
+    tasks = []
+
+    def run_task(task: Any, *args: Any, **more: Any) -> Any:
+        tasks.append(task)
+        return refresh.run_task(task, *args, **more)
+
+    watched = replace(refresh, run_task=run_task)
+    thread = threading.Thread(target=lambda: watched.generate(run, 0, deferrable=False, poll_interval=0.1))
+    thread.start()
+    while thread.is_alive() and connection.counters.queries < 4:  # that of the plan task is among them
+        time.sleep(0.05)
+    tasks[0].on_kill()
+    thread.join(60)
+    assert is_answered(store_of(refresh, run), 0)
+    assert connection.counters.images == 2
 
 
 def test_a_cleared_shard_of_a_cancelled_plan_submits_nothing(refresh, connection, site):

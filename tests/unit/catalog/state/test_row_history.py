@@ -14,8 +14,10 @@ from airflow_provider_bgrep.catalog.state.row_history import (
     facts_of,
     history_of,
     images_of,
+    newest_plan_of,
     newest_plans,
 )
+from airflow_provider_bgrep.storage import put_bytes
 
 pytestmark = pytest.mark.usefixtures("temporary_files_in_memory", "no_waiting")
 
@@ -135,3 +137,17 @@ def test_the_newest_plans_come_first_with_dry_runs_between(destination):
     assert found == made[::-1]
     assert [one.plan_id for one in newest_plans(destination.paths, 1, dry_runs=False)] == [made[3]]
     assert list(newest_plans(destination.paths, 0)) == []
+
+
+def test_the_newest_plan_of_a_task_group_is_found_among_others(destination):
+    assert newest_plan_of(destination.paths, "nightly", "one") is None
+    own = destination.plan([row("a")], group_id="one")
+    destination.plan([row("b")], group_id="two")
+    destination.plan([row("a")], group_id="one", dry_run=True)
+    damaged = destination.plan([row("a")], group_id="one")
+    for path in (damaged.files.header, damaged.files.header_copy):
+        put_bytes(b"{", path)
+    found = newest_plan_of(destination.paths, "nightly", "one")
+    assert found is not None
+    assert found.plan_id == own.plan_id
+    assert newest_plan_of(destination.paths, "weekly", "one") is None
