@@ -79,10 +79,10 @@ TASKS_REUSED: Final = _tasks(
     _SUBMITS,
 )
 TASKS_GENERATED: Final = _tasks("generated", "Image tasks whose images were all saved.")
-TASKS_PARTIAL: Final = _tasks("partial", "Image tasks of which some images were saved, and no more come.")
+TASKS_PARTIAL: Final = _tasks("partial", "Image tasks of which only some images could be saved.")
 TASKS_REFUSED: Final = _tasks("refused", "Image tasks that the service refused; not billed.", _SUBMITS)
 TASKS_FAILED: Final = _tasks("failed", "Image tasks that the service accepted, but failed to generate.")
-TASKS_EXPIRED: Final = _tasks("expired", "Billable image tasks whose results cannot be had any more.")
+TASKS_EXPIRED: Final = _tasks("expired", "Billable image tasks of which no image could be had.")
 TASKS_UNKNOWN: Final = _tasks(
     "unknown_outcome", "Image tasks of submits whose response was lost: they may be billed.", _SUBMITS
 )

@@ -40,6 +40,7 @@ class WorkItem:
     :param seed: the seed that it was generated with, if known.
     :param files: its saved images.
     :param saved_at: when they were saved, ISO 8601 in UTC.
+    :param is_incomplete: whether the service has made images that are not saved: to ask again may bring them.
     """
 
     key: str
@@ -59,6 +60,7 @@ class WorkItem:
     seed: Any = None
     files: tuple[SavedImage, ...] = ()
     saved_at: str = ""
+    is_incomplete: bool = False
 
     @property
     def submitted_task(self) -> SubmittedTask:
@@ -173,6 +175,7 @@ class WorkItems:
         for item in self.current(record):
             ended, before = saved.outcomes[item.index], item.outcome
             item.seed, item.files, item.saved_at = ended.seed, ended.files, saved.saved_at
+            item.is_incomplete = ended.is_gone or bool(ended.missing)
             if ended.missing:
                 item.set_outcome(Outcome.PENDING, "; ".join(ended.missing))
             else:

@@ -165,8 +165,8 @@ class JobStore:
     def load(self, record: SubmitRecord, *, check_files: bool) -> JobRecord | None:
         """Return the record of a job; ``None`` if it has no usable record.
 
-        :param check_files: whether to mark images that do not exist any more, and expired results, as
-            missing, so that a new try downloads them again.
+        :param check_files: whether to mark images that do not exist any more, and those that were given up
+            for now, as missing, so that a new try downloads them again.
         """
         try:
             saved = self._read(record)
@@ -198,9 +198,8 @@ class JobStore:
             files = tuple(filter(None, map(self._located, outcome.files)))
             if not outcome.is_gone and len(files) == len(outcome.files):
                 return replace(outcome, files=files)
-            return replace(
-                outcome, missing=outcome.missing or ("does not exist, or does not exist any more",)
-            )
+            why = (outcome.is_gone and outcome.reason) or "does not exist, or does not exist any more"
+            return replace(outcome, missing=outcome.missing or (why,))
 
         return replace(saved, outcomes=tuple(map(checked, saved.outcomes)))
 

@@ -70,6 +70,7 @@ def line(item: WorkItem) -> dict[str, Any]:
         "saved_at": item.saved_at,
         "seed": item.seed,
         "files": [file.facts for file in item.files],
+        "incomplete": item.is_incomplete,
     }
 
 
@@ -118,6 +119,6 @@ class EarlierManifest:
 def _outcome(line: Mapping[str, Any]) -> TaskOutcome:
     outcome, reason = Outcome(line["status"]), str(line["reason"])
     files = tuple(SavedImage(**file) for file in line["files"])
-    if outcome in _KEPT:
+    if outcome in _KEPT and not line.get("incomplete"):
         return TaskOutcome(outcome, reason, line["seed"], files)
     return TaskOutcome(Outcome.PENDING, reason, line["seed"], files, missing=(reason,))

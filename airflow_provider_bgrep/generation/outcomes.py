@@ -24,8 +24,8 @@ MEANINGS: Final[dict[Outcome, tuple[str, str]]] = {
     # (what happened, what to do)
     Outcome.GENERATED: ("All requested images are saved.", ""),
     Outcome.PARTIAL: (
-        "The service generated fewer images than requested; those are saved.",
-        "Nothing to do; regenerate submits it again.",
+        "Fewer images than requested are saved: the service made no others, or they cannot be downloaded.",
+        "To ask again for images that cannot be downloaded, clear the task; regenerate submits it again.",
     ),
     Outcome.REFUSED: (
         "The service refused this image task individually; it is not billable.",
@@ -36,8 +36,8 @@ MEANINGS: Final[dict[Outcome, tuple[str, str]]] = {
         "Raise retry_failed and clear the task, or use another image.",
     ),
     Outcome.EXPIRED: (
-        "Its results cannot be downloaded any more; it is billable.",
-        "Contact the API's seller with the result key; regenerate submits it again.",
+        "Its images could not be had when they were last asked for; it is billable.",
+        "Clear the task to ask again (a catalog's next run does). Or contact the API's seller, with the key.",
     ),
     Outcome.UNKNOWN: (
         "No usable response to its submit is known; it may be accepted and billable.",

@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decides the outcome of one image task of a job, from its result, its downloads and its record. Pure."""
+"""Decides the outcome of one image task of a job, from its result, its downloads and its record. Pure.
+
+An image task that the service calls SUCCESS is paid, so it never ends as ``failed``, which may be submitted
+again. What cannot be had of it (no result is named, a URL is refused, a page or a damaged file comes instead
+of an image) is asked for again. Once that is over for now, its outcome is ``expired``, or ``partial`` if it
+has another image. Both stay incomplete: each later run of the task asks again.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +21,7 @@ from airflow_provider_bgrep.protocol.models import JobStatus, TaskResult
 from airflow_provider_bgrep.protocol.wire import NO_RESULT
 
 UNDECODABLE_EXECUTIONS: Final = 3
-"""A result is given up after this many executions have received the same bytes and could not decode them."""
+"""Executions that receive the same bytes and cannot decode them, before a result lets the task end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class Undecodable:
 
     @property
     def is_given_up(self) -> bool:
-        """Whether it is not downloaded again."""
+        """Whether the task may end without it."""
         return self.executions >= UNDECODABLE_EXECUTIONS
 
 
@@ -46,7 +52,8 @@ class TaskOutcome:
     :param seed: the seed that it was generated with, if known.
     :param files: its saved images.
     :param missing: images that another try may still save, and the reasons why they are not saved.
-    :param is_gone: whether an image is missing because its URL and a new URL were both refused.
+    :param is_gone: whether images that the service has made are missing and were given up for now, so that
+        a later run of the task asks for them again.
     :param asks_again: whether to query the job again soon, because missing results may appear.
     :param undecodable: its results that cannot be decoded.
     """
@@ -123,12 +130,12 @@ class TaskResults:
         if not self.result.is_finished:
             return self._unfinished()
         if self.result.status == JobStatus.FAILED:
-            message = self.result.message
-            if message == NO_RESULT and self.may_pass:
-                return self._pending((NO_RESULT,), undecodable, asks_again=True)
-            return self._ended(
-                failed_with(self.files), sanitize_message(message) or "no reason given", undecodable
-            )
+            if self.result.message == NO_RESULT:
+                if self.may_pass:
+                    return self._pending((NO_RESULT,), undecodable, asks_again=True)
+                return self._given_up(NO_RESULT, undecodable)
+            reason = sanitize_message(self.result.message) or "no reason given"
+            return self._ended(failed_with(self.files), reason, undecodable)
         given_up = {one.output for one in undecodable if one.is_given_up}
         to_save = [one for one in self.lost if one.output not in given_up]
         gone = [one for one in to_save if one.is_gone]
@@ -139,7 +146,12 @@ class TaskResults:
         if self.may_pass and len(self.result.results) < self.requested:
             what = f"{len(self.result.results)} of {self.requested} results are named"
             return self._pending((what,), undecodable, asks_again=True)
-        return self._decided(undecodable, is_gone=bool(gone))
+        if self.lost or not self.files:
+            return self._given_up("; ".join(map(str, self.lost)) or NO_RESULT, undecodable)
+        if len(self.files) < self.requested:  # the service has made no others
+            reason = f"{len(self.files)} of {self.requested} images"
+            return self._ended(Outcome.PARTIAL, reason, undecodable)
+        return self._ended(Outcome.GENERATED, "", undecodable)
 
     def _unfinished(self) -> TaskOutcome:
         if self.doubt:
@@ -151,17 +163,15 @@ class TaskResults:
         reason = f"its status is {status}" if is_named else "the response does not contain this image task"
         return TaskOutcome(Outcome.PENDING, reason)
 
-    def _decided(self, undecodable: tuple[Undecodable, ...], *, is_gone: bool) -> TaskOutcome:
-        count = len(self.files)
-        reason = "; ".join(map(str, self.lost))
-        if count >= self.requested:
+    def _given_up(self, reason: str, undecodable: tuple[Undecodable, ...]) -> TaskOutcome:
+        """Return the outcome of a paid image task whose missing images are not waited for any longer.
+
+        :param reason: what came instead of them.
+        """
+        if len(self.files) >= self.requested:
             return self._ended(Outcome.GENERATED, "", undecodable)
-        if count:
-            reason = reason or f"{count} of {self.requested} images"
-            return replace(self._ended(Outcome.PARTIAL, reason, undecodable), is_gone=is_gone)
-        if is_gone:
-            return replace(self._ended(Outcome.EXPIRED, reason, undecodable), is_gone=True)
-        return self._ended(Outcome.FAILED, reason or NO_RESULT, undecodable)
+        outcome = Outcome.PARTIAL if self.files else Outcome.EXPIRED
+        return replace(self._ended(outcome, reason, undecodable), is_gone=True)
 
     def _ended(self, outcome: Outcome, reason: str, undecodable: tuple[Undecodable, ...]) -> TaskOutcome:
         return TaskOutcome(outcome, reason, self.seed, self.files, undecodable=undecodable)

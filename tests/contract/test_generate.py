@@ -372,11 +372,14 @@ def test_fewer_images_than_asked_for_are_partial(plain_generate, no_waiting):
     assert plain_generate.summary["saved"] == 8
 
 
-def test_success_without_a_result_is_a_failure(plain_generate, no_waiting):
+def test_success_without_a_result_is_not_submitted_again(plain_generate, no_waiting):
     fault = plain_generate.emulator.inject("no_results", index=0)
-    assert plain_generate.run(tasks_of(plain_generate.emulator, 2), fail_on="never").state == "success"
+    options = {"retry_failed": 3}
+    outcome = plain_generate.run(tasks_of(plain_generate.emulator, 2), fail_on="never", options=options)
+    assert outcome.state == "success"
     assert fault.exhausted
-    assert plain_generate.statuses == ["failed", "generated"]
+    assert plain_generate.statuses == ["expired", "generated"]
+    assert plain_generate.emulator.counters.images == 2
 
 
 def test_a_job_that_failed_as_a_whole_is_not_polled_for_ever(plain_generate):

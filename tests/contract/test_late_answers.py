@@ -227,7 +227,7 @@ def test_results_that_are_named_late_are_saved(count, answers, generation, no_wa
     assert (counters.submits, counters.images, counters.results) == (1, 4, 4)
 
 
-@pytest.mark.parametrize(("fault", "status"), [("no_results", "failed"), ("partial", "partial")])
+@pytest.mark.parametrize(("fault", "status"), [("no_results", "expired"), ("partial", "partial")])
 def test_results_that_are_never_named_end_after_many_answers(fault, status, generation, no_waiting):
     generation.emulator.inject(fault)
     assert isinstance(
@@ -235,6 +235,17 @@ def test_results_that_are_never_named_end_after_many_answers(fault, status, gene
     )
     assert generation.statuses == [status]
     assert GONE_ATTEMPTS <= generation.emulator.counters.queries <= GONE_ATTEMPTS + 4
+    assert generation.lines[0]["incomplete"] is (status == "expired")
+    assert generation.emulator.counters.images == 2
+
+
+def test_what_is_named_late_is_had_by_clearing(generation, no_waiting):
+    generation.emulator.inject("late_results", count=0, answers=GONE_ATTEMPTS + 2)
+    tasks = tasks_of(generation.emulator, 1)
+    assert isinstance(generation.run(tasks, options={"retry_failed": 3}).error, BgRepJobFailedError)
+    assert generation.statuses == ["expired"]
+    generation.clear(tasks, options={"retry_failed": 3})
+    assert (generation.statuses, generation.emulator.counters.images) == (["generated"], 1)
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -421,8 +432,8 @@ def test_an_answer_about_an_unnamed_other_job_is_not_taken(connection, run, ti, 
 # --- a result that cannot be decoded (I15) --------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("num_output", "status"), [(2, "partial"), (1, "failed")])
-def test_an_undecodable_result_is_given_up_in_the_third_run(num_output, status, generation, no_waiting):
+@pytest.mark.parametrize(("num_output", "status"), [(2, "partial"), (1, "expired")])
+def test_an_undecodable_result_ends_the_third_run(num_output, status, generation, no_waiting):
     generation.emulator.inject("undecodable", index=0, output=num_output - 1)
     tasks = tasks_of(generation.emulator, 1, num_output=num_output)
     first = generation.run(tasks)
@@ -432,6 +443,26 @@ def test_an_undecodable_result_is_given_up_in_the_third_run(num_output, status, 
     assert generation.statuses == [status]
     assert len(generation.files) == num_output - 1
     assert "image" in generation.lines[0]["reason"]
+    assert generation.lines[0]["incomplete"] is True
+    before = generation.emulator.counters.results
+    generation.clear(tasks, options={"retry_failed": 3})
+    assert generation.statuses == [status]
+    assert generation.emulator.counters.results > before
+    assert generation.emulator.counters.images == num_output
+
+
+@pytest.mark.parametrize("num_output", [1, 2])
+def test_a_page_instead_of_an_image_is_replaced_later(num_output, generation, no_waiting):
+    generation.emulator.inject("html", operation="result", times=10**6)
+    tasks = tasks_of(generation.emulator, 1, num_output=num_output)
+    generation.run(tasks, options={"retry_failed": 3})
+    for _ in range(2):
+        generation.retry(tasks, options={"retry_failed": 3})
+    assert generation.statuses == ["expired"]
+    assert "page" in generation.lines[0]["reason"]
+    generation.emulator.control("DELETE", "faults")
+    generation.clear(tasks, options={"retry_failed": 3})
+    assert (generation.statuses, generation.lines[0]["incomplete"]) == (["generated"], False)
     assert generation.emulator.counters.images == num_output
 
 

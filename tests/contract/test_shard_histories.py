@@ -27,6 +27,7 @@ from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.hooks.bgrep import BgRepHook
 from airflow_provider_bgrep.journal.journal import Journal
 from airflow_provider_bgrep.operators.bgrep import BgRepGenerateOperator
+from airflow_provider_bgrep.protocol.retry import GONE_ATTEMPTS
 from airflow_provider_bgrep.storage import connection_of, get_bytes, local_copy, names_in, put_bytes, remove
 
 
@@ -463,14 +464,61 @@ def test_finished_rows_are_published_while_another_never_ends(refresh, connectio
 def test_an_undecodable_candidate_does_not_block_the_other(refresh, connection, site, no_waiting):
     connection.inject("undecodable", index=0, output=1)
     rows = rows_of(site, 1, num_output="2")
-    counts = []
-    for _ in range(3):
+    counts, outcomes = [], []
+    for _ in range(6):
         run = refresh.run(rows)
         counts.append(run.counts)
-    assert counts == [{"new": 1}, {"pending": 1}, {"pending": 1}]
-    assert run.outcomes == {"partial/passed": 1}
+        outcomes.append(run.outcomes)
+    assert counts == [{"new": 1}, *[{"pending": 1}] * 5]
+    # It is published at once, and the other one is asked for as long as a job without any image.
+    assert outcomes == [
+        *[{"pending/passed": 1}] * 2,
+        *[{"expired/passed": 1}] * 3,
+        {"partial/passed": 1},
+    ]
     assert len(refresh.manifest()) == 1
     assert refresh.run(rows).counts == {"unchanged": 1}
+    assert connection.counters.images == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [("html", {}), ("empty", {}), ("status", {"status": 403})], ids=str)
+def test_what_came_instead_of_an_image_is_not_bought_again(fault, refresh, connection, site, no_waiting):
+    """Runs ask for it as long as for a job that has not ended, and again once max_attempts is raised."""
+    name, values = fault
+    connection.inject(name, operation="result", times=10**6, **values)
+    rows = rows_of(site, 2)
+    for number in range(4):
+        run = refresh.run(rows, max_attempts=1)
+        assert run.counts == {("new", "pending", "pending", "quarantined")[number]: 2}
+    reasons = [one["change"] for one in store_of(refresh, run).rows(["quarantined"])]
+    assert all("not collected in 3 runs (" in one for one in reasons)
+    connection.control("DELETE", "faults")
+    assert refresh.run(rows, max_attempts=2).outcomes == {"generated/passed": 2}
+    assert connection.counters.images == 2
+
+
+@pytest.mark.slow
+def test_results_that_are_named_late_are_not_bought_again(refresh, connection, site, no_waiting):
+    connection.inject("late_results", index=0, count=0, answers=GONE_ATTEMPTS + 2)
+    assert refresh.run(rows_of(site, 2)).outcomes == {"generated/passed": 1, "expired": 1}
+    run = refresh.run(rows_of(site, 2))
+    assert run.counts == {"unchanged": 1, "pending": 1}
+    assert (run.outcomes, connection.counters.images) == ({"generated/passed": 1}, 2)
+
+
+@pytest.mark.slow
+def test_a_row_whose_other_image_never_came_is_named_once(refresh, connection, site, no_waiting):
+    connection.inject("undecodable", index=0, output=1)
+    rows = rows_of(site, 1, num_output="2")
+    named = []
+    for _ in range(4):
+        run = refresh.run(rows, max_attempts=1)
+        summary = store_of(refresh, run).report_summary()
+        assert summary is not None
+        named.append(summary["statuses"].get("partial", 0))
+    assert named == [0, 0, 1, 0]
+    assert run.counts == {"unchanged": 1}
     assert connection.counters.images == 2
 
 

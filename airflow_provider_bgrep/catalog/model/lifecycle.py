@@ -142,7 +142,14 @@ _RESUBMIT: Final = "The row is not submitted again"
 _AGAIN: Final = "the row is submitted again (another purchase)"
 _COLLECT: Final = (
     Event("its images are saved", _GENERATE, Outcome.GENERATED.value),
-    Event("some of its images are saved, and there are no others", _GENERATE, Outcome.PARTIAL.value),
+    Event(
+        "some of its images are saved, and the service has made no others", _GENERATE, Outcome.PARTIAL.value
+    ),
+    Event(
+        "some of its images are saved, and collect_runs runs have asked for the others",
+        _GENERATE,
+        Outcome.PARTIAL.value,
+    ),
     Event("the job failed", _SERVICE, Outcome.FAILED.value),
 )
 _ASK_AGAIN: Final = (
@@ -220,13 +227,18 @@ PURCHASE: Final = Lifecycle(
             f"Its job ends, {_PATIENCE}",
             (
                 *_COLLECT,
-                Event("its images cannot be fetched", _SERVICE, Outcome.EXPIRED.value),
+                Event(
+                    "the service calls it a success, and not all of its images can be had for now",
+                    _SERVICE,
+                    Outcome.EXPIRED.value,
+                ),
             ),
             _ASK_AGAIN,
         ),
         LifecycleState(
             Outcome.EXPIRED.value,
-            "The service no longer gave its images when they were last asked for. It is billable.",
+            "The service calls it a success, or does not know its job any more. When its images were last "
+            "asked for, none was named, or a refusal, a page or a damaged file came instead. It is billable.",
             f"{_RESUBMIT}. Later runs ask for its images again, as for a pending one.",
             f"Its images are saved, {_PATIENCE}",
             _COLLECT,
@@ -243,12 +255,21 @@ PURCHASE: Final = Lifecycle(
         ),
         LifecycleState(
             Outcome.PARTIAL.value,
-            "Some of its images are saved, and there are no others. The best one is published if it passes "
-            "the checks.",
+            "Some of its images are saved, and no run asks for others. The best one is published if it "
+            "passes the checks. If the service has made others, the report of the last run that asked for "
+            "them names the row.",
             f"{_RESUBMIT} for the same request.",
-            FOREVER,
-            (),
-            _SUBMIT_AGAIN,
+            "The service has made others, and a person asks for them.",
+            (
+                Event(
+                    "the generate task that asked last is cleared, and the others can be had",
+                    _PERSON,
+                    Outcome.GENERATED.value,
+                ),
+            ),
+            "To ask again for images that the service has made, clear generate of the run that named the "
+            "row, with its downstream tasks: that is not billed. To submit the row again, redo it, or change "
+            "its seed, prompt or image, or edition.",
         ),
         LifecycleState(
             Outcome.GENERATED.value,

@@ -109,9 +109,9 @@ RUN: Final = Lifecycle(
         LifecycleState(
             RunState.NEEDS_ATTENTION.value,
             "Everything is done, but rows are flagged, unmasked, unchecked, refused, failed, expired, "
-            "quarantined, invalid, locked or lost, could not be published, or have an unknown outcome. Or a "
-            "note asks for something: too many published rows are gone, a job was given up, or only another "
-            "connection can collect it.",
+            "partial, quarantined, invalid, locked or lost, could not be published, or have an unknown "
+            "outcome. Or a note asks for something: too many published rows are gone, a job was given up, or "
+            "only another connection can collect it.",
             NOTHING,
             _OVER,
             (_REPLAN, _CONTINUED),

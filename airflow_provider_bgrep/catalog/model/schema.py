@@ -85,7 +85,7 @@ OUTCOME: Final = (
         shard="The shard of the plan that submitted it.",
         images="Billable images.",
         actual_seed="The seed that it was generated with, if the service reports it.",
-        attempts="Runs that submitted it, or asked for its images, and ended without one.",
+        attempts="Runs that submitted it, or asked for its images, and ended without one of them.",
     ),
 )
 

@@ -56,6 +56,7 @@ STATUSES: Final[dict[str, Status]] = {
     "failed": Status("error", True),
     "refused": Status("error", True),
     "expired": Status("error", True),
+    "partial": Status("warning", True),
     "lost": Status("error", True),
     "not_published": Status("error", True),
     "not_submitted": Status("error", True),
@@ -81,6 +82,8 @@ was checked, else the outcome of its image task, else its state in the plan. Row
 ``published`` or, until they are, ``unpublished``. Rows without a mask are ``unmasked`` unless they are
 published. The published images of ``lost`` rows are missing, and cannot be restored. The images of
 ``not_published`` rows passed, and could not be copied, or passed after the publish task had ended. Of
+``partial`` rows, whatever their verdict, images that the service has made could not be had in as many runs as
+ask for them, and this run was the last of these: the next one does not name them. Of
 ``given_up`` and ``other_account`` there is a note of the plan, and no row; of ``not_removed`` too, unless the
 publish task has kept what the plan was to remove.
 """
@@ -88,6 +91,7 @@ publish task has kept what the plan was to remove.
 
 _WORDS: Final = {
     "unmasked": "not compared: no mask",
+    Outcome.PARTIAL.value: "without all images",
     NOT_REMOVED: "gone and not removed",
     OTHER_ACCOUNT: "submitted with another connection",
 }
@@ -101,9 +105,10 @@ def in_words(name: str) -> str:
 def status_of(row: Mapping[str, Any]) -> str:
     """Return the status of a row, a key of :data:`STATUSES`.
 
-    :param row: has ``state``, and may have ``outcome``, ``verdict``, ``published``, ``not_published`` (the
-        reason why its image could not be copied), ``is_kept`` (whether the publish task has not removed it,
-        though it is gone from the catalog) and ``is_of_others`` (see :meth:`~.plan.Plan.is_of_others`).
+    :param row: has ``state``, and may have ``outcome``, ``attempts``, ``verdict``, ``published``,
+        ``not_published`` (the reason why its image could not be copied), ``is_kept`` (whether the publish
+        task has not removed it, though it is gone from the catalog) and ``is_of_others`` (see
+        :meth:`~.plan.Plan.is_of_others`).
     """
     state = RowState(row["state"])
     if row.get("is_kept"):
@@ -111,6 +116,8 @@ def status_of(row: Mapping[str, Any]) -> str:
     if state not in TO_DO or row.get("is_of_others"):
         return state.value
     verdict, outcome = row.get("verdict") or "", row.get("outcome") or ""
+    if lacks_images(row):
+        return Outcome.PARTIAL.value
     if row.get("not_published"):
         return "not_published"
     if verdict == Verdict.PASSED.value or (verdict == Verdict.UNMASKED.value and row.get("published")):
@@ -120,6 +127,17 @@ def status_of(row: Mapping[str, Any]) -> str:
     if outcome in (Outcome.GENERATED.value, Outcome.PARTIAL.value):
         return "unpublished"
     return Outcome(outcome).value if outcome else state.value
+
+
+def lacks_images(row: Mapping[str, Any]) -> bool:
+    """Return whether a run was the last to ask for images of a row that the service has made.
+
+    What was ``partial`` before, or has no other images, is not.
+
+    :param row: has ``state``, and may have ``outcome`` and ``attempts``: the runs that asked without success.
+    """
+    is_collected = row["state"] == RowState.PENDING.value
+    return is_collected and row.get("outcome") == Outcome.PARTIAL.value and bool(row.get("attempts"))
 
 
 def needs_attention(row: Mapping[str, Any]) -> bool:

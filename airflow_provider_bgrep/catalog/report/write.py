@@ -26,6 +26,7 @@ from airflow_provider_bgrep.catalog.report.previous_entries import previous_entr
 from airflow_provider_bgrep.catalog.report.summary import (
     add_publish_result,
     failures_of,
+    lacks_images,
     line_of,
     needs_attention,
     summary_of,
@@ -53,7 +54,7 @@ _PUBLISHABLE: Final = frozenset({Verdict.PASSED.value, Verdict.UNMASKED.value})
 _BILLABLE: Final = frozenset(one.value for one in BILLABLE)
 _SUMMARY_COLUMNS: Final = (
     *("state", "outcome", "verdict", "name", "plan_id", "images", "scores"),
-    *("dag_id", "group_id"),
+    *("dag_id", "group_id", "attempts"),
 )
 """Columns that the summary is computed from."""
 _XCOM: Final = (
@@ -63,6 +64,10 @@ _XCOM: Final = (
 """Keys of the summary that the report task returns: small, whatever the size of the catalog."""
 _NOT_PUBLISHED: Final = "Correct the cause. The next run publishes the image, without a submit."
 _NOT_REMOVED: Final = "It stays published. The next plan that needs no approval, or has it, removes it."
+_LAST: Final = (
+    "No later run asks for the missing images, which are billed. To ask again, which is not billed: clear "
+    "generate of this run with its downstream tasks. A redo submits the row again, which is billed."
+)
 _FORGOTTEN: Final = "It has passed since the publish task ran. Clear publish and report."
 _UP: Final = "../../../"
 """From a plan's folder to the destination."""
@@ -262,6 +267,8 @@ class _ReportRows:
         advice = MEANINGS[Outcome(outcome)][1] if outcome else ""
         if not advice and verdict:
             advice = VERDICT_MEANINGS[Verdict(verdict)][1]
+        if lacks_images(row):
+            advice = _LAST
         billed = self._billed(row)
         problem = (
             {"reason": billed["not_published"], "advice": _NOT_PUBLISHED} if billed["not_published"] else {}

@@ -24,7 +24,8 @@ a submit came late. Then the results are derived again, by these rules:
    image task was submitted again, the manifest does not describe its earlier submit; the outcome is in the
    job's record next to the images.
 7. Of an image task, some images may be saved and others not. Each run that asks for the others counts. After
-   as many runs as ask for a pending job, those that are saved are all there will be: it is ``partial``.
+   as many runs as ask for a pending job, those that are saved are all there will be: it is ``partial``, and
+   keeps the number of these runs. If the service has made no others, it is ``partial`` at once, with 0 runs.
 8. A run that asks without success for the orphaned job of another DAG or task group does not count. Nor does
    one whose shard has no answer of the service about any job, for :data:`~.plan.PLANS_OF_OTHERS` plans from
    that of the job: an outage ends no wait for what is paid, and no wait is without an end.
@@ -281,7 +282,7 @@ def _entry(item: WorkItemRow, facts: Facts, shard: _Shard) -> LedgerEntry:
     since = plan.plan_id if is_of_plan else item["plan_id"]
     asked += is_in_vain and _counts(facts, since, shard) and not plan.is_of_others(item)
     if facts["files"] and facts["outcome"] in COLLECTED and _is_last(shard.store, asked):
-        facts, is_in_vain = {**facts, "outcome": Outcome.PARTIAL.value}, False
+        facts = {**facts, "outcome": Outcome.PARTIAL.value}  # of the others nothing came
     entry = {
         **entry_of(item),
         **(whose if is_of_plan else {}),

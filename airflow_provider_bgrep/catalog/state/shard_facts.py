@@ -231,7 +231,18 @@ def _from_job_record(store: PlanStore, facts: Facts) -> Facts:
     if ended is None or task is None or task.missing:
         return {}
     files = json.dumps([file.facts for file in task.files], ensure_ascii=False) if task.files else ""
-    return {"outcome": task.outcome.value, "reason": task.reason, "files": files, "saved_at": ended.saved_at}
+    outcome = _outcome(task.outcome.value, is_incomplete=task.is_gone)
+    return {"outcome": outcome, "reason": task.reason, "files": files, "saved_at": ended.saved_at}
+
+
+def _outcome(outcome: str, *, is_incomplete: bool) -> str:
+    """The outcome of a purchase: later runs ask for images that the service has made and are not saved.
+
+    :param outcome: of its image task.
+    :param is_incomplete: whether there are such images.
+    """
+    is_asked_for = is_incomplete and outcome == Outcome.PARTIAL.value
+    return Outcome.EXPIRED.value if is_asked_for else outcome
 
 
 def _records(journal: FileStore) -> list[SubmitRecord]:
@@ -318,7 +329,7 @@ def _submit_facts(record: SubmitRecord, index: int, images: int, outcome: Outcom
 
 def _from_line(line: Mapping[str, Any]) -> Facts:
     facts = {
-        "outcome": line["status"],
+        "outcome": _outcome(line["status"], is_incomplete=bool(line.get("incomplete"))),
         "reason": line["reason"],
         "journal_key": line["key"],
         "index": line.get("index"),

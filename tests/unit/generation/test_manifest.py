@@ -74,6 +74,7 @@ def test_a_line_holds_all_that_is_known_of_what_was_submitted(board):
                 "height": 480,
             }
         ],
+        "incomplete": False,
     }
 
 

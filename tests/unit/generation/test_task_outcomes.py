@@ -50,18 +50,21 @@ def test_what_is_not_finished_is_pending_with_nothing_missing(status):
 @pytest.mark.parametrize(
     ("facts", "final"),
     [
-        ({"status": "FAILED", "named": 0, "message": NO_RESULT}, Outcome.FAILED),
+        ({"status": "FAILED", "named": 0, "message": NO_RESULT}, Outcome.EXPIRED),
+        ({"status": "FAILED", "named": 0, "message": NO_RESULT, "files": FILES[:1]}, Outcome.PARTIAL),
         ({"named": 1, "files": FILES[:1]}, Outcome.PARTIAL),
         ({"files": FILES[:1], "lost": (GONE,)}, Outcome.PARTIAL),
         ({"lost": (GONE,), "requested": 1, "named": 1}, Outcome.EXPIRED),
     ],
-    ids=["no result", "a result less", "one refused", "all refused"],
+    ids=["no result", "no result any more", "a result less", "one refused", "all refused"],
 )
 def test_what_may_pass_is_asked_again_before_it_decides(facts, final):
     first = outcome(**facts)
     assert (first.outcome, first.asks_again, bool(first.missing)) == (Outcome.PENDING, True, True)
     last = outcome(**facts, may_pass=False)
     assert (last.outcome, last.asks_again, last.missing) == (final, False, ())
+    # What the service has made is asked for by the next run of the task. It has made no others of the third.
+    assert last.is_gone is (facts.get("lost", ()) != () or facts["named"] == 0)
 
 
 def test_what_fails_after_an_image_was_saved_ends_in_part():
@@ -78,15 +81,29 @@ def test_an_image_that_another_try_may_fetch_is_not_given_up(may_pass):
 @pytest.mark.parametrize(
     ("count", "ends"), [(UNDECODABLE_EXECUTIONS - 1, False), (UNDECODABLE_EXECUTIONS, True)]
 )
-@pytest.mark.parametrize(("files", "final"), [(FILES[:1], Outcome.PARTIAL), ((), Outcome.FAILED)])
-def test_an_undecodable_result_is_given_up_after_executions(count, ends, files, final):
+@pytest.mark.parametrize(("files", "final"), [(FILES[:1], Outcome.PARTIAL), ((), Outcome.EXPIRED)])
+def test_an_undecodable_result_does_not_fail_executions_forever(count, ends, files, final):
     lost = (NO_IMAGE,) if files else (Lost(0, 0, "cannot be decoded", sha256="a"), NO_IMAGE)
     bad = tuple(Undecodable(one.output, "a", count) for one in lost)
     found = outcome(files=files, lost=lost, undecodable=bad)
     assert found.outcome is (final if ends else Outcome.PENDING)
     assert found.undecodable == bad
-    assert found.is_settled is ends
+    assert (found.is_gone, found.is_settled) == (ends, False)
     assert not ends or "cannot be decoded" in found.reason
+
+
+@pytest.mark.parametrize("status", ["SUCCESS", "FAILED"])
+@pytest.mark.parametrize("files", [(), FILES[:1], FILES])
+@pytest.mark.parametrize("lost", [(), (GONE,), (NO_IMAGE,), (NETWORK,), (GONE, NO_IMAGE)])
+@pytest.mark.parametrize("named", [0, 1, 2])
+def test_what_is_paid_never_fails(status, files, lost, named):
+    message = NO_RESULT if status == "FAILED" else ""
+    bad = tuple(Undecodable(one.output, "a", UNDECODABLE_EXECUTIONS) for one in lost if one.sha256)
+    facts = {"status": status, "named": named, "message": message, "lost": lost, "undecodable": bad}
+    found = outcome(files=files, may_pass=False, **facts)
+    assert found.outcome is not Outcome.FAILED
+    assert (found.outcome is Outcome.GENERATED) <= (files == FILES)
+    assert (found.outcome is Outcome.EXPIRED) <= (found.is_gone and not files)
 
 
 def test_a_result_that_is_given_up_does_not_hide_another():

@@ -48,6 +48,12 @@ def of_state(state: str, sku: str = "A") -> dict[str, Any]:
         ({}, "published"),
         ({"published": ""}, "unpublished"),
         ({"outcome": "partial"}, "published"),
+        # There are no others, or the row was named before.
+        ({"outcome": "partial", "state": "pending", "attempts": 0}, "published"),
+        ({"outcome": "partial", "state": "unpublished", "attempts": 6}, "published"),
+        ({"outcome": "partial", "state": "pending", "attempts": 6}, "partial"),
+        ({"outcome": "partial", "state": "pending", "attempts": 6, "verdict": "flagged"}, "partial"),
+        ({"outcome": "partial", "state": "orphaned", "attempts": 6, "verdict": ""}, "unpublished"),
         ({"verdict": "flagged"}, "flagged"),
         ({"verdict": "unchecked"}, "unchecked"),
         ({"verdict": "", "outcome": "generated"}, "unpublished"),

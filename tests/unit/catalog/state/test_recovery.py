@@ -20,6 +20,7 @@ from airflow_provider_bgrep.catalog.state.recovery import (
     shard_entries,
 )
 from airflow_provider_bgrep.catalog.state.unfinished import unfinished_shards
+from airflow_provider_bgrep.download import SavedImage
 from airflow_provider_bgrep.exceptions import BgRepStateError
 from airflow_provider_bgrep.generation.job_store import JobRecord, TaskOutcome
 from airflow_provider_bgrep.generation.outcomes import Outcome
@@ -78,12 +79,32 @@ def test_what_is_saved_counts_once_nobody_asks_for_the_rest(destination, outcome
         file = {"path": "/images/x.png", "index": 0, "output": 0}
         manifest(run.store, "a", item["nonce"], outcome, result_key=item["result_key"], files=[file])
         (entry,) = shard_entries(run.store, 0)
-        assert (entry["outcome"], entry["attempts"]) == ((outcome, 2) if attempts == 2 else ("partial", 0))
+        assert (entry["outcome"], entry["attempts"]) == (outcome if attempts == 2 else "partial", attempts)
         if attempts == 2:
             run.publish()
     remove(run.files.options)
     (entry,) = shard_entries(run.store, 0)
     assert (entry["outcome"], entry["attempts"]) == (outcome, 3)
+
+
+@pytest.mark.parametrize(("is_incomplete", "outcome"), [(True, "expired"), (False, "partial")])
+def test_images_that_the_service_has_made_are_asked_for(run, is_incomplete, outcome):
+    submit(run.store, "a", "n1", result_key="job")
+    manifest(run.store, "a", "n1", Outcome.PARTIAL, incomplete=is_incomplete)
+    (entry,) = shard_entries(run.store, 0)
+    assert (entry["outcome"], entry["attempts"], bool(entry["files"])) == (outcome, int(is_incomplete), True)
+
+
+@pytest.mark.parametrize(("is_gone", "outcome"), [(True, "expired"), (False, "partial")])
+def test_the_same_holds_for_what_a_jobs_record_says(run, is_gone, outcome):
+    submit(run.store, "a", "n1", result_key="first")
+    submit(run.store, "a", "n2", result_key="second")
+    manifest(run.store, "a", "n2", Outcome.FAILED)
+    file = SavedImage(0, 0, "/images/x.png", 5, "0", "PNG", 1, 1)
+    ended = TaskOutcome(Outcome.PARTIAL, "a page", files=(file,), is_gone=is_gone)
+    record = JobRecord((ended,), "2030-01-01T00:00:00+00:00")
+    put_bytes(json.dumps(record.to_json()).encode(), run.store.paths.images / "_bgrep" / "first.json")
+    assert ("a", "n1", outcome) in came_to(run.store)
 
 
 def test_the_last_submit_in_the_journal_decides_not_the_clocks(run):
