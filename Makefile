@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	  done; echo python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
-EXTRAS := --extra emulator --extra catalog --extra oss
+EXTRAS := --extra emulator --extra catalog --extra masks --extra oss
 ARGS ?=
 # Containers often set it. Then each process would compile Airflow again, which takes half of its start.
 unexport PYTHONDONTWRITEBYTECODE

@@ -97,6 +97,8 @@ def run(cell: Cell, python: str, suites: Sequence[str], pytest_args: Sequence[st
         "--extra",
         "catalog",
         "--extra",
+        "masks",
+        "--extra",
         "oss",
         "--require",
         f"apache-airflow=={cell.airflow}.*",

@@ -153,6 +153,33 @@ def sides_of(data: bytes) -> Sides:
     return Sides(size, (size[1], size[0]) if transpose in _SWAPS_SIDES else size)
 
 
+_TURN_BACK: Final = {
+    **_TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    8: Image.Transpose.ROTATE_270,
+}
+"""How to turn an upright image back, by the EXIF orientation that it then has."""
+
+
+def turned_back(upright: Image.Image, data: bytes) -> tuple[Image.Image, int]:
+    """Turn an image as another file stores its own pixels: a mask fits an image whoever ignores EXIF.
+
+    :param upright: the image, as a viewer shows it.
+    :param data: the other file.
+    :return: the image, and the EXIF orientation of the other file, 1 to 8, which it then needs, too.
+    :raises UnreadableError: if the other file is not an image.
+    """
+    try:
+        with Image.open(_without_metadata(io.BytesIO(data), data[:512]), formats=FORMATS) as image:
+            orientation = _orientation(image)
+    except UnreadableError:
+        raise
+    except Exception as error:
+        raise _damaged(error) from None
+    transpose = _TURN_BACK.get(orientation)
+    return (upright, 1) if transpose is None else (upright.transpose(transpose), orientation)
+
+
 _STARTS: Final = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
 
 

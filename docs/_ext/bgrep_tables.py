@@ -28,6 +28,7 @@ from airflow_provider_bgrep.cli.command import EXIT_CODES
 from airflow_provider_bgrep.connection import EXTRAS
 from airflow_provider_bgrep.exceptions import error_from
 from airflow_provider_bgrep.generation.outcomes import BILLABLE, MEANINGS
+from airflow_provider_bgrep.masks.confidence import MEASURES as MASK_MEASURES
 from airflow_provider_bgrep.protocol import limits
 from airflow_provider_bgrep.protocol.codes import (
     GATEWAY_CODES,
@@ -163,6 +164,24 @@ class Extras(Table):
                 extra.description,
                 f"``{extra.placeholder}``" if extra.placeholder else "–",
             )
+
+
+class MaskMeasures(Table):
+    """The measures of a mask's confidence."""
+
+    header = (
+        "Measure",
+        "The doubt, for a value at which half of the confidence is left",
+        "1 up to",
+        "0 from",
+    )
+    widths = "16 60 12 12"
+
+    def rows(self) -> Iterable[tuple[str, ...]]:
+        """One row for each measure."""
+        for name, one in MASK_MEASURES.items():
+            words = one.words.format((one.doubtful + one.wrong) / 2)
+            yield f"``{name}``", words[0].upper() + words[1:], f"{one.doubtful:g}", f"{one.wrong:g}"
 
 
 class Codes(Table):
@@ -386,6 +405,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("bgrep-fields", Fields)
     app.add_directive("bgrep-catalog-forms", CatalogForms)
     app.add_directive("bgrep-extras", Extras)
+    app.add_directive("bgrep-mask-measures", MaskMeasures)
     app.add_directive("bgrep-codes", Codes)
     app.add_directive("bgrep-statuses", Statuses)
     app.add_directive("bgrep-outcomes", Outcomes)

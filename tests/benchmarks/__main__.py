@@ -21,6 +21,7 @@ from typing import Any
 import catalog_runs
 import checks
 import imports
+import masks
 import pairs
 import pipeline
 import polls
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "pipeline": (pipeline.measure, 2),
     "checks": (checks.measure, 5),
     "pairs": (pairs.measure, 1),
+    "masks": (masks.measure, 3),
     "refresh": (catalog_runs.measure, 3),
 }
 ALIASES = {"nights": "refresh"}

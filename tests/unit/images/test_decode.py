@@ -17,7 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from airflow_provider_bgrep.images.decode import FORMATS, MAX_PIXELS, UnreadableError, inspect, load, sides_of
+from airflow_provider_bgrep.images.decode import (
+    FORMATS,
+    MAX_PIXELS,
+    UnreadableError,
+    inspect,
+    load,
+    sides_of,
+    turned_back,
+)
 
 LYING = Image.effect_mandelbrot((64, 48), (-2, -1.5, 1, 1.5), 50).convert("RGB")
 XMP = (
@@ -241,3 +249,17 @@ def test_no_bytes_raise_anything_else(data):
     cut = bytes(damaged[: data.draw(st.integers(0, len(damaged)))])
     with contextlib.suppress(UnreadableError):
         load(cut)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_what_was_turned_upright_can_be_turned_back(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(LYING, "PNG", exif=exif.tobytes())
+    back, found = turned_back(load(data), data)
+    assert (back.size, back.tobytes(), found) == (LYING.size, LYING.tobytes(), orientation)
+
+
+def test_what_is_not_an_image_turns_nothing():
+    with pytest.raises(UnreadableError):
+        turned_back(LYING, b"not an image")
