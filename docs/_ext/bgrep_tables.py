@@ -172,8 +172,8 @@ class MaskMeasures(Table):
     header = (
         "Measure",
         "The doubt, for a value at which half of the confidence is left",
-        "1 up to",
-        "0 from",
+        "Counts as 1",
+        "Counts as 0",
     )
     widths = "16 60 12 12"
 
