@@ -56,7 +56,7 @@ def is_inverted(source: Image.Image, mask: Image.Image, alpha: Image.Image | Non
     if alpha is not None:
         opaque = np.asarray(alpha.resize(size, Image.Resampling.BOX)) >= 128
         if _FEWEST <= opaque.mean() <= 1 - _FEWEST:
-            return _overlap(~kept, opaque) > max(0.5, _overlap(kept, opaque))
+            return overlap(~kept, opaque) > max(0.5, overlap(kept, opaque))
     if _kept_corners(kept) < 3:
         return False
     gray = np.asarray(source.resize(size, Image.Resampling.BILINEAR).convert("L"), np.float32)
@@ -74,10 +74,10 @@ def _kept_corners(kept: Flags) -> int:
     return sum(bool(corner.mean() > 0.5) for corner in corners)
 
 
-def _overlap(one: Flags, other: Flags) -> float:
+def overlap(one: Flags, other: Flags) -> float:
     """Return the intersection of two areas over their union, 0 to 1."""
     union = np.count_nonzero(one | other)
-    return np.count_nonzero(one & other) / union if union else 0.0
+    return float(np.count_nonzero(one & other) / union) if union else 0.0
 
 
 def _detail(gray: npt.NDArray[np.float32], where: Flags) -> float:

@@ -42,9 +42,3 @@ def second_opinion(rgb: Levels, product: Flags) -> Flags:
     except cv2.error:  # too few pixels for its models
         return np.zeros_like(product)
     return resized((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD), product.shape)
-
-
-def overlap(one: Flags, other: Flags) -> float:
-    """Return the intersection of two areas over their union, 0 to 1."""
-    union = np.count_nonzero(one | other)
-    return float(np.count_nonzero(one & other) / union) if union else 0.0

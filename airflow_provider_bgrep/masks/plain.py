@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from skimage.segmentation import watershed
 
+from airflow_provider_bgrep.images.polarity import overlap
 from airflow_provider_bgrep.masks.background import Background, fitted_background
 from airflow_provider_bgrep.masks.colors import (
     Flags,
@@ -33,7 +34,7 @@ from airflow_provider_bgrep.masks.colors import (
     slope_of,
     touching,
 )
-from airflow_provider_bgrep.masks.grabcut import overlap, second_opinion
+from airflow_provider_bgrep.masks.grabcut import second_opinion
 
 _DARKEST, _BRIGHTEST = 0.12, 1.02
 """A shadow has this share of the background's light."""

@@ -24,8 +24,8 @@ from airflow_provider_bgrep.emulator.samples import PROMPTS
 from airflow_provider_bgrep.emulator.samples.products import PRODUCTS
 from airflow_provider_bgrep.emulator.samples.studio import Studio
 from airflow_provider_bgrep.images.decode import load
+from airflow_provider_bgrep.images.polarity import overlap
 from airflow_provider_bgrep.masks.confidence import ENOUGH
-from airflow_provider_bgrep.masks.grabcut import overlap
 from airflow_provider_bgrep.masks.make import make_mask
 
 RIGHT = 0.9

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
-from airflow_provider_bgrep.images.polarity import is_inverted
+from airflow_provider_bgrep.images.polarity import is_inverted, overlap
 
 SIDE = 400
 
@@ -79,3 +79,10 @@ def test_a_transparent_source_decides():
 def test_a_mask_of_one_color_is_not_inverted(level):
     image, _ = scene(SHAPES["small"], "white", "busy")
     assert not is_inverted(image, Image.new("L", image.size, level))
+
+
+def test_overlap_is_intersection_over_union() -> None:
+    one, other = np.array([[True, True, False]]), np.array([[False, True, True]])
+    assert overlap(one, other) == 1 / 3
+    assert overlap(one & other, ~(one | other)) == 0
+    assert overlap(np.zeros((2, 2), bool), np.zeros((2, 2), bool)) == 0

@@ -11,8 +11,8 @@ import pytest
 from bgrep_harness.cutouts import busy, drawn_product, even, on_background
 from PIL import Image
 
+from airflow_provider_bgrep.images.polarity import overlap
 from airflow_provider_bgrep.masks.confidence import ENOUGH, MEASURES, Measure, confidence_of
-from airflow_provider_bgrep.masks.grabcut import overlap
 from airflow_provider_bgrep.masks.plain import segment
 
 WHITE = even(255, 255, 255)

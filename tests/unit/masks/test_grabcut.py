@@ -9,7 +9,8 @@ import numpy as np
 from bgrep_harness.cutouts import drawn_product, even, on_background
 from PIL import Image
 
-from airflow_provider_bgrep.masks.grabcut import overlap, second_opinion
+from airflow_provider_bgrep.images.polarity import overlap
+from airflow_provider_bgrep.masks.grabcut import second_opinion
 
 PRODUCT = drawn_product()
 
@@ -37,10 +38,3 @@ def test_the_opinion_is_the_same_each_time():
 def test_all_or_nothing_is_kept():
     for product in (np.ones((480, 480), bool), np.zeros((480, 480), bool)):
         assert np.array_equal(second_opinion(rgb(), product), product)
-
-
-def test_overlap_is_intersection_over_union():
-    one, other = np.array([[True, True, False]]), np.array([[False, True, True]])
-    assert overlap(one, other) == 1 / 3
-    assert overlap(one & other, ~(one | other)) == 0
-    assert overlap(np.zeros((2, 2), bool), np.zeros((2, 2), bool)) == 0

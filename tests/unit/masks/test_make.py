@@ -11,8 +11,8 @@ from bgrep_harness.cutouts import BACKGROUNDS, busy, drawn_product, even, on_bac
 from PIL import Image
 
 from airflow_provider_bgrep.images.decode import UnreadableError, load, sides_of
+from airflow_provider_bgrep.images.polarity import overlap
 from airflow_provider_bgrep.masks.confidence import ENOUGH
-from airflow_provider_bgrep.masks.grabcut import overlap
 from airflow_provider_bgrep.masks.make import MaskMethod, make_mask
 
 

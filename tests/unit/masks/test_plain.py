@@ -17,7 +17,7 @@ from bgrep_harness.cutouts import (
 )
 from PIL import Image
 
-from airflow_provider_bgrep.masks.grabcut import overlap
+from airflow_provider_bgrep.images.polarity import overlap
 from airflow_provider_bgrep.masks.plain import segment
 
 
