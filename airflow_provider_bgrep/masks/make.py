@@ -36,14 +36,9 @@ class MaskMethod(str, Enum):
     """How a mask was made."""
 
     ALPHA = "alpha"
+    """It is the image's own transparency."""
     PLAIN = "plain"
-
-
-METHOD_MEANINGS: Final[dict[MaskMethod, str]] = {
-    MaskMethod.ALPHA: "the image's own transparency",
-    MaskMethod.PLAIN: "what differs from the plain background, and is not its shadow",
-}
-"""What each method takes for the product."""
+    """It is what differs from the plain background, and is not its shadow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +68,9 @@ class MadeMask:
         """
         image, orientation = turned_back(self.image, source)
         exif = Image.Exif()
-        if orientation != 1:
-            exif[_ORIENTATION] = orientation
+        exif[_ORIENTATION] = orientation
         out = io.BytesIO()
-        image.save(out, "PNG", **({"exif": exif.tobytes()} if orientation != 1 else {}))
+        image.save(out, "PNG", exif=exif.tobytes())
         return out.getvalue()
 
 

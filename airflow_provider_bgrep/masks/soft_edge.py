@@ -54,7 +54,7 @@ def softened(rgb: Levels, product: Flags, background: Floats) -> Levels:
     squares = np.einsum("ij,ij->i", across, across)
     mixture = np.einsum("ij,ij->i", rgb[rows, columns] - of_background, across) / np.maximum(squares, 1)
     linear = np.clip(side[rows, columns], 0, 1)
-    # Far from the outline, the side counts: a pixel there is no mixture, whatever its color.
+    # Far from the outline, a pixel is on one side or the other: its color does not count.
     found = np.clip(mixture, np.clip(4 * linear - 3, 0, 1), np.clip(4 * linear, 0, 1))
     values[rows, columns] = np.where(squares >= _DIFFERENT**2, found, linear)
     return np.asarray(np.round(values * 255), np.uint8)

@@ -70,7 +70,7 @@ def png(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def pictures(name: str) -> tuple[Product, dict[str, bytes]]:
+def images_of(name: str) -> tuple[Product, dict[str, bytes]]:
     """Return a product, and its images by kind."""
     product = sample_product(name)
     photo, _ = Studio(PRODUCTS[name](), product.alpha.shape[0]).photograph()
@@ -101,7 +101,7 @@ def measure(
     """
     found: list[dict[str, Any]] = []
     for name in PRODUCTS:
-        product, images = pictures(name)
+        product, images = images_of(name)
         for kind, data in images.items():
             made = make_mask(data)
             alike = overlap(np.asarray(made.image) >= 128, product.is_kept)
